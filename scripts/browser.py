@@ -1,0 +1,107 @@
+"""What tests/browser needs besides Python: Chromium, and livekit-client for the page.
+
+`python scripts/browser.py --ensure` gets what is missing where it can: Debian's Chromium by apt-get, as root, and
+livekit-client by npm. Otherwise it says why those tests are left out, or, with CI set, fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+PAGE = Path(__file__).resolve().parent.parent / "examples" / "web"
+APT_GET = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120")
+LINES_SHOWN = 15  # of what a program printed, in an error
+
+
+class BrowserMissing(Exception):
+    """The tests in a browser can't run here; the message says why."""
+
+
+def is_required() -> bool:
+    """In CI nothing is left out."""
+    return bool(os.environ.get("CI"))
+
+
+def find() -> Path:
+    """The browser on the PATH. Raises BrowserMissing."""
+    for name in NAMES:
+        if path := shutil.which(name):
+            return Path(path)
+    raise BrowserMissing("no Chromium on the PATH")
+
+
+def install() -> None:
+    """Raises BrowserMissing."""
+    if _system() != "debian":
+        raise BrowserMissing("no Chromium on the PATH, and it can be installed from here on Debian only")
+    if os.geteuid() != 0:
+        raise BrowserMissing("no Chromium on the PATH, and only root may install it (apt-get install chromium)")
+    _say("installing Debian's Chromium (once, about half a minute)")
+    started = time.monotonic()
+    quietly = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run([*APT_GET, "update"], env=quietly, capture_output=True)  # what matters is whether the next one works
+    _run([*APT_GET, "install", "--yes", "--no-install-recommends", "chromium", "fonts-liberation"], env=quietly)
+    _say(f"installed in {time.monotonic() - started:.0f} s")
+
+
+def install_client() -> None:
+    """livekit-client, as package-lock.json has it; nothing when that is done. Raises BrowserMissing."""
+    lock = hashlib.sha256((PAGE / "package-lock.json").read_bytes()).hexdigest()
+    stamp = PAGE / "node_modules" / ".installed"
+    if stamp.exists() and stamp.read_text() == lock:
+        return
+    npm = shutil.which("npm")
+    if npm is None:
+        raise BrowserMissing("livekit-client is installed by npm, which is not on the PATH")
+    _run([npm, "ci", "--no-audit", "--no-fund"], cwd=PAGE)
+    stamp.write_text(lock)
+
+
+def _system() -> str:
+    try:
+        return platform.freedesktop_os_release()["ID"]
+    except OSError:
+        return platform.system()
+
+
+def _run(command: list[str], *, cwd: Path | None = None, env: dict[str, str] | None = None) -> None:
+    done = subprocess.run(command, cwd=cwd, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode != 0:
+        end = "\n".join(done.stdout.splitlines()[-LINES_SHOWN:])
+        raise BrowserMissing(f"`{' '.join(command)}` failed:\n{end}")
+
+
+def _say(line: str) -> None:
+    print(f"browser: {line}", file=sys.stderr, flush=True)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Get what the tests in a browser need, or say why they are left out.")
+    parser.add_argument("--ensure", action="store_true", required=True, help="print the path of the browser")
+    parser.parse_args()
+    try:
+        try:
+            find()
+        except BrowserMissing:
+            install()
+        install_client()
+        print(find())
+    except BrowserMissing as missing:
+        if is_required():
+            _say(str(missing))
+            return 1
+        _say(f"{missing}. tests/browser is left out")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
