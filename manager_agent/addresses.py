@@ -1,0 +1,203 @@
+"""Which addresses may be called when somebody tells us to call them. PURE.
+
+A registered endpoint is a wish of its registrant, and the manager stands where its registrant perhaps does not: beside
+LiveKit, in a private network, on a cloud machine. So an address is called only in networks that were chosen, and some
+never (server-side request forgery: CWE-918, OWASP's SSRF Prevention Cheat Sheet). An allow-list says where; NEVER is
+what stays out even when the list is as wide as 0.0.0.0/0.
+
+What can't be known here: a NAT64 prefix of the operator's own (RFC 6052, section 2.2), and a forwarder inside an
+allowed network. Such a network does not belong on the list.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import TypeAlias
+
+from yarl import URL
+
+IP: TypeAlias = IPv4Address | IPv6Address
+Network: TypeAlias = IPv4Network | IPv6Network
+
+LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+PRIVATE: tuple[Network, ...] = tuple(
+    ip_network(network) for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
+)
+"""RFC 1918 and RFC 4193. Without loopback: what listens there trusts this machine."""
+
+NEVER: tuple[tuple[Network, str], ...] = tuple(
+    (ip_network(network), why)
+    for network, why in (
+        ("0.0.0.0/8", "unspecified (RFC 6890)"),
+        ("169.254.0.0/16", "link-local, where clouds serve metadata (RFC 3927)"),
+        ("100.100.100.200/32", "cloud metadata (Alibaba)"),
+        ("168.63.129.16/32", "cloud metadata (Azure)"),
+        ("192.0.0.0/24", "set aside for protocols (RFC 6890)"),
+        ("192.88.99.0/24", "a 6to4 relay (RFC 7526)"),
+        ("224.0.0.0/4", "multicast (RFC 5771)"),
+        ("255.255.255.255/32", "broadcast (RFC 919)"),
+        ("240.0.0.0/4", "reserved (RFC 1112)"),
+        ("::/128", "unspecified (RFC 4291)"),
+        ("::/96", "IPv4-compatible (RFC 4291)"),
+        ("::ffff:0:0:0/96", "IPv4-translated (RFC 2765)"),
+        ("64:ff9b::/96", "NAT64 (RFC 6052)"),
+        ("64:ff9b:1::/48", "NAT64 (RFC 8215)"),
+        ("2001::/32", "Teredo (RFC 4380)"),
+        ("2002::/16", "6to4 (RFC 3056)"),
+        ("fe80::/10", "link-local (RFC 4291)"),
+        ("ff00::/8", "multicast (RFC 4291)"),
+        ("fd00:ec2::/32", "cloud metadata (AWS)"),
+        ("fd20:ce::254/128", "cloud metadata (Google)"),
+        ("fd00:c1::a9fe:a9fe/128", "cloud metadata (Oracle)"),
+        ("fd00:42::42/128", "cloud metadata (Scaleway)"),
+        ("fd00:a9fe:a9fe::1/128", "cloud metadata (Akamai)"),
+        ("fd00:100::100:200/128", "cloud metadata (Alibaba)"),
+    )
+)
+"""Called by nobody, whatever is allowed, and why; the first that fits."""
+
+IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
+PRINTABLE_ASCII = re.compile(r"[\x21-\x7e]+")
+AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[1-9][0-9]{0,4}))?")
+NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
+LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+NAME_MAX = 253
+PORT_MAX = 65_535
+
+
+class AddressRefused(OSError):
+    """An address that is not to be called; the message says why, and can be shown to whoever gave the address.
+
+    An OSError, as for a failed dial: of a host with several addresses the next one is tried.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """What may be called: `networks`, without NEVER and without `own_port` on addresses of which `is_own` holds."""
+
+    networks: tuple[Network, ...]
+    own_port: int
+    is_own: Callable[[IP], bool]
+
+    def admit(self, address: str) -> URL:
+        """The URL of an address that we are told to call. Raises AddressRefused.
+
+        A host that is an IP address is judged at once. One that has a name is judged when it is dialled, as only then
+        is it known what the name stands for.
+        """
+        url = read_url(address)
+        host, port = url.raw_host, url.port
+        assert host is not None, "read_url lets none pass without"
+        assert port is not None
+        if ":" in host or _ends_in_a_number(host):
+            self.check(host, port)
+        return url
+
+    def check(self, address: str, port: int) -> None:
+        """Raises AddressRefused unless this IP address may be called on this port."""
+        try:
+            ip = ip_address(address)
+        except ValueError:
+            raise AddressRefused(f"{address} is not an IP address") from None
+        if isinstance(ip, IPv6Address):
+            if ip.ipv4_mapped is not None:
+                ip = ip.ipv4_mapped  # it is dialled as IPv4 (RFC 4291, section 2.5.5.2)
+            elif ip.scope_id is not None:
+                raise AddressRefused(f"{ip} has a zone, which means nothing beyond this machine (RFC 4007)")
+        if (why := never_called(ip)) is not None:
+            raise AddressRefused(f"{ip} is never called: {why}")
+        if port == self.own_port and self.is_own(ip):
+            raise AddressRefused(f"{ip} port {port} is the session manager itself")
+        if not any(ip in network for network in self.networks):
+            raise AddressRefused(f"{ip} is in no network that may be called (INVITE_NETWORKS)")
+
+
+def never_called(ip: IP) -> str | None:
+    """Why this address is called by nobody, or None."""
+    if ip.is_loopback:
+        return None  # ::1, which lies in the block of the IPv4-compatible addresses
+    return next((why for network, why in NEVER if ip in network), None)
+
+
+def read_url(text: str) -> URL:
+    """An http or https URL that every reader of URLs takes for the same one. Raises AddressRefused.
+
+    Narrower than RFC 3986: only printable ASCII (a host in other scripts is written as xn--, RFC 5891), neither user
+    nor fragment, and an IPv4 address only as four decimal numbers: inet_aton, and so many resolvers, would read
+    2130706433, 0x7f.1 and 0177.0.0.1 as 127.0.0.1.
+    """
+    if not PRINTABLE_ASCII.fullmatch(text) or "\\" in text:
+        raise AddressRefused("should have printable ASCII characters only, without spaces and backslashes")
+    scheme, _, rest = text.partition("://")
+    if scheme.lower() not in ("http", "https"):
+        raise AddressRefused("should be an http or https URL")
+    if "#" in rest:
+        raise AddressRefused("should have no fragment")
+    authority = re.split("[/?]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        raise AddressRefused("should have neither user nor password")
+    parts = AUTHORITY.fullmatch(authority)
+    if parts is None or int(parts["port"] or 1) > PORT_MAX:
+        raise AddressRefused("should have a host, and a port from 1 to 65535 or none")
+    _check_host(parts["host"])
+    try:
+        return URL(text)
+    except ValueError:
+        raise AddressRefused("is not a URL") from None
+
+
+def _check_host(host: str) -> None:
+    if host.startswith("["):
+        if not _is(IPv6Address, host[1:-1]):
+            raise AddressRefused("should have an IPv6 address between the brackets")
+    elif _ends_in_a_number(host):
+        if not _is(IPv4Address, host):
+            raise AddressRefused("should have its IPv4 address written as four decimal numbers")
+    elif len(host) > NAME_MAX or not all(LABEL.fullmatch(label) for label in host.removesuffix(".").split(".")):
+        raise AddressRefused("should have a host name as in DNS")
+
+
+def _ends_in_a_number(host: str) -> bool:
+    """Whether the host is an IPv4 address or nothing: the URL Standard's "ends in a number checker"."""
+    return NUMBER.fullmatch(host.removesuffix(".").rpartition(".")[2]) is not None
+
+
+def _is(kind: type[IP], text: str) -> bool:
+    try:
+        kind(text)
+    except ValueError:
+        return False
+    return True
+
+
+def read_networks(text: str) -> tuple[Network, ...]:
+    """Networks separated by commas, as in `10.0.0.0/8, fd12::/16`; an address alone is a network of one.
+
+    Raises ValueError, which names the entry by its number, for one that is no network, has bits set behind its prefix,
+    or holds nothing that can be called.
+    """
+    return tuple(_network(number, entry.strip()) for number, entry in enumerate(text.split(","), start=1))
+
+
+def _network(number: int, entry: str) -> Network:
+    try:
+        network = ip_network(entry)
+    except ValueError:
+        raise ValueError(f"entry {number} is not a network such as 10.0.0.0/8, with zeros behind the prefix") from None
+    if isinstance(network, IPv6Network):
+        if network.network_address.scope_id is not None:
+            raise ValueError(f"entry {number} has a zone")
+        if network.subnet_of(IPV4_MAPPED):
+            raise ValueError(f"entry {number} stands for an IPv4 network: write it as one")
+    for never, why in NEVER:
+        if _within(network, never) and not network.is_loopback:
+            raise ValueError(f"entry {number} is never called: {why}")
+    return network
+
+
+def _within(network: Network, outer: Network) -> bool:
+    return network.network_address in outer and network.prefixlen >= outer.prefixlen

@@ -1,0 +1,123 @@
+"""Telling services: the signed invite and the farewell, by HTTP POST, or by LiveKit's agent dispatch.
+
+Each call here is one try. When to try again is the plan's business (plan.py), so that a try that is under way,
+and how often it was tried, are facts of the session.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from datetime import timedelta
+from http import HTTPStatus
+
+from livekit import api
+
+from manager_agent.addresses import Guard
+from manager_agent.clock import Clock
+from manager_agent.courier import Courier, Undelivered
+from manager_agent.events import Refusal
+from manager_agent.messages import Farewell, Invite, instant, invited_session
+from manager_agent.names import Names
+from manager_agent.rooms import LiveKitUnavailable, RoomMissing, Rooms
+from manager_agent.session import RequiredService, Session
+
+SIGNATURE_LIFETIME = timedelta(minutes=5)
+CONTENT_TYPE = "application/webhook+json"
+DECLINES = frozenset({HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+
+
+class Refused(Exception):
+    """A try that came to nothing. `final` when the service wants no further one."""
+
+    def __init__(self, why: Refusal, detail: str, *, final: bool = False) -> None:
+        super().__init__(detail)
+        self.why = why
+        self.final = final
+
+
+class Inviter:
+    def __init__(
+        self, *, rooms: Rooms, names: Names, clock: Clock, api_key: str, api_secret: str, guard: Guard
+    ) -> None:
+        self._rooms, self._names, self._clock = rooms, names, clock
+        self._key, self._secret = api_key, api_secret
+        self._courier = Courier(guard)
+
+    async def start(self) -> None:
+        await self._courier.start()
+
+    async def aclose(self) -> None:
+        await self._courier.aclose()
+
+    async def invite(self, session: Session, entry: int) -> None:
+        """Tells the service of this entry that it is wanted. Raises Refused."""
+        service = session.services[entry]
+        if service.agent_name is not None:
+            await self._dispatch(session, service)
+        elif service.endpoint is not None:
+            token = self._rooms.service_token(session, service, self._clock()).jwt
+            invite = self._invite(session, service).model_copy(update={"identity": service.identity, "token": token})
+            await self._post(service.endpoint, invite)
+
+    async def say_farewell(self, session: Session, service: RequiredService, reason: str) -> None:
+        """Tells a service that the session is over, or over for it. Raises Refused."""
+        if service.agent_name is not None or service.endpoint is None:
+            return  # a dispatched agent sees its room close
+        farewell = Farewell(
+            id=f"{service.invite_id}_end",
+            createdAt=str(int(self._clock())),
+            session=invited_session(session),
+            service_id=service.service_id,
+            attempt=service.attempt,
+            identity=service.identity,
+            reason=reason,
+        )
+        await self._post(service.endpoint, farewell)
+
+    def _invite(self, session: Session, service: RequiredService) -> Invite:
+        return Invite(
+            id=service.invite_id,
+            createdAt=str(int(service.timeline.invited or self._clock())),
+            session=invited_session(session),
+            service_id=service.service_id,
+            attempt=service.attempt,
+            server_url=self._rooms.public_url,
+            manager_identity=session.manager.identity,
+            ready_on=service.ready_on,
+            ready_deadline=instant(self._deadline(session)),
+        )
+
+    def _deadline(self, session: Session) -> float:
+        """Until when a service that is invited now is waited for: longer if it is a replacement."""
+        if session.ready_at is None:
+            return session.ready_deadline
+        return self._clock() + session.limits.replacement_timeout
+
+    async def _dispatch(self, session: Session, service: RequiredService) -> None:
+        assert service.agent_name is not None
+        note = self._invite(session, service).model_dump_json(exclude={"identity", "token"})
+        try:
+            await self._rooms.dispatch_agent(session.room_name, service.agent_name, note)
+        except (LiveKitUnavailable, RoomMissing) as error:
+            raise Refused(Refusal.UNREACHABLE, str(error)) from error
+
+    async def _post(self, endpoint: str, message: Invite | Farewell) -> None:
+        body = message.model_dump_json().encode()
+        headers = {"Content-Type": CONTENT_TYPE, "Authorization": self._signature(body)}
+        try:
+            status = await self._courier.deliver(endpoint, body, headers)
+        except Undelivered as error:
+            raise Refused(Refusal.UNREACHABLE, str(error)) from error
+        if 200 <= status < 300:
+            return
+        if status == HTTPStatus.GONE:
+            raise Refused(Refusal.DECLINED, "answered 410", final=True)
+        why = Refusal.DECLINED if status in DECLINES else Refusal.UNREACHABLE
+        raise Refused(why, f"answered {status}")
+
+    def _signature(self, body: bytes) -> str:
+        """As LiveKit signs its webhooks: a JWT with the base64 of the body's SHA-256, without "Bearer"."""
+        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        token = api.AccessToken(self._key, self._secret).with_sha256(digest).with_ttl(SIGNATURE_LIFETIME)
+        return token.to_jwt()

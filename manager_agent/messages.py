@@ -1,0 +1,183 @@
+"""What is said: to a service in its invite, in the room, and about the room in its metadata.
+
+One model per message, shared by the manager and the service kit. What comes from outside goes through
+`parse_said`, which is bounded and never raises anything but `Unreadable`.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from manager_agent.events import Said
+from manager_agent.session import EndReason, ReadyOn, ServiceState, Session, SessionState
+
+TOPIC = "session-manager"
+"""The topic of data messages, and the name of the RPC method."""
+SAID_BYTES_MAX = 8 * 1024
+"""Longer payloads are not looked at. LiveKit's own limit for an RPC payload is 15 KiB."""
+DETAIL_MAX = 1_000
+
+
+class Message(BaseModel):
+    """Fields may be added to any message, so unknown ones are ignored."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+# --- what a service says to the manager -------------------------------------------------------------
+
+
+class ServiceMessage(Message):
+    """What a service says of itself, by RPC or data message."""
+
+    type: Said
+    detail: Annotated[str, Field(max_length=DETAIL_MAX)] | None = None
+    service_id: str | None = None
+    invite_id: str | None = None
+    """Data messages carry these two; a `service_id` alone proves nothing."""
+
+
+class Ack(Message):
+    """The answer to a data message, on the same topic."""
+
+    type: Literal["ack"] = "ack"
+    invite_id: str
+
+
+class Answer(Message):
+    """The answer to an RPC."""
+
+    ok: Literal[True] = True
+    revision: int
+
+
+class Unreadable(ValueError):
+    """A payload that is no message of a service."""
+
+
+def parse_said(payload: bytes | str) -> ServiceMessage:
+    """The message in `payload`, UTF-8 JSON of at most SAID_BYTES_MAX bytes. Raises Unreadable."""
+    size = len(payload) if isinstance(payload, bytes) else len(payload.encode(errors="surrogatepass"))
+    if size > SAID_BYTES_MAX:
+        raise Unreadable(f"payload of {size} bytes, at most {SAID_BYTES_MAX} are read")
+    try:
+        return ServiceMessage.model_validate_json(payload)
+    except ValidationError as wrong:
+        raise Unreadable(f"not a message of a service: {wrong.errors()[0]['msg']}") from None
+
+
+# --- what the room is told --------------------------------------------------------------------------
+
+
+class ServiceStatus(Message):
+    service_id: str
+    type: str
+    state: ServiceState
+    optional: bool = False
+
+
+class RoomStatus(Message):
+    """The room's metadata: the session's status for everybody in the room. Nothing private belongs here."""
+
+    session_manager: Literal[1] = 1
+    deployment: str = ""
+    """Whose room it is."""
+    session_id: str
+    state: SessionState
+    reason: EndReason | None = None
+    services: list[ServiceStatus]
+    manager_identity: str | None
+    revision: int
+
+    @classmethod
+    def of(cls, session: Session, deployment: str) -> RoomStatus:
+        return cls(
+            deployment=deployment,
+            session_id=session.session_id,
+            state=session.state,
+            reason=session.end.reason if session.end else None,
+            services=[
+                ServiceStatus(service_id=s.service_id, type=s.type, state=s.state, optional=s.optional)
+                for s in session.services
+            ],
+            manager_identity=session.manager.identity,
+            revision=session.revision,
+        )
+
+    @classmethod
+    def read(cls, metadata: str) -> RoomStatus | None:
+        """The status in a room's metadata; None when the metadata is somebody else's."""
+        try:
+            return cls.model_validate_json(metadata)
+        except ValidationError:
+            return None
+
+
+class DispatchNote(Message):
+    """The metadata of the manager's own dispatch, which no participant can see."""
+
+    session_id: str
+    attempt: int
+
+
+# --- what a service is told -------------------------------------------------------------------------
+
+
+class InvitedSession(Message):
+    session_id: str
+    room_name: str
+    user_identity: str
+    metadata: dict[str, Any]
+
+
+class Invite(Message):
+    """Asks a service to come into a room. A LiveKit agent gets it, without token and identity, as its
+    dispatch metadata."""
+
+    event: Literal["session_invited"] = "session_invited"
+    id: str
+    """The same over retries of this invite."""
+    createdAt: str  # LiveKit's spelling in its webhooks, in seconds since the epoch
+    session: InvitedSession
+    service_id: str
+    attempt: int
+    identity: str | None = None
+    token: str | None = Field(default=None, repr=False)
+    server_url: str
+    manager_identity: str | None
+    ready_on: ReadyOn
+    ready_deadline: datetime
+
+
+class Farewell(Message):
+    """Tells a service that the session is over."""
+
+    event: Literal["session_ended"] = "session_ended"
+    id: str
+    createdAt: str
+    session: InvitedSession
+    service_id: str
+    attempt: int
+    identity: str | None = None
+    reason: str
+
+
+def invited_session(session: Session) -> InvitedSession:
+    return InvitedSession(
+        session_id=session.session_id,
+        room_name=session.room_name,
+        user_identity=session.user.identity,
+        metadata=dict(session.metadata),
+    )
+
+
+def instant(at: float) -> datetime:
+    """An instant in seconds since the epoch, as UTC and cut to milliseconds, as we show every time."""
+    return datetime.fromtimestamp(int(at * 1000) / 1000, UTC)
+
+
+def rfc3339(at: float) -> str:
+    return instant(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")

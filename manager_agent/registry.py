@@ -1,0 +1,199 @@
+"""The registered services of this process: they come, are heard of, are chosen, fail, and go.
+
+Here they are kept; instances.py, leases.py and breaker.py say what follows from what is known of them, and roster.py
+who is chosen. Every call looks at the time first: that is when leases are over, and the long expired are reaped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import replace
+
+import structlog
+
+from manager_agent.breaker import Breaker
+from manager_agent.clock import Clock
+from manager_agent.instances import Instance, registered
+from manager_agent.leases import AWAY, looked_at, next_due
+from manager_agent.roster import Roster, Standing
+from manager_agent.services import OtherInstance, Requirement, Service, StaticService, UnknownService
+from manager_agent.session import RequiredService
+
+log = structlog.get_logger()
+
+
+class Registry:
+    def __init__(self, clock: Clock, in_use: Callable[[str], int], chance: random.Random | None = None) -> None:
+        """`in_use`: the places in live sessions that a service id holds. `chance` decides between equals."""
+        self._clock, self._in_use = clock, in_use
+        self._chance = chance or random.Random()
+        self._instances: dict[str, Instance] = {}
+        self._looked_at = self._due = clock()
+        self.changed = asyncio.Event()
+        """Set when something changes that the next process should know. Whoever keeps it clears it."""
+
+    def __repr__(self) -> str:
+        return f"<Registry {', '.join(f'{s.service.service_id} {s.state}' for s in self.standings())}>"
+
+    def register(self, service: Service) -> bool:
+        """Adds or replaces; True when it is new. Sessions that run keep the invite they made. Raises StaticService."""
+        now = self.look().now
+        before = self._instances.get(service.service_id)
+        if before is not None and before.service.static:
+            raise StaticService(service.service_id)
+        self._put(registered(service, before, now))
+        self.changed.set()
+        return before is None
+
+    def heartbeat(
+        self, service_id: str, *, load: float | None = None, draining: bool | None = None, endpoint: str | None = None
+    ) -> Standing:
+        """A service is alive; what it does not say of itself stays as it was.
+
+        Raises UnknownService, and OtherInstance when `endpoint` is given and not the one registered.
+        """
+        now = self.look().now
+        before = self._meant(service_id, endpoint)
+        heard = before.heard(now, load=load, draining=draining, in_flight=self._in_use(service_id))
+        self._put(heard)
+        if heard.draining is not before.draining:
+            log.info("service_draining" if heard.draining else "service_not_draining", service_id=service_id)
+            self.changed.set()
+        return self.standing(service_id)
+
+    def remove(self, service_id: str, *, endpoint: str | None = None) -> Standing:
+        """Takes it out, and returns it as it stood.
+
+        Raises UnknownService, StaticService, and OtherInstance when `endpoint` is given and not the one registered.
+        """
+        standing = self.standing(service_id)
+        self._meant(service_id, endpoint)
+        if standing.service.static:
+            raise StaticService(service_id)
+        self._forget(service_id)
+        return standing
+
+    def retire(self, service_id: str, endpoint: str | None) -> None:
+        """It said at this endpoint that it wants no further invite. Unless it has moved since it is taken out; if it is
+        static it drains, until a heartbeat says otherwise."""
+        instance = self._instances.get(service_id)
+        if instance is not None and instance.service.endpoint == endpoint:
+            log.warning("service_retired", service_id=service_id, endpoint=endpoint)
+            if instance.service.static:
+                self._put(replace(instance, draining=True))
+            else:
+                self._forget(service_id)
+
+    def restore(self, instances: Iterable[Instance]) -> int:
+        """Takes in what an earlier process kept, leases beginning anew; returns how many. Ids that are taken stay."""
+        now, count = self.look().now, 0
+        for kept in instances:
+            if kept.service.service_id not in self._instances:
+                self._put(replace(registered(kept.service, None, now), draining=kept.draining))
+                count += 1
+        return count
+
+    def get(self, service_id: str) -> Service:
+        """Raises UnknownService."""
+        return self._meant(service_id).service
+
+    def standing(self, service_id: str) -> Standing:
+        """Raises UnknownService."""
+        return self.look().standing(self._meant(service_id))
+
+    def standings(self) -> Sequence[Standing]:
+        """Of all, by id."""
+        roster = self.look()
+        return [roster.standing(instance) for _, instance in sorted(self._instances.items())]
+
+    def list(self) -> Sequence[Service]:
+        """All, by id."""
+        return [standing.service for standing in self.standings()]
+
+    @property
+    def instances(self) -> Collection[Instance]:
+        return self._instances.values()
+
+    def choose(self, requirements: Sequence[Requirement]) -> tuple[RequiredService, ...]:
+        """One service for each requirement, none twice. An optional one that nobody meets is left out.
+
+        Raises NotAvailable, which names every requirement that must be met and is not.
+        """
+        roster = self.look()
+        picked = zip(requirements, roster.pick(requirements, self._chance), strict=True)
+        return tuple(requirement.chosen(self._give(one, roster.now)) for requirement, one in picked if one is not None)
+
+    def another(self, service: RequiredService, excluded: Collection[str]) -> Service | None:
+        """Another instance for what this entry of a session asks for; None when there is none that may be invited.
+
+        `excluded`: the ids that may not be it: those that failed, and those of the session's other entries. For what is
+        required by its id it can only be the same again, unless that is excluded.
+        """
+        roster = self.look()
+        offers = roster.offers(Requirement.of(service), self._chance, excluded=excluded, holder=service.service_id)
+        return self._give(offers[0], roster.now) if offers else None
+
+    def report_success(self, service_id: str) -> None:
+        """It did what it was invited for."""
+        if (instance := self._instances.get(service_id)) is not None:
+            self._put(replace(instance, breaker=Breaker()))
+
+    def report_failure(self, service_id: str) -> None:
+        """It did not. After some in a row it is suspended, unless it is the last sound instance of its type."""
+        roster = self.look()
+        if (instance := self._instances.get(service_id)) is None:
+            return
+        breaker = instance.breaker.failed(roster.now, may_suspend=not roster.is_last(instance))
+        if breaker.suspensions > instance.breaker.suspensions:
+            log.warning("service_suspended", service_id=service_id, failures=breaker.failures, nth=breaker.suspensions)
+        self._put(replace(instance, breaker=breaker))
+
+    def look(self) -> Roster:
+        """Sees whose lease is over, reaps whose has been for long, and returns all as they now stand. To be called once
+        a second also when nothing happens: a longer pause is taken for an absence of ours."""
+        before, now = self._looked_at, self._clock()
+        self._looked_at = now
+        if now >= self._due or now - before > AWAY:
+            self._judge(before, now)
+        return Roster(self._instances, self._in_use, now)
+
+    def _judge(self, before: float, now: float) -> None:
+        leases = {key: one.lease for key, one in self._instances.items() if one.lease is not None}
+        running = looked_at(leases, before, now)
+        for key, lease in leases.items():
+            if key not in running:
+                if now >= lease.forgotten_at and not self._instances[key].service.static:
+                    log.info("service_reaped", service_id=key)
+                    self._forget(key)
+                continue
+            self._put(replace(self._instances[key], lease=running[key]))
+            if now >= running[key].over_at:
+                log.warning("service_expired", service_id=key, lease_seconds=lease.seconds)
+        held = [key for key, lease in running.items() if lease.held and not leases[key].held]
+        if held:
+            log.warning("leases_held", services=held, why="most are late at once: we may have been cut off")
+        self._due = next_due({**leases, **running}.values(), now)
+
+    def _put(self, instance: Instance) -> None:
+        self._instances[instance.service.service_id] = instance
+        if instance.lease is not None:
+            self._due = min(self._due, instance.lease.over_at)
+
+    def _forget(self, service_id: str) -> None:
+        del self._instances[service_id]
+        self.changed.set()
+
+    def _meant(self, service_id: str, endpoint: str | None = None) -> Instance:
+        instance = self._instances.get(service_id)
+        if instance is None:
+            raise UnknownService(service_id)
+        if endpoint in (None, instance.service.endpoint):
+            return instance
+        raise OtherInstance(service_id)
+
+    def _give(self, service_id: str, now: float) -> Service:
+        instance = self._instances[service_id]
+        self._put(replace(instance, breaker=instance.breaker.chosen(now)))
+        return instance.service

@@ -1,0 +1,182 @@
+"""One entry of what a session needs: which service was chosen, how far it has come, and what is wrong with it.
+
+PURE. Its state follows from the facts. An attempt is one instance, or one time, that was invited for the entry; a
+later attempt starts the facts anew, and what an earlier one says is nobody's any more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from manager_agent.events import Chosen, Evidence, ReadyOn, Refusal
+from manager_agent.manager import backoff
+from manager_agent.presence import Presence
+
+REJOIN_GRACE = 0.5
+"""Seconds for a service that has left to be back before another is invited: the SDK may just have reconnected."""
+
+
+class ServiceState(StrEnum):
+    PENDING = "pending"
+    INVITED = "invited"
+    ACCEPTED = "accepted"
+    JOINED = "joined"
+    READY = "ready"
+    LOST = "lost"
+    FAILED = "failed"
+
+
+class ServiceReason(StrEnum):
+    """Why a service is not ready."""
+
+    NOT_REGISTERED = "not_registered"
+    NO_CAPACITY = "no_capacity"
+    UNREACHABLE = "unreachable"
+    DECLINED = "declined"
+    NEVER_JOINED = "never_joined"
+    JOINED_NOT_READY = "joined_not_ready"
+    REPORTED_FAILURE = "reported_failure"
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """When what was known of one service, in seconds since the epoch; of its current attempt."""
+
+    invited: float | None = None
+    accepted: float | None = None
+    joined: float | None = None
+    ready: float | None = None
+    left: float | None = None
+    failed: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RequiredService:
+    """One entry of what a session needs, updated in place."""
+
+    service_id: str
+    type: str
+    endpoint: str | None = None
+    agent_name: str | None = None
+    ready_on: ReadyOn = ReadyOn.JOIN
+    """So far: the instance that was chosen."""
+    optional: bool = False
+    by_id: bool = False
+    labels: Mapping[str, str] = field(default_factory=dict)
+    """What was asked for: this very service, or any of its type with these labels."""
+    failed: tuple[str, ...] = ()
+    """Ids of the instances that were tried before, and failed."""
+
+    attempt: int = 0
+    identity: str | None = None
+    invite_id: str = ""
+    tries: int = 0
+    in_flight: bool = False
+    retry_at: float = math.inf
+    refusal: Refusal | None = None
+    presence: Presence = Presence()
+    ready_by: Evidence | None = None
+    reported_failure: bool = False
+    give_up_at: float = math.inf
+    """When to look for another instance because this one refused."""
+    held_until: float = -math.inf
+    """Not before is it replaced, whatever is held against it."""
+    timeline: Timeline = Timeline()
+
+    @property
+    def lost(self) -> bool:
+        return self.timeline.left is not None
+
+    @property
+    def refused(self) -> bool:
+        """It was told, and would not, or could not be told."""
+        return self.refusal is not None and not self.in_flight and self.timeline.joined is None
+
+    @property
+    def refused_for_good(self) -> bool:
+        return self.refusal is not None and not self.in_flight and self.retry_at == math.inf
+
+    @property
+    def state(self) -> ServiceState:
+        if self.reported_failure:
+            return ServiceState.FAILED
+        if self.lost:
+            return ServiceState.LOST
+        if self.ready_by is not None:
+            return ServiceState.READY
+        if self.timeline.joined is not None:
+            return ServiceState.JOINED
+        if self.refused_for_good:
+            return ServiceState.FAILED
+        if self.timeline.accepted is not None:
+            return ServiceState.ACCEPTED
+        return ServiceState.PENDING if self.attempt == 0 else ServiceState.INVITED
+
+    @property
+    def overdue_since(self) -> float | None:
+        """When it accepted; None when it is not its joining that is waited for."""
+        return self.timeline.accepted if self.state is ServiceState.ACCEPTED else None
+
+    def replace_at(self, join_timeout: float) -> float:
+        """When another instance is to be invited, or this one anew, unless something happens before."""
+        pause = backoff(self.invite_id, self.attempt) if self.attempt > 1 else 0.0
+        at = math.inf
+        if self.in_flight:
+            return at
+        if self.reported_failure and self.timeline.failed is not None:
+            at = self.timeline.failed + pause
+        elif self.timeline.left is not None:
+            at = self.timeline.left + REJOIN_GRACE + pause
+        elif self.refused:
+            at = self.give_up_at
+        elif self.overdue_since is not None:
+            at = self.overdue_since + join_timeout
+        return max(at, self.held_until)
+
+    def next_attempt(self, identity: str | None, invite_id: str, at: float, instead: Chosen | None) -> RequiredService:
+        """As the next attempt begins: with another instance, or anew with this one."""
+        chosen = instead or Chosen(self.service_id, self.type, self.endpoint, self.agent_name, self.ready_on)
+        return RequiredService(
+            service_id=chosen.service_id,
+            type=chosen.type,
+            endpoint=chosen.endpoint,
+            agent_name=chosen.agent_name,
+            ready_on=chosen.ready_on,
+            optional=self.optional,
+            by_id=self.by_id,
+            labels=self.labels,
+            failed=(*self.failed, self.service_id) if chosen.service_id not in (self.service_id, *self.failed) else (),
+            attempt=self.attempt + 1,
+            identity=identity,
+            invite_id=invite_id,
+            tries=1,
+            in_flight=True,
+            presence=self.presence.void(),  # an agent of the attempt before has the same name
+            timeline=Timeline(invited=at),
+        )
+
+    @property
+    def fault(self) -> ServiceReason | None:
+        """What has gone wrong with it so far; None while it may simply need more time."""
+        match self.state:
+            case ServiceState.FAILED if self.reported_failure:
+                return ServiceReason.REPORTED_FAILURE
+            case ServiceState.LOST:
+                return ServiceReason.LEFT
+            case ServiceState.INVITED | ServiceState.FAILED if self.refusal is not None:
+                return ServiceReason(self.refusal)
+        return None
+
+    @property
+    def shortfall(self) -> ServiceReason | None:
+        """Why it was not ready when time was up; None if it was."""
+        match self.state:
+            case ServiceState.READY:
+                return None
+            case ServiceState.JOINED:
+                return ServiceReason.JOINED_NOT_READY
+        return self.fault or ServiceReason.NEVER_JOINED
