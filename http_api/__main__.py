@@ -1,0 +1,36 @@
+"""`python -m http_api [--dev]`: the API and the manager agent, in one process."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+
+from http_api import VERSION, logs
+from http_api.server import CannotListen, serve
+from http_api.settings import BadSettings, Settings
+
+UNUSABLE = 2
+"""Exit code when the settings, or the port that they name, can't be used."""
+INTERRUPTED = 130
+"""Exit code after Ctrl-C while starting, or after a second one while stopping."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m http_api", description="The LiveKit session manager.")
+    parser.add_argument("--dev", action="store_true", help="on loopback, with the key of `livekit-server --dev`")
+    parser.add_argument("--version", action="version", version=VERSION)
+    try:
+        settings = Settings.load(dev=parser.parse_args().dev)
+        logs.configure(dev=settings.dev, level=settings.log_level, secrets=settings.secrets)
+        asyncio.run(serve(settings))
+    except (BadSettings, CannotListen) as error:
+        print(error, file=sys.stderr)
+        return UNUSABLE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

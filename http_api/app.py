@@ -1,0 +1,169 @@
+"""The application: its parts, their lifetimes, its routes. The one place where everything is put together."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import structlog
+from aiohttp import web
+
+from http_api import health, keys, microservices, sessions, webhooks
+from http_api.problems import Handler, new_request_id, problems
+from http_api.schemas import Profiles
+from http_api.services_file import ServicesFile, read_services_file
+from http_api.settings import Settings
+from manager_agent import ffi
+from manager_agent.addresses import Guard
+from manager_agent.agent import ManagerAgent
+from manager_agent.clock import Clock, steady_clock
+from manager_agent.conductor import Conductor
+from manager_agent.courier import is_this_machine
+from manager_agent.invites import Inviter
+from manager_agent.names import Names
+from manager_agent.probe import Probe
+from manager_agent.reconcile import Reconciler
+from manager_agent.registry import Registry
+from manager_agent.rooms import Rooms
+from manager_agent.store import MemoryStore
+from manager_agent.tasks import Tasks
+from manager_agent.upkeep import Keeper, Reaper
+
+log = structlog.get_logger()
+
+REQUEST_ID_HEADER = "X-Request-Id"
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+ROUTES = (
+    web.get("/health", health.health),
+    web.get("/livez", health.livez),
+    web.get("/readyz", health.readyz),
+    web.post(f"{microservices.PATH}/register", microservices.register),
+    web.get(microservices.PATH, microservices.list_all),
+    web.get(microservices.PATH + "/{service_id}", microservices.show),
+    web.delete(microservices.PATH + "/{service_id}", microservices.remove),
+    web.post(microservices.PATH + "/{service_id}/heartbeat", microservices.heartbeat),
+    web.post(sessions.PATH, sessions.create),
+    web.get(sessions.PATH, sessions.list_all),
+    web.get(sessions.PATH + "/{session_id}", sessions.show),
+    web.delete(sessions.PATH + "/{session_id}", sessions.close),
+    web.post(sessions.PATH + "/{session_id}/token", sessions.give_token),
+    web.post(sessions.PATH + "/{session_id}/ready", sessions.say_ready),
+    web.post("/livekit/webhook", webhooks.receive),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What the application runs on."""
+
+    clock: Clock
+    store: MemoryStore
+    registry: Registry
+    rooms: Rooms
+    inviter: Inviter
+    conductor: Conductor
+    agent: ManagerAgent
+    guard: Guard
+    profiles: Profiles = field(default_factory=dict)
+    upkeep: Sequence[Keeper | Reaper | Reconciler] = ()
+
+
+def compose(settings: Settings) -> Parts:
+    """The real parts, none of them started. Raises BadSettings."""
+    clock = steady_clock()
+    key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
+    url, agent_name = settings.livekit_server_url, settings.agent_name
+    invite_key, invite_secret = settings.invite_keys
+    store, names = MemoryStore(clock), Names(secret)
+    rooms = Rooms(
+        url=url,
+        public_url=settings.public_url,
+        api_key=key,
+        api_secret=secret,
+        agent_name=agent_name,
+        deployment=settings.deployment,
+    )
+    guard = guard_of(settings)
+    registry, profiles = registry_of(settings, store, guard, clock)
+    inviter = Inviter(rooms=rooms, names=names, clock=clock, api_key=invite_key, api_secret=invite_secret, guard=guard)
+    conductor = Conductor(store=store, rooms=rooms, inviter=inviter, registry=registry, names=names, clock=clock)
+    agent = ManagerAgent(
+        url=url, api_key=key, api_secret=secret, agent_name=agent_name, store=store, names=names, clock=clock
+    )
+    upkeep = [*upkeep_of(settings, registry), Reconciler(store=store, rooms=rooms, clock=clock)]
+    return Parts(clock, store, registry, rooms, inviter, conductor, agent, guard, profiles, upkeep)
+
+
+def registry_of(settings: Settings, store: MemoryStore, guard: Guard, clock: Clock) -> tuple[Registry, Profiles]:
+    """The registry with the static services in it, and the profiles. Raises BadSettings."""
+    registry, path = Registry(clock, store.in_use), settings.services_file
+    file = ServicesFile() if path is None else read_services_file(path, clock(), guard)
+    for service in file.services:
+        registry.register(service)
+    return registry, file.profiles
+
+
+def upkeep_of(settings: Settings, registry: Registry) -> Sequence[Keeper | Reaper]:
+    """What the registry needs in the background."""
+    keepers = [] if settings.state_dir is None else [Keeper(registry, settings.state_dir)]
+    return [*keepers, Reaper(registry)]
+
+
+def guard_of(settings: Settings) -> Guard:
+    """Judges the addresses that callers of this server may have it call."""
+    return Guard(networks=settings.invite_networks, own_port=settings.server_port, is_own=is_this_machine)
+
+
+def create_app(settings: Settings, parts: Parts | None = None) -> web.Application:
+    """The application, not started. Tests give it parts of their own."""
+    ffi.quiet()
+    parts = parts or compose(settings)
+    app = web.Application(middlewares=[request_ids, problems])
+    app[keys.SETTINGS] = settings
+    app[keys.CLOCK] = parts.clock
+    app[keys.STORE] = parts.store
+    app[keys.REGISTRY] = parts.registry
+    app[keys.PROFILES] = parts.profiles
+    app[keys.ROOMS] = parts.rooms
+    app[keys.CONDUCTOR] = parts.conductor
+    app[keys.AGENT] = parts.agent
+    app[keys.GUARD] = parts.guard
+    app[keys.PROBE] = Probe(conductor=parts.conductor, store=parts.store, rooms=parts.rooms, clock=parts.clock)
+    app[keys.TASKS] = Tasks()
+    app[keys.STOPPING] = asyncio.Event()
+    app.router.add_routes(ROUTES)
+    app.cleanup_ctx.append(lambda app: _running(app, parts))
+    app.on_shutdown.append(_end_sessions)
+    return app
+
+
+@web.middleware
+async def request_ids(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Gives each request an id, its caller's own if that is fit to be shown, for logs and problems."""
+    theirs = request.headers.get(REQUEST_ID_HEADER, "")
+    request_id = theirs if REQUEST_ID.fullmatch(theirs) else new_request_id()
+    request[keys.REQUEST_ID] = request_id
+    with structlog.contextvars.bound_contextvars(request_id=request_id):
+        response = await handler(request)
+    response.headers[REQUEST_ID_HEADER] = request_id
+    return response
+
+
+async def _running(app: web.Application, parts: Parts) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        for part in (*parts.upkeep, parts.rooms, parts.inviter, parts.agent):
+            stack.push_async_callback(part.aclose)
+            await part.start()
+        stack.push_async_callback(parts.conductor.aclose)
+        stack.push_async_callback(app[keys.TASKS].aclose)
+        yield
+
+
+async def _end_sessions(app: web.Application) -> None:
+    """Before the requests under way are waited for: those who wait for a session get their answer now."""
+    app[keys.STOPPING].set()
+    await app[keys.CONDUCTOR].aclose()

@@ -1,0 +1,137 @@
+"""Reading what comes in: JSON, strictly, and whatever is wrong with it told in full.
+
+JSON that means different things to different readers (keys given twice, NaN, half of a surrogate pair) is not
+accepted, so that nothing further on has to think of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NoReturn, TypeVar
+
+from aiohttp import web
+from pydantic import BaseModel, ValidationError
+
+from http_api.errors import BadField, Invalid, MalformedBody, SlowBody, UnsupportedBody
+
+BODY_MAX = 64 * 1024
+BODY_TIMEOUT = 10.0
+"""Seconds."""
+DEPTH_MAX = 32
+KEY_SHOWN = 64
+UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
+"""Control characters but tab and line ends, and halves of surrogate pairs."""
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+async def read_body(request: web.Request, model: type[Model], **context: Any) -> Model:
+    """The request's JSON body as `model`, whose validators see `context`.
+
+    Raises UnsupportedBody, MalformedBody, Invalid, and what read_bytes does.
+    """
+    if request.content_type != "application/json" or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
+        raise UnsupportedBody(request.headers.get("Content-Type", ""))
+    return validated(model, parse_json(await read_bytes(request)), **context)
+
+
+async def read_bytes(request: web.Request, most: int = BODY_MAX) -> bytes:
+    """The body as it is. Raises SlowBody, and aiohttp's 413 when it has more than `most` bytes."""
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            return await request.clone(client_max_size=most).read()
+    except TimeoutError:
+        raise SlowBody(f"the body did not arrive within {BODY_TIMEOUT:g} seconds") from None
+
+
+def read_query(request: web.Request, model: type[Model]) -> Model:
+    """The request's query as `model`; a parameter given several times is a list. Raises Invalid."""
+    query = request.query
+    return validated(model, {key: _one_or_all(query.getall(key)) for key in query})
+
+
+def validated(model: type[Model], value: Any, **context: Any) -> Model:
+    """Raises Invalid, which names every bad field."""
+    try:
+        return model.model_validate(value, context=context)
+    except ValidationError as wrong:
+        errors = wrong.errors(include_url=False, include_input=False, include_context=False)
+        raise Invalid([BadField(field_path(error["loc"]), error["msg"]) for error in errors]) from None
+
+
+def field_path(loc: tuple[int | str, ...]) -> str:
+    """`required_services[0].type` for ("required_services", 0, "type"). Names in parentheses stand for the
+    branch of a union that was taken, `[key]` is pydantic's for a key that is wrong itself: both are left out.
+    The whole body is `(body)`."""
+    path = ""
+    for part in loc:
+        if isinstance(part, int):
+            path += f"[{part}]"
+        elif not part.startswith("(") and part != "[key]":
+            path += ("." if path else "") + UNPRINTABLE.sub("?", part[:KEY_SHOWN])
+    return path or "(body)"
+
+
+def parse_json(raw: bytes) -> Any:
+    """The value of a JSON text. Raises MalformedBody, or Invalid for strings that nobody can print."""
+    try:
+        text = raw.decode()
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number, parse_float=_finite)
+    except UnicodeDecodeError:
+        raise MalformedBody("the body is not UTF-8") from None
+    except json.JSONDecodeError as error:
+        where = f"line {error.lineno}, column {error.colno}"
+        raise MalformedBody(f"{error.msg}: {where}" if text.strip() else "the body is empty") from None
+    except RecursionError:
+        raise MalformedBody(f"nested deeper than {DEPTH_MAX} levels") from None
+    except ValueError as error:  # an integer of thousands of digits
+        raise MalformedBody(str(error)) from None
+    unprintable = [BadField(field_path(loc), "contains a control character or half of a surrogate pair")
+                   for loc, text in _texts(value) if UNPRINTABLE.search(text)]  # fmt: skip
+    if unprintable:
+        raise Invalid(unprintable)
+    return value
+
+
+def _texts(value: Any) -> Iterator[tuple[tuple[int | str, ...], str]]:
+    """Every string in `value` with where it stands; a key stands where its object does."""
+    rest: list[tuple[tuple[int | str, ...], Any]] = [((), value)]
+    while rest:
+        loc, item = rest.pop()
+        if len(loc) > DEPTH_MAX:
+            raise MalformedBody(f"nested deeper than {DEPTH_MAX} levels")
+        if isinstance(item, str):
+            yield loc, item
+        elif isinstance(item, Mapping):
+            yield from ((loc, key) for key in item)
+            rest.extend(((*loc, key), inner) for key, inner in item.items())
+        elif isinstance(item, list):
+            rest.extend(((*loc, index), inner) for index, inner in enumerate(item))
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise MalformedBody(f"the key {key[:KEY_SHOWN]!a} is given twice in one object")
+        found[key] = value
+    return found
+
+
+def _no_number(name: str) -> NoReturn:
+    raise MalformedBody(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise MalformedBody("a number is too large")
+    return number
+
+
+def _one_or_all(values: list[str]) -> str | list[str]:
+    return values[0] if len(values) == 1 else values

@@ -1,0 +1,101 @@
+"""What can be wrong with a request, or come of it, as far as the HTTP API itself is concerned.
+
+The message of each is meant for the caller. problems.py says which status each one is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from manager_agent.session import RequiredService, Session
+
+
+class MalformedBody(Exception):
+    """The body is not the JSON that this API reads."""
+
+
+class MalformedRequest(Exception):
+    """What came in is not HTTP."""
+
+
+class SlowBody(Exception):
+    """The body takes too long to arrive."""
+
+
+class UnsupportedBody(Exception):
+    def __init__(self, content_type: str) -> None:
+        theirs = content_type[:80] or "something unnamed"
+        super().__init__(f"send the body as application/json in UTF-8, not as {theirs}")
+
+
+@dataclass(frozen=True, slots=True)
+class BadField:
+    """One thing that is wrong; `field` is its path, such as `required_services[0].type`."""
+
+    field: str
+    detail: str
+
+
+class Invalid(Exception):
+    """Body or query do not fit. Names every bad field."""
+
+    def __init__(self, fields: Sequence[BadField]) -> None:
+        super().__init__(f"{len(fields)} {'field is' if len(fields) == 1 else 'fields are'} wrong")
+        self.fields = tuple(fields)
+
+
+class Unauthorized(Exception):
+    """Nobody has said, in a way that can be believed, who is asking."""
+
+
+class Forbidden(Exception):
+    """Who is asking may not do this."""
+
+
+class NoToken(Exception):
+    def __init__(self, session: Session) -> None:
+        super().__init__(f"a token may be had when the session is ready or active; it is {session.state}")
+        self.session = session
+
+
+class SessionOver(Exception):
+    def __init__(self, session: Session) -> None:
+        super().__init__(f"the session is over: {session.end.reason if session.end else session.state}")
+        self.session = session
+
+
+class ServiceOut(Exception):
+    """A service says that it is ready, but it has left, or has failed: only another attempt can be."""
+
+    def __init__(self, service: RequiredService) -> None:
+        super().__init__(f"{service.service_id!r} is {service.state} in this session and can't become ready any more")
+
+
+class NotReady(Exception):
+    """The services of a session did not get ready, or did not stay so, in time."""
+
+    def __init__(self, session: Session) -> None:
+        missing = [
+            f"{s.service_id}: {session.reason_of(s)}"
+            for s in session.services
+            if session.reason_of(s) and not s.optional
+        ]
+        super().__init__("not ready in time: " + (", ".join(missing) or "the room's services"))
+        self.session = session
+
+
+class RoomUnavailable(Exception):
+    """LiveKit did not make the room, or sent no manager into it."""
+
+    retry_after = 2.0
+
+    def __init__(self, session: Session) -> None:
+        super().__init__("LiveKit can't serve this session at the moment")
+        self.session = session
+
+
+class Unready(Exception):
+    """This process can't take sessions now."""
+
+    retry_after = 2.0

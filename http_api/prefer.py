@@ -1,0 +1,57 @@
+"""The `Prefer` header (RFC 7240): how long a caller is willing to wait. PURE."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+WAIT_MAX = 60
+"""Seconds; a longer wait is cut to this, and the answer says so."""
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_QUOTED = r'"(?:[^"\\]|\\.)*"'
+_MEMBERS = re.compile(rf'(?:[^,"]|{_QUOTED})+')
+_PREFERENCE = re.compile(rf"({_TOKEN})\s*(?:=\s*({_TOKEN}|{_QUOTED}))?\s*(?:;.*)?", re.DOTALL)
+_DIGITS = re.compile(r"[0-9]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences:
+    wait: int | None = None
+    """Seconds, 0 to WAIT_MAX; None when the caller names no limit."""
+    respond_async: bool = False
+
+    @property
+    def patience(self) -> float | None:
+        """For how many seconds to wait before a 202; None: until it is decided."""
+        if self.wait is not None:
+            return self.wait
+        return 0 if self.respond_async else None
+
+    @property
+    def applied(self) -> str | None:
+        """What `Preference-Applied` is to say."""
+        named = ["respond-async"] if self.respond_async else []
+        if self.wait is not None:
+            named.append(f"wait={self.wait}")
+        return ", ".join(named) or None
+
+
+def preferences(headers: Iterable[str]) -> Preferences:
+    """What the `Prefer` headers of one request ask for. Of a preference given twice the first counts;
+    unknown and malformed ones are ignored, as the RFC wants it."""
+    found: dict[str, str] = {}
+    for header in headers:
+        for member in _MEMBERS.findall(header):
+            match = _PREFERENCE.fullmatch(member.strip())
+            if match:
+                found.setdefault(match[1].lower(), (match[2] or "").strip('"'))
+    return Preferences(wait=_seconds(found.get("wait", "")), respond_async=found.get("respond-async") == "")
+
+
+def _seconds(text: str) -> int | None:
+    if not _DIGITS.fullmatch(text):
+        return None
+    significant = text.lstrip("0")
+    return WAIT_MAX if len(significant) > len(str(WAIT_MAX)) else min(int(significant or "0"), WAIT_MAX)

@@ -1,0 +1,113 @@
+"""Serving the application: the port, the signals, and what comes in that is not even HTTP."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+
+import structlog
+from aiohttp import web
+from aiohttp.web_protocol import RequestHandler
+
+from http_api.app import Parts, create_app
+from http_api.errors import MalformedRequest
+from http_api.logs import AccessLog
+from http_api.problems import answer_to
+from http_api.settings import Settings
+
+log = structlog.get_logger()
+
+SHUTDOWN_TIMEOUT = 5.0
+"""Seconds for the requests under way once the process is asked to end."""
+
+
+class CannotListen(Exception):
+    """The address can't be listened on; the message says why, and which variables move it."""
+
+
+async def serve(settings: Settings) -> None:
+    """Serves until SIGINT or SIGTERM, then ends every session. Raises CannotListen before anything is begun."""
+    if not settings.invites_have_own_key and not settings.dev:
+        log.warning("invites_signed_with_livekit_secret", hint="set INVITE_API_KEY and INVITE_API_SECRET")
+    async with serving(settings):
+        log.info("listening", host=settings.server_host, port=settings.server_port, livekit=settings.livekit_server_url)
+        await _asked_to_end()
+        log.info("stopping")
+
+
+@asynccontextmanager
+async def serving(settings: Settings, parts: Parts | None = None) -> AsyncIterator[web.Application]:
+    """The application, listening; its sessions are ended on the way out. Raises CannotListen."""
+    app = create_app(settings, parts)
+    listener = listen(settings.server_host, settings.server_port)
+    # Who waits for a session and hangs up is not waited for.
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)
+    server: asyncio.Server | None = None
+    try:
+        await runner.setup()
+        server = await asyncio.get_running_loop().create_server(_connections(runner), sock=listener)
+        yield app
+    finally:
+        listener.close() if server is None else server.close()
+        await runner.cleanup()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises CannotListen."""
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise CannotListen(f"port {port} is in use; set SERVER_PORT to another one") from None
+        why = (error.strerror or type(error).__name__).partition(" (while")[0]
+        raise CannotListen(f"can't listen on {host} port {port} (SERVER_HOST, SERVER_PORT): {why}") from None
+
+
+async def _asked_to_end() -> None:
+    """Returns at the first SIGINT or SIGTERM; a second one then ends the process at once."""
+    asked, loop = asyncio.Event(), asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, asked.set)
+    try:
+        await asked.wait()
+    finally:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+
+
+def _connections(runner: web.AppRunner) -> Callable[[], RequestHandler]:
+    """What aiohttp's own sites would use, with `_Connection` for its RequestHandler."""
+    server, loop = runner.server, asyncio.get_running_loop()
+    assert server is not None, "setup() first"
+    return lambda: _Connection(server, loop=loop, access_log_class=AccessLog)
+
+
+class _Connection(RequestHandler):
+    """A connection that answers with a problem also where no middleware is asked."""
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        if isinstance(resp, web.HTTPException) and resp.status >= HTTPStatus.BAD_REQUEST:
+            resp = answer_to(request, resp)  # an unknown Expect header
+        return await super().finish_response(request, resp, start_time)
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if status != HTTPStatus.BAD_REQUEST or request.writer.output_size > 0:
+            return super().handle_error(request, status, exc, message)
+        log.debug("malformed_request", remote=request.remote, error=repr(exc))
+        response = answer_to(request, MalformedRequest("this is not HTTP/1.1, or a header is too long"))
+        response.force_close()
+        return response

@@ -1,0 +1,188 @@
+"""What goes out. SessionView is the only JSON shape of a session."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Any, Self
+
+from aiohttp import web
+from pydantic import BaseModel, ConfigDict, Field
+
+from manager_agent.events import Evidence
+from manager_agent.instances import InstanceState
+from manager_agent.messages import rfc3339
+from manager_agent.rooms import AccessToken
+from manager_agent.roster import Standing
+from manager_agent.services import Requirement
+from manager_agent.session import (
+    EndReason,
+    ReadyOn,
+    RequiredService,
+    ServiceReason,
+    ServiceState,
+    Session,
+    SessionState,
+    Timeline,
+)
+
+
+class View(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RequiredServiceView(View):
+    """One entry of what a session requires; also of what it could not get, then with nothing but a reason."""
+
+    service_id: str | None
+    type: str | None
+    state: ServiceState
+    optional: bool
+    reason: ServiceReason | None
+    ready_by: Evidence | None = None
+    attempt: int = 0
+    timeline: dict[str, str] = Field(default_factory=dict)
+    """The instants that are known."""
+
+    @classmethod
+    def of(cls, session: Session, service: RequiredService) -> Self:
+        return cls(
+            service_id=service.service_id,
+            type=service.type,
+            state=service.state,
+            optional=service.optional,
+            reason=session.reason_of(service),
+            ready_by=service.ready_by,
+            attempt=service.attempt,
+            timeline=_known(service.timeline),
+        )
+
+    @classmethod
+    def of_requirement(cls, asked: Requirement, reason: ServiceReason | None) -> Self:
+        """For a session that is refused: what was asked for, and why it can't be had (None: it could)."""
+        return cls(
+            service_id=asked.service_id,
+            type=asked.type,
+            state=ServiceState.PENDING,
+            optional=asked.optional,
+            reason=reason,
+        )
+
+
+class SessionView(View):
+    session_id: str
+    room_name: str
+    state: SessionState
+    user_identity: str
+    user_name: str
+    metadata: dict[str, Any]
+    services: list[RequiredServiceView]
+    created_at: str
+    ready_at: str | None
+    ready_deadline: str
+    ended_at: str | None
+    reason: EndReason | None
+    revision: int
+
+    @classmethod
+    def of(cls, session: Session, **more: str) -> Self:
+        """`more`: the fields of a subclass."""
+        return cls(
+            session_id=session.session_id,
+            room_name=session.room_name,
+            state=session.state,
+            user_identity=session.user.identity,
+            user_name=session.user.name,
+            metadata=dict(session.metadata),
+            services=[RequiredServiceView.of(session, service) for service in session.services],
+            created_at=rfc3339(session.created_at),
+            ready_at=None if session.ready_at is None else rfc3339(session.ready_at),
+            ready_deadline=rfc3339(session.ready_deadline),
+            ended_at=None if session.end is None else rfc3339(session.end.at),
+            reason=None if session.end is None else session.end.reason,
+            revision=session.revision,
+            **more,
+        )
+
+
+class SessionWithToken(SessionView):
+    """A session for its owner, once the user may join."""
+
+    server_url: str
+    access_token: str = Field(repr=False)
+    token_expires_at: str
+
+    @classmethod
+    def for_owner(cls, session: Session, token: AccessToken, server_url: str) -> Self:
+        return cls.of(
+            session, server_url=server_url, access_token=token.jwt, token_expires_at=rfc3339(token.expires_at)
+        )
+
+
+class SessionList(View):
+    sessions: list[SessionView]
+    next_cursor: str | None
+    """Null on the last page."""
+
+
+class ServiceView(View):
+    """A registered service, and how it is doing."""
+
+    service_id: str
+    type: str
+    state: InstanceState
+    endpoint: str | None
+    agent_name: str | None
+    ready_on: ReadyOn
+    labels: dict[str, str]
+    metadata: dict[str, Any]
+    registered_at: str
+    static: bool
+    in_flight: int
+    """Places in live sessions that it holds."""
+    capacity: int | None
+    load: float | None
+    """What it last said of itself."""
+    lease_seconds: float | None
+    lease_expires_at: str | None
+    """It is not given up before."""
+
+    @classmethod
+    def of(cls, standing: Standing) -> Self:
+        service, instance = standing.service, standing.instance
+        return cls(
+            service_id=service.service_id,
+            type=service.type,
+            state=standing.state,
+            endpoint=service.endpoint,
+            agent_name=service.agent_name,
+            ready_on=service.ready_on,
+            labels=dict(service.labels),
+            metadata=dict(service.metadata),
+            registered_at=rfc3339(service.registered_at),
+            static=service.static,
+            in_flight=standing.in_flight,
+            capacity=service.capacity,
+            load=instance.load,
+            lease_seconds=service.lease_seconds,
+            lease_expires_at=None if instance.lease is None else rfc3339(instance.lease.expires_at),
+        )
+
+
+class ServiceList(View):
+    services: list[ServiceView]
+
+
+def answer(view: BaseModel, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> web.Response:
+    """The view as a JSON response. Header names are given with underscores for hyphens."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return web.Response(
+        status=status,
+        body=view.model_dump_json().encode(),
+        content_type="application/json",
+        headers={"Cache-Control": "no-store", **named},
+    )
+
+
+def _known(timeline: Timeline) -> dict[str, str]:
+    instants = {name: getattr(timeline, name) for name in Timeline.__dataclass_fields__}
+    return {name: rfc3339(at) for name, at in instants.items() if at is not None}
