@@ -1,0 +1,36 @@
+"""What a microservice in Python needs to take part in sessions: it is invited, joins, says that it is ready
+until the manager has heard it, and leaves when the session is over.
+
+    service = Service("asr-service", type="ASR")
+
+    @service.on_invite
+    async def transcribe(visit: Visit) -> None:
+        room = await visit.join()
+        await warm_up(room)
+        await visit.say_ready()
+        await visit.ended()
+
+    service.run()
+"""
+
+from manager_agent.messages import Invite
+from manager_agent.session import ReadyOn
+from service_kit.load import LoadGauge
+from service_kit.registration import RegistrationRefused
+from service_kit.service import Service
+from service_kit.settings import ServiceSettings
+from service_kit.visit import Decline, Visit, VisitEnded
+from service_kit.visits import Handler
+
+__all__ = [
+    "Decline",
+    "Handler",
+    "Invite",
+    "LoadGauge",
+    "ReadyOn",
+    "RegistrationRefused",
+    "Service",
+    "ServiceSettings",
+    "Visit",
+    "VisitEnded",
+]

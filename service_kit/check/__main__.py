@@ -1,0 +1,49 @@
+"""`python -m service_kit.check`: see options.py for its arguments, or --help."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import warnings
+from collections.abc import Sequence
+
+from jwt import InsecureKeyLengthWarning
+from rich.console import Console
+
+from manager_agent.ffi import quiet
+from service_kit.check.judging import check
+from service_kit.check.options import Options
+from service_kit.check.outcome import EXIT_UNABLE, Unable, as_json, exit_code, show
+from service_kit.check.stage import staged
+
+WIDTH = 160
+"""Of what is printed to a file or a pipe: a line a rule."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Checks one service and prints what came of it; the exit code."""
+    options = Options.from_command_line(arguments)
+    warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)  # the keys are the caller's choice
+    os.environ.setdefault("RUST_LOG", "off")  # LiveKit's native library tells of every room that is closed
+    quiet()
+    return asyncio.run(_check(options))
+
+
+async def _check(options: Options) -> int:
+    try:
+        async with staged(options) as stage:
+            outcomes = await check(stage)
+    except Unable as unable:
+        print(f"nothing was checked: {unable}", file=sys.stderr)
+        return EXIT_UNABLE
+    if options.json:
+        print(as_json(options.endpoint, outcomes))
+    else:
+        terminal = Console(highlight=False)
+        show(options.endpoint, outcomes, terminal if terminal.is_terminal else Console(width=WIDTH, highlight=False))
+    return exit_code(outcomes)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

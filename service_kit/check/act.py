@@ -1,0 +1,158 @@
+"""One session of a check: a room, the manager in it, and what the service is told of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from livekit import api
+
+from manager_agent.events import Evidence, Said
+from manager_agent.messages import Farewell, Invite, InvitedSession, RoomStatus, ServiceMessage
+from manager_agent.session import SessionState
+from service_kit.check.ear import Ear
+from service_kit.check.outcome import Broken
+from service_kit.check.stage import DECLINED, Stage
+
+
+class Act:
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self._mark = uuid4().hex[:12]
+        self._name = f"check-{self._mark}"
+        """Of the room and of the session."""
+        self.identity = f"sm-{stage.options.service_id}-1-{self._mark}"
+        self.ear = Ear(self.identity, f"inv_{self._mark}")
+        self._managers = 0
+
+    def __repr__(self) -> str:
+        return f"<Act in {self._name}>"
+
+    @property
+    def manager(self) -> str:
+        """The identity of the manager in charge."""
+        return f"sm-manager-{self._managers}-{self._mark}"
+
+    def invite(self, *, deadline: float = 30.0, number: int = 1) -> Invite:
+        """An invite into this room, to be ready in so many seconds. Each `number` is another invite."""
+        options = self.stage.options
+        return Invite(
+            id=f"inv_{self._mark}_{number}",
+            createdAt=str(int(time.time())),
+            session=InvitedSession(
+                session_id=self._name, room_name=self._name, user_identity="check-user", metadata={"check": True}
+            ),
+            service_id=options.service_id,
+            attempt=1,
+            identity=self.identity,
+            token=self._token(self.identity),
+            server_url=options.livekit,
+            manager_identity=self.manager,
+            ready_on=options.ready_on,
+            ready_deadline=datetime.now(UTC) + timedelta(seconds=deadline),
+        )
+
+    def farewell(self, invite: Invite, reason: str = "closed") -> Farewell:
+        told = invite.model_dump(include={"createdAt", "session", "service_id", "attempt", "identity"})
+        return Farewell(id=f"{invite.id}_end", reason=reason, **told)
+
+    async def invites(self) -> Invite:
+        """Posts an invite that has to be accepted. Raises Broken."""
+        invite = self.invite()
+        await self.must_accept(invite)
+        return invite
+
+    async def must_accept(self, invite: Invite | bytes) -> None:
+        """Raises Broken."""
+        status = await self.stage.post(invite)
+        if status in DECLINED:
+            raise Broken(f"declined the invite with {status}")
+        if not 200 <= status < 300:
+            hint = {
+                401: " (--key, --secret?)",
+                403: " (--key, --secret?)",
+                404: " (the path?)",
+                422: " (--service-id?)",
+            }
+            raise Broken(f"answered the invite with {status}{hint.get(status, '')}")
+
+    async def must_join(self) -> None:
+        """Raises Broken."""
+        limit, began = self.stage.options.patience.join, time.monotonic()
+        if not await self.ear.until(lambda: bool(self.ear.sids), limit):
+            raise Broken(f"accepted, but did not join within {limit:g} s")
+        self.stage.joined_after(time.monotonic() - began)
+
+    async def must_leave(self, what: str) -> None:
+        """Raises Broken."""
+        limit = self.stage.options.patience.leave
+        if not await self.ear.until(lambda: not self.ear.is_there, limit):
+            raise Broken(f"{what}, and was still in the room {limit:g} s later")
+
+    async def open(self) -> None:
+        """Makes the room and puts the manager into it."""
+        self._next_manager()
+        request = api.CreateRoomRequest(name=self._name, metadata=self._status(), empty_timeout=60)
+        await self.stage.livekit.room.create_room(request)
+        await self._enter()
+
+    async def replace_manager(self) -> None:
+        """Another manager under another identity, as the room's metadata tells, which is there before it."""
+        await self.ear.leave()
+        self._next_manager()
+        status = api.UpdateRoomMetadataRequest(room=self._name, metadata=self._status())
+        await self.stage.livekit.room.update_room_metadata(status)
+        await self._enter()
+
+    async def aclose(self) -> None:
+        with suppress(Broken):  # it is over, whether it hears it or not
+            await self.stage.post(self.farewell(self.invite()))
+        with suppress(api.ServerError):
+            await self.stage.livekit.room.delete_room(api.DeleteRoomRequest(room=self._name))
+        await self.ear.leave()
+
+    def on_http(self, session_id: str, token: str) -> bool:
+        """A `POST .../ready`; whether it is acknowledged."""
+        try:
+            claims = api.TokenVerifier(self.stage.options.livekit_key, self.stage.options.livekit_secret).verify(token)
+        except Exception:  # the verifier lets the JWT library's own errors through
+            return False
+        if session_id != self._name or claims.identity != self.identity:
+            return False
+        return self.ear.take(ServiceMessage(type=Said.READY), Evidence.HTTP)
+
+    async def _enter(self) -> None:
+        await self.ear.enter(self.manager, self.stage.options.livekit, self._token(self.manager, hidden=True))
+
+    def _next_manager(self) -> None:
+        self._managers += 1
+
+    def _status(self) -> str:
+        return RoomStatus(
+            session_id=self._name,
+            state=SessionState.WAITING,
+            services=[],
+            manager_identity=self.manager,
+            revision=self._managers,
+        ).model_dump_json()
+
+    def _token(self, identity: str, *, hidden: bool = False) -> str:
+        grants = api.VideoGrants(room_join=True, room=self._name, hidden=hidden, can_update_own_metadata=True)
+        token = api.AccessToken(self.stage.options.livekit_key, self.stage.options.livekit_secret)
+        return token.with_identity(identity).with_kind("agent").with_grants(grants).to_jwt()
+
+
+@asynccontextmanager
+async def act(stage: Stage) -> AsyncIterator[Act]:
+    """A session with its manager in the room; ended, and its room deleted, on leaving. Raises Unable."""
+    playing = Act(stage)
+    try:
+        await playing.open()
+        stage.http_ready = playing.on_http
+        yield playing
+    finally:
+        stage.http_ready = None
+        await playing.aclose()

@@ -1,0 +1,133 @@
+"""The manager in a room: what it sees of one service, and hears from it."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+from livekit import rtc
+
+from manager_agent.connecting import connect, disconnect
+from manager_agent.events import Evidence, Said
+from manager_agent.messages import TOPIC, Ack, Answer, ServiceMessage, Unreadable, parse_said
+from manager_agent.service_transitions import STATE_ATTRIBUTE
+from service_kit.check.outcome import Unable
+
+CONNECT_TIMEOUT = 10.0
+BAD_PAYLOAD, NOT_NOW = 4000, 4030
+"""RPC errors: no message; the invite is not known yet, so that it is to be said again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """The service said that it is ready."""
+
+    how: Evidence
+    at: float
+    manager: str
+
+
+class Ear:
+    def __init__(self, service: str, invites: str) -> None:
+        """`service`: the identity that counts. `invites`: how the ids of its invites begin."""
+        self._service, self._invites = service, invites
+        self.acknowledging = True
+        self.sids: list[str] = []
+        """Under which the service has joined, in turn."""
+        self.heard: list[Heard] = []
+        self.failed: str | None = None
+        """What it said of why it is of no use."""
+        self._room = rtc.Room()
+        self._manager = ""
+        self._news = asyncio.Event()
+        self._acks: set[asyncio.Task[None]] = set()
+
+    def __repr__(self) -> str:
+        return f"<Ear for {self._service} [{len(self.sids)} joins, {len(self.heard)} times ready]>"
+
+    @property
+    def is_there(self) -> bool:
+        """Whether the service is in the room."""
+        return self._service in self._room.remote_participants
+
+    async def enter(self, manager: str, url: str, token: str) -> None:
+        """Joins the room under this identity. Raises Unable."""
+        room, self._room, self._manager = rtc.Room(), self._room, manager
+        self._room = room
+        room.on("participant_connected", self._on_seen)
+        room.on("participant_disconnected", lambda _: self._news.set())
+        room.on("participant_attributes_changed", lambda _, participant: self._on_seen(participant))
+        room.on("data_received", self._on_data)
+        try:
+            await connect(room, url, token, rtc.RoomOptions(auto_subscribe=False), CONNECT_TIMEOUT)
+        except (rtc.ConnectError, TimeoutError) as error:
+            raise Unable(f"the manager can't join a room at {url}: {error!r}") from None
+        room.local_participant.register_rpc_method(TOPIC, self._on_call)
+        for participant in room.remote_participants.values():
+            self._on_seen(participant)
+
+    async def leave(self) -> None:
+        for ack in self._acks:
+            ack.cancel()
+        if self._room.isconnected():
+            await disconnect(self._room)
+
+    async def until(self, wanted: Callable[[], bool], seconds: float) -> bool:
+        """Waits, so many seconds at the most, for things to be as wanted; whether they are."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not wanted():
+                    self._news.clear()
+                    await self._news.wait()
+        return wanted()
+
+    def take(self, message: ServiceMessage, how: Evidence) -> bool:
+        """Something that the service said; whether it is acknowledged."""
+        if message.type is Said.READY:
+            self.heard.append(Heard(how, time.monotonic(), self._manager))
+        elif message.type is Said.FAILED:
+            self.failed = message.detail or "without a word of why"
+        self._news.set()
+        return self.acknowledging
+
+    def _on_seen(self, participant: rtc.Participant) -> None:
+        if participant.identity != self._service:
+            return
+        if participant.sid not in self.sids:
+            self.sids.append(participant.sid)
+        said = participant.attributes.get(STATE_ATTRIBUTE)
+        known = any(one.how is Evidence.ATTRIBUTE and one.manager == self._manager for one in self.heard)
+        if said == Said.FAILED or (said == Said.READY and not known):
+            self.take(ServiceMessage(type=Said(said)), Evidence.ATTRIBUTE)
+        self._news.set()
+
+    async def _on_call(self, call: rtc.RpcInvocationData) -> str:
+        try:
+            message = parse_said(call.payload)
+        except Unreadable as error:
+            raise rtc.RpcError(BAD_PAYLOAD, str(error)) from None
+        if call.caller_identity != self._service or not self.take(message, Evidence.MESSAGE):
+            raise rtc.RpcError(NOT_NOW, "not invited")
+        return Answer(revision=1).model_dump_json()
+
+    def _on_data(self, packet: rtc.DataPacket) -> None:
+        sender = packet.participant.identity if packet.participant else None
+        if packet.topic != TOPIC or sender not in (None, self._service):
+            return
+        with suppress(Unreadable):
+            message = parse_said(packet.data)
+            invite_id = message.invite_id or ""
+            if (sender or invite_id.startswith(self._invites)) and self.take(message, Evidence.MESSAGE):
+                ack = asyncio.create_task(self._acknowledge(invite_id), name="ack")
+                self._acks.add(ack)
+                ack.add_done_callback(self._acks.discard)
+
+    async def _acknowledge(self, invite_id: str) -> None:
+        with suppress(Exception):  # it will be said again
+            payload = Ack(invite_id=invite_id).model_dump_json()
+            await self._room.local_participant.publish_data(
+                payload, reliable=True, topic=TOPIC, destination_identities=[self._service]
+            )

@@ -1,0 +1,71 @@
+"""What came of the rules, and how it is shown."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+EXIT_KEPT, EXIT_BROKEN, EXIT_UNABLE = 0, 1, 2
+
+
+class Verdict(StrEnum):
+    KEPT = "passed"
+    BROKEN = "failed"
+    SKIPPED = "skipped"
+
+
+COLOURS = {Verdict.KEPT: "green", Verdict.BROKEN: "bold red", Verdict.SKIPPED: "yellow"}
+
+
+class Broken(Exception):
+    """The service does not keep a rule; the message says in a line what it did instead."""
+
+
+class Skipped(Exception):
+    """The rule does not concern this service; the message says why."""
+
+
+class Unable(Exception):
+    """Nothing can be said about the service: what the check itself needs is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    rule: str
+    asks: str
+    """What the rule asks for, in a line."""
+    verdict: Verdict
+    reason: str
+    """Why; of a rule that is kept, what was seen."""
+    seconds: float
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    return EXIT_BROKEN if any(outcome.verdict is Verdict.BROKEN for outcome in outcomes) else EXIT_KEPT
+
+
+def as_json(endpoint: str, outcomes: Sequence[Outcome]) -> str:
+    """One object: `endpoint`, `passed`, and `rules`, each with `rule`, `asks`, `verdict`, `reason`, `seconds`."""
+    rules = [asdict(outcome) | {"seconds": round(outcome.seconds, 3)} for outcome in outcomes]
+    return json.dumps({"endpoint": endpoint, "passed": exit_code(outcomes) == EXIT_KEPT, "rules": rules}, indent=2)
+
+
+def show(endpoint: str, outcomes: Sequence[Outcome], console: Console) -> None:
+    """A table, one line a rule: why it is broken, or what was seen; and the sum."""
+    table = Table(title=endpoint, title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(justify="right", no_wrap=True)
+    table.add_column(overflow="fold")
+    for outcome in outcomes:
+        verdict = Text(outcome.verdict, style=COLOURS[outcome.verdict])
+        table.add_row(verdict, Text(outcome.rule), f"{outcome.seconds:.1f} s", Text(outcome.reason))
+    console.print(table)
+    counts = ", ".join(f"{sum(one.verdict is verdict for one in outcomes)} {verdict}" for verdict in Verdict)
+    console.print(counts)

@@ -1,0 +1,119 @@
+"""The manager as the service sees it over HTTP: signed posts to it, and the API that it may call."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from http import HTTPStatus
+
+import aiohttp
+from aiohttp import web
+from livekit import api
+
+from manager_agent.messages import Farewell, Invite
+from service_kit.check.options import Options
+from service_kit.check.outcome import Broken, Unable
+
+LIVEKIT_TIMEOUT = 5.0
+CONTENT_TYPE = "application/webhook+json"
+DECLINED = frozenset({HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+
+HttpReady = Callable[[str, str], bool]
+"""Takes the session id and the bearer token of a `POST .../ready`; whether it is acknowledged."""
+
+
+class Stage:
+    """What all rules are checked with."""
+
+    def __init__(self, options: Options, http: aiohttp.ClientSession, livekit: api.LiveKitAPI) -> None:
+        self.options, self.livekit = options, livekit
+        self._http = http
+        self.http_ready: HttpReady | None = None
+        """Whoever wants to know who says ready over HTTP."""
+        self._slowest_join = 0.0
+
+    def __repr__(self) -> str:
+        return f"<Stage for {self.options.endpoint}>"
+
+    @property
+    def watch(self) -> float:
+        """Seconds to watch for what must not be: twice as long as it took to join, when that is much."""
+        return max(self.options.patience.watch, 2 * self._slowest_join)
+
+    def joined_after(self, seconds: float) -> None:
+        self._slowest_join = max(self._slowest_join, seconds)
+
+    async def post(self, message: Invite | Farewell | bytes, authorization: str | None = None) -> int:
+        """Posts once, signed unless told otherwise; the status of the answer. Raises Broken when there is none."""
+        body = message if isinstance(message, bytes) else message.model_dump_json().encode()
+        headers = {"Content-Type": CONTENT_TYPE, "Authorization": authorization or self.signature(body)}
+        if authorization == "":
+            del headers["Authorization"]
+        limit = self.options.patience.answer
+        try:
+            async with asyncio.timeout(limit):
+                post = self._http.post(self.options.endpoint, data=body, headers=headers, allow_redirects=False)
+                async with post as answer:
+                    return answer.status
+        except TimeoutError:
+            raise Broken(f"did not answer within {limit:g} s") from None
+        except aiohttp.ClientConnectorError as error:
+            raise Broken(f"can't be reached: {error.os_error}") from None
+        except aiohttp.ClientError as error:
+            raise Broken(f"ended the connection without an answer ({type(error).__name__})") from None
+
+    def signature(self, body: bytes, *, secret: str | None = None, minutes: float = 5) -> str:
+        """As LiveKit signs its webhooks."""
+        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        token = api.AccessToken(self.options.key, secret or self.options.secret).with_sha256(digest)
+        return token.with_ttl(timedelta(minutes=minutes)).to_jwt()
+
+
+@asynccontextmanager
+async def staged(options: Options) -> AsyncIterator[Stage]:
+    """A stage, once LiveKit has answered. Raises Unable."""
+    async with (
+        aiohttp.ClientSession(trust_env=False) as http,
+        api.LiveKitAPI(options.livekit, options.livekit_key, options.livekit_secret) as livekit,
+    ):
+        try:
+            async with asyncio.timeout(LIVEKIT_TIMEOUT):
+                await livekit.room.list_rooms(api.ListRoomsRequest(names=["-"]))
+        except (aiohttp.ClientError, TimeoutError, api.ServerError) as error:
+            raise Unable(f"LiveKit at {options.livekit} is of no use: {error!r}") from None
+        stage = Stage(options, http, livekit)
+        async with _listening(options.listen, stage):
+            yield stage
+
+
+@asynccontextmanager
+async def _listening(port: int | None, stage: Stage) -> AsyncIterator[None]:
+    """The manager's API on this port, as far as a service calls it: every registration and heartbeat is fine."""
+
+    async def fine(_: web.Request) -> web.Response:
+        return web.json_response({})
+
+    async def ready(request: web.Request) -> web.Response:
+        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        heard = stage.http_ready is not None and stage.http_ready(request.match_info["session_id"], token)
+        return web.json_response({}, status=HTTPStatus.OK if heard else HTTPStatus.SERVICE_UNAVAILABLE)
+
+    if port is None:
+        yield
+        return
+    application = web.Application()
+    application.router.add_route("*", "/api/v1/microservices/{rest:.*}", fine)
+    application.router.add_post("/api/v1/sessions/{session_id}/ready", ready)
+    runner = web.AppRunner(application, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, port=port).start()
+        yield
+    except OSError as error:
+        raise Unable(f"can't listen on {port}: {error.strerror}") from None
+    finally:
+        await runner.cleanup()

@@ -1,0 +1,69 @@
+"""The door of a service: what the manager posts is taken once it is sure that it comes from there.
+
+    200 accepted, also when it was before
+    400 no JSON, 413 too long, 408 too slow, 422 no message that we know
+    401 not signed with our keys
+    409 declined, or its session is over, 429 no place left, 503 the service is stopping
+
+are the answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Annotated
+
+import structlog
+from aiohttp import web
+from pydantic import Field, TypeAdapter, ValidationError
+
+from manager_agent.messages import Farewell, Invite
+from service_kit.signature import NotSigned, Signature
+from service_kit.visits import Reply
+
+BODY_MAX = 64 * 1024
+"""Bytes. An invite without metadata has about 1,500."""
+BODY_TIMEOUT = 10.0
+
+log = structlog.get_logger()
+
+_message: TypeAdapter[Invite | Farewell] = TypeAdapter(Annotated[Invite | Farewell, Field(discriminator="event")])
+
+
+Taker = Callable[[Invite | Farewell], Awaitable[Reply]]
+
+
+def reception(path: str, signature: Signature, take: Taker) -> web.Application:
+    """An application in which `take` gets every signed message, and answers it."""
+
+    async def receive(request: web.Request) -> web.Response:
+        try:
+            async with asyncio.timeout(BODY_TIMEOUT):
+                body = await request.read()
+        except TimeoutError:
+            return _response(Reply(HTTPStatus.REQUEST_TIMEOUT, "the body takes too long"))
+        reply = await _answer(body, request.headers.get("Authorization", ""))
+        return _response(reply)
+
+    async def _answer(body: bytes, authorization: str) -> Reply:
+        try:
+            signature.require(body, authorization)
+            return await take(_message.validate_json(body))
+        except NotSigned as wrong:
+            log.warning("message_not_signed", why=str(wrong))
+            return Reply(HTTPStatus.UNAUTHORIZED, str(wrong))
+        except ValidationError as wrong:
+            first = wrong.errors(include_input=False)[0]
+            log.warning("message_unreadable", why=first["msg"], where=first["loc"])
+            no_json = first["type"] == "json_invalid"
+            return Reply(HTTPStatus.BAD_REQUEST if no_json else HTTPStatus.UNPROCESSABLE_ENTITY, first["msg"])
+
+    application = web.Application(client_max_size=BODY_MAX)
+    application.router.add_post(path, receive)
+    return application
+
+
+def _response(reply: Reply) -> web.Response:
+    return web.json_response({"detail": reply.text}, status=reply.status)

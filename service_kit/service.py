@@ -1,0 +1,194 @@
+"""A microservice that is invited into sessions: what it is called, what it does when it is, and how it is run."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import warnings
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import structlog
+from aiohttp import web
+from jwt import InsecureKeyLengthWarning
+
+from manager_agent.ffi import quiet
+from manager_agent.session import ReadyOn
+from service_kit.load import LoadGauge, read
+from service_kit.reception import reception
+from service_kit.registration import NotNow, Registration, RegistrationRefused, registered
+from service_kit.settings import ServiceSettings
+from service_kit.signature import Signature
+from service_kit.visit import Visit
+from service_kit.visits import Handler, Visits
+
+log = structlog.get_logger()
+
+LEASE_MIN = 1.0
+
+
+class Service:
+    def __init__(
+        self,
+        service_id: str,
+        *,
+        type: str,
+        version: str = "1.0.0",
+        labels: Mapping[str, str] | None = None,
+        capacity: int | None = None,
+        lease: float | None = 30.0,
+        ready_on: ReadyOn = ReadyOn.SIGNAL,
+        path: str = "/",
+        join_timeout: float = 10.0,
+        grace: float = 5.0,
+        drain_timeout: float = 25.0,
+    ) -> None:
+        """`labels`: what sessions may choose it by. `capacity`: visits at once; further invites are answered 429.
+        `lease`: seconds after which the manager may forget it when nothing is heard of it; None: never. `ready_on`:
+        whether it is ready when its handler says so, or by joining alone. `grace`: seconds that a handler has left
+        when its session is over, before it is cancelled. `drain_timeout`: seconds that visits have left on SIGTERM.
+
+        Raises ValueError.
+        """
+        if capacity is not None and capacity < 1:
+            raise ValueError(f"a capacity of {capacity} is no service")
+        if lease is not None and lease < LEASE_MIN:
+            raise ValueError(f"a lease has {LEASE_MIN:g} second at least, not {lease:g}")
+        self.service_id, self.type, self.version = service_id, type, version
+        self.labels, self.capacity = dict(labels or {}), capacity
+        self._lease, self._ready_on, self._path = lease, ready_on, path
+        self._join_timeout, self._grace, self._drain_timeout = join_timeout, grace, drain_timeout
+        self._handler: Handler | None = None
+        self._gauge: LoadGauge | None = None
+        self._visits: Visits | None = None
+        self._registration: Registration | None = None
+        _quiet_if_possible()
+
+    def __repr__(self) -> str:
+        return f"<Service {self.service_id} [{len(self.visits)} visits]>"
+
+    def on_invite(self, handler: Handler) -> Handler:
+        """Makes `handler` what is done with each invite; a decorator.
+
+        It runs beside those of other visits. When it returns or raises, the room is left; when it raises, the
+        manager is told that the service failed. Raising Decline before join() turns the invite down.
+        """
+        self._handler = handler
+        return handler
+
+    def load(self, gauge: LoadGauge) -> LoadGauge:
+        """Makes `gauge` tell how busy the service is, 0 to 1, with each heartbeat; a decorator.
+
+        Without one it is the share of the capacity that is taken. It has to be quick: nothing else runs meanwhile.
+        """
+        self._gauge = gauge
+        return gauge
+
+    @property
+    def visits(self) -> tuple[Visit, ...]:
+        """Those that are going on."""
+        return self._visits.live if self._visits else ()
+
+    @asynccontextmanager
+    async def serving(self, settings: ServiceSettings | None = None) -> AsyncIterator[str]:
+        """Takes invites while inside; gives the endpoint that the manager was told.
+
+        Entering waits for the manager to be up; leaving deregisters, ends every visit and leaves every room.
+        Raises RegistrationRefused, OSError when the port is taken, pydantic's ValidationError.
+        """
+        if self._handler is None:
+            raise RuntimeError(f"{self.service_id} has no on_invite handler")
+        settings = settings or ServiceSettings()
+        visits = Visits(
+            self._handler,
+            service_id=self.service_id,
+            join_timeout=self._join_timeout,
+            grace=self._grace,
+            capacity=self.capacity,
+        )
+        door = reception(self._path, Signature(*settings.invite_keys), visits.take)
+        runner = web.AppRunner(door, access_log=None, shutdown_timeout=self._grace)
+        await runner.setup()
+        try:
+            await web.TCPSite(runner, settings.service_host, settings.service_port).start()
+            endpoint = settings.endpoint(runner.addresses[0][1], self._path)
+            self._visits = visits
+            async with registered(settings.session_manager_url, self._entry(endpoint), self._status) as registration:
+                self._registration = registration
+                yield endpoint
+        finally:
+            await visits.aclose()
+            await runner.cleanup()
+
+    async def drain(self, timeout: float | None = None) -> bool:
+        """Takes no new invites, tells the manager so, and lets the visits go on to their end, for `timeout` seconds
+        (the drain_timeout) at the most. For use inside serving(). Returns whether all are over."""
+        assert self._visits is not None, "serving() first"
+        assert self._registration is not None
+        self._visits.close()
+        log.info("draining", service_id=self.service_id, visits=len(self.visits))
+        with suppress(NotNow, RegistrationRefused):
+            await self._registration.beat()
+        finished = await self._visits.alone(self._drain_timeout if timeout is None else timeout)
+        log.info("drained" if finished else "not_drained", service_id=self.service_id, visits=len(self.visits))
+        return finished
+
+    def run(self) -> None:
+        """Serves with the settings of the command line and the environment, until SIGTERM or SIGINT: then it drains
+        and ends. A second signal ends it at once.
+
+        Exits with a message when it can't begin.
+        """
+        settings = ServiceSettings.from_command_line()
+        warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)  # the key is the manager's choice
+        try:
+            asyncio.run(self._serve_until_told(settings))
+        except (RegistrationRefused, OSError) as error:
+            raise SystemExit(f"{self.service_id}: {error}") from None
+
+    async def _serve_until_told(self, settings: ServiceSettings) -> None:
+        serving_task = asyncio.current_task()
+        assert serving_task is not None
+        told, up = asyncio.Event(), asyncio.Event()
+
+        def on_signal() -> None:
+            if told.is_set() or not up.is_set():
+                for number in (signal.SIGINT, signal.SIGTERM):  # further ones change nothing: it is ending
+                    loop.add_signal_handler(number, lambda: None)
+                serving_task.cancel()
+            told.set()
+
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, on_signal)
+        with suppress(asyncio.CancelledError):
+            async with self.serving(settings):
+                up.set()
+                await told.wait()
+                await self.drain(settings.service_drain_timeout)
+
+    def _entry(self, endpoint: str) -> dict[str, Any]:
+        entry = {
+            "service_id": self.service_id,
+            "endpoint": endpoint,
+            "metadata": {"type": self.type, "version": self.version},
+            "ready_on": self._ready_on,
+            "labels": self.labels or None,
+            "capacity": self.capacity,
+            "lease_seconds": self._lease,
+        }
+        return {name: value for name, value in entry.items() if value is not None}
+
+    def _status(self) -> dict[str, Any]:
+        """What a heartbeat says."""
+        assert self._visits is not None
+        load = self._visits.load if self._gauge is None else read(self._gauge)
+        return {"draining": self._visits.closed} | ({} if load is None else {"load": load})
+
+
+def _quiet_if_possible() -> None:
+    try:
+        quiet()
+    except RuntimeError as error:  # it costs memory, no more
+        log.warning("sdk_log_capture_stays_on", why=str(error))

@@ -1,0 +1,103 @@
+"""Every setting of a service, read once, here and nowhere else."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Self
+
+from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from yarl import URL
+
+DEV_KEY, DEV_SECRET = "devkey", "secret"
+"""What a manager in dev mode signs its invites with. All the world knows them."""
+WILDCARDS = ("", "0.0.0.0", "::")
+
+
+class ServiceSettings(BaseSettings):
+    """Where a service listens, which manager it belongs to, and with which keys its invites are signed.
+
+    From arguments, then the environment, then a `.env` in the working directory. Raises pydantic's
+    ValidationError, which names everything that is wrong.
+    """
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, hide_input_in_errors=True
+    )
+
+    session_manager_url: str = "http://localhost:8080"
+    invite_api_key: str | None = None
+    invite_api_secret: SecretStr | None = None
+    """The manager's INVITE_API_KEY and INVITE_API_SECRET; dev mode's when the manager is on this machine."""
+    service_host: str = "127.0.0.1"
+    service_port: int = Field(default=0, ge=0, le=65_535)
+    """0 takes any free port."""
+    service_endpoint: str | None = None
+    """Where the manager reaches the service; http://SERVICE_HOST:SERVICE_PORT when missing."""
+    service_drain_timeout: float | None = Field(default=None, ge=0)
+    """Seconds that visits have left when it is told to stop; what the service itself says when missing."""
+
+    @classmethod
+    def from_command_line(cls, arguments: Sequence[str] | None = None) -> Self:
+        """The settings with what the command line says on top; it exits with a message when they are wrong."""
+        parser = argparse.ArgumentParser(description="A service that is invited into sessions.")
+        parser.add_argument("--host", dest="service_host", help="address to listen on (SERVICE_HOST)")
+        parser.add_argument("--port", dest="service_port", help="port to listen on (SERVICE_PORT)")
+        parser.add_argument("--endpoint", dest="service_endpoint", help="where the manager reaches it")
+        parser.add_argument(
+            "--drain-timeout", dest="service_drain_timeout", help="seconds for visits to end on SIGTERM"
+        )
+        parser.add_argument("--manager", dest="session_manager_url", help="URL of the session manager")
+        given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
+        try:
+            return cls(**given)
+        except ValidationError as wrong:
+            parser.error("; ".join(_line(error) for error in wrong.errors()))
+
+    @property
+    def invite_keys(self) -> tuple[str, str]:
+        """The key and the secret that invites are signed with."""
+        if self.invite_api_key is None or self.invite_api_secret is None:
+            return DEV_KEY, DEV_SECRET
+        return self.invite_api_key, self.invite_api_secret.get_secret_value()
+
+    def endpoint(self, port: int, path: str) -> str:
+        """The address to register, when `port` is the one that is listened on."""
+        if self.service_endpoint is not None:
+            return self.service_endpoint
+        return str(URL.build(scheme="http", host=self.service_host, port=port, path=path))
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        wrong = []
+        local = is_loopback(URL(self.session_manager_url).host)
+        if URL(self.session_manager_url).scheme not in ("http", "https"):
+            wrong.append("SESSION_MANAGER_URL must be an http(s) URL")
+        if (self.invite_api_key is None) != (self.invite_api_secret is None):
+            wrong.append("INVITE_API_KEY and INVITE_API_SECRET go together")
+        elif self.invite_api_key is None and not local:
+            wrong.append("INVITE_API_KEY and INVITE_API_SECRET are needed, as the manager is not on this machine")
+        if self.service_endpoint is None and not self._is_reachable(local):
+            wrong.append(f"SERVICE_ENDPOINT is needed, as the manager can't reach {self.service_host or '0.0.0.0'}")
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    def _is_reachable(self, manager_is_local: bool) -> bool:
+        return self.service_host not in WILDCARDS and (manager_is_local or not is_loopback(self.service_host))
+
+
+def is_loopback(host: str | None) -> bool:
+    if host is None or host == "localhost":
+        return host is not None
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _line(error: ErrorDetails) -> str:
+    return ": ".join((*(str(part).upper() for part in error["loc"]), error["msg"]))
