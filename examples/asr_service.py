@@ -1,0 +1,46 @@
+"""A stand-in for speech recognition: warms up before it says that it is ready, then listens to the user.
+
+python -m examples.asr_service --port 8101
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+from livekit import rtc
+
+from service_kit import Service, Visit
+
+WARM_UP = 0.3
+"""Seconds that loading a model would take."""
+FRAMES_A_REPORT = 500
+
+service = Service("asr-service", type="ASR")
+
+
+@service.on_invite
+async def transcribe(visit: Visit) -> None:
+    @visit.room.on("track_subscribed")  # before join(), or what is published already would be missed
+    def on_track(track: rtc.Track, _: rtc.TrackPublication, speaker: rtc.RemoteParticipant) -> None:
+        if track.kind == rtc.TrackKind.KIND_AUDIO and speaker.identity == visit.invite.session.user_identity:
+            visit.start(listen(visit, track))
+
+    await visit.join()
+    await asyncio.sleep(WARM_UP)
+    await visit.say_ready()
+    await visit.ended()
+
+
+async def listen(visit: Visit, track: rtc.Track) -> None:
+    """Counts what it hears; a real one would send it through its model and the text into the room."""
+    frames = 0
+    async with aclosing(rtc.AudioStream(track, sample_rate=16_000, num_channels=1)) as sound:
+        async for _ in sound:
+            frames += 1
+            if frames % FRAMES_A_REPORT == 1:
+                visit.log.info("hearing", frames=frames)
+
+
+if __name__ == "__main__":
+    service.run()

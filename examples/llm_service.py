@@ -1,0 +1,38 @@
+"""A stand-in for a language model: tells how far it is while it loads, then answers what is written in the room.
+
+python -m examples.llm_service --port 8102
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from livekit import rtc
+
+from service_kit import Service, Visit
+
+CHAT = "lk.chat"
+"""The topic that LiveKit's front ends write to and show."""
+VISITS_MAX = 50
+
+service = Service("llm-service", type="LLM", capacity=VISITS_MAX)
+
+
+@service.on_invite
+async def converse(visit: Visit) -> None:
+    room = await visit.join(rtc.RoomOptions(auto_subscribe=False))  # it reads, it does not listen
+    for percent in (25, 50, 75):
+        visit.say_progress(f"{percent} % of the context is loaded")
+        await asyncio.sleep(0.1)
+    room.register_text_stream_handler(CHAT, lambda text, writer: visit.start(answer(room, text, writer)))
+    await visit.say_ready()
+    await visit.ended()
+
+
+async def answer(room: rtc.Room, text: rtc.TextStreamReader, writer: str) -> None:
+    question = await text.read_all()
+    await room.local_participant.send_text(f"You said: {question}", topic=CHAT, destination_identities=[writer])
+
+
+if __name__ == "__main__":
+    service.run()

@@ -1,0 +1,123 @@
+// A service in Node: it registers with the session manager, takes its signed invites, deregisters when it is stopped.
+// What it does with an invite is in visit.js.
+
+import { once } from 'node:events';
+import { createServer } from 'node:http';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { dispose } from '@livekit/rtc-node';
+import { WebhookReceiver } from 'livekit-server-sdk';
+import { Visit, log } from './visit.js';
+
+const env = process.env;
+const SERVICE_ID = env.SERVICE_ID || 'node-service';
+const MANAGER = env.SESSION_MANAGER_URL || 'http://localhost:8080';
+const HOST = env.SERVICE_HOST || '127.0.0.1';
+const PORT = Number(env.SERVICE_PORT || 0); // 0 takes any free one
+
+const TIMEOUT = 2_000; // ms for a call to the manager
+const GRACE = 5_000; // ms to leave the rooms in when stopped
+const REMEMBERED = 600_000; // ms after a visit in which its invite may come again; the signature dies before that
+const BODY_MAX = 64 * 1024; // bytes; an invite without metadata has about 1,500
+
+/** @type {Map<string, Visit>} by the id of the invite; those that are over are remembered for a while */
+const visits = new Map();
+const stopping = new AbortController();
+const receiver = makeReceiver();
+
+/** Knows the signature of invites. All the world knows the keys of dev mode: they will do on this machine alone. */
+function makeReceiver() {
+  const { INVITE_API_KEY: key, INVITE_API_SECRET: secret } = env;
+  if (key && secret) return new WebhookReceiver(key, secret);
+  if (['localhost', '127.0.0.1'].includes(new URL(MANAGER).hostname)) return new WebhookReceiver('devkey', 'secret');
+  throw new Error('INVITE_API_KEY and INVITE_API_SECRET are needed, as the manager is not on this machine');
+}
+
+/** Does what the manager says; gives the status to answer. @param {string} body @param {string} [signature] */
+async function take(body, signature) {
+  try {
+    await receiver.receive(body, signature);
+  } catch (error) {
+    log('not_signed', { why: String(error) });
+    return 401;
+  }
+  const message = JSON.parse(body); // receive() returns only the fields of LiveKit's own webhooks
+  if (message.service_id !== SERVICE_ID) return 422;
+  if (message.event === 'session_invited') return welcome(message);
+  if (message.event === 'session_ended') {
+    for (const visit of visits.values()) {
+      if (visit.invite.identity === message.identity) visit.end(message.reason);
+    }
+  }
+  return 200;
+}
+
+/** Begins a visit, which goes on after the answer. @param {import('./visit.js').Invite} invite */
+function welcome(invite) {
+  if (visits.has(invite.id)) return 200; // our answer got lost: the same again, and no second visit
+  if (stopping.signal.aborted) return 503;
+  const visit = new Visit(invite);
+  visits.set(invite.id, visit);
+  visit.done.then(() => setTimeout(() => visits.delete(invite.id), REMEMBERED).unref());
+  return 200;
+}
+
+const server = createServer({ requestTimeout: 10_000 }, async (request, response) => {
+  const answer = (/** @type {number} */ status) => response.writeHead(status).end();
+  try {
+    const parts = [];
+    let size = 0;
+    for await (const part of request) {
+      if ((size += part.length) > BODY_MAX) return answer(413);
+      parts.push(part);
+    }
+    const body = Buffer.concat(parts).toString();
+    answer(request.method === 'POST' ? await take(body, request.headers.authorization) : 405);
+  } catch (error) {
+    log('not_taken', { why: String(error) });
+    answer(400);
+  }
+});
+
+/** Tries until the manager is up. Throws when it does not want us. @param {string} endpoint where it reaches us */
+async function register(endpoint) {
+  const metadata = { type: 'EXAMPLE', version: '1.0.0' };
+  const entry = { service_id: SERVICE_ID, endpoint, ready_on: 'signal', metadata };
+  for (let pause = 250; !stopping.signal.aborted; pause = Math.min(pause * 2, 5_000)) {
+    const { status, text } = await callManager('POST', '/register', entry);
+    if (status >= 200 && status < 300) return log('registered', { service_id: SERVICE_ID, endpoint });
+    if (status >= 400 && status < 500 && status !== 429) throw new Error(`refused with ${status}: ${text}`);
+    log('not_registered_yet', { why: text });
+    await sleep(pause, undefined, { signal: stopping.signal }).catch(() => {});
+  }
+}
+
+/** @param {string} method @param {string} path @param {object} [body] */
+async function callManager(method, path, body) {
+  const headers = { 'Content-Type': 'application/json' };
+  const request = { method, headers, body: JSON.stringify(body), signal: AbortSignal.timeout(TIMEOUT) };
+  return fetch(`${MANAGER}/api/v1/microservices${path}`, request)
+    .then(async (answer) => ({ status: answer.status, text: await answer.text() }))
+    .catch((error) => ({ status: 0, text: String(error.cause?.code ?? error) }));
+}
+
+/** Deregisters, leaves every room, and ends the process. */
+async function stop() {
+  if (stopping.signal.aborted) return;
+  stopping.abort();
+  await registering;
+  const { status } = await callManager('DELETE', `/${encodeURIComponent(SERVICE_ID)}`);
+  log(status === 200 ? 'deregistered' : 'not_deregistered', { status });
+  for (const visit of visits.values()) visit.end('service_stopped');
+  await Promise.race([Promise.all([...visits.values()].map((visit) => visit.done)), sleep(GRACE)]);
+  await dispose();
+  process.exit();
+}
+
+await once(server.listen(PORT, HOST), 'listening');
+const { port } = /** @type {import('node:net').AddressInfo} */ (server.address());
+const registering = register(env.SERVICE_ENDPOINT || `http://${HOST}:${port}/`).catch((error) => {
+  log('not_registered', { why: String(error) });
+  process.exitCode = 1;
+  stop();
+});
+process.on('SIGINT', stop).on('SIGTERM', stop);
