@@ -1,0 +1,214 @@
+"""What scripts/run does: starts everything, asks for one session, shows how it comes about, serves until Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import jwt
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from rich.console import Console
+
+from scripts.livekit_server import (
+    ROOT,
+    LiveKitServer,
+    LiveKitServerError,
+    PortNotFreeError,
+    find_or_build,
+    free_port,
+    require_free,
+)
+
+SERVICES = {
+    "asr-service": "examples.asr_service",
+    "llm-service": "examples.llm_service",
+    "tts-service": "examples.tts_service",
+}
+START_TIMEOUT = 30.0
+STOP_TIMEOUT = 10.0
+POLL_INTERVAL = 0.03
+STEPS = ("invited", "accepted", "joined", "ready")
+LINES_SHOWN = 20
+
+console = Console(highlight=False)
+
+
+class Ports(BaseSettings):
+    model_config = SettingsConfigDict(env_file=".env", extra="ignore")
+
+    server_port: int = 8080
+    livekit_port: int = 7880
+
+
+class ChildEnded(Exception):
+    """One of the programs ended, though it should serve; the message has the end of its log."""
+
+
+class Child:
+    """One program started by us, its output in a log, stopped by its own pid."""
+
+    def __init__(self, name: str, log: Path, *command: str, env: dict[str, str]) -> None:
+        self.name = name
+        self._log = log
+        with log.open("ab") as output:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                cwd=ROOT,
+                env=os.environ | env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                process_group=0,  # Ctrl-C is for us: we stop it in its turn
+            )
+
+    def check(self) -> None:
+        """Raises ChildEnded when it has."""
+        if self._process.poll() is not None:
+            end = "\n".join(self._log.read_text(errors="replace").splitlines()[-LINES_SHOWN:])
+            raise ChildEnded(f"{self.name} ended with exit code {self._process.returncode}:\n{end}")
+
+    async def stop(self) -> None:
+        with suppress(ProcessLookupError):
+            self._process.terminate()
+        deadline = time.monotonic() + STOP_TIMEOUT
+        while self._process.poll() is None and time.monotonic() < deadline:
+            await asyncio.sleep(POLL_INTERVAL)
+        self._process.kill()
+        self._process.wait()
+
+
+@asynccontextmanager
+async def everything(ports: Ports, logs: Path) -> AsyncIterator[list[Child]]:
+    """livekit-server, the API and the services, up and registered; stopped in the opposite order."""
+    api_url = f"http://127.0.0.1:{ports.server_port}"
+    require_free(ports.server_port, "SERVER_PORT")
+    require_free(ports.livekit_port, "LIVEKIT_PORT")
+    binary = await asyncio.to_thread(find_or_build, lambda line: console.print(line))
+    async with AsyncExitStack() as stack:
+        livekit = LiveKitServer(
+            binary, port=ports.livekit_port, webhook_url=f"{api_url}/livekit/webhook", log=logs / "livekit-server.log"
+        )
+        await stack.enter_async_context(livekit)
+        children: list[Child] = []
+
+        def start(name: str, *command: str, **env: str) -> None:
+            child = Child(name, logs / f"{name}.log", *command, env=env)
+            stack.push_async_callback(child.stop)
+            children.append(child)
+
+        start("http_api", "http_api", "--dev", SERVER_PORT=str(ports.server_port), LIVEKIT_SERVER_URL=livekit.url)
+        for service_id, module in SERVICES.items():
+            # No visit is worth waiting for at Ctrl-C.
+            quick = {"SESSION_MANAGER_URL": api_url, "SERVICE_DRAIN_TIMEOUT": "0"}
+            start(service_id, module, "--port", str(free_port()), **quick)
+        await _until_registered(api_url, children)
+        yield children
+
+
+async def _until_registered(api_url: str, children: list[Child]) -> None:
+    async with aiohttp.ClientSession() as http, asyncio.timeout(START_TIMEOUT):
+        while True:
+            for child in children:
+                child.check()
+            with suppress(aiohttp.ClientError):
+                async with http.get(f"{api_url}/readyz") as ready, http.get(f"{api_url}/api/v1/microservices") as known:
+                    if ready.ok and known.ok and len((await known.json())["services"]) == len(SERVICES):
+                        return
+            await asyncio.sleep(POLL_INTERVAL)
+
+
+async def show_one_session(api_url: str) -> None:
+    """Asks for a session and prints every step of every service as it happens, then the token."""
+    request = {"user_identity": "alice", "user_name": "Alice", "required_services": list(SERVICES)}
+    curl = f"curl -s {api_url}/api/v1/sessions -H 'Content-Type: application/json' -d '{json.dumps(request)}'"
+    console.print(f"\n[bold]A session for alice with {', '.join(SERVICES)}[/]")
+    async with aiohttp.ClientSession() as http:
+        post = http.post(f"{api_url}/api/v1/sessions", json=request, headers={"Prefer": "respond-async"})
+        async with post as response:
+            session = await response.json()
+            response.raise_for_status()
+        shown: set[tuple[str, str]] = set()
+        while True:
+            show_steps(session, shown)
+            if session["state"] != "waiting":
+                break
+            await asyncio.sleep(POLL_INTERVAL)
+            async with http.get(f"{api_url}/api/v1/sessions/{session['session_id']}") as response:
+                session = await response.json()
+    if session["state"] != "ready":
+        console.print(f"[red]{session['state']}: {session['reason']}[/]")
+        return
+    console.print(f"{since(session, session['ready_at']):7.0f} ms  [green]ready: the token[/]\n")
+    console.print(session["access_token"], soft_wrap=True)
+    claims = jwt.decode(session["access_token"], options={"verify_signature": False})
+    console.print(f"\n[bold]which says[/] {json.dumps(claims)}", soft_wrap=True)
+    console.print(f"\n[bold]Another one:[/]\n{curl}", soft_wrap=True)
+
+
+def show_steps(session: dict[str, Any], shown: set[tuple[str, str]]) -> None:
+    """Prints the steps that were not shown yet, in the order in which they happened."""
+    steps = [
+        (since(session, service["timeline"][step]), service["service_id"], step)
+        for service in session["services"]
+        for step in STEPS
+        if service["timeline"].get(step) and (service["service_id"], step) not in shown
+    ]
+    for at, service_id, step in sorted(steps):
+        shown.add((service_id, step))
+        console.print(f"{at:7.0f} ms  {service_id:12} {'[green]' if step == 'ready' else ''}{step}")
+
+
+def since(session: dict[str, Any], at: str) -> float:
+    """Milliseconds from the request to that instant."""
+    return (datetime.fromisoformat(at) - datetime.fromisoformat(session["created_at"])).total_seconds() * 1000
+
+
+async def serve(ports: Ports, logs: Path) -> None:
+    """Until it is cancelled, or one of the programs ends."""
+    started = time.monotonic()
+    api_url = f"http://127.0.0.1:{ports.server_port}"
+    async with everything(ports, logs) as children:
+        console.print(
+            f"livekit-server on {ports.livekit_port}, the API on {ports.server_port} and {len(SERVICES)} services: "
+            f"up in {time.monotonic() - started:.1f} s (logs in {logs} until the end)"
+        )
+        await show_one_session(api_url)
+        console.print(f"\nServing on {api_url} until Ctrl-C.")
+        try:
+            while True:
+                for child in children:
+                    child.check()
+                await asyncio.sleep(1)
+        finally:
+            console.print("\nStopping.")
+
+
+async def main() -> None:
+    serving = asyncio.current_task()
+    assert serving is not None
+    for number in (signal.SIGINT, signal.SIGTERM):
+        # Further ones change nothing: the stopping is under way.
+        asyncio.get_running_loop().add_signal_handler(number, lambda: serving.cancelling() or serving.cancel())
+    with tempfile.TemporaryDirectory(prefix="session-manager-") as folder, suppress(asyncio.CancelledError):
+        await serve(Ports(), Path(folder))
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(main())
+    except (PortNotFreeError, LiveKitServerError, ChildEnded) as error:
+        sys.exit(f"run: {error}")
+    except TimeoutError:
+        sys.exit(f"run: the services did not register within {START_TIMEOUT:.0f} s")
