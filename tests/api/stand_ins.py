@@ -1,0 +1,144 @@
+"""Stand-ins for LiveKit, the services and the manager agent, and the API as its callers see it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from http_api.app import Parts, guard_of, registry_of, upkeep_of
+from http_api.settings import DevSettings
+from manager_agent.agent import ManagerAgent
+from manager_agent.clock import steady_clock
+from manager_agent.conductor import Conductor
+from manager_agent.invites import Inviter
+from manager_agent.names import Names
+from manager_agent.rooms import AccessToken, ListedRoom, Listing, LiveKitUnavailable, Rooms, RoomTaken
+from manager_agent.session import RequiredService, Session
+from manager_agent.store import MemoryStore
+
+
+@dataclass
+class LiveKit:
+    """What the stand-in of LiveKit does and has seen."""
+
+    down: bool = False
+    broken: bool = False
+    """Raises what nobody expects."""
+    foreign_rooms: set[str] = field(default_factory=set)
+    rooms: list[str] = field(default_factory=list)
+    invites: dict[str, str] = field(default_factory=dict)
+    """The join token of each invited service, by its id; of the newest invite."""
+    invited: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class StandInRooms(Rooms):
+    livekit: LiveKit
+
+    def user_token(self, session: Session) -> AccessToken:
+        if self.livekit.broken:
+            raise RuntimeError("the password is 1234")
+        return super().user_token(session)
+
+    async def create(self, session: Session) -> str:
+        if self.livekit.down:
+            raise LiveKitUnavailable("http://10.0.0.7:7880 can't be reached")
+        if session.room_name in self.livekit.foreign_rooms:
+            raise RoomTaken(session.room_name)
+        self.livekit.rooms.append(session.room_name)
+        return f"RM_{session.room_name}"
+
+    async def delete(self, room_name: str) -> None:
+        self.livekit.rooms.remove(room_name)
+
+    async def list_participants(self, room_name: str) -> Listing:
+        return Listing((), ())
+
+    async def dispatch_manager(self, session: Session, attempt: int) -> None: ...
+
+    async def list_rooms(self) -> list[ListedRoom]:
+        return [ListedRoom(name, f"RM_{name}", "", is_ours=False, is_blank=False) for name in self.livekit.rooms]
+
+    async def show_status(self, session: Session) -> None: ...
+
+
+class StandInInviter(Inviter):
+    livekit: LiveKit
+
+    async def invite(self, session: Session, entry: int) -> None:
+        service = session.services[entry]
+        token = self._rooms.service_token(session, service, self._clock())
+        self.livekit.invites[service.service_id] = token.jwt
+        self.livekit.invited.set()
+
+    async def say_farewell(self, session: Session, service: RequiredService, reason: str) -> None: ...
+
+
+class StandInAgent(ManagerAgent):
+    is_registered = True
+
+    @property
+    def registered(self) -> bool:
+        return self.is_registered
+
+    async def start(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+
+@dataclass
+class Api:
+    """The API as its callers see it, and what is behind it."""
+
+    http: aiohttp.ClientSession
+    parts: Parts
+    livekit: LiveKit
+    agent: StandInAgent
+    port: int
+
+    async def ask(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, Any, Any]:
+        """Status, headers and JSON body of the answer. `path` is below /api/v1 unless it begins with two slashes."""
+        url = path[1:] if path.startswith("//") else "/api/v1" + path
+        async with self.http.request(method, url, json=body, headers=headers) as answer:
+            return answer.status, answer.headers, await answer.json() if answer.content_length else None
+
+    async def register(self, *service_ids: str, type: str = "ASR") -> None:
+        for service_id in service_ids:
+            body = {"service_id": service_id, "endpoint": "http://127.0.0.1:1/", "metadata": {"type": type}}
+            assert (await self.ask("POST", "/microservices/register", body))[0] in (200, 201)
+
+    async def open(self, *required: Any, prefer: str = "respond-async", **more: Any) -> tuple[int, Any, Any]:
+        body = {"user_identity": "alice", "required_services": list(required), **more}
+        return await self.ask("POST", "/sessions", body, {"Prefer": prefer} if prefer else None)
+
+    async def say_ready(self, session_id: str, service_id: str, token: str | None = None) -> tuple[int, Any, Any]:
+        """As the service itself would; the token is that of its invite unless another is given."""
+        await self.livekit.invited.wait()
+        bearer = self.livekit.invites[service_id] if token is None else token
+        headers = {"Authorization": f"Bearer {bearer}"}
+        return await self.ask("POST", f"/sessions/{session_id}/ready", {"service_id": service_id}, headers)
+
+
+StartApi = Callable[..., Awaitable[Api]]
+
+
+def stand_ins(settings: DevSettings, livekit: LiveKit) -> tuple[Parts, StandInAgent]:
+    clock = steady_clock()
+    store, names = MemoryStore(clock), Names("secret")
+    url = settings.livekit_server_url
+    rooms = StandInRooms(url=url, public_url=url, api_key="devkey", api_secret="secret", agent_name="m", deployment="d")
+    guard = guard_of(settings)
+    registry, profiles = registry_of(settings, store, guard, clock)
+    inviter = StandInInviter(rooms=rooms, names=names, clock=clock, api_key="devkey", api_secret="secret", guard=guard)
+    rooms.livekit = inviter.livekit = livekit
+    conductor = Conductor(store=store, rooms=rooms, inviter=inviter, registry=registry, names=names, clock=clock)
+    agent = StandInAgent(
+        url=url, api_key="devkey", api_secret="secret", agent_name="m", store=store, names=names, clock=clock
+    )
+    upkeep = upkeep_of(settings, registry)
+    return Parts(clock, store, registry, rooms, inviter, conductor, agent, guard, profiles, upkeep), agent

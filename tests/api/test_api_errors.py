@@ -1,0 +1,98 @@
+"""Every error, from whichever layer, is a problem."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+
+import pytest
+
+from http_api.problems import CONTENT_TYPE
+from http_api.server import CannotListen, listen
+from tests.api.stand_ins import Api
+
+pytestmark = pytest.mark.api
+
+
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "status"),
+    [
+        ("GET", "/nowhere", {}, b"", 404),
+        ("GET", "/api/v1/sessions/%00", {}, b"", 404),
+        ("GET", "/nowhere", {"Expect": "tea"}, b"", 417),
+        ("PATCH", "/api/v1/sessions", {}, b"", 405),
+        ("POST", "/api/v1/sessions", JSON, b"{", 400),
+        ("POST", "/api/v1/sessions", JSON, b"[" * 60_000, 400),
+        ("POST", "/api/v1/sessions", JSON | {"Content-Encoding": "gzip"}, b"no gzip", 400),
+        ("POST", "/api/v1/sessions", JSON | {"Content-Encoding": "gzip"}, gzip.compress(b" " * 9_000_000), 413),
+        ("POST", "/api/v1/sessions", JSON, b"x" * 70_000, 413),
+        ("POST", "/api/v1/sessions", {"Content-Type": "text/plain"}, b"{}", 415),
+        ("POST", "/api/v1/sessions", {"Content-Type": "application/json; charset=latin1"}, b"{}", 415),
+        ("POST", "/api/v1/sessions", {}, b"{}", 415),
+        ("POST", "/api/v1/sessions", JSON, b"{}", 422),
+        ("GET", "/api/v1/sessions?limit=x&limit=y", {}, b"", 422),
+        ("POST", "/api/v1/microservices/register", JSON, b"[]", 422),
+        ("GET", "/api/v1/sessions", {"X-Long": "x" * 20_000}, b"", 400),
+        ("GET", "/api/v1/sessions", {"X-Request-Id": "their-own"}, b"", 200),
+    ],
+)
+async def test_every_error_is_a_problem(
+    api: Api, method: str, path: str, headers: dict[str, str], body: bytes, status: int
+) -> None:
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    raw = f"{method} {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{head}Content-Length: {len(body)}\r\n\r\n"
+    got, fields, answer = await send(api, raw.encode() + body)
+    assert got == status
+    if status >= 400:
+        assert fields["content-type"].startswith(CONTENT_TYPE)
+        problem = json.loads(answer)
+        assert problem["status"] == status
+        assert problem["request_id"]
+        assert "Traceback" not in answer.decode()
+    else:
+        assert fields["x-request-id"] == "their-own"
+
+
+@pytest.mark.parametrize("raw", [b"hello\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"])
+async def test_what_is_not_http_is_answered_with_a_problem(api: Api, raw: bytes) -> None:
+    status, fields, answer = await send(api, raw)
+    assert (status, fields["content-type"]) == (400, CONTENT_TYPE)
+    assert json.loads(answer)["type"].endswith("malformed_request")
+
+
+async def test_an_error_of_ours_is_500_and_tells_nothing(api: Api) -> None:
+    api.livekit.broken = True
+    status, _, problem = await api.open(prefer="")
+    assert (status, problem["title"]) == (500, "An error of this server")
+    assert "1234" not in str(problem)
+
+
+async def test_head_and_options_are_answered(api: Api) -> None:
+    assert (await api.ask("HEAD", "//health"))[0] == 200
+    async with api.http.head("/api/v1/sessions/nope") as answer:
+        assert (answer.status, await answer.read()) == (404, b"")
+    async with api.http.options("/api/v1/sessions") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (204, "GET,HEAD,POST")
+    async with api.http.put("/api/v1/sessions") as answer:
+        assert (answer.status, answer.headers["Allow"]) == (405, "GET,HEAD,POST")
+
+
+async def test_a_port_in_use_is_told_with_the_variable_that_moves_it(api: Api) -> None:
+    with pytest.raises(CannotListen, match=rf"port {api.port} is in use.*SERVER_PORT"):
+        listen("127.0.0.1", api.port)
+
+
+async def send(api: Api, raw: bytes) -> tuple[int, dict[str, str], bytes]:
+    """Status, headers (lower case) and body of what comes back for these very bytes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    try:
+        writer.write(raw)
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    finally:
+        writer.close()
+    status, *fields = head.decode().split("\r\n")
+    return int(status.split()[1]), {k.lower(): v for k, v in (field.split(": ", 1) for field in fields)}, body

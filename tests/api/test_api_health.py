@@ -1,0 +1,43 @@
+"""Whether it is up, and what it does when it is asked to end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+import pytest
+
+from http_api.server import serving
+from http_api.settings import DevSettings
+from scripts.livekit_server import free_port
+from tests.api.stand_ins import Api, LiveKit, stand_ins
+
+pytestmark = pytest.mark.api
+
+
+async def test_it_is_healthy_and_alive_but_not_ready_before_the_agent_is_registered(api: Api) -> None:
+    api.agent.is_registered = False
+    status, _, health = await api.ask("GET", "//health")
+    assert (status, health["status"], health["manager_agent"]) == (200, "ok", "not registered")
+    assert (await api.ask("GET", "//livez"))[0] == 200
+    status, headers, _ = await api.ask("GET", "//readyz")
+    assert (status, headers["Retry-After"]) == (503, "2")
+    api.agent.is_registered = True
+    assert (await api.ask("GET", "//readyz"))[0] == 200
+
+
+async def test_who_waits_is_told_at_once_and_no_room_is_left() -> None:
+    settings = DevSettings(_env_file=None, server_port=free_port())
+    livekit = LiveKit()
+    parts, agent = stand_ins(settings, livekit)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{settings.server_port}") as http:
+        api = Api(http, parts, livekit, agent, settings.server_port)
+        async with serving(settings, parts):
+            await api.register("asr-service")
+            asking = asyncio.create_task(api.open("asr-service", prefer=""))
+            await livekit.invited.wait()
+            started = asyncio.get_running_loop().time()
+        status, headers, problem = await asking
+        assert asyncio.get_running_loop().time() - started < 2
+    assert (status, headers["Retry-After"], problem["detail"]) == (503, "2", "the session manager is stopping")
+    assert livekit.rooms == []

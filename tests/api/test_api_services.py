@@ -1,0 +1,213 @@
+"""Services over HTTP: registered, replaced, shown, removed."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.livekit_server import ROOT
+from tests.api.stand_ins import Api, StartApi
+
+pytestmark = pytest.mark.api
+
+
+async def test_a_service_is_registered_replaced_shown_listed_and_removed(api: Api) -> None:
+    body = {"service_id": "asr-service", "endpoint": "http://a/", "metadata": {"type": "ASR", "version": "1.0.0"}}
+    status, headers, made = await api.ask("POST", "/microservices/register", body)
+    assert (status, made["metadata"], made["ready_on"]) == (201, body["metadata"], "join")
+    assert headers["Location"] == "/api/v1/microservices/asr-service"
+    status, _, replaced = await api.ask("POST", "/microservices/register", body | {"endpoint": "http://b/"})
+    assert (status, replaced["endpoint"]) == (200, "http://b/")
+    assert (await api.ask("GET", "/microservices/asr-service"))[2] == replaced
+    assert (await api.ask("GET", "/microservices"))[2] == {"services": [replaced]}
+    assert (await api.ask("DELETE", "/microservices/asr-service"))[::2] == (200, replaced)
+    assert (await api.ask("DELETE", "/microservices/asr-service"))[0] == 404
+    assert (await api.ask("GET", "/microservices/asr-service"))[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "why"),
+    [
+        ("http://169.254.169.254/latest/", "169.254.169.254 is never called: link-local"),
+        ("http://10.0.0.1/", "10.0.0.1 is in no network that may be called (INVITE_NETWORKS)"),
+        ("http://127.0.0.1:{port}/livekit/webhook", "is the session manager itself"),
+        ("http://0x7f.1/", "should have its IPv4 address written as four decimal numbers"),
+    ],
+)
+async def test_a_service_that_could_never_be_called_is_refused_at_once(api: Api, endpoint: str, why: str) -> None:
+    body = {"service_id": "x", "endpoint": endpoint.format(port=api.port), "metadata": {"type": "ASR"}}
+    status, _, problem = await api.ask("POST", "/microservices/register", body)
+    assert status == 422
+    [bad] = problem["errors"]
+    assert bad["field"] == "endpoint"
+    assert why in bad["detail"]
+    assert (await api.ask("GET", "/microservices/x"))[0] == 404
+
+
+def a_service(service_id: str = "asr-service", **more: Any) -> dict[str, Any]:
+    return {"service_id": service_id, "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"}, **more}
+
+
+async def register(api: Api, service_id: str = "asr-service", **more: Any) -> None:
+    assert (await api.ask("POST", "/microservices/register", a_service(service_id, **more)))[0] in (200, 201)
+
+
+async def shown(api: Api, service_id: str = "asr-service") -> dict[str, Any]:
+    view: dict[str, Any] = (await api.ask("GET", f"/microservices/{service_id}"))[2]
+    return view
+
+
+# --- leases and heartbeats --------------------------------------------------------------------------
+
+
+async def test_a_heartbeat_renews_the_lease_and_says_how_the_service_is_doing(api: Api) -> None:
+    await register(api, capacity=40, lease_seconds=30)
+    before = await shown(api)
+    assert (before["state"], before["load"], before["capacity"], before["in_flight"]) == ("healthy", None, 40, 0)
+    status, _, after = await api.ask("POST", "/microservices/asr-service/heartbeat", {"load": 0.25, "draining": True})
+    assert (status, after["state"], after["load"], after["lease_seconds"]) == (200, "draining", 0.25, 30)
+    assert after["lease_expires_at"] > before["lease_expires_at"]
+    assert await shown(api) == after
+
+
+async def test_a_heartbeat_needs_no_body(api: Api) -> None:
+    await register(api)
+    status, _, service = await api.ask("POST", "/microservices/asr-service/heartbeat")
+    assert (status, service["state"], service["lease_expires_at"]) == (200, "healthy", None)
+
+
+async def test_who_is_not_known_learns_from_the_heartbeat_that_he_has_to_register(api: Api) -> None:
+    status, _, problem = await api.ask("POST", "/microservices/asr-service/heartbeat")
+    assert (status, problem["type"].rpartition(":")[2]) == (404, "unknown_service")
+
+
+async def test_a_wrong_heartbeat_names_each_bad_field(api: Api) -> None:
+    await register(api)
+    status, _, problem = await api.ask("POST", "/microservices/asr-service/heartbeat", {"load": 2, "laod": 1})
+    assert (status, {error["field"] for error in problem["errors"]}) == (422, {"load", "laod"})
+
+
+@pytest.mark.parametrize(("method", "path"), [("DELETE", ""), ("POST", "/heartbeat")])
+async def test_an_old_instance_does_not_speak_for_the_new_one(api: Api, method: str, path: str) -> None:
+    """In a rolling restart it is the last to speak."""
+    await register(api, endpoint="http://127.0.0.1:1/?a=1&b=2")
+    await register(api, endpoint="http://127.0.0.1:2/")
+    old, new = "http%3A%2F%2F127.0.0.1%3A1%2F%3Fa%3D1%26b%3D2", "http://127.0.0.1:2/"
+    status, _, problem = await api.ask(method, f"/microservices/asr-service{path}?endpoint={old}")
+    assert (status, problem["type"].rpartition(":")[2]) == (409, "other_instance")
+    assert (await shown(api))["state"] == "healthy"
+    assert (await api.ask(method, f"/microservices/asr-service{path}?endpoint={new}"))[0] == 200
+    assert (await api.ask(method, f"/microservices/asr-service{path}?endpiont={new}"))[0] == 422
+
+
+# --- who is chosen ----------------------------------------------------------------------------------
+
+
+async def test_reservations_are_held_from_the_choice_until_the_session_is_over(api: Api) -> None:
+    """At capacity, and while draining, a session is refused before any room is made."""
+    await register(api, capacity=1)
+    _, _, session = await api.open("asr-service")
+    assert (await shown(api))["in_flight"] == 1
+    for required in ("asr-service", {"type": "ASR"}):
+        status, _, problem = await api.open(required, prefer="")
+        assert (status, problem["services"][0]["reason"]) == (424, "no_capacity")
+    assert len(api.livekit.rooms) == 1
+    await api.ask("DELETE", f"/sessions/{session['session_id']}")
+    assert (await shown(api))["in_flight"] == 0
+    await api.ask("POST", "/microservices/asr-service/heartbeat", {"draining": True})
+    assert (await api.open("asr-service"))[0] == 424
+    await api.ask("POST", "/microservices/asr-service/heartbeat", {"draining": False})
+    assert (await api.open("asr-service"))[0] == 202
+
+
+async def test_many_sessions_at_once_are_spread_and_never_too_many(api: Api) -> None:
+    """30 asked for at the same moment, room for 24."""
+    for n in range(3):
+        await register(api, f"asr-{n}", capacity=8)
+    answers = await asyncio.gather(*(api.open({"type": "ASR"}) for _ in range(30)))
+    assert sorted(status for status, _, _ in answers) == [202] * 24 + [424] * 6
+    services = (await api.ask("GET", "/microservices"))[2]["services"]
+    assert [service["in_flight"] for service in services] == [8, 8, 8]
+
+
+# --- SERVICES_FILE and STATE_DIR --------------------------------------------------------------------
+
+FILE = """
+services:
+  - {service_id: asr-service, endpoint: "http://127.0.0.1:1/", metadata: {type: ASR}, capacity: 3}
+profiles:
+  voice-bot: [asr-service, {type: TTS, optional: true}]
+"""
+
+
+@pytest.fixture
+def services_file(tmp_path: Path) -> Path:
+    path = tmp_path / "services.yaml"
+    path.write_text(FILE)
+    return path
+
+
+async def test_a_static_service_is_there_from_the_start_and_only_the_file_changes_it(
+    start_api: StartApi, services_file: Path
+) -> None:
+    api = await start_api(services_file=services_file)
+    assert (await shown(api)).items() >= {"static": True, "capacity": 3, "state": "healthy"}.items()
+    for answered in (
+        await api.ask("POST", "/microservices/register", a_service()),
+        await api.ask("DELETE", "/microservices/asr-service"),
+    ):
+        assert (answered[0], answered[2]["type"].rpartition(":")[2]) == (409, "static_service")
+    status, _, service = await api.ask("POST", "/microservices/asr-service/heartbeat", {"load": 0.5})
+    assert (status, service["load"]) == (200, 0.5)
+
+
+async def test_a_session_may_ask_for_a_profile(start_api: StartApi, services_file: Path) -> None:
+    """And for more; what nobody is called is 422 and says which field."""
+    api = await start_api(services_file=services_file)
+    await register(api, "llm-service", metadata={"type": "LLM"})
+    respond = {"Prefer": "respond-async"}
+    for more, services in (
+        ({}, ["asr-service"]),
+        ({"required_services": ["llm-service"]}, ["asr-service", "llm-service"]),
+    ):
+        body = {"user_identity": "alice", "profile": "voice-bot", **more}
+        status, _, session = await api.ask("POST", "/sessions", body, respond)
+        assert (status, [service["service_id"] for service in session["services"]]) == (202, services)
+    status, _, problem = await api.ask("POST", "/sessions", {"user_identity": "alice", "profile": "chat"}, respond)
+    assert (status, [error["field"] for error in problem["errors"]]) == (422, ["profile"])
+
+
+async def test_registrations_survive_a_restart(start_api: StartApi, tmp_path: Path) -> None:
+    """With a lease that begins anew. Without a STATE_DIR they do not."""
+    first = await start_api(state_dir=tmp_path / "state")
+    await register(first, lease_seconds=30, labels={"language": "de"})
+    async with asyncio.timeout(5):
+        while "asr-service" not in (tmp_path / "state" / "services.json").read_text():
+            await asyncio.sleep(0.01)
+    second, third = await start_api(state_dir=tmp_path / "state"), await start_api()
+    before, after = await shown(first), await shown(second)
+    assert before.pop("lease_expires_at") < after.pop("lease_expires_at")
+    assert before == after
+    assert (await third.ask("GET", "/microservices/asr-service"))[0] == 404
+
+
+async def test_a_wrong_services_file_stops_the_start_with_one_message(tmp_path: Path) -> None:
+    path = tmp_path / "services.yaml"
+    path.write_text("services:\n  - service_id: a b\n    endpoint: asr\n    metadata: {type: ASR}\n")
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "http_api", "--dev"),
+        cwd=ROOT,
+        env=os.environ | {"SERVICES_FILE": str(path)},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, said = await asyncio.wait_for(process.communicate(), 30)
+    lines = said.decode().splitlines()
+    assert (process.returncode, lines[0], len(lines)) == (2, "SERVICES_FILE can't be used:", 3)
+    assert lines[1].startswith(f"  {path}:2: services[0].service_id: ")
+    assert lines[2].startswith(f"  {path}:3: services[0].endpoint: ")

@@ -1,0 +1,268 @@
+"""Sessions over HTTP: how long the answer takes, what it is, and who may say that a service is ready."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import jwt
+import pytest
+
+from manager_agent import events as ev
+from manager_agent.session import EndReason, SessionState
+from tests.api.stand_ins import Api, StartApi
+
+pytestmark = pytest.mark.api
+
+TOKEN_FIELDS = {"server_url", "access_token", "token_expires_at"}
+
+
+# --- asking for one ---------------------------------------------------------------------------------
+
+
+async def test_a_session_that_needs_nothing_is_ready_at_once_with_a_token(api: Api) -> None:
+    status, headers, session = await api.open(prefer="", user_name="Alice", room_name="demo", metadata={"lang": "zh"})
+    assert (status, session["state"], session["room_name"]) == (201, "ready", "demo")
+    assert headers["Location"] == f"/api/v1/sessions/{session['session_id']}"
+    assert headers["Cache-Control"] == "no-store"
+    claims = jwt.decode(session["access_token"], "secret", algorithms=["HS256"])
+    assert (claims["sub"], claims["name"], claims["video"]["room"]) == ("alice", "Alice", "demo")
+
+
+async def test_ids_and_room_names_are_made_when_missing(api: Api) -> None:
+    _, _, session = await api.open()
+    ulid = session["session_id"].removeprefix("ses_")
+    assert re.fullmatch("[0-9A-Z]{26}", ulid)
+    assert session["room_name"] == f"room-{ulid.lower()}"
+
+
+async def test_the_answer_waits_until_the_services_are_ready(api: Api) -> None:
+    await api.register("asr-service")
+    asking = asyncio.create_task(api.open("asr-service", prefer=""))
+    await api.livekit.invited.wait()
+    (waiting,) = api.parts.store.list()
+    assert (waiting.state, asking.done()) == (SessionState.WAITING, False)
+    status, _, answer = await api.say_ready(waiting.session_id, "asr-service")
+    assert (status, answer["ok"]) == (200, True)
+    status, _, session = await asking
+    assert (status, session["services"][0]["ready_by"], session["revision"]) == (201, "http", answer["revision"])
+
+
+async def test_who_would_not_wait_gets_202_and_the_token_later(api: Api) -> None:
+    await api.register("asr-service")
+    status, headers, session = await api.open("asr-service")
+    assert (status, headers["Preference-Applied"]) == (202, "respond-async")
+    assert not TOKEN_FIELDS & session.keys()
+    assert api.livekit.rooms == [session["room_name"]]
+    path = headers["Location"].removeprefix("/api/v1")
+    await api.say_ready(session["session_id"], "asr-service")
+    assert (await api.ask("GET", path))[2].keys() >= TOKEN_FIELDS
+
+
+async def test_who_waits_a_while_gets_202_when_that_is_over(api: Api) -> None:
+    await api.register("asr-service")
+    status, headers, session = await api.open("asr-service", prefer="wait=1")
+    assert (status, headers["Preference-Applied"], session["state"]) == (202, "wait=1", "waiting")
+
+
+async def test_not_ready_in_time_is_504_with_every_reason_and_no_room_is_left(api: Api) -> None:
+    await api.register("asr-service", "llm-service")
+    asking = asyncio.create_task(api.open("asr-service", "llm-service", prefer="", ready_timeout=1))
+    await api.livekit.invited.wait()
+    (session,) = api.parts.store.list()
+    await api.say_ready(session.session_id, "asr-service")
+    status, headers, problem = await asking
+    assert (status, headers["Content-Type"]) == (504, "application/problem+json")
+    reasons = {service["service_id"]: service["reason"] for service in problem["services"]}
+    assert reasons == {"asr-service": None, "llm-service": "never_joined"}
+    assert api.livekit.rooms == []
+    assert "access_token" not in problem
+
+
+async def test_what_is_not_registered_is_refused_at_once(api: Api) -> None:
+    await api.register("asr-service")
+    status, _, problem = await api.open("asr-service", "nobody", {"type": "XYZ", "optional": True})
+    assert status == 424
+    assert [service["reason"] for service in problem["services"]] == [None, "not_registered", None]
+    assert list(api.parts.store.list()) == []
+
+
+async def test_a_type_is_met_by_a_service_of_that_type(api: Api) -> None:
+    await api.register("tts-1", type="TTS")
+    _, _, session = await api.open({"type": "TTS"})
+    assert session["services"][0]["service_id"] == "tts-1"
+
+
+async def test_a_room_name_in_use_is_409_and_says_when_to_try_again(api: Api) -> None:
+    api.livekit.foreign_rooms = {"theirs"}
+    await api.open(room_name="demo")
+    for room_name in ("demo", "theirs"):
+        status, headers, problem = await api.open(room_name=room_name)
+        assert (status, problem["type"].rpartition(":")[2]) == (409, "room_name_taken")
+        assert 1 <= int(headers["Retry-After"]) <= 30
+
+
+@pytest.mark.parametrize("prefer", ["", "respond-async"])
+async def test_without_livekit_it_is_503_and_nothing_half_made_is_left(api: Api, prefer: str) -> None:
+    api.livekit.down = True
+    async with asyncio.timeout(1):
+        status, headers, problem = await api.open(prefer=prefer)
+    assert (status, headers["Retry-After"], problem["reason"]) == (503, "2", "room_unavailable")
+    assert "10.0.0.7" not in str(problem)
+
+
+async def test_a_client_that_hangs_up_ends_the_session_it_asked_for(api: Api) -> None:
+    await api.register("asr-service")
+    asking = asyncio.create_task(api.open("asr-service", prefer=""))
+    await api.livekit.invited.wait()
+    (session,) = api.parts.store.list()
+    asking.cancel()
+    over = await api.parts.store.wait_for(session.session_id, lambda s: bool(s.end and s.end.cleaned_at))
+    assert over.end is not None
+    assert over.end.reason is EndReason.CLIENT_GONE
+    assert api.livekit.rooms == []
+
+
+async def test_a_client_that_did_not_wait_may_hang_up(api: Api) -> None:
+    await api.register("asr-service")
+    _, _, session = await api.open("asr-service")
+    await api.http.close()
+    await asyncio.sleep(0.1)
+    assert not api.parts.store.get(session["session_id"]).over
+
+
+async def test_a_session_closed_by_somebody_else_while_waiting_is_409(api: Api) -> None:
+    await api.register("asr-service")
+    asking = asyncio.create_task(api.open("asr-service", prefer=""))
+    await api.livekit.invited.wait()
+    (session,) = api.parts.store.list()
+    await api.ask("DELETE", f"/sessions/{session.session_id}")
+    status, _, problem = await asking
+    assert (status, problem["reason"]) == (409, "closed")
+
+
+async def test_what_the_caller_chooses_is_kept(api: Api) -> None:
+    _, _, shown = await api.open(
+        ready_timeout=5, max_duration=60, user_attributes={"a": "b"}, user_grants={"can_publish": False}
+    )
+    session = api.parts.store.get(shown["session_id"])
+    assert (session.limits.ready_timeout, session.limits.max_duration) == (5, 60)
+    assert (session.user.attributes, session.user.grants) == ({"a": "b"}, {"can_publish": False})
+    claims = jwt.decode((await api.ask("GET", f"/sessions/{session.session_id}"))[2]["access_token"], "secret",
+                        algorithms=["HS256"])  # fmt: skip
+    assert claims["video"]["canPublish"] is False
+
+
+async def test_a_session_may_not_last_longer_than_the_settings_let_it(start_api: StartApi) -> None:
+    api = await start_api(session_ttl=100)
+    status, _, problem = await api.open(max_duration=101)
+    assert (status, problem["errors"][0]["field"]) == (422, "max_duration")
+
+
+# --- looking, closing, tokens -----------------------------------------------------------------------
+
+
+async def test_lists_show_no_tokens_and_can_be_narrowed(api: Api) -> None:
+    await api.register("asr-service")
+    ready, waiting = (await api.open())[2], (await api.open("asr-service"))[2]
+
+    async def listed(query: str) -> list[str]:
+        status, _, answer = await api.ask("GET", f"/sessions{query}")
+        assert status == 200
+        assert not any(TOKEN_FIELDS & session.keys() for session in answer["sessions"])
+        return [session["session_id"] for session in answer["sessions"]]
+
+    both = [waiting["session_id"], ready["session_id"]]
+    assert await listed("") == both
+    assert await listed("?state=ready") == both[1:]
+    assert await listed("?state=ready&state=waiting") == both
+    assert await listed("?service=asr-service") == both[:1]
+    assert await listed("?service=other") == []
+
+
+async def test_pages_follow_each_other(api: Api) -> None:
+    made = [(await api.open())[2]["session_id"] for _ in range(3)]
+    _, _, first = await api.ask("GET", "/sessions?limit=2")
+    _, _, second = await api.ask("GET", f"/sessions?limit=2&cursor={first['next_cursor']}")
+    assert [s["session_id"] for s in first["sessions"] + second["sessions"]] == made[::-1]
+    assert second["next_cursor"] is None
+
+
+async def test_closing_again_gives_the_same(api: Api) -> None:
+    path = f"/sessions/{(await api.open())[2]['session_id']}"
+    status, _, closed = await api.ask("DELETE", path)
+    assert (status, closed["state"], closed["reason"]) == (200, "ended", "closed")
+    assert (await api.ask("DELETE", path))[2] == closed == (await api.ask("GET", path))[2]
+    assert api.livekit.rooms == []
+
+
+async def test_a_token_is_given_only_while_ready_or_active(api: Api) -> None:
+    await api.register("asr-service")
+    session_id = (await api.open("asr-service"))[2]["session_id"]
+    path = f"/sessions/{session_id}/token"
+    status, _, problem = await api.ask("POST", path)
+    assert (status, problem["state"]) == (409, "waiting")
+    await api.say_ready(session_id, "asr-service")
+    status, _, session = await api.ask("POST", path)
+    assert (status, session.keys() >= TOKEN_FIELDS) == (200, True)
+    await api.ask("DELETE", f"/sessions/{session_id}")
+    assert (await api.ask("POST", path))[0] == 409
+
+
+@pytest.mark.parametrize(("method", "below"), [("GET", ""), ("DELETE", ""), ("POST", "/token")])
+async def test_an_unknown_session_is_404(api: Api, method: str, below: str) -> None:
+    assert (await api.ask(method, f"/sessions/ses_nope{below}"))[0] == 404
+
+
+# --- saying that a service is ready -----------------------------------------------------------------
+
+
+async def test_saying_ready_twice_changes_nothing_the_second_time(api: Api) -> None:
+    await api.register("asr-service")
+    session_id = (await api.open("asr-service"))[2]["session_id"]
+    first = await api.say_ready(session_id, "asr-service")
+    assert first[0] == 200
+    assert (await api.say_ready(session_id, "asr-service"))[2] == first[2]
+
+
+@pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer ", "Basic abc", "Bearer abc", "Bearer a.b.c"])
+async def test_ready_without_a_join_token_is_401(api: Api, authorization: str | None) -> None:
+    await api.register("asr-service")
+    session_id = (await api.open("asr-service"))[2]["session_id"]
+    headers = {} if authorization is None else {"Authorization": authorization}
+    body = {"service_id": "asr-service"}
+    status, answer, _ = await api.ask("POST", f"/sessions/{session_id}/ready", body, headers)
+    assert (status, answer["WWW-Authenticate"]) == (401, "Bearer")
+
+
+async def test_only_the_service_that_was_invited_may_say_that_it_is_ready(api: Api) -> None:
+    await api.register("asr-service", "llm-service")
+    session_id = (await api.open("asr-service", "llm-service"))[2]["session_id"]
+    await api.livekit.invited.wait()
+    tokens = dict(api.livekit.invites)
+    _, _, users = await api.open(room_name="other")
+    other_id = (await api.open("asr-service"))[2]["session_id"]
+    for session, service, token in [
+        (session_id, "asr-service", tokens["llm-service"]),
+        (session_id, "unheard-of", tokens["asr-service"]),
+        (session_id, "asr-service", users["access_token"]),
+        (other_id, "asr-service", tokens["asr-service"]),
+    ]:
+        assert (await api.say_ready(session, service, token))[0] == 403
+    assert api.parts.store.get(session_id).state is SessionState.WAITING
+
+
+async def test_a_service_that_has_failed_or_a_session_that_is_over_is_409(api: Api) -> None:
+    await api.register("asr-service", "llm-service")
+    session_id = (await api.open("asr-service", "llm-service"))[2]["session_id"]
+    await api.livekit.invited.wait()
+    identity = api.parts.store.get(session_id).services[0].identity
+    assert identity is not None
+    await api.ask("DELETE", "/microservices/asr-service")  # or it would be invited anew
+    failed = ev.ServiceSaid(api.parts.clock(), identity, ev.Said.FAILED, ev.Evidence.MESSAGE)
+    await api.parts.store.update(session_id, failed)
+    status, _, problem = await api.say_ready(session_id, "asr-service")
+    assert (status, problem["type"].rpartition(":")[2]) == (409, "service_out")
+    await api.ask("DELETE", f"/sessions/{session_id}")
+    status, _, problem = await api.say_ready(session_id, "llm-service")
+    assert (status, problem["type"].rpartition(":")[2]) == (409, "session_over")

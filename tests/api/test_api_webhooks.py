@@ -1,0 +1,53 @@
+"""LiveKit's webhooks over HTTP."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+
+import pytest
+from livekit import api as lk
+
+from tests.api.stand_ins import Api
+
+pytestmark = pytest.mark.api
+
+
+def webhook(room: str, event: str = "participant_joined", **participant: object) -> bytes:
+    return json.dumps(
+        {"event": event, "room": {"name": room, "sid": f"RM_{room}"}, "participant": participant}
+    ).encode()
+
+
+async def post(api: Api, body: bytes, signed: bytes | None = None) -> int:
+    digest = base64.b64encode(hashlib.sha256(body if signed is None else signed).digest()).decode()
+    token = lk.AccessToken("devkey", "secret").with_sha256(digest).to_jwt()
+    headers = {"Authorization": token, "Content-Type": "application/webhook+json"}
+    async with api.http.post("/livekit/webhook", data=body, headers=headers) as answer:
+        return answer.status
+
+
+async def test_a_join_is_known_by_webhook_and_another_room_is_nobodys_business(api: Api) -> None:
+    await api.register("asr-service")
+    session_id = (await api.open("asr-service", room_name="demo"))[2]["session_id"]
+    await api.livekit.invited.wait()
+    identity = api.parts.store.get(session_id).services[0].identity
+    assert await post(api, webhook("somewhere else", identity=identity, sid="PA_1")) == 200
+    assert not api.parts.store.get(session_id).webhooks_arrive
+    assert await post(api, webhook("demo", identity=identity, sid="PA_1")) == 200
+    assert api.parts.store.get(session_id).services[0].ready_by == "join"
+    large = "x" * 500_000
+    assert await post(api, webhook("demo", identity="somebody", sid="PA_2", metadata=large)) == 200
+
+
+async def test_a_webhook_with_another_body_than_the_signed_one_changes_nothing(api: Api) -> None:
+    session_id = (await api.open(room_name="demo"))[2]["session_id"]
+    assert await post(api, webhook("demo", "room_finished"), signed=b"{}") == 401
+    assert not api.parts.store.get(session_id).over
+
+
+async def test_an_unsigned_webhook_is_401_whatever_its_body(api: Api) -> None:
+    for body in (b"", b"rubbish", b"x" * 900_000):
+        async with api.http.post("/livekit/webhook", data=body) as answer:
+            assert answer.status == 401

@@ -1,0 +1,71 @@
+"""The live tests' stack, the example page served to it, and a page in a browser that has it open."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from playwright.async_api import Page, async_playwright, expect
+
+from examples.web.server import create_app
+from scripts import browser
+from scripts.livekit_server import ROOT, free_port
+from tests.live.conftest import (  # noqa: F401 - fixtures, and the hook that shows logs
+    Stack,
+    livekit_binary,
+    no_room_outlives_its_loop,
+    pytest_runtest_makereport,
+    site,
+    stack,
+    start_stack,
+)
+
+SERVICES = ("asr-service", "tts-service")
+SCREENSHOTS = ROOT / "build" / "screenshots"
+QUIET = ["--disable-gpu", "--disable-quic", "--disable-sync", "--disable-background-networking"]
+"""On top of what playwright switches off: nothing is looked up or fetched but the page."""
+PATIENCE_MS = 15_000
+
+expect.set_options(timeout=PATIENCE_MS)
+
+OpenPage = Callable[[Stack], Awaitable[Page]]
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Path:
+    """A machine without one skips these tests; CI fails them."""
+    try:
+        browser.install_client()
+        return browser.find()
+    except browser.BrowserMissing as missing:
+        if browser.is_required():
+            raise
+        pytest.skip(str(missing))
+
+
+@pytest.fixture
+async def open_page(chromium: Path) -> AsyncIterator[OpenPage]:
+    """Serves the example to sessions of SERVICES and opens it in a browser of the test's own."""
+    errors: list[str] = []
+    async with AsyncExitStack() as cleanup:
+
+        async def open_page(stack: Stack) -> Page:
+            runner = web.AppRunner(create_app(stack.url, SERVICES), access_log=None)
+            await runner.setup()
+            cleanup.push_async_callback(runner.cleanup)
+            port = free_port()
+            await web.TCPSite(runner, "127.0.0.1", port).start()
+            playwright = await cleanup.enter_async_context(async_playwright())
+            launched = await playwright.chromium.launch(executable_path=chromium, args=QUIET)
+            cleanup.push_async_callback(launched.close)
+            page = await launched.new_page(viewport={"width": 640, "height": 480})
+            page.on("pageerror", lambda error: errors.append(str(error)))
+            page.on("console", lambda line: print(f"page: {line.text}"))  # a failed test shows it
+            await page.goto(f"http://127.0.0.1:{port}/")
+            return page
+
+        yield open_page
+    assert errors == []

@@ -1,0 +1,174 @@
+"""examples/web in a real browser: what the user is shown, from the first click to the end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from livekit import api
+from playwright.async_api import Locator, Page, Route, expect
+
+from manager_agent.messages import RoomStatus
+from manager_agent.session import SessionState
+from tests.browser.conftest import SCREENSHOTS, OpenPage
+from tests.live.bots import Bot
+from tests.live.conftest import Site, Stack, StartStack
+
+pytestmark = pytest.mark.browser
+
+PREPARING = "Getting everything ready…"
+ALL_HERE = "Everybody is here"
+NO_VOICE = "Reconnecting the voice…"
+OVER = "The session is over"
+
+
+def shown(page: Page) -> Locator:
+    return page.get_by_role("status")
+
+
+def service(page: Page, service_id: str) -> Locator:
+    return page.get_by_role("list", name="Services").get_by_role("listitem").filter(has_text=service_id)
+
+
+async def photograph(page: Page, name: str) -> None:
+    for scheme in ("dark", "light"):
+        await page.emulate_media(color_scheme=scheme)
+        await page.screenshot(path=SCREENSHOTS / f"{name}-{scheme}.png")
+
+
+async def hearing_and_voice(stack: Stack) -> tuple[Bot, Bot]:
+    """The two services that the page asks for, registered."""
+    hearing = await stack.bot("asr-service", metadata={"type": "ASR"})
+    voice = await stack.bot("tts-service", metadata={"type": "TTS"})
+    return hearing, voice
+
+
+async def start(page: Page, *services: Bot) -> str:
+    """Starts a session, which all these services join; its id."""
+    await page.get_by_role("button", name="Start").click()
+    session_id = ""
+    for bot in services:
+        session_id = (await bot.invited()).session.session_id
+        await bot.join()
+    return session_id
+
+
+async def told_in_the_room(stack: Stack, session_id: str, state: SessionState) -> None:
+    """Waits until the metadata of the session's room says so."""
+    room_name = stack.store.get(session_id).room_name
+    while True:
+        rooms = (await stack.livekit.room.list_rooms(api.ListRoomsRequest(names=[room_name]))).rooms
+        told = [RoomStatus.read(room.metadata) for room in rooms]
+        if any(status and status.state is state for status in told):
+            return
+        await asyncio.sleep(0.02)
+
+
+async def test_the_user_sees_the_services_come_go_and_come_back_and_the_end(stack: Stack, open_page: OpenPage) -> None:
+    hearing, voice = await hearing_and_voice(stack)
+    page = await open_page(stack)
+    await photograph(page, "1-start")
+
+    await page.get_by_role("button", name="Start").click()
+    session_id = (await hearing.invited()).session.session_id
+    await hearing.join()
+    await expect(service(page, "asr-service")).to_contain_text("ready")
+    await expect(service(page, "tts-service")).to_contain_text("accepted")
+    await expect(shown(page)).to_contain_text(PREPARING)
+    await expect(shown(page)).to_contain_text("1 of 2 are here")
+    await photograph(page, "2-waiting")
+
+    await voice.join(await voice.invited())
+    await expect(shown(page)).to_contain_text(ALL_HERE)
+    await expect(service(page, "tts-service")).to_contain_text("ready")
+    await stack.until(session_id, lambda session: session.state is SessionState.ACTIVE)
+    await photograph(page, "3-active")
+
+    await voice.leave()
+    await expect(shown(page)).to_contain_text(NO_VOICE)
+    await expect(service(page, "asr-service")).to_contain_text("ready")
+    await expect(service(page, "tts-service")).not_to_contain_text("ready")
+    await photograph(page, "4-degraded")
+
+    await voice.join(await voice.invited(2))
+    await expect(shown(page)).to_contain_text(ALL_HERE)
+    await expect(service(page, "tts-service")).to_contain_text("ready")
+
+    async with stack.http.delete(f"/api/v1/sessions/{session_id}") as answer:
+        assert answer.status == 200
+    await expect(shown(page)).to_contain_text(OVER)
+    await expect(shown(page)).to_contain_text("It was ended.")
+    await expect(page.get_by_role("button", name="Start")).to_be_visible()
+    await photograph(page, "5-over")
+
+
+async def test_a_page_that_joins_late_sees_at_once_what_was_said_before(stack: Stack, open_page: OpenPage) -> None:
+    """It has its token, but the voice is lost before it is in the room: it was there for no event."""
+    hearing, voice = await hearing_and_voice(stack)
+    page = await open_page(stack)
+    looked = asyncio.Event()
+    may_join = asyncio.Event()
+
+    async def hold_the_token(route: Route) -> None:
+        answer = await route.fetch()
+        if (await answer.json()).get("access_token") and not looked.is_set():
+            looked.set()
+            await may_join.wait()
+        await route.fulfill(response=answer)
+
+    await page.route("**/session/*", hold_the_token)
+    session_id = await start(page, hearing, voice)
+    await looked.wait()
+    await voice.leave()
+    await told_in_the_room(stack, session_id, SessionState.DEGRADED)
+    may_join.set()
+    await expect(shown(page)).to_contain_text(NO_VOICE)
+    assert stack.store.get(session_id).state is SessionState.DEGRADED
+    await voice.join(await voice.invited(2))
+    await expect(shown(page)).to_contain_text(ALL_HERE)
+    await stack.until(session_id, lambda session: session.state is SessionState.ACTIVE)
+
+
+async def test_a_page_loaded_again_keeps_asking_and_joins_when_the_lost_service_is_back(
+    stack: Stack, open_page: OpenPage
+) -> None:
+    hearing, voice = await hearing_and_voice(stack)
+    page = await open_page(stack)
+    session_id = await start(page, hearing, voice)
+    await stack.until(session_id, lambda session: session.state is SessionState.ACTIVE)
+    await voice.leave()
+    await expect(shown(page)).to_contain_text(NO_VOICE)
+    await page.route("**/session/*", lambda route: route.abort())
+    await page.reload()
+    await expect(shown(page)).to_contain_text("Reconnecting you…")
+    await page.unroute("**/session/*")
+    await expect(shown(page)).to_contain_text(NO_VOICE)
+    await voice.join(await voice.invited(2))
+    await stack.until(session_id, lambda session: session.state is SessionState.ACTIVE)
+    await expect(shown(page)).to_contain_text(ALL_HERE)
+
+
+async def test_the_user_can_end_it_also_while_the_page_is_about_to_join(stack: Stack, open_page: OpenPage) -> None:
+    page = await open_page(stack)
+    bots = await hearing_and_voice(stack)
+    await start(page, *bots)
+    await expect(shown(page)).to_contain_text(ALL_HERE)
+    await page.get_by_role("button", name="End").click()
+    await expect(shown(page)).to_contain_text(OVER)
+    assert [(await bot.told_goodbye()).reason for bot in bots] == ["closed", "closed"]
+
+
+async def test_the_user_is_told_why_there_is_no_session(
+    start_stack: StartStack, site: Site, open_page: OpenPage
+) -> None:
+    stack = await start_stack(site, ready_timeout=2)
+    page = await open_page(stack)
+    await page.get_by_role("button", name="Start").click()
+    await expect(shown(page)).to_contain_text("That did not work")
+    await expect(shown(page)).to_contain_text("asr-service")
+    hearing, _ = await hearing_and_voice(stack)
+    await start(page, hearing)
+    await expect(shown(page)).to_contain_text(OVER)
+    await expect(shown(page)).to_contain_text("Not everybody came in time.")
+    await expect(service(page, "tts-service")).to_contain_text("never joined")
+    await photograph(page, "6-failed")

@@ -1,0 +1,132 @@
+"""A service in a test: it takes invites and does nothing by itself; each of its powers is a verb."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any, Self
+
+import aiohttp
+from aiohttp import web
+from livekit import rtc
+
+from manager_agent.connecting import connect
+from manager_agent.messages import TOPIC, Farewell, Invite
+from scripts.livekit_server import free_port
+
+QUIETLY = rtc.RoomOptions(auto_subscribe=False)
+CONNECT_TIMEOUT = 20.0
+NOT_LISTENING = {
+    rtc.RpcError.ErrorCode.UNSUPPORTED_METHOD,
+    rtc.RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
+    rtc.RpcError.ErrorCode.CONNECTION_TIMEOUT,
+}
+
+
+class Bot:
+    """One service, listening on a port of its own. `answers` is the status it gives to invites."""
+
+    def __init__(self, service_id: str, type: str = "BOT") -> None:
+        self.service_id, self.type = service_id, type
+        self.answers = 200
+        self.invites: list[Invite] = []
+        self.farewells: list[Farewell] = []
+        self.room = rtc.Room()
+        self.heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
+        self._news = asyncio.Condition()
+        self._runner: web.AppRunner | None = None
+        self._rooms: list[rtc.Room] = []
+
+    async def __aenter__(self) -> Self:
+        app = web.Application()
+        app.router.add_post("/", self._receive)
+        self._runner = web.AppRunner(app)
+        await self._runner.setup()
+        port = free_port()
+        await web.TCPSite(self._runner, "127.0.0.1", port).start()
+        self.endpoint = f"http://127.0.0.1:{port}/"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for room in self._rooms:
+            await room.disconnect()
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    def __repr__(self) -> str:
+        return f"<Bot {self.service_id} [{len(self.invites)} invites, {len(self.farewells)} farewells]>"
+
+    def registration(self, **more: Any) -> dict[str, Any]:
+        return {"service_id": self.service_id, "endpoint": self.endpoint, "metadata": {"type": self.type}, **more}
+
+    async def invited(self, times: int = 1) -> Invite:
+        """The latest invite, once so many have come."""
+        async with self._news:
+            await self._news.wait_for(lambda: len(self.invites) >= times)
+        return self.invites[-1]
+
+    async def told_goodbye(self) -> Farewell:
+        async with self._news:
+            await self._news.wait_for(lambda: bool(self.farewells))
+        return self.farewells[-1]
+
+    async def join(self, invite: Invite | None = None) -> None:
+        invite = invite or self.invites[-1]
+        self.room = rtc.Room()
+        self._rooms.append(self.room)
+        self.room.on("data_received", lambda packet: self.heard.put_nowait(json.loads(packet.data)))
+        await connect(self.room, invite.server_url, invite.token or "", QUIETLY, CONNECT_TIMEOUT)
+
+    async def leave(self) -> None:
+        await self.room.disconnect()
+
+    async def say_by_rpc(self, payload: str = '{"type": "ready"}', *, to: str | None = None) -> dict[str, Any]:
+        """Repeated while the manager is not listening yet. Raises the rtc.RpcError of a manager that is."""
+        while True:
+            try:
+                answer = await self.room.local_participant.perform_rpc(
+                    destination_identity=to or self.invites[-1].manager_identity or "",
+                    method=TOPIC,
+                    payload=payload,
+                    response_timeout=3,
+                    max_round_trip_latency=1,
+                )
+            except rtc.RpcError as error:
+                if error.code not in NOT_LISTENING:
+                    raise
+                await asyncio.sleep(0.05)
+            else:
+                said: dict[str, Any] = json.loads(answer)
+                return said
+
+    async def say_by_data(self, payload: bytes | None = None, **fields: str) -> None:
+        """A data message, as the contract has it unless other fields or another payload are given."""
+        invite = self.invites[-1]
+        message = {"type": "ready", "service_id": self.service_id, "invite_id": invite.id} | fields
+        await self.room.local_participant.publish_data(
+            payload if payload is not None else json.dumps(message).encode(),
+            reliable=True,
+            topic=TOPIC,
+            destination_identities=[invite.manager_identity or ""],
+        )
+
+    async def say_by_attribute(self, value: str = "ready") -> None:
+        await self.room.local_participant.set_attributes({"session.state": value})
+
+    async def say_by_http(self, http: aiohttp.ClientSession, *, token: str | None = None) -> aiohttp.ClientResponse:
+        invite = self.invites[-1]
+        return await http.post(
+            f"/api/v1/sessions/{invite.session.session_id}/ready",
+            json={"service_id": self.service_id},
+            headers={"Authorization": f"Bearer {token or invite.token}"},
+        )
+
+    async def _receive(self, request: web.Request) -> web.Response:
+        body = await request.text()
+        async with self._news:
+            if json.loads(body)["event"] == "session_ended":
+                self.farewells.append(Farewell.model_validate_json(body))
+            else:
+                self.invites.append(Invite.model_validate_json(body))
+            self._news.notify_all()
+        return web.Response(status=self.answers)

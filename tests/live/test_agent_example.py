@@ -1,0 +1,67 @@
+"""An ordinary livekit-agents agent, in a process of its own, becomes a service by its agent_name alone."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from manager_agent.events import Evidence
+from scripts.livekit_server import ROOT
+from tests.live.conftest import Site, Stack
+from tests.live.test_sessions import Human
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(90)]
+
+
+@asynccontextmanager
+async def agent(site: Site, log: Path) -> AsyncIterator[None]:
+    """examples/agent_service.py, registered with LiveKit."""
+    keys = {"LIVEKIT_URL": site.livekit.url, "LIVEKIT_API_KEY": "devkey", "LIVEKIT_API_SECRET": "secret"}
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "examples.agent_service", "dev", "--no-reload"),
+            cwd=ROOT,
+            env=os.environ | keys,
+            stdout=output,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+    try:
+        while "registered worker" not in log.read_text():
+            assert process.returncode is None, log.read_text()
+            await asyncio.sleep(0.05)
+        yield
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            await process.wait()
+
+
+async def test_an_agent_that_knows_nothing_of_us_is_a_service(stack: Stack, site: Site, tmp_path: Path) -> None:
+    registration = {"service_id": "echo-agent", "agent_name": "echo-agent", "metadata": {"type": "AGENT"}}
+    async with agent(site, tmp_path / "agent.log"):
+        async with stack.http.post("/api/v1/microservices/register", json=registration) as answer:
+            assert answer.status == 201, await answer.text()
+        session = await stack.request("echo-agent", prefer="wait=30")
+        assert (session["state"], session["services"][0]["ready_by"]) == ("ready", Evidence.JOIN)
+        human = Human()
+        await human.join(session)
+        [echo] = human.room.remote_participants.values()
+        assert echo.attributes["lk.agent.name"] == "echo-agent"
+        answers: asyncio.Queue[str] = asyncio.Queue()
+
+        async def read(text: object) -> None:
+            answers.put_nowait(await text.read_all())  # type: ignore[attr-defined]
+
+        reading: list[asyncio.Task[None]] = []
+        human.room.register_text_stream_handler(
+            "lk.chat", lambda text, _: reading.append(asyncio.create_task(read(text)))
+        )
+        await human.room.local_participant.send_text("hello", topic="lk.chat")
+        assert await answers.get() == "hello"
+        await human.leave()

@@ -1,0 +1,57 @@
+"""Forty sessions at once with three services each: 160 WebRTC joins on this machine, and none is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+import pytest
+from aiohttp import ClientTimeout
+
+from manager_agent.session import Session
+from tests.live.conftest import Site, Stack, StartStack
+from tests.live.puppets import Puppet
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
+
+SESSIONS = 40
+SERVICES = ("asr", "llm", "tts")
+READY_TIMEOUT = 120
+
+
+async def test_forty_sessions_at_once_get_forty_tokens(start_stack: StartStack, site: Site) -> None:
+    stack = await start_stack(site, ready_timeout=READY_TIMEOUT, log_level="info")
+    async with AsyncExitStack() as services:
+        puppets = [await services.enter_async_context(Puppet(stack.url, service_id)) for service_id in SERVICES]
+        answers = await asyncio.gather(*(ask(stack, n) for n in range(SESSIONS)))
+
+        assert [status for status, _ in answers] == [201] * SESSIONS
+        assert len({body["access_token"] for _, body in answers}) == SESSIONS
+        for session in stack.store.list():
+            await stack.until(session.session_id, is_watched)
+            people = [p.identity for p in await stack.participants(session.room_name)]
+            assert len([identity for identity in people if identity.startswith("sm-manager")]) == 1, people
+            assert len(people) == 1 + len(SERVICES), people
+
+        await asyncio.gather(*(end(stack, body["session_id"]) for _, body in answers))
+        assert await stack.rooms() == []
+        for puppet in puppets:
+            invites = puppet.invites
+            assert len(invites) == len(set(invites)) == SESSIONS, "each session invites each service exactly once"
+
+
+def is_watched(session: Session) -> bool:
+    return session.manager.presence.here
+
+
+async def ask(stack: Stack, n: int) -> tuple[int, dict[str, str]]:
+    body = {"user_identity": f"user-{n}", "required_services": list(SERVICES)}
+    async with stack.http.post(
+        "/api/v1/sessions", json=body, timeout=ClientTimeout(total=READY_TIMEOUT + 10)
+    ) as answer:
+        return answer.status, await answer.json()
+
+
+async def end(stack: Stack, session_id: str) -> None:
+    async with stack.http.delete(f"/api/v1/sessions/{session_id}") as answer:
+        assert answer.status == 200

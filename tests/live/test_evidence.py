@@ -1,0 +1,262 @@
+"""What makes a service ready, what does not, and what takes it back: against a real livekit-server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from livekit import api, rtc
+
+from manager_agent.connecting import connect
+from manager_agent.events import Evidence
+from manager_agent.session import Session, SessionState
+from tests.live.bots import QUIETLY, Bot
+from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
+
+pytestmark = pytest.mark.live
+
+SIGNAL = {"ready_on": "signal"}
+
+
+def is_ready(session: Session) -> bool:
+    return session.state is SessionState.READY
+
+
+def is_watched(session: Session) -> bool:
+    return session.manager.presence.here
+
+
+def has_joined(session: Session) -> bool:
+    return session.services[0].presence.here
+
+
+async def invited(stack: Stack, bot: Bot, **session: Any) -> str:
+    """A session that needs just this bot, which has its invite; the session's id."""
+    session_id: str = (await stack.request(bot.service_id, **session))["session_id"]
+    await bot.invited()
+    return session_id
+
+
+async def test_joining_alone_makes_a_service_ready(stack: Stack) -> None:
+    bot = await stack.bot("asr")
+    session_id = await invited(stack, bot)
+    await bot.join()
+    session = await stack.until(session_id, is_ready)
+    assert session.services[0].ready_by is Evidence.JOIN
+    assert session.services[0].timeline.ready is not None
+
+
+async def test_joining_is_not_enough_for_a_service_that_is_ready_on_signal(stack: Stack) -> None:
+    bot = await stack.bot("asr", **SIGNAL)
+    session_id = await invited(stack, bot)
+    await bot.join()
+    session = await stack.until(session_id, lambda session: has_joined(session) and is_watched(session))
+    assert session.state is SessionState.WAITING
+    view = await stack.view(session_id)
+    assert view["services"][0]["state"] == "joined"
+    assert "access_token" not in view
+
+
+async def test_an_rpc_alone_makes_a_service_ready_and_is_answered(stack: Stack) -> None:
+    bot = await stack.bot("asr", **SIGNAL)
+    session_id = await invited(stack, bot)
+    await bot.join()
+    await stack.until(session_id, is_watched)
+    answer = await bot.say_by_rpc()
+    session = await stack.until(session_id, is_ready)
+    assert answer == {"ok": True, "revision": session.revision}
+    assert session.services[0].ready_by is Evidence.MESSAGE
+
+
+async def test_a_data_message_alone_makes_a_service_ready_and_is_acknowledged(stack: Stack) -> None:
+    bot = await stack.bot("asr", **SIGNAL)
+    session_id = await invited(stack, bot)
+    await bot.join()
+    await stack.until(session_id, is_watched)
+    await bot.say_by_data()
+    session = await stack.until(session_id, is_ready)
+    assert session.services[0].ready_by is Evidence.MESSAGE
+    assert await asyncio.wait_for(bot.heard.get(), 10) == {"type": "ack", "invite_id": bot.invites[0].id}
+
+
+async def test_an_attribute_alone_makes_a_service_ready(stack: Stack) -> None:
+    bot = await stack.bot("asr", **SIGNAL)
+    session_id = await invited(stack, bot)
+    await bot.join()
+    await bot.say_by_attribute()
+    session = await stack.until(session_id, is_ready)
+    assert session.services[0].ready_by is Evidence.ATTRIBUTE
+
+
+async def test_http_alone_makes_a_service_ready_before_it_has_joined(stack: Stack) -> None:
+    bot = await stack.bot("asr", **SIGNAL)
+    session_id = await invited(stack, bot)
+    async with await bot.say_by_http(stack.http) as answer:
+        assert answer.status == 200, await answer.text()
+    session = await stack.until(session_id, is_ready)
+    assert session.services[0].ready_by is Evidence.HTTP
+    assert session.services[0].timeline.joined is None
+
+
+async def test_what_is_said_in_the_first_millisecond_after_joining_is_not_lost(stack: Stack) -> None:
+    """Eight services say ready right when connect() returns, four by RPC and four by one data message each."""
+    bots = [await stack.bot(f"bot-{n}", **SIGNAL) for n in range(8)]
+    session_id = (await stack.request(*(bot.service_id for bot in bots)))["session_id"]
+    await stack.until(session_id, is_watched)
+
+    async def come(bot: Bot, by_rpc: bool) -> None:
+        await bot.invited()
+        await bot.join()
+        await (bot.say_by_rpc() if by_rpc else bot.say_by_data())
+
+    await asyncio.gather(*(come(bot, n % 2 == 0) for n, bot in enumerate(bots)))
+    session = await stack.until(session_id, is_ready)
+    assert {service.ready_by for service in session.services} == {Evidence.MESSAGE}
+
+
+async def test_a_service_that_is_in_the_room_before_the_manager_is_found(start_stack: StartStack, site: Site) -> None:
+    """No manager is there when it joins and says ready by attribute: the manager's sweep finds both."""
+    stack = await start_stack(site)
+    manager = stack.manager
+    await manager.aclose()
+    bot = await stack.bot("asr", **SIGNAL)
+    session_id = await invited(stack, bot)
+    await bot.join()
+    await bot.say_by_attribute()
+    await stack.until(session_id, has_joined)  # LiveKit's webhook tells, without the attribute
+    await manager.start()
+    session = await stack.until(session_id, is_ready)
+    assert session.services[0].ready_by is Evidence.ATTRIBUTE
+
+
+async def test_a_service_that_leaves_is_waited_for_again_and_welcome_when_it_comes_back(stack: Stack) -> None:
+    first, second = await stack.bot("asr"), await stack.bot("llm")
+    session_id = (await stack.request("asr", "llm"))["session_id"]
+    await asyncio.gather(first.invited(), second.invited())
+    await first.join()
+    await stack.until(session_id, lambda session: session.services[0].ready_by is not None)
+    await first.leave()
+    session = await stack.until(session_id, lambda session: session.services[0].lost)
+    assert session.state is SessionState.WAITING
+    await second.join()
+    await stack.until(session_id, lambda session: session.services[1].ready_by is not None)
+    assert (await stack.view(session_id))["services"][0] | {"timeline": {}} == {
+        "service_id": "asr",
+        "type": "BOT",
+        "state": "lost",
+        "optional": False,
+        "reason": "left",
+        "ready_by": None,
+        "attempt": 1,
+        "timeline": {},
+    }
+    await first.join()
+    await stack.until(session_id, is_ready)
+
+
+async def test_a_session_whose_service_leaves_after_ready_is_degraded_and_gives_no_token(stack: Stack) -> None:
+    bot = await stack.bot("asr")
+    session_id = await invited(stack, bot)
+    await bot.join()
+    await stack.until(session_id, is_ready)
+    assert "access_token" in await stack.view(session_id)
+    await bot.leave()
+    await stack.until(session_id, lambda session: session.state is SessionState.DEGRADED)
+    assert "access_token" not in await stack.view(session_id)
+    async with stack.http.post(f"/api/v1/sessions/{session_id}/token") as answer:
+        assert answer.status == 409
+
+
+async def test_without_webhooks_joining_is_seen_long_before_the_room_event(
+    start_stack: StartStack, silent_site: Site
+) -> None:
+    """The room event comes after 2,460 ms at the soonest: what is known well before came by a listing."""
+    stack = await start_stack(silent_site)
+    bot = await stack.bot("asr")
+    session_id = await invited(stack, bot)
+    await bot.join()
+    joined = stack.clock()
+    session = await stack.until(session_id, is_ready)
+    assert not session.webhooks_arrive
+    assert session.services[0].timeline.ready is not None
+    assert session.services[0].timeline.ready - joined < 2.0
+
+
+async def test_rubbish_and_lies_change_nothing(stack: Stack) -> None:
+    """A stranger in the room claims to be the service in every way there is, and sends rubbish besides."""
+    bot = await stack.bot("asr", **SIGNAL)
+    other = await stack.bot("llm")
+    session_id = (await stack.request("asr", "llm"))["session_id"]
+    invite, _ = await asyncio.gather(bot.invited(), other.invited())
+    before = await stack.until(session_id, is_watched)
+    stranger = rtc.Room()
+    await connect(stranger, stack.site.livekit.url, stranger_token(before.room_name), QUIETLY, 10)
+    try:
+        for payload in (
+            json.dumps({"type": "ready", "service_id": "asr"}).encode(),
+            json.dumps({"type": "ready", "service_id": "asr", "invite_id": "inv_guessed"}).encode(),
+            b'{"type": "ready"',
+            b"\xff\xfe\x00",
+            b"[" * 5_000,
+            b"null",
+            b"x" * 60_000,
+        ):
+            await stranger.local_participant.publish_data(payload, reliable=True, topic="session-manager")
+        for said, code in (('{"type": "ready"}', 4030), ("rubbish", 4000), ("y" * 10_000, 4000)):
+            with pytest.raises(rtc.RpcError) as error:
+                await stranger.local_participant.perform_rpc(
+                    destination_identity=invite.manager_identity or "", method="session-manager", payload=said
+                )
+            assert error.value.code == code
+        await stranger.local_participant.set_attributes({"session.state": "ready", "lk.agent.name": "asr"})
+        await other.join()
+        await other.say_by_data(service_id="asr")  # its own proof, another's name
+        session = await stack.until(session_id, lambda session: session.services[1].ready_by is not None)
+        await other.say_by_rpc('{"type": "ready", "service_id": "asr"}')  # answered, as itself
+        session = await stack.until(session_id, lambda _: True)
+        assert session.state is SessionState.WAITING
+        assert session.services[0].ready_by is None
+        async with await bot.say_by_http(stack.http, token=other.invites[0].token) as answer:
+            assert answer.status == 403
+        async with await bot.say_by_http(stack.http, token=stranger_token(before.room_name)) as answer:
+            assert answer.status == 403
+        async with await bot.say_by_http(stack.http, token=stranger_token("another-room")) as answer:
+            assert answer.status == 403
+        assert (await stack.view(session_id))["services"][0]["state"] == "accepted"
+    finally:
+        await stranger.disconnect()
+
+
+def stranger_token(room_name: str) -> str:
+    grants = api.VideoGrants(room_join=True, room=room_name, can_update_own_metadata=True)
+    return api.AccessToken(KEY, SECRET).with_identity("mallory").with_grants(grants).to_jwt()
+
+
+async def test_an_agent_of_livekit_is_known_by_its_name_and_ready_when_past_initializing(stack: Stack) -> None:
+    """Played by hand: an AGENT-kind participant under an identity of LiveKit's, as a dispatched agent joins."""
+    async with stack.http.post(
+        "/api/v1/microservices/register",
+        json={"service_id": "echo", "agent_name": "echo-agent", "metadata": {"type": "LLM"}, "ready_on": "signal"},
+    ) as answer:
+        assert answer.status == 201, await answer.text()
+    session = await stack.request("echo")
+    await stack.until(session["session_id"], lambda session: session.services[0].timeline.accepted is not None)
+    agent = rtc.Room()
+    token = (
+        api.AccessToken(KEY, SECRET)
+        .with_identity("agent-AJ_123")
+        .with_kind("agent")
+        .with_attributes({"lk.agent.name": "echo-agent", "lk.agent.state": "initializing"})
+        .with_grants(api.VideoGrants(room_join=True, room=session["room_name"], can_update_own_metadata=True))
+    )
+    await connect(agent, stack.site.livekit.url, token.to_jwt(), QUIETLY, 10)
+    try:
+        await stack.until(session["session_id"], has_joined)
+        assert (await stack.view(session["session_id"]))["state"] == "waiting"
+        await agent.local_participant.set_attributes({"lk.agent.state": "listening"})
+        ready = await stack.until(session["session_id"], is_ready)
+        assert ready.services[0].ready_by is Evidence.ATTRIBUTE
+    finally:
+        await agent.disconnect()

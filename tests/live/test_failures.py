@@ -1,0 +1,213 @@
+"""Services that are killed, frozen, silent or come back late, and are replaced, on a real livekit-server. How long it
+takes is printed (pytest -s), and measured by benchmarks/replacement.py."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from contextlib import AsyncExitStack
+
+import pytest
+
+from manager_agent.session import ServiceState, Session, SessionState
+from tests.live.bots import Bot
+from tests.live.conftest import Site, Stack, StartStack
+from tests.live.puppets import Puppet
+from tests.live.test_sessions import Human
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+
+ANY_BOT = {"type": "BOT"}
+LOSS_TIMEOUT = 60
+"""Seconds that LiveKit may take to notice that a participant's process is gone."""
+
+
+async def pair(stack: Stack, exits: AsyncExitStack, **options: str) -> dict[str, Puppet]:
+    """Two instances of a type."""
+    names = ("bot-1", "bot-2")
+    puppets = [await exits.enter_async_context(Puppet(stack.url, name, **options)) for name in names]
+    return dict(zip(names, puppets, strict=True))
+
+
+def on_second_attempt(session: Session) -> bool:
+    return session.state is SessionState.READY and session.services[0].attempt == 2
+
+
+async def test_one_that_accepts_and_does_nothing_is_replaced(start_stack: StartStack, site: Site) -> None:
+    stack = await start_stack(site, service_join_timeout=1.0)
+    async with AsyncExitStack() as exits:
+        idle = await exits.enter_async_context(Puppet(stack.url, "bot-1", behaviour="stay-away"))
+        session = await stack.request(ANY_BOT)
+        await idle.is_invited()
+        await exits.enter_async_context(Puppet(stack.url, "bot-2"))
+        ready = await stack.until(session["session_id"], on_second_attempt)
+        assert ready.services[0].service_id == "bot-2"
+        assert len(idle.invites) == 1
+
+
+async def test_one_that_is_killed_before_it_joins_is_replaced(start_stack: StartStack, site: Site) -> None:
+    stack = await start_stack(site, service_join_timeout=1.0)
+    async with AsyncExitStack() as exits:
+        doomed = await exits.enter_async_context(Puppet(stack.url, "bot-1", behaviour="stay-away"))
+        session = await stack.request(ANY_BOT)
+        await doomed.is_invited()
+        await exits.enter_async_context(Puppet(stack.url, "bot-2"))
+        doomed.kill()
+        ready = await stack.until(session["session_id"], on_second_attempt)
+        assert ready.services[0].service_id == "bot-2"
+
+
+async def test_one_that_can_not_be_reached_is_replaced_at_once(stack: Stack) -> None:
+    async with AsyncExitStack() as exits:
+        dead, _ = (await pair(stack, exits)).values()
+        dead.kill()
+        sessions = [await stack.request(ANY_BOT, prefer="wait=20", user_identity=f"u{n}") for n in range(4)]
+        assert [session["state"] for session in sessions] == ["ready"] * 4
+        assert {session["services"][0]["service_id"] for session in sessions} == {"bot-2"}
+
+
+@pytest.mark.parametrize("moment", ["after joining", "after ready"])
+@pytest.mark.parametrize("how", ["killed", "frozen"])
+async def test_one_that_is_gone_without_a_word_is_replaced(
+    start_stack: StartStack, site: Site, moment: str, how: str
+) -> None:
+    """LiveKit notices by itself, after a while."""
+    stack = await start_stack(site, ready_timeout=LOSS_TIMEOUT, replacement_timeout=20.0)
+    ready_on = "signal" if moment == "after joining" else "join"
+    async with AsyncExitStack() as exits:
+        puppets = await pair(stack, exits, ready_on=ready_on)
+        session = await stack.request(ANY_BOT)
+        joined = await stack.until(session["session_id"], lambda s: s.services[0].presence.here)
+        service = joined.services[0]
+        puppet = puppets[service.service_id]
+        puppet.kill() if how == "killed" else puppet.freeze()
+        began = stack.clock()
+        lost = await stack.until(session["session_id"], lambda s: s.services[0].lost or s.services[0].attempt == 2)
+        noticed = stack.clock()
+        assert lost.state is (SessionState.WAITING if moment == "after joining" else SessionState.DEGRADED)
+        there = await stack.until(
+            session["session_id"], lambda s: s.services[0].attempt == 2 and s.services[0].presence.here
+        )
+        assert there.services[0].service_id != service.service_id
+        assert there.state is (SessionState.WAITING if moment == "after joining" else SessionState.READY)
+        print(f"{how} {moment}: noticed after {noticed - began:.2f} s, replaced {stack.clock() - noticed:.2f} s later")
+
+
+async def test_two_of_three_that_fail_at_once_are_both_replaced_and_the_user_is_told(stack: Stack) -> None:
+    bots = {f"{kind}-{n}": await stack.bot(f"{kind}-{n}", type=kind) for kind in ("asr", "llm", "tts") for n in (1, 2)}
+    session = await stack.request({"type": "asr"}, {"type": "llm"}, {"type": "tts"})
+    first = (await stack.until(session["session_id"], lambda s: all(e.attempt for e in s.services))).services
+    await asyncio.gather(*(come(bots[entry.service_id]) for entry in first))
+    ready = await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
+    human = Human()
+    await human.join(await stack.view(session["session_id"]))
+    await stack.until(session["session_id"], lambda s: s.state is SessionState.ACTIVE)
+    await asyncio.gather(bots[first[0].service_id].leave(), bots[first[1].service_id].leave())
+    second = await stack.until(session["session_id"], lambda s: [e.attempt for e in s.services] == [2, 2, 1])
+    assert second.services[2] == ready.services[2]
+    await human.sees("degraded")
+    await asyncio.gather(*(come(bots[entry.service_id]) for entry in second.services[:2]))
+    await stack.until(session["session_id"], lambda s: s.state is SessionState.ACTIVE)
+    assert (await bots[first[0].service_id].told_goodbye()).reason == "replaced"
+    await human.leave()
+
+
+async def come(bot: Bot) -> None:
+    await bot.invited()
+    await bot.join()
+
+
+async def test_an_older_attempt_that_comes_back_late_is_removed_and_changes_nothing(stack: Stack) -> None:
+    first, second = await stack.bot("bot-1", ready_on="signal"), await stack.bot("bot-2", ready_on="signal")
+    session = await stack.request(ANY_BOT)
+    chosen = (await stack.until(session["session_id"], lambda s: s.services[0].timeline.accepted is not None)).services[
+        0
+    ]
+    old, new = (first, second) if chosen.service_id == "bot-1" else (second, first)
+    await old.join()
+    await old.say_by_rpc('{"type": "failed", "detail": "out of memory"}')
+    await come(new)
+    await new.say_by_attribute()
+    ready = await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
+    await old.join()  # with the token of its old invite, which is still good
+    await stack.logged("participant_removed", times=1)
+    again = await stack.until(session["session_id"], lambda s: not any(o.presence.here for o in s.outcasts))
+    assert again.services == ready.services
+    names = [p.identity for p in await stack.participants(session["room_name"])]
+    assert set(names) == {ready.manager.identity, new.invites[0].identity}
+
+
+async def test_one_that_joins_and_never_says_ready_is_named_in_the_end(start_stack: StartStack, site: Site) -> None:
+    stack = await start_stack(site, ready_timeout=4)
+    bot = await stack.bot("asr", ready_on="signal")
+    body = {"user_identity": "alice", "required_services": ["asr"]}
+    asking = asyncio.create_task(stack.http.post("/api/v1/sessions", json=body))
+    await come(bot)
+    async with await asking as answer:
+        problem = await answer.json()
+    assert (answer.status, problem["services"][0]["reason"]) == (504, "joined_not_ready")
+
+
+async def test_the_same_service_is_invited_again_when_it_is_required_by_its_id(stack: Stack) -> None:
+    bot = await stack.bot("asr")
+    await stack.bot("asr-2")
+    session = await stack.request("asr")
+    await come(bot)
+    await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
+    await bot.leave()
+    invite = await bot.invited(times=2)
+    assert (invite.service_id, invite.attempt) == ("asr", 2)
+    await bot.join(invite)
+    await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
+
+
+async def test_draining_instances_finish_and_get_no_more_and_no_session_fails(stack: Stack) -> None:
+    """Twenty sessions come in while one of two instances begins to drain."""
+    async with AsyncExitStack() as exits:
+        await pair(stack, exits)
+        before = [await stack.request(ANY_BOT, prefer="wait=20", user_identity=f"a{n}") for n in range(4)]
+        async with stack.http.post("/api/v1/microservices/bot-1/heartbeat", json={"draining": True}) as answer:
+            assert answer.status == 200, await answer.text()
+        after = await asyncio.gather(
+            *(stack.request(ANY_BOT, prefer="wait=40", user_identity=f"b{n}") for n in range(16))
+        )
+        assert {session["state"] for session in after} == {"ready"}
+        assert {session["services"][0]["service_id"] for session in after} == {"bot-2"}
+        for session in before:
+            assert (await stack.view(session["session_id"]))["state"] == "ready"
+
+
+@pytest.mark.timeout(240)
+async def test_a_hundred_sessions_spread_evenly_and_never_above_capacity(start_stack: StartStack, site: Site) -> None:
+    """Three instances with room for 40 each, which say ready over HTTP."""
+    stack = await start_stack(site, log_level="info", ready_timeout=120)
+    bots = [await stack.bot(f"bot-{n}", ready_on="signal", capacity=40) for n in range(3)]
+    asked = asyncio.gather(*(stack.request(ANY_BOT, prefer="respond-async", user_identity=f"u{n}") for n in range(100)))
+    sessions = await asked
+    spread = Counter(s.services[0].service_id for s in stack.store.list())
+    assert sum(spread.values()) == 100
+    assert max(spread.values()) <= 40
+    assert all(abs(count - 100 / 3) <= 100 / 3 * 0.1 for count in spread.values()), spread
+    more = [await stack.request(ANY_BOT, user_identity=f"more{n}") for n in range(20)]
+    async with stack.http.post(
+        "/api/v1/sessions", json={"user_identity": "x", "required_services": [ANY_BOT]}
+    ) as answer:
+        problem = await answer.json()
+    assert (answer.status, problem["services"][0]["reason"]) == (424, "no_capacity")
+    for session in [*sessions, *more]:
+        await (await stack.http.delete(f"/api/v1/sessions/{session['session_id']}")).release()
+    assert await stack.rooms() == []
+    assert all(bot.invites for bot in bots)
+
+
+async def test_an_optional_service_that_is_lost_is_replaced_and_the_session_stays_ready(stack: Stack) -> None:
+    first, second = await stack.bot("tts-1", type="TTS"), await stack.bot("tts-2", type="TTS")
+    session = await stack.request({"type": "TTS", "optional": True})
+    chosen = (await stack.until(session["session_id"], lambda s: s.services[0].attempt == 1)).services[0]
+    one, other = (first, second) if chosen.service_id == "tts-1" else (second, first)
+    await come(one)
+    await stack.until(session["session_id"], lambda s: s.services[0].state is ServiceState.READY)
+    await one.leave()
+    await come(other)
+    again = await stack.until(session["session_id"], lambda s: s.services[0].state is ServiceState.READY)
+    assert (again.state, again.services[0].attempt) == (SessionState.READY, 2)

@@ -1,0 +1,265 @@
+"""The manager in the room: hidden, always exactly one, and there again when it is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import aiohttp
+import pytest
+from livekit import api, rtc
+
+from manager_agent.messages import DispatchNote, RoomStatus
+from manager_agent.session import EndReason, Session, SessionState
+from manager_agent.watcher import Watcher
+from tests.live.conftest import Site, Stack, StartStack
+from tests.live.test_sessions import Human, over, ready_session
+
+pytestmark = pytest.mark.live
+
+
+def is_watched(session: Session) -> bool:
+    return session.manager.presence.here
+
+
+async def managers(stack: Stack, room_name: str) -> list[str]:
+    return [p.identity for p in await stack.participants(room_name) if p.identity.startswith("sm-manager")]
+
+
+async def test_users_do_not_see_the_manager(stack: Stack) -> None:
+    session = await stack.request(prefer="wait=10")
+    await stack.until(session["session_id"], is_watched)
+    human = Human()
+    await human.join(session)
+    assert dict(human.room.remote_participants) == {}
+    assert len(await managers(stack, session["room_name"])) == 1
+    await human.leave()
+
+
+async def test_a_manager_that_is_gone_is_replaced_and_nothing_that_was_ready_becomes_unready(stack: Stack) -> None:
+    bot = await stack.bot("asr", ready_on="signal")
+    asking = asyncio.create_task(stack.request("asr", prefer="wait=20"))
+    await bot.invited()
+    await bot.join()
+    await bot.say_by_attribute()
+    session = await asking
+    first = (await stack.until(session["session_id"], is_watched)).manager
+    await stack.livekit.room.remove_participant(
+        api.RoomParticipantIdentity(room=session["room_name"], identity=first.identity or "")
+    )
+    latest = await stack.until(session["session_id"], lambda s: is_watched(s) and s.manager.identity != first.identity)
+    assert latest.state is SessionState.READY
+    assert latest.manager.attempt == first.attempt + 1
+    assert await managers(stack, session["room_name"]) == [latest.manager.identity]
+    answer = await bot.say_by_rpc(to=latest.manager.identity)
+    assert answer["ok"] is True
+    [room] = (await stack.livekit.room.list_rooms(api.ListRoomsRequest(names=[session["room_name"]]))).rooms
+    status = RoomStatus.read(room.metadata)
+    assert status is not None
+    assert status.manager_identity == latest.manager.identity
+
+
+async def test_a_dispatch_that_was_dropped_is_repeated(start_stack: StartStack, site: Site) -> None:
+    """LiveKit drops the job of a room that is made while no agent server is connected, and says nothing."""
+    stack = await start_stack(site)
+    await stack.manager.aclose()
+    session = await stack.request(prefer="wait=10")
+    await stack.until(session["session_id"], lambda s: s.manager.attempt == 2)
+    await stack.manager.start()
+    watched = await stack.until(session["session_id"], is_watched)
+    assert await managers(stack, session["room_name"]) == [watched.manager.identity]
+
+
+@pytest.mark.timeout(90)
+async def test_a_waiting_session_fails_when_no_manager_can_be_had(start_stack: StartStack, site: Site) -> None:
+    stack = await start_stack(site)
+    await stack.manager.aclose()
+    await stack.bot("asr")
+    async with stack.http.post(
+        "/api/v1/sessions", json={"user_identity": "alice", "required_services": ["asr"]}
+    ) as answer:
+        assert answer.status == 503, await answer.text()
+        assert int(answer.headers["Retry-After"]) > 0
+    [session] = stack.store.list()
+    assert session.end is not None
+    assert session.end.reason is EndReason.ROOM_UNAVAILABLE
+    await over(stack, session.session_id)
+    assert await stack.rooms() == []
+
+
+async def test_a_manager_that_can_not_connect_is_dispatched_again(stack: Stack) -> None:
+    """The first job's connect goes nowhere; the next one finds the way."""
+    server = stack.manager._server
+    assert server is not None
+    server._ws_url, right = "ws://127.0.0.1:1", server._ws_url
+    session = await stack.request(prefer="wait=10")
+    await stack.until(session["session_id"], lambda s: len(s.manager.spent) >= 1)
+    server._ws_url = right
+    watched = await stack.until(session["session_id"], is_watched)
+    assert watched.manager.attempt >= 2
+    assert watched.state is SessionState.READY
+
+
+async def test_a_second_job_for_the_same_room_never_makes_a_second_manager(stack: Stack) -> None:
+    """Dispatched by hand, as a slow machine would see it: the older attempt's job, doubled, and a later one."""
+    session = await stack.request(prefer="wait=10")
+    first = await stack.until(session["session_id"], is_watched)
+    for attempt in (1, 2):
+        note = DispatchNote(session_id=session["session_id"], attempt=attempt).model_dump_json()
+        await stack.livekit.agent_dispatch.create_dispatch(
+            api.CreateAgentDispatchRequest(
+                room=session["room_name"], agent_name="session-manager-default", metadata=note
+            )
+        )
+    await stack.logged("job_rejected", times=2)
+    assert await managers(stack, session["room_name"]) == [first.manager.identity]
+
+
+async def test_jobs_of_unknown_sessions_and_with_foreign_metadata_are_rejected(stack: Stack) -> None:
+    await stack.livekit.room.create_room(api.CreateRoomRequest(name="foreign"))
+    for metadata in ("", "not ours", DispatchNote(session_id="ses_nobody", attempt=1).model_dump_json()):
+        await stack.livekit.agent_dispatch.create_dispatch(
+            api.CreateAgentDispatchRequest(room="foreign", agent_name="session-manager-default", metadata=metadata)
+        )
+    await stack.logged("job_not_ours", times=2)
+    await stack.logged("job_rejected", times=1)
+    assert await stack.participants("foreign") == []
+    await stack.livekit.room.delete_room(api.DeleteRoomRequest(room="foreign"))
+
+
+async def test_livekit_that_is_down_is_a_503_and_leaves_nothing_half_made(
+    start_stack: StartStack, silent_site: Site
+) -> None:
+    stack = await start_stack(silent_site)
+    bot = await stack.bot("asr")
+    await silent_site.livekit.stop()
+    try:
+        body = {"user_identity": "alice", "required_services": ["asr"]}
+        async with stack.http.post("/api/v1/sessions", json=body, timeout=aiohttp.ClientTimeout(total=5)) as answer:
+            problem = await answer.json()
+            assert answer.status == 503
+            assert int(answer.headers["Retry-After"]) > 0
+            assert problem["status"] == 503
+        [session] = stack.store.list()
+        assert (session.state, bot.invites) == (SessionState.FAILED, [])
+    finally:
+        await silent_site.livekit.start()
+    assert await stack.rooms() == []
+
+
+async def test_the_manager_finds_back_when_livekit_was_restarted(start_stack: StartStack, silent_site: Site) -> None:
+    """A restarted server knows no rooms: its sessions end, and new ones are managed again."""
+    stack = await start_stack(silent_site)
+    session = await stack.request(prefer="wait=10")
+    await stack.until(session["session_id"], is_watched)
+    await silent_site.livekit.stop()
+    await silent_site.livekit.start()
+    ended = await over(stack, session["session_id"])
+    assert ended.end is not None
+    assert ended.end.reason is EndReason.ROOM_CLOSED
+    again = await stack.request(prefer="wait=10")
+    await stack.until(again["session_id"], is_watched)
+
+
+async def test_deep_health_proves_that_a_session_can_be_had_and_leaves_nothing(stack: Stack) -> None:
+    answers = await asyncio.gather(*(stack.http.get("/health?deep=true") for _ in range(3)))
+    proofs = [await answer.json() for answer in answers]
+    assert [answer.status for answer in answers] == [200, 200, 200]
+    assert {proof["status"] for proof in proofs} == {"ok"}
+    assert len({proof["took_ms"] for proof in proofs}) == 1, "those who ask at once share one proof"
+    assert await stack.rooms() == []
+
+
+async def test_deep_health_says_which_step_fails(start_stack: StartStack, silent_site: Site) -> None:
+    stack = await start_stack(silent_site)
+    await silent_site.livekit.stop()
+    try:
+        async with stack.http.get("/health?deep=true") as answer:
+            problem = await answer.json()
+        assert (answer.status, problem["detail"]) == (503, "LiveKit did not create a room")
+    finally:
+        await silent_site.livekit.start()
+
+
+async def test_a_manager_that_reconnects_under_a_new_sid_stays_the_only_one(stack: Stack) -> None:
+    """The SDK's full reconnect: LiveKit tells that it has left, and it comes back by itself."""
+    session = await stack.request(prefer="wait=10")
+    first = await stack.until(session["session_id"], is_watched)
+    await stack.logged("manager_joined", times=1)
+    [watcher] = [
+        found for found in gc.get_objects() if isinstance(found, Watcher) and found._identity == first.manager.identity
+    ]
+    await watcher._room.simulate_scenario(rtc.SimulateScenarioKind.SIMULATE_FULL_RECONNECT)
+    back = await stack.until(
+        session["session_id"],
+        lambda s: is_watched(s) and s.manager.presence.sid != first.manager.presence.sid,
+    )
+    assert (back.manager.attempt, back.manager.identity) == (1, first.manager.identity)
+    assert await managers(stack, session["room_name"]) == [first.manager.identity]
+
+
+@contextmanager
+def hung(site: Site) -> Iterator[None]:
+    """A livekit-server that takes connections and answers nothing."""
+    assert site.livekit._process is not None
+    pid = site.livekit._process.pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.timeout(90)
+async def test_livekit_that_hangs_is_a_503_and_what_it_makes_later_is_deleted(
+    start_stack: StartStack, silent_site: Site
+) -> None:
+    """It may make the room after it was told to delete it: then the reconciler finds a room that nobody owns."""
+    stack = await start_stack(silent_site)
+    with hung(silent_site):
+        body = {"user_identity": "alice", "required_services": []}
+        async with stack.http.post("/api/v1/sessions", json=body, timeout=aiohttp.ClientTimeout(total=10)) as answer:
+            assert answer.status == 503, await answer.text()
+    [session] = stack.store.list()
+    await over(stack, session.session_id)
+    while await stack.rooms():
+        await asyncio.sleep(0.1)
+
+
+@pytest.mark.timeout(90)
+async def test_the_process_can_be_stopped_while_livekit_hangs(start_stack: StartStack, silent_site: Site) -> None:
+    stack = await start_stack(silent_site)
+    session = await stack.request(prefer="wait=10")
+    await stack.until(session["session_id"], is_watched)
+    with hung(silent_site):
+        async with asyncio.timeout(30):
+            await stack.stop()
+    await asyncio.to_thread(silent_site.restart)
+
+
+async def test_stopping_the_process_deletes_its_rooms_and_tells_the_services(stack: Stack) -> None:
+    bot = await stack.bot("asr")
+    session = await ready_session(stack, bot)
+    assert await stack.rooms() == [session["room_name"]]
+    await stack.stop()
+    assert (await bot.told_goodbye()).reason == EndReason.CLOSED
+    assert await stack.rooms() == []
+
+
+async def test_a_leave_that_nobody_told_is_found_when_a_manager_comes(
+    start_stack: StartStack, silent_site: Site
+) -> None:
+    """No webhooks, and the service leaves while there is no manager: the next one has the room listed."""
+    stack = await start_stack(silent_site)
+    bot = await stack.bot("asr")
+    session = await ready_session(stack, bot)
+    await stack.until(session["session_id"], is_watched)
+    await stack.manager.aclose()
+    await stack.until(session["session_id"], lambda s: not s.manager.in_charge)
+    await bot.leave()
+    await stack.manager.start()
+    await stack.until(session["session_id"], lambda s: s.state is SessionState.DEGRADED)

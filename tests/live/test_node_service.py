@@ -1,0 +1,213 @@
+"""examples/node-service, a service that is not written in Python, in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import uuid
+from asyncio.subprocess import PIPE, STDOUT
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from livekit import api
+
+from manager_agent.events import Evidence
+from manager_agent.session import SessionState
+from scripts.livekit_server import ROOT
+from tests import manager_stand_in
+from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
+from tests.manager_stand_in import ManagerStandIn, farewell, invite, invited_session, signature
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+
+SERVICE = "node-service"
+PATIENCE = 20.0
+INSTALL_TIMEOUT = 100.0
+
+
+@pytest.fixture(scope="session")
+def folder() -> Path:
+    """The example, with the packages that its package-lock.json names. A machine without Node skips its tests."""
+    missing = " and ".join(tool for tool in ("node", "npm") if shutil.which(tool) is None)
+    if missing and not os.environ.get("CI"):
+        pytest.skip(f"{missing} not found")
+    assert not missing, f"{missing} not found"
+    folder = ROOT / "examples" / SERVICE
+    lock = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
+    stamp = folder / "node_modules" / ".installed"
+    if not stamp.exists() or stamp.read_text() != lock:
+        npm = subprocess.run(["npm", "ci"], cwd=folder, timeout=INSTALL_TIMEOUT, capture_output=True, text=True)
+        assert npm.returncode == 0, npm.stdout + npm.stderr
+        stamp.write_text(lock)
+    return folder
+
+
+class NodeService:
+    """The running process. It tells what it does as JSON, an object a line."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.events: list[dict[str, Any]] = []
+        self._process = process
+        self._news = asyncio.Condition()
+        self._reading = asyncio.create_task(self._read())
+
+    def __repr__(self) -> str:
+        return f"<NodeService {self._process.pid} [{len(self.events)} events]>"
+
+    def told(self, event: str, **fields: Any) -> list[dict[str, Any]]:
+        """The events of this name with these fields, so far."""
+        return [told for told in self.events if told.items() >= {"event": event, **fields}.items()]
+
+    async def tells(self, event: str, **fields: Any) -> dict[str, Any]:
+        """The first such event, once it is told."""
+        async with asyncio.timeout(PATIENCE), self._news:
+            await self._news.wait_for(lambda: self.told(event, **fields) or self._reading.done())
+        assert self.told(event, **fields), f"it ended without {event!r}: {self.events}"
+        return self.told(event, **fields)[0]
+
+    async def stop(self) -> int:
+        """Its exit code after SIGTERM, when everything is read that it told."""
+        self._process.terminate()
+        async with asyncio.timeout(PATIENCE):
+            await self._reading
+            return await self._process.wait()
+
+    async def aclose(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._reading
+        await self._process.wait()
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        async for line in self._process.stdout:
+            print(line.decode(), end="")  # a failed test shows it
+            async with self._news:
+                self.events += [json.loads(line)] if line.startswith(b'{"event"') else []
+                self._news.notify_all()
+        async with self._news:
+            self._news.notify_all()
+
+
+@asynccontextmanager
+async def node_service(folder: Path, manager_url: str, **variables: str) -> AsyncIterator[NodeService]:
+    ours = ("SERVICE_", "INVITE_", "SESSION_MANAGER_")
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    env = inherited | {"SESSION_MANAGER_URL": manager_url} | variables
+    process = await asyncio.create_subprocess_exec(
+        "node", "service.js", cwd=folder, env=env, stdout=PIPE, stderr=STDOUT
+    )
+    service = NodeService(process)
+    try:
+        yield service
+    finally:
+        await service.aclose()
+
+
+@pytest.fixture
+async def service(folder: Path, stack: Stack) -> AsyncIterator[NodeService]:
+    """Registered with the stack of the test."""
+    async with node_service(folder, stack.url) as service:
+        await service.tells("registered")
+        yield service
+
+
+async def present(stack: Stack, room_name: str) -> set[str]:
+    """The identities of the service in that room."""
+    return {
+        there.identity for there in await stack.participants(room_name) if there.identity.startswith(f"sm-{SERVICE}")
+    }
+
+
+async def test_it_waits_for_the_manager_is_ready_by_message_and_leaves_when_the_session_is_closed(
+    folder: Path, start_stack: StartStack, site: Site
+) -> None:
+    async with node_service(folder, f"http://127.0.0.1:{site.api_port}") as service:
+        await service.tells("not_registered_yet")
+        stack = await start_stack(site)
+        await service.tells("registered")
+        session = await stack.request(SERVICE, prefer="wait=30")
+        assert (session["state"], session["services"][0]["ready_by"]) == (SessionState.READY, Evidence.MESSAGE)
+        joined = await service.tells("joined")
+        assert await present(stack, session["room_name"]) == {joined["identity"]}
+        async with stack.http.delete(f"/api/v1/sessions/{session['session_id']}") as answer:
+            assert answer.status == 200
+        left = await service.tells("left", invite=joined["invite"])
+        assert left["reason"] in ("closed", "ROOM_DELETED")  # whichever it hears of first
+
+
+async def test_a_manager_that_replaces_another_is_told_again(service: NodeService, stack: Stack) -> None:
+    session = await stack.request(SERVICE, prefer="wait=30")
+    first = (await stack.until(session["session_id"], lambda s: s.manager.presence.here)).manager
+    await service.tells("ready", manager=first.identity)
+    await stack.livekit.room.remove_participant(
+        api.RoomParticipantIdentity(room=session["room_name"], identity=first.identity or "")
+    )
+    latest = await stack.until(
+        session["session_id"], lambda s: s.manager.presence.here and s.manager.identity != first.identity
+    )
+    await service.tells("ready", manager=latest.manager.identity)
+    view = await stack.view(session["session_id"])
+    assert (view["state"], view["services"][0]["attempt"]) == (SessionState.READY, 1)
+    assert len(service.told("joined")) == 1
+
+
+async def test_an_invite_is_taken_only_if_it_is_signed_and_only_once(folder: Path, silent_site: Site) -> None:
+    server, room_name, identity = silent_site.livekit, f"node-{uuid.uuid4()}", f"sm-{SERVICE}-1"
+    grants = api.VideoGrants(room_join=True, room=room_name, can_update_own_metadata=True)
+    token = api.AccessToken(KEY, SECRET).with_identity(identity).with_kind("agent").with_grants(grants).to_jwt()
+    session = invited_session(room_name=room_name)
+    sent = invite(SERVICE, session=session, identity=identity, token=token, server_url=server.url)
+    body = sent.model_dump_json().encode()
+    keys = {"INVITE_API_KEY": manager_stand_in.KEY, "INVITE_API_SECRET": manager_stand_in.SECRET}
+    async with (
+        ManagerStandIn() as manager,
+        api.LiveKitAPI(server.http_url, KEY, SECRET) as livekit,
+        node_service(folder, manager.url, **keys) as service,
+    ):
+        await livekit.room.create_room(api.CreateRoomRequest(name=room_name))
+        endpoint = (await service.tells("registered"))["endpoint"]
+        for forged in ("", "no JWT", signature(body, secret=SECRET), signature(body, key=KEY), signature(b"{}")):
+            assert await manager.post(endpoint, body, forged) == 401
+        assert await manager.post(endpoint, body + b" " * 65_536) == 413
+        assert await manager.post(endpoint, invite("another-service")) == 422
+        assert await asyncio.gather(*(manager.post(endpoint, sent) for _ in range(2))) == [200, 200]
+        await service.tells("joined")
+        assert await manager.post(endpoint, sent) == 200
+        everybody = api.ListParticipantsRequest(room=room_name)
+        assert [there.identity for there in (await livekit.room.list_participants(everybody)).participants] == [
+            identity
+        ]
+        assert await manager.post(endpoint, farewell(sent, reason="user_left")) == 200
+        await service.tells("left", reason="user_left")
+        async with asyncio.timeout(PATIENCE):
+            while (await livekit.room.list_participants(everybody)).participants:
+                await asyncio.sleep(0.02)
+        assert await manager.post(endpoint, sent) == 200, "the answer to the invite was lost"
+        assert await service.stop() == 0
+        assert [len(service.told(event)) for event in ("joined", "left", "visit_failed")] == [1, 1, 0]
+        assert (len(manager.registrations), manager.removed) == (1, [SERVICE])
+        await livekit.room.delete_room(api.DeleteRoomRequest(room=room_name))
+
+
+async def test_a_service_that_is_stopped_deregisters_and_leaves_its_rooms(service: NodeService, stack: Stack) -> None:
+    session = await stack.request(SERVICE, prefer="wait=30")
+    assert len(await present(stack, session["room_name"])) == 1
+    assert await service.stop() == 0
+    async with stack.http.get(f"/api/v1/microservices/{SERVICE}") as answer:
+        assert answer.status == 404
+    await service.tells("left", reason="service_stopped")
+    assert await present(stack, session["room_name"]) == set()
+
+
+async def test_a_service_that_never_found_its_manager_can_be_stopped(folder: Path, site: Site) -> None:
+    async with node_service(folder, f"http://127.0.0.1:{site.api_port}") as service:
+        await service.tells("not_registered_yet")
+        assert await service.stop() == 0

@@ -1,0 +1,103 @@
+"""What nobody told: rooms of ours that no session owns, rooms that are gone, services that are just there."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from livekit import api
+
+from http_api import keys
+from manager_agent import events as ev
+from manager_agent.messages import RoomStatus
+from manager_agent.reconcile import Reconciler
+from manager_agent.session import EndReason, Session, SessionState
+from tests.live.conftest import Site, Stack, StartStack
+from tests.live.test_sessions import over, ready_session
+
+pytestmark = pytest.mark.live
+
+
+def reconciler(stack: Stack) -> Reconciler:
+    return Reconciler(store=stack.store, rooms=stack.app[keys.ROOMS], clock=stack.clock)
+
+
+def status(session_id: str, deployment: str) -> str:
+    room = RoomStatus(
+        deployment=deployment,
+        session_id=session_id,
+        state=SessionState.ACTIVE,
+        services=[],
+        manager_identity=None,
+        revision=1,
+    )
+    return room.model_dump_json()
+
+
+async def test_rooms_that_a_process_left_behind_are_deleted_and_nobody_elses(stack: Stack) -> None:
+    """Only the second time that nobody owns them, and only those of this deployment."""
+    rooms = {
+        "left-behind": status("ses_of_a_process_that_died", "default"),
+        "another-deployment": status("ses_1", "staging"),
+        "somebody-elses": "",
+        "something-else": '{"session_manager": "no"}',
+    }
+    for name, metadata in rooms.items():
+        await stack.livekit.room.create_room(api.CreateRoomRequest(name=name, metadata=metadata))
+    session = await stack.request(prefer="wait=10")
+    reconciling = reconciler(stack)
+    await reconciling.round()
+    assert set(await stack.rooms()) == {*rooms, session["room_name"]}
+    await reconciling.round()
+    assert set(await stack.rooms()) == {*rooms, session["room_name"]} - {"left-behind"}
+    for name in await stack.rooms():
+        await stack.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
+
+
+async def test_a_session_whose_room_is_gone_ends_though_nobody_told(start_stack: StartStack, silent_site: Site) -> None:
+    stack = await start_stack(silent_site)
+    session = await ready_session(stack, await stack.bot("asr"))
+    await stack.manager.aclose()
+    await stack.livekit.room.delete_room(api.DeleteRoomRequest(room=session["room_name"]))
+    await reconciler(stack).round()
+    ended = await over(stack, session["session_id"])
+    assert ended.end is not None
+    assert ended.end.reason is EndReason.ROOM_CLOSED
+
+
+async def test_with_all_webhooks_and_room_events_dropped_a_session_still_becomes_ready(
+    start_stack: StartStack, silent_site: Site
+) -> None:
+    """One webhook had come, so that nobody looks five times a second; then none any more, and no manager is there."""
+    stack = await start_stack(silent_site, ready_timeout=60)
+    bot = await stack.bot("asr")
+    session = await stack.request("asr")
+    await stack.store.update(session["session_id"], ev.WebhookArrived(stack.clock()))
+    await stack.manager.aclose()
+    await asyncio.gather(bot.invited())
+    await bot.join()
+
+    def is_ready(latest: Session) -> bool:
+        return latest.state is SessionState.READY
+
+    await stack.until(session["session_id"], is_ready)
+
+
+@pytest.mark.parametrize("webhooks", [True, False])
+async def test_a_deleted_room_that_livekit_makes_again_for_somebody_who_was_joining_is_deleted_again(
+    start_stack: StartStack, site: Site, silent_site: Site, webhooks: bool
+) -> None:
+    """It has no manager, no services and no metadata; whoever is in it would wait for ever."""
+    stack = await start_stack(site if webhooks else silent_site)
+    session = await stack.request(prefer="wait=10")
+    await (await stack.http.delete(f"/api/v1/sessions/{session['session_id']}")).release()
+    await stack.livekit.room.create_room(api.CreateRoomRequest(name=session["room_name"]))
+    if webhooks:
+        await stack.logged("room_came_back", times=1)
+    else:
+        reconciling = reconciler(stack)
+        await reconciling.round()
+        await reconciling.round()
+    async with asyncio.timeout(10):
+        while await stack.rooms():
+            await asyncio.sleep(0.05)

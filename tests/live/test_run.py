@@ -1,0 +1,191 @@
+"""scripts/run as a newcomer meets it, and everything that the README and docs/services.md tell him to type."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+
+from http_api.settings import Settings
+from scripts.livekit_server import ROOT, free_port, require_free
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+
+README, README_ZH, SERVICES = ROOT / "README.md", ROOT / "README.zh.md", ROOT / "docs" / "services.md"
+
+
+def blocks(document: Path, language: str) -> list[str]:
+    """The fenced blocks of that language."""
+    return re.findall(rf"^```{language}\n(.*?)^```$", document.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def commands(document: Path) -> list[list[str]]:
+    """The commands of the `sh` blocks, each split into words as a shell does, comments left out."""
+    text = re.sub(r"\s+# .*", "", "\n".join(blocks(document, "sh"))).replace("\\\n", " ")
+    lexer = shlex.shlex(text, posix=True, punctuation_chars="\n")
+    lexer.whitespace, lexer.whitespace_split = " \t", True
+    found: list[list[str]] = [[]]
+    for word in lexer:
+        if set(word) == {"\n"}:
+            found.append([])
+        else:
+            found[-1].append(word)
+    return [command for command in found if command]
+
+
+@dataclass
+class Run:
+    """scripts/run, serving on ports of its own."""
+
+    server_port: int = field(default_factory=free_port)
+    livekit_port: int = field(default_factory=free_port)
+    output: str = ""
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.server_port}"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return os.environ | {"SERVER_PORT": str(self.server_port), "LIVEKIT_PORT": str(self.livekit_port)}
+
+    @asynccontextmanager
+    async def serving(self) -> AsyncIterator[asyncio.subprocess.Process]:
+        """While it serves; on the way out it gets the Ctrl-C of a terminal, if it is still there."""
+        process = await asyncio.create_subprocess_exec(
+            ROOT / "scripts" / "run",
+            env=self.environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            process_group=0,
+        )
+        assert process.stdout is not None
+        try:
+            while "Serving on" not in self.output:
+                line = await process.stdout.readline()
+                assert line, f"scripts/run ended:\n{self.output}"
+                self.output += line.decode()
+            yield process
+        finally:
+            if process.returncode is None:
+                process.send_signal(signal.SIGINT)
+            self.output += (await process.stdout.read()).decode()
+            await process.wait()
+
+
+async def curl(run: Run, command: list[str]) -> Any:
+    """Runs a curl command of a document against this run; the answer, which must be a 2xx."""
+    moved = [word.replace("localhost:8080", f"localhost:{run.server_port}") for word in command]
+    process = await asyncio.create_subprocess_exec(
+        *(*moved, "--write-out", "\n%{http_code}"), stdout=asyncio.subprocess.PIPE
+    )
+    body, _, status = (await process.communicate())[0].decode().rpartition("\n")
+    assert status.startswith("2"), f"{shlex.join(moved)}\n{status} {body}"
+    return json.loads(body)
+
+
+async def test_run_shows_a_session_from_the_request_to_the_token_and_leaves_nothing_behind() -> None:
+    run = Run()
+    async with run.serving() as process:
+        for step in (
+            "asr-service  invited",
+            "llm-service  joined",
+            "tts-service  ready",
+            "ready: the token",
+            "curl -s ",
+        ):
+            assert step in run.output
+        assert '"sub": "alice"' in run.output
+        children = psutil.Process(process.pid).children(recursive=True)
+        [folder] = re.findall(r"logs in\s+(\S+)", run.output)
+        assert Path(folder).is_dir()
+    assert process.returncode == 0, run.output
+    assert run.output.endswith("Stopping.\n")
+    assert [child for child in children if child.is_running()] == []
+    assert not Path(folder).exists()
+    require_free(run.server_port, "SERVER_PORT")
+    require_free(run.livekit_port, "LIVEKIT_PORT")
+
+
+@pytest.mark.parametrize(("taken", "variable"), [("server_port", "SERVER_PORT"), ("livekit_port", "LIVEKIT_PORT")])
+def test_a_port_in_use_is_named_with_the_variable_that_moves_it(taken: str, variable: str) -> None:
+    run = Run()
+    with socket.create_server(("127.0.0.1", getattr(run, taken))):
+        done = subprocess.run([ROOT / "scripts" / "run"], env=run.environment, capture_output=True, text=True)
+    assert done.returncode != 0
+    assert str(getattr(run, taken)) in done.stderr
+    assert variable in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+async def test_everything_that_the_documents_say_to_type_works(tmp_path: Path) -> None:
+    """The README's first request, with an answer of the shape that it shows; all other commands; its ten lines."""
+    run = Run()
+    async with run.serving():
+        first, *others = [c for document in (README, SERVICES) for c in commands(document) if c[0] == "curl"]
+        session = await curl(run, first)
+        shown = json.loads(blocks(README, "json")[0])
+        assert set(session) == set(shown)
+        assert set(session["services"][0]) == set(shown["services"][0])
+        assert session["state"] == "ready"
+        for command in others:
+            await curl(run, command)
+        [ten_lines] = blocks(README, "python")
+        await serve_and_use(run, ten_lines, tmp_path / "my_service.py")
+
+
+async def serve_and_use(run: Run, code: str, script: Path) -> None:
+    """Starts the README's service, and asks for a session that requires it."""
+    script.write_text(code)
+    environment = os.environ | {"SESSION_MANAGER_URL": run.url, "PYTHONPATH": str(ROOT)}
+    service = await asyncio.create_subprocess_exec(sys.executable, script, env=environment)
+    try:
+        async with aiohttp.ClientSession(run.url) as http:
+            while True:
+                async with http.get("/api/v1/microservices/my-service") as known:
+                    if known.ok and (await known.json())["endpoint"] != "http://localhost:9000/":
+                        break
+                await asyncio.sleep(0.05)
+            body = {"user_identity": "alice", "required_services": ["my-service"]}
+            async with http.post("/api/v1/sessions", json=body) as answer:
+                assert answer.status == 201, await answer.text()
+    finally:
+        service.terminate()
+        await service.wait()
+
+
+def test_the_scripts_that_the_readme_names_are_there() -> None:
+    named = {command[0] for command in commands(README) if command[0].startswith("scripts/")}
+    assert named == {"scripts/run", "scripts/test"}
+    assert all(os.access(ROOT / script, os.X_OK) for script in named)
+
+
+def test_both_readmes_have_the_same_commands_and_the_same_settings() -> None:
+    assert commands(README_ZH) == commands(README)
+    assert blocks(README_ZH, "python") == blocks(README, "python")
+    assert set(table_of_settings(README_ZH)) == set(table_of_settings(README))
+
+
+def test_the_table_of_settings_is_complete() -> None:
+    assert set(table_of_settings(README)) == {name.upper() for name in Settings.model_fields}
+
+
+def table_of_settings(document: Path) -> Iterator[str]:
+    """The variables in the first column of the table of settings."""
+    for row in re.findall(r"^\| (`[A-Z].*?) \|", document.read_text(), re.MULTILINE):
+        yield from re.findall(r"`([A-Z_]+)`", row)

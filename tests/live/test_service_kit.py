@@ -1,0 +1,373 @@
+"""A service written with the kit, in real rooms; the manager is played by the test."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from livekit import api, rtc
+
+from examples import asr_service, llm_service, tts_service
+from manager_agent.connecting import connect
+from manager_agent.events import Said
+from manager_agent.messages import TOPIC, Answer, Invite, RoomStatus, ServiceMessage, parse_said
+from manager_agent.session import SessionState
+from scripts.livekit_server import LiveKitServer
+from service_kit import Service, Visit
+from tests.live.conftest import KEY, SECRET, Site
+from tests.manager_stand_in import ManagerStandIn, farewell, invite, invited_session
+
+pytestmark = pytest.mark.live
+
+MANAGER, NEXT_MANAGER = "sm-manager-1", "sm-manager-2"
+SERVICE_IDENTITY = "sm-asr-service-1"
+
+
+class Manager:
+    """A manager in the room: it hears what services say, and refuses to the first `deaf_to` of them."""
+
+    def __init__(self, *, deaf_to: int = 0) -> None:
+        self._deaf_to = deaf_to
+        self.room = rtc.Room()
+        self.called = 0
+        self.heard: asyncio.Queue[tuple[str, ServiceMessage]] = asyncio.Queue()
+
+    async def join(self, url: str, token: str) -> None:
+        await connect(self.room, url, token, rtc.RoomOptions(auto_subscribe=False), 10)
+        self.room.local_participant.register_rpc_method(TOPIC, self._answer)
+
+    async def hears(self) -> ServiceMessage:
+        """The next message that it acknowledges."""
+        async with asyncio.timeout(10):
+            caller, message = await self.heard.get()
+        assert caller.startswith("sm-")
+        return message
+
+    async def hears_nothing_for(self, seconds: float) -> bool:
+        await asyncio.sleep(seconds)
+        return self.heard.empty()
+
+    async def _answer(self, call: rtc.RpcInvocationData) -> str:
+        self.called += 1
+        if self.called <= self._deaf_to:
+            raise rtc.RpcError(4030, "not invited")
+        self.heard.put_nowait((call.caller_identity, parse_said(call.payload)))
+        return Answer(revision=1).model_dump_json()
+
+
+class Scene:
+    """A room, a manager over HTTP and one in the room, and the means to bring services into it."""
+
+    def __init__(self, server: LiveKitServer, livekit: api.LiveKitAPI, http: ManagerStandIn) -> None:
+        self.server, self.livekit, self.http = server, livekit, http
+        self.room_name = f"kit-{uuid.uuid4()}"
+        self._managers: list[Manager] = []
+
+    async def open(self) -> None:
+        await self.livekit.room.create_room(api.CreateRoomRequest(name=self.room_name, metadata=status(MANAGER)))
+
+    async def aclose(self) -> None:
+        for manager in self._managers:
+            await manager.room.disconnect()
+        with suppress(api.ServerError):  # a test may have deleted it
+            await self.delete_room()
+
+    async def delete_room(self) -> None:
+        await self.livekit.room.delete_room(api.DeleteRoomRequest(room=self.room_name))
+
+    async def send_manager(self, identity: str = MANAGER, *, deaf_to: int = 0) -> Manager:
+        manager = Manager(deaf_to=deaf_to)
+        self._managers.append(manager)
+        await manager.join(self.server.url, self.token(identity, hidden=True))
+        return manager
+
+    async def show_manager(self, identity: str) -> None:
+        await self.livekit.room.update_room_metadata(
+            api.UpdateRoomMetadataRequest(room=self.room_name, metadata=status(identity))
+        )
+
+    def token(self, identity: str, *, hidden: bool = False) -> str:
+        grants = api.VideoGrants(room_join=True, room=self.room_name, hidden=hidden, can_update_own_metadata=True)
+        return api.AccessToken(KEY, SECRET).with_identity(identity).with_kind("agent").with_grants(grants).to_jwt()
+
+    def invite(self, service: Service, **more: Any) -> Invite:
+        fields: dict[str, Any] = {
+            "session": invited_session(room_name=self.room_name),
+            "identity": SERVICE_IDENTITY,
+            "token": self.token(SERVICE_IDENTITY),
+            "server_url": self.server.url,
+            "manager_identity": MANAGER,
+        }
+        return invite(service.service_id, **fields | more)
+
+    async def identities(self) -> set[str]:
+        listing = await self.livekit.room.list_participants(api.ListParticipantsRequest(room=self.room_name))
+        return {participant.identity for participant in listing.participants}
+
+    async def until(self, wanted: Callable[[set[str]], bool]) -> None:
+        """Returns once those who are in the room are as wanted."""
+        async with asyncio.timeout(10):
+            while not wanted(await self.identities()):
+                await asyncio.sleep(0.02)
+
+
+@pytest.fixture
+async def scene(silent_site: Site) -> AsyncIterator[Scene]:
+    server = silent_site.livekit
+    async with ManagerStandIn() as http, api.LiveKitAPI(server.http_url, KEY, SECRET) as livekit:
+        scene = Scene(server, livekit, http)
+        await scene.open()
+        yield scene
+        await scene.aclose()
+
+
+def status(manager: str | None) -> str:
+    state = RoomStatus(
+        session_id="session-1", state=SessionState.WAITING, services=[], manager_identity=manager, revision=1
+    )
+    return state.model_dump_json()
+
+
+class Diary:
+    """A service that says that it is ready, and notes how far it has come."""
+
+    def __init__(self, **more: Any) -> None:
+        self.service = Service("asr-service", type="ASR", grace=1, **more)
+        self.service.on_invite(self._handle)
+        self.ready = asyncio.Event()
+        self.reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+    async def _handle(self, visit: Visit) -> None:
+        await visit.join(rtc.RoomOptions(auto_subscribe=False))
+        await visit.say_ready("warm")
+        self.ready.set()
+        self.reason.set_result(await visit.ended())
+
+    @property
+    def visit(self) -> Visit:
+        return self.service.visits[0]
+
+    async def over(self) -> str:
+        return await asyncio.wait_for(self.reason, 10)
+
+
+async def test_ready_is_said_until_it_is_acknowledged_and_then_no_more(scene: Scene) -> None:
+    manager, diary = await scene.send_manager(deaf_to=2), Diary()
+    async with diary.service.serving(scene.http.settings()) as endpoint:
+        assert await scene.http.post(endpoint, scene.invite(diary.service)) == 200
+        assert await manager.hears() == ServiceMessage(type=Said.READY, detail="warm")
+        await asyncio.wait_for(diary.ready.wait(), 1)
+        assert await manager.hears_nothing_for(1.0)
+    assert manager.called == 3
+
+
+async def test_a_manager_that_comes_after_the_service_is_found(scene: Scene) -> None:
+    diary = Diary()
+    async with diary.service.serving(scene.http.settings()) as endpoint:
+        await scene.http.post(endpoint, scene.invite(diary.service))
+        await scene.until(lambda there: SERVICE_IDENTITY in there)
+        manager = await scene.send_manager()
+        assert (await manager.hears()).type is Said.READY
+
+
+async def test_an_invite_that_names_no_manager_is_enough(scene: Scene) -> None:
+    manager, diary = await scene.send_manager(NEXT_MANAGER), Diary()
+    await scene.show_manager(NEXT_MANAGER)
+    async with diary.service.serving(scene.http.settings()) as endpoint:
+        await scene.http.post(endpoint, scene.invite(diary.service, manager_identity=None))
+        assert (await manager.hears()).type is Said.READY
+
+
+async def test_a_manager_that_replaces_another_is_told_again(scene: Scene) -> None:
+    first, diary = await scene.send_manager(), Diary()
+    async with diary.service.serving(scene.http.settings()) as endpoint:
+        await scene.http.post(endpoint, scene.invite(diary.service))
+        await first.hears()
+        await first.room.disconnect()
+        await scene.show_manager(NEXT_MANAGER)  # as it is known before it is there
+        second = await scene.send_manager(NEXT_MANAGER)
+        assert (await second.hears()).type is Said.READY
+        await scene.show_manager(NEXT_MANAGER)
+        assert await second.hears_nothing_for(0.3)
+
+
+async def test_after_a_full_reconnect_ready_is_said_again(scene: Scene) -> None:
+    manager, diary = await scene.send_manager(), Diary()
+    async with diary.service.serving(scene.http.settings()) as endpoint:
+        await scene.http.post(endpoint, scene.invite(diary.service))
+        await manager.hears()
+        await diary.visit.room.simulate_scenario(rtc.SimulateScenarioKind.SIMULATE_FULL_RECONNECT)
+        assert (await manager.hears()).type is Said.READY
+
+
+async def test_when_the_session_has_ended_the_service_leaves(scene: Scene) -> None:
+    await scene.send_manager()
+    diary = Diary()
+    async with diary.service.serving(scene.http.settings()) as endpoint:
+        sent = scene.invite(diary.service)
+        await scene.http.post(endpoint, sent)
+        await diary.ready.wait()
+        assert SERVICE_IDENTITY in await scene.identities()
+        assert await scene.http.post(endpoint, farewell(sent, reason="user_left")) == 200
+        assert await diary.over() == "user_left"
+        await scene.until(lambda there: SERVICE_IDENTITY not in there)
+
+
+async def test_when_the_room_is_gone_the_visit_is_over(scene: Scene) -> None:
+    await scene.send_manager()
+    diary = Diary()
+    async with diary.service.serving(scene.http.settings()) as endpoint:
+        await scene.http.post(endpoint, scene.invite(diary.service))
+        await diary.ready.wait()
+        await scene.delete_room()
+        assert await diary.over() == "room_deleted"
+
+
+async def test_a_service_that_waits_to_be_heard_stops_waiting_when_the_session_has_ended(scene: Scene) -> None:
+    diary = Diary()
+    async with diary.service.serving(scene.http.settings()) as endpoint:
+        sent = scene.invite(diary.service)
+        await scene.http.post(endpoint, sent)
+        await scene.until(lambda there: SERVICE_IDENTITY in there)
+        await scene.http.post(endpoint, farewell(sent))
+        await scene.until(lambda there: SERVICE_IDENTITY not in there)
+    assert not diary.ready.is_set()
+
+
+async def test_a_service_that_stops_leaves_its_rooms(scene: Scene) -> None:
+    await scene.send_manager()
+    diary = Diary()
+    async with diary.service.serving(scene.http.settings()) as endpoint:
+        await scene.http.post(endpoint, scene.invite(diary.service))
+        await diary.ready.wait()
+    assert await diary.over() == "service_stopped"
+    assert SERVICE_IDENTITY not in await scene.identities()
+
+
+async def test_a_handler_that_crashes_says_so_but_not_with_which_words(scene: Scene) -> None:
+    manager = await scene.send_manager(deaf_to=1)
+    service = Service("asr-service", type="ASR")
+
+    @service.on_invite
+    async def crash(visit: Visit) -> None:
+        await visit.join()
+        raise MemoryError(f"no room for the model; {visit.invite.token}")
+
+    async with service.serving(scene.http.settings()) as endpoint:
+        await scene.http.post(endpoint, scene.invite(service))
+        assert await manager.hears() == ServiceMessage(type=Said.FAILED, detail="MemoryError")
+        await scene.until(lambda there: SERVICE_IDENTITY not in there)
+
+
+async def test_progress_and_failure_can_be_said(scene: Scene) -> None:
+    manager = await scene.send_manager()
+    service = Service("asr-service", type="ASR")
+
+    @service.on_invite
+    async def fail_politely(visit: Visit) -> None:
+        await visit.join()
+        visit.say_progress("half of the model is loaded")
+        await visit.say_failed("the other half is missing")
+
+    async with service.serving(scene.http.settings()) as endpoint:
+        await scene.http.post(endpoint, scene.invite(service))
+        heard = [await manager.hears(), await manager.hears()]  # LiveKit may turn the order of calls round
+        assert ServiceMessage(type=Said.PROGRESS, detail="half of the model is loaded") in heard
+        assert ServiceMessage(type=Said.FAILED, detail="the other half is missing") in heard
+        await scene.until(lambda there: SERVICE_IDENTITY not in there)
+
+
+async def test_a_room_that_is_not_there_ends_the_visit(scene: Scene) -> None:
+    diary = Diary()
+    await scene.delete_room()
+    async with diary.service.serving(scene.http.settings()) as endpoint:
+        assert await scene.http.post(endpoint, scene.invite(diary.service)) == 200
+        over = diary.visit.over
+        assert await asyncio.wait_for(over, 10) == "left"
+    assert not diary.ready.is_set()
+
+
+async def test_a_join_that_takes_too_long_comes_to_nothing_even_when_it_succeeds(scene: Scene) -> None:
+    diary = Diary(join_timeout=0.3)
+    async with Detour(scene.server.port) as detour, diary.service.serving(scene.http.settings()) as endpoint:
+        await scene.http.post(endpoint, scene.invite(diary.service, server_url=detour.url))
+        over = diary.visit.over
+        await asyncio.sleep(0.5)  # longer than the join may take
+        detour.open.set()
+        assert await asyncio.wait_for(over, 10) == "left"
+        assert SERVICE_IDENTITY not in await scene.identities()
+    assert not diary.ready.is_set()
+
+
+class Detour:
+    """A way to the server on which nothing moves until it is `open`."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self.open = asyncio.Event()
+        self._moving: list[asyncio.Task[None]] = []
+        self._ends: list[asyncio.StreamWriter] = []
+
+    async def __aenter__(self) -> Detour:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.url = f"ws://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._server.close()
+        for task in self._moving:
+            task.cancel()
+        for end in self._ends:
+            end.close()
+        await asyncio.gather(*self._moving, *(end.wait_closed() for end in self._ends), return_exceptions=True)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection("127.0.0.1", self._port)
+        self._ends += [writer, back]
+        for source, sink in ((reader, back), (there, writer)):
+            self._moving.append(asyncio.create_task(self._move(source, sink)))
+
+    async def _move(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        await self.open.wait()
+        while data := await source.read(65_536):
+            sink.write(data)
+            await sink.drain()
+        sink.close()
+
+
+async def test_the_examples_become_ready_each_in_its_way(scene: Scene) -> None:
+    manager = await scene.send_manager()
+    alice = rtc.Room()
+    said: asyncio.Queue[str] = asyncio.Queue()
+    beeps: asyncio.Queue[rtc.Track] = asyncio.Queue()
+    reading: set[asyncio.Task[None]] = set()
+
+    async def read(text: rtc.TextStreamReader) -> None:
+        said.put_nowait(await text.read_all())
+
+    alice.on("track_subscribed", lambda track, *_: beeps.put_nowait(track))
+    alice.register_text_stream_handler("lk.chat", lambda text, _: reading.add(asyncio.create_task(read(text))))
+    await connect(alice, scene.server.url, scene.token("alice"), rtc.RoomOptions(), 10)
+
+    for module in (asr_service, llm_service, tts_service):
+        service = module.service
+        identity = f"sm-{service.service_id}-1"
+        sent = scene.invite(service, identity=identity, token=scene.token(identity))
+        async with service.serving(scene.http.settings()) as endpoint:
+            assert await scene.http.post(endpoint, sent) == 200
+            heard = [await manager.hears()]
+            while heard[-1].type is Said.PROGRESS:
+                heard.append(await manager.hears())
+            assert heard[-1].type is Said.READY
+            assert (len(heard) == 4) == (module is llm_service)
+            if module is llm_service:
+                await alice.local_participant.send_text("hello", topic="lk.chat")
+                assert await asyncio.wait_for(said.get(), 5) == "You said: hello"
+            if module is tts_service:
+                assert (await asyncio.wait_for(beeps.get(), 5)).name == "voice"
+        assert identity not in await scene.identities()
+    await alice.disconnect()

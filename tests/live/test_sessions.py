@@ -1,0 +1,336 @@
+"""A session from the request to its end, on a real livekit-server: answers, tokens, deadlines, ends, status."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import aiohttp
+import jwt
+import pytest
+from livekit import api, rtc
+
+from manager_agent.connecting import connect
+from manager_agent.session import EndReason, Session, SessionState
+from tests.live.bots import QUIETLY, Bot
+from tests.live.conftest import SECRET, Site, Stack, StartStack
+
+pytestmark = pytest.mark.live
+
+
+class Human:
+    """A user's client: what it sees of the room and of the room's metadata."""
+
+    def __init__(self) -> None:
+        self.room = rtc.Room()
+        self.statuses: list[dict[str, Any]] = []
+        self.out = asyncio.Event()
+        self._news = asyncio.Event()
+        self.room.on("room_metadata_changed", lambda _old, new: self._read(new))
+        self.room.on("disconnected", lambda _reason: self.out.set())
+
+    async def join(self, session: dict[str, Any]) -> None:
+        await connect(self.room, session["server_url"], session["access_token"], QUIETLY, 20)
+        self._read(self.room.metadata)
+
+    async def sees(self, state: str) -> None:
+        """Returns when the room has shown that state. The test's own timeout bounds it."""
+        while state not in [status["state"] for status in self.statuses]:
+            self._news.clear()
+            await self._news.wait()
+
+    def _read(self, metadata: str) -> None:
+        self.statuses.append(json.loads(metadata))
+        self._news.set()
+
+    async def leave(self) -> None:
+        await self.room.disconnect()
+
+
+async def ready_session(stack: Stack, *bots: Bot, **more: Any) -> dict[str, Any]:
+    """A session whose bots have all joined, as POST answers it."""
+    asking = asyncio.create_task(stack.request(*(bot.service_id for bot in bots), prefer="wait=20", **more))
+    await asyncio.gather(*(bot.invited() for bot in bots))
+    await asyncio.gather(*(bot.join() for bot in bots))
+    return await asking
+
+
+async def over(stack: Stack, session_id: str) -> Session:
+    """The session when it is over and cleaned up."""
+    return await stack.until(session_id, lambda s: s.end is not None and s.end.cleaned_at is not None)
+
+
+async def test_the_token_comes_when_all_services_are_ready_and_not_before(stack: Stack) -> None:
+    asr, llm = await stack.bot("asr"), await stack.bot("llm")
+    user = {"user_identity": "alice", "user_name": "Alice"}
+    body = {**user, "metadata": {"lang": "de"}, "required_services": ["asr", "llm"]}
+    asking = asyncio.create_task(stack.http.post("/api/v1/sessions", json=body))
+    invite, _ = await asyncio.gather(asr.invited(), llm.invited())
+    assert invite.session.metadata == {"lang": "de"}
+    assert invite.session.user_identity == "alice"
+    await asr.join()
+    await stack.until(invite.session.session_id, lambda s: s.services[0].ready_by is not None)
+    view = await stack.view(invite.session.session_id)
+    assert (view["state"], "access_token" in view, asking.done()) == ("waiting", False, False)
+    await llm.join()
+    async with await asking as answer:
+        session = await answer.json()
+    assert answer.status == 201
+    assert answer.headers["Location"].endswith(session["session_id"])
+    assert session["state"] == "ready"
+    assert session["access_token"]
+    assert session["server_url"] == stack.site.livekit.url
+
+
+async def test_the_token_joins_this_room_as_this_user_and_as_nobody_else(stack: Stack) -> None:
+    """What LiveKit makes of it: a STANDARD participant; and what it says: one room, one identity, no admin grants."""
+    bot = await stack.bot("asr")
+    session = await ready_session(stack, bot, user_name="Alice", metadata={"plan": "gold"})
+    claims = jwt.decode(session["access_token"], SECRET, algorithms=["HS256"])
+    assert claims["sub"] == "alice"
+    assert claims["video"] == {
+        "roomJoin": True,
+        "room": session["room_name"],
+        "canPublish": True,
+        "canSubscribe": True,
+        "canPublishData": True,
+        "canUpdateOwnMetadata": True,
+    }
+    assert claims.get("kind", "standard") == "standard"
+    human = Human()
+    await human.join(session)
+    await stack.until(session["session_id"], lambda s: s.state is SessionState.ACTIVE)
+    [alice] = [p for p in await stack.participants(session["room_name"]) if p.identity == "alice"]
+    assert alice.kind == api.ParticipantInfo.Kind.STANDARD
+    assert not alice.permission.agent
+    assert (alice.name, json.loads(alice.metadata)) == ("Alice", {"plan": "gold"})
+    assert [p.identity for p in human.room.remote_participants.values()] == [bot.invites[0].identity]
+    await human.leave()
+
+
+async def test_the_room_shows_the_status_from_the_first_moment_to_the_last(stack: Stack) -> None:
+    bot = await stack.bot("asr")
+    asking = asyncio.create_task(stack.request("asr", prefer="wait=20"))
+    invite = await bot.invited()
+    [room] = (await stack.livekit.room.list_rooms(api.ListRoomsRequest(names=[invite.session.room_name]))).rooms
+    first = json.loads(room.metadata)
+    assert (first["session_manager"], first["session_id"], first["state"]) == (1, invite.session.session_id, "waiting")
+    assert first["services"][0]["service_id"] == "asr"
+    await bot.join()
+    human = Human()
+    await human.join(await asking)
+    await human.sees("active")
+    async with stack.http.delete(f"/api/v1/sessions/{invite.session.session_id}") as answer:
+        assert answer.status == 200
+    await human.out.wait()
+    assert human.statuses[-1]["state"] == "ended"
+    revisions = [status["revision"] for status in human.statuses]
+    assert revisions == sorted(revisions)
+
+
+async def test_one_of_three_that_never_comes_is_named_and_no_room_is_left(start_stack: StartStack, site: Site) -> None:
+    stack = await start_stack(site, ready_timeout=5)
+    asr, llm, tts = [await stack.bot(name) for name in ("asr", "llm", "tts")]
+    body = {"user_identity": "alice", "required_services": ["asr", "llm", "tts"]}
+    asking = asyncio.create_task(stack.http.post("/api/v1/sessions", json=body))
+    await asyncio.gather(asr.invited(), llm.invited(), tts.invited())
+    await asyncio.gather(asr.join(), tts.join())
+    async with await asking as answer:
+        problem = await answer.json()
+    assert answer.status == 504
+    assert answer.content_type == "application/problem+json"
+    assert {s["service_id"]: s["reason"] for s in problem["services"]} == {
+        "asr": None,
+        "llm": "never_joined",
+        "tts": None,
+    }
+    assert "access_token" not in json.dumps(problem)
+    assert await stack.rooms() == []
+    assert (await llm.told_goodbye()).reason == EndReason.READY_TIMEOUT
+
+
+async def test_a_client_that_hangs_up_ends_the_session_that_it_asked_for(stack: Stack) -> None:
+    bot = await stack.bot("asr")
+    async with aiohttp.ClientSession() as impatient:
+        body = {"user_identity": "alice", "required_services": ["asr"]}
+        asking = asyncio.create_task(impatient.post(f"{stack.url}/api/v1/sessions", json=body))
+        invite = await bot.invited()
+        asking.cancel()
+    session = await over(stack, invite.session.session_id)
+    assert session.end is not None
+    assert session.end.reason is EndReason.CLIENT_GONE
+    assert await stack.rooms() == []
+    assert (await bot.told_goodbye()).reason == EndReason.CLIENT_GONE
+
+
+async def test_a_client_that_waits_a_little_gets_202_and_the_session_goes_on(stack: Stack) -> None:
+    bot = await stack.bot("asr")
+    body = {"user_identity": "alice", "required_services": ["asr"]}
+    async with stack.http.post("/api/v1/sessions", json=body, headers={"Prefer": "wait=0"}) as answer:
+        session = await answer.json()
+    assert (answer.status, session["state"]) == (202, "waiting")
+    assert session["room_name"] in await stack.rooms()
+    assert answer.headers["Location"] == f"/api/v1/sessions/{session['session_id']}"
+    await bot.invited()
+    await bot.join()
+    await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
+    assert (await stack.view(session["session_id"]))["access_token"]
+
+
+async def test_delete_ends_the_session_once_and_for_all(stack: Stack) -> None:
+    bot = await stack.bot("asr")
+    session = await ready_session(stack, bot)
+    ended = []
+    for _ in range(2):
+        async with stack.http.delete(f"/api/v1/sessions/{session['session_id']}") as answer:
+            assert answer.status == 200
+            ended.append(await answer.json())
+    assert ended[0] == ended[1]
+    assert (ended[0]["state"], ended[0]["reason"]) == ("ended", "closed")
+    assert await stack.rooms() == []
+    assert await bot.told_goodbye()
+    async with stack.http.post(f"/api/v1/sessions/{session['session_id']}/token") as answer:
+        assert answer.status == 409
+    assert len(bot.farewells) == 1
+
+
+async def test_whoever_waits_learns_that_somebody_else_ended_the_session(stack: Stack) -> None:
+    bot = await stack.bot("asr")
+    asking = asyncio.create_task(
+        stack.http.post("/api/v1/sessions", json={"user_identity": "alice", "required_services": ["asr"]})
+    )
+    invite = await bot.invited()
+    await (await stack.http.delete(f"/api/v1/sessions/{invite.session.session_id}")).release()
+    async with await asking as answer:
+        assert answer.status == 409
+
+
+async def test_a_user_who_leaves_may_come_back_for_a_while(start_stack: StartStack, site: Site) -> None:
+    stack = await start_stack(site, user_rejoin_timeout=3)
+    bot = await stack.bot("asr")
+    session = await ready_session(stack, bot)
+    for _ in range(2):
+        human = Human()
+        await human.join(session)
+        await stack.until(session["session_id"], lambda s: s.state is SessionState.ACTIVE)
+        await human.leave()
+        await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
+    ended = await over(stack, session["session_id"])
+    assert ended.end is not None
+    assert ended.end.reason is EndReason.USER_LEFT
+    assert await stack.rooms() == []
+
+
+async def test_a_user_who_never_comes_ends_the_session(start_stack: StartStack, site: Site) -> None:
+    stack = await start_stack(site, user_join_timeout=0.5)
+    session = await ready_session(stack, await stack.bot("asr"))
+    ended = await over(stack, session["session_id"])
+    assert ended.end is not None
+    assert ended.end.reason is EndReason.USER_NEVER_JOINED
+
+
+async def test_a_session_expires(stack: Stack) -> None:
+    session = await ready_session(stack, await stack.bot("asr"), max_duration=6)
+    ended = await over(stack, session["session_id"])
+    assert ended.end is not None
+    assert ended.end.reason is EndReason.EXPIRED
+
+
+async def test_a_room_that_somebody_deletes_ends_its_session(stack: Stack) -> None:
+    session = await ready_session(stack, await stack.bot("asr"))
+    await stack.livekit.room.delete_room(api.DeleteRoomRequest(room=session["room_name"]))
+    ended = await over(stack, session["session_id"])
+    assert ended.end is not None
+    assert ended.end.reason is EndReason.ROOM_CLOSED
+
+
+async def test_a_lost_service_that_does_not_come_back_fails_the_session(start_stack: StartStack, site: Site) -> None:
+    stack = await start_stack(site, replacement_timeout=0.5)
+    bot = await stack.bot("asr")
+    session = await ready_session(stack, bot)
+    await bot.leave()
+    ended = await over(stack, session["session_id"])
+    assert ended.end is not None
+    assert (ended.end.reason, ended.services[0].shortfall) == (EndReason.SERVICE_LOST, "left")
+
+
+async def test_an_invite_is_tried_again_until_it_is_taken_and_keeps_its_id(stack: Stack) -> None:
+    bot = await stack.bot("asr")
+    bot.answers = 500
+    session = await stack.request("asr")
+    await bot.invited(times=2)
+    bot.answers = 200
+    invite = await bot.invited(times=3)
+    assert len({(i.id, i.identity, i.attempt) for i in bot.invites}) == 1
+    await bot.join(invite)
+    await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
+
+
+async def test_a_service_that_answers_410_is_not_asked_again_and_registered_no_more(stack: Stack) -> None:
+    bot = await stack.bot("asr")
+    bot.answers = 410
+    session = await stack.request("asr")
+    await stack.until(session["session_id"], lambda s: s.services[0].refused_for_good)
+    view = (await stack.view(session["session_id"]))["services"][0]
+    assert (view["state"], view["reason"]) == ("failed", "declined")
+    async with stack.http.get("/api/v1/microservices/asr") as answer:
+        assert answer.status == 404
+    assert len(bot.invites) == 1
+
+
+async def test_an_optional_service_does_not_hold_the_token_back(stack: Stack) -> None:
+    asr, tts = await stack.bot("asr"), await stack.bot("tts")
+    session = await stack.request("asr", {"service_id": "tts", "optional": True})
+    await asyncio.gather(asr.invited(), tts.invited())
+    await asr.join()
+    await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
+    services = (await stack.view(session["session_id"]))["services"]
+    assert [(s["service_id"], s["optional"], s["state"]) for s in services] == [
+        ("asr", False, "ready"),
+        ("tts", True, "accepted"),
+    ]
+
+
+async def test_a_service_can_be_asked_for_by_type(stack: Stack) -> None:
+    bot = await stack.bot("whisper-1", labels={"lang": "de"})
+    session = await stack.request({"type": "BOT", "labels": {"lang": "de"}})
+    assert (await bot.invited()).service_id == "whisper-1"
+    assert (await stack.view(session["session_id"]))["services"][0]["type"] == "BOT"
+
+
+async def test_a_plain_room_needs_nobody(stack: Stack) -> None:
+    session = await stack.request(prefer="wait=10")
+    assert (session["state"], session["services"]) == ("ready", [])
+
+
+async def test_a_service_that_is_not_registered_is_refused_before_any_room_is_made(stack: Stack) -> None:
+    await stack.bot("asr")
+    body = {"user_identity": "alice", "required_services": ["asr", "nobody"]}
+    async with stack.http.post("/api/v1/sessions", json=body) as answer:
+        problem = await answer.json()
+    assert answer.status == 424
+    assert {s["service_id"]: s["reason"] for s in problem["services"]} == {"asr": None, "nobody": "not_registered"}
+    assert await stack.rooms() == []
+
+
+async def test_a_room_name_in_use_is_refused(stack: Stack) -> None:
+    await stack.request(room_name="lobby")
+    for _ in range(2):  # in use, then deleted a moment ago
+        body = {"user_identity": "bob", "required_services": [], "room_name": "lobby"}
+        async with stack.http.post("/api/v1/sessions", json=body) as answer:
+            assert answer.status == 409, await answer.text()
+            assert 0 < int(answer.headers["Retry-After"]) <= 30
+        [session] = stack.store.list()
+        await (await stack.http.delete(f"/api/v1/sessions/{session.session_id}")).release()
+
+
+async def test_a_room_of_somebody_else_is_left_alone(stack: Stack) -> None:
+    await stack.livekit.room.create_room(api.CreateRoomRequest(name="theirs", metadata="theirs"))
+    body = {"user_identity": "bob", "required_services": [], "room_name": "theirs"}
+    async with stack.http.post("/api/v1/sessions", json=body) as answer:
+        assert answer.status == 409, await answer.text()
+    [room] = (await stack.livekit.room.list_rooms(api.ListRoomsRequest(names=["theirs"]))).rooms
+    assert room.metadata == "theirs"
+    assert list(stack.store.list()) == []
+    await stack.livekit.room.delete_room(api.DeleteRoomRequest(room="theirs"))

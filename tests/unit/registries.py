@@ -1,0 +1,66 @@
+"""A registry in virtual time, and sessions that hold its services, for tests."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from manager_agent.instances import InstanceState
+from manager_agent.registry import Registry
+from manager_agent.services import NotAvailable, Requirement, Service
+from manager_agent.session import ServiceReason
+
+TICK = 1.0
+
+
+class World:
+    """A registry whose time passes only here, second by second, and the places that sessions hold."""
+
+    def __init__(self, *services: Service, seed: int = 0) -> None:
+        self.now = 1_000.0
+        self.places: Counter[str] = Counter()
+        self.registry = Registry(lambda: self.now, lambda service_id: self.places[service_id], random.Random(seed))
+        for service in services:
+            self.registry.register(service)
+
+    def pass_time(self, seconds: float, *beating: str) -> None:
+        """`beating` are heard of every second."""
+        end = self.now + seconds
+        while self.now < end:
+            self.now = min(self.now + TICK, end)
+            self.registry.look()
+            for service_id in beating:
+                self.registry.heartbeat(service_id)
+
+    def open(self, *requirements: Requirement) -> list[str]:
+        """A session; the ids that it got. Raises NotAvailable."""
+        chosen = [entry.service_id for entry in self.registry.choose(requirements)]
+        self.places.update(chosen)
+        return chosen
+
+    def refused(self, *requirements: Requirement) -> list[ServiceReason]:
+        """Why each that is not met is not."""
+        with pytest.raises(NotAvailable) as caught:
+            self.registry.choose(requirements)
+        return [unmet.reason for unmet in caught.value.unmet]
+
+    def fail(self, service_id: str, times: int = 5) -> None:
+        for _ in range(times):
+            self.registry.report_failure(service_id)
+
+    def state(self, service_id: str) -> InstanceState:
+        return self.registry.standing(service_id).state
+
+
+def asr(service_id: str = "asr-1", **more: Any) -> Service:
+    return Service(service_id, **{"type": "ASR", "endpoint": f"http://{service_id}.example/"} | more)
+
+
+def asrs(count: int, **more: Any) -> list[Service]:
+    return [asr(f"asr-{n + 1}", **more) for n in range(count)]
+
+
+ANY_ASR = Requirement(type="ASR")

@@ -1,0 +1,430 @@
+"""POSTs to addresses that we are told to call, against real servers on loopback: what is dialled, and what is read."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from manager_agent import courier as courier_module
+from manager_agent.addresses import LOOPBACK, PRIVATE, Guard, Network
+from manager_agent.clock import steady_clock
+from manager_agent.courier import Courier, Undelivered, is_this_machine
+from manager_agent.events import Refusal
+from manager_agent.invites import Inviter, Refused
+from manager_agent.names import Names
+from manager_agent.rooms import Rooms
+from manager_agent.session import RequiredService
+from tests.unit.sessions import a_session, after, invited
+
+pytestmark = pytest.mark.unit
+
+METADATA_SERVER = "169.254.169.254"
+SAID = "what-the-service-said"
+"""Stands in answers where a log must not show it."""
+HEADERS = {"Content-Type": "application/webhook+json"}
+MUCH = 32 * 1024 * 1024
+"""Bytes; far more than the buffers of a connection hold."""
+
+Post = Callable[..., Awaitable[int]]
+Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable["Service"]]
+ServeRaw = Callable[[Callable[[asyncio.StreamWriter], Awaitable[None]]], Awaitable[str]]
+
+
+@dataclass
+class Service:
+    """A server on loopback, and the requests that it got."""
+
+    url: str
+    port: int
+    requests: list[web.Request] = field(default_factory=list)
+
+
+@dataclass
+class Resolver(AbstractResolver):
+    """Gives the next list of addresses at each lookup; the last one for ever."""
+
+    answers: list[list[str]]
+    lookups: int = 0
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        addresses = self.answers[min(self.lookups, len(self.answers) - 1)]
+        self.lookups += 1
+        return [
+            ResolveResult(
+                hostname=host,
+                host=address,
+                port=port,
+                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+                proto=0,
+                flags=socket.AI_NUMERICHOST,
+            )
+            for address in addresses
+        ]
+
+    async def close(self) -> None: ...
+
+
+@asynccontextmanager
+async def a_courier(
+    *resolved: list[str], networks: tuple[Network, ...] = LOOPBACK, own_port: int = 1
+) -> AsyncIterator[Courier]:
+    """Started; names stand for what is given, at one lookup after the other."""
+    guard = Guard(networks=networks, own_port=own_port, is_own=is_this_machine)
+    courier = Courier(guard, resolver=Resolver(list(resolved)) if resolved else None)
+    await courier.start()
+    try:
+        yield courier
+    finally:
+        await courier.aclose()
+
+
+@pytest.fixture
+async def post() -> AsyncIterator[Post]:
+    async with a_courier() as courier:
+        yield lambda url, body=b"{}": courier.deliver(url, body, HEADERS)
+
+
+@pytest.fixture
+async def serve() -> AsyncIterator[Serve]:
+    """Starts a server whose every request one handler answers."""
+    async with AsyncExitStack() as stack:
+
+        async def start(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Service:
+            async def record(request: web.BaseRequest) -> web.StreamResponse:
+                assert isinstance(request, web.Request)
+                service.requests.append(request)
+                return await handler(request)
+
+            app = web.Application()
+            app.router.add_route("*", "/{path:.*}", record)
+            runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1)
+            await runner.setup()
+            stack.push_async_callback(runner.cleanup)
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+            port = runner.addresses[0][1]
+            service = Service(f"http://127.0.0.1:{port}/", port)
+            return service
+
+        yield start
+
+
+@pytest.fixture
+async def serve_raw() -> AsyncIterator[ServeRaw]:
+    """Starts a server that answers every connection with bytes of its own."""
+    async with AsyncExitStack() as stack:
+
+        async def start(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> str:
+            async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+                try:
+                    await reader.readuntil(b"\r\n\r\n")
+                    await answer(writer)
+                    await writer.drain()
+                except (ConnectionError, asyncio.IncompleteReadError):
+                    pass
+                finally:
+                    writer.close()
+
+            server = await asyncio.start_server(connected, "127.0.0.1", 0)
+            stack.callback(server.close)
+            return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+
+        yield start
+
+
+async def ok(_: web.Request) -> web.Response:
+    return web.Response(text=SAID)
+
+
+async def undelivered(posting: Awaitable[int]) -> str:
+    """Why it was not delivered."""
+    with pytest.raises(Undelivered) as caught:
+        await posting
+    assert SAID not in str(caught.value)
+    return str(caught.value)
+
+
+# --- what is dialled ------------------------------------------------------------------------------------
+
+
+async def test_the_status_of_the_answer_comes_back(post: Post, serve: Serve) -> None:
+    async def gone(request: web.Request) -> web.Response:
+        assert await request.read() == b'{"event": "session_invited"}'
+        return web.Response(status=410)
+
+    service = await serve(gone)
+    assert await post(service.url, b'{"event": "session_invited"}') == 410
+    [request] = service.requests
+    assert (request.method, request.content_type) == ("POST", "application/webhook+json")
+
+
+@pytest.mark.parametrize(
+    ("addresses", "why"),
+    [
+        ([METADATA_SERVER], "link-local"),
+        (["::ffff:169.254.169.254"], "link-local"),
+        (["10.0.0.1"], "in no network"),
+        (["0.0.0.0"], "unspecified"),
+        (["64:ff9b::7f00:1"], "NAT64"),
+        (["fe80::1%1"], "zone"),
+        (["2130706433"], "not an IP address"),
+        (["127.0.0.1.nip.io"], "not an IP address"),
+        ([METADATA_SERVER, "fe80::1"], "link-local"),
+    ],
+)
+async def test_a_name_that_stands_for_a_forbidden_address_is_not_dialled(addresses: list[str], why: str) -> None:
+    async with a_courier(addresses) as courier:
+        said = await undelivered(courier.deliver("http://asr.example/", b"{}", HEADERS))
+    assert said.startswith("not connected: ")
+    assert why in said
+
+
+async def test_of_several_addresses_only_those_allowed_are_dialled(serve: Serve) -> None:
+    service = await serve(ok)
+    async with a_courier([METADATA_SERVER, "127.0.0.1", "fe80::1"]) as courier:
+        assert await courier.deliver(f"http://asr.example:{service.port}/", b"{}", HEADERS) == 200
+
+
+async def test_a_name_that_stands_for_another_address_later_is_judged_again(serve: Serve) -> None:
+    async def close(_: web.Request) -> web.Response:
+        return web.Response(headers={"Connection": "close"})
+
+    service = await serve(close)
+    async with a_courier(["127.0.0.1"], [METADATA_SERVER]) as courier:
+        url = f"http://asr.example:{service.port}/"
+        assert await courier.deliver(url, b"{}", HEADERS) == 200
+        _forget_names(courier)
+        assert "link-local" in await undelivered(courier.deliver(url, b"{}", HEADERS))
+    assert len(service.requests) == 1
+
+
+def _forget_names(courier: Courier) -> None:
+    """As ten seconds later."""
+    assert courier._http is not None
+    connector = courier._http.connector
+    assert isinstance(connector, aiohttp.TCPConnector)
+    connector.clear_dns_cache()
+
+
+async def test_the_name_of_this_machine_is_judged_when_dialled(serve: Serve) -> None:
+    service = await serve(ok)
+    url = f"http://localhost:{service.port}/"
+    async with a_courier() as courier:
+        assert await courier.deliver(url, b"{}", HEADERS) == 200
+    async with a_courier(networks=PRIVATE) as courier:
+        assert "in no network" in await undelivered(courier.deliver(url, b"{}", HEADERS))
+
+
+async def test_our_own_port_is_not_dialled_by_whatever_name(serve: Serve) -> None:
+    service = await serve(ok)
+    async with a_courier(own_port=service.port) as courier:
+        for host in ("127.0.0.1", "127.0.0.2", "[::ffff:127.0.0.1]", "localhost"):
+            said = await undelivered(courier.deliver(f"http://{host}:{service.port}/", b"{}", HEADERS))
+            assert "the session manager itself" in said
+    assert not service.requests
+
+
+async def test_an_address_that_is_none_is_not_dialled(post: Post) -> None:
+    assert await undelivered(post("http://user@127.0.0.1/")) == (
+        "address refused: should have neither user nor password"
+    )
+    assert await undelivered(post("http://127.1/")) == (
+        "address refused: should have its IPv4 address written as four decimal numbers"
+    )
+
+
+async def test_redirects_are_not_followed(post: Post, serve: Serve) -> None:
+    elsewhere = await serve(ok)
+    for status in (301, 302, 303, 307, 308):
+
+        async def redirect(_: web.Request, status: int = status) -> web.Response:
+            return web.Response(status=status, headers={"Location": elsewhere.url})
+
+        service = await serve(redirect)
+        assert await post(service.url) == status
+    assert not elsewhere.requests
+
+
+async def test_proxies_and_netrc_are_ignored(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    proxy, service = await serve(ok), await serve(ok)
+    netrc = tmp_path_factory.mktemp("home") / ".netrc"
+    netrc.write_text("default login me password secret\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, proxy.url)
+        monkeypatch.setenv(name.upper(), proxy.url)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    async with a_courier() as courier:
+        assert await courier.deliver(service.url, b"{}", HEADERS) == 200
+    assert not proxy.requests
+    assert "Authorization" not in service.requests[0].headers
+
+
+# --- what is read ---------------------------------------------------------------------------------------
+
+
+async def test_a_connection_is_used_again_and_brings_no_cookie_back(serve: Serve) -> None:
+    async def cookie(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(headers={"Set-Cookie": f"x={SAID}; Path=/"})
+        await answer.prepare(request)
+        await asyncio.sleep(0.02)
+        await answer.write(SAID.encode())
+        return answer
+
+    service = await serve(cookie)
+    async with a_courier(["127.0.0.1"]) as courier:
+        url = f"http://asr.example:{service.port}/"
+        assert [await courier.deliver(url, b"{}", HEADERS) for _ in range(3)] == [200] * 3
+    assert len({request.transport for request in service.requests}) == 1
+    assert all("Cookie" not in request.headers for request in service.requests)
+
+
+async def test_no_more_than_the_beginning_of_a_huge_answer_is_read(
+    post: Post, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier_module, "RESPONSE_TIMEOUT", 30.0)
+    written = 0
+    gave_up = asyncio.Event()
+
+    async def huge(request: web.Request) -> web.StreamResponse:
+        nonlocal written
+        answer = web.StreamResponse()
+        await answer.prepare(request)
+        try:
+            while written < 10 * MUCH:
+                await answer.write(b"x" * 65_536)
+                written += 65_536
+        except (ConnectionError, asyncio.CancelledError):
+            gave_up.set()
+            raise
+        return answer
+
+    service = await serve(huge)
+    started = time.monotonic()
+    assert await post(service.url) == 200
+    assert time.monotonic() - started < 5
+    await gave_up.wait()
+    assert written < MUCH
+
+
+async def test_an_answer_that_trickles_for_ever_does_not_hold_the_invite(post: Post, serve: Serve) -> None:
+    async def trickle(request: web.Request) -> web.StreamResponse:
+        answer = web.StreamResponse(status=503)
+        await answer.prepare(request)
+        while True:
+            await answer.write(b"x")
+            await asyncio.sleep(0.01)
+
+    service = await serve(trickle)
+    started = time.monotonic()
+    assert await post(service.url) == 503
+    assert time.monotonic() - started < courier_module.RESPONSE_TIMEOUT + 1
+
+
+async def test_an_answer_is_not_decompressed(post: Post, serve: Serve) -> None:
+    async def bomb(_: web.Request) -> web.Response:
+        return web.Response(body=b"\x1f\x8b not gzip at all", headers={"Content-Encoding": "gzip"})
+
+    service = await serve(bomb)
+    assert [await post(service.url) for _ in range(2)] == [200, 200]
+    assert len({request.transport for request in service.requests}) == 1  # closed, had it been tried
+    assert service.requests[0].headers["Accept-Encoding"] == "identity"
+
+
+async def test_the_status_counts_though_the_answer_breaks_off(post: Post, serve_raw: ServeRaw) -> None:
+    async def broken(writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\nonly this")
+
+    assert await post(await serve_raw(broken)) == 202
+
+
+async def _silence(writer: asyncio.StreamWriter) -> None:
+    await asyncio.sleep(60)
+
+
+async def _headers_for_ever(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\n")
+    while True:
+        writer.write(f"X-{SAID}: {SAID}\r\n".encode() * 10)
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+async def _one_header_for_ever(writer: asyncio.StreamWriter) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nX: ")
+    while True:
+        writer.write(SAID.encode() * 100)
+        await writer.drain()
+        await asyncio.sleep(0)
+
+
+async def _continue_for_ever(writer: asyncio.StreamWriter) -> None:
+    while True:
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(0.01)
+
+
+async def _no_http(writer: asyncio.StreamWriter) -> None:
+    writer.write(f"{SAID}\r\n\r\n".encode())
+
+
+async def _bad_status(writer: asyncio.StreamWriter) -> None:
+    writer.write(f"HTTP/1.1 {SAID} OK\r\n\r\n".encode())
+
+
+async def _nothing(writer: asyncio.StreamWriter) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [_silence, _headers_for_ever, _one_header_for_ever, _continue_for_ever, _no_http, _bad_status, _nothing],
+)
+async def test_what_is_no_answer_ends_in_time_and_is_not_quoted(
+    answer: Callable[[asyncio.StreamWriter], Awaitable[None]], serve_raw: ServeRaw, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(courier_module, "TIMEOUT", aiohttp.ClientTimeout(total=0.5))
+    url = await serve_raw(answer)
+    async with a_courier() as courier:
+        started = time.monotonic()
+        said = await undelivered(courier.deliver(url, b"{}", HEADERS))
+    assert time.monotonic() - started < 2
+    assert said.isidentifier()
+
+
+async def test_nobody_there_is_told_in_the_systems_words(post: Post, serve: Serve) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    assert "not connected: Connect call failed" in await undelivered(post(f"http://127.0.0.1:{port}/"))
+    plain = await serve(ok)
+    assert "not connected: " in await undelivered(post(plain.url.replace("http:", "https:")))
+
+
+# --- the invite -----------------------------------------------------------------------------------------
+
+
+async def test_a_service_whose_address_is_refused_is_unreachable_and_may_be_tried_again() -> None:
+    guard = Guard(networks=PRIVATE, own_port=1, is_own=is_this_machine)
+    url, key = "ws://localhost:7880", {"api_key": "devkey", "api_secret": "secret"}
+    rooms = Rooms(url=url, public_url=url, agent_name="m", deployment="d", **key)
+    inviter = Inviter(rooms=rooms, names=Names("secret"), clock=steady_clock(), guard=guard, **key)
+    session = after(a_session(RequiredService("x", "ASR", endpoint=f"http://{METADATA_SERVER}/")), *invited(0))
+    await inviter.start()
+    with pytest.raises(Refused) as caught:
+        await inviter.invite(session, 0)
+    await inviter.aclose()
+    assert (caught.value.why, caught.value.final) == (Refusal.UNREACHABLE, False)
+    assert str(caught.value).startswith(f"address refused: {METADATA_SERVER} is never called: link-local")

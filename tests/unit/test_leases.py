@@ -1,0 +1,143 @@
+"""Leases: a lower bound, never over early; most late at once are held; time that we were away does not count."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manager_agent.leases import GRACE_MIN, Lease, looked_at
+
+pytestmark = pytest.mark.unit
+
+TICK = 1.0
+
+
+class Looking:
+    """Leases that are looked at once a second, in virtual time."""
+
+    def __init__(self, **seconds: float) -> None:
+        self.now = 0.0
+        self.leases = {name: Lease(length, 0.0) for name, length in seconds.items()}
+
+    def look(self, after: float = TICK) -> None:
+        before, self.now = self.now, self.now + after
+        self.leases |= looked_at(self.leases, before, self.now)
+
+    def until(self, instant: float, *beating: str, every: float = 5.0) -> None:
+        """`beating` are heard of now and then until that instant."""
+        heard_at = self.now
+        while self.now < instant:
+            self.look(min(TICK, instant - self.now))
+            if self.now >= heard_at + every:
+                heard_at = self.now
+                self.beat(*beating)
+
+    def beat(self, *names: str) -> None:
+        self.leases |= {name: self.leases[name].renewed(self.now) for name in names}
+
+    def over(self) -> set[str]:
+        return {name for name, lease in self.leases.items() if lease.over_at <= self.now}
+
+
+def test_a_lease_is_over_after_the_grace_and_not_before() -> None:
+    """Half a lease, and never less than two seconds."""
+    assert (Lease(20, 100).expires_at, Lease(20, 100).over_at) == (120, 130)
+    assert Lease(1, 100).over_at == 101 + GRACE_MIN
+    looking = Looking(dead=20, one=20, two=20)
+    looking.until(29.5, "one", "two")
+    assert looking.over() == set()
+    looking.until(30, "one", "two")
+    assert looking.over() == {"dead"}
+
+
+def test_one_that_is_alone_has_nobody_to_be_judged_by() -> None:
+    """It may be the only one that died."""
+    looking = Looking(alone=20)
+    looking.until(30)
+    assert looking.over() == {"alone"}
+
+
+def test_most_that_are_late_at_once_begin_anew_once() -> None:
+    """We may have been cut off: they get the time for a heartbeat. Those that use it are as they were."""
+    looking = Looking(a=20, b=20, c=20, d=20)
+    looking.until(31, "d")
+    assert looking.over() == set()
+    assert [name for name, lease in looking.leases.items() if lease.held] == ["a", "b", "c"]
+    looking.beat("a", "b")
+    looking.until(62, "a", "b", "d")
+    assert looking.over() == {"c"}
+    assert not any(looking.leases[name].held for name in "abd")
+
+
+def test_those_that_are_really_gone_are_not_held_for_ever() -> None:
+    looking = Looking(a=20, b=20, c=20)
+    looking.until(59)
+    assert looking.over() == set()
+    looking.until(62)
+    assert looking.over() == {"a", "b", "c"}
+    looking.until(200)
+    assert looking.over() == {"a", "b", "c"}
+
+
+def test_heartbeats_that_stop_at_different_moments_of_their_rounds_are_late_together() -> None:
+    """The grace is as long as the longest round should be, so that when the first is over all are late."""
+    looking = Looking(a=20, b=20, c=20, d=20)
+    for name in "abcd":
+        looking.until(looking.now + 2.5)
+        looking.beat(name)
+    looking.until(2.5 + 30)
+    assert looking.over() == set()
+    assert all(lease.held for lease in looking.leases.values())
+
+
+def test_half_of_them_are_not_most() -> None:
+    """The others are heard, so these are gone."""
+    looking = Looking(a=20, b=20, c=20, d=20)
+    looking.until(30, "c", "d")
+    assert looking.over() == {"a", "b"}
+
+
+def test_those_that_are_over_already_are_not_counted() -> None:
+    """Old dead do not make the next death look like an outage of ours."""
+    looking = Looking(a=20, b=20, c=20, d=20, e=20)
+    looking.until(31, "c", "d", "e")
+    assert looking.over() == {"a", "b"}
+    looking.until(70, "d", "e")
+    assert looking.over() == {"a", "b", "c"}
+
+
+@pytest.mark.parametrize("away", [3.0, 100.0, 86_400.0])
+def test_time_in_which_we_did_not_look_does_not_count(away: float) -> None:
+    """The process was suspended, or its loop blocked. What was over before is over still."""
+    looking = Looking(dead=1, one=20, alone=20)
+    looking.until(19, "one")
+    assert looking.over() == {"dead"}
+    looking.look(away)
+    assert looking.over() == {"dead"}
+    looking.until(19 + away + 9, "one")
+    assert looking.over() == {"dead"}
+    looking.until(19 + away + 12, "one")
+    assert looking.over() == {"dead", "alone"}
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(
+    lengths=st.lists(st.floats(1, 60), min_size=1, max_size=6),
+    steps=st.lists(st.tuples(st.floats(0.05, 40), st.sets(st.integers(0, 5))), max_size=40),
+)
+def test_a_lease_is_never_over_early(lengths: list[float], steps: list[tuple[float, set[int]]]) -> None:
+    """Whatever is heard of whom, and however rarely somebody looks."""
+    looking = Looking(**{str(n): length for n, length in enumerate(lengths)})
+    heard = dict.fromkeys(looking.leases, 0.0)
+    for pause, beating in steps:
+        looking.look(pause)
+        for name, lease in looking.leases.items():
+            if looking.now < heard[name] + lease.seconds:
+                assert name not in looking.over()
+        names = {str(n) for n in beating} & looking.leases.keys()
+        looking.beat(*names)
+        heard |= dict.fromkeys(names, looking.now)
+    while len(looking.over()) < len(looking.leases) and looking.now < 10_000:
+        looking.look()
+    assert looking.now < 10_000, "late, but not never"

@@ -1,0 +1,293 @@
+"""What is said: to a service in its invite, in the room, and about the room in its metadata."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manager_agent.events import Said
+from manager_agent.messages import (
+    DETAIL_MAX,
+    SAID_BYTES_MAX,
+    Ack,
+    Answer,
+    Farewell,
+    Invite,
+    RoomStatus,
+    ServiceMessage,
+    Unreadable,
+    instant,
+    invited_session,
+    parse_said,
+    rfc3339,
+)
+from manager_agent.session import ReadyOn, User
+from tests.unit.sessions import JOINS, MANAGER, SIGNALS, START, a_session, after, invited, managed, seen
+
+pytestmark = pytest.mark.unit
+
+# --- what a service says ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("said", list(Said))
+def test_a_service_may_say_each_of_these_with_or_without_a_detail(said: Said) -> None:
+    """As bytes from a data packet, as text from an RPC."""
+    assert parse_said(f'{{"type": "{said}"}}') == ServiceMessage(type=said)
+    message = parse_said(json.dumps({"type": said, "detail": "模型已加载", "invite_id": "inv_1"}).encode())
+    assert (message.type, message.detail, message.invite_id) == (said, "模型已加载", "inv_1")
+
+
+def test_what_is_added_to_a_message_later_does_not_make_it_unreadable_now() -> None:
+    """Fields may be added."""
+    assert parse_said(b'{"type": "ready", "load": 0.5, "nested": {"a": [1, 2]}}') == ServiceMessage(type=Said.READY)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"\x00", id="a zero"),
+        pytest.param(b"\xff\xfe\xfd", id="no UTF-8"),
+        pytest.param("\ud800", id="half a character"),
+        pytest.param('{"type": "ready", "detail": "\ud800"}', id="half a character in a string"),
+        pytest.param(b'\xef\xbb\xbf{"type": "ready"}', id="a byte order mark"),
+        pytest.param(b"ready", id="no JSON"),
+        pytest.param(b'"ready"', id="a string"),
+        pytest.param(b"null", id="null"),
+        pytest.param(b"[]", id="a list"),
+        pytest.param(b'[{"type": "ready"}]', id="a list of messages"),
+        pytest.param(b"{}", id="no type"),
+        pytest.param(b'{"type": null}', id="null as type"),
+        pytest.param(b'{"type": ["ready"]}', id="a list as type"),
+        pytest.param(b'{"type": {"type": "ready"}}', id="an object as type"),
+        pytest.param(b'{"type": 1}', id="a number as type"),
+        pytest.param(b'{"type": "READY"}', id="another case"),
+        pytest.param(b'{"type": "ended"}', id="another type"),
+        pytest.param(b'{"Type": "ready"}', id="another field"),
+        pytest.param(b'{"type": "ready", "detail": 5}', id="a number as detail"),
+        pytest.param(b'{"type": "ready", "detail": NaN}', id="NaN"),
+        pytest.param(b'{"type": "ready", "service_id": {}}', id="an object as service id"),
+        pytest.param(b'{"type": "ready", "invite_id": 1e999}', id="an endless number"),
+        pytest.param(b'{"type": "ready"', id="cut off"),
+        pytest.param(b'{"type": "ready"}{"type": "ready"}', id="two at once"),
+        pytest.param(b"{'type': 'ready'}", id="Python"),
+        pytest.param(b'{"type": "ready", "detail": "' + b"a" * (DETAIL_MAX + 1) + b'"}', id="a long detail"),
+        pytest.param(b"[" * SAID_BYTES_MAX, id="deep lists"),
+        pytest.param(b'{"a":' * (SAID_BYTES_MAX // 5), id="deep objects"),
+        pytest.param(b'{"type": "ready", "x": ' + b"[" * 4_000 + b"]" * 4_000 + b"}", id="deep in what is ignored"),
+        pytest.param(b"9" * SAID_BYTES_MAX, id="a huge number"),
+        pytest.param(b'{"type": "ready", "detail": "' + b"x" * 60_000 + b'"}', id="60 KB of text"),
+        pytest.param(b"\x00\xff" * 30_000, id="60 KB of rubbish"),
+        pytest.param(b'{"type": "ready"}' + b" " * SAID_BYTES_MAX, id="a long tail of nothing"),
+    ],
+)
+def test_rubbish_is_unreadable_and_nothing_worse(payload: bytes | str) -> None:
+    """No other error, whatever comes."""
+    with pytest.raises(Unreadable):
+        parse_said(payload)
+
+
+def test_a_message_may_be_as_long_as_it_says_and_no_longer() -> None:
+    """To the byte."""
+    message = b'{"type": "ready"}'
+    longest = message + b" " * (SAID_BYTES_MAX - len(message))
+    assert parse_said(longest).type is Said.READY
+    with pytest.raises(Unreadable, match=str(SAID_BYTES_MAX + 1)):
+        parse_said(longest + b" ")
+
+
+def test_the_length_of_text_is_counted_in_bytes_too() -> None:
+    """An RPC brings text."""
+    text = json.dumps({"type": "ready", "other": "中" * (SAID_BYTES_MAX // 2)}, ensure_ascii=False)
+    with pytest.raises(Unreadable):
+        parse_said(text)
+
+
+def test_what_is_wrong_is_said_without_repeating_the_payload() -> None:
+    """The error goes back to the caller, and into the log."""
+    with pytest.raises(Unreadable) as caught:
+        parse_said(b'{"type": "s3cret"}')
+    assert "s3cret" not in str(caught.value)
+    assert "'ready'" in str(caught.value)
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=20,
+)
+MESSAGES = st.fixed_dictionaries(
+    {"type": st.sampled_from([*Said, "ended"]) | JSON_VALUES},
+    optional={"detail": JSON_VALUES, "service_id": JSON_VALUES, "invite_id": JSON_VALUES, "more": JSON_VALUES},
+)
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(st.binary(max_size=200) | st.text(max_size=200) | (JSON_VALUES | MESSAGES).map(json.dumps))
+def test_whatever_comes_is_a_message_or_unreadable(payload: bytes | str) -> None:
+    """There is no third."""
+    try:
+        message = parse_said(payload)
+    except Unreadable:
+        return
+    assert message.type in Said
+    assert message.detail is None or len(message.detail) <= DETAIL_MAX
+
+
+def test_the_answers_are_what_the_services_expect() -> None:
+    """To a data message and to an RPC."""
+    assert json.loads(Ack(invite_id="inv_1").model_dump_json()) == {"type": "ack", "invite_id": "inv_1"}
+    assert json.loads(Answer(revision=7).model_dump_json()) == {"ok": True, "revision": 7}
+
+
+# --- what the room is told --------------------------------------------------------------------------
+
+SESSION = replace(
+    after(a_session(JOINS, SIGNALS), *managed(), *invited(0, 1), seen("sm-asr-1", "PA_1", START + 1)),
+    user=User("alice", "Alice A.", {"plan": "gold"}, {"canPublish": True}),
+    metadata={"topic": "a private matter"},
+)
+STATUS: dict[str, Any] = {
+    "session_manager": 1,
+    "deployment": "d",
+    "session_id": "s1",
+    "state": "waiting",
+    "reason": None,
+    "services": [
+        {"service_id": "asr-service", "type": "ASR", "state": "ready", "optional": False},
+        {"service_id": "llm-service", "type": "LLM", "state": "invited", "optional": False},
+    ],
+    "manager_identity": MANAGER,
+    "revision": SESSION.revision,
+}
+
+
+def test_the_room_is_told_the_state_and_nothing_private() -> None:
+    """Everybody in the room can read it: this, and not a field more."""
+    assert json.loads(RoomStatus.of(SESSION, "d").model_dump_json()) == STATUS
+
+
+def test_the_room_is_told_that_no_manager_is_known_yet() -> None:
+    """From the first moment on."""
+    assert RoomStatus.of(a_session(), "d").manager_identity is None
+
+
+def test_a_status_is_read_back_from_the_room() -> None:
+    """Also one to which fields were added since."""
+    assert RoomStatus.read(RoomStatus.of(SESSION, "d").model_dump_json()) == RoomStatus.of(SESSION, "d")
+    assert RoomStatus.read(json.dumps({**STATUS, "more": 1})) == RoomStatus.of(SESSION, "d")
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        "",
+        "hello",
+        "{}",
+        "[]",
+        '{"session_id": "s1"}',
+        json.dumps({**STATUS, "session_manager": 2}),
+        "[" * 10_000,
+        "\ud800",
+    ],
+)
+def test_the_metadata_of_a_room_that_is_not_ours_is_no_status(metadata: str) -> None:
+    """It may be anything, also what a later version of ours can read and we can't."""
+    assert RoomStatus.read(metadata) is None
+
+
+# --- what a service is told -------------------------------------------------------------------------
+
+
+def an_invite(**changes: Any) -> Invite:
+    fields: dict[str, Any] = {
+        "id": "inv_1",
+        "createdAt": "1766400000",
+        "session": invited_session(SESSION),
+        "service_id": "asr-service",
+        "attempt": 1,
+        "identity": "sm-asr-1",
+        "token": "a.token.indeed",
+        "server_url": "ws://localhost:7880",
+        "manager_identity": MANAGER,
+        "ready_on": ReadyOn.JOIN,
+        "ready_deadline": instant(1766400030.5),
+    }
+    return Invite(**fields | changes)
+
+
+def test_an_invite_is_what_the_contract_says() -> None:
+    """Field by field."""
+    assert json.loads(an_invite().model_dump_json()) == {
+        "event": "session_invited",
+        "id": "inv_1",
+        "createdAt": "1766400000",
+        "session": {
+            "session_id": "s1",
+            "room_name": "demo",
+            "user_identity": "alice",
+            "metadata": {"topic": "a private matter"},
+        },
+        "service_id": "asr-service",
+        "attempt": 1,
+        "identity": "sm-asr-1",
+        "token": "a.token.indeed",
+        "server_url": "ws://localhost:7880",
+        "manager_identity": MANAGER,
+        "ready_on": "join",
+        "ready_deadline": "2025-12-22T10:40:30.500000Z",
+    }
+
+
+def test_an_invite_that_is_shown_does_not_show_its_token() -> None:
+    """In logs and in failing tests."""
+    assert "token" not in repr(an_invite())
+    assert "a.token.indeed" not in str(an_invite())
+
+
+def test_a_farewell_names_its_session_and_the_reason() -> None:
+    """So that a service knows which of its rooms it is to leave."""
+    farewell = Farewell(
+        id="inv_1",
+        createdAt="1766400000",
+        session=invited_session(SESSION),
+        service_id="asr-service",
+        attempt=1,
+        identity="sm-asr-1",
+        reason="user_left",
+    )
+    said = json.loads(farewell.model_dump_json())
+    assert (said["event"], said["session"]["session_id"], said["reason"]) == ("session_ended", "s1", "user_left")
+
+
+# --- times ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("at", "shown"),
+    [
+        (0.0, "1970-01-01T00:00:00.000Z"),
+        (1766400000.0, "2025-12-22T10:40:00.000Z"),
+        (1766400000.9999, "2025-12-22T10:40:00.999Z"),
+        (1766400000.0005, "2025-12-22T10:40:00.000Z"),
+        (1766400000.25, "2025-12-22T10:40:00.250Z"),
+    ],
+)
+def test_a_time_is_utc_with_milliseconds(at: float, shown: str) -> None:
+    """Cut, not rounded: no time is shown before it has come."""
+    assert rfc3339(at) == shown
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(at=st.floats(0, 4e9))
+def test_a_time_that_is_shown_is_at_most_a_millisecond_old(at: float) -> None:
+    """What is read from it is what was meant."""
+    read = datetime.fromisoformat(rfc3339(at))
+    assert (read, read.tzinfo) == (instant(at), UTC)
+    assert -1e-6 <= at - read.timestamp() < 0.001 + 1e-6

@@ -1,0 +1,566 @@
+"""What is to be done next, and when: each action by itself, then whole lives of sessions in virtual time."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manager_agent import events as ev
+from manager_agent.events import Event, Evidence, Refusal, Said, Seen
+from manager_agent.manager import JOIN_TIMEOUT, RETURN_TIMEOUT, backoff
+from manager_agent.plan import (
+    BLIND_LISTING_INTERVAL,
+    LISTING_INTERVAL,
+    NAME_QUARANTINE,
+    WAITING_LISTING_INTERVAL,
+    Action,
+    CleanUp,
+    CreateRoom,
+    DispatchManager,
+    Forget,
+    Invite,
+    ListRoom,
+    PassDeadline,
+    Remove,
+    Replace,
+    plan,
+)
+from manager_agent.session import (
+    EndReason,
+    Limits,
+    RequiredService,
+    Session,
+    SessionState,
+)
+from manager_agent.transitions import apply
+from tests.unit.sessions import (
+    AGENT,
+    ASR,
+    BOT,
+    JOINS,
+    LLM,
+    MANAGER,
+    SIGNALS,
+    START,
+    a_session,
+    after,
+    created,
+    invited,
+    left,
+    listed,
+    managed,
+    requested,
+    said,
+    seen,
+)
+
+pytestmark = pytest.mark.unit
+
+
+def actions(session: Session, now: float = START) -> tuple[Action, ...]:
+    return plan(session, now).actions
+
+
+# --- the room and its manager -----------------------------------------------------------------------
+
+
+def test_the_first_thing_to_do_is_to_create_the_room_and_nothing_else() -> None:
+    """Services are told of a room only once it is there; the manager's dispatch goes with it."""
+    session = a_session(JOINS, SIGNALS)
+    assert actions(session) == (CreateRoom(),)
+    assert actions(after(session, *requested())) == ()
+
+
+def test_a_manager_that_does_not_come_is_dispatched_again_after_two_seconds_then_four_then_eight() -> None:
+    """Each dispatch is due once, and not a moment earlier."""
+    session, now = after(a_session(), *created()), START
+    for attempt, pause in enumerate([2, 4, 8], start=2):
+        assert not [a for a in actions(session, now + pause - 0.01) if isinstance(a, DispatchManager)]
+        now += pause
+        assert DispatchManager(attempt) in actions(session, now)
+        session = apply(session, ev.ManagerDispatched(now, attempt, f"sm-manager-{attempt}"))
+        assert not [a for a in actions(session, now) if isinstance(a, DispatchManager)]
+
+
+def test_a_manager_is_waited_for_at_most_thirty_seconds() -> None:
+    """For a session that was ready before, dispatching goes on, ever more slowly."""
+    session, now, pauses = after(a_session(), *created()), START, []
+    for attempt in range(2, 10):
+        due = session.manager.next_dispatch_at
+        pauses.append(due - now)
+        session, now = apply(session, ev.ManagerDispatched(due, attempt, f"sm-manager-{attempt}")), due
+    assert pauses == [2, 4, 8, 16, 30, 30, 30, 30]
+
+
+def test_a_manager_that_accepted_has_its_time_to_come_and_then_another_is_dispatched() -> None:
+    """Its connect may hang; until it is in the room it is not relied on for ever."""
+    session = after(a_session(), *created(), ev.JobAccepted(START + 1, MANAGER))
+    assert DispatchManager(2) not in actions(session, START + 1 + JOIN_TIMEOUT - 0.1)
+    assert DispatchManager(2) in actions(session, START + 1 + JOIN_TIMEOUT)
+
+
+def test_no_manager_is_dispatched_while_one_is_in_the_room() -> None:
+    """Not in the whole life of the session."""
+    session = after(a_session(), *managed())
+    assert DispatchManager(2) not in actions(session, START + 100)
+
+
+def test_a_manager_that_is_gone_is_replaced_at_once() -> None:
+    """It had come and stayed, so nothing speaks against dispatching."""
+    session = after(a_session(), *managed(), ev.ManagerFailed(START + 50, MANAGER))
+    assert DispatchManager(2) in actions(session, START + 50)
+
+
+def test_a_manager_that_left_is_replaced_when_it_is_not_back_in_time() -> None:
+    """Its process may be gone, and nobody there to say so."""
+    session = after(a_session(), *managed(), left(MANAGER, "PA_manager", START + 50))
+    assert DispatchManager(2) not in actions(session, START + 50 + RETURN_TIMEOUT - 0.1)
+    assert DispatchManager(2) in actions(session, START + 50 + RETURN_TIMEOUT)
+
+
+def test_a_manager_that_fails_before_it_came_is_replaced_after_a_moment() -> None:
+    """The pause grows with each one that failed, so that a broken manager is not dispatched in a circle."""
+    session, now, pauses = after(a_session(), *created()), START, []
+    for attempt in range(1, 7):
+        identity = f"sm-manager-{attempt}"
+        session = after(session, ev.JobAccepted(now, identity), ev.ManagerFailed(now, identity))
+        pauses.append(session.manager.next_dispatch_at - now)
+        now = session.manager.next_dispatch_at
+        assert DispatchManager(attempt + 1) in actions(session, now)
+        session = apply(session, ev.ManagerDispatched(now, attempt + 1, f"sm-manager-{attempt + 1}"))
+    assert all(0.125 <= pause <= 7.5 for pause in pauses)
+    assert pauses[0] < 0.5 < 2 < pauses[-1]
+
+
+# --- invites ----------------------------------------------------------------------------------------
+
+
+def test_all_services_are_invited_at_once_and_each_once() -> None:
+    """As soon as the room exists; by dispatch or by HTTP makes no difference here."""
+    session = after(a_session(JOINS, SIGNALS, replace(AGENT, optional=True)), *managed())
+    assert actions(session) == (Invite(ASR, 1, 1), Invite(LLM, 1, 1), Invite(BOT, 1, 1))
+    assert actions(after(session, *invited(ASR, LLM, BOT))) == ()
+
+
+def refused(session: Session, at: float, tries: int = 1, *, final: bool = False) -> Session:
+    return apply(session, ev.InviteRefused(at, ASR, 1, tries, Refusal.UNREACHABLE, final))
+
+
+def invites(session: Session, now: float) -> list[Action]:
+    return [action for action in actions(session, now) if isinstance(action, Invite)]
+
+
+def test_an_invite_that_failed_is_sent_again_with_growing_pauses_until_the_deadline() -> None:
+    """A quarter of a second, doubled each time up to five seconds, spread by half; none after the deadline."""
+    session, now, pauses = after(a_session(JOINS), *managed(), *invited(ASR)), START, []
+    tries = 1
+    while True:
+        session = refused(session, now, tries)
+        due = session.services[ASR].retry_at
+        if due >= session.ready_deadline:
+            break
+        pauses.append(due - now)
+        assert invites(session, due - 0.001) == []
+        assert invites(session, due) == [Invite(ASR, 1, tries + 1)]
+        tries, now = tries + 1, due
+        session = apply(session, ev.InviteStarted(now, ASR, 1, tries, "sm-asr-1", "inv_0"))
+        assert invites(session, now + 1) == []
+    assert invites(session, math.inf) == []
+    nominal = [min(0.25 * 2**n, 5) for n in range(len(pauses))]
+    assert all(0.5 * n <= pause <= 1.5 * n for n, pause in zip(nominal, pauses, strict=True))
+    assert len(pauses) >= 7
+
+
+def test_an_optional_service_is_not_tried_again_after_the_deadline_either() -> None:
+    """The session goes on without it."""
+    session = refused(after(a_session(replace(JOINS, optional=True)), *managed(), *invited(ASR)), START + 29.9)
+    assert session.services[ASR].retry_at > session.ready_deadline
+    assert session.state is SessionState.READY
+    assert invites(session, START + 60) == []
+
+
+def test_two_services_do_not_try_again_in_step() -> None:
+    """The spread is different for each invite, and for the same one always the same."""
+    pauses = {backoff(f"inv_{n}", 3) for n in range(100)}
+    assert len(pauses) == 100
+    assert backoff("inv_0", 3) == backoff("inv_0", 3)
+    assert 0.5 <= min(pauses) < 0.6 < 1.4 < max(pauses) <= 1.5
+
+
+def test_a_service_that_asked_not_to_be_called_again_is_not() -> None:
+    """A final refusal is final for this attempt."""
+    session = refused(after(a_session(JOINS), *managed(), *invited(ASR)), START, final=True)
+    assert invites(session, math.inf) == []
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        ev.InviteAccepted(START + 2, ASR, 1, 2),
+        seen("sm-asr-1", "PA_1", START + 2),
+        said("sm-asr-1", Said.READY, START + 2, Evidence.HTTP),
+        said("sm-asr-1", Said.FAILED, START + 2, Evidence.HTTP),
+    ],
+    ids=["accepted", "joined", "ready", "failed"],
+)
+def test_no_service_is_invited_again_that_was_heard_of(event: Event) -> None:
+    """Whatever became of the first try: it must have got the invite."""
+    session = refused(after(a_session(SIGNALS), *managed(), *invited(ASR)), START)
+    if isinstance(event, ev.InviteAccepted):
+        session = apply(session, ev.InviteStarted(START + 1, ASR, 1, 2, "sm-asr-1", "inv_0"))
+    assert invites(apply(session, event), START + 29) == []
+
+
+# --- listings ---------------------------------------------------------------------------------------
+
+
+def test_a_room_without_webhooks_is_listed_every_200_ms_while_its_session_waits() -> None:
+    """The first time 200 ms after it was made, and then from the last time on."""
+    session = after(a_session(JOINS), *created(), *invited(ASR))
+    assert plan(session, START).wake_at == START + BLIND_LISTING_INTERVAL
+    assert actions(session, START + BLIND_LISTING_INTERVAL) == (ListRoom(),)
+    asked = apply(session, ev.ListingStarted(START + BLIND_LISTING_INTERVAL))
+    assert ListRoom() not in actions(asked, START + 10), "one at a time"
+    answered = apply(asked, listed(START + 1, asked_at=START + BLIND_LISTING_INTERVAL))
+    assert ListRoom() not in actions(answered, START + 1)
+    assert ListRoom() in actions(answered, START + 1 + BLIND_LISTING_INTERVAL)
+
+
+def test_a_listing_that_failed_is_tried_again_ever_more_slowly() -> None:
+    """A LiveKit in trouble is not helped by more questions."""
+    session, now, pauses = after(a_session(JOINS), *created(), *invited(ASR)), START + 1, []
+    for _ in range(5):
+        session = after(session, ev.ListingStarted(now), ev.ListingFailed(now, asked_at=now))
+        later = plan(session, now).wake_at
+        pauses.append(later - now)
+        now = later
+    assert pauses[0] < 0.5
+
+
+def test_a_room_is_listed_when_a_manager_has_come() -> None:
+    """Who left while nobody watched? For them no event comes."""
+    session = after(a_session(JOINS), *created(), ev.WebhookArrived(START))
+    session = after(session, ev.JobAccepted(START + 3, MANAGER), seen(MANAGER, "PA_manager", START + 4))
+    assert ListRoom() in actions(session, START + 4)
+    listed_then = after(
+        session, ev.ListingStarted(START + 4), listed(START + 4.1, Seen(MANAGER, "PA_manager"), asked_at=START + 4)
+    )
+    assert ListRoom() not in actions(listed_then, START + 4.2)
+
+
+@pytest.mark.parametrize(
+    ("events", "interval"),
+    [
+        ([ev.WebhookArrived(START + 0.1)], WAITING_LISTING_INTERVAL),
+        ([seen("sm-asr-1", "PA_1", START + 0.1)], LISTING_INTERVAL),
+        ([seen("sm-asr-1", "PA_1", START + 0.1), left("sm-asr-1", "PA_1", START + 0.1)], BLIND_LISTING_INTERVAL),
+        ([ev.SessionClosed(START + 0.1)], math.inf),
+    ],
+    ids=["webhooks arrive", "ready", "degraded", "over"],
+)
+def test_a_room_is_listed_only_now_and_then_otherwise(events: list[Event], interval: float) -> None:
+    """Against whatever nobody told: webhooks get lost."""
+    session = after(a_session(JOINS), *created(), *invited(ASR), *events)
+    assert ListRoom() not in actions(session, START + min(interval, 1e6) - 0.1)
+    assert (ListRoom() in actions(session, START + min(interval, 1e6))) == (interval < math.inf)
+
+
+# --- the end ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("start", [created(), managed()], ids=["made", "managed"])
+def test_after_the_end_there_is_one_clean_up_and_then_nothing_until_it_is_forgotten(start: list[Event]) -> None:
+    """No more invites, dispatches or listings, whatever was due."""
+    over = after(a_session(JOINS), *start, ev.SessionClosed(START + 5))
+    assert plan(over, START + 5).actions == (CleanUp(),)
+    cleaning = apply(over, ev.CleanUpStarted(START + 5))
+    assert plan(cleaning, START + 5) == plan(cleaning, math.inf)
+    assert plan(cleaning, START + 5).actions == ()
+    clean = apply(cleaning, ev.CleanedUp(START + 6))
+    retention = clean.limits.retention
+    assert plan(clean, START + 6).wake_at == START + 5 + retention
+    assert plan(clean, START + 5 + retention).actions == (Forget(),)
+
+
+def test_a_room_that_is_being_made_is_not_cleaned_up_before_it_is_known_what_became_of_it() -> None:
+    """Else it would be made after it was deleted, and stay for ever."""
+    over = after(a_session(JOINS), *requested(), ev.SessionClosed(START + 1))
+    assert plan(over, START + 100).actions == ()
+    assert plan(apply(over, ev.RoomCreated(START + 2, "RM_1")), START + 2).actions == (CleanUp(),)
+    assert plan(apply(over, ev.RoomRefused(START + 2)), START + 2).actions == (CleanUp(),)
+
+
+def test_a_session_is_kept_at_least_as_long_as_its_room_name_may_not_be_used() -> None:
+    """However short the retention is, and however long it took to delete the room."""
+    brief = replace(a_session(), limits=Limits(retention=1))
+    clean = after(brief, *managed(), ev.SessionClosed(START), ev.CleanUpStarted(START), ev.CleanedUp(START + 25))
+    assert plan(clean, START + 25).wake_at == START + 25 + NAME_QUARANTINE
+
+
+# --- whole lives ------------------------------------------------------------------------------------
+
+
+@dataclass
+class Life:
+    """A session and a world that does what the plan asks for: all of it, at the instant it is due."""
+
+    session: Session
+    room_is_made: bool = True
+    managers_come: bool = True
+    invite_is_accepted: bool = True
+    services_come: bool = True
+    now: float = START
+    done: Counter[str] = field(default_factory=Counter)
+    instants: list[tuple[float, Action]] = field(default_factory=list)
+
+    def on(self, *events: Event) -> Life:
+        self.session = after(self.session, *events)
+        return self
+
+    def until(self, done: Callable[[Session], bool] = lambda session: False, at: float = math.inf) -> Life:
+        """Goes on until the session is as wanted, or that instant, or nothing is left to do."""
+        while True:
+            for action in plan(self.session, self.now).actions:
+                self.do(action)
+            due = plan(self.session, self.now)
+            if done(self.session) or self.done["Forget"]:
+                return self
+            if not due.actions:
+                self.now = min(due.wake_at, at)
+                if self.now == at:
+                    return self
+
+    def do(self, action: Action) -> None:
+        self.done[type(action).__name__] += 1
+        self.instants.append((self.now, action))
+        assert sum(at == self.now for at, _ in self.instants) < 10, "a busy loop"
+        match action:
+            case CreateRoom():
+                self.on(*requested(self.now))
+                self.on(ev.RoomCreated(self.now, "RM_1") if self.room_is_made else ev.RoomRefused(self.now))
+                self.manager_comes(1)
+            case DispatchManager(attempt):
+                self.on(ev.ManagerDispatched(self.now, attempt, f"sm-manager-{attempt}"))
+                self.manager_comes(attempt)
+            case Invite(entry, attempt, tries):
+                identity = f"sm-{entry}-{attempt}"
+                self.on(ev.InviteStarted(self.now, entry, attempt, tries, identity, f"inv_{entry}"))
+                key = (self.now, entry, attempt, tries)
+                self.on(
+                    ev.InviteAccepted(*key) if self.invite_is_accepted else ev.InviteRefused(*key, Refusal.UNREACHABLE)
+                )
+                if self.services_come and self.invite_is_accepted:
+                    self.on(ev.ParticipantSeen(self.now, Seen(identity, f"PA_{entry}_{attempt}")))
+            case ListRoom():
+                self.on(ev.ListingStarted(self.now), listed(self.now, *self.who_is_here()))
+            case Replace(entry, attempt):  # nobody else is there
+                self.on(ev.ReplacementHeld(self.now, entry, attempt, self.now + 1))
+            case Remove(identity):
+                self.on(ev.RemovalStarted(self.now, identity), ev.RemovalEnded(self.now, identity, True))
+            case PassDeadline():
+                self.on(ev.DeadlinePassed(self.now))
+            case CleanUp():
+                self.on(ev.CleanUpStarted(self.now), ev.CleanedUp(self.now))
+
+    def who_is_here(self) -> list[Seen]:
+        known = {self.session.manager.identity: self.session.manager.presence}
+        known |= {service.identity: service.presence for service in self.session.services}
+        known["alice"] = self.session.user_presence
+        return [Seen(identity, here.sid) for identity, here in known.items() if identity and here.sid]
+
+    def manager_comes(self, attempt: int) -> None:
+        if self.managers_come:
+            identity = f"sm-manager-{attempt}"
+            self.on(ev.JobAccepted(self.now, identity), seen(identity, f"PA_m{attempt}", self.now))
+
+    @property
+    def ended(self) -> str | None:
+        """Why, and how long after the start."""
+        end = self.session.end
+        return f"{end.reason} after {end.at - START:g} s" if end else None
+
+
+WORLD = ("managers_come", "invite_is_accepted", "services_come")
+"""What may go well or not in a life whose room is made."""
+
+
+def over(session: Session) -> bool:
+    return session.over
+
+
+def ready(session: Session) -> bool:
+    return session.state is SessionState.READY
+
+
+def a_life(*services: RequiredService, **world: bool) -> Life:
+    life = Life(a_session(*services))
+    for name, truth in world.items():
+        setattr(life, name, truth)
+    return life
+
+
+def the_user_joins(life: Life) -> Life:
+    return life.on(seen("alice", f"PA_u{life.now:.0f}", life.now))
+
+
+LIVES: dict[EndReason, tuple[Callable[[], Life], float]] = {
+    EndReason.ROOM_UNAVAILABLE: (lambda: a_life(JOINS, room_is_made=False), 0),
+    EndReason.READY_TIMEOUT: (lambda: a_life(JOINS, services_come=False), 30),
+    EndReason.USER_NEVER_JOINED: (lambda: a_life(JOINS), 120),
+    EndReason.USER_LEFT: (
+        lambda: (
+            the_user_joins(a_life(JOINS).until(ready)).until(at=START + 50).on(left("alice", "PA_u1000", START + 50))
+        ),
+        50 + 20,
+    ),
+    EndReason.EXPIRED: (lambda: the_user_joins(a_life(JOINS).until(ready)), 86_400),
+    EndReason.SERVICE_LOST: (lambda: a_life(JOINS).until(ready).on(left("sm-0-1", "PA_0_1", START)), 20),
+    EndReason.ROOM_CLOSED: (lambda: a_life(JOINS).until(ready, START + 7).on(ev.RoomClosed(START + 7)), 7),
+    EndReason.CLOSED: (lambda: a_life(JOINS).until(ready, START + 7).on(ev.SessionClosed(START + 7)), 7),
+    EndReason.CLIENT_GONE: (
+        lambda: a_life(JOINS, services_come=False).until(at=START + 7).on(ev.SessionClosed(START + 7, True)),
+        7,
+    ),
+}
+"""For each reason a life that ends by it, and how many seconds after the session was asked for."""
+
+
+@pytest.mark.parametrize("reason", list(EndReason))
+def test_a_life_ends_for_each_reason_at_its_time(reason: EndReason) -> None:
+    """With nothing in the way but time. Afterwards it is cleaned up once, kept, and forgotten."""
+    begin, seconds = LIVES[reason]
+    life = begin().until(over)
+    assert life.ended == f"{reason} after {seconds:g} s"
+    life.until()
+    assert life.done["CleanUp"] == life.done["Forget"] == 1
+    assert life.instants[-1] == (START + seconds + life.session.limits.retention, Forget())
+
+
+def test_a_life_in_which_all_goes_well_takes_one_of_each_action() -> None:
+    """One room, one manager dispatched with it, one invite for each service, and a look into the room at times."""
+    life = a_life(JOINS, AGENT, services_come=False).until(at=START + 0.1)
+    life.on(seen("sm-0-1", "PA_1", life.now), seen("sm-1-1", "PA_2", life.now)).until()
+    looks = life.done.pop("ListRoom")
+    assert looks == 120 // LISTING_INTERVAL
+    assert life.done == {"CreateRoom": 1, "Invite": 2, "PassDeadline": 1, "CleanUp": 1, "Forget": 1}
+
+
+def test_a_waiting_session_fails_when_no_manager_comes_after_three_dispatches() -> None:
+    """At 0, 2 and 6 seconds; the last one is waited for until 14."""
+    life = a_life(JOINS, managers_come=False, services_come=False).until(over)
+    assert life.ended == "room_unavailable after 14 s"
+    dispatched = [at - START for at, action in life.instants if isinstance(action, DispatchManager)]
+    assert dispatched == [2, 6]
+
+
+def test_a_ready_session_goes_on_without_a_manager() -> None:
+    """The token was promised, or given; managers are dispatched for as long as it lives."""
+    life = a_life(JOINS, managers_come=False).until(over)
+    assert life.ended == "user_never_joined after 120 s"
+    assert life.done["DispatchManager"] == 6
+
+
+def test_a_service_that_can_not_be_reached_is_tried_until_the_deadline() -> None:
+    """It is named with its reason in the end."""
+    life = a_life(JOINS, invite_is_accepted=False).until(over)
+    assert life.ended == "ready_timeout after 30 s"
+    assert life.session.reason_of(life.session.services[ASR]) == "unreachable"
+    assert 8 <= life.done["Invite"] <= 16
+
+
+def test_a_wait_without_webhooks_is_150_listings_long() -> None:
+    """One in 200 ms for 30 seconds, and not one more."""
+    life = a_life(JOINS, services_come=False).until(over)
+    assert life.done["ListRoom"] in (149, 150)
+
+
+def test_a_page_reload_is_not_the_end() -> None:
+    """The user may be away for USER_REJOIN_TIMEOUT, as often as he likes."""
+    life = the_user_joins(a_life(JOINS).until(ready))
+    for _ in range(5):
+        sid = life.session.user_presence.sid
+        assert sid is not None
+        life.on(left("alice", sid, life.now)).until(at=life.now + 19.9)
+        assert ready(life.session)
+        the_user_joins(life).until(at=life.now + 100)
+        assert life.session.state is SessionState.ACTIVE
+    assert life.ended is None
+
+
+@pytest.mark.parametrize("join_is_told", [False, True])
+def test_the_user_has_his_time_to_come_back_from_when_he_left(join_is_told: bool) -> None:
+    """Also when his leave is told before his join, or his join never."""
+    life = a_life(JOINS).until(ready).until(at=START + 50).on(left("alice", "PA_a", START + 50))
+    if join_is_told:
+        life.on(seen("alice", "PA_a", START + 50.1))
+    assert life.until(over).ended == "user_left after 70 s"
+
+
+def test_a_lost_service_has_its_time_to_come_back_each_time() -> None:
+    """Counted from when it was lost."""
+    life = a_life(JOINS).until(ready).until(at=START + 50)
+    life.on(left("sm-0-1", "PA_0_1", life.now)).until(at=life.now + 19.9)
+    assert life.session.state is SessionState.DEGRADED
+    life.on(seen("sm-0-1", "PA_2", life.now)).until(at=life.now + 50)
+    assert ready(life.session)
+    lost_at = life.now
+    life.on(left("sm-0-1", "PA_2", lost_at)).until(over)
+    assert life.ended == f"service_lost after {lost_at + 20 - START:g} s"
+
+
+def test_the_sooner_of_two_deadlines_is_the_one() -> None:
+    """A session that may live for ten seconds does not wait for thirty."""
+    life = a_life(JOINS, services_come=False)
+    life.session = replace(life.session, limits=Limits(max_duration=10))
+    assert life.until(over).ended == "expired after 10 s"
+
+
+SECONDS = st.floats(0.1, 50)
+
+
+@settings(max_examples=150, derandomize=True, deadline=None)
+@given(
+    world=st.fixed_dictionaries(
+        {name: st.booleans() for name in ("managers_come", "invite_is_accepted", "services_come")}
+    ),
+    limits=st.builds(
+        Limits,
+        ready_timeout=SECONDS,
+        user_join_timeout=SECONDS,
+        user_rejoin_timeout=SECONDS,
+        replacement_timeout=SECONDS,
+        max_duration=st.floats(1, 200),
+        retention=SECONDS,
+    ),
+    services=st.lists(st.sampled_from([JOINS, SIGNALS, replace(JOINS, optional=True)]), max_size=3),
+    webhooks=st.booleans(),
+)
+def test_who_does_what_the_plan_says_when_it_says_so_is_never_idle_and_never_busy(
+    world: dict[str, bool], limits: Limits, services: list[RequiredService], webhooks: bool
+) -> None:
+    """Whenever the plan says to look again there is something to do, and what was done is not due again at once.
+    Every life ends, is cleaned up once and forgotten."""
+    life = a_life(*services, **world)
+    life.session = replace(life.session, limits=limits)
+    life.on(*[ev.WebhookArrived(START)] * webhooks)
+    while not life.done["Forget"]:
+        due = plan(life.session, life.now)
+        assert all(due.actions.count(action) == 1 for action in due.actions)
+        for action in due.actions:
+            before = life.session
+            life.do(action)
+            assert life.session is not before or isinstance(action, Forget) or life.session.over
+        again = plan(life.session, life.now)
+        if not again.actions and not life.done["Forget"]:
+            assert again.wake_at > life.now
+            life.now = again.wake_at
+            assert plan(life.session, life.now).actions, "woken for nothing"
+    assert life.done["CleanUp"] == 1
+    assert life.done["CreateRoom"] == 1
+    assert life.now <= START + limits.max_duration + max(limits.retention, NAME_QUARANTINE) + 0.001

@@ -1,0 +1,193 @@
+"""Services come, are heard of, drain, expire, are replaced and removed, in virtual time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from manager_agent.instances import Instance, InstanceState
+from manager_agent.leases import EXPIRED_KEPT
+from manager_agent.services import OtherInstance, StaticService, UnknownService
+from manager_agent.session import ServiceReason
+from tests.unit.registries import ANY_ASR, World, asr, asrs
+
+pytestmark = pytest.mark.unit
+
+HEALTHY, DRAINING, SUSPENDED, EXPIRED = InstanceState
+NO_CAPACITY = [ServiceReason.NO_CAPACITY]
+
+
+# --- leases and heartbeats --------------------------------------------------------------------------
+
+
+def test_without_a_lease_a_service_never_expires() -> None:
+    """It registered once, and never says anything again."""
+    world = World(asr())
+    world.pass_time(1_000)
+    assert world.state("asr-1") is HEALTHY
+    assert world.registry.standing("asr-1").instance.lease is None
+
+
+def test_a_heartbeat_renews_the_lease() -> None:
+    world = World(asr(lease_seconds=10))
+    world.pass_time(60, "asr-1")
+    assert world.state("asr-1") is HEALTHY
+    world.pass_time(14.9)
+    assert (world.state("asr-1"), world.open(ANY_ASR)) == (HEALTHY, ["asr-1"])
+    world.pass_time(0.1)
+    assert (world.state("asr-1"), world.refused(ANY_ASR)) == (EXPIRED, NO_CAPACITY)
+
+
+def test_registering_again_renews_it_too() -> None:
+    world = World(asr(lease_seconds=10))
+    for _ in range(5):
+        world.pass_time(14)
+        assert world.registry.register(asr(lease_seconds=10)) is False
+    assert world.state("asr-1") is HEALTHY
+
+
+def test_an_expired_service_is_back_with_a_heartbeat_until_it_is_reaped() -> None:
+    """After that it has to register again, and learns so."""
+    world = World(asr(lease_seconds=10))
+    world.pass_time(15 + EXPIRED_KEPT - 1)
+    assert world.state("asr-1") is EXPIRED
+    assert world.registry.heartbeat("asr-1").state is HEALTHY
+    world.pass_time(15 + EXPIRED_KEPT)
+    with pytest.raises(UnknownService):
+        world.registry.heartbeat("asr-1")
+
+
+def test_when_most_expire_at_once_they_are_held_until_heartbeats_had_time_to_come() -> None:
+    """We were cut off for 14 s: nobody is taken for dead. Who has really gone is found out a lease later."""
+    world = World(*asrs(4, lease_seconds=10))
+    world.pass_time(16)
+    assert [standing.state for standing in world.registry.standings()] == [HEALTHY] * 4
+    world.pass_time(30, "asr-1", "asr-2", "asr-3")
+    assert [standing.state for standing in world.registry.standings()] == [HEALTHY] * 3 + [EXPIRED]
+
+
+def test_time_for_which_the_process_was_suspended_does_not_count() -> None:
+    """Not even against one that is alone; whoever asks first when it goes on finds everybody there."""
+    world = World(asr(lease_seconds=10))
+    world.pass_time(9)
+    world.now += 3_600
+    assert world.open(ANY_ASR) == ["asr-1"]
+    world.pass_time(6)
+    assert world.state("asr-1") is EXPIRED
+
+
+# --- drain, replace, remove -------------------------------------------------------------------------
+
+
+def test_a_draining_service_gets_no_new_sessions() -> None:
+    """It says so, and may take it back; a heartbeat that does not mention it changes nothing."""
+    world = World(asr())
+    world.registry.heartbeat("asr-1", draining=True)
+    world.registry.heartbeat("asr-1", load=0.5)
+    assert (world.state("asr-1"), world.refused(ANY_ASR)) == (DRAINING, NO_CAPACITY)
+    world.registry.heartbeat("asr-1", draining=False)
+    assert world.open(ANY_ASR) == ["asr-1"]
+
+
+def test_registered_again_it_is_a_new_instance() -> None:
+    """Neither draining nor loaded, and at its new endpoint nothing has failed yet."""
+    world = World(*asrs(2))
+    world.registry.heartbeat("asr-1", draining=True, load=0.9)
+    world.fail("asr-1")
+    assert world.registry.register(asr(endpoint="http://new.example/")) is False
+    standing = world.registry.standing("asr-1")
+    assert (standing.state, standing.instance.load) == (HEALTHY, None)
+
+
+def test_registered_again_at_the_same_place_its_failures_are_not_forgotten() -> None:
+    """It may crash, come back and crash. Deregistered in between it begins anew."""
+    world = World(*asrs(2))
+    world.fail("asr-1")
+    world.registry.register(asr())
+    assert world.state("asr-1") is SUSPENDED
+    world.registry.remove("asr-1")
+    world.registry.register(asr())
+    assert world.state("asr-1") is HEALTHY
+
+
+def test_an_old_instance_does_not_speak_for_the_new_one_of_the_same_id() -> None:
+    """In a rolling restart the old one deregisters after the new one has registered."""
+    world = World(asr(endpoint="http://old.example/"))
+    world.registry.register(asr(endpoint="http://new.example/"))
+    saying: list[Callable[[], object]] = [
+        lambda: world.registry.remove("asr-1", endpoint="http://old.example/"),
+        lambda: world.registry.heartbeat("asr-1", draining=True, endpoint="http://old.example/"),
+    ]
+    for late in saying:
+        with pytest.raises(OtherInstance, match="'asr-1' is registered with another endpoint"):
+            late()
+    world.registry.retire("asr-1", "http://old.example/")
+    assert world.state("asr-1") is HEALTHY
+    assert world.registry.remove("asr-1", endpoint="http://new.example/").service.endpoint == "http://new.example/"
+
+
+def test_one_that_wants_no_further_invites_is_taken_out() -> None:
+    world = World(asr())
+    world.registry.retire("asr-1", "http://asr-1.example/")
+    world.registry.retire("asr-1", "http://asr-1.example/")
+    assert world.registry.list() == []
+
+
+def test_a_static_service_is_not_replaced_removed_or_reaped() -> None:
+    """The file says what it is; it says itself how it is doing."""
+    world = World(asr(static=True, lease_seconds=10))
+    with pytest.raises(StaticService, match="'asr-1' stands in the SERVICES_FILE"):
+        world.registry.register(asr())
+    with pytest.raises(StaticService):
+        world.registry.remove("asr-1")
+    world.registry.retire("asr-1", "http://asr-1.example/")
+    assert world.state("asr-1") is DRAINING
+    world.pass_time(1_000)
+    assert world.state("asr-1") is EXPIRED
+    assert world.registry.heartbeat("asr-1", draining=False).state is HEALTHY
+
+
+# --- what is kept -----------------------------------------------------------------------------------
+
+
+def test_what_is_restored_has_a_whole_lease_again() -> None:
+    """And is draining still; ids that are taken stay as they are."""
+    world = World(asr("asr-1", static=True))
+    old = asr("asr-2", lease_seconds=10, registered_at=1.0)
+    kept = [Instance(asr("asr-1", endpoint="http://old.example/")), Instance(old, draining=True)]
+    assert world.registry.restore(kept) == 1
+    world.pass_time(10)
+    assert [s.state for s in world.registry.standings()] == [HEALTHY, DRAINING]
+    assert world.registry.get("asr-1").static
+    assert world.registry.get("asr-2") == old
+
+
+def test_whatever_should_outlive_the_process_is_signalled() -> None:
+    world = World()
+    changed = world.registry.changed
+    changes: list[Callable[[], object]] = [
+        lambda: world.registry.register(asr(lease_seconds=10)),
+        lambda: world.registry.register(asr(lease_seconds=20)),
+        lambda: world.registry.heartbeat("asr-1", draining=True),
+        lambda: world.registry.remove("asr-1"),
+    ]
+    for change in changes:
+        changed.clear()
+        change()
+        assert changed.is_set()
+    world.registry.register(asr(lease_seconds=10))
+    changed.clear()
+    world.registry.heartbeat("asr-1", load=0.1)
+    world.pass_time(20)
+    assert not changed.is_set()
+    world.pass_time(EXPIRED_KEPT)
+    assert changed.is_set()
+
+
+def test_it_says_who_is_there() -> None:
+    world = World(*asrs(2), replace(asr("asr-3"), lease_seconds=5))
+    world.registry.heartbeat("asr-2", draining=True)
+    world.pass_time(10)
+    assert repr(world.registry) == "<Registry asr-1 healthy, asr-2 draining, asr-3 expired>"

@@ -1,0 +1,106 @@
+"""The pure parts of the check for service authors: its arguments, what it shows, what it sends that is wrong."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import aiohttp
+import pytest
+from livekit import api
+from rich.console import Console
+
+from manager_agent.session import ReadyOn
+from service_kit.check.__main__ import main
+from service_kit.check.mischief import FORGERIES, rubbish_for
+from service_kit.check.options import Options, Patience
+from service_kit.check.outcome import Outcome, Verdict, as_json, exit_code, show
+from service_kit.check.rules import RULES, name_of
+from service_kit.check.stage import Stage
+from service_kit.signature import NotSigned, Signature
+from tests.manager_stand_in import KEY, SECRET, invite
+
+pytestmark = pytest.mark.unit
+
+ENDPOINT = "http://asr:9000/"
+KEPT = Outcome("invited", "accepts", Verdict.KEPT, "ready by message", 1.25)
+BROKEN = Outcome("bad signature", "refuses", Verdict.BROKEN, "rubbish [/bold]: answered 200, not 401 or 403", 0.5)
+SKIPPED = Outcome("not acknowledged", "repeats", Verdict.SKIPPED, "it is ready by joining", 0.0)
+
+
+def test_on_one_machine_the_address_is_enough() -> None:
+    options = Options.from_command_line([ENDPOINT])
+    assert options == Options(ENDPOINT)
+    assert (options.key, options.livekit, options.patience) == ("devkey", "ws://localhost:7880", Patience())
+
+
+def test_every_argument_is_heard() -> None:
+    arguments = (
+        f"{ENDPOINT} --service-id asr --ready-on join --key k --secret s3cret --livekit wss://lk --livekit-key lk"
+        " --livekit-secret lks3cret --ready-timeout 90 --listen 8080 --json"
+    )
+    options = Options.from_command_line(arguments.split())
+    patience = Patience(ready=90)
+    assert options == Options(
+        ENDPOINT, "asr", ReadyOn.JOIN, "k", "s3cret", "wss://lk", "lk", "lks3cret", 8080, True, patience
+    )
+    assert "s3cret" not in repr(options)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    ["", "asr:9000", "ftp://asr", "http://", f"{ENDPOINT} --livekit http:/", f"{ENDPOINT} --livekit ftp://lk"]
+    + [f"{ENDPOINT} {wrong}" for wrong in ("--ready-on soon", "--ready-timeout 0", "--listen here", "--unknown")],
+)
+def test_wrong_arguments_exit_with_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as exited:
+        main(arguments.split())
+    assert exited.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_what_is_skipped_does_not_fail() -> None:
+    assert exit_code([KEPT, SKIPPED]) == 0
+    assert exit_code([KEPT, BROKEN, SKIPPED]) == 1
+
+
+def test_the_outcome_has_a_line_for_each_rule_and_what_a_service_said_is_no_markup() -> None:
+    output = io.StringIO()
+    show(ENDPOINT, [KEPT, BROKEN, SKIPPED], Console(file=output, width=120))
+    lines = [line.split(maxsplit=1) for line in output.getvalue().splitlines()[1:]]
+    assert [first for first, _ in lines] == ["passed", "failed", "skipped", "1"]
+    assert "rubbish [/bold]: answered 200" in lines[1][1]
+    assert lines[-1][1].strip() == "passed, 1 failed, 1 skipped"
+
+
+def test_the_outcome_as_json() -> None:
+    said = json.loads(as_json(ENDPOINT, [KEPT, BROKEN]))
+    assert (said["endpoint"], said["passed"]) == (ENDPOINT, False)
+    assert said["rules"][0] == {
+        "rule": "invited", "asks": "accepts", "verdict": "passed", "reason": "ready by message", "seconds": 1.25,
+    }  # fmt: skip
+
+
+def test_every_rule_has_a_name_and_says_in_a_line_what_it_asks() -> None:
+    assert len({name_of(rule) for rule in RULES}) == len(RULES)
+    assert all(rule.__doc__ and "\n" not in rule.__doc__ for rule in RULES)
+
+
+async def test_forgeries_are_none_that_the_kit_takes_and_the_right_signature_is() -> None:
+    async with aiohttp.ClientSession() as http, api.LiveKitAPI("http://localhost:1", KEY, SECRET, session=http) as lk:
+        stage = Stage(Options(ENDPOINT, key=KEY, secret=SECRET), http, lk)
+        body, kit = b"{}", Signature(KEY, SECRET)
+        kit.require(body, stage.signature(body))
+        for name, forge in FORGERIES.items():
+            taken = True
+            try:
+                kit.require(body, forge(stage, body))
+            except NotSigned:
+                taken = False
+            assert not taken, name
+
+
+def test_rubbish_is_no_invite() -> None:
+    bodies = rubbish_for(invite())
+    assert len(set(bodies.values())) == len(bodies)
+    assert invite().model_dump_json().encode() not in bodies.values()

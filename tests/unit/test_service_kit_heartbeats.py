@@ -1,0 +1,191 @@
+"""A service stays known to its manager: heartbeats, a manager that forgets, and the signals that end a program."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from scripts.livekit_server import ROOT
+from service_kit import Service, Visit
+from tests.manager_stand_in import KEY, SECRET, ManagerStandIn, farewell, invite, invited_session
+
+pytestmark = pytest.mark.unit
+
+LEASE = 1.0
+"""The shortest there is: a heartbeat every third of a second."""
+
+
+def a_service(**more: Any) -> Service:
+    service = Service("asr-service", type="ASR", **{"lease": LEASE, "grace": 0.05} | more)
+
+    @service.on_invite
+    async def stay(visit: Visit) -> None:
+        visit.accept()
+        await visit.ended()
+
+    return service
+
+
+@pytest.fixture
+async def manager() -> AsyncIterator[ManagerStandIn]:
+    async with ManagerStandIn() as manager:
+        yield manager
+
+
+async def test_what_it_is_goes_into_its_entry(manager: ManagerStandIn) -> None:
+    async with a_service(capacity=4, labels={"language": "de"}).serving(manager.settings()):
+        entry = manager.registrations[0]
+    assert (entry["lease_seconds"], entry["capacity"], entry["labels"]) == (LEASE, 4, {"language": "de"})
+
+
+async def test_heartbeats_come_within_a_third_of_the_lease_and_tell_the_load(manager: ManagerStandIn) -> None:
+    clock = asyncio.get_running_loop().time
+    async with a_service(capacity=4).serving(manager.settings()) as endpoint:
+        await manager.post(endpoint, invite())
+        begun = clock()
+        await manager.until(lambda: len(manager.beats) >= 3)
+        assert LEASE * 2 / 3 * 0.9 <= clock() - begun < LEASE * 1.5
+    assert manager.beats[:3] == [{"draining": False, "load": 0.25}] * 3
+    assert set(manager.beat_endpoints) == {endpoint}
+
+
+@pytest.mark.parametrize(
+    ("shown", "told"), [(0.5, 0.5), (-1, 0.0), (7, 1.0), (float("nan"), None), ("busy", None), (ValueError(), None)]
+)
+async def test_the_service_itself_may_tell_its_load(shown: Any, told: float | None, manager: ManagerStandIn) -> None:
+    service = a_service(capacity=4)
+
+    @service.load
+    def gauge() -> float:
+        if isinstance(shown, Exception):
+            raise shown
+        return shown  # type: ignore[no-any-return]
+
+    async with service.serving(manager.settings()):
+        await service.drain()
+    assert manager.beats[0] == {"draining": True} | ({} if told is None else {"load": told})
+
+
+async def test_a_manager_that_does_not_know_it_gets_it_again(manager: ManagerStandIn) -> None:
+    manager.beat_answers = [200, 404]
+    async with a_service().serving(manager.settings()):
+        await manager.until(lambda: len(manager.registrations) == 2 and len(manager.beats) >= 3)
+    assert manager.registrations[0] == manager.registrations[1]
+
+
+async def test_a_manager_that_was_away_gets_it_again(manager: ManagerStandIn) -> None:
+    async with a_service().serving(manager.settings()):
+        await manager.stop()
+        manager.beat_answers = [503, 404]
+        manager.answers = [503, 422]  # nor does a refusal end a service that has visits
+        await manager.start(manager.port)
+        manager_knows_it = 1 + 2
+        manager.beat_answers += [404, 404]
+        await manager.until(lambda: len(manager.registrations) > manager_knows_it)
+
+
+async def test_another_instance_of_its_id_is_left_in_peace(manager: ManagerStandIn) -> None:
+    manager.beat_answers = [409] * 100
+    async with a_service().serving(manager.settings()):
+        await manager.until(lambda: len(manager.beats) >= 2)
+    assert len(manager.registrations) == 1
+
+
+async def test_without_a_lease_there_are_no_heartbeats_but_the_one_that_says_it_drains(manager: ManagerStandIn) -> None:
+    service = a_service(lease=None)
+    async with service.serving(manager.settings()):
+        assert await service.drain()
+    assert "lease_seconds" not in manager.registrations[0]
+    assert manager.beats == [{"draining": True}]
+
+
+async def test_one_that_drains_does_not_come_back(manager: ManagerStandIn) -> None:
+    manager.beat_answers = [404]
+    service = a_service()
+    async with service.serving(manager.settings()):
+        await service.drain()
+    assert len(manager.registrations) == 1
+
+
+@pytest.mark.parametrize("wrong", [{"capacity": 0}, {"lease": 0.5}])
+def test_what_can_not_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"capacity|lease"):
+        a_service(**wrong)
+
+
+# --- signals ----------------------------------------------------------------------------------------
+
+
+class Program:
+    """examples.llm_service in a process of its own. It can't join the room of the invites here, so to keep a visit
+    it is sent to an address at which nobody answers."""
+
+    def __init__(self, manager: ManagerStandIn, process: asyncio.subprocess.Process) -> None:
+        self.manager, self.process = manager, process
+
+    @property
+    def endpoint(self) -> str:
+        return str(self.manager.registrations[0]["endpoint"])
+
+    async def ends(self) -> int:
+        async with asyncio.timeout(20):
+            await self.process.communicate()
+        assert self.process.returncode is not None
+        return self.process.returncode
+
+
+@pytest.fixture
+async def program(manager: ManagerStandIn) -> AsyncIterator[Program]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "examples.asr_service", "--manager", manager.url, "--drain-timeout", "15"),
+        cwd=ROOT,
+        env={"INVITE_API_KEY": KEY, "INVITE_API_SECRET": SECRET},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    async with asyncio.timeout(20):
+        await manager.until(lambda: bool(manager.registrations))
+    yield Program(manager, process)
+    if process.returncode is None:
+        process.kill()
+        await process.communicate()
+
+
+@pytest.fixture
+async def nowhere() -> AsyncIterator[str]:
+    """A server that takes connections and says nothing: joining lasts as long as join_timeout."""
+    writers: list[asyncio.StreamWriter] = []
+    server = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
+    yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    server.close()
+    for writer in writers:
+        writer.close()
+    await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
+
+
+async def test_the_first_sigterm_drains(program: Program, nowhere: str) -> None:
+    manager, sent = program.manager, invite(server_url=nowhere)
+    assert await manager.post(program.endpoint, sent) == 200
+    program.process.send_signal(signal.SIGTERM)
+    await manager.until(lambda: {"draining": True} in manager.beats)
+    other = invite(id="inv_2", session=invited_session("session-2"))
+    assert await manager.post(program.endpoint, other) == 503
+    assert manager.removed == []
+    assert await manager.post(program.endpoint, farewell(sent)) == 200
+    assert await program.ends() == 0
+    assert manager.removed == ["asr-service"]
+
+
+async def test_the_second_sigterm_ends_it_at_once(program: Program, nowhere: str) -> None:
+    manager = program.manager
+    assert await manager.post(program.endpoint, invite(server_url=nowhere)) == 200
+    program.process.send_signal(signal.SIGTERM)
+    await manager.until(lambda: {"draining": True} in manager.beats)
+    program.process.send_signal(signal.SIGTERM)
+    await manager.until(lambda: manager.removed == ["asr-service"])
+    assert await program.ends() == 0

@@ -1,0 +1,331 @@
+"""What a service answers to what is posted to it, over real HTTP; no room is joined here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import jwt
+import pytest
+from livekit import api
+
+from manager_agent.messages import Invite
+from service_kit import Decline, Service, Visit
+from service_kit.reception import BODY_MAX
+from tests.manager_stand_in import KEY, SECRET, ManagerStandIn, farewell, invite, invited_session, signature
+
+pytestmark = pytest.mark.unit
+
+
+class Guest:
+    """A service whose handler notes its visits, takes the step it is told to, and stays until the end."""
+
+    def __init__(self, **more: Any) -> None:
+        self.service = Service("asr-service", type="ASR", grace=0.05, **more)
+        self.service.on_invite(self._handle)
+        self.came: list[Visit] = []
+        self.reasons: list[str] = []
+        self.declining = self.failing = False
+
+    async def _handle(self, visit: Visit) -> None:
+        self.came.append(visit)
+        if self.declining:
+            raise Decline("not today")
+        if self.failing:
+            raise RuntimeError("out of memory")
+        visit.accept()
+        self.reasons.append(await visit.ended())
+
+
+@pytest.fixture
+async def manager() -> AsyncIterator[ManagerStandIn]:
+    async with ManagerStandIn() as manager:
+        yield manager
+
+
+@pytest.fixture
+def guest() -> Guest:
+    return Guest()
+
+
+@pytest.fixture
+async def endpoint(manager: ManagerStandIn, guest: Guest) -> AsyncIterator[str]:
+    async with guest.service.serving(manager.settings()) as endpoint:
+        yield endpoint
+
+
+async def test_a_signed_invite_is_accepted_and_handled(manager: ManagerStandIn, endpoint: str, guest: Guest) -> None:
+    sent = invite(session=invited_session(lang="de"))
+    assert await manager.post(endpoint, sent) == 200
+    assert [visit.invite for visit in guest.came] == [sent]
+    assert repr(guest.came[0]) == "<Visit asr-service to room-1 [invited]>"
+
+
+def forged(body: bytes) -> dict[str, str]:
+    """Authorizations that must not pass for `body`."""
+    good = signature(body)
+    claims = jwt.decode(good, options={"verify_signature": False})
+    return {
+        "none": "",
+        "rubbish": "rubbish",
+        "with Bearer": f"Bearer {good}",
+        "of another secret": signature(body, secret=SECRET[::-1]),
+        "of another key": signature(body, key="other"),
+        "for another body": signature(body + b" "),
+        "expired": signature(body, lifetime=timedelta(minutes=-5)),
+        "not signed at all": jwt.encode(claims, "", algorithm="none"),
+        "that never expires": jwt.encode({k: v for k, v in claims.items() if k != "exp"}, SECRET, "HS256"),
+        "a join token": api.AccessToken(KEY, SECRET).with_identity("eve").to_jwt(),
+    }
+
+
+@pytest.mark.parametrize("which", forged(b""))
+async def test_a_signature_that_does_not_hold_gets_401(
+    which: str, manager: ManagerStandIn, endpoint: str, guest: Guest
+) -> None:
+    body = invite().model_dump_json().encode()
+    assert await manager.post(endpoint, body, forged(body)[which]) == 401
+    assert guest.came == []
+
+
+def without(field: str) -> bytes:
+    body = json.loads(invite().model_dump_json())
+    del body[field]
+    return json.dumps(body).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"{", 400),
+        (b"\xff\xfe{}", 400),
+        (b"[]", 422),
+        (b"{}", 422),
+        (b'{"event": "room_started"}', 422),
+        (without("session"), 422),
+        (without("token"), 422),
+        (invite("llm-service").model_dump_json().encode(), 422),
+    ],
+)
+async def test_what_is_no_invite_is_refused(
+    body: bytes, status: int, manager: ManagerStandIn, endpoint: str, guest: Guest
+) -> None:
+    assert await manager.post(endpoint, body) == status
+    assert guest.came == []
+
+
+def padded(length: int) -> bytes:
+    bare = invite().model_dump_json().encode()
+    return bare + b" " * (length - len(bare))
+
+
+@pytest.mark.parametrize(("length", "status"), [(BODY_MAX, 200), (BODY_MAX + 1, 413), (10 * BODY_MAX, 413)])
+async def test_a_body_of_more_than_64_kib_is_not_read(
+    length: int, status: int, manager: ManagerStandIn, endpoint: str
+) -> None:
+    assert await manager.post(endpoint, padded(length)) == status
+
+
+async def test_only_post_is_answered(manager: ManagerStandIn, endpoint: str) -> None:
+    async with manager.http.get(endpoint) as answer:
+        assert answer.status == 405
+
+
+async def test_the_same_invite_many_times_at_once_is_one_visit(
+    manager: ManagerStandIn, endpoint: str, guest: Guest
+) -> None:
+    statuses = await asyncio.gather(*(manager.post(endpoint, invite()) for _ in range(10)))
+    assert statuses == [200] * 10
+    assert len(guest.came) == len(guest.service.visits) == 1
+
+
+async def test_an_invite_that_comes_again_after_its_visit_is_a_fresh_start(
+    manager: ManagerStandIn, endpoint: str, guest: Guest
+) -> None:
+    await manager.post(endpoint, invite())
+    guest.came[0].end("room_gone")
+    assert await manager.post(endpoint, invite()) == 200  # which waits for the first to be gone
+    assert len(guest.came) == 2
+    assert guest.reasons == ["room_gone"]
+
+
+@pytest.mark.parametrize("reason", ["closed", "replaced"])
+async def test_an_invite_whose_end_is_known_gets_409(
+    reason: str, manager: ManagerStandIn, endpoint: str, guest: Guest
+) -> None:
+    await manager.post(endpoint, invite())
+    await manager.post(endpoint, farewell(invite(), reason))
+    await until_alone(guest)
+    assert await manager.post(endpoint, invite()) == 409
+    assert guest.reasons == [reason]
+    assert len(guest.came) == 1
+
+
+async def test_an_invite_that_its_farewell_has_overtaken_gets_409(
+    manager: ManagerStandIn, endpoint: str, guest: Guest
+) -> None:
+    await manager.post(endpoint, farewell(invite()))
+    assert await manager.post(endpoint, invite(id="inv_2")) == 409
+    assert guest.came == []
+
+
+async def test_who_was_replaced_may_be_invited_into_the_session_again(
+    manager: ManagerStandIn, endpoint: str, guest: Guest
+) -> None:
+    second = invite(id="inv_2", attempt=2, identity="sm-asr-service-2")
+    await manager.post(endpoint, invite())
+    assert await manager.post(endpoint, second) == 200
+    await manager.post(endpoint, farewell(invite(), "replaced"))
+    await until_alone(guest, but=1)
+    assert guest.reasons == ["replaced"]
+    assert guest.service.visits[0].invite == second
+
+
+async def test_beyond_its_capacity_invites_get_429(manager: ManagerStandIn) -> None:
+    guest = Guest(capacity=2)
+    sent = [invite(id=f"inv_{n}", session=invited_session(f"session-{n}")) for n in range(4)]
+    async with guest.service.serving(manager.settings()) as endpoint:
+        assert [await manager.post(endpoint, one) for one in sent[:3]] == [200, 200, 429]
+        assert await manager.post(endpoint, sent[0]) == 200  # it is in already
+        await manager.post(endpoint, farewell(sent[0]))
+        await until_alone(guest, but=1)
+        assert await manager.post(endpoint, sent[3]) == 200
+
+
+async def test_while_it_drains_it_takes_no_more_and_lets_visits_end(manager: ManagerStandIn, guest: Guest) -> None:
+    other = invite(id="inv_2", session=invited_session("session-2"))
+    async with guest.service.serving(manager.settings()) as endpoint:
+        await manager.post(endpoint, invite())
+        draining = asyncio.create_task(guest.service.drain())
+        await manager.until(lambda: manager.beats == [{"draining": True}])
+        assert [await manager.post(endpoint, one) for one in (invite(), other)] == [200, 503]
+        assert not draining.done()
+        await manager.post(endpoint, farewell(invite()))
+        assert await asyncio.wait_for(draining, 2)
+        assert manager.removed == []
+    assert guest.reasons == ["closed"]
+
+
+async def test_draining_takes_its_timeout_at_the_most(manager: ManagerStandIn, guest: Guest) -> None:
+    async with guest.service.serving(manager.settings()) as endpoint:
+        await manager.post(endpoint, invite())
+        assert not await asyncio.wait_for(guest.service.drain(0.05), 2)
+    assert guest.reasons == ["service_stopped"]
+
+
+async def test_invites_of_two_sessions_are_two_visits(manager: ManagerStandIn, endpoint: str, guest: Guest) -> None:
+    other = invite(id="inv_2", session=invited_session("session-2"))
+    assert [await manager.post(endpoint, one) for one in (invite(), other)] == [200, 200]
+    await manager.post(endpoint, farewell(other, reason="expired"))
+    await until_alone(guest, but=1)
+    assert guest.reasons == ["expired"]
+    assert guest.service.visits[0].invite.id == "inv_1"
+
+
+async def test_a_declined_invite_gets_409_and_may_be_asked_again(
+    manager: ManagerStandIn, endpoint: str, guest: Guest
+) -> None:
+    guest.declining = True
+    assert await manager.post(endpoint, invite()) == 409
+    guest.declining = False
+    assert await manager.post(endpoint, invite()) == 200
+    assert len(guest.came) == 2
+
+
+async def test_a_handler_that_raises_gets_500_and_may_be_asked_again(
+    manager: ManagerStandIn, endpoint: str, guest: Guest
+) -> None:
+    guest.failing = True
+    assert await manager.post(endpoint, invite()) == 500
+    guest.failing = False
+    assert await manager.post(endpoint, invite()) == 200
+
+
+async def test_a_handler_that_takes_its_time_has_accepted(manager: ManagerStandIn) -> None:
+    service = Service("asr-service", type="ASR", grace=0)
+
+    @service.on_invite
+    async def load_first(visit: Visit) -> None:
+        await asyncio.sleep(30)
+
+    async with service.serving(manager.settings()) as endpoint, asyncio.timeout(3):
+        assert await manager.post(endpoint, invite()) == 200
+
+
+async def test_a_farewell_to_nobody_is_fine(manager: ManagerStandIn, endpoint: str) -> None:
+    assert await manager.post(endpoint, farewell(invite())) == 200
+
+
+async def test_a_handler_that_does_not_stop_is_cancelled_after_its_grace(manager: ManagerStandIn) -> None:
+    service = Service("asr-service", type="ASR", grace=0.05)
+    cancelled = asyncio.Event()
+
+    @service.on_invite
+    async def never_ends(visit: Visit) -> None:
+        visit.accept()
+        try:
+            await asyncio.sleep(30)
+        finally:
+            cancelled.set()
+
+    async with service.serving(manager.settings()) as endpoint:
+        await manager.post(endpoint, invite())
+        await manager.post(endpoint, farewell(invite()))
+        await asyncio.wait_for(cancelled.wait(), 1)
+
+
+async def test_when_something_that_a_visit_started_raises_the_visit_is_over(manager: ManagerStandIn) -> None:
+    service = Service("asr-service", type="ASR", grace=5)
+    over = asyncio.Event()
+
+    async def fail() -> None:
+        raise RuntimeError("the model has crashed")
+
+    @service.on_invite
+    async def start_something(visit: Visit) -> None:
+        visit.accept()
+        visit.start(fail())
+        try:
+            await visit.ended()
+        finally:
+            over.set()
+
+    async with service.serving(manager.settings()) as endpoint:
+        await manager.post(endpoint, invite())
+        await asyncio.wait_for(over.wait(), 1)
+
+
+async def test_a_service_that_stops_ends_its_visits_and_takes_no_more(manager: ManagerStandIn, guest: Guest) -> None:
+    async with guest.service.serving(manager.settings()) as endpoint:
+        await manager.post(endpoint, invite())
+    assert guest.reasons == ["service_stopped"]
+    assert guest.service.visits == ()
+
+
+async def test_two_services_in_one_process_do_not_meet(manager: ManagerStandIn) -> None:
+    asr, llm = (
+        Service("asr-service", type="ASR", grace=0.05),
+        Service("llm-service", type="LLM", path="/hook", grace=0.05),
+    )
+    came: list[str] = []
+    for service in (asr, llm):
+
+        @service.on_invite
+        async def note(visit: Visit) -> None:
+            came.append(visit.invite.service_id)
+
+    async with asr.serving(manager.settings()) as to_asr, llm.serving(manager.settings()) as to_llm:
+        invites: dict[str, Invite] = {to_asr: invite(), to_llm: invite("llm-service")}
+        assert [await manager.post(endpoint, one) for endpoint, one in invites.items()] == [200, 200]
+    assert came == ["asr-service", "llm-service"]
+    assert to_llm.endswith("/hook")
+
+
+async def until_alone(guest: Guest, but: int = 0) -> None:
+    async with asyncio.timeout(2):
+        while len(guest.service.visits) > but:
+            await asyncio.sleep(0.005)

@@ -1,0 +1,134 @@
+"""A service's entry with the manager, over real HTTP: made, made late, refused, removed."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+
+import aiohttp
+import pytest
+
+from manager_agent.session import ReadyOn
+from scripts.livekit_server import ROOT
+from service_kit import RegistrationRefused, Service, Visit
+from service_kit.pauses import pauses
+from tests.manager_stand_in import ManagerStandIn
+
+pytestmark = pytest.mark.unit
+
+
+def a_service(**more: object) -> Service:
+    service = Service("asr-service", type="ASR", version="2.1.0", **more)  # type: ignore[arg-type]
+
+    @service.on_invite
+    async def nothing(visit: Visit) -> None: ...
+
+    return service
+
+
+@pytest.fixture
+async def manager() -> AsyncIterator[ManagerStandIn]:
+    async with ManagerStandIn() as manager:
+        yield manager
+
+
+async def test_a_service_registers_the_endpoint_it_listens_on_and_deregisters(manager: ManagerStandIn) -> None:
+    async with a_service().serving(manager.settings()) as endpoint, aiohttp.ClientSession() as http:
+        assert manager.registrations == [
+            {
+                "service_id": "asr-service",
+                "endpoint": endpoint,
+                "metadata": {"type": "ASR", "version": "2.1.0"},
+                "ready_on": "signal",
+                "lease_seconds": 30.0,
+            }
+        ]
+        assert (await http.post(endpoint)).status == 401
+        assert manager.removed == []
+    assert manager.removed == ["asr-service"]
+
+
+async def test_what_is_advertised_can_be_another_address(manager: ManagerStandIn) -> None:
+    advertised = "https://asr.example.com/invites?for=a+b%20c&d"
+    settings = manager.settings(service_endpoint=advertised)
+    async with a_service(ready_on=ReadyOn.JOIN).serving(settings) as endpoint:
+        assert endpoint == manager.registrations[0]["endpoint"] == advertised
+        assert manager.registrations[0]["ready_on"] == "join"
+    assert manager.removed_endpoints == [advertised], "no other instance of the same id is removed"
+
+
+async def test_it_registers_when_the_manager_comes_up(manager: ManagerStandIn) -> None:
+    settings = manager.settings()
+    await manager.stop()
+    entered = asyncio.create_task(a_service().serving(settings).__aenter__())
+    await asyncio.sleep(0.05)
+    assert not entered.done()
+    manager.answers = [503, 429]
+    await manager.start(manager.port)
+    async with asyncio.timeout(5):
+        await entered
+    assert len(manager.registrations) == 3
+
+
+@pytest.mark.parametrize("status", [307, 401, 404, 409, 422])
+async def test_a_refusal_is_final_and_says_why(status: int, manager: ManagerStandIn) -> None:
+    manager.answers = [status]
+    with pytest.raises(RegistrationRefused, match=f"asr-service.*{status}.*as the test wants it"):
+        async with a_service().serving(manager.settings()):
+            pytest.fail("it is not registered")
+    assert len(manager.registrations) == 1
+
+
+async def test_a_manager_that_is_gone_does_not_hold_a_service_back(manager: ManagerStandIn) -> None:
+    async with asyncio.timeout(3), a_service().serving(manager.settings()):
+        await manager.stop()
+    await manager.start()
+
+
+async def test_a_service_without_a_handler_is_not_served(manager: ManagerStandIn) -> None:
+    with pytest.raises(RuntimeError, match="no on_invite handler"):
+        async with Service("asr-service", type="ASR").serving(manager.settings()):
+            pytest.fail("it can do nothing")
+
+
+async def test_a_port_in_use_is_an_error_at_once(manager: ManagerStandIn) -> None:
+    with pytest.raises(OSError, match="address already in use"):
+        async with a_service().serving(manager.settings(service_port=manager.port)):
+            pytest.fail("there can be only one")
+    assert manager.registrations == []
+
+
+async def test_a_program_serves_until_sigterm_and_then_deregisters(manager: ManagerStandIn) -> None:
+    program = await example(manager, "0")
+    async with asyncio.timeout(20):
+        while not manager.registrations:
+            await asyncio.sleep(0.02)
+        program.terminate()
+        await program.communicate()
+    assert program.returncode == 0
+    assert manager.removed == ["asr-service"]
+
+
+async def test_a_program_that_can_not_begin_says_why(manager: ManagerStandIn) -> None:
+    program = await example(manager, str(manager.port))
+    output, _ = await asyncio.wait_for(program.communicate(), 20)
+    assert program.returncode == 1
+    assert output.decode().splitlines()[-1].startswith("asr-service: ")
+    assert "address already in use" in output.decode()
+
+
+async def example(manager: ManagerStandIn, port: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "examples.asr_service", "--port", port, "--manager", manager.url),
+        cwd=ROOT,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+
+
+def test_pauses_grow_up_to_the_longest_and_are_never_all_the_same() -> None:
+    many = [[next(pause) for _ in range(8)] for pause in (pauses(0.25, 5.0) for _ in range(50))]
+    for nth, full in enumerate([0.25, 0.5, 1, 2, 4, 5, 5, 5]):
+        assert all(full * 2 / 3 <= taken[nth] <= full for taken in many)
+        assert len({taken[nth] for taken in many}) > 1

@@ -1,0 +1,78 @@
+"""The settings of a service: arguments before the environment, and everything wrong named."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from service_kit import ServiceSettings
+
+pytestmark = pytest.mark.unit
+
+ELSEWHERE = "https://manager.example.com"
+KEYS = {"invite_api_key": "key", "invite_api_secret": "s3cret"}
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither this machine's variables nor its .env."""
+    for name in ServiceSettings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+def test_on_one_machine_nothing_needs_to_be_set() -> None:
+    settings = ServiceSettings()
+    assert settings.invite_keys == ("devkey", "secret")
+    assert settings.endpoint(8101, "/") == "http://127.0.0.1:8101/"
+
+
+def test_the_environment_and_env_file_are_read_and_arguments_win(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("INVITE_API_KEY=key\nINVITE_API_SECRET=s3cret\nSERVICE_PORT=1\nSERVER_PORT=8080\n")
+    monkeypatch.setenv("SERVICE_PORT", "2")
+    assert ServiceSettings().service_port == 2
+    settings = ServiceSettings.from_command_line(["--port", "3", "--manager", "http://localhost:9"])
+    assert (settings.service_port, settings.session_manager_url) == (3, "http://localhost:9")
+    assert settings.invite_keys == ("key", "s3cret")
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        (
+            {"session_manager_url": ELSEWHERE, "service_endpoint": "http://asr"},
+            "INVITE_API_KEY and INVITE_API_SECRET are",
+        ),
+        ({"session_manager_url": ELSEWHERE, **KEYS}, "SERVICE_ENDPOINT is needed"),
+        ({"session_manager_url": ELSEWHERE, "service_host": "0.0.0.0", **KEYS}, "SERVICE_ENDPOINT is needed"),
+        ({"service_host": "0.0.0.0"}, "SERVICE_ENDPOINT is needed"),
+        ({"session_manager_url": "localhost:8080"}, "SESSION_MANAGER_URL must be"),
+        ({"invite_api_key": "key"}, "go together"),
+        ({"invite_api_secret": "s3cret"}, "go together"),
+        ({"service_port": 70_000}, "service_port"),
+    ],
+)
+def test_what_does_not_fit_together_is_named(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said) as raised:
+        ServiceSettings(**values)
+    assert "s3cret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
+def test_this_machine_has_many_names(host: str) -> None:
+    assert ServiceSettings(session_manager_url=f"http://{host}:8080").invite_keys == ("devkey", "secret")
+
+
+def test_the_command_line_says_what_is_wrong_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        ServiceSettings.from_command_line(["--port", "many"])
+    assert "SERVICE_PORT: Input should be a valid integer" in capsys.readouterr().err
+
+
+def test_no_secret_is_shown() -> None:
+    assert "s3cret" not in repr(ServiceSettings(**KEYS))  # type: ignore[arg-type]

@@ -1,0 +1,175 @@
+"""The registered services, and who is chosen for what a session asks for."""
+
+from __future__ import annotations
+
+import random
+from itertools import permutations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manager_agent.registry import Registry
+from manager_agent.services import NotAvailable, Requirement, Service, UnknownService, Unmet
+from manager_agent.session import ReadyOn, RequiredService, ServiceReason, ServiceState
+
+pytestmark = pytest.mark.unit
+
+ASR = Service("asr-service", "ASR", "http://asr.example/invite")
+ASR_ZH = Service("asr-zh", "ASR", "http://asr-zh.example/invite", labels={"lang": "zh", "size": "big"})
+LLM = Service("llm-service", "LLM", "http://llm.example/invite", ready_on=ReadyOn.SIGNAL)
+BOT = Service("bot-service", "BOT", None, agent_name="bot")
+
+
+def a_registry(*services: Service, seed: int = 0) -> Registry:
+    registry = Registry(lambda: 0.0, lambda _service_id: 0, random.Random(seed))
+    for service in services:
+        registry.register(service)
+    return registry
+
+
+def by_id(*service_ids: str) -> list[Requirement]:
+    return [Requirement(service_id) for service_id in service_ids]
+
+
+def of_type(kind: str, *, optional: bool = False, **labels: str) -> Requirement:
+    return Requirement(type=kind, labels=labels, optional=optional)
+
+
+def chosen(registry: Registry, requirements: list[Requirement]) -> list[str]:
+    return [service.service_id for service in registry.choose(requirements)]
+
+
+def test_a_service_is_new_once_and_then_replaced() -> None:
+    """The last registration counts."""
+    registry = a_registry()
+    moved = Service("asr-service", "ASR", "http://elsewhere.example/")
+    assert (registry.register(ASR), registry.register(moved)) == (True, False)
+    assert registry.get("asr-service") is moved
+    assert registry.list() == [moved]
+
+
+def test_services_are_listed_by_their_id() -> None:
+    """In whatever order they came."""
+    assert a_registry(LLM, BOT, ASR).list() == [ASR, BOT, LLM]
+
+
+def test_a_removed_service_is_unknown() -> None:
+    """And so is one that never was; the error names it."""
+    registry = a_registry(ASR)
+    assert registry.remove("asr-service").service is ASR
+    for ask in (registry.get, registry.remove):
+        with pytest.raises(UnknownService, match="'asr-service'"):
+            ask("asr-service")
+    assert registry.list() == []
+
+
+def test_what_is_chosen_is_what_was_registered_and_has_nothing_done_yet() -> None:
+    """One entry for each requirement, in the order asked for."""
+    session_needs = [Requirement("llm-service"), Requirement("bot-service", optional=True)]
+    assert a_registry(ASR, LLM, BOT).choose(session_needs) == (
+        RequiredService("llm-service", "LLM", "http://llm.example/invite", ready_on=ReadyOn.SIGNAL, by_id=True),
+        RequiredService("bot-service", "BOT", agent_name="bot", optional=True, by_id=True),
+    )
+    assert a_registry(LLM).choose(by_id("llm-service"))[0].state is ServiceState.PENDING
+
+
+def test_a_session_that_needs_nobody_gets_nobody() -> None:
+    """A plain room."""
+    assert a_registry(ASR).choose([]) == ()
+
+
+def test_a_type_is_met_by_any_service_that_has_all_the_labels() -> None:
+    """More labels than asked for do no harm; a missing or different one does."""
+    registry = a_registry(ASR, ASR_ZH)
+    assert chosen(registry, [of_type("ASR", lang="zh")]) == ["asr-zh"]
+    assert chosen(registry, [of_type("ASR", lang="zh", size="big")]) == ["asr-zh"]
+    for nobody in (of_type("ASR", lang="en"), of_type("ASR", lang="zh", size="small"), of_type("asr")):
+        with pytest.raises(NotAvailable):
+            registry.choose([nobody])
+
+
+def test_the_choice_among_equals_is_spread() -> None:
+    """Over many sessions every instance gets its share."""
+    registry = a_registry(*(Service(f"asr-{n}", "ASR", f"http://asr-{n}.example/") for n in range(4)))
+    picks = [chosen(registry, [of_type("ASR")])[0] for _ in range(400)]
+    assert all(picks.count(f"asr-{n}") > 60 for n in range(4))
+
+
+def test_nobody_is_chosen_twice() -> None:
+    """Two of a type are two services; with only one, the second requirement is not met."""
+    assert sorted(chosen(a_registry(ASR, ASR_ZH), [of_type("ASR"), of_type("ASR")])) == ["asr-service", "asr-zh"]
+    with pytest.raises(NotAvailable) as caught:
+        a_registry(ASR).choose([of_type("ASR"), of_type("ASR")])
+    assert caught.value.unmet == (Unmet(of_type("ASR"), ServiceReason.NOT_REGISTERED),)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_who_is_asked_for_by_name_is_not_given_away_by_type(seed: int) -> None:
+    """In whatever order they stand."""
+    registry = a_registry(ASR, ASR_ZH, seed=seed)
+    assert chosen(registry, [of_type("ASR"), Requirement("asr-zh")]) == ["asr-service", "asr-zh"]
+
+
+def test_an_optional_service_that_nobody_provides_is_left_out() -> None:
+    """It holds nothing back, and nothing is wrong."""
+    registry = a_registry(ASR)
+    needs = [of_type("TTS", optional=True), *by_id("asr-service"), Requirement("tts-1", optional=True)]
+    assert chosen(registry, needs) == ["asr-service"]
+
+
+def test_every_requirement_that_can_not_be_met_is_named_with_its_reason() -> None:
+    """All at once, and only those; the error carries what was asked for too."""
+    needs = [*by_id("asr-service", "tts-service"), of_type("VAD", lang="zh"), Requirement("x", optional=True)]
+    with pytest.raises(NotAvailable, match=r"^no service for: tts-service, type VAD$") as caught:
+        a_registry(ASR).choose(needs)
+    assert [unmet.requirement for unmet in caught.value.unmet] == needs[1:3]
+    assert {unmet.reason for unmet in caught.value.unmet} == {ServiceReason.NOT_REGISTERED}
+    assert caught.value.requirements == tuple(needs)
+
+
+SERVICES = (ASR, ASR_ZH, Service("asr-en", "ASR", "http://e.example/", labels={"lang": "en"}), LLM)
+REQUIREMENTS = st.sampled_from(
+    [
+        *by_id("asr-service", "asr-zh"),
+        of_type("ASR"),
+        of_type("ASR", lang="zh"),
+        of_type("ASR", lang="en"),
+        of_type("LLM"),
+    ]
+)
+
+
+def can_be_met(requirements: list[Requirement]) -> bool:
+    """By trying everything."""
+    return len(requirements) <= len(SERVICES) and any(
+        all(requirement.met_by(service) for requirement, service in zip(requirements, some, strict=True))
+        for some in permutations(SERVICES, len(requirements))
+    )
+
+
+@settings(max_examples=200, derandomize=True, deadline=None)
+@given(requirements=st.lists(REQUIREMENTS, max_size=4), seed=st.integers(0, 5))
+def test_what_can_be_met_is_met_and_nothing_else(requirements: list[Requirement], seed: int) -> None:
+    """One for each, none twice; chance and order decide who is chosen, not whether the session is refused."""
+    registry = a_registry(*SERVICES, seed=seed)
+    if not can_be_met(requirements):
+        with pytest.raises(NotAvailable):
+            registry.choose(requirements)
+        return
+    services = [registry.get(service.service_id) for service in registry.choose(requirements)]
+    assert len({service.service_id for service in services}) == len(requirements)
+    assert all(r.met_by(service) for r, service in zip(requirements, services, strict=True))
+
+
+def test_an_optional_service_takes_nobody_away_from_a_required_one() -> None:
+    """What must be there is chosen first, also by its id."""
+    assert chosen(a_registry(ASR), [of_type("ASR", optional=True), of_type("ASR")]) == ["asr-service"]
+    entries = a_registry(ASR).choose([Requirement("asr-service", optional=True), of_type("ASR")])
+    assert [(entry.service_id, entry.optional) for entry in entries] == [("asr-service", False)]
+
+
+def test_what_was_asked_for_can_be_read_from_the_entry() -> None:
+    """So that another instance can be found for it."""
+    asked = [Requirement("llm-service"), of_type("ASR", optional=True, lang="zh")]
+    assert [Requirement.of(entry) for entry in a_registry(LLM, ASR_ZH).choose(asked)] == asked

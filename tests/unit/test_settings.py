@@ -1,0 +1,153 @@
+"""The settings of the session manager: read once, and everything that is wrong named at once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from http_api import VERSION
+from http_api.settings import BadSettings, DevSettings, Settings
+from manager_agent.addresses import LOOPBACK, PRIVATE
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).resolve().parents[2]
+SECRET = "a-secret-that-nobody-may-see"
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither this machine's variables nor its .env."""
+    for name in (*Settings.model_fields, "livekit_url"):
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(name, raising=False)
+    for kind in (Settings, DevSettings):
+        monkeypatch.setitem(kind.model_config, "env_file", tmp_path / ".env")
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", "key")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", SECRET)
+
+
+def complaint() -> str:
+    with pytest.raises(BadSettings) as caught:
+        Settings.load()
+    return str(caught.value)
+
+
+def test_in_dev_mode_nothing_needs_to_be_set() -> None:
+    settings = Settings.load(dev=True)
+    assert settings.dev
+    assert (settings.server_host, settings.server_port, settings.log_level) == ("127.0.0.1", 8080, "debug")
+    assert settings.invite_keys == ("devkey", "secret")
+    assert settings.public_url == settings.livekit_server_url == "ws://localhost:7880"
+    assert settings.agent_name == "session-manager-default"
+
+
+def test_otherwise_the_keys_are_required() -> None:
+    said = complaint()
+    assert "LIVEKIT_API_KEY: is missing" in said
+    assert "LIVEKIT_API_SECRET: is missing" in said
+    assert "--dev" in said
+
+
+@pytest.mark.usefixtures("keys")
+def test_everything_wrong_is_named_at_once_and_no_value_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {
+        "LIVEKIT_URL": f"wss://user:{SECRET}@host",
+        "LIVEKIT_PUBLIC_URL": "host:7880",
+        "SERVER_PORT": "80800",
+        "LOG_LEVEL": "loud",
+        "INVITE_API_SECRET": SECRET,
+        "DEPLOYMENT": "a b",
+        "INVITE_NETWORKS": "10.0.0.0/8,10.0.0.1/8",
+        "READY_TIMEOUT": "30s",
+        "USER_JOIN_TIMEOUT": "nan",
+        "USER_REJOIN_TIMEOUT": "0",
+        "REPLACEMENT_TIMEOUT": "-1",
+        "SESSION_TTL": "1e12",
+        "SESSION_RETENTION": "inf",
+    }
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    said = complaint()
+    assert set(re.findall(r"[A-Z_]+(?=[:)])", said)) >= wrong.keys()
+    assert len(said.splitlines()) == 1 + len(wrong)
+    assert SECRET not in said
+
+
+@pytest.mark.usefixtures("keys")
+def test_blank_means_not_set_and_spaces_at_the_ends_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVER_PORT", "")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", f" {SECRET}\n")
+    monkeypatch.setenv("LOG_LEVEL", "WARNING")
+    settings = Settings.load()
+    assert (settings.server_port, settings.log_level) == (8080, "warning")
+    assert settings.livekit_api_secret.get_secret_value() == SECRET
+
+
+@pytest.mark.usefixtures("keys")
+def test_the_dotenv_file_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SERVER_PORT=1\nREADY_TIMEOUT=2.5\nSOMETHING_ELSE=x\nLIVEKIT_URL=wss://lk\n")
+    monkeypatch.setenv("SERVER_PORT", "2")
+    settings = Settings.load()
+    assert (settings.server_port, settings.limits().ready_timeout) == (2, 2.5)
+    assert settings.public_url == "wss://lk"
+
+
+@pytest.mark.usefixtures("keys")
+def test_an_unreadable_dotenv_file_is_a_complaint(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"SERVER_PORT=\xff\xfe")
+    assert ".env" in complaint()
+
+
+@pytest.mark.usefixtures("keys")
+def test_invites_may_have_a_key_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not Settings.load().invites_have_own_key
+    monkeypatch.setenv("INVITE_API_KEY", "invites")
+    monkeypatch.setenv("INVITE_API_SECRET", "other")
+    settings = Settings.load()
+    assert settings.invite_keys == ("invites", "other")
+    assert settings.secrets == {SECRET, "other"}
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.usefixtures("keys")
+def test_services_are_called_in_private_networks_unless_others_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.load().invite_networks == PRIVATE
+    assert Settings.load(dev=True).invite_networks == LOOPBACK
+    monkeypatch.setenv("INVITE_NETWORKS", "203.0.113.7, fd12:3456::/32")
+    assert [str(network) for network in Settings.load(dev=True).invite_networks] == ["203.0.113.7/32", "fd12:3456::/32"]
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize(
+    "networks",
+    ["10.0.0.0/33", "10.0.0.1/8", "localhost", "10.0.0.0/8,", "::ffff:10.0.0.0/104", "fd00::%1/8", "169.254.0.0/16",
+     "169.254.169.254", "fe80::/64", "64:ff9b::/96", "100.100.100.200", "fd00:ec2::254", "0.0.0.0", "[10.0.0.0/8]"],
+)  # fmt: skip
+def test_a_network_that_is_none_or_is_never_called_is_a_complaint(
+    networks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INVITE_NETWORKS", networks)
+    assert re.search(r"^  INVITE_NETWORKS: entry [12] ", complaint(), re.M)
+
+
+@pytest.mark.usefixtures("keys")
+def test_every_time_limit_is_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [
+        *("READY_TIMEOUT", "SERVICE_JOIN_TIMEOUT", "USER_JOIN_TIMEOUT", "USER_REJOIN_TIMEOUT"),
+        *("REPLACEMENT_TIMEOUT", "SESSION_TTL", "SESSION_RETENTION"),
+    ]
+    for seconds, name in enumerate(names, start=1):
+        monkeypatch.setenv(name, str(seconds))
+    limits = Settings.load().limits()
+    assert [getattr(limits, name) for name in limits.__dataclass_fields__] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_the_version_is_the_projects() -> None:
+    assert f'version = "{VERSION}"' in (ROOT / "pyproject.toml").read_text()

@@ -1,0 +1,278 @@
+"""Where the sessions are kept: one door for every change, and whoever waits for one is woken."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from manager_agent import events as ev
+from manager_agent.events import Event
+from manager_agent.plan import NAME_QUARANTINE
+from manager_agent.session import Session, SessionState
+from manager_agent.store import MemoryStore, RoomNameTaken, UnknownSession
+from tests.unit.sessions import JOINS, START, a_session, after, invited, left, managed, seen
+
+pytestmark = pytest.mark.unit
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def store(clock: Clock) -> MemoryStore:
+    return MemoryStore(clock)
+
+
+def another(session_id: str, room_name: str = "demo") -> Session:
+    return replace(a_session(JOINS), session_id=session_id, room_name=room_name)
+
+
+async def waiting(
+    store: MemoryStore, wanted: Callable[[Session], bool], how_many: int = 1
+) -> list[asyncio.Task[Session]]:
+    """So many that wait already."""
+    tasks = [asyncio.create_task(store.wait_for("s1", wanted)) for _ in range(how_many)]
+    await turns()
+    return tasks
+
+
+async def turns() -> None:
+    """Lets everybody have his turn who has something to do."""
+    for _ in range(5):
+        await asyncio.sleep(0)
+
+
+def is_ready(session: Session) -> bool:
+    return session.state is SessionState.READY
+
+
+TO_READY: list[Event] = [*managed(), *invited(0), seen("sm-asr-1", "PA_1", START + 1)]
+
+# --- keeping ----------------------------------------------------------------------------------------
+
+
+async def test_a_session_is_found_by_its_id_and_by_its_room(store: MemoryStore) -> None:
+    """The same object, until something happens to it."""
+    session = a_session(JOINS)
+    await store.add(session)
+    assert store.get("s1") is store.in_room("demo") is session
+    assert store.in_room("another") is None
+
+
+async def test_sessions_are_listed_oldest_first(store: MemoryStore) -> None:
+    """And the list does not mind what happens while it is read."""
+    for n in range(5):
+        await store.add(another(f"s{n}", f"room-{n}"))
+    seen_so_far = []
+    for session in store.list():
+        seen_so_far.append(session.session_id)
+        if session.session_id != "s4":
+            store.remove(session.session_id)
+    assert seen_so_far == ["s0", "s1", "s2", "s3", "s4"]
+    assert [session.session_id for session in store.list()] == ["s4"]
+
+
+async def test_a_session_that_is_not_there_is_unknown_at_every_door(store: MemoryStore) -> None:
+    """The error names it."""
+    for ask in (store.get, store.remove):
+        with pytest.raises(UnknownSession, match="'s1'"):
+            ask("s1")
+    with pytest.raises(UnknownSession, match="'s1'"):
+        await store.update("s1", ev.SessionClosed(START))
+    with pytest.raises(UnknownSession, match="'s1'"):
+        await store.wait_for("s1", is_ready)
+
+
+async def test_a_removed_session_is_forgotten(store: MemoryStore) -> None:
+    """By its id and by its room."""
+    await store.add(a_session())
+    store.remove("s1")
+    assert store.in_room("demo") is None
+    assert list(store.list()) == []
+    with pytest.raises(UnknownSession):
+        store.get("s1")
+
+
+# --- room names -------------------------------------------------------------------------------------
+
+
+async def test_the_name_of_a_room_in_use_is_taken(store: MemoryStore, clock: Clock) -> None:
+    """However old its session is."""
+    await store.add(a_session())
+    clock.now += 3_600
+    with pytest.raises(RoomNameTaken, match="'demo'") as caught:
+        await store.add(another("s2"))
+    assert (caught.value.room_name, caught.value.retry_after) == ("demo", NAME_QUARANTINE)
+    assert store.in_room("demo") is store.get("s1")
+
+
+async def test_the_name_of_a_room_that_was_deleted_is_taken_for_30_seconds(store: MemoryStore, clock: Clock) -> None:
+    """Whoever asks is told how long he has to wait; then it may be used again."""
+    await store.add(a_session())
+    for event in (ev.SessionClosed(START), ev.CleanUpStarted(START), ev.CleanedUp(START)):
+        await store.update("s1", event)
+    clock.now += NAME_QUARANTINE - 10
+    with pytest.raises(RoomNameTaken) as caught:
+        await store.add(another("s2"))
+    assert caught.value.retry_after == 10
+    clock.now += 10
+    await store.add(another("s2"))
+    assert store.in_room("demo") is store.get("s2")
+    assert store.get("s1").over
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+async def test_the_30_seconds_begin_when_the_room_is_deleted(store: MemoryStore, clock: Clock, deleted: bool) -> None:
+    """A room that could not be deleted yet is still there, and would be taken for the new one."""
+    await store.add(a_session())
+    await store.update("s1", ev.SessionClosed(START))
+    await store.update("s1", ev.CleanUpStarted(START))
+    clock.now = START + NAME_QUARANTINE
+    if deleted:
+        await store.update("s1", ev.CleanedUp(clock.now))
+        clock.now += 10
+    with pytest.raises(RoomNameTaken):
+        await store.add(another("s2"))
+
+
+async def test_forgetting_an_old_session_does_not_free_the_name_of_a_new_one(store: MemoryStore, clock: Clock) -> None:
+    """The name is the new one's by then."""
+    await store.add(a_session())
+    for event in (ev.SessionClosed(START), ev.CleanUpStarted(START), ev.CleanedUp(START)):
+        await store.update("s1", event)
+    clock.now += NAME_QUARANTINE
+    await store.add(another("s2"))
+    store.remove("s1")
+    assert store.in_room("demo") is store.get("s2")
+    with pytest.raises(RoomNameTaken):
+        await store.add(another("s3"))
+
+
+async def test_a_name_that_is_refused_leaves_nothing_behind(store: MemoryStore) -> None:
+    """The session was not kept."""
+    await store.add(a_session())
+    with pytest.raises(RoomNameTaken):
+        await store.add(another("s2"))
+    with pytest.raises(UnknownSession):
+        store.get("s2")
+
+
+# --- changing ---------------------------------------------------------------------------------------
+
+
+async def test_an_update_answers_with_the_session_as_it_then_is(store: MemoryStore) -> None:
+    """And keeps it; an event that changes nothing brings the same object back."""
+    await store.add(a_session(JOINS))
+    session = await store.update("s1", ev.RoomRequested(START))
+    assert session is store.get("s1")
+    assert session.room.requested_at == START
+    assert await store.update("s1", ev.RoomRequested(START + 1)) is session
+
+
+async def test_updates_are_applied_in_the_order_in_which_they_were_asked_for(store: MemoryStore) -> None:
+    """Also when all of them are asked for at once."""
+    await store.add(a_session(JOINS))
+    answers = await asyncio.gather(*(store.update("s1", event) for event in TO_READY))
+    expected = [after(a_session(JOINS), *TO_READY[: n + 1]) for n in range(len(TO_READY))]
+    assert answers == expected
+    assert is_ready(store.get("s1"))
+
+
+async def test_a_change_of_one_session_is_none_of_another(store: MemoryStore) -> None:
+    """Nor are those woken who wait for the other."""
+    await store.add(a_session(JOINS))
+    await store.add(another("s2", "room-2"))
+    asked = 0
+
+    def count(session: Session) -> bool:
+        nonlocal asked
+        asked += 1
+        return False
+
+    (task,) = await waiting(store, count)
+    await store.update("s2", ev.RoomRequested(START))
+    await turns()
+    assert (asked, store.get("s1").room.requested_at) == (1, None)
+    task.cancel()
+
+
+# --- waiting ----------------------------------------------------------------------------------------
+
+
+async def test_who_waits_for_what_is_already_so_does_not_wait(store: MemoryStore) -> None:
+    """The answer is there at once."""
+    await store.add(after(a_session(JOINS), *TO_READY))
+    assert await store.wait_for("s1", is_ready) is store.get("s1")
+
+
+async def test_everybody_who_waits_is_woken(store: MemoryStore) -> None:
+    """With the session as it was wanted, each of a hundred."""
+    await store.add(a_session(JOINS))
+    tasks = await waiting(store, is_ready, how_many=100)
+    for event in TO_READY:
+        assert not any(task.done() for task in tasks)
+        await store.update("s1", event)
+        await turns()
+    assert {id(session) for session in await asyncio.gather(*tasks)} == {id(store.get("s1"))}
+
+
+async def test_who_waits_is_asked_once_for_each_change_and_not_for_none(store: MemoryStore) -> None:
+    """An event that changes nothing wakes nobody."""
+    await store.add(a_session(JOINS))
+    asked_with: list[float | None] = []
+
+    def note(session: Session) -> bool:
+        asked_with.append(session.room.requested_at)
+        return False
+
+    (task,) = await waiting(store, note)
+    for at in (START, START + 1, START + 2):
+        await store.update("s1", ev.RoomRequested(at))
+        await turns()
+    assert asked_with == [None, START]
+    task.cancel()
+
+
+async def test_what_is_over_within_one_turn_is_not_seen_by_those_who_wait(store: MemoryStore) -> None:
+    """They are shown what is, not what was: a token is not given for a readiness that has passed."""
+    await store.add(after(a_session(JOINS), *TO_READY[:-1]))
+    (task,) = await waiting(store, is_ready)
+    await store.update("s1", TO_READY[-1])
+    await store.update("s1", left("sm-asr-1", "PA_1", START + 2))
+    await turns()
+    assert not task.done()
+    await store.update("s1", seen("sm-asr-1", "PA_2", START + 3))
+    assert is_ready(await task)
+
+
+async def test_who_waits_for_a_session_that_is_removed_is_told(store: MemoryStore) -> None:
+    """He would wait for ever."""
+    await store.add(a_session(JOINS))
+    tasks = await waiting(store, is_ready, how_many=3)
+    store.remove("s1")
+    for answer in await asyncio.gather(*tasks, return_exceptions=True):
+        assert isinstance(answer, UnknownSession)
+
+
+async def test_one_who_gives_up_does_not_disturb_the_others(store: MemoryStore) -> None:
+    """A client that goes away while others wait for the same session."""
+    await store.add(after(a_session(JOINS), *TO_READY[:-1]))
+    tasks = await waiting(store, is_ready, how_many=3)
+    tasks[0].cancel()
+    await turns()
+    await store.update("s1", TO_READY[-1])
+    assert [is_ready(await task) for task in tasks[1:]] == [True, True]
+    assert tasks[0].cancelled()

@@ -1,0 +1,622 @@
+"""What each event does to a session: every state x every event; then invites, managers and ends. Services becoming
+ready, and not, are in test_readiness.py."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, get_args
+
+import pytest
+
+from manager_agent import events as ev
+from manager_agent.events import Event, Refusal, Said, Seen
+from manager_agent.manager import JOIN_TIMEOUT, RETURN_TIMEOUT, STAY
+from manager_agent.session import (
+    EndReason,
+    ServiceState,
+    Session,
+    SessionState,
+    deadline,
+)
+from manager_agent.transitions import apply
+from tests.unit.sessions import (
+    ASR,
+    JOINS,
+    LLM,
+    MANAGER,
+    SIGNALS,
+    START,
+    a_session,
+    accepted,
+    after,
+    created,
+    invited,
+    left,
+    listed,
+    managed,
+    requested,
+    said,
+    seen,
+)
+
+pytestmark = pytest.mark.unit
+
+NOW = START + 10
+LATER = START + 100_000
+ASR_HERE, LLM_HERE = Seen("sm-asr-1", "PA_asr"), Seen("sm-llm-1", "PA_llm")
+MANAGER_HERE, USER_HERE = Seen(MANAGER, "PA_manager"), Seen("alice", "PA_user")
+
+# --- every state x every event ----------------------------------------------------------------------
+#
+# A cell says what comes of it:  =  nothing: the very same session comes back
+#                                .  a fact is noted, the state stays
+#                                a state, or the reason of an end: that is what the session becomes
+
+OF_A_SESSION = """
+                               | new     making  waiting  ready     active    away      degraded  ended  failed  orphan
+RoomRequested                  | .       =       =        =         =         =         =         =      =       =
+RoomCreated                    | =       .       =        =         =         =         =         =      =       .
+RoomRefused                    | =       room_unavailable = =       =         =         =         =      =       .
+RoomRefused, taken             | =       room_unavailable = =       =         =         =         =      =       .
+RoomClosed                     | =       =       room_closed room_closed room_closed room_closed room_closed = = =
+RoomClosed, any of that name   | =       =       room_closed room_closed room_closed room_closed room_closed = = =
+RoomClosed, another one        | =       =       =        =         =         =         =         =      =       =
+RoomListed, services           | .       .       ready    .         ready     .         .         =      =       =
+RoomListed, services and user  | .       .       active   active    .         .         .         =      =       =
+RoomListed, nobody             | .       .       .        degraded  degraded  degraded  .         =      =       =
+RoomListed, all on their way   | .       .       .        .         .         .         .         =      =       =
+RoomListed, nobody, before     | .       .       .        .         .         .         .         =      =       =
+ParticipantSeen, asr           | =       =       ready    =         =         =         =         =      =       =
+ParticipantSeen, asr anew      | =       =       ready    .         .         .         ready     =      =       =
+ParticipantSeen, llm anew      | =       =       .        degraded  degraded  degraded  .         =      =       =
+ParticipantSeen, the user      | .       .       .        active    =         =         .         =      =       =
+ParticipantSeen, the user anew | .       .       .        active    .         active    .         =      =       =
+ParticipantSeen, a stranger    | =       =       =        =         =         =         =         =      =       =
+ParticipantSeen, the manager   | =       =       =        =         =         =         =         =      =       =
+ParticipantLeft, asr           | =       =       .        degraded  degraded  degraded  =         =      =       =
+ParticipantLeft, an older asr  | =       =       .        .         .         .         .         =      =       =
+ParticipantLeft, llm           | =       =       .        degraded  degraded  degraded  .         =      =       =
+ParticipantLeft, the user      | .       .       .        .         ready     =         .         =      =       =
+ParticipantLeft, an older user | .       .       .        .         .         .         .         =      =       =
+ParticipantLeft, a stranger    | =       =       =        =         =         =         =         =      =       =
+ParticipantLeft, the manager   | =       =       .        .         .         .         .         =      =       =
+WebhookArrived                 | .       .       .        .         .         .         .         =      =       =
+ServiceSaid, asr is ready      | =       =       ready    =         =         =         =         =      =       =
+ServiceSaid, asr has failed    | =       =       .        degraded  degraded  degraded  =         =      =       =
+ServiceSaid, asr is on it      | =       =       =        =         =         =         =         =      =       =
+ServiceSaid, asr is draining   | =       =       =        =         =         =         =         =      =       =
+ServiceSaid, a stranger        | =       =       =        =         =         =         =         =      =       =
+JobAccepted                    | =       .       =        =         =         =         =         =      =       =
+JobAccepted, another one       | =       .       =        =         =         =         =         =      =       =
+ManagerFailed                  | =       =       .        .         .         .         .         =      =       =
+ManagerFailed, another one     | =       =       =        =         =         =         =         =      =       =
+DeadlinePassed, too early      | =       =       =        =         =         =         =         =      =       =
+DeadlinePassed                 | ready_timeout ready_timeout ready_timeout user_never_joined expired user_left service_lost = = =
+ManagerDispatched, first       | .       =       =        =         =         =         =         =      =       =
+ManagerDispatched, second      | =       .       =        =         =         =         =         =      =       =
+InviteStarted, first           | .       .       =        =         =         =         =         =      =       =
+InviteStarted, again           | =       =       =        =         =         =         =         =      =       =
+InviteStarted, next attempt    | =       =       =        degraded  degraded  degraded  .         =      =       =
+InviteAccepted                 | =       =       .        =         =         =         =         =      =       =
+InviteAccepted, an older try   | =       =       =        =         =         =         =         =      =       =
+InviteRefused                  | =       =       .        =         =         =         =         =      =       =
+InviteRefused, for good        | =       =       .        =         =         =         =         =      =       =
+InviteRefused, an older try    | =       =       =        =         =         =         =         =      =       =
+ListingStarted                 | .       .       .        .         .         .         .         =      =       =
+ListingFailed                  | =       =       =        =         =         =         =         =      =       =
+RemovalStarted                 | =       =       =        =         =         =         =         =      =       =
+RemovalEnded                   | =       =       =        =         =         =         =         =      =       =
+ReplacementHeld                | =       =       .        .         .         .         .         =      =       =
+SessionClosed                  | closed  closed  closed   closed    closed    closed    closed    =      =       =
+SessionClosed, client gone     | client_gone client_gone client_gone client_gone client_gone client_gone client_gone = = =
+CleanUpStarted                 | =       =       =        =         =         =         =         .      .       .
+CleanedUp                      | =       =       =        =         =         =         =         .      .       .
+CleanUpFailed                  | =       =       =        =         =         =         =         =      =       =
+"""  # noqa: E501 - a table
+
+_waiting = after(
+    a_session(JOINS, SIGNALS),
+    *(*managed(), *invited(ASR, LLM), *accepted(LLM)),
+    *(seen("sm-llm-1", "PA_llm", START + 1), said("sm-llm-1", Said.READY, START + 1)),
+)
+_ready = after(_waiting, ev.InviteAccepted(START + 2, ASR, 1, 1), seen("sm-asr-1", "PA_asr", START + 2))
+_active = after(_ready, seen("alice", "PA_user", START + 3))
+_making = after(a_session(JOINS, SIGNALS), *requested())
+SESSIONS = {
+    "new": a_session(JOINS, SIGNALS),
+    "making": _making,
+    "waiting": _waiting,
+    "ready": _ready,
+    "active": _active,
+    "away": after(_active, left("alice", "PA_user", START + 4)),
+    "degraded": after(_ready, left("sm-asr-1", "PA_asr", START + 3)),
+    "ended": after(_active, ev.SessionClosed(START + 4)),
+    "failed": after(_waiting, ev.DeadlinePassed(START + 30)),
+    "orphan": after(_making, ev.SessionClosed(START + 4)),
+}
+"""The column of each: "away" is ready again as the user has left, "orphan" over while its room is being made."""
+
+# What becomes of the one service that a session needs; it has to say that it is ready.
+
+OF_A_SERVICE = """
+                               | pending  invited  refused  accepted joined   ready    lost     failed   dismissed
+RoomRequested                  | =        =        =        =        =        =        =        =        =
+RoomCreated                    | =        =        =        =        =        =        =        =        =
+RoomRefused                    | =        =        =        =        =        =        =        =        =
+RoomRefused, taken             | =        =        =        =        =        =        =        =        =
+RoomClosed                     | .        .        .        .        .        .        .        .        .
+RoomClosed, any of that name   | .        .        .        .        .        .        .        .        .
+RoomClosed, another one        | =        =        =        =        =        =        =        =        =
+RoomListed, services           | .        joined   joined   joined   .        .        .        .        joined
+RoomListed, services and user  | .        joined   joined   joined   .        .        .        .        joined
+RoomListed, nobody             | .        .        .        .        lost     lost     .        .        .
+RoomListed, all on their way   | .        .        .        .        .        .        .        .        .
+RoomListed, nobody, before     | .        .        .        .        .        .        .        .        .
+ParticipantSeen, asr           | =        joined   joined   joined   =        =        =        =        joined
+ParticipantSeen, asr anew      | =        joined   joined   joined   .        joined   joined   .        joined
+ParticipantSeen, llm anew      | =        =        =        =        =        =        =        =        =
+ParticipantSeen, the user      | .        .        .        .        .        .        .        .        .
+ParticipantSeen, the user anew | .        .        .        .        .        .        .        .        .
+ParticipantSeen, a stranger    | =        =        =        =        =        =        =        =        =
+ParticipantSeen, the manager   | =        =        =        =        =        =        =        =        =
+ParticipantLeft, asr           | =        .        .        .        lost     lost     =        .        .
+ParticipantLeft, an older asr  | =        .        .        .        .        .        .        .        .
+ParticipantLeft, llm           | =        =        =        =        =        =        =        =        =
+ParticipantLeft, the user      | .        .        .        .        .        .        .        .        .
+ParticipantLeft, an older user | .        .        .        .        .        .        .        .        .
+ParticipantLeft, a stranger    | =        =        =        =        =        =        =        =        =
+ParticipantLeft, the manager   | .        .        .        .        .        .        .        .        .
+WebhookArrived                 | .        .        .        .        .        .        .        .        .
+ServiceSaid, asr is ready      | =        ready    ready    ready    ready    =        =        =        ready
+ServiceSaid, asr has failed    | =        failed   failed   failed   failed   failed   =        =        .
+ServiceSaid, asr is on it      | =        =        =        =        =        =        =        =        =
+ServiceSaid, asr is draining   | =        =        =        =        =        =        =        =        =
+ServiceSaid, a stranger        | =        =        =        =        =        =        =        =        =
+JobAccepted                    | =        =        =        =        =        =        =        =        =
+JobAccepted, another one       | =        =        =        =        =        =        =        =        =
+ManagerFailed                  | .        .        .        .        .        .        .        .        .
+ManagerFailed, another one     | =        =        =        =        =        =        =        =        =
+DeadlinePassed, too early      | =        =        =        =        =        =        =        =        =
+DeadlinePassed                 | .        .        .        .        .        .        .        .        .
+ManagerDispatched, first       | =        =        =        =        =        =        =        =        =
+ManagerDispatched, second      | =        =        =        =        =        =        =        =        =
+InviteStarted, first           | invited  =        =        =        =        =        =        =        =
+InviteStarted, again           | =        =        .        .        =        =        =        =        invited
+InviteStarted, next attempt    | =        =        .        invited  invited  invited  invited  invited  invited
+InviteAccepted                 | =        accepted =        =        =        =        =        =        =
+InviteAccepted, an older try   | =        =        =        =        =        =        =        =        =
+InviteRefused                  | =        .        =        =        =        =        =        =        =
+InviteRefused, for good        | =        failed   =        =        =        =        =        =        =
+InviteRefused, an older try    | =        =        =        =        =        =        =        =        =
+ListingStarted                 | .        .        .        .        .        .        .        .        .
+ListingFailed                  | =        =        =        =        =        =        =        =        =
+RemovalStarted                 | =        =        =        =        =        =        =        =        =
+RemovalEnded                   | =        =        =        =        =        =        =        =        =
+ReplacementHeld                | =        .        .        .        .        .        .        .        .
+SessionClosed                  | .        .        .        .        .        .        .        .        .
+SessionClosed, client gone     | .        .        .        .        .        .        .        .        .
+CleanUpStarted                 | =        =        =        =        =        =        =        =        =
+CleanedUp                      | =        =        =        =        =        =        =        =        =
+CleanUpFailed                  | =        =        =        =        =        =        =        =        =
+"""
+
+_pending = after(a_session(replace(SIGNALS, service_id="asr-service")), *managed())
+_invited = after(_pending, *invited(ASR))
+_accepted = after(_invited, *accepted(ASR))
+_joined = after(_accepted, seen("sm-asr-1", "PA_asr", START + 1))
+_said_ready = after(_joined, said("sm-asr-1", Said.READY, START + 2))
+SERVICES = {
+    "pending": _pending,
+    "invited": _invited,
+    "refused": after(_invited, ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.UNREACHABLE)),
+    "accepted": _accepted,
+    "joined": _joined,
+    "ready": _said_ready,
+    "lost": after(_said_ready, left("sm-asr-1", "PA_asr", START + 3)),
+    "failed": after(_said_ready, said("sm-asr-1", Said.FAILED, START + 3)),
+    "dismissed": after(_invited, ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.DECLINED, final=True)),
+}
+"""The column of each: "refused" is invited, and will be asked again; "dismissed" has failed, for it will not."""
+
+EVENTS: dict[str, Event] = {
+    "RoomRequested": ev.RoomRequested(NOW),
+    "RoomCreated": ev.RoomCreated(NOW, "RM_1"),
+    "RoomRefused": ev.RoomRefused(NOW),
+    "RoomRefused, taken": ev.RoomRefused(NOW, taken=True),
+    "RoomClosed": ev.RoomClosed(NOW, "RM_1"),
+    "RoomClosed, any of that name": ev.RoomClosed(NOW),
+    "RoomClosed, another one": ev.RoomClosed(NOW, "RM_0"),
+    "RoomListed, services": listed(NOW, MANAGER_HERE, ASR_HERE, LLM_HERE),
+    "RoomListed, services and user": listed(NOW, MANAGER_HERE, ASR_HERE, LLM_HERE, USER_HERE),
+    "RoomListed, nobody": listed(NOW, asked_at=NOW - 0.01),
+    "RoomListed, all on their way": listed(NOW, joining=(MANAGER, "sm-asr-1", "sm-llm-1", "alice")),
+    "RoomListed, nobody, before": listed(NOW, asked_at=START - 0.01),
+    "ParticipantSeen, asr": seen("sm-asr-1", "PA_asr", NOW),
+    "ParticipantSeen, asr anew": seen("sm-asr-1", "PA_asr2", NOW),
+    "ParticipantSeen, llm anew": seen("sm-llm-1", "PA_llm2", NOW),
+    "ParticipantSeen, the user": seen("alice", "PA_user", NOW),
+    "ParticipantSeen, the user anew": seen("alice", "PA_user2", NOW),
+    "ParticipantSeen, a stranger": seen("mallory", "PA_m", NOW, attributes={"session.state": "ready"}),
+    "ParticipantSeen, the manager": seen(MANAGER, "PA_manager", NOW),
+    "ParticipantLeft, asr": left("sm-asr-1", "PA_asr", NOW),
+    "ParticipantLeft, an older asr": left("sm-asr-1", "PA_asr0", NOW),
+    "ParticipantLeft, llm": left("sm-llm-1", "PA_llm", NOW),
+    "ParticipantLeft, the user": left("alice", "PA_user", NOW),
+    "ParticipantLeft, an older user": left("alice", "PA_user0", NOW),
+    "ParticipantLeft, a stranger": left("mallory", "PA_asr", NOW),
+    "ParticipantLeft, the manager": left(MANAGER, "PA_manager", NOW),
+    "WebhookArrived": ev.WebhookArrived(NOW),
+    "ServiceSaid, asr is ready": said("sm-asr-1", Said.READY, NOW),
+    "ServiceSaid, asr has failed": said("sm-asr-1", Said.FAILED, NOW),
+    "ServiceSaid, asr is on it": said("sm-asr-1", Said.PROGRESS, NOW),
+    "ServiceSaid, asr is draining": said("sm-asr-1", Said.DRAINING, NOW),
+    "ServiceSaid, a stranger": said("asr-service", Said.READY, NOW),
+    "JobAccepted": ev.JobAccepted(NOW, MANAGER),
+    "JobAccepted, another one": ev.JobAccepted(NOW, "sm-manager-9"),
+    "ManagerFailed": ev.ManagerFailed(NOW, MANAGER),
+    "ManagerFailed, another one": ev.ManagerFailed(NOW, "sm-manager-9"),
+    "DeadlinePassed, too early": ev.DeadlinePassed(NOW),
+    "DeadlinePassed": ev.DeadlinePassed(LATER),
+    "ManagerDispatched, first": ev.ManagerDispatched(NOW, 1, MANAGER),
+    "ManagerDispatched, second": ev.ManagerDispatched(NOW, 2, "sm-manager-2"),
+    "InviteStarted, first": ev.InviteStarted(NOW, ASR, 1, 1, "sm-asr-1", "inv_0"),
+    "InviteStarted, again": ev.InviteStarted(NOW, ASR, 1, 2, "sm-asr-1", "inv_0"),
+    "InviteStarted, next attempt": ev.InviteStarted(NOW, ASR, 2, 1, "sm-asr-2", "inv_0b"),
+    "InviteAccepted": ev.InviteAccepted(NOW, ASR, 1, 1),
+    "InviteAccepted, an older try": ev.InviteAccepted(NOW, ASR, 1, 0),
+    "InviteRefused": ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE),
+    "InviteRefused, for good": ev.InviteRefused(NOW, ASR, 1, 1, Refusal.DECLINED, final=True),
+    "InviteRefused, an older try": ev.InviteRefused(NOW, ASR, 1, 0, Refusal.UNREACHABLE),
+    "ListingStarted": ev.ListingStarted(NOW),
+    "RemovalStarted": ev.RemovalStarted(NOW, "sm-asr-0"),
+    "RemovalEnded": ev.RemovalEnded(NOW, "sm-asr-0", removed=True),
+    "ReplacementHeld": ev.ReplacementHeld(NOW, ASR, 1, until=NOW + 1),
+    "ListingFailed": ev.ListingFailed(NOW, asked_at=NOW - 1),
+    "SessionClosed": ev.SessionClosed(NOW),
+    "SessionClosed, client gone": ev.SessionClosed(NOW, by_client_gone=True),
+    "CleanUpStarted": ev.CleanUpStarted(NOW),
+    "CleanedUp": ev.CleanedUp(NOW),
+    "CleanUpFailed": ev.CleanUpFailed(NOW),
+}
+STILL_COUNT_AFTER_THE_END = (ev.RoomCreated, ev.RoomRefused, ev.CleanUpStarted, ev.CleanedUp, ev.CleanUpFailed)
+OVER = {SessionState.ENDED, SessionState.FAILED}
+
+
+def cells(table: str) -> list[tuple[str, str, str]]:
+    """Each cell of a table as (column, row, what it says)."""
+    head, *rows = (line.split("|") for line in table.strip("\n").splitlines())
+    columns = head[1].split()
+    return [
+        (column, row.strip(), cell) for row, found in rows for column, cell in zip(columns, found.split(), strict=True)
+    ]
+
+
+def columns_and_rows(table: str) -> tuple[set[str], set[str]]:
+    found = cells(table)
+    assert len(found) == len({(column, row) for column, row, _ in found}), "a row stands in the table twice"
+    return {column for column, _, _ in found}, {row for _, row, _ in found}
+
+
+def became(before: Session, now: Session) -> str:
+    """The cell for what an event has made of a session."""
+    if now is before:
+        return "="
+    if now.state is before.state:
+        return "."
+    return now.end.reason if now.end else now.state
+
+
+def became_service(before: Session, now: Session) -> str:
+    if now is before:
+        return "="
+    was, is_now = before.services[0].state, now.services[0].state
+    return "." if was is is_now else is_now
+
+
+def visible(session: Session) -> object:
+    """What the outside is shown of a session, apart from its revision."""
+    services = [
+        (s.service_id, s.type, s.state, s.ready_by, s.attempt, s.timeline, session.reason_of(s))
+        for s in session.services
+    ]
+    ended = (session.end.at, session.end.reason) if session.end else None
+    return session.state, services, session.ready_at, ended, session.manager.identity
+
+
+@pytest.mark.parametrize(("column", "row", "expected"), cells(OF_A_SESSION))
+def test_every_state_of_a_session_meets_every_event(column: str, row: str, expected: str) -> None:
+    """What becomes of a session stands in the table, cell by cell."""
+    assert became(SESSIONS[column], apply(SESSIONS[column], EVENTS[row])) == expected
+
+
+@pytest.mark.parametrize(("column", "row", "expected"), cells(OF_A_SERVICE))
+def test_every_state_of_a_service_meets_every_event(column: str, row: str, expected: str) -> None:
+    """What becomes of a service stands in the table, cell by cell."""
+    assert became_service(SERVICES[column], apply(SERVICES[column], EVENTS[row])) == expected
+
+
+def test_the_tables_leave_out_no_state_and_no_event() -> None:
+    """A new state or a new type of event fails here until both tables say what happens."""
+    assert {type(event) for event in EVENTS.values()} == set(get_args(Event))
+    assert {session.state for session in SESSIONS.values()} == set(SessionState)
+    assert {session.services[0].state for session in SERVICES.values()} == set(ServiceState)
+    assert columns_and_rows(OF_A_SESSION) == (set(SESSIONS), set(EVENTS))
+    assert columns_and_rows(OF_A_SERVICE) == (set(SERVICES), set(EVENTS))
+
+
+def test_every_column_is_the_state_that_it_is_named_after() -> None:
+    """The sessions of the tables are where their names say they are."""
+    others = {"new": "waiting", "making": "waiting", "away": "ready", "orphan": "ended"}
+    assert {name: session.state for name, session in SESSIONS.items()} == {n: others.get(n, n) for n in SESSIONS}
+    others = {"refused": "invited", "dismissed": "failed"}
+    assert {n: s.services[0].state for n, s in SERVICES.items()} == {n: others.get(n, n) for n in SERVICES}
+
+
+def test_the_table_takes_the_arrows_of_the_diagram_and_no_other() -> None:
+    """From waiting to ready once and never back, round and round between ready, active and degraded, and out."""
+    arrows = set()
+    for column, row, _ in cells(OF_A_SESSION):
+        was, is_now = SESSIONS[column].state, apply(SESSIONS[column], EVENTS[row]).state
+        arrows |= {f"{was} -> {is_now}"} if was is not is_now else set()
+    alive = ("waiting", "ready", "active", "degraded")
+    assert arrows - {f"{state} -> {end}" for state in alive for end in ("ended", "failed")} == {
+        "waiting -> ready",
+        "waiting -> active",  # all services are in the end ready, and the user was there first
+        "ready -> active",
+        "active -> ready",
+        "ready -> degraded",
+        "active -> degraded",
+        "degraded -> ready",
+    }
+    assert {f"{state} -> ended" for state in alive} | {"waiting -> failed", "degraded -> failed"} <= arrows
+
+
+EVERY_SESSION = {**SESSIONS, **SERVICES}
+every_event = pytest.mark.parametrize("event", list(EVENTS.values()), ids=list(EVENTS))
+
+
+@every_event
+def test_an_event_taken_in_twice_changes_nothing_the_second_time(event: Event) -> None:
+    """In every state the same object comes back, and so the revision stays."""
+    for column, session in EVERY_SESSION.items():
+        once = apply(session, event)
+        assert apply(once, event) is once, column
+
+
+@every_event
+def test_the_revision_counts_what_anybody_outside_can_see(event: Event) -> None:
+    """It goes up by one when something visible changed, and else not at all."""
+    for column, session in EVERY_SESSION.items():
+        once = apply(session, event)
+        assert once.revision - session.revision == (visible(once) != visible(session)), column
+        assert (once is session) == (once == session), column
+
+
+@every_event
+def test_the_instant_of_a_state_is_that_of_the_event_which_brought_it(event: Event) -> None:
+    """`state_since`, from which the deadlines count, moves with the state and not otherwise."""
+    for column, session in EVERY_SESSION.items():
+        once = apply(session, event)
+        since = session.state_since if once.state is session.state else event.at
+        assert once.state_since == since, column
+
+
+@every_event
+@pytest.mark.parametrize("column", ["ended", "failed", "orphan"])
+def test_an_end_is_final(column: str, event: Event) -> None:
+    """Of a session that is over only the cleaning up goes on, and what became of a room that was being made."""
+    session = SESSIONS[column]
+    once = apply(session, event)
+    assert visible(once) == visible(session)
+    if not isinstance(event, STILL_COUNT_AFTER_THE_END):
+        assert once is session
+
+
+# --- invites ----------------------------------------------------------------------------------------
+
+
+def test_the_retry_of_an_invite_keeps_its_attempt_identity_and_id() -> None:
+    """The reason of the last refusal stays in sight until one try is accepted."""
+    refused = after(a_session(JOINS), *managed(), *invited(ASR), ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE))
+    again = apply(refused, ev.InviteStarted(NOW + 1, ASR, 1, 2, "sm-asr-1", "inv_0"))
+    done = apply(again, ev.InviteAccepted(NOW + 2, ASR, 1, 2))
+    assert [s.reason_of(s.services[ASR]) for s in (refused, again, done)] == ["unreachable", "unreachable", None]
+    service = done.services[ASR]
+    assert (service.attempt, service.tries, service.identity, service.invite_id) == (1, 2, "sm-asr-1", "inv_0")
+    assert (service.timeline.invited, service.timeline.accepted) == (START, NOW + 2)
+
+
+@pytest.mark.parametrize(
+    "late", [ev.InviteAccepted(NOW, ASR, 1, 1), ev.InviteRefused(NOW, ASR, 1, 1, Refusal.DECLINED)]
+)
+def test_the_answer_to_an_earlier_try_changes_nothing(late: Event) -> None:
+    """Only the try that is under way has an outcome."""
+    session = after(
+        a_session(JOINS),
+        *(*managed(), *invited(ASR), ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.UNREACHABLE)),
+        ev.InviteStarted(START + 2, ASR, 1, 2, "sm-asr-1", "inv_0"),
+    )
+    assert apply(session, late) is session
+
+
+def test_a_service_that_came_although_it_refused_is_ready_all_the_same() -> None:
+    """A time-out on our side does not mean that the invite did not arrive."""
+    refused = ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE, final=True)
+    session = after(a_session(JOINS), *managed(), *invited(ASR), refused, seen("sm-asr-1", "PA_1", NOW + 1))
+    assert (session.state, session.reason_of(session.services[ASR])) == (SessionState.READY, None)
+
+
+@pytest.mark.parametrize(
+    ("events", "while_alive", "in_the_end"),
+    [
+        ([], None, "never_joined"),
+        ([*invited(ASR)], None, "never_joined"),
+        ([*invited(ASR), *accepted(ASR)], None, "never_joined"),
+        ([*invited(ASR), ev.InviteRefused(NOW, ASR, 1, 1, Refusal.DECLINED)], "declined", "declined"),
+        ([*invited(ASR), ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE)], "unreachable", "unreachable"),
+        ([*invited(ASR), seen("sm-asr-1", "PA_1", NOW)], None, "joined_not_ready"),
+        ([*invited(ASR), seen("sm-asr-1", "PA_1", NOW), left("sm-asr-1", "PA_1", NOW)], "left", "left"),
+        ([*invited(ASR), said("sm-asr-1", Said.FAILED, NOW)], "reported_failure", "reported_failure"),
+    ],
+)
+def test_a_service_that_is_not_ready_has_a_reason(
+    events: list[Event], while_alive: str | None, in_the_end: str
+) -> None:
+    """While it may still come only what is known to be wrong; when time is up, the whole truth."""
+    session = after(a_session(SIGNALS), *managed(), *events)
+    assert session.reason_of(session.services[ASR]) == while_alive
+    over = apply(session, ev.DeadlinePassed(START + 30))
+    assert (over.end and over.end.reason, over.reason_of(over.services[ASR])) == ("ready_timeout", in_the_end)
+
+
+# --- the manager ------------------------------------------------------------------------------------
+
+
+def test_the_first_manager_to_accept_is_in_charge() -> None:
+    """Also one that was dispatched earlier and is slow; the other finds that it is not, and declines."""
+    session = after(a_session(JOINS), *created(), ev.ManagerDispatched(START + 2, 2, "sm-manager-2"))
+    slow = apply(session, ev.JobAccepted(START + 3, MANAGER))
+    assert (slow.manager.identity, slow.manager.accepted_at) == (MANAGER, START + 3)
+    assert apply(slow, ev.JobAccepted(START + 3.1, "sm-manager-2")) is slow
+
+
+def test_no_job_is_accepted_for_a_session_that_dispatched_none() -> None:
+    """A job of another session's, or of an earlier life of the room."""
+    session = a_session(JOINS)
+    assert apply(session, ev.JobAccepted(NOW, MANAGER)) is session
+
+
+def test_a_manager_is_not_ousted_before_its_time_to_come_is_over() -> None:
+    """Two managers at once because one was slow: never. A dispatch that was decided on before does not count."""
+    session = after(a_session(JOINS), *created(), ev.JobAccepted(START + 1.9, MANAGER))
+    over = START + 1.9 + JOIN_TIMEOUT
+    assert apply(session, ev.ManagerDispatched(START + 2, 2, "sm-manager-2")) is session
+    assert apply(session, ev.ManagerDispatched(over - 0.1, 2, "sm-manager-2")) is session
+    assert apply(session, ev.ManagerDispatched(over, 2, "sm-manager-2")).manager.attempt == 2
+
+
+def test_a_manager_that_is_gone_is_spent() -> None:
+    """Another one is due at once, as it had stayed a while, under a new identity; the old one can't come back."""
+    session = after(a_session(JOINS), *managed(), ev.ManagerFailed(NOW + STAY, MANAGER))
+    assert (session.manager.in_charge, session.manager.next_dispatch_at) == (False, NOW + STAY)
+    assert apply(session, ev.JobAccepted(NOW + STAY, MANAGER)) is session
+    at = NOW + STAY + 1
+    replaced = after(
+        session,
+        ev.ManagerDispatched(at, 2, "sm-manager-2"),
+        ev.JobAccepted(at, "sm-manager-2"),
+        seen("sm-manager-2", "PA_m2", at),
+    )
+    assert (replaced.manager.identity, replaced.manager.presence.here) == ("sm-manager-2", True)
+    assert apply(replaced, left(MANAGER, "PA_manager", at)) is replaced
+    assert apply(replaced, ev.ManagerFailed(at, MANAGER)) is replaced
+
+
+@pytest.mark.parametrize(
+    "end", [left(MANAGER, "PA_manager", NOW), listed(NOW, asked_at=NOW - 1)], ids=["left", "not listed"]
+)
+def test_a_manager_that_left_may_be_back_in_a_moment(end: Event) -> None:
+    """The SDK reconnects under the same identity; nobody else is dispatched meanwhile, but soon after."""
+    session = after(a_session(JOINS), *managed(), end)
+    assert (session.manager.in_charge, session.manager.next_dispatch_at) == (True, NOW + RETURN_TIMEOUT)
+    back = apply(session, seen(MANAGER, "PA_manager_again", NOW + 1))
+    assert (back.manager.presence.here, back.manager.attempt) == (True, 1)
+    replaced = apply(session, ev.ManagerDispatched(NOW + RETURN_TIMEOUT, 2, "sm-manager-2"))
+    assert (replaced.manager.identity, replaced.manager.in_charge) == ("sm-manager-2", False)
+
+
+def test_managers_that_come_and_go_are_dispatched_ever_more_slowly() -> None:
+    """One that does not stay has come for nothing."""
+    session, now, pauses = after(a_session(), *managed()), NOW, []
+    for attempt in range(1, 6):
+        session = after(session, ev.ManagerFailed(now, session.manager.identity or ""))
+        pauses.append(session.manager.next_dispatch_at - now)
+        now, identity = session.manager.next_dispatch_at, f"sm-manager-{attempt + 1}"
+        came = (ev.JobAccepted(now, identity), seen(identity, f"PA_m{attempt + 1}", now))
+        session = after(session, ev.ManagerDispatched(now, attempt + 1, identity), *came)
+    assert pauses[0] < 0.5
+    assert pauses[-1] > 1.5
+
+
+def test_a_connection_of_the_user_that_was_aborted_is_no_leave() -> None:
+    """He has not been there: the time that he has to come goes on."""
+    session = apply(_ready, ev.ParticipantLeft(NOW, "alice", "PA_first", aborted=True))
+    assert session.state is SessionState.READY
+    assert deadline(session) == deadline(_ready)
+    assert apply(session, seen("alice", "PA_first", NOW)).state is SessionState.READY
+
+
+def test_a_listing_is_over_when_it_was_answered_or_failed() -> None:
+    """Only one is under way at a time; an answer to an older one ends nothing."""
+    asked = after(_waiting, ev.ListingStarted(NOW))
+    assert apply(asked, ev.ListingStarted(NOW + 1)) is asked
+    assert apply(asked, ev.ListingFailed(NOW + 1, asked_at=NOW - 5)) is asked
+    failed = apply(asked, ev.ListingFailed(NOW + 1, asked_at=NOW))
+    assert (failed.listing_since, failed.listing_failures, failed.listed_at) == (None, 1, NOW + 1)
+    again = after(failed, ev.ListingStarted(NOW + 2), listed(NOW + 3, asked_at=NOW + 2))
+    assert (again.listing_since, again.listing_failures, again.listed_at) == (None, 0, NOW + 3)
+
+
+def test_a_clean_up_that_failed_is_begun_again_after_a_while() -> None:
+    """The room may still be there, with the user in it."""
+    over = after(_active, ev.SessionClosed(NOW), ev.CleanUpStarted(NOW), ev.CleanUpFailed(NOW + 5))
+    assert over.end is not None
+    assert apply(over, ev.CleanUpStarted(over.end.retry_at - 1)) is over
+    again = after(over, ev.CleanUpStarted(over.end.retry_at), ev.CleanedUp(over.end.retry_at + 1))
+    assert again.end is not None
+    assert (again.end.clean_ups, again.end.cleaned_at) == (2, over.end.retry_at + 1)
+
+
+def test_what_becomes_of_the_manager_does_not_touch_readiness() -> None:
+    """The evidence is in already."""
+    session = after(a_session(JOINS), *managed(), *invited(ASR), seen("sm-asr-1", "PA_1", NOW))
+    assert apply(session, left(MANAGER, "PA_manager", NOW + 1)).state is SessionState.READY
+
+
+def test_a_manager_that_was_not_accepted_is_not_in_charge_by_being_there() -> None:
+    """An identity alone proves no job."""
+    session = after(a_session(JOINS), *created())
+    assert apply(session, seen(MANAGER, "PA_manager", NOW)) is session
+
+
+# --- the end ----------------------------------------------------------------------------------------
+
+
+def test_the_first_reason_is_the_reason() -> None:
+    """An ended session is never revived, renamed or ended again."""
+    session = after(SESSIONS["active"], ev.SessionClosed(NOW))
+    assert session.end is not None
+    for event in EVENTS.values():
+        end = apply(session, event).end
+        assert end is not None
+        assert (end.reason, end.at) == (EndReason.CLOSED, NOW)
+
+
+def test_a_room_that_turns_out_to_be_taken_is_never_forgotten_to_be() -> None:
+    """Even when the session was over before LiveKit answered: what is not ours must not be deleted."""
+    session = apply(SESSIONS["orphan"], ev.RoomRefused(NOW, taken=True))
+    assert (session.room.taken, session.end and session.end.reason) == (True, EndReason.CLOSED)
+
+
+def test_the_timeline_of_an_end_is_kept() -> None:
+    """When it was over, when the cleaning up began, when it was done; each only once."""
+    session = after(
+        SESSIONS["active"],
+        *(ev.SessionClosed(NOW), ev.CleanUpStarted(NOW + 1), ev.CleanedUp(NOW + 2)),
+        *(ev.CleanUpStarted(NOW + 3), ev.CleanedUp(NOW + 4)),
+    )
+    end: Any = session.end
+    assert (end.at, end.cleaning_since, end.cleaned_at) == (NOW, NOW + 1, NOW + 2)
+
+
+@pytest.mark.parametrize(
+    ("column", "shown"),
+    [
+        ("waiting", "<Session demo [waiting 1/2 ready] rev 7>"),
+        ("ready", "<Session demo [ready 2/2 ready] rev 9>"),
+        ("failed", "<Session demo [failed ready_timeout 1/2 ready] rev 8>"),
+    ],
+)
+def test_a_session_shows_what_it_is(column: str, shown: str) -> None:
+    """In logs and in failing tests."""
+    assert repr(SESSIONS[column]) == shown

@@ -1,0 +1,162 @@
+"""What goes out: the one shape of a session, and lists in pages."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+from ulid import ULID
+
+from http_api.paging import page, read_cursor, write_cursor
+from http_api.views import ServiceView, SessionView, SessionWithToken
+from manager_agent import events as ev
+from manager_agent.instances import Instance, InstanceState
+from manager_agent.leases import Lease
+from manager_agent.rooms import AccessToken
+from manager_agent.roster import Standing
+from manager_agent.services import Service
+from manager_agent.session import Session, User
+from tests.unit import sessions as given
+
+pytestmark = pytest.mark.unit
+
+
+def test_a_waiting_session_has_exactly_the_shape_of_the_contract() -> None:
+    session = given.after(
+        given.a_session(given.JOINS, given.SIGNALS),
+        *given.created(1_000),
+        *given.invited(given.ASR, given.LLM, at=1_000.1),
+        *given.accepted(given.ASR, at=1_000.2),
+        given.seen("sm-asr-1", "PA_1", 1_000.3456),
+    )
+    shown = json.loads(SessionView.of(session).model_dump_json())
+    revision = shown.pop("revision")
+    assert revision == session.revision
+    assert shown == {
+        "session_id": "s1",
+        "room_name": "demo",
+        "state": "waiting",
+        "user_identity": "alice",
+        "user_name": "",
+        "metadata": {},
+        "services": [
+            {
+                "service_id": "asr-service",
+                "type": "ASR",
+                "state": "ready",
+                "optional": False,
+                "reason": None,
+                "ready_by": "join",
+                "attempt": 1,
+                "timeline": {
+                    "invited": "1970-01-01T00:16:40.100Z",
+                    "accepted": "1970-01-01T00:16:40.200Z",
+                    "joined": "1970-01-01T00:16:40.345Z",
+                    "ready": "1970-01-01T00:16:40.345Z",
+                },
+            },
+            {
+                "service_id": "llm-service",
+                "type": "LLM",
+                "state": "invited",
+                "optional": False,
+                "reason": None,
+                "ready_by": None,
+                "attempt": 1,
+                "timeline": {"invited": "1970-01-01T00:16:40.100Z"},
+            },
+        ],
+        "created_at": "1970-01-01T00:16:40.000Z",
+        "ready_at": None,
+        "ready_deadline": "1970-01-01T00:17:10.000Z",
+        "ended_at": None,
+        "reason": None,
+    }
+
+
+def test_a_session_that_is_over_says_why() -> None:
+    session = given.after(given.a_session(given.JOINS), *given.created(), ev.DeadlinePassed(given.START + 31))
+    shown = SessionView.of(session)
+    assert (shown.state, shown.reason, shown.ended_at) == ("failed", "ready_timeout", "1970-01-01T00:17:11.000Z")
+    assert shown.services[0].reason == "never_joined"
+
+
+def test_the_owner_gets_three_fields_more_and_the_token_is_not_in_the_repr() -> None:
+    session = given.a_session()
+    shown = SessionWithToken.for_owner(session, AccessToken("eyJ.secret.x", 1_000.0), "wss://lk")
+    more = shown.model_dump().keys() - SessionView.of(session).model_dump().keys()
+    assert more == {"server_url", "access_token", "token_expires_at"}
+    assert "eyJ" not in repr(shown)
+
+
+def test_a_service_is_shown_as_registered() -> None:
+    service = Service("asr", "ASR", "http://asr/", labels={"lang": "zh"}, metadata={"type": "ASR"}, registered_at=1.5)
+    standing = Standing(Instance(service), InstanceState.HEALTHY, in_flight=2)
+    assert json.loads(ServiceView.of(standing).model_dump_json()) == {
+        "service_id": "asr",
+        "type": "ASR",
+        "state": "healthy",
+        "endpoint": "http://asr/",
+        "agent_name": None,
+        "ready_on": "join",
+        "labels": {"lang": "zh"},
+        "metadata": {"type": "ASR"},
+        "registered_at": "1970-01-01T00:00:01.500Z",
+        "static": False,
+        "in_flight": 2,
+        "capacity": None,
+        "load": None,
+        "lease_seconds": None,
+        "lease_expires_at": None,
+    }
+
+
+def test_a_lease_is_shown_with_the_instant_before_which_it_is_not_over() -> None:
+    service = Service("asr", "ASR", "http://asr/", capacity=40, lease_seconds=15)
+    shown = ServiceView.of(Standing(Instance(service, Lease(15, 2.0), load=0.5), InstanceState.EXPIRED, in_flight=0))
+    assert (shown.state, shown.capacity, shown.load, shown.lease_seconds) == ("expired", 40, 0.5, 15)
+    assert shown.lease_expires_at == "1970-01-01T00:00:17.000Z"
+
+
+def some_sessions(count: int) -> list[Session]:
+    ids = [f"ses_{ULID.from_timestamp(1_000.0 + n)}" for n in range(count)]
+    return [Session(session_id, session_id, User("alice"), 0.0) for session_id in ids]
+
+
+def test_pages_show_every_session_once_and_newest_first() -> None:
+    sessions = some_sessions(7)
+    seen: list[Session] = []
+    after = None
+    for expected in (3, 3, 1):
+        shown, cursor = page(sessions, limit=3, after=after)
+        assert len(shown) == expected
+        seen += shown
+        after = cursor and read_cursor(cursor)
+    assert after is None
+    assert seen == sessions[::-1]
+
+
+def test_a_page_stays_right_while_sessions_come_and_go() -> None:
+    sessions = some_sessions(6)
+    _, cursor = page(sessions[:5], limit=2, after=None)
+    assert cursor is not None
+    without_the_last_shown_and_with_a_newer_one = [*sessions[:3], sessions[4], sessions[5]]
+    shown, _ = page(without_the_last_shown_and_with_a_newer_one, limit=2, after=read_cursor(cursor))
+    assert shown == [sessions[2], sessions[1]]
+
+
+def test_a_full_last_page_has_no_cursor() -> None:
+    assert page(some_sessions(2), limit=2, after=None)[1] is None
+
+
+def test_a_cursor_shows_no_more_than_it_must() -> None:
+    session_id = some_sessions(1)[0].session_id
+    assert session_id not in write_cursor(session_id)
+    assert read_cursor(write_cursor(session_id)) == session_id
+
+
+def test_views_do_not_change_with_the_session() -> None:
+    session = given.a_session(given.JOINS)
+    shown = SessionView.of(session)
+    assert SessionView.of(replace(session, revision=9)) != shown

@@ -1,0 +1,82 @@
+"""LiveKit's webhooks: only signed ones are read, and what each says of a session."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import replace
+
+import pytest
+from google.protobuf.json_format import MessageToJson
+from livekit import api
+from livekit.protocol import models
+
+from http_api.errors import MalformedBody, Unauthorized
+from http_api.webhooks import events_of, is_about, read_webhook, signed_digest
+from manager_agent.events import Event, ParticipantLeft, ParticipantSeen, RoomClosed, Seen, WebhookArrived
+from manager_agent.session import Room, Session, User
+
+pytestmark = pytest.mark.unit
+
+KEY, SECRET = "devkey", "secret"
+VERIFIER = api.TokenVerifier(KEY, SECRET)
+AT = 1_000.0
+ALICE = models.ParticipantInfo(identity="alice", sid="PA_1", joined_at_ms=7, attributes={"a": "b"})
+
+
+def signature(body: bytes, secret: str = SECRET) -> str:
+    digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+    return api.AccessToken(KEY, secret).with_sha256(digest).to_jwt()
+
+
+def webhook(event: str, participant: models.ParticipantInfo | None = None) -> api.WebhookEvent:
+    return api.WebhookEvent(event=event, room=models.Room(name="demo", sid="RM_1"), participant=participant)
+
+
+@pytest.mark.parametrize(
+    ("hook", "further"),
+    [
+        (webhook("room_started"), []),
+        (webhook("track_published", ALICE), []),
+        (webhook("something_new"), []),
+        (webhook("participant_joined", ALICE), [ParticipantSeen(AT, Seen("alice", "PA_1", 7, False, {"a": "b"}))]),
+        (webhook("participant_left", ALICE), [ParticipantLeft(AT, "alice", "PA_1")]),
+        (webhook("participant_connection_aborted", ALICE), [ParticipantLeft(AT, "alice", "PA_1", aborted=True)]),
+        (webhook("room_finished"), [RoomClosed(AT, "RM_1")]),
+    ],
+)
+def test_what_a_webhook_says(hook: api.WebhookEvent, further: list[Event]) -> None:
+    assert events_of(hook, AT) == [WebhookArrived(AT), *further]
+
+
+def test_a_signed_webhook_is_read_with_fields_that_we_do_not_know() -> None:
+    body = MessageToJson(webhook("room_started")).replace("{", '{"new": 1,', 1).encode()
+    assert read_webhook(body, signed_digest(signature(body), VERIFIER)).room.name == "demo"
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    ["", "Bearer", "x.y.z", signature(b"{}", secret="other"), api.AccessToken(KEY, SECRET).to_jwt() + "x"],
+)
+def test_what_is_not_signed_by_livekit_is_refused(authorization: str) -> None:
+    with pytest.raises(Unauthorized):
+        signed_digest(authorization, VERIFIER)
+
+
+@pytest.mark.parametrize("digest", [b"", hashlib.sha256(b"other").digest()])
+def test_another_body_than_the_signed_one_is_refused(digest: bytes) -> None:
+    with pytest.raises(Unauthorized):
+        read_webhook(b"{}", digest)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"room": 7}', b"[" * 5_000])
+def test_a_signed_body_that_is_no_webhook_is_malformed(body: bytes) -> None:
+    with pytest.raises(MalformedBody):
+        read_webhook(body, hashlib.sha256(body).digest())
+
+
+def test_a_webhook_about_an_older_room_of_the_name_is_not_about_the_session() -> None:
+    session = Session("ses_1", "demo", User("alice"), AT)
+    assert is_about(webhook("room_started"), session)  # its sid is not known yet
+    assert is_about(webhook("room_started"), replace(session, room=Room(sid="RM_1")))
+    assert not is_about(webhook("room_finished"), replace(session, room=Room(sid="RM_2")))
