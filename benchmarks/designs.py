@@ -1,0 +1,128 @@
+"""The designs that room_cost.py compares: four ways of having a manager in every room. One process runs one.
+
+    python -m benchmarks.designs thread ws://127.0.0.1:7880
+
+Each manager is hidden, publishes nothing and subscribes to nothing: all it does is to be there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+
+from livekit import api, rtc
+from livekit.agents import AgentServer, AutoSubscribe, JobContext, JobExecutorType, WorkerPermissions
+
+from benchmarks.child import told
+from http_api import logs
+from http_api.app import compose
+from http_api.settings import DevSettings
+from manager_agent.ffi import quiet
+from manager_agent.session import Limits, Session, User
+
+KEY, SECRET = "devkey", "secret"
+AGENT_NAME = "benchmark"
+LONG = Limits(user_join_timeout=3_600)
+"""Nobody joins these rooms; no session is to end for that while it is measured."""
+
+Open = Callable[[str], Awaitable[None]]
+"""Opens the room of this name, with a manager in it or on its way."""
+
+
+@asynccontextmanager
+async def agents(executor: JobExecutorType, url: str) -> AsyncIterator[Open]:
+    """livekit-agents as it comes, except that it takes the machine for idle: how busy it is, is our doing."""
+    server = AgentServer(
+        job_executor_type=executor,
+        load_fnc=lambda: 0.0,
+        permissions=WorkerPermissions(can_publish=False, hidden=True),
+        ws_url=url,
+        api_key=KEY,
+        api_secret=SECRET,
+        host="127.0.0.1",
+        port=0,
+    )
+    server.rtc_session(enter, agent_name=AGENT_NAME)
+    registered = asyncio.Event()
+    server.on("worker_registered", lambda *_: registered.set())
+    running = asyncio.create_task(server.run())
+    async with api.LiveKitAPI(url, KEY, SECRET) as livekit:
+        await registered.wait()
+        dispatch = api.RoomAgentDispatch(agent_name=AGENT_NAME)
+
+        async def open_room(name: str) -> None:
+            await livekit.room.create_room(api.CreateRoomRequest(name=name, agents=[dispatch]))
+
+        yield open_room
+    running.cancel()
+
+
+async def enter(context: JobContext) -> None:
+    """The entrypoint; the job goes on until the room closes."""
+    await context.connect(auto_subscribe=AutoSubscribe.SUBSCRIBE_NONE)
+
+
+@asynccontextmanager
+async def bare(url: str) -> AsyncIterator[Open]:
+    """The SDK as it comes, all rooms on one loop. Nothing is dispatched: it knows its rooms beforehand."""
+    rooms: list[rtc.Room] = []
+    async with api.LiveKitAPI(url, KEY, SECRET) as livekit:
+
+        async def open_room(name: str) -> None:
+            await livekit.room.create_room(api.CreateRoomRequest(name=name))
+            grants = api.VideoGrants(room_join=True, room=name, hidden=True, can_publish=False)
+            token = api.AccessToken(KEY, SECRET).with_identity("manager").with_kind("agent").with_grants(grants)
+            rooms.append(room := rtc.Room())
+            await room.connect(url, token.to_jwt(), rtc.RoomOptions(auto_subscribe=False))
+
+        yield open_room
+
+
+@asynccontextmanager
+async def ours(url: str) -> AsyncIterator[Open]:
+    """This project: sessions that need no service, each with its room and its manager."""
+    settings = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=url)  # type: ignore[call-arg]
+    quiet()
+    parts = compose(settings)
+    await parts.rooms.start()
+    await parts.agent.start()
+    while not parts.agent.registered:
+        await asyncio.sleep(0.01)
+
+    async def open_room(name: str) -> None:
+        session = Session(f"ses_{name}", name, User("user"), parts.clock(), limits=LONG)
+        await parts.conductor.open(session)
+
+    yield open_room
+
+
+DESIGNS: dict[str, Callable[[str], AbstractAsyncContextManager[Open]]] = {
+    "process": partial(agents, JobExecutorType.PROCESS),
+    "thread": partial(agents, JobExecutorType.THREAD),
+    "bare": bare,
+    "ours": ours,
+}
+
+
+async def serve(design: str, url: str) -> None:
+    """Opens a room for every name that it is told, several at once if they come so."""
+    async with DESIGNS[design](url) as open_room, asyncio.TaskGroup() as opening:
+        async for name in told():
+            opening.create_task(attempt(open_room, name))
+
+
+async def attempt(open_room: Open, name: str) -> None:
+    """A room that can't be opened is one without a manager: the parent sees that, the log says why."""
+    try:
+        await open_room(name)
+    except Exception:
+        logging.exception("room %s not opened", name)
+
+
+if __name__ == "__main__":
+    logs.configure(dev=False, level="info", secrets=())
+    asyncio.run(serve(*sys.argv[1:]))

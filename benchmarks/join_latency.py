@@ -1,0 +1,311 @@
+"""How soon it is known that a service has joined: the SDK's room event alone, and this project.
+
+    python -m benchmarks.join_latency
+
+What is measured is the time from the service's own connect() returning, by the wall clock of this machine: below
+zero when the join was known before. The services publish nothing, as most do when they join. They are in this
+process; whoever is to know of them is in another one, with a livekit-server of its own, as a server sends its
+webhooks to fixed addresses.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Protocol
+
+import aiohttp
+from aiohttp import web
+from livekit import api, rtc
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.child import START_TIMEOUT, Child, run, running
+from benchmarks.measuring import percentile
+from manager_agent.ffi import quiet
+from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+
+KEY, SECRET = "devkey", "secret"
+SERVICE_ID = "benchmark-service"
+PAUSE = 0.2
+"""Seconds between two joins of one caller, which would otherwise measure how busy this machine can be."""
+POLL_INTERVAL = 0.2
+PATIENCE = 15.0
+"""Seconds; a room that is not open by then is a fault, a join that is not known by then is never known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seat:
+    """A service's place in a room that is watched."""
+
+    room: str
+    url: str
+    token: str
+
+
+class Watch(Protocol):
+    """Rooms, watched by one of the designs."""
+
+    async def open(self) -> Seat:
+        """A new room for one service."""
+
+    async def known_at(self, seat: Seat) -> float:
+        """The instant at which the service in this seat was known to have joined, waited for."""
+
+    async def close(self, seat: Seat) -> None:
+        """The room is not needed any more."""
+
+
+class RoomEvents:
+    """benchmarks/room_event.py in a child."""
+
+    def __init__(self, child: Child, livekit: api.LiveKitAPI, url: str) -> None:
+        self._child, self._livekit, self._url = child, livekit, url
+        self._numbers = count()
+        self._watching: dict[str, asyncio.Future[None]] = {}
+        self._joined: dict[str, asyncio.Future[float]] = {}
+
+    async def open(self) -> Seat:
+        name, loop = f"event-{next(self._numbers)}", asyncio.get_running_loop()
+        self._watching[name], self._joined[name] = loop.create_future(), loop.create_future()
+        await self._livekit.room.create_room(api.CreateRoomRequest(name=name))
+        self._child.tell(f"{name} {token(name, 'manager', hidden=True)}")
+        await self._watching[name]
+        return Seat(name, self._url, token(name, "service", hidden=False))
+
+    async def known_at(self, seat: Seat) -> float:
+        return await self._joined[seat.room]
+
+    async def close(self, seat: Seat) -> None:
+        await self._livekit.room.delete_room(api.DeleteRoomRequest(room=seat.room))
+
+    async def listen(self) -> None:
+        """Takes in what the child says, for ever."""
+        while True:
+            match (await self._child.heard()).split(" "):
+                case ["watching", name]:
+                    self._watching[name].set_result(None)
+                case ["joined", name, instant] if not self._joined[name].done():
+                    self._joined[name].set_result(float(instant))
+
+
+class Sessions:
+    """The session manager, asked over HTTP for a session for every join."""
+
+    def __init__(self, http: aiohttp.ClientSession) -> None:
+        self._http = http
+        self._invites: dict[str, asyncio.Future[Seat]] = {}
+        self._sessions: dict[str, str] = {}
+
+    async def open(self) -> Seat:
+        body = {"user_identity": "user", "required_services": [SERVICE_ID]}
+        headers = {"Prefer": "respond-async"}
+        async with self._http.post("/api/v1/sessions", json=body, headers=headers) as answer:
+            session = await answer.json()
+        self._sessions[session["room_name"]] = session["session_id"]
+        return await self._invite(session["room_name"])
+
+    async def known_at(self, seat: Seat) -> float:
+        """As the session itself has it, in milliseconds: so it can be asked for at leisure."""
+        while True:
+            async with self._http.get(f"/api/v1/sessions/{self._sessions[seat.room]}") as answer:
+                timeline = (await answer.json())["services"][0]["timeline"]
+            if "joined" in timeline:
+                return datetime.fromisoformat(timeline["joined"]).timestamp()
+            await asyncio.sleep(POLL_INTERVAL)
+
+    async def close(self, seat: Seat) -> None:
+        async with self._http.delete(f"/api/v1/sessions/{self._sessions[seat.room]}"):
+            pass
+
+    async def receive(self, request: web.Request) -> web.Response:
+        """An invite, or a farewell."""
+        message = json.loads(await request.read())
+        if message["event"] == "session_invited":
+            room = message["session"]["room_name"]
+            self._invite(room).set_result(Seat(room, message["server_url"], message["token"]))
+        return web.Response()
+
+    def _invite(self, room: str) -> asyncio.Future[Seat]:
+        """It may come before the answer to the request for the session."""
+        return self._invites.setdefault(room, asyncio.get_running_loop().create_future())
+
+
+@asynccontextmanager
+async def room_events(binary: Path, folder: Path) -> AsyncIterator[Watch]:
+    async with (
+        LiveKitServer(binary, port=free_port(), webhook_url=None, log=folder / "livekit-server.log") as server,
+        running("benchmarks.room_event", server.url, log=folder / "room_event.log") as child,
+        api.LiveKitAPI(server.url, KEY, SECRET) as livekit,
+    ):
+        await child.ready()
+        watch = RoomEvents(child, livekit, server.url)
+        listening = asyncio.create_task(watch.listen())
+        yield watch
+        listening.cancel()
+
+
+@asynccontextmanager
+async def sessions(binary: Path, folder: Path, *, webhooks: bool) -> AsyncIterator[Watch]:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+    webhook_url = f"{url}/livekit/webhook" if webhooks else None
+    async with (
+        LiveKitServer(binary, port=free_port(), webhook_url=webhook_url, log=folder / "livekit-server.log") as server,
+        running("http_api", "--dev", log=folder / "api.log", environment=environment(server.url, port)),
+        aiohttp.ClientSession(url) as http,
+    ):
+        watch = Sessions(http)
+        async with listening(watch) as endpoint:
+            await registered(http, endpoint)
+            yield watch
+
+
+def environment(livekit_url: str, port: int) -> dict[str, str]:
+    return {"LIVEKIT_SERVER_URL": livekit_url, "SERVER_PORT": str(port), "LOG_LEVEL": "info"}
+
+
+@asynccontextmanager
+async def listening(watch: Sessions) -> AsyncIterator[str]:
+    """The endpoint of the service that all sessions need."""
+    app, port = web.Application(), free_port()
+    app.router.add_post("/", watch.receive)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", port).start()
+        yield f"http://127.0.0.1:{port}/"
+    finally:
+        await runner.cleanup()
+
+
+async def registered(http: aiohttp.ClientSession, endpoint: str) -> None:
+    """Returns once the session manager is up and knows the service."""
+    service = {"service_id": SERVICE_ID, "endpoint": endpoint, "metadata": {"type": "BENCHMARK"}}
+    async with asyncio.timeout(START_TIMEOUT):
+        while True:
+            with suppress(aiohttp.ClientConnectionError):
+                async with http.get("/readyz") as ready:
+                    if ready.ok:
+                        break
+            await asyncio.sleep(POLL_INTERVAL)
+        async with http.post("/api/v1/microservices/register", json=service, raise_for_status=True):
+            pass
+
+
+def token(room: str, identity: str, *, hidden: bool) -> str:
+    grants = api.VideoGrants(room_join=True, room=room, hidden=hidden)
+    return api.AccessToken(KEY, SECRET).with_identity(identity).with_kind("agent").with_grants(grants).to_jwt()
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    title: str
+    start: Callable[[Path, Path], AbstractAsyncContextManager[Watch]]
+    target: str = ""
+
+
+DESIGNS = (
+    Design("room event alone", room_events),
+    Design("session manager, no webhooks", partial(sessions, webhooks=False)),
+    Design("session manager", partial(sessions, webhooks=True), "<= 100"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Latencies:
+    """Of one design, with so many services that join at the same time."""
+
+    design: Design
+    callers: int
+    ms: Sequence[float]
+    """Of the joins that were known within PATIENCE."""
+    unknown: int
+
+
+def main() -> None:
+    arguments = read_arguments()
+    quiet()
+    with tempfile.TemporaryDirectory(prefix="join-latency-") as folder:
+        results = run(measure_all(arguments.joins, (1, arguments.callers), Path(folder)))
+    Console(width=120).print(as_table(results, arguments.joins))
+
+
+def read_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.join_latency", description="How soon a join is known. Takes 3 minutes."
+    )
+    parser.add_argument("--joins", type=int, default=100, help="for each line of the table (default 100)")
+    parser.add_argument("--callers", type=int, default=4, help="joins at the same time, besides 1 (default 4)")
+    arguments = parser.parse_args()
+    if arguments.joins < 1 or arguments.callers < 1:
+        parser.error("at least one join and one caller")
+    return arguments
+
+
+async def measure_all(joins: int, callers: Sequence[int], folder: Path) -> list[Latencies]:
+    console, results = Console(stderr=True), []
+    binary = await asyncio.to_thread(find_or_build)
+    for design in DESIGNS:
+        async with design.start(binary, folder) as watch:
+            for at_a_time in callers:
+                console.print(f"{design.title}: {joins} joins, {at_a_time} at a time ...")
+                results.append(await measure(design, watch, joins, at_a_time))
+    return results
+
+
+async def measure(design: Design, watch: Watch, joins: int, callers: int) -> Latencies:
+    gate = asyncio.Semaphore(callers)
+    latencies = await asyncio.gather(*(latency_ms(watch, gate) for _ in range(joins)))
+    known = [latency for latency in latencies if latency is not None]
+    return Latencies(design, callers, known, joins - len(known))
+
+
+async def latency_ms(watch: Watch, gate: asyncio.Semaphore) -> float | None:
+    """One service's join; None when nobody came to know of it."""
+    room = rtc.Room()
+    async with gate:
+        async with asyncio.timeout(PATIENCE):
+            seat = await watch.open()
+        await room.connect(seat.url, seat.token, rtc.RoomOptions(auto_subscribe=False))
+        connected_at = time.time()
+        await asyncio.sleep(PAUSE)
+    try:
+        async with asyncio.timeout(PATIENCE):
+            return 1_000 * (await watch.known_at(seat) - connected_at)
+    except TimeoutError:
+        return None
+    finally:
+        await room.disconnect()
+        await watch.close(seat)
+
+
+def as_table(results: Sequence[Latencies], joins: int) -> Table:
+    """A line for each design and number of callers; beside each p99 what it is of the room event's."""
+    peer = {result.callers: percentile(result.ms, 99) for result in results if result.design is DESIGNS[0]}
+    table = Table(title=f"From a service's connect() to its join being known, {joins} joins each, in ms")
+    table.add_column("known by")
+    for heading in ("at a time", "p50", "p99", "of the event's", "max", "never", "target, p99"):
+        table.add_column(heading, justify="right")
+    for result in results:
+        p50, p99, most = (percentile(result.ms, percent) for percent in (50, 99, 100))
+        share = f"{max(p99, 0) / peer[result.callers]:.1%}"
+        table.add_row(
+            *(result.design.title, str(result.callers), f"{p50:,.0f}", f"{p99:,.0f}", share, f"{most:,.0f}"),
+            *(str(result.unknown), result.design.target),
+        )
+    return table
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,143 @@
+"""How soon a service that was lost is replaced, beside what it takes for the first one to come.
+
+    python -m benchmarks.replacement
+
+Two instances of a type; for each session one is invited, joins and is ready, then it leaves, and the other is invited.
+The services, written with the service kit, run in this process, and so does the session manager.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from pydantic import SecretStr
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measuring import percentile
+from http_api import keys, logs
+from http_api.server import serving
+from http_api.settings import DevSettings
+from manager_agent.session import Session, SessionState
+from manager_agent.store import MemoryStore
+from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from service_kit import Service, ServiceSettings, Visit
+
+TYPE, INSTANCES = "BOT", ("bot-1", "bot-2")
+REGISTERED_TIMEOUT = 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """Milliseconds of one session."""
+
+    first: float
+    """From the invite of the first instance to the session being ready."""
+    noticed: float
+    """From the instance leaving to the session knowing."""
+    replaced: float
+    """From then to the session being ready again."""
+
+
+class Bench:
+    """The session manager and the services, and what a trial needs of them."""
+
+    def __init__(self, store: MemoryStore, http: aiohttp.ClientSession) -> None:
+        self._store, self._http = store, http
+        self.visits: dict[str, Visit] = {}
+
+    async def trial(self, number: int) -> Trial:
+        body = {"user_identity": f"user-{number}", "required_services": [{"type": TYPE}]}
+        async with self._http.post("/api/v1/sessions", json=body) as answer:
+            answer.raise_for_status()
+            session_id = (await answer.json())["session_id"]
+        ready = self._store.get(session_id)
+        assert ready.ready_at is not None
+        assert ready.services[0].timeline.invited is not None
+        left = time.perf_counter()
+        await self.visits[ready.services[0].service_id].room.disconnect()
+        await self._until(session_id, SessionState.DEGRADED)
+        noticed = time.perf_counter()
+        await self._until(session_id, SessionState.READY)
+        replaced = time.perf_counter()
+        await (await self._http.delete(f"/api/v1/sessions/{session_id}")).release()
+        first = ready.ready_at - ready.services[0].timeline.invited
+        return Trial(first * 1e3, (noticed - left) * 1e3, (replaced - noticed) * 1e3)
+
+    async def _until(self, session_id: str, state: SessionState) -> Session:
+        return await self._store.wait_for(session_id, lambda session: session.state is state)
+
+
+def service(service_id: str, visits: dict[str, Visit]) -> Service:
+    """An instance that joins, says that it is ready, and can be made to leave."""
+    instance = Service(service_id, type=TYPE)
+
+    @instance.on_invite
+    async def come(visit: Visit) -> None:
+        visits[service_id] = visit
+        await visit.join()
+        await visit.say_ready()
+        await visit.ended()
+
+    return instance
+
+
+async def measure(trials: int, folder: Path) -> list[Trial]:
+    api_port = free_port()
+    api_url = f"http://127.0.0.1:{api_port}"
+    webhooks = f"{api_url}/livekit/webhook"
+    livekit = LiveKitServer(find_or_build(), port=free_port(), webhook_url=webhooks, log=folder / "livekit.log")
+    logs.configure(dev=True, level="error", secrets=())
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(livekit)
+        settings = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=livekit.url, server_port=api_port, log_level="error")  # type: ignore[call-arg]
+        app = await stack.enter_async_context(serving(settings))
+        http = await stack.enter_async_context(aiohttp.ClientSession(api_url))
+        bench = Bench(app[keys.STORE], http)
+        for service_id in INSTANCES:
+            instance = service(service_id, bench.visits)
+            own = ServiceSettings(
+                session_manager_url=api_url, invite_api_key="devkey", invite_api_secret=SecretStr("secret")
+            )
+            await stack.enter_async_context(instance.serving(own))
+        async with asyncio.timeout(REGISTERED_TIMEOUT):
+            while (await http.get("/readyz")).status != 200:
+                await asyncio.sleep(0.05)
+        await bench.trial(0)  # loads what all share
+        return [await bench.trial(number) for number in range(1, trials + 1)]
+
+
+def show(trials: list[Trial]) -> None:
+    table = Table(title=f"From loss to replacement, {len(trials)} sessions one after the other, ms")
+    for heading in ("", "p50", "p99", "max"):
+        table.add_column(heading, justify="right" if heading else "left")
+    rows = {
+        "first instance: invited -> ready": [trial.first for trial in trials],
+        "it leaves -> known": [trial.noticed for trial in trials],
+        "known -> another one is ready": [trial.replaced for trial in trials],
+        "it leaves -> another one is ready": [trial.noticed + trial.replaced for trial in trials],
+    }
+    for name, values in rows.items():
+        table.add_row(
+            name, *(f"{value:.0f}" for value in (percentile(values, 50), percentile(values, 99), max(values)))
+        )
+    Console().print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=60)
+    trials = parser.parse_args().trials
+    with tempfile.TemporaryDirectory() as folder:
+        show(asyncio.run(measure(trials, Path(folder))))
+
+
+if __name__ == "__main__":
+    main()

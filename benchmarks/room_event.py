@@ -1,0 +1,37 @@
+"""The peer of join_latency.py: a hidden participant in every room that waits for the SDK's own event.
+
+    python -m benchmarks.room_event ws://127.0.0.1:7880
+
+Told "<room> <token>" it joins and says "watching <room>"; when somebody comes, "joined <room> <instant>".
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+from livekit import rtc
+
+from benchmarks.child import say, told
+from manager_agent.ffi import quiet
+
+
+async def serve(url: str) -> None:
+    rooms: list[rtc.Room] = []
+    async with asyncio.TaskGroup() as watching:
+        async for line in told():
+            name, token = line.split(" ")
+            rooms.append(room := rtc.Room())
+            watching.create_task(watch(room, name, url, token))
+
+
+async def watch(room: rtc.Room, name: str, url: str, token: str) -> None:
+    room.on("participant_connected", lambda _: say(f"joined {name} {time.time()}"))
+    await room.connect(url, token, rtc.RoomOptions(auto_subscribe=False))
+    say(f"watching {name}")
+
+
+if __name__ == "__main__":
+    quiet()
+    asyncio.run(serve(*sys.argv[1:]))
