@@ -29,7 +29,7 @@ def invite_started(session: Session, event: ev.InviteStarted) -> Session:
         return session
     if event.attempt == service.attempt + 1 and event.tries == 1:
         started = service.next_attempt(event.identity, event.invite_id, event.at, event.instead)
-        return with_service(_cast_out(session, service), event.entry, started)
+        return with_service(cast_out(session, service.identity, service.presence), event.entry, started)
     again = event.attempt == service.attempt and event.tries == service.tries + 1
     if again and (service.refusal is not None or service.overdue_since is not None):
         patience = event.at + session.limits.service_join_timeout
@@ -39,12 +39,11 @@ def invite_started(session: Session, event: ev.InviteStarted) -> Session:
     return session
 
 
-def _cast_out(session: Session, service: RequiredService) -> Session:
-    """Whoever was invited for the attempt before is not wanted in the room any more."""
-    if service.identity is None:
+def cast_out(session: Session, identity: str | None, presence: Presence) -> Session:
+    """Whoever has, or may still get, into the room for an attempt that is over is not wanted there any more."""
+    if identity is None or session.is_outcast(identity):
         return session
-    outcasts = (*session.outcasts, Outcast(service.identity, service.presence))[-OUTCASTS_KEPT:]
-    return replace(session, outcasts=outcasts)
+    return replace(session, outcasts=(*session.outcasts, Outcast(identity, presence))[-OUTCASTS_KEPT:])
 
 
 def invite_accepted(session: Session, event: ev.InviteAccepted) -> Session:

@@ -16,6 +16,7 @@ from manager_agent import events as ev
 from manager_agent.events import Seen
 from manager_agent.presence import Presence
 from manager_agent.service_transitions import (
+    cast_out,
     invite_accepted,
     invite_refused,
     invite_started,
@@ -140,7 +141,7 @@ def _manager_dispatched(session: Session, event: ev.ManagerDispatched) -> Sessio
     too_soon = manager.attempt > 0 and event.at < manager.next_dispatch_at
     if event.attempt != manager.attempt + 1 or too_soon:
         return session
-    return replace(session, manager=manager.dispatched(event.attempt, event.identity, event.at))
+    return replace(_relieved(session), manager=manager.dispatched(event.attempt, event.identity, event.at))
 
 
 def _job_accepted(session: Session, event: ev.JobAccepted) -> Session:
@@ -151,7 +152,13 @@ def _manager_failed(session: Session, event: ev.ManagerFailed) -> Session:
     manager = session.manager
     if not manager.in_charge or event.identity != manager.identity:
         return session
-    return replace(session, manager=manager.gone(event.at))
+    return replace(_relieved(session), manager=manager.gone(event.at))
+
+
+def _relieved(session: Session) -> Session:
+    """Whoever was in charge is to be no second manager: a connect that was given up may get into the room yet."""
+    manager = session.manager
+    return cast_out(session, manager.identity, manager.presence) if manager.in_charge else session
 
 
 # --- who is in the room -----------------------------------------------------------------------------

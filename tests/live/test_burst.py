@@ -17,6 +17,7 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 SESSIONS = 40
 SERVICES = ("asr", "llm", "tts")
 READY_TIMEOUT = 120
+SETTLE_TIMEOUT = 20
 
 
 async def test_forty_sessions_at_once_get_forty_tokens(start_stack: StartStack, site: Site) -> None:
@@ -29,7 +30,7 @@ async def test_forty_sessions_at_once_get_forty_tokens(start_stack: StartStack, 
         assert len({body["access_token"] for _, body in answers}) == SESSIONS
         for session in stack.store.list():
             await stack.until(session.session_id, is_watched)
-            people = [p.identity for p in await stack.participants(session.room_name)]
+            people = await settled(stack, session.room_name)
             assert len([identity for identity in people if identity.startswith("sm-manager")]) == 1, people
             assert len(people) == 1 + len(SERVICES), people
 
@@ -42,6 +43,15 @@ async def test_forty_sessions_at_once_get_forty_tokens(start_stack: StartStack, 
 
 def is_watched(session: Session) -> bool:
     return session.manager.presence.here
+
+
+async def settled(stack: Stack, room_name: str) -> list[str]:
+    """Who is in the room, once all who had to leave have left: on a slow machine, a manager whose connect was given up
+    may get through, and is then removed."""
+    async with asyncio.timeout(SETTLE_TIMEOUT):
+        while len(people := [p.identity for p in await stack.participants(room_name)]) > 1 + len(SERVICES):
+            await asyncio.sleep(0.1)
+    return people
 
 
 async def ask(stack: Stack, n: int) -> tuple[int, dict[str, str]]:

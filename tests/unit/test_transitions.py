@@ -11,6 +11,7 @@ import pytest
 from manager_agent import events as ev
 from manager_agent.events import Event, Refusal, Said, Seen
 from manager_agent.manager import JOIN_TIMEOUT, RETURN_TIMEOUT, STAY
+from manager_agent.plan import Remove, plan
 from manager_agent.session import (
     EndReason,
     ServiceState,
@@ -508,8 +509,17 @@ def test_a_manager_that_is_gone_is_spent() -> None:
         seen("sm-manager-2", "PA_m2", at),
     )
     assert (replaced.manager.identity, replaced.manager.presence.here) == ("sm-manager-2", True)
-    assert apply(replaced, left(MANAGER, "PA_manager", at)) is replaced
+    assert apply(replaced, left(MANAGER, "PA_manager", at)).manager is replaced.manager
     assert apply(replaced, ev.ManagerFailed(at, MANAGER)) is replaced
+
+
+def test_a_manager_whose_time_was_over_is_removed_when_it_comes_after_all() -> None:
+    """Its connect was given up, but gets through: the room is not to have two managers."""
+    session = after(a_session(JOINS), *managed(), left(MANAGER, "PA_manager", NOW), ev.ManagerFailed(NOW, MANAGER))
+    assert Remove(MANAGER) not in plan(session, NOW).actions
+    late = apply(session, seen(MANAGER, "PA_late", NOW + 1))
+    assert Remove(MANAGER) in plan(late, NOW + 1).actions
+    assert late.manager == session.manager
 
 
 @pytest.mark.parametrize(
