@@ -11,8 +11,12 @@ from dataclasses import dataclass, field
 import structlog
 from aiohttp import web
 
-from http_api import health, keys, microservices, sessions, webhooks
+from http_api import keys
+from http_api.admission import admission
+from http_api.authentication import Authenticator
+from http_api.operations import Operation
 from http_api.problems import Handler, new_request_id, problems
+from http_api.routes import OPERATIONS
 from http_api.schemas import Profiles
 from http_api.services_file import ServicesFile, read_services_file
 from http_api.settings import Settings
@@ -36,24 +40,6 @@ log = structlog.get_logger()
 
 REQUEST_ID_HEADER = "X-Request-Id"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-
-ROUTES = (
-    web.get("/health", health.health),
-    web.get("/livez", health.livez),
-    web.get("/readyz", health.readyz),
-    web.post(f"{microservices.PATH}/register", microservices.register),
-    web.get(microservices.PATH, microservices.list_all),
-    web.get(microservices.PATH + "/{service_id}", microservices.show),
-    web.delete(microservices.PATH + "/{service_id}", microservices.remove),
-    web.post(microservices.PATH + "/{service_id}/heartbeat", microservices.heartbeat),
-    web.post(sessions.PATH, sessions.create),
-    web.get(sessions.PATH, sessions.list_all),
-    web.get(sessions.PATH + "/{session_id}", sessions.show),
-    web.delete(sessions.PATH + "/{session_id}", sessions.close),
-    web.post(sessions.PATH + "/{session_id}/token", sessions.give_token),
-    web.post(sessions.PATH + "/{session_id}/ready", sessions.say_ready),
-    web.post("/livekit/webhook", webhooks.receive),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +108,7 @@ def create_app(settings: Settings, parts: Parts | None = None) -> web.Applicatio
     """The application, not started. Tests give it parts of their own."""
     ffi.quiet()
     parts = parts or compose(settings)
-    app = web.Application(middlewares=[request_ids, problems])
+    app = web.Application(middlewares=[request_ids, problems, admission])
     app[keys.SETTINGS] = settings
     app[keys.CLOCK] = parts.clock
     app[keys.STORE] = parts.store
@@ -135,10 +121,19 @@ def create_app(settings: Settings, parts: Parts | None = None) -> web.Applicatio
     app[keys.PROBE] = Probe(conductor=parts.conductor, store=parts.store, rooms=parts.rooms, clock=parts.clock)
     app[keys.TASKS] = Tasks()
     app[keys.STOPPING] = asyncio.Event()
-    app.router.add_routes(ROUTES)
-    app.cleanup_ctx.append(lambda app: _running(app, parts))
+    app[keys.AUTHENTICATOR] = authenticator = Authenticator(settings)
+    app[keys.OPERATIONS] = {operation.handler: operation for operation in OPERATIONS}
+    app.router.add_routes([_route(operation) for operation in OPERATIONS])
+    app.cleanup_ctx.append(lambda app: _running(app, parts, authenticator))
     app.on_shutdown.append(_end_sessions)
     return app
+
+
+def _route(operation: Operation) -> web.RouteDef:
+    """A GET answers HEAD as well."""
+    if operation.method == "GET":
+        return web.get(operation.path, operation.handler)
+    return web.route(operation.method, operation.path, operation.handler)
 
 
 @web.middleware
@@ -153,9 +148,9 @@ async def request_ids(request: web.Request, handler: Handler) -> web.StreamRespo
     return response
 
 
-async def _running(app: web.Application, parts: Parts) -> AsyncIterator[None]:
+async def _running(app: web.Application, parts: Parts, authenticator: Authenticator) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        for part in (*parts.upkeep, parts.rooms, parts.inviter, parts.agent):
+        for part in (authenticator, *parts.upkeep, parts.rooms, parts.inviter, parts.agent):
             stack.push_async_callback(part.aclose)
             await part.start()
         stack.push_async_callback(parts.conductor.aclose)

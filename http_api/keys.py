@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from typing import Any
 
 from aiohttp import web
 
+from http_api.authentication import Authenticator
+from http_api.callers import Caller
+from http_api.operations import Operation
 from http_api.schemas import Profiles
 from http_api.settings import Settings
 from manager_agent.addresses import Guard
@@ -28,11 +33,15 @@ CONDUCTOR = web.AppKey("CONDUCTOR", Conductor)
 PROBE = web.AppKey("PROBE", Probe)
 AGENT = web.AppKey("AGENT", ManagerAgent)
 GUARD = web.AppKey("GUARD", Guard)
+OPERATIONS: web.AppKey[Mapping[Any, Operation]] = web.AppKey("OPERATIONS")
+"""Every operation, by its handler."""
+AUTHENTICATOR = web.AppKey("AUTHENTICATOR", Authenticator)
 TASKS = web.AppKey("TASKS", Tasks)
 """What a request has begun and must be finished though its client is gone."""
 STOPPING = web.AppKey("STOPPING", asyncio.Event)
 """Set once the process has been asked to end."""
 
+CALLER = web.RequestKey("CALLER", Caller)
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 PROBLEM = web.RequestKey("PROBLEM", str)
 """The slug of the problem that the request was answered with."""

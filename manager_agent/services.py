@@ -31,6 +31,8 @@ class Service:
     """How long it counts as alive without a heartbeat, at least; None: for ever."""
     static: bool = False
     """It stands in the SERVICES_FILE: no caller replaces or removes it."""
+    owner: str = ""
+    """The name of the caller that registered it."""
 
     def same_place(self, other: Service) -> bool:
         """Whether an invite to one reaches the other."""

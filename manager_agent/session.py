@@ -93,6 +93,8 @@ class User:
     name: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
     grants: Mapping[str, Any] = field(default_factory=dict)
+    metadata: str | None = None
+    """The metadata of the participant; None: the session's own, as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,8 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Outcast:
-    """Who was invited for an attempt that is over. Found in the room, it is removed; its token is still good."""
+    """Who was invited, or in charge, for an attempt that is over. Found in the room, it is removed: its token is still
+    good."""
 
     identity: str
     presence: Presence = Presence()
@@ -143,6 +146,10 @@ class Session:
     services: tuple[RequiredService, ...] = ()
     metadata: Mapping[str, Any] = field(default_factory=dict)
     limits: Limits = Limits()
+    owner: str = ""
+    """The name of the caller that asked for it; empty for our own."""
+    callback_url: str | None = None
+    """Where its owner wants to be told of each state that it takes."""
 
     room: Room = Room()
     manager: Manager = Manager()

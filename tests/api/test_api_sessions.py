@@ -242,13 +242,13 @@ async def test_only_the_service_that_was_invited_may_say_that_it_is_ready(api: A
     tokens = dict(api.livekit.invites)
     _, _, users = await api.open(room_name="other")
     other_id = (await api.open("asr-service"))[2]["session_id"]
-    for session, service, token in [
-        (session_id, "asr-service", tokens["llm-service"]),
-        (session_id, "unheard-of", tokens["asr-service"]),
-        (session_id, "asr-service", users["access_token"]),
-        (other_id, "asr-service", tokens["asr-service"]),
+    for session, service, token, status in [
+        (session_id, "asr-service", tokens["llm-service"], 403),
+        (session_id, "unheard-of", tokens["asr-service"], 403),
+        (session_id, "asr-service", users["access_token"], 404),
+        (other_id, "asr-service", tokens["asr-service"], 404),
     ]:
-        assert (await api.say_ready(session, service, token))[0] == 403
+        assert (await api.say_ready(session, service, token))[0] == status
     assert api.parts.store.get(session_id).state is SessionState.WAITING
 
 

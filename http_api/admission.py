@@ -1,0 +1,32 @@
+"""Who may do what: every request for an operation is admitted here, or refused, before its handler sees it."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from http_api import keys
+from http_api.callers import NOBODY, Access
+from http_api.errors import Forbidden
+from http_api.operations import Operation
+from http_api.problems import Handler
+
+UNPROVED = frozenset({Access.PUBLIC, Access.OWN_PROOF})
+
+
+def operation_of(request: web.Request) -> Operation | None:
+    """What is asked for; None for a path or a method that is none of ours."""
+    return request.app[keys.OPERATIONS].get(request.match_info.handler)
+
+
+@web.middleware
+async def admission(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Finds out who is asking, and refuses what he may not do. Raises Unauthorized, Forbidden."""
+    operation = operation_of(request)
+    if operation is None:
+        return await handler(request)
+    proved = operation.access not in UNPROVED
+    caller = await request.app[keys.AUTHENTICATOR].identify(request) if proved else NOBODY
+    if not caller.may(operation.access):
+        raise Forbidden(f"this takes the scope {operation.access.scope!r}")
+    request[keys.CALLER] = caller
+    return await handler(request)

@@ -1,0 +1,84 @@
+"""What an operation of the API is: all that serving it, admitting to it, and documenting it have in common. PURE.
+
+routes.py lists them; app.py serves them, openapi.py describes them.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from http import HTTPStatus
+
+from aiohttp.typedefs import Handler
+from pydantic import BaseModel
+
+from http_api.callers import Access
+
+
+class Tag(StrEnum):
+    SESSIONS = "sessions"
+    TOKENS = "tokens"
+    SERVICES = "services"
+    OPERATIONS = "operations"
+
+
+class Media(StrEnum):
+    """What an answer is made of."""
+
+    JSON = "application/json"
+    EVENTS = "text/event-stream"
+    HTML = "text/html"
+    TEXT = "text/plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer that is no problem."""
+
+    says: str
+    """When it is given, or what is in it."""
+    view: type[BaseModel] | None = None
+    """Its body; for events, the data of each. None: no body, or one that is no JSON."""
+    media: Media = Media.JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What each header says, by its name, beyond those that every answer has."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    method: str
+    path: str
+    handler: Handler
+    tag: Tag
+    access: Access
+    answers: Mapping[HTTPStatus, Answer]
+    errors: tuple[type[Exception], ...] = ()
+    """What the handler may raise beyond what any operation may (problems.py has the status of each)."""
+    body: type[BaseModel] | None = None
+    needs_body: bool = True
+    query: type[BaseModel] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """What each header of the request that it heeds is for, by its name."""
+    is_idempotent: bool = False
+    """Heeds Idempotency-Key."""
+    creates: bool = False
+    """Makes a session: counts against the limits on creating them."""
+
+    @property
+    def id(self) -> str:
+        """Such as `sessions_create`: stable, as generated clients name their methods by it."""
+        module = inspect.getmodule(self.handler)
+        assert module is not None
+        return f"{module.__name__.rpartition('.')[2]}_{self.handler.__name__}"
+
+    @property
+    def summary(self) -> str:
+        """The first line of the handler's docstring."""
+        return self.says.partition("\n")[0]
+
+    @property
+    def says(self) -> str:
+        """The handler's docstring."""
+        return inspect.getdoc(self.handler) or ""

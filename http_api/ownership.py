@@ -1,0 +1,42 @@
+"""Whose is it: the caller of a request, and what it may see of what others made."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from http_api import keys
+from http_api.callers import Caller
+from http_api.views import SessionView, SessionWithToken
+from manager_agent.session import GIVES_TOKENS, Session
+from manager_agent.store import UnknownSession
+
+
+def caller_of(request: web.Request) -> Caller:
+    """Who is asking. For operations that admission.py lets only known callers through to."""
+    return request[keys.CALLER]
+
+
+def session_of(request: web.Request) -> Session:
+    """The session in the path. Raises UnknownSession, also when it is somebody else's: that it exists is none of his
+    business."""
+    session_id = request.match_info["session_id"]
+    session = request.app[keys.STORE].get(session_id)
+    if not caller_of(request).sees(session.owner):
+        raise UnknownSession(session_id)
+    return session
+
+
+def own_session_of(request: web.Request) -> Session:
+    """The same, for what only its owner may have: its tokens. Raises UnknownSession."""
+    session = session_of(request)
+    if not caller_of(request).owns(session.owner):
+        raise UnknownSession(session.session_id)
+    return session
+
+
+def view_for(request: web.Request, session: Session) -> SessionView:
+    """The session as this caller may see it: with a token, when there is one and it is his."""
+    if session.state not in GIVES_TOKENS or not caller_of(request).owns(session.owner):
+        return SessionView.of(session)
+    token = request.app[keys.ROOMS].user_token(session)
+    return SessionWithToken.for_owner(session, token, request.app[keys.SETTINGS].public_url)
