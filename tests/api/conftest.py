@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import io
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 import aiohttp
 import pytest
 
+from http_api import logs
 from http_api.server import serving
-from http_api.settings import DevSettings
+from http_api.settings import DevSettings, Settings
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
+from tests.exhibits import EXHIBITS
 
 
 @pytest.fixture
@@ -25,11 +28,25 @@ async def start_api() -> AsyncIterator[StartApi]:
             chosen = DevSettings(_env_file=None, server_port=port, **settings)
             livekit = LiveKit()
             parts, agent = stand_ins(chosen, livekit)
+            stack.callback(_logged(chosen))
             await stack.enter_async_context(serving(chosen, parts))
             http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))
             return Api(http, parts, livekit, agent, port)
 
         yield start
+
+
+def _logged(settings: Settings) -> Callable[[], None]:
+    """Logs as the program does; to be called at the end of the test, whose output it then is."""
+    log = io.StringIO()
+    logs.configure(dev=settings.dev, level="debug", secrets=settings.secrets, stream=log)
+    EXHIBITS.secrets |= settings.secrets
+
+    def show() -> None:
+        EXHIBITS.text("log", "the API", log.getvalue())
+        print(log.getvalue())
+
+    return show
 
 
 @pytest.fixture

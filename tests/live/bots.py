@@ -13,6 +13,7 @@ from livekit import rtc
 from manager_agent.connecting import connect
 from manager_agent.messages import TOPIC, Farewell, Invite
 from scripts.livekit_server import free_port
+from tests.exhibits import EXHIBITS
 
 QUIETLY = rtc.RoomOptions(auto_subscribe=False)
 CONNECT_TIMEOUT = 20.0
@@ -128,5 +129,6 @@ class Bot:
                 self.farewells.append(Farewell.model_validate_json(body))
             else:
                 self.invites.append(Invite.model_validate_json(body))
+                EXHIBITS.invite(self.invites[-1])
             self._news.notify_all()
         return web.Response(status=self.answers)

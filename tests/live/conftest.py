@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import io
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from manager_agent.registry import Registry
 from manager_agent.session import Session
 from manager_agent.store import MemoryStore
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from tests.exhibits import EXHIBITS
 from tests.live.bots import Bot
 
 quiet()
@@ -182,6 +183,7 @@ async def stack(start_stack: StartStack, site: Site) -> Stack:
 @asynccontextmanager
 async def _running(site: Site, settings: dict[str, Any], log: io.StringIO) -> AsyncIterator[Stack]:
     chosen = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=site.livekit.url, server_port=site.api_port, **settings)  # type: ignore[call-arg]
+    EXHIBITS.secrets |= chosen.secrets
     async with AsyncExitStack() as cleanup:
         bots = await cleanup.enter_async_context(AsyncExitStack())  # first, so that they are told goodbye
         served = await cleanup.enter_async_context(AsyncExitStack())
@@ -191,7 +193,12 @@ async def _running(site: Site, settings: dict[str, Any], log: io.StringIO) -> As
         async with asyncio.timeout(10):
             while (await http.get("/readyz")).status != 200:
                 await asyncio.sleep(0.01)
-        yield Stack(site, app, http, livekit, log, bots, served)
+        stack = Stack(site, app, http, livekit, log, bots, served)
+        yield stack
+        with suppress(aiohttp.ClientError, TimeoutError, api.ServerError):  # a test may have stopped LiveKit
+            for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms:
+                EXHIBITS.text("room metadata", room.name, room.metadata)
+    EXHIBITS.text("log", "the manager", log.getvalue())
 
 
 @dataclass(slots=True)

@@ -1,0 +1,100 @@
+"""The last test of a run: every token that was seen allows what it must and no more, and no secret got out."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import jwt
+import pytest
+
+from tests.exhibits import EXHIBITS
+
+HUMAN = {
+    "roomJoin",
+    "room",
+    "canPublish",
+    "canSubscribe",
+    "canPublishData",
+    "canPublishSources",
+    "canUpdateOwnMetadata",
+}
+SERVICE = {"roomJoin", "room", "canPublish", "canSubscribe", "canPublishData", "canUpdateOwnMetadata"}
+LIFE_MAX = 15 * 60
+"""Seconds: the longest ready timeout that may be asked for, and a little more."""
+OURS = "sm-"
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
+
+
+def granted(claims: dict[str, Any]) -> set[str]:
+    """What the token allows; what is explicitly not allowed is left out."""
+    return {name for name, value in claims["video"].items() if value}
+
+
+@pytest.mark.api
+def test_every_token_of_a_user_lets_one_human_join_one_room_for_a_while() -> None:
+    if not EXHIBITS.user_tokens:
+        pytest.skip("no token was seen: run it together with the API's tests")
+    for token, request in EXHIBITS.user_tokens.items():
+        claims = claims_of(token)
+        assert {"roomJoin", "room"} <= granted(claims) <= HUMAN, request
+        assert not claims["sub"].startswith(OURS), request
+        assert claims.get("kind", "standard") == "standard", request
+        assert 60 < claims["exp"] - claims["nbf"] <= LIFE_MAX, request
+        assert set(claims) <= {
+            "iss",
+            "sub",
+            "nbf",
+            "iat",
+            "exp",
+            "jti",
+            "name",
+            "metadata",
+            "attributes",
+            "video",
+            "kind",
+        }
+
+
+@pytest.mark.live
+def test_every_token_of_a_service_is_for_one_attempt_in_one_room() -> None:
+    if not EXHIBITS.invites:
+        pytest.skip("no invite was seen: run it together with the live tests")
+    attempts = defaultdict(set)
+    for token, invite in EXHIBITS.invites.items():
+        claims = claims_of(token)
+        assert {"roomJoin", "room"} <= granted(claims) <= SERVICE, invite.service_id
+        assert claims["video"]["room"] == invite.session.room_name
+        assert (claims["sub"], claims["kind"]) == (invite.identity, "agent")
+        assert claims["sub"].startswith(OURS)
+        assert claims["exp"] - claims["nbf"] <= LIFE_MAX
+        attempts[claims["sub"]].add((invite.session.session_id, invite.service_id, invite.attempt))
+    assert [identity for identity, of in attempts.items() if len(of) > 1] == []
+
+
+@pytest.mark.api
+def test_no_token_and_no_secret_got_out() -> None:
+    if not EXHIBITS.looked_at:
+        pytest.skip("nothing was seen: run it together with the API's tests")
+    print(dict(EXHIBITS.looked_at))
+    assert EXHIBITS.leaks == []
+    assert {"application/json", "application/problem+json"} <= set(EXHIBITS.looked_at)
+
+
+@pytest.mark.api
+def test_a_leak_would_be_seen() -> None:
+    """The scanner itself: a token, a key and a secret in what others may read."""
+    exhibits = type(EXHIBITS)(secrets={"a secret of ours"})
+    token = jwt.encode({"sub": "alice"}, "x" * 32, algorithm="HS256")
+    for text in (f"user {token} came", '{"key": "sm_' + "a" * 43 + '"}', "it is a secret of ours."):
+        before = len(exhibits.leaks)
+        exhibits.text("log", "a test", text)
+        assert len(exhibits.leaks) == before + 1
+    exhibits.answer("GET /x", "/api/v1/sessions/ses_1", "application/json", f'{{"access_token": "{token}"}}'.encode())
+    assert (len(exhibits.leaks), list(exhibits.user_tokens)) == (3, [token])
+    exhibits.answer("GET /x", "/api/v1/sessions", "application/json", f'[{{"access_token": "{token}"}}]'.encode())
+    assert len(exhibits.leaks) == 4
