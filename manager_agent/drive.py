@@ -16,6 +16,7 @@ import stamina
 import structlog
 
 from manager_agent import events as ev
+from manager_agent.attempts import invite_started
 from manager_agent.board import keep_room_informed
 from manager_agent.clock import Clock
 from manager_agent.invites import Inviter, Refused
@@ -111,9 +112,11 @@ class Drive:
                 identity = self._means.names.manager(self._id, attempt)
                 if session := await self._recorded(ev.ManagerDispatched(now, attempt, identity)):
                     self._do(action, self._dispatch_manager(session))
-            case Invite():
-                if session := await self._recorded(self._invite_started(action, now)):
-                    self._do(action, self._invite(session, action))
+            case Invite(entry, attempt, tries):
+                names, session = self._means.names, self._store.get(self._id)
+                started = invite_started(names, session, entry, attempt=attempt, tries=tries, at=now)
+                if recorded := await self._recorded(started):
+                    self._do(action, self._invite(recorded, action))
             case Replace(entry, _):
                 await self._replace(entry, now)
             case Remove(identity):
@@ -156,14 +159,6 @@ class Drive:
         self._verdicts.add(verdict)
         report = self._means.registry.report_success if succeeded else self._means.registry.report_failure
         report(service.service_id)
-
-    def _invite_started(self, invite: Invite, now: float) -> ev.InviteStarted:
-        service = self._store.get(self._id).services[invite.entry]
-        identity = service.identity
-        if invite.attempt != service.attempt and service.agent_name is None:
-            identity = self._means.names.service(self._id, invite.entry, service.service_id, invite.attempt)
-        invite_id = self._means.names.invite(self._id, invite.entry, invite.attempt)
-        return ev.InviteStarted(now, invite.entry, invite.attempt, invite.tries, identity, invite_id)
 
     def _record(self, event: ev.Event) -> Awaitable[Session]:
         return self._store.update(self._id, event)

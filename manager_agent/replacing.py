@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 
 from manager_agent import events as ev
+from manager_agent.attempts import invite_started
 from manager_agent.manager import backoff
 from manager_agent.names import Names
 from manager_agent.registry import Registry
@@ -59,11 +60,11 @@ class Replacer:
         found = self._somebody(session, entry)
         if overdue and (found is None or found.service_id == service.service_id):
             # Whoever is at work on it knows the invite; whoever was started anew since takes it for a first one.
-            return self._started(session, entry, service, now, service.attempt, service.tries + 1)
+            return invite_started(self._names, session, entry, attempt=service.attempt, tries=service.tries + 1, at=now)
         if found is None:
             asked_again_at = service.retry_at if service.refused and not service.refused_for_good else now
             return ev.ReplacementHeld(now, entry, service.attempt, max(now, asked_again_at) + HOLD)
-        return self._started(session, entry, found, now, service.attempt + 1, 1)
+        return invite_started(self._names, session, entry, attempt=service.attempt + 1, tries=1, at=now, instead=found)
 
     def _is_at_work(self, session: Session, service: RequiredService, now: float) -> bool:
         """Late, but its instance joined other rooms a moment ago: it has more to do than it can, and so may others."""
@@ -82,20 +83,3 @@ class Replacer:
             if found is not None:
                 return found
         return None
-
-    def _started(
-        self, session: Session, entry: int, who: Service | RequiredService, now: float, attempt: int, tries: int
-    ) -> ev.InviteStarted:
-        same = isinstance(who, RequiredService)
-        identity = session.services[entry].identity if same else None
-        if not same and who.agent_name is None:
-            identity = self._names.service(session.session_id, entry, who.service_id, attempt)
-        return ev.InviteStarted(
-            at=now,
-            entry=entry,
-            attempt=attempt,
-            tries=tries,
-            identity=identity,
-            invite_id=self._names.invite(session.session_id, entry, attempt),
-            instead=None if same else ev.Chosen(who.service_id, who.type, who.endpoint, who.agent_name, who.ready_on),
-        )
