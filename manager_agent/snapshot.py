@@ -5,15 +5,16 @@ One JSON document, replaced as a whole: whoever reads it finds the old one or th
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import structlog
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from manager_agent.instances import Instance
 from manager_agent.services import Service
@@ -25,22 +26,23 @@ PRIVATE = 0o600
 """For us alone: services may tell of themselves what is nobody else's business."""
 
 
-class Kept(BaseModel):
-    """One registration. How it is doing will be seen; that it drains would never be said again."""
+LATEST = 4e9
+"""No registration was made after this instant, in the year 2096."""
 
-    model_config = ConfigDict(extra="forbid")
+
+class Kept(BaseModel):
+    """One registration. How it is doing will be seen; that it drains would never be said again. What a later version
+    of this program has written beside that is passed over."""
 
     service: Service
     draining: bool = False
 
 
 class Snapshot(BaseModel):
-    """What stands in the file."""
-
-    model_config = ConfigDict(extra="forbid")
+    """What stands in the file. Each registration is judged by itself, so that a bad one takes no other with it."""
 
     version: Literal[1]
-    services: list[Kept]
+    services: list[Any]
 
 
 def snapshot(instances: Iterable[Instance]) -> bytes:
@@ -63,31 +65,55 @@ def write(directory: Path, content: bytes) -> None:
 
 
 def read(directory: Path) -> Sequence[Instance]:
-    """What was kept; nothing if there is no file. One that can't be understood is set aside, with a message."""
+    """What was kept; nothing if there is no file. What can't be understood is left out, and the file set aside with a
+    message. Raises OSError when the file can't be read, or not be set aside: then it must not be replaced."""
     path = directory / FILE
     try:
-        kept = Snapshot.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
     except FileNotFoundError:
         return ()
-    except OSError as error:
-        log.warning("registrations_not_read", file=str(path), why=error.strerror)
-        return ()
-    except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        _set_aside(path, f"{'.'.join(map(str, first['loc'])) or 'all of it'}: {first['msg']}")
-        return ()
-    return [Instance(one.service, draining=one.draining) for one in kept.services]
-
-
-def _set_aside(path: Path, why: str) -> None:
-    aside = path.with_name(f"{FILE}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
-    hint = "started without registrations: services that do not register again by themselves have to be told"
     try:
-        path.rename(aside)
-    except OSError as error:
-        log.error("registrations_damaged", file=str(path), why=why, hint=hint, not_set_aside=error.strerror)
-    else:
-        log.error("registrations_damaged", file=str(path), why=why, hint=hint, set_aside=str(aside))
+        found = Snapshot.model_validate_json(content)
+    except ValidationError as error:
+        _set_aside(path, _first(error), kept=0)
+        return ()
+    instances, faults = [], []
+    for entry in found.services:
+        try:
+            instances.append(_instance(entry))
+        except ValueError as error:  # pydantic's own is one, too
+            faults.append(_first(error) if isinstance(error, ValidationError) else str(error))
+    if faults:
+        _set_aside(path, f"{len(faults)} of {len(found.services)}: {faults[0]}", kept=len(instances))
+    return instances
+
+
+def _instance(entry: Any) -> Instance:
+    """Raises ValueError."""
+    kept = Kept.model_validate(entry)
+    service = kept.service
+    if not service.service_id or (service.endpoint is None and service.agent_name is None):
+        raise ValueError("a service without an id, or without endpoint and agent_name")
+    if service.capacity is not None and service.capacity < 1:
+        raise ValueError("capacity below 1")
+    if service.lease_seconds is not None and not 0 < service.lease_seconds < math.inf:
+        raise ValueError("a lease that is no time")
+    if not 0 <= service.registered_at < LATEST:
+        raise ValueError("registered at no time")
+    return Instance(service, draining=kept.draining)
+
+
+def _first(error: ValidationError) -> str:
+    first = error.errors(include_url=False, include_input=False)[0]
+    return f"{'.'.join(map(str, first['loc'])) or 'all of it'}: {first['msg']}"
+
+
+def _set_aside(path: Path, why: str, kept: int) -> None:
+    """Raises OSError."""
+    aside = path.with_name(f"{FILE}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+    path.rename(aside)
+    hint = "services that are missing now, and do not register again by themselves, have to be told"
+    log.error("registrations_damaged", file=str(path), why=why, kept=kept, hint=hint, set_aside=str(aside))
 
 
 def _sync(directory: Path) -> None:

@@ -61,20 +61,38 @@ class Keeper:
         self._kept = b""
         self._write: asyncio.Task[None] | None = None
         self._well = True
+        self._taken_in = False
+        """What is on the disk was read; before, it must not be replaced."""
 
     async def start(self) -> None:
-        restored = self._registry.restore(await asyncio.to_thread(read, self._directory))
-        log.info("registrations_restored", services=restored, directory=str(self._directory))
-        await self._keep()
+        await self._take_in()
         self._tasks.spawn(self._run(), name="registry keeper")
 
     async def aclose(self) -> None:
         await self._tasks.aclose()
         if self._write is not None:
             await asyncio.wait([self._write])
+        if self._taken_in:
+            await self._keep()
+
+    async def _take_in(self) -> None:
+        try:
+            kept = await asyncio.to_thread(read, self._directory)
+        except OSError as error:
+            if self._well:
+                hint = "nothing is written until it can be read (STATE_DIR)"
+                log.warning("registrations_not_read", directory=str(self._directory), why=error.strerror, hint=hint)
+            self._well = False
+            return
+        restored = self._registry.restore(kept)
+        self._taken_in = True
+        log.info("registrations_restored", services=restored, directory=str(self._directory))
         await self._keep()
 
     async def _run(self) -> None:
+        while not self._taken_in:
+            await asyncio.sleep(self._retry)
+            await self._take_in()
         while True:
             await self._registry.changed.wait()
             await self._keep()
