@@ -37,8 +37,9 @@ async def keep_room_informed(session_id: str, told: int, *, store: MemoryStore, 
         except RoomMissing:
             await store.update(session_id, ev.RoomClosed(clock(), session.room.sid))
             return
-        except LiveKitUnavailable as error:
-            log.warning("status_not_written", error=str(error))
+        except Exception as error:
+            write = log.warning if isinstance(error, LiveKitUnavailable) else log.exception
+            write("status_not_written", error=str(error))
             if session.over:
                 return  # the room is about to be deleted; nobody can read it any more
             await asyncio.sleep(PAUSE_AFTER_FAILURE)
