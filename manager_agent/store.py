@@ -7,15 +7,22 @@ and write, and wakes everybody who waits for that session.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+import structlog
+
+from manager_agent.census import Census
 from manager_agent.clock import Clock
 from manager_agent.events import Event
 from manager_agent.plan import NAME_QUARANTINE
 from manager_agent.session import Session
 from manager_agent.transitions import apply
+
+log = structlog.get_logger()
+
+Listener = Callable[[Session | None, Session], None]
+"""Told a session as it was, None when it is new, and as it is."""
 
 
 class UnknownSession(LookupError):
@@ -35,19 +42,30 @@ class RoomNameTaken(Exception):
 
 @dataclass(slots=True)
 class _Record:
-    """A session as it is, and the future that is done when it is that no more."""
+    """A session as it is, and everybody who waits until it is that no more."""
 
     session: Session
-    changed: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    waiters: set[asyncio.Future[None]] = field(default_factory=set)
 
     def put(self, session: Session) -> None:
         self.session = session
         self.wake()
-        self.changed = asyncio.get_running_loop().create_future()
 
     def wake(self) -> None:
-        if not self.changed.done():
-            self.changed.set_result(None)
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+        self.waiters.clear()
+
+    async def change(self) -> None:
+        """Returns once it has changed. Each waiter has a future of its own: one that they shared would have to be
+        searched for the callback of each who gives up."""
+        waiter = asyncio.get_running_loop().create_future()
+        self.waiters.add(waiter)
+        try:
+            await waiter
+        finally:
+            self.waiters.discard(waiter)
 
 
 class MemoryStore:
@@ -55,7 +73,14 @@ class MemoryStore:
         self._clock = clock
         self._records: dict[str, _Record] = {}
         self._by_room: dict[str, str] = {}
-        self._in_use: Counter[str] = Counter()
+        self.census = Census()
+        """Of the sessions as they are. For reading."""
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """Has `listener` told every change of every session, in order and at once: it must not take long. Who waits
+        (wait_for) may find several changes made."""
+        self._listeners.append(listener)
 
     async def add(self, session: Session) -> None:
         """Keeps a new session. Raises RoomNameTaken."""
@@ -67,22 +92,25 @@ class MemoryStore:
                 raise RoomNameTaken(session.room_name, free_at - self._clock())
         self._records[session.session_id] = _Record(session)
         self._by_room[session.room_name] = session.session_id
-        self._reserve(session)
+        self.census.enter(session)
+        self._tell(None, session)
 
     async def update(self, session_id: str, event: Event) -> Session:
         """Applies `event` and returns the session as it then is. Raises UnknownSession."""
         record = self._record(session_id)
-        session = apply(record.session, event)
-        if session is not record.session:
-            self._release(record.session)
-            self._reserve(session)
+        before = record.session
+        session = apply(before, event)
+        if session is not before:
+            self.census.leave(before)
+            self.census.enter(session)
             record.put(session)
+            self._tell(before, session)
         return session
 
     def remove(self, session_id: str) -> None:
         """Forgets a session. Raises UnknownSession."""
         record = self._record(session_id)
-        self._release(record.session)
+        self.census.leave(record.session)
         del self._records[session_id]
         if self._by_room.get(record.session.room_name) == session_id:
             del self._by_room[record.session.room_name]
@@ -103,7 +131,12 @@ class MemoryStore:
 
     def in_use(self, service_id: str) -> int:
         """How many live sessions have this service reserved: from when it is chosen until the session is over."""
-        return self._in_use[service_id]
+        return self.census.in_use(service_id)
+
+    @property
+    def waiters(self) -> int:
+        """How many wait for a change of some session."""
+        return sum(len(record.waiters) for record in self._records.values())
 
     async def wait_for(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
         """Waits until the session is as wanted and returns it. Raises UnknownSession, also while waiting."""
@@ -111,24 +144,17 @@ class MemoryStore:
             record = self._record(session_id)
             if wanted(record.session):
                 return record.session
-            await asyncio.shield(record.changed)
+            await record.change()
 
-    def _reserve(self, session: Session) -> None:
-        self._in_use.update(reserved(session))
-
-    def _release(self, session: Session) -> None:
-        for service_id in reserved(session):
-            self._in_use[service_id] -= 1
-            if not self._in_use[service_id]:
-                del self._in_use[service_id]  # ids that are unique per instance would pile up
+    def _tell(self, before: Session | None, after: Session) -> None:
+        for listener in self._listeners:
+            try:
+                listener(before, after)
+            except Exception:
+                log.exception("listener_fault", session_id=after.session_id)
 
     def _record(self, session_id: str) -> _Record:
         try:
             return self._records[session_id]
         except KeyError:
             raise UnknownSession(session_id) from None
-
-
-def reserved(session: Session) -> list[str]:
-    """The services that a session takes up, by id."""
-    return [] if session.over else [service.service_id for service in session.services]

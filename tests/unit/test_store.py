@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from manager_agent import events as ev
 from manager_agent.events import Event
@@ -276,3 +279,99 @@ async def test_one_who_gives_up_does_not_disturb_the_others(store: MemoryStore) 
     await store.update("s1", TO_READY[-1])
     assert [is_ready(await task) for task in tasks[1:]] == [True, True]
     assert tasks[0].cancelled()
+
+
+async def test_those_who_give_up_leave_nothing_behind(store: MemoryStore) -> None:
+    """Thousands may come and go while nothing happens to a session."""
+    await store.add(a_session(JOINS))
+    for _ in range(3):
+        tasks = await waiting(store, is_ready, how_many=1_000)
+        assert store.waiters == 1_000
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+        assert store.waiters == 0
+
+
+async def test_those_who_wait_for_a_short_while_again_and_again_cost_no_memory(store: MemoryStore) -> None:
+    """What they leave behind would be seen as objects that grow with their number."""
+    await store.add(a_session(JOINS))
+
+    async def come_and_go(times: int) -> int:
+        for _ in range(times):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0):
+                    await store.wait_for("s1", is_ready)
+        gc.collect()
+        return len(gc.get_objects())
+
+    before = await come_and_go(100)
+    assert await come_and_go(5_000) - before < 500
+
+
+async def test_nobody_waits_any_more_once_it_is_as_wanted_or_removed(store: MemoryStore) -> None:
+    await store.add(a_session(JOINS))
+    await store.add(another("s2", "room-2"))
+    tasks = await waiting(store, is_ready, how_many=3)
+    assert store.waiters == 3
+    for event in TO_READY:
+        await store.update("s1", event)
+    await asyncio.gather(*tasks)
+    other = asyncio.create_task(store.wait_for("s2", is_ready))
+    await turns()
+    assert store.waiters == 1
+    store.remove("s2")
+    await asyncio.wait({other})
+    assert (store.waiters, isinstance(other.exception(), UnknownSession)) == (0, True)
+
+
+# --- listening --------------------------------------------------------------------------------------
+
+
+async def test_a_listener_is_told_every_change_in_order_and_none_that_is_none(store: MemoryStore) -> None:
+    """Also those that pass within one turn; and the new session, of which there was nothing before."""
+    told: list[tuple[Session | None, Session]] = []
+    store.listen(lambda before, after: told.append((before, after)))
+    await store.add(a_session(JOINS))
+    for event in (*TO_READY, TO_READY[-1], left("sm-asr-1", "PA_1", START + 2)):
+        await store.update("s1", event)
+    assert [before for before, _ in told] == [None, *(after for _, after in told[:-1])]
+    assert told[0][1] == a_session(JOINS)
+    assert told[-1][1] is store.get("s1")
+    assert [after.state for _, after in told][-2:] == [SessionState.READY, SessionState.DEGRADED]
+    assert len(told) == 1 + len(TO_READY) + 1
+
+
+async def test_a_listener_finds_the_session_in_the_store_as_it_is_told(store: MemoryStore) -> None:
+    found: list[bool] = []
+    store.listen(lambda _, after: found.append(store.get("s1") is after))
+    await store.add(a_session(JOINS))
+    await store.update("s1", ev.RoomRequested(START))
+    assert found == [True, True]
+
+
+async def test_a_listener_is_told_nothing_of_a_name_that_is_refused(store: MemoryStore) -> None:
+    await store.add(a_session())
+    told: list[Session] = []
+    store.listen(lambda _, after: told.append(after))
+    with pytest.raises(RoomNameTaken):
+        await store.add(another("s2"))
+    assert told == []
+
+
+async def test_a_listener_that_raises_is_logged_and_changes_nothing(store: MemoryStore) -> None:
+    """The others are told all the same."""
+
+    def breaks(before: Session | None, after: Session) -> None:
+        raise RuntimeError("what nobody expects")
+
+    told: list[Session] = []
+    store.listen(breaks)
+    store.listen(lambda _, after: told.append(after))
+    with capture_logs() as logs:
+        await store.add(a_session(JOINS))
+        session = await store.update("s1", ev.RoomRequested(START))
+    assert session is store.get("s1")
+    assert session.room.requested_at == START
+    assert len(told) == 2
+    assert [(entry["event"], entry["session_id"]) for entry in logs] == [("listener_fault", "s1")] * 2

@@ -1,0 +1,48 @@
+"""The counts are what one would find by searching."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from manager_agent import events as ev
+from manager_agent.census import Census
+from manager_agent.session import Session
+from manager_agent.store import MemoryStore
+from tests.unit.sessions import JOINS, START, a_session
+
+pytestmark = pytest.mark.unit
+
+
+def found(sessions: list[Session]) -> tuple[int, int, Counter[str]]:
+    """How many are live, how many of them without a room, and how many of each caller."""
+    live = [session for session in sessions if not session.over]
+    return len(live), sum(s.room.created_at is None for s in live), Counter(s.owner for s in live)
+
+
+def counted(census: Census) -> tuple[int, int, Counter[str]]:
+    return census.live, census.in_making, Counter({name: census.live_of(name) for name in ("a", "b")})
+
+
+async def test_it_counts_what_is_there_through_the_life_of_sessions() -> None:
+    store = MemoryStore(lambda: START)
+    for n in range(6):
+        await store.add(replace(a_session(JOINS), session_id=f"s{n}", room_name=f"r{n}", owner="ab"[n % 2]))
+        assert counted(store.census) == found(list(store.list()))
+    assert store.census.live_of("a") == 3
+    for n in range(6):
+        for event in (ev.RoomRequested(START), ev.RoomCreated(START, "RM"), ev.SessionClosed(START)):
+            await store.update(f"s{n}", event)
+            assert counted(store.census) == found(list(store.list()))
+    assert (store.census.live, store.census.in_making) == (0, 0)
+
+
+async def test_a_session_that_is_removed_while_it_lives_counts_no_more() -> None:
+    """So it is with one whose room name turned out to be taken."""
+    store = MemoryStore(lambda: START)
+    await store.add(replace(a_session(JOINS), owner="a"))
+    store.remove("s1")
+    assert counted(store.census) == (0, 0, Counter({"a": 0, "b": 0}))
+    assert store.census.in_use("asr") == 0
