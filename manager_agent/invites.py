@@ -6,12 +6,7 @@ and how often it was tried, are facts of the session.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-from datetime import timedelta
 from http import HTTPStatus
-
-from livekit import api
 
 from manager_agent.addresses import Guard
 from manager_agent.clock import Clock
@@ -20,10 +15,9 @@ from manager_agent.events import Refusal
 from manager_agent.messages import Farewell, Invite, instant, invited_session
 from manager_agent.names import Names
 from manager_agent.rooms import LiveKitUnavailable, RoomMissing, Rooms
-from manager_agent.session import RequiredService, Session
+from manager_agent.session import RequiredService, Session, invite_deadline
+from manager_agent.signature import signed_headers
 
-SIGNATURE_LIFETIME = timedelta(minutes=5)
-CONTENT_TYPE = "application/webhook+json"
 DECLINES = frozenset({HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
@@ -85,14 +79,8 @@ class Inviter:
             server_url=self._rooms.public_url,
             manager_identity=session.manager.identity,
             ready_on=service.ready_on,
-            ready_deadline=instant(self._deadline(session)),
+            ready_deadline=instant(invite_deadline(session, self._clock())),
         )
-
-    def _deadline(self, session: Session) -> float:
-        """Until when a service that is invited now is waited for: longer if it is a replacement."""
-        if session.ready_at is None:
-            return session.ready_deadline
-        return self._clock() + session.limits.replacement_timeout
 
     async def _dispatch(self, session: Session, service: RequiredService) -> None:
         assert service.agent_name is not None
@@ -104,9 +92,8 @@ class Inviter:
 
     async def _post(self, endpoint: str, message: Invite | Farewell) -> None:
         body = message.model_dump_json().encode()
-        headers = {"Content-Type": CONTENT_TYPE, "Authorization": self._signature(body)}
         try:
-            status = await self._courier.deliver(endpoint, body, headers)
+            status = await self._courier.deliver(endpoint, body, signed_headers(body, self._key, self._secret))
         except Undelivered as error:
             raise Refused(Refusal.UNREACHABLE, str(error)) from error
         if 200 <= status < 300:
@@ -115,9 +102,3 @@ class Inviter:
             raise Refused(Refusal.DECLINED, "answered 410", final=True)
         why = Refusal.DECLINED if status in DECLINES else Refusal.UNREACHABLE
         raise Refused(why, f"answered {status}")
-
-    def _signature(self, body: bytes) -> str:
-        """As LiveKit signs its webhooks: a JWT with the base64 of the body's SHA-256, without "Bearer"."""
-        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
-        token = api.AccessToken(self._key, self._secret).with_sha256(digest).with_ttl(SIGNATURE_LIFETIME)
-        return token.to_jwt()

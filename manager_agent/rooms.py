@@ -1,15 +1,11 @@
-"""The only file that talks to LiveKit's server API: rooms, dispatches, listings, tokens, metadata."""
+"""The only file that talks to LiveKit's server API: rooms, dispatches, listings, metadata."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from datetime import timedelta
-from typing import Any
+from dataclasses import dataclass
 
 import aiohttp
 from aiohttp.tracing import Trace
@@ -18,7 +14,8 @@ from livekit.protocol import models
 
 from manager_agent.events import Seen
 from manager_agent.messages import DispatchNote, RoomStatus
-from manager_agent.session import Limits, RequiredService, Session
+from manager_agent.session import Limits, RequiredService, Session, User
+from manager_agent.tokens import EVERY_GRANT, AccessToken, Grant, Joiner, Tokens
 
 CALL_TIMEOUT = 5.0
 CONNECT_TIMEOUT = aiohttp.ClientTimeout(sock_connect=0.8)
@@ -27,9 +24,6 @@ RETRY_AFTER = 2.0
 NO_NODE_RETRIES = 3
 NO_NODE_PAUSE = 0.2
 ROOM_TIMEOUT_SLACK = 60
-SERVICE_TOKEN_SLACK = 120
-USER_TOKEN_SLACK = 60
-"""Seconds a token outlives its deadline. TokenSource clients drop a token 60 s before it expires."""
 
 
 class LiveKitUnavailable(Exception):
@@ -44,24 +38,6 @@ class RoomTaken(Exception):
 
 class RoomMissing(LookupError):
     """LiveKit has no such room, or it has no such participant."""
-
-
-class InvalidToken(Exception):
-    """A join token that is not LiveKit's, or no longer good."""
-
-
-@dataclass(frozen=True, slots=True)
-class AccessToken:
-    jwt: str = field(repr=False)
-    expires_at: float
-
-
-@dataclass(frozen=True, slots=True)
-class Joiner:
-    """Who may join which room with a token."""
-
-    identity: str
-    room_name: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +62,19 @@ class ListedRoom:
 
 class Rooms:
     def __init__(
-        self, *, url: str, public_url: str, api_key: str, api_secret: str, agent_name: str, deployment: str
+        self,
+        *,
+        url: str,
+        public_url: str,
+        api_key: str,
+        api_secret: str,
+        agent_name: str,
+        deployment: str,
+        user_grants: Collection[Grant] = EVERY_GRANT,
     ) -> None:
+        """`user_grants`: all that a human in a room may ever be allowed."""
         self.url, self.public_url = url, public_url
+        self._tokens = Tokens(api_key, api_secret, user_grants=user_grants)
         self._key, self._secret = api_key, api_secret
         self._agent_name, self._deployment = agent_name, deployment
         self._http: aiohttp.ClientSession | None = None
@@ -199,35 +185,20 @@ class Rooms:
             pass
 
     def user_token(self, session: Session) -> AccessToken:
-        """A fresh token for the session's user: this room, this identity, and no more than a human needs."""
-        user = session.user
-        grants = {"can_update_own_metadata": True, **user.grants}
-        token = (
-            api.AccessToken(self._key, self._secret)
-            .with_identity(user.identity)
-            .with_name(user.name)
-            .with_metadata(json.dumps(dict(session.metadata)) if session.metadata else "")
-            .with_attributes(dict(user.attributes))
-        )
-        return self._signed(token, session.room_name, session.limits.user_join_timeout + USER_TOKEN_SLACK, grants)
+        """A fresh token for the session's user."""
+        return self._tokens.for_human(session, session.user)
+
+    def participant_token(self, session: Session, human: User) -> AccessToken:
+        """A token for a further human in the session's room."""
+        return self._tokens.for_human(session, human)
 
     def service_token(self, session: Session, service: RequiredService, now: float) -> AccessToken:
-        """The join token of an invited service, good until a little after the session's ready deadline."""
-        assert service.identity is not None
-        token = api.AccessToken(self._key, self._secret).with_identity(service.identity).with_kind("agent")
-        lifetime = max(session.ready_deadline - now, 0) + SERVICE_TOKEN_SLACK
-        named = token.with_name(service.service_id)
-        return self._signed(named, session.room_name, lifetime, {"can_update_own_metadata": True})
+        """The join token of a service that is invited at this instant."""
+        return self._tokens.for_service(session, service, now)
 
     def joiner(self, jwt: str) -> Joiner:
         """Who may join which room with this token. Raises InvalidToken."""
-        try:
-            claims = api.TokenVerifier(self._key, self._secret).verify(jwt)
-        except Exception as error:  # the verifier lets the JWT library's own errors through
-            raise InvalidToken("the token is not signed by this deployment or has expired") from error
-        if not claims.identity or not claims.video or not claims.video.room_join or not claims.video.room:
-            raise InvalidToken("the token is no join token")
-        return Joiner(claims.identity, claims.video.room)
+        return self._tokens.joiner(jwt)
 
     @property
     def _livekit(self) -> api.LiveKitAPI:
@@ -245,11 +216,6 @@ class Rooms:
             raise LiveKitUnavailable(f"LiveKit answered {error.code}: {error.message}") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise LiveKitUnavailable(f"LiveKit can't be reached: {error!r}") from error
-
-    def _signed(self, token: api.AccessToken, room: str, lifetime: float, grants: dict[str, Any]) -> AccessToken:
-        token = token.with_grants(api.VideoGrants(room_join=True, room=room, **grants))
-        jwt = token.with_ttl(timedelta(seconds=lifetime)).to_jwt()
-        return AccessToken(jwt, int(time.time() + lifetime))  # a JWT knows whole seconds only
 
 
 class _Connector(aiohttp.TCPConnector):

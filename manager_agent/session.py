@@ -30,6 +30,7 @@ from manager_agent.events import ReadyOn as ReadyOn
 from manager_agent.events import Said
 from manager_agent.manager import Manager
 from manager_agent.presence import Presence
+from manager_agent.required_service import Place as Place
 from manager_agent.required_service import RequiredService as RequiredService
 from manager_agent.required_service import ServiceReason as ServiceReason
 from manager_agent.required_service import ServiceState as ServiceState
@@ -121,7 +122,8 @@ class Outcast:
 
     identity: str
     presence: Presence = Presence()
-    removing: bool = False
+    removing: str | None = None
+    """The sid of the participant that LiveKit was asked to remove, while it has not answered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +254,11 @@ def deadline(session: Session) -> tuple[float, EndReason] | None:
         case SessionState.DEGRADED:
             ends.append((since + limits.replacement_timeout, EndReason.SERVICE_LOST))
     return min(ends)
+
+
+def invite_deadline(session: Session, now: float) -> float:
+    """Until when a service that is invited at `now` is waited for: one that comes later replaces one that was lost."""
+    return session.ready_deadline if session.ready_at is None else now + session.limits.replacement_timeout
 
 
 def index_of(services: tuple[RequiredService, ...], wanted: Callable[[RequiredService], bool]) -> int | None:

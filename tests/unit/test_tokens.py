@@ -1,0 +1,188 @@
+"""Join tokens: the whole of what each kind says, and that it says no more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import jwt
+import pytest
+
+from manager_agent.session import Limits, Session, User
+from manager_agent.tokens import AccessToken, Grant, InvalidToken, Tokens
+from tests.unit import sessions as given
+
+pytestmark = pytest.mark.unit
+
+NOW = 1_766_400_000.7
+SECRET = "the secret of a LiveKit server, long"
+COMMON = {"iss": "key", "nbf": 1_766_400_000}
+USUAL = {"roomJoin": True, "room": "demo", "canPublish": True, "canSubscribe": True, "canPublishData": True}
+
+
+def tokens(user_grants: Sequence[Grant] = tuple(Grant)) -> Tokens:
+    return Tokens("key", SECRET, user_grants=user_grants, wall_clock=lambda: NOW)
+
+
+def claims_of(token: AccessToken) -> dict[str, Any]:
+    """All claims but the token's own id."""
+    claims: dict[str, Any] = jwt.decode(
+        token.jwt, SECRET, algorithms=["HS256"], options={"verify_exp": False, "verify_nbf": False}
+    )
+    assert token.expires_at == claims["exp"]
+    assert len(claims.pop("jti")) == 26
+    return claims
+
+
+def of_user(**user: Any) -> Session:
+    return replace(given.a_session(), user=User("alice", **user), limits=Limits(user_join_timeout=120))
+
+
+def granted(asked: dict[str, Any], *allowed: Grant) -> Any:
+    session = of_user(grants=asked)
+    video = claims_of(tokens(allowed or tuple(Grant)).for_human(session, session.user))["video"]
+    return {name: value for name, value in video.items() if USUAL.get(name) != value}
+
+
+# --- humans -----------------------------------------------------------------------------------------
+
+
+def test_a_human_may_join_one_room_under_one_identity_for_a_while() -> None:
+    session = of_user()
+    assert claims_of(tokens().for_human(session, session.user)) == {
+        **COMMON,
+        "sub": "alice",
+        "exp": 1_766_400_000 + 120 + 60,
+        "video": USUAL,
+    }
+
+
+def test_a_human_is_known_by_what_was_asked_for() -> None:
+    session = replace(of_user(name="Alice", attributes={"lang": "de"}), metadata={"plan": "gold"})
+    claims = claims_of(tokens().for_human(session, session.user))
+    assert (claims["name"], claims["attributes"], claims["metadata"]) == ("Alice", {"lang": "de"}, '{"plan": "gold"}')
+    assert "kind" not in claims
+
+
+@pytest.mark.parametrize("metadata", ["", "as it is", "{}"])
+def test_metadata_of_ones_own_goes_before_the_sessions(metadata: str) -> None:
+    session = replace(of_user(metadata=metadata), metadata={"plan": "gold"})
+    assert claims_of(tokens().for_human(session, session.user)).get("metadata", "") == metadata
+
+
+def test_a_further_human_gets_nothing_that_is_the_first_ones() -> None:
+    session = replace(of_user(name="Alice", attributes={"a": "b"}, grants={"can_publish": False}), metadata={"c": "d"})
+    assert claims_of(tokens().for_human(session, User("bob", metadata=""))) == {
+        **COMMON,
+        "sub": "bob",
+        "exp": 1_766_400_000 + 180,
+        "video": USUAL,
+    }
+
+
+@pytest.mark.parametrize(("timeout", "life"), [(0.2, 61), (1, 61), (20.5, 81), (120, 180)])
+def test_tokens_of_humans_live_longer_than_the_minute_that_clients_cut_off(timeout: float, life: int) -> None:
+    session = replace(of_user(), limits=Limits(user_join_timeout=timeout))
+    claims = claims_of(tokens().for_human(session, session.user))
+    assert claims["exp"] - claims["nbf"] == life
+
+
+@pytest.mark.parametrize(
+    ("asked", "differs"),
+    [
+        ({"can_publish": False}, {"canPublish": False}),
+        ({"can_subscribe": False, "can_publish_data": False}, {"canSubscribe": False, "canPublishData": False}),
+        ({"can_publish_sources": ["microphone"]}, {"canPublishSources": ["microphone"]}),
+        ({"can_update_own_metadata": True}, {"canUpdateOwnMetadata": True}),
+        ({"can_update_own_metadata": False}, {}),
+    ],
+)
+def test_a_human_may_do_what_was_asked_for(asked: dict[str, Any], differs: dict[str, Any]) -> None:
+    assert granted(asked) == differs
+
+
+def test_a_human_may_never_do_what_the_server_does_not_allow() -> None:
+    nothing = {"canPublish": False, "canSubscribe": False, "canPublishData": False}
+    everything = {"can_publish": True, "can_publish_data": True, "can_update_own_metadata": True, "room_admin": True}
+    assert granted({}, Grant.CAN_UPDATE_OWN_METADATA) == nothing
+    assert granted(everything, Grant.CAN_SUBSCRIBE) == {"canPublish": False, "canPublishData": False}
+
+
+def test_no_two_tokens_are_the_same() -> None:
+    session, maker = of_user(), tokens()
+    assert len({maker.for_human(session, session.user).jwt for _ in range(100)}) == 100
+
+
+# --- services ---------------------------------------------------------------------------------------
+
+
+def invited() -> Session:
+    return given.after(given.a_session(given.JOINS), *given.created(), *given.invited(given.ASR))
+
+
+def test_a_service_may_join_one_room_as_an_agent_until_it_is_waited_for_no_more() -> None:
+    session = replace(invited(), limits=Limits(ready_timeout=30))
+    assert claims_of(tokens().for_service(session, session.services[0], given.START + 10)) == {
+        **COMMON,
+        "sub": "sm-asr-1",
+        "name": "asr-service",
+        "kind": "agent",
+        "exp": 1_766_400_000 + 20 + 60,
+        "video": {**USUAL, "canUpdateOwnMetadata": True},
+    }
+
+
+def test_a_service_that_comes_in_place_of_a_lost_one_has_the_time_for_that() -> None:
+    session = replace(invited(), ready_at=given.START + 5, limits=Limits(ready_timeout=30, replacement_timeout=15))
+    claims = claims_of(tokens().for_service(session, session.services[0], given.START + 3_000))
+    assert claims["exp"] - claims["nbf"] == 15 + 60
+
+
+def test_each_attempt_has_an_identity_and_a_token_of_its_own() -> None:
+    session = invited()
+    first = tokens().for_service(session, session.services[0], given.START)
+    again = replace(session.services[0], identity="sm-asr-2", attempt=2)
+    second = tokens().for_service(session, again, given.START)
+    assert [claims_of(token)["sub"] for token in (first, second)] == ["sm-asr-1", "sm-asr-2"]
+    assert first.jwt != tokens().for_service(session, session.services[0], given.START).jwt
+
+
+# --- read again -------------------------------------------------------------------------------------
+
+
+def test_a_token_says_who_may_join_which_room() -> None:
+    maker, session = Tokens("key", SECRET), invited()
+    joiner = maker.joiner(maker.for_service(session, session.services[0], given.START).jwt)
+    assert (joiner.identity, joiner.room_name) == ("sm-asr-1", "demo")
+
+
+@pytest.mark.parametrize(
+    ("key", "secret", "claims"),
+    [
+        ("key", SECRET + "?", {}),
+        ("other", SECRET, {}),
+        ("key", SECRET, {"exp": 1_000}),
+        ("key", SECRET, {"sub": ""}),
+        ("key", SECRET, {"video": {"roomJoin": False, "room": "demo"}}),
+        ("key", SECRET, {"video": {"roomJoin": True}}),
+        ("key", SECRET, {"video": None}),
+    ],
+)
+def test_what_is_no_join_token_of_ours_is_refused(key: str, secret: str, claims: dict[str, Any]) -> None:
+    good = {"iss": "key", "sub": "alice", "exp": 2**33, "video": {"roomJoin": True, "room": "demo"}}
+    assert Tokens("key", SECRET).joiner(jwt.encode(good, SECRET)).identity == "alice"
+    with pytest.raises(InvalidToken):
+        Tokens("key", SECRET).joiner(jwt.encode(good | {"iss": key} | claims, secret))
+
+
+@pytest.mark.parametrize("text", ["", "abc", "a.b.c"])
+def test_what_is_no_jwt_is_refused(text: str) -> None:
+    with pytest.raises(InvalidToken):
+        Tokens("key", SECRET).joiner(text)
+
+
+def test_a_token_is_not_shown_by_accident() -> None:
+    session = of_user()
+    token = tokens().for_human(session, session.user)
+    assert token.jwt not in repr(token)
