@@ -92,7 +92,7 @@ class Drive:
             log.info("session_state", state=session.state, reason=session.end and session.end.reason)
         for entry, service in enumerate(session.services):
             if service.timeline.joined is not None:
-                self._means.replacer.saw_join(service.service_id, service.timeline.joined)
+                self._means.replacer.saw_join(service.place, service.timeline.joined)
             if service.state is ServiceState.READY:
                 self._judge(entry, service, succeeded=True)
         due = plan(session, now)
@@ -117,7 +117,7 @@ class Drive:
                 started = invite_started(names, session, entry, attempt=attempt, tries=tries, at=now)
                 if recorded := await self._recorded(started):
                     self._do(action, self._invite(recorded, action))
-            case Replace(entry, _):
+            case Replace(entry) if action in plan(self._store.get(self._id), now).actions:  # still
                 await self._replace(entry, now)
             case Remove(identity):
                 if session := await self._recorded(ev.RemovalStarted(now, identity)):
@@ -137,8 +137,8 @@ class Drive:
         session = self._store.get(self._id)
         failed = session.services[entry]
         decision = self._means.replacer.decide(session, entry, now)
-        held = isinstance(decision, ev.ReplacementHeld)
-        if not (held and failed.overdue_since is not None):  # else it is only late, as many may be
+        only_late = failed.overdue_since is not None and isinstance(decision, ev.ReplacementHeld)  # as many may be
+        if not only_late and not failed.declined:
             self._judge(entry, failed, succeeded=False)
         recorded = await self._recorded(decision)
         if recorded is None or isinstance(decision, ev.ReplacementHeld):
@@ -158,7 +158,7 @@ class Drive:
             return
         self._verdicts.add(verdict)
         report = self._means.registry.report_success if succeeded else self._means.registry.report_failure
-        report(service.service_id)
+        report(service.place)
 
     def _record(self, event: ev.Event) -> Awaitable[Session]:
         return self._store.update(self._id, event)
@@ -214,9 +214,10 @@ class Drive:
             await self._means.inviter.invite(session, invite.entry)
         except Refused as refused:
             log.warning("invite_refused", why=refused.why, detail=str(refused), final=refused.final, **about)
-            self._judge(invite.entry, service, succeeded=False)
+            if refused.why is ev.Refusal.UNREACHABLE:
+                self._judge(invite.entry, service, succeeded=False)
             if refused.final:
-                self._means.registry.retire(service.service_id, service.endpoint)
+                self._means.registry.retire(service.place)
             outcome: ev.Event = ev.InviteRefused(self._clock(), *key, refused.why, refused.final)
         except Exception:
             log.exception("invite_fault", **about)

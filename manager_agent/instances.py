@@ -81,5 +81,5 @@ def registered(service: Service, before: Instance | None, now: float) -> Instanc
     """The instance that begins with this registration. What failed at the same place before (it may have crashed and
     come back) is not forgotten."""
     lease = None if service.lease_seconds is None else Lease(service.lease_seconds, now)
-    same = before is not None and before.service.same_place(service)
+    same = before is not None and before.service.place == service.place
     return Instance(service, lease, breaker=before.breaker if before is not None and same else Breaker())

@@ -95,8 +95,8 @@ class Manager:
         )
 
 
-def backoff(seed: str, tries: int) -> float:
-    """Seconds to wait after `tries` tries: doubling, bounded, spread over +-50 % (AWS Architecture Blog,
+def backoff(seed: str, tries: int, *, first: float = BACKOFF, most: float = BACKOFF_MAX) -> float:
+    """Seconds to wait after `tries` tries: doubling from `first` to `most`, spread over +-50 % (AWS Architecture Blog,
     "Exponential Backoff And Jitter"). The spread comes from the seed, which keeps chance out of the pure part."""
     spread = 0.5 + zlib.crc32(f"{seed}/{tries}".encode()) / 0xFFFFFFFF
-    return min(BACKOFF * 2.0 ** min(tries - 1, 16), BACKOFF_MAX) * spread
+    return min(first * 2.0 ** min(tries - 1, 16), most) * spread

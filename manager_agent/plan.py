@@ -11,8 +11,9 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from manager_agent.attempts import replace_at
 from manager_agent.manager import backoff
-from manager_agent.session import RequiredService, ServiceState, Session, deadline
+from manager_agent.session import RequiredService, Session, deadline
 
 BLIND_LISTING_INTERVAL = 0.2
 """Seconds between two looks into a room whose webhooks do not reach us, while services are awaited."""
@@ -21,7 +22,6 @@ WAITING_LISTING_INTERVAL, LISTING_INTERVAL = 5.0, 30.0
 told is learnt then."""
 NAME_QUARANTINE = 30.0
 """Seconds for which the name of a deleted room is not used again (livekit/livekit#4726)."""
-AWAITS_ANSWER = frozenset({ServiceState.INVITED, ServiceState.PENDING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Invite:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Invite another instance for this entry, or the same anew; `attempt` is the one that came to nothing."""
+    """See who can be invited for this entry now that this attempt came to nothing: another instance, or the same."""
 
     entry: int
     attempt: int
@@ -109,7 +109,7 @@ def _while_alive(session: Session) -> Iterator[tuple[float, Action]]:
     for entry, service in enumerate(session.services):
         yield from _invite(session, entry, service)
     for outcast in session.outcasts:
-        if outcast.presence.here and not outcast.removing:
+        if outcast.presence.here and outcast.removing is None:
             yield -math.inf, Remove(outcast.identity)
     if session.listing_since is None:
         yield _next_listing_at(session, session.room.created_at), ListRoom()
@@ -131,12 +131,8 @@ def _invite(session: Session, entry: int, service: RequiredService) -> Iterator[
     if service.attempt == 0:
         yield -math.inf, Invite(entry, attempt=1, tries=1)
         return
-    replace_at = service.replace_at(session.limits.service_join_timeout)
-    if session.ready_at is None and replace_at >= session.ready_deadline:
-        replace_at = math.inf  # it would come to nothing
-    yield replace_at, Replace(entry, service.attempt)
-    retry = service.state in AWAITS_ANSWER and not service.in_flight and service.retry_at < session.ready_deadline
-    if retry and service.retry_at < replace_at:
+    yield replace_at(service, session.limits.service_join_timeout), Replace(entry, service.attempt)
+    if service.refused and service.may_be_asked_again:  # after Replace: whoever else is found comes first
         yield service.retry_at, Invite(entry, service.attempt, service.tries + 1)
 
 

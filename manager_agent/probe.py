@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 from livekit import rtc
 from ulid import ULID
@@ -24,20 +25,28 @@ class ProbeFailed(Exception):
     """A session could not be had; the message says which step failed."""
 
 
+@dataclass(frozen=True, slots=True)
+class Proof:
+    took: float
+    """Seconds."""
+    webhooks_arrive: bool
+    """Whether one of LiveKit's webhooks came meanwhile."""
+
+
 class Probe:
     """One at a time: whoever asks meanwhile shares its outcome."""
 
     def __init__(self, *, conductor: Conductor, store: MemoryStore, rooms: Rooms, clock: Clock) -> None:
         self._conductor, self._store, self._rooms, self._clock = conductor, store, rooms, clock
-        self._running: asyncio.Task[float] | None = None
+        self._running: asyncio.Task[Proof] | None = None
 
-    async def run(self) -> float:
-        """Seconds that it took. Raises ProbeFailed."""
+    async def run(self) -> Proof:
+        """Raises ProbeFailed."""
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._prove(), name="probe")
         return await asyncio.shield(self._running)
 
-    async def _prove(self) -> float:
+    async def _prove(self) -> Proof:
         start, ulid = self._clock(), ULID()
         session = Session(
             session_id=f"ses_{ulid}",
@@ -59,7 +68,7 @@ class Probe:
                 await connect(room, self._rooms.url, token, rtc.RoomOptions(auto_subscribe=False), PROBE_TIMEOUT)
                 step = "get an answer from the manager"
                 await self._speak(room, session.manager.identity or "")
-            return self._clock() - start
+            return Proof(self._clock() - start, self._store.get(session.session_id).webhooks_arrive)
         except (TimeoutError, rtc.ConnectError, rtc.RpcError) as error:
             raise ProbeFailed(f"could not {step}: {error!r}") from error
         finally:

@@ -19,7 +19,7 @@ from manager_agent.instances import Instance, registered
 from manager_agent.leases import AWAY, looked_at, next_due
 from manager_agent.roster import Roster, Standing
 from manager_agent.services import OtherInstance, Requirement, Service, StaticService, UnknownService
-from manager_agent.session import RequiredService
+from manager_agent.session import Place, RequiredService
 
 log = structlog.get_logger()
 
@@ -75,16 +75,15 @@ class Registry:
         self._forget(service_id)
         return standing
 
-    def retire(self, service_id: str, endpoint: str | None) -> None:
-        """It said at this endpoint that it wants no further invite. Unless it has moved since it is taken out; if it is
-        static it drains, until a heartbeat says otherwise."""
-        instance = self._instances.get(service_id)
-        if instance is not None and instance.service.endpoint == endpoint:
-            log.warning("service_retired", service_id=service_id, endpoint=endpoint)
-            if instance.service.static:
-                self._put(replace(instance, draining=True))
-            else:
-                self._forget(service_id)
+    def retire(self, place: Place) -> None:
+        """It said there that it wants no more invites. It is taken out; if static it drains, until a heartbeat."""
+        if (instance := self._at(place)) is None:
+            return
+        log.warning("service_retired", **place._asdict())
+        if instance.service.static:
+            self._put(replace(instance, draining=True))
+        else:
+            self._forget(place.service_id)
 
     def restore(self, instances: Iterable[Instance]) -> int:
         """Takes in what an earlier process kept, leases beginning anew; returns how many. Ids that are taken stay."""
@@ -123,31 +122,33 @@ class Registry:
         """
         roster = self.look()
         picked = zip(requirements, roster.pick(requirements, self._chance), strict=True)
-        return tuple(requirement.chosen(self._give(one, roster.now)) for requirement, one in picked if one is not None)
+        return tuple(requirement.chosen(self.give(one)) for requirement, one in picked if one is not None)
 
-    def another(self, service: RequiredService, excluded: Collection[str]) -> Service | None:
-        """Another instance for what this entry of a session asks for; None when there is none that may be invited.
+    def another(
+        self, service: RequiredService, others: Collection[str], excluded: Collection[Place] = ()
+    ) -> Service | None:
+        """Who may be invited next for this entry of a session (roster.py says who); None if nobody."""
+        return self.look().another(service, self._chance, others=others, excluded=excluded)
 
-        `excluded`: the ids that may not be it: those that failed, and those of the session's other entries. For what is
-        required by its id it can only be the same again, unless that is excluded.
-        """
-        roster = self.look()
-        offers = roster.offers(Requirement.of(service), self._chance, excluded=excluded, holder=service.service_id)
-        return self._give(offers[0], roster.now) if offers else None
+    def give(self, service_id: str) -> Service:
+        """A registered service is given a session: its trial, if one is due."""
+        instance = self._instances[service_id]
+        self._put(replace(instance, breaker=instance.breaker.chosen(self._clock())))
+        return instance.service
 
-    def report_success(self, service_id: str) -> None:
-        """It did what it was invited for."""
-        if (instance := self._instances.get(service_id)) is not None:
+    def report_success(self, place: Place) -> None:
+        """Whoever was invited there did what it was invited for."""
+        if (instance := self._at(place)) is not None:
             self._put(replace(instance, breaker=Breaker()))
 
-    def report_failure(self, service_id: str) -> None:
+    def report_failure(self, place: Place) -> None:
         """It did not. After some in a row it is suspended, unless it is the last sound instance of its type."""
         roster = self.look()
-        if (instance := self._instances.get(service_id)) is None:
+        if (instance := self._at(place)) is None:
             return
         breaker = instance.breaker.failed(roster.now, may_suspend=not roster.is_last(instance))
         if breaker.suspensions > instance.breaker.suspensions:
-            log.warning("service_suspended", service_id=service_id, failures=breaker.failures, nth=breaker.suspensions)
+            log.warning("service_suspended", **place._asdict(), failures=breaker.failures, nth=breaker.suspensions)
         self._put(replace(instance, breaker=breaker))
 
     def look(self) -> Roster:
@@ -193,7 +194,7 @@ class Registry:
             return instance
         raise OtherInstance(service_id)
 
-    def _give(self, service_id: str, now: float) -> Service:
-        instance = self._instances[service_id]
-        self._put(replace(instance, breaker=instance.breaker.chosen(now)))
-        return instance.service
+    def _at(self, place: Place) -> Instance | None:
+        """The instance that is registered at this place. One that has moved since answers for itself alone."""
+        instance = self._instances.get(place.service_id)
+        return instance if instance is not None and instance.service.place == place else None

@@ -6,37 +6,24 @@ Asks the registry, and answers with the event to record; the invite itself goes 
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 
 from manager_agent import events as ev
-from manager_agent.attempts import invite_started
+from manager_agent.attempts import again_at, invite_started
 from manager_agent.manager import backoff
 from manager_agent.names import Names
+from manager_agent.patience import Patience
 from manager_agent.registry import Registry
 from manager_agent.services import Service
-from manager_agent.session import RequiredService, Session
+from manager_agent.session import Place, RequiredService, Session, deadline
 
-LATE_BURST, LATE_INTERVAL = 3, 1.0
-"""So many services that are late are replaced at once, and then one in so many seconds, of all sessions together.
-When more are late, it is this machine or its network that is: inviting others would double the load."""
 LATE_AT_MOST = 3
-"""So many times SERVICE_JOIN_TIMEOUT an instance may be late that is seen to be at work."""
-HOLD = 1.0
-"""Seconds until somebody is looked for again when there was nobody."""
-
-
-class Patience:
-    """Lets a few through at once and then one in an interval: a leaky bucket (GCRA, ITU-T I.371)."""
-
-    def __init__(self) -> None:
-        self._free_at = 0.0
-
-    def is_over(self, now: float) -> bool:
-        """Whether a service that is late may be replaced now."""
-        earliest = max(self._free_at, now)
-        if earliest - now > (LATE_BURST - 1) * LATE_INTERVAL:
-            return False
-        self._free_at = earliest + LATE_INTERVAL
-        return True
+"""So many times SERVICE_JOIN_TIMEOUT an instance may be late that is seen to be at work; but no longer than half of the
+time that there is, so that another one has the other half, unless that one has too much to do itself."""
+TOO_MUCH = 2
+"""So many late invites at once are too much to do."""
+HOLD, IDLE_HOLD = 1.0, 5.0
+"""Seconds until somebody is looked for again when there was nobody, and where the session does not wait for it."""
 
 
 class Replacer:
@@ -45,41 +32,57 @@ class Replacer:
     def __init__(self, registry: Registry, names: Names) -> None:
         self._registry, self._names = registry, names
         self._patience = Patience()
-        self._joined_at: dict[str, float] = {}
 
-    def saw_join(self, service_id: str, at: float) -> None:
+    def saw_join(self, place: Place, at: float) -> None:
         """Somebody of this instance has joined a room: it is alive."""
-        self._joined_at[service_id] = max(at, self._joined_at.get(service_id, at))
+        self._patience.saw_join(place, at)
 
     def decide(self, session: Session, entry: int, now: float) -> ev.InviteStarted | ev.ReplacementHeld:
         """What becomes of an entry whose present attempt came to nothing."""
         service = session.services[entry]
-        overdue = service.overdue_since is not None
-        if overdue and (self._is_at_work(session, service, now) or not self._patience.is_over(now)):
+        others = {other.service_id for index, other in enumerate(session.services) if index != entry}
+        found = self._registry.another(service, others, _excluded(session, service, now))
+        late = service.overdue_since is not None
+        if found is None and not (late and service.may_be_asked_again):
+            return ev.ReplacementHeld(now, entry, service.attempt, _look_again_at(session, service, now))
+        has_moved = found is not None and found.service_id == service.service_id and found.place != service.place
+        if late and not has_moved and self._has_time(session, service, found, now):
             return ev.ReplacementHeld(now, entry, service.attempt, now + HOLD * backoff(service.invite_id, 3))
-        found = self._somebody(session, entry)
-        if overdue and (found is None or found.service_id == service.service_id):
-            # Whoever is at work on it knows the invite; whoever was started anew since takes it for a first one.
+        if found is None:  # who is at work on it knows this invite; who was started anew takes it for a first one
             return invite_started(self._names, session, entry, attempt=service.attempt, tries=service.tries + 1, at=now)
-        if found is None:
-            asked_again_at = service.retry_at if service.refused and not service.refused_for_good else now
-            return ev.ReplacementHeld(now, entry, service.attempt, max(now, asked_again_at) + HOLD)
+        self._registry.give(found.service_id)
         return invite_started(self._names, session, entry, attempt=service.attempt + 1, tries=1, at=now, instead=found)
 
-    def _is_at_work(self, session: Session, service: RequiredService, now: float) -> bool:
-        """Late, but its instance joined other rooms a moment ago: it has more to do than it can, and so may others."""
-        timeout = session.limits.service_join_timeout
-        since = service.overdue_since
-        alive = now - self._joined_at.get(service.service_id, -math.inf) < timeout
-        return alive and since is not None and now - since < LATE_AT_MOST * timeout
+    def _has_time(self, session: Session, service: RequiredService, found: Service | None, now: float) -> bool:
+        """Whether one that is late is waited for, though `found` might be invited."""
+        timeout, since = session.limits.service_join_timeout, service.overdue_since or now
+        self._patience.saw_late(service.place, service.invite_id, now)
+        if self._patience.is_at_work(service.place, now - timeout):
+            no_better = found is not None and self._patience.late(found.place, now) >= TOO_MUCH
+            if now < (since + LATE_AT_MOST * timeout if no_better else _late_until(session, service)):
+                return True
+        return not self._patience.is_over(service.place, since + timeout, now)
 
-    def _somebody(self, session: Session, entry: int) -> Service | None:
-        """An instance that was not tried yet, else another one than this, else this one if it did not refuse."""
-        service = session.services[entry]
-        others = {other.service_id for index, other in enumerate(session.services) if index != entry}
-        this = {service.service_id}
-        for excluded in ({*this, *service.failed}, this, this if service.refused else set()):
-            found = self._registry.another(service, others | excluded)
-            if found is not None:
-                return found
-        return None
+
+def _excluded(session: Session, service: RequiredService, now: float) -> Collection[Place]:
+    """Who may not be invited anew for this entry at this moment."""
+    if now < again_at(service):
+        return service.tried
+    if service.may_be_asked_again or now < _late_until(session, service):
+        return (service.place,)
+    return ()
+
+
+def _late_until(session: Session, service: RequiredService) -> float:
+    """Until when at most one that accepted its invite is waited for."""
+    since, ends = service.overdue_since, deadline(session)
+    if since is None or ends is None:
+        return -math.inf
+    timeout = session.limits.service_join_timeout
+    return since + max(timeout, min(LATE_AT_MOST * timeout, (ends[0] - since) / 2))
+
+
+def _look_again_at(session: Session, service: RequiredService, now: float) -> float:
+    """When somebody is looked for again."""
+    again, at = again_at(service), now + (IDLE_HOLD if session.all_ready else HOLD)
+    return again if now < again < at else at

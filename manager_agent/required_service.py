@@ -10,13 +10,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from manager_agent.events import Chosen, Evidence, ReadyOn, Refusal
-from manager_agent.manager import backoff
 from manager_agent.presence import Presence
 
-REJOIN_GRACE = 0.5
-"""Seconds for a service that has left to be back before another is invited: the SDK may just have reconnected."""
+TRIED_KEPT = 32
+"""How many of the instances that were tried are remembered."""
 
 
 class ServiceState(StrEnum):
@@ -40,6 +40,14 @@ class ServiceReason(StrEnum):
     JOINED_NOT_READY = "joined_not_ready"
     REPORTED_FAILURE = "reported_failure"
     LEFT = "left"
+
+
+class Place(NamedTuple):
+    """Where an invite reaches an instance. The same id at another place is another instance."""
+
+    service_id: str
+    endpoint: str | None
+    agent_name: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +76,8 @@ class RequiredService:
     by_id: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     """What was asked for: this very service, or any of its type with these labels."""
-    failed: tuple[str, ...] = ()
-    """Ids of the instances that were tried before, and failed."""
+    failed: tuple[Place, ...] = ()
+    """Those that were tried before, and failed; the latest last."""
 
     attempt: int = 0
     identity: str | None = None
@@ -81,11 +89,21 @@ class RequiredService:
     presence: Presence = Presence()
     ready_by: Evidence | None = None
     reported_failure: bool = False
-    give_up_at: float = math.inf
-    """When to look for another instance because this one refused."""
+    refused_at: float | None = None
+    resent_at: float = -math.inf
+    """When the same invite was last sent once more."""
     held_until: float = -math.inf
     """Not before is it replaced, whatever is held against it."""
     timeline: Timeline = Timeline()
+
+    @property
+    def place(self) -> Place:
+        return Place(self.service_id, self.endpoint, self.agent_name)
+
+    @property
+    def tried(self) -> tuple[Place, ...]:
+        """Those that were invited for this entry, the latest last."""
+        return (*(place for place in self.failed if place != self.place), self.place)[-TRIED_KEPT:]
 
     @property
     def lost(self) -> bool:
@@ -94,11 +112,17 @@ class RequiredService:
     @property
     def refused(self) -> bool:
         """It was told, and would not, or could not be told."""
-        return self.refusal is not None and not self.in_flight and self.timeline.joined is None
+        heard_of = self.timeline.joined is not None or self.ready_by is not None
+        return self.refusal is not None and not self.in_flight and not heard_of
 
     @property
     def refused_for_good(self) -> bool:
         return self.refusal is not None and not self.in_flight and self.retry_at == math.inf
+
+    @property
+    def declined(self) -> bool:
+        """It was told, and would not: it is well, and has no room or no time."""
+        return self.refused and self.refusal is Refusal.DECLINED
 
     @property
     def state(self) -> ServiceState:
@@ -121,21 +145,12 @@ class RequiredService:
         """When it accepted; None when it is not its joining that is waited for."""
         return self.timeline.accepted if self.state is ServiceState.ACCEPTED else None
 
-    def replace_at(self, join_timeout: float) -> float:
-        """When another instance is to be invited, or this one anew, unless something happens before."""
-        pause = backoff(self.invite_id, self.attempt) if self.attempt > 1 else 0.0
-        at = math.inf
-        if self.in_flight:
-            return at
-        if self.reported_failure and self.timeline.failed is not None:
-            at = self.timeline.failed + pause
-        elif self.timeline.left is not None:
-            at = self.timeline.left + REJOIN_GRACE + pause
-        elif self.refused:
-            at = self.give_up_at
-        elif self.overdue_since is not None:
-            at = self.overdue_since + join_timeout
-        return max(at, self.held_until)
+    @property
+    def may_be_asked_again(self) -> bool:
+        """Whether the same invite may be sent once more. Dispatched again, an agent would come twice."""
+        if self.overdue_since is not None:
+            return self.agent_name is None
+        return self.refused and not self.refused_for_good and not self.reported_failure
 
     def next_attempt(self, identity: str | None, invite_id: str, at: float, instead: Chosen | None) -> RequiredService:
         """As the next attempt begins: with another instance, or anew with this one."""
@@ -149,7 +164,7 @@ class RequiredService:
             optional=self.optional,
             by_id=self.by_id,
             labels=self.labels,
-            failed=(*self.failed, self.service_id) if chosen.service_id not in (self.service_id, *self.failed) else (),
+            failed=self.tried if self.attempt else (),
             attempt=self.attempt + 1,
             identity=identity,
             invite_id=invite_id,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from manager_agent.choosing import assign, by_importance
 from manager_agent.instances import Instance, InstanceState
 from manager_agent.services import NotAvailable, Requirement, Service, Unmet
-from manager_agent.session import ServiceReason
+from manager_agent.session import Place, RequiredService, ServiceReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,21 @@ class Roster:
             if standing.state is InstanceState.HEALTHY and instance.has_room(in_flight):
                 offers.append((instance.busy(in_flight), chance.random(), service_id))
         return [service_id for _, _, service_id in sorted(offers)]
+
+    def another(
+        self, service: RequiredService, chance: random.Random, *, others: Collection[str], excluded: Collection[Place]
+    ) -> Service | None:
+        """Who may be invited next for what this entry of a session asks for; None when there is nobody.
+
+        Whoever was not tried for it yet, then who was tried longest ago; of equals the least loaded. For what is
+        required by its id it can only be the same again. It is none of `others`, the ids that the session has already,
+        nor of `excluded`.
+        """
+        offers = self.offers(Requirement.of(service), chance, excluded=others, holder=service.service_id)
+        found = [self.instances[service_id].service for service_id in offers]
+        free = [one for one in found if one.place not in excluded]
+        last_tried = {place: nth for nth, place in enumerate(service.tried)}
+        return min(free, key=lambda one: last_tried.get(one.place, -1), default=None)
 
     def _why_none(self, requirement: Requirement, given: Sequence[str | None]) -> ServiceReason:
         """`no_capacity` if somebody else is registered who meets it, and can't be invited as things are."""

@@ -31,12 +31,10 @@ def invite_started(session: Session, event: ev.InviteStarted) -> Session:
         started = service.next_attempt(event.identity, event.invite_id, event.at, event.instead)
         return with_service(cast_out(session, service.identity, service.presence), event.entry, started)
     again = event.attempt == service.attempt and event.tries == service.tries + 1
-    if again and (service.refusal is not None or service.overdue_since is not None):
-        patience = event.at + session.limits.service_join_timeout
-        return with_service(
-            session, event.entry, replace(service, tries=event.tries, in_flight=True, held_until=patience)
-        )
-    return session
+    if not again or not service.may_be_asked_again:
+        return session
+    resent = replace(service, tries=event.tries, in_flight=True, resent_at=event.at)
+    return with_service(session, event.entry, resent)
 
 
 def cast_out(session: Session, identity: str | None, presence: Presence) -> Session:
@@ -58,13 +56,14 @@ def invite_refused(session: Session, event: ev.InviteRefused) -> Session:
     service = _invited(session, event)
     if service is None:
         return session
-    pause = backoff(service.invite_id, service.tries)
+    pause = backoff(service.invite_id, service.attempt + service.tries - 1)
     refused = replace(
         service,
         in_flight=False,
         refusal=event.why,
+        refused_at=event.at,
         retry_at=math.inf if event.final else event.at + pause,
-        give_up_at=math.inf if service.by_id else event.at,
+        timeline=replace(service.timeline, accepted=None),  # if it had, it knows nothing of it any more
     )
     return with_service(session, event.entry, refused)
 
@@ -77,16 +76,18 @@ def replacement_held(session: Session, event: ev.ReplacementHeld) -> Session:
 
 
 def removal_started(session: Session, event: ev.RemovalStarted) -> Session:
-    return with_outcast(session, event.identity, lambda outcast: replace(outcast, removing=outcast.presence.here))
+    def started(outcast: Outcast) -> Outcast:
+        return outcast if outcast.removing else replace(outcast, removing=outcast.presence.sid)
+
+    return with_outcast(session, event.identity, started)
 
 
 def removal_ended(session: Session, event: ev.RemovalEnded) -> Session:
     def ended(outcast: Outcast) -> Outcast:
-        sid = outcast.presence.sid
-        if not outcast.removing:
+        if outcast.removing is None:
             return outcast
-        presence = outcast.presence.left(sid) if sid and event.removed else outcast.presence
-        return replace(outcast, removing=False, presence=presence)
+        presence = outcast.presence.left(outcast.removing) if event.removed else outcast.presence
+        return replace(outcast, removing=None, presence=presence)
 
     return with_outcast(session, event.identity, ended)
 

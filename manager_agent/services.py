@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from manager_agent.session import ReadyOn, RequiredService, ServiceReason
+from manager_agent.session import Place, ReadyOn, RequiredService, ServiceReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +34,9 @@ class Service:
     owner: str = ""
     """The name of the caller that registered it."""
 
-    def same_place(self, other: Service) -> bool:
-        """Whether an invite to one reaches the other."""
-        return (self.endpoint, self.agent_name) == (other.endpoint, other.agent_name)
+    @property
+    def place(self) -> Place:
+        return Place(self.service_id, self.endpoint, self.agent_name)
 
 
 @dataclass(frozen=True, slots=True)

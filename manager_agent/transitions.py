@@ -183,6 +183,8 @@ def _seen(session: Session, seen: Seen, at: float) -> Session:
     entry = session.entry_of(seen.identity)
     if entry is None and seen.is_agent and not seen.identity.startswith(OUR_IDENTITIES):
         session, entry = _recognised(session, seen)
+        if entry is None and _is_one_too_many(session, seen):
+            return cast_out(session, seen.identity, Presence().seen(seen.sid, seen.joined_ms, at))
     return session if entry is None else service_seen(session, entry, seen, at)
 
 
@@ -200,6 +202,13 @@ def _recognised(session: Session, seen: Seen) -> tuple[Session, int | None]:
         presence = replace(service.presence, joined_ms=0)  # instants order the joins of one identity, not of two
         session = with_service(session, entry, replace(service, identity=seen.identity, presence=presence))
     return session, entry
+
+
+def _is_one_too_many(session: Session, seen: Seen) -> bool:
+    """An agent that came for a job of ours while another one has its place: it was dispatched twice."""
+    name = seen.attributes.get(AGENT_NAME_ATTRIBUTE)
+    same = [service for service in session.services if name and service.agent_name == name and service.attempt > 0]
+    return bool(same) and all(s.presence.here and seen.sid not in s.presence.gone for s in same)
 
 
 def _participant_left(session: Session, event: ev.ParticipantLeft) -> Session:

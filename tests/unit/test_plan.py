@@ -177,12 +177,31 @@ def test_an_invite_that_failed_is_sent_again_with_growing_pauses_until_the_deadl
     assert len(pauses) >= 7
 
 
-def test_an_optional_service_is_not_tried_again_after_the_deadline_either() -> None:
-    """The session goes on without it."""
+def test_an_optional_service_is_asked_again_after_the_deadline_too() -> None:
+    """The session goes on without it, but it may come back."""
     session = refused(after(a_session(replace(JOINS, optional=True)), *managed(), *invited(ASR)), START + 29.9)
-    assert session.services[ASR].retry_at > session.ready_deadline
+    due = session.services[ASR].retry_at
+    assert due > session.ready_deadline
     assert session.state is SessionState.READY
-    assert invites(session, START + 60) == []
+    assert invites(session, due) == [Invite(ASR, 1, 2)]
+
+
+def test_one_that_is_lost_after_ready_is_asked_again_as_long_as_there_is_time_to_replace_it() -> None:
+    """The ready deadline is long past. With each attempt the first pause is longer."""
+    lost: list[Event] = [seen("sm-asr-1", "PA_1", START), left("sm-asr-1", "PA_1", START + 60)]
+    session = after(a_session(JOINS), *managed(), *invited(ASR), ev.InviteAccepted(START, ASR, 1, 1), *lost)
+    session = apply(session, ev.InviteStarted(START + 61, ASR, 2, 1, "sm-asr-2", "inv_2"))
+    tries, now = 1, START + 61
+    while True:
+        session = apply(session, ev.InviteRefused(now, ASR, 2, tries, Refusal.UNREACHABLE))
+        due = session.services[ASR].retry_at
+        if due >= START + 60 + session.limits.replacement_timeout:
+            break
+        assert invites(session, due) == [Invite(ASR, 2, tries + 1)]
+        tries, now = tries + 1, due
+        session = apply(session, ev.InviteStarted(now, ASR, 2, tries, "sm-asr-2", "inv_2"))
+    assert tries >= 5
+    assert actions(session, due) == (PassDeadline(),)
 
 
 def test_two_services_do_not_try_again_in_step() -> None:

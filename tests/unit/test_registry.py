@@ -123,15 +123,28 @@ def test_an_old_instance_does_not_speak_for_the_new_one_of_the_same_id() -> None
     for late in saying:
         with pytest.raises(OtherInstance, match="'asr-1' is registered with another endpoint"):
             late()
-    world.registry.retire("asr-1", "http://old.example/")
+    world.registry.retire(asr(endpoint="http://old.example/").place)
     assert world.state("asr-1") is HEALTHY
     assert world.registry.remove("asr-1", endpoint="http://new.example/").service.endpoint == "http://new.example/"
 
 
+def test_what_became_of_the_old_instance_does_not_count_for_the_new_one_of_the_same_id() -> None:
+    """Its sessions learn only now that it is gone; nor does what it did well excuse the new one."""
+    world = World(*asrs(2))
+    old = world.registry.get("asr-1").place
+    world.registry.register(asr(endpoint="http://new.example/"))
+    for _ in range(5):
+        world.registry.report_failure(old)
+    assert world.state("asr-1") is HEALTHY
+    world.fail("asr-1")
+    world.registry.report_success(old)
+    assert world.state("asr-1") is SUSPENDED
+
+
 def test_one_that_wants_no_further_invites_is_taken_out() -> None:
     world = World(asr())
-    world.registry.retire("asr-1", "http://asr-1.example/")
-    world.registry.retire("asr-1", "http://asr-1.example/")
+    world.registry.retire(asr().place)
+    world.registry.retire(asr().place)
     assert world.registry.list() == []
 
 
@@ -142,7 +155,7 @@ def test_a_static_service_is_not_replaced_removed_or_reaped() -> None:
         world.registry.register(asr())
     with pytest.raises(StaticService):
         world.registry.remove("asr-1")
-    world.registry.retire("asr-1", "http://asr-1.example/")
+    world.registry.retire(asr().place)
     assert world.state("asr-1") is DRAINING
     world.pass_time(1_000)
     assert world.state("asr-1") is EXPIRED

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
 from manager_agent import events as ev
+from manager_agent.attempts import REJOIN_GRACE
 from manager_agent.events import Chosen, Event, ReadyOn, Refusal, Said
+from manager_agent.instances import InstanceState
 from manager_agent.manager import backoff
 from manager_agent.names import Names
+from manager_agent.patience import LATE_BURST, LATE_LOOK
 from manager_agent.plan import Action, Invite, Remove, Replace, plan
 from manager_agent.registry import Registry
-from manager_agent.replacing import HOLD, LATE_AT_MOST, LATE_BURST, LATE_INTERVAL, Patience, Replacer
-from manager_agent.required_service import REJOIN_GRACE
+from manager_agent.replacing import HOLD, IDLE_HOLD, LATE_AT_MOST, Replacer
 from manager_agent.services import Service
-from manager_agent.session import RequiredService, ServiceState, Session, SessionState
+from manager_agent.session import Limits, Place, RequiredService, ServiceState, Session, SessionState
 from manager_agent.transitions import apply
-from tests.unit.sessions import START, a_session, after, left, managed, said, seen
+from tests.unit.registries import World, asrs
+from tests.unit.sessions import AGENT, START, a_session, after, left, listed, managed, said, seen
 
 pytestmark = pytest.mark.unit
 
@@ -66,11 +70,21 @@ def test_one_that_refuses_is_replaced_at_once_and_asked_again_only_if_nobody_els
 
 
 def test_a_service_that_is_required_by_its_id_and_refuses_is_not_replaced() -> None:
-    by_id = RequiredService("asr-1", "ASR", endpoint="http://asr-1.example/", by_id=True)
-    session = after(a_session(by_id), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1"))
-    refused = apply(session, ev.InviteRefused(START + 1, 0, 1, 1, Refusal.DECLINED))
-    assert actions(refused, START + 29, Replace) == []
-    assert actions(refused, START + 29, Invite) == [Invite(0, 1, 2)]
+    session = refused(by_id=True)
+    decision = replacer("asr-1", "asr-2").decide(session, 0, START + 1)
+    assert isinstance(decision, ev.ReplacementHeld)
+    due = session.services[0].retry_at
+    assert actions(apply(session, decision), due, Invite) == [Invite(0, 1, 2)]
+
+
+def test_one_that_refuses_again_and_again_keeps_nobody_else_away() -> None:
+    """Whoever registers later is found at the next look."""
+    session = refused()
+    held = apply(session, replacer("asr-1").decide(session, 0, START + 1))
+    at = session.services[0].retry_at
+    again = after(held, ev.InviteStarted(at, 0, 1, 2, FIRST, "inv_1"), ev.InviteRefused(at, 0, 1, 2, Refusal.DECLINED))
+    assert actions(again, at + HOLD, Replace) == [Replace(0, 1)]
+    assert invited_now(replacer("asr-1", "asr-2").decide(again, 0, at + HOLD)) == ("asr-2", 2, 1)
 
 
 def test_nobody_is_replaced_when_it_would_come_to_nothing() -> None:
@@ -99,6 +113,19 @@ def test_what_the_one_before_says_is_nobodys_and_found_in_the_room_it_is_removed
     assert actions(apply(removed, seen(FIRST, "PA_1c", START + 7)), START + 7, Remove) == [Remove(FIRST)]
 
 
+def test_an_outcast_that_comes_again_while_it_is_being_removed_is_removed_again() -> None:
+    """LiveKit removed whom it was asked to remove; the other one is told of before its answer."""
+    session = replaced(after(asked(), seen(FIRST, "PA_1", START + 1), said(FIRST, Said.FAILED, START + 2)), START + 3)
+    session = after(session, ev.RemovalStarted(START + 5, FIRST), seen(FIRST, "PA_2", START + 5.2, joined_ms=5))
+    assert actions(session, START + 5.2, Remove) == []
+    session = apply(session, ev.RemovalEnded(START + 5.3, FIRST, removed=True))
+    assert actions(session, START + 5.3, Remove) == [Remove(FIRST)]
+    gone = after(
+        session, ev.RemovalStarted(START + 6, FIRST), listed(START + 7), ev.RemovalEnded(START + 8, FIRST, True)
+    )
+    assert actions(gone, START + 8, Remove) == []
+
+
 def test_one_that_is_there_when_it_is_replaced_is_removed() -> None:
     session = replaced(after(asked(), seen(FIRST, "PA_1", START + 1), said(FIRST, Said.FAILED, START + 2)), START + 3)
     assert actions(session, START + 3, Remove) == [Remove(FIRST)]
@@ -114,11 +141,33 @@ def test_a_session_is_ready_again_when_the_replacement_is() -> None:
 # --- who is chosen ----------------------------------------------------------------------------------
 
 
-def replacer(*service_ids: str) -> Replacer:
+def replacer(*service_ids: str, **moved: str) -> Replacer:
+    """With these registered; `moved` are so at another endpoint than an entry of theirs says."""
     registry = Registry(lambda: START, lambda _: 0)
     for service_id in service_ids:
         registry.register(Service(service_id, "ASR", f"http://{service_id}.example/"))
+    for name, endpoint in moved.items():
+        registry.register(Service(name.replace("_", "-"), "ASR", endpoint))
     return Replacer(registry, Names("secret"))
+
+
+def place(service_id: str) -> Place:
+    return Place(service_id, f"http://{service_id}.example/", None)
+
+
+def refused(
+    at: float = START + 1, *, by_id: bool = False, why: Refusal = Refusal.DECLINED, final: bool = False
+) -> Session:
+    asked = after(
+        a_session(replace(ANY_ASR, by_id=by_id)), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1")
+    )
+    return apply(asked, ev.InviteRefused(at, 0, 1, 1, why, final))
+
+
+def invited_now(decision: Event) -> tuple[str | None, int, int]:
+    """Who, if not for the entry to say, by which attempt and try."""
+    assert isinstance(decision, ev.InviteStarted)
+    return None if decision.instead is None else decision.instead.service_id, decision.attempt, decision.tries
 
 
 def lost() -> Session:
@@ -146,11 +195,12 @@ def test_instances_that_failed_are_not_tried_again_before_all_others_were() -> N
     """And then it begins again with all of them."""
     session, tried, deciding = lost(), ["asr-1"], replacer("asr-1", "asr-2", "asr-3")
     for attempt in range(2, 6):
-        decision = deciding.decide(session, 0, START + attempt)
+        now = START + 10 * attempt
+        decision = deciding.decide(session, 0, now)
         assert isinstance(decision, ev.InviteStarted)
         identity = decision.identity or ""
-        gone = (seen(identity, f"PA_{attempt}", START + attempt), left(identity, f"PA_{attempt}", START + attempt))
-        session = after(session, decision, ev.InviteAccepted(START + attempt, 0, attempt, 1), *gone)
+        gone = (seen(identity, f"PA_{attempt}", now), left(identity, f"PA_{attempt}", now))
+        session = after(session, decision, ev.InviteAccepted(now, 0, attempt, 1), *gone)
         tried.append(session.services[0].service_id)
     assert sorted(tried[:3]) == ["asr-1", "asr-2", "asr-3"]
     assert all(one != another for one, another in pairwise(tried))
@@ -168,29 +218,176 @@ def test_one_that_accepted_and_does_not_come_gets_the_same_invite_again_when_the
     session = asked()
     decision = replacer("asr-1").decide(session, 0, START + JOIN_TIMEOUT)
     assert decision == ev.InviteStarted(START + JOIN_TIMEOUT, 0, 1, 2, FIRST, decision.invite_id, None)  # type: ignore[union-attr]
+    refused_it = after(session, decision, ev.InviteRefused(START + JOIN_TIMEOUT, 0, 1, 2, Refusal.UNREACHABLE))
+    assert actions(refused_it, START + JOIN_TIMEOUT, Replace) == [Replace(0, 1)], "it may have moved"
     again = after(session, decision, ev.InviteAccepted(START + JOIN_TIMEOUT, 0, 1, 2))
     assert actions(again, START + 2 * JOIN_TIMEOUT - 0.1, Replace) == []
     assert actions(again, START + 2 * JOIN_TIMEOUT, Replace) == [Replace(0, 1)]
 
 
-def test_when_many_are_late_at_once_replacing_slows_down() -> None:
-    """That is our overload, not their failure."""
-    patience, now, through = Patience(), START, []
-    while now < START + 10:
-        through += [now] if patience.is_over(now) else []
-        now += 0.1
-    assert len(through) == pytest.approx(LATE_BURST + 10 / LATE_INTERVAL, abs=1)
-    assert through[LATE_BURST - 1] < START + 0.5
+def is_late(session: Session, deciding: Replacer, seconds: float) -> bool:
+    """Whether the first one is still waited for, so long after it accepted, though its instance joins other rooms."""
+    deciding.saw_join(place("asr-1"), START + seconds)
+    return isinstance(deciding.decide(session, 0, START + seconds), ev.ReplacementHeld)
 
 
 def test_one_that_is_late_while_its_instance_joins_other_rooms_is_not_replaced_yet() -> None:
-    """It is at work; but not for ever."""
+    """It is at work; but half of the time belongs to another one."""
     deciding, session = replacer("asr-1", "asr-2"), asked()
-    deciding.saw_join("asr-1", START + JOIN_TIMEOUT - 1)
-    assert isinstance(deciding.decide(session, 0, START + JOIN_TIMEOUT), ev.ReplacementHeld)
-    late = START + LATE_AT_MOST * JOIN_TIMEOUT
-    deciding.saw_join("asr-1", late)
-    assert isinstance(deciding.decide(session, 0, late), ev.InviteStarted)
+    half = session.limits.ready_timeout / 2
+    assert is_late(session, deciding, JOIN_TIMEOUT)
+    assert is_late(session, deciding, half - 0.1)
+    assert not is_late(session, deciding, half)
+
+
+def test_one_that_is_at_work_has_three_times_as_long_where_there_is_more_time() -> None:
+    deciding, session = replacer("asr-1", "asr-2"), replace(asked(), limits=Limits(ready_timeout=200))
+    assert is_late(session, deciding, LATE_AT_MOST * JOIN_TIMEOUT - 0.1)
+    assert not is_late(session, deciding, LATE_AT_MOST * JOIN_TIMEOUT)
+
+
+def test_after_ready_one_that_is_late_is_replaced_while_there_is_time_for_another() -> None:
+    session = replaced(lost(), START + 6)
+    session = apply(session, ev.InviteAccepted(START + 6, 0, 2, 1))
+    deciding = replacer("asr-1", "asr-2", "asr-3")
+    deciding.saw_join(place("asr-2"), START + 6 + JOIN_TIMEOUT)
+    assert session.limits.replacement_timeout == 2 * JOIN_TIMEOUT
+    assert invited_now(deciding.decide(session, 0, START + 6 + JOIN_TIMEOUT)) == ("asr-3", 3, 1)
+
+
+def late_sessions(deciding: Replacer, now: float, instances: int, count: int = 30) -> list[Event]:
+    """What is decided now for so many sessions whose services, spread over so many instances, accepted at the start."""
+    decisions: list[Event] = []
+    for n in range(count):
+        one, session = f"asr-{n % instances + 1}", asked()
+        entry = replace(session.services[0], service_id=one, endpoint=f"http://{one}.example/", invite_id=f"inv_{n}")
+        decisions.append(deciding.decide(replace(session, services=(entry,)), 0, now))
+    return decisions
+
+
+def through(decisions: Iterable[Event]) -> int:
+    return sum(isinstance(decision, ev.InviteStarted) for decision in decisions)
+
+
+def test_a_silent_instance_beside_a_sound_one_is_replaced_in_all_its_sessions_at_once() -> None:
+    """As soon as the first that were replaced have joined: it is not us."""
+    deciding, now = replacer("asr-1", "asr-2"), START + JOIN_TIMEOUT
+    assert through(late_sessions(deciding, now, instances=1)) == LATE_BURST
+    deciding.saw_join(place("asr-2"), now + 0.2)
+    assert through(late_sessions(deciding, now + 1, instances=1)) == 30
+
+
+def test_many_late_on_several_instances_are_replaced_slowly_though_some_join_now_and_then() -> None:
+    """That is our overload: inviting others would double the load."""
+    deciding, now = replacer("asr-1", "asr-2", "asr-3"), START + JOIN_TIMEOUT
+    count = through(late_sessions(deciding, now, instances=3))
+    for second in range(1, 11):
+        count += through(late_sessions(deciding, now + second, instances=3))
+        deciding.saw_join(place("asr-2"), now + second + 0.5)
+    assert count <= LATE_BURST + 10
+
+
+def test_one_that_is_at_work_is_not_replaced_by_one_that_has_too_much_to_do_itself() -> None:
+    """As long as that one has."""
+    deciding, session, half = replacer("asr-1", "asr-2"), replace(asked(), limits=Limits(ready_timeout=40)), 20
+    late_sessions(deciding, START + half, instances=2)
+    assert is_late(session, deciding, half)
+    assert is_late(session, deciding, half + LATE_LOOK - 0.1)
+    assert not is_late(session, deciding, half + LATE_LOOK)
+
+
+# --- an instance that has moved ---------------------------------------------------------------------
+
+ACCEPTED = ev.InviteAccepted(START, 0, 1, 1)
+GOING: dict[str, Callable[[Session], Session]] = {
+    "refused": lambda session: apply(session, ev.InviteRefused(START + 1, 0, 1, 1, Refusal.UNREACHABLE)),
+    "refused for good": lambda session: apply(session, ev.InviteRefused(START + 1, 0, 1, 1, Refusal.DECLINED, True)),
+    "late": lambda session: apply(session, ACCEPTED),
+    "failed": lambda session: after(session, ACCEPTED, said(FIRST, Said.FAILED, START + 9)),
+    "lost": lambda session: after(session, ACCEPTED, seen(FIRST, "PA_1", START + 1), left(FIRST, "PA_1", START + 9.5)),
+}
+"""Ways in which a service comes to nothing, by ten seconds after the start."""
+
+
+@pytest.mark.parametrize("by_id", [True, False], ids=["by id", "by type"])
+@pytest.mark.parametrize("how", GOING)
+def test_one_that_comes_back_at_another_endpoint_is_invited_there_at_once(how: str, by_id: bool) -> None:
+    """As another instance would be, however many are late."""
+    fresh = after(
+        a_session(replace(ANY_ASR, by_id=by_id)), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1")
+    )
+    session, now = GOING[how](fresh), START + JOIN_TIMEOUT
+    assert actions(session, now, Replace) == [Replace(0, 1)]
+    deciding = replacer(asr_1="http://new.example/")
+    late_sessions(deciding, now, instances=1)
+    decision = deciding.decide(session, 0, now)
+    assert invited_now(decision) == ("asr-1", 2, 1)
+    moved = apply(session, decision).services[0]
+    assert (moved.endpoint, moved.attempt) == ("http://new.example/", 2)
+
+
+def test_one_that_wanted_no_more_and_registers_again_where_it_was_is_invited_anew() -> None:
+    """After a pause: it may go on like that."""
+    session, deciding = refused(final=True), replacer("asr-1")
+    assert isinstance(deciding.decide(session, 0, START + 1), ev.ReplacementHeld)
+    assert invited_now(deciding.decide(session, 0, START + 2)) == ("asr-1", 2, 1)
+
+
+# --- pauses -----------------------------------------------------------------------------------------
+
+
+def test_two_that_both_refuse_are_asked_in_turn_with_growing_pauses() -> None:
+    """The second one at once, as it was not tried yet."""
+    deciding, session, now, asked_at = replacer("asr-1", "asr-2"), refused(), START + 1, [START + 1]
+    while now < START + 20:
+        decision = deciding.decide(session, 0, now)
+        session = apply(session, decision)
+        if isinstance(decision, ev.InviteStarted):
+            asked_at.append(now)
+            key = (decision.attempt, decision.tries)
+            session = apply(session, ev.InviteRefused(now, 0, *key, Refusal.DECLINED))
+        now = plan(session, now).wake_at if not actions(session, now, Replace) else now
+    pauses = [later - earlier for earlier, later in pairwise(asked_at)]
+    assert pauses[0] == 0
+    assert all(pause > 0.5 * min(0.25 * 2**nth, 5) for nth, pause in enumerate(pauses[1:], start=1))
+    assert [p.service_id for p in session.services[0].tried] in (["asr-1", "asr-2"], ["asr-2", "asr-1"])
+    assert len(asked_at) <= 10
+
+
+def test_where_the_session_does_not_wait_for_it_somebody_is_looked_for_less_often() -> None:
+    optional = replace(ANY_ASR, optional=True)
+    session = after(a_session(optional), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1"))
+    session = after(session, seen(FIRST, "PA_1", START + 1), left(FIRST, "PA_1", START + 5))
+    decision = replacer().decide(session, 0, START + 6)
+    assert decision == ev.ReplacementHeld(START + 6, 0, 1, START + 6 + IDLE_HOLD)
+
+
+def test_one_whose_suspension_is_over_is_tried_by_one_replacement_and_not_by_one_that_is_held() -> None:
+    world = World(*asrs(2))
+    world.fail("asr-2")
+    world.pass_time(30)
+    deciding = Replacer(world.registry, Names("secret"))
+    late = replace(asked(world.now - JOIN_TIMEOUT), limits=Limits(ready_timeout=100))
+    deciding.saw_join(place("asr-1"), world.now)
+    assert isinstance(deciding.decide(late, 0, world.now), ev.ReplacementHeld)
+    assert world.state("asr-2") is InstanceState.HEALTHY
+    assert invited_now(deciding.decide(refused(), 0, world.now)) == ("asr-2", 2, 1)
+    assert world.state("asr-2") is InstanceState.SUSPENDED
+
+
+# --- dispatched agents ------------------------------------------------------------------------------
+
+
+def test_an_agent_that_is_late_is_dispatched_again_only_when_half_of_the_time_is_over() -> None:
+    """It is a second job; whoever of the two comes second is removed."""
+    session = after(a_session(AGENT), *managed(), ev.InviteStarted(START, 0, 1, 1, None, "inv_1"))
+    session = apply(session, ev.InviteAccepted(START, 0, 1, 1))
+    registry = Registry(lambda: START, lambda _: 0)
+    registry.register(Service("bot-service", "BOT", None, agent_name="bot"))
+    deciding, half = Replacer(registry, Names("secret")), session.limits.ready_timeout / 2
+    for seconds in (JOIN_TIMEOUT, half - 0.1):
+        assert isinstance(deciding.decide(session, 0, START + seconds), ev.ReplacementHeld)
+    assert invited_now(deciding.decide(session, 0, START + half)) == ("bot-service", 2, 1)
 
 
 def test_a_late_service_that_is_not_replaced_yet_is_looked_at_again_soon() -> None:

@@ -9,9 +9,9 @@ from typing import Any, get_args
 import pytest
 
 from manager_agent import events as ev
-from manager_agent.events import Event, Refusal, Said, Seen
+from manager_agent.events import Event, Evidence, Refusal, Said, Seen
 from manager_agent.manager import JOIN_TIMEOUT, RETURN_TIMEOUT, STAY
-from manager_agent.plan import Remove, plan
+from manager_agent.plan import Invite, Remove, Replace, plan
 from manager_agent.session import (
     EndReason,
     ServiceState,
@@ -21,7 +21,9 @@ from manager_agent.session import (
 )
 from manager_agent.transitions import apply
 from tests.unit.sessions import (
+    AGENT,
     ASR,
+    BOT,
     JOINS,
     LLM,
     MANAGER,
@@ -182,7 +184,7 @@ DeadlinePassed                 | .        .        .        .        .        . 
 ManagerDispatched, first       | =        =        =        =        =        =        =        =        =
 ManagerDispatched, second      | =        =        =        =        =        =        =        =        =
 InviteStarted, first           | invited  =        =        =        =        =        =        =        =
-InviteStarted, again           | =        =        .        .        =        =        =        =        invited
+InviteStarted, again           | =        =        .        .        =        =        =        =        =
 InviteStarted, next attempt    | =        =        .        invited  invited  invited  invited  invited  invited
 InviteAccepted                 | =        accepted =        =        =        =        =        =        =
 InviteAccepted, an older try   | =        =        =        =        =        =        =        =        =
@@ -447,6 +449,26 @@ def test_a_service_that_came_although_it_refused_is_ready_all_the_same() -> None
     assert (session.state, session.reason_of(session.services[ASR])) == (SessionState.READY, None)
 
 
+def test_one_that_refuses_the_invite_which_it_had_accepted_is_late_no_more() -> None:
+    """It was killed, say. When it accepts again it has all its time again."""
+    asked = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR))
+    again = after(asked, ev.InviteStarted(NOW, ASR, 1, 2, "sm-asr-1", "inv_0"))
+    refused = after(again, ev.InviteRefused(NOW, ASR, 1, 2, Refusal.UNREACHABLE)).services[ASR]
+    assert (refused.state, refused.overdue_since, refused.refused) == (ServiceState.INVITED, None, True)
+    back = after(again, ev.InviteRefused(NOW, ASR, 1, 2, Refusal.UNREACHABLE))
+    back = after(back, ev.InviteStarted(NOW + 1, ASR, 1, 3, "sm-asr-1", "inv_0"), ev.InviteAccepted(NOW + 2, ASR, 1, 3))
+    assert back.services[ASR].overdue_since == NOW + 2
+
+
+def test_one_that_said_ready_although_it_refused_has_not_failed() -> None:
+    """Our call timed out, and it called us."""
+    refused = ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE)
+    session = after(a_session(JOINS), *managed(), *invited(ASR), refused)
+    ready = apply(session, said("sm-asr-1", Said.READY, NOW + 0.1, Evidence.HTTP))
+    assert ready.services[ASR].state is ServiceState.READY
+    assert [a for a in plan(ready, NOW + 1).actions if isinstance(a, Replace | Invite)] == []
+
+
 @pytest.mark.parametrize(
     ("events", "while_alive", "in_the_end"),
     [
@@ -468,6 +490,46 @@ def test_a_service_that_is_not_ready_has_a_reason(
     assert session.reason_of(session.services[ASR]) == while_alive
     over = apply(session, ev.DeadlinePassed(START + 30))
     assert (over.end and over.end.reason, over.reason_of(over.services[ASR])) == ("ready_timeout", in_the_end)
+
+
+# --- dispatched agents ------------------------------------------------------------------------------
+
+BOT_NAME = {"lk.agent.name": "bot"}
+
+
+def test_an_agent_that_was_dispatched_is_not_dispatched_again_for_the_same_attempt() -> None:
+    """That would be a second job. A dispatch that failed is repeated."""
+    session = after(a_session(AGENT), *managed(), ev.InviteStarted(START, ASR, 1, 1, None, "inv_0"))
+    again = ev.InviteStarted(NOW + 5, ASR, 1, 2, None, "inv_0")
+    accepted_it = apply(session, ev.InviteAccepted(START, ASR, 1, 1))
+    assert apply(accepted_it, again) is accepted_it
+    refused_it = apply(session, ev.InviteRefused(START, ASR, 1, 1, Refusal.UNREACHABLE))
+    assert apply(refused_it, again).services[ASR].in_flight
+
+
+def test_a_second_agent_of_the_same_name_is_removed() -> None:
+    """It was dispatched twice. Whoever comes first has the place; who comes when it is free takes it."""
+    session = after(a_session(JOINS, SIGNALS, AGENT), *managed(), *invited(ASR, LLM, BOT))
+    first, second, third = (
+        seen(f"agent-AJ_{n}", f"PA_{n}", NOW + n, is_agent=True, attributes=BOT_NAME) for n in (1, 2, 3)
+    )
+    both = after(session, first, second)
+    assert both.services[BOT].identity == "agent-AJ_1"
+    assert [a for a in plan(both, NOW + 2).actions if isinstance(a, Remove)] == [Remove("agent-AJ_2")]
+    alone = after(session, first, left("agent-AJ_1", "PA_1", NOW + 2), third)
+    assert (alone.services[BOT].identity, alone.outcasts) == ("agent-AJ_3", ())
+    assert apply(alone, first) is alone, "told once more, though it has left"
+
+
+def test_agents_that_we_did_not_dispatch_are_left_alone() -> None:
+    """They have another name, or none, or nobody was dispatched under theirs."""
+    session = after(a_session(AGENT), *managed())
+    assert apply(session, seen("agent-AJ_1", "PA_1", NOW, is_agent=True, attributes=BOT_NAME)) is session
+    ready = after(session, ev.InviteStarted(START, ASR, 1, 1, None, "inv_0"))
+    ready = apply(ready, seen("agent-AJ_1", "PA_1", NOW, is_agent=True, attributes=BOT_NAME))
+    for attributes in ({}, {"lk.agent.name": "another"}):
+        assert apply(ready, seen("agent-AJ_2", "PA_2", NOW, is_agent=True, attributes=attributes)) is ready
+    assert apply(ready, seen("bob", "PA_3", NOW, attributes=BOT_NAME)) is ready
 
 
 # --- the manager ------------------------------------------------------------------------------------
