@@ -1,0 +1,135 @@
+"""The keys of a caller's own issuer: fetched, kept for a while, and found by their id (RFC 7517)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import aiohttp
+import jwt
+import structlog
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+
+from http_api.errors import KeysUnavailable
+from manager_agent.clock import Clock
+
+log = structlog.get_logger()
+
+ALGORITHMS = frozenset({"RS256", "ES256"})
+RSA_BITS_MIN = 2_048
+FRESH = 300.0
+"""Seconds for which what was fetched is not fetched again, but for a key that is not in it."""
+PAUSE = 5.0
+"""Seconds between two tries to fetch, whoever asks for what."""
+TIMEOUT = aiohttp.ClientTimeout(total=3, connect=2)
+SIZE_MAX = 64 * 1024
+HEADERS = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
+
+
+class BadKeySet(Exception):
+    """What the issuer answers is no set of keys that can be used."""
+
+
+class KeySet:
+    def __init__(self, url: str, clock: Clock) -> None:
+        self._url, self._clock = url, clock
+        self._keys: Mapping[str, jwt.PyJWK] = {}
+        self._fetched_at: float | None = None
+        self._tried_at = -PAUSE
+        self._failed = False
+        """The last try. Then nobody whose key is known waits for the next one."""
+        self._fetching: asyncio.Task[None] | None = None
+        self._http: aiohttp.ClientSession | None = None
+
+    async def start(self) -> None:
+        self._http = aiohttp.ClientSession(timeout=TIMEOUT, headers=HEADERS, auto_decompress=False)
+
+    async def aclose(self) -> None:
+        if self._fetching is not None:
+            self._fetching.cancel()
+            await asyncio.wait([self._fetching])
+        if self._http is not None:
+            await self._http.close()
+
+    async def find(self, kid: str) -> jwt.PyJWK:
+        """The key of this id. Raises KeysUnavailable when none were ever fetched, PyJWKSetError when it is none of
+        the issuer's."""
+        known = kid in self._keys
+        if not known or self._is_old():
+            fetching, failed = self._fetch_soon(), self._failed
+            if fetching is not None and not (known and failed):
+                await asyncio.shield(fetching)  # who asked first may go away
+        if self._fetched_at is None:
+            raise KeysUnavailable
+        if kid not in self._keys:
+            raise jwt.PyJWKSetError("the issuer has no such key")
+        return self._keys[kid]
+
+    def _is_old(self) -> bool:
+        return self._fetched_at is None or self._clock() - self._fetched_at >= FRESH
+
+    def _fetch_soon(self) -> asyncio.Task[None] | None:
+        """The fetch under way, one for all who want it; None when there was one a moment ago."""
+        if self._fetching is None or self._fetching.done():
+            if self._clock() - self._tried_at < PAUSE:
+                return None
+            self._tried_at = self._clock()
+            self._fetching = asyncio.create_task(self._fetch(), name="fetch JWKS")
+        return self._fetching
+
+    async def _fetch(self) -> None:
+        """What was fetched before stays when it fails."""
+        try:
+            self._keys = read_key_set(await self._get())
+        except (aiohttp.ClientError, TimeoutError, BadKeySet) as error:
+            self._failed = True
+            log.warning("jwks_not_fetched", url=self._url, why=str(error) or type(error).__name__, kept=len(self._keys))
+        else:
+            self._fetched_at, self._failed = self._clock(), False
+            log.info("jwks_fetched", url=self._url, keys=len(self._keys))
+
+    async def _get(self) -> bytes:
+        assert self._http is not None, "start() first"
+        async with self._http.get(self._url, allow_redirects=False) as answer:
+            if answer.status != 200:
+                raise BadKeySet(f"answered {answer.status}")
+            body = b""
+            async for chunk in answer.content.iter_any():
+                body += chunk
+                if len(body) > SIZE_MAX:
+                    raise BadKeySet(f"has more than {SIZE_MAX} bytes")
+            return body
+
+
+def read_key_set(raw: bytes) -> Mapping[str, jwt.PyJWK]:
+    """The keys that can be used, by their ids: those that have one, and are for signatures by one of ALGORITHMS.
+    Raises BadKeySet when there are none."""
+    try:
+        listed = json.loads(raw)["keys"]
+    except (ValueError, TypeError, LookupError, RecursionError):
+        raise BadKeySet("is no JSON Web Key Set") from None
+    found = map(_read_key, listed if isinstance(listed, list) else ())
+    usable = {key.key_id: key for key in found if key is not None and isinstance(key.key_id, str)}
+    if not usable:
+        raise BadKeySet(f"has no key with a kid for {' or '.join(sorted(ALGORITHMS))}")
+    return usable
+
+
+def _read_key(said: Any) -> jwt.PyJWK | None:
+    """None for one that is of no use: other kinds may stand beside ours."""
+    try:
+        key = jwt.PyJWK(said)
+    except Exception:  # the library lets others than its own errors through
+        return None
+    return key if _is_usable(key) else None
+
+
+def _is_usable(key: jwt.PyJWK) -> bool:
+    if key.algorithm_name not in ALGORITHMS or key.public_key_use not in (None, "sig"):
+        return False
+    if isinstance(key.key, RSAPublicKey):
+        return key.key.key_size >= RSA_BITS_MIN
+    return isinstance(key.key, EllipticCurvePublicKey)  # a private key that is published proves nothing

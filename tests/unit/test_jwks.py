@@ -1,0 +1,194 @@
+"""The keys of a caller's own issuer: fetched over real HTTP, kept in virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import jwt
+import pytest
+from jwt.algorithms import RSAAlgorithm
+
+from http_api.errors import KeysUnavailable
+from http_api.jwks import FRESH, PAUSE, SIZE_MAX, BadKeySet, KeySet, read_key_set
+from tests.issuer import Issuer, ec_key, jwk, key_set, rsa_key
+
+pytestmark = pytest.mark.unit
+
+
+class Time:
+    now = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def time() -> Time:
+    return Time()
+
+
+@pytest.fixture
+async def issuer() -> AsyncIterator[Issuer]:
+    async with Issuer() as issuer:
+        yield issuer
+
+
+@asynccontextmanager
+async def fetching(issuer: Issuer, time: Time) -> AsyncIterator[KeySet]:
+    keys = KeySet(issuer.url, time)
+    await keys.start()
+    try:
+        yield keys
+    finally:
+        await keys.aclose()
+
+
+@pytest.fixture
+async def keys(issuer: Issuer, time: Time) -> AsyncIterator[KeySet]:
+    async with fetching(issuer, time) as keys:
+        yield keys
+
+
+async def test_keys_are_fetched_when_one_is_first_needed_and_then_kept(keys: KeySet, issuer: Issuer) -> None:
+    assert issuer.asked == 0
+    found = await asyncio.gather(*(keys.find(kid) for kid in ("rsa-1", "ec-1") * 50))
+    assert {key.algorithm_name for key in found} == {"RS256", "ES256"}
+    assert issuer.asked == 1
+
+
+async def test_they_are_fetched_again_after_a_while(keys: KeySet, issuer: Issuer, time: Time) -> None:
+    """And a key that the issuer has taken back is none any more."""
+    await keys.find("rsa-1")
+    time.now += FRESH - 1
+    del issuer.keys["rsa-1"]
+    await keys.find("rsa-1")
+    time.now += 1
+    with pytest.raises(jwt.PyJWKSetError):
+        await keys.find("rsa-1")
+    assert issuer.asked == 2
+
+
+async def test_a_new_key_is_found_at_once_but_who_makes_ids_up_can_not_have_the_issuer_asked_all_the_time(
+    keys: KeySet, issuer: Issuer, time: Time
+) -> None:
+    await keys.find("rsa-1")
+    time.now += PAUSE
+    issuer.keys["rsa-2"] = rsa_key()
+    await keys.find("rsa-2")
+    assert issuer.asked == 2
+    made_up = await asyncio.gather(*(keys.find(f"made-up-{n}") for n in range(100)), return_exceptions=True)
+    assert {type(error) for error in made_up} == {jwt.PyJWKSetError}
+    assert issuer.asked == 2
+    time.now += PAUSE
+    await asyncio.gather(*(keys.find(f"made-up-{n}") for n in range(100)), return_exceptions=True)
+    assert issuer.asked == 3
+
+
+async def test_who_goes_away_while_keys_are_fetched_takes_them_from_nobody(keys: KeySet, issuer: Issuer) -> None:
+    first = asyncio.create_task(keys.find("rsa-1"))
+    second = asyncio.create_task(keys.find("rsa-1"))
+    await asyncio.sleep(0)
+    first.cancel()
+    assert (await second).key_id == "rsa-1"
+    assert issuer.asked == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers"),
+    [
+        (500, None, {}),
+        (404, None, {}),
+        (302, None, {"Location": "/elsewhere"}),
+        (200, b"<html>", {}),
+        (200, b"[]", {}),
+        (200, b"\xff", {}),
+        (200, b'{"keys": 7}', {}),
+        (200, b'{"keys": []}', {}),
+        (200, b"[" * 60_000, {}),
+        (200, b" " * (SIZE_MAX + 1), {}),
+    ],
+)
+async def test_good_keys_are_kept_when_the_issuer_has_none(
+    keys: KeySet, issuer: Issuer, time: Time, status: int, body: bytes | None, headers: dict[str, str]
+) -> None:
+    """It redirects as little as it fails: who could make it do so could have any key taken for its own."""
+    await keys.find("rsa-1")
+    time.now += FRESH
+    issuer.status, issuer.body, issuer.headers = status, body, headers
+    assert (await keys.find("rsa-1")).key_id == "rsa-1"
+    assert issuer.asked == 2
+
+
+async def test_while_the_issuer_is_down_whose_key_is_known_does_not_wait(issuer: Issuer, time: Time) -> None:
+    async with fetching(issuer, time) as keys:
+        await keys.find("rsa-1")
+        time.now += FRESH
+        issuer.status = 503
+        await keys.find("rsa-1")
+        time.now += PAUSE
+        found = asyncio.create_task(keys.find("rsa-1"))
+        await asyncio.sleep(0)
+        assert found.done()
+
+
+async def test_without_any_key_ever_nobody_can_say_and_a_little_later_it_is_tried_again(
+    keys: KeySet, issuer: Issuer, time: Time
+) -> None:
+    issuer.status = 503
+    for _ in range(10):
+        with pytest.raises(KeysUnavailable):
+            await keys.find("rsa-1")
+    assert issuer.asked == 1
+    issuer.status = 200
+    time.now += PAUSE
+    assert (await keys.find("rsa-1")).key_id == "rsa-1"
+
+
+async def test_an_issuer_that_is_not_there_is_one_that_is_down(time: Time) -> None:
+    async with Issuer() as issuer:
+        pass
+    async with fetching(issuer, time) as keys:
+        with pytest.raises(KeysUnavailable):
+            await keys.find("rsa-1")
+
+
+RSA, EC = rsa_key(), ec_key()
+PRIVATE = json.loads(RSAAlgorithm.to_jwk(RSA))
+SYMMETRIC = {"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "kid": "1"}
+
+
+def test_keys_for_other_uses_and_kinds_that_are_not_known_are_left_out() -> None:
+    kept = read_key_set(
+        json.dumps(
+            {"keys": [jwk("1", RSA), SYMMETRIC | {"kid": "2"}, {"kty": "new"}, jwk("3", RSA, alg="none"), {}, 7]}
+        ).encode()
+    )
+    assert set(kept) == {"1"}
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        SYMMETRIC,
+        SYMMETRIC | {"alg": "HS256"},
+        jwk(None, RSA),
+        jwk(None, RSA) | {"kid": 7},
+        jwk("1", RSA, alg="PS256"),
+        jwk("1", RSA, alg="none"),
+        jwk("1", RSA, use="enc"),
+        jwk("1", EC, alg="RS256"),
+        jwk("1", rsa_key(1_024)),
+        PRIVATE | {"kid": "1"},
+    ],
+    ids=lambda key: f"{key.get('kty')} {key.get('alg')} {key.get('use')} {key.get('kid')}",
+)
+def test_what_no_signature_is_believed_by_is_no_key(key: dict[str, object]) -> None:
+    with pytest.raises(BadKeySet):
+        read_key_set(json.dumps({"keys": [key]}).encode())
+
+
+def test_the_issuer_of_the_tests_shows_no_private_key() -> None:
+    assert b'"d"' not in key_set({"1": RSA, "2": EC})
