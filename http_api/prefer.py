@@ -9,10 +9,14 @@ from dataclasses import dataclass
 WAIT_MAX = 60
 """Seconds; a longer wait is cut to this, and the answer says so."""
 
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_QUOTED = r'"(?:[^"\\]|\\.)*"'
-_MEMBERS = re.compile(rf'(?:[^,"]|{_QUOTED})+')
-_PREFERENCE = re.compile(rf"({_TOKEN})\s*(?:=\s*({_TOKEN}|{_QUOTED}))?\s*(?:;.*)?", re.DOTALL)
+# Nothing in here is tried in two ways (`*+`, `?+`): a header made for it would take seconds.
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_QUOTED = r'"((?:[^"\\]|\\.)*+)"'
+_SPACE = r"[ \t]*+"
+_MEMBER = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*+(?:"|\Z|\\\Z))++', re.DOTALL)
+"""What stands between two commas. A quotation that never ends goes to the end of the header."""
+_PREFERENCE = re.compile(rf"({_TOKEN})(?:{_SPACE}={_SPACE}(?:({_TOKEN})|{_QUOTED}))?+{_SPACE}(?:;.*)?", re.DOTALL)
+_QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _DIGITS = re.compile(r"[0-9]+")
 
 
@@ -29,13 +33,13 @@ class Preferences:
             return self.wait
         return 0 if self.respond_async else None
 
-    @property
-    def applied(self) -> str | None:
-        """What `Preference-Applied` is to say."""
-        named = ["respond-async"] if self.respond_async else []
+    def applied(self, *, asynchronously: bool) -> dict[str, str]:
+        """The header that says what was heeded, if anything was, for an answer that came before there was a result
+        (202), or not."""
+        named = ["respond-async"] if self.respond_async and asynchronously else []
         if self.wait is not None:
             named.append(f"wait={self.wait}")
-        return ", ".join(named) or None
+        return {"Preference-Applied": ", ".join(named)} if named else {}
 
 
 def preferences(headers: Iterable[str]) -> Preferences:
@@ -43,10 +47,10 @@ def preferences(headers: Iterable[str]) -> Preferences:
     unknown and malformed ones are ignored, as the RFC wants it."""
     found: dict[str, str] = {}
     for header in headers:
-        for member in _MEMBERS.findall(header):
-            match = _PREFERENCE.fullmatch(member.strip())
+        for member in _MEMBER.findall(header):
+            match = _PREFERENCE.fullmatch(member.strip(" \t"))
             if match:
-                found.setdefault(match[1].lower(), (match[2] or "").strip('"'))
+                found.setdefault(match[1].lower(), match[2] or _QUOTED_PAIR.sub(r"\1", match[3] or ""))
     return Preferences(wait=_seconds(found.get("wait", "")), respond_async=found.get("respond-async") == "")
 
 

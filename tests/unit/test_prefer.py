@@ -33,7 +33,16 @@ pytestmark = pytest.mark.unit
         (["respond-async=maybe"], Preferences()),
         (['return=minimal, foo="a,wait=1,b", wait=4'], Preferences(wait=4)),
         (["=;,, ,wait=4"], Preferences(wait=4)),
-        (['foo="never closed, wait=4'], Preferences(wait=4)),
+        (['foo="never closed, wait=4'], Preferences()),
+        (['wait=5, foo="never closed'], Preferences(wait=5)),
+        (['foo="a\\", wait=1, \\"b", wait=4'], Preferences(wait=4)),
+        (['wait="\\8"'], Preferences(wait=8)),
+        (["wait =\t7"], Preferences(wait=7)),
+        (["wait= "], Preferences()),
+        (['respond-async; foo="a;b"'], Preferences(respond_async=True)),
+        (["respond-async ="], Preferences()),
+        (["wait=5 6"], Preferences()),
+        (["wait\u00a0=5"], Preferences()),
     ],
 )
 def test_what_the_headers_ask_for(headers: list[str], expected: Preferences) -> None:
@@ -41,15 +50,41 @@ def test_what_the_headers_ask_for(headers: list[str], expected: Preferences) -> 
 
 
 @pytest.mark.parametrize(
-    ("preferred", "patience", "applied"),
+    "header", ['"\\' * 4_000, "wait" + " " * 8_000 + "x", "wait=" + " " * 8_000 + "x", '"' * 8_000, "," * 8_000]
+)
+def test_a_header_that_is_made_to_be_slow_is_not(header: str) -> None:
+    """Of the greatest length that aiohttp reads. If it were read in more ways than one, the test's timeout would end
+    this."""
+    for _ in range(500):
+        assert preferences([header]) == Preferences()
+
+
+@pytest.mark.parametrize(
+    ("preferred", "patience"),
     [
-        (Preferences(), None, None),
-        (Preferences(respond_async=True), 0, "respond-async"),
-        (Preferences(wait=5), 5, "wait=5"),
-        (Preferences(wait=5, respond_async=True), 5, "respond-async, wait=5"),
+        (Preferences(), None),
+        (Preferences(respond_async=True), 0),
+        (Preferences(wait=5), 5),
+        (Preferences(wait=5, respond_async=True), 5),
     ],
 )
-def test_how_long_it_is_waited_and_what_is_said_of_it(
-    preferred: Preferences, patience: float | None, applied: str | None
-) -> None:
-    assert (preferred.patience, preferred.applied) == (patience, applied)
+def test_how_long_it_is_waited(preferred: Preferences, patience: float | None) -> None:
+    assert preferred.patience == patience
+
+
+@pytest.mark.parametrize(
+    ("preferred", "asynchronously", "applied"),
+    [
+        (Preferences(), True, {}),
+        (Preferences(), False, {}),
+        (Preferences(respond_async=True), True, {"Preference-Applied": "respond-async"}),
+        (Preferences(respond_async=True), False, {}),
+        (Preferences(wait=5), True, {"Preference-Applied": "wait=5"}),
+        (Preferences(wait=5), False, {"Preference-Applied": "wait=5"}),
+        (Preferences(wait=5, respond_async=True), True, {"Preference-Applied": "respond-async, wait=5"}),
+        (Preferences(wait=5, respond_async=True), False, {"Preference-Applied": "wait=5"}),
+    ],
+)
+def test_only_what_was_heeded_is_named(preferred: Preferences, asynchronously: bool, applied: dict[str, str]) -> None:
+    """An answer that has the result was not given asynchronously."""
+    assert preferred.applied(asynchronously=asynchronously) == applied
