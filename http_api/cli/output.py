@@ -1,0 +1,66 @@
+"""What the command prints: what was asked for on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+WIDTH = 200
+"""Of tables where there is no terminal: whatever reads them is not to meet words that are cut in two."""
+
+
+def out() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+
+
+def err() -> Console:
+    from rich.console import Console
+
+    return Console(highlight=False, stderr=True)
+
+
+def print_json(value: Any) -> None:
+    """One document on a line of its own, sent off at once: somebody may be reading line by line."""
+    print(json.dumps(value, ensure_ascii=False), flush=True)
+
+
+def complain(message: str) -> None:
+    err().print(f"session-manager: {message}", style="red", markup=False, soft_wrap=True)
+
+
+def table(*columns: str, rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> Table:
+    """`right`: the columns with numbers. What is in the cells is shown as it is, none of it as markup."""
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        shown.add_column(name, justify="right" if name in right else "left", overflow="fold")
+    for row in rows:
+        shown.add_row(*("-" if cell is None else Text(str(cell), _style(cell)) for cell in row))
+    return shown
+
+
+def in_words(seconds: float) -> str:
+    """`90 s`, `12 min`, `3 h`, `5 days`: how long that is, to the nearest of the unit."""
+    for unit, length, until in (("s", 1, 120), ("min", 60, 7_200), ("h", 3_600, 172_800)):
+        if abs(seconds) < until:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} days"
+
+
+GOOD = frozenset({"ready", "active", "healthy"})
+BAD = frozenset({"failed", "lost", "degraded", "suspended", "expired"})
+
+
+def _style(cell: object) -> str:
+    return "green" if cell in GOOD else "red" if cell in BAD else ""

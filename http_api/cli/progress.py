@@ -1,0 +1,69 @@
+"""How a session comes about: each step of each of its services, when it is taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from http_api.views import RequiredServiceView, SessionView
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STEPS = ("invited", "accepted", "joined", "ready")
+NAME_WIDTH = 12
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Step:
+    ms: float
+    """Since the session was asked for."""
+    entry: int
+    attempt: int
+    name: str
+    step: str
+
+
+def steps_of(session: SessionView) -> list[Step]:
+    """Every step that the session's services have taken, in the order in which they did. PURE."""
+    return sorted(
+        Step(since_asked(session, service.timeline[step]), entry, service.attempt, name_of(service), step)
+        for entry, service in enumerate(session.services)
+        for step in STEPS
+        if step in service.timeline
+    )
+
+
+def name_of(service: RequiredServiceView) -> str:
+    """Its id, or the type as long as none is chosen."""
+    return service.service_id or service.type or "-"
+
+
+def since_asked(session: SessionView, at: str) -> float:
+    """Milliseconds from the request to that instant."""
+    return (datetime.fromisoformat(at) - datetime.fromisoformat(session.created_at)).total_seconds() * 1000
+
+
+@dataclass(slots=True)
+class Progress:
+    """Prints each step once, however often the session is shown."""
+
+    console: Console | None
+    """None: nothing is to be printed."""
+    _shown: set[tuple[int, int, str]] = field(default_factory=set)
+
+    def show(self, session: SessionView) -> None:
+        for step in steps_of(session):
+            if (step.entry, step.attempt, step.step) not in self._shown:
+                self._shown.add((step.entry, step.attempt, step.step))
+                colour = "green" if step.step == "ready" else ""
+                self._line(step.ms, f"{step.name:{NAME_WIDTH}} {step.step}", colour)
+
+    def ready(self, session: SessionView) -> None:
+        assert session.ready_at is not None
+        self._line(since_asked(session, session.ready_at), "ready: the token", "green")
+
+    def _line(self, ms: float, text: str, colour: str) -> None:
+        if self.console is not None:
+            self.console.print(f"{ms:7.0f} ms  {text}", style=colour, markup=False)

@@ -1,0 +1,40 @@
+"""`session-manager services`: the registered services."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from http_api.cli import output
+from http_api.cli.exits import run
+from http_api.cli.target import KEY_VARIABLE, URL, Json, KeyVariable, Url, connected
+
+if TYPE_CHECKING:
+    from http_api.views import ServiceView
+
+
+def services(url: Url = URL, api_key_env: KeyVariable = KEY_VARIABLE, as_json: Json = False) -> None:
+    """List the registered services, and how each is doing."""
+    run(_list(url, api_key_env, as_json), as_json=as_json)
+
+
+async def _list(url: str, key_variable: str, as_json: bool) -> None:
+    async with connected(url, key_variable) as client:
+        found = await client.services()
+    if as_json:
+        output.print_json({"services": [service.model_dump(mode="json") for service in found]})
+        return
+    columns = ("service", "type", "state", "load", "in flight", "capacity", "lease left", "at")
+    rows = [_row(service, datetime.now(UTC)) for service in found]
+    output.out().print(output.table(*columns, rows=rows, right=columns[3:7]))
+
+
+def _row(service: ServiceView, now: datetime) -> list[object]:
+    left = None
+    if service.lease_expires_at is not None:
+        left = output.in_words((datetime.fromisoformat(service.lease_expires_at) - now).total_seconds())
+    load = None if service.load is None else f"{service.load:.0%}"
+    where = service.endpoint or f"agent {service.agent_name}"
+    return [
+        service.service_id, service.type, service.state, load, service.in_flight, service.capacity, left, where
+    ]  # fmt: skip

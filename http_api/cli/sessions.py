@@ -1,0 +1,87 @@
+"""`session-manager sessions`: the sessions that the caller may see."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from http_api.cli import output
+from http_api.cli.exits import run
+from http_api.cli.target import KEY_VARIABLE, URL, Json, KeyVariable, Url, connected
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from http_api.client import Client
+    from http_api.views import SessionView
+
+States = Annotated[list[str] | None, typer.Option("--state", help="Only those in this state; may be repeated.")]
+Service = Annotated[str | None, typer.Option("--service", help="Only those with this service.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="So many at most, the newest.")]
+
+
+def sessions(
+    state: States = None,
+    service: Service = None,
+    limit: Limit = 50,
+    url: Url = URL,
+    api_key_env: KeyVariable = KEY_VARIABLE,
+    as_json: Json = False,
+) -> None:
+    """List sessions, the newest first."""
+    run(_list(url, api_key_env, state or [], service, limit, as_json), as_json=as_json)
+
+
+async def _list(url: str, key_variable: str, states: list[str], service: str | None, limit: int, as_json: bool) -> None:
+    async with connected(url, key_variable) as client:
+        found = await newest(client, limit=limit, state=states, service=service)
+    if as_json:
+        output.print_json({"sessions": [session.model_dump(mode="json") for session in found]})
+    else:
+        output.out().print(sessions_table(found))
+
+
+async def newest(
+    client: Client, *, limit: int, state: Sequence[str] = (), service: str | None = None
+) -> list[SessionView]:
+    """At most `limit` of those in one of these states, with this service. Raises Problem, Unreachable."""
+    found = []
+    async with aclosing(client.sessions(state=state, service=service)) as sessions:
+        async for session in sessions:
+            found.append(session)
+            if len(found) == limit:
+                break
+    return found
+
+
+def sessions_table(sessions: Sequence[SessionView]) -> Table:
+    now = datetime.now(UTC)
+    columns = ("session", "state", "user", "room", "ready", "age", "reason")
+    return output.table(*columns, rows=[_session_row(session, now) for session in sessions], right=("age",))
+
+
+def _session_row(session: SessionView, now: datetime) -> list[object]:
+    ready = sum(service.state == "ready" for service in session.services)
+    age = output.in_words((now - datetime.fromisoformat(session.created_at)).total_seconds())
+    return [
+        session.session_id, session.state, session.user_identity, session.room_name,
+        f"{ready} of {len(session.services)}", age, session.reason,
+    ]  # fmt: skip
+
+
+def services_table(session: SessionView) -> Table:
+    """One session and each of its services."""
+    columns = ("service", "state", "attempt", "ready by", "reason")
+    rows = [
+        [service.service_id or service.type, service.state, service.attempt, service.ready_by, service.reason]
+        for service in session.services
+    ]
+    shown = output.table(*columns, rows=rows, right=("attempt",))
+    reason = "" if session.reason is None else f": {session.reason}"
+    shown.title = f"{session.session_id} of {session.user_identity} is {session.state}{reason}"
+    shown.title_justify = "left"
+    return shown

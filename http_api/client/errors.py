@@ -1,0 +1,112 @@
+"""What a call can come to instead of an answer."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from http_api.errors import BadField
+from http_api.views import RequiredServiceView, SessionView
+from manager_agent.session import EndReason
+
+SLUG_PREFIX = "urn:problem-type:session-manager:"
+TEXT_SHOWN = 200
+
+
+class Unreachable(Exception):
+    """No session manager answers there; the message says where, and why."""
+
+
+class Problem(Exception):
+    """The session manager's answer is no. The message is readable, and has no secret in it."""
+
+    def __init__(
+        self,
+        status: int,
+        *,
+        title: str,
+        slug: str = "",
+        detail: str = "",
+        request_id: str | None = None,
+        errors: tuple[BadField, ...] = (),
+        services: tuple[RequiredServiceView, ...] = (),
+        retry_after: float | None = None,
+    ) -> None:
+        self.status, self.slug, self.title, self.detail = status, slug, title, detail
+        self.request_id = request_id
+        """What the server's logs know the request by."""
+        self.errors = errors
+        """Every field that is wrong, where the request does not fit."""
+        self.services = services
+        """How the required services fared, where the problem is about them."""
+        self.retry_after = retry_after
+        """Seconds after which another try may do better."""
+        super().__init__(self._message())
+
+    def __repr__(self) -> str:
+        return f"<Problem {self.status} {self.slug}: {self}>"
+
+    @classmethod
+    def of_answer(cls, status: int, raw: bytes, *, retry_after: float | None = None) -> Self:
+        """The problem in the body of an answer; what little is known when there is none in it."""
+        try:
+            said = _Body.model_validate_json(raw)
+        except ValidationError:
+            return cls(status, title=_phrase(status), retry_after=retry_after)
+        return cls(
+            status,
+            title=said.title or _phrase(status),
+            slug=said.type.removeprefix(SLUG_PREFIX) if said.type.startswith(SLUG_PREFIX) else "",
+            detail=said.detail,
+            request_id=said.request_id,
+            errors=tuple(BadField(wrong.field, wrong.detail) for wrong in said.errors),
+            services=tuple(said.services),
+            retry_after=retry_after,
+        )
+
+    @classmethod
+    def of_session(cls, session: SessionView) -> Self:
+        """What the server would have answered to somebody who waited for a session that is over."""
+        match session.reason:
+            case EndReason.READY_TIMEOUT | EndReason.SERVICE_LOST:
+                status, slug, title = HTTPStatus.GATEWAY_TIMEOUT, "not_ready", "Not ready in time"
+            case EndReason.ROOM_UNAVAILABLE:
+                status, slug, title = HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit is not available"
+            case _:
+                status, slug, title = HTTPStatus.CONFLICT, "session_over", "The session is over"
+        missing = [f"{s.service_id or s.type}: {s.reason}" for s in session.services if s.reason and not s.optional]
+        detail = f"{session.session_id} {session.state}: {', '.join([str(session.reason), *missing])}"
+        return cls(status, title=title, slug=slug, detail=detail, services=tuple(session.services))
+
+    def _message(self) -> str:
+        fields = [f"{wrong.field}: {wrong.detail}" for wrong in self.errors]
+        said = "; ".join(filter(None, [self.detail, *fields]))
+        known = ", ".join(filter(None, [str(self.status), self.slug, self.request_id]))
+        return f"{self.title}{f': {said}' if said else ''} ({known})"
+
+
+class _BadField(BaseModel):
+    field: str
+    detail: str
+
+
+class _Body(BaseModel):
+    """application/problem+json as far as it is used here; whatever else is in it, comes later, or is missing."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    type: str = ""
+    title: str = Field("", max_length=TEXT_SHOWN)
+    detail: str = ""
+    request_id: str | None = None
+    errors: list[_BadField] = []
+    services: list[RequiredServiceView] = []
+
+
+def _phrase(status: int) -> str:
+    try:
+        return HTTPStatus(status).phrase
+    except ValueError:
+        return "Unknown status"

@@ -1,0 +1,63 @@
+"""What may be asked for, as keyword arguments: the fields of the bodies in schemas.py, which the server validates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Required, TypedDict
+
+
+class RequiredService(TypedDict, total=False):
+    """One service by its id, or any one of a type with these labels."""
+
+    service_id: str
+    type: str
+    labels: dict[str, str]
+    optional: bool
+
+
+class UserGrants(TypedDict, total=False):
+    can_publish: bool
+    can_subscribe: bool
+    can_publish_data: bool
+    can_publish_sources: Sequence[Literal["camera", "microphone", "screen_share", "screen_share_audio"]]
+    can_update_own_metadata: bool
+
+
+class SessionFields(TypedDict, total=False):
+    """schemas.CreateSession. `None` is the same as not given."""
+
+    user_identity: str | None
+    """One is made up when there is none."""
+    user_name: str | None
+    room_name: str | None
+    metadata: dict[str, Any] | None
+    profile: str | None
+    required_services: Sequence[str | RequiredService] | None
+    ready_timeout: float | None
+    max_duration: float | None
+    user_attributes: dict[str, str] | None
+    user_grants: UserGrants | None
+    callback_url: str | None
+
+
+class ParticipantFields(TypedDict, total=False):
+    """schemas.AddParticipant."""
+
+    identity: Required[str]
+    name: str | None
+    attributes: dict[str, str] | None
+    grants: UserGrants | None
+    metadata: str | None
+
+
+class ServiceFields(TypedDict, total=False):
+    """schemas.RegisterService."""
+
+    service_id: Required[str]
+    metadata: Required[dict[str, Any]]
+    endpoint: str | None
+    agent_name: str | None
+    ready_on: Literal["join", "signal"] | None
+    labels: dict[str, str] | None
+    capacity: int | None
+    lease_seconds: float | None

@@ -1,0 +1,34 @@
+"""Server-sent events, read line by line. PURE."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    data: str
+    id: str
+    """The last id that came, with this event or an earlier one; what `Last-Event-ID` is to say."""
+
+
+@dataclass(slots=True)
+class EventReader:
+    """Puts events together from the lines of a stream. Comments, such as heartbeats, and unknown fields are ignored."""
+
+    _id: str = ""
+    _data: list[str] = field(default_factory=list)
+
+    def line(self, line: str) -> Event | None:
+        """Takes the next line, its end included or not; the event that it completes, if it does."""
+        line = line.rstrip("\r\n")
+        if not line:
+            data, self._data = self._data, []
+            return Event("\n".join(data), self._id) if data else None
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            self._data.append(value)
+        elif name == "id" and "\0" not in value:
+            self._id = value
+        return None

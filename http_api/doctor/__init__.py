@@ -1,0 +1,55 @@
+"""Looks at everything that a session manager with these settings needs. Leaves nothing behind."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+
+from http_api.doctor import serving
+from http_api.doctor.finding import Finding, Verdict, skipped, wrong
+from http_api.doctor.livekit import AUTO_CREATE, CLOCK, JOINED, KEYS, LiveKit, Refused
+from http_api.doctor.network import STUN
+from http_api.server import CannotListen
+from http_api.settings import Settings
+
+OF_ROOMS = (AUTO_CREATE, JOINED, STUN, serving.WEBHOOKS)
+
+
+async def examine(settings: Settings) -> AsyncGenerator[Finding, None]:
+    """Every finding, as soon as it is there."""
+    port, is_served = await serving.running(settings)
+    yield port
+    async with LiveKit(settings) as livekit:
+        reached = await livekit.reach()
+        yield reached
+        if reached.verdict is Verdict.WRONG:
+            for check in (CLOCK, KEYS, *OF_ROOMS):
+                yield skipped(check, "livekit-server can't be reached")
+            return
+        yield livekit.clock()
+        keys = await livekit.keys()
+        yield keys
+        if keys.verdict is Verdict.WRONG:
+            for check in OF_ROOMS:
+                yield skipped(check, "livekit-server does not serve us")
+            return
+        yield await livekit.auto_create()
+        try:
+            for finding in await _of_a_room(settings, livekit, is_served=is_served):
+                yield finding
+        except Refused as refused:
+            yield wrong(JOINED, f"a room can't be made: {refused}", "See livekit-server's log.")
+
+
+async def _of_a_room(settings: Settings, livekit: LiveKit, *, is_served: bool) -> list[Finding]:
+    """Raises Refused."""
+    if is_served:
+        async with livekit.room() as room:
+            found = await livekit.join(room)
+        return [*found, *await serving.proven(settings, livekit.caller_token())]
+    listener = serving.Listener(settings)
+    try:
+        async with listener.listening(), livekit.room() as room:
+            return [*await livekit.join(room), await listener.arrived(room)]
+    except CannotListen:
+        async with livekit.room() as room:
+            return [*await livekit.join(room), skipped(serving.WEBHOOKS, "the port is not to be had")]

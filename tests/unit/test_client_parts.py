@@ -1,0 +1,104 @@
+"""What the Python client is made of, without a server: events put together, problems read, the fields that it knows."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from http_api.client import Client, Problem
+from http_api.client import fields as known
+from http_api.client.errors import SLUG_PREFIX
+from http_api.client.sse import Event, EventReader
+from http_api.problems import TYPE
+from http_api.schemas import AddParticipant, Body, CreateSession, RegisterService, RequiredServiceEntry, UserGrants
+
+pytestmark = pytest.mark.unit
+
+
+def events_in(text: str) -> list[Event]:
+    reader = EventReader()
+    return [event for line in text.splitlines(keepends=True) if (event := reader.line(line))]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_an_event_is_what_stands_before_a_blank_line(end: str) -> None:
+    lines = [
+        "retry: 2000",
+        "",
+        ": heartbeat",
+        "",
+        "id: 7",
+        "event: message",
+        "data: {}",
+        "",
+        "data:a",
+        "data: b",
+        "",
+        "data",
+    ]
+    assert events_in(end.join(lines)) == [Event("{}", "7"), Event("a\nb", "7")]
+
+
+def test_an_event_that_is_cut_off_is_none() -> None:
+    assert events_in("id: 7\ndata: {}\n") == []
+
+
+@given(st.lists(st.text(alphabet=st.characters(exclude_characters="\r\n"))))
+def test_no_line_upsets_the_reader(lines: list[str]) -> None:
+    reader = EventReader()
+    for line in lines:
+        reader.line(line)
+
+
+@given(st.integers(100, 999), st.one_of(st.binary(), st.from_type(dict).map(lambda value: repr(value).encode())))
+def test_every_answer_that_is_no_problem_document_is_a_problem_all_the_same(status: int, raw: bytes) -> None:
+    problem = Problem.of_answer(status, raw)
+    assert problem.status == status
+    assert str(status) in str(problem)
+    assert problem.slug == ""
+
+
+def test_a_problem_says_all_that_it_knows_and_ignores_what_it_does_not() -> None:
+    said = {
+        "type": f"{SLUG_PREFIX}invalid",
+        "title": "The request does not fit",
+        "status": 422,
+        "detail": "1 field is wrong",
+        "request_id": "req_1",
+        "errors": [{"field": "room_name", "detail": "is too long", "new": 1}],
+        "new": {},
+    }
+    problem = Problem.of_answer(422, json.dumps(said).encode(), retry_after=3)
+    assert str(problem) == ("The request does not fit: 1 field is wrong; room_name: is too long (422, invalid, req_1)")
+    assert (problem.retry_after, problem.services) == (3, ())
+
+
+def test_a_problem_of_somebody_else_has_no_slug_of_ours() -> None:
+    raw = b'{"type": "https://proxy.example/probs/invalid", "title": "Bad gateway"}'
+    assert (Problem.of_answer(502, raw).slug, Problem.of_answer(502, raw).title) == ("", "Bad gateway")
+
+
+def test_slugs_are_found_behind_the_prefix_that_the_server_puts_there() -> None:
+    assert SLUG_PREFIX == TYPE
+
+
+def test_a_client_shows_no_key() -> None:
+    key = "sm_" + "k" * 43
+    assert key not in repr(Client("http://localhost:8080", key))
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        (known.SessionFields, CreateSession),
+        (known.RequiredService, RequiredServiceEntry),
+        (known.UserGrants, UserGrants),
+        (known.ParticipantFields, AddParticipant),
+        (known.ServiceFields, RegisterService),
+    ],
+)
+def test_the_client_knows_every_field_that_the_server_takes(fields: type, body: type[Body]) -> None:
+    assert set(fields.__annotations__) == set(body.model_fields)

@@ -1,0 +1,57 @@
+"""What the doctor makes of a server's clock, of the STUN servers that it names, and of our own address."""
+
+from __future__ import annotations
+
+import pytest
+
+from http_api.doctor.network import host_of, is_literal, skew_of, stun
+from http_api.doctor.serving import own_url
+from http_api.settings import DevSettings
+
+pytestmark = pytest.mark.unit
+
+
+def test_the_skew_is_by_how_much_the_others_clock_is_ahead() -> None:
+    assert skew_of({"Date": "Thu, 01 Jan 1970 00:01:40 GMT"}, 90) == 10
+    assert skew_of({}, 90) is None
+    assert skew_of({"Date": "noon"}, 90) is None
+
+
+@pytest.mark.parametrize(
+    ("url", "host"),
+    [
+        ("stun:stun.example.com:3478", "stun.example.com"),
+        ("stun:127.0.0.1:3478", "127.0.0.1"),
+        ("stun:[::1]:3478", "::1"),
+        ("turns:turn.example.com:443?transport=tcp", "turn.example.com"),
+        ("turn:turn.example.com", "turn.example.com"),
+    ],
+)
+def test_the_host_of_an_ice_server_is_found(url: str, host: str) -> None:
+    assert host_of(url) == host
+    assert is_literal(host) == (host in ("127.0.0.1", "::1"))
+
+
+async def test_a_stun_server_that_can_not_be_found_is_a_warning() -> None:
+    """`.invalid` is reserved: nobody's resolver finds it."""
+    found = await stun(["stun:stun.invalid:3478", "stun:127.0.0.1:3478"])
+    assert (found.verdict, "stun.invalid" in found.says, "127.0.0.1" in found.says) == ("warning", True, False)
+    assert "stun_servers" in found.mend
+
+
+@pytest.mark.parametrize("urls", [[], ["stun:127.0.0.1:3478"], ["stun:localhost:3478"]])
+async def test_stun_servers_that_can_be_found_are_fine(urls: list[str]) -> None:
+    assert (await stun(urls)).verdict == "ok"
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("0.0.0.0", "http://127.0.0.1:8080"),
+        ("::", "http://127.0.0.1:8080"),
+        ("::1", "http://[::1]:8080"),
+        ("manager.example.com", "http://manager.example.com:8080"),
+    ],
+)
+def test_our_own_server_is_asked_at_an_address_that_can_be_dialled(host: str, url: str) -> None:
+    assert str(own_url(DevSettings(_env_file=None, server_host=host, server_port=8080))) == url
