@@ -20,8 +20,13 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m http_api", description="The LiveKit session manager.")
     parser.add_argument("--dev", action="store_true", help="on loopback, with the key of `livekit-server --dev`")
     parser.add_argument("--version", action="version", version=VERSION)
+    return run(dev=parser.parse_args().dev)
+
+
+def run(*, dev: bool) -> int:
+    """Serves until it is asked to end; the exit code."""
     try:
-        settings = Settings.load(dev=parser.parse_args().dev)
+        settings = Settings.load(dev=dev)
         logs.configure(dev=settings.dev, level=settings.log_level, secrets=settings.secrets)
         asyncio.run(serve(settings))
     except (BadSettings, CannotListen) as error:

@@ -6,9 +6,10 @@ from aiohttp import web
 
 from http_api import keys
 from http_api.callers import NOBODY, Access
-from http_api.errors import Forbidden
+from http_api.errors import MissingScope
 from http_api.operations import Operation
 from http_api.problems import Handler
+from http_api.rate_limits import count_stranger, identify
 
 UNPROVED = frozenset({Access.PUBLIC, Access.OWN_PROOF})
 
@@ -20,13 +21,17 @@ def operation_of(request: web.Request) -> Operation | None:
 
 @web.middleware
 async def admission(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Finds out who is asking, and refuses what he may not do. Raises Unauthorized, Forbidden."""
+    """Finds out who is asking, and refuses what he may not do, or does too often. Raises Unauthorized, Forbidden,
+    RateLimited."""
     operation = operation_of(request)
+    proved = operation is not None and operation.access not in UNPROVED
+    if not proved and not (operation is not None and operation.is_vital):
+        count_stranger(request)
     if operation is None:
         return await handler(request)
-    proved = operation.access not in UNPROVED
-    caller = await request.app[keys.AUTHENTICATOR].identify(request) if proved else NOBODY
+    caller = await identify(request) if proved else NOBODY
     if not caller.may(operation.access):
-        raise Forbidden(f"this takes the scope {operation.access.scope!r}")
+        assert operation.access.scope is not None
+        raise MissingScope(operation.access.scope)
     request[keys.CALLER] = caller
     return await handler(request)

@@ -14,12 +14,21 @@ from aiohttp import web
 from http_api import keys
 from http_api.admission import admission
 from http_api.authentication import Authenticator
+from http_api.callbacks import callbacks_of
+from http_api.capacity import Capacity
+from http_api.cors import CrossOrigin
+from http_api.docs import described
+from http_api.idempotency import idempotency
+from http_api.kept_answers import KeptAnswers
+from http_api.limits import Rate, RateLimits
 from http_api.operations import Operation
-from http_api.problems import Handler, new_request_id, problems
+from http_api.problems import REQUEST_ID_HEADER, Handler, new_request_id, problems
+from http_api.rate_limits import show_allowance
 from http_api.routes import OPERATIONS
 from http_api.schemas import Profiles
 from http_api.services_file import ServicesFile, read_services_file
-from http_api.settings import Settings
+from http_api.settings import BadSettings, Settings
+from http_api.waiting import Waiters
 from manager_agent import ffi
 from manager_agent.addresses import Guard
 from manager_agent.agent import ManagerAgent
@@ -38,7 +47,6 @@ from manager_agent.upkeep import Keeper, Reaper
 
 log = structlog.get_logger()
 
-REQUEST_ID_HEADER = "X-Request-Id"
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
@@ -72,6 +80,7 @@ def compose(settings: Settings) -> Parts:
         api_secret=secret,
         agent_name=agent_name,
         deployment=settings.deployment,
+        user_grants=settings.user_grants,
     )
     guard = guard_of(settings)
     registry, profiles = registry_of(settings, store, guard, clock)
@@ -88,6 +97,8 @@ def registry_of(settings: Settings, store: MemoryStore, guard: Guard, clock: Clo
     """The registry with the static services in it, and the profiles. Raises BadSettings."""
     registry, path = Registry(clock, store.in_use), settings.services_file
     file = ServicesFile() if path is None else read_services_file(path, clock(), guard)
+    if settings.default_profile not in (None, *file.profiles):
+        raise BadSettings("DEFAULT_PROFILE: there is no such profile in the SERVICES_FILE")
     for service in file.services:
         registry.register(service)
     return registry, file.profiles
@@ -108,7 +119,8 @@ def create_app(settings: Settings, parts: Parts | None = None) -> web.Applicatio
     """The application, not started. Tests give it parts of their own."""
     ffi.quiet()
     parts = parts or compose(settings)
-    app = web.Application(middlewares=[request_ids, problems, admission])
+    cross_origin = CrossOrigin(settings.cors_origins)
+    app = web.Application(middlewares=[request_ids, cross_origin.preflight, problems, admission, idempotency])
     app[keys.SETTINGS] = settings
     app[keys.CLOCK] = parts.clock
     app[keys.STORE] = parts.store
@@ -121,10 +133,25 @@ def create_app(settings: Settings, parts: Parts | None = None) -> web.Applicatio
     app[keys.PROBE] = Probe(conductor=parts.conductor, store=parts.store, rooms=parts.rooms, clock=parts.clock)
     app[keys.TASKS] = Tasks()
     app[keys.STOPPING] = asyncio.Event()
-    app[keys.AUTHENTICATOR] = authenticator = Authenticator(settings)
+    app[keys.WAITERS] = Waiters(settings.waiters_max)
+    app[keys.CAPACITY] = Capacity(
+        parts.store.census,
+        per_caller=settings.sessions_per_caller,
+        in_all=settings.sessions_max,
+        in_making=settings.creates_in_flight,
+    )
+    app[keys.RATE_LIMITS] = RateLimits.of(Rate(settings.rate_limit, settings.rate_limit_burst), parts.clock)
+    app[keys.KEPT_ANSWERS] = KeptAnswers(parts.clock)
+    app[keys.AUTHENTICATOR] = authenticator = Authenticator(settings, parts.clock)
+    app[keys.CALLBACKS] = callbacks = callbacks_of(settings, parts.guard, parts.clock, authenticator.signing_keys)
+    parts.store.listen(callbacks.tell)
     app[keys.OPERATIONS] = {operation.handler: operation for operation in OPERATIONS}
+    app[keys.DOCUMENT] = described(OPERATIONS)
     app.router.add_routes([_route(operation) for operation in OPERATIONS])
     app.cleanup_ctx.append(lambda app: _running(app, parts, authenticator))
+    app.on_response_prepare.append(_show_request_id)
+    app.on_response_prepare.append(show_allowance)
+    app.on_response_prepare.append(cross_origin.allow)
     app.on_shutdown.append(_end_sessions)
     return app
 
@@ -143,14 +170,19 @@ async def request_ids(request: web.Request, handler: Handler) -> web.StreamRespo
     request_id = theirs if REQUEST_ID.fullmatch(theirs) else new_request_id()
     request[keys.REQUEST_ID] = request_id
     with structlog.contextvars.bound_contextvars(request_id=request_id):
-        response = await handler(request)
-    response.headers[REQUEST_ID_HEADER] = request_id
-    return response
+        return await handler(request)
+
+
+async def _show_request_id(request: web.Request, response: web.StreamResponse) -> None:
+    """Just before the headers are sent: a stream's are long gone when its handler returns."""
+    if keys.REQUEST_ID in request:
+        response.headers[REQUEST_ID_HEADER] = request[keys.REQUEST_ID]
 
 
 async def _running(app: web.Application, parts: Parts, authenticator: Authenticator) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        for part in (authenticator, *parts.upkeep, parts.rooms, parts.inviter, parts.agent):
+        callbacks = app[keys.CALLBACKS]
+        for part in (authenticator, *parts.upkeep, callbacks, parts.rooms, parts.inviter, parts.agent):
             stack.push_async_callback(part.aclose)
             await part.start()
         stack.push_async_callback(parts.conductor.aclose)

@@ -49,6 +49,15 @@ class Access(StrEnum):
                 return Scope(self)
 
 
+class Proof(StrEnum):
+    """What an operation judges itself."""
+
+    INVITE = "invite"
+    """the token of a service's invite."""
+    SIGNATURE = "signature"
+    """LiveKit's signature of what it sends."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Somebody who has proved who he is."""
@@ -73,6 +82,11 @@ class Caller:
     def sees(self, owner: str) -> bool:
         """Whether it may see, and end, what `owner` made."""
         return self.owns(owner) or Scope.ADMIN in self.scopes
+
+    def speaks_for(self, owner: str) -> bool:
+        """Whether it may replace, remove and renew a service that `owner` registered. One that stands in the
+        SERVICES_FILE, or comes from dev mode, is nobody's in particular."""
+        return self.sees(owner) or owner in (NOBODY.name, DEVELOPER.name)
 
 
 NOBODY = Caller("")

@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from http_api.callers import Scope
+from http_api.limits import Allowance
 from manager_agent.session import RequiredService, Session
 
 
@@ -48,15 +50,81 @@ class Invalid(Exception):
 class Unauthorized(Exception):
     """Nobody has said, in a way that can be believed, who is asking."""
 
+    challenge = "Bearer"
+    """For WWW-Authenticate (RFC 6750)."""
+
+
+class NotBelieved(Unauthorized):
+    """Something was sent as a proof, and is none."""
+
+    challenge = 'Bearer error="invalid_token"'
+
+
+class KeysUnavailable(Exception):
+    """The keys of the callers' own issuer were never had: nobody can say whether a JWT is one of its."""
+
+    retry_after = 5.0
+
+    def __init__(self) -> None:
+        super().__init__("the keys of the issuer (JWKS_URL) can't be had at the moment")
+
 
 class Forbidden(Exception):
     """Who is asking may not do this."""
+
+
+class MissingScope(Forbidden):
+    """Who is asking may do other things, but not this."""
+
+    def __init__(self, *scopes: Scope) -> None:
+        super().__init__(f"this takes the scope {' or '.join(scopes)}")
+        self.challenge = f'Bearer error="insufficient_scope", scope="{" ".join(scopes)}"'
+
+
+class OtherCaller(Exception):
+    """Another caller registered this service: only he, or an administrator, speaks for it."""
+
+    def __init__(self, service_id: str) -> None:
+        super().__init__(f"{service_id!r} is registered by another caller")
+
+
+class IdempotencyKeyReused(Exception):
+    def __init__(self) -> None:
+        super().__init__("the Idempotency-Key was sent before with another body; a new request takes a new key")
+
+
+class IdempotencyConflict(Exception):
+    retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("a request with this Idempotency-Key is being answered")
+
+
+class RateLimited(Exception):
+    def __init__(self, allowance: Allowance) -> None:
+        rate = allowance.rate
+        super().__init__(f"at most {rate.per_second:g} requests a second, and {rate.burst} at once")
+        self.retry_after = allowance.retry_after
+
+
+class TooManySessions(Exception):
+    """Sooner or later one of them ends: nobody knows when."""
+
+    retry_after = 5.0
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"you have {most} sessions already, which is as many as one caller may have")
 
 
 class NoToken(Exception):
     def __init__(self, session: Session) -> None:
         super().__init__(f"a token may be had when the session is ready or active; it is {session.state}")
         self.session = session
+
+
+class IdentityTaken(Exception):
+    def __init__(self, identity: str) -> None:
+        super().__init__(f"{identity!r} is the session's own user, or one of its services")
 
 
 class SessionOver(Exception):
@@ -93,6 +161,12 @@ class RoomUnavailable(Exception):
     def __init__(self, session: Session) -> None:
         super().__init__("LiveKit can't serve this session at the moment")
         self.session = session
+
+
+class Overloaded(Exception):
+    """Too much is under way already."""
+
+    retry_after = 1.0
 
 
 class Unready(Exception):

@@ -10,11 +10,17 @@ from aiohttp import web
 
 from http_api.authentication import Authenticator
 from http_api.callers import Caller
+from http_api.capacity import Capacity
+from http_api.files import File
+from http_api.kept_answers import KeptAnswers
+from http_api.limits import Allowance, RateLimits
 from http_api.operations import Operation
 from http_api.schemas import Profiles
 from http_api.settings import Settings
+from http_api.waiting import Waiters
 from manager_agent.addresses import Guard
 from manager_agent.agent import ManagerAgent
+from manager_agent.callbacks import Callbacks
 from manager_agent.clock import Clock
 from manager_agent.conductor import Conductor
 from manager_agent.probe import Probe
@@ -33,15 +39,26 @@ CONDUCTOR = web.AppKey("CONDUCTOR", Conductor)
 PROBE = web.AppKey("PROBE", Probe)
 AGENT = web.AppKey("AGENT", ManagerAgent)
 GUARD = web.AppKey("GUARD", Guard)
+CALLBACKS = web.AppKey("CALLBACKS", Callbacks)
 OPERATIONS: web.AppKey[Mapping[Any, Operation]] = web.AppKey("OPERATIONS")
 """Every operation, by its handler."""
+DOCUMENT = web.AppKey("DOCUMENT", File)
+"""The OpenAPI document."""
 AUTHENTICATOR = web.AppKey("AUTHENTICATOR", Authenticator)
 TASKS = web.AppKey("TASKS", Tasks)
 """What a request has begun and must be finished though its client is gone."""
 STOPPING = web.AppKey("STOPPING", asyncio.Event)
 """Set once the process has been asked to end."""
+WAITERS = web.AppKey("WAITERS", Waiters)
+CAPACITY = web.AppKey("CAPACITY", Capacity)
+RATE_LIMITS = web.AppKey("RATE_LIMITS", RateLimits)
+KEPT_ANSWERS = web.AppKey("KEPT_ANSWERS", KeptAnswers)
 
 CALLER = web.RequestKey("CALLER", Caller)
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
+BODY = web.RequestKey("BODY", bytes)
+"""What came in, where it was read already."""
+ALLOWANCE = web.RequestKey("ALLOWANCE", Allowance)
+"""What is left to whoever sent the request, where that is limited."""
 PROBLEM = web.RequestKey("PROBLEM", str)
 """The slug of the problem that the request was answered with."""

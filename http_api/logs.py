@@ -19,9 +19,12 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from jwt import InsecureKeyLengthWarning
 
+from http_api.api_keys import PREFIX
 from http_api.keys import PROBLEM, REQUEST_ID
 
 JWT = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*")
+API_KEY = re.compile(rf"(?<![A-Za-z0-9_]){PREFIX}[A-Za-z0-9_-]{{20,}}")
+"""Also one that was cut off."""
 REDACTED = "[redacted]"
 DEPTH_MAX = 8
 """Values nested deeper are written as text."""
@@ -84,12 +87,12 @@ def _renderer(*, dev: bool, stream: TextIO) -> Any:
 
 
 def redactor(secrets: Iterable[str]) -> Processor:
-    """A processor that replaces every JWT and every one of `secrets`, wherever in an event they stand, and
-    leaves nothing but plain JSON values."""
+    """A processor that replaces every JWT, every API key and every one of `secrets`, wherever in an event they stand,
+    and leaves nothing but plain JSON values."""
     known = sorted(filter(None, secrets), key=len, reverse=True)
     # A secret may be an ordinary word (dev mode's is "secret"), so only whole words count.
-    words = "|".join(rf"(?<![A-Za-z0-9_]){re.escape(secret)}(?![A-Za-z0-9_])" for secret in known)
-    hidden = re.compile(f"{JWT.pattern}|{words}" if words else JWT.pattern)
+    words = (rf"(?<![A-Za-z0-9_]){re.escape(secret)}(?![A-Za-z0-9_])" for secret in known)
+    hidden = re.compile("|".join((JWT.pattern, API_KEY.pattern, *words)))
 
     def text(value: object) -> str:
         return hidden.sub(REDACTED, str(value)).encode("utf-8", "backslashreplace").decode()

@@ -10,11 +10,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
+from types import UnionType
+from typing import TypeAlias
 
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
-from http_api.callers import Access
+from http_api.callers import Access, Proof
+
+Shape: TypeAlias = type[BaseModel] | UnionType
+"""What JSON is: a model, or one of several."""
 
 
 class Tag(StrEnum):
@@ -39,7 +44,7 @@ class Answer:
 
     says: str
     """When it is given, or what is in it."""
-    view: type[BaseModel] | None = None
+    view: Shape | None = None
     """Its body; for events, the data of each. None: no body, or one that is no JSON."""
     media: Media = Media.JSON
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -58,6 +63,8 @@ class Operation:
     """What the handler may raise beyond what any operation may (problems.py has the status of each)."""
     body: type[BaseModel] | None = None
     needs_body: bool = True
+    proof: Proof | None = None
+    """What it judges itself, if its access is OWN_PROOF."""
     query: type[BaseModel] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     """What each header of the request that it heeds is for, by its name."""
@@ -65,6 +72,10 @@ class Operation:
     """Heeds Idempotency-Key."""
     creates: bool = False
     """Makes a session: counts against the limits on creating them."""
+    is_documented: bool = True
+    """Stands in the OpenAPI document."""
+    is_vital: bool = False
+    """Is answered however often it is asked for: a supervisor asks, or LiveKit tells what has happened."""
 
     @property
     def id(self) -> str:

@@ -6,7 +6,9 @@ from aiohttp import web
 
 from http_api import keys
 from http_api.callers import Caller
+from http_api.errors import OtherCaller
 from http_api.views import SessionView, SessionWithToken
+from manager_agent.services import UnknownService
 from manager_agent.session import GIVES_TOKENS, Session
 from manager_agent.store import UnknownSession
 
@@ -40,3 +42,13 @@ def view_for(request: web.Request, session: Session) -> SessionView:
         return SessionView.of(session)
     token = request.app[keys.ROOMS].user_token(session)
     return SessionWithToken.for_owner(session, token, request.app[keys.SETTINGS].public_url)
+
+
+def refuse_others(request: web.Request, service_id: str) -> None:
+    """Raises OtherCaller when another caller registered this service. All services are for everybody to see."""
+    try:
+        owner = request.app[keys.REGISTRY].get(service_id).owner
+    except UnknownService:
+        return  # whoever comes first may have it
+    if not caller_of(request).speaks_for(owner):
+        raise OtherCaller(service_id)

@@ -9,9 +9,8 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Any
 
 import structlog
 from aiohttp import web
@@ -20,18 +19,24 @@ from ulid import ULID
 from http_api import errors
 from http_api.bodies import BODY_MAX
 from http_api.keys import PROBLEM, REQUEST_ID
-from http_api.views import RequiredServiceView
+from http_api.problem_shapes import (
+    FieldsProblem,
+    Problem,
+    ServicesProblem,
+    SessionServicesProblem,
+    SessionStateProblem,
+)
 from manager_agent.probe import ProbeFailed
-from manager_agent.rooms import InvalidToken, LiveKitUnavailable
+from manager_agent.rooms import LiveKitUnavailable
 from manager_agent.services import NotAvailable, OtherInstance, StaticService, UnknownService
 from manager_agent.store import RoomNameTaken, UnknownSession
+from manager_agent.tokens import InvalidToken
 
 log = structlog.get_logger()
 
 TYPE = "urn:problem-type:session-manager:"
 CONTENT_TYPE = "application/problem+json"
-FIELDS_MAX = 100
-"""So many bad fields are listed; a body can hold thousands."""
+REQUEST_ID_HEADER = "X-Request-Id"
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -43,35 +48,10 @@ class Row:
     status: HTTPStatus
     slug: str
     title: str
-    members: Callable[[Any], dict[str, Any]] = lambda _error: {}
-    """What the problem carries beyond RFC 9457's own members."""
+    shape: type[Problem] = Problem
+    """What the problem carries."""
     detail: str | None = None
     """Said instead of the error's own message, where that is not for the caller."""
-
-
-def _session(error: errors.SessionOver | errors.NoToken) -> dict[str, Any]:
-    session = error.session
-    return {"session_id": session.session_id, "state": session.state, "reason": session.end and session.end.reason}
-
-
-def _not_ready(error: errors.NotReady | errors.RoomUnavailable) -> dict[str, Any]:
-    session = error.session
-    views = (RequiredServiceView.of(session, service) for service in session.services)
-    return {
-        "session_id": session.session_id,
-        "reason": session.end and session.end.reason,
-        "services": [view.model_dump(mode="json") for view in views],
-    }
-
-
-def _not_available(error: NotAvailable) -> dict[str, Any]:
-    reasons = {id(unmet.requirement): unmet.reason for unmet in error.unmet}
-    views = (RequiredServiceView.of_requirement(asked, reasons.get(id(asked))) for asked in error.requirements)
-    return {"services": [view.model_dump(mode="json") for view in views]}
-
-
-def _fields(error: errors.Invalid) -> dict[str, Any]:
-    return {"errors": [asdict(field) for field in error.fields[:FIELDS_MAX]]}
 
 
 TABLE: Mapping[type[BaseException], Row] = {
@@ -99,25 +79,35 @@ TABLE: Mapping[type[BaseException], Row] = {
     errors.SlowBody: Row(HTTPStatus.REQUEST_TIMEOUT, "slow_body", "The body takes too long"),
     RoomNameTaken: Row(HTTPStatus.CONFLICT, "room_name_taken", "The room name is taken"),
     OtherInstance: Row(HTTPStatus.CONFLICT, "other_instance", "Another instance is registered"),
+    errors.OtherCaller: Row(HTTPStatus.CONFLICT, "other_caller", "Another caller registered it"),
     StaticService: Row(HTTPStatus.CONFLICT, "static_service", "The service is static"),
-    errors.NoToken: Row(HTTPStatus.CONFLICT, "no_token", "No token in this state", _session),
-    errors.SessionOver: Row(HTTPStatus.CONFLICT, "session_over", "The session is over", _session),
+    errors.IdempotencyConflict: Row(HTTPStatus.CONFLICT, "idempotency_conflict", "The same request is being answered"),
+    errors.NoToken: Row(HTTPStatus.CONFLICT, "no_token", "No token in this state", SessionStateProblem),
+    errors.IdentityTaken: Row(HTTPStatus.CONFLICT, "identity_taken", "The identity is taken"),
+    errors.SessionOver: Row(HTTPStatus.CONFLICT, "session_over", "The session is over", SessionStateProblem),
     errors.ServiceOut: Row(HTTPStatus.CONFLICT, "service_out", "The service has left or failed"),
     errors.UnsupportedBody: Row(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Not a JSON body"),
-    errors.Invalid: Row(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request does not fit", _fields),
-    NotAvailable: Row(
-        HTTPStatus.FAILED_DEPENDENCY, "service_not_available", "A required service can't be invited", _not_available
+    errors.Invalid: Row(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request does not fit", FieldsProblem),
+    errors.IdempotencyKeyReused: Row(
+        HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The key is another request's"
     ),
+    NotAvailable: Row(
+        HTTPStatus.FAILED_DEPENDENCY, "service_not_available", "A required service can't be invited", ServicesProblem
+    ),
+    errors.RateLimited: Row(HTTPStatus.TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
+    errors.TooManySessions: Row(HTTPStatus.TOO_MANY_REQUESTS, "too_many_sessions", "Too many sessions at once"),
     LiveKitUnavailable: Row(
         HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit is not available",
         detail="LiveKit could not be reached or could not serve",
     ),
     errors.RoomUnavailable: Row(
-        HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit is not available", _not_ready
+        HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit is not available", SessionServicesProblem
     ),
     ProbeFailed: Row(HTTPStatus.SERVICE_UNAVAILABLE, "unhealthy", "No session can be had"),
+    errors.Overloaded: Row(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "Too much is under way"),
+    errors.KeysUnavailable: Row(HTTPStatus.SERVICE_UNAVAILABLE, "keys_unavailable", "Nobody can be identified"),
     errors.Unready: Row(HTTPStatus.SERVICE_UNAVAILABLE, "unready", "Not ready to serve"),
-    errors.NotReady: Row(HTTPStatus.GATEWAY_TIMEOUT, "not_ready", "Not ready in time", _not_ready),
+    errors.NotReady: Row(HTTPStatus.GATEWAY_TIMEOUT, "not_ready", "Not ready in time", SessionServicesProblem),
 }  # fmt: skip
 """From an error to what its caller gets. A subclass is found by its nearest parent in here."""
 
@@ -129,7 +119,12 @@ UNEXPECTED = Row(
 
 def row_for(error: BaseException) -> Row:
     """The row of an error; UNEXPECTED for one that the table does not know."""
-    return next((TABLE[kind] for kind in type(error).__mro__ if kind in TABLE), UNEXPECTED)
+    return row_of(type(error))
+
+
+def row_of(kind: type[BaseException]) -> Row:
+    """The same, by its class."""
+    return next((TABLE[parent] for parent in kind.__mro__ if parent in TABLE), UNEXPECTED)
 
 
 def problem(error: BaseException, *, path: str, request_id: str) -> web.Response:
@@ -142,7 +137,7 @@ def problem(error: BaseException, *, path: str, request_id: str) -> web.Response
         "detail": row.detail if row.detail is not None else str(error),
         "instance": path,
         "request_id": request_id,
-        **row.members(error),
+        **row.shape.members(error),
     }
     return web.Response(
         status=row.status,
@@ -167,16 +162,26 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         if request.transport is None or request.transport.is_closing():
             raise  # the client is gone, and what failed was reading from it
         caught = error
-    if row_for(caught) is UNEXPECTED:
-        log.exception("request_failed", method=request.method, path=request.path, exc_info=caught)
-    return answer_to(request, caught)
+    answer = answer_for(request, caught)
+    if request.writer.output_size > 0:
+        raise caught  # an answer has begun, and can only be broken off
+    return answer
+
+
+def answer_for(request: web.Request, error: Exception) -> web.Response:
+    """The problem for what a handler raised; what nobody foresaw is logged."""
+    if row_for(error) is UNEXPECTED:
+        log.exception("request_failed", method=request.method, path=request.path, exc_info=error)
+    return answer_to(request, error)
 
 
 def answer_to(request: web.BaseRequest, error: BaseException) -> web.Response:
     """The problem for an error of this request, which is noted for the access log."""
     request[PROBLEM] = row_for(error).slug
     request_id = request.setdefault(REQUEST_ID, new_request_id())
-    return problem(error, path=request.rel_url.raw_path, request_id=request_id)
+    answer = problem(error, path=request.rel_url.raw_path, request_id=request_id)
+    answer.headers[REQUEST_ID_HEADER] = request_id  # what is not HTTP never gets to the application, which would do it
+    return answer
 
 
 def new_request_id() -> str:
@@ -187,8 +192,9 @@ def _headers(error: BaseException, status: HTTPStatus) -> dict[str, str]:
     headers = {"Cache-Control": "no-store"}
     if isinstance(error, web.HTTPMethodNotAllowed):
         headers["Allow"] = error.headers["Allow"]
-    if status == HTTPStatus.UNAUTHORIZED:
-        headers["WWW-Authenticate"] = "Bearer"
+    challenge = getattr(error, "challenge", errors.NotBelieved.challenge if status == HTTPStatus.UNAUTHORIZED else None)
+    if challenge is not None:
+        headers["WWW-Authenticate"] = challenge
     retry_after = getattr(error, "retry_after", None)
     if retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(retry_after)))

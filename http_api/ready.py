@@ -5,15 +5,16 @@ from __future__ import annotations
 from aiohttp import web
 
 from http_api import keys
+from http_api.authentication import bearer
 from http_api.bodies import read_body
-from http_api.errors import Forbidden, ServiceOut, SessionOver, Unauthorized
+from http_api.errors import Forbidden, ServiceOut, SessionOver
 from http_api.schemas import SayReady
 from http_api.views import answer
 from manager_agent.events import Evidence, Said, ServiceSaid
 from manager_agent.messages import Answer
-from manager_agent.rooms import Joiner
 from manager_agent.session import ServiceState, Session
 from manager_agent.store import UnknownSession
+from manager_agent.tokens import Joiner
 
 
 async def say_ready(request: web.Request) -> web.Response:
@@ -44,11 +45,3 @@ def invited_as(session: Session, service_id: str, joiner: Joiner) -> int:
         if service.service_id == service_id and service.identity == joiner.identity:
             return entry
     raise Forbidden(f"the token is not that of {service_id!r}'s present invite into this session")
-
-
-def bearer(request: web.Request) -> str:
-    """The token in the Authorization header. Raises Unauthorized."""
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-    if scheme.lower() != "bearer" or not token.strip():
-        raise Unauthorized("send it as Authorization: Bearer")
-    return token.strip()

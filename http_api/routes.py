@@ -7,16 +7,49 @@ from __future__ import annotations
 
 from http import HTTPStatus
 
-from http_api import health, microservices, ready, schemas, sessions, views, webhooks
-from http_api.callers import Access
-from http_api.errors import NoToken, NotReady, RoomUnavailable, ServiceOut, SessionOver, Unready
-from http_api.operations import Answer, Operation, Tag
+from aiohttp import web
+
+from http_api import (
+    callbacks,
+    docs,
+    events,
+    health,
+    microservices,
+    participants,
+    ready,
+    schemas,
+    sessions,
+    token_request,
+    token_source,
+    views,
+    webhooks,
+)
+from http_api.callers import Access, Proof
+from http_api.errors import (
+    Forbidden,
+    IdentityTaken,
+    KeysUnavailable,
+    MalformedBody,
+    NoToken,
+    NotReady,
+    OtherCaller,
+    Overloaded,
+    RateLimited,
+    RoomUnavailable,
+    ServiceOut,
+    SessionOver,
+    SlowBody,
+    Unauthorized,
+    Unready,
+)
+from http_api.operations import Answer, Media, Operation, Tag
 from manager_agent import messages
 from manager_agent.probe import ProbeFailed
 from manager_agent.services import NotAvailable, OtherInstance, StaticService, UnknownService
 from manager_agent.store import RoomNameTaken, UnknownSession
 
 OK, CREATED, ACCEPTED = HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED
+NO_CONTENT, NOT_MODIFIED = HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED
 
 SESSION = sessions.PATH + "/{session_id}"
 SERVICE = microservices.PATH + "/{service_id}"
@@ -24,16 +57,31 @@ SERVICE = microservices.PATH + "/{service_id}"
 PREFER = {"Prefer": "`wait=N`: an answer within N seconds, at most 60; `respond-async`: at once (RFC 7240)"}
 LOCATION = {"Location": "where it is found from now on"}
 APPLIED = {"Preference-Applied": "what was heeded of `Prefer`"}
+WAIT = {
+    "If-None-Match": "the `ETag` of what is known: 304 if that is still so (RFC 9110)",
+    "Prefer": "`wait=N`: wait for the next change, or without `If-None-Match` until it is decided, at most 60 seconds",
+}
+TAG = {"ETag": '`W/"<revision>"`; weak, as each answer to its owner has a token of its own'}
+IDEMPOTENCY = {
+    "Idempotency-Key": "1 to 255 visible ASCII characters of the client's choice: the same request sent again with it, "
+    "within 24 hours, is not done again, and gets the same answer"
+}
+REPLAYED = {"Idempotency-Replayed": "`true` when an earlier request with the same `Idempotency-Key` was answered so"}
+MADE = LOCATION | APPLIED | TAG | REPLAYED
+SEEN = {"Last-Event-ID": "the revision that was seen last; an EventSource sends it when it comes back"}
+KNOWN_FILE = {"If-None-Match": "the `ETag` of the copy that is known: 304 if it is still the same (RFC 9110)"}
+FILE_TAG = {"ETag": "changes with what is in it"}
+KNOWN = "it is still the same"
 
 SESSIONS = (
     Operation(
         "POST", sessions.PATH, sessions.create, Tag.SESSIONS, Access.SESSIONS,
         {
-            CREATED: Answer("ready, with the token", views.SessionWithToken, headers=LOCATION | APPLIED),
-            ACCEPTED: Answer("not ready yet; it goes on", views.SessionView, headers=LOCATION | APPLIED),
+            CREATED: Answer("ready, with the token", views.SessionWithToken, headers=MADE),
+            ACCEPTED: Answer("not ready yet; it goes on", views.SessionView, headers=MADE),
         },
         (RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready),
-        body=schemas.CreateSession, headers=PREFER, creates=True,
+        body=schemas.CreateSession, headers=PREFER | IDEMPOTENCY, is_idempotent=True, creates=True,
     ),
     Operation(
         "GET", sessions.PATH, sessions.list_all, Tag.SESSIONS, Access.SESSIONS,
@@ -42,24 +90,60 @@ SESSIONS = (
     ),
     Operation(
         "GET", SESSION, sessions.show, Tag.SESSIONS, Access.SESSIONS,
-        {OK: Answer("the session; with a token while it is ready or active", views.SessionView)},
-        (UnknownSession,),
+        {
+            OK: Answer(
+                "the session; with a token while it is ready or active", views.SessionWithToken | views.SessionView,
+                headers=APPLIED | TAG,
+            ),
+            NOT_MODIFIED: Answer("it still has the revision that is known", headers=APPLIED | TAG),
+        },
+        (UnknownSession, Overloaded), headers=WAIT,
+    ),
+    Operation(
+        "GET", SESSION + "/events", events.follow, Tag.SESSIONS, Access.SESSIONS,
+        {
+            OK: Answer("the session as it is, and again after each change", views.SessionView, Media.EVENTS),
+            NO_CONTENT: Answer("it is over, and that was seen"),
+        },
+        (UnknownSession, Overloaded), headers=SEEN,
     ),
     Operation(
         "DELETE", SESSION, sessions.close, Tag.SESSIONS, Access.SESSIONS,
-        {OK: Answer("the session, which is over", views.SessionView)},
+        {OK: Answer("the session, which is over", views.SessionView, headers=TAG)},
         (UnknownSession,),
     ),
     Operation(
         "POST", SESSION + "/token", sessions.give_token, Tag.TOKENS, Access.SESSIONS,
-        {OK: Answer("the session, with a fresh token", views.SessionWithToken)},
+        {OK: Answer("the session, with a fresh token", views.SessionWithToken, headers=TAG)},
         (UnknownSession, NoToken),
+    ),
+    Operation(
+        "POST", SESSION + "/participants", participants.add, Tag.TOKENS, Access.SESSIONS,
+        {CREATED: Answer("who may join, with the token", views.ParticipantView)},
+        (UnknownSession, NoToken, IdentityTaken),
+        body=schemas.AddParticipant,
+    ),
+    Operation(
+        "POST", token_source.PATH, token_source.give, Tag.TOKENS, Access.FRONT_END,
+        {CREATED: Answer("ready, with the token", token_request.TokenResponse)},
+        (
+            RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready, Overloaded, Forbidden,
+            IdentityTaken,
+        ),
+        body=token_request.TokenRequest, needs_body=False, creates=True,
     ),
     Operation(
         "POST", SESSION + "/ready", ready.say_ready, Tag.SERVICES, Access.OWN_PROOF,
         {OK: Answer("heard", messages.Answer)},
-        (UnknownSession, SessionOver, ServiceOut),
-        body=schemas.SayReady,
+        (UnknownSession, SessionOver, ServiceOut, Forbidden),
+        body=schemas.SayReady, proof=Proof.INVITE,
+    ),
+)  # fmt: skip
+
+CALLBACKS = (
+    Operation(
+        "GET", callbacks.PATH, callbacks.list_all, Tag.SESSIONS, Access.SESSIONS,
+        {OK: Answer("the last 100, newest first", callbacks.CallbackList)},
     ),
 )  # fmt: skip
 
@@ -67,11 +151,11 @@ SERVICES = (
     Operation(
         "POST", microservices.PATH + "/register", microservices.register, Tag.SERVICES, Access.SERVICES,
         {
-            CREATED: Answer("new", views.ServiceView, headers=LOCATION),
-            OK: Answer("it replaces the one that was registered", views.ServiceView),
+            CREATED: Answer("new", views.ServiceView, headers=LOCATION | REPLAYED),
+            OK: Answer("it replaces the one that was registered", views.ServiceView, headers=REPLAYED),
         },
-        (StaticService,),
-        body=schemas.RegisterService,
+        (StaticService, OtherCaller),
+        body=schemas.RegisterService, headers=IDEMPOTENCY, is_idempotent=True,
     ),
     Operation(
         "GET", microservices.PATH, microservices.list_all, Tag.SERVICES, Access.SERVICES,
@@ -85,13 +169,13 @@ SERVICES = (
     Operation(
         "DELETE", SERVICE, microservices.remove, Tag.SERVICES, Access.SERVICES,
         {OK: Answer("the service, as it was", views.ServiceView)},
-        (UnknownService, OtherInstance, StaticService),
+        (UnknownService, OtherInstance, StaticService, OtherCaller),
         query=schemas.InstanceQuery,
     ),
     Operation(
         "POST", SERVICE + "/heartbeat", microservices.heartbeat, Tag.SERVICES, Access.SERVICES,
         {OK: Answer("the service", views.ServiceView)},
-        (UnknownService, OtherInstance),
+        (UnknownService, OtherInstance, OtherCaller),
         body=schemas.Heartbeat, needs_body=False, query=schemas.InstanceQuery,
     ),
 )  # fmt: skip
@@ -99,22 +183,40 @@ SERVICES = (
 RUNNING = (
     Operation(
         "GET", "/health", health.health, Tag.OPERATIONS, Access.PUBLIC,
-        {OK: Answer("it answers; with `deep`, a session can be had", health.Health)},
-        (ProbeFailed,), query=schemas.HealthQuery,
+        {OK: Answer("it answers; with `deep`, a session can be had", views.Health | views.Proven)},
+        (ProbeFailed, Unauthorized, Forbidden, KeysUnavailable, RateLimited), query=schemas.HealthQuery, is_vital=True,
     ),
     Operation(
         "GET", "/livez", health.livez, Tag.OPERATIONS, Access.PUBLIC,
-        {OK: Answer("the event loop turns", health.Alive)},
+        {OK: Answer("the event loop turns", views.Alive)}, is_vital=True,
     ),
     Operation(
         "GET", "/readyz", health.readyz, Tag.OPERATIONS, Access.PUBLIC,
-        {OK: Answer("it may be sent requests", health.Alive)},
-        (Unready,),
+        {OK: Answer("it may be sent requests", views.Alive)},
+        (Unready,), is_vital=True,
     ),
     Operation(
         "POST", "/livekit/webhook", webhooks.receive, Tag.OPERATIONS, Access.OWN_PROOF,
-        {OK: Answer("taken")},
+        {OK: Answer("taken")}, (MalformedBody, web.HTTPRequestEntityTooLarge, SlowBody),
+        proof=Proof.SIGNATURE, is_vital=True,
     ),
 )  # fmt: skip
 
-OPERATIONS = (*SESSIONS, *SERVICES, *RUNNING)
+DOCS = (
+    Operation(
+        "GET", "/openapi.json", docs.openapi, Tag.OPERATIONS, Access.PUBLIC,
+        {OK: Answer("the document", docs.OpenApi, headers=FILE_TAG), NOT_MODIFIED: Answer(KNOWN, headers=FILE_TAG)},
+        headers=KNOWN_FILE,
+    ),
+    Operation(
+        "GET", "/docs", docs.page, Tag.OPERATIONS, Access.PUBLIC,
+        {OK: Answer("the page", media=Media.HTML, headers=FILE_TAG), NOT_MODIFIED: Answer(KNOWN, headers=FILE_TAG)},
+        headers=KNOWN_FILE,
+    ),
+    Operation(
+        "GET", "/docs/{file}", docs.asset, Tag.OPERATIONS, Access.PUBLIC,
+        {OK: Answer("the file")}, is_documented=False,
+    ),
+)  # fmt: skip
+
+OPERATIONS = (*SESSIONS, *CALLBACKS, *SERVICES, *RUNNING, *DOCS)

@@ -22,12 +22,14 @@ from pydantic import (
     model_validator,
 )
 
-from http_api import texts
+from http_api import text_schemas, texts
 from http_api.paging import LIMIT_DEFAULT, LIMIT_MAX, read_cursor
+from http_api.setting_kinds import MONTH
 from http_api.texts import wrong
 from manager_agent.addresses import AddressRefused, Guard
 from manager_agent.services import Requirement, Service
-from manager_agent.session import ReadyOn, SessionState
+from manager_agent.session import ReadyOn, SessionState, User
+from manager_agent.tokens import EVERY_GRANT
 
 REQUIRED_SERVICES_MAX = 32
 READY_TIMEOUT_MAX = 600.0
@@ -39,7 +41,28 @@ Profiles = Mapping[str, Sequence[Requirement]]
 
 
 class Body(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+
+class Query(BaseModel):
+    """Everything in it comes as text."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+def _may_be_called(address: str, info: ValidationInfo) -> str:
+    """What is refused now could never be called; what passes is judged again at each call."""
+    guard: Guard | None = (info.context or {}).get("guard")
+    if guard is not None:
+        try:
+            guard.admit(address)
+        except AddressRefused as refused:
+            raise wrong(str(refused)) from None
+    return address
+
+
+Address = Annotated[texts.Endpoint, AfterValidator(_may_be_called)]
+"""An http or https URL that we are to call."""
 
 
 # --- sessions ---------------------------------------------------------------------------------------
@@ -47,6 +70,25 @@ class Body(BaseModel):
 
 class RequiredServiceEntry(Body):
     """One service by its id, or any one of a type with these labels."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "oneOf": [
+                {
+                    "required": ["service_id"],
+                    "properties": {
+                        "service_id": {"type": "string"},
+                        "type": {"type": "null"},
+                        "labels": {"type": ["object", "null"], "maxProperties": 0},
+                    },
+                },
+                {
+                    "required": ["type"],
+                    "properties": {"type": {"type": "string"}, "service_id": {"type": "null"}},
+                },
+            ]
+        }
+    )
 
     service_id: texts.ServiceId | None = None
     type: texts.ServiceType | None = None
@@ -83,10 +125,14 @@ def _each_once(entries: list[str | RequiredServiceEntry]) -> list[str | Required
     return entries
 
 
-def _refuse_twice(requirements: Sequence[Requirement], whose: str = "") -> None:
+def named_twice(requirements: Sequence[Requirement]) -> list[str]:
+    """The ids of the services that are required more than once."""
     ids = Counter(requirement.service_id for requirement in requirements)
-    twice = sorted(service_id for service_id, count in ids.items() if service_id is not None and count > 1)
-    if twice:
+    return sorted(service_id for service_id, count in ids.items() if service_id is not None and count > 1)
+
+
+def _refuse_twice(requirements: Sequence[Requirement], whose: str = "") -> None:
+    if twice := named_twice(requirements):
         raise wrong(f"names a service twice{whose}: {', '.join(twice)}")
 
 
@@ -111,13 +157,45 @@ class UserGrants(Body):
     can_subscribe: bool | None = None
     can_publish_data: bool | None = None
     can_publish_sources: (
-        Annotated[list[Literal["camera", "microphone", "screen_share", "screen_share_audio"]], Field(max_length=4)]
+        Annotated[
+            list[Literal["camera", "microphone", "screen_share", "screen_share_audio"]],
+            Field(min_length=1, max_length=4),  # to LiveKit, none at all means every one
+        ]
         | None
     ) = None
     can_update_own_metadata: bool | None = None
 
+    @field_validator("*")
+    @classmethod
+    def _may_be_granted(cls, value: object, info: ValidationInfo) -> object:
+        if value and info.field_name not in (info.context or {}).get("grants", EVERY_GRANT):
+            raise wrong("no caller may grant this here (USER_GRANTS)")
+        return value
+
+    def granted(self) -> dict[str, Any]:
+        return self.model_dump(exclude_none=True)
+
 
 class CreateSession(Body):
+    """A session that is wanted: who it is for, and what it takes."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["required_services"], "properties": {"required_services": {"type": "array"}}},
+                {"required": ["profile"], "properties": {"profile": {"type": "string"}}},
+            ],
+            "examples": [
+                {
+                    "user_identity": "alice",
+                    "user_name": "Alice",
+                    "metadata": {"language": "en"},
+                    "required_services": ["asr-service", {"type": "LLM", "optional": True}],
+                }
+            ],
+        }
+    )
+
     user_identity: texts.UserIdentity
     user_name: texts.UserName | None = None
     room_name: texts.RoomName | None = None
@@ -126,9 +204,12 @@ class CreateSession(Body):
     required_services: Annotated[RequiredServices | None, Field(validate_default=True)] = None
     """With a profile: what is required beyond it."""
     ready_timeout: Annotated[float, Field(ge=1, le=READY_TIMEOUT_MAX)] | None = None
-    max_duration: Annotated[float, Field(ge=1)] | None = None
+    max_duration: Annotated[float, Field(ge=1, le=MONTH)] | None = None
+    """Seconds, and no more than SESSION_TTL."""
     user_attributes: texts.Attributes | None = None
     user_grants: UserGrants | None = None
+    callback_url: Address | None = None
+    """Where to tell of each state that the session takes."""
 
     @field_validator("max_duration")
     @classmethod
@@ -173,61 +254,112 @@ def _profiles(info: ValidationInfo) -> Profiles:
     return profiles
 
 
+class AddParticipant(Body):
+    """A further human for the room of a session."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"identity": "bob", "name": "Bob"}]})
+
+    identity: texts.UserIdentity
+    name: texts.UserName | None = None
+    attributes: texts.Attributes | None = None
+    grants: UserGrants | None = None
+    metadata: texts.MetadataText | None = None
+
+    def human(self) -> User:
+        return User(
+            identity=self.identity,
+            name=self.name or "",
+            attributes=self.attributes or {},
+            grants=self.grants.granted() if self.grants else {},
+            metadata=self.metadata or "",
+        )
+
+
 class SayReady(Body):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"service_id": "asr-service"}]})
+
     service_id: texts.ServiceId
 
 
-# --- queries: everything in them is text ------------------------------------------------------------
+# --- queries ----------------------------------------------------------------------------------------
 
 
 def _as_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
 
-class HealthQuery(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class HealthQuery(Query):
+    model_config = ConfigDict(json_schema_extra={"examples": [{}]})
 
     deep: bool = False
+    """Proves it: with a real room, a join, and a message there and back."""
 
 
-class InstanceQuery(BaseModel):
+class InstanceQuery(Query):
     """Which instance is meant, where several share a service id one after the other."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(json_schema_extra={"examples": [{"endpoint": "http://127.0.0.1:9001/invites"}]})
 
     endpoint: Annotated[str, Field(max_length=2_048)] | None = None
+    """That of the instance that is meant: 409 if another one is registered."""
 
 
-class ListSessions(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+class ListSessions(Query):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"state": ["ready", "active"], "limit": 20}]})
 
     state: Annotated[list[SessionState], BeforeValidator(_as_list)] = []
+    """Given several times: any of these."""
     service: texts.ServiceId | None = None
+    """Only sessions that this service is in."""
     limit: Annotated[int, Field(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT
-    cursor: Annotated[str, AfterValidator(read_cursor)] | None = None
-    """Read already: the session id that it stands for."""
+    # It is read by its validator: what stands here is the session id that it stands for.
+    cursor: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{40}$"), AfterValidator(read_cursor)] | None = None
+    """The `next_cursor` of the page before."""
 
 
 # --- services ---------------------------------------------------------------------------------------
 
 
+def _whole(value: object) -> object:
+    """To JSON, 10.0 is the integer 10."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class ServiceMetadata(BaseModel):
     """What a service tells of itself. `type` is what sessions ask for; the rest is passed on as it is."""
 
-    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True, json_schema_extra=text_schemas.OPEN)
 
     type: texts.ServiceType
-    version: Annotated[str, Field(max_length=64)] | None = None
+    version: Annotated[texts.Text, Field(max_length=64)] | None = None
 
 
 class RegisterService(Body):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "anyOf": [
+                {"required": ["endpoint"], "properties": {"endpoint": {"type": "string"}}},
+                {"required": ["agent_name"], "properties": {"agent_name": {"type": "string"}}},
+            ],
+            "examples": [
+                {
+                    "service_id": "asr-service",
+                    "endpoint": "http://127.0.0.1:9001/invites",
+                    "metadata": {"type": "ASR", "version": "1.0.0"},
+                    "capacity": 10,
+                    "lease_seconds": 30,
+                }
+            ],
+        }
+    )
+
     service_id: texts.ServiceId
     agent_name: texts.AgentName | None = None
-    endpoint: Annotated[texts.Endpoint | None, Field(validate_default=True)] = None
+    endpoint: Annotated[Address | None, Field(validate_default=True)] = None
     metadata: ServiceMetadata
     ready_on: Annotated[ReadyOn, Field(strict=False)] = ReadyOn.JOIN
     labels: texts.Labels | None = None
-    capacity: Annotated[int, Field(ge=1, le=CAPACITY_MAX)] | None = None
+    capacity: Annotated[int, Field(ge=1, le=CAPACITY_MAX), BeforeValidator(_whole)] | None = None
     lease_seconds: Annotated[float, Field(ge=1, le=LEASE_MAX)] | None = None
 
     @field_validator("endpoint")
@@ -235,18 +367,6 @@ class RegisterService(Body):
     def _can_be_told(cls, endpoint: str | None, info: ValidationInfo) -> str | None:
         if endpoint is None and "agent_name" in info.data and info.data["agent_name"] is None:
             raise wrong("Field required, unless there is an agent_name")
-        return endpoint
-
-    @field_validator("endpoint")
-    @classmethod
-    def _may_be_called(cls, endpoint: str | None, info: ValidationInfo) -> str | None:
-        """What is refused now could never be called; what passes is judged again at each call."""
-        guard: Guard | None = (info.context or {}).get("guard")
-        if endpoint is not None and guard is not None:
-            try:
-                guard.admit(endpoint)
-            except AddressRefused as refused:
-                raise wrong(str(refused)) from None
         return endpoint
 
     @field_validator("metadata", mode="before")
@@ -280,6 +400,8 @@ class ServicesFileBody(Body):
 
 class Heartbeat(Body):
     """What a service says of itself while it is alive; all of it may be left out."""
+
+    model_config = ConfigDict(json_schema_extra={"examples": [{"load": 0.25}]})
 
     load: Annotated[float, Field(ge=0, le=1)] | None = None
     draining: bool | None = None

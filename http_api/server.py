@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import signal
 import socket
 from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
@@ -26,16 +28,26 @@ SHUTDOWN_TIMEOUT = 5.0
 """Seconds for the requests under way once the process is asked to end."""
 
 
+LOOK_UPS = 64
+"""Names that may be looked up at once. Threads are made as they are needed."""
+
+
 class CannotListen(Exception):
     """The address can't be listened on; the message says why, and which variables move it."""
 
 
 async def serve(settings: Settings) -> None:
     """Serves until SIGINT or SIGTERM, then ends every session. Raises CannotListen before anything is begun."""
+    # Names of services are looked up in here, too: a few slow name servers must not keep all others waiting.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOK_UPS, thread_name_prefix="look-up"))
     if not settings.invites_have_own_key and not settings.dev:
         log.warning("invites_signed_with_livekit_secret", hint="set INVITE_API_KEY and INVITE_API_SECRET")
     async with serving(settings):
+        gc.collect()
+        gc.freeze()  # what was loaded stays; to go through all of it again, every now and then, would take 200 ms
         log.info("listening", host=settings.server_host, port=settings.server_port, livekit=settings.livekit_server_url)
+        if settings.is_open:
+            log.info("callers_need_no_key", why="dev mode, and only this machine reaches the API")
         await _asked_to_end()
         log.info("stopping")
 
@@ -105,7 +117,9 @@ class _Connection(RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        if status != HTTPStatus.BAD_REQUEST or request.writer.output_size > 0:
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("the answer is broken off") from exc  # problems.py has logged why
+        if status != HTTPStatus.BAD_REQUEST:
             return super().handle_error(request, status, exc, message)
         log.debug("malformed_request", remote=request.remote, error=repr(exc))
         response = answer_to(request, MalformedRequest("this is not HTTP/1.1, or a header is too long"))

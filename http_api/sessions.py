@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 
 from aiohttp import web
 
 from http_api import keys
 from http_api.bodies import read_body, read_query
+from http_api.conditional import KnownTags, entity_tag, known_tags
 from http_api.errors import NoToken
 from http_api.opening import new_session, open_session
 from http_api.ownership import caller_of, own_session_of, session_of, view_for
@@ -15,6 +17,7 @@ from http_api.paging import page
 from http_api.prefer import preferences
 from http_api.schemas import CreateSession, ListSessions
 from http_api.views import SessionList, SessionView, answer
+from http_api.waiting import decided, until
 from manager_agent.session import GIVES_TOKENS, Session
 
 PATH = "/api/v1/sessions"
@@ -28,17 +31,17 @@ async def create(request: web.Request) -> web.Response:
     away while waiting, having sent no Idempotency-Key, ends the session.
     """
     app, limits, caller = request.app, request.app[keys.SETTINGS].limits(), caller_of(request)
+    app[keys.CAPACITY].check(caller.name)  # and again when it is opened: here it costs nothing to refuse
     profiles = app[keys.PROFILES]
-    body = await read_body(request, CreateSession, longest=limits.max_duration, profiles=profiles)
+    bounds = {"longest": limits.max_duration, "grants": app[keys.SETTINGS].user_grants}
+    body = await read_body(request, CreateSession, profiles=profiles, guard=app[keys.GUARD], **bounds)
     preferred = preferences(request.headers.getall("Prefer", ()))
     services = app[keys.REGISTRY].choose(body.requirements(profiles))
     wanted = new_session(body, services, limits, app[keys.CLOCK](), caller.name)
     session = await open_session(app, wanted, preferred.patience)
-    headers = {"Location": f"{PATH}/{session.session_id}"}
-    if preferred.applied:
-        headers["Preference_Applied"] = preferred.applied
     status = HTTPStatus.CREATED if session.state in GIVES_TOKENS else HTTPStatus.ACCEPTED
-    return answer(view_for(request, session), status, **headers)
+    headers = preferred.applied(asynchronously=status is HTTPStatus.ACCEPTED)
+    return _tagged(view_for(request, session), status, Location=f"{PATH}/{session.session_id}", **headers)
 
 
 async def list_all(request: web.Request) -> web.Response:
@@ -53,14 +56,28 @@ async def list_all(request: web.Request) -> web.Response:
 
 
 async def show(request: web.Request) -> web.Response:
-    """Shows a session as it is; with a token while it is ready or active."""
-    return answer(view_for(request, session_of(request)))
+    """Shows a session as it is; with a token while it is ready or active.
+
+    With `If-None-Match` it is 304 if the session still has the revision that the `ETag` named. `Prefer: wait=N` waits
+    for up to N seconds: with such an `If-None-Match` for the next change, without one until it is decided whether the
+    user gets in. Nothing is awaited of a session that is over.
+    """
+    session, known = session_of(request), known_tags(request.headers.getall("If-None-Match", ()))
+    preferred, wanted = preferences(request.headers.getall("Prefer", ())), _worth_waiting_for(known)
+    if preferred.wait and not wanted(session):
+        with request.app[keys.WAITERS].place():
+            session = await until(request.app[keys.STORE], session.session_id, wanted, preferred.wait)
+    headers = {"Vary": "Prefer", **preferred.applied(asynchronously=False)}
+    if known is not None and known.match(session.revision):
+        headers |= {"ETag": entity_tag(session.revision), "Cache-Control": "no-store"}
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return _tagged(view_for(request, session), HTTPStatus.OK, **headers)
 
 
 async def close(request: web.Request) -> web.Response:
     """Ends a session: its room is deleted and its services are told. Again: the same answer."""
     session = await request.app[keys.CONDUCTOR].close(session_of(request).session_id)
-    return answer(SessionView.of(session))
+    return _tagged(SessionView.of(session))
 
 
 async def give_token(request: web.Request) -> web.Response:
@@ -68,7 +85,18 @@ async def give_token(request: web.Request) -> web.Response:
     session = own_session_of(request)
     if session.state not in GIVES_TOKENS:
         raise NoToken(session)
-    return answer(view_for(request, session))
+    return _tagged(view_for(request, session))
+
+
+def _tagged(view: SessionView, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> web.Response:
+    """The view with the entity tag of its revision."""
+    return answer(view, status, ETag=entity_tag(view.revision), **headers)
+
+
+def _worth_waiting_for(known: KnownTags | None) -> Callable[[Session], bool]:
+    if known is None:
+        return decided
+    return lambda session: session.over or not known.match(session.revision)
 
 
 def _fits(session: Session, asked: ListSessions) -> bool:

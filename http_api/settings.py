@@ -3,66 +3,38 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar
 
-from pydantic import (
-    AfterValidator,
-    AliasChoices,
-    BeforeValidator,
-    Field,
-    SecretStr,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from http_api.setting_kinds import (
+    MONTH,
+    ApiKeys,
+    CallbackUrls,
+    Claim,
+    Grants,
+    JwksUrl,
+    Key,
+    LogLevel,
+    Networks,
+    Origins,
+    Seconds,
+    Secret,
+    ServerUrl,
+    is_loopback,
 )
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
-from yarl import URL
-
-from manager_agent.addresses import LOOPBACK, PRIVATE, Network, read_networks
+from manager_agent.addresses import LOOPBACK, PRIVATE
 from manager_agent.session import Limits
+from manager_agent.tokens import EVERY_GRANT
 
 DOTENV = Path(__file__).resolve().parent.parent / ".env"
-MONTH = 30 * 86_400.0
 OTHER_NAMES = {"LIVEKIT_SERVER_URL": "LIVEKIT_URL"}
 """Variables that have a second name, and that name: the ecosystem's own."""
 
 
 class BadSettings(Exception):
     """The settings can't be used. The message names every bad variable and shows no value of any."""
-
-
-def _url(text: str) -> str:
-    try:
-        url = URL(text)
-    except ValueError:
-        raise ValueError("is not a URL") from None
-    if url.scheme not in ("ws", "wss", "http", "https") or not url.host:
-        raise ValueError("must be a ws, wss, http or https URL with a host")
-    if url.user is not None or url.password is not None or url.query_string or url.fragment:
-        raise ValueError("must be a plain URL: no user or password, query or fragment")
-    return text
-
-
-def _not_blank(secret: SecretStr) -> SecretStr:
-    if not secret.get_secret_value():
-        raise ValueError("is blank")
-    return secret
-
-
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _networks(value: Any) -> Any:
-    return read_networks(value) if isinstance(value, str) else value
-
-
-ServerUrl = Annotated[str, AfterValidator(_url)]
-Key = Annotated[str, Field(min_length=1, max_length=256)]
-Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
-Seconds = Annotated[float, Field(gt=0, le=MONTH, allow_inf_nan=False)]
-Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
-LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 
 
 class Settings(BaseSettings):
@@ -75,41 +47,92 @@ class Settings(BaseSettings):
         frozen=True,
         populate_by_name=True,
         str_strip_whitespace=True,
+        use_attribute_docstrings=True,  # `session-manager config` shows them
     )
     dev: ClassVar[bool] = False
 
     livekit_api_key: Key
+    """The key that livekit-server knows us by."""
     livekit_api_secret: Secret
+    """Its secret: signs tokens and requests, verifies webhooks."""
     livekit_server_url: Annotated[
         ServerUrl, Field(validation_alias=AliasChoices("LIVEKIT_SERVER_URL", OTHER_NAMES["LIVEKIT_SERVER_URL"]))
     ] = "ws://localhost:7880"
+    """Where livekit-server is."""
     livekit_public_url: ServerUrl | None = None
     """What clients and services are told to connect to; the server's own URL when not set."""
     server_host: Annotated[str, Field(min_length=1, max_length=253)] = "0.0.0.0"
+    """The address to listen on."""
     server_port: Annotated[int, Field(ge=1, le=65_535)] = 8080
+    """The port to listen on."""
     log_level: LogLevel = "info"
+    """`debug`, `info`, `warning` or `error`: what is logged, and what is worse."""
+
+    api_keys: ApiKeys = ()
+    """`name:sha256` or `name:sha256:scope+scope`, separated by commas: who may call."""
+    jwks_url: JwksUrl | None = None
+    """Where the keys are that users' JWTs are signed with, by an issuer of the callers' own."""
+    jwks_audience: Annotated[Claim | None, Field(validate_default=True)] = None
+    """What those JWTs must be meant for."""
+    jwks_issuer: Claim | None = None
+    """Who must have made them, where that is to be checked."""
+    cors_origins: Origins = ()
+    """The origins, separated by commas, whose pages may call from a browser."""
+
+    callback_urls: CallbackUrls = {}
+    """`name=url`, separated by commas: where a caller is told of those sessions that name no URL themselves."""
 
     invite_api_key: Key | None = None
+    """The key that services know the invites by; LiveKit's own when not set."""
     invite_api_secret: Annotated[Secret | None, Field(validate_default=True)] = None
-    """Sign the invites, so that a service can verify them without holding LiveKit's secret."""
+    """Signs the invites, so that a service can verify them without holding LiveKit's secret."""
     invite_networks: Networks = PRIVATE
-    """Where services may be called, separated by commas."""
+    """Where services and callbacks may be called, separated by commas."""
     deployment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")] = "default"
     """Names whose rooms are whose."""
     services_file: Path | None = None
     """YAML: static services, and profiles."""
+    default_profile: Annotated[str, Field(min_length=1, max_length=128)] | None = None
+    """The profile of whoever asks for a token and names no agent; the one called `default`, if there is one, when not
+    set."""
+    user_grants: Grants = EVERY_GRANT
+    """What callers may let users do in their rooms, separated by commas; no user is ever allowed anything else."""
     state_dir: Path | None = None
     """Where registrations are kept over a restart; a directory for this process alone."""
 
     ready_timeout: Annotated[Seconds, Field(le=600)] = 30.0
+    """Until when all required services must be ready."""
     service_join_timeout: Seconds = 10.0
     """How long a service that accepted its invite may take to join before another is invited."""
     user_join_timeout: Seconds = 120.0
+    """How long the user may take to join, once the session is ready."""
     user_rejoin_timeout: Seconds = 20.0
+    """How long the user may be away before the session ends."""
     replacement_timeout: Seconds = 20.0
     """How long a session may be degraded."""
     session_ttl: Seconds = 86_400.0
+    """How long a session may last."""
     session_retention: Annotated[float, Field(ge=0, le=MONTH, allow_inf_nan=False)] = 3_600.0
+    """How long a session that is over can still be read."""
+    rate_limit: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 50.0
+    """Requests a second that one caller may send, or one address that proves nothing."""
+    rate_limit_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """How many of them at once, after a while without any."""
+    sessions_per_caller: Annotated[int, Field(ge=1, le=1_000_000)] = 200
+    """How many sessions one caller may have at once."""
+    sessions_max: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    """How many sessions there may be at once."""
+    creates_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 100
+    """How many of them may be without their room, which is being made."""
+    waiters_max: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
+    """How many requests may wait at once: for a session to get ready, for its next change, as streams of events."""
+
+    @field_validator("jwks_audience")
+    @classmethod
+    def _comes_with_its_url(cls, audience: str | None, info: ValidationInfo) -> str | None:
+        if "jwks_url" in info.data and (info.data["jwks_url"] is None) != (audience is None):
+            raise ValueError("set it together with JWKS_URL, or neither")
+        return audience
 
     @field_validator("invite_api_secret")
     @classmethod
@@ -134,6 +157,11 @@ class Settings(BaseSettings):
         return f"session-manager-{self.deployment}"
 
     @property
+    def is_open(self) -> bool:
+        """Callers need no proof: it is dev mode, and only this machine reaches it."""
+        return self.dev and is_loopback(self.server_host)
+
+    @property
     def public_url(self) -> str:
         return self.livekit_public_url or self.livekit_server_url
 
@@ -151,7 +179,8 @@ class Settings(BaseSettings):
     @property
     def secrets(self) -> frozenset[str]:
         """The values that must never be shown."""
-        return frozenset({self.livekit_api_secret.get_secret_value(), self.invite_keys[1]})
+        digests = (entry.digest for entry in self.api_keys)
+        return frozenset({self.livekit_api_secret.get_secret_value(), self.invite_keys[1], *digests})
 
     def limits(self) -> Limits:
         return Limits(

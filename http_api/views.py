@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from http import HTTPStatus
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
+from http_api import VERSION
 from manager_agent.events import Evidence
 from manager_agent.instances import InstanceState
 from manager_agent.messages import rfc3339
-from manager_agent.rooms import AccessToken
 from manager_agent.roster import Standing
 from manager_agent.services import Requirement
 from manager_agent.session import (
@@ -24,10 +24,15 @@ from manager_agent.session import (
     SessionState,
     Timeline,
 )
+from manager_agent.tokens import AccessToken
 
 
 class View(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    """Fields may be added to it: whoever reads it must not mind."""
+
+    model_config = ConfigDict(
+        frozen=True, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
+    )
 
 
 class RequiredServiceView(View):
@@ -118,6 +123,17 @@ class SessionWithToken(SessionView):
         )
 
 
+class ParticipantView(View):
+    """A further human, who may join."""
+
+    identity: str
+    name: str
+    room_name: str
+    server_url: str
+    access_token: str = Field(repr=False)
+    token_expires_at: str
+
+
 class SessionList(View):
     sessions: list[SessionView]
     next_cursor: str | None
@@ -170,6 +186,25 @@ class ServiceView(View):
 
 class ServiceList(View):
     services: list[ServiceView]
+
+
+class Health(View):
+    status: Literal["ok"] = "ok"
+    version: str = VERSION
+    manager_agent: Literal["registered", "not registered"]
+
+
+class Alive(View):
+    status: Literal["ok"] = "ok"
+
+
+class Proven(View):
+    status: Literal["ok"] = "ok"
+    version: str = VERSION
+    took_ms: int
+    """To make a room, see its manager come, join it, and get an answer from the manager."""
+    webhooks: Literal["arrived", "none came"]
+    """Of those that LiveKit should have sent about that room."""
 
 
 def answer(view: BaseModel, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> web.Response:

@@ -28,7 +28,11 @@ LEFT = frozenset({"participant_left", ABORTED})
 
 
 async def receive(request: web.Request) -> web.Response:
-    """200 for every webhook that is LiveKit's, also when it is about a room of somebody else's."""
+    """Takes a webhook of LiveKit's: the address to put into its `webhook.urls`.
+
+    200 for every one that is LiveKit's, also when it is about a room of somebody else's. The body is LiveKit's
+    `WebhookEvent` as JSON, at most 1 MiB.
+    """
     app, settings = request.app, request.app[keys.SETTINGS]
     verifier = api.TokenVerifier(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
     digest = signed_digest(request.headers.get("Authorization", ""), verifier)

@@ -30,6 +30,8 @@ class ManagerStandIn:
         self.answers = list(answers)
         self.beat_answers: list[int] = []
         self.registrations: list[dict[str, Any]] = []
+        self.proofs: set[str | None] = set()
+        """The Authorization headers of all calls."""
         self.beats: list[dict[str, Any]] = []
         self.removed: list[str] = []
         self.beat_endpoints: list[str] = []
@@ -88,19 +90,20 @@ class ManagerStandIn:
     async def _register(self, request: web.Request) -> web.Response:
         self.registrations.append(await request.json())
         status = self.answers.pop(0) if self.answers else HTTPStatus.CREATED
-        return await self._answer(status)
+        return await self._answer(request, status)
 
     async def _beat(self, request: web.Request) -> web.Response:
         self.beats.append(await request.json())
         self.beat_endpoints.append(request.query["endpoint"])
-        return await self._answer(self.beat_answers.pop(0) if self.beat_answers else HTTPStatus.OK)
+        return await self._answer(request, self.beat_answers.pop(0) if self.beat_answers else HTTPStatus.OK)
 
     async def _remove(self, request: web.Request) -> web.Response:
         self.removed.append(request.match_info["service_id"])
         self.removed_endpoints.append(request.query["endpoint"])
-        return await self._answer(HTTPStatus.OK)
+        return await self._answer(request, HTTPStatus.OK)
 
-    async def _answer(self, status: int) -> web.Response:
+    async def _answer(self, request: web.Request, status: int) -> web.Response:
+        self.proofs.add(request.headers.get("Authorization"))
         async with self._news:
             self._news.notify_all()
         return web.json_response({"detail": "as the test wants it"}, status=status)

@@ -20,18 +20,21 @@ from tests.exhibits import EXHIBITS
 
 @pytest.fixture
 async def start_api() -> AsyncIterator[StartApi]:
-    """Starts an API with settings of the test's own: `await start_api(ready_timeout=1)`."""
+    """Starts an API with settings of the test's own: `await start_api(ready_timeout=1)`. It is one in dev mode unless
+    another `kind` of settings is given."""
     async with AsyncExitStack() as stack:
 
-        async def start(**settings: Any) -> Api:
+        async def start(kind: type[Settings] = DevSettings, **settings: Any) -> Api:
             port = free_port()
-            chosen = DevSettings(_env_file=None, server_port=port, **settings)
+            chosen = kind(_env_file=None, server_port=port, **settings)
             livekit = LiveKit()
             parts, agent = stand_ins(chosen, livekit)
             stack.callback(_logged(chosen))
-            await stack.enter_async_context(serving(chosen, parts))
+            app = await stack.enter_async_context(serving(chosen, parts))
             http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))
-            return Api(http, parts, livekit, agent, port)
+            api = Api(http, parts, livekit, agent, port)
+            api.app = app
+            return api
 
         yield start
 

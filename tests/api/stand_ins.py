@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import aiohttp
+from aiohttp import web
 
+from http_api import keys
 from http_api.app import Parts, guard_of, registry_of, upkeep_of
-from http_api.settings import DevSettings
+from http_api.settings import Settings
 from manager_agent.agent import ManagerAgent
 from manager_agent.clock import steady_clock
 from manager_agent.conductor import Conductor
 from manager_agent.invites import Inviter
 from manager_agent.names import Names
-from manager_agent.rooms import AccessToken, ListedRoom, Listing, LiveKitUnavailable, Rooms, RoomTaken
+from manager_agent.rooms import ListedRoom, Listing, LiveKitUnavailable, Rooms, RoomTaken
 from manager_agent.session import RequiredService, Session
 from manager_agent.store import MemoryStore
+from manager_agent.tokens import AccessToken
 
 
 @dataclass
@@ -33,6 +37,11 @@ class LiveKit:
     invites: dict[str, str] = field(default_factory=dict)
     """The join token of each invited service, by its id; of the newest invite."""
     invited: asyncio.Event = field(default_factory=asyncio.Event)
+    invite_count: Counter[str] = field(default_factory=Counter)
+    """How often each service was invited."""
+    is_slow: bool = False
+    """Makes no room until `makes_rooms`."""
+    makes_rooms: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class StandInRooms(Rooms):
@@ -46,6 +55,8 @@ class StandInRooms(Rooms):
     async def create(self, session: Session) -> str:
         if self.livekit.down:
             raise LiveKitUnavailable("http://10.0.0.7:7880 can't be reached")
+        if self.livekit.is_slow:
+            await self.livekit.makes_rooms.wait()
         if session.room_name in self.livekit.foreign_rooms:
             raise RoomTaken(session.room_name)
         self.livekit.rooms.append(session.room_name)
@@ -70,8 +81,10 @@ class StandInInviter(Inviter):
 
     async def invite(self, session: Session, entry: int) -> None:
         service = session.services[entry]
-        token = self._rooms.service_token(session, service, self._clock())
-        self.livekit.invites[service.service_id] = token.jwt
+        if service.agent_name is None:
+            token = self._rooms.service_token(session, service, self._clock())
+            self.livekit.invites[service.service_id] = token.jwt
+        self.livekit.invite_count[service.service_id] += 1
         self.livekit.invited.set()
 
     async def say_farewell(self, session: Session, service: RequiredService, reason: str) -> None: ...
@@ -98,6 +111,8 @@ class Api:
     livekit: LiveKit
     agent: StandInAgent
     port: int
+    app: web.Application = field(init=False)
+    """What serves it, where the fixture started it."""
 
     async def ask(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
@@ -116,6 +131,11 @@ class Api:
         body = {"user_identity": "alice", "required_services": list(required), **more}
         return await self.ask("POST", "/sessions", body, {"Prefer": prefer} if prefer else None)
 
+    async def has_waiting(self, count: int) -> None:
+        """Returns once so many requests are kept waiting. The test's own timeout bounds it."""
+        while self.app[keys.WAITERS].count != count:
+            await asyncio.sleep(0)
+
     async def say_ready(self, session_id: str, service_id: str, token: str | None = None) -> tuple[int, Any, Any]:
         """As the service itself would; the token is that of its invite unless another is given."""
         await self.livekit.invited.wait()
@@ -127,18 +147,24 @@ class Api:
 StartApi = Callable[..., Awaitable[Api]]
 
 
-def stand_ins(settings: DevSettings, livekit: LiveKit) -> tuple[Parts, StandInAgent]:
-    clock = steady_clock()
+def stand_ins(settings: Settings, livekit: LiveKit) -> tuple[Parts, StandInAgent]:
+    clock, key, secret = steady_clock(), settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
     store, names = MemoryStore(clock), Names("secret")
     url = settings.livekit_server_url
-    rooms = StandInRooms(url=url, public_url=url, api_key="devkey", api_secret="secret", agent_name="m", deployment="d")
+    rooms = StandInRooms(
+        url=url,
+        public_url=url,
+        api_key=key,
+        api_secret=secret,
+        agent_name="m",
+        deployment="d",
+        user_grants=settings.user_grants,
+    )
     guard = guard_of(settings)
     registry, profiles = registry_of(settings, store, guard, clock)
-    inviter = StandInInviter(rooms=rooms, names=names, clock=clock, api_key="devkey", api_secret="secret", guard=guard)
+    inviter = StandInInviter(rooms=rooms, names=names, clock=clock, api_key=key, api_secret=secret, guard=guard)
     rooms.livekit = inviter.livekit = livekit
     conductor = Conductor(store=store, rooms=rooms, inviter=inviter, registry=registry, names=names, clock=clock)
-    agent = StandInAgent(
-        url=url, api_key="devkey", api_secret="secret", agent_name="m", store=store, names=names, clock=clock
-    )
+    agent = StandInAgent(url=url, api_key=key, api_secret=secret, agent_name="m", store=store, names=names, clock=clock)
     upkeep = upkeep_of(settings, registry)
     return Parts(clock, store, registry, rooms, inviter, conductor, agent, guard, profiles, upkeep), agent

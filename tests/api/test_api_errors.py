@@ -25,6 +25,9 @@ JSON = {"Content-Type": "application/json"}
         ("GET", "/api/v1/sessions/%00", {}, b"", 404),
         ("GET", "/nowhere", {"Expect": "tea"}, b"", 417),
         ("PATCH", "/api/v1/sessions", {}, b"", 405),
+        ("BREW", "/livez", {}, b"", 400),
+        ("POST", "/docs", {}, b"", 405),
+        ("GET", "/docs/../app.py", {}, b"", 404),
         ("POST", "/api/v1/sessions", JSON, b"{", 400),
         ("POST", "/api/v1/sessions", JSON, b"[" * 60_000, 400),
         ("POST", "/api/v1/sessions", JSON | {"Content-Encoding": "gzip"}, b"no gzip", 400),
@@ -51,7 +54,7 @@ async def test_every_error_is_a_problem(
         assert fields["content-type"].startswith(CONTENT_TYPE)
         problem = json.loads(answer)
         assert problem["status"] == status
-        assert problem["request_id"]
+        assert problem["request_id"] == fields["x-request-id"]
         assert "Traceback" not in answer.decode()
     else:
         assert fields["x-request-id"] == "their-own"
@@ -61,6 +64,7 @@ async def test_every_error_is_a_problem(
 async def test_what_is_not_http_is_answered_with_a_problem(api: Api, raw: bytes) -> None:
     status, fields, answer = await send(api, raw)
     assert (status, fields["content-type"]) == (400, CONTENT_TYPE)
+    assert json.loads(answer)["request_id"] == fields["x-request-id"]
     assert json.loads(answer)["type"].endswith("malformed_request")
 
 

@@ -49,7 +49,7 @@ class World:
 
     def fail(self, service_id: str, times: int = 5) -> None:
         for _ in range(times):
-            self.registry.report_failure(service_id)
+            self.registry.report_failure(self.registry.get(service_id).place)
 
     def state(self, service_id: str) -> InstanceState:
         return self.registry.standing(service_id).state

@@ -10,7 +10,7 @@ from pydantic import BaseModel
 
 from http_api.bodies import DEPTH_MAX, field_path, parse_json, validated
 from http_api.errors import Invalid, MalformedBody
-from http_api.schemas import CreateSession, Heartbeat, ListSessions, RegisterService, SayReady
+from http_api.schemas import AddParticipant, CreateSession, Heartbeat, ListSessions, RegisterService, SayReady
 from manager_agent.services import Requirement
 from manager_agent.session import ReadyOn
 
@@ -69,11 +69,42 @@ def bad_fields(model: type[BaseModel], value: Any) -> set[str]:
         ({"user_grants": {"room_admin": True}}, {"user_grants.room_admin"}),
         ({"user_grants": {"can_publish": 1, "can_publish_sources": ["lidar"]}},
          {"user_grants.can_publish", "user_grants.can_publish_sources[0]"}),
+        ({"user_grants": {"can_publish_sources": []}}, {"user_grants.can_publish_sources"}),
         ({"profile": "x", "user_nmae": "x"}, {"profile", "user_nmae"}),
     ],
 )  # fmt: skip
 def test_a_wrong_session_is_refused_naming_each_bad_field(changes: dict[str, Any], fields: set[str]) -> None:
     assert bad_fields(CreateSession, SESSION | changes) == fields
+
+
+@pytest.mark.parametrize(
+    ("changes", "fields"),
+    [
+        ({"identity": None}, {"identity"}),
+        ({"identity": "sm-asr"}, {"identity"}),
+        ({"name": "two\nlines", "metadata": {}}, {"name", "metadata"}),
+        ({"metadata": "m" * 17_000}, {"metadata"}),
+        ({"attributes": {"lk.x": "y"}}, {"attributes"}),
+        ({"grants": {"hidden": True}}, {"grants.hidden"}),
+        ({"user_identity": "bob"}, {"user_identity"}),
+    ],
+)
+def test_a_wrong_participant_is_refused_naming_each_bad_field(changes: dict[str, Any], fields: set[str]) -> None:
+    assert bad_fields(AddParticipant, {"identity": "bob"} | changes) == fields
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "field"),
+    [(CreateSession, SESSION, "user_grants"), (AddParticipant, {"identity": "bob"}, "grants")],
+)
+def test_only_what_the_server_lets_callers_grant_may_be_asked_for(
+    model: type[BaseModel], body: dict[str, Any], field: str
+) -> None:
+    asked = {"can_publish": True, "can_subscribe": True, "can_publish_data": False, "can_update_own_metadata": True}
+    with pytest.raises(Invalid) as caught:
+        validated(model, body | {field: asked}, grants=("can_subscribe",))
+    assert {bad.field for bad in caught.value.fields} == {f"{field}.can_publish", f"{field}.can_update_own_metadata"}
+    validated(model, body | {field: asked}, grants=tuple(asked))
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from manager_agent.breaker import TRIAL_PATIENCE
 from manager_agent.instances import InstanceState
 from manager_agent.services import NotAvailable, Requirement
-from manager_agent.session import RequiredService, ServiceReason
+from manager_agent.session import Place, RequiredService, ServiceReason
 from tests.unit.registries import ANY_ASR, World, asr, asrs
 
 pytestmark = pytest.mark.unit
@@ -153,7 +153,7 @@ def test_an_instance_that_fails_five_times_in_a_row_is_suspended_and_then_tried_
     world.pass_time(30)
     assert (world.state("asr-1"), world.open(BY_ID)) == (HEALTHY, ["asr-1"])
     assert (world.state("asr-1"), world.refused(BY_ID)) == (SUSPENDED, [NO_CAPACITY])
-    world.registry.report_success("asr-1")
+    world.registry.report_success(asr().place)
     assert world.state("asr-1") is HEALTHY
 
 
@@ -190,7 +190,7 @@ def test_a_refused_session_uses_up_no_trial() -> None:
 def test_a_success_in_between_begins_the_count_anew() -> None:
     world = World(*asrs(2))
     world.fail("asr-1", times=4)
-    world.registry.report_success("asr-1")
+    world.registry.report_success(asr().place)
     world.fail("asr-1", times=4)
     assert world.state("asr-1") is HEALTHY
 
@@ -212,8 +212,8 @@ def test_the_last_healthy_instance_of_a_type_is_never_suspended() -> None:
 def test_what_is_said_of_unknown_services_is_ignored() -> None:
     """They were removed while a session still had them."""
     world = World()
-    world.registry.report_failure("gone")
-    world.registry.report_success("gone")
+    world.registry.report_failure(asr("gone").place)
+    world.registry.report_success(asr("gone").place)
     assert world.registry.list() == []
 
 
@@ -246,6 +246,18 @@ def test_another_instance_must_be_eligible_and_is_the_least_loaded() -> None:
     world.registry.heartbeat("asr-3", draining=True)
     found = [world.registry.another(entry, {"asr-1", *more}) for more in ((), ("asr-5",), ("asr-4", "asr-5"))]
     assert [one and one.service_id for one in found] == ["asr-5", "asr-4", None]
+
+
+def test_whoever_was_not_tried_comes_first_then_who_was_tried_longest_ago() -> None:
+    """Whatever their load. An instance that has moved is another one."""
+    world = World(*asrs(3, capacity=2), asr("asr-4", endpoint="http://moved.example/", capacity=2))
+    world.places["asr-4"] = 1
+    tried = tuple(asr(f"asr-{n}").place for n in (4, 3, 1))
+    entry = RequiredService("asr-2", "ASR", endpoint="http://asr-2.example/", failed=tried)
+    order: list[Place] = []
+    while found := world.registry.another(entry, (), order):
+        order.append(found.place)
+    assert order == [world.registry.get("asr-4").place, asr("asr-3").place, asr("asr-1").place, entry.place]
 
 
 def test_for_what_is_required_by_id_it_can_only_be_the_same_again() -> None:

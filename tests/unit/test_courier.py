@@ -418,9 +418,11 @@ async def test_nobody_there_is_told_in_the_systems_words(post: Post, serve: Serv
 
 async def test_a_service_whose_address_is_refused_is_unreachable_and_may_be_tried_again() -> None:
     guard = Guard(networks=PRIVATE, own_port=1, is_own=is_this_machine)
-    url, key = "ws://localhost:7880", {"api_key": "devkey", "api_secret": "secret"}
-    rooms = Rooms(url=url, public_url=url, agent_name="m", deployment="d", **key)
-    inviter = Inviter(rooms=rooms, names=Names("secret"), clock=steady_clock(), guard=guard, **key)
+    url, key, secret = "ws://localhost:7880", "devkey", "secret"
+    rooms = Rooms(url=url, public_url=url, agent_name="m", deployment="d", api_key=key, api_secret=secret)
+    inviter = Inviter(
+        rooms=rooms, names=Names(secret), clock=steady_clock(), guard=guard, api_key=key, api_secret=secret
+    )
     session = after(a_session(RequiredService("x", "ASR", endpoint=f"http://{METADATA_SERVER}/")), *invited(0))
     await inviter.start()
     with pytest.raises(Refused) as caught:

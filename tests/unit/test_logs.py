@@ -14,11 +14,13 @@ import structlog
 from livekit import api
 
 from http_api import logs
+from http_api.api_keys import new_key
 from http_api.logs import REDACTED, redactor
 
 pytestmark = pytest.mark.unit
 
 SECRET = "the+secret/of=this"
+API_KEY = new_key()
 TOKEN = api.AccessToken("key", "x" * 32).with_identity("alice").to_jwt()
 
 
@@ -59,6 +61,10 @@ def redacted(**event: Any) -> Any:
         f"key {SECRET}!",
         {"secret": "secret"},
         [[[[[[[[[[[TOKEN]]]]]]]]]]],
+        API_KEY,
+        f"Bearer {API_KEY}, and more",
+        {"headers": [f"Authorization={API_KEY}"], API_KEY: ValueError(API_KEY)},
+        f"{API_KEY[:30]} was cut off",
     ],
 )
 def test_tokens_and_secrets_are_nowhere_in_an_event(value: object) -> None:
@@ -66,11 +72,12 @@ def test_tokens_and_secrets_are_nowhere_in_an_event(value: object) -> None:
     assert TOKEN not in text
     assert TOKEN.rpartition(".")[2] not in text
     assert SECRET not in text
+    assert API_KEY[:30] not in text
     assert REDACTED in text
 
 
 def test_what_only_looks_a_little_like_one_stays() -> None:
-    event = {"event": "secretary", "path": "/a.b.c", "n": 1, "none": None, "ok": True, "f": 0.5}
+    event = {"event": "secretary", "path": "/a.b.c", "who": "sm_asr, spasm_asr", "none": None, "ok": True, "f": 0.5}
     assert redacted(**event) == event
 
 

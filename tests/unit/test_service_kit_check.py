@@ -11,12 +11,13 @@ from livekit import api
 from rich.console import Console
 
 from manager_agent.session import ReadyOn
+from scripts.livekit_server import free_port
 from service_kit.check.__main__ import main
 from service_kit.check.mischief import FORGERIES, rubbish_for
 from service_kit.check.options import Options, Patience
 from service_kit.check.outcome import Outcome, Verdict, as_json, exit_code, show
 from service_kit.check.rules import RULES, name_of
-from service_kit.check.stage import Stage
+from service_kit.check.stage import Stage, listening
 from service_kit.signature import NotSigned, Signature
 from tests.manager_stand_in import KEY, SECRET, invite
 
@@ -37,12 +38,12 @@ def test_on_one_machine_the_address_is_enough() -> None:
 def test_every_argument_is_heard() -> None:
     arguments = (
         f"{ENDPOINT} --service-id asr --ready-on join --key k --secret s3cret --livekit wss://lk --livekit-key lk"
-        " --livekit-secret lks3cret --ready-timeout 90 --listen 8080 --json"
+        " --livekit-secret lks3cret --ready-timeout 90 --listen 8080 --api-key s3cret --json"
     )
     options = Options.from_command_line(arguments.split())
     patience = Patience(ready=90)
     assert options == Options(
-        ENDPOINT, "asr", ReadyOn.JOIN, "k", "s3cret", "wss://lk", "lk", "lks3cret", 8080, True, patience
+        ENDPOINT, "asr", ReadyOn.JOIN, "k", "s3cret", "wss://lk", "lk", "lks3cret", 8080, "s3cret", True, patience
     )
     assert "s3cret" not in repr(options)
 
@@ -98,6 +99,24 @@ async def test_forgeries_are_none_that_the_kit_takes_and_the_right_signature_is(
             except NotSigned:
                 taken = False
             assert not taken, name
+
+
+@pytest.mark.parametrize(
+    ("asked_for", "sent", "status"),
+    [(None, {}, 200), (None, {"Authorization": "Bearer any"}, 200), ("sm_key", {"Authorization": "Bearer sm_key"}, 200),
+     ("sm_key", {"Authorization": "Bearer other"}, 401), ("sm_key", {}, 401)],
+)  # fmt: skip
+async def test_a_service_registers_with_the_check_as_with_the_manager(
+    asked_for: str | None, sent: dict[str, str], status: int
+) -> None:
+    options = Options(ENDPOINT, key=KEY, secret=SECRET, listen=free_port(), api_key=asked_for)
+    async with (
+        aiohttp.ClientSession() as http,
+        api.LiveKitAPI("http://localhost:1", KEY, SECRET, session=http) as lk,
+        listening(options, Stage(options, http, lk)),
+        http.post(f"http://localhost:{options.listen}/api/v1/microservices/register", headers=sent) as answer,
+    ):
+        assert answer.status == status
 
 
 def test_rubbish_is_no_invite() -> None:

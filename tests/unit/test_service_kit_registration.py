@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import aiohttp
 import pytest
+from pydantic import SecretStr
 
 from manager_agent.session import ReadyOn
 from scripts.livekit_server import ROOT
@@ -78,6 +79,34 @@ async def test_a_refusal_is_final_and_says_why(status: int, manager: ManagerStan
         async with a_service().serving(manager.settings()):
             pytest.fail("it is not registered")
     assert len(manager.registrations) == 1
+
+
+async def test_with_a_key_it_proves_who_it_is_in_all_that_it_says(manager: ManagerStandIn) -> None:
+    """To register, to say that it is alive, to say that it drains, to deregister."""
+    service = a_service(lease=1.0)
+    async with service.serving(manager.settings(session_manager_api_key=SecretStr("sm_key"))):
+        await manager.until(lambda: bool(manager.beats))
+        await service.drain()
+    assert manager.removed == ["asr-service"]
+    assert manager.proofs == {"Bearer sm_key"}
+
+
+async def test_without_a_key_nothing_is_sent_as_one(manager: ManagerStandIn) -> None:
+    async with a_service().serving(manager.settings()):
+        pass
+    assert manager.proofs == {None}
+
+
+@pytest.mark.parametrize(("status", "said"), [(401, "to a key that the manager knows"), (403, "needs the scope")])
+async def test_who_is_refused_for_his_key_is_told_which_setting_it_is(
+    status: int, said: str, manager: ManagerStandIn
+) -> None:
+    manager.answers = [status]
+    with pytest.raises(RegistrationRefused, match=rf"{status} .*SESSION_MANAGER_API_KEY.*{said}") as raised:
+        async with a_service().serving(manager.settings(session_manager_api_key=SecretStr("sm_key"))):
+            pytest.fail("it is not registered")
+    assert len(manager.registrations) == 1
+    assert "sm_key" not in str(raised.value)
 
 
 async def test_a_manager_that_is_gone_does_not_hold_a_service_back(manager: ManagerStandIn) -> None:

@@ -55,6 +55,8 @@ def test_the_environment_and_env_file_are_read_and_arguments_win(
         ({"invite_api_key": "key"}, "go together"),
         ({"invite_api_secret": "s3cret"}, "go together"),
         ({"service_port": 70_000}, "service_port"),
+        ({"session_manager_api_key": "s3cret key"}, "session_manager_api_key"),
+        ({"session_manager_api_key": "s3cret\r\nX-Header: 1"}, "session_manager_api_key"),
     ],
 )
 def test_what_does_not_fit_together_is_named(values: dict[str, Any], said: str) -> None:
@@ -75,4 +77,6 @@ def test_the_command_line_says_what_is_wrong_and_ends(capsys: pytest.CaptureFixt
 
 
 def test_no_secret_is_shown() -> None:
-    assert "s3cret" not in repr(ServiceSettings(**KEYS))  # type: ignore[arg-type]
+    settings = ServiceSettings(**KEYS, session_manager_api_key="s3cret")  # type: ignore[arg-type]
+    assert "s3cret" not in repr(settings)
+    assert settings.api_key == "s3cret"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from http_api import VERSION
+from http_api.api_keys import digest_of
 from http_api.settings import BadSettings, DevSettings, Settings
 from manager_agent.addresses import LOOPBACK, PRIVATE
 
@@ -63,6 +64,9 @@ def test_everything_wrong_is_named_at_once_and_no_value_is_shown(monkeypatch: py
         "SERVER_PORT": "80800",
         "LOG_LEVEL": "loud",
         "INVITE_API_SECRET": SECRET,
+        "API_KEYS": f"acme:{SECRET}",
+        "JWKS_URL": f"https://issuer.example.com/?key={SECRET}",
+        "CORS_ORIGINS": "*",
         "DEPLOYMENT": "a b",
         "INVITE_NETWORKS": "10.0.0.0/8,10.0.0.1/8",
         "READY_TIMEOUT": "30s",
@@ -117,6 +121,42 @@ def test_invites_may_have_a_key_of_their_own(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("keys")
+def test_api_keys_are_as_secret_as_what_they_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has their digests alone; with one, whoever sends callbacks could be anybody."""
+    digests = [digest_of("one"), digest_of("two")]
+    monkeypatch.setenv("API_KEYS", f"acme:{digests[0]},operator:{digests[1].upper()}:admin+metrics")
+    settings = Settings.load()
+    assert [entry.name for entry in settings.api_keys] == ["acme", "operator"]
+    assert settings.secrets == {SECRET, *digests}
+    assert not any(digest in repr(settings) for digest in digests)
+
+
+@pytest.mark.usefixtures("keys")
+def test_a_wrong_api_key_is_named_by_its_place_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEYS", f"acme:{digest_of('one')},{SECRET}")
+    assert re.search(r"^  API_KEYS: entry 2 should", complaint(), re.M)
+    assert SECRET not in complaint()
+    assert digest_of("one") not in complaint()
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("url", ["https://issuer.example.com/jwks", "http://localhost:9/jwks", "http://127.0.0.1:9/"])
+def test_the_keys_of_an_issuer_come_with_an_audience(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWKS_URL", url)
+    assert "JWKS_AUDIENCE: set it together with JWKS_URL" in complaint()
+    monkeypatch.setenv("JWKS_AUDIENCE", "us")
+    assert Settings.load().jwks_url == url
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("url", ["http://issuer.example.com/jwks", "http://10.0.0.1/", "wss://issuer.example.com/"])
+def test_keys_that_others_could_change_on_their_way_are_a_complaint(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWKS_URL", url)
+    monkeypatch.setenv("JWKS_AUDIENCE", "us")
+    assert "JWKS_URL: must be an https URL" in complaint()
+
+
+@pytest.mark.usefixtures("keys")
 def test_services_are_called_in_private_networks_unless_others_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.load().invite_networks == PRIVATE
     assert Settings.load(dev=True).invite_networks == LOOPBACK
@@ -138,6 +178,18 @@ def test_a_network_that_is_none_or_is_never_called_is_a_complaint(
 
 
 @pytest.mark.usefixtures("keys")
+def test_callers_may_grant_everything_that_a_user_can_be_granted_unless_less_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    every = ["can_publish", "can_subscribe", "can_publish_data", "can_publish_sources", "can_update_own_metadata"]
+    assert list(Settings.load().user_grants) == every
+    monkeypatch.setenv("USER_GRANTS", "can_subscribe, can_publish")
+    assert list(Settings.load().user_grants) == ["can_subscribe", "can_publish"]
+    monkeypatch.setenv("USER_GRANTS", "can_subscribe,room_admin")
+    assert "USER_GRANTS" in complaint()
+
+
+@pytest.mark.usefixtures("keys")
 def test_every_time_limit_is_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [
         *("READY_TIMEOUT", "SERVICE_JOIN_TIMEOUT", "USER_JOIN_TIMEOUT", "USER_REJOIN_TIMEOUT"),
@@ -151,3 +203,30 @@ def test_every_time_limit_is_a_variable(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_version_is_the_projects() -> None:
     assert f'version = "{VERSION}"' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.usefixtures("keys")
+def test_callers_may_have_usual_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL may hold a secret, and may have the character that separates it from the name."""
+    monkeypatch.setenv(
+        "CALLBACK_URLS", f"shop=https://shop.example/s?key={SECRET}, jwks:https://id.example/=http://10.0.0.7"
+    )
+    settings = Settings.load()
+    urls = {name: url.get_secret_value() for name, url in settings.callback_urls.items()}
+    assert urls == {"shop": f"https://shop.example/s?key={SECRET}", "jwks:https://id.example/": "http://10.0.0.7"}
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize(
+    "wrong",
+    ["https://desk.example/", "desk", "desk=", "=https://desk.example/", "desk=desk.example", "desk=ftp://desk.example/",
+     f"desk=https://user:{SECRET}@desk.example/", "shop=https://desk.example/", "desk=https://desk.example/#x", ""],
+)  # fmt: skip
+def test_a_callback_that_is_none_is_a_complaint_which_says_which_one_and_shows_nothing_of_it(
+    wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLBACK_URLS", f"shop=https://shop.example/{SECRET},{wrong}")
+    assert re.search(r"^  CALLBACK_URLS: entry 2[: ]", complaint(), re.M)
+    assert SECRET not in complaint()
+    assert "example" not in complaint()

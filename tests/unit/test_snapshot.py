@@ -8,6 +8,7 @@ import os
 import stat
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ FULL = Service(
     registered_at=1_766_400_000.123,
     capacity=40,
     lease_seconds=15.0,
+    owner="acme",
 )
 
 
@@ -71,6 +73,13 @@ def test_what_is_written_is_read_again_without_what_is_static(tmp_path: Path) ->
     instances = [Instance(FULL, draining=True, load=0.5), Instance(asr()), Instance(asr("static", static=True))]
     snapshot.write(tmp_path / "made" / "anew", snapshot.snapshot(instances))
     assert snapshot.read(tmp_path / "made" / "anew") == [Instance(FULL, draining=True), Instance(asr())]
+
+
+def test_a_file_from_before_services_had_owners_is_read(tmp_path: Path) -> None:
+    kept = json.loads(snapshot.snapshot([Instance(FULL)]))
+    del kept["services"][0]["service"]["owner"]
+    snapshot.write(tmp_path, json.dumps(kept).encode())
+    assert snapshot.read(tmp_path) == [Instance(replace(FULL, owner=""))]
 
 
 def test_the_file_is_for_us_alone_and_nothing_else_is_left_beside_it(tmp_path: Path) -> None:

@@ -13,10 +13,10 @@ from http_api.views import ServiceView, SessionView, SessionWithToken
 from manager_agent import events as ev
 from manager_agent.instances import Instance, InstanceState
 from manager_agent.leases import Lease
-from manager_agent.rooms import AccessToken
 from manager_agent.roster import Standing
 from manager_agent.services import Service
 from manager_agent.session import Session, User
+from manager_agent.tokens import AccessToken
 from tests.unit import sessions as given
 
 pytestmark = pytest.mark.unit

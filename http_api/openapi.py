@@ -1,0 +1,183 @@
+"""The OpenAPI 3.1 document, made from the table that requests are served by and the models that read them. PURE."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+
+from http_api import VERSION, texts
+from http_api.callers import Access, Proof
+from http_api.curls import IN_PATHS, curl
+from http_api.openapi_answers import answers, header_components
+from http_api.openapi_schemas import Schema, Schemas, example_of, schemas_of
+from http_api.operations import Operation, Tag
+from http_api.paging import SESSION_ID
+
+ABOUT = """
+Asks for LiveKit sessions: a room together with the services that it needs. The user gets a token only once all the
+services that are required have joined and said that they are ready.
+
+**Sessions** go from `waiting` to `ready` (there is a token), `active` (the user is in the room) and perhaps `degraded`
+(a service was lost, and is being replaced), and in the end are for ever `ended` or `failed`, with a `reason`.
+
+**Waiting.** `POST /api/v1/sessions` answers once the session is ready. With `Prefer: wait=N` it answers within N
+seconds, with `Prefer: respond-async` at once: as 202, if the session is not ready by then.
+
+**Errors** are `application/problem+json` (RFC 9457), from every path. `type` says which one it is; `request_id` finds
+it in the log; `errors` names every field that is wrong; `services` says of each service why it is not ready.
+
+**Trying again.** A request that is sent again with the same `Idempotency-Key` is not done twice, where that header is
+listed; its answer is kept for 24 hours. `Retry-After` says when another try may help.
+
+**Proof.** `Authorization: Bearer` with an API key or a JWT signed with LiveKit's key. In dev mode nobody is asked.
+
+Times are RFC 3339 in UTC. Fields may be added to what is answered; unknown fields in a request are refused.
+""".strip()
+
+TAGS = {
+    Tag.SESSIONS: "Ask for a session, look at it, follow it, end it.",
+    Tag.TOKENS: "What a human needs to join the room of a session.",
+    Tag.SERVICES: "The services that sessions may require: register, stay known, say when one is ready.",
+    Tag.OPERATIONS: "For whoever runs this server, and for LiveKit.",
+}
+PROOFS: dict[str, Schema] = {
+    "api_key": {"type": "http", "scheme": "bearer", "description": "An API key (API_KEYS)."},
+    "livekit_jwt": {
+        "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+        "description": "A JWT signed with LiveKit's key and secret, as LiveKit's own server API takes it.",
+    },
+    "issuer_jwt": {
+        "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+        "description": "A JWT of the caller's own issuer (JWKS_URL), for a user.",
+    },
+    Proof.INVITE: {
+        "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
+        "description": "The join token of the service's invite.",
+    },
+    Proof.SIGNATURE: {
+        "type": "apiKey", "in": "header", "name": "Authorization",
+        "description": "LiveKit's signature of the body: a JWT with its SHA-256.",
+    },
+}  # fmt: skip
+PARTS_OF_PATHS: dict[str, Schema] = {
+    "session_id": {"type": "string", "pattern": f"^{SESSION_ID.pattern}$"},
+    "service_id": TypeAdapter(texts.ServiceId).json_schema(),
+}
+REQUEST_ID = "Names the request in the server's log and in problems: up to 64 letters, digits, `.`, `_`, `-`."
+HEADER_PATTERNS: dict[str, str] = {
+    "Idempotency-Key": r'^([\x21\x23-\x7e][\x21-\x7e]{0,254}|"([\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255}")$',
+}
+
+
+def document(operations: Iterable[Operation]) -> dict[str, Any]:
+    """The document for these operations; the same for the same ones."""
+    operations = tuple(operation for operation in operations if operation.is_documented)
+    schemas = schemas_of(operations)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(operation, operations, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "LiveKit session manager",
+            "version": VERSION,
+            "description": ABOUT,
+            "license": {"name": "MIT", "identifier": "MIT"},
+        },
+        "servers": [{"url": "/"}],
+        "tags": [{"name": tag.value, "description": says} for tag, says in TAGS.items()],
+        "paths": paths,
+        "components": {
+            "schemas": schemas.components,
+            "headers": header_components(),
+            "securitySchemes": PROOFS,
+        },
+    }
+
+
+def _operation(operation: Operation, operations: Sequence[Operation], schemas: Schemas) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "operationId": operation.id,
+        "tags": [operation.tag.value],
+        "summary": operation.summary,
+        "description": _description(operation),
+        "parameters": list(_parameters(operation, schemas)),
+    }
+    if operation.body is not None:
+        content = {"application/json": {"schema": schemas.bodies[operation.body]}}
+        told["requestBody"] = {"content": content, "required": operation.needs_body}
+    told["responses"] = answers(operation, schemas, _links(operation, operations))
+    if operation.access is not Access.PUBLIC:
+        told["security"] = _security(operation)
+    return told
+
+
+def _description(operation: Operation) -> str:
+    rest = operation.says.partition("\n")[2].strip()
+    return f"{rest}\n\n```sh\n{curl(operation)}\n```".strip()
+
+
+def _security(operation: Operation) -> list[dict[str, list[str]]]:
+    if operation.proof is not None:
+        return [{operation.proof: []}]
+    names = ["api_key", "livekit_jwt"] + (["issuer_jwt"] if operation.access is Access.FRONT_END else [])
+    return [{name: [] if operation.access.scope is None else [operation.access.scope]} for name in names]
+
+
+def _parameters(operation: Operation, schemas: Schemas) -> Iterator[dict[str, Any]]:
+    for name in parts_of(operation.path):
+        schema, example = PARTS_OF_PATHS.get(name, {"type": "string"}), IN_PATHS.get(name)
+        yield {"name": name, "in": "path", "required": True, "schema": schema} | (
+            {} if example is None else {"example": example}
+        )
+    if operation.query is not None:
+        assert isinstance(operation.query, type)
+        yield from _query(operation.query, schemas.queries[operation.query])
+    for name, says in {**operation.headers, "X-Request-Id": REQUEST_ID}.items():
+        pattern = {"pattern": HEADER_PATTERNS[name]} if name in HEADER_PATTERNS else {}
+        yield {"name": name, "in": "header", "description": says, "schema": {"type": "string", **pattern}}
+
+
+def _query(model: type[BaseModel], schema: Schema) -> Iterator[dict[str, Any]]:
+    example = example_of(model)
+    for name, field in schema["properties"].items():
+        told = {key: value for key, value in _given(field).items() if key != "description"}
+        parameter = {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": told}
+        if "description" in field:
+            parameter["description"] = field["description"]
+        if name in example:
+            parameter["example"] = example[name]
+        yield parameter
+
+
+def _given(field: Schema) -> Schema:
+    """The schema of a value that is there: a query can't say null."""
+    some = [branch for branch in field.get("anyOf", ()) if branch != {"type": "null"}]
+    if len(some) != 1:
+        return field
+    return {**some[0], **{key: value for key, value in field.items() if key not in ("anyOf", "default")}}
+
+
+def _links(operation: Operation, operations: Sequence[Operation]) -> dict[str, Any]:
+    """From what an operation makes to what can be done with it."""
+    if operation.method != "POST" or HTTPStatus.CREATED not in operation.answers:
+        return {}
+    view = operation.answers[HTTPStatus.CREATED].view
+    fields = view.model_fields if isinstance(view, type) else {}
+    return {
+        other.id: {
+            "operationId": other.id,
+            "parameters": {name: f"$response.body#/{name}" for name in parts_of(other.path)},
+        }
+        for other in operations
+        if (parts := parts_of(other.path)) and set(parts) <= fields.keys() and other.path != operation.path
+    }
+
+
+def parts_of(path: str) -> list[str]:
+    """The names of what a caller chooses in a path."""
+    return re.findall(r"\{(\w+)\}", path)

@@ -1,0 +1,130 @@
+"""What an operation answers, problems included, as the OpenAPI document says it. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from aiohttp import web
+
+from http_api import errors
+from http_api.callers import Access
+from http_api.openapi_schemas import REF, Schemas, name_of
+from http_api.operations import Answer, Media, Operation
+from http_api.problems import CONTENT_TYPE, Row, row_of
+
+Kind = type[Exception]
+
+OF_ALL: tuple[Kind, ...] = (errors.MalformedRequest, web.HTTPExpectationFailed, Exception)
+OF_BODIES: tuple[Kind, ...] = (
+    errors.MalformedBody,
+    errors.SlowBody,
+    web.HTTPRequestEntityTooLarge,
+    errors.UnsupportedBody,
+    errors.Invalid,
+)
+OF_KNOWN_CALLERS: tuple[Kind, ...] = (errors.Unauthorized, errors.Forbidden, errors.KeysUnavailable)
+OF_KEYS: tuple[Kind, ...] = (errors.IdempotencyConflict, errors.IdempotencyKeyReused)
+OF_CREATING: tuple[Kind, ...] = (errors.TooManySessions, errors.Overloaded)
+RETRIED = (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+CHALLENGED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
+
+HEADERS: dict[str, str] = {
+    "X-Request-Id": "names this request in the server's log: the caller's own, if it was fit for that",
+    "RateLimit": "how many requests are left, and when there are more (draft-ietf-httpapi-ratelimit-headers)",
+    "RateLimit-Policy": "how many there are, in how many seconds",
+    "Retry-After": "so many seconds until another try may help",
+    "WWW-Authenticate": "what is asked for (RFC 6750)",
+}
+"""Of answers to many operations; `components/headers` has them."""
+
+
+def errors_of(operation: Operation) -> tuple[Kind, ...]:
+    """Everything that may go wrong with it."""
+    kinds = [*OF_ALL, *operation.errors]
+    if operation.body is not None:
+        kinds += OF_BODIES
+    if operation.query is not None:
+        kinds.append(errors.Invalid)
+    match operation.access:
+        case Access.PUBLIC:
+            pass
+        case Access.OWN_PROOF:
+            kinds.append(errors.Unauthorized)
+        case _:
+            kinds += OF_KNOWN_CALLERS
+    if operation.is_idempotent:
+        kinds += OF_KEYS
+    if operation.creates:
+        kinds += OF_CREATING
+    if not operation.is_vital:
+        kinds.append(errors.RateLimited)
+    return tuple(dict.fromkeys(kinds))
+
+
+def answers(operation: Operation, schemas: Schemas, links: dict[str, Any]) -> dict[str, Any]:
+    """The `responses` of an operation; `links` go with those that have a body."""
+    found: dict[str, Any] = {}
+    for status, answer in operation.answers.items():
+        found[str(status.value)] = _answer(operation, answer, schemas)
+        if links and answer.view is not None:
+            found[str(status.value)]["links"] = links
+    by_status: dict[HTTPStatus, dict[str, Row]] = {}
+    for row in map(row_of, errors_of(operation)):
+        by_status.setdefault(row.status, {})[row.slug] = row
+    for status, rows in sorted(by_status.items()):
+        found[str(status.value)] = _problem(operation, status, list(rows.values()))
+    return found
+
+
+def _answer(operation: Operation, answer: Answer, schemas: Schemas) -> dict[str, Any]:
+    told: dict[str, Any] = {
+        "description": _sentence(answer.says),
+        "headers": {
+            **{name: {"description": _sentence(says), **TEXTUAL} for name, says in answer.headers.items()},
+            **_shared(operation, ()),
+        },
+    }
+    if answer.view is not None:
+        schema = schemas.views[answer.view]
+        told["content"] = {answer.media: {"schema": _event(schema) if answer.media is Media.EVENTS else schema}}
+    elif answer.media is not Media.JSON:
+        told["content"] = {answer.media: {"schema": {"type": "string"}}}
+    return told
+
+
+def _event(schema: dict[str, Any]) -> dict[str, Any]:
+    """One of the server-sent events that an answer consists of."""
+    data = {"type": "string", "contentMediaType": Media.JSON, "contentSchema": schema}
+    return {"type": "object", "properties": {"id": {"type": "string"}, "data": data}, "required": ["id", "data"]}
+
+
+def _problem(operation: Operation, status: HTTPStatus, rows: list[Row]) -> dict[str, Any]:
+    schemas = [{"$ref": REF.format(model=name_of(row.slug))} for row in rows]
+    more = [
+        name for name, statuses in (("Retry-After", RETRIED), ("WWW-Authenticate", CHALLENGED)) if status in statuses
+    ]
+    return {
+        "description": "; ".join(f"`{row.slug}`: {row.title}" for row in rows) + ".",
+        "headers": _shared(operation, more),
+        "content": {CONTENT_TYPE: {"schema": schemas[0] if len(schemas) == 1 else {"anyOf": schemas}}},
+    }
+
+
+TEXTUAL: dict[str, Any] = {"schema": {"type": "string"}}
+
+
+def _shared(operation: Operation, more: Iterable[str]) -> dict[str, Any]:
+    names = ["X-Request-Id", *more]
+    if not operation.is_vital:
+        names += ["RateLimit", "RateLimit-Policy"]
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+
+
+def header_components() -> dict[str, Any]:
+    return {name: {"description": _sentence(says), **TEXTUAL} for name, says in HEADERS.items()}
+
+
+def _sentence(says: str) -> str:
+    return says[:1].upper() + says[1:] + "."

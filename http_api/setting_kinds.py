@@ -1,0 +1,105 @@
+"""The kinds of values that settings have: how each is read, and what it may be. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
+from yarl import URL
+
+from http_api.api_keys import KeyEntry, read_api_keys
+from http_api.origins import read_origins
+from manager_agent.addresses import AddressRefused, Network, read_networks, read_url
+from manager_agent.tokens import Grant
+
+MONTH = 30 * 86_400.0
+
+
+def _url(text: str) -> str:
+    try:
+        url = URL(text)
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if url.scheme not in ("ws", "wss", "http", "https") or not url.host:
+        raise ValueError("must be a ws, wss, http or https URL with a host")
+    if url.user is not None or url.password is not None or url.query_string or url.fragment:
+        raise ValueError("must be a plain URL: no user or password, query or fragment")
+    return text
+
+
+def _key_url(text: str) -> str:
+    url = URL(_url(text))
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.host or "")):
+        raise ValueError("must be an https URL (http will do on this machine)")
+    return text
+
+
+def _not_blank(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value():
+        raise ValueError("is blank")
+    return secret
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _networks(value: Any) -> Any:
+    return read_networks(value) if isinstance(value, str) else value
+
+
+def _api_keys(value: Any) -> Any:
+    return read_api_keys(value) if isinstance(value, str) else value
+
+
+def _origins(value: Any) -> Any:
+    return read_origins(value) if isinstance(value, str) else value
+
+
+def _callback_urls(value: Any) -> Any:
+    return read_callback_urls(value) if isinstance(value, str) else value
+
+
+def read_callback_urls(text: str) -> dict[str, str]:
+    """The URLs in `name=url` pairs separated by commas, by the names. Raises ValueError, which names the entry by its
+    number and shows nothing of it: a URL may have a secret in it."""
+    urls: dict[str, str] = {}
+    for number, entry in enumerate(text.split(","), start=1):
+        name, _, url = (part.strip() for part in entry.partition("="))
+        if not name or name in urls:
+            raise ValueError(f"entry {number} should have a caller's name of its own, as in name=url")
+        try:
+            read_url(url)
+        except AddressRefused as refused:
+            raise ValueError(f"entry {number}: the URL {refused}") from None
+        urls[name] = url
+    return urls
+
+
+def _grants(value: Any) -> Any:
+    return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this very machine reaches it."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+ServerUrl = Annotated[str, AfterValidator(_url)]
+JwksUrl = Annotated[str, AfterValidator(_key_url)]
+Key = Annotated[str, Field(min_length=1, max_length=256)]
+Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
+Seconds = Annotated[float, Field(gt=0, le=MONTH, allow_inf_nan=False)]
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
+ApiKeys = Annotated[tuple[KeyEntry, ...], NoDecode, BeforeValidator(_api_keys)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
+CallbackUrls = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(_callback_urls)]
+Claim = Annotated[str, Field(min_length=1, max_length=512)]
+Grants = Annotated[tuple[Grant, ...], NoDecode, BeforeValidator(_grants)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]

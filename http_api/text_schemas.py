@@ -1,0 +1,62 @@
+"""The rules of texts.py and bodies.py as far as JSON Schema can say them, for the OpenAPI document. PURE.
+
+What it can't say, such as limits in bytes, stands in the descriptions. The regular expressions are ECMA-262's.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from manager_agent.session import OUR_IDENTITIES
+
+Schema = dict[str, Any]
+
+UNSEEN = (
+    r"\x00-\x1f\x7f-\xa0\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f"
+    r"\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb"
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001"
+    "\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd"
+)
+"""The characters of texts.UNSEEN, as ranges: not every reader of regular expressions knows categories."""
+PRINTABLE: Schema = {"pattern": f"^[^ {UNSEEN}]+( +[^ {UNSEEN}]+)*$"}
+ONE_LINE: Schema = {"pattern": r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"}
+TEXT: Schema = {"pattern": r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"}
+"""Any string in a body."""
+USER_IDENTITY: Schema = {
+    **PRINTABLE,
+    "not": {"pattern": f"^{OUR_IDENTITIES}"},
+    "description": f"At most 256 bytes in UTF-8, and not beginning with `{OUR_IDENTITIES}`.",
+}
+URL: Schema = {
+    "format": "uri",
+    "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(:[1-9][0-9]{0,4})?"
+    r"([/?][\x21\x22\x24-\x5b\x5d-\x7e]*)?$",
+    "description": "http or https, in a network that may be called (INVITE_NETWORKS); no user, no fragment.",
+}
+
+
+def beginning_otherwise(prefix: str) -> Schema:
+    return {"not": {"pattern": f"^{prefix}"}, "description": f"Not beginning with `{prefix}`."}
+
+
+def dictionary(key: Schema, value: Schema, most: int, says: str = "") -> Schema:
+    """A JSON object whose keys are the caller's own. Pydantic would let keys pass that do not fit the pattern."""
+    schema = {"type": "object", "propertyNames": key, "additionalProperties": value, "maxProperties": most}
+    return {**schema, "description": says} if says else schema
+
+
+JSON_VALUE_NAME = "JsonValue"
+_VALUE: Schema = {"$ref": f"#/components/schemas/{JSON_VALUE_NAME}"}
+OPEN: Schema = {"propertyNames": TEXT, "additionalProperties": _VALUE}
+"""An object whose other fields are the caller's own."""
+_OBJECT: Schema = {"type": "object", **OPEN}
+JSON_VALUE: Schema = {
+    "description": "Any JSON, at most 32 levels deep, without control characters.",
+    "anyOf": [
+        {"type": ["null", "boolean", "number"]},
+        {"type": "string", **TEXT},
+        {"type": "array", "items": _VALUE},
+        _OBJECT,
+    ],
+}
+METADATA: Schema = {**_OBJECT, "description": "At most 16 KiB as JSON."}

@@ -1,0 +1,29 @@
+"""Services that lose no time: for tests in which what they say is of no interest."""
+
+from __future__ import annotations
+
+import asyncio
+
+from manager_agent.events import DeadlinePassed, Evidence, Said, ServiceSaid
+from manager_agent.session import ServiceState, Session
+from manager_agent.store import MemoryStore
+
+
+def let_nobody_wait(store: MemoryStore) -> None:
+    """Services that are called say that they are ready at once; a session that needs an agent is out of time."""
+    under_way: set[asyncio.Task[None]] = set()
+
+    async def decide(session: Session) -> None:
+        now = session.state_since
+        for service in session.services:
+            if service.agent_name is not None and not service.optional:
+                await store.update(session.session_id, DeadlinePassed(session.ready_deadline))
+            elif service.identity is not None:
+                await store.update(session.session_id, ServiceSaid(now, service.identity, Said.READY, Evidence.HTTP))
+
+    def listen(_: Session | None, session: Session) -> None:
+        if not session.over and any(s.state in (ServiceState.INVITED, ServiceState.ACCEPTED) for s in session.services):
+            under_way.add(task := asyncio.create_task(decide(session)))
+            task.add_done_callback(under_way.discard)
+
+    store.listen(listen)

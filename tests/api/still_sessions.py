@@ -1,0 +1,88 @@
+"""Sessions that nobody drives, for tests of those who wait for a change; and who does, and how time passes for them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from http_api.callers import DEVELOPER
+from manager_agent import events as ev
+from manager_agent.events import Event
+from manager_agent.session import Session, User
+from manager_agent.store import UnknownSession
+from tests.api.stand_ins import Api
+from tests.unit.sessions import ASR, JOINS, invited, managed, seen
+
+SERVER_TASKS = ("RequestHandler.start", "RequestHandler._handle_request", "EventSourceResponse._ping")
+
+
+@dataclass
+class StillSession:
+    """One that waits for a service, and to which nothing happens but what its test makes happen."""
+
+    api: Api
+    session_id: str
+
+    @property
+    def path(self) -> str:
+        """Below /api/v1."""
+        return f"/sessions/{self.session_id}"
+
+    @property
+    def now(self) -> Session:
+        return self.api.parts.store.get(self.session_id)
+
+    @property
+    def tag(self) -> str:
+        return f'W/"{self.now.revision}"'
+
+    async def happens(self, *events: Event) -> Session:
+        for event in events:
+            await self.api.parts.store.update(self.session_id, event)
+        return self.now
+
+    async def becomes_ready(self) -> Session:
+        return await self.happens(seen("sm-asr-1", "PA_1", self.api.parts.clock()))
+
+    async def user_comes(self, time: int = 1) -> Session:
+        return await self.happens(seen("alice", f"PA_alice_{time}", self.api.parts.clock()))
+
+    async def user_goes(self, time: int = 1) -> Session:
+        return await self.happens(ev.ParticipantLeft(self.api.parts.clock(), "alice", f"PA_alice_{time}"))
+
+    async def ends(self) -> Session:
+        return await self.happens(ev.SessionClosed(self.api.parts.clock()))
+
+    async def has_waiters(self, how_many: int) -> None:
+        """Returns once so many wait for it to change. The test's own timeout bounds it."""
+        while self.api.parts.store.waiters != how_many:
+            await asyncio.sleep(0.001)
+
+
+@asynccontextmanager
+async def still_session(api: Api, session_id: str = "ses_still", **fields: Any) -> AsyncIterator[StillSession]:
+    now = api.parts.clock()
+    still = StillSession(api, session_id)
+    asked = Session(session_id, f"room-{session_id}", User("alice"), now, (JOINS,), owner=DEVELOPER.name)
+    await api.parts.store.add(replace(asked, **fields))
+    await still.happens(*managed(now), *invited(ASR, at=now))
+    yield still
+    with suppress(UnknownSession):
+        api.parts.store.remove(session_id)
+
+
+def server_tasks() -> set[asyncio.Task[Any]]:
+    """What serves connections: aiohttp has one or two tasks for each, and aiohttp-sse one for a stream's heartbeat."""
+    return {task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__qualname__", "") in SERVER_TASKS}
+
+
+def time_passes(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """The loop believes that so much time has passed: what was to happen meanwhile happens now."""
+    loop = asyncio.get_running_loop()
+    real = loop.time
+    monkeypatch.setattr(loop, "time", lambda: real() + seconds)

@@ -1,0 +1,432 @@
+"""Who may do what: every operation that the OpenAPI document has, asked for with every kind of proof.
+
+Acme has a session with a service in it, and whoever is not Acme gets nothing of that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import jwt
+import pytest
+from multidict import CIMultiDictProxy
+
+from http_api.api_keys import new_key
+from http_api.callers import Access
+from http_api.openapi import document
+from http_api.routes import OPERATIONS
+from http_api.settings import Settings
+from tests.api.stand_ins import Api, StartApi
+from tests.issuer import AUDIENCE, ISSUER, Issuer, jwk, rsa_key
+from tests.tenants import (
+    ACME,
+    LIVEKIT_KEY,
+    LIVEKIT_SECRET,
+    OPERATOR,
+    RIVAL,
+    WATCHER,
+    bearer,
+    livekit_token,
+    production,
+)
+
+pytestmark = pytest.mark.api
+
+SERVICE = "acme-asr"
+PRIVATE = {
+    "room_name": "acme-room-of-its-own",
+    "user_identity": "acme-user-identity",
+    "user_name": "Acme User Name",
+    "metadata": {"acme-metadata-key": "acme-metadata-value"},
+    "user_attributes": {"acme-attribute": "acme-attribute-value"},
+}
+WORDS = (
+    *("acme-room-of-its-own", "acme-user-identity", "Acme User Name", "acme-metadata-key", "acme-metadata-value"),
+    *("acme-attribute", "acme-attribute-value"),
+)
+
+ANOTHER_KEY = rsa_key()
+
+Asked = Mapping[str, str]
+"""The headers of a request."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """An operation as the document tells of it, and what to ask it for."""
+
+    method: str
+    path: str
+    proof: str | None
+    """Which kind it takes that no scope covers: `invite` or `signature`; None: of a caller, or none."""
+    scope: str | None
+    front_end: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @property
+    def is_public(self) -> bool:
+        return self.proof is None and self.scope is None
+
+    @property
+    def is_of_a_session(self) -> bool:
+        return "{session_id}" in self.path
+
+    @property
+    def body(self) -> dict[str, Any] | None:
+        return BODIES.get(str(self))
+
+
+BODIES: dict[str, dict[str, Any]] = {
+    "POST /api/v1/sessions": {"user_identity": "bob", "required_services": []},
+    "POST /api/v1/sessions/{session_id}/participants": {"identity": "carol"},
+    "POST /api/v1/sessions/{session_id}/ready": {"service_id": SERVICE},
+    "POST /api/v1/token": {"room_name": PRIVATE["room_name"], "participant_identity": "bob"},
+    "POST /api/v1/microservices/register": {
+        "service_id": SERVICE, "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"},
+    },
+}  # fmt: skip
+"""What each operation that needs a body is sent: with it, nothing but the proof is missing."""
+TAKEN_BY_ANOTHER = {
+    "POST /api/v1/token": 409,
+    "POST /api/v1/microservices/register": 409,
+    "DELETE /api/v1/microservices/{service_id}": 409,
+    "POST /api/v1/microservices/{service_id}/heartbeat": 409,
+}
+"""What somebody else is answered who may use the operation, but not for what is Acme's: where it is not 404."""
+
+
+def calls() -> Iterator[Call]:
+    for path, operations in document(OPERATIONS)["paths"].items():
+        for method, told in operations.items():
+            kinds: dict[str, list[str]] = {}
+            for kind in told.get("security", ()):
+                kinds |= kind
+            proof = next((kind for kind in ("invite", "signature") if kind in kinds), None)
+            scope = next(iter(kinds.get("api_key", ())), None)
+            yield Call(method.upper(), path, proof, scope, "issuer_jwt" in kinds)
+
+
+CALLS = list(calls())
+of_callers = [call for call in CALLS if call.scope is not None]
+
+
+def test_the_document_says_of_every_operation_what_proof_it_takes() -> None:
+    """What it does not have is for everybody."""
+    served = {f"{operation.method} {operation.path}": operation.access for operation in OPERATIONS}
+    undocumented = served.keys() - {str(call) for call in CALLS}
+    assert {served[name] for name in undocumented} <= {Access.PUBLIC}
+    for call in CALLS:
+        access = served[str(call)]
+        assert call.scope == access.scope
+        assert (call.proof is not None) == (access is Access.OWN_PROOF)
+        assert call.front_end == (access is Access.FRONT_END)
+
+
+@dataclass
+class Ground:
+    """An API that is not in dev mode, with a session of Acme's that is ready."""
+
+    api: Api
+    issuer: Issuer
+    session_id: str
+    words: tuple[str, ...]
+    """What nobody else may read."""
+    invite: str
+    user_token: str
+
+    async def ask(self, call: Call, headers: Asked, method: str | None = None) -> tuple[int, str, Any, str]:
+        """Status, body, headers, and what the request itself said."""
+        path = call.path.format(session_id=self.session_id, service_id=SERVICE)
+        sent = {"Prefer": "respond-async", **headers}
+        async with self.api.http.request(method or call.method, path, json=call.body, headers=sent) as answer:
+            is_stream = answer.content_type == "text/event-stream"
+            body = await (answer.content.readany() if is_stream else answer.read())
+            return answer.status, body.decode(), answer.headers, f"{path} {call.body}"
+
+    def leaks(self, said: str, text: str, headers: CIMultiDictProxy[str]) -> list[str]:
+        """What of Acme's is in an answer to a request that did not say it itself."""
+        shown = f"{text} {dict(headers)}"
+        return [word for word in self.words if word in shown and word not in said]
+
+
+@pytest.fixture
+async def ground(start_api: StartApi) -> AsyncIterator[Ground]:
+    async with Issuer() as issuer:
+        jwks = {"jwks_url": issuer.url, "jwks_audience": AUDIENCE, "jwks_issuer": ISSUER}
+        api = await start_api(Settings, **production(rate_limit=100_000, rate_limit_burst=1_000_000, **jwks))
+        entry = {"service_id": SERVICE, "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"}}
+        assert (await api.ask("POST", "/microservices/register", entry, ACME.proof))[0] == 201
+        wanted = {**PRIVATE, "required_services": [SERVICE]}
+        status, _, session = await api.ask("POST", "/sessions", wanted, {"Prefer": "respond-async"} | ACME.proof)
+        assert status == 202, session
+        session_id = session["session_id"]
+        assert (await api.say_ready(session_id, SERVICE))[0] == 200
+        await api.parts.store.wait_for(session_id, lambda session: session.state == "ready")
+        token = (await api.ask("GET", f"/sessions/{session_id}", headers=ACME.proof))[2]["access_token"]
+        invite = api.livekit.invites[SERVICE]
+        yield Ground(api, issuer, session_id, (*WORDS, session_id, token, invite), invite, token)
+
+
+def signed(secret: str = LIVEKIT_SECRET, algorithm: str = "HS256", key: str = LIVEKIT_KEY, **more: Any) -> Asked:
+    """A JWT that would allow everything, but for what is wrong with it."""
+    claims = {"iss": key, "exp": time.time() + 300, "video": {"roomCreate": True, "roomAdmin": True}, **more}
+    said = {name: value for name, value in claims.items() if value is not None}
+    return bearer(jwt.encode(said, secret or None, algorithm))  # type: ignore[arg-type]
+
+
+def unbelievable(ground: Ground) -> dict[str, Asked]:
+    """What proves nothing, to nobody."""
+    key, digest = ACME.key, base64.b64encode(hashlib.sha256(b"").digest()).decode()
+    stranger = ground.issuer
+    return {
+        "no key": {},
+        "a blank header": {"Authorization": ""},
+        "no key after Bearer": {"Authorization": "Bearer"},
+        "another scheme": {"Authorization": "Basic " + base64.b64encode(f"acme:{key}".encode()).decode()},
+        "the key without Bearer": {"Authorization": key},
+        "the key in another header": {"X-Api-Key": key},
+        "the key as a cookie": {"Cookie": f"api_key={key}"},
+        "a key that nobody has": bearer(new_key()),
+        "the key cut off": bearer(key[:-1]),
+        "the key and more": bearer(key + "A"),
+        "two keys": bearer(f"{key}, {key}"),
+        "what stands in API_KEYS": bearer(ACME.entry.digest),
+        "the name": bearer(ACME.name),
+        "LiveKit's secret": bearer(LIVEKIT_SECRET),
+        "no JWT": bearer("eyJhbGciOiJIUzI1NiJ9.e30."),
+        "an expired JWT": signed(exp=time.time() - 60),
+        "a JWT for later": signed(nbf=time.time() + 600),
+        "a JWT without end": signed(exp=None),
+        "a JWT of another secret": signed("another-secret-of-thirty-two-bytes-or-more"),
+        "a JWT of no secret": signed("", "none"),
+        "a JWT of another key": signed(key="another-key"),
+        "a JWT of an API key": signed(ACME.entry.digest, key=ACME.name),
+        "a JWT by another algorithm": signed(algorithm="HS512"),
+        "a signature of a webhook": signed(sha256=digest),
+        "an expired JWT of the issuer": bearer(stranger.sign(exp=time.time() - 60)),
+        "a JWT of the issuer for others": bearer(stranger.sign(aud="somebody else")),
+        "a JWT of another issuer": bearer(stranger.sign(iss="https://elsewhere.example.com/")),
+        "a JWT that another key signed": bearer(stranger.sign(key=ANOTHER_KEY)),
+        "the issuer's public key as a secret": bearer(public_key_as_a_secret(stranger)),
+    }
+
+
+def public_key_as_a_secret(issuer: Issuer) -> str:
+    """Signed by HMAC with what everybody can read: who lets the JWT choose the algorithm takes it."""
+    public = jwk("rsa-1", issuer.keys["rsa-1"])["n"]
+    claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "exp": time.time() + 300}
+    return jwt.encode(claims, public, "HS256", {"kid": "rsa-1"})
+
+
+def too_little(ground: Ground) -> dict[str, Asked]:
+    """What proves somebody who may not do this."""
+    return {
+        "too small a scope": WATCHER.proof,
+        "a user's join token": bearer(ground.user_token),
+        "a service's invite token": bearer(ground.invite),
+        "a JWT that joins a room": bearer(livekit_token("alice", room_join=True, room=PRIVATE["room_name"])),
+        "a JWT that administers one room": bearer(livekit_token(room_admin=True, room=PRIVATE["room_name"])),
+        "a JWT that lists rooms": bearer(livekit_token(room_list=True)),
+        "a user of the issuer": bearer(ground.issuer.sign()),
+    }
+
+
+def others() -> dict[str, Asked]:
+    """Who may use everything that Acme uses, but is somebody else."""
+    return {
+        "another tenant": RIVAL.proof,
+        "who may make rooms on LiveKit": bearer(livekit_token(room_create=True)),
+    }
+
+
+@pytest.mark.parametrize("call", CALLS, ids=str)
+async def test_what_proves_nothing_gets_nothing(call: Call, ground: Ground) -> None:
+    for name, headers in unbelievable(ground).items():
+        if call.proof == "signature" and name == "a signature of a webhook":
+            continue
+        status, text, answered, said = await ground.ask(call, headers)
+        assert ground.leaks(said, text, answered) == [], f"{call} with {name}: {text}"
+        if call.is_public:
+            assert status == 200, f"{call} with {name}: {text}"
+            continue
+        assert status == 401, f"{call} with {name}: {text}"
+        challenge = answered["WWW-Authenticate"]
+        assert challenge in ("Bearer", 'Bearer error="invalid_token"')
+        if call.scope is not None and name == "no key":
+            assert challenge == "Bearer"
+        if call.method == "GET":
+            assert (await ground.ask(call, headers, "HEAD"))[0] == 401, f"HEAD with {name}"
+    assert not ground.api.parts.store.get(ground.session_id).over
+
+
+@pytest.mark.parametrize("call", CALLS, ids=str)
+async def test_whoever_is_somebody_but_may_not_do_this_gets_nothing(call: Call, ground: Ground) -> None:
+    """For a service that says it is ready, that is everybody but the one who was invited."""
+    for name, headers in too_little(ground).items():
+        if (call.proof == "invite" and name == "a service's invite token") or (call.front_end and "issuer" in name):
+            continue
+        status, text, answered, said = await ground.ask(call, headers)
+        assert ground.leaks(said, text, answered) == [], f"{call} with {name}: {text}"
+        if call.scope is not None:
+            assert status == 403, f"{call} with {name}: {text}"
+            assert f"the scope {call.scope}" in text
+            assert answered["WWW-Authenticate"] == f'Bearer error="insufficient_scope", scope="{call.scope}"'
+        elif call.proof is not None:
+            assert status in (401, 403), f"{call} with {name}: {text}"
+        else:
+            assert status == 200
+    assert not ground.api.parts.store.get(ground.session_id).over
+
+
+@pytest.mark.parametrize("call", of_callers, ids=str)
+async def test_somebody_else_finds_nothing_of_acmes(call: Call, ground: Ground) -> None:
+    for name, headers in others().items():
+        if call.scope == "admin" or call.scope == "metrics":
+            headers = OPERATOR.proof
+        status, text, answered, said = await ground.ask(call, headers)
+        assert ground.leaks(said, text, answered) == [], f"{call} with {name}: {text}"
+        if call.is_of_a_session:
+            assert status == 404, f"{call} with {name}: {text}"
+        else:
+            expected = TAKEN_BY_ANOTHER.get(str(call))
+            assert status == expected or (expected is None and 200 <= status < 300), f"{call} with {name}: {text}"
+    assert not ground.api.parts.store.get(ground.session_id).over
+    assert ground.api.parts.registry.get(SERVICE).owner == ACME.name
+
+
+@pytest.mark.parametrize("call", [call for call in of_callers if call.is_of_a_session], ids=str)
+async def test_a_session_of_another_can_not_be_told_from_one_that_never_was(call: Call, ground: Ground) -> None:
+    theirs, never = ground.session_id, "ses_01ARZ3NDEKTSV4RRFFQ69G5FAV"
+    shown = []
+    for session_id in (theirs, never):
+        ground.session_id = session_id
+        status, text, headers, _ = await ground.ask(call, RIVAL.proof | {"X-Request-Id": "the-same"})
+        answered = {name: value for name, value in headers.items() if name not in ("Date", "RateLimit")}
+        shown.append((status, text.replace(session_id, "..."), answered))
+    assert shown[0] == shown[1]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=str)
+async def test_with_the_right_proof_it_is_done(call: Call, ground: Ground) -> None:
+    proof = ACME.proof
+    if call.proof == "invite":
+        proof = bearer(ground.invite)
+    elif call.proof == "signature":
+        body = b'{"event": "room_started"}'
+        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
+        headers = {"Authorization": signed(sha256=digest)["Authorization"].removeprefix("Bearer ")}
+        async with ground.api.http.request(call.method, call.path, data=body, headers=headers) as answer:
+            assert answer.status == 200
+        return
+    elif call.scope in ("admin", "metrics"):
+        proof = OPERATOR.proof
+    status, text, _, _ = await ground.ask(call, proof)
+    assert 200 <= status < 300, text
+
+
+async def test_who_administers_everything_sees_and_ends_a_session_but_gets_no_token(ground: Ground) -> None:
+    api, session = ground.api, f"/sessions/{ground.session_id}"
+    for proof in (OPERATOR.proof, bearer(livekit_token(room_create=True, room_admin=True))):
+        status, _, shown = await api.ask("GET", session, headers=proof)
+        assert (status, shown["user_identity"], "access_token" in shown) == (200, PRIVATE["user_identity"], False)
+        assert (await api.ask("POST", session + "/token", headers=proof))[0] == 404
+        listed = (await api.ask("GET", "/sessions", headers=proof))[2]["sessions"]
+        assert [one["session_id"] for one in listed] == [ground.session_id]
+    assert (await api.ask("DELETE", session, headers=OPERATOR.proof))[2]["reason"] == "closed"
+    assert (await api.ask("DELETE", f"/microservices/{SERVICE}", headers=OPERATOR.proof))[0] == 200
+
+
+async def test_a_user_of_the_callers_issuer_gets_a_token_for_himself_alone(ground: Ground) -> None:
+    api, wanted = ground.api, {"room_config": {"agents": [{"agent_name": SERVICE}]}}
+    for kid in ground.issuer.keys:
+        for body, expected in (({"participant_identity": "bob"}, 403), ({"room_name": PRIVATE["room_name"]}, 409)):
+            status, _, problem = await api.ask("POST", "/token", wanted | body, bearer(ground.issuer.sign(kid)))
+            assert status == expected, problem
+    assert (await api.ask("POST", "/token", wanted, bearer(ground.issuer.sign(sub="sm-manager-1"))))[0] == 403
+
+
+async def test_a_user_may_call_from_a_page_once_everybody_is_there(ground: Ground) -> None:
+    api = ground.api
+    profile = {"room_name": "of-alice", "room_config": {"agents": [{"agent_name": SERVICE}]}}
+    api.livekit.invited.clear()
+    asking = api.http.post("/api/v1/token", json=profile, headers=bearer(ground.issuer.sign("ec-1")))
+
+    async def serve() -> None:
+        await api.livekit.invited.wait()
+        session = api.parts.store.in_room("of-alice")
+        assert session is not None
+        assert (await api.say_ready(session.session_id, SERVICE))[0] == 200
+
+    serving = asyncio.create_task(serve())
+    async with asking as answer:
+        await serving
+        body = await answer.json()
+        assert answer.status == 201, body
+    claims = jwt.decode(body["participant_token"], LIVEKIT_SECRET, ["HS256"])
+    assert (claims["sub"], claims["video"]["room"]) == ("alice", "of-alice")
+    session = api.parts.store.in_room("of-alice")
+    assert session is not None
+    assert session.owner == f"jwks:{ISSUER}"
+
+
+async def test_while_the_issuer_has_never_answered_users_are_told_to_come_back(ground: Ground) -> None:
+    ground.issuer.status = 503
+    status, headers, problem = await ground.api.ask("POST", "/token", {}, bearer(ground.issuer.sign()))
+    assert (status, problem["type"].rpartition(":")[2]) == (503, "keys_unavailable")
+    assert int(headers["Retry-After"]) > 0
+    assert (await ground.api.ask("GET", "/sessions", headers=ACME.proof))[0] == 200
+
+
+async def test_an_expired_token_is_called_expired_and_nothing_else_is_said_of_any(ground: Ground) -> None:
+    ask = ground.api.ask
+    said = {
+        name: (await ask("GET", "/sessions", headers=dict(headers)))[2]["detail"]
+        for name, headers in unbelievable(ground).items()
+        if headers.get("Authorization", "").startswith("Bearer eyJ")
+    }
+    expired = {name for name, detail in said.items() if "expired" in detail}
+    assert expired == {"an expired JWT", "an expired JWT of the issuer"}
+    assert {detail for name, detail in said.items() if name not in expired} == {"the key or token is not accepted"}
+
+
+async def test_a_real_session_is_made_as_a_proof_of_health_only_for_who_runs_the_server(start_api: StartApi) -> None:
+    """LiveKit is down here: it is tried, and can't be done."""
+    api = await start_api(Settings, **production())
+    api.livekit.down = True
+    expected: tuple[tuple[Asked, int], ...] = (
+        *(({}, 401), (bearer("wrong"), 401), (ACME.proof, 403)),
+        *((WATCHER.proof, 503), (OPERATOR.proof, 503)),
+    )
+    answers = await asyncio.gather(*(api.ask("GET", "//health?deep=true", headers=dict(p)) for p, _ in expected))
+    assert [status for status, _, _ in answers] == [status for _, status in expected]
+    assert answers[2][2]["detail"] == "this takes the scope admin or metrics"
+    assert (await api.ask("GET", "//health"))[0] == 200
+
+
+async def test_dev_mode_needs_no_key_on_this_machine_alone(start_api: StartApi) -> None:
+    """On another address everybody could call."""
+    assert (await (await start_api()).ask("GET", "/sessions"))[0] == 200
+    elsewhere = await start_api(server_host="0.0.0.0")
+    assert (await elsewhere.ask("GET", "/sessions"))[0] == 401
+    token = livekit_token(key="devkey", secret="secret", room_create=True)
+    assert (await elsewhere.ask("GET", "/sessions", headers=bearer(token)))[0] == 200
+
+
+async def test_what_nobody_in_particular_registered_may_be_taken_over(ground: Ground) -> None:
+    """As what was registered in dev mode, or is older than the keys."""
+    registry = ground.api.parts.registry
+    for owner in ("", "dev"):
+        registry.register(replace(registry.get(SERVICE), owner=owner))
+        assert (await ground.api.ask("POST", f"/microservices/{SERVICE}/heartbeat", headers=RIVAL.proof))[0] == 200
+        body = BODIES["POST /api/v1/microservices/register"]
+        assert (await ground.api.ask("POST", "/microservices/register", body, RIVAL.proof))[0] == 200
+        assert registry.get(SERVICE).owner == RIVAL.name
+        assert (await ground.api.ask("POST", "/microservices/register", body, ACME.proof))[0] == 409

@@ -1,0 +1,343 @@
+"""Clients' own back ends are told what becomes of their sessions: what they get, and what they are shown of it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from typing import Any
+
+import aiohttp
+import pytest
+
+from http_api.api_keys import KeyEntry, digest_of, new_key
+from http_api.app import create_app
+from http_api.callers import Scope
+from http_api.server import serving
+from http_api.settings import BadSettings, DevSettings, Settings
+from http_api.views import SessionView
+from manager_agent.addresses import LOOPBACK
+from scripts.livekit_server import ROOT, free_port
+from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
+from tests.receiver import Receiver
+from tests.unit.sessions import left, seen
+
+pytestmark = pytest.mark.api
+
+SHOP, DESK, BOSS = new_key(), new_key(), new_key()
+LIVEKITS = "devkey", "secret"
+KEYS: dict[str, Any] = {
+    "kind": Settings,
+    "livekit_api_key": LIVEKITS[0],
+    "livekit_api_secret": LIVEKITS[1],
+    "server_host": "127.0.0.1",
+    "invite_networks": LOOPBACK,
+    "api_keys": (
+        KeyEntry("shop", digest_of(SHOP)),
+        KeyEntry("desk", digest_of(DESK)),
+        KeyEntry("boss", digest_of(BOSS), frozenset({Scope.ADMIN, Scope.SESSIONS})),
+    ),
+}
+"""The settings of a server with three callers, of whom the last sees everything."""
+
+
+Listen = Callable[..., Awaitable[Receiver]]
+
+
+@pytest.fixture(autouse=True)
+async def listen() -> AsyncIterator[Listen]:
+    """Starts a receiver. It is there until the API has told it the end of its sessions."""
+    async with AsyncExitStack() as receivers:
+        yield lambda *answers, **more: receivers.enter_async_context(Receiver(*answers, **more))
+
+
+async def opened(api: Api, key: str | None = None, **more: Any) -> str:
+    """A session that is ready as soon as it has a room; its id."""
+    headers = {"Authorization": f"Bearer {key}"} if key else None
+    body = {"user_identity": "alice", "required_services": [], **more}
+    status, _, session = await api.ask("POST", "/sessions", body, headers)
+    assert status == 201, session
+    return str(session["session_id"])
+
+
+async def callbacks(api: Api, key: str | None = None) -> list[dict[str, Any]]:
+    headers = {"Authorization": f"Bearer {key}"} if key else None
+    status, _, listed = await api.ask("GET", "/callbacks", headers=headers)
+    assert status == 200, listed
+    return list(listed["callbacks"])
+
+
+async def finished(api: Api, count: int = 1) -> list[dict[str, Any]]:
+    """The list, once so many deliveries are finished: a receiver has answered a little before that is known here."""
+    async with asyncio.timeout(20):
+        while len([listed for listed in await callbacks(api) if listed["finished_at"]]) < count:
+            await asyncio.sleep(0.01)
+    return await callbacks(api)
+
+
+# --- what comes -------------------------------------------------------------------------------------
+
+
+async def test_each_state_is_told_with_the_session_as_it_was_and_without_a_token(api: Api, listen: Listen) -> None:
+    receiver = await listen()
+    session_id = await opened(api, callback_url=receiver.url, metadata={"order": 17})
+    for event in (seen("alice", "PA_1", api.parts.clock()), left("alice", "PA_1", api.parts.clock())):
+        await api.parts.store.update(session_id, event)
+    await api.ask("DELETE", f"/sessions/{session_id}")
+    await receiver.tries(4)
+    assert receiver.events == ["session_ready", "session_active", "session_ready", "session_ended"]
+    for said, state in zip(receiver.told, ("ready", "active", "ready", "ended"), strict=True):
+        assert set(said) == {"event", "id", "createdAt", "session"}
+        assert re.fullmatch(r"cb_[0-9A-Z]{26}", said["id"])
+        assert abs(int(said["createdAt"]) - api.parts.clock()) < 60
+        shown = SessionView.model_validate_json(json.dumps(said["session"]))  # which has no field for a token
+        assert (shown.session_id, shown.state, shown.metadata) == (session_id, state, {"order": 17})
+    assert [said["session"]["reason"] for said in receiver.told] == [None, None, None, "closed"]
+    assert {headers["Content-Type"] for headers in receiver.headers} == {"application/webhook+json"}
+
+
+async def test_a_session_that_fails_is_told(start_api: StartApi, listen: Listen) -> None:
+    api = await start_api(ready_timeout=1)
+    await api.register("asr")
+    receiver = await listen()
+    status, _, _ = await api.open("asr", prefer="", callback_url=receiver.url)
+    assert status == 504
+    await receiver.tries(1)
+    assert receiver.events == ["session_failed"]
+    assert receiver.told[0]["session"]["reason"] == "ready_timeout"
+
+
+async def test_a_session_that_was_refused_is_not_told(api: Api, listen: Listen) -> None:
+    """Whoever asked was given no id by which he could know it."""
+    api.livekit.foreign_rooms.add("taken")
+    receiver = await listen()
+    status, _, _ = await api.open(room_name="taken", callback_url=receiver.url)
+    assert status == 409
+    await opened(api, callback_url=receiver.url)
+    await receiver.tries(1)
+    assert receiver.events == ["session_ready"]
+    assert len(await callbacks(api)) == 1
+
+
+async def test_it_is_signed_with_the_callers_own_key_and_with_nobody_elses(start_api: StartApi, listen: Listen) -> None:
+    """As the documentation says how: by the key's name, and the SHA-256 of the key."""
+    api = await start_api(**KEYS)
+    shop = await listen()
+    desk = await listen()
+    await opened(api, SHOP, callback_url=shop.url)
+    await opened(api, DESK, callback_url=desk.url)
+    await shop.tries(1)
+    await desk.tries(1)
+    secrets = {name: hashlib.sha256(key.encode()).hexdigest() for name, key in (("shop", SHOP), ("desk", DESK))}
+    assert shop.believes("shop", secrets["shop"])
+    assert desk.believes("desk", secrets["desk"])
+    for name, secret in (("desk", secrets["desk"]), ("shop", secrets["desk"]), ("shop", SHOP), LIVEKITS):
+        assert not shop.believes(name, secret)
+    body, authorization = shop.posts[0]
+    shop.posts = [(body.replace("session_ready", "session_ended"), authorization)]
+    assert not shop.believes("shop", secrets["shop"])
+
+
+async def test_in_dev_mode_livekits_own_key_signs(api: Api, listen: Listen) -> None:
+    receiver = await listen()
+    await opened(api, callback_url=receiver.url)
+    await receiver.tries(1)
+    assert receiver.believes(*LIVEKITS)
+
+
+# --- tries, order -----------------------------------------------------------------------------------
+
+
+async def test_what_is_not_taken_comes_again_with_the_same_id_and_the_same_body(api: Api, listen: Listen) -> None:
+    receiver = await listen(500, 503)
+    session_id = await opened(api, callback_url=receiver.url)
+    await api.ask("DELETE", f"/sessions/{session_id}")
+    await receiver.tries(4)
+    await finished(api, 2)
+    assert receiver.events == ["session_ready"] * 3 + ["session_ended"]
+    assert len({body for body, _ in receiver.posts}) == len({said["id"] for said in receiver.told}) == 2
+    assert receiver.believes(*LIVEKITS)
+
+
+async def test_a_slow_receiver_keeps_the_order_and_does_not_keep_the_session(api: Api, listen: Listen) -> None:
+    """The whole session is over before the first event is taken."""
+    taking = asyncio.Event()
+
+    async def slowly(_: dict[str, Any]) -> int:
+        await taking.wait()
+        return 200
+
+    receiver = await listen(answer=slowly)
+    session_id = await opened(api, callback_url=receiver.url)
+    await api.parts.store.update(session_id, seen("alice", "PA_1", api.parts.clock()))
+    status, _, session = await api.ask("DELETE", f"/sessions/{session_id}")
+    assert (status, session["state"]) == (200, "ended")
+    assert receiver.events in ([], ["session_ready"])
+    taking.set()
+    await receiver.tries(3)
+    assert receiver.events == ["session_ready", "session_active", "session_ended"]
+
+
+async def test_redirects_are_not_followed(api: Api, listen: Listen) -> None:
+    elsewhere = await listen()
+    receiver = await listen(307, location=elsewhere.url)
+    await opened(api, callback_url=receiver.url)
+    await receiver.tries(2)
+    await finished(api)
+    assert elsewhere.posts == []
+
+
+async def test_when_the_process_stops_the_end_of_each_session_is_told(listen: Listen) -> None:
+    settings = DevSettings(_env_file=None, server_port=free_port())
+    parts, agent = stand_ins(settings, livekit := LiveKit())
+    receiver = await listen()
+    api_url = f"http://127.0.0.1:{settings.server_port}"
+    async with serving(settings, parts), aiohttp.ClientSession(api_url) as http:
+        api = Api(http, parts, livekit, agent, settings.server_port)
+        for _ in range(20):
+            await opened(api, callback_url=receiver.url)
+    ended = [said["session"]["session_id"] for said in receiver.told if said["event"] == "session_ended"]
+    assert len(set(ended)) == len(ended) == 20
+
+
+# --- where to ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["http://169.254.169.254/latest/meta-data", "http://[fd00:ec2::254]/", "http://10.0.0.7/", "http://127.0.0.1:{own}/",
+     "http://2130706433/", "http://0/", "ftp://127.0.0.1/", "http://user:word@127.0.0.1/", "/sessions", "",
+     "http://127.0.0.1/#x", "http://127.0.0.1/" + "x" * 2048, 17, ["http://127.0.0.1/"]],
+)  # fmt: skip
+async def test_an_address_that_may_not_be_called_is_refused(api: Api, url: Any) -> None:
+    """In dev mode only loopback may be, and never our own port."""
+    url = url.replace("{own}", str(api.port)) if isinstance(url, str) else url
+    status, _, problem = await api.open(callback_url=url)
+    assert (status, [error["field"] for error in problem["errors"]]) == (422, ["callback_url"])
+    assert list(api.parts.store.list()) == []
+
+
+async def test_a_name_is_judged_when_it_is_dialled(start_api: StartApi, listen: Listen) -> None:
+    """What it stands for is known only then, and may be something else at each try."""
+    api = await start_api(invite_networks="10.0.0.0/8")
+    receiver = await listen()
+    await opened(api, callback_url=receiver.url.replace("127.0.0.1", "localhost"))
+    async with asyncio.timeout(20):
+        while (listed := await callbacks(api))[0]["last_error"] is None:
+            await asyncio.sleep(0.01)
+    assert "INVITE_NETWORKS" in listed[0]["last_error"]
+    assert receiver.posts == []
+
+
+async def test_sessions_that_name_no_url_have_that_of_their_caller(start_api: StartApi, listen: Listen) -> None:
+    usual = await listen()
+    own = await listen()
+    api = await start_api(**KEYS, callback_urls=f"shop={usual.url}")
+    by_default = await opened(api, SHOP)
+    by_name = await opened(api, SHOP, callback_url=own.url)
+    await opened(api, DESK)
+    await usual.tries(1)
+    await own.tries(1)
+    assert await callbacks(api, DESK) == []
+    assert [said["session"]["session_id"] for said in usual.told] == [by_default]
+    assert [said["session"]["session_id"] for said in own.told] == [by_name]
+
+
+def test_a_url_in_the_settings_that_may_not_be_called_stops_the_start() -> None:
+    urls = "dev=http://127.0.0.1/,shop=http://169.254.169.254/a-word"
+    settings = DevSettings(_env_file=None, callback_urls=urls)  # type: ignore[arg-type]
+    with pytest.raises(BadSettings, match="CALLBACK_URLS: entry 2") as caught:
+        create_app(settings, stand_ins(settings, LiveKit())[0])
+    assert "a-word" not in str(caught.value)
+
+
+# --- what is shown ----------------------------------------------------------------------------------
+
+
+async def test_the_list_shows_what_became_of_each(api: Api, listen: Listen) -> None:
+    async def by_name(said: dict[str, Any]) -> int:
+        return {"taker": 204, "refuser": 410, "failer": 500}[said["session"]["user_identity"]]
+
+    receiver = await listen(answer=by_name)
+    ids = [await opened(api, callback_url=receiver.url, user_identity=name) for name in ("taker", "refuser", "failer")]
+    await receiver.tries(3)
+    listed = await finished(api, 2)
+    assert [one["session_id"] for one in listed] == ids[::-1]
+    pending, given_up, delivered = listed
+    for one in listed:
+        assert (one["event"], one["url"], one["host"]) == ("session_ready", receiver.url, f"127.0.0.1:{receiver.port}")
+        assert (one["tries"] >= 1, one["last_error"]) == (True, None)
+        assert one["created_at"].endswith("Z")
+    assert (delivered["state"], delivered["last_status"], delivered["next_try_at"]) == ("delivered", 204, None)
+    assert (given_up["state"], given_up["last_status"], given_up["next_try_at"]) == ("given_up", 410, None)
+    assert (pending["state"], pending["last_status"], pending["finished_at"]) == ("pending", 500, None)
+    assert delivered["finished_at"] >= delivered["created_at"]
+
+
+async def test_why_there_was_no_answer_is_said_in_our_own_words(api: Api) -> None:
+    nobody = f"http://127.0.0.1:{free_port()}/?word=a-word"
+    await opened(api, callback_url=nobody)
+    async with asyncio.timeout(20):
+        while (one := (await callbacks(api))[0])["next_try_at"] is None:
+            await asyncio.sleep(0.01)
+    assert (one["state"], one["last_status"]) == ("pending", None)
+    assert one["last_error"].startswith("not connected: ")
+    assert one["next_try_at"] > one["created_at"]
+    assert "a-word" not in one["last_error"]
+
+
+async def test_the_last_hundred_are_listed_newest_first(api: Api, listen: Listen) -> None:
+    receiver = await listen()
+    ids = [await opened(api, callback_url=receiver.url) for _ in range(110)]
+    await receiver.tries(110)
+    assert [one["session_id"] for one in await callbacks(api)] == ids[:9:-1]
+
+
+async def test_another_caller_sees_nothing_and_an_admin_all_but_the_urls(start_api: StartApi, listen: Listen) -> None:
+    api = await start_api(**KEYS)
+    receiver = await listen()
+    session_id = await opened(api, SHOP, callback_url=receiver.url)
+    await receiver.tries(1)
+    [own] = await callbacks(api, SHOP)
+    assert await callbacks(api, DESK) == []
+    [others] = await callbacks(api, BOSS)
+    assert (own["session_id"], own["url"]) == (session_id, receiver.url)
+    assert (others["session_id"], others["url"], others["host"]) == (session_id, None, own["host"])
+    assert "a-word-of-the-clients" not in str(others)
+
+
+# --- the documentation ------------------------------------------------------------------------------
+
+
+async def test_the_receiver_of_the_documentation_takes_what_we_send_and_nothing_else(start_api: StartApi) -> None:
+    """docs/callbacks.md, in Python: in a process of its own, as it stands."""
+    api = await start_api(**KEYS)
+    [code] = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "callbacks.md").read_text(), re.M | re.S)
+    port = free_port()
+    mine = {"SESSION_MANAGER_KEY": SHOP, "SESSION_MANAGER_KEY_NAME": "shop", "PORT": str(port)}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-W", "ignore", "-c", code, env=os.environ | mine, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        url = f"http://127.0.0.1:{port}/sessions"
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    async with api.http.post(url, data=b"{}") as forged:
+                        assert forged.status == 401
+                    break
+                except OSError:
+                    await asyncio.sleep(0.05)
+            session_id = await opened(api, SHOP, callback_url=url)
+            assert (await process.stdout.readline()).decode().split() == ["session_ready", session_id]
+            await api.ask("DELETE", f"/sessions/{session_id}", headers={"Authorization": f"Bearer {SHOP}"})
+            assert (await process.stdout.readline()).decode().split() == ["session_ended", session_id]
+    finally:
+        process.kill()
+        await process.wait()

@@ -1,0 +1,290 @@
+"""Server-sent events of a session: what is told, to whom it is told again, and who is cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from http_api.events import HEARTBEAT, RETRY, SEND_TIMEOUT
+from http_api.server import serving
+from http_api.settings import DevSettings
+from manager_agent import events as ev
+from scripts.livekit_server import free_port
+from tests.api.stand_ins import Api, LiveKit, stand_ins
+from tests.api.still_sessions import StillSession, server_tasks, still_session, time_passes
+from tests.event_stream import EventReader
+
+pytestmark = pytest.mark.api
+
+KERNEL_MAX = 256 * 1024
+"""Bytes: more than the kernel takes from the server for a reader with the smallest buffer who does not read."""
+
+
+@pytest.fixture
+async def still(api: Api) -> AsyncIterator[StillSession]:
+    async with still_session(api) as session:
+        yield session
+
+
+def reader_of(still: StillSession, last_id: str | None = None) -> EventReader:
+    return EventReader(still.api.http, f"/api/v1{still.path}/events", last_id)
+
+
+async def raw_reader(still: StillSession, read_buffer: int | None = None) -> socket.socket:
+    """A connection that has asked for the events, and has read nothing."""
+    connection = socket.socket()
+    connection.setblocking(False)
+    if read_buffer is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, read_buffer)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(connection, ("127.0.0.1", still.api.port))
+    asked = f"GET /api/v1{still.path}/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    await loop.sock_sendall(connection, asked.encode())
+    return connection
+
+
+async def all_of(connection: socket.socket) -> bytes:
+    """What can be read from it until it ends."""
+    loop, received = asyncio.get_running_loop(), bytearray()
+    with connection:
+        try:
+            while chunk := await loop.sock_recv(connection, 65_536):
+                received += chunk
+        except ConnectionResetError:
+            pass
+    return bytes(received)
+
+
+# --- what is told -----------------------------------------------------------------------------------
+
+
+async def test_first_it_is_told_as_it_is_then_each_change_and_last_its_end(still: StillSession) -> None:
+    told: list[Any] = []
+    reader = reader_of(still)
+    steps = iter((still.becomes_ready, still.user_comes, still.user_goes, still.ends))
+    async for session in reader.connect():
+        told.append(session)
+        assert reader.last_id == str(session["revision"]) == str(still.now.revision)
+        assert session == (await still.api.ask("GET", "/sessions"))[2]["sessions"][0]
+        if happens := next(steps, None):
+            await happens()
+    assert [session["state"] for session in told] == ["waiting", "ready", "active", "ready", "ended"]
+    assert reader.retry == RETRY
+
+
+async def test_no_token_is_ever_told(still: StillSession) -> None:
+    """Not even to the owner of a session that is ready."""
+    await still.becomes_ready()
+    async for session in reader_of(still).connect():
+        assert session["state"] in ("ready", "ended")
+        assert not {"server_url", "access_token", "token_expires_at"} & session.keys()
+        await still.ends()
+
+
+async def test_the_headers_are_those_of_a_stream_with_a_request_id(still: StillSession) -> None:
+    """Also when the caller chose the id."""
+    asked = {"X-Request-Id": "mine-7"}
+    async with still.api.http.get(f"/api/v1{still.path}/events", headers=asked) as answer:
+        assert (answer.content_type, answer.headers["Cache-Control"]) == ("text/event-stream", "no-store")
+        assert (answer.headers["X-Accel-Buffering"], answer.headers["X-Request-Id"]) == ("no", "mine-7")
+        assert "Content-Length" not in answer.headers
+
+
+async def test_changes_faster_than_they_can_be_sent_are_one_event(still: StillSession) -> None:
+    """The newest: nobody is shown what was."""
+    told = []
+    async for session in reader_of(still).connect():
+        told.append((session["state"], session["revision"]))
+        if len(told) == 1:
+            for time in range(10):
+                await still.user_comes(time)
+                await still.user_goes(time)
+            await still.becomes_ready()
+            last = await still.ends()
+    assert told[1:] == [("ended", last.revision)]
+
+
+async def test_what_nobody_outside_can_see_is_not_told(still: StillSession) -> None:
+    told = []
+    async for session in reader_of(still).connect():
+        told.append(session["state"])
+        if len(told) == 1:
+            await still.has_waiters(1)
+            await still.happens(ev.WebhookArrived(still.api.parts.clock()))
+            await still.has_waiters(1)
+            await still.becomes_ready()
+        elif len(told) == 2:
+            await still.ends()
+    assert told == ["waiting", "ready", "ended"]
+
+
+async def test_whoever_reads_hears_from_time_to_time_that_the_stream_lives(
+    still: StillSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a comment, which an EventSource does not show to anybody."""
+    async with still.api.http.get(f"/api/v1{still.path}/events") as answer:
+        assert await answer.content.readuntil(b"\r\n\r\n") == f"retry: {RETRY}\r\n\r\n".encode()
+        assert (await answer.content.readuntil(b"\r\n\r\n")).startswith(b"id: ")
+        time_passes(monkeypatch, HEARTBEAT)
+        assert await answer.content.readuntil(b"\r\n\r\n") == b": ping\r\n\r\n"
+
+
+# --- coming back ------------------------------------------------------------------------------------
+
+
+async def test_who_has_seen_the_present_revision_is_told_nothing_before_the_next(still: StillSession) -> None:
+    reader = reader_of(still, last_id=str(still.now.revision))
+    told = []
+
+    async def read() -> None:
+        told.extend([session["state"] async for session in reader.connect()])
+
+    reading = asyncio.create_task(read())
+    await still.has_waiters(1)
+    await still.becomes_ready()
+    await still.has_waiters(1)
+    await still.ends()
+    await reading
+    assert told == ["ready", "ended"]
+    assert reader.retry == RETRY
+
+
+@pytest.mark.parametrize("last_id", ["1", "", "0004", "x" * 4_000])
+async def test_who_has_seen_another_revision_is_told_how_it_is(still: StillSession, last_id: str) -> None:
+    async for session in reader_of(still, last_id).connect():
+        assert session["revision"] == still.now.revision
+        break
+
+
+async def test_a_reader_whose_connection_breaks_misses_no_state_and_hears_none_twice(still: StillSession) -> None:
+    """The connection is closed after each event, and something happens before the reader is back, or after."""
+    reader, told = reader_of(still), []
+    for happens in (still.becomes_ready, still.user_comes, still.user_goes):
+        async for session in reader.connect():
+            told.append(session["state"])
+            break
+        await happens()
+    async for session in reader.follow():
+        told.append(session["state"])
+        await still.ends()
+    assert told == ["waiting", "ready", "active", "ready", "ended"]
+
+
+async def test_who_has_seen_the_end_is_told_to_stay_away(still: StillSession) -> None:
+    """204 tells an EventSource not to come back again; one who has not seen the end is told of it first."""
+    await still.ends()
+    reader = reader_of(still, last_id="1")
+    assert [session["state"] async for session in reader.follow()] == ["ended"]
+    assert reader.last_id == str(still.now.revision)
+    assert "Content-Type" not in reader.headers
+
+
+async def test_a_session_that_is_not_there_is_404(api: Api) -> None:
+    status, _, problem = await api.ask("GET", "/sessions/ses_nope/events")
+    assert (status, problem["type"].rpartition(":")[2]) == (404, "unknown_session")
+
+
+async def test_head_is_answered_without_a_stream(still: StillSession) -> None:
+    async with still.api.http.head(f"/api/v1{still.path}/events") as answer:
+        assert (answer.status, answer.content_type, await answer.read()) == (200, "text/event-stream", b"")
+    assert (await still.api.ask("HEAD", "/sessions/ses_nope/events"))[0] == 404
+    assert still.api.parts.store.waiters == 0
+
+
+# --- streams that end ---------------------------------------------------------------------------------
+
+
+async def test_the_stream_of_a_session_that_is_forgotten_ends(still: StillSession) -> None:
+    told = []
+    async for session in reader_of(still).connect():
+        told.append(session["state"])
+        await still.has_waiters(1)
+        still.api.parts.store.remove(still.session_id)
+    assert told == ["waiting"]
+
+
+async def test_when_the_process_stops_every_reader_is_told_the_end(api: Api) -> None:
+    """Streams, long polls and requests for a session are all answered, though nobody's patience is at an end."""
+    port, livekit = free_port(), LiveKit()
+    chosen = DevSettings(_env_file=None, server_port=port)
+    parts, agent = stand_ins(chosen, livekit)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http, asyncio.timeout(10):
+        stopping = Api(http, parts, livekit, agent, port)
+        async with serving(chosen, parts):
+            await stopping.register("asr-service")
+            asking = asyncio.create_task(stopping.open("asr-service", prefer="", ready_timeout=600))
+            await livekit.invited.wait()
+            (session,) = parts.store.list()
+            path = f"/sessions/{session.session_id}"
+            polling = asyncio.create_task(stopping.ask("GET", path, headers={"Prefer": "wait=60"}))
+            stream = EventReader(http, f"/api/v1{path}/events").connect()
+            assert (await anext(stream))["state"] == "waiting"
+            while parts.store.waiters < 4:  # the three, and the session's own drive
+                await asyncio.sleep(0.001)
+        assert [told["state"] async for told in stream][-1] == "ended"
+        status, _, ended = await polling
+        assert (status, ended["state"]) == (200, "ended")
+        status, _, problem = await asking
+        assert (status, problem["type"].rpartition(":")[2]) == (503, "unready")
+
+
+async def test_a_fault_in_a_stream_breaks_it_off(api: Api) -> None:
+    """There is no second answer within the first one, and no end that could be taken for that of the session."""
+    async with still_session(api, "ses_odd", metadata={"": object()}) as odd:
+        received = await all_of(await raw_reader(odd))
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert received.count(b"HTTP/1.1") == 1
+    assert not received.endswith(b"0\r\n\r\n")
+    assert b"problem" not in received
+
+
+# --- slow readers -----------------------------------------------------------------------------------
+
+
+async def test_a_reader_who_never_reads_is_cut_off_and_costs_little(
+    still: StillSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The session changes thousands of times; what was kept for him is a small part of what there was to tell."""
+    others = server_tasks()
+    connection = await raw_reader(still, read_buffer=4_096)
+    await still.has_waiters(1)
+    serving_him = server_tasks() - others
+    await still.becomes_ready()
+    for time in range(3_000):
+        await still.user_comes(time)
+        await asyncio.sleep(0)
+        await still.user_goes(time)
+        await asyncio.sleep(0)
+    assert still.now.revision > 6_000
+    time_passes(monkeypatch, SEND_TIMEOUT)
+    await asyncio.wait(serving_him)
+    assert still.api.parts.store.waiters == 0
+    received = await all_of(connection)
+    assert len(received) < KERNEL_MAX
+    assert not received.endswith(b"0\r\n\r\n")
+    seen = [int(revision) for revision in re.findall(rb"^id: (\d+)", received, re.MULTILINE)]
+    assert seen == sorted(seen)
+    assert seen[-1] < still.now.revision
+
+
+async def test_a_reader_who_was_slow_for_a_moment_goes_on_with_the_newest(still: StillSession) -> None:
+    """What happened meanwhile is left out; nothing comes out of order, and the end does come."""
+    connection = await raw_reader(still, read_buffer=4_096)
+    await still.has_waiters(1)
+    await still.becomes_ready()
+    for time in range(2_000):
+        await still.user_comes(time)
+        await asyncio.sleep(0)
+    last = await still.ends()
+    received = await all_of(connection)
+    seen = [int(revision) for revision in re.findall(rb"^id: (\d+)", received, re.MULTILINE)]
+    assert seen == sorted(set(seen))
+    assert len(seen) < 2_000
+    assert seen[-1] == last.revision
+    assert received.endswith(b"0\r\n\r\n")

@@ -1,0 +1,220 @@
+"""So many requests a second, so many sessions at once; who is beyond it is told when to come again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from typing import Any
+
+import aiohttp
+import pytest
+
+from http_api.api_keys import digest_of
+from http_api.settings import Settings
+from tests.api.stand_ins import Api, StartApi
+
+pytestmark = pytest.mark.api
+
+SLOW = {"rate_limit": 0.01, "rate_limit_burst": 5}
+"""Five requests, and then none for as long as a test takes."""
+ALICE, BOB, NOBODY = ({"Authorization": f"Bearer sm_{name}"} for name in ("alice", "bob", "nobody"))
+VITAL = ("/livez", "/readyz", "/health")
+
+
+async def start(start_api: StartApi, **settings: Any) -> Api:
+    """An API whose callers are Alice and Bob, with a key each."""
+    return await start_api(
+        Settings,
+        livekit_api_key="key",
+        livekit_api_secret="a secret of this test",
+        api_keys=",".join(f"{name}:{digest_of('sm_' + name)}" for name in ("alice", "bob")),
+        **settings,
+    )
+
+
+async def statuses(api: Api, times: int, path: str, headers: dict[str, str] | None = None) -> list[int]:
+    return [(await api.ask("GET", path, headers=headers))[0] for _ in range(times)]
+
+
+def slug(problem: Any) -> str:
+    return str(problem["type"].rpartition(":")[2])
+
+
+# --- requests a second ------------------------------------------------------------------------------
+
+
+async def test_beyond_the_burst_it_is_429_with_the_time_to_wait(start_api: StartApi) -> None:
+    api = await start(start_api, **SLOW)
+    assert await statuses(api, 5, "/sessions", ALICE) == [200] * 5
+    status, headers, problem = await api.ask("GET", "/sessions", headers=ALICE)
+    assert (status, slug(problem), headers["Content-Type"]) == (429, "rate_limited", "application/problem+json")
+    assert 90 < int(headers["Retry-After"]) <= 100
+    assert headers["RateLimit-Policy"] == '"default";q=5;w=500'
+    assert headers["RateLimit"] == f'"default";r=0;t={headers["Retry-After"]}'
+
+
+async def test_each_answer_says_what_is_left_also_one_that_is_a_problem(start_api: StartApi) -> None:
+    api = await start(start_api, **SLOW)
+    left = [(await api.ask("GET", path, headers=ALICE))[1]["RateLimit"] for path in ("/sessions", "/sessions/nope")]
+    assert [state.partition(";t=")[0] for state in left] == ['"default";r=4', '"default";r=3']
+
+
+async def test_one_caller_does_not_use_up_what_another_has(start_api: StartApi) -> None:
+    api = await start(start_api, **SLOW)
+    await statuses(api, 10, "/sessions", ALICE)
+    assert await statuses(api, 1, "/sessions", BOB) == [200]
+
+
+async def test_who_proves_nothing_is_limited_by_his_address(start_api: StartApi) -> None:
+    """Also on paths that there are not. Callers of the same address are not touched."""
+    api = await start(start_api, **SLOW)
+    assert await statuses(api, 5, "//nowhere") == [404] * 5
+    assert await statuses(api, 1, "//nowhere") == [429]
+    status, _, problem = await api.ask("POST", "/sessions/ses_1/ready", {"service_id": "asr-service"})
+    assert (status, slug(problem)) == (429, "rate_limited")
+    assert await statuses(api, 1, "/sessions", ALICE) == [200]
+
+
+async def test_failing_to_prove_oneself_costs_so_that_guessing_is_slow(start_api: StartApi) -> None:
+    """By address: the next guess is not even looked at, be it right."""
+    api = await start(start_api, **SLOW)
+    assert await statuses(api, 5, "/sessions", NOBODY) == [401] * 5
+    assert await statuses(api, 2, "/sessions", NOBODY) == [429] * 2
+    assert await statuses(api, 1, "/sessions", ALICE) == [429]
+    assert await statuses(api, 1, "//health?deep=true", ALICE) == [429]
+
+
+async def test_what_is_vital_is_answered_however_often(start_api: StartApi) -> None:
+    """And LiveKit's webhooks are."""
+    api = await start(start_api, **SLOW)
+    await statuses(api, 10, "//nowhere")
+    await statuses(api, 10, "/sessions", NOBODY)
+    for path in VITAL:
+        assert await statuses(api, 20, "/" + path) == [200] * 20
+        assert "RateLimit" not in (await api.ask("GET", "/" + path))[1]
+    unsigned = [(await api.ask("POST", "//livekit/webhook", {}))[0] for _ in range(20)]
+    assert unsigned == [401] * 20
+
+
+async def test_in_dev_mode_on_loopback_nobody_is_limited(start_api: StartApi) -> None:
+    api = await start_api(**SLOW)
+    assert await statuses(api, 20, "/sessions") == [200] * 20
+    assert await statuses(api, 20, "//nowhere") == [404] * 20
+
+
+# --- sessions at once -------------------------------------------------------------------------------
+
+
+async def answers_at_once(
+    api: Api, times: int, headers: dict[str, str] | None = None
+) -> AsyncIterator[tuple[int, str]]:
+    """The answers as they come: status, and slug if it is a problem."""
+    body = {"user_identity": "alice", "required_services": []}
+
+    async def ask(http: aiohttp.ClientSession) -> tuple[int, str]:
+        async with http.post("/api/v1/sessions", json=body, headers=headers) as answer:
+            said = await answer.json()
+            if answer.status in (429, 503):
+                assert int(answer.headers["Retry-After"]) >= 1
+            return answer.status, "" if answer.status < 300 else slug(said)
+
+    connector = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{api.port}", connector=connector) as http:
+        for answer in asyncio.as_completed([ask(http) for _ in range(times)]):
+            yield await answer
+
+
+async def open_at_once(api: Api, times: int, headers: dict[str, str] | None = None) -> Counter[tuple[int, str]]:
+    """How often each answer was given."""
+    return Counter([answer async for answer in answers_at_once(api, times, headers)])
+
+
+async def test_of_three_hundred_at_once_a_caller_gets_as_many_as_it_may_have(start_api: StartApi) -> None:
+    """Which are not another's."""
+    api = await start(start_api, sessions_per_caller=20, rate_limit_burst=1_000)
+    assert await open_at_once(api, 300, ALICE) == {(201, ""): 20, (429, "too_many_sessions"): 280}
+    assert len(api.livekit.rooms) == 20
+    assert await open_at_once(api, 1, BOB) == {(201, ""): 1}
+
+
+async def test_of_three_hundred_at_once_all_callers_get_as_many_as_there_may_be(start_api: StartApi) -> None:
+    """Also in dev mode, which knows no limit per caller."""
+    api = await start_api(sessions_max=30, sessions_per_caller=1)
+    assert await open_at_once(api, 300) == {(201, ""): 30, (503, "overloaded"): 270}
+    assert len(api.livekit.rooms) == 30
+
+
+async def test_of_three_hundred_at_once_so_many_get_on_as_rooms_may_be_in_the_making(start_api: StartApi) -> None:
+    """The next ones do once those are made."""
+    api = await start_api(creates_in_flight=10)
+    api.livekit.is_slow = True
+    answers: Counter[tuple[int, str]] = Counter()
+    async for answer in answers_at_once(api, 300):
+        answers[answer] += 1
+        if answers.total() == 290:
+            assert api.parts.store.census.in_making == 10
+            api.livekit.makes_rooms.set()
+    assert answers == {(503, "overloaded"): 290, (201, ""): 10}
+    assert await open_at_once(api, 1) == {(201, ""): 1}
+
+
+async def test_a_session_that_is_over_makes_place_for_another(start_api: StartApi) -> None:
+    api = await start(start_api, sessions_per_caller=1)
+    body = {"user_identity": "alice", "required_services": []}
+    _, headers, _ = await api.ask("POST", "/sessions", body, ALICE)
+    assert (await api.ask("POST", "/sessions", body, ALICE))[0] == 429
+    await api.ask("DELETE", headers["Location"].removeprefix("/api/v1"), headers=ALICE)
+    assert (await api.ask("POST", "/sessions", body, ALICE))[0] == 201
+
+
+async def test_who_asks_again_with_his_key_gets_his_answer_though_there_is_no_place_left(start_api: StartApi) -> None:
+    """It makes no session. What was refused for want of a place is not kept."""
+    api = await start(start_api, sessions_per_caller=1)
+    body, keyed = {"user_identity": "alice", "required_services": []}, ALICE | {"Idempotency-Key": "k"}
+    _, _, made = await api.ask("POST", "/sessions", body, keyed)
+    assert (await api.ask("POST", "/sessions", body, keyed))[2] == made
+    other = ALICE | {"Idempotency-Key": "other"}
+    assert (await api.ask("POST", "/sessions", body, other))[0] == 429
+    await api.ask("DELETE", f"/sessions/{made['session_id']}", headers=ALICE)
+    assert (await api.ask("POST", "/sessions", body, other))[0] == 201
+
+
+async def test_it_is_refused_before_the_body_is_read(start_api: StartApi) -> None:
+    """Refusing costs next to nothing: the body never comes."""
+    api = await start_api(sessions_max=1)
+    await open_at_once(api, 1)
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    head = (
+        "POST /api/v1/sessions HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 60000\r\n\r\n"
+    )
+    writer.write(head.encode())
+    async with asyncio.timeout(5):
+        assert (await reader.readline()).split()[1] == b"503"
+    writer.close()
+
+
+# --- what comes in is bounded -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "GET /" + "x" * 9_000 + " HTTP/1.1\r\nHost: x\r\n",
+        "GET /livez?" + "x" * 9_000 + " HTTP/1.1\r\nHost: x\r\n",
+        "GET /livez HTTP/1.1\r\nHost: x\r\nX: " + "x" * 9_000 + "\r\n",
+        "GET /livez HTTP/1.1\r\nHost: x\r\n" + "".join(f"X-{n}: x\r\n" for n in range(200)),
+    ],
+    ids=["path", "query", "header", "headers"],
+)
+async def test_the_head_of_a_request_is_bounded(api: Api, head: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    writer.write(head.encode() + b"\r\n")
+    assert (await reader.readline()).split()[1] == b"400"
+    writer.close()
+
+
+async def test_a_query_with_thousands_of_parameters_is_read_in_no_time_and_refused(api: Api) -> None:
+    query = "&".join(f"p{n}" for n in range(1_200))
+    status, _, problem = await api.ask("GET", f"/sessions?{query}")
+    assert (status, len(problem["errors"])) == (422, 100)

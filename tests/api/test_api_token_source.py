@@ -1,0 +1,390 @@
+"""POST /api/v1/token: which services it asks for, how long it takes, and who gets into which room."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import jwt
+import pytest
+from aiohttp import web
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from http_api.settings import BadSettings, Settings
+from manager_agent import events as ev
+from manager_agent.session import EndReason, Session, SessionState
+from scripts.livekit_server import free_port
+from tests.api.stand_ins import Api, StartApi
+
+pytestmark = pytest.mark.api
+
+FILE = """
+services:
+  - {service_id: asr-1, endpoint: "http://127.0.0.1:1/", metadata: {type: ASR}}
+  - {service_id: tts-1, endpoint: "http://127.0.0.1:1/", metadata: {type: TTS}}
+profiles:
+  nothing: []
+  default: [asr-1]
+  voice-bot: [{type: ASR}, {type: TTS}]
+  elsewhere: [gone]
+"""
+TOKEN = "/token"
+ALICE, BOB = (
+    {"room_name": "demo", "participant_identity": "alice"},
+    {"room_name": "demo", "participant_identity": "bob"},
+)
+PLAIN: dict[str, Any] = {"room_config": {"agents": [{"agent_name": "nothing"}]}}
+SECRET = "secret"
+
+
+@pytest.fixture
+def services_file(tmp_path: Path) -> Path:
+    path = tmp_path / "services.yaml"
+    path.write_text(FILE)
+    return path
+
+
+@pytest.fixture
+async def api(start_api: StartApi, services_file: Path) -> Api:
+    return await start_api(services_file=services_file)
+
+
+def agents(*names: str) -> dict[str, Any]:
+    return {"room_config": {"agents": [{"agent_name": name} for name in names]}}
+
+
+def claims_of(answer: dict[str, Any]) -> dict[str, Any]:
+    """What the token says; there is nothing else in the answer but where to go with it."""
+    assert set(answer) == {"server_url", "participant_token"}
+    claims: dict[str, Any] = jwt.decode(answer["participant_token"], SECRET, algorithms=["HS256"])
+    return claims
+
+
+def slug(problem: dict[str, Any]) -> str:
+    return str(problem["type"]).rpartition(":")[2]
+
+
+def sessions(api: Api) -> list[Session]:
+    return list(api.parts.store.list())
+
+
+async def only_session(api: Api, *, invited: bool = True) -> Session:
+    """The one session that there is, once its services are invited."""
+    if invited:
+        await api.livekit.invited.wait()
+    (session,) = api.parts.store.list()
+    return session
+
+
+def invited_anew(session: Session) -> bool:
+    return session.services[0].attempt == 2 and session.services[0].timeline.accepted is not None
+
+
+# --- which services ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "required"),
+    [
+        (("asr-1",), ["asr-1"]),
+        (("TTS",), ["tts-1"]),
+        (("voice-bot",), ["asr-1", "tts-1"]),
+        (("tts-1", "asr-1"), ["tts-1", "asr-1"]),
+        ((), ["asr-1"]),
+    ],
+)
+async def test_agents_are_services_types_or_profiles(api: Api, names: tuple[str, ...], required: list[str]) -> None:
+    asking = asyncio.create_task(api.ask("POST", TOKEN, agents(*names)))
+    session = await only_session(api)
+    assert [service.service_id for service in session.services] == required
+    asking.cancel()
+
+
+async def test_a_name_that_means_nothing_is_422_and_named(api: Api) -> None:
+    status, _, problem = await api.ask("POST", TOKEN, agents("asr-1", "nobody"))
+    assert (status, problem["errors"]) == (
+        422,
+        [{"field": "room_config.agents[1].agent_name", "detail": "'nobody' is no service, type or profile"}],
+    )
+    assert sessions(api) == []
+
+
+async def test_a_service_that_is_not_there_is_424(api: Api) -> None:
+    status, _, problem = await api.ask("POST", TOKEN, agents("elsewhere"))
+    assert (status, problem["services"][0]["reason"]) == (424, "not_registered")
+
+
+async def test_the_default_profile_may_be_another(start_api: StartApi, services_file: Path) -> None:
+    api = await start_api(services_file=services_file, default_profile="nothing")
+    status, _, _ = await api.ask("POST", TOKEN, {})
+    assert (status, [session.services for session in sessions(api)]) == (201, [()])
+
+
+async def test_a_default_profile_that_there_is_not_stops_the_start(start_api: StartApi, services_file: Path) -> None:
+    for settings in ({"services_file": services_file}, {}):
+        with pytest.raises(BadSettings, match="DEFAULT_PROFILE"):
+            await start_api(default_profile="defualt", **settings)
+
+
+async def test_without_agents_and_without_a_default_it_says_what_to_set(start_api: StartApi) -> None:
+    status, _, problem = await (await start_api()).ask("POST", TOKEN, {})
+    assert (status, problem["errors"][0]["field"]) == (422, "room_config.agents")
+    assert "DEFAULT_PROFILE" in problem["errors"][0]["detail"]
+
+
+async def test_what_agents_are_given_is_in_the_invites_and_what_the_user_is_given_in_its_token(api: Api) -> None:
+    given = {
+        "participant_name": "Alice",
+        "participant_metadata": "as it is",
+        "participant_attributes": {"lang": "de"},
+        "room_config": {"agents": [{"agent_name": "TTS", "metadata": '{"voice": 7}', "deployment": "x"}], "name": "y"},
+    }
+    asking = asyncio.create_task(api.ask("POST", TOKEN, ALICE | given))
+    session = await only_session(api)
+    assert session.metadata == {"agents": {"TTS": '{"voice": 7}'}}
+    await api.say_ready(session.session_id, "tts-1")
+    claims = claims_of((await asking)[2])
+    assert (claims["name"], claims["metadata"], claims["attributes"]) == ("Alice", "as it is", {"lang": "de"})
+    assert claims["sub"] == "alice"
+
+
+# --- the answer -------------------------------------------------------------------------------------
+
+
+async def test_it_comes_once_the_session_is_ready_and_the_token_lives_longer_than_clients_cut_off(api: Api) -> None:
+    asking = asyncio.create_task(api.ask("POST", TOKEN, ALICE))
+    session = await only_session(api)
+    await api.has_waiting(1)
+    assert (session.state, asking.done()) == (SessionState.WAITING, False)
+    await api.say_ready(session.session_id, "asr-1")
+    status, headers, answer = await asking
+    assert (status, headers["Cache-Control"], answer["server_url"]) == (201, "no-store", "ws://localhost:7880")
+    claims = claims_of(answer)
+    assert (claims["sub"], claims["video"]["room"]) == ("alice", "demo")
+    assert claims["exp"] - claims["nbf"] > 60
+
+
+@pytest.mark.parametrize("body", [{}, None])
+async def test_names_are_made_when_nothing_is_given(start_api: StartApi, services_file: Path, body: Any) -> None:
+    api = await start_api(services_file=services_file, default_profile="nothing")
+    first, second = [claims_of((await api.ask("POST", TOKEN, body))[2]) for _ in range(2)]
+    assert re.fullmatch("user-[0-9a-z]{26}", first["sub"])
+    assert re.fullmatch("room-[0-9a-z]{26}", first["video"]["room"])
+    assert first["sub"] != second["sub"]
+    assert first["video"]["room"] != second["video"]["room"]
+    assert "metadata" not in first
+
+
+async def test_there_is_no_2xx_without_a_token(start_api: StartApi, services_file: Path) -> None:
+    api = await start_api(services_file=services_file, ready_timeout=1)
+    status, _, problem = await api.ask("POST", TOKEN, ALICE)
+    assert (status, slug(problem), problem["services"][0]["reason"]) == (504, "not_ready", "never_joined")
+    api.livekit.down = True
+    status, headers, problem = await api.ask("POST", TOKEN, {})
+    assert (status, headers["Retry-After"], slug(problem)) == (503, "2", "room_unavailable")
+    status, _, problem = await api.ask("POST", TOKEN, {"participant_identity": "sm-asr"})
+    assert (status, slug(problem)) == (422, "invalid")
+
+
+async def test_what_users_may_never_do_is_in_no_token(start_api: StartApi, services_file: Path) -> None:
+    api = await start_api(services_file=services_file, user_grants=("can_subscribe",))
+    claims = claims_of((await api.ask("POST", TOKEN, PLAIN))[2])
+    assert (claims["video"]["canPublish"], claims["video"]["canSubscribe"]) == (False, True)
+    status, _, problem = await api.open(user_grants={"can_publish": True, "can_subscribe": True})
+    assert (status, [bad["field"] for bad in problem["errors"]]) == (422, ["user_grants.can_publish"])
+
+
+# --- a room with a session --------------------------------------------------------------------------
+
+
+async def test_the_same_identity_gets_a_token_again_and_another_joins_as_a_further_human(api: Api) -> None:
+    given = {"participant_name": "Bob", "participant_metadata": "b", "participant_attributes": {"a": "b"}}
+    first = claims_of((await api.ask("POST", TOKEN, ALICE | PLAIN))[2])
+    again = claims_of((await api.ask("POST", TOKEN, ALICE))[2])
+    bob = claims_of((await api.ask("POST", TOKEN, BOB | given))[2])
+    assert [claims["sub"] for claims in (first, again, bob)] == ["alice", "alice", "bob"]
+    assert {claims["video"]["room"] for claims in (first, again, bob)} == {"demo"}
+    assert len({claims["jti"] for claims in (first, again, bob)}) == 3
+    assert (bob["name"], bob["metadata"], bob["attributes"]) == ("Bob", "b", {"a": "b"})
+    assert len(sessions(api)) == 1
+
+
+async def test_whoever_comes_while_it_gets_ready_waits_with_the_first(api: Api) -> None:
+    asking = [asyncio.create_task(api.ask("POST", TOKEN, body)) for body in (ALICE, ALICE, BOB)]
+    session = await only_session(api)
+    await api.has_waiting(3)
+    await api.say_ready(session.session_id, "asr-1")
+    answers = await asyncio.gather(*asking)
+    assert [claims_of(answer)["sub"] for _, _, answer in answers] == ["alice", "alice", "bob"]
+
+
+async def test_whoever_comes_while_a_service_is_replaced_waits_until_it_is(api: Api) -> None:
+    asking = asyncio.create_task(api.ask("POST", TOKEN, ALICE))
+    session = await only_session(api)
+    await api.say_ready(session.session_id, "asr-1")
+    await asking
+    identity = api.parts.store.get(session.session_id).services[0].identity or ""
+    failed = ev.ServiceSaid(api.parts.clock(), identity, ev.Said.FAILED, ev.Evidence.MESSAGE)
+    assert (await api.parts.store.update(session.session_id, failed)).state is SessionState.DEGRADED
+    coming = [asyncio.create_task(api.ask("POST", TOKEN, body)) for body in (ALICE, BOB)]
+    await api.has_waiting(2)
+    await api.parts.store.wait_for(session.session_id, invited_anew)
+    assert not any(one.done() for one in coming)
+    await api.say_ready(session.session_id, "asr-1")
+    assert [claims_of((await one)[2])["sub"] for one in coming] == ["alice", "bob"]
+
+
+async def test_whoever_waits_for_a_session_that_ends_learns_why(api: Api) -> None:
+    asking = [asyncio.create_task(api.ask("POST", TOKEN, body)) for body in (ALICE, BOB)]
+    session = await only_session(api)
+    await api.has_waiting(2)
+    await api.ask("DELETE", f"/sessions/{session.session_id}")
+    answers = await asyncio.gather(*asking)
+    assert [(status, slug(p), p["reason"]) for status, _, p in answers] == [(409, "session_over", "closed")] * 2
+
+
+async def test_a_session_made_otherwise_is_joined_on_its_own_terms(api: Api) -> None:
+    await api.open(room_name="demo", user_grants={"can_publish": False}, user_name="Alice", metadata={"plan": "gold"})
+    claims = claims_of((await api.ask("POST", TOKEN, ALICE | {"participant_name": "Eve"}))[2])
+    assert (claims["video"]["canPublish"], claims["name"], json.loads(claims["metadata"])) == (
+        False,
+        "Alice",
+        {"plan": "gold"},
+    )
+    bob = claims_of((await api.ask("POST", TOKEN, BOB))[2])
+    assert "metadata" not in bob
+
+
+async def test_a_room_whose_session_is_over_is_taken_for_a_while(api: Api) -> None:
+    await api.ask("POST", TOKEN, ALICE | PLAIN)
+    await api.ask("DELETE", f"/sessions/{sessions(api)[0].session_id}")
+    status, headers, problem = await api.ask("POST", TOKEN, ALICE | PLAIN)
+    assert (status, slug(problem)) == (409, "room_name_taken")
+    assert 1 <= int(headers["Retry-After"]) <= 30
+
+
+async def test_200_who_ask_for_one_room_at_once_get_one_session(api: Api) -> None:
+    bodies = [{"room_name": "demo", "participant_identity": f"user-{n % 20}"} for n in range(200)]
+
+    async def subject(http: aiohttp.ClientSession, body: dict[str, str]) -> str:
+        async with http.post("/api/v1/token", json=body) as answer:
+            return str(claims_of(await answer.json())["sub"])
+
+    everybody = aiohttp.TCPConnector(limit=0)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{api.port}", connector=everybody) as http:
+        asking = [asyncio.create_task(subject(http, body)) for body in bodies]
+        await api.has_waiting(len(bodies))
+        await api.say_ready((await only_session(api)).session_id, "asr-1")
+        assert await asyncio.gather(*asking) == [body["participant_identity"] for body in bodies]
+    assert api.livekit.rooms == ["demo"]
+    assert len(sessions(api)) == 1
+    assert api.livekit.invite_count == {"asr-1": 1}
+
+
+async def test_of_those_who_ask_for_a_room_that_is_not_ours_everybody_is_told_so(api: Api) -> None:
+    api.livekit.foreign_rooms = {"demo"}
+    answers = await asyncio.gather(*(api.ask("POST", TOKEN, body) for body in [ALICE, BOB] * 50))
+    assert {(status, slug(problem)) for status, _, problem in answers} == {(409, "room_name_taken")}
+    assert sessions(api) == []
+
+
+# --- a client that goes away ------------------------------------------------------------------------
+
+
+async def test_a_client_that_goes_away_ends_a_session_that_nobody_could_find(api: Api) -> None:
+    asking = asyncio.create_task(api.ask("POST", TOKEN, {"participant_identity": "alice"}))
+    session = await only_session(api)
+    asking.cancel()
+    over = await api.parts.store.wait_for(session.session_id, lambda latest: latest.over)
+    assert over.end is not None
+    assert over.end.reason is EndReason.CLIENT_GONE
+
+
+async def test_a_page_that_is_loaded_again_gets_into_the_session_that_it_asked_for_before(api: Api) -> None:
+    asking = asyncio.create_task(api.ask("POST", TOKEN, ALICE))
+    session = await only_session(api)
+    await api.has_waiting(1)
+    asking.cancel()
+    await api.has_waiting(0)
+    again = asyncio.create_task(api.ask("POST", TOKEN, ALICE))
+    await api.has_waiting(1)
+    await api.say_ready(session.session_id, "asr-1")
+    assert claims_of((await again)[2])["sub"] == "alice"
+    assert len(sessions(api)) == 1
+
+
+# --- whose it is ------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def issuer() -> AsyncIterator[tuple[str, ec.EllipticCurvePrivateKey]]:
+    """The URL of the keys of an issuer, and the one that it signs with."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())) | {"kid": "k", "alg": "ES256"}
+    app = web.Application()
+
+    async def keys(request: web.Request) -> web.Response:
+        return web.json_response({"keys": [public]})
+
+    app.router.add_get("/keys", keys)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    port = free_port()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    yield f"http://127.0.0.1:{port}/keys", key
+    await runner.cleanup()
+
+
+@pytest.fixture
+async def guarded(start_api: StartApi, services_file: Path) -> AsyncIterator[tuple[Api, Any]]:
+    """An API that takes an API key, and JWTs of an issuer; and what a user of that issuer sends along."""
+    async with issuer() as (url, key):
+        api = await start_api(
+            Settings,
+            server_host="127.0.0.1",
+            livekit_api_key="devkey",
+            livekit_api_secret=SECRET,
+            services_file=services_file,
+            invite_networks="127.0.0.0/8",
+            api_keys=f"backend:{'0' * 64}",
+            jwks_url=url,
+            jwks_audience="us",
+        )
+
+        def user(identity: str) -> dict[str, str]:
+            claims = {"sub": identity, "aud": "us", "exp": 2**33}
+            return {"Authorization": f"Bearer {jwt.encode(claims, key, 'ES256', {'kid': 'k'})}"}
+
+        yield api, user
+
+
+async def test_a_user_of_the_callers_issuer_gets_tokens_for_his_own_identity_alone(guarded: tuple[Api, Any]) -> None:
+    api, user = guarded
+    status, _, problem = await api.ask("POST", TOKEN, ALICE | PLAIN, user("bob"))
+    assert (status, slug(problem), sessions(api)) == (403, "forbidden", [])
+    for body in ({}, {"participant_identity": "bob"}, {"participant_identity": ""}):
+        status, _, answer = await api.ask("POST", TOKEN, body | PLAIN, user("bob"))
+        assert (status, claims_of(answer)["sub"]) == (201, "bob")
+
+
+async def test_users_of_one_issuer_meet_in_one_room_which_is_no_other_callers(guarded: tuple[Api, Any]) -> None:
+    api, user = guarded
+    for identity in ("alice", "bob"):
+        status, _, answer = await api.ask("POST", TOKEN, {"room_name": "demo"} | PLAIN, user(identity))
+        assert (status, claims_of(answer)["sub"]) == (201, identity)
+    assert len(sessions(api)) == 1
+    claims = {"iss": "devkey", "exp": 2**33, "video": {"roomCreate": True}}
+    livekit = {"Authorization": f"Bearer {jwt.encode(claims, SECRET)}"}
+    status, headers, problem = await api.ask("POST", TOKEN, ALICE, livekit)
+    assert (status, slug(problem), "Retry-After" in headers) == (409, "room_name_taken", True)
+
+
+async def test_nobody_unknown_gets_a_token(guarded: tuple[Api, Any]) -> None:
+    api, _ = guarded
+    assert (await api.ask("POST", TOKEN, ALICE))[0] == 401

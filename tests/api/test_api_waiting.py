@@ -1,0 +1,240 @@
+"""Waiting over HTTP: entity tags, conditional requests, the next change, and who may wait at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from manager_agent import events as ev
+from tests.api.stand_ins import Api, StartApi
+from tests.api.still_sessions import StillSession, still_session, time_passes
+
+pytestmark = pytest.mark.api
+
+
+@pytest.fixture
+async def still(api: Api) -> AsyncIterator[StillSession]:
+    async with still_session(api) as session:
+        yield session
+
+
+async def waiting(still: StillSession, **headers: str) -> asyncio.Task[tuple[int, Any, Any]]:
+    """A request for the session that has begun to wait."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    asking = asyncio.create_task(still.api.ask("GET", still.path, headers=named))
+    await still.has_waiters(1)
+    return asking
+
+
+# --- entity tags ------------------------------------------------------------------------------------
+
+
+async def test_every_answer_that_shows_a_session_names_its_revision_as_a_weak_tag(api: Api) -> None:
+    """Weak: two of them to its owner have different tokens."""
+    _, headers, session = await api.open(prefer="")
+    path = f"/sessions/{session['session_id']}"
+    for method, below in [("GET", ""), ("POST", "/token"), ("DELETE", ""), ("GET", "")]:
+        assert headers["ETag"] == f'W/"{session["revision"]}"'
+        _, headers, session = await api.ask(method, path + below)
+    assert headers["ETag"] == f'W/"{session["revision"]}"'
+    assert session["state"] == "ended"
+
+
+async def test_what_is_not_ready_yet_has_a_tag_too(api: Api) -> None:
+    await api.register("asr-service")
+    status, headers, session = await api.open("asr-service")
+    assert (status, headers["ETag"]) == (202, f'W/"{session["revision"]}"')
+
+
+@pytest.mark.parametrize("known", ['W/"{0}"', '"{0}"', '"x", W/"{0}"', "*"])
+async def test_what_is_known_already_is_not_sent_again(still: StillSession, known: str) -> None:
+    asked = {"If-None-Match": known.format(still.now.revision)}
+    status, headers, body = await still.api.ask("GET", still.path, headers=asked)
+    assert (status, body, headers["ETag"]) == (304, None, still.tag)
+    assert (headers["Cache-Control"], headers["Vary"]) == ("no-store", "Prefer")
+    assert not {"Content-Type", "Content-Length", "Preference-Applied"} & headers.keys()
+
+
+@pytest.mark.parametrize("known", ['W/"0"', "", "{0}", '"{0}', 'w/"{0}"', '*, "{0}"'])
+async def test_another_revision_or_a_header_that_can_not_be_read_makes_no_difference(
+    still: StillSession, known: str
+) -> None:
+    asked = {"If-None-Match": known.format(still.now.revision)}
+    status, headers, body = await still.api.ask("GET", still.path, headers=asked)
+    assert (status, body["revision"], headers["Vary"]) == (200, still.now.revision, "Prefer")
+
+
+async def test_several_such_headers_are_one_list(still: StillSession) -> None:
+    asked = [("If-None-Match", '"x"'), ("If-None-Match", still.tag)]
+    async with still.api.http.get("/api/v1" + still.path, headers=asked) as answer:
+        assert answer.status == 304
+
+
+async def test_head_is_answered_as_get_is(still: StillSession) -> None:
+    for known, status in [(still.tag, 304), ('"x"', 200)]:
+        async with still.api.http.head("/api/v1" + still.path, headers={"If-None-Match": known}) as answer:
+            assert (answer.status, answer.headers["ETag"], await answer.read()) == (status, still.tag, b"")
+
+
+# --- the next change --------------------------------------------------------------------------------
+
+
+async def test_who_knows_it_as_it_is_waits_for_the_next_change(still: StillSession) -> None:
+    tag = still.tag
+    asking = await waiting(still, If_None_Match=tag, Prefer="wait=50")
+    await still.becomes_ready()
+    status, headers, session = await asking
+    assert (status, session["state"], "access_token" in session) == (200, "ready", True)
+    assert headers["ETag"] == f'W/"{session["revision"]}"' != tag
+    assert (headers["Preference-Applied"], headers["Vary"]) == ("wait=50", "Prefer")
+
+
+async def test_what_nobody_outside_can_see_is_no_change(still: StillSession) -> None:
+    """It wakes whoever waits, who then goes on waiting."""
+    asking = await waiting(still, If_None_Match=still.tag, Prefer="wait=50")
+    before = still.now
+    after = await still.happens(ev.WebhookArrived(still.api.parts.clock()))
+    assert (after is before, after.revision) == (False, before.revision)
+    await still.has_waiters(1)
+    assert not asking.done()
+    await still.ends()
+    assert (await asking)[2]["state"] == "ended"
+
+
+async def test_nothing_new_within_the_time_is_304(still: StillSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = await waiting(still, If_None_Match=still.tag, Prefer="wait=40")
+    time_passes(monkeypatch, 40)
+    status, headers, body = await asking
+    assert (status, body, headers["ETag"], headers["Preference-Applied"]) == (304, None, still.tag, "wait=40")
+
+
+async def test_nobody_waits_longer_than_a_minute(still: StillSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer says that so much was heeded."""
+    asking = await waiting(still, If_None_Match=still.tag, Prefer="wait=86400")
+    time_passes(monkeypatch, 60)
+    status, headers, _ = await asking
+    assert (status, headers["Preference-Applied"]) == (304, "wait=60")
+
+
+async def test_who_names_another_revision_is_answered_at_once(still: StillSession) -> None:
+    asked = {"If-None-Match": '"x"', "Prefer": "wait=50"}
+    status, headers, session = await still.api.ask("GET", still.path, headers=asked)
+    assert (status, session["state"], headers["Preference-Applied"]) == (200, "waiting", "wait=50")
+
+
+async def test_of_a_session_that_is_over_nothing_is_awaited(still: StillSession) -> None:
+    await still.ends()
+    asked = {"If-None-Match": still.tag, "Prefer": "wait=50"}
+    status, headers, _ = await still.api.ask("GET", still.path, headers=asked)
+    assert (status, headers["ETag"], headers["Preference-Applied"]) == (304, still.tag, "wait=50")
+
+
+async def test_changes_can_be_followed_without_a_gap(still: StillSession) -> None:
+    """Each request has the tag of the answer before; what happened between the two is told at once."""
+    states, tag = [], still.tag
+    for happens in (still.becomes_ready, still.user_comes, still.user_goes, still.ends):
+        await happens()
+        asked = {"If-None-Match": tag, "Prefer": "wait=50"}
+        _, headers, session = await still.api.ask("GET", still.path, headers=asked)
+        states.append(session["state"])
+        tag = headers["ETag"]
+    assert states == ["ready", "active", "ready", "ended"]
+
+
+# --- until it is decided ----------------------------------------------------------------------------
+
+
+async def test_who_knows_nothing_waits_until_it_is_ready(still: StillSession) -> None:
+    asking = await waiting(still, Prefer="wait=50")
+    await still.becomes_ready()
+    status, headers, session = await asking
+    assert (status, session["state"], headers["Preference-Applied"]) == (200, "ready", "wait=50")
+
+
+async def test_who_knows_nothing_waits_until_it_is_over(still: StillSession) -> None:
+    """Whatever is wrong with the `If-None-Match` that he sent."""
+    asking = await waiting(still, Prefer="wait=50", If_None_Match="unreadable")
+    await still.ends()
+    status, _, session = await asking
+    assert (status, session["state"]) == (200, "ended")
+
+
+async def test_what_is_undecided_within_the_time_is_shown(still: StillSession, monkeypatch: pytest.MonkeyPatch) -> None:
+    asking = await waiting(still, Prefer="wait=40")
+    time_passes(monkeypatch, 40)
+    status, headers, session = await asking
+    assert (status, session["state"], headers["ETag"]) == (200, "waiting", still.tag)
+
+
+@pytest.mark.parametrize("prefer", ["respond-async", "wait=0", "wait=soon", "return=minimal"])
+async def test_without_a_time_to_wait_the_answer_comes_at_once(still: StillSession, prefer: str) -> None:
+    """And what asks for nothing here is not said to have been heeded."""
+    status, headers, session = await still.api.ask("GET", still.path, headers={"Prefer": prefer})
+    assert (status, session["state"]) == (200, "waiting")
+    assert headers.get("Preference-Applied") == ("wait=0" if prefer == "wait=0" else None)
+
+
+# --- asking for a session ---------------------------------------------------------------------------
+
+
+async def test_what_was_heeded_of_a_preference_is_named_when_a_session_is_asked_for(api: Api) -> None:
+    """An answer with the token is none given asynchronously."""
+    await api.register("asr-service")
+    for prefer, required, expected in [
+        ("respond-async", [], (201, None)),
+        ("respond-async, wait=5", [], (201, "wait=5")),
+        ("respond-async", ["asr-service"], (202, "respond-async")),
+        ("respond-async, wait=0", ["asr-service"], (202, "respond-async, wait=0")),
+        ("wait=3600", [], (201, "wait=60")),
+        ("return=minimal", [], (201, None)),
+    ]:
+        status, headers, _ = await api.open(*required, prefer=prefer)
+        assert (status, headers.get("Preference-Applied")) == expected
+
+
+async def test_nobody_who_asks_for_a_session_waits_longer_than_a_minute(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await api.register("asr-service")
+    asking = asyncio.create_task(api.open("asr-service", prefer="wait=86400", ready_timeout=600))
+    await api.livekit.invited.wait()
+    time_passes(monkeypatch, 60)
+    status, headers, _ = await asking
+    assert (status, headers["Preference-Applied"]) == (202, "wait=60")
+
+
+# --- when it is not waited any more -----------------------------------------------------------------
+
+
+async def test_a_session_that_is_forgotten_meanwhile_is_404(still: StillSession) -> None:
+    asking = await waiting(still, If_None_Match=still.tag, Prefer="wait=50")
+    still.api.parts.store.remove(still.session_id)
+    status, _, problem = await asking
+    assert (status, problem["type"].rpartition(":")[2]) == (404, "unknown_session")
+
+
+async def test_no_more_than_so_many_wait_at_once(start_api: StartApi) -> None:
+    """For an answer or for events; whoever asks for something that takes no waiting is served."""
+    api = await start_api(waiters_max=2)
+    async with still_session(api) as still:
+        polling = await waiting(still, If_None_Match=still.tag, Prefer="wait=50")
+        async with api.http.get(f"/api/v1{still.path}/events"):
+            await still.has_waiters(2)
+            for method, path, headers, body in [
+                ("GET", still.path, {"Prefer": "wait=50"}, None),
+                ("GET", still.path + "/events", {}, None),
+                ("POST", "/sessions", {}, {"user_identity": "bob", "required_services": []}),
+            ]:
+                status, answered, problem = await api.ask(method, path, body, headers)
+                assert (status, problem["type"].rpartition(":")[2]) == (503, "overloaded")
+                assert answered["Retry-After"] == "1"
+            assert [session.session_id for session in api.parts.store.list()] == [still.session_id]
+            assert (await api.ask("GET", still.path))[0] == 200
+            assert (await api.ask("GET", still.path, headers={"If-None-Match": still.tag}))[0] == 304
+        await still.has_waiters(1)
+        assert (await api.open())[0] == 201
+        await still.ends()
+        assert (await polling)[0] == 200

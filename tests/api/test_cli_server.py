@@ -1,0 +1,256 @@
+"""`session-manager` against the real API: what its commands print, and their exit codes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from http_api.api_keys import KeyEntry, digest_of, new_key
+from http_api.cli.exits import ExitCode
+from http_api.settings import Settings
+from scripts.livekit_server import ROOT, free_port
+from tests.api.stand_ins import Api, StartApi
+
+pytestmark = pytest.mark.api
+
+COMMAND = (sys.executable, "-c", "from http_api.cli import main; main()")
+FINE, NO, UNREACHABLE, INTERRUPTED = ExitCode.FINE, ExitCode.NO, ExitCode.UNREACHABLE, ExitCode.INTERRUPTED
+TALKING = [["services"], ["sessions"], ["create"], ["watch"], ["watch", "ses_1"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def document(self) -> Any:
+        """The one JSON document on stdout."""
+        return json.loads(self.out)
+
+
+@asynccontextmanager
+async def started(url: str, *arguments: str, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The command while it runs; whatever still does is killed."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, *arguments), cwd=ROOT, env=os.environ | {"SESSION_MANAGER_URL": url} | env, stdout=pipe, stderr=pipe
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+async def done(process: asyncio.subprocess.Process) -> Done:
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    assert "Traceback" not in err.decode(), err.decode()
+    return Done(process.returncode, out.decode(), err.decode())
+
+
+async def run(api: Api, *arguments: str, **env: str) -> Done:
+    async with started(f"http://127.0.0.1:{api.port}", *arguments, **env) as process:
+        return await done(process)
+
+
+async def line_with(stream: asyncio.StreamReader | None, words: str) -> str:
+    assert stream is not None
+    while line := (await stream.readline()).decode():
+        if words in line:
+            return line
+    raise AssertionError(f"it ended without {words!r}")
+
+
+@pytest.mark.parametrize("command", TALKING, ids=" ".join)
+async def test_where_nobody_answers_is_an_exit_code_of_its_own(command: list[str]) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    async with started(url, *command, "--json") as process:
+        said = await done(process)
+    assert (said.code, said.err) == (UNREACHABLE, "")
+    assert url in said.document["error"]["message"]
+
+
+async def test_services_are_listed_with_what_is_known_of_them(api: Api) -> None:
+    body = {
+        "service_id": "asr-service",
+        "endpoint": "http://127.0.0.1:1/[red]",
+        "metadata": {"type": "ASR"},
+        "capacity": 7,
+        "lease_seconds": 3600,
+    }
+    await api.ask("POST", "/microservices/register", body)
+    await api.ask("POST", "/microservices/asr-service/heartbeat", {"load": 0.25})
+    said = await run(api, "services")
+    [_, row] = said.out.splitlines()
+    assert row.split() == ["asr-service", "ASR", "healthy", "25%", "0", "7", "60", "min", "http://127.0.0.1:1/[red]"]
+    [service] = (await run(api, "services", "--json")).document["services"]
+    assert (service["service_id"], service["load"]) == ("asr-service", 0.25)
+
+
+async def test_sessions_are_listed_by_state_and_service(api: Api) -> None:
+    await api.register("asr-service")
+    waiting, ready = (await api.open("asr-service"))[2], (await api.open(user_identity="bob"))[2]
+    everything = await run(api, "sessions")
+    assert [line.split()[0] for line in everything.out.splitlines()[1:]] == [ready["session_id"], waiting["session_id"]]
+    for options, wanted in (
+        (["--state", "waiting"], [waiting]),
+        (["--state", "waiting", "--state", "ready"], [ready, waiting]),
+        (["--service", "asr-service"], [waiting]),
+        (["--limit", "1"], [ready]),
+    ):
+        found = (await run(api, "sessions", "--json", *options)).document["sessions"]
+        assert [session["session_id"] for session in found] == [session["session_id"] for session in wanted]
+    refused = await run(api, "sessions", "--state", "sleeping")
+    assert (refused.code, "state" in refused.err) == (NO, True)
+
+
+async def test_create_shows_each_step_and_prints_the_token_alone(api: Api) -> None:
+    await api.register("asr-service")
+    async with started(
+        f"http://127.0.0.1:{api.port}", "create", "--service", "asr-service", "--identity", "bob"
+    ) as process:
+        assert "asr-service  invited" in await line_with(process.stderr, "invited")
+        [session] = api.parts.store.list()
+        await api.say_ready(session.session_id, "asr-service")
+        said = await done(process)
+    assert said.code == FINE
+    assert "asr-service  ready" in said.err
+    assert said.err.endswith("ready: the token\n")
+    [token] = said.out.splitlines()
+    assert token.startswith("eyJ")
+    assert (session.user.identity, api.parts.store.get(session.session_id).over) == ("bob", False)
+
+
+async def test_create_can_print_the_session_and_end_it(api: Api) -> None:
+    said = await run(api, "create", "--json", "--close", "--name", "Bob", "--room", "lobby", "--timeout", "5")
+    session = said.document
+    assert (said.code, said.err) == (FINE, "")
+    assert (session["user_name"], session["room_name"], session["state"]) == ("Bob", "lobby", "ready")
+    assert session["access_token"]
+    assert api.parts.store.get(session["session_id"]).over
+
+
+async def test_a_session_that_fails_is_told_with_its_services(start_api: StartApi) -> None:
+    api = await start_api(ready_timeout=1)
+    await api.register("asr-service")
+    said = await run(api, "create", "--service", "asr-service")
+    assert (said.code, said.out) == (NO, "")
+    assert "asr-service: never_joined" in said.err
+    refused = await run(api, "create", "--service", "nobody", "--json")
+    assert (refused.code, refused.document["error"]["slug"]) == (NO, "service_not_available")
+
+
+async def test_ctrl_c_before_it_is_ready_ends_the_session(api: Api) -> None:
+    await api.register("asr-service")
+    async with started(f"http://127.0.0.1:{api.port}", "create", "--service", "asr-service") as process:
+        await line_with(process.stderr, "invited")
+        process.send_signal(signal.SIGINT)
+        said = await done(process)
+    assert (said.code, said.out) == (INTERRUPTED, "")
+    [session] = api.parts.store.list()
+    assert session.over
+
+
+async def test_one_session_is_watched_to_its_end(api: Api) -> None:
+    await api.register("asr-service")
+    session_id = (await api.open("asr-service"))[2]["session_id"]
+    async with started(f"http://127.0.0.1:{api.port}", "watch", session_id, "--json") as process:
+        assert json.loads(await line_with(process.stdout, session_id))["state"] == "waiting"
+        await api.say_ready(session_id, "asr-service")
+        await line_with(process.stdout, '"state": "ready"')
+        await api.ask("DELETE", f"/sessions/{session_id}")
+        said = await done(process)
+    assert said.code == FINE
+    assert json.loads(said.out.splitlines()[-1])["state"] == "ended"
+
+
+async def test_watching_a_session_that_fails_says_no(start_api: StartApi) -> None:
+    api = await start_api(ready_timeout=1)
+    await api.register("asr-service")
+    session_id = (await api.open("asr-service"))[2]["session_id"]
+    said = await run(api, "watch", session_id)
+    assert said.code == NO
+    assert said.out.splitlines()[-1].startswith(f"{session_id} alice failed ready_timeout asr-service=")
+    assert (await run(api, "watch", "ses_0")).code == NO
+
+
+async def test_all_sessions_are_watched_until_ctrl_c(api: Api) -> None:
+    first = (await api.open())[2]["session_id"]
+    async with started(f"http://127.0.0.1:{api.port}", "watch") as process:
+        await line_with(process.stdout, f"{first} alice ready")
+        second = (await api.open(user_identity="bob"))[2]["session_id"]
+        await line_with(process.stdout, f"{second} bob ready")
+        await api.ask("DELETE", f"/sessions/{first}")
+        await line_with(process.stdout, f"{first} alice ended closed")
+        process.send_signal(signal.SIGINT)
+        assert (await done(process)).code == INTERRUPTED
+
+
+async def test_on_a_terminal_there_is_a_table_that_goes_without_a_trace(api: Api) -> None:
+    """In a pseudo-terminal: the table is drawn, and Ctrl-C gives the cursor back."""
+    session_id = (await api.open())[2]["session_id"]
+    ours, theirs = os.openpty()
+    loop, news, shown = asyncio.get_running_loop(), asyncio.Event(), bytearray()
+
+    def read() -> None:
+        try:
+            shown.extend(os.read(ours, 65_536))
+        except OSError:  # what Linux says when the other side is closed
+            loop.remove_reader(ours)
+        news.set()
+
+    env = os.environ | {"SESSION_MANAGER_URL": f"http://127.0.0.1:{api.port}", "TERM": "xterm", "COLUMNS": "150"}
+    process = await asyncio.create_subprocess_exec(
+        *(*COMMAND, "watch"), cwd=ROOT, env=env, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    loop.add_reader(ours, read)
+    try:
+        while session_id.encode() not in shown:
+            news.clear()
+            await news.wait()
+        process.send_signal(signal.SIGINT)
+        assert await process.wait() == INTERRUPTED
+        while b"\x1b[?25h" not in shown:
+            news.clear()
+            await news.wait()
+    finally:
+        loop.remove_reader(ours)
+        os.close(ours)
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert b"\x1b[?25l" in shown
+    assert b"Traceback" not in shown
+
+
+async def test_the_key_is_read_from_a_variable_and_shown_nowhere(start_api: StartApi) -> None:
+    key = new_key()
+    entry = KeyEntry("bob", digest_of(key))
+    secret = SecretStr("a-secret-of-at-least-thirty-two-characters")
+    api = await start_api(
+        Settings, livekit_api_key="key", livekit_api_secret=secret, api_keys=(entry,), server_host="127.0.0.1"
+    )
+    without = await run(api, "sessions")
+    assert (without.code, "unauthorized" in without.err) == (NO, True)
+    assert (await run(api, "sessions", SESSION_MANAGER_API_KEY=key)).code == FINE
+    for said in (
+        await run(api, "create", "--json", "--api-key-env", "OTHER", OTHER=key),
+        await run(api, "create", "--service", "nobody", "--api-key-env", "OTHER", OTHER=key),
+    ):
+        assert key not in said.out + said.err
+    assert [session.owner for session in api.parts.store.list()] == ["bob"]

@@ -1,0 +1,108 @@
+"""The API does what its document says: thousands of requests made from it find nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from http_api.api_keys import KeyEntry, digest_of, new_key
+from http_api.callers import Scope
+from http_api.setting_kinds import MONTH
+from http_api.settings import Settings
+from manager_agent.addresses import LOOPBACK
+from tests.api.eager_services import let_nobody_wait
+from tests.api.stand_ins import Api, StartApi
+
+pytestmark = pytest.mark.api
+
+HERE = Path(__file__).parent
+CASES_MIN = 5_000
+STATEFUL_TIME = 75
+"""Seconds."""
+SERVICES_FILE = """
+services:
+  - {service_id: asr-service, endpoint: "http://127.0.0.1:9/", metadata: {type: ASR}}
+profiles:
+  default: [asr-service]
+"""
+
+
+@pytest.fixture
+async def strict_api(start_api: StartApi, tmp_path: Path) -> tuple[Api, str]:
+    """An API that wants a key, and the key; without limits that would be met."""
+    file, key = tmp_path / "services.yaml", new_key()
+    file.write_text(SERVICES_FILE)
+    many = dict.fromkeys(("rate_limit_burst", "sessions_per_caller", "sessions_max", "creates_in_flight"), 1_000_000)
+    api = await start_api(
+        Settings,
+        server_host="127.0.0.1",
+        livekit_api_key="devkey",
+        livekit_api_secret="0123456789abcdef" * 2,
+        api_keys=(KeyEntry("tester", digest_of(key), frozenset(Scope)),),
+        invite_networks=LOOPBACK,
+        services_file=file,
+        ready_timeout=0.05,
+        session_ttl=MONTH,
+        rate_limit=100_000,
+        **many,
+    )
+    let_nobody_wait(api.parts.store)
+    return api, key
+
+
+@dataclass(frozen=True, slots=True)
+class Schemathesis:
+    api: Api
+    key: str
+    folder: Path
+
+    async def run(self, phases: str, *more: str, seed: int = 1) -> int:
+        """How many cases one process of it tried. Fails, with all that it says, when it finds something."""
+        report = self.folder / f"{phases}-{seed}.json"
+        process = await asyncio.create_subprocess_exec(
+            *(Path(sys.executable).with_name("schemathesis"), "--config-file", HERE / "schemathesis.toml"),
+            *("run", f"http://127.0.0.1:{self.api.port}/openapi.json", "--phases", phases, "--seed", str(seed)),
+            *("--report-json-path", report, "--no-color", *more),
+            cwd=self.folder,
+            env=os.environ | {"API_KEY": self.key, "CHECKS": str(HERE / "schemathesis_checks.py")},
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        try:
+            said, _ = await process.communicate()
+        finally:
+            if process.returncode is None:
+                process.kill()
+        assert process.returncode == 0, said.decode()
+        found: dict[str, Any] = json.loads(report.read_text())
+        assert found["complete"]
+        cases: int = found["test_cases"]["generated"]
+        print(f"{phases}, seed {seed}: {cases} cases in {found['running_time']:.0f} s")
+        return cases
+
+    async def follow_links(self, seed: int) -> int:
+        """Sequences of requests. An answer that differs when a sequence is tried again, as a live server's may, ends
+        the search: it is begun anew until the time is up."""
+        return await self.run("stateful", "--max-time", str(STATEFUL_TIME), seed=seed)
+
+    async def cover_and_follow_links(self) -> int:
+        return await self.run("examples,coverage") + await self.follow_links(seed=1)
+
+
+@pytest.mark.timeout(600)
+async def test_schemathesis_finds_nothing(strict_api: tuple[Api, str], tmp_path: Path) -> None:
+    """Two processes of it side by side; where they are slow, more follow until there were enough cases."""
+    schemathesis = Schemathesis(*strict_api, tmp_path)
+    cases = sum(await asyncio.gather(schemathesis.run("fuzzing"), schemathesis.cover_and_follow_links()))
+    for seed in itertools.count(2):
+        if cases >= CASES_MIN:
+            break
+        cases += await schemathesis.follow_links(seed)

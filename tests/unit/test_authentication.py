@@ -1,0 +1,120 @@
+"""Who is asking: what a proof allows, and what signs what is sent to whom."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jwt
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
+
+from http_api.authentication import LEEWAY, Authenticator, bearer, scopes_of
+from http_api.callers import DEVELOPER, Caller, Scope
+from http_api.errors import NotBelieved, Unauthorized
+from http_api.settings import DevSettings, Settings
+from manager_agent.clock import steady_clock
+from tests.tenants import ACME, LIVEKIT_KEY, LIVEKIT_SECRET, OPERATOR, livekit_token, production
+
+pytestmark = pytest.mark.unit
+
+
+def authenticator(kind: type[Settings] = Settings, **more: Any) -> Authenticator:
+    return Authenticator(kind(_env_file=None, **production(**more)), steady_clock())
+
+
+async def caller(proof: str) -> Caller:
+    return await authenticator().identify(make_mocked_request("GET", "/", {"Authorization": f"Bearer {proof}"}))
+
+
+@pytest.mark.parametrize(
+    ("grants", "scopes"),
+    [
+        ({"roomCreate": True}, {Scope.SESSIONS, Scope.SERVICES}),
+        ({"roomCreate": True, "roomList": True}, {Scope.SESSIONS, Scope.SERVICES}),
+        ({"roomCreate": True, "roomAdmin": True}, set(Scope)),
+        ({"roomCreate": True, "roomAdmin": True, "room": ""}, set(Scope)),
+        ({"roomCreate": True, "roomAdmin": True, "room": "one"}, {Scope.SESSIONS, Scope.SERVICES}),
+        ({"roomAdmin": True}, set()),
+        ({"roomAdmin": True, "room": "one"}, set()),
+        ({"roomJoin": True, "room": "one"}, set()),
+        ({"roomCreate": "true"}, set()),
+        ({"roomCreate": 1}, set()),
+        ({}, set()),
+        (None, set()),
+        ([], set()),
+        ("roomCreate", set()),
+    ],
+)
+def test_what_a_livekit_token_allows(grants: Any, scopes: set[Scope]) -> None:
+    assert scopes_of(grants) == scopes
+
+
+async def test_an_api_key_is_its_caller_and_livekits_key_is_one_caller_whoever_has_it() -> None:
+    assert await caller(ACME.key) == Caller("acme", ACME.scopes)
+    assert await caller(OPERATOR.key) == Caller("operator", frozenset(Scope))
+    first, second = livekit_token("a", room_create=True), livekit_token("b", room_create=True, room_admin=True)
+    assert await caller(first) == Caller("livekit", frozenset({Scope.SESSIONS, Scope.SERVICES}))
+    assert await caller(second) == Caller("livekit", frozenset(Scope))
+
+
+async def test_clocks_may_differ_a_little() -> None:
+    def token(seconds: float) -> str:
+        claims = {"iss": LIVEKIT_KEY, "exp": time.time() + seconds, "video": {"roomCreate": True}}
+        return jwt.encode(claims, LIVEKIT_SECRET)
+
+    assert (await caller(token(-LEEWAY / 2))).name == "livekit"
+    with pytest.raises(NotBelieved, match="expired"):
+        await caller(token(-LEEWAY - 2))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1"])
+async def test_everybody_is_the_developer_in_dev_mode_on_this_machine(host: str) -> None:
+    """Whatever he sends as a proof."""
+    request = make_mocked_request("GET", "/", {"Authorization": "Bearer wrong"})
+    assert await authenticator(DevSettings, server_host=host).identify(request) is DEVELOPER
+
+
+@pytest.mark.parametrize(
+    ("kind", "host"),
+    [(DevSettings, "0.0.0.0"), (DevSettings, "::"), (DevSettings, "10.0.0.1"), (DevSettings, "localhost.example.com"),
+     (Settings, "127.0.0.1")],
+)  # fmt: skip
+async def test_anywhere_else_he_has_to_prove_it(kind: type[Settings], host: str) -> None:
+    with pytest.raises(Unauthorized):
+        await authenticator(kind, server_host=host).identify(make_mocked_request("GET", "/"))
+
+
+def sent(*authorization: str) -> Any:
+    return make_mocked_request("GET", "/", CIMultiDict(("Authorization", one) for one in authorization))
+
+
+@pytest.mark.parametrize("header", ["Bearer abc", "bearer abc", "BEARER  abc ", "Bearer a.b-c_d~e+f/g=="])
+def test_the_scheme_may_be_written_as_one_likes(header: str) -> None:
+    assert bearer(sent(header)) == header.split()[1]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [("Bearer",), ("Bearer ",), ("Bearer a b",), ("Bearer a,b",), ("Bearer é",), ("Bearer =",),
+     ("Bearer a", "Bearer a"), ("Bearer a", "Basic b")],
+)  # fmt: skip
+def test_what_can_not_be_a_token_is_not_looked_at(headers: tuple[str, ...]) -> None:
+    with pytest.raises(NotBelieved):
+        bearer(sent(*headers))
+
+
+@pytest.mark.parametrize("headers", [(), ("",), ("Basic YWxpY2U6c2VjcmV0",), ("Bearerabc",), ("abc",)])
+def test_who_sends_no_bearer_token_has_sent_no_proof(headers: tuple[str, ...]) -> None:
+    with pytest.raises(Unauthorized) as raised:
+        bearer(sent(*headers))
+    assert not isinstance(raised.value, NotBelieved)
+
+
+def test_what_is_sent_to_a_caller_is_signed_with_what_he_knows() -> None:
+    """Who has an API key can compute its digest; everybody else here has LiveKit's key."""
+    keys = authenticator(jwks_url="https://issuer.example.com/jwks", jwks_audience="us").signing_keys
+    assert keys("acme") == ("acme", ACME.entry.digest)
+    for owner in ("livekit", "dev", "", "jwks:https://issuer.example.com/jwks", "nobody"):
+        assert keys(owner) == (LIVEKIT_KEY, LIVEKIT_SECRET)

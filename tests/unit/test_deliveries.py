@@ -1,0 +1,203 @@
+"""One event on its way to a client's back end: when it is tried again, when it is given up, and what is remembered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+
+from manager_agent import events as ev
+from manager_agent.deliveries import (
+    KEPT,
+    OWNERS_MAX,
+    PATIENCE,
+    PAUSE_MAX,
+    CallbackEvent,
+    Delivery,
+    DeliveryState,
+    Ledger,
+    event_of,
+)
+from manager_agent.session import Session, SessionState
+from tests.unit.sessions import JOINS, START, a_session, after, created, invited, left, managed, seen
+
+pytestmark = pytest.mark.unit
+
+URL = "https://shop.example:8443/sessions?word=a-word"
+
+
+def a_delivery(id: str = "cb_1", owner: str = "shop", at: float = START) -> Delivery:
+    return Delivery(id, CallbackEvent.READY, "s1", owner, URL, at)
+
+
+def history(delivery: Delivery, status: int) -> list[float]:
+    """The instants of all its tries, each of which is answered with this status after a tenth of a second."""
+    at, tried = START, []
+    while delivery.state is DeliveryState.PENDING:
+        at = delivery.next_try_at or at
+        tried.append(at)
+        delivery = delivery.begun(at).answered(status, at + 0.1)
+    return tried
+
+
+# --- what is told -----------------------------------------------------------------------------------
+
+
+def test_each_state_but_waiting_has_its_event() -> None:
+    told = []
+    before: Session | None = None
+    for event in (
+        None,
+        *managed(),
+        *invited(0),
+        seen("sm-asr-1", "PA_1", START + 1),
+        seen("alice", "PA_2", START + 2),
+        left("sm-asr-1", "PA_1", START + 3),
+        seen("sm-asr-1", "PA_3", START + 4),
+        left("alice", "PA_2", START + 5),
+        ev.SessionClosed(START + 6),
+        ev.CleanUpStarted(START + 6),
+    ):
+        session = a_session(JOINS) if event is None or before is None else after(before, event)
+        told.append(event_of(before, session))
+        before = session
+    assert [event for event in told if event is not None] == [
+        "session_ready",
+        "session_active",
+        "session_degraded",
+        "session_active",
+        "session_ready",
+        "session_ended",
+    ]
+
+
+def test_a_session_that_fails_is_told() -> None:
+    waiting = after(a_session(JOINS), *created())
+    failed = after(waiting, ev.DeadlinePassed(waiting.ready_deadline))
+    assert failed.state is SessionState.FAILED
+    assert event_of(waiting, failed) is CallbackEvent.FAILED
+
+
+def test_a_session_that_was_refused_for_its_room_name_is_none_that_anybody_knows() -> None:
+    waiting = after(a_session(), ev.RoomRequested(START))
+    refused = after(waiting, ev.RoomRefused(START, taken=True))
+    assert refused.over
+    assert event_of(waiting, refused) is None
+
+
+# --- tries ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 201, 204, 299])
+def test_any_2xx_is_delivered(status: int) -> None:
+    delivered = a_delivery().begun(START).answered(status, START + 1)
+    assert (delivered.state, delivered.last_status, delivered.finished_at) == ("delivered", status, START + 1)
+
+
+@pytest.mark.parametrize("status", [100, 199, 300, 302, 308, 400, 401, 404, 409, 429, 500, 503, 599])
+def test_any_other_answer_is_tried_again(status: int) -> None:
+    failed = a_delivery().begun(START).answered(status, START + 1)
+    assert (failed.state, failed.last_status) == ("pending", status)
+    assert failed.next_try_at is not None
+    assert failed.next_try_at > START + 1
+
+
+def test_no_answer_is_tried_again_and_what_was_answered_before_is_not_the_last_thing_known() -> None:
+    failed = a_delivery().begun(START).answered(500, START).begun(START + 1).unanswered("TimeoutError", START + 6)
+    assert (failed.state, failed.tries) == ("pending", 2)
+    assert (failed.last_status, failed.last_error) == (None, "TimeoutError")
+
+
+def test_410_ends_it_at_once() -> None:
+    gone = a_delivery().begun(START).answered(410, START + 1)
+    assert (gone.state, gone.is_unwanted, gone.tries) == ("given_up", True, 1)
+
+
+@pytest.mark.parametrize("number", range(50))
+def test_tries_are_further_and_further_apart_and_end_after_ten_minutes(number: int) -> None:
+    """Whatever the spread: the first pause about a second, none above a minute and its spread, and none that would end
+    after the ten minutes."""
+    tried = history(a_delivery(f"cb_{number}"), 500)
+    pauses = [later - earlier - 0.1 for earlier, later in pairwise(tried)]
+    assert 0.5 <= pauses[0] <= 1.5
+    assert max(pauses) <= 1.5 * PAUSE_MAX
+    assert all(0.5 <= pause / min(2.0**n, PAUSE_MAX) <= 1.5 for n, pause in enumerate(pauses))
+    assert START + PATIENCE - 1.5 * PAUSE_MAX - 0.1 < tried[-1] <= START + PATIENCE
+
+
+def test_two_events_do_not_come_back_at_the_same_instants() -> None:
+    assert not set(history(a_delivery("cb_1"), 500)[1:]) & set(history(a_delivery("cb_2"), 500)[1:])
+
+
+def test_the_ten_minutes_begin_with_the_first_try() -> None:
+    """Not while it waits for its turn."""
+    late = START + 10 * PATIENCE
+    assert a_delivery().begun(late).answered(500, late).state is DeliveryState.PENDING
+
+
+def test_others_are_shown_the_host_alone_and_so_are_logs() -> None:
+    assert a_delivery().host == "shop.example:8443"
+    assert "a-word" not in repr(a_delivery())
+
+
+# --- what is remembered -----------------------------------------------------------------------------
+
+
+def everybody(_: str) -> bool:
+    return True
+
+
+def test_the_last_hundred_of_each_owner_are_kept_newest_first() -> None:
+    ledger = Ledger()
+    for number in range(KEPT + 20):
+        ledger.add(a_delivery(f"cb_{number}", at=START + number))
+    ledger.add(a_delivery("cb_desk", "desk", START + 5))
+    assert [d.id for d in ledger.latest("shop".__eq__)] == [f"cb_{n}" for n in reversed(range(20, KEPT + 20))]
+    assert [d.id for d in ledger.latest("desk".__eq__)] == ["cb_desk"]
+    assert ledger.latest("nobody".__eq__) == []
+
+
+def test_who_sees_everybodys_gets_the_last_hundred_of_all() -> None:
+    ledger = Ledger()
+    for number in range(KEPT):
+        ledger.add(a_delivery(f"cb_{number}", f"owner-{number % 7}", START + number))
+    ledger.add(a_delivery("cb_last", "desk", START + KEPT))
+    latest = [d.id for d in ledger.latest(everybody)]
+    assert latest == ["cb_last", *(f"cb_{n}" for n in reversed(range(1, KEPT)))]
+
+
+def test_of_one_instant_the_later_one_is_shown_first() -> None:
+    ledger = Ledger()
+    for number in range(5):
+        ledger.add(a_delivery(f"cb_{number}"))
+    assert [d.id for d in ledger.latest(everybody)] == ["cb_4", "cb_3", "cb_2", "cb_1", "cb_0"]
+
+
+def test_what_becomes_of_a_delivery_keeps_its_place() -> None:
+    ledger = Ledger()
+    ledger.add(a_delivery("cb_1"))
+    ledger.add(a_delivery("cb_2", at=START + 1))
+    ledger.update(a_delivery("cb_1").begun(START).answered(200, START))
+    assert [(d.id, d.state) for d in ledger.latest(everybody)] == [("cb_2", "pending"), ("cb_1", "delivered")]
+
+
+def test_what_becomes_of_one_that_is_kept_no_more_is_not_kept_either() -> None:
+    ledger = Ledger()
+    for number in range(KEPT + 1):
+        ledger.add(a_delivery(f"cb_{number}", at=START + number))
+    ledger.update(a_delivery("cb_0"))
+    ledger.update(a_delivery("cb_0", "stranger"))
+    assert "cb_0" not in [d.id for d in ledger.latest(everybody)]
+
+
+def test_of_very_many_owners_the_quietest_are_forgotten() -> None:
+    ledger = Ledger()
+    ledger.add(a_delivery("cb_quiet", "quiet"))
+    ledger.add(a_delivery("cb_old", "lively"))
+    for number in range(OWNERS_MAX - 2):
+        ledger.add(a_delivery(f"cb_{number}", f"owner-{number}", START + 1))
+    ledger.add(replace(a_delivery("cb_new", "lively"), created_at=START + 2))
+    ledger.add(a_delivery("cb_latest", "latest", START + 3))
+    assert ledger.latest("quiet".__eq__) == []
+    assert [d.id for d in ledger.latest("lively".__eq__)] == ["cb_new", "cb_old"]

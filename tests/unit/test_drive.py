@@ -1,0 +1,73 @@
+"""What is held against an instance that a session was refused by, driven by the real conductor without a LiveKit."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import Any
+
+import pytest
+
+from manager_agent.breaker import FAILURES_MAX
+from manager_agent.conductor import Conductor
+from manager_agent.events import Refusal
+from manager_agent.instances import InstanceState
+from manager_agent.invites import Refused
+from manager_agent.names import Names
+from manager_agent.registry import Registry
+from manager_agent.rooms import Listing
+from manager_agent.services import Requirement
+from manager_agent.session import Session, User
+from manager_agent.store import MemoryStore
+from tests.unit.registries import asrs
+
+pytestmark = pytest.mark.unit
+
+
+class NoRooms:
+    """Rooms that are made at once, and stay empty."""
+
+    async def create(self, session: Session) -> str:
+        return "RM_1"
+
+    async def list_participants(self, room_name: str) -> Listing:
+        return Listing((), ())
+
+    async def show_status(self, session: Session) -> None: ...
+
+    async def delete(self, room_name: str) -> None: ...
+
+
+class NobodyComes:
+    """Services that refuse every invite."""
+
+    def __init__(self, why: Refusal) -> None:
+        self._why = why
+
+    async def invite(self, session: Session, entry: int) -> None:
+        raise Refused(self._why, "as the test wants it")
+
+    async def say_farewell(self, *about: object) -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("why", "state"), [(Refusal.DECLINED, InstanceState.HEALTHY), (Refusal.UNREACHABLE, InstanceState.SUSPENDED)]
+)
+async def test_an_instance_is_suspended_for_not_answering_and_not_for_having_no_room(
+    why: Refusal, state: InstanceState
+) -> None:
+    store = MemoryStore(time.time)
+    registry = Registry(time.time, store.in_use, random.Random(0))
+    for service in asrs(2):
+        registry.register(service)
+    rooms: Any = NoRooms()
+    inviter: Any = NobodyComes(why)
+    conductor = Conductor(
+        store=store, rooms=rooms, inviter=inviter, registry=registry, names=Names("secret"), clock=time.time
+    )
+    chosen = [registry.choose([Requirement("asr-1")]) for _ in range(FAILURES_MAX)]
+    for n, services in enumerate(chosen):
+        await conductor.open(Session(f"s{n}", f"room-{n}", User("alice"), time.time(), services))
+        await store.wait_for(f"s{n}", lambda session: session.services[0].refusal is why)
+    assert registry.standing("asr-1").state is state
+    await conductor.aclose()

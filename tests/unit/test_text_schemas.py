@@ -1,0 +1,48 @@
+"""What the OpenAPI document says of texts is what is accepted: character by character."""
+
+from __future__ import annotations
+
+import re
+import sys
+import unicodedata
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from http_api import text_schemas, texts
+from http_api.bodies import UNPRINTABLE
+
+pytestmark = pytest.mark.unit
+
+EVERY = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) not in ("Cs", "Cn")]
+"""Of what this Python knows; halves of surrogate pairs are in no JSON text that is UTF-8."""
+
+
+def accepts(kind: Any) -> Callable[[str], bool]:
+    adapter: TypeAdapter[Any] = TypeAdapter(kind)
+
+    def accepted(text: str) -> bool:
+        try:
+            adapter.validate_python(text)
+        except ValidationError:
+            return False
+        return True
+
+    return accepted
+
+
+@pytest.mark.parametrize(
+    ("schema", "accepted"),
+    [
+        (text_schemas.PRINTABLE, accepts(texts.Printable)),
+        (text_schemas.ONE_LINE, accepts(texts.UserName)),
+        (text_schemas.TEXT, lambda text: UNPRINTABLE.search(text) is None),
+    ],
+)
+def test_a_pattern_says_which_characters_are_accepted(
+    schema: text_schemas.Schema, accepted: Callable[[str], bool]
+) -> None:
+    pattern = re.compile(schema["pattern"].removesuffix("$") + r"\Z")  # ECMA's `$`
+    assert [c for c in EVERY if (pattern.search(c) is not None) != accepted(c)] == []

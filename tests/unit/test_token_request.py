@@ -1,0 +1,162 @@
+"""What TokenSource sends: what of it is read, and which services it asks for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from http_api.bodies import validated
+from http_api.errors import Invalid
+from http_api.token_request import TokenRequest, metadata_of, requirements_of
+from manager_agent.services import Requirement, Service
+
+pytestmark = pytest.mark.unit
+
+ID, TYPE = "service_id", "type"
+SERVICES = [Service("asr-1", "ASR", "http://asr"), Service("TTS", "voice", "http://tts")]
+PROFILES = {
+    "voice-bot": [Requirement(service_id="asr-1"), Requirement(type="TTS-DE", labels={"language": "de"})],
+    "ASR": [Requirement(service_id="asr-1")],
+    "default": [Requirement(type="ASR", optional=True)],
+}
+
+
+def asked(*agents: dict[str, Any]) -> TokenRequest:
+    return validated(TokenRequest, {"room_config": {"agents": list(agents)}})
+
+
+def required(*names: str | None, profiles: Any = PROFILES, default: str = "default") -> list[Requirement]:
+    return requirements_of(asked(*({"agent_name": name} for name in names)).agents, profiles, SERVICES, default)
+
+
+def refused(*names: str | None, **more: Any) -> dict[str, str]:
+    with pytest.raises(Invalid) as caught:
+        required(*names, **more)
+    return {bad.field: bad.detail for bad in caught.value.fields}
+
+
+# --- what a name means ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("asr-1", [Requirement(service_id="asr-1")]),
+        ("TTS", [Requirement(service_id="TTS")]),
+        ("voice", [Requirement(type="voice")]),
+        ("ASR", [Requirement(type="ASR")]),
+        ("voice-bot", PROFILES["voice-bot"]),
+        ("default", PROFILES["default"]),
+    ],
+)
+def test_a_name_is_a_service_id_else_a_type_else_a_profile(name: str, meant: list[Requirement]) -> None:
+    assert required(name) == meant
+
+
+def test_what_a_profile_requires_is_known_though_nobody_has_registered_it() -> None:
+    assert required("TTS-DE") == [Requirement(type="TTS-DE")]
+    profiles = {"p": [Requirement(service_id="later")]}
+    assert required("later", profiles=profiles) == [Requirement(service_id="later")]
+
+
+def test_several_agents_are_required_in_their_order() -> None:
+    assert required("voice", "asr-1") == [Requirement(type="voice"), Requirement(service_id="asr-1")]
+
+
+def test_names_that_mean_nothing_are_all_named() -> None:
+    assert refused("asr-1", "asr-2", "Voice") == {
+        "room_config.agents[1].agent_name": "'asr-2' is no service, type or profile",
+        "room_config.agents[2].agent_name": "'Voice' is no service, type or profile",
+    }
+
+
+@pytest.mark.parametrize("names", [(), (None,), ("",)])
+def test_without_a_name_it_is_the_default_profile(names: tuple[str | None, ...]) -> None:
+    assert required(*names) == PROFILES["default"]
+    assert required(*names, default="voice-bot") == PROFILES["voice-bot"]
+
+
+def test_without_a_name_and_a_default_it_says_what_to_set() -> None:
+    [(field, detail)] = refused(profiles={}).items()
+    assert (field, "DEFAULT_PROFILE" in detail) == ("room_config.agents", True)
+    assert list(refused("asr-1", None, profiles={})) == ["room_config.agents[1].agent_name"]
+
+
+def test_a_service_is_not_required_twice() -> None:
+    assert refused("voice-bot", "asr-1") == {"room_config.agents": "ask for a service twice: asr-1"}
+
+
+def test_profiles_together_are_bounded_too() -> None:
+    profiles = {name: [Requirement(type=f"{name}{n}") for n in range(20)] for name in "ab"}
+    assert "32" in refused("a", "b", profiles=profiles)["room_config.agents"]
+
+
+# --- what is read -----------------------------------------------------------------------------------
+
+
+def test_what_agents_are_given_is_kept_by_the_names_they_were_asked_for_by() -> None:
+    agents = asked({"agent_name": "ASR", "metadata": '{"lang": "de"}'}, {"agent_name": "TTS"}, {"metadata": "x"}).agents
+    assert metadata_of(agents, "default") == {"agents": {"ASR": '{"lang": "de"}', "default": "x"}}
+    assert metadata_of(asked({"agent_name": "ASR", "metadata": ""}).agents, "default") == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"room_config": {}},
+        {"room_config": None, "room_name": None, "participant_attributes": None},
+        {"room_name": "", "participant_identity": "", "participant_name": "", "participant_metadata": ""},
+        {"room_config": {"agents": []}},
+    ],
+)
+def test_everything_may_be_left_out_in_every_way_that_the_sdks_do(body: dict[str, Any]) -> None:
+    request = validated(TokenRequest, body)
+    assert (request.room_name, request.participant_identity, list(request.agents)) == (None, None, [])
+
+
+def test_what_later_sdks_send_is_ignored() -> None:
+    request = validated(
+        TokenRequest,
+        {
+            "participant_kind": 7,
+            "room_config": {
+                "name": 5,
+                "empty_timeout": "x",
+                "tags": {},
+                "agents": [{"agent_name": "a", "deployment": "d", "attributes": {"a": "b"}, "restart_policy": 1}],
+            },
+        },
+    )
+    assert [agent.agent_name for agent in request.agents] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ([], "(body)"),
+        ({"room_name": "a room"}, "room_name"),
+        ({"room_name": 7}, "room_name"),
+        ({"participant_identity": "sm-asr"}, "participant_identity"),
+        ({"participant_identity": "a" * 129}, "participant_identity"),
+        ({"participant_name": "two\nlines"}, "participant_name"),
+        ({"participant_metadata": {}}, "participant_metadata"),
+        ({"participant_metadata": "张" * 6_000}, "participant_metadata"),
+        ({"participant_attributes": {"lk.agent.state": "x"}}, "participant_attributes"),
+        ({"participant_attributes": {"a": 1}}, "participant_attributes.a"),
+        ({"room_config": []}, "room_config"),
+        ({"room_config": {"agents": {}}}, "room_config.agents"),
+        ({"room_config": {"agents": ["a"]}}, "room_config.agents[0]"),
+        ({"room_config": {"agents": [{"agent_name": "a" * 129}]}}, "room_config.agents[0].agent_name"),
+        ({"room_config": {"agents": [{"metadata": {}}]}}, "room_config.agents[0].metadata"),
+        ({"room_config": {"agents": [{"agent_name": f"a{n}"} for n in range(33)]}}, "room_config.agents"),
+        ({"room_config": {"agents": [{"agent_name": "a"}, {"agent_name": "a"}]}}, "room_config.agents"),
+        ({"room_config": {"agents": [{}, {"agent_name": ""}]}}, "room_config.agents"),
+        ({"room_config": {"agents": [{"agent_name": n, "metadata": "m" * 9_000} for n in "ab"]}}, "room_config.agents"),
+    ],
+)
+def test_what_is_known_is_validated(body: Any, field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        validated(TokenRequest, body)
+    assert [bad.field for bad in caught.value.fields] == [field]

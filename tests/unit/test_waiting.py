@@ -1,0 +1,94 @@
+"""Requests that wait: how many may at once, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from http_api.errors import Overloaded
+from http_api.waiting import Waiters, decided, until
+from manager_agent import events as ev
+from manager_agent.store import MemoryStore, UnknownSession
+from tests.unit.sessions import ASR, JOINS, START, a_session, after, invited, managed, seen
+
+pytestmark = pytest.mark.unit
+
+NOT_READY = after(a_session(JOINS), *managed(), *invited(ASR))
+JOINED = seen("sm-asr-1", "PA_1", START + 1)
+
+
+@pytest.fixture
+async def store() -> MemoryStore:
+    store = MemoryStore(lambda: START)
+    await store.add(NOT_READY)
+    return store
+
+
+# --- how many ---------------------------------------------------------------------------------------
+
+
+def test_there_are_so_many_places_and_no_more() -> None:
+    """Each is free again when its waiter has left, in whatever way."""
+    waiters = Waiters(2)
+    with waiters.place():
+        with pytest.raises(ZeroDivisionError), waiters.place():
+            1 / 0  # noqa: B018
+        with waiters.place():
+            assert waiters.count == 2
+            with pytest.raises(Overloaded, match="2 requests"), waiters.place():
+                pass
+            assert waiters.count == 2
+    assert waiters.count == 0
+
+
+async def test_who_is_cancelled_gives_his_place_back() -> None:
+    waiters = Waiters(1)
+
+    async def wait() -> None:
+        with waiters.place():
+            await asyncio.Event().wait()
+
+    waiting = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    assert waiters.count == 1
+    waiting.cancel()
+    await asyncio.wait({waiting})
+    assert waiters.count == 0
+
+
+# --- how long ---------------------------------------------------------------------------------------
+
+
+async def test_it_is_waited_until_the_session_is_as_wanted(store: MemoryStore) -> None:
+    waiting = asyncio.create_task(until(store, "s1", decided, None))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await store.update("s1", JOINED)
+    assert await waiting is store.get("s1")
+
+
+@pytest.mark.parametrize("patience", [0, 0.01])
+async def test_it_is_as_it_is_when_patience_is_at_an_end(store: MemoryStore, patience: float) -> None:
+    """And nobody is left who waits for it."""
+    assert await until(store, "s1", decided, patience) is store.get("s1")
+    assert store.waiters == 0
+
+
+async def test_without_patience_what_is_so_already_is_seen(store: MemoryStore) -> None:
+    await store.update("s1", JOINED)
+    assert decided(await until(store, "s1", decided, 0))
+
+
+async def test_one_that_is_forgotten_meanwhile_is_unknown(store: MemoryStore) -> None:
+    waiting = asyncio.create_task(until(store, "s1", decided, 60))
+    await asyncio.sleep(0)
+    store.remove("s1")
+    with pytest.raises(UnknownSession):
+        await waiting
+
+
+def test_it_is_decided_once_it_is_ready_or_over() -> None:
+    assert not decided(NOT_READY)
+    assert decided(after(NOT_READY, JOINED))
+    assert decided(after(NOT_READY, ev.SessionClosed(START)))
