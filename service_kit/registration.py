@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import Any
@@ -24,6 +24,10 @@ BEATS_A_LEASE = 3
 ANSWER_SHOWN = 500
 STATIC = "static_service"
 """What the problem type ends with when the service is one of the manager's SERVICES_FILE."""
+UNPROVED: Mapping[int, str] = {
+    HTTPStatus.UNAUTHORIZED: " (set SESSION_MANAGER_API_KEY to a key that the manager knows)",
+    HTTPStatus.FORBIDDEN: " (SESSION_MANAGER_API_KEY needs the scope `services`)",
+}
 WORTH_A_RETRY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 
 log = structlog.get_logger()
@@ -41,12 +45,15 @@ class NotNow(Exception):
 
 
 @asynccontextmanager
-async def registered(manager_url: str, entry: dict[str, Any], status: Status) -> AsyncIterator[Registration]:
+async def registered(
+    manager_url: str, entry: dict[str, Any], status: Status, api_key: str | None = None
+) -> AsyncIterator[Registration]:
     """While inside, the manager knows the service, also one that was started again meanwhile.
 
     Entering waits until the manager is up. Raises RegistrationRefused on entering, and nothing on leaving.
     """
-    async with aiohttp.ClientSession() as http:
+    headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+    async with aiohttp.ClientSession(headers=headers) as http:
         registration = Registration(http, URL(manager_url) / "api/v1/microservices", entry, status)
         await registration.make()
         lease: float | None = entry.get("lease_seconds")
@@ -119,7 +126,7 @@ class Registration:
             if not self._taken:
                 self._log.warning("another_instance_has_our_place", why=why)
         elif not _is_fine(status) and status != HTTPStatus.NOT_FOUND:
-            raise NotNow(f"answered {status}: {why}")
+            raise NotNow(f"answered {_shown(status)}: {why}")
         self._taken = status == HTTPStatus.CONFLICT
 
     async def remove(self) -> None:
@@ -140,7 +147,7 @@ class Registration:
             return  # the manager's operator has written it down already: heartbeats are all that is wanted
         if status in WORTH_A_RETRY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise NotNow(f"answered {status}")
-        raise RegistrationRefused(f"{url} refused {self._entry['service_id']!r} with {status}: {said}")
+        raise RegistrationRefused(f"{url} refused {self._entry['service_id']!r} with {_shown(status)}: {said}")
 
     async def _call(
         self, method: str, url: URL, body: dict[str, Any] | None, timeout: aiohttp.ClientTimeout
@@ -156,3 +163,8 @@ class Registration:
 
 def _is_fine(status: int | None) -> bool:
     return status is not None and HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES
+
+
+def _shown(status: int) -> str:
+    """With what mends it, where the API key is what is wrong."""
+    return f"{status}{UNPROVED.get(status, '')}"

@@ -114,7 +114,8 @@ class Service:
             await web.TCPSite(runner, settings.service_host, settings.service_port).start()
             endpoint = settings.endpoint(runner.addresses[0][1], self._path)
             self._visits = visits
-            async with registered(settings.session_manager_url, self._entry(endpoint), self._status) as registration:
+            manager, entry = settings.session_manager_url, self._entry(endpoint)
+            async with registered(manager, entry, self._status, settings.api_key) as registration:
                 self._registration = registration
                 yield endpoint
         finally:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from yarl import URL
 
 DEV_KEY, DEV_SECRET = "devkey", "secret"
 """What a manager in dev mode signs its invites with. All the world knows them."""
+BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 WILDCARDS = ("", "0.0.0.0", "::")
+
+
+def _sendable(key: SecretStr | None) -> SecretStr | None:
+    if key is not None and not BEARER.fullmatch(key.get_secret_value()):
+        raise ValueError("is no API key")
+    return key
 
 
 class ServiceSettings(BaseSettings):
@@ -29,6 +37,8 @@ class ServiceSettings(BaseSettings):
     )
 
     session_manager_url: str = "http://localhost:8080"
+    session_manager_api_key: Annotated[SecretStr | None, AfterValidator(_sendable)] = None
+    """Proves to the manager who registers the service; not needed in dev mode."""
     invite_api_key: str | None = None
     invite_api_secret: SecretStr | None = None
     """The manager's INVITE_API_KEY and INVITE_API_SECRET; dev mode's when the manager is on this machine."""
@@ -56,6 +66,11 @@ class ServiceSettings(BaseSettings):
             return cls(**given)
         except ValidationError as wrong:
             parser.error("; ".join(_line(error) for error in wrong.errors()))
+
+    @property
+    def api_key(self) -> str | None:
+        key = self.session_manager_api_key
+        return None if key is None else key.get_secret_value()
 
     @property
     def invite_keys(self) -> tuple[str, str]:

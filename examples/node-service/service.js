@@ -11,6 +11,7 @@ import { Visit, log } from './visit.js';
 const env = process.env;
 const SERVICE_ID = env.SERVICE_ID || 'node-service';
 const MANAGER = env.SESSION_MANAGER_URL || 'http://localhost:8080';
+const API_KEY = env.SESSION_MANAGER_API_KEY; // proves to the manager who registers; not needed in dev mode
 const HOST = env.SERVICE_HOST || '127.0.0.1';
 const PORT = Number(env.SERVICE_PORT || 0); // 0 takes any free one
 
@@ -85,6 +86,7 @@ async function register(endpoint) {
   for (let pause = 250; !stopping.signal.aborted; pause = Math.min(pause * 2, 5_000)) {
     const { status, text } = await callManager('POST', '/register', entry);
     if (status >= 200 && status < 300) return log('registered', { service_id: SERVICE_ID, endpoint });
+    if (status === 401 || status === 403) throw new Error(`SESSION_MANAGER_API_KEY is not accepted: ${text}`);
     if (status >= 400 && status < 500 && status !== 429) throw new Error(`refused with ${status}: ${text}`);
     log('not_registered_yet', { why: text });
     await sleep(pause, undefined, { signal: stopping.signal }).catch(() => {});
@@ -93,7 +95,8 @@ async function register(endpoint) {
 
 /** @param {string} method @param {string} path @param {object} [body] */
 async function callManager(method, path, body) {
-  const headers = { 'Content-Type': 'application/json' };
+  const proof = API_KEY && { Authorization: `Bearer ${API_KEY}` };
+  const headers = { 'Content-Type': 'application/json', ...proof };
   const request = { method, headers, body: JSON.stringify(body), signal: AbortSignal.timeout(TIMEOUT) };
   return fetch(`${MANAGER}/api/v1/microservices${path}`, request)
     .then(async (answer) => ({ status: answer.status, text: await answer.text() }))

@@ -4,13 +4,15 @@
     .venv/bin/python -m examples.web.server --port 8200
 
 The page talks to this server, and this server to the session manager: users never reach the manager, and what their
-sessions need is decided here. A real one would also know who the user is; here everybody is somebody new, and whoever
-knows the id of a session is taken for its user.
+sessions need is decided here. Outside dev mode that takes an API key of the manager's, in SESSION_MANAGER_API_KEY.
+A real one would also know who the user is; here everybody is somebody new, and whoever knows the id of a session is
+taken for its user.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import uuid
 from collections.abc import AsyncIterator, Sequence
@@ -70,9 +72,11 @@ async def file(request: web.Request) -> web.FileResponse:
     return web.FileResponse(FILES[request.path], headers={"Cache-Control": "no-cache"})
 
 
-def create_app(manager_url: str, services: Sequence[str] = SERVICES) -> web.Application:
+def create_app(manager_url: str, services: Sequence[str] = SERVICES, api_key: str | None = None) -> web.Application:
+    proof = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
     async def manager(app: web.Application) -> AsyncIterator[None]:
-        async with aiohttp.ClientSession(manager_url, timeout=PATIENCE) as app[MANAGER]:
+        async with aiohttp.ClientSession(manager_url, timeout=PATIENCE, headers=proof) as app[MANAGER]:
             yield
 
     app = web.Application()
@@ -90,7 +94,8 @@ def main() -> None:
     chosen = parser.parse_args()
     if not FILES["/livekit-client.js"].exists():
         sys.exit(f"livekit-client is missing: run `npm ci` in {HERE}")
-    web.run_app(create_app(chosen.manager), host="127.0.0.1", port=chosen.port)
+    app = create_app(chosen.manager, api_key=os.environ.get("SESSION_MANAGER_API_KEY"))
+    web.run_app(app, host="127.0.0.1", port=chosen.port)
 
 
 if __name__ == "__main__":

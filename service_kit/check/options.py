@@ -37,6 +37,8 @@ class Options:
     livekit_secret: str = field(default=DEV_SECRET, repr=False)
     listen: int | None = None
     """The port on which the manager's HTTP API is played; None: nowhere."""
+    api_key: str | None = field(default=None, repr=False)
+    """What the service has to send there when it registers; None: nothing."""
     json: bool = False
     patience: Patience = Patience()
 
@@ -73,6 +75,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ready-timeout", type=float, default=Patience.ready, help="seconds it may take to be ready")
     parser.add_argument(
         "--listen", type=int, help="play the manager's HTTP API on this port, for a service that says ready over HTTP"
+    )
+    parser.add_argument(
+        "--api-key", help="what it has to register with there (SESSION_MANAGER_API_KEY); 401 if it does not"
     )
     parser.add_argument("--json", action="store_true", help="the outcome as JSON")
     return parser

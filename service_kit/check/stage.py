@@ -86,16 +86,18 @@ async def staged(options: Options) -> AsyncIterator[Stage]:
         except (aiohttp.ClientError, TimeoutError, api.ServerError) as error:
             raise Unable(f"LiveKit at {options.livekit} is of no use: {error!r}") from None
         stage = Stage(options, http, livekit)
-        async with _listening(options.listen, stage):
+        async with listening(options, stage):
             yield stage
 
 
 @asynccontextmanager
-async def _listening(port: int | None, stage: Stage) -> AsyncIterator[None]:
-    """The manager's API on this port, as far as a service calls it: every registration and heartbeat is fine."""
+async def listening(options: Options, stage: Stage) -> AsyncIterator[None]:
+    """The manager's API, as far as a service calls it: every registration and heartbeat with the right key is fine."""
+    port, proof = options.listen, f"Bearer {options.api_key}"
 
-    async def fine(_: web.Request) -> web.Response:
-        return web.json_response({})
+    async def registry(request: web.Request) -> web.Response:
+        fine = options.api_key is None or request.headers.get("Authorization") == proof
+        return web.json_response({}, status=HTTPStatus.OK if fine else HTTPStatus.UNAUTHORIZED)
 
     async def ready(request: web.Request) -> web.Response:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
@@ -106,7 +108,7 @@ async def _listening(port: int | None, stage: Stage) -> AsyncIterator[None]:
         yield
         return
     application = web.Application()
-    application.router.add_route("*", "/api/v1/microservices/{rest:.*}", fine)
+    application.router.add_route("*", "/api/v1/microservices/{rest:.*}", registry)
     application.router.add_post("/api/v1/sessions/{session_id}/ready", ready)
     runner = web.AppRunner(application, access_log=None)
     await runner.setup()
