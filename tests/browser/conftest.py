@@ -31,6 +31,7 @@ PATIENCE_MS = 15_000
 
 expect.set_options(timeout=PATIENCE_MS)
 
+Browse = Callable[[web.Application, int], Awaitable[Page]]
 OpenPage = Callable[[Stack], Awaitable[Page]]
 
 
@@ -47,16 +48,15 @@ def chromium() -> Path:
 
 
 @pytest.fixture
-async def open_page(chromium: Path) -> AsyncIterator[OpenPage]:
-    """Serves the example to sessions of SERVICES and opens it in a browser of the test's own."""
+async def browse(chromium: Path) -> AsyncIterator[Browse]:
+    """Serves a page at 127.0.0.1 and opens it in a browser of the test's own: `await browse(app, port)`."""
     errors: list[str] = []
     async with AsyncExitStack() as cleanup:
 
-        async def open_page(stack: Stack) -> Page:
-            runner = web.AppRunner(create_app(stack.url, SERVICES), access_log=None)
+        async def browse(app: web.Application, port: int) -> Page:
+            runner = web.AppRunner(app, access_log=None)
             await runner.setup()
             cleanup.push_async_callback(runner.cleanup)
-            port = free_port()
             await web.TCPSite(runner, "127.0.0.1", port).start()
             playwright = await cleanup.enter_async_context(async_playwright())
             launched = await playwright.chromium.launch(executable_path=chromium, args=QUIET)
@@ -67,5 +67,15 @@ async def open_page(chromium: Path) -> AsyncIterator[OpenPage]:
             await page.goto(f"http://127.0.0.1:{port}/")
             return page
 
-        yield open_page
+        yield browse
     assert errors == []
+
+
+@pytest.fixture
+def open_page(browse: Browse) -> OpenPage:
+    """Opens the example, served to sessions of SERVICES."""
+
+    async def open_page(served: Stack) -> Page:
+        return await browse(create_app(served.url, SERVICES), free_port())
+
+    return open_page

@@ -19,7 +19,7 @@ from livekit.rtc._ffi_client import FfiClient
 
 from http_api import keys, logs
 from http_api.server import serving
-from http_api.settings import DevSettings
+from http_api.settings import DevSettings, Settings
 from manager_agent.agent import ManagerAgent
 from manager_agent.clock import Clock
 from manager_agent.ffi import quiet
@@ -164,12 +164,14 @@ async def no_room_outlives_its_loop() -> AsyncIterator[None]:
 
 @pytest.fixture
 async def start_stack(request: pytest.FixtureRequest) -> AsyncIterator[StartStack]:
-    """Starts an API with settings of the test's own: `await start_stack(site, ready_timeout=2)`."""
+    """Starts an API with settings of the test's own: `await start_stack(site, ready_timeout=2)`. It is one in dev mode
+    unless another `kind` of settings is given."""
     async with AsyncExitStack() as stacks:
 
-        async def start(site: Site, **settings: Any) -> Stack:
+        async def start(site: Site, *, kind: type[Settings] = DevSettings, **settings: Any) -> Stack:
             log = _show_logs_on_failure(request.node, site)
-            return await stacks.enter_async_context(_running(site, settings, log))
+            chosen = kind(_env_file=None, LIVEKIT_SERVER_URL=site.livekit.url, server_port=site.api_port, **settings)  # type: ignore[call-arg]
+            return await stacks.enter_async_context(_running(site, chosen, log))
 
         yield start
 
@@ -181,13 +183,12 @@ async def stack(start_stack: StartStack, site: Site) -> Stack:
 
 
 @asynccontextmanager
-async def _running(site: Site, settings: dict[str, Any], log: io.StringIO) -> AsyncIterator[Stack]:
-    chosen = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=site.livekit.url, server_port=site.api_port, **settings)  # type: ignore[call-arg]
-    EXHIBITS.secrets |= chosen.secrets
+async def _running(site: Site, settings: Settings, log: io.StringIO) -> AsyncIterator[Stack]:
+    EXHIBITS.secrets |= settings.secrets
     async with AsyncExitStack() as cleanup:
         bots = await cleanup.enter_async_context(AsyncExitStack())  # first, so that they are told goodbye
         served = await cleanup.enter_async_context(AsyncExitStack())
-        app = await served.enter_async_context(serving(chosen))
+        app = await served.enter_async_context(serving(settings))
         http = await cleanup.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{site.api_port}"))
         livekit = await cleanup.enter_async_context(api.LiveKitAPI(site.livekit.http_url, KEY, SECRET))
         async with asyncio.timeout(10):

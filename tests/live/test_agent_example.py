@@ -14,7 +14,7 @@ import pytest
 from manager_agent.events import Evidence
 from scripts.livekit_server import ROOT
 from tests.live.conftest import Site, Stack
-from tests.live.test_sessions import Human
+from tests.live.humans import Human
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(90)]
 

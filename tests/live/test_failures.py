@@ -12,8 +12,8 @@ import pytest
 from manager_agent.session import ServiceState, Session, SessionState
 from tests.live.bots import Bot
 from tests.live.conftest import Site, Stack, StartStack
+from tests.live.humans import Human
 from tests.live.puppets import Puppet
-from tests.live.test_sessions import Human
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
@@ -159,6 +159,41 @@ async def test_the_same_service_is_invited_again_when_it_is_required_by_its_id(s
     assert (invite.service_id, invite.attempt) == ("asr", 2)
     await bot.join(invite)
     await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
+
+
+@pytest.mark.parametrize("required", ["bot-1", ANY_BOT], ids=["by id", "by type"])
+async def test_one_that_is_killed_and_started_again_on_another_port_is_invited_there(
+    start_stack: StartStack, site: Site, required: object
+) -> None:
+    """After ready, and its old port does not answer any more when the session asks there again."""
+    stack = await start_stack(site, replacement_timeout=LOSS_TIMEOUT)
+    async with AsyncExitStack() as exits:
+        killed = await exits.enter_async_context(Puppet(stack.url, "bot-1"))
+        session = await stack.request(required)
+        ready = await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
+        killed.kill()
+        await stack.until(session["session_id"], lambda s: s.services[0].attempt == 2 and s.services[0].refused)
+        started = await exits.enter_async_context(Puppet(stack.url, "bot-1"))
+        await started.is_invited()
+        again = await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
+        assert (again.services[0].service_id, again.services[0].attempt) == ("bot-1", 3)
+        assert again.services[0].endpoint != ready.services[0].endpoint
+
+
+@pytest.mark.parametrize("required", ["bot-1", ANY_BOT], ids=["by id", "by type"])
+async def test_nor_does_one_that_accepted_before_it_was_killed_keep_itself_away(
+    start_stack: StartStack, site: Site, required: object
+) -> None:
+    """While the session waits for the first time."""
+    stack = await start_stack(site, service_join_timeout=1.0)
+    async with AsyncExitStack() as exits:
+        killed = await exits.enter_async_context(Puppet(stack.url, "bot-1", behaviour="stay-away"))
+        session = await stack.request(required)
+        await killed.is_invited()
+        killed.kill()
+        await exits.enter_async_context(Puppet(stack.url, "bot-1"))
+        again = await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
+        assert (again.services[0].service_id, again.services[0].attempt) == ("bot-1", 2)
 
 
 async def test_draining_instances_finish_and_get_no_more_and_no_session_fails(stack: Stack) -> None:

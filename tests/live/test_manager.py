@@ -17,7 +17,7 @@ from manager_agent.messages import DispatchNote, RoomStatus
 from manager_agent.session import EndReason, Session, SessionState
 from manager_agent.watcher import Watcher
 from tests.live.conftest import Site, Stack, StartStack
-from tests.live.test_sessions import Human, over, ready_session
+from tests.live.humans import Human, over, ready_session
 
 pytestmark = pytest.mark.live
 

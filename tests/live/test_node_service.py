@@ -207,6 +207,20 @@ async def test_a_service_that_is_stopped_deregisters_and_leaves_its_rooms(servic
     assert await present(stack, session["room_name"]) == set()
 
 
+async def test_with_a_key_it_proves_who_it_is_and_one_that_is_refused_says_so(folder: Path) -> None:
+    async with ManagerStandIn() as manager:
+        async with node_service(folder, manager.url, SESSION_MANAGER_API_KEY="sm_key") as service:
+            await service.tells("registered")
+            assert await service.stop() == 0
+        assert (manager.removed, manager.proofs) == ([SERVICE], {"Bearer sm_key"})
+        manager.answers = [401]
+        async with node_service(folder, manager.url) as service:
+            refused = await service.tells("not_registered")
+        assert "SESSION_MANAGER_API_KEY is not accepted" in refused["why"]
+        assert manager.proofs == {"Bearer sm_key", None}
+        assert len(manager.registrations) == 2, "it is not tried again"
+
+
 async def test_a_service_that_never_found_its_manager_can_be_stopped(folder: Path, site: Site) -> None:
     async with node_service(folder, f"http://127.0.0.1:{site.api_port}") as service:
         await service.tells("not_registered_yet")

@@ -13,7 +13,7 @@ from manager_agent.messages import RoomStatus
 from manager_agent.reconcile import Reconciler
 from manager_agent.session import EndReason, Session, SessionState
 from tests.live.conftest import Site, Stack, StartStack
-from tests.live.test_sessions import over, ready_session
+from tests.live.humans import over, ready_session
 
 pytestmark = pytest.mark.live
 

@@ -4,61 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Any
 
 import aiohttp
 import jwt
 import pytest
-from livekit import api, rtc
+from livekit import api
 
-from manager_agent.connecting import connect
-from manager_agent.session import EndReason, Session, SessionState
-from tests.live.bots import QUIETLY, Bot
+from manager_agent.session import EndReason, SessionState
 from tests.live.conftest import SECRET, Site, Stack, StartStack
+from tests.live.humans import Human, over, ready_session
 
 pytestmark = pytest.mark.live
-
-
-class Human:
-    """A user's client: what it sees of the room and of the room's metadata."""
-
-    def __init__(self) -> None:
-        self.room = rtc.Room()
-        self.statuses: list[dict[str, Any]] = []
-        self.out = asyncio.Event()
-        self._news = asyncio.Event()
-        self.room.on("room_metadata_changed", lambda _old, new: self._read(new))
-        self.room.on("disconnected", lambda _reason: self.out.set())
-
-    async def join(self, session: dict[str, Any]) -> None:
-        await connect(self.room, session["server_url"], session["access_token"], QUIETLY, 20)
-        self._read(self.room.metadata)
-
-    async def sees(self, state: str) -> None:
-        """Returns when the room has shown that state. The test's own timeout bounds it."""
-        while state not in [status["state"] for status in self.statuses]:
-            self._news.clear()
-            await self._news.wait()
-
-    def _read(self, metadata: str) -> None:
-        self.statuses.append(json.loads(metadata))
-        self._news.set()
-
-    async def leave(self) -> None:
-        await self.room.disconnect()
-
-
-async def ready_session(stack: Stack, *bots: Bot, **more: Any) -> dict[str, Any]:
-    """A session whose bots have all joined, as POST answers it."""
-    asking = asyncio.create_task(stack.request(*(bot.service_id for bot in bots), prefer="wait=20", **more))
-    await asyncio.gather(*(bot.invited() for bot in bots))
-    await asyncio.gather(*(bot.join() for bot in bots))
-    return await asking
-
-
-async def over(stack: Stack, session_id: str) -> Session:
-    """The session when it is over and cleaned up."""
-    return await stack.until(session_id, lambda s: s.end is not None and s.end.cleaned_at is not None)
 
 
 async def test_the_token_comes_when_all_services_are_ready_and_not_before(stack: Stack) -> None:
@@ -95,7 +51,6 @@ async def test_the_token_joins_this_room_as_this_user_and_as_nobody_else(stack: 
         "canPublish": True,
         "canSubscribe": True,
         "canPublishData": True,
-        "canUpdateOwnMetadata": True,
     }
     assert claims.get("kind", "standard") == "standard"
     human = Human()

@@ -1,0 +1,75 @@
+"""/docs in a real browser: what it shows, what it may not do, and that it asks nobody else for anything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Page, async_playwright, expect
+
+from http_api.routes import OPERATIONS
+from tests.api.conftest import start_api  # noqa: F401 - a fixture
+from tests.api.stand_ins import Api, StartApi
+from tests.browser.conftest import QUIET, SCREENSHOTS
+
+pytestmark = pytest.mark.browser
+
+NOTE_VIOLATIONS = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => {
+  window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`);
+});
+"""
+
+
+@dataclass
+class Docs:
+    api: Api
+    page: Page
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    """Of the console, and what the page did not catch."""
+
+
+@pytest.fixture
+async def docs(chromium: Path, start_api: StartApi) -> AsyncIterator[Docs]:  # noqa: F811 - the fixture
+    """The page of an API of its own, open."""
+    api = await start_api()
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=QUIET)
+        page = await browser.new_page(viewport={"width": 1100, "height": 900})
+        docs = Docs(api, page)
+        page.on("request", lambda request: docs.requests.append(request.url))
+        page.on("pageerror", lambda error: docs.complaints.append(str(error)))
+        page.on(
+            "console", lambda said: docs.complaints.append(said.text) if said.type in ("error", "warning") else None
+        )
+        await page.add_init_script(NOTE_VIOLATIONS)
+        await page.goto(f"http://127.0.0.1:{api.port}/docs")
+        yield docs
+        await browser.close()
+
+
+async def test_the_page_shows_and_calls_the_api_and_nobody_else(docs: Docs) -> None:
+    page = docs.page
+    await expect(page.get_by_role("heading", name="LiveKit session manager")).to_be_visible()
+    await expect(page.get_by_text("Asks for a session.")).to_be_visible()
+    documented = [operation for operation in OPERATIONS if operation.is_documented]
+    await expect(page.locator(".opblock")).to_have_count(len(documented))
+
+    await page.get_by_text("Asks for a session.").click()
+    await expect(page.locator(".opblock-description").get_by_text("curl http://localhost:8080")).to_be_visible()
+    await page.screenshot(path=SCREENSHOTS / "docs.png")
+
+    await page.get_by_text("Says that the event loop turns.").click()
+    await page.get_by_role("button", name="Try it out").last.click()
+    await page.get_by_role("button", name="Execute").click()
+    await expect(page.locator(".live-responses-table").get_by_text('"status": "ok"')).to_be_visible()
+
+    assert f"http://127.0.0.1:{docs.api.port}/livez" in docs.requests
+    origin = f"http://127.0.0.1:{docs.api.port}/"
+    assert [url for url in docs.requests if not url.startswith((origin, "data:", "blob:"))] == []
+    assert await page.evaluate("window.violations") == []
+    assert docs.complaints == []

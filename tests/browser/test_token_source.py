@@ -1,0 +1,153 @@
+"""LiveKit's own client, as it is, in a real browser: a page of another origin gets its token by TokenSource, joins,
+sees the services, and follows the status in the room's metadata."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from playwright.async_api import Locator, Page, expect
+
+from examples.web.server import FILES
+from manager_agent.session import SessionState
+from scripts.livekit_server import free_port
+from tests.browser.conftest import Browse
+from tests.live.bots import Bot
+from tests.live.conftest import Site, Stack, StartStack
+
+pytestmark = pytest.mark.browser
+
+PROFILES = "profiles: {voice-bot: [asr-service, {type: TTS}]}"
+PAGE = """<!doctype html>
+<link rel="icon" href="data:,">
+<p id="state">nothing</p><ul id="services"></ul><ul id="others"></ul><p id="error"></p>
+<script type="module">
+import { Room, RoomEvent, TokenSource } from "/livekit-client.js";
+
+const element = (id) => document.getElementById(id);
+const list = (id, lines) => element(id).replaceChildren(...lines.map((line) => {
+  const item = document.createElement("li");
+  item.textContent = line;
+  return item;
+}));
+
+window.start = async (endpoint, options) => {
+  try {
+    element("state").textContent = "asking";
+    const { serverUrl, participantToken } = await TokenSource.endpoint(endpoint).fetch(options);
+    const room = new Room();
+    const show = () => {
+      const { state, services } = JSON.parse(room.metadata);
+      element("state").textContent = `${room.localParticipant.identity} in ${room.name}: ${state}`;
+      list("services", services.map((service) => `${service.service_id} is ${service.state}`));
+      list("others", [...room.remoteParticipants.values()].map(({ identity, isAgent }) => `${identity} ${isAgent}`));
+    };
+    room.on(RoomEvent.RoomMetadataChanged, show);
+    room.on(RoomEvent.ParticipantConnected, show);
+    room.on(RoomEvent.ParticipantDisconnected, show);
+    room.on(RoomEvent.Disconnected, () => { element("state").textContent = "out"; });
+    await room.connect(serverUrl, participantToken);
+    show();
+  } catch (error) {
+    element("error").textContent = error.message;
+  }
+};
+</script>
+"""
+
+
+class Front:
+    """The page, at home with another origin than the API that it asks."""
+
+    def __init__(self, stack: Stack, page: Page) -> None:
+        self.stack, self.page = stack, page
+
+    async def ask(self, **options: str) -> None:
+        """Starts, and does not wait for what comes of it."""
+        wanted = [f"{self.stack.url}/api/v1/token", options]
+        await self.page.evaluate("([endpoint, options]) => { window.start(endpoint, options); }", wanted)
+
+    async def shows(self, state: str) -> None:
+        await expect(self.page.locator("#state")).to_have_text(state)
+
+    @property
+    def services(self) -> Locator:
+        return self.page.locator("#services li")
+
+    @property
+    def others(self) -> Locator:
+        return self.page.locator("#others li")
+
+
+@pytest.fixture
+async def front(start_stack: StartStack, site: Site, browse: Browse, tmp_path: Path) -> Front:
+    async def page(request: web.Request) -> web.Response:
+        return web.Response(text=PAGE, content_type="text/html")
+
+    async def client(request: web.Request) -> web.FileResponse:
+        return web.FileResponse(FILES["/livekit-client.js"])
+
+    services_file, port = tmp_path / "services.yaml", free_port()
+    services_file.write_text(PROFILES)
+    stack = await start_stack(site, services_file=services_file, cors_origins=f"http://127.0.0.1:{port}")
+    app = web.Application()
+    app.add_routes([web.get("/", page), web.get("/livekit-client.js", client)])
+    return Front(stack, await browse(app, port))
+
+
+async def hearing_and_voice(stack: Stack) -> tuple[Bot, Bot]:
+    return await stack.bot("asr-service", "ASR"), await stack.bot("tts-1", "TTS")
+
+
+ALICE = {"roomName": "demo", "participantIdentity": "alice", "agentName": "voice-bot"}
+
+
+async def test_a_page_gets_its_token_joins_and_follows_the_services_as_they_go_and_come_back(front: Front) -> None:
+    hearing, voice = await hearing_and_voice(front.stack)
+    await front.ask(**ALICE, participantName="Alice", participantMetadata="hers", agentMetadata='{"lang": "de"}')
+    first, second = await hearing.invited(), await voice.invited()
+    assert json.loads(second.session.metadata["agents"]["voice-bot"]) == {"lang": "de"}
+    await hearing.join()
+    await front.stack.until(first.session.session_id, lambda s: s.services[0].ready_by is not None)
+    await front.shows("asking")
+
+    await voice.join()
+    await front.shows("alice in demo: active")
+    identities = sorted(invite.identity or "" for invite in (first, second))
+    assert sorted(await front.others.all_text_contents()) == [f"{identity} true" for identity in identities]
+    assert await front.services.all_text_contents() == ["asr-service is ready", "tts-1 is ready"]
+    [alice] = [seen for seen in await front.stack.participants("demo") if seen.identity == "alice"]
+    assert (alice.name, alice.metadata) == ("Alice", "hers")
+
+    await voice.leave()
+    await front.shows("alice in demo: degraded")
+    await expect(front.services).not_to_have_text(["asr-service is ready", "tts-1 is ready"])
+    await voice.join(await voice.invited(2))
+    await front.shows("alice in demo: active")
+    await expect(front.services).to_have_text(["asr-service is ready", "tts-1 is ready"])
+
+    async with front.stack.http.delete(f"/api/v1/sessions/{first.session.session_id}") as answer:
+        assert answer.status == 200
+    await front.shows("out")
+
+
+async def test_a_page_that_is_loaded_again_gets_back_into_its_session(front: Front) -> None:
+    bots = await hearing_and_voice(front.stack)
+    await front.ask(**ALICE)
+    for bot in bots:
+        await bot.join(await bot.invited())
+    await front.shows("alice in demo: active")
+    await front.page.reload()
+    await front.ask(**ALICE)
+    await front.shows("alice in demo: active")
+    [session] = front.stack.store.list()
+    await front.stack.until(session.session_id, lambda s: s.state is SessionState.ACTIVE)
+    assert [len(bot.invites) for bot in bots] == [1, 1]
+
+
+async def test_a_page_that_asks_for_an_agent_that_there_is_not_learns_which(front: Front) -> None:
+    await front.ask(agentName="nobody")
+    await expect(front.page.locator("#error")).to_contain_text("received 422")
+    await expect(front.page.locator("#error")).to_contain_text("'nobody' is no service, type or profile")

@@ -1,0 +1,150 @@
+"""`session-manager doctor` on real servers, well and ill: what it finds, how it says to mend it, its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import socket
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from livekit import api
+from pydantic import SecretStr
+
+from http_api.settings import Settings
+from scripts.livekit_server import ROOT, LiveKitServer, free_port
+from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(60)]
+
+FINE, NO, USAGE = 0, 1, 2
+ALWAYS = {"port", "livekit", "clock", "livekit keys", "room.auto_create", "livekit version", "stun", "webhooks"}
+
+
+async def doctor(url: str, port: int, *options: str, **env: str) -> tuple[int, str, str]:
+    """Exit code, stdout, stderr."""
+    pipe, code = asyncio.subprocess.PIPE, "from http_api.cli import main; main()"
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code, "doctor", *options),
+        cwd=ROOT,
+        env=os.environ | {"LIVEKIT_SERVER_URL": url, "SERVER_PORT": str(port)} | env,
+        stdout=pipe,
+        stderr=pipe,
+    )
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    assert "Traceback" not in err.decode(), err.decode()
+    return process.returncode, out.decode(), err.decode()
+
+
+async def verdicts(url: str, port: int, **env: str) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Exit code, and each finding by its check."""
+    code, out, err = await doctor(url, port, "--dev", "--json", **env)
+    assert err == ""
+    document = json.loads(out)
+    assert document["ok"] == (code == FINE)
+    found = {finding["check"]: finding for finding in document["checks"]}
+    for finding in found.values():
+        assert bool(finding["mend"]) == (finding["verdict"] in ("warning", "wrong")), finding
+    return code, found
+
+
+def those(found: dict[str, dict[str, Any]], verdict: str) -> set[str]:
+    return {check for check, finding in found.items() if finding["verdict"] == verdict}
+
+
+async def rooms(site: Site) -> list[str]:
+    async with api.LiveKitAPI(site.livekit.url, KEY, SECRET) as livekit:
+        return [room.name for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms]
+
+
+async def test_where_all_is_well_a_session_manager_that_serves_proves_it(stack: Stack) -> None:
+    code, found = await verdicts(stack.site.livekit.url, stack.site.api_port)
+    assert (code, those(found, "ok")) == (FINE, ALWAYS | {"sessions"})
+    assert "1.13" in found["livekit version"]["says"]
+
+
+async def test_the_livekit_key_is_proof_enough_for_a_session_manager_with_callers(
+    start_stack: StartStack, site: Site
+) -> None:
+    await start_stack(
+        site, kind=Settings, livekit_api_key=KEY, livekit_api_secret=SecretStr(SECRET), server_host="127.0.0.1"
+    )
+    env = {"LIVEKIT_API_KEY": KEY, "LIVEKIT_API_SECRET": SECRET}
+    code, out, _ = await doctor(site.livekit.url, site.api_port, **env)
+    assert code == FINE
+    assert "one was had in" in out
+    assert "so short a secret" in out
+
+
+async def test_where_no_session_manager_runs_the_doctor_takes_the_webhooks(site: Site) -> None:
+    before = await rooms(site)
+    code, found = await verdicts(site.livekit.url, site.api_port)
+    assert (code, those(found, "ok")) == (FINE, ALWAYS)
+    assert "is free" in found["port"]["says"]
+    assert await rooms(site) == before
+
+
+async def test_webhooks_that_do_not_come_are_wrong(silent_site: Site) -> None:
+    code, found = await verdicts(silent_site.livekit.url, silent_site.api_port)
+    assert (code, those(found, "wrong")) == (NO, {"webhooks"})
+    assert "webhook.urls" in found["webhooks"]["mend"]
+    assert str(silent_site.api_port) in found["webhooks"]["mend"]
+
+
+async def test_webhooks_that_do_not_come_to_a_session_manager_are_wrong(
+    start_stack: StartStack, silent_site: Site
+) -> None:
+    await start_stack(silent_site)
+    code, found = await verdicts(silent_site.livekit.url, silent_site.api_port)
+    assert (code, those(found, "wrong"), those(found, "skipped")) == (NO, {"webhooks"}, set())
+
+
+async def test_a_wrong_secret_is_found_and_not_shown(site: Site) -> None:
+    secret = "another-secret-of-thirty-two-characters"
+    code, found = await verdicts(site.livekit.url, free_port(), LIVEKIT_API_SECRET=secret)
+    assert (code, those(found, "wrong")) == (NO, {"livekit keys"})
+    assert "LIVEKIT_API_SECRET" in found["livekit keys"]["mend"]
+    assert secret not in json.dumps(found)
+
+
+async def test_a_livekit_that_is_not_there_is_found() -> None:
+    code, found = await verdicts(f"ws://127.0.0.1:{free_port()}", free_port())
+    assert (code, those(found, "wrong")) == (NO, {"livekit"})
+    assert those(found, "skipped") == ALWAYS - {"livekit", "port"}
+
+
+async def test_a_port_that_somebody_else_has_is_found(site: Site) -> None:
+    with socket.create_server(("127.0.0.1", free_port())) as other:
+        code, found = await verdicts(site.livekit.url, other.getsockname()[1])
+    assert (code, those(found, "wrong"), those(found, "skipped")) == (NO, {"port"}, {"webhooks"})
+    assert "SERVER_PORT" in found["port"]["mend"]
+
+
+async def test_a_livekit_yaml_that_serves_sessions_badly_is_a_warning(livekit_binary: Path, tmp_path: Path) -> None:
+    """Rooms that make themselves, and STUN servers that nobody's resolver finds; and a key that is not ours signs."""
+    port, log = free_port(), tmp_path / "server.log"
+    server = LiveKitServer(
+        livekit_binary, port=free_port(), webhook_url=f"http://127.0.0.1:{port}/livekit/webhook", log=log
+    )
+    path = log.with_suffix(".config.yaml")
+    config = yaml.safe_load(path.read_text())
+    config["room"]["auto_create"] = True
+    config["rtc"]["stun_servers"] = ["stun.invalid:3478"]
+    config["keys"]["other"] = "another-secret-of-thirty-two-characters"
+    config["webhook"]["api_key"] = "other"
+    path.write_text(yaml.safe_dump(config))
+    async with server:
+        code, found = await verdicts(server.url, port)
+    assert (those(found, "warning"), those(found, "wrong"), code) == ({"room.auto_create", "stun"}, {"webhooks"}, NO)
+    assert "webhook.api_key" in found["webhooks"]["mend"]
+
+
+async def test_settings_that_are_missing_are_named(site: Site) -> None:
+    code, _, err = await doctor(site.livekit.url, site.api_port, LIVEKIT_API_KEY="", LIVEKIT_API_SECRET="")
+    assert code == USAGE
+    assert "LIVEKIT_API_SECRET" in err

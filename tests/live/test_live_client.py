@@ -1,0 +1,64 @@
+"""The Python client with rooms that are real: a session from the request to its end."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from livekit import rtc
+
+from http_api.client import Client, Problem
+from manager_agent.connecting import connect
+from tests.live.bots import QUIETLY
+from tests.live.conftest import Site, Stack, StartStack
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(60)]
+
+
+async def test_a_session_is_had_joined_followed_and_ended(stack: Stack) -> None:
+    bot = await stack.bot("asr-service")
+    room, seen = rtc.Room(), []
+    async with Client(stack.url) as client:
+        created = await client.create(user_identity="alice", required_services=["asr-service"])
+
+        async def follow() -> None:
+            seen.extend([session.state async for session in client.follow(created.session_id)])
+
+        following = asyncio.create_task(follow())
+        await bot.invited()
+        await bot.join()
+        ready = await client.until_ready(created.session_id)
+        await connect(room, ready.server_url, ready.access_token, QUIETLY, 20)
+        await stack.until(created.session_id, lambda session: session.state == "active")
+        further = await client.add_participant(created.session_id, identity="bob")
+        assert further.room_name == room.name == ready.room_name
+        await client.close(created.session_id)
+        await following
+        await room.disconnect()
+    assert list(dict.fromkeys(seen)) == ["waiting", "ready", "active", "ended"]
+    assert (await bot.told_goodbye()).session.session_id == created.session_id
+
+
+async def test_leaving_the_block_deletes_the_room(stack: Stack) -> None:
+    async with Client(stack.url) as client:
+        async with client.session(required_services=[]) as s:
+            assert s.room_name in await stack.rooms()
+        await stack.until(s.session_id, lambda session: session.end is not None and session.end.cleaned_at is not None)
+        assert s.room_name not in await stack.rooms()
+
+
+async def test_a_service_that_never_joins_is_named(start_stack: StartStack, site: Site) -> None:
+    stack = await start_stack(site, ready_timeout=2)
+    await stack.bot("asr-service")
+    async with Client(stack.url) as client:
+        with pytest.raises(Problem, match="asr-service: never_joined") as caught:
+            async with client.session(required_services=["asr-service"]):
+                raise AssertionError("it can't be ready")
+    assert caught.value.slug == "not_ready"
+
+
+async def test_health_is_proven_with_a_webhook(stack: Stack) -> None:
+    async with Client(stack.url) as client:
+        proof = await client.proof()
+    assert proof.webhooks == "arrived"
+    assert proof.took_ms > 0

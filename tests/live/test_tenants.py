@@ -1,0 +1,91 @@
+"""An API that is not in dev mode: a service, a tenant, and who runs it, each with a key of his own."""
+
+from __future__ import annotations
+
+import asyncio
+
+import jwt
+import pytest
+from livekit import rtc
+from pydantic import SecretStr
+
+from http_api.settings import Settings
+from manager_agent.connecting import connect
+from service_kit import RegistrationRefused, Service, ServiceSettings, Visit
+from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
+from tests.tenants import ACME, OPERATOR, RIVAL, WATCHER, Tenant, production
+
+pytestmark = pytest.mark.live
+
+INVITES = {"invite_api_key": "invites", "invite_api_secret": SecretStr("an-invite-secret-of-thirty-two-bytes")}
+
+
+def a_service() -> Service:
+    service = Service("asr-service", type="ASR", lease=1.0)
+
+    @service.on_invite
+    async def attend(visit: Visit) -> None:
+        await visit.join()
+        await visit.say_ready()
+        await visit.ended()
+
+    return service
+
+
+def settings(stack: Stack, tenant: Tenant | None) -> ServiceSettings:
+    key = None if tenant is None else SecretStr(tenant.key)
+    return ServiceSettings(_env_file=None, session_manager_url=stack.url, session_manager_api_key=key, **INVITES)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+async def stack(start_stack: StartStack, site: Site) -> Stack:
+    keys = production(livekit_api_key=KEY, livekit_api_secret=SECRET, **INVITES)
+    return await start_stack(site, kind=Settings, **keys)
+
+
+async def test_a_tenant_gets_a_session_with_the_service_of_another_and_both_keep_their_own(stack: Stack) -> None:
+    """Acme's service is invited into the rival's room, where the rival's user meets it; Acme sees no session."""
+    body = {"user_identity": "alice", "required_services": ["asr-service"]}
+    async with a_service().serving(settings(stack, ACME)):
+        async with stack.http.post("/api/v1/sessions", json=body, headers=RIVAL.proof) as answer:
+            session = await answer.json()
+            assert (answer.status, session["state"]) == (201, "ready"), session
+        claims = jwt.decode(session["access_token"], SECRET, ["HS256"])
+        assert (claims["sub"], claims["video"]["room"]) == ("alice", session["room_name"])
+        room, path = rtc.Room(), f"/api/v1/sessions/{session['session_id']}"
+        await connect(room, session["server_url"], session["access_token"], rtc.RoomOptions(auto_subscribe=False), 10)
+        try:
+            await stack.until(session["session_id"], lambda latest: latest.state == "active")
+            assert [name for name in room.remote_participants if name.startswith("sm-asr-service")]
+        finally:
+            await room.disconnect()
+        assert (await stack.http.get(path, headers=ACME.proof)).status == 404
+        assert (await stack.http.delete(path, headers=ACME.proof)).status == 404
+        service = "/api/v1/microservices/asr-service"
+        assert (await stack.http.delete(service, headers=RIVAL.proof)).status == 409
+        assert (await stack.http.delete(path, headers=RIVAL.proof)).status == 200
+        assert (await stack.http.get(service, headers=RIVAL.proof)).status == 200
+    assert (await stack.http.get(service, headers=RIVAL.proof)).status == 404, "with its key it has deregistered"
+
+
+@pytest.mark.parametrize(("tenant", "status"), [(None, 401), (Tenant("unknown"), 401), (WATCHER, 403)])
+async def test_a_service_that_may_not_register_ends_and_says_why(
+    stack: Stack, tenant: Tenant | None, status: int
+) -> None:
+    with pytest.raises(RegistrationRefused, match=f"{status} .*SESSION_MANAGER_API_KEY"):
+        async with asyncio.timeout(10), a_service().serving(settings(stack, tenant)):
+            pytest.fail("it is registered")
+
+
+async def test_a_service_that_another_tenant_has_registered_stays_his(stack: Stack) -> None:
+    async with a_service().serving(settings(stack, ACME)) as endpoint:
+        with pytest.raises(RegistrationRefused, match=r"409.*other_caller"):
+            async with a_service().serving(settings(stack, RIVAL)):
+                pytest.fail("it is taken over")
+        assert stack.registry.get("asr-service").endpoint == endpoint
+
+
+async def test_whoever_runs_it_may_have_it_proved_that_a_session_can_be_had(stack: Stack) -> None:
+    assert (await stack.http.get("/health?deep=true")).status == 401
+    assert (await stack.http.get("/health?deep=true", headers=ACME.proof)).status == 403
+    assert (await stack.http.get("/health?deep=true", headers=OPERATOR.proof)).status == 200

@@ -1,0 +1,136 @@
+"""What users are given, on a real livekit-server: grants, attributes, a limited stay, further humans, TokenSource."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from livekit import api, rtc
+from livekit.rtc.participant import PublishTrackError
+
+from manager_agent.session import EndReason, SessionState
+from tests.live.conftest import Site, Stack, StartStack
+from tests.live.humans import Human, over, ready_session
+
+pytestmark = pytest.mark.live
+
+
+async def publish(human: Human) -> None:
+    track = rtc.LocalAudioTrack.create_audio_track("voice", rtc.AudioSource(48_000, 1))
+    await human.room.local_participant.publish_track(track)
+
+
+async def participant(stack: Stack, room_name: str, identity: str) -> api.ParticipantInfo:
+    [found] = [seen for seen in await stack.participants(room_name) if seen.identity == identity]
+    return found
+
+
+async def add(stack: Stack, session: dict[str, Any], **body: Any) -> dict[str, Any]:
+    """A further human; what it is given."""
+    path = f"/api/v1/sessions/{session['session_id']}/participants"
+    async with stack.http.post(path, json=body) as answer:
+        given: dict[str, Any] = await answer.json()
+        assert answer.status == 201, given
+        return given
+
+
+async def ask_for_token(stack: Stack, identity: str, *agents: str) -> dict[str, Any]:
+    """What TokenSource gets, as Human.join wants it."""
+    body = {
+        "room_name": "demo-of-tokens",
+        "participant_identity": identity,
+        "room_config": {"agents": [{"agent_name": name} for name in agents]},
+    }
+    async with stack.http.post("/api/v1/token", json=body) as answer:
+        given = await answer.json()
+        assert answer.status == 201, given
+        return {"server_url": given["server_url"], "access_token": given["participant_token"]}
+
+
+async def sees(human: Human, identity: str) -> None:
+    """Returns once the room of this one has shown the other. The test's own timeout bounds it."""
+    while identity not in human.room.remote_participants:
+        await asyncio.sleep(0.02)
+
+
+async def test_a_user_who_may_not_publish_cannot_and_its_attributes_arrive(stack: Stack) -> None:
+    grants = {"can_publish": False, "can_publish_data": False}
+    session = await stack.request(prefer="wait=20", user_grants=grants, user_attributes={"plan": "gold"})
+    human = Human()
+    await human.join(session)
+    with pytest.raises(PublishTrackError):
+        await publish(human)
+    alice = await participant(stack, session["room_name"], "alice")
+    assert (dict(alice.attributes), len(alice.tracks)) == ({"plan": "gold"}, 0)
+    assert not alice.permission.can_publish
+    assert not alice.permission.can_publish_data
+    assert not alice.permission.can_update_metadata
+    assert alice.permission.can_subscribe
+    await human.leave()
+
+
+async def test_a_user_may_publish_and_what_it_was_granted_besides(stack: Stack) -> None:
+    session = await stack.request(prefer="wait=20", user_grants={"can_update_own_metadata": True})
+    human = Human()
+    await human.join(session)
+    await publish(human)
+    await human.room.local_participant.set_attributes({"mood": "good"})
+    while not (alice := await participant(stack, session["room_name"], "alice")).tracks:
+        await asyncio.sleep(0.02)  # the server hears the track itself only after what is said of it
+    assert dict(alice.attributes) == {"mood": "good"}
+    await human.leave()
+
+
+async def test_a_session_lasts_no_longer_than_was_asked_for(stack: Stack) -> None:
+    session = await stack.request(prefer="wait=20", max_duration=3)
+    human = Human()
+    await human.join(session)
+    await human.out.wait()
+    ended = await over(stack, session["session_id"])
+    assert ended.end is not None
+    assert (ended.state, ended.end.reason) == (SessionState.ENDED, EndReason.EXPIRED)
+
+
+async def test_a_further_human_comes_and_goes_and_the_session_lives_as_long_as_its_own_user(
+    start_stack: StartStack, site: Site
+) -> None:
+    stack = await start_stack(site, user_rejoin_timeout=1)
+    session = await ready_session(stack, await stack.bot("asr"))
+    alice, bob = Human(), Human()
+    await alice.join(session)
+    await stack.until(session["session_id"], lambda s: s.state is SessionState.ACTIVE)
+    given = await add(stack, session, identity="bob", name="Bob", metadata="of Bob", grants={"can_publish": False})
+    await bob.join(given)
+    await sees(alice, "bob")
+    assert (alice.room.remote_participants["bob"].name, bob.statuses[-1]["state"]) == ("Bob", "active")
+    info = await participant(stack, given["room_name"], "bob")
+    assert (info.metadata, info.permission.can_publish) == ("of Bob", False)
+    await bob.leave()
+    again = Human()
+    await again.join(given)
+    await sees(alice, "bob")
+    assert stack.store.get(session["session_id"]).state is SessionState.ACTIVE
+    await alice.leave()
+    await again.out.wait()
+    ended = await over(stack, session["session_id"])
+    assert ended.end is not None
+    assert ended.end.reason is EndReason.USER_LEFT
+
+
+async def test_two_who_ask_for_one_room_by_token_source_meet_in_it_with_its_services(stack: Stack) -> None:
+    asr, tts = await stack.bot("asr"), await stack.bot("tts", "TTS")
+    asking = [asyncio.create_task(ask_for_token(stack, identity, "asr", "TTS")) for identity in ("alice", "bob")]
+    invites = await asyncio.gather(asr.invited(), tts.invited())
+    await asr.join()
+    assert not any(one.done() for one in asking)
+    await tts.join()
+    alice, bob = Human(), Human()
+    await alice.join(await asking[0])
+    await bob.join(await asking[1])
+    await asyncio.gather(sees(alice, "bob"), sees(bob, "alice"))
+    expected = {invite.identity for invite in invites}
+    assert set(alice.room.remote_participants) == expected | {"bob"}
+    assert (len(asr.invites), len(tts.invites)) == (1, 1)
+    assert await stack.rooms() == ["demo-of-tokens"]
+    await asyncio.gather(alice.leave(), bob.leave())
