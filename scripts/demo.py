@@ -12,15 +12,15 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
-import aiohttp
 import jwt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 
+from http_api.cli.create import opened
+from http_api.cli.progress import Progress
+from http_api.client import Client, Problem, Unreachable
 from scripts.livekit_server import (
     ROOT,
     LiveKitServer,
@@ -39,7 +39,6 @@ SERVICES = {
 START_TIMEOUT = 30.0
 STOP_TIMEOUT = 10.0
 POLL_INTERVAL = 0.03
-STEPS = ("invited", "accepted", "joined", "ready")
 LINES_SHOWN = 20
 
 console = Console(highlight=False)
@@ -118,14 +117,14 @@ async def everything(ports: Ports, logs: Path) -> AsyncIterator[list[Child]]:
 
 
 async def _until_registered(api_url: str, children: list[Child]) -> None:
-    async with aiohttp.ClientSession() as http, asyncio.timeout(START_TIMEOUT):
+    async with Client(api_url, patience=POLL_INTERVAL) as client, asyncio.timeout(START_TIMEOUT):
         while True:
             for child in children:
                 child.check()
-            with suppress(aiohttp.ClientError):
-                async with http.get(f"{api_url}/readyz") as ready, http.get(f"{api_url}/api/v1/microservices") as known:
-                    if ready.ok and known.ok and len((await known.json())["services"]) == len(SERVICES):
-                        return
+            with suppress(Unreachable, Problem):
+                known = await client.services()
+                if len(known) == len(SERVICES) and (await client.health()).manager_agent == "registered":
+                    return
             await asyncio.sleep(POLL_INTERVAL)
 
 
@@ -134,45 +133,17 @@ async def show_one_session(api_url: str) -> None:
     request = {"user_identity": "alice", "user_name": "Alice", "required_services": list(SERVICES)}
     curl = f"curl -s {api_url}/api/v1/sessions -H 'Content-Type: application/json' -d '{json.dumps(request)}'"
     console.print(f"\n[bold]A session for alice with {', '.join(SERVICES)}[/]")
-    async with aiohttp.ClientSession() as http:
-        post = http.post(f"{api_url}/api/v1/sessions", json=request, headers={"Prefer": "respond-async"})
-        async with post as response:
-            session = await response.json()
-            response.raise_for_status()
-        shown: set[tuple[str, str]] = set()
-        while True:
-            show_steps(session, shown)
-            if session["state"] != "waiting":
-                break
-            await asyncio.sleep(POLL_INTERVAL)
-            async with http.get(f"{api_url}/api/v1/sessions/{session['session_id']}") as response:
-                session = await response.json()
-    if session["state"] != "ready":
-        console.print(f"[red]{session['state']}: {session['reason']}[/]")
-        return
-    console.print(f"{since(session, session['ready_at']):7.0f} ms  [green]ready: the token[/]\n")
-    console.print(session["access_token"], soft_wrap=True)
-    claims = jwt.decode(session["access_token"], options={"verify_signature": False})
+    async with Client(api_url) as client:
+        try:
+            session = await opened(client, Progress(console), **request)
+        except Problem as problem:
+            console.print(str(problem), style="red", markup=False)
+            return
+    console.print()
+    console.print(session.access_token, soft_wrap=True)
+    claims = jwt.decode(session.access_token, options={"verify_signature": False})
     console.print(f"\n[bold]which says[/] {json.dumps(claims)}", soft_wrap=True)
     console.print(f"\n[bold]Another one:[/]\n{curl}", soft_wrap=True)
-
-
-def show_steps(session: dict[str, Any], shown: set[tuple[str, str]]) -> None:
-    """Prints the steps that were not shown yet, in the order in which they happened."""
-    steps = [
-        (since(session, service["timeline"][step]), service["service_id"], step)
-        for service in session["services"]
-        for step in STEPS
-        if service["timeline"].get(step) and (service["service_id"], step) not in shown
-    ]
-    for at, service_id, step in sorted(steps):
-        shown.add((service_id, step))
-        console.print(f"{at:7.0f} ms  {service_id:12} {'[green]' if step == 'ready' else ''}{step}")
-
-
-def since(session: dict[str, Any], at: str) -> float:
-    """Milliseconds from the request to that instant."""
-    return (datetime.fromisoformat(at) - datetime.fromisoformat(session["created_at"])).total_seconds() * 1000
 
 
 async def serve(ports: Ports, logs: Path) -> None:
