@@ -1,0 +1,156 @@
+"""How soon requests are answered that are too many, and whether `/livez` answers meanwhile.
+
+    python -m benchmarks.overload
+
+The session manager and its livekit-server run as they do for users, and have as many sessions as there may be. Clients
+in a process of their own ask for more, each of them again as soon as it is answered: within the rate of their caller it
+is refused as there is no place (503), beyond it as there are too many requests (429). Another process asks for
+`/livez`, on the idle server before, and during the flood.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import tempfile
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import aiohttp
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.child import Child, run, running
+from benchmarks.flood import Figures
+from http_api.api_keys import digest_of, new_key
+from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+
+SESSIONS = 20
+RATE = 500
+"""Requests a second of one caller: few enough to be exceeded, and enough that both refusals are seen."""
+ASKS_LIVEZ_EVERY = 0.01
+"""Seconds."""
+READY_TIMEOUT = 30.0
+TARGET_MS = 50
+BODY = json.dumps({"user_identity": "alice", "required_services": []})
+MEANINGS = {503: "no place", 429: "too often"}
+
+Answers = Mapping[int, Figures]
+"""By status."""
+
+
+def post(key: str) -> str:
+    lines = (
+        "POST /api/v1/sessions HTTP/1.1",
+        "Host: localhost",
+        f"Authorization: Bearer {key}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(BODY)}",
+    )
+    return "\r\n".join((*lines, "", BODY))
+
+
+LIVEZ = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
+
+
+class Bench:
+    def __init__(self, port: int, key: str, folder: Path, stack: AsyncExitStack) -> None:
+        self._port, self._key, self._folder, self._stack = port, key, folder, stack
+
+    async def fill(self) -> None:
+        """Waits until sessions can be had, and opens as many as there may be."""
+        headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{self._port}", headers=headers) as http:
+            async with asyncio.timeout(READY_TIMEOUT):
+                while not await self._is_ready(http):
+                    await asyncio.sleep(0.05)
+            for _ in range(SESSIONS):
+                async with http.post("/api/v1/sessions", data=BODY) as answer:
+                    answer.raise_for_status()
+
+    async def idle(self, *, seconds: float) -> Answers:
+        """The answers of /livez, while nobody else asks anything."""
+        return await self._heard(await self._begin(LIVEZ, 1, ASKS_LIVEZ_EVERY, seconds))
+
+    async def flood(self, *, clients: int, seconds: float) -> tuple[Answers, Answers]:
+        """The answers to a flood, and those of /livez meanwhile."""
+        livez = await self._begin(LIVEZ, 1, ASKS_LIVEZ_EVERY, seconds)
+        flood = await self._begin(post(self._key), clients, 0, seconds)
+        return await self._heard(flood), await self._heard(livez)
+
+    async def _is_ready(self, http: aiohttp.ClientSession) -> bool:
+        try:
+            async with http.get("/readyz") as answer:
+                return answer.status == 200
+        except aiohttp.ClientConnectionError:
+            return False
+
+    async def _begin(self, request: str, clients: int, pause: float, seconds: float) -> Child:
+        arguments = (str(self._port), request, str(clients), str(pause), str(seconds))
+        child = await self._stack.enter_async_context(
+            running("benchmarks.flood", *arguments, log=self._folder / "flood.log")
+        )
+        await child.ready()
+        return child
+
+    async def _heard(self, child: Child) -> Answers:
+        return {int(status): Figures(**figures) for status, figures in json.loads(await child.heard()).items()}
+
+
+async def measure(clients: int, seconds: float, folder: Path) -> dict[str, Figures]:
+    """By what was asked for, when, and how it was answered."""
+    port, key = free_port(), new_key()
+    webhooks = f"http://127.0.0.1:{port}/livekit/webhook"
+    livekit = LiveKitServer(find_or_build(), port=free_port(), webhook_url=webhooks, log=folder / "livekit.log")
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(livekit)
+        environment = {
+            "LIVEKIT_API_KEY": "devkey",
+            "LIVEKIT_API_SECRET": "secret",
+            "LIVEKIT_SERVER_URL": livekit.url,
+            "SERVER_HOST": "127.0.0.1",
+            "SERVER_PORT": str(port),
+            "API_KEYS": f"bench:{digest_of(key)}",
+            "SESSIONS_MAX": str(SESSIONS),
+            "RATE_LIMIT": str(RATE),
+            "RATE_LIMIT_BURST": str(RATE),
+            "USER_JOIN_TIMEOUT": "3600",
+        }
+        await stack.enter_async_context(running("http_api", log=folder / "http_api.log", environment=environment))
+        bench = Bench(port, key, folder, stack)
+        await bench.fill()
+        idle = await bench.idle(seconds=seconds)
+        flood, livez = await bench.flood(clients=clients, seconds=seconds)
+    assert livez.keys() == {200}, f"/livez answered {list(livez)}"
+    return {
+        "idle: /livez": idle[200],
+        "flood: /livez": livez[200],
+        **{f"flood: {status} {MEANINGS.get(status, '')}".rstrip(): flood[status] for status in sorted(flood)},
+    }
+
+
+def show(found: Mapping[str, Figures], clients: int, seconds: float) -> None:
+    table = Table(title=f"{clients} clients that ask for sessions on and on, {seconds:g} s, a full server; ms")
+    for heading in ("", "a second", "p50", "p99", "max", "target"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for name, figures in found.items():
+        cells = (f"{figure:.1f}" for figure in (figures.p50, figures.p99, figures.most))
+        target = f"<= {TARGET_MS}" if name.startswith("flood") else ""
+        table.add_row(name, f"{figures.count / seconds:.0f}", *cells, target)
+    Console().print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        found = run(measure(arguments.clients, arguments.seconds, Path(folder)))
+    show(found, arguments.clients, arguments.seconds)
+
+
+if __name__ == "__main__":
+    main()
