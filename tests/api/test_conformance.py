@@ -70,7 +70,7 @@ class Schemathesis:
         process = await asyncio.create_subprocess_exec(
             *(Path(sys.executable).with_name("schemathesis"), "--config-file", HERE / "schemathesis.toml"),
             *("run", f"http://127.0.0.1:{self.api.port}/openapi.json", "--phases", phases, "--seed", str(seed)),
-            *("--report-json-path", report, "--no-color", *more),
+            *("--report-json-path", str(report), "--no-color", *more),
             cwd=self.folder,
             env=os.environ | {"API_KEY": self.key, "CHECKS": str(HERE / "schemathesis_checks.py")},
             stdout=asyncio.subprocess.PIPE,
