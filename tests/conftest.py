@@ -11,7 +11,7 @@ from http_api import keys
 from tests.exhibits import EXHIBITS
 
 LAST = "test_secrecy.py"
-AGAIN = pytest.mark.flaky(reruns=1)
+AGAIN = pytest.mark.flaky(reruns=2)
 """WebRTC on a machine that is busy with something else may miss a deadline. The report names what was run again."""
 
 
