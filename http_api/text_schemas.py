@@ -13,9 +13,9 @@ Schema = dict[str, Any]
 
 UNSEEN = (
     r"\x00-\x1f\x7f-\xa0\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u1680\u180e\u2000-\u200f\u2028-\u202f"
-    r"\u205f-\u2064\u2066-\u206f\u3000\ue000-\uf8ff\ufeff\ufff9-\ufffb"
+    r"\u205f-\u2064\u2066-\u206f\u3000\ufeff\ufff9-\ufffb"
     "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001"
-    "\U000e0020-\U000e007f\U000f0000-\U000ffffd\U00100000-\U0010fffd"
+    "\U000e0020-\U000e007f"
 )
 """The characters of texts.UNSEEN, as ranges: not every reader of regular expressions knows categories."""
 PRINTABLE: Schema = {"pattern": f"^[^ {UNSEEN}]+( +[^ {UNSEEN}]+)*$"}

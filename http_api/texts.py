@@ -25,7 +25,7 @@ LIVEKITS_ATTRIBUTES = "lk."
 LABEL_KEY = r"^[A-Za-z0-9][A-Za-z0-9_./-]*$"
 NOT_ON_ONE_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 """Unicode's categories of controls, surrogates and line ends."""
-UNSEEN = NOT_ON_ONE_LINE | {"Cf", "Co", "Zs"}
+UNSEEN = NOT_ON_ONE_LINE | {"Cf", "Zs"}
 """And of what has no look of its own. Not Cn: what this Python's Unicode does not know yet may be next year's emoji."""
 
 

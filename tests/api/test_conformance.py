@@ -25,7 +25,7 @@ pytestmark = pytest.mark.api
 
 HERE = Path(__file__).parent
 CASES_MIN = 5_000
-STATEFUL_TIME = 75
+STATEFUL_TIME = 60
 """Seconds."""
 SERVICES_FILE = """
 services:
