@@ -6,12 +6,13 @@ last step before an event is written looks at every value in it.
 
 from __future__ import annotations
 
+import json
 import logging
-import math
-import re
 import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, TextIO
 
 import structlog
@@ -19,26 +20,39 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from jwt import InsecureKeyLengthWarning
 
-from http_api.api_keys import PREFIX
 from http_api.keys import PROBLEM, REQUEST_ID
+from http_api.redaction import EventDict, redactor
 
-JWT = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*")
-API_KEY = re.compile(rf"(?<![A-Za-z0-9_]){PREFIX}[A-Za-z0-9_-]{{20,}}")
-"""Also one that was cut off."""
-REDACTED = "[redacted]"
-DEPTH_MAX = 8
-"""Values nested deeper are written as text."""
 BY_MACHINES = frozenset({"/health", "/livez", "/readyz", "/livekit/webhook"})
 """Asked all the time; of interest only when it fails."""
 CHATTY = ("asyncio", "aiohttp.server", "livekit", "livekit.agents", "watchfiles")
 """Packages whose debug lines say nothing about sessions."""
 
-EventDict = MutableMapping[str, Any]
-Processor = Callable[[Any, str, EventDict], EventDict]
+
+@dataclass(frozen=True)
+class Entry:
+    """One line of the log, with nothing in it that must not be seen."""
+
+    fields: Mapping[str, Any]
+    """Plain JSON values: `event`, `level`, `logger`, `timestamp`, and what belongs to the event. Not to be changed."""
+
+    @cached_property
+    def line(self) -> str:
+        """As JSON, on one line."""
+        return json.dumps(self.fields, ensure_ascii=False, separators=(",", ":"))
 
 
-def configure(*, dev: bool, level: str, secrets: Iterable[str], stream: TextIO | None = None) -> None:
-    """Sets up structlog and the standard library's logging for this process; again replaces what was set."""
+Sink = Callable[[Entry], None]
+"""Takes each entry as it is logged, in any thread: it must return at once, and log nothing itself."""
+
+
+def configure(
+    *, dev: bool, level: str, secrets: Iterable[str], stream: TextIO | None = None, sinks: Sequence[Sink] = ()
+) -> None:
+    """Sets up structlog and the standard library's logging for this process; again replaces what was set.
+
+    `sinks`: where each entry goes besides the stream.
+    """
     stream = stream or sys.stderr
     shared: list[Any] = [
         structlog.contextvars.merge_contextvars,
@@ -55,7 +69,7 @@ def configure(*, dev: bool, level: str, secrets: Iterable[str], stream: TextIO |
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 redactor(secrets),
-                _renderer(dev=dev, stream=stream),
+                _distributor(sinks, _console(stream) if dev else None),
             ],
         )
     )
@@ -79,41 +93,21 @@ def configure(*, dev: bool, level: str, secrets: Iterable[str], stream: TextIO |
     )
 
 
-def _renderer(*, dev: bool, stream: TextIO) -> Any:
-    if dev:
-        plain = structlog.dev.plain_traceback
-        return structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)
-    return structlog.processors.JSONRenderer()
+def _distributor(sinks: Sequence[Sink], console: Any) -> Callable[[Any, str, EventDict], str]:
+    """The last step: gives the entry to every sink, and returns what the stream is to show."""
+
+    def distribute(logger: Any, method: str, event: EventDict) -> str:
+        entry = Entry(event)
+        for sink in sinks:
+            sink(entry)
+        return entry.line if console is None else str(console(logger, method, dict(event)))
+
+    return distribute
 
 
-def redactor(secrets: Iterable[str]) -> Processor:
-    """A processor that replaces every JWT, every API key and every one of `secrets`, wherever in an event they stand,
-    and leaves nothing but plain JSON values."""
-    known = sorted(filter(None, secrets), key=len, reverse=True)
-    # A secret may be an ordinary word (dev mode's is "secret"), so only whole words count.
-    words = (rf"(?<![A-Za-z0-9_]){re.escape(secret)}(?![A-Za-z0-9_])" for secret in known)
-    hidden = re.compile("|".join((JWT.pattern, API_KEY.pattern, *words)))
-
-    def text(value: object) -> str:
-        return hidden.sub(REDACTED, str(value)).encode("utf-8", "backslashreplace").decode()
-
-    def plain(value: Any, depth: int) -> Any:
-        if value is None or isinstance(value, bool | int):
-            return value
-        if isinstance(value, float):
-            return value if math.isfinite(value) else str(value)
-        if isinstance(value, str):
-            return text(value)
-        if depth < DEPTH_MAX and isinstance(value, Mapping):
-            return {text(key): plain(item, depth + 1) for key, item in value.items()}
-        if depth < DEPTH_MAX and isinstance(value, list | tuple | set | frozenset):
-            return [plain(item, depth + 1) for item in value]
-        return text(repr(value))
-
-    def redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
-        return {key: plain(value, 0) for key, value in event.items()}
-
-    return redact
+def _console(stream: TextIO) -> Any:
+    plain = structlog.dev.plain_traceback
+    return structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)
 
 
 class AccessLog(AbstractAccessLogger):

@@ -1,0 +1,76 @@
+"""What is logged holds no token and no secret, and is always plain JSON of bounded size."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from livekit import api
+
+from http_api.api_keys import new_key
+from http_api.redaction import INT_MAX, ITEMS_MAX, REDACTED, TEXT_MAX, redactor
+
+pytestmark = pytest.mark.unit
+
+SECRET = "the+secret/of=this"
+API_KEY = new_key()
+TOKEN = api.AccessToken("key", "x" * 32).with_identity("alice").to_jwt()
+
+
+def redacted(**event: Any) -> Any:
+    return redactor([SECRET, "secret"])(None, "info", event)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        TOKEN,
+        f"Bearer {TOKEN}, and more",
+        {"deep": [{"down": (TOKEN,)}]},
+        {TOKEN: 1},
+        ValueError(f"bad: {TOKEN}"),
+        f"wss://host/rtc?access_token={TOKEN}&x=1",
+        TOKEN.encode(),
+        f"key {SECRET}!",
+        {"secret": "secret"},
+        [[[[[[[[[[[TOKEN]]]]]]]]]]],
+        API_KEY,
+        f"Bearer {API_KEY}, and more",
+        {"headers": [f"Authorization={API_KEY}"], API_KEY: ValueError(API_KEY)},
+        f"{API_KEY[:30]} was cut off",
+    ],
+)
+def test_tokens_and_secrets_are_nowhere_in_an_event(value: object) -> None:
+    text = json.dumps(redacted(event="x", value=value))
+    assert TOKEN not in text
+    assert TOKEN.rpartition(".")[2] not in text
+    assert SECRET not in text
+    assert API_KEY[:30] not in text
+    assert REDACTED in text
+
+
+def test_what_only_looks_a_little_like_one_stays() -> None:
+    event = {"event": "secretary", "path": "/a.b.c", "who": "sm_asr, spasm_asr", "none": None, "ok": True, "f": 0.5}
+    assert redacted(**event) == event
+
+
+def test_events_are_always_json() -> None:
+    strange = {"nan": float("nan"), "half": "\ud800", "set": {1}, "self": object()}
+    cycle: dict[str, Any] = {}
+    cycle["cycle"] = cycle
+    text = json.dumps(redacted(**strange, cycle=cycle), allow_nan=False)
+    assert text.encode()
+
+
+def test_what_is_too_large_is_cut_and_says_so() -> None:
+    """Of a text the beginning and the end stay: the last lines of a traceback say most."""
+    event = redacted(text="a" + "x" * TEXT_MAX + "z", items=list(range(ITEMS_MAX + 5)), many=dict.fromkeys(range(999)))
+    assert len(event["text"]) < TEXT_MAX + 50
+    assert (event["text"][0], event["text"][-1]) == ("a", "z")
+    assert "[... 2 characters ...]" in event["text"]
+    assert (len(event["items"]), len(event["many"])) == (ITEMS_MAX, ITEMS_MAX)
+
+
+def test_integers_that_do_not_fit_into_64_bits_are_text() -> None:
+    assert redacted(small=INT_MAX, large=INT_MAX + 1) == {"small": INT_MAX, "large": str(INT_MAX + 1)}
