@@ -15,8 +15,8 @@ from typing import NamedTuple
 from manager_agent.events import Chosen, Evidence, ReadyOn, Refusal
 from manager_agent.presence import Presence
 
-TRIED_KEPT = 32
-"""How many of the instances that were tried are remembered."""
+PAST_KEPT = 32
+"""How many attempts that came to nothing are remembered."""
 
 
 class ServiceState(StrEnum):
@@ -63,6 +63,21 @@ class Timeline:
 
 
 @dataclass(frozen=True, slots=True)
+class PastAttempt:
+    """An attempt that came to nothing, as it was when the next one took its place."""
+
+    number: int
+    place: Place
+    type: str
+    timeline: Timeline
+    state: ServiceState
+    reason: ServiceReason | None
+    tries: int
+    until: float
+    """When the next one began."""
+
+
+@dataclass(frozen=True, slots=True)
 class RequiredService:
     """One entry of what a session needs, updated in place."""
 
@@ -76,8 +91,8 @@ class RequiredService:
     by_id: bool = False
     labels: Mapping[str, str] = field(default_factory=dict)
     """What was asked for: this very service, or any of its type with these labels."""
-    failed: tuple[Place, ...] = ()
-    """Those that were tried before, and failed; the latest last."""
+    past: tuple[PastAttempt, ...] = ()
+    """The attempts before this one; the latest last."""
 
     attempt: int = 0
     identity: str | None = None
@@ -102,8 +117,9 @@ class RequiredService:
 
     @property
     def tried(self) -> tuple[Place, ...]:
-        """Those that were invited for this entry, the latest last."""
-        return (*(place for place in self.failed if place != self.place), self.place)[-TRIED_KEPT:]
+        """Where those are who were invited for this entry, each once, the latest last."""
+        places = (self.place, *(attempt.place for attempt in reversed(self.past)))
+        return tuple(reversed(dict.fromkeys(places)))
 
     @property
     def lost(self) -> bool:
@@ -164,7 +180,7 @@ class RequiredService:
             optional=self.optional,
             by_id=self.by_id,
             labels=self.labels,
-            failed=self.tried if self.attempt else (),
+            past=(*self.past, self._ended(at))[-PAST_KEPT:] if self.attempt else (),
             attempt=self.attempt + 1,
             identity=identity,
             invite_id=invite_id,
@@ -172,6 +188,18 @@ class RequiredService:
             in_flight=True,
             presence=self.presence.void(),  # an agent of the attempt before has the same name
             timeline=Timeline(invited=at),
+        )
+
+    def _ended(self, at: float) -> PastAttempt:
+        return PastAttempt(
+            number=self.attempt,
+            place=self.place,
+            type=self.type,
+            timeline=self.timeline,
+            state=self.state,
+            reason=self.shortfall,
+            tries=self.tries,
+            until=at,
         )
 
     @property

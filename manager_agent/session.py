@@ -30,6 +30,7 @@ from manager_agent.events import ReadyOn as ReadyOn
 from manager_agent.events import Said
 from manager_agent.manager import Manager
 from manager_agent.presence import Presence
+from manager_agent.required_service import PastAttempt as PastAttempt
 from manager_agent.required_service import Place as Place
 from manager_agent.required_service import RequiredService as RequiredService
 from manager_agent.required_service import ServiceReason as ServiceReason

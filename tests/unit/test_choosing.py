@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from manager_agent.breaker import TRIAL_PATIENCE
 from manager_agent.instances import InstanceState
 from manager_agent.services import NotAvailable, Requirement
-from manager_agent.session import Place, RequiredService, ServiceReason
+from manager_agent.session import PastAttempt, Place, RequiredService, ServiceReason, ServiceState, Timeline
 from tests.unit.registries import ANY_ASR, World, asr, asrs
 
 pytestmark = pytest.mark.unit
@@ -248,12 +248,25 @@ def test_another_instance_must_be_eligible_and_is_the_least_loaded() -> None:
     assert [one and one.service_id for one in found] == ["asr-5", "asr-4", None]
 
 
+def tried_before(place: Place, attempt: int) -> PastAttempt:
+    return PastAttempt(
+        number=attempt,
+        place=place,
+        type="ASR",
+        timeline=Timeline(invited=0.0),
+        state=ServiceState.FAILED,
+        reason=ServiceReason.UNREACHABLE,
+        tries=1,
+        until=float(attempt),
+    )
+
+
 def test_whoever_was_not_tried_comes_first_then_who_was_tried_longest_ago() -> None:
     """Whatever their load. An instance that has moved is another one."""
     world = World(*asrs(3, capacity=2), asr("asr-4", endpoint="http://moved.example/", capacity=2))
     world.places["asr-4"] = 1
-    tried = tuple(asr(f"asr-{n}").place for n in (4, 3, 1))
-    entry = RequiredService("asr-2", "ASR", endpoint="http://asr-2.example/", failed=tried)
+    past = tuple(tried_before(asr(f"asr-{n}").place, nth) for nth, n in enumerate((1, 4, 3, 1), start=1))
+    entry = RequiredService("asr-2", "ASR", endpoint="http://asr-2.example/", past=past, attempt=5)
     order: list[Place] = []
     while found := world.registry.another(entry, (), order):
         order.append(found.place)

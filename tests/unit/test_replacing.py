@@ -18,8 +18,17 @@ from manager_agent.patience import LATE_BURST, LATE_LOOK
 from manager_agent.plan import Action, Invite, Remove, Replace, plan
 from manager_agent.registry import Registry
 from manager_agent.replacing import HOLD, IDLE_HOLD, LATE_AT_MOST, Replacer
+from manager_agent.required_service import PAST_KEPT
 from manager_agent.services import Service
-from manager_agent.session import Limits, Place, RequiredService, ServiceState, Session, SessionState
+from manager_agent.session import (
+    Limits,
+    Place,
+    RequiredService,
+    ServiceReason,
+    ServiceState,
+    Session,
+    SessionState,
+)
 from manager_agent.transitions import apply
 from tests.unit.registries import World, asrs
 from tests.unit.sessions import AGENT, START, a_session, after, left, listed, managed, said, seen
@@ -129,6 +138,21 @@ def test_an_outcast_that_comes_again_while_it_is_being_removed_is_removed_again(
 def test_one_that_is_there_when_it_is_replaced_is_removed() -> None:
     session = replaced(after(asked(), seen(FIRST, "PA_1", START + 1), said(FIRST, Said.FAILED, START + 2)), START + 3)
     assert actions(session, START + 3, Remove) == [Remove(FIRST)]
+
+
+def test_what_became_of_each_attempt_is_remembered() -> None:
+    """The last of them, as the next one began."""
+    session = asked()
+    for _ in range(PAST_KEPT + 2):
+        attempt, identity = session.services[0].attempt, session.services[0].identity or ""
+        again = ev.InviteStarted(START + 2, 0, attempt + 1, 1, f"sm-{attempt + 1}", f"inv_{attempt + 1}")
+        accepted = ev.InviteAccepted(START + 2, 0, attempt + 1, 1)
+        session = after(session, said(identity, Said.FAILED, START + 1), again, accepted)
+    numbers = [attempt.number for attempt in session.services[0].past]
+    assert numbers == list(range(3, PAST_KEPT + 3))
+    last = session.services[0].past[-1]
+    assert (last.state, last.reason, last.until) == (ServiceState.FAILED, ServiceReason.REPORTED_FAILURE, START + 2)
+    assert (last.timeline.failed, last.place) == (START + 1, session.services[0].place)
 
 
 def test_a_session_is_ready_again_when_the_replacement_is() -> None:
