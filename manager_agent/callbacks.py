@@ -23,6 +23,7 @@ from manager_agent.courier import Courier, Undelivered
 from manager_agent.deliveries import Delivery, DeliveryState, Ledger, event_of
 from manager_agent.session import Session
 from manager_agent.signature import signed_headers
+from manager_agent.store import Change
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
@@ -86,10 +87,10 @@ class Callbacks:
             log.warning("callbacks_dropped", count=dropped)
         await self._courier.aclose()
 
-    def tell(self, before: Session | None, after: Session) -> None:
+    def tell(self, change: Change) -> None:
         """Sends the event of this change, if it is one, when its turn comes."""
-        event, url, session_id = event_of(before, after), after.callback_url, after.session_id
-        if event is None or url is None:
+        after, session_id = change.after, change.session_id
+        if after is None or (event := event_of(change.before, after)) is None or (url := after.callback_url) is None:
             return
         line = self._lines.get(session_id)
         if line is not None and line.is_unwanted:

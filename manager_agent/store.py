@@ -21,8 +21,21 @@ from manager_agent.transitions import apply
 
 log = structlog.get_logger()
 
-Listener = Callable[[Session | None, Session], None]
-"""Told a session as it was, None when it is new, and as it is."""
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What happened to one session."""
+
+    session_id: str
+    before: Session | None
+    """None: it is new."""
+    after: Session | None
+    """None: it is forgotten."""
+    event: Event | None = None
+    """What changed it; None when it is new, or forgotten."""
+
+
+Listener = Callable[[Change], None]
 
 
 class UnknownSession(LookupError):
@@ -79,7 +92,7 @@ class MemoryStore:
 
     def listen(self, listener: Listener) -> None:
         """Has `listener` told every change of every session, in order and at once: it must not take long. Who waits
-        (wait_for) may find several changes made."""
+        (wait_for) may find several changes made. One that raises is logged, and changes nothing."""
         self._listeners.append(listener)
 
     async def add(self, session: Session) -> None:
@@ -93,7 +106,7 @@ class MemoryStore:
         self._records[session.session_id] = _Record(session)
         self._by_room[session.room_name] = session.session_id
         self.census.enter(session)
-        self._tell(None, session)
+        self._tell(Change(session.session_id, None, session))
 
     async def update(self, session_id: str, event: Event) -> Session:
         """Applies `event` and returns the session as it then is. Raises UnknownSession."""
@@ -104,7 +117,7 @@ class MemoryStore:
             self.census.leave(before)
             self.census.enter(session)
             record.put(session)
-            self._tell(before, session)
+            self._tell(Change(session_id, before, session, event))
         return session
 
     def remove(self, session_id: str) -> None:
@@ -115,6 +128,7 @@ class MemoryStore:
         if self._by_room.get(record.session.room_name) == session_id:
             del self._by_room[record.session.room_name]
         record.wake()
+        self._tell(Change(session_id, record.session, None))
 
     def get(self, session_id: str) -> Session:
         """Raises UnknownSession."""
@@ -146,12 +160,12 @@ class MemoryStore:
                 return record.session
             await record.change()
 
-    def _tell(self, before: Session | None, after: Session) -> None:
+    def _tell(self, change: Change) -> None:
         for listener in self._listeners:
             try:
-                listener(before, after)
+                listener(change)
             except Exception:
-                log.exception("listener_fault", session_id=after.session_id)
+                log.exception("listener_fault", session_id=change.session_id)
 
     def _record(self, session_id: str) -> _Record:
         try:

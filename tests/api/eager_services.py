@@ -6,7 +6,7 @@ import asyncio
 
 from manager_agent.events import DeadlinePassed, Evidence, Said, ServiceSaid
 from manager_agent.session import ServiceState, Session
-from manager_agent.store import MemoryStore
+from manager_agent.store import Change, MemoryStore
 
 
 def let_nobody_wait(store: MemoryStore) -> None:
@@ -21,8 +21,11 @@ def let_nobody_wait(store: MemoryStore) -> None:
             elif service.identity is not None:
                 await store.update(session.session_id, ServiceSaid(now, service.identity, Said.READY, Evidence.HTTP))
 
-    def listen(_: Session | None, session: Session) -> None:
-        if not session.over and any(s.state in (ServiceState.INVITED, ServiceState.ACCEPTED) for s in session.services):
+    def listen(change: Change) -> None:
+        session = change.after
+        if session is None or session.over:
+            return
+        if any(s.state in (ServiceState.INVITED, ServiceState.ACCEPTED) for s in session.services):
             under_way.add(task := asyncio.create_task(decide(session)))
             task.add_done_callback(under_way.discard)
 

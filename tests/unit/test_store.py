@@ -15,7 +15,7 @@ from manager_agent import events as ev
 from manager_agent.events import Event
 from manager_agent.plan import NAME_QUARANTINE
 from manager_agent.session import Session, SessionState
-from manager_agent.store import MemoryStore, RoomNameTaken, UnknownSession
+from manager_agent.store import Change, MemoryStore, RoomNameTaken, UnknownSession
 from tests.unit.sessions import JOINS, START, a_session, after, invited, left, managed, seen
 
 pytestmark = pytest.mark.unit
@@ -330,21 +330,29 @@ async def test_nobody_waits_any_more_once_it_is_as_wanted_or_removed(store: Memo
 
 async def test_a_listener_is_told_every_change_in_order_and_none_that_is_none(store: MemoryStore) -> None:
     """Also those that pass within one turn; and the new session, of which there was nothing before."""
-    told: list[tuple[Session | None, Session]] = []
-    store.listen(lambda before, after: told.append((before, after)))
+    told: list[Change] = []
+    store.listen(told.append)
     await store.add(a_session(JOINS))
     for event in (*TO_READY, TO_READY[-1], left("sm-asr-1", "PA_1", START + 2)):
         await store.update("s1", event)
-    assert [before for before, _ in told] == [None, *(after for _, after in told[:-1])]
-    assert told[0][1] == a_session(JOINS)
-    assert told[-1][1] is store.get("s1")
-    assert [after.state for _, after in told][-2:] == [SessionState.READY, SessionState.DEGRADED]
-    assert len(told) == 1 + len(TO_READY) + 1
+    assert [change.before for change in told] == [None, *(change.after for change in told[:-1])]
+    assert told[0] == Change("s1", None, a_session(JOINS))
+    assert told[-1].after is store.get("s1")
+    assert [change.after and change.after.state for change in told][-2:] == [SessionState.READY, SessionState.DEGRADED]
+    assert [change.event for change in told] == [None, *TO_READY, left("sm-asr-1", "PA_1", START + 2)]
+
+
+async def test_a_listener_is_told_that_a_session_is_forgotten(store: MemoryStore) -> None:
+    await store.add(a_session(JOINS))
+    told: list[Change] = []
+    store.listen(told.append)
+    store.remove("s1")
+    assert told == [Change("s1", a_session(JOINS), None)]
 
 
 async def test_a_listener_finds_the_session_in_the_store_as_it_is_told(store: MemoryStore) -> None:
     found: list[bool] = []
-    store.listen(lambda _, after: found.append(store.get("s1") is after))
+    store.listen(lambda change: found.append(store.get("s1") is change.after))
     await store.add(a_session(JOINS))
     await store.update("s1", ev.RoomRequested(START))
     assert found == [True, True]
@@ -352,8 +360,8 @@ async def test_a_listener_finds_the_session_in_the_store_as_it_is_told(store: Me
 
 async def test_a_listener_is_told_nothing_of_a_name_that_is_refused(store: MemoryStore) -> None:
     await store.add(a_session())
-    told: list[Session] = []
-    store.listen(lambda _, after: told.append(after))
+    told: list[Change] = []
+    store.listen(told.append)
     with pytest.raises(RoomNameTaken):
         await store.add(another("s2"))
     assert told == []
@@ -362,12 +370,12 @@ async def test_a_listener_is_told_nothing_of_a_name_that_is_refused(store: Memor
 async def test_a_listener_that_raises_is_logged_and_changes_nothing(store: MemoryStore) -> None:
     """The others are told all the same."""
 
-    def breaks(before: Session | None, after: Session) -> None:
+    def breaks(change: Change) -> None:
         raise RuntimeError("what nobody expects")
 
-    told: list[Session] = []
+    told: list[Change] = []
     store.listen(breaks)
-    store.listen(lambda _, after: told.append(after))
+    store.listen(told.append)
     with capture_logs() as logs:
         await store.add(a_session(JOINS))
         session = await store.update("s1", ev.RoomRequested(START))
