@@ -1,5 +1,5 @@
-"""Server-sent events to one reader: begun, kept alive, sent in time. Who does not keep up is cut off, and what waits for
-a reader is bounded."""
+"""Server-sent events to one reader: begun, kept alive, sent in time. Who does not keep up is cut off, and what waits
+for a reader is bounded."""
 
 from __future__ import annotations
 

@@ -13,12 +13,15 @@ from http_api import (
     callbacks,
     docs,
     events,
+    feed,
+    feed_views,
     health,
     microservices,
     participants,
     ready,
     schemas,
     sessions,
+    timelines,
     token_request,
     token_source,
     views,
@@ -108,6 +111,11 @@ SESSIONS = (
         (UnknownSession, Overloaded), headers=SEEN,
     ),
     Operation(
+        "GET", SESSION + "/timeline", timelines.show, Tag.SESSIONS, Access.SESSIONS,
+        {OK: Answer("what has become of it so far", timelines.TimelineView)},
+        (UnknownSession,),
+    ),
+    Operation(
         "DELETE", SESSION, sessions.close, Tag.SESSIONS, Access.SESSIONS,
         {OK: Answer("the session, which is over", views.SessionView, headers=TAG)},
         (UnknownSession,),
@@ -137,6 +145,19 @@ SESSIONS = (
         {OK: Answer("heard", messages.Answer)},
         (UnknownSession, SessionOver, ServiceOut, Forbidden),
         body=schemas.SayReady, proof=Proof.INVITE,
+    ),
+)  # fmt: skip
+
+FEED = (
+    Operation(
+        "GET", feed.PATH, feed.follow, Tag.SESSIONS, Access.SESSIONS,
+        {
+            OK: Answer(
+                "everything as it is, and again what changes", feed_views.Told, Media.EVENTS,
+                events=tuple(feed_views.FeedEvent),
+            ),
+        },
+        (Overloaded,),
     ),
 )  # fmt: skip
 
@@ -219,4 +240,4 @@ DOCS = (
     ),
 )  # fmt: skip
 
-OPERATIONS = (*SESSIONS, *CALLBACKS, *SERVICES, *RUNNING, *DOCS)
+OPERATIONS = (*SESSIONS, *FEED, *CALLBACKS, *SERVICES, *RUNNING, *DOCS)
