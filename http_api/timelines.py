@@ -53,6 +53,7 @@ class AttemptView(View):
     state: ServiceState
     reason: ServiceReason | None
     ready_by: Evidence | None
+    """What makes it ready; null also of one that was, and is no more."""
     tries: int
     """How often the invite was sent."""
     timeline: dict[str, str]
