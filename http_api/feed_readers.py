@@ -45,6 +45,7 @@ class News:
 class Reader:
     caller: Caller
     is_behind: bool = False
+    """More has changed than is kept for him: what he is told would not be all."""
     _sessions: dict[str, None] = field(default_factory=dict)
     _services: bool = False
     _health: bool = False

@@ -22,6 +22,7 @@ from http_api import (
     schemas,
     server_timing,
     sessions,
+    timeline_views,
     timelines,
     token_request,
     token_source,
@@ -114,7 +115,7 @@ SESSIONS = (
     ),
     Operation(
         "GET", SESSION + "/timeline", timelines.show, Tag.SESSIONS, Access.SESSIONS,
-        {OK: Answer("what has become of it so far", timelines.TimelineView)},
+        {OK: Answer("what has become of it so far", timeline_views.TimelineView)},
         (UnknownSession,),
     ),
     Operation(

@@ -182,6 +182,6 @@ def stand_ins(settings: Settings, livekit: LiveKit) -> tuple[Parts, StandInAgent
     parts = Parts(
         clock, store, registry, rooms, inviter, conductor, agent, guard, profiles,
         upkeep=upkeep_of(settings, registry),
-        dependencies=[livekit_dependency(agent, livekit.reconciler)],
+        dependencies=[livekit_dependency(lambda: agent.registered, lambda: livekit.reconciler.is_answered)],
     )  # fmt: skip
     return parts, agent
