@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-import structlog
 from aiohttp import web
 
-from http_api import keys
+from http_api import keys, log_context
 from http_api.admission import admission
 from http_api.authentication import Authenticator
 from http_api.callbacks import callbacks_of
@@ -32,6 +31,7 @@ from http_api.waiting import Waiters
 from manager_agent import ffi
 from manager_agent.addresses import Guard
 from manager_agent.agent import ManagerAgent
+from manager_agent.chronicle import chronicle
 from manager_agent.clock import Clock, steady_clock
 from manager_agent.conductor import Conductor
 from manager_agent.courier import is_this_machine
@@ -44,8 +44,6 @@ from manager_agent.rooms import Rooms
 from manager_agent.store import MemoryStore
 from manager_agent.tasks import Tasks
 from manager_agent.upkeep import Keeper, Reaper
-
-log = structlog.get_logger()
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -144,6 +142,7 @@ def create_app(settings: Settings, parts: Parts | None = None) -> web.Applicatio
     app[keys.KEPT_ANSWERS] = KeptAnswers(parts.clock)
     app[keys.AUTHENTICATOR] = authenticator = Authenticator(settings, parts.clock)
     app[keys.CALLBACKS] = callbacks = callbacks_of(settings, parts.guard, parts.clock, authenticator.signing_keys)
+    parts.store.listen(chronicle)
     parts.store.listen(callbacks.tell)
     app[keys.OPERATIONS] = {operation.handler: operation for operation in OPERATIONS}
     app[keys.DOCUMENT] = described(OPERATIONS)
@@ -167,10 +166,8 @@ def _route(operation: Operation) -> web.RouteDef:
 async def request_ids(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Gives each request an id, its caller's own if that is fit to be shown, for logs and problems."""
     theirs = request.headers.get(REQUEST_ID_HEADER, "")
-    request_id = theirs if REQUEST_ID.fullmatch(theirs) else new_request_id()
-    request[keys.REQUEST_ID] = request_id
-    with structlog.contextvars.bound_contextvars(request_id=request_id):
-        return await handler(request)
+    log_context.begin(request, theirs if REQUEST_ID.fullmatch(theirs) else new_request_id())
+    return await handler(request)
 
 
 async def _show_request_id(request: web.Request, response: web.StreamResponse) -> None:

@@ -56,6 +56,8 @@ KEPT_ANSWERS = web.AppKey("KEPT_ANSWERS", KeptAnswers)
 
 CALLER = web.RequestKey("CALLER", Caller)
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
+ABOUT: web.RequestKey[Mapping[str, str]] = web.RequestKey("ABOUT")
+"""What its log lines are about: ids by their names."""
 BODY = web.RequestKey("BODY", bytes)
 """What came in, where it was read already."""
 ALLOWANCE = web.RequestKey("ALLOWANCE", Allowance)

@@ -20,7 +20,7 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from jwt import InsecureKeyLengthWarning
 
-from http_api.keys import PROBLEM, REQUEST_ID
+from http_api.keys import ABOUT, CALLER, PROBLEM, REQUEST_ID
 from http_api.redaction import EventDict, redactor
 
 BY_MACHINES = frozenset({"/health", "/livez", "/readyz", "/livekit/webhook"})
@@ -117,7 +117,14 @@ class AccessLog(AbstractAccessLogger):
         """`time`: seconds it took."""
         log = structlog.get_logger("http_api.access")
         write = log.debug if request.path in BY_MACHINES and response.status < 400 else log.info
-        fields = {"request_id": request.get(REQUEST_ID), "problem": request.get(PROBLEM), "remote": request.remote}
+        caller = request.get(CALLER)
+        fields = {
+            "request_id": request.get(REQUEST_ID),
+            "caller": caller.name or None if caller else None,
+            "problem": request.get(PROBLEM),
+            "remote": request.remote,
+            **request.get(ABOUT, {}),
+        }
         write(
             "request",
             method=request.method,

@@ -7,6 +7,7 @@ from aiohttp import web
 from http_api import keys
 from http_api.callers import Caller
 from http_api.errors import OtherCaller
+from http_api.log_context import speak_of
 from http_api.views import SessionView, SessionWithToken
 from manager_agent.services import UnknownService
 from manager_agent.session import GIVES_TOKENS, Session
@@ -25,6 +26,7 @@ def session_of(request: web.Request) -> Session:
     session = request.app[keys.STORE].get(session_id)
     if not caller_of(request).sees(session.owner):
         raise UnknownSession(session_id)
+    speak_of(request, session)
     return session
 
 

@@ -11,6 +11,7 @@ from http_api import keys
 from http_api.bodies import read_body, read_query
 from http_api.conditional import KnownTags, entity_tag, known_tags
 from http_api.errors import NoToken
+from http_api.log_context import speak_of
 from http_api.opening import new_session, open_session
 from http_api.ownership import caller_of, own_session_of, session_of, view_for
 from http_api.paging import page
@@ -38,6 +39,7 @@ async def create(request: web.Request) -> web.Response:
     preferred = preferences(request.headers.getall("Prefer", ()))
     services = app[keys.REGISTRY].choose(body.requirements(profiles))
     wanted = new_session(body, services, limits, app[keys.CLOCK](), caller.name)
+    speak_of(request, wanted)
     session = await open_session(app, wanted, preferred.patience)
     status = HTTPStatus.CREATED if session.state in GIVES_TOKENS else HTTPStatus.ACCEPTED
     headers = preferred.applied(asynchronously=status is HTTPStatus.ACCEPTED)

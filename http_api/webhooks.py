@@ -15,6 +15,7 @@ from livekit import api
 from http_api import keys
 from http_api.bodies import read_bytes
 from http_api.errors import MalformedBody, Unauthorized
+from http_api.log_context import speak_of
 from manager_agent.events import Event, ParticipantLeft, ParticipantSeen, RoomClosed, WebhookArrived
 from manager_agent.rooms import seen
 from manager_agent.session import Session
@@ -38,9 +39,11 @@ async def receive(request: web.Request) -> web.Response:
     digest = signed_digest(request.headers.get("Authorization", ""), verifier)
     webhook = read_webhook(await read_bytes(request, BODY_MAX), digest)
     session = app[keys.STORE].in_room(webhook.room.name)
+    if session is not None:
+        speak_of(request, session)
     log.debug("webhook", event_name=webhook.event, room=webhook.room.name, ours=session is not None)
     if session is not None and is_revenant(webhook, session):
-        log.warning("room_came_back", room=webhook.room.name, sid=webhook.room.sid, session_id=session.session_id)
+        log.warning("room_came_back", room=webhook.room.name, sid=webhook.room.sid)
         app[keys.TASKS].spawn(app[keys.ROOMS].delete(webhook.room.name), name=f"{session.session_id} revenant")
     elif session is not None and is_about(webhook, session):
         for event in events_of(webhook, app[keys.CLOCK]()):

@@ -109,7 +109,7 @@ class ManagerAgent:
             return
         identity, at = self._names.manager(note.session_id, note.attempt), self._clock()
         with structlog.contextvars.bound_contextvars(
-            session_id=note.session_id, room=request.room.name, attempt=note.attempt
+            session_id=note.session_id, room=request.room.name, dispatch=note.attempt
         ):
             if not await self._take_charge(note.session_id, identity, at):
                 log.info("job_rejected", identity=identity)
@@ -135,7 +135,7 @@ class ManagerAgent:
         assert note is not None, "only jobs with a note are accepted"
         identity = info.accept_arguments.identity
         with structlog.contextvars.bound_contextvars(
-            session_id=note.session_id, room=info.job.room.name, attempt=note.attempt
+            session_id=note.session_id, room=info.job.room.name, dispatch=note.attempt
         ):
             try:
                 watcher = Watcher(session_id=note.session_id, identity=identity, store=self._store, clock=self._clock)
