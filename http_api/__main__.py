@@ -6,12 +6,16 @@ import argparse
 import asyncio
 import sys
 
-from http_api import VERSION, logs
+import structlog
+
+from http_api import VERSION, logs, native_log
 from http_api.server import CannotListen, serve
 from http_api.settings import BadSettings, Settings
 
 UNUSABLE = 2
 """Exit code when the settings, or the port that they name, can't be used."""
+FAULT = 70
+"""Exit code after a fault of our own, which is logged: EX_SOFTWARE of sysexits.h."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C while starting, or after a second one while stopping."""
 
@@ -27,13 +31,24 @@ def run(*, dev: bool) -> int:
     """Serves until it is asked to end; the exit code."""
     try:
         settings = Settings.load(dev=dev)
-        logs.configure(dev=settings.dev, level=settings.log_level, secrets=settings.secrets)
-        asyncio.run(serve(settings))
+        with native_log.captured() as stderr:
+            logs.configure(dev=settings.dev, level=settings.log_level, secrets=settings.secrets, stream=stderr)
+            return _serve(settings)
     except (BadSettings, CannotListen) as error:
         print(error, file=sys.stderr)
         return UNUSABLE
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _serve(settings: Settings) -> int:
+    try:
+        asyncio.run(serve(settings))
+    except CannotListen:
+        raise
+    except Exception:
+        structlog.get_logger().exception("ended_by_fault")
+        return FAULT
     return 0
 
 
