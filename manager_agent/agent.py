@@ -141,7 +141,7 @@ class ManagerAgent:
                 watcher = Watcher(session_id=note.session_id, identity=identity, store=self._store, clock=self._clock)
                 await watcher.watch(info.url, info.token)
             except UnknownSession:
-                log.info("session_forgotten", identity=identity)
+                log.info("manager_outlived_session", identity=identity)
             except Exception as error:
                 log.warning("manager_failed", identity=identity, error=repr(error))
             finally:

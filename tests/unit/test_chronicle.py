@@ -99,7 +99,11 @@ def test_the_next_attempt_is_told_anew() -> None:
 
 
 def test_what_changes_nothing_that_is_told_is_told_nothing() -> None:
-    events = [ev.WebhookArrived(START), ev.ListingStarted(START + 5), ev.ListingFailed(START + 6, START + 5)]
+    events: list[Event] = [
+        ev.WebhookArrived(START),
+        ev.ListingStarted(START + 5),
+        ev.ListingFailed(START + 6, START + 5),
+    ]
     assert steps(after(a_session(JOINS), *managed()), *events) == []
 
 
