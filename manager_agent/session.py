@@ -123,6 +123,8 @@ class Outcast:
 
     identity: str
     presence: Presence = Presence()
+    not_before: float = -math.inf
+    """Until then it is not removed: it may still be waiting for the answer to what it said last."""
     removing: str | None = None
     """The sid of the participant that LiveKit was asked to remove, while it has not answered."""
 
