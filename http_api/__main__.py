@@ -9,6 +9,7 @@ import sys
 import structlog
 
 from http_api import VERSION, logs, native_log
+from http_api.recent_logs import RecentLogs
 from http_api.server import CannotListen, serve
 from http_api.settings import BadSettings, Settings
 
@@ -32,8 +33,15 @@ def run(*, dev: bool) -> int:
     try:
         settings = Settings.load(dev=dev)
         with native_log.captured() as stderr:
-            logs.configure(dev=settings.dev, level=settings.log_level, secrets=settings.secrets, stream=stderr)
-            return _serve(settings)
+            recent = RecentLogs()
+            logs.configure(
+                dev=settings.dev,
+                level=settings.log_level,
+                secrets=settings.secrets,
+                stream=stderr,
+                sinks=[recent.take],
+            )
+            return _serve(settings, recent)
     except (BadSettings, CannotListen) as error:
         print(error, file=sys.stderr)
         return UNUSABLE
@@ -41,9 +49,9 @@ def run(*, dev: bool) -> int:
         return INTERRUPTED
 
 
-def _serve(settings: Settings) -> int:
+def _serve(settings: Settings, recent: RecentLogs) -> int:
     try:
-        asyncio.run(serve(settings))
+        asyncio.run(serve(settings, recent))
     except CannotListen:
         raise
     except Exception:

@@ -13,12 +13,17 @@ from http_api import (
     callbacks,
     docs,
     events,
+    feed,
+    feed_views,
     health,
     microservices,
     participants,
     ready,
     schemas,
+    server_timing,
     sessions,
+    timeline_views,
+    timelines,
     token_request,
     token_source,
     views,
@@ -67,7 +72,8 @@ IDEMPOTENCY = {
     "within 24 hours, is not done again, and gets the same answer"
 }
 REPLAYED = {"Idempotency-Replayed": "`true` when an earlier request with the same `Idempotency-Key` was answered so"}
-MADE = LOCATION | APPLIED | TAG | REPLAYED
+TIMING = {server_timing.HEADER: server_timing.SAYS}
+MADE = LOCATION | APPLIED | TAG | REPLAYED | TIMING
 SEEN = {"Last-Event-ID": "the revision that was seen last; an EventSource sends it when it comes back"}
 KNOWN_FILE = {"If-None-Match": "the `ETag` of the copy that is known: 304 if it is still the same (RFC 9110)"}
 FILE_TAG = {"ETag": "changes with what is in it"}
@@ -108,6 +114,11 @@ SESSIONS = (
         (UnknownSession, Overloaded), headers=SEEN,
     ),
     Operation(
+        "GET", SESSION + "/timeline", timelines.show, Tag.SESSIONS, Access.SESSIONS,
+        {OK: Answer("what has become of it so far", timeline_views.TimelineView)},
+        (UnknownSession,),
+    ),
+    Operation(
         "DELETE", SESSION, sessions.close, Tag.SESSIONS, Access.SESSIONS,
         {OK: Answer("the session, which is over", views.SessionView, headers=TAG)},
         (UnknownSession,),
@@ -137,6 +148,19 @@ SESSIONS = (
         {OK: Answer("heard", messages.Answer)},
         (UnknownSession, SessionOver, ServiceOut, Forbidden),
         body=schemas.SayReady, proof=Proof.INVITE,
+    ),
+)  # fmt: skip
+
+FEED = (
+    Operation(
+        "GET", feed.PATH, feed.follow, Tag.SESSIONS, Access.SESSIONS,
+        {
+            OK: Answer(
+                "everything as it is, and again what changes", feed_views.Told, Media.EVENTS,
+                events=tuple(feed_views.FeedEvent),
+            ),
+        },
+        (Overloaded,),
     ),
 )  # fmt: skip
 
@@ -219,4 +243,4 @@ DOCS = (
     ),
 )  # fmt: skip
 
-OPERATIONS = (*SESSIONS, *CALLBACKS, *SERVICES, *RUNNING, *DOCS)
+OPERATIONS = (*SESSIONS, *FEED, *CALLBACKS, *SERVICES, *RUNNING, *DOCS)
