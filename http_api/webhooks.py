@@ -91,5 +91,5 @@ def events_of(webhook: api.WebhookEvent, at: float) -> list[Event]:
         gone = webhook.participant
         events.append(ParticipantLeft(at, gone.identity, gone.sid, aborted=webhook.event == ABORTED))
     elif webhook.event == "room_finished":
-        events.append(RoomClosed(at, webhook.room.sid))
+        events.append(RoomClosed(at, webhook.room.sid, told=True))
     return events
