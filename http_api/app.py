@@ -21,6 +21,10 @@ from http_api.docs import described
 from http_api.idempotency import idempotency
 from http_api.kept_answers import KeptAnswers
 from http_api.limits import Rate, RateLimits
+from http_api.metrics.loop_lag import LoopLag
+from http_api.metrics.metrics import Metrics
+from http_api.metrics.middleware import measured
+from http_api.metrics.wiring import wire
 from http_api.operations import Operation
 from http_api.problems import REQUEST_ID_HEADER, Handler, new_request_id, problems
 from http_api.rate_limits import show_allowance
@@ -64,6 +68,7 @@ class Parts:
     guard: Guard
     profiles: Profiles = field(default_factory=dict)
     upkeep: Sequence[Keeper | Reaper | Reconciler] = ()
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 def compose(settings: Settings) -> Parts:
@@ -72,7 +77,8 @@ def compose(settings: Settings) -> Parts:
     key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
     url, agent_name = settings.livekit_server_url, settings.agent_name
     invite_key, invite_secret = settings.invite_keys
-    store, names = MemoryStore(clock), Names(secret)
+    metrics = Metrics()
+    store, names = MemoryStore(clock, metrics.store_updates.observe), Names(secret)
     rooms = Rooms(
         url=url,
         public_url=settings.public_url,
@@ -90,7 +96,7 @@ def compose(settings: Settings) -> Parts:
         url=url, api_key=key, api_secret=secret, agent_name=agent_name, store=store, names=names, clock=clock
     )
     upkeep = [*upkeep_of(settings, registry), Reconciler(store=store, rooms=rooms, clock=clock)]
-    return Parts(clock, store, registry, rooms, inviter, conductor, agent, guard, profiles, upkeep)
+    return Parts(clock, store, registry, rooms, inviter, conductor, agent, guard, profiles, upkeep, metrics)
 
 
 def registry_of(settings: Settings, store: MemoryStore, guard: Guard, clock: Clock) -> tuple[Registry, Profiles]:
@@ -120,7 +126,7 @@ def create_app(settings: Settings, parts: Parts | None = None) -> web.Applicatio
     ffi.quiet()
     parts = parts or compose(settings)
     cross_origin = CrossOrigin(settings.cors_origins)
-    app = web.Application(middlewares=[request_ids, cross_origin.preflight, problems, admission, idempotency])
+    app = web.Application(middlewares=[measured, request_ids, cross_origin.preflight, problems, admission, idempotency])
     app[keys.SETTINGS] = settings
     app[keys.CLOCK] = parts.clock
     app[keys.STORE] = parts.store
@@ -142,11 +148,13 @@ def create_app(settings: Settings, parts: Parts | None = None) -> web.Applicatio
     )
     app[keys.RATE_LIMITS] = RateLimits.of(Rate(settings.rate_limit, settings.rate_limit_burst), parts.clock)
     app[keys.KEPT_ANSWERS] = KeptAnswers(parts.clock)
+    app[keys.METRICS] = parts.metrics
     app[keys.AUTHENTICATOR] = authenticator = Authenticator(settings, parts.clock)
     app[keys.CALLBACKS] = callbacks = callbacks_of(settings, parts.guard, parts.clock, authenticator.signing_keys)
     parts.store.listen(callbacks.tell)
     app[keys.OPERATIONS] = {operation.handler: operation for operation in OPERATIONS}
     app[keys.DOCUMENT] = described(OPERATIONS)
+    wire(app)
     app.router.add_routes([_route(operation) for operation in OPERATIONS])
     app.cleanup_ctx.append(lambda app: _running(app, parts, authenticator))
     app.on_response_prepare.append(_show_request_id)
@@ -181,8 +189,8 @@ async def _show_request_id(request: web.Request, response: web.StreamResponse) -
 
 async def _running(app: web.Application, parts: Parts, authenticator: Authenticator) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        callbacks = app[keys.CALLBACKS]
-        for part in (authenticator, *parts.upkeep, callbacks, parts.rooms, parts.inviter, parts.agent):
+        callbacks, loop_lag = app[keys.CALLBACKS], LoopLag(parts.metrics.loop_lag.observe)
+        for part in (loop_lag, authenticator, *parts.upkeep, callbacks, parts.rooms, parts.inviter, parts.agent):
             stack.push_async_callback(part.aclose)
             await part.start()
         stack.push_async_callback(parts.conductor.aclose)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import time
 from http import HTTPStatus
 
 import structlog
@@ -37,6 +38,7 @@ async def receive(request: web.Request) -> web.Response:
     verifier = api.TokenVerifier(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
     digest = signed_digest(request.headers.get("Authorization", ""), verifier)
     webhook = read_webhook(await read_bytes(request, BODY_MAX), digest)
+    app[keys.METRICS].webhooks.arrived(webhook, time.time())
     session = app[keys.STORE].in_room(webhook.room.name)
     log.debug("webhook", event_name=webhook.event, room=webhook.room.name, ours=session is not None)
     if session is not None and is_revenant(webhook, session):

@@ -13,6 +13,7 @@ from aiohttp import web
 
 from http_api import keys
 from http_api.app import Parts, guard_of, registry_of, upkeep_of
+from http_api.metrics.metrics import Metrics
 from http_api.settings import Settings
 from manager_agent.agent import ManagerAgent
 from manager_agent.clock import steady_clock
@@ -149,7 +150,8 @@ StartApi = Callable[..., Awaitable[Api]]
 
 def stand_ins(settings: Settings, livekit: LiveKit) -> tuple[Parts, StandInAgent]:
     clock, key, secret = steady_clock(), settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
-    store, names = MemoryStore(clock), Names("secret")
+    metrics = Metrics()
+    store, names = MemoryStore(clock, metrics.store_updates.observe), Names("secret")
     url = settings.livekit_server_url
     rooms = StandInRooms(
         url=url,
@@ -167,4 +169,4 @@ def stand_ins(settings: Settings, livekit: LiveKit) -> tuple[Parts, StandInAgent
     conductor = Conductor(store=store, rooms=rooms, inviter=inviter, registry=registry, names=names, clock=clock)
     agent = StandInAgent(url=url, api_key=key, api_secret=secret, agent_name="m", store=store, names=names, clock=clock)
     upkeep = upkeep_of(settings, registry)
-    return Parts(clock, store, registry, rooms, inviter, conductor, agent, guard, profiles, upkeep), agent
+    return Parts(clock, store, registry, rooms, inviter, conductor, agent, guard, profiles, upkeep, metrics), agent
