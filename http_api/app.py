@@ -22,6 +22,10 @@ from http_api.feed_readers import FeedReaders
 from http_api.idempotency import idempotency
 from http_api.kept_answers import KeptAnswers
 from http_api.limits import Rate, RateLimits
+from http_api.metrics.loop_lag import LoopLag
+from http_api.metrics.metrics import Metrics
+from http_api.metrics.middleware import measured
+from http_api.metrics.wiring import wire
 from http_api.operations import Operation
 from http_api.problems import REQUEST_ID_HEADER, Handler, new_request_id, problems
 from http_api.rate_limits import show_allowance
@@ -66,6 +70,7 @@ class Parts:
     profiles: Profiles = field(default_factory=dict)
     upkeep: Sequence[Keeper | Reaper | Reconciler] = ()
     dependencies: Sequence[Dependency] = ()
+    metrics: Metrics = field(default_factory=Metrics)
 
 
 def compose(settings: Settings) -> Parts:
@@ -74,7 +79,8 @@ def compose(settings: Settings) -> Parts:
     key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
     url, agent_name = settings.livekit_server_url, settings.agent_name
     invite_key, invite_secret = settings.invite_keys
-    store, names = MemoryStore(clock), Names(secret)
+    metrics = Metrics()
+    store, names = MemoryStore(clock, metrics.store_updates.observe), Names(secret)
     rooms = Rooms(
         url=url,
         public_url=settings.public_url,
@@ -96,6 +102,7 @@ def compose(settings: Settings) -> Parts:
         clock, store, registry, rooms, inviter, conductor, agent, guard, profiles,
         upkeep=[*upkeep_of(settings, registry), reconciler],
         dependencies=[livekit(lambda: agent.registered, lambda: reconciler.is_answered)],
+        metrics=metrics,
     )  # fmt: skip
 
 
@@ -128,7 +135,7 @@ def create_app(
     ffi.quiet()
     parts = parts or compose(settings)
     cross_origin = CrossOrigin(settings.cors_origins)
-    app = web.Application(middlewares=[request_ids, cross_origin.preflight, problems, admission, idempotency])
+    app = web.Application(middlewares=[measured, request_ids, cross_origin.preflight, problems, admission, idempotency])
     app[keys.SETTINGS] = settings
     app[keys.CLOCK] = parts.clock
     app[keys.STORE] = parts.store
@@ -150,6 +157,7 @@ def create_app(
     )
     app[keys.RATE_LIMITS] = RateLimits.of(Rate(settings.rate_limit, settings.rate_limit_burst), parts.clock)
     app[keys.KEPT_ANSWERS] = KeptAnswers(parts.clock)
+    app[keys.METRICS] = parts.metrics
     app[keys.AUTHENTICATOR] = authenticator = Authenticator(settings, parts.clock)
     app[keys.CALLBACKS] = callbacks = callbacks_of(settings, parts.guard, parts.clock, authenticator.signing_keys)
     app[keys.RECENT_LOGS] = recent_logs = recent_logs or RecentLogs()
@@ -162,6 +170,7 @@ def create_app(
     dependencies.listen(feed.tell_health)
     app[keys.OPERATIONS] = {operation.handler: operation for operation in OPERATIONS}
     app[keys.DOCUMENT] = described(OPERATIONS)
+    wire(app)
     app.router.add_routes([_route(operation) for operation in OPERATIONS])
     app.cleanup_ctx.append(lambda app: _running(app, parts, authenticator))
     app.on_response_prepare.append(_show_request_id)
@@ -195,7 +204,9 @@ async def _show_request_id(request: web.Request, response: web.StreamResponse) -
 async def _running(app: web.Application, parts: Parts, authenticator: Authenticator) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         callbacks, dependencies = app[keys.CALLBACKS], app[keys.DEPENDENCIES]
-        for part in (authenticator, *parts.upkeep, callbacks, parts.rooms, parts.inviter, parts.agent, dependencies):
+        loop_lag = LoopLag(parts.metrics.loop_lag.observe)
+        livekit_side = (parts.rooms, parts.inviter, parts.agent, dependencies)
+        for part in (loop_lag, authenticator, *parts.upkeep, callbacks, *livekit_side):
             stack.push_async_callback(part.aclose)
             await part.start()
         stack.push_async_callback(app[keys.FEED].aclose)

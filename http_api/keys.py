@@ -16,6 +16,7 @@ from http_api.feed_readers import FeedReaders
 from http_api.files import File
 from http_api.kept_answers import KeptAnswers
 from http_api.limits import Allowance, RateLimits
+from http_api.metrics.metrics import Metrics
 from http_api.operations import Operation
 from http_api.recent_logs import RecentLogs
 from http_api.schemas import Profiles
@@ -59,6 +60,7 @@ WAITERS = web.AppKey("WAITERS", Waiters)
 CAPACITY = web.AppKey("CAPACITY", Capacity)
 RATE_LIMITS = web.AppKey("RATE_LIMITS", RateLimits)
 KEPT_ANSWERS = web.AppKey("KEPT_ANSWERS", KeptAnswers)
+METRICS = web.AppKey("METRICS", Metrics)
 
 CALLER = web.RequestKey("CALLER", Caller)
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)

@@ -23,7 +23,7 @@ from jwt import InsecureKeyLengthWarning
 from http_api.keys import ABOUT, CALLER, PROBLEM, REQUEST_ID
 from http_api.redaction import EventDict, redactor
 
-BY_MACHINES = frozenset({"/health", "/livez", "/readyz", "/livekit/webhook"})
+BY_MACHINES = frozenset({"/health", "/livez", "/readyz", "/metrics", "/livekit/webhook"})
 """Asked all the time; of interest only when it fails."""
 CHATTY = ("asyncio", "aiohttp.server", "livekit", "livekit.agents", "watchfiles")
 """Packages whose debug lines say nothing about sessions."""

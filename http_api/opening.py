@@ -36,7 +36,8 @@ def new_session(
         max_duration=body.max_duration or limits.max_duration,
     )
     session = session_for(user, services, limits, now, owner, body.room_name)
-    return replace(session, metadata=body.metadata or {}, callback_url=body.callback_url)
+    profile = body.profile or ""
+    return replace(session, metadata=body.metadata or {}, callback_url=body.callback_url, profile=profile)
 
 
 def session_for(

@@ -47,6 +47,7 @@ from http_api.errors import (
     Unauthorized,
     Unready,
 )
+from http_api.metrics import scrape
 from http_api.operations import Answer, Media, Operation, Tag
 from manager_agent import messages
 from manager_agent.probe import ProbeFailed
@@ -218,6 +219,10 @@ RUNNING = (
         "GET", "/readyz", health.readyz, Tag.OPERATIONS, Access.PUBLIC,
         {OK: Answer("it may be sent requests", views.Alive)},
         (Unready,), is_vital=True,
+    ),
+    Operation(
+        "GET", "/metrics", scrape.metrics, Tag.OPERATIONS, Access.METRICS,
+        {OK: Answer("what was measured", media=Media.TEXT)},
     ),
     Operation(
         "POST", "/livekit/webhook", webhooks.receive, Tag.OPERATIONS, Access.OWN_PROOF,

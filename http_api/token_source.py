@@ -16,7 +16,14 @@ from http_api.log_context import speak_of
 from http_api.opening import open_session, session_for, until_ready
 from http_api.ownership import caller_of
 from http_api.participants import further_token
-from http_api.token_request import DEFAULT_PROFILE, TokenRequest, TokenResponse, metadata_of, requirements_of
+from http_api.token_request import (
+    DEFAULT_PROFILE,
+    TokenRequest,
+    TokenResponse,
+    metadata_of,
+    profile_of,
+    requirements_of,
+)
 from http_api.views import answer
 from manager_agent.plan import NAME_QUARANTINE
 from manager_agent.session import Session, User
@@ -80,10 +87,11 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
     app, caller = request.app, caller_of(request)
     settings, registry = app[keys.SETTINGS], app[keys.REGISTRY]
     default = settings.default_profile or DEFAULT_PROFILE
-    requirements = requirements_of(asked.agents, app[keys.PROFILES], registry.list(), default)
-    services = registry.choose(requirements)
+    known = app[keys.PROFILES], registry.list(), default
+    services = registry.choose(requirements_of(asked.agents, *known))
     session = session_for(human, services, settings.limits(), app[keys.CLOCK](), caller.name, asked.room_name)
-    session = replace(session, metadata=metadata_of(asked.agents, default))
+    profile = profile_of(asked.agents, *known)
+    session = replace(session, metadata=metadata_of(asked.agents, default), profile=profile)
     speak_of(request, session)
     session = await open_session(app, session, None, ends_with_its_client=asked.room_name is None)
     return app[keys.ROOMS].user_token(session)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import time
 from http import HTTPStatus
 
 import structlog
@@ -38,6 +39,7 @@ async def receive(request: web.Request) -> web.Response:
     verifier = api.TokenVerifier(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
     digest = signed_digest(request.headers.get("Authorization", ""), verifier)
     webhook = read_webhook(await read_bytes(request, BODY_MAX), digest)
+    app[keys.METRICS].webhooks.arrived(webhook, time.time())
     session = app[keys.STORE].in_room(webhook.room.name)
     if session is not None:
         speak_of(request, session)
@@ -94,5 +96,5 @@ def events_of(webhook: api.WebhookEvent, at: float) -> list[Event]:
         gone = webhook.participant
         events.append(ParticipantLeft(at, gone.identity, gone.sid, aborted=webhook.event == ABORTED))
     elif webhook.event == "room_finished":
-        events.append(RoomClosed(at, webhook.room.sid))
+        events.append(RoomClosed(at, webhook.room.sid, told=True))
     return events

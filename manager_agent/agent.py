@@ -49,6 +49,8 @@ class ManagerAgent:
     ) -> None:
         self._url, self._key, self._secret, self._agent_name = url, api_key, api_secret, agent_name
         self._store, self._names, self._clock = store, names, clock
+        self.rooms_held = 0
+        """How many rooms it watches, or is about to."""
         self._server: AgentServer | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -134,6 +136,7 @@ class ManagerAgent:
         note = _read_note(info.job.metadata)
         assert note is not None, "only jobs with a note are accepted"
         identity = info.accept_arguments.identity
+        self.rooms_held += 1
         with structlog.contextvars.bound_contextvars(
             session_id=note.session_id, room=info.job.room.name, dispatch=note.attempt
         ):
@@ -145,6 +148,7 @@ class ManagerAgent:
             except Exception as error:
                 log.warning("manager_failed", identity=identity, error=repr(error))
             finally:
+                self.rooms_held -= 1
                 await self._report_failure(note.session_id, identity)
 
     async def _report_failure(self, session_id: str, identity: str) -> None:

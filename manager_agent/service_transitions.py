@@ -145,12 +145,13 @@ def service_seen(session: Session, entry: int, seen: Seen, at: float) -> Session
 
 def _joined(service: RequiredService, presence: Presence, at: float) -> RequiredService:
     """It is here as a participant that was not known before."""
-    timeline, ready_by = service.timeline, service.ready_by
+    timeline, ready_by, was_ready = service.timeline, service.ready_by, service.was_ready
     if service.lost or service.presence.here:  # come back as somebody new: what was said before is void
-        timeline, ready_by = replace(timeline, joined=at, ready=None, left=None), None
+        ready_by, was_ready = None, was_ready or timeline.ready is not None
+        timeline = replace(timeline, joined=at, ready=None, left=None)
     elif timeline.joined is None:
         timeline = replace(timeline, joined=at)
-    service = replace(service, presence=presence, timeline=timeline, ready_by=ready_by)
+    service = replace(service, presence=presence, timeline=timeline, ready_by=ready_by, was_ready=was_ready)
     return _ready(service, Evidence.JOIN, at) if service.ready_on is ReadyOn.JOIN else service
 
 

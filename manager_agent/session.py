@@ -153,6 +153,8 @@ class Session:
     limits: Limits = Limits()
     owner: str = ""
     """The name of the caller that asked for it; empty for our own."""
+    profile: str = ""
+    """The profile that was asked for, if any."""
     callback_url: str | None = None
     """Where its owner wants to be told of each state that it takes."""
 
