@@ -165,7 +165,8 @@ class MemoryStore:
             try:
                 listener(change)
             except Exception:
-                log.exception("listener_fault", session_id=change.session_id)
+                session = change.after or change.before
+                log.exception("listener_fault", **(session.log_fields if session else {}))
 
     def _record(self, session_id: str) -> _Record:
         try:
