@@ -28,6 +28,8 @@ from http_api.routes import OPERATIONS
 from http_api.schemas import Profiles
 from http_api.services_file import ServicesFile, read_services_file
 from http_api.settings import BadSettings, Settings
+from http_api.tracing import Tracing, Untraced, tracing_of
+from http_api.tracing.requests import traces
 from http_api.waiting import Waiters
 from manager_agent import ffi
 from manager_agent.addresses import Guard
@@ -64,6 +66,7 @@ class Parts:
     guard: Guard
     profiles: Profiles = field(default_factory=dict)
     upkeep: Sequence[Keeper | Reaper | Reconciler] = ()
+    tracing: Tracing = field(default_factory=Untraced)
 
 
 def compose(settings: Settings) -> Parts:
@@ -84,13 +87,22 @@ def compose(settings: Settings) -> Parts:
     )
     guard = guard_of(settings)
     registry, profiles = registry_of(settings, store, guard, clock)
-    inviter = Inviter(rooms=rooms, names=names, clock=clock, api_key=invite_key, api_secret=invite_secret, guard=guard)
+    tracing = tracing_of(settings)
+    inviter = Inviter(
+        rooms=rooms,
+        names=names,
+        clock=clock,
+        api_key=invite_key,
+        api_secret=invite_secret,
+        guard=guard,
+        trace_of=tracing.of_attempt,
+    )
     conductor = Conductor(store=store, rooms=rooms, inviter=inviter, registry=registry, names=names, clock=clock)
     agent = ManagerAgent(
         url=url, api_key=key, api_secret=secret, agent_name=agent_name, store=store, names=names, clock=clock
     )
     upkeep = [*upkeep_of(settings, registry), Reconciler(store=store, rooms=rooms, clock=clock)]
-    return Parts(clock, store, registry, rooms, inviter, conductor, agent, guard, profiles, upkeep)
+    return Parts(clock, store, registry, rooms, inviter, conductor, agent, guard, profiles, upkeep, tracing)
 
 
 def registry_of(settings: Settings, store: MemoryStore, guard: Guard, clock: Clock) -> tuple[Registry, Profiles]:
@@ -120,7 +132,7 @@ def create_app(settings: Settings, parts: Parts | None = None) -> web.Applicatio
     ffi.quiet()
     parts = parts or compose(settings)
     cross_origin = CrossOrigin(settings.cors_origins)
-    app = web.Application(middlewares=[request_ids, cross_origin.preflight, problems, admission, idempotency])
+    app = web.Application(middlewares=[request_ids, traces, cross_origin.preflight, problems, admission, idempotency])
     app[keys.SETTINGS] = settings
     app[keys.CLOCK] = parts.clock
     app[keys.STORE] = parts.store
@@ -145,6 +157,8 @@ def create_app(settings: Settings, parts: Parts | None = None) -> web.Applicatio
     app[keys.AUTHENTICATOR] = authenticator = Authenticator(settings, parts.clock)
     app[keys.CALLBACKS] = callbacks = callbacks_of(settings, parts.guard, parts.clock, authenticator.signing_keys)
     parts.store.listen(callbacks.tell)
+    app[keys.TRACING] = parts.tracing
+    parts.store.listen(parts.tracing.tell)
     app[keys.OPERATIONS] = {operation.handler: operation for operation in OPERATIONS}
     app[keys.DOCUMENT] = described(OPERATIONS)
     app.router.add_routes([_route(operation) for operation in OPERATIONS])
@@ -182,7 +196,7 @@ async def _show_request_id(request: web.Request, response: web.StreamResponse) -
 async def _running(app: web.Application, parts: Parts, authenticator: Authenticator) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         callbacks = app[keys.CALLBACKS]
-        for part in (authenticator, *parts.upkeep, callbacks, parts.rooms, parts.inviter, parts.agent):
+        for part in (parts.tracing, authenticator, *parts.upkeep, callbacks, parts.rooms, parts.inviter, parts.agent):
             stack.push_async_callback(part.aclose)
             await part.start()
         stack.push_async_callback(parts.conductor.aclose)

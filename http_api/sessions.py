@@ -16,6 +16,7 @@ from http_api.ownership import caller_of, own_session_of, session_of, view_for
 from http_api.paging import page
 from http_api.prefer import preferences
 from http_api.schemas import CreateSession, ListSessions
+from http_api.tracing.requests import in_its_trace
 from http_api.views import SessionList, SessionView, answer
 from http_api.waiting import decided, until
 from manager_agent.session import GIVES_TOKENS, Session
@@ -38,7 +39,7 @@ async def create(request: web.Request) -> web.Response:
     preferred = preferences(request.headers.getall("Prefer", ()))
     services = app[keys.REGISTRY].choose(body.requirements(profiles))
     wanted = new_session(body, services, limits, app[keys.CLOCK](), caller.name)
-    session = await open_session(app, wanted, preferred.patience)
+    session = await open_session(app, in_its_trace(wanted, request), preferred.patience)
     status = HTTPStatus.CREATED if session.state in GIVES_TOKENS else HTTPStatus.ACCEPTED
     headers = preferred.applied(asynchronously=status is HTTPStatus.ACCEPTED)
     return _tagged(view_for(request, session), status, Location=f"{PATH}/{session.session_id}", **headers)
