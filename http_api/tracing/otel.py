@@ -6,9 +6,7 @@ It has a provider of its own, and leaves the process's global one alone: livekit
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
@@ -36,6 +34,7 @@ from opentelemetry.trace import (
 
 from http_api import VERSION
 from http_api.settings import Settings
+from http_api.tracing.complaints import Complaints
 from http_api.tracing.history import spans_of
 from http_api.tracing.spans import Span, attempt_trace
 from manager_agent.session import RequiredService, Session
@@ -52,9 +51,6 @@ FLUSH_TIMEOUT = 2.0
 """Seconds for what still waits when the process ends."""
 ATTRIBUTE_MAX = 1_024
 """Characters."""
-COMPLAIN_EVERY = 60.0
-COMPLAINERS = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.sdk._shared_internal")
-"""The loggers of the exporter and of its queue."""
 
 
 def exporting(settings: Settings) -> OtelTracing:
@@ -84,7 +80,7 @@ class OtelTracing:
         """`ratio`: which part of the traces that begin here is recorded; of all others their beginning has decided.
         `processor`: how spans get to the exporter."""
         self._exporter, self._processor = exporter, processor
-        self._sampler, self._ids, self._complaints = TraceIdRatioBased(ratio), _Ids(), _Complaints()
+        self._sampler, self._ids, self._complaints = TraceIdRatioBased(ratio), _Ids(), Complaints()
         self._provider = TracerProvider(
             sampler=ALWAYS_ON,  # what is not to be recorded never gets so far
             resource=_resource(service_name),
@@ -95,8 +91,7 @@ class OtelTracing:
         self._tracer = self._provider.get_tracer("livekit-session-manager", VERSION)
 
     async def start(self) -> None:
-        for name in COMPLAINERS:
-            logging.getLogger(name).addFilter(self._complaints)
+        self._complaints.heed()
         self._provider.add_span_processor(self._processor(self._exporter))  # it starts a thread
 
     async def aclose(self) -> None:
@@ -105,8 +100,7 @@ class OtelTracing:
 
         def flush() -> None:
             self._provider.shutdown()
-            for name in COMPLAINERS:
-                logging.getLogger(name).removeFilter(self._complaints)
+            self._complaints.let_be()
             with suppress(RuntimeError):  # the loop is closed: nobody waits any more
                 loop.call_soon_threadsafe(flushed.set)
 
@@ -170,22 +164,6 @@ class _Ids(RandomIdGenerator):
 
     def generate_trace_id(self) -> int:
         return super().generate_trace_id() if self._given is None else int(self._given.trace_id, 16)
-
-
-class _Complaints(logging.Filter):
-    """Keeps what the exporter logs at every try out of the log, and says the newest of it there once in a while."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._count, self._next_at = 0, 0.0
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if record.levelno >= logging.WARNING:
-            self._count += 1
-            if time.monotonic() >= self._next_at:
-                self._next_at = time.monotonic() + COMPLAIN_EVERY
-                log.warning("traces_not_exported", why=record.getMessage(), so_far=self._count)
-        return False
 
 
 def _resource(service_name: str) -> Resource:

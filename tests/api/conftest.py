@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,7 @@ import pytest
 from http_api import logs
 from http_api.server import serving
 from http_api.settings import DevSettings, Settings
+from http_api.tracing import Tracing, tracing_of
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 from tests.exhibits import EXHIBITS
@@ -21,14 +23,15 @@ from tests.exhibits import EXHIBITS
 @pytest.fixture
 async def start_api() -> AsyncIterator[StartApi]:
     """Starts an API with settings of the test's own: `await start_api(ready_timeout=1)`. It is one in dev mode unless
-    another `kind` of settings is given."""
+    another `kind` of settings is given. Its spans go where the settings say, unless another `tracing` is given."""
     async with AsyncExitStack() as stack:
 
-        async def start(kind: type[Settings] = DevSettings, **settings: Any) -> Api:
+        async def start(kind: type[Settings] = DevSettings, *, tracing: Tracing | None = None, **settings: Any) -> Api:
             port = free_port()
             chosen = kind(_env_file=None, server_port=port, **settings)
             livekit = LiveKit()
             parts, agent = stand_ins(chosen, livekit)
+            parts = replace(parts, tracing=tracing or tracing_of(chosen))
             stack.callback(_logged(chosen))
             app = await stack.enter_async_context(serving(chosen, parts))
             http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))
