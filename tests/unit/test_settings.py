@@ -272,9 +272,7 @@ def test_what_proves_to_the_collector_who_sends_is_secret(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("keys")
-@pytest.mark.parametrize(
-    "wrong", ["", "x", "=x", "x=", "x y=z", "x=a%0d%0aHost:%20b", "x=%C3%A4", "x=%20", f"x-{SECRET}\u00e4=y"]
-)
+@pytest.mark.parametrize("wrong", ["", "x", "=x", "x=", "x y=z", "x=a%0d%0aHost:%20b", "x=%C3%A4", "x=%20", "x-ä=y"])
 def test_a_header_for_the_collector_that_is_none_is_a_complaint(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer%20{SECRET},{wrong}")
     assert re.search(r"^  OTEL_EXPORTER_OTLP_HEADERS: entry 2 should be a header", complaint(), re.M)
