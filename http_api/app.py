@@ -34,6 +34,8 @@ from http_api.routes import OPERATIONS
 from http_api.schemas import Profiles
 from http_api.services_file import ServicesFile, read_services_file
 from http_api.settings import BadSettings, Settings
+from http_api.tracing import Tracing, Untraced, tracing_of
+from http_api.tracing.requests import traces
 from http_api.waiting import Waiters
 from manager_agent import ffi
 from manager_agent.addresses import Guard
@@ -71,6 +73,7 @@ class Parts:
     upkeep: Sequence[Keeper | Reaper | Reconciler] = ()
     dependencies: Sequence[Dependency] = ()
     metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = field(default_factory=Untraced)
 
 
 def compose(settings: Settings) -> Parts:
@@ -92,7 +95,16 @@ def compose(settings: Settings) -> Parts:
     )
     guard = guard_of(settings)
     registry, profiles = registry_of(settings, store, guard, clock)
-    inviter = Inviter(rooms=rooms, names=names, clock=clock, api_key=invite_key, api_secret=invite_secret, guard=guard)
+    tracing = tracing_of(settings)
+    inviter = Inviter(
+        rooms=rooms,
+        names=names,
+        clock=clock,
+        api_key=invite_key,
+        api_secret=invite_secret,
+        guard=guard,
+        trace_of=tracing.of_attempt,
+    )
     conductor = Conductor(store=store, rooms=rooms, inviter=inviter, registry=registry, names=names, clock=clock)
     agent = ManagerAgent(
         url=url, api_key=key, api_secret=secret, agent_name=agent_name, store=store, names=names, clock=clock
@@ -103,6 +115,7 @@ def compose(settings: Settings) -> Parts:
         upkeep=[*upkeep_of(settings, registry), reconciler],
         dependencies=[livekit(lambda: agent.registered, lambda: reconciler.is_answered)],
         metrics=metrics,
+        tracing=tracing,
     )  # fmt: skip
 
 
@@ -135,7 +148,9 @@ def create_app(
     ffi.quiet()
     parts = parts or compose(settings)
     cross_origin = CrossOrigin(settings.cors_origins)
-    app = web.Application(middlewares=[measured, request_ids, cross_origin.preflight, problems, admission, idempotency])
+    app = web.Application(
+        middlewares=[measured, request_ids, traces, cross_origin.preflight, problems, admission, idempotency]
+    )
     app[keys.SETTINGS] = settings
     app[keys.CLOCK] = parts.clock
     app[keys.STORE] = parts.store
@@ -168,6 +183,8 @@ def create_app(
     app[keys.FEED] = feed = FeedReaders(parts.store, parts.registry, dependencies, parts.clock)
     parts.store.listen(feed.tell)
     dependencies.listen(feed.tell_health)
+    app[keys.TRACING] = parts.tracing
+    parts.store.listen(parts.tracing.tell)
     app[keys.OPERATIONS] = {operation.handler: operation for operation in OPERATIONS}
     app[keys.DOCUMENT] = described(OPERATIONS)
     wire(app)
@@ -204,9 +221,8 @@ async def _show_request_id(request: web.Request, response: web.StreamResponse) -
 async def _running(app: web.Application, parts: Parts, authenticator: Authenticator) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         callbacks, dependencies = app[keys.CALLBACKS], app[keys.DEPENDENCIES]
-        loop_lag = LoopLag(parts.metrics.loop_lag.observe)
-        livekit_side = (parts.rooms, parts.inviter, parts.agent, dependencies)
-        for part in (loop_lag, authenticator, *parts.upkeep, callbacks, *livekit_side):
+        watching = (LoopLag(parts.metrics.loop_lag.observe), parts.tracing, dependencies)
+        for part in (*watching, authenticator, *parts.upkeep, callbacks, parts.rooms, parts.inviter, parts.agent):
             stack.push_async_callback(part.aclose)
             await part.start()
         stack.push_async_callback(app[keys.FEED].aclose)

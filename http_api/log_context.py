@@ -19,7 +19,7 @@ def begin(request: web.Request, request_id: str) -> None:
 
 def speak_of(request: web.Request, session: Session, *, service_id: str | None = None) -> None:
     """From now on this request is about this session, and this service of it."""
-    about = {"session_id": session.session_id, "room": session.room_name}
+    about = session.log_fields
     if service_id is not None:
         about["service_id"] = service_id
     request[keys.ABOUT] = about

@@ -14,7 +14,7 @@ from http_api.callers import Caller
 from http_api.errors import Forbidden
 from http_api.log_context import speak_of
 from http_api.opening import open_session, session_for, until_ready
-from http_api.ownership import caller_of
+from http_api.ownership import caller_of, user_token
 from http_api.participants import further_token
 from http_api.token_request import (
     DEFAULT_PROFILE,
@@ -24,6 +24,7 @@ from http_api.token_request import (
     profile_of,
     requirements_of,
 )
+from http_api.tracing.requests import in_its_trace
 from http_api.views import answer
 from manager_agent.plan import NAME_QUARANTINE
 from manager_agent.session import Session, User
@@ -91,21 +92,20 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
     services = registry.choose(requirements_of(asked.agents, *known))
     session = session_for(human, services, settings.limits(), app[keys.CLOCK](), caller.name, asked.room_name)
     profile = profile_of(asked.agents, *known)
-    session = replace(session, metadata=metadata_of(asked.agents, default), profile=profile)
+    session = in_its_trace(replace(session, metadata=metadata_of(asked.agents, default), profile=profile), request)
     speak_of(request, session)
     session = await open_session(app, session, None, ends_with_its_client=asked.room_name is None)
-    return app[keys.ROOMS].user_token(session)
+    return user_token(request, session)
 
 
 async def _let_in(request: web.Request, session: Session, human: User) -> AccessToken:
     """The token for a session that runs, once it gives one. Raises IdentityTaken, and what became of it if it is over
     by then."""
-    app = request.app
     speak_of(request, session)
     try:
-        session = await until_ready(app, session.session_id, None)
+        session = await until_ready(request.app, session.session_id, None)
     except UnknownSession:  # LiveKit has a room of that name which is not ours: there never was a session
         raise RoomNameTaken(session.room_name, NAME_QUARANTINE) from None
     if human.identity == session.user.identity:
-        return app[keys.ROOMS].user_token(session)
-    return further_token(app, session, human)
+        return user_token(request, session)
+    return further_token(request, session, human)

@@ -45,7 +45,7 @@ async def receive(request: web.Request) -> web.Response:
         speak_of(request, session)
     log.debug("webhook", event_name=webhook.event, room=webhook.room.name, ours=session is not None)
     if session is not None and is_revenant(webhook, session):
-        log.warning("room_came_back", room=webhook.room.name, sid=webhook.room.sid)
+        log.warning("room_came_back", sid=webhook.room.sid)
         app[keys.TASKS].spawn(app[keys.ROOMS].delete(webhook.room.name), name=f"{session.session_id} revenant")
     elif session is not None and is_about(webhook, session):
         for event in events_of(webhook, app[keys.CLOCK]()):

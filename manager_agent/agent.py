@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from typing import Any
 
 import structlog
 from livekit.agents import AgentServer, JobContext, JobExecutorType, JobRequest, WorkerPermissions
@@ -110,9 +111,7 @@ class ManagerAgent:
             await request.reject()
             return
         identity, at = self._names.manager(note.session_id, note.attempt), self._clock()
-        with structlog.contextvars.bound_contextvars(
-            session_id=note.session_id, room=request.room.name, dispatch=note.attempt
-        ):
+        with structlog.contextvars.bound_contextvars(**self._about(note, request.room.name)):
             if not await self._take_charge(note.session_id, identity, at):
                 log.info("job_rejected", identity=identity)
                 await request.reject()
@@ -122,6 +121,13 @@ class ManagerAgent:
             except Exception as error:
                 log.warning("job_not_assigned", identity=identity, error=repr(error))
                 await self._report_failure(note.session_id, identity)
+
+    def _about(self, note: DispatchNote, room_name: str) -> dict[str, Any]:
+        """What log lines about a job say. The session may be one that nobody here knows."""
+        about: dict[str, Any] = {"session_id": note.session_id, "room": room_name, "dispatch": note.attempt}
+        with contextlib.suppress(UnknownSession):
+            about |= self._store.get(note.session_id).log_fields
+        return about
 
     async def _take_charge(self, session_id: str, identity: str, at: float) -> bool:
         try:
@@ -137,9 +143,7 @@ class ManagerAgent:
         assert note is not None, "only jobs with a note are accepted"
         identity = info.accept_arguments.identity
         self.rooms_held += 1
-        with structlog.contextvars.bound_contextvars(
-            session_id=note.session_id, room=info.job.room.name, dispatch=note.attempt
-        ):
+        with structlog.contextvars.bound_contextvars(**self._about(note, info.job.room.name)):
             try:
                 watcher = Watcher(session_id=note.session_id, identity=identity, store=self._store, clock=self._clock)
                 await watcher.watch(info.url, info.token)

@@ -114,7 +114,7 @@ class Callbacks:
         self._bytes[after.owner] += len(letter.body)
         if line is None:
             line = self._lines[session_id] = _Line()
-            delivering = self._deliver_in_order(session_id, after.room_name, line)
+            delivering = self._deliver_in_order(session_id, line, after.log_fields)
             self._tasks.spawn(delivering, name=f"{session_id} callbacks")
         line.letters.append(letter)
         line.is_over = after.over
@@ -125,9 +125,9 @@ class Callbacks:
         owner, size = letter.delivery.owner, len(letter.body)
         return self._bytes[owner] + size <= OWNER_BYTES_MAX and self._bytes.total() + size <= BYTES_MAX
 
-    async def _deliver_in_order(self, session_id: str, room_name: str, line: _Line) -> None:
+    async def _deliver_in_order(self, session_id: str, line: _Line, about: Mapping[str, str]) -> None:
         structlog.contextvars.clear_contextvars()  # those of whatever made the first event
-        structlog.contextvars.bind_contextvars(session_id=session_id, room=room_name)
+        structlog.contextvars.bind_contextvars(**about)
         while line.letters:
             letter = line.letters[0]
             await self._deliver(letter)

@@ -37,7 +37,7 @@ def chronicle(change: Change) -> None:
     assert session is not None, "a change is of something"
     for step in steps_of(change):
         write = log.warning if step.is_trouble else log.info
-        write(step.event, session_id=change.session_id, room=session.room_name, **step.fields)
+        write(step.event, **session.log_fields, **step.fields)
 
 
 def steps_of(change: Change) -> Iterator[Step]:

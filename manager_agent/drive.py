@@ -74,7 +74,7 @@ class Drive:
     async def run(self) -> None:
         """Until the session is forgotten."""
         session = self._store.get(self._id)
-        with structlog.contextvars.bound_contextvars(session_id=self._id, room=session.room_name):
+        with structlog.contextvars.bound_contextvars(**session.log_fields):
             while True:
                 try:
                     await self._step()

@@ -175,7 +175,7 @@ class MemoryStore:
                 listener(change)
             except Exception:
                 session = change.after or change.before
-                log.exception("listener_fault", session_id=change.session_id, room=session and session.room_name)
+                log.exception("listener_fault", **(session.log_fields if session else {}))
 
     def _record(self, session_id: str) -> _Record:
         try:
