@@ -150,7 +150,7 @@ async def test_an_attempt_is_followed_from_invite_to_evidence_to_its_replacement
         shown = await exposed(api)
     for step in ("accept", "join", "ready"):
         assert shown.total(f"session_manager_service_time_to_{step}_seconds_count", type="ASR") == 1
-    assert 0.4 < shown.total("session_manager_service_time_to_accept_seconds_sum") < 0.6
+    assert shown.total("session_manager_service_time_to_accept_seconds_sum") > 0.5
     assert shown.total("session_manager_services_ready_total", type="ASR", evidence="join") == 1
     assert shown.total("session_manager_service_replacements_total", type="ASR") == 1
     assert shown.total("session_manager_service_failures_total", type="ASR", reason="reported_failure") == 1
