@@ -76,8 +76,8 @@ async def test_a_session_whose_bot_failed_and_was_replaced(stack: Stack) -> None
     assert gone.total("session_manager_service_failures_total") == 1, "nobody else has failed by that"
     assert gone.total("session_manager_event_loop_lag_seconds_count") > 0
     lag, told = (gone.by("event", f"session_manager_webhook_lag_seconds_{part}") for part in ("sum", "count"))
-    for event, times in told.items():
-        print(f"{event}: {times:.0f} webhooks, {1000 * lag[event] / times:.0f} ms after what they tell of")
+    for event, count in told.items():
+        print(f"{event}: {count:.0f} webhooks, {1000 * lag[event] / count:.0f} ms after what they tell of")
 
 
 async def test_a_room_that_is_gone_without_a_webhook(start_stack: StartStack, silent_site: Site) -> None:
