@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -33,8 +33,8 @@ class LogQueue(Protocol):
     def delivered(self) -> int: ...
 
     @property
-    def dropped(self) -> Mapping[str, int]:
-        """By reason; each reason from the start."""
+    def dropped(self) -> Mapping[Any, int]:
+        """By reason, which is a string; each reason from the start."""
         ...
 
 
@@ -45,7 +45,7 @@ class NoLogQueue:
     queued_records: int = 0
     queued_bytes: int = 0
     delivered: int = 0
-    dropped: Mapping[str, int] = field(default_factory=lambda: {"queue_full": 0})
+    dropped: Mapping[str, int] = field(default_factory=lambda: {"overflow": 0})
 
 
 class State(Collector):
@@ -57,10 +57,10 @@ class State(Collector):
         agent: ManagerAgent,
         registry: Registry,
         callbacks: Callbacks,
-        log_queue: LogQueue,
+        log_queue: Callable[[], LogQueue],
         shown_type: Callable[[str], str],
     ) -> None:
-        """`shown_type`: what is shown for a type of service."""
+        """`log_queue` says how it is now, and `shown_type` what is shown for a type of service."""
         self._store, self._waiters, self._agent, self._registry = store, waiters, agent, registry
         self._callbacks, self._log_queue, self._shown_type = callbacks, log_queue, shown_type
 
@@ -68,8 +68,8 @@ class State(Collector):
         yield self._sessions()
         yield self._services()
         yield self._callbacks_finished()
-        yield self._logs_dropped()
-        logs = self._log_queue
+        logs = self._log_queue()
+        yield _logs_dropped(logs)
         delivered = "session_manager_log_records_delivered_total"
         yield CounterMetricFamily(delivered, "Log records that were sent away, and taken.", value=logs.delivered)
         for name, says, value in (
@@ -107,11 +107,12 @@ class State(Collector):
             family.add_metric([outcome], self._callbacks.finished[outcome])
         return family
 
-    def _logs_dropped(self) -> Metric:
-        family = CounterMetricFamily(
-            "session_manager_log_records_dropped_total", "Log records that were to be sent away, and are lost.",
-            labels=["reason"],
-        )  # fmt: skip
-        for reason, count in self._log_queue.dropped.items():
-            family.add_metric([reason], count)
-        return family
+
+def _logs_dropped(logs: LogQueue) -> Metric:
+    family = CounterMetricFamily(
+        "session_manager_log_records_dropped_total", "Log records that were to be sent away, and are lost.",
+        labels=["reason"],
+    )  # fmt: skip
+    for reason, count in logs.dropped.items():
+        family.add_metric([reason], count)
+    return family

@@ -26,7 +26,7 @@ def wire(app: web.Application) -> None:
         agent=app[keys.AGENT],
         registry=registry,
         callbacks=app[keys.CALLBACKS],
-        log_queue=NoLogQueue(),
+        log_queue=NoLogQueue,
         shown_type=metrics.sessions.expect_type,
     )
     metrics.registry.register(state)
