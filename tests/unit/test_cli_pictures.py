@@ -1,0 +1,162 @@
+"""What `session-manager watch` and `timeline` draw: bars in proportion to time, and all that the feed has told."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+from rich.console import Console
+
+from http_api.cli.overview import SHOWN, Overview
+from http_api.cli.timeline_bars import BROKEN, Drawing, bar, remark, scale_of, took
+from http_api.dependencies import DependencyState
+from http_api.feed_views import CallerView, DependencyView, Forgotten, HealthView, Snapshot
+from http_api.timeline_views import TimelineView
+from http_api.views import ServiceList, SessionView
+from manager_agent import events as ev
+from manager_agent.events import Chosen, Event, ReadyOn, Refusal, Said
+from manager_agent.session import Session
+from tests.unit.sessions import (
+    ASR,
+    JOINS,
+    LLM,
+    SIGNALS,
+    START,
+    a_session,
+    accepted,
+    after,
+    created,
+    invited,
+    left,
+    said,
+    seen,
+)
+
+pytestmark = pytest.mark.unit
+
+OTHER = Chosen("asr-2", "ASR", "http://asr-2.example/", None, ReadyOn.JOIN)
+REPLACED: list[Event] = [
+    *created(), *invited(ASR, LLM, at=START + 1), *accepted(LLM, at=START + 2),
+    ev.InviteRefused(START + 4, ASR, 1, 1, Refusal.UNREACHABLE, final=True),
+    ev.InviteStarted(START + 4, ASR, 2, 1, "sm-asr-2", "inv_2", instead=OTHER), ev.InviteAccepted(START + 5, ASR, 2, 1),
+    seen("sm-llm-1", "PA_1", START + 5), seen("sm-asr-2", "PA_2", START + 7),
+]  # fmt: skip
+"""The first instance can't be reached, the second one is ready; of the other service it is awaited that it is ready."""
+
+
+def told_of(session: Session, at: float) -> TimelineView:
+    return TimelineView.of(session, START + at, None)
+
+
+def now_of(timeline: TimelineView) -> datetime:
+    return datetime.fromisoformat(timeline.now)
+
+
+def bars(timeline: TimelineView, cells: int) -> list[str]:
+    """Each bar with a digit for each cell: 0 nothing, 1 to 4 a phase, 5 the end of one that came to nothing."""
+    scale = scale_of(timeline, now_of(timeline), cells)
+    return ["".join(map(str, bar(attempt, scale))) for attempt in timeline.attempts]
+
+
+def test_bars_are_in_proportion_to_time_and_the_next_attempt_begins_where_the_last_one_ends() -> None:
+    timeline = told_of(after(a_session(JOINS, SIGNALS), *REPLACED), 10)
+    assert bars(timeline, 10) == ["1115000000", "0001224444", "1222333333"]
+    assert bars(timeline, 5) == ["15000", "01244", "22333"]
+
+
+def test_while_somebody_is_awaited_the_bars_end_now_and_then_when_all_are_ready() -> None:
+    """However long ago that was."""
+    session = after(a_session(JOINS, SIGNALS), *REPLACED)
+    for at in (10, 20):
+        timeline = told_of(session, at)
+        assert scale_of(timeline, now_of(timeline), 10).seconds == at
+    timeline = told_of(after(session, said("sm-llm-1", Said.READY, START + 12)), 3_600)
+    assert scale_of(timeline, now_of(timeline), 10).seconds == 12
+
+
+def test_a_loss_later_on_stretches_the_bars_to_it() -> None:
+    session = after(a_session(JOINS), *created(), *invited(ASR), seen("sm-asr-1", "PA", START + 1))
+    timeline = told_of(after(session, left("sm-asr-1", "PA", START + 100)), 101)
+    assert bars(timeline, 10) == ["444444444" + str(BROKEN)]
+
+
+@pytest.mark.parametrize("cells", [1, 7, 80])
+def test_every_attempt_is_seen_however_short_it_was(cells: int) -> None:
+    at_once = ev.InviteStarted(START, ASR, 2, 1, "sm-asr-2", "inv_2", instead=OTHER)
+    refused = ev.InviteRefused(START, ASR, 1, 1, Refusal.DECLINED)
+    timeline = told_of(after(a_session(JOINS), *created(), *invited(ASR), refused, at_once), 0)
+    assert all(shown.strip("0") for shown in bars(timeline, cells))
+
+
+def test_beside_each_bar_stands_why() -> None:
+    timeline = told_of(after(a_session(JOINS, SIGNALS), *REPLACED), 10)
+    assert [remark(attempt, now_of(timeline)) for attempt in timeline.attempts] == [
+        "unreachable, replaced", "ready by join", "awaited to be ready within 20 s",
+    ]  # fmt: skip
+    late = remark(timeline.attempts[-1], now_of(timeline) + timedelta(seconds=23))
+    assert late == "awaited to be ready, late by 3 s"
+    optional = told_of(after(a_session(replace(SIGNALS, optional=True)), *created(), *invited(ASR)), 1)
+    assert remark(optional.attempts[0], now_of(optional)) == "awaited to accept"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0, "0 ms"), (0.8041, "804 ms"), (12.34, "12.3 s"), (300, "5 min"), (7_300, "2 h")]
+)
+def test_how_long_it_took_is_told_in_few_words(seconds: float, words: str) -> None:
+    assert took(seconds) == words
+
+
+@pytest.mark.parametrize(("encoding", "mark"), [("utf-8", "█"), ("ascii", "#")])
+def test_a_terminal_without_blocks_gets_letters(encoding: str, mark: str) -> None:
+    out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    Console(file=out, width=120).print(Drawing(told_of(after(a_session(JOINS, SIGNALS), *REPLACED), 10)))
+    out.flush()
+    shown = out.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    assert mark in shown
+    assert "room_created 0 ms" in shown
+
+
+# --- everything -------------------------------------------------------------------------------------
+
+
+def view(number: int, *events: Event) -> SessionView:
+    return SessionView.of(after(replace(a_session(), session_id=f"ses_{number:03}"), *events))
+
+
+def health(state: DependencyState, detail: str | None) -> HealthView:
+    found = DependencyView(name="livekit", state=state, since="2026-01-01T00:00:00.000Z", detail=detail)
+    return HealthView(dependencies=[found], time="2026-01-01T00:00:01.000Z", version="1")
+
+
+def snapshot(*sessions: SessionView) -> Snapshot:
+    caller = CallerView(name="dev", scopes=[])
+    is_up = health(DependencyState.UP, None)
+    return Snapshot(sessions=list(sessions), services=[], health=is_up, profiles=[], caller=caller)
+
+
+def test_an_overview_takes_in_what_is_told_and_says_which_sessions_are_otherwise_than_before() -> None:
+    overview, (one, two, three) = Overview(), (view(n) for n in (1, 2, 3))
+    assert overview.take(snapshot(two, one)) == [one, two]
+    changed = view(1, ev.SessionClosed(START))
+    assert overview.take(changed) == [changed]
+    assert overview.take(Forgotten(session_id=two.session_id)) == []
+    assert overview.newest() == [changed]
+    assert overview.take(snapshot(three, changed)) == [three]
+    assert overview.take(ServiceList(services=[])) == []
+
+
+def test_of_a_snapshot_the_newest_are_shown() -> None:
+    overview, sessions = Overview(), [view(number) for number in range(SHOWN + 20)]
+    assert overview.take(snapshot(*reversed(sessions))) == sessions[-SHOWN:]
+    assert overview.newest() == sessions[: -SHOWN - 1 : -1]
+
+
+def test_what_is_away_is_told_until_it_is_back() -> None:
+    overview = Overview()
+    assert overview.troubles() == []
+    overview.take(health(DependencyState.AWAY, "it does not answer"))
+    assert overview.troubles() == ["livekit is away since 2026-01-01T00:00:00.000Z: it does not answer"]
+    overview.take(snapshot())
+    assert overview.troubles() == []
