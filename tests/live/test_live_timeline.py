@@ -65,9 +65,9 @@ async def test_both_attempts_are_told_with_what_became_of_them_and_what_was_logg
     }  # fmt: skip
     assert all(earlier["at"] <= later["at"] for earlier, later in pairwise(told["steps"]))
     assert {entry["session_id"] for entry in told["log"]} == {session["session_id"]}
-    assert {"service_invited", "session_state"} <= {entry["event"] for entry in told["log"]}
-    invited = [entry["service_id"] for entry in told["log"] if entry["event"] == "service_invited"]
-    assert invited == [first.service_id, second.service_id]
+    assert {"session_opened", "service_failed", "service_replaced"} <= {entry["event"] for entry in told["log"]}
+    joined = [entry["service_id"] for entry in told["log"] if entry["event"] == "service_joined"]
+    assert joined == [first.service_id, second.service_id]
     assert other["session_id"] not in json.dumps(told)
     for bot in (first, second):
         assert str(bot.invites[-1].token) not in json.dumps(told)

@@ -113,7 +113,7 @@ def test_a_terminal_without_blocks_gets_letters(encoding: str, mark: str) -> Non
     out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     Console(file=out, width=120).print(Drawing(told_of(after(a_session(JOINS, SIGNALS), *REPLACED), 10)))
     out.flush()
-    shown = out.buffer.getvalue().decode(encoding)  # type: ignore[attr-defined]
+    shown = out.buffer.getvalue().decode(encoding)
     assert mark in shown
     assert "room_created 0 ms" in shown
 
