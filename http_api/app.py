@@ -28,6 +28,7 @@ from http_api.routes import OPERATIONS
 from http_api.schemas import Profiles
 from http_api.services_file import ServicesFile, read_services_file
 from http_api.settings import BadSettings, Settings
+from http_api.shipping.shipper import LogShipper, Off
 from http_api.waiting import Waiters
 from manager_agent import ffi
 from manager_agent.addresses import Guard
@@ -64,10 +65,13 @@ class Parts:
     guard: Guard
     profiles: Profiles = field(default_factory=dict)
     upkeep: Sequence[Keeper | Reaper | Reconciler] = ()
+    shipper: LogShipper = field(default_factory=Off)
+    """Runs before the application does, and after."""
 
 
-def compose(settings: Settings) -> Parts:
-    """The real parts, none of them started. Raises BadSettings."""
+def compose(settings: Settings, shipper: LogShipper | None = None) -> Parts:
+    """The real parts, none of them started but for the `shipper` of the log; without one, none is shipped. Raises
+    BadSettings."""
     clock = steady_clock()
     key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
     url, agent_name = settings.livekit_server_url, settings.agent_name
@@ -90,7 +94,8 @@ def compose(settings: Settings) -> Parts:
         url=url, api_key=key, api_secret=secret, agent_name=agent_name, store=store, names=names, clock=clock
     )
     upkeep = [*upkeep_of(settings, registry), Reconciler(store=store, rooms=rooms, clock=clock)]
-    return Parts(clock, store, registry, rooms, inviter, conductor, agent, guard, profiles, upkeep)
+    shipper = shipper or Off()
+    return Parts(clock, store, registry, rooms, inviter, conductor, agent, guard, profiles, upkeep, shipper)
 
 
 def registry_of(settings: Settings, store: MemoryStore, guard: Guard, clock: Clock) -> tuple[Registry, Profiles]:
@@ -130,6 +135,7 @@ def create_app(settings: Settings, parts: Parts | None = None) -> web.Applicatio
     app[keys.CONDUCTOR] = parts.conductor
     app[keys.AGENT] = parts.agent
     app[keys.GUARD] = parts.guard
+    app[keys.SHIPPER] = parts.shipper
     app[keys.PROBE] = Probe(conductor=parts.conductor, store=parts.store, rooms=parts.rooms, clock=parts.clock)
     app[keys.TASKS] = Tasks()
     app[keys.STOPPING] = asyncio.Event()

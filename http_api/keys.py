@@ -17,6 +17,7 @@ from http_api.limits import Allowance, RateLimits
 from http_api.operations import Operation
 from http_api.schemas import Profiles
 from http_api.settings import Settings
+from http_api.shipping.shipper import LogShipper
 from http_api.waiting import Waiters
 from manager_agent.addresses import Guard
 from manager_agent.agent import ManagerAgent
@@ -40,6 +41,8 @@ PROBE = web.AppKey("PROBE", Probe)
 AGENT = web.AppKey("AGENT", ManagerAgent)
 GUARD = web.AppKey("GUARD", Guard)
 CALLBACKS = web.AppKey("CALLBACKS", Callbacks)
+SHIPPER: web.AppKey[LogShipper] = web.AppKey("SHIPPER")
+"""Of the log; `stats` says how that goes."""
 OPERATIONS: web.AppKey[Mapping[Any, Operation]] = web.AppKey("OPERATIONS")
 """Every operation, by its handler."""
 DOCUMENT = web.AppKey("DOCUMENT", File)

@@ -16,14 +16,17 @@ from http_api.setting_kinds import (
     Grants,
     JwksUrl,
     Key,
+    LogFormat,
     LogLevel,
     Networks,
     Origins,
     Seconds,
     Secret,
     ServerUrl,
+    ShippedTo,
     is_loopback,
 )
+from http_api.shipping.endpoint import LogEndpoint
 from manager_agent.addresses import LOOPBACK, PRIVATE
 from manager_agent.session import Limits
 from manager_agent.tokens import EVERY_GRANT
@@ -67,6 +70,12 @@ class Settings(BaseSettings):
     """The port to listen on."""
     log_level: LogLevel = "info"
     """`debug`, `info`, `warning` or `error`: what is logged, and what is worse."""
+    vector_log_enabled: bool = False
+    """Whether the log is shipped to Vector, or to another collector, besides being written."""
+    vector_log_endpoint: ShippedTo = LogEndpoint("http://localhost:8686")
+    """Where to: the URL of Vector's http_server source, with `user:password@` if it asks for that."""
+    vector_log_format: LogFormat = "json"
+    """`json`, a line for each entry, or `otlp`, for Vector's opentelemetry source and every other collector of OTLP."""
 
     api_keys: ApiKeys = ()
     """`name:sha256` or `name:sha256:scope+scope`, separated by commas: who may call."""
@@ -180,7 +189,8 @@ class Settings(BaseSettings):
     def secrets(self) -> frozenset[str]:
         """The values that must never be shown."""
         digests = (entry.digest for entry in self.api_keys)
-        return frozenset({self.livekit_api_secret.get_secret_value(), self.invite_keys[1], *digests})
+        ours = {self.livekit_api_secret.get_secret_value(), self.invite_keys[1], *digests}
+        return frozenset(ours) | self.vector_log_endpoint.secrets
 
     def limits(self) -> Limits:
         return Limits(
