@@ -178,5 +178,5 @@ def test_it_serves_without_opentelemetry() -> None:
 
 def test_an_endpoint_without_opentelemetry_is_a_complaint_that_says_what_to_install() -> None:
     said = in_a_process(WITHOUT_OPENTELEMETRY + REFUSES)
-    assert said.startswith("OTEL_EXPORTER_OTLP_ENDPOINT is set, but opentelemetry.context is not installed: pip install")
+    assert said.startswith("OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: pip install")
     assert "livekit-session-manager[otel]" in said
