@@ -80,10 +80,11 @@ class Dependencies:
         await self._tasks.aclose()
 
     def look(self) -> None:
+        """Sees how each of them is, and tells the listeners if that is another than before."""
         now = self._clock()
-        found = tuple(map(lambda one, before: _looked_at(one, before, now), self._dependencies, self.found))
-        changes = [after for before, after in zip(self.found, found, strict=True) if after != before]
-        self.found = found
+        before, pairs = self.found, zip(self._dependencies, self.found, strict=True)
+        self.found = tuple(_looked_at(dependency, known, now) for dependency, known in pairs)
+        changes = [after for known, after in zip(before, self.found, strict=True) if after != known]
         for one in changes:
             if one.state is DependencyState.UP:
                 log.info("dependency_up", dependency=one.name)
