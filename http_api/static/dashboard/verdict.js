@@ -1,0 +1,64 @@
+// PURE. One session in a sentence or two: how it is, who is awaited, and why it came to nothing.
+import { duration, read, span } from "./times.js";
+import { AWAITED, EVIDENCE, OVER, WHY_NOT_READY, WHY_OVER, inWords, list, nameOf, plural } from "./words.js";
+
+/** { headline, lines }: `session` is the view of a session, `timeline` its timeline, null while that is not there. */
+export function verdictOf(session, timeline, now) {
+  const required = session.services.filter((service) => !service.optional);
+  const missing = required.filter((service) => service.state !== "ready");
+  switch (session.state) {
+    case "waiting":
+      return { headline: waitingHeadline(session, required, missing, now), lines: awaitedLines(session, timeline, now) };
+    case "ready":
+      return { headline: `Ready${tookToBeReady(session)}. ${session.user_identity} may join.`, lines: shortfalls(session) };
+    case "active":
+      return { headline: `${session.user_identity} is in the room.`, lines: shortfalls(session) };
+    case "degraded":
+      return {
+        headline: `${list(missing.map(nameOf))} ${missing.length === 1 ? "is" : "are"} lost and being replaced. No new tokens meanwhile.`,
+        lines: [...shortfalls(session), ...awaitedLines(session, timeline, now)],
+      };
+  }
+  const why = session.reason ? inWords(WHY_OVER, session.reason) : "It is over.";
+  return { headline: why, lines: session.state === "failed" ? shortfalls(session) : [] };
+}
+
+function waitingHeadline(session, required, missing, now) {
+  const left = read(session.ready_deadline) - now;
+  const time = left > 0 ? `${span(left)} left.` : "Time is up.";
+  if (!missing.length) return `Everybody is ready; it takes a moment more. ${time}`;
+  return `${required.length - missing.length} of ${plural(required.length, "service")} ready. ${time}`;
+}
+
+const tookToBeReady = (session) =>
+  session.ready_at ? ` after ${duration(read(session.ready_at) - read(session.created_at))}` : "";
+
+/** Of each service that is not ready and has a reason. */
+function shortfalls(session) {
+  return session.services
+    .filter((service) => service.reason && service.state !== "ready")
+    .map((service) => shortfallOf(service));
+}
+
+export const shortfallOf = (service) =>
+  `${nameOf(service)} ${inWords(WHY_NOT_READY, service.reason)}${service.optional ? " (optional)" : ""}`;
+
+/** Of each present attempt that is awaited. */
+function awaitedLines(session, timeline, now) {
+  if (!timeline || OVER.has(session.state)) return [];
+  return timeline.attempts.filter((attempt) => attempt.late && !attempt.until).map((attempt) => awaitedLine(attempt, now));
+}
+
+export function awaitedLine(attempt, now) {
+  const { awaited, since, due } = attempt.late;
+  const left = read(due) - now;
+  const time = left > 0 ? `due in ${duration(left)}` : `overdue by ${duration(-left)}`;
+  return `${nameOf(attempt)} is awaited ${inWords(AWAITED, awaited)}, for ${duration(now - read(since))} now; ${time}`;
+}
+
+/** What became of one attempt, and what its readiness was seen by. */
+export function outcomeOf(attempt) {
+  if (attempt.until) return `given up: it ${inWords(WHY_NOT_READY, attempt.reason ?? "never_joined")}`;
+  if (attempt.state === "ready") return attempt.ready_by ? `ready ${inWords(EVIDENCE, attempt.ready_by)}` : "ready";
+  return attempt.reason ? `it ${inWords(WHY_NOT_READY, attempt.reason)}` : "";
+}
