@@ -7,6 +7,7 @@ import asyncio
 import sys
 
 from http_api import VERSION, logs
+from http_api.recent_logs import RecentLogs
 from http_api.server import CannotListen, serve
 from http_api.settings import BadSettings, Settings
 
@@ -27,8 +28,9 @@ def run(*, dev: bool) -> int:
     """Serves until it is asked to end; the exit code."""
     try:
         settings = Settings.load(dev=dev)
-        logs.configure(dev=settings.dev, level=settings.log_level, secrets=settings.secrets)
-        asyncio.run(serve(settings))
+        recent = RecentLogs()
+        logs.configure(dev=settings.dev, level=settings.log_level, secrets=settings.secrets, sinks=[recent.take])
+        asyncio.run(serve(settings, recent))
     except (BadSettings, CannotListen) as error:
         print(error, file=sys.stderr)
         return UNUSABLE

@@ -17,13 +17,16 @@ from http_api.authentication import Authenticator
 from http_api.callbacks import callbacks_of
 from http_api.capacity import Capacity
 from http_api.cors import CrossOrigin
+from http_api.dependencies import Dependencies, Dependency, livekit
 from http_api.docs import described
+from http_api.feed_readers import FeedReaders
 from http_api.idempotency import idempotency
 from http_api.kept_answers import KeptAnswers
 from http_api.limits import Rate, RateLimits
 from http_api.operations import Operation
 from http_api.problems import REQUEST_ID_HEADER, Handler, new_request_id, problems
 from http_api.rate_limits import show_allowance
+from http_api.recent_logs import RecentLogs
 from http_api.routes import OPERATIONS
 from http_api.schemas import Profiles
 from http_api.services_file import ServicesFile, read_services_file
@@ -64,6 +67,7 @@ class Parts:
     guard: Guard
     profiles: Profiles = field(default_factory=dict)
     upkeep: Sequence[Keeper | Reaper | Reconciler] = ()
+    dependencies: Sequence[Dependency] = ()
 
 
 def compose(settings: Settings) -> Parts:
@@ -89,8 +93,12 @@ def compose(settings: Settings) -> Parts:
     agent = ManagerAgent(
         url=url, api_key=key, api_secret=secret, agent_name=agent_name, store=store, names=names, clock=clock
     )
-    upkeep = [*upkeep_of(settings, registry), Reconciler(store=store, rooms=rooms, clock=clock)]
-    return Parts(clock, store, registry, rooms, inviter, conductor, agent, guard, profiles, upkeep)
+    reconciler = Reconciler(store=store, rooms=rooms, clock=clock)
+    return Parts(
+        clock, store, registry, rooms, inviter, conductor, agent, guard, profiles,
+        upkeep=[*upkeep_of(settings, registry), reconciler],
+        dependencies=[livekit(agent, reconciler)],
+    )  # fmt: skip
 
 
 def registry_of(settings: Settings, store: MemoryStore, guard: Guard, clock: Clock) -> tuple[Registry, Profiles]:
@@ -115,8 +123,10 @@ def guard_of(settings: Settings) -> Guard:
     return Guard(networks=settings.invite_networks, own_port=settings.server_port, is_own=is_this_machine)
 
 
-def create_app(settings: Settings, parts: Parts | None = None) -> web.Application:
-    """The application, not started. Tests give it parts of their own."""
+def create_app(
+    settings: Settings, parts: Parts | None = None, recent_logs: RecentLogs | None = None
+) -> web.Application:
+    """The application, not started. Tests give it parts of their own. `recent_logs`: the one that logging fills."""
     ffi.quiet()
     parts = parts or compose(settings)
     cross_origin = CrossOrigin(settings.cors_origins)
@@ -145,6 +155,12 @@ def create_app(settings: Settings, parts: Parts | None = None) -> web.Applicatio
     app[keys.AUTHENTICATOR] = authenticator = Authenticator(settings, parts.clock)
     app[keys.CALLBACKS] = callbacks = callbacks_of(settings, parts.guard, parts.clock, authenticator.signing_keys)
     parts.store.listen(callbacks.tell)
+    app[keys.DEPENDENCIES] = dependencies = Dependencies(parts.dependencies, parts.clock)
+    app[keys.FEED] = feed = FeedReaders(parts.store, parts.registry, dependencies, parts.clock)
+    parts.store.listen(feed.tell)
+    dependencies.listen(feed.tell_health)
+    app[keys.RECENT_LOGS] = recent_logs = recent_logs or RecentLogs()
+    parts.store.listen(recent_logs.follow)
     app[keys.OPERATIONS] = {operation.handler: operation for operation in OPERATIONS}
     app[keys.DOCUMENT] = described(OPERATIONS)
     app.router.add_routes([_route(operation) for operation in OPERATIONS])
@@ -181,10 +197,11 @@ async def _show_request_id(request: web.Request, response: web.StreamResponse) -
 
 async def _running(app: web.Application, parts: Parts, authenticator: Authenticator) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        callbacks = app[keys.CALLBACKS]
-        for part in (authenticator, *parts.upkeep, callbacks, parts.rooms, parts.inviter, parts.agent):
+        callbacks, dependencies = app[keys.CALLBACKS], app[keys.DEPENDENCIES]
+        for part in (authenticator, *parts.upkeep, callbacks, parts.rooms, parts.inviter, parts.agent, dependencies):
             stack.push_async_callback(part.aclose)
             await part.start()
+        stack.push_async_callback(app[keys.FEED].aclose)
         stack.push_async_callback(parts.conductor.aclose)
         stack.push_async_callback(app[keys.TASKS].aclose)
         yield
@@ -194,3 +211,4 @@ async def _end_sessions(app: web.Application) -> None:
     """Before the requests under way are waited for: those who wait for a session get their answer now."""
     app[keys.STOPPING].set()
     await app[keys.CONDUCTOR].aclose()
+    app[keys.FEED].end()

@@ -11,10 +11,13 @@ from aiohttp import web
 from http_api.authentication import Authenticator
 from http_api.callers import Caller
 from http_api.capacity import Capacity
+from http_api.dependencies import Dependencies
+from http_api.feed_readers import FeedReaders
 from http_api.files import File
 from http_api.kept_answers import KeptAnswers
 from http_api.limits import Allowance, RateLimits
 from http_api.operations import Operation
+from http_api.recent_logs import RecentLogs
 from http_api.schemas import Profiles
 from http_api.settings import Settings
 from http_api.waiting import Waiters
@@ -49,6 +52,9 @@ TASKS = web.AppKey("TASKS", Tasks)
 """What a request has begun and must be finished though its client is gone."""
 STOPPING = web.AppKey("STOPPING", asyncio.Event)
 """Set once the process has been asked to end."""
+DEPENDENCIES = web.AppKey("DEPENDENCIES", Dependencies)
+FEED = web.AppKey("FEED", FeedReaders)
+RECENT_LOGS = web.AppKey("RECENT_LOGS", RecentLogs)
 WAITERS = web.AppKey("WAITERS", Waiters)
 CAPACITY = web.AppKey("CAPACITY", Capacity)
 RATE_LIMITS = web.AppKey("RATE_LIMITS", RateLimits)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -88,16 +88,18 @@ def _answer(operation: Operation, answer: Answer, schemas: Schemas) -> dict[str,
     }
     if answer.view is not None:
         schema = schemas.views[answer.view]
-        told["content"] = {answer.media: {"schema": _event(schema) if answer.media is Media.EVENTS else schema}}
+        is_stream = answer.media is Media.EVENTS
+        told["content"] = {answer.media: {"schema": _event(schema, answer.events) if is_stream else schema}}
     elif answer.media is not Media.JSON:
         told["content"] = {answer.media: {"schema": {"type": "string"}}}
     return told
 
 
-def _event(schema: dict[str, Any]) -> dict[str, Any]:
+def _event(schema: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """One of the server-sent events that an answer consists of."""
     data = {"type": "string", "contentMediaType": Media.JSON, "contentSchema": schema}
-    return {"type": "object", "properties": {"id": {"type": "string"}, "data": data}, "required": ["id", "data"]}
+    first = {"event": {"enum": [*map(str, names)]}} if names else {"id": {"type": "string"}}
+    return {"type": "object", "properties": {**first, "data": data}, "required": [*first, "data"]}
 
 
 def _problem(operation: Operation, status: HTTPStatus, rows: list[Row]) -> dict[str, Any]:

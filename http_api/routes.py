@@ -14,12 +14,15 @@ from http_api import (
     dashboard,
     docs,
     events,
+    feed,
+    feed_views,
     health,
     microservices,
     participants,
     ready,
     schemas,
     sessions,
+    timelines,
     token_request,
     token_source,
     views,
@@ -109,6 +112,11 @@ SESSIONS = (
         (UnknownSession, Overloaded), headers=SEEN,
     ),
     Operation(
+        "GET", SESSION + "/timeline", timelines.show, Tag.SESSIONS, Access.SESSIONS,
+        {OK: Answer("what has become of it so far", timelines.TimelineView)},
+        (UnknownSession,),
+    ),
+    Operation(
         "DELETE", SESSION, sessions.close, Tag.SESSIONS, Access.SESSIONS,
         {OK: Answer("the session, which is over", views.SessionView, headers=TAG)},
         (UnknownSession,),
@@ -138,6 +146,19 @@ SESSIONS = (
         {OK: Answer("heard", messages.Answer)},
         (UnknownSession, SessionOver, ServiceOut, Forbidden),
         body=schemas.SayReady, proof=Proof.INVITE,
+    ),
+)  # fmt: skip
+
+FEED = (
+    Operation(
+        "GET", feed.PATH, feed.follow, Tag.SESSIONS, Access.SESSIONS,
+        {
+            OK: Answer(
+                "everything as it is, and again what changes", feed_views.Told, Media.EVENTS,
+                events=tuple(feed_views.FeedEvent),
+            ),
+        },
+        (Overloaded,),
     ),
 )  # fmt: skip
 
@@ -232,4 +253,4 @@ DASHBOARD = (
     ),
 )  # fmt: skip
 
-OPERATIONS = (*SESSIONS, *CALLBACKS, *SERVICES, *RUNNING, *DOCS, *DASHBOARD)
+OPERATIONS = (*SESSIONS, *FEED, *CALLBACKS, *SERVICES, *RUNNING, *DOCS, *DASHBOARD)

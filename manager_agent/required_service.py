@@ -75,6 +75,8 @@ class PastAttempt:
     tries: int
     until: float
     """When the next one began."""
+    ready_by: Evidence | None = None
+    """What had made it ready, if anything had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,7 @@ class RequiredService:
             reason=self.shortfall,
             tries=self.tries,
             until=at,
+            ready_by=self.ready_by,
         )
 
     @property

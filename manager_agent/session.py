@@ -158,6 +158,8 @@ class Session:
     manager: Manager = Manager()
     outcasts: tuple[Outcast, ...] = ()
     user_presence: Presence = Presence()
+    user_came_at: float | None = None
+    """When the user was first seen in the room."""
     user_left_at: float | None = None
     """When we were last told that the user, who had been there, has left."""
     webhooks_arrive: bool = False

@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 
 from http_api import logs
+from http_api.recent_logs import RecentLogs
 from http_api.server import serving
 from http_api.settings import DevSettings, Settings
 from scripts.livekit_server import free_port
@@ -29,8 +30,9 @@ async def start_api() -> AsyncIterator[StartApi]:
             chosen = kind(_env_file=None, server_port=port, **settings)
             livekit = LiveKit()
             parts, agent = stand_ins(chosen, livekit)
-            stack.callback(_logged(chosen))
-            app = await stack.enter_async_context(serving(chosen, parts))
+            recent_logs = RecentLogs()
+            stack.callback(_logged(chosen, recent_logs.take))
+            app = await stack.enter_async_context(serving(chosen, parts, recent_logs))
             http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))
             api = Api(http, parts, livekit, agent, port)
             api.app = app
@@ -39,10 +41,10 @@ async def start_api() -> AsyncIterator[StartApi]:
         yield start
 
 
-def _logged(settings: Settings) -> Callable[[], None]:
+def _logged(settings: Settings, sink: logs.Sink) -> Callable[[], None]:
     """Logs as the program does; to be called at the end of the test, whose output it then is."""
     log = io.StringIO()
-    logs.configure(dev=settings.dev, level="debug", secrets=settings.secrets, stream=log)
+    logs.configure(dev=settings.dev, level="debug", secrets=settings.secrets, stream=log, sinks=[sink])
     EXHIBITS.secrets |= settings.secrets
 
     def show() -> None:

@@ -13,12 +13,14 @@ from aiohttp import web
 
 from http_api import keys
 from http_api.app import Parts, guard_of, registry_of, upkeep_of
+from http_api.dependencies import livekit as livekit_dependency
 from http_api.settings import Settings
 from manager_agent.agent import ManagerAgent
 from manager_agent.clock import steady_clock
 from manager_agent.conductor import Conductor
 from manager_agent.invites import Inviter
 from manager_agent.names import Names
+from manager_agent.reconcile import Reconciler
 from manager_agent.rooms import ListedRoom, Listing, LiveKitUnavailable, Rooms, RoomTaken
 from manager_agent.session import RequiredService, Session
 from manager_agent.store import MemoryStore
@@ -71,6 +73,8 @@ class StandInRooms(Rooms):
     async def dispatch_manager(self, session: Session, attempt: int) -> None: ...
 
     async def list_rooms(self) -> list[ListedRoom]:
+        if self.livekit.down:
+            raise LiveKitUnavailable("http://10.0.0.7:7880 can't be reached")
         return [ListedRoom(name, f"RM_{name}", "", is_ours=False, is_blank=False) for name in self.livekit.rooms]
 
     async def show_status(self, session: Session) -> None: ...
@@ -166,5 +170,9 @@ def stand_ins(settings: Settings, livekit: LiveKit) -> tuple[Parts, StandInAgent
     rooms.livekit = inviter.livekit = livekit
     conductor = Conductor(store=store, rooms=rooms, inviter=inviter, registry=registry, names=names, clock=clock)
     agent = StandInAgent(url=url, api_key=key, api_secret=secret, agent_name="m", store=store, names=names, clock=clock)
-    upkeep = upkeep_of(settings, registry)
-    return Parts(clock, store, registry, rooms, inviter, conductor, agent, guard, profiles, upkeep), agent
+    parts = Parts(
+        clock, store, registry, rooms, inviter, conductor, agent, guard, profiles,
+        upkeep=upkeep_of(settings, registry),
+        dependencies=[livekit_dependency(agent, Reconciler(store=store, rooms=rooms, clock=clock))],
+    )  # fmt: skip
+    return parts, agent

@@ -81,7 +81,7 @@ function Outcome({ attempt, late, now }) {
 
 function Track({ lane, axis, late, isPast }) {
   const last = lane.phases.at(-1);
-  const due = late && axis.at(read(late.due));
+  const due = late?.due ? axis.at(read(late.due)) : 0;
   return html`
     <div class="track" aria-hidden="true">
       ${axis.ticks.map(({ left }) => html`<span class="grid" style=${{ left: `${left}%` }}></span>`)}

@@ -51,10 +51,11 @@ function awaitedLines(session, timeline, now) {
 
 export function awaitedLine(attempt, now) {
   const { awaited, since, due } = attempt.late;
-  const left = read(due) - now;
-  const time = left > 0 ? `due in ${duration(left)}` : `overdue by ${duration(-left)}`;
-  return `${nameOf(attempt)} is awaited ${inWords(AWAITED, awaited)}, for ${duration(now - read(since))} now; ${time}`;
+  const waited = `${nameOf(attempt)} is awaited ${inWords(AWAITED, awaited)}, for ${duration(now - read(since))} now`;
+  return due === null ? waited : `${waited}; ${dueIn(read(due) - now)}`;
 }
+
+const dueIn = (left) => (left > 0 ? `due in ${duration(left)}` : `overdue by ${duration(-left)}`);
 
 /** What became of one attempt, and what its readiness was seen by. */
 export function outcomeOf(attempt) {
