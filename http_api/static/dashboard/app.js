@@ -100,5 +100,7 @@ function pressed(event) {
   }
 }
 
-render(html`<${Page} />`, document.getElementById("page"));
+const place = document.getElementById("page");
+place.replaceChildren();
+render(html`<${Page} />`, place);
 feed.start();

@@ -1,16 +1,17 @@
 // PURE. Where an instant stands on the time axis, in percent of its width. Long stretches in which nothing happened are
 // shortened to a break, so that 300 ms of starting, half an hour of talking and a replacement fit into one picture.
 
-const BREAK_MIN = 2_000; // ms; what is shorter is never shortened
+const BREAK_MIN = 3_000; // ms; what is shorter is never shortened
 const [BREAK_WIDTH, BREAKS_WIDTH_MAX] = [7, 42]; // percent: of one, of all
 const PADDING = 0.04; // of the time that is not shortened, on either side of a break
 const TICKS = 6;
-const TICK_DISTANCE = 11; // percent between two labels
+const [TICK_DISTANCE, TICK_LAST] = [11, 90]; // percent: between two labels, and where there is no room for another
 
 /**
  * @param from, to: the first and the last instant.
  * @param stretches: [from, to] of what must be seen at its true length.
- * @returns { pieces, ticks, at }: pieces are { from, to, left, width, isBreak } from left to right; ticks { at, left };
+ * @returns { pieces, ticks, at }: pieces are { from, to, left, width, isBreak } from left to right; ticks are
+ *   { left, since, isFurther }: `since` the beginning, or for a further tick of a later piece since that one's first;
  *   at(instant) is its place in percent.
  */
 export function axisOf(from, to, stretches) {
@@ -76,10 +77,11 @@ function ticksOf(pieces, start, at) {
   const ticks = [];
   pieces.forEach((piece, number) => {
     if (piece.isBreak) return;
-    const first = number === 0 ? start : piece.from;
-    for (let time = first; time <= piece.to; time += step) {
+    for (let time = piece.from; time <= piece.to; time += step) {
       const left = at(time);
-      if (!ticks.length || left - ticks.at(-1).left >= TICK_DISTANCE) ticks.push({ at: time, left });
+      const isFurther = number > 0 && time > piece.from;
+      const isFree = !ticks.length || (left - ticks.at(-1).left >= TICK_DISTANCE && left <= TICK_LAST);
+      if (isFree) ticks.push({ left, since: time - (isFurther ? piece.from : start), isFurther });
     }
   });
   return ticks;

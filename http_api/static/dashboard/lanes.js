@@ -36,8 +36,7 @@ export function lanesOf(timeline, now) {
 export function stretchesOf(timeline, lanes, now) {
   const started = read(timeline.created_at);
   const decided = read(timeline.ready_at) ?? read(timeline.ended_at) ?? now;
-  const steps = timeline.steps.map(({ at }) => [read(at), read(at)]);
-  return [[started, decided], ...steps, ...lanes.flatMap(awaited)];
+  return [[started, decided], ...lanes.flatMap(awaited)];
 }
 
 function awaited({ phases, until }) {

@@ -77,8 +77,10 @@ function Row({ session, now, isChosen, props }) {
       <span class="row-state"><${State} state=${session.state} title=${STATE_MEANS[session.state]} /></span>
       <span class="row-room" title=${session.room_name}>${session.room_name}</span>
       <span class="row-age" title=${instant(at)}>${span(now - at)}<span class="unseen"> ago</span></span>
-      <span class="row-user" title=${session.user_identity}>${session.user_name || session.user_identity}</span>
-      <span class="row-services">${over && why ? html`<span class="row-reason" title=${why}>${why}</span>` : html`<${Services} services=${session.services} />`}</span>
+      <span class="row-more">
+        <span class="row-user" title=${session.user_identity}>${session.user_name || session.user_identity}</span>
+        ${over && why ? html`<span class="row-reason" title=${why}>${why}</span>` : html`<${Services} services=${session.services} />`}
+      </span>
     </a>`;
 }
 

@@ -3,8 +3,8 @@ import { html } from "./preact.js";
 import { axisOf, endAfter } from "./axis.js";
 import { lanesOf, stretchesOf } from "./lanes.js";
 import { Mark } from "./marks.js";
-import { duration, instant, read } from "./times.js";
-import { awaitedLine, outcomeOf } from "./verdict.js";
+import { duration, instant, read, round } from "./times.js";
+import { awaitedOf, outcomeOf } from "./verdict.js";
 import { STEPS, inWords, nameOf } from "./words.js";
 
 const PHASES = { invited: "invited", accepted: "accepted", joined: "joined", ready: "ready", out: "gone or failed" };
@@ -22,7 +22,8 @@ export function Timeline({ timeline, now }) {
       ${lanes.length > 0 && html`
         <${Legend} />
         <div class="lane axis" aria-hidden="true"><span></span><div class="ticks">
-          ${axis.ticks.map(({ at, left }) => html`<span class="tick" style=${{ left: `${left}%` }}>${at === from ? "0" : duration(at - from)}</span>`)}
+          ${axis.ticks.map(({ left, since, isFurther }) => html`
+            <span class="tick" style=${{ left: `${left}%` }}>${isFurther ? "+" : ""}${round(since)}</span>`)}
         </div></div>
         <ol class="lanes">
           ${lanes.map((lane) => html`<${Lane} key=${`${lane.attempt.entry}.${lane.attempt.attempt}`} ...${{ lane, axis, timeline, from, now }} />`)}
@@ -52,32 +53,32 @@ const Legend = () => html`
   </ul>`;
 
 function Lane({ lane, axis, timeline, from, now }) {
-  const { attempt } = lane;
+  const { attempt, instants } = lane;
   const isPast = attempt.until !== null;
-  const late = !isPast && attempt.late && !timeline.ended_at ? attempt.late : null;
+  const late = isPast || timeline.ended_at ? null : attempt.late;
+  const isLostCause = isPast || (timeline.ended_at && attempt.reason);
   return html`
     <li class="lane ${isPast ? "is-past" : ""}">
       <div class="lane-name">
-        <${Mark} state=${attempt.state} />
+        <${Mark} state=${isLostCause ? "failed" : attempt.state} />
         <span class="lane-id" title=${nameOf(attempt)}>${nameOf(attempt)}</span>
-        <span class="lane-kind">${attempt.type}${attempt.optional ? ", optional" : ""}${attempt.attempt > 1 || isPast ? `, attempt ${attempt.attempt}` : ""}</span>
+        <span class="lane-kind">${kindOf(attempt)}</span>
       </div>
       <${Track} ...${{ lane, axis, late, isPast }} />
       <p class="lane-says">
-        <${Outcome} ...${{ attempt, late, now }} />
-        ${lane.instants.map(({ name, at }) => html`
-          <span class="instant" key=${name} title=${instant(at)}>${name} <span class="number">+${duration(at - from)}</span></span>`)}
-        ${attempt.tries > 1 && html`<span class="instant">sent <span class="number">${attempt.tries}</span> times</span>`}
-        ${isPast && html`<span class="instant">replaced <span class="number">+${duration(read(attempt.until) - from)}</span></span>`}
+        ${late
+          ? html`<strong class="late">Awaited ${awaitedOf(late, now)}</strong>`
+          : html`<strong>${outcomeOf(attempt)}</strong>`}
+        ${attempt.tries > 1 && html`<span>sent <span class="number">${attempt.tries}</span> times</span>`}
+        ${instants.map(({ name, at }, i) => html`
+          <span key=${name} title=${instant(at)}>${name} <span class="number">${i ? `after ${duration(at - instants[i - 1].at)}` : `+${duration(at - from)}`}</span></span>`)}
+        ${isPast && html`<span title=${instant(lane.until)}>replaced <span class="number">after ${duration(lane.until - instants.at(-1)?.at)}</span></span>`}
       </p>
     </li>`;
 }
 
-function Outcome({ attempt, late, now }) {
-  if (late) return html`<strong class="late">${awaitedLine(attempt, now)}</strong>`;
-  const outcome = outcomeOf(attempt);
-  return outcome && html`<strong>${attempt.state}${outcome.startsWith("ready") ? outcome.slice(5) : `: ${outcome}`}</strong>`;
-}
+const kindOf = ({ type, optional, attempt, until }) =>
+  [type, optional && "optional", (attempt > 1 || until) && `attempt ${attempt}`].filter(Boolean).join(", ");
 
 function Track({ lane, axis, late, isPast }) {
   const last = lane.phases.at(-1);

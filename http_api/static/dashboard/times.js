@@ -15,6 +15,9 @@ export function duration(ms) {
   return wholes(ms);
 }
 
+/** The same, for the labels of an axis: 0, 500 ms, 2 s, 1.5 s. */
+export const round = (ms) => (ms === 0 ? "0" : duration(ms).replace(/\.?0+ s$/, " s"));
+
 /** How long ago or how far off something is, with no more detail than a glance takes in: 12 s, 4 min, 2 h, 3 d. */
 export function span(ms) {
   const seconds = Math.max(0, Math.floor(ms / SECOND));

@@ -46,12 +46,14 @@ export const shortfallOf = (service) =>
 /** Of each present attempt that is awaited. */
 function awaitedLines(session, timeline, now) {
   if (!timeline || OVER.has(session.state)) return [];
-  return timeline.attempts.filter((attempt) => attempt.late && !attempt.until).map((attempt) => awaitedLine(attempt, now));
+  return timeline.attempts
+    .filter((attempt) => attempt.late && !attempt.until)
+    .map((attempt) => `${nameOf(attempt)} is awaited ${awaitedOf(attempt.late, now)}`);
 }
 
-export function awaitedLine(attempt, now) {
-  const { awaited, since, due } = attempt.late;
-  const waited = `${nameOf(attempt)} is awaited ${inWords(AWAITED, awaited)}, for ${duration(now - read(since))} now`;
+/** What somebody is awaited to do, for how long already, and until when. */
+export function awaitedOf({ awaited, since, due }, now) {
+  const waited = `${inWords(AWAITED, awaited)}, for ${duration(now - read(since))} now`;
   return due === null ? waited : `${waited}; ${dueIn(read(due) - now)}`;
 }
 
@@ -59,7 +61,11 @@ const dueIn = (left) => (left > 0 ? `due in ${duration(left)}` : `overdue by ${d
 
 /** What became of one attempt, and what its readiness was seen by. */
 export function outcomeOf(attempt) {
-  if (attempt.until) return `given up: it ${inWords(WHY_NOT_READY, attempt.reason ?? "never_joined")}`;
-  if (attempt.state === "ready") return attempt.ready_by ? `ready ${inWords(EVIDENCE, attempt.ready_by)}` : "ready";
-  return attempt.reason ? `it ${inWords(WHY_NOT_READY, attempt.reason)}` : "";
+  const why = attempt.reason && inWords(WHY_NOT_READY, attempt.reason);
+  if (attempt.until) return why ? `Replaced, as it ${why}` : "Replaced";
+  if (attempt.state === "ready") return `Ready${attempt.ready_by ? ` ${inWords(EVIDENCE, attempt.ready_by)}` : ""}`;
+  if (why) return capital(why);
+  return attempt.attempt === 0 ? "Nobody was invited yet" : capital(attempt.state);
 }
+
+const capital = (text) => text[0].toUpperCase() + text.slice(1);
