@@ -97,7 +97,7 @@ def compose(settings: Settings) -> Parts:
     return Parts(
         clock, store, registry, rooms, inviter, conductor, agent, guard, profiles,
         upkeep=[*upkeep_of(settings, registry), reconciler],
-        dependencies=[livekit(agent, reconciler)],
+        dependencies=[livekit(lambda: agent.registered, lambda: reconciler.is_answered)],
     )  # fmt: skip
 
 

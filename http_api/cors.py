@@ -19,7 +19,7 @@ REQUEST_HEADERS = ", ".join(
 ANSWER_HEADERS = ", ".join(
     (
         *("ETag", "Idempotency-Replayed", "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy"),
-        *("Retry-After", "WWW-Authenticate", "X-Request-Id"),
+        *("Retry-After", "Server-Timing", "WWW-Authenticate", "X-Request-Id"),
     )
 )
 """What a page may read of an answer."""
@@ -56,3 +56,4 @@ class CrossOrigin:
         if origin in self._origins:
             answer.headers["Access-Control-Allow-Origin"] = origin
             answer.headers["Access-Control-Expose-Headers"] = ANSWER_HEADERS
+            answer.headers["Timing-Allow-Origin"] = origin

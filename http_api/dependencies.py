@@ -12,9 +12,7 @@ from enum import StrEnum
 
 import structlog
 
-from manager_agent.agent import ManagerAgent
 from manager_agent.clock import Clock
-from manager_agent.reconcile import Reconciler
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
@@ -51,13 +49,13 @@ class Found:
         return DependencyState.UP if self.trouble is None else DependencyState.AWAY
 
 
-def livekit(agent: ManagerAgent, reconciler: Reconciler) -> Dependency:
-    """LiveKit is there when it may send us rooms to manage, and answered when it was last asked for its rooms."""
+def livekit(is_registered: Callable[[], bool], answers: Callable[[], bool]) -> Dependency:
+    """LiveKit is there when the manager agent is registered with it, and its API answered when it was last asked."""
 
     def trouble() -> str | None:
-        if not agent.registered:
+        if not is_registered():
             return "the manager agent is not registered with LiveKit"
-        return None if reconciler.is_answered else "LiveKit does not answer when it is asked for its rooms"
+        return None if answers() else "LiveKit does not answer when it is asked for its rooms"
 
     return Dependency("livekit", trouble)
 

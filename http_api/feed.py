@@ -39,8 +39,10 @@ async def follow(request: web.Request) -> web.StreamResponse:
     async with event_stream(request) as stream:
         with readers.reading(caller_of(request)) as reader:
             await stream.send_in_parts(FeedEvent.SNAPSHOT, _snapshot(request.app, reader))
-            while not (reader.is_behind or (readers.is_over and not reader.has_news)):
+            while reader.has_news or not readers.is_over:
                 await reader.wait()
+                if reader.is_behind:
+                    break
                 await _tell_news(readers, reader, stream)
         await stream.end()
     return stream.response

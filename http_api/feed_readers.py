@@ -45,6 +45,7 @@ class News:
 class Reader:
     caller: Caller
     is_behind: bool = False
+    """More has changed than is kept for him: what he is told would not be all."""
     _sessions: dict[str, None] = field(default_factory=dict)
     _services: bool = False
     _health: bool = False
@@ -59,7 +60,7 @@ class Reader:
         return bool(self._sessions) or self._services or self._health
 
     def note(self, session_id: str) -> None:
-        if len(self._sessions) < BACKLOG_MAX:
+        if session_id in self._sessions or len(self._sessions) < BACKLOG_MAX:
             self._sessions[session_id] = None
         else:
             self.is_behind = True
@@ -104,6 +105,11 @@ class FeedReaders:
         self._looking: asyncio.Task[None] | None = None
         self.is_over = False
         """The process is stopping: who has been told all that there is goes."""
+
+    @property
+    def count(self) -> int:
+        """How many read."""
+        return len(self._readers)
 
     @contextmanager
     def reading(self, caller: Caller) -> Iterator[Reader]:

@@ -21,7 +21,9 @@ from http_api import (
     participants,
     ready,
     schemas,
+    server_timing,
     sessions,
+    timeline_views,
     timelines,
     token_request,
     token_source,
@@ -71,7 +73,8 @@ IDEMPOTENCY = {
     "within 24 hours, is not done again, and gets the same answer"
 }
 REPLAYED = {"Idempotency-Replayed": "`true` when an earlier request with the same `Idempotency-Key` was answered so"}
-MADE = LOCATION | APPLIED | TAG | REPLAYED
+TIMING = {server_timing.HEADER: server_timing.SAYS}
+MADE = LOCATION | APPLIED | TAG | REPLAYED | TIMING
 SEEN = {"Last-Event-ID": "the revision that was seen last; an EventSource sends it when it comes back"}
 KNOWN_FILE = {"If-None-Match": "the `ETag` of the copy that is known: 304 if it is still the same (RFC 9110)"}
 FILE_TAG = {"ETag": "changes with what is in it"}
@@ -113,7 +116,7 @@ SESSIONS = (
     ),
     Operation(
         "GET", SESSION + "/timeline", timelines.show, Tag.SESSIONS, Access.SESSIONS,
-        {OK: Answer("what has become of it so far", timelines.TimelineView)},
+        {OK: Answer("what has become of it so far", timeline_views.TimelineView)},
         (UnknownSession,),
     ),
     Operation(

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api import keys
+from http_api import keys, server_timing
 from http_api.bodies import read_body, read_query
 from http_api.conditional import KnownTags, entity_tag, known_tags
 from http_api.errors import NoToken
@@ -41,6 +41,7 @@ async def create(request: web.Request) -> web.Response:
     session = await open_session(app, wanted, preferred.patience)
     status = HTTPStatus.CREATED if session.state in GIVES_TOKENS else HTTPStatus.ACCEPTED
     headers = preferred.applied(asynchronously=status is HTTPStatus.ACCEPTED)
+    headers[server_timing.HEADER] = server_timing.server_timing(session, app[keys.CLOCK]())
     return _tagged(view_for(request, session), status, Location=f"{PATH}/{session.session_id}", **headers)
 
 

@@ -75,8 +75,6 @@ class PastAttempt:
     tries: int
     until: float
     """When the next one began."""
-    ready_by: Evidence | None = None
-    """What had made it ready, if anything had."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +200,6 @@ class RequiredService:
             reason=self.shortfall,
             tries=self.tries,
             until=at,
-            ready_by=self.ready_by,
         )
 
     @property

@@ -70,6 +70,7 @@ class Attempt:
     state: ServiceState
     reason: ServiceReason | None
     ready_by: Evidence | None
+    """What makes it ready; None also of one that was, and is no more."""
     tries: int
     timeline: Timeline
     until: float | None
@@ -129,7 +130,7 @@ def _past(entry: int, past: PastAttempt, *, optional: bool) -> Attempt:
         optional=optional,
         state=past.state,
         reason=past.reason,
-        ready_by=past.ready_by,
+        ready_by=None,
         tries=past.tries,
         timeline=past.timeline,
         until=past.until,

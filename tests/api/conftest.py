@@ -5,16 +5,20 @@ from __future__ import annotations
 import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 import pytest
 
 from http_api import logs
+from http_api.callers import DEVELOPER
 from http_api.recent_logs import RecentLogs
 from http_api.server import serving
 from http_api.settings import DevSettings, Settings
+from manager_agent.session import Session, User
 from scripts.livekit_server import free_port
+from tests.api.feed_reader import MakeSessions, Readers
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 from tests.exhibits import EXHIBITS
 
@@ -57,3 +61,29 @@ def _logged(settings: Settings, sink: logs.Sink) -> Callable[[], None]:
 @pytest.fixture
 async def api(start_api: StartApi) -> Api:
     return await start_api()
+
+
+@pytest.fixture
+async def readers(api: Api) -> AsyncIterator[Readers]:
+    yield (made := Readers(api))
+    made.close()
+
+
+@pytest.fixture
+async def some_sessions(api: Api) -> AsyncIterator[MakeSessions]:
+    """Makes sessions that nobody drives: `await some_sessions(3)` gives their ids in the order in which they were made.
+    They are gone after the test."""
+
+    async def make(count: int, **fields: Any) -> list[str]:
+        asked = Session("", "", User("alice"), api.parts.clock(), owner=DEVELOPER.name)
+        made = [
+            replace(asked, session_id=f"ses_{number:026}", room_name=f"room-{number}", **fields)
+            for number in range(count)
+        ]
+        for session in made:
+            await api.parts.store.add(session)
+        return [session.session_id for session in made]
+
+    yield make
+    for session in api.parts.store.list():
+        api.parts.store.remove(session.session_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,8 @@ class LiveKit:
     is_slow: bool = False
     """Makes no room until `makes_rooms`."""
     makes_rooms: asyncio.Event = field(default_factory=asyncio.Event)
+    reconciler: Reconciler = field(init=False)
+    """Who asks it for its rooms; here only when a test wants it."""
 
 
 class StandInRooms(Rooms):
@@ -140,6 +143,11 @@ class Api:
         while self.app[keys.WAITERS].count != count:
             await asyncio.sleep(0)
 
+    async def reconcile(self) -> None:
+        """LiveKit is asked for its rooms, whether it answers or not."""
+        with suppress(LiveKitUnavailable):
+            await self.livekit.reconciler.round()
+
     async def say_ready(self, session_id: str, service_id: str, token: str | None = None) -> tuple[int, Any, Any]:
         """As the service itself would; the token is that of its invite unless another is given."""
         await self.livekit.invited.wait()
@@ -170,9 +178,10 @@ def stand_ins(settings: Settings, livekit: LiveKit) -> tuple[Parts, StandInAgent
     rooms.livekit = inviter.livekit = livekit
     conductor = Conductor(store=store, rooms=rooms, inviter=inviter, registry=registry, names=names, clock=clock)
     agent = StandInAgent(url=url, api_key=key, api_secret=secret, agent_name="m", store=store, names=names, clock=clock)
+    livekit.reconciler = Reconciler(store=store, rooms=rooms, clock=clock)
     parts = Parts(
         clock, store, registry, rooms, inviter, conductor, agent, guard, profiles,
         upkeep=upkeep_of(settings, registry),
-        dependencies=[livekit_dependency(agent, Reconciler(store=store, rooms=rooms, clock=clock))],
+        dependencies=[livekit_dependency(lambda: agent.registered, lambda: livekit.reconciler.is_answered)],
     )  # fmt: skip
     return parts, agent
