@@ -79,7 +79,8 @@ class Dashboard:
         await self.page.evaluate(AXE.read_text())
         for scheme in SCHEMES:
             await self.page.emulate_media(color_scheme=scheme)
-            assert await self.page.evaluate(ACCESSIBILITY) == [], scheme
+            violations = await self.page.evaluate(ACCESSIBILITY)
+            assert violations == [], f"{scheme}: {violations}"
         await self.page.emulate_media(color_scheme="light")
 
     async def photograph(self, name: str) -> None:

@@ -10,8 +10,9 @@ const MEANS_AWAY = { livekit: "No session can be started, and nobody can join a 
 
 export function Header({ world, route, visits, forgetKey }) {
   const visit = visits.current;
+  const isVisiting = visit !== null && visit.state !== "out";
   return html`
-    <header class="top">
+    <header class="top ${isVisiting ? "is-visiting" : ""}">
       <div class="brand"><h1>Session manager</h1>${world.health && html`<span class="quiet number">${world.health.version}</span>`}</div>
       <nav aria-label="Views">
         ${VIEWS.map(([view, href, name]) => html`<a key=${view} href=${href} aria-current=${route.view === view ? "page" : null}>${name}</a>`)}
@@ -19,7 +20,7 @@ export function Header({ world, route, visits, forgetKey }) {
       </nav>
       <${Counts} counts=${world.counts} />
       <div class="top-right">
-        ${visit && visit.state !== "out" && html`<a class="visit" href=${sessionAt(visit.sessionId)}><${Mark} state="active" />In ${visit.roomName}</a>`}
+        ${isVisiting && html`<a class="visit" href=${sessionAt(visit.sessionId)} title=${visit.roomName}><${Mark} state="active" />In a room</a>`}
         <${Connection} connection=${world.connection} />
         ${forgetKey && html`<button class="small" onClick=${forgetKey} title=${world.caller ? `You are ${world.caller.name}` : null}>Forget key</button>`}
       </div>
@@ -55,12 +56,14 @@ function useMonotonic(matters) {
   return Math.max(now, performance.now());
 }
 
+/** What the server depends on is told of only by a server that is heard. */
 export function Banners({ world, retryNow }) {
   const now = useNow(world.clock, 1_000);
-  const away = world.health?.dependencies.filter(({ state }) => state !== "up") ?? [];
   const { connection } = world;
+  const away = connection.state === "live" ? awayOf(world) : [];
+  if (!away.length && connection.state !== "broken") return null;
   return html`
-    <div class="banners">
+    <aside aria-label="Warnings">
       ${connection.state === "broken" && html`
         <div class="banner"><${Mark} state="broken" />
           <p><strong>The connection is lost</strong> since ${timeOfDay(now - (performance.now() - connection.since))}: ${connection.why}.
@@ -72,13 +75,15 @@ export function Banners({ world, retryNow }) {
           <p><strong>${inWords(DEPENDENCIES, name)} is away</strong> since ${timeOfDay(read(since))}, for ${span(now - read(since))}.
             ${" "}${MEANS_AWAY[name] ?? ""} ${detail && html`<span class="quiet">${detail}</span>`}</p>
         </div>`)}
-    </div>`;
+    </aside>`;
 }
+
+const awayOf = (world) => world.health?.dependencies.filter(({ state }) => state !== "up") ?? [];
 
 /** For those who hear the page: what has changed of the connection, of what it depends on, and of the chosen session. */
 export function News({ world, id }) {
   const session = world.sessions.get(id);
-  const away = world.health?.dependencies.filter(({ state }) => state !== "up").map(({ name }) => inWords(DEPENDENCIES, name)) ?? [];
+  const away = awayOf(world).map(({ name }) => inWords(DEPENDENCIES, name));
   const connection = { live: "Live.", broken: "The connection is lost.", connecting: "", refused: "" }[world.connection.state];
   const says = [
     connection,

@@ -23,6 +23,17 @@ export function laneOf(attempt, endsAt) {
   return { attempt, instants, phases: phases.filter(({ from, to }) => to >= from), until };
 }
 
+/** What happened to an attempt, and when: { name, at }. What happened at once is one moment. */
+export function momentsOf({ attempt, instants, until }) {
+  const all = attempt.until ? [...instants, { name: "replaced", at: until }] : instants;
+  const moments = [];
+  for (const { name, at } of all) {
+    if (moments.at(-1)?.at === at) moments.at(-1).name += ` and ${name}`;
+    else moments.push({ name, at });
+  }
+  return moments;
+}
+
 const rankOf = (name) => ORDER.indexOf(BEGINS[name] ?? "invited");
 
 /** All lanes, the attempts for one entry together, in their order. */

@@ -4,7 +4,7 @@ import { Mark, State } from "./marks.js";
 import { timeOfDay } from "./times.js";
 import { nameOf, plural } from "./words.js";
 
-const STATES = { joining: "joining", in: "in the room", reconnecting: "reconnecting", out: "out of the room" };
+const STATES = { joining: "joining…", in: "you are in it", reconnecting: "reconnecting…", out: "you are out of it" };
 
 export function RoomPanel({ visit, visits }) {
   if (!visit) return null;
@@ -12,7 +12,7 @@ export function RoomPanel({ visit, visits }) {
   return html`
     <section class="room" aria-labelledby="room-title">
       <div class="bar-of-title">
-        <h3 id="room-title">In the room</h3>
+        <h3 id="room-title">The room</h3>
         <span role="status">${STATES[visit.state]}${visit.state === "out" ? `. ${visit.why}` : ""}</span>
         <span class="to-the-right">
           ${isIn && html`<button onClick=${() => visits.leave()}>Leave</button>`}

@@ -11,12 +11,12 @@ const CURL = `curl -s ${new URL("api/v1/microservices/register", location.href)}
 export function ServiceList({ world }) {
   const now = useNow(world.clock, 1_000);
   return html`
-    <section class="services" aria-labelledby="services-title">
+    <div class="services">
       <h2 id="services-title">Registered services ${world.services?.length > 0 && html`<span class="quiet number">${world.services.length}</span>`}</h2>
       ${world.services === null && html`<${NoScope} />`}
       ${world.services?.length === 0 && html`<${NoServices} />`}
       ${world.services?.length > 0 && html`<${Table} services=${world.services} now=${now} />`}
-    </section>`;
+    </div>`;
 }
 
 const NoScope = () => html`

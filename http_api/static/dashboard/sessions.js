@@ -71,7 +71,6 @@ export function matches(session, { states, text }) {
 function Row({ session, now, isChosen, props }) {
   const over = OVER.has(session.state);
   const at = read(session.created_at);
-  const why = session.reason && inWords(WHY_OVER, session.reason);
   return html`
     <a class="row ${over ? "is-over" : ""}" href=${sessionAt(session.session_id)} aria-current=${isChosen ? "true" : null} ...${props}>
       <span class="row-state"><${State} state=${session.state} title=${STATE_MEANS[session.state]} /></span>
@@ -79,7 +78,7 @@ function Row({ session, now, isChosen, props }) {
       <span class="row-age" title=${instant(at)}>${span(now - at)}<span class="unseen"> ago</span></span>
       <span class="row-more">
         <span class="row-user" title=${session.user_identity}>${session.user_name || session.user_identity}</span>
-        ${over && why ? html`<span class="row-reason" title=${why}>${why}</span>` : html`<${Services} services=${session.services} />`}
+        ${over && session.reason ? html`<span class="row-reason" title=${inWords(WHY_OVER, session.reason)}>${inWords({}, session.reason)}</span>` : html`<${Services} services=${session.services} />`}
       </span>
     </a>`;
 }

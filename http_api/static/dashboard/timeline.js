@@ -1,7 +1,7 @@
 // A session as a picture of time: a lane for each attempt to get a service, and the steps of the session.
 import { html } from "./preact.js";
 import { axisOf, endAfter } from "./axis.js";
-import { lanesOf, stretchesOf } from "./lanes.js";
+import { lanesOf, momentsOf, stretchesOf } from "./lanes.js";
 import { Mark } from "./marks.js";
 import { duration, instant, read, round } from "./times.js";
 import { awaitedOf, outcomeOf } from "./verdict.js";
@@ -53,7 +53,8 @@ const Legend = () => html`
   </ul>`;
 
 function Lane({ lane, axis, timeline, from, now }) {
-  const { attempt, instants } = lane;
+  const { attempt } = lane;
+  const moments = momentsOf(lane);
   const isPast = attempt.until !== null;
   const late = isPast || timeline.ended_at ? null : attempt.late;
   const isLostCause = isPast || (timeline.ended_at && attempt.reason);
@@ -70,9 +71,8 @@ function Lane({ lane, axis, timeline, from, now }) {
           ? html`<strong class="late">Awaited ${awaitedOf(late, now)}</strong>`
           : html`<strong>${outcomeOf(attempt)}</strong>`}
         ${attempt.tries > 1 && html`<span>sent <span class="number">${attempt.tries}</span> times</span>`}
-        ${instants.map(({ name, at }, i) => html`
-          <span key=${name} title=${instant(at)}>${name} <span class="number">${i ? `after ${duration(at - instants[i - 1].at)}` : `+${duration(at - from)}`}</span></span>`)}
-        ${isPast && html`<span title=${instant(lane.until)}>replaced <span class="number">after ${duration(lane.until - instants.at(-1)?.at)}</span></span>`}
+        ${moments.map(({ name, at }, i) => html`
+          <span key=${name} title=${instant(at)}>${name} <span class="number">${i ? `after ${duration(at - moments[i - 1].at)}` : `+${duration(at - from)}`}</span></span>`)}
       </p>
     </li>`;
 }
