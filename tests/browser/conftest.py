@@ -15,7 +15,7 @@ from examples.web.server import create_app
 from scripts import browser
 from scripts.livekit_server import free_port
 from tests.api.conftest import api, start_api  # noqa: F401 - fixtures
-from tests.browser.dashboard import SCREENSHOTS, Dashboard, Show, shown
+from tests.browser.dashboard import Dashboard, Show, shown
 from tests.live.conftest import (  # noqa: F401 - fixtures, and the hook that shows logs
     Stack,
     livekit_binary,

@@ -26,7 +26,8 @@ document.addEventListener("securitypolicyviolation", (event) => {
 """
 ACCESSIBILITY = """async () => {
   const { violations } = await axe.run(document, { resultTypes: ["violations"] });
-  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target, failureSummary }) => `${target} ${failureSummary}`).join("; ")}`);
+  const tell = ({ target, failureSummary }) => `${target} ${failureSummary}`;
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(tell).join("; ")}`);
 }"""
 EXPECTED = ("Failed to load resource", "net::ERR")
 """What the console says of answers that are no 2xx, and of a server that is away."""
@@ -47,7 +48,9 @@ class Dashboard:
 
     def row(self, text: str) -> Locator:
         """The session in the list that has this text."""
-        return self.page.get_by_role("list", name="Sessions, the newest first").get_by_role("link").filter(has_text=text)
+        return (
+            self.page.get_by_role("list", name="Sessions, the newest first").get_by_role("link").filter(has_text=text)
+        )
 
     async def choose(self, text: str) -> None:
         await self.row(text).click()
@@ -104,10 +107,14 @@ Show = Callable[..., Awaitable[Dashboard]]
 
 
 @asynccontextmanager
-async def shown(browser: Browser, origin: str, *, size: tuple[int, int] = WIDE, livekit: str = "", **context: Any) -> AsyncIterator[Dashboard]:
+async def shown(
+    browser: Browser, origin: str, *, size: tuple[int, int] = WIDE, livekit: str = "", **context: Any
+) -> AsyncIterator[Dashboard]:
     """The page of the server at `origin`, about to be opened in a window of its own. Judges it at the end."""
     width, height = size
-    window = await browser.new_context(viewport={"width": width, "height": height}, permissions=["microphone"], **context)
+    window = await browser.new_context(
+        viewport={"width": width, "height": height}, permissions=["microphone"], **context
+    )
     page = await window.new_page()
     dashboard = Dashboard(page, origin, (livekit, livekit.replace("ws", "http", 1)) if livekit else ())
     page.on("request", lambda request: dashboard.requests.append(request.url))

@@ -62,10 +62,11 @@ async def test_a_service_that_is_killed_stays_to_be_seen_beside_the_one_that_tak
 ) -> None:
     stack = await start_stack(site, replacement_timeout=LOSS_TIMEOUT)
     asr = await stack.bot("asr-1", "ASR")
+    await others(stack)
     async with AsyncExitStack() as exits:
         killed = await exits.enter_async_context(Puppet(stack.url, "tts-1", type="TTS"))
-        dashboard = await show(stack.url)
-        await stack.request("asr-1", {"type": "TTS"}, room_name="support-call")
+        dashboard = await show(stack.url, size=(1280, 720))
+        await stack.request("asr-1", {"type": "TTS"}, room_name="support-call", user_name="Alice")
         await asr.join(await asr.invited())
         await dashboard.choose("support-call")
         await expect(dashboard.verdict).to_contain_text("Ready after")
@@ -79,6 +80,16 @@ async def test_a_service_that_is_killed_stays_to_be_seen_beside_the_one_that_tak
         await expect(dashboard.verdict).to_contain_text("may join")
         await dashboard.photograph("replaced")
         await dashboard.is_accessible()
+
+
+async def others(stack: Stack) -> None:
+    """Sessions beside the one that a test is about: one that is over, some that are ready, one that waits."""
+    closed = await stack.request(room_name="onboarding-28", user_identity="bruno")
+    await stack.http.delete(f"/api/v1/sessions/{closed['session_id']}")
+    await stack.bot("llm-1", "LLM")
+    for number, user in enumerate(("carla", "deniz"), start=1):
+        await stack.request(room_name=f"kiosk-{number}", user_identity=user)
+    await stack.request("llm-1", room_name="night-shift", user_identity="emre", ready_timeout=600)
 
 
 async def test_a_session_that_failed_is_explained(start_stack: StartStack, site: Site, show: Show) -> None:
@@ -102,7 +113,8 @@ async def test_a_session_that_failed_is_explained(start_stack: StartStack, site:
 async def test_from_the_form_into_the_room(stack: Stack, show: Show) -> None:
     """With the microphone, what the services say and how they sound, and the status in the room's metadata."""
     asr, tts = await stack.bot("asr-1", "ASR"), await stack.bot("tts-1", "TTS")
-    dashboard = await show(stack.url, at="#/start", livekit=stack.site.livekit.url)
+    await others(stack)
+    dashboard = await show(stack.url, at="#/start", livekit=stack.site.livekit.url, size=(1280, 720))
     page = dashboard.page
     await page.get_by_label("Identity").fill("olga")
     await page.get_by_label("asr-1").check()
@@ -138,7 +150,7 @@ async def test_from_the_form_into_the_room(stack: Stack, show: Show) -> None:
     await tts.room.local_participant.unpublish_track(voice)
     await tts.leave()
     await expect(status).to_contain_text("degraded")
-    await page.get_by_role("link", name="Services").click()
+    await page.get_by_role("link", name="Services", exact=True).click()
     await page.go_back()
     await expect(people).to_contain_text("olga")
     await page.get_by_role("button", name="Leave").click()
@@ -183,7 +195,9 @@ async def test_a_banner_tells_that_livekit_is_away_until_it_is_back(stack: Stack
     await expect(dashboard.banner).to_have_count(0, timeout=60_000)
 
 
-async def test_a_server_that_goes_away_is_told_of_and_found_again(start_stack: StartStack, site: Site, show: Show) -> None:
+async def test_a_server_that_goes_away_is_told_of_and_found_again(
+    start_stack: StartStack, site: Site, show: Show
+) -> None:
     first = await start_stack(site)
     await first.request(room_name="before")
     dashboard = await show(first.url)

@@ -14,7 +14,11 @@ pytestmark = pytest.mark.browser
 
 Run = Callable[..., Awaitable[Any]]
 MINUTE = 60_000
-READY = {"invited": "2026-11-25T01:00:00.010Z", "joined": "2026-11-25T01:00:00.400Z", "ready": "2026-11-25T01:00:00.700Z"}
+READY = {
+    "invited": "2026-11-25T01:00:00.010Z",
+    "joined": "2026-11-25T01:00:00.400Z",
+    "ready": "2026-11-25T01:00:00.700Z",
+}
 
 
 @pytest.fixture
@@ -52,7 +56,8 @@ async def test_time_in_which_somebody_was_awaited_is_never_shortened(run: Run) -
 
 
 async def test_many_breaks_leave_room_for_what_lies_between_them(run: Run) -> None:
-    found = await pieces(run, 32 * MINUTE, *([number * MINUTE, number * MINUTE + 500] for number in range(32)))
+    stretches: list[list[float]] = [[number * MINUTE, number * MINUTE + 500] for number in range(32)]
+    found = await pieces(run, 32 * MINUTE, *stretches)
     assert sum(piece["width"] for piece in found if piece["isBreak"]) == pytest.approx(42)
 
 
@@ -91,11 +96,11 @@ async def test_what_happened_at_once_is_one_moment(run: Run) -> None:
 
 
 async def test_events_are_read_from_pieces_of_any_size(run: Run) -> None:
-    stream = ": ping\r\n\r\nretry: 2000\n\nevent: session\r\ndata: {\"a\":\r\ndata: 1}\r\n\r\ndata: plain\n\n"
+    stream = ': ping\r\n\r\nretry: 2000\n\nevent: session\r\ndata: {"a":\r\ndata: 1}\r\n\r\ndata: plain\n\n'
     told = [{"event": "session", "data": '{"a":\n1}'}, {"event": "message", "data": "plain"}]
     for size in (1, 2, 7, len(stream)):
         parts = [stream[at : at + size] for at in range(0, len(stream), size)]
-        script = "(() => { const reader = new page.EventReader(); return given.parts.flatMap((part) => reader.take(part)); })()"
+        script = "((reader) => given.parts.flatMap((part) => reader.take(part)))(new page.EventReader())"
         assert await run("sse.js", script, parts=parts) == told
 
 
@@ -128,7 +133,8 @@ async def test_durations_are_told_with_as_much_detail_as_matters(run: Run) -> No
 async def test_an_address_names_a_view(run: Run) -> None:
     routes = {
         "": ["sessions", None], "#/services": ["services", None], "#/start": ["start", None],
-        "#/sessions/ses_1": ["sessions", "ses_1"], "#/sessions/%E0%A4%A": ["sessions", "%E0%A4%A"], "#nonsense": ["sessions", None],
+        "#/sessions/ses_1": ["sessions", "ses_1"], "#/sessions/%E0%A4%A": ["sessions", "%E0%A4%A"],
+        "#nonsense": ["sessions", None],
     }  # fmt: skip
     script = "given.hashes.map((hash) => { const { view, id } = page.routeOf(hash); return [view, id]; })"
     assert await run("routes.js", script, hashes=list(routes)) == list(routes.values())

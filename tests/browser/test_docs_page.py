@@ -16,6 +16,7 @@ from tests.browser.dashboard import NOTE_VIOLATIONS, SCREENSHOTS
 
 pytestmark = pytest.mark.browser
 
+
 @dataclass
 class Docs:
     api: Api

@@ -185,9 +185,7 @@ async def stack(start_stack: StartStack, site: Site) -> Stack:
 
 
 @asynccontextmanager
-async def _running(
-    site: Site, settings: Settings, log: io.StringIO, recent_logs: RecentLogs
-) -> AsyncIterator[Stack]:
+async def _running(site: Site, settings: Settings, log: io.StringIO, recent_logs: RecentLogs) -> AsyncIterator[Stack]:
     EXHIBITS.secrets |= settings.secrets
     async with AsyncExitStack() as cleanup:
         bots = await cleanup.enter_async_context(AsyncExitStack())  # first, so that they are told goodbye

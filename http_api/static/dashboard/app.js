@@ -45,15 +45,16 @@ function Page() {
     visits.leave();
     take("");
   };
-  const { connection } = world;
+  const isLetIn = world.connection.state !== "refused";
+  const view = isLetIn ? `view-${route.view} ${route.id ? "has-chosen" : ""}` : "view-gate";
   return html`
     <a class="skip" href="#main" onClick=${skip}>To the content</a>
     <${Header} ...${{ world, route, visits }} forgetKey=${key.isSet ? forget : null} />
     <${Banners} world=${world} retryNow=${() => feed.retryNow()} />
     <${News} world=${world} id=${route.id} />
-    <main id="main" tabindex="-1" class="view-${route.view} ${route.id ? "has-chosen" : ""}">
-      ${connection.state === "refused"
-        ? html`<${KeyForm} problem=${connection.problem} hadKey=${key.isSet} onKey=${take} />`
+    <main id="main" tabindex="-1" class=${view}>
+      ${!isLetIn
+        ? html`<${KeyForm} problem=${world.connection.problem} hadKey=${key.isSet} onKey=${take} />`
         : world.isTold ? html`<${View} ...${{ route, filter, setFilter }} />` : html`<${Loading} />`}
     </main>`;
 }

@@ -5,13 +5,14 @@ const BREAK_MIN = 3_000; // ms; what is shorter is never shortened
 const [BREAK_WIDTH, BREAKS_WIDTH_MAX] = [7, 42]; // percent: of one, of all
 const PADDING = 0.04; // of the time that is not shortened, on either side of a break
 const TICKS = 6;
-const [TICK_DISTANCE, TICK_LAST] = [11, 90]; // percent: between two labels, and where there is no room for another
+const [TICK_DISTANCE, TICK_LAST] = [11, 84]; // percent: between two labels, and the last one before that of the end
 
 /**
  * @param from, to: the first and the last instant.
  * @param stretches: [from, to] of what must be seen at its true length.
  * @returns { pieces, ticks, at }: pieces are { from, to, left, width, isBreak } from left to right; ticks are
- *   { left, since, isFurther }: `since` the beginning, or for a further tick of a later piece since that one's first;
+ *   { left, since, isFurther }: `since` the beginning, or for a further tick of a later piece since that one's first; the
+ *   last one is the end;
  *   at(instant) is its place in percent.
  */
 export function axisOf(from, to, stretches) {
@@ -80,11 +81,11 @@ function ticksOf(pieces, start, at) {
     for (let time = piece.from; time <= piece.to; time += step) {
       const left = at(time);
       const isFurther = number > 0 && time > piece.from;
-      const isFree = !ticks.length || (left - ticks.at(-1).left >= TICK_DISTANCE && left <= TICK_LAST);
+      const isFree = left <= TICK_LAST && (!ticks.length || left - ticks.at(-1).left >= TICK_DISTANCE);
       if (isFree) ticks.push({ left, since: time - (isFurther ? piece.from : start), isFurther });
     }
   });
-  return ticks;
+  return [...ticks, { left: 100, since: pieces.at(-1).to - start, isFurther: false }];
 }
 
 const ROUND = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400];

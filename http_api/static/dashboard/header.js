@@ -18,7 +18,7 @@ export function Header({ world, route, visits, forgetKey }) {
         ${VIEWS.map(([view, href, name]) => html`<a key=${view} href=${href} aria-current=${route.view === view ? "page" : null}>${name}</a>`)}
         <a href="docs">API</a>
       </nav>
-      <${Counts} counts=${world.counts} />
+      ${world.isTold ? html`<${Counts} counts=${world.counts} />` : html`<span class="counts"></span>`}
       <div class="top-right">
         ${isVisiting && html`<a class="visit" href=${sessionAt(visit.sessionId)} title=${visit.roomName}><${Mark} state="active" />In a room</a>`}
         <${Connection} connection=${world.connection} />

@@ -23,7 +23,7 @@ export function Timeline({ timeline, now }) {
         <${Legend} />
         <div class="lane axis" aria-hidden="true"><span></span><div class="ticks">
           ${axis.ticks.map(({ left, since, isFurther }) => html`
-            <span class="tick" style=${{ left: `${left}%` }}>${isFurther ? "+" : ""}${round(since)}</span>`)}
+            <span class=${left < 100 ? "tick" : "tick tick-last"} style=${left < 100 ? { left: `${left}%` } : { right: 0 }}>${isFurther ? "+" : ""}${round(since)}</span>`)}
         </div></div>
         <ol class="lanes">
           ${lanes.map((lane) => html`<${Lane} key=${`${lane.attempt.entry}.${lane.attempt.attempt}`} ...${{ lane, axis, timeline, from, now }} />`)}

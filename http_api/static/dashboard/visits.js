@@ -1,4 +1,5 @@
 // Being in a session's room: one at a time, whichever part of the page is shown.
+import { Problem } from "./calls.js";
 import { Visit } from "./visit.js";
 import { GIVES_TOKENS, OVER } from "./words.js";
 
@@ -32,14 +33,14 @@ export class Visits {
   }
 
   async joinAsUser(session) {
-    const { server_url, access_token } = await this.calls.session("POST", session.session_id, "/token");
+    const { server_url, access_token } = await this.#ownersOnly(session, "/token");
     await this.#join(session, server_url, access_token, true);
   }
 
   async listenIn(session) {
     const identity = `listener-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
     const body = { identity, name: "Listener", grants: { can_publish: false, can_publish_data: false } };
-    const { server_url, access_token } = await this.calls.session("POST", session.session_id, "/participants", { body });
+    const { server_url, access_token } = await this.#ownersOnly(session, "/participants", { body });
     await this.#join(session, server_url, access_token, false);
   }
 
@@ -60,6 +61,14 @@ export class Visits {
 
   changed() {
     for (const listener of this.#listeners) listener();
+  }
+
+  /** Tokens are for who asked for the session; to others who can see it, the server says that there is none. */
+  #ownersOnly(session, path, options) {
+    return this.calls.session("POST", session.session_id, path, options).catch((problem) => {
+      if (problem.status !== 404) throw problem;
+      throw new Problem({ title: "This session is another caller's", detail: "Only who asked for it gets tokens for its room." });
+    });
   }
 
   async #join(session, url, token, maySpeak) {
