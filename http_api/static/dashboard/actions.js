@@ -7,6 +7,7 @@ export function Actions({ world, calls, session, visits }) {
   const [problem, say] = useState(null);
   const [question, askFirst] = useState(null);
   const isHere = visits.of(session.session_id) !== null;
+  const user = session.user_identity;
   const tried = (work) => async () => {
     say(null);
     await work().catch(say);
@@ -15,17 +16,23 @@ export function Actions({ world, calls, session, visits }) {
   const joinAsUser = tried(() => visits.joinAsUser(session));
   const listen = tried(() => visits.listenIn(session));
   const askToEnd = () =>
-    askFirst({ says: `End the session in ${session.room_name}? Everybody is sent out of the room, for good.`, yes: "End the session", done: end });
+    askFirst({
+      says: `End the session in ${session.room_name}? Everybody is sent out of the room, for good.`,
+      yes: "End the session",
+      done: end,
+    });
   const askToJoin = () =>
-    session.state === "active"
-      ? askFirst({ says: `${session.user_identity} is in the room. Whoever joins under the same identity puts ${session.user_identity} out.`, yes: "Join all the same", done: joinAsUser })
-      : joinAsUser();
+    askFirst({
+      says: `${user} is in the room. Whoever joins under the same identity puts ${user} out.`,
+      yes: "Join all the same",
+      done: joinAsUser,
+    });
   const shown = problem ?? (visits.problem?.id === session.session_id ? visits.problem.problem : null);
   if (OVER.has(session.state)) return shown && html`<${ProblemNote} problem=${shown} />`;
   return html`
     <div class="actions">
       ${!isHere && GIVES_TOKENS.has(session.state) && html`
-        <button class="primary" onClick=${askToJoin}>Join as ${session.user_identity}</button>
+        <button class="primary" onClick=${session.state === "active" ? askToJoin : joinAsUser}>Join as ${user}</button>
         <button onClick=${listen} title="Under an identity of its own, hearing and seeing only">Listen in</button>`}
       <button class="danger" onClick=${askToEnd}>End the session…</button>
     </div>

@@ -68,18 +68,24 @@ function View({ route, filter, setFilter }) {
   }
   return html`
     <${SessionList} ...${{ world, filter, setFilter }} chosen=${route.id} />
-    <div class="pane">${route.id ? html`<${SessionPane} ...${{ world, calls, visits }} id=${route.id} />` : html`<${NothingChosen} />`}</div>`;
+    <div class="pane">
+      ${route.id ? html`<${SessionPane} ...${{ world, calls, visits }} id=${route.id} />` : html`<${NothingChosen} />`}
+    </div>`;
 }
 
 const NothingChosen = () => html`
   <div class="empty">
     <h2>No session is chosen</h2>
     <p>Choose one to see its timeline: who was invited, who is awaited, and why.</p>
-    <p class="quiet"><kbd>/</kbd> finds, <kbd>↑</kbd> <kbd>↓</kbd> move, <kbd>Enter</kbd> chooses, <kbd>Esc</kbd> goes back.</p>
+    <p class="quiet">
+      <kbd>/</kbd> finds, <kbd>↑</kbd> <kbd>↓</kbd> move, <kbd>Enter</kbd> chooses, <kbd>Esc</kbd> goes back.
+    </p>
   </div>`;
 
 const Loading = () => html`
-  <div class="skeleton" role="status" aria-label="Loading">${[1, 2, 3, 4, 5, 6].map((i) => html`<span key=${i}></span>`)}</div>`;
+  <div class="skeleton" role="status" aria-label="Loading">
+    ${[1, 2, 3, 4, 5, 6].map((i) => html`<span key=${i}></span>`)}
+  </div>`;
 
 function skip(event) {
   event.preventDefault();

@@ -11,8 +11,8 @@ const [TICK_DISTANCE, TICK_LAST] = [11, 84]; // percent: between two labels, and
  * @param from, to: the first and the last instant.
  * @param stretches: [from, to] of what must be seen at its true length.
  * @returns { pieces, ticks, at }: pieces are { from, to, left, width, isBreak } from left to right; ticks are
- *   { left, since, isFurther }: `since` the beginning, or for a further tick of a later piece since that one's first; the
- *   last one is the end;
+ *   { left, since, isFurther }: `since` the beginning, or for a further tick of a later piece since that one's first;
+ *   the last one is the end;
  *   at(instant) is its place in percent.
  */
 export function axisOf(from, to, stretches) {
@@ -99,7 +99,7 @@ export function roundUp(ms) {
 
 const ENDS = [1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 450, 600, 900, 1_200];
 
-/** Where the axis of something that still goes on ends: a little ahead, so that it grows in steps and not all the time. */
+/** Where the axis of something that still goes on ends: a little ahead, so that it grows in steps, not all the time. */
 export function endAfter(ms) {
   const seconds = ENDS.find((end) => end * 1_000 >= ms * 1.05);
   return seconds ? seconds * 1_000 : ms * 1.05;

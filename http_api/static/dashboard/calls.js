@@ -1,6 +1,9 @@
 // Calls of the API. What comes back is its JSON, or a Problem is thrown.
 
-const UNREACHABLE = { title: "The server can't be reached", detail: "Nothing came back. It may be stopped, or starting again." };
+const UNREACHABLE = {
+  title: "The server can't be reached",
+  detail: "Nothing came back. It may be stopped, or starting again.",
+};
 
 /** Why a call was not done (RFC 9457): title, detail, status, errors by field, services with their reasons. */
 export class Problem extends Error {

@@ -16,7 +16,8 @@ export function CopyButton({ text, label = "Copy" }) {
     return () => clearTimeout(timer);
   }, [isCopied]);
   const copy = async () => say(await copied(text));
-  return html`<button type="button" class="small" aria-label=${label} onClick=${copy}>${isCopied ? "Copied" : "Copy"}</button>`;
+  return html`
+    <button type="button" class="small" aria-label=${label} onClick=${copy}>${isCopied ? "Copied" : "Copy"}</button>`;
 }
 
 /** The clipboard's own API is there for https and localhost only; elsewhere the old way is left. */

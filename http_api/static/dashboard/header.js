@@ -3,7 +3,7 @@ import { html, useEffect, useState } from "./preact.js";
 import { Mark, State } from "./marks.js";
 import { SERVICES, SESSIONS, START, sessionAt } from "./routes.js";
 import { read, span, timeOfDay, useNow } from "./times.js";
-import { DEPENDENCIES, OVER, SESSION_STATES, STATE_MEANS, inWords } from "./words.js";
+import { DEPENDENCIES, SESSION_STATES, STATE_MEANS, inWords } from "./words.js";
 
 const VIEWS = [["sessions", SESSIONS, "Sessions"], ["services", SERVICES, "Services"], ["start", START, "Start"]];
 const MEANS_AWAY = { livekit: "No session can be started, and nobody can join a room." };
@@ -13,16 +13,26 @@ export function Header({ world, route, visits, forgetKey }) {
   const isVisiting = visit !== null && visit.state !== "out";
   return html`
     <header class="top ${isVisiting ? "is-visiting" : ""}">
-      <div class="brand"><h1>Session manager</h1>${world.health && html`<span class="quiet number">${world.health.version}</span>`}</div>
+      <div class="brand">
+        <h1>Session manager</h1>
+        ${world.health && html`<span class="quiet number">${world.health.version}</span>`}
+      </div>
       <nav aria-label="Views">
-        ${VIEWS.map(([view, href, name]) => html`<a key=${view} href=${href} aria-current=${route.view === view ? "page" : null}>${name}</a>`)}
+        ${VIEWS.map(([view, href, name]) => html`
+          <a key=${view} href=${href} aria-current=${route.view === view ? "page" : null}>${name}</a>`)}
         <a href="docs">API</a>
       </nav>
       ${world.isTold ? html`<${Counts} counts=${world.counts} />` : html`<span class="counts"></span>`}
       <div class="top-right">
-        ${isVisiting && html`<a class="visit" href=${sessionAt(visit.sessionId)} title=${visit.roomName}><${Mark} state="active" />In a room</a>`}
+        ${isVisiting && html`
+          <a class="visit" href=${sessionAt(visit.sessionId)} title=${visit.roomName}>
+            <${Mark} state="active" />In a room
+          </a>`}
         <${Connection} connection=${world.connection} />
-        ${forgetKey && html`<button class="small" onClick=${forgetKey} title=${world.caller ? `You are ${world.caller.name}` : null}>Forget key</button>`}
+        ${forgetKey && html`
+          <button class="small" onClick=${forgetKey} title=${world.caller && `You are ${world.caller.name}`}>
+            Forget key
+          </button>`}
       </div>
     </header>`;
 }
@@ -30,7 +40,11 @@ export function Header({ world, route, visits, forgetKey }) {
 const Counts = ({ counts }) => html`
   <ul class="counts" aria-label="Sessions by state">
     ${SESSION_STATES.map((state) => html`
-      <li key=${state} class=${counts[state] ? "" : "is-none"} title=${STATE_MEANS[state]}><${State} state=${state}><span class="number">${counts[state]}</span> <span class="word">${state}</span></${State}></li>`)}
+      <li key=${state} class=${counts[state] ? "" : "is-none"} title=${STATE_MEANS[state]}>
+        <${State} state=${state}>
+          <span class="number">${counts[state]}</span> <span class="word">${state}</span>
+        </${State}>
+      </li>`)}
   </ul>`;
 
 function Connection({ connection }) {
@@ -66,29 +80,32 @@ export function Banners({ world, retryNow }) {
     <aside aria-label="Warnings">
       ${connection.state === "broken" && html`
         <div class="banner"><${Mark} state="broken" />
-          <p><strong>The connection is lost</strong> since ${timeOfDay(now - (performance.now() - connection.since))}: ${connection.why}.
-            ${" "}${world.isTold ? "What is shown may be old." : ""}</p>
+          <p>
+            <strong>The connection is lost</strong> since ${timeOfDay(now - (performance.now() - connection.since))}:
+            ${" "}${connection.why}. ${world.isTold ? "What is shown may be old." : ""}
+          </p>
           <button class="small" onClick=${retryNow}>Try now</button>
         </div>`}
       ${away.map(({ name, since, detail }) => html`
         <div class="banner" key=${name}><${Mark} state="away" />
-          <p><strong>${inWords(DEPENDENCIES, name)} is away</strong> since ${timeOfDay(read(since))}, for ${span(now - read(since))}.
-            ${" "}${MEANS_AWAY[name] ?? ""} ${detail && html`<span class="quiet">${detail}</span>`}</p>
+          <p>
+            <strong>${inWords(DEPENDENCIES, name)} is away</strong> since ${timeOfDay(read(since))}, for${" "}
+            ${span(now - read(since))}. ${MEANS_AWAY[name] ?? ""} ${detail && html`<span class="quiet">${detail}</span>`}
+          </p>
         </div>`)}
     </aside>`;
 }
 
 const awayOf = (world) => world.health?.dependencies.filter(({ state }) => state !== "up") ?? [];
 
-/** For those who hear the page: what has changed of the connection, of what it depends on, and of the chosen session. */
+/** For those who hear the page: what has changed of the connection, of what it needs, and of the chosen session. */
 export function News({ world, id }) {
   const session = world.sessions.get(id);
   const away = awayOf(world).map(({ name }) => inWords(DEPENDENCIES, name));
-  const connection = { live: "Live.", broken: "The connection is lost.", connecting: "", refused: "" }[world.connection.state];
   const says = [
-    connection,
+    { live: "Live.", broken: "The connection is lost." }[world.connection.state],
     ...away.map((name) => `${name} is away.`),
-    session ? `Session ${session.room_name}: ${session.state}${OVER.has(session.state) && session.reason ? `, ${inWords({}, session.reason)}` : ""}.` : "",
-  ];
-  return html`<div class="unseen" aria-live="polite">${says.filter(Boolean).map((line) => html`<p key=${line}>${line}</p>`)}</div>`;
+    session && `Session ${session.room_name}: ${[session.state, session.reason].filter(Boolean).join(", ")}.`,
+  ].filter(Boolean);
+  return html`<div class="unseen" aria-live="polite">${says.map((line) => html`<p key=${line}>${line}</p>`)}</div>`;
 }

@@ -54,12 +54,13 @@ export function KeyForm({ problem, hadKey, onKey }) {
       <p id="gate-why" role=${hadKey || isEmpty ? "alert" : null}>${said}</p>
       <form onSubmit=${submit}>
         <label for="key">API key</label>
-        <input id="key" ref=${field} type="password" autocomplete="off" spellcheck=${false} maxlength="8192" aria-describedby="gate-why gate-note" />
+        <input id="key" ref=${field} type="password" autocomplete="off" spellcheck=${false} maxlength="8192"
+          aria-describedby="gate-why gate-note" />
         <button class="primary">Use this key</button>
       </form>
       <p id="gate-note" class="quiet">
-        It needs the scope <code>sessions</code>; <code>services</code> shows the registered services, <code>admin</code> everybody's sessions
-        and their logs. It is kept in this tab, until that is closed.
+        It needs the scope <code>sessions</code>; <code>services</code> shows the registered services, and${" "}
+        <code>admin</code> everybody's sessions and their logs. It is kept in this tab, until that is closed.
       </p>
       <p class="quiet">To make one: <code>session-manager key new NAME --scope sessions --scope services</code></p>
     </section>`;

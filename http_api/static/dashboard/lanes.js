@@ -2,7 +2,9 @@
 import { read } from "./times.js";
 
 const ORDER = ["invited", "accepted", "joined", "ready", "out"];
-const BEGINS = { invited: "invited", accepted: "accepted", joined: "joined", ready: "ready", left: "out", failed: "out" };
+const BEGINS = {
+  invited: "invited", accepted: "accepted", joined: "joined", ready: "ready", left: "out", failed: "out",
+};
 
 /**
  * A lane: the attempt, its instants as { name, at }, its phases as { phase, from, to } without a gap, and until when.

@@ -4,15 +4,16 @@ import { duration, instant, read } from "./times.js";
 
 const LEVELS = ["debug", "info", "warning", "error"];
 const KNOWN = new Set(["timestamp", "level", "event", "logger", "session_id", "room", "room_name"]);
-const rankOf = (level) => (level === "critical" || level === "exception" ? LEVELS.length : Math.max(0, LEVELS.indexOf(level)));
+const rankOf = (level) => (level === "critical" ? LEVELS.length : Math.max(0, LEVELS.indexOf(level)));
 
-export function Log({ entries, from, isAdmin }) {
+/** `entries`: null for who may not read them. */
+export function Log({ entries, from }) {
   const [least, choose] = useState("debug");
   if (entries === null) {
     return html`
       <section class="log" aria-labelledby="log-title">
         <h3 id="log-title">Log</h3>
-        <p class="quiet">${isAdmin ? "The server keeps no log of this session." : "To read the server's log takes a key with the scope admin."}</p>
+        <p class="quiet">To read the server's log takes a key with the scope admin.</p>
       </section>`;
   }
   const shown = entries.filter((entry) => rankOf(entry.level) >= rankOf(least));
@@ -25,7 +26,8 @@ export function Log({ entries, from, isAdmin }) {
         </select></label>
         <span class="quiet number">${shown.length} of ${entries.length}</span>
       </div>
-      ${shown.length === 0 && html`<p class="quiet">Nothing was logged${entries.length ? " at this level" : " yet"}.</p>`}
+      ${shown.length === 0 && html`
+        <p class="quiet">${entries.length ? "Nothing was logged at this level." : "The server has no log of it."}</p>`}
       ${shown.length > 0 && html`
         <ol class="entries" tabindex="0" aria-label="Log entries, the oldest first">
           ${shown.map((entry, i) => html`<${Entry} key=${`${entry.timestamp}${i}`} entry=${entry} from=${from} />`)}
@@ -40,7 +42,10 @@ function Entry({ entry, from }) {
     <li class="entry level-${entry.level}">
       <span class="number" title=${instant(at)}>+${duration(Math.max(0, at - from))}</span>
       <span class="level">${entry.level}</span>
-      <span class="said"><b>${entry.event}</b>${fields.map(([name, value]) => html` <span class="pair"><i>${name}=</i>${tell(value)}</span>`)}</span>
+      <span class="said">
+        <b>${entry.event}</b>
+        ${fields.map(([name, value]) => html` <span class="pair"><i>${name}=</i>${tell(value)}</span>`)}
+      </span>
     </li>`;
 }
 

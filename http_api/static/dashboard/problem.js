@@ -8,10 +8,11 @@ export function ProblemNote({ problem, without = [] }) {
   const services = problem.services.filter((service) => service.reason);
   return html`
     <div class="problem" role="alert">
-      <p><strong>${problem.title}</strong>${problem.status ? html` <span class="quiet">${problem.status}</span>` : ""}</p>
+      <p><strong>${problem.title}</strong> <span class="quiet">${problem.status || ""}</span></p>
       ${problem.detail && html`<p>${problem.detail}</p>`}
       ${services.length > 0 && html`<ul>${services.map((service) => html`<li>${shortfallOf(service)}</li>`)}</ul>`}
-      ${errors.length > 0 && html`<ul>${errors.map(({ field, detail }) => html`<li><code>${field}</code> ${detail}</li>`)}</ul>`}
+      ${errors.length > 0 && html`
+        <ul>${errors.map(({ field, detail }) => html`<li><code>${field}</code> ${detail}</li>`)}</ul>`}
       ${problem.request_id && html`<p class="quiet">Request <code>${problem.request_id}</code></p>`}
     </div>`;
 }

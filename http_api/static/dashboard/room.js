@@ -4,7 +4,9 @@ import { Mark, State } from "./marks.js";
 import { timeOfDay } from "./times.js";
 import { nameOf, plural } from "./words.js";
 
-const STATES = { joining: "joining…", in: "you are in it", reconnecting: "reconnecting…", out: "you are out of it" };
+const STATES = {
+  joining: "joining…", in: "you are in it", reconnecting: "reconnecting…", out: "you are out of it",
+};
 
 export function RoomPanel({ visit, visits }) {
   if (!visit) return null;
@@ -33,11 +35,11 @@ function Sound({ visit }) {
   const complaint = ["on", "off", "asking"].includes(microphone) ? "" : microphone;
   return html`
     <div class="actions">
-      ${visit.isSoundBlocked && html`<button class="primary" onClick=${() => visit.startSound()}>Turn the sound on</button>`}
+      ${visit.isSoundBlocked && html`
+        <button class="primary" onClick=${() => visit.startSound()}>Turn the sound on</button>`}
       ${visit.maySpeak && html`
-        <button aria-pressed=${isOn ? "true" : "false"} disabled=${microphone === "asking"} onClick=${() => visit.useMicrophone(!isOn)}>
-          Microphone ${isOn ? "on" : "off"}
-        </button>`}
+        <button aria-pressed=${isOn ? "true" : "false"} disabled=${microphone === "asking"}
+          onClick=${() => visit.useMicrophone(!isOn)}>Microphone ${isOn ? "on" : "off"}</button>`}
       ${complaint && html`<span class="bad" role="alert">${complaint}</span>`}
     </div>`;
 }
@@ -47,15 +49,17 @@ const People = ({ people }) => html`
     ${people.map((person) => html`
       <li key=${person.identity} class=${person.isSpeaking ? "is-speaking" : ""}>
         <span class="person-name">${person.name || person.identity}</span>
-        <span class="quiet">${[
-          person.isYou ? "you" : person.isAgent ? "service" : "human",
-          person.sounds ? (person.isSpeaking ? "speaking" : "has sound") : "",
-          person.does,
-          person.name && person.name !== person.identity ? person.identity : "",
-        ].filter(Boolean).join(", ")}</span>
-        ${person.pictures.map(({ sid, track }) => html`<${Picture} key=${sid} track=${track} whose=${person.identity} />`)}
+        <span class="quiet">${saidOf(person)}</span>
+        ${person.pictures.map(({ sid, track }) => html`
+          <${Picture} key=${sid} track=${track} whose=${person.identity} />`)}
       </li>`)}
   </ul>`;
+
+function saidOf({ isYou, isAgent, isSpeaking, sounds, does, name, identity }) {
+  const kind = isYou ? "you" : isAgent ? "service" : "human";
+  const sound = sounds ? (isSpeaking ? "speaking" : "has sound") : "";
+  return [kind, sound, does, name && name !== identity ? identity : ""].filter(Boolean).join(", ");
+}
 
 function Picture({ track, whose }) {
   const place = useRef();
@@ -72,9 +76,11 @@ function Picture({ track, whose }) {
 const Status = ({ status }) => html`
   <div class="room-status">
     <h4>Status in the room's metadata</h4>
-    <p><${State} state=${status.state} /> <span class="quiet">revision <span class="number">${status.revision}</span></span></p>
+    <p><${State} state=${status.state} /> <span class="quiet number">revision ${status.revision}</span></p>
     <ul>${status.services.map((service) => html`
-      <li class="service state-${service.state}"><${Mark} state=${service.state} />${nameOf(service)} <span class="quiet">${service.state}</span></li>`)}
+      <li class="service">
+        <${Mark} state=${service.state} />${nameOf(service)} <span class="quiet">${service.state}</span>
+      </li>`)}
     </ul>
   </div>`;
 
@@ -87,8 +93,11 @@ function Messages({ messages }) {
     ${messages.length > 0 && html`
       <ol class="entries messages" ref=${end} tabindex="0" aria-label="Messages in the room, the oldest first">
         ${messages.map(({ at, from, topic, text, isCut }) => html`
-          <li class="entry"><span class="number">${timeOfDay(at)}</span><span class="level">${topic || "no topic"}</span>
-            <span class="said"><b>${from || "the server, or unnamed"}</b> ${text}${isCut ? "…" : ""}</span></li>`)}
+          <li class="entry">
+            <span class="number">${timeOfDay(at)}</span>
+            <span class="level">${topic || "no topic"}</span>
+            <span class="said"><b>${from || "the server, or unnamed"}</b> ${text}${isCut ? "…" : ""}</span>
+          </li>`)}
       </ol>`}`;
 }
 

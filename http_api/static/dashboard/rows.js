@@ -71,7 +71,8 @@ export function Rows({ items, keyOf, height, row, current, label }) {
           const key = keyOf(items[i]);
           const props = { "data-key": key, tabIndex: i === entry ? 0 : -1, onFocus: () => focus(key) };
           const place = { height: `${height}px`, transform: `translateY(${i * height}px)` };
-          return html`<li key=${key} style=${place} aria-posinset=${i + 1} aria-setsize=${items.length}>${row(items[i], props)}</li>`;
+          return html`
+            <li key=${key} style=${place} aria-posinset=${i + 1} aria-setsize=${items.length}>${row(items[i], props)}</li>`;
         })}
       </ul>
     </div>`;

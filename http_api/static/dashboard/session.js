@@ -1,5 +1,5 @@
 // One session: how it is in a sentence, what can be done with it, its timeline, its room, its log.
-import { html, useEffect, useRef, useState } from "./preact.js";
+import { html, useEffect, useRef } from "./preact.js";
 import { Actions } from "./actions.js";
 import { CopyButton } from "./copy.js";
 import { useTimeline } from "./history.js";
@@ -29,16 +29,19 @@ export function SessionPane({ world, calls, id, visits }) {
   return html`
     <article class="session" aria-labelledby="session-title">
       <${Title} session=${session} />
-      ${!known && html`<p class="note" role="status">The server has forgotten this session. This is what was last known of it.</p>`}
+      ${!known && html`
+        <p class="note" role="status">The server has forgotten this session. This is what was last known of it.</p>`}
       <div class="verdict verdict-${session.state}">
         <p class="headline">${headline}</p>
         ${lines.length > 0 && html`<ul>${lines.map((line) => html`<li>${line}</li>`)}</ul>`}
       </div>
       ${known && html`<${Actions} key=${id} ...${{ world, calls, session, visits }} />`}
       <${RoomPanel} visit=${visits.of(id)} visits=${visits} />
-      ${timeline ? html`<${Timeline} timeline=${timeline} now=${now} />` : html`<${TimelineMissing} problem=${problem} />`}
+      ${timeline
+        ? html`<${Timeline} timeline=${timeline} now=${now} />`
+        : html`<${TimelineMissing} problem=${problem} />`}
       <${Facts} session=${session} timeline=${timeline} />
-      ${timeline && html`<${Log} entries=${timeline.log} from=${read(timeline.created_at)} isAdmin=${world.may("admin")} />`}
+      ${timeline && html`<${Log} entries=${timeline.log} from=${read(timeline.created_at)} />`}
     </article>`;
 }
 
@@ -56,7 +59,8 @@ function Title({ session }) {
 
 function TimelineMissing({ problem }) {
   if (problem) return html`<${ProblemNote} problem=${problem} />`;
-  return html`<div class="skeleton" aria-label="Loading the timeline" role="status"><span></span><span></span><span></span></div>`;
+  return html`
+    <div class="skeleton" aria-label="Loading the timeline" role="status"><span></span><span></span><span></span></div>`;
 }
 
 /** The feed has not told of it: not yet, or not any more, or it is somebody else's. */
@@ -68,7 +72,10 @@ function Unseen({ world, id, problem }) {
       <div class="empty">
         <h2>There is no such session</h2>
         <p><code>${id}</code></p>
-        <p>It may have been forgotten: one that is over can be read for a while only (SESSION_RETENTION). Or it is another caller's.</p>
+        <p>
+          It may have been forgotten: one that is over can be read for a while only (SESSION_RETENTION). Or it is another
+          caller's.
+        </p>
         <a class="button" href=${SESSIONS}>All sessions</a>
       </div>
     </article>`;
@@ -81,20 +88,23 @@ function Facts({ session, timeline }) {
     <section class="facts" aria-labelledby="facts-title">
       <h3 id="facts-title">Facts</h3>
       <dl>
-        <${Fact} name="Session"><code>${session.session_id}</code> <${CopyButton} text=${session.session_id} label="Copy the session's id" /></${Fact}>
-        <${Fact} name="Room"><code>${session.room_name}</code> <${CopyButton} text=${session.room_name} label="Copy the room's name" /></${Fact}>
-        <${Fact} name="User">${session.user_name ? `${session.user_name} ` : ""}<code>${session.user_identity}</code></${Fact}>
+        <${Id} name="Session" id=${session.session_id} />
+        <${Id} name="Room" id=${session.room_name} />
+        <${Fact} name="User">${session.user_name} <code>${session.user_identity}</code></${Fact}>
         <${Fact} name="Created"><span title=${instant(created)}>${timeOfDay(created, true)}</span></${Fact}>
-        ${ready !== null && html`<${Fact} name="Ready after">${duration(ready - created)}</${Fact}>`}
-        ${ready === null && html`<${Fact} name="Ready until">${timeOfDay(read(session.ready_deadline), true)}</${Fact}>`}
+        ${ready === null
+          ? html`<${Fact} name="Ready until">${timeOfDay(read(session.ready_deadline), true)}</${Fact}>`
+          : html`<${Fact} name="Ready after">${duration(ready - created)}</${Fact}>`}
         ${ended !== null && html`<${Fact} name="Lasted">${duration(ended - created)}</${Fact}>`}
         ${session.reason && html`<${Fact} name="Reason"><code>${session.reason}</code></${Fact}>`}
         <${Fact} name="Revision">${session.revision}</${Fact}>
-        ${timeline?.trace_id && html`
-          <${Fact} name="Trace"><code>${timeline.trace_id}</code> <${CopyButton} text=${timeline.trace_id} label="Copy the trace's id" /></${Fact}>`}
+        ${timeline?.trace_id && html`<${Id} name="Trace" id=${timeline.trace_id} />`}
       </dl>
       ${metadata !== "{}" && html`<details><summary>Metadata</summary><pre tabindex="0">${metadata}</pre></details>`}
     </section>`;
 }
+
+const Id = ({ name, id }) => html`
+  <${Fact} name=${name}><code>${id}</code> <${CopyButton} text=${id} label="Copy: ${name}" /></${Fact}>`;
 
 const Fact = ({ name, children }) => html`<div><dt>${name}</dt><dd>${children}</dd></div>`;

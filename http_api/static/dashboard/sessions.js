@@ -1,5 +1,5 @@
 // The list of sessions: filtered by state and text, and a row for each.
-import { html, useMemo, useState } from "./preact.js";
+import { html, useMemo } from "./preact.js";
 import { Copyable } from "./copy.js";
 import { Mark, State } from "./marks.js";
 import { sessionAt, START } from "./routes.js";
@@ -30,13 +30,14 @@ export function SessionList({ world, chosen, filter, setFilter }) {
           <button onClick=${() => setFilter({ states: new Set(), text: "" })}>Show all</button>
         </div>`}
       ${found.length > 0 && html`
-        <${Rows} label="Sessions, the newest first" items=${found} keyOf=${(session) => session.session_id} height=${ROW_HEIGHT}
-          current=${chosen} row=${(session, props) => html`
+        <${Rows} label="Sessions, the newest first" items=${found} keyOf=${(session) => session.session_id}
+          height=${ROW_HEIGHT} current=${chosen} row=${(session, props) => html`
             <${Row} session=${session} now=${now} isChosen=${session.session_id === chosen} props=${props} />`} />`}
     </section>`;
 }
 
-const countOf = (found, all) => (found === all ? plural(all, "session") : `${found.toLocaleString("en")} of ${plural(all, "session")}`);
+const countOf = (found, all) =>
+  found === all ? plural(all, "session") : `${found.toLocaleString("en")} of ${plural(all, "session")}`;
 
 function Filter({ counts, filter, setFilter }) {
   const toggle = (state) => {
@@ -46,13 +47,16 @@ function Filter({ counts, filter, setFilter }) {
   };
   return html`
     <div class="filter" role="search">
-      <input type="search" id="search" aria-label="Find by room, user, service, reason or id" placeholder="Room, user, service, reason, id"
-        value=${filter.text} maxlength="200" autocomplete="off" spellcheck=${false}
+      <input type="search" id="search" aria-label="Find by room, user, service, reason or id"
+        placeholder="Room, user, service, reason, id" maxlength="200" autocomplete="off" spellcheck=${false}
+        value=${filter.text}
         onInput=${(event) => setFilter({ ...filter, text: event.target.value })} />
       <div class="chips" role="group" aria-label="Only in these states">
         ${SESSION_STATES.map((state) => html`
-          <button class="chip" key=${state} aria-pressed=${filter.states.has(state) ? "true" : "false"} title=${STATE_MEANS[state]}
-            onClick=${() => toggle(state)}><${Mark} state=${state} />${state} <span class="number">${counts[state]}</span></button>`)}
+          <button class="chip" key=${state} aria-pressed=${filter.states.has(state) ? "true" : "false"}
+            title=${STATE_MEANS[state]} onClick=${() => toggle(state)}>
+            <${Mark} state=${state} />${state} <span class="number">${counts[state]}</span>
+          </button>`)}
       </div>
     </div>`;
 }
@@ -62,8 +66,8 @@ export function matches(session, { states, text }) {
   if (states.size && !states.has(session.state)) return false;
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   if (!words.length) return true;
-  const services = session.services.flatMap((service) => [service.service_id, service.type, service.state, service.reason]);
   const { room_name, user_identity, user_name, session_id, reason, state } = session;
+  const services = session.services.flatMap(({ service_id, type, state, reason }) => [service_id, type, state, reason]);
   const said = [room_name, user_identity, user_name, session_id, reason, state, ...services].join("\n").toLowerCase();
   return words.every((word) => said.includes(word));
 }
@@ -72,13 +76,16 @@ function Row({ session, now, isChosen, props }) {
   const over = OVER.has(session.state);
   const at = read(session.created_at);
   return html`
-    <a class="row ${over ? "is-over" : ""}" href=${sessionAt(session.session_id)} aria-current=${isChosen ? "true" : null} ...${props}>
+    <a class="row ${over ? "is-over" : ""}" href=${sessionAt(session.session_id)}
+      aria-current=${isChosen ? "true" : null} ...${props}>
       <span class="row-state"><${State} state=${session.state} title=${STATE_MEANS[session.state]} /></span>
       <span class="row-room" title=${session.room_name}>${session.room_name}</span>
       <span class="row-age" title=${instant(at)}>${span(now - at)}<span class="unseen"> ago</span></span>
       <span class="row-more">
         <span class="row-user" title=${session.user_identity}>${session.user_name || session.user_identity}</span>
-        ${over && session.reason ? html`<span class="row-reason" title=${inWords(WHY_OVER, session.reason)}>${inWords({}, session.reason)}</span>` : html`<${Services} services=${session.services} />`}
+        ${over && session.reason
+          ? html`<span class="row-reason" title=${inWords(WHY_OVER, session.reason)}>${inWords({}, session.reason)}</span>`
+          : html`<${Services} services=${session.services} />`}
       </span>
     </a>`;
 }
@@ -104,7 +111,9 @@ function NoSessions({ needsKey }) {
   return html`
     <div class="empty">
       <h3>No sessions yet</h3>
-      <p>They show up here as they are asked for. <a href=${START}>Start a test session</a>, or ask for one yourself:</p>
+      <p>
+        They show up here as they are asked for. <a href=${START}>Start a test session</a>, or ask for one yourself:
+      </p>
       <${Copyable} text=${curl} label="Copy the command" />
     </div>`;
 }

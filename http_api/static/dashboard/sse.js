@@ -1,5 +1,5 @@
-// PURE. Server-sent events, read from text that comes in pieces (https://html.spec.whatwg.org/#parsing-an-event-stream).
-// As EventSource can't send the header that proves who is asking, the stream is read by fetch().
+// PURE. Server-sent events, read from text that comes in pieces (HTML standard, "Parsing an event stream"). As
+// EventSource can't send the header that proves who is asking, the stream is read by fetch().
 
 export class EventReader {
   #rest = "";

@@ -22,11 +22,11 @@ export function Timeline({ timeline, now }) {
       ${lanes.length > 0 && html`
         <${Legend} />
         <div class="lane axis" aria-hidden="true"><span></span><div class="ticks">
-          ${axis.ticks.map(({ left, since, isFurther }) => html`
-            <span class=${left < 100 ? "tick" : "tick tick-last"} style=${left < 100 ? { left: `${left}%` } : { right: 0 }}>${isFurther ? "+" : ""}${round(since)}</span>`)}
+          ${axis.ticks.map((tick) => html`<${Tick} ...${tick} />`)}
         </div></div>
         <ol class="lanes">
-          ${lanes.map((lane) => html`<${Lane} key=${`${lane.attempt.entry}.${lane.attempt.attempt}`} ...${{ lane, axis, timeline, from, now }} />`)}
+          ${lanes.map((lane) => html`
+            <${Lane} key="${lane.attempt.entry}.${lane.attempt.attempt}" ...${{ lane, axis, timeline, from, now }} />`)}
         </ol>`}
     </section>`;
 }
@@ -37,12 +37,18 @@ function endOf(timeline, lanes, from, now) {
   return timeline.state === "waiting" ? from + endAfter(now - from) : Math.max(now, from + 100);
 }
 
+const Tick = ({ left, since, isFurther }) => html`
+  <span class="tick ${left < 100 ? "" : "tick-last"}" style=${left < 100 ? { left: `${left}%` } : { right: 0 }}>
+    ${isFurther ? "+" : ""}${round(since)}
+  </span>`;
+
 function Steps({ timeline, from }) {
   return html`
     <ol class="steps" aria-label="Steps of the session">
       ${timeline.steps.map(({ name, at }) => html`
         <li key=${name + at} class="step-${name}" title=${instant(read(at))}>
-          <span>${inWords(STEPS, name)}</span> <span class="number">${name === "requested" ? "0" : `+${duration(read(at) - from)}`}</span>
+          ${inWords(STEPS, name)}${" "}
+          <span class="number">${name === "requested" ? "0" : `+${duration(read(at) - from)}`}</span>
         </li>`)}
     </ol>`;
 }
@@ -72,7 +78,10 @@ function Lane({ lane, axis, timeline, from, now }) {
           : html`<strong>${outcomeOf(attempt)}</strong>`}
         ${attempt.tries > 1 && html`<span>sent <span class="number">${attempt.tries}</span> times</span>`}
         ${moments.map(({ name, at }, i) => html`
-          <span key=${name} title=${instant(at)}>${name} <span class="number">${i ? `after ${duration(at - moments[i - 1].at)}` : `+${duration(at - from)}`}</span></span>`)}
+          <span key=${name} title=${instant(at)}>
+            ${name}${" "}
+            <span class="number">${i ? `after ${duration(at - moments[i - 1].at)}` : `+${duration(at - from)}`}</span>
+          </span>`)}
       </p>
     </li>`;
 }
@@ -89,10 +98,12 @@ function Track({ lane, axis, late, isPast }) {
       ${lane.phases.map(({ phase, from, to }) => {
         const [left, right] = [axis.at(from), axis.at(to)];
         const grows = late && phase === last.phase ? "grows" : "";
-        return html`<span class="bar phase-${phase} ${grows}" key=${phase} style=${{ left: `${left}%`, width: `${right - left}%` }}></span>`;
+        const place = { left: `${left}%`, width: `${right - left}%` };
+        return html`<span class="bar phase-${phase} ${grows}" key=${phase} style=${place}></span>`;
       })}
       ${axis.pieces.filter(({ isBreak }) => isBreak).map(({ from, to, left, width }) => html`
-        <span class="break" style=${{ left: `${left}%`, width: `${width}%` }} title=${`${duration(to - from)} in which nothing happened`}></span>`)}
+        <span class="break" style=${{ left: `${left}%`, width: `${width}%` }}
+          title="not shown: ${duration(to - from)}"></span>`)}
       ${isPast && html`<span class="end" style=${{ left: `${axis.at(lane.until)}%` }}></span>`}
       ${due > 0 && due < 100 && html`<span class="due" style=${{ left: `${due}%` }} title="due"></span>`}
     </div>`;

@@ -8,14 +8,20 @@ export function verdictOf(session, timeline, now) {
   const missing = required.filter((service) => service.state !== "ready");
   switch (session.state) {
     case "waiting":
-      return { headline: waitingHeadline(session, required, missing, now), lines: awaitedLines(session, timeline, now) };
+      return {
+        headline: waitingHeadline(session, required, missing, now),
+        lines: awaitedLines(session, timeline, now),
+      };
     case "ready":
-      return { headline: `Ready${tookToBeReady(session)}. ${session.user_identity} may join.`, lines: shortfalls(session) };
+      return {
+        headline: `Ready${tookToBeReady(session)}. ${session.user_identity} may join.`,
+        lines: shortfalls(session),
+      };
     case "active":
       return { headline: `${session.user_identity} is in the room.`, lines: shortfalls(session) };
     case "degraded":
       return {
-        headline: `${list(missing.map(nameOf))} ${missing.length === 1 ? "is" : "are"} lost and being replaced. No new tokens meanwhile.`,
+        headline: `Lost, and being replaced: ${list(missing.map(nameOf))}. Meanwhile there are no new tokens.`,
         lines: [...shortfalls(session), ...awaitedLines(session, timeline, now)],
       };
   }

@@ -1,11 +1,17 @@
 // One stay in a room, with livekit-client, which is loaded when it is first needed. Everything LiveKit tells becomes
 // plain values here; room.js shows them. Tokens are used and not kept.
+import { Problem } from "./calls.js";
 
 const MESSAGES_MAX = 100;
 const TEXT_MAX = 500; // characters of a message that are shown
 const CHAT = "lk.chat";
 const TEXT_TOPICS = [CHAT, "lk.transcription"];
 const CONNECT_TIMEOUT = 20_000;
+const LOOK_AFTER = [
+  "ParticipantConnected", "ParticipantDisconnected", "ParticipantAttributesChanged", "ActiveSpeakersChanged",
+  "TrackPublished", "TrackUnpublished", "TrackMuted", "TrackUnmuted", "LocalTrackPublished", "LocalTrackUnpublished",
+  "AudioPlaybackStatusChanged", "RoomMetadataChanged",
+];
 
 let loaded = null;
 
@@ -15,13 +21,13 @@ function livekit() {
     () => globalThis.LivekitClient,
     () => {
       loaded = null;
-      throw refused("livekit-client could not be loaded", "The server did not give the script. Try again.");
+      throw new Problem({ title: "livekit-client could not be loaded", detail: "The server did not give it. Try again." });
     },
   );
   return loaded;
 }
 
-const refused = (title, detail) => Object.assign(new Error(title), { title, detail, status: 0, errors: [], services: [] });
+
 
 export class Visit {
   state = "joining"; // then "in", "reconnecting", and in the end "out"
@@ -35,10 +41,11 @@ export class Visit {
   #lib = null;
 
   constructor({ session, maySpeak, changed }) {
-    [this.sessionId, this.roomName, this.maySpeak, this.changed] = [session.session_id, session.room_name, maySpeak, changed];
+    [this.sessionId, this.roomName] = [session.session_id, session.room_name];
+    [this.maySpeak, this.changed] = [maySpeak, changed];
   }
 
-  /** Raises an error with title and detail. */
+  /** Raises Problem. */
   async join(url, token) {
     try {
       this.#lib = await livekit();
@@ -51,7 +58,8 @@ export class Visit {
     } catch (error) {
       await this.#room?.disconnect();
       this.#set({ state: "out", why: "It could not be joined." });
-      throw error.title ? error : refused("The room could not be joined", `${url}: ${error.message}`);
+      if (error instanceof Problem) throw error;
+      throw new Problem({ title: "The room could not be joined", detail: `${url}: ${error.message}` });
     }
   }
 
@@ -80,17 +88,13 @@ export class Visit {
 
   async say(text) {
     await this.#room.localParticipant.sendText(text, { topic: CHAT });
-    this.#hear(this.#room.localParticipant, CHAT, text);
+    this.#hear(this.#room.localParticipant.identity, CHAT, text);
   }
 
   #listen(room) {
     const { RoomEvent, Track } = this.#lib;
     const look = () => this.#look();
-    for (const event of [
-      RoomEvent.ParticipantConnected, RoomEvent.ParticipantDisconnected, RoomEvent.ActiveSpeakersChanged, RoomEvent.TrackMuted,
-      RoomEvent.TrackUnmuted, RoomEvent.ParticipantAttributesChanged, RoomEvent.AudioPlaybackStatusChanged, RoomEvent.LocalTrackPublished,
-      RoomEvent.LocalTrackUnpublished, RoomEvent.RoomMetadataChanged, RoomEvent.TrackPublished, RoomEvent.TrackUnpublished,
-    ]) room.on(event, look);
+    for (const event of LOOK_AFTER) room.on(RoomEvent[event], look);
     room.on(RoomEvent.TrackSubscribed, (track) => {
       if (track.kind === Track.Kind.Audio) document.getElementById("sound").append(track.attach());
       look();
@@ -99,9 +103,13 @@ export class Visit {
       for (const element of track.detach()) element.remove();
       look();
     });
-    room.on(RoomEvent.DataReceived, (payload, participant, _kind, topic) => this.#hear(participant, topic, textOf(payload)));
+    room.on(RoomEvent.DataReceived, (payload, sender, _kind, topic) => {
+      this.#hear(sender?.identity, topic, textOf(payload));
+    });
     for (const topic of TEXT_TOPICS) {
-      room.registerTextStreamHandler(topic, async (reader, { identity }) => this.#hear({ identity }, topic, await reader.readAll()));
+      room.registerTextStreamHandler(topic, async (text, { identity }) => {
+        this.#hear(identity, topic, await text.readAll());
+      });
     }
     room.on(RoomEvent.Reconnecting, () => this.#set({ state: "reconnecting" }));
     room.on(RoomEvent.Reconnected, () => this.#set({ state: "in" }));
@@ -115,8 +123,8 @@ export class Visit {
     this.#set({ state: "out", why: this.why || (words ? `LiveKit ended it: ${words}.` : "The connection was lost.") });
   }
 
-  #hear(participant, topic, text) {
-    const message = { at: Date.now(), from: participant?.identity ?? "", topic: topic ?? "", text: text.slice(0, TEXT_MAX), isCut: text.length > TEXT_MAX };
+  #hear(from, topic, text) {
+    const message = { at: Date.now(), from, topic, text: text.slice(0, TEXT_MAX), isCut: text.length > TEXT_MAX };
     this.#set({ messages: [...this.messages, message].slice(-MESSAGES_MAX) });
   }
 
@@ -135,6 +143,7 @@ export class Visit {
   #person(participant) {
     const { Track } = this.#lib;
     const tracks = [...participant.trackPublications.values()];
+    const pictures = tracks.filter(({ kind, track }) => kind === Track.Kind.Video && track);
     return {
       identity: participant.identity,
       name: participant.name ?? "",
@@ -143,7 +152,7 @@ export class Visit {
       isSpeaking: participant.isSpeaking,
       does: participant.attributes["lk.agent.state"] ?? participant.attributes["session.state"] ?? "",
       sounds: tracks.filter(({ kind, isMuted }) => kind === Track.Kind.Audio && !isMuted).length,
-      pictures: tracks.filter(({ kind, track }) => kind === Track.Kind.Video && track).map(({ trackSid, track }) => ({ sid: trackSid, track })),
+      pictures: pictures.map(({ trackSid, track }) => ({ sid: trackSid, track })),
     };
   }
 

@@ -67,7 +67,8 @@ export class Visits {
   #ownersOnly(session, path, options) {
     return this.calls.session("POST", session.session_id, path, options).catch((problem) => {
       if (problem.status !== 404) throw problem;
-      throw new Problem({ title: "This session is another caller's", detail: "Only who asked for it gets tokens for its room." });
+      const detail = "Only who asked for it gets tokens for its room.";
+      throw new Problem({ title: "This session is another caller's", detail });
     });
   }
 

@@ -110,7 +110,8 @@ export class World {
   }
 }
 
-const byAge = (a, b) => (a.created_at < b.created_at ? 1 : a.created_at > b.created_at ? -1 : a.session_id < b.session_id ? 1 : -1);
+const ageOf = (session) => session.created_at + session.session_id; // a text that sorts
+const byAge = (a, b) => (ageOf(a) < ageOf(b) ? 1 : -1);
 
 /** Has the component shown again whenever this has changed. */
 export function useChanges(source) {
