@@ -8,10 +8,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 
-import structlog
 from aiohttp import web
 
-from http_api import keys
+from http_api import keys, log_context
 from http_api.admission import admission
 from http_api.authentication import Authenticator
 from http_api.callbacks import callbacks_of
@@ -23,6 +22,10 @@ from http_api.feed_readers import FeedReaders
 from http_api.idempotency import idempotency
 from http_api.kept_answers import KeptAnswers
 from http_api.limits import Rate, RateLimits
+from http_api.metrics.loop_lag import LoopLag
+from http_api.metrics.metrics import Metrics
+from http_api.metrics.middleware import measured
+from http_api.metrics.wiring import wire
 from http_api.operations import Operation
 from http_api.problems import REQUEST_ID_HEADER, Handler, new_request_id, problems
 from http_api.rate_limits import show_allowance
@@ -31,10 +34,13 @@ from http_api.routes import OPERATIONS
 from http_api.schemas import Profiles
 from http_api.services_file import ServicesFile, read_services_file
 from http_api.settings import BadSettings, Settings
+from http_api.tracing import Tracing, Untraced, tracing_of
+from http_api.tracing.requests import traces
 from http_api.waiting import Waiters
 from manager_agent import ffi
 from manager_agent.addresses import Guard
 from manager_agent.agent import ManagerAgent
+from manager_agent.chronicle import chronicle
 from manager_agent.clock import Clock, steady_clock
 from manager_agent.conductor import Conductor
 from manager_agent.courier import is_this_machine
@@ -47,8 +53,6 @@ from manager_agent.rooms import Rooms
 from manager_agent.store import MemoryStore
 from manager_agent.tasks import Tasks
 from manager_agent.upkeep import Keeper, Reaper
-
-log = structlog.get_logger()
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
@@ -68,6 +72,8 @@ class Parts:
     profiles: Profiles = field(default_factory=dict)
     upkeep: Sequence[Keeper | Reaper | Reconciler] = ()
     dependencies: Sequence[Dependency] = ()
+    metrics: Metrics = field(default_factory=Metrics)
+    tracing: Tracing = field(default_factory=Untraced)
 
 
 def compose(settings: Settings) -> Parts:
@@ -76,7 +82,8 @@ def compose(settings: Settings) -> Parts:
     key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
     url, agent_name = settings.livekit_server_url, settings.agent_name
     invite_key, invite_secret = settings.invite_keys
-    store, names = MemoryStore(clock), Names(secret)
+    metrics = Metrics()
+    store, names = MemoryStore(clock, metrics.store_updates.observe), Names(secret)
     rooms = Rooms(
         url=url,
         public_url=settings.public_url,
@@ -88,7 +95,16 @@ def compose(settings: Settings) -> Parts:
     )
     guard = guard_of(settings)
     registry, profiles = registry_of(settings, store, guard, clock)
-    inviter = Inviter(rooms=rooms, names=names, clock=clock, api_key=invite_key, api_secret=invite_secret, guard=guard)
+    tracing = tracing_of(settings)
+    inviter = Inviter(
+        rooms=rooms,
+        names=names,
+        clock=clock,
+        api_key=invite_key,
+        api_secret=invite_secret,
+        guard=guard,
+        trace_of=tracing.of_attempt,
+    )
     conductor = Conductor(store=store, rooms=rooms, inviter=inviter, registry=registry, names=names, clock=clock)
     agent = ManagerAgent(
         url=url, api_key=key, api_secret=secret, agent_name=agent_name, store=store, names=names, clock=clock
@@ -98,6 +114,8 @@ def compose(settings: Settings) -> Parts:
         clock, store, registry, rooms, inviter, conductor, agent, guard, profiles,
         upkeep=[*upkeep_of(settings, registry), reconciler],
         dependencies=[livekit(lambda: agent.registered, lambda: reconciler.is_answered)],
+        metrics=metrics,
+        tracing=tracing,
     )  # fmt: skip
 
 
@@ -130,7 +148,9 @@ def create_app(
     ffi.quiet()
     parts = parts or compose(settings)
     cross_origin = CrossOrigin(settings.cors_origins)
-    app = web.Application(middlewares=[request_ids, cross_origin.preflight, problems, admission, idempotency])
+    app = web.Application(
+        middlewares=[measured, request_ids, traces, cross_origin.preflight, problems, admission, idempotency]
+    )
     app[keys.SETTINGS] = settings
     app[keys.CLOCK] = parts.clock
     app[keys.STORE] = parts.store
@@ -152,17 +172,22 @@ def create_app(
     )
     app[keys.RATE_LIMITS] = RateLimits.of(Rate(settings.rate_limit, settings.rate_limit_burst), parts.clock)
     app[keys.KEPT_ANSWERS] = KeptAnswers(parts.clock)
+    app[keys.METRICS] = parts.metrics
     app[keys.AUTHENTICATOR] = authenticator = Authenticator(settings, parts.clock)
     app[keys.CALLBACKS] = callbacks = callbacks_of(settings, parts.guard, parts.clock, authenticator.signing_keys)
+    app[keys.RECENT_LOGS] = recent_logs = recent_logs or RecentLogs()
+    parts.store.listen(recent_logs.follow)  # before the first line about a new session is logged
+    parts.store.listen(chronicle)
     parts.store.listen(callbacks.tell)
     app[keys.DEPENDENCIES] = dependencies = Dependencies(parts.dependencies, parts.clock)
     app[keys.FEED] = feed = FeedReaders(parts.store, parts.registry, dependencies, parts.clock)
     parts.store.listen(feed.tell)
     dependencies.listen(feed.tell_health)
-    app[keys.RECENT_LOGS] = recent_logs = recent_logs or RecentLogs()
-    parts.store.listen(recent_logs.follow)
+    app[keys.TRACING] = parts.tracing
+    parts.store.listen(parts.tracing.tell)
     app[keys.OPERATIONS] = {operation.handler: operation for operation in OPERATIONS}
     app[keys.DOCUMENT] = described(OPERATIONS)
+    wire(app)
     app.router.add_routes([_route(operation) for operation in OPERATIONS])
     app.cleanup_ctx.append(lambda app: _running(app, parts, authenticator))
     app.on_response_prepare.append(_show_request_id)
@@ -183,10 +208,8 @@ def _route(operation: Operation) -> web.RouteDef:
 async def request_ids(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Gives each request an id, its caller's own if that is fit to be shown, for logs and problems."""
     theirs = request.headers.get(REQUEST_ID_HEADER, "")
-    request_id = theirs if REQUEST_ID.fullmatch(theirs) else new_request_id()
-    request[keys.REQUEST_ID] = request_id
-    with structlog.contextvars.bound_contextvars(request_id=request_id):
-        return await handler(request)
+    log_context.begin(request, theirs if REQUEST_ID.fullmatch(theirs) else new_request_id())
+    return await handler(request)
 
 
 async def _show_request_id(request: web.Request, response: web.StreamResponse) -> None:
@@ -198,7 +221,8 @@ async def _show_request_id(request: web.Request, response: web.StreamResponse) -
 async def _running(app: web.Application, parts: Parts, authenticator: Authenticator) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         callbacks, dependencies = app[keys.CALLBACKS], app[keys.DEPENDENCIES]
-        for part in (authenticator, *parts.upkeep, callbacks, parts.rooms, parts.inviter, parts.agent, dependencies):
+        watching = (LoopLag(parts.metrics.loop_lag.observe), parts.tracing, dependencies)
+        for part in (*watching, authenticator, *parts.upkeep, callbacks, parts.rooms, parts.inviter, parts.agent):
             stack.push_async_callback(part.aclose)
             await part.start()
         stack.push_async_callback(app[keys.FEED].aclose)

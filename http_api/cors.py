@@ -13,7 +13,10 @@ from aiohttp import web
 from http_api.problems import Handler
 
 REQUEST_HEADERS = ", ".join(
-    ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "Prefer", "X-Request-Id")
+    (
+        *("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "Prefer"),
+        *("Traceparent", "Tracestate", "X-Request-Id"),
+    )
 )
 """What a page may send."""
 ANSWER_HEADERS = ", ".join(

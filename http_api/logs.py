@@ -20,12 +20,12 @@ from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 from jwt import InsecureKeyLengthWarning
 
-from http_api.keys import PROBLEM, REQUEST_ID
+from http_api.keys import ABOUT, CALLER, PROBLEM, REQUEST_ID, TRACE
 from http_api.redaction import EventDict, redactor
 
-BY_MACHINES = frozenset({"/health", "/livez", "/readyz", "/livekit/webhook"})
+BY_MACHINES = frozenset({"/health", "/livez", "/readyz", "/metrics", "/livekit/webhook"})
 """Asked all the time; of interest only when it fails."""
-CHATTY = ("asyncio", "aiohttp.server", "livekit", "livekit.agents", "watchfiles")
+CHATTY = ("asyncio", "aiohttp.server", "livekit", "livekit.agents", "urllib3", "watchfiles")
 """Packages whose debug lines say nothing about sessions."""
 
 
@@ -117,7 +117,15 @@ class AccessLog(AbstractAccessLogger):
         """`time`: seconds it took."""
         log = structlog.get_logger("http_api.access")
         write = log.debug if request.path in BY_MACHINES and response.status < 400 else log.info
-        fields = {"request_id": request.get(REQUEST_ID), "problem": request.get(PROBLEM), "remote": request.remote}
+        caller, trace = request.get(CALLER), request.get(TRACE)
+        fields = {
+            **request.get(ABOUT, {}),
+            "request_id": request.get(REQUEST_ID),
+            "caller": caller.name or None if caller else None,
+            "problem": request.get(PROBLEM),
+            "remote": request.remote,
+            **({} if trace is None else {"trace_id": trace.trace_id}),
+        }
         write(
             "request",
             method=request.method,

@@ -48,11 +48,13 @@ from http_api.errors import (
     Unauthorized,
     Unready,
 )
+from http_api.metrics import scrape
 from http_api.operations import Answer, Media, Operation, Tag
 from manager_agent import messages
 from manager_agent.probe import ProbeFailed
 from manager_agent.services import NotAvailable, OtherInstance, StaticService, UnknownService
 from manager_agent.store import RoomNameTaken, UnknownSession
+from manager_agent.traceparent import TRACEPARENT, TRACESTATE
 
 OK, CREATED, ACCEPTED = HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED
 NO_CONTENT, NOT_MODIFIED = HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED
@@ -75,6 +77,10 @@ IDEMPOTENCY = {
 REPLAYED = {"Idempotency-Replayed": "`true` when an earlier request with the same `Idempotency-Key` was answered so"}
 TIMING = {server_timing.HEADER: server_timing.SAYS}
 MADE = LOCATION | APPLIED | TAG | REPLAYED | TIMING
+TRACE = {
+    TRACEPARENT: "the trace that the session is to be part of (W3C Trace Context); what is none counts for nothing",
+    TRACESTATE: "what belongs to it, at most 512 characters",
+}
 SEEN = {"Last-Event-ID": "the revision that was seen last; an EventSource sends it when it comes back"}
 KNOWN_FILE = {"If-None-Match": "the `ETag` of the copy that is known: 304 if it is still the same (RFC 9110)"}
 FILE_TAG = {"ETag": "changes with what is in it"}
@@ -88,7 +94,7 @@ SESSIONS = (
             ACCEPTED: Answer("not ready yet; it goes on", views.SessionView, headers=MADE),
         },
         (RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready),
-        body=schemas.CreateSession, headers=PREFER | IDEMPOTENCY, is_idempotent=True, creates=True,
+        body=schemas.CreateSession, headers=PREFER | IDEMPOTENCY | TRACE, is_idempotent=True, creates=True,
     ),
     Operation(
         "GET", sessions.PATH, sessions.list_all, Tag.SESSIONS, Access.SESSIONS,
@@ -142,7 +148,7 @@ SESSIONS = (
             RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready, Overloaded, Forbidden,
             IdentityTaken,
         ),
-        body=token_request.TokenRequest, needs_body=False, creates=True,
+        body=token_request.TokenRequest, needs_body=False, headers=TRACE, creates=True,
     ),
     Operation(
         "POST", SESSION + "/ready", ready.say_ready, Tag.SERVICES, Access.OWN_PROOF,
@@ -219,6 +225,10 @@ RUNNING = (
         "GET", "/readyz", health.readyz, Tag.OPERATIONS, Access.PUBLIC,
         {OK: Answer("it may be sent requests", views.Alive)},
         (Unready,), is_vital=True,
+    ),
+    Operation(
+        "GET", "/metrics", scrape.metrics, Tag.OPERATIONS, Access.METRICS,
+        {OK: Answer("what was measured", media=Media.TEXT)},
     ),
     Operation(
         "POST", "/livekit/webhook", webhooks.receive, Tag.OPERATIONS, Access.OWN_PROOF,

@@ -13,12 +13,14 @@ from http_api.setting_kinds import (
     ApiKeys,
     CallbackUrls,
     Claim,
+    CollectorUrl,
     Grants,
     JwksUrl,
     Key,
     LogLevel,
     Networks,
     Origins,
+    OtlpHeaders,
     Seconds,
     Secret,
     ServerUrl,
@@ -67,6 +69,17 @@ class Settings(BaseSettings):
     """The port to listen on."""
     log_level: LogLevel = "info"
     """`debug`, `info`, `warning` or `error`: what is logged, and what is worse."""
+
+    otel_exporter_otlp_endpoint: CollectorUrl | None = None
+    """The OpenTelemetry collector that traces are sent to, by OTLP over HTTP, below `/v1/traces`."""
+    otel_exporter_otlp_traces_endpoint: CollectorUrl | None = None
+    """The same with its path, where that is another."""
+    otel_exporter_otlp_headers: OtlpHeaders = {}
+    """`name=value`, separated by commas, values URL-encoded: what proves to the collector who sends."""
+    otel_service_name: Annotated[str, Field(min_length=1, max_length=255)] = "session-manager"
+    """The name that traces show."""
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Which part of the traces that begin here is recorded, 0 to 1; of all others their beginning has decided."""
 
     api_keys: ApiKeys = ()
     """`name:sha256` or `name:sha256:scope+scope`, separated by commas: who may call."""
@@ -177,10 +190,19 @@ class Settings(BaseSettings):
         return self.livekit_api_key, self.livekit_api_secret.get_secret_value()
 
     @property
+    def traces_url(self) -> str | None:
+        """Where spans are sent; None: nowhere."""
+        if self.otel_exporter_otlp_traces_endpoint or self.otel_exporter_otlp_endpoint is None:
+            return self.otel_exporter_otlp_traces_endpoint
+        return self.otel_exporter_otlp_endpoint.rstrip("/") + "/v1/traces"
+
+    @property
     def secrets(self) -> frozenset[str]:
         """The values that must never be shown."""
         digests = (entry.digest for entry in self.api_keys)
-        return frozenset({self.livekit_api_secret.get_secret_value(), self.invite_keys[1], *digests})
+        proofs = (value.get_secret_value() for value in self.otel_exporter_otlp_headers.values())
+        words = (word for proof in proofs for word in (proof, proof.split()[-1]))  # of `Bearer ...` the latter alone
+        return frozenset({self.livekit_api_secret.get_secret_value(), self.invite_keys[1], *digests, *words})
 
     def limits(self) -> Limits:
         return Limits(

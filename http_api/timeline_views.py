@@ -109,7 +109,7 @@ class TimelineView(View):
             ready_deadline=rfc3339(session.ready_deadline),
             ended_at=None if session.end is None else rfc3339(session.end.at),
             now=rfc3339(now),
-            trace_id=None,
+            trace_id=session.log_fields.get("trace_id"),
             steps=[StepView.of(step) for step in steps(session)],
             attempts=[AttemptView.of(attempt) for attempt in attempts(session)],
             log=log,

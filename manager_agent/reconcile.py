@@ -44,7 +44,7 @@ class Reconciler:
         listed = await self._list()
         for session in list(self._store.list()):
             if is_gone(session, listed, asked_at):
-                log.warning("room_gone", session_id=session.session_id, room=session.room_name)
+                log.warning("room_gone", **session.log_fields)
                 await self._tell(session)
         unowned = [room for room in listed if self._is_revenant(room) or (room.is_ours and not self._is_owned(room))]
         for room in unowned:

@@ -9,6 +9,8 @@ from aiohttp import web
 
 from http_api import keys
 from tests.exhibits import EXHIBITS
+from tests.otel_collector import otel_collector as otel_collector
+from tests.otel_collector import otel_collector_binary as otel_collector_binary
 
 LAST = "test_secrecy.py"
 AGAIN = pytest.mark.flaky(reruns=2)

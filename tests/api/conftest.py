@@ -16,6 +16,7 @@ from http_api.callers import DEVELOPER
 from http_api.recent_logs import RecentLogs
 from http_api.server import serving
 from http_api.settings import DevSettings, Settings
+from http_api.tracing import Tracing, tracing_of
 from manager_agent.session import Session, User
 from scripts.livekit_server import free_port
 from tests.api.feed_reader import MakeSessions, Readers
@@ -26,14 +27,15 @@ from tests.exhibits import EXHIBITS
 @pytest.fixture
 async def start_api() -> AsyncIterator[StartApi]:
     """Starts an API with settings of the test's own: `await start_api(ready_timeout=1)`. It is one in dev mode unless
-    another `kind` of settings is given."""
+    another `kind` of settings is given. Its spans go where the settings say, unless another `tracing` is given."""
     async with AsyncExitStack() as stack:
 
-        async def start(kind: type[Settings] = DevSettings, **settings: Any) -> Api:
+        async def start(kind: type[Settings] = DevSettings, *, tracing: Tracing | None = None, **settings: Any) -> Api:
             port = free_port()
             chosen = kind(_env_file=None, server_port=port, **settings)
             livekit = LiveKit()
             parts, agent = stand_ins(chosen, livekit)
+            parts = replace(parts, tracing=tracing or tracing_of(chosen))
             recent_logs = RecentLogs()
             stack.callback(_logged(chosen, recent_logs.take))
             app = await stack.enter_async_context(serving(chosen, parts, recent_logs))

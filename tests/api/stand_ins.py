@@ -15,6 +15,7 @@ from aiohttp import web
 from http_api import keys
 from http_api.app import Parts, guard_of, registry_of, upkeep_of
 from http_api.dependencies import livekit as livekit_dependency
+from http_api.metrics.metrics import Metrics
 from http_api.settings import Settings
 from manager_agent.agent import ManagerAgent
 from manager_agent.clock import steady_clock
@@ -161,7 +162,8 @@ StartApi = Callable[..., Awaitable[Api]]
 
 def stand_ins(settings: Settings, livekit: LiveKit) -> tuple[Parts, StandInAgent]:
     clock, key, secret = steady_clock(), settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
-    store, names = MemoryStore(clock), Names("secret")
+    metrics = Metrics()
+    store, names = MemoryStore(clock, metrics.store_updates.observe), Names("secret")
     url = settings.livekit_server_url
     rooms = StandInRooms(
         url=url,
@@ -183,5 +185,6 @@ def stand_ins(settings: Settings, livekit: LiveKit) -> tuple[Parts, StandInAgent
         clock, store, registry, rooms, inviter, conductor, agent, guard, profiles,
         upkeep=upkeep_of(settings, registry),
         dependencies=[livekit_dependency(lambda: agent.registered, lambda: livekit.reconciler.is_answered)],
+        metrics=metrics,
     )  # fmt: skip
     return parts, agent

@@ -87,7 +87,7 @@ async def test_what_was_logged_about_the_session_is_told_and_nothing_else(api: A
     await api.say_ready(session["session_id"], "asr-service")
     log = (await api.ask("GET", f"/sessions/{session['session_id']}/timeline"))[2]["log"]
     assert {entry["session_id"] for entry in log} == {session["session_id"]}
-    assert {"session_state", "room_created", "service_invited"} <= {entry["event"] for entry in log}
+    assert {"session_opened", "room_created", "service_accepted"} <= {entry["event"] for entry in log}
     for entry in log:
         assert {"timestamp", "level", "event", "logger"} <= entry.keys()
     assert [entry["timestamp"] for entry in log] == sorted(entry["timestamp"] for entry in log)

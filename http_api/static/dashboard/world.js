@@ -81,10 +81,6 @@ export class World {
     return counts;
   }
 
-  may(scope) {
-    return this.caller?.scopes.includes(scope) ?? false;
-  }
-
   listen(listener) {
     this.#listeners.add(listener);
     return () => this.#listeners.delete(listener);
