@@ -5,13 +5,18 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import structlog
 
 from http_api import VERSION, logs, native_log
-from http_api.recent_logs import RecentLogs
+from http_api.log_sinks import LogSinks
 from http_api.server import CannotListen, serve
 from http_api.settings import BadSettings, Settings
+from http_api.shipping.shipper import shipper_of
+
+log = structlog.get_logger()
 
 UNUSABLE = 2
 """Exit code when the settings, or the port that they name, can't be used."""
@@ -19,6 +24,9 @@ FAULT = 70
 """Exit code after a fault of our own, which is logged: EX_SOFTWARE of sysexits.h."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C while starting, or after a second one while stopping."""
+
+Program = Callable[[Settings, LogSinks], Coroutine[Any, Any, None]]
+"""What runs, with the sinks that logging fills."""
 
 
 def main() -> int:
@@ -28,20 +36,17 @@ def main() -> int:
     return run(dev=parser.parse_args().dev)
 
 
-def run(*, dev: bool) -> int:
-    """Serves until it is asked to end; the exit code."""
+def run(*, dev: bool, program: Program = serve) -> int:
+    """Serves until it is asked to end, and ships what is left of the log; the exit code."""
     try:
         settings = Settings.load(dev=dev)
         with native_log.captured() as stderr:
-            recent = RecentLogs()
+            sinks = LogSinks(shipper=shipper_of(settings))
             logs.configure(
-                dev=settings.dev,
-                level=settings.log_level,
-                secrets=settings.secrets,
-                stream=stderr,
-                sinks=[recent.take],
+                dev=settings.dev, level=settings.log_level, secrets=settings.secrets, stream=stderr, sinks=sinks.takers
             )
-            return _serve(settings, recent)
+            with sinks.shipper:
+                return _served(program(settings, sinks))
     except (BadSettings, CannotListen) as error:
         print(error, file=sys.stderr)
         return UNUSABLE
@@ -49,13 +54,13 @@ def run(*, dev: bool) -> int:
         return INTERRUPTED
 
 
-def _serve(settings: Settings, recent: RecentLogs) -> int:
+def _served(serving: Coroutine[Any, Any, None]) -> int:
     try:
-        asyncio.run(serve(settings, recent))
-    except CannotListen:
+        asyncio.run(serving)
+    except (BadSettings, CannotListen):
         raise
     except Exception:
-        structlog.get_logger().exception("ended_by_fault")
+        log.critical("ended_by_fault", exc_info=True)  # in the log, so that it is shipped too
         return FAULT
     return 0
 

@@ -21,6 +21,7 @@ from http_api.operations import Operation
 from http_api.recent_logs import RecentLogs
 from http_api.schemas import Profiles
 from http_api.settings import Settings
+from http_api.shipping.shipper import LogShipper
 from http_api.tracing import Tracing
 from http_api.waiting import Waiters
 from manager_agent.addresses import Guard
@@ -46,6 +47,8 @@ PROBE = web.AppKey("PROBE", Probe)
 AGENT = web.AppKey("AGENT", ManagerAgent)
 GUARD = web.AppKey("GUARD", Guard)
 CALLBACKS = web.AppKey("CALLBACKS", Callbacks)
+SHIPPER: web.AppKey[LogShipper] = web.AppKey("SHIPPER")
+"""Of the log; `stats` says how that goes."""
 OPERATIONS: web.AppKey[Mapping[Any, Operation]] = web.AppKey("OPERATIONS")
 """Every operation, by its handler."""
 DOCUMENT = web.AppKey("DOCUMENT", File)

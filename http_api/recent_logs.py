@@ -5,12 +5,10 @@ from __future__ import annotations
 import json
 from collections import deque
 from threading import RLock
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from http_api.logs import Entry
 from manager_agent.store import Change
-
-if TYPE_CHECKING:
-    from http_api.logs import Entry
 
 PER_SESSION = 200
 """Entries that are kept of one session."""

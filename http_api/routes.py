@@ -11,6 +11,7 @@ from aiohttp import web
 
 from http_api import (
     callbacks,
+    dashboard,
     docs,
     events,
     feed,
@@ -253,4 +254,16 @@ DOCS = (
     ),
 )  # fmt: skip
 
-OPERATIONS = (*SESSIONS, *FEED, *CALLBACKS, *SERVICES, *RUNNING, *DOCS)
+DASHBOARD = (
+    Operation(
+        "GET", "/", dashboard.page, Tag.OPERATIONS, Access.PUBLIC,
+        {OK: Answer("the page", media=Media.HTML, headers=FILE_TAG), NOT_MODIFIED: Answer(KNOWN, headers=FILE_TAG)},
+        headers=KNOWN_FILE,
+    ),
+    Operation(
+        "GET", "/dashboard/{file}", dashboard.asset, Tag.OPERATIONS, Access.PUBLIC,
+        {OK: Answer("the file")}, is_documented=False,
+    ),
+)  # fmt: skip
+
+OPERATIONS = (*SESSIONS, *FEED, *CALLBACKS, *SERVICES, *RUNNING, *DOCS, *DASHBOARD)

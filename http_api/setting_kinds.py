@@ -14,6 +14,7 @@ from yarl import URL
 
 from http_api.api_keys import KeyEntry, read_api_keys
 from http_api.origins import read_origins
+from http_api.shipping.endpoint import LogEndpoint, read_log_endpoint
 from manager_agent.addresses import AddressRefused, Network, read_networks, read_url
 from manager_agent.tokens import Grant
 
@@ -69,6 +70,10 @@ def _api_keys(value: Any) -> Any:
 
 def _origins(value: Any) -> Any:
     return read_origins(value) if isinstance(value, str) else value
+
+
+def _log_endpoint(value: Any) -> Any:
+    return read_log_endpoint(value) if isinstance(value, str) else value
 
 
 def _callback_urls(value: Any) -> Any:
@@ -132,4 +137,6 @@ CallbackUrls = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(_cal
 OtlpHeaders = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(_otlp_headers)]
 Claim = Annotated[str, Field(min_length=1, max_length=512)]
 Grants = Annotated[tuple[Grant, ...], NoDecode, BeforeValidator(_grants)]
+ShippedTo = Annotated[LogEndpoint, NoDecode, BeforeValidator(_log_endpoint)]
+LogFormat = Annotated[Literal["json", "otlp"], BeforeValidator(_lower)]
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]

@@ -17,6 +17,7 @@ from http_api.setting_kinds import (
     Grants,
     JwksUrl,
     Key,
+    LogFormat,
     LogLevel,
     Networks,
     Origins,
@@ -24,8 +25,10 @@ from http_api.setting_kinds import (
     Seconds,
     Secret,
     ServerUrl,
+    ShippedTo,
     is_loopback,
 )
+from http_api.shipping.endpoint import LogEndpoint
 from manager_agent.addresses import LOOPBACK, PRIVATE
 from manager_agent.session import Limits
 from manager_agent.tokens import EVERY_GRANT
@@ -69,6 +72,12 @@ class Settings(BaseSettings):
     """The port to listen on."""
     log_level: LogLevel = "info"
     """`debug`, `info`, `warning` or `error`: what is logged, and what is worse."""
+    vector_log_enabled: bool = False
+    """Whether the log is shipped to Vector, or to another collector, besides being written."""
+    vector_log_endpoint: ShippedTo = LogEndpoint("http://localhost:8686")
+    """Where to: the URL of Vector's http_server source, with `user:password@` if it asks for that."""
+    vector_log_format: LogFormat = "json"
+    """`json`, a line for each entry, or `otlp`, for Vector's opentelemetry source and every other collector of OTLP."""
 
     otel_exporter_otlp_endpoint: CollectorUrl | None = None
     """The OpenTelemetry collector that traces are sent to, by OTLP over HTTP, below `/v1/traces`."""
@@ -202,7 +211,8 @@ class Settings(BaseSettings):
         digests = (entry.digest for entry in self.api_keys)
         proofs = (value.get_secret_value() for value in self.otel_exporter_otlp_headers.values())
         words = (word for proof in proofs for word in (proof, proof.split()[-1]))  # of `Bearer ...` the latter alone
-        return frozenset({self.livekit_api_secret.get_secret_value(), self.invite_keys[1], *digests, *words})
+        ours = {self.livekit_api_secret.get_secret_value(), self.invite_keys[1], *digests, *words}
+        return frozenset(ours) | self.vector_log_endpoint.secrets
 
     def limits(self) -> Limits:
         return Limits(

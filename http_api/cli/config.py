@@ -81,6 +81,8 @@ def _shown(value: Any) -> str | None:
             return f"{value.name}:{HIDDEN}:{'+'.join(sorted(value.scopes))}"
         case tuple():
             return ",".join(filter(None, map(_shown, value)))
+        case bool():
+            return str(value).lower()
         case float():
             return f"{value:g}"
     return str(value)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Callable, Iterable
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from http_api.shipping.backlog import Stats
 from http_api.waiting import Waiters
 from manager_agent.agent import ManagerAgent
 from manager_agent.callbacks import Callbacks
@@ -18,34 +17,6 @@ from manager_agent.instances import InstanceState
 from manager_agent.registry import Registry
 from manager_agent.session import SessionState
 from manager_agent.store import MemoryStore
-
-
-class LogQueue(Protocol):
-    """How those log records are doing that are sent away."""
-
-    @property
-    def queued_records(self) -> int: ...
-
-    @property
-    def queued_bytes(self) -> int: ...
-
-    @property
-    def delivered(self) -> int: ...
-
-    @property
-    def dropped(self) -> Mapping[Any, int]:
-        """By reason, which is a string; each reason from the start."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class NoLogQueue:
-    """Of a process that sends its log nowhere."""
-
-    queued_records: int = 0
-    queued_bytes: int = 0
-    delivered: int = 0
-    dropped: Mapping[str, int] = field(default_factory=lambda: {"overflow": 0})
 
 
 class State(Collector):
@@ -57,7 +28,7 @@ class State(Collector):
         agent: ManagerAgent,
         registry: Registry,
         callbacks: Callbacks,
-        log_queue: Callable[[], LogQueue],
+        log_queue: Callable[[], Stats],
         shown_type: Callable[[str], str],
     ) -> None:
         """`log_queue` says how it is now, and `shown_type` what is shown for a type of service."""
@@ -108,7 +79,7 @@ class State(Collector):
         return family
 
 
-def _logs_dropped(logs: LogQueue) -> Metric:
+def _logs_dropped(logs: Stats) -> Metric:
     family = CounterMetricFamily(
         "session_manager_log_records_dropped_total", "Log records that were to be sent away, and are lost.",
         labels=["reason"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from http_api import keys
-from http_api.metrics.state import NoLogQueue, State
+from http_api.metrics.state import State
 from http_api.problems import TABLE, UNEXPECTED
 
 
@@ -26,7 +26,7 @@ def wire(app: web.Application) -> None:
         agent=app[keys.AGENT],
         registry=registry,
         callbacks=app[keys.CALLBACKS],
-        log_queue=NoLogQueue,
+        log_queue=lambda: app[keys.SHIPPER].stats,
         shown_type=metrics.sessions.expect_type,
     )
     metrics.registry.register(state)

@@ -60,9 +60,9 @@ def tracing_of(settings: Settings) -> Tracing:
         return Untraced()
     try:
         from http_api.tracing.otel import exporting
-    except ImportError as error:
+    except ImportError:
         raise BadSettings(
-            f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but {error.name} is not installed: "
+            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: "
             "pip install livekit-session-manager[otel]"
         ) from None
     return exporting(settings)

@@ -43,7 +43,7 @@ def in_its_trace(session: Session, request: web.Request) -> Session:
 
 @contextmanager
 def giving_token(request: web.Request, session: Session) -> Iterator[None]:
-    """Around the making of a token: a span of the session's trace, if the request has one of its own."""
+    """Around the making of a token: a span of the session's trace, if the request has one itself."""
     app = request.app
     start = app[keys.CLOCK]()
     yield

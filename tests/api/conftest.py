@@ -13,7 +13,7 @@ import pytest
 
 from http_api import logs
 from http_api.callers import DEVELOPER
-from http_api.recent_logs import RecentLogs
+from http_api.log_sinks import LogSinks
 from http_api.server import serving
 from http_api.settings import DevSettings, Settings
 from http_api.tracing import Tracing, tracing_of
@@ -36,9 +36,9 @@ async def start_api() -> AsyncIterator[StartApi]:
             livekit = LiveKit()
             parts, agent = stand_ins(chosen, livekit)
             parts = replace(parts, tracing=tracing or tracing_of(chosen))
-            recent_logs = RecentLogs()
-            stack.callback(_logged(chosen, recent_logs.take))
-            app = await stack.enter_async_context(serving(chosen, parts, recent_logs))
+            sinks = LogSinks()
+            stack.callback(_logged(chosen, sinks.recent.take))
+            app = await stack.enter_async_context(serving(chosen, parts, sinks))
             http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))
             api = Api(http, parts, livekit, agent, port)
             api.app = app

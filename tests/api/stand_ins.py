@@ -13,9 +13,9 @@ import aiohttp
 from aiohttp import web
 
 from http_api import keys
-from http_api.app import Parts, guard_of, registry_of, upkeep_of
 from http_api.dependencies import livekit as livekit_dependency
 from http_api.metrics.metrics import Metrics
+from http_api.parts import Parts, guard_of, registry_of, upkeep_of
 from http_api.settings import Settings
 from manager_agent.agent import ManagerAgent
 from manager_agent.clock import steady_clock

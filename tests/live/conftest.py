@@ -18,7 +18,7 @@ from livekit import api
 from livekit.rtc._ffi_client import FfiClient
 
 from http_api import keys, logs
-from http_api.recent_logs import RecentLogs
+from http_api.log_sinks import LogSinks
 from http_api.server import serving
 from http_api.settings import DevSettings, Settings
 from manager_agent.agent import ManagerAgent
@@ -170,10 +170,10 @@ async def start_stack(request: pytest.FixtureRequest) -> AsyncIterator[StartStac
     async with AsyncExitStack() as stacks:
 
         async def start(site: Site, *, kind: type[Settings] = DevSettings, **settings: Any) -> Stack:
-            recent_logs = RecentLogs()
-            log = _show_logs_on_failure(request.node, site, recent_logs.take)
+            sinks = LogSinks()
+            log = _show_logs_on_failure(request.node, site, sinks.recent.take)
             chosen = kind(_env_file=None, LIVEKIT_SERVER_URL=site.livekit.url, server_port=site.api_port, **settings)  # type: ignore[call-arg]
-            return await stacks.enter_async_context(_running(site, chosen, log, recent_logs))
+            return await stacks.enter_async_context(_running(site, chosen, log, sinks))
 
         yield start
 
@@ -185,12 +185,12 @@ async def stack(start_stack: StartStack, site: Site) -> Stack:
 
 
 @asynccontextmanager
-async def _running(site: Site, settings: Settings, log: io.StringIO, recent_logs: RecentLogs) -> AsyncIterator[Stack]:
+async def _running(site: Site, settings: Settings, log: io.StringIO, sinks: LogSinks) -> AsyncIterator[Stack]:
     EXHIBITS.secrets |= settings.secrets
     async with AsyncExitStack() as cleanup:
         bots = await cleanup.enter_async_context(AsyncExitStack())  # first, so that they are told goodbye
         served = await cleanup.enter_async_context(AsyncExitStack())
-        app = await served.enter_async_context(serving(settings, recent_logs=recent_logs))
+        app = await served.enter_async_context(serving(settings, sinks=sinks))
         http = await cleanup.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{site.api_port}"))
         livekit = await cleanup.enter_async_context(api.LiveKitAPI(site.livekit.http_url, KEY, SECRET))
         async with asyncio.timeout(10):

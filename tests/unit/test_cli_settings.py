@@ -49,7 +49,8 @@ def test_each_value_is_told_with_where_it_is_from(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("SERVER_PORT=1\nREADY_TIMEOUT=2.5\n")
     settings = listed("--dev", SERVER_PORT="2", LIVEKIT_URL="ws://livekit")
     seen = {name: (settings[name]["value"], settings[name]["source"], settings[name]["default"]) for name in (
-        "SERVER_PORT", "READY_TIMEOUT", "LIVEKIT_SERVER_URL", "SERVER_HOST", "SERVICES_FILE"
+        "SERVER_PORT", "READY_TIMEOUT", "LIVEKIT_SERVER_URL", "SERVER_HOST", "SERVICES_FILE",
+        "VECTOR_LOG_ENABLED", "VECTOR_LOG_ENDPOINT",
     )}  # fmt: skip
     assert seen == {
         "SERVER_PORT": ("2", "environment", "8080"),
@@ -57,6 +58,8 @@ def test_each_value_is_told_with_where_it_is_from(tmp_path: Path) -> None:
         "LIVEKIT_SERVER_URL": ("ws://livekit", "environment", "ws://localhost:7880"),
         "SERVER_HOST": ("127.0.0.1", "default", "127.0.0.1"),
         "SERVICES_FILE": (None, "default", None),
+        "VECTOR_LOG_ENABLED": ("false", "default", "false"),
+        "VECTOR_LOG_ENDPOINT": ("http://localhost:8686", "default", "http://localhost:8686"),
     }
 
 
@@ -73,6 +76,7 @@ def test_no_secret_is_shown() -> None:
         "INVITE_API_SECRET": f"{SECRET}-2",
         "API_KEYS": f"bob:{digest}:metrics",
         "CALLBACK_URLS": f"bob=https://example.com/{SECRET}",
+        "VECTOR_LOG_ENDPOINT": f"https://shipper:{SECRET}@vector",
     }
     for arguments in ([], ["--json"]):
         said = run("config", *arguments, **env)

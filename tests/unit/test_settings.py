@@ -78,6 +78,9 @@ def test_everything_wrong_is_named_at_once_and_no_value_is_shown(monkeypatch: py
         "REPLACEMENT_TIMEOUT": "-1",
         "SESSION_TTL": "1e12",
         "SESSION_RETENTION": "inf",
+        "VECTOR_LOG_ENABLED": "perhaps",
+        "VECTOR_LOG_ENDPOINT": f"http://vector/?key={SECRET}",
+        "VECTOR_LOG_FORMAT": "xml",
     }
     for name, value in wrong.items():
         monkeypatch.setenv(name, value)
@@ -277,3 +280,23 @@ def test_a_header_for_the_collector_that_is_none_is_a_complaint(wrong: str, monk
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer%20{SECRET},{wrong}")
     assert re.search(r"^  OTEL_EXPORTER_OTLP_HEADERS: entry 2 should be a header", complaint(), re.M)
     assert SECRET not in complaint()
+
+
+@pytest.mark.usefixtures("keys")
+def test_logs_are_shipped_only_if_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings.load()
+    assert (settings.vector_log_enabled, settings.vector_log_format) == (False, "json")
+    assert str(settings.vector_log_endpoint) == "http://localhost:8686"
+    monkeypatch.setenv("VECTOR_LOG_ENABLED", "true")
+    monkeypatch.setenv("VECTOR_LOG_FORMAT", "OTLP")
+    settings = Settings.load()
+    assert (settings.vector_log_enabled, settings.vector_log_format) == (True, "otlp")
+
+
+@pytest.mark.usefixtures("keys")
+def test_the_password_of_the_collector_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VECTOR_LOG_ENDPOINT", "https://shipper:p%40ssword@vector:8686/logs")
+    settings = Settings.load()
+    assert str(settings.vector_log_endpoint) == "https://vector:8686/logs"
+    assert settings.secrets == {SECRET, "p@ssword", "p%40ssword"}
+    assert "ssword" not in repr(settings)

@@ -1,0 +1,31 @@
+"""How a batch is written: as newline-delimited JSON, or as OTLP in protobuf. PURE."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from http_api.shipping import otlp
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    name: str
+    content_type: str
+    path: str
+    """Where it is posted when the endpoint has no path."""
+    write: Callable[[Sequence[bytes]], bytes]
+    """The body for records that are lines of JSON. Raises Exception for what can't be written in this format."""
+    rejected: Callable[[bytes], int]
+    """How many records were refused, as the body of a good answer has it."""
+
+
+def _json_lines(lines: Sequence[bytes]) -> bytes:
+    return b"\n".join((*lines, b""))
+
+
+JSON = Format("json", "application/x-ndjson", "/", _json_lines, lambda _: 0)
+"""For Vector's http_server source with `decoding.codec: json`."""
+OTLP = Format("otlp", "application/x-protobuf", "/v1/logs", otlp.request, otlp.rejected)
+"""For every collector of OTLP/HTTP, and Vector's opentelemetry source."""
+FORMATS = {format.name: format for format in (JSON, OTLP)}

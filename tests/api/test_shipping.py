@@ -1,0 +1,312 @@
+"""Log entries on their way to a collector over real connections: what arrives, what is dropped, what is told."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import structlog
+from livekit import api
+from prometheus_client import generate_latest
+
+from http_api import keys, logs
+from http_api.api_keys import new_key
+from http_api.app import create_app
+from http_api.log_sinks import LogSinks
+from http_api.logs import Entry
+from http_api.redaction import REDACTED
+from http_api.settings import DevSettings
+from http_api.shipping.backlog import Bounds, Dropped
+from http_api.shipping.collector import Collector
+from http_api.shipping.endpoint import LogEndpoint
+from http_api.shipping.formats import JSON, OTLP, Format
+from http_api.shipping.shipper import Off, Shipper
+from tests.api.stand_ins import LiveKit, StartApi, stand_ins
+from tests.vector_stand_in import Behaviour, VectorStandIn, answering, drip, hang, reset, slow, well
+
+pytestmark = pytest.mark.api
+
+SOON = Bounds(linger=0.01)
+SECRET = "a-secret-of-the-settings"
+PATIENCE = 20.0
+
+
+@pytest.fixture
+async def vector() -> AsyncIterator[VectorStandIn]:
+    async with VectorStandIn() as vector:
+        yield vector
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """What the process logs on its own stream, as JSON lines; what a shipper of the test's own says is among it."""
+    stream, root = io.StringIO(), logging.getLogger()
+    before = root.handlers, root.level
+    logs.configure(dev=False, level="info", secrets=[SECRET], stream=stream)
+    yield stream
+    root.handlers, root.level = before
+    logging.captureWarnings(False)
+    structlog.reset_defaults()
+
+
+@asynccontextmanager
+async def shipping(
+    url: str, format: Format = JSON, bounds: Bounds = SOON, timeout: float = 60.0
+) -> AsyncIterator[Shipper]:
+    """At the end it has shipped what it can."""
+    shipper = Shipper(LogEndpoint(url), format, bounds, timeout)
+    shipper.__enter__()
+    try:
+        yield shipper
+    finally:
+        await asyncio.to_thread(shipper.__exit__)  # it waits, and the collector is on this loop
+
+
+def put(shipper: Shipper, *names: str, **more: Any) -> None:
+    for name in names:
+        shipper.put(Entry({"event": name, "level": "info", "timestamp": "2026-11-25T01:28:18.123456Z", **more}))
+
+
+def numbered(first: int, end: int) -> list[str]:
+    return [f"entry {number}" for number in range(first, end)]
+
+
+async def eventually(holds: Callable[[], bool]) -> None:
+    """What goes on in the shipper's thread can only be polled."""
+    async with asyncio.timeout(PATIENCE):
+        while not holds():
+            await asyncio.sleep(0.01)
+
+
+def said(stream: io.StringIO, event: str) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    return [line for line in lines if line["event"] == event]
+
+
+async def test_entries_arrive_in_order_in_batches(vector: VectorStandIn) -> None:
+    async with shipping(vector.url, bounds=Bounds()) as shipper:
+        put(shipper, *numbered(0, 1_200))
+        await vector.until(lambda: len(vector.events) >= 1_000)  # full batches don't wait for their second
+    assert vector.names == numbered(0, 1_200)
+    stats = shipper.stats
+    assert (stats.delivered, stats.queued_records, stats.batches, stats.tries) == (1_200, 0, 3, 3)
+    assert not any(stats.dropped.values())
+
+
+async def test_entries_keep_all_their_fields(vector: VectorStandIn) -> None:
+    async with shipping(vector.url) as shipper:
+        put(shipper, "ünï \u2028 😀\n", nested={"a": [1, None, {"b": 1.5}]}, big=2**63 - 1)
+    assert vector.events == [
+        {
+            "event": "ünï \u2028 😀\n",
+            "level": "info",
+            "timestamp": "2026-11-25T01:28:18.123456Z",
+            "nested": {"a": [1, None, {"b": 1.5}]},
+            "big": 2**63 - 1,
+        }
+    ]
+
+
+async def test_a_collector_that_asks_who_comes_is_told(logged: io.StringIO) -> None:
+    async with VectorStandIn(path="/logs", authorization="Basic c2hpcHBlcjpodXNoIQ==") as vector:
+        url = f"http://shipper:hush%21@127.0.0.1:{vector.port}/logs"
+        async with shipping(url) as shipper:
+            put(shipper, "a")
+        assert vector.names == ["a"]
+        vector.behaviour = answering(401)
+        async with shipping(url) as shipper:
+            put(shipper, "b")
+            await eventually(lambda: bool(said(logged, "logs_not_shipped")))
+    assert said(logged, "logs_not_shipped")[0]["endpoint"] == f"{vector.url}/logs"
+    assert "hush" not in logged.getvalue()
+
+
+@pytest.mark.parametrize("number", [1, 500])
+async def test_a_bad_entry_is_dropped_and_the_good_ones_beside_it_arrive(
+    vector: VectorStandIn, logged: io.StringIO, number: int
+) -> None:
+    """The redactor leaves no such number in an entry, so this one has not passed it."""
+    async with shipping(vector.url) as shipper:
+        await hold_back(vector, shipper)
+        names = numbered(0, number)
+        put(shipper, *names[: number // 3])
+        put(shipper, "bad", number=float("inf"))
+        put(shipper, *names[number // 3 :])
+        vector.behaviour = well
+        await eventually(lambda: bool(said(logged, "logs_not_shipped")))
+    assert vector.names == ["first", *names]
+    assert shipper.stats.dropped[Dropped.REFUSED] == 1
+    assert said(logged, "logs_not_shipped")[0]["dropped"] == {"refused": 1}
+    assert vector.statuses.count(400) <= 10
+
+
+async def hold_back(vector: VectorStandIn, shipper: Shipper) -> None:
+    """One entry is under way, so that all that come now are sent later and together."""
+    arrived = asyncio.Event()
+
+    async def wait(_: object) -> None:
+        arrived.set()
+        while vector.behaviour is wait:
+            await asyncio.sleep(0.001)
+
+    vector.behaviour = wait
+    put(shipper, "first")
+    await arrived.wait()
+
+
+async def test_a_batch_that_is_too_large_is_halved_until_it_is_not(logged: io.StringIO) -> None:
+    async with VectorStandIn(body_max=300) as vector, shipping(vector.url) as shipper:
+        put(shipper, *(f"{number} {number**100:x}" for number in range(20)))
+        put(shipper, "".join(chr(0x4E00 + number * 7) for number in range(500)))
+        await eventually(lambda: shipper.stats.queued_records == 0)
+        assert (shipper.stats.delivered, shipper.stats.dropped[Dropped.REFUSED]) == (20, 1)
+        assert 413 in vector.statuses
+
+
+@pytest.mark.parametrize("trouble", [hang, reset, drip, answering(500), answering(429, Retry_After="0")])
+async def test_what_a_collector_in_trouble_did_not_take_arrives_once_it_is_well(
+    vector: VectorStandIn, logged: io.StringIO, trouble: Behaviour
+) -> None:
+    vector.behaviour = trouble
+    async with shipping(vector.url, timeout=0.2) as shipper:
+        put(shipper, "a", "b")
+        await eventually(lambda: bool(said(logged, "logs_not_shipped")))
+        put(shipper, "c")
+        vector.behaviour = well
+        await eventually(lambda: bool(said(logged, "logs_shipped_again")))
+    assert vector.names == ["a", "b", "c"]
+    assert shipper.stats.delivered == 3
+
+
+async def test_after_a_long_outage_it_is_the_newest_ten_thousand_that_arrive(vector: VectorStandIn) -> None:
+    """Nobody listens, and more is logged than is kept."""
+    await vector.stop()
+    async with shipping(vector.url) as shipper:
+        put(shipper, *numbered(0, 3))
+        await eventually(lambda: shipper.stats.tries >= 2)
+        put(shipper, *numbered(3, 12_000))
+        await vector.start()
+        await vector.until(lambda: len(vector.events) == 10_000)
+    assert vector.names == numbered(2_000, 12_000)
+    assert shipper.stats.dropped[Dropped.OVERFLOW] == 2_000
+
+
+async def test_a_redirect_is_not_followed(vector: VectorStandIn, logged: io.StringIO) -> None:
+    async with VectorStandIn() as elsewhere:
+        vector.behaviour = answering(307, Location=f"{elsewhere.url}/")
+        async with shipping(vector.url) as shipper:
+            put(shipper, "a")
+            await eventually(lambda: bool(said(logged, "logs_not_shipped")))
+        assert elsewhere.requests == 0
+    assert said(logged, "logs_not_shipped")[0]["why"] == "answered with 307"
+
+
+async def test_what_is_left_at_the_end_of_the_process_still_arrives(vector: VectorStandIn) -> None:
+    """Without waiting for its second, nor for the pause after a failure."""
+    vector.behaviour = answering(503, Retry_After="60")
+    async with shipping(vector.url) as shipper:
+        put(shipper, "a")
+        await vector.until(lambda: vector.statuses == [503])
+        vector.behaviour = well
+        put(shipper, "b")
+    assert vector.names == ["a", "b"]
+
+
+@pytest.mark.parametrize("trouble", [hang, drip, reset, slow(30), answering(503)])
+async def test_the_end_of_the_process_waits_for_no_collector(
+    vector: VectorStandIn, logged: io.StringIO, trouble: Behaviour
+) -> None:
+    vector.behaviour = trouble
+    async with asyncio.timeout(PATIENCE), shipping(vector.url) as shipper:
+        put(shipper, "a")
+        await vector.until(lambda: vector.requests >= 1)
+    assert shipper.stats.dropped[Dropped.AT_EXIT] == 1
+    (warning,) = said(logged, "logs_lost_at_exit")
+    assert warning["count"] == 1
+
+
+async def test_what_is_put_in_when_all_is_over_is_only_counted(vector: VectorStandIn) -> None:
+    async with shipping(vector.url) as shipper:
+        put(shipper, "a")
+    put(shipper, "b")
+    assert vector.names == ["a"]
+    assert shipper.stats.dropped[Dropped.AT_EXIT] == 1
+
+
+async def test_vectors_own_api_is_recognised(logged: io.StringIO) -> None:
+    """Also when it comes only later."""
+    async with VectorStandIn(is_own_api=True) as own_api, shipping(own_api.url):
+        await eventually(lambda: bool(said(logged, "vector_endpoint_is_vectors_own_api")))
+    (warning,) = said(logged, "vector_endpoint_is_vectors_own_api")
+    assert "http_server" in warning["hint"]
+
+
+@pytest.mark.parametrize("behaviour", [well, answering(200), answering(404)])
+async def test_nobody_else_is_taken_for_it(vector: VectorStandIn, logged: io.StringIO, behaviour: Behaviour) -> None:
+    endpoint = LogEndpoint(vector.url)
+    vector.behaviour = behaviour
+    async with Collector(endpoint, JSON) as collector:
+        assert await collector.is_vectors_own_api() is False
+    await vector.stop()
+    async with Collector(endpoint, JSON) as collector:
+        assert await collector.is_vectors_own_api() is None
+
+
+async def test_what_the_shipper_says_itself_is_shipped_too_and_calls_forth_nothing_more(
+    vector: VectorStandIn, logged: io.StringIO
+) -> None:
+    vector.behaviour = answering(503)
+    async with shipping(vector.url) as shipper:
+        logs.configure(dev=False, level="debug", secrets=[], stream=logged, sinks=[shipper.put])
+        structlog.get_logger().info("a")
+        await eventually(lambda: bool(said(logged, "logs_not_shipped")))
+        vector.behaviour = well
+        await vector.until(lambda: "logs_shipped_again" in vector.names)
+    assert vector.names == ["a", "logs_not_shipped", "logs_shipped_again"]
+
+
+async def test_nothing_secret_is_shipped(vector: VectorStandIn, logged: io.StringIO) -> None:
+    token = api.AccessToken("key", "x" * 32).with_identity("alice").to_jwt()
+    key = new_key()
+    async with shipping(vector.url) as shipper:
+        logs.configure(dev=False, level="info", secrets=[SECRET], stream=logged, sinks=[shipper.put])
+        structlog.get_logger().info("a", token=token, nested={"key": [key]}, secret=SECRET)
+        logging.getLogger("theirs").warning("%s %s %s", token, key, SECRET)
+    shipped = json.dumps(vector.events)
+    assert (len(vector.events), shipped.count(REDACTED)) == (2, 6)
+    assert not any(secret in shipped for secret in (token, key, SECRET))
+
+
+async def test_an_entry_that_can_not_be_written_in_the_format_is_dropped_alone(vector: VectorStandIn) -> None:
+    vector.behaviour = answering(200)
+    async with shipping(vector.url, OTLP) as shipper:
+        put(shipper, "a")
+        put(shipper, "bad", number=2**70)
+        put(shipper, "b")
+        await eventually(lambda: shipper.stats.queued_records == 0)
+    assert (shipper.stats.delivered, shipper.stats.dropped[Dropped.REFUSED]) == (2, 1)
+
+
+async def test_the_application_can_tell_how_it_goes(start_api: StartApi, vector: VectorStandIn) -> None:
+    """Also when nothing is shipped, as here."""
+    assert (await start_api()).app[keys.SHIPPER].stats == Off().stats
+    async with shipping(vector.url) as shipper:
+        put(shipper, "a")
+    settings = DevSettings(_env_file=None)
+    parts, _ = stand_ins(settings, LiveKit())
+    app = create_app(settings, parts, LogSinks(shipper=shipper))
+    assert app[keys.SHIPPER].stats.delivered == 1
+    shown = generate_latest(app[keys.METRICS].registry).decode()
+    assert "session_manager_log_records_delivered_total 1.0" in shown
+
+
+def test_a_shipper_that_is_off_can_be_used_like_any_other() -> None:
+    with Off() as off:
+        off.put(Entry({"event": "a"}))
+    assert (off.stats.queued_records, off.stats.delivered, sum(off.stats.dropped.values())) == (0, 0, 0)

@@ -1,0 +1,133 @@
+"""The process itself: what it logs arrives up to its last line, and no collector keeps it from starting or ending."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from http_api.__main__ import FAULT
+from scripts.livekit_server import ROOT, free_port
+from tests.vector_stand_in import VectorStandIn, hang
+
+pytestmark = pytest.mark.api
+
+SERVER = ("-m", "http_api", "--dev")
+COMMAND = ("-c", "from http_api.cli import main; main()", "serve", "--dev")
+PATIENCE = 30.0
+"""Seconds: a start takes two of them, and several times that on a busy machine."""
+
+
+@dataclass
+class Run:
+    process: asyncio.subprocess.Process
+    code: int = -1
+    log: str = ""
+
+    def terminate(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    async def ended(self) -> None:
+        _, log = await asyncio.wait_for(self.process.communicate(), PATIENCE)
+        assert self.process.returncode is not None
+        self.code, self.log = self.process.returncode, log.decode()
+
+
+@asynccontextmanager
+async def running(endpoint: str, *arguments: str, **env: str) -> AsyncIterator[Run]:
+    """Python with these arguments, its logs shipped there; LiveKit is not to be reached."""
+    settings = {
+        "VECTOR_LOG_ENABLED": "true",
+        "VECTOR_LOG_ENDPOINT": endpoint,
+        "SERVER_PORT": str(free_port()),
+        "LIVEKIT_SERVER_URL": f"ws://127.0.0.1:{free_port()}",
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, *arguments), cwd=ROOT, env=os.environ | settings | env, stderr=asyncio.subprocess.PIPE
+    )
+    try:
+        yield Run(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+
+
+@pytest.mark.parametrize("arguments", [SERVER, COMMAND], ids=["module", "command"])
+async def test_everything_that_it_logs_arrives_up_to_its_last_line(arguments: tuple[str, ...]) -> None:
+    async with VectorStandIn() as vector, running(vector.url, *arguments, LOG_LEVEL="info") as run:
+        await vector.until(lambda: "listening" in vector.names)
+        run.terminate()
+        await run.ended()
+    assert run.code == 0
+    assert {"listening", "stopping"} <= set(vector.names)
+    assert len(vector.events) == len(run.log.splitlines())
+    assert all(name in line for name, line in zip(vector.names, run.log.splitlines(), strict=True))
+    assert {"event", "level", "logger", "timestamp"} <= vector.events[0].keys()
+
+
+async def test_a_collector_that_hangs_is_not_waited_for_at_the_end() -> None:
+    """Its answer would be waited for for ten seconds, if that were so, and then again."""
+    async with VectorStandIn() as vector, running(vector.url, *SERVER) as run:
+        await vector.until(lambda: "listening" in vector.names)
+        vector.behaviour = hang
+        arrived = len(vector.events)
+        run.terminate()
+        await run.ended()
+    assert run.code == 0
+    assert "logs_lost_at_exit" in run.log.splitlines()[-1]
+    assert len(vector.events) == arrived
+
+
+async def test_without_a_collector_it_starts_and_ends_as_ever() -> None:
+    async with running(f"http://127.0.0.1:{free_port()}", *SERVER) as run:
+        assert run.process.stderr is not None
+        async with asyncio.timeout(PATIENCE):
+            # By then it serves, and hears signals.
+            while b"failed to connect to livekit" not in await run.process.stderr.readline():
+                pass
+        run.terminate()
+        await run.ended()
+    assert run.code == 0
+    assert "logs_lost_at_exit" in run.log
+
+
+async def test_an_error_that_ends_it_arrives_too() -> None:
+    faulty = """
+import sys
+from http_api.__main__ import run
+
+async def program(settings, sinks):
+    raise ZeroDivisionError("a fault of ours")
+
+sys.exit(run(dev=True, program=program))
+"""
+    async with VectorStandIn() as vector, running(vector.url, "-c", faulty) as run:
+        await run.ended()
+    assert run.code == FAULT
+    assert vector.names == ["ended_by_fault"]
+    assert "ZeroDivisionError: a fault of ours" in vector.events[0]["exception"]
+
+
+async def test_a_name_server_that_does_not_answer_is_not_waited_for_at_the_end() -> None:
+    """A look-up that hangs is a thread that hangs, and those of asyncio's own executor are waited for."""
+    stuck = """
+import asyncio, threading
+from http_api.shipping.daemon_threads import DaemonThreads
+
+async def main():
+    asyncio.get_running_loop().set_default_executor(DaemonThreads())
+    assert await asyncio.to_thread(lambda: 7) == 7
+    asyncio.get_running_loop().run_in_executor(None, threading.Event().wait)
+
+asyncio.run(main())
+"""
+    async with running("http://127.0.0.1", "-c", stuck) as run:
+        await run.ended()
+    assert (run.code, run.log) == (0, "")

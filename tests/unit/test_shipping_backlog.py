@@ -1,0 +1,290 @@
+"""What waits to be shipped is bounded, keeps the newest, and knows what became of every record."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from http_api.shipping.answers import Answer
+from http_api.shipping.backlog import Backlog, Batch, Bounds, Dropped
+from http_api.shipping.course import Course, Fate
+
+pytestmark = pytest.mark.unit
+
+BOUNDS = Bounds(records=12, bytes=200, batch_records=5, batch_bytes=60, linger=1.0)
+
+
+@dataclass
+class Clock:
+    now: float = 1_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def lines(*numbers: int) -> list[bytes]:
+    return [b"%d" % number for number in numbers]
+
+
+def filled(*records: bytes, bounds: Bounds = BOUNDS, clock: Clock | None = None) -> Backlog:
+    backlog = Backlog(bounds, clock or Clock())
+    for record in records:
+        backlog.put(record)
+    return backlog
+
+
+def taken(backlog: Backlog) -> Batch:
+    batch = backlog.take()
+    assert batch is not None
+    return batch
+
+
+def all_of(backlog: Backlog) -> list[bytes]:
+    """What is still in it, by taking it out."""
+    out: list[bytes] = []
+    while batch := backlog.take():
+        out += batch.lines
+        backlog.arrived(batch)
+    return out
+
+
+def test_a_batch_is_due_a_second_after_its_first_record() -> None:
+    clock = Clock()
+    backlog = filled(clock=clock)
+    assert backlog.due_in() is None
+    assert backlog.put(b"1")
+    clock.now += 0.75
+    assert not backlog.put(b"2")
+    assert backlog.due_in() == 0.25
+    clock.now += 9
+    assert backlog.due_in() == 0
+    assert taken(backlog).lines == (b"1", b"2")
+
+
+@pytest.mark.parametrize(("record", "number"), [(b"x", 5), (b"x" * 20, 3)])
+def test_a_full_batch_is_due_at_once(record: bytes, number: int) -> None:
+    """Full by its records, or by their bytes. Whoever waits is told when it has become so, and only then."""
+    backlog = filled()
+    assert [backlog.put(record) for _ in range(number + 1)] == [True, *[False] * (number - 2), True, False]
+    assert backlog.due_in() == 0
+    assert len(taken(backlog)) == number
+
+
+def test_records_that_came_while_a_batch_was_under_way_wait_for_a_batch_of_their_own() -> None:
+    clock = Clock()
+    backlog = filled(*lines(1, 2), clock=clock)
+    first = taken(backlog)
+    backlog.put(b"3")
+    clock.now += 5
+    backlog.arrived(first)
+    assert backlog.due_in() == 1.0
+    assert taken(backlog).lines == (b"3",)
+
+
+def test_a_batch_that_is_kept_is_due_again_as_it_was() -> None:
+    backlog = filled(*lines(1, 2))
+    first = taken(backlog)
+    backlog.put(b"3")
+    backlog.keep(first)
+    assert backlog.due_in() == 0
+    assert taken(backlog) == first
+
+
+def test_the_oldest_give_way_also_while_they_are_under_way() -> None:
+    backlog = filled(*lines(*range(12)))
+    first = taken(backlog)
+    for record in lines(12, 13):
+        backlog.put(record)
+    backlog.keep(first)
+    assert backlog.stats().dropped[Dropped.OVERFLOW] == 2
+    assert taken(backlog).lines == tuple(lines(2, 3, 4))
+
+
+def test_what_was_pushed_out_under_way_and_has_arrived_was_not_dropped() -> None:
+    backlog = filled(*lines(*range(12)))
+    first = taken(backlog)
+    for record in lines(12, 13):
+        backlog.put(record)
+    backlog.arrived(first)
+    stats = backlog.stats()
+    assert (stats.delivered, stats.dropped[Dropped.OVERFLOW], stats.queued_records) == (5, 0, 9)
+
+
+def test_a_batch_that_was_pushed_out_altogether_is_not_sent_again() -> None:
+    backlog = filled(*lines(1, 2))
+    first = taken(backlog)
+    for record in lines(*range(10, 22)):
+        backlog.put(record)
+    backlog.keep(first)
+    assert taken(backlog).lines == tuple(lines(*range(10, 15)))
+
+
+def test_what_is_too_large_for_a_batch_is_dropped_and_pushes_nothing_out() -> None:
+    backlog = filled(b"1", b"x" * 61)
+    assert backlog.stats().dropped[Dropped.TOO_LARGE] == 1
+    assert all_of(backlog) == [b"1"]
+
+
+def test_records_refused_of_a_batch_that_was_taken_are_counted() -> None:
+    backlog = filled(*lines(1, 2, 3))
+    backlog.arrived(taken(backlog), rejected=2)
+    stats = backlog.stats()
+    assert (stats.delivered, stats.dropped[Dropped.REFUSED]) == (1, 2)
+
+
+def test_at_the_end_what_is_left_is_counted_and_nothing_comes_in_any_more() -> None:
+    """Nor does it matter what becomes of a batch that was under way."""
+    backlog = filled(*lines(1, 2, 3))
+    first = taken(backlog)
+    assert backlog.close() == 3
+    assert not backlog.put(b"4")
+    backlog.halve(first)
+    backlog.arrived(first)
+    backlog.give_up(first, Dropped.GAVE_UP)
+    stats = backlog.stats()
+    assert (stats.delivered, stats.queued_records, stats.queued_bytes) == (0, 0, 0)
+    assert {reason: number for reason, number in stats.dropped.items() if number} == {Dropped.AT_EXIT: 4}
+    assert backlog.take() is None
+
+
+def test_threads_may_put_records_while_another_one_takes_batches() -> None:
+    backlog, out = Backlog(Bounds(linger=0)), list[bytes]()
+
+    def put(mine: int) -> None:
+        for n in range(2_000):
+            backlog.put(b"%d:%d" % (mine, n))
+
+    threads = [threading.Thread(target=put, args=(mine,)) for mine in range(4)]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        if batch := backlog.take():
+            out += batch.lines
+            backlog.arrived(batch)
+    out += all_of(backlog)
+    assert sorted(out) == sorted(b"%d:%d" % (mine, n) for mine in range(4) for n in range(2_000))
+    assert backlog.stats().delivered == 8_000
+
+
+class Histories(RuleBasedStateMachine):
+    """Whatever is done in whatever order: it stays within bounds, in order, and every record is accounted for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backlog = Backlog(BOUNDS, Clock())
+        self.put = 0
+        self.batch: Batch | None = None
+        self.arrived: list[int] = []
+
+    @rule(size=st.integers(3, 70))
+    def put_one(self, size: int) -> None:
+        self.put += 1
+        self.backlog.put(str(self.put).rjust(size).encode())
+
+    @precondition(lambda self: self.batch is None)
+    @rule()
+    def take(self) -> None:
+        self.batch = self.backlog.take()
+        if self.batch is not None:
+            assert 0 < len(self.batch) <= BOUNDS.batch_records
+            assert sum(map(len, self.batch.lines)) <= BOUNDS.batch_bytes
+        else:
+            assert self.backlog.stats().queued_records == 0
+
+    @precondition(lambda self: self.batch is not None)
+    @rule(fate=st.sampled_from(["arrived", "keep", "halve", "give_up"]))
+    def settle(self, fate: str) -> None:
+        batch, self.batch = self.batch, None
+        assert batch is not None
+        if fate == "arrived":
+            self.arrived += map(int, batch.lines)
+            self.backlog.arrived(batch)
+        elif fate == "give_up":
+            self.backlog.give_up(batch, Dropped.GAVE_UP)
+        else:
+            getattr(self.backlog, fate)(batch)
+
+    @invariant()
+    def it_is_within_bounds(self) -> None:
+        stats = self.backlog.stats()
+        assert stats.queued_records <= BOUNDS.records
+        assert stats.queued_bytes <= BOUNDS.bytes
+
+    @invariant()
+    def nothing_arrives_twice_or_out_of_order(self) -> None:
+        assert self.arrived == sorted(set(self.arrived))
+
+    @invariant()
+    def every_record_is_accounted_for(self) -> None:
+        """But for those that are under way and were pushed out: it is not known yet what became of them."""
+        stats = self.backlog.stats()
+        known = stats.queued_records + stats.delivered + sum(stats.dropped.values())
+        assert stats.delivered == len(self.arrived)
+        assert known == self.put if self.batch is None else known <= self.put <= known + len(self.batch)
+
+    def teardown(self) -> None:
+        """What is left are the newest, each within its place."""
+        if self.batch is not None:
+            self.backlog.keep(self.batch)
+        left = list(map(int, all_of(self.backlog)))
+        assert left == sorted(left)
+        assert not left or left[0] > max(self.arrived, default=0)
+
+
+TestHistories = Histories.TestCase
+
+
+@dataclass
+class Picky:
+    """Refuses a batch with anything bad in it, as Vector does."""
+
+    bad: frozenset[bytes]
+    taken: list[bytes] = field(default_factory=list)
+    requests: int = 0
+
+    def answer(self, batch: Batch) -> Answer:
+        self.requests += 1
+        if self.bad.intersection(batch.lines):
+            return Answer.of(400)
+        self.taken += batch.lines
+        return Answer.of(200)
+
+
+def shipped(backlog: Backlog, collector: Picky) -> None:
+    """Ships all that is in the backlog, as the shipper does, without the pauses."""
+    course = Course("seed")
+    while batch := backlog.take():
+        course = course.after(collector.answer(batch), batch)
+        match course.fate:
+            case Fate.ARRIVED:
+                backlog.arrived(batch)
+            case Fate.HALVED:
+                backlog.halve(batch)
+            case Fate.REFUSED:
+                backlog.give_up(batch, Dropped.REFUSED)
+            case _:
+                raise AssertionError(course.fate)
+
+
+@given(number=st.integers(1, 500), data=st.data())
+def test_every_good_record_arrives_once_and_every_bad_one_is_found_soon(number: int, data: st.DataObject) -> None:
+    """k bad ones among n cost O(k log n) requests, and everything stays in order."""
+    bad = data.draw(st.sets(st.integers(0, number - 1), max_size=8))
+    records = lines(*range(number))
+    backlog, collector = filled(*records, bounds=Bounds()), Picky(frozenset(lines(*bad)))
+    shipped(backlog, collector)
+    assert collector.taken == [record for record in records if record not in collector.bad]
+    stats = backlog.stats()
+    assert (stats.delivered, stats.dropped[Dropped.REFUSED]) == (number - len(bad), len(bad))
+    assert (stats.batches, stats.tries) == (1, collector.requests)
+    assert collector.requests <= 1 + 2 * len(bad) * number.bit_length()
+
+
+def test_the_newest_ten_thousand_records_are_what_is_kept() -> None:
+    backlog = filled(*lines(*range(25_000)), bounds=Bounds())
+    assert all_of(backlog) == lines(*range(15_000, 25_000))

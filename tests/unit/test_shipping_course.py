@@ -1,0 +1,158 @@
+"""What an answer means, what is done with the batch then, how long the next waits, and when somebody is told."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from http_api.shipping.answers import LATER, RETRY_AFTER_MAX, UNREADABLE, Answer, Meaning, retry_after
+from http_api.shipping.backlog import Batch, Dropped
+from http_api.shipping.course import (
+    PAUSE,
+    PAUSE_MAX,
+    REFUSALS_AT_ONCE,
+    SLOW_PAUSE,
+    SLOW_PAUSE_MAX,
+    TRIES_MAX,
+    Course,
+    Fate,
+)
+from http_api.shipping.trouble import QUIET, Tell, Trouble
+
+pytestmark = pytest.mark.unit
+
+ONE, MANY = Batch((b"1",), 1), Batch((b"1", b"2", b"3"), 3)
+UNANSWERED = Answer(Meaning.UNANSWERED, "not connected")
+NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
+NONE_DROPPED = dict.fromkeys(Dropped, 0)
+
+
+def after(*answers: Answer, batch: Batch = MANY) -> list[Course]:
+    courses, course = [], Course("seed")
+    for answer in answers:
+        course = course.after(answer, batch)
+        courses.append(course)
+    return courses
+
+
+@given(st.integers(200, 599))
+def test_every_status_means_something(status: int) -> None:
+    meaning = Answer.of(status).meaning
+    if status < 300:
+        assert meaning is Meaning.TAKEN
+    elif status in UNREADABLE:
+        assert meaning is Meaning.REFUSED
+    elif status in LATER:
+        assert meaning is Meaning.LATER
+    else:
+        assert meaning is (Meaning.FAILED if status >= 500 else Meaning.MISCONFIGURED)
+
+
+@pytest.mark.parametrize("status", [301, 307, 401, 403, 404, 405, 415])
+def test_what_somebody_must_change_is_told_at_once_and_tried_slowly(status: int) -> None:
+    courses = after(*[Answer.of(status)] * 12)
+    assert {course.fate for course in courses} == {Fate.KEPT}
+    assert all(course.is_in_trouble for course in courses)
+    assert SLOW_PAUSE / 2 <= courses[0].pause <= SLOW_PAUSE * 1.5
+    assert SLOW_PAUSE_MAX / 2 <= courses[-1].pause <= SLOW_PAUSE_MAX * 1.5
+
+
+def test_what_was_taken_is_followed_by_the_next_at_once() -> None:
+    (course,) = after(Answer.of(204))
+    assert (course.fate, course.pause, course.is_in_trouble) == (Fate.ARRIVED, 0, False)
+
+
+@pytest.mark.parametrize("answer", [UNANSWERED, *map(Answer.of, sorted(LATER))])
+def test_a_collector_that_is_away_is_tried_for_ever_with_pauses_that_grow(answer: Answer) -> None:
+    courses = after(*[answer] * 50)
+    assert {course.fate for course in courses} == {Fate.KEPT}
+    assert PAUSE / 2 <= courses[0].pause <= PAUSE * 1.5
+    assert all(PAUSE_MAX / 2 <= course.pause <= PAUSE_MAX * 1.5 for course in courses[10:])
+
+
+def test_processes_do_not_come_back_at_the_same_time() -> None:
+    pauses = {Course(f"seed {number}").after(UNANSWERED, MANY).pause for number in range(10)}
+    assert len(pauses) == 10
+
+
+def test_one_failure_alone_is_not_told() -> None:
+    assert [course.is_in_trouble for course in after(UNANSWERED, UNANSWERED, Answer.of(200), UNANSWERED)] == [
+        *(False, True),
+        *(False, False),
+    ]
+
+
+def test_a_batch_at_which_the_collector_always_fails_is_given_up() -> None:
+    """Its other batches are not: it may be this one that it can't read."""
+    courses = after(*[Answer.of(500)] * TRIES_MAX)
+    assert [course.fate for course in courses] == [*[Fate.KEPT] * (TRIES_MAX - 1), Fate.GIVEN_UP]
+    following = courses[-1].after(Answer.of(500), replace(MANY, end=9))
+    assert (following.fate, following.failed_tries) == (Fate.KEPT, 1)
+
+
+def test_a_failure_between_others_does_not_count_as_one_of_the_batch() -> None:
+    courses = after(*[Answer.of(500), UNANSWERED] * (TRIES_MAX - 1), Answer.of(500))
+    assert [course.fate for course in courses].index(Fate.GIVEN_UP) == 2 * (TRIES_MAX - 1)
+
+
+@pytest.mark.parametrize("status", sorted(UNREADABLE))
+def test_a_refused_batch_is_halved_at_once_and_a_refused_record_dropped(status: int) -> None:
+    for batch, fate in ((MANY, Fate.HALVED), (ONE, Fate.REFUSED)):
+        (course,) = after(Answer.of(status), batch=batch)
+        assert (course.fate, course.pause, course.is_in_trouble) == (fate, 0, False)
+
+
+def test_a_collector_that_refuses_everything_is_asked_more_and_more_seldom() -> None:
+    courses = after(*[Answer.of(400)] * (REFUSALS_AT_ONCE + 10))
+    assert {course.pause for course in courses[:REFUSALS_AT_ONCE]} == {0}
+    assert courses[REFUSALS_AT_ONCE].pause >= PAUSE / 2
+    assert courses[-1].pause >= PAUSE_MAX / 2
+    assert courses[-1].is_in_trouble
+    assert courses[-1].after(Answer.of(200), MANY).after(Answer.of(400), MANY).pause == 0
+
+
+def test_a_collector_that_says_when_to_come_again_is_heeded_within_bounds() -> None:
+    assert retry_after("7", 0) == 7
+    assert retry_after("0", 0) == 0
+    assert retry_after("86400", 0) == RETRY_AFTER_MAX
+    assert retry_after(format_datetime(NOW, usegmt=True), NOW.timestamp() - 5) == 5
+    assert retry_after(format_datetime(NOW, usegmt=True), NOW.timestamp() + 5) == 0
+    for nothing in (None, "", "soon", "-1", "1.5", "٣", "Thu, 99 Nov 2026"):
+        assert retry_after(nothing, 0) is None
+    assert after(Answer.of(429, retry_after=7.0))[0].pause == 7
+    assert after(Answer.of(503, retry_after=0.0))[0].pause == PAUSE
+
+
+def look(trouble: Trouble, now: float, *, bad: bool, **dropped: int) -> tuple[Tell, dict[str, int]] | None:
+    found = trouble.look(now=now, is_in_trouble=bad, dropped=NONE_DROPPED | {Dropped(k): n for k, n in dropped.items()})
+    return None if found is None else (found.tell, {str(reason): number for reason, number in found.dropped.items()})
+
+
+def test_trouble_is_told_once_a_minute_with_what_was_dropped_since_and_its_end_once() -> None:
+    trouble = Trouble()
+    assert look(trouble, 0, bad=False) is None
+    assert look(trouble, 1, bad=True) == (Tell.WARNING, {})
+    assert look(trouble, QUIET, bad=True, overflow=5) is None
+    assert look(trouble, QUIET + 1, bad=True, overflow=7) == (Tell.WARNING, {"overflow": 7})
+    assert look(trouble, QUIET + 2, bad=True, overflow=8, gave_up=1) is None
+    assert look(trouble, QUIET + 3, bad=False, overflow=8, gave_up=1) == (Tell.ALL_CLEAR, {"overflow": 1, "gave_up": 1})
+    assert look(trouble, QUIET + 4, bad=False, overflow=8, gave_up=1) is None
+
+
+def test_trouble_that_comes_and_goes_is_told_once_a_minute() -> None:
+    trouble = Trouble()
+    told = [look(trouble, second, bad=second % 2 == 0) for second in range(300)]
+    assert [found[0] for found in told if found] == [Tell.WARNING, Tell.ALL_CLEAR] * 5
+
+
+def test_records_that_are_dropped_are_trouble_also_when_all_answers_are_good() -> None:
+    """As when more is logged than a slow collector takes."""
+    trouble = Trouble()
+    assert look(trouble, 0, bad=False, overflow=3) == (Tell.WARNING, {"overflow": 3})
+    assert look(trouble, 30, bad=False, overflow=9) is None
+    assert look(trouble, 31, bad=False, overflow=9) == (Tell.ALL_CLEAR, {"overflow": 6})
