@@ -21,7 +21,8 @@ function livekit() {
     () => globalThis.LivekitClient,
     () => {
       loaded = null;
-      throw new Problem({ title: "livekit-client could not be loaded", detail: "The server did not give it. Try again." });
+      const detail = "The server did not give it. Try again.";
+      throw new Problem({ title: "livekit-client could not be loaded", detail });
     },
   );
   return loaded;
@@ -52,7 +53,9 @@ export class Visit {
       const room = (this.#room = new this.#lib.Room({ disconnectOnPageLeave: true }));
       this.#listen(room);
       const late = new Promise((_, no) => setTimeout(no, CONNECT_TIMEOUT, new Error("it took too long")));
-      const closed = new Promise((_, no) => room.once(this.#lib.RoomEvent.Disconnected, () => no(new Error("LiveKit closed it"))));
+      const closed = new Promise((_, no) => {
+        room.once(this.#lib.RoomEvent.Disconnected, () => no(new Error("LiveKit closed it")));
+      });
       await Promise.race([room.connect(url, token), late, closed]);
       this.#set({ state: "in" });
       this.#look();
