@@ -73,6 +73,8 @@ async def test_a_key_is_asked_for_outside_dev_mode_and_one_that_is_not_enough_is
     await dashboard.photograph("key")
     await dashboard.is_accessible()
 
+    await use_key(page, "ключ")
+    await expect(page.get_by_text("A key has no spaces, and no characters beyond ASCII.")).to_be_visible()
     await use_key(page, "sm_wrong")
     await expect(page.get_by_role("heading", name="This key was refused")).to_be_visible()
     await use_key(page, WATCHER.key)

@@ -6,7 +6,8 @@ import { GIVES_TOKENS, OVER } from "./words.js";
 export function Actions({ world, calls, session, visits }) {
   const [problem, say] = useState(null);
   const [question, askFirst] = useState(null);
-  const isHere = visits.of(session.session_id) !== null;
+  const visit = visits.of(session.session_id);
+  const isHere = visit !== null && visit.state !== "out";
   const user = session.user_identity;
   const tried = (work) => async () => {
     say(null);

@@ -90,7 +90,7 @@ export function Banners({ world, retryNow }) {
         <div class="banner" key=${name}><${Mark} state="away" />
           <p>
             <strong>${inWords(DEPENDENCIES, name)} is away</strong> since ${timeOfDay(read(since))}, for${" "}
-            ${span(now - read(since))}. ${MEANS_AWAY[name] ?? ""} ${detail && html`<span class="quiet">${detail}</span>`}
+            ${span(now - read(since))}${detail ? `: ${detail}` : ""}. ${MEANS_AWAY[name] ?? ""}
           </p>
         </div>`)}
     </aside>`;

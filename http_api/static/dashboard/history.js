@@ -1,14 +1,15 @@
 // The timeline of the session that is chosen: asked for when it is chosen and after each change, one call at a time.
 import { useEffect, useState } from "./preact.js";
 
-/** { timeline, problem }: the newest that is known of this session; both null while nothing is. Another `news` has it
- * asked for again. */
+/** { timeline, problem }: what is known of this session; null while nothing is. Another `news` has it asked for again. */
 export function useTimeline(calls, id, news) {
   const [history] = useState(() => new History(calls));
   const [, show] = useState(0);
   useEffect(() => history.listen(() => show((count) => count + 1)), []);
   useEffect(() => history.choose(id), [id]);
-  useEffect(() => history.refresh(), [id, news]);
+  useEffect(() => {
+    history.refresh();
+  }, [id, news]);
   return history.id === id ? history : { timeline: null, problem: null };
 }
 

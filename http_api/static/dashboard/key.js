@@ -3,6 +3,7 @@
 import { html, useEffect, useRef, useState } from "./preact.js";
 
 const NAME = "session-manager-key";
+const VISIBLE = /^[\x21-\x7e]+$/; // what a header can have
 
 /** Kept for this tab alone, until it is closed. */
 export class Key {
@@ -38,20 +39,19 @@ export class Key {
 /** `problem`: why the server let nobody in, 401 or 403. */
 export function KeyForm({ problem, hadKey, onKey }) {
   const field = useRef();
-  const [isEmpty, say] = useState(false);
+  const [complaint, complain] = useState("");
   useEffect(() => field.current.focus(), []);
   const submit = (event) => {
     event.preventDefault();
     const value = field.current.value.trim();
     field.current.value = "";
-    say(!value);
-    if (value) onKey(value);
+    if (VISIBLE.test(value)) return onKey(value);
+    complain(value ? "A key has no spaces, and no characters beyond ASCII." : "Type or paste a key first.");
   };
-  const said = isEmpty ? "Type or paste a key first." : whyOf(problem, hadKey);
   return html`
     <section class="gate" aria-labelledby="gate-title">
       <h2 id="gate-title">${titleOf(problem, hadKey)}</h2>
-      <p id="gate-why" role=${hadKey || isEmpty ? "alert" : null}>${said}</p>
+      <p id="gate-why" role=${hadKey || complaint ? "alert" : null}>${complaint || whyOf(problem, hadKey)}</p>
       <form onSubmit=${submit}>
         <label for="key">API key</label>
         <input id="key" ref=${field} type="password" autocomplete="off" spellcheck=${false} maxlength="8192"
@@ -62,7 +62,7 @@ export function KeyForm({ problem, hadKey, onKey }) {
         It needs the scope <code>sessions</code>; <code>services</code> shows the registered services, and${" "}
         <code>admin</code> everybody's sessions and their logs. It is kept in this tab, until that is closed.
       </p>
-      <p class="quiet">To make one: <code>session-manager key new NAME --scope sessions --scope services</code></p>
+      <p class="quiet">To make one: <code>session-manager key new NAME</code></p>
     </section>`;
 }
 

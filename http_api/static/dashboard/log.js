@@ -8,7 +8,7 @@ const rankOf = (level) => (level === "critical" ? LEVELS.length : Math.max(0, LE
 
 /** `entries`: null for who may not read them. */
 export function Log({ entries, from }) {
-  const [least, choose] = useState("debug");
+  const [least, choose] = useState("info");
   if (entries === null) {
     return html`
       <section class="log" aria-labelledby="log-title">

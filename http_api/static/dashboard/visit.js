@@ -21,13 +21,12 @@ function livekit() {
     () => globalThis.LivekitClient,
     () => {
       loaded = null;
-      throw new Problem({ title: "livekit-client could not be loaded", detail: "The server did not give it. Try again." });
+      const detail = "The server did not give it. Try again.";
+      throw new Problem({ title: "livekit-client could not be loaded", detail });
     },
   );
   return loaded;
 }
-
-
 
 export class Visit {
   state = "joining"; // then "in", "reconnecting", and in the end "out"
@@ -37,6 +36,7 @@ export class Visit {
   status = null; // the newest that the room's metadata had
   microphone = "off"; // "on", "asking", or why it can't be had
   isSoundBlocked = false;
+  #isLeft = false;
   #room = null;
   #lib = null;
 
@@ -45,17 +45,22 @@ export class Visit {
     [this.maySpeak, this.changed] = [maySpeak, changed];
   }
 
-  /** Raises Problem. */
+  /** Unless it is left meanwhile. Raises Problem. */
   async join(url, token) {
     try {
       this.#lib = await livekit();
+      if (this.#isLeft) return;
       const room = (this.#room = new this.#lib.Room({ disconnectOnPageLeave: true }));
       this.#listen(room);
       const late = new Promise((_, no) => setTimeout(no, CONNECT_TIMEOUT, new Error("it took too long")));
-      await Promise.race([room.connect(url, token), late]);
+      const closed = new Promise((_, no) => {
+        room.once(this.#lib.RoomEvent.Disconnected, () => no(new Error("LiveKit closed it")));
+      });
+      await Promise.race([room.connect(url, token), late, closed]);
       this.#set({ state: "in" });
       this.#look();
     } catch (error) {
+      if (this.#isLeft) return;
       await this.#room?.disconnect();
       this.#set({ state: "out", why: "It could not be joined." });
       if (error instanceof Problem) throw error;
@@ -65,6 +70,7 @@ export class Visit {
 
   async leave() {
     if (this.state === "out") return;
+    this.#isLeft = true;
     this.why = "You left.";
     await this.#room?.disconnect();
     this.#set({ state: "out" });
