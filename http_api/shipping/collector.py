@@ -69,9 +69,8 @@ class Collector:
                 return Answer.of(response.status, retry_after=wait, rejected=rejected)
         except aiohttp.ClientConnectorError as error:
             return Answer(Meaning.UNANSWERED, f"not connected: {error.strerror or error.os_error}")
-        except (
-            Exception
-        ) as error:  # aiohttp's own, but for a look-up or TLS any may come; their text may quote the answer
+        except Exception as error:
+            # Of aiohttp, of TLS, of a look-up: there is no list of them all. Their text may quote what was answered.
             return Answer(Meaning.UNANSWERED, f"not answered: {type(error).__name__}")
 
     async def _written(self, lines: Sequence[bytes]) -> bytes:
