@@ -19,7 +19,7 @@ from livekit.agents import AgentServer, AutoSubscribe, JobContext, JobExecutorTy
 
 from benchmarks.child import told
 from http_api import logs
-from http_api.app import compose
+from http_api.parts import compose
 from http_api.settings import DevSettings
 from manager_agent.ffi import quiet
 from manager_agent.session import Limits, Session, User

@@ -10,21 +10,23 @@ from typing import Any
 
 import structlog
 
-from http_api import VERSION, logs
+from http_api import VERSION, logs, native_log
+from http_api.log_sinks import LogSinks
 from http_api.server import CannotListen, serve
 from http_api.settings import BadSettings, Settings
-from http_api.shipping.shipper import LogShipper, shipper_of
+from http_api.shipping.shipper import shipper_of
 
 log = structlog.get_logger()
 
-FAULT = 1
-"""Exit code when an error of ours has ended it."""
 UNUSABLE = 2
 """Exit code when the settings, or the port that they name, can't be used."""
+FAULT = 70
+"""Exit code after a fault of our own, which is logged: EX_SOFTWARE of sysexits.h."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C while starting, or after a second one while stopping."""
 
-Program = Callable[[Settings, LogShipper], Coroutine[Any, Any, None]]
+Program = Callable[[Settings, LogSinks], Coroutine[Any, Any, None]]
+"""What runs, with the sinks that logging fills."""
 
 
 def main() -> int:
@@ -38,10 +40,13 @@ def run(*, dev: bool, program: Program = serve) -> int:
     """Serves until it is asked to end, and ships what is left of the log; the exit code."""
     try:
         settings = Settings.load(dev=dev)
-        shipper = shipper_of(settings)
-        logs.configure(dev=settings.dev, level=settings.log_level, secrets=settings.secrets, sinks=[shipper.put])
-        with shipper:
-            return _served(program(settings, shipper))
+        with native_log.captured() as stderr:
+            sinks = LogSinks(shipper=shipper_of(settings))
+            logs.configure(
+                dev=settings.dev, level=settings.log_level, secrets=settings.secrets, stream=stderr, sinks=sinks.takers
+            )
+            with sinks.shipper:
+                return _served(program(settings, sinks))
     except (BadSettings, CannotListen) as error:
         print(error, file=sys.stderr)
         return UNUSABLE
@@ -55,7 +60,7 @@ def _served(serving: Coroutine[Any, Any, None]) -> int:
     except (BadSettings, CannotListen):
         raise
     except Exception:
-        log.critical("ended_by_an_error", exc_info=True)  # in the log, so that it is shipped too
+        log.critical("ended_by_fault", exc_info=True)  # in the log, so that it is shipped too
         return FAULT
     return 0
 

@@ -4,129 +4,74 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
 
-import structlog
 from aiohttp import web
 
-from http_api import keys
+from http_api import keys, log_context
 from http_api.admission import admission
 from http_api.authentication import Authenticator
 from http_api.callbacks import callbacks_of
 from http_api.capacity import Capacity
 from http_api.cors import CrossOrigin
+from http_api.dependencies import Dependencies
 from http_api.docs import described
+from http_api.feed_readers import FeedReaders
 from http_api.idempotency import idempotency
 from http_api.kept_answers import KeptAnswers
 from http_api.limits import Rate, RateLimits
+from http_api.log_sinks import LogSinks
+from http_api.metrics.loop_lag import LoopLag
+from http_api.metrics.middleware import measured
+from http_api.metrics.wiring import wire
 from http_api.operations import Operation
+from http_api.parts import Parts, compose
 from http_api.problems import REQUEST_ID_HEADER, Handler, new_request_id, problems
 from http_api.rate_limits import show_allowance
 from http_api.routes import OPERATIONS
-from http_api.schemas import Profiles
-from http_api.services_file import ServicesFile, read_services_file
-from http_api.settings import BadSettings, Settings
-from http_api.shipping.shipper import LogShipper, Off
+from http_api.settings import Settings
+from http_api.tracing.requests import traces
 from http_api.waiting import Waiters
 from manager_agent import ffi
-from manager_agent.addresses import Guard
-from manager_agent.agent import ManagerAgent
-from manager_agent.clock import Clock, steady_clock
-from manager_agent.conductor import Conductor
-from manager_agent.courier import is_this_machine
-from manager_agent.invites import Inviter
-from manager_agent.names import Names
+from manager_agent.chronicle import chronicle
 from manager_agent.probe import Probe
-from manager_agent.reconcile import Reconciler
-from manager_agent.registry import Registry
-from manager_agent.rooms import Rooms
-from manager_agent.store import MemoryStore
 from manager_agent.tasks import Tasks
-from manager_agent.upkeep import Keeper, Reaper
-
-log = structlog.get_logger()
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What the application runs on."""
-
-    clock: Clock
-    store: MemoryStore
-    registry: Registry
-    rooms: Rooms
-    inviter: Inviter
-    conductor: Conductor
-    agent: ManagerAgent
-    guard: Guard
-    profiles: Profiles = field(default_factory=dict)
-    upkeep: Sequence[Keeper | Reaper | Reconciler] = ()
-    shipper: LogShipper = field(default_factory=Off)
-    """Runs before the application does, and after."""
-
-
-def compose(settings: Settings, shipper: LogShipper | None = None) -> Parts:
-    """The real parts, none of them started but for the `shipper` of the log; without one, none is shipped. Raises
-    BadSettings."""
-    clock = steady_clock()
-    key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
-    url, agent_name = settings.livekit_server_url, settings.agent_name
-    invite_key, invite_secret = settings.invite_keys
-    store, names = MemoryStore(clock), Names(secret)
-    rooms = Rooms(
-        url=url,
-        public_url=settings.public_url,
-        api_key=key,
-        api_secret=secret,
-        agent_name=agent_name,
-        deployment=settings.deployment,
-        user_grants=settings.user_grants,
-    )
-    guard = guard_of(settings)
-    registry, profiles = registry_of(settings, store, guard, clock)
-    inviter = Inviter(rooms=rooms, names=names, clock=clock, api_key=invite_key, api_secret=invite_secret, guard=guard)
-    conductor = Conductor(store=store, rooms=rooms, inviter=inviter, registry=registry, names=names, clock=clock)
-    agent = ManagerAgent(
-        url=url, api_key=key, api_secret=secret, agent_name=agent_name, store=store, names=names, clock=clock
-    )
-    upkeep = [*upkeep_of(settings, registry), Reconciler(store=store, rooms=rooms, clock=clock)]
-    shipper = shipper or Off()
-    return Parts(clock, store, registry, rooms, inviter, conductor, agent, guard, profiles, upkeep, shipper)
-
-
-def registry_of(settings: Settings, store: MemoryStore, guard: Guard, clock: Clock) -> tuple[Registry, Profiles]:
-    """The registry with the static services in it, and the profiles. Raises BadSettings."""
-    registry, path = Registry(clock, store.in_use), settings.services_file
-    file = ServicesFile() if path is None else read_services_file(path, clock(), guard)
-    if settings.default_profile not in (None, *file.profiles):
-        raise BadSettings("DEFAULT_PROFILE: there is no such profile in the SERVICES_FILE")
-    for service in file.services:
-        registry.register(service)
-    return registry, file.profiles
-
-
-def upkeep_of(settings: Settings, registry: Registry) -> Sequence[Keeper | Reaper]:
-    """What the registry needs in the background."""
-    keepers = [] if settings.state_dir is None else [Keeper(registry, settings.state_dir)]
-    return [*keepers, Reaper(registry)]
-
-
-def guard_of(settings: Settings) -> Guard:
-    """Judges the addresses that callers of this server may have it call."""
-    return Guard(networks=settings.invite_networks, own_port=settings.server_port, is_own=is_this_machine)
-
-
-def create_app(settings: Settings, parts: Parts | None = None) -> web.Application:
-    """The application, not started. Tests give it parts of their own."""
+def create_app(settings: Settings, parts: Parts | None = None, sinks: LogSinks | None = None) -> web.Application:
+    """The application, not started. Tests give it parts of their own. `sinks`: those that logging fills."""
     ffi.quiet()
-    parts = parts or compose(settings)
+    parts, sinks = parts or compose(settings), sinks or LogSinks()
     cross_origin = CrossOrigin(settings.cors_origins)
-    app = web.Application(middlewares=[request_ids, cross_origin.preflight, problems, admission, idempotency])
+    app = web.Application(
+        middlewares=[measured, request_ids, traces, cross_origin.preflight, problems, admission, idempotency]
+    )
     app[keys.SETTINGS] = settings
+    _keep(app, parts, sinks)
+    _bound(app, settings, parts)
+    app[keys.AUTHENTICATOR] = authenticator = Authenticator(settings, parts.clock)
+    app[keys.CALLBACKS] = callbacks_of(settings, parts.guard, parts.clock, authenticator.signing_keys)
+    app[keys.DEPENDENCIES] = dependencies = Dependencies(parts.dependencies, parts.clock)
+    app[keys.FEED] = feed = FeedReaders(parts.store, parts.registry, dependencies, parts.clock)
+    dependencies.listen(feed.tell_health)
+    app[keys.OPERATIONS] = {operation.handler: operation for operation in OPERATIONS}
+    app[keys.DOCUMENT] = described(OPERATIONS)
+    _listen(app)
+    wire(app)
+    app.router.add_routes([_route(operation) for operation in OPERATIONS])
+    app.cleanup_ctx.append(lambda app: _running(app, parts))
+    app.on_response_prepare.append(_show_request_id)
+    app.on_response_prepare.append(show_allowance)
+    app.on_response_prepare.append(cross_origin.allow)
+    app.on_shutdown.append(_end_sessions)
+    return app
+
+
+def _keep(app: web.Application, parts: Parts, sinks: LogSinks) -> None:
+    """Where handlers find the parts."""
     app[keys.CLOCK] = parts.clock
     app[keys.STORE] = parts.store
     app[keys.REGISTRY] = parts.registry
@@ -135,10 +80,17 @@ def create_app(settings: Settings, parts: Parts | None = None) -> web.Applicatio
     app[keys.CONDUCTOR] = parts.conductor
     app[keys.AGENT] = parts.agent
     app[keys.GUARD] = parts.guard
-    app[keys.SHIPPER] = parts.shipper
+    app[keys.METRICS] = parts.metrics
+    app[keys.TRACING] = parts.tracing
+    app[keys.RECENT_LOGS] = sinks.recent
+    app[keys.SHIPPER] = sinks.shipper
     app[keys.PROBE] = Probe(conductor=parts.conductor, store=parts.store, rooms=parts.rooms, clock=parts.clock)
     app[keys.TASKS] = Tasks()
     app[keys.STOPPING] = asyncio.Event()
+
+
+def _bound(app: web.Application, settings: Settings, parts: Parts) -> None:
+    """How much there may be of everything."""
     app[keys.WAITERS] = Waiters(settings.waiters_max)
     app[keys.CAPACITY] = Capacity(
         parts.store.census,
@@ -148,18 +100,16 @@ def create_app(settings: Settings, parts: Parts | None = None) -> web.Applicatio
     )
     app[keys.RATE_LIMITS] = RateLimits.of(Rate(settings.rate_limit, settings.rate_limit_burst), parts.clock)
     app[keys.KEPT_ANSWERS] = KeptAnswers(parts.clock)
-    app[keys.AUTHENTICATOR] = authenticator = Authenticator(settings, parts.clock)
-    app[keys.CALLBACKS] = callbacks = callbacks_of(settings, parts.guard, parts.clock, authenticator.signing_keys)
-    parts.store.listen(callbacks.tell)
-    app[keys.OPERATIONS] = {operation.handler: operation for operation in OPERATIONS}
-    app[keys.DOCUMENT] = described(OPERATIONS)
-    app.router.add_routes([_route(operation) for operation in OPERATIONS])
-    app.cleanup_ctx.append(lambda app: _running(app, parts, authenticator))
-    app.on_response_prepare.append(_show_request_id)
-    app.on_response_prepare.append(show_allowance)
-    app.on_response_prepare.append(cross_origin.allow)
-    app.on_shutdown.append(_end_sessions)
-    return app
+
+
+def _listen(app: web.Application) -> None:
+    """Who is told of every change of a session, in this order."""
+    store = app[keys.STORE]
+    store.listen(app[keys.RECENT_LOGS].follow)  # before the first line about a new session is logged
+    store.listen(chronicle)
+    store.listen(app[keys.CALLBACKS].tell)
+    store.listen(app[keys.FEED].tell)
+    store.listen(app[keys.TRACING].tell)
 
 
 def _route(operation: Operation) -> web.RouteDef:
@@ -173,10 +123,8 @@ def _route(operation: Operation) -> web.RouteDef:
 async def request_ids(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Gives each request an id, its caller's own if that is fit to be shown, for logs and problems."""
     theirs = request.headers.get(REQUEST_ID_HEADER, "")
-    request_id = theirs if REQUEST_ID.fullmatch(theirs) else new_request_id()
-    request[keys.REQUEST_ID] = request_id
-    with structlog.contextvars.bound_contextvars(request_id=request_id):
-        return await handler(request)
+    log_context.begin(request, theirs if REQUEST_ID.fullmatch(theirs) else new_request_id())
+    return await handler(request)
 
 
 async def _show_request_id(request: web.Request, response: web.StreamResponse) -> None:
@@ -185,12 +133,14 @@ async def _show_request_id(request: web.Request, response: web.StreamResponse) -
         response.headers[REQUEST_ID_HEADER] = request[keys.REQUEST_ID]
 
 
-async def _running(app: web.Application, parts: Parts, authenticator: Authenticator) -> AsyncIterator[None]:
+async def _running(app: web.Application, parts: Parts) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        callbacks = app[keys.CALLBACKS]
-        for part in (authenticator, *parts.upkeep, callbacks, parts.rooms, parts.inviter, parts.agent):
+        watching = (LoopLag(parts.metrics.loop_lag.observe), parts.tracing, app[keys.DEPENDENCIES])
+        telling = (app[keys.AUTHENTICATOR], *parts.upkeep, app[keys.CALLBACKS])
+        for part in (*watching, *telling, parts.rooms, parts.inviter, parts.agent):
             stack.push_async_callback(part.aclose)
             await part.start()
+        stack.push_async_callback(app[keys.FEED].aclose)
         stack.push_async_callback(parts.conductor.aclose)
         stack.push_async_callback(app[keys.TASKS].aclose)
         yield
@@ -200,3 +150,4 @@ async def _end_sessions(app: web.Application) -> None:
     """Before the requests under way are waited for: those who wait for a session get their answer now."""
     app[keys.STOPPING].set()
     await app[keys.CONDUCTOR].aclose()
+    app[keys.FEED].end()

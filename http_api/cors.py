@@ -13,13 +13,16 @@ from aiohttp import web
 from http_api.problems import Handler
 
 REQUEST_HEADERS = ", ".join(
-    ("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "Prefer", "X-Request-Id")
+    (
+        *("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "Prefer"),
+        *("Traceparent", "Tracestate", "X-Request-Id"),
+    )
 )
 """What a page may send."""
 ANSWER_HEADERS = ", ".join(
     (
         *("ETag", "Idempotency-Replayed", "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy"),
-        *("Retry-After", "WWW-Authenticate", "X-Request-Id"),
+        *("Retry-After", "Server-Timing", "WWW-Authenticate", "X-Request-Id"),
     )
 )
 """What a page may read of an answer."""
@@ -56,3 +59,4 @@ class CrossOrigin:
         if origin in self._origins:
             answer.headers["Access-Control-Allow-Origin"] = origin
             answer.headers["Access-Control-Expose-Headers"] = ANSWER_HEADERS
+            answer.headers["Timing-Allow-Origin"] = origin

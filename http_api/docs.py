@@ -13,30 +13,20 @@ from http_api import keys
 from http_api.files import File
 from http_api.openapi import document
 from http_api.operations import Media, Operation
+from http_api.pages import A_DAY, Page, policy
 
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src data:",  # Swagger UI's stylesheet has its icons in itself
-        "connect-src 'self'",  # openapi.json, and what `Try it out` asks of this server
-        "frame-ancestors 'none'",
-        "base-uri 'none'",
-        "form-action 'none'",
-    )
+POLICY = policy(img_src="data:")
+"""Swagger UI's stylesheet has its icons in itself. `connect-src`: openapi.json, and what `Try it out` asks."""
+
+PAGE = Page(
+    File.static("docs/index.html", Media.HTML),
+    {
+        "init.js": File.static("docs/init.js", "text/javascript"),
+        "docs.css": File.static("docs/docs.css", "text/css"),
+        "swagger-ui-bundle.js": File.static("swagger-ui/swagger-ui-bundle.js", "text/javascript", A_DAY),
+        "swagger-ui.css": File.static("swagger-ui/swagger-ui.css", "text/css", A_DAY),
+    },
 )
-PAGE_HEADERS = {"Content-Security-Policy": POLICY, "Referrer-Policy": "no-referrer"}
-A_DAY = "public, max-age=86400"
-
-PAGE = File.static("docs/index.html", Media.HTML)
-ASSETS = {
-    "init.js": File.static("docs/init.js", "text/javascript"),
-    "docs.css": File.static("docs/docs.css", "text/css"),
-    "swagger-ui-bundle.js": File.static("swagger-ui/swagger-ui-bundle.js", "text/javascript", A_DAY),
-    "swagger-ui.css": File.static("swagger-ui/swagger-ui.css", "text/css", A_DAY),
-}
-"""What the page loads, by name. Nothing else of the disk is served."""
 
 
 class OpenApi(RootModel[dict[str, Any]]):
@@ -56,12 +46,9 @@ async def openapi(request: web.Request) -> web.Response:
 
 async def page(request: web.Request) -> web.Response:
     """Shows this document as a page, which can also call what it shows."""
-    return PAGE.answer(request, PAGE_HEADERS)
+    return PAGE.answer(request, POLICY)
 
 
 async def asset(request: web.Request) -> web.Response:
     """What the page loads."""
-    file = ASSETS.get(request.match_info["file"])
-    if file is None:
-        raise web.HTTPNotFound
-    return file.answer(request)
+    return PAGE.answer_file(request)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from http_api.callers import Scope
 from http_api.limits import Allowance
+from http_api.server_timing import server_timing
 from manager_agent.session import RequiredService, Session
 
 
@@ -151,6 +152,11 @@ class NotReady(Exception):
         ]
         super().__init__("not ready in time: " + (", ".join(missing) or "the room's services"))
         self.session = session
+
+    @property
+    def server_timing(self) -> str:
+        """Where the time went, see server_timing.py."""
+        return server_timing(self.session, self.session.state_since)
 
 
 class RoomUnavailable(Exception):

@@ -2,35 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from http import HTTPStatus
 
-import structlog
 from aiohttp import web
-from aiohttp_sse import EventSourceResponse
 
 from http_api import keys
+from http_api.event_stream import EventStream, event_stream, head
 from http_api.ownership import session_of
 from http_api.views import SessionView
 from manager_agent.session import Session
-from manager_agent.store import UnknownSession
-
-log = structlog.get_logger()
-
-HEARTBEAT = 15.0
-"""Seconds between comments, which tell a reader, and whatever is in between, that the stream lives."""
-SEND_TIMEOUT = 5.0
-"""Seconds; a reader who does not take an event within them is cut off. He may come back for the newest."""
-RETRY = 2_000
-"""Milliseconds after which a reader whose stream broke is asked to come back."""
-BUFFER_MAX = 16 * 1024
-"""Bytes that wait for a reader in this process, and one event more."""
-SOCKET_BUFFER = 32 * 1024
-"""Bytes that wait for a reader in the kernel, which takes twice as many for it; left alone it takes megabytes."""
-HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+from manager_agent.store import MemoryStore, UnknownSession
 
 
 async def follow(request: web.Request) -> web.StreamResponse:
@@ -45,52 +28,23 @@ async def follow(request: web.Request) -> web.StreamResponse:
     if session.over and seen == str(session.revision):
         return web.Response(status=HTTPStatus.NO_CONTENT, headers={"Cache-Control": "no-store"})
     if request.method == "HEAD":
-        return web.StreamResponse(headers=HEADERS)
-    stream = EventSourceResponse(send_timeout=SEND_TIMEOUT, ping_interval=HEARTBEAT)
-    stream.headers.update(HEADERS)
-    with request.app[keys.WAITERS].place():
-        await stream.prepare(request)
-        _bound_buffers(request)
-        with suppress(UnknownSession, ConnectionError):  # it is forgotten, or its reader is gone
-            async with stream:
-                await _tell(request, stream, session.session_id, seen)
-    return stream
+        return head()
+    async with event_stream(request) as stream:
+        with suppress(UnknownSession):  # it is forgotten
+            await _tell(request.app[keys.STORE], stream, session.session_id, seen)
+    return stream.response
 
 
-async def _tell(request: web.Request, stream: EventSourceResponse, session_id: str, seen: str | None) -> None:
+async def _tell(store: MemoryStore, stream: EventStream, session_id: str, seen: str | None) -> None:
     """Sends the session whenever it is another than was seen, until it is over. Raises ConnectionError when the reader
     is gone or does not keep up, and UnknownSession."""
-    store, over = request.app[keys.STORE], False
-    await stream.write(f"retry: {RETRY}\r\n\r\n".encode())
+    over = False
     while not over:
         session = await store.wait_for(session_id, _other_than(seen))
         seen, over = str(session.revision), session.over
-        async with _in_time(request):
-            await stream.send(SessionView.of(session).model_dump_json(), id=seen)
-            await request.writer.drain()
-    async with _in_time(request):
-        await stream.write_eof()
+        await stream.send(SessionView.of(session).model_dump_json(), id=seen)
+    await stream.end()
 
 
 def _other_than(seen: str | None) -> Callable[[Session], bool]:
     return lambda session: str(session.revision) != seen
-
-
-@asynccontextmanager
-async def _in_time(request: web.Request) -> AsyncIterator[None]:
-    """Cuts off a reader who does not take what is written in here."""
-    try:
-        async with asyncio.timeout(SEND_TIMEOUT):
-            yield
-    except TimeoutError:
-        log.info("slow_reader_cut_off", path=request.path, remote=request.remote)
-        if request.transport is not None:
-            request.transport.abort()
-        raise ConnectionResetError("the reader does not keep up") from None
-
-
-def _bound_buffers(request: web.Request) -> None:
-    """Otherwise a reader who never reads would be noticed after megabytes."""
-    if request.transport is not None:
-        request.transport.set_write_buffer_limits(high=BUFFER_MAX)
-        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)

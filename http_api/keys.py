@@ -11,13 +11,18 @@ from aiohttp import web
 from http_api.authentication import Authenticator
 from http_api.callers import Caller
 from http_api.capacity import Capacity
+from http_api.dependencies import Dependencies
+from http_api.feed_readers import FeedReaders
 from http_api.files import File
 from http_api.kept_answers import KeptAnswers
 from http_api.limits import Allowance, RateLimits
+from http_api.metrics.metrics import Metrics
 from http_api.operations import Operation
+from http_api.recent_logs import RecentLogs
 from http_api.schemas import Profiles
 from http_api.settings import Settings
 from http_api.shipping.shipper import LogShipper
+from http_api.tracing import Tracing
 from http_api.waiting import Waiters
 from manager_agent.addresses import Guard
 from manager_agent.agent import ManagerAgent
@@ -29,6 +34,7 @@ from manager_agent.registry import Registry
 from manager_agent.rooms import Rooms
 from manager_agent.store import MemoryStore
 from manager_agent.tasks import Tasks
+from manager_agent.traceparent import TraceContext
 
 SETTINGS = web.AppKey("SETTINGS", Settings)
 CLOCK: web.AppKey[Clock] = web.AppKey("CLOCK")
@@ -52,13 +58,22 @@ TASKS = web.AppKey("TASKS", Tasks)
 """What a request has begun and must be finished though its client is gone."""
 STOPPING = web.AppKey("STOPPING", asyncio.Event)
 """Set once the process has been asked to end."""
+DEPENDENCIES = web.AppKey("DEPENDENCIES", Dependencies)
+FEED = web.AppKey("FEED", FeedReaders)
+RECENT_LOGS = web.AppKey("RECENT_LOGS", RecentLogs)
 WAITERS = web.AppKey("WAITERS", Waiters)
 CAPACITY = web.AppKey("CAPACITY", Capacity)
 RATE_LIMITS = web.AppKey("RATE_LIMITS", RateLimits)
 KEPT_ANSWERS = web.AppKey("KEPT_ANSWERS", KeptAnswers)
+METRICS = web.AppKey("METRICS", Metrics)
+TRACING: web.AppKey[Tracing] = web.AppKey("TRACING")
 
 CALLER = web.RequestKey("CALLER", Caller)
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
+ABOUT: web.RequestKey[Mapping[str, str]] = web.RequestKey("ABOUT")
+"""What its log lines are about: ids by their names."""
+TRACE = web.RequestKey("TRACE", TraceContext)
+"""Its own span, or the one that it came with; not there if it belongs to no trace."""
 BODY = web.RequestKey("BODY", bytes)
 """What came in, where it was read already."""
 ALLOWANCE = web.RequestKey("ALLOWANCE", Allowance)

@@ -16,16 +16,11 @@ from functools import cached_property
 from typing import Any, TextIO
 
 import structlog
-from aiohttp import web
-from aiohttp.abc import AbstractAccessLogger
 from jwt import InsecureKeyLengthWarning
 
-from http_api.keys import PROBLEM, REQUEST_ID
 from http_api.redaction import EventDict, redactor
 
-BY_MACHINES = frozenset({"/health", "/livez", "/readyz", "/livekit/webhook"})
-"""Asked all the time; of interest only when it fails."""
-CHATTY = ("asyncio", "aiohttp.server", "livekit", "livekit.agents", "watchfiles")
+CHATTY = ("asyncio", "aiohttp.server", "livekit", "livekit.agents", "urllib3", "watchfiles")
 """Packages whose debug lines say nothing about sessions."""
 
 
@@ -108,21 +103,3 @@ def _distributor(sinks: Sequence[Sink], console: Any) -> Callable[[Any, str, Eve
 def _console(stream: TextIO) -> Any:
     plain = structlog.dev.plain_traceback
     return structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)
-
-
-class AccessLog(AbstractAccessLogger):
-    """One event for each answered request."""
-
-    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        """`time`: seconds it took."""
-        log = structlog.get_logger("http_api.access")
-        write = log.debug if request.path in BY_MACHINES and response.status < 400 else log.info
-        fields = {"request_id": request.get(REQUEST_ID), "problem": request.get(PROBLEM), "remote": request.remote}
-        write(
-            "request",
-            method=request.method,
-            path=request.path,
-            status=response.status,
-            ms=round(time * 1000, 1),
-            **{name: value for name, value in fields.items() if value is not None},
-        )

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from aiohttp import web
 
-from http_api import errors
+from http_api import errors, server_timing
 from http_api.callers import Access
 from http_api.openapi_schemas import REF, Schemas, name_of
 from http_api.operations import Answer, Media, Operation
@@ -28,6 +28,7 @@ OF_KNOWN_CALLERS: tuple[Kind, ...] = (errors.Unauthorized, errors.Forbidden, err
 OF_KEYS: tuple[Kind, ...] = (errors.IdempotencyConflict, errors.IdempotencyKeyReused)
 OF_CREATING: tuple[Kind, ...] = (errors.TooManySessions, errors.Overloaded)
 RETRIED = (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+TIMED = (HTTPStatus.GATEWAY_TIMEOUT,)
 CHALLENGED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 HEADERS: dict[str, str] = {
@@ -35,6 +36,7 @@ HEADERS: dict[str, str] = {
     "RateLimit": "how many requests are left, and when there are more (draft-ietf-httpapi-ratelimit-headers)",
     "RateLimit-Policy": "how many there are, in how many seconds",
     "Retry-After": "so many seconds until another try may help",
+    server_timing.HEADER: server_timing.SAYS,
     "WWW-Authenticate": "what is asked for (RFC 6750)",
 }
 """Of answers to many operations; `components/headers` has them."""
@@ -88,23 +90,24 @@ def _answer(operation: Operation, answer: Answer, schemas: Schemas) -> dict[str,
     }
     if answer.view is not None:
         schema = schemas.views[answer.view]
-        told["content"] = {answer.media: {"schema": _event(schema) if answer.media is Media.EVENTS else schema}}
+        is_stream = answer.media is Media.EVENTS
+        told["content"] = {answer.media: {"schema": _event(schema, answer.events) if is_stream else schema}}
     elif answer.media is not Media.JSON:
         told["content"] = {answer.media: {"schema": {"type": "string"}}}
     return told
 
 
-def _event(schema: dict[str, Any]) -> dict[str, Any]:
+def _event(schema: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """One of the server-sent events that an answer consists of."""
     data = {"type": "string", "contentMediaType": Media.JSON, "contentSchema": schema}
-    return {"type": "object", "properties": {"id": {"type": "string"}, "data": data}, "required": ["id", "data"]}
+    first = {"event": {"enum": [*map(str, names)]}} if names else {"id": {"type": "string"}}
+    return {"type": "object", "properties": {**first, "data": data}, "required": [*first, "data"]}
 
 
 def _problem(operation: Operation, status: HTTPStatus, rows: list[Row]) -> dict[str, Any]:
     schemas = [{"$ref": REF.format(model=name_of(row.slug))} for row in rows]
-    more = [
-        name for name, statuses in (("Retry-After", RETRIED), ("WWW-Authenticate", CHALLENGED)) if status in statuses
-    ]
+    told = (("Retry-After", RETRIED), (server_timing.HEADER, TIMED), ("WWW-Authenticate", CHALLENGED))
+    more = [name for name, statuses in told if status in statuses]
     return {
         "description": "; ".join(f"`{row.slug}`: {row.title}" for row in rows) + ".",
         "headers": _shared(operation, more),

@@ -6,7 +6,6 @@ import asyncio
 from contextlib import suppress
 from dataclasses import replace
 
-import structlog
 from aiohttp import web
 from ulid import ULID
 
@@ -37,7 +36,8 @@ def new_session(
         max_duration=body.max_duration or limits.max_duration,
     )
     session = session_for(user, services, limits, now, owner, body.room_name)
-    return replace(session, metadata=body.metadata or {}, callback_url=body.callback_url)
+    profile = body.profile or ""
+    return replace(session, metadata=body.metadata or {}, callback_url=body.callback_url, profile=profile)
 
 
 def session_for(
@@ -68,10 +68,10 @@ async def open_session(
     """Opens the session and waits, for `patience` seconds at most, until it is ready. Raises what became of it when it
     is over by then, Unready, TooManySessions and Overloaded. A caller who is cancelled, because his client went away,
     ends it, unless it is to go on."""
-    conductor, session_id, bound = app[keys.CONDUCTOR], session.session_id, structlog.contextvars.bound_contextvars
+    conductor, session_id = app[keys.CONDUCTOR], session.session_id
     if app[keys.STOPPING].is_set():
         raise Unready(IS_STOPPING)
-    with app[keys.WAITERS].place(), bound(session_id=session_id, room=session.room_name):
+    with app[keys.WAITERS].place():
         app[keys.CAPACITY].check(session.owner)
         try:
             session = await conductor.open(_with_callback(app, session))

@@ -49,6 +49,8 @@ class Answer:
     media: Media = Media.JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     """What each header says, by its name, beyond those that every answer has."""
+    events: tuple[str, ...] = ()
+    """The names of its events, where they have names, and no ids."""
 
 
 @dataclass(frozen=True, slots=True)

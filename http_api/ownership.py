@@ -7,10 +7,13 @@ from aiohttp import web
 from http_api import keys
 from http_api.callers import Caller
 from http_api.errors import OtherCaller
+from http_api.log_context import speak_of
+from http_api.tracing.requests import giving_token
 from http_api.views import SessionView, SessionWithToken
 from manager_agent.services import UnknownService
 from manager_agent.session import GIVES_TOKENS, Session
 from manager_agent.store import UnknownSession
+from manager_agent.tokens import AccessToken
 
 
 def caller_of(request: web.Request) -> Caller:
@@ -25,6 +28,7 @@ def session_of(request: web.Request) -> Session:
     session = request.app[keys.STORE].get(session_id)
     if not caller_of(request).sees(session.owner):
         raise UnknownSession(session_id)
+    speak_of(request, session)
     return session
 
 
@@ -40,8 +44,13 @@ def view_for(request: web.Request, session: Session) -> SessionView:
     """The session as this caller may see it: with a token, when there is one and it is his."""
     if session.state not in GIVES_TOKENS or not caller_of(request).owns(session.owner):
         return SessionView.of(session)
-    token = request.app[keys.ROOMS].user_token(session)
-    return SessionWithToken.for_owner(session, token, request.app[keys.SETTINGS].public_url)
+    return SessionWithToken.for_owner(session, user_token(request, session), request.app[keys.SETTINGS].public_url)
+
+
+def user_token(request: web.Request, session: Session) -> AccessToken:
+    """A fresh token for the session's user."""
+    with giving_token(request, session):
+        return request.app[keys.ROOMS].user_token(session)
 
 
 def refuse_others(request: web.Request, service_id: str) -> None:

@@ -11,6 +11,7 @@ from http_api.bodies import read_body
 from http_api.errors import IdentityTaken, NoToken
 from http_api.ownership import own_session_of
 from http_api.schemas import AddParticipant
+from http_api.tracing.requests import giving_token
 from http_api.views import ParticipantView, answer
 from manager_agent.messages import rfc3339
 from manager_agent.session import GIVES_TOKENS, Session, User
@@ -28,7 +29,7 @@ async def add(request: web.Request) -> web.Response:
     session, human = own_session_of(request), asked.human()
     if session.state not in GIVES_TOKENS:
         raise NoToken(session)
-    token = further_token(app, session, human)
+    token = further_token(request, session, human)
     view = ParticipantView(
         identity=human.identity,
         name=human.name,
@@ -40,10 +41,11 @@ async def add(request: web.Request) -> web.Response:
     return answer(view, HTTPStatus.CREATED)
 
 
-def further_token(app: web.Application, session: Session, human: User) -> AccessToken:
+def further_token(request: web.Request, session: Session, human: User) -> AccessToken:
     """A token for a further human in a session that gives tokens. Raises IdentityTaken: whoever joins under an identity
     that is in the room already takes the place of its holder."""
     theirs = human.identity
     if theirs == session.user.identity or session.entry_of(theirs) is not None or session.is_outcast(theirs):
         raise IdentityTaken(theirs)
-    return app[keys.ROOMS].participant_token(session, human)
+    with giving_token(request, session):
+        return request.app[keys.ROOMS].participant_token(session, human)

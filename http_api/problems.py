@@ -16,7 +16,7 @@ import structlog
 from aiohttp import web
 from ulid import ULID
 
-from http_api import errors
+from http_api import errors, server_timing
 from http_api.bodies import BODY_MAX
 from http_api.keys import PROBLEM, REQUEST_ID
 from http_api.problem_shapes import (
@@ -195,6 +195,8 @@ def _headers(error: BaseException, status: HTTPStatus) -> dict[str, str]:
     challenge = getattr(error, "challenge", errors.NotBelieved.challenge if status == HTTPStatus.UNAUTHORIZED else None)
     if challenge is not None:
         headers["WWW-Authenticate"] = challenge
+    if isinstance(error, errors.NotReady):
+        headers[server_timing.HEADER] = error.server_timing
     retry_after = getattr(error, "retry_after", None)
     if retry_after is not None:
         headers["Retry-After"] = str(max(1, math.ceil(retry_after)))

@@ -8,6 +8,7 @@ from http_api import keys
 from http_api.authentication import bearer
 from http_api.bodies import read_body
 from http_api.errors import Forbidden, ServiceOut, SessionOver
+from http_api.log_context import speak_of
 from http_api.schemas import SayReady
 from http_api.views import answer
 from manager_agent.events import Evidence, Said, ServiceSaid
@@ -29,6 +30,7 @@ async def say_ready(request: web.Request) -> web.Response:
         raise UnknownSession(session_id)
     body = await read_body(request, SayReady)
     entry = invited_as(session, body.service_id, joiner)
+    speak_of(request, session, service_id=body.service_id)
     said = ServiceSaid(app[keys.CLOCK](), joiner.identity, Said.READY, Evidence.HTTP)
     session = await app[keys.STORE].update(session_id, said)
     if session.over:

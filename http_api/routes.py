@@ -11,14 +11,20 @@ from aiohttp import web
 
 from http_api import (
     callbacks,
+    dashboard,
     docs,
     events,
+    feed,
+    feed_views,
     health,
     microservices,
     participants,
     ready,
     schemas,
+    server_timing,
     sessions,
+    timeline_views,
+    timelines,
     token_request,
     token_source,
     views,
@@ -42,11 +48,13 @@ from http_api.errors import (
     Unauthorized,
     Unready,
 )
+from http_api.metrics import scrape
 from http_api.operations import Answer, Media, Operation, Tag
 from manager_agent import messages
 from manager_agent.probe import ProbeFailed
 from manager_agent.services import NotAvailable, OtherInstance, StaticService, UnknownService
 from manager_agent.store import RoomNameTaken, UnknownSession
+from manager_agent.traceparent import TRACEPARENT, TRACESTATE
 
 OK, CREATED, ACCEPTED = HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED
 NO_CONTENT, NOT_MODIFIED = HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED
@@ -67,7 +75,12 @@ IDEMPOTENCY = {
     "within 24 hours, is not done again, and gets the same answer"
 }
 REPLAYED = {"Idempotency-Replayed": "`true` when an earlier request with the same `Idempotency-Key` was answered so"}
-MADE = LOCATION | APPLIED | TAG | REPLAYED
+TIMING = {server_timing.HEADER: server_timing.SAYS}
+MADE = LOCATION | APPLIED | TAG | REPLAYED | TIMING
+TRACE = {
+    TRACEPARENT: "the trace that the session is to be part of (W3C Trace Context); what is none counts for nothing",
+    TRACESTATE: "what belongs to it, at most 512 characters",
+}
 SEEN = {"Last-Event-ID": "the revision that was seen last; an EventSource sends it when it comes back"}
 KNOWN_FILE = {"If-None-Match": "the `ETag` of the copy that is known: 304 if it is still the same (RFC 9110)"}
 FILE_TAG = {"ETag": "changes with what is in it"}
@@ -81,7 +94,7 @@ SESSIONS = (
             ACCEPTED: Answer("not ready yet; it goes on", views.SessionView, headers=MADE),
         },
         (RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready),
-        body=schemas.CreateSession, headers=PREFER | IDEMPOTENCY, is_idempotent=True, creates=True,
+        body=schemas.CreateSession, headers=PREFER | IDEMPOTENCY | TRACE, is_idempotent=True, creates=True,
     ),
     Operation(
         "GET", sessions.PATH, sessions.list_all, Tag.SESSIONS, Access.SESSIONS,
@@ -108,6 +121,11 @@ SESSIONS = (
         (UnknownSession, Overloaded), headers=SEEN,
     ),
     Operation(
+        "GET", SESSION + "/timeline", timelines.show, Tag.SESSIONS, Access.SESSIONS,
+        {OK: Answer("what has become of it so far", timeline_views.TimelineView)},
+        (UnknownSession,),
+    ),
+    Operation(
         "DELETE", SESSION, sessions.close, Tag.SESSIONS, Access.SESSIONS,
         {OK: Answer("the session, which is over", views.SessionView, headers=TAG)},
         (UnknownSession,),
@@ -130,13 +148,26 @@ SESSIONS = (
             RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready, Overloaded, Forbidden,
             IdentityTaken,
         ),
-        body=token_request.TokenRequest, needs_body=False, creates=True,
+        body=token_request.TokenRequest, needs_body=False, headers=TRACE, creates=True,
     ),
     Operation(
         "POST", SESSION + "/ready", ready.say_ready, Tag.SERVICES, Access.OWN_PROOF,
         {OK: Answer("heard", messages.Answer)},
         (UnknownSession, SessionOver, ServiceOut, Forbidden),
         body=schemas.SayReady, proof=Proof.INVITE,
+    ),
+)  # fmt: skip
+
+FEED = (
+    Operation(
+        "GET", feed.PATH, feed.follow, Tag.SESSIONS, Access.SESSIONS,
+        {
+            OK: Answer(
+                "everything as it is, and again what changes", feed_views.Told, Media.EVENTS,
+                events=tuple(feed_views.FeedEvent),
+            ),
+        },
+        (Overloaded,),
     ),
 )  # fmt: skip
 
@@ -196,6 +227,10 @@ RUNNING = (
         (Unready,), is_vital=True,
     ),
     Operation(
+        "GET", "/metrics", scrape.metrics, Tag.OPERATIONS, Access.METRICS,
+        {OK: Answer("what was measured", media=Media.TEXT)},
+    ),
+    Operation(
         "POST", "/livekit/webhook", webhooks.receive, Tag.OPERATIONS, Access.OWN_PROOF,
         {OK: Answer("taken")}, (MalformedBody, web.HTTPRequestEntityTooLarge, SlowBody),
         proof=Proof.SIGNATURE, is_vital=True,
@@ -219,4 +254,16 @@ DOCS = (
     ),
 )  # fmt: skip
 
-OPERATIONS = (*SESSIONS, *CALLBACKS, *SERVICES, *RUNNING, *DOCS)
+DASHBOARD = (
+    Operation(
+        "GET", "/", dashboard.page, Tag.OPERATIONS, Access.PUBLIC,
+        {OK: Answer("the page", media=Media.HTML, headers=FILE_TAG), NOT_MODIFIED: Answer(KNOWN, headers=FILE_TAG)},
+        headers=KNOWN_FILE,
+    ),
+    Operation(
+        "GET", "/dashboard/{file}", dashboard.asset, Tag.OPERATIONS, Access.PUBLIC,
+        {OK: Answer("the file")}, is_documented=False,
+    ),
+)  # fmt: skip
+
+OPERATIONS = (*SESSIONS, *FEED, *CALLBACKS, *SERVICES, *RUNNING, *DOCS, *DASHBOARD)

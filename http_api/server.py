@@ -16,12 +16,13 @@ import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from http_api.app import Parts, compose, create_app
+from http_api.access_log import AccessLog
+from http_api.app import create_app
 from http_api.errors import MalformedRequest
-from http_api.logs import AccessLog
+from http_api.log_sinks import LogSinks
+from http_api.parts import Parts
 from http_api.problems import answer_to
 from http_api.settings import Settings
-from http_api.shipping.shipper import LogShipper
 
 log = structlog.get_logger()
 
@@ -37,14 +38,16 @@ class CannotListen(Exception):
     """The address can't be listened on; the message says why, and which variables move it."""
 
 
-async def serve(settings: Settings, shipper: LogShipper) -> None:
+async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
     """Serves until SIGINT or SIGTERM, then ends every session. Raises BadSettings and CannotListen before anything is
-    begun."""
+    begun.
+
+    `sinks`: those that logging fills."""
     # Names of services are looked up in here, too: a few slow name servers must not keep all others waiting.
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOK_UPS, thread_name_prefix="look-up"))
     if not settings.invites_have_own_key and not settings.dev:
         log.warning("invites_signed_with_livekit_secret", hint="set INVITE_API_KEY and INVITE_API_SECRET")
-    async with serving(settings, compose(settings, shipper)):
+    async with serving(settings, sinks=sinks):
         gc.collect()
         gc.freeze()  # what was loaded stays; to go through all of it again, every now and then, would take 200 ms
         log.info("listening", host=settings.server_host, port=settings.server_port, livekit=settings.livekit_server_url)
@@ -55,9 +58,11 @@ async def serve(settings: Settings, shipper: LogShipper) -> None:
 
 
 @asynccontextmanager
-async def serving(settings: Settings, parts: Parts | None = None) -> AsyncIterator[web.Application]:
+async def serving(
+    settings: Settings, parts: Parts | None = None, sinks: LogSinks | None = None
+) -> AsyncIterator[web.Application]:
     """The application, listening; its sessions are ended on the way out. Raises CannotListen."""
-    app = create_app(settings, parts)
+    app = create_app(settings, parts, sinks)
     listener = listen(settings.server_host, settings.server_port)
     # Who waits for a session and hangs up is not waited for.
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)

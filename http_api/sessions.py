@@ -7,15 +7,17 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api import keys
+from http_api import keys, server_timing
 from http_api.bodies import read_body, read_query
 from http_api.conditional import KnownTags, entity_tag, known_tags
 from http_api.errors import NoToken
+from http_api.log_context import speak_of
 from http_api.opening import new_session, open_session
 from http_api.ownership import caller_of, own_session_of, session_of, view_for
 from http_api.paging import page
 from http_api.prefer import preferences
 from http_api.schemas import CreateSession, ListSessions
+from http_api.tracing.requests import in_its_trace
 from http_api.views import SessionList, SessionView, answer
 from http_api.waiting import decided, until
 from manager_agent.session import GIVES_TOKENS, Session
@@ -38,9 +40,12 @@ async def create(request: web.Request) -> web.Response:
     preferred = preferences(request.headers.getall("Prefer", ()))
     services = app[keys.REGISTRY].choose(body.requirements(profiles))
     wanted = new_session(body, services, limits, app[keys.CLOCK](), caller.name)
+    wanted = in_its_trace(wanted, request)
+    speak_of(request, wanted)
     session = await open_session(app, wanted, preferred.patience)
     status = HTTPStatus.CREATED if session.state in GIVES_TOKENS else HTTPStatus.ACCEPTED
     headers = preferred.applied(asynchronously=status is HTTPStatus.ACCEPTED)
+    headers[server_timing.HEADER] = server_timing.server_timing(session, app[keys.CLOCK]())
     return _tagged(view_for(request, session), status, Location=f"{PATH}/{session.session_id}", **headers)
 
 

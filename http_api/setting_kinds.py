@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
@@ -17,6 +19,10 @@ from manager_agent.addresses import AddressRefused, Network, read_networks, read
 from manager_agent.tokens import Grant
 
 MONTH = 30 * 86_400.0
+HEADER_NAME, HEADER_VALUE = (
+    re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"),
+    re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?"),
+)
 
 
 def _url(text: str) -> str:
@@ -35,6 +41,12 @@ def _key_url(text: str) -> str:
     url = URL(_url(text))
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.host or "")):
         raise ValueError("must be an https URL (http will do on this machine)")
+    return text
+
+
+def _collector_url(text: str) -> str:
+    if URL(_url(text)).scheme not in ("http", "https"):
+        raise ValueError("must be an http or https URL")
     return text
 
 
@@ -84,6 +96,22 @@ def read_callback_urls(text: str) -> dict[str, str]:
     return urls
 
 
+def _otlp_headers(value: Any) -> Any:
+    return read_otlp_headers(value) if isinstance(value, str) else value
+
+
+def read_otlp_headers(text: str) -> dict[str, str]:
+    """The headers in `name=value` pairs separated by commas, values URL-encoded, as OpenTelemetry has them. Raises
+    ValueError, which names the entry by its number and shows nothing of it."""
+    headers: dict[str, str] = {}
+    for number, entry in enumerate(text.split(","), start=1):
+        name, _, value = (unquote(part.strip()).strip() for part in entry.partition("="))
+        if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"entry {number} should be a header, as in name=value")
+        headers[name.lower()] = value
+    return headers
+
+
 def _grants(value: Any) -> Any:
     return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
 
@@ -97,6 +125,7 @@ def is_loopback(host: str) -> bool:
 
 
 ServerUrl = Annotated[str, AfterValidator(_url)]
+CollectorUrl = Annotated[str, AfterValidator(_collector_url)]
 JwksUrl = Annotated[str, AfterValidator(_key_url)]
 Key = Annotated[str, Field(min_length=1, max_length=256)]
 Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
@@ -105,6 +134,7 @@ Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
 ApiKeys = Annotated[tuple[KeyEntry, ...], NoDecode, BeforeValidator(_api_keys)]
 Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
 CallbackUrls = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(_callback_urls)]
+OtlpHeaders = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(_otlp_headers)]
 Claim = Annotated[str, Field(min_length=1, max_length=512)]
 Grants = Annotated[tuple[Grant, ...], NoDecode, BeforeValidator(_grants)]
 ShippedTo = Annotated[LogEndpoint, NoDecode, BeforeValidator(_log_endpoint)]

@@ -13,6 +13,7 @@ from http_api.setting_kinds import (
     ApiKeys,
     CallbackUrls,
     Claim,
+    CollectorUrl,
     Grants,
     JwksUrl,
     Key,
@@ -20,6 +21,7 @@ from http_api.setting_kinds import (
     LogLevel,
     Networks,
     Origins,
+    OtlpHeaders,
     Seconds,
     Secret,
     ServerUrl,
@@ -76,6 +78,17 @@ class Settings(BaseSettings):
     """Where to: the URL of Vector's http_server source, with `user:password@` if it asks for that."""
     vector_log_format: LogFormat = "json"
     """`json`, a line for each entry, or `otlp`, for Vector's opentelemetry source and every other collector of OTLP."""
+
+    otel_exporter_otlp_endpoint: CollectorUrl | None = None
+    """The OpenTelemetry collector that traces are sent to, by OTLP over HTTP, below `/v1/traces`."""
+    otel_exporter_otlp_traces_endpoint: CollectorUrl | None = None
+    """The same with its path, where that is another."""
+    otel_exporter_otlp_headers: OtlpHeaders = {}
+    """`name=value`, separated by commas, values URL-encoded: what proves to the collector who sends."""
+    otel_service_name: Annotated[str, Field(min_length=1, max_length=255)] = "session-manager"
+    """The name that traces show."""
+    otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """Which part of the traces that begin here is recorded, 0 to 1; of all others their beginning has decided."""
 
     api_keys: ApiKeys = ()
     """`name:sha256` or `name:sha256:scope+scope`, separated by commas: who may call."""
@@ -186,10 +199,19 @@ class Settings(BaseSettings):
         return self.livekit_api_key, self.livekit_api_secret.get_secret_value()
 
     @property
+    def traces_url(self) -> str | None:
+        """Where spans are sent; None: nowhere."""
+        if self.otel_exporter_otlp_traces_endpoint or self.otel_exporter_otlp_endpoint is None:
+            return self.otel_exporter_otlp_traces_endpoint
+        return self.otel_exporter_otlp_endpoint.rstrip("/") + "/v1/traces"
+
+    @property
     def secrets(self) -> frozenset[str]:
         """The values that must never be shown."""
         digests = (entry.digest for entry in self.api_keys)
-        ours = {self.livekit_api_secret.get_secret_value(), self.invite_keys[1], *digests}
+        proofs = (value.get_secret_value() for value in self.otel_exporter_otlp_headers.values())
+        words = (word for proof in proofs for word in (proof, proof.split()[-1]))  # of `Bearer ...` the latter alone
+        ours = {self.livekit_api_secret.get_secret_value(), self.invite_keys[1], *digests, *words}
         return frozenset(ours) | self.vector_log_endpoint.secrets
 
     def limits(self) -> Limits:

@@ -6,7 +6,7 @@ ignored, unlike anywhere else, and only those. As in protobuf, an empty string i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -110,24 +110,40 @@ def requirements_of(
 
     What a profile requires is known though nobody has registered it: what a name means does not hang on who is up.
     """
-    known = [Requirement(service_id=service.service_id, type=service.type) for service in services]
-    known += [requirement for profile in profiles.values() for requirement in profile]
-    ids, types = {one.service_id for one in known}, {one.type for one in known}
     found: list[Requirement] = []
     unknown: list[BadField] = []
-    for index, name in enumerate([agent.agent_name for agent in agents] or [None]):
-        if name is not None and name in ids:
-            found.append(Requirement(service_id=name))
-        elif name is not None and name in types:
-            found.append(Requirement(type=name))
-        elif (name or default) in profiles:
-            found.extend(profiles[name or default])
-        else:
+    for index, (name, meaning) in enumerate(_meanings(agents, profiles, services, default)):
+        if meaning is None:
             field = f"{AGENTS}[{index}].agent_name" if agents else AGENTS
             unknown.append(BadField(field, NO_DEFAULT if name is None else f"{name!r} is no service, type or profile"))
+        else:
+            found.extend(profiles[meaning] if isinstance(meaning, str) else [meaning])
     if unknown:
         raise Invalid(unknown)
     return _bounded(found)
+
+
+def profile_of(agents: Sequence[Agent], profiles: Profiles, services: Iterable[Service], default: str) -> str:
+    """The only profile among what these agents stand for; empty if there is none, or more than one."""
+    meanings = (meaning for _, meaning in _meanings(agents, profiles, services, default))
+    found = [meaning for meaning in meanings if isinstance(meaning, str)]
+    return found[0] if len(found) == 1 else ""
+
+
+def _meanings(
+    agents: Sequence[Agent], profiles: Profiles, services: Iterable[Service], default: str
+) -> Iterator[tuple[str | None, Requirement | str | None]]:
+    """Each name with what it stands for: a requirement, the name of a profile, or nothing."""
+    known = [Requirement(service_id=service.service_id, type=service.type) for service in services]
+    known += [requirement for profile in profiles.values() for requirement in profile]
+    ids, types = {one.service_id for one in known}, {one.type for one in known}
+    for name in [agent.agent_name for agent in agents] or [None]:
+        if name is not None and name in ids:
+            yield name, Requirement(service_id=name)
+        elif name is not None and name in types:
+            yield name, Requirement(type=name)
+        else:
+            yield name, (name or default) if (name or default) in profiles else None
 
 
 def _bounded(requirements: list[Requirement]) -> list[Requirement]:

@@ -12,10 +12,19 @@ from http_api import keys
 from http_api.bodies import read_body
 from http_api.callers import Caller
 from http_api.errors import Forbidden
+from http_api.log_context import speak_of
 from http_api.opening import open_session, session_for, until_ready
-from http_api.ownership import caller_of
+from http_api.ownership import caller_of, user_token
 from http_api.participants import further_token
-from http_api.token_request import DEFAULT_PROFILE, TokenRequest, TokenResponse, metadata_of, requirements_of
+from http_api.token_request import (
+    DEFAULT_PROFILE,
+    TokenRequest,
+    TokenResponse,
+    metadata_of,
+    profile_of,
+    requirements_of,
+)
+from http_api.tracing.requests import in_its_trace
 from http_api.views import answer
 from manager_agent.plan import NAME_QUARANTINE
 from manager_agent.session import Session, User
@@ -47,7 +56,7 @@ async def give(request: web.Request) -> web.Response:
     # Of two that ask for one room at the same moment the second finds the session of the first: nothing is awaited
     # between this look and the opening.
     session = _live_session(app, asked.room_name, caller)
-    token = await (_open(app, asked, human, caller) if session is None else _let_in(app, session, human))
+    token = await (_open(request, asked, human) if session is None else _let_in(request, session, human))
     view = TokenResponse(server_url=app[keys.SETTINGS].public_url, participant_token=token.jwt)
     return answer(view, HTTPStatus.CREATED)
 
@@ -74,25 +83,29 @@ def _live_session(app: web.Application, room_name: str | None, caller: Caller) -
     return session
 
 
-async def _open(app: web.Application, asked: TokenRequest, human: User, caller: Caller) -> AccessToken:
+async def _open(request: web.Request, asked: TokenRequest, human: User) -> AccessToken:
     """Opens a session for this human; the token, once it is ready. Raises what POST /sessions does."""
+    app, caller = request.app, caller_of(request)
     settings, registry = app[keys.SETTINGS], app[keys.REGISTRY]
     default = settings.default_profile or DEFAULT_PROFILE
-    requirements = requirements_of(asked.agents, app[keys.PROFILES], registry.list(), default)
-    services = registry.choose(requirements)
+    known = app[keys.PROFILES], registry.list(), default
+    services = registry.choose(requirements_of(asked.agents, *known))
     session = session_for(human, services, settings.limits(), app[keys.CLOCK](), caller.name, asked.room_name)
-    session = replace(session, metadata=metadata_of(asked.agents, default))
+    profile = profile_of(asked.agents, *known)
+    session = in_its_trace(replace(session, metadata=metadata_of(asked.agents, default), profile=profile), request)
+    speak_of(request, session)
     session = await open_session(app, session, None, ends_with_its_client=asked.room_name is None)
-    return app[keys.ROOMS].user_token(session)
+    return user_token(request, session)
 
 
-async def _let_in(app: web.Application, session: Session, human: User) -> AccessToken:
+async def _let_in(request: web.Request, session: Session, human: User) -> AccessToken:
     """The token for a session that runs, once it gives one. Raises IdentityTaken, and what became of it if it is over
     by then."""
+    speak_of(request, session)
     try:
-        session = await until_ready(app, session.session_id, None)
+        session = await until_ready(request.app, session.session_id, None)
     except UnknownSession:  # LiveKit has a room of that name which is not ours: there never was a session
         raise RoomNameTaken(session.room_name, NAME_QUARANTINE) from None
     if human.identity == session.user.identity:
-        return app[keys.ROOMS].user_token(session)
-    return further_token(app, session, human)
+        return user_token(request, session)
+    return further_token(request, session, human)

@@ -58,7 +58,7 @@ class RequiredServiceView(View):
             reason=session.reason_of(service),
             ready_by=service.ready_by,
             attempt=service.attempt,
-            timeline=_known(service.timeline),
+            timeline=known_instants(service.timeline),
         )
 
     @classmethod
@@ -218,6 +218,6 @@ def answer(view: BaseModel, status: HTTPStatus = HTTPStatus.OK, **headers: str) 
     )
 
 
-def _known(timeline: Timeline) -> dict[str, str]:
+def known_instants(timeline: Timeline) -> dict[str, str]:
     instants = {name: getattr(timeline, name) for name in Timeline.__dataclass_fields__}
     return {name: rfc3339(at) for name, at in instants.items() if at is not None}

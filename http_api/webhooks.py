@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import time
 from http import HTTPStatus
 
 import structlog
@@ -15,6 +16,7 @@ from livekit import api
 from http_api import keys
 from http_api.bodies import read_bytes
 from http_api.errors import MalformedBody, Unauthorized
+from http_api.log_context import speak_of
 from manager_agent.events import Event, ParticipantLeft, ParticipantSeen, RoomClosed, WebhookArrived
 from manager_agent.rooms import seen
 from manager_agent.session import Session
@@ -37,10 +39,13 @@ async def receive(request: web.Request) -> web.Response:
     verifier = api.TokenVerifier(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
     digest = signed_digest(request.headers.get("Authorization", ""), verifier)
     webhook = read_webhook(await read_bytes(request, BODY_MAX), digest)
+    app[keys.METRICS].webhooks.arrived(webhook, time.time())
     session = app[keys.STORE].in_room(webhook.room.name)
+    if session is not None:
+        speak_of(request, session)
     log.debug("webhook", event_name=webhook.event, room=webhook.room.name, ours=session is not None)
     if session is not None and is_revenant(webhook, session):
-        log.warning("room_came_back", room=webhook.room.name, sid=webhook.room.sid, session_id=session.session_id)
+        log.warning("room_came_back", sid=webhook.room.sid)
         app[keys.TASKS].spawn(app[keys.ROOMS].delete(webhook.room.name), name=f"{session.session_id} revenant")
     elif session is not None and is_about(webhook, session):
         for event in events_of(webhook, app[keys.CLOCK]()):
@@ -91,5 +96,5 @@ def events_of(webhook: api.WebhookEvent, at: float) -> list[Event]:
         gone = webhook.participant
         events.append(ParticipantLeft(at, gone.identity, gone.sid, aborted=webhook.event == ABORTED))
     elif webhook.event == "room_finished":
-        events.append(RoomClosed(at, webhook.room.sid))
+        events.append(RoomClosed(at, webhook.room.sid, told=True))
     return events

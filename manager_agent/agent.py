@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from typing import Any
 
 import structlog
 from livekit.agents import AgentServer, JobContext, JobExecutorType, JobRequest, WorkerPermissions
@@ -49,6 +50,8 @@ class ManagerAgent:
     ) -> None:
         self._url, self._key, self._secret, self._agent_name = url, api_key, api_secret, agent_name
         self._store, self._names, self._clock = store, names, clock
+        self.rooms_held = 0
+        """How many rooms it watches, or is about to."""
         self._server: AgentServer | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -108,9 +111,7 @@ class ManagerAgent:
             await request.reject()
             return
         identity, at = self._names.manager(note.session_id, note.attempt), self._clock()
-        with structlog.contextvars.bound_contextvars(
-            session_id=note.session_id, room=request.room.name, attempt=note.attempt
-        ):
+        with structlog.contextvars.bound_contextvars(**self._about(note, request.room.name)):
             if not await self._take_charge(note.session_id, identity, at):
                 log.info("job_rejected", identity=identity)
                 await request.reject()
@@ -120,6 +121,13 @@ class ManagerAgent:
             except Exception as error:
                 log.warning("job_not_assigned", identity=identity, error=repr(error))
                 await self._report_failure(note.session_id, identity)
+
+    def _about(self, note: DispatchNote, room_name: str) -> dict[str, Any]:
+        """What log lines about a job say. The session may be one that nobody here knows."""
+        about: dict[str, Any] = {"session_id": note.session_id, "room": room_name, "dispatch": note.attempt}
+        with contextlib.suppress(UnknownSession):
+            about |= self._store.get(note.session_id).log_fields
+        return about
 
     async def _take_charge(self, session_id: str, identity: str, at: float) -> bool:
         try:
@@ -134,17 +142,17 @@ class ManagerAgent:
         note = _read_note(info.job.metadata)
         assert note is not None, "only jobs with a note are accepted"
         identity = info.accept_arguments.identity
-        with structlog.contextvars.bound_contextvars(
-            session_id=note.session_id, room=info.job.room.name, attempt=note.attempt
-        ):
+        self.rooms_held += 1
+        with structlog.contextvars.bound_contextvars(**self._about(note, info.job.room.name)):
             try:
                 watcher = Watcher(session_id=note.session_id, identity=identity, store=self._store, clock=self._clock)
                 await watcher.watch(info.url, info.token)
             except UnknownSession:
-                log.info("session_forgotten", identity=identity)
+                log.info("manager_outlived_session", identity=identity)
             except Exception as error:
                 log.warning("manager_failed", identity=identity, error=repr(error))
             finally:
+                self.rooms_held -= 1
                 await self._report_failure(note.session_id, identity)
 
     async def _report_failure(self, session_id: str, identity: str) -> None:

@@ -65,6 +65,8 @@ class Callbacks:
 
     def __init__(self, *, courier: Courier, clock: Clock, view: View, signing_keys: SigningKeys) -> None:
         self.ledger = Ledger()
+        self.finished: Counter[DeliveryState] = Counter()
+        """How many events were delivered, and how many given up."""
         self._courier, self._clock, self._view, self._signing_keys = courier, clock, view, signing_keys
         self._lines: dict[str, _Line] = {}
         self._bytes: Counter[str] = Counter()
@@ -82,10 +84,14 @@ class Callbacks:
         dropped."""
         self._stopping.set()
         await self._tasks.aclose(STOP_PATIENCE)
-        dropped = sum(len(line.letters) for line in self._lines.values())
-        if dropped:
-            log.warning("callbacks_dropped", count=dropped)
+        if self.pending:
+            log.warning("callbacks_dropped", count=self.pending)
         await self._courier.aclose()
+
+    @property
+    def pending(self) -> int:
+        """How many events are under way, or wait for their turn."""
+        return sum(len(line.letters) for line in self._lines.values())
 
     def tell(self, change: Change) -> None:
         """Sends the event of this change, if it is one, when its turn comes."""
@@ -108,7 +114,8 @@ class Callbacks:
         self._bytes[after.owner] += len(letter.body)
         if line is None:
             line = self._lines[session_id] = _Line()
-            self._tasks.spawn(self._deliver_in_order(session_id, line), name=f"{session_id} callbacks")
+            delivering = self._deliver_in_order(session_id, line, after.log_fields)
+            self._tasks.spawn(delivering, name=f"{session_id} callbacks")
         line.letters.append(letter)
         line.is_over = after.over
         if len(line.letters) > LINE_MAX:
@@ -118,9 +125,9 @@ class Callbacks:
         owner, size = letter.delivery.owner, len(letter.body)
         return self._bytes[owner] + size <= OWNER_BYTES_MAX and self._bytes.total() + size <= BYTES_MAX
 
-    async def _deliver_in_order(self, session_id: str, line: _Line) -> None:
+    async def _deliver_in_order(self, session_id: str, line: _Line, about: Mapping[str, str]) -> None:
         structlog.contextvars.clear_contextvars()  # those of whatever made the first event
-        structlog.contextvars.bind_contextvars(session_id=session_id)
+        structlog.contextvars.bind_contextvars(**about)
         while line.letters:
             letter = line.letters[0]
             await self._deliver(letter)
@@ -171,6 +178,8 @@ class Callbacks:
     def _note(self, letter: _Letter, delivery: Delivery) -> None:
         letter.delivery = delivery
         self.ledger.update(delivery)
+        if delivery.finished_at is not None:
+            self.finished[delivery.state] += 1
         about = {"id": delivery.id, "session_id": delivery.session_id, "event_name": delivery.event}
         how = {"host": delivery.host, "status": delivery.last_status, "error": delivery.last_error}
         if delivery.state is DeliveryState.DELIVERED:

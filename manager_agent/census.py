@@ -1,14 +1,17 @@
-"""How many live sessions there are, whose they are, and which services they take up: counted, not searched. PURE."""
+"""How many sessions there are in which state, whose the live ones are, and which services they take up: counted, not
+searched. PURE."""
 
 from __future__ import annotations
 
 from collections import Counter
 
-from manager_agent.session import Session
+from manager_agent.session import Session, SessionState
 
 
 class Census:
     def __init__(self) -> None:
+        self.by_state: Counter[SessionState] = Counter()
+        """All sessions, those that are over as well."""
         self._by_owner: Counter[str] = Counter()
         self._by_service: Counter[str] = Counter()
         self.live = 0
@@ -23,6 +26,7 @@ class Census:
         return self._by_service[service_id]
 
     def enter(self, session: Session) -> None:
+        self.by_state[session.state] += 1
         if not session.over:
             self.live += 1
             self._by_owner[session.owner] += 1
@@ -31,6 +35,7 @@ class Census:
 
     def leave(self, session: Session) -> None:
         """Takes back what `enter` counted of this very state of a session."""
+        self.by_state[session.state] -= 1
         if not session.over:
             self.live -= 1
             _subtract(self._by_owner, session.owner)

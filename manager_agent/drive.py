@@ -37,7 +37,7 @@ from manager_agent.plan import (
 from manager_agent.registry import Registry
 from manager_agent.replacing import Replacer
 from manager_agent.rooms import LiveKitUnavailable, RoomMissing, Rooms, RoomTaken
-from manager_agent.session import RequiredService, ServiceState, Session, SessionState
+from manager_agent.session import RequiredService, ServiceState, Session
 from manager_agent.store import MemoryStore, UnknownSession
 from manager_agent.tasks import Tasks
 
@@ -69,13 +69,12 @@ class Drive:
         self._means, self._tasks = means, tasks
         self._store, self._rooms, self._clock = means.store, means.rooms, means.clock
         self._board: asyncio.Task[None] | None = None
-        self._told_state: SessionState | None = None
         self._verdicts: set[tuple[int, int, bool]] = set()
 
     async def run(self) -> None:
         """Until the session is forgotten."""
         session = self._store.get(self._id)
-        with structlog.contextvars.bound_contextvars(session_id=self._id, room=session.room_name):
+        with structlog.contextvars.bound_contextvars(**session.log_fields):
             while True:
                 try:
                     await self._step()
@@ -87,9 +86,6 @@ class Drive:
 
     async def _step(self) -> None:
         session, now = self._store.get(self._id), self._clock()
-        if session.state is not self._told_state:
-            self._told_state = session.state
-            log.info("session_state", state=session.state, reason=session.end and session.end.reason)
         for entry, service in enumerate(session.services):
             if service.timeline.joined is not None:
                 self._means.replacer.saw_join(service.place, service.timeline.joined)
@@ -197,13 +193,13 @@ class Drive:
 
     async def _dispatch_manager(self, session: Session) -> ev.Event | None:
         attempt = session.manager.attempt
-        log.warning("manager_dispatched_again", attempt=attempt)
+        log.warning("manager_dispatched_again", dispatch=attempt)
         try:
             await self._rooms.dispatch_manager(session, attempt)
         except RoomMissing:
             return ev.RoomClosed(self._clock(), session.room.sid)
         except Exception as error:
-            log.warning("manager_not_dispatched", attempt=attempt, error=str(error))
+            log.warning("manager_not_dispatched", dispatch=attempt, error=str(error))
         return None  # that it was asked for is no outcome: that it comes is
 
     async def _invite(self, session: Session, invite: Invite) -> ev.Event:
@@ -223,7 +219,6 @@ class Drive:
             log.exception("invite_fault", **about)
             outcome = ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE)
         else:
-            log.info("service_invited", **about)
             outcome = ev.InviteAccepted(self._clock(), *key)
         latest = self._store.get(self._id)
         if latest.end is not None:

@@ -121,6 +121,8 @@ class RoomClosed:
 
     at: float
     sid: str = ""
+    told: bool = False
+    """A webhook said so; otherwise we found out, by asking for the room."""
 
 
 @dataclass(frozen=True, slots=True)

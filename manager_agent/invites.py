@@ -6,6 +6,7 @@ and how often it was tried, are facts of the session.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from http import HTTPStatus
 
 from manager_agent.addresses import Guard
@@ -17,7 +18,10 @@ from manager_agent.names import Names
 from manager_agent.rooms import LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.session import RequiredService, Session, invite_deadline
 from manager_agent.signature import signed_headers
+from manager_agent.traceparent import TraceContext
 
+TraceOf = Callable[[Session, RequiredService], TraceContext | None]
+"""On account of what a service is told something about the attempt that it was invited for."""
 DECLINES = frozenset({HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
@@ -30,12 +34,26 @@ class Refused(Exception):
         self.final = final
 
 
+def trace_passed_on(session: Session, _: RequiredService) -> TraceContext | None:
+    """As it came, where we make no spans of our own."""
+    return session.trace
+
+
 class Inviter:
     def __init__(
-        self, *, rooms: Rooms, names: Names, clock: Clock, api_key: str, api_secret: str, guard: Guard
+        self,
+        *,
+        rooms: Rooms,
+        names: Names,
+        clock: Clock,
+        api_key: str,
+        api_secret: str,
+        guard: Guard,
+        trace_of: TraceOf = trace_passed_on,
     ) -> None:
         self._rooms, self._names, self._clock = rooms, names, clock
         self._key, self._secret = api_key, api_secret
+        self._trace_of = trace_of
         self._courier = Courier(guard)
 
     async def start(self) -> None:
@@ -52,7 +70,7 @@ class Inviter:
         elif service.endpoint is not None:
             token = self._rooms.service_token(session, service, self._clock()).jwt
             invite = self._invite(session, service).model_copy(update={"identity": service.identity, "token": token})
-            await self._post(service.endpoint, invite)
+            await self._post(service.endpoint, invite, self._trace_of(session, service))
 
     async def say_farewell(self, session: Session, service: RequiredService, reason: str) -> None:
         """Tells a service that the session is over, or over for it. Raises Refused."""
@@ -67,9 +85,10 @@ class Inviter:
             identity=service.identity,
             reason=reason,
         )
-        await self._post(service.endpoint, farewell)
+        await self._post(service.endpoint, farewell, self._trace_of(session, service))
 
     def _invite(self, session: Session, service: RequiredService) -> Invite:
+        trace = self._trace_of(session, service)
         return Invite(
             id=service.invite_id,
             createdAt=str(int(service.timeline.invited or self._clock())),
@@ -80,6 +99,8 @@ class Inviter:
             manager_identity=session.manager.identity,
             ready_on=service.ready_on,
             ready_deadline=instant(invite_deadline(session, self._clock())),
+            traceparent=trace.traceparent if trace else None,
+            tracestate=(trace.state or None) if trace else None,
         )
 
     async def _dispatch(self, session: Session, service: RequiredService) -> None:
@@ -90,10 +111,11 @@ class Inviter:
         except (LiveKitUnavailable, RoomMissing) as error:
             raise Refused(Refusal.UNREACHABLE, str(error)) from error
 
-    async def _post(self, endpoint: str, message: Invite | Farewell) -> None:
+    async def _post(self, endpoint: str, message: Invite | Farewell, trace: TraceContext | None) -> None:
         body = message.model_dump_json().encode()
+        headers = signed_headers(body, self._key, self._secret) | (trace.headers if trace else {})
         try:
-            status = await self._courier.deliver(endpoint, body, signed_headers(body, self._key, self._secret))
+            status = await self._courier.deliver(endpoint, body, headers)
         except Undelivered as error:
             raise Refused(Refusal.UNREACHABLE, str(error)) from error
         if 200 <= status < 300:

@@ -32,6 +32,8 @@ BACKOFF_MAX = 5.0
 class Manager:
     attempt: int = 0
     identity: str | None = None
+    awaited_since: float | None = None
+    """When the latest was dispatched; None once one has come, or was given up."""
     accepted_at: float | None = None
     """When its job was accepted: from then on it alone is in charge. None: nobody is."""
     presence: Presence = Presence()
@@ -63,7 +65,14 @@ class Manager:
         earlier = self.gone(at) if self.in_charge else self
         fruitless = earlier.fruitless + 1
         timeout = min(ACCEPT_TIMEOUT * 2.0 ** (fruitless - 1), ACCEPT_TIMEOUT_MAX)
-        return replace(earlier, attempt=attempt, identity=identity, fruitless=fruitless, dispatch_at=at + timeout)
+        return replace(
+            earlier,
+            attempt=attempt,
+            identity=identity,
+            awaited_since=at,
+            fruitless=fruitless,
+            dispatch_at=at + timeout,
+        )
 
     def accepted(self, identity: str, at: float) -> Manager:
         """A dispatched job was accepted under this identity. The same object if it comes too late for that."""
@@ -74,7 +83,8 @@ class Manager:
     def seen(self, presence: Presence, at: float) -> Manager:
         if presence is self.presence:
             return self
-        return replace(self, presence=presence, came_at=at if self.came_at is None else self.came_at)
+        came_at = at if self.came_at is None else self.came_at
+        return replace(self, presence=presence, came_at=came_at, awaited_since=None)
 
     def left(self, presence: Presence, at: float) -> Manager:
         """It was told to have left: it may be back in a moment, under the same identity."""

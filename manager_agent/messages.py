@@ -150,6 +150,9 @@ class Invite(Message):
     manager_identity: str | None
     ready_on: ReadyOn
     ready_deadline: datetime
+    traceparent: str | None = None
+    tracestate: str | None = None
+    """The trace that the service may go on with; the HTTP headers of these names say the same."""
 
 
 class Farewell(Message):

@@ -110,7 +110,7 @@ def _while_alive(session: Session) -> Iterator[tuple[float, Action]]:
         yield from _invite(session, entry, service)
     for outcast in session.outcasts:
         if outcast.presence.here and outcast.removing is None:
-            yield -math.inf, Remove(outcast.identity)
+            yield outcast.not_before, Remove(outcast.identity)
     if session.listing_since is None:
         yield _next_listing_at(session, session.room.created_at), ListRoom()
 

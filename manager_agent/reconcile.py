@@ -26,6 +26,8 @@ class Reconciler:
         self._store, self._rooms, self._clock = store, rooms, clock
         self._unowned: frozenset[str] = frozenset()
         """The sids of ours that no session owned in the last round. Only the second time they are deleted."""
+        self.is_answered = True
+        """Whether LiveKit answered when it was last asked for its rooms."""
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -39,10 +41,10 @@ class Reconciler:
     async def round(self) -> None:
         """One comparison. Raises LiveKitUnavailable."""
         asked_at = self._clock()
-        listed = await self._rooms.list_rooms()
+        listed = await self._list()
         for session in list(self._store.list()):
             if is_gone(session, listed, asked_at):
-                log.warning("room_gone", session_id=session.session_id, room=session.room_name)
+                log.warning("room_gone", **session.log_fields)
                 await self._tell(session)
         unowned = [room for room in listed if self._is_revenant(room) or (room.is_ours and not self._is_owned(room))]
         for room in unowned:
@@ -60,6 +62,15 @@ class Reconciler:
                 log.warning("not_reconciled", error=str(error))
             except Exception:
                 log.exception("reconcile_fault")
+
+    async def _list(self) -> Sequence[ListedRoom]:
+        try:
+            listed = await self._rooms.list_rooms()
+        except LiveKitUnavailable:
+            self.is_answered = False
+            raise
+        self.is_answered = True
+        return listed
 
     def _is_owned(self, room: ListedRoom) -> bool:
         """Its session is here, and has not been cleaned up: what is being deleted needs no help."""

@@ -45,6 +45,7 @@ class Registry:
             raise StaticService(service.service_id)
         self._put(registered(service, before, now))
         self.changed.set()
+        log.info("service_registered", **service.place._asdict(), type=service.type, is_new=before is None)
         return before is None
 
     def heartbeat(
@@ -73,6 +74,7 @@ class Registry:
         if standing.service.static:
             raise StaticService(service_id)
         self._forget(service_id)
+        log.info("service_removed", service_id=service_id)
         return standing
 
     def retire(self, place: Place) -> None:

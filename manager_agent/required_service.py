@@ -103,6 +103,8 @@ class RequiredService:
     refusal: Refusal | None = None
     presence: Presence = Presence()
     ready_by: Evidence | None = None
+    was_ready: bool = False
+    """In this attempt, as a participant that is gone: what that one said is void."""
     reported_failure: bool = False
     refused_at: float | None = None
     resent_at: float = -math.inf

@@ -21,6 +21,9 @@ STATE_ATTRIBUTE = "session.state"
 AGENT_STATE_ATTRIBUTE = "lk.agent.state"
 AGENT_NOT_UP_YET = ("", "initializing")
 OUTCASTS_KEPT = 32
+LAST_ANSWER_GRACE = 0.5
+"""Seconds that a service which was replaced stays in the room: one that says by RPC that it failed is owed the answer,
+and one that is removed before gets an error instead."""
 
 
 def invite_started(session: Session, event: ev.InviteStarted) -> Session:
@@ -29,7 +32,8 @@ def invite_started(session: Session, event: ev.InviteStarted) -> Session:
         return session
     if event.attempt == service.attempt + 1 and event.tries == 1:
         started = service.next_attempt(event.identity, event.invite_id, event.at, event.instead)
-        return with_service(cast_out(session, service.identity, service.presence), event.entry, started)
+        relieved = cast_out(session, service.identity, service.presence, event.at + LAST_ANSWER_GRACE)
+        return with_service(relieved, event.entry, started)
     again = event.attempt == service.attempt and event.tries == service.tries + 1
     if not again or not service.may_be_asked_again:
         return session
@@ -37,11 +41,11 @@ def invite_started(session: Session, event: ev.InviteStarted) -> Session:
     return with_service(session, event.entry, resent)
 
 
-def cast_out(session: Session, identity: str | None, presence: Presence) -> Session:
+def cast_out(session: Session, identity: str | None, presence: Presence, not_before: float = -math.inf) -> Session:
     """Whoever has, or may still get, into the room for an attempt that is over is not wanted there any more."""
     if identity is None or session.is_outcast(identity):
         return session
-    return replace(session, outcasts=(*session.outcasts, Outcast(identity, presence))[-OUTCASTS_KEPT:])
+    return replace(session, outcasts=(*session.outcasts, Outcast(identity, presence, not_before))[-OUTCASTS_KEPT:])
 
 
 def invite_accepted(session: Session, event: ev.InviteAccepted) -> Session:
@@ -141,12 +145,13 @@ def service_seen(session: Session, entry: int, seen: Seen, at: float) -> Session
 
 def _joined(service: RequiredService, presence: Presence, at: float) -> RequiredService:
     """It is here as a participant that was not known before."""
-    timeline, ready_by = service.timeline, service.ready_by
+    timeline, ready_by, was_ready = service.timeline, service.ready_by, service.was_ready
     if service.lost or service.presence.here:  # come back as somebody new: what was said before is void
-        timeline, ready_by = replace(timeline, joined=at, ready=None, left=None), None
+        ready_by, was_ready = None, was_ready or timeline.ready is not None
+        timeline = replace(timeline, joined=at, ready=None, left=None)
     elif timeline.joined is None:
         timeline = replace(timeline, joined=at)
-    service = replace(service, presence=presence, timeline=timeline, ready_by=ready_by)
+    service = replace(service, presence=presence, timeline=timeline, ready_by=ready_by, was_ready=was_ready)
     return _ready(service, Evidence.JOIN, at) if service.ready_on is ReadyOn.JOIN else service
 
 

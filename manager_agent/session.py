@@ -36,6 +36,7 @@ from manager_agent.required_service import RequiredService as RequiredService
 from manager_agent.required_service import ServiceReason as ServiceReason
 from manager_agent.required_service import ServiceState as ServiceState
 from manager_agent.required_service import Timeline as Timeline
+from manager_agent.traceparent import TraceContext, read_trace
 
 OUR_IDENTITIES = "sm-"
 """What the identities that we give begin with; no user's may."""
@@ -123,6 +124,8 @@ class Outcast:
 
     identity: str
     presence: Presence = Presence()
+    not_before: float = -math.inf
+    """Until then it is not removed: it may still be waiting for the answer to what it said last."""
     removing: str | None = None
     """The sid of the participant that LiveKit was asked to remove, while it has not answered."""
 
@@ -151,13 +154,20 @@ class Session:
     limits: Limits = Limits()
     owner: str = ""
     """The name of the caller that asked for it; empty for our own."""
+    profile: str = ""
+    """The profile that was asked for, if any."""
     callback_url: str | None = None
     """Where its owner wants to be told of each state that it takes."""
+    traceparent: str = ""
+    tracestate: str = ""
+    """The place in a trace of the request that asked for it (traceparent.py); empty: it has none."""
 
     room: Room = Room()
     manager: Manager = Manager()
     outcasts: tuple[Outcast, ...] = ()
     user_presence: Presence = Presence()
+    user_came_at: float | None = None
+    """When the user was first seen in the room."""
     user_left_at: float | None = None
     """When we were last told that the user, who had been there, has left."""
     webhooks_arrive: bool = False
@@ -198,6 +208,18 @@ class Session:
     @property
     def ready_deadline(self) -> float:
         return self.created_at + self.limits.ready_timeout
+
+    @property
+    def trace(self) -> TraceContext | None:
+        """What everything that is done for it is done on account of."""
+        return read_trace(self.traceparent, self.tracestate)
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What every log line about it says."""
+        trace = self.trace
+        fields = {"session_id": self.session_id, "room": self.room_name}
+        return fields if trace is None else {**fields, "trace_id": trace.trace_id}
 
     def reason_of(self, service: RequiredService) -> ServiceReason | None:
         """Why this service is not ready: what is known to be wrong while it may still come, the whole

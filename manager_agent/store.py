@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from time import perf_counter
 
 import structlog
 
@@ -36,6 +37,8 @@ class Change:
 
 
 Listener = Callable[[Change], None]
+Timing = Callable[[float], None]
+"""Is told how many seconds each update took, those who listen included."""
 
 
 class UnknownSession(LookupError):
@@ -81,9 +84,13 @@ class _Record:
             self.waiters.discard(waiter)
 
 
+def _untimed(seconds: float) -> None:
+    """For who does not want to know."""
+
+
 class MemoryStore:
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
+    def __init__(self, clock: Clock, timing: Timing = _untimed) -> None:
+        self._clock, self._timing = clock, timing
         self._records: dict[str, _Record] = {}
         self._by_room: dict[str, str] = {}
         self.census = Census()
@@ -110,6 +117,7 @@ class MemoryStore:
 
     async def update(self, session_id: str, event: Event) -> Session:
         """Applies `event` and returns the session as it then is. Raises UnknownSession."""
+        started = perf_counter()
         record = self._record(session_id)
         before = record.session
         session = apply(before, event)
@@ -118,6 +126,7 @@ class MemoryStore:
             self.census.enter(session)
             record.put(session)
             self._tell(Change(session_id, before, session, event))
+        self._timing(perf_counter() - started)
         return session
 
     def remove(self, session_id: str) -> None:
@@ -165,7 +174,8 @@ class MemoryStore:
             try:
                 listener(change)
             except Exception:
-                log.exception("listener_fault", session_id=change.session_id)
+                session = change.after or change.before
+                log.exception("listener_fault", **(session.log_fields if session else {}))
 
     def _record(self, session_id: str) -> _Record:
         try:

@@ -166,7 +166,7 @@ class Watcher:
         event = ev.ServiceSaid(self._clock(), identity, said.type, Evidence.MESSAGE)
         session = await self._store.update(self._session_id, event)
         write = log.debug if said.type is Said.PROGRESS else log.info
-        write("service_said", identity=identity, said=said.type, detail=said.detail)
+        write("service_said", identity=identity, said=said.type, detail=said.detail, **_service(session, identity))
         return session
 
     async def _acknowledge(self, identity: str, invite_id: str) -> None:
@@ -184,6 +184,14 @@ class Watcher:
         so_far = self._ignored[what]
         if so_far & (so_far - 1) == 0:
             log.warning(what, sender=sender, detail=detail[:200], so_far=so_far)
+
+
+def _service(session: Session, identity: str) -> dict[str, str | int]:
+    """Which service of the session, and which attempt of it, as a log line names it."""
+    entry = session.entry_of(identity)
+    if entry is None:
+        return {}
+    return {"service_id": session.services[entry].service_id, "attempt": session.services[entry].attempt}
 
 
 def seen(participant: rtc.Participant) -> Seen:

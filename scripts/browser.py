@@ -1,7 +1,7 @@
-"""What tests/browser needs besides Python: Chromium, and livekit-client for the page.
+"""What tests/browser needs besides Python: Chromium, livekit-client for the example page, and axe.
 
 `python scripts/browser.py --ensure` gets what is missing where it can: Debian's Chromium by apt-get, as root, and
-livekit-client by npm. Otherwise it says why those tests are left out, or, with CI set, fails.
+the rest by npm. Otherwise it says why those tests are left out, or, with CI set, fails.
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ import time
 from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-PAGE = Path(__file__).resolve().parent.parent / "examples" / "web"
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = (ROOT / "examples" / "web", ROOT / "tests" / "browser")
+"""The folders with a package-lock.json of what is fetched by npm."""
 APT_GET = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120")
 LINES_SHOWN = 15  # of what a program printed, in an error
 
@@ -53,16 +55,21 @@ def install() -> None:
     _say(f"installed in {time.monotonic() - started:.0f} s")
 
 
-def install_client() -> None:
-    """livekit-client, as package-lock.json has it; nothing when that is done. Raises BrowserMissing."""
-    lock = hashlib.sha256((PAGE / "package-lock.json").read_bytes()).hexdigest()
-    stamp = PAGE / "node_modules" / ".installed"
+def install_packages() -> None:
+    """Everything that a package-lock.json has; nothing where that is done. Raises BrowserMissing."""
+    for folder in PACKAGES:
+        _install_packages(folder)
+
+
+def _install_packages(folder: Path) -> None:
+    lock = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
+    stamp = folder / "node_modules" / ".installed"
     if stamp.exists() and stamp.read_text() == lock:
         return
     npm = shutil.which("npm")
     if npm is None:
-        raise BrowserMissing("livekit-client is installed by npm, which is not on the PATH")
-    _run([npm, "ci", "--no-audit", "--no-fund"], cwd=PAGE)
+        raise BrowserMissing("livekit-client and axe are installed by npm, which is not on the PATH")
+    _run([npm, "ci", "--no-audit", "--no-fund"], cwd=folder)
     stamp.write_text(lock)
 
 
@@ -93,7 +100,7 @@ def main() -> int:
             find()
         except BrowserMissing:
             install()
-        install_client()
+        install_packages()
         print(find())
     except BrowserMissing as missing:
         if is_required():

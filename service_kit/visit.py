@@ -17,6 +17,7 @@ from livekit import rtc
 from manager_agent.connecting import connect
 from manager_agent.events import Said
 from manager_agent.messages import DETAIL_MAX, Invite, ServiceMessage
+from manager_agent.traceparent import read_trace
 from service_kit.voice import Voice
 
 LEAVE_TIMEOUT = 5.0
@@ -36,11 +37,13 @@ class Visit:
 
     def __init__(self, invite: Invite, *, join_timeout: float) -> None:
         self.invite = invite
+        self._trace = read_trace(invite.traceparent or "", invite.tracestate or "")
         self.log = structlog.get_logger().bind(
             session_id=invite.session.session_id,
             room=invite.session.room_name,
             service_id=invite.service_id,
             attempt=invite.attempt,
+            **({"trace_id": self._trace.trace_id} if self._trace else {}),
         )
         self.room = rtc.Room()
         loop = asyncio.get_running_loop()
@@ -55,6 +58,12 @@ class Visit:
     def __repr__(self) -> str:
         state = "over" if self.over.done() else "in the room" if self.room.isconnected() else "invited"
         return f"<Visit {self.invite.service_id} to {self.invite.session.room_name} [{state}]>"
+
+    @property
+    def trace_headers(self) -> dict[str, str]:
+        """The place in a trace that this visit has (W3C Trace Context), as OpenTelemetry's `propagate.extract` takes
+        it; empty if nobody traces the session."""
+        return self._trace.headers if self._trace else {}
 
     async def join(self, options: rtc.RoomOptions | None = None) -> rtc.Room:
         """Accepts the invite and joins the room. Raises VisitEnded, TimeoutError, rtc.ConnectError."""

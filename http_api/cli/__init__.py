@@ -13,6 +13,7 @@ from http_api.cli.key import new
 from http_api.cli.serve import serve
 from http_api.cli.services import services
 from http_api.cli.sessions import sessions
+from http_api.cli.timeline import timeline
 from http_api.cli.token import decode
 from http_api.cli.watch import watch
 
@@ -25,7 +26,7 @@ app = _group("Runs and looks after a LiveKit session manager.")
 token = _group("LiveKit's tokens.")
 key = _group("API keys.")
 
-for command in (serve, services, sessions, create, watch, config, doctor):
+for command in (serve, services, sessions, create, watch, timeline, config, doctor):
     app.command(epilog=EPILOG)(command)
 token.command(epilog=EPILOG)(decode)
 key.command(epilog=EPILOG)(new)

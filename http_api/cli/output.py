@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
-
+    from rich.text import Text
 
 WIDTH = 200
 """Of tables where there is no terminal: whatever reads them is not to meet words that are cut in two."""
@@ -40,14 +40,21 @@ def complain(message: str) -> None:
 def table(*columns: str, rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> Table:
     """`right`: the columns with numbers. What is in the cells is shown as it is, none of it as markup."""
     from rich.table import Table
-    from rich.text import Text
 
     shown = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:
         shown.add_column(name, justify="right" if name in right else "left", overflow="fold")
     for row in rows:
-        shown.add_row(*("-" if cell is None else Text(str(cell), _style(cell)) for cell in row))
+        shown.add_row(*(_cell(cell) for cell in row))
     return shown
+
+
+def _cell(cell: object) -> Text:
+    from rich.text import Text
+
+    if isinstance(cell, Text):
+        return cell
+    return Text("-") if cell is None else Text(str(cell), _style(cell))
 
 
 def in_words(seconds: float) -> str:

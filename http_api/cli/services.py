@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from http_api.cli.exits import run
 from http_api.cli.target import KEY_VARIABLE, URL, Json, KeyVariable, Url, connected
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from http_api.views import ServiceView
 
 
@@ -24,9 +27,13 @@ async def _list(url: str, key_variable: str, as_json: bool) -> None:
     if as_json:
         output.print_json({"services": [service.model_dump(mode="json") for service in found]})
         return
+    output.out().print(registered_table(found))
+
+
+def registered_table(services: Sequence[ServiceView]) -> Table:
     columns = ("service", "type", "state", "load", "in flight", "capacity", "lease left", "at")
-    rows = [_row(service, datetime.now(UTC)) for service in found]
-    output.out().print(output.table(*columns, rows=rows, right=columns[3:7]))
+    now = datetime.now(UTC)
+    return output.table(*columns, rows=[_row(service, now) for service in services], right=columns[3:7])
 
 
 def _row(service: ServiceView, now: datetime) -> list[object]:

@@ -15,6 +15,7 @@ from http_api.cli.target import KEY_VARIABLE, URL, Json, KeyVariable, Url, conne
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
     from http_api.client import Client
     from http_api.views import SessionView
@@ -73,15 +74,19 @@ def _session_row(session: SessionView, now: datetime) -> list[object]:
     ]  # fmt: skip
 
 
+def headline(session: SessionView) -> Text:
+    """Whose session it is, and how it stands."""
+    from rich.text import Text
+
+    reason = "" if session.reason is None else f": {session.reason}"
+    return Text(f"{session.session_id} of {session.user_identity} is {session.state}{reason}", "bold")
+
+
 def services_table(session: SessionView) -> Table:
-    """One session and each of its services."""
+    """Each service of a session."""
     columns = ("service", "state", "attempt", "ready by", "reason")
     rows = [
         [service.service_id or service.type, service.state, service.attempt, service.ready_by, service.reason]
         for service in session.services
     ]
-    shown = output.table(*columns, rows=rows, right=("attempt",))
-    reason = "" if session.reason is None else f": {session.reason}"
-    shown.title = f"{session.session_id} of {session.user_identity} is {session.state}{reason}"
-    shown.title_justify = "left"
-    return shown
+    return output.table(*columns, rows=rows, right=("attempt",))

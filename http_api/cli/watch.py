@@ -1,17 +1,17 @@
-"""`session-manager watch`: sessions, or the services of one, as they change."""
+"""`session-manager watch`: everything, or one session, as it changes."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from http_api.cli import output
 from http_api.cli.exits import ExitCode, run
-from http_api.cli.sessions import newest, services_table, sessions_table
+from http_api.cli.sessions import headline, services_table
 from http_api.cli.target import KEY_VARIABLE, URL, Json, KeyVariable, Url, connected
 
 if TYPE_CHECKING:
@@ -20,12 +20,8 @@ if TYPE_CHECKING:
     from http_api.client import Client
     from http_api.views import SessionView
 
-    Show = Callable[[Sequence[SessionView], RenderableType], None]
-
-INTERVAL = 1.0
-"""Seconds between two looks at all sessions."""
-SHOWN = 50
-"""So many sessions, the newest."""
+REDRAWN = 0.25
+"""Seconds between two pictures on a terminal."""
 
 
 def watch(
@@ -34,61 +30,114 @@ def watch(
     api_key_env: KeyVariable = KEY_VARIABLE,
     as_json: Json = False,
 ) -> None:
-    """Watch sessions, or the services of one, until Ctrl-C, or until that one is over.
+    """Watch sessions and services, or the timeline of one session, until Ctrl-C, or until that one is over.
 
-    Where there is no terminal, and with --json, each change is a line.
+    Where there is no terminal, and with --json, each change of a session is a line.
     """
     run(_watch(url, api_key_env, session_id, as_json), as_json=as_json)
 
 
 async def _watch(url: str, key_variable: str, session_id: str | None, as_json: bool) -> ExitCode:
+    is_drawn = not as_json and output.out().is_terminal
     async with connected(url, key_variable) as client:
-        with _display(as_json=as_json) as show:
-            if session_id is None:
-                return await _watch_all(client, show)
-            return await _watch_one(client, session_id, show)
+        if session_id is None:
+            return await (_draw_all(client) if is_drawn else _list_all(client, as_json))
+        return await (_draw_one(client, session_id) if is_drawn else _list_one(client, session_id, as_json))
 
 
-async def _watch_one(client: Client, session_id: str, show: Show) -> ExitCode:
+# --- on a terminal ----------------------------------------------------------------------------------
+
+
+async def _draw_all(client: Client) -> ExitCode:
+    from http_api.cli.overview import Overview
+
+    overview = Overview()
+    async with _drawn(overview.picture), aclosing(client.follow_all()) as events:
+        async for told in events:
+            overview.take(told)
+    return ExitCode.FINE
+
+
+async def _draw_one(client: Client, session_id: str) -> ExitCode:
+    """NO when the session fails."""
+    from rich.console import Group
+
+    from http_api.cli.timeline_bars import Drawing
+    from http_api.client import Problem
+
+    shown: list[RenderableType] = []
+    code = ExitCode.FINE
+    async with _drawn(lambda: Group(*shown)), aclosing(client.follow(session_id)) as changes:
+        async for session in changes:
+            code = _code(session)
+            with suppress(Problem):  # it was forgotten at this moment
+                drawing = Drawing(await client.timeline(session_id))
+                shown[:] = [headline(session), services_table(session), "", drawing]
+    return code
+
+
+@asynccontextmanager
+async def _drawn(picture: Callable[[], RenderableType]) -> AsyncIterator[None]:
+    """Draws it again and again, as it ages, and once more at the end."""
+    from rich.live import Live
+
+    from manager_agent.tasks import Tasks
+
+    tasks = Tasks()
+    with Live(console=output.out(), auto_refresh=False) as live:
+
+        async def draw() -> None:
+            while True:
+                live.update(picture(), refresh=True)
+                await asyncio.sleep(REDRAWN)
+
+        tasks.spawn(draw(), name="drawing")
+        try:
+            yield
+        finally:
+            await tasks.aclose()
+            live.update(picture(), refresh=True)
+
+
+# --- line by line -----------------------------------------------------------------------------------
+
+
+async def _list_all(client: Client, as_json: bool) -> ExitCode:
+    from http_api.cli.overview import Overview
+
+    overview, troubles = Overview(), list[str]()
+    async with aclosing(client.follow_all()) as events:
+        async for told in events:
+            _list(overview.take(told), as_json)
+            if overview.troubles() != troubles and not as_json:
+                troubles = overview.troubles()
+                for trouble in troubles:
+                    output.complain(trouble)
+    return ExitCode.FINE
+
+
+async def _list_one(client: Client, session_id: str, as_json: bool) -> ExitCode:
     """NO when the session fails."""
     code = ExitCode.FINE
     async with aclosing(client.follow(session_id)) as changes:
         async for session in changes:
-            show([session], services_table(session))
-            code = ExitCode.NO if session.state == "failed" else ExitCode.FINE
+            _list([session], as_json)
+            code = _code(session)
     return code
 
 
-async def _watch_all(client: Client, show: Show) -> ExitCode:
-    known: dict[str, int] = {}
-    while True:
-        sessions = await newest(client, limit=SHOWN)
-        changed = [session for session in sessions if known.get(session.session_id) != session.revision]
-        known = {session.session_id: session.revision for session in sessions}
-        show(changed[::-1], sessions_table(sessions))
-        await asyncio.sleep(INTERVAL)
-
-
-@contextmanager
-def _display(*, as_json: bool) -> Iterator[Show]:
-    """What shows the sessions that have changed, or the table with what there is now."""
-    console = output.out()
-    if as_json:
-        yield lambda changed, _: _each(changed, lambda session: output.print_json(session.model_dump(mode="json")))
-    elif not console.is_terminal:
-        yield lambda changed, _: _each(changed, lambda session: print(line_of(session), flush=True))
-    else:
-        from rich.live import Live
-
-        with Live(console=console, auto_refresh=False) as live:
-            yield lambda _, table: live.update(table, refresh=True)
-
-
-def _each(sessions: Sequence[SessionView], show: Callable[[SessionView], None]) -> None:
+def _list(sessions: Iterable[SessionView], as_json: bool) -> None:
     for session in sessions:
-        show(session)
+        if as_json:
+            output.print_json(session.model_dump(mode="json"))
+        else:
+            print(line_of(session), flush=True)
 
 
 def line_of(session: SessionView) -> str:
     services = [f"{service.service_id or service.type}={service.state}" for service in session.services]
     return " ".join([session.session_id, session.user_identity, session.state, session.reason or "-", *services])
+
+
+def _code(session: SessionView) -> ExitCode:
+    return ExitCode.NO if session.state == "failed" else ExitCode.FINE

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 import aiohttp
 import stamina
+from aiohttp.http import HttpProcessingError
 from pydantic import TypeAdapter, ValidationError
 from yarl import URL
 
@@ -23,7 +24,8 @@ PAUSE_FIRST, PAUSE_MAX, PAUSE_JITTER = 0.1, 2.0, 0.1
 CONNECT_TIMEOUT = 5.0
 SILENCE_MAX = 45.0
 """Seconds without a byte, not even a heartbeat, after which a stream of events is taken for dead."""
-LINE_MAX = 1024 * 1024
+LINE_MAX = 32 * 1024 * 1024
+"""Bytes of one line of a stream: the feed begins with all sessions in one."""
 OVERLOADED = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 STILL_RUNNING = "idempotency_conflict"
 """The request was sent before, and is not answered yet."""
@@ -89,7 +91,7 @@ class Calls:
         there is nothing more. Raises Problem, Unreachable."""
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=SILENCE_MAX)
-        options = {"headers": headers, "timeout": timeout, "read_bufsize": LINE_MAX}
+        options = {"headers": headers, "timeout": timeout}
         async with await self._opened("GET", path, options) as response:
             yield None if response.status == HTTPStatus.NO_CONTENT else _events(response)
 
@@ -156,10 +158,10 @@ def read(raw: str | bytes, shape: TypeAdapter[T], url: URL) -> T:
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
     reader = EventReader()
     try:
-        async for line in response.content:
+        while line := await response.content.readline(max_line_length=LINE_MAX):
             if event := reader.line(line.decode(errors="replace")):
                 yield event
-    except (aiohttp.ClientError, TimeoutError, ValueError):  # aiohttp's for a line that has no end
+    except (aiohttp.ClientError, TimeoutError, HttpProcessingError):  # the last one for a line that has no end
         return
 
 

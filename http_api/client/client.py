@@ -14,6 +14,8 @@ from ulid import ULID
 from http_api.client.calls import Calls, Reply, read
 from http_api.client.errors import Problem, Unreachable
 from http_api.client.fields import ParticipantFields, ServiceFields, SessionFields
+from http_api.feed_views import FeedEvent, Forgotten, HealthView, Snapshot, Told
+from http_api.timeline_views import TimelineView
 from http_api.views import (
     Health,
     ParticipantView,
@@ -28,6 +30,7 @@ from manager_agent.session import GIVES_TOKENS, SessionState
 
 SESSIONS = ("api", "v1", "sessions")
 SERVICES = ("api", "v1", "microservices")
+FEED = ("api", "v1", "events")
 WAIT = 20
 """Seconds for which the server is asked to hold an answer back: less than proxies allow."""
 PAUSE = 0.25
@@ -45,6 +48,15 @@ SERVICE = TypeAdapter(ServiceView)
 SERVICE_LIST = TypeAdapter(ServiceList)
 HEALTH = TypeAdapter(Health)
 PROVEN = TypeAdapter(Proven)
+TIMELINE = TypeAdapter(TimelineView)
+FEED_SHAPES: Mapping[str, TypeAdapter[Any]] = {
+    FeedEvent.SNAPSHOT: TypeAdapter(Snapshot),
+    FeedEvent.SESSION: TypeAdapter(SessionView),
+    FeedEvent.FORGOTTEN: TypeAdapter(Forgotten),
+    FeedEvent.SERVICES: TypeAdapter(ServiceList),
+    FeedEvent.HEALTH: TypeAdapter(HealthView),
+}
+"""What each event of the feed is. One that is not here is a later version's, and left out."""
 
 
 class Client:
@@ -163,6 +175,23 @@ class Client:
                 return
             if not news:
                 await asyncio.sleep(PAUSE)
+
+    async def follow_all(self) -> AsyncGenerator[Told, None]:
+        """Everything that the caller may see: a Snapshot, then each SessionView that is new or has changed, Forgotten
+        when one can't be read any more, the ServiceList and the HealthView when they change. Connections that break
+        are made anew, which gives a Snapshot again."""
+        while True:
+            async with self._calls.stream(*FEED) as events:
+                if events is None:
+                    return
+                async for event in events:
+                    if event.name in FEED_SHAPES:
+                        yield read(event.data, FEED_SHAPES[event.name], self._calls.url)
+            await asyncio.sleep(PAUSE)
+
+    async def timeline(self, session_id: str) -> TimelineView:
+        """What has become of it in the order of time: its steps, every attempt to get a service, who is awaited."""
+        return (await self._calls.ask("GET", *SESSIONS, session_id, "timeline")).read(TIMELINE)
 
     async def close(self, session_id: str) -> SessionView:
         """Ends it; again: the same answer."""

@@ -10,6 +10,7 @@ class Event:
     data: str
     id: str
     """The last id that came, with this event or an earlier one; what `Last-Event-ID` is to say."""
+    name: str = "message"
 
 
 @dataclass(slots=True)
@@ -17,18 +18,22 @@ class EventReader:
     """Puts events together from the lines of a stream. Comments, such as heartbeats, and unknown fields are ignored."""
 
     _id: str = ""
+    _name: str = ""
     _data: list[str] = field(default_factory=list)
 
     def line(self, line: str) -> Event | None:
         """Takes the next line, its end included or not; the event that it completes, if it does."""
         line = line.rstrip("\r\n")
         if not line:
-            data, self._data = self._data, []
-            return Event("\n".join(data), self._id) if data else None
+            name, data = self._name, self._data
+            self._name, self._data = "", []
+            return Event("\n".join(data), self._id, name or "message") if data else None
         name, _, value = line.partition(":")
         value = value.removeprefix(" ")
         if name == "data":
             self._data.append(value)
+        elif name == "event":
+            self._name = value
         elif name == "id" and "\0" not in value:
             self._id = value
         return None

@@ -13,10 +13,11 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import structlog
 
+from http_api.logs import Entry
 from http_api.settings import Settings
 from http_api.shipping.backlog import Backlog, Batch, Bounds, Dropped, Stats
 from http_api.shipping.collector import TIMEOUT, Collector
@@ -26,9 +27,6 @@ from http_api.shipping.endpoint import LogEndpoint
 from http_api.shipping.formats import FORMATS, Format
 from http_api.shipping.trouble import Tell, Trouble
 from manager_agent.tasks import Tasks
-
-if TYPE_CHECKING:
-    from http_api.logs import Entry  # logs.py imports the keys of the application, one of which is a shipper's
 
 log = structlog.get_logger()
 

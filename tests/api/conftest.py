@@ -5,15 +5,21 @@ from __future__ import annotations
 import io
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 
 import aiohttp
 import pytest
 
 from http_api import logs
+from http_api.callers import DEVELOPER
+from http_api.log_sinks import LogSinks
 from http_api.server import serving
 from http_api.settings import DevSettings, Settings
+from http_api.tracing import Tracing, tracing_of
+from manager_agent.session import Session, User
 from scripts.livekit_server import free_port
+from tests.api.feed_reader import MakeSessions, Readers
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 from tests.exhibits import EXHIBITS
 
@@ -21,16 +27,18 @@ from tests.exhibits import EXHIBITS
 @pytest.fixture
 async def start_api() -> AsyncIterator[StartApi]:
     """Starts an API with settings of the test's own: `await start_api(ready_timeout=1)`. It is one in dev mode unless
-    another `kind` of settings is given."""
+    another `kind` of settings is given. Its spans go where the settings say, unless another `tracing` is given."""
     async with AsyncExitStack() as stack:
 
-        async def start(kind: type[Settings] = DevSettings, **settings: Any) -> Api:
+        async def start(kind: type[Settings] = DevSettings, *, tracing: Tracing | None = None, **settings: Any) -> Api:
             port = free_port()
             chosen = kind(_env_file=None, server_port=port, **settings)
             livekit = LiveKit()
             parts, agent = stand_ins(chosen, livekit)
-            stack.callback(_logged(chosen))
-            app = await stack.enter_async_context(serving(chosen, parts))
+            parts = replace(parts, tracing=tracing or tracing_of(chosen))
+            sinks = LogSinks()
+            stack.callback(_logged(chosen, sinks.recent.take))
+            app = await stack.enter_async_context(serving(chosen, parts, sinks))
             http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))
             api = Api(http, parts, livekit, agent, port)
             api.app = app
@@ -39,10 +47,10 @@ async def start_api() -> AsyncIterator[StartApi]:
         yield start
 
 
-def _logged(settings: Settings) -> Callable[[], None]:
+def _logged(settings: Settings, sink: logs.Sink) -> Callable[[], None]:
     """Logs as the program does; to be called at the end of the test, whose output it then is."""
     log = io.StringIO()
-    logs.configure(dev=settings.dev, level="debug", secrets=settings.secrets, stream=log)
+    logs.configure(dev=settings.dev, level="debug", secrets=settings.secrets, stream=log, sinks=[sink])
     EXHIBITS.secrets |= settings.secrets
 
     def show() -> None:
@@ -55,3 +63,29 @@ def _logged(settings: Settings) -> Callable[[], None]:
 @pytest.fixture
 async def api(start_api: StartApi) -> Api:
     return await start_api()
+
+
+@pytest.fixture
+async def readers(api: Api) -> AsyncIterator[Readers]:
+    yield (made := Readers(api))
+    made.close()
+
+
+@pytest.fixture
+async def some_sessions(api: Api) -> AsyncIterator[MakeSessions]:
+    """Makes sessions that nobody drives: `await some_sessions(3)` gives their ids in the order in which they were made.
+    They are gone after the test."""
+
+    async def make(count: int, **fields: Any) -> list[str]:
+        asked = Session("", "", User("alice"), api.parts.clock(), owner=DEVELOPER.name)
+        made = [
+            replace(asked, session_id=f"ses_{number:026}", room_name=f"room-{number}", **fields)
+            for number in range(count)
+        ]
+        for session in made:
+            await api.parts.store.add(session)
+        return [session.session_id for session in made]
+
+    yield make
+    for session in api.parts.store.list():
+        api.parts.store.remove(session.session_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,13 +13,16 @@ import aiohttp
 from aiohttp import web
 
 from http_api import keys
-from http_api.app import Parts, guard_of, registry_of, upkeep_of
+from http_api.dependencies import livekit as livekit_dependency
+from http_api.metrics.metrics import Metrics
+from http_api.parts import Parts, guard_of, registry_of, upkeep_of
 from http_api.settings import Settings
 from manager_agent.agent import ManagerAgent
 from manager_agent.clock import steady_clock
 from manager_agent.conductor import Conductor
 from manager_agent.invites import Inviter
 from manager_agent.names import Names
+from manager_agent.reconcile import Reconciler
 from manager_agent.rooms import ListedRoom, Listing, LiveKitUnavailable, Rooms, RoomTaken
 from manager_agent.session import RequiredService, Session
 from manager_agent.store import MemoryStore
@@ -42,6 +46,8 @@ class LiveKit:
     is_slow: bool = False
     """Makes no room until `makes_rooms`."""
     makes_rooms: asyncio.Event = field(default_factory=asyncio.Event)
+    reconciler: Reconciler = field(init=False)
+    """Who asks it for its rooms; here only when a test wants it."""
 
 
 class StandInRooms(Rooms):
@@ -71,6 +77,8 @@ class StandInRooms(Rooms):
     async def dispatch_manager(self, session: Session, attempt: int) -> None: ...
 
     async def list_rooms(self) -> list[ListedRoom]:
+        if self.livekit.down:
+            raise LiveKitUnavailable("http://10.0.0.7:7880 can't be reached")
         return [ListedRoom(name, f"RM_{name}", "", is_ours=False, is_blank=False) for name in self.livekit.rooms]
 
     async def show_status(self, session: Session) -> None: ...
@@ -136,6 +144,11 @@ class Api:
         while self.app[keys.WAITERS].count != count:
             await asyncio.sleep(0)
 
+    async def reconcile(self) -> None:
+        """LiveKit is asked for its rooms, whether it answers or not."""
+        with suppress(LiveKitUnavailable):
+            await self.livekit.reconciler.round()
+
     async def say_ready(self, session_id: str, service_id: str, token: str | None = None) -> tuple[int, Any, Any]:
         """As the service itself would; the token is that of its invite unless another is given."""
         await self.livekit.invited.wait()
@@ -149,7 +162,8 @@ StartApi = Callable[..., Awaitable[Api]]
 
 def stand_ins(settings: Settings, livekit: LiveKit) -> tuple[Parts, StandInAgent]:
     clock, key, secret = steady_clock(), settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
-    store, names = MemoryStore(clock), Names("secret")
+    metrics = Metrics()
+    store, names = MemoryStore(clock, metrics.store_updates.observe), Names("secret")
     url = settings.livekit_server_url
     rooms = StandInRooms(
         url=url,
@@ -166,5 +180,11 @@ def stand_ins(settings: Settings, livekit: LiveKit) -> tuple[Parts, StandInAgent
     rooms.livekit = inviter.livekit = livekit
     conductor = Conductor(store=store, rooms=rooms, inviter=inviter, registry=registry, names=names, clock=clock)
     agent = StandInAgent(url=url, api_key=key, api_secret=secret, agent_name="m", store=store, names=names, clock=clock)
-    upkeep = upkeep_of(settings, registry)
-    return Parts(clock, store, registry, rooms, inviter, conductor, agent, guard, profiles, upkeep), agent
+    livekit.reconciler = Reconciler(store=store, rooms=rooms, clock=clock)
+    parts = Parts(
+        clock, store, registry, rooms, inviter, conductor, agent, guard, profiles,
+        upkeep=upkeep_of(settings, registry),
+        dependencies=[livekit_dependency(lambda: agent.registered, lambda: livekit.reconciler.is_answered)],
+        metrics=metrics,
+    )  # fmt: skip
+    return parts, agent

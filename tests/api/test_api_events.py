@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from http_api.events import HEARTBEAT, RETRY, SEND_TIMEOUT
+from http_api.event_stream import HEARTBEAT, RETRY, SEND_TIMEOUT
 from http_api.server import serving
 from http_api.settings import DevSettings
 from manager_agent import events as ev

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -18,14 +18,17 @@ from pydantic import SecretStr
 from http_api.api_keys import KeyEntry, digest_of, new_key
 from http_api.cli.exits import ExitCode
 from http_api.settings import Settings
+from manager_agent import events as ev
+from manager_agent.events import Chosen, ReadyOn, Refusal
 from scripts.livekit_server import ROOT, free_port
 from tests.api.stand_ins import Api, StartApi
+from tests.api.still_sessions import still_session
 
 pytestmark = pytest.mark.api
 
 COMMAND = (sys.executable, "-c", "from http_api.cli import main; main()")
 FINE, NO, UNREACHABLE, INTERRUPTED = ExitCode.FINE, ExitCode.NO, ExitCode.UNREACHABLE, ExitCode.INTERRUPTED
-TALKING = [["services"], ["sessions"], ["create"], ["watch"], ["watch", "ses_1"]]
+TALKING = [["services"], ["sessions"], ["create"], ["watch"], ["watch", "ses_1"], ["timeline", "ses_1"]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,42 +203,116 @@ async def test_all_sessions_are_watched_until_ctrl_c(api: Api) -> None:
         assert (await done(process)).code == INTERRUPTED
 
 
-async def test_on_a_terminal_there_is_a_table_that_goes_without_a_trace(api: Api) -> None:
-    """In a pseudo-terminal: the table is drawn, and Ctrl-C gives the cursor back."""
-    session_id = (await api.open())[2]["session_id"]
-    ours, theirs = os.openpty()
-    loop, news, shown = asyncio.get_running_loop(), asyncio.Event(), bytearray()
+@dataclass(slots=True)
+class Terminal:
+    """A pseudo-terminal with the command in it, and all that it has shown."""
 
-    def read() -> None:
+    process: asyncio.subprocess.Process
+    screen: int
+    shown: bytearray = field(default_factory=bytearray)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def read(self) -> None:
         try:
-            shown.extend(os.read(ours, 65_536))
+            self.shown.extend(os.read(self.screen, 65_536))
         except OSError:  # what Linux says when the other side is closed
-            loop.remove_reader(ours)
-        news.set()
+            asyncio.get_running_loop().remove_reader(self.screen)
+        self.news.set()
 
+    async def shows(self, words: str) -> None:
+        """Returns once it has shown them, among what it has not been asked for yet."""
+        while (at := self.shown.find(words.encode())) < 0:
+            self.news.clear()
+            await self.news.wait()
+        del self.shown[: at + len(words)]
+
+
+@asynccontextmanager
+async def on_a_terminal(api: Api, *arguments: str) -> AsyncIterator[Terminal]:
+    """It is interrupted in the end, and must leave the terminal as it was."""
+    ours, theirs = os.openpty()
     env = os.environ | {"SESSION_MANAGER_URL": f"http://127.0.0.1:{api.port}", "TERM": "xterm", "COLUMNS": "150"}
     process = await asyncio.create_subprocess_exec(
-        *(*COMMAND, "watch"), cwd=ROOT, env=env, stdin=theirs, stdout=theirs, stderr=theirs
+        *(*COMMAND, *arguments), cwd=ROOT, env=env, stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
-    loop.add_reader(ours, read)
+    terminal = Terminal(process, ours)
+    asyncio.get_running_loop().add_reader(ours, terminal.read)
     try:
-        while session_id.encode() not in shown:
-            news.clear()
-            await news.wait()
-        process.send_signal(signal.SIGINT)
-        assert await process.wait() == INTERRUPTED
-        while b"\x1b[?25h" not in shown:
-            news.clear()
-            await news.wait()
+        await terminal.shows("\x1b[?25l")
+        yield terminal
+        await terminal.shows("\x1b[?25h")
     finally:
-        loop.remove_reader(ours)
+        asyncio.get_running_loop().remove_reader(ours)
         os.close(ours)
         if process.returncode is None:
             process.kill()
             await process.wait()
-    assert b"\x1b[?25l" in shown
-    assert b"Traceback" not in shown
+    assert b"Traceback" not in terminal.shown
+
+
+async def test_on_a_terminal_there_is_a_table_that_goes_without_a_trace(api: Api) -> None:
+    """Of services and sessions, with what is away above; Ctrl-C gives the cursor back."""
+    await api.register("asr-service")
+    session_id = (await api.open())[2]["session_id"]
+    async with on_a_terminal(api, "watch") as terminal:
+        await terminal.shows("asr-service")
+        await terminal.shows(session_id)
+        api.agent.is_registered = False
+        await terminal.shows("livekit is away since")
+        await api.register("llm-service", type="LLM")
+        await terminal.shows("llm-service")
+        terminal.process.send_signal(signal.SIGINT)
+        assert await terminal.process.wait() == INTERRUPTED
+
+
+async def test_on_a_terminal_a_session_is_watched_with_a_bar_for_each_attempt(start_api: StartApi) -> None:
+    """And who is awaited, until it is over."""
+    api = await start_api(ready_timeout=3)
+    await api.register("asr-service")
+    session_id = (await api.open("asr-service"))[2]["session_id"]
+    async with on_a_terminal(api, "watch", session_id) as terminal:
+        await terminal.shows("is waiting")
+        await terminal.shows("▒")
+        await terminal.shows("awaited to join within")
+        await terminal.shows("is failed: ready_timeout")
+        await terminal.shows("never_joined")
+        assert await terminal.process.wait() == NO
+
+
+async def test_while_livekit_is_away_that_is_said_beside_the_lines(api: Api) -> None:
+    api.agent.is_registered = False
+    session_id = (await api.open())[2]["session_id"]
+    async with started(f"http://127.0.0.1:{api.port}", "watch") as process:
+        assert (await line_with(process.stderr, "livekit is away since")).startswith("session-manager: ")
+        await line_with(process.stdout, session_id)
+        process.send_signal(signal.SIGINT)
+        assert (await done(process)).code == INTERRUPTED
+
+
+async def test_a_timeline_shows_every_attempt_and_is_the_apis_as_json(api: Api) -> None:
+    async with still_session(api, metadata={"a": "[red]"}) as still:
+        other = Chosen("asr-2", "ASR", "http://127.0.0.1:2/", None, ReadyOn.JOIN)
+        now = api.parts.clock()
+        await still.happens(
+            ev.InviteRefused(now + 1, 0, 1, 1, Refusal.DECLINED),
+            ev.InviteStarted(now + 1, 0, 2, 1, "sm-asr-2", "inv_2", instead=other),
+            ev.InviteAccepted(now + 2, 0, 2, 1),
+        )
+        said = await run(api, "timeline", still.session_id)
+        first, second = said.out.splitlines()[-2:]
+        assert (said.code, said.err) == (FINE, "")
+        assert said.out.startswith(f"{still.session_id} in room {still.now.room_name} is waiting\n")
+        assert "manager_joined" in said.out
+        assert first.split()[:3] == ["asr-service", "1", "invited"]
+        assert first.rstrip().endswith("declined, replaced")
+        assert second.split()[:3] == ["asr-2", "2", "accepted"]
+        assert "awaited to join within 1" in second
+        told = (await run(api, "timeline", still.session_id, "--json")).document
+        asked = (await api.ask("GET", f"{still.path}/timeline"))[2]
+        assert told | {"now": ""} == asked | {"now": ""}
+    refused = await run(api, "timeline", "ses_0")
+    assert (refused.code, "unknown_session" in refused.err) == (NO, True)
 
 
 async def test_the_key_is_read_from_a_variable_and_shown_nowhere(start_api: StartApi) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from http_api.curls import SERVER, SESSION_ID, curl
-from http_api.docs import ASSETS
+from http_api.docs import PAGE
 from http_api.openapi import document
 from http_api.openapi_schemas import example_of
 from http_api.operations import Operation
@@ -48,18 +48,18 @@ async def test_the_page_may_run_and_load_only_what_comes_from_this_server(api: A
     assert "http" not in policy
     assert not re.search(r"<script(?![^>]* src=)|\bon\w+=|style=|//", page)
     for name in re.findall(r'(?:src|href)="docs/([^"]+)"', page):
-        assert name in ASSETS
+        assert name in PAGE.loads
 
 
-@pytest.mark.parametrize("name", ASSETS)
+@pytest.mark.parametrize("name", PAGE.loads)
 async def test_what_the_page_loads_is_served(api: Api, name: str) -> None:
     async with api.http.get(f"/docs/{name}") as answer:
         assert answer.status == 200
         assert answer.content_type == ("text/css" if name.endswith(".css") else "text/javascript")
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
-        assert await answer.read() == ASSETS[name].content
+        assert await answer.read() == PAGE.loads[name].content
     async with api.http.head(f"/docs/{name}") as answer:
-        assert (answer.status, answer.content_length) == (200, len(ASSETS[name].content))
+        assert (answer.status, answer.content_length) == (200, len(PAGE.loads[name].content))
     async with api.http.get(f"/docs/{name}", headers={"If-None-Match": answer.headers["ETag"]}) as answer:
         assert (answer.status, await answer.read()) == (304, b"")
 

@@ -8,16 +8,17 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Any
 
 import pytest
 import structlog
 from livekit import api
+from prometheus_client import generate_latest
 
 from http_api import keys, logs
 from http_api.api_keys import new_key
 from http_api.app import create_app
+from http_api.log_sinks import LogSinks
 from http_api.logs import Entry
 from http_api.redaction import REDACTED
 from http_api.settings import DevSettings
@@ -297,8 +298,12 @@ async def test_the_application_can_tell_how_it_goes(start_api: StartApi, vector:
     assert (await start_api()).app[keys.SHIPPER].stats == Off().stats
     async with shipping(vector.url) as shipper:
         put(shipper, "a")
-    parts, _ = stand_ins(DevSettings(_env_file=None), LiveKit())
-    assert create_app(DevSettings(_env_file=None), replace(parts, shipper=shipper))[keys.SHIPPER].stats.delivered == 1
+    settings = DevSettings(_env_file=None)
+    parts, _ = stand_ins(settings, LiveKit())
+    app = create_app(settings, parts, LogSinks(shipper=shipper))
+    assert app[keys.SHIPPER].stats.delivered == 1
+    shown = generate_latest(app[keys.METRICS].registry).decode()
+    assert "session_manager_log_records_delivered_total 1.0" in shown
 
 
 def test_a_shipper_that_is_off_can_be_used_like_any_other() -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from http_api.__main__ import FAULT
 from scripts.livekit_server import ROOT, free_port
 from tests.vector_stand_in import VectorStandIn, hang
 
@@ -102,15 +103,15 @@ async def test_an_error_that_ends_it_arrives_too() -> None:
 import sys
 from http_api.__main__ import run
 
-async def program(settings, shipper):
+async def program(settings, sinks):
     raise ZeroDivisionError("a fault of ours")
 
 sys.exit(run(dev=True, program=program))
 """
     async with VectorStandIn() as vector, running(vector.url, "-c", faulty) as run:
         await run.ended()
-    assert run.code == 1
-    assert vector.names == ["ended_by_an_error"]
+    assert run.code == FAULT
+    assert vector.names == ["ended_by_fault"]
     assert "ZeroDivisionError: a fault of ours" in vector.events[0]["exception"]
 
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from aiohttp import web
-from playwright.async_api import Page, async_playwright, expect
+from playwright.async_api import Browser, Page, async_playwright, expect
 
 from examples.web.server import create_app
 from scripts import browser
-from scripts.livekit_server import ROOT, free_port
+from scripts.livekit_server import free_port
+from tests.api.conftest import api, start_api  # noqa: F401 - fixtures
+from tests.browser.dashboard import Dashboard, Show, shown
 from tests.live.conftest import (  # noqa: F401 - fixtures, and the hook that shows logs
     Stack,
     livekit_binary,
@@ -24,9 +27,10 @@ from tests.live.conftest import (  # noqa: F401 - fixtures, and the hook that sh
 )
 
 SERVICES = ("asr-service", "tts-service")
-SCREENSHOTS = ROOT / "build" / "screenshots"
 QUIET = ["--disable-gpu", "--disable-quic", "--disable-sync", "--disable-background-networking"]
 """On top of what playwright switches off: nothing is looked up or fetched but the page."""
+PRETEND = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+"""A microphone that beeps, and may be used without asking."""
 PATIENCE_MS = 15_000
 
 expect.set_options(timeout=PATIENCE_MS)
@@ -39,12 +43,34 @@ OpenPage = Callable[[Stack], Awaitable[Page]]
 def chromium() -> Path:
     """A machine without one skips these tests; CI fails them."""
     try:
-        browser.install_client()
+        browser.install_packages()
         return browser.find()
     except browser.BrowserMissing as missing:
         if browser.is_required():
             raise
         pytest.skip(str(missing))
+
+
+@pytest.fixture
+async def launched(chromium: Path) -> AsyncIterator[Browser]:
+    """A browser of the test's own."""
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=chromium, args=QUIET + PRETEND)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def show(launched: Browser) -> AsyncIterator[Show]:
+    """The page at / of a server: `await show(origin, size=PHONE)`, opened at an address `at` after the #."""
+    async with AsyncExitStack() as windows:
+
+        async def show(origin: str, *, at: str = "", **how: Any) -> Dashboard:
+            dashboard = await windows.enter_async_context(shown(launched, origin, **how))
+            await dashboard.open(at)
+            return dashboard
+
+        yield show
 
 
 @pytest.fixture

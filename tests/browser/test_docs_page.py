@@ -10,18 +10,11 @@ import pytest
 from playwright.async_api import Page, async_playwright, expect
 
 from http_api.routes import OPERATIONS
-from tests.api.conftest import start_api  # noqa: F401 - a fixture
 from tests.api.stand_ins import Api, StartApi
-from tests.browser.conftest import QUIET, SCREENSHOTS
+from tests.browser.conftest import QUIET
+from tests.browser.dashboard import NOTE_VIOLATIONS, SCREENSHOTS
 
 pytestmark = pytest.mark.browser
-
-NOTE_VIOLATIONS = """
-window.violations = [];
-document.addEventListener("securitypolicyviolation", (event) => {
-  window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`);
-});
-"""
 
 
 @dataclass
@@ -34,7 +27,7 @@ class Docs:
 
 
 @pytest.fixture
-async def docs(chromium: Path, start_api: StartApi) -> AsyncIterator[Docs]:  # noqa: F811 - the fixture
+async def docs(chromium: Path, start_api: StartApi) -> AsyncIterator[Docs]:
     """The page of an API of its own, open."""
     api = await start_api()
     async with async_playwright() as playwright:

@@ -10,7 +10,8 @@ from playwright.async_api import Locator, Page, Route, expect
 
 from manager_agent.messages import RoomStatus
 from manager_agent.session import SessionState
-from tests.browser.conftest import SCREENSHOTS, OpenPage
+from tests.browser.conftest import OpenPage
+from tests.browser.dashboard import SCREENSHOTS
 from tests.live.bots import Bot
 from tests.live.conftest import Site, Stack, StartStack
 

@@ -32,6 +32,8 @@ class Bot:
         self.answers = 200
         self.invites: list[Invite] = []
         self.farewells: list[Farewell] = []
+        self.headers: list[dict[str, str]] = []
+        """Of everything that came, in order; names in lower case."""
         self.room = rtc.Room()
         self.heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._news = asyncio.Condition()
@@ -125,6 +127,7 @@ class Bot:
     async def _receive(self, request: web.Request) -> web.Response:
         body = await request.text()
         async with self._news:
+            self.headers.append({name.lower(): value for name, value in request.headers.items()})
             if json.loads(body)["event"] == "session_ended":
                 self.farewells.append(Farewell.model_validate_json(body))
             else:

@@ -18,6 +18,7 @@ from livekit import api
 from livekit.rtc._ffi_client import FfiClient
 
 from http_api import keys, logs
+from http_api.log_sinks import LogSinks
 from http_api.server import serving
 from http_api.settings import DevSettings, Settings
 from manager_agent.agent import ManagerAgent
@@ -169,9 +170,10 @@ async def start_stack(request: pytest.FixtureRequest) -> AsyncIterator[StartStac
     async with AsyncExitStack() as stacks:
 
         async def start(site: Site, *, kind: type[Settings] = DevSettings, **settings: Any) -> Stack:
-            log = _show_logs_on_failure(request.node, site)
+            sinks = LogSinks()
+            log = _show_logs_on_failure(request.node, site, sinks.recent.take)
             chosen = kind(_env_file=None, LIVEKIT_SERVER_URL=site.livekit.url, server_port=site.api_port, **settings)  # type: ignore[call-arg]
-            return await stacks.enter_async_context(_running(site, chosen, log))
+            return await stacks.enter_async_context(_running(site, chosen, log, sinks))
 
         yield start
 
@@ -183,12 +185,12 @@ async def stack(start_stack: StartStack, site: Site) -> Stack:
 
 
 @asynccontextmanager
-async def _running(site: Site, settings: Settings, log: io.StringIO) -> AsyncIterator[Stack]:
+async def _running(site: Site, settings: Settings, log: io.StringIO, sinks: LogSinks) -> AsyncIterator[Stack]:
     EXHIBITS.secrets |= settings.secrets
     async with AsyncExitStack() as cleanup:
         bots = await cleanup.enter_async_context(AsyncExitStack())  # first, so that they are told goodbye
         served = await cleanup.enter_async_context(AsyncExitStack())
-        app = await served.enter_async_context(serving(settings))
+        app = await served.enter_async_context(serving(settings, sinks=sinks))
         http = await cleanup.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{site.api_port}"))
         livekit = await cleanup.enter_async_context(api.LiveKitAPI(site.livekit.http_url, KEY, SECRET))
         async with asyncio.timeout(10):
@@ -212,9 +214,9 @@ class _LogsOfATest:
 _LOGS = pytest.StashKey[list[_LogsOfATest]]()
 
 
-def _show_logs_on_failure(test: pytest.Item, site: Site) -> io.StringIO:
+def _show_logs_on_failure(test: pytest.Item, site: Site, sink: logs.Sink) -> io.StringIO:
     manager = io.StringIO()
-    logs.configure(dev=True, level="debug", secrets=[SECRET], stream=manager)
+    logs.configure(dev=True, level="debug", secrets=[SECRET], stream=manager, sinks=[sink])
     log = site.livekit.log
     test.stash.setdefault(_LOGS, []).append(_LogsOfATest(log, log.stat().st_size, manager))
     return manager

@@ -9,21 +9,26 @@ import pytest
 
 from manager_agent import events as ev
 from manager_agent.census import Census
-from manager_agent.session import Session
+from manager_agent.session import Session, SessionState
 from manager_agent.store import MemoryStore
 from tests.unit.sessions import JOINS, START, a_session
 
 pytestmark = pytest.mark.unit
 
 
-def found(sessions: list[Session]) -> tuple[int, int, Counter[str]]:
-    """How many are live, how many of them without a room, and how many of each caller."""
+Counts = tuple[int, int, Counter[str], Counter[SessionState]]
+"""How many are live, how many of them without a room, how many of each caller, and all of them by state."""
+
+
+def found(sessions: list[Session]) -> Counts:
     live = [session for session in sessions if not session.over]
-    return len(live), sum(s.room.created_at is None for s in live), Counter(s.owner for s in live)
+    making = sum(session.room.created_at is None for session in live)
+    return len(live), making, Counter(s.owner for s in live), Counter(s.state for s in sessions)
 
 
-def counted(census: Census) -> tuple[int, int, Counter[str]]:
-    return census.live, census.in_making, Counter({name: census.live_of(name) for name in ("a", "b")})
+def counted(census: Census) -> Counts:
+    owners = Counter({name: census.live_of(name) for name in ("a", "b")})
+    return census.live, census.in_making, owners, census.by_state
 
 
 async def test_it_counts_what_is_there_through_the_life_of_sessions() -> None:
@@ -44,5 +49,5 @@ async def test_a_session_that_is_removed_while_it_lives_counts_no_more() -> None
     store = MemoryStore(lambda: START)
     await store.add(replace(a_session(JOINS), owner="a"))
     store.remove("s1")
-    assert counted(store.census) == (0, 0, Counter({"a": 0, "b": 0}))
+    assert counted(store.census) == (0, 0, Counter(), Counter())
     assert store.census.in_use("asr") == 0

@@ -25,10 +25,10 @@ pytestmark = pytest.mark.unit
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMANDS = [
-    [], ["serve"], ["services"], ["sessions"], ["create"], ["watch"], ["config"], ["doctor"],
+    [], ["serve"], ["services"], ["sessions"], ["create"], ["watch"], ["timeline"], ["config"], ["doctor"],
     ["token"], ["token", "decode"], ["key"], ["key", "new"],
 ]  # fmt: skip
-TALKING = [["services"], ["sessions"], ["create"], ["watch"], ["watch", "ses_1"]]
+TALKING = [["services"], ["sessions"], ["create"], ["watch"], ["watch", "ses_1"], ["timeline", "ses_1"]]
 HEAVY = ("livekit", "aiohttp", "pydantic")
 
 

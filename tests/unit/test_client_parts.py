@@ -42,6 +42,12 @@ def test_an_event_is_what_stands_before_a_blank_line(end: str) -> None:
     assert events_in(end.join(lines)) == [Event("{}", "7"), Event("a\nb", "7")]
 
 
+def test_an_event_has_the_name_that_stands_in_it_and_the_next_one_does_not() -> None:
+    lines = ["event: health", "data: {}", "", "event: lost", "", "data: a", "", "event:", "data: b", ""]
+    named = [(event.name, event.data) for event in events_in("\n".join(lines) + "\n")]
+    assert named == [("health", "{}"), ("message", "a"), ("message", "b")]
+
+
 def test_an_event_that_is_cut_off_is_none() -> None:
     assert events_in("id: 7\ndata: {}\n") == []
 

@@ -242,6 +242,8 @@ def test_an_invite_is_what_the_contract_says() -> None:
         "manager_identity": MANAGER,
         "ready_on": "join",
         "ready_deadline": "2025-12-22T10:40:30.500000Z",
+        "traceparent": None,
+        "tracestate": None,
     }
 
 

@@ -19,6 +19,7 @@ from manager_agent.plan import Action, Invite, Remove, Replace, plan
 from manager_agent.registry import Registry
 from manager_agent.replacing import HOLD, IDLE_HOLD, LATE_AT_MOST, Replacer
 from manager_agent.required_service import PAST_KEPT
+from manager_agent.service_transitions import LAST_ANSWER_GRACE
 from manager_agent.services import Service
 from manager_agent.session import (
     Limits,
@@ -135,9 +136,13 @@ def test_an_outcast_that_comes_again_while_it_is_being_removed_is_removed_again(
     assert actions(gone, START + 8, Remove) == []
 
 
-def test_one_that_is_there_when_it_is_replaced_is_removed() -> None:
+def test_one_that_is_there_when_it_is_replaced_is_removed_once_it_has_its_last_answer() -> None:
+    """It may have said by RPC that it failed; removed at once, it would get an error instead of our answer."""
     session = replaced(after(asked(), seen(FIRST, "PA_1", START + 1), said(FIRST, Said.FAILED, START + 2)), START + 3)
-    assert actions(session, START + 3, Remove) == [Remove(FIRST)]
+    due = START + 3 + LAST_ANSWER_GRACE
+    assert plan(session, START + 3).wake_at <= due
+    assert actions(session, due - 0.01, Remove) == []
+    assert actions(session, due, Remove) == [Remove(FIRST)]
 
 
 def test_what_became_of_each_attempt_is_remembered() -> None:

@@ -10,7 +10,10 @@ from typing import Any
 
 import jwt
 import pytest
+import structlog
 from livekit import api
+from opentelemetry import trace
+from opentelemetry.propagate import extract
 
 from manager_agent.messages import Invite
 from service_kit import Decline, Service, Visit
@@ -62,6 +65,32 @@ async def test_a_signed_invite_is_accepted_and_handled(manager: ManagerStandIn, 
     assert await manager.post(endpoint, sent) == 200
     assert [visit.invite for visit in guest.came] == [sent]
     assert repr(guest.came[0]) == "<Visit asr-service to room-1 [invited]>"
+
+
+TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+
+async def test_a_visit_goes_on_with_the_trace_of_its_invite(
+    manager: ManagerStandIn, endpoint: str, guest: Guest
+) -> None:
+    """As OpenTelemetry reads it; its log lines have the trace's id."""
+    with structlog.testing.capture_logs() as log:
+        assert await manager.post(endpoint, invite(traceparent=TRACEPARENT, tracestate="congo=t61rcWkgMzE")) == 200
+    (visit,) = guest.came
+    parent = trace.get_current_span(extract(visit.trace_headers)).get_span_context()
+    assert (f"{parent.trace_id:032x}", f"{parent.span_id:016x}") == (TRACEPARENT[3:35], TRACEPARENT[36:52])
+    assert parent.trace_state["congo"] == "t61rcWkgMzE"
+    assert [line["trace_id"] for line in log if line["event"] == "invited"] == [TRACEPARENT[3:35]]
+
+
+@pytest.mark.parametrize("traceparent", [None, "", "nonsense", TRACEPARENT.upper()])
+async def test_an_invite_without_a_trace_is_as_good(
+    manager: ManagerStandIn, endpoint: str, guest: Guest, traceparent: str | None
+) -> None:
+    with structlog.testing.capture_logs() as log:
+        assert await manager.post(endpoint, invite(traceparent=traceparent)) == 200
+    assert guest.came[0].trace_headers == {}
+    assert "trace_id" not in next(line for line in log if line["event"] == "invited")
 
 
 def forged(body: bytes) -> dict[str, str]:

@@ -67,6 +67,9 @@ def test_everything_wrong_is_named_at_once_and_no_value_is_shown(monkeypatch: py
         "API_KEYS": f"acme:{SECRET}",
         "JWKS_URL": f"https://issuer.example.com/?key={SECRET}",
         "CORS_ORIGINS": "*",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"wss://collector/{SECRET}",
+        "OTEL_EXPORTER_OTLP_HEADERS": f"authorization={SECRET},{SECRET}",
+        "OTEL_TRACES_SAMPLER_ARG": "1.5",
         "DEPLOYMENT": "a b",
         "INVITE_NETWORKS": "10.0.0.0/8,10.0.0.1/8",
         "READY_TIMEOUT": "30s",
@@ -233,6 +236,50 @@ def test_a_callback_that_is_none_is_a_complaint_which_says_which_one_and_shows_n
     assert re.search(r"^  CALLBACK_URLS: entry 2[: ]", complaint(), re.M)
     assert SECRET not in complaint()
     assert "example" not in complaint()
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}, "http://localhost:4318/v1/traces"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector/otlp/"}, "https://collector/otlp/v1/traces"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://localhost:4318/here"}, "http://localhost:4318/here"),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://elsewhere/",
+            },
+            "http://elsewhere/",
+        ),
+    ],
+)
+def test_traces_go_where_opentelemetrys_own_variables_say(
+    variables: dict[str, str], url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert Settings.load().traces_url == url
+
+
+@pytest.mark.usefixtures("keys")
+def test_what_proves_to_the_collector_who_sends_is_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `Bearer <key>` the key alone as well, as somebody may show that."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20an%2Cingest-key, x-team = ours")
+    settings = Settings.load()
+    headers = {name: value.get_secret_value() for name, value in settings.otel_exporter_otlp_headers.items()}
+    assert headers == {"authorization": "Bearer an,ingest-key", "x-team": "ours"}
+    assert settings.secrets == {SECRET, "Bearer an,ingest-key", "an,ingest-key", "ours"}
+    assert "ingest" not in repr(settings)
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("wrong", ["", "x", "=x", "x=", "x y=z", "x=a%0d%0aHost:%20b", "x=%C3%A4", "x=%20", "x-ä=y"])
+def test_a_header_for_the_collector_that_is_none_is_a_complaint(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer%20{SECRET},{wrong}")
+    assert re.search(r"^  OTEL_EXPORTER_OTLP_HEADERS: entry 2 should be a header", complaint(), re.M)
+    assert SECRET not in complaint()
 
 
 @pytest.mark.usefixtures("keys")

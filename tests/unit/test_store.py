@@ -383,3 +383,16 @@ async def test_a_listener_that_raises_is_logged_and_changes_nothing(store: Memor
     assert session.room.requested_at == START
     assert len(told) == 2
     assert [(entry["event"], entry["session_id"]) for entry in logs] == [("listener_fault", "s1")] * 2
+
+
+async def test_it_tells_how_long_each_update_took(clock: Clock) -> None:
+    """Also one that changed nothing; not one that there was nothing to apply to."""
+    took: list[float] = []
+    store = MemoryStore(clock, took.append)
+    await store.add(a_session(JOINS))
+    for _ in range(2):
+        await store.update("s1", ev.RoomRequested(START))
+    with pytest.raises(UnknownSession):
+        await store.update("s2", ev.RoomRequested(START))
+    assert len(took) == 2
+    assert min(took) > 0

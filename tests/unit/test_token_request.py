@@ -8,7 +8,7 @@ import pytest
 
 from http_api.bodies import validated
 from http_api.errors import Invalid
-from http_api.token_request import TokenRequest, metadata_of, requirements_of
+from http_api.token_request import TokenRequest, metadata_of, profile_of, requirements_of
 from manager_agent.services import Requirement, Service
 
 pytestmark = pytest.mark.unit
@@ -28,6 +28,10 @@ def asked(*agents: dict[str, Any]) -> TokenRequest:
 
 def required(*names: str | None, profiles: Any = PROFILES, default: str = "default") -> list[Requirement]:
     return requirements_of(asked(*({"agent_name": name} for name in names)).agents, profiles, SERVICES, default)
+
+
+def profile(*names: str | None) -> str:
+    return profile_of(asked(*({"agent_name": name} for name in names)).agents, PROFILES, SERVICES, "default")
 
 
 def refused(*names: str | None, **more: Any) -> dict[str, str]:
@@ -75,6 +79,23 @@ def test_names_that_mean_nothing_are_all_named() -> None:
 def test_without_a_name_it_is_the_default_profile(names: tuple[str | None, ...]) -> None:
     assert required(*names) == PROFILES["default"]
     assert required(*names, default="voice-bot") == PROFILES["voice-bot"]
+
+
+@pytest.mark.parametrize(
+    ("names", "meant"),
+    [
+        ((), "default"),
+        ((None,), "default"),
+        (("voice-bot",), "voice-bot"),
+        (("asr-1", "voice-bot"), "voice-bot"),
+        (("voice-bot", "default"), ""),
+        (("ASR",), ""),
+        (("asr-1",), ""),
+        (("nobody",), ""),
+    ],
+)
+def test_the_only_profile_among_them_is_the_one_that_was_asked_for(names: tuple[str | None, ...], meant: str) -> None:
+    assert profile(*names) == meant
 
 
 def test_without_a_name_and_a_default_it_says_what_to_set() -> None:

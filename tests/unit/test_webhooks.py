@@ -42,7 +42,7 @@ def webhook(event: str, participant: models.ParticipantInfo | None = None) -> ap
         (webhook("participant_joined", ALICE), [ParticipantSeen(AT, Seen("alice", "PA_1", 7, False, {"a": "b"}))]),
         (webhook("participant_left", ALICE), [ParticipantLeft(AT, "alice", "PA_1")]),
         (webhook("participant_connection_aborted", ALICE), [ParticipantLeft(AT, "alice", "PA_1", aborted=True)]),
-        (webhook("room_finished"), [RoomClosed(AT, "RM_1")]),
+        (webhook("room_finished"), [RoomClosed(AT, "RM_1", told=True)]),
     ],
 )
 def test_what_a_webhook_says(hook: api.WebhookEvent, further: list[Event]) -> None:

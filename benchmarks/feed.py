@@ -1,0 +1,91 @@
+"""What those who read everything cost whoever changes a session: `python -m benchmarks.feed`.
+
+A store with the feed listening, nothing else and no network: what a change takes as it is noted for each reader, and
+what it takes to give all of them the JSON of every session that changed. With no reader, with 1 and with 20, by turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from statistics import median
+
+from benchmarks.measuring import times
+from http_api.callers import DEVELOPER
+from http_api.dependencies import Dependencies
+from http_api.feed_readers import FeedReaders, Reader
+from manager_agent import events as ev
+from manager_agent.clock import steady_clock
+from manager_agent.registry import Registry
+from manager_agent.session import RequiredService, Session, User
+from manager_agent.store import MemoryStore
+
+READERS = (0, 1, 20)
+SESSIONS = 1_000
+ROUNDS = 15
+SERVICES = tuple(RequiredService(f"service-{number}", "ASR", attempt=1) for number in range(3))
+
+
+@dataclass(slots=True)
+class World:
+    """A store with so many readers, and the CPU seconds that each round took."""
+
+    readers: list[Reader]
+    store: MemoryStore
+    feed: FeedReaders
+    noting: list[float] = field(default_factory=list)
+    telling: list[float] = field(default_factory=list)
+
+    async def round(self, number: int, ids: list[str]) -> None:
+        """Every session changes once, in a way that its owner can see."""
+        changes = [ev.ManagerDispatched(time.time() + number * 100, number + 1, f"sm-{number}") for _ in ids]
+        begun = time.process_time()
+        for session_id, change in zip(ids, changes, strict=True):
+            await self.store.update(session_id, change)
+        noted = time.process_time()
+        for reader in self.readers:
+            for session_id in reader.take().sessions:
+                self.feed.session(session_id)
+        self.telling.append(time.process_time() - noted)
+        self.noting.append(noted - begun)
+
+
+async def a_world(readers: int, ids: list[str], stack: ExitStack) -> World:
+    clock = steady_clock()
+    store = MemoryStore(clock)
+    feed = FeedReaders(store, Registry(clock, store.in_use), Dependencies((), clock), clock)
+    store.listen(feed.tell)
+    asked = Session("", "", User("alice"), clock(), SERVICES, owner=DEVELOPER.name)
+    for session_id in ids:
+        await store.add(replace(asked, session_id=session_id, room_name=session_id))
+        await store.update(session_id, ev.RoomRequested(clock()))
+        await store.update(session_id, ev.RoomCreated(clock(), "RM_1"))
+    return World([stack.enter_context(feed.reading(DEVELOPER)) for _ in range(readers)], store, feed)
+
+
+async def main() -> None:
+    ids = [f"ses_{number:026}" for number in range(SESSIONS)]
+    with ExitStack() as stack:
+        worlds = {readers: await a_world(readers, ids, stack) for readers in READERS}
+        gc.collect()
+        gc.disable()  # its pauses are the same with and without readers
+        for number in range(ROUNDS):
+            for world in worlds.values():
+                await world.round(number, ids)
+    for world in worlds.values():
+        await world.feed.aclose()
+    print(
+        f"{SESSIONS} sessions with {len(SERVICES)} services change {ROUNDS} times; microseconds of CPU a change, median"
+    )
+    print(f"{'readers':>8} {'noted':>8} {'':>6} {'told to all':>12}")
+    alone = median(worlds[0].noting)
+    for readers, world in worlds.items():
+        noted, told = (median(took) / SESSIONS * 1e6 for took in (world.noting, world.telling))
+        print(f"{readers:8} {noted:8.1f} {times(median(world.noting), alone):>6} {told:12.1f}")
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,66 @@
+"""Everything that the feed has told so far, as one picture: what is away, the services, the newest sessions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from http_api.cli.services import registered_table
+from http_api.cli.sessions import sessions_table
+from http_api.feed_views import Forgotten, HealthView, Snapshot, Told
+from http_api.views import ServiceList, ServiceView, SessionView
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SHOWN = 50
+"""So many sessions, the newest."""
+
+
+@dataclass(slots=True)
+class Overview:
+    sessions: dict[str, SessionView] = field(default_factory=dict)
+    services: list[ServiceView] | None = None
+    """None: the caller may not see them."""
+    health: HealthView | None = None
+
+    def take(self, told: Told) -> list[SessionView]:
+        """Takes in what was told; the sessions that are now otherwise than was known, the oldest first. Of a snapshot
+        that is no more than SHOWN."""
+        match told:
+            case Snapshot():
+                before, self.sessions = self.sessions, {session.session_id: session for session in told.sessions}
+                self.services, self.health = told.services, told.health
+                return [session for session in self.newest()[::-1] if before.get(session.session_id) != session]
+            case SessionView():
+                self.sessions[told.session_id] = told
+                return [told]
+            case Forgotten():
+                self.sessions.pop(told.session_id, None)
+            case ServiceList():
+                self.services = told.services
+            case HealthView():
+                self.health = told
+        return []
+
+    def newest(self) -> list[SessionView]:
+        """The ids of sessions sort by the time they were made."""
+        return sorted(self.sessions.values(), key=lambda session: session.session_id, reverse=True)[:SHOWN]
+
+    def troubles(self) -> list[str]:
+        """A line for each thing that the server can't do without, and that is away."""
+        dependencies = () if self.health is None else self.health.dependencies
+        return [
+            f"{one.name} is away since {one.since}" + (f": {one.detail}" if one.detail else "")
+            for one in dependencies
+            if one.state == "away"
+        ]
+
+    def picture(self) -> RenderableType:
+        from rich.console import Group
+        from rich.text import Text
+
+        parts: list[RenderableType] = [Text(trouble, "bold red") for trouble in self.troubles()]
+        if self.services:
+            parts += [registered_table(self.services), ""]
+        return Group(*parts, sessions_table(self.newest()))

@@ -1,0 +1,100 @@
+"""Server-sent events to one reader: begun, kept alive, sent in time. Who does not keep up is cut off, and what waits
+for a reader is bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Iterable
+from contextlib import asynccontextmanager, suppress
+
+import structlog
+from aiohttp import web
+from aiohttp_sse import EventSourceResponse
+
+from http_api import keys
+
+log = structlog.get_logger()
+
+HEARTBEAT = 15.0
+"""Seconds between comments, which tell a reader, and whatever is in between, that the stream lives."""
+SEND_TIMEOUT = 5.0
+"""Seconds; a reader who does not take an event within them is cut off. He may come back for the newest."""
+LONG_TIMEOUT = 10.0
+"""Seconds for an event that is sent in parts: less than HEARTBEAT, as a comment between them would break it in two."""
+RETRY = 2_000
+"""Milliseconds after which a reader whose stream broke is asked to come back."""
+BUFFER_MAX = 16 * 1024
+"""Bytes that wait for a reader in this process, and one event more, or one part of it."""
+SOCKET_BUFFER = 32 * 1024
+"""Bytes that wait for a reader in the kernel, which takes twice as many for it; left alone it takes megabytes."""
+HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+
+
+class EventStream:
+    """An answer that has begun. Every method raises ConnectionError when the reader is gone or does not keep up."""
+
+    def __init__(self, request: web.Request, response: EventSourceResponse) -> None:
+        self.response = response
+        self._request = request
+
+    async def send(self, data: str, *, event: str | None = None, id: str | None = None) -> None:
+        async with self._in_time(SEND_TIMEOUT):
+            await self.response.send(data, event=event, id=id)
+            await self._request.writer.drain()
+
+    async def send_in_parts(self, event: str, parts: Iterable[str]) -> None:
+        """One event whose data is made while it is sent; there is no line break in any of `parts`. Others have their
+        turn in between."""
+        async with self._in_time(LONG_TIMEOUT):
+            await self.response.write(f"event: {event}\r\ndata: ".encode())
+            for part in parts:
+                await self.response.write(part.encode())
+                await self._request.writer.drain()
+                await asyncio.sleep(0)
+            await self.response.write(b"\r\n\r\n")
+
+    async def end(self) -> None:
+        """The end of the answer, which a connection that breaks does not have."""
+        async with self._in_time(SEND_TIMEOUT):
+            await self.response.write_eof()
+
+    @asynccontextmanager
+    async def _in_time(self, seconds: float) -> AsyncIterator[None]:
+        """Cuts off a reader who does not take what is written in here."""
+        try:
+            async with asyncio.timeout(seconds):
+                yield
+        except TimeoutError:
+            request = self._request
+            log.info("slow_reader_cut_off", path=request.path, remote=request.remote)
+            if request.transport is not None:
+                request.transport.abort()
+            raise ConnectionResetError("the reader does not keep up") from None
+
+
+@asynccontextmanager
+async def event_stream(request: web.Request) -> AsyncIterator[EventStream]:
+    """The answer to `request`. A reader who goes away, or is cut off, ends the block, which is no error. Raises
+    Overloaded."""
+    response = EventSourceResponse(send_timeout=SEND_TIMEOUT, ping_interval=HEARTBEAT)
+    response.headers.update(HEADERS)
+    with request.app[keys.WAITERS].place():
+        await response.prepare(request)
+        _bound_buffers(request)
+        with suppress(ConnectionError):
+            async with response:
+                await response.write(f"retry: {RETRY}\r\n\r\n".encode())
+                yield EventStream(request, response)
+
+
+def head() -> web.StreamResponse:
+    """What HEAD is answered where GET would be answered with a stream."""
+    return web.StreamResponse(headers=HEADERS)
+
+
+def _bound_buffers(request: web.Request) -> None:
+    """Otherwise a reader who never reads would be noticed after megabytes."""
+    if request.transport is not None:
+        request.transport.set_write_buffer_limits(high=BUFFER_MAX)
+        request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)

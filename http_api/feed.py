@@ -1,0 +1,109 @@
+"""/api/v1/events: everything that the caller may see, and every change of it, as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+
+from aiohttp import web
+
+from http_api import keys
+from http_api.callers import Caller
+from http_api.event_stream import EventStream, event_stream, head
+from http_api.feed_readers import FeedReaders, Reader
+from http_api.feed_views import CallerView, FeedEvent, Forgotten, Snapshot
+from http_api.ownership import caller_of
+from manager_agent.session import Session
+
+PATH = "/api/v1/events"
+SNAPSHOT_SESSIONS = 1_000
+"""As many sessions a reader is first told of, at most."""
+SNAPSHOT_CHARACTERS = 4 * 1024 * 1024
+"""Of their JSON, about: with much metadata they are fewer."""
+SESSIONS_AT_ONCE = 16
+"""So many sessions of a snapshot are made before others have their turn."""
+
+
+async def follow(request: web.Request) -> web.StreamResponse:
+    """Follows everything that the caller may see, as server-sent events.
+
+    `event` says which: first a `snapshot` of all, then each `session` that is new or has changed, `forgotten` when one
+    can't be read any more, `services` at most once a second when anything of them has changed, `health` when LiveKit
+    goes away or comes back. Changes that follow each other faster than they can be sent are one event. There are no
+    ids: who comes back is told everything anew.
+    """
+    if request.method == "HEAD":
+        return head()
+    readers = request.app[keys.FEED]
+    async with event_stream(request) as stream:
+        with readers.reading(caller_of(request)) as reader:
+            await stream.send_in_parts(FeedEvent.SNAPSHOT, _snapshot(request.app, reader))
+            while reader.has_news or not readers.is_over:
+                await reader.wait()
+                if reader.is_behind:
+                    break
+                await _tell_news(readers, reader, stream)
+        await stream.end()
+    return stream.response
+
+
+async def _tell_news(readers: FeedReaders, reader: Reader, stream: EventStream) -> None:
+    news = reader.take()
+    for session_id in news.sessions:
+        reader.knows(session_id)
+        session = readers.session(session_id)
+        if session is None:
+            await stream.send(Forgotten(session_id=session_id).model_dump_json(), event=FeedEvent.FORGOTTEN)
+        else:
+            await stream.send(session, event=FeedEvent.SESSION)
+        await asyncio.sleep(0)  # sending does not wait for a reader who keeps up, and others want their turn
+    if news.services:
+        await stream.send(readers.services, event=FeedEvent.SERVICES)
+    if news.health:
+        await stream.send(readers.health().model_dump_json(), event=FeedEvent.HEALTH)
+
+
+def _snapshot(app: web.Application, reader: Reader) -> Iterator[str]:
+    """The JSON of a Snapshot, made bit by bit. What changes meanwhile is new to the reader afterwards."""
+    readers, profiles = app[keys.FEED], app[keys.PROFILES]
+    yield '{"sessions":['
+    yield from _sessions(readers, reader, newest(app[keys.STORE].list(), reader.caller))
+    snapshot = Snapshot(
+        sessions=[],
+        services=None,
+        health=readers.health(),
+        profiles=sorted(profiles),
+        caller=CallerView.of(reader.caller),
+    )
+    services = readers.services if reader.sees_services else '{"services":null}'
+    yield "]," + services[1:-1] + "," + snapshot.model_dump_json(exclude={"sessions", "services"})[1:]
+
+
+def _sessions(readers: FeedReaders, reader: Reader, session_ids: Iterable[str]) -> Iterator[str]:
+    """Of these sessions as many as go in, with commas between them."""
+    begun, left, made = False, SNAPSHOT_CHARACTERS, list[str]()
+    for session_id in session_ids:
+        reader.knows(session_id)
+        session = readers.session(session_id)
+        if session is None:
+            continue
+        made.append(session)
+        left -= len(session)
+        if len(made) == SESSIONS_AT_ONCE or left < 0:
+            yield "," * begun + ",".join(made)
+            begun, made = True, []
+        if left < 0:
+            return
+    if made:
+        yield "," * begun + ",".join(made)
+
+
+def newest(sessions: Iterable[Session], caller: Caller) -> list[str]:
+    """The ids of at most SNAPSHOT_SESSIONS that the caller may see: those that are live, then those that are over, each
+    newest first. `sessions`: oldest first. PURE."""
+    live, over = list[str](), list[str]()
+    for session in sessions:
+        if caller.sees(session.owner):
+            (over if session.over else live).append(session.session_id)
+    return list(islice(chain(reversed(live), reversed(over)), SNAPSHOT_SESSIONS))

@@ -1,0 +1,21 @@
+"""Where log entries go besides the stream: from before the application is there until after it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from http_api.logs import Sink
+from http_api.recent_logs import RecentLogs
+from http_api.shipping.shipper import LogShipper, Off
+
+
+@dataclass(frozen=True, slots=True)
+class LogSinks:
+    recent: RecentLogs = field(default_factory=RecentLogs)
+    shipper: LogShipper = field(default_factory=Off)
+
+    @property
+    def takers(self) -> Sequence[Sink]:
+        """What logs.configure() is given."""
+        return (self.recent.take, self.shipper.put)

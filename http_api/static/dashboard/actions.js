@@ -1,0 +1,62 @@
+// What can be done with a session: join its room as its user or as a listener, end it.
+import { html, useRef, useState } from "./preact.js";
+import { ProblemNote } from "./problem.js";
+import { GIVES_TOKENS, OVER } from "./words.js";
+
+export function Actions({ world, calls, session, visits }) {
+  const [problem, say] = useState(null);
+  const [question, askFirst] = useState(null);
+  const isHere = visits.of(session.session_id) !== null;
+  const user = session.user_identity;
+  const tried = (work) => async () => {
+    say(null);
+    await work().catch(say);
+  };
+  const end = tried(async () => world.learnt(await calls.session("DELETE", session.session_id)));
+  const joinAsUser = tried(() => visits.joinAsUser(session));
+  const listen = tried(() => visits.listenIn(session));
+  const askToEnd = () =>
+    askFirst({
+      says: `End the session in ${session.room_name}? Everybody is sent out of the room, for good.`,
+      yes: "End the session",
+      done: end,
+    });
+  const askToJoin = () =>
+    askFirst({
+      says: `${user} is in the room. Whoever joins under the same identity puts ${user} out.`,
+      yes: "Join all the same",
+      done: joinAsUser,
+    });
+  const shown = problem ?? (visits.problem?.id === session.session_id ? visits.problem.problem : null);
+  if (OVER.has(session.state)) return shown && html`<${ProblemNote} problem=${shown} />`;
+  return html`
+    <div class="actions">
+      ${!isHere && GIVES_TOKENS.has(session.state) && html`
+        <button class="primary" onClick=${session.state === "active" ? askToJoin : joinAsUser}>Join as ${user}</button>
+        <button onClick=${listen} title="Under an identity of its own, hearing and seeing only">Listen in</button>`}
+      <button class="danger" onClick=${askToEnd}>End the session…</button>
+    </div>
+    ${shown && html`<${ProblemNote} problem=${shown} />`}
+    ${question && html`<${Question} ...${question} close=${() => askFirst(null)} />`}`;
+}
+
+/** Esc and Cancel answer no. */
+function Question({ says, yes, done, close }) {
+  const dialog = useRef();
+  const open = (element) => {
+    dialog.current = element;
+    if (element && !element.open) element.showModal();
+  };
+  const agree = () => {
+    dialog.current.close();
+    done();
+  };
+  return html`
+    <dialog ref=${open} onClose=${close} aria-labelledby="question">
+      <p id="question">${says}</p>
+      <div class="actions">
+        <button onClick=${() => dialog.current.close()} autofocus>Cancel</button>
+        <button class="danger" onClick=${agree}>${yes}</button>
+      </div>
+    </dialog>`;
+}

@@ -1,0 +1,111 @@
+// The top of the page: where one is, how the feed is doing, how many sessions are in which state, and what is wrong.
+import { html, useEffect, useState } from "./preact.js";
+import { Mark, State } from "./marks.js";
+import { SERVICES, SESSIONS, START, sessionAt } from "./routes.js";
+import { read, span, timeOfDay, useNow } from "./times.js";
+import { DEPENDENCIES, SESSION_STATES, STATE_MEANS, inWords } from "./words.js";
+
+const VIEWS = [["sessions", SESSIONS, "Sessions"], ["services", SERVICES, "Services"], ["start", START, "Start"]];
+const MEANS_AWAY = { livekit: "No session can be started, and nobody can join a room." };
+
+export function Header({ world, route, visits, forgetKey }) {
+  const visit = visits.current;
+  const isVisiting = visit !== null && visit.state !== "out";
+  return html`
+    <header class="top ${isVisiting ? "is-visiting" : ""}">
+      <div class="brand">
+        <h1>Session manager</h1>
+        ${world.health && html`<span class="quiet number">${world.health.version}</span>`}
+      </div>
+      <nav aria-label="Views">
+        ${VIEWS.map(([view, href, name]) => html`
+          <a key=${view} href=${href} aria-current=${route.view === view ? "page" : null}>${name}</a>`)}
+        <a href="docs">API</a>
+      </nav>
+      ${world.isTold ? html`<${Counts} counts=${world.counts} />` : html`<span class="counts"></span>`}
+      <div class="top-right">
+        ${isVisiting && html`
+          <a class="visit" href=${sessionAt(visit.sessionId)} title=${visit.roomName}>
+            <${Mark} state="active" />In a room
+          </a>`}
+        <${Connection} connection=${world.connection} />
+        ${forgetKey && html`
+          <button class="small" onClick=${forgetKey} title=${world.caller && `You are ${world.caller.name}`}>
+            Forget key
+          </button>`}
+      </div>
+    </header>`;
+}
+
+const Counts = ({ counts }) => html`
+  <ul class="counts" aria-label="Sessions by state">
+    ${SESSION_STATES.map((state) => html`
+      <li key=${state} class=${counts[state] ? "" : "is-none"} title=${STATE_MEANS[state]}>
+        <${State} state=${state}>
+          <span class="number">${counts[state]}</span> <span class="word">${state}</span>
+        </${State}>
+      </li>`)}
+  </ul>`;
+
+function Connection({ connection }) {
+  const now = useMonotonic(connection.state === "broken");
+  const says = {
+    live: "Live",
+    connecting: "Connecting",
+    refused: connection.problem?.status === 403 ? "Lacks a scope" : "Needs a key",
+    broken: `Reconnecting in ${span(connection.retryAt - now + 999)}`,
+  };
+  return html`<span class="connection"><${State} state=${connection.state}>${says[connection.state]}</${State}></span>`;
+}
+
+/** performance.now(), renewed while it matters. */
+function useMonotonic(matters) {
+  const [now, tick] = useState(performance.now());
+  useEffect(() => {
+    if (!matters) return;
+    tick(performance.now());
+    const timer = setInterval(() => tick(performance.now()), 250);
+    return () => clearInterval(timer);
+  }, [matters]);
+  return Math.max(now, performance.now());
+}
+
+/** What the server depends on is told of only by a server that is heard. */
+export function Banners({ world, retryNow }) {
+  const now = useNow(world.clock, 1_000);
+  const { connection } = world;
+  const away = connection.state === "live" ? awayOf(world) : [];
+  if (!away.length && connection.state !== "broken") return null;
+  return html`
+    <aside aria-label="Warnings">
+      ${connection.state === "broken" && html`
+        <div class="banner"><${Mark} state="broken" />
+          <p>
+            <strong>The connection is lost</strong> since ${timeOfDay(now - (performance.now() - connection.since))}:
+            ${" "}${connection.why}. ${world.isTold ? "What is shown may be old." : ""}
+          </p>
+          <button class="small" onClick=${retryNow}>Try now</button>
+        </div>`}
+      ${away.map(({ name, since, detail }) => html`
+        <div class="banner" key=${name}><${Mark} state="away" />
+          <p>
+            <strong>${inWords(DEPENDENCIES, name)} is away</strong> since ${timeOfDay(read(since))}, for${" "}
+            ${span(now - read(since))}. ${MEANS_AWAY[name] ?? ""} ${detail && html`<span class="quiet">${detail}</span>`}
+          </p>
+        </div>`)}
+    </aside>`;
+}
+
+const awayOf = (world) => world.health?.dependencies.filter(({ state }) => state !== "up") ?? [];
+
+/** For those who hear the page: what has changed of the connection, of what it needs, and of the chosen session. */
+export function News({ world, id }) {
+  const session = world.sessions.get(id);
+  const away = awayOf(world).map(({ name }) => inWords(DEPENDENCIES, name));
+  const says = [
+    { live: "Live.", broken: "The connection is lost." }[world.connection.state],
+    ...away.map((name) => `${name} is away.`),
+    session && `Session ${session.room_name}: ${[session.state, session.reason].filter(Boolean).join(", ")}.`,
+  ].filter(Boolean);
+  return html`<div class="unseen" aria-live="polite">${says.map((line) => html`<p key=${line}>${line}</p>`)}</div>`;
+}

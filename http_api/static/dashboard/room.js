@@ -1,0 +1,118 @@
+// The room that the page is in: who is there, what is heard and seen and said, and the status in its metadata.
+import { html, useEffect, useRef } from "./preact.js";
+import { Mark, State } from "./marks.js";
+import { timeOfDay } from "./times.js";
+import { nameOf, plural } from "./words.js";
+
+const STATES = {
+  joining: "joining…", in: "you are in it", reconnecting: "reconnecting…", out: "you are out of it",
+};
+
+export function RoomPanel({ visit, visits }) {
+  if (!visit) return null;
+  const isIn = visit.state === "in" || visit.state === "reconnecting";
+  return html`
+    <section class="room" aria-labelledby="room-title">
+      <div class="bar-of-title">
+        <h3 id="room-title">The room</h3>
+        <span role="status">${STATES[visit.state]}${visit.state === "out" ? `. ${visit.why}` : ""}</span>
+        <span class="to-the-right">
+          ${isIn && html`<button onClick=${() => visits.leave()}>Leave</button>`}
+          ${visit.state === "out" && html`<button onClick=${() => visits.dismiss()}>Close</button>`}
+        </span>
+      </div>
+      ${isIn && html`<${Sound} visit=${visit} />`}
+      ${isIn && html`<${People} people=${visit.people} />`}
+      ${visit.status && html`<${Status} status=${visit.status} />`}
+      <${Messages} messages=${visit.messages} />
+      ${isIn && visit.maySpeak && html`<${Say} visit=${visit} />`}
+    </section>`;
+}
+
+function Sound({ visit }) {
+  const { microphone } = visit;
+  const isOn = microphone === "on";
+  const complaint = ["on", "off", "asking"].includes(microphone) ? "" : microphone;
+  return html`
+    <div class="actions">
+      ${visit.isSoundBlocked && html`
+        <button class="primary" onClick=${() => visit.startSound()}>Turn the sound on</button>`}
+      ${visit.maySpeak && html`
+        <button aria-pressed=${isOn ? "true" : "false"} disabled=${microphone === "asking"}
+          onClick=${() => visit.useMicrophone(!isOn)}>Microphone ${isOn ? "on" : "off"}</button>`}
+      ${complaint && html`<span class="bad" role="alert">${complaint}</span>`}
+    </div>`;
+}
+
+const People = ({ people }) => html`
+  <ul class="people" aria-label="Participants">
+    ${people.map((person) => html`
+      <li key=${person.identity} class=${person.isSpeaking ? "is-speaking" : ""}>
+        <span class="person-name">${person.name || person.identity}</span>
+        <span class="quiet">${saidOf(person)}</span>
+        ${person.pictures.map(({ sid, track }) => html`
+          <${Picture} key=${sid} track=${track} whose=${person.identity} />`)}
+      </li>`)}
+  </ul>`;
+
+function saidOf({ isYou, isAgent, isSpeaking, sounds, does, name, identity }) {
+  const kind = isYou ? "you" : isAgent ? "service" : "human";
+  const sound = sounds ? (isSpeaking ? "speaking" : "has sound") : "";
+  return [kind, sound, does, name && name !== identity ? identity : ""].filter(Boolean).join(", ");
+}
+
+function Picture({ track, whose }) {
+  const place = useRef();
+  useEffect(() => {
+    const element = track.attach();
+    element.setAttribute("aria-label", `Video of ${whose}`);
+    place.current.append(element);
+    return () => track.detach(element).remove();
+  }, [track]);
+  return html`<div class="picture" ref=${place}></div>`;
+}
+
+/** As everybody in the room can read it. */
+const Status = ({ status }) => html`
+  <div class="room-status">
+    <h4>Status in the room's metadata</h4>
+    <p><${State} state=${status.state} /> <span class="quiet number">revision ${status.revision}</span></p>
+    <ul>${status.services.map((service) => html`
+      <li class="service">
+        <${Mark} state=${service.state} />${nameOf(service)} <span class="quiet">${service.state}</span>
+      </li>`)}
+    </ul>
+  </div>`;
+
+function Messages({ messages }) {
+  const end = useRef();
+  useEffect(() => end.current?.scrollTo(0, end.current.scrollHeight), [messages.length]);
+  return html`
+    <h4>Messages ${messages.length > 0 && html`<span class="quiet">${plural(messages.length, "message")}</span>`}</h4>
+    ${messages.length === 0 && html`<p class="quiet">Nobody has said anything yet.</p>`}
+    ${messages.length > 0 && html`
+      <ol class="entries messages" ref=${end} tabindex="0" aria-label="Messages in the room, the oldest first">
+        ${messages.map(({ at, from, topic, text, isCut }) => html`
+          <li class="entry">
+            <span class="number">${timeOfDay(at)}</span>
+            <span class="level">${topic || "no topic"}</span>
+            <span class="said"><b>${from || "the server, or unnamed"}</b> ${text}${isCut ? "…" : ""}</span>
+          </li>`)}
+      </ol>`}`;
+}
+
+function Say({ visit }) {
+  const field = useRef();
+  const submit = (event) => {
+    event.preventDefault();
+    const text = field.current.value.trim();
+    if (text) visit.say(text);
+    field.current.value = "";
+  };
+  return html`
+    <form class="say" onSubmit=${submit}>
+      <label for="say" class="unseen">Write to the room, on the topic lk.chat</label>
+      <input id="say" ref=${field} maxlength="500" autocomplete="off" placeholder="Write to the room (lk.chat)" />
+      <button>Send</button>
+    </form>`;
+}

@@ -1,0 +1,110 @@
+// One session: how it is in a sentence, what can be done with it, its timeline, its room, its log.
+import { html, useEffect, useRef } from "./preact.js";
+import { Actions } from "./actions.js";
+import { CopyButton } from "./copy.js";
+import { useTimeline } from "./history.js";
+import { Log } from "./log.js";
+import { State } from "./marks.js";
+import { ProblemNote } from "./problem.js";
+import { RoomPanel } from "./room.js";
+import { SESSIONS } from "./routes.js";
+import { Timeline } from "./timeline.js";
+import { duration, instant, read, timeOfDay, useNow } from "./times.js";
+import { verdictOf } from "./verdict.js";
+import { OVER, STATE_MEANS } from "./words.js";
+
+const LIVELY = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1_000 : 250;
+
+export function SessionPane({ world, calls, id, visits }) {
+  const known = world.sessions.get(id);
+  const { timeline, problem } = useTimeline(calls, id, `${known?.revision} ${world.connection.state === "live"}`);
+  const last = useRef({});
+  if (last.current.id !== id) last.current = { id, session: null };
+  if (known) last.current.session = known;
+  const session = known ?? last.current.session;
+  const isChanging = known && !OVER.has(known.state) && known.state !== "active";
+  const now = useNow(world.clock, isChanging ? LIVELY : 1_000);
+  if (!session) return html`<${Unseen} world=${world} id=${id} problem=${problem} />`;
+  const { headline, lines } = verdictOf(session, timeline, now);
+  return html`
+    <article class="session" aria-labelledby="session-title">
+      <${Title} session=${session} />
+      ${!known && html`
+        <p class="note" role="status">The server has forgotten this session. This is what was last known of it.</p>`}
+      <div class="verdict verdict-${session.state}">
+        <p class="headline">${headline}</p>
+        ${lines.length > 0 && html`<ul>${lines.map((line) => html`<li>${line}</li>`)}</ul>`}
+      </div>
+      ${known && html`<${Actions} key=${id} ...${{ world, calls, session, visits }} />`}
+      <${RoomPanel} visit=${visits.of(id)} visits=${visits} />
+      ${timeline
+        ? html`<${Timeline} timeline=${timeline} now=${now} />`
+        : html`<${TimelineMissing} problem=${problem} />`}
+      <${Facts} session=${session} timeline=${timeline} />
+      ${timeline && html`<${Log} entries=${timeline.log} from=${read(timeline.created_at)} />`}
+    </article>`;
+}
+
+/** Takes the focus when another session is chosen, so that whoever hears the page hears which. */
+function Title({ session }) {
+  const title = useRef();
+  useEffect(() => title.current.focus({ preventScroll: true }), [session.session_id]);
+  return html`
+    <header class="session-title">
+      <a class="back" href=${SESSIONS}>All sessions</a>
+      <h2 id="session-title" tabindex="-1" ref=${title} title=${session.room_name}>${session.room_name}</h2>
+      <${State} state=${session.state} title=${STATE_MEANS[session.state]} />
+    </header>`;
+}
+
+function TimelineMissing({ problem }) {
+  if (problem) return html`<${ProblemNote} problem=${problem} />`;
+  return html`
+    <div class="skeleton" aria-label="Loading the timeline" role="status"><span></span><span></span><span></span></div>`;
+}
+
+/** The feed has not told of it: not yet, or not any more, or it is somebody else's. */
+function Unseen({ world, id, problem }) {
+  if (!world.isTold || !problem) return html`<${TimelineMissing} />`;
+  if (problem.status !== 404) return html`<article class="session"><${ProblemNote} problem=${problem} /></article>`;
+  return html`
+    <article class="session">
+      <div class="empty">
+        <h2>There is no such session</h2>
+        <p><code>${id}</code></p>
+        <p>
+          It may have been forgotten: one that is over can be read for a while only (SESSION_RETENTION). Or it is another
+          caller's.
+        </p>
+        <a class="button" href=${SESSIONS}>All sessions</a>
+      </div>
+    </article>`;
+}
+
+function Facts({ session, timeline }) {
+  const [created, ready, ended] = [session.created_at, session.ready_at, session.ended_at].map(read);
+  const metadata = JSON.stringify(session.metadata, null, 2);
+  return html`
+    <section class="facts" aria-labelledby="facts-title">
+      <h3 id="facts-title">Facts</h3>
+      <dl>
+        <${Id} name="Session" id=${session.session_id} />
+        <${Id} name="Room" id=${session.room_name} />
+        <${Fact} name="User">${session.user_name} <code>${session.user_identity}</code></${Fact}>
+        <${Fact} name="Created"><span title=${instant(created)}>${timeOfDay(created, true)}</span></${Fact}>
+        ${ready === null
+          ? html`<${Fact} name="Ready until">${timeOfDay(read(session.ready_deadline), true)}</${Fact}>`
+          : html`<${Fact} name="Ready after">${duration(ready - created)}</${Fact}>`}
+        ${ended !== null && html`<${Fact} name="Lasted">${duration(ended - created)}</${Fact}>`}
+        ${session.reason && html`<${Fact} name="Reason"><code>${session.reason}</code></${Fact}>`}
+        <${Fact} name="Revision">${session.revision}</${Fact}>
+        ${timeline?.trace_id && html`<${Id} name="Trace" id=${timeline.trace_id} />`}
+      </dl>
+      ${metadata !== "{}" && html`<details><summary>Metadata</summary><pre tabindex="0">${metadata}</pre></details>`}
+    </section>`;
+}
+
+const Id = ({ name, id }) => html`
+  <${Fact} name=${name}><code>${id}</code> <${CopyButton} text=${id} label="Copy: ${name}" /></${Fact}>`;
+
+const Fact = ({ name, children }) => html`<div><dt>${name}</dt><dd>${children}</dd></div>`;

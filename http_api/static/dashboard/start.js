@@ -1,0 +1,138 @@
+// The form that asks for a test session. Once it is asked for, its own view shows how it gets ready, and joins its room.
+import { html, useRef, useState } from "./preact.js";
+import { Mark } from "./marks.js";
+import { ProblemNote } from "./problem.js";
+import { sessionAt } from "./routes.js";
+import { bodyOf, emptyForm, errorsOf, FIELDS } from "./test_session.js";
+import { plural } from "./words.js";
+
+/** `kept`: what was typed so far, for who comes back. */
+export function StartForm({ world, calls, visits, kept }) {
+  const [form, setForm] = useState(kept.form ?? emptyForm());
+  const [problem, say] = useState(null);
+  const [errors, mark] = useState({});
+  const [isAsking, ask] = useState(false);
+  const element = useRef();
+  const change = (more) => setForm((kept.form = { ...form, ...more }));
+
+  const submit = async (event) => {
+    event.preventDefault();
+    const { body, errors } = bodyOf(form);
+    mark(errors);
+    say(null);
+    if (Object.keys(errors).length) return showFirst(element.current);
+    ask(true);
+    try {
+      const session = await calls.ask("POST", "sessions", { body, headers: { Prefer: "respond-async" } });
+      if (form.isToBeJoined) visits.expect(session.session_id);
+      world.learnt(session);
+      visits.notice(session);
+      location.hash = sessionAt(session.session_id);
+    } catch (refusal) {
+      say(refusal);
+      mark(errorsOf(refusal));
+      ask(false);
+      showFirst(element.current);
+    }
+  };
+
+  return html`
+    <section class="start" aria-labelledby="start-title">
+      <h2 id="start-title">Start a test session</h2>
+      <p class="quiet">
+        It is made as any other: the services are invited, and once all are ready this page can join the room with you.
+      </p>
+      ${problem && html`<${ProblemNote} problem=${problem} without=${FIELDS} />`}
+      <form ref=${element} onSubmit=${submit} novalidate>
+        <${Field} name="user_identity" label="Identity" error=${errors.user_identity}>
+          ${(props) => html`<input ...${props} required maxlength="128" autocomplete="off" spellcheck=${false}
+            value=${form.user_identity} onInput=${(event) => change({ user_identity: event.target.value })} />`}
+        </${Field}>
+        <${Field} name="user_name" label="Name" hint="optional" error=${errors.user_name}>
+          ${(props) => html`<input ...${props} value=${form.user_name} maxlength="128" autocomplete="off"
+            onInput=${(event) => change({ user_name: event.target.value })} />`}
+        </${Field}>
+        ${world.profiles.length > 0 && html`
+          <${Field} name="profile" label="Profile" hint="services by a name, from the SERVICES_FILE" error=${errors.profile}>
+            ${(props) => html`
+              <select ...${props} value=${form.profile} onChange=${(event) => change({ profile: event.target.value })}>
+                <option value="">none</option>
+                ${world.profiles.map((name) => html`<option value=${name}>${name}</option>`)}
+              </select>`}
+          </${Field}>`}
+        <${ServiceChoice} world=${world} form=${form} change=${change} error=${errors.required_services} />
+        <${Field} name="metadata" label="Metadata" hint="JSON; the services and the user get it" error=${errors.metadata}>
+          ${(props) => html`<textarea ...${props} rows="3" spellcheck=${false} placeholder='{"language": "en"}'
+            value=${form.metadata} onInput=${(event) => change({ metadata: event.target.value })}></textarea>`}
+        </${Field}>
+        <${Field} name="ready_timeout" label="Ready within" hint="seconds, 1 to 600; the server's own when empty"
+          error=${errors.ready_timeout}>
+          ${(props) => html`<input ...${props} inputmode="decimal" autocomplete="off" value=${form.ready_timeout}
+            onInput=${(event) => change({ ready_timeout: event.target.value })} />`}
+        </${Field}>
+        <label class="choice">
+          <input type="checkbox" checked=${form.isToBeJoined}
+            onChange=${(event) => change({ isToBeJoined: event.target.checked })} />
+          Join its room from here once it is ready
+        </label>
+        <div class="actions">
+          <button class="primary" disabled=${isAsking}>${isAsking ? "Asking for it…" : "Start the session"}</button>
+        </div>
+      </form>
+    </section>`;
+}
+
+const showFirst = (form) => requestAnimationFrame(() => form.querySelector("[aria-invalid=true]")?.focus());
+
+function Field({ name, label, hint, error, children }) {
+  const says = [hint && `${name}-hint`, error && `${name}-error`].filter(Boolean).join(" ") || null;
+  return html`
+    <div class="field">
+      <label for=${name}>${label}${hint && html` <span class="quiet" id=${`${name}-hint`}>${hint}</span>`}</label>
+      ${children({ id: name, name, "aria-describedby": says, "aria-invalid": error ? "true" : null })}
+      ${error && html`<p class="bad" id=${`${name}-error`}>${error}</p>`}
+    </div>`;
+}
+
+function ServiceChoice({ world, form, change, error }) {
+  const services = world.services;
+  const toggle = (list, value) => {
+    const others = form[list].filter((one) => one !== value);
+    change({ [list]: others.length < form[list].length ? others : [...others, value] });
+  };
+  return html`
+    <fieldset aria-describedby=${error ? "services-error" : null}>
+      <legend>Services</legend>
+      ${services === null && html`
+        <label for="other">Ids, separated by commas</label>
+        <input id="other" autocomplete="off" spellcheck=${false} value=${form.other}
+          onInput=${(event) => change({ other: event.target.value })} />`}
+      ${services?.length === 0 && html`<p class="quiet">None is registered: the session is a plain room.</p>`}
+      ${services?.length > 0 && html`
+        <div class="choices">${services.map((service) => html`
+          <${Choice} key=${service.service_id} list="services" value=${service.service_id} ...${{ form, toggle }}>
+            <${Mark} state=${service.state} /> ${service.service_id}${" "}
+            <span class="quiet">${service.type}${service.state === "healthy" ? "" : `, ${service.state}`}</span>
+          </${Choice}>`)}
+        </div>
+        <p class="quiet">or any one of a type</p>
+        <div class="choices">${types(services).map(([type, count]) => html`
+          <${Choice} key=${type} list="types" value=${type} ...${{ form, toggle }}>
+            any ${type} <span class="quiet">${plural(count, "service")}</span>
+          </${Choice}>`)}
+        </div>`}
+      ${error && html`<p class="bad" id="services-error">${error}</p>`}
+    </fieldset>`;
+}
+
+const Choice = ({ list, value, form, toggle, children }) => html`
+  <label class="choice">
+    <input type="checkbox" checked=${form[list].includes(value)} onChange=${() => toggle(list, value)} />
+    <span>${children}</span>
+  </label>`;
+
+function types(services) {
+  const counts = new Map();
+  for (const { type } of services) counts.set(type, (counts.get(type) ?? 0) + 1);
+  return [...counts].sort();
+}

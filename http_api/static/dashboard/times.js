@@ -1,0 +1,74 @@
+// Instants and durations: read, told, and the server's clock, by which everything is shown. Milliseconds throughout.
+import { useEffect, useState } from "./preact.js";
+
+const [SECOND, MINUTE, HOUR, DAY] = [1_000, 60_000, 3_600_000, 86_400_000];
+
+/** An instant of the API's (RFC 3339) as a number; null stays null. */
+export const read = (text) => (text == null ? null : Date.parse(text));
+
+/** How long something took: 42 ms, 1.24 s, 12.3 s, 4 min 12 s, 2 h 5 min, 3 d 2 h. */
+export function duration(ms) {
+  const abs = Math.abs(ms);
+  if (abs < 999.5) return `${Math.round(ms)} ms`;
+  if (abs < 9_995) return `${(ms / SECOND).toFixed(2)} s`;
+  if (abs < 59_950) return `${(ms / SECOND).toFixed(1)} s`;
+  return wholes(ms);
+}
+
+/** The same, for the labels of an axis: 0, 500 ms, 2 s, 1.5 s. */
+export const round = (ms) => (ms === 0 ? "0" : duration(ms).replace(/\.?0+ s$/, " s"));
+
+/** How long ago or how far off something is, with no more detail than a glance takes in: 12 s, 4 min, 2 h, 3 d. */
+export function span(ms) {
+  const seconds = Math.max(0, Math.floor(ms / SECOND));
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3_600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86_400) return `${Math.floor(seconds / 3_600)} h`;
+  return `${Math.floor(seconds / 86_400)} d`;
+}
+
+/** The time of day where the reader is; with milliseconds if asked for. */
+export function timeOfDay(at, precise = false) {
+  const digits = precise ? { fractionalSecondDigits: 3 } : {};
+  return new Date(at).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", ...digits });
+}
+
+/** An instant with its day, for titles. */
+export const instant = (at) => `${new Date(at).toLocaleDateString("en-CA")} ${timeOfDay(at, true)}`;
+
+function wholes(ms) {
+  const units = [[DAY, "d"], [HOUR, "h"], [MINUTE, "min"], [SECOND, "s"]];
+  let rest = Math.round(Math.abs(ms) / SECOND) * SECOND;
+  const at = units.findIndex(([size]) => rest >= size);
+  const parts = units.slice(at, at + 2).map(([size, name]) => {
+    const count = Math.floor(rest / size);
+    rest -= count * size;
+    return count ? `${count} ${name}` : "";
+  });
+  return (ms < 0 ? "−" : "") + parts.filter(Boolean).join(" ");
+}
+
+/** The server's clock: what it last said, and the time since by a clock that nobody sets. */
+export class Clock {
+  #offset = Date.now() - performance.now();
+
+  learn(text) {
+    const at = read(text);
+    if (Number.isFinite(at)) this.#offset = at - performance.now();
+  }
+
+  now() {
+    return this.#offset + performance.now();
+  }
+}
+
+/** The server's time, renewed every so often while the component is shown; null: never. */
+export function useNow(clock, every) {
+  const [, tick] = useState(0);
+  useEffect(() => {
+    if (every === null) return;
+    const timer = setInterval(() => tick((count) => count + 1), every);
+    return () => clearInterval(timer);
+  }, [every]);
+  return clock.now();
+}

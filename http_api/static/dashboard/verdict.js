@@ -1,0 +1,77 @@
+// PURE. One session in a sentence or two: how it is, who is awaited, and why it came to nothing.
+import { duration, read, span } from "./times.js";
+import { AWAITED, EVIDENCE, OVER, WHY_NOT_READY, WHY_OVER, inWords, list, nameOf, plural } from "./words.js";
+
+/** { headline, lines }: `session` is the view of a session, `timeline` its timeline, null while that is not there. */
+export function verdictOf(session, timeline, now) {
+  const required = session.services.filter((service) => !service.optional);
+  const missing = required.filter((service) => service.state !== "ready");
+  switch (session.state) {
+    case "waiting":
+      return {
+        headline: waitingHeadline(session, required, missing, now),
+        lines: awaitedLines(session, timeline, now),
+      };
+    case "ready":
+      return {
+        headline: `Ready${tookToBeReady(session)}. ${session.user_identity} may join.`,
+        lines: shortfalls(session),
+      };
+    case "active":
+      return { headline: `${session.user_identity} is in the room.`, lines: shortfalls(session) };
+    case "degraded":
+      return {
+        headline: `Lost, and being replaced: ${list(missing.map(nameOf))}. Meanwhile there are no new tokens.`,
+        lines: [...shortfalls(session), ...awaitedLines(session, timeline, now)],
+      };
+  }
+  const why = session.reason ? inWords(WHY_OVER, session.reason) : "It is over.";
+  return { headline: why, lines: session.state === "failed" ? shortfalls(session) : [] };
+}
+
+function waitingHeadline(session, required, missing, now) {
+  const left = read(session.ready_deadline) - now;
+  const time = left > 0 ? `${span(left)} left.` : "Time is up.";
+  if (!missing.length) return `Everybody is ready; it takes a moment more. ${time}`;
+  return `${required.length - missing.length} of ${plural(required.length, "service")} ready. ${time}`;
+}
+
+const tookToBeReady = (session) =>
+  session.ready_at ? ` after ${duration(read(session.ready_at) - read(session.created_at))}` : "";
+
+/** Of each service that is not ready and has a reason. */
+function shortfalls(session) {
+  return session.services
+    .filter((service) => service.reason && service.state !== "ready")
+    .map((service) => shortfallOf(service));
+}
+
+export const shortfallOf = (service) =>
+  `${nameOf(service)} ${inWords(WHY_NOT_READY, service.reason)}${service.optional ? " (optional)" : ""}`;
+
+/** Of each present attempt that is awaited. */
+function awaitedLines(session, timeline, now) {
+  if (!timeline || OVER.has(session.state)) return [];
+  return timeline.attempts
+    .filter((attempt) => attempt.late && !attempt.until)
+    .map((attempt) => `${nameOf(attempt)} is awaited ${awaitedOf(attempt.late, now)}`);
+}
+
+/** What somebody is awaited to do, for how long already, and until when. */
+export function awaitedOf({ awaited, since, due }, now) {
+  const waited = `${inWords(AWAITED, awaited)}, for ${duration(now - read(since))} now`;
+  return due === null ? waited : `${waited}; ${dueIn(read(due) - now)}`;
+}
+
+const dueIn = (left) => (left > 0 ? `due in ${duration(left)}` : `overdue by ${duration(-left)}`);
+
+/** What became of one attempt, and what its readiness was seen by. */
+export function outcomeOf(attempt) {
+  const why = attempt.reason && inWords(WHY_NOT_READY, attempt.reason);
+  if (attempt.until) return why ? `Replaced, as it ${why}` : "Replaced";
+  if (attempt.state === "ready") return `Ready${attempt.ready_by ? ` ${inWords(EVIDENCE, attempt.ready_by)}` : ""}`;
+  if (why) return capital(why);
+  return attempt.attempt === 0 ? "Nobody was invited yet" : capital(attempt.state);
+}
+
+const capital = (text) => text[0].toUpperCase() + text.slice(1);

@@ -1,0 +1,116 @@
+// What the feed has told: sessions, services, health. Whoever shows it is called once a frame at most, however much
+// has happened.
+import { useEffect, useState } from "./preact.js";
+import { SESSION_STATES } from "./words.js";
+
+const KEPT_MAX = 5_000; // sessions; the oldest that are over go first
+
+export class World {
+  sessions = new Map(); // by id
+  services = null; // null: the caller may not see them
+  profiles = [];
+  caller = null;
+  health = null;
+  connection = { state: "connecting" };
+  isTold = false; // of anything, ever
+  #order = null;
+  #listeners = new Set();
+  #isDue = false;
+
+  constructor(clock) {
+    this.clock = clock;
+  }
+
+  /** An event of the feed. Unknown ones are those of a newer server. */
+  told(event, data) {
+    switch (event) {
+      case "snapshot":
+        this.sessions = new Map(data.sessions.map((session) => [session.session_id, session]));
+        [this.services, this.profiles, this.caller] = [data.services, data.profiles, data.caller];
+        this.#learnHealth(data.health);
+        this.isTold = true;
+        break;
+      case "session":
+        if (this.#isNews(data)) this.sessions.set(data.session_id, data);
+        break;
+      case "forgotten":
+        this.sessions.delete(data.session_id);
+        break;
+      case "services":
+        this.services = data.services;
+        break;
+      case "health":
+        this.#learnHealth(data);
+    }
+    if (event !== "services" && event !== "health") this.#order = null;
+    this.changed();
+  }
+
+  connected(connection) {
+    this.connection = connection;
+    this.changed();
+  }
+
+  /** The answer of a call: it may be older or newer than what the feed has told. */
+  learnt(session) {
+    this.told("session", session);
+  }
+
+  /** Another caller sees other things. */
+  forget() {
+    [this.sessions, this.services, this.caller, this.health] = [new Map(), null, null, null];
+    [this.isTold, this.#order] = [false, null];
+    this.changed();
+  }
+
+  /** All sessions, the newest first. */
+  get newestFirst() {
+    if (this.#order === null) {
+      this.#order = [...this.sessions.values()].sort(byAge);
+      for (let i = this.#order.length; this.#order.length > KEPT_MAX && i--; ) {
+        if (this.#order[i].ended_at) this.sessions.delete(this.#order.splice(i, 1)[0].session_id);
+      }
+    }
+    return this.#order;
+  }
+
+  /** How many sessions there are in each state. */
+  get counts() {
+    const counts = Object.fromEntries(SESSION_STATES.map((state) => [state, 0]));
+    for (const session of this.sessions.values()) counts[session.state] = (counts[session.state] ?? 0) + 1;
+    return counts;
+  }
+
+  listen(listener) {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  changed() {
+    if (this.#isDue) return;
+    this.#isDue = true;
+    requestAnimationFrame(() => {
+      this.#isDue = false;
+      for (const listener of this.#listeners) listener();
+    });
+  }
+
+  #learnHealth(health) {
+    this.health = health;
+    this.clock.learn(health.time);
+  }
+
+  #isNews(session) {
+    const known = this.sessions.get(session.session_id);
+    return !known || session.revision >= known.revision;
+  }
+}
+
+const ageOf = (session) => session.created_at + session.session_id; // a text that sorts
+const byAge = (a, b) => (ageOf(a) < ageOf(b) ? 1 : -1);
+
+/** Has the component shown again whenever this has changed. */
+export function useChanges(source) {
+  const [, show] = useState(0);
+  useEffect(() => source?.listen(() => show((count) => count + 1)), [source]);
+}

@@ -1,0 +1,215 @@
+"""What there is to count and to time in a change of a session: `observations(before, after, event)`. PURE.
+
+Every change is seen once (store.listen), so nothing is counted twice that happens once. How it is called when it is
+shown, and to whom, is not known here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from manager_agent import events as ev
+from manager_agent.events import Event, Evidence
+from manager_agent.presence import Presence
+from manager_agent.required_service import RequiredService
+from manager_agent.session import EndReason, ServiceReason, Session
+
+WEBHOOK_PATIENCE = 2.0
+"""Seconds from a join until its webhook counts as missed. A room is often listed just when everybody comes."""
+
+REFUSING = frozenset({ServiceReason.NOT_REGISTERED, ServiceReason.NO_CAPACITY})
+"""Why nobody is invited at all, and the request for a session is refused."""
+ATTEMPT_REASONS = tuple(reason for reason in ServiceReason if reason not in REFUSING)
+"""Why an attempt comes to nothing."""
+
+
+class Step(StrEnum):
+    """How far an attempt has come."""
+
+    ACCEPT = "accept"
+    JOIN = "join"
+    READY = "ready"
+
+
+class Outcome(StrEnum):
+    """What a try of an invite came to."""
+
+    ACCEPTED = "accepted"
+    DECLINED = "declined"
+    UNREACHABLE = "unreachable"
+
+
+class Missable(StrEnum):
+    """Webhooks whose absence shows, by LiveKit's own names."""
+
+    PARTICIPANT_JOINED = "participant_joined"
+    PARTICIPANT_LEFT = "participant_left"
+    ROOM_FINISHED = "room_finished"
+
+
+@dataclass(frozen=True, slots=True)
+class SessionCreated:
+    profile: str
+    types: tuple[str, ...]
+    """Of its services."""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionReady:
+    """For the first time, so many seconds after it was asked for."""
+
+    profile: str
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class SessionEnded:
+    reason: EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class StepTaken:
+    """By an attempt for the first time, so many seconds after it began."""
+
+    type: str
+    step: Step
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceReady:
+    """Also when it came back."""
+
+    type: str
+    evidence: Evidence
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceReplaced:
+    """By another instance, or invited anew."""
+
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceFailed:
+    """An attempt came to nothing: the next one began, or the session was over."""
+
+    type: str
+    reason: ServiceReason
+
+
+@dataclass(frozen=True, slots=True)
+class InviteAnswered:
+    type: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class ManagerDispatchedAgain:
+    """The one before did not come, or is gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookMissed:
+    """We found out ourselves what a webhook should have told, in a session whose webhooks arrive."""
+
+    event: Missable
+
+
+Observation = (
+    SessionCreated | SessionReady | SessionEnded | StepTaken | ServiceReady | ServiceReplaced | ServiceFailed
+    | InviteAnswered | ManagerDispatchedAgain | WebhookMissed
+)  # fmt: skip
+
+
+def observations(before: Session | None, after: Session | None, event: Event | None) -> Iterator[Observation]:
+    """All of this change. `before` is None when the session is new, `after` when it is forgotten."""
+    if after is None:
+        return
+    if before is None:
+        if after.owner:  # those of our own, which prove that we are well, are nobody's sessions
+            yield SessionCreated(after.profile, tuple(service.type for service in after.services))
+        return
+    if after.services is not before.services:
+        for was, now in zip(before.services, after.services, strict=True):
+            if now is not was:
+                yield from _of_service(was, now)
+    yield from _of_event(before, after, event)
+    if after.owner and before.ready_at is None and after.ready_at is not None:
+        yield SessionReady(after.profile, _since(after.created_at, after.ready_at))
+    if before.end is None and after.end is not None:
+        yield from _failed_by_then(after, after.end.reason)
+        if after.owner and not after.room.taken:  # then it was refused
+            yield SessionEnded(after.end.reason)
+
+
+def _of_service(was: RequiredService, now: RequiredService) -> Iterator[Observation]:
+    if now.attempt != was.attempt:
+        if was.attempt:
+            yield ServiceReplaced(was.type)
+            if was.shortfall is not None:
+                yield ServiceFailed(was.type, was.shortfall)
+        return
+    earlier, later = was.timeline, now.timeline
+    began = later.invited
+    if later is earlier or began is None:
+        return
+    if earlier.accepted is None and later.accepted is not None:
+        yield StepTaken(now.type, Step.ACCEPT, _since(began, later.accepted))
+    if earlier.joined is None and later.joined is not None:
+        yield StepTaken(now.type, Step.JOIN, _since(began, later.joined))
+    if now.ready_by is not None and later.ready != earlier.ready:
+        yield ServiceReady(now.type, now.ready_by)
+        if not now.was_ready and later.ready is not None:
+            yield StepTaken(now.type, Step.READY, _since(began, later.ready))
+
+
+def _of_event(before: Session, after: Session, event: Event | None) -> Iterator[Observation]:
+    match event:
+        case ev.InviteAccepted(entry=entry):
+            yield InviteAnswered(after.services[entry].type, Outcome.ACCEPTED)
+        case ev.InviteRefused(entry=entry, why=why):
+            yield InviteAnswered(after.services[entry].type, Outcome(why))
+        case ev.ManagerDispatched(attempt=attempt) if attempt > 1:
+            yield ManagerDispatchedAgain()
+        case ev.RoomListed(asked_at=asked_at) if before.webhooks_arrive:
+            for was, now in zip(_presences(before), _presences(after), strict=True):
+                if now is not was:
+                    yield from _found(was, now, asked_at)
+        case ev.RoomClosed(told=False) if before.webhooks_arrive:
+            yield WebhookMissed(Missable.ROOM_FINISHED)
+
+
+def _presences(session: Session) -> tuple[Presence, ...]:
+    """Of all but the manager, who is in the room himself and needs no webhook."""
+    return (session.user_presence, *(service.presence for service in session.services))
+
+
+def _found(was: Presence, now: Presence, asked_at: float) -> Iterator[WebhookMissed]:
+    if now.sid not in (None, was.sid) and now.joined_ms / 1000 <= asked_at - WEBHOOK_PATIENCE:
+        yield WebhookMissed(Missable.PARTICIPANT_JOINED)
+    if was.sid not in (None, now.sid):
+        yield WebhookMissed(Missable.PARTICIPANT_LEFT)
+
+
+def _failed_by_then(session: Session, end: EndReason) -> Iterator[ServiceFailed]:
+    for service in session.services:
+        if service.attempt and (reason := _at_the_end(service, end)) is not None:
+            yield ServiceFailed(service.type, reason)
+
+
+def _at_the_end(service: RequiredService, end: EndReason) -> ServiceReason | None:
+    """Why its last attempt came to nothing; None if it did not, or was given no time to."""
+    match end:
+        case EndReason.READY_TIMEOUT | EndReason.SERVICE_LOST:
+            return service.shortfall
+        case EndReason.ROOM_CLOSED:
+            return None  # whoever has left was sent away
+    return service.fault
+
+
+def _since(began: float, at: float) -> float:
+    return max(0.0, at - began)

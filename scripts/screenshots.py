@@ -1,0 +1,41 @@
+"""Puts the pictures of the page at / into docs/images, for README.md: those that tests/browser last made of it.
+
+.venv/bin/python -m pytest tests/browser/test_dashboard_live.py
+.venv/bin/python -m scripts.screenshots
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MADE = ROOT / "build" / "screenshots"
+SHOWN = ROOT / "docs" / "images"
+PICTURES = {"dashboard-replaced-light.png": "replaced.png", "dashboard-room-dark.png": "room.png"}
+"""What is shown, by what the tests call it."""
+BYTES_MAX = 150_000
+"""Of one picture: whoever clones the repository fetches every version of it."""
+
+
+def main() -> int:
+    for made in PICTURES:
+        picture = MADE / made
+        if not picture.exists():
+            print(
+                f"screenshots: there is no {picture}: run tests/browser/test_dashboard_live.py first", file=sys.stderr
+            )
+            return 1
+        if picture.stat().st_size > BYTES_MAX:
+            print(f"screenshots: {picture} has more than {BYTES_MAX} bytes", file=sys.stderr)
+            return 1
+    SHOWN.mkdir(exist_ok=True)
+    for made, shown in PICTURES.items():
+        shutil.copyfile(MADE / made, SHOWN / shown)
+        print(f"screenshots: {SHOWN / shown}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

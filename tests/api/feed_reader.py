@@ -1,0 +1,88 @@
+"""Whoever reads the feed of everything in a test, and sessions to be told of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from tests.api.stand_ins import Api
+
+PATH = "/api/v1/events"
+LINE_MAX = 16 * 1024 * 1024
+"""Bytes of an event that a reader here takes."""
+
+
+MakeSessions = Callable[..., Awaitable[list[str]]]
+
+
+@dataclass
+class Feed:
+    """Somebody who reads, event by event."""
+
+    answer: aiohttp.ClientResponse
+    told: list[tuple[str, Any]] = field(default_factory=list)
+    """All so far: the name of each event and its data."""
+
+    async def next(self) -> tuple[str, Any]:
+        """The next event. Raises EOFError at the end of the answer."""
+        fields: dict[str, str] = {}
+        while raw := await self.answer.content.readline():
+            line = raw.decode().rstrip("\r\n")
+            name, _, value = line.partition(": ")
+            if line and name:
+                assert name not in fields, f"{name} is given twice in one event"
+                fields[name] = value
+            elif not line and "data" in fields:
+                assert fields.keys() == {"event", "data"}
+                self.told.append((fields["event"], json.loads(fields["data"])))
+                return self.told[-1]
+            elif not line:
+                assert fields.keys() <= {"retry"}
+                fields = {}
+        raise EOFError
+
+    async def until(self, name: str, wanted: Callable[[Any], bool] = lambda _: True) -> Any:
+        """The data of the next event of that name that is as wanted."""
+        while True:
+            event, data = await self.next()
+            if event == name and wanted(data):
+                return data
+
+    async def rest(self) -> list[tuple[str, Any]]:
+        """What is told until the answer ends."""
+        before = len(self.told)
+        with suppress(EOFError):
+            while True:
+                await self.next()
+        return self.told[before:]
+
+
+def by_id(told: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The newest of each session that was told."""
+    return {data["session_id"]: data for name, data in told if name == "session"}
+
+
+@dataclass
+class Readers:
+    """Makes them; what they opened is closed after the test."""
+
+    api: Api
+    opened: list[aiohttp.ClientResponse] = field(default_factory=list)
+
+    async def reader(self, proof: dict[str, str] | None = None) -> Feed:
+        self.opened.append(
+            answer := await self.api.http.get(
+                PATH, headers=proof, timeout=aiohttp.ClientTimeout(total=None), read_bufsize=LINE_MAX
+            )
+        )
+        assert answer.status == 200, await answer.text()
+        return Feed(answer)
+
+    def close(self) -> None:
+        for answer in self.opened:
+            answer.close()

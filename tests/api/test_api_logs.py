@@ -1,0 +1,57 @@
+"""What a request logs: every line of it names what it is about, also the last one, and no other request's."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from typing import Any
+
+import pytest
+
+from http_api import logs
+from http_api.logs import Entry
+from tests.api.stand_ins import StartApi
+
+pytestmark = pytest.mark.api
+
+
+class Lines:
+    """All that is logged from now on."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        logs.configure(dev=False, level="debug", secrets=[], stream=io.StringIO(), sinks=[self.entries.append])
+
+    def of(self, event: str) -> list[dict[str, Any]]:
+        return [json.loads(entry.line) for entry in self.entries if entry.fields["event"] == event]
+
+
+async def test_every_line_of_a_request_for_a_session_names_it(start_api: StartApi) -> None:
+    """The connection is the same for all of them, and each line is about its own."""
+    api = await start_api()
+    lines = Lines()
+    await api.register("asr")
+    _, headers, session = await api.open("asr", room_name="demo")
+    await api.ask("GET", "//livez")
+    await api.say_ready(session["session_id"], "asr")
+    about = (session["session_id"], "demo")
+    opened, asked = lines.of("session_opened"), lines.of("request")
+    assert [(line["session_id"], line["room"]) for line in opened] == [about]
+    assert opened[0]["request_id"] == headers["X-Request-Id"]
+    by_path = {line["path"]: (line.get("session_id"), line.get("room"), line.get("service_id")) for line in asked}
+    assert by_path["/api/v1/sessions"] == (*about, None)
+    assert by_path[f"/api/v1/sessions/{session['session_id']}/ready"] == (*about, "asr")
+    assert by_path["/livez"] == by_path["/api/v1/microservices/register"] == (None, None, None)
+    (ready,) = lines.of("service_ready")
+    assert (ready["session_id"], ready["service_id"], ready["attempt"]) == (about[0], "asr", 1)
+    assert ready["evidence"] == "http"
+
+
+async def test_what_other_packages_log_has_the_same_form(start_api: StartApi) -> None:
+    await start_api()
+    lines = Lines()
+    logging.getLogger("livekit.agents").warning("theirs", extra={"job": 7})
+    logging.getLogger("aiohttp.server").error("theirs")
+    assert [{"level", "logger", "timestamp", "event"} <= set(line) for line in lines.of("theirs")] == [True, True]
+    assert lines.of("theirs")[0]["job"] == 7

@@ -1,0 +1,158 @@
+"""The timeline of a session over HTTP: its attempts and why they came to nothing, who is awaited, what was logged; and
+the header that says where the time went."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from http_api.recent_logs import PER_SESSION
+from http_api.settings import Settings
+from manager_agent import events as ev
+from manager_agent.events import Chosen, ReadyOn, Refusal
+from tests.api.stand_ins import Api, StartApi
+from tests.api.still_sessions import StillSession, still_session
+from tests.tenants import ACME, OPERATOR, RIVAL, production
+
+pytestmark = pytest.mark.api
+
+
+@pytest.fixture
+async def still(api: Api) -> AsyncIterator[StillSession]:
+    async with still_session(api) as session:
+        yield session
+
+
+async def timeline(still: StillSession) -> Any:
+    status, headers, told = await still.api.ask("GET", f"{still.path}/timeline")
+    assert (status, headers["Cache-Control"]) == (200, "no-store")
+    return told
+
+
+def phases(header: str) -> dict[str, float]:
+    """Milliseconds of each phase, by its name."""
+    told = dict(part.split(";")[:2] for part in header.split(", "))
+    return {name: float(took.removeprefix("dur=")) for name, took in told.items()}
+
+
+async def test_a_session_is_told_with_its_steps_and_who_is_awaited_until_when(still: StillSession) -> None:
+    told = await timeline(still)
+    [listed] = (await still.api.ask("GET", "/sessions"))[2]["sessions"]
+    shared = told.keys() & listed.keys()
+    assert shared == {
+        "session_id", "room_name", "state", "reason", "revision", "created_at", "ready_at", "ready_deadline", "ended_at"
+    }  # fmt: skip
+    assert {name: told[name] for name in shared} == {name: listed[name] for name in shared}
+    names = ["requested", "room_requested", "room_created", "manager_accepted", "manager_joined"]
+    assert [step["name"] for step in told["steps"]] == names
+    [attempt] = told["attempts"]
+    assert (attempt["entry"], attempt["attempt"], attempt["tries"], attempt["until"]) == (0, 1, 1, None)
+    assert (attempt["service_id"], attempt["type"], attempt["optional"]) == ("asr-service", "ASR", False)
+    assert (attempt["state"], attempt["reason"], attempt["ready_by"]) == ("invited", None, None)
+    late = {"awaited": "accept", "since": attempt["timeline"]["invited"], "due": told["ready_deadline"]}
+    assert (attempt["late"], told["trace_id"]) == (late, None)
+    assert datetime.fromisoformat(told["now"]) >= datetime.fromisoformat(told["created_at"])
+
+
+async def test_an_attempt_that_was_replaced_is_told_with_its_reason_before_the_next(still: StillSession) -> None:
+    now = still.api.parts.clock()
+    other = Chosen("asr-2", "ASR", "http://127.0.0.1:2/", None, ReadyOn.JOIN)
+    await still.happens(
+        ev.InviteRefused(now, 0, 1, 1, Refusal.DECLINED, final=True),
+        ev.InviteStarted(now + 0.2, 0, 2, 1, "sm-asr-2", "inv_2", instead=other),
+    )
+    first, second = (await timeline(still))["attempts"]
+    assert (first["service_id"], first["state"], first["reason"]) == ("asr-service", "failed", "declined")
+    assert (first["until"], first["late"]) == (second["timeline"]["invited"], None)
+    assert (second["service_id"], second["attempt"], second["until"]) == ("asr-2", 2, None)
+    assert second["late"]["awaited"] == "accept"
+
+
+async def test_of_one_that_is_over_nothing_is_awaited(still: StillSession) -> None:
+    await still.ends()
+    told = await timeline(still)
+    assert (told["steps"][-1], told["reason"]) == ({"name": "ended", "at": told["ended_at"]}, "closed")
+    [attempt] = told["attempts"]
+    assert (attempt["reason"], attempt["late"]) == ("never_joined", None)
+
+
+async def test_what_was_logged_about_the_session_is_told_and_nothing_else(api: Api) -> None:
+    await api.register("asr-service")
+    session, other = [(await api.open("asr-service", user_identity=name))[2] for name in ("bob", "carol")]
+    await api.say_ready(session["session_id"], "asr-service")
+    log = (await api.ask("GET", f"/sessions/{session['session_id']}/timeline"))[2]["log"]
+    assert {entry["session_id"] for entry in log} == {session["session_id"]}
+    assert {"session_opened", "room_created", "service_accepted"} <= {entry["event"] for entry in log}
+    for entry in log:
+        assert {"timestamp", "level", "event", "logger"} <= entry.keys()
+    assert [entry["timestamp"] for entry in log] == sorted(entry["timestamp"] for entry in log)
+    assert len(log) <= PER_SESSION
+    assert other["session_id"] not in json.dumps(log)
+
+
+async def test_what_was_logged_goes_with_the_session(api: Api) -> None:
+    session_id = (await api.open())[2]["session_id"]
+    await api.ask("DELETE", f"/sessions/{session_id}")
+    path = f"/sessions/{session_id}/timeline"
+    assert (await api.ask("GET", path))[2]["log"]
+    api.parts.store.remove(session_id)
+    assert (await api.ask("GET", path))[0] == 404
+
+
+async def test_the_log_is_for_who_administers_everything_and_others_see_no_more_than_their_own(
+    start_api: StartApi,
+) -> None:
+    api = await start_api(Settings, **production())
+    body = {"user_identity": "alice", "required_services": []}
+    _, _, session = await api.ask("POST", "/sessions", body, ACME.proof)
+    path = f"/sessions/{session['session_id']}/timeline"
+    _, _, owners = await api.ask("GET", path, headers=ACME.proof)
+    _, _, operators = await api.ask("GET", path, headers=OPERATOR.proof)
+    assert (owners["log"], owners["steps"]) == (None, operators["steps"])
+    assert operators["log"]
+    for told in (owners, operators):
+        assert session["access_token"] not in json.dumps(told)
+    assert (await api.ask("GET", path, headers=RIVAL.proof))[0] == 404
+    assert (await api.ask("GET", "/sessions/ses_nope/timeline", headers=OPERATOR.proof))[0] == 404
+
+
+# --- where the time went ------------------------------------------------------------------------------
+
+
+async def test_who_gets_a_session_is_told_where_the_time_went(api: Api) -> None:
+    await api.register("asr-service")
+    asking = asyncio.create_task(api.open("asr-service", prefer=""))
+    await api.livekit.invited.wait()
+    (session,) = api.parts.store.list()
+    await api.say_ready(session.session_id, "asr-service")
+    status, headers, _ = await asking
+    told = phases(headers["Server-Timing"])
+    assert (status, list(told)) == (201, ["room", "invite", "join", "ready", "total"])
+    assert sum(told.values()) - told["total"] <= told["total"] + 1, (
+        "each phase begins after the one before, but for rounding"
+    )
+
+
+async def test_what_is_known_so_far_is_told_of_one_that_is_not_ready(start_api: StartApi) -> None:
+    api = await start_api(ready_timeout=1)
+    await api.register("asr-service")
+    status, headers, _ = await api.open("asr-service")
+    assert (status, next(iter(phases(headers["Server-Timing"])))) == (202, "room")
+    status, headers, _ = await api.open("asr-service", prefer="")
+    told = phases(headers["Server-Timing"])
+    assert (status, "ready" in told, told["total"] >= 1_000) == (504, False, True)
+
+
+async def test_a_page_of_another_origin_may_read_it(start_api: StartApi) -> None:
+    origin = "https://app.example.com"
+    api = await start_api(cors_origins=(origin,))
+    for sent, allowed in (({"Origin": origin}, origin), ({"Origin": "https://evil.example.com"}, None), ({}, None)):
+        body = {"user_identity": "alice", "required_services": []}
+        _, headers, _ = await api.ask("POST", "/sessions", body, sent)
+        assert headers.get("Timing-Allow-Origin") == allowed
+        assert ("Server-Timing" in headers.get("Access-Control-Expose-Headers", "")) == (allowed is not None)

@@ -1,0 +1,374 @@
+"""The trace of a session, as a collector gets it, and as the logs name it."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import json
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from aiohttp import ClientTimeout
+from opentelemetry import trace
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from http_api import logs
+from http_api.settings import DevSettings, Settings
+from http_api.tracing.otel import OtelTracing
+from http_api.tracing.spans import Span
+from tests.api.stand_ins import Api, StartApi
+from tests.otel_collector import OtelCollector
+
+pytestmark = pytest.mark.api
+
+TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+TRACEPARENT = f"00-{TRACE_ID}-{SPAN_ID}-01"
+
+
+class Exported:
+    """What a collector would have got."""
+
+    def __init__(self) -> None:
+        self._exporter = InMemorySpanExporter()
+
+    def tracing(self, ratio: float = 1.0) -> OtelTracing:
+        return OtelTracing(self._exporter, service_name="session-manager", ratio=ratio, processor=SimpleSpanProcessor)
+
+    def clear(self) -> None:
+        self._exporter.clear()
+
+    @property
+    def names(self) -> list[str]:
+        return [span.name for span in self.spans]
+
+    @property
+    def spans(self) -> tuple[ReadableSpan, ...]:
+        return self._exporter.get_finished_spans()
+
+    def named(self, name: str) -> ReadableSpan:
+        """The one of that name."""
+        (span,) = (span for span in self.spans if span.name == name)
+        return span
+
+    async def until(self, wanted: Callable[[list[str]], bool]) -> None:
+        """Waits until the names of the spans are as wanted. The test's own timeout bounds it."""
+        while not wanted(self.names):
+            await asyncio.sleep(0.001)
+
+    @property
+    def tree(self) -> list[str]:
+        """Every span, below the one that it is part of, and with why it failed; in the order of names."""
+        return list(self._below(None, ""))
+
+    def _below(self, parent: ReadableSpan | None, indent: str) -> Any:
+        own = {span.context.span_id for span in self.spans}
+        for span in sorted(self.spans, key=lambda span: span.name):
+            of = span.parent.span_id if span.parent is not None and span.parent.span_id in own else None
+            if of == (parent and parent.context.span_id):
+                error = f" !{span.status.description}" if span.status.status_code is StatusCode.ERROR else ""
+                yield f"{indent}{span.name}{error}"
+                yield from self._below(span, indent + "  ")
+
+
+@pytest.fixture
+def exported() -> Exported:
+    return Exported()
+
+
+@pytest.fixture
+async def traced(start_api: StartApi, exported: Exported) -> Api:
+    return await start_api(tracing=exported.tracing())
+
+
+async def opened(api: Api, *services: str, **headers: str) -> Any:
+    """A session that is asked for with these headers, as it is at once."""
+    await api.register(*services)
+    body = {"user_identity": "alice", "required_services": list(services)}
+    _, _, session = await api.ask("POST", "/sessions", body, {"Prefer": "respond-async", **headers})
+    return session
+
+
+def trace_ids(exported: Exported) -> set[str]:
+    return {f"{span.context.trace_id:032x}" for span in exported.spans}
+
+
+async def test_a_session_is_one_trace_below_the_request_that_asked_for_it(traced: Api, exported: Exported) -> None:
+    session = await opened(traced, "asr-service", traceparent=TRACEPARENT, tracestate="congo=t61rcWkgMzE")
+    path = f"/sessions/{session['session_id']}"
+    assert (await traced.say_ready(session["session_id"], "asr-service"))[0] == 200
+    await traced.parts.store.wait_for(session["session_id"], lambda latest: latest.ready_at is not None)
+    assert (await traced.ask("POST", path + "/token", headers={"traceparent": TRACEPARENT}))[0] == 200
+    assert (await traced.ask("DELETE", path, headers={"traceparent": TRACEPARENT}))[0] == 200
+    assert exported.tree == [
+        "DELETE /api/v1/sessions/{session_id}",
+        "POST /api/v1/sessions",
+        "  session",
+        "    attempt ASR",
+        "      invite",
+        "      join",
+        "      ready",
+        "    clean up",
+        "    create room",
+        "    dispatch manager",
+        "    token",
+        "POST /api/v1/sessions/{session_id}/token",
+    ]
+    assert trace_ids(exported) == {TRACE_ID}
+    request = exported.named("POST /api/v1/sessions")
+    assert request.parent is not None
+    assert (f"{request.parent.span_id:016x}", request.kind) == (SPAN_ID, SpanKind.SERVER)
+    assert {span.context.trace_state.to_header() for span in exported.spans if span.name == "join"} == {
+        "congo=t61rcWkgMzE"
+    }
+    attempt = dict(exported.named("attempt ASR").attributes or {})
+    assert (attempt["service_id"], attempt["attempt"], attempt["evidence"]) == ("asr-service", 1, "http")
+
+
+async def test_the_span_of_a_request_follows_the_conventions_for_http(traced: Api, exported: Exported) -> None:
+    headers = {"X-Request-Id": "mine", "User-Agent": "test/1"}
+    status, _, _ = await traced.ask(
+        "POST", "/sessions", {"user_identity": "alice", "required_services": ["x"]}, headers
+    )
+    request = exported.named("POST /api/v1/sessions")
+    assert status == 424
+    assert request.parent is None
+    assert request.status.status_code is StatusCode.UNSET, "it is its caller who was wrong"
+    assert dict(request.attributes or {}) == {
+        "http.request.method": "POST",
+        "http.route": "/api/v1/sessions",
+        "http.response.status_code": 424,
+        "url.scheme": "http",
+        "url.path": "/api/v1/sessions",
+        "network.protocol.version": "1.1",
+        "client.address": "127.0.0.1",
+        "user_agent.original": "test/1",
+        "request_id": "mine",
+        "problem": "service_not_available",
+    }
+    assert dict(request.resource.attributes)["service.name"] == "session-manager"
+
+
+async def test_an_answer_that_is_our_fault_is_an_error(traced: Api, exported: Exported) -> None:
+    traced.livekit.broken = True
+    status, _, _ = await traced.open(prefer="")
+    request = exported.named("POST /api/v1/sessions")
+    assert (status, request.status.status_code, request.status.description) == (500, StatusCode.ERROR, "internal_error")
+    assert (request.attributes or {})["error.type"] == "internal_error"
+
+
+async def test_a_client_that_goes_away_ends_the_span_of_its_request(traced: Api, exported: Exported) -> None:
+    await traced.register("asr-service")
+    body = {"user_identity": "alice", "required_services": ["asr-service"]}
+    asking = asyncio.create_task(traced.http.post("/api/v1/sessions", json=body, timeout=ClientTimeout(total=30)))
+    await traced.has_waiting(1)
+    asking.cancel()
+    await exported.until(lambda names: "POST /api/v1/sessions" in names and "clean up" in names)
+    request = exported.named("POST /api/v1/sessions")
+    assert (request.status.description, (request.attributes or {})["error.type"]) == ("CancelledError",) * 2
+    assert "http.response.status_code" not in (request.attributes or {})
+    assert (exported.named("session").attributes or {})["reason"] == "client_gone"
+
+
+async def test_a_session_that_fails_shows_who_was_awaited(start_api: StartApi, exported: Exported) -> None:
+    api = await start_api(tracing=exported.tracing(), ready_timeout=0.3)
+    await api.register("asr-service")
+    assert (await api.open("asr-service", prefer=""))[0] == 504
+    assert exported.tree == [
+        "POST /api/v1/sessions !not_ready",
+        "  session !ready_timeout",
+        "    attempt ASR !never_joined",
+        "      invite",
+        "      join !never_joined",
+        "    clean up",
+        "    create room",
+        "    dispatch manager !manager_did_not_come",
+    ]
+
+
+async def test_the_token_of_another_trace_is_linked_to_the_request_that_it_was_given_to(
+    traced: Api, exported: Exported
+) -> None:
+    """Of a token source: the user's page has a trace of its own."""
+    session = await opened(traced, traceparent=TRACEPARENT)
+    exported.clear()
+    asked = {"room_name": session["room_name"], "participant_identity": "bob"}
+    assert (await traced.ask("POST", "/token", asked))[0] == 201
+    given, request = exported.named("token"), exported.named("POST /api/v1/token")
+    assert given.context.trace_id == int(TRACE_ID, 16) != request.context.trace_id
+    assert [link.context.span_id for link in given.links] == [request.context.span_id]
+
+
+async def test_a_session_of_the_token_source_is_a_trace_too(traced: Api, exported: Exported) -> None:
+    await traced.register("asr-service")
+    asked = {"room_config": {"agents": [{"agent_name": "asr-service"}]}}
+    asking = asyncio.create_task(traced.ask("POST", "/token", asked))
+    await traced.livekit.invited.wait()
+    (session,) = traced.parts.store.list()
+    await traced.say_ready(session.session_id, "asr-service")
+    assert (await asking)[0] == 201
+    await traced.parts.conductor.close(session.session_id)
+    assert exported.tree[:3] == ["POST /api/v1/token", "  session", "    attempt ASR"]
+    assert len(trace_ids(exported)) == 1
+
+
+async def test_what_is_asked_all_the_time_has_a_span_only_if_its_caller_traces_it(
+    traced: Api, exported: Exported
+) -> None:
+    session = await opened(traced)
+    before = len(exported.spans)
+    for path in (
+        "//livez",
+        "//health",
+        "//openapi.json",
+        "/sessions",
+        f"/sessions/{session['session_id']}",
+        "/nowhere",
+    ):
+        await traced.ask("GET", path, headers={"Accept": "*/*"})
+    assert len(exported.spans) == before
+    for path in ("//livez", "/nowhere", "/sessions"):
+        await traced.ask("GET", path, headers={"traceparent": TRACEPARENT})
+    assert exported.names[before:] == ["GET /api/v1/sessions"]
+
+
+async def test_whom_we_do_not_let_in_makes_no_spans(start_api: StartApi, exported: Exported) -> None:
+    """Else anybody could fill the collector."""
+    keys: dict[str, Any] = {"livekit_api_key": "key", "livekit_api_secret": "s" * 32}
+    api = await start_api(Settings, tracing=exported.tracing(), **keys)
+    body = {"user_identity": "alice", "required_services": []}
+    assert (await api.ask("POST", "/sessions", body, {"traceparent": TRACEPARENT}))[0] == 401
+    assert exported.spans == ()
+
+
+async def test_what_its_beginning_does_not_record_is_not_recorded_here_and_passed_on_all_the_same(
+    traced: Api, exported: Exported
+) -> None:
+    session = await opened(traced, traceparent=TRACEPARENT[:-1] + "0")
+    await traced.parts.conductor.close(session["session_id"])
+    assert exported.spans == ()
+    kept = traced.parts.store.get(session["session_id"]).trace
+    assert kept is not None
+    assert (kept.trace_id, kept.sampled, kept.span_id != SPAN_ID) == (TRACE_ID, False, True)
+
+
+@pytest.mark.parametrize(("ratio", "recorded"), [(0.0, False), (1.0, True)])
+async def test_a_part_of_the_traces_that_begin_here_is_recorded(
+    start_api: StartApi, exported: Exported, ratio: float, recorded: bool
+) -> None:
+    api = await start_api(tracing=exported.tracing(ratio))
+    session = await opened(api)
+    assert bool(exported.spans) is recorded
+    before = len(exported.spans)
+    await opened(api, traceparent=TRACEPARENT)
+    assert len(exported.spans) > before, "its beginning has decided"
+    kept = api.parts.store.get(session["session_id"]).trace
+    assert kept is not None
+    assert kept.sampled is recorded
+
+
+async def test_no_span_is_kept_of_sessions_that_are_over(traced: Api, exported: Exported) -> None:
+    """A span is made when it is over: nothing has to be remembered while it lasts."""
+    others = spans_in_memory()
+    for number in range(20):
+        session = await opened(traced, "asr-service")
+        if number % 2:
+            await traced.parts.conductor.close(session["session_id"])
+    made = Counter(exported.names)
+    assert (made["session"], made["attempt ASR"], made["clean up"]) == (10, 10, 10)
+    exported.clear()
+    assert len(spans_in_memory()) <= len(others)
+
+
+def spans_in_memory() -> list[ReadableSpan | Span]:
+    gc.collect()
+    return [kept for kept in gc.get_objects() if isinstance(kept, ReadableSpan | Span)]
+
+
+async def test_the_provider_of_the_process_is_left_alone(traced: Api, exported: Exported) -> None:
+    """livekit-agents makes spans with it; none of those is ours, and none of ours is there."""
+    await opened(traced)
+    assert type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.trace")
+    with trace.get_tracer("livekit-agents").start_as_current_span("theirs") as theirs:
+        assert not theirs.is_recording()
+        await opened(traced, traceparent=TRACEPARENT)
+    assert "theirs" not in exported.names
+
+
+# --- without a collector ------------------------------------------------------------------------------
+
+
+async def test_without_a_collector_a_trace_is_kept_as_it_came(api: Api) -> None:
+    session = await opened(api, traceparent=TRACEPARENT, tracestate="congo=t61rcWkgMzE")
+    kept = api.parts.store.get(session["session_id"])
+    assert (kept.traceparent, kept.tracestate) == (TRACEPARENT, "congo=t61rcWkgMzE")
+    asked = {"room_name": "demo", "participant_identity": "bob"}
+    profile = {"room_config": {"agents": [{"agent_name": "asr-service"}]}}
+    await api.register("asr-service")
+    asking = asyncio.create_task(api.ask("POST", "/token", asked | profile, {"traceparent": TRACEPARENT}))
+    await api.livekit.invited.wait()
+    assert (of_token := api.parts.store.in_room("demo")) is not None
+    assert of_token.traceparent == TRACEPARENT
+    asking.cancel()
+
+
+@pytest.mark.parametrize("header", [TRACEPARENT.upper(), "01" + TRACEPARENT[2:], "x", f"00-{'0' * 32}-{SPAN_ID}-01"])
+async def test_a_header_that_is_none_is_ignored(api: Api, header: str) -> None:
+    session = await opened(api, traceparent=header, tracestate="a=1")
+    kept = api.parts.store.get(session["session_id"])
+    assert (kept.traceparent, kept.tracestate) == ("", "")
+
+
+@pytest.mark.parametrize("is_on", [False, True])
+async def test_every_log_line_of_a_session_and_of_its_request_has_the_id_of_the_trace(
+    start_api: StartApi, exported: Exported, is_on: bool
+) -> None:
+    api = await start_api(tracing=exported.tracing() if is_on else None)
+    log = io.StringIO()
+    logs.configure(dev=False, level="debug", secrets=["secret"], stream=log)
+    session = await opened(api, "asr-service", traceparent=TRACEPARENT)
+    await api.say_ready(session["session_id"], "asr-service")
+    await api.parts.conductor.close(session["session_id"])
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    about = [line for line in lines if line.get("session_id") == session["session_id"]]
+    assert {line["event"] for line in about} >= {
+        "session_state",
+        "room_created",
+        "service_accepted",
+        "session_cleaned_up",
+    }
+    answered = [line for line in lines if line["event"] == "request" and line["path"] == "/api/v1/sessions"]
+    assert len(answered) == 1
+    assert {line.get("trace_id") for line in about + answered} == {TRACE_ID}
+    others = [line for line in lines if line["event"] == "request" and line not in about + answered]
+    assert others
+    assert not any("trace_id" in line for line in others)
+
+
+# --- a real collector -----------------------------------------------------------------------------------
+
+
+async def test_a_real_collector_gets_the_spans(start_api: StartApi, otel_collector: OtelCollector) -> None:
+    """Of a session that ends with the process: what still waits is sent then."""
+    api = await start_api(
+        DevSettings,
+        OTEL_EXPORTER_OTLP_ENDPOINT=otel_collector.endpoint,
+        OTEL_EXPORTER_OTLP_HEADERS="authorization=Bearer%20an-ingest-key",
+        OTEL_SERVICE_NAME="ours",
+    )
+    await opened(api, "asr-service", traceparent=TRACEPARENT)
+    await api.parts.conductor.aclose()
+    await otel_collector.until(lambda: "clean up" in [span["name"] for span in otel_collector.spans()])
+    spans = {span["name"]: span for span in otel_collector.spans()}
+    assert spans.keys() >= {"POST /api/v1/sessions", "session", "create room", "attempt ASR", "invite", "clean up"}
+    assert {span["traceId"] for span in spans.values()} == {TRACE_ID}
+    assert spans["POST /api/v1/sessions"]["parentSpanId"] == SPAN_ID
+    assert spans["session"]["parentSpanId"] == spans["POST /api/v1/sessions"]["spanId"]
+    assert spans["invite"]["parentSpanId"] == spans["attempt ASR"]["spanId"]
+    assert spans["attempt ASR"]["attributes"]["service_id"] == "asr-service"
+    assert spans["session"]["resource"]["service.name"] == "ours"

@@ -1,0 +1,133 @@
+"""The page at / in a browser: what a test does with it, and what it must never do itself."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from playwright.async_api import Browser, Locator, Page, expect
+
+from scripts.livekit_server import ROOT
+
+SCREENSHOTS = ROOT / "build" / "screenshots"
+AXE = Path(__file__).with_name("node_modules") / "axe-core" / "axe.min.js"
+Scheme = Literal["light", "dark"]
+SCHEMES: tuple[Scheme, ...] = ("light", "dark")
+WIDE, PHONE = (1280, 800), (360, 740)
+
+NOTE_VIOLATIONS = """
+window.violations = [];
+document.addEventListener("securitypolicyviolation", (event) => {
+  window.violations.push(`${event.violatedDirective}: ${event.blockedURI} ${event.sample}`);
+});
+"""
+ACCESSIBILITY = """async () => {
+  const { violations } = await axe.run(document, { resultTypes: ["violations"] });
+  const tell = ({ target, failureSummary }) => `${target} ${failureSummary}`;
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(tell).join("; ")}`);
+}"""
+EXPECTED = ("Failed to load resource", "net::ERR")
+"""What the console says of answers that are no 2xx, and of a server that is away."""
+
+
+@dataclass
+class Dashboard:
+    page: Page
+    origin: str
+    livekit: tuple[str, ...] = ()
+    """Where else the page may go: LiveKit."""
+    requests: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+    """Of the console, and what the page did not catch."""
+
+    async def open(self, hash: str = "") -> None:
+        await self.page.goto(f"{self.origin}/{hash}")
+
+    def row(self, text: str) -> Locator:
+        """The session in the list that has this text."""
+        return (
+            self.page.get_by_role("list", name="Sessions, the newest first").get_by_role("link").filter(has_text=text)
+        )
+
+    async def choose(self, text: str) -> None:
+        await self.row(text).click()
+        await expect(self.title).to_be_visible()
+
+    @property
+    def title(self) -> Locator:
+        return self.page.get_by_role("article").get_by_role("heading", level=2)
+
+    @property
+    def verdict(self) -> Locator:
+        return self.page.locator(".verdict")
+
+    def lane(self, service_id: str, attempt: int | None = None) -> Locator:
+        """The bar of one service, of one attempt where there are several, with what is said of it."""
+        lane = self.page.locator(".lanes > li").filter(has_text=service_id)
+        return lane if attempt is None else lane.filter(has_text=f"attempt {attempt}")
+
+    @property
+    def connection(self) -> Locator:
+        return self.page.locator(".connection")
+
+    @property
+    def banner(self) -> Locator:
+        return self.page.locator(".banner")
+
+    async def is_accessible(self) -> None:
+        """By axe, in light and in dark."""
+        await self.page.evaluate(AXE.read_text())
+        for scheme in SCHEMES:
+            await self.page.emulate_media(color_scheme=scheme)
+            violations = await self.page.evaluate(ACCESSIBILITY)
+            assert violations == [], f"{scheme}: {violations}"
+        await self.page.emulate_media(color_scheme="light")
+
+    async def photograph(self, name: str) -> None:
+        for scheme in SCHEMES:
+            await self.page.emulate_media(color_scheme=scheme)
+            await self.page.screenshot(path=SCREENSHOTS / f"dashboard-{name}-{scheme}.png")
+        await self.page.emulate_media(color_scheme="light")
+
+    async def fits(self) -> None:
+        """Nothing is wider than the window."""
+        assert await self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+    async def keeps_to_itself(self) -> None:
+        """It asked nobody but this server and LiveKit, broke no rule, and said nothing in the console."""
+        assert [url for url in self.requests if not url.startswith((f"{self.origin}/", *self.livekit))] == []
+        assert await self.page.evaluate("window.violations") == []
+        assert self.complaints == []
+
+
+Show = Callable[..., Awaitable[Dashboard]]
+
+
+@asynccontextmanager
+async def shown(
+    browser: Browser, origin: str, *, size: tuple[int, int] = WIDE, livekit: str = "", **context: Any
+) -> AsyncIterator[Dashboard]:
+    """The page of the server at `origin`, about to be opened in a window of its own. Judges it at the end."""
+    width, height = size
+    window = await browser.new_context(
+        viewport={"width": width, "height": height}, permissions=["microphone"], **context
+    )
+    page = await window.new_page()
+    dashboard = Dashboard(page, origin, (livekit, livekit.replace("ws", "http", 1)) if livekit else ())
+    page.on("request", lambda request: dashboard.requests.append(request.url))
+    page.on("websocket", lambda socket: dashboard.requests.append(socket.url))
+    page.on("pageerror", lambda error: dashboard.complaints.append(str(error)))
+
+    def heard(kind: str, text: str) -> None:
+        print(f"page: {kind}: {text}")  # a failed test shows it
+        if kind in ("error", "warning") and not any(words in text for words in EXPECTED):
+            dashboard.complaints.append(text)
+
+    page.on("console", lambda said: heard(said.type, said.text))
+    await page.add_init_script(NOTE_VIOLATIONS)
+    yield dashboard
+    await dashboard.keeps_to_itself()
+    await window.close()

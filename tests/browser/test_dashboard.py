@@ -1,0 +1,284 @@
+"""The page at / in a browser, beside an API whose LiveKit and services are stand-ins: who is let in, what is shown of
+much, of little and of nothing, by keyboard and on a phone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
+
+import pytest
+from playwright.async_api import Page, expect
+
+from http_api.callers import Scope
+from http_api.settings import Settings
+from manager_agent import events as ev
+from manager_agent.session import Session
+from manager_agent.store import UnknownSession
+from tests.api.stand_ins import Api, StartApi
+from tests.browser.dashboard import PHONE, Show
+from tests.browser.made_up import made_up, user_comes, user_goes
+from tests.tenants import ACME, OPERATOR, WATCHER, Tenant, production
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+Put = Callable[..., Awaitable[None]]
+
+MANY = 1_000
+ROWS_MAX = 60
+"""So many of them may be in the document: a screenful and a few."""
+COUNT_LONG_TASKS = """
+window.longTasks = [];
+new PerformanceObserver((list) => longTasks.push(...list.getEntries().map(({ duration }) => Math.round(duration))))
+  .observe({ type: "longtask", buffered: true });
+"""
+LOOKER = Tenant("looker", frozenset({Scope.SESSIONS}))
+
+
+@pytest.fixture
+def put() -> Iterator[Put]:
+    """Has an API keep sessions that nobody drives, until the test is over: `await put(api, session)`."""
+    kept: list[tuple[Api, str]] = []
+
+    async def put(api: Api, *sessions: Session) -> None:
+        for session in sessions:
+            await api.parts.store.add(session)
+            kept.append((api, session.session_id))
+
+    yield put
+    for api, session_id in kept:
+        with suppress(UnknownSession):
+            api.parts.store.remove(session_id)
+
+
+def origin(api: Api) -> str:
+    return f"http://127.0.0.1:{api.port}"
+
+
+async def use_key(page: Page, key: str) -> None:
+    await page.get_by_label("API key").fill(key)
+    await page.keyboard.press("Enter")
+
+
+async def test_a_key_is_asked_for_outside_dev_mode_and_one_that_is_not_enough_is_told_so(
+    start_api: StartApi, show: Show, put: Put
+) -> None:
+    api = await start_api(Settings, **production())
+    await put(api, made_up(1, api.parts.clock() - 60, owner=ACME.name))
+    dashboard = await show(origin(api))
+    page = dashboard.page
+    await expect(page.get_by_role("heading", name="A key is needed")).to_be_visible()
+    await expect(page.get_by_label("API key")).to_be_focused()
+    await expect(dashboard.connection).to_have_text("Needs a key")
+    await dashboard.photograph("key")
+    await dashboard.is_accessible()
+
+    await use_key(page, "sm_wrong")
+    await expect(page.get_by_role("heading", name="This key was refused")).to_be_visible()
+    await use_key(page, WATCHER.key)
+    await expect(page.get_by_role("heading", name="This key is not enough")).to_be_visible()
+    await expect(page.get_by_text("This takes the scope sessions.")).to_be_visible()
+    await dashboard.is_accessible()
+
+    await use_key(page, ACME.key)
+    await expect(dashboard.row("room-0001")).to_be_visible()
+    assert ACME.key not in page.url
+    assert ACME.key not in await page.content()
+    await dashboard.choose("room-0001")
+    await expect(page.get_by_text("To read the server's log takes a key with the scope admin.")).to_be_visible()
+    await page.reload()
+    await expect(dashboard.title).to_have_text("room-0001")
+    await page.get_by_role("button", name="Forget key").click()
+    await expect(page.get_by_role("heading", name="A key is needed")).to_be_visible()
+    await expect(page.get_by_text("room-0001")).to_have_count(0)
+
+
+async def test_who_lacks_a_scope_is_told_which(start_api: StartApi, show: Show) -> None:
+    api = await start_api(Settings, **production(api_keys=(LOOKER.entry, OPERATOR.entry)))
+    dashboard = await show(origin(api), at="#/services")
+    page = dashboard.page
+    await use_key(page, LOOKER.key)
+    await expect(page.get_by_role("heading", name="This key does not show the services")).to_be_visible()
+    await expect(page.get_by_text("It lacks the scope services.")).to_be_visible()
+    await dashboard.is_accessible()
+    await page.get_by_role("link", name="Start", exact=True).click()
+    await page.get_by_label("Ids, separated by commas").fill("asr-9, tts-9")
+    await page.get_by_role("button", name="Start the session").click()
+    problem = page.get_by_role("alert")
+    await expect(problem).to_contain_text("asr-9 is not registered")
+    await expect(problem).to_contain_text("tts-9 is not registered")
+    await dashboard.photograph("refused")
+    await dashboard.is_accessible()
+
+
+async def test_what_is_wrong_with_a_field_stands_beside_it(api: Api, show: Show) -> None:
+    dashboard = await show(origin(api), at="#/start")
+    page = dashboard.page
+    await page.get_by_label("Identity").fill("sm-mine")
+    await page.get_by_label("Ready within").fill("soon")
+    await page.get_by_role("button", name="Start the session").click()
+    await expect(page.get_by_text("It should be a number of seconds from 1 to 600.")).to_be_visible()
+    await page.get_by_label("Ready within").fill("")
+    await page.get_by_role("button", name="Start the session").click()
+    await expect(page.locator("#user_identity-error")).to_contain_text("may not begin with 'sm-'")
+    await expect(page.get_by_label("Identity")).to_be_focused()
+    await dashboard.is_accessible()
+
+
+async def test_a_thousand_sessions_are_a_screenful_of_rows(api: Api, show: Show, put: Put) -> None:
+    now = api.parts.clock()
+    sessions = [made_up(number, now - number) for number in range(MANY)]
+    await put(api, *sessions)
+    dashboard = await show(origin(api))
+    page, rows = dashboard.page, dashboard.page.locator(".row")
+    await page.evaluate(COUNT_LONG_TASKS)
+    await expect(page.get_by_text("1,000 sessions")).to_be_visible()
+    await expect(dashboard.row("room-0000")).to_be_visible()
+    assert await rows.count() < ROWS_MAX
+
+    await page.locator(".rows").evaluate("(rows) => rows.scrollTo(0, rows.scrollHeight)")
+    await expect(dashboard.row(f"room-{MANY - 1:04}")).to_be_visible()
+    assert await rows.count() < ROWS_MAX
+
+    place = "(rows) => { const { top } = rows.getBoundingClientRect(); return [...rows.querySelectorAll('.row')]"
+    in_sight = f"{place}.find((row) => row.getBoundingClientRect().bottom > top + 1).dataset.key; }}"
+    before = await page.locator(".rows").evaluate(in_sight)
+    await put(api, *(made_up(MANY + number, now + 1 + number, room=f"new-{number}") for number in range(20)))
+    for session in sessions:
+        await api.parts.store.update(session.session_id, ev.SessionClosed(now))
+    await expect(page.get_by_text("1,020 sessions")).to_be_visible()
+    await expect(dashboard.row(f"room-{MANY - 1:04}")).to_contain_text("ended")
+    await expect(page.locator(".chip", has_text="ended")).to_contain_text("1000")
+    assert await page.locator(".rows").evaluate(in_sight) == before, "what is looked at stays where it is"
+
+    await page.get_by_role("searchbox").fill("room-0777")
+    await expect(page.get_by_text("1 of 1,020 sessions")).to_be_visible()
+    await dashboard.choose("room-0777")
+    await expect(dashboard.lane("worker-2")).to_contain_text("Ready as it joined")
+    await page.get_by_role("searchbox").fill("nobody is called so")
+    await expect(page.get_by_text("None of the 1,020 sessions matches.")).to_be_visible()
+    await dashboard.is_accessible()
+    await page.get_by_role("button", name="Show all").click()
+    await page.get_by_role("button", name="ready").click()
+    await expect(page.get_by_text("20 of 1,020 sessions")).to_be_visible()
+    print("long tasks, in ms:", await page.evaluate("longTasks"))
+
+
+async def test_everything_can_be_done_by_keyboard(api: Api, show: Show, put: Put) -> None:
+    now = api.parts.clock()
+    await put(api, *(made_up(number, now - number) for number in range(100)))
+    dashboard = await show(origin(api))
+    page = dashboard.page
+    await expect(dashboard.row("room-0000")).to_be_visible()
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("link", name="To the content")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.locator("#main")).to_be_focused()
+    await page.keyboard.press("/")
+    await expect(page.get_by_role("searchbox")).to_be_focused()
+    for _ in range(7):  # past the states
+        await page.keyboard.press("Tab")
+    await expect(dashboard.row("room-0000")).to_be_focused()
+
+    await page.keyboard.press("ArrowDown")
+    await page.keyboard.press("ArrowDown")
+    await expect(dashboard.row("room-0002")).to_be_focused()
+    await page.keyboard.press("End")
+    await expect(dashboard.row("room-0099")).to_be_focused()
+    await expect(dashboard.row("room-0099")).to_be_in_viewport()
+    await page.keyboard.press("Home")
+    await page.keyboard.press("PageDown")
+    await expect(dashboard.row("room-0000")).not_to_be_focused()
+    await page.keyboard.press("Home")
+    await page.keyboard.press("ArrowDown")
+    await page.keyboard.press("Enter")
+    await expect(dashboard.title).to_have_text("room-0001")
+    await expect(dashboard.title).to_be_focused()
+
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Tab")
+    await page.keyboard.press("Tab")
+    await expect(page.get_by_role("button", name="End the session…")).to_be_focused()
+    await page.keyboard.press("Enter")
+    await expect(page.get_by_role("dialog").get_by_role("button", name="Cancel")).to_be_focused()
+    await dashboard.is_accessible()
+    await page.keyboard.press("Escape")
+    await expect(page.get_by_role("dialog")).to_have_count(0)
+    await page.keyboard.press("Escape")
+    await expect(dashboard.row("room-0001")).to_be_focused()
+    await expect(page.get_by_role("heading", name="No session is chosen")).to_be_visible()
+    await page.go_back()
+    await expect(dashboard.title).to_have_text("room-0001")
+
+
+async def test_on_a_phone_everything_fits(api: Api, show: Show, put: Put) -> None:
+    now = api.parts.clock()
+    long_name = "a-room-with-a-name-as-long-as-names-may-be-" + "and-longer-" * 7
+    await put(api, made_up(1, now - 3_000, services=32, room=long_name), user_comes(made_up(2, now - 60)))
+    await api.register("asr-1", "tts-1")
+    dashboard = await show(origin(api), size=PHONE)
+    page = dashboard.page
+    await dashboard.fits()
+    await dashboard.photograph("phone-list")
+    await dashboard.is_accessible()
+    await dashboard.choose("a-room-with")
+    await expect(page.get_by_role("searchbox")).not_to_be_visible()
+    await expect(page.locator(".lanes > li")).to_have_count(32)
+    await dashboard.fits()
+    await dashboard.photograph("phone-session")
+    await dashboard.is_accessible()
+    await page.get_by_role("link", name="All sessions").click()
+    await expect(dashboard.row("room-0002")).to_be_visible()
+    for view in ("Services", "Start"):
+        await page.get_by_role("link", name=view, exact=True).click()
+        await expect(page.get_by_role("heading", level=2)).to_be_visible()
+        await dashboard.fits()
+        await dashboard.photograph(f"phone-{view.lower()}")
+        await dashboard.is_accessible()
+
+
+async def test_services_are_shown_with_load_capacity_and_lease(api: Api, show: Show) -> None:
+    dashboard = await show(origin(api), at="#/services")
+    page = dashboard.page
+    await expect(page.get_by_role("heading", name="No services yet")).to_be_visible()
+    await dashboard.is_accessible()
+    body = {
+        "service_id": "asr-1",
+        "endpoint": "http://127.0.0.1:9001/invites",
+        "metadata": {"type": "ASR", "version": "2.1.0"},
+        "capacity": 4,
+        "lease_seconds": 600,
+    }
+    await api.ask("POST", "/microservices/register", body)
+    await api.ask("POST", "/microservices/asr-1/heartbeat", {"load": 0.42})
+    await api.open("asr-1")
+    row = page.get_by_role("row").filter(has_text="asr-1")
+    await expect(row).to_contain_text("healthy")
+    await expect(row.get_by_role("meter", name="In use: asr-1")).to_have_attribute("aria-valuetext", "1 of 4")
+    await expect(row.get_by_role("meter", name="Load: asr-1")).to_have_attribute("aria-valuetext", "42 %")
+    await expect(row).to_contain_text(re.compile(r"9 min left of 10 min"))
+    await dashboard.photograph("services")
+    await dashboard.is_accessible()
+    await api.ask("POST", "/microservices/asr-1/heartbeat", {"draining": True})
+    await expect(row).to_contain_text("draining")
+
+
+async def test_what_is_no_longer_there_is_told_so(api: Api, show: Show, put: Put) -> None:
+    """A session that is forgotten while it is looked at, and one that never was."""
+    long_ago = api.parts.clock() - 2_900
+    session = user_goes(user_comes(made_up(1, long_ago, room="forty-minutes")))
+    await put(api, session)
+    dashboard = await show(origin(api), at=f"#/sessions/{session.session_id}")
+    page = dashboard.page
+    await expect(dashboard.verdict).to_contain_text("The user left and did not come back in time.")
+    await expect(dashboard.lane("worker-1").locator(".break")).to_have_count(1)
+    await dashboard.photograph("forty-minutes")
+    api.parts.store.remove(session.session_id)
+    await expect(page.get_by_text("The server has forgotten this session.")).to_be_visible()
+    await expect(dashboard.lane("worker-1")).to_be_visible()
+    await dashboard.is_accessible()
+
+    await dashboard.open("#/sessions/ses_nobody")
+    await page.reload()
+    await expect(page.get_by_role("heading", name="There is no such session")).to_be_visible()
+    await dashboard.is_accessible()

@@ -1,0 +1,219 @@
+"""The page at / beside a real livekit-server and real services: what an operator sees of what happens."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+import pytest
+from livekit import rtc
+from playwright.async_api import expect
+
+from manager_agent.session import SessionState
+from tests.browser.dashboard import Show
+from tests.live.bots import Bot
+from tests.live.conftest import Site, Stack, StartStack
+from tests.live.puppets import Puppet
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+
+LOSS_TIMEOUT = 60.0
+"""Seconds: LiveKit takes a while to notice that somebody was killed."""
+
+
+async def test_a_session_is_watched_from_the_request_until_it_is_ready(stack: Stack, show: Show) -> None:
+    asr, llm = await stack.bot("asr-1", "ASR"), await stack.bot("llm-1", "LLM", ready_on="signal")
+    dashboard = await show(stack.url)
+    page = dashboard.page
+    await expect(page.get_by_role("heading", name="No sessions yet")).to_be_visible()
+    await expect(dashboard.connection).to_have_text("Live")
+    await dashboard.photograph("empty")
+    await dashboard.is_accessible()
+
+    session = await stack.request("asr-1", "llm-1", room_name="watched", ready_timeout=60)
+    await expect(dashboard.row("watched")).to_contain_text("waiting")
+    await dashboard.choose("watched")
+    await expect(dashboard.lane("llm-1")).to_contain_text("Awaited to join")
+    await expect(dashboard.verdict).to_contain_text("0 of 2 services ready")
+
+    await asr.join(await asr.invited())
+    await expect(dashboard.lane("asr-1")).to_contain_text("Ready as it joined")
+    await llm.join(await llm.invited())
+    await expect(dashboard.lane("llm-1")).to_contain_text("Awaited to say that it is ready")
+    await expect(dashboard.row("watched")).to_contain_text("joined")
+    await dashboard.photograph("waiting")
+    await dashboard.is_accessible()
+
+    await llm.say_by_rpc()
+    await expect(dashboard.verdict).to_contain_text("Ready after")
+    await expect(dashboard.lane("llm-1")).to_contain_text("Ready by a message in the room")
+    await expect(dashboard.row("watched")).to_contain_text("ready")
+    await expect(page.get_by_role("list", name="Steps of the session")).to_contain_text("manager in the room")
+    await expect(page.get_by_role("list", name="Log entries")).to_contain_text("service")
+
+    await page.get_by_role("button", name="End the session…").click()
+    await page.get_by_role("dialog").get_by_role("button", name="End the session").click()
+    await expect(dashboard.verdict).to_contain_text("It was ended by request.")
+    await stack.until(session["session_id"], lambda s: s.state is SessionState.ENDED)
+    await expect(page.get_by_role("button", name="Join as alice")).to_have_count(0)
+
+
+async def test_a_service_that_is_killed_stays_to_be_seen_beside_the_one_that_takes_its_place(
+    start_stack: StartStack, site: Site, show: Show
+) -> None:
+    stack = await start_stack(site, replacement_timeout=LOSS_TIMEOUT)
+    asr = await stack.bot("asr-1", "ASR")
+    await others(stack)
+    async with AsyncExitStack() as exits:
+        killed = await exits.enter_async_context(Puppet(stack.url, "tts-1", type="TTS"))
+        dashboard = await show(stack.url, size=(1280, 720))
+        await stack.request("asr-1", {"type": "TTS"}, room_name="support-call", user_name="Alice")
+        await asr.join(await asr.invited())
+        await dashboard.choose("support-call")
+        await expect(dashboard.verdict).to_contain_text("Ready after")
+        await exits.enter_async_context(Puppet(stack.url, "tts-2", type="TTS"))
+
+        killed.kill()
+        replaced = dashboard.lane("tts-1", attempt=1)
+        await expect(replaced).to_contain_text("Replaced, as it left the room", timeout=LOSS_TIMEOUT * 1000)
+        await expect(dashboard.lane("tts-2", attempt=2)).to_contain_text("Ready as it joined")
+        await expect(replaced.locator(".phase-out")).to_have_count(1)
+        await expect(dashboard.verdict).to_contain_text("may join")
+        await dashboard.photograph("replaced")
+        await dashboard.is_accessible()
+
+
+async def others(stack: Stack) -> None:
+    """Sessions beside the one that a test is about: one that is over, some that are ready, one that waits."""
+    closed = await stack.request(room_name="onboarding-28", user_identity="bruno")
+    await stack.http.delete(f"/api/v1/sessions/{closed['session_id']}")
+    await stack.bot("llm-1", "LLM")
+    for number, user in enumerate(("carla", "deniz"), start=1):
+        await stack.request(room_name=f"kiosk-{number}", user_identity=user)
+    await stack.request("llm-1", room_name="night-shift", user_identity="emre", ready_timeout=600)
+
+
+async def test_a_session_that_failed_is_explained(start_stack: StartStack, site: Site, show: Show) -> None:
+    stack = await start_stack(site, ready_timeout=3)
+    stays_away, says_nothing = await stack.bot("asr-1", "ASR"), await stack.bot("llm-1", "LLM", ready_on="signal")
+    dashboard = await show(stack.url)
+    await stack.request("asr-1", "llm-1", room_name="in-vain")
+    await stays_away.invited()
+    await says_nothing.join(await says_nothing.invited())
+    await expect(dashboard.row("in-vain")).to_contain_text("failed")
+    await expect(dashboard.row("in-vain")).to_contain_text("ready timeout")
+    await dashboard.choose("in-vain")
+    await expect(dashboard.verdict).to_contain_text("Not every required service was ready in time.")
+    await expect(dashboard.verdict).to_contain_text("asr-1 never joined the room")
+    await expect(dashboard.verdict).to_contain_text("llm-1 joined, but never said that it is ready")
+    await expect(dashboard.lane("llm-1")).to_contain_text("Joined, but never said that it is ready")
+    await dashboard.photograph("failed")
+    await dashboard.is_accessible()
+
+
+async def test_from_the_form_into_the_room(stack: Stack, show: Show) -> None:
+    """With the microphone, what the services say and how they sound, and the status in the room's metadata."""
+    asr, tts = await stack.bot("asr-1", "ASR"), await stack.bot("tts-1", "TTS")
+    await others(stack)
+    dashboard = await show(stack.url, at="#/start", livekit=stack.site.livekit.url, size=(1280, 720))
+    page = dashboard.page
+    await page.get_by_label("Identity").fill("olga")
+    await page.get_by_label("asr-1").check()
+    await page.get_by_label("any TTS").check()
+    await page.get_by_label("Metadata").fill('{"language": ')
+    await page.get_by_role("button", name="Start the session").click()
+    await expect(page.get_by_text("It is no JSON")).to_be_visible()
+    await expect(page.get_by_label("Metadata")).to_be_focused()
+    await dashboard.is_accessible()
+    await page.get_by_label("Metadata").fill('{"language": "en"}')
+    await page.get_by_role("button", name="Start the session").click()
+
+    await expect(dashboard.verdict).to_contain_text("0 of 2 services ready")
+    await asr.join(await asr.invited())
+    await tts.join(await tts.invited())
+    people = page.get_by_role("list", name="Participants")
+    await expect(people).to_contain_text("olga")
+    await expect(people.get_by_text("service")).to_have_count(2)
+    status = page.locator(".room-status")
+    await expect(status).to_contain_text("active")
+    await expect(dashboard.verdict).to_contain_text("olga is in the room.")
+
+    voice = await hum(tts)
+    await expect(people).to_contain_text("has sound")
+    await expect(page.locator("#sound audio")).to_have_count(1)
+    await tts.room.local_participant.publish_data("one moment", topic="captions")
+    await expect(page.get_by_role("list", name="Messages")).to_contain_text("one moment")
+    await page.get_by_role("button", name="Microphone off").click()
+    await expect(page.get_by_role("button", name="Microphone on")).to_be_visible()
+    await dashboard.photograph("room")
+    await dashboard.is_accessible()
+
+    await tts.room.local_participant.unpublish_track(voice)
+    await tts.leave()
+    await expect(status).to_contain_text("degraded")
+    await page.get_by_role("link", name="Services", exact=True).click()
+    await page.go_back()
+    await expect(people).to_contain_text("olga")
+    await page.get_by_role("button", name="Leave").click()
+    await expect(page.get_by_text("You left.")).to_be_visible()
+    await expect(page.locator("#sound audio")).to_have_count(0)
+    assert "eyJ" not in await page.content()
+    assert "eyJ" not in page.url
+
+
+async def hum(bot: Bot) -> str:
+    """Publishes a track of the bot's; its sid."""
+    source = rtc.AudioSource(24_000, 1)
+    track = rtc.LocalAudioTrack.create_audio_track("voice", source)
+    options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
+    return (await bot.room.local_participant.publish_track(track, options)).sid
+
+
+async def test_a_listener_puts_nobody_out(stack: Stack, show: Show) -> None:
+    """It comes under an identity of its own, and the session still waits for its user."""
+    bot = await stack.bot("asr-1", "ASR")
+    dashboard = await show(stack.url, livekit=stack.site.livekit.url)
+    session = await stack.request("asr-1", room_name="overheard")
+    await bot.join(await bot.invited())
+    await dashboard.choose("overheard")
+    await dashboard.page.get_by_role("button", name="Listen in").click()
+    await expect(dashboard.page.get_by_role("list", name="Participants")).to_contain_text("listener-")
+    await expect(dashboard.page.get_by_role("button", name="Microphone off")).to_have_count(0)
+    assert stack.store.get(session["session_id"]).state is SessionState.READY
+
+
+async def test_a_banner_tells_that_livekit_is_away_until_it_is_back(stack: Stack, site: Site, show: Show) -> None:
+    dashboard = await show(stack.url)
+    await expect(dashboard.connection).to_have_text("Live")
+    await expect(dashboard.banner).to_have_count(0)
+    await site.livekit.stop()
+    try:
+        await expect(dashboard.banner).to_contain_text("LiveKit is away", timeout=60_000)
+        await dashboard.photograph("livekit-away")
+        await dashboard.is_accessible()
+    finally:
+        await site.livekit.start()
+    await expect(dashboard.banner).to_have_count(0, timeout=60_000)
+
+
+async def test_a_server_that_goes_away_is_told_of_and_found_again(
+    start_stack: StartStack, site: Site, show: Show
+) -> None:
+    first = await start_stack(site)
+    await first.request(room_name="before")
+    dashboard = await show(first.url)
+    await dashboard.choose("before")
+    await first.stop()
+    await expect(dashboard.connection).to_contain_text("Reconnecting in")
+    await expect(dashboard.banner).to_contain_text("What is shown may be old.")
+    await expect(dashboard.row("before")).to_be_visible()
+    await dashboard.photograph("feed-lost")
+    await dashboard.is_accessible()
+    await dashboard.page.get_by_role("button", name="Try now").click()
+    await expect(dashboard.connection).to_contain_text("Reconnecting in")
+
+    second = await start_stack(site)
+    await expect(dashboard.connection).to_have_text("Live", timeout=30_000)
+    await expect(dashboard.banner).to_have_count(0)
+    await expect(dashboard.page.get_by_text("The server has forgotten this session.")).to_be_visible()
+    await second.request(room_name="after")
+    await expect(dashboard.row("after")).to_contain_text("ready")

@@ -1,0 +1,140 @@
+"""The PURE parts of the page at /, called in a browser: the time axis, the lanes, the event stream, the form, words."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import pytest
+
+from tests.api.stand_ins import Api
+from tests.browser.dashboard import Show
+
+pytestmark = pytest.mark.browser
+
+Run = Callable[..., Awaitable[Any]]
+MINUTE = 60_000
+READY = {
+    "invited": "2026-11-25T01:00:00.010Z",
+    "joined": "2026-11-25T01:00:00.400Z",
+    "ready": "2026-11-25T01:00:00.700Z",
+}
+
+
+@pytest.fixture
+async def run(api: Api, show: Show) -> Run:
+    """What an expression gives in a file of the page: `await run("times.js", "page.duration(given.ms)", ms=12)`."""
+    dashboard = await show(f"http://127.0.0.1:{api.port}")
+
+    async def run(file: str, expression: str, **given: Any) -> Any:
+        script = f"async (given) => {{ const page = await import('/dashboard/{file}'); return {expression}; }}"
+        return await dashboard.page.evaluate(script, given)
+
+    return run
+
+
+async def pieces(run: Run, to: float, *stretches: list[float]) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = await run(
+        "axis.js", "page.axisOf(0, given.to, given.stretches).pieces", to=to, stretches=list(stretches)
+    )
+    assert (found[0]["from"], found[-1]["to"]) == (0, to)
+    assert sum(piece["width"] for piece in found) == pytest.approx(100)
+    return found
+
+
+async def test_a_long_stretch_of_nothing_is_a_break_in_the_axis(run: Run) -> None:
+    found = await pieces(run, 40 * MINUTE, [0, 800], [20 * MINUTE, 20 * MINUTE + 1_000])
+    assert [piece["isBreak"] for piece in found] == [False, True, False, True, False]
+    start, middle = found[0]["width"], found[2]["width"]
+    assert start > 25
+    assert middle > 25
+
+
+async def test_time_in_which_somebody_was_awaited_is_never_shortened(run: Run) -> None:
+    assert [piece["isBreak"] for piece in await pieces(run, 30_000, [0, 30_000], [0, 300])] == [False]
+    assert [piece["isBreak"] for piece in await pieces(run, 1_500, [0, 300])] == [False]
+
+
+async def test_many_breaks_leave_room_for_what_lies_between_them(run: Run) -> None:
+    stretches: list[list[float]] = [[number * MINUTE, number * MINUTE + 500] for number in range(32)]
+    found = await pieces(run, 32 * MINUTE, *stretches)
+    assert sum(piece["width"] for piece in found if piece["isBreak"]) == pytest.approx(42)
+
+
+async def test_an_instant_keeps_its_order_on_the_axis(run: Run) -> None:
+    instants = [-5, 0, 400, 800, 10 * MINUTE, 20 * MINUTE, 20 * MINUTE + 500, 40 * MINUTE, 41 * MINUTE]
+    places = await run(
+        "axis.js",
+        "given.instants.map(page.axisOf(0, given.to, [[0, 800], [given.middle, given.middle + 1000]]).at)",
+        instants=instants, to=40 * MINUTE, middle=20 * MINUTE,
+    )  # fmt: skip
+    assert places == sorted(places)
+    assert (places[0], places[1], places[-2], places[-1]) == (0, 0, 100, 100)
+
+
+async def test_steps_are_those_that_people_count_in(run: Run) -> None:
+    steps = {1: 1, 3: 5, 130: 200, 501: 1_000, 4_000: 5_000, 61_000: 120_000}
+    assert await run("axis.js", "given.ms.map(page.roundUp)", ms=list(steps)) == list(steps.values())
+
+
+async def test_a_lane_has_the_furthest_phase_that_was_reached(run: Run) -> None:
+    """Its join may be heard of before its acceptance."""
+    timeline = READY | {"accepted": "2026-11-25T01:00:00.500Z", "left": "2026-11-25T01:05:00.000Z"}
+    attempt = {"entry": 0, "attempt": 1, "timeline": timeline, "until": "2026-11-25T01:05:01.000Z"}
+    lane = await run("lanes.js", "page.laneOf(given.attempt, 0)", attempt=attempt)
+    assert [phase["phase"] for phase in lane["phases"]] == ["invited", "joined", "ready", "out"]
+    ends = [phase["to"] for phase in lane["phases"]]
+    assert [phase["from"] for phase in lane["phases"][1:]] == ends[:-1]
+    assert ends[-1] == lane["until"]
+
+
+async def test_what_happened_at_once_is_one_moment(run: Run) -> None:
+    timeline = READY | {"ready": READY["joined"]}
+    attempt = {"entry": 0, "attempt": 1, "timeline": timeline, "until": None}
+    moments = await run("lanes.js", "page.momentsOf(page.laneOf(given.attempt, 0))", attempt=attempt)
+    assert [moment["name"] for moment in moments] == ["invited", "joined and ready"]
+
+
+async def test_events_are_read_from_pieces_of_any_size(run: Run) -> None:
+    stream = ': ping\r\n\r\nretry: 2000\n\nevent: session\r\ndata: {"a":\r\ndata: 1}\r\n\r\ndata: plain\n\n'
+    told = [{"event": "session", "data": '{"a":\n1}'}, {"event": "message", "data": "plain"}]
+    for size in (1, 2, 7, len(stream)):
+        parts = [stream[at : at + size] for at in range(0, len(stream), size)]
+        script = "((reader) => given.parts.flatMap((part) => reader.take(part)))(new page.EventReader())"
+        assert await run("sse.js", script, parts=parts) == told
+
+
+async def test_the_form_becomes_a_body_or_says_what_is_wrong(run: Run) -> None:
+    form = {
+        "user_identity": " olga ", "user_name": "", "profile": "support", "services": ["asr-1"], "types": ["TTS"],
+        "other": "a, b,", "metadata": '{"language": "en"}', "ready_timeout": "12.5",
+    }  # fmt: skip
+    made = await run("test_session.js", "page.bodyOf(given.form)", form=form)
+    assert made == {
+        "errors": {},
+        "body": {
+            "user_identity": "olga", "profile": "support", "metadata": {"language": "en"}, "ready_timeout": 12.5,
+            "required_services": ["asr-1", "a", "b", {"type": "TTS"}],
+        },
+    }  # fmt: skip
+    wrong = form | {"user_identity": " ", "metadata": "[1]", "ready_timeout": "0"}
+    made = await run("test_session.js", "page.bodyOf(given.form)", form=wrong)
+    assert sorted(made["errors"]) == ["metadata", "ready_timeout", "user_identity"]
+
+
+async def test_durations_are_told_with_as_much_detail_as_matters(run: Run) -> None:
+    told = {
+        0: "0 ms", 999.4: "999 ms", 1_234: "1.23 s", 12_340: "12.3 s", 60_000: "1 min", 252_000: "4 min 12 s",
+        7_500_000: "2 h 5 min", 86_400_000 * 3 + 7_200_000: "3 d 2 h",
+    }  # fmt: skip
+    assert await run("times.js", "given.ms.map(page.duration)", ms=list(told)) == list(told.values())
+
+
+async def test_an_address_names_a_view(run: Run) -> None:
+    routes = {
+        "": ["sessions", None], "#/services": ["services", None], "#/start": ["start", None],
+        "#/sessions/ses_1": ["sessions", "ses_1"], "#/sessions/%E0%A4%A": ["sessions", "%E0%A4%A"],
+        "#nonsense": ["sessions", None],
+    }  # fmt: skip
+    script = "given.hashes.map((hash) => { const { view, id } = page.routeOf(hash); return [view, id]; })"
+    assert await run("routes.js", script, hashes=list(routes)) == list(routes.values())

@@ -1,0 +1,96 @@
+"""What is measured of sessions on a real livekit-server is what happened to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+from livekit import api, rtc
+
+from http_api import keys
+from manager_agent import events as ev
+from manager_agent.reconcile import Reconciler
+from manager_agent.session import SessionState
+from tests.exposed import Exposed, scrape
+from tests.live.conftest import Site, Stack, StartStack
+from tests.live.humans import Human, over, ready_session
+
+pytestmark = pytest.mark.live
+
+BOTS = {"type": "BOT"}
+
+
+async def shows(stack: Stack, wanted: Callable[[Exposed], bool]) -> Exposed:
+    """What is shown once it is as wanted. The test's own timeout bounds it."""
+    while not wanted(shown := await scrape(stack.http)):
+        await asyncio.sleep(0.05)
+    return shown
+
+
+async def test_a_session_whose_bot_failed_and_was_replaced(stack: Stack) -> None:
+    bots = {name: await stack.bot(name, ready_on="signal") for name in ("bot-1", "bot-2")}
+    session_id = (await stack.request(BOTS))["session_id"]
+    invited = await stack.until(session_id, lambda s: s.services[0].timeline.accepted is not None)
+    first = bots.pop(invited.services[0].service_id)
+    (second,) = bots.values()
+    await first.join()
+    with suppress(rtc.RpcError):  # it is removed at once, perhaps before it is answered
+        await first.say_by_rpc('{"type": "failed", "detail": "out of memory"}')
+    await second.invited()
+    await second.join()
+    await second.say_by_attribute()
+    await stack.until(session_id, lambda s: s.state is SessionState.READY)
+    user = Human()
+    await user.join(await stack.view(session_id))
+    await stack.until(session_id, lambda s: s.state is SessionState.ACTIVE)
+
+    joins = {"event": "participant_joined"}  # of both bots and the user, and perhaps of the manager
+    shown = await shows(stack, lambda s: s.total("session_manager_webhooks_received_total", **joins) >= 3)
+    assert shown.by("state", "session_manager_sessions") == dict.fromkeys(SessionState, 0) | {"active": 1}
+    assert shown.by("profile", "session_manager_session_time_to_ready_seconds_count") == {"none": 1}
+    assert shown.total("session_manager_rooms_held") == 1
+    assert shown.total("session_manager_manager_registered") == 1
+    assert shown.by("outcome", "session_manager_invites_total") == {"accepted": 2, "declined": 0, "unreachable": 0}
+    assert shown.total("session_manager_service_time_to_accept_seconds_count", type="BOT") == 2
+    assert shown.total("session_manager_service_time_to_join_seconds_count", type="BOT") == 2
+    assert shown.total("session_manager_service_time_to_ready_seconds_count", type="BOT") == 1
+    assert shown.total("session_manager_services_ready_total") == 1
+    assert shown.total("session_manager_services_ready_total", type="BOT", evidence="attribute") == 1
+    assert shown.total("session_manager_service_replacements_total", type="BOT") == 1
+    assert shown.total("session_manager_service_failures_total") == 1
+    assert shown.total("session_manager_service_failures_total", type="BOT", reason="reported_failure") == 1
+    assert shown.by("type", "session_manager_registered_services") == {"BOT": 2}
+    assert shown.total("session_manager_webhooks_received_total", event="room_started") == 1
+    assert shown.by("event", "session_manager_webhook_lag_seconds_count")["room_started"] == 1
+    assert shown.by("event", "session_manager_webhook_lag_seconds_count")["participant_joined"] >= 3
+    assert shown.total("session_manager_webhooks_missed_total") == 0
+
+    await user.leave()
+    async with stack.http.delete(f"/api/v1/sessions/{session_id}") as answer:
+        assert answer.status == 200
+    gone = await shows(stack, lambda shown: shown.total("session_manager_rooms_held") == 0)
+    assert gone.total("session_manager_sessions", state="ended") == 1
+    assert gone.total("session_manager_sessions_ended_total") == 1
+    assert gone.total("session_manager_sessions_ended_total", state="ended", reason="closed") == 1
+    assert gone.total("session_manager_service_failures_total") == 1, "nobody else has failed by that"
+    assert gone.total("session_manager_event_loop_lag_seconds_count") > 0
+    lag, told = (gone.by("event", f"session_manager_webhook_lag_seconds_{part}") for part in ("sum", "count"))
+    for event, count in told.items():
+        print(f"{event}: {count:.0f} webhooks, {1000 * lag[event] / count:.0f} ms after what they tell of")
+
+
+async def test_a_room_that_is_gone_without_a_webhook(start_stack: StartStack, silent_site: Site) -> None:
+    """One webhook had come, and then none any more."""
+    stack = await start_stack(silent_site)
+    session = await ready_session(stack, await stack.bot("asr"))
+    await stack.store.update(session["session_id"], ev.WebhookArrived(stack.clock()))
+    await stack.manager.aclose()
+    await stack.livekit.room.delete_room(api.DeleteRoomRequest(room=session["room_name"]))
+    await Reconciler(store=stack.store, rooms=stack.app[keys.ROOMS], clock=stack.clock).round()
+    await over(stack, session["session_id"])
+    shown = await scrape(stack.http)
+    assert shown.total("session_manager_webhooks_missed_total", event="room_finished") == 1
+    assert shown.total("session_manager_sessions_ended_total", reason="room_closed") == 1
+    assert shown.total("session_manager_rooms_held") == 0

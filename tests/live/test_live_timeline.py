@@ -1,0 +1,111 @@
+"""Where the time of a session went, on a real livekit-server: what its timeline and the feed tell of a bot that fails
+and is replaced."""
+
+from __future__ import annotations
+
+import json
+from contextlib import aclosing
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from http_api.client import Client
+from http_api.feed_views import HealthView, Snapshot
+from http_api.views import SessionView
+from manager_agent.session import Session
+from tests.live.bots import Bot
+from tests.live.conftest import Stack
+
+pytestmark = pytest.mark.live
+
+
+async def timeline(stack: Stack, session_id: str) -> Any:
+    async with stack.http.get(f"/api/v1/sessions/{session_id}/timeline") as answer:
+        assert answer.status == 200, await answer.text()
+        return await answer.json()
+
+
+def is_invited(session: Session) -> bool:
+    return session.services[0].timeline.accepted is not None
+
+
+async def one_that_fails_is_replaced(stack: Stack) -> tuple[dict[str, Any], Bot, Bot]:
+    """A session that is ready with its second bot, and both bots in the order in which they were invited."""
+    bots = {name: await stack.bot(name, ready_on="signal") for name in ("bot-1", "bot-2")}
+    session = await stack.request({"type": "BOT"})
+    invited = await stack.until(session["session_id"], is_invited)
+    first = bots.pop(invited.services[0].service_id)
+    [second] = bots.values()
+    await first.join()
+    await first.say_by_rpc('{"type": "failed"}')
+    await second.invited()
+    await second.join()
+    await second.say_by_rpc()
+    await stack.until(session["session_id"], lambda s: s.all_ready and s.manager.came_at is not None)
+    return session, first, second
+
+
+async def test_both_attempts_are_told_with_what_became_of_them_and_what_was_logged(stack: Stack) -> None:
+    other = await stack.request()
+    session, first, second = await one_that_fails_is_replaced(stack)
+    told = await timeline(stack, session["session_id"])
+    failed, ready = told["attempts"]
+    assert (failed["service_id"], failed["attempt"], failed["state"]) == (first.service_id, 1, "failed")
+    assert (failed["reason"], failed["until"]) == ("reported_failure", ready["timeline"]["invited"])
+    assert (ready["service_id"], ready["attempt"], ready["state"]) == (second.service_id, 2, "ready")
+    assert (ready["ready_by"], ready["until"], ready["late"]) == ("message", None, None)
+    for attempt, last in ((failed, "failed"), (ready, "ready")):
+        instants = [attempt["timeline"][name] for name in ("invited", "accepted", "joined", last)]
+        assert instants == sorted(instants)
+    names = [step["name"] for step in told["steps"]]
+    assert names[0] == "requested"
+    assert set(names) == {
+        "requested", "room_requested", "room_created", "manager_accepted", "manager_joined", "ready"
+    }  # fmt: skip
+    assert all(earlier["at"] <= later["at"] for earlier, later in pairwise(told["steps"]))
+    assert {entry["session_id"] for entry in told["log"]} == {session["session_id"]}
+    assert {"service_invited", "session_state"} <= {entry["event"] for entry in told["log"]}
+    invited = [entry["service_id"] for entry in told["log"] if entry["event"] == "service_invited"]
+    assert invited == [first.service_id, second.service_id]
+    assert other["session_id"] not in json.dumps(told)
+    for bot in (first, second):
+        assert str(bot.invites[-1].token) not in json.dumps(told)
+
+
+async def test_while_it_is_awaited_that_is_told_with_the_instant_it_is_replaced(stack: Stack) -> None:
+    await stack.bot("asr", ready_on="signal")
+    session = await stack.request("asr")
+    await stack.until(session["session_id"], is_invited)
+    [attempt] = (await timeline(stack, session["session_id"]))["attempts"]
+    assert attempt["late"]["awaited"] == "join"
+    assert attempt["late"]["since"] == attempt["timeline"]["accepted"]
+    assert attempt["late"]["due"] > attempt["late"]["since"]
+
+
+async def test_whoever_follows_everything_sees_it_happen(stack: Stack) -> None:
+    """And that LiveKit is there."""
+    seen: list[SessionView] = []
+    async with Client(stack.url) as client, aclosing(client.follow_all()) as events:
+        first = await anext(events)
+        assert isinstance(first, Snapshot)
+        health: HealthView = first.health
+        session, failed, ready = await one_that_fails_is_replaced(stack)
+        async for told in events:
+            if isinstance(told, HealthView):
+                health = told
+            if isinstance(told, SessionView):
+                seen.append(told)
+                if told.state == "ready":
+                    break
+        assert (await client.timeline(session["session_id"])).attempts[0].service_id == failed.service_id
+    assert seen[-1].services[0].service_id == ready.service_id
+    assert [one.name for one in health.dependencies] == ["livekit"]
+    assert {session.session_id for session in seen} == {session["session_id"]}
+
+
+async def test_the_answer_says_where_the_time_went(stack: Stack) -> None:
+    async with stack.http.post("/api/v1/sessions", json={"user_identity": "alice", "required_services": []}) as answer:
+        phases = [part.partition(";")[0] for part in answer.headers["Server-Timing"].split(", ")]
+    assert phases[0] == "room"
+    assert phases[-1] == "total"

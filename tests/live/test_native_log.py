@@ -1,0 +1,63 @@
+"""The native log of LiveKit's SDK, from a session manager in a process of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+
+import aiohttp
+import pytest
+
+from http_api.api_keys import digest_of, new_key
+from scripts.livekit_server import ROOT
+from tests.live.conftest import KEY, SECRET, Site
+
+pytestmark = pytest.mark.live
+
+
+async def test_what_the_sdk_logs_natively_is_logged_like_everything_else(site: Site) -> None:
+    """Outside dev mode every line on stderr is an entry in JSON, the SDK's too."""
+    key = new_key()
+    settings = {
+        "LIVEKIT_API_KEY": KEY,
+        "LIVEKIT_API_SECRET": SECRET,
+        "LIVEKIT_SERVER_URL": site.livekit.url,
+        "SERVER_HOST": "127.0.0.1",
+        "SERVER_PORT": str(site.api_port),
+        "API_KEYS": f"ops:{digest_of(key)}:admin",
+        "RUST_LOG": "info",
+    }
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "http_api"), cwd=ROOT, env=os.environ | settings, stderr=asyncio.subprocess.PIPE
+    )
+    assert process.stderr is not None
+    output = asyncio.create_task(process.stderr.read())
+    try:
+        async with aiohttp.ClientSession(f"http://127.0.0.1:{site.api_port}") as http:
+            await _until_it_serves(http)
+            proof = {"Authorization": f"Bearer {key}"}
+            async with http.get("/health?deep=true", headers=proof) as answer:
+                assert answer.status == 200, await answer.text()
+    finally:
+        process.send_signal(signal.SIGTERM)
+        await process.wait()
+    entries = [json.loads(line) for line in (await output).splitlines()]
+    native = [entry for entry in entries if entry["logger"] == "livekit.native"]
+    assert any(entry["event"].startswith("connecting to ws://") for entry in native)
+    assert {entry["level"] for entry in native} >= {"info"}
+    assert all(entry["target"] and entry["timestamp"] for entry in native)
+
+
+async def _until_it_serves(http: aiohttp.ClientSession) -> None:
+    """The test's own timeout bounds it."""
+    while True:
+        try:
+            async with http.get("/readyz") as answer:
+                if answer.status == 200:
+                    return
+        except aiohttp.ClientConnectionError:
+            pass  # it does not listen yet
+        await asyncio.sleep(0.05)

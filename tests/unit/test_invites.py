@@ -1,0 +1,101 @@
+"""The trace that a service is told: in the headers of what is posted, and in the dispatch metadata of an agent."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from manager_agent.addresses import LOOPBACK, Guard
+from manager_agent.clock import steady_clock
+from manager_agent.courier import is_this_machine
+from manager_agent.invites import Inviter, TraceOf, trace_passed_on
+from manager_agent.messages import Invite
+from manager_agent.names import Names
+from manager_agent.rooms import Rooms
+from manager_agent.session import RequiredService, Session
+from manager_agent.traceparent import read_trace
+from tests.live.bots import Bot
+from tests.unit.sessions import AGENT, a_session, after, invited
+
+pytestmark = pytest.mark.unit
+
+TRACEPARENT, STATE = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-a1", "congo=t61rcWkgMzE"
+OWN = "00-4bf92f3577b34da6a3ce929d0e0e4736-bbbbbbbbbbbbbbbb-01"
+
+
+class DispatchingRooms(Rooms):
+    """Remembers what agents were dispatched with."""
+
+    notes: list[str]
+
+    async def dispatch_agent(self, room_name: str, agent_name: str, metadata: str) -> None:
+        self.notes.append(metadata)
+
+
+@asynccontextmanager
+async def an_inviter(trace_of: TraceOf = trace_passed_on) -> AsyncIterator[tuple[Inviter, list[str]]]:
+    """Started; and the metadata of the agents that it dispatched."""
+    url, key, secret = "ws://localhost:7880", "devkey", "secret"
+    rooms = DispatchingRooms(url=url, public_url=url, agent_name="m", deployment="d", api_key=key, api_secret=secret)
+    rooms.notes = []
+    inviter = Inviter(
+        rooms=rooms,
+        names=Names(secret),
+        clock=steady_clock(),
+        guard=Guard(networks=LOOPBACK, own_port=1, is_own=is_this_machine),
+        api_key=key,
+        api_secret=secret,
+        trace_of=trace_of,
+    )
+    await inviter.start()
+    try:
+        yield inviter, rooms.notes
+    finally:
+        await inviter.aclose()
+
+
+def of_trace(session: Session, traceparent: str = TRACEPARENT, tracestate: str = STATE) -> Session:
+    return replace(session, traceparent=traceparent, tracestate=tracestate)
+
+
+def told(bot: Bot) -> list[tuple[str | None, str | None]]:
+    return [(headers.get("traceparent"), headers.get("tracestate")) for headers in bot.headers]
+
+
+async def test_a_trace_is_passed_on_as_it_came_with_invite_and_farewell() -> None:
+    """Flags that we do not know, too: it is still the caller's."""
+    async with an_inviter() as (inviter, _), Bot("x") as bot:
+        session = of_trace(after(a_session(RequiredService("x", "ASR", endpoint=bot.endpoint)), *invited(0)))
+        await inviter.invite(session, 0)
+        await inviter.say_farewell(session, session.services[0], "closed")
+    assert told(bot) == [(TRACEPARENT, STATE)] * 2
+    assert (bot.invites[0].traceparent, bot.invites[0].tracestate) == (TRACEPARENT, STATE)
+
+
+async def test_who_makes_spans_has_each_attempt_be_one() -> None:
+    own = read_trace(OWN)
+    async with an_inviter(lambda session, service: own) as (inviter, _), Bot("x") as bot:
+        session = of_trace(after(a_session(RequiredService("x", "ASR", endpoint=bot.endpoint)), *invited(0)))
+        await inviter.invite(session, 0)
+    assert told(bot) == [(OWN, None)]
+    assert (bot.invites[0].traceparent, bot.invites[0].tracestate) == (OWN, None)
+
+
+async def test_without_a_trace_nothing_is_said_of_one() -> None:
+    async with an_inviter() as (inviter, notes), Bot("x") as bot:
+        session = after(a_session(RequiredService("x", "ASR", endpoint=bot.endpoint), AGENT), *invited(0, 1))
+        await inviter.invite(session, 0)
+        await inviter.invite(session, 1)
+    assert told(bot) == [(None, None)]
+    assert bot.invites[0].traceparent is None
+    assert Invite.model_validate_json(notes[0]).traceparent is None
+
+
+async def test_an_agent_finds_the_trace_in_its_dispatch_metadata() -> None:
+    async with an_inviter() as (inviter, notes):
+        await inviter.invite(of_trace(after(a_session(AGENT), *invited(0))), 0)
+    invite = Invite.model_validate_json(notes[0])
+    assert (invite.traceparent, invite.tracestate) == (TRACEPARENT, STATE)

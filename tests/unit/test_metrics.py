@@ -1,0 +1,254 @@
+"""What is measured: by which names and labels, how late, and at what cost."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from dataclasses import replace
+from time import perf_counter
+
+import pytest
+from livekit import api
+from livekit.protocol import models
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from http_api.metrics.labels import NONE, OTHER, VALUES_MAX, Bounded
+from http_api.metrics.loop_lag import INTERVAL, LoopLag
+from http_api.metrics.metrics import Metrics
+from http_api.metrics.requests import ABORTED, UNKNOWN, RequestMetrics
+from http_api.metrics.scrape import understood
+from http_api.metrics.sessions import SessionMetrics
+from http_api.metrics.webhooks import EVENTS, WebhookMetrics, instant_of
+from manager_agent.events import Event, Evidence
+from manager_agent.observations import ATTEMPT_REASONS
+from manager_agent.session import FAILURES, EndReason, Session
+from manager_agent.store import Change, MemoryStore
+from tests.exposed import Exposed
+from tests.unit.sessions import JOINS, START, a_session
+from tests.unit.test_session_histories import a_history, by_chance
+
+pytestmark = pytest.mark.unit
+
+
+def shown(registry: CollectorRegistry) -> Exposed:
+    return Exposed(registry.collect())
+
+
+# --- labels -----------------------------------------------------------------------------------------
+
+
+def test_a_label_has_so_many_values_and_no_more() -> None:
+    bounded = Bounded(2)
+    assert [bounded.of(value) for value in ("a", "b", "a", "c", "b", "")] == ["a", "b", "a", OTHER, "b", NONE]
+
+
+def test_as_many_types_and_profiles_as_callers_invent_are_few_series() -> None:
+    registry = CollectorRegistry()
+    metrics = SessionMetrics(registry, Bounded(), Bounded())
+    before = len(shown(registry).series)
+    for n in range(VALUES_MAX):
+        metrics.hear(Change(f"s{n}", None, invented(n)))
+    full = len(shown(registry).series)
+    for n in range(VALUES_MAX, VALUES_MAX + 1_000):
+        metrics.hear(Change(f"s{n}", None, invented(n)))
+    found = shown(registry)
+    assert full > before
+    assert len(found.series) - full == (full - before) / VALUES_MAX, "`other`, and nothing else"
+    assert found.total("session_manager_sessions_created_total", profile=OTHER) == 1_000
+    assert found.total("session_manager_sessions_created_total") == VALUES_MAX + 1_000
+
+
+def labels(**values: str) -> frozenset[tuple[str, str]]:
+    return frozenset(values.items())
+
+
+def invented(n: int) -> Session:
+    service = replace(JOINS, type=f"type {n}")
+    return replace(a_session(service), owner="acme", profile=f"profile {n}")
+
+
+# --- sessions ---------------------------------------------------------------------------------------
+
+
+def test_what_is_to_be_alarmed_about_begins_at_zero() -> None:
+    metrics = Metrics()
+    metrics.sessions.expect_type("ASR")
+    found = shown(metrics.registry)
+    assert found.by("reason", "session_manager_sessions_ended_total") == dict.fromkeys(EndReason, 0.0)
+    for end in FAILURES:
+        assert found.series["session_manager_sessions_ended_total", labels(state="failed", reason=end)] == 0.0
+    for reason in ATTEMPT_REASONS:
+        assert found.series["session_manager_service_failures_total", labels(type="ASR", reason=reason)] == 0.0
+    for evidence in Evidence:
+        assert found.series["session_manager_services_ready_total", labels(type="ASR", evidence=evidence)] == 0.0
+
+
+@pytest.mark.parametrize("block", range(10))
+async def test_the_counts_of_a_store_are_those_of_its_sessions_at_every_step(block: int) -> None:
+    """Several histories at once, told one after the other in any order, and forgotten."""
+    chance = random.Random(block)
+    registry, store = CollectorRegistry(), MemoryStore(lambda: START)
+    store.listen(SessionMetrics(registry, Bounded(), Bounded()).hear)
+    events: dict[str, list[Event]] = {}
+    for n in range(4):
+        world = a_history(*by_chance(block * 4 + n))
+        await store.add(replace(world.past[0], session_id=f"s{n}", room_name=f"r{n}", owner="acme"))
+        events[f"s{n}"] = [tale.event for tale in world.taken_in]
+    whose = [session_id for session_id, its in events.items() for _ in its]
+    chance.shuffle(whose)
+    now = shown(registry).series
+    for session_id in whose:
+        await store.update(session_id, events[session_id].pop(0))
+        before, now = now, shown(registry).series
+        assert store.census.by_state == Counter(session.state for session in store.list())
+        assert all(now[series] >= value for series, value in before.items()), "a counter went down"
+        over = sum(session.over for session in store.list())
+        assert shown(registry).total("session_manager_sessions_ended_total") == over
+        ready = sum(session.ready_at is not None for session in store.list())
+        assert shown(registry).total("session_manager_session_time_to_ready_seconds_count") == ready
+    for session_id in events:
+        store.remove(session_id)
+    assert shown(registry).series == now, "forgetting counted something"
+    assert store.census.by_state.total() == 0
+
+
+async def test_to_listen_takes_microseconds() -> None:
+    """How many is printed (pytest -s)."""
+    metrics, store = Metrics(), MemoryStore(lambda: START)
+    heard: list[Change] = []
+    store.listen(heard.append)
+    for n in range(300):
+        world = a_history(*by_chance(n))
+        await store.add(replace(world.past[0], session_id=f"s{n}", room_name=f"r{n}", owner="acme"))
+        for tale in world.taken_in:
+            await store.update(f"s{n}", tale.event)
+    started = perf_counter()
+    for change in heard:
+        metrics.sessions.hear(change)
+    print(f"{1e6 * (perf_counter() - started) / len(heard):.1f} us a change, of {len(heard)} changes")
+    assert shown(metrics.registry).total("session_manager_sessions_created_total") == 300
+
+
+# --- webhooks ---------------------------------------------------------------------------------------
+
+
+def webhook(event: str, *, created_at: int = 0, joined_at_ms: int = 0, creation_time_ms: int = 0) -> api.WebhookEvent:
+    return api.WebhookEvent(
+        event=event,
+        created_at=created_at,
+        room=models.Room(creation_time_ms=creation_time_ms),
+        participant=models.ParticipantInfo(joined_at_ms=joined_at_ms),
+    )
+
+
+@pytest.mark.parametrize(
+    ("hook", "instant"),
+    [
+        (webhook("room_finished", created_at=100, creation_time_ms=5_000), 100.0),
+        (webhook("room_started", created_at=100, creation_time_ms=100_250), 100.25),
+        (webhook("participant_joined", created_at=100, joined_at_ms=100_250, creation_time_ms=90_000), 100.25),
+        (webhook("participant_joined", created_at=101, joined_at_ms=100_950), 101.0),
+        (webhook("participant_left", created_at=100, joined_at_ms=5_250), 100.0),
+        (webhook("track_published"), None),
+    ],
+)
+def test_a_webhook_is_dated_as_finely_as_it_can_be(hook: api.WebhookEvent, instant: float | None) -> None:
+    assert instant_of(hook) == instant
+
+
+def test_webhooks_are_counted_by_event_and_timed() -> None:
+    registry = CollectorRegistry()
+    metrics = WebhookMetrics(registry)
+    received, lag = "session_manager_webhooks_received_total", "session_manager_webhook_lag_seconds"
+    assert shown(registry).by("event", received) == dict.fromkeys((*EVENTS, OTHER), 0.0)
+    metrics.arrived(webhook("participant_joined", created_at=100, joined_at_ms=100_250), 100.5)
+    metrics.arrived(webhook("participant_joined", created_at=100, joined_at_ms=100_250), 99.0)
+    metrics.arrived(webhook("track_published"), 99.0)
+    metrics.arrived(webhook("something_new", created_at=100), 103.0)
+    found = shown(registry)
+    counted = {event: count for event, count in found.by("event", received).items() if count}
+    assert counted == {"participant_joined": 2, "track_published": 1, OTHER: 1}
+    # One seems to come before it happened, as their clock is ahead of ours; and one says nothing of when.
+    assert found.by("event", f"{lag}_sum") == {"participant_joined": 0.25, OTHER: 3.0}
+    assert found.by("event", f"{lag}_count") == {"participant_joined": 2, OTHER: 1}
+
+
+# --- requests, and the loop they wait for -----------------------------------------------------------
+
+
+def test_requests_are_counted_by_operation_and_what_is_none_as_one() -> None:
+    registry = CollectorRegistry()
+    metrics = RequestMetrics(registry)
+    metrics.expect({"handler": "sessions_create"}, ["not_ready", "not_found"])
+    metrics.answered("handler", "504", "not_ready", 30.0)
+    metrics.answered("handler", ABORTED, None, 0.5)
+    for handler in ("wp-login", "admin"):
+        metrics.answered(handler, "404", "not_found", 0.001)
+    found = shown(registry)
+    requests = "session_manager_http_requests_total"
+    assert found.by("operation", requests) == {"sessions_create": 2, UNKNOWN: 2}
+    assert found.by("status", requests) == {"504": 1, ABORTED: 1, "404": 2}
+    assert found.by("problem", "session_manager_http_problems_total") == {"not_ready": 1, "not_found": 2}
+    assert found.by("operation", "session_manager_http_request_duration_seconds_sum")["sessions_create"] == 30.5
+
+
+async def test_a_loop_that_is_held_up_is_seen_to_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop's clock goes on by two seconds while nothing could run."""
+    loop, late = asyncio.get_running_loop(), asyncio.Queue[float]()
+    lag = LoopLag(late.put_nowait)
+    await lag.start()
+    real = loop.time
+    await asyncio.sleep(0)
+    monkeypatch.setattr(loop, "time", lambda: real() + INTERVAL + 2.0)
+    first = await late.get()
+    await lag.aclose()
+    assert 1.5 < first < 2.5
+
+
+# --- how it is shown --------------------------------------------------------------------------------
+
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;"
+    "q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "begins"),
+    [
+        ("", "text/plain; version=0.0.4"),
+        ("*/*", "text/plain; version=0.0.4"),
+        ("text/html", "text/plain; version=0.0.4"),
+        (PROMETHEUS_3, "application/openmetrics-text; version=1.0.0"),
+        ("application/openmetrics-text", "application/openmetrics-text; version=1.0.0"),
+        ("text/plain;version=0.0.4;q=0.3", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text;version=one", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text; version=1.0.0x", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text;version=2.\udcff", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text;version=1.0.0;version=x", "application/openmetrics-text; version=1.0.0"),
+        ("text/plain;version=x, application/openmetrics-text;version=1.0.0", "application/openmetrics-text"),
+        (";;;,,=,version=", "text/plain; version=0.0.4"),
+    ],
+)
+def test_who_asks_for_a_format_that_there_is_gets_it_and_all_others_plain_text(accept: str, begins: str) -> None:
+    encode, content_type = choose_encoder(understood(accept))
+    assert content_type.startswith(begins)
+    assert encode(Metrics().registry)
+
+
+def test_each_application_measures_for_itself() -> None:
+    one, another = Metrics(), Metrics()
+    one.sessions.hear(Change("s1", None, replace(a_session(JOINS), owner="acme")))
+    assert shown(one.registry).total("session_manager_sessions_created_total") == 1
+    assert shown(another.registry).total("session_manager_sessions_created_total") == 0
+
+
+def test_names_are_as_prometheus_would_have_them() -> None:
+    """Counters end in _total, and times are in seconds."""
+    for family in Metrics().registry.collect():
+        if family.name.startswith("session_manager_"):
+            assert family.type in ("counter", "histogram", "info"), family
+            assert family.name.endswith("_seconds") == (family.type == "histogram"), family
+            assert family.documentation.endswith("."), family
