@@ -15,7 +15,8 @@ class Format:
     path: str
     """Where it is posted when the endpoint has no path."""
     write: Callable[[Sequence[bytes]], bytes]
-    """The body for records that are lines of JSON. Raises Exception for what can't be written in this format."""
+    """The body for records that are lines of JSON. Those of several slices, one after the other, are that of all of
+    them. Raises Exception for what can't be written in this format."""
     rejected: Callable[[bytes], int]
     """How many records were refused, as the body of a good answer has it."""
 

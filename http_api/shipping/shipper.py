@@ -119,8 +119,12 @@ class Shipper:
     def _run(self) -> None:
         with asyncio.Runner() as runner:
             runner.get_loop().set_default_executor(DaemonThreads())
-            with suppress(asyncio.CancelledError):
+            try:
                 runner.run(self._ship())
+            except asyncio.CancelledError:
+                pass  # it has not shipped everything in time
+            except Exception:
+                log.exception("log_shipper_failed")
 
     async def _ship(self) -> None:
         task = asyncio.current_task()

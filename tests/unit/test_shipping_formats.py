@@ -68,6 +68,14 @@ def test_as_otlp_an_entry_is_a_record_with_its_fields_as_attributes() -> None:
     }
 
 
+def test_bodies_of_slices_make_one_body() -> None:
+    """Of JSON by its lines, of protobuf as it is made: a repeated field may come in pieces."""
+    slices = [[line(number=1), line(number=2)], [line(number=3)]]
+    assert b"".join(map(JSON.write, slices)) == JSON.write([*slices[0], *slices[1]])
+    request = ExportLogsServiceRequest.FromString(b"".join(map(OTLP.write, slices)))
+    assert [len(logs.scope_logs[0].log_records) for logs in request.resource_logs] == [2, 1]
+
+
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "critical"])
 def test_every_level_has_a_severity(level: str) -> None:
     assert record(level=level)["severityNumber"] != "SEVERITY_NUMBER_UNSPECIFIED"
