@@ -16,7 +16,7 @@ from statistics import median
 from benchmarks.measuring import times
 from http_api.callers import DEVELOPER
 from http_api.dependencies import Dependencies
-from http_api.feed_readers import FeedReaders, Reader
+from http_api.feed.readers import FeedReaders, Reader
 from manager_agent import events as ev
 from manager_agent.clock import steady_clock
 from manager_agent.registry import Registry

@@ -10,8 +10,9 @@ from typing import Any
 
 import structlog
 
-from http_api import VERSION, logs, native_log
-from http_api.log_sinks import LogSinks
+from http_api import VERSION, logs
+from http_api.logs import native
+from http_api.logs.sinks import LogSinks
 from http_api.server import CannotListen, serve
 from http_api.settings import BadSettings, Settings
 from http_api.shipping.shipper import shipper_of
@@ -40,7 +41,7 @@ def run(*, dev: bool, program: Program = serve) -> int:
     """Serves until it is asked to end, and ships what is left of the log; the exit code."""
     try:
         settings = Settings.load(dev=dev)
-        with native_log.captured() as stderr:
+        with native.captured() as stderr:
             sinks = LogSinks(shipper=shipper_of(settings))
             logs.configure(
                 dev=settings.dev, level=settings.log_level, secrets=settings.secrets, stream=stderr, sinks=sinks.takers

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 
-from http_api import keys, log_context
+from http_api import keys
 from http_api.admission import admission
 from http_api.authentication import Authenticator
 from http_api.callbacks import callbacks_of
@@ -17,11 +17,12 @@ from http_api.capacity import Capacity
 from http_api.cors import CrossOrigin
 from http_api.dependencies import Dependencies
 from http_api.docs import described
-from http_api.feed_readers import FeedReaders
+from http_api.feed.readers import FeedReaders
 from http_api.idempotency import idempotency
 from http_api.kept_answers import KeptAnswers
 from http_api.limits import Rate, RateLimits
-from http_api.log_sinks import LogSinks
+from http_api.logs.context import begin as begin_log
+from http_api.logs.sinks import LogSinks
 from http_api.metrics.loop_lag import LoopLag
 from http_api.metrics.middleware import measured
 from http_api.metrics.wiring import wire
@@ -123,7 +124,7 @@ def _route(operation: Operation) -> web.RouteDef:
 async def request_ids(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Gives each request an id, its caller's own if that is fit to be shown, for logs and problems."""
     theirs = request.headers.get(REQUEST_ID_HEADER, "")
-    log_context.begin(request, theirs if REQUEST_ID.fullmatch(theirs) else new_request_id())
+    begin_log(request, theirs if REQUEST_ID.fullmatch(theirs) else new_request_id())
     return await handler(request)
 
 

@@ -11,7 +11,7 @@ from pydantic import RootModel
 
 from http_api import keys
 from http_api.files import File
-from http_api.openapi import document
+from http_api.openapi.document import document
 from http_api.operations import Media, Operation
 from http_api.pages import A_DAY, Page, policy
 

@@ -12,13 +12,13 @@ from http_api.authentication import Authenticator
 from http_api.callers import Caller
 from http_api.capacity import Capacity
 from http_api.dependencies import Dependencies
-from http_api.feed_readers import FeedReaders
+from http_api.feed.readers import FeedReaders
 from http_api.files import File
 from http_api.kept_answers import KeptAnswers
 from http_api.limits import Allowance, RateLimits
+from http_api.logs.recent import RecentLogs
 from http_api.metrics.metrics import Metrics
 from http_api.operations import Operation
-from http_api.recent_logs import RecentLogs
 from http_api.schemas import Profiles
 from http_api.settings import Settings
 from http_api.shipping.shipper import LogShipper

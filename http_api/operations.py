@@ -1,6 +1,6 @@
 """What an operation of the API is: all that serving it, admitting to it, and documenting it have in common. PURE.
 
-routes.py lists them; app.py serves them, openapi.py describes them.
+routes.py lists them; app.py serves them, openapi/ describes them.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from aiohttp import web
 from http_api import keys
 from http_api.callers import Caller
 from http_api.errors import OtherCaller
-from http_api.log_context import speak_of
+from http_api.logs.context import speak_of
 from http_api.tracing.requests import giving_token
 from http_api.views import SessionView, SessionWithToken
 from manager_agent.services import UnknownService

@@ -8,7 +8,7 @@ from http_api import keys
 from http_api.authentication import bearer
 from http_api.bodies import read_body
 from http_api.errors import Forbidden, ServiceOut, SessionOver
-from http_api.log_context import speak_of
+from http_api.logs.context import speak_of
 from http_api.schemas import SayReady
 from http_api.views import answer
 from manager_agent.events import Evidence, Said, ServiceSaid

@@ -1,6 +1,6 @@
 """Every operation of the API: what serves it, who may use it, what it takes and gives.
 
-The one table from which requests are served (app.py) and the OpenAPI document is made (openapi.py).
+The one table from which requests are served (app.py) and the OpenAPI document is made (openapi/).
 """
 
 from __future__ import annotations
@@ -14,8 +14,6 @@ from http_api import (
     dashboard,
     docs,
     events,
-    feed,
-    feed_views,
     health,
     microservices,
     participants,
@@ -48,6 +46,8 @@ from http_api.errors import (
     Unauthorized,
     Unready,
 )
+from http_api.feed import feed
+from http_api.feed import views as feed_views
 from http_api.metrics import scrape
 from http_api.operations import Answer, Media, Operation, Tag
 from manager_agent import messages

@@ -16,10 +16,10 @@ import structlog
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from http_api.access_log import AccessLog
 from http_api.app import create_app
 from http_api.errors import MalformedRequest
-from http_api.log_sinks import LogSinks
+from http_api.logs.access import AccessLog
+from http_api.logs.sinks import LogSinks
 from http_api.parts import Parts
 from http_api.problems import answer_to
 from http_api.settings import Settings

@@ -11,7 +11,7 @@ from http_api import keys, server_timing
 from http_api.bodies import read_body, read_query
 from http_api.conditional import KnownTags, entity_tag, known_tags
 from http_api.errors import NoToken
-from http_api.log_context import speak_of
+from http_api.logs.context import speak_of
 from http_api.opening import new_session, open_session
 from http_api.ownership import caller_of, own_session_of, session_of, view_for
 from http_api.paging import page

@@ -12,7 +12,7 @@ from http_api import keys
 from http_api.bodies import read_body
 from http_api.callers import Caller
 from http_api.errors import Forbidden
-from http_api.log_context import speak_of
+from http_api.logs.context import speak_of
 from http_api.opening import open_session, session_for, until_ready
 from http_api.ownership import caller_of, user_token
 from http_api.participants import further_token

@@ -16,7 +16,7 @@ from livekit import api
 from http_api import keys
 from http_api.bodies import read_bytes
 from http_api.errors import MalformedBody, Unauthorized
-from http_api.log_context import speak_of
+from http_api.logs.context import speak_of
 from manager_agent.events import Event, ParticipantLeft, ParticipantSeen, RoomClosed, WebhookArrived
 from manager_agent.rooms import seen
 from manager_agent.session import Session

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from http_api.cli.services import registered_table
 from http_api.cli.sessions import sessions_table
-from http_api.feed_views import Forgotten, HealthView, Snapshot, Told
+from http_api.feed.views import Forgotten, HealthView, Snapshot, Told
 from http_api.views import ServiceList, ServiceView, SessionView
 
 if TYPE_CHECKING:

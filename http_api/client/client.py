@@ -14,7 +14,7 @@ from ulid import ULID
 from http_api.client.calls import Calls, Reply, read
 from http_api.client.errors import Problem, Unreachable
 from http_api.client.fields import ParticipantFields, ServiceFields, SessionFields
-from http_api.feed_views import FeedEvent, Forgotten, HealthView, Snapshot, Told
+from http_api.feed.views import FeedEvent, Forgotten, HealthView, Snapshot, Told
 from http_api.timeline_views import TimelineView
 from http_api.views import (
     Health,

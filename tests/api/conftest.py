@@ -13,7 +13,7 @@ import pytest
 
 from http_api import logs
 from http_api.callers import DEVELOPER
-from http_api.log_sinks import LogSinks
+from http_api.logs.sinks import LogSinks
 from http_api.server import serving
 from http_api.settings import DevSettings, Settings
 from http_api.tracing import Tracing, tracing_of

@@ -19,7 +19,7 @@ from multidict import CIMultiDictProxy
 
 from http_api.api_keys import new_key
 from http_api.callers import Access
-from http_api.openapi import document
+from http_api.openapi.document import document
 from http_api.routes import OPERATIONS
 from http_api.settings import Settings
 from tests.api.stand_ins import Api, StartApi

@@ -12,7 +12,7 @@ import pytest
 from http_api.api_keys import KeyEntry, digest_of, new_key
 from http_api.callers import Scope
 from http_api.dependencies import Dependencies
-from http_api.feed import SNAPSHOT_CHARACTERS, SNAPSHOT_SESSIONS
+from http_api.feed.feed import SNAPSHOT_CHARACTERS, SNAPSHOT_SESSIONS
 from http_api.settings import Settings
 from manager_agent import events as ev
 from tests.api.feed_reader import PATH, MakeSessions, Readers, by_id

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from http_api.recent_logs import PER_SESSION
+from http_api.logs.recent import PER_SESSION
 from http_api.settings import Settings
 from manager_agent import events as ev
 from manager_agent.events import Chosen, ReadyOn, Refusal

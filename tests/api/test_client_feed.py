@@ -11,7 +11,7 @@ from aiohttp import web
 from http_api import keys
 from http_api.client import Client, Problem, Unreachable
 from http_api.client.calls import LINE_MAX
-from http_api.feed_views import Forgotten, HealthView, Snapshot
+from http_api.feed.views import Forgotten, HealthView, Snapshot
 from http_api.timeline_views import TimelineView
 from http_api.views import ServiceList, SessionView
 from tests.api.stand_ins import Api

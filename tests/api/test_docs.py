@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from http_api.curls import SERVER, SESSION_ID, curl
 from http_api.docs import PAGE
-from http_api.openapi import document
-from http_api.openapi_schemas import example_of
+from http_api.openapi.curls import SERVER, SESSION_ID, curl
+from http_api.openapi.document import document
+from http_api.openapi.schemas import example_of
 from http_api.operations import Operation
 from http_api.routes import OPERATIONS
 from http_api.schemas import RegisterService

@@ -18,9 +18,9 @@ from prometheus_client import generate_latest
 from http_api import keys, logs
 from http_api.api_keys import new_key
 from http_api.app import create_app
-from http_api.log_sinks import LogSinks
 from http_api.logs import Entry
-from http_api.redaction import REDACTED
+from http_api.logs.redaction import REDACTED
+from http_api.logs.sinks import LogSinks
 from http_api.settings import DevSettings
 from http_api.shipping.backlog import Bounds, Dropped
 from http_api.shipping.collector import Collector

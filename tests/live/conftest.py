@@ -18,7 +18,7 @@ from livekit import api
 from livekit.rtc._ffi_client import FfiClient
 
 from http_api import keys, logs
-from http_api.log_sinks import LogSinks
+from http_api.logs.sinks import LogSinks
 from http_api.server import serving
 from http_api.settings import DevSettings, Settings
 from manager_agent.agent import ManagerAgent

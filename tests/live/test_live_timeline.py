@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from http_api.client import Client
-from http_api.feed_views import HealthView, Snapshot
+from http_api.feed.views import HealthView, Snapshot
 from http_api.views import SessionView
 from manager_agent.session import Session
 from tests.live.bots import Bot

@@ -12,7 +12,7 @@ from rich.console import Console
 from http_api.cli.overview import SHOWN, Overview
 from http_api.cli.timeline_bars import BROKEN, Drawing, bar, remark, scale_of, took
 from http_api.dependencies import DependencyState
-from http_api.feed_views import CallerView, DependencyView, Forgotten, HealthView, Snapshot
+from http_api.feed.views import CallerView, DependencyView, Forgotten, HealthView, Snapshot
 from http_api.timeline_views import TimelineView
 from http_api.views import ServiceList, SessionView
 from manager_agent import events as ev

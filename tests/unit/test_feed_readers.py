@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from http_api.callers import Caller, Scope
-from http_api.feed import newest
-from http_api.feed_readers import BACKLOG_MAX, News, Reader
-from http_api.rendered_sessions import RenderedSessions
+from http_api.feed.feed import newest
+from http_api.feed.readers import BACKLOG_MAX, News, Reader
+from http_api.feed.rendered import RenderedSessions
 from http_api.views import SessionView
 from manager_agent import events as ev
 from manager_agent.session import Session

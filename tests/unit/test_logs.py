@@ -15,7 +15,7 @@ from livekit import api
 
 from http_api import logs
 from http_api.logs import Entry
-from http_api.redaction import REDACTED
+from http_api.logs.redaction import REDACTED
 
 pytestmark = pytest.mark.unit
 

@@ -11,16 +11,17 @@ from typing import Any
 
 import pytest
 
-from http_api.native_log import take
+from http_api.logs.native import take
 from scripts.livekit_server import ROOT
 
 pytestmark = pytest.mark.unit
 
 PRELUDE = """
 import ctypes, os, sys
-from http_api import logs, native_log
+from http_api import logs
+from http_api.logs import native
 libc = ctypes.CDLL(None)
-def native(text): libc.dprintf(2, b"%s", text.encode())
+def write(text): libc.dprintf(2, b"%s", text.encode())
 def log_to(stream): logs.configure(dev=False, level="info", secrets=["hush hush"], stream=stream)
 """
 
@@ -35,11 +36,11 @@ def run(program: str, *, code: int = 0) -> tuple[list[dict[str, Any]], list[str]
 
 def test_what_the_sdk_writes_is_logged_under_its_own_level() -> None:
     entries, others = run("""
-with native_log.captured() as stderr:
+with native.captured() as stderr:
     log_to(stderr)
-    native('[2026-01-31T12:00:00Z ERROR livekit::rtc_engine] closed: hush hush\\n')
-    native('[2026-01-31T12:00:00Z DEBUG livekit::room] of no interest\\n')
-    native('thread panicked at src/lib.rs\\n')
+    write('[2026-01-31T12:00:00Z ERROR livekit::rtc_engine] closed: hush hush\\n')
+    write('[2026-01-31T12:00:00Z DEBUG livekit::room] of no interest\\n')
+    write('thread panicked at src/lib.rs\\n')
 """)
     said = [(entry["logger"], entry["level"], entry["event"]) for entry in entries]
     assert said == [
@@ -53,12 +54,12 @@ with native_log.captured() as stderr:
 def test_what_python_writes_to_stderr_goes_where_it_went_before() -> None:
     """Also after it was over, and native code's too; and a line that has no end is not lost."""
     entries, others = run("""
-with native_log.captured() as stderr:
+with native.captured() as stderr:
     log_to(stderr)
     print("by Python", file=sys.stderr)
-    native("no end")
+    write("no end")
 print("afterwards", file=sys.stderr)
-native("afterwards\\n")
+write("afterwards\\n")
 """)
     assert [entry["event"] for entry in entries] == ["no end"]
     assert others == ["by Python", "afterwards", "afterwards"]
@@ -66,9 +67,9 @@ native("afterwards\\n")
 
 def test_a_line_that_never_ends_is_logged_in_pieces() -> None:
     entries, _ = run("""
-with native_log.captured() as stderr:
+with native.captured() as stderr:
     log_to(stderr)
-    native("x" * 300_000)
+    write("x" * 300_000)
 """)
     assert len(entries) > 1
 
@@ -77,7 +78,7 @@ def test_a_process_that_is_killed_by_a_fault_says_where() -> None:
     """In the real stderr: nobody reads the pipe any more."""
     _, others = run(
         """
-with native_log.captured() as stderr:
+with native.captured() as stderr:
     log_to(stderr)
     ctypes.string_at(0)
 """,

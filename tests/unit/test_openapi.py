@@ -16,9 +16,9 @@ from pydantic import BaseModel
 from http_api.app import create_app
 from http_api.bodies import validated
 from http_api.callers import Access
-from http_api.openapi import document, parts_of
-from http_api.openapi_answers import errors_of
-from http_api.openapi_schemas import example_of, name_of
+from http_api.openapi.answers import errors_of
+from http_api.openapi.document import document, parts_of
+from http_api.openapi.schemas import example_of, name_of
 from http_api.operations import Media, Operation
 from http_api.problems import CONTENT_TYPE, TABLE, TYPE, row_of
 from http_api.routes import OPERATIONS

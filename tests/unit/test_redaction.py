@@ -9,7 +9,7 @@ import pytest
 from livekit import api
 
 from http_api.api_keys import new_key
-from http_api.redaction import INT_MAX, ITEMS_MAX, REDACTED, TEXT_MAX, redactor
+from http_api.logs.redaction import INT_MAX, ITEMS_MAX, REDACTED, TEXT_MAX, redactor
 
 pytestmark = pytest.mark.unit
 

@@ -15,8 +15,8 @@ import structlog
 
 from http_api.callers import Access, Caller
 from http_api.dependencies import Dependencies
-from http_api.feed_views import HealthView
-from http_api.rendered_sessions import RenderedSessions
+from http_api.feed.rendered import RenderedSessions
+from http_api.feed.views import HealthView
 from http_api.views import ServiceList, ServiceView
 from manager_agent.clock import Clock
 from manager_agent.registry import Registry

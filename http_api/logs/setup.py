@@ -18,7 +18,7 @@ from typing import Any, TextIO
 import structlog
 from jwt import InsecureKeyLengthWarning
 
-from http_api.redaction import EventDict, redactor
+from http_api.logs.redaction import EventDict, redactor
 
 CHATTY = ("asyncio", "aiohttp.server", "livekit", "livekit.agents", "urllib3", "watchfiles")
 """Packages whose debug lines say nothing about sessions."""

@@ -11,8 +11,8 @@ from aiohttp import web
 from http_api import keys
 from http_api.callers import Caller
 from http_api.event_stream import EventStream, event_stream, head
-from http_api.feed_readers import FeedReaders, Reader
-from http_api.feed_views import CallerView, FeedEvent, Forgotten, Snapshot
+from http_api.feed.readers import FeedReaders, Reader
+from http_api.feed.views import CallerView, FeedEvent, Forgotten, Snapshot
 from http_api.ownership import caller_of
 from manager_agent.session import Session
 

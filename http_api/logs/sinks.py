@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from http_api.logs import Sink
-from http_api.recent_logs import RecentLogs
+from http_api.logs.recent import RecentLogs
 from http_api.shipping.shipper import LogShipper, Off
 
 

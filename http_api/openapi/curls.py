@@ -8,7 +8,7 @@ import shlex
 from urllib.parse import urlencode
 
 from http_api.callers import Access, Proof
-from http_api.openapi_schemas import example_of
+from http_api.openapi.schemas import example_of
 from http_api.operations import Media, Operation
 
 SERVER = "http://localhost:8080"

@@ -11,9 +11,9 @@ from pydantic import BaseModel, TypeAdapter
 
 from http_api import VERSION, texts
 from http_api.callers import Access, Proof
-from http_api.curls import IN_PATHS, curl
-from http_api.openapi_answers import answers, header_components
-from http_api.openapi_schemas import Schema, Schemas, example_of, schemas_of
+from http_api.openapi.answers import answers, header_components
+from http_api.openapi.curls import IN_PATHS, curl
+from http_api.openapi.schemas import Schema, Schemas, example_of, schemas_of
 from http_api.operations import Operation, Tag
 from http_api.paging import SESSION_ID
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import deque
+from collections.abc import Mapping
 from threading import RLock
 from typing import Any
 
@@ -17,10 +18,11 @@ BYTES_MAX = 8 * 1024 * 1024
 """Of all sessions. Beyond, the oldest entries of the oldest session give way."""
 LINE_MAX = 64 * 1024
 """Bytes of one entry; a longer one is not kept, as it would push out hundreds of others."""
+LOOKS = frozenset({"GET", "HEAD"})
 
 
 class RecentLogs:
-    """`take` is a sink of logs.py, called in any thread; `follow` is for the store's listen()."""
+    """`take` is a Sink, called in any thread; `follow` is for the store's listen()."""
 
     def __init__(
         self, *, per_session: int = PER_SESSION, entries_max: int = ENTRIES_MAX, bytes_max: int = BYTES_MAX
@@ -37,7 +39,7 @@ class RecentLogs:
     def take(self, entry: Entry) -> None:
         """Keeps an entry, if it is about a session."""
         session_id = entry.fields.get("session_id")
-        if not isinstance(session_id, str):
+        if not isinstance(session_id, str) or _is_a_look(entry.fields):
             return
         with self._lock:
             if session_id not in self._known:
@@ -76,3 +78,8 @@ class RecentLogs:
         self.entries, self.bytes = self.entries - 1, self.bytes - len(lines.popleft())
         if not lines:
             del self._lines[session_id]
+
+
+def _is_a_look(fields: Mapping[str, Any]) -> bool:
+    """Whether somebody merely looked at the session: whoever watches it would fill its log with that."""
+    return fields["event"] == "request" and fields.get("method") in LOOKS and fields.get("status", 500) < 400

@@ -1,0 +1,4 @@
+"""The OpenAPI document, made from the operations in routes.py. PURE.
+
+document.py puts it together, answers.py and schemas.py have its parts, curls.py the command for each operation.
+"""
