@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from http_api.logs import Entry
-from http_api.recent_logs import LINE_MAX, RecentLogs
+from http_api.logs.recent import LINE_MAX, RecentLogs
 from manager_agent.session import Session
 from manager_agent.store import Change
 from tests.unit.sessions import a_session
@@ -60,6 +60,15 @@ def test_what_is_about_no_session_is_not_kept() -> None:
         says(logs, session_id, "no")
     logs.take(Entry({"event": "no"}))
     assert (logs.entries, logs.bytes, logs.of("another")) == (0, 0, [])
+
+
+def test_that_somebody_looked_at_a_session_is_not_kept() -> None:
+    """Whoever watches it would fill its log with that. That he could not, or did something, is."""
+    logs = RecentLogs()
+    begins(logs, "a")
+    for method, status in (("GET", 200), ("HEAD", 304), ("GET", 500), ("DELETE", 200)):
+        says(logs, "a", "request", method=method, status=status)
+    assert [(entry["method"], entry["status"]) for entry in logs.of("a")] == [("GET", 500), ("DELETE", 200)]
 
 
 def test_of_one_session_the_newest_are_kept() -> None:
