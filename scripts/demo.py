@@ -156,7 +156,7 @@ async def serve(ports: Ports, logs: Path) -> None:
             f"up in {time.monotonic() - started:.1f} s (logs in {logs} until the end)"
         )
         await show_one_session(api_url)
-        console.print(f"\nServing on {api_url} until Ctrl-C.")
+        console.print(f"\nServing on {api_url} until Ctrl-C. Open that in a browser to see what happens.")
         try:
             while True:
                 for child in children:
