@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Mapping
-from threading import RLock
 from typing import Any
 
 from http_api.logs import Entry
+from http_api.logs.unwaited import UnwaitedLock
 from manager_agent.store import Change
 
 PER_SESSION = 200
@@ -28,7 +28,7 @@ class RecentLogs:
         self, *, per_session: int = PER_SESSION, entries_max: int = ENTRIES_MAX, bytes_max: int = BYTES_MAX
     ) -> None:
         self._per_session, self._entries_max, self._bytes_max = per_session, entries_max, bytes_max
-        self._lock = RLock()  # what is collected as garbage in the middle of it may log, too
+        self._lock = UnwaitedLock(self._keep)
         self._known: set[str] = set()
         """The ids of all sessions: what else calls itself one is not kept."""
         self._lines: dict[str, deque[bytes]] = {}
@@ -41,19 +41,7 @@ class RecentLogs:
         session_id = entry.fields.get("session_id")
         if not isinstance(session_id, str) or _is_a_look(entry.fields):
             return
-        with self._lock:
-            if session_id not in self._known:
-                return
-            line = entry.line.encode()
-            if len(line) > LINE_MAX:
-                return
-            lines = self._lines.setdefault(session_id, deque())
-            lines.append(line)
-            self.entries, self.bytes = self.entries + 1, self.bytes + len(line)
-            if len(lines) > self._per_session:
-                self._drop_oldest(session_id)
-            while self.entries > self._entries_max or self.bytes > self._bytes_max:
-                self._drop_oldest(next(iter(self._lines)))
+        self._lock.put((session_id, entry.line.encode()))
 
     def follow(self, change: Change) -> None:
         """A session is new, or forgotten, and with it what was logged about it."""
@@ -72,6 +60,18 @@ class RecentLogs:
         with self._lock:
             lines = tuple(self._lines.get(session_id, ()))
         return [json.loads(line) for line in lines]
+
+    def _keep(self, told: tuple[str, bytes]) -> None:
+        session_id, line = told
+        if session_id not in self._known or len(line) > LINE_MAX:
+            return
+        lines = self._lines.setdefault(session_id, deque())
+        lines.append(line)
+        self.entries, self.bytes = self.entries + 1, self.bytes + len(line)
+        if len(lines) > self._per_session:
+            self._drop_oldest(session_id)
+        while self.entries > self._entries_max or self.bytes > self._bytes_max:
+            self._drop_oldest(next(iter(self._lines)))
 
     def _drop_oldest(self, session_id: str) -> None:
         lines = self._lines[session_id]

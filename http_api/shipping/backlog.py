@@ -1,7 +1,7 @@
 """What is still to be shipped: the newest records, within bounds, and what became of all others.
 
-Anybody may put a record in, in any thread, at any moment: it takes a short lock, no I/O, and nothing is ever waited
-for. One thread alone takes batches out, and says of each what has become of it before it takes the next.
+Anybody may put a record in, in any thread, at any moment: that takes no I/O, and nothing is ever waited for. One thread
+alone takes batches out, and says of each what has become of it before it takes the next.
 
 A batch stays where it is while it is under way, so its records count, and are the first to go when there are too many.
 It is known by where it ends; where it begins may have moved by the time it is sent again.
@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
-from threading import RLock
+
+from http_api.logs.unwaited import UnwaitedLock
 
 MiB = 1024 * 1024
 
@@ -75,8 +76,7 @@ class Stats:
 class Backlog:
     def __init__(self, bounds: Bounds | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         self._bounds, self._clock = bounds or Bounds(), clock
-        # Reentrant, as the garbage collector may log, in the middle of anything that is done here.
-        self._lock = RLock()
+        self._lock = UnwaitedLock(self._add)
         self._lines: deque[bytes] = deque()
         self._bytes = 0
         self._first = 0
@@ -97,22 +97,7 @@ class Backlog:
 
     def put(self, line: bytes) -> bool:
         """Adds a record, in place of the oldest if need be. True: whoever waits for a batch should look again."""
-        size, bounds = len(line), self._bounds
-        with self._lock:
-            if self._is_closed:
-                self._dropped[Dropped.AT_EXIT] += 1
-                return False
-            if size > bounds.batch_bytes:
-                self._dropped[Dropped.TOO_LARGE] += 1
-                return False
-            while self._lines and (len(self._lines) >= bounds.records or self._bytes + size > bounds.bytes):
-                self._push_out()
-            was_empty, was_full = not self._lines, self._fills_a_batch()
-            self._lines.append(line)
-            self._bytes += size
-            if was_empty:
-                self._waiting_since = self._clock()
-            return was_empty or (self._fills_a_batch() and not was_full)
+        return self._lock.put(line) is not False  # one that was left beside the lock is found by looking
 
     def due_in(self) -> float | None:
         """Seconds until there is a batch to take; None while there is nothing that could be in it."""
@@ -187,6 +172,23 @@ class Backlog:
         with self._lock:
             dropped = {reason: self._dropped[reason] for reason in Dropped}
             return Stats(len(self._lines), self._bytes, self._delivered, dropped, self._batches, self._tries)
+
+    def _add(self, line: bytes) -> bool:
+        size, bounds = len(line), self._bounds
+        if self._is_closed:
+            self._dropped[Dropped.AT_EXIT] += 1
+            return False
+        if size > bounds.batch_bytes:
+            self._dropped[Dropped.TOO_LARGE] += 1
+            return False
+        while self._lines and (len(self._lines) >= bounds.records or self._bytes + size > bounds.bytes):
+            self._push_out()
+        was_empty, was_full = not self._lines, self._fills_a_batch()
+        self._lines.append(line)
+        self._bytes += size
+        if was_empty:
+            self._waiting_since = self._clock()
+        return was_empty or (self._fills_a_batch() and not was_full)
 
     def _fills_a_batch(self) -> bool:
         return len(self._lines) >= self._bounds.batch_records or self._bytes >= self._bounds.batch_bytes
