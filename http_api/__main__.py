@@ -11,7 +11,7 @@ from typing import Any
 import structlog
 
 from http_api import VERSION, logs
-from http_api.logs import native
+from http_api.logs import native, unhandled
 from http_api.logs.sinks import LogSinks
 from http_api.server import CannotListen, serve
 from http_api.settings import BadSettings, Settings
@@ -41,7 +41,7 @@ def run(*, dev: bool, program: Program = serve) -> int:
     """Serves until it is asked to end, and ships what is left of the log; the exit code."""
     try:
         settings = Settings.load(dev=dev)
-        with native.captured() as stderr:
+        with native.captured() as stderr, unhandled.logged():
             sinks = LogSinks(shipper=shipper_of(settings))
             logs.configure(
                 dev=settings.dev, level=settings.log_level, secrets=settings.secrets, stream=stderr, sinks=sinks.takers

@@ -1,7 +1,8 @@
-"""What native code writes to stderr, as log entries: the log of LiveKit's SDK, WebRTC's, the last words of a panic.
+"""What native code writes to stderr, as log entries: the log of LiveKit's SDK, WebRTC's, what a panic says.
 
 Native code writes to file descriptor 2 and knows nothing of Python's logging. While `captured` lasts, that descriptor
-is a pipe which a thread of ours reads, and whatever Python itself writes to stderr goes where it went before.
+is a pipe which a thread of ours reads, and whatever Python itself writes to stderr goes where it went before. What
+native code says in the very moment in which it aborts the process dies with the thread; faulthandler says where it was.
 """
 
 from __future__ import annotations
@@ -35,22 +36,28 @@ STOP_TIMEOUT = 1.0
 
 @contextmanager
 def captured() -> Iterator[TextIO]:
-    """Yields the stderr of before, for the log itself to go to; it stays open afterwards."""
-    sys.stderr.flush()
-    before, real = sys.stderr, os.fdopen(os.dup(STDERR), "w", buffering=1, errors="backslashreplace")
+    """Yields the stderr of before, for the log itself to go to; it stays open afterwards. A process that was started
+    without one has nothing to capture, and its log goes nowhere."""
+    before = sys.stderr
+    if before is None:
+        yield open(os.devnull, "w")  # noqa: SIM115 - as below
+        return
+    before.flush()
+    real = open(os.dup(STDERR), "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
     reading, writing = os.pipe()
-    os.dup2(writing, STDERR)
-    os.close(writing)
-    sys.stderr = real
-    faulthandler.enable(real)  # what kills the process at once would be lost in the pipe
+    knew_faults = faulthandler.is_enabled()
     reader = threading.Thread(target=_read, args=(reading,), name="native log", daemon=True)
-    reader.start()
     try:
+        os.dup2(writing, STDERR)
+        os.close(writing)
+        sys.stderr = real
+        faulthandler.enable(real)  # what kills the process at once would be lost in the pipe
+        reader.start()
         yield real
     finally:
         os.dup2(real.fileno(), STDERR)  # closes the last writing end: the reader comes to the end
         reader.join(STOP_TIMEOUT)
-        faulthandler.enable(STDERR)
+        faulthandler.enable(STDERR) if knew_faults else faulthandler.disable()
         sys.stderr = before
 
 

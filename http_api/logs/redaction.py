@@ -10,7 +10,8 @@ from typing import Any
 
 from http_api.api_keys import PREFIX
 
-JWT = re.compile(r"eyJ[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*")
+JWT = re.compile(r"eyJ[A-Za-z0-9_-]{5,1024}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*")
+"""Its header is bounded: to look for the dot behind each `eyJ` of a long text of nothing else would take for ever."""
 API_KEY = re.compile(rf"(?<![A-Za-z0-9_]){PREFIX}[A-Za-z0-9_-]{{20,}}")
 """Also one that was cut off."""
 REDACTED = "[redacted]"
@@ -18,11 +19,14 @@ DEPTH_MAX = 8
 """Values nested deeper are written as text."""
 TEXT_MAX = 16 * 1024
 """Characters of one text that are written: of a longer one the beginning and the end, where a traceback says most."""
+MARGIN = 4 * 1024
+"""Characters beyond that which are looked at: a secret that the cut goes through is none any more."""
 ITEMS_MAX = 256
 """Entries of one list or object that are written."""
 INT_MAX = 2**63 - 1
 """Greater integers are written as text: whoever reads JSON into 64 bits would change them."""
 
+ENCODING = ("utf-8", "backslashreplace")
 EventDict = MutableMapping[str, Any]
 Processor = Callable[[Any, str, EventDict], EventDict]
 
@@ -36,7 +40,7 @@ def redactor(secrets: Iterable[str]) -> Processor:
     hidden = re.compile("|".join((JWT.pattern, API_KEY.pattern, *words)))
 
     def text(value: object) -> str:
-        return _bounded(hidden.sub(REDACTED, str(value))).encode("utf-8", "backslashreplace").decode()
+        return _without(hidden, value if isinstance(value, str) else _shown(value)).encode(*ENCODING).decode()
 
     def plain(value: Any, depth: int) -> Any:
         if value is None or isinstance(value, bool):
@@ -51,7 +55,7 @@ def redactor(secrets: Iterable[str]) -> Processor:
             return {text(key): plain(item, depth + 1) for key, item in islice(value.items(), ITEMS_MAX)}
         if depth < DEPTH_MAX and isinstance(value, list | tuple | set | frozenset):
             return [plain(item, depth + 1) for item in islice(value, ITEMS_MAX)]
-        return text(repr(value))
+        return text(_shown(value, repr))
 
     def redact(_logger: Any, _method: str, event: EventDict) -> EventDict:
         return {key: plain(value, 0) for key, value in event.items()}
@@ -59,8 +63,18 @@ def redactor(secrets: Iterable[str]) -> Processor:
     return redact
 
 
-def _bounded(text: str) -> str:
+def _without(hidden: re.Pattern[str], text: str) -> str:
+    """The text with nothing hidden in it, cut if need be; and cut to little more before it is looked at, as the event
+    loop waits for this."""
     if len(text) <= TEXT_MAX:
-        return text
+        return hidden.sub(REDACTED, text)
     half = TEXT_MAX // 2
-    return f"{text[:half]} [... {len(text) - 2 * half} characters ...] {text[-half:]}"
+    begin, end = (hidden.sub(REDACTED, part) for part in (text[: half + MARGIN], text[-half - MARGIN :]))
+    return f"{begin[:half]} [... {len(text) - 2 * half} characters ...] {end[-half:]}"
+
+
+def _shown(value: object, how: Callable[[object], str] = str) -> str:
+    try:
+        return how(value)
+    except Exception as error:
+        return f"<a {type(value).__name__} that can't be shown: {type(error).__name__}>"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import logging
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +16,7 @@ import structlog
 from livekit import api
 
 from http_api import logs
-from http_api.logs import Entry
+from http_api.logs import Entry, unhandled
 from http_api.logs.redaction import REDACTED
 
 pytestmark = pytest.mark.unit
@@ -85,3 +87,74 @@ def test_every_sink_gets_each_entry_with_nothing_secret_in_it(stream: io.StringI
     assert first.fields["token"] == REDACTED
     assert json.loads(first.line) == first.fields
     assert (first.line == stream.getvalue().rstrip()) is not dev
+
+
+class Broken:
+    """What can't be shown, and has a secret in it."""
+
+    def __str__(self) -> str:
+        raise RuntimeError(SECRET)
+
+
+def test_what_can_not_be_written_is_said_to_be_so_without_what_was_in_it(
+    stream: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs.configure(dev=False, level="info", secrets=[SECRET], stream=stream)
+    logging.getLogger("theirs").warning("%d of %s", "none", SECRET)
+    logging.getLogger("theirs").warning("%s", Broken())
+    said = [(line["event"], line["logger"], line["level"], line["why"]) for line in lines(stream)]
+    assert said == [("log_not_written", "theirs", "error", why) for why in ("TypeError", "RuntimeError")]
+    assert SECRET not in stream.getvalue() + "".join(capsys.readouterr())
+
+
+def test_a_sink_that_fails_keeps_nobody_else_from_getting_the_entry(stream: io.StringIO) -> None:
+    def fails(entry: Entry) -> None:
+        raise RuntimeError
+
+    entries: list[Entry] = []
+    logs.configure(dev=False, level="info", secrets=[], stream=stream, sinks=[fails, entries.append])
+    structlog.get_logger().info("told")
+    assert [entry.fields["event"] for entry in entries] == [lines(stream)[0]["event"]] == ["told"]
+
+
+def test_a_stream_that_is_gone_is_no_fault_of_who_logs(capsys: pytest.CaptureFixture[str]) -> None:
+    gone = io.StringIO()
+    entries: list[Entry] = []
+    logs.configure(dev=False, level="info", secrets=[], stream=gone, sinks=[entries.append])
+    gone.close()
+    structlog.get_logger().info("told")
+    assert len(entries) == 1
+    assert "".join(capsys.readouterr()) == ""
+
+
+@pytest.mark.parametrize("level", ["debug", "info"])
+def test_of_the_native_log_debug_lines_are_shown_where_debug_lines_are(stream: io.StringIO, level: str) -> None:
+    logs.configure(dev=False, level=level, secrets=[], stream=stream)
+    logging.getLogger("livekit.native").debug("native")
+    logging.getLogger("livekit.agents").debug("chatter")
+    assert [line["event"] for line in lines(stream)] == (["native"] if level == "debug" else [])
+
+
+def test_errors_that_nobody_handles_are_logged(stream: io.StringIO) -> None:
+    """Of a thread, and of a finalizer; with what was there before in place again afterwards."""
+
+    class Fails:
+        def __del__(self) -> None:
+            raise ValueError(f"of a finalizer: {SECRET}")
+
+    def fail() -> None:
+        raise ValueError(f"of a thread: {SECRET}")
+
+    logs.configure(dev=False, level="info", secrets=[SECRET], stream=stream)
+    before = threading.excepthook, sys.unraisablehook
+    with unhandled.logged():
+        thread = threading.Thread(target=fail, name="worker")
+        thread.start()
+        thread.join()
+        Fails()
+    assert (threading.excepthook, sys.unraisablehook) == before
+    of_thread, of_finalizer = lines(stream)
+    assert {of_thread["event"], of_finalizer["event"]} == {"unhandled_error"}
+    assert (of_thread["thread"], of_finalizer["of"]) == ("worker", "function")
+    assert f"ValueError: of a thread: {REDACTED}" in of_thread["exception"]
+    assert f"ValueError: of a finalizer: {REDACTED}" in of_finalizer["exception"]

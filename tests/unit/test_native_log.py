@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import shlex
 import signal
 import subprocess
 import sys
@@ -26,7 +27,7 @@ def log_to(stream): logs.configure(dev=False, level="info", secrets=["hush hush"
 """
 
 
-def run(program: str, *, code: int = 0) -> tuple[list[dict[str, Any]], list[str]]:
+def run(program: str, *, code: int = 0, **env: str) -> tuple[list[dict[str, Any]], list[str]]:
     """The log entries that the program writes to stderr, and the lines there that are none."""
     done = subprocess.run([sys.executable, "-c", PRELUDE + program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == code, done.stderr
@@ -85,6 +86,28 @@ with native.captured() as stderr:
         code=-signal.SIGSEGV,
     )
     assert "Fatal Python error: Segmentation fault" in others
+
+
+def test_what_it_writes_is_json_whatever_the_locale() -> None:
+    entries, _ = run(
+        """
+with native.captured() as stderr:
+    log_to(stderr)
+    import structlog
+    structlog.get_logger("x").info("ünï", smile=chr(0x1F600))
+""",
+        LC_ALL="C",
+        PYTHONUTF8="0",
+        PYTHONCOERCECLOCALE="0",
+    )
+    assert (entries[0]["event"], entries[0]["smile"]) == ("ünï", chr(0x1F600))
+
+
+def test_without_a_stderr_there_is_nothing_to_capture() -> None:
+    program = "with native.captured() as stderr:\n    log_to(stderr)\n    print('runs')"
+    command = shlex.join([sys.executable, "-c", PRELUDE + program]) + " 2>&-"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stdout) == (0, "runs\n")
 
 
 @pytest.mark.parametrize("line", ["", "   "])

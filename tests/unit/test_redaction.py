@@ -74,3 +74,22 @@ def test_what_is_too_large_is_cut_and_says_so() -> None:
 
 def test_integers_that_do_not_fit_into_64_bits_are_text() -> None:
     assert redacted(small=INT_MAX, large=INT_MAX + 1) == {"small": INT_MAX, "large": str(INT_MAX + 1)}
+
+
+def test_a_long_text_is_looked_at_no_further_than_it_is_shown() -> None:
+    """And what is shown of it has no secret in it, wherever the cut goes."""
+    for place in (0, TEXT_MAX // 2 - 20, TEXT_MAX, 3 * TEXT_MAX - 20):
+        text = "x " * (3 * TEXT_MAX // 2)
+        text = text[:place] + f" {TOKEN} {API_KEY} {SECRET} " + text[place:]
+        shown = redacted(text=text)["text"]
+        assert TOKEN.rpartition(".")[2] not in shown
+        assert API_KEY[:30] not in shown
+        assert SECRET not in shown
+
+
+def test_what_can_not_be_shown_is_said_to_be_so() -> None:
+    class Broken:
+        def __repr__(self) -> str:
+            raise RuntimeError(SECRET)
+
+    assert redacted(value=Broken()) == {"value": "<a Broken that can't be shown: RuntimeError>"}
