@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from http_api.metrics.awaited import AwaitedWebhooks
 from http_api.metrics.labels import Bounded
 from manager_agent.events import Evidence
 from manager_agent.observations import (
     ATTEMPT_REASONS,
     InviteAnswered,
     ManagerDispatchedAgain,
-    Missable,
     Observation,
     Outcome,
     ServiceFailed,
@@ -21,7 +21,7 @@ from manager_agent.observations import (
     SessionReady,
     Step,
     StepTaken,
-    WebhookMissed,
+    WebhookAwaited,
     observations,
 )
 from manager_agent.session import FAILURES, EndReason, SessionState
@@ -48,8 +48,10 @@ STEPS = {
 class SessionMetrics:
     """`hear` is for the store's listen()."""
 
-    def __init__(self, registry: CollectorRegistry, types: Bounded, profiles: Bounded) -> None:
-        self._types, self._profiles = types, profiles
+    def __init__(
+        self, registry: CollectorRegistry, types: Bounded, profiles: Bounded, awaited: AwaitedWebhooks
+    ) -> None:
+        self._types, self._profiles, self._awaited = types, profiles, awaited
         self._known_types: set[str] = set()
         self._created = Counter(
             "session_manager_sessions_created_total", "Sessions that were asked for.", ["profile"], registry=registry
@@ -86,15 +88,8 @@ class SessionMetrics:
             "session_manager_manager_dispatches_repeated_total",
             "Managers that were dispatched because the one before did not come, or was gone.", registry=registry,
         )  # fmt: skip
-        self._missed = Counter(
-            "session_manager_webhooks_missed_total",
-            "What LiveKit was found to have, or not to have, that a webhook should have told.",
-            ["event"], registry=registry,
-        )  # fmt: skip
         for reason in EndReason:
             self._ended.labels(_state_of(reason), reason)
-        for event in Missable:
-            self._missed.labels(event)
 
     def hear(self, change: Change) -> None:
         """Takes in a change of a session. It is called for every one of them."""
@@ -145,8 +140,8 @@ class SessionMetrics:
                 self._invites.labels(self.expect_type(service_type), outcome).inc()
             case ManagerDispatchedAgain():
                 self._dispatched_again.inc()
-            case WebhookMissed(event):
-                self._missed.labels(event).inc()
+            case WebhookAwaited(event, sid):
+                self._awaited.expect(event, sid)
 
 
 def _state_of(reason: EndReason) -> SessionState:

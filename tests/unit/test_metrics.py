@@ -14,6 +14,7 @@ from livekit.protocol import models
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from http_api.metrics.awaited import AWAITED_MAX, PATIENCE, AwaitedWebhooks
 from http_api.metrics.labels import NONE, OTHER, VALUES_MAX, Bounded
 from http_api.metrics.loop_lag import INTERVAL, LoopLag
 from http_api.metrics.metrics import Metrics
@@ -22,7 +23,7 @@ from http_api.metrics.scrape import understood
 from http_api.metrics.sessions import SessionMetrics
 from http_api.metrics.webhooks import EVENTS, WebhookMetrics, instant_of
 from manager_agent.events import Event, Evidence
-from manager_agent.observations import ATTEMPT_REASONS
+from manager_agent.observations import ATTEMPT_REASONS, Missable
 from manager_agent.session import FAILURES, EndReason, Session
 from manager_agent.store import Change, MemoryStore
 from tests.exposed import Exposed
@@ -36,6 +37,10 @@ def shown(registry: CollectorRegistry) -> Exposed:
     return Exposed(registry.collect())
 
 
+def session_metrics(registry: CollectorRegistry) -> SessionMetrics:
+    return SessionMetrics(registry, Bounded(), Bounded(), AwaitedWebhooks(registry, lambda: START))
+
+
 # --- labels -----------------------------------------------------------------------------------------
 
 
@@ -46,7 +51,7 @@ def test_a_label_has_so_many_values_and_no_more() -> None:
 
 def test_as_many_types_and_profiles_as_callers_invent_are_few_series() -> None:
     registry = CollectorRegistry()
-    metrics = SessionMetrics(registry, Bounded(), Bounded())
+    metrics = session_metrics(registry)
     before = len(shown(registry).series)
     for n in range(VALUES_MAX):
         metrics.hear(Change(f"s{n}", None, invented(n)))
@@ -90,7 +95,7 @@ async def test_the_counts_of_a_store_are_those_of_its_sessions_at_every_step(blo
     """Several histories at once, told one after the other in any order, and forgotten."""
     chance = random.Random(block)
     registry, store = CollectorRegistry(), MemoryStore(lambda: START)
-    store.listen(SessionMetrics(registry, Bounded(), Bounded()).hear)
+    store.listen(session_metrics(registry).hear)
     events: dict[str, list[Event]] = {}
     for n in range(4):
         world = a_history(*by_chance(block * 4 + n))
@@ -134,12 +139,20 @@ async def test_to_listen_takes_microseconds() -> None:
 # --- webhooks ---------------------------------------------------------------------------------------
 
 
-def webhook(event: str, *, created_at: int = 0, joined_at_ms: int = 0, creation_time_ms: int = 0) -> api.WebhookEvent:
+def webhook(
+    event: str,
+    *,
+    created_at: int = 0,
+    joined_at_ms: int = 0,
+    creation_time_ms: int = 0,
+    room_sid: str = "",
+    participant_sid: str = "",
+) -> api.WebhookEvent:
     return api.WebhookEvent(
         event=event,
         created_at=created_at,
-        room=models.Room(creation_time_ms=creation_time_ms),
-        participant=models.ParticipantInfo(joined_at_ms=joined_at_ms),
+        room=models.Room(sid=room_sid, creation_time_ms=creation_time_ms),
+        participant=models.ParticipantInfo(sid=participant_sid, joined_at_ms=joined_at_ms),
     )
 
 
@@ -160,7 +173,7 @@ def test_a_webhook_is_dated_as_finely_as_it_can_be(hook: api.WebhookEvent, insta
 
 def test_webhooks_are_counted_by_event_and_timed() -> None:
     registry = CollectorRegistry()
-    metrics = WebhookMetrics(registry)
+    metrics = WebhookMetrics(registry, AwaitedWebhooks(registry, lambda: START))
     received, lag = "session_manager_webhooks_received_total", "session_manager_webhook_lag_seconds"
     assert shown(registry).by("event", received) == dict.fromkeys((*EVENTS, OTHER), 0.0)
     metrics.arrived(webhook("participant_joined", created_at=100, joined_at_ms=100_250), 100.5)
@@ -173,6 +186,58 @@ def test_webhooks_are_counted_by_event_and_timed() -> None:
     # One seems to come before it happened, as their clock is ahead of ours; and one says nothing of when.
     assert found.by("event", f"{lag}_sum") == {"participant_joined": 0.25, OTHER: 3.0}
     assert found.by("event", f"{lag}_count") == {"participant_joined": 2, OTHER: 1}
+
+
+class Watch:
+    """Webhooks that are awaited, by a clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.registry = CollectorRegistry()
+        self.awaited = AwaitedWebhooks(self.registry, lambda: self.now)
+        self.webhooks = WebhookMetrics(self.registry, self.awaited)
+
+    @property
+    def missed(self) -> dict[str, float]:
+        found = shown(self.registry).by("event", "session_manager_webhooks_missed_total")
+        return {event: count for event, count in found.items() if count}
+
+
+def test_a_webhook_that_comes_after_all_is_not_missed() -> None:
+    """Whoever asks LiveKit himself is often sooner by some milliseconds."""
+    watch = Watch()
+    watch.awaited.expect(Missable.ROOM_FINISHED, "RM_1")
+    watch.awaited.expect(Missable.PARTICIPANT_JOINED, "PA_1")
+    for sid in ("PA_2", "PA_3"):
+        watch.awaited.expect(Missable.PARTICIPANT_LEFT, sid)
+    watch.now += PATIENCE - 0.1
+    watch.webhooks.arrived(webhook("room_finished", room_sid="RM_1"), watch.now)
+    watch.webhooks.arrived(webhook("participant_joined", room_sid="RM_1", participant_sid="PA_1"), watch.now)
+    watch.webhooks.arrived(webhook("participant_left", room_sid="RM_1", participant_sid="PA_2"), watch.now)
+    watch.webhooks.arrived(webhook("participant_connection_aborted", participant_sid="PA_3"), watch.now)
+    watch.now += 60
+    assert watch.missed == {}
+
+
+def test_one_that_comes_late_or_tells_of_something_else_is_missed_once() -> None:
+    watch = Watch()
+    watch.awaited.expect(Missable.ROOM_FINISHED, "RM_1")
+    watch.awaited.expect(Missable.PARTICIPANT_LEFT, "PA_1")
+    watch.awaited.expect(Missable.PARTICIPANT_LEFT, "PA_2")
+    watch.webhooks.arrived(webhook("room_finished", room_sid="RM_2"), watch.now)
+    watch.webhooks.arrived(webhook("participant_joined", participant_sid="PA_1"), watch.now)
+    assert watch.missed == {}
+    watch.now += PATIENCE
+    watch.webhooks.arrived(webhook("participant_left", participant_sid="PA_2"), watch.now)
+    for _ in range(2):
+        assert watch.missed == {"room_finished": 1, "participant_left": 2}
+
+
+def test_where_no_webhook_comes_any_more_few_are_waited_for() -> None:
+    watch = Watch()
+    for n in range(AWAITED_MAX + 3):
+        watch.awaited.expect(Missable.ROOM_FINISHED, f"RM_{n}")
+    assert watch.missed == {"room_finished": 3}
 
 
 # --- requests, and the loop they wait for -----------------------------------------------------------

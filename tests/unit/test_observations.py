@@ -29,7 +29,7 @@ from manager_agent.observations import (
     SessionReady,
     Step,
     StepTaken,
-    WebhookMissed,
+    WebhookAwaited,
     observations,
 )
 from manager_agent.session import EndReason, RequiredService, ServiceReason, Session
@@ -176,8 +176,9 @@ CASES: dict[str, tuple[Session, Event, list[Observation]]] = {
     "the room is closed, as a webhook tells, and all have left": (
         ASR_LOST, ev.RoomClosed(NOW, "RM_1", told=True), [SessionEnded(EndReason.ROOM_CLOSED)],
     ),
-    "as no webhook told": (
-        READY, ev.RoomClosed(NOW, "RM_1"), [WebhookMissed(Missable.ROOM_FINISHED), SessionEnded(EndReason.ROOM_CLOSED)],
+    "as a webhook is to tell yet": (
+        READY, ev.RoomClosed(NOW, "RM_1"),
+        [WebhookAwaited(Missable.ROOM_FINISHED, "RM_1"), SessionEnded(EndReason.ROOM_CLOSED)],
     ),
     "where none arrive": (
         replace(READY, webhooks_arrive=False), ev.RoomClosed(NOW, "RM_1"), [SessionEnded(EndReason.ROOM_CLOSED)],
@@ -189,25 +190,24 @@ CASES: dict[str, tuple[Session, Event, list[Observation]]] = {
         after(asked(JOINS), *requested()), ev.RoomRefused(NOW, taken=True), [],
     ),
     "the end of one of our own": (replace(READY, owner=""), ev.SessionClosed(NOW), []),
+    "its manager that comes late": (
+        replace(after(asked(), *created()), owner=""), ev.ManagerDispatched(NOW, 2, "sm-manager-2"), [],
+    ),
+    "its room that is gone": (replace(READY, owner=""), ev.RoomClosed(NOW, "RM_1"), []),
     "a listing shows who left": (
         READY, listed(NOW, Seen(MANAGER, "PA_manager"), Seen("sm-llm-1", "PA_llm")),
-        [WebhookMissed(Missable.PARTICIPANT_LEFT)],
+        [WebhookAwaited(Missable.PARTICIPANT_LEFT, "PA_asr")],
     ),
-    "and who came, long before": (
+    "and who came": (
         READY,
         listed(NOW, Seen("sm-asr-1", "PA_asr"), Seen("sm-llm-1", "PA_llm"), Seen("alice", "PA_u", 1_000_900)),
-        [WebhookMissed(Missable.PARTICIPANT_JOINED)],
-    ),
-    "or just now, so that the webhook is on its way": (
-        READY,
-        listed(NOW, Seen("sm-asr-1", "PA_asr"), Seen("sm-llm-1", "PA_llm"), Seen("alice", "PA_u", 1_002_900)),
-        [],
+        [WebhookAwaited(Missable.PARTICIPANT_JOINED, "PA_u")],
     ),
     "or somebody in the place of another": (
         READY, listed(NOW, Seen("sm-asr-1", "PA_asr2", 1), Seen("sm-llm-1", "PA_llm")),
         [
             ServiceReady("ASR", Evidence.JOIN),
-            WebhookMissed(Missable.PARTICIPANT_JOINED), WebhookMissed(Missable.PARTICIPANT_LEFT),
+            WebhookAwaited(Missable.PARTICIPANT_JOINED, "PA_asr2"), WebhookAwaited(Missable.PARTICIPANT_LEFT, "PA_asr"),
         ],
     ),
     "that the manager is gone, who tells it himself": (
