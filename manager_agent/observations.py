@@ -67,6 +67,13 @@ class SessionEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptBegan:
+    """An instance is invited, or the same one anew."""
+
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
 class StepTaken:
     """By an attempt for the first time, so many seconds after it began."""
 
@@ -119,8 +126,8 @@ class WebhookAwaited:
 
 
 Observation = (
-    SessionCreated | SessionReady | SessionEnded | StepTaken | ServiceReady | ServiceReplaced | ServiceFailed
-    | InviteAnswered | ManagerDispatchedAgain | WebhookAwaited
+    SessionCreated | SessionReady | SessionEnded | AttemptBegan | StepTaken | ServiceReady | ServiceReplaced
+    | ServiceFailed | InviteAnswered | ManagerDispatchedAgain | WebhookAwaited
 )  # fmt: skip
 
 
@@ -151,6 +158,7 @@ def _of_service(was: RequiredService, now: RequiredService) -> Iterator[Observat
             yield ServiceReplaced(was.type)
             if was.shortfall is not None:
                 yield ServiceFailed(was.type, was.shortfall)
+        yield AttemptBegan(now.type)
         return
     earlier, later = was.timeline, now.timeline
     began = later.invited

@@ -169,6 +169,30 @@ async def test_services_are_counted_by_type_and_state(api: Api) -> None:
     assert shown.by("type", services) == {"ASR": 2, "LLM": 1}
 
 
+async def test_a_type_of_which_nobody_is_left_shows(api: Api) -> None:
+    await api.register("asr-1")
+    services = "session_manager_registered_services"
+    assert (await exposed(api)).total(services, type="ASR", state="healthy") == 1
+    await api.ask("DELETE", "/microservices/asr-1")
+    shown = await exposed(api)
+    assert shown.by("state", services) == {"healthy": 0, "draining": 0, "suspended": 0, "expired": 0}
+    assert shown.by("type", services) == {"ASR": 0}
+
+
+async def test_what_sessions_are_refused_for_is_counted_by_type_and_reason(api: Api) -> None:
+    refused = "session_manager_services_refused_total"
+    await api.register("asr-1")
+    await api.ask("POST", "/microservices/asr-1/heartbeat", {"draining": True})
+    await exposed(api)  # the first time that somebody looks is when the type is met
+    before = (await exposed(api)).series
+    assert before[refused, frozenset({("type", "ASR"), ("reason", "no_capacity")})] == 0
+    assert (await api.open("asr-1"))[0] == 424
+    assert (await api.open({"type": "ASR"}, {"type": "LLM"}, "nobody"))[0] == 424
+    shown = await exposed(api)
+    assert shown.by("type", refused) == {"ASR": 2, "LLM": 1, "other": 1}
+    assert shown.by("reason", refused) == {"no_capacity": 2, "not_registered": 2}
+
+
 async def test_types_beyond_the_first_fifty_are_counted_together(api: Api) -> None:
     for n in range(60):
         await api.register(f"s{n}", type=f"type {n:02}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
 from time import perf_counter
 
@@ -22,12 +23,13 @@ from http_api.metrics.requests import ABORTED, UNKNOWN, RequestMetrics
 from http_api.metrics.scrape import understood
 from http_api.metrics.sessions import SessionMetrics
 from http_api.metrics.webhooks import EVENTS, WebhookMetrics, instant_of
-from manager_agent.events import Event, Evidence
+from manager_agent import events as ev
+from manager_agent.events import Event, Evidence, Refusal
 from manager_agent.observations import ATTEMPT_REASONS, Missable
-from manager_agent.session import FAILURES, EndReason, Session
+from manager_agent.session import FAILURES, EndReason, ServiceReason, Session
 from manager_agent.store import Change, MemoryStore
 from tests.exposed import Exposed
-from tests.unit.sessions import JOINS, START, a_session
+from tests.unit.sessions import ASR, JOINS, START, a_session, managed
 from tests.unit.test_session_histories import a_history, by_chance
 
 pytestmark = pytest.mark.unit
@@ -88,6 +90,38 @@ def test_what_is_to_be_alarmed_about_begins_at_zero() -> None:
         assert found.series["session_manager_service_failures_total", labels(type="ASR", reason=reason)] == 0.0
     for evidence in Evidence:
         assert found.series["session_manager_services_ready_total", labels(type="ASR", evidence=evidence)] == 0.0
+
+
+async def test_each_attempt_fails_of_a_type_whose_only_instance_is_dead() -> None:
+    """However often it is called for each: an alert goes by what of the attempts comes to nothing."""
+    registry, store = CollectorRegistry(), MemoryStore(lambda: START)
+    store.listen(session_metrics(registry).hear)
+    for n in range(5):
+        await store.add(replace(a_session(JOINS), session_id=f"s{n}", room_name=f"r{n}", owner="acme"))
+        for event in (*managed(), *refused_again_and_again(tries=6), ev.DeadlinePassed(START + 60)):
+            await store.update(f"s{n}", event)
+    found = shown(registry)
+    assert found.total("session_manager_service_failures_total", type="ASR", reason="unreachable") == 5
+    assert found.total("session_manager_service_attempts_total", type="ASR") == 5
+    assert found.total("session_manager_invites_total", type="ASR", outcome="unreachable") == 30
+
+
+def refused_again_and_again(tries: int) -> Iterator[Event]:
+    for nth in range(1, tries + 1):
+        yield ev.InviteStarted(START + 8 * nth, ASR, 1, nth, "sm-asr-1", "inv_1")
+        yield ev.InviteRefused(START + 8 * nth, ASR, 1, nth, Refusal.UNREACHABLE)
+
+
+def test_types_that_there_never_were_take_no_place_of_those_that_there_are() -> None:
+    registry = CollectorRegistry()
+    metrics = session_metrics(registry)
+    metrics.expect_type("ASR")
+    for n in range(VALUES_MAX + 5):
+        metrics.refused(f"invented {n}", ServiceReason.NOT_REGISTERED)
+    metrics.refused("ASR", ServiceReason.NO_CAPACITY)
+    assert metrics.expect_type("LLM") == "LLM"
+    refused = shown(registry).by("type", "session_manager_services_refused_total")
+    assert refused == {f"invented {n}": 1.0 for n in range(VALUES_MAX)} | {OTHER: 5, "ASR": 1, "LLM": 0}
 
 
 @pytest.mark.parametrize("block", range(10))

@@ -16,6 +16,7 @@ from manager_agent import events as ev
 from manager_agent.events import Event, Evidence, Refusal, Said, Seen
 from manager_agent.observations import (
     ATTEMPT_REASONS,
+    AttemptBegan,
     InviteAnswered,
     ManagerDispatchedAgain,
     Missable,
@@ -84,6 +85,7 @@ def observed(before: Session | None, event: Event) -> list[Observation]:
 
 
 CASES: dict[str, tuple[Session, Event, list[Observation]]] = {
+    "a service is invited": (after(asked(JOINS), *managed()), invited(ASR)[0], [AttemptBegan("ASR")]),
     "an invite is accepted": (
         WAITING, ev.InviteAccepted(NOW, ASR, 1, 1),
         [StepTaken("ASR", Step.ACCEPT, 3.0), InviteAnswered("ASR", Outcome.ACCEPTED)],
@@ -133,18 +135,19 @@ CASES: dict[str, tuple[Session, Event, list[Observation]]] = {
         [ServiceReady("LLM", Evidence.MESSAGE), StepTaken("LLM", Step.READY, 3.0), SessionReady("voice", 3.0)],
     ),
     "one that was lost is replaced": (
-        ASR_LOST, ASR_AGAIN, [ServiceReplaced("ASR"), ServiceFailed("ASR", ServiceReason.LEFT)],
+        ASR_LOST, ASR_AGAIN, [ServiceReplaced("ASR"), ServiceFailed("ASR", ServiceReason.LEFT), AttemptBegan("ASR")],
     ),
     "one that declined": (
-        DECLINED, ASR_AGAIN, [ServiceReplaced("ASR"), ServiceFailed("ASR", ServiceReason.DECLINED)],
+        DECLINED, ASR_AGAIN,
+        [ServiceReplaced("ASR"), ServiceFailed("ASR", ServiceReason.DECLINED), AttemptBegan("ASR")],
     ),
     "one that did not come": (
         after(WAITING, *accepted(ASR)), ASR_AGAIN,
-        [ServiceReplaced("ASR"), ServiceFailed("ASR", ServiceReason.NEVER_JOINED)],
+        [ServiceReplaced("ASR"), ServiceFailed("ASR", ServiceReason.NEVER_JOINED), AttemptBegan("ASR")],
     ),
     "one that said it has failed": (
         after(READY, said("sm-asr-1", Said.FAILED, START + 2.5)), ASR_AGAIN,
-        [ServiceReplaced("ASR"), ServiceFailed("ASR", ServiceReason.REPORTED_FAILURE)],
+        [ServiceReplaced("ASR"), ServiceFailed("ASR", ServiceReason.REPORTED_FAILURE), AttemptBegan("ASR")],
     ),
     "the next attempt begins its own time": (
         after(ASR_LOST, ASR_AGAIN), seen("sm-asr-2", "PA_asr2", NOW + 0.5),
@@ -282,7 +285,8 @@ def check_counts(world: World) -> None:
     assert of_kind(found, SessionEnded) == session.over
     assert of_kind(found, SessionReady) == (session.ready_at is not None)
     assert of_kind(found, ServiceReplaced) == sum(max(0, service.attempt - 1) for service in session.services)
-    assert of_kind(found, ServiceFailed) <= sum(service.attempt for service in session.services)
+    assert of_kind(found, AttemptBegan) == sum(service.attempt for service in session.services)
+    assert of_kind(found, ServiceFailed) <= of_kind(found, AttemptBegan)
     assert of_kind(found, ManagerDispatchedAgain) == max(0, session.manager.attempt - 1)
     steps = Counter((seen.type, seen.step) for seen in found if isinstance(seen, StepTaken))
     ready = Counter(seen.type for seen in found if isinstance(seen, ServiceReady))
