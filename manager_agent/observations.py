@@ -48,6 +48,8 @@ class Missable(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SessionCreated:
+    """It has its room, or is over without one."""
+
     profile: str
     types: tuple[str, ...]
     """Of its services."""
@@ -137,8 +139,9 @@ def observations(before: Session | None, after: Session | None, event: Event | N
     if after is None or not after.owner:
         return
     if before is None:
-        yield SessionCreated(after.profile, tuple(service.type for service in after.services))
         return
+    if _counts(after) and not _counts(before):
+        yield SessionCreated(after.profile, tuple(service.type for service in after.services))
     if after.services is not before.services:
         for was, now in zip(before.services, after.services, strict=True):
             if now is not was:
@@ -148,8 +151,13 @@ def observations(before: Session | None, after: Session | None, event: Event | N
         yield SessionReady(after.profile, _since(after.created_at, after.ready_at))
     if before.end is None and after.end is not None:
         yield from _failed_by_then(after, after.end.reason)
-        if not after.room.taken:  # then it was refused
+        if _counts(after):
             yield SessionEnded(after.end.reason)
+
+
+def _counts(session: Session) -> bool:
+    """Not before it is known whether there is a session: one whose room is another's is refused."""
+    return session.room.created_at is not None or (session.over and not session.room.taken)
 
 
 def _of_service(was: RequiredService, now: RequiredService) -> Iterator[Observation]:
@@ -164,7 +172,7 @@ def _of_service(was: RequiredService, now: RequiredService) -> Iterator[Observat
     began = later.invited
     if later is earlier or began is None:
         return
-    if earlier.accepted is None and later.accepted is not None:
+    if earlier.accepted is None and later.accepted is not None and not was.was_accepted:
         yield StepTaken(now.type, Step.ACCEPT, _since(began, later.accepted))
     if earlier.joined is None and later.joined is not None:
         yield StepTaken(now.type, Step.JOIN, _since(began, later.joined))

@@ -58,7 +58,10 @@ class SessionMetrics:
         self.known_types: set[str] = set()
         """Those that are shown, of services that there are or were."""
         self._created = Counter(
-            "session_manager_sessions_created_total", "Sessions that were asked for.", ["profile"], registry=registry
+            "session_manager_sessions_created_total",
+            "Sessions that got a room, or ended without.",
+            ["profile"],
+            registry=registry,
         )
         self._time_to_ready = Histogram(
             "session_manager_session_time_to_ready_seconds",

@@ -139,6 +139,14 @@ async def test_a_session_is_counted_by_its_profile(start_api: StartApi, tmp_path
     assert shown.by("profile", ready) == {"voice": 0, "empty": 3, "none": 1}
 
 
+async def test_a_session_whose_room_is_anothers_was_none(api: Api) -> None:
+    api.livekit.foreign_rooms.add("theirs")
+    assert (await api.open(room_name="theirs"))[0] == 409
+    shown = await exposed(api)
+    for counter in ("created", "ended"):
+        assert shown.total(f"session_manager_sessions_{counter}_total") == 0
+
+
 async def test_an_attempt_is_followed_from_invite_to_evidence_to_its_replacement(api: Api) -> None:
     async with still_session(api) as session:
         now = api.parts.clock()

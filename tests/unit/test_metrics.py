@@ -28,8 +28,9 @@ from manager_agent.events import Event, Evidence, Refusal
 from manager_agent.observations import ATTEMPT_REASONS, Missable
 from manager_agent.session import FAILURES, EndReason, ServiceReason, Session
 from manager_agent.store import Change, MemoryStore
+from manager_agent.transitions import apply
 from tests.exposed import Exposed
-from tests.unit.sessions import ASR, JOINS, START, a_session, managed
+from tests.unit.sessions import ASR, JOINS, START, a_session, after, created, managed
 from tests.unit.test_session_histories import a_history, by_chance
 
 pytestmark = pytest.mark.unit
@@ -56,10 +57,10 @@ def test_as_many_types_and_profiles_as_callers_invent_are_few_series() -> None:
     metrics = session_metrics(registry)
     before = len(shown(registry).series)
     for n in range(VALUES_MAX):
-        metrics.hear(Change(f"s{n}", None, invented(n)))
+        metrics.hear(created_change(invented(n)))
     full = len(shown(registry).series)
     for n in range(VALUES_MAX, VALUES_MAX + 1_000):
-        metrics.hear(Change(f"s{n}", None, invented(n)))
+        metrics.hear(created_change(invented(n)))
     found = shown(registry)
     assert full > before
     assert len(found.series) - full == (full - before) / VALUES_MAX, "`other`, and nothing else"
@@ -74,6 +75,13 @@ def labels(**values: str) -> frozenset[tuple[str, str]]:
 def invented(n: int) -> Session:
     service = replace(JOINS, type=f"type {n}")
     return replace(a_session(service), owner="acme", profile=f"profile {n}")
+
+
+def created_change(session: Session) -> Change:
+    """Its room is made."""
+    *before, made = created()
+    asked = after(session, *before)
+    return Change(session.session_id, asked, apply(asked, made), made)
 
 
 # --- sessions ---------------------------------------------------------------------------------------
@@ -145,6 +153,8 @@ async def test_the_counts_of_a_store_are_those_of_its_sessions_at_every_step(blo
         assert all(now[series] >= value for series, value in before.items()), "a counter went down"
         over = sum(session.over for session in store.list())
         assert shown(registry).total("session_manager_sessions_ended_total") == over
+        live = store.census.live - store.census.in_making
+        assert shown(registry).total("session_manager_sessions_created_total") - over == live
         ready = sum(session.ready_at is not None for session in store.list())
         assert shown(registry).total("session_manager_session_time_to_ready_seconds_count") == ready
     for session_id in events:
@@ -339,7 +349,7 @@ def test_who_asks_for_a_format_that_there_is_gets_it_and_all_others_plain_text(a
 
 def test_each_application_measures_for_itself() -> None:
     one, another = Metrics(), Metrics()
-    one.sessions.hear(Change("s1", None, replace(a_session(JOINS), owner="acme")))
+    one.sessions.hear(created_change(replace(a_session(JOINS), owner="acme")))
     assert shown(one.registry).total("session_manager_sessions_created_total") == 1
     assert shown(another.registry).total("session_manager_sessions_created_total") == 0
 
