@@ -7,7 +7,9 @@ import base64
 import hashlib
 import json
 import re
+import threading
 import time
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +18,9 @@ from typing import Any
 
 import pytest
 from livekit import api as lk
+from prometheus_client.metrics_core import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.registry import Collector
 
 from http_api import VERSION
 from http_api.settings import Settings
@@ -76,6 +80,36 @@ async def test_it_comes_in_the_format_that_is_asked_for(api: Api, accept: str, c
         assert SESSIONS in {family.name for family in text_string_to_metric_families(text)}  # type: ignore[no-untyped-call]
     async with api.http.head("/metrics") as answer:
         assert (answer.status, await answer.read()) == (200, b"")
+
+
+class Touched(list[Any]):
+    """Tells which thread goes through it."""
+
+    def __init__(self, by: set[str]) -> None:
+        self._by = by
+
+    def __iter__(self) -> Iterator[Any]:
+        self._by.add(threading.current_thread().name)
+        return super().__iter__()
+
+
+async def test_it_is_read_on_the_event_loop_and_written_down_elsewhere(api: Api) -> None:
+    read: set[str] = set()
+    written: set[str] = set()
+
+    class Fake(Collector):
+        def collect(self) -> Iterable[Metric]:
+            read.add(threading.current_thread().name)
+            family = Metric("told", "By a test.", "gauge")
+            family.samples = Touched(written)
+            yield family
+
+    api.parts.metrics.registry.register(Fake())
+    assert "told" in {family.name for family in (await exposed(api)).families}
+    here = threading.current_thread().name
+    assert read == {here}
+    assert written
+    assert here not in written
 
 
 async def test_no_name_of_anybody_is_in_it(api: Api) -> None:
