@@ -25,7 +25,7 @@ from manager_agent.clock import Clock
 
 LAGS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 UPDATES = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1)
-"""An update takes some ten microseconds, where it need not ask anybody."""
+"""Most take tens of microseconds, and about as much again for what they log (`python -m benchmarks.watching`)."""
 
 
 class Metrics:
