@@ -32,6 +32,7 @@ from manager_agent.conductor import Conductor
 from manager_agent.probe import Probe
 from manager_agent.registry import Registry
 from manager_agent.rooms import Rooms
+from manager_agent.services import Unmet
 from manager_agent.store import MemoryStore
 from manager_agent.tasks import Tasks
 from manager_agent.traceparent import TraceContext
@@ -80,3 +81,5 @@ ALLOWANCE = web.RequestKey("ALLOWANCE", Allowance)
 """What is left to whoever sent the request, where that is limited."""
 PROBLEM = web.RequestKey("PROBLEM", str)
 """The slug of the problem that the request was answered with."""
+UNMET: web.RequestKey[tuple[Unmet, ...]] = web.RequestKey("UNMET")
+"""What it required and nobody could be invited as."""

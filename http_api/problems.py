@@ -18,7 +18,7 @@ from ulid import ULID
 
 from http_api import errors, server_timing
 from http_api.bodies import BODY_MAX
-from http_api.keys import PROBLEM, REQUEST_ID
+from http_api.keys import PROBLEM, REQUEST_ID, UNMET
 from http_api.problem_shapes import (
     FieldsProblem,
     Problem,
@@ -176,8 +176,10 @@ def answer_for(request: web.Request, error: Exception) -> web.Response:
 
 
 def answer_to(request: web.BaseRequest, error: BaseException) -> web.Response:
-    """The problem for an error of this request, which is noted for the access log."""
+    """The problem for an error of this request, which is noted for the access log and the metrics."""
     request[PROBLEM] = row_for(error).slug
+    if isinstance(error, NotAvailable):
+        request[UNMET] = error.unmet
     request_id = request.setdefault(REQUEST_ID, new_request_id())
     answer = problem(error, path=request.rel_url.raw_path, request_id=request_id)
     answer.headers[REQUEST_ID_HEADER] = request_id  # what is not HTTP never gets to the application, which would do it

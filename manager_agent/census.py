@@ -11,7 +11,7 @@ from manager_agent.session import Session, SessionState
 class Census:
     def __init__(self) -> None:
         self.by_state: Counter[SessionState] = Counter()
-        """All sessions, those that are over as well."""
+        """All that somebody asked for, those that are over as well: not those that prove that we are well."""
         self._by_owner: Counter[str] = Counter()
         self._by_service: Counter[str] = Counter()
         self.live = 0
@@ -26,7 +26,7 @@ class Census:
         return self._by_service[service_id]
 
     def enter(self, session: Session) -> None:
-        self.by_state[session.state] += 1
+        self.by_state[session.state] += bool(session.owner)
         if not session.over:
             self.live += 1
             self._by_owner[session.owner] += 1
@@ -35,7 +35,7 @@ class Census:
 
     def leave(self, session: Session) -> None:
         """Takes back what `enter` counted of this very state of a session."""
-        self.by_state[session.state] -= 1
+        self.by_state[session.state] -= bool(session.owner)
         if not session.over:
             self.live -= 1
             _subtract(self._by_owner, session.owner)

@@ -16,9 +16,6 @@ from manager_agent.presence import Presence
 from manager_agent.required_service import RequiredService
 from manager_agent.session import EndReason, ServiceReason, Session
 
-WEBHOOK_PATIENCE = 2.0
-"""Seconds from a join until its webhook counts as missed. A room is often listed just when everybody comes."""
-
 REFUSING = frozenset({ServiceReason.NOT_REGISTERED, ServiceReason.NO_CAPACITY})
 """Why nobody is invited at all, and the request for a session is refused."""
 ATTEMPT_REASONS = tuple(reason for reason in ServiceReason if reason not in REFUSING)
@@ -51,6 +48,8 @@ class Missable(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SessionCreated:
+    """It has its room, or is over without one."""
+
     profile: str
     types: tuple[str, ...]
     """Of its services."""
@@ -67,6 +66,13 @@ class SessionReady:
 @dataclass(frozen=True, slots=True)
 class SessionEnded:
     reason: EndReason
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptBegan:
+    """An instance is invited, or the same one anew."""
+
+    type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,37 +119,45 @@ class ManagerDispatchedAgain:
 
 
 @dataclass(frozen=True, slots=True)
-class WebhookMissed:
-    """We found out ourselves what a webhook should have told, in a session whose webhooks arrive."""
+class WebhookAwaited:
+    """We found out ourselves what a webhook is to tell, in a session whose webhooks arrive: it may be on its way."""
 
     event: Missable
+    sid: str
+    """Of the participant, or of the room, that it is about."""
 
 
 Observation = (
-    SessionCreated | SessionReady | SessionEnded | StepTaken | ServiceReady | ServiceReplaced | ServiceFailed
-    | InviteAnswered | ManagerDispatchedAgain | WebhookMissed
+    SessionCreated | SessionReady | SessionEnded | AttemptBegan | StepTaken | ServiceReady | ServiceReplaced
+    | ServiceFailed | InviteAnswered | ManagerDispatchedAgain | WebhookAwaited
 )  # fmt: skip
 
 
 def observations(before: Session | None, after: Session | None, event: Event | None) -> Iterator[Observation]:
-    """All of this change. `before` is None when the session is new, `after` when it is forgotten."""
-    if after is None:
+    """All of this change. `before` is None when the session is new, `after` when it is forgotten. Nothing of one that
+    proves that we are well: it has no owner, and is nobody's session."""
+    if after is None or not after.owner:
         return
     if before is None:
-        if after.owner:  # those of our own, which prove that we are well, are nobody's sessions
-            yield SessionCreated(after.profile, tuple(service.type for service in after.services))
         return
+    if _counts(after) and not _counts(before):
+        yield SessionCreated(after.profile, tuple(service.type for service in after.services))
     if after.services is not before.services:
         for was, now in zip(before.services, after.services, strict=True):
             if now is not was:
                 yield from _of_service(was, now)
     yield from _of_event(before, after, event)
-    if after.owner and before.ready_at is None and after.ready_at is not None:
+    if before.ready_at is None and after.ready_at is not None:
         yield SessionReady(after.profile, _since(after.created_at, after.ready_at))
     if before.end is None and after.end is not None:
         yield from _failed_by_then(after, after.end.reason)
-        if after.owner and not after.room.taken:  # then it was refused
+        if _counts(after):
             yield SessionEnded(after.end.reason)
+
+
+def _counts(session: Session) -> bool:
+    """Not before it is known whether there is a session: one whose room is another's is refused."""
+    return session.room.created_at is not None or (session.over and not session.room.taken)
 
 
 def _of_service(was: RequiredService, now: RequiredService) -> Iterator[Observation]:
@@ -152,12 +166,13 @@ def _of_service(was: RequiredService, now: RequiredService) -> Iterator[Observat
             yield ServiceReplaced(was.type)
             if was.shortfall is not None:
                 yield ServiceFailed(was.type, was.shortfall)
+        yield AttemptBegan(now.type)
         return
     earlier, later = was.timeline, now.timeline
     began = later.invited
     if later is earlier or began is None:
         return
-    if earlier.accepted is None and later.accepted is not None:
+    if earlier.accepted is None and later.accepted is not None and not was.was_accepted:
         yield StepTaken(now.type, Step.ACCEPT, _since(began, later.accepted))
     if earlier.joined is None and later.joined is not None:
         yield StepTaken(now.type, Step.JOIN, _since(began, later.joined))
@@ -175,12 +190,12 @@ def _of_event(before: Session, after: Session, event: Event | None) -> Iterator[
             yield InviteAnswered(after.services[entry].type, Outcome(why))
         case ev.ManagerDispatched(attempt=attempt) if attempt > 1:
             yield ManagerDispatchedAgain()
-        case ev.RoomListed(asked_at=asked_at) if before.webhooks_arrive:
+        case ev.RoomListed() if before.webhooks_arrive:
             for was, now in zip(_presences(before), _presences(after), strict=True):
                 if now is not was:
-                    yield from _found(was, now, asked_at)
+                    yield from _found(was, now)
         case ev.RoomClosed(told=False) if before.webhooks_arrive:
-            yield WebhookMissed(Missable.ROOM_FINISHED)
+            yield WebhookAwaited(Missable.ROOM_FINISHED, before.room.sid)
 
 
 def _presences(session: Session) -> tuple[Presence, ...]:
@@ -188,11 +203,11 @@ def _presences(session: Session) -> tuple[Presence, ...]:
     return (session.user_presence, *(service.presence for service in session.services))
 
 
-def _found(was: Presence, now: Presence, asked_at: float) -> Iterator[WebhookMissed]:
-    if now.sid not in (None, was.sid) and now.joined_ms / 1000 <= asked_at - WEBHOOK_PATIENCE:
-        yield WebhookMissed(Missable.PARTICIPANT_JOINED)
+def _found(was: Presence, now: Presence) -> Iterator[WebhookAwaited]:
+    if now.sid not in (None, was.sid):
+        yield WebhookAwaited(Missable.PARTICIPANT_JOINED, now.sid)
     if was.sid not in (None, now.sid):
-        yield WebhookMissed(Missable.PARTICIPANT_LEFT)
+        yield WebhookAwaited(Missable.PARTICIPANT_LEFT, was.sid)
 
 
 def _failed_by_then(session: Session, end: EndReason) -> Iterator[ServiceFailed]:

@@ -105,6 +105,8 @@ class RequiredService:
     ready_by: Evidence | None = None
     was_ready: bool = False
     """In this attempt, as a participant that is gone: what that one said is void."""
+    was_accepted: bool = False
+    """In this attempt, by who refused it when it was sent once more."""
     reported_failure: bool = False
     refused_at: float | None = None
     resent_at: float = -math.inf

@@ -67,6 +67,7 @@ def invite_refused(session: Session, event: ev.InviteRefused) -> Session:
         refusal=event.why,
         refused_at=event.at,
         retry_at=math.inf if event.final else event.at + pause,
+        was_accepted=service.was_accepted or service.timeline.accepted is not None,
         timeline=replace(service.timeline, accepted=None),  # if it had, it knows nothing of it any more
     )
     return with_service(session, event.entry, refused)

@@ -15,6 +15,7 @@ TOKEN = re.compile(
 )
 FUNCTIONS = frozenset({"rate", "increase", "histogram_quantile", "sum", "min", "max"})
 GROUPING = frozenset({"by"})
+MATCHING = frozenset({"on"})
 SET_OPERATORS = frozenset({"and", "or", "unless"})
 LISTED = re.compile(r"[\w|]+")
 """A regular expression that is nothing but a choice of words."""
@@ -64,6 +65,8 @@ class _Reading:
                 found += self._inside(by)
             elif token in FUNCTIONS:
                 found += self._called(by)
+            elif token in MATCHING:
+                by = by | self._matched(found)
             elif re.match(r"[A-Za-z_]", token) and token not in SET_OPERATORS:
                 found.append(self._selector(token, by))
         return found
@@ -76,6 +79,14 @@ class _Reading:
             by = by | set(self._labels(")"))
         self._take("(")
         return self._inside(by)
+
+    def _matched(self, left: list[Selector]) -> set[str]:
+        """The labels that those on its left and on its right are matched by."""
+        self._take("(")
+        matched = set(self._labels(")"))
+        for selector in left:
+            selector.labels |= matched
+        return matched
 
     def _inside(self, by: set[str]) -> list[Selector]:
         found = self.expression(by)

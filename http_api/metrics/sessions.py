@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from http_api.metrics.awaited import AwaitedWebhooks
 from http_api.metrics.labels import Bounded
 from manager_agent.events import Evidence
 from manager_agent.observations import (
     ATTEMPT_REASONS,
+    REFUSING,
+    AttemptBegan,
     InviteAnswered,
     ManagerDispatchedAgain,
-    Missable,
     Observation,
     Outcome,
     ServiceFailed,
@@ -21,10 +23,10 @@ from manager_agent.observations import (
     SessionReady,
     Step,
     StepTaken,
-    WebhookMissed,
+    WebhookAwaited,
     observations,
 )
-from manager_agent.session import FAILURES, EndReason, SessionState
+from manager_agent.session import FAILURES, EndReason, ServiceReason, SessionState
 from manager_agent.store import Change
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 60)
@@ -48,11 +50,18 @@ STEPS = {
 class SessionMetrics:
     """`hear` is for the store's listen()."""
 
-    def __init__(self, registry: CollectorRegistry, types: Bounded, profiles: Bounded) -> None:
-        self._types, self._profiles = types, profiles
-        self._known_types: set[str] = set()
+    def __init__(
+        self, registry: CollectorRegistry, types: Bounded, profiles: Bounded, awaited: AwaitedWebhooks
+    ) -> None:
+        self._types, self._profiles, self._awaited = types, profiles, awaited
+        self._types_asked_for = Bounded()
+        self.known_types: set[str] = set()
+        """Those that are shown, of services that there are or were."""
         self._created = Counter(
-            "session_manager_sessions_created_total", "Sessions that were asked for.", ["profile"], registry=registry
+            "session_manager_sessions_created_total",
+            "Sessions that got a room, or ended without.",
+            ["profile"],
+            registry=registry,
         )
         self._time_to_ready = Histogram(
             "session_manager_session_time_to_ready_seconds",
@@ -66,6 +75,13 @@ class SessionMetrics:
             step: Histogram(name, says, ["type"], registry=registry, buckets=SECONDS)
             for step, (name, says) in STEPS.items()
         }
+        self._refused = Counter(
+            "session_manager_services_refused_total", "Required services that nobody could be invited as.",
+            ["type", "reason"], registry=registry,
+        )  # fmt: skip
+        self._attempts = Counter(
+            "session_manager_service_attempts_total", "Attempts to get a service.", ["type"], registry=registry
+        )
         self._ready = Counter(
             "session_manager_services_ready_total", "Services that became ready, by what made them so.",
             ["type", "evidence"], registry=registry,
@@ -86,15 +102,8 @@ class SessionMetrics:
             "session_manager_manager_dispatches_repeated_total",
             "Managers that were dispatched because the one before did not come, or was gone.", registry=registry,
         )  # fmt: skip
-        self._missed = Counter(
-            "session_manager_webhooks_missed_total",
-            "What LiveKit was found to have, or not to have, that a webhook should have told.",
-            ["event"], registry=registry,
-        )  # fmt: skip
         for reason in EndReason:
             self._ended.labels(_state_of(reason), reason)
-        for event in Missable:
-            self._missed.labels(event)
 
     def hear(self, change: Change) -> None:
         """Takes in a change of a session. It is called for every one of them."""
@@ -110,8 +119,9 @@ class SessionMetrics:
     def expect_type(self, service_type: str) -> str:
         """Has its series begin at zero. What is shown for this type of service."""
         shown = self._types.of(service_type)
-        if shown not in self._known_types:
-            self._known_types.add(shown)
+        if shown not in self.known_types:
+            self.known_types.add(shown)
+            self._attempts.labels(shown)
             self._replaced.labels(shown)
             for step in Step:
                 self._steps[step].labels(shown)
@@ -121,7 +131,15 @@ class SessionMetrics:
                 self._failed.labels(shown, reason)
             for outcome in Outcome:
                 self._invites.labels(shown, outcome)
+            for refusal in REFUSING:
+                self._refused.labels(shown, refusal)
         return shown
+
+    def refused(self, service_type: str, reason: ServiceReason) -> None:
+        """A session was refused for want of this service. Types that there never were take no place of those that there
+        are."""
+        known = service_type in self.known_types
+        self._refused.labels(service_type if known else self._types_asked_for.of(service_type), reason).inc()
 
     def _take_in(self, observation: Observation) -> None:
         match observation:
@@ -133,6 +151,8 @@ class SessionMetrics:
                 self._time_to_ready.labels(self._profiles.of(profile)).observe(seconds)
             case SessionEnded(reason):
                 self._ended.labels(_state_of(reason), reason).inc()
+            case AttemptBegan(service_type):
+                self._attempts.labels(self.expect_type(service_type)).inc()
             case StepTaken(service_type, step, seconds):
                 self._steps[step].labels(self.expect_type(service_type)).observe(seconds)
             case ServiceReady(service_type, evidence):
@@ -145,8 +165,8 @@ class SessionMetrics:
                 self._invites.labels(self.expect_type(service_type), outcome).inc()
             case ManagerDispatchedAgain():
                 self._dispatched_again.inc()
-            case WebhookMissed(event):
-                self._missed.labels(event).inc()
+            case WebhookAwaited(event, sid):
+                self._awaited.expect(event, sid)
 
 
 def _state_of(reason: EndReason) -> SessionState:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -30,10 +30,13 @@ class State(Collector):
         callbacks: Callbacks,
         log_queue: Callable[[], Stats],
         shown_type: Callable[[str], str],
+        known_types: Collection[str],
     ) -> None:
-        """`log_queue` says how it is now, and `shown_type` what is shown for a type of service."""
+        """`log_queue` says how it is now, and `shown_type` what is shown for a type of service. `known_types` are shown
+        even when there is none of them any more."""
         self._store, self._waiters, self._agent, self._registry = store, waiters, agent, registry
         self._callbacks, self._log_queue, self._shown_type = callbacks, log_queue, shown_type
+        self._known_types = known_types
 
     def collect(self) -> Iterable[Metric]:
         yield self._sessions()
@@ -65,7 +68,7 @@ class State(Collector):
         )
         standings = self._registry.standings()
         counts = Counter((self._shown_type(standing.service.type), standing.state) for standing in standings)
-        for service_type in sorted({service_type for service_type, _ in counts}):
+        for service_type in sorted(self._known_types):
             for state in InstanceState:
                 family.add_metric([service_type, state], counts[service_type, state])
         return family

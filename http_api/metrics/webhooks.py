@@ -5,6 +5,7 @@ from __future__ import annotations
 from livekit.protocol.webhook import WebhookEvent
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
+from http_api.metrics.awaited import AwaitedWebhooks
 from http_api.metrics.labels import OTHER
 
 EVENTS = (
@@ -20,7 +21,8 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
 class WebhookMetrics:
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, registry: CollectorRegistry, awaited: AwaitedWebhooks) -> None:
+        self._awaited = awaited
         self._received = Counter(
             "session_manager_webhooks_received_total", "Webhooks of LiveKit's, whosever room they are about.",
             ["event"], registry=registry,
@@ -36,6 +38,7 @@ class WebhookMetrics:
         """`at`: by the wall clock, which is what LiveKit goes by."""
         event = webhook.event if webhook.event in EVENTS else OTHER
         self._received.labels(event).inc()
+        self._awaited.arrived(event, webhook.participant.sid or webhook.room.sid)
         if (happened_at := instant_of(webhook)) is not None:
             self._lag.labels(event).observe(max(0.0, at - happened_at))  # two clocks never agree
 

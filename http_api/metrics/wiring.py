@@ -28,5 +28,6 @@ def wire(app: web.Application) -> None:
         callbacks=app[keys.CALLBACKS],
         log_queue=lambda: app[keys.SHIPPER].stats,
         shown_type=metrics.sessions.expect_type,
+        known_types=metrics.sessions.known_types,
     )
     metrics.registry.register(state)

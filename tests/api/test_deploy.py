@@ -33,6 +33,7 @@ OF_PROMETHEUS = {"up": {"instance", "job"}}
 OF_THE_TARGET = {"instance", "job"}
 """Labels that Prometheus puts on every metric of a process."""
 OURS = "session_manager_"
+OF_OURS = "and on (instance, job) session_manager_build_info"
 
 
 @pytest.fixture
@@ -108,10 +109,32 @@ async def test_the_dashboard_and_the_alerts_ask_only_for_what_there_is(shown: Ex
         "histogram_quantile(0.9, sum by (le) (rate(session_manager_sessions[5m])))",
         "rate(session_manager_sessions_ended_count[5m])",
         "sum(up) / sum by (profile) (session_manager_waiters)",
+        "session_manager_waiters and on (profile) up",
+        "up unless on (profile) session_manager_waiters == 0",
     ],
 )
 async def test_what_there_is_not_would_be_found(shown: Exposed, expression: str) -> None:
     assert any(wrong(selector, shown) for selector in selectors(expression))
+
+
+def test_what_every_process_has_is_asked_of_ours_alone() -> None:
+    """Others are scraped as well, and have names in common."""
+    shared = {
+        (where, text, selector.metric, "job" in selector.values)
+        for where, text in expressions()
+        for selector in selectors(text)
+        if not selector.metric.startswith(OURS)
+    }
+    assert {metric for _, _, metric, _ in shared} >= {"up", "process_open_fds", "process_cpu_seconds_total"}
+    assert [where for where, text, _, by_job in shared if not (by_job or text.endswith(OF_OURS))] == []
+
+
+def test_no_alert_mixes_up_processes_of_which_one_is_cut_off() -> None:
+    """What it is woken for then is that, and not what comes of it; and the others are heard of."""
+    rules = {rule["alert"]: rule["expr"] for rule in ALERTS["groups"][0]["rules"]}
+    for alert in ("SessionsFail", "NoWebhooks"):
+        assert rules[alert].endswith("unless on (instance) session_manager_manager_registered == 0")
+        assert all("instance" in selector.labels for selector in selectors(rules[alert]))
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,16 @@ async def test_it_counts_what_is_there_through_the_life_of_sessions() -> None:
     assert (store.census.live, store.census.in_making) == (0, 0)
 
 
+async def test_one_that_nobody_asked_for_is_live_and_in_no_state() -> None:
+    """It is one that proves that we are well."""
+    store = MemoryStore(lambda: START)
+    await store.add(a_session())
+    assert counted(store.census) == (1, 1, Counter(), Counter())
+    await store.update("s1", ev.SessionClosed(START))
+    store.remove("s1")
+    assert counted(store.census) == (0, 0, Counter(), Counter())
+
+
 async def test_a_session_that_is_removed_while_it_lives_counts_no_more() -> None:
     """So it is with one whose room name turned out to be taken."""
     store = MemoryStore(lambda: START)

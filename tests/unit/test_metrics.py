@@ -1,12 +1,12 @@
-"""What is measured: by which names and labels, how late, and at what cost."""
+"""What is measured: by which names and labels, and how late."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import replace
-from time import perf_counter
 
 import pytest
 from livekit import api
@@ -14,6 +14,7 @@ from livekit.protocol import models
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
+from http_api.metrics.awaited import AWAITED_MAX, PATIENCE, AwaitedWebhooks
 from http_api.metrics.labels import NONE, OTHER, VALUES_MAX, Bounded
 from http_api.metrics.loop_lag import INTERVAL, LoopLag
 from http_api.metrics.metrics import Metrics
@@ -21,12 +22,14 @@ from http_api.metrics.requests import ABORTED, UNKNOWN, RequestMetrics
 from http_api.metrics.scrape import understood
 from http_api.metrics.sessions import SessionMetrics
 from http_api.metrics.webhooks import EVENTS, WebhookMetrics, instant_of
-from manager_agent.events import Event, Evidence
-from manager_agent.observations import ATTEMPT_REASONS
-from manager_agent.session import FAILURES, EndReason, Session
+from manager_agent import events as ev
+from manager_agent.events import Event, Evidence, Refusal
+from manager_agent.observations import ATTEMPT_REASONS, Missable
+from manager_agent.session import FAILURES, EndReason, ServiceReason, Session
 from manager_agent.store import Change, MemoryStore
+from manager_agent.transitions import apply
 from tests.exposed import Exposed
-from tests.unit.sessions import JOINS, START, a_session
+from tests.unit.sessions import ASR, JOINS, START, a_session, after, created, managed
 from tests.unit.test_session_histories import a_history, by_chance
 
 pytestmark = pytest.mark.unit
@@ -34,6 +37,10 @@ pytestmark = pytest.mark.unit
 
 def shown(registry: CollectorRegistry) -> Exposed:
     return Exposed(registry.collect())
+
+
+def session_metrics(registry: CollectorRegistry) -> SessionMetrics:
+    return SessionMetrics(registry, Bounded(), Bounded(), AwaitedWebhooks(registry, lambda: START))
 
 
 # --- labels -----------------------------------------------------------------------------------------
@@ -46,13 +53,13 @@ def test_a_label_has_so_many_values_and_no_more() -> None:
 
 def test_as_many_types_and_profiles_as_callers_invent_are_few_series() -> None:
     registry = CollectorRegistry()
-    metrics = SessionMetrics(registry, Bounded(), Bounded())
+    metrics = session_metrics(registry)
     before = len(shown(registry).series)
     for n in range(VALUES_MAX):
-        metrics.hear(Change(f"s{n}", None, invented(n)))
+        metrics.hear(created_change(invented(n)))
     full = len(shown(registry).series)
     for n in range(VALUES_MAX, VALUES_MAX + 1_000):
-        metrics.hear(Change(f"s{n}", None, invented(n)))
+        metrics.hear(created_change(invented(n)))
     found = shown(registry)
     assert full > before
     assert len(found.series) - full == (full - before) / VALUES_MAX, "`other`, and nothing else"
@@ -67,6 +74,13 @@ def labels(**values: str) -> frozenset[tuple[str, str]]:
 def invented(n: int) -> Session:
     service = replace(JOINS, type=f"type {n}")
     return replace(a_session(service), owner="acme", profile=f"profile {n}")
+
+
+def created_change(session: Session) -> Change:
+    """Its room is made."""
+    *before, made = created()
+    asked = after(session, *before)
+    return Change(session.session_id, asked, apply(asked, made), made)
 
 
 # --- sessions ---------------------------------------------------------------------------------------
@@ -85,12 +99,44 @@ def test_what_is_to_be_alarmed_about_begins_at_zero() -> None:
         assert found.series["session_manager_services_ready_total", labels(type="ASR", evidence=evidence)] == 0.0
 
 
+async def test_each_attempt_fails_of_a_type_whose_only_instance_is_dead() -> None:
+    """However often it is called for each: an alert goes by what of the attempts comes to nothing."""
+    registry, store = CollectorRegistry(), MemoryStore(lambda: START)
+    store.listen(session_metrics(registry).hear)
+    for n in range(5):
+        await store.add(replace(a_session(JOINS), session_id=f"s{n}", room_name=f"r{n}", owner="acme"))
+        for event in (*managed(), *refused_again_and_again(tries=6), ev.DeadlinePassed(START + 60)):
+            await store.update(f"s{n}", event)
+    found = shown(registry)
+    assert found.total("session_manager_service_failures_total", type="ASR", reason="unreachable") == 5
+    assert found.total("session_manager_service_attempts_total", type="ASR") == 5
+    assert found.total("session_manager_invites_total", type="ASR", outcome="unreachable") == 30
+
+
+def refused_again_and_again(tries: int) -> Iterator[Event]:
+    for nth in range(1, tries + 1):
+        yield ev.InviteStarted(START + 8 * nth, ASR, 1, nth, "sm-asr-1", "inv_1")
+        yield ev.InviteRefused(START + 8 * nth, ASR, 1, nth, Refusal.UNREACHABLE)
+
+
+def test_types_that_there_never_were_take_no_place_of_those_that_there_are() -> None:
+    registry = CollectorRegistry()
+    metrics = session_metrics(registry)
+    metrics.expect_type("ASR")
+    for n in range(VALUES_MAX + 5):
+        metrics.refused(f"invented {n}", ServiceReason.NOT_REGISTERED)
+    metrics.refused("ASR", ServiceReason.NO_CAPACITY)
+    assert metrics.expect_type("LLM") == "LLM"
+    refused = shown(registry).by("type", "session_manager_services_refused_total")
+    assert refused == {f"invented {n}": 1.0 for n in range(VALUES_MAX)} | {OTHER: 5, "ASR": 1, "LLM": 0}
+
+
 @pytest.mark.parametrize("block", range(10))
 async def test_the_counts_of_a_store_are_those_of_its_sessions_at_every_step(block: int) -> None:
     """Several histories at once, told one after the other in any order, and forgotten."""
     chance = random.Random(block)
     registry, store = CollectorRegistry(), MemoryStore(lambda: START)
-    store.listen(SessionMetrics(registry, Bounded(), Bounded()).hear)
+    store.listen(session_metrics(registry).hear)
     events: dict[str, list[Event]] = {}
     for n in range(4):
         world = a_history(*by_chance(block * 4 + n))
@@ -106,6 +152,8 @@ async def test_the_counts_of_a_store_are_those_of_its_sessions_at_every_step(blo
         assert all(now[series] >= value for series, value in before.items()), "a counter went down"
         over = sum(session.over for session in store.list())
         assert shown(registry).total("session_manager_sessions_ended_total") == over
+        live = store.census.live - store.census.in_making
+        assert shown(registry).total("session_manager_sessions_created_total") - over == live
         ready = sum(session.ready_at is not None for session in store.list())
         assert shown(registry).total("session_manager_session_time_to_ready_seconds_count") == ready
     for session_id in events:
@@ -114,32 +162,23 @@ async def test_the_counts_of_a_store_are_those_of_its_sessions_at_every_step(blo
     assert store.census.by_state.total() == 0
 
 
-async def test_to_listen_takes_microseconds() -> None:
-    """How many is printed (pytest -s)."""
-    metrics, store = Metrics(), MemoryStore(lambda: START)
-    heard: list[Change] = []
-    store.listen(heard.append)
-    for n in range(300):
-        world = a_history(*by_chance(n))
-        await store.add(replace(world.past[0], session_id=f"s{n}", room_name=f"r{n}", owner="acme"))
-        for tale in world.taken_in:
-            await store.update(f"s{n}", tale.event)
-    started = perf_counter()
-    for change in heard:
-        metrics.sessions.hear(change)
-    print(f"{1e6 * (perf_counter() - started) / len(heard):.1f} us a change, of {len(heard)} changes")
-    assert shown(metrics.registry).total("session_manager_sessions_created_total") == 300
-
-
 # --- webhooks ---------------------------------------------------------------------------------------
 
 
-def webhook(event: str, *, created_at: int = 0, joined_at_ms: int = 0, creation_time_ms: int = 0) -> api.WebhookEvent:
+def webhook(
+    event: str,
+    *,
+    created_at: int = 0,
+    joined_at_ms: int = 0,
+    creation_time_ms: int = 0,
+    room_sid: str = "",
+    participant_sid: str = "",
+) -> api.WebhookEvent:
     return api.WebhookEvent(
         event=event,
         created_at=created_at,
-        room=models.Room(creation_time_ms=creation_time_ms),
-        participant=models.ParticipantInfo(joined_at_ms=joined_at_ms),
+        room=models.Room(sid=room_sid, creation_time_ms=creation_time_ms),
+        participant=models.ParticipantInfo(sid=participant_sid, joined_at_ms=joined_at_ms),
     )
 
 
@@ -160,7 +199,7 @@ def test_a_webhook_is_dated_as_finely_as_it_can_be(hook: api.WebhookEvent, insta
 
 def test_webhooks_are_counted_by_event_and_timed() -> None:
     registry = CollectorRegistry()
-    metrics = WebhookMetrics(registry)
+    metrics = WebhookMetrics(registry, AwaitedWebhooks(registry, lambda: START))
     received, lag = "session_manager_webhooks_received_total", "session_manager_webhook_lag_seconds"
     assert shown(registry).by("event", received) == dict.fromkeys((*EVENTS, OTHER), 0.0)
     metrics.arrived(webhook("participant_joined", created_at=100, joined_at_ms=100_250), 100.5)
@@ -173,6 +212,58 @@ def test_webhooks_are_counted_by_event_and_timed() -> None:
     # One seems to come before it happened, as their clock is ahead of ours; and one says nothing of when.
     assert found.by("event", f"{lag}_sum") == {"participant_joined": 0.25, OTHER: 3.0}
     assert found.by("event", f"{lag}_count") == {"participant_joined": 2, OTHER: 1}
+
+
+class Watch:
+    """Webhooks that are awaited, by a clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.registry = CollectorRegistry()
+        self.awaited = AwaitedWebhooks(self.registry, lambda: self.now)
+        self.webhooks = WebhookMetrics(self.registry, self.awaited)
+
+    @property
+    def missed(self) -> dict[str, float]:
+        found = shown(self.registry).by("event", "session_manager_webhooks_missed_total")
+        return {event: count for event, count in found.items() if count}
+
+
+def test_a_webhook_that_comes_after_all_is_not_missed() -> None:
+    """Whoever asks LiveKit himself is often sooner by some milliseconds."""
+    watch = Watch()
+    watch.awaited.expect(Missable.ROOM_FINISHED, "RM_1")
+    watch.awaited.expect(Missable.PARTICIPANT_JOINED, "PA_1")
+    for sid in ("PA_2", "PA_3"):
+        watch.awaited.expect(Missable.PARTICIPANT_LEFT, sid)
+    watch.now += PATIENCE - 0.1
+    watch.webhooks.arrived(webhook("room_finished", room_sid="RM_1"), watch.now)
+    watch.webhooks.arrived(webhook("participant_joined", room_sid="RM_1", participant_sid="PA_1"), watch.now)
+    watch.webhooks.arrived(webhook("participant_left", room_sid="RM_1", participant_sid="PA_2"), watch.now)
+    watch.webhooks.arrived(webhook("participant_connection_aborted", participant_sid="PA_3"), watch.now)
+    watch.now += 60
+    assert watch.missed == {}
+
+
+def test_one_that_comes_late_or_tells_of_something_else_is_missed_once() -> None:
+    watch = Watch()
+    watch.awaited.expect(Missable.ROOM_FINISHED, "RM_1")
+    watch.awaited.expect(Missable.PARTICIPANT_LEFT, "PA_1")
+    watch.awaited.expect(Missable.PARTICIPANT_LEFT, "PA_2")
+    watch.webhooks.arrived(webhook("room_finished", room_sid="RM_2"), watch.now)
+    watch.webhooks.arrived(webhook("participant_joined", participant_sid="PA_1"), watch.now)
+    assert watch.missed == {}
+    watch.now += PATIENCE
+    watch.webhooks.arrived(webhook("participant_left", participant_sid="PA_2"), watch.now)
+    for _ in range(2):
+        assert watch.missed == {"room_finished": 1, "participant_left": 2}
+
+
+def test_where_no_webhook_comes_any_more_few_are_waited_for() -> None:
+    watch = Watch()
+    for n in range(AWAITED_MAX + 3):
+        watch.awaited.expect(Missable.ROOM_FINISHED, f"RM_{n}")
+    assert watch.missed == {"room_finished": 3}
 
 
 # --- requests, and the loop they wait for -----------------------------------------------------------
@@ -240,7 +331,7 @@ def test_who_asks_for_a_format_that_there_is_gets_it_and_all_others_plain_text(a
 
 def test_each_application_measures_for_itself() -> None:
     one, another = Metrics(), Metrics()
-    one.sessions.hear(Change("s1", None, replace(a_session(JOINS), owner="acme")))
+    one.sessions.hear(created_change(replace(a_session(JOINS), owner="acme")))
     assert shown(one.registry).total("session_manager_sessions_created_total") == 1
     assert shown(another.registry).total("session_manager_sessions_created_total") == 0
 

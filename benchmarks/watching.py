@@ -1,0 +1,150 @@
+"""What it costs to watch: `python -m benchmarks.watching`.
+
+The application's own store, nothing started and no network: sessions that run their course, with nobody listening, with
+all who listen to every change in the application, and with what these log as well. And what it takes to show all that
+is measured.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import io
+import logging
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from statistics import median
+
+from aiohttp import web
+from prometheus_client.exposition import choose_encoder
+
+from benchmarks.measuring import times
+from http_api import keys, logs
+from http_api.app import create_app
+from http_api.logs.sinks import LogSinks
+from http_api.metrics.labels import VALUES_MAX
+from http_api.metrics.scrape import Collected
+from http_api.settings import DevSettings
+from manager_agent import events as ev
+from manager_agent.clock import steady_clock
+from manager_agent.events import Event, Seen
+from manager_agent.session import RequiredService, Session, User
+from manager_agent.store import MemoryStore
+
+SESSIONS = 1_000
+ROUNDS = 7
+SERVICES = tuple(RequiredService(f"service-{number}", f"type {number}") for number in range(3))
+OPENMETRICS = "application/openmetrics-text;version=1.0.0"
+
+
+class Nowhere(io.StringIO):
+    """Where what is logged goes."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+@dataclass(slots=True)
+class Watched:
+    """A store with its listeners, and the CPU seconds a change that each round took."""
+
+    name: str
+    store: MemoryStore
+    level: int
+    took: list[float] = field(default_factory=list)
+
+    async def round(self) -> None:
+        """New sessions run their course, by turns, and are forgotten."""
+        logging.getLogger().setLevel(self.level)
+        ids, now = [f"ses_{number:026}" for number in range(SESSIONS)], time.time()
+        course = list(a_course(now))
+        begun = time.process_time()
+        await add_sessions(self.store, ids, now)
+        for event in course:
+            for session_id in ids:
+                await self.store.update(session_id, event)
+        for session_id in ids:
+            self.store.remove(session_id)
+        self.took.append((time.process_time() - begun) / (SESSIONS * (len(course) + 2)))
+
+
+async def add_sessions(store: MemoryStore, ids: list[str], now: float) -> None:
+    for session_id in ids:
+        await store.add(Session(session_id, session_id, User("alice"), now, SERVICES, owner="dev"))
+
+
+def a_course(at: float) -> Iterator[Event]:
+    """What happens to a session whose user stays for a while."""
+    yield ev.RoomRequested(at)
+    yield ev.ManagerDispatched(at, 1, "sm-manager-1")
+    yield ev.RoomCreated(at, "RM_1")
+    yield ev.ParticipantSeen(at, Seen("sm-manager-1", "PA_manager"))
+    for entry in range(len(SERVICES)):
+        yield ev.InviteStarted(at, entry, 1, 1, f"sm-service-{entry}", f"inv_{entry}")
+        yield ev.InviteAccepted(at, entry, 1, 1)
+        yield ev.ParticipantSeen(at, Seen(f"sm-service-{entry}", f"PA_{entry}"))
+    yield ev.ParticipantSeen(at, Seen("alice", "PA_alice"))
+    yield ev.ParticipantLeft(at, "alice", "PA_alice")
+    yield ev.SessionClosed(at)
+
+
+def an_application() -> web.Application:
+    """Not started. What it logs goes nowhere, and is kept for each session as always."""
+    settings, sinks = DevSettings(_env_file=None), LogSinks()
+    logs.configure(dev=False, level="info", secrets=settings.secrets, stream=Nowhere(), sinks=sinks.takers)
+    return create_app(settings, sinks=sinks)
+
+
+def scrape(app: web.Application, accept: str) -> tuple[float, float]:
+    """The CPU seconds to read all that is measured, and to write it down; the medians."""
+    reading, writing = [], []
+    encode, _ = choose_encoder(accept)
+    for _ in range(ROUNDS):
+        begun = time.process_time()
+        collected = Collected(app[keys.METRICS].registry)
+        read = time.process_time()
+        encode(collected)
+        writing.append(time.process_time() - read)
+        reading.append(read - begun)
+    return median(reading), median(writing)
+
+
+async def main() -> None:
+    app = an_application()
+    watched = (
+        Watched("nobody listens", MemoryStore(steady_clock()), logging.INFO),
+        Watched("all listen, nothing is logged", app[keys.STORE], logging.ERROR),
+        Watched("all listen, LOG_LEVEL=info", app[keys.STORE], logging.INFO),
+    )
+    gc.collect()
+    gc.disable()  # its pauses are the same whoever listens
+    for _ in range(ROUNDS):
+        for one in watched:
+            await one.round()
+    alone = median(watched[0].took)
+    print(f"{SESSIONS} sessions with {len(SERVICES)} services run their course; microseconds of CPU a change, median")
+    for one in watched:
+        print(f"{one.name:<44} {1e6 * median(one.took):6.1f}  {times(median(one.took), alone)}")
+    logging.getLogger().setLevel(logging.ERROR)
+    await add_sessions(app[keys.STORE], [f"ses_{number:026}" for number in range(SESSIONS)], time.time())
+    print(
+        f"\nA look at /metrics with {SESSIONS} sessions; milliseconds of CPU, median; x a change with nobody listening"
+    )
+    print(f"{'':44} {'read':>6}  {'':7} {'written down'}")
+    show_scrapes(app, f"{len(SERVICES)} types, 1 profile", alone)
+    for number in range(VALUES_MAX):
+        app[keys.METRICS].sessions.expect_type(f"type {number}")
+        app[keys.METRICS].sessions.expect_profile(f"profile {number}")
+    show_scrapes(app, f"{VALUES_MAX} of each, which is the most", alone)
+
+
+def show_scrapes(app: web.Application, what: str, alone: float) -> None:
+    for kind, accept in (("plain text", "text/plain"), ("OpenMetrics", OPENMETRICS)):
+        read, written = scrape(app, accept)
+        took = "  ".join(f"{1e3 * seconds:6.1f}  {times(seconds, alone):<7}" for seconds in (read, written))
+        print(f"{what + ', ' + kind:<44} {took}".rstrip())
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
