@@ -13,6 +13,7 @@ from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
 from http_api import keys
+from http_api.ownership import caller_of
 
 log = structlog.get_logger()
 
@@ -75,22 +76,35 @@ class EventStream:
 
 @asynccontextmanager
 async def event_stream(request: web.Request) -> AsyncIterator[EventStream]:
-    """The answer to `request`. A reader who goes away, or is cut off, ends the block, which is no error. Raises
-    Overloaded."""
+    """The answer to `request`. A reader who goes away, is cut off, or whose proof expires meanwhile, ends the block,
+    which is no error. Raises Overloaded."""
     response = EventSourceResponse(send_timeout=SEND_TIMEOUT, ping_interval=HEARTBEAT)
     response.headers.update(HEADERS)
     with request.app[keys.WAITERS].place():
         await response.prepare(request)
         _bound_buffers(request)
+        stream = EventStream(request, response)
         with suppress(ConnectionError):
             async with response:
-                await response.write(f"retry: {RETRY}\r\n\r\n".encode())
-                yield EventStream(request, response)
+                try:
+                    async with asyncio.timeout(_proved_for(request)) as proved:
+                        await response.write(f"retry: {RETRY}\r\n\r\n".encode())
+                        yield stream
+                except TimeoutError:
+                    if not proved.expired():
+                        raise
+                    await stream.end()  # he comes back, and is asked who he is
 
 
 def head() -> web.StreamResponse:
     """What HEAD is answered where GET would be answered with a stream."""
     return web.StreamResponse(headers=HEADERS)
+
+
+def _proved_for(request: web.Request) -> float | None:
+    """Seconds until the proof of who is asking expires; None: it does not."""
+    expires_at = caller_of(request).expires_at
+    return None if expires_at is None else expires_at - request.app[keys.CLOCK]()
 
 
 def _bound_buffers(request: web.Request) -> None:

@@ -9,14 +9,16 @@ import aiohttp
 import pytest
 
 from http_api import keys
+from http_api.authentication import LEEWAY
 from http_api.event_stream import HEARTBEAT, LONG_TIMEOUT, RETRY, SEND_TIMEOUT
 from http_api.server import serving
-from http_api.settings import DevSettings
+from http_api.settings import DevSettings, Settings
 from manager_agent import events as ev
 from scripts.livekit_server import free_port
 from tests.api.feed_reader import PATH, MakeSessions, Readers, by_id
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 from tests.api.still_sessions import server_tasks, time_passes
+from tests.tenants import OPERATOR, bearer, livekit_token, production
 
 pytestmark = pytest.mark.api
 
@@ -45,6 +47,28 @@ async def test_whoever_reads_hears_from_time_to_time_that_the_stream_lives(
         assert (await answer.content.readuntil(b"\r\n\r\n")).startswith(b"event: snapshot\r\ndata: {")
         time_passes(monkeypatch, HEARTBEAT)
         assert await answer.content.readuntil(b"\r\n\r\n") == b": ping\r\n\r\n"
+
+
+async def test_no_stream_outlives_the_proof_that_it_was_opened_with(
+    start_api: StartApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends as an answer does, and whoever comes back is asked who he is. A key does not expire."""
+    api = await start_api(Settings, **production())
+    readers, expires = Readers(api), bearer(livekit_token(lasts=60, room_create=True, room_admin=True))
+    body = {"user_identity": "alice", "required_services": []}
+    session_id = (await api.ask("POST", "/sessions", body, OPERATOR.proof))[2]["session_id"]
+    feeds = [await readers.reader(proof) for proof in (expires, OPERATOR.proof)]
+    for feed in feeds:
+        await feed.next()
+    async with api.http.get(f"/api/v1/sessions/{session_id}/events", headers=expires) as answer:
+        await api.has_waiting(3)
+        time_passes(monkeypatch, 60 + LEEWAY)
+        assert (await answer.read()).endswith(b"\r\n\r\n")
+    assert {name for name, _ in await feeds[0].rest()} <= {"session"}
+    await api.has_waiting(1)
+    await api.ask("DELETE", f"/sessions/{session_id}", headers=OPERATOR.proof)
+    assert await feeds[1].until("session", lambda session: bool(session["state"] == "ended"))
+    readers.close()
 
 
 async def test_when_the_process_stops_every_reader_is_told_the_end_of_every_session() -> None:
