@@ -30,6 +30,7 @@ from tests.unit.sessions import (
     created,
     invited,
     left,
+    managed,
     said,
     seen,
 )
@@ -99,6 +100,29 @@ def test_beside_each_bar_stands_why() -> None:
     assert late == "awaited to be ready, late by 3 s"
     optional = told_of(after(a_session(replace(SIGNALS, optional=True)), *created(), *invited(ASR)), 1)
     assert remark(optional.attempts[0], now_of(optional)) == "awaited to accept"
+
+
+def test_of_one_that_refused_it_is_told_when_it_is_asked_again() -> None:
+    refused = ev.InviteRefused(START + 4, ASR, 1, 1, Refusal.UNREACHABLE)
+    session = after(a_session(JOINS), *created(), *invited(ASR), refused)
+    timeline = told_of(session, session.services[ASR].retry_at - START - 1)
+    said = remark(timeline.attempts[0], now_of(timeline))
+    assert said.startswith("unreachable, awaited to accept within ")
+    assert said.endswith(", asked again in 1 s")
+
+
+def test_a_timeline_may_change_unannounced_while_the_manager_or_a_service_is_awaited() -> None:
+    session = a_session(JOINS)
+    may = [told_of(session, 0).may_change_unannounced]
+    for events in (
+        [*created(), *invited(ASR), *accepted(ASR), seen("sm-asr-1", "PA", START + 1)],
+        managed(),
+        [left("sm-asr-1", "PA", START + 2), ev.InviteStarted(START + 3, ASR, 2, 1, "sm-asr-2", "inv_2")],
+        [ev.SessionClosed(START + 4)],
+    ):
+        session = after(session, *events)
+        may.append(told_of(session, 5).may_change_unannounced)
+    assert may == [True, True, False, True, False]
 
 
 @pytest.mark.parametrize(
