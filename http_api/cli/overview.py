@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from http_api.cli.services import registered_table
 from http_api.cli.sessions import sessions_table
-from http_api.feed.views import Forgotten, HealthView, Snapshot, Told
-from http_api.views import ServiceList, ServiceView, SessionView
+from http_api.feed.views import Forgotten, HealthView, ServiceGone, Snapshot, Told
+from http_api.views import ServiceView, SessionView
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,8 +20,8 @@ SHOWN = 50
 @dataclass(slots=True)
 class Overview:
     sessions: dict[str, SessionView] = field(default_factory=dict)
-    services: list[ServiceView] | None = None
-    """None: the caller may not see them."""
+    services: dict[str, ServiceView] = field(default_factory=dict)
+    """None of them when the caller may not see any."""
     health: HealthView | None = None
 
     def take(self, told: Told) -> list[SessionView]:
@@ -30,15 +30,18 @@ class Overview:
         match told:
             case Snapshot():
                 before, self.sessions = self.sessions, {session.session_id: session for session in told.sessions}
-                self.services, self.health = told.services, told.health
+                self.services = {service.service_id: service for service in told.services or ()}
+                self.health = told.health
                 return [session for session in self.newest()[::-1] if before.get(session.session_id) != session]
             case SessionView():
                 self.sessions[told.session_id] = told
                 return [told]
             case Forgotten():
                 self.sessions.pop(told.session_id, None)
-            case ServiceList():
-                self.services = told.services
+            case ServiceView():
+                self.services[told.service_id] = told
+            case ServiceGone():
+                self.services.pop(told.service_id, None)
             case HealthView():
                 self.health = told
         return []
@@ -62,5 +65,5 @@ class Overview:
 
         parts: list[RenderableType] = [Text(trouble, "bold red") for trouble in self.troubles()]
         if self.services:
-            parts += [registered_table(self.services), ""]
+            parts += [registered_table([service for _, service in sorted(self.services.items())]), ""]
         return Group(*parts, sessions_table(self.newest()))

@@ -14,7 +14,7 @@ from ulid import ULID
 from http_api.client.calls import Calls, Reply, read
 from http_api.client.errors import Problem, Unreachable
 from http_api.client.fields import ParticipantFields, ServiceFields, SessionFields
-from http_api.feed.views import FeedEvent, Forgotten, HealthView, Snapshot, Told
+from http_api.feed.views import FeedEvent, Forgotten, HealthView, ServiceGone, Snapshot, Told
 from http_api.timeline_views import TimelineView
 from http_api.views import (
     Health,
@@ -55,7 +55,8 @@ FEED_SHAPES: Mapping[str, TypeAdapter[Any]] = {
     FeedEvent.SNAPSHOT: TypeAdapter(Snapshot),
     FeedEvent.SESSION: TypeAdapter(SessionView),
     FeedEvent.FORGOTTEN: TypeAdapter(Forgotten),
-    FeedEvent.SERVICES: TypeAdapter(ServiceList),
+    FeedEvent.SERVICE: TypeAdapter(ServiceView),
+    FeedEvent.SERVICE_GONE: TypeAdapter(ServiceGone),
     FeedEvent.HEALTH: TypeAdapter(HealthView),
 }
 """What each event of the feed is. One that is not here is a later version's, and left out."""
@@ -180,8 +181,9 @@ class Client:
 
     async def follow_all(self) -> AsyncGenerator[Told, None]:
         """Everything that the caller may see: a Snapshot, then each SessionView that is new or has changed, Forgotten
-        when one can't be read any more, the ServiceList and the HealthView when they change. Connections that break
-        are made anew, which gives a Snapshot again: sooner or later, as such a one costs the server something."""
+        when one can't be read any more, ServiceView and ServiceGone in the same way, the HealthView when it changes.
+        Connections that break are made anew, which gives a Snapshot again; those that bring nothing else, more and more
+        seldom."""
         fruitless = 0
         while True:
             told, retry = 0, 0.0

@@ -12,11 +12,14 @@ from rich.console import Console
 from http_api.cli.overview import SHOWN, Overview
 from http_api.cli.timeline_bars import BROKEN, Drawing, bar, remark, scale_of, took
 from http_api.dependencies import DependencyState
-from http_api.feed.views import CallerView, DependencyView, Forgotten, HealthView, Snapshot
+from http_api.feed.views import CallerView, DependencyView, Forgotten, HealthView, ServiceGone, Snapshot
 from http_api.timeline_views import TimelineView
-from http_api.views import ServiceList, SessionView
+from http_api.views import ServiceView, SessionView
 from manager_agent import events as ev
 from manager_agent.events import Chosen, Event, ReadyOn, Refusal, Said
+from manager_agent.instances import Instance, InstanceState
+from manager_agent.roster import Standing
+from manager_agent.services import Service
 from manager_agent.session import Session
 from tests.unit.sessions import (
     ASR,
@@ -154,6 +157,11 @@ def health(state: DependencyState, detail: str | None) -> HealthView:
     return HealthView(dependencies=[found], time="2026-01-01T00:00:01.000Z", version="1")
 
 
+def registered(service_id: str, load: float | None = None) -> ServiceView:
+    instance = Instance(Service(service_id, "ASR", f"http://{service_id}.example/"), load=load)
+    return ServiceView.of(Standing(instance, InstanceState.HEALTHY, 0))
+
+
 def snapshot(*sessions: SessionView) -> Snapshot:
     caller = CallerView(name="dev", scopes=[])
     is_up = health(DependencyState.UP, None)
@@ -168,7 +176,18 @@ def test_an_overview_takes_in_what_is_told_and_says_which_sessions_are_otherwise
     assert overview.take(Forgotten(session_id=two.session_id)) == []
     assert overview.newest() == [changed]
     assert overview.take(snapshot(three, changed)) == [three]
-    assert overview.take(ServiceList(services=[])) == []
+
+
+def test_an_overview_keeps_each_service_as_it_was_last_told_until_it_is_gone() -> None:
+    overview = Overview()
+    overview.take(snapshot().model_copy(update={"services": [registered("tts"), registered("asr")]}))
+    assert overview.take(registered("tts", load=0.5)) == []
+    overview.take(registered("vad"))
+    overview.take(ServiceGone(service_id="asr"))
+    overview.take(ServiceGone(service_id="nobody"))
+    assert {service_id: service.load for service_id, service in overview.services.items()} == {"tts": 0.5, "vad": None}
+    overview.take(snapshot())
+    assert overview.services == {}
 
 
 def test_of_a_snapshot_the_newest_are_shown() -> None:
