@@ -99,10 +99,10 @@ class EventStream:
 @asynccontextmanager
 async def event_stream(request: web.Request) -> AsyncIterator[EventStream]:
     """The answer to `request`. A reader who goes away, is cut off, or whose proof expires meanwhile, ends the block,
-    which is no error. Raises Overloaded."""
+    which is no error. Raises TooManyStreams, Overloaded."""
     response = _Answer(send_timeout=SEND_TIMEOUT, ping_interval=HEARTBEAT)
     response.headers.update(HEADERS)
-    with request.app[keys.WAITERS].place():
+    with request.app[keys.WAITERS].stream(caller_of(request)):
         await response.prepare(request)
         _bound_buffers(request)
         stream = EventStream(request, response)

@@ -20,7 +20,7 @@ from scripts.livekit_server import free_port
 from tests.api.feed_reader import PATH, MakeSessions, Readers, by_id
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 from tests.api.still_sessions import server_tasks, time_passes
-from tests.tenants import OPERATOR, bearer, livekit_token, production
+from tests.tenants import ACME, OPERATOR, RIVAL, bearer, livekit_token, production
 
 pytestmark = pytest.mark.api
 
@@ -32,6 +32,23 @@ async def test_a_feed_takes_the_place_of_one_who_waits(start_api: StartApi) -> N
     status, headers, problem = await api.ask("GET", "/events")
     assert (status, problem["type"].rpartition(":")[2]) == (503, "overloaded")
     assert int(headers["Retry-After"]) > 0
+    readers.close()
+    await api.has_waiting(0)
+
+
+async def test_one_caller_can_not_take_all_places_with_streams(start_api: StartApi) -> None:
+    """Neither of the feed nor of a session; whoever waits for a session still can, and others have their streams."""
+    api = await start_api(Settings, **production(waiters_max=20))
+    readers, body = Readers(api), {"user_identity": "bob", "required_services": []}
+    session_id = (await api.ask("POST", "/sessions", body, ACME.proof))[2]["session_id"]
+    for _ in range(2):
+        await (await readers.reader(ACME.proof)).next()
+    for path in ("/events", f"/sessions/{session_id}/events"):
+        status, headers, problem = await api.ask("GET", path, headers=ACME.proof)
+        assert (status, problem["type"].rpartition(":")[2]) == (429, "too_many_streams")
+        assert int(headers["Retry-After"]) > 0
+    assert (await api.ask("POST", "/sessions", body, ACME.proof))[0] == 201
+    await (await readers.reader(RIVAL.proof)).next()
     readers.close()
     await api.has_waiting(0)
 
