@@ -25,14 +25,15 @@ class Overview:
     health: HealthView | None = None
 
     def take(self, told: Told) -> list[SessionView]:
-        """Takes in what was told; the sessions that are now otherwise than was known, the oldest first. Of a snapshot
-        that is no more than SHOWN."""
+        """Takes in what was told; the sessions that are now otherwise than was known, the oldest first. Of the first
+        snapshot that is no more than SHOWN."""
         match told:
             case Snapshot():
+                most = SHOWN if self.health is None else None
                 before, self.sessions = self.sessions, {session.session_id: session for session in told.sessions}
                 self.services = {service.service_id: service for service in told.services or ()}
                 self.health = told.health
-                return [session for session in self.newest()[::-1] if before.get(session.session_id) != session]
+                return [one for one in self._newest_first()[:most][::-1] if before.get(one.session_id) != one]
             case SessionView():
                 self.sessions[told.session_id] = told
                 return [told]
@@ -47,8 +48,12 @@ class Overview:
         return []
 
     def newest(self) -> list[SessionView]:
+        """Those that are shown."""
+        return self._newest_first()[:SHOWN]
+
+    def _newest_first(self) -> list[SessionView]:
         """The ids of sessions sort by the time they were made."""
-        return sorted(self.sessions.values(), key=lambda session: session.session_id, reverse=True)[:SHOWN]
+        return sorted(self.sessions.values(), key=lambda session: session.session_id, reverse=True)
 
     def troubles(self) -> list[str]:
         """A line for each thing that the server can't do without, and that is away."""

@@ -196,6 +196,13 @@ def test_of_a_snapshot_the_newest_are_shown() -> None:
     assert overview.newest() == sessions[: -SHOWN - 1 : -1]
 
 
+def test_after_a_break_every_session_that_has_changed_meanwhile_is_told_however_old_it_is() -> None:
+    overview, sessions = Overview(), [view(number) for number in range(SHOWN + 20)]
+    overview.take(snapshot(*reversed(sessions)))
+    changed, new = view(0, ev.SessionClosed(START)), [view(1_000 + number) for number in range(2 * SHOWN)]
+    assert overview.take(snapshot(*reversed(new), *reversed(sessions[1:]), changed)) == [changed, *new]
+
+
 def test_what_is_away_is_told_until_it_is_back() -> None:
     overview = Overview()
     assert overview.troubles() == []
