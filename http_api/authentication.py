@@ -19,6 +19,8 @@ from manager_agent.clock import Clock
 
 LEEWAY = 10.0
 """Seconds by which the clocks of those who sign may differ from ours."""
+EXP_MAX = 2**53
+"""What a JWT may say that is no instant any more."""
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 """What a bearer token may be made of (RFC 6750)."""
 LIVEKIT = "livekit"
@@ -68,18 +70,18 @@ class Authenticator:
         header = jwt.get_unverified_header(proof)
         match header.get("alg"), header.get("kid"):
             case "HS256", _:
-                return Caller(LIVEKIT, self._granted(proof))
+                return self._granted(proof)
             case str(algorithm), str(kid) if algorithm in ALGORITHMS and self._jwks is not None:
                 return self._user(proof, await self._jwks.find(kid))
         raise jwt.InvalidAlgorithmError
 
-    def _granted(self, proof: str) -> frozenset[Scope]:
-        """What a JWT allows that is signed with LiveKit's key and secret. Raises PyJWTError."""
+    def _granted(self, proof: str) -> Caller:
+        """Whoever has a JWT that is signed with LiveKit's key and secret. Raises PyJWTError."""
         key, secret = self._livekit
         claims = jwt.decode(proof, secret, ["HS256"], {"require": ["exp", "iss"]}, issuer=key, leeway=LEEWAY)
         if "sha256" in claims:
             raise jwt.InvalidTokenError("it signs the body of a webhook, and says nothing of who sends it")
-        return scopes_of(claims.get("video"))
+        return Caller(LIVEKIT, scopes_of(claims.get("video")), expires_at=end_of(claims))
 
     def _user(self, proof: str, key: jwt.PyJWK) -> Caller:
         """The user that the issuer vouches for. Raises PyJWTError, Forbidden."""
@@ -93,7 +95,8 @@ class Authenticator:
             leeway=LEEWAY,
         )
         try:
-            return Caller(self._users, identity=IDENTITY.validate_python(claims["sub"]))
+            identity = IDENTITY.validate_python(claims["sub"])
+            return Caller(self._users, identity=identity, expires_at=end_of(claims))
         except ValidationError:
             raise Forbidden("the token's `sub` can't be the identity of a participant") from None
 
@@ -107,6 +110,11 @@ def bearer(request: web.Request) -> str:
     if len(sent) > 1 or not TOKEN.fullmatch(token.strip()):
         raise NotBelieved("send one key or token as Authorization: Bearer")
     return token.strip()
+
+
+def end_of(claims: dict[str, Any]) -> float:
+    """From when on a JWT with these claims, which is accepted now, is so no more. PURE."""
+    return min(int(claims["exp"]), EXP_MAX) + LEEWAY
 
 
 def scopes_of(grants: Any) -> frozenset[Scope]:

@@ -6,7 +6,7 @@ authentication.py finds out who a caller is.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -69,6 +69,8 @@ class Caller:
     """For a user that a caller's own issuer vouches for: the only participant that he may get tokens for."""
     is_trusted: bool = False
     """Dev mode on loopback: no limits of its own."""
+    expires_at: float | None = field(default=None, compare=False)
+    """From when on its proof is accepted no more, as an instant of the clock's; None: it does not expire."""
 
     def may(self, access: Access) -> bool:
         """Whether it is admitted. What scope `admin` adds in an operation is the operation's own business."""

@@ -117,6 +117,15 @@ class TooManySessions(Exception):
         super().__init__(f"you have {most} sessions already, which is as many as one caller may have")
 
 
+class TooManyStreams(Exception):
+    """Sooner or later one of them ends: nobody knows when."""
+
+    retry_after = 5.0
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"you follow {most} streams of events already, which is as many as one caller may")
+
+
 class NoToken(Exception):
     def __init__(self, session: Session) -> None:
         super().__init__(f"a token may be had when the session is ready or active; it is {session.state}")

@@ -96,6 +96,7 @@ TABLE: Mapping[type[BaseException], Row] = {
     ),
     errors.RateLimited: Row(HTTPStatus.TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
     errors.TooManySessions: Row(HTTPStatus.TOO_MANY_REQUESTS, "too_many_sessions", "Too many sessions at once"),
+    errors.TooManyStreams: Row(HTTPStatus.TOO_MANY_REQUESTS, "too_many_streams", "Too many streams at once"),
     LiveKitUnavailable: Row(
         HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit is not available",
         detail="LiveKit could not be reached or could not serve",

@@ -43,6 +43,7 @@ from http_api.errors import (
     ServiceOut,
     SessionOver,
     SlowBody,
+    TooManyStreams,
     Unauthorized,
     Unready,
 )
@@ -118,7 +119,7 @@ SESSIONS = (
             OK: Answer("the session as it is, and again after each change", views.SessionView, Media.EVENTS),
             NO_CONTENT: Answer("it is over, and that was seen"),
         },
-        (UnknownSession, Overloaded), headers=SEEN,
+        (UnknownSession, TooManyStreams, Overloaded), headers=SEEN,
     ),
     Operation(
         "GET", SESSION + "/timeline", timelines.show, Tag.SESSIONS, Access.SESSIONS,
@@ -167,7 +168,7 @@ FEED = (
                 events=tuple(feed_views.FeedEvent),
             ),
         },
-        (Overloaded,),
+        (TooManyStreams, Overloaded),
     ),
 )  # fmt: skip
 

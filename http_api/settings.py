@@ -147,7 +147,8 @@ class Settings(BaseSettings):
     creates_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """How many of them may be without their room, which is being made."""
     waiters_max: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
-    """How many requests may wait at once: for a session to get ready, for its next change, as streams of events."""
+    """How many requests may wait at once: for a session to get ready, for its next change, as streams of events. One
+    caller may follow a tenth of them as streams."""
 
     @field_validator("jwks_audience")
     @classmethod

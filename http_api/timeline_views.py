@@ -28,12 +28,16 @@ class LateView(View):
     awaited: Awaited
     since: str
     due: str | None
-    """When it is replaced, or the session is over for want of it; null: neither, as nothing waits for it."""
+    """From when on it may be replaced, or when the session is over for want of it; null: neither, as nothing waits for
+    it."""
+    retry_at: str | None
+    """When one that refused is asked again."""
 
     @classmethod
     def of(cls, late: Late) -> Self:
         due = None if late.due is None else rfc3339(late.due)
-        return cls(awaited=late.awaited, since=rfc3339(late.since), due=due)
+        retry_at = None if late.retry_at is None else rfc3339(late.retry_at)
+        return cls(awaited=late.awaited, since=rfc3339(late.since), due=due, retry_at=retry_at)
 
 
 class AttemptView(View):
@@ -95,6 +99,13 @@ class TimelineView(View):
     """By entry; of each entry the present one last."""
     log: list[dict[str, Any]] | None
     """The newest entries of the log about this session, oldest first; null unless the caller has the scope `admin`."""
+
+    @property
+    def may_change_unannounced(self) -> bool:
+        """Whether something may become otherwise in here that no other revision of the session tells: that the manager
+        comes, how often an invite was sent, when it is sent again."""
+        is_managed = any(step.name is StepName.MANAGER_JOINED for step in self.steps)
+        return self.ended_at is None and (not is_managed or any(attempt.late for attempt in self.attempts))
 
     @classmethod
     def of(cls, session: Session, now: float, log: list[dict[str, Any]] | None) -> Self:

@@ -34,6 +34,11 @@ def again_at(service: RequiredService) -> float:
     return failed + backoff(service.invite_id, service.attempt)
 
 
+def resend_at(service: RequiredService) -> float:
+    """When one that refused is sent the same invite once more; infinity: it is not."""
+    return service.retry_at if service.refused and service.may_be_asked_again else math.inf
+
+
 def replace_at(service: RequiredService, join_timeout: float) -> float:
     """When somebody is to be looked for in its place, unless something happens before: somebody else, or the same."""
     failed, late = failed_at(service), service.overdue_since

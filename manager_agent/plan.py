@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from manager_agent.attempts import replace_at
+from manager_agent.attempts import replace_at, resend_at
 from manager_agent.manager import backoff
 from manager_agent.session import RequiredService, Session, deadline
 
@@ -132,8 +132,8 @@ def _invite(session: Session, entry: int, service: RequiredService) -> Iterator[
         yield -math.inf, Invite(entry, attempt=1, tries=1)
         return
     yield replace_at(service, session.limits.service_join_timeout), Replace(entry, service.attempt)
-    if service.refused and service.may_be_asked_again:  # after Replace: whoever else is found comes first
-        yield service.retry_at, Invite(entry, service.attempt, service.tries + 1)
+    again = Invite(entry, service.attempt, service.tries + 1)
+    yield resend_at(service), again  # after Replace: whoever else is found comes first
 
 
 def _after_the_end(session: Session) -> Iterator[tuple[float, Action]]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from manager_agent.attempts import replace_at
+from manager_agent.attempts import resend_at
 from manager_agent.events import Evidence
 from manager_agent.session import (
     PastAttempt,
@@ -54,7 +54,10 @@ class Late:
     awaited: Awaited
     since: float
     due: float | None
-    """When it is replaced, or the session is over for want of it; None: neither, as nothing waits for it."""
+    """From when on it may be replaced, or when the session is over for want of it; None: neither, as nothing waits for
+    it."""
+    retry_at: float | None = None
+    """When one that refused is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,12 +156,16 @@ def late(session: Session, service: RequiredService) -> Late | None:
         case _:
             return None
     assert since is not None, "a state follows from its instant"
-    return Late(awaited, since, _due(session, service))
+    return Late(awaited, since, _known(_due(session, service)), _known(resend_at(service)))
 
 
-def _due(session: Session, service: RequiredService) -> float | None:
-    due = replace_at(service, session.limits.service_join_timeout)
+def _due(session: Session, service: RequiredService) -> float:
+    """Not when somebody is looked for in its place: where nobody else is there, that is put off again and again."""
     ends = deadline(session)
-    if ends is not None and not service.optional:  # so the session is not ready
-        due = min(due, ends[0])
-    return due if math.isfinite(due) else None
+    due = math.inf if service.optional or ends is None else ends[0]  # it is required, so the session is not ready
+    late = service.overdue_since
+    return due if late is None else min(due, late + session.limits.service_join_timeout)
+
+
+def _known(at: float) -> float | None:
+    return at if math.isfinite(at) else None

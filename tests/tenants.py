@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from livekit import api as lk
@@ -42,9 +43,12 @@ def bearer(proof: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {proof}"}
 
 
-def livekit_token(identity: str = "", *, key: str = LIVEKIT_KEY, secret: str = LIVEKIT_SECRET, **grants: Any) -> str:
-    """A JWT as LiveKit takes it: for its server API, or with an identity to join a room."""
-    return lk.AccessToken(key, secret).with_identity(identity).with_grants(lk.VideoGrants(**grants)).to_jwt()
+def livekit_token(
+    identity: str = "", *, key: str = LIVEKIT_KEY, secret: str = LIVEKIT_SECRET, lasts: float = 3_600.0, **grants: Any
+) -> str:
+    """A JWT as LiveKit takes it: for its server API, or with an identity to join a room. It lasts so many seconds."""
+    token = lk.AccessToken(key, secret).with_identity(identity).with_ttl(timedelta(seconds=lasts))
+    return token.with_grants(lk.VideoGrants(**grants)).to_jwt()
 
 
 def production(**more: Any) -> dict[str, Any]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from http_api.cli.services import registered_table
 from http_api.cli.sessions import sessions_table
-from http_api.feed.views import Forgotten, HealthView, Snapshot, Told
-from http_api.views import ServiceList, ServiceView, SessionView
+from http_api.feed.views import Forgotten, HealthView, ServiceGone, Snapshot, Told
+from http_api.views import ServiceView, SessionView
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -20,32 +20,40 @@ SHOWN = 50
 @dataclass(slots=True)
 class Overview:
     sessions: dict[str, SessionView] = field(default_factory=dict)
-    services: list[ServiceView] | None = None
-    """None: the caller may not see them."""
+    services: dict[str, ServiceView] = field(default_factory=dict)
+    """None of them when the caller may not see any."""
     health: HealthView | None = None
 
     def take(self, told: Told) -> list[SessionView]:
-        """Takes in what was told; the sessions that are now otherwise than was known, the oldest first. Of a snapshot
-        that is no more than SHOWN."""
+        """Takes in what was told; the sessions that are now otherwise than was known, the oldest first. Of the first
+        snapshot that is no more than SHOWN."""
         match told:
             case Snapshot():
+                most = SHOWN if self.health is None else None
                 before, self.sessions = self.sessions, {session.session_id: session for session in told.sessions}
-                self.services, self.health = told.services, told.health
-                return [session for session in self.newest()[::-1] if before.get(session.session_id) != session]
+                self.services = {service.service_id: service for service in told.services or ()}
+                self.health = told.health
+                return [one for one in self._newest_first()[:most][::-1] if before.get(one.session_id) != one]
             case SessionView():
                 self.sessions[told.session_id] = told
                 return [told]
             case Forgotten():
                 self.sessions.pop(told.session_id, None)
-            case ServiceList():
-                self.services = told.services
+            case ServiceView():
+                self.services[told.service_id] = told
+            case ServiceGone():
+                self.services.pop(told.service_id, None)
             case HealthView():
                 self.health = told
         return []
 
     def newest(self) -> list[SessionView]:
+        """Those that are shown."""
+        return self._newest_first()[:SHOWN]
+
+    def _newest_first(self) -> list[SessionView]:
         """The ids of sessions sort by the time they were made."""
-        return sorted(self.sessions.values(), key=lambda session: session.session_id, reverse=True)[:SHOWN]
+        return sorted(self.sessions.values(), key=lambda session: session.session_id, reverse=True)
 
     def troubles(self) -> list[str]:
         """A line for each thing that the server can't do without, and that is away."""
@@ -62,5 +70,5 @@ class Overview:
 
         parts: list[RenderableType] = [Text(trouble, "bold red") for trouble in self.troubles()]
         if self.services:
-            parts += [registered_table(self.services), ""]
+            parts += [registered_table([service for _, service in sorted(self.services.items())]), ""]
         return Group(*parts, sessions_table(self.newest()))

@@ -77,6 +77,8 @@ def remark(attempt: AttemptView, now: datetime) -> str:
         said.append(f"ready by {attempt.ready_by}")
     if attempt.late is not None:
         said.append(f"awaited {AWAITED[attempt.late.awaited]}{_until(attempt.late.due, now)}")
+        if attempt.late.retry_at is not None:
+            said.append(f"asked again in {output.in_words(max(0.0, _left(attempt.late.retry_at, now)))}")
     if attempt.until is not None:
         said.append("replaced")
     return ", ".join(said)
@@ -85,8 +87,12 @@ def remark(attempt: AttemptView, now: datetime) -> str:
 def _until(due: str | None, now: datetime) -> str:
     if due is None:
         return ""
-    left = (datetime.fromisoformat(due) - now).total_seconds()
+    left = _left(due, now)
     return f" within {output.in_words(left)}" if left > 0 else f", late by {output.in_words(-left)}"
+
+
+def _left(instant: str, now: datetime) -> float:
+    return (datetime.fromisoformat(instant) - now).total_seconds()
 
 
 def took(seconds: float) -> str:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from http_api.cli import output
 from http_api.cli.exits import ExitCode, run
-from http_api.cli.sessions import headline, services_table
 from http_api.cli.target import KEY_VARIABLE, URL, Json, KeyVariable, Url, connected
 
 if TYPE_CHECKING:
@@ -60,19 +59,13 @@ async def _draw_all(client: Client) -> ExitCode:
 
 async def _draw_one(client: Client, session_id: str) -> ExitCode:
     """NO when the session fails."""
-    from rich.console import Group
+    from http_api.cli.one_session import OneSession
 
-    from http_api.cli.timeline_bars import Drawing
-    from http_api.client import Problem
-
-    shown: list[RenderableType] = []
-    code = ExitCode.FINE
-    async with _drawn(lambda: Group(*shown)), aclosing(client.follow(session_id)) as changes:
+    one, code = OneSession(client), ExitCode.FINE
+    async with _drawn(one.picture), one.kept_up_to_date(), aclosing(client.follow(session_id)) as changes:
         async for session in changes:
             code = _code(session)
-            with suppress(Problem):  # it was forgotten at this moment
-                drawing = Drawing(await client.timeline(session_id))
-                shown[:] = [headline(session), services_table(session), "", drawing]
+            await one.take(session)
     return code
 
 

@@ -14,7 +14,7 @@ from ulid import ULID
 from http_api.client.calls import Calls, Reply, read
 from http_api.client.errors import Problem, Unreachable
 from http_api.client.fields import ParticipantFields, ServiceFields, SessionFields
-from http_api.feed.views import FeedEvent, Forgotten, HealthView, Snapshot, Told
+from http_api.feed.views import FeedEvent, Forgotten, HealthView, ServiceGone, Snapshot, Told
 from http_api.timeline_views import TimelineView
 from http_api.views import (
     Health,
@@ -34,7 +34,9 @@ FEED = ("api", "v1", "events")
 WAIT = 20
 """Seconds for which the server is asked to hold an answer back: less than proxies allow."""
 PAUSE = 0.25
-"""Seconds before another stream of events, when the last one broke off and had brought nothing."""
+"""Seconds before another stream of events, when the last one broke off."""
+PAUSE_MAX = 8.0
+"""The same, after one that had brought nothing but how everything is, again and again."""
 TAKE_BACK_TIMEOUT = 2.0
 PROOF_TIME = 15.0
 """Seconds more for a proof of health: a room is made for it."""
@@ -53,7 +55,8 @@ FEED_SHAPES: Mapping[str, TypeAdapter[Any]] = {
     FeedEvent.SNAPSHOT: TypeAdapter(Snapshot),
     FeedEvent.SESSION: TypeAdapter(SessionView),
     FeedEvent.FORGOTTEN: TypeAdapter(Forgotten),
-    FeedEvent.SERVICES: TypeAdapter(ServiceList),
+    FeedEvent.SERVICE: TypeAdapter(ServiceView),
+    FeedEvent.SERVICE_GONE: TypeAdapter(ServiceGone),
     FeedEvent.HEALTH: TypeAdapter(HealthView),
 }
 """What each event of the feed is. One that is not here is a later version's, and left out."""
@@ -178,16 +181,22 @@ class Client:
 
     async def follow_all(self) -> AsyncGenerator[Told, None]:
         """Everything that the caller may see: a Snapshot, then each SessionView that is new or has changed, Forgotten
-        when one can't be read any more, the ServiceList and the HealthView when they change. Connections that break
-        are made anew, which gives a Snapshot again."""
+        when one can't be read any more, ServiceView and ServiceGone in the same way, the HealthView when it changes.
+        Connections that break are made anew, which gives a Snapshot again; those that bring nothing else, more and more
+        seldom."""
+        fruitless = 0
         while True:
+            told, retry = 0, 0.0
             async with self._calls.stream(*FEED) as events:
                 if events is None:
                     return
                 async for event in events:
+                    retry = event.retry
                     if event.name in FEED_SHAPES:
+                        told += 1
                         yield read(event.data, FEED_SHAPES[event.name], self._calls.url)
-            await asyncio.sleep(PAUSE)
+            fruitless = 0 if told > 1 else fruitless + 1
+            await asyncio.sleep(pause_after(fruitless, retry))
 
     async def timeline(self, session_id: str) -> TimelineView:
         """What has become of it in the order of time: its steps, every attempt to get a service, who is awaited."""
@@ -240,6 +249,12 @@ class Client:
     async def proof(self) -> Proven:
         """That a session can be had: one is, for a moment. Raises the Problem with the step that fails."""
         return (await self._calls.ask("GET", "health", query={"deep": "true"}, wait=PROOF_TIME)).read(PROVEN)
+
+
+def pause_after(fruitless: int, retry: float) -> float:
+    """Seconds before the next feed after so many that brought no more than a snapshot. The server asks to come back
+    after `retry` seconds. PURE."""
+    return min(PAUSE_MAX, max(PAUSE, retry) * 2.0 ** min(fruitless - 1, 10)) if fruitless else PAUSE
 
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from http_api import keys
 from http_api.callers import Caller
 from http_api.event_stream import EventStream, event_stream, head
 from http_api.feed.readers import FeedReaders, Reader
-from http_api.feed.views import CallerView, FeedEvent, Forgotten, Snapshot
+from http_api.feed.views import CallerView, FeedEvent, Forgotten, ServiceGone, Snapshot
 from http_api.ownership import caller_of
 from manager_agent.session import Session
 
@@ -29,9 +29,10 @@ async def follow(request: web.Request) -> web.StreamResponse:
     """Follows everything that the caller may see, as server-sent events.
 
     `event` says which: first a `snapshot` of all, then each `session` that is new or has changed, `forgotten` when one
-    can't be read any more, `services` at most once a second when anything of them has changed, `health` when LiveKit
-    goes away or comes back. Changes that follow each other faster than they can be sent are one event. There are no
-    ids: who comes back is told everything anew.
+    can't be read any more, `service` for each that is new or has changed and `service_gone` for one that is not
+    registered any more, `health` when LiveKit goes away or comes back. Services are looked at once a second; what comes
+    with every heartbeat is told every 5 seconds at most. Changes that follow each other faster than they can be sent
+    are one event. There are no ids: who comes back is told everything anew.
     """
     if request.method == "HEAD":
         return head()
@@ -58,8 +59,14 @@ async def _tell_news(readers: FeedReaders, reader: Reader, stream: EventStream) 
         else:
             await stream.send(session, event=FeedEvent.SESSION)
         await asyncio.sleep(0)  # sending does not wait for a reader who keeps up, and others want their turn
-    if news.services:
-        await stream.send(readers.services, event=FeedEvent.SERVICES)
+    for service_id in news.services:
+        reader.knows_service(service_id)
+        service = readers.services.of(service_id)
+        if service is None:
+            await stream.send(ServiceGone(service_id=service_id).model_dump_json(), event=FeedEvent.SERVICE_GONE)
+        else:
+            await stream.send(service, event=FeedEvent.SERVICE)
+        await asyncio.sleep(0)
     if news.health:
         await stream.send(readers.health().model_dump_json(), event=FeedEvent.HEALTH)
 
@@ -76,8 +83,9 @@ def _snapshot(app: web.Application, reader: Reader) -> Iterator[str]:
         profiles=sorted(profiles),
         caller=CallerView.of(reader.caller),
     )
-    services = readers.services if reader.sees_services else '{"services":null}'
-    yield "]," + services[1:-1] + "," + snapshot.model_dump_json(exclude={"sessions", "services"})[1:]
+    reader.knows_services()
+    services = f"[{','.join(readers.services.all)}]" if reader.sees_services else "null"
+    yield f'],"services":{services},' + snapshot.model_dump_json(exclude={"sessions", "services"})[1:]
 
 
 def _sessions(readers: FeedReaders, reader: Reader, session_ids: Iterable[str]) -> Iterator[str]:

@@ -16,8 +16,8 @@ import structlog
 from http_api.callers import Access, Caller
 from http_api.dependencies import Dependencies
 from http_api.feed.rendered import RenderedSessions
+from http_api.feed.seen_services import SeenServices
 from http_api.feed.views import HealthView
-from http_api.views import ServiceList, ServiceView
 from manager_agent.clock import Clock
 from manager_agent.registry import Registry
 from manager_agent.store import Change, MemoryStore, UnknownSession
@@ -28,7 +28,8 @@ log = structlog.get_logger()
 INTERVAL = 1.0
 """Seconds between two looks at the services, while somebody reads who may see them."""
 BACKLOG_MAX = 20_000
-"""Sessions that may have changed before a reader is told. Who is further behind comes back for how everything is."""
+"""Sessions, or services, that may have changed before a reader is told. Who is further behind comes back for how
+everything is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,8 @@ class News:
 
     sessions: Sequence[str]
     """The ids of those that changed or are forgotten, in the order in which they first did."""
-    services: bool
+    services: Sequence[str]
+    """The ids of those that are new, changed, or gone."""
     health: bool
 
 
@@ -47,7 +49,7 @@ class Reader:
     is_behind: bool = False
     """More has changed than is kept for him: what he is told would not be all."""
     _sessions: dict[str, None] = field(default_factory=dict)
-    _services: bool = False
+    _services: dict[str, None] = field(default_factory=dict)
     _health: bool = False
     _woken: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -57,17 +59,19 @@ class Reader:
 
     @property
     def has_news(self) -> bool:
-        return bool(self._sessions) or self._services or self._health
+        return bool(self._sessions or self._services) or self._health
 
     def note(self, session_id: str) -> None:
-        if session_id in self._sessions or len(self._sessions) < BACKLOG_MAX:
-            self._sessions[session_id] = None
+        self._note(session_id, self._sessions)
+
+    def note_service(self, service_id: str) -> None:
+        self._note(service_id, self._services)
+
+    def _note(self, one: str, noted: dict[str, None]) -> None:
+        if one in noted or len(noted) < BACKLOG_MAX:
+            noted[one] = None
         else:
             self.is_behind = True
-        self._woken.set()
-
-    def note_services(self) -> None:
-        self._services = True
         self._woken.set()
 
     def note_health(self) -> None:
@@ -81,13 +85,20 @@ class Reader:
         """He is about to be told how this one is."""
         self._sessions.pop(session_id, None)
 
+    def knows_service(self, service_id: str) -> None:
+        self._services.pop(service_id, None)
+
+    def knows_services(self) -> None:
+        """He is about to be told of all."""
+        self._services.clear()
+
     async def wait(self) -> None:
         """Returns once there may be something new."""
         await self._woken.wait()
 
     def take(self) -> News:
-        news = News(tuple(self._sessions), self._services, self._health)
-        self._sessions, self._services, self._health = {}, False, False
+        news = News(tuple(self._sessions), tuple(self._services), self._health)
+        self._sessions, self._services, self._health = {}, {}, False
         self._woken.clear()
         return news
 
@@ -99,8 +110,8 @@ class FeedReaders:
         self._store, self._registry, self._dependencies, self._clock = store, registry, dependencies, clock
         self._readers: set[Reader] = set()
         self._rendered = RenderedSessions()
-        self.services = ""
-        """A ServiceList, as it was at the last look: for those who see services."""
+        self.services = SeenServices()
+        """As they were at the last look: for those who see services."""
         self._tasks = Tasks()
         self._looking: asyncio.Task[None] | None = None
         self.is_over = False
@@ -116,7 +127,8 @@ class FeedReaders:
         """A reader, to whom nothing is new yet."""
         reader = Reader(caller)
         if reader.sees_services and not any(other.sees_services for other in self._readers):
-            self.services = self._list_services()  # nobody has looked for a while
+            self.services.clear()  # nobody has looked for a while
+            self.services.look(self._registry.standings(), self._clock())
         self._readers.add(reader)
         if self._looking is None or self._looking.done():
             self._looking = self._tasks.spawn(self._look_while_read(), name="feed services")
@@ -177,11 +189,8 @@ class FeedReaders:
 
     def _look(self) -> None:
         readers = [reader for reader in self._readers if reader.sees_services]
-        before, self.services = self.services, self._list_services() if readers else ""
-        if self.services != before:
+        if not readers:
+            return
+        for service_id in self.services.look(self._registry.standings(), self._clock()):
             for reader in readers:
-                reader.note_services()
-
-    def _list_services(self) -> str:
-        standings = self._registry.standings()
-        return ServiceList(services=[ServiceView.of(standing) for standing in standings]).model_dump_json()
+                reader.note_service(service_id)

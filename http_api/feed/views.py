@@ -8,7 +8,7 @@ from typing import Self
 from http_api import VERSION
 from http_api.callers import Caller, Scope
 from http_api.dependencies import Dependencies, DependencyState, Found
-from http_api.views import ServiceList, ServiceView, SessionView, View
+from http_api.views import ServiceView, SessionView, View
 from manager_agent.messages import rfc3339
 
 
@@ -18,7 +18,8 @@ class FeedEvent(StrEnum):
     SNAPSHOT = "snapshot"
     SESSION = "session"
     FORGOTTEN = "forgotten"
-    SERVICES = "services"
+    SERVICE = "service"
+    SERVICE_GONE = "service_gone"
     HEALTH = "health"
 
 
@@ -78,5 +79,11 @@ class Forgotten(View):
     session_id: str
 
 
-Told = Snapshot | SessionView | Forgotten | ServiceList | HealthView
+class ServiceGone(View):
+    """A service is registered no more."""
+
+    service_id: str
+
+
+Told = Snapshot | SessionView | Forgotten | ServiceView | ServiceGone | HealthView
 """The data of an event."""

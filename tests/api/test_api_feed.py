@@ -175,21 +175,26 @@ async def test_whoever_reads_while_the_snapshot_is_made_misses_nothing(
 # --- services and dependencies ----------------------------------------------------------------------
 
 
-async def test_the_services_are_told_when_anything_of_them_changes(api: Api, readers: Readers) -> None:
-    """To everybody who reads; at most once a second, which is when they are looked at."""
+async def test_a_service_is_told_when_anything_of_it_changes(api: Api, readers: Readers) -> None:
+    """To everybody who reads, and nothing of the others; at most once a second, which is when they are looked at."""
     feeds = [await readers.reader(), await readers.reader()]
     for feed in feeds:
         assert (await feed.next())[1]["services"] == []
-    await api.register("asr-service")
+    await api.register("asr-service", "tts-service")
     for feed in feeds:
-        [service] = (await feed.until("services"))["services"]
-        assert (service["service_id"], service["load"]) == ("asr-service", None)
+        told = [await feed.next() for _ in range(2)]
+        assert [(name, data["service_id"], data["load"]) for name, data in told] == [
+            ("service", "asr-service", None), ("service", "tts-service", None)
+        ]  # fmt: skip
     await api.ask("POST", "/microservices/asr-service/heartbeat", {"load": 0.5})
     for feed in feeds:
-        assert (await feed.until("services"))["services"][0]["load"] == 0.5
+        name, service = await feed.next()
+        assert (name, service["service_id"], service["load"]) == ("service", "asr-service", 0.5)
+        assert service == (await api.ask("GET", "/microservices/asr-service"))[2]
     await api.ask("DELETE", "/microservices/asr-service")
     for feed in feeds:
-        assert (await feed.until("services"))["services"] == []
+        assert await feed.next() == ("service_gone", {"service_id": "asr-service"})
+    assert [one["service_id"] for one in (await (await readers.reader()).next())[1]["services"]] == ["tts-service"]
 
 
 async def test_services_are_looked_at_only_while_somebody_reads(api: Api, readers: Readers) -> None:
@@ -278,8 +283,10 @@ async def test_who_may_not_see_services_is_told_of_none(start_api: StartApi) -> 
     await acme.next()
     service = {"service_id": "asr-service", "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"}}
     await api.ask("POST", "/microservices/register", service, ACME.proof)
-    await acme.until("services")
+    await acme.until("service")
+    await api.ask("DELETE", "/microservices/asr-service", headers=ACME.proof)
+    await acme.until("service_gone")
     api.agent.is_registered = False
     await phone.until("health")
-    assert "services" not in {name for name, _ in phone.told}
+    assert {name for name, _ in phone.told} == {"snapshot", "health"}
     readers.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
 import signal
@@ -14,15 +15,18 @@ from typing import Any
 
 import pytest
 from pydantic import SecretStr
+from rich.console import Console
 
 from http_api.api_keys import KeyEntry, digest_of, new_key
 from http_api.cli.exits import ExitCode
+from http_api.cli.one_session import OneSession
 from http_api.settings import Settings
 from manager_agent import events as ev
 from manager_agent.events import Chosen, ReadyOn, Refusal
 from scripts.livekit_server import ROOT, free_port
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import still_session
+from tests.api.test_client import client_of
 
 pytestmark = pytest.mark.api
 
@@ -278,6 +282,28 @@ async def test_on_a_terminal_a_session_is_watched_with_a_bar_for_each_attempt(st
         await terminal.shows("is failed: ready_timeout")
         await terminal.shows("never_joined")
         assert await terminal.process.wait() == NO
+
+
+async def test_what_changes_nothing_else_of_a_session_is_drawn_all_the_same(api: Api) -> None:
+    """One that can't be reached is invited again, of which no revision tells."""
+
+    def drawn() -> str:
+        out = io.StringIO()
+        Console(file=out, width=150).print(one.picture())
+        return out.getvalue()
+
+    async with still_session(api) as still, client_of(api) as client:
+        one = OneSession(client)
+        await still.happens(ev.InviteRefused(api.parts.clock(), 0, 1, 1, Refusal.UNREACHABLE))
+        await one.take(await client.get(still.session_id))
+        assert "asked again in" in drawn()
+        known = still.now.revision
+        await still.happens(ev.InviteStarted(api.parts.clock(), 0, 1, 2, "sm-asr-1", "inv_0"))
+        assert still.now.revision == known
+        async with one.kept_up_to_date():
+            while "asked again" in drawn():
+                await asyncio.sleep(0.01)
+        assert "awaited to accept" in drawn()
 
 
 async def test_while_livekit_is_away_that_is_said_beside_the_lines(api: Api) -> None:

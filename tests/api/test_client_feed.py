@@ -11,9 +11,9 @@ from aiohttp import web
 from http_api import keys
 from http_api.client import Client, Problem, Unreachable
 from http_api.client.calls import LINE_MAX
-from http_api.feed.views import Forgotten, HealthView, Snapshot
+from http_api.feed.views import Forgotten, HealthView, ServiceGone, Snapshot
 from http_api.timeline_views import TimelineView
-from http_api.views import ServiceList, SessionView
+from http_api.views import ServiceView, SessionView
 from tests.api.stand_ins import Api
 from tests.api.test_client import HANG_UP, Server, client_of, refusal
 
@@ -30,9 +30,11 @@ async def test_everything_is_followed_each_event_as_what_it_is(api: Api) -> None
         await client.close(session_id)
         api.parts.store.remove(session_id)
         api.agent.is_registered = False
-        wanted: set[type] = {SessionView, Forgotten, ServiceList, HealthView}
+        wanted: set[type] = {SessionView, Forgotten, ServiceView, ServiceGone, HealthView}
         while wanted:
-            wanted.discard(type(await anext(events)))
+            wanted.discard(type(told := await anext(events)))
+            if isinstance(told, ServiceView):
+                await client.remove(told.service_id)
     await api.has_waiting(0)
     assert api.app[keys.FEED].count == 0
 

@@ -16,9 +16,11 @@ from manager_agent import events as ev
 from manager_agent.session import Session
 from manager_agent.store import UnknownSession
 from tests.api.stand_ins import Api, StartApi
+from tests.api.still_sessions import still_session
 from tests.browser.dashboard import PHONE, Show
 from tests.browser.made_up import made_up, user_comes, user_goes
 from tests.tenants import ACME, OPERATOR, WATCHER, Tenant, production
+from tests.unit.sessions import ASR
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
@@ -263,6 +265,20 @@ async def test_services_are_shown_with_load_capacity_and_lease(api: Api, show: S
     await dashboard.is_accessible()
     await api.ask("POST", "/microservices/asr-1/heartbeat", {"draining": True})
     await expect(row).to_contain_text("draining")
+
+
+async def test_what_changes_nothing_else_of_a_session_is_seen_in_its_timeline(api: Api, show: Show) -> None:
+    """How often a service that can't be reached was invited; no revision of the session tells it."""
+    async with still_session(api) as still:
+        await still.happens(ev.InviteRefused(api.parts.clock(), ASR, 1, 1, ev.Refusal.UNREACHABLE))
+        dashboard = await show(origin(api), at=f"#{still.path}")
+        lane = dashboard.lane("asr-service")
+        await expect(lane).to_contain_text("asked again")
+        known = still.now.revision
+        await still.happens(ev.InviteStarted(api.parts.clock(), ASR, 1, 2, "sm-asr-1", "inv_0"))
+        assert still.now.revision == known
+        await expect(lane).to_contain_text("sent 2 times")
+        await expect(lane).not_to_contain_text("asked again")
 
 
 async def test_what_is_no_longer_there_is_told_so(api: Api, show: Show, put: Put) -> None:

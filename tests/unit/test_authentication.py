@@ -10,7 +10,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from http_api.authentication import LEEWAY, Authenticator, bearer, scopes_of
+from http_api.authentication import EXP_MAX, LEEWAY, Authenticator, bearer, scopes_of
 from http_api.callers import DEVELOPER, Caller, Scope
 from http_api.errors import NotBelieved, Unauthorized
 from http_api.settings import DevSettings, Settings
@@ -67,6 +67,14 @@ async def test_clocks_may_differ_a_little() -> None:
     assert (await caller(token(-LEEWAY / 2))).name == "livekit"
     with pytest.raises(NotBelieved, match="expired"):
         await caller(token(-LEEWAY - 2))
+
+
+async def test_a_proof_that_expires_says_when_it_is_accepted_no_more() -> None:
+    """A key does not expire, and a JWT does once clocks can't differ that much any more, however far off that is."""
+    assert (await caller(ACME.key)).expires_at is None
+    for ends, known in ((int(time.time()) + 60, int(time.time()) + 60), (10**400, EXP_MAX)):
+        claims = {"iss": LIVEKIT_KEY, "exp": ends, "video": {"roomCreate": True}}
+        assert (await caller(jwt.encode(claims, LIVEKIT_SECRET))).expires_at == known + LEEWAY
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1"])

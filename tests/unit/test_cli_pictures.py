@@ -12,11 +12,14 @@ from rich.console import Console
 from http_api.cli.overview import SHOWN, Overview
 from http_api.cli.timeline_bars import BROKEN, Drawing, bar, remark, scale_of, took
 from http_api.dependencies import DependencyState
-from http_api.feed.views import CallerView, DependencyView, Forgotten, HealthView, Snapshot
+from http_api.feed.views import CallerView, DependencyView, Forgotten, HealthView, ServiceGone, Snapshot
 from http_api.timeline_views import TimelineView
-from http_api.views import ServiceList, SessionView
+from http_api.views import ServiceView, SessionView
 from manager_agent import events as ev
 from manager_agent.events import Chosen, Event, ReadyOn, Refusal, Said
+from manager_agent.instances import Instance, InstanceState
+from manager_agent.roster import Standing
+from manager_agent.services import Service
 from manager_agent.session import Session
 from tests.unit.sessions import (
     ASR,
@@ -30,6 +33,7 @@ from tests.unit.sessions import (
     created,
     invited,
     left,
+    managed,
     said,
     seen,
 )
@@ -101,6 +105,29 @@ def test_beside_each_bar_stands_why() -> None:
     assert remark(optional.attempts[0], now_of(optional)) == "awaited to accept"
 
 
+def test_of_one_that_refused_it_is_told_when_it_is_asked_again() -> None:
+    refused = ev.InviteRefused(START + 4, ASR, 1, 1, Refusal.UNREACHABLE)
+    session = after(a_session(JOINS), *created(), *invited(ASR), refused)
+    timeline = told_of(session, session.services[ASR].retry_at - START - 1)
+    said = remark(timeline.attempts[0], now_of(timeline))
+    assert said.startswith("unreachable, awaited to accept within ")
+    assert said.endswith(", asked again in 1 s")
+
+
+def test_a_timeline_may_change_unannounced_while_the_manager_or_a_service_is_awaited() -> None:
+    session = a_session(JOINS)
+    may = [told_of(session, 0).may_change_unannounced]
+    for events in (
+        [*created(), *invited(ASR), *accepted(ASR), seen("sm-asr-1", "PA", START + 1)],
+        managed(),
+        [left("sm-asr-1", "PA", START + 2), ev.InviteStarted(START + 3, ASR, 2, 1, "sm-asr-2", "inv_2")],
+        [ev.SessionClosed(START + 4)],
+    ):
+        session = after(session, *events)
+        may.append(told_of(session, 5).may_change_unannounced)
+    assert may == [True, True, False, True, False]
+
+
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0, "0 ms"), (0.8041, "804 ms"), (12.34, "12.3 s"), (300, "5 min"), (7_300, "2 h")]
 )
@@ -130,6 +157,11 @@ def health(state: DependencyState, detail: str | None) -> HealthView:
     return HealthView(dependencies=[found], time="2026-01-01T00:00:01.000Z", version="1")
 
 
+def registered(service_id: str, load: float | None = None) -> ServiceView:
+    instance = Instance(Service(service_id, "ASR", f"http://{service_id}.example/"), load=load)
+    return ServiceView.of(Standing(instance, InstanceState.HEALTHY, 0))
+
+
 def snapshot(*sessions: SessionView) -> Snapshot:
     caller = CallerView(name="dev", scopes=[])
     is_up = health(DependencyState.UP, None)
@@ -144,13 +176,31 @@ def test_an_overview_takes_in_what_is_told_and_says_which_sessions_are_otherwise
     assert overview.take(Forgotten(session_id=two.session_id)) == []
     assert overview.newest() == [changed]
     assert overview.take(snapshot(three, changed)) == [three]
-    assert overview.take(ServiceList(services=[])) == []
+
+
+def test_an_overview_keeps_each_service_as_it_was_last_told_until_it_is_gone() -> None:
+    overview = Overview()
+    overview.take(snapshot().model_copy(update={"services": [registered("tts"), registered("asr")]}))
+    assert overview.take(registered("tts", load=0.5)) == []
+    overview.take(registered("vad"))
+    overview.take(ServiceGone(service_id="asr"))
+    overview.take(ServiceGone(service_id="nobody"))
+    assert {service_id: service.load for service_id, service in overview.services.items()} == {"tts": 0.5, "vad": None}
+    overview.take(snapshot())
+    assert overview.services == {}
 
 
 def test_of_a_snapshot_the_newest_are_shown() -> None:
     overview, sessions = Overview(), [view(number) for number in range(SHOWN + 20)]
     assert overview.take(snapshot(*reversed(sessions))) == sessions[-SHOWN:]
     assert overview.newest() == sessions[: -SHOWN - 1 : -1]
+
+
+def test_after_a_break_every_session_that_has_changed_meanwhile_is_told_however_old_it_is() -> None:
+    overview, sessions = Overview(), [view(number) for number in range(SHOWN + 20)]
+    overview.take(snapshot(*reversed(sessions)))
+    changed, new = view(0, ev.SessionClosed(START)), [view(1_000 + number) for number in range(2 * SHOWN)]
+    assert overview.take(snapshot(*reversed(new), *reversed(sessions[1:]), changed)) == [changed, *new]
 
 
 def test_what_is_away_is_told_until_it_is_back() -> None:

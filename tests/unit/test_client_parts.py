@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from http_api.client import Client, Problem
 from http_api.client import fields as known
+from http_api.client.client import PAUSE, PAUSE_MAX, pause_after
 from http_api.client.errors import SLUG_PREFIX
 from http_api.client.sse import Event, EventReader
 from http_api.problems import TYPE
@@ -39,7 +40,19 @@ def test_an_event_is_what_stands_before_a_blank_line(end: str) -> None:
         "",
         "data",
     ]
-    assert events_in(end.join(lines)) == [Event("{}", "7"), Event("a\nb", "7")]
+    assert events_in(end.join(lines)) == [Event("{}", "7", retry=2.0), Event("a\nb", "7", retry=2.0)]
+
+
+@pytest.mark.parametrize("retry", ["", "soon", "-1", "1.5", "²", "9" * 5_000])
+def test_when_to_come_back_is_told_in_digits_or_not_at_all(retry: str) -> None:
+    assert events_in(f"retry: {retry}\n\ndata: a\n\n") == [Event("a", "")]
+
+
+def test_after_feeds_that_bring_nothing_new_the_next_one_comes_later_each_time() -> None:
+    """Not before the server wants it, and not for ever later."""
+    assert [pause_after(fruitless, 2.0) for fruitless in range(5)] == [PAUSE, 2, 4, PAUSE_MAX, PAUSE_MAX]
+    assert [pause_after(fruitless, 0.0) for fruitless in (1, 2, 3)] == [PAUSE, 2 * PAUSE, 4 * PAUSE]
+    assert (pause_after(10_000, 0.0), pause_after(1, 999_999.0)) == (PAUSE_MAX, PAUSE_MAX)
 
 
 def test_an_event_has_the_name_that_stands_in_it_and_the_next_one_does_not() -> None:

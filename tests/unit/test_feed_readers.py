@@ -30,8 +30,8 @@ def test_a_session_that_changes_often_is_news_once_in_its_first_place() -> None:
     for session_id in "abacab":
         reader.note(session_id)
     reader.note_health()
-    assert reader.take() == News(("a", "b", "c"), services=False, health=True)
-    assert reader.take() == News((), services=False, health=False)
+    assert reader.take() == News(("a", "b", "c"), services=(), health=True)
+    assert reader.take() == News((), services=(), health=False)
 
 
 def test_what_a_reader_is_told_at_this_moment_is_no_news_until_it_changes_again() -> None:
@@ -41,6 +41,17 @@ def test_what_a_reader_is_told_at_this_moment_is_no_news_until_it_changes_again(
     assert not reader.has_news
     reader.note("a")
     assert reader.has_news
+
+
+def test_a_service_that_changes_often_is_news_once_and_none_when_all_are_told() -> None:
+    reader = Reader(ADMIN)
+    for service_id in "aba":
+        reader.note_service(service_id)
+    reader.knows_service("a")
+    assert reader.take() == News((), services=("b",), health=False)
+    reader.note_service("c")
+    reader.knows_services()
+    assert not reader.has_news
 
 
 async def test_who_is_far_behind_is_kept_no_more_and_told_to_come_back() -> None:

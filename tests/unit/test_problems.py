@@ -70,6 +70,7 @@ def failed(reason_at: float = given.START + 31) -> Any:
         (OtherInstance("x"), 409, "other_instance"),
         (StaticService("x"), 409, "static_service"),
         (errors.NoToken(given.a_session()), 409, "no_token"),
+        (errors.TooManyStreams(1), 429, "too_many_streams"),
         (errors.IdentityTaken("x"), 409, "identity_taken"),
         (errors.OtherCaller("x"), 409, "other_caller"),
         (errors.NotBelieved("x"), 401, "unauthorized"),

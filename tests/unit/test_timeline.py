@@ -138,9 +138,32 @@ def test_it_is_awaited_that_it_accepts_then_joins_then_is_ready() -> None:
     assert awaited(*start) is None
 
 
-def test_one_that_is_waited_for_a_while_longer_is_due_then() -> None:
-    held = ev.ReplacementHeld(START + 11, 0, 1, START + 15)
-    assert awaited(*invited(0), *accepted(0, at=START + 1), held) == Late(Awaited.JOIN, START + 1, START + 15)
+def test_one_that_is_waited_for_a_while_longer_stays_overdue() -> None:
+    """When somebody is looked for next changes nothing of when it was due, also when it is sent the invite again."""
+    came = [*invited(0), *accepted(0, at=START + 1)]
+    overdue = Late(Awaited.JOIN, START + 1, START + 11)
+    for at in (11, 12, 20):
+        came.append(ev.ReplacementHeld(START + at, 0, 1, START + at + 4))
+        assert awaited(*came) == overdue
+    again = ev.InviteStarted(START + 25, 0, 1, 2, "sm-asr-1", "inv_0")
+    assert awaited(*came, again) == overdue
+
+
+def test_one_that_refused_is_awaited_until_the_session_is_over_and_asked_again_before() -> None:
+    """Nobody else is there, so that he is looked for in vain once a second."""
+    came: list[ev.Event] = [*invited(0)]
+    retries = []
+    for tries in (1, 2):
+        came.append(ev.InviteRefused(START + tries, 0, 1, tries, Refusal.UNREACHABLE))
+        session = after(a_session(SIGNALS), *managed(), *came)
+        again = session.services[0].retry_at
+        assert present(session).late == Late(Awaited.ACCEPT, START, START + 30, again)
+        held = ev.ReplacementHeld(START + tries, 0, 1, START + tries + 1)
+        assert present(after(session, held)).late == present(session).late
+        retries.append(again)
+        came.append(ev.InviteStarted(again, 0, 1, tries + 1, "sm-asr-1", "inv_0"))
+        assert awaited(*came) == Late(Awaited.ACCEPT, START, START + 30)
+    assert retries[0] < retries[1]
 
 
 def test_one_that_failed_is_not_awaited() -> None:

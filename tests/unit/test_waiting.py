@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import ExitStack
 
 import pytest
 
-from http_api.errors import Overloaded
+from http_api.callers import DEVELOPER, Caller
+from http_api.errors import Overloaded, TooManyStreams
 from http_api.waiting import Waiters, decided, until
 from manager_agent import events as ev
 from manager_agent.store import MemoryStore, UnknownSession
@@ -40,6 +42,35 @@ def test_there_are_so_many_places_and_no_more() -> None:
                 pass
             assert waiters.count == 2
     assert waiters.count == 0
+
+
+def test_the_streams_of_one_caller_are_a_tenth_of_all_places_at_most() -> None:
+    """Whoever waits otherwise, and other callers, have the rest; in dev mode everybody is one caller."""
+    waiters, acme, rival = Waiters(30), Caller("acme"), Caller("rival")
+    with ExitStack() as held:
+        for _ in range(3):
+            held.enter_context(waiters.stream(acme))
+        with pytest.raises(TooManyStreams, match="3 streams"), waiters.stream(acme):
+            pass
+        assert waiters.count == 3
+        with waiters.stream(rival), waiters.place():
+            assert waiters.count == 5
+        for _ in range(27):
+            held.enter_context(waiters.stream(DEVELOPER))
+        with pytest.raises(Overloaded), waiters.stream(rival):
+            pass
+    assert waiters.count == 0
+    with waiters.stream(acme):
+        assert waiters.count == 1
+
+
+def test_where_there_are_few_places_everybody_may_have_one_stream() -> None:
+    waiters, acme = Waiters(3), Caller("acme")
+    with waiters.stream(acme):
+        with pytest.raises(TooManyStreams), waiters.stream(acme):
+            pass
+        with waiters.stream(Caller("rival")):
+            assert waiters.count == 2
 
 
 async def test_who_is_cancelled_gives_his_place_back() -> None:

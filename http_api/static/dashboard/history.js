@@ -1,5 +1,8 @@
-// The timeline of the session that is chosen: asked for when it is chosen and after each change, one call at a time.
+// The timeline of the session that is chosen: asked for when it is chosen, after each change, and from time to time
+// while it may change unannounced; one call at a time.
 import { useEffect, useState } from "./preact.js";
+
+const AGAIN = 2_000;
 
 /** { timeline, problem }: what is known of this session; null while nothing is. Another `news` has it asked for again. */
 export function useTimeline(calls, id, news) {
@@ -10,7 +13,19 @@ export function useTimeline(calls, id, news) {
   useEffect(() => {
     history.refresh();
   }, [id, news]);
+  const isMoving = history.id === id && mayChangeUnannounced(history.timeline);
+  useEffect(() => {
+    if (!isMoving) return;
+    const timer = setInterval(() => history.refreshIfIdle(), AGAIN);
+    return () => clearInterval(timer);
+  }, [id, isMoving]);
   return history.id === id ? history : { timeline: null, problem: null };
+}
+
+/** Whether the manager may come, or an invite be sent again, which no other revision of the session tells. */
+function mayChangeUnannounced(timeline) {
+  if (!timeline || timeline.ended_at) return false;
+  return timeline.attempts.some(({ late }) => late) || !timeline.steps.some(({ name }) => name === "manager_joined");
 }
 
 class History {
@@ -50,6 +65,10 @@ class History {
       await this.#ask(calling.signal);
     } while (this.#isStale && !calling.signal.aborted);
     if (this.#calling === calling) this.#calling = null;
+  }
+
+  refreshIfIdle() {
+    if (!this.#calling) this.refresh();
   }
 
   async #ask(signal) {

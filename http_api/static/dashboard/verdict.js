@@ -57,11 +57,14 @@ function awaitedLines(session, timeline, now) {
     .map((attempt) => `${nameOf(attempt)} is awaited ${awaitedOf(attempt.late, now)}`);
 }
 
-/** What somebody is awaited to do, for how long already, and until when. */
-export function awaitedOf({ awaited, since, due }, now) {
+/** What somebody is awaited to do, for how long already, until when, and when he is asked again. */
+export function awaitedOf({ awaited, since, due, retry_at }, now) {
   const waited = `${inWords(AWAITED, awaited)}, for ${duration(now - read(since))} now`;
-  return due === null ? waited : `${waited}; ${dueIn(read(due) - now)}`;
+  const says = [waited, due && dueIn(read(due) - now), retry_at && againIn(read(retry_at) - now)];
+  return says.filter(Boolean).join("; ");
 }
+
+const againIn = (left) => (left > 0 ? `asked again in ${duration(left)}` : "asked again now");
 
 const dueIn = (left) => (left > 0 ? `due in ${duration(left)}` : `overdue by ${duration(-left)}`);
 

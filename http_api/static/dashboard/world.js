@@ -3,16 +3,17 @@
 import { useEffect, useState } from "./preact.js";
 import { SESSION_STATES } from "./words.js";
 
+const ABOUT_SESSIONS = new Set(["snapshot", "session", "forgotten"]);
 const KEPT_MAX = 5_000; // sessions; the oldest that are over go first
 
 export class World {
   sessions = new Map(); // by id
-  services = null; // null: the caller may not see them
   profiles = [];
   caller = null;
   health = null;
   connection = { state: "connecting" };
   isTold = false; // of anything, ever
+  #services = null; // by id; null: the caller may not see them
   #order = null;
   #listeners = new Set();
   #isDue = false;
@@ -26,7 +27,8 @@ export class World {
     switch (event) {
       case "snapshot":
         this.sessions = new Map(data.sessions.map((session) => [session.session_id, session]));
-        [this.services, this.profiles, this.caller] = [data.services, data.profiles, data.caller];
+        this.#services = data.services && new Map(data.services.map((service) => [service.service_id, service]));
+        [this.profiles, this.caller] = [data.profiles, data.caller];
         this.#learnHealth(data.health);
         this.isTold = true;
         break;
@@ -36,13 +38,16 @@ export class World {
       case "forgotten":
         this.sessions.delete(data.session_id);
         break;
-      case "services":
-        this.services = data.services;
+      case "service":
+        this.#services?.set(data.service_id, data);
+        break;
+      case "service_gone":
+        this.#services?.delete(data.service_id);
         break;
       case "health":
         this.#learnHealth(data);
     }
-    if (event !== "services" && event !== "health") this.#order = null;
+    if (ABOUT_SESSIONS.has(event)) this.#order = null;
     this.changed();
   }
 
@@ -58,7 +63,7 @@ export class World {
 
   /** Another caller sees other things. */
   forget() {
-    [this.sessions, this.services, this.caller, this.health] = [new Map(), null, null, null];
+    [this.sessions, this.#services, this.caller, this.health] = [new Map(), null, null, null];
     [this.isTold, this.#order] = [false, null];
     this.changed();
   }
@@ -72,6 +77,11 @@ export class World {
       }
     }
     return this.#order;
+  }
+
+  /** The registered services by id; null: the caller may not see them. */
+  get services() {
+    return this.#services && [...this.#services.values()].sort((a, b) => (a.service_id < b.service_id ? -1 : 1));
   }
 
   /** How many sessions there are in each state. */

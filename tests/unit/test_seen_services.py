@@ -1,0 +1,69 @@
+"""What of the registered services is news to who reads the feed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from http_api.feed.seen_services import FLEETING, SHORT_LEASE, SeenServices
+from http_api.views import ServiceView
+from manager_agent.instances import Instance, InstanceState
+from manager_agent.leases import Lease
+from manager_agent.roster import Standing
+from manager_agent.services import Service
+from tests.unit.sessions import START
+
+pytestmark = pytest.mark.unit
+
+
+def standing(service_id: str, *, load: float | None = 0.1, lease: Lease | None = None) -> Standing:
+    service = Service(service_id, "ASR", f"http://{service_id}.example/")
+    return Standing(Instance(service, lease, load=load), InstanceState.HEALTHY, 0)
+
+
+def test_one_that_is_new_changed_or_gone_is_news_and_the_others_are_not() -> None:
+    seen, asr, tts = SeenServices(), standing("asr"), standing("tts")
+    assert seen.look([tts, asr], START) == ["tts", "asr"]
+    assert seen.look([tts, asr], START + 1) == []
+    busy = replace(asr, in_flight=1)
+    assert seen.look([tts, busy], START + 2) == ["asr"]
+    assert seen.of("asr") == ServiceView.of(busy).model_dump_json()
+    assert [json.loads(made)["service_id"] for made in seen.all] == ["asr", "tts"]
+    assert seen.look([busy], START + 3) == ["tts"]
+    assert seen.of("tts") is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"state": InstanceState.DRAINING}, {"in_flight": 1}, {"instance": standing("asr", load=None).instance}],
+)
+def test_what_does_not_come_with_every_heartbeat_is_told_at_the_next_look(change: dict[str, object]) -> None:
+    seen = SeenServices()
+    seen.look([standing("asr")], START)
+    assert seen.look([replace(standing("asr"), **change)], START + 1) == ["asr"]  # type: ignore[arg-type]
+
+
+def test_load_and_lease_are_told_from_time_to_time_and_with_any_other_change() -> None:
+    """As they are then."""
+    seen, told = SeenServices(), dict[int, float]()
+    for second in range(12):
+        now = standing("asr", load=second / 100, lease=Lease(30.0, START + second))
+        if second == 7:
+            now = replace(now, state=InstanceState.DRAINING)
+        if seen.look([now], START + second):
+            told[second] = json.loads(seen.of("asr") or "")["load"]
+    assert told == {second: second / 100 for second in (0, 5, 7, 8)}
+
+
+def test_a_lease_never_seems_to_be_over_for_want_of_being_told_that_it_was_renewed() -> None:
+    for seconds in (1.0, SHORT_LEASE - 0.1, SHORT_LEASE, 30.0):
+        seen, renewed, ends = SeenServices(), START, START
+        for second in range(40):
+            while renewed + seconds * 0.9 <= START + second:
+                renewed += seconds * 0.9
+            if seen.look([standing("asr", lease=Lease(seconds, renewed))], START + second):
+                ends = renewed + seconds
+            assert START + second < ends or seconds < 2, f"a lease of {seconds} s"
+    assert SHORT_LEASE >= 2 * FLEETING
