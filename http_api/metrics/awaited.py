@@ -13,7 +13,7 @@ from manager_agent.clock import Clock
 from manager_agent.observations import Missable
 
 PATIENCE = 5.0
-"""Seconds until one counts as missed. Most are some milliseconds behind, but so is whoever asks LiveKit himself."""
+"""Seconds until one counts as missed. Most take milliseconds: whoever asks LiveKit just then is sooner."""
 AWAITED_MAX = 10_000
 """So many at most are waited for. Of more, the oldest count as missed."""
 INSTEAD = {"participant_connection_aborted": Missable.PARTICIPANT_LEFT}
@@ -29,11 +29,12 @@ class AwaitedWebhooks(Collector):
         registry.register(self)
 
     def expect(self, event: Missable, sid: str) -> None:
-        """It is to tell something of the participant, or of the room, `sid`, unless it is late already."""
+        """It is to tell something of the participant, or of the room, `sid`."""
         self._due.setdefault((event, sid), self._clock() + PATIENCE)
         self._judge()
 
     def arrived(self, event: str, sid: str) -> None:
+        """Any webhook, whether it is awaited or not."""
         self._judge()
         self._due.pop((INSTEAD.get(event, event), sid), None)
 
