@@ -19,16 +19,21 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from http_api import logs
+from http_api.callers import Access
+from http_api.operations import Operation
+from http_api.routes import OPERATIONS
 from http_api.settings import DevSettings, Settings
 from http_api.tracing.otel import OtelTracing
 from http_api.tracing.spans import Span
 from tests.api.stand_ins import Api, StartApi
 from tests.otel_collector import OtelCollector
+from tests.tenants import ACME, bearer, livekit_token, production
 
 pytestmark = pytest.mark.api
 
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE_ID}-{SPAN_ID}-01"
+READY = "POST /api/v1/sessions/{session_id}/ready"
 
 
 class Exported:
@@ -237,13 +242,37 @@ async def test_what_is_asked_all_the_time_has_a_span_only_if_its_caller_traces_i
     assert exported.names[before:] == ["GET /api/v1/sessions"]
 
 
-async def test_whom_we_do_not_let_in_makes_no_spans(start_api: StartApi, exported: Exported) -> None:
-    """Else anybody could fill the collector."""
-    keys: dict[str, Any] = {"livekit_api_key": "key", "livekit_api_secret": "s" * 32}
-    api = await start_api(Settings, tracing=exported.tracing(), **keys)
-    body = {"user_identity": "alice", "required_services": []}
-    assert (await api.ask("POST", "/sessions", body, {"traceparent": TRACEPARENT}))[0] == 401
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: f"{operation.method} {operation.path}")
+@pytest.mark.parametrize("proof", [{}, bearer("x"), bearer(livekit_token(key="stranger", secret="s" * 32))])
+async def test_strangers_make_no_spans(
+    start_api: StartApi, exported: Exported, operation: Operation, proof: dict[str, str]
+) -> None:
+    """Whatever they ask for: else anybody could fill the collector."""
+    api = await start_api(Settings, tracing=exported.tracing(), **production())
+    path = operation.path.format(session_id="ses_1", service_id="asr-service", file="none.js")
+    body = {"service_id": "asr-service"}
+    sent = {"traceparent": TRACEPARENT, **proof}
+    async with api.http.request(operation.method, path, json=body, headers=sent) as answer:
+        assert (answer.status == 401) is (operation.access is not Access.PUBLIC)
     assert exported.spans == ()
+
+
+async def test_whom_we_know_makes_spans(start_api: StartApi, exported: Exported) -> None:
+    """A service by the token of its invite, not by another's, and a caller by his key."""
+    api = await start_api(Settings, tracing=exported.tracing(), **production())
+    entry = {"service_id": "asr-service", "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"}}
+    assert (await api.ask("POST", "/microservices/register", entry, ACME.proof))[0] == 201
+    wanted = {"user_identity": "alice", "required_services": ["asr-service"]}
+    headers = {"Prefer": "respond-async", "traceparent": TRACEPARENT}
+    _, _, session = await api.ask("POST", "/sessions", wanted, headers | ACME.proof)
+    assert "POST /api/v1/sessions" in exported.names
+    path, said = f"/sessions/{session['session_id']}/ready", {"service_id": "asr-service"}
+    another = bearer(livekit_token("somebody", room_join=True, room=session["room_name"]))
+    assert (await api.ask("POST", path, said, headers | another))[0] == 403
+    assert READY not in exported.names
+    own = bearer(api.livekit.invites["asr-service"])
+    assert (await api.ask("POST", path, said, headers | own))[0] == 200
+    assert READY in exported.names
 
 
 async def test_what_its_beginning_does_not_record_is_not_recorded_here_and_passed_on_all_the_same(
