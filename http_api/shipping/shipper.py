@@ -17,6 +17,7 @@ from typing import Any, Self
 
 import structlog
 
+from http_api.exit_budget import ExitBudget
 from http_api.logs import Entry
 from http_api.settings import Settings
 from http_api.shipping.backlog import Backlog, Batch, Bounds, Dropped, Stats
@@ -30,12 +31,10 @@ from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
-FLUSH_TIMEOUT = 2.0
-"""Seconds for what is left when the process ends."""
 LAST_PAUSE = 0.1
 """Seconds between two tries then."""
 ENDING = 0.2
-"""Of FLUSH_TIMEOUT, what the thread has to end after its last try."""
+"""Of the exit budget, in seconds: what the thread has to end after its last try."""
 LOOK_INTERVAL = 10.0
 """Seconds, until somebody is there who can be looked at."""
 OWN_API_HINT = (
@@ -65,14 +64,19 @@ class Off:
 
 
 class Shipper:
-    """A context manager: what was put in by its end is shipped, as far as that is done within FLUSH_TIMEOUT."""
+    """A context manager: what was put in by its end is shipped, as far as that is done within the exit budget."""
 
     def __init__(
-        self, endpoint: LogEndpoint, format: Format, bounds: Bounds | None = None, timeout: float = TIMEOUT
+        self,
+        endpoint: LogEndpoint,
+        format: Format,
+        bounds: Bounds | None = None,
+        timeout: float = TIMEOUT,
+        exit_budget: ExitBudget | None = None,
     ) -> None:
         """`timeout`: seconds for one try."""
         self._endpoint, self._format, self._timeout = endpoint, format, timeout
-        self._backlog = Backlog(bounds)
+        self._backlog, self._exit_budget = Backlog(bounds), exit_budget or ExitBudget()
         self._trouble = Trouble()
         self._thread = threading.Thread(target=self._run, name="log-shipper", daemon=True)
         self._is_running = threading.Event()
@@ -89,9 +93,9 @@ class Shipper:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Returns within FLUSH_TIMEOUT."""
-        deadline = time.monotonic() + FLUSH_TIMEOUT
-        if self._is_running.wait(FLUSH_TIMEOUT):
+        """Returns within the exit budget."""
+        deadline = time.monotonic() + self._exit_budget.left()
+        if self._is_running.wait(self._exit_budget.left()):
             self._tell(lambda: self._end(deadline - ENDING))
         self._thread.join(max(0.0, deadline - time.monotonic()))
         if lost := self._backlog.close():
@@ -202,8 +206,9 @@ class Shipper:
 LogShipper = Shipper | Off
 
 
-def shipper_of(settings: Settings) -> LogShipper:
+def shipper_of(settings: Settings, exit_budget: ExitBudget) -> LogShipper:
     """The one that the settings ask for, not started."""
     if not settings.vector_log_enabled:
         return Off()
-    return Shipper(settings.vector_log_endpoint, FORMATS[settings.vector_log_format])
+    format = FORMATS[settings.vector_log_format]
+    return Shipper(settings.vector_log_endpoint, format, exit_budget=exit_budget)

@@ -18,6 +18,7 @@ from prometheus_client import generate_latest
 from http_api import keys, logs
 from http_api.api_keys import new_key
 from http_api.app import create_app
+from http_api.exit_budget import ExitBudget
 from http_api.logs import Entry
 from http_api.logs.redaction import REDACTED
 from http_api.logs.sinks import LogSinks
@@ -57,10 +58,14 @@ def logged() -> Iterator[io.StringIO]:
 
 @asynccontextmanager
 async def shipping(
-    url: str, format: Format = JSON, bounds: Bounds = SOON, timeout: float = 60.0
+    url: str,
+    format: Format = JSON,
+    bounds: Bounds = SOON,
+    timeout: float = 60.0,
+    exit_budget: ExitBudget | None = None,
 ) -> AsyncIterator[Shipper]:
     """At the end it has shipped what it can."""
-    shipper = Shipper(LogEndpoint(url), format, bounds, timeout)
+    shipper = Shipper(LogEndpoint(url), format, bounds, timeout, exit_budget)
     shipper.__enter__()
     try:
         yield shipper
@@ -229,6 +234,15 @@ async def test_the_end_of_the_process_waits_for_no_collector(
     assert shipper.stats.dropped[Dropped.AT_EXIT] == 1
     (warning,) = said(logged, "logs_lost_at_exit")
     assert warning["count"] == 1
+
+
+async def test_when_the_time_for_the_end_is_used_up_nothing_is_waited_for(
+    vector: VectorStandIn, logged: io.StringIO
+) -> None:
+    """Not even a collector that is well, and needs but a moment."""
+    async with shipping(vector.url, bounds=Bounds(), exit_budget=ExitBudget(0.0)) as shipper:
+        put(shipper, "a")
+    assert (said(logged, "logs_lost_at_exit")[0]["count"], vector.names) == (1, [])
 
 
 async def test_what_is_put_in_when_all_is_over_is_only_counted(vector: VectorStandIn) -> None:
