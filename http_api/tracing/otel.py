@@ -37,7 +37,7 @@ from http_api.exit_budget import KEPT_FOR_LOGS, ExitBudget
 from http_api.settings import Settings
 from http_api.tracing.complaints import Complaints
 from http_api.tracing.history import spans_of
-from http_api.tracing.spans import Span, attempt_trace
+from http_api.tracing.spans import Kind, Span, attempt_trace
 from manager_agent.session import RequiredService, Session
 from manager_agent.store import Change
 from manager_agent.traceparent import RANDOM, SAMPLED, TraceContext
@@ -135,7 +135,7 @@ class OtelTracing:
         with self._ids.given(span.context):
             recorded = self._tracer.start_span(
                 span.name,
-                context=Context() if span.parent is None else _context(span.parent),
+                context=Context() if span.parent is None else _context(span.parent, is_remote=span.kind is Kind.SERVER),
                 kind=SpanKind[span.kind.name],
                 attributes=span.attributes,
                 links=[Link(_span_context(span.link))] if span.link else (),
@@ -192,13 +192,13 @@ def _resource(service_name: str) -> Resource:
     )
 
 
-def _context(parent: TraceContext) -> Context:
-    return set_span_in_context(NonRecordingSpan(_span_context(parent)), Context())
+def _context(parent: TraceContext, *, is_remote: bool) -> Context:
+    return set_span_in_context(NonRecordingSpan(_span_context(parent, is_remote=is_remote)), Context())
 
 
-def _span_context(trace: TraceContext) -> SpanContext:
+def _span_context(trace: TraceContext, *, is_remote: bool = False) -> SpanContext:
     state = TraceState.from_header([trace.state]) if trace.state else None
-    return SpanContext(int(trace.trace_id, 16), int(trace.span_id, 16), True, TraceFlags(trace.flags), state)
+    return SpanContext(int(trace.trace_id, 16), int(trace.span_id, 16), is_remote, TraceFlags(trace.flags), state)
 
 
 def _nanoseconds(at: float) -> int:

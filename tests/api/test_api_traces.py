@@ -131,6 +131,8 @@ async def test_a_session_is_one_trace_below_the_request_that_asked_for_it(traced
     assert {span.context.trace_state.to_header() for span in exported.spans if span.name == "join"} == {
         "congo=t61rcWkgMzE"
     }
+    called = {span.name for span in exported.spans if span.parent is not None and span.parent.is_remote}
+    assert called == {span.name for span in exported.spans if span.kind is SpanKind.SERVER}, "all others are ours"
     attempt = dict(exported.named("attempt ASR").attributes or {})
     assert (attempt["service_id"], attempt["attempt"], attempt["evidence"]) == ("asr-service", 1, "http")
 
