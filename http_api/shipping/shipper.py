@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from typing import Any, Self
 
 import structlog
@@ -27,10 +28,13 @@ from http_api.shipping.daemon_threads import DaemonThreads
 from http_api.shipping.endpoint import LogEndpoint
 from http_api.shipping.formats import FORMATS, Format
 from http_api.shipping.trouble import Tell, Trouble
+from manager_agent.manager import backoff
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
+PAUSE, PAUSE_MAX = 1.0, 60.0
+"""Seconds, but for the spread, after the first fault of ours, and at most."""
 LAST_PAUSE = 0.1
 """Seconds between two tries then."""
 ENDING = 0.2
@@ -80,8 +84,9 @@ class Shipper:
         self._trouble = Trouble()
         self._thread = threading.Thread(target=self._run, name="log-shipper", daemon=True)
         self._is_running = threading.Event()
-        """From then on these three are there."""
+        """From then on these four are there."""
         self._loop: asyncio.AbstractEventLoop
+        self._shipping: asyncio.Task[None]
         self._news: asyncio.Event
         self._ending: asyncio.Event
 
@@ -123,31 +128,50 @@ class Shipper:
     def _run(self) -> None:
         with asyncio.Runner() as runner:
             runner.get_loop().set_default_executor(DaemonThreads())
-            try:
-                runner.run(self._ship())
-            except asyncio.CancelledError:
-                pass  # it has not shipped everything in time
-            except Exception:
-                log.exception("log_shipper_failed")
+            with suppress(asyncio.CancelledError):  # it has not shipped everything in time
+                runner.run(self._keep_shipping())
 
-    async def _ship(self) -> None:
+    async def _keep_shipping(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._shipping = task
         self._loop, self._news, self._ending = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
         self._is_running.set()
+        for failures in count(1):
+            try:
+                await self._ship()
+            except Exception:
+                pause = backoff("log shipper", failures, first=PAUSE, most=PAUSE_MAX)
+                log.exception("log_shipper_failed", again_in=round(pause, 1))
+            else:
+                return
+            if self._ending.is_set():
+                return
+            await self._pause(pause)
+
+    async def _ship(self) -> None:
+        """Until the process ends and nothing is left, or a fault of ours."""
         course, tasks = Course(seed=secrets.token_hex(8)), Tasks()
         async with Collector(self._endpoint, self._format, self._timeout) as collector:
             tasks.spawn(self._look(collector), name="look at the log collector")
             try:
                 while batch := await self._next_batch():
-                    answer = await collector.send(batch)
-                    course = course.after(answer, batch)
-                    self._settle(batch, course.fate, answer.rejected)
-                    self._report(course.is_in_trouble, answer.why, answer.hint)
+                    course = await self._send(batch, collector, course)
                     await self._pause(course.pause)
             finally:
                 await tasks.aclose()
+
+    async def _send(self, batch: Batch, collector: Collector, course: Course) -> Course:
+        """The course after it."""
+        try:
+            answer = await collector.send(batch)
+            course = course.after(answer, batch)
+            self._settle(batch, course.fate, answer.rejected)
+        except Exception:
+            self._backlog.keep(batch)
+            raise
+        self._report(course.is_in_trouble, answer.why, answer.hint)
+        return course
 
     async def _look(self, collector: Collector) -> None:
         """Warns when it is Vector's own API that gets the logs."""

@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -58,14 +59,15 @@ def logged() -> Iterator[io.StringIO]:
 
 @asynccontextmanager
 async def shipping(
-    url: str,
+    endpoint: str | LogEndpoint,
     format: Format = JSON,
     bounds: Bounds = SOON,
     timeout: float = 60.0,
     exit_budget: ExitBudget | None = None,
 ) -> AsyncIterator[Shipper]:
     """At the end it has shipped what it can."""
-    shipper = Shipper(LogEndpoint(url), format, bounds, timeout, exit_budget)
+    endpoint = LogEndpoint(endpoint) if isinstance(endpoint, str) else endpoint
+    shipper = Shipper(endpoint, format, bounds, timeout, exit_budget)
     shipper.__enter__()
     try:
         yield shipper
@@ -251,6 +253,38 @@ async def test_what_is_put_in_when_all_is_over_is_only_counted(vector: VectorSta
     put(shipper, "b")
     assert vector.names == ["a"]
     assert shipper.stats.dropped[Dropped.AT_EXIT] == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty(LogEndpoint):
+    """Raises what nobody has foreseen: when the shipper begins, and when it tells where nothing arrives; once each."""
+
+    faults: list[str] = field(default_factory=lambda: ["begins", "tells"])
+
+    @property
+    def has_credentials(self) -> bool:
+        self._fail_once("begins")
+        return False
+
+    def __str__(self) -> str:
+        self._fail_once("tells")
+        return self.url
+
+    def _fail_once(self, when: str) -> None:
+        if when in self.faults:
+            self.faults.remove(when)
+            raise ZeroDivisionError(when)
+
+
+async def test_a_fault_of_its_own_is_told_and_does_not_end_it(vector: VectorStandIn, logged: io.StringIO) -> None:
+    vector.behaviour = answering(503)
+    async with shipping(Faulty(vector.url)) as shipper:
+        put(shipper, "a", "b")
+        await eventually(lambda: len(said(logged, "log_shipper_failed")) == 2)
+        vector.behaviour = well
+        await vector.until(lambda: vector.names == ["a", "b"])
+    assert ["ZeroDivisionError" in line["exception"] for line in said(logged, "log_shipper_failed")] == [True, True]
+    assert (shipper.stats.delivered, sum(shipper.stats.dropped.values())) == (2, 0)
 
 
 async def test_vectors_own_api_is_recognised(logged: io.StringIO) -> None:

@@ -137,7 +137,16 @@ def test_credentials_are_used_and_never_shown() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["vector:8686", "ws://vector", "http://", "http://x/?key=hush", "http://x/#hush", "http://x:99999", "ftp://x"],
+    [
+        "vector:8686",
+        "ws://vector",
+        "http://",
+        "http://x/?key=hush",
+        "http://x/#hush",
+        "http://x:99999",
+        "ftp://x",
+        "http://a%3Ab:hush@x",
+    ],
 )
 def test_what_is_no_endpoint_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(ValueError, match=r"^must ") as caught:
