@@ -20,13 +20,14 @@ import structlog
 
 from http_api.exit_budget import ExitBudget
 from http_api.logs import Entry
+from http_api.resource import resource_of
 from http_api.settings import Settings
 from http_api.shipping.backlog import Backlog, Batch, Bounds, Dropped, Stats
 from http_api.shipping.collector import TIMEOUT, Collector
 from http_api.shipping.course import Course, Fate
 from http_api.shipping.daemon_threads import DaemonThreads
 from http_api.shipping.endpoint import LogEndpoint
-from http_api.shipping.formats import FORMATS, Format
+from http_api.shipping.formats import JSON, Format, otlp_of
 from http_api.shipping.trouble import Tell, Trouble
 from manager_agent.manager import backoff
 from manager_agent.tasks import Tasks
@@ -234,5 +235,5 @@ def shipper_of(settings: Settings, exit_budget: ExitBudget) -> LogShipper:
     """The one that the settings ask for, not started."""
     if not settings.vector_log_enabled:
         return Off()
-    format = FORMATS[settings.vector_log_format]
+    format = JSON if settings.vector_log_format == JSON.name else otlp_of(resource_of(settings))
     return Shipper(settings.vector_log_endpoint, format, exit_budget=exit_budget)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 import structlog
@@ -34,6 +34,7 @@ from opentelemetry.trace import (
 
 from http_api import VERSION
 from http_api.exit_budget import KEPT_FOR_LOGS, ExitBudget
+from http_api.resource import resource_of
 from http_api.settings import Settings
 from http_api.tracing.complaints import Complaints
 from http_api.tracing.history import spans_of
@@ -58,7 +59,7 @@ def exporting(settings: Settings) -> OtelTracing:
     exporter = OTLPSpanExporter(
         endpoint=settings.traces_url, headers=headers, timeout=EXPORT_TIMEOUT, compression=Compression.Gzip
     )
-    return OtelTracing(exporter, service_name=settings.otel_service_name, ratio=settings.otel_traces_sampler_arg)
+    return OtelTracing(exporter, resource=resource_of(settings), ratio=settings.otel_traces_sampler_arg)
 
 
 def _in_batches(exporter: SpanExporter) -> SpanProcessor:
@@ -72,18 +73,18 @@ class OtelTracing:
         self,
         exporter: SpanExporter,
         *,
-        service_name: str,
+        resource: Mapping[str, str],
         ratio: float = 1.0,
         processor: Callable[[SpanExporter], SpanProcessor] = _in_batches,
     ) -> None:
-        """`ratio`: which part of the traces that begin here is recorded; of all others their beginning has decided.
-        `processor`: how spans get to the exporter."""
+        """`resource`: who sends. `ratio`: which part of the traces that begin here is recorded; of all others their
+        beginning has decided. `processor`: how spans get to the exporter."""
         self._exporter, self._processor = _Counted(exporter), processor
         self._recorded = 0
         self._sampler, self._ids, self._complaints = TraceIdRatioBased(ratio), _Ids(), Complaints()
         self._provider = TracerProvider(
             sampler=ALWAYS_ON,  # what is not to be recorded never gets so far
-            resource=_resource(service_name),
+            resource=_resource(resource),
             shutdown_on_exit=False,
             id_generator=self._ids,
             span_limits=SpanLimits(max_span_attribute_length=ATTRIBUTE_MAX),
@@ -184,12 +185,10 @@ class _Ids(RandomIdGenerator):
         return super().generate_trace_id() if self._given is None else int(self._given.trace_id, 16)
 
 
-def _resource(service_name: str) -> Resource:
-    """Who sends the spans. Resource.create() would read the environment."""
+def _resource(about: Mapping[str, str]) -> Resource:
+    """With what makes the spans. Resource.create() would read the environment."""
     sdk = {"telemetry.sdk.language": "python", "telemetry.sdk.name": "opentelemetry"}
-    return Resource(
-        {"service.name": service_name, "service.version": VERSION, "telemetry.sdk.version": sdk_version, **sdk}
-    )
+    return Resource({**about, **sdk, "telemetry.sdk.version": sdk_version})
 
 
 def _context(parent: TraceContext, *, is_remote: bool) -> Context:

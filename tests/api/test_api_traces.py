@@ -21,6 +21,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from http_api import logs
 from http_api.callers import Access
 from http_api.operations import Operation
+from http_api.resource import INSTANCE_ID
 from http_api.routes import OPERATIONS
 from http_api.settings import DevSettings, Settings
 from http_api.tracing.otel import OtelTracing
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.api
 
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE_ID}-{SPAN_ID}-01"
+RESOURCE = {"service.name": "session-manager"}
 READY = "POST /api/v1/sessions/{session_id}/ready"
 
 
@@ -43,7 +45,7 @@ class Exported:
         self._exporter = InMemorySpanExporter()
 
     def tracing(self, ratio: float = 1.0) -> OtelTracing:
-        return OtelTracing(self._exporter, service_name="session-manager", ratio=ratio, processor=SimpleSpanProcessor)
+        return OtelTracing(self._exporter, resource=RESOURCE, ratio=ratio, processor=SimpleSpanProcessor)
 
     def clear(self) -> None:
         self._exporter.clear()
@@ -402,4 +404,6 @@ async def test_a_real_collector_gets_the_spans(start_api: StartApi, otel_collect
     assert spans["session"]["parentSpanId"] == spans["POST /api/v1/sessions"]["spanId"]
     assert spans["invite"]["parentSpanId"] == spans["attempt ASR"]["spanId"]
     assert spans["attempt ASR"]["attributes"]["service_id"] == "asr-service"
-    assert spans["session"]["resource"]["service.name"] == "ours"
+    resource = spans["session"]["resource"]
+    assert (resource["service.name"], resource["deployment.environment.name"]) == ("ours", "default")
+    assert resource["service.instance.id"] == INSTANCE_ID

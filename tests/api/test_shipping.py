@@ -27,7 +27,7 @@ from http_api.settings import DevSettings
 from http_api.shipping.backlog import Bounds, Dropped
 from http_api.shipping.collector import Collector
 from http_api.shipping.endpoint import LogEndpoint
-from http_api.shipping.formats import JSON, OTLP, Format
+from http_api.shipping.formats import JSON, Format, otlp_of
 from http_api.shipping.shipper import Off, Shipper
 from tests.api.stand_ins import LiveKit, StartApi, stand_ins
 from tests.vector_stand_in import Behaviour, VectorStandIn, answering, drip, hang, reset, slow, well
@@ -333,7 +333,7 @@ async def test_nothing_secret_is_shipped(vector: VectorStandIn, logged: io.Strin
 
 async def test_an_entry_that_can_not_be_written_in_the_format_is_dropped_alone(vector: VectorStandIn) -> None:
     vector.behaviour = answering(200)
-    async with shipping(vector.url, OTLP) as shipper:
+    async with shipping(vector.url, otlp_of({})) as shipper:
         put(shipper, "a")
         put(shipper, "bad", number=2**70)
         put(shipper, "b")

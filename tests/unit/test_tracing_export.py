@@ -68,7 +68,7 @@ class SlowExporter(SpanExporter):
 async def test_of_more_spans_than_may_wait_the_oldest_are_dropped(log: io.StringIO) -> None:
     """And nobody who makes one is kept waiting."""
     exporter = SlowExporter()
-    tracing = OtelTracing(exporter, service_name="ours")
+    tracing = OtelTracing(exporter, resource={"service.name": "ours"})
     await tracing.start()
     for number in range(BATCH_MAX):
         tracing.record(a_span(number))
@@ -97,7 +97,7 @@ async def test_a_collector_that_is_not_there_holds_nobody_up_and_is_complained_o
 
 async def test_what_could_not_be_sent_before_the_end_is_told_and_leaves_time_for_the_log(log: io.StringIO) -> None:
     exporter, budget = SlowExporter(), ExitBudget(KEPT_FOR_LOGS + 0.05)
-    tracing = OtelTracing(exporter, service_name="ours")
+    tracing = OtelTracing(exporter, resource={"service.name": "ours"})
     await tracing.start()
     for number in range(BATCH_MAX):
         tracing.record(a_span(number))
