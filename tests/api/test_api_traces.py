@@ -383,6 +383,31 @@ async def test_every_log_line_of_a_session_and_of_its_request_has_the_id_of_the_
     assert not any("trace_id" in line for line in others)
 
 
+@pytest.mark.parametrize("is_on", [False, True])
+@pytest.mark.parametrize("is_traced", [False, True])
+async def test_a_line_about_a_session_has_its_trace_and_that_of_another_is_called_the_requests(
+    start_api: StartApi, exported: Exported, is_on: bool, is_traced: bool
+) -> None:
+    """Also the lines before the last, and also where the session belongs to no trace."""
+    api = await start_api(tracing=exported.tracing() if is_on else None)
+    session = await opened(api, "asr-service", **({"traceparent": TRACEPARENT} if is_traced else {}))
+    own = api.parts.store.get(session["session_id"]).log_fields.get("trace_id")
+    assert (own is not None) is (is_on or is_traced)
+    log = io.StringIO()
+    logs.configure(dev=False, level="debug", secrets=["secret"], stream=log)
+    for another in ("a" * 32, "b" * 32):  # over one connection
+        headers = {"traceparent": f"00-{another}-{SPAN_ID}-01"}
+        assert (await api.ask("DELETE", f"/sessions/{session['session_id']}", headers=headers))[0] == 200
+    assert (await api.ask("GET", "/sessions", headers={"traceparent": TRACEPARENT}))[0] == 200
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    about = [line for line in lines if line.get("session_id") == session["session_id"]]
+    assert {line["event"] for line in about} >= {"session_state", "request"}
+    assert {line.get("trace_id") for line in about} == {own}
+    answered = [line for line in lines if line["event"] == "request"]
+    assert [line.get("request_trace_id") for line in answered] == ["a" * 32, "b" * 32, None]
+    assert (answered[-1]["trace_id"], "session_id" in answered[-1]) == (TRACE_ID, False)
+
+
 # --- a real collector -----------------------------------------------------------------------------------
 
 
