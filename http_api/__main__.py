@@ -66,7 +66,7 @@ def _served(serving: Coroutine[Any, Any, None], exit_budget: ExitBudget) -> int:
                 exit_budget.cut()  # before the runner's end, which ends all that is still there
                 raise
     except (BadSettings, CannotListen) as error:
-        log.critical("not_started", why=str(error))  # as below
+        log.critical("not_started", why=str(error))  # so that it is shipped; run() says it in words
         raise
     except Exception:
         log.critical("ended_by_fault", exc_info=True)  # in the log, so that it is shipped too
