@@ -11,6 +11,7 @@ from typing import Any
 import structlog
 
 from http_api import VERSION, logs
+from http_api.exit_budget import ExitBudget
 from http_api.logs import native, unhandled
 from http_api.logs.sinks import LogSinks
 from http_api.server import CannotListen, serve
@@ -39,15 +40,16 @@ def main() -> int:
 
 def run(*, dev: bool, program: Program = serve) -> int:
     """Serves until it is asked to end, and ships what is left of the log; the exit code."""
+    exit_budget = ExitBudget()
     try:
         settings = Settings.load(dev=dev)
         with native.captured() as stderr, unhandled.logged():
-            sinks = LogSinks(shipper=shipper_of(settings))
+            sinks = LogSinks(shipper=shipper_of(settings, exit_budget), exit_budget=exit_budget)
             logs.configure(
                 dev=settings.dev, level=settings.log_level, secrets=settings.secrets, stream=stderr, sinks=sinks.takers
             )
             with sinks.shipper:
-                return _served(program(settings, sinks))
+                return _served(program(settings, sinks), exit_budget)
     except (BadSettings, CannotListen) as error:
         print(error, file=sys.stderr)
         return UNUSABLE
@@ -55,10 +57,16 @@ def run(*, dev: bool, program: Program = serve) -> int:
         return INTERRUPTED
 
 
-def _served(serving: Coroutine[Any, Any, None]) -> int:
+def _served(serving: Coroutine[Any, Any, None], exit_budget: ExitBudget) -> int:
     try:
-        asyncio.run(serving)
-    except (BadSettings, CannotListen):
+        with asyncio.Runner() as runner:
+            try:
+                runner.run(serving)
+            except KeyboardInterrupt:
+                exit_budget.cut()  # before the runner's end, which ends all that is still there
+                raise
+    except (BadSettings, CannotListen) as error:
+        log.critical("not_started", why=str(error))  # so that it is shipped; run() says it in words
         raise
     except Exception:
         log.critical("ended_by_fault", exc_info=True)  # in the log, so that it is shipped too

@@ -17,6 +17,7 @@ from http_api.capacity import Capacity
 from http_api.cors import CrossOrigin
 from http_api.dependencies import Dependencies
 from http_api.docs import described
+from http_api.exit_budget import ExitBudget
 from http_api.feed.readers import FeedReaders
 from http_api.idempotency import idempotency
 from http_api.kept_answers import KeptAnswers
@@ -63,7 +64,7 @@ def create_app(settings: Settings, parts: Parts | None = None, sinks: LogSinks |
     _listen(app)
     wire(app)
     app.router.add_routes([_route(operation) for operation in OPERATIONS])
-    app.cleanup_ctx.append(lambda app: _running(app, parts))
+    app.cleanup_ctx.append(lambda app: _running(app, parts, sinks.exit_budget))
     app.on_response_prepare.append(_show_request_id)
     app.on_response_prepare.append(show_allowance)
     app.on_response_prepare.append(cross_origin.allow)
@@ -134,9 +135,11 @@ async def _show_request_id(request: web.Request, response: web.StreamResponse) -
         response.headers[REQUEST_ID_HEADER] = request[keys.REQUEST_ID]
 
 
-async def _running(app: web.Application, parts: Parts) -> AsyncIterator[None]:
+async def _running(app: web.Application, parts: Parts, exit_budget: ExitBudget) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        watching = (LoopLag(parts.metrics.loop_lag.observe), parts.tracing, app[keys.DEPENDENCIES])
+        stack.push_async_callback(parts.tracing.aclose, exit_budget)
+        await parts.tracing.start()
+        watching = (LoopLag(parts.metrics.loop_lag.observe), app[keys.DEPENDENCIES])
         telling = (app[keys.AUTHENTICATOR], *parts.upkeep, app[keys.CALLBACKS])
         for part in (*watching, *telling, parts.rooms, parts.inviter, parts.agent):
             stack.push_async_callback(part.aclose)

@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     otel_exporter_otlp_headers: OtlpHeaders = {}
     """`name=value`, separated by commas, values URL-encoded: what proves to the collector who sends."""
     otel_service_name: Annotated[str, Field(min_length=1, max_length=255)] = "session-manager"
-    """The name that traces show."""
+    """The name that traces show, and the log as OTLP."""
     otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
     """Which part of the traces that begin here is recorded, 0 to 1; of all others their beginning has decided."""
 

@@ -17,7 +17,10 @@ STATE_MAX = 512
 """Characters of a tracestate that is passed on, which is as much as everybody must pass on."""
 MEMBERS_MAX = 32
 
-_TRACEPARENT = re.compile(r"00-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})")
+_FIELDS = r"-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})"
+_TRACEPARENT = re.compile(f"00{_FIELDS}")
+_LATER_TRACEPARENT = re.compile(f"(?!00|ff)[0-9a-f]{{2}}{_FIELDS}(?:-.*)?")
+"""Of a later version: what it adds stands after what is known, and means nothing to us."""
 _KEY = r"(?P<key>[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
 _MEMBER = re.compile(_KEY + r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]")
 
@@ -55,9 +58,9 @@ class TraceContext:
 
 
 def read_trace(traceparent: str, tracestate: str = "") -> TraceContext | None:
-    """The context that these two say; None unless `traceparent` is one of version 00. A `tracestate` that is none, or
-    is too long, counts for nothing."""
-    found = _TRACEPARENT.fullmatch(traceparent)
+    """The context that these two say; None unless `traceparent` is one of version 00, or of a later one that begins
+    like it. A `tracestate` that is none, or is too long, counts for nothing."""
+    found = _TRACEPARENT.fullmatch(traceparent) or _LATER_TRACEPARENT.fullmatch(traceparent)
     if found is None:
         return None
     trace_id, span_id, flags = found.groups()

@@ -20,13 +20,13 @@ class AccessLog(AbstractAccessLogger):
         log = structlog.get_logger("http_api.access")
         write = log.debug if request.path in BY_MACHINES and response.status < 400 else log.info
         caller, trace = request.get(CALLER), request.get(TRACE)
+        about = request.get(ABOUT, {} if trace is None else {"trace_id": trace.trace_id})
         fields = {
-            **request.get(ABOUT, {}),
+            **about,
             "request_id": request.get(REQUEST_ID),
             "caller": caller.name or None if caller else None,
             "problem": request.get(PROBLEM),
             "remote": request.remote,
-            **({} if trace is None else {"trace_id": trace.trace_id}),
         }
         write(
             "request",

@@ -11,15 +11,18 @@ from manager_agent.session import Session
 
 
 def begin(request: web.Request, request_id: str) -> None:
-    """A connection serves one request after the other in one task: what the last one was about is over."""
+    """Of the request alone: it runs in a task of its own, with a context of its own."""
     request[keys.REQUEST_ID] = request_id
-    structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(request_id=request_id)
 
 
 def speak_of(request: web.Request, session: Session, *, service_id: str | None = None) -> None:
-    """From now on this request is about this session, and this service of it."""
-    about = session.log_fields
+    """From now on this request is about this session, and this service of it. A trace that the session does not belong
+    to is the request's alone, and called so."""
+    about, trace = session.log_fields, request.get(keys.TRACE)
+    if trace is not None and trace.trace_id != about.get("trace_id"):
+        about["request_trace_id"] = trace.trace_id
+        structlog.contextvars.unbind_contextvars("trace_id")
     if service_id is not None:
         about["service_id"] = service_id
     request[keys.ABOUT] = about

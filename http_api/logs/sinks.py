@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from http_api.exit_budget import ExitBudget
 from http_api.logs import Sink
 from http_api.logs.recent import RecentLogs
 from http_api.shipping.shipper import LogShipper, Off
@@ -14,6 +15,8 @@ from http_api.shipping.shipper import LogShipper, Off
 class LogSinks:
     recent: RecentLogs = field(default_factory=RecentLogs)
     shipper: LogShipper = field(default_factory=Off)
+    exit_budget: ExitBudget = field(default_factory=ExitBudget)
+    """The shipper's, which it shares with whatever else is sent off at the end."""
 
     @property
     def takers(self) -> Sequence[Sink]:

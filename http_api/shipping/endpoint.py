@@ -52,4 +52,6 @@ def read_log_endpoint(text: str) -> LogEndpoint:
         raise ValueError("must be an http or https URL with a host") from None
     if url.query_string or url.fragment:
         raise ValueError("must have no query and no fragment")
+    if ":" in (url.user or ""):
+        raise ValueError("must have no colon in its user's name")  # Basic authentication has none: RFC 7617
     return LogEndpoint(text)

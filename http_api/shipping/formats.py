@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from http_api.shipping import otlp
 
@@ -27,6 +28,8 @@ def _json_lines(lines: Sequence[bytes]) -> bytes:
 
 JSON = Format("json", "application/x-ndjson", "/", _json_lines, lambda _: 0)
 """For Vector's http_server source with `decoding.codec: json`."""
-OTLP = Format("otlp", "application/x-protobuf", "/v1/logs", otlp.request, otlp.rejected)
-"""For every collector of OTLP/HTTP, and Vector's opentelemetry source."""
-FORMATS = {format.name: format for format in (JSON, OTLP)}
+
+
+def otlp_of(about: Mapping[str, str]) -> Format:
+    """For every collector of OTLP/HTTP, and Vector's opentelemetry source. `about`: the resource, who sends."""
+    return Format("otlp", "application/x-protobuf", "/v1/logs", partial(otlp.request, about=about), otlp.rejected)

@@ -19,7 +19,6 @@ from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from http_api import VERSION
 
-SERVICE_NAME = "session-manager"
 SEVERITIES = {
     "debug": SeverityNumber.SEVERITY_NUMBER_DEBUG,
     "info": SeverityNumber.SEVERITY_NUMBER_INFO,
@@ -27,13 +26,14 @@ SEVERITIES = {
     "error": SeverityNumber.SEVERITY_NUMBER_ERROR,
     "critical": SeverityNumber.SEVERITY_NUMBER_FATAL,
 }
-IDS = {"trace_id": re.compile(r"(?!0{32})[0-9a-f]{32}"), "span_id": re.compile(r"(?!0{16})[0-9a-f]{16}")}
+TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 
 
-def request(lines: Sequence[bytes]) -> bytes:
-    """An ExportLogsServiceRequest with a record for each line. Raises ValueError for what is no JSON."""
+def request(lines: Sequence[bytes], about: Mapping[str, str]) -> bytes:
+    """An ExportLogsServiceRequest with a record for each line. `about`: the resource, who sends them. Raises ValueError
+    for what is no JSON."""
     records = [_record(json.loads(line)) for line in lines]
-    resource = Resource(attributes=_attributes({"service.name": SERVICE_NAME, "service.version": VERSION}))
+    resource = Resource(attributes=_attributes(about))
     scope = InstrumentationScope(name="http_api.logs", version=VERSION)
     logs = ResourceLogs(resource=resource, scope_logs=[ScopeLogs(scope=scope, log_records=records)])
     return ExportLogsServiceRequest(resource_logs=[logs]).SerializeToString()
@@ -50,7 +50,7 @@ def rejected(body: bytes) -> int:
 def _record(fields: dict[str, Any]) -> LogRecord:
     """What has no place of its own in a record is an attribute, under the name that it has in the log."""
     level, time = str(fields.pop("level", "")), _nanoseconds(str(fields.pop("timestamp", "")))
-    trace_id, span_id = (_id(fields, name, form) for name, form in IDS.items())
+    trace_id = _trace_id(fields)
     return LogRecord(
         time_unix_nano=time,
         observed_time_unix_nano=time,
@@ -59,13 +59,12 @@ def _record(fields: dict[str, Any]) -> LogRecord:
         body=_value(fields.pop("event", "")),
         attributes=_attributes(fields),
         trace_id=trace_id,
-        span_id=span_id,
     )
 
 
-def _id(fields: dict[str, Any], name: str, form: re.Pattern[str]) -> bytes:
-    """Taken out of the fields, unless it is not of that form."""
-    return bytes.fromhex(fields.pop(name)) if form.fullmatch(str(fields.get(name))) else b""
+def _trace_id(fields: dict[str, Any]) -> bytes:
+    """Taken out of the fields, unless it is none."""
+    return bytes.fromhex(fields.pop("trace_id")) if TRACE_ID.fullmatch(str(fields.get("trace_id"))) else b""
 
 
 def _attributes(fields: Mapping[str, Any]) -> Iterator[KeyValue]:

@@ -13,29 +13,33 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import count
 from typing import Any, Self
 
 import structlog
 
+from http_api.exit_budget import ExitBudget
 from http_api.logs import Entry
+from http_api.resource import resource_of
 from http_api.settings import Settings
 from http_api.shipping.backlog import Backlog, Batch, Bounds, Dropped, Stats
 from http_api.shipping.collector import TIMEOUT, Collector
 from http_api.shipping.course import Course, Fate
 from http_api.shipping.daemon_threads import DaemonThreads
 from http_api.shipping.endpoint import LogEndpoint
-from http_api.shipping.formats import FORMATS, Format
+from http_api.shipping.formats import JSON, Format, otlp_of
 from http_api.shipping.trouble import Tell, Trouble
+from manager_agent.manager import backoff
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
-FLUSH_TIMEOUT = 2.0
-"""Seconds for what is left when the process ends."""
+PAUSE, PAUSE_MAX = 1.0, 60.0
+"""Seconds, but for the spread, after the first fault of ours, and at most."""
 LAST_PAUSE = 0.1
 """Seconds between two tries then."""
 ENDING = 0.2
-"""Of FLUSH_TIMEOUT, what the thread has to end after its last try."""
+"""Of the exit budget, in seconds: what the thread has to end after its last try."""
 LOOK_INTERVAL = 10.0
 """Seconds, until somebody is there who can be looked at."""
 OWN_API_HINT = (
@@ -65,19 +69,25 @@ class Off:
 
 
 class Shipper:
-    """A context manager: what was put in by its end is shipped, as far as that is done within FLUSH_TIMEOUT."""
+    """A context manager: what was put in by its end is shipped, as far as that is done within the exit budget."""
 
     def __init__(
-        self, endpoint: LogEndpoint, format: Format, bounds: Bounds | None = None, timeout: float = TIMEOUT
+        self,
+        endpoint: LogEndpoint,
+        format: Format,
+        bounds: Bounds | None = None,
+        timeout: float = TIMEOUT,
+        exit_budget: ExitBudget | None = None,
     ) -> None:
         """`timeout`: seconds for one try."""
         self._endpoint, self._format, self._timeout = endpoint, format, timeout
-        self._backlog = Backlog(bounds)
+        self._backlog, self._exit_budget = Backlog(bounds), exit_budget or ExitBudget()
         self._trouble = Trouble()
         self._thread = threading.Thread(target=self._run, name="log-shipper", daemon=True)
         self._is_running = threading.Event()
-        """From then on these three are there."""
+        """From then on these four are there."""
         self._loop: asyncio.AbstractEventLoop
+        self._shipping: asyncio.Task[None]
         self._news: asyncio.Event
         self._ending: asyncio.Event
 
@@ -89,9 +99,9 @@ class Shipper:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Returns within FLUSH_TIMEOUT."""
-        deadline = time.monotonic() + FLUSH_TIMEOUT
-        if self._is_running.wait(FLUSH_TIMEOUT):
+        """Returns within the exit budget."""
+        deadline = time.monotonic() + self._exit_budget.left()
+        if self._is_running.wait(self._exit_budget.left()):
             self._tell(lambda: self._end(deadline - ENDING))
         self._thread.join(max(0.0, deadline - time.monotonic()))
         if lost := self._backlog.close():
@@ -119,31 +129,50 @@ class Shipper:
     def _run(self) -> None:
         with asyncio.Runner() as runner:
             runner.get_loop().set_default_executor(DaemonThreads())
-            try:
-                runner.run(self._ship())
-            except asyncio.CancelledError:
-                pass  # it has not shipped everything in time
-            except Exception:
-                log.exception("log_shipper_failed")
+            with suppress(asyncio.CancelledError):  # it has not shipped everything in time
+                runner.run(self._keep_shipping())
 
-    async def _ship(self) -> None:
+    async def _keep_shipping(self) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._shipping = task
         self._loop, self._news, self._ending = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
         self._is_running.set()
+        for failures in count(1):
+            try:
+                await self._ship()
+            except Exception:
+                pause = backoff("log shipper", failures, first=PAUSE, most=PAUSE_MAX)
+                log.exception("log_shipper_failed", again_in=round(pause, 1))
+            else:
+                return
+            if self._ending.is_set():
+                return
+            await self._pause(pause)
+
+    async def _ship(self) -> None:
+        """Until the process ends and nothing is left, or a fault of ours."""
         course, tasks = Course(seed=secrets.token_hex(8)), Tasks()
         async with Collector(self._endpoint, self._format, self._timeout) as collector:
             tasks.spawn(self._look(collector), name="look at the log collector")
             try:
                 while batch := await self._next_batch():
-                    answer = await collector.send(batch)
-                    course = course.after(answer, batch)
-                    self._settle(batch, course.fate, answer.rejected)
-                    self._report(course.is_in_trouble, answer.why, answer.hint)
+                    course = await self._send(batch, collector, course)
                     await self._pause(course.pause)
             finally:
                 await tasks.aclose()
+
+    async def _send(self, batch: Batch, collector: Collector, course: Course) -> Course:
+        """The course after it."""
+        try:
+            answer = await collector.send(batch)
+            course = course.after(answer, batch)
+            self._settle(batch, course.fate, answer.rejected)
+        except Exception:
+            self._backlog.keep(batch)
+            raise
+        self._report(course.is_in_trouble, answer.why, answer.hint)
+        return course
 
     async def _look(self, collector: Collector) -> None:
         """Warns when it is Vector's own API that gets the logs."""
@@ -202,8 +231,9 @@ class Shipper:
 LogShipper = Shipper | Off
 
 
-def shipper_of(settings: Settings) -> LogShipper:
+def shipper_of(settings: Settings, exit_budget: ExitBudget) -> LogShipper:
     """The one that the settings ask for, not started."""
     if not settings.vector_log_enabled:
         return Off()
-    return Shipper(settings.vector_log_endpoint, FORMATS[settings.vector_log_format])
+    format = JSON if settings.vector_log_format == JSON.name else otlp_of(resource_of(settings))
+    return Shipper(settings.vector_log_endpoint, format, exit_budget=exit_budget)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from http_api.exit_budget import ExitBudget
 from http_api.settings import BadSettings, Settings
 from http_api.tracing.spans import Span
 from manager_agent.invites import trace_passed_on
@@ -21,7 +22,8 @@ class Tracing(Protocol):
 
     async def start(self) -> None: ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self, budget: ExitBudget) -> None:
+        """Sends what still waits, as far as that is done within the budget."""
 
     def begin(self, incoming: TraceContext | None) -> TraceContext | None:
         """The span of a request that came with this context: the same if it has no span of its own."""
@@ -41,7 +43,7 @@ class Untraced:
 
     async def start(self) -> None: ...
 
-    async def aclose(self) -> None: ...
+    async def aclose(self, budget: ExitBudget) -> None: ...
 
     def begin(self, incoming: TraceContext | None) -> TraceContext | None:
         return incoming

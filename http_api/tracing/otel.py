@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 import structlog
@@ -15,8 +15,8 @@ from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_ON, Decision, TraceIdRatioBased
 from opentelemetry.sdk.version import __version__ as sdk_version
@@ -33,10 +33,12 @@ from opentelemetry.trace import (
 )
 
 from http_api import VERSION
+from http_api.exit_budget import KEPT_FOR_LOGS, ExitBudget
+from http_api.resource import resource_of
 from http_api.settings import Settings
 from http_api.tracing.complaints import Complaints
 from http_api.tracing.history import spans_of
-from http_api.tracing.spans import Span, attempt_trace
+from http_api.tracing.spans import Kind, Span, attempt_trace
 from manager_agent.session import RequiredService, Session
 from manager_agent.store import Change
 from manager_agent.traceparent import RANDOM, SAMPLED, TraceContext
@@ -47,8 +49,6 @@ QUEUE_MAX, BATCH_MAX, BATCH_EVERY_MS = 8_192, 512, 1_000
 """Spans that wait, the oldest dropped first; how many go at once, and how often."""
 EXPORT_TIMEOUT = 10.0
 """Seconds for one batch, with all its tries."""
-FLUSH_TIMEOUT = 2.0
-"""Seconds for what still waits when the process ends."""
 ATTRIBUTE_MAX = 1_024
 """Characters."""
 
@@ -59,7 +59,7 @@ def exporting(settings: Settings) -> OtelTracing:
     exporter = OTLPSpanExporter(
         endpoint=settings.traces_url, headers=headers, timeout=EXPORT_TIMEOUT, compression=Compression.Gzip
     )
-    return OtelTracing(exporter, service_name=settings.otel_service_name, ratio=settings.otel_traces_sampler_arg)
+    return OtelTracing(exporter, resource=resource_of(settings), ratio=settings.otel_traces_sampler_arg)
 
 
 def _in_batches(exporter: SpanExporter) -> SpanProcessor:
@@ -73,17 +73,18 @@ class OtelTracing:
         self,
         exporter: SpanExporter,
         *,
-        service_name: str,
+        resource: Mapping[str, str],
         ratio: float = 1.0,
         processor: Callable[[SpanExporter], SpanProcessor] = _in_batches,
     ) -> None:
-        """`ratio`: which part of the traces that begin here is recorded; of all others their beginning has decided.
-        `processor`: how spans get to the exporter."""
-        self._exporter, self._processor = exporter, processor
+        """`resource`: who sends. `ratio`: which part of the traces that begin here is recorded; of all others their
+        beginning has decided. `processor`: how spans get to the exporter."""
+        self._exporter, self._processor = _Counted(exporter), processor
+        self._recorded = 0
         self._sampler, self._ids, self._complaints = TraceIdRatioBased(ratio), _Ids(), Complaints()
         self._provider = TracerProvider(
             sampler=ALWAYS_ON,  # what is not to be recorded never gets so far
-            resource=_resource(service_name),
+            resource=_resource(resource),
             shutdown_on_exit=False,
             id_generator=self._ids,
             span_limits=SpanLimits(max_span_attribute_length=ATTRIBUTE_MAX),
@@ -94,8 +95,8 @@ class OtelTracing:
         self._complaints.heed()
         self._provider.add_span_processor(self._processor(self._exporter))  # it starts a thread
 
-    async def aclose(self) -> None:
-        """Sends what still waits, for FLUSH_TIMEOUT at most. The threads are daemons: they hold nobody up."""
+    async def aclose(self, budget: ExitBudget) -> None:
+        """Sends what still waits. The threads are daemons: they hold nobody up."""
         loop, flushed = asyncio.get_running_loop(), asyncio.Event()
 
         def flush() -> None:
@@ -106,11 +107,12 @@ class OtelTracing:
 
         threading.Thread(target=flush, name="flush of traces", daemon=True).start()
         try:
-            async with asyncio.timeout(FLUSH_TIMEOUT):
+            async with asyncio.timeout(budget.left(kept=KEPT_FOR_LOGS)):
                 await flushed.wait()
         except TimeoutError:
+            lost = min(self._recorded - self._exporter.done, QUEUE_MAX + BATCH_MAX)  # of more, the oldest were dropped
             self._exporter.shutdown()  # tries nothing again
-            log.warning("traces_not_flushed")
+            log.warning("traces_not_flushed", count=lost)
 
     def begin(self, incoming: TraceContext | None) -> TraceContext:
         span_id = f"{self._ids.generate_span_id():016x}"
@@ -134,7 +136,7 @@ class OtelTracing:
         with self._ids.given(span.context):
             recorded = self._tracer.start_span(
                 span.name,
-                context=Context() if span.parent is None else _context(span.parent),
+                context=Context() if span.parent is None else _context(span.parent, is_remote=span.kind is Kind.SERVER),
                 kind=SpanKind[span.kind.name],
                 attributes=span.attributes,
                 links=[Link(_span_context(span.link))] if span.link else (),
@@ -143,6 +145,23 @@ class OtelTracing:
         if span.error is not None:
             recorded.set_status(Status(StatusCode.ERROR, span.error))
         recorded.end(_nanoseconds(span.end))
+        self._recorded += 1
+
+
+class _Counted(SpanExporter):
+    """An exporter that knows with how many spans it is done, arrived or not."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter, self.done = exporter, 0
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        try:
+            return self._exporter.export(spans)
+        finally:
+            self.done += len(spans)
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
 
 
 class _Ids(RandomIdGenerator):
@@ -166,21 +185,19 @@ class _Ids(RandomIdGenerator):
         return super().generate_trace_id() if self._given is None else int(self._given.trace_id, 16)
 
 
-def _resource(service_name: str) -> Resource:
-    """Who sends the spans. Resource.create() would read the environment."""
+def _resource(about: Mapping[str, str]) -> Resource:
+    """With what makes the spans. Resource.create() would read the environment."""
     sdk = {"telemetry.sdk.language": "python", "telemetry.sdk.name": "opentelemetry"}
-    return Resource(
-        {"service.name": service_name, "service.version": VERSION, "telemetry.sdk.version": sdk_version, **sdk}
-    )
+    return Resource({**about, **sdk, "telemetry.sdk.version": sdk_version})
 
 
-def _context(parent: TraceContext) -> Context:
-    return set_span_in_context(NonRecordingSpan(_span_context(parent)), Context())
+def _context(parent: TraceContext, *, is_remote: bool) -> Context:
+    return set_span_in_context(NonRecordingSpan(_span_context(parent, is_remote=is_remote)), Context())
 
 
-def _span_context(trace: TraceContext) -> SpanContext:
+def _span_context(trace: TraceContext, *, is_remote: bool = False) -> SpanContext:
     state = TraceState.from_header([trace.state]) if trace.state else None
-    return SpanContext(int(trace.trace_id, 16), int(trace.span_id, 16), True, TraceFlags(trace.flags), state)
+    return SpanContext(int(trace.trace_id, 16), int(trace.span_id, 16), is_remote, TraceFlags(trace.flags), state)
 
 
 def _nanoseconds(at: float) -> int:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from http_api import keys
 from http_api.admission import operation_of
+from http_api.callers import NOBODY, Access
 from http_api.operations import Operation, Tag
 from http_api.problems import Handler
 from http_api.tracing.spans import Attribute, Kind, Span, session_trace
@@ -56,8 +57,8 @@ def giving_token(request: web.Request, session: Session) -> Iterator[None]:
 
 def _has_span(operation: Operation | None, incoming: TraceContext | None) -> bool:
     """Requests that do something about sessions have one, and all whose callers trace them. What is asked all the time
-    has none: it would hide the rest."""
-    if operation is None or operation.is_vital:
+    has none: it would hide the rest. Nor has what anybody may ask for: anybody could fill the collector."""
+    if operation is None or operation.is_vital or operation.access is Access.PUBLIC:
         return False
     acts = operation.method != "GET" and operation.tag in (Tag.SESSIONS, Tag.TOKENS)
     return acts or incoming is not None
@@ -66,7 +67,7 @@ def _has_span(operation: Operation | None, incoming: TraceContext | None) -> boo
 async def _recorded(
     request: web.Request, handler: Handler, trace: TraceContext, incoming: TraceContext | None
 ) -> web.StreamResponse:
-    """The answer; the span of it is recorded, unless the request was not even admitted."""
+    """The answer; the span of it is recorded, unless it is a stranger's."""
     clock, status, failure = request.app[keys.CLOCK], None, None
     start = clock()
     try:
@@ -80,8 +81,13 @@ async def _recorded(
         failure = type(error).__name__  # CancelledError: its client is gone
         raise
     finally:
-        if keys.CALLER in request:
+        if _is_known(request):
             request.app[keys.TRACING].record(_span(request, trace, incoming, start, clock(), status, failure))
+
+
+def _is_known(request: web.Request) -> bool:
+    """Whoever asks has proved who he is: to admission, or else to the handler, which speaks of a session only then."""
+    return request.get(keys.CALLER, NOBODY) is not NOBODY or keys.ABOUT in request
 
 
 def _span(

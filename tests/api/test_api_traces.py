@@ -19,16 +19,23 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from http_api import logs
+from http_api.callers import Access
+from http_api.operations import Operation
+from http_api.resource import INSTANCE_ID
+from http_api.routes import OPERATIONS
 from http_api.settings import DevSettings, Settings
 from http_api.tracing.otel import OtelTracing
 from http_api.tracing.spans import Span
 from tests.api.stand_ins import Api, StartApi
 from tests.otel_collector import OtelCollector
+from tests.tenants import ACME, bearer, livekit_token, production
 
 pytestmark = pytest.mark.api
 
 TRACE_ID, SPAN_ID = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 TRACEPARENT = f"00-{TRACE_ID}-{SPAN_ID}-01"
+RESOURCE = {"service.name": "session-manager"}
+READY = "POST /api/v1/sessions/{session_id}/ready"
 
 
 class Exported:
@@ -38,7 +45,7 @@ class Exported:
         self._exporter = InMemorySpanExporter()
 
     def tracing(self, ratio: float = 1.0) -> OtelTracing:
-        return OtelTracing(self._exporter, service_name="session-manager", ratio=ratio, processor=SimpleSpanProcessor)
+        return OtelTracing(self._exporter, resource=RESOURCE, ratio=ratio, processor=SimpleSpanProcessor)
 
     def clear(self) -> None:
         self._exporter.clear()
@@ -126,6 +133,8 @@ async def test_a_session_is_one_trace_below_the_request_that_asked_for_it(traced
     assert {span.context.trace_state.to_header() for span in exported.spans if span.name == "join"} == {
         "congo=t61rcWkgMzE"
     }
+    called = {span.name for span in exported.spans if span.parent is not None and span.parent.is_remote}
+    assert called == {span.name for span in exported.spans if span.kind is SpanKind.SERVER}, "all others are ours"
     attempt = dict(exported.named("attempt ASR").attributes or {})
     assert (attempt["service_id"], attempt["attempt"], attempt["evidence"]) == ("asr-service", 1, "http")
 
@@ -237,13 +246,37 @@ async def test_what_is_asked_all_the_time_has_a_span_only_if_its_caller_traces_i
     assert exported.names[before:] == ["GET /api/v1/sessions"]
 
 
-async def test_whom_we_do_not_let_in_makes_no_spans(start_api: StartApi, exported: Exported) -> None:
-    """Else anybody could fill the collector."""
-    keys: dict[str, Any] = {"livekit_api_key": "key", "livekit_api_secret": "s" * 32}
-    api = await start_api(Settings, tracing=exported.tracing(), **keys)
-    body = {"user_identity": "alice", "required_services": []}
-    assert (await api.ask("POST", "/sessions", body, {"traceparent": TRACEPARENT}))[0] == 401
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: f"{operation.method} {operation.path}")
+@pytest.mark.parametrize("proof", [{}, bearer("x"), bearer(livekit_token(key="stranger", secret="s" * 32))])
+async def test_strangers_make_no_spans(
+    start_api: StartApi, exported: Exported, operation: Operation, proof: dict[str, str]
+) -> None:
+    """Whatever they ask for: else anybody could fill the collector."""
+    api = await start_api(Settings, tracing=exported.tracing(), **production())
+    path = operation.path.format(session_id="ses_1", service_id="asr-service", file="none.js")
+    body = {"service_id": "asr-service"}
+    sent = {"traceparent": TRACEPARENT, **proof}
+    async with api.http.request(operation.method, path, json=body, headers=sent) as answer:
+        assert (answer.status == 401) is (operation.access is not Access.PUBLIC)
     assert exported.spans == ()
+
+
+async def test_whom_we_know_makes_spans(start_api: StartApi, exported: Exported) -> None:
+    """A service by the token of its invite, not by another's, and a caller by his key."""
+    api = await start_api(Settings, tracing=exported.tracing(), **production())
+    entry = {"service_id": "asr-service", "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"}}
+    assert (await api.ask("POST", "/microservices/register", entry, ACME.proof))[0] == 201
+    wanted = {"user_identity": "alice", "required_services": ["asr-service"]}
+    headers = {"Prefer": "respond-async", "traceparent": TRACEPARENT}
+    _, _, session = await api.ask("POST", "/sessions", wanted, headers | ACME.proof)
+    assert "POST /api/v1/sessions" in exported.names
+    path, said = f"/sessions/{session['session_id']}/ready", {"service_id": "asr-service"}
+    another = bearer(livekit_token("somebody", room_join=True, room=session["room_name"]))
+    assert (await api.ask("POST", path, said, headers | another))[0] == 403
+    assert READY not in exported.names
+    own = bearer(api.livekit.invites["asr-service"])
+    assert (await api.ask("POST", path, said, headers | own))[0] == 200
+    assert READY in exported.names
 
 
 async def test_what_its_beginning_does_not_record_is_not_recorded_here_and_passed_on_all_the_same(
@@ -317,7 +350,7 @@ async def test_without_a_collector_a_trace_is_kept_as_it_came(api: Api) -> None:
     asking.cancel()
 
 
-@pytest.mark.parametrize("header", [TRACEPARENT.upper(), "01" + TRACEPARENT[2:], "x", f"00-{'0' * 32}-{SPAN_ID}-01"])
+@pytest.mark.parametrize("header", [TRACEPARENT.upper(), "ff" + TRACEPARENT[2:], "x", f"00-{'0' * 32}-{SPAN_ID}-01"])
 async def test_a_header_that_is_none_is_ignored(api: Api, header: str) -> None:
     session = await opened(api, traceparent=header, tracestate="a=1")
     kept = api.parts.store.get(session["session_id"])
@@ -350,6 +383,31 @@ async def test_every_log_line_of_a_session_and_of_its_request_has_the_id_of_the_
     assert not any("trace_id" in line for line in others)
 
 
+@pytest.mark.parametrize("is_on", [False, True])
+@pytest.mark.parametrize("is_traced", [False, True])
+async def test_a_line_about_a_session_has_its_trace_and_that_of_another_is_called_the_requests(
+    start_api: StartApi, exported: Exported, is_on: bool, is_traced: bool
+) -> None:
+    """Also the lines before the last, and also where the session belongs to no trace."""
+    api = await start_api(tracing=exported.tracing() if is_on else None)
+    session = await opened(api, "asr-service", **({"traceparent": TRACEPARENT} if is_traced else {}))
+    own = api.parts.store.get(session["session_id"]).log_fields.get("trace_id")
+    assert (own is not None) is (is_on or is_traced)
+    log = io.StringIO()
+    logs.configure(dev=False, level="debug", secrets=["secret"], stream=log)
+    for another in ("a" * 32, "b" * 32):  # over one connection
+        headers = {"traceparent": f"00-{another}-{SPAN_ID}-01"}
+        assert (await api.ask("DELETE", f"/sessions/{session['session_id']}", headers=headers))[0] == 200
+    assert (await api.ask("GET", "/sessions", headers={"traceparent": TRACEPARENT}))[0] == 200
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    about = [line for line in lines if line.get("session_id") == session["session_id"]]
+    assert {line["event"] for line in about} >= {"session_state", "request"}
+    assert {line.get("trace_id") for line in about} == {own}
+    answered = [line for line in lines if line["event"] == "request"]
+    assert [line.get("request_trace_id") for line in answered] == ["a" * 32, "b" * 32, None]
+    assert (answered[-1]["trace_id"], "session_id" in answered[-1]) == (TRACE_ID, False)
+
+
 # --- a real collector -----------------------------------------------------------------------------------
 
 
@@ -371,4 +429,6 @@ async def test_a_real_collector_gets_the_spans(start_api: StartApi, otel_collect
     assert spans["session"]["parentSpanId"] == spans["POST /api/v1/sessions"]["spanId"]
     assert spans["invite"]["parentSpanId"] == spans["attempt ASR"]["spanId"]
     assert spans["attempt ASR"]["attributes"]["service_id"] == "asr-service"
-    assert spans["session"]["resource"]["service.name"] == "ours"
+    resource = spans["session"]["resource"]
+    assert (resource["service.name"], resource["deployment.environment.name"]) == ("ours", "default")
+    assert resource["service.instance.id"] == INSTANCE_ID

@@ -8,6 +8,7 @@ import json
 import logging
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from prometheus_client import generate_latest
 from http_api import keys, logs
 from http_api.api_keys import new_key
 from http_api.app import create_app
+from http_api.exit_budget import ExitBudget
 from http_api.logs import Entry
 from http_api.logs.redaction import REDACTED
 from http_api.logs.sinks import LogSinks
@@ -25,7 +27,7 @@ from http_api.settings import DevSettings
 from http_api.shipping.backlog import Bounds, Dropped
 from http_api.shipping.collector import Collector
 from http_api.shipping.endpoint import LogEndpoint
-from http_api.shipping.formats import JSON, OTLP, Format
+from http_api.shipping.formats import JSON, Format, otlp_of
 from http_api.shipping.shipper import Off, Shipper
 from tests.api.stand_ins import LiveKit, StartApi, stand_ins
 from tests.vector_stand_in import Behaviour, VectorStandIn, answering, drip, hang, reset, slow, well
@@ -57,10 +59,15 @@ def logged() -> Iterator[io.StringIO]:
 
 @asynccontextmanager
 async def shipping(
-    url: str, format: Format = JSON, bounds: Bounds = SOON, timeout: float = 60.0
+    endpoint: str | LogEndpoint,
+    format: Format = JSON,
+    bounds: Bounds = SOON,
+    timeout: float = 60.0,
+    exit_budget: ExitBudget | None = None,
 ) -> AsyncIterator[Shipper]:
     """At the end it has shipped what it can."""
-    shipper = Shipper(LogEndpoint(url), format, bounds, timeout)
+    endpoint = LogEndpoint(endpoint) if isinstance(endpoint, str) else endpoint
+    shipper = Shipper(endpoint, format, bounds, timeout, exit_budget)
     shipper.__enter__()
     try:
         yield shipper
@@ -231,12 +238,53 @@ async def test_the_end_of_the_process_waits_for_no_collector(
     assert warning["count"] == 1
 
 
+async def test_when_the_time_for_the_end_is_used_up_nothing_is_waited_for(
+    vector: VectorStandIn, logged: io.StringIO
+) -> None:
+    """Not even a collector that is well, and needs but a moment."""
+    async with shipping(vector.url, bounds=Bounds(), exit_budget=ExitBudget(0.0)) as shipper:
+        put(shipper, "a")
+    assert (said(logged, "logs_lost_at_exit")[0]["count"], vector.names) == (1, [])
+
+
 async def test_what_is_put_in_when_all_is_over_is_only_counted(vector: VectorStandIn) -> None:
     async with shipping(vector.url) as shipper:
         put(shipper, "a")
     put(shipper, "b")
     assert vector.names == ["a"]
     assert shipper.stats.dropped[Dropped.AT_EXIT] == 1
+
+
+@dataclass(frozen=True, slots=True)
+class Faulty(LogEndpoint):
+    """Raises what nobody has foreseen: when the shipper begins, and when it tells where nothing arrives; once each."""
+
+    faults: list[str] = field(default_factory=lambda: ["begins", "tells"])
+
+    @property
+    def has_credentials(self) -> bool:
+        self._fail_once("begins")
+        return False
+
+    def __str__(self) -> str:
+        self._fail_once("tells")
+        return self.url
+
+    def _fail_once(self, when: str) -> None:
+        if when in self.faults:
+            self.faults.remove(when)
+            raise ZeroDivisionError(when)
+
+
+async def test_a_fault_of_its_own_is_told_and_does_not_end_it(vector: VectorStandIn, logged: io.StringIO) -> None:
+    vector.behaviour = answering(503)
+    async with shipping(Faulty(vector.url)) as shipper:
+        put(shipper, "a", "b")
+        await eventually(lambda: len(said(logged, "log_shipper_failed")) == 2)
+        vector.behaviour = well
+        await vector.until(lambda: vector.names == ["a", "b"])
+    assert ["ZeroDivisionError" in line["exception"] for line in said(logged, "log_shipper_failed")] == [True, True]
+    assert (shipper.stats.delivered, sum(shipper.stats.dropped.values())) == (2, 0)
 
 
 async def test_vectors_own_api_is_recognised(logged: io.StringIO) -> None:
@@ -285,7 +333,7 @@ async def test_nothing_secret_is_shipped(vector: VectorStandIn, logged: io.Strin
 
 async def test_an_entry_that_can_not_be_written_in_the_format_is_dropped_alone(vector: VectorStandIn) -> None:
     vector.behaviour = answering(200)
-    async with shipping(vector.url, OTLP) as shipper:
+    async with shipping(vector.url, otlp_of({})) as shipper:
         put(shipper, "a")
         put(shipper, "bad", number=2**70)
         put(shipper, "b")

@@ -14,12 +14,14 @@ from http_api import VERSION, logs
 from http_api.shipping.backlog import Bounds
 from http_api.shipping.collector import Collector
 from http_api.shipping.endpoint import LogEndpoint
-from http_api.shipping.formats import OTLP
+from http_api.shipping.formats import otlp_of
 from http_api.shipping.shipper import Shipper
 from tests.otel_collector import OtelCollector
 
 pytestmark = [pytest.mark.api, pytest.mark.timeout(600)]  # where the collector is not built yet
 
+RESOURCE = {"service.name": "ours", "service.version": VERSION, "service.instance.id": "i-1"}
+OTLP = otlp_of(RESOURCE)
 TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
 
 
@@ -53,7 +55,7 @@ async def test_what_is_logged_arrives_with_its_attributes(otel_collector: OtelCo
         "count": 3,
         "key": "[redacted]",
     }
-    assert ours["resource"] == {"service.name": "session-manager", "service.version": VERSION}
+    assert ours["resource"] == RESOURCE
     assert (theirs["severityText"], theirs["attributes"]) == ("error", {"logger": "b", "room": "demo"})
     assert int(ours["timeUnixNano"]) <= int(theirs["timeUnixNano"])
 

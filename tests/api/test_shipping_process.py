@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 
+import aiohttp
 import pytest
 
-from http_api.__main__ import FAULT
+from http_api.__main__ import FAULT, UNUSABLE
 from scripts.livekit_server import ROOT, free_port
 from tests.vector_stand_in import VectorStandIn, hang
 
@@ -29,6 +32,8 @@ class Run:
     process: asyncio.subprocess.Process
     code: int = -1
     log: str = ""
+
+    port: int = 0
 
     def terminate(self) -> None:
         self.process.send_signal(signal.SIGTERM)
@@ -52,11 +57,21 @@ async def running(endpoint: str, *arguments: str, **env: str) -> AsyncIterator[R
         *(sys.executable, *arguments), cwd=ROOT, env=os.environ | settings | env, stderr=asyncio.subprocess.PIPE
     )
     try:
-        yield Run(process)
+        yield Run(process, port=int((settings | env)["SERVER_PORT"]))
     finally:
         if process.returncode is None:
             process.kill()
             await process.communicate()
+
+
+async def ask(run: Run) -> None:
+    """For what can't be had. It makes a span."""
+    asked = {"user_identity": "alice", "required_services": ["nobody"]}
+    async with (
+        aiohttp.ClientSession(f"http://127.0.0.1:{run.port}") as http,
+        http.post("/api/v1/sessions", json=asked) as answer,
+    ):
+        assert answer.status == HTTPStatus.FAILED_DEPENDENCY
 
 
 @pytest.mark.parametrize("arguments", [SERVER, COMMAND], ids=["module", "command"])
@@ -83,6 +98,35 @@ async def test_a_collector_that_hangs_is_not_waited_for_at_the_end() -> None:
     assert run.code == 0
     assert "logs_lost_at_exit" in run.log.splitlines()[-1]
     assert len(vector.events) == arrived
+
+
+async def test_logs_and_traces_that_nobody_takes_are_told_of_and_not_waited_for_at_the_end() -> None:
+    """Of traces what became of them is told first, so that it is in the log that may still arrive."""
+    async with (
+        VectorStandIn() as vector,
+        VectorStandIn() as traces,
+        running(vector.url, *SERVER, OTEL_EXPORTER_OTLP_ENDPOINT=traces.url) as run,
+    ):
+        traces.behaviour = hang
+        await vector.until(lambda: "listening" in vector.names)
+        await ask(run)
+        vector.behaviour = hang
+        run.terminate()
+        await run.ended()
+    assert run.code == 0
+    assert "traces_not_flushed" in run.log.splitlines()[-2]
+    assert "logs_lost_at_exit" in run.log.splitlines()[-1]
+
+
+async def test_why_it_can_not_start_arrives_too() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with VectorStandIn() as vector, running(vector.url, *SERVER, SERVER_PORT=str(port)) as run:
+            await run.ended()
+    assert run.code == UNUSABLE
+    assert vector.names[-1] == "not_started"
+    why = f"port {port} is in use; set SERVER_PORT to another one"
+    assert (vector.events[-1]["why"], run.log.splitlines()[-1]) == (why, why)
 
 
 async def test_without_a_collector_it_starts_and_ends_as_ever() -> None:

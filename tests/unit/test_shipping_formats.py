@@ -9,14 +9,16 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 
-from http_api import VERSION
+from http_api.resource import resource_of
+from http_api.settings import DevSettings
 from http_api.shipping.endpoint import read_log_endpoint
-from http_api.shipping.formats import JSON, OTLP
+from http_api.shipping.formats import JSON, otlp_of
 from tests.otel_collector import plain
 
 pytestmark = pytest.mark.unit
 
-TRACE_ID, SPAN_ID = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+TRACE_ID = "0af7651916cd43dd8448eb211c80319c"
+OTLP = otlp_of({"service.name": "ours", "service.instance.id": "i-1"})
 ENTRY = {
     "event": "session_ready",
     "level": "warning",
@@ -35,8 +37,8 @@ def record(**more: Any) -> dict[str, Any]:
     request = MessageToDict(ExportLogsServiceRequest.FromString(OTLP.write([line(**more)])))
     ((logs,),) = (request["resourceLogs"],)
     assert logs["resource"]["attributes"] == [
-        {"key": "service.name", "value": {"stringValue": "session-manager"}},
-        {"key": "service.version", "value": {"stringValue": VERSION}},
+        {"key": "service.name", "value": {"stringValue": "ours"}},
+        {"key": "service.instance.id", "value": {"stringValue": "i-1"}},
     ]
     (found,) = logs["scopeLogs"][0]["logRecords"]
     assert isinstance(found, dict)
@@ -82,9 +84,9 @@ def test_every_level_has_a_severity(level: str) -> None:
 
 
 def test_an_entry_that_knows_its_trace_belongs_to_it() -> None:
-    request = ExportLogsServiceRequest.FromString(OTLP.write([line(trace_id=TRACE_ID, span_id=SPAN_ID)]))
+    request = ExportLogsServiceRequest.FromString(OTLP.write([line(trace_id=TRACE_ID)]))
     found = request.resource_logs[0].scope_logs[0].log_records[0]
-    assert (found.trace_id.hex(), found.span_id.hex()) == (TRACE_ID, SPAN_ID)
+    assert found.trace_id.hex() == TRACE_ID
     assert {attribute.key for attribute in found.attributes} == {"logger", "session_id"}
 
 
@@ -100,6 +102,14 @@ def test_an_entry_whose_fields_are_not_what_they_should_be_is_shipped_all_the_sa
     found = record(level=7, timestamp="yesterday", event={"not": "text"})
     assert (found["severityText"], plain(found["body"])) == ("7", {"not": "text"})
     assert "timeUnixNano" not in found
+
+
+def test_who_sends_is_told_by_deployment_and_process() -> None:
+    about = resource_of(DevSettings(_env_file=None, otel_service_name="ours", deployment="staging"))
+    assert (about["service.name"], about["deployment.environment.name"]) == ("ours", "staging")
+    assert about == resource_of(DevSettings(_env_file=None, otel_service_name="ours", deployment="staging"))
+    assert about["service.version"]
+    assert about["service.instance.id"]
 
 
 def test_records_that_were_rejected_are_counted() -> None:
@@ -137,7 +147,16 @@ def test_credentials_are_used_and_never_shown() -> None:
 
 @pytest.mark.parametrize(
     "url",
-    ["vector:8686", "ws://vector", "http://", "http://x/?key=hush", "http://x/#hush", "http://x:99999", "ftp://x"],
+    [
+        "vector:8686",
+        "ws://vector",
+        "http://",
+        "http://x/?key=hush",
+        "http://x/#hush",
+        "http://x:99999",
+        "ftp://x",
+        "http://a%3Ab:hush@x",
+    ],
 )
 def test_what_is_no_endpoint_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(ValueError, match=r"^must ") as caught:

@@ -35,9 +35,9 @@ def test_what_is_written_is_read(context: TraceContext) -> None:
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(garbage=st.text() | st.text("0123456789abcdef-", min_size=50, max_size=60), state=st.text())
 def test_garbage_counts_for_nothing_and_is_no_error(garbage: str, state: str) -> None:
-    """What is believed to be a traceparent is one to the letter."""
+    """What is believed to be a traceparent is one to the letter, but for its version and what a later one adds."""
     read = read_trace(garbage, state)
-    assert read is None or read.traceparent == garbage
+    assert read is None or read.traceparent[2:] == garbage[2 : len(TRACEPARENT)]
     known = read_trace(TRACEPARENT, state)
     assert known is not None
     assert known.state in ("", state)
@@ -51,7 +51,9 @@ def test_garbage_counts_for_nothing_and_is_no_error(garbage: str, state: str) ->
         f" {TRACEPARENT}",
         f"{TRACEPARENT}\n",
         f"{TRACEPARENT}-00",
-        f"01{TRACEPARENT[2:]}",
+        f"01{TRACEPARENT[2:]}00",
+        f"01{TRACEPARENT[2:]}-x\n",
+        f"0A{TRACEPARENT[2:]}",
         f"ff{TRACEPARENT[2:]}",
         f"00-{'0' * 32}-{SPAN_ID}-01",
         f"00-{TRACE_ID}-{'0' * 16}-01",
@@ -61,9 +63,17 @@ def test_garbage_counts_for_nothing_and_is_no_error(garbage: str, state: str) ->
         f"00_{TRACE_ID}_{SPAN_ID}_01",
     ],
 )
-def test_what_is_no_traceparent_of_version_00_is_ignored(wrong: str) -> None:
+def test_what_is_no_traceparent_is_ignored(wrong: str) -> None:
     assert read_trace(wrong) is None
     assert replace(a_session(), traceparent=wrong).log_fields == {"session_id": "s1", "room": "demo"}
+
+
+@pytest.mark.parametrize("later", ["01{}", "fe{}", "01{}-", "cc{}-what-the-future-will-be-like"])
+def test_of_a_later_version_what_is_known_of_it_counts(later: str) -> None:
+    """And is passed on as version 00, as the specification says."""
+    read = read_trace(later.format(TRACEPARENT[2:]), "a=1")
+    assert read == TraceContext(TRACE_ID, SPAN_ID, SAMPLED, "a=1")
+    assert read.traceparent == TRACEPARENT
 
 
 @pytest.mark.parametrize(

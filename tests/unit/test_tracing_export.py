@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from http_api import logs
+from http_api.exit_budget import INTERRUPTED, KEPT_FOR_LOGS, ExitBudget
 from http_api.settings import DevSettings
 from http_api.tracing import Untraced, tracing_of
 from http_api.tracing.complaints import EVERY, LOGGERS, Complaints
@@ -67,7 +68,7 @@ class SlowExporter(SpanExporter):
 async def test_of_more_spans_than_may_wait_the_oldest_are_dropped(log: io.StringIO) -> None:
     """And nobody who makes one is kept waiting."""
     exporter = SlowExporter()
-    tracing = OtelTracing(exporter, service_name="ours")
+    tracing = OtelTracing(exporter, resource={"service.name": "ours"})
     await tracing.start()
     for number in range(BATCH_MAX):
         tracing.record(a_span(number))
@@ -75,7 +76,7 @@ async def test_of_more_spans_than_may_wait_the_oldest_are_dropped(log: io.String
     for number in range(BATCH_MAX, BATCH_MAX + 100 + QUEUE_MAX):
         tracing.record(a_span(number))
     exporter.may_go_on.set()
-    await tracing.aclose()
+    await tracing.aclose(ExitBudget())
     assert exporter.numbers == [*range(BATCH_MAX), *range(BATCH_MAX + 100, BATCH_MAX + 100 + QUEUE_MAX)]
     (complaint,) = lines(log)
     assert (complaint["event"], complaint["level"]) == ("traces_not_exported", "warning")
@@ -89,9 +90,38 @@ async def test_a_collector_that_is_not_there_holds_nobody_up_and_is_complained_o
     await tracing.start()
     for number in range(2 * BATCH_MAX):
         tracing.record(a_span(number))
-    await tracing.aclose()
+    await tracing.aclose(ExitBudget())
     events = [line["event"] for line in lines(log)]
     assert sorted(events) == ["traces_not_exported", "traces_not_flushed"]
+
+
+async def test_what_could_not_be_sent_before_the_end_is_told_and_leaves_time_for_the_log(log: io.StringIO) -> None:
+    exporter, budget = SlowExporter(), ExitBudget(KEPT_FOR_LOGS + 0.05)
+    tracing = OtelTracing(exporter, resource={"service.name": "ours"})
+    await tracing.start()
+    for number in range(BATCH_MAX):
+        tracing.record(a_span(number))
+    exporter.has_begun.wait()
+    tracing.record(a_span(BATCH_MAX))
+    await tracing.aclose(budget)
+    assert budget.left() <= KEPT_FOR_LOGS
+    exporter.may_go_on.set()
+    (warning,) = lines(log)
+    assert (warning["event"], warning["count"]) == ("traces_not_flushed", BATCH_MAX + 1)
+
+
+def test_the_exit_budget_is_one_for_all_and_ends_with_patience() -> None:
+    now = 1_000.0
+    budget = ExitBudget(2.0, clock=lambda: now)
+    now += 60  # it has not begun yet
+    assert (budget.left(), budget.left(kept=0.5)) == (2.0, 1.5)
+    now += 1.75
+    assert (budget.left(), budget.left(kept=0.5)) == (0.25, 0.0)
+    budget.cut()
+    assert budget.left() == pytest.approx(INTERRUPTED)
+    now += 1
+    budget.cut()
+    assert budget.left() == 0.0
 
 
 def test_the_complaints_of_a_minute_are_one_warning(log: io.StringIO) -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from http_api.settings import DevSettings
 from http_api.shipping.endpoint import read_log_endpoint
-from http_api.shipping.formats import JSON, OTLP, Format
+from http_api.shipping.formats import JSON, Format, otlp_of
 
 pytestmark = pytest.mark.unit
 
@@ -69,7 +69,7 @@ def address_and_path(source: dict[str, Any]) -> tuple[str, str]:
     return source["address"], source["path"]
 
 
-@pytest.mark.parametrize(("file", "format"), [(MAIN, JSON), (WITH_OTLP, OTLP)])
+@pytest.mark.parametrize(("file", "format"), [(MAIN, JSON), (WITH_OTLP, otlp_of({}))])
 def test_the_settings_that_it_names_are_those_that_it_takes(file: Path, format: Format) -> None:
     said = re.search(
         r"VECTOR_LOG_ENABLED=true (?:VECTOR_LOG_FORMAT=(\w+) )?VECTOR_LOG_ENDPOINT=(\S+)", file.read_text()
