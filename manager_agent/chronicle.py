@@ -12,14 +12,15 @@ from typing import Any
 
 import structlog
 
-from manager_agent.session import RequiredService, Session, Timeline
+from manager_agent.session import RequiredService, ServiceState, Session, SessionState, Timeline
 from manager_agent.store import Change
 
 log = structlog.get_logger()
 
-STEPS = ("accepted", "joined", "ready", "left", "failed")
+STEPS = ("invited", "accepted", "joined", "ready", "left", "failed")
 """The instants of a service's timeline that are told."""
 TROUBLE = frozenset({"left", "failed"})
+STATES_OF_TROUBLE = frozenset({SessionState.DEGRADED, SessionState.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ def steps_of(change: Change) -> Iterator[Step]:
         came = after.user_presence.here
         yield Step("user_joined" if came else "user_left", {"identity": after.user.identity})
     if before.state is not after.state:
+        if after.state is SessionState.FAILED:
+            yield from _missing(after)
         yield _state_step(before, after)
 
 
@@ -63,7 +66,16 @@ def _state_step(before: Session, after: Session) -> Step:
     fields = {"state": after.state, "before": before.state, "after_ms": _ms(before.state_since, after.state_since)}
     if after.end is not None:
         fields["reason"] = after.end.reason
-    return Step("session_state", fields)
+    return Step("session_state", fields, is_trouble=after.state in STATES_OF_TROUBLE)
+
+
+def _missing(session: Session) -> Iterator[Step]:
+    """The services that were required and not there when the session failed. One that never joined, or never answered,
+    has taken no step that would name it."""
+    for service in session.services:
+        if not service.optional and service.state is not ServiceState.READY:
+            about = {**_who(service), "state": service.state, "reason": session.reason_of(service)}
+            yield Step("service_missing", about, is_trouble=True)
 
 
 def _steps_of_service(session: Session, was: RequiredService, service: RequiredService) -> Iterator[Step]:
@@ -76,19 +88,20 @@ def _steps_of_service(session: Session, was: RequiredService, service: RequiredS
 
 
 def _about(session: Session, service: RequiredService, step: str, at: float) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "service_id": service.service_id,
-        "type": service.type,
-        "attempt": service.attempt,
-        "identity": service.identity,
-    }
-    if service.timeline.invited is not None:
+    fields = _who(service)
+    if service.timeline.invited is not None and step != "invited":
         fields["after_ms"] = _ms(service.timeline.invited, at)
     if step == "ready":
         fields["evidence"] = service.ready_by
     if step in TROUBLE:
         fields["reason"] = session.reason_of(service)
     return fields
+
+
+def _who(service: RequiredService) -> dict[str, Any]:
+    """An agent that is dispatched by its name has no identity before it comes."""
+    fields: dict[str, Any] = {"service_id": service.service_id, "type": service.type, "attempt": service.attempt}
+    return fields if service.identity is None else {**fields, "identity": service.identity}
 
 
 def _ms(since: float, until: float) -> float:

@@ -141,7 +141,8 @@ class Drive:
             return
         if decision.attempt != failed.attempt:
             about = {"service_id": failed.service_id, "attempt": failed.attempt, "state": failed.state}
-            log.warning("service_replaced", by=recorded.services[entry].service_id, **about)
+            by = recorded.services[entry].service_id
+            log.warning("service_replaced", by=by, reason=failed.shortfall, **about)
             if not failed.refused:
                 self._say_farewell(recorded, failed, REPLACED)
         invite = Invite(entry, decision.attempt, decision.tries)

@@ -15,7 +15,9 @@ from manager_agent.session import Session
 from manager_agent.store import Change
 from manager_agent.transitions import apply
 from tests.unit.sessions import (
+    AGENT,
     ASR,
+    BOT,
     IDENTITIES,
     JOINS,
     LLM,
@@ -64,6 +66,7 @@ def test_a_session_that_gets_ready_and_ends_is_told_step_by_step() -> None:
         ev.SessionClosed(START + 10),
     )
     assert names(told) == [
+        "service_invited", "service_invited",
         "service_accepted", "service_accepted",
         "service_joined", "service_ready",
         "service_joined", "service_ready", "session_state",
@@ -71,7 +74,7 @@ def test_a_session_that_gets_ready_and_ends_is_told_step_by_step() -> None:
         "user_left", "session_state",
         "session_state",
     ]  # fmt: skip
-    assert told[5].fields == {
+    assert told[7].fields == {
         "service_id": "llm-service",
         "type": "LLM",
         "attempt": 1,
@@ -79,7 +82,7 @@ def test_a_session_that_gets_ready_and_ends_is_told_step_by_step() -> None:
         "after_ms": 500.0,
         "evidence": Evidence.MESSAGE,
     }
-    assert told[6].fields == {"state": "ready", "before": "waiting", "after_ms": 500.0}
+    assert told[8].fields == {"state": "ready", "before": "waiting", "after_ms": 500.0}
     assert told[-1].fields["reason"] == "closed"
     assert not any(step.is_trouble for step in told)
 
@@ -95,7 +98,47 @@ def test_the_next_attempt_is_told_anew() -> None:
     """Its instants are its own, though they be the same as those of the one before."""
     failed = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR), said(ASR_IDENTITY, Said.FAILED, START))
     again = (ev.InviteStarted(START, ASR, 2, 1, "sm-asr-2", "inv_2"), ev.InviteAccepted(START, ASR, 2, 1))
-    assert [(step.event, step.fields["attempt"]) for step in steps(failed, *again)] == [("service_accepted", 2)]
+    told = [(step.event, step.fields["attempt"]) for step in steps(failed, *again)]
+    assert told == [("service_invited", 2), ("service_accepted", 2)]
+
+
+def test_a_session_that_fails_names_each_service_that_was_missing() -> None:
+    """Also one that took no step at all; not one that was ready, nor one that need not be there."""
+    spare = replace(AGENT, optional=True)
+    begun = after(
+        a_session(JOINS, SIGNALS, AGENT, spare),
+        *managed(),
+        *invited(ASR, LLM, BOT),
+        *accepted(ASR, LLM),
+        seen(ASR_IDENTITY, "PA_1", START + 0.3),
+    )
+    told = steps(begun, ev.DeadlinePassed(START + 60))
+    assert [(step.event, step.is_trouble) for step in told] == [
+        ("service_missing", True),
+        ("service_missing", True),
+        ("session_state", True),
+    ]
+    assert told[0].fields == {
+        "service_id": "llm-service",
+        "type": "LLM",
+        "attempt": 1,
+        "identity": LLM_IDENTITY,
+        "state": "accepted",
+        "reason": "never_joined",
+    }
+    assert told[1].fields == {
+        "service_id": "bot-service",
+        "type": "BOT",
+        "attempt": 1,
+        "state": "invited",
+        "reason": "never_joined",
+    }
+
+
+def test_a_session_that_is_degraded_is_trouble() -> None:
+    ready = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR), seen(ASR_IDENTITY, "PA_1", START + 1))
+    told = steps(ready, left(ASR_IDENTITY, "PA_1", START + 5))
+    assert [(step.event, step.is_trouble) for step in told] == [("service_left", True), ("session_state", True)]
 
 
 def test_what_changes_nothing_that_is_told_is_told_nothing() -> None:
