@@ -237,13 +237,16 @@ class Drive:
         return ev.RoomListed(self._clock(), asked_at, listing.participants, listing.joining)
 
     async def _remove(self, session: Session, identity: str) -> ev.Event:
+        outcast = session.outcast(identity)
+        assert outcast is not None, "only the removal of one is recorded"
+        about = outcast.log_fields
         try:
             await self._rooms.remove(session.room_name, identity)
         except Exception as error:
-            log.warning("participant_not_removed", identity=identity, error=str(error))
+            log.warning("participant_not_removed", error=str(error), **about)
             await asyncio.sleep(PAUSE_AFTER_FAULT)
             return ev.RemovalEnded(self._clock(), identity, removed=False)
-        log.info("participant_removed", identity=identity)
+        log.info("participant_removed", **about)
         return ev.RemovalEnded(self._clock(), identity, removed=True)
 
     async def _clean_up(self, session: Session) -> ev.Event:
