@@ -44,7 +44,11 @@ def run(*, dev: bool, program: Program = serve) -> int:
         with native.captured() as stderr:
             sinks = LogSinks(shipper=shipper_of(settings))
             logs.configure(
-                dev=settings.dev, level=settings.log_level, secrets=settings.secrets, stream=stderr, sinks=sinks.takers
+                dev=settings.dev,
+                level=settings.log_level,
+                secrets=settings.kept_from_logs,
+                stream=stderr,
+                sinks=sinks.takers,
             )
             with sinks.shipper:
                 return _served(program(settings, sinks))
