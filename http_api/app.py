@@ -10,6 +10,7 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 
 from http_api import keys
+from http_api.abandoned import abandonments
 from http_api.admission import admission
 from http_api.authentication import Authenticator
 from http_api.callbacks import callbacks_of
@@ -48,7 +49,16 @@ def create_app(settings: Settings, parts: Parts | None = None, sinks: LogSinks |
     parts, sinks = parts or compose(settings), sinks or LogSinks()
     cross_origin = CrossOrigin(settings.cors_origins)
     app = web.Application(
-        middlewares=[measured, request_ids, traces, cross_origin.preflight, problems, admission, idempotency]
+        middlewares=[
+            measured,
+            request_ids,
+            abandonments,
+            traces,
+            cross_origin.preflight,
+            problems,
+            admission,
+            idempotency,
+        ]
     )
     app[keys.SETTINGS] = settings
     _keep(app, parts, sinks)
