@@ -32,3 +32,14 @@ async def test_the_fault_of_a_task_is_logged_with_what_the_task_was_about() -> N
     assert (failed["event"], failed["task"]) == ("task_failed", "s1 drive")
     assert (failed["session_id"], failed["room"]) == ("ses_1", "another")
     assert "session_id" not in after
+
+
+async def test_what_is_done_for_all_is_logged_on_account_of_nobody() -> None:
+    async def says(event: str) -> None:
+        structlog.get_logger().info(event)
+
+    tasks = Tasks()
+    with capture_logs(processors=[merge_contextvars]) as logs, bound_contextvars(request_id="req_1"):
+        await tasks.spawn(says("own"), name="own")
+        await tasks.spawn(says("shared"), name="shared", for_all=True)
+    assert [(entry["event"], entry.get("request_id")) for entry in logs] == [("own", "req_1"), ("shared", None)]
