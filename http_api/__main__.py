@@ -46,7 +46,11 @@ def run(*, dev: bool, program: Program = serve) -> int:
         with native.captured() as stderr, unhandled.logged():
             sinks = LogSinks(shipper=shipper_of(settings, exit_budget), exit_budget=exit_budget)
             logs.configure(
-                dev=settings.dev, level=settings.log_level, secrets=settings.secrets, stream=stderr, sinks=sinks.takers
+                dev=settings.dev,
+                level=settings.log_level,
+                secrets=settings.kept_from_logs,
+                stream=stderr,
+                sinks=sinks.takers,
             )
             with sinks.shipper:
                 return _served(program(settings, sinks), exit_budget)

@@ -22,6 +22,7 @@ from http_api.feed.readers import FeedReaders
 from http_api.idempotency import idempotency
 from http_api.kept_answers import KeptAnswers
 from http_api.limits import Rate, RateLimits
+from http_api.logs.access import abandonments
 from http_api.logs.context import begin as begin_log
 from http_api.logs.sinks import LogSinks
 from http_api.metrics.loop_lag import LoopLag
@@ -49,7 +50,16 @@ def create_app(settings: Settings, parts: Parts | None = None, sinks: LogSinks |
     parts, sinks = parts or compose(settings), sinks or LogSinks()
     cross_origin = CrossOrigin(settings.cors_origins)
     app = web.Application(
-        middlewares=[measured, request_ids, traces, cross_origin.preflight, problems, admission, idempotency]
+        middlewares=[
+            measured,
+            request_ids,
+            abandonments,
+            traces,
+            cross_origin.preflight,
+            problems,
+            admission,
+            idempotency,
+        ]
     )
     app[keys.SETTINGS] = settings
     _keep(app, parts, sinks)

@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from http_api.errors import KeysUnavailable
 from manager_agent.clock import Clock
+from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
@@ -41,6 +42,7 @@ class KeySet:
         self._tried_at = -PAUSE
         self._failed = False
         """The last try. Then nobody whose key is known waits for the next one."""
+        self._tasks = Tasks()
         self._fetching: asyncio.Task[None] | None = None
         self._http: aiohttp.ClientSession | None = None
 
@@ -48,9 +50,7 @@ class KeySet:
         self._http = aiohttp.ClientSession(timeout=TIMEOUT, headers=HEADERS, auto_decompress=False)
 
     async def aclose(self) -> None:
-        if self._fetching is not None:
-            self._fetching.cancel()
-            await asyncio.wait([self._fetching])
+        await self._tasks.aclose()
         if self._http is not None:
             await self._http.close()
 
@@ -77,7 +77,7 @@ class KeySet:
             if self._clock() - self._tried_at < PAUSE:
                 return None
             self._tried_at = self._clock()
-            self._fetching = asyncio.create_task(self._fetch(), name="fetch JWKS")
+            self._fetching = self._tasks.spawn(self._fetch(), name="fetch JWKS", for_all=True)
         return self._fetching
 
     async def _fetch(self) -> None:

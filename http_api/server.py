@@ -18,6 +18,7 @@ from aiohttp.web_protocol import RequestHandler
 
 from http_api.app import create_app
 from http_api.errors import MalformedRequest
+from http_api.keys import REQUEST_ID
 from http_api.logs.access import AccessLog
 from http_api.logs.sinks import LogSinks
 from http_api.parts import Parts
@@ -128,7 +129,7 @@ class _Connection(RequestHandler):
             raise ConnectionResetError("the answer is broken off") from exc  # problems.py has logged why
         if status != HTTPStatus.BAD_REQUEST:
             return super().handle_error(request, status, exc, message)
-        log.debug("malformed_request", remote=request.remote, error=repr(exc))
         response = answer_to(request, MalformedRequest("this is not HTTP/1.1, or a header is too long"))
+        log.debug("malformed_request", request_id=request[REQUEST_ID], remote=request.remote, error=repr(exc))
         response.force_close()
         return response

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
@@ -18,6 +18,8 @@ from http_api.shipping.endpoint import LogEndpoint, read_log_endpoint
 from manager_agent.addresses import AddressRefused, Network, read_networks, read_url
 from manager_agent.tokens import Grant
 
+TELLING = 8
+"""Characters of the shortest value in a URL that is taken for a secret: to hide each `1` and `true` would hide much."""
 MONTH = 30 * 86_400.0
 HEADER_NAME, HEADER_VALUE = (
     re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"),
@@ -94,6 +96,13 @@ def read_callback_urls(text: str) -> dict[str, str]:
             raise ValueError(f"entry {number}: the URL {refused}") from None
         urls[name] = url
     return urls
+
+
+def secrets_of(url: str) -> frozenset[str]:
+    """What may be secret of a URL: the whole, and the values of its query, as they are and as they are written."""
+    query = urlsplit(url).query
+    values = {value for pair in query.split("&") for raw in (pair.partition("=")[2],) for value in (raw, unquote(raw))}
+    return frozenset({url, *(value for value in values if len(value) >= TELLING)})
 
 
 def _otlp_headers(value: Any) -> Any:

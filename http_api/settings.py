@@ -27,6 +27,7 @@ from http_api.setting_kinds import (
     ServerUrl,
     ShippedTo,
     is_loopback,
+    secrets_of,
 )
 from http_api.shipping.endpoint import LogEndpoint
 from manager_agent.addresses import LOOPBACK, PRIVATE
@@ -214,6 +215,11 @@ class Settings(BaseSettings):
         words = (word for proof in proofs for word in (proof, proof.split()[-1]))  # of `Bearer ...` the latter alone
         ours = {self.livekit_api_secret.get_secret_value(), self.invite_keys[1], *digests, *words}
         return frozenset(ours) | self.vector_log_endpoint.secrets
+
+    @property
+    def kept_from_logs(self) -> frozenset[str]:
+        """The secrets, and what may be one in a URL that its owner alone is shown."""
+        return self.secrets.union(*(secrets_of(url.get_secret_value()) for url in self.callback_urls.values()))
 
     def limits(self) -> Limits:
         return Limits(

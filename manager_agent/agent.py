@@ -143,17 +143,17 @@ class ManagerAgent:
         assert note is not None, "only jobs with a note are accepted"
         identity = info.accept_arguments.identity
         self.rooms_held += 1
-        with structlog.contextvars.bound_contextvars(**self._about(note, info.job.room.name)):
-            try:
-                watcher = Watcher(session_id=note.session_id, identity=identity, store=self._store, clock=self._clock)
-                await watcher.watch(info.url, info.token)
-            except UnknownSession:
-                log.info("manager_outlived_session", identity=identity)
-            except Exception as error:
-                log.warning("manager_failed", identity=identity, error=repr(error))
-            finally:
-                self.rooms_held -= 1
-                await self._report_failure(note.session_id, identity)
+        structlog.contextvars.bind_contextvars(**self._about(note, info.job.room.name))  # the task is the job's own
+        try:
+            watcher = Watcher(session_id=note.session_id, identity=identity, store=self._store, clock=self._clock)
+            await watcher.watch(info.url, info.token)
+        except UnknownSession:
+            log.info("manager_outlived_session", identity=identity)
+        except Exception as error:
+            log.warning("manager_failed", identity=identity, error=repr(error))
+        finally:
+            self.rooms_held -= 1
+            await self._report_failure(note.session_id, identity)
 
     async def _report_failure(self, session_id: str, identity: str) -> None:
         """Says that this manager is not there (any more); of a session that is over nobody takes notice."""

@@ -73,16 +73,23 @@ class Drive:
 
     async def run(self) -> None:
         """Until the session is forgotten."""
-        session = self._store.get(self._id)
-        with structlog.contextvars.bound_contextvars(**session.log_fields):
-            while True:
-                try:
-                    await self._step()
-                except UnknownSession:
-                    return
-                except Exception:
-                    log.exception("drive_fault")
-                    await asyncio.sleep(PAUSE_AFTER_FAULT)
+        self._bind_context(self._store.get(self._id))
+        while True:
+            try:
+                await self._step()
+            except UnknownSession:
+                return
+            except Exception:
+                log.exception("drive_fault")
+                await asyncio.sleep(PAUSE_AFTER_FAULT)
+
+    def _bind_context(self, session: Session) -> None:
+        """What is logged from here on is about the session, and not any more on account of the request for it. The
+        task is the drive's own, so nobody else's lines are changed."""
+        request_id = structlog.contextvars.get_contextvars().get("request_id")
+        opened_by = {} if request_id is None else {"opened_by": request_id}
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(**session.log_fields, **opened_by)
 
     async def _step(self) -> None:
         session, now = self._store.get(self._id), self._clock()
@@ -237,13 +244,16 @@ class Drive:
         return ev.RoomListed(self._clock(), asked_at, listing.participants, listing.joining)
 
     async def _remove(self, session: Session, identity: str) -> ev.Event:
+        outcast = session.outcast(identity)
+        assert outcast is not None, "only the removal of one is recorded"
+        about = outcast.log_fields
         try:
             await self._rooms.remove(session.room_name, identity)
         except Exception as error:
-            log.warning("participant_not_removed", identity=identity, error=str(error))
+            log.warning("participant_not_removed", error=str(error), **about)
             await asyncio.sleep(PAUSE_AFTER_FAULT)
             return ev.RemovalEnded(self._clock(), identity, removed=False)
-        log.info("participant_removed", identity=identity)
+        log.info("participant_removed", **about)
         return ev.RemovalEnded(self._clock(), identity, removed=True)
 
     async def _clean_up(self, session: Session) -> ev.Event:

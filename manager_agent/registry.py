@@ -45,7 +45,7 @@ class Registry:
             raise StaticService(service.service_id)
         self._put(registered(service, before, now))
         self.changed.set()
-        log.info("service_registered", **service.place._asdict(), type=service.type, is_new=before is None)
+        log.info("service_registered", **service.place.log_fields, type=service.type, is_new=before is None)
         return before is None
 
     def heartbeat(
@@ -81,7 +81,7 @@ class Registry:
         """It said there that it wants no more invites. It is taken out; if static it drains, until a heartbeat."""
         if (instance := self._at(place)) is None:
             return
-        log.warning("service_retired", **place._asdict())
+        log.warning("service_retired", **place.log_fields)
         if instance.service.static:
             self._put(replace(instance, draining=True))
         else:
@@ -150,7 +150,7 @@ class Registry:
             return
         breaker = instance.breaker.failed(roster.now, may_suspend=not roster.is_last(instance))
         if breaker.suspensions > instance.breaker.suspensions:
-            log.warning("service_suspended", **place._asdict(), failures=breaker.failures, nth=breaker.suspensions)
+            log.warning("service_suspended", **place.log_fields, failures=breaker.failures, nth=breaker.suspensions)
         self._put(replace(instance, breaker=breaker))
 
     def look(self) -> Roster:

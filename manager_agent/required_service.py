@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from manager_agent.addresses import shown
 from manager_agent.events import Chosen, Evidence, ReadyOn, Refusal
 from manager_agent.presence import Presence
 
@@ -48,6 +49,13 @@ class Place(NamedTuple):
     service_id: str
     endpoint: str | None
     agent_name: str | None
+
+    @property
+    def log_fields(self) -> dict[str, str]:
+        """What every log line about it says."""
+        endpoint = self.endpoint and shown(self.endpoint)
+        fields = {"service_id": self.service_id, "endpoint": endpoint, "agent_name": self.agent_name}
+        return {name: value for name, value in fields.items() if value}
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,8 +32,7 @@ def invite_started(session: Session, event: ev.InviteStarted) -> Session:
         return session
     if event.attempt == service.attempt + 1 and event.tries == 1:
         started = service.next_attempt(event.identity, event.invite_id, event.at, event.instead)
-        relieved = cast_out(session, service.identity, service.presence, event.at + LAST_ANSWER_GRACE)
-        return with_service(relieved, event.entry, started)
+        return with_service(_cast_out_service(session, service, event.at), event.entry, started)
     again = event.attempt == service.attempt and event.tries == service.tries + 1
     if not again or not service.may_be_asked_again:
         return session
@@ -41,11 +40,21 @@ def invite_started(session: Session, event: ev.InviteStarted) -> Session:
     return with_service(session, event.entry, resent)
 
 
-def cast_out(session: Session, identity: str | None, presence: Presence, not_before: float = -math.inf) -> Session:
-    """Whoever has, or may still get, into the room for an attempt that is over is not wanted there any more."""
-    if identity is None or session.is_outcast(identity):
+def _cast_out_service(session: Session, service: RequiredService, at: float) -> Session:
+    if service.identity is None:
         return session
-    return replace(session, outcasts=(*session.outcasts, Outcast(identity, presence, not_before))[-OUTCASTS_KEPT:])
+    not_before = at + LAST_ANSWER_GRACE
+    outcast = Outcast(
+        service.identity, service.presence, not_before, service_id=service.service_id, attempt=service.attempt
+    )
+    return cast_out(session, outcast)
+
+
+def cast_out(session: Session, outcast: Outcast) -> Session:
+    """Whoever has, or may still get, into the room for an attempt that is over is not wanted there any more."""
+    if session.is_outcast(outcast.identity):
+        return session
+    return replace(session, outcasts=(*session.outcasts, outcast)[-OUTCASTS_KEPT:])
 
 
 def invite_accepted(session: Session, event: ev.InviteAccepted) -> Session:

@@ -128,6 +128,15 @@ class Outcast:
     """Until then it is not removed: it may still be waiting for the answer to what it said last."""
     removing: str | None = None
     """The sid of the participant that LiveKit was asked to remove, while it has not answered."""
+    service_id: str | None = None
+    attempt: int | None = None
+    """The service, and the attempt to get it, that this was; None: a manager, or an agent that is one too many."""
+
+    @property
+    def log_fields(self) -> dict[str, str | int]:
+        """What every log line about it says."""
+        fields = {"identity": self.identity, "service_id": self.service_id, "attempt": self.attempt}
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,8 +239,11 @@ class Session:
         """The index of the service that was invited, or has come, under this identity."""
         return index_of(self.services, lambda service: service.identity == identity)
 
+    def outcast(self, identity: str) -> Outcast | None:
+        return next((outcast for outcast in self.outcasts if outcast.identity == identity), None)
+
     def is_outcast(self, identity: str) -> bool:
-        return any(outcast.identity == identity for outcast in self.outcasts)
+        return self.outcast(identity) is not None
 
     def invited_as(self, invite_id: str | None) -> str | None:
         """The identity that the holder of this invite id was invited under."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -17,10 +18,12 @@ class Tasks:
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
-        task = asyncio.create_task(coroutine, name=name)
+    def spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str, for_all: bool = False) -> asyncio.Task[T]:
+        """`for_all`: what the task does, and logs, is not on account of whoever happened to be first to need it."""
+        context = contextvars.Context() if for_all else contextvars.copy_context()
+        task = asyncio.create_task(coroutine, name=name, context=context)
         self._tasks.add(task)
-        task.add_done_callback(self._done)
+        task.add_done_callback(self._done, context=context)  # its fault is logged with what the task has bound
         return task
 
     async def aclose(self, patience: float = 0.0) -> None:

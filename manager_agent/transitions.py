@@ -35,6 +35,7 @@ from manager_agent.session import (
     OUR_IDENTITIES,
     End,
     EndReason,
+    Outcast,
     RequiredService,
     Session,
     deadline,
@@ -158,7 +159,9 @@ def _manager_failed(session: Session, event: ev.ManagerFailed) -> Session:
 def _relieved(session: Session) -> Session:
     """Whoever was in charge is to be no second manager: a connect that was given up may get into the room yet."""
     manager = session.manager
-    return cast_out(session, manager.identity, manager.presence) if manager.in_charge else session
+    if manager.identity is None or not manager.in_charge:
+        return session
+    return cast_out(session, Outcast(manager.identity, manager.presence))
 
 
 # --- who is in the room -----------------------------------------------------------------------------
@@ -185,7 +188,7 @@ def _seen(session: Session, seen: Seen, at: float) -> Session:
     if entry is None and seen.is_agent and not seen.identity.startswith(OUR_IDENTITIES):
         session, entry = _recognised(session, seen)
         if entry is None and _is_one_too_many(session, seen):
-            return cast_out(session, seen.identity, Presence().seen(seen.sid, seen.joined_ms, at))
+            return cast_out(session, Outcast(seen.identity, Presence().seen(seen.sid, seen.joined_ms, at)))
     return session if entry is None else service_seen(session, entry, seen, at)
 
 

@@ -176,14 +176,20 @@ class Watcher:
                 payload, reliable=True, topic=TOPIC, destination_identities=[identity]
             )
         except PublishDataError as error:  # it will say it again
-            log.info("ack_not_sent", identity=identity, error=str(error))
+            log.info("ack_not_sent", identity=identity, error=str(error), **self._about(identity))
 
     def _ignore(self, what: str, sender: str | None, detail: str) -> None:
         """Counts what is ignored; logs the 1st, 2nd, 4th, 8th ... so that noise can't fill the log."""
         self._ignored[what] += 1
         so_far = self._ignored[what]
         if so_far & (so_far - 1) == 0:
-            log.warning(what, sender=sender, detail=detail[:200], so_far=so_far)
+            log.warning(what, sender=sender, detail=detail[:200], so_far=so_far, **self._about(sender))
+
+    def _about(self, identity: str | None) -> dict[str, str | int]:
+        """Which service this is, if it is one and the session is not forgotten."""
+        with suppress(UnknownSession):
+            return _service(self._store.get(self._session_id), identity) if identity else {}
+        return {}
 
 
 def _service(session: Session, identity: str) -> dict[str, str | int]:

@@ -131,7 +131,7 @@ class FeedReaders:
             self.services.look(self._registry.standings(), self._clock())
         self._readers.add(reader)
         if self._looking is None or self._looking.done():
-            self._looking = self._tasks.spawn(self._look_while_read(), name="feed services")
+            self._looking = self._tasks.spawn(self._look_while_read(), name="feed services", for_all=True)
         try:
             yield reader
         finally:

@@ -82,4 +82,5 @@ class RecentLogs:
 
 def _is_a_look(fields: Mapping[str, Any]) -> bool:
     """Whether somebody merely looked at the session: whoever watches it would fill its log with that."""
-    return fields["event"] == "request" and fields.get("method") in LOOKS and fields.get("status", 500) < 400
+    event, is_look = fields["event"], fields.get("method") in LOOKS
+    return is_look and (event == "request_abandoned" or (event == "request" and fields.get("status", 500) < 400))

@@ -50,7 +50,7 @@ async def start_api() -> AsyncIterator[StartApi]:
 def _logged(settings: Settings, sink: logs.Sink) -> Callable[[], None]:
     """Logs as the program does; to be called at the end of the test, whose output it then is."""
     log = io.StringIO()
-    logs.configure(dev=settings.dev, level="debug", secrets=settings.secrets, stream=log, sinks=[sink])
+    logs.configure(dev=settings.dev, level="debug", secrets=settings.kept_from_logs, stream=log, sinks=[sink])
     EXHIBITS.secrets |= settings.secrets
 
     def show() -> None:

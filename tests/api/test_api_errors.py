@@ -7,6 +7,7 @@ import gzip
 import json
 
 import pytest
+from structlog.testing import capture_logs
 
 from http_api.problems import CONTENT_TYPE
 from http_api.server import CannotListen, listen
@@ -62,9 +63,12 @@ async def test_every_error_is_a_problem(
 
 @pytest.mark.parametrize("raw", [b"hello\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"])
 async def test_what_is_not_http_is_answered_with_a_problem(api: Api, raw: bytes) -> None:
-    status, fields, answer = await send(api, raw)
+    with capture_logs() as logs:
+        status, fields, answer = await send(api, raw)
     assert (status, fields["content-type"]) == (400, CONTENT_TYPE)
     assert json.loads(answer)["request_id"] == fields["x-request-id"]
+    logged = [entry["request_id"] for entry in logs if entry["event"] == "malformed_request"]
+    assert logged == [fields["x-request-id"]]
     assert json.loads(answer)["type"].endswith("malformed_request")
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import logging
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
 
 from http_api import logs
 from http_api.logs import Entry
+from http_api.logs.access import PATH_MAX, abandonments
+from manager_agent.session import EndReason
 from tests.api.stand_ins import StartApi
 
 pytestmark = pytest.mark.api
@@ -46,6 +51,35 @@ async def test_every_line_of_a_request_for_a_session_names_it(start_api: StartAp
     (ready,) = lines.of("service_ready")
     assert (ready["session_id"], ready["service_id"], ready["attempt"]) == (about[0], "asr", 1)
     assert ready["evidence"] == "http"
+
+
+async def test_a_client_that_goes_away_leaves_a_line_about_what_it_asked_for(start_api: StartApi) -> None:
+    api = await start_api()
+    lines = Lines()
+    await api.register("asr")
+    asking = asyncio.create_task(api.open("asr", room_name="demo", prefer="wait=60"))
+    await api.has_waiting(1)
+    [session] = api.parts.store.list()
+    asking.cancel()
+    over = await api.parts.store.wait_for(session.session_id, lambda latest: latest.over)
+    assert over.end is not None
+    assert over.end.reason is EndReason.CLIENT_GONE
+    [line] = lines.of("request_abandoned")
+    assert (line["method"], line["path"], line["level"]) == ("POST", "/api/v1/sessions", "info")
+    assert (line["session_id"], line["room"]) == (session.session_id, "demo")
+    assert line["request_id"] == lines.of("session_opened")[0]["request_id"]
+    assert line["ms"] >= 0
+    assert "/api/v1/sessions" not in {line["path"] for line in lines.of("request")}
+
+
+async def test_of_an_abandoned_requests_path_the_beginning_is_logged() -> None:
+    async def waits(_: web.Request) -> web.StreamResponse:
+        raise asyncio.CancelledError
+
+    lines, path = Lines(), "/" + "x" * 5_000
+    with pytest.raises(asyncio.CancelledError):
+        await abandonments(make_mocked_request("GET", path), waits)
+    assert [line["path"] for line in lines.of("request_abandoned")] == [path[:PATH_MAX]]
 
 
 async def test_what_other_packages_log_has_the_same_form(start_api: StartApi) -> None:

@@ -116,6 +116,10 @@ class Stack:
         while self.log.getvalue().count(event) < times:
             await asyncio.sleep(0.02)
 
+    def logged_of(self, session_id: str, event: str) -> list[dict[str, Any]]:
+        """What was logged of this session under this name."""
+        return [entry for entry in self.app[keys.RECENT_LOGS].of(session_id) if entry["event"] == event]
+
     async def rooms(self) -> list[str]:
         return [room.name for room in (await self.livekit.room.list_rooms(api.ListRoomsRequest())).rooms]
 

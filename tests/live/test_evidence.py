@@ -229,6 +229,17 @@ async def test_rubbish_and_lies_change_nothing(stack: Stack) -> None:
         await stranger.disconnect()
 
 
+async def test_a_service_that_can_not_be_understood_is_named_in_the_log(stack: Stack) -> None:
+    bot = await stack.bot("asr", **SIGNAL)
+    session_id = await invited(stack, bot)
+    await bot.join()
+    await stack.until(session_id, is_watched)
+    with pytest.raises(rtc.RpcError):
+        await bot.say_by_rpc("rubbish")
+    [said] = stack.logged_of(session_id, "rpc_unreadable")
+    assert (said["service_id"], said["attempt"]) == ("asr", 1)
+
+
 def stranger_token(room_name: str) -> str:
     grants = api.VideoGrants(room_join=True, room=room_name, can_update_own_metadata=True)
     return api.AccessToken(KEY, SECRET).with_identity("mallory").with_grants(grants).to_jwt()

@@ -131,6 +131,8 @@ async def test_an_older_attempt_that_comes_back_late_is_removed_and_changes_noth
     ready = await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
     await old.join()  # with the token of its old invite, which is still good
     await stack.logged("participant_removed", times=1)
+    [removed] = stack.logged_of(session["session_id"], "participant_removed")
+    assert (removed["service_id"], removed["attempt"]) == (chosen.service_id, 1)
     again = await stack.until(session["session_id"], lambda s: not any(o.presence.here for o in s.outcasts))
     assert again.services == ready.services
     names = [p.identity for p in await stack.participants(session["room_name"])]

@@ -1,4 +1,5 @@
-"""What is held against an instance that a session was refused by, driven by the real conductor without a LiveKit."""
+"""What is held against an instance that a session was refused by, and what is logged of what is done for sessions,
+driven by the real conductor without a LiveKit."""
 
 from __future__ import annotations
 
@@ -7,8 +8,11 @@ import time
 from typing import Any
 
 import pytest
+from structlog.contextvars import bound_contextvars, merge_contextvars
+from structlog.testing import capture_logs
 
 from manager_agent.breaker import FAILURES_MAX
+from manager_agent.chronicle import chronicle
 from manager_agent.conductor import Conductor
 from manager_agent.events import Refusal
 from manager_agent.instances import InstanceState
@@ -19,7 +23,7 @@ from manager_agent.rooms import Listing
 from manager_agent.services import Requirement
 from manager_agent.session import Session, User
 from manager_agent.store import MemoryStore
-from tests.unit.registries import asrs
+from tests.unit.registries import ANY_ASR, asrs
 
 pytestmark = pytest.mark.unit
 
@@ -70,4 +74,35 @@ async def test_an_instance_is_suspended_for_not_answering_and_not_for_having_no_
         await conductor.open(Session(f"s{n}", f"room-{n}", User("alice"), time.time(), services))
         await store.wait_for(f"s{n}", lambda session: session.services[0].refusal is why)
     assert registry.standing("asr-1").state is state
+    await conductor.aclose()
+
+
+async def test_what_is_done_for_a_session_is_logged_as_opened_by_a_request_and_not_as_part_of_it() -> None:
+    """The request is long over when the last of it is done. What was opened without a request says nothing of one."""
+    store = MemoryStore(time.time)
+    store.listen(chronicle)
+    registry = Registry(time.time, store.in_use, random.Random(0))
+    for service in asrs(2):
+        registry.register(service)
+    rooms: Any = NoRooms()
+    inviter: Any = NobodyComes(Refusal.UNREACHABLE)
+    conductor = Conductor(
+        store=store, rooms=rooms, inviter=inviter, registry=registry, names=Names("secret"), clock=time.time
+    )
+    services = registry.choose([ANY_ASR])
+    with capture_logs(processors=[merge_contextvars]) as logs:
+        with bound_contextvars(request_id="req_1", caller="frontend"):
+            await conductor.open(Session("s1", "room-1", User("alice"), time.time(), services))
+        await conductor.open(Session("s2", "room-2", User("bob"), time.time()))
+        await store.wait_for("s1", lambda session: session.services[0].attempt > 1)
+        await conductor.close("s1")
+    of_the_request = [entry["event"] for entry in logs if entry.get("request_id") == "req_1"]
+    assert of_the_request == ["session_opened"]
+    afterwards = {entry["event"]: entry for entry in logs if entry.get("opened_by") == "req_1"}
+    told = {"room_created", "service_invited", "invite_refused", "service_replaced", "session_cleaned_up"}
+    assert afterwards.keys() >= told
+    assert {entry["session_id"] for entry in afterwards.values()} == {"s1"}
+    assert not any("caller" in entry for entry in afterwards.values())
+    assert afterwards["service_replaced"]["reason"] == "unreachable"
+    assert [entry["event"] for entry in logs if entry.get("session_id") == "s2" and "opened_by" in entry] == []
     await conductor.aclose()

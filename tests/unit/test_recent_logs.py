@@ -68,6 +68,7 @@ def test_that_somebody_looked_at_a_session_is_not_kept() -> None:
     begins(logs, "a")
     for method, status in (("GET", 200), ("HEAD", 304), ("GET", 500), ("DELETE", 200)):
         says(logs, "a", "request", method=method, status=status)
+    says(logs, "a", "request_abandoned", method="GET")
     assert [(entry["method"], entry["status"]) for entry in logs.of("a")] == [("GET", 500), ("DELETE", 200)]
 
 

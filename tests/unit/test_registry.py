@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
+from manager_agent.breaker import FAILURES_MAX
 from manager_agent.instances import Instance, InstanceState
 from manager_agent.leases import EXPIRED_KEPT
 from manager_agent.services import OtherInstance, StaticService, UnknownService
@@ -204,3 +206,17 @@ def test_it_says_who_is_there() -> None:
     world.registry.heartbeat("asr-2", draining=True)
     world.pass_time(10)
     assert repr(world.registry) == "<Registry asr-1 healthy, asr-2 draining, asr-3 expired>"
+
+
+def test_what_is_logged_of_a_service_has_nothing_of_its_endpoint_that_may_be_secret() -> None:
+    world = World(*asrs(2))
+    service = asr(endpoint="http://asr.example/invite?key=hidden")
+    with capture_logs() as logs:
+        world.registry.register(service)
+        for _ in range(FAILURES_MAX):
+            world.registry.report_failure(service.place)
+        world.registry.retire(service.place)
+    assert [entry["event"] for entry in logs] == ["service_registered", "service_suspended", "service_retired"]
+    assert [entry["endpoint"] for entry in logs] == ["http://asr.example/invite"] * 3
+    assert "hidden" not in str(logs)
+    assert not any("agent_name" in entry for entry in logs)

@@ -300,3 +300,11 @@ def test_the_password_of_the_collector_is_a_secret(monkeypatch: pytest.MonkeyPat
     assert str(settings.vector_log_endpoint) == "https://vector:8686/logs"
     assert settings.secrets == {SECRET, "p@ssword", "p%40ssword"}
     assert "ssword" not in repr(settings)
+
+
+@pytest.mark.usefixtures("keys")
+def test_callback_urls_and_what_their_queries_hold_are_kept_from_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the short values: they are no secrets, and stand everywhere."""
+    url = "https://backend.example/hooks?key=a%20hidden%20word&v=1"
+    monkeypatch.setenv("CALLBACK_URLS", f"frontend={url}")
+    assert Settings.load().kept_from_logs == {SECRET, url, "a hidden word", "a%20hidden%20word"}

@@ -521,6 +521,19 @@ def test_a_second_agent_of_the_same_name_is_removed() -> None:
     assert apply(alone, first) is alone, "told once more, though it has left"
 
 
+def test_who_is_not_wanted_any_more_is_known_by_the_service_and_the_attempt_that_it_was() -> None:
+    """So that the log can say who was removed. A manager was neither."""
+    failed = said("sm-asr-1", Said.FAILED, NOW)
+    session = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR), failed)
+    again = apply(session, ev.InviteStarted(NOW + 1, ASR, 2, 1, "sm-asr-2", "inv_2"))
+    removed = again.outcast("sm-asr-1")
+    assert removed is not None
+    assert removed.log_fields == {"identity": "sm-asr-1", "service_id": "asr-service", "attempt": 1}
+    alone = apply(session, ev.ManagerFailed(NOW, MANAGER)).outcast(MANAGER)
+    assert alone is not None
+    assert alone.log_fields == {"identity": MANAGER}
+
+
 def test_agents_that_we_did_not_dispatch_are_left_alone() -> None:
     """They have another name, or none, or nobody was dispatched under theirs."""
     session = after(a_session(AGENT), *managed())

@@ -1,0 +1,45 @@
+"""Tasks that nobody awaits: what is logged when one ends by a fault."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import structlog
+from structlog.contextvars import bind_contextvars, bound_contextvars, merge_contextvars
+from structlog.testing import capture_logs
+
+from manager_agent.tasks import Tasks
+
+pytestmark = pytest.mark.unit
+
+
+async def fails(**about: str) -> None:
+    bind_contextvars(**about)
+    raise RuntimeError("as the test wants it")
+
+
+async def test_the_fault_of_a_task_is_logged_with_what_the_task_was_about() -> None:
+    """Its own words win over those of whoever spawned it."""
+    tasks = Tasks()
+    with capture_logs(processors=[merge_contextvars]) as logs:
+        with bound_contextvars(session_id="ses_1", room="demo"):
+            task = tasks.spawn(fails(room="another"), name="s1 drive")
+        await asyncio.wait([task])
+        await tasks.aclose()
+        structlog.get_logger().info("after")
+    failed, after = logs
+    assert (failed["event"], failed["task"]) == ("task_failed", "s1 drive")
+    assert (failed["session_id"], failed["room"]) == ("ses_1", "another")
+    assert "session_id" not in after
+
+
+async def test_what_is_done_for_all_is_logged_on_account_of_nobody() -> None:
+    async def says(event: str) -> None:
+        structlog.get_logger().info(event)
+
+    tasks = Tasks()
+    with capture_logs(processors=[merge_contextvars]) as logs, bound_contextvars(request_id="req_1"):
+        await tasks.spawn(says("own"), name="own")
+        await tasks.spawn(says("shared"), name="shared", for_all=True)
+    assert [(entry["event"], entry.get("request_id")) for entry in logs] == [("own", "req_1"), ("shared", None)]
