@@ -51,7 +51,7 @@ async def _draw_all(client: Client) -> ExitCode:
     from http_api.cli.overview import Overview
 
     overview = Overview()
-    async with _drawn(overview.picture), aclosing(client.follow_all()) as events:
+    async with _drawn(lambda: overview), aclosing(client.follow_all()) as events:
         async for told in events:
             overview.take(told)
     return ExitCode.FINE

@@ -272,13 +272,14 @@ async def test_on_a_terminal_there_is_a_table_that_goes_without_a_trace(api: Api
 
 async def test_on_a_terminal_a_session_is_watched_with_a_bar_for_each_attempt(start_api: StartApi) -> None:
     """And who is awaited, until it is over."""
-    api = await start_api(ready_timeout=3)
+    api = await start_api(ready_timeout=60)
     await api.register("asr-service")
     session_id = (await api.open("asr-service"))[2]["session_id"]
     async with on_a_terminal(api, "watch", session_id) as terminal:
         await terminal.shows("is waiting")
         await terminal.shows("▒")
         await terminal.shows("awaited to join within")
+        await api.parts.store.update(session_id, ev.DeadlinePassed(api.parts.clock() + 60))
         await terminal.shows("is failed: ready_timeout")
         await terminal.shows("never_joined")
         assert await terminal.process.wait() == NO

@@ -203,6 +203,38 @@ def test_after_a_break_every_session_that_has_changed_meanwhile_is_told_however_
     assert overview.take(snapshot(*reversed(new), *reversed(sessions[1:]), changed)) == [changed, *new]
 
 
+@pytest.mark.parametrize("width", [150, 60])
+@pytest.mark.parametrize(("sessions", "services"), [(1, 30), (60, 30), (60, 0), (3, 2), (0, 30), (0, 0)])
+@pytest.mark.parametrize("height", [8, 24])
+def test_an_overview_is_no_higher_than_the_terminal(sessions: int, services: int, height: int, width: int) -> None:
+    """What is away is on top, then the newest sessions, then services; of what does not fit it is told how much."""
+    overview = Overview()
+    told = snapshot(*(view(number) for number in reversed(range(sessions))))
+    overview.take(told.model_copy(update={"services": [registered(f"asr-{number:02}") for number in range(services)]}))
+    overview.take(health(DependencyState.AWAY, "it does not answer"))
+    out = io.StringIO()
+    Console(file=out, width=width, height=height).print(overview)
+    lines = out.getvalue().splitlines()
+    assert len(lines) < height
+    assert lines[0].startswith("livekit is away since ")
+    assert not sessions or any(f"ses_{sessions - 1:03}" in line for line in lines)
+    if height < 24:
+        return  # there is no room to tell of the services as well
+    left_out = [int(line[1:].removesuffix(" more")) for line in lines if line.startswith("+")]
+    shown = [sum(line.startswith(name) for line in lines) for name in ("ses_", "asr-")]
+    assert sum(shown) + sum(left_out) == min(sessions, SHOWN) + services
+
+
+def test_of_few_sessions_and_many_services_those_have_the_rest_of_the_terminal() -> None:
+    overview, out = Overview(), io.StringIO()
+    many = [registered(f"asr-{number:02}") for number in range(30)]
+    overview.take(snapshot(view(1)).model_copy(update={"services": many}))
+    Console(file=out, width=150, height=24).print(overview)
+    lines = out.getvalue().splitlines()
+    assert (len(lines), lines[-1]) == (23, "+12 more")
+    assert lines[1].startswith("ses_001")
+
+
 def test_what_is_away_is_told_until_it_is_back() -> None:
     overview = Overview()
     assert overview.troubles() == []
