@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from http_api.cli.overview import SHOWN, Overview
-from http_api.cli.timeline_bars import BROKEN, Drawing, bar, remark, scale_of, took
+from http_api.cli.timeline_bars import BAR_LEAST, BAR_MAX, BROKEN, Drawing, bar, layout, remark, scale_of, took
 from http_api.dependencies import DependencyState
 from http_api.feed.views import CallerView, DependencyView, Forgotten, HealthView, ServiceGone, Snapshot
 from http_api.timeline_views import TimelineView
@@ -133,6 +133,27 @@ def test_a_timeline_may_change_unannounced_while_the_manager_or_a_service_is_awa
 )
 def test_how_long_it_took_is_told_in_few_words(seconds: float, words: str) -> None:
     assert took(seconds) == words
+
+
+@pytest.mark.parametrize(("width", "is_beside"), [(120, True), (80, False), (60, False), (40, False)])
+def test_no_bar_is_broken_however_narrow_the_terminal(width: int, is_beside: bool) -> None:
+    """What is remarked stands beside it, or below."""
+    timeline, out = told_of(after(a_session(JOINS, SIGNALS), *REPLACED), 10), io.StringIO()
+    Console(file=out, width=width).print(Drawing(timeline))
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert max(map(len, lines)) <= width
+    bars = [line for line in lines if set(line) & set("░▒▓█")]
+    assert len(bars) == len(timeline.attempts)
+    for line, attempt in zip(bars, timeline.attempts, strict=True):
+        words = remark(attempt, now_of(timeline))
+        assert line.endswith(f"  {words}") if is_beside else f"  {words}" in lines
+
+
+def test_a_bar_has_what_the_other_columns_leave() -> None:
+    assert layout(120, [10, 7, 8], 30) == (120 - 25 - 6 - 2 - 30, True)
+    assert layout(400, [10, 7, 8], 30) == (BAR_MAX, True)
+    assert layout(80, [10, 7, 8], 30) == (80 - 25 - 6, False)
+    assert layout(20, [10, 7, 8], 30) == (BAR_LEAST, False)
 
 
 @pytest.mark.parametrize(("encoding", "mark"), [("utf-8", "█"), ("ascii", "#")])
