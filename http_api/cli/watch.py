@@ -37,7 +37,7 @@ def watch(
 
 
 async def _watch(url: str, key_variable: str, session_id: str | None, as_json: bool) -> ExitCode:
-    is_drawn = not as_json and output.out().is_terminal
+    is_drawn = not as_json and output.is_on_terminal()
     async with connected(url, key_variable) as client:
         if session_id is None:
             return await (_draw_all(client) if is_drawn else _list_all(client, as_json))

@@ -195,10 +195,12 @@ async def test_watching_a_session_that_fails_says_no(start_api: StartApi) -> Non
     assert (await run(api, "watch", "ses_0")).code == NO
 
 
-async def test_all_sessions_are_watched_until_ctrl_c(api: Api) -> None:
+@pytest.mark.parametrize("env", [{}, {"FORCE_COLOR": "1"}])
+async def test_all_sessions_are_watched_until_ctrl_c(api: Api, env: dict[str, str]) -> None:
+    """Line by line in a pipe, whatever is wanted of colours."""
     first = (await api.open())[2]["session_id"]
-    async with started(f"http://127.0.0.1:{api.port}", "watch") as process:
-        await line_with(process.stdout, f"{first} alice ready")
+    async with started(f"http://127.0.0.1:{api.port}", "watch", **env) as process:
+        assert (await line_with(process.stdout, f"{first} alice ready")).startswith(first)
         second = (await api.open(user_identity="bob"))[2]["session_id"]
         await line_with(process.stdout, f"{second} bob ready")
         await api.ask("DELETE", f"/sessions/{first}")
