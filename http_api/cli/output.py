@@ -16,10 +16,15 @@ WIDTH = 200
 """Of tables where there is no terminal: whatever reads them is not to meet words that are cut in two."""
 
 
+def is_on_terminal() -> bool:
+    """Whether somebody looks at stdout. Rich goes by FORCE_COLOR as well, which is about colours alone."""
+    return sys.stdout.isatty()
+
+
 def out() -> Console:
     from rich.console import Console
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else WIDTH)
+    return Console(highlight=False, width=None if is_on_terminal() else WIDTH)
 
 
 def err() -> Console:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from http_api.cli.fitted import Fitted
 from http_api.cli.services import registered_table
 from http_api.cli.sessions import sessions_table
 from http_api.feed.views import Forgotten, HealthView, ServiceGone, Snapshot, Told
 from http_api.views import ServiceView, SessionView
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.console import Console, ConsoleOptions, RenderResult
 
 SHOWN = 50
 """So many sessions, the newest."""
+SERVICES_SHARE = 0.3
+"""Of the height of the terminal, when there are many sessions."""
 
 
 @dataclass(slots=True)
@@ -64,11 +67,20 @@ class Overview:
             if one.state == "away"
         ]
 
-    def picture(self) -> RenderableType:
-        from rich.console import Group
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """No higher than the terminal: what is away comes first, then the sessions, then the services."""
+        from rich.segment import Segment
         from rich.text import Text
 
-        parts: list[RenderableType] = [Text(trouble, "bold red") for trouble in self.troubles()]
-        if self.services:
-            parts += [registered_table([service for _, service in sorted(self.services.items())]), ""]
-        return Group(*parts, sessions_table(self.newest()))
+        line, inner = Segment.line(), options.update(height=None)
+        troubles = [Text(trouble, "bold red", no_wrap=True, overflow="ellipsis") for trouble in self.troubles()]
+        yield from troubles
+        room = options.max_height - len(troubles) - 1  # the last line is the cursor's
+        sessions = Fitted(self.newest(), sessions_table)
+        services = Fitted([service for _, service in sorted(self.services.items())], registered_table)
+        least = room * SERVICES_SHARE if self.services else 0.0
+        drawn = sessions.lines(console, inner, room - least)
+        if self.services and (below := services.lines(console, inner, room - len(drawn) - 1)):
+            drawn += [[], *below]
+        for segments in drawn:
+            yield from [*segments, line]

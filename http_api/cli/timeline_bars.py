@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
@@ -12,14 +13,19 @@ from http_api.timeline_views import AttemptView, TimelineView
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+    from rich.table import Table
     from rich.text import Text
 
+HEAD = ("service", "attempt", "state")
 PHASES = ("invited", "accepted", "joined", "ready")
 BLOCKS, LETTERS = " ░▒▓█✗", " .-=#x"
 """How a cell of a bar looks: before anything, in each phase, and where the attempt came to nothing."""
 STYLES = ("", "yellow", "yellow", "cyan", "green", "bold red")
 BROKEN = 5
-OTHER_COLUMNS, BAR_MIN, BAR_MAX = 72, 20, 80
+BAR_LEAST, BAR_MIN, BAR_MAX = 12, 20, 80
+"""Cells. Where no bar of BAR_MIN fits between the others, what is remarked has a line of its own."""
+GAP = 2
+"""Between two columns."""
 AWAITED = {"accept": "to accept", "join": "to join", "ready": "to be ready"}
 
 
@@ -102,6 +108,16 @@ def took(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else output.in_words(seconds)
 
 
+def layout(width: int, columns: Sequence[int], remarks: int) -> tuple[int, bool]:
+    """How many cells a bar has on a terminal of this width, and whether the remarks stand beside it. Given how wide the
+    columns before the bars are, and the longest remark. PURE."""
+    room = width - sum(columns) - GAP * len(columns)
+    beside = room - GAP - remarks
+    if beside >= BAR_MIN:
+        return min(beside, BAR_MAX), True
+    return max(BAR_LEAST, min(room, BAR_MAX)), False
+
+
 @dataclass(slots=True)
 class Drawing:
     """Rich draws it as often as it is asked to: what is awaited grows older meanwhile."""
@@ -110,17 +126,30 @@ class Drawing:
     _begun: float = field(default_factory=time.monotonic)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        timeline, now = self.timeline, self._now()
-        scale = scale_of(timeline, now, min(max(options.max_width - OTHER_COLUMNS, BAR_MIN), BAR_MAX))
-        marks = LETTERS if options.ascii_only else BLOCKS
+        from rich.cells import cell_len
+        from rich.text import Text
+
+        now, attempts = self._now(), self.timeline.attempts
+        names = [[one.service_id, str(one.attempt or "-"), str(one.state)] for one in attempts]
+        remarks = [remark(one, now) for one in attempts]
+        widths = [max(map(cell_len, column)) for column in zip(HEAD, *names, strict=True)]
+        cells, is_beside = layout(options.max_width, widths, max(map(cell_len, remarks), default=0))
+        scale = scale_of(self.timeline, now, cells)
         yield self._steps(scale)
         yield ""
-        columns = ("service", "attempt", "state", f"0 to {took(scale.seconds)}", "")
-        rows = [
-            [one.service_id, one.attempt or None, one.state, _drawn(bar(one, scale), marks), remark(one, now)]
-            for one in timeline.attempts
-        ]
-        yield output.table(*columns, rows=rows, right=("attempt",))
+        marks = LETTERS if options.ascii_only else BLOCKS
+        bars = [_drawn(bar(one, scale), marks) for one in attempts]
+        head = [*HEAD, f"0 to {took(scale.seconds)}"]
+        if is_beside:
+            rows = [[*name, *drawn] for name, drawn in zip(names, zip(bars, remarks, strict=True), strict=True)]
+            yield _table([*head, ""], rows, [*widths, cells])
+            return
+        widths[0] = max(1, min(widths[0], options.max_width - sum(widths[1:]) - GAP * len(widths) - cells))
+        yield _table(head, [], [*widths, cells])
+        for name, drawn, said in zip(names, bars, remarks, strict=True):
+            yield _table(head, [[*name, drawn]], [*widths, cells], show_head=False)
+            if said:
+                yield Text(f"  {said}")
 
     def _now(self) -> datetime:
         """The server's clock."""
@@ -133,6 +162,17 @@ class Drawing:
         since = [(datetime.fromisoformat(step.at) - scale.begin).total_seconds() for step in self.timeline.steps]
         steps = zip(self.timeline.steps, since, strict=True)
         return Columns([Text(f"{step.name} {took(at)}") for step, at in steps], padding=(0, 2))
+
+
+def _table(
+    head: Sequence[str], rows: Sequence[Sequence[object]], widths: Sequence[int], *, show_head: bool = True
+) -> Table:
+    """The first columns are as wide as is said: no bar is broken over two lines."""
+    table = output.table(*head, rows=rows, right=("attempt",))
+    table.show_header = show_head
+    for column, width in zip(table.columns, widths, strict=False):
+        column.width = width
+    return table
 
 
 def _drawn(cells: list[int], marks: str) -> Text:

@@ -37,7 +37,7 @@ def watch(
 
 
 async def _watch(url: str, key_variable: str, session_id: str | None, as_json: bool) -> ExitCode:
-    is_drawn = not as_json and output.out().is_terminal
+    is_drawn = not as_json and output.is_on_terminal()
     async with connected(url, key_variable) as client:
         if session_id is None:
             return await (_draw_all(client) if is_drawn else _list_all(client, as_json))
@@ -51,7 +51,7 @@ async def _draw_all(client: Client) -> ExitCode:
     from http_api.cli.overview import Overview
 
     overview = Overview()
-    async with _drawn(overview.picture), aclosing(client.follow_all()) as events:
+    async with _drawn(lambda: overview), aclosing(client.follow_all()) as events:
         async for told in events:
             overview.take(told)
     return ExitCode.FINE

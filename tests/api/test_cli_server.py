@@ -195,10 +195,12 @@ async def test_watching_a_session_that_fails_says_no(start_api: StartApi) -> Non
     assert (await run(api, "watch", "ses_0")).code == NO
 
 
-async def test_all_sessions_are_watched_until_ctrl_c(api: Api) -> None:
+@pytest.mark.parametrize("env", [{}, {"FORCE_COLOR": "1"}])
+async def test_all_sessions_are_watched_until_ctrl_c(api: Api, env: dict[str, str]) -> None:
+    """Line by line in a pipe, whatever is wanted of colours."""
     first = (await api.open())[2]["session_id"]
-    async with started(f"http://127.0.0.1:{api.port}", "watch") as process:
-        await line_with(process.stdout, f"{first} alice ready")
+    async with started(f"http://127.0.0.1:{api.port}", "watch", **env) as process:
+        assert (await line_with(process.stdout, f"{first} alice ready")).startswith(first)
         second = (await api.open(user_identity="bob"))[2]["session_id"]
         await line_with(process.stdout, f"{second} bob ready")
         await api.ask("DELETE", f"/sessions/{first}")
@@ -272,13 +274,14 @@ async def test_on_a_terminal_there_is_a_table_that_goes_without_a_trace(api: Api
 
 async def test_on_a_terminal_a_session_is_watched_with_a_bar_for_each_attempt(start_api: StartApi) -> None:
     """And who is awaited, until it is over."""
-    api = await start_api(ready_timeout=3)
+    api = await start_api(ready_timeout=60)
     await api.register("asr-service")
     session_id = (await api.open("asr-service"))[2]["session_id"]
     async with on_a_terminal(api, "watch", session_id) as terminal:
         await terminal.shows("is waiting")
         await terminal.shows("▒")
         await terminal.shows("awaited to join within")
+        await api.parts.store.update(session_id, ev.DeadlinePassed(api.parts.clock() + 60))
         await terminal.shows("is failed: ready_timeout")
         await terminal.shows("never_joined")
         assert await terminal.process.wait() == NO

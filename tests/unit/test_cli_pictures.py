@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from http_api.cli.overview import SHOWN, Overview
-from http_api.cli.timeline_bars import BROKEN, Drawing, bar, remark, scale_of, took
+from http_api.cli.timeline_bars import BAR_LEAST, BAR_MAX, BROKEN, Drawing, bar, layout, remark, scale_of, took
 from http_api.dependencies import DependencyState
 from http_api.feed.views import CallerView, DependencyView, Forgotten, HealthView, ServiceGone, Snapshot
 from http_api.timeline_views import TimelineView
@@ -135,6 +135,27 @@ def test_how_long_it_took_is_told_in_few_words(seconds: float, words: str) -> No
     assert took(seconds) == words
 
 
+@pytest.mark.parametrize(("width", "is_beside"), [(120, True), (80, False), (60, False), (40, False)])
+def test_no_bar_is_broken_however_narrow_the_terminal(width: int, is_beside: bool) -> None:
+    """What is remarked stands beside it, or below."""
+    timeline, out = told_of(after(a_session(JOINS, SIGNALS), *REPLACED), 10), io.StringIO()
+    Console(file=out, width=width).print(Drawing(timeline))
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert max(map(len, lines)) <= width
+    bars = [line for line in lines if set(line) & set("░▒▓█")]
+    assert len(bars) == len(timeline.attempts)
+    for line, attempt in zip(bars, timeline.attempts, strict=True):
+        words = remark(attempt, now_of(timeline))
+        assert line.endswith(f"  {words}") if is_beside else f"  {words}" in lines
+
+
+def test_a_bar_has_what_the_other_columns_leave() -> None:
+    assert layout(120, [10, 7, 8], 30) == (120 - 25 - 6 - 2 - 30, True)
+    assert layout(400, [10, 7, 8], 30) == (BAR_MAX, True)
+    assert layout(80, [10, 7, 8], 30) == (80 - 25 - 6, False)
+    assert layout(20, [10, 7, 8], 30) == (BAR_LEAST, False)
+
+
 @pytest.mark.parametrize(("encoding", "mark"), [("utf-8", "█"), ("ascii", "#")])
 def test_a_terminal_without_blocks_gets_letters(encoding: str, mark: str) -> None:
     out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
@@ -201,6 +222,38 @@ def test_after_a_break_every_session_that_has_changed_meanwhile_is_told_however_
     overview.take(snapshot(*reversed(sessions)))
     changed, new = view(0, ev.SessionClosed(START)), [view(1_000 + number) for number in range(2 * SHOWN)]
     assert overview.take(snapshot(*reversed(new), *reversed(sessions[1:]), changed)) == [changed, *new]
+
+
+@pytest.mark.parametrize("width", [150, 60])
+@pytest.mark.parametrize(("sessions", "services"), [(1, 30), (60, 30), (60, 0), (3, 2), (0, 30), (0, 0)])
+@pytest.mark.parametrize("height", [8, 24])
+def test_an_overview_is_no_higher_than_the_terminal(sessions: int, services: int, height: int, width: int) -> None:
+    """What is away is on top, then the newest sessions, then services; of what does not fit it is told how much."""
+    overview = Overview()
+    told = snapshot(*(view(number) for number in reversed(range(sessions))))
+    overview.take(told.model_copy(update={"services": [registered(f"asr-{number:02}") for number in range(services)]}))
+    overview.take(health(DependencyState.AWAY, "it does not answer"))
+    out = io.StringIO()
+    Console(file=out, width=width, height=height).print(overview)
+    lines = out.getvalue().splitlines()
+    assert len(lines) < height
+    assert lines[0].startswith("livekit is away since ")
+    assert not sessions or any(f"ses_{sessions - 1:03}" in line for line in lines)
+    if height < 24:
+        return  # there is no room to tell of the services as well
+    left_out = [int(line[1:].removesuffix(" more")) for line in lines if line.startswith("+")]
+    shown = [sum(line.startswith(name) for line in lines) for name in ("ses_", "asr-")]
+    assert sum(shown) + sum(left_out) == min(sessions, SHOWN) + services
+
+
+def test_of_few_sessions_and_many_services_those_have_the_rest_of_the_terminal() -> None:
+    overview, out = Overview(), io.StringIO()
+    many = [registered(f"asr-{number:02}") for number in range(30)]
+    overview.take(snapshot(view(1)).model_copy(update={"services": many}))
+    Console(file=out, width=150, height=24).print(overview)
+    lines = out.getvalue().splitlines()
+    assert (len(lines), lines[-1]) == (23, "+12 more")
+    assert lines[1].startswith("ses_001")
 
 
 def test_what_is_away_is_told_until_it_is_back() -> None:
