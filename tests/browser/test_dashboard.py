@@ -336,6 +336,7 @@ async def test_a_timeline_that_can_not_be_renewed_is_told_to_be_old(api: Api, sh
         await still.ends()
         await expect(page.get_by_text("could not be renewed: Out of order.")).to_be_visible()
         await expect(dashboard.lane("asr-service")).not_to_contain_text("Awaited")
+        await dashboard.photograph("old-timeline")
         await dashboard.is_accessible()
         await page.unroute("**/timeline")
         await page.get_by_role("button", name="Try again").click()
