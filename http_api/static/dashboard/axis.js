@@ -5,7 +5,7 @@ const BREAK_MIN = 3_000; // ms; what is shorter is never shortened
 const [BREAK_WIDTH, BREAKS_WIDTH_MAX] = [7, 42]; // percent: of one, of all
 const PADDING = 0.04; // of the time that is not shortened, on either side of a break
 const TICKS = 6;
-const [TICK_DISTANCE, END_DISTANCE] = [62, 112]; // pixels: from a label to the next, and to the end, whose own is before it
+const [TICK_DISTANCE, END_DISTANCE] = [62, 112]; // pixels: from a label to the next, and to the end, left of its own
 
 /**
  * @param from, to: the first and the last instant.

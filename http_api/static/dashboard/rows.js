@@ -28,7 +28,9 @@ export function Rows({ items, keyOf, height, row, current, label }) {
   const indexOf = (key) => items.findIndex((item) => keyOf(item) === key);
   const noteTop = (top) => {
     [list.top, list.offset] = [keyOf(items[Math.min(items.length - 1, Math.floor(top / height))]), top % height];
-    if (top === 0) list.seen = keyOf(items[0]);
+    if (top > 0) return;
+    list.seen = keyOf(items[0]);
+    box.current.firstElementChild.style.minHeight = "";
   };
 
   // At the top new rows show up, unless one there is pointed at or has the focus.
@@ -90,7 +92,8 @@ export function Rows({ items, keyOf, height, row, current, label }) {
   };
   return html`
     <div class="frame">
-      ${fresh > 0 && html`<button class="small fresh" onClick=${toTheTop}>↑ ${fresh.toLocaleString("en")} new</button>`}
+      ${fresh > 0 && html`
+        <button class="small fresh" onClick=${toTheTop}>↑ ${fresh.toLocaleString("en")} new</button>`}
       <div class="rows" ref=${box} onScroll=${scrolled} onKeyDown=${pressed}>
         <ul aria-label=${label} style=${{ height: `${items.length * height}px` }}>
           ${[...shown].filter((i) => i < items.length).sort((a, b) => a - b).map((i) => {
@@ -98,7 +101,9 @@ export function Rows({ items, keyOf, height, row, current, label }) {
             const props = { "data-key": key, tabIndex: i === entry ? 0 : -1, onFocus: () => focus(key) };
             const place = { height: `${height}px`, transform: `translateY(${i * height}px)` };
             return html`
-              <li key=${key} style=${place} aria-posinset=${i + 1} aria-setsize=${items.length}>${row(items[i], props)}</li>`;
+              <li key=${key} style=${place} aria-posinset=${i + 1} aria-setsize=${items.length}>
+                ${row(items[i], props)}
+              </li>`;
           })}
         </ul>
       </div>

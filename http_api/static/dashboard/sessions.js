@@ -5,7 +5,9 @@ import { Mark, State } from "./marks.js";
 import { sessionAt, START } from "./routes.js";
 import { Rows } from "./rows.js";
 import { instant, read, span, useNow } from "./times.js";
-import { OVER, SESSION_STATES, STATE_MEANS, WHY_NOT_READY, WHY_OVER, capital, inWords, nameOf, plural } from "./words.js";
+import {
+  OVER, SESSION_STATES, STATE_MEANS, WHY_NOT_READY, WHY_OVER, capital, inWords, nameOf, plural,
+} from "./words.js";
 
 const ROW_HEIGHT = 58;
 const MARKS_MAX = 4; // services that a row names; of more, it says how many are in which state
@@ -34,7 +36,8 @@ export function SessionList({ world, chosen, filter, setFilter }) {
           <button onClick=${showAll}>Show all</button>
         </div>`}
       ${found.length > 0 && html`
-        <${Rows} key=${[...filter.states, filter.text].join()} label="Sessions, the newest first" items=${found} keyOf=${(session) => session.session_id}
+        <${Rows} key=${[...filter.states, filter.text].join()} label="Sessions, the newest first"
+          items=${found} keyOf=${(session) => session.session_id}
           height=${ROW_HEIGHT} current=${chosen} row=${(session, props) => html`
             <${Row} session=${session} now=${now} isChosen=${session.session_id === chosen} props=${props} />`} />`}
     </section>`;

@@ -57,7 +57,10 @@ function awaitedLines(session, timeline, now) {
   if (!timeline || OVER.has(session.state)) return [];
   return timeline.attempts
     .filter((attempt) => attempt.late && !attempt.until)
-    .map((attempt) => `${nameOf(attempt)}${attempt.optional ? " (optional)" : ""} is awaited ${awaitedOf(attempt.late, now)}`);
+    .map((attempt) => {
+      const name = `${nameOf(attempt)}${attempt.optional ? " (optional)" : ""}`;
+      return `${name} is awaited ${awaitedOf(attempt.late, now)}`;
+    });
 }
 
 /** What somebody is awaited to do, for how long already, until when, and when he is asked again. */
