@@ -62,7 +62,8 @@ async def launched(chromium: Path) -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def show(launched: Browser) -> AsyncIterator[Show]:
-    """The page at / of a server: `await show(origin, size=PHONE)`, opened at an address `at` after the #."""
+    """The page at / of a server: `await show(origin, size=PHONE)`, opened at an address `at` after the #.
+    `refused`: parts of the addresses that may answer no 2xx."""
     async with AsyncExitStack() as windows:
 
         async def show(origin: str, *, at: str = "", **how: Any) -> Dashboard:

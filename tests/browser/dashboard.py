@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,8 +29,18 @@ ACCESSIBILITY = """async () => {
   const tell = ({ target, failureSummary }) => `${target} ${failureSummary}`;
   return violations.map(({ id, nodes }) => `${id}: ${nodes.map(tell).join("; ")}`);
 }"""
-EXPECTED = ("Failed to load resource", "net::ERR")
-"""What the console says of answers that are no 2xx, and of a server that is away."""
+NOT_DONE = ("Failed to load resource", "net::ERR")
+"""How the console says that an answer was no 2xx, or that there was none."""
+TOO_WIDE = """() => {
+  const isClipped = (element) => element.closest(".table, pre, .unseen, .row, .track") !== null;
+  const tell = (element) => `${element.tagName}.${element.className}`;
+  const boxes = document.querySelectorAll("html, main, .pane, .list, .rows");
+  const wide = [...boxes].filter((box) => box.scrollWidth > box.clientWidth).map(tell);
+  const out = [...document.querySelectorAll("main *, .top *, aside *")]
+    .filter((element) => element.getClientRects().length && !isClipped(element))
+    .filter((element) => element.getBoundingClientRect().right > innerWidth + 1);
+  return [...wide, ...out.map(tell)];
+}"""
 
 
 @dataclass
@@ -39,6 +49,8 @@ class Dashboard:
     origin: str
     livekit: tuple[str, ...] = ()
     """Where else the page may go: LiveKit."""
+    refused: list[str] = field(default_factory=list)
+    """Parts of the addresses that may answer no 2xx, or not at all."""
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     """Of the console, and what the page did not catch."""
@@ -93,14 +105,15 @@ class Dashboard:
         await self.page.emulate_media(color_scheme="light")
 
     async def fits(self) -> None:
-        """Nothing is wider than the window."""
-        assert await self.page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        """Nothing is wider than the window, nor than what it stands in."""
+        too_wide = await self.page.evaluate(TOO_WIDE)
+        assert too_wide == [], too_wide
 
     async def keeps_to_itself(self) -> None:
         """It asked nobody but this server and LiveKit, broke no rule, and said nothing in the console."""
         assert [url for url in self.requests if not url.startswith((f"{self.origin}/", *self.livekit))] == []
         assert await self.page.evaluate("window.violations") == []
-        assert self.complaints == []
+        assert self.complaints == [], self.complaints
 
 
 Show = Callable[..., Awaitable[Dashboard]]
@@ -108,7 +121,13 @@ Show = Callable[..., Awaitable[Dashboard]]
 
 @asynccontextmanager
 async def shown(
-    browser: Browser, origin: str, *, size: tuple[int, int] = WIDE, livekit: str = "", **context: Any
+    browser: Browser,
+    origin: str,
+    *,
+    size: tuple[int, int] = WIDE,
+    livekit: str = "",
+    refused: Sequence[str] = (),
+    **context: Any,
 ) -> AsyncIterator[Dashboard]:
     """The page of the server at `origin`, about to be opened in a window of its own. Judges it at the end."""
     width, height = size
@@ -116,17 +135,18 @@ async def shown(
         viewport={"width": width, "height": height}, permissions=["microphone"], **context
     )
     page = await window.new_page()
-    dashboard = Dashboard(page, origin, (livekit, livekit.replace("ws", "http", 1)) if livekit else ())
+    dashboard = Dashboard(page, origin, (livekit, livekit.replace("ws", "http", 1)) if livekit else (), list(refused))
     page.on("request", lambda request: dashboard.requests.append(request.url))
     page.on("websocket", lambda socket: dashboard.requests.append(socket.url))
     page.on("pageerror", lambda error: dashboard.complaints.append(str(error)))
 
-    def heard(kind: str, text: str) -> None:
-        print(f"page: {kind}: {text}")  # a failed test shows it
-        if kind in ("error", "warning") and not any(words in text for words in EXPECTED):
-            dashboard.complaints.append(text)
+    def heard(kind: str, text: str, url: str) -> None:
+        print(f"page: {kind}: {text} {url}")  # a failed test shows it
+        is_expected = any(words in text for words in NOT_DONE) and any(part in url for part in dashboard.refused)
+        if kind in ("error", "warning") and not is_expected:
+            dashboard.complaints.append(f"{text} {url}")
 
-    page.on("console", lambda said: heard(said.type, said.text))
+    page.on("console", lambda said: heard(said.type, said.text, said.location.get("url", "")))
     await page.add_init_script(NOTE_VIOLATIONS)
     yield dashboard
     await dashboard.keeps_to_itself()

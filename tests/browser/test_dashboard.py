@@ -67,7 +67,7 @@ async def test_a_key_is_asked_for_outside_dev_mode_and_one_that_is_not_enough_is
 ) -> None:
     api = await start_api(Settings, **production())
     await put(api, made_up(1, api.parts.clock() - 60, owner=ACME.name))
-    dashboard = await show(origin(api))
+    dashboard = await show(origin(api), refused=["/api/v1/events"])
     page = dashboard.page
     await expect(page.get_by_role("heading", name="A key is needed")).to_be_visible()
     await expect(page.get_by_label("API key")).to_be_focused()
@@ -99,7 +99,7 @@ async def test_a_key_is_asked_for_outside_dev_mode_and_one_that_is_not_enough_is
 
 async def test_who_lacks_a_scope_is_told_which(start_api: StartApi, show: Show) -> None:
     api = await start_api(Settings, **production(api_keys=(LOOKER.entry, OPERATOR.entry)))
-    dashboard = await show(origin(api), at="#/services")
+    dashboard = await show(origin(api), at="#/services", refused=["/api/v1/"])
     page = dashboard.page
     await use_key(page, LOOKER.key)
     await expect(page.get_by_role("heading", name="This key does not show the services")).to_be_visible()
@@ -116,7 +116,7 @@ async def test_who_lacks_a_scope_is_told_which(start_api: StartApi, show: Show) 
 
 
 async def test_what_is_wrong_with_a_field_stands_beside_it(api: Api, show: Show) -> None:
-    dashboard = await show(origin(api), at="#/start")
+    dashboard = await show(origin(api), at="#/start", refused=["/api/v1/sessions"])
     page = dashboard.page
     await page.get_by_label("Identity").fill("sm-mine")
     await page.get_by_label("Ready within").fill("soon")
@@ -136,7 +136,7 @@ async def test_a_thousand_sessions_are_a_screenful_of_rows(api: Api, show: Show,
     dashboard = await show(origin(api))
     page, rows = dashboard.page, dashboard.page.locator(".row")
     await page.evaluate(COUNT_LONG_TASKS)
-    await expect(page.get_by_text("1,000 sessions")).to_be_visible()
+    await expect(page.get_by_text("The newest 1,000 sessions")).to_be_visible()
     await expect(dashboard.row("room-0000")).to_be_visible()
     assert await rows.count() < ROWS_MAX
 
@@ -150,21 +150,21 @@ async def test_a_thousand_sessions_are_a_screenful_of_rows(api: Api, show: Show,
     await put(api, *(made_up(MANY + number, now + 1 + number, room=f"new-{number}") for number in range(20)))
     for session in sessions:
         await api.parts.store.update(session.session_id, ev.SessionClosed(now))
-    await expect(page.get_by_text("1,020 sessions")).to_be_visible()
+    await expect(page.get_by_text("The newest 1,020 sessions")).to_be_visible()
     await expect(dashboard.row(f"room-{MANY - 1:04}")).to_contain_text("ended")
-    await expect(page.locator(".chip", has_text="ended")).to_contain_text("1000")
+    await expect(page.locator(".chip", has_text="ended")).to_contain_text("1,000")
     assert await page.locator(".rows").evaluate(in_sight) == before, "what is looked at stays where it is"
 
     await page.get_by_role("searchbox").fill("room-0777")
-    await expect(page.get_by_text("1 of 1,020 sessions")).to_be_visible()
+    await expect(page.get_by_text("1 of the newest 1,020 sessions")).to_be_visible()
     await dashboard.choose("room-0777")
     await expect(dashboard.lane("worker-2")).to_contain_text("Ready as it joined")
     await page.get_by_role("searchbox").fill("nobody is called so")
-    await expect(page.get_by_text("None of the 1,020 sessions matches.")).to_be_visible()
+    await expect(page.get_by_text("None of the newest 1,020 sessions matches.")).to_be_visible()
     await dashboard.is_accessible()
     await page.get_by_role("button", name="Show all").click()
     await page.get_by_role("button", name="ready").click()
-    await expect(page.get_by_text("20 of 1,020 sessions")).to_be_visible()
+    await expect(page.get_by_text("20 of the newest 1,020 sessions")).to_be_visible()
     print("long tasks, in ms:", await page.evaluate("longTasks"))
 
 
@@ -286,7 +286,7 @@ async def test_what_is_no_longer_there_is_told_so(api: Api, show: Show, put: Put
     long_ago = api.parts.clock() - 2_900
     session = user_goes(user_comes(made_up(1, long_ago, room="forty-minutes")))
     await put(api, session)
-    dashboard = await show(origin(api), at=f"#/sessions/{session.session_id}")
+    dashboard = await show(origin(api), at=f"#/sessions/{session.session_id}", refused=["/timeline"])
     page = dashboard.page
     await expect(dashboard.verdict).to_contain_text("The user left and did not come back in time.")
     await expect(dashboard.lane("worker-1").locator(".break")).to_have_count(1)
@@ -300,3 +300,82 @@ async def test_what_is_no_longer_there_is_told_so(api: Api, show: Show, put: Put
     await page.reload()
     await expect(page.get_by_role("heading", name="There is no such session")).to_be_visible()
     await dashboard.is_accessible()
+
+
+async def test_a_session_that_the_feed_does_not_tell_of_is_asked_for(api: Api, show: Show, put: Put) -> None:
+    """A link to one that is older than those that the feed begins with."""
+    now = api.parts.clock()
+    old = made_up(MANY, now - MANY)
+    await put(api, old, *(made_up(number, now - number) for number in range(MANY)))
+    dashboard = await show(origin(api), at=f"#/sessions/{old.session_id}", refused=[f"/sessions/{old.session_id}"])
+    page = dashboard.page
+    await expect(dashboard.title).to_have_text(old.room_name)
+    await expect(dashboard.verdict).to_contain_text(f"{old.user.identity} may join.")
+    await expect(dashboard.lane("worker-2")).to_contain_text("Ready as it joined")
+    await expect(page.get_by_text("The newest 1,000 sessions")).to_be_visible()
+    await page.get_by_role("button", name="End the session…").click()
+    await page.get_by_role("dialog").get_by_role("button", name="End the session").click()
+    await expect(dashboard.title).to_be_focused()
+    await api.parts.store.update(old.session_id, ev.SessionClosed(now))
+    await expect(dashboard.verdict).to_contain_text("It was ended by request.")
+
+
+async def test_a_timeline_that_can_not_be_renewed_is_told_to_be_old(api: Api, show: Show) -> None:
+    async with still_session(api) as still:
+        dashboard = await show(origin(api), refused=["/timeline"])
+        page = dashboard.page
+        await page.route("**/timeline", lambda route: route.fulfill(status=503, json={"title": "Out of order"}))
+        await page.evaluate(f"location.hash = '{still.path}'")
+        await expect(page.get_by_role("alert")).to_contain_text("Out of order")
+        await page.unroute("**/timeline")
+        await page.get_by_role("button", name="Try again").click()
+        await expect(dashboard.lane("asr-service")).to_be_visible()
+        await expect(page.get_by_role("alert")).to_have_count(0)
+
+        await page.route("**/timeline", lambda route: route.fulfill(status=503, json={"title": "Out of order"}))
+        await still.ends()
+        await expect(page.get_by_text("could not be renewed: Out of order.")).to_be_visible()
+        await expect(dashboard.lane("asr-service")).not_to_contain_text("Awaited")
+        await dashboard.photograph("old-timeline")
+        await dashboard.is_accessible()
+        await page.unroute("**/timeline")
+        await page.get_by_role("button", name="Try again").click()
+        await expect(page.get_by_text("could not be renewed")).to_have_count(0)
+
+
+async def test_rows_that_are_pointed_at_stay_where_they_are(api: Api, show: Show, put: Put) -> None:
+    """Also at the top, in a list that is shorter than the window; a button leads to the new ones."""
+    now = api.parts.clock()
+    await put(api, *(made_up(number, now - number) for number in range(3)))
+    dashboard = await show(origin(api))
+    page, newest = dashboard.page, dashboard.row("room-0000")
+    await newest.hover()
+    before = await newest.bounding_box()
+    await put(api, *(made_up(number, now + number) for number in range(10, 12)))
+    fresh = page.get_by_role("button", name="2 new")
+    await expect(fresh).to_be_visible()
+    assert await newest.bounding_box() == before
+    await dashboard.photograph("new-rows")
+    await dashboard.is_accessible()
+    await fresh.click()
+    await expect(dashboard.row("room-0011")).to_be_focused()
+    await expect(dashboard.row("room-0011")).to_be_in_viewport(ratio=1)
+    await expect(fresh).to_have_count(0)
+
+
+async def test_the_focus_is_never_lost(api: Api, show: Show, put: Put) -> None:
+    now = api.parts.clock()
+    await put(api, *(made_up(number, now - number) for number in range(3)))
+    dashboard = await show(origin(api))
+    page = dashboard.page
+    await page.get_by_role("button", name="ready").click()
+    await dashboard.row("room-0001").focus()
+    await api.parts.store.update(made_up(1, now).session_id, ev.SessionClosed(now))
+    await expect(dashboard.row("room-0002")).to_be_focused()
+    for number in (0, 2):
+        await api.parts.store.update(made_up(number, now).session_id, ev.SessionClosed(now))
+    await expect(page.get_by_text("None of the 3 sessions matches.")).to_be_visible()
+    await expect(page.get_by_role("searchbox")).to_be_focused()
+    await page.get_by_role("button", name="Show all").click()
+    await expect(page.get_by_role("searchbox")).to_be_focused()
+    await expect(dashboard.row("room-0000")).to_be_visible()

@@ -200,7 +200,7 @@ async def test_a_server_that_goes_away_is_told_of_and_found_again(
 ) -> None:
     first = await start_stack(site)
     await first.request(room_name="before")
-    dashboard = await show(first.url)
+    dashboard = await show(first.url, refused=["/"])
     await dashboard.choose("before")
     await first.stop()
     await expect(dashboard.connection).to_contain_text("Reconnecting in")

@@ -138,3 +138,33 @@ async def test_an_address_names_a_view(run: Run) -> None:
     }  # fmt: skip
     script = "given.hashes.map((hash) => { const { view, id } = page.routeOf(hash); return [view, id]; })"
     assert await run("routes.js", script, hashes=list(routes)) == list(routes.values())
+
+
+async def test_the_clock_goes_back_only_when_somebody_sets_it(run: Run) -> None:
+    """What was told last may have been under way for longest."""
+    script = """((clock) => given.said.map((at) => {
+      clock.learn(new Date(Date.parse(given.start) + at).toISOString());
+      return Math.round((clock.now() - Date.parse(given.start)) / 1000);
+    }))(new page.Clock())"""
+    said = {0: 0, 60_000: 60, 58_000: 60, -60_000: -60}
+    told = await run("times.js", script, start="2026-11-25T01:00:00.000Z", said=list(said))
+    assert told == list(said.values())
+
+
+async def test_nobody_is_awaited_for_less_than_no_time(run: Run) -> None:
+    late = {"awaited": "join", "since": "2026-11-25T01:00:00.003Z", "due": None, "retry_at": None}
+    script = "page.awaitedOf(given.late, Date.parse('2026-11-25T01:00:00.000Z'))"
+    assert await run("verdict.js", script, late=late) == "to join, for 0 ms now"
+
+
+async def test_an_optional_service_that_never_comes_leaves_the_axis_its_breaks(run: Run) -> None:
+    lost = {"entry": 1, "attempt": 1, "optional": True, "until": None, "timeline": {"invited": READY["invited"]}}
+    timeline = {"created_at": "2026-11-25T01:00:00.000Z", "ready_at": READY["ready"], "attempts": [lost]}
+    script = """(() => {
+      const now = Date.parse("2026-11-25T01:10:00.000Z");
+      return page.stretchesOf(given.timeline, page.lanesOf(given.timeline, now), now).map(([, to]) => to);
+    })()"""
+    ready = await run("times.js", "page.read(given.ready)", ready=READY["ready"])
+    assert await run("lanes.js", script, timeline=timeline) == [ready, ready]
+    required = timeline | {"attempts": [lost | {"optional": False}]}
+    assert (await run("lanes.js", script, timeline=required))[1] > ready

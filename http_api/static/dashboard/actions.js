@@ -1,5 +1,5 @@
 // What can be done with a session: join its room as its user or as a listener, end it.
-import { html, useRef, useState } from "./preact.js";
+import { html, useLayoutEffect, useRef, useState } from "./preact.js";
 import { ProblemNote } from "./problem.js";
 import { GIVES_TOKENS, OVER } from "./words.js";
 
@@ -28,10 +28,16 @@ export function Actions({ world, calls, session, visits }) {
       yes: "Join all the same",
       done: joinAsUser,
     });
+  const isOver = OVER.has(session.state);
+  const box = useRef();
+  const hadFocus = question !== null || box.current?.contains(document.activeElement);
+  useLayoutEffect(() => {
+    if (isOver && hadFocus) toTheTitle();
+  }, [isOver]);
   const shown = problem ?? (visits.problem?.id === session.session_id ? visits.problem.problem : null);
-  if (OVER.has(session.state)) return shown && html`<${ProblemNote} problem=${shown} />`;
+  if (isOver) return shown && html`<${ProblemNote} problem=${shown} />`;
   return html`
-    <div class="actions">
+    <div class="actions" ref=${box}>
       ${!isHere && GIVES_TOKENS.has(session.state) && html`
         <button class="primary" onClick=${session.state === "active" ? askToJoin : joinAsUser}>Join as ${user}</button>
         <button onClick=${listen} title="Under an identity of its own, hearing and seeing only">Listen in</button>`}
@@ -40,6 +46,8 @@ export function Actions({ world, calls, session, visits }) {
     ${shown && html`<${ProblemNote} problem=${shown} />`}
     ${question && html`<${Question} ...${question} close=${() => askFirst(null)} />`}`;
 }
+
+const toTheTitle = () => document.getElementById("session-title")?.focus({ preventScroll: true });
 
 /** Esc and Cancel answer no. */
 function Question({ says, yes, done, close }) {
@@ -50,6 +58,7 @@ function Question({ says, yes, done, close }) {
   };
   const agree = () => {
     dialog.current.close();
+    toTheTitle(); // what asked may be gone by now
     done();
   };
   return html`

@@ -5,17 +5,18 @@ const BREAK_MIN = 3_000; // ms; what is shorter is never shortened
 const [BREAK_WIDTH, BREAKS_WIDTH_MAX] = [7, 42]; // percent: of one, of all
 const PADDING = 0.04; // of the time that is not shortened, on either side of a break
 const TICKS = 6;
-const [TICK_DISTANCE, TICK_LAST] = [11, 84]; // percent: between two labels, and the last one before that of the end
+const [TICK_DISTANCE, END_DISTANCE] = [62, 112]; // pixels: from a label to the next, and to the end, left of its own
 
 /**
  * @param from, to: the first and the last instant.
  * @param stretches: [from, to] of what must be seen at its true length.
+ * @param width: of the axis, in pixels.
  * @returns { pieces, ticks, at }: pieces are { from, to, left, width, isBreak } from left to right; ticks are
  *   { left, since, isFurther }: `since` the beginning, or for a further tick of a later piece since that one's first;
  *   the last one is the end;
  *   at(instant) is its place in percent.
  */
-export function axisOf(from, to, stretches) {
+export function axisOf(from, to, stretches, width = 700) {
   const gaps = gapsIn(from, to, stretches);
   const idle = (gap) => gap[1] - gap[0];
   const busy = to - from - gaps.reduce((sum, gap) => sum + idle(gap), 0);
@@ -25,7 +26,7 @@ export function axisOf(from, to, stretches) {
     .map(([a, b]) => [a + padding, b - padding]);
   const pieces = placed(cut(from, to, breaks));
   const at = (instant) => placeOf(pieces, instant);
-  return { pieces, ticks: ticksOf(pieces, from, at), at };
+  return { pieces, ticks: ticksOf(pieces, from, at, width), at };
 }
 
 /** What lies between the stretches. */
@@ -72,16 +73,19 @@ function placeOf(pieces, instant) {
 }
 
 /** At round times since the beginning; after a break, where it goes on. */
-function ticksOf(pieces, start, at) {
+function ticksOf(pieces, start, at, width) {
   const linear = pieces.reduce((sum, { from, to, isBreak }) => sum + (isBreak ? 0 : to - from), 0);
   const step = roundUp(linear / TICKS);
+  const inPixels = (percent) => (percent / 100) * width;
   const ticks = [];
   pieces.forEach((piece, number) => {
     if (piece.isBreak) return;
     for (let time = piece.from; time <= piece.to; time += step) {
       const left = at(time);
       const isFurther = number > 0 && time > piece.from;
-      const isFree = left <= TICK_LAST && (!ticks.length || left - ticks.at(-1).left >= TICK_DISTANCE);
+      const isFree =
+        inPixels(100 - left) >= END_DISTANCE &&
+        (!ticks.length || inPixels(left - ticks.at(-1).left) >= TICK_DISTANCE);
       if (isFree) ticks.push({ left, since: time - (isFurther ? piece.from : start), isFurther });
     }
   });

@@ -9,15 +9,16 @@ export const Copyable = ({ text, label }) => html`
   </div>`;
 
 export function CopyButton({ text, label = "Copy" }) {
-  const [isCopied, say] = useState(false);
+  const [result, say] = useState("");
   useEffect(() => {
-    if (!isCopied) return;
-    const timer = setTimeout(() => say(false), 1_500);
+    if (!result) return;
+    const timer = setTimeout(() => say(""), 1_500);
     return () => clearTimeout(timer);
-  }, [isCopied]);
-  const copy = async () => say(await copied(text));
+  }, [result]);
+  const copy = async () => say((await copied(text)) ? "Copied" : "Not copied");
   return html`
-    <button type="button" class="small" aria-label=${label} onClick=${copy}>${isCopied ? "Copied" : "Copy"}</button>`;
+    <button type="button" class="small copy" aria-label=${label} onClick=${copy}>${result || "Copy"}</button>
+    <span class="unseen" role="status">${result}</span>`;
 }
 
 /** The clipboard's own API is there for https and localhost only; elsewhere the old way is left. */

@@ -45,11 +45,19 @@ export function lanesOf(timeline, now) {
   return attempts.map((attempt) => laneOf(attempt, endsAt));
 }
 
-/** The stretches of time in which somebody was awaited, as [from, to]: those that the axis does not shorten. */
+/**
+ * The stretches of time in which somebody was awaited, as [from, to]: those that the axis does not shorten. Once the
+ * session was ready it waits for nobody who is optional: of what he does then only the beginning counts.
+ */
 export function stretchesOf(timeline, lanes, now) {
   const started = read(timeline.created_at);
-  const decided = read(timeline.ready_at) ?? read(timeline.ended_at) ?? now;
-  return [[started, decided], ...lanes.flatMap(awaited)];
+  const ready = read(timeline.ready_at);
+  const decided = ready ?? read(timeline.ended_at) ?? now;
+  const stretches = lanes.flatMap((lane) => {
+    const cut = lane.attempt.optional && ready !== null ? ready : Infinity;
+    return awaited(lane).map(([from, to]) => [from, Math.max(from, Math.min(to, cut))]);
+  });
+  return [[started, decided], ...stretches];
 }
 
 function awaited({ phases, until }) {

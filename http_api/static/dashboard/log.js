@@ -42,10 +42,8 @@ function Entry({ entry, from }) {
     <li class="entry level-${entry.level}">
       <span class="number" title=${instant(at)}>+${duration(Math.max(0, at - from))}</span>
       <span class="level">${entry.level}</span>
-      <span class="said">
-        <b>${entry.event}</b>
-        ${fields.map(([name, value]) => html` <span class="pair"><i>${name}=</i>${tell(value)}</span>`)}
-      </span>
+      <span class="said"><b>${entry.event}</b>${fields.map(([name, value]) => html`
+        ${" "}<span class="pair"><i>${name}=</i>${tell(value)}</span>`)}</span>
     </li>`;
 }
 

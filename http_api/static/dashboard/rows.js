@@ -1,5 +1,6 @@
 // A list of which only the rows in sight are in the document, however long it is. All rows are of one height. Arrow
-// keys, Home, End and Page keys move; what has the focus stays in the document though it is out of sight.
+// keys, Home, End and Page keys move; what has the focus stays in the document though it is out of sight. Rows that
+// come and go do not move those that are looked at.
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./preact.js";
 
 const MORE = 6; // rows beyond either edge, for those who scroll fast
@@ -12,7 +13,7 @@ const MORE = 6; // rows beyond either edge, for those who scroll fast
  */
 export function Rows({ items, keyOf, height, row, current, label }) {
   const box = useRef();
-  const list = useRef({ top: null, offset: 0, moved: false }).current;
+  const list = useRef({ top: null, offset: 0, seen: null, entry: 0, moved: false }).current;
   const [view, look] = useState({ top: 0, size: 600 });
   const [focused, focus] = useState(null);
 
@@ -22,38 +23,57 @@ export function Rows({ items, keyOf, height, row, current, label }) {
     resized.observe(box.current);
     return () => resized.disconnect();
   }, []);
+  useLayoutEffect(() => () => holdsFocus(box.current) && document.getElementById("search")?.focus(), []);
 
-  // Rows that come or go above must not move those that are looked at.
+  const indexOf = (key) => items.findIndex((item) => keyOf(item) === key);
+  const noteTop = (top) => {
+    [list.top, list.offset] = [keyOf(items[Math.min(items.length - 1, Math.floor(top / height))]), top % height];
+    if (top > 0) return;
+    list.seen = keyOf(items[0]);
+    box.current.firstElementChild.style.minHeight = "";
+  };
+
+  // At the top new rows show up, unless one there is pointed at or has the focus.
   useLayoutEffect(() => {
-    const at = list.top === null ? -1 : items.findIndex((item) => keyOf(item) === list.top);
-    if (at >= 0 && box.current.scrollTop > 0) {
-      const wanted = at * height + list.offset;
-      if (Math.abs(box.current.scrollTop - wanted) > 0.5) box.current.scrollTop = wanted;
-    }
+    const { scrollTop, clientHeight } = box.current;
+    const isHeld = scrollTop > 0 || box.current.matches(":hover") || holdsFocus(box.current);
+    const at = isHeld ? indexOf(list.top) : -1;
+    if (at < 0) return noteTop(scrollTop);
+    const wanted = at * height + list.offset;
+    box.current.firstElementChild.style.minHeight = wanted > 0 ? `${wanted + clientHeight}px` : "";
+    if (Math.abs(scrollTop - wanted) > 0.5) box.current.scrollTop = wanted;
   }, [items]);
 
   useLayoutEffect(() => {
-    if (!list.moved) return;
+    const moved = list.moved && box.current.querySelector(`[data-key="${CSS.escape(focused)}"]`);
+    if (!moved) return; // or not shown yet
     list.moved = false;
-    box.current.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
+    moved.focus({ preventScroll: true });
   });
 
   const scrolled = () => {
     const top = box.current.scrollTop;
-    const first = items[Math.floor(top / height)];
-    [list.top, list.offset] = [first && top > 0 ? keyOf(first) : null, top % height];
+    noteTop(top);
     look({ top, size: box.current.clientHeight });
   };
 
-  const entry = Math.max(0, items.findIndex((item) => keyOf(item) === (focused ?? current)));
+  const moveTo = (to) => {
+    list.moved = true;
+    focus(keyOf(items[to]));
+  };
+  let entry = indexOf(focused ?? current);
+  if (entry < 0 && focused !== null && holdsFocus(box.current)) {
+    entry = Math.min(list.entry, items.length - 1); // the row with the focus is gone: its neighbour has it
+    moveTo(entry);
+  }
+  list.entry = entry = Math.max(0, entry);
   const pressed = (event) => {
     const page = Math.max(1, Math.floor(view.size / height) - 1);
     const by = { ArrowDown: 1, ArrowUp: -1, PageDown: page, PageUp: -page, Home: -Infinity, End: Infinity }[event.key];
     if (by === undefined || event.altKey || event.ctrlKey || event.metaKey) return;
     event.preventDefault();
     const to = Math.min(items.length - 1, Math.max(0, entry + by));
-    list.moved = true;
-    focus(keyOf(items[to]));
+    moveTo(to);
     const { scrollTop, clientHeight } = box.current;
     if (to * height < scrollTop) box.current.scrollTop = to * height;
     if ((to + 1) * height > scrollTop + clientHeight) box.current.scrollTop = (to + 1) * height - clientHeight;
@@ -64,16 +84,30 @@ export function Rows({ items, keyOf, height, row, current, label }) {
   const to = Math.min(items.length, Math.ceil((view.top + view.size) / height) + MORE);
   const shown = new Set([entry]);
   for (let i = from; i < to; i++) shown.add(i);
+  const fresh = view.top > 0 ? Math.max(0, indexOf(list.seen)) : 0;
+  const toTheTop = () => {
+    moveTo(0);
+    box.current.scrollTop = 0;
+    scrolled();
+  };
   return html`
-    <div class="rows" ref=${box} onScroll=${scrolled} onKeyDown=${pressed}>
-      <ul aria-label=${label} style=${{ height: `${items.length * height}px` }}>
-        ${[...shown].filter((i) => i < items.length).sort((a, b) => a - b).map((i) => {
-          const key = keyOf(items[i]);
-          const props = { "data-key": key, tabIndex: i === entry ? 0 : -1, onFocus: () => focus(key) };
-          const place = { height: `${height}px`, transform: `translateY(${i * height}px)` };
-          return html`
-            <li key=${key} style=${place} aria-posinset=${i + 1} aria-setsize=${items.length}>${row(items[i], props)}</li>`;
-        })}
-      </ul>
+    <div class="frame">
+      ${fresh > 0 && html`
+        <button class="small fresh" onClick=${toTheTop}>↑ ${fresh.toLocaleString("en")} new</button>`}
+      <div class="rows" ref=${box} onScroll=${scrolled} onKeyDown=${pressed}>
+        <ul aria-label=${label} style=${{ height: `${items.length * height}px` }}>
+          ${[...shown].filter((i) => i < items.length).sort((a, b) => a - b).map((i) => {
+            const key = keyOf(items[i]);
+            const props = { "data-key": key, tabIndex: i === entry ? 0 : -1, onFocus: () => focus(key) };
+            const place = { height: `${height}px`, transform: `translateY(${i * height}px)` };
+            return html`
+              <li key=${key} style=${place} aria-posinset=${i + 1} aria-setsize=${items.length}>
+                ${row(items[i], props)}
+              </li>`;
+          })}
+        </ul>
+      </div>
     </div>`;
 }
+
+const holdsFocus = (element) => Boolean(element?.contains(document.activeElement));

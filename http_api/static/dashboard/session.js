@@ -17,32 +17,46 @@ const LIVELY = matchMedia("(prefers-reduced-motion: reduce)").matches ? 1_000 : 
 
 export function SessionPane({ world, calls, id, visits }) {
   const known = world.sessions.get(id);
-  const { timeline, problem } = useTimeline(calls, id, `${known?.revision} ${world.connection.state === "live"}`);
+  const history = useTimeline(world, calls, id);
+  const { problem } = history;
   const last = useRef({});
   if (last.current.id !== id) last.current = { id, session: null };
-  if (known) last.current.session = known;
-  const session = known ?? last.current.session;
-  const isChanging = known && !OVER.has(known.state) && known.state !== "active";
-  const now = useNow(world.clock, isChanging ? LIVELY : 1_000);
-  if (!session) return html`<${Unseen} world=${world} id=${id} problem=${problem} />`;
+  last.current.session = known ?? history.session ?? last.current.session;
+  const { session } = last.current;
+  const isForgotten = !known && problem?.status === 404;
+  const isChanging = session && !isForgotten && !OVER.has(session.state) && session.state !== "active";
+  const time = useNow(world.clock, isChanging ? LIVELY : 1_000);
+  const again = () => history.refresh();
+  if (!session) return html`<${Unseen} ...${{ world, id, problem, again }} />`;
+  const timeline = upToDate(history.timeline, session);
+  if (world.connection.state === "live") last.current.heardAt = time;
+  const now = Math.max(last.current.heardAt ?? time, read(timeline?.now) ?? 0);
   const { headline, lines } = verdictOf(session, timeline, now);
   return html`
     <article class="session" aria-labelledby="session-title">
       <${Title} session=${session} />
-      ${!known && html`
+      ${isForgotten && html`
         <p class="note" role="status">The server has forgotten this session. This is what was last known of it.</p>`}
       <div class="verdict verdict-${session.state}">
         <p class="headline">${headline}</p>
         ${lines.length > 0 && html`<ul>${lines.map((line) => html`<li>${line}</li>`)}</ul>`}
       </div>
-      ${known && html`<${Actions} key=${id} ...${{ world, calls, session, visits }} />`}
+      ${!isForgotten && html`<${Actions} key=${id} ...${{ world, calls, session, visits }} />`}
       <${RoomPanel} visit=${visits.of(id)} visits=${visits} />
+      ${timeline && problem && !isForgotten && html`<${Old} timeline=${timeline} problem=${problem} again=${again} />`}
       ${timeline
         ? html`<${Timeline} timeline=${timeline} now=${now} />`
-        : html`<${TimelineMissing} problem=${problem} />`}
+        : html`<${TimelineMissing} problem=${problem} again=${again} />`}
       <${Facts} session=${session} timeline=${timeline} />
       ${timeline && html`<${Log} entries=${timeline.log} from=${read(timeline.created_at)} />`}
     </article>`;
+}
+
+/** The feed may have told since of a later state. */
+function upToDate(timeline, session) {
+  if (!timeline || session.revision <= timeline.revision) return timeline;
+  const { state, ready_at, ended_at } = session;
+  return { ...timeline, state, ready_at, ended_at };
 }
 
 /** Takes the focus when another session is chosen, so that whoever hears the page hears which. */
@@ -57,16 +71,25 @@ function Title({ session }) {
     </header>`;
 }
 
-function TimelineMissing({ problem }) {
-  if (problem) return html`<${ProblemNote} problem=${problem} />`;
+/** The timeline below is not the newest. */
+const Old = ({ timeline, problem, again }) => html`
+  <div class="note bar-of-title" role="status">
+    <p>As of ${timeOfDay(read(timeline.now))}; could not be renewed: ${problem.title}.</p>
+    <button class="small" onClick=${again}>Try again</button>
+  </div>`;
+
+function TimelineMissing({ problem, again }) {
+  if (problem) return html`<${ProblemNote} problem=${problem} /><button onClick=${again}>Try again</button>`;
   return html`
     <div class="skeleton" aria-label="Loading the timeline" role="status"><span></span><span></span><span></span></div>`;
 }
 
 /** The feed has not told of it: not yet, or not any more, or it is somebody else's. */
-function Unseen({ world, id, problem }) {
+function Unseen({ world, id, problem, again }) {
   if (!world.isTold || !problem) return html`<${TimelineMissing} />`;
-  if (problem.status !== 404) return html`<article class="session"><${ProblemNote} problem=${problem} /></article>`;
+  if (problem.status !== 404) {
+    return html`<article class="session"><${TimelineMissing} problem=${problem} again=${again} /></article>`;
+  }
   return html`
     <article class="session">
       <div class="empty">

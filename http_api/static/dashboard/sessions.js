@@ -5,7 +5,9 @@ import { Mark, State } from "./marks.js";
 import { sessionAt, START } from "./routes.js";
 import { Rows } from "./rows.js";
 import { instant, read, span, useNow } from "./times.js";
-import { OVER, SESSION_STATES, STATE_MEANS, WHY_NOT_READY, WHY_OVER, inWords, nameOf, plural } from "./words.js";
+import {
+  OVER, SESSION_STATES, STATE_MEANS, WHY_NOT_READY, WHY_OVER, capital, inWords, nameOf, plural,
+} from "./words.js";
 
 const ROW_HEIGHT = 58;
 const MARKS_MAX = 4; // services that a row names; of more, it says how many are in which state
@@ -18,26 +20,34 @@ export function SessionList({ world, chosen, filter, setFilter }) {
   const now = useNow(world.clock, 1_000);
   const all = world.newestFirst;
   const found = useMemo(() => all.filter((session) => matches(session, filter)), [all, filter]);
+  const showAll = () => {
+    setFilter({ states: new Set(), text: "" });
+    document.getElementById("search").focus();
+  };
   return html`
     <section class="list" aria-labelledby="list-title">
       <h2 id="list-title" class="unseen">Sessions</h2>
       <${Filter} counts=${world.counts} filter=${filter} setFilter=${setFilter} />
-      <p class="list-count">${countOf(found.length, all.length)}</p>
+      <p class="list-count">${capital(countOf(found.length, all.length, world.isCut))}</p>
       ${all.length === 0 && html`<${NoSessions} needsKey=${world.caller?.name !== "dev"} />`}
       ${all.length > 0 && found.length === 0 && html`
         <div class="empty">
-          <p>None of the ${plural(all.length, "session")} matches.</p>
-          <button onClick=${() => setFilter({ states: new Set(), text: "" })}>Show all</button>
+          <p>None of the ${world.isCut ? "newest " : ""}${plural(all.length, "session")} matches.</p>
+          <button onClick=${showAll}>Show all</button>
         </div>`}
       ${found.length > 0 && html`
-        <${Rows} label="Sessions, the newest first" items=${found} keyOf=${(session) => session.session_id}
+        <${Rows} key=${[...filter.states, filter.text].join()} label="Sessions, the newest first"
+          items=${found} keyOf=${(session) => session.session_id}
           height=${ROW_HEIGHT} current=${chosen} row=${(session, props) => html`
             <${Row} session=${session} now=${now} isChosen=${session.session_id === chosen} props=${props} />`} />`}
     </section>`;
 }
 
-const countOf = (found, all) =>
-  found === all ? plural(all, "session") : `${found.toLocaleString("en")} of ${plural(all, "session")}`;
+/** `isCut`: there may be older ones, which the feed did not begin with. */
+function countOf(found, all, isCut) {
+  const those = `${isCut ? "the newest " : ""}${plural(all, "session")}`;
+  return found === all ? those : `${found.toLocaleString("en")} of ${those}`;
+}
 
 function Filter({ counts, filter, setFilter }) {
   const toggle = (state) => {
@@ -55,7 +65,7 @@ function Filter({ counts, filter, setFilter }) {
         ${SESSION_STATES.map((state) => html`
           <button class="chip" key=${state} aria-pressed=${filter.states.has(state) ? "true" : "false"}
             title=${STATE_MEANS[state]} onClick=${() => toggle(state)}>
-            <${Mark} state=${state} />${state} <span class="number">${counts[state]}</span>
+            <${Mark} state=${state} />${state} <span class="number">${counts[state].toLocaleString("en")}</span>
           </button>`)}
       </div>
     </div>`;

@@ -1,5 +1,5 @@
 // A session as a picture of time: a lane for each attempt to get a service, and the steps of the session.
-import { html } from "./preact.js";
+import { html, useLayoutEffect, useRef, useState } from "./preact.js";
 import { axisOf, endAfter } from "./axis.js";
 import { lanesOf, momentsOf, stretchesOf } from "./lanes.js";
 import { Mark } from "./marks.js";
@@ -13,15 +13,16 @@ export function Timeline({ timeline, now }) {
   const from = read(timeline.created_at);
   const lanes = lanesOf(timeline, now);
   const to = endOf(timeline, lanes, from, now);
-  const axis = axisOf(from, to, stretchesOf(timeline, lanes, now));
+  const [ticks, width] = useWidth();
+  const axis = axisOf(from, to, [...stretchesOf(timeline, lanes, now), [now, to]], width);
   return html`
     <section class="timeline" aria-labelledby="timeline-title">
       <h3 id="timeline-title">Timeline</h3>
       <${Steps} timeline=${timeline} from=${from} />
       ${lanes.length === 0 && html`<p class="quiet">This session needs no services.</p>`}
       ${lanes.length > 0 && html`
-        <${Legend} />
-        <div class="lane axis" aria-hidden="true"><span></span><div class="ticks">
+        <${Legend} hasBreaks=${axis.pieces.some(({ isBreak }) => isBreak)} />
+        <div class="lane axis" aria-hidden="true"><span></span><div class="ticks" ref=${ticks}>
           ${axis.ticks.map((tick) => html`<${Tick} ...${tick} />`)}
         </div></div>
         <ol class="lanes">
@@ -31,10 +32,25 @@ export function Timeline({ timeline, now }) {
     </section>`;
 }
 
-/** A session that waits has an axis that ends a little ahead of now. */
+/** [ref, width in pixels] of an element, as it is now. */
+function useWidth() {
+  const element = useRef();
+  const [width, measure] = useState(undefined);
+  useLayoutEffect(() => {
+    if (!element.current) return;
+    const resized = new ResizeObserver(([{ contentRect }]) => measure(contentRect.width));
+    resized.observe(element.current);
+    return () => resized.disconnect();
+  }, [Boolean(element.current)]);
+  return [element, width];
+}
+
+/** One that waits has an axis that ends a little ahead of now; one that is degraded, when the last one is due. */
 function endOf(timeline, lanes, from, now) {
   if (timeline.ended_at) return Math.max(read(timeline.ended_at), ...lanes.map(({ until }) => until));
-  return timeline.state === "waiting" ? from + endAfter(now - from) : Math.max(now, from + 100);
+  if (timeline.state === "waiting") return from + endAfter(now - from);
+  const dues = lanes.map(({ attempt }) => (attempt.until ? 0 : read(attempt.late?.due) ?? 0));
+  return Math.max(now, from + 100, ...(timeline.state === "degraded" ? dues : []));
 }
 
 const Tick = ({ left, since, isFurther }) => html`
@@ -53,9 +69,10 @@ function Steps({ timeline, from }) {
     </ol>`;
 }
 
-const Legend = () => html`
+const Legend = ({ hasBreaks }) => html`
   <ul class="legend" aria-label="Phases of a service">
     ${Object.entries(PHASES).map(([phase, says]) => html`<li><span class="swatch phase-${phase}"></span>${says}</li>`)}
+    ${hasBreaks && html`<li><span class="swatch break"></span>time not shown</li>`}
   </ul>`;
 
 function Lane({ lane, axis, timeline, from, now }) {
@@ -91,7 +108,8 @@ const kindOf = ({ type, optional, attempt, until }) =>
 
 function Track({ lane, axis, late, isPast }) {
   const last = lane.phases.at(-1);
-  const due = late?.due ? axis.at(read(late.due)) : 0;
+  const due = late && read(late.due);
+  const isDueSeen = due && due <= axis.pieces.at(-1).to;
   return html`
     <div class="track" aria-hidden="true">
       ${axis.ticks.map(({ left }) => html`<span class="grid" style=${{ left: `${left}%` }}></span>`)}
@@ -105,6 +123,6 @@ function Track({ lane, axis, late, isPast }) {
         <span class="break" style=${{ left: `${left}%`, width: `${width}%` }}
           title="not shown: ${duration(to - from)}"></span>`)}
       ${isPast && html`<span class="end" style=${{ left: `${axis.at(lane.until)}%` }}></span>`}
-      ${due > 0 && due < 100 && html`<span class="due" style=${{ left: `${due}%` }} title="due"></span>`}
+      ${isDueSeen && html`<span class="due" style=${{ left: `${axis.at(due)}%` }} title="due"></span>`}
     </div>`;
 }

@@ -48,13 +48,22 @@ function wholes(ms) {
   return (ms < 0 ? "−" : "") + parts.filter(Boolean).join(" ");
 }
 
-/** The server's clock: what it last said, and the time since by a clock that nobody sets. */
+const CLOCK_STEP = 5_000;
+
+/**
+ * The server's clock: what it said, and the time since by a clock that nobody sets. What was longest under way is
+ * furthest behind, so it does not go back, unless by so much that somebody has set the server's clock.
+ */
 export class Clock {
   #offset = Date.now() - performance.now();
+  #isTold = false;
 
   learn(text) {
-    const at = read(text);
-    if (Number.isFinite(at)) this.#offset = at - performance.now();
+    const offset = read(text) - performance.now();
+    if (!Number.isFinite(offset)) return;
+    const behind = this.#offset - offset;
+    if (!this.#isTold || behind < 0 || behind > CLOCK_STEP) this.#offset = offset;
+    this.#isTold = true;
   }
 
   now() {

@@ -1,6 +1,6 @@
 // PURE. One session in a sentence or two: how it is, who is awaited, and why it came to nothing.
 import { duration, read, span } from "./times.js";
-import { AWAITED, EVIDENCE, OVER, WHY_NOT_READY, WHY_OVER, inWords, list, nameOf, plural } from "./words.js";
+import { AWAITED, EVIDENCE, OVER, WHY_NOT_READY, WHY_OVER, capital, inWords, list, nameOf, plural } from "./words.js";
 
 /** { headline, lines }: `session` is the view of a session, `timeline` its timeline, null while that is not there. */
 export function verdictOf(session, timeline, now) {
@@ -15,10 +15,13 @@ export function verdictOf(session, timeline, now) {
     case "ready":
       return {
         headline: `Ready${tookToBeReady(session)}. ${session.user_identity} may join.`,
-        lines: shortfalls(session),
+        lines: [...shortfalls(session), ...awaitedLines(session, timeline, now)],
       };
     case "active":
-      return { headline: `${session.user_identity} is in the room.`, lines: shortfalls(session) };
+      return {
+        headline: `${session.user_identity} is in the room.`,
+        lines: [...shortfalls(session), ...awaitedLines(session, timeline, now)],
+      };
     case "degraded":
       return {
         headline: `Lost, and being replaced: ${list(missing.map(nameOf))}. Meanwhile there are no new tokens.`,
@@ -54,12 +57,15 @@ function awaitedLines(session, timeline, now) {
   if (!timeline || OVER.has(session.state)) return [];
   return timeline.attempts
     .filter((attempt) => attempt.late && !attempt.until)
-    .map((attempt) => `${nameOf(attempt)} is awaited ${awaitedOf(attempt.late, now)}`);
+    .map((attempt) => {
+      const name = `${nameOf(attempt)}${attempt.optional ? " (optional)" : ""}`;
+      return `${name} is awaited ${awaitedOf(attempt.late, now)}`;
+    });
 }
 
 /** What somebody is awaited to do, for how long already, until when, and when he is asked again. */
 export function awaitedOf({ awaited, since, due, retry_at }, now) {
-  const waited = `${inWords(AWAITED, awaited)}, for ${duration(now - read(since))} now`;
+  const waited = `${inWords(AWAITED, awaited)}, for ${duration(Math.max(0, now - read(since)))} now`;
   const says = [waited, due && dueIn(read(due) - now), retry_at && againIn(read(retry_at) - now)];
   return says.filter(Boolean).join("; ");
 }
@@ -76,5 +82,3 @@ export function outcomeOf(attempt) {
   if (why) return capital(why);
   return attempt.attempt === 0 ? "Nobody was invited yet" : capital(attempt.state);
 }
-
-const capital = (text) => text[0].toUpperCase() + text.slice(1);

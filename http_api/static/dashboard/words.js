@@ -77,3 +77,5 @@ export function list(words) {
 }
 
 export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
+
+export const capital = (text) => text[0].toUpperCase() + text.slice(1);

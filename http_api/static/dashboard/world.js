@@ -4,6 +4,7 @@ import { useEffect, useState } from "./preact.js";
 import { SESSION_STATES } from "./words.js";
 
 const ABOUT_SESSIONS = new Set(["snapshot", "session", "forgotten"]);
+const TOLD_MAX = 1_000; // sessions that a snapshot has at most: the newest
 const KEPT_MAX = 5_000; // sessions; the oldest that are over go first
 
 export class World {
@@ -13,6 +14,7 @@ export class World {
   health = null;
   connection = { state: "connecting" };
   isTold = false; // of anything, ever
+  isCut = false; // there may be older sessions than those
   #services = null; // by id; null: the caller may not see them
   #order = null;
   #listeners = new Set();
@@ -27,6 +29,7 @@ export class World {
     switch (event) {
       case "snapshot":
         this.sessions = new Map(data.sessions.map((session) => [session.session_id, session]));
+        this.isCut = data.sessions.length >= TOLD_MAX;
         this.#services = data.services && new Map(data.services.map((service) => [service.service_id, service]));
         [this.profiles, this.caller] = [data.profiles, data.caller];
         this.#learnHealth(data.health);
