@@ -162,7 +162,7 @@ async def show_one_session(api_url: str) -> None:
 
 
 def watch(livekit: LiveKitServer, children: list[Child]) -> None:
-    """Raises when livekit-server or the API has ended. A service that has is started again, as it would be elsewhere."""
+    """Raises when livekit-server or the API has ended. A service that has is started again."""
     livekit.check()
     for child in children:
         if child.name not in SERVICES:
