@@ -61,16 +61,31 @@ class Child:
     def __init__(self, name: str, log: Path, *command: str, env: dict[str, str]) -> None:
         self.name = name
         self._log = log
-        with log.open("ab") as output:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", *command],
+        self._command, self._env = command, env
+        self._process = self._started()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        with self._log.open("ab") as output:
+            return subprocess.Popen(
+                [sys.executable, "-m", *self._command],
                 cwd=ROOT,
-                env=os.environ | env,
+                env=os.environ | self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 process_group=0,  # Ctrl-C is for us: we stop it in its turn
             )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def start_again(self) -> bool:
+        """If it has ended."""
+        if self._process.poll() is None:
+            return False
+        self._process = self._started()
+        return True
 
     def check(self) -> None:
         """Raises ChildEnded when it has."""
@@ -89,7 +104,7 @@ class Child:
 
 
 @asynccontextmanager
-async def everything(ports: Ports, logs: Path) -> AsyncIterator[list[Child]]:
+async def everything(ports: Ports, logs: Path) -> AsyncIterator[tuple[LiveKitServer, list[Child]]]:
     """livekit-server, the API and the services, up and registered; stopped in the opposite order."""
     api_url = f"http://127.0.0.1:{ports.server_port}"
     require_free(ports.server_port, "SERVER_PORT")
@@ -113,7 +128,7 @@ async def everything(ports: Ports, logs: Path) -> AsyncIterator[list[Child]]:
             quick = {"SESSION_MANAGER_URL": api_url, "SERVICE_DRAIN_TIMEOUT": "0"}
             start(service_id, module, "--port", str(free_port()), **quick)
         await _until_registered(api_url, children)
-        yield children
+        yield livekit, children
 
 
 async def _until_registered(api_url: str, children: list[Child]) -> None:
@@ -146,21 +161,31 @@ async def show_one_session(api_url: str) -> None:
     console.print(f"\n[bold]Another one:[/]\n{curl}", soft_wrap=True)
 
 
+def watch(livekit: LiveKitServer, children: list[Child]) -> None:
+    """Raises when livekit-server or the API has ended. A service that has is started again."""
+    livekit.check()
+    for child in children:
+        if child.name not in SERVICES:
+            child.check()
+        elif child.start_again():
+            console.print(f"{child.name} ended. It is started again: kill {child.pid} to see that once more.")
+
+
 async def serve(ports: Ports, logs: Path) -> None:
     """Until it is cancelled, or one of the programs ends."""
     started = time.monotonic()
     api_url = f"http://127.0.0.1:{ports.server_port}"
-    async with everything(ports, logs) as children:
+    async with everything(ports, logs) as (livekit, children):
         console.print(
             f"livekit-server on {ports.livekit_port}, the API on {ports.server_port} and {len(SERVICES)} services: "
             f"up in {time.monotonic() - started:.1f} s (logs in {logs} until the end)"
         )
         await show_one_session(api_url)
+        console.print(f"\nTo see how a service is replaced that is lost: kill {children[-1].pid} ({children[-1].name})")
         console.print(f"\nServing on {api_url} until Ctrl-C. Open that in a browser to see what happens.")
         try:
             while True:
-                for child in children:
-                    child.check()
+                watch(livekit, children)
                 await asyncio.sleep(1)
         finally:
             console.print("\nStopping.")

@@ -256,6 +256,11 @@ class LiveKitServer:
             process.kill()  # also when our own waiting is cancelled; does nothing to a process that has ended
             process.wait()
 
+    def check(self) -> None:
+        """Raises LiveKitServerError when it has ended by itself."""
+        if self._process is not None and self._process.poll() is not None:
+            raise self._failure(f"ended with exit code {self._process.returncode}")
+
     def _spawn(self) -> subprocess.Popen[bytes]:
         with self.log.open("ab") as log:
             return subprocess.Popen(

@@ -3,12 +3,13 @@ much, of little and of nothing, by keyboard and on a phone."""
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import suppress
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import Page, Route, expect
 
 from http_api.callers import Scope
 from http_api.settings import Settings
@@ -34,6 +35,10 @@ window.longTasks = [];
 new PerformanceObserver((list) => longTasks.push(...list.getEntries().map(({ duration }) => Math.round(duration))))
   .observe({ type: "longtask", buffered: true });
 """
+LOOK_AWAY = """(isHidden) => {
+  Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
+  document.dispatchEvent(new Event("visibilitychange"));
+}"""
 LOOKER = Tenant("looker", frozenset({Scope.SESSIONS}))
 
 
@@ -92,6 +97,7 @@ async def test_a_key_is_asked_for_outside_dev_mode_and_one_that_is_not_enough_is
     await expect(page.get_by_text("To read the server's log takes a key with the scope admin.")).to_be_visible()
     await page.reload()
     await expect(dashboard.title).to_have_text("room-0001")
+    await expect(page).to_have_title(re.compile("^room-0001 · "))
     await page.get_by_role("button", name="Forget key").click()
     await expect(page.get_by_role("heading", name="A key is needed")).to_be_visible()
     await expect(page.get_by_text("room-0001")).to_have_count(0)
@@ -111,6 +117,8 @@ async def test_who_lacks_a_scope_is_told_which(start_api: StartApi, show: Show) 
     problem = page.get_by_role("alert")
     await expect(problem).to_contain_text("asr-9 is not registered")
     await expect(problem).to_contain_text("tts-9 is not registered")
+    await expect(problem).to_be_in_viewport()
+    await expect(page.locator(".start [tabindex='-1']")).to_be_focused()
     await dashboard.photograph("refused")
     await dashboard.is_accessible()
 
@@ -239,6 +247,75 @@ async def test_on_a_phone_everything_fits(api: Api, show: Show, put: Put) -> Non
         await dashboard.fits()
         await dashboard.photograph(f"phone-{view.lower()}")
         await dashboard.is_accessible()
+
+
+async def test_a_page_that_can_not_be_loaded_says_so(api: Api, show: Show) -> None:
+    dashboard = await show(origin(api))
+    page = dashboard.page
+    await page.route("**/dashboard/verdict.js", lambda route: route.abort())
+    await page.reload()
+    await expect(page.get_by_role("alert")).to_contain_text("The page could not be loaded.")
+    await page.unroute_all()
+    await page.get_by_role("button", name="Reload").click()
+    await expect(page.get_by_role("heading", name="No sessions yet")).to_be_visible()
+
+
+async def test_what_fails_in_a_part_of_the_page_is_told_in_its_place(api: Api, show: Show, put: Put) -> None:
+    """A timeline that this page can't read, as of another server."""
+    session = made_up(1, api.parts.clock() - 60)
+    await put(api, session)
+    dashboard = await show(origin(api))
+    page = dashboard.page
+    await page.route("**/timeline", lambda route: route.fulfill(json={"attempts": 1, "steps": [], "log": []}))
+    await dashboard.row("room-0001").click()
+    await expect(page.get_by_role("heading", name="Something in this page failed")).to_be_visible()
+    await expect(dashboard.row("room-0001")).to_be_visible()
+    await dashboard.is_accessible()
+    assert dashboard.complaints != []
+    dashboard.complaints.clear()
+
+
+async def test_a_page_that_is_hidden_for_long_lets_go_of_the_stream(api: Api, show: Show) -> None:
+    """Six pages that hold theirs would leave the browser no connection to the server."""
+    dashboard = await show(origin(api), at="#/services")
+    page = dashboard.page
+    await page.clock.install()
+    await page.reload()
+    await expect(dashboard.connection).to_have_text("Live")
+    async with page.expect_event("requestfailed", lambda request: request.url.endswith("/api/v1/events")):
+        await page.evaluate(LOOK_AWAY, True)
+        await page.clock.fast_forward("00:31")
+    await api.register("asr-1")
+    await page.evaluate(LOOK_AWAY, False)
+    await expect(page.get_by_role("row").filter(has_text="asr-1")).to_be_visible()
+    await expect(dashboard.connection).to_have_text("Live")
+
+
+async def test_a_server_that_hangs_is_told_of_and_asked_again_at_once(api: Api, show: Show) -> None:
+    dashboard = await show(origin(api))
+    page = dashboard.page
+    await expect(dashboard.connection).to_have_text("Live")
+    asked = asyncio.Semaphore(0)
+    hangs = True
+
+    async def asks(route: Route) -> None:
+        if hangs:
+            asked.release()
+        else:
+            await route.continue_()
+
+    await page.route("**/api/v1/events", asks)
+    await page.clock.install()
+    await page.reload()
+    await asked.acquire()
+    await page.clock.fast_forward("00:11")
+    await expect(dashboard.banner).to_contain_text("the server says nothing")
+    await page.get_by_role("button", name="Try now").click()
+    await asked.acquire()
+    await expect(dashboard.connection).to_have_text("Trying again")
+    hangs = False
+    await page.get_by_role("button", name="Try now").click()
+    await expect(dashboard.connection).to_have_text("Live")
 
 
 async def test_services_are_shown_with_load_capacity_and_lease(api: Api, show: Show) -> None:

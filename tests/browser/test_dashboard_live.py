@@ -19,6 +19,25 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 LOSS_TIMEOUT = 60.0
 """Seconds: LiveKit takes a while to notice that somebody was killed."""
 
+ASK_FOR_THE_MICROPHONE = """() => {
+  const give = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+  const allowed = new Promise((allow) => (window.allow = allow));
+  window.asked = new Promise((ask) => {
+    navigator.mediaDevices.getUserMedia = async (wish) => {
+      ask();
+      await allowed;
+      const stream = await give(wish);
+      const [track] = stream.getTracks();
+      const stop = track.stop.bind(track);
+      window.stopped = new Promise((done) => (track.stop = () => done(stop() ?? track.readyState)));
+      window.given();
+      return stream;
+    };
+  });
+  window.had = new Promise((given) => (window.given = given));
+}"""
+"""As a browser does that asks its user: nothing is given until `allow()`."""
+
 
 async def test_a_session_is_watched_from_the_request_until_it_is_ready(stack: Stack, show: Show) -> None:
     asr, llm = await stack.bot("asr-1", "ASR"), await stack.bot("llm-1", "LLM", ready_on="signal")
@@ -142,8 +161,12 @@ async def test_from_the_form_into_the_room(stack: Stack, show: Show) -> None:
     await expect(page.locator("#sound audio")).to_have_count(1)
     await tts.room.local_participant.publish_data("one moment", topic="captions")
     await expect(page.get_by_role("list", name="Messages")).to_contain_text("one moment")
-    await page.get_by_role("button", name="Microphone off").click()
-    await expect(page.get_by_role("button", name="Microphone on")).to_be_visible()
+    await page.get_by_role("button", name="Microphone").click()
+    await expect(page.get_by_role("button", name="Microphone", pressed=True)).to_be_visible()
+    await page.get_by_label("Write to the room").fill("good morning")
+    await page.get_by_role("button", name="Send").click()
+    await expect(page.get_by_role("list", name="Messages")).to_contain_text("good morning")
+    await expect(page.get_by_label("Write to the room")).to_have_value("")
     await dashboard.photograph("room")
     await dashboard.is_accessible()
 
@@ -155,9 +178,29 @@ async def test_from_the_form_into_the_room(stack: Stack, show: Show) -> None:
     await expect(people).to_contain_text("olga")
     await page.get_by_role("button", name="Leave").click()
     await expect(page.get_by_text("You left.")).to_be_visible()
+    await expect(page.get_by_role("heading", name="The room", exact=True)).to_be_focused()
+    await expect(status).to_contain_text("as last seen")
     await expect(page.locator("#sound audio")).to_have_count(0)
     assert "eyJ" not in await page.content()
     assert "eyJ" not in page.url
+
+
+async def test_who_leaves_while_the_browser_asks_for_the_microphone_does_not_hold_it(stack: Stack, show: Show) -> None:
+    bot = await stack.bot("asr-1", "ASR")
+    dashboard = await show(stack.url, livekit=stack.site.livekit.url)
+    page = dashboard.page
+    await page.evaluate(ASK_FOR_THE_MICROPHONE)
+    await stack.request("asr-1", room_name="hasty")
+    await bot.join(await bot.invited())
+    await dashboard.choose("hasty")
+    await page.get_by_role("button", name="Join as").click()
+    await page.get_by_role("button", name="Microphone").click()
+    await page.evaluate("asked")
+    await page.get_by_role("button", name="Leave").click()
+    await expect(page.get_by_text("You left.")).to_be_visible()
+    await page.evaluate("allow()")
+    await page.evaluate("had")
+    assert await page.evaluate("stopped") == "ended"
 
 
 async def hum(bot: Bot) -> str:
@@ -177,7 +220,8 @@ async def test_a_listener_puts_nobody_out(stack: Stack, show: Show) -> None:
     await dashboard.choose("overheard")
     await dashboard.page.get_by_role("button", name="Listen in").click()
     await expect(dashboard.page.get_by_role("list", name="Participants")).to_contain_text("listener-")
-    await expect(dashboard.page.get_by_role("button", name="Microphone off")).to_have_count(0)
+    await expect(dashboard.page.get_by_role("button", name="Microphone")).to_have_count(0)
+    await expect(dashboard.page.get_by_role("button", name="Send")).to_have_count(0)
     assert stack.store.get(session["session_id"]).state is SessionState.READY
 
 

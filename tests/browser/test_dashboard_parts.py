@@ -104,21 +104,43 @@ async def test_events_are_read_from_pieces_of_any_size(run: Run) -> None:
         assert await run("sse.js", script, parts=parts) == told
 
 
+async def test_what_is_known_of_a_line_is_not_read_again_with_each_piece(run: Run) -> None:
+    """A snapshot of megabytes comes in thousands of pieces: so read it would block the page for seconds."""
+    script = """((reader) => {
+      const split = String.prototype.split;
+      let read = 0;
+      String.prototype.split = function (...how) { read += this.length; return split.apply(this, how); };
+      const parts = ["data: ", ...Array(1000).fill("x".repeat(1000)), "\\n\\n"];
+      const [event] = parts.flatMap((part) => reader.take(part));
+      String.prototype.split = split;
+      return [event.data.length, read];
+    })(new page.EventReader())"""
+    length, read = await run("sse.js", script)
+    assert length == 1_000_000
+    assert read < 2 * length
+
+
 async def test_the_form_becomes_a_body_or_says_what_is_wrong(run: Run) -> None:
     form = {
-        "user_identity": " olga ", "user_name": "", "profile": "support", "services": ["asr-1"], "types": ["TTS"],
-        "other": "a, b,", "metadata": '{"language": "en"}', "ready_timeout": "12.5",
+        "user_identity": " olga ", "user_name": "", "profile": "support", "services": ["asr-1", "gone"],
+        "types": ["TTS", "GONE"], "other": "a, b,", "metadata": '{"language": "en"}', "ready_timeout": "12.5",
     }  # fmt: skip
-    made = await run("test_session.js", "page.bodyOf(given.form)", form=form)
+    registered = [{"service_id": "asr-1", "type": "ASR"}, {"service_id": "tts-1", "type": "TTS"}]
+    known: dict[str, Any] = {"services": registered, "profiles": ["support"]}
+    made = await run("test_session.js", "page.bodyOf(given.form, given.known)", form=form, known=known)
     assert made == {
         "errors": {},
         "body": {
             "user_identity": "olga", "profile": "support", "metadata": {"language": "en"}, "ready_timeout": 12.5,
-            "required_services": ["asr-1", "a", "b", {"type": "TTS"}],
+            "required_services": ["asr-1", {"type": "TTS"}],
         },
-    }  # fmt: skip
+    }, "what is not registered any more is not shown, and not asked for"  # fmt: skip
+    unseen: dict[str, Any] = {"services": None, "profiles": []}
+    made = await run("test_session.js", "page.bodyOf(given.form, given.known)", form=form, known=unseen)
+    assert made["body"]["required_services"] == ["a", "b"]
+    assert "profile" not in made["body"]
     wrong = form | {"user_identity": " ", "metadata": "[1]", "ready_timeout": "0"}
-    made = await run("test_session.js", "page.bodyOf(given.form)", form=wrong)
+    made = await run("test_session.js", "page.bodyOf(given.form, given.known)", form=wrong, known=known)
     assert sorted(made["errors"]) == ["metadata", "ready_timeout", "user_identity"]
 
 

@@ -1,6 +1,7 @@
 // The page: puts its parts together, and shows the view that the address names.
 import { html, render, useEffect, useState } from "./preact.js";
 import { Calls } from "./calls.js";
+import { Boundary } from "./failed.js";
 import { Feed } from "./feed.js";
 import { Banners, Header, News } from "./header.js";
 import { Key, KeyForm } from "./key.js";
@@ -23,19 +24,32 @@ const feed = new Feed({
     world.told(event, data);
     for (const session of { session: [data], snapshot: data.sessions }[event] ?? []) visits.notice(session);
   },
-  changed: (connection) => world.connected(connection),
+  changed: (connection) => {
+    if (connection.state === "refused") shutOut();
+    world.connected(connection);
+  },
 });
+const TITLES = { services: "Services", start: "Start" };
 const kept = { form: null }; // what was typed into the form so far
+
+/** Whose key is refused sees nothing more, and is in no room any more. */
+function shutOut() {
+  visits.leave();
+  world.forget();
+}
 
 function Page() {
   useChanges(world);
   useChanges(visits);
   const route = useRoute();
+  const isLetIn = world.connection.state !== "refused";
   const [filter, setFilter] = useState({ states: new Set(), text: "" });
   useEffect(() => {
     document.addEventListener("keydown", pressed);
     return () => document.removeEventListener("keydown", pressed);
   }, []);
+  const title = titleOf(route, isLetIn);
+  useEffect(() => void (document.title = title), [title]);
   const take = (value) => {
     key.set(value);
     world.forget();
@@ -43,9 +57,9 @@ function Page() {
   };
   const forget = () => {
     visits.leave();
+    kept.form = null;
     take("");
   };
-  const isLetIn = world.connection.state !== "refused";
   const view = isLetIn ? `view-${route.view} ${route.id ? "has-chosen" : ""}` : "view-gate";
   return html`
     <a class="skip" href="#main" onClick=${skip}>To the content</a>
@@ -55,8 +69,16 @@ function Page() {
     <main id="main" tabindex="-1" class=${view}>
       ${!isLetIn
         ? html`<${KeyForm} problem=${world.connection.problem} hadKey=${key.isSet} onKey=${take} />`
-        : world.isTold ? html`<${View} ...${{ route, filter, setFilter }} />` : html`<${Loading} />`}
+        : world.isTold
+          ? html`<${Boundary} key=${route.view}><${View} ...${{ route, filter, setFilter }} /></${Boundary}>`
+          : html`<${Loading} />`}
     </main>`;
+}
+
+function titleOf({ view, id }, isLetIn) {
+  const session = isLetIn && id ? world.sessions.get(id) : null;
+  const says = session ? `${session.room_name} · ${session.state}` : TITLES[view];
+  return isLetIn && says ? `${says} · Session manager` : "Session manager";
 }
 
 function View({ route, filter, setFilter }) {
@@ -69,7 +91,9 @@ function View({ route, filter, setFilter }) {
   return html`
     <${SessionList} ...${{ world, filter, setFilter }} chosen=${route.id} />
     <div class="pane">
-      ${route.id ? html`<${SessionPane} ...${{ world, calls, visits }} id=${route.id} />` : html`<${NothingChosen} />`}
+      ${route.id
+        ? html`<${Boundary} key=${route.id}><${SessionPane} ...${{ world, calls, visits }} id=${route.id} /></${Boundary}>`
+        : html`<${NothingChosen} />`}
     </div>`;
 }
 
@@ -109,5 +133,5 @@ function pressed(event) {
 
 const place = document.getElementById("page");
 place.replaceChildren();
-render(html`<${Page} />`, place);
+render(html`<${Boundary}><${Page} /></${Boundary}>`, place);
 feed.start();

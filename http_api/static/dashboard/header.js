@@ -26,7 +26,7 @@ export function Header({ world, route, visits, forgetKey }) {
       <div class="top-right">
         ${isVisiting && html`
           <a class="visit" href=${sessionAt(visit.sessionId)} title=${visit.roomName}>
-            <${Mark} state="active" />In a room
+            <${Mark} state="active" />${visit.state === "joining" ? "Joining" : "In a room"}
           </a>`}
         <${Connection} connection=${world.connection} />
         ${forgetKey && html`
@@ -42,18 +42,18 @@ const Counts = ({ counts }) => html`
     ${SESSION_STATES.map((state) => html`
       <li key=${state} class=${counts[state] ? "" : "is-none"} title=${STATE_MEANS[state]}>
         <${State} state=${state}>
-          <span class="number">${counts[state]}</span> <span class="word">${state}</span>
+          <span class="number">${counts[state].toLocaleString("en")}</span> <span class="word">${state}</span>
         </${State}>
       </li>`)}
   </ul>`;
 
 function Connection({ connection }) {
-  const now = useMonotonic(connection.state === "broken");
+  const now = useMonotonic(Boolean(connection.retryAt));
   const says = {
     live: "Live",
     connecting: "Connecting",
     refused: connection.problem?.status === 403 ? "Lacks a scope" : "Needs a key",
-    broken: `Reconnecting in ${span(connection.retryAt - now + 999)}`,
+    broken: connection.retryAt ? `Reconnecting in ${span(connection.retryAt - now + 999)}` : "Trying again",
   };
   return html`<span class="connection"><${State} state=${connection.state}>${says[connection.state]}</${State}></span>`;
 }

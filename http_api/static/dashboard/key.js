@@ -62,7 +62,10 @@ export function KeyForm({ problem, hadKey, onKey }) {
         It needs the scope <code>sessions</code>; <code>services</code> shows the registered services, and${" "}
         <code>admin</code> everybody's sessions and their logs. It is kept in this tab, until that is closed.
       </p>
-      <p class="quiet">To make one: <code>session-manager key new NAME</code></p>
+      <p class="quiet">
+        To make one: <code>.venv/bin/session-manager key new NAME</code> on the server. It prints the key, and the entry
+        that must be added to <code>API_KEYS</code> before the server is started again.
+      </p>
     </section>`;
 }
 

@@ -1,5 +1,5 @@
 // The room that the page is in: who is there, what is heard and seen and said, and the status in its metadata.
-import { html, useEffect, useRef } from "./preact.js";
+import { html, useEffect, useRef, useState } from "./preact.js";
 import { Mark, State } from "./marks.js";
 import { timeOfDay } from "./times.js";
 import { nameOf, plural } from "./words.js";
@@ -8,38 +8,58 @@ const STATES = {
   joining: "joining…", in: "you are in it", reconnecting: "reconnecting…", out: "you are out of it",
 };
 
+const NEAR_THE_END = 24; // pixels
+
 export function RoomPanel({ visit, visits }) {
+  const title = useFocus(visit);
   if (!visit) return null;
   const isIn = visit.state === "in" || visit.state === "reconnecting";
+  const isOut = visit.state === "out";
   return html`
     <section class="room" aria-labelledby="room-title">
       <div class="bar-of-title">
-        <h3 id="room-title">The room</h3>
-        <span role="status">${STATES[visit.state]}${visit.state === "out" ? `. ${visit.why}` : ""}</span>
+        <h3 id="room-title" tabindex="-1" ref=${title}>The room</h3>
+        <span role="status">${STATES[visit.state]}${isOut ? `. ${visit.why}` : ""}</span>
         <span class="to-the-right">
+          ${visit.state === "joining" && html`<button onClick=${() => visits.leave()}>Cancel</button>`}
           ${isIn && html`<button onClick=${() => visits.leave()}>Leave</button>`}
-          ${visit.state === "out" && html`<button onClick=${() => visits.dismiss()}>Close</button>`}
+          ${isOut && html`<button onClick=${() => visits.dismiss()}>Close</button>`}
         </span>
       </div>
       ${isIn && html`<${Sound} visit=${visit} />`}
       ${isIn && html`<${People} people=${visit.people} />`}
-      ${visit.status && html`<${Status} status=${visit.status} />`}
-      <${Messages} messages=${visit.messages} />
-      ${isIn && visit.maySpeak && html`<${Say} visit=${visit} />`}
+      ${visit.status && html`<${Status} status=${visit.status} isOld=${isOut} />`}
+      ${(isIn || visit.messages.length > 0) && html`<${Messages} messages=${visit.messages} />`}
+      ${isIn && visit.mayWrite && html`<${Say} visit=${visit} />`}
     </section>`;
+}
+
+/** Whoever has come in or is out is told where he is: the button that he pressed for it is gone. */
+function useFocus(visit) {
+  const title = useRef();
+  const before = useRef(visit?.state);
+  useEffect(() => {
+    const isOther = before.current !== visit?.state && (visit?.state === "in" || visit?.state === "out");
+    const wasReconnecting = before.current === "reconnecting";
+    before.current = visit?.state;
+    const isFree = document.activeElement === document.body || document.activeElement.id === "session-title";
+    if (isOther && !wasReconnecting && isFree) title.current?.focus({ preventScroll: true });
+  }, [visit?.state]);
+  return title;
 }
 
 function Sound({ visit }) {
   const { microphone } = visit;
   const isOn = microphone === "on";
-  const complaint = ["on", "off", "asking"].includes(microphone) ? "" : microphone;
+  const complaints = [["on", "off", "asking"].includes(microphone) ? "" : microphone, visit.soundProblem];
+  const complaint = complaints.filter(Boolean).join(" ");
   return html`
     <div class="actions">
       ${visit.isSoundBlocked && html`
         <button class="primary" onClick=${() => visit.startSound()}>Turn the sound on</button>`}
       ${visit.maySpeak && html`
         <button aria-pressed=${isOn ? "true" : "false"} disabled=${microphone === "asking"}
-          onClick=${() => visit.useMicrophone(!isOn)}>Microphone ${isOn ? "on" : "off"}</button>`}
+          onClick=${() => visit.useMicrophone(!isOn)}>Microphone</button>`}
       ${complaint && html`<span class="bad" role="alert">${complaint}</span>`}
     </div>`;
 }
@@ -73,9 +93,9 @@ function Picture({ track, whose }) {
 }
 
 /** As everybody in the room can read it. */
-const Status = ({ status }) => html`
+const Status = ({ status, isOld }) => html`
   <div class="room-status">
-    <h4>Status in the room's metadata</h4>
+    <h4>Status in the room's metadata${isOld ? ", as last seen" : ""}</h4>
     <p><${State} state=${status.state} /> <span class="quiet number">revision ${status.revision}</span></p>
     <ul>${status.services.map((service) => html`
       <li class="service">
@@ -85,13 +105,20 @@ const Status = ({ status }) => html`
   </div>`;
 
 function Messages({ messages }) {
-  const end = useRef();
-  useEffect(() => end.current?.scrollTo(0, end.current.scrollHeight), [messages.length]);
+  const list = useRef();
+  const isAtEnd = useRef(true);
+  const scrolled = ({ target: { scrollHeight, scrollTop, clientHeight } }) => {
+    isAtEnd.current = scrollHeight - scrollTop - clientHeight < NEAR_THE_END;
+  };
+  useEffect(() => {
+    if (isAtEnd.current) list.current?.scrollTo(0, list.current.scrollHeight);
+  }, [messages.at(-1)]);
   return html`
     <h4>Messages ${messages.length > 0 && html`<span class="quiet">${plural(messages.length, "message")}</span>`}</h4>
     ${messages.length === 0 && html`<p class="quiet">Nobody has said anything yet.</p>`}
     ${messages.length > 0 && html`
-      <ol class="entries messages" ref=${end} tabindex="0" aria-label="Messages in the room, the oldest first">
+      <ol class="entries messages" ref=${list} onScroll=${scrolled} tabindex="0"
+        aria-label="Messages in the room, the oldest first">
         ${messages.map(({ at, from, topic, text, isCut }) => html`
           <li class="entry">
             <span class="number">${timeOfDay(at)}</span>
@@ -103,16 +130,29 @@ function Messages({ messages }) {
 
 function Say({ visit }) {
   const field = useRef();
-  const submit = (event) => {
+  const isSending = useRef(false);
+  const [complaint, complain] = useState("");
+  const submit = async (event) => {
     event.preventDefault();
     const text = field.current.value.trim();
-    if (text) visit.say(text);
-    field.current.value = "";
+    if (!text || isSending.current || visit.state !== "in") return;
+    isSending.current = true;
+    try {
+      await visit.say(text);
+      complain("");
+      if (field.current?.value.trim() === text) field.current.value = "";
+    } catch (error) {
+      complain(`It was not sent: ${error.message}`);
+    } finally {
+      isSending.current = false;
+    }
   };
   return html`
     <form class="say" onSubmit=${submit}>
       <label for="say" class="unseen">Write to the room, on the topic lk.chat</label>
-      <input id="say" ref=${field} maxlength="500" autocomplete="off" placeholder="Write to the room (lk.chat)" />
-      <button>Send</button>
-    </form>`;
+      <input id="say" ref=${field} aria-describedby=${complaint ? "say-error" : null} maxlength="500"
+        autocomplete="off" placeholder="Write to the room (lk.chat)" />
+      <button disabled=${visit.state !== "in"}>Send</button>
+    </form>
+    ${complaint && html`<p class="bad" id="say-error" role="alert">${complaint}</p>`}`;
 }

@@ -2,14 +2,19 @@
 // EventSource can't send the header that proves who is asking, the stream is read by fetch().
 
 export class EventReader {
-  #rest = "";
+  #rest = ""; // of a line that has not ended yet
+  #held = ""; // a \r that ended the last piece: half of a \r\n, perhaps
   #event = "";
   #data = [];
 
   /** The events that this piece completes, as `{ event, data }`. */
   take(text) {
-    const lines = (this.#rest + text).split(/\r\n|\n|\r(?!$)/);
-    this.#rest = lines.pop();
+    const lines = (this.#held + text).split(/\r\n|\n|\r(?!$)/); // not the rest again: it may be megabytes
+    const last = lines.pop();
+    this.#held = last.endsWith("\r") ? "\r" : "";
+    const rest = last.slice(0, last.length - this.#held.length);
+    if (lines.length) [lines[0], this.#rest] = [this.#rest + lines[0], rest];
+    else this.#rest += rest;
     return lines.map((line) => this.#line(line)).filter(Boolean);
   }
 

@@ -1,5 +1,5 @@
 // The form that asks for a test session. Once it is asked for, its own view shows how it gets ready, and joins its room.
-import { html, useRef, useState } from "./preact.js";
+import { html, useEffect, useRef, useState } from "./preact.js";
 import { Mark } from "./marks.js";
 import { ProblemNote } from "./problem.js";
 import { sessionAt } from "./routes.js";
@@ -13,24 +13,35 @@ export function StartForm({ world, calls, visits, kept }) {
   const [errors, mark] = useState({});
   const [isAsking, ask] = useState(false);
   const element = useRef();
+  const refusal = useRef();
+  const request = useRef({ said: "", key: "" });
+  const isShown = useRef(true);
+  useEffect(() => () => (isShown.current = false), []);
+  useEffect(() => {
+    if (problem && !Object.keys(errors).length) refusal.current.focus();
+  }, [problem]);
   const change = (more) => setForm((kept.form = { ...form, ...more }));
 
   const submit = async (event) => {
     event.preventDefault();
-    const { body, errors } = bodyOf(form);
+    if (isAsking) return;
+    const { body, errors } = bodyOf(form, world);
     mark(errors);
     say(null);
     if (Object.keys(errors).length) return showFirst(element.current);
     ask(true);
+    request.current = sameAgain(request.current, body);
+    const headers = { Prefer: "respond-async", "Idempotency-Key": request.current.key };
     try {
-      const session = await calls.ask("POST", "sessions", { body, headers: { Prefer: "respond-async" } });
+      const session = await calls.ask("POST", "sessions", { body, headers });
       if (form.isToBeJoined) visits.expect(session.session_id);
       world.learnt(session);
       visits.notice(session);
-      location.hash = sessionAt(session.session_id);
-    } catch (refusal) {
-      say(refusal);
-      mark(errorsOf(refusal));
+      if (isShown.current) location.hash = sessionAt(session.session_id);
+    } catch (problem) {
+      if (problem.status) request.current = { said: "", key: "" };
+      mark(errorsOf(problem));
+      say(problem);
       ask(false);
       showFirst(element.current);
     }
@@ -42,7 +53,6 @@ export function StartForm({ world, calls, visits, kept }) {
       <p class="quiet">
         It is made as any other: the services are invited, and once all are ready this page can join the room with you.
       </p>
-      ${problem && html`<${ProblemNote} problem=${problem} without=${FIELDS} />`}
       <form ref=${element} onSubmit=${submit} novalidate>
         <${Field} name="user_identity" label="Identity" error=${errors.user_identity}>
           ${(props) => html`<input ...${props} required maxlength="128" autocomplete="off" spellcheck=${false}
@@ -60,7 +70,7 @@ export function StartForm({ world, calls, visits, kept }) {
                 ${world.profiles.map((name) => html`<option value=${name}>${name}</option>`)}
               </select>`}
           </${Field}>`}
-        <${ServiceChoice} world=${world} form=${form} change=${change} error=${errors.required_services} />
+        <${ServiceChoice} world=${world} form=${form} change=${change} />
         <${Field} name="metadata" label="Metadata" hint="JSON; the services and the user get it" error=${errors.metadata}>
           ${(props) => html`<textarea ...${props} rows="3" spellcheck=${false} placeholder='{"language": "en"}'
             value=${form.metadata} onInput=${(event) => change({ metadata: event.target.value })}></textarea>`}
@@ -75,14 +85,23 @@ export function StartForm({ world, calls, visits, kept }) {
             onChange=${(event) => change({ isToBeJoined: event.target.checked })} />
           Join its room from here once it is ready
         </label>
+        ${problem && html`
+          <div tabindex="-1" ref=${refusal}><${ProblemNote} problem=${problem} without=${FIELDS} /></div>`}
         <div class="actions">
-          <button class="primary" disabled=${isAsking}>${isAsking ? "Asking for it…" : "Start the session"}</button>
+          <button class="primary" aria-disabled=${isAsking ? "true" : null}>${isAsking ? "Asking for it…" : "Start the session"}</button>
         </div>
       </form>
     </section>`;
 }
 
-const showFirst = (form) => requestAnimationFrame(() => form.querySelector("[aria-invalid=true]")?.focus());
+/** The same key for a request that is sent again as nothing was heard: the server makes one session of it. */
+function sameAgain(last, body) {
+  const said = JSON.stringify(body);
+  if (last.said === said) return last;
+  return { said, key: [...crypto.getRandomValues(new Uint32Array(4))].map((part) => part.toString(36)).join("-") };
+}
+
+const showFirst = (form) => requestAnimationFrame(() => form?.querySelector("[aria-invalid=true]")?.focus());
 
 function Field({ name, label, hint, error, children }) {
   const says = [hint && `${name}-hint`, error && `${name}-error`].filter(Boolean).join(" ") || null;
@@ -94,14 +113,14 @@ function Field({ name, label, hint, error, children }) {
     </div>`;
 }
 
-function ServiceChoice({ world, form, change, error }) {
+function ServiceChoice({ world, form, change }) {
   const services = world.services;
   const toggle = (list, value) => {
     const others = form[list].filter((one) => one !== value);
     change({ [list]: others.length < form[list].length ? others : [...others, value] });
   };
   return html`
-    <fieldset aria-describedby=${error ? "services-error" : null}>
+    <fieldset>
       <legend>Services</legend>
       ${services === null && html`
         <label for="other">Ids, separated by commas</label>
@@ -121,7 +140,6 @@ function ServiceChoice({ world, form, change, error }) {
             any ${type} <span class="quiet">${plural(count, "service")}</span>
           </${Choice}>`)}
         </div>`}
-      ${error && html`<p class="bad" id="services-error">${error}</p>`}
     </fieldset>`;
 }
 
@@ -131,8 +149,9 @@ const Choice = ({ list, value, form, toggle, children }) => html`
     <span>${children}</span>
   </label>`;
 
+/** How many services there are of each type, without those whose lease is over. */
 function types(services) {
   const counts = new Map();
-  for (const { type } of services) counts.set(type, (counts.get(type) ?? 0) + 1);
+  for (const { type, state } of services) counts.set(type, (counts.get(type) ?? 0) + (state === "expired" ? 0 : 1));
   return [...counts].sort();
 }

@@ -15,17 +15,16 @@ export const emptyForm = () => ({
   isToBeJoined: true,
 });
 
-/** { body, errors }: with errors, by field, it is not to be sent. The server judges the rest. */
-export function bodyOf(form) {
+/**
+ * { body, errors }: with errors, by field, it is not to be sent. The server judges the rest. Only what the form shows is
+ * asked for: of the `services` that are registered (null: the caller may not see them), and of the `profiles`.
+ */
+export function bodyOf(form, { services, profiles }) {
   const errors = {};
-  const others = form.other.split(",").map((id) => id.trim()).filter(Boolean);
-  const body = {
-    user_identity: form.user_identity.trim(),
-    required_services: [...form.services, ...others, ...form.types.map((type) => ({ type }))],
-  };
+  const body = { user_identity: form.user_identity.trim(), required_services: requiredBy(form, services) };
   if (!body.user_identity) errors.user_identity = "Who is to join? An identity is needed.";
   if (form.user_name.trim()) body.user_name = form.user_name.trim();
-  if (form.profile) body.profile = form.profile;
+  if (profiles.includes(form.profile)) body.profile = form.profile;
   if (form.metadata.trim()) {
     try {
       body.metadata = JSON.parse(form.metadata);
@@ -43,6 +42,14 @@ export function bodyOf(form) {
     }
   }
   return { body, errors };
+}
+
+function requiredBy({ services: ids, types, other }, services) {
+  if (services === null) return other.split(",").map((id) => id.trim()).filter(Boolean);
+  return [
+    ...ids.filter((id) => services.some(({ service_id }) => service_id === id)),
+    ...types.filter((type) => services.some((service) => service.type === type)).map((type) => ({ type })),
+  ];
 }
 
 /** What a problem of the server's says of the form's own fields. */

@@ -10,7 +10,7 @@ const CONNECT_TIMEOUT = 20_000;
 const LOOK_AFTER = [
   "ParticipantConnected", "ParticipantDisconnected", "ParticipantAttributesChanged", "ActiveSpeakersChanged",
   "TrackPublished", "TrackUnpublished", "TrackMuted", "TrackUnmuted", "LocalTrackPublished", "LocalTrackUnpublished",
-  "AudioPlaybackStatusChanged", "RoomMetadataChanged",
+  "AudioPlaybackStatusChanged", "RoomMetadataChanged", "ParticipantPermissionsChanged",
 ];
 
 let loaded = null;
@@ -36,13 +36,16 @@ export class Visit {
   status = null; // the newest that the room's metadata had
   microphone = "off"; // "on", "asking", or why it can't be had
   isSoundBlocked = false;
+  soundProblem = "";
+  maySpeak = false; // as LiveKit says of the token, once in
+  mayWrite = false;
   #isLeft = false;
   #room = null;
   #lib = null;
+  #voice = null; // the microphone's track, while it is held
 
-  constructor({ session, maySpeak, changed }) {
-    [this.sessionId, this.roomName] = [session.session_id, session.room_name];
-    [this.maySpeak, this.changed] = [maySpeak, changed];
+  constructor({ session, changed }) {
+    [this.sessionId, this.roomName, this.changed] = [session.session_id, session.room_name, changed];
   }
 
   /** Unless it is left meanwhile. Raises Problem. */
@@ -79,17 +82,42 @@ export class Visit {
   async useMicrophone(isWanted) {
     this.#set({ microphone: isWanted ? "asking" : "off" });
     try {
-      await this.#room.localParticipant.setMicrophoneEnabled(isWanted);
+      await (isWanted ? this.#speak() : this.#hush());
       this.#set({ microphone: isWanted ? "on" : "off" });
     } catch (error) {
+      this.#release();
       const isRefused = error.name === "NotAllowedError";
       this.#set({ microphone: isRefused ? "The browser does not allow it." : `It can't be had: ${error.message}` });
     }
   }
 
   async startSound() {
-    await this.#room.startAudio();
+    try {
+      await this.#room.startAudio();
+      this.#set({ soundProblem: "" });
+    } catch (error) {
+      this.#set({ soundProblem: `The sound can't be turned on: ${error.message}` });
+    }
     this.#look();
+  }
+
+  /** Whoever leaves while the browser still asks for the microphone does not hold it afterwards. */
+  async #speak() {
+    const voice = await this.#lib.createLocalAudioTrack();
+    if (this.state === "out") return voice.stop();
+    this.#voice = voice;
+    await this.#room.localParticipant.publishTrack(voice);
+  }
+
+  async #hush() {
+    const voice = this.#voice;
+    this.#release();
+    if (voice) await this.#room.localParticipant.unpublishTrack(voice);
+  }
+
+  #release() {
+    this.#voice?.stop();
+    this.#voice = null;
   }
 
   async say(text) {
@@ -125,6 +153,7 @@ export class Visit {
   #out(reason) {
     const words = this.#lib.DisconnectReason[reason]?.toLowerCase().replaceAll("_", " ");
     document.getElementById("sound").replaceChildren();
+    this.#release();
     this.people = [];
     this.#set({ state: "out", why: this.why || (words ? `LiveKit ended it: ${words}.` : "The connection was lost.") });
   }
@@ -143,7 +172,17 @@ export class Visit {
       people: people.map((participant) => this.#person(participant)),
       status: statusOf(room.metadata) ?? this.status,
       isSoundBlocked: !room.canPlaybackAudio,
+      ...this.#allowed(room.localParticipant.permissions),
     });
+  }
+
+  /** `sources` that are none are all. */
+  #allowed({ canPublish = false, canPublishData = false, canPublishSources: sources = [] } = {}) {
+    const microphone = this.#lib.Track.sourceToProto(this.#lib.Track.Source.Microphone);
+    return {
+      maySpeak: canPublish && (sources.length === 0 || sources.includes(microphone)),
+      mayWrite: canPublishData,
+    };
   }
 
   #person(participant) {
@@ -172,11 +211,15 @@ export class Visit {
 function statusOf(metadata) {
   try {
     const status = JSON.parse(metadata || "{}");
-    return status.session_manager === 1 && Array.isArray(status.services) ? status : null;
+    const isOurs = status.session_manager === 1 && typeof status.state === "string" && Array.isArray(status.services);
+    return isOurs && status.services.every(isService) ? status : null;
   } catch {
     return null;
   }
 }
+
+const isService = (entry) =>
+  typeof entry?.state === "string" && typeof (entry.service_id ?? entry.type) === "string";
 
 function textOf(payload) {
   try {

@@ -34,14 +34,14 @@ export class Visits {
 
   async joinAsUser(session) {
     const { server_url, access_token } = await this.#ownersOnly(session, "/token");
-    await this.#join(session, server_url, access_token, true);
+    await this.#join(session, server_url, access_token);
   }
 
   async listenIn(session) {
     const identity = `listener-${crypto.getRandomValues(new Uint32Array(1))[0].toString(36)}`;
     const body = { identity, name: "Listener", grants: { can_publish: false, can_publish_data: false } };
     const { server_url, access_token } = await this.#ownersOnly(session, "/participants", { body });
-    await this.#join(session, server_url, access_token, false);
+    await this.#join(session, server_url, access_token);
   }
 
   async leave() {
@@ -72,10 +72,10 @@ export class Visits {
     });
   }
 
-  async #join(session, url, token, maySpeak) {
+  async #join(session, url, token) {
     await this.leave();
     this.problem = null;
-    this.current = new Visit({ session, maySpeak, changed: () => this.changed() });
+    this.current = new Visit({ session, changed: () => this.changed() });
     this.changed();
     await this.current.join(url, token);
   }
