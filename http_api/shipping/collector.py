@@ -26,8 +26,6 @@ RESPONSE_MAX = 64 * 1024
 """Bytes of an answer that are read."""
 RESPONSE_TIMEOUT = 1.0
 """Seconds for them, once the status is there."""
-SLICE = 10
-"""Records that are written at a time."""
 COMPRESSION = 1
 """Of 9. Log lines repeat themselves so much that more of it costs time and saves little."""
 
@@ -74,11 +72,10 @@ class Collector:
             return Answer(Meaning.UNANSWERED, f"not answered: {type(error).__name__}")
 
     async def _written(self, lines: Sequence[bytes]) -> bytes:
-        """Slice by slice. To sleep lets go of the interpreter, for which a request would have to wait otherwise: for
-        the whole batch that may be 20 ms."""
-        parts = []
-        for start in range(0, len(lines), SLICE):
-            parts.append(self._format.write(lines[start : start + SLICE]))
+        """Slice by slice. To sleep lets go of the interpreter, for which requests would have to wait otherwise."""
+        parts, size = [], self._format.slice
+        for start in range(0, len(lines), size):
+            parts.append(self._format.write(lines[start : start + size]))
             await asyncio.sleep(0)
         return b"".join(parts)
 

@@ -18,6 +18,8 @@ class Format:
     write: Callable[[Sequence[bytes]], bytes]
     """The body for records that are lines of JSON. Those of several slices, one after the other, are that of all of
     them. Raises Exception for what can't be written in this format."""
+    slice: int
+    """How many records are written at a time, so that it takes a fraction of a millisecond."""
     rejected: Callable[[bytes], int]
     """How many records were refused, as the body of a good answer has it."""
 
@@ -26,10 +28,10 @@ def _json_lines(lines: Sequence[bytes]) -> bytes:
     return b"\n".join((*lines, b""))
 
 
-JSON = Format("json", "application/x-ndjson", "/", _json_lines, lambda _: 0)
+JSON = Format("json", "application/x-ndjson", "/", _json_lines, 500, lambda _: 0)
 """For Vector's http_server source with `decoding.codec: json`."""
 
 
 def otlp_of(about: Mapping[str, str]) -> Format:
     """For every collector of OTLP/HTTP, and Vector's opentelemetry source. `about`: the resource, who sends."""
-    return Format("otlp", "application/x-protobuf", "/v1/logs", partial(otlp.request, about=about), otlp.rejected)
+    return Format("otlp", "application/x-protobuf", "/v1/logs", partial(otlp.request, about=about), 20, otlp.rejected)

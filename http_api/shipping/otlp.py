@@ -7,17 +7,21 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, InstrumentationScope, KeyValue, KeyValueList
-from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, ResourceLogs, ScopeLogs, SeverityNumber
-from opentelemetry.proto.resource.v1.resource_pb2 import Resource
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord, SeverityNumber
 
 from http_api import VERSION
+
+if TYPE_CHECKING:
+    from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
+
+    Attributes = RepeatedCompositeFieldContainer[KeyValue]
 
 SEVERITIES = {
     "debug": SeverityNumber.SEVERITY_NUMBER_DEBUG,
@@ -31,12 +35,19 @@ TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 
 def request(lines: Sequence[bytes], about: Mapping[str, str]) -> bytes:
     """An ExportLogsServiceRequest with a record for each line. `about`: the resource, who sends them. Raises ValueError
-    for what is no JSON."""
-    records = [_record(json.loads(line)) for line in lines]
-    resource = Resource(attributes=_attributes(about))
-    scope = InstrumentationScope(name="http_api.logs", version=VERSION)
-    logs = ResourceLogs(resource=resource, scope_logs=[ScopeLogs(scope=scope, log_records=records)])
-    return ExportLogsServiceRequest(resource_logs=[logs]).SerializeToString()
+    for what is no JSON, and for what has no place in protobuf.
+
+    The messages are filled where they stand, as whatever is put into another one is copied: a request of ours may have
+    to wait for this.
+    """
+    export = ExportLogsServiceRequest()
+    of_resource = export.resource_logs.add()
+    _add(of_resource.resource.attributes, about)
+    of_scope = of_resource.scope_logs.add()
+    of_scope.scope.name, of_scope.scope.version = "http_api.logs", VERSION
+    for line in lines:
+        _fill(of_scope.log_records.add(), json.loads(line))
+    return export.SerializeToString()
 
 
 def rejected(body: bytes) -> int:
@@ -47,19 +58,15 @@ def rejected(body: bytes) -> int:
         return 0
 
 
-def _record(fields: dict[str, Any]) -> LogRecord:
+def _fill(record: LogRecord, fields: dict[str, Any]) -> None:
     """What has no place of its own in a record is an attribute, under the name that it has in the log."""
     level, time = str(fields.pop("level", "")), _nanoseconds(str(fields.pop("timestamp", "")))
-    trace_id = _trace_id(fields)
-    return LogRecord(
-        time_unix_nano=time,
-        observed_time_unix_nano=time,
-        severity_number=SEVERITIES.get(level, SeverityNumber.SEVERITY_NUMBER_UNSPECIFIED),
-        severity_text=level,
-        body=_value(fields.pop("event", "")),
-        attributes=_attributes(fields),
-        trace_id=trace_id,
-    )
+    record.time_unix_nano = record.observed_time_unix_nano = time
+    record.severity_number = SEVERITIES.get(level, SeverityNumber.SEVERITY_NUMBER_UNSPECIFIED)
+    record.severity_text = level
+    record.trace_id = _trace_id(fields)
+    _set(record.body, fields.pop("event", ""))
+    _add(record.attributes, fields)
 
 
 def _trace_id(fields: dict[str, Any]) -> bytes:
@@ -67,25 +74,29 @@ def _trace_id(fields: dict[str, Any]) -> bytes:
     return bytes.fromhex(fields.pop("trace_id")) if TRACE_ID.fullmatch(str(fields.get("trace_id"))) else b""
 
 
-def _attributes(fields: Mapping[str, Any]) -> Iterator[KeyValue]:
-    return (KeyValue(key=name, value=_value(value)) for name, value in fields.items())
+def _add(attributes: Attributes, fields: Mapping[str, Any]) -> None:
+    for name, value in fields.items():
+        _set(attributes.add(key=name).value, value)
 
 
-def _value(value: Any) -> AnyValue:
-    match value:
-        case None:
-            return AnyValue()
-        case bool():
-            return AnyValue(bool_value=value)
-        case int():
-            return AnyValue(int_value=value)
-        case float():
-            return AnyValue(double_value=value)
-        case list():
-            return AnyValue(array_value=ArrayValue(values=map(_value, value)))
-        case dict():
-            return AnyValue(kvlist_value=KeyValueList(values=_attributes(value)))
-    return AnyValue(string_value=value)
+def _set(target: AnyValue, value: Any) -> None:
+    if isinstance(value, str):
+        target.string_value = value
+    elif isinstance(value, bool):
+        target.bool_value = value
+    elif isinstance(value, int):
+        target.int_value = value
+    elif isinstance(value, float):
+        target.double_value = value
+    elif isinstance(value, list):
+        target.array_value.SetInParent()  # also when it is empty
+        for item in value:
+            _set(target.array_value.values.add(), item)
+    elif isinstance(value, dict):
+        target.kvlist_value.SetInParent()
+        _add(target.kvlist_value.values, value)
+    else:
+        target.SetInParent()  # null: a value that is none of them
 
 
 def _nanoseconds(timestamp: str) -> int:
