@@ -53,7 +53,7 @@ def run(*, dev: bool, program: Program = serve) -> int:
                 sinks=sinks.takers,
             )
             with sinks.shipper:
-                return _served(program(settings, sinks), exit_budget)
+                return _served(program(settings, sinks), sinks)
     except (BadSettings, CannotListen) as error:
         print(error, file=sys.stderr)
         return UNUSABLE
@@ -61,16 +61,17 @@ def run(*, dev: bool, program: Program = serve) -> int:
         return INTERRUPTED
 
 
-def _served(serving: Coroutine[Any, Any, None], exit_budget: ExitBudget) -> int:
+def _served(serving: Coroutine[Any, Any, None], sinks: LogSinks) -> int:
     try:
         with asyncio.Runner() as runner:
             try:
                 runner.run(serving)
             except KeyboardInterrupt:
-                exit_budget.cut()  # before the runner's end, which ends all that is still there
+                sinks.exit_budget.cut()  # before the runner's end, which ends all that is still there
                 raise
     except (BadSettings, CannotListen) as error:
-        log.critical("not_started", why=str(error))  # so that it is shipped; run() says it in words
+        if sinks.shipper.is_on:
+            log.critical("not_started", why=str(error))  # to be shipped: here run() says it in words
         raise
     except Exception:
         log.critical("ended_by_fault", exc_info=True)  # in the log, so that it is shipped too

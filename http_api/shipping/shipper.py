@@ -51,6 +51,8 @@ OWN_API_HINT = (
 class Off:
     """What there is when no logs are to be shipped."""
 
+    is_on = False
+
     def __repr__(self) -> str:
         return "<Off>"
 
@@ -70,6 +72,8 @@ class Off:
 
 class Shipper:
     """A context manager: what was put in by its end is shipped, as far as that is done within the exit budget."""
+
+    is_on = True
 
     def __init__(
         self,
