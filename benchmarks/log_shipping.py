@@ -1,0 +1,180 @@
+"""What shipping the log costs those who ask, and in memory, whatever the collector does.
+
+    python -m benchmarks.log_shipping
+
+A session manager for each case, as it runs for users and with a collector of its own: a good one, none at all, a slow
+one, and several that are broken. Each logs a line at every request. First each is asked so often that the backlog is
+full where nothing is taken. Then, in rounds, each in turn is asked steadily, and how long the answers took is compared
+with those of the floor, which ships nothing. Whatever else a machine does can only make a round slower, so of all the
+rounds' p99s it is the lower quartile that counts. One case ships nothing either: what it differs by can't be told apart
+here. CPU is that of the session manager for each request, with everything that it does besides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import random
+import tempfile
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.child import Child, run, running
+from benchmarks.flood import Figures
+from benchmarks.log_collector import SLOW
+from benchmarks.measuring import MB, footprint, percentile
+from http_api.api_keys import digest_of, new_key
+from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+
+FLOOR, AGAIN, DOWN = "floor", "off", "down"
+WITH_A_COLLECTOR = ("good", "good, otlp", "slow", "refusing, 503", "refusing, 400", "resetting", "hanging")
+CASES = (AGAIN, *WITH_A_COLLECTOR, DOWN)
+CLIENTS, PAUSE = 4, 0.004
+"""Whoever asks, and how many seconds after an answer each asks again: some 700 requests a second."""
+FILL = 11_000
+"""Requests that fill a backlog of 10,000."""
+FILLERS = 32
+"""Clients that do so, without a pause."""
+FILL_SLICE = 2.0
+QUIET = 25
+"""Percent."""
+TARGET_RATIO, TARGET_MIB = 1.05, 10.0
+MIB = 1024 * 1024 / MB
+
+
+@dataclass
+class Case:
+    server: Child
+    port: int
+    rounds: list[Figures] = field(default_factory=list)
+    cpu_s: float = 0.0
+    """In all rounds."""
+    mib: float = 0.0
+
+    @property
+    def p50(self) -> float:
+        return percentile((figures.p50 for figures in self.rounds), QUIET)
+
+    @property
+    def p99(self) -> float:
+        return percentile((figures.p99 for figures in self.rounds), QUIET)
+
+    @property
+    def cpu_ms(self) -> float:
+        """For each request, with everything that the process does besides."""
+        return 1_000 * self.cpu_s / sum(figures.count for figures in self.rounds)
+
+
+class Bench:
+    def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
+        self._folder, self._stack, self._key = folder, stack, new_key()
+
+    async def start(self) -> dict[str, Case]:
+        livekit = LiveKitServer(find_or_build(), port=free_port(), webhook_url=None, log=self._folder / "livekit.log")
+        await self._stack.enter_async_context(livekit)
+        log = self._folder / "collector.log"
+        self._collector = await self._stack.enter_async_context(
+            running("benchmarks.log_collector", *WITH_A_COLLECTOR, log=log)
+        )
+        ports = json.loads(await self._collector.heard()) | {DOWN: free_port()}
+        await self._collector.ready()
+        return {name: await self._server(livekit.url, name, ports.get(name)) for name in (FLOOR, *CASES)}
+
+    async def fill(self, case: Case) -> None:
+        """Asks so often that there is more to ship than is kept."""
+        asked = 0
+        while asked < FILL:
+            asked += (await self._ask(case, FILLERS, 0, FILL_SLICE)).count
+
+    async def round(self, case: Case, seconds: float) -> None:
+        before = footprint(case.server.pid)
+        case.rounds.append(await self._ask(case, CLIENTS, PAUSE, seconds))
+        case.cpu_s += footprint(case.server.pid).cpu_s - before.cpu_s
+
+    async def taken(self) -> Mapping[str, int]:
+        """Log entries, by collector."""
+        self._collector.tell("?")
+        return dict(json.loads(await self._collector.heard()))
+
+    async def _server(self, livekit: str, name: str, collector: int | None) -> Case:
+        port = free_port()
+        environment = {
+            "LIVEKIT_API_KEY": "devkey",
+            "LIVEKIT_API_SECRET": "secret",
+            "LIVEKIT_SERVER_URL": livekit,
+            "DEPLOYMENT": f"bench-{port}",
+            "SERVER_HOST": "127.0.0.1",
+            "SERVER_PORT": str(port),
+            "API_KEYS": f"bench:{digest_of(self._key)}",
+            "RATE_LIMIT": "100000",
+            "RATE_LIMIT_BURST": "100000",
+            "LOG_LEVEL": "info",
+            "VECTOR_LOG_ENABLED": "false" if collector is None else "true",
+            "VECTOR_LOG_FORMAT": "otlp" if name.endswith("otlp") else "json",
+            "VECTOR_LOG_ENDPOINT": f"http://127.0.0.1:{collector or 8686}",
+        }
+        log = self._folder / f"{name}.log"
+        server = await self._stack.enter_async_context(running("http_api", log=log, environment=environment))
+        async with asyncio.timeout(60):
+            while "listening" not in log.read_text():
+                await asyncio.sleep(0.05)
+        return Case(server, port)
+
+    async def _ask(self, case: Case, clients: int, pause: float, seconds: float) -> Figures:
+        request = f"GET /api/v1/sessions HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {self._key}\r\n\r\n"
+        arguments = (str(case.port), request, str(clients), str(pause), str(seconds))
+        async with running("benchmarks.flood", *arguments, log=self._folder / "flood.log") as child:
+            await child.ready()
+            answers = json.loads(await child.heard())
+        assert answers.keys() == {"200"}, f"answered {list(answers)}"
+        return Figures(**answers["200"])
+
+
+async def measure(rounds: int, seconds: float, folder: Path) -> tuple[dict[str, Case], Mapping[str, int]]:
+    async with AsyncExitStack() as stack:
+        bench = Bench(folder, stack)
+        cases = await bench.start()
+        for case in cases.values():
+            await bench.fill(case)
+        for _ in range(rounds):
+            for case in random.sample(list(cases.values()), len(cases)):  # none always follows the same other one
+                await bench.round(case, seconds)
+        for case in cases.values():
+            case.mib = footprint(case.server.pid).pss_mb / MIB
+        return cases, await bench.taken()
+
+
+def show(cases: Mapping[str, Case], taken: Mapping[str, int], rounds: int, seconds: float) -> None:
+    floor = cases[FLOOR]
+    table = Table(
+        title=f"Requests while the log is shipped, {rounds} rounds of {seconds:g} s each; ms",
+        caption=f"slow: {SLOW:g} s for a batch; the floor takes {floor.mib:.0f} MiB PSS",
+    )
+    for heading in ("collector", "p50", "p99", "p99 to floor", "CPU", "MiB more", "entries taken"):
+        table.add_column(heading, justify="left" if heading == "collector" else "right")
+    for name, case in cases.items():
+        figures = (f"{case.p50:.2f}", f"{case.p99:.2f}", f"x {case.p99 / floor.p99:.2f}", f"{case.cpu_ms:.3f}")
+        table.add_row(name, *figures, f"{case.mib - floor.mib:.1f}", str(taken.get(name) or ""))
+    table.add_section()
+    table.add_row("target", "", "", f"<= x {TARGET_RATIO}", "", f"<= {TARGET_MIB:g}", "")
+    Console().print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--seconds", type=float, default=3.0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        cases, taken = run(measure(arguments.rounds, arguments.seconds, Path(folder)))
+    show(cases, taken, arguments.rounds, arguments.seconds)
+
+
+if __name__ == "__main__":
+    main()
