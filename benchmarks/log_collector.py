@@ -19,7 +19,7 @@ from aiohttp import web
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from benchmarks.child import say, told
-from http_api.shipping.formats import OTLP
+from http_api.shipping.formats import otlp_of
 from tests.vector_stand_in import Behaviour, VectorStandIn, answering, hang, reset
 
 SLOW = 1.0
@@ -38,7 +38,7 @@ def counting(taken: Counter[str], name: str, pause: float = 0.0) -> Behaviour:
     async def take(request: web.Request) -> web.Response:
         body = zlib.decompress(await request.read(), wbits=31) if request.can_read_body else b""
         await asyncio.sleep(pause)
-        taken[name] += _records(body) if request.content_type == OTLP.content_type else body.count(b"\n")
+        taken[name] += _records(body) if request.content_type == otlp_of({}).content_type else body.count(b"\n")
         return web.Response()
 
     return take
