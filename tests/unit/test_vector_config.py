@@ -113,7 +113,7 @@ def test_nothing_is_dropped_and_nothing_needs_what_vector_no_longer_does(files: 
     ],
 )
 def test_the_transform_makes_an_entry_an_event_of_vectors(file: Path, event: dict[str, Any]) -> None:
-    """Run by Vector's own language, where that is installed: `pip install vrl-python`."""
+    """Run by Vector's own language, where there is a build of it."""
     vrl = pytest.importorskip("vrl_python", reason="needs vrl-python, to run the transform")
     source = loaded([file])["transforms"]["entries"]["source"]
     assert vrl.VRLRuntime.check_syntax(source) is None
