@@ -250,7 +250,7 @@ async def test_on_a_phone_everything_fits(api: Api, show: Show, put: Put) -> Non
 
 
 async def test_a_page_that_can_not_be_loaded_says_so(api: Api, show: Show) -> None:
-    dashboard = await show(origin(api))
+    dashboard = await show(origin(api), refused=["/dashboard/verdict.js"])
     page = dashboard.page
     await page.route("**/dashboard/verdict.js", lambda route: route.abort())
     await page.reload()
@@ -281,6 +281,7 @@ async def test_a_page_that_is_hidden_for_long_lets_go_of_the_stream(api: Api, sh
     page = dashboard.page
     await page.clock.install()
     await page.reload()
+    await page.clock.resume()  # it may be taken for paused since the page was loaded anew
     await expect(dashboard.connection).to_have_text("Live")
     async with page.expect_event("requestfailed", lambda request: request.url.endswith("/api/v1/events")):
         await page.evaluate(LOOK_AWAY, True)

@@ -1,6 +1,6 @@
 // What the feed has told: sessions, services, health. Whoever shows it is called once a frame at most, however much
 // has happened.
-import { useEffect, useState } from "./preact.js";
+import { useLayoutEffect, useState } from "./preact.js";
 import { SESSION_STATES } from "./words.js";
 
 const ABOUT_SESSIONS = new Set(["snapshot", "session", "forgotten"]);
@@ -122,8 +122,9 @@ export class World {
 const ageOf = (session) => session.created_at + session.session_id; // a text that sorts
 const byAge = (a, b) => (ageOf(a) < ageOf(b) ? 1 : -1);
 
-/** Has the component shown again whenever this has changed. */
+/** Has the component shown again whenever this has changed. It listens before anything else can happen: what changed
+ *  between being shown and listening would never be seen. */
 export function useChanges(source) {
   const [, show] = useState(0);
-  useEffect(() => source?.listen(() => show((count) => count + 1)), [source]);
+  useLayoutEffect(() => source?.listen(() => show((count) => count + 1)), [source]);
 }
