@@ -7,9 +7,9 @@ import errno
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from http import HTTPStatus
 
 import structlog
@@ -49,12 +49,15 @@ async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
     if not settings.invites_have_own_key and not settings.dev:
         log.warning("invites_signed_with_livekit_secret", hint="set INVITE_API_KEY and INVITE_API_SECRET")
     async with serving(settings, sinks=sinks):
-        gc.collect()
-        gc.freeze()  # what was loaded stays; to go through all of it again, every now and then, would take 200 ms
-        log.info("listening", host=settings.server_host, port=settings.server_port, livekit=settings.livekit_server_url)
-        if settings.is_open:
-            log.info("callers_need_no_key", why="dev mode, and only this machine reaches the API")
-        await _asked_to_end()
+        with _end_asked() as asked:  # before anybody reads that we listen, and asks
+            gc.collect()
+            gc.freeze()  # what was loaded stays; to go through all of it again, every now and then, would take 200 ms
+            log.info(
+                "listening", host=settings.server_host, port=settings.server_port, livekit=settings.livekit_server_url
+            )
+            if settings.is_open:
+                log.info("callers_need_no_key", why="dev mode, and only this machine reaches the API")
+            await asked.wait()
         log.info("stopping")
 
 
@@ -89,13 +92,14 @@ def listen(host: str, port: int) -> socket.socket:
         raise CannotListen(f"can't listen on {host} port {port} (SERVER_HOST, SERVER_PORT): {why}") from None
 
 
-async def _asked_to_end() -> None:
-    """Returns at the first SIGINT or SIGTERM; a second one then ends the process at once."""
+@contextmanager
+def _end_asked() -> Iterator[asyncio.Event]:
+    """Set at the first SIGINT or SIGTERM; after this a second one ends the process at once."""
     asked, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, asked.set)
     try:
-        await asked.wait()
+        yield asked
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
