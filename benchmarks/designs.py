@@ -21,8 +21,8 @@ from benchmarks.child import told
 from http_api import logs
 from http_api.parts import compose
 from http_api.settings import DevSettings
-from manager_agent.ffi import quiet
-from manager_agent.session import Limits, Session, User
+from manager_agent.livekit.ffi import quiet
+from manager_agent.session.session import Limits, Session, User
 
 KEY, SECRET = "devkey", "secret"
 AGENT_NAME = "benchmark"

@@ -17,11 +17,11 @@ from benchmarks.measuring import times
 from http_api.callers import DEVELOPER
 from http_api.dependencies import Dependencies
 from http_api.feed.readers import FeedReaders, Reader
-from manager_agent import events as ev
 from manager_agent.clock import steady_clock
-from manager_agent.registry import Registry
-from manager_agent.session import RequiredService, Session, User
-from manager_agent.store import MemoryStore
+from manager_agent.registry.registry import Registry
+from manager_agent.session import events as ev
+from manager_agent.session.session import RequiredService, Session, User
+from manager_agent.store.memory import MemoryStore
 
 READERS = (0, 1, 20)
 SESSIONS = 1_000

@@ -32,7 +32,7 @@ from rich.table import Table
 
 from benchmarks.child import START_TIMEOUT, Child, run, running
 from benchmarks.measuring import percentile
-from manager_agent.ffi import quiet
+from manager_agent.livekit.ffi import quiet
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
 KEY, SECRET = "devkey", "secret"

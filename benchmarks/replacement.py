@@ -25,8 +25,8 @@ from benchmarks.measuring import percentile
 from http_api import keys, logs
 from http_api.server import serving
 from http_api.settings import DevSettings
-from manager_agent.session import Session, SessionState
-from manager_agent.store import MemoryStore
+from manager_agent.session.session import Session, SessionState
+from manager_agent.store.memory import MemoryStore
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 from service_kit import Service, ServiceSettings, Visit
 

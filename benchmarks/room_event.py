@@ -14,7 +14,7 @@ import time
 from livekit import rtc
 
 from benchmarks.child import say, told
-from manager_agent.ffi import quiet
+from manager_agent.livekit.ffi import quiet
 
 
 async def serve(url: str) -> None:

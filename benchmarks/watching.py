@@ -26,11 +26,11 @@ from http_api.logs.sinks import LogSinks
 from http_api.metrics.labels import VALUES_MAX
 from http_api.metrics.scrape import Collected
 from http_api.settings import DevSettings
-from manager_agent import events as ev
 from manager_agent.clock import steady_clock
-from manager_agent.events import Event, Seen
-from manager_agent.session import RequiredService, Session, User
-from manager_agent.store import MemoryStore
+from manager_agent.session import events as ev
+from manager_agent.session.events import Event, Seen
+from manager_agent.session.session import RequiredService, Session, User
+from manager_agent.store.memory import MemoryStore
 
 SESSIONS = 1_000
 ROUNDS = 7

@@ -36,9 +36,9 @@ from http_api.routes import OPERATIONS
 from http_api.settings import Settings
 from http_api.tracing.requests import traces
 from http_api.waiting import Waiters
-from manager_agent import ffi
-from manager_agent.chronicle import chronicle
-from manager_agent.probe import Probe
+from manager_agent.control.probe import Probe
+from manager_agent.control.session_log import chronicle
+from manager_agent.livekit import ffi
 from manager_agent.tasks import Tasks
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -12,13 +12,13 @@ from http_api.callers import Caller
 from http_api.ownership import caller_of
 from http_api.settings import BadSettings, Settings
 from http_api.views import SessionView, View, answer
-from manager_agent.addresses import AddressRefused, Guard
-from manager_agent.callbacks import Callbacks, SigningKeys
 from manager_agent.clock import Clock
-from manager_agent.courier import Courier
-from manager_agent.deliveries import CallbackEvent, Delivery, DeliveryState
 from manager_agent.messages import rfc3339
-from manager_agent.session import Session
+from manager_agent.outbound.address_policy import AddressRefused, Guard
+from manager_agent.outbound.callbacks import Callbacks, SigningKeys
+from manager_agent.outbound.deliveries import CallbackEvent, Delivery, DeliveryState
+from manager_agent.outbound.http_client import Courier
+from manager_agent.session.session import Session
 
 PATH = "/api/v1/callbacks"
 

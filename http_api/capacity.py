@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from http_api.callers import DEVELOPER
 from http_api.errors import Overloaded, TooManySessions
-from manager_agent.census import Census
+from manager_agent.session.counts import Census
 
 
 class Capacity:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from http_api.callers import Scope
 from http_api.limits import Allowance
 from http_api.server_timing import server_timing
-from manager_agent.session import RequiredService, Session
+from manager_agent.session.session import RequiredService, Session
 
 
 class MalformedBody(Exception):

@@ -12,8 +12,8 @@ from http_api import keys
 from http_api.event_stream import EventStream, event_stream, head
 from http_api.ownership import session_of
 from http_api.views import SessionView
-from manager_agent.session import Session
-from manager_agent.store import MemoryStore, UnknownSession
+from manager_agent.session.session import Session
+from manager_agent.store.memory import MemoryStore, UnknownSession
 
 
 async def follow(request: web.Request) -> web.StreamResponse:

@@ -24,16 +24,16 @@ from http_api.settings import Settings
 from http_api.shipping.shipper import LogShipper
 from http_api.tracing import Tracing
 from http_api.waiting import Waiters
-from manager_agent.addresses import Guard
-from manager_agent.agent import ManagerAgent
-from manager_agent.callbacks import Callbacks
 from manager_agent.clock import Clock
-from manager_agent.conductor import Conductor
-from manager_agent.probe import Probe
-from manager_agent.registry import Registry
-from manager_agent.rooms import Rooms
-from manager_agent.services import Unmet
-from manager_agent.store import MemoryStore
+from manager_agent.control.orchestrator import Conductor
+from manager_agent.control.probe import Probe
+from manager_agent.livekit.agent import ManagerAgent
+from manager_agent.livekit.server_api import Rooms
+from manager_agent.outbound.address_policy import Guard
+from manager_agent.outbound.callbacks import Callbacks
+from manager_agent.registry.registry import Registry
+from manager_agent.registry.services import Unmet
+from manager_agent.store.memory import MemoryStore
 from manager_agent.tasks import Tasks
 from manager_agent.traceparent import TraceContext
 

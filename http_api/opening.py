@@ -13,9 +13,9 @@ from http_api import keys
 from http_api.errors import NotReady, RoomUnavailable, SessionOver, Unready
 from http_api.schemas import CreateSession
 from http_api.waiting import decided, until
-from manager_agent.plan import NAME_QUARANTINE
-from manager_agent.session import EndReason, Limits, RequiredService, Session, User
-from manager_agent.store import RoomNameTaken, UnknownSession
+from manager_agent.session.plan import NAME_QUARANTINE
+from manager_agent.session.session import EndReason, Limits, RequiredService, Session, User
+from manager_agent.store.memory import RoomNameTaken, UnknownSession
 
 IS_STOPPING = "the session manager is stopping"
 

@@ -10,10 +10,10 @@ from http_api.errors import OtherCaller
 from http_api.logs.context import speak_of
 from http_api.tracing.requests import giving_token
 from http_api.views import SessionView, SessionWithToken
-from manager_agent.services import UnknownService
-from manager_agent.session import GIVES_TOKENS, Session
-from manager_agent.store import UnknownSession
-from manager_agent.tokens import AccessToken
+from manager_agent.livekit.tokens import AccessToken
+from manager_agent.registry.services import UnknownService
+from manager_agent.session.session import GIVES_TOKENS, Session
+from manager_agent.store.memory import UnknownSession
 
 
 def caller_of(request: web.Request) -> Caller:

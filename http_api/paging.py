@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 
 from http_api.texts import wrong
-from manager_agent.session import Session
+from manager_agent.session.session import Session
 
 LIMIT_DEFAULT = 50
 LIMIT_MAX = 200

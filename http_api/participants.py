@@ -13,9 +13,9 @@ from http_api.ownership import own_session_of
 from http_api.schemas import AddParticipant
 from http_api.tracing.requests import giving_token
 from http_api.views import ParticipantView, answer
+from manager_agent.livekit.tokens import AccessToken
 from manager_agent.messages import rfc3339
-from manager_agent.session import GIVES_TOKENS, Session, User
-from manager_agent.tokens import AccessToken
+from manager_agent.session.session import GIVES_TOKENS, Session, User
 
 
 async def add(request: web.Request) -> web.Response:

@@ -11,18 +11,18 @@ from http_api.schemas import Profiles
 from http_api.services_file import ServicesFile, read_services_file
 from http_api.settings import BadSettings, Settings
 from http_api.tracing import Tracing, Untraced, tracing_of
-from manager_agent.addresses import Guard
-from manager_agent.agent import ManagerAgent
 from manager_agent.clock import Clock, steady_clock
-from manager_agent.conductor import Conductor
-from manager_agent.courier import is_this_machine
-from manager_agent.invites import Inviter
-from manager_agent.names import Names
-from manager_agent.reconcile import Reconciler
-from manager_agent.registry import Registry
-from manager_agent.rooms import Rooms
-from manager_agent.store import MemoryStore
-from manager_agent.upkeep import Keeper, Reaper
+from manager_agent.control.orchestrator import Conductor
+from manager_agent.control.reconcile import Reconciler
+from manager_agent.livekit.agent import ManagerAgent
+from manager_agent.livekit.server_api import Rooms
+from manager_agent.outbound.address_policy import Guard
+from manager_agent.outbound.http_client import is_this_machine
+from manager_agent.outbound.invites import Inviter
+from manager_agent.registry.persistence import Keeper, Reaper
+from manager_agent.registry.registry import Registry
+from manager_agent.session.identities import Names
+from manager_agent.store.memory import MemoryStore
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 from http_api.errors import Invalid, NoToken, NotReady, RoomUnavailable, SessionOver
 from http_api.views import RequiredServiceView
-from manager_agent.services import NotAvailable
-from manager_agent.session import EndReason, SessionState
+from manager_agent.registry.services import NotAvailable
+from manager_agent.session.session import EndReason, SessionState
 
 FIELDS_MAX = 100
 """So many bad fields are listed; a body can hold thousands."""

@@ -26,11 +26,11 @@ from http_api.problem_shapes import (
     SessionServicesProblem,
     SessionStateProblem,
 )
-from manager_agent.probe import ProbeFailed
-from manager_agent.rooms import LiveKitUnavailable
-from manager_agent.services import NotAvailable, OtherInstance, StaticService, UnknownService
-from manager_agent.store import RoomNameTaken, UnknownSession
-from manager_agent.tokens import InvalidToken
+from manager_agent.control.probe import ProbeFailed
+from manager_agent.livekit.server_api import LiveKitUnavailable
+from manager_agent.livekit.tokens import InvalidToken
+from manager_agent.registry.services import NotAvailable, OtherInstance, StaticService, UnknownService
+from manager_agent.store.memory import RoomNameTaken, UnknownSession
 
 log = structlog.get_logger()
 

@@ -11,11 +11,11 @@ from http_api.errors import Forbidden, ServiceOut, SessionOver
 from http_api.logs.context import speak_of
 from http_api.schemas import SayReady
 from http_api.views import answer
-from manager_agent.events import Evidence, Said, ServiceSaid
+from manager_agent.livekit.tokens import Joiner
 from manager_agent.messages import Answer
-from manager_agent.session import ServiceState, Session
-from manager_agent.store import UnknownSession
-from manager_agent.tokens import Joiner
+from manager_agent.session.events import Evidence, Said, ServiceSaid
+from manager_agent.session.session import ServiceState, Session
+from manager_agent.store.memory import UnknownSession
 
 
 async def say_ready(request: web.Request) -> web.Response:

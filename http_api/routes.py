@@ -52,9 +52,9 @@ from http_api.feed import views as feed_views
 from http_api.metrics import scrape
 from http_api.operations import Answer, Media, Operation, Tag
 from manager_agent import messages
-from manager_agent.probe import ProbeFailed
-from manager_agent.services import NotAvailable, OtherInstance, StaticService, UnknownService
-from manager_agent.store import RoomNameTaken, UnknownSession
+from manager_agent.control.probe import ProbeFailed
+from manager_agent.registry.services import NotAvailable, OtherInstance, StaticService, UnknownService
+from manager_agent.store.memory import RoomNameTaken, UnknownSession
 from manager_agent.traceparent import TRACEPARENT, TRACESTATE
 
 OK, CREATED, ACCEPTED = HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED

@@ -26,10 +26,10 @@ from http_api import text_schemas, texts
 from http_api.paging import LIMIT_DEFAULT, LIMIT_MAX, read_cursor
 from http_api.setting_kinds import MONTH
 from http_api.texts import wrong
-from manager_agent.addresses import AddressRefused, Guard
-from manager_agent.services import Requirement, Service
-from manager_agent.session import ReadyOn, SessionState, User
-from manager_agent.tokens import EVERY_GRANT
+from manager_agent.livekit.tokens import EVERY_GRANT
+from manager_agent.outbound.address_policy import AddressRefused, Guard
+from manager_agent.registry.services import Requirement, Service
+from manager_agent.session.session import ReadyOn, SessionState, User
 
 REQUIRED_SERVICES_MAX = 32
 READY_TIMEOUT_MAX = 600.0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from manager_agent.session import RequiredService, Session
+from manager_agent.session.session import RequiredService, Session
 
 HEADER = "Server-Timing"
 SAYS = "milliseconds of each phase that is over, `room`, `manager`, `invite`, `join`, `ready`, and `total` (W3C)"

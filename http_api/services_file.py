@@ -22,8 +22,8 @@ from http_api.bodies import field_path
 from http_api.schemas import Profiles, ServicesFileBody, requirements_of
 from http_api.settings import BadSettings
 from http_api.yaml_lines import BadYaml, Document, Mistake, read_yaml
-from manager_agent.addresses import Guard
-from manager_agent.services import Service
+from manager_agent.outbound.address_policy import Guard
+from manager_agent.registry.services import Service
 
 
 class BadServicesFile(BadSettings):

@@ -20,7 +20,7 @@ from http_api.schemas import CreateSession, ListSessions
 from http_api.tracing.requests import in_its_trace
 from http_api.views import SessionList, SessionView, answer
 from http_api.waiting import decided, until
-from manager_agent.session import GIVES_TOKENS, Session
+from manager_agent.session.session import GIVES_TOKENS, Session
 
 PATH = "/api/v1/sessions"
 

@@ -15,8 +15,8 @@ from yarl import URL
 from http_api.api_keys import KeyEntry, read_api_keys
 from http_api.origins import read_origins
 from http_api.shipping.endpoint import LogEndpoint, read_log_endpoint
-from manager_agent.addresses import AddressRefused, Network, read_networks, read_url
-from manager_agent.tokens import Grant
+from manager_agent.livekit.tokens import Grant
+from manager_agent.outbound.address_policy import AddressRefused, Network, read_networks, read_url
 
 TELLING = 8
 """Characters of the shortest value in a URL that is taken for a secret: to hide each `1` and `true` would hide much."""

@@ -30,9 +30,9 @@ from http_api.setting_kinds import (
     secrets_of,
 )
 from http_api.shipping.endpoint import LogEndpoint
-from manager_agent.addresses import LOOPBACK, PRIVATE
-from manager_agent.session import Limits
-from manager_agent.tokens import EVERY_GRANT
+from manager_agent.livekit.tokens import EVERY_GRANT
+from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE
+from manager_agent.session.session import Limits
 
 DOTENV = Path(__file__).resolve().parent.parent / ".env"
 OTHER_NAMES = {"LIVEKIT_SERVER_URL": "LIVEKIT_URL"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from manager_agent.session import OUR_IDENTITIES
+from manager_agent.session.session import OUR_IDENTITIES
 
 Schema = dict[str, Any]
 

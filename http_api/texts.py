@@ -11,8 +11,8 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from http_api import text_schemas
-from manager_agent.addresses import AddressRefused, read_url
-from manager_agent.session import OUR_IDENTITIES
+from manager_agent.outbound.address_policy import AddressRefused, read_url
+from manager_agent.session.session import OUR_IDENTITIES
 
 NAME_BYTES_MAX = 256
 """livekit-server's own limit for identities and names, which it counts in bytes."""

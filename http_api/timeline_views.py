@@ -7,10 +7,10 @@ from typing import Annotated, Any, Self
 from pydantic import Field
 
 from http_api.views import View, known_instants
-from manager_agent.events import Evidence
 from manager_agent.messages import rfc3339
-from manager_agent.session import EndReason, ServiceReason, ServiceState, Session, SessionState
-from manager_agent.timeline import Attempt, Awaited, Late, Step, StepName, attempts, steps
+from manager_agent.session.events import Evidence
+from manager_agent.session.session import EndReason, ServiceReason, ServiceState, Session, SessionState
+from manager_agent.session.timeline import Attempt, Awaited, Late, Step, StepName, attempts, steps
 
 
 class StepView(View):

@@ -16,7 +16,7 @@ from http_api.errors import BadField, Invalid
 from http_api.schemas import REQUIRED_SERVICES_MAX, Profiles, named_twice
 from http_api.texts import wrong
 from http_api.views import View
-from manager_agent.services import Requirement, Service
+from manager_agent.registry.services import Requirement, Service
 
 DEFAULT_PROFILE = "default"
 """The profile that is meant when no agent is named, unless the setting of this name names another."""

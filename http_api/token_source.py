@@ -26,10 +26,10 @@ from http_api.token_request import (
 )
 from http_api.tracing.requests import in_its_trace
 from http_api.views import answer
-from manager_agent.plan import NAME_QUARANTINE
-from manager_agent.session import Session, User
-from manager_agent.store import RoomNameTaken, UnknownSession
-from manager_agent.tokens import AccessToken
+from manager_agent.livekit.tokens import AccessToken
+from manager_agent.session.plan import NAME_QUARANTINE
+from manager_agent.session.session import Session, User
+from manager_agent.store.memory import RoomNameTaken, UnknownSession
 
 PATH = "/api/v1/token"
 

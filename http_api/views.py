@@ -9,12 +9,13 @@ from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
 from http_api import VERSION
-from manager_agent.events import Evidence
-from manager_agent.instances import InstanceState
+from manager_agent.livekit.tokens import AccessToken
 from manager_agent.messages import rfc3339
-from manager_agent.roster import Standing
-from manager_agent.services import Requirement
-from manager_agent.session import (
+from manager_agent.registry.instances import InstanceState
+from manager_agent.registry.selection import Standing
+from manager_agent.registry.services import Requirement
+from manager_agent.session.events import Evidence
+from manager_agent.session.session import (
     EndReason,
     ReadyOn,
     RequiredService,
@@ -24,7 +25,6 @@ from manager_agent.session import (
     SessionState,
     Timeline,
 )
-from manager_agent.tokens import AccessToken
 
 
 class View(BaseModel):

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 
 from http_api.callers import Caller
 from http_api.errors import Overloaded, TooManyStreams
-from manager_agent.session import GIVES_TOKENS, Session
-from manager_agent.store import MemoryStore
+from manager_agent.session.session import GIVES_TOKENS, Session
+from manager_agent.store.memory import MemoryStore
 
 STREAMS_SHARE = 10
 """One in so many of all places may be a stream of the same caller: it stays for as long as he likes."""

@@ -17,9 +17,9 @@ from http_api import keys
 from http_api.bodies import read_bytes
 from http_api.errors import MalformedBody, Unauthorized
 from http_api.logs.context import speak_of
-from manager_agent.events import Event, ParticipantLeft, ParticipantSeen, RoomClosed, WebhookArrived
-from manager_agent.rooms import seen
-from manager_agent.session import Session
+from manager_agent.livekit.server_api import seen
+from manager_agent.session.events import Event, ParticipantLeft, ParticipantSeen, RoomClosed, WebhookArrived
+from manager_agent.session.session import Session
 
 log = structlog.get_logger()
 

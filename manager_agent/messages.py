@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from manager_agent.events import Said
-from manager_agent.session import EndReason, ReadyOn, ServiceState, Session, SessionState
+from manager_agent.session.events import Said
+from manager_agent.session.session import EndReason, ReadyOn, ServiceState, Session, SessionState
 
 TOPIC = "session-manager"
 """The topic of data messages, and the name of the RPC method."""

@@ -13,7 +13,7 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from manager_agent.addresses import shown
+from manager_agent.outbound.address_policy import shown
 from service_kit.pauses import pauses
 
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=2)

@@ -13,8 +13,8 @@ import structlog
 from aiohttp import web
 from jwt import InsecureKeyLengthWarning
 
-from manager_agent.ffi import quiet
-from manager_agent.session import ReadyOn
+from manager_agent.livekit.ffi import quiet
+from manager_agent.session.session import ReadyOn
 from service_kit.load import LoadGauge, read
 from service_kit.reception import reception
 from service_kit.registration import NotNow, Registration, RegistrationRefused, registered

@@ -14,9 +14,9 @@ from typing import Any
 import structlog
 from livekit import rtc
 
-from manager_agent.connecting import connect
-from manager_agent.events import Said
+from manager_agent.livekit.room_connection import connect
 from manager_agent.messages import DETAIL_MAX, Invite, ServiceMessage
+from manager_agent.session.events import Said
 from manager_agent.traceparent import read_trace
 from service_kit.voice import Voice
 

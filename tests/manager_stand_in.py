@@ -16,7 +16,7 @@ from livekit import api
 from pydantic import SecretStr
 
 from manager_agent.messages import Farewell, Invite, InvitedSession
-from manager_agent.session import ReadyOn
+from manager_agent.session.session import ReadyOn
 from service_kit import ServiceSettings
 
 KEY, SECRET = "invite-key", "invite-secret-of-thirty-two-bytes-or-more"

@@ -26,7 +26,7 @@ from http_api.views import (
     SessionView,
     SessionWithToken,
 )
-from manager_agent.session import GIVES_TOKENS, SessionState
+from manager_agent.session.session import GIVES_TOKENS, SessionState
 
 SESSIONS = ("api", "v1", "sessions")
 SERVICES = ("api", "v1", "microservices")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from http_api.errors import BadField
 from http_api.views import RequiredServiceView, SessionView
-from manager_agent.session import EndReason
+from manager_agent.session.session import EndReason
 
 SLUG_PREFIX = "urn:problem-type:session-manager:"
 TEXT_SHOWN = 200

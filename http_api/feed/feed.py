@@ -14,7 +14,7 @@ from http_api.event_stream import EventStream, event_stream, head
 from http_api.feed.readers import FeedReaders, Reader
 from http_api.feed.views import CallerView, FeedEvent, Forgotten, ServiceGone, Snapshot
 from http_api.ownership import caller_of
-from manager_agent.session import Session
+from manager_agent.session.session import Session
 
 PATH = "/api/v1/events"
 SNAPSHOT_SESSIONS = 1_000

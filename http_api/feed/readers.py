@@ -19,8 +19,8 @@ from http_api.feed.rendered import RenderedSessions
 from http_api.feed.seen_services import SeenServices
 from http_api.feed.views import HealthView
 from manager_agent.clock import Clock
-from manager_agent.registry import Registry
-from manager_agent.store import Change, MemoryStore, UnknownSession
+from manager_agent.registry.registry import Registry
+from manager_agent.store.memory import Change, MemoryStore, UnknownSession
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()

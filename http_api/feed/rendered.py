@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from http_api.views import SessionView
-from manager_agent.session import Session
+from manager_agent.session.session import Session
 
 CHARACTERS_MAX = 8 * 1024 * 1024
 """Of all that is kept: some thousands of sessions. What was made first goes first, and is made again when asked for."""

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from http_api.views import ServiceView
-from manager_agent.roster import Standing
+from manager_agent.registry.selection import Standing
 
 FLEETING = 5.0
 """Seconds for which a change is no news that comes with every heartbeat: of the load, and of when the lease ends."""

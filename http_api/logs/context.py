@@ -7,7 +7,7 @@ import structlog
 from aiohttp import web
 
 from http_api import keys
-from manager_agent.session import Session
+from manager_agent.session.session import Session
 
 
 def begin(request: web.Request, request_id: str) -> None:

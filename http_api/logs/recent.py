@@ -9,7 +9,7 @@ from typing import Any
 
 from http_api.logs import Entry
 from http_api.logs.unwaited import UnwaitedLock
-from manager_agent.store import Change
+from manager_agent.store.memory import Change
 
 PER_SESSION = 200
 """Entries that are kept of one session."""

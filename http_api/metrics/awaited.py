@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from manager_agent.clock import Clock
-from manager_agent.observations import Missable
+from manager_agent.session.changes import Missable
 
 PATIENCE = 5.0
 """Seconds until one counts as missed. Most take milliseconds: whoever asks LiveKit just then is sooner."""

@@ -10,8 +10,8 @@ from http_api import keys
 from http_api.metrics.labels import OTHER
 from http_api.metrics.requests import ABORTED
 from http_api.problems import Handler
-from manager_agent.registry import Registry
-from manager_agent.services import Requirement, UnknownService
+from manager_agent.registry.registry import Registry
+from manager_agent.registry.services import Requirement, UnknownService
 
 
 @web.middleware

@@ -6,8 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from http_api.metrics.awaited import AwaitedWebhooks
 from http_api.metrics.labels import Bounded
-from manager_agent.events import Evidence
-from manager_agent.observations import (
+from manager_agent.session.changes import (
     ATTEMPT_REASONS,
     REFUSING,
     AttemptBegan,
@@ -26,8 +25,9 @@ from manager_agent.observations import (
     WebhookAwaited,
     observations,
 )
-from manager_agent.session import FAILURES, EndReason, ServiceReason, SessionState
-from manager_agent.store import Change
+from manager_agent.session.events import Evidence
+from manager_agent.session.session import FAILURES, EndReason, ServiceReason, SessionState
+from manager_agent.store.memory import Change
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 60)
 """A session is ready within one or two, as a rule, and with one that was replaced within ten."""

@@ -10,13 +10,13 @@ from prometheus_client.registry import Collector
 
 from http_api.shipping.backlog import Stats
 from http_api.waiting import Waiters
-from manager_agent.agent import ManagerAgent
-from manager_agent.callbacks import Callbacks
-from manager_agent.deliveries import DeliveryState
-from manager_agent.instances import InstanceState
-from manager_agent.registry import Registry
-from manager_agent.session import SessionState
-from manager_agent.store import MemoryStore
+from manager_agent.livekit.agent import ManagerAgent
+from manager_agent.outbound.callbacks import Callbacks
+from manager_agent.outbound.deliveries import DeliveryState
+from manager_agent.registry.instances import InstanceState
+from manager_agent.registry.registry import Registry
+from manager_agent.session.session import SessionState
+from manager_agent.store.memory import MemoryStore
 
 
 class State(Collector):

@@ -19,7 +19,7 @@ from enum import StrEnum
 
 from http_api.shipping.answers import Answer, Meaning
 from http_api.shipping.backlog import Batch
-from manager_agent.manager import backoff
+from manager_agent.session.dispatch import backoff
 
 TRIES_MAX = 10
 """Of a batch at which the collector fails."""

@@ -29,7 +29,7 @@ from http_api.shipping.daemon_threads import DaemonThreads
 from http_api.shipping.endpoint import LogEndpoint
 from http_api.shipping.formats import JSON, Format, otlp_of
 from http_api.shipping.trouble import Tell, Trouble
-from manager_agent.manager import backoff
+from manager_agent.session.dispatch import backoff
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()

@@ -11,9 +11,9 @@ from typing import Protocol
 from http_api.exit_budget import ExitBudget
 from http_api.settings import BadSettings, Settings
 from http_api.tracing.spans import Span
-from manager_agent.invites import trace_passed_on
-from manager_agent.session import RequiredService, Session
-from manager_agent.store import Change
+from manager_agent.outbound.invites import trace_passed_on
+from manager_agent.session.session import RequiredService, Session
+from manager_agent.store.memory import Change
 from manager_agent.traceparent import TraceContext
 
 

@@ -39,8 +39,8 @@ from http_api.settings import Settings
 from http_api.tracing.complaints import Complaints
 from http_api.tracing.history import spans_of
 from http_api.tracing.spans import Kind, Span, attempt_trace
-from manager_agent.session import RequiredService, Session
-from manager_agent.store import Change
+from manager_agent.session.session import RequiredService, Session
+from manager_agent.store.memory import Change
 from manager_agent.traceparent import RANDOM, SAMPLED, TraceContext
 
 log = structlog.get_logger()

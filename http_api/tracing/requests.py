@@ -16,7 +16,7 @@ from http_api.callers import NOBODY, Access
 from http_api.operations import Operation, Tag
 from http_api.problems import Handler
 from http_api.tracing.spans import Attribute, Kind, Span, session_trace
-from manager_agent.session import Session
+from manager_agent.session.session import Session
 from manager_agent.traceparent import TraceContext, trace_in
 
 USER_AGENT_MAX = 256

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from manager_agent.session import RequiredService, Session
+from manager_agent.session.session import RequiredService, Session
 from manager_agent.traceparent import TraceContext
 
 Attribute: TypeAlias = str | int | float | bool

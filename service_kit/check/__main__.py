@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from jwt import InsecureKeyLengthWarning
 from rich.console import Console
 
-from manager_agent.ffi import quiet
+from manager_agent.livekit.ffi import quiet
 from service_kit.check.judging import check
 from service_kit.check.options import Options
 from service_kit.check.outcome import EXIT_UNABLE, Unable, as_json, exit_code, show

@@ -10,9 +10,9 @@ from uuid import uuid4
 
 from livekit import api
 
-from manager_agent.events import Evidence, Said
 from manager_agent.messages import Farewell, Invite, InvitedSession, RoomStatus, ServiceMessage
-from manager_agent.session import SessionState
+from manager_agent.session.events import Evidence, Said
+from manager_agent.session.session import SessionState
 from service_kit.check.ear import Ear
 from service_kit.check.outcome import Broken
 from service_kit.check.stage import DECLINED, Stage

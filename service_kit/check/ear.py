@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from livekit import rtc
 
-from manager_agent.connecting import connect, disconnect
-from manager_agent.events import Evidence, Said
+from manager_agent.livekit.room_connection import connect, disconnect
 from manager_agent.messages import TOPIC, Ack, Answer, ServiceMessage, Unreadable, parse_said
-from manager_agent.service_transitions import STATE_ATTRIBUTE
+from manager_agent.session.events import Evidence, Said
+from manager_agent.session.service_transitions import STATE_ATTRIBUTE
 from service_kit.check.outcome import Unable
 
 CONNECT_TIMEOUT = 10.0

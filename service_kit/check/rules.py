@@ -8,8 +8,8 @@ import json
 import time
 from collections.abc import Callable, Coroutine, Sequence
 
-from manager_agent.events import Evidence
-from manager_agent.session import ReadyOn
+from manager_agent.session.events import Evidence
+from manager_agent.session.session import ReadyOn
 from service_kit.check.act import Act, act
 from service_kit.check.mischief import FORGERIES, rubbish_for
 from service_kit.check.outcome import Broken, Skipped

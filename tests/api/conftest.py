@@ -17,7 +17,7 @@ from http_api.logs.sinks import LogSinks
 from http_api.server import serving
 from http_api.settings import DevSettings, Settings
 from http_api.tracing import Tracing, tracing_of
-from manager_agent.session import Session, User
+from manager_agent.session.session import Session, User
 from scripts.livekit_server import free_port
 from tests.api.feed_reader import MakeSessions, Readers
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
-from manager_agent.events import DeadlinePassed, Evidence, Said, ServiceSaid
-from manager_agent.session import ServiceState, Session
-from manager_agent.store import Change, MemoryStore
+from manager_agent.session.events import DeadlinePassed, Evidence, Said, ServiceSaid
+from manager_agent.session.session import ServiceState, Session
+from manager_agent.store.memory import Change, MemoryStore
 
 
 def let_nobody_wait(store: MemoryStore) -> None:

@@ -17,16 +17,16 @@ from http_api.dependencies import livekit as livekit_dependency
 from http_api.metrics.metrics import Metrics
 from http_api.parts import Parts, guard_of, registry_of, upkeep_of
 from http_api.settings import Settings
-from manager_agent.agent import ManagerAgent
 from manager_agent.clock import steady_clock
-from manager_agent.conductor import Conductor
-from manager_agent.invites import Inviter
-from manager_agent.names import Names
-from manager_agent.reconcile import Reconciler
-from manager_agent.rooms import ListedRoom, Listing, LiveKitUnavailable, Rooms, RoomTaken
-from manager_agent.session import RequiredService, Session
-from manager_agent.store import MemoryStore
-from manager_agent.tokens import AccessToken
+from manager_agent.control.orchestrator import Conductor
+from manager_agent.control.reconcile import Reconciler
+from manager_agent.livekit.agent import ManagerAgent
+from manager_agent.livekit.server_api import ListedRoom, Listing, LiveKitUnavailable, Rooms, RoomTaken
+from manager_agent.livekit.tokens import AccessToken
+from manager_agent.outbound.invites import Inviter
+from manager_agent.session.identities import Names
+from manager_agent.session.session import RequiredService, Session
+from manager_agent.store.memory import MemoryStore
 
 
 @dataclass

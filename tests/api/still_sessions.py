@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from http_api.callers import DEVELOPER
-from manager_agent import events as ev
-from manager_agent.events import Event
-from manager_agent.session import Session, User
-from manager_agent.store import UnknownSession
+from manager_agent.session import events as ev
+from manager_agent.session.events import Event
+from manager_agent.session.session import Session, User
+from manager_agent.store.memory import UnknownSession
 from tests.api.stand_ins import Api
 from tests.unit.sessions import ASR, JOINS, invited, managed, seen
 

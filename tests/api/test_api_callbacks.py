@@ -21,7 +21,7 @@ from http_api.callers import Scope
 from http_api.server import serving
 from http_api.settings import BadSettings, DevSettings, Settings
 from http_api.views import SessionView
-from manager_agent.addresses import LOOPBACK
+from manager_agent.outbound.address_policy import LOOPBACK
 from scripts.livekit_server import ROOT, free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 from tests.receiver import Receiver

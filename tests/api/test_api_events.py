@@ -14,7 +14,7 @@ import pytest
 from http_api.event_stream import HEARTBEAT, RETRY, SEND_TIMEOUT
 from http_api.server import serving
 from http_api.settings import DevSettings
-from manager_agent import events as ev
+from manager_agent.session import events as ev
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, stand_ins
 from tests.api.still_sessions import StillSession, server_tasks, still_session, time_passes

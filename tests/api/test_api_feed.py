@@ -14,7 +14,7 @@ from http_api.callers import Scope
 from http_api.dependencies import Dependencies
 from http_api.feed.feed import SNAPSHOT_CHARACTERS, SNAPSHOT_SESSIONS
 from http_api.settings import Settings
-from manager_agent import events as ev
+from manager_agent.session import events as ev
 from tests.api.feed_reader import PATH, MakeSessions, Readers, by_id
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import StillSession, still_session

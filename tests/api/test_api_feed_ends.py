@@ -15,7 +15,7 @@ from http_api.authentication import LEEWAY
 from http_api.event_stream import HEARTBEAT, RETRY, SEND_TIMEOUT
 from http_api.server import serving
 from http_api.settings import DevSettings, Settings
-from manager_agent import events as ev
+from manager_agent.session import events as ev
 from scripts.livekit_server import free_port
 from tests.api.feed_reader import PATH, MakeSessions, Readers, by_id
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 
 from http_api import keys
-from manager_agent import events as ev
-from manager_agent.session import EndReason
+from manager_agent.session import events as ev
+from manager_agent.session.session import EndReason
 from tests.api.stand_ins import StartApi
 from tests.api.still_sessions import server_tasks, still_session
 

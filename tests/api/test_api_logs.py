@@ -15,7 +15,7 @@ from aiohttp.test_utils import make_mocked_request
 from http_api import logs
 from http_api.logs import Entry
 from http_api.logs.access import PATH_MAX, abandonments
-from manager_agent.session import EndReason
+from manager_agent.session.session import EndReason
 from tests.api.stand_ins import StartApi
 
 pytestmark = pytest.mark.api

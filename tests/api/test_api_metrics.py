@@ -23,9 +23,9 @@ from prometheus_client.registry import Collector
 
 from http_api import VERSION
 from http_api.settings import Settings
-from manager_agent import events as ev
-from manager_agent.events import Evidence, Refusal, Said
-from manager_agent.session import EndReason, Session, SessionState, User
+from manager_agent.session import events as ev
+from manager_agent.session.events import Evidence, Refusal, Said
+from manager_agent.session.session import EndReason, Session, SessionState, User
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import still_session
 from tests.api.test_api_webhooks import post, webhook

@@ -7,8 +7,8 @@ from typing import Any
 import jwt
 import pytest
 
-from manager_agent import events as ev
-from manager_agent.events import Seen
+from manager_agent.session import events as ev
+from manager_agent.session.events import Seen
 from tests.api.stand_ins import Api, StartApi
 
 pytestmark = pytest.mark.api

@@ -8,8 +8,8 @@ import re
 import jwt
 import pytest
 
-from manager_agent import events as ev
-from manager_agent.session import EndReason, SessionState
+from manager_agent.session import events as ev
+from manager_agent.session.session import EndReason, SessionState
 from tests.api.stand_ins import Api, StartApi
 
 pytestmark = pytest.mark.api

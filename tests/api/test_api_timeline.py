@@ -13,8 +13,8 @@ import pytest
 
 from http_api.logs.recent import PER_SESSION
 from http_api.settings import Settings
-from manager_agent import events as ev
-from manager_agent.events import Chosen, ReadyOn, Refusal
+from manager_agent.session import events as ev
+from manager_agent.session.events import Chosen, ReadyOn, Refusal
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import StillSession, still_session
 from tests.tenants import ACME, OPERATOR, RIVAL, production

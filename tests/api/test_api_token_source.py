@@ -17,8 +17,8 @@ from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from http_api.settings import BadSettings, Settings
-from manager_agent import events as ev
-from manager_agent.session import EndReason, Session, SessionState
+from manager_agent.session import events as ev
+from manager_agent.session.session import EndReason, Session, SessionState
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, StartApi
 

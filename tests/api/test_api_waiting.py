@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from manager_agent import events as ev
+from manager_agent.session import events as ev
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import StillSession, still_session, time_passes
 

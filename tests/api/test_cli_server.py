@@ -18,8 +18,8 @@ from pydantic import SecretStr
 from http_api.api_keys import KeyEntry, digest_of, new_key
 from http_api.cli.exits import ExitCode
 from http_api.settings import Settings
-from manager_agent import events as ev
-from manager_agent.events import Chosen, ReadyOn, Refusal
+from manager_agent.session import events as ev
+from manager_agent.session.events import Chosen, ReadyOn, Refusal
 from scripts.livekit_server import ROOT, free_port
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import still_session

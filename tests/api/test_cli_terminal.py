@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 
 from http_api.cli.one_session import OneSession
-from manager_agent import events as ev
-from manager_agent.events import Refusal
+from manager_agent.session import events as ev
+from manager_agent.session.events import Refusal
 from scripts.livekit_server import ROOT
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import still_session

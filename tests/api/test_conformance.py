@@ -17,7 +17,7 @@ from http_api.api_keys import KeyEntry, digest_of, new_key
 from http_api.callers import Scope
 from http_api.setting_kinds import MONTH
 from http_api.settings import Settings
-from manager_agent.addresses import LOOPBACK
+from manager_agent.outbound.address_policy import LOOPBACK
 from tests.api.eager_services import let_nobody_wait
 from tests.api.stand_ins import Api, StartApi
 

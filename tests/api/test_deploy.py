@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from http_api import keys
-from manager_agent import events as ev
-from manager_agent.events import Evidence, Refusal, Said
+from manager_agent.session import events as ev
+from manager_agent.session.events import Evidence, Refusal, Said
 from scripts.livekit_server import ROOT
 from tests.api.stand_ins import Api
 from tests.api.still_sessions import still_session

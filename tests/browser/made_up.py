@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from http_api.callers import DEVELOPER
-from manager_agent import events as ev
-from manager_agent.events import Event
-from manager_agent.session import RequiredService, Session, User
+from manager_agent.session import events as ev
+from manager_agent.session.events import Event
+from manager_agent.session.session import RequiredService, Session, User
 from tests.unit.sessions import after, managed, seen
 
 CALL = 2_400.0

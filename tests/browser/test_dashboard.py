@@ -13,9 +13,9 @@ from playwright.async_api import Page, Route, expect
 
 from http_api.callers import Scope
 from http_api.settings import Settings
-from manager_agent import events as ev
-from manager_agent.session import Session
-from manager_agent.store import UnknownSession
+from manager_agent.session import events as ev
+from manager_agent.session.session import Session
+from manager_agent.store.memory import UnknownSession
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import still_session
 from tests.browser.dashboard import PHONE, Show

@@ -8,7 +8,7 @@ import pytest
 from livekit import rtc
 from playwright.async_api import expect
 
-from manager_agent.session import SessionState
+from manager_agent.session.session import SessionState
 from tests.browser.dashboard import Show
 from tests.live.bots import Bot
 from tests.live.conftest import Site, Stack, StartStack

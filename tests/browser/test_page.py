@@ -9,7 +9,7 @@ from livekit import api
 from playwright.async_api import Locator, Page, Route, expect
 
 from manager_agent.messages import RoomStatus
-from manager_agent.session import SessionState
+from manager_agent.session.session import SessionState
 from tests.browser.conftest import OpenPage
 from tests.browser.dashboard import SCREENSHOTS
 from tests.live.bots import Bot

@@ -11,7 +11,7 @@ from aiohttp import web
 from playwright.async_api import Locator, Page, expect
 
 from examples.web.server import FILES
-from manager_agent.session import SessionState
+from manager_agent.session.session import SessionState
 from scripts.livekit_server import free_port
 from tests.browser.conftest import Browse
 from tests.live.bots import Bot

@@ -10,7 +10,7 @@ import aiohttp
 from aiohttp import web
 from livekit import rtc
 
-from manager_agent.connecting import connect
+from manager_agent.livekit.room_connection import connect
 from manager_agent.messages import TOPIC, Farewell, Invite
 from scripts.livekit_server import free_port
 from tests.exhibits import EXHIBITS

@@ -21,12 +21,12 @@ from http_api import keys, logs
 from http_api.logs.sinks import LogSinks
 from http_api.server import serving
 from http_api.settings import DevSettings, Settings
-from manager_agent.agent import ManagerAgent
 from manager_agent.clock import Clock
-from manager_agent.ffi import quiet
-from manager_agent.registry import Registry
-from manager_agent.session import Session
-from manager_agent.store import MemoryStore
+from manager_agent.livekit.agent import ManagerAgent
+from manager_agent.livekit.ffi import quiet
+from manager_agent.registry.registry import Registry
+from manager_agent.session.session import Session
+from manager_agent.store.memory import MemoryStore
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 from tests.exhibits import EXHIBITS
 from tests.live.bots import Bot

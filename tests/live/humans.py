@@ -8,8 +8,8 @@ from typing import Any
 
 from livekit import rtc
 
-from manager_agent.connecting import connect
-from manager_agent.session import Session
+from manager_agent.livekit.room_connection import connect
+from manager_agent.session.session import Session
 from tests.live.bots import QUIETLY, Bot
 from tests.live.conftest import Stack
 

@@ -9,8 +9,8 @@ import asyncio
 import aiohttp
 from aiohttp import web
 
-from manager_agent.connecting import connect
-from manager_agent.ffi import quiet
+from manager_agent.livekit.ffi import quiet
+from manager_agent.livekit.room_connection import connect
 
 quiet()
 

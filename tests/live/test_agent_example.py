@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from manager_agent.events import Evidence
+from manager_agent.session.events import Evidence
 from scripts.livekit_server import ROOT
 from tests.live.conftest import Site, Stack
 from tests.live.humans import Human

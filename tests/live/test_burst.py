@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 from aiohttp import ClientTimeout
 
-from manager_agent.session import Session
+from manager_agent.session.session import Session
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.puppets import Puppet
 

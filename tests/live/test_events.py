@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from livekit import rtc
 
-from manager_agent.connecting import connect
+from manager_agent.livekit.room_connection import connect
 from tests.event_stream import EventReader
 from tests.live.bots import QUIETLY
 from tests.live.conftest import Stack

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from livekit import api, rtc
 
-from manager_agent.connecting import connect
-from manager_agent.events import Evidence
-from manager_agent.session import Session, SessionState
+from manager_agent.livekit.room_connection import connect
+from manager_agent.session.events import Evidence
+from manager_agent.session.session import Session, SessionState
 from tests.live.bots import QUIETLY, Bot
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from http_api.api_keys import KeyEntry, digest_of, new_key
-from manager_agent.session import SessionState
+from manager_agent.session.session import SessionState
 from scripts.livekit_server import ROOT, free_port
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 from tests.live.humans import Human, ready_session

@@ -16,7 +16,7 @@ from aiohttp import web
 from livekit import rtc
 
 from examples import asr_service
-from manager_agent.connecting import connect
+from manager_agent.livekit.room_connection import connect
 from manager_agent.messages import TOPIC
 from scripts.livekit_server import ROOT, free_port
 from service_kit import ServiceSettings

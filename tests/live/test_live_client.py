@@ -8,7 +8,7 @@ import pytest
 from livekit import rtc
 
 from http_api.client import Client, Problem
-from manager_agent.connecting import connect
+from manager_agent.livekit.room_connection import connect
 from tests.live.bots import QUIETLY
 from tests.live.conftest import Site, Stack, StartStack
 

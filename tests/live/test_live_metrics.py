@@ -11,9 +11,9 @@ from livekit import api, rtc
 
 from http_api import keys
 from http_api.metrics.awaited import PATIENCE
-from manager_agent import events as ev
-from manager_agent.reconcile import Reconciler
-from manager_agent.session import SessionState
+from manager_agent.control.reconcile import Reconciler
+from manager_agent.session import events as ev
+from manager_agent.session.session import SessionState
 from tests.exposed import Exposed, scrape
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, over, ready_session

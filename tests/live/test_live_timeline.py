@@ -13,7 +13,7 @@ import pytest
 from http_api.client import Client
 from http_api.feed.views import HealthView, Snapshot
 from http_api.views import SessionView
-from manager_agent.session import Session
+from manager_agent.session.session import Session
 from tests.live.bots import Bot
 from tests.live.conftest import Stack
 

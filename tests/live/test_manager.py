@@ -13,9 +13,9 @@ import aiohttp
 import pytest
 from livekit import api, rtc
 
+from manager_agent.livekit.room_watcher import Watcher
 from manager_agent.messages import DispatchNote, RoomStatus
-from manager_agent.session import EndReason, Session, SessionState
-from manager_agent.watcher import Watcher
+from manager_agent.session.session import EndReason, Session, SessionState
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, over, ready_session
 

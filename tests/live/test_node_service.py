@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 from livekit import api
 
-from manager_agent.events import Evidence
-from manager_agent.session import SessionState
+from manager_agent.session.events import Evidence
+from manager_agent.session.session import SessionState
 from scripts.livekit_server import ROOT
 from tests import manager_stand_in
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack

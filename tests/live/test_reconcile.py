@@ -8,10 +8,10 @@ import pytest
 from livekit import api
 
 from http_api import keys
-from manager_agent import events as ev
+from manager_agent.control.reconcile import Reconciler
 from manager_agent.messages import RoomStatus
-from manager_agent.reconcile import Reconciler
-from manager_agent.session import EndReason, Session, SessionState
+from manager_agent.session import events as ev
+from manager_agent.session.session import EndReason, Session, SessionState
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import over, ready_session
 

@@ -12,10 +12,10 @@ import pytest
 from livekit import api, rtc
 
 from examples import asr_service, llm_service, tts_service
-from manager_agent.connecting import connect
-from manager_agent.events import Said
+from manager_agent.livekit.room_connection import connect
 from manager_agent.messages import TOPIC, Answer, Invite, RoomStatus, ServiceMessage, parse_said
-from manager_agent.session import SessionState
+from manager_agent.session.events import Said
+from manager_agent.session.session import SessionState
 from scripts.livekit_server import LiveKitServer
 from service_kit import Service, Visit
 from tests.live.conftest import KEY, SECRET, Site

@@ -10,7 +10,7 @@ import jwt
 import pytest
 from livekit import api
 
-from manager_agent.session import EndReason, SessionState
+from manager_agent.session.session import EndReason, SessionState
 from tests.live.conftest import SECRET, Site, Stack, StartStack
 from tests.live.humans import Human, over, ready_session
 

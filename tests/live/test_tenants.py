@@ -10,7 +10,7 @@ from livekit import rtc
 from pydantic import SecretStr
 
 from http_api.settings import Settings
-from manager_agent.connecting import connect
+from manager_agent.livekit.room_connection import connect
 from service_kit import RegistrationRefused, Service, ServiceSettings, Visit
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 from tests.tenants import ACME, OPERATOR, RIVAL, WATCHER, Tenant, production

@@ -9,7 +9,7 @@ import pytest
 from livekit import api, rtc
 from livekit.rtc.participant import PublishTrackError
 
-from manager_agent.session import EndReason, SessionState
+from manager_agent.session.session import EndReason, SessionState
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, over, ready_session
 

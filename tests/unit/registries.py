@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from manager_agent.instances import InstanceState
-from manager_agent.registry import Registry
-from manager_agent.services import NotAvailable, Requirement, Service
-from manager_agent.session import ServiceReason
+from manager_agent.registry.instances import InstanceState
+from manager_agent.registry.registry import Registry
+from manager_agent.registry.services import NotAvailable, Requirement, Service
+from manager_agent.session.session import ServiceReason
 
 TICK = 1.0
 

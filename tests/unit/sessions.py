@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import reduce
 
-from manager_agent import events as ev
-from manager_agent.events import Event, Evidence, Said, Seen
-from manager_agent.session import ReadyOn, RequiredService, Session, User
-from manager_agent.transitions import apply
+from manager_agent.session import events as ev
+from manager_agent.session.events import Event, Evidence, Said, Seen
+from manager_agent.session.session import ReadyOn, RequiredService, Session, User
+from manager_agent.session.transitions import apply
 
 START = 1_000.0
 """When every session here was asked for."""

@@ -11,8 +11,8 @@ import pytest
 from http_api.bodies import validated
 from http_api.errors import Invalid
 from http_api.schemas import RegisterService
-from manager_agent.addresses import LOOPBACK, PRIVATE, AddressRefused, Guard, read_networks, shown
-from manager_agent.courier import is_this_machine
+from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, AddressRefused, Guard, read_networks, shown
+from manager_agent.outbound.http_client import is_this_machine
 
 pytestmark = pytest.mark.unit
 

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from manager_agent.board import PER_SECONDS, WRITES, keep_room_informed
 from manager_agent.clock import steady_clock
-from manager_agent.rooms import LiveKitUnavailable, Rooms
-from manager_agent.session import Session
-from manager_agent.store import MemoryStore
+from manager_agent.control.room_status import PER_SECONDS, WRITES, keep_room_informed
+from manager_agent.livekit.server_api import LiveKitUnavailable, Rooms
+from manager_agent.session.session import Session
+from manager_agent.store.memory import MemoryStore
 from tests.unit.sessions import ASR, JOINS, START, a_session, accepted, created, invited, left, seen
 
 pytestmark = pytest.mark.unit

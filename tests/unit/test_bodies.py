@@ -11,8 +11,8 @@ from pydantic import BaseModel
 from http_api.bodies import DEPTH_MAX, field_path, parse_json, validated
 from http_api.errors import Invalid, MalformedBody
 from http_api.schemas import AddParticipant, CreateSession, Heartbeat, ListSessions, RegisterService, SayReady
-from manager_agent.services import Requirement
-from manager_agent.session import ReadyOn
+from manager_agent.registry.services import Requirement
+from manager_agent.session.session import ReadyOn
 
 pytestmark = pytest.mark.unit
 

@@ -6,7 +6,7 @@ from functools import reduce
 
 import pytest
 
-from manager_agent.breaker import FAILURES_MAX, TRIAL_PATIENCE, Breaker
+from manager_agent.registry.circuit_breaker import FAILURES_MAX, TRIAL_PATIENCE, Breaker
 
 pytestmark = pytest.mark.unit
 

@@ -15,9 +15,8 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from manager_agent import events as ev
-from manager_agent.addresses import LOOPBACK, Guard
-from manager_agent.callbacks import (
+from manager_agent.outbound.address_policy import LOOPBACK, Guard
+from manager_agent.outbound.callbacks import (
     LINE_MAX,
     OWNER_BYTES_MAX,
     OWNER_UNDER_WAY_MAX,
@@ -25,11 +24,12 @@ from manager_agent.callbacks import (
     UNDER_WAY_MAX,
     Callbacks,
 )
-from manager_agent.courier import Courier, Undelivered
-from manager_agent.deliveries import PATIENCE, Delivery
-from manager_agent.events import Event
-from manager_agent.session import Session
-from manager_agent.store import MemoryStore
+from manager_agent.outbound.deliveries import PATIENCE, Delivery
+from manager_agent.outbound.http_client import Courier, Undelivered
+from manager_agent.session import events as ev
+from manager_agent.session.events import Event
+from manager_agent.session.session import Session
+from manager_agent.store.memory import MemoryStore
 from tests.unit.sessions import JOINS, START, a_session, invited, left, managed, seen
 
 pytestmark = pytest.mark.unit

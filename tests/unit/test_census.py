@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from manager_agent import events as ev
-from manager_agent.census import Census
-from manager_agent.session import Session, SessionState
-from manager_agent.store import MemoryStore
+from manager_agent.session import events as ev
+from manager_agent.session.counts import Census
+from manager_agent.session.session import Session, SessionState
+from manager_agent.store.memory import MemoryStore
 from tests.unit.sessions import JOINS, START, a_session
 
 pytestmark = pytest.mark.unit

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager_agent.breaker import TRIAL_PATIENCE
-from manager_agent.instances import InstanceState
-from manager_agent.services import NotAvailable, Requirement
-from manager_agent.session import PastAttempt, Place, RequiredService, ServiceReason, ServiceState, Timeline
+from manager_agent.registry.circuit_breaker import TRIAL_PATIENCE
+from manager_agent.registry.instances import InstanceState
+from manager_agent.registry.services import NotAvailable, Requirement
+from manager_agent.session.session import PastAttempt, Place, RequiredService, ServiceReason, ServiceState, Timeline
 from tests.unit.registries import ANY_ASR, World, asr, asrs
 
 pytestmark = pytest.mark.unit

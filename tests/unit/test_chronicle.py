@@ -8,12 +8,12 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from manager_agent import events as ev
-from manager_agent.chronicle import Step, chronicle, steps_of
-from manager_agent.events import Event, Evidence, Said
-from manager_agent.session import Session
-from manager_agent.store import Change
-from manager_agent.transitions import apply
+from manager_agent.control.session_log import Step, chronicle, steps_of
+from manager_agent.session import events as ev
+from manager_agent.session.events import Event, Evidence, Said
+from manager_agent.session.session import Session
+from manager_agent.session.transitions import apply
+from manager_agent.store.memory import Change
 from tests.unit.sessions import (
     AGENT,
     ASR,

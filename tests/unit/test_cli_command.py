@@ -19,7 +19,7 @@ from http_api.cli.progress import Progress, steps_of
 from http_api.client import Problem, Unreachable
 from http_api.settings import BadSettings
 from http_api.views import RequiredServiceView, SessionView
-from manager_agent.session import ServiceState, SessionState
+from manager_agent.session.session import ServiceState, SessionState
 
 pytestmark = pytest.mark.unit
 

@@ -15,12 +15,12 @@ from http_api.dependencies import DependencyState
 from http_api.feed.views import CallerView, DependencyView, Forgotten, HealthView, ServiceGone, Snapshot
 from http_api.timeline_views import TimelineView
 from http_api.views import ServiceView, SessionView
-from manager_agent import events as ev
-from manager_agent.events import Chosen, Event, ReadyOn, Refusal, Said
-from manager_agent.instances import Instance, InstanceState
-from manager_agent.roster import Standing
-from manager_agent.services import Service
-from manager_agent.session import Session
+from manager_agent.registry.instances import Instance, InstanceState
+from manager_agent.registry.selection import Standing
+from manager_agent.registry.services import Service
+from manager_agent.session import events as ev
+from manager_agent.session.events import Chosen, Event, ReadyOn, Refusal, Said
+from manager_agent.session.session import Session
 from tests.unit.sessions import (
     ASR,
     JOINS,

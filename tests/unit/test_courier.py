@@ -14,15 +14,15 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from manager_agent import courier as courier_module
-from manager_agent.addresses import LOOPBACK, PRIVATE, Guard, Network
 from manager_agent.clock import steady_clock
-from manager_agent.courier import Courier, Undelivered, is_this_machine
-from manager_agent.events import Refusal
-from manager_agent.invites import Inviter, Refused
-from manager_agent.names import Names
-from manager_agent.rooms import Rooms
-from manager_agent.session import RequiredService
+from manager_agent.livekit.server_api import Rooms
+from manager_agent.outbound import http_client as courier_module
+from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, Guard, Network
+from manager_agent.outbound.http_client import Courier, Undelivered, is_this_machine
+from manager_agent.outbound.invites import Inviter, Refused
+from manager_agent.session.events import Refusal
+from manager_agent.session.identities import Names
+from manager_agent.session.session import RequiredService
 from tests.unit.sessions import a_session, after, invited
 
 pytestmark = pytest.mark.unit

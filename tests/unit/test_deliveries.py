@@ -7,8 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from manager_agent import events as ev
-from manager_agent.deliveries import (
+from manager_agent.outbound.deliveries import (
     KEPT,
     OWNERS_MAX,
     PATIENCE,
@@ -19,7 +18,8 @@ from manager_agent.deliveries import (
     Ledger,
     event_of,
 )
-from manager_agent.session import Session, SessionState
+from manager_agent.session import events as ev
+from manager_agent.session.session import Session, SessionState
 from tests.unit.sessions import JOINS, START, a_session, after, created, invited, left, managed, seen
 
 pytestmark = pytest.mark.unit

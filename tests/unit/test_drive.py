@@ -11,18 +11,18 @@ import pytest
 from structlog.contextvars import bound_contextvars, merge_contextvars
 from structlog.testing import capture_logs
 
-from manager_agent.breaker import FAILURES_MAX
-from manager_agent.chronicle import chronicle
-from manager_agent.conductor import Conductor
-from manager_agent.events import Refusal
-from manager_agent.instances import InstanceState
-from manager_agent.invites import Refused
-from manager_agent.names import Names
-from manager_agent.registry import Registry
-from manager_agent.rooms import Listing
-from manager_agent.services import Requirement
-from manager_agent.session import Session, User
-from manager_agent.store import MemoryStore
+from manager_agent.control.orchestrator import Conductor
+from manager_agent.control.session_log import chronicle
+from manager_agent.livekit.server_api import Listing
+from manager_agent.outbound.invites import Refused
+from manager_agent.registry.circuit_breaker import FAILURES_MAX
+from manager_agent.registry.instances import InstanceState
+from manager_agent.registry.registry import Registry
+from manager_agent.registry.services import Requirement
+from manager_agent.session.events import Refusal
+from manager_agent.session.identities import Names
+from manager_agent.session.session import Session, User
+from manager_agent.store.memory import MemoryStore
 from tests.unit.registries import ANY_ASR, asrs
 
 pytestmark = pytest.mark.unit

@@ -11,8 +11,8 @@ from http_api.feed.feed import newest
 from http_api.feed.readers import BACKLOG_MAX, News, Reader
 from http_api.feed.rendered import RenderedSessions
 from http_api.views import SessionView
-from manager_agent import events as ev
-from manager_agent.session import Session
+from manager_agent.session import events as ev
+from manager_agent.session.session import Session
 from tests.unit.sessions import JOINS, START, a_session, after, managed
 
 pytestmark = pytest.mark.unit

@@ -18,7 +18,7 @@ from livekit.agents import worker as agents_worker
 from livekit.agents.ipc.job_executor import JobStatus
 from livekit.rtc import _ffi_client
 
-from manager_agent import jobs
+from manager_agent.livekit import jobs
 
 pytestmark = pytest.mark.unit
 

@@ -8,14 +8,14 @@ from dataclasses import replace
 
 import pytest
 
-from manager_agent.addresses import LOOPBACK, Guard
 from manager_agent.clock import steady_clock
-from manager_agent.courier import is_this_machine
-from manager_agent.invites import Inviter, TraceOf, trace_passed_on
+from manager_agent.livekit.server_api import Rooms
 from manager_agent.messages import Invite
-from manager_agent.names import Names
-from manager_agent.rooms import Rooms
-from manager_agent.session import RequiredService, Session
+from manager_agent.outbound.address_policy import LOOPBACK, Guard
+from manager_agent.outbound.http_client import is_this_machine
+from manager_agent.outbound.invites import Inviter, TraceOf, trace_passed_on
+from manager_agent.session.identities import Names
+from manager_agent.session.session import RequiredService, Session
 from manager_agent.traceparent import read_trace
 from tests.live.bots import Bot
 from tests.unit.sessions import AGENT, a_session, after, invited

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager_agent.leases import GRACE_MIN, Lease, looked_at
+from manager_agent.registry.leases import GRACE_MIN, Lease, looked_at
 
 pytestmark = pytest.mark.unit
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from manager_agent.chronicle import STEPS
+from manager_agent.control.session_log import STEPS
 from scripts.livekit_server import ROOT
 
 pytestmark = pytest.mark.unit

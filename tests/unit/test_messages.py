@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager_agent.events import Said
 from manager_agent.messages import (
     DETAIL_MAX,
     SAID_BYTES_MAX,
@@ -27,7 +26,8 @@ from manager_agent.messages import (
     parse_said,
     rfc3339,
 )
-from manager_agent.session import ReadyOn, User
+from manager_agent.session.events import Said
+from manager_agent.session.session import ReadyOn, User
 from tests.unit.sessions import JOINS, MANAGER, SIGNALS, START, a_session, after, invited, managed, seen
 
 pytestmark = pytest.mark.unit

@@ -22,12 +22,12 @@ from http_api.metrics.requests import ABORTED, UNKNOWN, RequestMetrics
 from http_api.metrics.scrape import understood
 from http_api.metrics.sessions import SessionMetrics
 from http_api.metrics.webhooks import EVENTS, WebhookMetrics, instant_of
-from manager_agent import events as ev
-from manager_agent.events import Event, Evidence, Refusal
-from manager_agent.observations import ATTEMPT_REASONS, Missable
-from manager_agent.session import FAILURES, EndReason, ServiceReason, Session
-from manager_agent.store import Change, MemoryStore
-from manager_agent.transitions import apply
+from manager_agent.session import events as ev
+from manager_agent.session.changes import ATTEMPT_REASONS, Missable
+from manager_agent.session.events import Event, Evidence, Refusal
+from manager_agent.session.session import FAILURES, EndReason, ServiceReason, Session
+from manager_agent.session.transitions import apply
+from manager_agent.store.memory import Change, MemoryStore
 from tests.exposed import Exposed
 from tests.unit.sessions import ASR, JOINS, START, a_session, after, created, managed
 from tests.unit.test_session_histories import a_history, by_chance

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager_agent.names import READABLE, Names
+from manager_agent.session.identities import READABLE, Names
 
 pytestmark = pytest.mark.unit
 

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from manager_agent import events as ev
-from manager_agent.events import Event, Evidence, Refusal, Said, Seen
-from manager_agent.observations import (
+from manager_agent.session import events as ev
+from manager_agent.session.changes import (
     ATTEMPT_REASONS,
     AttemptBegan,
     InviteAnswered,
@@ -33,8 +32,9 @@ from manager_agent.observations import (
     WebhookAwaited,
     observations,
 )
-from manager_agent.session import EndReason, RequiredService, ServiceReason, Session
-from manager_agent.transitions import apply
+from manager_agent.session.events import Event, Evidence, Refusal, Said, Seen
+from manager_agent.session.session import EndReason, RequiredService, ServiceReason, Session
+from manager_agent.session.transitions import apply
 from tests.unit.sessions import (
     AGENT,
     ASR,

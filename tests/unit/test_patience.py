@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from manager_agent.patience import LATE_BURST, LATE_INTERVAL, LATE_LOOK, REMEMBERED, Latest, Patience
-from manager_agent.session import Place
+from manager_agent.control.late_join_policy import LATE_BURST, LATE_INTERVAL, LATE_LOOK, REMEMBERED, Latest, Patience
+from manager_agent.session.session import Place
 
 pytestmark = pytest.mark.unit
 

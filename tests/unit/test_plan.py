@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager_agent import events as ev
-from manager_agent.events import Event, Evidence, Refusal, Said, Seen
-from manager_agent.manager import JOIN_TIMEOUT, RETURN_TIMEOUT, backoff
-from manager_agent.plan import (
+from manager_agent.session import events as ev
+from manager_agent.session.dispatch import JOIN_TIMEOUT, RETURN_TIMEOUT, backoff
+from manager_agent.session.events import Event, Evidence, Refusal, Said, Seen
+from manager_agent.session.plan import (
     BLIND_LISTING_INTERVAL,
     LISTING_INTERVAL,
     NAME_QUARANTINE,
@@ -31,14 +31,8 @@ from manager_agent.plan import (
     Replace,
     plan,
 )
-from manager_agent.session import (
-    EndReason,
-    Limits,
-    RequiredService,
-    Session,
-    SessionState,
-)
-from manager_agent.transitions import apply
+from manager_agent.session.session import EndReason, Limits, RequiredService, Session, SessionState
+from manager_agent.session.transitions import apply
 from tests.unit.sessions import (
     AGENT,
     ASR,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager_agent.presence import REMEMBERED_LEAVES, Presence
+from manager_agent.session.participant import REMEMBERED_LEAVES, Presence
 
 pytestmark = pytest.mark.unit
 

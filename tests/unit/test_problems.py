@@ -14,12 +14,19 @@ from http_api.callers import Scope
 from http_api.errors import BadField, Invalid
 from http_api.problem_shapes import FIELDS_MAX
 from http_api.problems import CONTENT_TYPE, TABLE, TYPE, UNEXPECTED, problem, row_for, row_of
-from manager_agent import events as ev
-from manager_agent.registry import Registry
-from manager_agent.rooms import LiveKitUnavailable
-from manager_agent.services import NotAvailable, OtherInstance, Requirement, Service, StaticService, UnknownService
-from manager_agent.store import RoomNameTaken, UnknownSession
-from manager_agent.tokens import InvalidToken
+from manager_agent.livekit.server_api import LiveKitUnavailable
+from manager_agent.livekit.tokens import InvalidToken
+from manager_agent.registry.registry import Registry
+from manager_agent.registry.services import (
+    NotAvailable,
+    OtherInstance,
+    Requirement,
+    Service,
+    StaticService,
+    UnknownService,
+)
+from manager_agent.session import events as ev
+from manager_agent.store.memory import RoomNameTaken, UnknownSession
 from tests.unit import sessions as given
 
 pytestmark = pytest.mark.unit

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from manager_agent import events as ev
-from manager_agent.events import Event, Evidence, Refusal, Said, Seen
-from manager_agent.session import RequiredService, ServiceReason, ServiceState, Session, SessionState
-from manager_agent.transitions import apply
+from manager_agent.session import events as ev
+from manager_agent.session.events import Event, Evidence, Refusal, Said, Seen
+from manager_agent.session.session import RequiredService, ServiceReason, ServiceState, Session, SessionState
+from manager_agent.session.transitions import apply
 from tests.unit.sessions import (
     AGENT,
     ASR,

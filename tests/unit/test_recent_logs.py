@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from http_api.logs import Entry
 from http_api.logs.recent import LINE_MAX, RecentLogs
-from manager_agent.session import Session
-from manager_agent.store import Change
+from manager_agent.session.session import Session
+from manager_agent.store.memory import Change
 from tests.unit.sessions import a_session
 
 pytestmark = pytest.mark.unit

@@ -8,11 +8,11 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from manager_agent.breaker import FAILURES_MAX
-from manager_agent.instances import Instance, InstanceState
-from manager_agent.leases import EXPIRED_KEPT
-from manager_agent.services import OtherInstance, StaticService, UnknownService
-from manager_agent.session import ServiceReason
+from manager_agent.registry.circuit_breaker import FAILURES_MAX
+from manager_agent.registry.instances import Instance, InstanceState
+from manager_agent.registry.leases import EXPIRED_KEPT
+from manager_agent.registry.services import OtherInstance, StaticService, UnknownService
+from manager_agent.session.session import ServiceReason
 from tests.unit.registries import ANY_ASR, World, asr, asrs
 
 pytestmark = pytest.mark.unit

@@ -8,20 +8,20 @@ from itertools import pairwise
 
 import pytest
 
-from manager_agent import events as ev
-from manager_agent.attempts import REJOIN_GRACE
-from manager_agent.events import Chosen, Event, ReadyOn, Refusal, Said
-from manager_agent.instances import InstanceState
-from manager_agent.manager import backoff
-from manager_agent.names import Names
-from manager_agent.patience import LATE_BURST, LATE_LOOK
-from manager_agent.plan import Action, Invite, Remove, Replace, plan
-from manager_agent.registry import Registry
-from manager_agent.replacing import HOLD, IDLE_HOLD, LATE_AT_MOST, Replacer
-from manager_agent.required_service import PAST_KEPT
-from manager_agent.service_transitions import LAST_ANSWER_GRACE
-from manager_agent.services import Service
-from manager_agent.session import (
+from manager_agent.control.late_join_policy import LATE_BURST, LATE_LOOK
+from manager_agent.control.replacement import HOLD, IDLE_HOLD, LATE_AT_MOST, Replacer
+from manager_agent.registry.instances import InstanceState
+from manager_agent.registry.registry import Registry
+from manager_agent.registry.services import Service
+from manager_agent.session import events as ev
+from manager_agent.session.dispatch import backoff
+from manager_agent.session.events import Chosen, Event, ReadyOn, Refusal, Said
+from manager_agent.session.identities import Names
+from manager_agent.session.plan import Action, Invite, Remove, Replace, plan
+from manager_agent.session.required_service import PAST_KEPT
+from manager_agent.session.retries import REJOIN_GRACE
+from manager_agent.session.service_transitions import LAST_ANSWER_GRACE
+from manager_agent.session.session import (
     Limits,
     Place,
     RequiredService,
@@ -30,7 +30,7 @@ from manager_agent.session import (
     Session,
     SessionState,
 )
-from manager_agent.transitions import apply
+from manager_agent.session.transitions import apply
 from tests.unit.registries import World, asrs
 from tests.unit.sessions import AGENT, START, a_session, after, left, listed, managed, said, seen
 

@@ -9,10 +9,10 @@ import pytest
 
 from http_api.feed.seen_services import FLEETING, SHORT_LEASE, SeenServices
 from http_api.views import ServiceView
-from manager_agent.instances import Instance, InstanceState
-from manager_agent.leases import Lease
-from manager_agent.roster import Standing
-from manager_agent.services import Service
+from manager_agent.registry.instances import Instance, InstanceState
+from manager_agent.registry.leases import Lease
+from manager_agent.registry.selection import Standing
+from manager_agent.registry.services import Service
 from tests.unit.sessions import START
 
 pytestmark = pytest.mark.unit

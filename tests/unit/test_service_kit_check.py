@@ -10,7 +10,7 @@ import pytest
 from livekit import api
 from rich.console import Console
 
-from manager_agent.session import ReadyOn
+from manager_agent.session.session import ReadyOn
 from scripts.livekit_server import free_port
 from service_kit.check.__main__ import main
 from service_kit.check.mischief import FORGERIES, rubbish_for

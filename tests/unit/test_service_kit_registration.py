@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from pydantic import SecretStr
 
-from manager_agent.session import ReadyOn
+from manager_agent.session.session import ReadyOn
 from scripts.livekit_server import ROOT
 from service_kit import RegistrationRefused, Service, Visit
 from service_kit.pauses import pauses

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager_agent.registry import Registry
-from manager_agent.services import NotAvailable, Requirement, Service, UnknownService, Unmet
-from manager_agent.session import ReadyOn, RequiredService, ServiceReason, ServiceState
+from manager_agent.registry.registry import Registry
+from manager_agent.registry.services import NotAvailable, Requirement, Service, UnknownService, Unmet
+from manager_agent.session.session import ReadyOn, RequiredService, ServiceReason, ServiceState
 
 pytestmark = pytest.mark.unit
 

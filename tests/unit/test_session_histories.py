@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from manager_agent import events as ev
-from manager_agent.events import Event, Evidence, Refusal, Said, Seen
-from manager_agent.session import ReadyOn, RequiredService, ServiceState
-from manager_agent.transitions import apply
+from manager_agent.session import events as ev
+from manager_agent.session.events import Event, Evidence, Refusal, Said, Seen
+from manager_agent.session.session import ReadyOn, RequiredService, ServiceState
+from manager_agent.session.transitions import apply
 from tests.unit.sessions import AGENT, JOINS, SIGNALS, START
 from tests.unit.world import USER, Tale, World
 

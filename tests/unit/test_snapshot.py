@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from manager_agent import snapshot
-from manager_agent.instances import Instance
-from manager_agent.registry import Registry
-from manager_agent.roster import Roster
-from manager_agent.services import Service
-from manager_agent.session import ReadyOn
-from manager_agent.upkeep import Keeper, Reaper
+from manager_agent.registry import snapshot
+from manager_agent.registry.instances import Instance
+from manager_agent.registry.persistence import Keeper, Reaper
+from manager_agent.registry.registry import Registry
+from manager_agent.registry.selection import Roster
+from manager_agent.registry.services import Service
+from manager_agent.session.session import ReadyOn
 from tests.unit.registries import asr
 
 pytestmark = pytest.mark.unit

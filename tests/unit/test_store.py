@@ -11,11 +11,11 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from manager_agent import events as ev
-from manager_agent.events import Event
-from manager_agent.plan import NAME_QUARANTINE
-from manager_agent.session import Session, SessionState
-from manager_agent.store import Change, MemoryStore, RoomNameTaken, UnknownSession
+from manager_agent.session import events as ev
+from manager_agent.session.events import Event
+from manager_agent.session.plan import NAME_QUARANTINE
+from manager_agent.session.session import Session, SessionState
+from manager_agent.store.memory import Change, MemoryStore, RoomNameTaken, UnknownSession
 from tests.unit.sessions import JOINS, START, a_session, after, invited, left, managed, seen
 
 pytestmark = pytest.mark.unit

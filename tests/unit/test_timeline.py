@@ -6,16 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from manager_agent import events as ev
-from manager_agent.events import Chosen, Evidence, ReadyOn, Refusal, Said
-from manager_agent.session import (
-    RequiredService,
-    ServiceReason,
-    ServiceState,
-    Session,
-    deadline,
-)
-from manager_agent.timeline import Attempt, Awaited, Late, Step, StepName, attempts, steps
+from manager_agent.session import events as ev
+from manager_agent.session.events import Chosen, Evidence, ReadyOn, Refusal, Said
+from manager_agent.session.session import RequiredService, ServiceReason, ServiceState, Session, deadline
+from manager_agent.session.timeline import Attempt, Awaited, Late, Step, StepName, attempts, steps
 from tests.unit.sessions import (
     ASR,
     JOINS,

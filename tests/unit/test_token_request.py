@@ -9,7 +9,7 @@ import pytest
 from http_api.bodies import validated
 from http_api.errors import Invalid
 from http_api.token_request import TokenRequest, metadata_of, profile_of, requirements_of
-from manager_agent.services import Requirement, Service
+from manager_agent.registry.services import Requirement, Service
 
 pytestmark = pytest.mark.unit
 

@@ -9,8 +9,8 @@ from typing import Any
 import jwt
 import pytest
 
-from manager_agent.session import Limits, Session, User
-from manager_agent.tokens import AccessToken, Grant, InvalidToken, Tokens
+from manager_agent.livekit.tokens import AccessToken, Grant, InvalidToken, Tokens
+from manager_agent.session.session import Limits, Session, User
 from tests.unit import sessions as given
 
 pytestmark = pytest.mark.unit

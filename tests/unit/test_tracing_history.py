@@ -11,12 +11,12 @@ import pytest
 
 from http_api.tracing.history import spans_of
 from http_api.tracing.spans import Span, attempt_trace
-from manager_agent import events as ev
-from manager_agent.events import Event, Evidence, Refusal, Said
-from manager_agent.session import RequiredService, ServiceState, Session
-from manager_agent.store import Change
+from manager_agent.session import events as ev
+from manager_agent.session.events import Event, Evidence, Refusal, Said
+from manager_agent.session.session import RequiredService, ServiceState, Session
+from manager_agent.session.transitions import apply
+from manager_agent.store.memory import Change
 from manager_agent.traceparent import read_trace
-from manager_agent.transitions import apply
 from tests.unit.sessions import (
     ASR,
     JOINS,

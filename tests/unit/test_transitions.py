@@ -8,18 +8,12 @@ from typing import Any, get_args
 
 import pytest
 
-from manager_agent import events as ev
-from manager_agent.events import Event, Evidence, Refusal, Said, Seen
-from manager_agent.manager import JOIN_TIMEOUT, RETURN_TIMEOUT, STAY
-from manager_agent.plan import Invite, Remove, Replace, plan
-from manager_agent.session import (
-    EndReason,
-    ServiceState,
-    Session,
-    SessionState,
-    deadline,
-)
-from manager_agent.transitions import apply
+from manager_agent.session import events as ev
+from manager_agent.session.dispatch import JOIN_TIMEOUT, RETURN_TIMEOUT, STAY
+from manager_agent.session.events import Event, Evidence, Refusal, Said, Seen
+from manager_agent.session.plan import Invite, Remove, Replace, plan
+from manager_agent.session.session import EndReason, ServiceState, Session, SessionState, deadline
+from manager_agent.session.transitions import apply
 from tests.unit.sessions import (
     AGENT,
     ASR,

@@ -10,13 +10,13 @@ from ulid import ULID
 
 from http_api.paging import page, read_cursor, write_cursor
 from http_api.views import ServiceView, SessionView, SessionWithToken
-from manager_agent import events as ev
-from manager_agent.instances import Instance, InstanceState
-from manager_agent.leases import Lease
-from manager_agent.roster import Standing
-from manager_agent.services import Service
-from manager_agent.session import Session, User
-from manager_agent.tokens import AccessToken
+from manager_agent.livekit.tokens import AccessToken
+from manager_agent.registry.instances import Instance, InstanceState
+from manager_agent.registry.leases import Lease
+from manager_agent.registry.selection import Standing
+from manager_agent.registry.services import Service
+from manager_agent.session import events as ev
+from manager_agent.session.session import Session, User
 from tests.unit import sessions as given
 
 pytestmark = pytest.mark.unit

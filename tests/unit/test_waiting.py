@@ -10,8 +10,8 @@ import pytest
 from http_api.callers import DEVELOPER, Caller
 from http_api.errors import Overloaded, TooManyStreams
 from http_api.waiting import Waiters, decided, until
-from manager_agent import events as ev
-from manager_agent.store import MemoryStore, UnknownSession
+from manager_agent.session import events as ev
+from manager_agent.store.memory import MemoryStore, UnknownSession
 from tests.unit.sessions import ASR, JOINS, START, a_session, after, invited, managed, seen
 
 pytestmark = pytest.mark.unit

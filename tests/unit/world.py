@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from manager_agent import events as ev
-from manager_agent.events import Event, Evidence, Refusal, Said, Seen
-from manager_agent.plan import (
+from manager_agent.session import events as ev
+from manager_agent.session.events import Event, Evidence, Refusal, Said, Seen
+from manager_agent.session.plan import (
     CleanUp,
     CreateRoom,
     DispatchManager,
@@ -28,8 +28,8 @@ from manager_agent.plan import (
     Replace,
     plan,
 )
-from manager_agent.session import ReadyOn, RequiredService, ServiceState
-from manager_agent.transitions import apply
+from manager_agent.session.session import ReadyOn, RequiredService, ServiceState
+from manager_agent.session.transitions import apply
 from tests.unit.sessions import START, a_session
 
 USER = "alice"

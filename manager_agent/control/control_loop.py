@@ -1,0 +1,295 @@
+"""Does for one session what its plan says, and sleeps until the next wake-up or change.
+
+For every action: record that it starts, do the I/O in a task, turn the outcome into an event. An action whose
+start the session did not record is not done: somebody else was first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Coroutine
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import stamina
+import structlog
+
+from manager_agent.clock import Clock
+from manager_agent.control.replacement import Replacer
+from manager_agent.control.room_status import keep_room_informed
+from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms, RoomTaken
+from manager_agent.outbound.invites import Inviter, Refused
+from manager_agent.registry.registry import Registry
+from manager_agent.session import events as ev
+from manager_agent.session.identities import Names
+from manager_agent.session.plan import (
+    Action,
+    CleanUp,
+    CreateRoom,
+    DispatchManager,
+    Forget,
+    Invite,
+    ListRoom,
+    PassDeadline,
+    Remove,
+    Replace,
+    plan,
+)
+from manager_agent.session.retries import invite_started
+from manager_agent.session.session import RequiredService, ServiceState, Session
+from manager_agent.store.memory import MemoryStore, UnknownSession
+from manager_agent.tasks import Tasks
+
+log = structlog.get_logger()
+
+DELETE_TRIES, DELETE_TIMEOUT = 3, 10.0
+FAREWELL_TRIES, FAREWELL_TIMEOUT = 3, 10.0
+PAUSE_AFTER_FAULT = 1.0
+REPLACED = "replaced"
+"""The reason that a service is given whose place was given to another."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What sessions are driven with; one set a process."""
+
+    store: MemoryStore
+    rooms: Rooms
+    inviter: Inviter
+    registry: Registry
+    replacer: Replacer
+    names: Names
+    clock: Clock
+
+
+class Drive:
+    def __init__(self, session_id: str, means: Means, tasks: Tasks) -> None:
+        self._id = session_id
+        self._means, self._tasks = means, tasks
+        self._store, self._rooms, self._clock = means.store, means.rooms, means.clock
+        self._board: asyncio.Task[None] | None = None
+        self._verdicts: set[tuple[int, int, bool]] = set()
+
+    async def run(self) -> None:
+        """Until the session is forgotten."""
+        self._bind_context(self._store.get(self._id))
+        while True:
+            try:
+                await self._step()
+            except UnknownSession:
+                return
+            except Exception:
+                log.exception("drive_fault")
+                await asyncio.sleep(PAUSE_AFTER_FAULT)
+
+    def _bind_context(self, session: Session) -> None:
+        """What is logged from here on is about the session, and not any more on account of the request for it. The
+        task is the drive's own, so nobody else's lines are changed."""
+        request_id = structlog.contextvars.get_contextvars().get("request_id")
+        opened_by = {} if request_id is None else {"opened_by": request_id}
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(**session.log_fields, **opened_by)
+
+    async def _step(self) -> None:
+        session, now = self._store.get(self._id), self._clock()
+        for entry, service in enumerate(session.services):
+            if service.timeline.joined is not None:
+                self._means.replacer.saw_join(service.place, service.timeline.joined)
+            if service.state is ServiceState.READY:
+                self._judge(entry, service, succeeded=True)
+        due = plan(session, now)
+        for action in due.actions:
+            await self._begin(action, now)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(min(due.wake_at - now, 3600.0)):
+                await self._store.wait_for(self._id, lambda latest: latest is not session)
+
+    async def _begin(self, action: Action, now: float) -> None:
+        match action:
+            case CreateRoom():
+                if await self._recorded(ev.RoomRequested(now)):
+                    first = ev.ManagerDispatched(now, 1, self._means.names.manager(self._id, 1))
+                    self._do(action, self._create_room(await self._record(first)))
+            case DispatchManager(attempt):
+                identity = self._means.names.manager(self._id, attempt)
+                if session := await self._recorded(ev.ManagerDispatched(now, attempt, identity)):
+                    self._do(action, self._dispatch_manager(session))
+            case Invite(entry, attempt, tries):
+                names, session = self._means.names, self._store.get(self._id)
+                started = invite_started(names, session, entry, attempt=attempt, tries=tries, at=now)
+                if recorded := await self._recorded(started):
+                    self._do(action, self._invite(recorded, action))
+            case Replace(entry) if action in plan(self._store.get(self._id), now).actions:  # still
+                await self._replace(entry, now)
+            case Remove(identity):
+                if session := await self._recorded(ev.RemovalStarted(now, identity)):
+                    self._do(action, self._remove(session, identity))
+            case ListRoom():
+                if session := await self._recorded(ev.ListingStarted(now)):
+                    self._do(action, self._list_room(session, asked_at=now))
+            case CleanUp():
+                if session := await self._recorded(ev.CleanUpStarted(now)):
+                    self._do(action, self._clean_up(session))
+            case PassDeadline():
+                await self._record(ev.DeadlinePassed(now))
+            case Forget():
+                self._store.remove(self._id)
+
+    async def _replace(self, entry: int, now: float) -> None:
+        session = self._store.get(self._id)
+        failed = session.services[entry]
+        decision = self._means.replacer.decide(session, entry, now)
+        only_late = failed.overdue_since is not None and isinstance(decision, ev.ReplacementHeld)  # as many may be
+        if not only_late and not failed.declined:
+            self._judge(entry, failed, succeeded=False)
+        recorded = await self._recorded(decision)
+        if recorded is None or isinstance(decision, ev.ReplacementHeld):
+            return
+        if decision.attempt != failed.attempt:
+            about = {"service_id": failed.service_id, "attempt": failed.attempt, "state": failed.state}
+            by = recorded.services[entry].service_id
+            log.warning("service_replaced", by=by, reason=failed.shortfall, **about)
+            if not failed.refused:
+                self._say_farewell(recorded, failed, REPLACED)
+        invite = Invite(entry, decision.attempt, decision.tries)
+        self._do(invite, self._invite(recorded, invite))
+
+    def _judge(self, entry: int, service: RequiredService, *, succeeded: bool) -> None:
+        """Tells the registry, once an attempt, how the instance did."""
+        verdict = (entry, service.attempt, succeeded)
+        if verdict in self._verdicts:
+            return
+        self._verdicts.add(verdict)
+        report = self._means.registry.report_success if succeeded else self._means.registry.report_failure
+        report(service.place)
+
+    def _record(self, event: ev.Event) -> Awaitable[Session]:
+        return self._store.update(self._id, event)
+
+    async def _recorded(self, event: ev.Event) -> Session | None:
+        """The session with `event` recorded; None when it changed nothing, and so is not to be acted upon."""
+        before = self._store.get(self._id)
+        after = await self._record(event)
+        return None if after is before else after
+
+    def _do(self, action: Action, io: Coroutine[Any, Any, ev.Event | None]) -> None:
+        """Runs one action's I/O and applies its outcome. The I/O answers for its own errors."""
+
+        async def do() -> None:
+            outcome = await io
+            if outcome is not None:
+                with suppress(UnknownSession):
+                    await self._record(outcome)
+
+        self._tasks.spawn(do(), name=f"{self._id} {type(action).__name__}")
+
+    # --- the I/O of each action: a session goes in, the event of the outcome, if any, comes out -----
+
+    async def _create_room(self, session: Session) -> ev.Event:
+        try:
+            sid = await self._rooms.create(session)
+        except RoomTaken:
+            return ev.RoomRefused(self._clock(), taken=True)
+        except Exception as error:
+            log.warning("room_not_created", error=str(error))
+            return ev.RoomRefused(self._clock())
+        log.info("room_created", sid=sid)
+        board = keep_room_informed(self._id, session.revision, store=self._store, rooms=self._rooms, clock=self._clock)
+        self._board = self._tasks.spawn(board, name=f"{self._id} board")
+        return ev.RoomCreated(self._clock(), sid)
+
+    async def _dispatch_manager(self, session: Session) -> ev.Event | None:
+        attempt = session.manager.attempt
+        log.warning("manager_dispatched_again", dispatch=attempt)
+        try:
+            await self._rooms.dispatch_manager(session, attempt)
+        except RoomMissing:
+            return ev.RoomClosed(self._clock(), session.room.sid)
+        except Exception as error:
+            log.warning("manager_not_dispatched", dispatch=attempt, error=str(error))
+        return None  # that it was asked for is no outcome: that it comes is
+
+    async def _invite(self, session: Session, invite: Invite) -> ev.Event:
+        service = session.services[invite.entry]
+        about = {"service_id": service.service_id, "attempt": invite.attempt, "tries": invite.tries}
+        key = (invite.entry, invite.attempt, invite.tries)
+        try:
+            await self._means.inviter.invite(session, invite.entry)
+        except Refused as refused:
+            log.warning("invite_refused", why=refused.why, detail=str(refused), final=refused.final, **about)
+            if refused.why is ev.Refusal.UNREACHABLE:
+                self._judge(invite.entry, service, succeeded=False)
+            if refused.final:
+                self._means.registry.retire(service.place)
+            outcome: ev.Event = ev.InviteRefused(self._clock(), *key, refused.why, refused.final)
+        except Exception:
+            log.exception("invite_fault", **about)
+            outcome = ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE)
+        else:
+            outcome = ev.InviteAccepted(self._clock(), *key)
+        latest = self._store.get(self._id)
+        if latest.end is not None:
+            self._say_farewell(latest, service, latest.end.reason)  # not before: it must not overtake the invite
+        return outcome
+
+    async def _list_room(self, session: Session, *, asked_at: float) -> ev.Event:
+        try:
+            listing = await self._rooms.list_participants(session.room_name)
+        except RoomMissing:
+            return ev.RoomClosed(self._clock(), session.room.sid)
+        except Exception as error:
+            log.warning("room_not_listed", error=str(error))
+            return ev.ListingFailed(self._clock(), asked_at)
+        return ev.RoomListed(self._clock(), asked_at, listing.participants, listing.joining)
+
+    async def _remove(self, session: Session, identity: str) -> ev.Event:
+        outcast = session.outcast(identity)
+        assert outcast is not None, "only the removal of one is recorded"
+        about = outcast.log_fields
+        try:
+            await self._rooms.remove(session.room_name, identity)
+        except Exception as error:
+            log.warning("participant_not_removed", error=str(error), **about)
+            await asyncio.sleep(PAUSE_AFTER_FAULT)
+            return ev.RemovalEnded(self._clock(), identity, removed=False)
+        log.info("participant_removed", **about)
+        return ev.RemovalEnded(self._clock(), identity, removed=True)
+
+    async def _clean_up(self, session: Session) -> ev.Event:
+        """Tells the services, once and in the background, and the room before it is deleted."""
+        if session.end is not None and session.end.clean_ups == 1:
+            for service in session.services:
+                if service.attempt and not service.in_flight and service.refusal is not ev.Refusal.DECLINED:
+                    self._say_farewell(session, service, session.end.reason)
+        if self._board is not None:
+            await asyncio.wait([self._board])
+        made = session.room.created_at is not None or session.room.refused  # refused may mean: we did not hear
+        try:
+            if made and not session.room.taken:
+                await self._delete_room(session)
+        except Exception as error:
+            log.error("room_not_deleted", error=str(error))
+            return ev.CleanUpFailed(self._clock())
+        log.info("session_cleaned_up")
+        return ev.CleanedUp(self._clock())
+
+    async def _delete_room(self, session: Session) -> None:
+        """Raises LiveKitUnavailable."""
+        tries = stamina.retry_context(on=LiveKitUnavailable, attempts=DELETE_TRIES, timeout=DELETE_TIMEOUT)
+        async for attempt in tries.with_name("delete room", (), {}):
+            with attempt:
+                await self._rooms.delete(session.room_name)
+
+    def _say_farewell(self, session: Session, service: RequiredService, reason: str) -> None:
+        self._tasks.spawn(self._farewell(session, service, reason), name=f"{self._id} farewell {service.service_id}")
+
+    async def _farewell(self, session: Session, service: RequiredService, reason: str) -> None:
+        tries = stamina.retry_context(on=Refused, attempts=FAREWELL_TRIES, timeout=FAREWELL_TIMEOUT)
+        try:
+            async for attempt in tries.with_name("farewell", (), {}):
+                with attempt:
+                    await self._means.inviter.say_farewell(session, service, reason)
+        except Refused as refused:
+            about = {"service_id": service.service_id, "attempt": service.attempt}
+            log.warning("farewell_refused", detail=str(refused), **about)

@@ -1,0 +1,86 @@
+"""Sessions from the outside: opened, closed, and driven in between (drive.py)."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import structlog
+
+from manager_agent.clock import Clock
+from manager_agent.control.control_loop import Drive, Means
+from manager_agent.control.replacement import Replacer
+from manager_agent.livekit.server_api import Rooms
+from manager_agent.outbound.invites import Inviter
+from manager_agent.registry.registry import Registry
+from manager_agent.session import events as ev
+from manager_agent.session.identities import Names
+from manager_agent.session.plan import NAME_QUARANTINE
+from manager_agent.session.session import Session
+from manager_agent.store.memory import MemoryStore, RoomNameTaken
+from manager_agent.tasks import Tasks
+
+log = structlog.get_logger()
+
+SETTLE_TIMEOUT = 5.0
+"""Seconds that a caller waits for the cleaning up; it goes on without him."""
+FAREWELL_PATIENCE = 3.0
+"""Seconds that services have to take their farewell when the process ends."""
+
+
+class Conductor:
+    def __init__(
+        self,
+        *,
+        store: MemoryStore,
+        rooms: Rooms,
+        inviter: Inviter,
+        registry: Registry,
+        names: Names,
+        clock: Clock,
+    ) -> None:
+        self._means = Means(store, rooms, inviter, registry, Replacer(registry, names), names, clock)
+        self._store, self._clock = store, clock
+        self._drives, self._io = Tasks(), Tasks()
+        self._closed = False
+
+    async def open(self, session: Session) -> Session:
+        """Keeps the session and starts it. Returns it once its room exists, or it is over because LiveKit
+        would not make one. Raises RoomNameTaken, also for a room of LiveKit's that is not ours."""
+        await self._store.add(session)
+        drive = Drive(session.session_id, self._means, self._io)
+        self._drives.spawn(drive.run(), name=f"{session.session_id} drive")
+        session = await self._store.wait_for(
+            session.session_id, lambda latest: latest.over or latest.room.created_at is not None
+        )
+        if session.room.taken:
+            self._store.remove(session.session_id)
+            raise RoomNameTaken(session.room_name, NAME_QUARANTINE)
+        return session
+
+    async def close(self, session_id: str, *, client_gone: bool = False) -> Session:
+        """Ends a session, if it is not over already, and returns it once cleaned up, or SETTLE_TIMEOUT later.
+        Raises UnknownSession."""
+        await self._store.update(session_id, ev.SessionClosed(self._clock(), client_gone))
+        return await self.settled(session_id)
+
+    async def settled(self, session_id: str) -> Session:
+        """A session that is over, once it is cleaned up, or as it is after SETTLE_TIMEOUT."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_TIMEOUT):
+                await self._store.wait_for(session_id, _cleaned_up)
+        return self._store.get(session_id)
+
+    async def aclose(self) -> None:
+        """Ends every session, as nobody will be there to watch them: state is in memory. Once; bounded."""
+        if self._closed:
+            return
+        self._closed = True
+        alive = [session.session_id for session in self._store.list() if not _cleaned_up(session)]
+        await asyncio.gather(*(self.close(session_id) for session_id in alive), return_exceptions=True)
+        await self._drives.aclose()
+        await self._io.aclose(FAREWELL_PATIENCE)
+
+
+def _cleaned_up(session: Session) -> bool:
+    return session.end is not None and session.end.cleaned_at is not None

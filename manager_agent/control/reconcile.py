@@ -1,0 +1,100 @@
+"""Compares what we hold with what LiveKit lists, every now and then: rooms of ours that no session owns are
+deleted, and sessions whose room is gone are told so. A room of anybody else is never touched."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Sequence
+
+import structlog
+
+from manager_agent.clock import Clock
+from manager_agent.livekit.server_api import ListedRoom, LiveKitUnavailable, Rooms
+from manager_agent.session import events as ev
+from manager_agent.session.session import Session
+from manager_agent.store.memory import MemoryStore, UnknownSession
+
+log = structlog.get_logger()
+
+INTERVAL, JITTER = 10.0, 0.2
+"""Seconds between two rounds, give or take so large a part."""
+
+
+class Reconciler:
+    def __init__(self, *, store: MemoryStore, rooms: Rooms, clock: Clock) -> None:
+        self._store, self._rooms, self._clock = store, rooms, clock
+        self._unowned: frozenset[str] = frozenset()
+        """The sids of ours that no session owned in the last round. Only the second time they are deleted."""
+        self.is_answered = True
+        """Whether LiveKit answered when it was last asked for its rooms."""
+        self._running: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        self._running = asyncio.create_task(self._run(), name="reconcile")
+
+    async def aclose(self) -> None:
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running])
+
+    async def round(self) -> None:
+        """One comparison. Raises LiveKitUnavailable."""
+        asked_at = self._clock()
+        listed = await self._list()
+        for session in list(self._store.list()):
+            if is_gone(session, listed, asked_at):
+                log.warning("room_gone", **session.log_fields)
+                await self._tell(session)
+        unowned = [room for room in listed if self._is_revenant(room) or (room.is_ours and not self._is_owned(room))]
+        for room in unowned:
+            if room.sid in self._unowned:
+                log.warning("room_reaped", room=room.name, sid=room.sid, session_id=room.session_id)
+                await self._rooms.delete(room.name)
+        self._unowned = frozenset(room.sid for room in unowned)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(INTERVAL * random.uniform(1 - JITTER, 1 + JITTER))
+            try:
+                await self.round()
+            except LiveKitUnavailable as error:
+                log.warning("not_reconciled", error=str(error))
+            except Exception:
+                log.exception("reconcile_fault")
+
+    async def _list(self) -> Sequence[ListedRoom]:
+        try:
+            listed = await self._rooms.list_rooms()
+        except LiveKitUnavailable:
+            self.is_answered = False
+            raise
+        self.is_answered = True
+        return listed
+
+    def _is_owned(self, room: ListedRoom) -> bool:
+        """Its session is here, and has not been cleaned up: what is being deleted needs no help."""
+        try:
+            session = self._store.get(room.session_id)
+        except UnknownSession:
+            return False
+        return session.end is None or session.end.cleaned_at is None
+
+    def _is_revenant(self, room: ListedRoom) -> bool:
+        """A room of ours that was deleted, and made again by LiveKit for somebody who was joining at that moment."""
+        session = self._store.in_room(room.name)
+        return room.is_blank and session is not None and session.over and room.sid != session.room.sid
+
+    async def _tell(self, session: Session) -> None:
+        try:
+            await self._store.update(session.session_id, ev.RoomClosed(self._clock(), session.room.sid))
+        except UnknownSession:
+            return
+
+
+def is_gone(session: Session, listed: Sequence[ListedRoom], asked_at: float) -> bool:
+    """Whether the session's room was there before LiveKit was asked, and is not listed."""
+    created_at = session.room.created_at
+    if session.over or created_at is None or created_at >= asked_at:
+        return False
+    return all(room.sid != session.room.sid for room in listed)

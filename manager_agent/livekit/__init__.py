@@ -1,0 +1,1 @@
+"""Everything that talks to LiveKit. The only folder that imports livekit."""

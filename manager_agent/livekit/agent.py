@@ -1,0 +1,172 @@
+"""The manager agent: a livekit-agents AgentServer that takes the jobs which this deployment dispatches.
+
+Every room's job is a coroutine (jobs.py) that watches it (watcher.py). Which dispatch is in charge of a room is
+for the session to say: a job is taken only when the session has recorded it as the one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from typing import Any
+
+import structlog
+from livekit.agents import AgentServer, JobContext, JobExecutorType, JobRequest, WorkerPermissions
+from livekit.agents.job import RunningJobInfo
+from pydantic import ValidationError
+
+from manager_agent.clock import Clock
+from manager_agent.livekit import jobs
+from manager_agent.livekit.room_connection import drain
+from manager_agent.livekit.room_watcher import Watcher
+from manager_agent.messages import DispatchNote
+from manager_agent.session import events as ev
+from manager_agent.session.identities import Names
+from manager_agent.store.memory import MemoryStore, UnknownSession
+
+log = structlog.get_logger()
+
+RESTART_PAUSE = 1.0
+CLOSE_TIMEOUT = 3.0
+"""Seconds. A LiveKit that hangs does not answer, and the process is to end all the same."""
+HIDDEN = WorkerPermissions(
+    can_publish=False, can_subscribe=True, can_publish_data=True, can_update_metadata=False, hidden=True
+)
+"""The room's users see nobody; data is for the acknowledgements."""
+
+
+class ManagerAgent:
+    def __init__(
+        self,
+        *,
+        url: str,
+        api_key: str,
+        api_secret: str,
+        agent_name: str,
+        store: MemoryStore,
+        names: Names,
+        clock: Clock,
+    ) -> None:
+        self._url, self._key, self._secret, self._agent_name = url, api_key, api_secret, agent_name
+        self._store, self._names, self._clock = store, names, clock
+        self.rooms_held = 0
+        """How many rooms it watches, or is about to."""
+        self._server: AgentServer | None = None
+        self._running: asyncio.Task[None] | None = None
+
+    @property
+    def registered(self) -> bool:
+        """Whether LiveKit may send us jobs at this moment."""
+        return self._server is not None and jobs.is_connected(self._server)
+
+    async def start(self) -> None:
+        """Starts taking jobs, in the background: LiveKit need not be there yet."""
+        self._running = asyncio.create_task(self._run(), name="manager agent")
+
+    async def aclose(self) -> None:
+        """Leaves every room, within CLOSE_TIMEOUT."""
+        if self._running is not None:
+            self._running.cancel()
+            await asyncio.wait([self._running], timeout=CLOSE_TIMEOUT)
+        await drain(CLOSE_TIMEOUT)
+
+    async def _run(self) -> None:
+        while True:
+            self._server = self._make_server()
+            try:
+                await self._server.run()
+                log.error("agent_server_stopped")
+            except Exception:
+                log.exception("agent_server_failed")
+            finally:
+                with contextlib.suppress(Exception):
+                    await self._server.aclose()
+            await asyncio.sleep(RESTART_PAUSE)
+
+    def _make_server(self) -> AgentServer:
+        server = AgentServer(
+            job_executor_type=JobExecutorType.THREAD,
+            multiprocessing_context="spawn",
+            num_idle_processes=0,
+            load_fnc=lambda: 0.0,
+            load_threshold=float("inf"),  # a finite one refuses jobs in bursts
+            permissions=HIDDEN,
+            max_retry=sys.maxsize,
+            ws_url=self._url,
+            api_key=self._key,
+            api_secret=self._secret,
+            host="127.0.0.1",
+            port=0,  # its own health page; ours is the API's
+        )
+        server.rtc_session(_never_called, agent_name=self._agent_name, on_request=self._decide)
+        jobs.install(server, self._watch, self._agent_name)
+        return server
+
+    async def _decide(self, request: JobRequest) -> None:
+        """Takes the job if it makes this manager the one in charge of its room."""
+        note = _read_note(request.job.metadata)
+        if note is None:
+            log.warning("job_not_ours", room=request.room.name)
+            await request.reject()
+            return
+        identity, at = self._names.manager(note.session_id, note.attempt), self._clock()
+        with structlog.contextvars.bound_contextvars(**self._about(note, request.room.name)):
+            if not await self._take_charge(note.session_id, identity, at):
+                log.info("job_rejected", identity=identity)
+                await request.reject()
+                return
+            try:
+                await request.accept(identity=identity, name="session manager")
+            except Exception as error:
+                log.warning("job_not_assigned", identity=identity, error=repr(error))
+                await self._report_failure(note.session_id, identity)
+
+    def _about(self, note: DispatchNote, room_name: str) -> dict[str, Any]:
+        """What log lines about a job say. The session may be one that nobody here knows."""
+        about: dict[str, Any] = {"session_id": note.session_id, "room": room_name, "dispatch": note.attempt}
+        with contextlib.suppress(UnknownSession):
+            about |= self._store.get(note.session_id).log_fields
+        return about
+
+    async def _take_charge(self, session_id: str, identity: str, at: float) -> bool:
+        try:
+            session = await self._store.update(session_id, ev.JobAccepted(at, identity))
+        except UnknownSession:
+            return False
+        manager = session.manager
+        return not session.over and manager.identity == identity and manager.accepted_at == at
+
+    async def _watch(self, info: RunningJobInfo) -> None:
+        """One job, from its assignment until the room is over or lost."""
+        note = _read_note(info.job.metadata)
+        assert note is not None, "only jobs with a note are accepted"
+        identity = info.accept_arguments.identity
+        self.rooms_held += 1
+        structlog.contextvars.bind_contextvars(**self._about(note, info.job.room.name))  # the task is the job's own
+        try:
+            watcher = Watcher(session_id=note.session_id, identity=identity, store=self._store, clock=self._clock)
+            await watcher.watch(info.url, info.token)
+        except UnknownSession:
+            log.info("manager_outlived_session", identity=identity)
+        except Exception as error:
+            log.warning("manager_failed", identity=identity, error=repr(error))
+        finally:
+            self.rooms_held -= 1
+            await self._report_failure(note.session_id, identity)
+
+    async def _report_failure(self, session_id: str, identity: str) -> None:
+        """Says that this manager is not there (any more); of a session that is over nobody takes notice."""
+        with contextlib.suppress(UnknownSession):
+            await self._store.update(session_id, ev.ManagerFailed(self._clock(), identity))
+
+
+async def _never_called(_: JobContext) -> None:
+    """AgentServer wants an entrypoint; jobs.py does the jobs."""
+
+
+def _read_note(metadata: str) -> DispatchNote | None:
+    try:
+        return DispatchNote.model_validate_json(metadata)
+    except ValidationError:
+        return None

@@ -1,0 +1,249 @@
+"""The only file that talks to LiveKit's server API: rooms, dispatches, listings, metadata."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp.tracing import Trace
+from livekit import api
+from livekit.protocol import models
+
+from manager_agent.livekit.tokens import EVERY_GRANT, AccessToken, Grant, Joiner, Tokens
+from manager_agent.messages import DispatchNote, RoomStatus
+from manager_agent.session.events import Seen
+from manager_agent.session.session import Limits, RequiredService, Session, User
+
+CALL_TIMEOUT = 5.0
+CONNECT_TIMEOUT = aiohttp.ClientTimeout(sock_connect=0.8)
+"""Seconds; a server that can't be reached is known within one, one that hangs within five."""
+RETRY_AFTER = 2.0
+NO_NODE_RETRIES = 3
+NO_NODE_PAUSE = 0.2
+ROOM_TIMEOUT_SLACK = 60
+
+
+class LiveKitUnavailable(Exception):
+    """LiveKit could not be reached, or could not serve; worth a try after `retry_after` seconds."""
+
+    retry_after = RETRY_AFTER
+
+
+class RoomTaken(Exception):
+    """LiveKit has a room of that name, and it is not ours."""
+
+
+class RoomMissing(LookupError):
+    """LiveKit has no such room, or it has no such participant."""
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Everybody in a room. Those who are `joining` are not there yet, and not gone either."""
+
+    participants: tuple[Seen, ...]
+    joining: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRoom:
+    """A room that LiveKit has; `is_ours` when a session of this deployment made it."""
+
+    name: str
+    sid: str
+    session_id: str
+    is_ours: bool
+    is_blank: bool
+    """Without any metadata: nobody has made it on purpose, or made it his."""
+
+
+class Rooms:
+    def __init__(
+        self,
+        *,
+        url: str,
+        public_url: str,
+        api_key: str,
+        api_secret: str,
+        agent_name: str,
+        deployment: str,
+        user_grants: Collection[Grant] = EVERY_GRANT,
+    ) -> None:
+        """`user_grants`: all that a human in a room may ever be allowed."""
+        self.url, self.public_url = url, public_url
+        self._tokens = Tokens(api_key, api_secret, user_grants=user_grants)
+        self._key, self._secret = api_key, api_secret
+        self._agent_name, self._deployment = agent_name, deployment
+        self._http: aiohttp.ClientSession | None = None
+        self._api: api.LiveKitAPI | None = None
+
+    async def start(self) -> None:
+        self._http = aiohttp.ClientSession(connector=_Connector(limit=0))
+        self._api = api.LiveKitAPI(self.url, self._key, self._secret, session=self._http, failover=False)
+
+    async def aclose(self) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    async def create(self, session: Session) -> str:
+        """Creates the session's room and dispatches its manager in the same call. Returns the room's sid.
+
+        Again for the same session is harmless: it returns the same room and dispatches nothing. Raises
+        RoomTaken, LiveKitUnavailable.
+        """
+        keep = room_timeout(session.limits)
+        request = api.CreateRoomRequest(
+            name=session.room_name,
+            metadata=RoomStatus.of(session, self._deployment).model_dump_json(),
+            empty_timeout=keep,
+            departure_timeout=keep,
+            agents=[
+                api.RoomAgentDispatch(agent_name=self._agent_name, metadata=_note(session, session.manager.attempt))
+            ],
+        )
+        for tries_left in reversed(range(NO_NODE_RETRIES)):
+            try:
+                async with self._asking():
+                    room = await self._livekit.room.create_room(request)
+                break
+            except LiveKitUnavailable as error:
+                if not tries_left or "could not find any available nodes" not in str(error):
+                    raise
+                await asyncio.sleep(NO_NODE_PAUSE)  # a server short of CPU says so; it passes
+        status = RoomStatus.read(room.metadata)
+        if status is None or status.session_id != session.session_id:
+            raise RoomTaken(session.room_name)
+        return room.sid
+
+    async def dispatch_manager(self, session: Session, attempt: int) -> None:
+        """Dispatches the manager once more. Raises RoomMissing, LiveKitUnavailable."""
+        await self.dispatch_agent(session.room_name, self._agent_name, _note(session, attempt))
+
+    async def dispatch_agent(self, room_name: str, agent_name: str, metadata: str) -> None:
+        """Asks LiveKit to send an agent; that is no promise that one comes. Raises as above."""
+        async with self._asking():
+            await self._livekit.agent_dispatch.create_dispatch(
+                api.CreateAgentDispatchRequest(room=room_name, agent_name=agent_name, metadata=metadata)
+            )
+
+    async def list_participants(self, room_name: str) -> Listing:
+        """Raises RoomMissing, LiveKitUnavailable."""
+        room = self._livekit.room
+        async with self._asking():
+            answer = await room.list_participants(api.ListParticipantsRequest(room=room_name))
+            if not answer.participants and not (await room.list_rooms(api.ListRoomsRequest(names=[room_name]))).rooms:
+                raise RoomMissing(room_name)  # of a room that is gone nobody is listed, too
+        active = api.ParticipantInfo.ACTIVE
+        return Listing(
+            participants=tuple(seen(info) for info in answer.participants if info.state == active),
+            joining=tuple(info.identity for info in answer.participants if info.state < active),
+        )
+
+    async def remove(self, room_name: str, identity: str) -> None:
+        """Removes a participant; one that is gone is no error. Its token stays good. Raises LiveKitUnavailable."""
+        try:
+            async with self._asking():
+                await self._livekit.room.remove_participant(
+                    api.RoomParticipantIdentity(room=room_name, identity=identity)
+                )
+        except RoomMissing:
+            pass
+
+    async def list_rooms(self) -> list[ListedRoom]:
+        """Every room that LiveKit has. Raises LiveKitUnavailable."""
+        async with self._asking():
+            answer = await self._livekit.room.list_rooms(api.ListRoomsRequest())
+        statuses = [(room, RoomStatus.read(room.metadata)) for room in answer.rooms]
+        return [
+            ListedRoom(
+                name=room.name,
+                sid=room.sid,
+                session_id=status.session_id if status else "",
+                is_ours=status is not None and status.deployment == self._deployment,
+                is_blank=not room.metadata,
+            )
+            for room, status in statuses
+        ]
+
+    async def show_status(self, session: Session) -> None:
+        """Writes the session's status into its room's metadata. Raises RoomMissing, LiveKitUnavailable."""
+        metadata = RoomStatus.of(session, self._deployment).model_dump_json()
+        async with self._asking():
+            await self._livekit.room.update_room_metadata(
+                api.UpdateRoomMetadataRequest(room=session.room_name, metadata=metadata)
+            )
+
+    async def delete(self, room_name: str) -> None:
+        """Deletes the room and everybody's stay in it; one that is gone is no error. Raises LiveKitUnavailable."""
+        try:
+            async with self._asking():
+                await self._livekit.room.delete_room(api.DeleteRoomRequest(room=room_name))
+        except RoomMissing:
+            pass
+
+    def user_token(self, session: Session) -> AccessToken:
+        """A fresh token for the session's user."""
+        return self._tokens.for_human(session, session.user)
+
+    def participant_token(self, session: Session, human: User) -> AccessToken:
+        """A token for a further human in the session's room."""
+        return self._tokens.for_human(session, human)
+
+    def service_token(self, session: Session, service: RequiredService, now: float) -> AccessToken:
+        """The join token of a service that is invited at this instant."""
+        return self._tokens.for_service(session, service, now)
+
+    def joiner(self, jwt: str) -> Joiner:
+        """Who may join which room with this token. Raises InvalidToken."""
+        return self._tokens.joiner(jwt)
+
+    @property
+    def _livekit(self) -> api.LiveKitAPI:
+        assert self._api is not None, "start() first"
+        return self._api
+
+    @asynccontextmanager
+    async def _asking(self) -> AsyncIterator[None]:
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT):  # livekit-api would wait for ever
+                yield
+        except api.ServerError as error:
+            if error.code == "not_found":
+                raise RoomMissing(str(error)) from error
+            raise LiveKitUnavailable(f"LiveKit answered {error.code}: {error.message}") from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise LiveKitUnavailable(f"LiveKit can't be reached: {error!r}") from error
+
+
+class _Connector(aiohttp.TCPConnector):
+    """livekit-api asks for no timeout at all, and that goes before a ClientSession's own."""
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.connector.Connection:
+        return await super().connect(req, traces, CONNECT_TIMEOUT)
+
+
+def seen(info: models.ParticipantInfo) -> Seen:
+    """A participant as LiveKit's server API and webhooks show it."""
+    return Seen(
+        identity=info.identity,
+        sid=info.sid,
+        joined_ms=info.joined_at_ms,
+        is_agent=info.kind == models.ParticipantInfo.Kind.AGENT,
+        attributes=dict(info.attributes),
+    )
+
+
+def room_timeout(limits: Limits) -> int:
+    """Seconds for which LiveKit keeps the room without a human in it. Agents do not hold a room open, and we
+    delete it ourselves: this only must not be sooner than the longest wait for a human."""
+    waits = (limits.ready_timeout, limits.user_join_timeout, limits.user_rejoin_timeout, limits.replacement_timeout)
+    return int(sum(waits)) + ROOM_TIMEOUT_SLACK
+
+
+def _note(session: Session, attempt: int) -> str:
+    return DispatchNote(session_id=session.session_id, attempt=attempt).model_dump_json()

@@ -1,0 +1,126 @@
+"""Join tokens: what each allows, to whom and for how long. They are made here, and read here when they come back.
+
+Least privilege: a token is for one identity in one room, lives only as long as that one is waited for, and lets nobody
+make, list, record or administer anything. Its end keeps nobody out who is in the room already.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import jwt
+from livekit import api
+from ulid import ULID
+
+from manager_agent.session.session import RequiredService, Session, User, invite_deadline
+
+USER_SLACK = 60
+"""Seconds a token outlives the time that a human has to come: TokenSource clients drop one 60 s before it expires."""
+SERVICE_SLACK = 60
+"""Seconds a token outlives the time that a service has to come, as no two clocks show the same."""
+
+
+class Grant(StrEnum):
+    """What a human in the room may be allowed."""
+
+    CAN_PUBLISH = "can_publish"
+    CAN_SUBSCRIBE = "can_subscribe"
+    CAN_PUBLISH_DATA = "can_publish_data"
+    CAN_PUBLISH_SOURCES = "can_publish_sources"
+    """narrows `can_publish` to some kinds of tracks."""
+    CAN_UPDATE_OWN_METADATA = "can_update_own_metadata"
+    """goes for its name and attributes as well."""
+
+
+EVERY_GRANT = tuple(Grant)
+USUAL = (Grant.CAN_PUBLISH, Grant.CAN_SUBSCRIBE, Grant.CAN_PUBLISH_DATA)
+"""What a human may do unless more or less was asked for."""
+
+
+class InvalidToken(Exception):
+    """A join token that is not LiveKit's, or no longer good."""
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    jwt: str = field(repr=False)
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Joiner:
+    """Who may join which room with a token."""
+
+    identity: str
+    room_name: str
+
+
+class Tokens:
+    def __init__(
+        self,
+        key: str,
+        secret: str,
+        *,
+        user_grants: Collection[Grant] = EVERY_GRANT,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`user_grants`: all that a human may ever be allowed. Tokens need the time as LiveKit has it, not as the
+        sessions count it."""
+        self._key, self._secret = key, secret
+        self._user_grants = frozenset(user_grants)
+        self._wall_clock = wall_clock
+
+    def for_human(self, session: Session, human: User) -> AccessToken:
+        """For the session's user, or for a further human in its room."""
+        metadata = human.metadata
+        if metadata is None:
+            metadata = json.dumps(dict(session.metadata)) if session.metadata else ""
+        told = {"name": human.name, "metadata": metadata, "attributes": dict(human.attributes)}
+        video = {"roomJoin": True, "room": session.room_name, **self._granted(human.grants)}
+        claims = {"sub": human.identity, "video": video, **{name: value for name, value in told.items() if value}}
+        return self._signed(claims, math.ceil(session.limits.user_join_timeout) + USER_SLACK)
+
+    def for_service(self, session: Session, service: RequiredService, now: float) -> AccessToken:
+        """For a service that is invited at this instant. The identity is that of one attempt."""
+        assert service.identity is not None
+        video = {
+            "roomJoin": True,
+            "room": session.room_name,
+            "canPublish": True,
+            "canSubscribe": True,
+            "canPublishData": True,
+            "canUpdateOwnMetadata": True,  # attributes are among what it may say that it is ready with
+        }
+        claims = {"sub": service.identity, "name": service.service_id, "kind": "agent", "video": video}
+        return self._signed(claims, math.ceil(max(invite_deadline(session, now) - now, 0)) + SERVICE_SLACK)
+
+    def joiner(self, token: str) -> Joiner:
+        """Who may join which room with this token. Raises InvalidToken."""
+        try:
+            claims = api.TokenVerifier(self._key, self._secret).verify(token)
+        except Exception as error:  # the verifier lets the JWT library's own errors through
+            raise InvalidToken("the token is not signed by this deployment or has expired") from error
+        if not claims.identity or not claims.video or not claims.video.room_join or not claims.video.room:
+            raise InvalidToken("the token is no join token")
+        return Joiner(claims.identity, claims.video.room)
+
+    def _granted(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """The usual is said either way: to LiveKit, what is left out is allowed."""
+        granted = {g: asked.get(g, g in USUAL) if g in self._user_grants else False for g in Grant}
+        return {_camel_case(grant): value for grant, value in granted.items() if value or grant in USUAL}
+
+    def _signed(self, claims: dict[str, Any], lifetime: int) -> AccessToken:
+        now = int(self._wall_clock())  # a JWT knows whole seconds only
+        common = {"iss": self._key, "jti": str(ULID()), "nbf": now, "exp": now + lifetime}
+        return AccessToken(jwt.encode(common | claims, self._secret, algorithm="HS256"), now + lifetime)
+
+
+def _camel_case(name: str) -> str:
+    first, *others = name.split("_")
+    return first + "".join(word.capitalize() for word in others)

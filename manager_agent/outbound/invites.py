@@ -1,0 +1,126 @@
+"""Telling services: the signed invite and the farewell, by HTTP POST, or by LiveKit's agent dispatch.
+
+Each call here is one try. When to try again is the plan's business (plan.py), so that a try that is under way,
+and how often it was tried, are facts of the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+from manager_agent.clock import Clock
+from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
+from manager_agent.messages import Farewell, Invite, instant, invited_session
+from manager_agent.outbound.address_policy import Guard
+from manager_agent.outbound.http_client import Courier, Undelivered
+from manager_agent.outbound.signing import signed_headers
+from manager_agent.session.events import Refusal
+from manager_agent.session.identities import Names
+from manager_agent.session.session import RequiredService, Session, invite_deadline
+from manager_agent.traceparent import TraceContext
+
+TraceOf = Callable[[Session, RequiredService], TraceContext | None]
+"""On account of what a service is told something about the attempt that it was invited for."""
+DECLINES = frozenset({HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
+
+
+class Refused(Exception):
+    """A try that came to nothing. `final` when the service wants no further one."""
+
+    def __init__(self, why: Refusal, detail: str, *, final: bool = False) -> None:
+        super().__init__(detail)
+        self.why = why
+        self.final = final
+
+
+def trace_passed_on(session: Session, _: RequiredService) -> TraceContext | None:
+    """As it came, where we make no spans of our own."""
+    return session.trace
+
+
+class Inviter:
+    def __init__(
+        self,
+        *,
+        rooms: Rooms,
+        names: Names,
+        clock: Clock,
+        api_key: str,
+        api_secret: str,
+        guard: Guard,
+        trace_of: TraceOf = trace_passed_on,
+    ) -> None:
+        self._rooms, self._names, self._clock = rooms, names, clock
+        self._key, self._secret = api_key, api_secret
+        self._trace_of = trace_of
+        self._courier = Courier(guard)
+
+    async def start(self) -> None:
+        await self._courier.start()
+
+    async def aclose(self) -> None:
+        await self._courier.aclose()
+
+    async def invite(self, session: Session, entry: int) -> None:
+        """Tells the service of this entry that it is wanted. Raises Refused."""
+        service = session.services[entry]
+        if service.agent_name is not None:
+            await self._dispatch(session, service)
+        elif service.endpoint is not None:
+            token = self._rooms.service_token(session, service, self._clock()).jwt
+            invite = self._invite(session, service).model_copy(update={"identity": service.identity, "token": token})
+            await self._post(service.endpoint, invite, self._trace_of(session, service))
+
+    async def say_farewell(self, session: Session, service: RequiredService, reason: str) -> None:
+        """Tells a service that the session is over, or over for it. Raises Refused."""
+        if service.agent_name is not None or service.endpoint is None:
+            return  # a dispatched agent sees its room close
+        farewell = Farewell(
+            id=f"{service.invite_id}_end",
+            createdAt=str(int(self._clock())),
+            session=invited_session(session),
+            service_id=service.service_id,
+            attempt=service.attempt,
+            identity=service.identity,
+            reason=reason,
+        )
+        await self._post(service.endpoint, farewell, self._trace_of(session, service))
+
+    def _invite(self, session: Session, service: RequiredService) -> Invite:
+        trace = self._trace_of(session, service)
+        return Invite(
+            id=service.invite_id,
+            createdAt=str(int(service.timeline.invited or self._clock())),
+            session=invited_session(session),
+            service_id=service.service_id,
+            attempt=service.attempt,
+            server_url=self._rooms.public_url,
+            manager_identity=session.manager.identity,
+            ready_on=service.ready_on,
+            ready_deadline=instant(invite_deadline(session, self._clock())),
+            traceparent=trace.traceparent if trace else None,
+            tracestate=(trace.state or None) if trace else None,
+        )
+
+    async def _dispatch(self, session: Session, service: RequiredService) -> None:
+        assert service.agent_name is not None
+        note = self._invite(session, service).model_dump_json(exclude={"identity", "token"})
+        try:
+            await self._rooms.dispatch_agent(session.room_name, service.agent_name, note)
+        except (LiveKitUnavailable, RoomMissing) as error:
+            raise Refused(Refusal.UNREACHABLE, str(error)) from error
+
+    async def _post(self, endpoint: str, message: Invite | Farewell, trace: TraceContext | None) -> None:
+        body = message.model_dump_json().encode()
+        headers = signed_headers(body, self._key, self._secret) | (trace.headers if trace else {})
+        try:
+            status = await self._courier.deliver(endpoint, body, headers)
+        except Undelivered as error:
+            raise Refused(Refusal.UNREACHABLE, str(error)) from error
+        if 200 <= status < 300:
+            return
+        if status == HTTPStatus.GONE:
+            raise Refused(Refusal.DECLINED, "answered 410", final=True)
+        why = Refusal.DECLINED if status in DECLINES else Refusal.UNREACHABLE
+        raise Refused(why, f"answered {status}")

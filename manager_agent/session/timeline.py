@@ -1,0 +1,171 @@
+"""What has become of a session in the order of time: the steps that it took, every attempt to get a service, and who is
+awaited, until when. PURE."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from manager_agent.session.events import Evidence
+from manager_agent.session.retries import resend_at
+from manager_agent.session.session import (
+    PastAttempt,
+    RequiredService,
+    ServiceReason,
+    ServiceState,
+    Session,
+    Timeline,
+    deadline,
+)
+
+
+class StepName(StrEnum):
+    REQUESTED = "requested"
+    ROOM_REQUESTED = "room_requested"
+    ROOM_CREATED = "room_created"
+    MANAGER_ACCEPTED = "manager_accepted"
+    MANAGER_JOINED = "manager_joined"
+    READY = "ready"
+    USER_JOINED = "user_joined"
+    USER_LEFT = "user_left"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    name: StepName
+    at: float
+
+
+class Awaited(StrEnum):
+    """What a service is to do next."""
+
+    ACCEPT = "accept"
+    JOIN = "join"
+    READY = "ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Late:
+    """What is awaited of a service that is not ready yet. It need not be late already."""
+
+    awaited: Awaited
+    since: float
+    due: float | None
+    """From when on it may be replaced, or when the session is over for want of it; None: neither, as nothing waits for
+    it."""
+    retry_at: float | None = None
+    """When one that refused is asked again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to get a service for an entry of the session."""
+
+    entry: int
+    number: int
+    """0: nobody was invited yet."""
+    service_id: str
+    type: str
+    optional: bool
+    state: ServiceState
+    reason: ServiceReason | None
+    ready_by: Evidence | None
+    """What makes it ready; None also of one that was, and is no more."""
+    tries: int
+    timeline: Timeline
+    until: float | None
+    """When the next one took its place; None: it is the present one."""
+    late: Late | None
+
+
+def steps(session: Session) -> list[Step]:
+    """Those that are known, in order of time. A user who has come back has joined twice."""
+    user, manager, came_at = session.user_presence, session.manager, session.user_came_at
+    came_back_at = user.told_at if user.told_at != came_at else None
+    known = (
+        (StepName.REQUESTED, session.created_at),
+        (StepName.ROOM_REQUESTED, session.room.requested_at),
+        (StepName.ROOM_CREATED, session.room.created_at),
+        (StepName.MANAGER_ACCEPTED, manager.accepted_at),
+        (StepName.MANAGER_JOINED, manager.came_at),
+        (StepName.READY, session.ready_at),
+        (StepName.USER_JOINED, came_at),
+        (StepName.USER_LEFT, session.user_left_at),
+        (StepName.USER_JOINED, came_back_at),
+        (StepName.ENDED, None if session.end is None else session.end.at),
+    )
+    return sorted((Step(name, at) for name, at in known if at is not None), key=lambda step: step.at)
+
+
+def attempts(session: Session) -> list[Attempt]:
+    """Every attempt that is remembered, by entry; of each entry the present one last."""
+    return [attempt for entry, service in enumerate(session.services) for attempt in _of_entry(session, entry, service)]
+
+
+def _of_entry(session: Session, entry: int, service: RequiredService) -> Iterator[Attempt]:
+    for past in service.past:
+        yield _past(entry, past, optional=service.optional)
+    yield Attempt(
+        entry=entry,
+        number=service.attempt,
+        service_id=service.service_id,
+        type=service.type,
+        optional=service.optional,
+        state=service.state,
+        reason=session.reason_of(service),
+        ready_by=service.ready_by,
+        tries=service.tries,
+        timeline=service.timeline,
+        until=None,
+        late=late(session, service),
+    )
+
+
+def _past(entry: int, past: PastAttempt, *, optional: bool) -> Attempt:
+    return Attempt(
+        entry=entry,
+        number=past.number,
+        service_id=past.place.service_id,
+        type=past.type,
+        optional=optional,
+        state=past.state,
+        reason=past.reason,
+        ready_by=None,
+        tries=past.tries,
+        timeline=past.timeline,
+        until=past.until,
+        late=None,
+    )
+
+
+def late(session: Session, service: RequiredService) -> Late | None:
+    """What is awaited of this service of the session; None when it is ready, has failed, or nothing is awaited."""
+    if session.over:
+        return None
+    timeline = service.timeline
+    match service.state:
+        case ServiceState.INVITED:
+            awaited, since = Awaited.ACCEPT, timeline.invited
+        case ServiceState.ACCEPTED:
+            awaited, since = Awaited.JOIN, timeline.accepted
+        case ServiceState.JOINED:
+            awaited, since = Awaited.READY, timeline.joined
+        case _:
+            return None
+    assert since is not None, "a state follows from its instant"
+    return Late(awaited, since, _known(_due(session, service)), _known(resend_at(service)))
+
+
+def _due(session: Session, service: RequiredService) -> float:
+    """Not when somebody is looked for in its place: where nobody else is there, that is put off again and again."""
+    ends = deadline(session)
+    due = math.inf if service.optional or ends is None else ends[0]  # it is required, so the session is not ready
+    late = service.overdue_since
+    return due if late is None else min(due, late + session.limits.service_join_timeout)
+
+
+def _known(at: float) -> float | None:
+    return at if math.isfinite(at) else None

@@ -1,0 +1,316 @@
+"""What each event does to a session: `apply(session, event) -> session`.
+
+PURE. One small function an event type, all of them in the table at the end; those about a service are in
+service_transitions.py. An event that is late, doubled, about an older attempt or about an older participant changes
+nothing, and then the very same object comes back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from manager_agent.session import events as ev
+from manager_agent.session.events import Seen
+from manager_agent.session.participant import Presence
+from manager_agent.session.service_transitions import (
+    cast_out,
+    invite_accepted,
+    invite_refused,
+    invite_started,
+    lost,
+    removal_ended,
+    removal_started,
+    replacement_held,
+    service_left,
+    service_said,
+    service_seen,
+    with_outcast,
+    with_service,
+)
+from manager_agent.session.session import (
+    GIVES_TOKENS,
+    OUR_IDENTITIES,
+    End,
+    EndReason,
+    Outcast,
+    RequiredService,
+    Session,
+    deadline,
+    index_of,
+)
+
+AGENT_NAME_ATTRIBUTE = "lk.agent.name"
+
+CLEAN_UP_PAUSE = 30.0
+"""Seconds until a room that could not be deleted is tried again."""
+AFTER_THE_END = ev.RoomCreated | ev.RoomRefused | ev.CleanUpStarted | ev.CleanedUp | ev.CleanUpFailed
+"""What still counts when the session is over: an answer that was on its way, and the cleaning up."""
+
+
+def apply(session: Session, event: ev.Event) -> Session:
+    """What the session is after `event`: the very same object when the event changes nothing."""
+    if session.end is not None and not isinstance(event, AFTER_THE_END):
+        return session
+    changed = _ON[type(event)](session, event)
+    if changed == session:
+        return session
+    if changed.state is not session.state:
+        changed = replace(changed, state_since=event.at)
+    if changed.ready_at is None and changed.state in GIVES_TOKENS:
+        changed = replace(changed, ready_at=event.at)
+    if _public(changed) != _public(session):
+        changed = replace(changed, revision=session.revision + 1)
+    return changed
+
+
+def _public(session: Session) -> tuple[object, ...]:
+    services = tuple(
+        (s.service_id, s.attempt, s.state, s.ready_by, session.reason_of(s), s.timeline) for s in session.services
+    )
+    return (session.state, session.end and session.end.reason, session.manager.identity, services)
+
+
+# --- the room, the end ------------------------------------------------------------------------------
+
+
+def _room_requested(session: Session, event: ev.RoomRequested) -> Session:
+    if session.room.requested_at is not None:
+        return session
+    return replace(session, room=replace(session.room, requested_at=event.at))
+
+
+def _room_created(session: Session, event: ev.RoomCreated) -> Session:
+    if not session.room.in_flight:
+        return session
+    return replace(session, room=replace(session.room, sid=event.sid, created_at=event.at))
+
+
+def _room_refused(session: Session, event: ev.RoomRefused) -> Session:
+    if not session.room.in_flight:
+        return session
+    refused = replace(session, room=replace(session.room, refused=True, taken=event.taken))
+    return refused if refused.over else _ended(refused, EndReason.ROOM_UNAVAILABLE, event.at)
+
+
+def _room_closed(session: Session, event: ev.RoomClosed) -> Session:
+    if session.room.created_at is None or event.sid not in ("", session.room.sid):
+        return session
+    return _ended(session, EndReason.ROOM_CLOSED, event.at)
+
+
+def _session_closed(session: Session, event: ev.SessionClosed) -> Session:
+    return _ended(session, EndReason.CLIENT_GONE if event.by_client_gone else EndReason.CLOSED, event.at)
+
+
+def _deadline_passed(session: Session, event: ev.DeadlinePassed) -> Session:
+    due = deadline(session)
+    return _ended(session, due[1], event.at) if due and due[0] <= event.at else session
+
+
+def _ended(session: Session, reason: EndReason, at: float) -> Session:
+    return replace(session, end=End(reason, at))
+
+
+def _clean_up_started(session: Session, event: ev.CleanUpStarted) -> Session:
+    end = session.end
+    if end is None or end.cleaning_since is not None or event.at < end.retry_at:
+        return session
+    return replace(session, end=replace(end, cleaning_since=event.at, clean_ups=end.clean_ups + 1))
+
+
+def _cleaned_up(session: Session, event: ev.CleanedUp) -> Session:
+    if session.end is None or session.end.cleaned_at is not None:
+        return session
+    return replace(session, end=replace(session.end, cleaned_at=event.at))
+
+
+def _clean_up_failed(session: Session, event: ev.CleanUpFailed) -> Session:
+    end = session.end
+    if end is None or end.cleaning_since is None or end.cleaned_at is not None:
+        return session
+    return replace(session, end=replace(end, cleaning_since=None, retry_at=event.at + CLEAN_UP_PAUSE))
+
+
+# --- the manager ------------------------------------------------------------------------------------
+
+
+def _manager_dispatched(session: Session, event: ev.ManagerDispatched) -> Session:
+    manager = session.manager
+    too_soon = manager.attempt > 0 and event.at < manager.next_dispatch_at
+    if event.attempt != manager.attempt + 1 or too_soon:
+        return session
+    return replace(_relieved(session), manager=manager.dispatched(event.attempt, event.identity, event.at))
+
+
+def _job_accepted(session: Session, event: ev.JobAccepted) -> Session:
+    return replace(session, manager=session.manager.accepted(event.identity, event.at))
+
+
+def _manager_failed(session: Session, event: ev.ManagerFailed) -> Session:
+    manager = session.manager
+    if not manager.in_charge or event.identity != manager.identity:
+        return session
+    return replace(_relieved(session), manager=manager.gone(event.at))
+
+
+def _relieved(session: Session) -> Session:
+    """Whoever was in charge is to be no second manager: a connect that was given up may get into the room yet."""
+    manager = session.manager
+    if manager.identity is None or not manager.in_charge:
+        return session
+    return cast_out(session, Outcast(manager.identity, manager.presence))
+
+
+# --- who is in the room -----------------------------------------------------------------------------
+
+
+def _participant_seen(session: Session, event: ev.ParticipantSeen) -> Session:
+    return _seen(session, event.participant, event.at)
+
+
+def _seen(session: Session, seen: Seen, at: float) -> Session:
+    session = _left(session, seen.identity, lambda presence: presence.overtaken(seen.sid, seen.joined_ms), at)
+    if seen.identity == session.user.identity:
+        presence = session.user_presence.seen(seen.sid, seen.joined_ms, at)
+        came_at = at if session.user_came_at is None and presence.here else session.user_came_at
+        return replace(session, user_presence=presence, user_came_at=came_at)
+    manager = session.manager
+    if seen.identity == manager.identity and manager.in_charge:
+        return replace(session, manager=manager.seen(manager.presence.seen(seen.sid, seen.joined_ms, at), at))
+    if session.is_outcast(seen.identity):
+        return with_outcast(
+            session, seen.identity, lambda o: replace(o, presence=o.presence.seen(seen.sid, seen.joined_ms, at))
+        )
+    entry = session.entry_of(seen.identity)
+    if entry is None and seen.is_agent and not seen.identity.startswith(OUR_IDENTITIES):
+        session, entry = _recognised(session, seen)
+        if entry is None and _is_one_too_many(session, seen):
+            return cast_out(session, Outcast(seen.identity, Presence().seen(seen.sid, seen.joined_ms, at)))
+    return session if entry is None else service_seen(session, entry, seen, at)
+
+
+def _recognised(session: Session, seen: Seen) -> tuple[Session, int | None]:
+    """An agent that LiveKit dispatched for us comes under an identity of LiveKit's: know it by its name."""
+    name = seen.attributes.get(AGENT_NAME_ATTRIBUTE)
+
+    def awaited(service: RequiredService) -> bool:
+        known = service.presence.here or seen.sid in service.presence.gone
+        return bool(name) and service.agent_name == name and service.attempt > 0 and not known
+
+    entry = index_of(session.services, awaited)
+    if entry is not None:
+        service = session.services[entry]
+        presence = replace(service.presence, joined_ms=0)  # instants order the joins of one identity, not of two
+        session = with_service(session, entry, replace(service, identity=seen.identity, presence=presence))
+    return session, entry
+
+
+def _is_one_too_many(session: Session, seen: Seen) -> bool:
+    """An agent that came for a job of ours while another one has its place: it was dispatched twice."""
+    name = seen.attributes.get(AGENT_NAME_ATTRIBUTE)
+    same = [service for service in session.services if name and service.agent_name == name and service.attempt > 0]
+    return bool(same) and all(s.presence.here and seen.sid not in s.presence.gone for s in same)
+
+
+def _participant_left(session: Session, event: ev.ParticipantLeft) -> Session:
+    if session.entry_of(event.identity) is None:
+        session = _stranger_left(session, event.sid)
+    left = _left(session, event.identity, lambda presence: presence.left(event.sid), event.at)
+    return replace(left, user_left_at=session.user_left_at) if event.aborted else left
+
+
+def _stranger_left(session: Session, sid: str) -> Session:
+    """It may be an agent dispatched for us whose join is told later: by then it must be known to have left."""
+    services = tuple(replace(s, presence=s.presence.left(sid)) if s.agent_name else s for s in session.services)
+    return replace(session, services=services)
+
+
+def _left(session: Session, identity: str, leave: Callable[[Presence], Presence], at: float) -> Session:
+    if identity == session.user.identity:
+        presence = leave(session.user_presence)
+        left_at = session.user_left_at if presence is session.user_presence else at
+        return replace(session, user_presence=presence, user_left_at=left_at)
+    if identity == session.manager.identity and session.manager.in_charge:
+        return replace(session, manager=session.manager.left(leave(session.manager.presence), at))
+    if session.is_outcast(identity):
+        return with_outcast(session, identity, lambda o: replace(o, presence=leave(o.presence)))
+    entry = session.entry_of(identity)
+    if entry is None:
+        return session
+    return service_left(session, entry, leave(session.services[entry].presence), at)
+
+
+def _room_listed(session: Session, event: ev.RoomListed) -> Session:
+    if event.asked_at == session.listing_since:
+        session = replace(session, listing_since=None, listing_failures=0, listed_at=event.at)
+    if event.asked_at < session.listed_as_of:
+        return session
+    session = replace(session, listed_as_of=event.asked_at)
+    listed = {seen.identity for seen in event.participants} | set(event.joining)
+    known = [session.user.identity, session.manager.identity, *(s.identity for s in session.services)]
+    known += [outcast.identity for outcast in session.outcasts]
+    for identity in known:
+        if identity and identity not in listed:
+            session = _left(session, identity, lambda presence: presence.not_listed(event.asked_at), event.at)
+    for entry, service in enumerate(session.services):
+        if service.identity not in listed and _vouched_for_before(service, event.asked_at):
+            session = with_service(session, entry, lost(service, event.at))
+    for seen in event.participants:  # last: one who is here may take the place of one who is not
+        session = _seen(session, seen, event.at)
+    return session
+
+
+def _vouched_for_before(service: RequiredService, asked_at: float) -> bool:
+    """It spoke in the room before that instant, though its join was never told."""
+    joined = service.timeline.joined
+    return not service.presence.here and not service.lost and joined is not None and joined < asked_at
+
+
+def _webhook_arrived(session: Session, event: ev.WebhookArrived) -> Session:
+    return session if session.webhooks_arrive else replace(session, webhooks_arrive=True)
+
+
+def _listing_started(session: Session, event: ev.ListingStarted) -> Session:
+    if session.listing_since is not None or event.at <= (session.listed_at or -math.inf):
+        return session
+    return replace(session, listing_since=event.at)
+
+
+def _listing_failed(session: Session, event: ev.ListingFailed) -> Session:
+    if event.asked_at != session.listing_since:
+        return session
+    failures = session.listing_failures + 1
+    return replace(session, listing_since=None, listing_failures=failures, listed_at=event.at)
+
+
+_ON: Mapping[type, Callable[[Session, Any], Session]] = {
+    ev.RoomRequested: _room_requested,
+    ev.RoomCreated: _room_created,
+    ev.RoomRefused: _room_refused,
+    ev.RoomClosed: _room_closed,
+    ev.RoomListed: _room_listed,
+    ev.ManagerDispatched: _manager_dispatched,
+    ev.JobAccepted: _job_accepted,
+    ev.ManagerFailed: _manager_failed,
+    ev.InviteStarted: invite_started,
+    ev.InviteAccepted: invite_accepted,
+    ev.InviteRefused: invite_refused,
+    ev.ServiceSaid: service_said,
+    ev.ParticipantSeen: _participant_seen,
+    ev.ParticipantLeft: _participant_left,
+    ev.WebhookArrived: _webhook_arrived,
+    ev.ReplacementHeld: replacement_held,
+    ev.RemovalStarted: removal_started,
+    ev.RemovalEnded: removal_ended,
+    ev.ListingStarted: _listing_started,
+    ev.ListingFailed: _listing_failed,
+    ev.DeadlinePassed: _deadline_passed,
+    ev.SessionClosed: _session_closed,
+    ev.CleanUpStarted: _clean_up_started,
+    ev.CleanedUp: _cleaned_up,
+    ev.CleanUpFailed: _clean_up_failed,
+}
+"""What each event does: every event type stands here once."""
