@@ -55,6 +55,8 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
+    id: str
+    """Such as `sessions_create`. Stable: generated clients and metrics name operations by it."""
     method: str
     path: str
     handler: Handler
@@ -78,13 +80,6 @@ class Operation:
     """Stands in the OpenAPI document."""
     is_vital: bool = False
     """Is answered however often it is asked for: a supervisor asks, or LiveKit tells what has happened."""
-
-    @property
-    def id(self) -> str:
-        """Such as `sessions_create`: stable, as generated clients name their methods by it."""
-        module = inspect.getmodule(self.handler)
-        assert module is not None
-        return f"{module.__name__.rpartition('.')[2]}_{self.handler.__name__}"
 
     @property
     def summary(self) -> str:

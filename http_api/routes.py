@@ -89,7 +89,7 @@ KNOWN = "it is still the same"
 
 SESSIONS = (
     Operation(
-        "POST", sessions.PATH, sessions.create, Tag.SESSIONS, Access.SESSIONS,
+        "sessions_create", "POST", sessions.PATH, sessions.create, Tag.SESSIONS, Access.SESSIONS,
         {
             CREATED: Answer("ready, with the token", views.SessionWithToken, headers=MADE),
             ACCEPTED: Answer("not ready yet; it goes on", views.SessionView, headers=MADE),
@@ -98,12 +98,12 @@ SESSIONS = (
         body=schemas.CreateSession, headers=PREFER | IDEMPOTENCY | TRACE, is_idempotent=True, creates=True,
     ),
     Operation(
-        "GET", sessions.PATH, sessions.list_all, Tag.SESSIONS, Access.SESSIONS,
+        "sessions_list_all", "GET", sessions.PATH, sessions.list_all, Tag.SESSIONS, Access.SESSIONS,
         {OK: Answer("a page of sessions", views.SessionList)},
         query=schemas.ListSessions,
     ),
     Operation(
-        "GET", SESSION, sessions.show, Tag.SESSIONS, Access.SESSIONS,
+        "sessions_show", "GET", SESSION, sessions.show, Tag.SESSIONS, Access.SESSIONS,
         {
             OK: Answer(
                 "the session; with a token while it is ready or active", views.SessionWithToken | views.SessionView,
@@ -114,7 +114,7 @@ SESSIONS = (
         (UnknownSession, Overloaded), headers=WAIT,
     ),
     Operation(
-        "GET", SESSION + "/events", events.follow, Tag.SESSIONS, Access.SESSIONS,
+        "events_follow", "GET", SESSION + "/events", events.follow, Tag.SESSIONS, Access.SESSIONS,
         {
             OK: Answer("the session as it is, and again after each change", views.SessionView, Media.EVENTS),
             NO_CONTENT: Answer("it is over, and that was seen"),
@@ -122,28 +122,28 @@ SESSIONS = (
         (UnknownSession, TooManyStreams, Overloaded), headers=SEEN,
     ),
     Operation(
-        "GET", SESSION + "/timeline", timelines.show, Tag.SESSIONS, Access.SESSIONS,
+        "timelines_show", "GET", SESSION + "/timeline", timelines.show, Tag.SESSIONS, Access.SESSIONS,
         {OK: Answer("what has become of it so far", timeline_views.TimelineView)},
         (UnknownSession,),
     ),
     Operation(
-        "DELETE", SESSION, sessions.close, Tag.SESSIONS, Access.SESSIONS,
+        "sessions_close", "DELETE", SESSION, sessions.close, Tag.SESSIONS, Access.SESSIONS,
         {OK: Answer("the session, which is over", views.SessionView, headers=TAG)},
         (UnknownSession,),
     ),
     Operation(
-        "POST", SESSION + "/token", sessions.give_token, Tag.TOKENS, Access.SESSIONS,
+        "sessions_give_token", "POST", SESSION + "/token", sessions.give_token, Tag.TOKENS, Access.SESSIONS,
         {OK: Answer("the session, with a fresh token", views.SessionWithToken, headers=TAG)},
         (UnknownSession, NoToken),
     ),
     Operation(
-        "POST", SESSION + "/participants", participants.add, Tag.TOKENS, Access.SESSIONS,
+        "participants_add", "POST", SESSION + "/participants", participants.add, Tag.TOKENS, Access.SESSIONS,
         {CREATED: Answer("who may join, with the token", views.ParticipantView)},
         (UnknownSession, NoToken, IdentityTaken),
         body=schemas.AddParticipant,
     ),
     Operation(
-        "POST", token_source.PATH, token_source.give, Tag.TOKENS, Access.FRONT_END,
+        "token_source_give", "POST", token_source.PATH, token_source.give, Tag.TOKENS, Access.FRONT_END,
         {CREATED: Answer("ready, with the token", token_request.TokenResponse)},
         (
             RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready, Overloaded, Forbidden,
@@ -152,7 +152,7 @@ SESSIONS = (
         body=token_request.TokenRequest, needs_body=False, headers=TRACE, creates=True,
     ),
     Operation(
-        "POST", SESSION + "/ready", ready.say_ready, Tag.SERVICES, Access.OWN_PROOF,
+        "ready_say_ready", "POST", SESSION + "/ready", ready.say_ready, Tag.SERVICES, Access.OWN_PROOF,
         {OK: Answer("heard", messages.Answer)},
         (UnknownSession, SessionOver, ServiceOut, Forbidden),
         body=schemas.SayReady, proof=Proof.INVITE,
@@ -161,7 +161,7 @@ SESSIONS = (
 
 FEED = (
     Operation(
-        "GET", feed.PATH, feed.follow, Tag.SESSIONS, Access.SESSIONS,
+        "feed_follow", "GET", feed.PATH, feed.follow, Tag.SESSIONS, Access.SESSIONS,
         {
             OK: Answer(
                 "everything as it is, and again what changes", feed_views.Told, Media.EVENTS,
@@ -174,14 +174,15 @@ FEED = (
 
 CALLBACKS = (
     Operation(
-        "GET", callbacks.PATH, callbacks.list_all, Tag.SESSIONS, Access.SESSIONS,
+        "callbacks_list_all", "GET", callbacks.PATH, callbacks.list_all, Tag.SESSIONS, Access.SESSIONS,
         {OK: Answer("the last 100, newest first", callbacks.CallbackList)},
     ),
 )  # fmt: skip
 
 SERVICES = (
     Operation(
-        "POST", microservices.PATH + "/register", microservices.register, Tag.SERVICES, Access.SERVICES,
+        "microservices_register", "POST", microservices.PATH + "/register", microservices.register,
+        Tag.SERVICES, Access.SERVICES,
         {
             CREATED: Answer("new", views.ServiceView, headers=LOCATION | REPLAYED),
             OK: Answer("it replaces the one that was registered", views.ServiceView, headers=REPLAYED),
@@ -190,22 +191,23 @@ SERVICES = (
         body=schemas.RegisterService, headers=IDEMPOTENCY, is_idempotent=True,
     ),
     Operation(
-        "GET", microservices.PATH, microservices.list_all, Tag.SERVICES, Access.SERVICES,
+        "microservices_list_all", "GET", microservices.PATH, microservices.list_all, Tag.SERVICES, Access.SERVICES,
         {OK: Answer("all of them, by id", views.ServiceList)},
     ),
     Operation(
-        "GET", SERVICE, microservices.show, Tag.SERVICES, Access.SERVICES,
+        "microservices_show", "GET", SERVICE, microservices.show, Tag.SERVICES, Access.SERVICES,
         {OK: Answer("the service", views.ServiceView)},
         (UnknownService,),
     ),
     Operation(
-        "DELETE", SERVICE, microservices.remove, Tag.SERVICES, Access.SERVICES,
+        "microservices_remove", "DELETE", SERVICE, microservices.remove, Tag.SERVICES, Access.SERVICES,
         {OK: Answer("the service, as it was", views.ServiceView)},
         (UnknownService, OtherInstance, StaticService, OtherCaller),
         query=schemas.InstanceQuery,
     ),
     Operation(
-        "POST", SERVICE + "/heartbeat", microservices.heartbeat, Tag.SERVICES, Access.SERVICES,
+        "microservices_heartbeat", "POST", SERVICE + "/heartbeat", microservices.heartbeat,
+        Tag.SERVICES, Access.SERVICES,
         {OK: Answer("the service", views.ServiceView)},
         (UnknownService, OtherInstance, OtherCaller),
         body=schemas.Heartbeat, needs_body=False, query=schemas.InstanceQuery,
@@ -214,25 +216,25 @@ SERVICES = (
 
 RUNNING = (
     Operation(
-        "GET", "/health", health.health, Tag.OPERATIONS, Access.PUBLIC,
+        "health_health", "GET", "/health", health.health, Tag.OPERATIONS, Access.PUBLIC,
         {OK: Answer("it answers; with `deep`, a session can be had", views.Health | views.Proven)},
         (ProbeFailed, Unauthorized, Forbidden, KeysUnavailable, RateLimited), query=schemas.HealthQuery, is_vital=True,
     ),
     Operation(
-        "GET", "/livez", health.livez, Tag.OPERATIONS, Access.PUBLIC,
+        "health_livez", "GET", "/livez", health.livez, Tag.OPERATIONS, Access.PUBLIC,
         {OK: Answer("the event loop turns", views.Alive)}, is_vital=True,
     ),
     Operation(
-        "GET", "/readyz", health.readyz, Tag.OPERATIONS, Access.PUBLIC,
+        "health_readyz", "GET", "/readyz", health.readyz, Tag.OPERATIONS, Access.PUBLIC,
         {OK: Answer("it may be sent requests", views.Alive)},
         (Unready,), is_vital=True,
     ),
     Operation(
-        "GET", "/metrics", scrape.metrics, Tag.OPERATIONS, Access.METRICS,
+        "scrape_metrics", "GET", "/metrics", scrape.metrics, Tag.OPERATIONS, Access.METRICS,
         {OK: Answer("what was measured", media=Media.TEXT)},
     ),
     Operation(
-        "POST", "/livekit/webhook", webhooks.receive, Tag.OPERATIONS, Access.OWN_PROOF,
+        "webhooks_receive", "POST", "/livekit/webhook", webhooks.receive, Tag.OPERATIONS, Access.OWN_PROOF,
         {OK: Answer("taken")}, (MalformedBody, web.HTTPRequestEntityTooLarge, SlowBody),
         proof=Proof.SIGNATURE, is_vital=True,
     ),
@@ -240,29 +242,29 @@ RUNNING = (
 
 DOCS = (
     Operation(
-        "GET", "/openapi.json", docs.openapi, Tag.OPERATIONS, Access.PUBLIC,
+        "docs_openapi", "GET", "/openapi.json", docs.openapi, Tag.OPERATIONS, Access.PUBLIC,
         {OK: Answer("the document", docs.OpenApi, headers=FILE_TAG), NOT_MODIFIED: Answer(KNOWN, headers=FILE_TAG)},
         headers=KNOWN_FILE,
     ),
     Operation(
-        "GET", "/docs", docs.page, Tag.OPERATIONS, Access.PUBLIC,
+        "docs_page", "GET", "/docs", docs.page, Tag.OPERATIONS, Access.PUBLIC,
         {OK: Answer("the page", media=Media.HTML, headers=FILE_TAG), NOT_MODIFIED: Answer(KNOWN, headers=FILE_TAG)},
         headers=KNOWN_FILE,
     ),
     Operation(
-        "GET", "/docs/{file}", docs.asset, Tag.OPERATIONS, Access.PUBLIC,
+        "docs_asset", "GET", "/docs/{file}", docs.asset, Tag.OPERATIONS, Access.PUBLIC,
         {OK: Answer("the file")}, is_documented=False,
     ),
 )  # fmt: skip
 
 DASHBOARD = (
     Operation(
-        "GET", "/", dashboard.page, Tag.OPERATIONS, Access.PUBLIC,
+        "dashboard_page", "GET", "/", dashboard.page, Tag.OPERATIONS, Access.PUBLIC,
         {OK: Answer("the page", media=Media.HTML, headers=FILE_TAG), NOT_MODIFIED: Answer(KNOWN, headers=FILE_TAG)},
         headers=KNOWN_FILE,
     ),
     Operation(
-        "GET", "/dashboard/{file}", dashboard.asset, Tag.OPERATIONS, Access.PUBLIC,
+        "dashboard_asset", "GET", "/dashboard/{file}", dashboard.asset, Tag.OPERATIONS, Access.PUBLIC,
         {OK: Answer("the file")}, is_documented=False,
     ),
 )  # fmt: skip
