@@ -18,9 +18,9 @@ from livekit import api, rtc
 from livekit.agents import AgentServer, AutoSubscribe, JobContext, JobExecutorType, WorkerPermissions
 
 from benchmarks.child import told
-from http_api import logs
-from http_api.parts import compose
-from http_api.settings import DevSettings
+from http_api.bootstrap import compose
+from http_api.observability import logs
+from http_api.settings.settings import DevSettings
 from manager_agent.livekit.ffi import quiet
 from manager_agent.session.session import Limits, Session, User
 

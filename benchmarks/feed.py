@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from benchmarks.measuring import times
-from http_api.callers import DEVELOPER
-from http_api.dependencies import Dependencies
-from http_api.feed.readers import FeedReaders, Reader
+from http_api.access.callers import DEVELOPER
+from http_api.observability.upstreams import Dependencies
+from http_api.streams.subscribers import FeedReaders, Reader
 from manager_agent.clock import steady_clock
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev

@@ -19,7 +19,7 @@ from aiohttp import web
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from benchmarks.child import say, told
-from http_api.shipping.formats import otlp_of
+from http_api.observability.shipping.formats import otlp_of
 from tests.vector_stand_in import Behaviour, VectorStandIn, answering, hang, reset
 
 SLOW = 1.0

@@ -29,7 +29,7 @@ from benchmarks.child import Child, run, running
 from benchmarks.flood import Figures
 from benchmarks.log_collector import SLOW
 from benchmarks.measuring import MB, footprint, percentile
-from http_api.api_keys import digest_of, new_key
+from http_api.access.api_keys import digest_of, new_key
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
 FLOOR, AGAIN, DOWN = "floor", "off", "down"

@@ -24,7 +24,7 @@ from rich.table import Table
 
 from benchmarks.child import Child, run, running
 from benchmarks.flood import Figures
-from http_api.api_keys import digest_of, new_key
+from http_api.access.api_keys import digest_of, new_key
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
 SESSIONS = 20

@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measuring import percentile
-from http_api import keys, logs
+from http_api import keys
+from http_api.observability import logs
 from http_api.server import serving
-from http_api.settings import DevSettings
+from http_api.settings.settings import DevSettings
 from manager_agent.session.session import Session, SessionState
 from manager_agent.store.memory import MemoryStore
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port

@@ -20,12 +20,13 @@ from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
 from benchmarks.measuring import times
-from http_api import keys, logs
+from http_api import keys
 from http_api.app import create_app
-from http_api.logs.sinks import LogSinks
-from http_api.metrics.labels import VALUES_MAX
-from http_api.metrics.scrape import Collected
-from http_api.settings import DevSettings
+from http_api.observability import logs
+from http_api.observability.logs.sinks import LogSinks
+from http_api.observability.metrics.labels import VALUES_MAX
+from http_api.resources.metrics import Collected
+from http_api.settings.settings import DevSettings
 from manager_agent.clock import steady_clock
 from manager_agent.session import events as ev
 from manager_agent.session.events import Event, Seen

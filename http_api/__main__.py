@@ -10,13 +10,14 @@ from typing import Any
 
 import structlog
 
-from http_api import VERSION, logs
-from http_api.exit_budget import ExitBudget
-from http_api.logs import native, unhandled
-from http_api.logs.sinks import LogSinks
+from http_api import VERSION
+from http_api.observability import logs
+from http_api.observability.exit_budget import ExitBudget
+from http_api.observability.logs import native, unhandled
+from http_api.observability.logs.sinks import LogSinks
+from http_api.observability.shipping.shipper import shipper_of
 from http_api.server import CannotListen, serve
-from http_api.settings import BadSettings, Settings
-from http_api.shipping.shipper import shipper_of
+from http_api.settings.settings import BadSettings, Settings
 
 log = structlog.get_logger()
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from aiohttp import web
 
 from http_api import keys
-from http_api.callers import NOBODY, Access
+from http_api.access.callers import NOBODY, Access
 from http_api.errors import MissingScope
+from http_api.limits.rate_limits import count_stranger, identify
 from http_api.operations import Operation
-from http_api.problems import Handler
-from http_api.rate_limits import count_stranger, identify
+from http_api.problems.problems import Handler
 
 UNPROVED = frozenset({Access.PUBLIC, Access.OWN_PROOF})
 

@@ -10,32 +10,32 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 
 from http_api import keys
+from http_api.access.authentication import Authenticator
 from http_api.admission import admission
-from http_api.authentication import Authenticator
-from http_api.callbacks import callbacks_of
-from http_api.capacity import Capacity
-from http_api.cors import CrossOrigin
-from http_api.dependencies import Dependencies
-from http_api.docs import described
-from http_api.exit_budget import ExitBudget
-from http_api.feed.readers import FeedReaders
-from http_api.idempotency import idempotency
-from http_api.kept_answers import KeptAnswers
-from http_api.limits import Rate, RateLimits
-from http_api.logs.access import abandonments
-from http_api.logs.context import begin as begin_log
-from http_api.logs.sinks import LogSinks
-from http_api.metrics.loop_lag import LoopLag
-from http_api.metrics.middleware import measured
-from http_api.metrics.wiring import wire
+from http_api.bootstrap import Parts, compose
+from http_api.limits.gcra import Rate, RateLimits
+from http_api.limits.idempotency import idempotency
+from http_api.limits.idempotency_store import KeptAnswers
+from http_api.limits.quotas import Capacity
+from http_api.limits.rate_limits import show_allowance
+from http_api.limits.waiters import Waiters
+from http_api.observability.exit_budget import ExitBudget
+from http_api.observability.logs.access import abandonments
+from http_api.observability.logs.context import begin as begin_log
+from http_api.observability.logs.sinks import LogSinks
+from http_api.observability.metrics.loop_lag import LoopLag
+from http_api.observability.metrics.middleware import measured
+from http_api.observability.metrics.wiring import wire
+from http_api.observability.tracing.requests import traces
+from http_api.observability.upstreams import Dependencies
 from http_api.operations import Operation
-from http_api.parts import Parts, compose
-from http_api.problems import REQUEST_ID_HEADER, Handler, new_request_id, problems
-from http_api.rate_limits import show_allowance
+from http_api.problems.problems import REQUEST_ID_HEADER, Handler, new_request_id, problems
+from http_api.protocol.cors import CrossOrigin
+from http_api.resources.callbacks import callbacks_of
 from http_api.routes import OPERATIONS
-from http_api.settings import Settings
-from http_api.tracing.requests import traces
-from http_api.waiting import Waiters
+from http_api.settings.settings import Settings
+from http_api.streams.subscribers import FeedReaders
+from http_api.web.docs import described
 from manager_agent.control.probe import Probe
 from manager_agent.control.session_log import chronicle
 from manager_agent.livekit import ffi

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from http_api.callers import Scope
-from http_api.limits import Allowance
-from http_api.server_timing import server_timing
+from http_api.access.callers import Scope
+from http_api.limits.gcra import Allowance
+from http_api.protocol.server_timing import server_timing
 from manager_agent.session.session import RequiredService, Session
 
 

@@ -8,22 +8,22 @@ from typing import Any
 
 from aiohttp import web
 
-from http_api.authentication import Authenticator
-from http_api.callers import Caller
-from http_api.capacity import Capacity
-from http_api.dependencies import Dependencies
-from http_api.feed.readers import FeedReaders
-from http_api.files import File
-from http_api.kept_answers import KeptAnswers
-from http_api.limits import Allowance, RateLimits
-from http_api.logs.recent import RecentLogs
-from http_api.metrics.metrics import Metrics
+from http_api.access.authentication import Authenticator
+from http_api.access.callers import Caller
+from http_api.limits.gcra import Allowance, RateLimits
+from http_api.limits.idempotency_store import KeptAnswers
+from http_api.limits.quotas import Capacity
+from http_api.limits.waiters import Waiters
+from http_api.models.requests import Profiles
+from http_api.observability.logs.recent import RecentLogs
+from http_api.observability.metrics.metrics import Metrics
+from http_api.observability.shipping.shipper import LogShipper
+from http_api.observability.tracing import Tracing
+from http_api.observability.upstreams import Dependencies
 from http_api.operations import Operation
-from http_api.schemas import Profiles
-from http_api.settings import Settings
-from http_api.shipping.shipper import LogShipper
-from http_api.tracing import Tracing
-from http_api.waiting import Waiters
+from http_api.settings.settings import Settings
+from http_api.streams.subscribers import FeedReaders
+from http_api.web.files import File
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Conductor
 from manager_agent.control.probe import Probe

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
-from http_api.callers import Access, Proof
+from http_api.access.callers import Access, Proof
 
 Shape: TypeAlias = type[BaseModel] | UnionType
 """What JSON is: a model, or one of several."""

@@ -9,26 +9,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api import (
-    callbacks,
-    dashboard,
-    docs,
-    events,
-    health,
-    microservices,
-    participants,
-    ready,
-    schemas,
-    server_timing,
-    sessions,
-    timeline_views,
-    timelines,
-    token_request,
-    token_source,
-    views,
-    webhooks,
-)
-from http_api.callers import Access, Proof
+from http_api.access.callers import Access, Proof
 from http_api.errors import (
     Forbidden,
     IdentityTaken,
@@ -47,10 +28,26 @@ from http_api.errors import (
     Unauthorized,
     Unready,
 )
-from http_api.feed import feed
-from http_api.feed import views as feed_views
-from http_api.metrics import scrape
+from http_api.models import requests, responses
+from http_api.models import timeline as timeline_models
+from http_api.models import token_source as token_source_models
 from http_api.operations import Answer, Media, Operation, Tag
+from http_api.protocol import server_timing
+from http_api.resources import (
+    callbacks,
+    health,
+    metrics,
+    microservices,
+    participants,
+    ready,
+    sessions,
+    timeline,
+    token_source,
+    webhooks,
+)
+from http_api.streams import feed, session_events
+from http_api.streams import models as feed_views
+from http_api.web import dashboard, docs
 from manager_agent import messages
 from manager_agent.control.probe import ProbeFailed
 from manager_agent.registry.services import NotAvailable, OtherInstance, StaticService, UnknownService
@@ -91,22 +88,23 @@ SESSIONS = (
     Operation(
         "sessions_create", "POST", sessions.PATH, sessions.create, Tag.SESSIONS, Access.SESSIONS,
         {
-            CREATED: Answer("ready, with the token", views.SessionWithToken, headers=MADE),
-            ACCEPTED: Answer("not ready yet; it goes on", views.SessionView, headers=MADE),
+            CREATED: Answer("ready, with the token", responses.SessionWithToken, headers=MADE),
+            ACCEPTED: Answer("not ready yet; it goes on", responses.SessionView, headers=MADE),
         },
         (RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready),
-        body=schemas.CreateSession, headers=PREFER | IDEMPOTENCY | TRACE, is_idempotent=True, creates=True,
+        body=requests.CreateSession, headers=PREFER | IDEMPOTENCY | TRACE, is_idempotent=True, creates=True,
     ),
     Operation(
         "sessions_list_all", "GET", sessions.PATH, sessions.list_all, Tag.SESSIONS, Access.SESSIONS,
-        {OK: Answer("a page of sessions", views.SessionList)},
-        query=schemas.ListSessions,
+        {OK: Answer("a page of sessions", responses.SessionList)},
+        query=requests.ListSessions,
     ),
     Operation(
         "sessions_show", "GET", SESSION, sessions.show, Tag.SESSIONS, Access.SESSIONS,
         {
             OK: Answer(
-                "the session; with a token while it is ready or active", views.SessionWithToken | views.SessionView,
+                "the session; with a token while it is ready or active",
+                responses.SessionWithToken | responses.SessionView,
                 headers=APPLIED | TAG,
             ),
             NOT_MODIFIED: Answer("it still has the revision that is known", headers=APPLIED | TAG),
@@ -114,48 +112,48 @@ SESSIONS = (
         (UnknownSession, Overloaded), headers=WAIT,
     ),
     Operation(
-        "events_follow", "GET", SESSION + "/events", events.follow, Tag.SESSIONS, Access.SESSIONS,
+        "events_follow", "GET", SESSION + "/events", session_events.follow, Tag.SESSIONS, Access.SESSIONS,
         {
-            OK: Answer("the session as it is, and again after each change", views.SessionView, Media.EVENTS),
+            OK: Answer("the session as it is, and again after each change", responses.SessionView, Media.EVENTS),
             NO_CONTENT: Answer("it is over, and that was seen"),
         },
         (UnknownSession, TooManyStreams, Overloaded), headers=SEEN,
     ),
     Operation(
-        "timelines_show", "GET", SESSION + "/timeline", timelines.show, Tag.SESSIONS, Access.SESSIONS,
-        {OK: Answer("what has become of it so far", timeline_views.TimelineView)},
+        "timelines_show", "GET", SESSION + "/timeline", timeline.show, Tag.SESSIONS, Access.SESSIONS,
+        {OK: Answer("what has become of it so far", timeline_models.TimelineView)},
         (UnknownSession,),
     ),
     Operation(
         "sessions_close", "DELETE", SESSION, sessions.close, Tag.SESSIONS, Access.SESSIONS,
-        {OK: Answer("the session, which is over", views.SessionView, headers=TAG)},
+        {OK: Answer("the session, which is over", responses.SessionView, headers=TAG)},
         (UnknownSession,),
     ),
     Operation(
         "sessions_give_token", "POST", SESSION + "/token", sessions.give_token, Tag.TOKENS, Access.SESSIONS,
-        {OK: Answer("the session, with a fresh token", views.SessionWithToken, headers=TAG)},
+        {OK: Answer("the session, with a fresh token", responses.SessionWithToken, headers=TAG)},
         (UnknownSession, NoToken),
     ),
     Operation(
         "participants_add", "POST", SESSION + "/participants", participants.add, Tag.TOKENS, Access.SESSIONS,
-        {CREATED: Answer("who may join, with the token", views.ParticipantView)},
+        {CREATED: Answer("who may join, with the token", responses.ParticipantView)},
         (UnknownSession, NoToken, IdentityTaken),
-        body=schemas.AddParticipant,
+        body=requests.AddParticipant,
     ),
     Operation(
         "token_source_give", "POST", token_source.PATH, token_source.give, Tag.TOKENS, Access.FRONT_END,
-        {CREATED: Answer("ready, with the token", token_request.TokenResponse)},
+        {CREATED: Answer("ready, with the token", token_source_models.TokenResponse)},
         (
             RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready, Overloaded, Forbidden,
             IdentityTaken,
         ),
-        body=token_request.TokenRequest, needs_body=False, headers=TRACE, creates=True,
+        body=token_source_models.TokenRequest, needs_body=False, headers=TRACE, creates=True,
     ),
     Operation(
         "ready_say_ready", "POST", SESSION + "/ready", ready.say_ready, Tag.SERVICES, Access.OWN_PROOF,
         {OK: Answer("heard", messages.Answer)},
         (UnknownSession, SessionOver, ServiceOut, Forbidden),
-        body=schemas.SayReady, proof=Proof.INVITE,
+        body=requests.SayReady, proof=Proof.INVITE,
     ),
 )  # fmt: skip
 
@@ -184,53 +182,53 @@ SERVICES = (
         "microservices_register", "POST", microservices.PATH + "/register", microservices.register,
         Tag.SERVICES, Access.SERVICES,
         {
-            CREATED: Answer("new", views.ServiceView, headers=LOCATION | REPLAYED),
-            OK: Answer("it replaces the one that was registered", views.ServiceView, headers=REPLAYED),
+            CREATED: Answer("new", responses.ServiceView, headers=LOCATION | REPLAYED),
+            OK: Answer("it replaces the one that was registered", responses.ServiceView, headers=REPLAYED),
         },
         (StaticService, OtherCaller),
-        body=schemas.RegisterService, headers=IDEMPOTENCY, is_idempotent=True,
+        body=requests.RegisterService, headers=IDEMPOTENCY, is_idempotent=True,
     ),
     Operation(
         "microservices_list_all", "GET", microservices.PATH, microservices.list_all, Tag.SERVICES, Access.SERVICES,
-        {OK: Answer("all of them, by id", views.ServiceList)},
+        {OK: Answer("all of them, by id", responses.ServiceList)},
     ),
     Operation(
         "microservices_show", "GET", SERVICE, microservices.show, Tag.SERVICES, Access.SERVICES,
-        {OK: Answer("the service", views.ServiceView)},
+        {OK: Answer("the service", responses.ServiceView)},
         (UnknownService,),
     ),
     Operation(
         "microservices_remove", "DELETE", SERVICE, microservices.remove, Tag.SERVICES, Access.SERVICES,
-        {OK: Answer("the service, as it was", views.ServiceView)},
+        {OK: Answer("the service, as it was", responses.ServiceView)},
         (UnknownService, OtherInstance, StaticService, OtherCaller),
-        query=schemas.InstanceQuery,
+        query=requests.InstanceQuery,
     ),
     Operation(
         "microservices_heartbeat", "POST", SERVICE + "/heartbeat", microservices.heartbeat,
         Tag.SERVICES, Access.SERVICES,
-        {OK: Answer("the service", views.ServiceView)},
+        {OK: Answer("the service", responses.ServiceView)},
         (UnknownService, OtherInstance, OtherCaller),
-        body=schemas.Heartbeat, needs_body=False, query=schemas.InstanceQuery,
+        body=requests.Heartbeat, needs_body=False, query=requests.InstanceQuery,
     ),
 )  # fmt: skip
 
 RUNNING = (
     Operation(
         "health_health", "GET", "/health", health.health, Tag.OPERATIONS, Access.PUBLIC,
-        {OK: Answer("it answers; with `deep`, a session can be had", views.Health | views.Proven)},
-        (ProbeFailed, Unauthorized, Forbidden, KeysUnavailable, RateLimited), query=schemas.HealthQuery, is_vital=True,
+        {OK: Answer("it answers; with `deep`, a session can be had", responses.Health | responses.Proven)},
+        (ProbeFailed, Unauthorized, Forbidden, KeysUnavailable, RateLimited), query=requests.HealthQuery, is_vital=True,
     ),
     Operation(
         "health_livez", "GET", "/livez", health.livez, Tag.OPERATIONS, Access.PUBLIC,
-        {OK: Answer("the event loop turns", views.Alive)}, is_vital=True,
+        {OK: Answer("the event loop turns", responses.Alive)}, is_vital=True,
     ),
     Operation(
         "health_readyz", "GET", "/readyz", health.readyz, Tag.OPERATIONS, Access.PUBLIC,
-        {OK: Answer("it may be sent requests", views.Alive)},
+        {OK: Answer("it may be sent requests", responses.Alive)},
         (Unready,), is_vital=True,
     ),
     Operation(
-        "scrape_metrics", "GET", "/metrics", scrape.metrics, Tag.OPERATIONS, Access.METRICS,
+        "scrape_metrics", "GET", "/metrics", metrics.metrics, Tag.OPERATIONS, Access.METRICS,
         {OK: Answer("what was measured", media=Media.TEXT)},
     ),
     Operation(

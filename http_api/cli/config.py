@@ -41,8 +41,8 @@ def config(dev: Dev = False, as_json: Json = False) -> None:
 
 def settings_of(*, dev: bool) -> Iterable[Setting]:
     """Raises BadSettings."""
-    from http_api.setting_origins import origins
-    from http_api.settings import Settings
+    from http_api.settings.settings import Settings
+    from http_api.settings.sources import origins
 
     settings = Settings.load(dev=dev)
     kind = type(settings)
@@ -59,7 +59,7 @@ def settings_of(*, dev: bool) -> Iterable[Setting]:
 
 def _purpose(name: str) -> str:
     """The field's docstring, as a sentence."""
-    from http_api.settings import Settings
+    from http_api.settings.settings import Settings
 
     said = " ".join((Settings.model_fields[name].description or "").split())
     return said[:1].upper() + said[1:]
@@ -68,7 +68,7 @@ def _purpose(name: str) -> str:
 def _shown(value: Any) -> str | None:
     from pydantic import SecretStr
 
-    from http_api.api_keys import KeyEntry
+    from http_api.access.api_keys import KeyEntry
 
     match value:
         case None | () | "":

@@ -14,7 +14,7 @@ from http_api.cli.target import KEY_VARIABLE, URL, Json, KeyVariable, Url, conne
 if TYPE_CHECKING:
     from http_api.cli.progress import Progress
     from http_api.client import Client
-    from http_api.views import SessionView, SessionWithToken
+    from http_api.models.responses import SessionView, SessionWithToken
 
 
 def create(

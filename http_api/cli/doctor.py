@@ -32,7 +32,7 @@ async def _examine(dev: bool, as_json: bool) -> ExitCode:
     from jwt import InsecureKeyLengthWarning
 
     from http_api.doctor import examine
-    from http_api.settings import Settings
+    from http_api.settings.settings import Settings
 
     warnings.simplefilter("ignore", InsecureKeyLengthWarning)  # that is one of the checks
     out, findings = output.out(), []

@@ -72,7 +72,7 @@ def _judged(error: Exception) -> tuple[ExitCode, str, dict[str, Any]]:
     """The exit code, what to say, and what else a program may want to know. What is imported here was imported before,
     if such an error has come from there."""
     from http_api.client import Problem, Unreachable
-    from http_api.settings import BadSettings
+    from http_api.settings.settings import BadSettings
 
     match error:
         case Failed():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from http_api.cli.sessions import headline, services_table
 from http_api.cli.timeline_bars import Drawing
 from http_api.client import Client, Problem, Unreachable
-from http_api.views import SessionView
+from http_api.models.responses import SessionView
 from manager_agent.tasks import Tasks
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from http_api.cli.fitted import Fitted
 from http_api.cli.services import registered_table
 from http_api.cli.sessions import sessions_table
-from http_api.feed.views import Forgotten, HealthView, ServiceGone, Snapshot, Told
-from http_api.views import ServiceView, SessionView
+from http_api.models.responses import ServiceView, SessionView
+from http_api.streams.models import Forgotten, HealthView, ServiceGone, Snapshot, Told
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from http_api.views import RequiredServiceView, SessionView
+from http_api.models.responses import RequiredServiceView, SessionView
 
 if TYPE_CHECKING:
     from rich.console import Console

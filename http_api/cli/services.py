@@ -13,7 +13,7 @@ from http_api.cli.target import KEY_VARIABLE, URL, Json, KeyVariable, Url, conne
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from http_api.views import ServiceView
+    from http_api.models.responses import ServiceView
 
 
 def services(url: Url = URL, api_key_env: KeyVariable = KEY_VARIABLE, as_json: Json = False) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from http_api.client import Client
-    from http_api.views import SessionView
+    from http_api.models.responses import SessionView
 
 States = Annotated[list[str] | None, typer.Option("--state", help="Only those in this state; may be repeated.")]
 Service = Annotated[str | None, typer.Option("--service", help="Only those with this service.")]

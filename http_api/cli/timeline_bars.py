@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from http_api.cli import output
-from http_api.timeline_views import AttemptView, TimelineView
+from http_api.models.timeline import AttemptView, TimelineView
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult

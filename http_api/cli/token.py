@@ -93,8 +93,8 @@ def decoded_token(token: str, secret: str | None) -> Decoded:
 
 
 def _secret(*, dev: bool) -> str | None:
-    from http_api.setting_origins import origins
-    from http_api.settings import DevSettings, Settings
+    from http_api.settings.settings import DevSettings, Settings
+    from http_api.settings.sources import origins
 
     raw = origins(DevSettings if dev else Settings)["livekit_api_secret"].raw
     default = DevSettings.model_fields["livekit_api_secret"].default.get_secret_value() if dev else None

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from http_api.client import Client
-    from http_api.views import SessionView
+    from http_api.models.responses import SessionView
 
 REDRAWN = 0.25
 """Seconds between two pictures on a terminal."""

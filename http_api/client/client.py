@@ -14,9 +14,7 @@ from ulid import ULID
 from http_api.client.calls import Calls, Reply, read
 from http_api.client.errors import Problem, Unreachable
 from http_api.client.fields import ParticipantFields, ServiceFields, SessionFields
-from http_api.feed.views import FeedEvent, Forgotten, HealthView, ServiceGone, Snapshot, Told
-from http_api.timeline_views import TimelineView
-from http_api.views import (
+from http_api.models.responses import (
     Health,
     ParticipantView,
     Proven,
@@ -26,6 +24,8 @@ from http_api.views import (
     SessionView,
     SessionWithToken,
 )
+from http_api.models.timeline import TimelineView
+from http_api.streams.models import FeedEvent, Forgotten, HealthView, ServiceGone, Snapshot, Told
 from manager_agent.session.session import GIVES_TOKENS, SessionState
 
 SESSIONS = ("api", "v1", "sessions")

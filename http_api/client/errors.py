@@ -8,7 +8,7 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from http_api.errors import BadField
-from http_api.views import RequiredServiceView, SessionView
+from http_api.models.responses import RequiredServiceView, SessionView
 from manager_agent.session.session import EndReason
 
 SLUG_PREFIX = "urn:problem-type:session-manager:"

@@ -9,7 +9,7 @@ from http_api.doctor.finding import Finding, Verdict, skipped, wrong
 from http_api.doctor.livekit import AUTO_CREATE, CLOCK, JOINED, KEYS, LiveKit, Refused
 from http_api.doctor.network import STUN
 from http_api.server import CannotListen
-from http_api.settings import Settings
+from http_api.settings.settings import Settings
 
 OF_ROOMS = (AUTO_CREATE, JOINED, STUN, serving.WEBHOOKS)
 

@@ -18,7 +18,7 @@ from yarl import URL
 
 from http_api.doctor.finding import Finding, ok, skipped, warning, wrong
 from http_api.doctor.network import STUN, skew_of, stun
-from http_api.settings import Settings
+from http_api.settings.settings import Settings
 
 TIMEOUT = aiohttp.ClientTimeout(total=5)
 SKEW_NOTED, SKEW_MAX = 5.0, 30.0

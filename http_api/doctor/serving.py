@@ -12,13 +12,13 @@ from aiohttp import web
 from livekit import api
 from yarl import URL
 
-from http_api.bodies import read_bytes
 from http_api.client import Client, Problem, Unreachable
 from http_api.doctor.finding import Finding, ok, wrong
 from http_api.errors import MalformedBody, Unauthorized
+from http_api.protocol.bodies import read_bytes
+from http_api.resources.webhooks import BODY_MAX, read_webhook, signed_digest
 from http_api.server import CannotListen, listen
-from http_api.settings import Settings
-from http_api.webhooks import BODY_MAX, read_webhook, signed_digest
+from http_api.settings.settings import Settings
 
 PORT, SESSIONS, WEBHOOKS = "port", "sessions", "webhooks"
 PATH = "/livekit/webhook"

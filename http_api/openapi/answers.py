@@ -8,11 +8,12 @@ from typing import Any
 
 from aiohttp import web
 
-from http_api import errors, server_timing
-from http_api.callers import Access
+from http_api import errors
+from http_api.access.callers import Access
 from http_api.openapi.schemas import REF, Schemas, name_of
 from http_api.operations import Answer, Media, Operation
-from http_api.problems import CONTENT_TYPE, Row, row_of
+from http_api.problems.problems import CONTENT_TYPE, Row, row_of
+from http_api.protocol import server_timing
 
 Kind = type[Exception]
 

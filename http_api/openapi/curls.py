@@ -7,7 +7,7 @@ import re
 import shlex
 from urllib.parse import urlencode
 
-from http_api.callers import Access, Proof
+from http_api.access.callers import Access, Proof
 from http_api.openapi.schemas import example_of
 from http_api.operations import Media, Operation
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter
 
-from http_api import VERSION, texts
-from http_api.callers import Access, Proof
+from http_api import VERSION
+from http_api.access.callers import Access, Proof
+from http_api.models import field_types
+from http_api.models.paging import SESSION_ID
 from http_api.openapi.answers import answers, header_components
 from http_api.openapi.curls import IN_PATHS, curl
 from http_api.openapi.schemas import Schema, Schemas, example_of, schemas_of
 from http_api.operations import Operation, Tag
-from http_api.paging import SESSION_ID
 
 ABOUT = """
 Asks for LiveKit sessions: a room together with the services that it needs. The user gets a token only once all the
@@ -65,7 +66,7 @@ PROOFS: dict[str, Schema] = {
 }  # fmt: skip
 PARTS_OF_PATHS: dict[str, Schema] = {
     "session_id": {"type": "string", "pattern": f"^{SESSION_ID.pattern}$"},
-    "service_id": TypeAdapter(texts.ServiceId).json_schema(),
+    "service_id": TypeAdapter(field_types.ServiceId).json_schema(),
 }
 REQUEST_ID = "Names the request in the server's log and in problems: up to 64 letters, digits, `.`, `_`, `-`."
 HEADER_PATTERNS: dict[str, str] = {

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
+from http_api.models.json_schemas import JSON_VALUE, JSON_VALUE_NAME
 from http_api.operations import Operation, Shape
-from http_api.problems import TABLE, TYPE, UNEXPECTED, Row
-from http_api.text_schemas import JSON_VALUE, JSON_VALUE_NAME
+from http_api.problems.problems import TABLE, TYPE, UNEXPECTED, Row
 
 REF = "#/components/schemas/{model}"
 

@@ -11,12 +11,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from http_api import logs
-from http_api.callers import DEVELOPER
-from http_api.logs.sinks import LogSinks
+from http_api.access.callers import DEVELOPER
+from http_api.observability import logs
+from http_api.observability.logs.sinks import LogSinks
+from http_api.observability.tracing import Tracing, tracing_of
 from http_api.server import serving
-from http_api.settings import DevSettings, Settings
-from http_api.tracing import Tracing, tracing_of
+from http_api.settings.settings import DevSettings, Settings
 from manager_agent.session.session import Session, User
 from scripts.livekit_server import free_port
 from tests.api.feed_reader import MakeSessions, Readers

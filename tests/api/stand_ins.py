@@ -13,10 +13,10 @@ import aiohttp
 from aiohttp import web
 
 from http_api import keys
-from http_api.dependencies import livekit as livekit_dependency
-from http_api.metrics.metrics import Metrics
-from http_api.parts import Parts, guard_of, registry_of, upkeep_of
-from http_api.settings import Settings
+from http_api.bootstrap import Parts, guard_of, registry_of, upkeep_of
+from http_api.observability.metrics.metrics import Metrics
+from http_api.observability.upstreams import livekit as livekit_dependency
+from http_api.settings.settings import Settings
 from manager_agent.clock import steady_clock
 from manager_agent.control.orchestrator import Conductor
 from manager_agent.control.reconcile import Reconciler

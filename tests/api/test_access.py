@@ -17,11 +17,11 @@ import jwt
 import pytest
 from multidict import CIMultiDictProxy
 
-from http_api.api_keys import new_key
-from http_api.callers import Access
+from http_api.access.api_keys import new_key
+from http_api.access.callers import Access
 from http_api.openapi.document import document
 from http_api.routes import OPERATIONS
-from http_api.settings import Settings
+from http_api.settings.settings import Settings
 from tests.api.stand_ins import Api, StartApi
 from tests.issuer import AUDIENCE, ISSUER, Issuer, jwk, rsa_key
 from tests.tenants import (

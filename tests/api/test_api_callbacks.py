@@ -15,12 +15,12 @@ from typing import Any
 import aiohttp
 import pytest
 
-from http_api.api_keys import KeyEntry, digest_of, new_key
+from http_api.access.api_keys import KeyEntry, digest_of, new_key
+from http_api.access.callers import Scope
 from http_api.app import create_app
-from http_api.callers import Scope
+from http_api.models.responses import SessionView
 from http_api.server import serving
-from http_api.settings import BadSettings, DevSettings, Settings
-from http_api.views import SessionView
+from http_api.settings.settings import BadSettings, DevSettings, Settings
 from manager_agent.outbound.address_policy import LOOPBACK
 from scripts.livekit_server import ROOT, free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins

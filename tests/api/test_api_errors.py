@@ -9,7 +9,7 @@ import json
 import pytest
 from structlog.testing import capture_logs
 
-from http_api.problems import CONTENT_TYPE
+from http_api.problems.problems import CONTENT_TYPE
 from http_api.server import CannotListen, listen
 from tests.api.stand_ins import Api
 

@@ -11,9 +11,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from http_api.event_stream import HEARTBEAT, RETRY, SEND_TIMEOUT
 from http_api.server import serving
-from http_api.settings import DevSettings
+from http_api.settings.settings import DevSettings
+from http_api.streams.event_stream import HEARTBEAT, RETRY, SEND_TIMEOUT
 from manager_agent.session import events as ev
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, stand_ins

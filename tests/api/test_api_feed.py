@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from http_api.api_keys import KeyEntry, digest_of, new_key
-from http_api.callers import Scope
-from http_api.dependencies import Dependencies
-from http_api.feed.feed import SNAPSHOT_CHARACTERS, SNAPSHOT_SESSIONS
-from http_api.settings import Settings
+from http_api.access.api_keys import KeyEntry, digest_of, new_key
+from http_api.access.callers import Scope
+from http_api.observability.upstreams import Dependencies
+from http_api.settings.settings import Settings
+from http_api.streams.feed import SNAPSHOT_CHARACTERS, SNAPSHOT_SESSIONS
 from manager_agent.session import events as ev
 from tests.api.feed_reader import PATH, MakeSessions, Readers, by_id
 from tests.api.stand_ins import Api, StartApi

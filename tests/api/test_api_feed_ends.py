@@ -11,10 +11,10 @@ import aiohttp
 import pytest
 
 from http_api import keys
-from http_api.authentication import LEEWAY
-from http_api.event_stream import HEARTBEAT, RETRY, SEND_TIMEOUT
+from http_api.access.authentication import LEEWAY
 from http_api.server import serving
-from http_api.settings import DevSettings, Settings
+from http_api.settings.settings import DevSettings, Settings
+from http_api.streams.event_stream import HEARTBEAT, RETRY, SEND_TIMEOUT
 from manager_agent.session import events as ev
 from scripts.livekit_server import free_port
 from tests.api.feed_reader import PATH, MakeSessions, Readers, by_id

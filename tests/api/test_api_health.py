@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from http_api.server import serving
-from http_api.settings import DevSettings
+from http_api.settings.settings import DevSettings
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, stand_ins
 

@@ -11,9 +11,9 @@ from typing import Any
 import aiohttp
 import pytest
 
-from http_api.api_keys import digest_of
+from http_api.access.api_keys import digest_of
 from http_api.server import serving
-from http_api.settings import DevSettings, Settings
+from http_api.settings.settings import DevSettings, Settings
 from manager_agent.session.session import Session
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins

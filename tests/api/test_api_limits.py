@@ -10,8 +10,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from http_api.api_keys import digest_of
-from http_api.settings import Settings
+from http_api.access.api_keys import digest_of
+from http_api.settings.settings import Settings
 from tests.api.stand_ins import Api, StartApi
 
 pytestmark = pytest.mark.api

@@ -12,9 +12,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
-from http_api import logs
-from http_api.logs import Entry
-from http_api.logs.access import PATH_MAX, abandonments
+from http_api.observability import logs
+from http_api.observability.logs import Entry
+from http_api.observability.logs.access import PATH_MAX, abandonments
 from manager_agent.session.session import EndReason
 from tests.api.stand_ins import StartApi
 

@@ -22,7 +22,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
 from http_api import VERSION
-from http_api.settings import Settings
+from http_api.settings.settings import Settings
 from manager_agent.session import events as ev
 from manager_agent.session.events import Evidence, Refusal, Said
 from manager_agent.session.session import EndReason, Session, SessionState, User

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from http_api.logs.recent import PER_SESSION
-from http_api.settings import Settings
+from http_api.observability.logs.recent import PER_SESSION
+from http_api.settings.settings import Settings
 from manager_agent.session import events as ev
 from manager_agent.session.events import Chosen, ReadyOn, Refusal
 from tests.api.stand_ins import Api, StartApi

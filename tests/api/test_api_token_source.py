@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from http_api.settings import BadSettings, Settings
+from http_api.settings.settings import BadSettings, Settings
 from manager_agent.session import events as ev
 from manager_agent.session.session import EndReason, Session, SessionState
 from scripts.livekit_server import free_port

@@ -18,14 +18,14 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from http_api import logs
-from http_api.callers import Access
+from http_api.access.callers import Access
+from http_api.observability import logs
+from http_api.observability.resource import INSTANCE_ID
+from http_api.observability.tracing.otel import OtelTracing
+from http_api.observability.tracing.spans import Span
 from http_api.operations import Operation
-from http_api.resource import INSTANCE_ID
 from http_api.routes import OPERATIONS
-from http_api.settings import DevSettings, Settings
-from http_api.tracing.otel import OtelTracing
-from http_api.tracing.spans import Span
+from http_api.settings.settings import DevSettings, Settings
 from tests.api.stand_ins import Api, StartApi
 from tests.otel_collector import OtelCollector
 from tests.tenants import ACME, bearer, livekit_token, production

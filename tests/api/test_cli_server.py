@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from http_api.api_keys import KeyEntry, digest_of, new_key
+from http_api.access.api_keys import KeyEntry, digest_of, new_key
 from http_api.cli.exits import ExitCode
-from http_api.settings import Settings
+from http_api.settings.settings import Settings
 from manager_agent.session import events as ev
 from manager_agent.session.events import Chosen, ReadyOn, Refusal
 from scripts.livekit_server import ROOT, free_port

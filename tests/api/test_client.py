@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from http_api.client import Client, Problem, Unreachable
-from http_api.views import SessionWithToken
+from http_api.models.responses import SessionWithToken
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, StartApi
 

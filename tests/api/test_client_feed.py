@@ -11,9 +11,9 @@ from aiohttp import web
 from http_api import keys
 from http_api.client import Client, Problem, Unreachable
 from http_api.client.calls import LINE_MAX
-from http_api.feed.views import Forgotten, HealthView, ServiceGone, Snapshot
-from http_api.timeline_views import TimelineView
-from http_api.views import ServiceView, SessionView
+from http_api.models.responses import ServiceView, SessionView
+from http_api.models.timeline import TimelineView
+from http_api.streams.models import Forgotten, HealthView, ServiceGone, Snapshot
 from tests.api.stand_ins import Api
 from tests.api.test_client import HANG_UP, Server, client_of, refusal
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from http_api.settings import Settings
+from http_api.settings.settings import Settings
 from tests.api.stand_ins import Api, StartApi
 from tests.tenants import ACME, production
 

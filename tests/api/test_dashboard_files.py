@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from http_api.dashboard import PAGE, allowed
+from http_api.web.dashboard import PAGE, allowed
 from tests.api.stand_ins import Api
 
 pytestmark = pytest.mark.api

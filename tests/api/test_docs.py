@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 import pytest
 
-from http_api.docs import PAGE
+from http_api.models.requests import RegisterService
 from http_api.openapi.curls import SERVER, SESSION_ID, curl
 from http_api.openapi.document import document
 from http_api.openapi.schemas import example_of
 from http_api.operations import Operation
 from http_api.routes import OPERATIONS
-from http_api.schemas import RegisterService
+from http_api.web.docs import PAGE
 from tests.api.eager_services import let_nobody_wait
 from tests.api.stand_ins import Api
 

@@ -16,19 +16,20 @@ import structlog
 from livekit import api
 from prometheus_client import generate_latest
 
-from http_api import keys, logs
-from http_api.api_keys import new_key
+from http_api import keys
+from http_api.access.api_keys import new_key
 from http_api.app import create_app
-from http_api.exit_budget import ExitBudget
-from http_api.logs import Entry
-from http_api.logs.redaction import REDACTED
-from http_api.logs.sinks import LogSinks
-from http_api.settings import DevSettings
-from http_api.shipping.backlog import Bounds, Dropped
-from http_api.shipping.collector import Collector
-from http_api.shipping.endpoint import LogEndpoint
-from http_api.shipping.formats import JSON, Format, otlp_of
-from http_api.shipping.shipper import Off, Shipper
+from http_api.observability import logs
+from http_api.observability.exit_budget import ExitBudget
+from http_api.observability.logs import Entry
+from http_api.observability.logs.redaction import REDACTED
+from http_api.observability.logs.sinks import LogSinks
+from http_api.observability.shipping.backlog import Bounds, Dropped
+from http_api.observability.shipping.collector import Collector
+from http_api.observability.shipping.formats import JSON, Format, otlp_of
+from http_api.observability.shipping.shipper import Off, Shipper
+from http_api.settings.log_endpoint import LogEndpoint
+from http_api.settings.settings import DevSettings
 from tests.api.stand_ins import LiveKit, StartApi, stand_ins
 from tests.vector_stand_in import Behaviour, VectorStandIn, answering, drip, hang, reset, slow, well
 

@@ -10,12 +10,13 @@ from collections.abc import Iterator
 import pytest
 import structlog
 
-from http_api import VERSION, logs
-from http_api.shipping.backlog import Bounds
-from http_api.shipping.collector import Collector
-from http_api.shipping.endpoint import LogEndpoint
-from http_api.shipping.formats import otlp_of
-from http_api.shipping.shipper import Shipper
+from http_api import VERSION
+from http_api.observability import logs
+from http_api.observability.shipping.backlog import Bounds
+from http_api.observability.shipping.collector import Collector
+from http_api.observability.shipping.formats import otlp_of
+from http_api.observability.shipping.shipper import Shipper
+from http_api.settings.log_endpoint import LogEndpoint
 from tests.otel_collector import OtelCollector
 
 pytestmark = [pytest.mark.api, pytest.mark.timeout(600)]  # where the collector is not built yet

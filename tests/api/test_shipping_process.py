@@ -163,7 +163,7 @@ async def test_a_name_server_that_does_not_answer_is_not_waited_for_at_the_end()
     """A look-up that hangs is a thread that hangs, and those of asyncio's own executor are waited for."""
     stuck = """
 import asyncio, threading
-from http_api.shipping.daemon_threads import DaemonThreads
+from http_api.observability.shipping.daemon_threads import DaemonThreads
 
 async def main():
     asyncio.get_running_loop().set_default_executor(DaemonThreads())

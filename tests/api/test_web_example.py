@@ -6,7 +6,7 @@ import pytest
 from aiohttp.test_utils import TestClient, TestServer
 
 from examples.web.server import create_app
-from http_api.settings import Settings
+from http_api.settings.settings import Settings
 from tests.api.stand_ins import StartApi
 from tests.tenants import ACME, production
 

@@ -17,10 +17,11 @@ from aiohttp import web
 from livekit import api
 from livekit.rtc._ffi_client import FfiClient
 
-from http_api import keys, logs
-from http_api.logs.sinks import LogSinks
+from http_api import keys
+from http_api.observability import logs
+from http_api.observability.logs.sinks import LogSinks
 from http_api.server import serving
-from http_api.settings import DevSettings, Settings
+from http_api.settings.settings import DevSettings, Settings
 from manager_agent.clock import Clock
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.ffi import quiet

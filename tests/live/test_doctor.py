@@ -15,7 +15,7 @@ import yaml
 from livekit import api
 from pydantic import SecretStr
 
-from http_api.settings import Settings
+from http_api.settings.settings import Settings
 from scripts.livekit_server import ROOT, LiveKitServer, free_port
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 

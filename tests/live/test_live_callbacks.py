@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from http_api.api_keys import KeyEntry, digest_of, new_key
+from http_api.access.api_keys import KeyEntry, digest_of, new_key
 from manager_agent.session.session import SessionState
 from scripts.livekit_server import ROOT, free_port
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack

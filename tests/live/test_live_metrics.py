@@ -10,7 +10,7 @@ import pytest
 from livekit import api, rtc
 
 from http_api import keys
-from http_api.metrics.awaited import PATIENCE
+from http_api.observability.metrics.awaited import PATIENCE
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.session import events as ev
 from manager_agent.session.session import SessionState

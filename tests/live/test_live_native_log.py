@@ -11,7 +11,7 @@ import sys
 import aiohttp
 import pytest
 
-from http_api.api_keys import digest_of, new_key
+from http_api.access.api_keys import digest_of, new_key
 from scripts.livekit_server import ROOT
 from tests.live.conftest import KEY, SECRET, Site
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from http_api.client import Client
-from http_api.feed.views import HealthView, Snapshot
-from http_api.views import SessionView
+from http_api.models.responses import SessionView
+from http_api.streams.models import HealthView, Snapshot
 from manager_agent.session.session import Session
 from tests.live.bots import Bot
 from tests.live.conftest import Stack

@@ -21,7 +21,7 @@ import aiohttp
 import psutil
 import pytest
 
-from http_api.settings import Settings
+from http_api.settings.settings import Settings
 from scripts.livekit_server import ROOT, free_port, require_free
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]

@@ -9,7 +9,7 @@ import pytest
 from livekit import rtc
 from pydantic import SecretStr
 
-from http_api.settings import Settings
+from http_api.settings.settings import Settings
 from manager_agent.livekit.room_connection import connect
 from service_kit import RegistrationRefused, Service, ServiceSettings, Visit
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack

@@ -8,9 +8,9 @@ from ipaddress import ip_address
 import psutil
 import pytest
 
-from http_api.bodies import validated
 from http_api.errors import Invalid
-from http_api.schemas import RegisterService
+from http_api.models.requests import RegisterService
+from http_api.protocol.bodies import validated
 from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, AddressRefused, Guard, read_networks, shown
 from manager_agent.outbound.http_client import is_this_machine
 

@@ -10,10 +10,10 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
-from http_api.authentication import EXP_MAX, LEEWAY, Authenticator, bearer, scopes_of
-from http_api.callers import DEVELOPER, Caller, Scope
+from http_api.access.authentication import EXP_MAX, LEEWAY, Authenticator, bearer, scopes_of
+from http_api.access.callers import DEVELOPER, Caller, Scope
 from http_api.errors import NotBelieved, Unauthorized
-from http_api.settings import DevSettings, Settings
+from http_api.settings.settings import DevSettings, Settings
 from manager_agent.clock import steady_clock
 from tests.tenants import ACME, LIVEKIT_KEY, LIVEKIT_SECRET, OPERATOR, livekit_token, production
 

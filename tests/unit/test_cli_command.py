@@ -17,8 +17,8 @@ from http_api.cli import app
 from http_api.cli.exits import MEANINGS, ExitCode, Failed, run
 from http_api.cli.progress import Progress, steps_of
 from http_api.client import Problem, Unreachable
-from http_api.settings import BadSettings
-from http_api.views import RequiredServiceView, SessionView
+from http_api.models.responses import RequiredServiceView, SessionView
+from http_api.settings.settings import BadSettings
 from manager_agent.session.session import ServiceState, SessionState
 
 pytestmark = pytest.mark.unit

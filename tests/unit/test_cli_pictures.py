@@ -11,10 +11,10 @@ from rich.console import Console
 
 from http_api.cli.overview import SHOWN, Overview
 from http_api.cli.timeline_bars import BAR_LEAST, BAR_MAX, BROKEN, Drawing, bar, layout, remark, scale_of, took
-from http_api.dependencies import DependencyState
-from http_api.feed.views import CallerView, DependencyView, Forgotten, HealthView, ServiceGone, Snapshot
-from http_api.timeline_views import TimelineView
-from http_api.views import ServiceView, SessionView
+from http_api.models.responses import ServiceView, SessionView
+from http_api.models.timeline import TimelineView
+from http_api.observability.upstreams import DependencyState
+from http_api.streams.models import CallerView, DependencyView, Forgotten, HealthView, ServiceGone, Snapshot
 from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.selection import Standing
 from manager_agent.registry.services import Service

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from http_api.cli import app
-from http_api.settings import DevSettings, Settings
+from http_api.settings.settings import DevSettings, Settings
 
 pytestmark = pytest.mark.unit
 

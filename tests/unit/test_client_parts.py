@@ -13,8 +13,15 @@ from http_api.client import fields as known
 from http_api.client.client import PAUSE, PAUSE_MAX, pause_after
 from http_api.client.errors import SLUG_PREFIX
 from http_api.client.sse import Event, EventReader
-from http_api.problems import TYPE
-from http_api.schemas import AddParticipant, Body, CreateSession, RegisterService, RequiredServiceEntry, UserGrants
+from http_api.models.requests import (
+    AddParticipant,
+    Body,
+    CreateSession,
+    RegisterService,
+    RequiredServiceEntry,
+    UserGrants,
+)
+from http_api.problems.problems import TYPE
 
 pytestmark = pytest.mark.unit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from http_api.conditional import KnownTags, entity_tag, known_tags
+from http_api.protocol.conditional import KnownTags, entity_tag, known_tags
 
 pytestmark = pytest.mark.unit
 

@@ -6,7 +6,7 @@ import pytest
 
 from http_api.doctor.network import host_of, is_literal, skew_of, stun
 from http_api.doctor.serving import own_url
-from http_api.settings import DevSettings
+from http_api.settings.settings import DevSettings
 
 pytestmark = pytest.mark.unit
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from http_api.callers import Caller, Scope
-from http_api.feed.feed import newest
-from http_api.feed.readers import BACKLOG_MAX, News, Reader
-from http_api.feed.rendered import RenderedSessions
-from http_api.views import SessionView
+from http_api.access.callers import Caller, Scope
+from http_api.models.responses import SessionView
+from http_api.streams.feed import newest
+from http_api.streams.rendered import RenderedSessions
+from http_api.streams.subscribers import BACKLOG_MAX, News, Reader
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session
 from tests.unit.sessions import JOINS, START, a_session, after, managed

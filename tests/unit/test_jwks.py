@@ -11,8 +11,8 @@ import jwt
 import pytest
 from jwt.algorithms import RSAAlgorithm
 
+from http_api.access.jwks import FRESH, PAUSE, SIZE_MAX, BadKeySet, KeySet, read_key_set
 from http_api.errors import KeysUnavailable
-from http_api.jwks import FRESH, PAUSE, SIZE_MAX, BadKeySet, KeySet, read_key_set
 from tests.issuer import Issuer, ec_key, jwk, key_set, rsa_key
 
 pytestmark = pytest.mark.unit

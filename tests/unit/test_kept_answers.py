@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from http_api.errors import IdempotencyConflict, IdempotencyKeyReused, MalformedRequest
-from http_api.idempotency import read_key
-from http_api.kept_answers import KEPT_FOR, OVERHEAD, KeptAnswer, KeptAnswers, Place
+from http_api.limits.idempotency import read_key
+from http_api.limits.idempotency_store import KEPT_FOR, OVERHEAD, KeptAnswer, KeptAnswers, Place
 
 pytestmark = pytest.mark.unit
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from http_api.limits import Allowances, Rate
-from http_api.rate_limits import address_of
+from http_api.limits.gcra import Allowances, Rate
+from http_api.limits.rate_limits import address_of
 
 pytestmark = pytest.mark.unit
 

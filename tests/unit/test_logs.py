@@ -15,9 +15,9 @@ import pytest
 import structlog
 from livekit import api
 
-from http_api import logs
-from http_api.logs import Entry, unhandled
-from http_api.logs.redaction import REDACTED
+from http_api.observability import logs
+from http_api.observability.logs import Entry, unhandled
+from http_api.observability.logs.redaction import REDACTED
 
 pytestmark = pytest.mark.unit
 

@@ -14,14 +14,14 @@ from livekit.protocol import models
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from http_api.metrics.awaited import AWAITED_MAX, PATIENCE, AwaitedWebhooks
-from http_api.metrics.labels import NONE, OTHER, VALUES_MAX, Bounded
-from http_api.metrics.loop_lag import INTERVAL, LoopLag
-from http_api.metrics.metrics import Metrics
-from http_api.metrics.requests import ABORTED, UNKNOWN, RequestMetrics
-from http_api.metrics.scrape import understood
-from http_api.metrics.sessions import SessionMetrics
-from http_api.metrics.webhooks import EVENTS, WebhookMetrics, instant_of
+from http_api.observability.metrics.awaited import AWAITED_MAX, PATIENCE, AwaitedWebhooks
+from http_api.observability.metrics.labels import NONE, OTHER, VALUES_MAX, Bounded
+from http_api.observability.metrics.loop_lag import INTERVAL, LoopLag
+from http_api.observability.metrics.metrics import Metrics
+from http_api.observability.metrics.requests import ABORTED, UNKNOWN, RequestMetrics
+from http_api.observability.metrics.sessions import SessionMetrics
+from http_api.observability.metrics.webhooks import EVENTS, WebhookMetrics, instant_of
+from http_api.resources.metrics import understood
 from manager_agent.session import events as ev
 from manager_agent.session.changes import ATTEMPT_REASONS, Missable
 from manager_agent.session.events import Event, Evidence, Refusal

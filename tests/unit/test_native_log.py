@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from http_api.logs.native import take
+from http_api.observability.logs.native import take
 from scripts.livekit_server import ROOT
 
 pytestmark = pytest.mark.unit
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.unit
 PRELUDE = """
 import ctypes, os, sys
 from http_api import logs
-from http_api.logs import native
+from http_api.observability.logs import native
 libc = ctypes.CDLL(None)
 def write(text): libc.dprintf(2, b"%s", text.encode())
 def log_to(stream): logs.configure(dev=False, level="info", secrets=["hush hush"], stream=stream)

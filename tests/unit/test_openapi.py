@@ -13,16 +13,16 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 from pydantic import BaseModel
 
+from http_api.access.callers import Access
 from http_api.app import create_app
-from http_api.bodies import validated
-from http_api.callers import Access
 from http_api.openapi.answers import errors_of
 from http_api.openapi.document import document, parts_of
 from http_api.openapi.schemas import example_of, name_of
 from http_api.operations import Media, Operation
-from http_api.problems import CONTENT_TYPE, TABLE, TYPE, row_of
+from http_api.problems.problems import CONTENT_TYPE, TABLE, TYPE, row_of
+from http_api.protocol.bodies import validated
 from http_api.routes import OPERATIONS
-from http_api.settings import DevSettings
+from http_api.settings.settings import DevSettings
 
 pytestmark = pytest.mark.unit
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from http_api.origins import read_origins
+from http_api.protocol.origins import read_origins
 
 pytestmark = pytest.mark.unit
 

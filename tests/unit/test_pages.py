@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from http_api.dashboard import allowed, livekit_sources
-from http_api.pages import policy
+from http_api.web.dashboard import allowed, livekit_sources
+from http_api.web.pages import policy
 
 pytestmark = pytest.mark.unit
 

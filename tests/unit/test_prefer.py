@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from http_api.prefer import WAIT_MAX, Preferences, preferences
+from http_api.protocol.prefer import WAIT_MAX, Preferences, preferences
 
 pytestmark = pytest.mark.unit
 

@@ -10,10 +10,10 @@ import pytest
 from aiohttp import web
 
 from http_api import errors
-from http_api.callers import Scope
+from http_api.access.callers import Scope
 from http_api.errors import BadField, Invalid
-from http_api.problem_shapes import FIELDS_MAX
-from http_api.problems import CONTENT_TYPE, TABLE, TYPE, UNEXPECTED, problem, row_for, row_of
+from http_api.problems.models import FIELDS_MAX
+from http_api.problems.problems import CONTENT_TYPE, TABLE, TYPE, UNEXPECTED, problem, row_for, row_of
 from manager_agent.livekit.server_api import LiveKitUnavailable
 from manager_agent.livekit.tokens import InvalidToken
 from manager_agent.registry.registry import Registry

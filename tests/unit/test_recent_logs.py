@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from http_api.logs import Entry
-from http_api.logs.recent import LINE_MAX, RecentLogs
+from http_api.observability.logs import Entry
+from http_api.observability.logs.recent import LINE_MAX, RecentLogs
 from manager_agent.session.session import Session
 from manager_agent.store.memory import Change
 from tests.unit.sessions import a_session

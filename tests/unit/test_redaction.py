@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from livekit import api
 
-from http_api.api_keys import new_key
-from http_api.logs.redaction import INT_MAX, ITEMS_MAX, REDACTED, TEXT_MAX, redactor
+from http_api.access.api_keys import new_key
+from http_api.observability.logs.redaction import INT_MAX, ITEMS_MAX, REDACTED, TEXT_MAX, redactor
 
 pytestmark = pytest.mark.unit
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from http_api.feed.seen_services import FLEETING, SHORT_LEASE, SeenServices
-from http_api.views import ServiceView
+from http_api.models.responses import ServiceView
+from http_api.streams.seen_services import FLEETING, SHORT_LEASE, SeenServices
 from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.leases import Lease
 from manager_agent.registry.selection import Standing

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from http_api.server_timing import server_timing
+from http_api.protocol.server_timing import server_timing
 from manager_agent.session import events as ev
 from manager_agent.session.events import Chosen, Evidence, ReadyOn, Refusal, Said
 from manager_agent.session.session import Session

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from http_api.services_file import BadServicesFile, ServicesFile, read_services_file
-from http_api.settings import BadSettings
+from http_api.settings.services_file import BadServicesFile, ServicesFile, read_services_file
+from http_api.settings.settings import BadSettings
 from manager_agent.outbound.address_policy import Guard, read_networks
 from manager_agent.registry.services import Requirement, Service
 from manager_agent.session.session import ReadyOn

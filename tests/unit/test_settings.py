@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from http_api import VERSION
-from http_api.api_keys import digest_of
-from http_api.settings import BadSettings, DevSettings, Settings
+from http_api.access.api_keys import digest_of
+from http_api.settings.settings import BadSettings, DevSettings, Settings
 from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE
 
 pytestmark = pytest.mark.unit

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from http_api.shipping.answers import Answer
-from http_api.shipping.backlog import Backlog, Batch, Bounds, Dropped
-from http_api.shipping.course import Course, Fate
+from http_api.observability.shipping.backlog import Backlog, Batch, Bounds, Dropped
+from http_api.observability.shipping.response_class import Answer
+from http_api.observability.shipping.retry_policy import Course, Fate
 
 pytestmark = pytest.mark.unit
 

@@ -10,9 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from http_api.shipping.answers import LATER, RETRY_AFTER_MAX, UNREADABLE, Answer, Meaning, retry_after
-from http_api.shipping.backlog import Batch, Dropped
-from http_api.shipping.course import (
+from http_api.observability.shipping.backlog import Batch, Dropped
+from http_api.observability.shipping.failure_reporter import QUIET, Tell, Trouble
+from http_api.observability.shipping.response_class import (
+    LATER,
+    RETRY_AFTER_MAX,
+    UNREADABLE,
+    Answer,
+    Meaning,
+    retry_after,
+)
+from http_api.observability.shipping.retry_policy import (
     PAUSE,
     PAUSE_MAX,
     REFUSALS_AT_ONCE,
@@ -22,7 +30,6 @@ from http_api.shipping.course import (
     Course,
     Fate,
 )
-from http_api.shipping.trouble import QUIET, Tell, Trouble
 
 pytestmark = pytest.mark.unit
 

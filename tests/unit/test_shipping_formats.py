@@ -9,10 +9,10 @@ import pytest
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
 
-from http_api.resource import resource_of
-from http_api.settings import DevSettings
-from http_api.shipping.endpoint import read_log_endpoint
-from http_api.shipping.formats import JSON, otlp_of
+from http_api.observability.resource import resource_of
+from http_api.observability.shipping.formats import JSON, otlp_of
+from http_api.settings.log_endpoint import read_log_endpoint
+from http_api.settings.settings import DevSettings
 from tests.otel_collector import plain
 
 pytestmark = pytest.mark.unit

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from http_api import text_schemas, texts
-from http_api.bodies import UNPRINTABLE
+from http_api.models import field_types, json_schemas
+from http_api.protocol.bodies import UNPRINTABLE
 
 pytestmark = pytest.mark.unit
 
@@ -36,13 +36,13 @@ def accepts(kind: Any) -> Callable[[str], bool]:
 @pytest.mark.parametrize(
     ("schema", "accepted"),
     [
-        (text_schemas.PRINTABLE, accepts(texts.Printable)),
-        (text_schemas.ONE_LINE, accepts(texts.UserName)),
-        (text_schemas.TEXT, lambda text: UNPRINTABLE.search(text) is None),
+        (json_schemas.PRINTABLE, accepts(field_types.Printable)),
+        (json_schemas.ONE_LINE, accepts(field_types.UserName)),
+        (json_schemas.TEXT, lambda text: UNPRINTABLE.search(text) is None),
     ],
 )
 def test_a_pattern_says_which_characters_are_accepted(
-    schema: text_schemas.Schema, accepted: Callable[[str], bool]
+    schema: json_schemas.Schema, accepted: Callable[[str], bool]
 ) -> None:
     pattern = re.compile(schema["pattern"].removesuffix("$") + r"\Z")  # ECMA's `$`
     assert [c for c in EVERY if (pattern.search(c) is not None) != accepted(c)] == []

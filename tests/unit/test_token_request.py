@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from http_api.bodies import validated
 from http_api.errors import Invalid
-from http_api.token_request import TokenRequest, metadata_of, profile_of, requirements_of
+from http_api.models.token_source import TokenRequest, metadata_of, profile_of, requirements_of
+from http_api.protocol.bodies import validated
 from manager_agent.registry.services import Requirement, Service
 
 pytestmark = pytest.mark.unit

@@ -17,13 +17,13 @@ import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from http_api import logs
-from http_api.exit_budget import INTERRUPTED, KEPT_FOR_LOGS, ExitBudget
-from http_api.settings import DevSettings
-from http_api.tracing import Untraced, tracing_of
-from http_api.tracing.complaints import EVERY, LOGGERS, Complaints
-from http_api.tracing.otel import BATCH_MAX, QUEUE_MAX, OtelTracing
-from http_api.tracing.spans import Span
+from http_api.observability import logs
+from http_api.observability.exit_budget import INTERRUPTED, KEPT_FOR_LOGS, ExitBudget
+from http_api.observability.tracing import Untraced, tracing_of
+from http_api.observability.tracing.complaints import EVERY, LOGGERS, Complaints
+from http_api.observability.tracing.otel import BATCH_MAX, QUEUE_MAX, OtelTracing
+from http_api.observability.tracing.spans import Span
+from http_api.settings.settings import DevSettings
 from manager_agent.traceparent import read_trace
 from scripts.livekit_server import free_port
 

@@ -9,8 +9,8 @@ from itertools import pairwise
 
 import pytest
 
-from http_api.tracing.history import spans_of
-from http_api.tracing.spans import Span, attempt_trace
+from http_api.observability.tracing.history import spans_of
+from http_api.observability.tracing.spans import Span, attempt_trace
 from manager_agent.session import events as ev
 from manager_agent.session.events import Event, Evidence, Refusal, Said
 from manager_agent.session.session import RequiredService, ServiceState, Session

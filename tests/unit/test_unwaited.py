@@ -8,7 +8,7 @@ from threading import Event, Thread
 
 import pytest
 
-from http_api.logs.unwaited import UnwaitedLock
+from http_api.observability.logs.unwaited import UnwaitedLock
 from scripts.livekit_server import ROOT
 
 pytestmark = pytest.mark.unit
@@ -57,8 +57,8 @@ LOGGED_FROM_EVERYWHERE = """
 import asyncio, gc, io, os, sys, threading, time
 import structlog
 from http_api import logs
-from http_api.logs.recent import RecentLogs
-from http_api.shipping.backlog import Backlog
+from http_api.observability.logs.recent import RecentLogs
+from http_api.observability.shipping.backlog import Backlog
 from manager_agent.store import Change
 from tests.unit.sessions import a_session
 

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import yaml
 
-from http_api.settings import DevSettings
-from http_api.shipping.endpoint import read_log_endpoint
-from http_api.shipping.formats import JSON, Format, otlp_of
+from http_api.observability.shipping.formats import JSON, Format, otlp_of
+from http_api.settings.log_endpoint import read_log_endpoint
+from http_api.settings.settings import DevSettings
 
 pytestmark = pytest.mark.unit
 

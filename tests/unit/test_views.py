@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 from ulid import ULID
 
-from http_api.paging import page, read_cursor, write_cursor
-from http_api.views import ServiceView, SessionView, SessionWithToken
+from http_api.models.paging import page, read_cursor, write_cursor
+from http_api.models.responses import ServiceView, SessionView, SessionWithToken
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.leases import Lease

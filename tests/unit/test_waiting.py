@@ -7,9 +7,9 @@ from contextlib import ExitStack
 
 import pytest
 
-from http_api.callers import DEVELOPER, Caller
+from http_api.access.callers import DEVELOPER, Caller
 from http_api.errors import Overloaded, TooManyStreams
-from http_api.waiting import Waiters, decided, until
+from http_api.limits.waiters import Waiters, decided, until
 from manager_agent.session import events as ev
 from manager_agent.store.memory import MemoryStore, UnknownSession
 from tests.unit.sessions import ASR, JOINS, START, a_session, after, invited, managed, seen

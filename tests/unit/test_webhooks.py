@@ -12,7 +12,7 @@ from livekit import api
 from livekit.protocol import models
 
 from http_api.errors import MalformedBody, Unauthorized
-from http_api.webhooks import events_of, is_about, read_webhook, signed_digest
+from http_api.resources.webhooks import events_of, is_about, read_webhook, signed_digest
 from manager_agent.session.events import Event, ParticipantLeft, ParticipantSeen, RoomClosed, Seen, WebhookArrived
 from manager_agent.session.session import Room, Session, User
 

@@ -1,0 +1,90 @@
+"""API keys: what one looks like, what the server keeps of it, which is a digest, and whose is one that was sent. PURE,
+but for the making.
+
+`API_KEYS` has an entry for each key, separated by commas: `name:sha256`, or `name:sha256:scope+scope` where the key is
+to have other scopes than DEFAULT_SCOPES.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from http_api.access.callers import Scope
+
+PREFIX = "sm_"
+KEY_BYTES = 32
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+RESERVED = frozenset({"dev", "livekit"})
+"""Names of callers that have no API key."""
+DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
+DEFAULT_SCOPES = frozenset({Scope.SESSIONS, Scope.SERVICES})
+
+
+@dataclass(frozen=True, slots=True)
+class KeyEntry:
+    """What the server knows of a key. `str()` is its entry in API_KEYS."""
+
+    name: str
+    """Of the caller who has the key."""
+    digest: str = field(repr=False)
+    """digest_of() the key. It signs what is sent to the caller, so it is a secret too."""
+    scopes: frozenset[Scope] = DEFAULT_SCOPES
+
+    def __str__(self) -> str:
+        entry = f"{self.name}:{self.digest}"
+        return entry if self.scopes == DEFAULT_SCOPES else f"{entry}:{'+'.join(sorted(self.scopes))}"
+
+
+def new_key() -> str:
+    """A key that nobody has yet."""
+    return PREFIX + secrets.token_urlsafe(KEY_BYTES)
+
+
+def digest_of(key: str) -> str:
+    """SHA-256 in hexadecimal. A key is as random as the digest is long: nothing slower would hide it better."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+def read_api_keys(text: str) -> tuple[KeyEntry, ...]:
+    """The entries of API_KEYS. Raises ValueError, which says which entry is wrong and shows nothing of it."""
+    entries: list[KeyEntry] = []
+    for number, part in enumerate(text.split(","), start=1):
+        try:
+            entry = _read_entry(part.strip())
+        except ValueError as wrong:
+            raise ValueError(f"entry {number} {wrong}") from None
+        if any(entry.name == other.name or entry.digest == other.digest for other in entries):
+            raise ValueError(f"entry {number} has the name or the key of an entry before it")
+        entries.append(entry)
+    return tuple(entries)
+
+
+def entry_of(entries: Sequence[KeyEntry], key: str) -> KeyEntry | None:
+    """The entry of this key; None when there is none. Takes as long for a key that is nearly right as for any other."""
+    digest, found = digest_of(key), None
+    for entry in entries:
+        if hmac.compare_digest(entry.digest, digest):
+            found = entry
+    return found
+
+
+def _read_entry(text: str) -> KeyEntry:
+    name, _, rest = text.partition(":")
+    digest, has_scopes, scopes = rest.partition(":")
+    if not NAME.fullmatch(name):
+        raise ValueError("should begin with a name of at most 63 letters, digits, '_', '.' and '-'")
+    if name.lower() in RESERVED:
+        raise ValueError(f"has a reserved name ({', '.join(sorted(RESERVED))})")
+    if not DIGEST.fullmatch(digest):
+        raise ValueError("should have the SHA-256 of the key, 64 hexadecimal digits, after the name and ':'")
+    if not has_scopes:
+        return KeyEntry(name, digest.lower())
+    try:
+        return KeyEntry(name, digest.lower(), frozenset(Scope(scope) for scope in scopes.split("+")))
+    except ValueError:
+        raise ValueError(f"has a scope that is none of {', '.join(Scope)}") from None

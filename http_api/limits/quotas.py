@@ -1,0 +1,25 @@
+"""How many sessions there may be at once: of one caller, in all, and of those whose room is being made."""
+
+from __future__ import annotations
+
+from http_api.access.callers import DEVELOPER
+from http_api.errors import Overloaded, TooManySessions
+from manager_agent.session.counts import Census
+
+
+class Capacity:
+    def __init__(self, census: Census, *, per_caller: int, in_all: int, in_making: int) -> None:
+        self._census = census
+        self._per_caller, self._in_all, self._in_making = per_caller, in_all, in_making
+
+    def check(self, owner: str) -> None:
+        """Whether a further session may be opened for this caller. Raises TooManySessions, Overloaded.
+
+        What is opened right after this, without an await in between, never exceeds the limits.
+        """
+        if owner != DEVELOPER.name and self._census.live_of(owner) >= self._per_caller:
+            raise TooManySessions(self._per_caller)
+        if self._census.live >= self._in_all:
+            raise Overloaded(f"there are {self._in_all} sessions already (SESSIONS_MAX)")
+        if self._census.in_making >= self._in_making:
+            raise Overloaded(f"{self._in_making} sessions are being opened already (CREATES_IN_FLIGHT)")

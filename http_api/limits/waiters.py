@@ -1,0 +1,68 @@
+"""Requests that wait for a session: how many at once, and for how long."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from http_api.access.callers import Caller
+from http_api.errors import Overloaded, TooManyStreams
+from manager_agent.session.session import GIVES_TOKENS, Session
+from manager_agent.store.memory import MemoryStore
+
+STREAMS_SHARE = 10
+"""One in so many of all places may be a stream of the same caller: it stays for as long as he likes."""
+
+
+class Waiters:
+    """Everybody who is kept waiting over HTTP, for an answer or for the next event: one bound for all."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._streams_most = most, max(1, most // STREAMS_SHARE)
+        self._streams = Counter[str]()
+        """How many streams each caller follows, by his name."""
+        self.count = 0
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """For the time that one waits. Raises Overloaded when all are taken."""
+        if self.count >= self._most:
+            raise Overloaded(f"{self._most} requests are waiting already (WAITERS_MAX)")
+        self.count += 1
+        try:
+            yield
+        finally:
+            self.count -= 1
+
+    @contextmanager
+    def stream(self, caller: Caller) -> Iterator[None]:
+        """For the time that he follows a stream of events. Raises TooManyStreams when he has his share, and
+        Overloaded."""
+        if self._streams[caller.name] >= self._streams_most and not caller.is_trusted:
+            raise TooManyStreams(self._streams_most)
+        with self.place():
+            self._streams[caller.name] += 1
+            try:
+                yield
+            finally:
+                self._streams[caller.name] -= 1
+                self._streams += Counter()  # without who follows none
+
+
+async def until(
+    store: MemoryStore, session_id: str, wanted: Callable[[Session], bool], patience: float | None
+) -> Session:
+    """The session once it is as wanted, or as it is after `patience` seconds (None: no matter how long it takes).
+    Raises UnknownSession, also while waiting."""
+    try:
+        async with asyncio.timeout(patience):
+            return await store.wait_for(session_id, wanted)
+    except TimeoutError:
+        return store.get(session_id)
+
+
+def decided(session: Session) -> bool:
+    """It is known whether the user gets in."""
+    return session.over or session.state in GIVES_TOKENS

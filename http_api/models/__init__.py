@@ -1,0 +1,1 @@
+"""The JSON shapes that come in and go out."""

@@ -1,0 +1,165 @@
+"""The kinds of text and of small objects that come in: who may be called what, and how long. PURE."""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
+
+from http_api.models import json_schemas
+from manager_agent.outbound.address_policy import AddressRefused, read_url
+from manager_agent.session.session import OUR_IDENTITIES
+
+NAME_BYTES_MAX = 256
+"""livekit-server's own limit for identities and names, which it counts in bytes."""
+METADATA_BYTES_MAX = 16 * 1024
+ATTRIBUTES_BYTES_MAX = 8 * 1024
+LABELS_MAX = 32
+ATTRIBUTES_MAX = 64
+OUR_AGENT_NAMES = "session-manager-"
+LIVEKITS_ATTRIBUTES = "lk."
+LABEL_KEY = r"^[A-Za-z0-9][A-Za-z0-9_./-]*$"
+NOT_ON_ONE_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode's categories of controls, surrogates and line ends."""
+UNSEEN = NOT_ON_ONE_LINE | {"Cf", "Zs"}
+"""And of what has no look of its own. Not Cn: what this Python's Unicode does not know yet may be next year's emoji."""
+
+
+def wrong(message: str) -> PydanticCustomError:
+    """What a validator raises. The caller reads the message as it is."""
+    return PydanticCustomError("wrong", "{message}", {"message": message})
+
+
+def _name_sized(text: str) -> str:
+    if len(text.encode()) > NAME_BYTES_MAX:
+        raise wrong(f"should have at most {NAME_BYTES_MAX} bytes in UTF-8")
+    return text
+
+
+def _printable(text: str) -> str:
+    if any(c != " " and unicodedata.category(c) in UNSEEN for c in text) or text != text.strip():
+        raise wrong("should have printable characters only, and no space at either end")
+    return text
+
+
+def _one_line(text: str) -> str:
+    if any(unicodedata.category(character) in NOT_ON_ONE_LINE for character in text):
+        raise wrong("should be one line without control characters")
+    return text
+
+
+def _not_ours(identity: str) -> str:
+    if identity.startswith(OUR_IDENTITIES):
+        raise wrong(f"may not begin with {OUR_IDENTITIES!r}: such identities are given by the session manager")
+    return identity
+
+
+def _not_our_agent(name: str) -> str:
+    if name.startswith(OUR_AGENT_NAMES):
+        raise wrong(f"may not begin with {OUR_AGENT_NAMES!r}: that is the session manager itself")
+    return name
+
+
+def _http_url(text: str) -> str:
+    try:
+        read_url(text)
+    except AddressRefused as refused:
+        raise wrong(str(refused)) from None
+    return text
+
+
+def sized_metadata(metadata: dict[str, Any]) -> dict[str, Any]:
+    return _sized(metadata, METADATA_BYTES_MAX)
+
+
+def _metadata_text(text: str) -> str:
+    size = len(text.encode())
+    if size > METADATA_BYTES_MAX:
+        raise wrong(f"should have at most {METADATA_BYTES_MAX} bytes in UTF-8, has {size}")
+    return text
+
+
+def _attributes(attributes: dict[str, str]) -> dict[str, str]:
+    if any(key.startswith(LIVEKITS_ATTRIBUTES) for key in attributes):
+        raise wrong(f"keys may not begin with {LIVEKITS_ATTRIBUTES!r}: that namespace is LiveKit's own")
+    return _sized(attributes, ATTRIBUTES_BYTES_MAX)
+
+
+def _sized(value: dict[str, Any], most: int) -> dict[str, Any]:
+    size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    if size > most:
+        raise wrong(f"should have at most {most} bytes as JSON, has {size}")
+    return value
+
+
+Printable = Annotated[
+    str, Field(min_length=1, max_length=128, json_schema_extra=json_schemas.PRINTABLE), AfterValidator(_printable)
+]
+UserIdentity = Annotated[
+    str,
+    Field(min_length=1, max_length=128, json_schema_extra=json_schemas.USER_IDENTITY),
+    AfterValidator(_printable),
+    AfterValidator(_name_sized),
+    AfterValidator(_not_ours),
+]
+UserName = Annotated[
+    str,
+    Field(max_length=128, json_schema_extra=json_schemas.ONE_LINE),
+    AfterValidator(_name_sized),
+    AfterValidator(_one_line),
+]
+RoomName = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:@~+=-]*$")]
+ServiceId = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:@-]*$")]
+ProfileName = ServiceId
+ServiceType = Annotated[
+    str, Field(min_length=1, max_length=64, json_schema_extra=json_schemas.PRINTABLE), AfterValidator(_printable)
+]
+AgentName = Annotated[
+    str,
+    Field(
+        max_length=128,
+        pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:@-]*$",
+        json_schema_extra=json_schemas.beginning_otherwise(OUR_AGENT_NAMES),
+    ),
+    AfterValidator(_not_our_agent),
+]
+Endpoint = Annotated[str, Field(max_length=2_048, json_schema_extra=json_schemas.URL), AfterValidator(_http_url)]
+Text = Annotated[str, Field(json_schema_extra=json_schemas.TEXT)]
+"""What bodies.py lets pass."""
+LabelKey = Annotated[str, Field(max_length=64, pattern=LABEL_KEY)]
+LabelValue = Annotated[str, Field(max_length=128), AfterValidator(_one_line)]
+Labels = Annotated[
+    dict[LabelKey, LabelValue],
+    Field(max_length=LABELS_MAX),
+    WithJsonSchema(
+        json_schemas.dictionary(
+            {"pattern": LABEL_KEY, "maxLength": 64},
+            {"type": "string", "maxLength": 128, **json_schemas.ONE_LINE},
+            LABELS_MAX,
+        )
+    ),
+]
+Metadata = Annotated[dict[str, Any], AfterValidator(sized_metadata), WithJsonSchema(json_schemas.METADATA)]
+MetadataText = Annotated[str, Field(json_schema_extra=json_schemas.TEXT), AfterValidator(_metadata_text)]
+Attributes = Annotated[
+    dict[Printable, str],
+    Field(max_length=ATTRIBUTES_MAX),
+    AfterValidator(_attributes),
+    WithJsonSchema(
+        json_schemas.dictionary(
+            {
+                "minLength": 1,
+                "maxLength": 128,
+                **json_schemas.PRINTABLE,
+                "not": {"pattern": f"^{re.escape(LIVEKITS_ATTRIBUTES)}"},
+            },
+            {"type": "string", **json_schemas.TEXT},
+            ATTRIBUTES_MAX,
+            f"At most 8 KiB as JSON; keys do not begin with `{LIVEKITS_ATTRIBUTES}`.",
+        )
+    ),
+]

@@ -1,0 +1,127 @@
+"""What a timeline tells of a session: the shapes of manager_agent/timeline.py."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Self
+
+from pydantic import Field
+
+from http_api.models.responses import View, known_instants
+from manager_agent.messages import rfc3339
+from manager_agent.session.events import Evidence
+from manager_agent.session.session import EndReason, ServiceReason, ServiceState, Session, SessionState
+from manager_agent.session.timeline import Attempt, Awaited, Late, Step, StepName, attempts, steps
+
+
+class StepView(View):
+    name: StepName
+    at: str
+
+    @classmethod
+    def of(cls, step: Step) -> Self:
+        return cls(name=step.name, at=rfc3339(step.at))
+
+
+class LateView(View):
+    """What is awaited of a service that is not ready yet. It need not be late already."""
+
+    awaited: Awaited
+    since: str
+    due: str | None
+    """From when on it may be replaced, or when the session is over for want of it; null: neither, as nothing waits for
+    it."""
+    retry_at: str | None
+    """When one that refused is asked again."""
+
+    @classmethod
+    def of(cls, late: Late) -> Self:
+        due = None if late.due is None else rfc3339(late.due)
+        retry_at = None if late.retry_at is None else rfc3339(late.retry_at)
+        return cls(awaited=late.awaited, since=rfc3339(late.since), due=due, retry_at=retry_at)
+
+
+class AttemptView(View):
+    """One attempt to get a service for an entry of the session."""
+
+    entry: int
+    """Which of the session's services, from 0."""
+    attempt: int
+    """0: nobody was invited yet."""
+    service_id: str
+    type: str
+    optional: bool
+    state: ServiceState
+    reason: ServiceReason | None
+    ready_by: Evidence | None
+    """What makes it ready; null also of one that was, and is no more."""
+    tries: int
+    """How often the invite was sent."""
+    timeline: dict[str, str]
+    """The instants that are known."""
+    until: str | None
+    """When the next attempt took its place; null: it is the present one."""
+    late: LateView | None
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> Self:
+        return cls(
+            entry=attempt.entry,
+            attempt=attempt.number,
+            service_id=attempt.service_id,
+            type=attempt.type,
+            optional=attempt.optional,
+            state=attempt.state,
+            reason=attempt.reason,
+            ready_by=attempt.ready_by,
+            tries=attempt.tries,
+            timeline=known_instants(attempt.timeline),
+            until=None if attempt.until is None else rfc3339(attempt.until),
+            late=None if attempt.late is None else LateView.of(attempt.late),
+        )
+
+
+class TimelineView(View):
+    session_id: str
+    room_name: str
+    state: SessionState
+    reason: EndReason | None
+    revision: int
+    created_at: str
+    ready_at: str | None
+    ready_deadline: str
+    ended_at: str | None
+    now: str
+    """The server's clock."""
+    trace_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None
+    steps: list[StepView]
+    """Those that are known, in order of time. A user who has come back has joined twice."""
+    attempts: list[AttemptView]
+    """By entry; of each entry the present one last."""
+    log: list[dict[str, Any]] | None
+    """The newest entries of the log about this session, oldest first; null unless the caller has the scope `admin`."""
+
+    @property
+    def may_change_unannounced(self) -> bool:
+        """Whether something may become otherwise in here that no other revision of the session tells: that the manager
+        comes, how often an invite was sent, when it is sent again."""
+        is_managed = any(step.name is StepName.MANAGER_JOINED for step in self.steps)
+        return self.ended_at is None and (not is_managed or any(attempt.late for attempt in self.attempts))
+
+    @classmethod
+    def of(cls, session: Session, now: float, log: list[dict[str, Any]] | None) -> Self:
+        return cls(
+            session_id=session.session_id,
+            room_name=session.room_name,
+            state=session.state,
+            reason=None if session.end is None else session.end.reason,
+            revision=session.revision,
+            created_at=rfc3339(session.created_at),
+            ready_at=None if session.ready_at is None else rfc3339(session.ready_at),
+            ready_deadline=rfc3339(session.ready_deadline),
+            ended_at=None if session.end is None else rfc3339(session.end.at),
+            now=rfc3339(now),
+            trace_id=session.log_fields.get("trace_id"),
+            steps=[StepView.of(step) for step in steps(session)],
+            attempts=[AttemptView.of(attempt) for attempt in attempts(session)],
+            log=log,
+        )

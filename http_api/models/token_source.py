@@ -1,0 +1,157 @@
+"""What LiveKit's TokenSource sends and gets, and what a session for it requires. PURE.
+
+The SDKs write these requests, and each version of each of them sends what it knows: fields that are unknown here are
+ignored, unlike anywhere else, and only those. As in protobuf, an empty string is one that was not given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from http_api.errors import BadField, Invalid
+from http_api.models import field_types, json_schemas
+from http_api.models.field_types import wrong
+from http_api.models.requests import REQUIRED_SERVICES_MAX, Profiles, named_twice
+from http_api.models.responses import View
+from manager_agent.registry.services import Requirement, Service
+
+DEFAULT_PROFILE = "default"
+"""The profile that is meant when no agent is named, unless the setting of this name names another."""
+AGENTS = "room_config.agents"
+NO_DEFAULT = (
+    "name an agent: there is no default profile (DEFAULT_PROFILE, or one that is called `default` in the SERVICES_FILE)"
+)
+
+
+NotGiven = Literal[""] | None
+
+
+def _given(value: object) -> object:
+    return None if value == "" else value
+
+
+def _each_once(agents: list[Agent]) -> list[Agent]:
+    names = [agent.agent_name for agent in agents]
+    if len(set(names)) < len(names):
+        raise wrong("names an agent twice")
+    field_types.sized_metadata(metadata_of(agents, ""))
+    return agents
+
+
+class _Lenient(BaseModel):
+    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, json_schema_extra=json_schemas.OPEN)
+
+
+class Agent(_Lenient):
+    agent_name: Annotated[
+        field_types.Printable | None, BeforeValidator(_given, json_schema_input_type=field_types.Printable | NotGiven)
+    ] = None
+    metadata: field_types.MetadataText | None = None
+
+
+class RoomConfig(_Lenient):
+    agents: Annotated[list[Agent], Field(max_length=REQUIRED_SERVICES_MAX), AfterValidator(_each_once)] | None = None
+
+
+class TokenRequest(_Lenient):
+    """LiveKit's TokenSourceRequest. `{}` will do."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            **json_schemas.OPEN,
+            "examples": [
+                {
+                    "room_name": "lobby",
+                    "participant_identity": "alice",
+                    "room_config": {"agents": [{"agent_name": "asr-service"}]},
+                }
+            ],
+        }
+    )
+
+    room_name: Annotated[
+        field_types.RoomName | None, BeforeValidator(_given, json_schema_input_type=field_types.RoomName | NotGiven)
+    ] = None
+    participant_identity: Annotated[
+        field_types.UserIdentity | None,
+        BeforeValidator(_given, json_schema_input_type=field_types.UserIdentity | NotGiven),
+    ] = None
+    participant_name: field_types.UserName | None = None
+    participant_metadata: field_types.MetadataText | None = None
+    participant_attributes: field_types.Attributes | None = None
+    room_config: RoomConfig | None = None
+
+    @property
+    def agents(self) -> Sequence[Agent]:
+        return (self.room_config and self.room_config.agents) or ()
+
+
+class TokenResponse(View):
+    """LiveKit's TokenSourceResponse."""
+
+    server_url: str
+    participant_token: str = Field(repr=False)
+
+
+def metadata_of(agents: Sequence[Agent], default: str) -> dict[str, Any]:
+    """The metadata of a session for these agents, which every invite carries: what each was given, by the name that
+    it was asked for by; the one without a name is the default profile."""
+    given = {agent.agent_name or default: agent.metadata for agent in agents if agent.metadata}
+    return {"agents": given} if given else {}
+
+
+def requirements_of(
+    agents: Sequence[Agent], profiles: Profiles, services: Iterable[Service], default: str
+) -> list[Requirement]:
+    """What these agents stand for, in this order. Each name is a service id, else a type, else a profile; no agent at
+    all, and one without a name, stand for the default profile. Raises Invalid.
+
+    What a profile requires is known though nobody has registered it: what a name means does not hang on who is up.
+    """
+    found: list[Requirement] = []
+    unknown: list[BadField] = []
+    for index, (name, meaning) in enumerate(_meanings(agents, profiles, services, default)):
+        if meaning is None:
+            field = f"{AGENTS}[{index}].agent_name" if agents else AGENTS
+            unknown.append(BadField(field, NO_DEFAULT if name is None else f"{name!r} is no service, type or profile"))
+        else:
+            found.extend(profiles[meaning] if isinstance(meaning, str) else [meaning])
+    if unknown:
+        raise Invalid(unknown)
+    return _bounded(found)
+
+
+def profile_of(agents: Sequence[Agent], profiles: Profiles, services: Iterable[Service], default: str) -> str:
+    """The only profile among what these agents stand for; empty if there is none, or more than one."""
+    meanings = (meaning for _, meaning in _meanings(agents, profiles, services, default))
+    found = [meaning for meaning in meanings if isinstance(meaning, str)]
+    return found[0] if len(found) == 1 else ""
+
+
+def _meanings(
+    agents: Sequence[Agent], profiles: Profiles, services: Iterable[Service], default: str
+) -> Iterator[tuple[str | None, Requirement | str | None]]:
+    """Each name with what it stands for: a requirement, the name of a profile, or nothing."""
+    known = [Requirement(service_id=service.service_id, type=service.type) for service in services]
+    known += [requirement for profile in profiles.values() for requirement in profile]
+    ids, types = {one.service_id for one in known}, {one.type for one in known}
+    for name in [agent.agent_name for agent in agents] or [None]:
+        if name is not None and name in ids:
+            yield name, Requirement(service_id=name)
+        elif name is not None and name in types:
+            yield name, Requirement(type=name)
+        else:
+            yield name, (name or default) if (name or default) in profiles else None
+
+
+def _bounded(requirements: list[Requirement]) -> list[Requirement]:
+    """Raises Invalid."""
+    if twice := named_twice(requirements):
+        raise Invalid([BadField(AGENTS, f"ask for a service twice: {', '.join(twice)}")])
+    if len(requirements) > REQUIRED_SERVICES_MAX:
+        most = f"ask for {len(requirements)} services; {REQUIRED_SERVICES_MAX} is the most"
+        raise Invalid([BadField(AGENTS, most)])
+    return requirements

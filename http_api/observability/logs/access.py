@@ -1,0 +1,59 @@
+"""The log's last line about each request: that it was answered, or that nobody waits for an answer any more."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from time import perf_counter
+from typing import Any
+
+import structlog
+from aiohttp import web
+from aiohttp.abc import AbstractAccessLogger
+
+from http_api.keys import ABOUT, CALLER, PROBLEM, REQUEST_ID, TRACE
+from http_api.problems.problems import Handler
+
+log = structlog.get_logger()
+
+BY_MACHINES = frozenset({"/health", "/livez", "/readyz", "/metrics", "/livekit/webhook"})
+"""Asked all the time; of interest only when it fails."""
+PATH_MAX = 1_024
+"""Characters of a path that are logged."""
+
+
+class AccessLog(AbstractAccessLogger):
+    """One event for each answered request."""
+
+    def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
+        """`time`: seconds it took."""
+        write = log.debug if request.path in BY_MACHINES and response.status < 400 else log.info
+        write("request", status=response.status, **_about(request, time))
+
+
+@web.middleware
+async def abandonments(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """aiohttp logs no request whose client is gone. Behind whoever gives the request its id, and before all who may be
+    cancelled."""
+    started = perf_counter()
+    try:
+        return await handler(request)
+    except asyncio.CancelledError:
+        log.info("request_abandoned", **_about(request, perf_counter() - started))
+        raise
+
+
+def _about(request: web.BaseRequest, seconds: float) -> Mapping[str, Any]:
+    caller, trace = request.get(CALLER), request.get(TRACE)
+    about = request.get(ABOUT, {} if trace is None else {"trace_id": trace.trace_id})
+    fields = {
+        "method": request.method,
+        "path": request.path[:PATH_MAX],
+        "ms": round(seconds * 1000, 1),
+        **about,
+        "request_id": request.get(REQUEST_ID),
+        "caller": caller.name or None if caller else None,
+        "problem": request.get(PROBLEM),
+        "remote": request.remote,
+    }
+    return {name: value for name, value in fields.items() if value is not None}

@@ -1,0 +1,92 @@
+"""What is, at the moment somebody looks: read from where it is kept, so that it can't drift."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable
+
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from http_api.limits.waiters import Waiters
+from http_api.observability.shipping.backlog import Stats
+from manager_agent.livekit.agent import ManagerAgent
+from manager_agent.outbound.callbacks import Callbacks
+from manager_agent.outbound.deliveries import DeliveryState
+from manager_agent.registry.instances import InstanceState
+from manager_agent.registry.registry import Registry
+from manager_agent.session.session import SessionState
+from manager_agent.store.memory import MemoryStore
+
+
+class State(Collector):
+    def __init__(
+        self,
+        *,
+        store: MemoryStore,
+        waiters: Waiters,
+        agent: ManagerAgent,
+        registry: Registry,
+        callbacks: Callbacks,
+        log_queue: Callable[[], Stats],
+        shown_type: Callable[[str], str],
+        known_types: Collection[str],
+    ) -> None:
+        """`log_queue` says how it is now, and `shown_type` what is shown for a type of service. `known_types` are shown
+        even when there is none of them any more."""
+        self._store, self._waiters, self._agent, self._registry = store, waiters, agent, registry
+        self._callbacks, self._log_queue, self._shown_type = callbacks, log_queue, shown_type
+        self._known_types = known_types
+
+    def collect(self) -> Iterable[Metric]:
+        yield self._sessions()
+        yield self._services()
+        yield self._callbacks_finished()
+        logs = self._log_queue()
+        yield _logs_dropped(logs)
+        delivered = "session_manager_log_records_delivered_total"
+        yield CounterMetricFamily(delivered, "Log records that were sent away, and taken.", value=logs.delivered)
+        for name, says, value in (
+            ("session_manager_waiters", "Requests that are kept waiting.", self._waiters.count),
+            ("session_manager_rooms_held", "Rooms that the manager agent watches.", self._agent.rooms_held),
+            ("session_manager_manager_registered", "Whether LiveKit may send it rooms.", self._agent.registered),
+            ("session_manager_callbacks_pending", "Callbacks that are not finished.", self._callbacks.pending),
+            ("session_manager_log_queue_records", "Log records that wait to be sent away.", logs.queued_records),
+            ("session_manager_log_queue_bytes", "What these records take up.", logs.queued_bytes),
+        ):
+            yield GaugeMetricFamily(name, says, value=float(value))
+
+    def _sessions(self) -> Metric:
+        family = GaugeMetricFamily("session_manager_sessions", "Sessions that can be read, by state.", labels=["state"])
+        for state in SessionState:
+            family.add_metric([state], self._store.census.by_state[state])
+        return family
+
+    def _services(self) -> Metric:
+        family = GaugeMetricFamily(
+            "session_manager_registered_services", "Services that are registered.", labels=["type", "state"]
+        )
+        standings = self._registry.standings()
+        counts = Counter((self._shown_type(standing.service.type), standing.state) for standing in standings)
+        for service_type in sorted(self._known_types):
+            for state in InstanceState:
+                family.add_metric([service_type, state], counts[service_type, state])
+        return family
+
+    def _callbacks_finished(self) -> Metric:
+        family = CounterMetricFamily(
+            "session_manager_callbacks_total", "Callbacks that were delivered, or given up.", labels=["outcome"]
+        )
+        for outcome in (DeliveryState.DELIVERED, DeliveryState.GIVEN_UP):
+            family.add_metric([outcome], self._callbacks.finished[outcome])
+        return family
+
+
+def _logs_dropped(logs: Stats) -> Metric:
+    family = CounterMetricFamily(
+        "session_manager_log_records_dropped_total", "Log records that were to be sent away, and are lost.",
+        labels=["reason"],
+    )  # fmt: skip
+    for reason, count in logs.dropped.items():
+        family.add_metric([reason], count)
+    return family

@@ -1,0 +1,106 @@
+"""The collector, over HTTP: one batch posted, one answer; and a look at who is there."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Self
+
+import aiohttp
+from aiohttp import hdrs
+
+from http_api.observability.shipping.backlog import Batch
+from http_api.observability.shipping.formats import Format
+from http_api.observability.shipping.response_class import Answer, Meaning, retry_after
+from http_api.settings.log_endpoint import LogEndpoint
+
+TIMEOUT = 10.0
+"""Seconds for one batch, all in all. A collector that is too busy does not answer, and one may drip for ever."""
+LOOK_TIMEOUT = aiohttp.ClientTimeout(total=2)
+RESPONSE_MAX = 64 * 1024
+"""Bytes of an answer that are read."""
+RESPONSE_TIMEOUT = 1.0
+"""Seconds for them, once the status is there."""
+COMPRESSION = 1
+"""Of 9. Log lines repeat themselves so much that more of it costs time and saves little."""
+
+
+class Collector:
+    """An async context manager."""
+
+    def __init__(self, endpoint: LogEndpoint, format: Format, timeout: float = TIMEOUT) -> None:
+        self._endpoint, self._format, self._timeout = endpoint, format, aiohttp.ClientTimeout(total=timeout)
+        self._url = endpoint.post_to(format.path)
+
+    async def __aenter__(self) -> Self:
+        headers = {hdrs.CONTENT_TYPE: self._format.content_type, hdrs.CONTENT_ENCODING: "gzip"}
+        if self._endpoint.has_credentials:
+            headers[hdrs.AUTHORIZATION] = aiohttp.encode_basic_auth(*self._endpoint.credentials)
+        self._headers = headers
+        self._http = aiohttp.ClientSession(
+            timeout=self._timeout,
+            trust_env=False,  # neither proxies nor .netrc
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={hdrs.ACCEPT_ENCODING: "identity"},
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._http.close()
+
+    async def send(self, batch: Batch) -> Answer:
+        """Posts it once. A redirect is not followed, so what it is answered with is a redirect."""
+        try:
+            body = gzip.compress(await self._written(batch.lines), COMPRESSION, mtime=0)
+        except Exception as error:  # whatever it is, it is about one of these records
+            return Answer(Meaning.REFUSED, f"can't be written as {self._format.name}: {type(error).__name__}")
+        try:
+            async with self._http.post(self._url, data=body, headers=self._headers, allow_redirects=False) as response:
+                content = await _beginning(response)
+                wait = retry_after(response.headers.get(hdrs.RETRY_AFTER), time.time())
+                rejected = self._format.rejected(content) if response.ok else 0
+                return Answer.of(response.status, retry_after=wait, rejected=rejected)
+        except aiohttp.ClientConnectorError as error:
+            return Answer(Meaning.UNANSWERED, f"not connected: {error.strerror or error.os_error}")
+        except Exception as error:
+            # Of aiohttp, of TLS, of a look-up: there is no list of them all. Their text may quote what was answered.
+            return Answer(Meaning.UNANSWERED, f"not answered: {type(error).__name__}")
+
+    async def _written(self, lines: Sequence[bytes]) -> bytes:
+        """Slice by slice. To sleep lets go of the interpreter, for which requests would have to wait otherwise."""
+        parts, size = [], self._format.slice
+        for start in range(0, len(lines), size):
+            parts.append(self._format.write(lines[start : start + size]))
+            await asyncio.sleep(0)
+        return b"".join(parts)
+
+    async def is_vectors_own_api(self) -> bool | None:
+        """Whether it is that which is there: it answers 200 to everything, and keeps nothing. None: nobody answers."""
+        try:
+            if json.loads(await self._get("/health")) != {"ok": True}:
+                return False
+            return (await self._get("/ping")).strip() != b"pong"  # which is what an http_server source says
+        except (aiohttp.ClientError, TimeoutError):
+            return None
+        except ValueError:
+            return False
+
+    async def _get(self, path: str) -> bytes:
+        url = self._endpoint.on_origin(path)
+        async with self._http.get(url, timeout=LOOK_TIMEOUT, allow_redirects=False) as response:
+            return await _beginning(response) if response.status == HTTPStatus.OK else b""
+
+
+async def _beginning(response: aiohttp.ClientResponse) -> bytes:
+    """The status counts as soon as it is there: no body, however broken, endless or late, takes it back."""
+    content = b""
+    with suppress(aiohttp.ClientError, TimeoutError):
+        async with asyncio.timeout(RESPONSE_TIMEOUT):
+            while (left := RESPONSE_MAX - len(content)) and (chunk := await response.content.read(left)):
+                content += chunk
+    return content

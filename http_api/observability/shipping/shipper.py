@@ -1,0 +1,243 @@
+"""Ships log entries, in a thread of its own with a loop of its own.
+
+So they go out before the application's loop runs, while it is busy and after it has ended, and nothing that happens
+here is in the way of it. It is a daemon thread, and so is every one that looks a name up for it: the process ends when
+it wants to, whatever a collector or a name server does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from typing import Any, Self
+
+import structlog
+
+from http_api.observability.exit_budget import ExitBudget
+from http_api.observability.logs import Entry
+from http_api.observability.resource import resource_of
+from http_api.observability.shipping.backlog import Backlog, Batch, Bounds, Dropped, Stats
+from http_api.observability.shipping.collector import TIMEOUT, Collector
+from http_api.observability.shipping.daemon_threads import DaemonThreads
+from http_api.observability.shipping.failure_reporter import Tell, Trouble
+from http_api.observability.shipping.formats import JSON, Format, otlp_of
+from http_api.observability.shipping.retry_policy import Course, Fate
+from http_api.settings.log_endpoint import LogEndpoint
+from http_api.settings.settings import Settings
+from manager_agent.session.dispatch import backoff
+from manager_agent.tasks import Tasks
+
+log = structlog.get_logger()
+
+PAUSE, PAUSE_MAX = 1.0, 60.0
+"""Seconds, but for the spread, after the first fault of ours, and at most."""
+LAST_PAUSE = 0.1
+"""Seconds between two tries then."""
+ENDING = 0.2
+"""Of the exit budget, in seconds: what the thread has to end after its last try."""
+LOOK_INTERVAL = 10.0
+"""Seconds, until somebody is there who can be looked at."""
+OWN_API_HINT = (
+    "this is Vector's own API, which answers 200 to everything and keeps nothing; "
+    "VECTOR_LOG_ENDPOINT must be the address of an http_server source, see deploy/vector.yaml"
+)
+
+
+class Off:
+    """What there is when no logs are to be shipped."""
+
+    is_on = False
+
+    def __repr__(self) -> str:
+        return "<Off>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def put(self, entry: Entry) -> None:
+        pass
+
+    @property
+    def stats(self) -> Stats:
+        return Stats()
+
+
+class Shipper:
+    """A context manager: what was put in by its end is shipped, as far as that is done within the exit budget."""
+
+    is_on = True
+
+    def __init__(
+        self,
+        endpoint: LogEndpoint,
+        format: Format,
+        bounds: Bounds | None = None,
+        timeout: float = TIMEOUT,
+        exit_budget: ExitBudget | None = None,
+    ) -> None:
+        """`timeout`: seconds for one try."""
+        self._endpoint, self._format, self._timeout = endpoint, format, timeout
+        self._backlog, self._exit_budget = Backlog(bounds), exit_budget or ExitBudget()
+        self._trouble = Trouble()
+        self._thread = threading.Thread(target=self._run, name="log-shipper", daemon=True)
+        self._is_running = threading.Event()
+        """From then on these four are there."""
+        self._loop: asyncio.AbstractEventLoop
+        self._shipping: asyncio.Task[None]
+        self._news: asyncio.Event
+        self._ending: asyncio.Event
+
+    def __repr__(self) -> str:
+        return f"<Shipper {self._endpoint} {self._format.name} {self._backlog}>"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Returns within the exit budget."""
+        deadline = time.monotonic() + self._exit_budget.left()
+        if self._is_running.wait(self._exit_budget.left()):
+            self._tell(lambda: self._end(deadline - ENDING))
+        self._thread.join(max(0.0, deadline - time.monotonic()))
+        if lost := self._backlog.close():
+            log.warning("logs_lost_at_exit", count=lost, endpoint=str(self._endpoint))
+
+    def put(self, entry: Entry) -> None:
+        """A Sink."""
+        if self._backlog.put(entry.line.encode()) and self._is_running.is_set():
+            self._tell(self._news.set)
+
+    @property
+    def stats(self) -> Stats:
+        return self._backlog.stats()
+
+    def _tell(self, callback: Callable[[], object]) -> None:
+        """Has the thread's loop call this."""
+        with suppress(RuntimeError):  # it is closed
+            self._loop.call_soon_threadsafe(callback)
+
+    def _end(self, deadline: float) -> None:
+        self._ending.set()
+        self._news.set()
+        self._loop.call_later(deadline - time.monotonic(), self._shipping.cancel)
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            runner.get_loop().set_default_executor(DaemonThreads())
+            with suppress(asyncio.CancelledError):  # it has not shipped everything in time
+                runner.run(self._keep_shipping())
+
+    async def _keep_shipping(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._shipping = task
+        self._loop, self._news, self._ending = asyncio.get_running_loop(), asyncio.Event(), asyncio.Event()
+        self._is_running.set()
+        for failures in count(1):
+            try:
+                await self._ship()
+            except Exception:
+                pause = backoff("log shipper", failures, first=PAUSE, most=PAUSE_MAX)
+                log.exception("log_shipper_failed", again_in=round(pause, 1))
+            else:
+                return
+            if self._ending.is_set():
+                return
+            await self._pause(pause)
+
+    async def _ship(self) -> None:
+        """Until the process ends and nothing is left, or a fault of ours."""
+        course, tasks = Course(seed=secrets.token_hex(8)), Tasks()
+        async with Collector(self._endpoint, self._format, self._timeout) as collector:
+            tasks.spawn(self._look(collector), name="look at the log collector")
+            try:
+                while batch := await self._next_batch():
+                    course = await self._send(batch, collector, course)
+                    await self._pause(course.pause)
+            finally:
+                await tasks.aclose()
+
+    async def _send(self, batch: Batch, collector: Collector, course: Course) -> Course:
+        """The course after it."""
+        try:
+            answer = await collector.send(batch)
+            course = course.after(answer, batch)
+            self._settle(batch, course.fate, answer.rejected)
+        except Exception:
+            self._backlog.keep(batch)
+            raise
+        self._report(course.is_in_trouble, answer.why, answer.hint)
+        return course
+
+    async def _look(self, collector: Collector) -> None:
+        """Warns when it is Vector's own API that gets the logs."""
+        while (found := await collector.is_vectors_own_api()) is None:
+            await asyncio.sleep(LOOK_INTERVAL)
+        if found:
+            log.warning("vector_endpoint_is_vectors_own_api", endpoint=str(self._endpoint), hint=OWN_API_HINT)
+
+    async def _next_batch(self) -> Batch | None:
+        """Waits for it. None: there is nothing left, and the process ends."""
+        while not self._ending.is_set():
+            self._news.clear()
+            wait = self._backlog.due_in()
+            if wait == 0:
+                break
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait):
+                    await self._news.wait()
+        return self._backlog.take()
+
+    def _settle(self, batch: Batch, fate: Fate, rejected: int) -> None:
+        match fate:
+            case Fate.ARRIVED:
+                self._backlog.arrived(batch, rejected)
+            case Fate.KEPT:
+                self._backlog.keep(batch)
+            case Fate.HALVED:
+                self._backlog.halve(batch)
+            case Fate.REFUSED:
+                self._backlog.give_up(batch, Dropped.REFUSED)
+            case Fate.GIVEN_UP:
+                self._backlog.give_up(batch, Dropped.GAVE_UP)
+
+    def _report(self, is_in_trouble: bool, why: str, hint: str | None) -> None:
+        stats = self._backlog.stats()
+        report = self._trouble.look(now=time.monotonic(), is_in_trouble=is_in_trouble, dropped=stats.dropped)
+        if report is None:
+            return
+        about: dict[str, Any] = {"endpoint": str(self._endpoint), "queued": stats.queued_records}
+        about |= {"dropped": dict(report.dropped)} if report.dropped else {}
+        if report.tell is Tell.ALL_CLEAR:
+            log.info("logs_shipped_again", **about)
+        else:
+            log.warning("logs_not_shipped", why=why, **({"hint": hint} if hint else {}), **about)
+
+    async def _pause(self, seconds: float) -> None:
+        """Not any longer when the process ends."""
+        if self._ending.is_set():
+            await asyncio.sleep(min(seconds, LAST_PAUSE))
+        elif seconds > 0:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._ending.wait()
+
+
+LogShipper = Shipper | Off
+
+
+def shipper_of(settings: Settings, exit_budget: ExitBudget) -> LogShipper:
+    """The one that the settings ask for, not started."""
+    if not settings.vector_log_enabled:
+        return Off()
+    format = JSON if settings.vector_log_format == JSON.name else otlp_of(resource_of(settings))
+    return Shipper(settings.vector_log_endpoint, format, exit_budget=exit_budget)

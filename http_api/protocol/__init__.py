@@ -1,0 +1,1 @@
+"""HTTP's own conventions: bodies, Prefer, conditional requests, CORS, Server-Timing."""

@@ -1,0 +1,62 @@
+"""Pages in a browser that call from another origin (CORS): those of the origins in CORS_ORIGINS may.
+
+They prove who they are as every caller does: no cookie counts here, so none is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from http import HTTPStatus
+
+from aiohttp import web
+
+from http_api.problems.problems import Handler
+
+REQUEST_HEADERS = ", ".join(
+    (
+        *("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "Prefer"),
+        *("Traceparent", "Tracestate", "X-Request-Id"),
+    )
+)
+"""What a page may send."""
+ANSWER_HEADERS = ", ".join(
+    (
+        *("ETag", "Idempotency-Replayed", "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy"),
+        *("Retry-After", "Server-Timing", "WWW-Authenticate", "X-Request-Id"),
+    )
+)
+"""What a page may read of an answer."""
+MAX_AGE = 3_600
+"""Seconds for which a browser need not ask again."""
+
+
+class CrossOrigin:
+    def __init__(self, origins: Collection[str]) -> None:
+        """Without origins it does nothing."""
+        self._origins = frozenset(origins)
+
+    @web.middleware
+    async def preflight(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Answers for the operation when a browser asks whether a page may call it. That takes no proof: browsers send
+        none."""
+        unserved = request.match_info.http_exception
+        asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
+        if not self._origins or not asked or not isinstance(unserved, web.HTTPMethodNotAllowed):
+            return await handler(request)
+        answer = web.Response(status=HTTPStatus.NO_CONTENT)
+        if request.headers.get("Origin") in self._origins:
+            answer.headers["Access-Control-Allow-Methods"] = ", ".join(sorted(unserved.allowed_methods))
+            answer.headers["Access-Control-Allow-Headers"] = REQUEST_HEADERS
+            answer.headers["Access-Control-Max-Age"] = str(MAX_AGE)
+        return answer
+
+    async def allow(self, request: web.Request, answer: web.StreamResponse) -> None:
+        """Says of every answer, streams and problems as well, whether the page may read it."""
+        if not self._origins:
+            return
+        answer.headers.add("Vary", "Origin")
+        origin = request.headers.get("Origin")
+        if origin in self._origins:
+            answer.headers["Access-Control-Allow-Origin"] = origin
+            answer.headers["Access-Control-Expose-Headers"] = ANSWER_HEADERS
+            answer.headers["Timing-Allow-Origin"] = origin

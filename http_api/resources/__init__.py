@@ -1,0 +1,1 @@
+"""One file a resource, a short coroutine an operation."""

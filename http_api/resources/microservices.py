@@ -1,0 +1,65 @@
+"""/api/v1/microservices: the services that can be invited."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from http import HTTPStatus
+
+from aiohttp import web
+
+from http_api import keys
+from http_api.access.ownership import caller_of, refuse_others
+from http_api.models.requests import Heartbeat, InstanceQuery, RegisterService
+from http_api.models.responses import ServiceList, ServiceView, answer
+from http_api.protocol.bodies import read_body, read_query
+
+PATH = "/api/v1/microservices"
+
+
+async def register(request: web.Request) -> web.Response:
+    """Registers a service, or replaces the one of this id.
+
+    201 when it is new, 200 when it replaces. With `lease_seconds` it is given up unless it is renewed.
+    """
+    body = await read_body(request, RegisterService, guard=request.app[keys.GUARD])
+    refuse_others(request, body.service_id)
+    service = replace(body.service(request.app[keys.CLOCK]()), owner=caller_of(request).name)
+    registry = request.app[keys.REGISTRY]
+    new = registry.register(service)
+    view = ServiceView.of(registry.standing(service.service_id))
+    return answer(view, HTTPStatus.CREATED, Location=f"{PATH}/{service.service_id}") if new else answer(view)
+
+
+async def list_all(request: web.Request) -> web.Response:
+    """Lists all registered services, by id."""
+    standings = request.app[keys.REGISTRY].standings()
+    return answer(ServiceList(services=[ServiceView.of(standing) for standing in standings]))
+
+
+async def show(request: web.Request) -> web.Response:
+    """Shows a registered service, and how it is doing."""
+    return answer(ServiceView.of(request.app[keys.REGISTRY].standing(request.match_info["service_id"])))
+
+
+async def remove(request: web.Request) -> web.Response:
+    """Removes a service.
+
+    It gets no more invites. Sessions that run are not touched.
+    """
+    service_id, asked = request.match_info["service_id"], read_query(request, InstanceQuery)
+    refuse_others(request, service_id)
+    return answer(ServiceView.of(request.app[keys.REGISTRY].remove(service_id, endpoint=asked.endpoint)))
+
+
+async def heartbeat(request: web.Request) -> web.Response:
+    """Renews the lease of a service.
+
+    404 when the service is not known, so that it registers again.
+    """
+    service_id, asked = request.match_info["service_id"], read_query(request, InstanceQuery)
+    said = await read_body(request, Heartbeat) if request.can_read_body else Heartbeat()
+    refuse_others(request, service_id)
+    standing = request.app[keys.REGISTRY].heartbeat(
+        service_id, load=said.load, draining=said.draining, endpoint=asked.endpoint
+    )
+    return answer(ServiceView.of(standing))

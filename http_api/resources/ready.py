@@ -1,0 +1,49 @@
+"""POST /api/v1/sessions/{session_id}/ready: a service says that it is ready, with the token of its invite."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from http_api import keys
+from http_api.access.authentication import bearer
+from http_api.errors import Forbidden, ServiceOut, SessionOver
+from http_api.models.requests import SayReady
+from http_api.models.responses import answer
+from http_api.observability.logs.context import speak_of
+from http_api.protocol.bodies import read_body
+from manager_agent.livekit.tokens import Joiner
+from manager_agent.messages import Answer
+from manager_agent.session.events import Evidence, Said, ServiceSaid
+from manager_agent.session.session import ServiceState, Session
+from manager_agent.store.memory import UnknownSession
+
+
+async def say_ready(request: web.Request) -> web.Response:
+    """Says that a service is ready.
+
+    The join token of its invite proves that it is the one. It counts even before the service has joined the room.
+    """
+    app, session_id = request.app, request.match_info["session_id"]
+    joiner = app[keys.ROOMS].joiner(bearer(request))
+    session = app[keys.STORE].get(session_id)
+    if joiner.room_name != session.room_name:
+        raise UnknownSession(session_id)
+    body = await read_body(request, SayReady)
+    entry = invited_as(session, body.service_id, joiner)
+    speak_of(request, session, service_id=body.service_id)
+    said = ServiceSaid(app[keys.CLOCK](), joiner.identity, Said.READY, Evidence.HTTP)
+    session = await app[keys.STORE].update(session_id, said)
+    if session.over:
+        raise SessionOver(session)
+    if session.services[entry].state is not ServiceState.READY:
+        raise ServiceOut(session.services[entry])
+    return answer(Answer(revision=session.revision))
+
+
+def invited_as(session: Session, service_id: str, joiner: Joiner) -> int:
+    """The entry of the service that was invited into this session under the joiner's identity. Raises
+    Forbidden when the joiner is somebody else."""
+    for entry, service in enumerate(session.services):
+        if service.service_id == service_id and service.identity == joiner.identity:
+            return entry
+    raise Forbidden(f"the token is not that of {service_id!r}'s present invite into this session")

@@ -1,0 +1,110 @@
+"""/api/v1/sessions: ask for one, look, close, and get a fresh token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+
+from aiohttp import web
+
+from http_api import keys
+from http_api.access.ownership import caller_of, own_session_of, session_of, view_for
+from http_api.errors import NoToken
+from http_api.limits.waiters import decided, until
+from http_api.models.paging import page
+from http_api.models.requests import CreateSession, ListSessions
+from http_api.models.responses import SessionList, SessionView, answer
+from http_api.observability.logs.context import speak_of
+from http_api.observability.tracing.requests import in_its_trace
+from http_api.protocol import server_timing
+from http_api.protocol.bodies import read_body, read_query
+from http_api.protocol.conditional import KnownTags, entity_tag, known_tags
+from http_api.protocol.prefer import preferences
+from http_api.resources.session_requests import new_session, open_session
+from manager_agent.session.session import GIVES_TOKENS, Session
+
+PATH = "/api/v1/sessions"
+
+
+async def create(request: web.Request) -> web.Response:
+    """Asks for a session.
+
+    The answer comes once it is ready, as 201 with the token. With `Prefer: wait=N` it comes within N seconds, and with
+    `Prefer: respond-async` at once: as 202 when the session is not ready by then, which goes on. A caller who goes
+    away while waiting, having sent no Idempotency-Key, ends the session.
+    """
+    app, limits, caller = request.app, request.app[keys.SETTINGS].limits(), caller_of(request)
+    app[keys.CAPACITY].check(caller.name)  # and again when it is opened: here it costs nothing to refuse
+    profiles = app[keys.PROFILES]
+    bounds = {"longest": limits.max_duration, "grants": app[keys.SETTINGS].user_grants}
+    body = await read_body(request, CreateSession, profiles=profiles, guard=app[keys.GUARD], **bounds)
+    preferred = preferences(request.headers.getall("Prefer", ()))
+    services = app[keys.REGISTRY].choose(body.requirements(profiles))
+    wanted = new_session(body, services, limits, app[keys.CLOCK](), caller.name)
+    wanted = in_its_trace(wanted, request)
+    speak_of(request, wanted)
+    session = await open_session(app, wanted, preferred.patience)
+    status = HTTPStatus.CREATED if session.state in GIVES_TOKENS else HTTPStatus.ACCEPTED
+    headers = preferred.applied(asynchronously=status is HTTPStatus.ACCEPTED)
+    headers[server_timing.HEADER] = server_timing.server_timing(session, app[keys.CLOCK]())
+    return _tagged(view_for(request, session), status, Location=f"{PATH}/{session.session_id}", **headers)
+
+
+async def list_all(request: web.Request) -> web.Response:
+    """Lists the caller's sessions, newest first; with scope `admin` everybody's.
+
+    Those that are over stay for SESSION_RETENTION. No token is in a list.
+    """
+    asked, caller = read_query(request, ListSessions), caller_of(request)
+    sessions = (s for s in request.app[keys.STORE].list() if caller.sees(s.owner) and _fits(s, asked))
+    shown, cursor = page(sessions, limit=asked.limit, after=asked.cursor)
+    return answer(SessionList(sessions=[SessionView.of(session) for session in shown], next_cursor=cursor))
+
+
+async def show(request: web.Request) -> web.Response:
+    """Shows a session as it is; with a token while it is ready or active.
+
+    With `If-None-Match` it is 304 if the session still has the revision that the `ETag` named. `Prefer: wait=N` waits
+    for up to N seconds: with such an `If-None-Match` for the next change, without one until it is decided whether the
+    user gets in. Nothing is awaited of a session that is over.
+    """
+    session, known = session_of(request), known_tags(request.headers.getall("If-None-Match", ()))
+    preferred, wanted = preferences(request.headers.getall("Prefer", ())), _worth_waiting_for(known)
+    if preferred.wait and not wanted(session):
+        with request.app[keys.WAITERS].place():
+            session = await until(request.app[keys.STORE], session.session_id, wanted, preferred.wait)
+    headers = {"Vary": "Prefer", **preferred.applied(asynchronously=False)}
+    if known is not None and known.match(session.revision):
+        headers |= {"ETag": entity_tag(session.revision), "Cache-Control": "no-store"}
+        return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
+    return _tagged(view_for(request, session), HTTPStatus.OK, **headers)
+
+
+async def close(request: web.Request) -> web.Response:
+    """Ends a session: its room is deleted and its services are told. Again: the same answer."""
+    session = await request.app[keys.CONDUCTOR].close(session_of(request).session_id)
+    return _tagged(SessionView.of(session))
+
+
+async def give_token(request: web.Request) -> web.Response:
+    """Gives a fresh token for the session's user."""
+    session = own_session_of(request)
+    if session.state not in GIVES_TOKENS:
+        raise NoToken(session)
+    return _tagged(view_for(request, session))
+
+
+def _tagged(view: SessionView, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> web.Response:
+    """The view with the entity tag of its revision."""
+    return answer(view, status, ETag=entity_tag(view.revision), **headers)
+
+
+def _worth_waiting_for(known: KnownTags | None) -> Callable[[Session], bool]:
+    if known is None:
+        return decided
+    return lambda session: session.over or not known.match(session.revision)
+
+
+def _fits(session: Session, asked: ListSessions) -> bool:
+    by_state = not asked.state or session.state in asked.state
+    return by_state and (asked.service is None or any(s.service_id == asked.service for s in session.services))

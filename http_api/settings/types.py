@@ -1,0 +1,151 @@
+"""The kinds of values that settings have: how each is read, and what it may be. PURE."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
+from yarl import URL
+
+from http_api.access.api_keys import KeyEntry, read_api_keys
+from http_api.protocol.origins import read_origins
+from http_api.settings.log_endpoint import LogEndpoint, read_log_endpoint
+from manager_agent.livekit.tokens import Grant
+from manager_agent.outbound.address_policy import AddressRefused, Network, read_networks, read_url
+
+TELLING = 8
+"""Characters of the shortest value in a URL that is taken for a secret: to hide each `1` and `true` would hide much."""
+MONTH = 30 * 86_400.0
+HEADER_NAME, HEADER_VALUE = (
+    re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"),
+    re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?"),
+)
+
+
+def _url(text: str) -> str:
+    try:
+        url = URL(text)
+    except ValueError:
+        raise ValueError("is not a URL") from None
+    if url.scheme not in ("ws", "wss", "http", "https") or not url.host:
+        raise ValueError("must be a ws, wss, http or https URL with a host")
+    if url.user is not None or url.password is not None or url.query_string or url.fragment:
+        raise ValueError("must be a plain URL: no user or password, query or fragment")
+    return text
+
+
+def _key_url(text: str) -> str:
+    url = URL(_url(text))
+    if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.host or "")):
+        raise ValueError("must be an https URL (http will do on this machine)")
+    return text
+
+
+def _collector_url(text: str) -> str:
+    if URL(_url(text)).scheme not in ("http", "https"):
+        raise ValueError("must be an http or https URL")
+    return text
+
+
+def _not_blank(secret: SecretStr) -> SecretStr:
+    if not secret.get_secret_value():
+        raise ValueError("is blank")
+    return secret
+
+
+def _lower(value: Any) -> Any:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _networks(value: Any) -> Any:
+    return read_networks(value) if isinstance(value, str) else value
+
+
+def _api_keys(value: Any) -> Any:
+    return read_api_keys(value) if isinstance(value, str) else value
+
+
+def _origins(value: Any) -> Any:
+    return read_origins(value) if isinstance(value, str) else value
+
+
+def _log_endpoint(value: Any) -> Any:
+    return read_log_endpoint(value) if isinstance(value, str) else value
+
+
+def _callback_urls(value: Any) -> Any:
+    return read_callback_urls(value) if isinstance(value, str) else value
+
+
+def read_callback_urls(text: str) -> dict[str, str]:
+    """The URLs in `name=url` pairs separated by commas, by the names. Raises ValueError, which names the entry by its
+    number and shows nothing of it: a URL may have a secret in it."""
+    urls: dict[str, str] = {}
+    for number, entry in enumerate(text.split(","), start=1):
+        name, _, url = (part.strip() for part in entry.partition("="))
+        if not name or name in urls:
+            raise ValueError(f"entry {number} should have a caller's name of its own, as in name=url")
+        try:
+            read_url(url)
+        except AddressRefused as refused:
+            raise ValueError(f"entry {number}: the URL {refused}") from None
+        urls[name] = url
+    return urls
+
+
+def secrets_of(url: str) -> frozenset[str]:
+    """What may be secret of a URL: the whole, and the values of its query, as they are and as they are written."""
+    query = urlsplit(url).query
+    values = {value for pair in query.split("&") for raw in (pair.partition("=")[2],) for value in (raw, unquote(raw))}
+    return frozenset({url, *(value for value in values if len(value) >= TELLING)})
+
+
+def _otlp_headers(value: Any) -> Any:
+    return read_otlp_headers(value) if isinstance(value, str) else value
+
+
+def read_otlp_headers(text: str) -> dict[str, str]:
+    """The headers in `name=value` pairs separated by commas, values URL-encoded, as OpenTelemetry has them. Raises
+    ValueError, which names the entry by its number and shows nothing of it."""
+    headers: dict[str, str] = {}
+    for number, entry in enumerate(text.split(","), start=1):
+        name, _, value = (unquote(part.strip()).strip() for part in entry.partition("="))
+        if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
+            raise ValueError(f"entry {number} should be a header, as in name=value")
+        headers[name.lower()] = value
+    return headers
+
+
+def _grants(value: Any) -> Any:
+    return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this very machine reaches it."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+ServerUrl = Annotated[str, AfterValidator(_url)]
+CollectorUrl = Annotated[str, AfterValidator(_collector_url)]
+JwksUrl = Annotated[str, AfterValidator(_key_url)]
+Key = Annotated[str, Field(min_length=1, max_length=256)]
+Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
+Seconds = Annotated[float, Field(gt=0, le=MONTH, allow_inf_nan=False)]
+Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
+ApiKeys = Annotated[tuple[KeyEntry, ...], NoDecode, BeforeValidator(_api_keys)]
+Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
+CallbackUrls = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(_callback_urls)]
+OtlpHeaders = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(_otlp_headers)]
+Claim = Annotated[str, Field(min_length=1, max_length=512)]
+Grants = Annotated[tuple[Grant, ...], NoDecode, BeforeValidator(_grants)]
+ShippedTo = Annotated[LogEndpoint, NoDecode, BeforeValidator(_log_endpoint)]
+LogFormat = Annotated[Literal["json", "otlp"], BeforeValidator(_lower)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]

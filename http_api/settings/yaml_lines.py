@@ -1,0 +1,124 @@
+"""YAML as plain JSON values that remember the lines they stand in.
+
+What YAML has and JSON has not is left out, and said: tags, keys that are no text, keys given twice, infinity. `no`,
+`on` and dates are text here, as in YAML 1.2: a language is not false.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from http_api.protocol.bodies import DEPTH_MAX, UNPRINTABLE, field_path
+
+Loc = tuple[int | str, ...]
+TAG = "tag:yaml.org,2002:"
+TEXTS = frozenset({f"{TAG}str", f"{TAG}timestamp"})
+OTHERS = frozenset({f"{TAG}int", f"{TAG}float", f"{TAG}null"})
+TRUTH = {"true": True, "false": False}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Mistake:
+    line: int
+    field: str
+    detail: str
+
+
+class BadYaml(Exception):
+    """It can't be read at all."""
+
+    def __init__(self, mistake: Mistake) -> None:
+        super().__init__(mistake.detail)
+        self.mistake = mistake
+
+
+@dataclass(slots=True)
+class Document:
+    value: Any = None
+    mistakes: list[Mistake] = field(default_factory=list)
+    """What could not be understood; it stands as null in `value`."""
+    lines: dict[Loc, int] = field(default_factory=dict)
+
+    def line(self, loc: Sequence[int | str]) -> int:
+        """Where the value at `loc` stands, or, if there is none, what it is missing from. Parts in parentheses or
+        brackets are pydantic's own, for the branch of a union and for a key."""
+        known: Loc = tuple(part for part in loc if isinstance(part, int) or not part.startswith(("(", "[")))
+        while known not in self.lines and known:
+            known = known[:-1]
+        return self.lines.get(known, 1)
+
+
+def read_yaml(raw: bytes) -> Document:
+    """The one document in `raw`; its value is None when it is empty. Raises BadYaml."""
+    try:
+        loader = yaml.SafeLoader(raw)
+        node, document = loader.get_single_node(), Document()
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise BadYaml(Mistake(line, "", f"is not YAML: {error.problem}")) from None
+    except (yaml.YAMLError, UnicodeError) as error:
+        raise BadYaml(Mistake(1, "", f"is not YAML: {str(error).splitlines()[0]}")) from None
+    except RecursionError:
+        raise BadYaml(Mistake(1, "", f"is nested deeper than {DEPTH_MAX} levels")) from None
+    if node is not None:
+        document.value = _Reading(loader, document).value(node, ())
+    return document
+
+
+class _Reading:
+    def __init__(self, loader: yaml.SafeLoader, document: Document) -> None:
+        self._loader, self._document = loader, document
+
+    def value(self, node: yaml.Node, loc: Loc) -> Any:
+        self._document.lines.setdefault(loc, _line(node))
+        if len(loc) > DEPTH_MAX:
+            return self._wrong(node, loc, f"is nested deeper than {DEPTH_MAX} levels")
+        match node:
+            case yaml.MappingNode():
+                return self._mapping(node, loc)
+            case yaml.SequenceNode():
+                return [self.value(item, (*loc, index)) for index, item in enumerate(node.value)]
+            case yaml.ScalarNode():
+                return self._scalar(node, loc)
+        raise AssertionError(node)
+
+    def _mapping(self, node: yaml.MappingNode, loc: Loc) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key_node, item in node.value:
+            key = self._scalar(key_node, loc) if isinstance(key_node, yaml.ScalarNode) else None
+            if not isinstance(key, str):
+                self._wrong(key_node, loc, "has a key that is no text; put it in quotes")
+            elif key in found:
+                self._wrong(key_node, (*loc, key), f"stands in line {self._document.line((*loc, key))} already")
+            else:
+                self._document.lines[(*loc, key)] = _line(key_node)
+                found[key] = self.value(item, (*loc, key))
+        return found
+
+    def _scalar(self, node: yaml.ScalarNode, loc: Loc) -> Any:
+        text, tag = str(node.value), node.tag
+        if tag == f"{TAG}bool":
+            return TRUTH.get(text.lower(), text)
+        if tag in TEXTS:
+            return self._wrong(node, loc, "has a control character") if UNPRINTABLE.search(text) else text
+        if tag not in OTHERS:
+            return self._wrong(node, loc, f"is of a kind that is not known here: {tag.removeprefix(TAG)}")
+        try:
+            number = self._loader.construct_object(node)
+        except (ValueError, yaml.YAMLError):
+            return self._wrong(node, loc, "is no number")
+        if isinstance(number, float) and not math.isfinite(number):
+            return self._wrong(node, loc, "is not finite")
+        return number
+
+    def _wrong(self, node: yaml.Node, loc: Loc, detail: str) -> None:
+        self._document.mistakes.append(Mistake(_line(node), field_path(loc) if loc else "", detail))
+
+
+def _line(node: yaml.Node) -> int:
+    return int(node.start_mark.line) + 1

@@ -1,0 +1,1 @@
+"""Server-sent events: one session, and the feed of everything."""

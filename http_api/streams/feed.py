@@ -1,0 +1,117 @@
+"""/api/v1/events: everything that the caller may see, and every change of it, as server-sent events."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from itertools import chain, islice
+
+from aiohttp import web
+
+from http_api import keys
+from http_api.access.callers import Caller
+from http_api.access.ownership import caller_of
+from http_api.streams.event_stream import EventStream, event_stream, head
+from http_api.streams.models import CallerView, FeedEvent, Forgotten, ServiceGone, Snapshot
+from http_api.streams.subscribers import FeedReaders, Reader
+from manager_agent.session.session import Session
+
+PATH = "/api/v1/events"
+SNAPSHOT_SESSIONS = 1_000
+"""As many sessions a reader is first told of, at most."""
+SNAPSHOT_CHARACTERS = 4 * 1024 * 1024
+"""Of their JSON, about: with much metadata they are fewer."""
+SESSIONS_AT_ONCE = 16
+"""So many sessions of a snapshot are made before others have their turn."""
+
+
+async def follow(request: web.Request) -> web.StreamResponse:
+    """Follows everything that the caller may see, as server-sent events.
+
+    `event` says which: first a `snapshot` of all, then each `session` that is new or has changed, `forgotten` when one
+    can't be read any more, `service` for each that is new or has changed and `service_gone` for one that is not
+    registered any more, `health` when LiveKit goes away or comes back. Services are looked at once a second; what comes
+    with every heartbeat is told every 5 seconds at most. Changes that follow each other faster than they can be sent
+    are one event. There are no ids: who comes back is told everything anew.
+    """
+    if request.method == "HEAD":
+        return head()
+    readers = request.app[keys.FEED]
+    async with event_stream(request) as stream:
+        with readers.reading(caller_of(request)) as reader:
+            await stream.send_in_parts(FeedEvent.SNAPSHOT, _snapshot(request.app, reader))
+            while reader.has_news or not readers.is_over:
+                await reader.wait()
+                if reader.is_behind:
+                    break
+                await _tell_news(readers, reader, stream)
+        await stream.end()
+    return stream.response
+
+
+async def _tell_news(readers: FeedReaders, reader: Reader, stream: EventStream) -> None:
+    news = reader.take()
+    for session_id in news.sessions:
+        reader.knows(session_id)
+        session = readers.session(session_id)
+        if session is None:
+            await stream.send(Forgotten(session_id=session_id).model_dump_json(), event=FeedEvent.FORGOTTEN)
+        else:
+            await stream.send(session, event=FeedEvent.SESSION)
+        await asyncio.sleep(0)  # sending does not wait for a reader who keeps up, and others want their turn
+    for service_id in news.services:
+        reader.knows_service(service_id)
+        service = readers.services.of(service_id)
+        if service is None:
+            await stream.send(ServiceGone(service_id=service_id).model_dump_json(), event=FeedEvent.SERVICE_GONE)
+        else:
+            await stream.send(service, event=FeedEvent.SERVICE)
+        await asyncio.sleep(0)
+    if news.health:
+        await stream.send(readers.health().model_dump_json(), event=FeedEvent.HEALTH)
+
+
+def _snapshot(app: web.Application, reader: Reader) -> Iterator[str]:
+    """The JSON of a Snapshot, made bit by bit. What changes meanwhile is new to the reader afterwards."""
+    readers, profiles = app[keys.FEED], app[keys.PROFILES]
+    yield '{"sessions":['
+    yield from _sessions(readers, reader, newest(app[keys.STORE].list(), reader.caller))
+    snapshot = Snapshot(
+        sessions=[],
+        services=None,
+        health=readers.health(),
+        profiles=sorted(profiles),
+        caller=CallerView.of(reader.caller),
+    )
+    reader.knows_services()
+    services = f"[{','.join(readers.services.all)}]" if reader.sees_services else "null"
+    yield f'],"services":{services},' + snapshot.model_dump_json(exclude={"sessions", "services"})[1:]
+
+
+def _sessions(readers: FeedReaders, reader: Reader, session_ids: Iterable[str]) -> Iterator[str]:
+    """Of these sessions as many as go in, with commas between them."""
+    begun, left, made = False, SNAPSHOT_CHARACTERS, list[str]()
+    for session_id in session_ids:
+        reader.knows(session_id)
+        session = readers.session(session_id)
+        if session is None:
+            continue
+        made.append(session)
+        left -= len(session)
+        if len(made) == SESSIONS_AT_ONCE or left < 0:
+            yield "," * begun + ",".join(made)
+            begun, made = True, []
+        if left < 0:
+            return
+    if made:
+        yield "," * begun + ",".join(made)
+
+
+def newest(sessions: Iterable[Session], caller: Caller) -> list[str]:
+    """The ids of at most SNAPSHOT_SESSIONS that the caller may see: those that are live, then those that are over, each
+    newest first. `sessions`: oldest first. PURE."""
+    live, over = list[str](), list[str]()
+    for session in sessions:
+        if caller.sees(session.owner):
+            (over if session.over else live).append(session.session_id)
+    return list(islice(chain(reversed(live), reversed(over)), SNAPSHOT_SESSIONS))

@@ -1,0 +1,40 @@
+"""Sessions as JSON, each made once however many read it. A revision tells one state of a session from the next."""
+
+from __future__ import annotations
+
+from http_api.models.responses import SessionView
+from manager_agent.session.session import Session
+
+CHARACTERS_MAX = 8 * 1024 * 1024
+"""Of all that is kept: some thousands of sessions. What was made first goes first, and is made again when asked for."""
+
+
+class RenderedSessions:
+    def __init__(self, characters_max: int = CHARACTERS_MAX) -> None:
+        self._max = characters_max
+        self._kept: dict[str, tuple[int, str]] = {}
+        """Revision and JSON, by the id of the session."""
+        self.characters = 0
+        """Of all that is kept."""
+
+    def of(self, session: Session) -> str:
+        """The SessionView of a session, on one line."""
+        kept = self._kept.get(session.session_id)
+        if kept is not None and kept[0] == session.revision:
+            return kept[1]
+        made = SessionView.of(session).model_dump_json()
+        self.forget(session.session_id)
+        self._kept[session.session_id] = (session.revision, made)
+        self.characters += len(made)
+        while self.characters > self._max:
+            self.forget(next(iter(self._kept)))
+        return made
+
+    def forget(self, session_id: str) -> None:
+        kept = self._kept.pop(session_id, None)
+        if kept is not None:
+            self.characters -= len(kept[1])
+
+    def clear(self) -> None:
+        self._kept.clear()
+        self.characters = 0

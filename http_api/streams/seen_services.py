@@ -1,0 +1,74 @@
+"""The registered services as the feed tells them: each made JSON once for all readers, and again when it is news. PURE,
+apart from what it remembers. The time is given."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from http_api.models.responses import ServiceView
+from manager_agent.registry.selection import Standing
+
+FLEETING = 5.0
+"""Seconds for which a change is no news that comes with every heartbeat: of the load, and of when the lease ends."""
+SHORT_LEASE = 2 * FLEETING
+"""Seconds; a lease that is shorter might seem to be over meanwhile: its renewal is news."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    lasting: object
+    fleeting: object
+    """What it looked like, to be compared."""
+    made: str
+    at: float
+
+
+class SeenServices:
+    def __init__(self) -> None:
+        self._seen: dict[str, _Seen] = {}
+        """By id, as they are told."""
+
+    def look(self, standings: Iterable[Standing], now: float) -> Sequence[str]:
+        """Takes in how all of them stand; the ids of those that are news: new, changed, or gone."""
+        news, gone = list[str](), dict.fromkeys(self._seen)
+        for standing in standings:
+            service_id = standing.service.service_id
+            gone.pop(service_id, None)
+            if _is_news(self._seen.get(service_id), standing, now):
+                made = ServiceView.of(standing).model_dump_json()
+                self._seen[service_id] = _Seen(_lasting(standing), _fleeting(standing), made, now)
+                news.append(service_id)
+        for service_id in gone:
+            del self._seen[service_id]
+        return [*news, *gone]
+
+    def of(self, service_id: str) -> str | None:
+        """The ServiceView of it, on one line; None when it is gone."""
+        seen = self._seen.get(service_id)
+        return None if seen is None else seen.made
+
+    @property
+    def all(self) -> list[str]:
+        """The ServiceView of each, by id."""
+        return [seen.made for _, seen in sorted(self._seen.items())]
+
+    def clear(self) -> None:
+        self._seen.clear()
+
+
+def _is_news(seen: _Seen | None, standing: Standing, now: float) -> bool:
+    if seen is None or seen.lasting != _lasting(standing):
+        return True
+    lease = standing.instance.lease
+    is_due = now >= seen.at + FLEETING or (lease is not None and lease.seconds < SHORT_LEASE)
+    return is_due and seen.fleeting != _fleeting(standing)
+
+
+def _lasting(standing: Standing) -> object:
+    return standing.service, standing.state, standing.in_flight, standing.instance.load is None
+
+
+def _fleeting(standing: Standing) -> object:
+    lease = standing.instance.lease
+    return standing.instance.load, None if lease is None else lease.expires_at

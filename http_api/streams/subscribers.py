@@ -1,0 +1,196 @@
+"""Who reads the feed, and what is new to each: one listener on the store for all of them.
+
+A reader has the set of what has changed since he was last told, never a queue: a thousand changes of one session are
+one entry in it. What he is told is made when he takes it, once for all readers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import structlog
+
+from http_api.access.callers import Access, Caller
+from http_api.observability.upstreams import Dependencies
+from http_api.streams.models import HealthView
+from http_api.streams.rendered import RenderedSessions
+from http_api.streams.seen_services import SeenServices
+from manager_agent.clock import Clock
+from manager_agent.registry.registry import Registry
+from manager_agent.store.memory import Change, MemoryStore, UnknownSession
+from manager_agent.tasks import Tasks
+
+log = structlog.get_logger()
+
+INTERVAL = 1.0
+"""Seconds between two looks at the services, while somebody reads who may see them."""
+BACKLOG_MAX = 20_000
+"""Sessions, or services, that may have changed before a reader is told. Who is further behind comes back for how
+everything is."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What a reader has not been told yet."""
+
+    sessions: Sequence[str]
+    """The ids of those that changed or are forgotten, in the order in which they first did."""
+    services: Sequence[str]
+    """The ids of those that are new, changed, or gone."""
+    health: bool
+
+
+@dataclass(slots=True, eq=False)
+class Reader:
+    caller: Caller
+    is_behind: bool = False
+    """More has changed than is kept for him: what he is told would not be all."""
+    _sessions: dict[str, None] = field(default_factory=dict)
+    _services: dict[str, None] = field(default_factory=dict)
+    _health: bool = False
+    _woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def sees_services(self) -> bool:
+        return self.caller.may(Access.SERVICES)
+
+    @property
+    def has_news(self) -> bool:
+        return bool(self._sessions or self._services) or self._health
+
+    def note(self, session_id: str) -> None:
+        self._note(session_id, self._sessions)
+
+    def note_service(self, service_id: str) -> None:
+        self._note(service_id, self._services)
+
+    def _note(self, one: str, noted: dict[str, None]) -> None:
+        if one in noted or len(noted) < BACKLOG_MAX:
+            noted[one] = None
+        else:
+            self.is_behind = True
+        self._woken.set()
+
+    def note_health(self) -> None:
+        self._health = True
+        self._woken.set()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+    def knows(self, session_id: str) -> None:
+        """He is about to be told how this one is."""
+        self._sessions.pop(session_id, None)
+
+    def knows_service(self, service_id: str) -> None:
+        self._services.pop(service_id, None)
+
+    def knows_services(self) -> None:
+        """He is about to be told of all."""
+        self._services.clear()
+
+    async def wait(self) -> None:
+        """Returns once there may be something new."""
+        await self._woken.wait()
+
+    def take(self) -> News:
+        news = News(tuple(self._sessions), tuple(self._services), self._health)
+        self._sessions, self._services, self._health = {}, {}, False
+        self._woken.clear()
+        return news
+
+
+class FeedReaders:
+    """`tell` is for the store's listen(), `tell_health` for that of the dependencies."""
+
+    def __init__(self, store: MemoryStore, registry: Registry, dependencies: Dependencies, clock: Clock) -> None:
+        self._store, self._registry, self._dependencies, self._clock = store, registry, dependencies, clock
+        self._readers: set[Reader] = set()
+        self._rendered = RenderedSessions()
+        self.services = SeenServices()
+        """As they were at the last look: for those who see services."""
+        self._tasks = Tasks()
+        self._looking: asyncio.Task[None] | None = None
+        self.is_over = False
+        """The process is stopping: who has been told all that there is goes."""
+
+    @property
+    def count(self) -> int:
+        """How many read."""
+        return len(self._readers)
+
+    @contextmanager
+    def reading(self, caller: Caller) -> Iterator[Reader]:
+        """A reader, to whom nothing is new yet."""
+        reader = Reader(caller)
+        if reader.sees_services and not any(other.sees_services for other in self._readers):
+            self.services.clear()  # nobody has looked for a while
+            self.services.look(self._registry.standings(), self._clock())
+        self._readers.add(reader)
+        if self._looking is None or self._looking.done():
+            self._looking = self._tasks.spawn(self._look_while_read(), name="feed services", for_all=True)
+        try:
+            yield reader
+        finally:
+            self._readers.discard(reader)
+            if not self._readers:
+                self._rendered.clear()
+
+    def tell(self, change: Change) -> None:
+        """Notes the change for everybody who may see the session, unless nobody outside can see that it changed."""
+        session = change.after or change.before
+        if not self._readers or session is None:
+            return
+        if change.after is None:
+            self._rendered.forget(change.session_id)
+        elif change.before is not None and change.before.revision == change.after.revision:
+            return
+        for reader in self._readers:
+            if reader.caller.sees(session.owner):
+                reader.note(change.session_id)
+
+    def tell_health(self) -> None:
+        for reader in self._readers:
+            reader.note_health()
+
+    def end(self) -> None:
+        """Lets every reader go, once he has been told what there still is."""
+        self.is_over = True
+        for reader in self._readers:
+            reader.wake()
+
+    async def aclose(self) -> None:
+        await self._tasks.aclose()
+
+    # --- what there is to tell, as JSON -----------------------------------------------------------------
+
+    def session(self, session_id: str) -> str | None:
+        """A session as it is; None when it is forgotten."""
+        try:
+            return self._rendered.of(self._store.get(session_id))
+        except UnknownSession:
+            return None
+
+    def health(self) -> HealthView:
+        return HealthView.of(self._dependencies, self._clock())
+
+    # --- looking at the services ------------------------------------------------------------------------
+
+    async def _look_while_read(self) -> None:
+        while self._readers:
+            await asyncio.sleep(INTERVAL)
+            try:
+                self._look()
+            except Exception:
+                log.exception("feed_fault")
+
+    def _look(self) -> None:
+        readers = [reader for reader in self._readers if reader.sees_services]
+        if not readers:
+            return
+        for service_id in self.services.look(self._registry.standings(), self._clock()):
+            for reader in readers:
+                reader.note_service(service_id)

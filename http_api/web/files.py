@@ -1,0 +1,43 @@
+"""Files that are served as they are, and never read again: those of this package, and what was made at the start."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from http import HTTPStatus
+from importlib import resources
+
+from aiohttp import web
+
+from http_api.protocol.conditional import known_tags
+
+STATIC = resources.files("http_api") / "static"
+
+
+@dataclass(frozen=True)
+class File:
+    content: bytes
+    media: str
+    kept: str = "no-cache"
+    """Its Cache-Control. As it is here: a copy may be kept, but is asked after each time."""
+
+    @classmethod
+    def static(cls, path: str, media: str, kept: str = "no-cache") -> File:
+        """One of this package. Raises OSError."""
+        return cls(STATIC.joinpath(path).read_bytes(), media, kept)
+
+    @cached_property
+    def tag(self) -> str:
+        return hashlib.sha256(self.content).hexdigest()[:32]
+
+    def answer(self, request: web.Request, headers: Mapping[str, str] | None = None) -> web.Response:
+        """The file, or 304 for who has it."""
+        sent = {"ETag": f'"{self.tag}"', "Cache-Control": self.kept, "X-Content-Type-Options": "nosniff"}
+        sent |= headers or {}
+        known = known_tags(request.headers.getall("If-None-Match", ()))
+        if known is not None and (known.any or self.tag in known.tags):
+            return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=sent)
+        charset = "utf-8" if self.media.startswith("text/") else None
+        return web.Response(body=self.content, content_type=self.media, charset=charset, headers=sent)
