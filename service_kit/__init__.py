@@ -18,9 +18,9 @@ from manager_agent.session.session import ReadyOn
 from service_kit.load import LoadGauge
 from service_kit.registration import RegistrationRefused
 from service_kit.service import Service
+from service_kit.session_job import Decline, Visit, VisitEnded
+from service_kit.session_jobs import Handler
 from service_kit.settings import ServiceSettings
-from service_kit.visit import Decline, Visit, VisitEnded
-from service_kit.visits import Handler
 
 __all__ = [
     "Decline",

@@ -15,13 +15,13 @@ from jwt import InsecureKeyLengthWarning
 
 from manager_agent.livekit.ffi import quiet
 from manager_agent.session.session import ReadyOn
+from service_kit.invite_endpoint import reception
 from service_kit.load import LoadGauge, read
-from service_kit.reception import reception
 from service_kit.registration import NotNow, Registration, RegistrationRefused, registered
+from service_kit.session_job import Visit
+from service_kit.session_jobs import Handler, Visits
 from service_kit.settings import ServiceSettings
 from service_kit.signature import Signature
-from service_kit.visit import Visit
-from service_kit.visits import Handler, Visits
 
 log = structlog.get_logger()
 

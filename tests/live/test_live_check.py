@@ -20,12 +20,12 @@ from manager_agent.livekit.room_connection import connect
 from manager_agent.messages import TOPIC
 from scripts.livekit_server import ROOT, free_port
 from service_kit import ServiceSettings
-from service_kit.check import rules
-from service_kit.check.judging import check
-from service_kit.check.options import Options, Patience
-from service_kit.check.outcome import Broken, Unable, Verdict
-from service_kit.check.rules import Rule
-from service_kit.check.stage import staged
+from service_kit.conformance import rules
+from service_kit.conformance.harness import staged
+from service_kit.conformance.options import Options, Patience
+from service_kit.conformance.report import Broken, Unable, Verdict
+from service_kit.conformance.rules import Rule
+from service_kit.conformance.runner import check
 from service_kit.signature import NotSigned, Signature
 from tests.live.conftest import KEY, SECRET, Site
 from tests.manager_stand_in import ManagerStandIn

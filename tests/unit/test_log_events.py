@@ -28,7 +28,7 @@ NAME = re.compile(r"[a-z]+(_[a-z0-9]+)+|[a-z]+")
 UNWRITTEN = "log_not_written"
 """Stands for a line that could not be written: tests/unit/test_logs.py."""
 LOGGERS = frozenset({"log"})
-NOT_LOGGING = ("http_api/cli/", "http_api/doctor/", "service_kit/check/")
+NOT_LOGGING = ("http_api/cli/", "http_api/doctor/", "service_kit/conformance/")
 
 
 def calls() -> Iterator[tuple[str, str]]:

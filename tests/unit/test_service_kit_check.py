@@ -12,12 +12,12 @@ from rich.console import Console
 
 from manager_agent.session.session import ReadyOn
 from scripts.livekit_server import free_port
-from service_kit.check.__main__ import main
-from service_kit.check.mischief import FORGERIES, rubbish_for
-from service_kit.check.options import Options, Patience
-from service_kit.check.outcome import Outcome, Verdict, as_json, exit_code, show
-from service_kit.check.rules import RULES, name_of
-from service_kit.check.stage import Stage, listening
+from service_kit.check import main
+from service_kit.conformance.harness import Stage, listening
+from service_kit.conformance.invalid_messages import FORGERIES, rubbish_for
+from service_kit.conformance.options import Options, Patience
+from service_kit.conformance.report import Outcome, Verdict, as_json, exit_code, show
+from service_kit.conformance.rules import RULES, name_of
 from service_kit.signature import NotSigned, Signature
 from tests.manager_stand_in import KEY, SECRET, invite
 

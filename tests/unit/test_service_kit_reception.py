@@ -17,7 +17,7 @@ from opentelemetry.propagate import extract
 
 from manager_agent.messages import Invite
 from service_kit import Decline, Service, Visit
-from service_kit.reception import BODY_MAX
+from service_kit.invite_endpoint import BODY_MAX
 from tests.manager_stand_in import KEY, SECRET, ManagerStandIn, farewell, invite, invited_session, signature
 
 pytestmark = pytest.mark.unit

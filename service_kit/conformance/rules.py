@@ -10,10 +10,10 @@ from collections.abc import Callable, Coroutine, Sequence
 
 from manager_agent.session.events import Evidence
 from manager_agent.session.session import ReadyOn
-from service_kit.check.act import Act, act
-from service_kit.check.mischief import FORGERIES, rubbish_for
-from service_kit.check.outcome import Broken, Skipped
-from service_kit.check.stage import DECLINED, Stage
+from service_kit.conformance.harness import DECLINED, Stage
+from service_kit.conformance.invalid_messages import FORGERIES, rubbish_for
+from service_kit.conformance.report import Broken, Skipped
+from service_kit.conformance.scenario import Act, act
 
 Rule = Callable[[Stage], Coroutine[None, None, str]]
 

@@ -15,8 +15,8 @@ from aiohttp import web
 from livekit import api
 
 from manager_agent.messages import Farewell, Invite
-from service_kit.check.options import Options
-from service_kit.check.outcome import Broken, Unable
+from service_kit.conformance.options import Options
+from service_kit.conformance.report import Broken, Unable
 
 LIVEKIT_TIMEOUT = 5.0
 CONTENT_TYPE = "application/webhook+json"

@@ -12,10 +12,10 @@ from jwt import InsecureKeyLengthWarning
 from rich.console import Console
 
 from manager_agent.livekit.ffi import quiet
-from service_kit.check.judging import check
-from service_kit.check.options import Options
-from service_kit.check.outcome import EXIT_UNABLE, Unable, as_json, exit_code, show
-from service_kit.check.stage import staged
+from service_kit.conformance.harness import staged
+from service_kit.conformance.options import Options
+from service_kit.conformance.report import EXIT_UNABLE, Unable, as_json, exit_code, show
+from service_kit.conformance.runner import check
 
 WIDTH = 160
 """Of what is printed to a file or a pipe: a line a rule."""

@@ -14,7 +14,7 @@ from manager_agent.livekit.room_connection import connect, disconnect
 from manager_agent.messages import TOPIC, Ack, Answer, ServiceMessage, Unreadable, parse_said
 from manager_agent.session.events import Evidence, Said
 from manager_agent.session.service_transitions import STATE_ATTRIBUTE
-from service_kit.check.outcome import Unable
+from service_kit.conformance.report import Unable
 
 CONNECT_TIMEOUT = 10.0
 BAD_PAYLOAD, NOT_NOW = 4000, 4030

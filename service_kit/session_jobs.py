@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from manager_agent.messages import Farewell, Invite
-from service_kit.visit import Decline, Visit, VisitEnded, first_of
+from service_kit.session_job import Decline, Visit, VisitEnded, first_of
 
 Handler = Callable[[Visit], Awaitable[None]]
 """What is done with an invite."""

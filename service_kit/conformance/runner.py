@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from livekit import api
 
-from service_kit.check.outcome import Broken, Outcome, Skipped, Unable, Verdict
-from service_kit.check.rules import RULES, Rule, name_of
-from service_kit.check.stage import Stage
+from service_kit.conformance.harness import Stage
+from service_kit.conformance.report import Broken, Outcome, Skipped, Unable, Verdict
+from service_kit.conformance.rules import RULES, Rule, name_of
 
 
 async def check(stage: Stage, rules: Sequence[Rule] = RULES) -> list[Outcome]:

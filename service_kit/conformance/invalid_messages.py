@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from livekit import api
 
 from manager_agent.messages import Invite
-from service_kit.check.stage import Stage
+from service_kit.conformance.harness import Stage
 
 FORGERIES: Mapping[str, Callable[[Stage, bytes], str]] = {
     "no signature": lambda stage, body: "",

@@ -18,7 +18,7 @@ from manager_agent.livekit.room_connection import connect
 from manager_agent.messages import DETAIL_MAX, Invite, ServiceMessage
 from manager_agent.session.events import Said
 from manager_agent.traceparent import read_trace
-from service_kit.voice import Voice
+from service_kit.signals import Voice
 
 LEAVE_TIMEOUT = 5.0
 

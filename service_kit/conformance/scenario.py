@@ -13,9 +13,9 @@ from livekit import api
 from manager_agent.messages import Farewell, Invite, InvitedSession, RoomStatus, ServiceMessage
 from manager_agent.session.events import Evidence, Said
 from manager_agent.session.session import SessionState
-from service_kit.check.ear import Ear
-from service_kit.check.outcome import Broken
-from service_kit.check.stage import DECLINED, Stage
+from service_kit.conformance.fake_manager import Ear
+from service_kit.conformance.harness import DECLINED, Stage
+from service_kit.conformance.report import Broken
 
 
 class Act:

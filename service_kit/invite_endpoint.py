@@ -20,8 +20,8 @@ from aiohttp import web
 from pydantic import Field, TypeAdapter, ValidationError
 
 from manager_agent.messages import Farewell, Invite
+from service_kit.session_jobs import Reply
 from service_kit.signature import NotSigned, Signature
-from service_kit.visits import Reply
 
 BODY_MAX = 64 * 1024
 """Bytes. An invite without metadata has about 1,500."""
