@@ -3,7 +3,7 @@
 `livekit.rtc` asks its native library to send every debug record through Python, and offers no switch: with it a
 joined room costs several times the memory and twice the CPU (see benchmarks/room_cost.py). Native logs then go
 to stderr, under RUST_LOG. This file leans on `livekit.rtc._ffi_client` of one exact version;
-tests/unit/test_internals.py fails when that moves.
+tests/unit/livekit/test_internals.py fails when that moves.
 """
 
 from __future__ import annotations

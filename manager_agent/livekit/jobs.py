@@ -3,7 +3,7 @@
 AgentServer runs every job in a process or a thread of its own: 50 or 7 MB a room. Watching a room needs neither.
 `AgentServer.run()` builds its pool of processes privately and emits `worker_started` before it connects; at that
 moment `install` puts a pool of coroutines with the same few methods in its place. That holds for the exact
-version pinned in pyproject.toml; tests/unit/test_internals.py fails when it moves.
+version pinned in pyproject.toml; tests/unit/livekit/test_internals.py fails when it moves.
 """
 
 from __future__ import annotations

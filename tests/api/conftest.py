@@ -19,8 +19,8 @@ from http_api.server import serving
 from http_api.settings.settings import DevSettings, Settings
 from manager_agent.session.session import Session, User
 from scripts.livekit_server import free_port
-from tests.api.feed_reader import MakeSessions, Readers
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
+from tests.api.streams.feed_reader import MakeSessions, Readers
 from tests.exhibits import EXHIBITS
 
 

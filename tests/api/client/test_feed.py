@@ -1,0 +1,94 @@
+"""The Python client's feed of everything and its timeline, against the real API and servers that break off."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+import pytest
+from aiohttp import web
+
+from http_api import keys
+from http_api.client import Client, Problem, Unreachable
+from http_api.client.calls import LINE_MAX
+from http_api.models.responses import ServiceView, SessionView
+from http_api.models.timeline import TimelineView
+from http_api.streams.models import Forgotten, HealthView, ServiceGone, Snapshot
+from tests.api.client.test_client import HANG_UP, Server, client_of, refusal
+from tests.api.stand_ins import Api
+
+pytestmark = pytest.mark.api
+
+
+async def test_everything_is_followed_each_event_as_what_it_is(api: Api) -> None:
+    async with client_of(api) as client, aclosing(client.follow_all()) as events:
+        first = await anext(events)
+        assert isinstance(first, Snapshot)
+        assert (first.sessions, first.services, first.caller.name) == ([], [], "dev")
+        await api.register("asr-service")
+        session_id = (await api.open())[2]["session_id"]
+        await client.close(session_id)
+        api.parts.store.remove(session_id)
+        api.agent.is_registered = False
+        wanted: set[type] = {SessionView, Forgotten, ServiceView, ServiceGone, HealthView}
+        while wanted:
+            wanted.discard(type(told := await anext(events)))
+            if isinstance(told, ServiceView):
+                await client.remove(told.service_id)
+    await api.has_waiting(0)
+    assert api.app[keys.FEED].count == 0
+
+
+async def test_connections_that_break_are_made_anew_with_a_snapshot(api: Api) -> None:
+    async with client_of(api) as client, aclosing(client.follow_all()) as events:
+        snapshot = await anext(events)
+    text = f"event: snapshot\r\ndata: {snapshot.model_dump_json()}\r\n\r\n"
+    server = Server(
+        web.Response(text=text + 'event: session\ndata: {"session_', content_type="text/event-stream"),
+        HANG_UP,
+        refusal(503, after="0"),
+        web.Response(text='event: of-another-version\ndata: {"a": 1}\n\n' + text),
+        web.Response(status=204),
+    )
+    async with server.client() as other:
+        assert [told async for told in other.follow_all()] == [snapshot, snapshot]
+    assert len(server.asked) == 5
+
+
+async def test_a_line_without_an_end_breaks_the_connection_and_nothing_else() -> None:
+    """Not even memory: it is read up to a bound."""
+    server = Server(web.Response(body=b"data: " + b"x" * (LINE_MAX + 1)), web.Response(status=204))
+    async with server.client() as client:
+        assert [told async for told in client.follow_all()] == []
+    assert len(server.asked) == 2
+
+
+async def test_where_nobody_answers_it_gives_up() -> None:
+    async with Server(HANG_UP, HANG_UP).client(patience=0) as client:  # aiohttp itself tries a GET twice
+        with pytest.raises(Unreachable):
+            await anext(client.follow_all())
+
+
+async def test_a_timeline_is_what_the_api_tells(api: Api) -> None:
+    await api.register("asr-service")
+    session_id = (await api.open("asr-service"))[2]["session_id"]
+    async with client_of(api) as client:
+        told = await client.timeline(session_id)
+        asked = (await api.ask("GET", f"/sessions/{session_id}/timeline"))[2]
+        assert told.model_copy(update={"now": "", "log": []}) == TimelineView(**asked | {"now": "", "log": []})
+        with pytest.raises(Problem) as caught:
+            await client.timeline("ses_0")
+    assert caught.value.slug == "unknown_session"
+
+
+async def test_who_is_cancelled_while_he_follows_leaves_no_reader_behind(api: Api) -> None:
+    async def follow(client: Client) -> None:
+        async for _ in client.follow_all():
+            pass
+
+    async with client_of(api) as client:
+        following = asyncio.create_task(follow(client))
+        await api.has_waiting(1)
+        following.cancel()
+        await asyncio.wait([following])
+    await api.has_waiting(0)

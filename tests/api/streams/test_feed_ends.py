@@ -1,0 +1,214 @@
+"""The feed of everything: streams that last, end, and are cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import socket
+
+import aiohttp
+import pytest
+
+from http_api import keys
+from http_api.access.authentication import LEEWAY
+from http_api.server import serving
+from http_api.settings.settings import DevSettings, Settings
+from http_api.streams.event_stream import HEARTBEAT, RETRY, SEND_TIMEOUT
+from manager_agent.session import events as ev
+from scripts.livekit_server import free_port
+from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
+from tests.api.still_sessions import server_tasks, time_passes
+from tests.api.streams.feed_reader import PATH, MakeSessions, Readers, by_id
+from tests.tenants import ACME, OPERATOR, RIVAL, bearer, livekit_token, production
+
+pytestmark = pytest.mark.api
+
+
+async def test_a_feed_takes_the_place_of_one_who_waits(start_api: StartApi) -> None:
+    api = await start_api(waiters_max=1)
+    readers = Readers(api)
+    await (await readers.reader()).next()
+    status, headers, problem = await api.ask("GET", "/events")
+    assert (status, problem["type"].rpartition(":")[2]) == (503, "overloaded")
+    assert int(headers["Retry-After"]) > 0
+    readers.close()
+    await api.has_waiting(0)
+
+
+async def test_one_caller_can_not_take_all_places_with_streams(start_api: StartApi) -> None:
+    """Neither of the feed nor of a session; whoever waits for a session still can, and others have their streams."""
+    api = await start_api(Settings, **production(waiters_max=20))
+    readers, body = Readers(api), {"user_identity": "bob", "required_services": []}
+    session_id = (await api.ask("POST", "/sessions", body, ACME.proof))[2]["session_id"]
+    for _ in range(2):
+        await (await readers.reader(ACME.proof)).next()
+    for path in ("/events", f"/sessions/{session_id}/events"):
+        status, headers, problem = await api.ask("GET", path, headers=ACME.proof)
+        assert (status, problem["type"].rpartition(":")[2]) == (429, "too_many_streams")
+        assert int(headers["Retry-After"]) > 0
+    assert (await api.ask("POST", "/sessions", body, ACME.proof))[0] == 201
+    await (await readers.reader(RIVAL.proof)).next()
+    readers.close()
+    await api.has_waiting(0)
+
+
+# --- streams that last, and that end ------------------------------------------------------------------
+
+
+async def test_whoever_reads_hears_from_time_to_time_that_the_stream_lives(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with api.http.get(PATH) as answer:
+        assert await answer.content.readuntil(b"\r\n\r\n") == f"retry: {RETRY}\r\n\r\n".encode()
+        assert (await answer.content.readuntil(b"\r\n\r\n")).startswith(b"event: snapshot\r\ndata: {")
+        time_passes(monkeypatch, HEARTBEAT)
+        assert await answer.content.readuntil(b"\r\n\r\n") == b": ping\r\n\r\n"
+
+
+async def test_no_stream_outlives_the_proof_that_it_was_opened_with(
+    start_api: StartApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It ends as an answer does, and whoever comes back is asked who he is. A key does not expire."""
+    api = await start_api(Settings, **production())
+    readers, expires = Readers(api), bearer(livekit_token(lasts=60, room_create=True, room_admin=True))
+    body = {"user_identity": "alice", "required_services": []}
+    session_id = (await api.ask("POST", "/sessions", body, OPERATOR.proof))[2]["session_id"]
+    feeds = [await readers.reader(proof) for proof in (expires, OPERATOR.proof)]
+    for feed in feeds:
+        await feed.next()
+    async with api.http.get(f"/api/v1/sessions/{session_id}/events", headers=expires) as answer:
+        await api.has_waiting(3)
+        time_passes(monkeypatch, 60 + LEEWAY)
+        assert (await answer.read()).endswith(b"\r\n\r\n")
+    assert {name for name, _ in await feeds[0].rest()} <= {"session"}
+    await api.has_waiting(1)
+    await api.ask("DELETE", f"/sessions/{session_id}", headers=OPERATOR.proof)
+    assert await feeds[1].until("session", lambda session: bool(session["state"] == "ended"))
+    readers.close()
+
+
+async def test_when_the_process_stops_every_reader_is_told_the_end_of_every_session() -> None:
+    port, livekit = free_port(), LiveKit()
+    chosen = DevSettings(_env_file=None, server_port=port)
+    parts, agent = stand_ins(chosen, livekit)
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http, asyncio.timeout(10):
+        stopping = Api(http, parts, livekit, agent, port)
+        async with serving(chosen, parts):
+            session_ids = {(await stopping.open(user_identity=name))[2]["session_id"] for name in ("bob", "carol")}
+            feeds = [await Readers(stopping).reader() for _ in range(2)]
+            for feed in feeds:
+                await feed.next()
+        for feed in feeds:
+            told = by_id(await feed.rest())
+            assert {session_id: session["state"] for session_id, session in told.items()} == dict.fromkeys(
+                session_ids, "ended"
+            )
+
+
+async def test_a_reader_who_goes_away_leaves_nothing_behind(api: Api, readers: Readers) -> None:
+    others = server_tasks()
+    await (await readers.reader()).next()
+    serving_him = server_tasks() - others
+    readers.close()
+    await asyncio.wait(serving_him)
+    assert api.app[keys.FEED].count == 0
+    assert api.app[keys.WAITERS].count == 0
+
+
+# --- slow readers -----------------------------------------------------------------------------------
+
+
+async def raw_reader(api: Api) -> socket.socket:
+    """A connection that has asked for the feed, and has read nothing."""
+    connection = socket.socket()
+    connection.setblocking(False)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    loop = asyncio.get_running_loop()
+    await loop.sock_connect(connection, ("127.0.0.1", api.port))
+    await loop.sock_sendall(connection, f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+    return connection
+
+
+async def all_of(connection: socket.socket) -> bytes:
+    """What can be read from it until it ends."""
+    loop, received = asyncio.get_running_loop(), bytearray()
+    with connection:
+        try:
+            while chunk := await loop.sock_recv(connection, 65_536):
+                received += chunk
+        except ConnectionResetError:
+            pass
+    return bytes(received)
+
+
+async def reads(api: Api, count: int) -> None:
+    """Returns once so many read. The test's own timeout bounds it."""
+    while api.app[keys.FEED].count != count:
+        await asyncio.sleep(0.001)
+
+
+async def test_who_does_not_take_the_snapshot_is_cut_off(
+    api: Api, some_sessions: MakeSessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is kept for him is a small part of it."""
+    await some_sessions(1_000, metadata={"text": "x" * 2_000})
+    connection = await raw_reader(api)
+    await reads(api, 1)
+    for _ in range(100):  # a piece each, as long as they can be sent
+        await asyncio.sleep(0)
+    time_passes(monkeypatch, SEND_TIMEOUT)
+    await reads(api, 0)
+    received = await all_of(connection)
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert len(received) < 512 * 1024
+    assert not received.endswith(b"0\r\n\r\n")
+
+
+async def test_who_takes_the_snapshot_steadily_gets_it_however_slow_he_is(
+    api: Api, some_sessions: MakeSessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As long as there is progress; no heartbeat gets into it, though one is due meanwhile."""
+    made = await some_sessions(1_000, metadata={"text": "x" * 2_000})
+    loop, received = asyncio.get_running_loop(), bytearray()
+    jumps = 2 * int(HEARTBEAT / (SEND_TIMEOUT - 1))
+    with await raw_reader(api) as connection:
+        for jump in range(1, jumps + 1):
+            while len(received) < jump * 256 * 1024:  # more than is kept for him on the way
+                received += await loop.sock_recv(connection, 16_384)
+            time_passes(monkeypatch, SEND_TIMEOUT - 1)
+        while not received.endswith(b"\r\n\r\n\r\n"):  # the end of the event, and of the chunk that it ends with
+            received += await loop.sock_recv(connection, 65_536)
+    [data] = re.findall(rb"data: (.*)\r\n\r\n$", unchunked(bytes(received)), re.DOTALL)
+    assert [session["session_id"] for session in json.loads(data)["sessions"]] == made[::-1]
+
+
+def unchunked(answer: bytes) -> bytes:
+    """The body of an answer, so far."""
+    _, _, rest = answer.partition(b"\r\n\r\n")
+    body = bytearray()
+    while rest:
+        size, _, rest = rest.partition(b"\r\n")
+        body += rest[: int(size, 16)]
+        rest = rest[int(size, 16) + 2 :]
+    return bytes(body)
+
+
+async def test_who_does_not_take_what_changes_is_cut_off(
+    api: Api, some_sessions: MakeSessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thousand sessions change, again and again; meanwhile nobody else waits for him."""
+    connection = await raw_reader(api)
+    await reads(api, 1)
+    made = await some_sessions(1_000)
+    for time in range(20):
+        for session_id in made:
+            await api.parts.store.update(session_id, ev.ManagerDispatched(time * 100.0, time + 1, f"sm-{time}"))
+        await asyncio.sleep(0)
+    for _ in range(2_000):  # an event each, as long as they can be sent
+        await asyncio.sleep(0)
+    time_passes(monkeypatch, SEND_TIMEOUT)
+    await reads(api, 0)
+    received = await all_of(connection)
+    assert len(received) < 512 * 1024
+    assert not received.endswith(b"0\r\n\r\n")

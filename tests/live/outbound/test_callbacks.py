@@ -1,0 +1,96 @@
+"""Clients' own back ends are told what becomes of real sessions; and one that is written in JavaScript believes it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from http_api.access.api_keys import KeyEntry, digest_of, new_key
+from manager_agent.session.session import SessionState
+from scripts.livekit_server import ROOT, free_port
+from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
+from tests.live.humans import Human, ready_session
+from tests.receiver import Receiver
+
+pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+
+
+async def test_a_back_end_is_told_each_state_of_a_session_once_and_in_order(stack: Stack) -> None:
+    async with Receiver() as receiver:
+        bot = await stack.bot("asr")
+        session = await ready_session(stack, bot, callback_url=receiver.url)
+        session_id, human = session["session_id"], Human()
+        await human.join(session)
+        await stack.until(session_id, lambda s: s.state is SessionState.ACTIVE)
+        await bot.leave()
+        await stack.until(session_id, lambda s: s.state is SessionState.DEGRADED)
+        await human.leave()
+        await stack.until(session_id, lambda s: not s.user_presence.here)
+        await bot.join(await bot.invited(2))
+        await stack.until(session_id, lambda s: s.state is SessionState.READY)
+        async with stack.http.delete(f"/api/v1/sessions/{session_id}") as answer:
+            ended = await answer.json()
+        await receiver.tries(5)
+        async with stack.http.get("/api/v1/callbacks") as answer:
+            listed = (await answer.json())["callbacks"]
+    states = ["ready", "active", "degraded", "ready", "ended"]
+    assert receiver.events == [f"session_{state}" for state in states]
+    assert [said["session"]["state"] for said in receiver.told] == states
+    assert {said["session"]["session_id"] for said in receiver.told} == {session_id}
+    revisions = [said["session"]["revision"] for said in receiver.told]
+    assert revisions == sorted(set(revisions))
+    assert receiver.told[-1]["session"] == ended
+    assert [one["id"] for one in listed] == [said["id"] for said in receiver.told][::-1]
+    assert receiver.believes(KEY, SECRET)
+
+
+async def test_when_the_manager_stops_the_end_is_told(stack: Stack) -> None:
+    async with Receiver() as receiver:
+        bot = await stack.bot("asr")
+        await ready_session(stack, bot, callback_url=receiver.url)
+        await stack.stop()
+    assert receiver.events == ["session_ready", "session_ended"]
+
+
+async def test_the_receiver_of_the_documentation_in_node_believes_us_and_nobody_else(
+    request: pytest.FixtureRequest, start_stack: StartStack, site: Site
+) -> None:
+    """docs/callbacks.md, in JavaScript: LiveKit's own SDK, and the key of an API key's owner."""
+    folder: Path = request.getfixturevalue("node_service_folder")
+    key, port = new_key(), free_port()
+    stack = await start_stack(site, server_host="0.0.0.0", api_keys=(KeyEntry("shop", digest_of(key)),))
+    [code] = re.findall(r"^```js\n(.*?)^```$", (ROOT / "docs" / "callbacks.md").read_text(), re.M | re.S)
+    mine = {"SESSION_MANAGER_KEY": key, "SESSION_MANAGER_KEY_NAME": "shop", "PORT": str(port)}
+    command = ("node", "--input-type=module", "--eval", code)
+    process = await asyncio.create_subprocess_exec(*command, cwd=folder, env=os.environ | mine, stdout=PIPE)
+    assert process.stdout is not None
+    url = f"http://127.0.0.1:{port}/sessions"
+    body = {"user_identity": "alice", "required_services": [], "callback_url": url}
+    try:
+        while not await refuses_a_forgery(stack.http, url):
+            await asyncio.sleep(0.05)
+        headers = {"Authorization": f"Bearer {key}"}
+        async with stack.http.post("/api/v1/sessions", json=body, headers=headers) as answer:
+            session = await answer.json()
+            assert answer.status == 201, session
+        told = (await process.stdout.readline()).decode()
+        assert told.split() == ["session_ready", session["session_id"]]
+    finally:
+        process.kill()
+        await process.wait()
+
+
+async def refuses_a_forgery(http: aiohttp.ClientSession, url: str) -> bool:
+    """False while it is not listening yet."""
+    try:
+        async with http.post(url, data=b"{}") as answer:
+            assert answer.status == 401
+            return True
+    except OSError:
+        return False

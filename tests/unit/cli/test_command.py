@@ -1,0 +1,144 @@
+"""The `session-manager` command as a whole: help, exit codes, and what it says instead of a traceback."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from http_api.cli import app
+from http_api.cli.exits import MEANINGS, ExitCode, Failed, run
+from http_api.cli.progress import Progress, steps_of
+from http_api.client import Problem, Unreachable
+from http_api.models.responses import RequiredServiceView, SessionView
+from http_api.settings.settings import BadSettings
+from manager_agent.session.session import ServiceState, SessionState
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).resolve().parents[3]
+COMMANDS = [
+    [], ["serve"], ["services"], ["sessions"], ["create"], ["watch"], ["timeline"], ["config"], ["doctor"],
+    ["token"], ["token", "decode"], ["key"], ["key", "new"],
+]  # fmt: skip
+TALKING = [["services"], ["sessions"], ["create"], ["watch"], ["watch", "ses_1"], ["timeline", "ses_1"]]
+HEAVY = ("livekit", "aiohttp", "pydantic")
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_command_helps_and_tells_its_exit_codes(command: list[str]) -> None:
+    said = CliRunner().invoke(app, [*command, "--help"])
+    assert said.exit_code == ExitCode.FINE
+    words = " ".join(said.stdout.split())
+    assert "Usage:" in words
+    for code, meaning in MEANINGS.items():
+        assert f"{code.value} {meaning}" in words
+
+
+def test_the_reference_tells_every_command_and_every_exit_code() -> None:
+    told = (ROOT / "docs" / "cli.md").read_text()
+    for command in COMMANDS:
+        assert f"session-manager {' '.join(command)}".strip() in told
+    for code in ExitCode:
+        assert f"| {code.value} |" in told
+
+
+def test_help_does_not_wait_for_what_only_the_commands_need() -> None:
+    script = f"""
+import sys
+from http_api.cli import app
+try: app(["--help"])
+except SystemExit: pass
+assert not [name for name in {HEAVY} if name in sys.modules]
+"""
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_command_is_installed_under_its_name() -> None:
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    assert scripts == {"session-manager": "http_api.cli:main"}
+
+
+@pytest.mark.parametrize("command", TALKING, ids=" ".join)
+def test_a_url_that_is_none_is_wrong_usage(command: list[str]) -> None:
+    said = CliRunner().invoke(app, [*command, "--url", "localhost"])
+    assert (said.exit_code, said.stdout) == (ExitCode.USAGE, "")
+    assert said.stderr.startswith("session-manager: --url: ")
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["create", "--timeout", "soon"], ["sessions", "--limit", "0"]])
+def test_what_is_no_command_is_wrong_usage(arguments: list[str]) -> None:
+    assert CliRunner().invoke(app, arguments).exit_code == ExitCode.USAGE
+
+
+async def fails(error: Exception) -> None:
+    raise error
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (Problem(424, title="No"), ExitCode.NO),
+        (BadSettings("wrong"), ExitCode.USAGE),
+        (Failed("wrong"), ExitCode.USAGE),
+        (Unreachable("nobody"), ExitCode.UNREACHABLE),
+        (KeyError("a bug"), ExitCode.FAULT),
+    ],
+)
+def test_every_failure_is_a_line_and_an_exit_code(
+    error: Exception, code: ExitCode, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.Exit) as ended:
+        run(fails(error), as_json=False)
+    out, err = capsys.readouterr()
+    assert (ended.value.exit_code, out) == (code, "")
+    assert err.startswith("session-manager: ")
+    assert err.count("\n") == 1
+    with pytest.raises(typer.Exit):
+        run(fails(error), as_json=True)
+    out, err = capsys.readouterr()
+    assert (json.loads(out)["error"]["exit_code"], err) == (code, "")
+
+
+def test_a_session_shows_each_step_once_in_the_order_of_time() -> None:
+    seconds = iter(range(10))
+
+    def service(name: str | None, attempt: int, *steps: str, type: str | None = None) -> RequiredServiceView:
+        timeline = {step: f"2026-01-01T00:00:0{next(seconds)}.000Z" for step in steps}
+        return RequiredServiceView(
+            service_id=name, type=type, state=ServiceState.JOINED, optional=False, reason=None, attempt=attempt,
+            timeline=timeline,
+        )  # fmt: skip
+
+    first = service("asr-service", 1, "invited", "accepted")
+    later = service("asr-service", 2, "invited", "joined", "ready")
+    console = Console(record=True, width=200)
+    progress = Progress(console)
+    for services in ([first, service(None, 0, type="LLM")], [first], [later]):
+        progress.show(view(services))
+    lines = [line.split() for line in console.export_text().splitlines()]
+    assert lines == [
+        ["0", "ms", "asr-service", "invited"],
+        ["1000", "ms", "asr-service", "accepted"],
+        ["2000", "ms", "asr-service", "invited"],
+        ["3000", "ms", "asr-service", "joined"],
+        ["4000", "ms", "asr-service", "ready"],
+    ]
+    assert [step.ms for step in steps_of(view([later, first]))] == [0, 1000, 2000, 3000, 4000]
+
+
+def view(services: list[RequiredServiceView]) -> SessionView:
+    made = "2026-01-01T00:00:00.000Z"
+    return SessionView(
+        session_id="ses_1", room_name="room", state=SessionState.WAITING, user_identity="alice", user_name="",
+        metadata={}, services=services, created_at=made, ready_at=None, ready_deadline=made, ended_at=None,
+        reason=None, revision=1,
+    )  # fmt: skip

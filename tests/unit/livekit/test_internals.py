@@ -1,0 +1,158 @@
+"""The internals of livekit and livekit-agents that ffi.py and jobs.py lean on: fails loudly when they move."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import os
+import re
+import subprocess
+import sys
+from importlib.metadata import version
+from types import SimpleNamespace
+
+import pytest
+from livekit import rtc
+from livekit.agents import AgentServer, JobContext, JobExecutorType
+from livekit.agents import worker as agents_worker
+from livekit.agents.ipc.job_executor import JobStatus
+from livekit.rtc import _ffi_client
+
+from manager_agent.livekit import jobs
+
+pytestmark = pytest.mark.unit
+
+MET_BEFORE_IT_IS_REPLACED = {"on", "start"}
+"""What AgentServer.run() calls on the pool it has built, before `worker_started`."""
+READ_ALL_SOURCE = inspect.getsource(agents_worker)
+
+
+def test_the_versions_are_the_ones_that_were_read() -> None:
+    """Another version means: read ffi.py's and jobs.py's targets again, then change this line."""
+    assert (version("livekit-agents"), version("livekit")) == ("1.8.9", "1.1.21")
+
+
+def test_the_sdk_asks_for_log_capture_through_a_function_that_can_be_replaced() -> None:
+    source = inspect.getsource(_ffi_client.FfiClient.__init__)
+    assert "self._ffi_lib = get_ffi_lib()" in source
+    assert re.search(r"self\._ffi_lib\.livekit_ffi_initialize\(\s*ffi_event_callback, True,", source)
+
+
+def test_the_sdk_keeps_its_subscribers_as_they_are_filtered_here() -> None:
+    """hear_only_itself() puts a filter of its own beside the queue of one room, which the SDK has subscribed."""
+    queue: _ffi_client.FfiQueue[object] = _ffi_client.FfiQueue()
+    loop = asyncio.new_event_loop()
+    own = queue.subscribe(loop)
+    assert queue._subscribers == [(own, loop, None)]
+    loop.close()
+    connecting = inspect.getsource(rtc.Room.connect)
+    assert "self._ffi_queue = FfiClient.instance.queue.subscribe(" in connecting
+    listening = inspect.getsource(rtc.Room._listen_task)
+    assert "event.room_event.room_handle == self._ffi_handle.handle" in listening
+    assert set(re.findall(r"if event\.WhichOneof\(\"message\"\) == \"(\w+)\"", listening)) == {"rpc_method_invocation"}
+
+
+@pytest.mark.parametrize(
+    ("prelude", "captured"), [("", True), ("from manager_agent.livekit.ffi import quiet; quiet()", False)]
+)
+def test_the_native_library_is_told_not_to_capture_logs_once_quiet_was_called(prelude: str, captured: bool) -> None:
+    """In a process of its own each time: the library is initialised once a process."""
+    script = f"""
+import ctypes
+from livekit.rtc import _ffi_client
+told = []
+class Recorder:
+    def __init__(self, library): self.library = library
+    def __getattr__(self, name): return getattr(self.library, name)
+    class livekit_ffi_initialize: pass
+load = _ffi_client.get_ffi_lib
+def recording():
+    library = load()
+    native = library.livekit_ffi_initialize
+    def initialize(callback, capture, sdk, version): told.append(bool(capture)); native(callback, False, sdk, version)
+    recorder = Recorder(library)
+    recorder.livekit_ffi_initialize = initialize
+    return recorder
+_ffi_client.get_ffi_lib = recording
+{prelude}
+_ffi_client.FfiClient.instance
+assert told == [{captured}], told
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+
+
+def test_quiet_refuses_when_it_comes_too_late() -> None:
+    script = """
+from livekit.rtc import _ffi_client
+from manager_agent.livekit.ffi import quiet
+_ffi_client.FfiClient.instance
+try: quiet()
+except RuntimeError: print("refused")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
+    assert done.stdout == "refused\n", done.stderr
+
+
+def test_the_pool_offers_all_that_agent_server_asks_of_one() -> None:
+    """Every attribute of `self._proc_pool` that AgentServer's source names is one of ours."""
+    asked = set(re.findall(r"self\._proc_pool\.(\w+)", READ_ALL_SOURCE))
+    offered = {name for name in vars(jobs.CoroutinePool) if not name.startswith("_")}
+    assert asked - MET_BEFORE_IT_IS_REPLACED == offered
+
+
+def test_a_job_offers_all_that_agent_server_asks_of_one() -> None:
+    asked = set(re.findall(r"\bproc\.(\w+)", READ_ALL_SOURCE))
+    offered = set(vars(jobs.CoroutineJob(SimpleNamespace()))) | set(vars(jobs.CoroutineJob))  # type: ignore[arg-type]
+    assert asked <= offered, f"a job lacks {asked - offered}"
+
+
+async def test_a_started_server_does_its_jobs_on_this_loop_and_leaves_no_secret_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The pool is put in place at `worker_started`, under our name, and what run() wrote into os.environ is gone."""
+    monkeypatch.setenv("LIVEKIT_AGENT_NAME_OVERRIDE", "somebody else")
+    monkeypatch.setenv("LIVEKIT_URL", "ws://as.it.was")
+    watched: list[str] = []
+
+    async def watch(info: object) -> None:
+        watched.append(info.job.id)  # type: ignore[attr-defined]
+        await asyncio.Event().wait()
+
+    server = AgentServer(
+        job_executor_type=JobExecutorType.THREAD,
+        num_idle_processes=0,
+        host="127.0.0.1",
+        port=0,
+        load_fnc=lambda: 0.0,
+        ws_url="ws://127.0.0.1:1",
+        api_key="key",
+        api_secret="a secret of this test",
+    )
+    server.rtc_session(_never_called, agent_name="ours")
+    jobs.install(server, watch, "ours")
+    started = asyncio.Event()
+    server.on("worker_started", started.set)
+    running = asyncio.create_task(server.run(unregistered=True))
+    await asyncio.wait_for(started.wait(), 10)
+
+    assert server._agent_name == "ours"
+    assert "a secret of this test" not in os.environ.values()
+    assert os.environ["LIVEKIT_URL"] == "ws://as.it.was"
+    assert not jobs.is_connected(server)
+    assert await server._invoke_load_fnc() == 0.0
+    assert "await self._invoke_load_fnc()" in inspect.getsource(AgentServer._refresh_worker_load)
+
+    info = SimpleNamespace(job=SimpleNamespace(id="job-1", room=SimpleNamespace(name="room")))
+    await server._proc_pool.launch_job(info)  # type: ignore[arg-type]
+    [job] = server._proc_pool.processes
+    assert server.active_jobs == [info]
+    assert job.status is JobStatus.RUNNING
+    await asyncio.sleep(0)
+    assert watched == ["job-1"]
+    await server.aclose()
+    await running
+    assert server._proc_pool.processes == []
+
+
+async def _never_called(_: JobContext) -> None: ...

@@ -1,0 +1,345 @@
+"""What is measured: by which names and labels, and how late."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from livekit import api
+from livekit.protocol import models
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from http_api.observability.metrics.awaited import AWAITED_MAX, PATIENCE, AwaitedWebhooks
+from http_api.observability.metrics.labels import NONE, OTHER, VALUES_MAX, Bounded
+from http_api.observability.metrics.loop_lag import INTERVAL, LoopLag
+from http_api.observability.metrics.metrics import Metrics
+from http_api.observability.metrics.requests import ABORTED, UNKNOWN, RequestMetrics
+from http_api.observability.metrics.sessions import SessionMetrics
+from http_api.observability.metrics.webhooks import EVENTS, WebhookMetrics, instant_of
+from http_api.resources.metrics import understood
+from manager_agent.session import events as ev
+from manager_agent.session.changes import ATTEMPT_REASONS, Missable
+from manager_agent.session.events import Event, Evidence, Refusal
+from manager_agent.session.session import FAILURES, EndReason, ServiceReason, Session
+from manager_agent.session.transitions import apply
+from manager_agent.store.memory import Change, MemoryStore
+from tests.exposed import Exposed
+from tests.unit.session.test_histories import a_history, by_chance
+from tests.unit.sessions import ASR, JOINS, START, a_session, after, created, managed
+
+pytestmark = pytest.mark.unit
+
+
+def shown(registry: CollectorRegistry) -> Exposed:
+    return Exposed(registry.collect())
+
+
+def session_metrics(registry: CollectorRegistry) -> SessionMetrics:
+    return SessionMetrics(registry, Bounded(), Bounded(), AwaitedWebhooks(registry, lambda: START))
+
+
+# --- labels -----------------------------------------------------------------------------------------
+
+
+def test_a_label_has_so_many_values_and_no_more() -> None:
+    bounded = Bounded(2)
+    assert [bounded.of(value) for value in ("a", "b", "a", "c", "b", "")] == ["a", "b", "a", OTHER, "b", NONE]
+
+
+def test_as_many_types_and_profiles_as_callers_invent_are_few_series() -> None:
+    registry = CollectorRegistry()
+    metrics = session_metrics(registry)
+    before = len(shown(registry).series)
+    for n in range(VALUES_MAX):
+        metrics.hear(created_change(invented(n)))
+    full = len(shown(registry).series)
+    for n in range(VALUES_MAX, VALUES_MAX + 1_000):
+        metrics.hear(created_change(invented(n)))
+    found = shown(registry)
+    assert full > before
+    assert len(found.series) - full == (full - before) / VALUES_MAX, "`other`, and nothing else"
+    assert found.total("session_manager_sessions_created_total", profile=OTHER) == 1_000
+    assert found.total("session_manager_sessions_created_total") == VALUES_MAX + 1_000
+
+
+def labels(**values: str) -> frozenset[tuple[str, str]]:
+    return frozenset(values.items())
+
+
+def invented(n: int) -> Session:
+    service = replace(JOINS, type=f"type {n}")
+    return replace(a_session(service), owner="acme", profile=f"profile {n}")
+
+
+def created_change(session: Session) -> Change:
+    """Its room is made."""
+    *before, made = created()
+    asked = after(session, *before)
+    return Change(session.session_id, asked, apply(asked, made), made)
+
+
+# --- sessions ---------------------------------------------------------------------------------------
+
+
+def test_what_is_to_be_alarmed_about_begins_at_zero() -> None:
+    metrics = Metrics()
+    metrics.sessions.expect_type("ASR")
+    found = shown(metrics.registry)
+    assert found.by("reason", "session_manager_sessions_ended_total") == dict.fromkeys(EndReason, 0.0)
+    for end in FAILURES:
+        assert found.series["session_manager_sessions_ended_total", labels(state="failed", reason=end)] == 0.0
+    for reason in ATTEMPT_REASONS:
+        assert found.series["session_manager_service_failures_total", labels(type="ASR", reason=reason)] == 0.0
+    for evidence in Evidence:
+        assert found.series["session_manager_services_ready_total", labels(type="ASR", evidence=evidence)] == 0.0
+
+
+async def test_each_attempt_fails_of_a_type_whose_only_instance_is_dead() -> None:
+    """However often it is called for each: an alert goes by what of the attempts comes to nothing."""
+    registry, store = CollectorRegistry(), MemoryStore(lambda: START)
+    store.listen(session_metrics(registry).hear)
+    for n in range(5):
+        await store.add(replace(a_session(JOINS), session_id=f"s{n}", room_name=f"r{n}", owner="acme"))
+        for event in (*managed(), *refused_again_and_again(tries=6), ev.DeadlinePassed(START + 60)):
+            await store.update(f"s{n}", event)
+    found = shown(registry)
+    assert found.total("session_manager_service_failures_total", type="ASR", reason="unreachable") == 5
+    assert found.total("session_manager_service_attempts_total", type="ASR") == 5
+    assert found.total("session_manager_invites_total", type="ASR", outcome="unreachable") == 30
+
+
+def refused_again_and_again(tries: int) -> Iterator[Event]:
+    for nth in range(1, tries + 1):
+        yield ev.InviteStarted(START + 8 * nth, ASR, 1, nth, "sm-asr-1", "inv_1")
+        yield ev.InviteRefused(START + 8 * nth, ASR, 1, nth, Refusal.UNREACHABLE)
+
+
+def test_types_that_there_never_were_take_no_place_of_those_that_there_are() -> None:
+    registry = CollectorRegistry()
+    metrics = session_metrics(registry)
+    metrics.expect_type("ASR")
+    for n in range(VALUES_MAX + 5):
+        metrics.refused(f"invented {n}", ServiceReason.NOT_REGISTERED)
+    metrics.refused("ASR", ServiceReason.NO_CAPACITY)
+    assert metrics.expect_type("LLM") == "LLM"
+    refused = shown(registry).by("type", "session_manager_services_refused_total")
+    assert refused == {f"invented {n}": 1.0 for n in range(VALUES_MAX)} | {OTHER: 5, "ASR": 1, "LLM": 0}
+
+
+@pytest.mark.parametrize("block", range(10))
+async def test_the_counts_of_a_store_are_those_of_its_sessions_at_every_step(block: int) -> None:
+    """Several histories at once, told one after the other in any order, and forgotten."""
+    chance = random.Random(block)
+    registry, store = CollectorRegistry(), MemoryStore(lambda: START)
+    store.listen(session_metrics(registry).hear)
+    events: dict[str, list[Event]] = {}
+    for n in range(4):
+        world = a_history(*by_chance(block * 4 + n))
+        await store.add(replace(world.past[0], session_id=f"s{n}", room_name=f"r{n}", owner="acme"))
+        events[f"s{n}"] = [tale.event for tale in world.taken_in]
+    whose = [session_id for session_id, its in events.items() for _ in its]
+    chance.shuffle(whose)
+    now = shown(registry).series
+    for session_id in whose:
+        await store.update(session_id, events[session_id].pop(0))
+        before, now = now, shown(registry).series
+        assert store.census.by_state == Counter(session.state for session in store.list())
+        assert all(now[series] >= value for series, value in before.items()), "a counter went down"
+        over = sum(session.over for session in store.list())
+        assert shown(registry).total("session_manager_sessions_ended_total") == over
+        live = store.census.live - store.census.in_making
+        assert shown(registry).total("session_manager_sessions_created_total") - over == live
+        ready = sum(session.ready_at is not None for session in store.list())
+        assert shown(registry).total("session_manager_session_time_to_ready_seconds_count") == ready
+    for session_id in events:
+        store.remove(session_id)
+    assert shown(registry).series == now, "forgetting counted something"
+    assert store.census.by_state.total() == 0
+
+
+# --- webhooks ---------------------------------------------------------------------------------------
+
+
+def webhook(
+    event: str,
+    *,
+    created_at: int = 0,
+    joined_at_ms: int = 0,
+    creation_time_ms: int = 0,
+    room_sid: str = "",
+    participant_sid: str = "",
+) -> api.WebhookEvent:
+    return api.WebhookEvent(
+        event=event,
+        created_at=created_at,
+        room=models.Room(sid=room_sid, creation_time_ms=creation_time_ms),
+        participant=models.ParticipantInfo(sid=participant_sid, joined_at_ms=joined_at_ms),
+    )
+
+
+@pytest.mark.parametrize(
+    ("hook", "instant"),
+    [
+        (webhook("room_finished", created_at=100, creation_time_ms=5_000), 100.0),
+        (webhook("room_started", created_at=100, creation_time_ms=100_250), 100.25),
+        (webhook("participant_joined", created_at=100, joined_at_ms=100_250, creation_time_ms=90_000), 100.25),
+        (webhook("participant_joined", created_at=101, joined_at_ms=100_950), 101.0),
+        (webhook("participant_left", created_at=100, joined_at_ms=5_250), 100.0),
+        (webhook("track_published"), None),
+    ],
+)
+def test_a_webhook_is_dated_as_finely_as_it_can_be(hook: api.WebhookEvent, instant: float | None) -> None:
+    assert instant_of(hook) == instant
+
+
+def test_webhooks_are_counted_by_event_and_timed() -> None:
+    registry = CollectorRegistry()
+    metrics = WebhookMetrics(registry, AwaitedWebhooks(registry, lambda: START))
+    received, lag = "session_manager_webhooks_received_total", "session_manager_webhook_lag_seconds"
+    assert shown(registry).by("event", received) == dict.fromkeys((*EVENTS, OTHER), 0.0)
+    metrics.arrived(webhook("participant_joined", created_at=100, joined_at_ms=100_250), 100.5)
+    metrics.arrived(webhook("participant_joined", created_at=100, joined_at_ms=100_250), 99.0)
+    metrics.arrived(webhook("track_published"), 99.0)
+    metrics.arrived(webhook("something_new", created_at=100), 103.0)
+    found = shown(registry)
+    counted = {event: count for event, count in found.by("event", received).items() if count}
+    assert counted == {"participant_joined": 2, "track_published": 1, OTHER: 1}
+    # One seems to come before it happened, as their clock is ahead of ours; and one says nothing of when.
+    assert found.by("event", f"{lag}_sum") == {"participant_joined": 0.25, OTHER: 3.0}
+    assert found.by("event", f"{lag}_count") == {"participant_joined": 2, OTHER: 1}
+
+
+class Watch:
+    """Webhooks that are awaited, by a clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.registry = CollectorRegistry()
+        self.awaited = AwaitedWebhooks(self.registry, lambda: self.now)
+        self.webhooks = WebhookMetrics(self.registry, self.awaited)
+
+    @property
+    def missed(self) -> dict[str, float]:
+        found = shown(self.registry).by("event", "session_manager_webhooks_missed_total")
+        return {event: count for event, count in found.items() if count}
+
+
+def test_a_webhook_that_comes_after_all_is_not_missed() -> None:
+    """Whoever asks LiveKit himself is often sooner by some milliseconds."""
+    watch = Watch()
+    watch.awaited.expect(Missable.ROOM_FINISHED, "RM_1")
+    watch.awaited.expect(Missable.PARTICIPANT_JOINED, "PA_1")
+    for sid in ("PA_2", "PA_3"):
+        watch.awaited.expect(Missable.PARTICIPANT_LEFT, sid)
+    watch.now += PATIENCE - 0.1
+    watch.webhooks.arrived(webhook("room_finished", room_sid="RM_1"), watch.now)
+    watch.webhooks.arrived(webhook("participant_joined", room_sid="RM_1", participant_sid="PA_1"), watch.now)
+    watch.webhooks.arrived(webhook("participant_left", room_sid="RM_1", participant_sid="PA_2"), watch.now)
+    watch.webhooks.arrived(webhook("participant_connection_aborted", participant_sid="PA_3"), watch.now)
+    watch.now += 60
+    assert watch.missed == {}
+
+
+def test_one_that_comes_late_or_tells_of_something_else_is_missed_once() -> None:
+    watch = Watch()
+    watch.awaited.expect(Missable.ROOM_FINISHED, "RM_1")
+    watch.awaited.expect(Missable.PARTICIPANT_LEFT, "PA_1")
+    watch.awaited.expect(Missable.PARTICIPANT_LEFT, "PA_2")
+    watch.webhooks.arrived(webhook("room_finished", room_sid="RM_2"), watch.now)
+    watch.webhooks.arrived(webhook("participant_joined", participant_sid="PA_1"), watch.now)
+    assert watch.missed == {}
+    watch.now += PATIENCE
+    watch.webhooks.arrived(webhook("participant_left", participant_sid="PA_2"), watch.now)
+    for _ in range(2):
+        assert watch.missed == {"room_finished": 1, "participant_left": 2}
+
+
+def test_where_no_webhook_comes_any_more_few_are_waited_for() -> None:
+    watch = Watch()
+    for n in range(AWAITED_MAX + 3):
+        watch.awaited.expect(Missable.ROOM_FINISHED, f"RM_{n}")
+    assert watch.missed == {"room_finished": 3}
+
+
+# --- requests, and the loop they wait for -----------------------------------------------------------
+
+
+def test_requests_are_counted_by_operation_and_what_is_none_as_one() -> None:
+    registry = CollectorRegistry()
+    metrics = RequestMetrics(registry)
+    metrics.expect({"handler": "sessions_create"}, ["not_ready", "not_found"])
+    metrics.answered("handler", "504", "not_ready", 30.0)
+    metrics.answered("handler", ABORTED, None, 0.5)
+    for handler in ("wp-login", "admin"):
+        metrics.answered(handler, "404", "not_found", 0.001)
+    found = shown(registry)
+    requests = "session_manager_http_requests_total"
+    assert found.by("operation", requests) == {"sessions_create": 2, UNKNOWN: 2}
+    assert found.by("status", requests) == {"504": 1, ABORTED: 1, "404": 2}
+    assert found.by("problem", "session_manager_http_problems_total") == {"not_ready": 1, "not_found": 2}
+    assert found.by("operation", "session_manager_http_request_duration_seconds_sum")["sessions_create"] == 30.5
+
+
+async def test_a_loop_that_is_held_up_is_seen_to_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop's clock goes on by two seconds while nothing could run."""
+    loop, late = asyncio.get_running_loop(), asyncio.Queue[float]()
+    lag = LoopLag(late.put_nowait)
+    await lag.start()
+    real = loop.time
+    await asyncio.sleep(0)
+    monkeypatch.setattr(loop, "time", lambda: real() + INTERVAL + 2.0)
+    first = await late.get()
+    await lag.aclose()
+    assert 1.5 < first < 2.5
+
+
+# --- how it is shown --------------------------------------------------------------------------------
+
+PROMETHEUS_3 = (
+    "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,application/openmetrics-text;version=0.0.1;"
+    "q=0.5,text/plain;version=1.0.0;escaping=allow-utf-8;q=0.4,text/plain;version=0.0.4;q=0.3,*/*;q=0.2"
+)
+
+
+@pytest.mark.parametrize(
+    ("accept", "begins"),
+    [
+        ("", "text/plain; version=0.0.4"),
+        ("*/*", "text/plain; version=0.0.4"),
+        ("text/html", "text/plain; version=0.0.4"),
+        (PROMETHEUS_3, "application/openmetrics-text; version=1.0.0"),
+        ("application/openmetrics-text", "application/openmetrics-text; version=1.0.0"),
+        ("text/plain;version=0.0.4;q=0.3", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text;version=one", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text; version=1.0.0x", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text;version=2.\udcff", "text/plain; version=0.0.4"),
+        ("application/openmetrics-text;version=1.0.0;version=x", "application/openmetrics-text; version=1.0.0"),
+        ("text/plain;version=x, application/openmetrics-text;version=1.0.0", "application/openmetrics-text"),
+        (";;;,,=,version=", "text/plain; version=0.0.4"),
+    ],
+)
+def test_who_asks_for_a_format_that_there_is_gets_it_and_all_others_plain_text(accept: str, begins: str) -> None:
+    encode, content_type = choose_encoder(understood(accept))
+    assert content_type.startswith(begins)
+    assert encode(Metrics().registry)
+
+
+def test_each_application_measures_for_itself() -> None:
+    one, another = Metrics(), Metrics()
+    one.sessions.hear(created_change(replace(a_session(JOINS), owner="acme")))
+    assert shown(one.registry).total("session_manager_sessions_created_total") == 1
+    assert shown(another.registry).total("session_manager_sessions_created_total") == 0
+
+
+def test_names_are_as_prometheus_would_have_them() -> None:
+    """Counters end in _total, and times are in seconds."""
+    for family in Metrics().registry.collect():
+        if family.name.startswith("session_manager_"):
+            assert family.type in ("counter", "histogram", "info"), family
+            assert family.name.endswith("_seconds") == (family.type == "histogram"), family
+            assert family.documentation.endswith("."), family

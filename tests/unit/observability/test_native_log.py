@@ -1,0 +1,117 @@
+"""What native code writes to stderr becomes log entries, and what Python writes there does not."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shlex
+import signal
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from http_api.observability.logs.native import take
+from scripts.livekit_server import ROOT
+
+pytestmark = pytest.mark.unit
+
+PRELUDE = """
+import ctypes, os, sys
+from http_api.observability import logs
+from http_api.observability.logs import native
+libc = ctypes.CDLL(None)
+def write(text): libc.dprintf(2, b"%s", text.encode())
+def log_to(stream): logs.configure(dev=False, level="info", secrets=["hush hush"], stream=stream)
+"""
+
+
+def run(program: str, *, code: int = 0, **env: str) -> tuple[list[dict[str, Any]], list[str]]:
+    """The log entries that the program writes to stderr, and the lines there that are none."""
+    done = subprocess.run([sys.executable, "-c", PRELUDE + program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == code, done.stderr
+    lines = done.stderr.splitlines()
+    return [json.loads(line) for line in lines if line.startswith("{")], [ln for ln in lines if ln[:1] != "{"]
+
+
+def test_what_the_sdk_writes_is_logged_under_its_own_level() -> None:
+    entries, others = run("""
+with native.captured() as stderr:
+    log_to(stderr)
+    write('[2026-01-31T12:00:00Z ERROR livekit::rtc_engine] closed: hush hush\\n')
+    write('[2026-01-31T12:00:00Z DEBUG livekit::room] of no interest\\n')
+    write('thread panicked at src/lib.rs\\n')
+""")
+    said = [(entry["logger"], entry["level"], entry["event"]) for entry in entries]
+    assert said == [
+        ("livekit.native", "error", "closed: [redacted]"),
+        ("native", "warning", "thread panicked at src/lib.rs"),
+    ]
+    assert entries[0]["target"] == "livekit::rtc_engine"
+    assert others == []
+
+
+def test_what_python_writes_to_stderr_goes_where_it_went_before() -> None:
+    """Also after it was over, and native code's too; and a line that has no end is not lost."""
+    entries, others = run("""
+with native.captured() as stderr:
+    log_to(stderr)
+    print("by Python", file=sys.stderr)
+    write("no end")
+print("afterwards", file=sys.stderr)
+write("afterwards\\n")
+""")
+    assert [entry["event"] for entry in entries] == ["no end"]
+    assert others == ["by Python", "afterwards", "afterwards"]
+
+
+def test_a_line_that_never_ends_is_logged_in_pieces() -> None:
+    entries, _ = run("""
+with native.captured() as stderr:
+    log_to(stderr)
+    write("x" * 300_000)
+""")
+    assert len(entries) > 1
+
+
+def test_a_process_that_is_killed_by_a_fault_says_where() -> None:
+    """In the real stderr: nobody reads the pipe any more."""
+    _, others = run(
+        """
+with native.captured() as stderr:
+    log_to(stderr)
+    ctypes.string_at(0)
+""",
+        code=-signal.SIGSEGV,
+    )
+    assert "Fatal Python error: Segmentation fault" in others
+
+
+def test_what_it_writes_is_json_whatever_the_locale() -> None:
+    entries, _ = run(
+        """
+with native.captured() as stderr:
+    log_to(stderr)
+    import structlog
+    structlog.get_logger("x").info("ünï", smile=chr(0x1F600))
+""",
+        LC_ALL="C",
+        PYTHONUTF8="0",
+        PYTHONCOERCECLOCALE="0",
+    )
+    assert (entries[0]["event"], entries[0]["smile"]) == ("ünï", chr(0x1F600))
+
+
+def test_without_a_stderr_there_is_nothing_to_capture() -> None:
+    program = "with native.captured() as stderr:\n    log_to(stderr)\n    print('runs')"
+    command = shlex.join([sys.executable, "-c", PRELUDE + program]) + " 2>&-"
+    done = subprocess.run(["sh", "-c", command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stdout) == (0, "runs\n")
+
+
+@pytest.mark.parametrize("line", ["", "   "])
+def test_blank_lines_are_nothing(line: str, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.DEBUG):
+        take(line)
+    assert caplog.records == []

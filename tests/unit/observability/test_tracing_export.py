@@ -1,0 +1,214 @@
+"""Spans on their way to a collector that is slow, is not there, or can't be spoken to for want of OpenTelemetry."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from importlib import import_module
+from itertools import count
+from typing import Any
+
+import pytest
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from http_api.observability import logs
+from http_api.observability.exit_budget import INTERRUPTED, KEPT_FOR_LOGS, ExitBudget
+from http_api.observability.tracing import Untraced, tracing_of
+from http_api.observability.tracing.complaints import EVERY, LOGGERS, Complaints
+from http_api.observability.tracing.otel import BATCH_MAX, QUEUE_MAX, OtelTracing
+from http_api.observability.tracing.spans import Span
+from http_api.settings.settings import DevSettings
+from manager_agent.traceparent import read_trace
+from scripts.livekit_server import free_port
+
+pytestmark = pytest.mark.unit
+
+REQUEST = read_trace("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    root = logging.getLogger()
+    handlers, level = root.handlers, root.level
+    stream = io.StringIO()
+    logs.configure(dev=False, level="info", secrets=["an-ingest-key"], stream=stream)
+    yield stream
+    root.handlers, root.level = handlers, level
+    logging.captureWarnings(False)
+
+
+def lines(log: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.getvalue().splitlines()]
+
+
+def a_span(number: int) -> Span:
+    return Span("step", REQUEST, 1_000.0, 1_001.0, {"number": number})
+
+
+class SlowExporter(SpanExporter):
+    """Takes the first batch, and does not come back with it before it is let go."""
+
+    def __init__(self) -> None:
+        self.has_begun, self.may_go_on = threading.Event(), threading.Event()
+        self.numbers: list[Any] = []
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.numbers += [(span.attributes or {})["number"] for span in spans]
+        self.has_begun.set()
+        self.may_go_on.wait()
+        return SpanExportResult.SUCCESS
+
+
+async def test_of_more_spans_than_may_wait_the_oldest_are_dropped(log: io.StringIO) -> None:
+    """And nobody who makes one is kept waiting."""
+    exporter = SlowExporter()
+    tracing = OtelTracing(exporter, resource={"service.name": "ours"})
+    await tracing.start()
+    for number in range(BATCH_MAX):
+        tracing.record(a_span(number))
+    exporter.has_begun.wait()
+    for number in range(BATCH_MAX, BATCH_MAX + 100 + QUEUE_MAX):
+        tracing.record(a_span(number))
+    exporter.may_go_on.set()
+    await tracing.aclose(ExitBudget())
+    assert exporter.numbers == [*range(BATCH_MAX), *range(BATCH_MAX + 100, BATCH_MAX + 100 + QUEUE_MAX)]
+    (complaint,) = lines(log)
+    assert (complaint["event"], complaint["level"]) == ("traces_not_exported", "warning")
+    assert "Queue full" in complaint["why"]
+
+
+async def test_a_collector_that_is_not_there_holds_nobody_up_and_is_complained_of_once(log: io.StringIO) -> None:
+    """Though there are several tries, and an end at which nothing could be sent."""
+    settings = DevSettings(_env_file=None, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}")  # type: ignore[call-arg]
+    tracing = tracing_of(settings)
+    await tracing.start()
+    for number in range(2 * BATCH_MAX):
+        tracing.record(a_span(number))
+    await tracing.aclose(ExitBudget())
+    events = [line["event"] for line in lines(log)]
+    assert sorted(events) == ["traces_not_exported", "traces_not_flushed"]
+
+
+async def test_what_could_not_be_sent_before_the_end_is_told_and_leaves_time_for_the_log(log: io.StringIO) -> None:
+    exporter, budget = SlowExporter(), ExitBudget(KEPT_FOR_LOGS + 0.05)
+    tracing = OtelTracing(exporter, resource={"service.name": "ours"})
+    await tracing.start()
+    for number in range(BATCH_MAX):
+        tracing.record(a_span(number))
+    exporter.has_begun.wait()
+    tracing.record(a_span(BATCH_MAX))
+    await tracing.aclose(budget)
+    assert budget.left() <= KEPT_FOR_LOGS
+    exporter.may_go_on.set()
+    (warning,) = lines(log)
+    assert (warning["event"], warning["count"]) == ("traces_not_flushed", BATCH_MAX + 1)
+
+
+def test_the_exit_budget_is_one_for_all_and_ends_with_patience() -> None:
+    now = 1_000.0
+    budget = ExitBudget(2.0, clock=lambda: now)
+    now += 60  # it has not begun yet
+    assert (budget.left(), budget.left(kept=0.5)) == (2.0, 1.5)
+    now += 1.75
+    assert (budget.left(), budget.left(kept=0.5)) == (0.25, 0.0)
+    budget.cut()
+    assert budget.left() == pytest.approx(INTERRUPTED)
+    now += 1
+    budget.cut()
+    assert budget.left() == 0.0
+
+
+def test_the_complaints_of_a_minute_are_one_warning(log: io.StringIO) -> None:
+    minutes = count()
+    for name in LOGGERS:  # a flush of the test before may go on in the background, and its filter with it
+        logging.getLogger(name).filters.clear()
+    complaints = Complaints(clock=lambda: next(minutes) * EVERY / 10)
+    complaints.heed()
+    try:
+        for number in range(20):
+            for name in LOGGERS:
+                logging.getLogger(name).info("Exporting spans")
+            logging.getLogger(LOGGERS[0]).error("Failed to export batch %s with an-ingest-key", number)
+    finally:
+        complaints.let_be()
+    said = [(line["event"], line["why"], line["so_far"]) for line in lines(log)]
+    assert said == [
+        ("traces_not_exported", "Failed to export batch 0 with [redacted]", 1),
+        ("traces_not_exported", "Failed to export batch 10 with [redacted]", 11),
+    ]
+
+
+def test_without_an_endpoint_there_are_no_spans() -> None:
+    tracing = tracing_of(DevSettings(_env_file=None))
+    assert isinstance(tracing, Untraced)
+    assert tracing.begin(REQUEST) is REQUEST
+    assert tracing.begin(None) is None
+
+
+@pytest.mark.parametrize("name", LOGGERS)
+def test_what_is_quietened_is_what_opentelemetry_logs_with(name: str) -> None:
+    """The loggers have the names of its modules, which may move."""
+    assert import_module(name)._logger is logging.getLogger(name)
+
+
+WITHOUT_OPENTELEMETRY = """
+import sys
+import livekit.agents  # which brings OpenTelemetry along, for now
+import opentelemetry.proto  # which logs need, and is no part of the extra
+
+def is_of_the_extra(name):
+    return name.startswith("opentelemetry.") and not name.startswith("opentelemetry.proto")
+
+for name in [name for name in sys.modules if is_of_the_extra(name)]:
+    del sys.modules[name]
+
+class Hidden:
+    def find_spec(self, name, path=None, target=None):
+        if is_of_the_extra(name):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Hidden())
+"""
+SERVES = """
+import asyncio
+from http_api.server import serving
+from http_api.settings.settings import DevSettings
+
+async def serve():
+    async with serving(DevSettings(_env_file=None, server_port=PORT, livekit_server_url="ws://127.0.0.1:1")):
+        print("serves", flush=True)
+
+asyncio.run(serve())
+assert not any(map(is_of_the_extra, sys.modules))
+"""
+REFUSES = """
+from http_api.bootstrap import compose
+from http_api.settings.settings import BadSettings, DevSettings
+
+try:
+    compose(DevSettings(_env_file=None, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:4318"))
+except BadSettings as bad:
+    print(bad)
+"""
+
+
+def in_a_process(script: str) -> str:
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=50, check=True)
+    return done.stdout
+
+
+def test_it_serves_without_opentelemetry() -> None:
+    script = WITHOUT_OPENTELEMETRY + SERVES.replace("PORT", str(free_port()))
+    assert in_a_process(script) == "serves\n"
+
+
+def test_an_endpoint_without_opentelemetry_is_a_complaint_that_says_what_to_install() -> None:
+    said = in_a_process(WITHOUT_OPENTELEMETRY + REFUSES)
+    assert said.startswith("OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: pip install")
+    assert "livekit-session-manager[otel]" in said

@@ -1,0 +1,139 @@
+"""deploy/vector*.yaml: what the session manager sends is taken there, and every part is connected."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from http_api.observability.shipping.formats import JSON, Format, otlp_of
+from http_api.settings.log_endpoint import read_log_endpoint
+from http_api.settings.settings import DevSettings
+
+pytestmark = pytest.mark.unit
+
+DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
+MAIN, LOKI, WITH_OTLP = (DEPLOY / f"{name}.yaml" for name in ("vector", "vector-loki", "vector-otlp"))
+API_PORT = 8686
+"""Of Vector, unless told otherwise."""
+EVENT = {"level": "info", "path": "/api/v1/sessions", "timestamp": "2026-11-25T01:28:18.123456Z"}
+CONFIGURATIONS = pytest.mark.parametrize(
+    "files", [[MAIN], [MAIN, LOKI], [WITH_OTLP]], ids=lambda files: " + ".join(file.stem for file in files)
+)
+
+
+def loaded(files: list[Path]) -> dict[str, dict[str, Any]]:
+    """As Vector puts several files together: no part may be in two of them."""
+    together: dict[str, dict[str, Any]] = {"sources": {}, "transforms": {}, "sinks": {}, "api": {}}
+    for file in files:
+        for kind, parts in yaml.safe_load(file.read_text()).items():
+            assert not together[kind].keys() & parts.keys()
+            together[kind] |= parts
+    return together
+
+
+def port(address: str) -> int:
+    return int(address.rpartition(":")[2])
+
+
+@CONFIGURATIONS
+def test_every_input_is_the_name_of_something_and_everything_leads_to_a_sink(files: list[Path]) -> None:
+    config = loaded(files)
+    known = config["sources"].keys() | config["transforms"].keys()
+    inputs = [
+        name.removesuffix(".logs")  # the one of an opentelemetry source's outputs that it has logs on
+        for part in (*config["transforms"].values(), *config["sinks"].values())
+        for name in part["inputs"]
+    ]
+    assert set(inputs) == known
+    assert config["sinks"]
+
+
+@CONFIGURATIONS
+def test_no_two_listen_on_one_port_and_the_api_is_not_where_logs_are_sent(files: list[Path]) -> None:
+    config = loaded(files)
+    addresses = re.findall(r"address: (\S+)", yaml.safe_dump(config))
+    assert len({port(address) for address in addresses}) == len(addresses) >= 2
+    assert port(config["api"].get("address", ":0")) != API_PORT
+
+
+def address_and_path(source: dict[str, Any]) -> tuple[str, str]:
+    if source["type"] == "opentelemetry":
+        return source["http"]["address"], "/v1/logs"  # the only path that it knows for logs
+    assert (source["type"], source["decoding"]) == ("http_server", {"codec": "json"})
+    return source["address"], source["path"]
+
+
+@pytest.mark.parametrize(("file", "format"), [(MAIN, JSON), (WITH_OTLP, otlp_of({}))])
+def test_the_settings_that_it_names_are_those_that_it_takes(file: Path, format: Format) -> None:
+    said = re.search(
+        r"VECTOR_LOG_ENABLED=true (?:VECTOR_LOG_FORMAT=(\w+) )?VECTOR_LOG_ENDPOINT=(\S+)", file.read_text()
+    )
+    assert said is not None
+    assert (said[1] or DevSettings(_env_file=None).vector_log_format) == format.name
+    (source,) = loaded([file])["sources"].values()
+    address, path = address_and_path(source)
+    url = read_log_endpoint(said[2]).post_to(format.path)
+    assert (url.port, url.path) == (port(address), path)
+
+
+def test_json_is_taken_where_it_is_sent_by_default() -> None:
+    said = DevSettings(_env_file=None)
+    (source,) = loaded([MAIN])["sources"].values()
+    assert said.vector_log_endpoint.post_to(JSON.path).port == port(source["address"])
+
+
+@CONFIGURATIONS
+def test_nothing_is_dropped_and_nothing_needs_what_vector_no_longer_does(files: list[Path]) -> None:
+    """Since 0.57 variables are not put in, and no path or label may be a field of the event alone."""
+    (remap,) = loaded(files)["transforms"].values()
+    assert (remap["drop_on_error"], remap["drop_on_abort"]) == (False, False)
+    assert not re.search(r"\$\{|\{\{", "".join(file.read_text() for file in files))
+
+
+@pytest.mark.parametrize(
+    ("file", "event"),
+    [
+        (MAIN, {**EVENT, "event": "request", "vector_http_path": "/", "source_type": "http_server"}),
+        (
+            WITH_OTLP,
+            {
+                "message": "request",
+                "severity_text": "info",
+                "attributes": {"path": EVENT["path"], "message": "not this"},
+                "timestamp": EVENT["timestamp"],
+                "source_type": "opentelemetry",
+            },
+        ),
+    ],
+)
+def test_the_transform_makes_an_entry_an_event_of_vectors(file: Path, event: dict[str, Any]) -> None:
+    """Run by Vector's own language, where there is a build of it."""
+    vrl = pytest.importorskip("vrl_python", reason="needs vrl-python, to run the transform")
+    source = loaded([file])["transforms"]["entries"]["source"]
+    assert vrl.VRLRuntime.check_syntax(source) is None
+    made = vrl.VRLRuntime.run(source, event, "UTC").processed_event
+    assert re.fullmatch(r"2026-11-25.01:28:18\.123456( UTC|Z)", made.pop("timestamp"))
+    assert made == {"message": "request", "level": "info", "path": EVENT["path"], "service": "session-manager"}
+
+
+def test_an_entry_without_a_time_gets_one_from_vector() -> None:
+    vrl = pytest.importorskip("vrl_python", reason="needs vrl-python, to run the transform")
+    source = loaded([MAIN])["transforms"]["entries"]["source"]
+    for event in ({"event": "x"}, {"event": "x", "timestamp": "never"}):
+        made = vrl.VRLRuntime.run(source, event, "UTC").processed_event
+        assert (made["message"], made["timestamp"][:2]) == ("x", "20")
+
+
+@CONFIGURATIONS
+def test_vector_itself_finds_nothing_wrong(files: list[Path]) -> None:
+    vector = shutil.which("vector")
+    if vector is None:
+        pytest.skip("needs vector on the PATH")
+    done = subprocess.run([vector, "validate", "--no-environment", *files], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,117 @@
+"""Server-Timing: which phases are told, and how long each took."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from http_api.protocol.server_timing import server_timing
+from manager_agent.session import events as ev
+from manager_agent.session.events import Chosen, Evidence, ReadyOn, Refusal, Said
+from manager_agent.session.session import Session
+from tests.unit.session.test_histories import a_history, by_chance
+from tests.unit.sessions import (
+    ASR,
+    JOINS,
+    LLM,
+    MANAGER,
+    SIGNALS,
+    START,
+    a_session,
+    accepted,
+    after,
+    created,
+    invited,
+    said,
+    seen,
+)
+
+pytestmark = pytest.mark.unit
+
+METRIC = re.compile(r'([a-z]+);dur=(\d+\.\d);desc="[A-Za-z ]+"')
+
+
+def timing(session: Session, now: float = START + 9) -> dict[str, float]:
+    """Milliseconds of each phase, in order; the header must be what W3C Server Timing says."""
+    parts = server_timing(session, now).split(", ")
+    found = [METRIC.fullmatch(part) for part in parts]
+    assert all(found), parts
+    return {match[1]: float(match[2]) for match in found if match is not None}
+
+
+def with_room(*services: ev.Event) -> list[ev.Event]:
+    requested, dispatched = created()[:2]
+    return [requested, dispatched, ev.RoomCreated(START + 0.1, "RM_1"), *services]
+
+
+def test_only_phases_that_are_over_are_told() -> None:
+    session = a_session(JOINS)
+    assert timing(session, START + 0.5) == {"total": 500}
+    session = after(session, *with_room(*invited(ASR, at=START + 0.1)))
+    assert timing(session, START + 0.5) == {"room": 100, "total": 500}
+    session = after(session, *accepted(ASR, at=START + 0.3))
+    assert timing(session, START + 0.5) == {"room": 100, "invite": 200, "total": 500}
+
+
+def test_the_phases_of_a_session_follow_each_other_until_it_is_ready() -> None:
+    session = after(
+        a_session(JOINS, SIGNALS),
+        *with_room(*invited(ASR, LLM, at=START + 0.1), *accepted(ASR, at=START + 0.2), *accepted(LLM, at=START + 0.3)),
+        ev.JobAccepted(START + 0.3, MANAGER),
+        seen(MANAGER, "PA_manager", START + 0.35),
+        seen("sm-asr-1", "PA_1", START + 0.4),
+        seen("sm-llm-1", "PA_2", START + 0.6),
+        said("sm-llm-1", Said.READY, START + 1.1),
+    )
+    assert timing(session) == {
+        "room": 100, "manager": 250, "invite": 200, "join": 300, "ready": 500, "total": 1100,
+    }  # fmt: skip
+
+
+def test_the_invites_begin_with_the_first_attempt_though_it_came_to_nothing() -> None:
+    other = Chosen("asr-2", "ASR", "http://asr-2.example/", None, ReadyOn.JOIN)
+    session = after(
+        a_session(JOINS),
+        *with_room(*invited(ASR, at=START + 0.1)),
+        ev.InviteRefused(START + 0.2, ASR, 1, 1, Refusal.DECLINED),
+        ev.InviteStarted(START + 0.2, ASR, 2, 1, "sm-asr-2", "inv_0_2", instead=other),
+        ev.InviteAccepted(START + 0.4, ASR, 2, 1),
+        seen("sm-asr-2", "PA_1", START + 0.9),
+    )
+    assert timing(session) == {"room": 100, "invite": 300, "join": 500, "ready": 0, "total": 900}
+
+
+def test_nobody_waits_for_an_optional_service() -> None:
+    session = after(
+        a_session(JOINS, replace(SIGNALS, optional=True)),
+        *with_room(*invited(ASR, LLM, at=START + 0.1), *accepted(ASR, at=START + 0.2)),
+        seen("sm-asr-1", "PA_1", START + 0.3),
+    )
+    assert timing(session) == {"room": 100, "invite": 100, "join": 100, "ready": 0, "total": 300}
+
+
+def test_who_is_told_to_have_joined_before_it_accepted_has_accepted_by_then() -> None:
+    """What is ready by HTTP need not have joined. No phase takes less than no time."""
+    session = after(a_session(SIGNALS), *with_room(*invited(ASR, at=START + 0.1)), seen("sm-asr-1", "PA", START + 0.2))
+    session = after(session, *accepted(ASR, at=START + 0.4), said("sm-asr-1", Said.READY, START + 0.5))
+    assert timing(session) == {"room": 100, "invite": 300, "join": 0, "ready": 300, "total": 500}
+    by_http = said("sm-asr-1", Said.READY, START + 0.3, Evidence.HTTP)
+    session = after(a_session(SIGNALS), *with_room(*invited(ASR, at=START + 0.1)), by_http)
+    assert timing(session) == {"room": 100, "invite": 200, "join": 0, "ready": 0, "total": 300}
+
+
+def test_a_session_without_services_is_its_room() -> None:
+    assert timing(after(a_session(), *with_room())) == {"room": 100, "total": 100}
+
+
+def test_one_that_failed_took_until_its_end() -> None:
+    session = after(a_session(JOINS), *with_room(*invited(ASR, at=START + 0.1)), ev.DeadlinePassed(START + 30))
+    assert timing(session, START + 33) == {"room": 100, "total": 30_000}
+
+
+def test_every_session_has_a_header() -> None:
+    for seed in range(100):
+        for session in a_history(*by_chance(seed)).past[-5:]:
+            assert timing(session)["total"] >= 0

@@ -1,0 +1,204 @@
+"""The timeline of a session: its steps, every attempt, and who is awaited until when."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from manager_agent.session import events as ev
+from manager_agent.session.events import Chosen, Evidence, ReadyOn, Refusal, Said
+from manager_agent.session.session import RequiredService, ServiceReason, ServiceState, Session, deadline
+from manager_agent.session.timeline import Attempt, Awaited, Late, Step, StepName, attempts, steps
+from tests.unit.session.test_histories import a_history, by_chance
+from tests.unit.sessions import (
+    ASR,
+    JOINS,
+    LLM,
+    MANAGER,
+    SIGNALS,
+    START,
+    a_session,
+    accepted,
+    after,
+    created,
+    invited,
+    left,
+    managed,
+    said,
+    seen,
+)
+
+pytestmark = pytest.mark.unit
+
+OTHER = Chosen("asr-2", "ASR", "http://asr-2.example/", None, ReadyOn.JOIN)
+
+
+def replaced(at: float, attempt: int = 2) -> ev.InviteStarted:
+    return ev.InviteStarted(at, ASR, attempt, 1, f"sm-asr-{attempt}", f"inv_0_{attempt}", instead=OTHER)
+
+
+def present(session: Session, entry: int = ASR) -> Attempt:
+    [attempt] = [one for one in attempts(session) if one.entry == entry and one.until is None]
+    return attempt
+
+
+def awaited(*events: ev.Event, service: RequiredService = SIGNALS) -> Late | None:
+    """What is awaited of the only service of a session."""
+    return present(after(a_session(service), *managed(), *events)).late
+
+
+# --- steps ------------------------------------------------------------------------------------------
+
+
+def test_the_steps_are_those_that_are_known_in_order_of_time() -> None:
+    session = a_session(JOINS)
+    assert steps(session) == [Step(StepName.REQUESTED, START)]
+    session = after(
+        session,
+        *created(START + 1),
+        *invited(ASR, at=START + 1),
+        ev.JobAccepted(START + 1.5, MANAGER),
+        seen("sm-asr-1", "PA_1", START + 2),
+        seen(MANAGER, "PA_manager", START + 3),
+        seen("alice", "PA_alice", START + 4),
+        left("alice", "PA_alice", START + 5),
+        ev.SessionClosed(START + 6),
+    )
+    assert [(step.name, step.at - START) for step in steps(session)] == [
+        ("requested", 0), ("room_requested", 1), ("room_created", 1), ("manager_accepted", 1.5), ("ready", 2),
+        ("manager_joined", 3), ("user_joined", 4), ("user_left", 5), ("ended", 6),
+    ]  # fmt: skip
+
+
+def test_a_user_who_comes_back_has_joined_twice() -> None:
+    came = [*managed(), seen("alice", "PA_1", START + 1), left("alice", "PA_1", START + 2)]
+    session = after(a_session(), *came, seen("alice", "PA_2", START + 3))
+    assert [(step.name, step.at - START) for step in steps(session)][-3:] == [
+        ("user_joined", 1), ("user_left", 2), ("user_joined", 3),
+    ]  # fmt: skip
+
+
+# --- attempts ---------------------------------------------------------------------------------------
+
+
+def test_who_was_not_invited_yet_has_an_attempt_without_a_number() -> None:
+    attempt = present(a_session(JOINS))
+    assert (attempt.number, attempt.state, attempt.tries, attempt.late) == (0, ServiceState.PENDING, 0, None)
+
+
+def test_an_attempt_that_was_replaced_comes_before_the_next_with_its_reason() -> None:
+    refused = ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.UNREACHABLE, final=True)
+    session = after(a_session(JOINS), *managed(), *invited(ASR), refused, replaced(START + 2))
+    first, second = attempts(session)
+    assert (first.number, first.service_id, first.until) == (1, "asr-service", START + 2)
+    assert (first.state, first.reason, first.late) == (ServiceState.FAILED, ServiceReason.UNREACHABLE, None)
+    assert (second.number, second.service_id, second.until) == (2, "asr-2", None)
+    assert second.late == Late(Awaited.ACCEPT, START + 2, START + 30)
+
+
+def test_of_one_that_was_lost_it_is_known_when_it_was_ready_and_when_it_left() -> None:
+    came = [*invited(ASR), *accepted(ASR), seen("sm-asr-1", "PA_1", START + 1)]
+    session = after(a_session(JOINS), *managed(), *came)
+    assert (present(session).ready_by, present(session).late) == (Evidence.JOIN, None)
+    session = after(session, left("sm-asr-1", "PA_1", START + 2), replaced(START + 3))
+    first, _ = attempts(session)
+    assert (first.state, first.reason, first.ready_by) == (ServiceState.LOST, ServiceReason.LEFT, None)
+    assert (first.timeline.ready, first.timeline.left) == (START + 1, START + 2)
+
+
+def test_one_that_never_joined_says_so_once_it_is_replaced_or_the_session_is_over() -> None:
+    session = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR))
+    assert present(session).reason is None
+    first, _ = attempts(after(session, replaced(START + 10)))
+    ended = present(after(session, ev.DeadlinePassed(START + 30)))
+    assert (first.reason, ended.reason) == (ServiceReason.NEVER_JOINED, ServiceReason.NEVER_JOINED)
+    assert ended.late is None
+
+
+# --- who is awaited ---------------------------------------------------------------------------------
+
+
+def test_it_is_awaited_that_it_accepts_then_joins_then_is_ready() -> None:
+    """It has SERVICE_JOIN_TIMEOUT to join; for the rest there is nothing but the session's own deadline."""
+    start, ends = [*invited(0)], START + 30
+    assert awaited() is None
+    assert awaited(*start) == Late(Awaited.ACCEPT, START, ends)
+    start += accepted(0, at=START + 1)
+    assert awaited(*start) == Late(Awaited.JOIN, START + 1, START + 11)
+    start.append(seen("sm-asr-1", "PA_1", START + 2))
+    assert awaited(*start) == Late(Awaited.READY, START + 2, ends)
+    start.append(said("sm-asr-1", Said.READY, START + 3))
+    assert awaited(*start) is None
+
+
+def test_one_that_is_waited_for_a_while_longer_stays_overdue() -> None:
+    """When somebody is looked for next changes nothing of when it was due, also when it is sent the invite again."""
+    came = [*invited(0), *accepted(0, at=START + 1)]
+    overdue = Late(Awaited.JOIN, START + 1, START + 11)
+    for at in (11, 12, 20):
+        came.append(ev.ReplacementHeld(START + at, 0, 1, START + at + 4))
+        assert awaited(*came) == overdue
+    again = ev.InviteStarted(START + 25, 0, 1, 2, "sm-asr-1", "inv_0")
+    assert awaited(*came, again) == overdue
+
+
+def test_one_that_refused_is_awaited_until_the_session_is_over_and_asked_again_before() -> None:
+    """Nobody else is there, so that he is looked for in vain once a second."""
+    came: list[ev.Event] = [*invited(0)]
+    retries = []
+    for tries in (1, 2):
+        came.append(ev.InviteRefused(START + tries, 0, 1, tries, Refusal.UNREACHABLE))
+        session = after(a_session(SIGNALS), *managed(), *came)
+        again = session.services[0].retry_at
+        assert present(session).late == Late(Awaited.ACCEPT, START, START + 30, again)
+        held = ev.ReplacementHeld(START + tries, 0, 1, START + tries + 1)
+        assert present(after(session, held)).late == present(session).late
+        retries.append(again)
+        came.append(ev.InviteStarted(again, 0, 1, tries + 1, "sm-asr-1", "inv_0"))
+        assert awaited(*came) == Late(Awaited.ACCEPT, START, START + 30)
+    assert retries[0] < retries[1]
+
+
+def test_one_that_failed_is_not_awaited() -> None:
+    came = [*invited(0), seen("sm-asr-1", "PA_1", START + 1)]
+    assert awaited(*came, said("sm-asr-1", Said.FAILED, START + 2)) is None
+    assert awaited(*came, left("sm-asr-1", "PA_1", START + 2)) is None
+
+
+def test_nothing_waits_for_one_that_is_optional_but_its_own_time_to_join() -> None:
+    optional = replace(SIGNALS, optional=True)
+    assert awaited(*invited(0), service=optional) == Late(Awaited.ACCEPT, START, None)
+    joins = [*invited(0), *accepted(0)]
+    assert awaited(*joins, service=optional) == Late(Awaited.JOIN, START, START + 10)
+    assert awaited(*joins, seen("sm-asr-1", "PA_1", START), service=optional) == Late(Awaited.READY, START, None)
+
+
+def test_whoever_replaces_one_that_was_lost_is_awaited_until_the_session_would_fail() -> None:
+    session = after(a_session(JOINS, SIGNALS), *managed(), *invited(ASR, LLM), *accepted(ASR))
+    session = after(session, seen("sm-asr-1", "PA_1", START), said("sm-llm-1", Said.READY, START + 1))
+    session = after(session, left("sm-asr-1", "PA_1", START + 50), replaced(START + 51))
+    assert present(session).late == Late(Awaited.ACCEPT, START + 51, START + 70)
+    assert present(session, LLM).late is None
+
+
+# --- in every history -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_a_timeline_can_be_had_of_every_session_and_agrees_with_it(block: int) -> None:
+    for seed in range(block * 50, block * 50 + 50):
+        for session in a_history(*by_chance(seed)).past[-10:]:
+            told = steps(session)
+            assert told == sorted(told, key=lambda step: step.at)
+            assert told[0].name is StepName.REQUESTED
+            everybody = attempts(session)
+            for entry, service in enumerate(session.services):
+                its = [attempt for attempt in everybody if attempt.entry == entry]
+                assert [attempt.until is None for attempt in its] == [False] * (len(its) - 1) + [True]
+                assert [attempt.number for attempt in its] == list(range(its[0].number, service.attempt + 1))
+                assert its[-1].state is service.state
+            late = [attempt.late for attempt in everybody if attempt.late is not None]
+            ends = deadline(session)
+            assert not late or not session.over
+            assert all(one.due is None or ends is None or one.due <= ends[0] for one in late) or session.all_ready

@@ -1,0 +1,310 @@
+"""The settings of the session manager: read once, and everything that is wrong named at once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from http_api import VERSION
+from http_api.access.api_keys import digest_of
+from http_api.settings.settings import BadSettings, DevSettings, Settings
+from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE
+
+pytestmark = pytest.mark.unit
+
+ROOT = Path(__file__).resolve().parents[3]
+SECRET = "a-secret-that-nobody-may-see"
+
+
+@pytest.fixture(autouse=True)
+def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Neither this machine's variables nor its .env."""
+    for name in (*Settings.model_fields, "livekit_url"):
+        monkeypatch.delenv(name.upper(), raising=False)
+        monkeypatch.delenv(name, raising=False)
+    for kind in (Settings, DevSettings):
+        monkeypatch.setitem(kind.model_config, "env_file", tmp_path / ".env")
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", "key")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", SECRET)
+
+
+def complaint() -> str:
+    with pytest.raises(BadSettings) as caught:
+        Settings.load()
+    return str(caught.value)
+
+
+def test_in_dev_mode_nothing_needs_to_be_set() -> None:
+    settings = Settings.load(dev=True)
+    assert settings.dev
+    assert (settings.server_host, settings.server_port, settings.log_level) == ("127.0.0.1", 8080, "debug")
+    assert settings.invite_keys == ("devkey", "secret")
+    assert settings.public_url == settings.livekit_server_url == "ws://localhost:7880"
+    assert settings.agent_name == "session-manager-default"
+
+
+def test_otherwise_the_keys_are_required() -> None:
+    said = complaint()
+    assert "LIVEKIT_API_KEY: is missing" in said
+    assert "LIVEKIT_API_SECRET: is missing" in said
+    assert "--dev" in said
+
+
+@pytest.mark.usefixtures("keys")
+def test_everything_wrong_is_named_at_once_and_no_value_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = {
+        "LIVEKIT_URL": f"wss://user:{SECRET}@host",
+        "LIVEKIT_PUBLIC_URL": "host:7880",
+        "SERVER_PORT": "80800",
+        "LOG_LEVEL": "loud",
+        "INVITE_API_SECRET": SECRET,
+        "API_KEYS": f"acme:{SECRET}",
+        "JWKS_URL": f"https://issuer.example.com/?key={SECRET}",
+        "CORS_ORIGINS": "*",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"wss://collector/{SECRET}",
+        "OTEL_EXPORTER_OTLP_HEADERS": f"authorization={SECRET},{SECRET}",
+        "OTEL_TRACES_SAMPLER_ARG": "1.5",
+        "DEPLOYMENT": "a b",
+        "INVITE_NETWORKS": "10.0.0.0/8,10.0.0.1/8",
+        "READY_TIMEOUT": "30s",
+        "USER_JOIN_TIMEOUT": "nan",
+        "USER_REJOIN_TIMEOUT": "0",
+        "REPLACEMENT_TIMEOUT": "-1",
+        "SESSION_TTL": "1e12",
+        "SESSION_RETENTION": "inf",
+        "VECTOR_LOG_ENABLED": "perhaps",
+        "VECTOR_LOG_ENDPOINT": f"http://vector/?key={SECRET}",
+        "VECTOR_LOG_FORMAT": "xml",
+    }
+    for name, value in wrong.items():
+        monkeypatch.setenv(name, value)
+    said = complaint()
+    assert set(re.findall(r"[A-Z_]+(?=[:)])", said)) >= wrong.keys()
+    assert len(said.splitlines()) == 1 + len(wrong)
+    assert SECRET not in said
+
+
+@pytest.mark.usefixtures("keys")
+def test_blank_means_not_set_and_spaces_at_the_ends_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVER_PORT", "")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", f" {SECRET}\n")
+    monkeypatch.setenv("LOG_LEVEL", "WARNING")
+    settings = Settings.load()
+    assert (settings.server_port, settings.log_level) == (8080, "warning")
+    assert settings.livekit_api_secret.get_secret_value() == SECRET
+
+
+@pytest.mark.usefixtures("keys")
+def test_the_dotenv_file_is_read_and_the_environment_wins(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("SERVER_PORT=1\nREADY_TIMEOUT=2.5\nSOMETHING_ELSE=x\nLIVEKIT_URL=wss://lk\n")
+    monkeypatch.setenv("SERVER_PORT", "2")
+    settings = Settings.load()
+    assert (settings.server_port, settings.limits().ready_timeout) == (2, 2.5)
+    assert settings.public_url == "wss://lk"
+
+
+@pytest.mark.usefixtures("keys")
+def test_an_unreadable_dotenv_file_is_a_complaint(tmp_path: Path) -> None:
+    (tmp_path / ".env").write_bytes(b"SERVER_PORT=\xff\xfe")
+    assert ".env" in complaint()
+
+
+@pytest.mark.usefixtures("keys")
+def test_invites_may_have_a_key_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not Settings.load().invites_have_own_key
+    monkeypatch.setenv("INVITE_API_KEY", "invites")
+    monkeypatch.setenv("INVITE_API_SECRET", "other")
+    settings = Settings.load()
+    assert settings.invite_keys == ("invites", "other")
+    assert settings.secrets == {SECRET, "other"}
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.usefixtures("keys")
+def test_api_keys_are_as_secret_as_what_they_sign(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has their digests alone; with one, whoever sends callbacks could be anybody."""
+    digests = [digest_of("one"), digest_of("two")]
+    monkeypatch.setenv("API_KEYS", f"acme:{digests[0]},operator:{digests[1].upper()}:admin+metrics")
+    settings = Settings.load()
+    assert [entry.name for entry in settings.api_keys] == ["acme", "operator"]
+    assert settings.secrets == {SECRET, *digests}
+    assert not any(digest in repr(settings) for digest in digests)
+
+
+@pytest.mark.usefixtures("keys")
+def test_a_wrong_api_key_is_named_by_its_place_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_KEYS", f"acme:{digest_of('one')},{SECRET}")
+    assert re.search(r"^  API_KEYS: entry 2 should", complaint(), re.M)
+    assert SECRET not in complaint()
+    assert digest_of("one") not in complaint()
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("url", ["https://issuer.example.com/jwks", "http://localhost:9/jwks", "http://127.0.0.1:9/"])
+def test_the_keys_of_an_issuer_come_with_an_audience(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWKS_URL", url)
+    assert "JWKS_AUDIENCE: set it together with JWKS_URL" in complaint()
+    monkeypatch.setenv("JWKS_AUDIENCE", "us")
+    assert Settings.load().jwks_url == url
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("url", ["http://issuer.example.com/jwks", "http://10.0.0.1/", "wss://issuer.example.com/"])
+def test_keys_that_others_could_change_on_their_way_are_a_complaint(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JWKS_URL", url)
+    monkeypatch.setenv("JWKS_AUDIENCE", "us")
+    assert "JWKS_URL: must be an https URL" in complaint()
+
+
+@pytest.mark.usefixtures("keys")
+def test_services_are_called_in_private_networks_unless_others_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert Settings.load().invite_networks == PRIVATE
+    assert Settings.load(dev=True).invite_networks == LOOPBACK
+    monkeypatch.setenv("INVITE_NETWORKS", "203.0.113.7, fd12:3456::/32")
+    assert [str(network) for network in Settings.load(dev=True).invite_networks] == ["203.0.113.7/32", "fd12:3456::/32"]
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize(
+    "networks",
+    ["10.0.0.0/33", "10.0.0.1/8", "localhost", "10.0.0.0/8,", "::ffff:10.0.0.0/104", "fd00::%1/8", "169.254.0.0/16",
+     "169.254.169.254", "fe80::/64", "64:ff9b::/96", "100.100.100.200", "fd00:ec2::254", "0.0.0.0", "[10.0.0.0/8]"],
+)  # fmt: skip
+def test_a_network_that_is_none_or_is_never_called_is_a_complaint(
+    networks: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INVITE_NETWORKS", networks)
+    assert re.search(r"^  INVITE_NETWORKS: entry [12] ", complaint(), re.M)
+
+
+@pytest.mark.usefixtures("keys")
+def test_callers_may_grant_everything_that_a_user_can_be_granted_unless_less_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    every = ["can_publish", "can_subscribe", "can_publish_data", "can_publish_sources", "can_update_own_metadata"]
+    assert list(Settings.load().user_grants) == every
+    monkeypatch.setenv("USER_GRANTS", "can_subscribe, can_publish")
+    assert list(Settings.load().user_grants) == ["can_subscribe", "can_publish"]
+    monkeypatch.setenv("USER_GRANTS", "can_subscribe,room_admin")
+    assert "USER_GRANTS" in complaint()
+
+
+@pytest.mark.usefixtures("keys")
+def test_every_time_limit_is_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [
+        *("READY_TIMEOUT", "SERVICE_JOIN_TIMEOUT", "USER_JOIN_TIMEOUT", "USER_REJOIN_TIMEOUT"),
+        *("REPLACEMENT_TIMEOUT", "SESSION_TTL", "SESSION_RETENTION"),
+    ]
+    for seconds, name in enumerate(names, start=1):
+        monkeypatch.setenv(name, str(seconds))
+    limits = Settings.load().limits()
+    assert [getattr(limits, name) for name in limits.__dataclass_fields__] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_the_version_is_the_projects() -> None:
+    assert f'version = "{VERSION}"' in (ROOT / "pyproject.toml").read_text()
+
+
+@pytest.mark.usefixtures("keys")
+def test_callers_may_have_usual_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL may hold a secret, and may have the character that separates it from the name."""
+    monkeypatch.setenv(
+        "CALLBACK_URLS", f"shop=https://shop.example/s?key={SECRET}, jwks:https://id.example/=http://10.0.0.7"
+    )
+    settings = Settings.load()
+    urls = {name: url.get_secret_value() for name, url in settings.callback_urls.items()}
+    assert urls == {"shop": f"https://shop.example/s?key={SECRET}", "jwks:https://id.example/": "http://10.0.0.7"}
+    assert SECRET not in repr(settings)
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize(
+    "wrong",
+    ["https://desk.example/", "desk", "desk=", "=https://desk.example/", "desk=desk.example", "desk=ftp://desk.example/",
+     f"desk=https://user:{SECRET}@desk.example/", "shop=https://desk.example/", "desk=https://desk.example/#x", ""],
+)  # fmt: skip
+def test_a_callback_that_is_none_is_a_complaint_which_says_which_one_and_shows_nothing_of_it(
+    wrong: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLBACK_URLS", f"shop=https://shop.example/{SECRET},{wrong}")
+    assert re.search(r"^  CALLBACK_URLS: entry 2[: ]", complaint(), re.M)
+    assert SECRET not in complaint()
+    assert "example" not in complaint()
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize(
+    ("variables", "url"),
+    [
+        ({}, None),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318"}, "http://localhost:4318/v1/traces"),
+        ({"OTEL_EXPORTER_OTLP_ENDPOINT": "https://collector/otlp/"}, "https://collector/otlp/v1/traces"),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://localhost:4318/here"}, "http://localhost:4318/here"),
+        (
+            {
+                "OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:4318",
+                "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://elsewhere/",
+            },
+            "http://elsewhere/",
+        ),
+    ],
+)
+def test_traces_go_where_opentelemetrys_own_variables_say(
+    variables: dict[str, str], url: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert Settings.load().traces_url == url
+
+
+@pytest.mark.usefixtures("keys")
+def test_what_proves_to_the_collector_who_sends_is_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `Bearer <key>` the key alone as well, as somebody may show that."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20an%2Cingest-key, x-team = ours")
+    settings = Settings.load()
+    headers = {name: value.get_secret_value() for name, value in settings.otel_exporter_otlp_headers.items()}
+    assert headers == {"authorization": "Bearer an,ingest-key", "x-team": "ours"}
+    assert settings.secrets == {SECRET, "Bearer an,ingest-key", "an,ingest-key", "ours"}
+    assert "ingest" not in repr(settings)
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize("wrong", ["", "x", "=x", "x=", "x y=z", "x=a%0d%0aHost:%20b", "x=%C3%A4", "x=%20", "x-ä=y"])
+def test_a_header_for_the_collector_that_is_none_is_a_complaint(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer%20{SECRET},{wrong}")
+    assert re.search(r"^  OTEL_EXPORTER_OTLP_HEADERS: entry 2 should be a header", complaint(), re.M)
+    assert SECRET not in complaint()
+
+
+@pytest.mark.usefixtures("keys")
+def test_logs_are_shipped_only_if_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Settings.load()
+    assert (settings.vector_log_enabled, settings.vector_log_format) == (False, "json")
+    assert str(settings.vector_log_endpoint) == "http://localhost:8686"
+    monkeypatch.setenv("VECTOR_LOG_ENABLED", "true")
+    monkeypatch.setenv("VECTOR_LOG_FORMAT", "OTLP")
+    settings = Settings.load()
+    assert (settings.vector_log_enabled, settings.vector_log_format) == (True, "otlp")
+
+
+@pytest.mark.usefixtures("keys")
+def test_the_password_of_the_collector_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VECTOR_LOG_ENDPOINT", "https://shipper:p%40ssword@vector:8686/logs")
+    settings = Settings.load()
+    assert str(settings.vector_log_endpoint) == "https://vector:8686/logs"
+    assert settings.secrets == {SECRET, "p@ssword", "p%40ssword"}
+    assert "ssword" not in repr(settings)
+
+
+@pytest.mark.usefixtures("keys")
+def test_callback_urls_and_what_their_queries_hold_are_kept_from_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the short values: they are no secrets, and stand everywhere."""
+    url = "https://backend.example/hooks?key=a%20hidden%20word&v=1"
+    monkeypatch.setenv("CALLBACK_URLS", f"frontend={url}")
+    assert Settings.load().kept_from_logs == {SECRET, url, "a hidden word", "a%20hidden%20word"}
