@@ -21,7 +21,7 @@ from benchmarks.child import told
 from http_api.bootstrap import compose
 from http_api.observability import logs
 from http_api.settings.settings import DevSettings
-from manager_agent.livekit.ffi import quiet
+from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.session.session import Limits, Session, User
 
 KEY, SECRET = "devkey", "secret"
@@ -86,7 +86,7 @@ async def bare(url: str) -> AsyncIterator[Open]:
 async def ours(url: str) -> AsyncIterator[Open]:
     """This project: sessions that need no service, each with its room and its manager."""
     settings = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=url)  # type: ignore[call-arg]
-    quiet()
+    disable_log_capture()
     parts = compose(settings)
     await parts.rooms.start()
     await parts.agent.start()
@@ -95,7 +95,7 @@ async def ours(url: str) -> AsyncIterator[Open]:
 
     async def open_room(name: str) -> None:
         session = Session(f"ses_{name}", name, User("user"), parts.clock(), limits=LONG)
-        await parts.conductor.open(session)
+        await parts.orchestrator.open(session)
 
     yield open_room
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from statistics import median
 
 from benchmarks.measuring import times
-from http_api.access.callers import DEVELOPER
-from http_api.observability.upstreams import Dependencies
+from http_api.access.principals import DEVELOPER
+from http_api.observability.upstreams import Upstreams
 from http_api.streams.subscribers import FeedReaders, Reader
 from manager_agent.clock import steady_clock
 from manager_agent.registry.registry import Registry
@@ -56,7 +56,7 @@ class World:
 async def a_world(readers: int, ids: list[str], stack: ExitStack) -> World:
     clock = steady_clock()
     store = MemoryStore(clock)
-    feed = FeedReaders(store, Registry(clock, store.in_use), Dependencies((), clock), clock)
+    feed = FeedReaders(store, Registry(clock, store.in_use), Upstreams((), clock), clock)
     store.listen(feed.tell)
     asked = Session("", "", User("alice"), clock(), SERVICES, owner=DEVELOPER.name)
     for session_id in ids:

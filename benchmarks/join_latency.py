@@ -32,7 +32,7 @@ from rich.table import Table
 
 from benchmarks.child import START_TIMEOUT, Child, run, running
 from benchmarks.measuring import percentile
-from manager_agent.livekit.ffi import quiet
+from manager_agent.livekit.ffi import disable_log_capture
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
 KEY, SECRET = "devkey", "secret"
@@ -235,7 +235,7 @@ class Latencies:
 
 def main() -> None:
     arguments = read_arguments()
-    quiet()
+    disable_log_capture()
     with tempfile.TemporaryDirectory(prefix="join-latency-") as folder:
         results = run(measure_all(arguments.joins, (1, arguments.callers), Path(folder)))
     Console(width=120).print(as_table(results, arguments.joins))

@@ -29,7 +29,7 @@ from http_api.settings.settings import DevSettings
 from manager_agent.session.session import Session, SessionState
 from manager_agent.store.memory import MemoryStore
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
-from service_kit import Service, ServiceSettings, Visit
+from service_kit import Service, ServiceSettings, SessionJob
 
 TYPE, INSTANCES = "BOT", ("bot-1", "bot-2")
 REGISTERED_TIMEOUT = 15.0
@@ -52,7 +52,7 @@ class Bench:
 
     def __init__(self, store: MemoryStore, http: aiohttp.ClientSession) -> None:
         self._store, self._http = store, http
-        self.visits: dict[str, Visit] = {}
+        self.jobs: dict[str, SessionJob] = {}
 
     async def trial(self, number: int) -> Trial:
         body = {"user_identity": f"user-{number}", "required_services": [{"type": TYPE}]}
@@ -63,7 +63,7 @@ class Bench:
         assert ready.ready_at is not None
         assert ready.services[0].timeline.invited is not None
         left = time.perf_counter()
-        await self.visits[ready.services[0].service_id].room.disconnect()
+        await self.jobs[ready.services[0].service_id].room.disconnect()
         await self._until(session_id, SessionState.DEGRADED)
         noticed = time.perf_counter()
         await self._until(session_id, SessionState.READY)
@@ -76,16 +76,16 @@ class Bench:
         return await self._store.wait_for(session_id, lambda session: session.state is state)
 
 
-def service(service_id: str, visits: dict[str, Visit]) -> Service:
+def service(service_id: str, jobs: dict[str, SessionJob]) -> Service:
     """An instance that joins, says that it is ready, and can be made to leave."""
     instance = Service(service_id, type=TYPE)
 
     @instance.on_invite
-    async def come(visit: Visit) -> None:
-        visits[service_id] = visit
-        await visit.join()
-        await visit.say_ready()
-        await visit.ended()
+    async def come(job: SessionJob) -> None:
+        jobs[service_id] = job
+        await job.join()
+        await job.say_ready()
+        await job.ended()
 
     return instance
 
@@ -103,7 +103,7 @@ async def measure(trials: int, folder: Path) -> list[Trial]:
         http = await stack.enter_async_context(aiohttp.ClientSession(api_url))
         bench = Bench(app[keys.STORE], http)
         for service_id in INSTANCES:
-            instance = service(service_id, bench.visits)
+            instance = service(service_id, bench.jobs)
             own = ServiceSettings(
                 session_manager_url=api_url, invite_api_key="devkey", invite_api_secret=SecretStr("secret")
             )

@@ -14,7 +14,7 @@ import time
 from livekit import rtc
 
 from benchmarks.child import say, told
-from manager_agent.livekit.ffi import quiet
+from manager_agent.livekit.ffi import disable_log_capture
 
 
 async def serve(url: str) -> None:
@@ -33,5 +33,5 @@ async def watch(room: rtc.Room, name: str, url: str, token: str) -> None:
 
 
 if __name__ == "__main__":
-    quiet()
+    disable_log_capture()
     asyncio.run(serve(*sys.argv[1:]))

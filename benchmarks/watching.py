@@ -29,7 +29,7 @@ from http_api.resources.metrics import Collected
 from http_api.settings.settings import DevSettings
 from manager_agent.clock import steady_clock
 from manager_agent.session import events as ev
-from manager_agent.session.events import Event, Seen
+from manager_agent.session.events import Event, ParticipantInfo
 from manager_agent.session.session import RequiredService, Session, User
 from manager_agent.store.memory import MemoryStore
 
@@ -80,12 +80,12 @@ def a_course(at: float) -> Iterator[Event]:
     yield ev.RoomRequested(at)
     yield ev.ManagerDispatched(at, 1, "sm-manager-1")
     yield ev.RoomCreated(at, "RM_1")
-    yield ev.ParticipantSeen(at, Seen("sm-manager-1", "PA_manager"))
+    yield ev.ParticipantSeen(at, ParticipantInfo("sm-manager-1", "PA_manager"))
     for entry in range(len(SERVICES)):
         yield ev.InviteStarted(at, entry, 1, 1, f"sm-service-{entry}", f"inv_{entry}")
         yield ev.InviteAccepted(at, entry, 1, 1)
-        yield ev.ParticipantSeen(at, Seen(f"sm-service-{entry}", f"PA_{entry}"))
-    yield ev.ParticipantSeen(at, Seen("alice", "PA_alice"))
+        yield ev.ParticipantSeen(at, ParticipantInfo(f"sm-service-{entry}", f"PA_{entry}"))
+    yield ev.ParticipantSeen(at, ParticipantInfo("alice", "PA_alice"))
     yield ev.ParticipantLeft(at, "alice", "PA_alice")
     yield ev.SessionClosed(at)
 

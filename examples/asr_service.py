@@ -10,7 +10,7 @@ from contextlib import aclosing
 
 from livekit import rtc
 
-from service_kit import Service, Visit
+from service_kit import Service, SessionJob
 
 WARM_UP = 0.3
 """Seconds that loading a model would take."""
@@ -20,26 +20,26 @@ service = Service("asr-service", type="ASR")
 
 
 @service.on_invite
-async def transcribe(visit: Visit) -> None:
-    @visit.room.on("track_subscribed")  # before join(), or what is published already would be missed
+async def transcribe(job: SessionJob) -> None:
+    @job.room.on("track_subscribed")  # before join(), or what is published already would be missed
     def on_track(track: rtc.Track, _: rtc.TrackPublication, speaker: rtc.RemoteParticipant) -> None:
-        if track.kind == rtc.TrackKind.KIND_AUDIO and speaker.identity == visit.invite.session.user_identity:
-            visit.start(listen(visit, track))
+        if track.kind == rtc.TrackKind.KIND_AUDIO and speaker.identity == job.invite.session.user_identity:
+            job.start(listen(job, track))
 
-    await visit.join()
+    await job.join()
     await asyncio.sleep(WARM_UP)
-    await visit.say_ready()
-    await visit.ended()
+    await job.say_ready()
+    await job.ended()
 
 
-async def listen(visit: Visit, track: rtc.Track) -> None:
+async def listen(job: SessionJob, track: rtc.Track) -> None:
     """Counts what it hears; a real one would send it through its model and the text into the room."""
     frames = 0
     async with aclosing(rtc.AudioStream(track, sample_rate=16_000, num_channels=1)) as sound:
         async for _ in sound:
             frames += 1
             if frames % FRAMES_A_REPORT == 1:
-                visit.log.info("hearing", frames=frames)
+                job.log.info("hearing", frames=frames)
 
 
 if __name__ == "__main__":

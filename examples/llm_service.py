@@ -9,7 +9,7 @@ import asyncio
 
 from livekit import rtc
 
-from service_kit import Service, Visit
+from service_kit import Service, SessionJob
 
 CHAT = "lk.chat"
 """The topic that LiveKit's front ends write to and show."""
@@ -19,14 +19,14 @@ service = Service("llm-service", type="LLM", capacity=VISITS_MAX)
 
 
 @service.on_invite
-async def converse(visit: Visit) -> None:
-    room = await visit.join(rtc.RoomOptions(auto_subscribe=False))  # it reads, it does not listen
+async def converse(job: SessionJob) -> None:
+    room = await job.join(rtc.RoomOptions(auto_subscribe=False))  # it reads, it does not listen
     for percent in (25, 50, 75):
-        visit.say_progress(f"{percent} % of the context is loaded")
+        job.say_progress(f"{percent} % of the context is loaded")
         await asyncio.sleep(0.1)
-    room.register_text_stream_handler(CHAT, lambda text, writer: visit.start(answer(room, text, writer)))
-    await visit.say_ready()
-    await visit.ended()
+    room.register_text_stream_handler(CHAT, lambda text, writer: job.start(answer(room, text, writer)))
+    await job.say_ready()
+    await job.ended()
 
 
 async def answer(room: rtc.Room, text: rtc.TextStreamReader, writer: str) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from aiohttp import web
 
 from http_api import keys
-from http_api.access.callers import NOBODY, Access
+from http_api.access.principals import ANONYMOUS, Permission
 from http_api.errors import MissingScope
 from http_api.limits.rate_limits import count_stranger, identify
 from http_api.operations import Operation
 from http_api.problems.problems import Handler
 
-UNPROVED = frozenset({Access.PUBLIC, Access.OWN_PROOF})
+UNPROVED = frozenset({Permission.PUBLIC, Permission.OWN_PROOF})
 
 
 def operation_of(request: web.Request) -> Operation | None:
@@ -29,9 +29,9 @@ async def admission(request: web.Request, handler: Handler) -> web.StreamRespons
         count_stranger(request)
     if operation is None:
         return await handler(request)
-    caller = await identify(request) if proved else NOBODY
-    if not caller.may(operation.access):
+    principal = await identify(request) if proved else ANONYMOUS
+    if not principal.may(operation.access):
         assert operation.access.scope is not None
         raise MissingScope(operation.access.scope)
-    request[keys.CALLER] = caller
+    request[keys.PRINCIPAL] = principal
     return await handler(request)

@@ -15,7 +15,7 @@ from http_api.admission import admission
 from http_api.bootstrap import Parts, compose
 from http_api.limits.gcra import Rate, RateLimits
 from http_api.limits.idempotency import idempotency
-from http_api.limits.idempotency_store import KeptAnswers
+from http_api.limits.idempotency_store import IdempotencyStore
 from http_api.limits.quotas import Capacity
 from http_api.limits.rate_limits import show_allowance
 from http_api.limits.waiters import Waiters
@@ -27,7 +27,7 @@ from http_api.observability.metrics.loop_lag import LoopLag
 from http_api.observability.metrics.middleware import measured
 from http_api.observability.metrics.wiring import wire
 from http_api.observability.tracing.requests import traces
-from http_api.observability.upstreams import Dependencies
+from http_api.observability.upstreams import Upstreams
 from http_api.operations import Operation
 from http_api.problems.problems import REQUEST_ID_HEADER, Handler, new_request_id, problems
 from http_api.protocol.cors import CrossOrigin
@@ -37,7 +37,7 @@ from http_api.settings.settings import Settings
 from http_api.streams.subscribers import FeedReaders
 from http_api.web.docs import described
 from manager_agent.control.probe import Probe
-from manager_agent.control.session_log import chronicle
+from manager_agent.control.session_log import log_changes
 from manager_agent.livekit import ffi
 from manager_agent.tasks import Tasks
 
@@ -46,7 +46,7 @@ REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 def create_app(settings: Settings, parts: Parts | None = None, sinks: LogSinks | None = None) -> web.Application:
     """The application, not started. Tests give it parts of their own. `sinks`: those that logging fills."""
-    ffi.quiet()
+    ffi.disable_log_capture()
     parts, sinks = parts or compose(settings), sinks or LogSinks()
     cross_origin = CrossOrigin(settings.cors_origins)
     app = web.Application(
@@ -65,10 +65,10 @@ def create_app(settings: Settings, parts: Parts | None = None, sinks: LogSinks |
     _keep(app, parts, sinks)
     _bound(app, settings, parts)
     app[keys.AUTHENTICATOR] = authenticator = Authenticator(settings, parts.clock)
-    app[keys.CALLBACKS] = callbacks_of(settings, parts.guard, parts.clock, authenticator.signing_keys)
-    app[keys.DEPENDENCIES] = dependencies = Dependencies(parts.dependencies, parts.clock)
-    app[keys.FEED] = feed = FeedReaders(parts.store, parts.registry, dependencies, parts.clock)
-    dependencies.listen(feed.tell_health)
+    app[keys.CALLBACKS] = callbacks_of(settings, parts.address_policy, parts.clock, authenticator.signing_keys)
+    app[keys.UPSTREAMS] = upstreams = Upstreams(parts.upstreams, parts.clock)
+    app[keys.FEED] = feed = FeedReaders(parts.store, parts.registry, upstreams, parts.clock)
+    upstreams.listen(feed.tell_health)
     app[keys.OPERATIONS] = {operation.handler: operation for operation in OPERATIONS}
     app[keys.DOCUMENT] = described(OPERATIONS)
     _listen(app)
@@ -89,14 +89,14 @@ def _keep(app: web.Application, parts: Parts, sinks: LogSinks) -> None:
     app[keys.REGISTRY] = parts.registry
     app[keys.PROFILES] = parts.profiles
     app[keys.ROOMS] = parts.rooms
-    app[keys.CONDUCTOR] = parts.conductor
+    app[keys.ORCHESTRATOR] = parts.orchestrator
     app[keys.AGENT] = parts.agent
-    app[keys.GUARD] = parts.guard
+    app[keys.ADDRESS_POLICY] = parts.address_policy
     app[keys.METRICS] = parts.metrics
     app[keys.TRACING] = parts.tracing
     app[keys.RECENT_LOGS] = sinks.recent
     app[keys.SHIPPER] = sinks.shipper
-    app[keys.PROBE] = Probe(conductor=parts.conductor, store=parts.store, rooms=parts.rooms, clock=parts.clock)
+    app[keys.PROBE] = Probe(orchestrator=parts.orchestrator, store=parts.store, rooms=parts.rooms, clock=parts.clock)
     app[keys.TASKS] = Tasks()
     app[keys.STOPPING] = asyncio.Event()
 
@@ -105,20 +105,20 @@ def _bound(app: web.Application, settings: Settings, parts: Parts) -> None:
     """How much there may be of everything."""
     app[keys.WAITERS] = Waiters(settings.waiters_max)
     app[keys.CAPACITY] = Capacity(
-        parts.store.census,
+        parts.store.counts,
         per_caller=settings.sessions_per_caller,
         in_all=settings.sessions_max,
         in_making=settings.creates_in_flight,
     )
     app[keys.RATE_LIMITS] = RateLimits.of(Rate(settings.rate_limit, settings.rate_limit_burst), parts.clock)
-    app[keys.KEPT_ANSWERS] = KeptAnswers(parts.clock)
+    app[keys.IDEMPOTENCY_STORE] = IdempotencyStore(parts.clock)
 
 
 def _listen(app: web.Application) -> None:
     """Who is told of every change of a session, in this order."""
     store = app[keys.STORE]
     store.listen(app[keys.RECENT_LOGS].follow)  # before the first line about a new session is logged
-    store.listen(chronicle)
+    store.listen(log_changes)
     store.listen(app[keys.CALLBACKS].tell)
     store.listen(app[keys.FEED].tell)
     store.listen(app[keys.TRACING].tell)
@@ -149,13 +149,13 @@ async def _running(app: web.Application, parts: Parts, exit_budget: ExitBudget) 
     async with AsyncExitStack() as stack:
         stack.push_async_callback(parts.tracing.aclose, exit_budget)
         await parts.tracing.start()
-        watching = (LoopLag(parts.metrics.loop_lag.observe), app[keys.DEPENDENCIES])
+        watching = (LoopLag(parts.metrics.loop_lag.observe), app[keys.UPSTREAMS])
         telling = (app[keys.AUTHENTICATOR], *parts.upkeep, app[keys.CALLBACKS])
         for part in (*watching, *telling, parts.rooms, parts.inviter, parts.agent):
             stack.push_async_callback(part.aclose)
             await part.start()
         stack.push_async_callback(app[keys.FEED].aclose)
-        stack.push_async_callback(parts.conductor.aclose)
+        stack.push_async_callback(parts.orchestrator.aclose)
         stack.push_async_callback(app[keys.TASKS].aclose)
         yield
 
@@ -163,5 +163,5 @@ async def _running(app: web.Application, parts: Parts, exit_budget: ExitBudget) 
 async def _end_sessions(app: web.Application) -> None:
     """Before the requests under way are waited for: those who wait for a session get their answer now."""
     app[keys.STOPPING].set()
-    await app[keys.CONDUCTOR].aclose()
+    await app[keys.ORCHESTRATOR].aclose()
     app[keys.FEED].end()

@@ -8,20 +8,20 @@ from dataclasses import dataclass, field
 from http_api.models.requests import Profiles
 from http_api.observability.metrics.metrics import Metrics
 from http_api.observability.tracing import Tracing, Untraced, tracing_of
-from http_api.observability.upstreams import Dependency, livekit
+from http_api.observability.upstreams import Upstream, livekit
 from http_api.settings.services_file import ServicesFile, read_services_file
 from http_api.settings.settings import BadSettings, Settings
 from manager_agent.clock import Clock, steady_clock
-from manager_agent.control.orchestrator import Conductor
+from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.server_api import Rooms
-from manager_agent.outbound.address_policy import Guard
+from manager_agent.outbound.address_policy import AddressPolicy
 from manager_agent.outbound.http_client import is_this_machine
 from manager_agent.outbound.invites import Inviter
-from manager_agent.registry.persistence import Keeper, Reaper
+from manager_agent.registry.persistence import LeaseSweeper, SnapshotWriter
 from manager_agent.registry.registry import Registry
-from manager_agent.session.identities import Names
+from manager_agent.session.identities import Identities
 from manager_agent.store.memory import MemoryStore
 
 
@@ -34,12 +34,12 @@ class Parts:
     registry: Registry
     rooms: Rooms
     inviter: Inviter
-    conductor: Conductor
+    orchestrator: Orchestrator
     agent: ManagerAgent
-    guard: Guard
+    address_policy: AddressPolicy
     profiles: Profiles = field(default_factory=dict)
-    upkeep: Sequence[Keeper | Reaper | Reconciler] = ()
-    dependencies: Sequence[Dependency] = ()
+    upkeep: Sequence[SnapshotWriter | LeaseSweeper | Reconciler] = ()
+    upstreams: Sequence[Upstream] = ()
     metrics: Metrics = field(default_factory=Metrics)
     tracing: Tracing = field(default_factory=Untraced)
 
@@ -51,7 +51,7 @@ def compose(settings: Settings) -> Parts:
     url, agent_name = settings.livekit_server_url, settings.agent_name
     invite_key, invite_secret = settings.invite_keys
     metrics = Metrics()
-    store, names = MemoryStore(clock, metrics.store_updates.observe), Names(secret)
+    store, identities = MemoryStore(clock, metrics.store_updates.observe), Identities(secret)
     rooms = Rooms(
         url=url,
         public_url=settings.public_url,
@@ -61,36 +61,40 @@ def compose(settings: Settings) -> Parts:
         deployment=settings.deployment,
         user_grants=settings.user_grants,
     )
-    guard = guard_of(settings)
-    registry, profiles = registry_of(settings, store, guard, clock)
+    address_policy = address_policy_of(settings)
+    registry, profiles = registry_of(settings, store, address_policy, clock)
     tracing = tracing_of(settings)
     inviter = Inviter(
         rooms=rooms,
-        names=names,
+        identities=identities,
         clock=clock,
         api_key=invite_key,
         api_secret=invite_secret,
-        guard=guard,
+        address_policy=address_policy,
         trace_of=tracing.of_attempt,
     )
-    conductor = Conductor(store=store, rooms=rooms, inviter=inviter, registry=registry, names=names, clock=clock)
+    orchestrator = Orchestrator(
+        store=store, rooms=rooms, inviter=inviter, registry=registry, identities=identities, clock=clock
+    )
     agent = ManagerAgent(
-        url=url, api_key=key, api_secret=secret, agent_name=agent_name, store=store, names=names, clock=clock
+        url=url, api_key=key, api_secret=secret, agent_name=agent_name, store=store, identities=identities, clock=clock
     )
     reconciler = Reconciler(store=store, rooms=rooms, clock=clock)
     return Parts(
-        clock, store, registry, rooms, inviter, conductor, agent, guard, profiles,
+        clock, store, registry, rooms, inviter, orchestrator, agent, address_policy, profiles,
         upkeep=[*upkeep_of(settings, registry), reconciler],
-        dependencies=[livekit(lambda: agent.registered, lambda: reconciler.is_answered)],
+        upstreams=[livekit(lambda: agent.registered, lambda: reconciler.is_answered)],
         metrics=metrics,
         tracing=tracing,
     )  # fmt: skip
 
 
-def registry_of(settings: Settings, store: MemoryStore, guard: Guard, clock: Clock) -> tuple[Registry, Profiles]:
+def registry_of(
+    settings: Settings, store: MemoryStore, address_policy: AddressPolicy, clock: Clock
+) -> tuple[Registry, Profiles]:
     """The registry with the static services in it, and the profiles. Raises BadSettings."""
     registry, path = Registry(clock, store.in_use), settings.services_file
-    file = ServicesFile() if path is None else read_services_file(path, clock(), guard)
+    file = ServicesFile() if path is None else read_services_file(path, clock(), address_policy)
     if settings.default_profile not in (None, *file.profiles):
         raise BadSettings("DEFAULT_PROFILE: there is no such profile in the SERVICES_FILE")
     for service in file.services:
@@ -98,12 +102,12 @@ def registry_of(settings: Settings, store: MemoryStore, guard: Guard, clock: Clo
     return registry, file.profiles
 
 
-def upkeep_of(settings: Settings, registry: Registry) -> Sequence[Keeper | Reaper]:
+def upkeep_of(settings: Settings, registry: Registry) -> Sequence[SnapshotWriter | LeaseSweeper]:
     """What the registry needs in the background."""
-    keepers = [] if settings.state_dir is None else [Keeper(registry, settings.state_dir)]
-    return [*keepers, Reaper(registry)]
+    keepers = [] if settings.state_dir is None else [SnapshotWriter(registry, settings.state_dir)]
+    return [*keepers, LeaseSweeper(registry)]
 
 
-def guard_of(settings: Settings) -> Guard:
+def address_policy_of(settings: Settings) -> AddressPolicy:
     """Judges the addresses that callers of this server may have it call."""
-    return Guard(networks=settings.invite_networks, own_port=settings.server_port, is_own=is_this_machine)
+    return AddressPolicy(networks=settings.invite_networks, own_port=settings.server_port, is_own=is_this_machine)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from http_api.access.callers import Scope
+from http_api.access.principals import Scope
 from http_api.limits.gcra import Allowance
 from http_api.protocol.server_timing import server_timing
 from manager_agent.session.session import RequiredService, Session
@@ -33,7 +33,7 @@ class UnsupportedBody(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class BadField:
+class FieldError:
     """One thing that is wrong; `field` is its path, such as `required_services[0].type`."""
 
     field: str
@@ -43,7 +43,7 @@ class BadField:
 class Invalid(Exception):
     """Body or query do not fit. Names every bad field."""
 
-    def __init__(self, fields: Sequence[BadField]) -> None:
+    def __init__(self, fields: Sequence[FieldError]) -> None:
         super().__init__(f"{len(fields)} {'field is' if len(fields) == 1 else 'fields are'} wrong")
         self.fields = tuple(fields)
 

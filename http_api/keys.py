@@ -9,9 +9,9 @@ from typing import Any
 from aiohttp import web
 
 from http_api.access.authentication import Authenticator
-from http_api.access.callers import Caller
+from http_api.access.principals import Principal
 from http_api.limits.gcra import Allowance, RateLimits
-from http_api.limits.idempotency_store import KeptAnswers
+from http_api.limits.idempotency_store import IdempotencyStore
 from http_api.limits.quotas import Capacity
 from http_api.limits.waiters import Waiters
 from http_api.models.requests import Profiles
@@ -19,17 +19,17 @@ from http_api.observability.logs.recent import RecentLogs
 from http_api.observability.metrics.metrics import Metrics
 from http_api.observability.shipping.shipper import LogShipper
 from http_api.observability.tracing import Tracing
-from http_api.observability.upstreams import Dependencies
+from http_api.observability.upstreams import Upstreams
 from http_api.operations import Operation
 from http_api.settings.settings import Settings
 from http_api.streams.subscribers import FeedReaders
 from http_api.web.files import File
 from manager_agent.clock import Clock
-from manager_agent.control.orchestrator import Conductor
+from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.probe import Probe
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.server_api import Rooms
-from manager_agent.outbound.address_policy import Guard
+from manager_agent.outbound.address_policy import AddressPolicy
 from manager_agent.outbound.callbacks import Callbacks
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import Unmet
@@ -43,10 +43,10 @@ STORE = web.AppKey("STORE", MemoryStore)
 REGISTRY = web.AppKey("REGISTRY", Registry)
 PROFILES: web.AppKey[Profiles] = web.AppKey("PROFILES")
 ROOMS = web.AppKey("ROOMS", Rooms)
-CONDUCTOR = web.AppKey("CONDUCTOR", Conductor)
+ORCHESTRATOR = web.AppKey("ORCHESTRATOR", Orchestrator)
 PROBE = web.AppKey("PROBE", Probe)
 AGENT = web.AppKey("AGENT", ManagerAgent)
-GUARD = web.AppKey("GUARD", Guard)
+ADDRESS_POLICY = web.AppKey("ADDRESS_POLICY", AddressPolicy)
 CALLBACKS = web.AppKey("CALLBACKS", Callbacks)
 SHIPPER: web.AppKey[LogShipper] = web.AppKey("SHIPPER")
 """Of the log; `stats` says how that goes."""
@@ -59,17 +59,17 @@ TASKS = web.AppKey("TASKS", Tasks)
 """What a request has begun and must be finished though its client is gone."""
 STOPPING = web.AppKey("STOPPING", asyncio.Event)
 """Set once the process has been asked to end."""
-DEPENDENCIES = web.AppKey("DEPENDENCIES", Dependencies)
+UPSTREAMS = web.AppKey("UPSTREAMS", Upstreams)
 FEED = web.AppKey("FEED", FeedReaders)
 RECENT_LOGS = web.AppKey("RECENT_LOGS", RecentLogs)
 WAITERS = web.AppKey("WAITERS", Waiters)
 CAPACITY = web.AppKey("CAPACITY", Capacity)
 RATE_LIMITS = web.AppKey("RATE_LIMITS", RateLimits)
-KEPT_ANSWERS = web.AppKey("KEPT_ANSWERS", KeptAnswers)
+IDEMPOTENCY_STORE = web.AppKey("IDEMPOTENCY_STORE", IdempotencyStore)
 METRICS = web.AppKey("METRICS", Metrics)
 TRACING: web.AppKey[Tracing] = web.AppKey("TRACING")
 
-CALLER = web.RequestKey("CALLER", Caller)
+PRINCIPAL = web.RequestKey("PRINCIPAL", Principal)
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 ABOUT: web.RequestKey[Mapping[str, str]] = web.RequestKey("ABOUT")
 """What its log lines are about: ids by their names."""

@@ -16,7 +16,7 @@ from typing import TypeAlias
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
-from http_api.access.callers import Access, Proof
+from http_api.access.principals import Permission, Proof
 
 Shape: TypeAlias = type[BaseModel] | UnionType
 """What JSON is: a model, or one of several."""
@@ -39,7 +39,7 @@ class Media(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ResponseSpec:
     """One answer that is no problem."""
 
     says: str
@@ -61,8 +61,8 @@ class Operation:
     path: str
     handler: Handler
     tag: Tag
-    access: Access
-    answers: Mapping[HTTPStatus, Answer]
+    access: Permission
+    answers: Mapping[HTTPStatus, ResponseSpec]
     errors: tuple[type[Exception], ...] = ()
     """What the handler may raise beyond what any operation may (problems.py has the status of each)."""
     body: type[BaseModel] | None = None

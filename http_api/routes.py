@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api.access.callers import Access, Proof
+from http_api.access.principals import Permission, Proof
 from http_api.errors import (
     Forbidden,
     IdentityTaken,
@@ -31,7 +31,7 @@ from http_api.errors import (
 from http_api.models import requests, responses
 from http_api.models import timeline as timeline_models
 from http_api.models import token_source as token_source_models
-from http_api.operations import Answer, Media, Operation, Tag
+from http_api.operations import Media, Operation, ResponseSpec, Tag
 from http_api.protocol import server_timing
 from http_api.resources import (
     callbacks,
@@ -86,63 +86,63 @@ KNOWN = "it is still the same"
 
 SESSIONS = (
     Operation(
-        "sessions_create", "POST", sessions.PATH, sessions.create, Tag.SESSIONS, Access.SESSIONS,
+        "sessions_create", "POST", sessions.PATH, sessions.create, Tag.SESSIONS, Permission.SESSIONS,
         {
-            CREATED: Answer("ready, with the token", responses.SessionWithToken, headers=MADE),
-            ACCEPTED: Answer("not ready yet; it goes on", responses.SessionView, headers=MADE),
+            CREATED: ResponseSpec("ready, with the token", responses.SessionWithToken, headers=MADE),
+            ACCEPTED: ResponseSpec("not ready yet; it goes on", responses.SessionView, headers=MADE),
         },
         (RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready),
         body=requests.CreateSession, headers=PREFER | IDEMPOTENCY | TRACE, is_idempotent=True, creates=True,
     ),
     Operation(
-        "sessions_list_all", "GET", sessions.PATH, sessions.list_all, Tag.SESSIONS, Access.SESSIONS,
-        {OK: Answer("a page of sessions", responses.SessionList)},
+        "sessions_list_all", "GET", sessions.PATH, sessions.list_all, Tag.SESSIONS, Permission.SESSIONS,
+        {OK: ResponseSpec("a page of sessions", responses.SessionList)},
         query=requests.ListSessions,
     ),
     Operation(
-        "sessions_show", "GET", SESSION, sessions.show, Tag.SESSIONS, Access.SESSIONS,
+        "sessions_show", "GET", SESSION, sessions.show, Tag.SESSIONS, Permission.SESSIONS,
         {
-            OK: Answer(
+            OK: ResponseSpec(
                 "the session; with a token while it is ready or active",
                 responses.SessionWithToken | responses.SessionView,
                 headers=APPLIED | TAG,
             ),
-            NOT_MODIFIED: Answer("it still has the revision that is known", headers=APPLIED | TAG),
+            NOT_MODIFIED: ResponseSpec("it still has the revision that is known", headers=APPLIED | TAG),
         },
         (UnknownSession, Overloaded), headers=WAIT,
     ),
     Operation(
-        "events_follow", "GET", SESSION + "/events", session_events.follow, Tag.SESSIONS, Access.SESSIONS,
+        "events_follow", "GET", SESSION + "/events", session_events.follow, Tag.SESSIONS, Permission.SESSIONS,
         {
-            OK: Answer("the session as it is, and again after each change", responses.SessionView, Media.EVENTS),
-            NO_CONTENT: Answer("it is over, and that was seen"),
+            OK: ResponseSpec("the session as it is, and again after each change", responses.SessionView, Media.EVENTS),
+            NO_CONTENT: ResponseSpec("it is over, and that was seen"),
         },
         (UnknownSession, TooManyStreams, Overloaded), headers=SEEN,
     ),
     Operation(
-        "timelines_show", "GET", SESSION + "/timeline", timeline.show, Tag.SESSIONS, Access.SESSIONS,
-        {OK: Answer("what has become of it so far", timeline_models.TimelineView)},
+        "timelines_show", "GET", SESSION + "/timeline", timeline.show, Tag.SESSIONS, Permission.SESSIONS,
+        {OK: ResponseSpec("what has become of it so far", timeline_models.TimelineView)},
         (UnknownSession,),
     ),
     Operation(
-        "sessions_close", "DELETE", SESSION, sessions.close, Tag.SESSIONS, Access.SESSIONS,
-        {OK: Answer("the session, which is over", responses.SessionView, headers=TAG)},
+        "sessions_close", "DELETE", SESSION, sessions.close, Tag.SESSIONS, Permission.SESSIONS,
+        {OK: ResponseSpec("the session, which is over", responses.SessionView, headers=TAG)},
         (UnknownSession,),
     ),
     Operation(
-        "sessions_give_token", "POST", SESSION + "/token", sessions.give_token, Tag.TOKENS, Access.SESSIONS,
-        {OK: Answer("the session, with a fresh token", responses.SessionWithToken, headers=TAG)},
+        "sessions_give_token", "POST", SESSION + "/token", sessions.give_token, Tag.TOKENS, Permission.SESSIONS,
+        {OK: ResponseSpec("the session, with a fresh token", responses.SessionWithToken, headers=TAG)},
         (UnknownSession, NoToken),
     ),
     Operation(
-        "participants_add", "POST", SESSION + "/participants", participants.add, Tag.TOKENS, Access.SESSIONS,
-        {CREATED: Answer("who may join, with the token", responses.ParticipantView)},
+        "participants_add", "POST", SESSION + "/participants", participants.add, Tag.TOKENS, Permission.SESSIONS,
+        {CREATED: ResponseSpec("who may join, with the token", responses.ParticipantView)},
         (UnknownSession, NoToken, IdentityTaken),
         body=requests.AddParticipant,
     ),
     Operation(
-        "token_source_give", "POST", token_source.PATH, token_source.give, Tag.TOKENS, Access.FRONT_END,
-        {CREATED: Answer("ready, with the token", token_source_models.TokenResponse)},
+        "token_source_give", "POST", token_source.PATH, token_source.give, Tag.TOKENS, Permission.FRONT_END,
+        {CREATED: ResponseSpec("ready, with the token", token_source_models.TokenResponse)},
         (
             RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready, Overloaded, Forbidden,
             IdentityTaken,
@@ -150,8 +150,8 @@ SESSIONS = (
         body=token_source_models.TokenRequest, needs_body=False, headers=TRACE, creates=True,
     ),
     Operation(
-        "ready_say_ready", "POST", SESSION + "/ready", ready.say_ready, Tag.SERVICES, Access.OWN_PROOF,
-        {OK: Answer("heard", messages.Answer)},
+        "ready_say_ready", "POST", SESSION + "/ready", ready.say_ready, Tag.SERVICES, Permission.OWN_PROOF,
+        {OK: ResponseSpec("heard", messages.Answer)},
         (UnknownSession, SessionOver, ServiceOut, Forbidden),
         body=requests.SayReady, proof=Proof.INVITE,
     ),
@@ -159,9 +159,9 @@ SESSIONS = (
 
 FEED = (
     Operation(
-        "feed_follow", "GET", feed.PATH, feed.follow, Tag.SESSIONS, Access.SESSIONS,
+        "feed_follow", "GET", feed.PATH, feed.follow, Tag.SESSIONS, Permission.SESSIONS,
         {
-            OK: Answer(
+            OK: ResponseSpec(
                 "everything as it is, and again what changes", feed_views.Told, Media.EVENTS,
                 events=tuple(feed_views.FeedEvent),
             ),
@@ -172,41 +172,41 @@ FEED = (
 
 CALLBACKS = (
     Operation(
-        "callbacks_list_all", "GET", callbacks.PATH, callbacks.list_all, Tag.SESSIONS, Access.SESSIONS,
-        {OK: Answer("the last 100, newest first", callbacks.CallbackList)},
+        "callbacks_list_all", "GET", callbacks.PATH, callbacks.list_all, Tag.SESSIONS, Permission.SESSIONS,
+        {OK: ResponseSpec("the last 100, newest first", callbacks.CallbackList)},
     ),
 )  # fmt: skip
 
 SERVICES = (
     Operation(
         "microservices_register", "POST", microservices.PATH + "/register", microservices.register,
-        Tag.SERVICES, Access.SERVICES,
+        Tag.SERVICES, Permission.SERVICES,
         {
-            CREATED: Answer("new", responses.ServiceView, headers=LOCATION | REPLAYED),
-            OK: Answer("it replaces the one that was registered", responses.ServiceView, headers=REPLAYED),
+            CREATED: ResponseSpec("new", responses.ServiceView, headers=LOCATION | REPLAYED),
+            OK: ResponseSpec("it replaces the one that was registered", responses.ServiceView, headers=REPLAYED),
         },
         (StaticService, OtherCaller),
         body=requests.RegisterService, headers=IDEMPOTENCY, is_idempotent=True,
     ),
     Operation(
-        "microservices_list_all", "GET", microservices.PATH, microservices.list_all, Tag.SERVICES, Access.SERVICES,
-        {OK: Answer("all of them, by id", responses.ServiceList)},
+        "microservices_list_all", "GET", microservices.PATH, microservices.list_all, Tag.SERVICES, Permission.SERVICES,
+        {OK: ResponseSpec("all of them, by id", responses.ServiceList)},
     ),
     Operation(
-        "microservices_show", "GET", SERVICE, microservices.show, Tag.SERVICES, Access.SERVICES,
-        {OK: Answer("the service", responses.ServiceView)},
+        "microservices_show", "GET", SERVICE, microservices.show, Tag.SERVICES, Permission.SERVICES,
+        {OK: ResponseSpec("the service", responses.ServiceView)},
         (UnknownService,),
     ),
     Operation(
-        "microservices_remove", "DELETE", SERVICE, microservices.remove, Tag.SERVICES, Access.SERVICES,
-        {OK: Answer("the service, as it was", responses.ServiceView)},
+        "microservices_remove", "DELETE", SERVICE, microservices.remove, Tag.SERVICES, Permission.SERVICES,
+        {OK: ResponseSpec("the service, as it was", responses.ServiceView)},
         (UnknownService, OtherInstance, StaticService, OtherCaller),
         query=requests.InstanceQuery,
     ),
     Operation(
         "microservices_heartbeat", "POST", SERVICE + "/heartbeat", microservices.heartbeat,
-        Tag.SERVICES, Access.SERVICES,
-        {OK: Answer("the service", responses.ServiceView)},
+        Tag.SERVICES, Permission.SERVICES,
+        {OK: ResponseSpec("the service", responses.ServiceView)},
         (UnknownService, OtherInstance, OtherCaller),
         body=requests.Heartbeat, needs_body=False, query=requests.InstanceQuery,
     ),
@@ -214,56 +214,65 @@ SERVICES = (
 
 RUNNING = (
     Operation(
-        "health_health", "GET", "/health", health.health, Tag.OPERATIONS, Access.PUBLIC,
-        {OK: Answer("it answers; with `deep`, a session can be had", responses.Health | responses.Proven)},
+        "health_health", "GET", "/health", health.health, Tag.OPERATIONS, Permission.PUBLIC,
+        {OK: ResponseSpec("it answers; with `deep`, a session can be had", responses.Health | responses.Proven)},
         (ProbeFailed, Unauthorized, Forbidden, KeysUnavailable, RateLimited), query=requests.HealthQuery, is_vital=True,
     ),
     Operation(
-        "health_livez", "GET", "/livez", health.livez, Tag.OPERATIONS, Access.PUBLIC,
-        {OK: Answer("the event loop turns", responses.Alive)}, is_vital=True,
+        "health_livez", "GET", "/livez", health.livez, Tag.OPERATIONS, Permission.PUBLIC,
+        {OK: ResponseSpec("the event loop turns", responses.Alive)}, is_vital=True,
     ),
     Operation(
-        "health_readyz", "GET", "/readyz", health.readyz, Tag.OPERATIONS, Access.PUBLIC,
-        {OK: Answer("it may be sent requests", responses.Alive)},
+        "health_readyz", "GET", "/readyz", health.readyz, Tag.OPERATIONS, Permission.PUBLIC,
+        {OK: ResponseSpec("it may be sent requests", responses.Alive)},
         (Unready,), is_vital=True,
     ),
     Operation(
-        "scrape_metrics", "GET", "/metrics", metrics.metrics, Tag.OPERATIONS, Access.METRICS,
-        {OK: Answer("what was measured", media=Media.TEXT)},
+        "scrape_metrics", "GET", "/metrics", metrics.metrics, Tag.OPERATIONS, Permission.METRICS,
+        {OK: ResponseSpec("what was measured", media=Media.TEXT)},
     ),
     Operation(
-        "webhooks_receive", "POST", "/livekit/webhook", webhooks.receive, Tag.OPERATIONS, Access.OWN_PROOF,
-        {OK: Answer("taken")}, (MalformedBody, web.HTTPRequestEntityTooLarge, SlowBody),
+        "webhooks_receive", "POST", "/livekit/webhook", webhooks.receive, Tag.OPERATIONS, Permission.OWN_PROOF,
+        {OK: ResponseSpec("taken")}, (MalformedBody, web.HTTPRequestEntityTooLarge, SlowBody),
         proof=Proof.SIGNATURE, is_vital=True,
     ),
 )  # fmt: skip
 
 DOCS = (
     Operation(
-        "docs_openapi", "GET", "/openapi.json", docs.openapi, Tag.OPERATIONS, Access.PUBLIC,
-        {OK: Answer("the document", docs.OpenApi, headers=FILE_TAG), NOT_MODIFIED: Answer(KNOWN, headers=FILE_TAG)},
+        "docs_openapi", "GET", "/openapi.json", docs.openapi, Tag.OPERATIONS, Permission.PUBLIC,
+        {
+            OK: ResponseSpec("the document", docs.OpenApi, headers=FILE_TAG),
+            NOT_MODIFIED: ResponseSpec(KNOWN, headers=FILE_TAG),
+        },
         headers=KNOWN_FILE,
     ),
     Operation(
-        "docs_page", "GET", "/docs", docs.page, Tag.OPERATIONS, Access.PUBLIC,
-        {OK: Answer("the page", media=Media.HTML, headers=FILE_TAG), NOT_MODIFIED: Answer(KNOWN, headers=FILE_TAG)},
+        "docs_page", "GET", "/docs", docs.page, Tag.OPERATIONS, Permission.PUBLIC,
+        {
+            OK: ResponseSpec("the page", media=Media.HTML, headers=FILE_TAG),
+            NOT_MODIFIED: ResponseSpec(KNOWN, headers=FILE_TAG),
+        },
         headers=KNOWN_FILE,
     ),
     Operation(
-        "docs_asset", "GET", "/docs/{file}", docs.asset, Tag.OPERATIONS, Access.PUBLIC,
-        {OK: Answer("the file")}, is_documented=False,
+        "docs_asset", "GET", "/docs/{file}", docs.asset, Tag.OPERATIONS, Permission.PUBLIC,
+        {OK: ResponseSpec("the file")}, is_documented=False,
     ),
 )  # fmt: skip
 
 DASHBOARD = (
     Operation(
-        "dashboard_page", "GET", "/", dashboard.page, Tag.OPERATIONS, Access.PUBLIC,
-        {OK: Answer("the page", media=Media.HTML, headers=FILE_TAG), NOT_MODIFIED: Answer(KNOWN, headers=FILE_TAG)},
+        "dashboard_page", "GET", "/", dashboard.page, Tag.OPERATIONS, Permission.PUBLIC,
+        {
+            OK: ResponseSpec("the page", media=Media.HTML, headers=FILE_TAG),
+            NOT_MODIFIED: ResponseSpec(KNOWN, headers=FILE_TAG),
+        },
         headers=KNOWN_FILE,
     ),
     Operation(
-        "dashboard_asset", "GET", "/dashboard/{file}", dashboard.asset, Tag.OPERATIONS, Access.PUBLIC,
-        {OK: Answer("the file")}, is_documented=False,
+        "dashboard_asset", "GET", "/dashboard/{file}", dashboard.asset, Tag.OPERATIONS, Permission.PUBLIC,
+        {OK: ResponseSpec("the file")}, is_documented=False,
     ),
 )  # fmt: skip
 

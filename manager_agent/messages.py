@@ -1,7 +1,7 @@
 """What is said: to a service in its invite, in the room, and about the room in its metadata.
 
 One model per message, shared by the manager and the service kit. What comes from outside goes through
-`parse_said`, which is bounded and never raises anything but `Unreadable`.
+`parse_signal`, which is bounded and never raises anything but `UnreadableMessage`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from manager_agent.session.events import Said
+from manager_agent.session.events import Signal
 from manager_agent.session.session import EndReason, ReadyOn, ServiceState, Session, SessionState
 
 TOPIC = "session-manager"
 """The topic of data messages, and the name of the RPC method."""
-SAID_BYTES_MAX = 8 * 1024
+SIGNAL_BYTES_MAX = 8 * 1024
 """Longer payloads are not looked at. LiveKit's own limit for an RPC payload is 15 KiB."""
 DETAIL_MAX = 1_000
 
@@ -33,7 +33,7 @@ class Message(BaseModel):
 class ServiceMessage(Message):
     """What a service says of itself, by RPC or data message."""
 
-    type: Said
+    type: Signal
     detail: Annotated[str, Field(max_length=DETAIL_MAX)] | None = None
     service_id: str | None = None
     invite_id: str | None = None
@@ -54,19 +54,19 @@ class Answer(Message):
     revision: int
 
 
-class Unreadable(ValueError):
+class UnreadableMessage(ValueError):
     """A payload that is no message of a service."""
 
 
-def parse_said(payload: bytes | str) -> ServiceMessage:
+def parse_signal(payload: bytes | str) -> ServiceMessage:
     """The message in `payload`, UTF-8 JSON of at most SAID_BYTES_MAX bytes. Raises Unreadable."""
     size = len(payload) if isinstance(payload, bytes) else len(payload.encode(errors="surrogatepass"))
-    if size > SAID_BYTES_MAX:
-        raise Unreadable(f"payload of {size} bytes, at most {SAID_BYTES_MAX} are read")
+    if size > SIGNAL_BYTES_MAX:
+        raise UnreadableMessage(f"payload of {size} bytes, at most {SIGNAL_BYTES_MAX} are read")
     try:
         return ServiceMessage.model_validate_json(payload)
     except ValidationError as wrong:
-        raise Unreadable(f"not a message of a service: {wrong.errors()[0]['msg']}") from None
+        raise UnreadableMessage(f"not a message of a service: {wrong.errors()[0]['msg']}") from None
 
 
 # --- what the room is told --------------------------------------------------------------------------
@@ -116,7 +116,7 @@ class RoomStatus(Message):
             return None
 
 
-class DispatchNote(Message):
+class DispatchMetadata(Message):
     """The metadata of the manager's own dispatch, which no participant can see."""
 
     session_id: str
@@ -155,7 +155,7 @@ class Invite(Message):
     """The trace that the service may go on with; the HTTP headers of these names say the same."""
 
 
-class Farewell(Message):
+class SessionEndedMessage(Message):
     """Tells a service that the session is over."""
 
     event: Literal["session_ended"] = "session_ended"

@@ -26,10 +26,10 @@ class Tasks:
         task.add_done_callback(self._done, context=context)  # its fault is logged with what the task has bound
         return task
 
-    async def aclose(self, patience: float = 0.0) -> None:
-        """Cancels what still runs after `patience` seconds, and waits for it."""
+    async def aclose(self, late_join_policy: float = 0.0) -> None:
+        """Cancels what still runs after `late_join_policy` seconds, and waits for it."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=patience)
+            await asyncio.wait(self._tasks, timeout=late_join_policy)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from http_api.cli.create import opened
 from http_api.cli.progress import Progress
-from http_api.client import Client, Problem, Unreachable
+from http_api.client import ApiError, Client, Unreachable
 from scripts.livekit_server import (
     ROOT,
     LiveKitServer,
@@ -132,11 +132,11 @@ async def everything(ports: Ports, logs: Path) -> AsyncIterator[tuple[LiveKitSer
 
 
 async def _until_registered(api_url: str, children: list[Child]) -> None:
-    async with Client(api_url, patience=POLL_INTERVAL) as client, asyncio.timeout(START_TIMEOUT):
+    async with Client(api_url, max_wait=POLL_INTERVAL) as client, asyncio.timeout(START_TIMEOUT):
         while True:
             for child in children:
                 child.check()
-            with suppress(Unreachable, Problem):
+            with suppress(Unreachable, ApiError):
                 known = await client.services()
                 if len(known) == len(SERVICES) and (await client.health()).manager_agent == "registered":
                     return
@@ -151,7 +151,7 @@ async def show_one_session(api_url: str) -> None:
     async with Client(api_url) as client:
         try:
             session = await opened(client, Progress(console), **request)
-        except Problem as problem:
+        except ApiError as problem:
             console.print(str(problem), style="red", markup=False)
             return
     console.print()

@@ -4,11 +4,11 @@ until the manager has heard it, and leaves when the session is over.
     service = Service("asr-service", type="ASR")
 
     @service.on_invite
-    async def transcribe(visit: Visit) -> None:
-        room = await visit.join()
+    async def transcribe(job: SessionJob) -> None:
+        room = await job.join()
         await warm_up(room)
-        await visit.say_ready()
-        await visit.ended()
+        await job.say_ready()
+        await job.ended()
 
     service.run()
 """
@@ -18,7 +18,7 @@ from manager_agent.session.session import ReadyOn
 from service_kit.load import LoadGauge
 from service_kit.registration import RegistrationRefused
 from service_kit.service import Service
-from service_kit.session_job import Decline, Visit, VisitEnded
+from service_kit.session_job import Decline, SessionJob, SessionJobEnded
 from service_kit.session_jobs import Handler
 from service_kit.settings import ServiceSettings
 
@@ -31,6 +31,6 @@ __all__ = [
     "RegistrationRefused",
     "Service",
     "ServiceSettings",
-    "Visit",
-    "VisitEnded",
+    "SessionJob",
+    "SessionJobEnded",
 ]

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from jwt import InsecureKeyLengthWarning
 from rich.console import Console
 
-from manager_agent.livekit.ffi import quiet
-from service_kit.conformance.harness import staged
+from manager_agent.livekit.ffi import disable_log_capture
+from service_kit.conformance.harness import harness_for
 from service_kit.conformance.options import Options
 from service_kit.conformance.report import EXIT_UNABLE, Unable, as_json, exit_code, show
 from service_kit.conformance.runner import check
@@ -26,14 +26,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = Options.from_command_line(arguments)
     warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)  # the keys are the caller's choice
     os.environ.setdefault("RUST_LOG", "off")  # LiveKit's native library tells of every room that is closed
-    quiet()
+    disable_log_capture()
     return asyncio.run(_check(options))
 
 
 async def _check(options: Options) -> int:
     try:
-        async with staged(options) as stage:
-            outcomes = await check(stage)
+        async with harness_for(options) as harness:
+            outcomes = await check(harness)
     except Unable as unable:
         print(f"nothing was checked: {unable}", file=sys.stderr)
         return EXIT_UNABLE

@@ -19,8 +19,8 @@ import structlog
 from aiohttp import web
 from pydantic import Field, TypeAdapter, ValidationError
 
-from manager_agent.messages import Farewell, Invite
-from service_kit.session_jobs import Reply
+from manager_agent.messages import Invite, SessionEndedMessage
+from service_kit.session_jobs import InviteReply
 from service_kit.signature import NotSigned, Signature
 
 BODY_MAX = 64 * 1024
@@ -29,13 +29,15 @@ BODY_TIMEOUT = 10.0
 
 log = structlog.get_logger()
 
-_message: TypeAdapter[Invite | Farewell] = TypeAdapter(Annotated[Invite | Farewell, Field(discriminator="event")])
+_message: TypeAdapter[Invite | SessionEndedMessage] = TypeAdapter(
+    Annotated[Invite | SessionEndedMessage, Field(discriminator="event")]
+)
 
 
-Taker = Callable[[Invite | Farewell], Awaitable[Reply]]
+Taker = Callable[[Invite | SessionEndedMessage], Awaitable[InviteReply]]
 
 
-def reception(path: str, signature: Signature, take: Taker) -> web.Application:
+def invite_endpoint(path: str, signature: Signature, take: Taker) -> web.Application:
     """An application in which `take` gets every signed message, and answers it."""
 
     async def receive(request: web.Request) -> web.Response:
@@ -43,27 +45,27 @@ def reception(path: str, signature: Signature, take: Taker) -> web.Application:
             async with asyncio.timeout(BODY_TIMEOUT):
                 body = await request.read()
         except TimeoutError:
-            return _response(Reply(HTTPStatus.REQUEST_TIMEOUT, "the body takes too long"))
+            return _response(InviteReply(HTTPStatus.REQUEST_TIMEOUT, "the body takes too long"))
         reply = await _answer(body, request.headers.get("Authorization", ""))
         return _response(reply)
 
-    async def _answer(body: bytes, authorization: str) -> Reply:
+    async def _answer(body: bytes, authorization: str) -> InviteReply:
         try:
             signature.require(body, authorization)
             return await take(_message.validate_json(body))
         except NotSigned as wrong:
             log.warning("message_not_signed", why=str(wrong))
-            return Reply(HTTPStatus.UNAUTHORIZED, str(wrong))
+            return InviteReply(HTTPStatus.UNAUTHORIZED, str(wrong))
         except ValidationError as wrong:
             first = wrong.errors(include_input=False)[0]
             log.warning("message_unreadable", why=first["msg"], where=first["loc"])
             no_json = first["type"] == "json_invalid"
-            return Reply(HTTPStatus.BAD_REQUEST if no_json else HTTPStatus.UNPROCESSABLE_ENTITY, first["msg"])
+            return InviteReply(HTTPStatus.BAD_REQUEST if no_json else HTTPStatus.UNPROCESSABLE_ENTITY, first["msg"])
 
     application = web.Application(client_max_size=BODY_MAX)
     application.router.add_post(path, receive)
     return application
 
 
-def _response(reply: Reply) -> web.Response:
+def _response(reply: InviteReply) -> web.Response:
     return web.json_response({"detail": reply.text}, status=reply.status)

@@ -13,13 +13,13 @@ import structlog
 from aiohttp import web
 from jwt import InsecureKeyLengthWarning
 
-from manager_agent.livekit.ffi import quiet
+from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.session.session import ReadyOn
-from service_kit.invite_endpoint import reception
+from service_kit.invite_endpoint import invite_endpoint
 from service_kit.load import LoadGauge, read
 from service_kit.registration import NotNow, Registration, RegistrationRefused, registered
-from service_kit.session_job import Visit
-from service_kit.session_jobs import Handler, Visits
+from service_kit.session_job import SessionJob
+from service_kit.session_jobs import Handler, SessionJobs
 from service_kit.settings import ServiceSettings
 from service_kit.signature import Signature
 
@@ -61,12 +61,12 @@ class Service:
         self._join_timeout, self._grace, self._drain_timeout = join_timeout, grace, drain_timeout
         self._handler: Handler | None = None
         self._gauge: LoadGauge | None = None
-        self._visits: Visits | None = None
+        self._jobs: SessionJobs | None = None
         self._registration: Registration | None = None
         _quiet_if_possible()
 
     def __repr__(self) -> str:
-        return f"<Service {self.service_id} [{len(self.visits)} visits]>"
+        return f"<Service {self.service_id} [{len(self.jobs)} visits]>"
 
     def on_invite(self, handler: Handler) -> Handler:
         """Makes `handler` what is done with each invite; a decorator.
@@ -86,9 +86,9 @@ class Service:
         return gauge
 
     @property
-    def visits(self) -> tuple[Visit, ...]:
+    def jobs(self) -> tuple[SessionJob, ...]:
         """Those that are going on."""
-        return self._visits.live if self._visits else ()
+        return self._jobs.live if self._jobs else ()
 
     @asynccontextmanager
     async def serving(self, settings: ServiceSettings | None = None) -> AsyncIterator[str]:
@@ -100,39 +100,39 @@ class Service:
         if self._handler is None:
             raise RuntimeError(f"{self.service_id} has no on_invite handler")
         settings = settings or ServiceSettings()
-        visits = Visits(
+        jobs = SessionJobs(
             self._handler,
             service_id=self.service_id,
             join_timeout=self._join_timeout,
             grace=self._grace,
             capacity=self.capacity,
         )
-        door = reception(self._path, Signature(*settings.invite_keys), visits.take)
+        door = invite_endpoint(self._path, Signature(*settings.invite_keys), jobs.take)
         runner = web.AppRunner(door, access_log=None, shutdown_timeout=self._grace)
         await runner.setup()
         try:
             await web.TCPSite(runner, settings.service_host, settings.service_port).start()
             endpoint = settings.endpoint(runner.addresses[0][1], self._path)
-            self._visits = visits
+            self._jobs = jobs
             manager, entry = settings.session_manager_url, self._entry(endpoint)
             async with registered(manager, entry, self._status, settings.api_key) as registration:
                 self._registration = registration
                 yield endpoint
         finally:
-            await visits.aclose()
+            await jobs.aclose()
             await runner.cleanup()
 
     async def drain(self, timeout: float | None = None) -> bool:
         """Takes no new invites, tells the manager so, and lets the visits go on to their end, for `timeout` seconds
         (the drain_timeout) at the most. For use inside serving(). Returns whether all are over."""
-        assert self._visits is not None, "serving() first"
+        assert self._jobs is not None, "serving() first"
         assert self._registration is not None
-        self._visits.close()
-        log.info("draining", service_id=self.service_id, visits=len(self.visits))
+        self._jobs.close()
+        log.info("draining", service_id=self.service_id, jobs=len(self.jobs))
         with suppress(NotNow, RegistrationRefused):
             await self._registration.beat()
-        finished = await self._visits.alone(self._drain_timeout if timeout is None else timeout)
-        log.info("drained" if finished else "not_drained", service_id=self.service_id, visits=len(self.visits))
+        finished = await self._jobs.alone(self._drain_timeout if timeout is None else timeout)
+        log.info("drained" if finished else "not_drained", service_id=self.service_id, jobs=len(self.jobs))
         return finished
 
     def run(self) -> None:
@@ -183,13 +183,13 @@ class Service:
 
     def _status(self) -> dict[str, Any]:
         """What a heartbeat says."""
-        assert self._visits is not None
-        load = self._visits.load if self._gauge is None else read(self._gauge)
-        return {"draining": self._visits.closed} | ({} if load is None else {"load": load})
+        assert self._jobs is not None
+        load = self._jobs.load if self._gauge is None else read(self._gauge)
+        return {"draining": self._jobs.closed} | ({} if load is None else {"load": load})
 
 
 def _quiet_if_possible() -> None:
     try:
-        quiet()
+        disable_log_capture()
     except RuntimeError as error:  # it costs memory, no more
         log.warning("sdk_log_capture_stays_on", why=str(error))

@@ -16,9 +16,9 @@ from livekit import rtc
 
 from manager_agent.livekit.room_connection import connect
 from manager_agent.messages import DETAIL_MAX, Invite, ServiceMessage
-from manager_agent.session.events import Said
+from manager_agent.session.events import Signal
 from manager_agent.traceparent import read_trace
-from service_kit.signals import Voice
+from service_kit.signals import SignalSender
 
 LEAVE_TIMEOUT = 5.0
 
@@ -27,11 +27,11 @@ class Decline(Exception):
     """Raised before join(): not this time. The manager asks another instance, or this one again later."""
 
 
-class VisitEnded(Exception):
+class SessionJobEnded(Exception):
     """There is nobody left to say it to: the session is over, or the room is gone."""
 
 
-class Visit:
+class SessionJob:
     """What a handler is given. `invite` says what for; `room` is an `rtc.Room`, not connected yet, so that
     listeners can be put on it before it has anything to tell."""
 
@@ -52,7 +52,7 @@ class Visit:
         self.broken: asyncio.Future[BaseException] = loop.create_future()
         self._started: set[asyncio.Task[None]] = set()
         self._join_timeout = join_timeout
-        self._voice = Voice(self.room, invite.manager_identity, self.log)
+        self._signals = SignalSender(self.room, invite.manager_identity, self.log)
         self.room.on("disconnected", self._on_disconnected)
 
     def __repr__(self) -> str:
@@ -66,33 +66,33 @@ class Visit:
         return self._trace.headers if self._trace else {}
 
     async def join(self, options: rtc.RoomOptions | None = None) -> rtc.Room:
-        """Accepts the invite and joins the room. Raises VisitEnded, TimeoutError, rtc.ConnectError."""
+        """Accepts the invite and joins the room. Raises SessionJobEnded, TimeoutError, rtc.ConnectError."""
         self.accept()
         token = self.invite.token or ""
         await connect(self.room, self.invite.server_url, token, options or rtc.RoomOptions(), self._join_timeout)
         if self.over.done():
-            raise VisitEnded(self.over.result())
+            raise SessionJobEnded(self.over.result())
         self.log.info("joined", identity=self.invite.identity)
-        self._voice.read(self.room.metadata)
+        self._signals.read(self.room.metadata)
         self.room.on("room_metadata_changed", self._on_metadata_changed)
         # Whoever comes back with a new sid is somebody new to the manager, and the SDK does not tell which it was.
-        self.room.on("reconnected", self._voice.say_again)
+        self.room.on("reconnected", self._signals.say_again)
         return self.room
 
     async def say_ready(self, detail: str | None = None) -> None:
         """Returns when the manager has heard it; a manager that comes later is told by itself.
 
-        Raises VisitEnded.
+        Raises SessionJobEnded.
         """
-        await self._say(Said.READY, detail)
+        await self._say(Signal.READY, detail)
 
     async def say_failed(self, detail: str | None = None) -> None:
         """Tells the manager that this service is of no use here (any more). As say_ready."""
-        await self._say(Said.FAILED, detail)
+        await self._say(Signal.FAILED, detail)
 
     def say_progress(self, detail: str) -> None:
         """Tells the manager how far it is. Nothing depends on it, so it is said once, and not waited for."""
-        self.start(self._voice.mention(_message(Said.PROGRESS, detail)))
+        self.start(self._signals.mention(_message(Signal.PROGRESS, detail)))
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs `work` beside the handler, until the visit is over: for the room's callbacks, which can't await.
@@ -121,7 +121,7 @@ class Visit:
     async def leave(self) -> None:
         """Stops what was started and leaves the room. Never raises, and takes LEAVE_TIMEOUT at the most."""
         self.end("left")
-        self._voice.hush()
+        self._signals.hush()
         for task in self._started:
             task.cancel()
         try:
@@ -130,14 +130,14 @@ class Visit:
         except Exception as error:
             self.log.warning("not_left_in_order", why=repr(error))
 
-    async def _say(self, said: Said, detail: str | None) -> None:
+    async def _say(self, signal: Signal, detail: str | None) -> None:
         if not self.room.isconnected() and not self.over.done():
             raise RuntimeError("join() comes first")
-        saying = asyncio.create_task(self._voice.say(_message(said, detail)))
+        saying = asyncio.create_task(self._signals.say(_message(signal, detail)))
         try:
             await first_of(saying, self.over)
             if not saying.done():
-                raise VisitEnded(self.over.result())
+                raise SessionJobEnded(self.over.result())
         finally:
             saying.cancel()
 
@@ -147,7 +147,7 @@ class Visit:
             self.broken.set_result(error)
 
     def _on_metadata_changed(self, _old: str, new: str) -> None:
-        self._voice.read(new)
+        self._signals.read(new)
 
     def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
         by_ourselves = reason == rtc.DisconnectReason.CLIENT_INITIATED
@@ -159,5 +159,5 @@ async def first_of(*futures: asyncio.Future[Any], timeout: float | None = None) 
     await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
 
-def _message(said: Said, detail: str | None) -> ServiceMessage:
-    return ServiceMessage(type=said, detail=detail and detail[:DETAIL_MAX])
+def _message(signal: Signal, detail: str | None) -> ServiceMessage:
+    return ServiceMessage(type=signal, detail=detail and detail[:DETAIL_MAX])

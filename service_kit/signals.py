@@ -21,7 +21,7 @@ UNHEARD_MANY = 8
 """After so many tries in vain somebody should know."""
 
 
-class Voice:
+class SignalSender:
     """Speaks to the manager of one room. What was said last stands, until something else is said."""
 
     def __init__(self, room: rtc.Room, manager: str | None, log: FilteringBoundLogger) -> None:
@@ -39,7 +39,7 @@ class Voice:
     async def mention(self, message: ServiceMessage) -> None:
         """Says something of passing interest: once, whether anybody hears it or not."""
         if self._manager is not None:
-            await self._call(self._manager, message, patience=1.0)
+            await self._call(self._manager, message, timeouts=1.0)
 
     def read(self, metadata: str) -> None:
         """Finds the manager in the room's metadata. A new one is told what stands."""
@@ -62,9 +62,9 @@ class Voice:
 
     async def _repeat(self, manager: str, message: ServiceMessage) -> None:
         clock = asyncio.get_running_loop().time
-        for tries, patience in enumerate(pauses(PATIENCE_FIRST, PATIENCE_MAX), start=1):
-            until = clock() + patience
-            if await self._call(manager, message, patience):
+        for tries, timeouts in enumerate(pauses(PATIENCE_FIRST, PATIENCE_MAX), start=1):
+            until = clock() + timeouts
+            if await self._call(manager, message, timeouts):
                 self._log.info("said", what=message.type, to=manager, tries=tries)
                 self._heard.set()
                 return
@@ -72,16 +72,16 @@ class Voice:
                 self._log.warning("manager_does_not_answer", what=message.type, manager=manager, tries=tries)
             await asyncio.sleep(max(until - clock(), 0))
 
-    async def _call(self, manager: str, message: ServiceMessage, patience: float) -> bool:
-        """One call, which has `patience` seconds to arrive; whether it was acknowledged."""
+    async def _call(self, manager: str, message: ServiceMessage, timeouts: float) -> bool:
+        """One call, which has `timeouts` seconds to arrive; whether it was acknowledged."""
         try:
-            async with asyncio.timeout(patience + ANSWER_TIMEOUT + 1):  # the SDK's own timeouts come first
+            async with asyncio.timeout(timeouts + ANSWER_TIMEOUT + 1):  # the SDK's own timeouts come first
                 answer = await self._room.local_participant.perform_rpc(
                     destination_identity=manager,
                     method=TOPIC,
                     payload=message.model_dump_json(exclude_none=True),
-                    max_round_trip_latency=patience,
-                    response_timeout=patience + ANSWER_TIMEOUT,
+                    max_round_trip_latency=timeouts,
+                    response_timeout=timeouts + ANSWER_TIMEOUT,
                 )
             Answer.model_validate_json(answer)
         except Exception as error:  # whatever it was, nobody has heard it

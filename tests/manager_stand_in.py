@@ -15,7 +15,7 @@ from aiohttp import web
 from livekit import api
 from pydantic import SecretStr
 
-from manager_agent.messages import Farewell, Invite, InvitedSession
+from manager_agent.messages import Invite, InvitedSession, SessionEndedMessage
 from manager_agent.session.session import ReadyOn
 from service_kit import ServiceSettings
 
@@ -74,7 +74,9 @@ class ManagerStandIn:
             _env_file=None, session_manager_url=self.url, invite_api_key=KEY, invite_api_secret=secret, **more
         )
 
-    async def post(self, endpoint: str, message: Invite | Farewell | bytes, authorization: str | None = None) -> int:
+    async def post(
+        self, endpoint: str, message: Invite | SessionEndedMessage | bytes, authorization: str | None = None
+    ) -> int:
         """Sends a message, signed unless told otherwise; the status of the answer."""
         body = message if isinstance(message, bytes) else message.model_dump_json().encode()
         headers = {"Content-Type": "application/webhook+json"}
@@ -132,8 +134,8 @@ def invite(service_id: str = "asr-service", *, id: str = "inv_1", **more: Any) -
     return Invite(**fields | more)
 
 
-def farewell(to: Invite, reason: str = "closed") -> Farewell:
-    return Farewell(
+def session_ended(to: Invite, reason: str = "closed") -> SessionEndedMessage:
+    return SessionEndedMessage(
         id=f"{to.id}_end",
         createdAt=to.createdAt,
         session=to.session,

@@ -9,7 +9,7 @@ from typing import Any
 from livekit import api as lk
 
 from http_api.access.api_keys import DEFAULT_SCOPES, KeyEntry, digest_of, new_key
-from http_api.access.callers import Scope
+from http_api.access.principals import Scope
 from manager_agent.outbound.address_policy import LOOPBACK
 
 LIVEKIT_KEY, LIVEKIT_SECRET = "livekit-key", "a-livekit-secret-of-thirty-two-bytes-or-more"

@@ -14,7 +14,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from http_api.access.callers import Scope
+from http_api.access.principals import Scope
 
 PREFIX = "sm_"
 KEY_BYTES = 32

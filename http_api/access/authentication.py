@@ -10,8 +10,8 @@ from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
 from http_api.access.api_keys import entry_of
-from http_api.access.callers import DEVELOPER, Caller, Scope
 from http_api.access.jwks import ALGORITHMS, KeySet
+from http_api.access.principals import DEVELOPER, Principal, Scope
 from http_api.errors import Forbidden, NotBelieved, Unauthorized
 from http_api.models.field_types import UserIdentity
 from http_api.settings.settings import Settings
@@ -44,14 +44,14 @@ class Authenticator:
         if self._jwks is not None:
             await self._jwks.aclose()
 
-    async def identify(self, request: web.Request) -> Caller:
+    async def identify(self, request: web.Request) -> Principal:
         """Who is asking. Raises Unauthorized when nobody has said so in a way that can be believed, Forbidden for a
         user whose name can't be a participant's, and KeysUnavailable."""
         if self._is_open:
             return DEVELOPER
         proof = bearer(request)
         if (entry := entry_of(self._api_keys, proof)) is not None:
-            return Caller(entry.name, entry.scopes)
+            return Principal(entry.name, entry.scopes)
         try:
             return await self._signed(proof)
         except jwt.ExpiredSignatureError:
@@ -65,7 +65,7 @@ class Authenticator:
         own = {entry.name: entry.digest for entry in self._api_keys}
         return (owner, own[owner]) if owner in own else self._livekit
 
-    async def _signed(self, proof: str) -> Caller:
+    async def _signed(self, proof: str) -> Principal:
         """The caller that this JWT proves. Raises PyJWTError, Forbidden, KeysUnavailable."""
         header = jwt.get_unverified_header(proof)
         match header.get("alg"), header.get("kid"):
@@ -75,15 +75,15 @@ class Authenticator:
                 return self._user(proof, await self._jwks.find(kid))
         raise jwt.InvalidAlgorithmError
 
-    def _granted(self, proof: str) -> Caller:
+    def _granted(self, proof: str) -> Principal:
         """Whoever has a JWT that is signed with LiveKit's key and secret. Raises PyJWTError."""
         key, secret = self._livekit
         claims = jwt.decode(proof, secret, ["HS256"], {"require": ["exp", "iss"]}, issuer=key, leeway=LEEWAY)
         if "sha256" in claims:
             raise jwt.InvalidTokenError("it signs the body of a webhook, and says nothing of who sends it")
-        return Caller(LIVEKIT, scopes_of(claims.get("video")), expires_at=end_of(claims))
+        return Principal(LIVEKIT, scopes_of(claims.get("video")), expires_at=end_of(claims))
 
-    def _user(self, proof: str, key: jwt.PyJWK) -> Caller:
+    def _user(self, proof: str, key: jwt.PyJWK) -> Principal:
         """The user that the issuer vouches for. Raises PyJWTError, Forbidden."""
         claims = jwt.decode(
             proof,
@@ -96,7 +96,7 @@ class Authenticator:
         )
         try:
             identity = IDENTITY.validate_python(claims["sub"])
-            return Caller(self._users, identity=identity, expires_at=end_of(claims))
+            return Principal(self._users, identity=identity, expires_at=end_of(claims))
         except ValidationError:
             raise Forbidden("the token's `sub` can't be the identity of a participant") from None
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from aiohttp import web
 
 from http_api import keys
-from http_api.access.callers import Caller
+from http_api.access.principals import Principal
 from http_api.errors import OtherCaller
 from http_api.models.responses import SessionView, SessionWithToken
-from http_api.observability.logs.context import speak_of
+from http_api.observability.logs.context import bind_session
 from http_api.observability.tracing.requests import giving_token
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.registry.services import UnknownService
@@ -16,9 +16,9 @@ from manager_agent.session.session import GIVES_TOKENS, Session
 from manager_agent.store.memory import UnknownSession
 
 
-def caller_of(request: web.Request) -> Caller:
+def principal_of(request: web.Request) -> Principal:
     """Who is asking. For operations that admission.py lets only known callers through to."""
-    return request[keys.CALLER]
+    return request[keys.PRINCIPAL]
 
 
 def session_of(request: web.Request) -> Session:
@@ -26,23 +26,23 @@ def session_of(request: web.Request) -> Session:
     business."""
     session_id = request.match_info["session_id"]
     session = request.app[keys.STORE].get(session_id)
-    if not caller_of(request).sees(session.owner):
+    if not principal_of(request).sees(session.owner):
         raise UnknownSession(session_id)
-    speak_of(request, session)
+    bind_session(request, session)
     return session
 
 
 def own_session_of(request: web.Request) -> Session:
     """The same, for what only its owner may have: its tokens. Raises UnknownSession."""
     session = session_of(request)
-    if not caller_of(request).owns(session.owner):
+    if not principal_of(request).owns(session.owner):
         raise UnknownSession(session.session_id)
     return session
 
 
 def view_for(request: web.Request, session: Session) -> SessionView:
     """The session as this caller may see it: with a token, when there is one and it is his."""
-    if session.state not in GIVES_TOKENS or not caller_of(request).owns(session.owner):
+    if session.state not in GIVES_TOKENS or not principal_of(request).owns(session.owner):
         return SessionView.of(session)
     return SessionWithToken.for_owner(session, user_token(request, session), request.app[keys.SETTINGS].public_url)
 
@@ -59,5 +59,5 @@ def refuse_others(request: web.Request, service_id: str) -> None:
         owner = request.app[keys.REGISTRY].get(service_id).owner
     except UnknownService:
         return  # whoever comes first may have it
-    if not caller_of(request).speaks_for(owner):
+    if not principal_of(request).speaks_for(owner):
         raise OtherCaller(service_id)

@@ -61,7 +61,7 @@ async def _create(url: str, key_variable: str, fields: dict[str, Any], keep: boo
 async def opened(client: Client, progress: Progress, **fields: Any) -> SessionWithToken:
     """A session that is ready, having shown how it came about. Raises Problem, Unreachable; nothing of it is left
     then."""
-    from http_api.client import Problem, Unreachable
+    from http_api.client import ApiError, Unreachable
 
     session = await client.create(**fields)
     try:
@@ -72,7 +72,7 @@ async def opened(client: Client, progress: Progress, **fields: Any) -> SessionWi
                     break
         ready = await client.until_ready(session.session_id)
     except BaseException:
-        with suppress(Problem, Unreachable):
+        with suppress(ApiError, Unreachable):
             await client.close(session.session_id)
         raise
     progress.ready(ready)

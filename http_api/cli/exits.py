@@ -71,13 +71,13 @@ def failures_told(*, as_json: bool) -> Iterator[None]:
 def _judged(error: Exception) -> tuple[ExitCode, str, dict[str, Any]]:
     """The exit code, what to say, and what else a program may want to know. What is imported here was imported before,
     if such an error has come from there."""
-    from http_api.client import Problem, Unreachable
+    from http_api.client import ApiError, Unreachable
     from http_api.settings.settings import BadSettings
 
     match error:
         case Failed():
             return error.code, str(error), {}
-        case Problem():
+        case ApiError():
             return ExitCode.NO, str(error), {"status": error.status, "slug": error.slug, "request_id": error.request_id}
         case Unreachable():
             return ExitCode.UNREACHABLE, str(error), {}

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from http_api.access.api_keys import DEFAULT_SCOPES, KeyEntry, digest_of, new_key, read_api_keys
-from http_api.access.callers import Scope
+from http_api.access.principals import Scope
 from http_api.cli import output
 from http_api.cli.exits import Failed, failures_told
 from http_api.cli.target import Json

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from http_api.cli.sessions import headline, services_table
 from http_api.cli.timeline_bars import Drawing
-from http_api.client import Client, Problem, Unreachable
+from http_api.client import ApiError, Client, Unreachable
 from http_api.models.responses import SessionView
 from manager_agent.tasks import Tasks
 
@@ -30,7 +30,7 @@ class OneSession:
     async def take(self, session: SessionView) -> None:
         """The session as it is now. Raises Unreachable."""
         self._session = session
-        with suppress(Problem):  # it was forgotten at this moment
+        with suppress(ApiError):  # it was forgotten at this moment
             await self._ask(session.session_id)
 
     @asynccontextmanager
@@ -55,7 +55,7 @@ class OneSession:
         while True:
             await asyncio.sleep(ASKED_AGAIN)
             if self._drawing is not None and self._drawing.timeline.may_change_unannounced:
-                with suppress(Problem, Unreachable):  # whoever follows the session says what is wrong
+                with suppress(ApiError, Unreachable):  # whoever follows the session says what is wrong
                     await self._ask(self._drawing.timeline.session_id)
 
     async def _ask(self, session_id: str) -> None:

@@ -60,10 +60,10 @@ class Overview:
 
     def troubles(self) -> list[str]:
         """A line for each thing that the server can't do without, and that is away."""
-        dependencies = () if self.health is None else self.health.dependencies
+        upstreams = () if self.health is None else self.health.dependencies
         return [
             f"{one.name} is away since {one.since}" + (f": {one.detail}" if one.detail else "")
-            for one in dependencies
+            for one in upstreams
             if one.state == "away"
         ]
 

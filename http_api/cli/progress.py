@@ -16,7 +16,7 @@ NAME_WIDTH = 12
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Step:
+class ProgressLine:
     ms: float
     """Since the session was asked for."""
     entry: int
@@ -25,10 +25,10 @@ class Step:
     step: str
 
 
-def steps_of(session: SessionView) -> list[Step]:
+def steps_of(session: SessionView) -> list[ProgressLine]:
     """Every step that the session's services have taken, in the order in which they did. PURE."""
     return sorted(
-        Step(since_asked(session, service.timeline[step]), entry, service.attempt, name_of(service), step)
+        ProgressLine(since_asked(session, service.timeline[step]), entry, service.attempt, name_of(service), step)
         for entry, service in enumerate(session.services)
         for step in STEPS
         if step in service.timeline

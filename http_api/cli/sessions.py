@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from http_api.models.responses import SessionView
 
 States = Annotated[list[str] | None, typer.Option("--state", help="Only those in this state; may be repeated.")]
-Service = Annotated[str | None, typer.Option("--service", help="Only those with this service.")]
+RegisteredService = Annotated[str | None, typer.Option("--service", help="Only those with this service.")]
 Limit = Annotated[int, typer.Option("--limit", min=1, help="So many at most, the newest.")]
 
 
 def sessions(
     state: States = None,
-    service: Service = None,
+    service: RegisteredService = None,
     limit: Limit = 50,
     url: Url = URL,
     api_key_env: KeyVariable = KEY_VARIABLE,

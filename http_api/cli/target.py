@@ -35,7 +35,7 @@ async def connected(url: str, key_variable: str) -> AsyncIterator[Client]:
     from http_api.client import Client
 
     try:
-        client = Client(url, os.environ.get(key_variable) or None, patience=PATIENCE)
+        client = Client(url, os.environ.get(key_variable) or None, max_wait=PATIENCE)
     except ValueError as wrong:
         raise Failed(f"--url: {wrong}") from None
     async with client:

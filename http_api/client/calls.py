@@ -17,7 +17,7 @@ from aiohttp.http import HttpProcessingError
 from pydantic import TypeAdapter, ValidationError
 from yarl import URL
 
-from http_api.client.errors import Problem, Unreachable
+from http_api.client.errors import ApiError, Unreachable
 from http_api.client.sse import Event, EventReader
 
 PAUSE_FIRST, PAUSE_MAX, PAUSE_JITTER = 0.1, 2.0, 0.1
@@ -53,10 +53,10 @@ class Reply:
 class Calls:
     """The HTTP session of one client: an async context manager."""
 
-    def __init__(self, url: str, api_key: str | None, *, timeout: float, patience: float) -> None:
+    def __init__(self, url: str, api_key: str | None, *, timeout: float, max_wait: float) -> None:
         self.url = _checked(url)
         self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-        self._timeout, self._patience = timeout, patience
+        self._timeout, self._patience = timeout, max_wait
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -111,7 +111,7 @@ class Calls:
             return response
         async with response:
             after = response.headers.get("Retry-After", "")
-            raise Problem.of_answer(
+            raise ApiError.of_answer(
                 response.status, await response.read(), retry_after=float(after) if after.isdecimal() else None
             )
 
@@ -129,7 +129,7 @@ class Calls:
 
     def _pause_after(self, error: Exception) -> bool | float:
         """Whether to try again, and in how many seconds where the server has said so."""
-        if not isinstance(error, Problem):
+        if not isinstance(error, ApiError):
             return isinstance(error, _NoAnswer)
         passes = error.status in OVERLOADED or error.slug == STILL_RUNNING
         if not passes or error.retry_after is None or error.retry_after > self._patience:

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 from ulid import ULID
 
 from http_api.client.calls import Calls, Reply, read
-from http_api.client.errors import Problem, Unreachable
+from http_api.client.errors import ApiError, Unreachable
 from http_api.client.fields import ParticipantFields, ServiceFields, SessionFields
 from http_api.models.responses import (
     Health,
@@ -70,16 +70,16 @@ class Client:
                 join(s.server_url, s.access_token)
 
     Every method raises Problem when the answer is no, and Unreachable when none comes. What may pass by itself (nothing
-    answers, 429 and 503 with `Retry-After`) is tried again, for `patience` seconds; 0: not at all. Each answer may
+    answers, 429 and 503 with `Retry-After`) is tried again, for `max_wait` seconds; 0: not at all. Each answer may
     take `timeout` seconds, and as long as it was asked to wait.
     """
 
     def __init__(
         self, url: str = "http://localhost:8080", api_key: str | None = None, *, timeout: float = 10.0,
-        patience: float = 15.0,
+        max_wait: float = 15.0,
     ) -> None:  # fmt: skip
         """Raises ValueError for a URL that is none."""
-        self._calls = Calls(url, api_key, timeout=timeout, patience=patience)
+        self._calls = Calls(url, api_key, timeout=timeout, max_wait=max_wait)
 
     async def __aenter__(self) -> Self:
         await self._calls.__aenter__()
@@ -100,7 +100,7 @@ class Client:
         try:
             yield await self.until_ready(opened.session_id)
         finally:
-            with suppress(Problem, Unreachable):
+            with suppress(ApiError, Unreachable):
                 await self.close(opened.session_id)
 
     async def create(self, *, wait: int = 0, **fields: Unpack[SessionFields]) -> SessionView:
@@ -121,7 +121,7 @@ class Client:
         """Ends the session that was asked for by somebody who is cancelled before he knows its id."""
         await asyncio.wait([asking], timeout=TAKE_BACK_TIMEOUT)
         asking.cancel()
-        with suppress(Problem, Unreachable, asyncio.CancelledError):
+        with suppress(ApiError, Unreachable, asyncio.CancelledError):
             await self.close((await asking).read(SESSION).session_id)
 
     async def get(self, session_id: str, *, known: SessionView | None = None, wait: int = 0) -> SessionView:
@@ -141,7 +141,7 @@ class Client:
         while True:
             session = await self.get(session_id, wait=WAIT)
             if session.ended_at is not None:
-                raise Problem.of_session(session)
+                raise ApiError.of_session(session)
             if session.state in GIVES_TOKENS:
                 return session if isinstance(session, SessionWithToken) else await self.token(session_id)
 

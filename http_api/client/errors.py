@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from http_api.errors import BadField
+from http_api.errors import FieldError
 from http_api.models.responses import RequiredServiceView, SessionView
 from manager_agent.session.session import EndReason
 
@@ -19,7 +19,7 @@ class Unreachable(Exception):
     """No session manager answers there; the message says where, and why."""
 
 
-class Problem(Exception):
+class ApiError(Exception):
     """The session manager's answer is no. The message is readable, and has no secret in it."""
 
     def __init__(
@@ -30,7 +30,7 @@ class Problem(Exception):
         slug: str = "",
         detail: str = "",
         request_id: str | None = None,
-        errors: tuple[BadField, ...] = (),
+        errors: tuple[FieldError, ...] = (),
         services: tuple[RequiredServiceView, ...] = (),
         retry_after: float | None = None,
     ) -> None:
@@ -61,7 +61,7 @@ class Problem(Exception):
             slug=said.type.removeprefix(SLUG_PREFIX) if said.type.startswith(SLUG_PREFIX) else "",
             detail=said.detail,
             request_id=said.request_id,
-            errors=tuple(BadField(wrong.field, wrong.detail) for wrong in said.errors),
+            errors=tuple(FieldError(wrong.field, wrong.detail) for wrong in said.errors),
             services=tuple(said.services),
             retry_after=retry_after,
         )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Literal, Required, TypedDict
 
 
-class RequiredService(TypedDict, total=False):
+class RequiredServiceFields(TypedDict, total=False):
     """One service by its id, or any one of a type with these labels."""
 
     service_id: str
@@ -15,7 +15,7 @@ class RequiredService(TypedDict, total=False):
     optional: bool
 
 
-class UserGrants(TypedDict, total=False):
+class UserGrantFields(TypedDict, total=False):
     can_publish: bool
     can_subscribe: bool
     can_publish_data: bool
@@ -32,11 +32,11 @@ class SessionFields(TypedDict, total=False):
     room_name: str | None
     metadata: dict[str, Any] | None
     profile: str | None
-    required_services: Sequence[str | RequiredService] | None
+    required_services: Sequence[str | RequiredServiceFields] | None
     ready_timeout: float | None
     max_duration: float | None
     user_attributes: dict[str, str] | None
-    user_grants: UserGrants | None
+    user_grants: UserGrantFields | None
     callback_url: str | None
 
 
@@ -46,7 +46,7 @@ class ParticipantFields(TypedDict, total=False):
     identity: Required[str]
     name: str | None
     attributes: dict[str, str] | None
-    grants: UserGrants | None
+    grants: UserGrantFields | None
     metadata: str | None
 
 

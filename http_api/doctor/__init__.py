@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 
 from http_api.doctor import serving
-from http_api.doctor.finding import Finding, Verdict, skipped, wrong
-from http_api.doctor.livekit import AUTO_CREATE, CLOCK, JOINED, KEYS, LiveKit, Refused
+from http_api.doctor.finding import CheckVerdict, Finding, skipped, wrong
+from http_api.doctor.livekit import AUTO_CREATE, CLOCK, JOINED, KEYS, LiveKit, LiveKitRefused
 from http_api.doctor.network import STUN
 from http_api.server import CannotListen
 from http_api.settings.settings import Settings
@@ -21,14 +21,14 @@ async def examine(settings: Settings) -> AsyncGenerator[Finding, None]:
     async with LiveKit(settings) as livekit:
         reached = await livekit.reach()
         yield reached
-        if reached.verdict is Verdict.WRONG:
+        if reached.verdict is CheckVerdict.WRONG:
             for check in (CLOCK, KEYS, *OF_ROOMS):
                 yield skipped(check, "livekit-server can't be reached")
             return
         yield livekit.clock()
         keys = await livekit.keys()
         yield keys
-        if keys.verdict is Verdict.WRONG:
+        if keys.verdict is CheckVerdict.WRONG:
             for check in OF_ROOMS:
                 yield skipped(check, "livekit-server does not serve us")
             return
@@ -36,7 +36,7 @@ async def examine(settings: Settings) -> AsyncGenerator[Finding, None]:
         try:
             for finding in await _of_a_room(settings, livekit, is_served=is_served):
                 yield finding
-        except Refused as refused:
+        except LiveKitRefused as refused:
             yield wrong(JOINED, f"a room can't be made: {refused}", "See livekit-server's log.")
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Verdict(StrEnum):
+class CheckVerdict(StrEnum):
     OK = "ok"
     WARNING = "warning"
     """It works, though not as well as it could."""
@@ -18,23 +18,23 @@ class Verdict(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Finding:
     check: str
-    verdict: Verdict
+    verdict: CheckVerdict
     says: str
     mend: str = ""
     """What to do about it, unless it is ok."""
 
 
 def ok(check: str, says: str) -> Finding:
-    return Finding(check, Verdict.OK, says)
+    return Finding(check, CheckVerdict.OK, says)
 
 
 def warning(check: str, says: str, mend: str) -> Finding:
-    return Finding(check, Verdict.WARNING, says, mend)
+    return Finding(check, CheckVerdict.WARNING, says, mend)
 
 
 def wrong(check: str, says: str, mend: str) -> Finding:
-    return Finding(check, Verdict.WRONG, says, mend)
+    return Finding(check, CheckVerdict.WRONG, says, mend)
 
 
 def skipped(check: str, says: str) -> Finding:
-    return Finding(check, Verdict.SKIPPED, says)
+    return Finding(check, CheckVerdict.SKIPPED, says)

@@ -32,7 +32,7 @@ REACHED, KEYS, CLOCK = "livekit", "livekit keys", "clock"
 JOINED, AUTO_CREATE = "livekit version", "room.auto_create"
 
 
-class Refused(Exception):
+class LiveKitRefused(Exception):
     """LiveKit does not take our key and secret, or can't serve; the message says which."""
 
 
@@ -70,7 +70,7 @@ class LiveKit:
         try:
             async with self._asking():
                 await self._api.room.list_rooms(api.ListRoomsRequest())
-        except Refused as refused:
+        except LiveKitRefused as refused:
             mend = "LIVEKIT_API_KEY and LIVEKIT_API_SECRET must be a pair in `keys` of livekit.yaml."
             return wrong(KEYS, str(refused), mend)
         if len(self._secret) < SECRET_MIN and not self._settings.dev:
@@ -112,7 +112,7 @@ class LiveKit:
         try:
             yield name
         finally:
-            with suppress(Refused):
+            with suppress(LiveKitRefused):
                 async with self._asking():
                     await self._api.room.delete_room(api.DeleteRoomRequest(room=name))
 
@@ -152,6 +152,6 @@ class LiveKit:
                 yield
         except api.ServerError as error:
             why = "are not accepted" if error.status == HTTPStatus.UNAUTHORIZED else f"lead to a {error.status}"
-            raise Refused(f"they {why}") from None
+            raise LiveKitRefused(f"they {why}") from None
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise Refused(f"livekit-server does not answer ({type(error).__name__})") from None
+            raise LiveKitRefused(f"livekit-server does not answer ({type(error).__name__})") from None

@@ -12,7 +12,7 @@ from aiohttp import web
 from livekit import api
 from yarl import URL
 
-from http_api.client import Client, Problem, Unreachable
+from http_api.client import ApiError, Client, Unreachable
 from http_api.doctor.finding import Finding, ok, wrong
 from http_api.errors import MalformedBody, Unauthorized
 from http_api.protocol.bodies import read_bytes
@@ -40,9 +40,9 @@ async def running(settings: Settings) -> tuple[Finding, bool]:
     """Who has the port, and whether it is a session manager that serves."""
     url = own_url(settings)
     try:
-        async with Client(str(url), timeout=HEALTH_TIMEOUT, patience=0) as client:
+        async with Client(str(url), timeout=HEALTH_TIMEOUT, max_wait=0) as client:
             health = await client.health()
-    except (Problem, Unreachable):
+    except (ApiError, Unreachable):
         try:
             listen(settings.server_host, settings.server_port).close()
         except CannotListen as error:
@@ -59,9 +59,9 @@ async def proven(settings: Settings, key: str) -> list[Finding]:
     """Has the session manager that runs prove that sessions can be had, and say whether webhooks came. `key` is what
     it takes for a proof of who asks."""
     try:
-        async with Client(str(own_url(settings)), key, timeout=PROOF_TIMEOUT, patience=0) as client:
+        async with Client(str(own_url(settings)), key, timeout=PROOF_TIMEOUT, max_wait=0) as client:
             proof = await client.proof()
-    except (Problem, Unreachable) as error:
+    except (ApiError, Unreachable) as error:
         return [wrong(SESSIONS, str(error), "See the session manager's log.")]
     found = ok(SESSIONS, f"one was had in {proof.took_ms} ms")
     return [found, ok(WEBHOOKS, "they arrive") if proof.webhooks == "arrived" else none_came(settings)]

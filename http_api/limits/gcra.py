@@ -102,7 +102,7 @@ class Allowances:
 
 @dataclass(frozen=True, slots=True)
 class RateLimits:
-    callers: Allowances
+    principals: Allowances
     strangers: Allowances
     """By address: for operations that take no proof of who calls, and paths that are none of ours."""
     failures: Allowances

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from aiohttp import web
 
 from http_api import keys
-from http_api.access.ownership import caller_of
+from http_api.access.ownership import principal_of
 from http_api.admission import operation_of
 from http_api.errors import MalformedRequest, NotReady, SessionOver
-from http_api.limits.idempotency_store import KeptAnswer, Place
+from http_api.limits.idempotency_store import IdempotencyScope, StoredAnswer
 from http_api.problems.problems import Handler, answer_for
 from http_api.protocol.bodies import read_bytes
 
@@ -36,15 +36,15 @@ async def idempotency(request: web.Request, handler: Handler) -> web.StreamRespo
     operation, sent = operation_of(request), request.headers.getall(HEADER, ())
     if operation is None or not operation.is_idempotent or not sent:
         return await handler(request)
-    place = Place(caller_of(request).name, operation.id, read_key(sent))
+    scope = IdempotencyScope(principal_of(request).name, operation.id, read_key(sent))
     request[keys.BODY] = await read_bytes(request)
-    answer = request.app[keys.KEPT_ANSWERS].begin(place, hashlib.sha256(request[keys.BODY]).digest())
+    answer = request.app[keys.IDEMPOTENCY_STORE].begin(scope, hashlib.sha256(request[keys.BODY]).digest())
     if answer is not None:
         return web.Response(
             status=answer.status, headers=[*answer.headers, (REPLAYED_HEADER, "true")], body=answer.body
         )
     name = f"{operation.id} {request[keys.REQUEST_ID]}"
-    return await asyncio.shield(request.app[keys.TASKS].spawn(_work(request, handler, place), name=name))
+    return await asyncio.shield(request.app[keys.TASKS].spawn(_work(request, handler, scope), name=name))
 
 
 def read_key(headers: Sequence[str]) -> str:
@@ -58,9 +58,9 @@ def read_key(headers: Sequence[str]) -> str:
     return key
 
 
-async def _work(request: web.Request, handler: Handler, place: Place) -> web.StreamResponse:
+async def _work(request: web.Request, handler: Handler, scope: IdempotencyScope) -> web.StreamResponse:
     """The answer, or the problem, that the handler gives; kept if it tells of something done."""
-    kept: KeptAnswer | None = None
+    kept: StoredAnswer | None = None
     try:
         try:
             answer, is_kept = await handler(request), True
@@ -70,10 +70,10 @@ async def _work(request: web.Request, handler: Handler, place: Place) -> web.Str
             kept = _copy(answer)
         return answer
     finally:
-        request.app[keys.KEPT_ANSWERS].finish(place, kept)
+        request.app[keys.IDEMPOTENCY_STORE].finish(scope, kept)
 
 
-def _copy(answer: web.StreamResponse) -> KeptAnswer:
+def _copy(answer: web.StreamResponse) -> StoredAnswer:
     assert isinstance(answer, web.Response), "no stream is idempotent"
     assert isinstance(answer.body, bytes)
-    return KeptAnswer(answer.status, tuple(answer.headers.items()), answer.body)
+    return StoredAnswer(answer.status, tuple(answer.headers.items()), answer.body)

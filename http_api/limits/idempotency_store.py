@@ -19,16 +19,16 @@ OVERHEAD = 1_024
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class IdempotencyScope:
     """What a key is unique within, and the key."""
 
-    caller: str
+    principal: str
     operation: str
     key: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class KeptAnswer:
+class StoredAnswer:
     status: int
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     body: bytes = field(repr=False)
@@ -39,18 +39,18 @@ class KeptAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _Stored:
     fingerprint: bytes
-    answer: KeptAnswer
+    answer: StoredAnswer
     until: float
 
 
-class KeptAnswers:
+class IdempotencyStore:
     def __init__(self, clock: Callable[[], float], size_max: int = SIZE_MAX) -> None:
         self._clock, self._size_max = clock, size_max
-        self._running: dict[Place, bytes] = {}
+        self._running: dict[IdempotencyScope, bytes] = {}
         """The fingerprints of the requests that are being answered."""
-        self._kept: dict[str, dict[Place, _Kept]] = {}
+        self._kept: dict[str, dict[IdempotencyScope, _Stored]] = {}
         """By caller, the oldest first."""
         self._sizes: dict[str, int] = {}
 
@@ -59,14 +59,14 @@ class KeptAnswers:
         """Bytes that are taken up."""
         return sum(self._sizes.values())
 
-    def begin(self, place: Place, fingerprint: bytes) -> KeptAnswer | None:
+    def begin(self, scope: IdempotencyScope, fingerprint: bytes) -> StoredAnswer | None:
         """The answer that the same request was given; None if it is new, and to be followed by `finish`. Raises
         IdempotencyKeyReused when the key was sent with another request, IdempotencyConflict while that one runs."""
-        self._expire(place.caller)
-        kept = self._kept.get(place.caller, {}).get(place)
-        known = kept.fingerprint if kept else self._running.get(place)
+        self._expire(scope.principal)
+        kept = self._kept.get(scope.principal, {}).get(scope)
+        known = kept.fingerprint if kept else self._running.get(scope)
         if known is None:
-            self._running[place] = fingerprint
+            self._running[scope] = fingerprint
             return None
         if known != fingerprint:
             raise IdempotencyKeyReused
@@ -74,26 +74,26 @@ class KeptAnswers:
             raise IdempotencyConflict
         return kept.answer
 
-    def finish(self, place: Place, answer: KeptAnswer | None) -> None:
+    def finish(self, scope: IdempotencyScope, answer: StoredAnswer | None) -> None:
         """Keeps the answer, or with None frees the key."""
-        fingerprint = self._running.pop(place)
+        fingerprint = self._running.pop(scope)
         if answer is None or answer.size > self._size_max:
             return
-        kept = _Kept(fingerprint, answer, self._clock() + KEPT_FOR)
-        self._kept.setdefault(place.caller, {})[place] = kept
-        self._sizes[place.caller] = self._sizes.get(place.caller, 0) + answer.size
+        kept = _Stored(fingerprint, answer, self._clock() + KEPT_FOR)
+        self._kept.setdefault(scope.principal, {})[scope] = kept
+        self._sizes[scope.principal] = self._sizes.get(scope.principal, 0) + answer.size
         if self.size > self._size_max:
-            for caller in list(self._kept):
-                self._expire(caller)
+            for principal in list(self._kept):
+                self._expire(principal)
         while self.size > self._size_max:
             self._forget_oldest(max(self._sizes, key=self._sizes.__getitem__))
 
-    def _expire(self, caller: str) -> None:
-        while (kept := self._kept.get(caller)) and next(iter(kept.values())).until <= self._clock():
-            self._forget_oldest(caller)
+    def _expire(self, principal: str) -> None:
+        while (kept := self._kept.get(principal)) and next(iter(kept.values())).until <= self._clock():
+            self._forget_oldest(principal)
 
-    def _forget_oldest(self, caller: str) -> None:
-        kept = self._kept[caller]
-        self._sizes[caller] -= kept.pop(next(iter(kept))).answer.size
+    def _forget_oldest(self, principal: str) -> None:
+        kept = self._kept[principal]
+        self._sizes[principal] -= kept.pop(next(iter(kept))).answer.size
         if not kept:
-            del self._kept[caller], self._sizes[caller]
+            del self._kept[principal], self._sizes[principal]

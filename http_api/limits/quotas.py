@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from http_api.access.callers import DEVELOPER
+from http_api.access.principals import DEVELOPER
 from http_api.errors import Overloaded, TooManySessions
-from manager_agent.session.counts import Census
+from manager_agent.session.counts import SessionCounts
 
 
 class Capacity:
-    def __init__(self, census: Census, *, per_caller: int, in_all: int, in_making: int) -> None:
-        self._census = census
+    def __init__(self, counts: SessionCounts, *, per_caller: int, in_all: int, in_making: int) -> None:
+        self._census = counts
         self._per_caller, self._in_all, self._in_making = per_caller, in_all, in_making
 
     def check(self, owner: str) -> None:

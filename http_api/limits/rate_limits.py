@@ -11,7 +11,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 from aiohttp import web
 
 from http_api import keys
-from http_api.access.callers import Caller
+from http_api.access.principals import Principal
 from http_api.errors import RateLimited, Unauthorized
 from http_api.limits.gcra import Allowance
 
@@ -19,19 +19,19 @@ SUBNET = 64
 """Bits of an IPv6 address that count: the rest is his who has the subnet, to choose as he likes."""
 
 
-async def identify(request: web.Request) -> Caller:
+async def identify(request: web.Request) -> Principal:
     """Who is asking, counted against his rate. Raises RateLimited, and what Authenticator.identify does."""
     limits, address = request.app[keys.RATE_LIMITS], address_of(request.remote)
     _count(request, limits.failures.look(address))
     try:
-        caller = await request.app[keys.AUTHENTICATOR].identify(request)
+        principal = await request.app[keys.AUTHENTICATOR].identify(request)
     except Unauthorized:
         _count(request, limits.failures.take(address))
         raise
     del request[keys.ALLOWANCE]
-    if not caller.is_trusted:
-        _count(request, limits.callers.take(f"{caller.name} {caller.identity or ''}"))
-    return caller
+    if not principal.is_trusted:
+        _count(request, limits.principals.take(f"{principal.name} {principal.identity or ''}"))
+    return principal
 
 
 def count_stranger(request: web.Request) -> None:

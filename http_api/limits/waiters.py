@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from http_api.access.callers import Caller
+from http_api.access.principals import Principal
 from http_api.errors import Overloaded, TooManyStreams
 from manager_agent.session.session import GIVES_TOKENS, Session
 from manager_agent.store.memory import MemoryStore
@@ -26,7 +26,7 @@ class Waiters:
         self.count = 0
 
     @contextmanager
-    def place(self) -> Iterator[None]:
+    def slot(self) -> Iterator[None]:
         """For the time that one waits. Raises Overloaded when all are taken."""
         if self.count >= self._most:
             raise Overloaded(f"{self._most} requests are waiting already (WAITERS_MAX)")
@@ -37,27 +37,27 @@ class Waiters:
             self.count -= 1
 
     @contextmanager
-    def stream(self, caller: Caller) -> Iterator[None]:
+    def stream(self, principal: Principal) -> Iterator[None]:
         """For the time that he follows a stream of events. Raises TooManyStreams when he has his share, and
         Overloaded."""
-        if self._streams[caller.name] >= self._streams_most and not caller.is_trusted:
+        if self._streams[principal.name] >= self._streams_most and not principal.is_trusted:
             raise TooManyStreams(self._streams_most)
-        with self.place():
-            self._streams[caller.name] += 1
+        with self.slot():
+            self._streams[principal.name] += 1
             try:
                 yield
             finally:
-                self._streams[caller.name] -= 1
+                self._streams[principal.name] -= 1
                 self._streams += Counter()  # without who follows none
 
 
 async def until(
-    store: MemoryStore, session_id: str, wanted: Callable[[Session], bool], patience: float | None
+    store: MemoryStore, session_id: str, wanted: Callable[[Session], bool], max_wait: float | None
 ) -> Session:
-    """The session once it is as wanted, or as it is after `patience` seconds (None: no matter how long it takes).
+    """The session once it is as wanted, or as it is after `max_wait` seconds (None: no matter how long it takes).
     Raises UnknownSession, also while waiting."""
     try:
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(max_wait):
             return await store.wait_for(session_id, wanted)
     except TimeoutError:
         return store.get(session_id)

@@ -27,8 +27,8 @@ from http_api.models.field_types import wrong
 from http_api.models.paging import LIMIT_DEFAULT, LIMIT_MAX, read_cursor
 from http_api.settings.types import MONTH
 from manager_agent.livekit.tokens import EVERY_GRANT
-from manager_agent.outbound.address_policy import AddressRefused, Guard
-from manager_agent.registry.services import Requirement, Service
+from manager_agent.outbound.address_policy import AddressPolicy, AddressRefused
+from manager_agent.registry.services import RegisteredService, Requirement
 from manager_agent.session.session import ReadyOn, SessionState, User
 
 REQUIRED_SERVICES_MAX = 32
@@ -52,10 +52,10 @@ class Query(BaseModel):
 
 def _may_be_called(address: str, info: ValidationInfo) -> str:
     """What is refused now could never be called; what passes is judged again at each call."""
-    guard: Guard | None = (info.context or {}).get("guard")
-    if guard is not None:
+    address_policy: AddressPolicy | None = (info.context or {}).get("address_policy")
+    if address_policy is not None:
         try:
-            guard.admit(address)
+            address_policy.admit(address)
         except AddressRefused as refused:
             raise wrong(str(refused)) from None
     return address
@@ -374,9 +374,9 @@ class RegisterService(Body):
     def _sized(cls, metadata: Any) -> Any:
         return field_types.sized_metadata(metadata) if isinstance(metadata, dict) else metadata
 
-    def service(self, at: float, *, static: bool = False) -> Service:
+    def service(self, at: float, *, static: bool = False) -> RegisteredService:
         """The service to be registered at this instant."""
-        return Service(
+        return RegisteredService(
             service_id=self.service_id,
             type=self.metadata.type,
             endpoint=self.endpoint,

@@ -12,7 +12,7 @@ from http_api import VERSION
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.messages import rfc3339
 from manager_agent.registry.instances import InstanceState
-from manager_agent.registry.selection import Standing
+from manager_agent.registry.selection import InstanceStatus
 from manager_agent.registry.services import Requirement
 from manager_agent.session.events import Evidence
 from manager_agent.session.session import (
@@ -163,12 +163,12 @@ class ServiceView(View):
     """It is not given up before."""
 
     @classmethod
-    def of(cls, standing: Standing) -> Self:
-        service, instance = standing.service, standing.instance
+    def of(cls, status: InstanceStatus) -> Self:
+        service, instance = status.service, status.instance
         return cls(
             service_id=service.service_id,
             type=service.type,
-            state=standing.state,
+            state=status.state,
             endpoint=service.endpoint,
             agent_name=service.agent_name,
             ready_on=service.ready_on,
@@ -176,7 +176,7 @@ class ServiceView(View):
             metadata=dict(service.metadata),
             registered_at=rfc3339(service.registered_at),
             static=service.static,
-            in_flight=standing.in_flight,
+            in_flight=status.in_flight,
             capacity=service.capacity,
             load=instance.load,
             lease_seconds=service.lease_seconds,

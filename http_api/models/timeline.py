@@ -10,7 +10,15 @@ from http_api.models.responses import View, known_instants
 from manager_agent.messages import rfc3339
 from manager_agent.session.events import Evidence
 from manager_agent.session.session import EndReason, ServiceReason, ServiceState, Session, SessionState
-from manager_agent.session.timeline import Attempt, Awaited, Late, Step, StepName, attempts, steps
+from manager_agent.session.timeline import (
+    Awaited,
+    Late,
+    StepName,
+    TimelineAttempt,
+    TimelineStep,
+    attempts,
+    steps,
+)
 
 
 class StepView(View):
@@ -18,7 +26,7 @@ class StepView(View):
     at: str
 
     @classmethod
-    def of(cls, step: Step) -> Self:
+    def of(cls, step: TimelineStep) -> Self:
         return cls(name=step.name, at=rfc3339(step.at))
 
 
@@ -63,7 +71,7 @@ class AttemptView(View):
     late: LateView | None
 
     @classmethod
-    def of(cls, attempt: Attempt) -> Self:
+    def of(cls, attempt: TimelineAttempt) -> Self:
         return cls(
             entry=attempt.entry,
             attempt=attempt.number,

@@ -11,12 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from http_api.errors import BadField, Invalid
+from http_api.errors import FieldError, Invalid
 from http_api.models import field_types, json_schemas
 from http_api.models.field_types import wrong
 from http_api.models.requests import REQUIRED_SERVICES_MAX, Profiles, named_twice
 from http_api.models.responses import View
-from manager_agent.registry.services import Requirement, Service
+from manager_agent.registry.services import RegisteredService, Requirement
 
 DEFAULT_PROFILE = "default"
 """The profile that is meant when no agent is named, unless the setting of this name names another."""
@@ -104,7 +104,7 @@ def metadata_of(agents: Sequence[Agent], default: str) -> dict[str, Any]:
 
 
 def requirements_of(
-    agents: Sequence[Agent], profiles: Profiles, services: Iterable[Service], default: str
+    agents: Sequence[Agent], profiles: Profiles, services: Iterable[RegisteredService], default: str
 ) -> list[Requirement]:
     """What these agents stand for, in this order. Each name is a service id, else a type, else a profile; no agent at
     all, and one without a name, stand for the default profile. Raises Invalid.
@@ -112,11 +112,13 @@ def requirements_of(
     What a profile requires is known though nobody has registered it: what a name means does not hang on who is up.
     """
     found: list[Requirement] = []
-    unknown: list[BadField] = []
+    unknown: list[FieldError] = []
     for index, (name, meaning) in enumerate(_meanings(agents, profiles, services, default)):
         if meaning is None:
             field = f"{AGENTS}[{index}].agent_name" if agents else AGENTS
-            unknown.append(BadField(field, NO_DEFAULT if name is None else f"{name!r} is no service, type or profile"))
+            unknown.append(
+                FieldError(field, NO_DEFAULT if name is None else f"{name!r} is no service, type or profile")
+            )
         else:
             found.extend(profiles[meaning] if isinstance(meaning, str) else [meaning])
     if unknown:
@@ -124,7 +126,7 @@ def requirements_of(
     return _bounded(found)
 
 
-def profile_of(agents: Sequence[Agent], profiles: Profiles, services: Iterable[Service], default: str) -> str:
+def profile_of(agents: Sequence[Agent], profiles: Profiles, services: Iterable[RegisteredService], default: str) -> str:
     """The only profile among what these agents stand for; empty if there is none, or more than one."""
     meanings = (meaning for _, meaning in _meanings(agents, profiles, services, default))
     found = [meaning for meaning in meanings if isinstance(meaning, str)]
@@ -132,7 +134,7 @@ def profile_of(agents: Sequence[Agent], profiles: Profiles, services: Iterable[S
 
 
 def _meanings(
-    agents: Sequence[Agent], profiles: Profiles, services: Iterable[Service], default: str
+    agents: Sequence[Agent], profiles: Profiles, services: Iterable[RegisteredService], default: str
 ) -> Iterator[tuple[str | None, Requirement | str | None]]:
     """Each name with what it stands for: a requirement, the name of a profile, or nothing."""
     known = [Requirement(service_id=service.service_id, type=service.type) for service in services]
@@ -150,8 +152,8 @@ def _meanings(
 def _bounded(requirements: list[Requirement]) -> list[Requirement]:
     """Raises Invalid."""
     if twice := named_twice(requirements):
-        raise Invalid([BadField(AGENTS, f"ask for a service twice: {', '.join(twice)}")])
+        raise Invalid([FieldError(AGENTS, f"ask for a service twice: {', '.join(twice)}")])
     if len(requirements) > REQUIRED_SERVICES_MAX:
         most = f"ask for {len(requirements)} services; {REQUIRED_SERVICES_MAX} is the most"
-        raise Invalid([BadField(AGENTS, most)])
+        raise Invalid([FieldError(AGENTS, most)])
     return requirements

@@ -27,7 +27,7 @@ class DependencyState(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Dependency:
+class Upstream:
     """One of them."""
 
     name: str
@@ -49,7 +49,7 @@ class Found:
         return DependencyState.UP if self.trouble is None else DependencyState.AWAY
 
 
-def livekit(is_registered: Callable[[], bool], answers: Callable[[], bool]) -> Dependency:
+def livekit(is_registered: Callable[[], bool], answers: Callable[[], bool]) -> Upstream:
     """LiveKit is there when the manager agent is registered with it, and its API answered when it was last asked."""
 
     def trouble() -> str | None:
@@ -57,16 +57,16 @@ def livekit(is_registered: Callable[[], bool], answers: Callable[[], bool]) -> D
             return "the manager agent is not registered with LiveKit"
         return None if answers() else "LiveKit does not answer when it is asked for its rooms"
 
-    return Dependency("livekit", trouble)
+    return Upstream("livekit", trouble)
 
 
-class Dependencies:
-    def __init__(self, dependencies: Sequence[Dependency], clock: Clock) -> None:
-        self._dependencies, self._clock = dependencies, clock
+class Upstreams:
+    def __init__(self, upstreams: Sequence[Upstream], clock: Clock) -> None:
+        self._upstreams, self._clock = upstreams, clock
         self._listeners: list[Callable[[], None]] = []
         self._tasks = Tasks()
         now = clock()
-        self.found = tuple(Found(one.name, now, one.trouble()) for one in dependencies)
+        self.found = tuple(Found(one.name, now, one.trouble()) for one in upstreams)
         """In the order in which they were given. For reading."""
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -82,14 +82,14 @@ class Dependencies:
     def look(self) -> None:
         """Sees how each of them is, and tells the listeners if that is another than before."""
         now = self._clock()
-        before, pairs = self.found, zip(self._dependencies, self.found, strict=True)
-        self.found = tuple(_looked_at(dependency, known, now) for dependency, known in pairs)
+        before, pairs = self.found, zip(self._upstreams, self.found, strict=True)
+        self.found = tuple(_looked_at(upstream, known, now) for upstream, known in pairs)
         changes = [after for known, after in zip(before, self.found, strict=True) if after != known]
         for one in changes:
             if one.state is DependencyState.UP:
-                log.info("dependency_up", dependency=one.name)
+                log.info("dependency_up", upstream=one.name)
             else:
-                log.warning("dependency_away", dependency=one.name, why=one.trouble)
+                log.warning("dependency_away", upstream=one.name, why=one.trouble)
         for listener in self._listeners if changes else ():
             listener()
 
@@ -102,6 +102,6 @@ class Dependencies:
             await asyncio.sleep(INTERVAL)
 
 
-def _looked_at(dependency: Dependency, before: Found, now: float) -> Found:
-    found = Found(dependency.name, before.since, dependency.trouble())
+def _looked_at(upstream: Upstream, before: Found, now: float) -> Found:
+    found = Found(upstream.name, before.since, upstream.trouble())
     return found if found.state is before.state else Found(found.name, now, found.trouble)

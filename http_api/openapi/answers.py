@@ -9,9 +9,9 @@ from typing import Any
 from aiohttp import web
 
 from http_api import errors
-from http_api.access.callers import Access
+from http_api.access.principals import Permission
 from http_api.openapi.schemas import REF, Schemas, name_of
-from http_api.operations import Answer, Media, Operation
+from http_api.operations import Media, Operation, ResponseSpec
 from http_api.problems.problems import CONTENT_TYPE, Row, row_of
 from http_api.protocol import server_timing
 
@@ -51,9 +51,9 @@ def errors_of(operation: Operation) -> tuple[Kind, ...]:
     if operation.query is not None:
         kinds.append(errors.Invalid)
     match operation.access:
-        case Access.PUBLIC:
+        case Permission.PUBLIC:
             pass
-        case Access.OWN_PROOF:
+        case Permission.OWN_PROOF:
             kinds.append(errors.Unauthorized)
         case _:
             kinds += OF_KNOWN_CALLERS
@@ -81,7 +81,7 @@ def answers(operation: Operation, schemas: Schemas, links: dict[str, Any]) -> di
     return found
 
 
-def _answer(operation: Operation, answer: Answer, schemas: Schemas) -> dict[str, Any]:
+def _answer(operation: Operation, answer: ResponseSpec, schemas: Schemas) -> dict[str, Any]:
     told: dict[str, Any] = {
         "description": _sentence(answer.says),
         "headers": {

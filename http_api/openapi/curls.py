@@ -7,7 +7,7 @@ import re
 import shlex
 from urllib.parse import urlencode
 
-from http_api.access.callers import Access, Proof
+from http_api.access.principals import Permission, Proof
 from http_api.openapi.schemas import example_of
 from http_api.operations import Media, Operation
 
@@ -26,7 +26,7 @@ WEBHOOK = {"event": "room_started", "id": "EV_7FqC3hXk", "createdAt": "176640000
 def curl(operation: Operation, server: str = SERVER) -> str:
     """For a shell in which the variables hold the caller's proof."""
     lines = [f"curl{_options(operation)} {shlex.quote(server + _target(operation))}"]
-    if operation.access is not Access.PUBLIC:
+    if operation.access is not Permission.PUBLIC:
         proof = "Authorization: Bearer $API_KEY" if operation.proof is None else PROOFS[operation.proof]
         lines.append(f'-H "{proof}"')
     if operation.is_idempotent:

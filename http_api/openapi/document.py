@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 
 from http_api import VERSION
-from http_api.access.callers import Access, Proof
+from http_api.access.principals import Permission, Proof
 from http_api.models import field_types
 from http_api.models.paging import SESSION_ID
 from http_api.openapi.answers import answers, header_components
@@ -112,7 +112,7 @@ def _operation(operation: Operation, operations: Sequence[Operation], schemas: S
         content = {"application/json": {"schema": schemas.bodies[operation.body]}}
         told["requestBody"] = {"content": content, "required": operation.needs_body}
     told["responses"] = answers(operation, schemas, _links(operation, operations))
-    if operation.access is not Access.PUBLIC:
+    if operation.access is not Permission.PUBLIC:
         told["security"] = _security(operation)
     return told
 
@@ -125,7 +125,7 @@ def _description(operation: Operation) -> str:
 def _security(operation: Operation) -> list[dict[str, list[str]]]:
     if operation.proof is not None:
         return [{operation.proof: []}]
-    names = ["api_key", "livekit_jwt"] + (["issuer_jwt"] if operation.access is Access.FRONT_END else [])
+    names = ["api_key", "livekit_jwt"] + (["issuer_jwt"] if operation.access is Permission.FRONT_END else [])
     return [{name: [] if operation.access.scope is None else [operation.access.scope]} for name in names]
 
 

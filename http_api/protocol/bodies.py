@@ -16,7 +16,7 @@ from typing import Any, NoReturn, TypeVar
 from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
-from http_api.errors import BadField, Invalid, MalformedBody, SlowBody, UnsupportedBody
+from http_api.errors import FieldError, Invalid, MalformedBody, SlowBody, UnsupportedBody
 from http_api.keys import BODY
 
 BODY_MAX = 64 * 1024
@@ -63,7 +63,7 @@ def validated(model: type[Model], value: Any, **context: Any) -> Model:
         return model.model_validate(value, context=context)
     except ValidationError as wrong:
         errors = wrong.errors(include_url=False, include_input=False, include_context=False)
-        raise Invalid([BadField(field_path(error["loc"]), error["msg"]) for error in errors]) from None
+        raise Invalid([FieldError(field_path(error["loc"]), error["msg"]) for error in errors]) from None
 
 
 def field_path(loc: tuple[int | str, ...]) -> str:
@@ -93,7 +93,7 @@ def parse_json(raw: bytes) -> Any:
         raise MalformedBody(f"nested deeper than {DEPTH_MAX} levels") from None
     except ValueError as error:  # an integer of thousands of digits
         raise MalformedBody(str(error)) from None
-    unprintable = [BadField(field_path(loc), "contains a control character or half of a surrogate pair")
+    unprintable = [FieldError(field_path(loc), "contains a control character or half of a surrogate pair")
                    for loc, text in _texts(value) if UNPRINTABLE.search(text)]  # fmt: skip
     if unprintable:
         raise Invalid(unprintable)

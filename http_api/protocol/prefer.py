@@ -27,7 +27,7 @@ class Preferences:
     respond_async: bool = False
 
     @property
-    def patience(self) -> float | None:
+    def max_wait(self) -> float | None:
         """For how many seconds to wait before a 202; None: until it is decided."""
         if self.wait is not None:
             return self.wait

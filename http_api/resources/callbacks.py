@@ -8,16 +8,16 @@ from typing import Any, Self
 from aiohttp import web
 
 from http_api import keys
-from http_api.access.callers import Caller
-from http_api.access.ownership import caller_of
+from http_api.access.ownership import principal_of
+from http_api.access.principals import Principal
 from http_api.models.responses import SessionView, View, answer
 from http_api.settings.settings import BadSettings, Settings
 from manager_agent.clock import Clock
 from manager_agent.messages import rfc3339
-from manager_agent.outbound.address_policy import AddressRefused, Guard
+from manager_agent.outbound.address_policy import AddressPolicy, AddressRefused
 from manager_agent.outbound.callbacks import Callbacks, SigningKeys
 from manager_agent.outbound.deliveries import CallbackEvent, Delivery, DeliveryState
-from manager_agent.outbound.http_client import Courier
+from manager_agent.outbound.http_client import GuardedHttpClient
 from manager_agent.session.session import Session
 
 PATH = "/api/v1/callbacks"
@@ -45,12 +45,12 @@ class CallbackView(View):
     finished_at: str | None
 
     @classmethod
-    def of(cls, delivery: Delivery, caller: Caller) -> Self:
+    def of(cls, delivery: Delivery, principal: Principal) -> Self:
         return cls(
             id=delivery.id,
             event=delivery.event,
             session_id=delivery.session_id,
-            url=delivery.url if caller.owns(delivery.owner) else None,
+            url=delivery.url if principal.owns(delivery.owner) else None,
             host=delivery.host,
             created_at=rfc3339(delivery.created_at),
             state=delivery.state,
@@ -71,20 +71,22 @@ async def list_all(request: web.Request) -> web.Response:
 
     With scope `admin` everybody's, without their URLs. An event is `pending` until it is `delivered` or `given_up`.
     """
-    caller = caller_of(request)
-    latest = request.app[keys.CALLBACKS].ledger.latest(caller.sees)
-    return answer(CallbackList(callbacks=[CallbackView.of(delivery, caller) for delivery in latest]))
+    principal = principal_of(request)
+    latest = request.app[keys.CALLBACKS].delivery_log.latest(principal.sees)
+    return answer(CallbackList(callbacks=[CallbackView.of(delivery, principal) for delivery in latest]))
 
 
-def callbacks_of(settings: Settings, guard: Guard, clock: Clock, signing_keys: SigningKeys) -> Callbacks:
+def callbacks_of(
+    settings: Settings, address_policy: AddressPolicy, clock: Clock, signing_keys: SigningKeys
+) -> Callbacks:
     """What tells callers' back ends, not started. Raises BadSettings when one of the CALLBACK_URLS could never be
     called."""
     for number, url in enumerate(settings.callback_urls.values(), start=1):
         try:
-            guard.admit(url.get_secret_value())
+            address_policy.admit(url.get_secret_value())
         except AddressRefused as refused:
             raise BadSettings(f"CALLBACK_URLS: entry {number}: {refused}") from None
-    return Callbacks(courier=Courier(guard), clock=clock, view=_shown, signing_keys=signing_keys)
+    return Callbacks(http_client=GuardedHttpClient(address_policy), clock=clock, view=_shown, signing_keys=signing_keys)
 
 
 def _shown(session: Session) -> Mapping[str, Any]:

@@ -7,7 +7,7 @@ from typing import Literal
 from aiohttp import web
 
 from http_api import keys
-from http_api.access.callers import Scope
+from http_api.access.principals import Scope
 from http_api.errors import MissingScope, Unready
 from http_api.limits.rate_limits import identify
 from http_api.models.requests import HealthQuery
@@ -23,8 +23,8 @@ async def health(request: web.Request) -> web.Response:
     As that makes a room, it is for callers with the scope `admin` or `metrics`.
     """
     if read_query(request, HealthQuery).deep:
-        caller = await identify(request)
-        if not caller.scopes & PROBING:
+        principal = await identify(request)
+        if not principal.scopes & PROBING:
             raise MissingScope(*sorted(PROBING))
         proof = await request.app[keys.PROBE].run()
         webhooks: Literal["arrived", "none came"] = "arrived" if proof.webhooks_arrive else "none came"

@@ -45,7 +45,7 @@ def further_token(request: web.Request, session: Session, human: User) -> Access
     """A token for a further human in a session that gives tokens. Raises IdentityTaken: whoever joins under an identity
     that is in the room already takes the place of its holder."""
     theirs = human.identity
-    if theirs == session.user.identity or session.entry_of(theirs) is not None or session.is_outcast(theirs):
+    if theirs == session.user.identity or session.entry_of(theirs) is not None or session.is_stale(theirs):
         raise IdentityTaken(theirs)
     with giving_token(request, session):
         return request.app[keys.ROOMS].participant_token(session, human)

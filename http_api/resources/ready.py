@@ -9,11 +9,11 @@ from http_api.access.authentication import bearer
 from http_api.errors import Forbidden, ServiceOut, SessionOver
 from http_api.models.requests import SayReady
 from http_api.models.responses import answer
-from http_api.observability.logs.context import speak_of
+from http_api.observability.logs.context import bind_session
 from http_api.protocol.bodies import read_body
 from manager_agent.livekit.tokens import Joiner
 from manager_agent.messages import Answer
-from manager_agent.session.events import Evidence, Said, ServiceSaid
+from manager_agent.session.events import Evidence, ServiceSignalled, Signal
 from manager_agent.session.session import ServiceState, Session
 from manager_agent.store.memory import UnknownSession
 
@@ -30,9 +30,9 @@ async def say_ready(request: web.Request) -> web.Response:
         raise UnknownSession(session_id)
     body = await read_body(request, SayReady)
     entry = invited_as(session, body.service_id, joiner)
-    speak_of(request, session, service_id=body.service_id)
-    said = ServiceSaid(app[keys.CLOCK](), joiner.identity, Said.READY, Evidence.HTTP)
-    session = await app[keys.STORE].update(session_id, said)
+    bind_session(request, session, service_id=body.service_id)
+    signal = ServiceSignalled(app[keys.CLOCK](), joiner.identity, Signal.READY, Evidence.HTTP)
+    session = await app[keys.STORE].update(session_id, signal)
     if session.over:
         raise SessionOver(session)
     if session.services[entry].state is not ServiceState.READY:

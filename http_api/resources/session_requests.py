@@ -63,19 +63,19 @@ def session_for(
 
 
 async def open_session(
-    app: web.Application, session: Session, patience: float | None, *, ends_with_its_client: bool = True
+    app: web.Application, session: Session, max_wait: float | None, *, ends_with_its_client: bool = True
 ) -> Session:
-    """Opens the session and waits, for `patience` seconds at most, until it is ready. Raises what became of it when it
+    """Opens the session and waits, for `max_wait` seconds at most, until it is ready. Raises what became of it when it
     is over by then, Unready, TooManySessions and Overloaded. A caller who is cancelled, because his client went away,
     ends it, unless it is to go on."""
-    conductor, session_id = app[keys.CONDUCTOR], session.session_id
+    orchestrator, session_id = app[keys.ORCHESTRATOR], session.session_id
     if app[keys.STOPPING].is_set():
         raise Unready(IS_STOPPING)
-    with app[keys.WAITERS].place():
+    with app[keys.WAITERS].slot():
         app[keys.CAPACITY].check(session.owner)
         try:
-            session = await conductor.open(_with_callback(app, session))
-            return await _until_ready(app, session_id, patience)
+            session = await orchestrator.open(_with_callback(app, session))
+            return await _until_ready(app, session_id, max_wait)
         except asyncio.CancelledError:
             if ends_with_its_client:
                 app[keys.TASKS].spawn(_give_up(app, session_id), name=f"{session_id} give up")
@@ -90,15 +90,15 @@ def _with_callback(app: web.Application, session: Session) -> Session:
     return replace(session, callback_url=usual.get_secret_value())
 
 
-async def until_ready(app: web.Application, session_id: str, patience: float | None) -> Session:
-    """The session once it is ready, or as it is after `patience` seconds. Raises what became of it when it is over by
+async def until_ready(app: web.Application, session_id: str, max_wait: float | None) -> Session:
+    """The session once it is ready, or as it is after `max_wait` seconds. Raises what became of it when it is over by
     then, UnknownSession and Overloaded."""
-    with app[keys.WAITERS].place():
-        return await _until_ready(app, session_id, patience)
+    with app[keys.WAITERS].slot():
+        return await _until_ready(app, session_id, max_wait)
 
 
-async def _until_ready(app: web.Application, session_id: str, patience: float | None) -> Session:
-    session = await until(app[keys.STORE], session_id, decided, patience)
+async def _until_ready(app: web.Application, session_id: str, max_wait: float | None) -> Session:
+    session = await until(app[keys.STORE], session_id, decided, max_wait)
     if session.over:
         raise await _what_became(app, session)
     return session
@@ -106,7 +106,7 @@ async def _until_ready(app: web.Application, session_id: str, patience: float | 
 
 async def _give_up(app: web.Application, session_id: str) -> None:
     with suppress(UnknownSession):  # it was refused at the same moment
-        await app[keys.CONDUCTOR].close(session_id, client_gone=True)
+        await app[keys.ORCHESTRATOR].close(session_id, client_gone=True)
 
 
 async def _what_became(app: web.Application, session: Session) -> Exception:
@@ -117,7 +117,7 @@ async def _what_became(app: web.Application, session: Session) -> Exception:
         return RoomNameTaken(session.room_name, NAME_QUARANTINE)
     match session.end and session.end.reason:
         case EndReason.READY_TIMEOUT | EndReason.SERVICE_LOST:
-            return NotReady(await app[keys.CONDUCTOR].settled(session.session_id))
+            return NotReady(await app[keys.ORCHESTRATOR].settled(session.session_id))
         case EndReason.ROOM_UNAVAILABLE:
             return RoomUnavailable(session)
     return SessionOver(session)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from http_api import keys
-from http_api.access.callers import Scope
-from http_api.access.ownership import caller_of, session_of
+from http_api.access.ownership import principal_of, session_of
+from http_api.access.principals import Scope
 from http_api.models.responses import answer
 from http_api.models.timeline import TimelineView
 
@@ -18,6 +18,6 @@ async def show(request: web.Request) -> web.Response:
     and until when. With scope `admin` also the last 200 entries of the log about it.
     """
     session, app = session_of(request), request.app
-    is_admin = Scope.ADMIN in caller_of(request).scopes
+    is_admin = Scope.ADMIN in principal_of(request).scopes
     log = app[keys.RECENT_LOGS].of(session.session_id) if is_admin else None
     return answer(TimelineView.of(session, app[keys.CLOCK](), log))

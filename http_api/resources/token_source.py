@@ -9,8 +9,8 @@ from aiohttp import web
 from ulid import ULID
 
 from http_api import keys
-from http_api.access.callers import Caller
-from http_api.access.ownership import caller_of, user_token
+from http_api.access.ownership import principal_of, user_token
+from http_api.access.principals import Principal
 from http_api.errors import Forbidden
 from http_api.models.responses import answer
 from http_api.models.token_source import (
@@ -21,7 +21,7 @@ from http_api.models.token_source import (
     profile_of,
     requirements_of,
 )
-from http_api.observability.logs.context import speak_of
+from http_api.observability.logs.context import bind_session
 from http_api.observability.tracing.requests import in_its_trace
 from http_api.protocol.bodies import read_body
 from http_api.resources.participants import further_token
@@ -50,50 +50,50 @@ async def give(request: web.Request) -> web.Response:
     that again. One whose room name was given goes on: the page that is loaded again gets into it, and if none is, it
     ends when nobody joins in time.
     """
-    app, caller = request.app, caller_of(request)
+    app, principal = request.app, principal_of(request)
     asked = await read_body(request, TokenRequest) if request.can_read_body else TokenRequest()
-    human = _human(asked, caller)
+    human = _human(asked, principal)
     # Of two that ask for one room at the same moment the second finds the session of the first: nothing is awaited
     # between this look and the opening.
-    session = _live_session(app, asked.room_name, caller)
+    session = _live_session(app, asked.room_name, principal)
     token = await (_open(request, asked, human) if session is None else _let_in(request, session, human))
     view = TokenResponse(server_url=app[keys.SETTINGS].public_url, participant_token=token.jwt)
     return answer(view, HTTPStatus.CREATED)
 
 
-def _human(asked: TokenRequest, caller: Caller) -> User:
+def _human(asked: TokenRequest, principal: Principal) -> User:
     """Who is to get in. Raises Forbidden."""
-    if caller.identity is not None and asked.participant_identity not in (None, caller.identity):
+    if principal.identity is not None and asked.participant_identity not in (None, principal.identity):
         raise Forbidden("you may have tokens for your own identity alone")
     return User(
-        identity=asked.participant_identity or caller.identity or f"user-{str(ULID()).lower()}",
+        identity=asked.participant_identity or principal.identity or f"user-{str(ULID()).lower()}",
         name=asked.participant_name or "",
         attributes=asked.participant_attributes or {},
         metadata=asked.participant_metadata or "",
     )
 
 
-def _live_session(app: web.Application, room_name: str | None, caller: Caller) -> Session | None:
+def _live_session(app: web.Application, room_name: str | None, principal: Principal) -> Session | None:
     """The caller's session that has this room. Raises RoomNameTaken when it is another's."""
     session = app[keys.STORE].in_room(room_name) if room_name is not None else None
     if session is None or session.over:
         return None
-    if not caller.owns(session.owner):
+    if not principal.owns(session.owner):
         raise RoomNameTaken(session.room_name, NAME_QUARANTINE)
     return session
 
 
 async def _open(request: web.Request, asked: TokenRequest, human: User) -> AccessToken:
     """Opens a session for this human; the token, once it is ready. Raises what POST /sessions does."""
-    app, caller = request.app, caller_of(request)
+    app, principal = request.app, principal_of(request)
     settings, registry = app[keys.SETTINGS], app[keys.REGISTRY]
     default = settings.default_profile or DEFAULT_PROFILE
     known = app[keys.PROFILES], registry.list(), default
     services = registry.choose(requirements_of(asked.agents, *known))
-    session = session_for(human, services, settings.limits(), app[keys.CLOCK](), caller.name, asked.room_name)
+    session = session_for(human, services, settings.limits(), app[keys.CLOCK](), principal.name, asked.room_name)
     profile = profile_of(asked.agents, *known)
     session = in_its_trace(replace(session, metadata=metadata_of(asked.agents, default), profile=profile), request)
-    speak_of(request, session)
+    bind_session(request, session)
     session = await open_session(app, session, None, ends_with_its_client=asked.room_name is None)
     return user_token(request, session)
 
@@ -101,7 +101,7 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
 async def _let_in(request: web.Request, session: Session, human: User) -> AccessToken:
     """The token for a session that runs, once it gives one. Raises IdentityTaken, and what became of it if it is over
     by then."""
-    speak_of(request, session)
+    bind_session(request, session)
     try:
         session = await until_ready(request.app, session.session_id, None)
     except UnknownSession:  # LiveKit has a room of that name which is not ours: there never was a session

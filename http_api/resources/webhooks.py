@@ -15,7 +15,7 @@ from livekit import api
 
 from http_api import keys
 from http_api.errors import MalformedBody, Unauthorized
-from http_api.observability.logs.context import speak_of
+from http_api.observability.logs.context import bind_session
 from http_api.protocol.bodies import read_bytes
 from manager_agent.livekit.server_api import seen
 from manager_agent.session.events import Event, ParticipantLeft, ParticipantSeen, RoomClosed, WebhookArrived
@@ -42,7 +42,7 @@ async def receive(request: web.Request) -> web.Response:
     app[keys.METRICS].webhooks.arrived(webhook, time.time())
     session = app[keys.STORE].in_room(webhook.room.name)
     if session is not None:
-        speak_of(request, session)
+        bind_session(request, session)
     log.debug("webhook", event_name=webhook.event, room=webhook.room.name, ours=session is not None)
     if session is not None and is_revenant(webhook, session):
         log.warning("room_came_back", sid=webhook.room.sid)

@@ -22,8 +22,8 @@ from http_api.models.requests import Profiles, ServicesFileBody, requirements_of
 from http_api.protocol.bodies import field_path
 from http_api.settings.settings import BadSettings
 from http_api.settings.yaml_lines import BadYaml, Document, Mistake, read_yaml
-from manager_agent.outbound.address_policy import Guard
-from manager_agent.registry.services import Service
+from manager_agent.outbound.address_policy import AddressPolicy
+from manager_agent.registry.services import RegisteredService
 
 
 class BadServicesFile(BadSettings):
@@ -32,11 +32,11 @@ class BadServicesFile(BadSettings):
 
 @dataclass(frozen=True, slots=True)
 class ServicesFile:
-    services: tuple[Service, ...] = ()
+    services: tuple[RegisteredService, ...] = ()
     profiles: Profiles = field(default_factory=dict)
 
 
-def read_services_file(path: Path, at: float, guard: Guard) -> ServicesFile:
+def read_services_file(path: Path, at: float, address_policy: AddressPolicy) -> ServicesFile:
     """What stands in the file, its services registered at this instant. Raises BadServicesFile."""
     try:
         document = read_yaml(path.read_bytes())
@@ -46,7 +46,7 @@ def read_services_file(path: Path, at: float, guard: Guard) -> ServicesFile:
         raise _complaint(path, [bad.mistake]) from None
     mistakes = [*document.mistakes, *_twice(document)]
     try:
-        body = ServicesFileBody.model_validate(document.value or {}, context={"guard": guard})
+        body = ServicesFileBody.model_validate(document.value or {}, context={"address_policy": address_policy})
     except ValidationError as wrong:
         mistakes += _misfits(document, wrong)
     if mistakes:

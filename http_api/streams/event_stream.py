@@ -14,7 +14,7 @@ from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
 from http_api import keys
-from http_api.access.ownership import caller_of
+from http_api.access.ownership import principal_of
 
 log = structlog.get_logger()
 
@@ -102,7 +102,7 @@ async def event_stream(request: web.Request) -> AsyncIterator[EventStream]:
     which is no error. Raises TooManyStreams, Overloaded."""
     response = _Answer(send_timeout=SEND_TIMEOUT, ping_interval=HEARTBEAT)
     response.headers.update(HEADERS)
-    with request.app[keys.WAITERS].stream(caller_of(request)):
+    with request.app[keys.WAITERS].stream(principal_of(request)):
         await response.prepare(request)
         _bound_buffers(request)
         stream = EventStream(request, response)
@@ -125,7 +125,7 @@ def head() -> web.StreamResponse:
 
 def _proved_for(request: web.Request) -> float | None:
     """Seconds until the proof of who is asking expires; None: it does not."""
-    expires_at = caller_of(request).expires_at
+    expires_at = principal_of(request).expires_at
     return None if expires_at is None else expires_at - request.app[keys.CLOCK]()
 
 

@@ -9,8 +9,8 @@ from itertools import chain, islice
 from aiohttp import web
 
 from http_api import keys
-from http_api.access.callers import Caller
-from http_api.access.ownership import caller_of
+from http_api.access.ownership import principal_of
+from http_api.access.principals import Principal
 from http_api.streams.event_stream import EventStream, event_stream, head
 from http_api.streams.models import CallerView, FeedEvent, Forgotten, ServiceGone, Snapshot
 from http_api.streams.subscribers import FeedReaders, Reader
@@ -38,7 +38,7 @@ async def follow(request: web.Request) -> web.StreamResponse:
         return head()
     readers = request.app[keys.FEED]
     async with event_stream(request) as stream:
-        with readers.reading(caller_of(request)) as reader:
+        with readers.reading(principal_of(request)) as reader:
             await stream.send_in_parts(FeedEvent.SNAPSHOT, _snapshot(request.app, reader))
             while reader.has_news or not readers.is_over:
                 await reader.wait()
@@ -75,13 +75,13 @@ def _snapshot(app: web.Application, reader: Reader) -> Iterator[str]:
     """The JSON of a Snapshot, made bit by bit. What changes meanwhile is new to the reader afterwards."""
     readers, profiles = app[keys.FEED], app[keys.PROFILES]
     yield '{"sessions":['
-    yield from _sessions(readers, reader, newest(app[keys.STORE].list(), reader.caller))
+    yield from _sessions(readers, reader, newest(app[keys.STORE].list(), reader.principal))
     snapshot = Snapshot(
         sessions=[],
         services=None,
         health=readers.health(),
         profiles=sorted(profiles),
-        caller=CallerView.of(reader.caller),
+        caller=CallerView.of(reader.principal),
     )
     reader.knows_services()
     services = f"[{','.join(readers.services.all)}]" if reader.sees_services else "null"
@@ -107,11 +107,11 @@ def _sessions(readers: FeedReaders, reader: Reader, session_ids: Iterable[str]) 
         yield "," * begun + ",".join(made)
 
 
-def newest(sessions: Iterable[Session], caller: Caller) -> list[str]:
+def newest(sessions: Iterable[Session], principal: Principal) -> list[str]:
     """The ids of at most SNAPSHOT_SESSIONS that the caller may see: those that are live, then those that are over, each
     newest first. `sessions`: oldest first. PURE."""
     live, over = list[str](), list[str]()
     for session in sessions:
-        if caller.sees(session.owner):
+        if principal.sees(session.owner):
             (over if session.over else live).append(session.session_id)
     return list(islice(chain(reversed(live), reversed(over)), SNAPSHOT_SESSIONS))

@@ -6,9 +6,9 @@ from enum import StrEnum
 from typing import Self
 
 from http_api import VERSION
-from http_api.access.callers import Caller, Scope
+from http_api.access.principals import Principal, Scope
 from http_api.models.responses import ServiceView, SessionView, View
-from http_api.observability.upstreams import Dependencies, DependencyState, Found
+from http_api.observability.upstreams import DependencyState, Found, Upstreams
 from manager_agent.messages import rfc3339
 
 
@@ -45,8 +45,8 @@ class HealthView(View):
     version: str
 
     @classmethod
-    def of(cls, dependencies: Dependencies, now: float) -> Self:
-        found = [DependencyView.of(one) for one in dependencies.found]
+    def of(cls, upstreams: Upstreams, now: float) -> Self:
+        found = [DependencyView.of(one) for one in upstreams.found]
         return cls(dependencies=found, time=rfc3339(now), version=VERSION)
 
 
@@ -57,8 +57,8 @@ class CallerView(View):
     scopes: list[Scope]
 
     @classmethod
-    def of(cls, caller: Caller) -> Self:
-        return cls(name=caller.name, scopes=sorted(caller.scopes))
+    def of(cls, principal: Principal) -> Self:
+        return cls(name=principal.name, scopes=sorted(principal.scopes))
 
 
 class Snapshot(View):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from http_api.models.responses import ServiceView
-from manager_agent.registry.selection import Standing
+from manager_agent.registry.selection import InstanceStatus
 
 FLEETING = 5.0
 """Seconds for which a change is no news that comes with every heartbeat: of the load, and of when the lease ends."""
@@ -29,15 +29,15 @@ class SeenServices:
         self._seen: dict[str, _Seen] = {}
         """By id, as they are told."""
 
-    def look(self, standings: Iterable[Standing], now: float) -> Sequence[str]:
+    def look(self, statuses: Iterable[InstanceStatus], now: float) -> Sequence[str]:
         """Takes in how all of them stand; the ids of those that are news: new, changed, or gone."""
         news, gone = list[str](), dict.fromkeys(self._seen)
-        for standing in standings:
-            service_id = standing.service.service_id
+        for status in statuses:
+            service_id = status.service.service_id
             gone.pop(service_id, None)
-            if _is_news(self._seen.get(service_id), standing, now):
-                made = ServiceView.of(standing).model_dump_json()
-                self._seen[service_id] = _Seen(_lasting(standing), _fleeting(standing), made, now)
+            if _is_news(self._seen.get(service_id), status, now):
+                made = ServiceView.of(status).model_dump_json()
+                self._seen[service_id] = _Seen(_lasting(status), _fleeting(status), made, now)
                 news.append(service_id)
         for service_id in gone:
             del self._seen[service_id]
@@ -57,18 +57,18 @@ class SeenServices:
         self._seen.clear()
 
 
-def _is_news(seen: _Seen | None, standing: Standing, now: float) -> bool:
-    if seen is None or seen.lasting != _lasting(standing):
+def _is_news(seen: _Seen | None, status: InstanceStatus, now: float) -> bool:
+    if seen is None or seen.lasting != _lasting(status):
         return True
-    lease = standing.instance.lease
+    lease = status.instance.lease
     is_due = now >= seen.at + FLEETING or (lease is not None and lease.seconds < SHORT_LEASE)
-    return is_due and seen.fleeting != _fleeting(standing)
+    return is_due and seen.fleeting != _fleeting(status)
 
 
-def _lasting(standing: Standing) -> object:
-    return standing.service, standing.state, standing.in_flight, standing.instance.load is None
+def _lasting(status: InstanceStatus) -> object:
+    return status.service, status.state, status.in_flight, status.instance.load is None
 
 
-def _fleeting(standing: Standing) -> object:
-    lease = standing.instance.lease
-    return standing.instance.load, None if lease is None else lease.expires_at
+def _fleeting(status: InstanceStatus) -> object:
+    lease = status.instance.lease
+    return status.instance.load, None if lease is None else lease.expires_at

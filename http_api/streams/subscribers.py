@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from http_api.access.callers import Access, Caller
-from http_api.observability.upstreams import Dependencies
+from http_api.access.principals import Permission, Principal
+from http_api.observability.upstreams import Upstreams
 from http_api.streams.models import HealthView
 from http_api.streams.rendered import RenderedSessions
 from http_api.streams.seen_services import SeenServices
@@ -45,7 +45,7 @@ class News:
 
 @dataclass(slots=True, eq=False)
 class Reader:
-    caller: Caller
+    principal: Principal
     is_behind: bool = False
     """More has changed than is kept for him: what he is told would not be all."""
     _sessions: dict[str, None] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class Reader:
 
     @property
     def sees_services(self) -> bool:
-        return self.caller.may(Access.SERVICES)
+        return self.principal.may(Permission.SERVICES)
 
     @property
     def has_news(self) -> bool:
@@ -106,8 +106,8 @@ class Reader:
 class FeedReaders:
     """`tell` is for the store's listen(), `tell_health` for that of the dependencies."""
 
-    def __init__(self, store: MemoryStore, registry: Registry, dependencies: Dependencies, clock: Clock) -> None:
-        self._store, self._registry, self._dependencies, self._clock = store, registry, dependencies, clock
+    def __init__(self, store: MemoryStore, registry: Registry, upstreams: Upstreams, clock: Clock) -> None:
+        self._store, self._registry, self._upstreams, self._clock = store, registry, upstreams, clock
         self._readers: set[Reader] = set()
         self._rendered = RenderedSessions()
         self.services = SeenServices()
@@ -123,12 +123,12 @@ class FeedReaders:
         return len(self._readers)
 
     @contextmanager
-    def reading(self, caller: Caller) -> Iterator[Reader]:
+    def reading(self, principal: Principal) -> Iterator[Reader]:
         """A reader, to whom nothing is new yet."""
-        reader = Reader(caller)
+        reader = Reader(principal)
         if reader.sees_services and not any(other.sees_services for other in self._readers):
             self.services.clear()  # nobody has looked for a while
-            self.services.look(self._registry.standings(), self._clock())
+            self.services.look(self._registry.statuses(), self._clock())
         self._readers.add(reader)
         if self._looking is None or self._looking.done():
             self._looking = self._tasks.spawn(self._look_while_read(), name="feed services", for_all=True)
@@ -149,7 +149,7 @@ class FeedReaders:
         elif change.before is not None and change.before.revision == change.after.revision:
             return
         for reader in self._readers:
-            if reader.caller.sees(session.owner):
+            if reader.principal.sees(session.owner):
                 reader.note(change.session_id)
 
     def tell_health(self) -> None:
@@ -175,7 +175,7 @@ class FeedReaders:
             return None
 
     def health(self) -> HealthView:
-        return HealthView.of(self._dependencies, self._clock())
+        return HealthView.of(self._upstreams, self._clock())
 
     # --- looking at the services ------------------------------------------------------------------------
 
@@ -191,6 +191,6 @@ class FeedReaders:
         readers = [reader for reader in self._readers if reader.sees_services]
         if not readers:
             return
-        for service_id in self.services.look(self._registry.standings(), self._clock()):
+        for service_id in self.services.look(self._registry.statuses(), self._clock()):
             for reader in readers:
                 reader.note_service(service_id)

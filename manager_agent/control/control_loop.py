@@ -19,21 +19,21 @@ from manager_agent.clock import Clock
 from manager_agent.control.replacement import Replacer
 from manager_agent.control.room_status import keep_room_informed
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms, RoomTaken
-from manager_agent.outbound.invites import Inviter, Refused
+from manager_agent.outbound.invites import InviteError, Inviter
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
-from manager_agent.session.identities import Names
+from manager_agent.session.identities import Identities
 from manager_agent.session.plan import (
     Action,
+    CheckDeadline,
     CleanUp,
     CreateRoom,
     DispatchManager,
-    Forget,
-    Invite,
     ListRoom,
-    PassDeadline,
+    Purge,
     Remove,
     Replace,
+    SendInvite,
     plan,
 )
 from manager_agent.session.retries import invite_started
@@ -44,14 +44,14 @@ from manager_agent.tasks import Tasks
 log = structlog.get_logger()
 
 DELETE_TRIES, DELETE_TIMEOUT = 3, 10.0
-FAREWELL_TRIES, FAREWELL_TIMEOUT = 3, 10.0
+SESSION_ENDED_TRIES, SESSION_ENDED_TIMEOUT = 3, 10.0
 PAUSE_AFTER_FAULT = 1.0
 REPLACED = "replaced"
 """The reason that a service is given whose place was given to another."""
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class Backends:
     """What sessions are driven with; one set a process."""
 
     store: MemoryStore
@@ -59,16 +59,16 @@ class Means:
     inviter: Inviter
     registry: Registry
     replacer: Replacer
-    names: Names
+    identities: Identities
     clock: Clock
 
 
-class Drive:
-    def __init__(self, session_id: str, means: Means, tasks: Tasks) -> None:
+class ControlLoop:
+    def __init__(self, session_id: str, backends: Backends, tasks: Tasks) -> None:
         self._id = session_id
-        self._means, self._tasks = means, tasks
-        self._store, self._rooms, self._clock = means.store, means.rooms, means.clock
-        self._board: asyncio.Task[None] | None = None
+        self._backends, self._tasks = backends, tasks
+        self._store, self._rooms, self._clock = backends.store, backends.rooms, backends.clock
+        self._room_status: asyncio.Task[None] | None = None
         self._verdicts: set[tuple[int, int, bool]] = set()
 
     async def run(self) -> None:
@@ -95,7 +95,7 @@ class Drive:
         session, now = self._store.get(self._id), self._clock()
         for entry, service in enumerate(session.services):
             if service.timeline.joined is not None:
-                self._means.replacer.saw_join(service.place, service.timeline.joined)
+                self._backends.replacer.saw_join(service.ref, service.timeline.joined)
             if service.state is ServiceState.READY:
                 self._judge(entry, service, succeeded=True)
         due = plan(session, now)
@@ -109,15 +109,15 @@ class Drive:
         match action:
             case CreateRoom():
                 if await self._recorded(ev.RoomRequested(now)):
-                    first = ev.ManagerDispatched(now, 1, self._means.names.manager(self._id, 1))
+                    first = ev.ManagerDispatched(now, 1, self._backends.identities.manager(self._id, 1))
                     self._do(action, self._create_room(await self._record(first)))
             case DispatchManager(attempt):
-                identity = self._means.names.manager(self._id, attempt)
+                identity = self._backends.identities.manager(self._id, attempt)
                 if session := await self._recorded(ev.ManagerDispatched(now, attempt, identity)):
                     self._do(action, self._dispatch_manager(session))
-            case Invite(entry, attempt, tries):
-                names, session = self._means.names, self._store.get(self._id)
-                started = invite_started(names, session, entry, attempt=attempt, tries=tries, at=now)
+            case SendInvite(entry, attempt, tries):
+                identities, session = self._backends.identities, self._store.get(self._id)
+                started = invite_started(identities, session, entry, attempt=attempt, tries=tries, at=now)
                 if recorded := await self._recorded(started):
                     self._do(action, self._invite(recorded, action))
             case Replace(entry) if action in plan(self._store.get(self._id), now).actions:  # still
@@ -131,15 +131,15 @@ class Drive:
             case CleanUp():
                 if session := await self._recorded(ev.CleanUpStarted(now)):
                     self._do(action, self._clean_up(session))
-            case PassDeadline():
+            case CheckDeadline():
                 await self._record(ev.DeadlinePassed(now))
-            case Forget():
+            case Purge():
                 self._store.remove(self._id)
 
     async def _replace(self, entry: int, now: float) -> None:
         session = self._store.get(self._id)
         failed = session.services[entry]
-        decision = self._means.replacer.decide(session, entry, now)
+        decision = self._backends.replacer.decide(session, entry, now)
         only_late = failed.overdue_since is not None and isinstance(decision, ev.ReplacementHeld)  # as many may be
         if not only_late and not failed.declined:
             self._judge(entry, failed, succeeded=False)
@@ -151,8 +151,8 @@ class Drive:
             by = recorded.services[entry].service_id
             log.warning("service_replaced", by=by, reason=failed.shortfall, **about)
             if not failed.refused:
-                self._say_farewell(recorded, failed, REPLACED)
-        invite = Invite(entry, decision.attempt, decision.tries)
+                self._tell_session_ended(recorded, failed, REPLACED)
+        invite = SendInvite(entry, decision.attempt, decision.tries)
         self._do(invite, self._invite(recorded, invite))
 
     def _judge(self, entry: int, service: RequiredService, *, succeeded: bool) -> None:
@@ -161,8 +161,8 @@ class Drive:
         if verdict in self._verdicts:
             return
         self._verdicts.add(verdict)
-        report = self._means.registry.report_success if succeeded else self._means.registry.report_failure
-        report(service.place)
+        report = self._backends.registry.report_success if succeeded else self._backends.registry.report_failure
+        report(service.ref)
 
     def _record(self, event: ev.Event) -> Awaitable[Session]:
         return self._store.update(self._id, event)
@@ -195,8 +195,10 @@ class Drive:
             log.warning("room_not_created", error=str(error))
             return ev.RoomRefused(self._clock())
         log.info("room_created", sid=sid)
-        board = keep_room_informed(self._id, session.revision, store=self._store, rooms=self._rooms, clock=self._clock)
-        self._board = self._tasks.spawn(board, name=f"{self._id} board")
+        room_status = keep_room_informed(
+            self._id, session.revision, store=self._store, rooms=self._rooms, clock=self._clock
+        )
+        self._room_status = self._tasks.spawn(room_status, name=f"{self._id} board")
         return ev.RoomCreated(self._clock(), sid)
 
     async def _dispatch_manager(self, session: Session) -> ev.Event | None:
@@ -210,18 +212,18 @@ class Drive:
             log.warning("manager_not_dispatched", dispatch=attempt, error=str(error))
         return None  # that it was asked for is no outcome: that it comes is
 
-    async def _invite(self, session: Session, invite: Invite) -> ev.Event:
+    async def _invite(self, session: Session, invite: SendInvite) -> ev.Event:
         service = session.services[invite.entry]
         about = {"service_id": service.service_id, "attempt": invite.attempt, "tries": invite.tries}
         key = (invite.entry, invite.attempt, invite.tries)
         try:
-            await self._means.inviter.invite(session, invite.entry)
-        except Refused as refused:
+            await self._backends.inviter.invite(session, invite.entry)
+        except InviteError as refused:
             log.warning("invite_refused", why=refused.why, detail=str(refused), final=refused.final, **about)
             if refused.why is ev.Refusal.UNREACHABLE:
                 self._judge(invite.entry, service, succeeded=False)
             if refused.final:
-                self._means.registry.retire(service.place)
+                self._backends.registry.retire(service.ref)
             outcome: ev.Event = ev.InviteRefused(self._clock(), *key, refused.why, refused.final)
         except Exception:
             log.exception("invite_fault", **about)
@@ -230,7 +232,7 @@ class Drive:
             outcome = ev.InviteAccepted(self._clock(), *key)
         latest = self._store.get(self._id)
         if latest.end is not None:
-            self._say_farewell(latest, service, latest.end.reason)  # not before: it must not overtake the invite
+            self._tell_session_ended(latest, service, latest.end.reason)  # not before: it must not overtake the invite
         return outcome
 
     async def _list_room(self, session: Session, *, asked_at: float) -> ev.Event:
@@ -244,9 +246,9 @@ class Drive:
         return ev.RoomListed(self._clock(), asked_at, listing.participants, listing.joining)
 
     async def _remove(self, session: Session, identity: str) -> ev.Event:
-        outcast = session.outcast(identity)
-        assert outcast is not None, "only the removal of one is recorded"
-        about = outcast.log_fields
+        stale_participant = session.stale_participant(identity)
+        assert stale_participant is not None, "only the removal of one is recorded"
+        about = stale_participant.log_fields
         try:
             await self._rooms.remove(session.room_name, identity)
         except Exception as error:
@@ -261,9 +263,9 @@ class Drive:
         if session.end is not None and session.end.clean_ups == 1:
             for service in session.services:
                 if service.attempt and not service.in_flight and service.refusal is not ev.Refusal.DECLINED:
-                    self._say_farewell(session, service, session.end.reason)
-        if self._board is not None:
-            await asyncio.wait([self._board])
+                    self._tell_session_ended(session, service, session.end.reason)
+        if self._room_status is not None:
+            await asyncio.wait([self._room_status])
         made = session.room.created_at is not None or session.room.refused  # refused may mean: we did not hear
         try:
             if made and not session.room.taken:
@@ -281,15 +283,17 @@ class Drive:
             with attempt:
                 await self._rooms.delete(session.room_name)
 
-    def _say_farewell(self, session: Session, service: RequiredService, reason: str) -> None:
-        self._tasks.spawn(self._farewell(session, service, reason), name=f"{self._id} farewell {service.service_id}")
+    def _tell_session_ended(self, session: Session, service: RequiredService, reason: str) -> None:
+        self._tasks.spawn(
+            self._send_session_ended(session, service, reason), name=f"{self._id} farewell {service.service_id}"
+        )
 
-    async def _farewell(self, session: Session, service: RequiredService, reason: str) -> None:
-        tries = stamina.retry_context(on=Refused, attempts=FAREWELL_TRIES, timeout=FAREWELL_TIMEOUT)
+    async def _send_session_ended(self, session: Session, service: RequiredService, reason: str) -> None:
+        tries = stamina.retry_context(on=InviteError, attempts=SESSION_ENDED_TRIES, timeout=SESSION_ENDED_TIMEOUT)
         try:
             async for attempt in tries.with_name("farewell", (), {}):
                 with attempt:
-                    await self._means.inviter.say_farewell(session, service, reason)
-        except Refused as refused:
+                    await self._backends.inviter.send_session_ended(session, service, reason)
+        except InviteError as refused:
             about = {"service_id": service.service_id, "attempt": service.attempt}
             log.warning("farewell_refused", detail=str(refused), **about)

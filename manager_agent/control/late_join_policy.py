@@ -9,7 +9,7 @@ import math
 from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
-from manager_agent.session.session import Place
+from manager_agent.session.session import InstanceRef
 
 LATE_BURST, LATE_INTERVAL = 3, 1.0
 """So many services that are late are given up at once, and then one in so many seconds, of all sessions together, as
@@ -21,37 +21,37 @@ REMEMBERED = 600.0
 Key = TypeVar("Key", bound=Hashable)
 
 
-class Patience:
+class LateJoinPolicy:
     def __init__(self) -> None:
-        self._joined = Latest[Place](REMEMBERED)
-        self._late: dict[Place, Latest[str]] = {}
+        self._joined = Latest[InstanceRef](REMEMBERED)
+        self._late: dict[InstanceRef, Latest[str]] = {}
         """When each invite that is late was last looked at, for each instance that has any."""
         self._free_at = 0.0
 
-    def saw_join(self, place: Place, at: float) -> None:
+    def saw_join(self, ref: InstanceRef, at: float) -> None:
         """Somebody of this instance joined a room."""
-        self._joined.saw(place, at)
+        self._joined.saw(ref, at)
 
-    def saw_late(self, place: Place, invite_id: str, now: float) -> None:
+    def saw_late(self, ref: InstanceRef, invite_id: str, now: float) -> None:
         """Nobody of this instance has joined for this invite in time. To be told as long as that is so."""
-        self._late.setdefault(place, Latest(LATE_LOOK)).saw(invite_id, now)
+        self._late.setdefault(ref, Latest(LATE_LOOK)).saw(invite_id, now)
         self._late = {where: late for where, late in self._late.items() if late.count(now)}
 
-    def late(self, place: Place, now: float) -> int:
+    def late(self, ref: InstanceRef, now: float) -> int:
         """How many invites of this instance are late."""
-        return self._late[place].count(now) if place in self._late else 0
+        return self._late[ref].count(now) if ref in self._late else 0
 
-    def is_at_work(self, place: Place, since: float) -> bool:
+    def is_at_work(self, ref: InstanceRef, since: float) -> bool:
         """Whether somebody of this instance has joined some room since then: it may have more to do than it can."""
-        return self._joined.at(place) > since
+        return self._joined.at(ref) > since
 
-    def is_over(self, place: Place, due: float, now: float) -> bool:
+    def is_over(self, ref: InstanceRef, due: float, now: float) -> bool:
         """Whether one of this instance, which should have joined by `due`, is given up now."""
-        return self._others_are_sound(place, due, now) or self._is_let_through(now)
+        return self._others_are_sound(ref, due, now) or self._is_let_through(now)
 
-    def _others_are_sound(self, place: Place, due: float, now: float) -> bool:
+    def _others_are_sound(self, ref: InstanceRef, due: float, now: float) -> bool:
         """Whether another instance has joined meanwhile and is late nowhere. Then it is not us."""
-        return any(joined > due and not self.late(other, now) for other, joined in self._joined if other != place)
+        return any(joined > due and not self.late(other, now) for other, joined in self._joined if other != ref)
 
     def _is_let_through(self, now: float) -> bool:
         """A few at once, and then one in an interval: a leaky bucket (GCRA, ITU-T I.371)."""

@@ -8,13 +8,13 @@ from contextlib import suppress
 import structlog
 
 from manager_agent.clock import Clock
-from manager_agent.control.control_loop import Drive, Means
+from manager_agent.control.control_loop import Backends, ControlLoop
 from manager_agent.control.replacement import Replacer
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.invites import Inviter
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
-from manager_agent.session.identities import Names
+from manager_agent.session.identities import Identities
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import Session
 from manager_agent.store.memory import MemoryStore, RoomNameTaken
@@ -28,7 +28,7 @@ FAREWELL_PATIENCE = 3.0
 """Seconds that services have to take their farewell when the process ends."""
 
 
-class Conductor:
+class Orchestrator:
     def __init__(
         self,
         *,
@@ -36,10 +36,10 @@ class Conductor:
         rooms: Rooms,
         inviter: Inviter,
         registry: Registry,
-        names: Names,
+        identities: Identities,
         clock: Clock,
     ) -> None:
-        self._means = Means(store, rooms, inviter, registry, Replacer(registry, names), names, clock)
+        self._backends = Backends(store, rooms, inviter, registry, Replacer(registry, identities), identities, clock)
         self._store, self._clock = store, clock
         self._drives, self._io = Tasks(), Tasks()
         self._closed = False
@@ -48,8 +48,8 @@ class Conductor:
         """Keeps the session and starts it. Returns it once its room exists, or it is over because LiveKit
         would not make one. Raises RoomNameTaken, also for a room of LiveKit's that is not ours."""
         await self._store.add(session)
-        drive = Drive(session.session_id, self._means, self._io)
-        self._drives.spawn(drive.run(), name=f"{session.session_id} drive")
+        control_loop = ControlLoop(session.session_id, self._backends, self._io)
+        self._drives.spawn(control_loop.run(), name=f"{session.session_id} drive")
         session = await self._store.wait_for(
             session.session_id, lambda latest: latest.over or latest.room.created_at is not None
         )

@@ -9,7 +9,7 @@ from livekit import rtc
 from ulid import ULID
 
 from manager_agent.clock import Clock
-from manager_agent.control.orchestrator import Conductor
+from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.livekit.room_connection import connect
 from manager_agent.livekit.room_watcher import RpcFault
 from manager_agent.livekit.server_api import Rooms
@@ -36,8 +36,8 @@ class Proof:
 class Probe:
     """One at a time: whoever asks meanwhile shares its outcome."""
 
-    def __init__(self, *, conductor: Conductor, store: MemoryStore, rooms: Rooms, clock: Clock) -> None:
-        self._conductor, self._store, self._rooms, self._clock = conductor, store, rooms, clock
+    def __init__(self, *, orchestrator: Orchestrator, store: MemoryStore, rooms: Rooms, clock: Clock) -> None:
+        self._orchestrator, self._store, self._rooms, self._clock = orchestrator, store, rooms, clock
         self._running: asyncio.Task[Proof] | None = None
 
     async def run(self) -> Proof:
@@ -58,7 +58,7 @@ class Probe:
         step, room = "create a room", rtc.Room()
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
-                session = await self._conductor.open(session)
+                session = await self._orchestrator.open(session)
                 if session.over:
                     raise ProbeFailed("LiveKit did not create a room")
                 step = "get a manager into the room"
@@ -73,7 +73,7 @@ class Probe:
             raise ProbeFailed(f"could not {step}: {error!r}") from error
         finally:
             await room.disconnect()
-            await self._conductor.close(session.session_id)
+            await self._orchestrator.close(session.session_id)
 
     async def _speak(self, room: rtc.Room, manager: str) -> None:
         """Speaks to the manager as somebody whom nobody invited: its refusal is the message that came back."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from manager_agent.control.late_join_policy import Patience
+from manager_agent.control.late_join_policy import LateJoinPolicy
 from manager_agent.registry.registry import Registry
-from manager_agent.registry.services import Service
+from manager_agent.registry.services import RegisteredService
 from manager_agent.session import events as ev
 from manager_agent.session.dispatch import backoff
-from manager_agent.session.identities import Names
+from manager_agent.session.identities import Identities
 from manager_agent.session.retries import again_at, invite_started
-from manager_agent.session.session import Place, RequiredService, Session, deadline
+from manager_agent.session.session import InstanceRef, RequiredService, Session, deadline
 
 LATE_AT_MOST = 3
 """So many times SERVICE_JOIN_TIMEOUT an instance may be late that is seen to be at work; but no longer than half of the
@@ -29,13 +29,13 @@ HOLD, IDLE_HOLD = 1.0, 5.0
 class Replacer:
     """One a process."""
 
-    def __init__(self, registry: Registry, names: Names) -> None:
-        self._registry, self._names = registry, names
-        self._patience = Patience()
+    def __init__(self, registry: Registry, identities: Identities) -> None:
+        self._registry, self._identities = registry, identities
+        self._late_join_policy = LateJoinPolicy()
 
-    def saw_join(self, place: Place, at: float) -> None:
+    def saw_join(self, ref: InstanceRef, at: float) -> None:
         """Somebody of this instance has joined a room: it is alive."""
-        self._patience.saw_join(place, at)
+        self._late_join_policy.saw_join(ref, at)
 
     def decide(self, session: Session, entry: int, now: float) -> ev.InviteStarted | ev.ReplacementHeld:
         """What becomes of an entry whose present attempt came to nothing."""
@@ -45,31 +45,37 @@ class Replacer:
         late = service.overdue_since is not None
         if found is None and not (late and service.may_be_asked_again):
             return ev.ReplacementHeld(now, entry, service.attempt, _look_again_at(session, service, now))
-        has_moved = found is not None and found.service_id == service.service_id and found.place != service.place
+        has_moved = found is not None and found.service_id == service.service_id and found.ref != service.ref
         if late and not has_moved and self._has_time(session, service, found, now):
             return ev.ReplacementHeld(now, entry, service.attempt, now + HOLD * backoff(service.invite_id, 3))
         if found is None:  # who is at work on it knows this invite; who was started anew takes it for a first one
-            return invite_started(self._names, session, entry, attempt=service.attempt, tries=service.tries + 1, at=now)
+            return invite_started(
+                self._identities, session, entry, attempt=service.attempt, tries=service.tries + 1, at=now
+            )
         self._registry.give(found.service_id)
-        return invite_started(self._names, session, entry, attempt=service.attempt + 1, tries=1, at=now, instead=found)
+        return invite_started(
+            self._identities, session, entry, attempt=service.attempt + 1, tries=1, at=now, instead=found
+        )
 
-    def _has_time(self, session: Session, service: RequiredService, found: Service | None, now: float) -> bool:
+    def _has_time(
+        self, session: Session, service: RequiredService, found: RegisteredService | None, now: float
+    ) -> bool:
         """Whether one that is late is waited for, though `found` might be invited."""
         timeout, since = session.limits.service_join_timeout, service.overdue_since or now
-        self._patience.saw_late(service.place, service.invite_id, now)
-        if self._patience.is_at_work(service.place, now - timeout):
-            no_better = found is not None and self._patience.late(found.place, now) >= TOO_MUCH
+        self._late_join_policy.saw_late(service.ref, service.invite_id, now)
+        if self._late_join_policy.is_at_work(service.ref, now - timeout):
+            no_better = found is not None and self._late_join_policy.late(found.ref, now) >= TOO_MUCH
             if now < (since + LATE_AT_MOST * timeout if no_better else _late_until(session, service)):
                 return True
-        return not self._patience.is_over(service.place, since + timeout, now)
+        return not self._late_join_policy.is_over(service.ref, since + timeout, now)
 
 
-def _excluded(session: Session, service: RequiredService, now: float) -> Collection[Place]:
+def _excluded(session: Session, service: RequiredService, now: float) -> Collection[InstanceRef]:
     """Who may not be invited anew for this entry at this moment."""
     if now < again_at(service):
         return service.tried
     if service.may_be_asked_again or now < _late_until(session, service):
-        return (service.place,)
+        return (service.ref,)
     return ()
 
 

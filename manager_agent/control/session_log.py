@@ -1,6 +1,6 @@
 """What happens to sessions, as log events: one for each step that a session, a service or the user takes.
 
-`chronicle` is for the store's listen(), so that no step is missed however short it lasts, and each is told by whoever
+`log_changes` is for the store's listen(), so that no step is missed however short it lasts, and each is told by whoever
 makes it: the log line of a join that a webhook tells has the webhook's request_id.
 """
 
@@ -24,7 +24,7 @@ STATES_OF_TROUBLE = frozenset({SessionState.DEGRADED, SessionState.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class LogLine:
     """One step, as an event of the log."""
 
     event: str
@@ -32,7 +32,7 @@ class Step:
     is_trouble: bool = False
 
 
-def chronicle(change: Change) -> None:
+def log_changes(change: Change) -> None:
     """Logs every step of this change."""
     session = change.after or change.before
     assert session is not None, "a change is of something"
@@ -41,50 +41,50 @@ def chronicle(change: Change) -> None:
         write(step.event, **session.log_fields, **step.fields)
 
 
-def steps_of(change: Change) -> Iterator[Step]:
+def steps_of(change: Change) -> Iterator[LogLine]:
     """Every step of this change, in the order in which they are told. PURE."""
     before, after = change.before, change.after
     if after is None:
-        yield Step("session_forgotten")
+        yield LogLine("session_forgotten")
         return
     if before is None:
         services = [service.service_id for service in after.services]
-        yield Step("session_opened", {"services": services, "user": after.user.identity, "owner": after.owner})
+        yield LogLine("session_opened", {"services": services, "user": after.user.identity, "owner": after.owner})
         return
     for was, service in zip(before.services, after.services, strict=True):
         yield from _steps_of_service(after, was, service)
     if before.user_presence.sid != after.user_presence.sid:
         came = after.user_presence.here
-        yield Step("user_joined" if came else "user_left", {"identity": after.user.identity})
+        yield LogLine("user_joined" if came else "user_left", {"identity": after.user.identity})
     if before.state is not after.state:
         if after.state is SessionState.FAILED:
             yield from _missing(after)
         yield _state_step(before, after)
 
 
-def _state_step(before: Session, after: Session) -> Step:
+def _state_step(before: Session, after: Session) -> LogLine:
     fields = {"state": after.state, "before": before.state, "after_ms": _ms(before.state_since, after.state_since)}
     if after.end is not None:
         fields["reason"] = after.end.reason
-    return Step("session_state", fields, is_trouble=after.state in STATES_OF_TROUBLE)
+    return LogLine("session_state", fields, is_trouble=after.state in STATES_OF_TROUBLE)
 
 
-def _missing(session: Session) -> Iterator[Step]:
+def _missing(session: Session) -> Iterator[LogLine]:
     """The services that were required and not there when the session failed. One that never joined, or never answered,
     has taken no step that would name it."""
     for service in session.services:
         if not service.optional and service.state is not ServiceState.READY:
             about = {**_who(service), "state": service.state, "reason": session.reason_of(service)}
-            yield Step("service_missing", about, is_trouble=True)
+            yield LogLine("service_missing", about, is_trouble=True)
 
 
-def _steps_of_service(session: Session, was: RequiredService, service: RequiredService) -> Iterator[Step]:
+def _steps_of_service(session: Session, was: RequiredService, service: RequiredService) -> Iterator[LogLine]:
     known = was.timeline if was.attempt == service.attempt else Timeline()
     for step in STEPS:
         at: float | None = getattr(service.timeline, step)
         if at is not None and at != getattr(known, step):
             trouble = step in TROUBLE and not session.over
-            yield Step(f"service_{step}", _about(session, service, step, at), is_trouble=trouble)
+            yield LogLine(f"service_{step}", _about(session, service, step, at), is_trouble=trouble)
 
 
 def _about(session: Session, service: RequiredService, step: str, at: float) -> dict[str, Any]:

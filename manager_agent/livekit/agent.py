@@ -20,9 +20,9 @@ from manager_agent.clock import Clock
 from manager_agent.livekit import jobs
 from manager_agent.livekit.room_connection import drain
 from manager_agent.livekit.room_watcher import Watcher
-from manager_agent.messages import DispatchNote
+from manager_agent.messages import DispatchMetadata
 from manager_agent.session import events as ev
-from manager_agent.session.identities import Names
+from manager_agent.session.identities import Identities
 from manager_agent.store.memory import MemoryStore, UnknownSession
 
 log = structlog.get_logger()
@@ -45,11 +45,11 @@ class ManagerAgent:
         api_secret: str,
         agent_name: str,
         store: MemoryStore,
-        names: Names,
+        identities: Identities,
         clock: Clock,
     ) -> None:
         self._url, self._key, self._secret, self._agent_name = url, api_key, api_secret, agent_name
-        self._store, self._names, self._clock = store, names, clock
+        self._store, self._identities, self._clock = store, identities, clock
         self.rooms_held = 0
         """How many rooms it watches, or is about to."""
         self._server: AgentServer | None = None
@@ -105,12 +105,12 @@ class ManagerAgent:
 
     async def _decide(self, request: JobRequest) -> None:
         """Takes the job if it makes this manager the one in charge of its room."""
-        note = _read_note(request.job.metadata)
+        note = _read_dispatch_metadata(request.job.metadata)
         if note is None:
             log.warning("job_not_ours", room=request.room.name)
             await request.reject()
             return
-        identity, at = self._names.manager(note.session_id, note.attempt), self._clock()
+        identity, at = self._identities.manager(note.session_id, note.attempt), self._clock()
         with structlog.contextvars.bound_contextvars(**self._about(note, request.room.name)):
             if not await self._take_charge(note.session_id, identity, at):
                 log.info("job_rejected", identity=identity)
@@ -122,7 +122,7 @@ class ManagerAgent:
                 log.warning("job_not_assigned", identity=identity, error=repr(error))
                 await self._report_failure(note.session_id, identity)
 
-    def _about(self, note: DispatchNote, room_name: str) -> dict[str, Any]:
+    def _about(self, note: DispatchMetadata, room_name: str) -> dict[str, Any]:
         """What log lines about a job say. The session may be one that nobody here knows."""
         about: dict[str, Any] = {"session_id": note.session_id, "room": room_name, "dispatch": note.attempt}
         with contextlib.suppress(UnknownSession):
@@ -139,7 +139,7 @@ class ManagerAgent:
 
     async def _watch(self, info: RunningJobInfo) -> None:
         """One job, from its assignment until the room is over or lost."""
-        note = _read_note(info.job.metadata)
+        note = _read_dispatch_metadata(info.job.metadata)
         assert note is not None, "only jobs with a note are accepted"
         identity = info.accept_arguments.identity
         self.rooms_held += 1
@@ -165,8 +165,8 @@ async def _never_called(_: JobContext) -> None:
     """AgentServer wants an entrypoint; jobs.py does the jobs."""
 
 
-def _read_note(metadata: str) -> DispatchNote | None:
+def _read_dispatch_metadata(metadata: str) -> DispatchMetadata | None:
     try:
-        return DispatchNote.model_validate_json(metadata)
+        return DispatchMetadata.model_validate_json(metadata)
     except ValidationError:
         return None

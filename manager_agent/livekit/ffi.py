@@ -19,24 +19,24 @@ from livekit.rtc._proto.ffi_pb2 import FfiEvent
 _load = _ffi_client.get_ffi_lib
 
 
-def quiet() -> None:
+def disable_log_capture() -> None:
     """Switches the capture off for this process. Call it before the first room is made; again is harmless.
 
     Raises RuntimeError when the native library is already up with the capture on.
     """
-    if _ffi_client.get_ffi_lib is _load_quietly:
+    if _ffi_client.get_ffi_lib is _load_without_log_capture:
         return
     if _ffi_client.FfiClient._instance is not None:
         raise RuntimeError("quiet() must be called before the first livekit.rtc object is made")
     os.environ.setdefault("RUST_LOG", "error")  # read by the native library itself
-    _ffi_client.get_ffi_lib = _load_quietly
+    _ffi_client.get_ffi_lib = _load_without_log_capture
 
 
-def _load_quietly() -> Any:
-    return _QuietLibrary(_load())
+def _load_without_log_capture() -> Any:
+    return _LibraryWithoutLogCapture(_load())
 
 
-class _QuietLibrary:
+class _LibraryWithoutLogCapture:
     """The native library, but `livekit_ffi_initialize` is told not to capture logs, whatever is asked."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
@@ -53,7 +53,7 @@ class _QuietLibrary:
         return getattr(self._library, name)
 
 
-def hear_only_itself(room: rtc.Room) -> None:
+def filter_events_to_room(room: rtc.Room) -> None:
     """From now on only this room's own events go into its queue. Call it once the room is connected.
 
     The SDK puts every event of every room into the queue of each, which with a hundred rooms costs the loop nearly

@@ -17,11 +17,11 @@ from livekit import rtc
 from livekit.rtc.participant import PublishDataError
 
 from manager_agent.clock import Clock
-from manager_agent.livekit.ffi import hear_only_itself
+from manager_agent.livekit.ffi import filter_events_to_room
 from manager_agent.livekit.room_connection import CONNECT_TIMEOUT, connect, disconnect
-from manager_agent.messages import SAID_BYTES_MAX, TOPIC, Ack, Answer, ServiceMessage, Unreadable, parse_said
+from manager_agent.messages import SIGNAL_BYTES_MAX, TOPIC, Ack, Answer, ServiceMessage, UnreadableMessage, parse_signal
 from manager_agent.session import events as ev
-from manager_agent.session.events import Evidence, Said, Seen
+from manager_agent.session.events import Evidence, ParticipantInfo, Signal
 from manager_agent.session.session import Session
 from manager_agent.store.memory import MemoryStore, UnknownSession
 
@@ -58,7 +58,7 @@ class Watcher:
         """Joins the room and watches it until it closes. Raises TimeoutError, rtc.ConnectError."""
         self._listen()
         await connect(self._room, url, token, OPTIONS, CONNECT_TIMEOUT)
-        hear_only_itself(self._room)
+        filter_events_to_room(self._room)
         try:
             if self._store.get(self._session_id).manager.identity != self._identity:
                 return  # another one is in charge by now
@@ -127,46 +127,48 @@ class Watcher:
     async def _answer(self, call: rtc.RpcInvocationData) -> str:
         """An RPC of a service: LiveKit vouches for its identity, and the answer is our acknowledgement."""
         try:
-            said = parse_said(call.payload)
-        except Unreadable as error:
+            signal = parse_signal(call.payload)
+        except UnreadableMessage as error:
             self._ignore("rpc_unreadable", call.caller_identity, str(error))
             raise rtc.RpcError(RpcFault.UNREADABLE, str(error)) from None
-        session = await self._take_in(call.caller_identity, said)
+        session = await self._take_in(call.caller_identity, signal)
         if session.entry_of(call.caller_identity) is None:
             self._ignore("rpc_from_unknown_caller", call.caller_identity, "")
             raise rtc.RpcError(RpcFault.UNKNOWN_CALLER, "no service was invited under this identity")
-        if not session.has_heard(call.caller_identity, said.type):
-            raise rtc.RpcError(RpcFault.NOT_NOW, f"a service that has left or failed can't say {said.type}")
+        if not session.has_taken_in(call.caller_identity, signal.type):
+            raise rtc.RpcError(RpcFault.NOT_NOW, f"a service that has left or failed can't say {signal.type}")
         return Answer(revision=session.revision).model_dump_json()
 
     async def _hear(self, packet: rtc.DataPacket) -> None:
         """A data message of a service, acknowledged when it counts."""
         sender = packet.participant.identity if packet.participant else None
-        if len(packet.data) > SAID_BYTES_MAX:
+        if len(packet.data) > SIGNAL_BYTES_MAX:
             self._ignore("data_too_long", sender, f"{len(packet.data)} bytes")
             return
         try:
-            said = parse_said(packet.data)
-        except Unreadable as error:
+            signal = parse_signal(packet.data)
+        except UnreadableMessage as error:
             self._ignore("data_unreadable", sender, str(error))
             return
         session = self._store.get(self._session_id)
-        identity = sender or session.invited_as(said.invite_id)
+        identity = sender or session.invited_as(signal.invite_id)
         if identity is None or session.entry_of(identity) is None:
             self._ignore("data_from_unknown_sender", sender, "")
             return
-        session = await self._take_in(identity, said)
-        if said.invite_id and session.has_heard(identity, said.type):
-            await self._acknowledge(identity, said.invite_id)
+        session = await self._take_in(identity, signal)
+        if signal.invite_id and session.has_taken_in(identity, signal.type):
+            await self._acknowledge(identity, signal.invite_id)
 
-    async def _take_in(self, identity: str, said: ServiceMessage) -> Session:
+    async def _take_in(self, identity: str, signal: ServiceMessage) -> Session:
         known = self._room.remote_participants.get(identity)
         if known is not None:
             await self._store.update(self._session_id, self._seen(known))
-        event = ev.ServiceSaid(self._clock(), identity, said.type, Evidence.MESSAGE)
+        event = ev.ServiceSignalled(self._clock(), identity, signal.type, Evidence.MESSAGE)
         session = await self._store.update(self._session_id, event)
-        write = log.debug if said.type is Said.PROGRESS else log.info
-        write("service_said", identity=identity, said=said.type, detail=said.detail, **_service(session, identity))
+        write = log.debug if signal.type is Signal.PROGRESS else log.info
+        write(
+            "service_said", identity=identity, signal=signal.type, detail=signal.detail, **_service(session, identity)
+        )
         return session
 
     async def _acknowledge(self, identity: str, invite_id: str) -> None:
@@ -200,10 +202,10 @@ def _service(session: Session, identity: str) -> dict[str, str | int]:
     return {"service_id": session.services[entry].service_id, "attempt": session.services[entry].attempt}
 
 
-def seen(participant: rtc.Participant) -> Seen:
+def seen(participant: rtc.Participant) -> ParticipantInfo:
     """A participant as the SDK shows it in a room."""
     joined = participant.joined_at
-    return Seen(
+    return ParticipantInfo(
         identity=participant.identity,
         sid=participant.sid,
         joined_ms=int(joined.timestamp() * 1000) if joined else 0,

@@ -13,8 +13,8 @@ from livekit import api
 from livekit.protocol import models
 
 from manager_agent.livekit.tokens import EVERY_GRANT, AccessToken, Grant, Joiner, Tokens
-from manager_agent.messages import DispatchNote, RoomStatus
-from manager_agent.session.events import Seen
+from manager_agent.messages import DispatchMetadata, RoomStatus
+from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.session import Limits, RequiredService, Session, User
 
 CALL_TIMEOUT = 5.0
@@ -44,7 +44,7 @@ class RoomMissing(LookupError):
 class Listing:
     """Everybody in a room. Those who are `joining` are not there yet, and not gone either."""
 
-    participants: tuple[Seen, ...]
+    participants: tuple[ParticipantInfo, ...]
     joining: tuple[str, ...]
 
 
@@ -101,7 +101,9 @@ class Rooms:
             empty_timeout=keep,
             departure_timeout=keep,
             agents=[
-                api.RoomAgentDispatch(agent_name=self._agent_name, metadata=_note(session, session.manager.attempt))
+                api.RoomAgentDispatch(
+                    agent_name=self._agent_name, metadata=_dispatch_metadata(session, session.manager.attempt)
+                )
             ],
         )
         for tries_left in reversed(range(NO_NODE_RETRIES)):
@@ -120,7 +122,7 @@ class Rooms:
 
     async def dispatch_manager(self, session: Session, attempt: int) -> None:
         """Dispatches the manager once more. Raises RoomMissing, LiveKitUnavailable."""
-        await self.dispatch_agent(session.room_name, self._agent_name, _note(session, attempt))
+        await self.dispatch_agent(session.room_name, self._agent_name, _dispatch_metadata(session, attempt))
 
     async def dispatch_agent(self, room_name: str, agent_name: str, metadata: str) -> None:
         """Asks LiveKit to send an agent; that is no promise that one comes. Raises as above."""
@@ -227,9 +229,9 @@ class _Connector(aiohttp.TCPConnector):
         return await super().connect(req, traces, CONNECT_TIMEOUT)
 
 
-def seen(info: models.ParticipantInfo) -> Seen:
+def seen(info: models.ParticipantInfo) -> ParticipantInfo:
     """A participant as LiveKit's server API and webhooks show it."""
-    return Seen(
+    return ParticipantInfo(
         identity=info.identity,
         sid=info.sid,
         joined_ms=info.joined_at_ms,
@@ -245,5 +247,5 @@ def room_timeout(limits: Limits) -> int:
     return int(sum(waits)) + ROOM_TIMEOUT_SLACK
 
 
-def _note(session: Session, attempt: int) -> str:
-    return DispatchNote(session_id=session.session_id, attempt=attempt).model_dump_json()
+def _dispatch_metadata(session: Session, attempt: int) -> str:
+    return DispatchMetadata(session_id=session.session_id, attempt=attempt).model_dump_json()

@@ -76,7 +76,7 @@ class AddressRefused(OSError):
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class AddressPolicy:
     """What may be called: `networks`, without NEVER and without `own_port` on addresses of which `is_own` holds."""
 
     networks: tuple[Network, ...]

@@ -19,8 +19,8 @@ import structlog
 from ulid import ULID
 
 from manager_agent.clock import Clock
-from manager_agent.outbound.deliveries import Delivery, DeliveryState, Ledger, event_of
-from manager_agent.outbound.http_client import Courier, Undelivered
+from manager_agent.outbound.deliveries import Delivery, DeliveryLog, DeliveryState, event_of
+from manager_agent.outbound.http_client import DeliveryFailed, GuardedHttpClient
 from manager_agent.outbound.signing import signed_headers
 from manager_agent.session.session import Session
 from manager_agent.store.memory import Change
@@ -44,16 +44,16 @@ SigningKeys = Callable[[str], tuple[str, str]]
 
 
 @dataclass(slots=True, eq=False)
-class _Letter:
+class QueuedDelivery:
     delivery: Delivery
     body: bytes
 
 
 @dataclass(slots=True)
-class _Line:
+class SessionQueue:
     """What is still to be told of one session, in order; the first is under way."""
 
-    letters: deque[_Letter] = field(default_factory=deque)
+    letters: deque[QueuedDelivery] = field(default_factory=deque)
     is_unwanted: bool = False
     """The other side wants to hear no more."""
     is_over: bool = False
@@ -61,14 +61,14 @@ class _Line:
 
 
 class Callbacks:
-    """`tell` is for the store's listen(); `ledger` has what became of each event."""
+    """`tell` is for the store's listen(); `delivery_log` has what became of each event."""
 
-    def __init__(self, *, courier: Courier, clock: Clock, view: View, signing_keys: SigningKeys) -> None:
-        self.ledger = Ledger()
+    def __init__(self, *, http_client: GuardedHttpClient, clock: Clock, view: View, signing_keys: SigningKeys) -> None:
+        self.delivery_log = DeliveryLog()
         self.finished: Counter[DeliveryState] = Counter()
         """How many events were delivered, and how many given up."""
-        self._courier, self._clock, self._view, self._signing_keys = courier, clock, view, signing_keys
-        self._lines: dict[str, _Line] = {}
+        self._http_client, self._clock, self._view, self._signing_keys = http_client, clock, view, signing_keys
+        self._lines: dict[str, SessionQueue] = {}
         self._bytes: Counter[str] = Counter()
         """That wait, by owner."""
         self._slots = asyncio.Semaphore(UNDER_WAY_MAX)
@@ -77,7 +77,7 @@ class Callbacks:
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
-        await self._courier.start()
+        await self._http_client.start()
 
     async def aclose(self) -> None:
         """Once the sessions are ended. What waits for its next try is tried at once; after STOP_PATIENCE the rest is
@@ -86,7 +86,7 @@ class Callbacks:
         await self._tasks.aclose(STOP_PATIENCE)
         if self.pending:
             log.warning("callbacks_dropped", count=self.pending)
-        await self._courier.aclose()
+        await self._http_client.aclose()
 
     @property
     def pending(self) -> int:
@@ -106,14 +106,14 @@ class Callbacks:
         now = self._clock()
         delivery = Delivery(f"cb_{ULID.from_timestamp(now)}", event, session_id, after.owner, url, now)
         content = {"event": event, "id": delivery.id, "createdAt": str(int(now)), "session": self._view(after)}
-        letter = _Letter(delivery, json.dumps(content, separators=(",", ":")).encode())
-        self.ledger.add(delivery)
+        letter = QueuedDelivery(delivery, json.dumps(content, separators=(",", ":")).encode())
+        self.delivery_log.add(delivery)
         if not self._has_room_for(letter):
-            self._note(letter, delivery.abandoned("too much is waiting to be delivered", now))
+            self._dispatch_metadata(letter, delivery.abandoned("too much is waiting to be delivered", now))
             return
         self._bytes[after.owner] += len(letter.body)
         if line is None:
-            line = self._lines[session_id] = _Line()
+            line = self._lines[session_id] = SessionQueue()
             delivering = self._deliver_in_order(session_id, line, after.log_fields)
             self._tasks.spawn(delivering, name=f"{session_id} callbacks")
         line.letters.append(letter)
@@ -121,11 +121,11 @@ class Callbacks:
         if len(line.letters) > LINE_MAX:
             self._abandon(line, line.letters[1], "too many later ones were waiting")
 
-    def _has_room_for(self, letter: _Letter) -> bool:
+    def _has_room_for(self, letter: QueuedDelivery) -> bool:
         owner, size = letter.delivery.owner, len(letter.body)
         return self._bytes[owner] + size <= OWNER_BYTES_MAX and self._bytes.total() + size <= BYTES_MAX
 
-    async def _deliver_in_order(self, session_id: str, line: _Line, about: Mapping[str, str]) -> None:
+    async def _deliver_in_order(self, session_id: str, line: SessionQueue, about: Mapping[str, str]) -> None:
         structlog.contextvars.clear_contextvars()  # those of whatever made the first event
         structlog.contextvars.bind_contextvars(**about)
         while line.letters:
@@ -138,21 +138,21 @@ class Callbacks:
                     self._abandon(line, later, "an earlier event of the session was answered with 410")
         self._forget(session_id, line)
 
-    async def _deliver(self, letter: _Letter) -> None:
+    async def _deliver(self, letter: QueuedDelivery) -> None:
         """Until it is delivered or given up."""
         while letter.delivery.state is DeliveryState.PENDING:
             await self._pause(letter.delivery.next_try_at)
             async with self._slot(letter.delivery.owner):
-                self._note(letter, letter.delivery.begun(self._clock()))
+                self._dispatch_metadata(letter, letter.delivery.begun(self._clock()))
                 after = await self._try(letter)
-            self._note(letter, after)
+            self._dispatch_metadata(letter, after)
 
-    async def _try(self, letter: _Letter) -> Delivery:
+    async def _try(self, letter: QueuedDelivery) -> Delivery:
         delivery = letter.delivery
         try:
             headers = signed_headers(letter.body, *self._signing_keys(delivery.owner))
-            status = await self._courier.deliver(delivery.url, letter.body, headers)
-        except Undelivered as error:
+            status = await self._http_client.deliver(delivery.url, letter.body, headers)
+        except DeliveryFailed as error:
             return delivery.unanswered(str(error), self._clock())
         except Exception:
             log.exception("callback_fault", id=delivery.id)
@@ -175,9 +175,9 @@ class Callbacks:
         async with own, self._slots:
             yield
 
-    def _note(self, letter: _Letter, delivery: Delivery) -> None:
+    def _dispatch_metadata(self, letter: QueuedDelivery, delivery: Delivery) -> None:
         letter.delivery = delivery
-        self.ledger.update(delivery)
+        self.delivery_log.update(delivery)
         if delivery.finished_at is not None:
             self.finished[delivery.state] += 1
         about = {"id": delivery.id, "session_id": delivery.session_id, "event_name": delivery.event}
@@ -189,18 +189,18 @@ class Callbacks:
         elif delivery.next_try_at is not None:
             log.debug("callback_failed", tries=delivery.tries, **how, **about)
 
-    def _abandon(self, line: _Line, letter: _Letter, why: str) -> None:
+    def _abandon(self, line: SessionQueue, letter: QueuedDelivery, why: str) -> None:
         self._take_out(line, letter)
-        self._note(letter, letter.delivery.abandoned(why, self._clock()))
+        self._dispatch_metadata(letter, letter.delivery.abandoned(why, self._clock()))
 
-    def _take_out(self, line: _Line, letter: _Letter) -> None:
+    def _take_out(self, line: SessionQueue, letter: QueuedDelivery) -> None:
         line.letters.remove(letter)
         owner = letter.delivery.owner
         self._bytes[owner] -= len(letter.body)
         if not self._bytes[owner]:
             del self._bytes[owner]
 
-    def _forget(self, session_id: str, line: _Line) -> None:
+    def _forget(self, session_id: str, line: SessionQueue) -> None:
         """Unless it is to be remembered that nobody wants to hear of this session."""
         if line.is_over or not line.is_unwanted:
             self._lines.pop(session_id, None)

@@ -119,7 +119,7 @@ class Delivery:
         return replace(self, state=DeliveryState.GIVEN_UP, next_try_at=None, finished_at=at)
 
 
-class Ledger:
+class DeliveryLog:
     """The last deliveries of each owner, as they now are."""
 
     def __init__(self) -> None:

@@ -17,7 +17,7 @@ import aiohttp
 import psutil
 from aiohttp.abc import AbstractResolver
 
-from manager_agent.outbound.address_policy import IP, AddressRefused, Guard
+from manager_agent.outbound.address_policy import IP, AddressPolicy, AddressRefused
 
 TIMEOUT = aiohttp.ClientTimeout(total=5, connect=2)
 """Seconds for one try."""
@@ -27,13 +27,13 @@ RESPONSE_TIMEOUT = 0.5
 """Seconds for them, once the status is there."""
 
 
-class Undelivered(Exception):
+class DeliveryFailed(Exception):
     """There was no answer. The message has our own words and the system's, nothing that came from the other side."""
 
 
-class Courier:
-    def __init__(self, guard: Guard, *, resolver: AbstractResolver | None = None) -> None:
-        self._guard, self._resolver = guard, resolver
+class GuardedHttpClient:
+    def __init__(self, address_policy: AddressPolicy, *, resolver: AbstractResolver | None = None) -> None:
+        self._address_policy, self._resolver = address_policy, resolver
         self._http: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -59,20 +59,20 @@ class Courier:
         """Posts once and returns the status, a redirect's too. Raises Undelivered."""
         assert self._http is not None, "start() first"
         try:
-            url = self._guard.admit(address)
+            url = self._address_policy.admit(address)
             async with self._http.post(url, data=body, headers=headers, allow_redirects=False) as answer:
                 await _read(answer)
                 return answer.status
         except AddressRefused as refused:
-            raise Undelivered(f"address refused: {refused}") from None
+            raise DeliveryFailed(f"address refused: {refused}") from None
         except aiohttp.ClientConnectorError as error:  # with AddressRefused in it, for an address that was dialled
-            raise Undelivered(f"not connected: {error.strerror or error.os_error}") from None
+            raise DeliveryFailed(f"not connected: {error.strerror or error.os_error}") from None
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise Undelivered(type(error).__name__) from None  # the text of these may quote what was answered
+            raise DeliveryFailed(type(error).__name__) from None  # the text of these may quote what was answered
 
     def _socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info
-        self._guard.check(str(address[0]), int(address[1]))
+        self._address_policy.check(str(address[0]), int(address[1]))
         return socket.socket(family, kind, protocol)
 
 

@@ -11,12 +11,12 @@ from http import HTTPStatus
 
 from manager_agent.clock import Clock
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
-from manager_agent.messages import Farewell, Invite, instant, invited_session
-from manager_agent.outbound.address_policy import Guard
-from manager_agent.outbound.http_client import Courier, Undelivered
+from manager_agent.messages import Invite, SessionEndedMessage, instant, invited_session
+from manager_agent.outbound.address_policy import AddressPolicy
+from manager_agent.outbound.http_client import DeliveryFailed, GuardedHttpClient
 from manager_agent.outbound.signing import signed_headers
 from manager_agent.session.events import Refusal
-from manager_agent.session.identities import Names
+from manager_agent.session.identities import Identities
 from manager_agent.session.session import RequiredService, Session, invite_deadline
 from manager_agent.traceparent import TraceContext
 
@@ -25,7 +25,7 @@ TraceOf = Callable[[Session, RequiredService], TraceContext | None]
 DECLINES = frozenset({HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
-class Refused(Exception):
+class InviteError(Exception):
     """A try that came to nothing. `final` when the service wants no further one."""
 
     def __init__(self, why: Refusal, detail: str, *, final: bool = False) -> None:
@@ -44,23 +44,23 @@ class Inviter:
         self,
         *,
         rooms: Rooms,
-        names: Names,
+        identities: Identities,
         clock: Clock,
         api_key: str,
         api_secret: str,
-        guard: Guard,
+        address_policy: AddressPolicy,
         trace_of: TraceOf = trace_passed_on,
     ) -> None:
-        self._rooms, self._names, self._clock = rooms, names, clock
+        self._rooms, self._identities, self._clock = rooms, identities, clock
         self._key, self._secret = api_key, api_secret
         self._trace_of = trace_of
-        self._courier = Courier(guard)
+        self._http_client = GuardedHttpClient(address_policy)
 
     async def start(self) -> None:
-        await self._courier.start()
+        await self._http_client.start()
 
     async def aclose(self) -> None:
-        await self._courier.aclose()
+        await self._http_client.aclose()
 
     async def invite(self, session: Session, entry: int) -> None:
         """Tells the service of this entry that it is wanted. Raises Refused."""
@@ -72,11 +72,11 @@ class Inviter:
             invite = self._invite(session, service).model_copy(update={"identity": service.identity, "token": token})
             await self._post(service.endpoint, invite, self._trace_of(session, service))
 
-    async def say_farewell(self, session: Session, service: RequiredService, reason: str) -> None:
+    async def send_session_ended(self, session: Session, service: RequiredService, reason: str) -> None:
         """Tells a service that the session is over, or over for it. Raises Refused."""
         if service.agent_name is not None or service.endpoint is None:
             return  # a dispatched agent sees its room close
-        farewell = Farewell(
+        session_ended = SessionEndedMessage(
             id=f"{service.invite_id}_end",
             createdAt=str(int(self._clock())),
             session=invited_session(session),
@@ -85,7 +85,7 @@ class Inviter:
             identity=service.identity,
             reason=reason,
         )
-        await self._post(service.endpoint, farewell, self._trace_of(session, service))
+        await self._post(service.endpoint, session_ended, self._trace_of(session, service))
 
     def _invite(self, session: Session, service: RequiredService) -> Invite:
         trace = self._trace_of(session, service)
@@ -109,18 +109,18 @@ class Inviter:
         try:
             await self._rooms.dispatch_agent(session.room_name, service.agent_name, note)
         except (LiveKitUnavailable, RoomMissing) as error:
-            raise Refused(Refusal.UNREACHABLE, str(error)) from error
+            raise InviteError(Refusal.UNREACHABLE, str(error)) from error
 
-    async def _post(self, endpoint: str, message: Invite | Farewell, trace: TraceContext | None) -> None:
+    async def _post(self, endpoint: str, message: Invite | SessionEndedMessage, trace: TraceContext | None) -> None:
         body = message.model_dump_json().encode()
         headers = signed_headers(body, self._key, self._secret) | (trace.headers if trace else {})
         try:
-            status = await self._courier.deliver(endpoint, body, headers)
-        except Undelivered as error:
-            raise Refused(Refusal.UNREACHABLE, str(error)) from error
+            status = await self._http_client.deliver(endpoint, body, headers)
+        except DeliveryFailed as error:
+            raise InviteError(Refusal.UNREACHABLE, str(error)) from error
         if 200 <= status < 300:
             return
         if status == HTTPStatus.GONE:
-            raise Refused(Refusal.DECLINED, "answered 410", final=True)
+            raise InviteError(Refusal.DECLINED, "answered 410", final=True)
         why = Refusal.DECLINED if status in DECLINES else Refusal.UNREACHABLE
-        raise Refused(why, f"answered {status}")
+        raise InviteError(why, f"answered {status}")

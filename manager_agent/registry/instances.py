@@ -10,7 +10,7 @@ from enum import StrEnum
 
 from manager_agent.registry.circuit_breaker import Breaker
 from manager_agent.registry.leases import Lease
-from manager_agent.registry.services import Service
+from manager_agent.registry.services import RegisteredService
 
 NOMINAL_CAPACITY = 100
 """What an instance that states no capacity is taken to have when loads are compared. It limits nothing."""
@@ -29,7 +29,7 @@ class InstanceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    service: Service
+    service: RegisteredService
     lease: Lease | None = None
     """None: it never expires."""
     draining: bool = False
@@ -77,9 +77,9 @@ class Instance:
         return renewed if draining is None else replace(renewed, draining=draining)
 
 
-def registered(service: Service, before: Instance | None, now: float) -> Instance:
+def registered(service: RegisteredService, before: Instance | None, now: float) -> Instance:
     """The instance that begins with this registration. What failed at the same place before (it may have crashed and
     come back) is not forgotten."""
     lease = None if service.lease_seconds is None else Lease(service.lease_seconds, now)
-    same = before is not None and before.service.place == service.place
+    same = before is not None and before.service.ref == service.ref
     return Instance(service, lease, breaker=before.breaker if before is not None and same else Breaker())

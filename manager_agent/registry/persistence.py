@@ -21,7 +21,7 @@ SAVE_RETRY = 10.0
 """Seconds after a write that failed."""
 
 
-class Reaper:
+class LeaseSweeper:
     """Looks at the leases every `interval` seconds."""
 
     def __init__(self, registry: Registry, interval: float = LOOK_INTERVAL) -> None:
@@ -43,7 +43,7 @@ class Reaper:
             await asyncio.sleep(self._interval)
 
 
-class Keeper:
+class SnapshotWriter:
     """Takes in what an earlier process has kept in this directory, and keeps every change from then on."""
 
     def __init__(

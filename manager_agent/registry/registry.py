@@ -17,9 +17,9 @@ from manager_agent.clock import Clock
 from manager_agent.registry.circuit_breaker import Breaker
 from manager_agent.registry.instances import Instance, registered
 from manager_agent.registry.leases import AWAY, looked_at, next_due
-from manager_agent.registry.selection import Roster, Standing
-from manager_agent.registry.services import OtherInstance, Requirement, Service, StaticService, UnknownService
-from manager_agent.session.session import Place, RequiredService
+from manager_agent.registry.selection import InstanceStatus, Selection
+from manager_agent.registry.services import OtherInstance, RegisteredService, Requirement, StaticService, UnknownService
+from manager_agent.session.session import InstanceRef, RequiredService
 
 log = structlog.get_logger()
 
@@ -35,9 +35,9 @@ class Registry:
         """Set when something changes that the next process should know. Whoever keeps it clears it."""
 
     def __repr__(self) -> str:
-        return f"<Registry {', '.join(f'{s.service.service_id} {s.state}' for s in self.standings())}>"
+        return f"<Registry {', '.join(f'{s.service.service_id} {s.state}' for s in self.statuses())}>"
 
-    def register(self, service: Service) -> bool:
+    def register(self, service: RegisteredService) -> bool:
         """Adds or replaces; True when it is new. Sessions that run keep the invite they made. Raises StaticService."""
         now = self.look().now
         before = self._instances.get(service.service_id)
@@ -45,12 +45,12 @@ class Registry:
             raise StaticService(service.service_id)
         self._put(registered(service, before, now))
         self.changed.set()
-        log.info("service_registered", **service.place.log_fields, type=service.type, is_new=before is None)
+        log.info("service_registered", **service.ref.log_fields, type=service.type, is_new=before is None)
         return before is None
 
     def heartbeat(
         self, service_id: str, *, load: float | None = None, draining: bool | None = None, endpoint: str | None = None
-    ) -> Standing:
+    ) -> InstanceStatus:
         """A service is alive; what it does not say of itself stays as it was.
 
         Raises UnknownService, and OtherInstance when `endpoint` is given and not the one registered.
@@ -62,30 +62,30 @@ class Registry:
         if heard.draining is not before.draining:
             log.info("service_draining" if heard.draining else "service_not_draining", service_id=service_id)
             self.changed.set()
-        return self.standing(service_id)
+        return self.status(service_id)
 
-    def remove(self, service_id: str, *, endpoint: str | None = None) -> Standing:
+    def remove(self, service_id: str, *, endpoint: str | None = None) -> InstanceStatus:
         """Takes it out, and returns it as it stood.
 
         Raises UnknownService, StaticService, and OtherInstance when `endpoint` is given and not the one registered.
         """
-        standing = self.standing(service_id)
+        status = self.status(service_id)
         self._meant(service_id, endpoint)
-        if standing.service.static:
+        if status.service.static:
             raise StaticService(service_id)
         self._forget(service_id)
         log.info("service_removed", service_id=service_id)
-        return standing
+        return status
 
-    def retire(self, place: Place) -> None:
+    def retire(self, ref: InstanceRef) -> None:
         """It said there that it wants no more invites. It is taken out; if static it drains, until a heartbeat."""
-        if (instance := self._at(place)) is None:
+        if (instance := self._at(ref)) is None:
             return
-        log.warning("service_retired", **place.log_fields)
+        log.warning("service_retired", **ref.log_fields)
         if instance.service.static:
             self._put(replace(instance, draining=True))
         else:
-            self._forget(place.service_id)
+            self._forget(ref.service_id)
 
     def restore(self, instances: Iterable[Instance]) -> int:
         """Takes in what an earlier process kept, leases beginning anew; returns how many. Ids that are taken stay."""
@@ -96,22 +96,22 @@ class Registry:
                 count += 1
         return count
 
-    def get(self, service_id: str) -> Service:
+    def get(self, service_id: str) -> RegisteredService:
         """Raises UnknownService."""
         return self._meant(service_id).service
 
-    def standing(self, service_id: str) -> Standing:
+    def status(self, service_id: str) -> InstanceStatus:
         """Raises UnknownService."""
-        return self.look().standing(self._meant(service_id))
+        return self.look().status(self._meant(service_id))
 
-    def standings(self) -> Sequence[Standing]:
+    def statuses(self) -> Sequence[InstanceStatus]:
         """Of all, by id."""
-        roster = self.look()
-        return [roster.standing(instance) for _, instance in sorted(self._instances.items())]
+        selection = self.look()
+        return [selection.status(instance) for _, instance in sorted(self._instances.items())]
 
-    def list(self) -> Sequence[Service]:
+    def list(self) -> Sequence[RegisteredService]:
         """All, by id."""
-        return [standing.service for standing in self.standings()]
+        return [status.service for status in self.statuses()]
 
     @property
     def instances(self) -> Collection[Instance]:
@@ -122,45 +122,45 @@ class Registry:
 
         Raises NotAvailable, which names every requirement that must be met and is not.
         """
-        roster = self.look()
-        picked = zip(requirements, roster.pick(requirements, self._chance), strict=True)
+        selection = self.look()
+        picked = zip(requirements, selection.pick(requirements, self._chance), strict=True)
         return tuple(requirement.chosen(self.give(one)) for requirement, one in picked if one is not None)
 
     def another(
-        self, service: RequiredService, others: Collection[str], excluded: Collection[Place] = ()
-    ) -> Service | None:
+        self, service: RequiredService, others: Collection[str], excluded: Collection[InstanceRef] = ()
+    ) -> RegisteredService | None:
         """Who may be invited next for this entry of a session (roster.py says who); None if nobody."""
         return self.look().another(service, self._chance, others=others, excluded=excluded)
 
-    def give(self, service_id: str) -> Service:
+    def give(self, service_id: str) -> RegisteredService:
         """A registered service is given a session: its trial, if one is due."""
         instance = self._instances[service_id]
         self._put(replace(instance, breaker=instance.breaker.chosen(self._clock())))
         return instance.service
 
-    def report_success(self, place: Place) -> None:
+    def report_success(self, ref: InstanceRef) -> None:
         """Whoever was invited there did what it was invited for."""
-        if (instance := self._at(place)) is not None:
+        if (instance := self._at(ref)) is not None:
             self._put(replace(instance, breaker=Breaker()))
 
-    def report_failure(self, place: Place) -> None:
+    def report_failure(self, ref: InstanceRef) -> None:
         """It did not. After some in a row it is suspended, unless it is the last sound instance of its type."""
-        roster = self.look()
-        if (instance := self._at(place)) is None:
+        selection = self.look()
+        if (instance := self._at(ref)) is None:
             return
-        breaker = instance.breaker.failed(roster.now, may_suspend=not roster.is_last(instance))
+        breaker = instance.breaker.failed(selection.now, may_suspend=not selection.is_last(instance))
         if breaker.suspensions > instance.breaker.suspensions:
-            log.warning("service_suspended", **place.log_fields, failures=breaker.failures, nth=breaker.suspensions)
+            log.warning("service_suspended", **ref.log_fields, failures=breaker.failures, nth=breaker.suspensions)
         self._put(replace(instance, breaker=breaker))
 
-    def look(self) -> Roster:
+    def look(self) -> Selection:
         """Sees whose lease is over, reaps whose has been for long, and returns all as they now stand. To be called once
         a second also when nothing happens: a longer pause is taken for an absence of ours."""
         before, now = self._looked_at, self._clock()
         self._looked_at = now
         if now >= self._due or now - before > AWAY:
             self._judge(before, now)
-        return Roster(self._instances, self._in_use, now)
+        return Selection(self._instances, self._in_use, now)
 
     def _judge(self, before: float, now: float) -> None:
         leases = {key: one.lease for key, one in self._instances.items() if one.lease is not None}
@@ -196,7 +196,7 @@ class Registry:
             return instance
         raise OtherInstance(service_id)
 
-    def _at(self, place: Place) -> Instance | None:
+    def _at(self, ref: InstanceRef) -> Instance | None:
         """The instance that is registered at this place. One that has moved since answers for itself alone."""
-        instance = self._instances.get(place.service_id)
-        return instance if instance is not None and instance.service.place == place else None
+        instance = self._instances.get(ref.service_id)
+        return instance if instance is not None and instance.service.ref == ref else None

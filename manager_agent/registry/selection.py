@@ -11,12 +11,12 @@ from dataclasses import dataclass
 
 from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.matching import assign, by_importance
-from manager_agent.registry.services import NotAvailable, Requirement, Service, Unmet
-from manager_agent.session.session import Place, RequiredService, ServiceReason
+from manager_agent.registry.services import NotAvailable, RegisteredService, Requirement, Unmet
+from manager_agent.session.session import InstanceRef, RequiredService, ServiceReason
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class InstanceStatus:
     """One instance as it stands."""
 
     instance: Instance
@@ -25,20 +25,20 @@ class Standing:
     """Places in live sessions that it holds: it is in the room, or is being invited."""
 
     @property
-    def service(self) -> Service:
+    def service(self) -> RegisteredService:
         return self.instance.service
 
 
 @dataclass(frozen=True, slots=True)
-class Roster:
+class Selection:
     instances: Mapping[str, Instance]
     in_use: Callable[[str], int]
     """The places in live sessions that a service id holds."""
     now: float
 
-    def standing(self, instance: Instance) -> Standing:
+    def status(self, instance: Instance) -> InstanceStatus:
         last = not instance.breaker.closed and self.is_last(instance)
-        return Standing(instance, instance.state(self.now, last=last), self.in_use(instance.service.service_id))
+        return InstanceStatus(instance, instance.state(self.now, last=last), self.in_use(instance.service.service_id))
 
     def is_last(self, instance: Instance) -> bool:
         """Whether no other instance of its type is sound."""
@@ -76,15 +76,20 @@ class Roster:
         for service_id, instance in self.instances.items():
             if service_id in excluded or not requirement.met_by(instance.service):
                 continue
-            standing = self.standing(instance)
-            in_flight = standing.in_flight - (service_id == holder)
-            if standing.state is InstanceState.HEALTHY and instance.has_room(in_flight):
+            status = self.status(instance)
+            in_flight = status.in_flight - (service_id == holder)
+            if status.state is InstanceState.HEALTHY and instance.has_room(in_flight):
                 offers.append((instance.busy(in_flight), chance.random(), service_id))
         return [service_id for _, _, service_id in sorted(offers)]
 
     def another(
-        self, service: RequiredService, chance: random.Random, *, others: Collection[str], excluded: Collection[Place]
-    ) -> Service | None:
+        self,
+        service: RequiredService,
+        chance: random.Random,
+        *,
+        others: Collection[str],
+        excluded: Collection[InstanceRef],
+    ) -> RegisteredService | None:
         """Who may be invited next for what this entry of a session asks for; None when there is nobody.
 
         Whoever was not tried for it yet, then who was tried longest ago; of equals the least loaded. For what is
@@ -93,9 +98,9 @@ class Roster:
         """
         offers = self.offers(Requirement.of(service), chance, excluded=others, holder=service.service_id)
         found = [self.instances[service_id].service for service_id in offers]
-        free = [one for one in found if one.place not in excluded]
-        last_tried = {place: nth for nth, place in enumerate(service.tried)}
-        return min(free, key=lambda one: last_tried.get(one.place, -1), default=None)
+        free = [one for one in found if one.ref not in excluded]
+        last_tried = {ref: nth for nth, ref in enumerate(service.tried)}
+        return min(free, key=lambda one: last_tried.get(one.ref, -1), default=None)
 
     def _why_none(self, requirement: Requirement, given: Sequence[str | None]) -> ServiceReason:
         """`no_capacity` if somebody else is registered who meets it, and can't be invited as things are."""

@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from manager_agent.session.session import Place, ReadyOn, RequiredService, ServiceReason
+from manager_agent.session.session import InstanceRef, ReadyOn, RequiredService, ServiceReason
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
+class RegisteredService:
     """A registered service: one instance that can be invited."""
 
     service_id: str
@@ -35,8 +35,8 @@ class Service:
     """The name of the caller that registered it."""
 
     @property
-    def place(self) -> Place:
-        return Place(self.service_id, self.endpoint, self.agent_name)
+    def ref(self) -> InstanceRef:
+        return InstanceRef(self.service_id, self.endpoint, self.agent_name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Requirement:
     labels: Mapping[str, str] = field(default_factory=dict)
     optional: bool = False
 
-    def met_by(self, service: Service) -> bool:
+    def met_by(self, service: RegisteredService) -> bool:
         if self.service_id is not None:
             return service.service_id == self.service_id
         return service.type == self.type and self.labels.items() <= service.labels.items()
@@ -60,7 +60,7 @@ class Requirement:
             return cls(service_id=service.service_id, optional=service.optional)
         return cls(type=service.type, labels=service.labels, optional=service.optional)
 
-    def chosen(self, service: Service) -> RequiredService:
+    def chosen(self, service: RegisteredService) -> RequiredService:
         """The entry of a session that gets this service for what it asked; nothing has been done for it yet."""
         return RequiredService(
             service_id=service.service_id,

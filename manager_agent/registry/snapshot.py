@@ -17,7 +17,7 @@ import structlog
 from pydantic import BaseModel, ValidationError
 
 from manager_agent.registry.instances import Instance
-from manager_agent.registry.services import Service
+from manager_agent.registry.services import RegisteredService
 
 log = structlog.get_logger()
 
@@ -34,11 +34,11 @@ class Kept(BaseModel):
     """One registration. How it is doing will be seen; that it drains would never be said again. What a later version
     of this program has written beside that is passed over."""
 
-    service: Service
+    service: RegisteredService
     draining: bool = False
 
 
-class Snapshot(BaseModel):
+class RegistrySnapshot(BaseModel):
     """What stands in the file. Each registration is judged by itself, so that a bad one takes no other with it."""
 
     version: Literal[1]
@@ -48,7 +48,7 @@ class Snapshot(BaseModel):
 def snapshot(instances: Iterable[Instance]) -> bytes:
     """The registrations as they are to be kept. Static ones are not: they have their own file."""
     kept = [Kept(service=one.service, draining=one.draining) for one in instances if not one.service.static]
-    return Snapshot(version=1, services=kept).model_dump_json(indent=1).encode() + b"\n"
+    return RegistrySnapshot(version=1, services=kept).model_dump_json(indent=1).encode() + b"\n"
 
 
 def write(directory: Path, content: bytes) -> None:
@@ -73,7 +73,7 @@ def read(directory: Path) -> Sequence[Instance]:
     except FileNotFoundError:
         return ()
     try:
-        found = Snapshot.model_validate_json(content)
+        found = RegistrySnapshot.model_validate_json(content)
     except ValidationError as error:
         _set_aside(path, _first(error), kept=0)
         return ()

@@ -22,7 +22,7 @@ ATTEMPT_REASONS = tuple(reason for reason in ServiceReason if reason not in REFU
 """Why an attempt comes to nothing."""
 
 
-class Step(StrEnum):
+class AttemptStep(StrEnum):
     """How far an attempt has come."""
 
     ACCEPT = "accept"
@@ -30,7 +30,7 @@ class Step(StrEnum):
     READY = "ready"
 
 
-class Outcome(StrEnum):
+class InviteOutcome(StrEnum):
     """What a try of an invite came to."""
 
     ACCEPTED = "accepted"
@@ -80,7 +80,7 @@ class StepTaken:
     """By an attempt for the first time, so many seconds after it began."""
 
     type: str
-    step: Step
+    step: AttemptStep
     seconds: float
 
 
@@ -110,7 +110,7 @@ class ServiceFailed:
 @dataclass(frozen=True, slots=True)
 class InviteAnswered:
     type: str
-    outcome: Outcome
+    outcome: InviteOutcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,21 +173,21 @@ def _of_service(was: RequiredService, now: RequiredService) -> Iterator[Observat
     if later is earlier or began is None:
         return
     if earlier.accepted is None and later.accepted is not None and not was.was_accepted:
-        yield StepTaken(now.type, Step.ACCEPT, _since(began, later.accepted))
+        yield StepTaken(now.type, AttemptStep.ACCEPT, _since(began, later.accepted))
     if earlier.joined is None and later.joined is not None:
-        yield StepTaken(now.type, Step.JOIN, _since(began, later.joined))
+        yield StepTaken(now.type, AttemptStep.JOIN, _since(began, later.joined))
     if now.ready_by is not None and later.ready != earlier.ready:
         yield ServiceReady(now.type, now.ready_by)
         if not now.was_ready and later.ready is not None:
-            yield StepTaken(now.type, Step.READY, _since(began, later.ready))
+            yield StepTaken(now.type, AttemptStep.READY, _since(began, later.ready))
 
 
 def _of_event(before: Session, after: Session, event: Event | None) -> Iterator[Observation]:
     match event:
         case ev.InviteAccepted(entry=entry):
-            yield InviteAnswered(after.services[entry].type, Outcome.ACCEPTED)
+            yield InviteAnswered(after.services[entry].type, InviteOutcome.ACCEPTED)
         case ev.InviteRefused(entry=entry, why=why):
-            yield InviteAnswered(after.services[entry].type, Outcome(why))
+            yield InviteAnswered(after.services[entry].type, InviteOutcome(why))
         case ev.ManagerDispatched(attempt=attempt) if attempt > 1:
             yield ManagerDispatchedAgain()
         case ev.RoomListed() if before.webhooks_arrive:

@@ -8,7 +8,7 @@ from collections import Counter
 from manager_agent.session.session import Session, SessionState
 
 
-class Census:
+class SessionCounts:
     def __init__(self) -> None:
         self.by_state: Counter[SessionState] = Counter()
         """All that somebody asked for, those that are over as well: not those that prove that we are well."""

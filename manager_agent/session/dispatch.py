@@ -29,7 +29,7 @@ BACKOFF_MAX = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Manager:
+class ManagerDispatch:
     attempt: int = 0
     identity: str | None = None
     awaited_since: float | None = None
@@ -60,7 +60,7 @@ class Manager:
             return self.dispatch_at
         return self.accepted_at + JOIN_TIMEOUT if self.left_at is None else self.left_at + RETURN_TIMEOUT
 
-    def dispatched(self, attempt: int, identity: str, at: float) -> Manager:
+    def dispatched(self, attempt: int, identity: str, at: float) -> ManagerDispatch:
         """The next one is on its way. Whoever was in charge had his time, see next_dispatch_at."""
         earlier = self.gone(at) if self.in_charge else self
         fruitless = earlier.fruitless + 1
@@ -74,29 +74,29 @@ class Manager:
             dispatch_at=at + timeout,
         )
 
-    def accepted(self, identity: str, at: float) -> Manager:
+    def accepted(self, identity: str, at: float) -> ManagerDispatch:
         """A dispatched job was accepted under this identity. The same object if it comes too late for that."""
         if self.attempt == 0 or self.in_charge or identity in self.spent:
             return self
         return replace(self, identity=identity, accepted_at=at)
 
-    def seen(self, presence: Presence, at: float) -> Manager:
+    def seen(self, presence: Presence, at: float) -> ManagerDispatch:
         if presence is self.presence:
             return self
         came_at = at if self.came_at is None else self.came_at
         return replace(self, presence=presence, came_at=came_at, awaited_since=None)
 
-    def left(self, presence: Presence, at: float) -> Manager:
+    def left(self, presence: Presence, at: float) -> ManagerDispatch:
         """It was told to have left: it may be back in a moment, under the same identity."""
         was_here = self.presence.here and not presence.here
         return replace(self, presence=presence, left_at=at if was_here else self.left_at)
 
-    def gone(self, at: float) -> Manager:
+    def gone(self, at: float) -> ManagerDispatch:
         """It is not in charge any more. The next one is due after a pause that grows as long as none stays."""
         stayed = self.came_at is not None and at - self.came_at >= STAY
         fruitless = 0 if stayed else self.fruitless
         identity = self.identity or ""
-        return Manager(
+        return ManagerDispatch(
             attempt=self.attempt,
             identity=self.identity,
             fruitless=fruitless,

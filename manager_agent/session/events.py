@@ -36,7 +36,7 @@ class ReadyOn(StrEnum):
     SIGNAL = "signal"
 
 
-class Said(StrEnum):
+class Signal(StrEnum):
     """What a service may say of itself."""
 
     READY = "ready"
@@ -57,7 +57,7 @@ class Chosen:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class ParticipantInfo:
     """One participant as a room event, a webhook or a listing shows it."""
 
     identity: str
@@ -76,7 +76,7 @@ class ParticipantSeen:
     """A participant is in the room: a join, a change of its attributes and a sweep all say just this."""
 
     at: float
-    participant: Seen
+    participant: ParticipantInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class RoomListed:
 
     at: float
     asked_at: float
-    participants: tuple[Seen, ...]
+    participants: tuple[ParticipantInfo, ...]
     """Those who are fully there."""
     joining: tuple[str, ...] = ()
     """Identities still on their way in: not joined, and not gone either."""
@@ -126,12 +126,12 @@ class RoomClosed:
 
 
 @dataclass(frozen=True, slots=True)
-class ServiceSaid:
+class ServiceSignalled:
     """A service said something of itself; whoever translates this has made sure of the identity."""
 
     at: float
     identity: str
-    said: Said
+    signal: Signal
     evidence: Evidence
 
 
@@ -286,7 +286,7 @@ class CleanUpFailed:
 
 Event = (
     ParticipantSeen | ParticipantLeft | RoomListed | ListingFailed | WebhookArrived | RoomClosed
-    | ServiceSaid | JobAccepted | ManagerFailed | DeadlinePassed
+    | ServiceSignalled | JobAccepted | ManagerFailed | DeadlinePassed
     | RoomRequested | RoomCreated | RoomRefused | ManagerDispatched | InviteStarted | InviteAccepted
     | InviteRefused | ReplacementHeld | RemovalStarted | RemovalEnded | ListingStarted | SessionClosed
     | CleanUpStarted | CleanedUp | CleanUpFailed

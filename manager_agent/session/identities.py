@@ -17,7 +17,7 @@ READABLE = 40
 """Characters of the service id that an identity shows."""
 
 
-class Names:
+class Identities:
     def __init__(self, secret: str) -> None:
         self._key = hashlib.sha256(b"session-manager/names/" + secret.encode()).digest()
 

@@ -35,7 +35,7 @@ class DispatchManager:
 
 
 @dataclass(frozen=True, slots=True)
-class Invite:
+class SendInvite:
     entry: int
     attempt: int
     tries: int
@@ -62,7 +62,7 @@ class ListRoom:
 
 
 @dataclass(frozen=True, slots=True)
-class PassDeadline:
+class CheckDeadline:
     """A deadline is due."""
 
 
@@ -72,11 +72,11 @@ class CleanUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Forget:
+class Purge:
     """Nobody may read it any more."""
 
 
-Action = CreateRoom | DispatchManager | Invite | Replace | Remove | ListRoom | PassDeadline | CleanUp | Forget
+Action = CreateRoom | DispatchManager | SendInvite | Replace | Remove | ListRoom | CheckDeadline | CleanUp | Purge
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +91,8 @@ def plan(session: Session, now: float) -> Plan:
     """What is due at `now`, and when to look again."""
     due = list(_after_the_end(session) if session.over else _while_alive(session))
     actions = tuple(action for at, action in due if at <= now)
-    if PassDeadline() in actions:
-        actions = (PassDeadline(),)  # nothing else is worth beginning
+    if CheckDeadline() in actions:
+        actions = (CheckDeadline(),)  # nothing else is worth beginning
     return Plan(actions, min((at for at, _ in due if at > now), default=math.inf))
 
 
@@ -100,7 +100,7 @@ def _while_alive(session: Session) -> Iterator[tuple[float, Action]]:
     """Every action with the instant at which it is due."""
     ends = deadline(session)
     if ends is not None:
-        yield ends[0], PassDeadline()
+        yield ends[0], CheckDeadline()
     if session.room.requested_at is None:
         yield -math.inf, CreateRoom()
     if session.room.created_at is None:
@@ -108,9 +108,9 @@ def _while_alive(session: Session) -> Iterator[tuple[float, Action]]:
     yield session.manager.next_dispatch_at, DispatchManager(session.manager.attempt + 1)
     for entry, service in enumerate(session.services):
         yield from _invite(session, entry, service)
-    for outcast in session.outcasts:
-        if outcast.presence.here and outcast.removing is None:
-            yield outcast.not_before, Remove(outcast.identity)
+    for stale_participant in session.stale_participants:
+        if stale_participant.presence.here and stale_participant.removing is None:
+            yield stale_participant.not_before, Remove(stale_participant.identity)
     if session.listing_since is None:
         yield _next_listing_at(session, session.room.created_at), ListRoom()
 
@@ -129,10 +129,10 @@ def _next_listing_at(session: Session, created_at: float) -> float:
 
 def _invite(session: Session, entry: int, service: RequiredService) -> Iterator[tuple[float, Action]]:
     if service.attempt == 0:
-        yield -math.inf, Invite(entry, attempt=1, tries=1)
+        yield -math.inf, SendInvite(entry, attempt=1, tries=1)
         return
     yield replace_at(service, session.limits.service_join_timeout), Replace(entry, service.attempt)
-    again = Invite(entry, service.attempt, service.tries + 1)
+    again = SendInvite(entry, service.attempt, service.tries + 1)
     yield resend_at(service), again  # after Replace: whoever else is found comes first
 
 
@@ -144,4 +144,4 @@ def _after_the_end(session: Session) -> Iterator[tuple[float, Action]]:
     if end.cleaning_since is None and end.cleaned_at is None:
         yield end.retry_at, CleanUp()
     elif end.cleaned_at is not None:
-        yield max(end.at + session.limits.retention, end.cleaned_at + NAME_QUARANTINE), Forget()
+        yield max(end.at + session.limits.retention, end.cleaned_at + NAME_QUARANTINE), Purge()

@@ -43,7 +43,7 @@ class ServiceReason(StrEnum):
     LEFT = "left"
 
 
-class Place(NamedTuple):
+class InstanceRef(NamedTuple):
     """Where an invite reaches an instance. The same id at another place is another instance."""
 
     service_id: str
@@ -75,7 +75,7 @@ class PastAttempt:
     """An attempt that came to nothing, as it was when the next one took its place."""
 
     number: int
-    place: Place
+    ref: InstanceRef
     type: str
     timeline: Timeline
     state: ServiceState
@@ -124,14 +124,14 @@ class RequiredService:
     timeline: Timeline = Timeline()
 
     @property
-    def place(self) -> Place:
-        return Place(self.service_id, self.endpoint, self.agent_name)
+    def ref(self) -> InstanceRef:
+        return InstanceRef(self.service_id, self.endpoint, self.agent_name)
 
     @property
-    def tried(self) -> tuple[Place, ...]:
+    def tried(self) -> tuple[InstanceRef, ...]:
         """Where those are who were invited for this entry, each once, the latest last."""
-        places = (self.place, *(attempt.place for attempt in reversed(self.past)))
-        return tuple(reversed(dict.fromkeys(places)))
+        refs = (self.ref, *(attempt.ref for attempt in reversed(self.past)))
+        return tuple(reversed(dict.fromkeys(refs)))
 
     @property
     def lost(self) -> bool:
@@ -205,7 +205,7 @@ class RequiredService:
     def _ended(self, at: float) -> PastAttempt:
         return PastAttempt(
             number=self.attempt,
-            place=self.place,
+            ref=self.ref,
             type=self.type,
             timeline=self.timeline,
             state=self.state,

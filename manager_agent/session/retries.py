@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import math
 
-from manager_agent.registry.services import Service
+from manager_agent.registry.services import RegisteredService
 from manager_agent.session.dispatch import backoff
 from manager_agent.session.events import Chosen, InviteStarted
-from manager_agent.session.identities import Names
+from manager_agent.session.identities import Identities
 from manager_agent.session.session import RequiredService, Session
 
 REJOIN_GRACE = 0.5
@@ -52,7 +52,14 @@ def replace_at(service: RequiredService, join_timeout: float) -> float:
 
 
 def invite_started(
-    names: Names, session: Session, entry: int, *, attempt: int, tries: int, at: float, instead: Service | None = None
+    identities: Identities,
+    session: Session,
+    entry: int,
+    *,
+    attempt: int,
+    tries: int,
+    at: float,
+    instead: RegisteredService | None = None,
 ) -> InviteStarted:
     """Try number `tries` of attempt number `attempt` for this entry of the session.
 
@@ -65,8 +72,8 @@ def invite_started(
     elif who.agent_name is not None:
         identity = None  # LiveKit's dispatch gives it one
     else:
-        identity = names.service(session.session_id, entry, who.service_id, attempt)
+        identity = identities.service(session.session_id, entry, who.service_id, attempt)
     chosen = None if instead is None else Chosen(who.service_id, who.type, who.endpoint, who.agent_name, who.ready_on)
     return InviteStarted(
-        at, entry, attempt, tries, identity, names.invite(session.session_id, entry, attempt), instead=chosen
+        at, entry, attempt, tries, identity, identities.invite(session.session_id, entry, attempt), instead=chosen
     )

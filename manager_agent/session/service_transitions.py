@@ -11,16 +11,16 @@ from dataclasses import replace
 
 from manager_agent.session import events as ev
 from manager_agent.session.dispatch import backoff
-from manager_agent.session.events import Evidence, ReadyOn, Said, Seen
+from manager_agent.session.events import Evidence, ParticipantInfo, ReadyOn, Signal
 from manager_agent.session.participant import Presence
 from manager_agent.session.required_service import RequiredService
-from manager_agent.session.session import Outcast, Session
+from manager_agent.session.session import Session, StaleParticipant
 
 STATE_ATTRIBUTE = "session.state"
 """The participant attribute in which an invited service may say `ready`, `failed` or `draining`."""
 AGENT_STATE_ATTRIBUTE = "lk.agent.state"
 AGENT_NOT_UP_YET = ("", "initializing")
-OUTCASTS_KEPT = 32
+STALE_PARTICIPANTS_KEPT = 32
 LAST_ANSWER_GRACE = 0.5
 """Seconds that a service which was replaced stays in the room: one that says by RPC that it failed is owed the answer,
 and one that is removed before gets an error instead."""
@@ -32,7 +32,7 @@ def invite_started(session: Session, event: ev.InviteStarted) -> Session:
         return session
     if event.attempt == service.attempt + 1 and event.tries == 1:
         started = service.next_attempt(event.identity, event.invite_id, event.at, event.instead)
-        return with_service(_cast_out_service(session, service, event.at), event.entry, started)
+        return with_service(_make_service_stale(session, service, event.at), event.entry, started)
     again = event.attempt == service.attempt and event.tries == service.tries + 1
     if not again or not service.may_be_asked_again:
         return session
@@ -40,21 +40,23 @@ def invite_started(session: Session, event: ev.InviteStarted) -> Session:
     return with_service(session, event.entry, resent)
 
 
-def _cast_out_service(session: Session, service: RequiredService, at: float) -> Session:
+def _make_service_stale(session: Session, service: RequiredService, at: float) -> Session:
     if service.identity is None:
         return session
     not_before = at + LAST_ANSWER_GRACE
-    outcast = Outcast(
+    stale_participant = StaleParticipant(
         service.identity, service.presence, not_before, service_id=service.service_id, attempt=service.attempt
     )
-    return cast_out(session, outcast)
+    return make_stale(session, stale_participant)
 
 
-def cast_out(session: Session, outcast: Outcast) -> Session:
+def make_stale(session: Session, stale_participant: StaleParticipant) -> Session:
     """Whoever has, or may still get, into the room for an attempt that is over is not wanted there any more."""
-    if session.is_outcast(outcast.identity):
+    if session.is_stale(stale_participant.identity):
         return session
-    return replace(session, outcasts=(*session.outcasts, outcast)[-OUTCASTS_KEPT:])
+    return replace(
+        session, stale_participants=(*session.stale_participants, stale_participant)[-STALE_PARTICIPANTS_KEPT:]
+    )
 
 
 def invite_accepted(session: Session, event: ev.InviteAccepted) -> Session:
@@ -90,25 +92,37 @@ def replacement_held(session: Session, event: ev.ReplacementHeld) -> Session:
 
 
 def removal_started(session: Session, event: ev.RemovalStarted) -> Session:
-    def started(outcast: Outcast) -> Outcast:
-        return outcast if outcast.removing else replace(outcast, removing=outcast.presence.sid)
+    def started(stale_participant: StaleParticipant) -> StaleParticipant:
+        return (
+            stale_participant
+            if stale_participant.removing
+            else replace(stale_participant, removing=stale_participant.presence.sid)
+        )
 
-    return with_outcast(session, event.identity, started)
+    return with_stale_participant(session, event.identity, started)
 
 
 def removal_ended(session: Session, event: ev.RemovalEnded) -> Session:
-    def ended(outcast: Outcast) -> Outcast:
-        if outcast.removing is None:
-            return outcast
-        presence = outcast.presence.left(outcast.removing) if event.removed else outcast.presence
-        return replace(outcast, removing=None, presence=presence)
+    def ended(stale_participant: StaleParticipant) -> StaleParticipant:
+        if stale_participant.removing is None:
+            return stale_participant
+        presence = (
+            stale_participant.presence.left(stale_participant.removing) if event.removed else stale_participant.presence
+        )
+        return replace(stale_participant, removing=None, presence=presence)
 
-    return with_outcast(session, event.identity, ended)
+    return with_stale_participant(session, event.identity, ended)
 
 
-def with_outcast(session: Session, identity: str, change: Callable[[Outcast], Outcast]) -> Session:
-    outcasts = tuple(change(o) if o.identity == identity else o for o in session.outcasts)
-    return session if outcasts == session.outcasts else replace(session, outcasts=outcasts)
+def with_stale_participant(
+    session: Session, identity: str, change: Callable[[StaleParticipant], StaleParticipant]
+) -> Session:
+    stale_participants = tuple(change(o) if o.identity == identity else o for o in session.stale_participants)
+    return (
+        session
+        if stale_participants == session.stale_participants
+        else replace(session, stale_participants=stale_participants)
+    )
 
 
 def _invited(session: Session, event: ev.InviteAccepted | ev.InviteRefused) -> RequiredService | None:
@@ -118,23 +132,23 @@ def _invited(session: Session, event: ev.InviteAccepted | ev.InviteRefused) -> R
     return service if current and service.in_flight else None
 
 
-def service_said(session: Session, event: ev.ServiceSaid) -> Session:
+def service_signalled(session: Session, event: ev.ServiceSignalled) -> Session:
     entry = session.entry_of(event.identity)
     if entry is None:
         return session
     service = session.services[entry]
     if service.reported_failure or service.lost:
         return session
-    if event.said is Said.FAILED:
+    if event.signal is Signal.FAILED:
         return with_service(session, entry, _reported_failure(service, event.at))
-    if event.said is Said.READY:
+    if event.signal is Signal.READY:
         if event.evidence is not Evidence.HTTP and service.timeline.joined is None:
             service = replace(service, timeline=replace(service.timeline, joined=event.at))
         return with_service(session, entry, _ready(service, event.evidence, event.at))
     return session
 
 
-def service_seen(session: Session, entry: int, seen: Seen, at: float) -> Session:
+def service_seen(session: Session, entry: int, seen: ParticipantInfo, at: float) -> Session:
     service = session.services[entry]
     presence = service.presence.seen(seen.sid, seen.joined_ms, at)
     if presence.sid != seen.sid:  # an older one of the same identity, or one that is known to have left
@@ -144,11 +158,11 @@ def service_seen(session: Session, entry: int, seen: Seen, at: float) -> Session
         return with_service(session, entry, lost(replace(service, timeline=timeline), at))
     if presence is not service.presence:
         service = _joined(service, presence, at)
-    said = seen.attributes.get(STATE_ATTRIBUTE)
+    signal = seen.attributes.get(STATE_ATTRIBUTE)
     up = service.agent_name and seen.attributes.get(AGENT_STATE_ATTRIBUTE, "") not in AGENT_NOT_UP_YET
-    if said == Said.FAILED and not service.reported_failure:
+    if signal == Signal.FAILED and not service.reported_failure:
         service = _reported_failure(service, at)
-    elif said == Said.READY or up:
+    elif signal == Signal.READY or up:
         service = _ready(service, Evidence.ATTRIBUTE, at)
     return with_service(session, entry, service)
 

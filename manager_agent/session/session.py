@@ -26,12 +26,12 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from manager_agent.session.dispatch import Manager
+from manager_agent.session.dispatch import ManagerDispatch
 from manager_agent.session.events import ReadyOn as ReadyOn
-from manager_agent.session.events import Said
+from manager_agent.session.events import Signal
 from manager_agent.session.participant import Presence
+from manager_agent.session.required_service import InstanceRef as InstanceRef
 from manager_agent.session.required_service import PastAttempt as PastAttempt
-from manager_agent.session.required_service import Place as Place
 from manager_agent.session.required_service import RequiredService as RequiredService
 from manager_agent.session.required_service import ServiceReason as ServiceReason
 from manager_agent.session.required_service import ServiceState as ServiceState
@@ -118,7 +118,7 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcast:
+class StaleParticipant:
     """Who was invited, or in charge, for an attempt that is over. Found in the room, it is removed: its token is still
     good."""
 
@@ -172,8 +172,8 @@ class Session:
     """The place in a trace of the request that asked for it (traceparent.py); empty: it has none."""
 
     room: Room = Room()
-    manager: Manager = Manager()
-    outcasts: tuple[Outcast, ...] = ()
+    manager: ManagerDispatch = ManagerDispatch()
+    stale_participants: tuple[StaleParticipant, ...] = ()
     user_presence: Presence = Presence()
     user_came_at: float | None = None
     """When the user was first seen in the room."""
@@ -239,27 +239,34 @@ class Session:
         """The index of the service that was invited, or has come, under this identity."""
         return index_of(self.services, lambda service: service.identity == identity)
 
-    def outcast(self, identity: str) -> Outcast | None:
-        return next((outcast for outcast in self.outcasts if outcast.identity == identity), None)
+    def stale_participant(self, identity: str) -> StaleParticipant | None:
+        return next(
+            (
+                stale_participant
+                for stale_participant in self.stale_participants
+                if stale_participant.identity == identity
+            ),
+            None,
+        )
 
-    def is_outcast(self, identity: str) -> bool:
-        return self.outcast(identity) is not None
+    def is_stale(self, identity: str) -> bool:
+        return self.stale_participant(identity) is not None
 
     def invited_as(self, invite_id: str | None) -> str | None:
         """The identity that the holder of this invite id was invited under."""
         entry = index_of(self.services, lambda service: bool(invite_id) and service.invite_id == invite_id)
         return None if entry is None else self.services[entry].identity
 
-    def has_heard(self, identity: str, said: Said) -> bool:
+    def has_taken_in(self, identity: str, signal: Signal) -> bool:
         """Whether what this service said of itself is in force, and so may be acknowledged."""
         entry = self.entry_of(identity)
         if entry is None:
             return False
         service = self.services[entry]
-        match said:
-            case Said.READY:
+        match signal:
+            case Signal.READY:
                 return service.state is ServiceState.READY
-            case Said.FAILED:
+            case Signal.FAILED:
                 return service.reported_failure
         return True
 

@@ -34,7 +34,7 @@ class StepName(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TimelineStep:
     name: StepName
     at: float
 
@@ -61,7 +61,7 @@ class Late:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class TimelineAttempt:
     """One attempt to get a service for an entry of the session."""
 
     entry: int
@@ -81,7 +81,7 @@ class Attempt:
     late: Late | None
 
 
-def steps(session: Session) -> list[Step]:
+def steps(session: Session) -> list[TimelineStep]:
     """Those that are known, in order of time. A user who has come back has joined twice."""
     user, manager, came_at = session.user_presence, session.manager, session.user_came_at
     came_back_at = user.told_at if user.told_at != came_at else None
@@ -97,18 +97,18 @@ def steps(session: Session) -> list[Step]:
         (StepName.USER_JOINED, came_back_at),
         (StepName.ENDED, None if session.end is None else session.end.at),
     )
-    return sorted((Step(name, at) for name, at in known if at is not None), key=lambda step: step.at)
+    return sorted((TimelineStep(name, at) for name, at in known if at is not None), key=lambda step: step.at)
 
 
-def attempts(session: Session) -> list[Attempt]:
+def attempts(session: Session) -> list[TimelineAttempt]:
     """Every attempt that is remembered, by entry; of each entry the present one last."""
     return [attempt for entry, service in enumerate(session.services) for attempt in _of_entry(session, entry, service)]
 
 
-def _of_entry(session: Session, entry: int, service: RequiredService) -> Iterator[Attempt]:
+def _of_entry(session: Session, entry: int, service: RequiredService) -> Iterator[TimelineAttempt]:
     for past in service.past:
         yield _past(entry, past, optional=service.optional)
-    yield Attempt(
+    yield TimelineAttempt(
         entry=entry,
         number=service.attempt,
         service_id=service.service_id,
@@ -124,11 +124,11 @@ def _of_entry(session: Session, entry: int, service: RequiredService) -> Iterato
     )
 
 
-def _past(entry: int, past: PastAttempt, *, optional: bool) -> Attempt:
-    return Attempt(
+def _past(entry: int, past: PastAttempt, *, optional: bool) -> TimelineAttempt:
+    return TimelineAttempt(
         entry=entry,
         number=past.number,
-        service_id=past.place.service_id,
+        service_id=past.ref.service_id,
         type=past.type,
         optional=optional,
         state=past.state,

@@ -13,31 +13,31 @@ from dataclasses import replace
 from typing import Any
 
 from manager_agent.session import events as ev
-from manager_agent.session.events import Seen
+from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.participant import Presence
 from manager_agent.session.service_transitions import (
-    cast_out,
     invite_accepted,
     invite_refused,
     invite_started,
     lost,
+    make_stale,
     removal_ended,
     removal_started,
     replacement_held,
     service_left,
-    service_said,
     service_seen,
-    with_outcast,
+    service_signalled,
     with_service,
+    with_stale_participant,
 )
 from manager_agent.session.session import (
     GIVES_TOKENS,
     OUR_IDENTITIES,
     End,
     EndReason,
-    Outcast,
     RequiredService,
     Session,
+    StaleParticipant,
     deadline,
     index_of,
 )
@@ -161,7 +161,7 @@ def _relieved(session: Session) -> Session:
     manager = session.manager
     if manager.identity is None or not manager.in_charge:
         return session
-    return cast_out(session, Outcast(manager.identity, manager.presence))
+    return make_stale(session, StaleParticipant(manager.identity, manager.presence))
 
 
 # --- who is in the room -----------------------------------------------------------------------------
@@ -171,7 +171,7 @@ def _participant_seen(session: Session, event: ev.ParticipantSeen) -> Session:
     return _seen(session, event.participant, event.at)
 
 
-def _seen(session: Session, seen: Seen, at: float) -> Session:
+def _seen(session: Session, seen: ParticipantInfo, at: float) -> Session:
     session = _left(session, seen.identity, lambda presence: presence.overtaken(seen.sid, seen.joined_ms), at)
     if seen.identity == session.user.identity:
         presence = session.user_presence.seen(seen.sid, seen.joined_ms, at)
@@ -180,19 +180,19 @@ def _seen(session: Session, seen: Seen, at: float) -> Session:
     manager = session.manager
     if seen.identity == manager.identity and manager.in_charge:
         return replace(session, manager=manager.seen(manager.presence.seen(seen.sid, seen.joined_ms, at), at))
-    if session.is_outcast(seen.identity):
-        return with_outcast(
+    if session.is_stale(seen.identity):
+        return with_stale_participant(
             session, seen.identity, lambda o: replace(o, presence=o.presence.seen(seen.sid, seen.joined_ms, at))
         )
     entry = session.entry_of(seen.identity)
     if entry is None and seen.is_agent and not seen.identity.startswith(OUR_IDENTITIES):
         session, entry = _recognised(session, seen)
         if entry is None and _is_one_too_many(session, seen):
-            return cast_out(session, Outcast(seen.identity, Presence().seen(seen.sid, seen.joined_ms, at)))
+            return make_stale(session, StaleParticipant(seen.identity, Presence().seen(seen.sid, seen.joined_ms, at)))
     return session if entry is None else service_seen(session, entry, seen, at)
 
 
-def _recognised(session: Session, seen: Seen) -> tuple[Session, int | None]:
+def _recognised(session: Session, seen: ParticipantInfo) -> tuple[Session, int | None]:
     """An agent that LiveKit dispatched for us comes under an identity of LiveKit's: know it by its name."""
     name = seen.attributes.get(AGENT_NAME_ATTRIBUTE)
 
@@ -208,7 +208,7 @@ def _recognised(session: Session, seen: Seen) -> tuple[Session, int | None]:
     return session, entry
 
 
-def _is_one_too_many(session: Session, seen: Seen) -> bool:
+def _is_one_too_many(session: Session, seen: ParticipantInfo) -> bool:
     """An agent that came for a job of ours while another one has its place: it was dispatched twice."""
     name = seen.attributes.get(AGENT_NAME_ATTRIBUTE)
     same = [service for service in session.services if name and service.agent_name == name and service.attempt > 0]
@@ -235,8 +235,8 @@ def _left(session: Session, identity: str, leave: Callable[[Presence], Presence]
         return replace(session, user_presence=presence, user_left_at=left_at)
     if identity == session.manager.identity and session.manager.in_charge:
         return replace(session, manager=session.manager.left(leave(session.manager.presence), at))
-    if session.is_outcast(identity):
-        return with_outcast(session, identity, lambda o: replace(o, presence=leave(o.presence)))
+    if session.is_stale(identity):
+        return with_stale_participant(session, identity, lambda o: replace(o, presence=leave(o.presence)))
     entry = session.entry_of(identity)
     if entry is None:
         return session
@@ -251,7 +251,7 @@ def _room_listed(session: Session, event: ev.RoomListed) -> Session:
     session = replace(session, listed_as_of=event.asked_at)
     listed = {seen.identity for seen in event.participants} | set(event.joining)
     known = [session.user.identity, session.manager.identity, *(s.identity for s in session.services)]
-    known += [outcast.identity for outcast in session.outcasts]
+    known += [stale_participant.identity for stale_participant in session.stale_participants]
     for identity in known:
         if identity and identity not in listed:
             session = _left(session, identity, lambda presence: presence.not_listed(event.asked_at), event.at)
@@ -298,7 +298,7 @@ _ON: Mapping[type, Callable[[Session, Any], Session]] = {
     ev.InviteStarted: invite_started,
     ev.InviteAccepted: invite_accepted,
     ev.InviteRefused: invite_refused,
-    ev.ServiceSaid: service_said,
+    ev.ServiceSignalled: service_signalled,
     ev.ParticipantSeen: _participant_seen,
     ev.ParticipantLeft: _participant_left,
     ev.WebhookArrived: _webhook_arrived,

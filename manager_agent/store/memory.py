@@ -14,7 +14,7 @@ from time import perf_counter
 import structlog
 
 from manager_agent.clock import Clock
-from manager_agent.session.counts import Census
+from manager_agent.session.counts import SessionCounts
 from manager_agent.session.events import Event
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import Session
@@ -93,7 +93,7 @@ class MemoryStore:
         self._clock, self._timing = clock, timing
         self._records: dict[str, _Record] = {}
         self._by_room: dict[str, str] = {}
-        self.census = Census()
+        self.counts = SessionCounts()
         """Of the sessions as they are. For reading."""
         self._listeners: list[Listener] = []
 
@@ -112,7 +112,7 @@ class MemoryStore:
                 raise RoomNameTaken(session.room_name, free_at - self._clock())
         self._records[session.session_id] = _Record(session)
         self._by_room[session.room_name] = session.session_id
-        self.census.enter(session)
+        self.counts.enter(session)
         self._tell(Change(session.session_id, None, session))
 
     async def update(self, session_id: str, event: Event) -> Session:
@@ -122,8 +122,8 @@ class MemoryStore:
         before = record.session
         session = apply(before, event)
         if session is not before:
-            self.census.leave(before)
-            self.census.enter(session)
+            self.counts.leave(before)
+            self.counts.enter(session)
             record.put(session)
             self._tell(Change(session_id, before, session, event))
         self._timing(perf_counter() - started)
@@ -132,7 +132,7 @@ class MemoryStore:
     def remove(self, session_id: str) -> None:
         """Forgets a session. Raises UnknownSession."""
         record = self._record(session_id)
-        self.census.leave(record.session)
+        self.counts.leave(record.session)
         del self._records[session_id]
         if self._by_room.get(record.session.room_name) == session_id:
             del self._by_room[record.session.room_name]
@@ -154,7 +154,7 @@ class MemoryStore:
 
     def in_use(self, service_id: str) -> int:
         """How many live sessions have this service reserved: from when it is chosen until the session is over."""
-        return self.census.in_use(service_id)
+        return self.counts.in_use(service_id)
 
     @property
     def waiters(self) -> int:

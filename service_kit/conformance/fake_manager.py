@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from livekit import rtc
 
 from manager_agent.livekit.room_connection import connect, disconnect
-from manager_agent.messages import TOPIC, Ack, Answer, ServiceMessage, Unreadable, parse_said
-from manager_agent.session.events import Evidence, Said
+from manager_agent.messages import TOPIC, Ack, Answer, ServiceMessage, UnreadableMessage, parse_signal
+from manager_agent.session.events import Evidence, Signal
 from manager_agent.session.service_transitions import STATE_ATTRIBUTE
 from service_kit.conformance.report import Unable
 
@@ -30,7 +30,7 @@ class Heard:
     manager: str
 
 
-class Ear:
+class FakeManager:
     def __init__(self, service: str, invites: str) -> None:
         """`service`: the identity that counts. `invites`: how the ids of its invites begin."""
         self._service, self._invites = service, invites
@@ -86,9 +86,9 @@ class Ear:
 
     def take(self, message: ServiceMessage, how: Evidence) -> bool:
         """Something that the service said; whether it is acknowledged."""
-        if message.type is Said.READY:
+        if message.type is Signal.READY:
             self.heard.append(Heard(how, time.monotonic(), self._manager))
-        elif message.type is Said.FAILED:
+        elif message.type is Signal.FAILED:
             self.failed = message.detail or "without a word of why"
         self._news.set()
         return self.acknowledging
@@ -98,16 +98,16 @@ class Ear:
             return
         if participant.sid not in self.sids:
             self.sids.append(participant.sid)
-        said = participant.attributes.get(STATE_ATTRIBUTE)
+        signal = participant.attributes.get(STATE_ATTRIBUTE)
         known = any(one.how is Evidence.ATTRIBUTE and one.manager == self._manager for one in self.heard)
-        if said == Said.FAILED or (said == Said.READY and not known):
-            self.take(ServiceMessage(type=Said(said)), Evidence.ATTRIBUTE)
+        if signal == Signal.FAILED or (signal == Signal.READY and not known):
+            self.take(ServiceMessage(type=Signal(signal)), Evidence.ATTRIBUTE)
         self._news.set()
 
     async def _on_call(self, call: rtc.RpcInvocationData) -> str:
         try:
-            message = parse_said(call.payload)
-        except Unreadable as error:
+            message = parse_signal(call.payload)
+        except UnreadableMessage as error:
             raise rtc.RpcError(BAD_PAYLOAD, str(error)) from None
         if call.caller_identity != self._service or not self.take(message, Evidence.MESSAGE):
             raise rtc.RpcError(NOT_NOW, "not invited")
@@ -117,8 +117,8 @@ class Ear:
         sender = packet.participant.identity if packet.participant else None
         if packet.topic != TOPIC or sender not in (None, self._service):
             return
-        with suppress(Unreadable):
-            message = parse_said(packet.data)
+        with suppress(UnreadableMessage):
+            message = parse_signal(packet.data)
             invite_id = message.invite_id or ""
             if (sender or invite_id.startswith(self._invites)) and self.take(message, Evidence.MESSAGE):
                 ack = asyncio.create_task(self._acknowledge(invite_id), name="ack")

@@ -14,7 +14,7 @@ import aiohttp
 from aiohttp import web
 from livekit import api
 
-from manager_agent.messages import Farewell, Invite
+from manager_agent.messages import Invite, SessionEndedMessage
 from service_kit.conformance.options import Options
 from service_kit.conformance.report import Broken, Unable
 
@@ -26,7 +26,7 @@ HttpReady = Callable[[str, str], bool]
 """Takes the session id and the bearer token of a `POST .../ready`; whether it is acknowledged."""
 
 
-class Stage:
+class Harness:
     """What all rules are checked with."""
 
     def __init__(self, options: Options, http: aiohttp.ClientSession, livekit: api.LiveKitAPI) -> None:
@@ -42,18 +42,18 @@ class Stage:
     @property
     def watch(self) -> float:
         """Seconds to watch for what must not be: twice as long as it took to join, when that is much."""
-        return max(self.options.patience.watch, 2 * self._slowest_join)
+        return max(self.options.timeouts.watch, 2 * self._slowest_join)
 
     def joined_after(self, seconds: float) -> None:
         self._slowest_join = max(self._slowest_join, seconds)
 
-    async def post(self, message: Invite | Farewell | bytes, authorization: str | None = None) -> int:
+    async def post(self, message: Invite | SessionEndedMessage | bytes, authorization: str | None = None) -> int:
         """Posts once, signed unless told otherwise; the status of the answer. Raises Broken when there is none."""
         body = message if isinstance(message, bytes) else message.model_dump_json().encode()
         headers = {"Content-Type": CONTENT_TYPE, "Authorization": authorization or self.signature(body)}
         if authorization == "":
             del headers["Authorization"]
-        limit = self.options.patience.answer
+        limit = self.options.timeouts.answer
         try:
             async with asyncio.timeout(limit):
                 post = self._http.post(self.options.endpoint, data=body, headers=headers, allow_redirects=False)
@@ -74,7 +74,7 @@ class Stage:
 
 
 @asynccontextmanager
-async def staged(options: Options) -> AsyncIterator[Stage]:
+async def harness_for(options: Options) -> AsyncIterator[Harness]:
     """A stage, once LiveKit has answered. Raises Unable."""
     async with (
         aiohttp.ClientSession(trust_env=False) as http,
@@ -85,13 +85,13 @@ async def staged(options: Options) -> AsyncIterator[Stage]:
                 await livekit.room.list_rooms(api.ListRoomsRequest(names=["-"]))
         except (aiohttp.ClientError, TimeoutError, api.ServerError) as error:
             raise Unable(f"LiveKit at {options.livekit} is of no use: {error!r}") from None
-        stage = Stage(options, http, livekit)
-        async with listening(options, stage):
-            yield stage
+        harness = Harness(options, http, livekit)
+        async with listening(options, harness):
+            yield harness
 
 
 @asynccontextmanager
-async def listening(options: Options, stage: Stage) -> AsyncIterator[None]:
+async def listening(options: Options, harness: Harness) -> AsyncIterator[None]:
     """The manager's API, as far as a service calls it: every registration and heartbeat with the right key is fine."""
     port, proof = options.listen, f"Bearer {options.api_key}"
 
@@ -101,7 +101,7 @@ async def listening(options: Options, stage: Stage) -> AsyncIterator[None]:
 
     async def ready(request: web.Request) -> web.Response:
         token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        heard = stage.http_ready is not None and stage.http_ready(request.match_info["session_id"], token)
+        heard = harness.http_ready is not None and harness.http_ready(request.match_info["session_id"], token)
         return web.json_response({}, status=HTTPStatus.OK if heard else HTTPStatus.SERVICE_UNAVAILABLE)
 
     if port is None:

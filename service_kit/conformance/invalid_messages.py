@@ -8,24 +8,24 @@ from collections.abc import Callable, Mapping
 from livekit import api
 
 from manager_agent.messages import Invite
-from service_kit.conformance.harness import Stage
+from service_kit.conformance.harness import Harness
 
-FORGERIES: Mapping[str, Callable[[Stage, bytes], str]] = {
-    "no signature": lambda stage, body: "",
-    "no JWT": lambda stage, body: "rubbish",
-    "signed with another secret": lambda stage, body: stage.signature(
+FORGERIES: Mapping[str, Callable[[Harness, bytes], str]] = {
+    "no signature": lambda harness, body: "",
+    "no JWT": lambda harness, body: "rubbish",
+    "signed with another secret": lambda harness, body: harness.signature(
         body, secret="another-secret-of-32-bytes-or-more"
     ),
-    "the signature of another body": lambda stage, body: stage.signature(body + b" "),
-    "an expired signature": lambda stage, body: stage.signature(body, minutes=-60),
-    "a token without the hash of the body": lambda stage, body: api.AccessToken(
-        stage.options.key, stage.options.secret
+    "the signature of another body": lambda harness, body: harness.signature(body + b" "),
+    "an expired signature": lambda harness, body: harness.signature(body, minutes=-60),
+    "a token without the hash of the body": lambda harness, body: api.AccessToken(
+        harness.options.key, harness.options.secret
     ).to_jwt(),
 }
 """What the Authorization of a body is in each case, by what is wrong with it."""
 
 
-def rubbish_for(invite: Invite) -> dict[str, bytes]:
+def invalid_messages_for(invite: Invite) -> dict[str, bytes]:
     """Bodies by what they are; some begin as this invite does."""
     good = json.loads(invite.model_dump_json())
     return {

@@ -13,7 +13,7 @@ from service_kit.settings import DEV_KEY, DEV_SECRET
 
 
 @dataclass(frozen=True)
-class Patience:
+class Timeouts:
     """How many seconds the service has for what it is to do, and how long it is watched for what it must not do."""
 
     answer: float = 5.0
@@ -40,7 +40,7 @@ class Options:
     api_key: str | None = field(default=None, repr=False)
     """What the service has to send there when it registers; None: nothing."""
     json: bool = False
-    patience: Patience = Patience()
+    timeouts: Timeouts = Timeouts()
 
     @classmethod
     def from_command_line(cls, arguments: Sequence[str] | None = None) -> Options:
@@ -54,7 +54,7 @@ class Options:
         ready = given.pop("ready_timeout")
         if ready <= 0:
             parser.error("--ready-timeout should be more than 0")
-        return cls(**given | {"ready_on": ReadyOn(given["ready_on"]), "patience": Patience(ready=ready)})
+        return cls(**given | {"ready_on": ReadyOn(given["ready_on"]), "timeouts": Timeouts(ready=ready)})
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--livekit", default=Options.livekit, help="livekit-server, as the service reaches it too")
     parser.add_argument("--livekit-key", default=DEV_KEY, help="its API key")
     parser.add_argument("--livekit-secret", default=DEV_SECRET, help="its API secret")
-    parser.add_argument("--ready-timeout", type=float, default=Patience.ready, help="seconds it may take to be ready")
+    parser.add_argument("--ready-timeout", type=float, default=Timeouts.ready, help="seconds it may take to be ready")
     parser.add_argument(
         "--listen", type=int, help="play the manager's HTTP API on this port, for a service that says ready over HTTP"
     )

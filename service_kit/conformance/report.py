@@ -14,13 +14,13 @@ from rich.text import Text
 EXIT_KEPT, EXIT_BROKEN, EXIT_UNABLE = 0, 1, 2
 
 
-class Verdict(StrEnum):
+class RuleVerdict(StrEnum):
     KEPT = "passed"
     BROKEN = "failed"
     SKIPPED = "skipped"
 
 
-COLOURS = {Verdict.KEPT: "green", Verdict.BROKEN: "bold red", Verdict.SKIPPED: "yellow"}
+COLOURS = {RuleVerdict.KEPT: "green", RuleVerdict.BROKEN: "bold red", RuleVerdict.SKIPPED: "yellow"}
 
 
 class Broken(Exception):
@@ -36,27 +36,27 @@ class Unable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class RuleOutcome:
     rule: str
     asks: str
     """What the rule asks for, in a line."""
-    verdict: Verdict
+    verdict: RuleVerdict
     reason: str
     """Why; of a rule that is kept, what was seen."""
     seconds: float
 
 
-def exit_code(outcomes: Sequence[Outcome]) -> int:
-    return EXIT_BROKEN if any(outcome.verdict is Verdict.BROKEN for outcome in outcomes) else EXIT_KEPT
+def exit_code(outcomes: Sequence[RuleOutcome]) -> int:
+    return EXIT_BROKEN if any(outcome.verdict is RuleVerdict.BROKEN for outcome in outcomes) else EXIT_KEPT
 
 
-def as_json(endpoint: str, outcomes: Sequence[Outcome]) -> str:
+def as_json(endpoint: str, outcomes: Sequence[RuleOutcome]) -> str:
     """One object: `endpoint`, `passed`, and `rules`, each with `rule`, `asks`, `verdict`, `reason`, `seconds`."""
     rules = [asdict(outcome) | {"seconds": round(outcome.seconds, 3)} for outcome in outcomes]
     return json.dumps({"endpoint": endpoint, "passed": exit_code(outcomes) == EXIT_KEPT, "rules": rules}, indent=2)
 
 
-def show(endpoint: str, outcomes: Sequence[Outcome], console: Console) -> None:
+def show(endpoint: str, outcomes: Sequence[RuleOutcome], console: Console) -> None:
     """A table, one line a rule: why it is broken, or what was seen; and the sum."""
     table = Table(title=endpoint, title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(no_wrap=True)
@@ -67,5 +67,5 @@ def show(endpoint: str, outcomes: Sequence[Outcome], console: Console) -> None:
         verdict = Text(outcome.verdict, style=COLOURS[outcome.verdict])
         table.add_row(verdict, Text(outcome.rule), f"{outcome.seconds:.1f} s", Text(outcome.reason))
     console.print(table)
-    counts = ", ".join(f"{sum(one.verdict is verdict for one in outcomes)} {verdict}" for verdict in Verdict)
+    counts = ", ".join(f"{sum(one.verdict is verdict for one in outcomes)} {verdict}" for verdict in RuleVerdict)
     console.print(counts)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Coroutine, Sequence
 
 from manager_agent.session.events import Evidence
 from manager_agent.session.session import ReadyOn
-from service_kit.conformance.harness import DECLINED, Stage
-from service_kit.conformance.invalid_messages import FORGERIES, rubbish_for
+from service_kit.conformance.harness import DECLINED, Harness
+from service_kit.conformance.invalid_messages import FORGERIES, invalid_messages_for
 from service_kit.conformance.report import Broken, Skipped
-from service_kit.conformance.scenario import Act, act
+from service_kit.conformance.scenario import Scenario, scenario
 
-Rule = Callable[[Stage], Coroutine[None, None, str]]
+Rule = Callable[[Harness], Coroutine[None, None, str]]
 
 IN_FLIGHT = 0.5
 """Seconds in which what was said before its acknowledgement may still come."""
@@ -25,126 +25,130 @@ LATE = 60.0
 REFUSED = frozenset({401, 403})
 
 
-async def invited(stage: Stage) -> str:
+async def invited(harness: Harness) -> str:
     """invited: accepts, joins, says ready until it is acknowledged"""
-    async with act(stage) as session:
+    async with scenario(harness) as session:
         await session.invites()
         await session.must_join()
-        if stage.options.ready_on is ReadyOn.JOIN:
+        if harness.options.ready_on is ReadyOn.JOIN:
             return "joined, which is ready"
         how = await _must_say_ready(session)
         await asyncio.sleep(IN_FLIGHT)
-        before = len(session.ear.heard)
-        if await session.ear.until(lambda: len(session.ear.heard) > before, stage.watch):
+        before = len(session.fake_manager.heard)
+        if await session.fake_manager.until(lambda: len(session.fake_manager.heard) > before, harness.watch):
             raise Broken("went on saying that it is ready after that was acknowledged")
-        if not session.ear.is_there:
+        if not session.fake_manager.is_there:
             raise Broken("said that it is ready, and left the room")
         return f"ready by {how}"
 
 
-async def invited_twice(stage: Stage) -> str:
+async def invited_twice(harness: Harness) -> str:
     """the same invite again and again: joins once"""
-    async with act(stage) as session:
+    async with scenario(harness) as session:
         invite = session.invite()
         await asyncio.gather(*(session.must_accept(invite) for _ in range(3)))
         await session.must_join()
         await session.must_accept(invite)
-        if await session.ear.until(lambda: len(session.ear.sids) > 1, stage.watch):
-            raise Broken(f"joined {len(session.ear.sids)} times for one invite")
+        if await session.fake_manager.until(lambda: len(session.fake_manager.sids) > 1, harness.watch):
+            raise Broken(f"joined {len(session.fake_manager.sids)} times for one invite")
         return "4 times invited, joined once"
 
 
-async def invited_late(stage: Stage) -> str:
+async def invited_late(harness: Harness) -> str:
     """an invite after its deadline: declines, or comes and goes as ever"""
-    async with act(stage) as session:
+    async with scenario(harness) as session:
         invite = session.invite(deadline=-LATE)
-        status = await stage.post(invite)
+        status = await harness.post(invite)
         if status >= 300 and status not in DECLINED and not 400 <= status < 500:
             raise Broken(f"answered {status}")
         if status >= 300:
             return f"declined with {status}"
-        await session.ear.until(lambda: bool(session.ear.sids), stage.watch)
-        await stage.post(session.farewell(invite))
+        await session.fake_manager.until(lambda: bool(session.fake_manager.sids), harness.watch)
+        await harness.post(session.session_ended(invite))
         await session.must_leave("came late, was told that the session is over")
         return f"answered {status}, left when told"
 
 
-async def bad_signature(stage: Stage) -> str:
+async def bad_signature(harness: Harness) -> str:
     """an invite that is not signed by the manager: 401 or 403, and does not join"""
-    async with act(stage) as session:
+    async with scenario(harness) as session:
         for number, name in enumerate(FORGERIES, start=1):
             body = session.invite(number=number).model_dump_json().encode()
-            status = await stage.post(body, FORGERIES[name](stage, body))
+            status = await harness.post(body, FORGERIES[name](harness, body))
             if status not in REFUSED:
                 raise Broken(f"{name}: answered {status}, not 401 or 403")
-        if await session.ear.until(lambda: bool(session.ear.sids), stage.watch):
+        if await session.fake_manager.until(lambda: bool(session.fake_manager.sids), harness.watch):
             raise Broken("refused what was not signed, but joined")
         return f"{len(FORGERIES)} forgeries refused"
 
 
-async def not_acknowledged(stage: Stage) -> str:
+async def not_acknowledged(harness: Harness) -> str:
     """not acknowledged: says again that it is ready"""
-    _needs_signal(stage)
-    async with act(stage) as session:
-        session.ear.acknowledging = False
+    _needs_signal(harness)
+    async with scenario(harness) as session:
+        session.fake_manager.acknowledging = False
         await session.invites()
         await session.must_join()
-        how, limit = await _must_say_ready(session), stage.options.patience.repeat
+        how, limit = await _must_say_ready(session), harness.options.timeouts.repeat
         if how is Evidence.ATTRIBUTE:
             return "it is an attribute, which can't get lost"
-        if not await session.ear.until(lambda: len(session.ear.heard) >= TRIES, limit):
-            raise Broken(f"said {len(session.ear.heard)} times within {limit:g} s that it is ready, unacknowledged")
-        session.ear.acknowledging = True
-        before = len(session.ear.heard)
-        if not await session.ear.until(lambda: len(session.ear.heard) > before, limit):
+        if not await session.fake_manager.until(lambda: len(session.fake_manager.heard) >= TRIES, limit):
+            raise Broken(
+                f"said {len(session.fake_manager.heard)} times within {limit:g} s that it is ready, unacknowledged"
+            )
+        session.fake_manager.acknowledging = True
+        before = len(session.fake_manager.heard)
+        if not await session.fake_manager.until(lambda: len(session.fake_manager.heard) > before, limit):
             raise Broken(f"gave up after {before} times")
         return f"{before + 1} times until it was acknowledged"
 
 
-async def manager_replaced(stage: Stage) -> str:
+async def manager_replaced(harness: Harness) -> str:
     """the manager is replaced: says ready to the new one too"""
-    _needs_signal(stage)
-    async with act(stage) as session:
+    _needs_signal(harness)
+    async with scenario(harness) as session:
         await session.invites()
         await session.must_join()
         if await _must_say_ready(session) is Evidence.HTTP:
             return "it says so over HTTP, which outlives managers"
-        began, limit = time.monotonic(), stage.options.patience.repeat
+        began, limit = time.monotonic(), harness.options.timeouts.repeat
         await session.replace_manager()
-        if not await session.ear.until(lambda: session.ear.heard[-1].manager == session.manager, limit):
+        if not await session.fake_manager.until(
+            lambda: session.fake_manager.heard[-1].manager == session.manager, limit
+        ):
             raise Broken(f"did not say to the manager who came next that it is ready, within {limit:g} s")
         return f"after {time.monotonic() - began:.1f} s"
 
 
-async def ended_early(stage: Stage) -> str:
+async def ended_early(harness: Harness) -> str:
     """the session ends right after the invite: is not in the room"""
-    async with act(stage) as session:
+    async with scenario(harness) as session:
         invite = await session.invites()
-        await stage.post(session.farewell(invite))
-        await session.ear.until(lambda: bool(session.ear.sids), stage.watch)
+        await harness.post(session.session_ended(invite))
+        await session.fake_manager.until(lambda: bool(session.fake_manager.sids), harness.watch)
         await session.must_leave("was told that the session is over before it had joined")
-        return "came and left" if session.ear.sids else "did not come"
+        return "came and left" if session.fake_manager.sids else "did not come"
 
 
-async def ended(stage: Stage) -> str:
+async def ended(harness: Harness) -> str:
     """the session ends: leaves the room by itself"""
-    async with act(stage) as session:
+    async with scenario(harness) as session:
         invite = await session.invites()
         await session.must_join()
-        status, began = await stage.post(session.farewell(invite)), time.monotonic()
+        status, began = await harness.post(session.session_ended(invite)), time.monotonic()
         if not 200 <= status < 300:
             raise Broken(f"answered session_ended with {status}")
         await session.must_leave("was told that the session is over")
         return f"after {time.monotonic() - began:.1f} s"
 
 
-async def rubbish(stage: Stage) -> str:
+async def rubbish(harness: Harness) -> str:
     """signed rubbish: no 5xx, and takes an invite afterwards"""
-    async with act(stage) as session:
-        bodies = rubbish_for(session.invite())
+    async with scenario(harness) as session:
+        bodies = invalid_messages_for(session.invite())
         for name, body in bodies.items():
             try:
-                status = await stage.post(body)
+                status = await harness.post(body)
             except Broken as broken:
                 raise Broken(f"{name}: {broken}") from None
             if status >= 500:
@@ -153,9 +157,9 @@ async def rubbish(stage: Stage) -> str:
         return f"{len(bodies)} bodies survived"
 
 
-async def unknown_fields(stage: Stage) -> str:
+async def unknown_fields(harness: Harness) -> str:
     """an invite with fields that are new: accepts"""
-    async with act(stage) as session:
+    async with scenario(harness) as session:
         body = json.loads(session.invite().model_dump_json()) | {"new_field": {"of": ["a", "later", "version"]}}
         await session.must_accept(json.dumps(body).encode())
         return "accepted"
@@ -179,16 +183,16 @@ def name_of(rule: Rule) -> str:
     return rule.__name__.replace("_", " ")
 
 
-async def _must_say_ready(session: Act) -> Evidence:
+async def _must_say_ready(session: Scenario) -> Evidence:
     """How it was said first. Raises Broken."""
-    ear, limit = session.ear, session.stage.options.patience.ready
-    if not await ear.until(lambda: bool(ear.heard) or ear.failed is not None, limit):
+    fake_manager, limit = session.fake_manager, session.harness.options.timeouts.ready
+    if not await fake_manager.until(lambda: bool(fake_manager.heard) or fake_manager.failed is not None, limit):
         raise Broken(f"joined, but did not say within {limit:g} s that it is ready")
-    if not ear.heard:
-        raise Broken(f"said that it failed: {ear.failed}")
-    return ear.heard[0].how
+    if not fake_manager.heard:
+        raise Broken(f"said that it failed: {fake_manager.failed}")
+    return fake_manager.heard[0].how
 
 
-def _needs_signal(stage: Stage) -> None:
-    if stage.options.ready_on is ReadyOn.JOIN:
+def _needs_signal(harness: Harness) -> None:
+    if harness.options.ready_on is ReadyOn.JOIN:
         raise Skipped("it is ready by joining (--ready-on join)")

@@ -10,22 +10,22 @@ from uuid import uuid4
 
 from livekit import api
 
-from manager_agent.messages import Farewell, Invite, InvitedSession, RoomStatus, ServiceMessage
-from manager_agent.session.events import Evidence, Said
+from manager_agent.messages import Invite, InvitedSession, RoomStatus, ServiceMessage, SessionEndedMessage
+from manager_agent.session.events import Evidence, Signal
 from manager_agent.session.session import SessionState
-from service_kit.conformance.fake_manager import Ear
-from service_kit.conformance.harness import DECLINED, Stage
+from service_kit.conformance.fake_manager import FakeManager
+from service_kit.conformance.harness import DECLINED, Harness
 from service_kit.conformance.report import Broken
 
 
-class Act:
-    def __init__(self, stage: Stage) -> None:
-        self.stage = stage
+class Scenario:
+    def __init__(self, harness: Harness) -> None:
+        self.harness = harness
         self._mark = uuid4().hex[:12]
         self._name = f"check-{self._mark}"
         """Of the room and of the session."""
-        self.identity = f"sm-{stage.options.service_id}-1-{self._mark}"
-        self.ear = Ear(self.identity, f"inv_{self._mark}")
+        self.identity = f"sm-{harness.options.service_id}-1-{self._mark}"
+        self.fake_manager = FakeManager(self.identity, f"inv_{self._mark}")
         self._managers = 0
 
     def __repr__(self) -> str:
@@ -38,7 +38,7 @@ class Act:
 
     def invite(self, *, deadline: float = 30.0, number: int = 1) -> Invite:
         """An invite into this room, to be ready in so many seconds. Each `number` is another invite."""
-        options = self.stage.options
+        options = self.harness.options
         return Invite(
             id=f"inv_{self._mark}_{number}",
             createdAt=str(int(time.time())),
@@ -55,9 +55,9 @@ class Act:
             ready_deadline=datetime.now(UTC) + timedelta(seconds=deadline),
         )
 
-    def farewell(self, invite: Invite, reason: str = "closed") -> Farewell:
+    def session_ended(self, invite: Invite, reason: str = "closed") -> SessionEndedMessage:
         told = invite.model_dump(include={"createdAt", "session", "service_id", "attempt", "identity"})
-        return Farewell(id=f"{invite.id}_end", reason=reason, **told)
+        return SessionEndedMessage(id=f"{invite.id}_end", reason=reason, **told)
 
     async def invites(self) -> Invite:
         """Posts an invite that has to be accepted. Raises Broken."""
@@ -67,7 +67,7 @@ class Act:
 
     async def must_accept(self, invite: Invite | bytes) -> None:
         """Raises Broken."""
-        status = await self.stage.post(invite)
+        status = await self.harness.post(invite)
         if status in DECLINED:
             raise Broken(f"declined the invite with {status}")
         if not 200 <= status < 300:
@@ -81,51 +81,55 @@ class Act:
 
     async def must_join(self) -> None:
         """Raises Broken."""
-        limit, began = self.stage.options.patience.join, time.monotonic()
-        if not await self.ear.until(lambda: bool(self.ear.sids), limit):
+        limit, began = self.harness.options.timeouts.join, time.monotonic()
+        if not await self.fake_manager.until(lambda: bool(self.fake_manager.sids), limit):
             raise Broken(f"accepted, but did not join within {limit:g} s")
-        self.stage.joined_after(time.monotonic() - began)
+        self.harness.joined_after(time.monotonic() - began)
 
     async def must_leave(self, what: str) -> None:
         """Raises Broken."""
-        limit = self.stage.options.patience.leave
-        if not await self.ear.until(lambda: not self.ear.is_there, limit):
+        limit = self.harness.options.timeouts.leave
+        if not await self.fake_manager.until(lambda: not self.fake_manager.is_there, limit):
             raise Broken(f"{what}, and was still in the room {limit:g} s later")
 
     async def open(self) -> None:
         """Makes the room and puts the manager into it."""
         self._next_manager()
         request = api.CreateRoomRequest(name=self._name, metadata=self._status(), empty_timeout=60)
-        await self.stage.livekit.room.create_room(request)
+        await self.harness.livekit.room.create_room(request)
         await self._enter()
 
     async def replace_manager(self) -> None:
         """Another manager under another identity, as the room's metadata tells, which is there before it."""
-        await self.ear.leave()
+        await self.fake_manager.leave()
         self._next_manager()
         status = api.UpdateRoomMetadataRequest(room=self._name, metadata=self._status())
-        await self.stage.livekit.room.update_room_metadata(status)
+        await self.harness.livekit.room.update_room_metadata(status)
         await self._enter()
 
     async def aclose(self) -> None:
         with suppress(Broken):  # it is over, whether it hears it or not
-            await self.stage.post(self.farewell(self.invite()))
+            await self.harness.post(self.session_ended(self.invite()))
         with suppress(api.ServerError):
-            await self.stage.livekit.room.delete_room(api.DeleteRoomRequest(room=self._name))
-        await self.ear.leave()
+            await self.harness.livekit.room.delete_room(api.DeleteRoomRequest(room=self._name))
+        await self.fake_manager.leave()
 
     def on_http(self, session_id: str, token: str) -> bool:
         """A `POST .../ready`; whether it is acknowledged."""
         try:
-            claims = api.TokenVerifier(self.stage.options.livekit_key, self.stage.options.livekit_secret).verify(token)
+            claims = api.TokenVerifier(self.harness.options.livekit_key, self.harness.options.livekit_secret).verify(
+                token
+            )
         except Exception:  # the verifier lets the JWT library's own errors through
             return False
         if session_id != self._name or claims.identity != self.identity:
             return False
-        return self.ear.take(ServiceMessage(type=Said.READY), Evidence.HTTP)
+        return self.fake_manager.take(ServiceMessage(type=Signal.READY), Evidence.HTTP)
 
     async def _enter(self) -> None:
-        await self.ear.enter(self.manager, self.stage.options.livekit, self._token(self.manager, hidden=True))
+        await self.fake_manager.enter(
+            self.manager, self.harness.options.livekit, self._token(self.manager, hidden=True)
+        )
 
     def _next_manager(self) -> None:
         self._managers += 1
@@ -141,18 +145,18 @@ class Act:
 
     def _token(self, identity: str, *, hidden: bool = False) -> str:
         grants = api.VideoGrants(room_join=True, room=self._name, hidden=hidden, can_update_own_metadata=True)
-        token = api.AccessToken(self.stage.options.livekit_key, self.stage.options.livekit_secret)
+        token = api.AccessToken(self.harness.options.livekit_key, self.harness.options.livekit_secret)
         return token.with_identity(identity).with_kind("agent").with_grants(grants).to_jwt()
 
 
 @asynccontextmanager
-async def act(stage: Stage) -> AsyncIterator[Act]:
+async def scenario(harness: Harness) -> AsyncIterator[Scenario]:
     """A session with its manager in the room; ended, and its room deleted, on leaving. Raises Unable."""
-    playing = Act(stage)
+    playing = Scenario(harness)
     try:
         await playing.open()
-        stage.http_ready = playing.on_http
+        harness.http_ready = playing.on_http
         yield playing
     finally:
-        stage.http_ready = None
+        harness.http_ready = None
         await playing.aclose()

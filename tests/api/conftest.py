@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from http_api.access.callers import DEVELOPER
+from http_api.access.principals import DEVELOPER
 from http_api.observability import logs
 from http_api.observability.logs.sinks import LogSinks
 from http_api.observability.tracing import Tracing, tracing_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from manager_agent.session.events import DeadlinePassed, Evidence, Said, ServiceSaid
+from manager_agent.session.events import DeadlinePassed, Evidence, ServiceSignalled, Signal
 from manager_agent.session.session import ServiceState, Session
 from manager_agent.store.memory import Change, MemoryStore
 
@@ -19,7 +19,9 @@ def let_nobody_wait(store: MemoryStore) -> None:
             if service.agent_name is not None and not service.optional:
                 await store.update(session.session_id, DeadlinePassed(session.ready_deadline))
             elif service.identity is not None:
-                await store.update(session.session_id, ServiceSaid(now, service.identity, Said.READY, Evidence.HTTP))
+                await store.update(
+                    session.session_id, ServiceSignalled(now, service.identity, Signal.READY, Evidence.HTTP)
+                )
 
     def listen(change: Change) -> None:
         session = change.after

@@ -13,18 +13,18 @@ import aiohttp
 from aiohttp import web
 
 from http_api import keys
-from http_api.bootstrap import Parts, guard_of, registry_of, upkeep_of
+from http_api.bootstrap import Parts, address_policy_of, registry_of, upkeep_of
 from http_api.observability.metrics.metrics import Metrics
 from http_api.observability.upstreams import livekit as livekit_dependency
 from http_api.settings.settings import Settings
 from manager_agent.clock import steady_clock
-from manager_agent.control.orchestrator import Conductor
+from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.server_api import ListedRoom, Listing, LiveKitUnavailable, Rooms, RoomTaken
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.outbound.invites import Inviter
-from manager_agent.session.identities import Names
+from manager_agent.session.identities import Identities
 from manager_agent.session.session import RequiredService, Session
 from manager_agent.store.memory import MemoryStore
 
@@ -95,7 +95,7 @@ class StandInInviter(Inviter):
         self.livekit.invite_count[service.service_id] += 1
         self.livekit.invited.set()
 
-    async def say_farewell(self, session: Session, service: RequiredService, reason: str) -> None: ...
+    async def send_session_ended(self, session: Session, service: RequiredService, reason: str) -> None: ...
 
 
 class StandInAgent(ManagerAgent):
@@ -163,7 +163,7 @@ StartApi = Callable[..., Awaitable[Api]]
 def stand_ins(settings: Settings, livekit: LiveKit) -> tuple[Parts, StandInAgent]:
     clock, key, secret = steady_clock(), settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
     metrics = Metrics()
-    store, names = MemoryStore(clock, metrics.store_updates.observe), Names("secret")
+    store, identities = MemoryStore(clock, metrics.store_updates.observe), Identities("secret")
     url = settings.livekit_server_url
     rooms = StandInRooms(
         url=url,
@@ -174,17 +174,23 @@ def stand_ins(settings: Settings, livekit: LiveKit) -> tuple[Parts, StandInAgent
         deployment="d",
         user_grants=settings.user_grants,
     )
-    guard = guard_of(settings)
-    registry, profiles = registry_of(settings, store, guard, clock)
-    inviter = StandInInviter(rooms=rooms, names=names, clock=clock, api_key=key, api_secret=secret, guard=guard)
+    address_policy = address_policy_of(settings)
+    registry, profiles = registry_of(settings, store, address_policy, clock)
+    inviter = StandInInviter(
+        rooms=rooms, identities=identities, clock=clock, api_key=key, api_secret=secret, address_policy=address_policy
+    )
     rooms.livekit = inviter.livekit = livekit
-    conductor = Conductor(store=store, rooms=rooms, inviter=inviter, registry=registry, names=names, clock=clock)
-    agent = StandInAgent(url=url, api_key=key, api_secret=secret, agent_name="m", store=store, names=names, clock=clock)
+    orchestrator = Orchestrator(
+        store=store, rooms=rooms, inviter=inviter, registry=registry, identities=identities, clock=clock
+    )
+    agent = StandInAgent(
+        url=url, api_key=key, api_secret=secret, agent_name="m", store=store, identities=identities, clock=clock
+    )
     livekit.reconciler = Reconciler(store=store, rooms=rooms, clock=clock)
     parts = Parts(
-        clock, store, registry, rooms, inviter, conductor, agent, guard, profiles,
+        clock, store, registry, rooms, inviter, orchestrator, agent, address_policy, profiles,
         upkeep=upkeep_of(settings, registry),
-        dependencies=[livekit_dependency(lambda: agent.registered, lambda: livekit.reconciler.is_answered)],
+        upstreams=[livekit_dependency(lambda: agent.registered, lambda: livekit.reconciler.is_answered)],
         metrics=metrics,
     )  # fmt: skip
     return parts, agent

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from http_api.access.callers import DEVELOPER
+from http_api.access.principals import DEVELOPER
 from manager_agent.session import events as ev
 from manager_agent.session.events import Event
 from manager_agent.session.session import Session, User

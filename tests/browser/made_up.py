@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from http_api.access.callers import DEVELOPER
+from http_api.access.principals import DEVELOPER
 from manager_agent.session import events as ev
 from manager_agent.session.events import Event
 from manager_agent.session.session import RequiredService, Session, User

@@ -11,7 +11,7 @@ from contextlib import suppress
 import pytest
 from playwright.async_api import Page, Route, expect
 
-from http_api.access.callers import Scope
+from http_api.access.principals import Scope
 from http_api.settings.settings import Settings
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session

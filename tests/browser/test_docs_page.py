@@ -37,7 +37,8 @@ async def docs(chromium: Path, start_api: StartApi) -> AsyncIterator[Docs]:
         page.on("request", lambda request: docs.requests.append(request.url))
         page.on("pageerror", lambda error: docs.complaints.append(str(error)))
         page.on(
-            "console", lambda said: docs.complaints.append(said.text) if said.type in ("error", "warning") else None
+            "console",
+            lambda said: docs.complaints.append(said.text) if said.type in ("error", "warning") else None,
         )
         await page.add_init_script(NOTE_VIOLATIONS)
         await page.goto(f"http://127.0.0.1:{api.port}/docs")

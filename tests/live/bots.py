@@ -11,7 +11,7 @@ from aiohttp import web
 from livekit import rtc
 
 from manager_agent.livekit.room_connection import connect
-from manager_agent.messages import TOPIC, Farewell, Invite
+from manager_agent.messages import TOPIC, Invite, SessionEndedMessage
 from scripts.livekit_server import free_port
 from tests.exhibits import EXHIBITS
 
@@ -31,7 +31,7 @@ class Bot:
         self.service_id, self.type = service_id, type
         self.answers = 200
         self.invites: list[Invite] = []
-        self.farewells: list[Farewell] = []
+        self.session_ended_messages: list[SessionEndedMessage] = []
         self.headers: list[dict[str, str]] = []
         """Of everything that came, in order; names in lower case."""
         self.room = rtc.Room()
@@ -57,7 +57,7 @@ class Bot:
             await self._runner.cleanup()
 
     def __repr__(self) -> str:
-        return f"<Bot {self.service_id} [{len(self.invites)} invites, {len(self.farewells)} farewells]>"
+        return f"<Bot {self.service_id} [{len(self.invites)} invites, {len(self.session_ended_messages)} farewells]>"
 
     def registration(self, **more: Any) -> dict[str, Any]:
         return {"service_id": self.service_id, "endpoint": self.endpoint, "metadata": {"type": self.type}, **more}
@@ -68,10 +68,10 @@ class Bot:
             await self._news.wait_for(lambda: len(self.invites) >= times)
         return self.invites[-1]
 
-    async def told_goodbye(self) -> Farewell:
+    async def told_goodbye(self) -> SessionEndedMessage:
         async with self._news:
-            await self._news.wait_for(lambda: bool(self.farewells))
-        return self.farewells[-1]
+            await self._news.wait_for(lambda: bool(self.session_ended_messages))
+        return self.session_ended_messages[-1]
 
     async def join(self, invite: Invite | None = None) -> None:
         invite = invite or self.invites[-1]
@@ -129,7 +129,7 @@ class Bot:
         async with self._news:
             self.headers.append({name.lower(): value for name, value in request.headers.items()})
             if json.loads(body)["event"] == "session_ended":
-                self.farewells.append(Farewell.model_validate_json(body))
+                self.session_ended_messages.append(SessionEndedMessage.model_validate_json(body))
             else:
                 self.invites.append(Invite.model_validate_json(body))
                 EXHIBITS.invite(self.invites[-1])

@@ -24,7 +24,7 @@ from http_api.server import serving
 from http_api.settings.settings import DevSettings, Settings
 from manager_agent.clock import Clock
 from manager_agent.livekit.agent import ManagerAgent
-from manager_agent.livekit.ffi import quiet
+from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.registry.registry import Registry
 from manager_agent.session.session import Session
 from manager_agent.store.memory import MemoryStore
@@ -32,7 +32,7 @@ from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 from tests.exhibits import EXHIBITS
 from tests.live.bots import Bot
 
-quiet()
+disable_log_capture()
 
 KEY, SECRET = "devkey", "secret"
 LOG_SHOWN = 20_000

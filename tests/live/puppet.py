@@ -9,10 +9,10 @@ import asyncio
 import aiohttp
 from aiohttp import web
 
-from manager_agent.livekit.ffi import quiet
+from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.livekit.room_connection import connect
 
-quiet()
+disable_log_capture()
 
 from livekit import rtc  # noqa: E402 - after quiet()
 

@@ -10,7 +10,7 @@ import pytest
 
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.registry import Registry
-from manager_agent.registry.services import NotAvailable, Requirement, Service
+from manager_agent.registry.services import NotAvailable, RegisteredService, Requirement
 from manager_agent.session.session import ServiceReason
 
 TICK = 1.0
@@ -19,10 +19,10 @@ TICK = 1.0
 class World:
     """A registry whose time passes only here, second by second, and the places that sessions hold."""
 
-    def __init__(self, *services: Service, seed: int = 0) -> None:
+    def __init__(self, *services: RegisteredService, seed: int = 0) -> None:
         self.now = 1_000.0
-        self.places: Counter[str] = Counter()
-        self.registry = Registry(lambda: self.now, lambda service_id: self.places[service_id], random.Random(seed))
+        self.refs: Counter[str] = Counter()
+        self.registry = Registry(lambda: self.now, lambda service_id: self.refs[service_id], random.Random(seed))
         for service in services:
             self.registry.register(service)
 
@@ -38,7 +38,7 @@ class World:
     def open(self, *requirements: Requirement) -> list[str]:
         """A session; the ids that it got. Raises NotAvailable."""
         chosen = [entry.service_id for entry in self.registry.choose(requirements)]
-        self.places.update(chosen)
+        self.refs.update(chosen)
         return chosen
 
     def refused(self, *requirements: Requirement) -> list[ServiceReason]:
@@ -49,17 +49,17 @@ class World:
 
     def fail(self, service_id: str, times: int = 5) -> None:
         for _ in range(times):
-            self.registry.report_failure(self.registry.get(service_id).place)
+            self.registry.report_failure(self.registry.get(service_id).ref)
 
     def state(self, service_id: str) -> InstanceState:
-        return self.registry.standing(service_id).state
+        return self.registry.status(service_id).state
 
 
-def asr(service_id: str = "asr-1", **more: Any) -> Service:
-    return Service(service_id, **{"type": "ASR", "endpoint": f"http://{service_id}.example/"} | more)
+def asr(service_id: str = "asr-1", **more: Any) -> RegisteredService:
+    return RegisteredService(service_id, **{"type": "ASR", "endpoint": f"http://{service_id}.example/"} | more)
 
 
-def asrs(count: int, **more: Any) -> list[Service]:
+def asrs(count: int, **more: Any) -> list[RegisteredService]:
     return [asr(f"asr-{n + 1}", **more) for n in range(count)]
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import reduce
 
 from manager_agent.session import events as ev
-from manager_agent.session.events import Event, Evidence, Said, Seen
+from manager_agent.session.events import Event, Evidence, ParticipantInfo, Signal
 from manager_agent.session.session import ReadyOn, RequiredService, Session, User
 from manager_agent.session.transitions import apply
 
@@ -64,16 +64,18 @@ def seen(
     is_agent: bool = False,
     attributes: Mapping[str, str] | None = None,
 ) -> ev.ParticipantSeen:
-    return ev.ParticipantSeen(at, Seen(identity, sid, joined_ms, is_agent, attributes or {}))
+    return ev.ParticipantSeen(at, ParticipantInfo(identity, sid, joined_ms, is_agent, attributes or {}))
 
 
 def left(identity: str, sid: str, at: float) -> ev.ParticipantLeft:
     return ev.ParticipantLeft(at, identity, sid)
 
 
-def said(identity: str, what: Said, at: float, evidence: Evidence = Evidence.MESSAGE) -> ev.ServiceSaid:
-    return ev.ServiceSaid(at, identity, what, evidence)
+def signal(identity: str, what: Signal, at: float, evidence: Evidence = Evidence.MESSAGE) -> ev.ServiceSignalled:
+    return ev.ServiceSignalled(at, identity, what, evidence)
 
 
-def listed(at: float, *here: Seen, asked_at: float | None = None, joining: tuple[str, ...] = ()) -> ev.RoomListed:
+def listed(
+    at: float, *here: ParticipantInfo, asked_at: float | None = None, joining: tuple[str, ...] = ()
+) -> ev.RoomListed:
     return ev.RoomListed(at, at if asked_at is None else asked_at, here, joining)

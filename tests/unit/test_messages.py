@@ -13,20 +13,20 @@ from hypothesis import strategies as st
 
 from manager_agent.messages import (
     DETAIL_MAX,
-    SAID_BYTES_MAX,
+    SIGNAL_BYTES_MAX,
     Ack,
     Answer,
-    Farewell,
     Invite,
     RoomStatus,
     ServiceMessage,
-    Unreadable,
+    SessionEndedMessage,
+    UnreadableMessage,
     instant,
     invited_session,
-    parse_said,
+    parse_signal,
     rfc3339,
 )
-from manager_agent.session.events import Said
+from manager_agent.session.events import Signal
 from manager_agent.session.session import ReadyOn, User
 from tests.unit.sessions import JOINS, MANAGER, SIGNALS, START, a_session, after, invited, managed, seen
 
@@ -35,17 +35,17 @@ pytestmark = pytest.mark.unit
 # --- what a service says ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("said", list(Said))
-def test_a_service_may_say_each_of_these_with_or_without_a_detail(said: Said) -> None:
+@pytest.mark.parametrize("signal", list(Signal))
+def test_a_service_may_say_each_of_these_with_or_without_a_detail(signal: Signal) -> None:
     """As bytes from a data packet, as text from an RPC."""
-    assert parse_said(f'{{"type": "{said}"}}') == ServiceMessage(type=said)
-    message = parse_said(json.dumps({"type": said, "detail": "模型已加载", "invite_id": "inv_1"}).encode())
-    assert (message.type, message.detail, message.invite_id) == (said, "模型已加载", "inv_1")
+    assert parse_signal(f'{{"type": "{signal}"}}') == ServiceMessage(type=signal)
+    message = parse_signal(json.dumps({"type": signal, "detail": "模型已加载", "invite_id": "inv_1"}).encode())
+    assert (message.type, message.detail, message.invite_id) == (signal, "模型已加载", "inv_1")
 
 
 def test_what_is_added_to_a_message_later_does_not_make_it_unreadable_now() -> None:
     """Fields may be added."""
-    assert parse_said(b'{"type": "ready", "load": 0.5, "nested": {"a": [1, 2]}}') == ServiceMessage(type=Said.READY)
+    assert parse_signal(b'{"type": "ready", "load": 0.5, "nested": {"a": [1, 2]}}') == ServiceMessage(type=Signal.READY)
 
 
 @pytest.mark.parametrize(
@@ -78,41 +78,41 @@ def test_what_is_added_to_a_message_later_does_not_make_it_unreadable_now() -> N
         pytest.param(b'{"type": "ready"}{"type": "ready"}', id="two at once"),
         pytest.param(b"{'type': 'ready'}", id="Python"),
         pytest.param(b'{"type": "ready", "detail": "' + b"a" * (DETAIL_MAX + 1) + b'"}', id="a long detail"),
-        pytest.param(b"[" * SAID_BYTES_MAX, id="deep lists"),
-        pytest.param(b'{"a":' * (SAID_BYTES_MAX // 5), id="deep objects"),
+        pytest.param(b"[" * SIGNAL_BYTES_MAX, id="deep lists"),
+        pytest.param(b'{"a":' * (SIGNAL_BYTES_MAX // 5), id="deep objects"),
         pytest.param(b'{"type": "ready", "x": ' + b"[" * 4_000 + b"]" * 4_000 + b"}", id="deep in what is ignored"),
-        pytest.param(b"9" * SAID_BYTES_MAX, id="a huge number"),
+        pytest.param(b"9" * SIGNAL_BYTES_MAX, id="a huge number"),
         pytest.param(b'{"type": "ready", "detail": "' + b"x" * 60_000 + b'"}', id="60 KB of text"),
         pytest.param(b"\x00\xff" * 30_000, id="60 KB of rubbish"),
-        pytest.param(b'{"type": "ready"}' + b" " * SAID_BYTES_MAX, id="a long tail of nothing"),
+        pytest.param(b'{"type": "ready"}' + b" " * SIGNAL_BYTES_MAX, id="a long tail of nothing"),
     ],
 )
 def test_rubbish_is_unreadable_and_nothing_worse(payload: bytes | str) -> None:
     """No other error, whatever comes."""
-    with pytest.raises(Unreadable):
-        parse_said(payload)
+    with pytest.raises(UnreadableMessage):
+        parse_signal(payload)
 
 
 def test_a_message_may_be_as_long_as_it_says_and_no_longer() -> None:
     """To the byte."""
     message = b'{"type": "ready"}'
-    longest = message + b" " * (SAID_BYTES_MAX - len(message))
-    assert parse_said(longest).type is Said.READY
-    with pytest.raises(Unreadable, match=str(SAID_BYTES_MAX + 1)):
-        parse_said(longest + b" ")
+    longest = message + b" " * (SIGNAL_BYTES_MAX - len(message))
+    assert parse_signal(longest).type is Signal.READY
+    with pytest.raises(UnreadableMessage, match=str(SIGNAL_BYTES_MAX + 1)):
+        parse_signal(longest + b" ")
 
 
 def test_the_length_of_text_is_counted_in_bytes_too() -> None:
     """An RPC brings text."""
-    text = json.dumps({"type": "ready", "other": "中" * (SAID_BYTES_MAX // 2)}, ensure_ascii=False)
-    with pytest.raises(Unreadable):
-        parse_said(text)
+    text = json.dumps({"type": "ready", "other": "中" * (SIGNAL_BYTES_MAX // 2)}, ensure_ascii=False)
+    with pytest.raises(UnreadableMessage):
+        parse_signal(text)
 
 
 def test_what_is_wrong_is_said_without_repeating_the_payload() -> None:
     """The error goes back to the caller, and into the log."""
-    with pytest.raises(Unreadable) as caught:
-        parse_said(b'{"type": "s3cret"}')
+    with pytest.raises(UnreadableMessage) as caught:
+        parse_signal(b'{"type": "s3cret"}')
     assert "s3cret" not in str(caught.value)
     assert "'ready'" in str(caught.value)
 
@@ -123,7 +123,7 @@ JSON_VALUES = st.recursive(
     max_leaves=20,
 )
 MESSAGES = st.fixed_dictionaries(
-    {"type": st.sampled_from([*Said, "ended"]) | JSON_VALUES},
+    {"type": st.sampled_from([*Signal, "ended"]) | JSON_VALUES},
     optional={"detail": JSON_VALUES, "service_id": JSON_VALUES, "invite_id": JSON_VALUES, "more": JSON_VALUES},
 )
 
@@ -133,10 +133,10 @@ MESSAGES = st.fixed_dictionaries(
 def test_whatever_comes_is_a_message_or_unreadable(payload: bytes | str) -> None:
     """There is no third."""
     try:
-        message = parse_said(payload)
-    except Unreadable:
+        message = parse_signal(payload)
+    except UnreadableMessage:
         return
-    assert message.type in Said
+    assert message.type in Signal
     assert message.detail is None or len(message.detail) <= DETAIL_MAX
 
 
@@ -255,7 +255,7 @@ def test_an_invite_that_is_shown_does_not_show_its_token() -> None:
 
 def test_a_farewell_names_its_session_and_the_reason() -> None:
     """So that a service knows which of its rooms it is to leave."""
-    farewell = Farewell(
+    session_ended = SessionEndedMessage(
         id="inv_1",
         createdAt="1766400000",
         session=invited_session(SESSION),
@@ -264,8 +264,8 @@ def test_a_farewell_names_its_session_and_the_reason() -> None:
         identity="sm-asr-1",
         reason="user_left",
     )
-    said = json.loads(farewell.model_dump_json())
-    assert (said["event"], said["session"]["session_id"], said["reason"]) == ("session_ended", "s1", "user_left")
+    signal = json.loads(session_ended.model_dump_json())
+    assert (signal["event"], signal["session"]["session_id"], signal["reason"]) == ("session_ended", "s1", "user_left")
 
 
 # --- times ------------------------------------------------------------------------------------------

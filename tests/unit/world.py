@@ -16,16 +16,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from manager_agent.session import events as ev
-from manager_agent.session.events import Event, Evidence, Refusal, Said, Seen
+from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
 from manager_agent.session.plan import (
+    CheckDeadline,
     CleanUp,
     CreateRoom,
     DispatchManager,
-    Invite,
     ListRoom,
-    PassDeadline,
     Remove,
     Replace,
+    SendInvite,
     plan,
 )
 from manager_agent.session.session import ReadyOn, RequiredService, ServiceState
@@ -52,8 +52,8 @@ class Visit:
     def is_service(self) -> bool:
         return self.identity != USER and not self.identity.startswith("sm-manager")
 
-    def seen(self) -> Seen:
-        return Seen(self.identity, self.sid, self.joined_ms, self.identity != USER, dict(self.attributes))
+    def seen(self) -> ParticipantInfo:
+        return ParticipantInfo(self.identity, self.sid, self.joined_ms, self.identity != USER, dict(self.attributes))
 
 
 @dataclass(frozen=True)
@@ -110,14 +110,14 @@ class World:
         left = ev.ParticipantLeft(self.now, visit.identity, visit.sid, aborted=visit.on_its_way)
         self.untold.append(Tale(left, visit))
 
-    def says(self, visit: Visit, said: Said, how: Evidence) -> None:
+    def says(self, visit: Visit, signal: Signal, how: Evidence) -> None:
         """In the room only who is there; by HTTP also who is still on its way, or has left already."""
         here = visit in self.present()
         if how is Evidence.ATTRIBUTE and here:
-            visit.attributes |= {"lk.agent.state": "idle"} if visit.agent_name else {"session.state": said}
+            visit.attributes |= {"lk.agent.state": "idle"} if visit.agent_name else {"session.state": signal}
             self.untold.append(Tale(ev.ParticipantSeen(self.now, visit.seen()), visit))
         elif here if how is Evidence.MESSAGE else (how is Evidence.HTTP and not visit.agent_name):
-            self.untold.append(Tale(ev.ServiceSaid(self.now, visit.identity, said, how), visit))
+            self.untold.append(Tale(ev.ServiceSignalled(self.now, visit.identity, signal, how), visit))
 
     def is_listed(self) -> None:
         """As the room is now; asked a moment before it is answered."""
@@ -140,7 +140,7 @@ class World:
                     self.untold.append(Tale(ev.RoomCreated(self.now, "RM_1")))
                 case DispatchManager(attempt):
                     self.dispatches(attempt)
-                case Invite(entry, attempt, tries):
+                case SendInvite(entry, attempt, tries):
                     self.invites(entry, attempt, tries)
                 case Replace(entry, attempt):
                     self.invites(entry, attempt + 1, 1)
@@ -150,7 +150,7 @@ class World:
                 case ListRoom():
                     if self.record(ev.ListingStarted(self.now)):
                         self.is_listed()
-                case PassDeadline():
+                case CheckDeadline():
                     self.record(ev.DeadlinePassed(self.now))
                 case CleanUp():
                     self.record(ev.CleanUpStarted(self.now))
@@ -191,7 +191,7 @@ class World:
 
     def tell(self, which: int, *, and_again: bool = False) -> None:
         tale = self.untold[which] if and_again else self.untold.pop(which)
-        if isinstance(tale.event, ev.ServiceSaid) and self.is_superseded(tale.visit):
+        if isinstance(tale.event, ev.ServiceSignalled) and self.is_superseded(tale.visit):
             return
         self.now += TICK
         self.take_in(replace(tale, event=replace(tale.event, at=self.now)))
@@ -222,13 +222,15 @@ class World:
 
     def changes_nothing(self, tale: Tale) -> None:
         """Told once more, however much has happened since."""
-        if isinstance(tale.event, ev.ServiceSaid) and (self.is_superseded(tale.visit) or self.overtook_the_join(tale)):
+        if isinstance(tale.event, ev.ServiceSignalled) and (
+            self.is_superseded(tale.visit) or self.overtook_the_join(tale)
+        ):
             return
         if isinstance(tale.event, ev.RoomListed) and any(service.agent_name for service in self.session.services):
             return  # a second agent of the same name, which it shows, may take the place of the first by then
         if isinstance(tale.event, ev.RemovalStarted | ev.RemovalEnded):
             return  # each removal has a start and an end of its own
-        late = (ev.ParticipantSeen, ev.ParticipantLeft, ev.ServiceSaid, ev.RoomListed)
+        late = (ev.ParticipantSeen, ev.ParticipantLeft, ev.ServiceSignalled, ev.RoomListed)
         event = replace(tale.event, at=self.now) if isinstance(tale.event, late) else tale.event
         assert apply(self.session, event) is self.session
 
@@ -245,10 +247,10 @@ class World:
             if tale.visit is visit and isinstance(tale.event, kind):
                 yield position, tale.event
 
-    def sightings(self, visit: Visit) -> list[tuple[int, Seen]]:
+    def sightings(self, visit: Visit) -> list[tuple[int, ParticipantInfo]]:
         """Where it was told that this visitor is here, and how he was seen. A listing that comes after a newer
         one is old news."""
-        found: list[tuple[int, Seen]] = []
+        found: list[tuple[int, ParticipantInfo]] = []
         newest = 0.0
         for position, tale in enumerate(self.told):
             if isinstance(tale.event, ev.ParticipantSeen) and tale.visit is visit:
@@ -305,10 +307,12 @@ class World:
 
     def vouches(self, visit: Visit) -> bool:
         """He said that he is ready, and nothing told since takes that back."""
-        words = [(at, said) for at, said in self.tales_of(visit, ev.ServiceSaid) if _says(said, Said.READY)]
-        return any(self.word_holds(visit, position, said) for position, said in words)
+        words = [
+            (at, signal) for at, signal in self.tales_of(visit, ev.ServiceSignalled) if _says(signal, Signal.READY)
+        ]
+        return any(self.word_holds(visit, position, signal) for position, signal in words)
 
-    def word_holds(self, visit: Visit, said_at: int, said: Event) -> bool:
+    def word_holds(self, visit: Visit, said_at: int, signal: Event) -> bool:
         """What was said counts for who is seen next under that identity, unless the speaker is known himself."""
         heirs = [v for v in self.visits if v.identity == visit.identity and self.first_seen(v) > said_at]
         if not self.was_seen(visit) and any(map(self.was_seen, heirs)):
@@ -317,14 +321,16 @@ class World:
             return False
         if self.was_seen(visit):
             return not self.is_missed(visit, self.told[self.first_seen(visit)].event.at)
-        by_http = isinstance(said, ev.ServiceSaid) and said.evidence is Evidence.HTTP
+        by_http = isinstance(signal, ev.ServiceSignalled) and signal.evidence is Evidence.HTTP
         return by_http or not self.is_missed(visit, self.told[said_at].event.at)
 
     def has_failed(self, visit: Visit) -> bool:
         """While he was known to be here he said that he has failed. Of two agents it may have been the stranger."""
         if visit.agent_name:
             return False
-        words = [position for position, said in self.tales_of(visit, ev.ServiceSaid) if _says(said, Said.FAILED)]
+        words = [
+            position for position, signal in self.tales_of(visit, ev.ServiceSignalled) if _says(signal, Signal.FAILED)
+        ]
         looks = [at for at, seen in self.sightings(visit) if seen.attributes.get("session.state") == "failed"]
         return self.is_here(visit) and any(self.first_seen(visit) <= position for position in words + looks)
 
@@ -356,9 +362,9 @@ class World:
             assert any(self.is_here(visit) for visit in self.visits if visit.identity == USER)
         if session.manager.presence.here:
             assert any(self.is_here(visit) for visit in self.visits if visit.identity == session.manager.identity)
-        for outcast in session.outcasts:
-            if outcast.presence.here:
-                assert any(self.is_here(visit) for visit in self.visits if visit.identity == outcast.identity)
+        for stale_participant in session.stale_participants:
+            if stale_participant.presence.here:
+                assert any(self.is_here(visit) for visit in self.visits if visit.identity == stale_participant.identity)
         assert (session.state == "waiting") <= (session.ready_at is None)
         assert (session.state == "degraded") <= (session.ready_at is not None)
 
@@ -384,10 +390,10 @@ class World:
                 assert service.state not in (ServiceState.READY, ServiceState.JOINED), service
 
 
-def _says(event: Event, what: Said) -> bool:
-    return isinstance(event, ev.ServiceSaid) and event.said is what
+def _says(event: Event, what: Signal) -> bool:
+    return isinstance(event, ev.ServiceSignalled) and event.signal is what
 
 
-def _looks_ready(seen: Seen) -> bool:
+def _looks_ready(seen: ParticipantInfo) -> bool:
     up = seen.attributes.get("lk.agent.name") and seen.attributes.get("lk.agent.state") != "initializing"
     return bool(up) or seen.attributes.get("session.state") == "ready"

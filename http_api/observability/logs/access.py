@@ -11,7 +11,7 @@ import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-from http_api.keys import ABOUT, CALLER, PROBLEM, REQUEST_ID, TRACE
+from http_api.keys import ABOUT, PRINCIPAL, PROBLEM, REQUEST_ID, TRACE
 from http_api.problems.problems import Handler
 
 log = structlog.get_logger()
@@ -44,7 +44,7 @@ async def abandonments(request: web.Request, handler: Handler) -> web.StreamResp
 
 
 def _about(request: web.BaseRequest, seconds: float) -> Mapping[str, Any]:
-    caller, trace = request.get(CALLER), request.get(TRACE)
+    principal, trace = request.get(PRINCIPAL), request.get(TRACE)
     about = request.get(ABOUT, {} if trace is None else {"trace_id": trace.trace_id})
     fields = {
         "method": request.method,
@@ -52,7 +52,7 @@ def _about(request: web.BaseRequest, seconds: float) -> Mapping[str, Any]:
         "ms": round(seconds * 1000, 1),
         **about,
         "request_id": request.get(REQUEST_ID),
-        "caller": caller.name or None if caller else None,
+        "caller": principal.name or None if principal else None,
         "problem": request.get(PROBLEM),
         "remote": request.remote,
     }

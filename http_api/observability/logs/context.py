@@ -16,7 +16,7 @@ def begin(request: web.Request, request_id: str) -> None:
     structlog.contextvars.bind_contextvars(request_id=request_id)
 
 
-def speak_of(request: web.Request, session: Session, *, service_id: str | None = None) -> None:
+def bind_session(request: web.Request, session: Session, *, service_id: str | None = None) -> None:
     """From now on this request is about this session, and this service of it. A trace that the session does not belong
     to is the request's alone, and called so."""
     about, trace = session.log_fields, request.get(keys.TRACE)

@@ -10,17 +10,17 @@ from manager_agent.session.changes import (
     ATTEMPT_REASONS,
     REFUSING,
     AttemptBegan,
+    AttemptStep,
     InviteAnswered,
+    InviteOutcome,
     ManagerDispatchedAgain,
     Observation,
-    Outcome,
     ServiceFailed,
     ServiceReady,
     ServiceReplaced,
     SessionCreated,
     SessionEnded,
     SessionReady,
-    Step,
     StepTaken,
     WebhookAwaited,
     observations,
@@ -32,15 +32,15 @@ from manager_agent.store.memory import Change
 SECONDS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 60)
 """A session is ready within one or two, as a rule, and with one that was replaced within ten."""
 STEPS = {
-    Step.ACCEPT: (
+    AttemptStep.ACCEPT: (
         "session_manager_service_time_to_accept_seconds",
         "From when an attempt to get a service began until it accepted its invite.",
     ),
-    Step.JOIN: (
+    AttemptStep.JOIN: (
         "session_manager_service_time_to_join_seconds",
         "From when an attempt to get a service began until it was in the room.",
     ),
-    Step.READY: (
+    AttemptStep.READY: (
         "session_manager_service_time_to_ready_seconds",
         "From when an attempt to get a service began until it was ready for the first time.",
     ),
@@ -123,13 +123,13 @@ class SessionMetrics:
             self.known_types.add(shown)
             self._attempts.labels(shown)
             self._replaced.labels(shown)
-            for step in Step:
+            for step in AttemptStep:
                 self._steps[step].labels(shown)
             for evidence in Evidence:
                 self._ready.labels(shown, evidence)
             for reason in ATTEMPT_REASONS:
                 self._failed.labels(shown, reason)
-            for outcome in Outcome:
+            for outcome in InviteOutcome:
                 self._invites.labels(shown, outcome)
             for refusal in REFUSING:
                 self._refused.labels(shown, refusal)

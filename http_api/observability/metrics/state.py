@@ -59,15 +59,15 @@ class State(Collector):
     def _sessions(self) -> Metric:
         family = GaugeMetricFamily("session_manager_sessions", "Sessions that can be read, by state.", labels=["state"])
         for state in SessionState:
-            family.add_metric([state], self._store.census.by_state[state])
+            family.add_metric([state], self._store.counts.by_state[state])
         return family
 
     def _services(self) -> Metric:
         family = GaugeMetricFamily(
             "session_manager_registered_services", "Services that are registered.", labels=["type", "state"]
         )
-        standings = self._registry.standings()
-        counts = Counter((self._shown_type(standing.service.type), standing.state) for standing in standings)
+        statuses = self._registry.statuses()
+        counts = Counter((self._shown_type(status.service.type), status.state) for status in statuses)
         for service_type in sorted(self._known_types):
             for state in InstanceState:
                 family.add_metric([service_type, state], counts[service_type, state])

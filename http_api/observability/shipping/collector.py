@@ -16,7 +16,7 @@ from aiohttp import hdrs
 
 from http_api.observability.shipping.backlog import Batch
 from http_api.observability.shipping.formats import Format
-from http_api.observability.shipping.response_class import Answer, Meaning, retry_after
+from http_api.observability.shipping.response_class import CollectorResponse, ResponseClass, retry_after
 from http_api.settings.log_endpoint import LogEndpoint
 
 TIMEOUT = 10.0
@@ -53,23 +53,25 @@ class Collector:
     async def __aexit__(self, *_: object) -> None:
         await self._http.close()
 
-    async def send(self, batch: Batch) -> Answer:
+    async def send(self, batch: Batch) -> CollectorResponse:
         """Posts it once. A redirect is not followed, so what it is answered with is a redirect."""
         try:
             body = gzip.compress(await self._written(batch.lines), COMPRESSION, mtime=0)
         except Exception as error:  # whatever it is, it is about one of these records
-            return Answer(Meaning.REFUSED, f"can't be written as {self._format.name}: {type(error).__name__}")
+            return CollectorResponse(
+                ResponseClass.REFUSED, f"can't be written as {self._format.name}: {type(error).__name__}"
+            )
         try:
             async with self._http.post(self._url, data=body, headers=self._headers, allow_redirects=False) as response:
                 content = await _beginning(response)
                 wait = retry_after(response.headers.get(hdrs.RETRY_AFTER), time.time())
                 rejected = self._format.rejected(content) if response.ok else 0
-                return Answer.of(response.status, retry_after=wait, rejected=rejected)
+                return CollectorResponse.of(response.status, retry_after=wait, rejected=rejected)
         except aiohttp.ClientConnectorError as error:
-            return Answer(Meaning.UNANSWERED, f"not connected: {error.strerror or error.os_error}")
+            return CollectorResponse(ResponseClass.UNANSWERED, f"not connected: {error.strerror or error.os_error}")
         except Exception as error:
             # Of aiohttp, of TLS, of a look-up: there is no list of them all. Their text may quote what was answered.
-            return Answer(Meaning.UNANSWERED, f"not answered: {type(error).__name__}")
+            return CollectorResponse(ResponseClass.UNANSWERED, f"not answered: {type(error).__name__}")
 
     async def _written(self, lines: Sequence[bytes]) -> bytes:
         """Slice by slice. To sleep lets go of the interpreter, for which requests would have to wait otherwise."""

@@ -24,7 +24,7 @@ class Report:
     """How many records, since the last report; reasons for which there were none are left out."""
 
 
-class Trouble:
+class FailureReporter:
     def __init__(self) -> None:
         self._warned_at: float | None = None
         self._is_open = False
@@ -32,9 +32,9 @@ class Trouble:
         self._seen: Mapping[Dropped, int] = dict.fromkeys(Dropped, 0)
         self._reported: Mapping[Dropped, int] = self._seen
 
-    def look(self, *, now: float, is_in_trouble: bool, dropped: Mapping[Dropped, int]) -> Report | None:
+    def look(self, *, now: float, is_failing: bool, dropped: Mapping[Dropped, int]) -> Report | None:
         """What is to be said, if anything, after a try. `dropped`: in all, by reason. `now`: of a monotonic clock."""
-        is_well = not is_in_trouble and dropped == self._seen
+        is_well = not is_failing and dropped == self._seen
         self._seen = dropped
         if is_well:
             return self._report(Tell.ALL_CLEAR) if self._is_open else None

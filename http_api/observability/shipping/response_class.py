@@ -27,7 +27,7 @@ HINTS = {
 }
 
 
-class Meaning(StrEnum):
+class ResponseClass(StrEnum):
     TAKEN = "taken"
     REFUSED = "refused"
     """There is something in the batch, or too much, that the collector will never take."""
@@ -41,8 +41,8 @@ class Meaning(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    meaning: Meaning
+class CollectorResponse:
+    response_class: ResponseClass
     why: str = ""
     """Our own words and the status; nothing that came from there."""
     retry_after: float | None = None
@@ -52,18 +52,18 @@ class Answer:
     hint: str | None = None
 
     @classmethod
-    def of(cls, status: int, *, retry_after: float | None = None, rejected: int = 0) -> Answer:
-        return cls(_meaning(status), f"answered with {status}", retry_after, rejected, HINTS.get(status))
+    def of(cls, status: int, *, retry_after: float | None = None, rejected: int = 0) -> CollectorResponse:
+        return cls(_response_class(status), f"answered with {status}", retry_after, rejected, HINTS.get(status))
 
 
-def _meaning(status: int) -> Meaning:
+def _response_class(status: int) -> ResponseClass:
     if 200 <= status < 300:
-        return Meaning.TAKEN
+        return ResponseClass.TAKEN
     if status in UNREADABLE:
-        return Meaning.REFUSED
+        return ResponseClass.REFUSED
     if status in LATER:
-        return Meaning.LATER
-    return Meaning.FAILED if status >= HTTPStatus.INTERNAL_SERVER_ERROR else Meaning.MISCONFIGURED
+        return ResponseClass.LATER
+    return ResponseClass.FAILED if status >= HTTPStatus.INTERNAL_SERVER_ERROR else ResponseClass.MISCONFIGURED
 
 
 def retry_after(header: str | None, now: float) -> float | None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from http_api.observability.shipping.backlog import Batch
-from http_api.observability.shipping.response_class import Answer, Meaning
+from http_api.observability.shipping.response_class import CollectorResponse, ResponseClass
 from manager_agent.session.dispatch import backoff
 
 TRIES_MAX = 10
@@ -31,7 +31,7 @@ REFUSALS_AT_ONCE = 16
 """In a row. The only bad record among 500 is found after ten, and two that stand side by side after eleven."""
 
 
-class Fate(StrEnum):
+class BatchOutcome(StrEnum):
     """What is to become of a batch."""
 
     ARRIVED = "arrived"
@@ -42,16 +42,16 @@ class Fate(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class RetryPolicy:
     """What the answers so far have taught. Each answer makes the next one of these."""
 
     seed: str
     """Spreads the pauses: another one in each process."""
-    fate: Fate = Fate.ARRIVED
+    outcome: BatchOutcome = BatchOutcome.ARRIVED
     """Of the last batch."""
     pause: float = 0.0
     """Seconds until the next may be sent."""
-    is_in_trouble: bool = False
+    is_failing: bool = False
     """It is time to tell somebody. One failure alone may be a restart."""
     failures: int = 0
     """In a row: nothing was taken, nor refused."""
@@ -61,34 +61,34 @@ class Course:
     failed_tries: int = 0
     """How often the collector has failed at that batch."""
 
-    def after(self, answer: Answer, batch: Batch) -> Course:
-        match answer.meaning:
-            case Meaning.TAKEN:
-                return Course(self.seed)
-            case Meaning.REFUSED:
+    def after(self, answer: CollectorResponse, batch: Batch) -> RetryPolicy:
+        match answer.response_class:
+            case ResponseClass.TAKEN:
+                return RetryPolicy(self.seed)
+            case ResponseClass.REFUSED:
                 return self._refused(batch)
-        failed = replace(self, fate=Fate.KEPT, failures=self.failures + 1, is_in_trouble=self.failures > 0)
-        if answer.meaning is Meaning.MISCONFIGURED:
+        failed = replace(self, outcome=BatchOutcome.KEPT, failures=self.failures + 1, is_failing=self.failures > 0)
+        if answer.response_class is ResponseClass.MISCONFIGURED:
             pause = backoff(self.seed, failed.failures, first=SLOW_PAUSE, most=SLOW_PAUSE_MAX)
-            return replace(failed, pause=pause, is_in_trouble=True)
+            return replace(failed, pause=pause, is_failing=True)
         pause = backoff(self.seed, failed.failures, first=PAUSE, most=PAUSE_MAX)
         failed = replace(failed, pause=pause if answer.retry_after is None else max(answer.retry_after, PAUSE))
-        return failed._failed(batch) if answer.meaning is Meaning.FAILED else failed
+        return failed._failed(batch) if answer.response_class is ResponseClass.FAILED else failed
 
-    def _refused(self, batch: Batch) -> Course:
+    def _refused(self, batch: Batch) -> RetryPolicy:
         refusals = self.refusals + 1
         too_many = refusals - REFUSALS_AT_ONCE
         return replace(
             self,
-            fate=Fate.HALVED if len(batch) > 1 else Fate.REFUSED,
+            outcome=BatchOutcome.HALVED if len(batch) > 1 else BatchOutcome.REFUSED,
             pause=backoff(self.seed, too_many, first=PAUSE, most=PAUSE_MAX) if too_many > 0 else 0.0,
-            is_in_trouble=too_many > 0,
+            is_failing=too_many > 0,
             failures=0,
             refusals=refusals,
             failed_batch=None,
         )
 
-    def _failed(self, batch: Batch) -> Course:
+    def _failed(self, batch: Batch) -> RetryPolicy:
         tries = self.failed_tries + 1 if batch.end == self.failed_batch else 1
-        fate = Fate.GIVEN_UP if tries >= TRIES_MAX else Fate.KEPT
-        return replace(self, fate=fate, failed_batch=batch.end, failed_tries=tries)
+        outcome = BatchOutcome.GIVEN_UP if tries >= TRIES_MAX else BatchOutcome.KEPT
+        return replace(self, outcome=outcome, failed_batch=batch.end, failed_tries=tries)

@@ -24,9 +24,9 @@ from http_api.observability.resource import resource_of
 from http_api.observability.shipping.backlog import Backlog, Batch, Bounds, Dropped, Stats
 from http_api.observability.shipping.collector import TIMEOUT, Collector
 from http_api.observability.shipping.daemon_threads import DaemonThreads
-from http_api.observability.shipping.failure_reporter import Tell, Trouble
+from http_api.observability.shipping.failure_reporter import FailureReporter, Tell
 from http_api.observability.shipping.formats import JSON, Format, otlp_of
-from http_api.observability.shipping.retry_policy import Course, Fate
+from http_api.observability.shipping.retry_policy import BatchOutcome, RetryPolicy
 from http_api.settings.log_endpoint import LogEndpoint
 from http_api.settings.settings import Settings
 from manager_agent.session.dispatch import backoff
@@ -86,7 +86,7 @@ class Shipper:
         """`timeout`: seconds for one try."""
         self._endpoint, self._format, self._timeout = endpoint, format, timeout
         self._backlog, self._exit_budget = Backlog(bounds), exit_budget or ExitBudget()
-        self._trouble = Trouble()
+        self._trouble = FailureReporter()
         self._thread = threading.Thread(target=self._run, name="log-shipper", daemon=True)
         self._is_running = threading.Event()
         """From then on these four are there."""
@@ -156,27 +156,27 @@ class Shipper:
 
     async def _ship(self) -> None:
         """Until the process ends and nothing is left, or a fault of ours."""
-        course, tasks = Course(seed=secrets.token_hex(8)), Tasks()
+        retry_policy, tasks = RetryPolicy(seed=secrets.token_hex(8)), Tasks()
         async with Collector(self._endpoint, self._format, self._timeout) as collector:
             tasks.spawn(self._look(collector), name="look at the log collector")
             try:
                 while batch := await self._next_batch():
-                    course = await self._send(batch, collector, course)
-                    await self._pause(course.pause)
+                    retry_policy = await self._send(batch, collector, retry_policy)
+                    await self._pause(retry_policy.pause)
             finally:
                 await tasks.aclose()
 
-    async def _send(self, batch: Batch, collector: Collector, course: Course) -> Course:
+    async def _send(self, batch: Batch, collector: Collector, retry_policy: RetryPolicy) -> RetryPolicy:
         """The course after it."""
         try:
             answer = await collector.send(batch)
-            course = course.after(answer, batch)
-            self._settle(batch, course.fate, answer.rejected)
+            retry_policy = retry_policy.after(answer, batch)
+            self._settle(batch, retry_policy.outcome, answer.rejected)
         except Exception:
             self._backlog.keep(batch)
             raise
-        self._report(course.is_in_trouble, answer.why, answer.hint)
-        return course
+        self._report(retry_policy.is_failing, answer.why, answer.hint)
+        return retry_policy
 
     async def _look(self, collector: Collector) -> None:
         """Warns when it is Vector's own API that gets the logs."""
@@ -197,22 +197,22 @@ class Shipper:
                     await self._news.wait()
         return self._backlog.take()
 
-    def _settle(self, batch: Batch, fate: Fate, rejected: int) -> None:
-        match fate:
-            case Fate.ARRIVED:
+    def _settle(self, batch: Batch, outcome: BatchOutcome, rejected: int) -> None:
+        match outcome:
+            case BatchOutcome.ARRIVED:
                 self._backlog.arrived(batch, rejected)
-            case Fate.KEPT:
+            case BatchOutcome.KEPT:
                 self._backlog.keep(batch)
-            case Fate.HALVED:
+            case BatchOutcome.HALVED:
                 self._backlog.halve(batch)
-            case Fate.REFUSED:
+            case BatchOutcome.REFUSED:
                 self._backlog.give_up(batch, Dropped.REFUSED)
-            case Fate.GIVEN_UP:
+            case BatchOutcome.GIVEN_UP:
                 self._backlog.give_up(batch, Dropped.GAVE_UP)
 
-    def _report(self, is_in_trouble: bool, why: str, hint: str | None) -> None:
+    def _report(self, is_failing: bool, why: str, hint: str | None) -> None:
         stats = self._backlog.stats()
-        report = self._trouble.look(now=time.monotonic(), is_in_trouble=is_in_trouble, dropped=stats.dropped)
+        report = self._trouble.look(now=time.monotonic(), is_failing=is_failing, dropped=stats.dropped)
         if report is None:
             return
         about: dict[str, Any] = {"endpoint": str(self._endpoint), "queued": stats.queued_records}

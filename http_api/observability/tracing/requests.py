@@ -11,7 +11,7 @@ import structlog
 from aiohttp import web
 
 from http_api import keys
-from http_api.access.callers import NOBODY, Access
+from http_api.access.principals import ANONYMOUS, Permission
 from http_api.admission import operation_of
 from http_api.observability.tracing.spans import Attribute, Kind, Span, session_trace
 from http_api.operations import Operation, Tag
@@ -58,7 +58,7 @@ def giving_token(request: web.Request, session: Session) -> Iterator[None]:
 def _has_span(operation: Operation | None, incoming: TraceContext | None) -> bool:
     """Requests that do something about sessions have one, and all whose callers trace them. What is asked all the time
     has none: it would hide the rest. Nor has what anybody may ask for: anybody could fill the collector."""
-    if operation is None or operation.is_vital or operation.access is Access.PUBLIC:
+    if operation is None or operation.is_vital or operation.access is Permission.PUBLIC:
         return False
     acts = operation.method != "GET" and operation.tag in (Tag.SESSIONS, Tag.TOKENS)
     return acts or incoming is not None
@@ -87,7 +87,7 @@ async def _recorded(
 
 def _is_known(request: web.Request) -> bool:
     """Whoever asks has proved who he is: to admission, or else to the handler, which speaks of a session only then."""
-    return request.get(keys.CALLER, NOBODY) is not NOBODY or keys.ABOUT in request
+    return request.get(keys.PRINCIPAL, ANONYMOUS) is not ANONYMOUS or keys.ABOUT in request
 
 
 def _span(

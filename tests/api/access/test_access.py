@@ -18,7 +18,7 @@ import pytest
 from multidict import CIMultiDictProxy
 
 from http_api.access.api_keys import new_key
-from http_api.access.callers import Access
+from http_api.access.principals import Permission
 from http_api.openapi.document import document
 from http_api.routes import OPERATIONS
 from http_api.settings.settings import Settings
@@ -122,12 +122,12 @@ def test_the_document_says_of_every_operation_what_proof_it_takes() -> None:
     """What it does not have is for everybody."""
     served = {f"{operation.method} {operation.path}": operation.access for operation in OPERATIONS}
     undocumented = served.keys() - {str(call) for call in CALLS}
-    assert {served[name] for name in undocumented} <= {Access.PUBLIC}
+    assert {served[name] for name in undocumented} <= {Permission.PUBLIC}
     for call in CALLS:
         access = served[str(call)]
         assert call.scope == access.scope
-        assert (call.proof is not None) == (access is Access.OWN_PROOF)
-        assert call.front_end == (access is Access.FRONT_END)
+        assert (call.proof is not None) == (access is Permission.OWN_PROOF)
+        assert call.front_end == (access is Permission.FRONT_END)
 
 
 @dataclass

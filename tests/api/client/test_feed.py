@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from http_api import keys
-from http_api.client import Client, Problem, Unreachable
+from http_api.client import ApiError, Client, Unreachable
 from http_api.client.calls import LINE_MAX
 from http_api.models.responses import ServiceView, SessionView
 from http_api.models.timeline import TimelineView
@@ -64,7 +64,7 @@ async def test_a_line_without_an_end_breaks_the_connection_and_nothing_else() ->
 
 
 async def test_where_nobody_answers_it_gives_up() -> None:
-    async with Server(HANG_UP, HANG_UP).client(patience=0) as client:  # aiohttp itself tries a GET twice
+    async with Server(HANG_UP, HANG_UP).client(max_wait=0) as client:  # aiohttp itself tries a GET twice
         with pytest.raises(Unreachable):
             await anext(client.follow_all())
 
@@ -76,7 +76,7 @@ async def test_a_timeline_is_what_the_api_tells(api: Api) -> None:
         told = await client.timeline(session_id)
         asked = (await api.ask("GET", f"/sessions/{session_id}/timeline"))[2]
         assert told.model_copy(update={"now": "", "log": []}) == TimelineView(**asked | {"now": "", "log": []})
-        with pytest.raises(Problem) as caught:
+        with pytest.raises(ApiError) as caught:
             await client.timeline("ses_0")
     assert caught.value.slug == "unknown_session"
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.api
 
 SLOW = {"rate_limit": 0.01, "rate_limit_burst": 5}
 """Five requests, and then none for as long as a test takes."""
-ALICE, BOB, NOBODY = ({"Authorization": f"Bearer sm_{name}"} for name in ("alice", "bob", "nobody"))
+ALICE, BOB, ANONYMOUS = ({"Authorization": f"Bearer sm_{name}"} for name in ("alice", "bob", "nobody"))
 VITAL = ("/livez", "/readyz", "/health")
 
 
@@ -79,8 +79,8 @@ async def test_who_proves_nothing_is_limited_by_his_address(start_api: StartApi)
 async def test_failing_to_prove_oneself_costs_so_that_guessing_is_slow(start_api: StartApi) -> None:
     """By address: the next guess is not even looked at, be it right."""
     api = await start(start_api, **SLOW)
-    assert await statuses(api, 5, "/sessions", NOBODY) == [401] * 5
-    assert await statuses(api, 2, "/sessions", NOBODY) == [429] * 2
+    assert await statuses(api, 5, "/sessions", ANONYMOUS) == [401] * 5
+    assert await statuses(api, 2, "/sessions", ANONYMOUS) == [429] * 2
     assert await statuses(api, 1, "/sessions", ALICE) == [429]
     assert await statuses(api, 1, "//health?deep=true", ALICE) == [429]
 
@@ -89,7 +89,7 @@ async def test_what_is_vital_is_answered_however_often(start_api: StartApi) -> N
     """And LiveKit's webhooks are."""
     api = await start(start_api, **SLOW)
     await statuses(api, 10, "//nowhere")
-    await statuses(api, 10, "/sessions", NOBODY)
+    await statuses(api, 10, "/sessions", ANONYMOUS)
     for path in VITAL:
         assert await statuses(api, 20, "/" + path) == [200] * 20
         assert "RateLimit" not in (await api.ask("GET", "/" + path))[1]
@@ -153,7 +153,7 @@ async def test_of_three_hundred_at_once_so_many_get_on_as_rooms_may_be_in_the_ma
     async for answer in answers_at_once(api, 300):
         answers[answer] += 1
         if answers.total() == 290:
-            assert api.parts.store.census.in_making == 10
+            assert api.parts.store.counts.in_making == 10
             api.livekit.makes_rooms.set()
     assert answers == {(503, "overloaded"): 290, (201, ""): 10}
     assert await open_at_once(api, 1) == {(201, ""): 1}

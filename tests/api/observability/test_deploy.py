@@ -12,7 +12,7 @@ import yaml
 
 from http_api import keys
 from manager_agent.session import events as ev
-from manager_agent.session.events import Evidence, Refusal, Said
+from manager_agent.session.events import Evidence, Refusal, Signal
 from scripts.livekit_server import ROOT
 from tests.api.resources.test_webhooks import post, webhook
 from tests.api.stand_ins import Api
@@ -45,7 +45,7 @@ async def shown(api: Api) -> Exposed:
         await session.happens(ev.InviteAccepted(now, ASR, 1, 1))
         await session.becomes_ready()
         await session.happens(
-            ev.ServiceSaid(now, "sm-asr-1", Said.FAILED, Evidence.MESSAGE),
+            ev.ServiceSignalled(now, "sm-asr-1", Signal.FAILED, Evidence.MESSAGE),
             ev.InviteStarted(now, ASR, 2, 1, "sm-asr-2", "inv_2"),
             ev.InviteRefused(now, ASR, 2, 1, Refusal.UNREACHABLE),
             ev.DeadlinePassed(now + 60),
@@ -156,8 +156,8 @@ def test_the_dashboard_can_be_imported() -> None:
     assert len(set(ids)) == len(ids)
     taken: set[tuple[int, int]] = set()
     for panel in DASHBOARD["panels"]:
-        place = panel["gridPos"]
-        cells = {(place["x"] + x, place["y"] + y) for x in range(place["w"]) for y in range(place["h"])}
+        ref = panel["gridPos"]
+        cells = {(ref["x"] + x, ref["y"] + y) for x in range(ref["w"]) for y in range(ref["h"])}
         assert not cells & taken, panel["title"]
         taken |= cells
     rows = [panel["title"] for panel in DASHBOARD["panels"] if panel["type"] == "row"]

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from http_api.access.callers import Access
+from http_api.access.principals import Permission
 from http_api.observability import logs
 from http_api.observability.resource import INSTANCE_ID
 from http_api.observability.tracing.otel import OtelTracing
@@ -221,7 +221,7 @@ async def test_a_session_of_the_token_source_is_a_trace_too(traced: Api, exporte
     (session,) = traced.parts.store.list()
     await traced.say_ready(session.session_id, "asr-service")
     assert (await asking)[0] == 201
-    await traced.parts.conductor.close(session.session_id)
+    await traced.parts.orchestrator.close(session.session_id)
     assert exported.tree[:3] == ["POST /api/v1/token", "  session", "    attempt ASR"]
     assert len(trace_ids(exported)) == 1
 
@@ -257,7 +257,7 @@ async def test_strangers_make_no_spans(
     body = {"service_id": "asr-service"}
     sent = {"traceparent": TRACEPARENT, **proof}
     async with api.http.request(operation.method, path, json=body, headers=sent) as answer:
-        assert (answer.status == 401) is (operation.access is not Access.PUBLIC)
+        assert (answer.status == 401) is (operation.access is not Permission.PUBLIC)
     assert exported.spans == ()
 
 
@@ -283,7 +283,7 @@ async def test_what_its_beginning_does_not_record_is_not_recorded_here_and_passe
     traced: Api, exported: Exported
 ) -> None:
     session = await opened(traced, traceparent=TRACEPARENT[:-1] + "0")
-    await traced.parts.conductor.close(session["session_id"])
+    await traced.parts.orchestrator.close(session["session_id"])
     assert exported.spans == ()
     kept = traced.parts.store.get(session["session_id"]).trace
     assert kept is not None
@@ -311,7 +311,7 @@ async def test_no_span_is_kept_of_sessions_that_are_over(traced: Api, exported: 
     for number in range(20):
         session = await opened(traced, "asr-service")
         if number % 2:
-            await traced.parts.conductor.close(session["session_id"])
+            await traced.parts.orchestrator.close(session["session_id"])
     made = Counter(exported.names)
     assert (made["session"], made["attempt ASR"], made["clean up"]) == (10, 10, 10)
     exported.clear()
@@ -366,7 +366,7 @@ async def test_every_log_line_of_a_session_and_of_its_request_has_the_id_of_the_
     logs.configure(dev=False, level="debug", secrets=["secret"], stream=log)
     session = await opened(api, "asr-service", traceparent=TRACEPARENT)
     await api.say_ready(session["session_id"], "asr-service")
-    await api.parts.conductor.close(session["session_id"])
+    await api.parts.orchestrator.close(session["session_id"])
     lines = [json.loads(line) for line in log.getvalue().splitlines()]
     about = [line for line in lines if line.get("session_id") == session["session_id"]]
     assert {line["event"] for line in about} >= {
@@ -420,7 +420,7 @@ async def test_a_real_collector_gets_the_spans(start_api: StartApi, otel_collect
         OTEL_SERVICE_NAME="ours",
     )
     await opened(api, "asr-service", traceparent=TRACEPARENT)
-    await api.parts.conductor.aclose()
+    await api.parts.orchestrator.aclose()
     await otel_collector.until(lambda: "clean up" in [span["name"] for span in otel_collector.spans()])
     spans = {span["name"]: span for span in otel_collector.spans()}
     assert spans.keys() >= {"POST /api/v1/sessions", "session", "create room", "attempt ASR", "invite", "clean up"}

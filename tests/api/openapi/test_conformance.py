@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from http_api.access.api_keys import KeyEntry, digest_of, new_key
-from http_api.access.callers import Scope
+from http_api.access.principals import Scope
 from http_api.settings.settings import Settings
 from http_api.settings.types import MONTH
 from manager_agent.outbound.address_policy import LOOPBACK

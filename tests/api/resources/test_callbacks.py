@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 
 from http_api.access.api_keys import KeyEntry, digest_of, new_key
-from http_api.access.callers import Scope
+from http_api.access.principals import Scope
 from http_api.app import create_app
 from http_api.models.responses import SessionView
 from http_api.server import serving

@@ -24,7 +24,7 @@ from prometheus_client.registry import Collector
 from http_api import VERSION
 from http_api.settings.settings import Settings
 from manager_agent.session import events as ev
-from manager_agent.session.events import Evidence, Refusal, Said
+from manager_agent.session.events import Evidence, Refusal, Signal
 from manager_agent.session.session import EndReason, Session, SessionState, User
 from tests.api.resources.test_webhooks import post, webhook
 from tests.api.stand_ins import Api, StartApi
@@ -186,7 +186,7 @@ async def test_an_attempt_is_followed_from_invite_to_evidence_to_its_replacement
         await session.happens(ev.InviteAccepted(now + 0.5, ASR, 1, 1))
         await session.becomes_ready()
         await session.happens(
-            ev.ServiceSaid(now, "sm-asr-1", Said.FAILED, Evidence.MESSAGE),
+            ev.ServiceSignalled(now, "sm-asr-1", Signal.FAILED, Evidence.MESSAGE),
             ev.InviteStarted(now, ASR, 2, 1, "sm-asr-2", "inv_2"),
             ev.InviteRefused(now, ASR, 2, 1, Refusal.DECLINED),
         )
@@ -355,8 +355,8 @@ async def test_who_waits_is_counted_and_who_gives_up_as_aborted(api: Api) -> Non
 async def test_callbacks_are_counted_by_what_became_of_them(api: Api) -> None:
     hangs = asyncio.Event()
 
-    async def answer(said: dict[str, Any]) -> int:
-        if said["event"] == "session_ended":
+    async def answer(signal: dict[str, Any]) -> int:
+        if signal["event"] == "session_ended":
             await hangs.wait()
             return 410
         return 200

@@ -8,7 +8,7 @@ import jwt
 import pytest
 
 from manager_agent.session import events as ev
-from manager_agent.session.events import Seen
+from manager_agent.session.events import ParticipantInfo
 from tests.api.stand_ins import Api, StartApi
 
 pytestmark = pytest.mark.api
@@ -68,10 +68,10 @@ async def test_an_identity_that_is_in_the_room_already_is_taken(api: Api) -> Non
     await api.ask("POST", "/microservices/register", agent)
     _, _, session = await api.open("echo")
     await api.livekit.invited.wait()
-    seen = Seen("agent-AJ_1", "PA_1", joined_ms=1, is_agent=True, attributes={"lk.agent.name": "echo"})
+    seen = ParticipantInfo("agent-AJ_1", "PA_1", joined_ms=1, is_agent=True, attributes={"lk.agent.name": "echo"})
     await api.parts.store.update(session["session_id"], ev.ParticipantSeen(api.parts.clock(), seen))
-    said = ev.ServiceSaid(api.parts.clock(), "agent-AJ_1", ev.Said.READY, ev.Evidence.MESSAGE)
-    await api.parts.store.update(session["session_id"], said)
+    signal = ev.ServiceSignalled(api.parts.clock(), "agent-AJ_1", ev.Signal.READY, ev.Evidence.MESSAGE)
+    await api.parts.store.update(session["session_id"], signal)
     for identity in ("alice", "agent-AJ_1"):
         status, _, problem = await add(api, session, identity=identity)
         assert (status, slug(problem)) == (409, "identity_taken")

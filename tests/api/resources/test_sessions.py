@@ -261,7 +261,7 @@ async def test_a_service_that_has_failed_or_a_session_that_is_over_is_409(api: A
     identity = api.parts.store.get(session_id).services[0].identity
     assert identity is not None
     await api.ask("DELETE", "/microservices/asr-service")  # or it would be invited anew
-    failed = ev.ServiceSaid(api.parts.clock(), identity, ev.Said.FAILED, ev.Evidence.MESSAGE)
+    failed = ev.ServiceSignalled(api.parts.clock(), identity, ev.Signal.FAILED, ev.Evidence.MESSAGE)
     await api.parts.store.update(session_id, failed)
     status, _, problem = await api.say_ready(session_id, "asr-service")
     assert (status, problem["type"].rpartition(":")[2]) == (409, "service_out")

@@ -230,7 +230,7 @@ async def test_whoever_comes_while_a_service_is_replaced_waits_until_it_is(api: 
     await api.say_ready(session.session_id, "asr-1")
     await asking
     identity = api.parts.store.get(session.session_id).services[0].identity or ""
-    failed = ev.ServiceSaid(api.parts.clock(), identity, ev.Said.FAILED, ev.Evidence.MESSAGE)
+    failed = ev.ServiceSignalled(api.parts.clock(), identity, ev.Signal.FAILED, ev.Evidence.MESSAGE)
     assert (await api.parts.store.update(session.session_id, failed)).state is SessionState.DEGRADED
     coming = [asyncio.create_task(api.ask("POST", TOKEN, body)) for body in (ALICE, BOB)]
     await api.has_waiting(2)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from http_api.access.api_keys import KeyEntry, digest_of, new_key
-from http_api.access.callers import Scope
-from http_api.observability.upstreams import Dependencies
+from http_api.access.principals import Scope
+from http_api.observability.upstreams import Upstreams
 from http_api.settings.settings import Settings
 from http_api.streams.feed import SNAPSHOT_CHARACTERS, SNAPSHOT_SESSIONS
 from manager_agent.session import events as ev
@@ -135,7 +135,7 @@ async def test_a_thousand_sessions_that_all_change_at_once_many_times_are_each_t
             at, sid = api.parts.clock(), f"PA_{time}"
             await api.parts.store.update(session_id, ev.RoomRequested(at))
             await api.parts.store.update(session_id, ev.RoomCreated(at, "RM"))
-            await api.parts.store.update(session_id, ev.ParticipantSeen(at, ev.Seen("alice", sid)))
+            await api.parts.store.update(session_id, ev.ParticipantSeen(at, ev.ParticipantInfo("alice", sid)))
             if number % 2:
                 await api.parts.store.update(session_id, ev.ParticipantLeft(at, "alice", sid))
     states = Counter[str]()
@@ -241,10 +241,10 @@ async def test_a_livekit_whose_api_does_not_answer_is_away_and_its_address_is_no
 
 async def test_what_depends_on_nothing_is_healthy(api: Api) -> None:
     """And a look that changes nothing tells nobody."""
-    dependencies = Dependencies((), api.parts.clock)
-    dependencies.listen(lambda: pytest.fail("nothing has changed"))
-    dependencies.look()
-    assert dependencies.found == ()
+    upstreams = Upstreams((), api.parts.clock)
+    upstreams.listen(lambda: pytest.fail("nothing has changed"))
+    upstreams.look()
+    assert upstreams.found == ()
 
 
 # --- who may see what -------------------------------------------------------------------------------

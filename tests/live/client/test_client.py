@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from livekit import rtc
 
-from http_api.client import Client, Problem
+from http_api.client import ApiError, Client
 from manager_agent.livekit.room_connection import connect
 from tests.live.bots import QUIETLY
 from tests.live.conftest import Site, Stack, StartStack
@@ -51,7 +51,7 @@ async def test_a_service_that_never_joins_is_named(start_stack: StartStack, site
     stack = await start_stack(site, ready_timeout=2)
     await stack.bot("asr-service")
     async with Client(stack.url) as client:
-        with pytest.raises(Problem, match="asr-service: never_joined") as caught:
+        with pytest.raises(ApiError, match="asr-service: never_joined") as caught:
             async with client.session(required_services=["asr-service"]):
                 raise AssertionError("it can't be ready")
     assert caught.value.slug == "not_ready"

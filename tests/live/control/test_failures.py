@@ -133,7 +133,7 @@ async def test_an_older_attempt_that_comes_back_late_is_removed_and_changes_noth
     await stack.logged("participant_removed", times=1)
     [removed] = stack.logged_of(session["session_id"], "participant_removed")
     assert (removed["service_id"], removed["attempt"]) == (chosen.service_id, 1)
-    again = await stack.until(session["session_id"], lambda s: not any(o.presence.here for o in s.outcasts))
+    again = await stack.until(session["session_id"], lambda s: not any(o.presence.here for o in s.stale_participants))
     assert again.services == ready.services
     names = [p.identity for p in await stack.participants(session["room_name"])]
     assert set(names) == {ready.manager.identity, new.invites[0].identity}

@@ -23,7 +23,7 @@ from manager_agent.session.session import SessionState
 from scripts.livekit_server import ROOT
 from tests import manager_stand_in
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
-from tests.manager_stand_in import ManagerStandIn, farewell, invite, invited_session, signature
+from tests.manager_stand_in import ManagerStandIn, invite, invited_session, session_ended, signature
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
@@ -185,7 +185,7 @@ async def test_an_invite_is_taken_only_if_it_is_signed_and_only_once(folder: Pat
         assert [there.identity for there in (await livekit.room.list_participants(everybody)).participants] == [
             identity
         ]
-        assert await manager.post(endpoint, farewell(sent, reason="user_left")) == 200
+        assert await manager.post(endpoint, session_ended(sent, reason="user_left")) == 200
         await service.tells("left", reason="user_left")
         async with asyncio.timeout(PATIENCE):
             while (await livekit.room.list_participants(everybody)).participants:

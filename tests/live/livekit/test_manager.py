@@ -14,7 +14,7 @@ import pytest
 from livekit import api, rtc
 
 from manager_agent.livekit.room_watcher import Watcher
-from manager_agent.messages import DispatchNote, RoomStatus
+from manager_agent.messages import DispatchMetadata, RoomStatus
 from manager_agent.session.session import EndReason, Session, SessionState
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, over, ready_session
@@ -109,7 +109,7 @@ async def test_a_second_job_for_the_same_room_never_makes_a_second_manager(stack
     session = await stack.request(prefer="wait=10")
     first = await stack.until(session["session_id"], is_watched)
     for attempt in (1, 2):
-        note = DispatchNote(session_id=session["session_id"], attempt=attempt).model_dump_json()
+        note = DispatchMetadata(session_id=session["session_id"], attempt=attempt).model_dump_json()
         await stack.livekit.agent_dispatch.create_dispatch(
             api.CreateAgentDispatchRequest(
                 room=session["room_name"], agent_name="session-manager-default", metadata=note
@@ -121,7 +121,7 @@ async def test_a_second_job_for_the_same_room_never_makes_a_second_manager(stack
 
 async def test_jobs_of_unknown_sessions_and_with_foreign_metadata_are_rejected(stack: Stack) -> None:
     await stack.livekit.room.create_room(api.CreateRoomRequest(name="foreign"))
-    for metadata in ("", "not ours", DispatchNote(session_id="ses_nobody", attempt=1).model_dump_json()):
+    for metadata in ("", "not ours", DispatchMetadata(session_id="ses_nobody", attempt=1).model_dump_json()):
         await stack.livekit.agent_dispatch.create_dispatch(
             api.CreateAgentDispatchRequest(room="foreign", agent_name="session-manager-default", metadata=metadata)
         )

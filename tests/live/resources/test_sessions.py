@@ -147,7 +147,7 @@ async def test_delete_ends_the_session_once_and_for_all(stack: Stack) -> None:
     assert await bot.told_goodbye()
     async with stack.http.post(f"/api/v1/sessions/{session['session_id']}/token") as answer:
         assert answer.status == 409
-    assert len(bot.farewells) == 1
+    assert len(bot.session_ended_messages) == 1
 
 
 async def test_whoever_waits_learns_that_somebody_else_ended_the_session(stack: Stack) -> None:

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from http_api.settings.settings import Settings
 from manager_agent.livekit.room_connection import connect
-from service_kit import RegistrationRefused, Service, ServiceSettings, Visit
+from service_kit import RegistrationRefused, Service, ServiceSettings, SessionJob
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 from tests.tenants import ACME, OPERATOR, RIVAL, WATCHER, Tenant, production
 
@@ -24,10 +24,10 @@ def a_service() -> Service:
     service = Service("asr-service", type="ASR", lease=1.0)
 
     @service.on_invite
-    async def attend(visit: Visit) -> None:
-        await visit.join()
-        await visit.say_ready()
-        await visit.ended()
+    async def attend(job: SessionJob) -> None:
+        await job.join()
+        await job.say_ready()
+        await job.ended()
 
     return service
 

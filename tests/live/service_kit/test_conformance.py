@@ -21,9 +21,9 @@ from manager_agent.messages import TOPIC
 from scripts.livekit_server import ROOT, free_port
 from service_kit import ServiceSettings
 from service_kit.conformance import rules
-from service_kit.conformance.harness import staged
-from service_kit.conformance.options import Options, Patience
-from service_kit.conformance.report import Broken, Unable, Verdict
+from service_kit.conformance.harness import harness_for
+from service_kit.conformance.options import Options, Timeouts
+from service_kit.conformance.report import Broken, RuleVerdict, Unable
 from service_kit.conformance.rules import Rule
 from service_kit.conformance.runner import check
 from service_kit.signature import NotSigned, Signature
@@ -33,7 +33,7 @@ from tests.manager_stand_in import ManagerStandIn
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
 SERVICE = "sloppy-service"
-SHORT = Patience(answer=2, join=5, ready=3, leave=4, watch=3, repeat=5)
+SHORT = Timeouts(answer=2, join=5, ready=3, leave=4, watch=3, repeat=5)
 
 
 @dataclass
@@ -72,10 +72,10 @@ class Sloppy:
                 self.start(self.rooms[session_id].disconnect())
         elif session_id not in self.over and not (self.joins_once and message["id"] in self.invited):
             self.invited.add(message["id"])
-            self.start(self.visit(message, session_id))
+            self.start(self.job(message, session_id))
         return web.Response()
 
-    async def visit(self, invite: dict[str, Any], session_id: str) -> None:
+    async def job(self, invite: dict[str, Any], session_id: str) -> None:
         room = rtc.Room()
         room.on("data_received", lambda packet: self.acked.add(json.loads(packet.data)["invite_id"]))
         await connect(room, invite["server_url"], invite["token"], rtc.RoomOptions(auto_subscribe=False), 10)
@@ -150,12 +150,12 @@ class Sloppy:
             await runner.cleanup()
 
 
-async def verdicts(site: Site, service: Sloppy, *which: Rule, **more: Any) -> dict[str, tuple[Verdict, str]]:
+async def verdicts(site: Site, service: Sloppy, *which: Rule, **more: Any) -> dict[str, tuple[RuleVerdict, str]]:
     """What comes of these rules, or of all, by their names."""
     async with service.serving() as endpoint:
-        options = Options(endpoint, service_id=SERVICE, livekit=site.livekit.url, patience=SHORT, **more)
-        async with staged(options) as stage:
-            outcomes = await check(stage, which or rules.RULES)
+        options = Options(endpoint, service_id=SERVICE, livekit=site.livekit.url, timeouts=SHORT, **more)
+        async with harness_for(options) as harness:
+            outcomes = await check(harness, which or rules.RULES)
     return {outcome.rule: (outcome.verdict, outcome.reason) for outcome in outcomes}
 
 
@@ -200,7 +200,7 @@ async def test_a_program_that_finds_no_livekit_exits_with_2() -> None:
 
 async def test_a_service_written_by_hand_passes(silent_site: Site) -> None:
     came = await verdicts(silent_site, Sloppy())
-    assert [verdict for verdict, _ in came.values()] == [Verdict.KEPT] * len(rules.RULES), came
+    assert [verdict for verdict, _ in came.values()] == [RuleVerdict.KEPT] * len(rules.RULES), came
 
 
 @pytest.mark.parametrize("way", ["data", "attribute", "http"])
@@ -208,7 +208,7 @@ async def test_ready_may_be_said_in_any_way(way: str, silent_site: Site) -> None
     listen = free_port()
     service = Sloppy(ready_by=way, manager_url=f"http://127.0.0.1:{listen}")
     came = await verdicts(silent_site, service, rules.invited, rules.not_acknowledged, listen=listen)
-    assert [verdict for verdict, _ in came.values()] == [Verdict.KEPT] * 2, came
+    assert [verdict for verdict, _ in came.values()] == [RuleVerdict.KEPT] * 2, came
     assert came["invited"][1] == f"ready by {'message' if way == 'data' else way}"
 
 
@@ -230,14 +230,14 @@ async def test_ready_may_be_said_in_any_way(way: str, silent_site: Site) -> None
 )
 async def test_one_that_breaks_a_rule_fails(service: Sloppy, rule: Rule, reason: str, silent_site: Site) -> None:
     ((verdict, said),) = (await verdicts(silent_site, service, rule)).values()
-    assert verdict is Verdict.BROKEN
+    assert verdict is RuleVerdict.BROKEN
     assert reason in said
 
 
 async def test_keys_that_livekit_does_not_know_are_no_fault_of_the_service(silent_site: Site) -> None:
     options = Options("http://127.0.0.1:1/", livekit=silent_site.livekit.url, livekit_secret=SECRET[::-1])
     with pytest.raises(Unable):
-        async with staged(options):
+        async with harness_for(options):
             pytest.fail("it is of no use")
 
 
@@ -248,7 +248,7 @@ async def test_a_service_that_does_not_answer_is_not_waited_for_longer_than_the_
             return web.Response()
 
     async with Silent().serving() as endpoint:
-        options = Options(endpoint, livekit=silent_site.livekit.url, patience=Patience(answer=0.2))
-        async with staged(options) as stage:
+        options = Options(endpoint, livekit=silent_site.livekit.url, timeouts=Timeouts(answer=0.2))
+        async with harness_for(options) as harness:
             with pytest.raises(Broken, match=r"did not answer within 0\.2 s"):
-                await stage.post(b"{}")
+                await harness.post(b"{}")

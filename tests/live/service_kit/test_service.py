@@ -13,13 +13,13 @@ from livekit import api, rtc
 
 from examples import asr_service, llm_service, tts_service
 from manager_agent.livekit.room_connection import connect
-from manager_agent.messages import TOPIC, Answer, Invite, RoomStatus, ServiceMessage, parse_said
-from manager_agent.session.events import Said
+from manager_agent.messages import TOPIC, Answer, Invite, RoomStatus, ServiceMessage, parse_signal
+from manager_agent.session.events import Signal
 from manager_agent.session.session import SessionState
 from scripts.livekit_server import LiveKitServer
-from service_kit import Service, Visit
+from service_kit import Service, SessionJob
 from tests.live.conftest import KEY, SECRET, Site
-from tests.manager_stand_in import ManagerStandIn, farewell, invite, invited_session
+from tests.manager_stand_in import ManagerStandIn, invite, invited_session, session_ended
 
 pytestmark = pytest.mark.live
 
@@ -55,7 +55,7 @@ class Manager:
         self.called += 1
         if self.called <= self._deaf_to:
             raise rtc.RpcError(4030, "not invited")
-        self.heard.put_nowait((call.caller_identity, parse_said(call.payload)))
+        self.heard.put_nowait((call.caller_identity, parse_signal(call.payload)))
         return Answer(revision=1).model_dump_json()
 
 
@@ -141,15 +141,15 @@ class Diary:
         self.ready = asyncio.Event()
         self.reason: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-    async def _handle(self, visit: Visit) -> None:
-        await visit.join(rtc.RoomOptions(auto_subscribe=False))
-        await visit.say_ready("warm")
+    async def _handle(self, job: SessionJob) -> None:
+        await job.join(rtc.RoomOptions(auto_subscribe=False))
+        await job.say_ready("warm")
         self.ready.set()
-        self.reason.set_result(await visit.ended())
+        self.reason.set_result(await job.ended())
 
     @property
-    def visit(self) -> Visit:
-        return self.service.visits[0]
+    def job(self) -> SessionJob:
+        return self.service.jobs[0]
 
     async def over(self) -> str:
         return await asyncio.wait_for(self.reason, 10)
@@ -159,7 +159,7 @@ async def test_ready_is_said_until_it_is_acknowledged_and_then_no_more(scene: Sc
     manager, diary = await scene.send_manager(deaf_to=2), Diary()
     async with diary.service.serving(scene.http.settings()) as endpoint:
         assert await scene.http.post(endpoint, scene.invite(diary.service)) == 200
-        assert await manager.hears() == ServiceMessage(type=Said.READY, detail="warm")
+        assert await manager.hears() == ServiceMessage(type=Signal.READY, detail="warm")
         await asyncio.wait_for(diary.ready.wait(), 1)
         assert await manager.hears_nothing_for(1.0)
     assert manager.called == 3
@@ -171,7 +171,7 @@ async def test_a_manager_that_comes_after_the_service_is_found(scene: Scene) -> 
         await scene.http.post(endpoint, scene.invite(diary.service))
         await scene.until(lambda there: SERVICE_IDENTITY in there)
         manager = await scene.send_manager()
-        assert (await manager.hears()).type is Said.READY
+        assert (await manager.hears()).type is Signal.READY
 
 
 async def test_an_invite_that_names_no_manager_is_enough(scene: Scene) -> None:
@@ -179,7 +179,7 @@ async def test_an_invite_that_names_no_manager_is_enough(scene: Scene) -> None:
     await scene.show_manager(NEXT_MANAGER)
     async with diary.service.serving(scene.http.settings()) as endpoint:
         await scene.http.post(endpoint, scene.invite(diary.service, manager_identity=None))
-        assert (await manager.hears()).type is Said.READY
+        assert (await manager.hears()).type is Signal.READY
 
 
 async def test_a_manager_that_replaces_another_is_told_again(scene: Scene) -> None:
@@ -190,7 +190,7 @@ async def test_a_manager_that_replaces_another_is_told_again(scene: Scene) -> No
         await first.room.disconnect()
         await scene.show_manager(NEXT_MANAGER)  # as it is known before it is there
         second = await scene.send_manager(NEXT_MANAGER)
-        assert (await second.hears()).type is Said.READY
+        assert (await second.hears()).type is Signal.READY
         await scene.show_manager(NEXT_MANAGER)
         assert await second.hears_nothing_for(0.3)
 
@@ -200,8 +200,8 @@ async def test_after_a_full_reconnect_ready_is_said_again(scene: Scene) -> None:
     async with diary.service.serving(scene.http.settings()) as endpoint:
         await scene.http.post(endpoint, scene.invite(diary.service))
         await manager.hears()
-        await diary.visit.room.simulate_scenario(rtc.SimulateScenarioKind.SIMULATE_FULL_RECONNECT)
-        assert (await manager.hears()).type is Said.READY
+        await diary.job.room.simulate_scenario(rtc.SimulateScenarioKind.SIMULATE_FULL_RECONNECT)
+        assert (await manager.hears()).type is Signal.READY
 
 
 async def test_when_the_session_has_ended_the_service_leaves(scene: Scene) -> None:
@@ -212,7 +212,7 @@ async def test_when_the_session_has_ended_the_service_leaves(scene: Scene) -> No
         await scene.http.post(endpoint, sent)
         await diary.ready.wait()
         assert SERVICE_IDENTITY in await scene.identities()
-        assert await scene.http.post(endpoint, farewell(sent, reason="user_left")) == 200
+        assert await scene.http.post(endpoint, session_ended(sent, reason="user_left")) == 200
         assert await diary.over() == "user_left"
         await scene.until(lambda there: SERVICE_IDENTITY not in there)
 
@@ -233,7 +233,7 @@ async def test_a_service_that_waits_to_be_heard_stops_waiting_when_the_session_h
         sent = scene.invite(diary.service)
         await scene.http.post(endpoint, sent)
         await scene.until(lambda there: SERVICE_IDENTITY in there)
-        await scene.http.post(endpoint, farewell(sent))
+        await scene.http.post(endpoint, session_ended(sent))
         await scene.until(lambda there: SERVICE_IDENTITY not in there)
     assert not diary.ready.is_set()
 
@@ -253,13 +253,13 @@ async def test_a_handler_that_crashes_says_so_but_not_with_which_words(scene: Sc
     service = Service("asr-service", type="ASR")
 
     @service.on_invite
-    async def crash(visit: Visit) -> None:
-        await visit.join()
-        raise MemoryError(f"no room for the model; {visit.invite.token}")
+    async def crash(job: SessionJob) -> None:
+        await job.join()
+        raise MemoryError(f"no room for the model; {job.invite.token}")
 
     async with service.serving(scene.http.settings()) as endpoint:
         await scene.http.post(endpoint, scene.invite(service))
-        assert await manager.hears() == ServiceMessage(type=Said.FAILED, detail="MemoryError")
+        assert await manager.hears() == ServiceMessage(type=Signal.FAILED, detail="MemoryError")
         await scene.until(lambda there: SERVICE_IDENTITY not in there)
 
 
@@ -268,16 +268,16 @@ async def test_progress_and_failure_can_be_said(scene: Scene) -> None:
     service = Service("asr-service", type="ASR")
 
     @service.on_invite
-    async def fail_politely(visit: Visit) -> None:
-        await visit.join()
-        visit.say_progress("half of the model is loaded")
-        await visit.say_failed("the other half is missing")
+    async def fail_politely(job: SessionJob) -> None:
+        await job.join()
+        job.say_progress("half of the model is loaded")
+        await job.say_failed("the other half is missing")
 
     async with service.serving(scene.http.settings()) as endpoint:
         await scene.http.post(endpoint, scene.invite(service))
         heard = [await manager.hears(), await manager.hears()]  # LiveKit may turn the order of calls round
-        assert ServiceMessage(type=Said.PROGRESS, detail="half of the model is loaded") in heard
-        assert ServiceMessage(type=Said.FAILED, detail="the other half is missing") in heard
+        assert ServiceMessage(type=Signal.PROGRESS, detail="half of the model is loaded") in heard
+        assert ServiceMessage(type=Signal.FAILED, detail="the other half is missing") in heard
         await scene.until(lambda there: SERVICE_IDENTITY not in there)
 
 
@@ -286,7 +286,7 @@ async def test_a_room_that_is_not_there_ends_the_visit(scene: Scene) -> None:
     await scene.delete_room()
     async with diary.service.serving(scene.http.settings()) as endpoint:
         assert await scene.http.post(endpoint, scene.invite(diary.service)) == 200
-        over = diary.visit.over
+        over = diary.job.over
         assert await asyncio.wait_for(over, 10) == "left"
     assert not diary.ready.is_set()
 
@@ -295,7 +295,7 @@ async def test_a_join_that_takes_too_long_comes_to_nothing_even_when_it_succeeds
     diary = Diary(join_timeout=0.3)
     async with Detour(scene.server.port) as detour, diary.service.serving(scene.http.settings()) as endpoint:
         await scene.http.post(endpoint, scene.invite(diary.service, server_url=detour.url))
-        over = diary.visit.over
+        over = diary.job.over
         await asyncio.sleep(0.5)  # longer than the join may take
         detour.open.set()
         assert await asyncio.wait_for(over, 10) == "left"
@@ -342,12 +342,12 @@ class Detour:
 async def test_the_examples_become_ready_each_in_its_way(scene: Scene) -> None:
     manager = await scene.send_manager()
     alice = rtc.Room()
-    said: asyncio.Queue[str] = asyncio.Queue()
+    signal: asyncio.Queue[str] = asyncio.Queue()
     beeps: asyncio.Queue[rtc.Track] = asyncio.Queue()
     reading: set[asyncio.Task[None]] = set()
 
     async def read(text: rtc.TextStreamReader) -> None:
-        said.put_nowait(await text.read_all())
+        signal.put_nowait(await text.read_all())
 
     alice.on("track_subscribed", lambda track, *_: beeps.put_nowait(track))
     alice.register_text_stream_handler("lk.chat", lambda text, _: reading.add(asyncio.create_task(read(text))))
@@ -360,13 +360,13 @@ async def test_the_examples_become_ready_each_in_its_way(scene: Scene) -> None:
         async with service.serving(scene.http.settings()) as endpoint:
             assert await scene.http.post(endpoint, sent) == 200
             heard = [await manager.hears()]
-            while heard[-1].type is Said.PROGRESS:
+            while heard[-1].type is Signal.PROGRESS:
                 heard.append(await manager.hears())
-            assert heard[-1].type is Said.READY
+            assert heard[-1].type is Signal.READY
             assert (len(heard) == 4) == (module is llm_service)
             if module is llm_service:
                 await alice.local_participant.send_text("hello", topic="lk.chat")
-                assert await asyncio.wait_for(said.get(), 5) == "You said: hello"
+                assert await asyncio.wait_for(signal.get(), 5) == "You said: hello"
             if module is tts_service:
                 assert (await asyncio.wait_for(beeps.get(), 5)).name == "voice"
         assert identity not in await scene.identities()

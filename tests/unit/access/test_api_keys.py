@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from http_api.access.api_keys import DEFAULT_SCOPES, KeyEntry, digest_of, entry_of, new_key, read_api_keys
-from http_api.access.callers import Scope
+from http_api.access.principals import Scope
 
 pytestmark = pytest.mark.unit
 

@@ -11,7 +11,7 @@ from aiohttp.test_utils import make_mocked_request
 from multidict import CIMultiDict
 
 from http_api.access.authentication import EXP_MAX, LEEWAY, Authenticator, bearer, scopes_of
-from http_api.access.callers import DEVELOPER, Caller, Scope
+from http_api.access.principals import DEVELOPER, Principal, Scope
 from http_api.errors import NotBelieved, Unauthorized
 from http_api.settings.settings import DevSettings, Settings
 from manager_agent.clock import steady_clock
@@ -24,7 +24,7 @@ def authenticator(kind: type[Settings] = Settings, **more: Any) -> Authenticator
     return Authenticator(kind(_env_file=None, **production(**more)), steady_clock())
 
 
-async def caller(proof: str) -> Caller:
+async def principal(proof: str) -> Principal:
     return await authenticator().identify(make_mocked_request("GET", "/", {"Authorization": f"Bearer {proof}"}))
 
 
@@ -52,11 +52,11 @@ def test_what_a_livekit_token_allows(grants: Any, scopes: set[Scope]) -> None:
 
 
 async def test_an_api_key_is_its_caller_and_livekits_key_is_one_caller_whoever_has_it() -> None:
-    assert await caller(ACME.key) == Caller("acme", ACME.scopes)
-    assert await caller(OPERATOR.key) == Caller("operator", frozenset(Scope))
+    assert await principal(ACME.key) == Principal("acme", ACME.scopes)
+    assert await principal(OPERATOR.key) == Principal("operator", frozenset(Scope))
     first, second = livekit_token("a", room_create=True), livekit_token("b", room_create=True, room_admin=True)
-    assert await caller(first) == Caller("livekit", frozenset({Scope.SESSIONS, Scope.SERVICES}))
-    assert await caller(second) == Caller("livekit", frozenset(Scope))
+    assert await principal(first) == Principal("livekit", frozenset({Scope.SESSIONS, Scope.SERVICES}))
+    assert await principal(second) == Principal("livekit", frozenset(Scope))
 
 
 async def test_clocks_may_differ_a_little() -> None:
@@ -64,17 +64,17 @@ async def test_clocks_may_differ_a_little() -> None:
         claims = {"iss": LIVEKIT_KEY, "exp": time.time() + seconds, "video": {"roomCreate": True}}
         return jwt.encode(claims, LIVEKIT_SECRET)
 
-    assert (await caller(token(-LEEWAY / 2))).name == "livekit"
+    assert (await principal(token(-LEEWAY / 2))).name == "livekit"
     with pytest.raises(NotBelieved, match="expired"):
-        await caller(token(-LEEWAY - 2))
+        await principal(token(-LEEWAY - 2))
 
 
 async def test_a_proof_that_expires_says_when_it_is_accepted_no_more() -> None:
     """A key does not expire, and a JWT does once clocks can't differ that much any more, however far off that is."""
-    assert (await caller(ACME.key)).expires_at is None
+    assert (await principal(ACME.key)).expires_at is None
     for ends, known in ((int(time.time()) + 60, int(time.time()) + 60), (10**400, EXP_MAX)):
         claims = {"iss": LIVEKIT_KEY, "exp": ends, "video": {"roomCreate": True}}
-        assert (await caller(jwt.encode(claims, LIVEKIT_SECRET))).expires_at == known + LEEWAY
+        assert (await principal(jwt.encode(claims, LIVEKIT_SECRET))).expires_at == known + LEEWAY
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1"])

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from http_api.cli import app
 from http_api.cli.exits import MEANINGS, ExitCode, Failed, run
 from http_api.cli.progress import Progress, steps_of
-from http_api.client import Problem, Unreachable
+from http_api.client import ApiError, Unreachable
 from http_api.models.responses import RequiredServiceView, SessionView
 from http_api.settings.settings import BadSettings
 from manager_agent.session.session import ServiceState, SessionState
@@ -86,7 +86,7 @@ async def fails(error: Exception) -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (Problem(424, title="No"), ExitCode.NO),
+        (ApiError(424, title="No"), ExitCode.NO),
         (BadSettings("wrong"), ExitCode.USAGE),
         (Failed("wrong"), ExitCode.USAGE),
         (Unreachable("nobody"), ExitCode.UNREACHABLE),

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from http_api.access.api_keys import digest_of, entry_of, read_api_keys
-from http_api.access.callers import Scope
+from http_api.access.principals import Scope
 from http_api.cli import app
 from http_api.settings.settings import DevSettings, Settings
 

@@ -16,10 +16,10 @@ from http_api.models.timeline import TimelineView
 from http_api.observability.upstreams import DependencyState
 from http_api.streams.models import CallerView, DependencyView, Forgotten, HealthView, ServiceGone, Snapshot
 from manager_agent.registry.instances import Instance, InstanceState
-from manager_agent.registry.selection import Standing
-from manager_agent.registry.services import Service
+from manager_agent.registry.selection import InstanceStatus
+from manager_agent.registry.services import RegisteredService
 from manager_agent.session import events as ev
-from manager_agent.session.events import Chosen, Event, ReadyOn, Refusal, Said
+from manager_agent.session.events import Chosen, Event, ReadyOn, Refusal, Signal
 from manager_agent.session.session import Session
 from tests.unit.sessions import (
     ASR,
@@ -34,8 +34,8 @@ from tests.unit.sessions import (
     invited,
     left,
     managed,
-    said,
     seen,
+    signal,
 )
 
 pytestmark = pytest.mark.unit
@@ -76,7 +76,7 @@ def test_while_somebody_is_awaited_the_bars_end_now_and_then_when_all_are_ready(
     for at in (10, 20):
         timeline = told_of(session, at)
         assert scale_of(timeline, now_of(timeline), 10).seconds == at
-    timeline = told_of(after(session, said("sm-llm-1", Said.READY, START + 12)), 3_600)
+    timeline = told_of(after(session, signal("sm-llm-1", Signal.READY, START + 12)), 3_600)
     assert scale_of(timeline, now_of(timeline), 10).seconds == 12
 
 
@@ -109,9 +109,9 @@ def test_of_one_that_refused_it_is_told_when_it_is_asked_again() -> None:
     refused = ev.InviteRefused(START + 4, ASR, 1, 1, Refusal.UNREACHABLE)
     session = after(a_session(JOINS), *created(), *invited(ASR), refused)
     timeline = told_of(session, session.services[ASR].retry_at - START - 1)
-    said = remark(timeline.attempts[0], now_of(timeline))
-    assert said.startswith("unreachable, awaited to accept within ")
-    assert said.endswith(", asked again in 1 s")
+    signal = remark(timeline.attempts[0], now_of(timeline))
+    assert signal.startswith("unreachable, awaited to accept within ")
+    assert signal.endswith(", asked again in 1 s")
 
 
 def test_a_timeline_may_change_unannounced_while_the_manager_or_a_service_is_awaited() -> None:
@@ -179,14 +179,14 @@ def health(state: DependencyState, detail: str | None) -> HealthView:
 
 
 def registered(service_id: str, load: float | None = None) -> ServiceView:
-    instance = Instance(Service(service_id, "ASR", f"http://{service_id}.example/"), load=load)
-    return ServiceView.of(Standing(instance, InstanceState.HEALTHY, 0))
+    instance = Instance(RegisteredService(service_id, "ASR", f"http://{service_id}.example/"), load=load)
+    return ServiceView.of(InstanceStatus(instance, InstanceState.HEALTHY, 0))
 
 
 def snapshot(*sessions: SessionView) -> Snapshot:
-    caller = CallerView(name="dev", scopes=[])
+    principal = CallerView(name="dev", scopes=[])
     is_up = health(DependencyState.UP, None)
-    return Snapshot(sessions=list(sessions), services=[], health=is_up, profiles=[], caller=caller)
+    return Snapshot(sessions=list(sessions), services=[], health=is_up, profiles=[], caller=principal)
 
 
 def test_an_overview_takes_in_what_is_told_and_says_which_sessions_are_otherwise_than_before() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from http_api.client import Client, Problem
+from http_api.client import ApiError, Client
 from http_api.client import fields as known
 from http_api.client.client import PAUSE, PAUSE_MAX, pause_after
 from http_api.client.errors import SLUG_PREFIX
@@ -81,7 +81,7 @@ def test_no_line_upsets_the_reader(lines: list[str]) -> None:
 
 @given(st.integers(100, 999), st.one_of(st.binary(), st.from_type(dict).map(lambda value: repr(value).encode())))
 def test_every_answer_that_is_no_problem_document_is_a_problem_all_the_same(status: int, raw: bytes) -> None:
-    problem = Problem.of_answer(status, raw)
+    problem = ApiError.of_answer(status, raw)
     assert problem.status == status
     assert str(status) in str(problem)
     assert problem.slug == ""
@@ -97,14 +97,14 @@ def test_a_problem_says_all_that_it_knows_and_ignores_what_it_does_not() -> None
         "errors": [{"field": "room_name", "detail": "is too long", "new": 1}],
         "new": {},
     }
-    problem = Problem.of_answer(422, json.dumps(said).encode(), retry_after=3)
+    problem = ApiError.of_answer(422, json.dumps(said).encode(), retry_after=3)
     assert str(problem) == ("The request does not fit: 1 field is wrong; room_name: is too long (422, invalid, req_1)")
     assert (problem.retry_after, problem.services) == (3, ())
 
 
 def test_a_problem_of_somebody_else_has_no_slug_of_ours() -> None:
     raw = b'{"type": "https://proxy.example/probs/invalid", "title": "Bad gateway"}'
-    assert (Problem.of_answer(502, raw).slug, Problem.of_answer(502, raw).title) == ("", "Bad gateway")
+    assert (ApiError.of_answer(502, raw).slug, ApiError.of_answer(502, raw).title) == ("", "Bad gateway")
 
 
 def test_slugs_are_found_behind_the_prefix_that_the_server_puts_there() -> None:
@@ -120,8 +120,8 @@ def test_a_client_shows_no_key() -> None:
     ("fields", "body"),
     [
         (known.SessionFields, CreateSession),
-        (known.RequiredService, RequiredServiceEntry),
-        (known.UserGrants, UserGrants),
+        (known.RequiredServiceFields, RequiredServiceEntry),
+        (known.UserGrantFields, UserGrants),
         (known.ParticipantFields, AddParticipant),
         (known.ServiceFields, RegisterService),
     ],

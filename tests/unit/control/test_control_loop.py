@@ -11,16 +11,16 @@ import pytest
 from structlog.contextvars import bound_contextvars, merge_contextvars
 from structlog.testing import capture_logs
 
-from manager_agent.control.orchestrator import Conductor
-from manager_agent.control.session_log import chronicle
+from manager_agent.control.orchestrator import Orchestrator
+from manager_agent.control.session_log import log_changes
 from manager_agent.livekit.server_api import Listing
-from manager_agent.outbound.invites import Refused
+from manager_agent.outbound.invites import InviteError
 from manager_agent.registry.circuit_breaker import FAILURES_MAX
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import Requirement
 from manager_agent.session.events import Refusal
-from manager_agent.session.identities import Names
+from manager_agent.session.identities import Identities
 from manager_agent.session.session import Session, User
 from manager_agent.store.memory import MemoryStore
 from tests.unit.registries import ANY_ASR, asrs
@@ -49,9 +49,9 @@ class NobodyComes:
         self._why = why
 
     async def invite(self, session: Session, entry: int) -> None:
-        raise Refused(self._why, "as the test wants it")
+        raise InviteError(self._why, "as the test wants it")
 
-    async def say_farewell(self, *about: object) -> None: ...
+    async def send_session_ended(self, *about: object) -> None: ...
 
 
 @pytest.mark.parametrize(
@@ -66,36 +66,36 @@ async def test_an_instance_is_suspended_for_not_answering_and_not_for_having_no_
         registry.register(service)
     rooms: Any = NoRooms()
     inviter: Any = NobodyComes(why)
-    conductor = Conductor(
-        store=store, rooms=rooms, inviter=inviter, registry=registry, names=Names("secret"), clock=time.time
+    orchestrator = Orchestrator(
+        store=store, rooms=rooms, inviter=inviter, registry=registry, identities=Identities("secret"), clock=time.time
     )
     chosen = [registry.choose([Requirement("asr-1")]) for _ in range(FAILURES_MAX)]
     for n, services in enumerate(chosen):
-        await conductor.open(Session(f"s{n}", f"room-{n}", User("alice"), time.time(), services))
+        await orchestrator.open(Session(f"s{n}", f"room-{n}", User("alice"), time.time(), services))
         await store.wait_for(f"s{n}", lambda session: session.services[0].refusal is why)
-    assert registry.standing("asr-1").state is state
-    await conductor.aclose()
+    assert registry.status("asr-1").state is state
+    await orchestrator.aclose()
 
 
 async def test_what_is_done_for_a_session_is_logged_as_opened_by_a_request_and_not_as_part_of_it() -> None:
     """The request is long over when the last of it is done. What was opened without a request says nothing of one."""
     store = MemoryStore(time.time)
-    store.listen(chronicle)
+    store.listen(log_changes)
     registry = Registry(time.time, store.in_use, random.Random(0))
     for service in asrs(2):
         registry.register(service)
     rooms: Any = NoRooms()
     inviter: Any = NobodyComes(Refusal.UNREACHABLE)
-    conductor = Conductor(
-        store=store, rooms=rooms, inviter=inviter, registry=registry, names=Names("secret"), clock=time.time
+    orchestrator = Orchestrator(
+        store=store, rooms=rooms, inviter=inviter, registry=registry, identities=Identities("secret"), clock=time.time
     )
     services = registry.choose([ANY_ASR])
     with capture_logs(processors=[merge_contextvars]) as logs:
-        with bound_contextvars(request_id="req_1", caller="frontend"):
-            await conductor.open(Session("s1", "room-1", User("alice"), time.time(), services))
-        await conductor.open(Session("s2", "room-2", User("bob"), time.time()))
+        with bound_contextvars(request_id="req_1", principal="frontend"):
+            await orchestrator.open(Session("s1", "room-1", User("alice"), time.time(), services))
+        await orchestrator.open(Session("s2", "room-2", User("bob"), time.time()))
         await store.wait_for("s1", lambda session: session.services[0].attempt > 1)
-        await conductor.close("s1")
+        await orchestrator.close("s1")
     of_the_request = [entry["event"] for entry in logs if entry.get("request_id") == "req_1"]
     assert of_the_request == ["session_opened"]
     afterwards = {entry["event"]: entry for entry in logs if entry.get("opened_by") == "req_1"}
@@ -105,4 +105,4 @@ async def test_what_is_done_for_a_session_is_logged_as_opened_by_a_request_and_n
     assert not any("caller" in entry for entry in afterwards.values())
     assert afterwards["service_replaced"]["reason"] == "unreachable"
     assert [entry["event"] for entry in logs if entry.get("session_id") == "s2" and "opened_by" in entry] == []
-    await conductor.aclose()
+    await orchestrator.aclose()

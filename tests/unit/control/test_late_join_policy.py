@@ -4,70 +4,77 @@ from __future__ import annotations
 
 import pytest
 
-from manager_agent.control.late_join_policy import LATE_BURST, LATE_INTERVAL, LATE_LOOK, REMEMBERED, Latest, Patience
-from manager_agent.session.session import Place
+from manager_agent.control.late_join_policy import (
+    LATE_BURST,
+    LATE_INTERVAL,
+    LATE_LOOK,
+    REMEMBERED,
+    LateJoinPolicy,
+    Latest,
+)
+from manager_agent.session.session import InstanceRef
 
 pytestmark = pytest.mark.unit
 
 NOW = 1_000.0
-X, Y = (Place(name, f"http://{name}.example/", None) for name in ("x", "y"))
+X, Y = (InstanceRef(name, f"http://{name}.example/", None) for name in ("x", "y"))
 
 
-def given_up(patience: Patience, seconds: int = 10) -> list[float]:
+def given_up(late_join_policy: LateJoinPolicy, seconds: int = 10) -> list[float]:
     """When those of X are given up, where ever more of them are late."""
     tenths = [NOW + n / 10 for n in range(seconds * 10)]
-    return [at for at in tenths if patience.is_over(X, NOW, at)]
+    return [at for at in tenths if late_join_policy.is_over(X, NOW, at)]
 
 
 def test_when_nobody_joins_anywhere_a_few_are_given_up_at_once_and_then_one_a_second() -> None:
-    at = given_up(Patience())
+    at = given_up(LateJoinPolicy())
     assert len(at) == pytest.approx(LATE_BURST + 10 / LATE_INTERVAL, abs=1)
     assert at[LATE_BURST - 1] < NOW + 0.5
 
 
 def test_when_another_instance_joins_meanwhile_and_is_not_late_all_are() -> None:
-    patience = Patience()
-    patience.saw_join(Y, NOW + 0.05)
-    assert len(given_up(patience)) == 100
+    late_join_policy = LateJoinPolicy()
+    late_join_policy.saw_join(Y, NOW + 0.05)
+    assert len(given_up(late_join_policy)) == 100
 
 
 def test_what_another_one_joined_before_proves_nothing() -> None:
     """We may have become slow since."""
-    patience = Patience()
-    patience.saw_join(Y, NOW - 0.1)
-    assert len(given_up(patience)) < 20
+    late_join_policy = LateJoinPolicy()
+    late_join_policy.saw_join(Y, NOW - 0.1)
+    assert len(given_up(late_join_policy)) < 20
 
 
 def test_nor_does_what_the_late_one_joined_itself() -> None:
-    patience = Patience()
-    patience.saw_join(X, NOW + 0.05)
-    assert len(given_up(patience)) < 20
+    late_join_policy = LateJoinPolicy()
+    late_join_policy.saw_join(X, NOW + 0.05)
+    assert len(given_up(late_join_policy)) < 20
 
 
 def test_one_that_is_late_itself_is_no_proof_until_it_is_so_no_more() -> None:
-    patience = Patience()
-    patience.saw_join(Y, NOW + 1)
-    patience.saw_late(Y, "inv_1", NOW + 2)
-    assert [patience.is_over(X, NOW, NOW + 2.1) for _ in range(10)].count(True) == LATE_BURST
-    assert all(patience.is_over(X, NOW, NOW + 2.1 + LATE_LOOK) for _ in range(10))
+    late_join_policy = LateJoinPolicy()
+    late_join_policy.saw_join(Y, NOW + 1)
+    late_join_policy.saw_late(Y, "inv_1", NOW + 2)
+    assert [late_join_policy.is_over(X, NOW, NOW + 2.1) for _ in range(10)].count(True) == LATE_BURST
+    assert all(late_join_policy.is_over(X, NOW, NOW + 2.1 + LATE_LOOK) for _ in range(10))
 
 
 def test_late_is_what_was_looked_at_lately_each_invite_once() -> None:
-    patience = Patience()
+    late_join_policy = LateJoinPolicy()
     for at in (NOW, NOW + 1):
-        patience.saw_late(X, "inv_1", at)
-        patience.saw_late(X, f"inv_{at}", at)
-    assert (patience.late(X, NOW + 1), patience.late(Y, NOW + 1)) == (3, 0)
-    assert patience.late(X, NOW + 0.5 + LATE_LOOK) == 2
-    assert patience.late(X, NOW + 1 + LATE_LOOK) == 0
+        late_join_policy.saw_late(X, "inv_1", at)
+        late_join_policy.saw_late(X, f"inv_{at}", at)
+    assert (late_join_policy.late(X, NOW + 1), late_join_policy.late(Y, NOW + 1)) == (3, 0)
+    assert late_join_policy.late(X, NOW + 0.5 + LATE_LOOK) == 2
+    assert late_join_policy.late(X, NOW + 1 + LATE_LOOK) == 0
 
 
 def test_the_same_id_at_another_place_is_another_instance() -> None:
-    patience = Patience()
-    patience.saw_join(Place("x", "http://moved.example/", None), NOW)
-    assert not patience.is_at_work(X, NOW - 1)
-    patience.saw_join(X, NOW)
-    assert patience.is_at_work(X, NOW - 1)
+    late_join_policy = LateJoinPolicy()
+    late_join_policy.saw_join(InstanceRef("x", "http://moved.example/", None), NOW)
+    assert not late_join_policy.is_at_work(X, NOW - 1)
+    late_join_policy.saw_join(X, NOW)
+    assert late_join_policy.is_at_work(X, NOW - 1)
 
 
 def test_instances_that_were_not_heard_of_for_long_are_forgotten() -> None:

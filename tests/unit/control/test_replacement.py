@@ -12,18 +12,18 @@ from manager_agent.control.late_join_policy import LATE_BURST, LATE_LOOK
 from manager_agent.control.replacement import HOLD, IDLE_HOLD, LATE_AT_MOST, Replacer
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.registry import Registry
-from manager_agent.registry.services import Service
+from manager_agent.registry.services import RegisteredService
 from manager_agent.session import events as ev
 from manager_agent.session.dispatch import backoff
-from manager_agent.session.events import Chosen, Event, ReadyOn, Refusal, Said
-from manager_agent.session.identities import Names
-from manager_agent.session.plan import Action, Invite, Remove, Replace, plan
+from manager_agent.session.events import Chosen, Event, ReadyOn, Refusal, Signal
+from manager_agent.session.identities import Identities
+from manager_agent.session.plan import Action, Remove, Replace, SendInvite, plan
 from manager_agent.session.required_service import PAST_KEPT
 from manager_agent.session.retries import REJOIN_GRACE
 from manager_agent.session.service_transitions import LAST_ANSWER_GRACE
 from manager_agent.session.session import (
+    InstanceRef,
     Limits,
-    Place,
     RequiredService,
     ServiceReason,
     ServiceState,
@@ -32,7 +32,7 @@ from manager_agent.session.session import (
 )
 from manager_agent.session.transitions import apply
 from tests.unit.registries import World, asrs
-from tests.unit.sessions import AGENT, START, a_session, after, left, listed, managed, said, seen
+from tests.unit.sessions import AGENT, START, a_session, after, left, listed, managed, seen, signal
 
 pytestmark = pytest.mark.unit
 
@@ -60,7 +60,7 @@ def actions(session: Session, now: float, *kinds: type[Action]) -> list[Action]:
     ("events", "after_seconds"),
     [
         ([], JOIN_TIMEOUT),
-        ([said(FIRST, Said.FAILED, START + 3)], 3),
+        ([signal(FIRST, Signal.FAILED, START + 3)], 3),
         ([seen(FIRST, "PA_1", START + 1), left(FIRST, "PA_1", START + 5)], 5 + REJOIN_GRACE),
     ],
     ids=["never joined", "reported failure", "left"],
@@ -74,9 +74,9 @@ def test_a_service_that_failed_is_replaced_in_time(events: list[Event], after_se
 def test_one_that_refuses_is_replaced_at_once_and_asked_again_only_if_nobody_else_is_there() -> None:
     session = after(a_session(ANY_ASR), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1"))
     refused = apply(session, ev.InviteRefused(START + 1, 0, 1, 1, Refusal.DECLINED))
-    assert actions(refused, START + 1, Replace, Invite) == [Replace(0, 1)]
+    assert actions(refused, START + 1, Replace, SendInvite) == [Replace(0, 1)]
     held = apply(refused, ev.ReplacementHeld(START + 1, 0, 1, START + 3))
-    assert actions(held, START + 2, Replace, Invite) == [Invite(0, 1, 2)]
+    assert actions(held, START + 2, Replace, SendInvite) == [SendInvite(0, 1, 2)]
 
 
 def test_a_service_that_is_required_by_its_id_and_refuses_is_not_replaced() -> None:
@@ -84,7 +84,7 @@ def test_a_service_that_is_required_by_its_id_and_refuses_is_not_replaced() -> N
     decision = replacer("asr-1", "asr-2").decide(session, 0, START + 1)
     assert isinstance(decision, ev.ReplacementHeld)
     due = session.services[0].retry_at
-    assert actions(apply(session, decision), due, Invite) == [Invite(0, 1, 2)]
+    assert actions(apply(session, decision), due, SendInvite) == [SendInvite(0, 1, 2)]
 
 
 def test_one_that_refuses_again_and_again_keeps_nobody_else_away() -> None:
@@ -100,7 +100,7 @@ def test_one_that_refuses_again_and_again_keeps_nobody_else_away() -> None:
 def test_nobody_is_replaced_when_it_would_come_to_nothing() -> None:
     """After the ready deadline there is no more waiting; a session that was ready has its budget."""
     session = after(asked(), seen(FIRST, "PA_1", START + 29.9), left(FIRST, "PA_1", START + 29.95))
-    waiting = after(asked(), said(FIRST, Said.FAILED, START + 29))
+    waiting = after(asked(), signal(FIRST, Signal.FAILED, START + 29))
     assert actions(waiting, START + 29.5, Replace) == [Replace(0, 1)]
     assert session.state is SessionState.DEGRADED
     assert actions(session, START + 29.95 + REJOIN_GRACE, Replace) == [Replace(0, 1)]
@@ -110,7 +110,7 @@ def test_what_the_one_before_says_is_nobodys_and_found_in_the_room_it_is_removed
     session = replaced(after(asked(), seen(FIRST, "PA_1", START + 1), left(FIRST, "PA_1", START + 2)), START + 3)
     assert session.services[0].service_id == "asr-2"
     assert session.services[0].attempt == 2
-    assert apply(session, said(FIRST, Said.READY, START + 4)) is session
+    assert apply(session, signal(FIRST, Signal.READY, START + 4)) is session
     assert actions(session, START + 4, Remove) == []
     back = apply(session, seen(FIRST, "PA_1b", START + 5, attributes={"session.state": "ready"}))
     assert back.services == session.services
@@ -125,7 +125,9 @@ def test_what_the_one_before_says_is_nobodys_and_found_in_the_room_it_is_removed
 
 def test_an_outcast_that_comes_again_while_it_is_being_removed_is_removed_again() -> None:
     """LiveKit removed whom it was asked to remove; the other one is told of before its answer."""
-    session = replaced(after(asked(), seen(FIRST, "PA_1", START + 1), said(FIRST, Said.FAILED, START + 2)), START + 3)
+    session = replaced(
+        after(asked(), seen(FIRST, "PA_1", START + 1), signal(FIRST, Signal.FAILED, START + 2)), START + 3
+    )
     session = after(session, ev.RemovalStarted(START + 5, FIRST), seen(FIRST, "PA_2", START + 5.2, joined_ms=5))
     assert actions(session, START + 5.2, Remove) == []
     session = apply(session, ev.RemovalEnded(START + 5.3, FIRST, removed=True))
@@ -138,7 +140,9 @@ def test_an_outcast_that_comes_again_while_it_is_being_removed_is_removed_again(
 
 def test_one_that_is_there_when_it_is_replaced_is_removed_once_it_has_its_last_answer() -> None:
     """It may have said by RPC that it failed; removed at once, it would get an error instead of our answer."""
-    session = replaced(after(asked(), seen(FIRST, "PA_1", START + 1), said(FIRST, Said.FAILED, START + 2)), START + 3)
+    session = replaced(
+        after(asked(), seen(FIRST, "PA_1", START + 1), signal(FIRST, Signal.FAILED, START + 2)), START + 3
+    )
     due = START + 3 + LAST_ANSWER_GRACE
     assert plan(session, START + 3).wake_at <= due
     assert actions(session, due - 0.01, Remove) == []
@@ -152,12 +156,12 @@ def test_what_became_of_each_attempt_is_remembered() -> None:
         attempt, identity = session.services[0].attempt, session.services[0].identity or ""
         again = ev.InviteStarted(START + 2, 0, attempt + 1, 1, f"sm-{attempt + 1}", f"inv_{attempt + 1}")
         accepted = ev.InviteAccepted(START + 2, 0, attempt + 1, 1)
-        session = after(session, said(identity, Said.FAILED, START + 1), again, accepted)
+        session = after(session, signal(identity, Signal.FAILED, START + 1), again, accepted)
     numbers = [attempt.number for attempt in session.services[0].past]
     assert numbers == list(range(3, PAST_KEPT + 3))
     last = session.services[0].past[-1]
     assert (last.state, last.reason, last.until) == (ServiceState.FAILED, ServiceReason.REPORTED_FAILURE, START + 2)
-    assert (last.timeline.failed, last.place) == (START + 1, session.services[0].place)
+    assert (last.timeline.failed, last.ref) == (START + 1, session.services[0].ref)
 
 
 def test_a_session_is_ready_again_when_the_replacement_is() -> None:
@@ -174,14 +178,14 @@ def replacer(*service_ids: str, **moved: str) -> Replacer:
     """With these registered; `moved` are so at another endpoint than an entry of theirs says."""
     registry = Registry(lambda: START, lambda _: 0)
     for service_id in service_ids:
-        registry.register(Service(service_id, "ASR", f"http://{service_id}.example/"))
+        registry.register(RegisteredService(service_id, "ASR", f"http://{service_id}.example/"))
     for name, endpoint in moved.items():
-        registry.register(Service(name.replace("_", "-"), "ASR", endpoint))
-    return Replacer(registry, Names("secret"))
+        registry.register(RegisteredService(name.replace("_", "-"), "ASR", endpoint))
+    return Replacer(registry, Identities("secret"))
 
 
-def place(service_id: str) -> Place:
-    return Place(service_id, f"http://{service_id}.example/", None)
+def ref(service_id: str) -> InstanceRef:
+    return InstanceRef(service_id, f"http://{service_id}.example/", None)
 
 
 def refused(
@@ -256,7 +260,7 @@ def test_one_that_accepted_and_does_not_come_gets_the_same_invite_again_when_the
 
 def is_late(session: Session, deciding: Replacer, seconds: float) -> bool:
     """Whether the first one is still waited for, so long after it accepted, though its instance joins other rooms."""
-    deciding.saw_join(place("asr-1"), START + seconds)
+    deciding.saw_join(ref("asr-1"), START + seconds)
     return isinstance(deciding.decide(session, 0, START + seconds), ev.ReplacementHeld)
 
 
@@ -279,7 +283,7 @@ def test_after_ready_one_that_is_late_is_replaced_while_there_is_time_for_anothe
     session = replaced(lost(), START + 6)
     session = apply(session, ev.InviteAccepted(START + 6, 0, 2, 1))
     deciding = replacer("asr-1", "asr-2", "asr-3")
-    deciding.saw_join(place("asr-2"), START + 6 + JOIN_TIMEOUT)
+    deciding.saw_join(ref("asr-2"), START + 6 + JOIN_TIMEOUT)
     assert session.limits.replacement_timeout == 2 * JOIN_TIMEOUT
     assert invited_now(deciding.decide(session, 0, START + 6 + JOIN_TIMEOUT)) == ("asr-3", 3, 1)
 
@@ -302,7 +306,7 @@ def test_a_silent_instance_beside_a_sound_one_is_replaced_in_all_its_sessions_at
     """As soon as the first that were replaced have joined: it is not us."""
     deciding, now = replacer("asr-1", "asr-2"), START + JOIN_TIMEOUT
     assert through(late_sessions(deciding, now, instances=1)) == LATE_BURST
-    deciding.saw_join(place("asr-2"), now + 0.2)
+    deciding.saw_join(ref("asr-2"), now + 0.2)
     assert through(late_sessions(deciding, now + 1, instances=1)) == 30
 
 
@@ -312,7 +316,7 @@ def test_many_late_on_several_instances_are_replaced_slowly_though_some_join_now
     count = through(late_sessions(deciding, now, instances=3))
     for second in range(1, 11):
         count += through(late_sessions(deciding, now + second, instances=3))
-        deciding.saw_join(place("asr-2"), now + second + 0.5)
+        deciding.saw_join(ref("asr-2"), now + second + 0.5)
     assert count <= LATE_BURST + 10
 
 
@@ -332,7 +336,7 @@ GOING: dict[str, Callable[[Session], Session]] = {
     "refused": lambda session: apply(session, ev.InviteRefused(START + 1, 0, 1, 1, Refusal.UNREACHABLE)),
     "refused for good": lambda session: apply(session, ev.InviteRefused(START + 1, 0, 1, 1, Refusal.DECLINED, True)),
     "late": lambda session: apply(session, ACCEPTED),
-    "failed": lambda session: after(session, ACCEPTED, said(FIRST, Said.FAILED, START + 9)),
+    "failed": lambda session: after(session, ACCEPTED, signal(FIRST, Signal.FAILED, START + 9)),
     "lost": lambda session: after(session, ACCEPTED, seen(FIRST, "PA_1", START + 1), left(FIRST, "PA_1", START + 9.5)),
 }
 """Ways in which a service comes to nothing, by ten seconds after the start."""
@@ -395,9 +399,9 @@ def test_one_whose_suspension_is_over_is_tried_by_one_replacement_and_not_by_one
     world = World(*asrs(2))
     world.fail("asr-2")
     world.pass_time(30)
-    deciding = Replacer(world.registry, Names("secret"))
+    deciding = Replacer(world.registry, Identities("secret"))
     late = replace(asked(world.now - JOIN_TIMEOUT), limits=Limits(ready_timeout=100))
-    deciding.saw_join(place("asr-1"), world.now)
+    deciding.saw_join(ref("asr-1"), world.now)
     assert isinstance(deciding.decide(late, 0, world.now), ev.ReplacementHeld)
     assert world.state("asr-2") is InstanceState.HEALTHY
     assert invited_now(deciding.decide(refused(), 0, world.now)) == ("asr-2", 2, 1)
@@ -412,8 +416,8 @@ def test_an_agent_that_is_late_is_dispatched_again_only_when_half_of_the_time_is
     session = after(a_session(AGENT), *managed(), ev.InviteStarted(START, 0, 1, 1, None, "inv_1"))
     session = apply(session, ev.InviteAccepted(START, 0, 1, 1))
     registry = Registry(lambda: START, lambda _: 0)
-    registry.register(Service("bot-service", "BOT", None, agent_name="bot"))
-    deciding, half = Replacer(registry, Names("secret")), session.limits.ready_timeout / 2
+    registry.register(RegisteredService("bot-service", "BOT", None, agent_name="bot"))
+    deciding, half = Replacer(registry, Identities("secret")), session.limits.ready_timeout / 2
     for seconds in (JOIN_TIMEOUT, half - 0.1):
         assert isinstance(deciding.decide(session, 0, START + seconds), ev.ReplacementHeld)
     assert invited_now(deciding.decide(session, 0, START + half)) == ("bot-service", 2, 1)

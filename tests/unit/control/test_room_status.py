@@ -44,7 +44,7 @@ async def test_changes_that_come_fast_are_told_together_and_the_last_one_always(
     await store.add(a_session(JOINS))
     for event in (*created(), *invited(ASR), *accepted(ASR)):
         await store.update("s1", event)
-    board = asyncio.create_task(keep_room_informed("s1", 0, store=store, rooms=rooms, clock=clock))
+    room_status = asyncio.create_task(keep_room_informed("s1", 0, store=store, rooms=rooms, clock=clock))
     try:
         for n in range(CHANGES):
             comes_or_goes = seen if n % 2 == 0 else left
@@ -52,7 +52,7 @@ async def test_changes_that_come_fast_are_told_together_and_the_last_one_always(
             await asyncio.sleep(PER_SECONDS / CHANGES)
         await informed(store, rooms)
     finally:
-        board.cancel()
+        room_status.cancel()
     assert store.get("s1").revision > CHANGES
     at = [instant for instant, _ in rooms.told]
     assert all(later - earlier > PER_SECONDS * 0.9 for earlier, later in zip(at, at[WRITES:], strict=False))
@@ -63,8 +63,8 @@ async def test_a_write_that_failed_is_made_up_for(fault: Exception) -> None:
     clock, rooms = steady_clock(), Board(fault)
     store = MemoryStore(clock)
     await store.add(a_session(JOINS))
-    board = asyncio.create_task(keep_room_informed("s1", 0, store=store, rooms=rooms, clock=clock))
+    room_status = asyncio.create_task(keep_room_informed("s1", 0, store=store, rooms=rooms, clock=clock))
     try:
         await informed(store, rooms)
     finally:
-        board.cancel()
+        room_status.cancel()

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from manager_agent.control.session_log import Step, chronicle, steps_of
+from manager_agent.control.session_log import LogLine, log_changes, steps_of
 from manager_agent.session import events as ev
-from manager_agent.session.events import Event, Evidence, Said
+from manager_agent.session.events import Event, Evidence, Signal
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
 from manager_agent.store.memory import Change
@@ -29,8 +29,8 @@ from tests.unit.sessions import (
     invited,
     left,
     managed,
-    said,
     seen,
+    signal,
 )
 
 pytestmark = pytest.mark.unit
@@ -39,9 +39,9 @@ ASR_IDENTITY, LLM_IDENTITY = IDENTITIES[ASR] or "", IDENTITIES[LLM] or ""
 BEGUN = (*managed(), *invited(ASR, LLM), *accepted(ASR, LLM, at=START + 0.02))
 
 
-def steps(session: Session, *events: Event) -> list[Step]:
+def steps(session: Session, *events: Event) -> list[LogLine]:
     """Of each change, in order."""
-    told: list[Step] = []
+    told: list[LogLine] = []
     for event in events:
         changed = apply(session, event)
         if changed is not session:
@@ -50,7 +50,7 @@ def steps(session: Session, *events: Event) -> list[Step]:
     return told
 
 
-def names(told: Sequence[Step]) -> list[str]:
+def names(told: Sequence[LogLine]) -> list[str]:
     return [step.event for step in told]
 
 
@@ -60,7 +60,7 @@ def test_a_session_that_gets_ready_and_ends_is_told_step_by_step() -> None:
         *BEGUN,
         seen(ASR_IDENTITY, "PA_1", START + 0.3),
         seen(LLM_IDENTITY, "PA_2", START + 0.4),
-        said(LLM_IDENTITY, Said.READY, START + 0.5),
+        signal(LLM_IDENTITY, Signal.READY, START + 0.5),
         seen("alice", "PA_3", START + 1),
         left("alice", "PA_3", START + 9),
         ev.SessionClosed(START + 10),
@@ -89,14 +89,16 @@ def test_a_session_that_gets_ready_and_ends_is_told_step_by_step() -> None:
 
 def test_a_service_that_is_lost_or_fails_is_trouble_with_a_reason() -> None:
     ready = after(a_session(JOINS, SIGNALS), *BEGUN, seen(ASR_IDENTITY, "PA_1", START + 0.3))
-    told = steps(ready, left(ASR_IDENTITY, "PA_1", START + 5), said(LLM_IDENTITY, Said.FAILED, START + 6))
+    told = steps(ready, left(ASR_IDENTITY, "PA_1", START + 5), signal(LLM_IDENTITY, Signal.FAILED, START + 6))
     assert names(told) == ["service_left", "service_failed"]
     assert [(step.fields["reason"], step.is_trouble) for step in told] == [("left", True), ("reported_failure", True)]
 
 
 def test_the_next_attempt_is_told_anew() -> None:
     """Its instants are its own, though they be the same as those of the one before."""
-    failed = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR), said(ASR_IDENTITY, Said.FAILED, START))
+    failed = after(
+        a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR), signal(ASR_IDENTITY, Signal.FAILED, START)
+    )
     again = (ev.InviteStarted(START, ASR, 2, 1, "sm-asr-2", "inv_2"), ev.InviteAccepted(START, ASR, 2, 1))
     told = [(step.event, step.fields["attempt"]) for step in steps(failed, *again)]
     assert told == [("service_invited", 2), ("service_accepted", 2)]
@@ -153,8 +155,8 @@ def test_what_changes_nothing_that_is_told_is_told_nothing() -> None:
 def test_it_is_logged_with_the_session_and_the_room() -> None:
     new = a_session(JOINS)
     with capture_logs() as logs:
-        chronicle(Change("s1", None, new))
-        chronicle(Change("s1", new, None))
+        log_changes(Change("s1", None, new))
+        log_changes(Change("s1", new, None))
     about = {"session_id": "s1", "room": "demo", "log_level": "info"}
     assert logs == [
         {"event": "session_opened", "services": ["asr-service"], "user": "alice", "owner": "", **about},
@@ -164,7 +166,7 @@ def test_it_is_logged_with_the_session_and_the_room() -> None:
 
 def test_trouble_is_logged_as_a_warning() -> None:
     begun = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR))
-    event = said(ASR_IDENTITY, Said.FAILED, START + 1)
+    event = signal(ASR_IDENTITY, Signal.FAILED, START + 1)
     with capture_logs() as logs:
-        chronicle(Change("s1", begun, apply(begun, event), event))
+        log_changes(Change("s1", begun, apply(begun, event), event))
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [("service_failed", "warning")]

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from http_api.access.callers import DEVELOPER, Caller
+from http_api.access.principals import DEVELOPER, Principal
 from http_api.errors import Overloaded, TooManyStreams
 from http_api.limits.waiters import Waiters, decided, until
 from manager_agent.session import events as ev
@@ -33,12 +33,12 @@ async def store() -> MemoryStore:
 def test_there_are_so_many_places_and_no_more() -> None:
     """Each is free again when its waiter has left, in whatever way."""
     waiters = Waiters(2)
-    with waiters.place():
-        with pytest.raises(ZeroDivisionError), waiters.place():
+    with waiters.slot():
+        with pytest.raises(ZeroDivisionError), waiters.slot():
             1 / 0  # noqa: B018
-        with waiters.place():
+        with waiters.slot():
             assert waiters.count == 2
-            with pytest.raises(Overloaded, match="2 requests"), waiters.place():
+            with pytest.raises(Overloaded, match="2 requests"), waiters.slot():
                 pass
             assert waiters.count == 2
     assert waiters.count == 0
@@ -46,14 +46,14 @@ def test_there_are_so_many_places_and_no_more() -> None:
 
 def test_the_streams_of_one_caller_are_a_tenth_of_all_places_at_most() -> None:
     """Whoever waits otherwise, and other callers, have the rest; in dev mode everybody is one caller."""
-    waiters, acme, rival = Waiters(30), Caller("acme"), Caller("rival")
+    waiters, acme, rival = Waiters(30), Principal("acme"), Principal("rival")
     with ExitStack() as held:
         for _ in range(3):
             held.enter_context(waiters.stream(acme))
         with pytest.raises(TooManyStreams, match="3 streams"), waiters.stream(acme):
             pass
         assert waiters.count == 3
-        with waiters.stream(rival), waiters.place():
+        with waiters.stream(rival), waiters.slot():
             assert waiters.count == 5
         for _ in range(27):
             held.enter_context(waiters.stream(DEVELOPER))
@@ -65,11 +65,11 @@ def test_the_streams_of_one_caller_are_a_tenth_of_all_places_at_most() -> None:
 
 
 def test_where_there_are_few_places_everybody_may_have_one_stream() -> None:
-    waiters, acme = Waiters(3), Caller("acme")
+    waiters, acme = Waiters(3), Principal("acme")
     with waiters.stream(acme):
         with pytest.raises(TooManyStreams), waiters.stream(acme):
             pass
-        with waiters.stream(Caller("rival")):
+        with waiters.stream(Principal("rival")):
             assert waiters.count == 2
 
 
@@ -77,7 +77,7 @@ async def test_who_is_cancelled_gives_his_place_back() -> None:
     waiters = Waiters(1)
 
     async def wait() -> None:
-        with waiters.place():
+        with waiters.slot():
             await asyncio.Event().wait()
 
     waiting = asyncio.create_task(wait())
@@ -99,10 +99,10 @@ async def test_it_is_waited_until_the_session_is_as_wanted(store: MemoryStore) -
     assert await waiting is store.get("s1")
 
 
-@pytest.mark.parametrize("patience", [0, 0.01])
-async def test_it_is_as_it_is_when_patience_is_at_an_end(store: MemoryStore, patience: float) -> None:
+@pytest.mark.parametrize("max_wait", [0, 0.01])
+async def test_it_is_as_it_is_when_patience_is_at_an_end(store: MemoryStore, max_wait: float) -> None:
     """And nobody is left who waits for it."""
-    assert await until(store, "s1", decided, patience) is store.get("s1")
+    assert await until(store, "s1", decided, max_wait) is store.get("s1")
     assert store.waiters == 0
 
 

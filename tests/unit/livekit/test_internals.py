@@ -53,9 +53,10 @@ def test_the_sdk_keeps_its_subscribers_as_they_are_filtered_here() -> None:
 
 
 @pytest.mark.parametrize(
-    ("prelude", "captured"), [("", True), ("from manager_agent.livekit.ffi import quiet; quiet()", False)]
+    ("prelude", "captured"),
+    [("", True), ("from manager_agent.livekit.ffi import disable_log_capture; disable_log_capture()", False)],
 )
-def test_the_native_library_is_told_not_to_capture_logs_once_quiet_was_called(prelude: str, captured: bool) -> None:
+def test_the_native_library_is_told_not_to_capture_logs_once_capture_is_disabled(prelude: str, captured: bool) -> None:
     """In a process of its own each time: the library is initialised once a process."""
     script = f"""
 import ctypes
@@ -82,12 +83,12 @@ assert told == [{captured}], told
     assert done.returncode == 0, done.stderr
 
 
-def test_quiet_refuses_when_it_comes_too_late() -> None:
+def test_disabling_log_capture_refuses_when_it_comes_too_late() -> None:
     script = """
 from livekit.rtc import _ffi_client
-from manager_agent.livekit.ffi import quiet
+from manager_agent.livekit.ffi import disable_log_capture
 _ffi_client.FfiClient.instance
-try: quiet()
+try: disable_log_capture()
 except RuntimeError: print("refused")
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)

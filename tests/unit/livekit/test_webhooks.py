@@ -13,7 +13,14 @@ from livekit.protocol import models
 
 from http_api.errors import MalformedBody, Unauthorized
 from http_api.resources.webhooks import events_of, is_about, read_webhook, signed_digest
-from manager_agent.session.events import Event, ParticipantLeft, ParticipantSeen, RoomClosed, Seen, WebhookArrived
+from manager_agent.session.events import (
+    Event,
+    ParticipantInfo,
+    ParticipantLeft,
+    ParticipantSeen,
+    RoomClosed,
+    WebhookArrived,
+)
 from manager_agent.session.session import Room, Session, User
 
 pytestmark = pytest.mark.unit
@@ -39,7 +46,10 @@ def webhook(event: str, participant: models.ParticipantInfo | None = None) -> ap
         (webhook("room_started"), []),
         (webhook("track_published", ALICE), []),
         (webhook("something_new"), []),
-        (webhook("participant_joined", ALICE), [ParticipantSeen(AT, Seen("alice", "PA_1", 7, False, {"a": "b"}))]),
+        (
+            webhook("participant_joined", ALICE),
+            [ParticipantSeen(AT, ParticipantInfo("alice", "PA_1", 7, False, {"a": "b"}))],
+        ),
         (webhook("participant_left", ALICE), [ParticipantLeft(AT, "alice", "PA_1")]),
         (webhook("participant_connection_aborted", ALICE), [ParticipantLeft(AT, "alice", "PA_1", aborted=True)]),
         (webhook("room_finished"), [RoomClosed(AT, "RM_1", told=True)]),

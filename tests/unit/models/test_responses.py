@@ -13,8 +13,8 @@ from http_api.models.responses import ServiceView, SessionView, SessionWithToken
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.leases import Lease
-from manager_agent.registry.selection import Standing
-from manager_agent.registry.services import Service
+from manager_agent.registry.selection import InstanceStatus
+from manager_agent.registry.services import RegisteredService
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session, User
 from tests.unit import sessions as given
@@ -91,9 +91,11 @@ def test_the_owner_gets_three_fields_more_and_the_token_is_not_in_the_repr() -> 
 
 
 def test_a_service_is_shown_as_registered() -> None:
-    service = Service("asr", "ASR", "http://asr/", labels={"lang": "zh"}, metadata={"type": "ASR"}, registered_at=1.5)
-    standing = Standing(Instance(service), InstanceState.HEALTHY, in_flight=2)
-    assert json.loads(ServiceView.of(standing).model_dump_json()) == {
+    service = RegisteredService(
+        "asr", "ASR", "http://asr/", labels={"lang": "zh"}, metadata={"type": "ASR"}, registered_at=1.5
+    )
+    status = InstanceStatus(Instance(service), InstanceState.HEALTHY, in_flight=2)
+    assert json.loads(ServiceView.of(status).model_dump_json()) == {
         "service_id": "asr",
         "type": "ASR",
         "state": "healthy",
@@ -113,8 +115,10 @@ def test_a_service_is_shown_as_registered() -> None:
 
 
 def test_a_lease_is_shown_with_the_instant_before_which_it_is_not_over() -> None:
-    service = Service("asr", "ASR", "http://asr/", capacity=40, lease_seconds=15)
-    shown = ServiceView.of(Standing(Instance(service, Lease(15, 2.0), load=0.5), InstanceState.EXPIRED, in_flight=0))
+    service = RegisteredService("asr", "ASR", "http://asr/", capacity=40, lease_seconds=15)
+    shown = ServiceView.of(
+        InstanceStatus(Instance(service, Lease(15, 2.0), load=0.5), InstanceState.EXPIRED, in_flight=0)
+    )
     assert (shown.state, shown.capacity, shown.load, shown.lease_seconds) == ("expired", 40, 0.5, 15)
     assert shown.lease_expires_at == "1970-01-01T00:00:17.000Z"
 

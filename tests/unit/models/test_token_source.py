@@ -9,12 +9,12 @@ import pytest
 from http_api.errors import Invalid
 from http_api.models.token_source import TokenRequest, metadata_of, profile_of, requirements_of
 from http_api.protocol.bodies import validated
-from manager_agent.registry.services import Requirement, Service
+from manager_agent.registry.services import RegisteredService, Requirement
 
 pytestmark = pytest.mark.unit
 
 ID, TYPE = "service_id", "type"
-SERVICES = [Service("asr-1", "ASR", "http://asr"), Service("TTS", "voice", "http://tts")]
+SERVICES = [RegisteredService("asr-1", "ASR", "http://asr"), RegisteredService("TTS", "voice", "http://tts")]
 PROFILES = {
     "voice-bot": [Requirement(service_id="asr-1"), Requirement(type="TTS-DE", labels={"language": "de"})],
     "ASR": [Requirement(service_id="asr-1")],

@@ -22,7 +22,7 @@ LEVELS = {
     "exception": "error",
     "critical": "critical",
 }
-BY_VARIABLE = frozenset({"write", "_ignore", "Step"})
+BY_VARIABLE = frozenset({"write", "_ignore", "LogLine"})
 """What is called with the name of an event where the level is chosen elsewhere."""
 NAME = re.compile(r"[a-z]+(_[a-z0-9]+)+|[a-z]+")
 UNWRITTEN = "log_not_written"

@@ -148,18 +148,18 @@ async def test_the_counts_of_a_store_are_those_of_its_sessions_at_every_step(blo
     for session_id in whose:
         await store.update(session_id, events[session_id].pop(0))
         before, now = now, shown(registry).series
-        assert store.census.by_state == Counter(session.state for session in store.list())
+        assert store.counts.by_state == Counter(session.state for session in store.list())
         assert all(now[series] >= value for series, value in before.items()), "a counter went down"
         over = sum(session.over for session in store.list())
         assert shown(registry).total("session_manager_sessions_ended_total") == over
-        live = store.census.live - store.census.in_making
+        live = store.counts.live - store.counts.in_making
         assert shown(registry).total("session_manager_sessions_created_total") - over == live
         ready = sum(session.ready_at is not None for session in store.list())
         assert shown(registry).total("session_manager_session_time_to_ready_seconds_count") == ready
     for session_id in events:
         store.remove(session_id)
     assert shown(registry).series == now, "forgetting counted something"
-    assert store.census.by_state.total() == 0
+    assert store.counts.by_state.total() == 0
 
 
 # --- webhooks ---------------------------------------------------------------------------------------

@@ -78,9 +78,9 @@ def test_integers_that_do_not_fit_into_64_bits_are_text() -> None:
 
 def test_a_long_text_is_looked_at_no_further_than_it_is_shown() -> None:
     """And what is shown of it has no secret in it, wherever the cut goes."""
-    for place in (0, TEXT_MAX // 2 - 20, TEXT_MAX, 3 * TEXT_MAX - 20):
+    for ref in (0, TEXT_MAX // 2 - 20, TEXT_MAX, 3 * TEXT_MAX - 20):
         text = "x " * (3 * TEXT_MAX // 2)
-        text = text[:place] + f" {TOKEN} {API_KEY} {SECRET} " + text[place:]
+        text = text[:ref] + f" {TOKEN} {API_KEY} {SECRET} " + text[ref:]
         shown = redacted(text=text)["text"]
         assert TOKEN.rpartition(".")[2] not in shown
         assert API_KEY[:30] not in shown

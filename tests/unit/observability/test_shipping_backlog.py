@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from http_api.observability.shipping.backlog import Backlog, Batch, Bounds, Dropped
-from http_api.observability.shipping.response_class import Answer
-from http_api.observability.shipping.retry_policy import Course, Fate
+from http_api.observability.shipping.response_class import CollectorResponse
+from http_api.observability.shipping.retry_policy import BatchOutcome, RetryPolicy
 
 pytestmark = pytest.mark.unit
 
@@ -197,17 +197,17 @@ class Histories(RuleBasedStateMachine):
             assert self.backlog.stats().queued_records == 0
 
     @precondition(lambda self: self.batch is not None)
-    @rule(fate=st.sampled_from(["arrived", "keep", "halve", "give_up"]))
-    def settle(self, fate: str) -> None:
+    @rule(outcome=st.sampled_from(["arrived", "keep", "halve", "give_up"]))
+    def settle(self, outcome: str) -> None:
         batch, self.batch = self.batch, None
         assert batch is not None
-        if fate == "arrived":
+        if outcome == "arrived":
             self.arrived += map(int, batch.lines)
             self.backlog.arrived(batch)
-        elif fate == "give_up":
+        elif outcome == "give_up":
             self.backlog.give_up(batch, Dropped.GAVE_UP)
         else:
-            getattr(self.backlog, fate)(batch)
+            getattr(self.backlog, outcome)(batch)
 
     @invariant()
     def it_is_within_bounds(self) -> None:
@@ -247,28 +247,28 @@ class Picky:
     taken: list[bytes] = field(default_factory=list)
     requests: int = 0
 
-    def answer(self, batch: Batch) -> Answer:
+    def answer(self, batch: Batch) -> CollectorResponse:
         self.requests += 1
         if self.bad.intersection(batch.lines):
-            return Answer.of(400)
+            return CollectorResponse.of(400)
         self.taken += batch.lines
-        return Answer.of(200)
+        return CollectorResponse.of(200)
 
 
 def shipped(backlog: Backlog, collector: Picky) -> None:
     """Ships all that is in the backlog, as the shipper does, without the pauses."""
-    course = Course("seed")
+    retry_policy = RetryPolicy("seed")
     while batch := backlog.take():
-        course = course.after(collector.answer(batch), batch)
-        match course.fate:
-            case Fate.ARRIVED:
+        retry_policy = retry_policy.after(collector.answer(batch), batch)
+        match retry_policy.outcome:
+            case BatchOutcome.ARRIVED:
                 backlog.arrived(batch)
-            case Fate.HALVED:
+            case BatchOutcome.HALVED:
                 backlog.halve(batch)
-            case Fate.REFUSED:
+            case BatchOutcome.REFUSED:
                 backlog.give_up(batch, Dropped.REFUSED)
             case _:
-                raise AssertionError(course.fate)
+                raise AssertionError(retry_policy.outcome)
 
 
 @given(number=st.integers(1, 500), data=st.data())

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from http_api.observability.shipping.backlog import Batch, Dropped
-from http_api.observability.shipping.failure_reporter import QUIET, Tell, Trouble
+from http_api.observability.shipping.failure_reporter import QUIET, FailureReporter, Tell
 from http_api.observability.shipping.response_class import (
     LATER,
     RETRY_AFTER_MAX,
     UNREADABLE,
-    Answer,
-    Meaning,
+    CollectorResponse,
+    ResponseClass,
     retry_after,
 )
 from http_api.observability.shipping.retry_policy import (
@@ -27,68 +27,70 @@ from http_api.observability.shipping.retry_policy import (
     SLOW_PAUSE,
     SLOW_PAUSE_MAX,
     TRIES_MAX,
-    Course,
-    Fate,
+    BatchOutcome,
+    RetryPolicy,
 )
 
 pytestmark = pytest.mark.unit
 
 ONE, MANY = Batch((b"1",), 1), Batch((b"1", b"2", b"3"), 3)
-UNANSWERED = Answer(Meaning.UNANSWERED, "not connected")
+UNANSWERED = CollectorResponse(ResponseClass.UNANSWERED, "not connected")
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 NONE_DROPPED = dict.fromkeys(Dropped, 0)
 
 
-def after(*answers: Answer, batch: Batch = MANY) -> list[Course]:
-    courses, course = [], Course("seed")
+def after(*answers: CollectorResponse, batch: Batch = MANY) -> list[RetryPolicy]:
+    courses, retry_policy = [], RetryPolicy("seed")
     for answer in answers:
-        course = course.after(answer, batch)
-        courses.append(course)
+        retry_policy = retry_policy.after(answer, batch)
+        courses.append(retry_policy)
     return courses
 
 
 @given(st.integers(200, 599))
 def test_every_status_means_something(status: int) -> None:
-    meaning = Answer.of(status).meaning
+    response_class = CollectorResponse.of(status).response_class
     if status < 300:
-        assert meaning is Meaning.TAKEN
+        assert response_class is ResponseClass.TAKEN
     elif status in UNREADABLE:
-        assert meaning is Meaning.REFUSED
+        assert response_class is ResponseClass.REFUSED
     elif status in LATER:
-        assert meaning is Meaning.LATER
+        assert response_class is ResponseClass.LATER
     else:
-        assert meaning is (Meaning.FAILED if status >= 500 else Meaning.MISCONFIGURED)
+        assert response_class is (ResponseClass.FAILED if status >= 500 else ResponseClass.MISCONFIGURED)
 
 
 @pytest.mark.parametrize("status", [301, 307, 401, 403, 404, 405, 415])
 def test_what_somebody_must_change_is_told_at_once_and_tried_slowly(status: int) -> None:
-    courses = after(*[Answer.of(status)] * 12)
-    assert {course.fate for course in courses} == {Fate.KEPT}
-    assert all(course.is_in_trouble for course in courses)
+    courses = after(*[CollectorResponse.of(status)] * 12)
+    assert {retry_policy.outcome for retry_policy in courses} == {BatchOutcome.KEPT}
+    assert all(retry_policy.is_failing for retry_policy in courses)
     assert SLOW_PAUSE / 2 <= courses[0].pause <= SLOW_PAUSE * 1.5
     assert SLOW_PAUSE_MAX / 2 <= courses[-1].pause <= SLOW_PAUSE_MAX * 1.5
 
 
 def test_what_was_taken_is_followed_by_the_next_at_once() -> None:
-    (course,) = after(Answer.of(204))
-    assert (course.fate, course.pause, course.is_in_trouble) == (Fate.ARRIVED, 0, False)
+    (retry_policy,) = after(CollectorResponse.of(204))
+    assert (retry_policy.outcome, retry_policy.pause, retry_policy.is_failing) == (BatchOutcome.ARRIVED, 0, False)
 
 
-@pytest.mark.parametrize("answer", [UNANSWERED, *map(Answer.of, sorted(LATER))])
-def test_a_collector_that_is_away_is_tried_for_ever_with_pauses_that_grow(answer: Answer) -> None:
+@pytest.mark.parametrize("answer", [UNANSWERED, *map(CollectorResponse.of, sorted(LATER))])
+def test_a_collector_that_is_away_is_tried_for_ever_with_pauses_that_grow(answer: CollectorResponse) -> None:
     courses = after(*[answer] * 50)
-    assert {course.fate for course in courses} == {Fate.KEPT}
+    assert {retry_policy.outcome for retry_policy in courses} == {BatchOutcome.KEPT}
     assert PAUSE / 2 <= courses[0].pause <= PAUSE * 1.5
-    assert all(PAUSE_MAX / 2 <= course.pause <= PAUSE_MAX * 1.5 for course in courses[10:])
+    assert all(PAUSE_MAX / 2 <= retry_policy.pause <= PAUSE_MAX * 1.5 for retry_policy in courses[10:])
 
 
 def test_processes_do_not_come_back_at_the_same_time() -> None:
-    pauses = {Course(f"seed {number}").after(UNANSWERED, MANY).pause for number in range(10)}
+    pauses = {RetryPolicy(f"seed {number}").after(UNANSWERED, MANY).pause for number in range(10)}
     assert len(pauses) == 10
 
 
 def test_one_failure_alone_is_not_told() -> None:
-    assert [course.is_in_trouble for course in after(UNANSWERED, UNANSWERED, Answer.of(200), UNANSWERED)] == [
+    assert [
+        retry_policy.is_failing for retry_policy in after(UNANSWERED, UNANSWERED, CollectorResponse.of(200), UNANSWERED)
+    ] == [
         *(False, True),
         *(False, False),
     ]
@@ -96,31 +98,34 @@ def test_one_failure_alone_is_not_told() -> None:
 
 def test_a_batch_at_which_the_collector_always_fails_is_given_up() -> None:
     """Its other batches are not: it may be this one that it can't read."""
-    courses = after(*[Answer.of(500)] * TRIES_MAX)
-    assert [course.fate for course in courses] == [*[Fate.KEPT] * (TRIES_MAX - 1), Fate.GIVEN_UP]
-    following = courses[-1].after(Answer.of(500), replace(MANY, end=9))
-    assert (following.fate, following.failed_tries) == (Fate.KEPT, 1)
+    courses = after(*[CollectorResponse.of(500)] * TRIES_MAX)
+    assert [retry_policy.outcome for retry_policy in courses] == [
+        *[BatchOutcome.KEPT] * (TRIES_MAX - 1),
+        BatchOutcome.GIVEN_UP,
+    ]
+    following = courses[-1].after(CollectorResponse.of(500), replace(MANY, end=9))
+    assert (following.outcome, following.failed_tries) == (BatchOutcome.KEPT, 1)
 
 
 def test_a_failure_between_others_does_not_count_as_one_of_the_batch() -> None:
-    courses = after(*[Answer.of(500), UNANSWERED] * (TRIES_MAX - 1), Answer.of(500))
-    assert [course.fate for course in courses].index(Fate.GIVEN_UP) == 2 * (TRIES_MAX - 1)
+    courses = after(*[CollectorResponse.of(500), UNANSWERED] * (TRIES_MAX - 1), CollectorResponse.of(500))
+    assert [retry_policy.outcome for retry_policy in courses].index(BatchOutcome.GIVEN_UP) == 2 * (TRIES_MAX - 1)
 
 
 @pytest.mark.parametrize("status", sorted(UNREADABLE))
 def test_a_refused_batch_is_halved_at_once_and_a_refused_record_dropped(status: int) -> None:
-    for batch, fate in ((MANY, Fate.HALVED), (ONE, Fate.REFUSED)):
-        (course,) = after(Answer.of(status), batch=batch)
-        assert (course.fate, course.pause, course.is_in_trouble) == (fate, 0, False)
+    for batch, outcome in ((MANY, BatchOutcome.HALVED), (ONE, BatchOutcome.REFUSED)):
+        (retry_policy,) = after(CollectorResponse.of(status), batch=batch)
+        assert (retry_policy.outcome, retry_policy.pause, retry_policy.is_failing) == (outcome, 0, False)
 
 
 def test_a_collector_that_refuses_everything_is_asked_more_and_more_seldom() -> None:
-    courses = after(*[Answer.of(400)] * (REFUSALS_AT_ONCE + 10))
-    assert {course.pause for course in courses[:REFUSALS_AT_ONCE]} == {0}
+    courses = after(*[CollectorResponse.of(400)] * (REFUSALS_AT_ONCE + 10))
+    assert {retry_policy.pause for retry_policy in courses[:REFUSALS_AT_ONCE]} == {0}
     assert courses[REFUSALS_AT_ONCE].pause >= PAUSE / 2
     assert courses[-1].pause >= PAUSE_MAX / 2
-    assert courses[-1].is_in_trouble
-    assert courses[-1].after(Answer.of(200), MANY).after(Answer.of(400), MANY).pause == 0
+    assert courses[-1].is_failing
+    assert courses[-1].after(CollectorResponse.of(200), MANY).after(CollectorResponse.of(400), MANY).pause == 0
 
 
 def test_a_collector_that_says_when_to_come_again_is_heeded_within_bounds() -> None:
@@ -131,17 +136,17 @@ def test_a_collector_that_says_when_to_come_again_is_heeded_within_bounds() -> N
     assert retry_after(format_datetime(NOW, usegmt=True), NOW.timestamp() + 5) == 0
     for nothing in (None, "", "soon", "-1", "1.5", "٣", "Thu, 99 Nov 2026"):
         assert retry_after(nothing, 0) is None
-    assert after(Answer.of(429, retry_after=7.0))[0].pause == 7
-    assert after(Answer.of(503, retry_after=0.0))[0].pause == PAUSE
+    assert after(CollectorResponse.of(429, retry_after=7.0))[0].pause == 7
+    assert after(CollectorResponse.of(503, retry_after=0.0))[0].pause == PAUSE
 
 
-def look(trouble: Trouble, now: float, *, bad: bool, **dropped: int) -> tuple[Tell, dict[str, int]] | None:
-    found = trouble.look(now=now, is_in_trouble=bad, dropped=NONE_DROPPED | {Dropped(k): n for k, n in dropped.items()})
+def look(trouble: FailureReporter, now: float, *, bad: bool, **dropped: int) -> tuple[Tell, dict[str, int]] | None:
+    found = trouble.look(now=now, is_failing=bad, dropped=NONE_DROPPED | {Dropped(k): n for k, n in dropped.items()})
     return None if found is None else (found.tell, {str(reason): number for reason, number in found.dropped.items()})
 
 
 def test_trouble_is_told_once_a_minute_with_what_was_dropped_since_and_its_end_once() -> None:
-    trouble = Trouble()
+    trouble = FailureReporter()
     assert look(trouble, 0, bad=False) is None
     assert look(trouble, 1, bad=True) == (Tell.WARNING, {})
     assert look(trouble, QUIET, bad=True, overflow=5) is None
@@ -152,14 +157,14 @@ def test_trouble_is_told_once_a_minute_with_what_was_dropped_since_and_its_end_o
 
 
 def test_trouble_that_comes_and_goes_is_told_once_a_minute() -> None:
-    trouble = Trouble()
+    trouble = FailureReporter()
     told = [look(trouble, second, bad=second % 2 == 0) for second in range(300)]
     assert [found[0] for found in told if found] == [Tell.WARNING, Tell.ALL_CLEAR] * 5
 
 
 def test_records_that_are_dropped_are_trouble_also_when_all_answers_are_good() -> None:
     """As when more is logged than a slow collector takes."""
-    trouble = Trouble()
+    trouble = FailureReporter()
     assert look(trouble, 0, bad=False, overflow=3) == (Tell.WARNING, {"overflow": 3})
     assert look(trouble, 30, bad=False, overflow=9) is None
     assert look(trouble, 31, bad=False, overflow=9) == (Tell.ALL_CLEAR, {"overflow": 6})

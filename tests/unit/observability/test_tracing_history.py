@@ -12,7 +12,7 @@ import pytest
 from http_api.observability.tracing.history import spans_of
 from http_api.observability.tracing.spans import Span, attempt_trace
 from manager_agent.session import events as ev
-from manager_agent.session.events import Event, Evidence, Refusal, Said
+from manager_agent.session.events import Event, Evidence, Refusal, Signal
 from manager_agent.session.session import RequiredService, ServiceState, Session
 from manager_agent.session.transitions import apply
 from manager_agent.store.memory import Change
@@ -30,8 +30,8 @@ from tests.unit.sessions import (
     after,
     invited,
     left,
-    said,
     seen,
+    signal,
 )
 from tests.unit.world import World
 
@@ -190,7 +190,7 @@ def test_a_session_that_gets_ready_and_is_closed() -> None:
             *HERE,
             seen("sm-asr-1", "PA_1", START + 0.5),
             seen("sm-llm-1", "PA_2", START + 0.6),
-            said("sm-llm-1", Said.READY, START + 0.9),
+            signal("sm-llm-1", Signal.READY, START + 0.9),
             *ENDING,
         ],
     ) == [
@@ -258,7 +258,7 @@ def test_who_says_ready_by_http_before_it_has_joined_waits_for_no_join() -> None
         *BEGINNING,
         *invited(ASR, at=START + 0.1),
         *accepted(ASR, at=START + 0.2),
-        said("sm-asr-1", Said.READY, START + 0.3, Evidence.HTTP),
+        signal("sm-asr-1", Signal.READY, START + 0.3, Evidence.HTTP),
         seen("sm-asr-1", "PA_1", START + 0.5),
         *ENDING,
     ]

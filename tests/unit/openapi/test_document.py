@@ -13,7 +13,7 @@ from openapi_schema_validator import OAS31Validator
 from openapi_spec_validator import validate
 from pydantic import BaseModel
 
-from http_api.access.callers import Access
+from http_api.access.principals import Permission
 from http_api.app import create_app
 from http_api.openapi.answers import errors_of
 from http_api.openapi.document import document, parts_of
@@ -103,7 +103,7 @@ def test_an_operation_says_all_that_it_answers(operation: Operation) -> None:
     problems = {str(row_of(kind).status.value) for kind in errors_of(operation)}
     assert responses.keys() == {str(status.value) for status in operation.answers} | problems
     assert {"400", "500"} <= responses.keys()
-    assert ("401" in responses) or operation.access is Access.PUBLIC
+    assert ("401" in responses) or operation.access is Permission.PUBLIC
     assert ({"413", "415", "422"} <= responses.keys()) or operation.body is None
     for status, response in responses.items():
         assert "X-Request-Id" in response["headers"]
@@ -113,10 +113,10 @@ def test_an_operation_says_all_that_it_answers(operation: Operation) -> None:
 @EACH
 def test_an_operation_says_what_proof_it_takes(operation: Operation) -> None:
     told = told_of(operation)
-    assert ("security" in told) == (operation.access is not Access.PUBLIC)
+    assert ("security" in told) == (operation.access is not Permission.PUBLIC)
     names = {name for choice in told.get("security", ()) for name in choice}
     assert names <= DOCUMENT["components"]["securitySchemes"].keys()
-    assert (operation.proof is not None) == (operation.access is Access.OWN_PROOF)
+    assert (operation.proof is not None) == (operation.access is Permission.OWN_PROOF)
 
 
 @EACH

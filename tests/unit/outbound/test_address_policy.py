@@ -11,7 +11,7 @@ import pytest
 from http_api.errors import Invalid
 from http_api.models.requests import RegisterService
 from http_api.protocol.bodies import validated
-from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, AddressRefused, Guard, read_networks, shown
+from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, AddressPolicy, AddressRefused, read_networks, shown
 from manager_agent.outbound.http_client import is_this_machine
 
 pytestmark = pytest.mark.unit
@@ -20,12 +20,18 @@ OWN_PORT = 8080
 OWN = frozenset({ip_address("127.0.0.1"), ip_address("::1"), ip_address("10.1.1.1"), ip_address("fd12::1")})
 
 
-def guard(networks: str) -> Guard:
+def address_policy(networks: str) -> AddressPolicy:
     named = {"private": PRIVATE, "loopback": LOOPBACK}
-    return Guard(networks=named.get(networks) or read_networks(networks), own_port=OWN_PORT, is_own=OWN.__contains__)
+    return AddressPolicy(
+        networks=named.get(networks) or read_networks(networks), own_port=OWN_PORT, is_own=OWN.__contains__
+    )
 
 
-PRIVATE_GUARD, DEV_GUARD, WIDE_GUARD = guard("private"), guard("loopback"), guard("0.0.0.0/0, ::/0")
+PRIVATE_GUARD, DEV_GUARD, WIDE_GUARD = (
+    address_policy("private"),
+    address_policy("loopback"),
+    address_policy("0.0.0.0/0, ::/0"),
+)
 
 ADMITTED = [
     (PRIVATE_GUARD, "http://10.0.0.1/"),
@@ -195,7 +201,7 @@ def test_the_table_is_no_smaller_than_it_was() -> None:
 
 
 @pytest.mark.parametrize(("judge", "address"), ADMITTED)
-def test_an_address_that_may_be_called_is_admitted_as_it_is(judge: Guard, address: str) -> None:
+def test_an_address_that_may_be_called_is_admitted_as_it_is(judge: AddressPolicy, address: str) -> None:
     url = judge.admit(address)
     assert url.scheme in ("http", "https")
     assert url.raw_host
@@ -203,7 +209,9 @@ def test_an_address_that_may_be_called_is_admitted_as_it_is(judge: Guard, addres
 
 
 @pytest.mark.parametrize(("judge", "address", "why"), REFUSED)
-def test_an_address_that_may_not_be_called_is_refused_with_the_reason(judge: Guard, address: str, why: str) -> None:
+def test_an_address_that_may_not_be_called_is_refused_with_the_reason(
+    judge: AddressPolicy, address: str, why: str
+) -> None:
     with pytest.raises(AddressRefused, match=why):
         judge.admit(address)
 
@@ -237,7 +245,7 @@ def test_a_reason_says_which_address_was_judged_and_what_to_set() -> None:
 def test_a_service_that_could_never_be_called_is_not_registered() -> None:
     body = {"service_id": "a b", "endpoint": "http://169.254.169.254/", "metadata": {"type": "ASR"}}
     with pytest.raises(Invalid) as caught:
-        validated(RegisterService, body, guard=WIDE_GUARD)
+        validated(RegisterService, body, address_policy=WIDE_GUARD)
     fields = {bad.field: bad.detail for bad in caught.value.fields}
     assert fields.keys() == {"service_id", "endpoint"}
     assert "link-local" in fields["endpoint"]

@@ -15,7 +15,7 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from manager_agent.outbound.address_policy import LOOPBACK, Guard
+from manager_agent.outbound.address_policy import LOOPBACK, AddressPolicy
 from manager_agent.outbound.callbacks import (
     LINE_MAX,
     OWNER_BYTES_MAX,
@@ -25,7 +25,7 @@ from manager_agent.outbound.callbacks import (
     Callbacks,
 )
 from manager_agent.outbound.deliveries import PATIENCE, Delivery
-from manager_agent.outbound.http_client import Courier, Undelivered
+from manager_agent.outbound.http_client import DeliveryFailed, GuardedHttpClient
 from manager_agent.session import events as ev
 from manager_agent.session.events import Event
 from manager_agent.session.session import Session
@@ -87,11 +87,11 @@ class Sent:
 Answer = Callable[[Sent], Awaitable[int]]
 
 
-class StandInCourier(Courier):
+class StandInCourier(GuardedHttpClient):
     """Sends nothing, and answers for the receivers."""
 
     def __init__(self, answer: Answer) -> None:
-        super().__init__(Guard(LOOPBACK, 1, lambda _: True))
+        super().__init__(AddressPolicy(LOOPBACK, 1, lambda _: True))
         self.sent: list[Sent] = []
         self.under_way = self.under_way_most = 0
         self._answer = answer
@@ -115,7 +115,7 @@ class StandInCourier(Courier):
 @dataclass
 class Scene:
     store: MemoryStore
-    courier: StandInCourier
+    http_client: StandInCourier
     callbacks: Callbacks
 
     async def happens(self, session_id: str, *events: Event) -> None:
@@ -130,14 +130,14 @@ class Scene:
 
     def told(self, session_id: str = "s1") -> list[str]:
         """The events that this session's receiver was sent, one for each try."""
-        return [sent.event for sent in self.courier.sent if sent.session_id == session_id]
+        return [sent.event for sent in self.http_client.sent if sent.session_id == session_id]
 
     def fates(self) -> list[tuple[str, str]]:
         """Event and state of each, oldest first."""
-        return [(delivery.event, delivery.state) for delivery in self.ledger()]
+        return [(delivery.event, delivery.state) for delivery in self.delivery_log()]
 
-    def ledger(self) -> list[Delivery]:
-        return self.callbacks.ledger.latest(lambda _: True)[::-1]
+    def delivery_log(self) -> list[Delivery]:
+        return self.callbacks.delivery_log.latest(lambda _: True)[::-1]
 
 
 def scene(
@@ -146,10 +146,10 @@ def scene(
     view: Callable[[Session], dict[str, Any]] = lambda session: {"session_id": session.session_id},
     signing_keys: Callable[[str], tuple[str, str]] = lambda owner: (owner, "f" * 64),
 ) -> Scene:
-    store, courier = MemoryStore(now), StandInCourier(answer)
-    callbacks = Callbacks(courier=courier, clock=now, view=view, signing_keys=signing_keys)
+    store, http_client = MemoryStore(now), StandInCourier(answer)
+    callbacks = Callbacks(http_client=http_client, clock=now, view=view, signing_keys=signing_keys)
     store.listen(callbacks.tell)
-    return Scene(store, courier, callbacks)
+    return Scene(store, http_client, callbacks)
 
 
 def now() -> float:
@@ -162,7 +162,7 @@ async def taken(_: Sent) -> int:
 
 async def hangs(_: Sent) -> int:
     await asyncio.sleep(5)
-    raise Undelivered("TimeoutError")
+    raise DeliveryFailed("TimeoutError")
 
 
 def given(logs: list[EventDict], event: str) -> list[EventDict]:
@@ -184,8 +184,8 @@ async def test_a_session_without_a_callback_is_none_of_anybodys() -> None:
     stage = scene(taken)
     await stage.opens("s1", *READY, CLOSED, url=None)
     await asyncio.sleep(1)
-    assert stage.courier.sent == []
-    assert stage.ledger() == []
+    assert stage.http_client.sent == []
+    assert stage.delivery_log() == []
 
 
 @in_virtual_time
@@ -193,11 +193,11 @@ async def test_the_body_shows_the_session_as_it_was_at_that_moment() -> None:
     stage = scene(taken, view=lambda session: {"session_id": session.session_id, "state": session.state})
     await stage.opens("s1", *READY, CLOSED)
     await asyncio.sleep(1)
-    bodies = [json.loads(sent.body) for sent in stage.courier.sent]
+    bodies = [json.loads(sent.body) for sent in stage.http_client.sent]
     assert [body["session"]["state"] for body in bodies] == ["ready", "ended"]
     assert bodies[0] == {
         "event": "session_ready",
-        "id": stage.courier.sent[0].id,
+        "id": stage.http_client.sent[0].id,
         "createdAt": str(int(START)),
         "session": {"session_id": "s1", "state": "ready"},
     }
@@ -219,21 +219,21 @@ async def test_the_next_is_not_sent_before_the_one_before_is_delivered() -> None
     mended.set()
     await asyncio.sleep(100)
     assert stage.told()[-3:] == ["session_ready", "session_active", "session_ended"]
-    assert len({(sent.id, sent.body) for sent in stage.courier.sent}) == 3
+    assert len({(sent.id, sent.body) for sent in stage.http_client.sent}) == 3
 
 
 @in_virtual_time
 async def test_what_nobody_takes_is_given_up_after_ten_minutes_and_the_next_has_its_turn() -> None:
     async def takes_the_last(sent: Sent) -> int:
         if sent.event == "session_ready":
-            raise Undelivered("not connected: Connection refused")
+            raise DeliveryFailed("not connected: Connection refused")
         return 200
 
     stage = scene(takes_the_last)
     await stage.opens("s1", *READY, CLOSED)
     await asyncio.sleep(2 * PATIENCE)
     assert stage.fates() == [("session_ready", "given_up"), ("session_ended", "delivered")]
-    lost, last = stage.ledger()
+    lost, last = stage.delivery_log()
     assert lost.last_error == "not connected: Connection refused"
     assert lost.tries == stage.told().count("session_ready") > 10
     assert START + PATIENCE - 100 < last.finished_at <= START + PATIENCE  # type: ignore[operator]
@@ -272,7 +272,7 @@ async def test_after_410_nothing_more_is_told_of_that_session() -> None:
         ("session_active", "given_up"),
         ("session_ready", "delivered"),
     ]
-    assert [delivery.last_error for delivery in stage.ledger()] == [
+    assert [delivery.last_error for delivery in stage.delivery_log()] == [
         None,
         "an earlier event of the session was answered with 410",
         None,
@@ -316,12 +316,12 @@ async def test_an_owner_has_so_much_room_for_what_waits_and_others_have_theirs()
         await stage.opens(f"s{n}", *READY)
     await asyncio.sleep(0.001)
     await stage.opens("other", *READY, owner="desk")
-    states = [delivery.state for delivery in stage.ledger()]
+    states = [delivery.state for delivery in stage.delivery_log()]
     assert states == ["pending"] * many + ["given_up"] * 3 + ["pending"]
-    assert stage.ledger()[-2].last_error == "too much is waiting to be delivered"
+    assert stage.delivery_log()[-2].last_error == "too much is waiting to be delivered"
     await asyncio.sleep(2 * PATIENCE)  # all are given up by then, and make room
     await stage.opens("later", *READY)
-    assert stage.ledger()[-1].state == "pending"
+    assert stage.delivery_log()[-1].state == "pending"
 
 
 @in_virtual_time
@@ -335,7 +335,7 @@ async def test_receivers_that_hang_keep_only_their_own_owner_waiting() -> None:
     await stage.opens("quick", *READY, owner="desk")
     await asyncio.sleep(1)
     assert stage.told("quick") == ["session_ready"]
-    assert stage.courier.under_way == OWNER_UNDER_WAY_MAX
+    assert stage.http_client.under_way == OWNER_UNDER_WAY_MAX
 
 
 @in_virtual_time
@@ -344,8 +344,8 @@ async def test_so_many_tries_are_under_way_at_once_and_no_more() -> None:
     for n in range(400):
         await stage.opens(f"s{n}", *READY, owner=f"owner-{n % 20}")
     await asyncio.sleep(60)
-    assert stage.courier.under_way_most == UNDER_WAY_MAX
-    assert len({sent.session_id for sent in stage.courier.sent}) == 400
+    assert stage.http_client.under_way_most == UNDER_WAY_MAX
+    assert len({sent.session_id for sent in stage.http_client.sent}) == 400
 
 
 @in_virtual_time
@@ -374,7 +374,7 @@ async def test_logs_name_the_host_and_nothing_else_of_the_url() -> None:
     assert given(logs, "callback_failed")
     assert [entry["host"] for entry in given(logs, "callback_given_up")] == ["shop.example"]
     assert "a-word" not in str(logs)
-    assert stage.courier.sent[0].address == URL
+    assert stage.http_client.sent[0].address == URL
 
 
 @in_virtual_time
@@ -387,13 +387,13 @@ async def test_at_the_end_what_waits_for_its_next_try_is_tried_at_once() -> None
     stage = scene(recovers)
     await stage.opens("s1", *READY)
     await asyncio.sleep(25)
-    assert len(stage.courier.sent) == 5
+    assert len(stage.http_client.sent) == 5
     await stage.happens("s1", CLOSED)
     stopped_at = now()
     with capture_logs() as logs:
         await stage.callbacks.aclose()
     assert stage.fates() == [("session_ready", "delivered"), ("session_ended", "delivered")]
-    assert [sent.at for sent in stage.courier.sent[5:7]] == [stopped_at, stopped_at]
+    assert [sent.at for sent in stage.http_client.sent[5:7]] == [stopped_at, stopped_at]
     assert given(logs, "callbacks_dropped") == []
 
 

@@ -14,8 +14,8 @@ from manager_agent.outbound.deliveries import (
     PAUSE_MAX,
     CallbackEvent,
     Delivery,
+    DeliveryLog,
     DeliveryState,
-    Ledger,
     event_of,
 )
 from manager_agent.session import events as ev
@@ -149,55 +149,55 @@ def everybody(_: str) -> bool:
 
 
 def test_the_last_hundred_of_each_owner_are_kept_newest_first() -> None:
-    ledger = Ledger()
+    delivery_log = DeliveryLog()
     for number in range(KEPT + 20):
-        ledger.add(a_delivery(f"cb_{number}", at=START + number))
-    ledger.add(a_delivery("cb_desk", "desk", START + 5))
-    assert [d.id for d in ledger.latest("shop".__eq__)] == [f"cb_{n}" for n in reversed(range(20, KEPT + 20))]
-    assert [d.id for d in ledger.latest("desk".__eq__)] == ["cb_desk"]
-    assert ledger.latest("nobody".__eq__) == []
+        delivery_log.add(a_delivery(f"cb_{number}", at=START + number))
+    delivery_log.add(a_delivery("cb_desk", "desk", START + 5))
+    assert [d.id for d in delivery_log.latest("shop".__eq__)] == [f"cb_{n}" for n in reversed(range(20, KEPT + 20))]
+    assert [d.id for d in delivery_log.latest("desk".__eq__)] == ["cb_desk"]
+    assert delivery_log.latest("nobody".__eq__) == []
 
 
 def test_who_sees_everybodys_gets_the_last_hundred_of_all() -> None:
-    ledger = Ledger()
+    delivery_log = DeliveryLog()
     for number in range(KEPT):
-        ledger.add(a_delivery(f"cb_{number}", f"owner-{number % 7}", START + number))
-    ledger.add(a_delivery("cb_last", "desk", START + KEPT))
-    latest = [d.id for d in ledger.latest(everybody)]
+        delivery_log.add(a_delivery(f"cb_{number}", f"owner-{number % 7}", START + number))
+    delivery_log.add(a_delivery("cb_last", "desk", START + KEPT))
+    latest = [d.id for d in delivery_log.latest(everybody)]
     assert latest == ["cb_last", *(f"cb_{n}" for n in reversed(range(1, KEPT)))]
 
 
 def test_of_one_instant_the_later_one_is_shown_first() -> None:
-    ledger = Ledger()
+    delivery_log = DeliveryLog()
     for number in range(5):
-        ledger.add(a_delivery(f"cb_{number}"))
-    assert [d.id for d in ledger.latest(everybody)] == ["cb_4", "cb_3", "cb_2", "cb_1", "cb_0"]
+        delivery_log.add(a_delivery(f"cb_{number}"))
+    assert [d.id for d in delivery_log.latest(everybody)] == ["cb_4", "cb_3", "cb_2", "cb_1", "cb_0"]
 
 
 def test_what_becomes_of_a_delivery_keeps_its_place() -> None:
-    ledger = Ledger()
-    ledger.add(a_delivery("cb_1"))
-    ledger.add(a_delivery("cb_2", at=START + 1))
-    ledger.update(a_delivery("cb_1").begun(START).answered(200, START))
-    assert [(d.id, d.state) for d in ledger.latest(everybody)] == [("cb_2", "pending"), ("cb_1", "delivered")]
+    delivery_log = DeliveryLog()
+    delivery_log.add(a_delivery("cb_1"))
+    delivery_log.add(a_delivery("cb_2", at=START + 1))
+    delivery_log.update(a_delivery("cb_1").begun(START).answered(200, START))
+    assert [(d.id, d.state) for d in delivery_log.latest(everybody)] == [("cb_2", "pending"), ("cb_1", "delivered")]
 
 
 def test_what_becomes_of_one_that_is_kept_no_more_is_not_kept_either() -> None:
-    ledger = Ledger()
+    delivery_log = DeliveryLog()
     for number in range(KEPT + 1):
-        ledger.add(a_delivery(f"cb_{number}", at=START + number))
-    ledger.update(a_delivery("cb_0"))
-    ledger.update(a_delivery("cb_0", "stranger"))
-    assert "cb_0" not in [d.id for d in ledger.latest(everybody)]
+        delivery_log.add(a_delivery(f"cb_{number}", at=START + number))
+    delivery_log.update(a_delivery("cb_0"))
+    delivery_log.update(a_delivery("cb_0", "stranger"))
+    assert "cb_0" not in [d.id for d in delivery_log.latest(everybody)]
 
 
 def test_of_very_many_owners_the_quietest_are_forgotten() -> None:
-    ledger = Ledger()
-    ledger.add(a_delivery("cb_quiet", "quiet"))
-    ledger.add(a_delivery("cb_old", "lively"))
+    delivery_log = DeliveryLog()
+    delivery_log.add(a_delivery("cb_quiet", "quiet"))
+    delivery_log.add(a_delivery("cb_old", "lively"))
     for number in range(OWNERS_MAX - 2):
-        ledger.add(a_delivery(f"cb_{number}", f"owner-{number}", START + 1))
-    ledger.add(replace(a_delivery("cb_new", "lively"), created_at=START + 2))
-    ledger.add(a_delivery("cb_latest", "latest", START + 3))
-    assert ledger.latest("quiet".__eq__) == []
-    assert [d.id for d in ledger.latest("lively".__eq__)] == ["cb_new", "cb_old"]
+        delivery_log.add(a_delivery(f"cb_{number}", f"owner-{number}", START + 1))
+    delivery_log.add(replace(a_delivery("cb_new", "lively"), created_at=START + 2))
+    delivery_log.add(a_delivery("cb_latest", "latest", START + 3))
+    assert delivery_log.latest("quiet".__eq__) == []
+    assert [d.id for d in delivery_log.latest("lively".__eq__)] == ["cb_new", "cb_old"]

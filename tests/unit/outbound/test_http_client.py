@@ -17,11 +17,11 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from manager_agent.clock import steady_clock
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound import http_client as courier_module
-from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, Guard, Network
-from manager_agent.outbound.http_client import Courier, Undelivered, is_this_machine
-from manager_agent.outbound.invites import Inviter, Refused
+from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, AddressPolicy, Network
+from manager_agent.outbound.http_client import DeliveryFailed, GuardedHttpClient, is_this_machine
+from manager_agent.outbound.invites import InviteError, Inviter
 from manager_agent.session.events import Refusal
-from manager_agent.session.identities import Names
+from manager_agent.session.identities import Identities
 from manager_agent.session.session import RequiredService
 from tests.unit.sessions import a_session, after, invited
 
@@ -78,21 +78,21 @@ class Resolver(AbstractResolver):
 @asynccontextmanager
 async def a_courier(
     *resolved: list[str], networks: tuple[Network, ...] = LOOPBACK, own_port: int = 1
-) -> AsyncIterator[Courier]:
+) -> AsyncIterator[GuardedHttpClient]:
     """Started; names stand for what is given, at one lookup after the other."""
-    guard = Guard(networks=networks, own_port=own_port, is_own=is_this_machine)
-    courier = Courier(guard, resolver=Resolver(list(resolved)) if resolved else None)
-    await courier.start()
+    address_policy = AddressPolicy(networks=networks, own_port=own_port, is_own=is_this_machine)
+    http_client = GuardedHttpClient(address_policy, resolver=Resolver(list(resolved)) if resolved else None)
+    await http_client.start()
     try:
-        yield courier
+        yield http_client
     finally:
-        await courier.aclose()
+        await http_client.aclose()
 
 
 @pytest.fixture
 async def post() -> AsyncIterator[Post]:
-    async with a_courier() as courier:
-        yield lambda url, body=b"{}": courier.deliver(url, body, HEADERS)
+    async with a_courier() as http_client:
+        yield lambda url, body=b"{}": http_client.deliver(url, body, HEADERS)
 
 
 @pytest.fixture
@@ -148,7 +148,7 @@ async def ok(_: web.Request) -> web.Response:
 
 async def undelivered(posting: Awaitable[int]) -> str:
     """Why it was not delivered."""
-    with pytest.raises(Undelivered) as caught:
+    with pytest.raises(DeliveryFailed) as caught:
         await posting
     assert SAID not in str(caught.value)
     return str(caught.value)
@@ -183,16 +183,16 @@ async def test_the_status_of_the_answer_comes_back(post: Post, serve: Serve) -> 
     ],
 )
 async def test_a_name_that_stands_for_a_forbidden_address_is_not_dialled(addresses: list[str], why: str) -> None:
-    async with a_courier(addresses) as courier:
-        said = await undelivered(courier.deliver("http://asr.example/", b"{}", HEADERS))
+    async with a_courier(addresses) as http_client:
+        said = await undelivered(http_client.deliver("http://asr.example/", b"{}", HEADERS))
     assert said.startswith("not connected: ")
     assert why in said
 
 
 async def test_of_several_addresses_only_those_allowed_are_dialled(serve: Serve) -> None:
     service = await serve(ok)
-    async with a_courier([METADATA_SERVER, "127.0.0.1", "fe80::1"]) as courier:
-        assert await courier.deliver(f"http://asr.example:{service.port}/", b"{}", HEADERS) == 200
+    async with a_courier([METADATA_SERVER, "127.0.0.1", "fe80::1"]) as http_client:
+        assert await http_client.deliver(f"http://asr.example:{service.port}/", b"{}", HEADERS) == 200
 
 
 async def test_a_name_that_stands_for_another_address_later_is_judged_again(serve: Serve) -> None:
@@ -200,18 +200,18 @@ async def test_a_name_that_stands_for_another_address_later_is_judged_again(serv
         return web.Response(headers={"Connection": "close"})
 
     service = await serve(close)
-    async with a_courier(["127.0.0.1"], [METADATA_SERVER]) as courier:
+    async with a_courier(["127.0.0.1"], [METADATA_SERVER]) as http_client:
         url = f"http://asr.example:{service.port}/"
-        assert await courier.deliver(url, b"{}", HEADERS) == 200
-        _forget_names(courier)
-        assert "link-local" in await undelivered(courier.deliver(url, b"{}", HEADERS))
+        assert await http_client.deliver(url, b"{}", HEADERS) == 200
+        _forget_names(http_client)
+        assert "link-local" in await undelivered(http_client.deliver(url, b"{}", HEADERS))
     assert len(service.requests) == 1
 
 
-def _forget_names(courier: Courier) -> None:
+def _forget_names(http_client: GuardedHttpClient) -> None:
     """As ten seconds later."""
-    assert courier._http is not None
-    connector = courier._http.connector
+    assert http_client._http is not None
+    connector = http_client._http.connector
     assert isinstance(connector, aiohttp.TCPConnector)
     connector.clear_dns_cache()
 
@@ -219,17 +219,17 @@ def _forget_names(courier: Courier) -> None:
 async def test_the_name_of_this_machine_is_judged_when_dialled(serve: Serve) -> None:
     service = await serve(ok)
     url = f"http://localhost:{service.port}/"
-    async with a_courier() as courier:
-        assert await courier.deliver(url, b"{}", HEADERS) == 200
-    async with a_courier(networks=PRIVATE) as courier:
-        assert "in no network" in await undelivered(courier.deliver(url, b"{}", HEADERS))
+    async with a_courier() as http_client:
+        assert await http_client.deliver(url, b"{}", HEADERS) == 200
+    async with a_courier(networks=PRIVATE) as http_client:
+        assert "in no network" in await undelivered(http_client.deliver(url, b"{}", HEADERS))
 
 
 async def test_our_own_port_is_not_dialled_by_whatever_name(serve: Serve) -> None:
     service = await serve(ok)
-    async with a_courier(own_port=service.port) as courier:
+    async with a_courier(own_port=service.port) as http_client:
         for host in ("127.0.0.1", "127.0.0.2", "[::ffff:127.0.0.1]", "localhost"):
-            said = await undelivered(courier.deliver(f"http://{host}:{service.port}/", b"{}", HEADERS))
+            said = await undelivered(http_client.deliver(f"http://{host}:{service.port}/", b"{}", HEADERS))
             assert "the session manager itself" in said
     assert not service.requests
 
@@ -267,8 +267,8 @@ async def test_proxies_and_netrc_are_ignored(
         monkeypatch.setenv(name.upper(), proxy.url)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    async with a_courier() as courier:
-        assert await courier.deliver(service.url, b"{}", HEADERS) == 200
+    async with a_courier() as http_client:
+        assert await http_client.deliver(service.url, b"{}", HEADERS) == 200
     assert not proxy.requests
     assert "Authorization" not in service.requests[0].headers
 
@@ -285,9 +285,9 @@ async def test_a_connection_is_used_again_and_brings_no_cookie_back(serve: Serve
         return answer
 
     service = await serve(cookie)
-    async with a_courier(["127.0.0.1"]) as courier:
+    async with a_courier(["127.0.0.1"]) as http_client:
         url = f"http://asr.example:{service.port}/"
-        assert [await courier.deliver(url, b"{}", HEADERS) for _ in range(3)] == [200] * 3
+        assert [await http_client.deliver(url, b"{}", HEADERS) for _ in range(3)] == [200] * 3
     assert len({request.transport for request in service.requests}) == 1
     assert all("Cookie" not in request.headers for request in service.requests)
 
@@ -398,9 +398,9 @@ async def test_what_is_no_answer_ends_in_time_and_is_not_quoted(
 ) -> None:
     monkeypatch.setattr(courier_module, "TIMEOUT", aiohttp.ClientTimeout(total=0.5))
     url = await serve_raw(answer)
-    async with a_courier() as courier:
+    async with a_courier() as http_client:
         started = time.monotonic()
-        said = await undelivered(courier.deliver(url, b"{}", HEADERS))
+        said = await undelivered(http_client.deliver(url, b"{}", HEADERS))
     assert time.monotonic() - started < 2
     assert said.isidentifier()
 
@@ -417,15 +417,20 @@ async def test_nobody_there_is_told_in_the_systems_words(post: Post, serve: Serv
 
 
 async def test_a_service_whose_address_is_refused_is_unreachable_and_may_be_tried_again() -> None:
-    guard = Guard(networks=PRIVATE, own_port=1, is_own=is_this_machine)
+    address_policy = AddressPolicy(networks=PRIVATE, own_port=1, is_own=is_this_machine)
     url, key, secret = "ws://localhost:7880", "devkey", "secret"
     rooms = Rooms(url=url, public_url=url, agent_name="m", deployment="d", api_key=key, api_secret=secret)
     inviter = Inviter(
-        rooms=rooms, names=Names(secret), clock=steady_clock(), guard=guard, api_key=key, api_secret=secret
+        rooms=rooms,
+        identities=Identities(secret),
+        clock=steady_clock(),
+        address_policy=address_policy,
+        api_key=key,
+        api_secret=secret,
     )
     session = after(a_session(RequiredService("x", "ASR", endpoint=f"http://{METADATA_SERVER}/")), *invited(0))
     await inviter.start()
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(InviteError) as caught:
         await inviter.invite(session, 0)
     await inviter.aclose()
     assert (caught.value.why, caught.value.final) == (Refusal.UNREACHABLE, False)

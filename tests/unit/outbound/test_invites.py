@@ -11,10 +11,10 @@ import pytest
 from manager_agent.clock import steady_clock
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.messages import Invite
-from manager_agent.outbound.address_policy import LOOPBACK, Guard
+from manager_agent.outbound.address_policy import LOOPBACK, AddressPolicy
 from manager_agent.outbound.http_client import is_this_machine
 from manager_agent.outbound.invites import Inviter, TraceOf, trace_passed_on
-from manager_agent.session.identities import Names
+from manager_agent.session.identities import Identities
 from manager_agent.session.session import RequiredService, Session
 from manager_agent.traceparent import read_trace
 from tests.live.bots import Bot
@@ -43,9 +43,9 @@ async def an_inviter(trace_of: TraceOf = trace_passed_on) -> AsyncIterator[tuple
     rooms.notes = []
     inviter = Inviter(
         rooms=rooms,
-        names=Names(secret),
+        identities=Identities(secret),
         clock=steady_clock(),
-        guard=Guard(networks=LOOPBACK, own_port=1, is_own=is_this_machine),
+        address_policy=AddressPolicy(networks=LOOPBACK, own_port=1, is_own=is_this_machine),
         api_key=key,
         api_secret=secret,
         trace_of=trace_of,
@@ -70,7 +70,7 @@ async def test_a_trace_is_passed_on_as_it_came_with_invite_and_farewell() -> Non
     async with an_inviter() as (inviter, _), Bot("x") as bot:
         session = of_trace(after(a_session(RequiredService("x", "ASR", endpoint=bot.endpoint)), *invited(0)))
         await inviter.invite(session, 0)
-        await inviter.say_farewell(session, session.services[0], "closed")
+        await inviter.send_session_ended(session, session.services[0], "closed")
     assert told(bot) == [(TRACEPARENT, STATE)] * 2
     assert (bot.invites[0].traceparent, bot.invites[0].tracestate) == (TRACEPARENT, STATE)
 

@@ -10,8 +10,8 @@ import pytest
 from aiohttp import web
 
 from http_api import errors
-from http_api.access.callers import Scope
-from http_api.errors import BadField, Invalid
+from http_api.access.principals import Scope
+from http_api.errors import FieldError, Invalid
 from http_api.problems.models import FIELDS_MAX
 from http_api.problems.problems import CONTENT_TYPE, TABLE, TYPE, UNEXPECTED, problem, row_for, row_of
 from manager_agent.livekit.server_api import LiveKitUnavailable
@@ -20,8 +20,8 @@ from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import (
     NotAvailable,
     OtherInstance,
+    RegisteredService,
     Requirement,
-    Service,
     StaticService,
     UnknownService,
 )
@@ -48,7 +48,7 @@ def shown(error: BaseException) -> tuple[web.Response, dict[str, Any]]:
 
 def not_available() -> NotAvailable:
     registry = Registry(lambda: given.START, lambda _: 0)
-    registry.register(Service("here", "ASR", "http://here/"))
+    registry.register(RegisteredService("here", "ASR", "http://here/"))
     wanted = [Requirement("here"), Requirement("gone"), Requirement(type="TTS"), Requirement("x", optional=True)]
     with pytest.raises(NotAvailable) as caught:
         registry.choose(wanted)
@@ -88,7 +88,7 @@ def failed(reason_at: float = given.START + 31) -> Any:
         (web.HTTPRequestEntityTooLarge(1, 2), 413, "body_too_large"),
         (errors.UnsupportedBody("text/plain"), 415, "unsupported_media_type"),
         (web.HTTPExpectationFailed(), 417, "expectation_failed"),
-        (Invalid([BadField("a", "b")]), 422, "invalid"),
+        (Invalid([FieldError("a", "b")]), 422, "invalid"),
         (not_available(), 424, "service_not_available"),
         (RuntimeError("the password is 1234"), 500, "internal_error"),
         (web.HTTPGone(), 500, "internal_error"),
@@ -132,8 +132,8 @@ def test_headers_that_belong_to_a_status_are_there() -> None:
 
 
 def test_bad_fields_are_listed_and_thousands_are_cut() -> None:
-    assert shown(Invalid([BadField("a[0]", "b")]))[1]["errors"] == [{"field": "a[0]", "detail": "b"}]
-    _, body = shown(Invalid([BadField(str(n), "x") for n in range(5_000)]))
+    assert shown(Invalid([FieldError("a[0]", "b")]))[1]["errors"] == [{"field": "a[0]", "detail": "b"}]
+    _, body = shown(Invalid([FieldError(str(n), "x") for n in range(5_000)]))
     assert len(body["errors"]) == FIELDS_MAX
     assert "5000" in body["detail"]
 

@@ -60,7 +60,7 @@ def test_a_header_that_is_made_to_be_slow_is_not(header: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("preferred", "patience"),
+    ("preferred", "max_wait"),
     [
         (Preferences(), None),
         (Preferences(respond_async=True), 0),
@@ -68,8 +68,8 @@ def test_a_header_that_is_made_to_be_slow_is_not(header: str) -> None:
         (Preferences(wait=5, respond_async=True), 5),
     ],
 )
-def test_how_long_it_is_waited(preferred: Preferences, patience: float | None) -> None:
-    assert preferred.patience == patience
+def test_how_long_it_is_waited(preferred: Preferences, max_wait: float | None) -> None:
+    assert preferred.max_wait == max_wait
 
 
 @pytest.mark.parametrize(

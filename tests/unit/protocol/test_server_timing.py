@@ -9,7 +9,7 @@ import pytest
 
 from http_api.protocol.server_timing import server_timing
 from manager_agent.session import events as ev
-from manager_agent.session.events import Chosen, Evidence, ReadyOn, Refusal, Said
+from manager_agent.session.events import Chosen, Evidence, ReadyOn, Refusal, Signal
 from manager_agent.session.session import Session
 from tests.unit.session.test_histories import a_history, by_chance
 from tests.unit.sessions import (
@@ -24,8 +24,8 @@ from tests.unit.sessions import (
     after,
     created,
     invited,
-    said,
     seen,
+    signal,
 )
 
 pytestmark = pytest.mark.unit
@@ -63,7 +63,7 @@ def test_the_phases_of_a_session_follow_each_other_until_it_is_ready() -> None:
         seen(MANAGER, "PA_manager", START + 0.35),
         seen("sm-asr-1", "PA_1", START + 0.4),
         seen("sm-llm-1", "PA_2", START + 0.6),
-        said("sm-llm-1", Said.READY, START + 1.1),
+        signal("sm-llm-1", Signal.READY, START + 1.1),
     )
     assert timing(session) == {
         "room": 100, "manager": 250, "invite": 200, "join": 300, "ready": 500, "total": 1100,
@@ -95,9 +95,9 @@ def test_nobody_waits_for_an_optional_service() -> None:
 def test_who_is_told_to_have_joined_before_it_accepted_has_accepted_by_then() -> None:
     """What is ready by HTTP need not have joined. No phase takes less than no time."""
     session = after(a_session(SIGNALS), *with_room(*invited(ASR, at=START + 0.1)), seen("sm-asr-1", "PA", START + 0.2))
-    session = after(session, *accepted(ASR, at=START + 0.4), said("sm-asr-1", Said.READY, START + 0.5))
+    session = after(session, *accepted(ASR, at=START + 0.4), signal("sm-asr-1", Signal.READY, START + 0.5))
     assert timing(session) == {"room": 100, "invite": 300, "join": 0, "ready": 300, "total": 500}
-    by_http = said("sm-asr-1", Said.READY, START + 0.3, Evidence.HTTP)
+    by_http = signal("sm-asr-1", Signal.READY, START + 0.3, Evidence.HTTP)
     session = after(a_session(SIGNALS), *with_room(*invited(ASR, at=START + 0.1)), by_http)
     assert timing(session) == {"room": 100, "invite": 200, "join": 0, "ready": 0, "total": 300}
 

@@ -17,16 +17,16 @@ from structlog.testing import capture_logs
 
 from manager_agent.registry import snapshot
 from manager_agent.registry.instances import Instance
-from manager_agent.registry.persistence import Keeper, Reaper
+from manager_agent.registry.persistence import LeaseSweeper, SnapshotWriter
 from manager_agent.registry.registry import Registry
-from manager_agent.registry.selection import Roster
-from manager_agent.registry.services import Service
+from manager_agent.registry.selection import Selection
+from manager_agent.registry.services import RegisteredService
 from manager_agent.session.session import ReadyOn
 from tests.unit.registries import asr
 
 pytestmark = pytest.mark.unit
 
-FULL = Service(
+FULL = RegisteredService(
     "llm-1",
     "LLM",
     None,
@@ -41,7 +41,7 @@ FULL = Service(
 )
 
 
-def a_registry(*services: Service) -> Registry:
+def a_registry(*services: RegisteredService) -> Registry:
     registry = Registry(lambda: 1_000.0, lambda _service_id: 0)
     for service in services:
         registry.register(service)
@@ -50,7 +50,7 @@ def a_registry(*services: Service) -> Registry:
 
 @asynccontextmanager
 async def kept(registry: Registry, directory: Path, **more: Any) -> AsyncIterator[None]:
-    keeper = Keeper(registry, directory, **more)
+    keeper = SnapshotWriter(registry, directory, **more)
     await keeper.start()
     try:
         yield
@@ -179,7 +179,7 @@ async def test_a_file_that_could_not_be_read_is_not_replaced(tmp_path: Path) -> 
 
 async def test_a_start_that_is_given_up_replaces_nothing(tmp_path: Path) -> None:
     snapshot.write(tmp_path, snapshot.snapshot([Instance(FULL)]))
-    keeper = Keeper(a_registry(), tmp_path)
+    keeper = SnapshotWriter(a_registry(), tmp_path)
     starting = asyncio.create_task(keeper.start())
     await asyncio.sleep(0)
     starting.cancel()
@@ -245,7 +245,7 @@ class Faulty(Registry):
 
     looks = 0
 
-    def look(self) -> Roster:
+    def look(self) -> Selection:
         self.looks += 1
         if self.looks == 2:
             raise RuntimeError("as the test wants it")
@@ -255,7 +255,7 @@ class Faulty(Registry):
 async def test_somebody_looks_at_the_leases_though_nothing_happens() -> None:
     """Also after a look that went wrong."""
     registry = Faulty(lambda: 1_000.0, lambda _service_id: 0)
-    reaper = Reaper(registry, interval=0.01)
+    reaper = LeaseSweeper(registry, interval=0.01)
     await reaper.start()
     async with asyncio.timeout(5):
         while registry.looks < 4:

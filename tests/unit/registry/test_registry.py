@@ -29,7 +29,7 @@ def test_without_a_lease_a_service_never_expires() -> None:
     world = World(asr())
     world.pass_time(1_000)
     assert world.state("asr-1") is HEALTHY
-    assert world.registry.standing("asr-1").instance.lease is None
+    assert world.registry.status("asr-1").instance.lease is None
 
 
 def test_a_heartbeat_renews_the_lease() -> None:
@@ -65,9 +65,9 @@ def test_when_most_expire_at_once_they_are_held_until_heartbeats_had_time_to_com
     """We were cut off for 14 s: nobody is taken for dead. Who has really gone is found out a lease later."""
     world = World(*asrs(4, lease_seconds=10))
     world.pass_time(16)
-    assert [standing.state for standing in world.registry.standings()] == [HEALTHY] * 4
+    assert [status.state for status in world.registry.statuses()] == [HEALTHY] * 4
     world.pass_time(30, "asr-1", "asr-2", "asr-3")
-    assert [standing.state for standing in world.registry.standings()] == [HEALTHY] * 3 + [EXPIRED]
+    assert [status.state for status in world.registry.statuses()] == [HEALTHY] * 3 + [EXPIRED]
 
 
 def test_time_for_which_the_process_was_suspended_does_not_count() -> None:
@@ -99,8 +99,8 @@ def test_registered_again_it_is_a_new_instance() -> None:
     world.registry.heartbeat("asr-1", draining=True, load=0.9)
     world.fail("asr-1")
     assert world.registry.register(asr(endpoint="http://new.example/")) is False
-    standing = world.registry.standing("asr-1")
-    assert (standing.state, standing.instance.load) == (HEALTHY, None)
+    status = world.registry.status("asr-1")
+    assert (status.state, status.instance.load) == (HEALTHY, None)
 
 
 def test_registered_again_at_the_same_place_its_failures_are_not_forgotten() -> None:
@@ -125,7 +125,7 @@ def test_an_old_instance_does_not_speak_for_the_new_one_of_the_same_id() -> None
     for late in saying:
         with pytest.raises(OtherInstance, match="'asr-1' is registered with another endpoint"):
             late()
-    world.registry.retire(asr(endpoint="http://old.example/").place)
+    world.registry.retire(asr(endpoint="http://old.example/").ref)
     assert world.state("asr-1") is HEALTHY
     assert world.registry.remove("asr-1", endpoint="http://new.example/").service.endpoint == "http://new.example/"
 
@@ -133,7 +133,7 @@ def test_an_old_instance_does_not_speak_for_the_new_one_of_the_same_id() -> None
 def test_what_became_of_the_old_instance_does_not_count_for_the_new_one_of_the_same_id() -> None:
     """Its sessions learn only now that it is gone; nor does what it did well excuse the new one."""
     world = World(*asrs(2))
-    old = world.registry.get("asr-1").place
+    old = world.registry.get("asr-1").ref
     world.registry.register(asr(endpoint="http://new.example/"))
     for _ in range(5):
         world.registry.report_failure(old)
@@ -145,8 +145,8 @@ def test_what_became_of_the_old_instance_does_not_count_for_the_new_one_of_the_s
 
 def test_one_that_wants_no_further_invites_is_taken_out() -> None:
     world = World(asr())
-    world.registry.retire(asr().place)
-    world.registry.retire(asr().place)
+    world.registry.retire(asr().ref)
+    world.registry.retire(asr().ref)
     assert world.registry.list() == []
 
 
@@ -157,7 +157,7 @@ def test_a_static_service_is_not_replaced_removed_or_reaped() -> None:
         world.registry.register(asr())
     with pytest.raises(StaticService):
         world.registry.remove("asr-1")
-    world.registry.retire(asr().place)
+    world.registry.retire(asr().ref)
     assert world.state("asr-1") is DRAINING
     world.pass_time(1_000)
     assert world.state("asr-1") is EXPIRED
@@ -174,7 +174,7 @@ def test_what_is_restored_has_a_whole_lease_again() -> None:
     kept = [Instance(asr("asr-1", endpoint="http://old.example/")), Instance(old, draining=True)]
     assert world.registry.restore(kept) == 1
     world.pass_time(10)
-    assert [s.state for s in world.registry.standings()] == [HEALTHY, DRAINING]
+    assert [s.state for s in world.registry.statuses()] == [HEALTHY, DRAINING]
     assert world.registry.get("asr-1").static
     assert world.registry.get("asr-2") == old
 
@@ -214,8 +214,8 @@ def test_what_is_logged_of_a_service_has_nothing_of_its_endpoint_that_may_be_sec
     with capture_logs() as logs:
         world.registry.register(service)
         for _ in range(FAILURES_MAX):
-            world.registry.report_failure(service.place)
-        world.registry.retire(service.place)
+            world.registry.report_failure(service.ref)
+        world.registry.retire(service.ref)
     assert [entry["event"] for entry in logs] == ["service_registered", "service_suspended", "service_retired"]
     assert [entry["endpoint"] for entry in logs] == ["http://asr.example/invite"] * 3
     assert "hidden" not in str(logs)

@@ -11,7 +11,14 @@ from hypothesis import strategies as st
 from manager_agent.registry.circuit_breaker import TRIAL_PATIENCE
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.services import NotAvailable, Requirement
-from manager_agent.session.session import PastAttempt, Place, RequiredService, ServiceReason, ServiceState, Timeline
+from manager_agent.session.session import (
+    InstanceRef,
+    PastAttempt,
+    RequiredService,
+    ServiceReason,
+    ServiceState,
+    Timeline,
+)
 from tests.unit.registries import ANY_ASR, World, asr, asrs
 
 pytestmark = pytest.mark.unit
@@ -29,7 +36,7 @@ def test_nobody_is_given_more_sessions_than_he_has_room_for() -> None:
     world = World(asr(capacity=2))
     assert world.open(ANY_ASR) + world.open(BY_ID) == ["asr-1"] * 2
     assert world.refused(ANY_ASR) + world.refused(BY_ID) == [NO_CAPACITY] * 2
-    world.places["asr-1"] -= 1
+    world.refs["asr-1"] -= 1
     assert world.open(BY_ID) == ["asr-1"]
 
 
@@ -51,10 +58,10 @@ def test_a_hundred_sessions_over_three_instances() -> None:
     world = World(*asrs(3, capacity=40))
     for _ in range(100):
         world.open(ANY_ASR)
-    assert sorted(world.places.values()) == [33, 33, 34]
+    assert sorted(world.refs.values()) == [33, 33, 34]
     for _ in range(20):
         world.open(ANY_ASR)
-    assert set(world.places.values()) == {40}
+    assert set(world.refs.values()) == {40}
     assert world.refused(ANY_ASR) == [NO_CAPACITY]
 
 
@@ -70,13 +77,13 @@ def test_sessions_are_spread_in_proportion_to_capacity(capacities: list[int | No
         try:
             world.open(ANY_ASR)
         except NotAvailable:
-            assert world.places == {f"asr-{n}": room for n, room in enumerate(capacities)}
+            assert world.refs == {f"asr-{n}": room for n, room in enumerate(capacities)}
             break
     rooms = {f"asr-{n}": room for n, room in enumerate(capacities)}
-    assert all(room is None or world.places[name] <= room for name, room in rooms.items())
-    free = [world.places[name] / (room or 100) for name, room in rooms.items() if world.places[name] != room]
+    assert all(room is None or world.refs[name] <= room for name, room in rooms.items())
+    free = [world.refs[name] / (room or 100) for name, room in rooms.items() if world.refs[name] != room]
     for name, room in rooms.items():
-        assert (world.places[name] - 1) / (room or 100) <= min(free, default=1)
+        assert (world.refs[name] - 1) / (room or 100) <= min(free, default=1)
 
 
 @settings(max_examples=100, derandomize=True, deadline=None)
@@ -92,17 +99,17 @@ def test_while_sessions_come_and_go_newcomers_even_them_out(
     """Whoever is given a session had the fewest; it is refused only when all are full."""
     world, running = World(*asrs(count, capacity=capacity), seed=seed), list[str]()
     for move in moves:
-        fewest = min(world.places[f"asr-{n + 1}"] for n in range(count))
+        fewest = min(world.refs[f"asr-{n + 1}"] for n in range(count))
         if isinstance(move, int):
             if running:
-                world.places[running.pop(move % len(running))] -= 1
+                world.refs[running.pop(move % len(running))] -= 1
         elif len(running) == count * capacity:
             assert world.refused(ANY_ASR) == [NO_CAPACITY]
         else:
             [given_to] = world.open(ANY_ASR)
             running.append(given_to)
-            assert world.places[given_to] == fewest + 1
-        assert world.places.total() == len(running)
+            assert world.refs[given_to] == fewest + 1
+        assert world.refs.total() == len(running)
 
 
 def test_among_equals_chance_decides() -> None:
@@ -111,7 +118,7 @@ def test_among_equals_chance_decides() -> None:
     for _ in range(400):
         [service_id] = world.open(ANY_ASR)
         given_to[service_id] += 1
-        world.places[service_id] -= 1
+        world.refs[service_id] -= 1
     assert all(given_to[f"asr-{n}"] > 60 for n in range(1, 5))
 
 
@@ -132,7 +139,7 @@ def test_between_two_heartbeats_not_everybody_is_sent_to_the_same_one() -> None:
     world.registry.heartbeat("asr-2", load=0.55)
     for _ in range(10):
         world.open(ANY_ASR)
-    assert sorted(world.places.values()) == [5, 5]
+    assert sorted(world.refs.values()) == [5, 5]
 
 
 def test_a_full_load_excludes_nobody() -> None:
@@ -153,7 +160,7 @@ def test_an_instance_that_fails_five_times_in_a_row_is_suspended_and_then_tried_
     world.pass_time(30)
     assert (world.state("asr-1"), world.open(BY_ID)) == (HEALTHY, ["asr-1"])
     assert (world.state("asr-1"), world.refused(BY_ID)) == (SUSPENDED, [NO_CAPACITY])
-    world.registry.report_success(asr().place)
+    world.registry.report_success(asr().ref)
     assert world.state("asr-1") is HEALTHY
 
 
@@ -190,7 +197,7 @@ def test_a_refused_session_uses_up_no_trial() -> None:
 def test_a_success_in_between_begins_the_count_anew() -> None:
     world = World(*asrs(2))
     world.fail("asr-1", times=4)
-    world.registry.report_success(asr().place)
+    world.registry.report_success(asr().ref)
     world.fail("asr-1", times=4)
     assert world.state("asr-1") is HEALTHY
 
@@ -212,8 +219,8 @@ def test_the_last_healthy_instance_of_a_type_is_never_suspended() -> None:
 def test_what_is_said_of_unknown_services_is_ignored() -> None:
     """They were removed while a session still had them."""
     world = World()
-    world.registry.report_failure(asr("gone").place)
-    world.registry.report_success(asr("gone").place)
+    world.registry.report_failure(asr("gone").ref)
+    world.registry.report_success(asr("gone").ref)
     assert world.registry.list() == []
 
 
@@ -222,7 +229,7 @@ def test_what_is_said_of_unknown_services_is_ignored() -> None:
 
 def entry_of(world: World, requirement: Requirement) -> RequiredService:
     [entry] = world.registry.choose([requirement])
-    world.places[entry.service_id] += 1
+    world.refs[entry.service_id] += 1
     return entry
 
 
@@ -242,16 +249,16 @@ def test_another_instance_meets_what_was_asked_for_and_is_not_excluded() -> None
 def test_another_instance_must_be_eligible_and_is_the_least_loaded() -> None:
     world = World(*asrs(5, capacity=2))
     entry = RequiredService("asr-1", "ASR")
-    world.places.update({"asr-2": 2, "asr-4": 1})
+    world.refs.update({"asr-2": 2, "asr-4": 1})
     world.registry.heartbeat("asr-3", draining=True)
     found = [world.registry.another(entry, {"asr-1", *more}) for more in ((), ("asr-5",), ("asr-4", "asr-5"))]
     assert [one and one.service_id for one in found] == ["asr-5", "asr-4", None]
 
 
-def tried_before(place: Place, attempt: int) -> PastAttempt:
+def tried_before(ref: InstanceRef, attempt: int) -> PastAttempt:
     return PastAttempt(
         number=attempt,
-        place=place,
+        ref=ref,
         type="ASR",
         timeline=Timeline(invited=0.0),
         state=ServiceState.FAILED,
@@ -264,13 +271,13 @@ def tried_before(place: Place, attempt: int) -> PastAttempt:
 def test_whoever_was_not_tried_comes_first_then_who_was_tried_longest_ago() -> None:
     """Whatever their load. An instance that has moved is another one."""
     world = World(*asrs(3, capacity=2), asr("asr-4", endpoint="http://moved.example/", capacity=2))
-    world.places["asr-4"] = 1
-    past = tuple(tried_before(asr(f"asr-{n}").place, nth) for nth, n in enumerate((1, 4, 3, 1), start=1))
+    world.refs["asr-4"] = 1
+    past = tuple(tried_before(asr(f"asr-{n}").ref, nth) for nth, n in enumerate((1, 4, 3, 1), start=1))
     entry = RequiredService("asr-2", "ASR", endpoint="http://asr-2.example/", past=past, attempt=5)
-    order: list[Place] = []
+    order: list[InstanceRef] = []
     while found := world.registry.another(entry, (), order):
-        order.append(found.place)
-    assert order == [world.registry.get("asr-4").place, asr("asr-3").place, asr("asr-1").place, entry.place]
+        order.append(found.ref)
+    assert order == [world.registry.get("asr-4").ref, asr("asr-3").ref, asr("asr-1").ref, entry.ref]
 
 
 def test_for_what_is_required_by_id_it_can_only_be_the_same_again() -> None:

@@ -10,18 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manager_agent.registry.registry import Registry
-from manager_agent.registry.services import NotAvailable, Requirement, Service, UnknownService, Unmet
+from manager_agent.registry.services import NotAvailable, RegisteredService, Requirement, UnknownService, Unmet
 from manager_agent.session.session import ReadyOn, RequiredService, ServiceReason, ServiceState
 
 pytestmark = pytest.mark.unit
 
-ASR = Service("asr-service", "ASR", "http://asr.example/invite")
-ASR_ZH = Service("asr-zh", "ASR", "http://asr-zh.example/invite", labels={"lang": "zh", "size": "big"})
-LLM = Service("llm-service", "LLM", "http://llm.example/invite", ready_on=ReadyOn.SIGNAL)
-BOT = Service("bot-service", "BOT", None, agent_name="bot")
+ASR = RegisteredService("asr-service", "ASR", "http://asr.example/invite")
+ASR_ZH = RegisteredService("asr-zh", "ASR", "http://asr-zh.example/invite", labels={"lang": "zh", "size": "big"})
+LLM = RegisteredService("llm-service", "LLM", "http://llm.example/invite", ready_on=ReadyOn.SIGNAL)
+BOT = RegisteredService("bot-service", "BOT", None, agent_name="bot")
 
 
-def a_registry(*services: Service, seed: int = 0) -> Registry:
+def a_registry(*services: RegisteredService, seed: int = 0) -> Registry:
     registry = Registry(lambda: 0.0, lambda _service_id: 0, random.Random(seed))
     for service in services:
         registry.register(service)
@@ -43,7 +43,7 @@ def chosen(registry: Registry, requirements: list[Requirement]) -> list[str]:
 def test_a_service_is_new_once_and_then_replaced() -> None:
     """The last registration counts."""
     registry = a_registry()
-    moved = Service("asr-service", "ASR", "http://elsewhere.example/")
+    moved = RegisteredService("asr-service", "ASR", "http://elsewhere.example/")
     assert (registry.register(ASR), registry.register(moved)) == (True, False)
     assert registry.get("asr-service") is moved
     assert registry.list() == [moved]
@@ -91,7 +91,7 @@ def test_a_type_is_met_by_any_service_that_has_all_the_labels() -> None:
 
 def test_the_choice_among_equals_is_spread() -> None:
     """Over many sessions every instance gets its share."""
-    registry = a_registry(*(Service(f"asr-{n}", "ASR", f"http://asr-{n}.example/") for n in range(4)))
+    registry = a_registry(*(RegisteredService(f"asr-{n}", "ASR", f"http://asr-{n}.example/") for n in range(4)))
     picks = [chosen(registry, [of_type("ASR")])[0] for _ in range(400)]
     assert all(picks.count(f"asr-{n}") > 60 for n in range(4))
 
@@ -128,7 +128,7 @@ def test_every_requirement_that_can_not_be_met_is_named_with_its_reason() -> Non
     assert caught.value.requirements == tuple(needs)
 
 
-SERVICES = (ASR, ASR_ZH, Service("asr-en", "ASR", "http://e.example/", labels={"lang": "en"}), LLM)
+SERVICES = (ASR, ASR_ZH, RegisteredService("asr-en", "ASR", "http://e.example/", labels={"lang": "en"}), LLM)
 REQUIREMENTS = st.sampled_from(
     [
         *by_id("asr-service", "asr-zh"),

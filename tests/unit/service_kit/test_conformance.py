@@ -13,10 +13,10 @@ from rich.console import Console
 from manager_agent.session.session import ReadyOn
 from scripts.livekit_server import free_port
 from service_kit.check import main
-from service_kit.conformance.harness import Stage, listening
-from service_kit.conformance.invalid_messages import FORGERIES, rubbish_for
-from service_kit.conformance.options import Options, Patience
-from service_kit.conformance.report import Outcome, Verdict, as_json, exit_code, show
+from service_kit.conformance.harness import Harness, listening
+from service_kit.conformance.invalid_messages import FORGERIES, invalid_messages_for
+from service_kit.conformance.options import Options, Timeouts
+from service_kit.conformance.report import RuleOutcome, RuleVerdict, as_json, exit_code, show
 from service_kit.conformance.rules import RULES, name_of
 from service_kit.signature import NotSigned, Signature
 from tests.manager_stand_in import KEY, SECRET, invite
@@ -24,15 +24,17 @@ from tests.manager_stand_in import KEY, SECRET, invite
 pytestmark = pytest.mark.unit
 
 ENDPOINT = "http://asr:9000/"
-KEPT = Outcome("invited", "accepts", Verdict.KEPT, "ready by message", 1.25)
-BROKEN = Outcome("bad signature", "refuses", Verdict.BROKEN, "rubbish [/bold]: answered 200, not 401 or 403", 0.5)
-SKIPPED = Outcome("not acknowledged", "repeats", Verdict.SKIPPED, "it is ready by joining", 0.0)
+KEPT = RuleOutcome("invited", "accepts", RuleVerdict.KEPT, "ready by message", 1.25)
+BROKEN = RuleOutcome(
+    "bad signature", "refuses", RuleVerdict.BROKEN, "rubbish [/bold]: answered 200, not 401 or 403", 0.5
+)
+SKIPPED = RuleOutcome("not acknowledged", "repeats", RuleVerdict.SKIPPED, "it is ready by joining", 0.0)
 
 
 def test_on_one_machine_the_address_is_enough() -> None:
     options = Options.from_command_line([ENDPOINT])
     assert options == Options(ENDPOINT)
-    assert (options.key, options.livekit, options.patience) == ("devkey", "ws://localhost:7880", Patience())
+    assert (options.key, options.livekit, options.timeouts) == ("devkey", "ws://localhost:7880", Timeouts())
 
 
 def test_every_argument_is_heard() -> None:
@@ -41,9 +43,9 @@ def test_every_argument_is_heard() -> None:
         " --livekit-secret lks3cret --ready-timeout 90 --listen 8080 --api-key s3cret --json"
     )
     options = Options.from_command_line(arguments.split())
-    patience = Patience(ready=90)
+    timeouts = Timeouts(ready=90)
     assert options == Options(
-        ENDPOINT, "asr", ReadyOn.JOIN, "k", "s3cret", "wss://lk", "lk", "lks3cret", 8080, "s3cret", True, patience
+        ENDPOINT, "asr", ReadyOn.JOIN, "k", "s3cret", "wss://lk", "lk", "lks3cret", 8080, "s3cret", True, timeouts
     )
     assert "s3cret" not in repr(options)
 
@@ -89,13 +91,13 @@ def test_every_rule_has_a_name_and_says_in_a_line_what_it_asks() -> None:
 
 async def test_forgeries_are_none_that_the_kit_takes_and_the_right_signature_is() -> None:
     async with aiohttp.ClientSession() as http, api.LiveKitAPI("http://localhost:1", KEY, SECRET, session=http) as lk:
-        stage = Stage(Options(ENDPOINT, key=KEY, secret=SECRET), http, lk)
+        harness = Harness(Options(ENDPOINT, key=KEY, secret=SECRET), http, lk)
         body, kit = b"{}", Signature(KEY, SECRET)
-        kit.require(body, stage.signature(body))
+        kit.require(body, harness.signature(body))
         for name, forge in FORGERIES.items():
             taken = True
             try:
-                kit.require(body, forge(stage, body))
+                kit.require(body, forge(harness, body))
             except NotSigned:
                 taken = False
             assert not taken, name
@@ -113,13 +115,13 @@ async def test_a_service_registers_with_the_check_as_with_the_manager(
     async with (
         aiohttp.ClientSession() as http,
         api.LiveKitAPI("http://localhost:1", KEY, SECRET, session=http) as lk,
-        listening(options, Stage(options, http, lk)),
+        listening(options, Harness(options, http, lk)),
         http.post(f"http://localhost:{options.listen}/api/v1/microservices/register", headers=sent) as answer,
     ):
         assert answer.status == status
 
 
 def test_rubbish_is_no_invite() -> None:
-    bodies = rubbish_for(invite())
+    bodies = invalid_messages_for(invite())
     assert len(set(bodies.values())) == len(bodies)
     assert invite().model_dump_json().encode() not in bodies.values()

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from scripts.livekit_server import ROOT
-from service_kit import Service, Visit
-from tests.manager_stand_in import KEY, SECRET, ManagerStandIn, farewell, invite, invited_session
+from service_kit import Service, SessionJob
+from tests.manager_stand_in import KEY, SECRET, ManagerStandIn, invite, invited_session, session_ended
 
 pytestmark = pytest.mark.unit
 
@@ -24,9 +24,9 @@ def a_service(**more: Any) -> Service:
     service = Service("asr-service", type="ASR", **{"lease": LEASE, "grace": 0.05} | more)
 
     @service.on_invite
-    async def stay(visit: Visit) -> None:
-        visit.accept()
-        await visit.ended()
+    async def stay(job: SessionJob) -> None:
+        job.accept()
+        await job.ended()
 
     return service
 
@@ -176,7 +176,7 @@ async def test_the_first_sigterm_drains(program: Program, nowhere: str) -> None:
     other = invite(id="inv_2", session=invited_session("session-2"))
     assert await manager.post(program.endpoint, other) == 503
     assert manager.removed == []
-    assert await manager.post(program.endpoint, farewell(sent)) == 200
+    assert await manager.post(program.endpoint, session_ended(sent)) == 200
     assert await program.ends() == 0
     assert manager.removed == ["asr-service"]
 

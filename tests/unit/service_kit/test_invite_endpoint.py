@@ -16,9 +16,9 @@ from opentelemetry import trace
 from opentelemetry.propagate import extract
 
 from manager_agent.messages import Invite
-from service_kit import Decline, Service, Visit
+from service_kit import Decline, Service, SessionJob
 from service_kit.invite_endpoint import BODY_MAX
-from tests.manager_stand_in import KEY, SECRET, ManagerStandIn, farewell, invite, invited_session, signature
+from tests.manager_stand_in import KEY, SECRET, ManagerStandIn, invite, invited_session, session_ended, signature
 
 pytestmark = pytest.mark.unit
 
@@ -29,18 +29,18 @@ class Guest:
     def __init__(self, **more: Any) -> None:
         self.service = Service("asr-service", type="ASR", grace=0.05, **more)
         self.service.on_invite(self._handle)
-        self.came: list[Visit] = []
+        self.came: list[SessionJob] = []
         self.reasons: list[str] = []
         self.declining = self.failing = False
 
-    async def _handle(self, visit: Visit) -> None:
-        self.came.append(visit)
+    async def _handle(self, job: SessionJob) -> None:
+        self.came.append(job)
         if self.declining:
             raise Decline("not today")
         if self.failing:
             raise RuntimeError("out of memory")
-        visit.accept()
-        self.reasons.append(await visit.ended())
+        job.accept()
+        self.reasons.append(await job.ended())
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ async def endpoint(manager: ManagerStandIn, guest: Guest) -> AsyncIterator[str]:
 async def test_a_signed_invite_is_accepted_and_handled(manager: ManagerStandIn, endpoint: str, guest: Guest) -> None:
     sent = invite(session=invited_session(lang="de"))
     assert await manager.post(endpoint, sent) == 200
-    assert [visit.invite for visit in guest.came] == [sent]
+    assert [job.invite for job in guest.came] == [sent]
     assert repr(guest.came[0]) == "<Visit asr-service to room-1 [invited]>"
 
 
@@ -76,8 +76,8 @@ async def test_a_visit_goes_on_with_the_trace_of_its_invite(
     """As OpenTelemetry reads it; its log lines have the trace's id."""
     with structlog.testing.capture_logs() as log:
         assert await manager.post(endpoint, invite(traceparent=TRACEPARENT, tracestate="congo=t61rcWkgMzE")) == 200
-    (visit,) = guest.came
-    parent = trace.get_current_span(extract(visit.trace_headers)).get_span_context()
+    (job,) = guest.came
+    parent = trace.get_current_span(extract(job.trace_headers)).get_span_context()
     assert (f"{parent.trace_id:032x}", f"{parent.span_id:016x}") == (TRACEPARENT[3:35], TRACEPARENT[36:52])
     assert parent.trace_state["congo"] == "t61rcWkgMzE"
     assert [line["trace_id"] for line in log if line["event"] == "invited"] == [TRACEPARENT[3:35]]
@@ -169,7 +169,7 @@ async def test_the_same_invite_many_times_at_once_is_one_visit(
 ) -> None:
     statuses = await asyncio.gather(*(manager.post(endpoint, invite()) for _ in range(10)))
     assert statuses == [200] * 10
-    assert len(guest.came) == len(guest.service.visits) == 1
+    assert len(guest.came) == len(guest.service.jobs) == 1
 
 
 async def test_an_invite_that_comes_again_after_its_visit_is_a_fresh_start(
@@ -187,7 +187,7 @@ async def test_an_invite_whose_end_is_known_gets_409(
     reason: str, manager: ManagerStandIn, endpoint: str, guest: Guest
 ) -> None:
     await manager.post(endpoint, invite())
-    await manager.post(endpoint, farewell(invite(), reason))
+    await manager.post(endpoint, session_ended(invite(), reason))
     await until_alone(guest)
     assert await manager.post(endpoint, invite()) == 409
     assert guest.reasons == [reason]
@@ -197,7 +197,7 @@ async def test_an_invite_whose_end_is_known_gets_409(
 async def test_an_invite_that_its_farewell_has_overtaken_gets_409(
     manager: ManagerStandIn, endpoint: str, guest: Guest
 ) -> None:
-    await manager.post(endpoint, farewell(invite()))
+    await manager.post(endpoint, session_ended(invite()))
     assert await manager.post(endpoint, invite(id="inv_2")) == 409
     assert guest.came == []
 
@@ -208,10 +208,10 @@ async def test_who_was_replaced_may_be_invited_into_the_session_again(
     second = invite(id="inv_2", attempt=2, identity="sm-asr-service-2")
     await manager.post(endpoint, invite())
     assert await manager.post(endpoint, second) == 200
-    await manager.post(endpoint, farewell(invite(), "replaced"))
+    await manager.post(endpoint, session_ended(invite(), "replaced"))
     await until_alone(guest, but=1)
     assert guest.reasons == ["replaced"]
-    assert guest.service.visits[0].invite == second
+    assert guest.service.jobs[0].invite == second
 
 
 async def test_beyond_its_capacity_invites_get_429(manager: ManagerStandIn) -> None:
@@ -220,7 +220,7 @@ async def test_beyond_its_capacity_invites_get_429(manager: ManagerStandIn) -> N
     async with guest.service.serving(manager.settings()) as endpoint:
         assert [await manager.post(endpoint, one) for one in sent[:3]] == [200, 200, 429]
         assert await manager.post(endpoint, sent[0]) == 200  # it is in already
-        await manager.post(endpoint, farewell(sent[0]))
+        await manager.post(endpoint, session_ended(sent[0]))
         await until_alone(guest, but=1)
         assert await manager.post(endpoint, sent[3]) == 200
 
@@ -233,7 +233,7 @@ async def test_while_it_drains_it_takes_no_more_and_lets_visits_end(manager: Man
         await manager.until(lambda: manager.beats == [{"draining": True}])
         assert [await manager.post(endpoint, one) for one in (invite(), other)] == [200, 503]
         assert not draining.done()
-        await manager.post(endpoint, farewell(invite()))
+        await manager.post(endpoint, session_ended(invite()))
         assert await asyncio.wait_for(draining, 2)
         assert manager.removed == []
     assert guest.reasons == ["closed"]
@@ -249,10 +249,10 @@ async def test_draining_takes_its_timeout_at_the_most(manager: ManagerStandIn, g
 async def test_invites_of_two_sessions_are_two_visits(manager: ManagerStandIn, endpoint: str, guest: Guest) -> None:
     other = invite(id="inv_2", session=invited_session("session-2"))
     assert [await manager.post(endpoint, one) for one in (invite(), other)] == [200, 200]
-    await manager.post(endpoint, farewell(other, reason="expired"))
+    await manager.post(endpoint, session_ended(other, reason="expired"))
     await until_alone(guest, but=1)
     assert guest.reasons == ["expired"]
-    assert guest.service.visits[0].invite.id == "inv_1"
+    assert guest.service.jobs[0].invite.id == "inv_1"
 
 
 async def test_a_declined_invite_gets_409_and_may_be_asked_again(
@@ -278,7 +278,7 @@ async def test_a_handler_that_takes_its_time_has_accepted(manager: ManagerStandI
     service = Service("asr-service", type="ASR", grace=0)
 
     @service.on_invite
-    async def load_first(visit: Visit) -> None:
+    async def load_first(job: SessionJob) -> None:
         await asyncio.sleep(30)
 
     async with service.serving(manager.settings()) as endpoint, asyncio.timeout(3):
@@ -286,7 +286,7 @@ async def test_a_handler_that_takes_its_time_has_accepted(manager: ManagerStandI
 
 
 async def test_a_farewell_to_nobody_is_fine(manager: ManagerStandIn, endpoint: str) -> None:
-    assert await manager.post(endpoint, farewell(invite())) == 200
+    assert await manager.post(endpoint, session_ended(invite())) == 200
 
 
 async def test_a_handler_that_does_not_stop_is_cancelled_after_its_grace(manager: ManagerStandIn) -> None:
@@ -294,8 +294,8 @@ async def test_a_handler_that_does_not_stop_is_cancelled_after_its_grace(manager
     cancelled = asyncio.Event()
 
     @service.on_invite
-    async def never_ends(visit: Visit) -> None:
-        visit.accept()
+    async def never_ends(job: SessionJob) -> None:
+        job.accept()
         try:
             await asyncio.sleep(30)
         finally:
@@ -303,7 +303,7 @@ async def test_a_handler_that_does_not_stop_is_cancelled_after_its_grace(manager
 
     async with service.serving(manager.settings()) as endpoint:
         await manager.post(endpoint, invite())
-        await manager.post(endpoint, farewell(invite()))
+        await manager.post(endpoint, session_ended(invite()))
         await asyncio.wait_for(cancelled.wait(), 1)
 
 
@@ -315,11 +315,11 @@ async def test_when_something_that_a_visit_started_raises_the_visit_is_over(mana
         raise RuntimeError("the model has crashed")
 
     @service.on_invite
-    async def start_something(visit: Visit) -> None:
-        visit.accept()
-        visit.start(fail())
+    async def start_something(job: SessionJob) -> None:
+        job.accept()
+        job.start(fail())
         try:
-            await visit.ended()
+            await job.ended()
         finally:
             over.set()
 
@@ -332,7 +332,7 @@ async def test_a_service_that_stops_ends_its_visits_and_takes_no_more(manager: M
     async with guest.service.serving(manager.settings()) as endpoint:
         await manager.post(endpoint, invite())
     assert guest.reasons == ["service_stopped"]
-    assert guest.service.visits == ()
+    assert guest.service.jobs == ()
 
 
 async def test_two_services_in_one_process_do_not_meet(manager: ManagerStandIn) -> None:
@@ -344,8 +344,8 @@ async def test_two_services_in_one_process_do_not_meet(manager: ManagerStandIn) 
     for service in (asr, llm):
 
         @service.on_invite
-        async def note(visit: Visit) -> None:
-            came.append(visit.invite.service_id)
+        async def note(job: SessionJob) -> None:
+            came.append(job.invite.service_id)
 
     async with asr.serving(manager.settings()) as to_asr, llm.serving(manager.settings()) as to_llm:
         invites: dict[str, Invite] = {to_asr: invite(), to_llm: invite("llm-service")}
@@ -356,5 +356,5 @@ async def test_two_services_in_one_process_do_not_meet(manager: ManagerStandIn) 
 
 async def until_alone(guest: Guest, but: int = 0) -> None:
     async with asyncio.timeout(2):
-        while len(guest.service.visits) > but:
+        while len(guest.service.jobs) > but:
             await asyncio.sleep(0.005)

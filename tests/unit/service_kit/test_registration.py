@@ -12,7 +12,7 @@ from pydantic import SecretStr
 
 from manager_agent.session.session import ReadyOn
 from scripts.livekit_server import ROOT
-from service_kit import RegistrationRefused, Service, Visit
+from service_kit import RegistrationRefused, Service, SessionJob
 from service_kit.pauses import pauses
 from tests.manager_stand_in import ManagerStandIn
 
@@ -23,7 +23,7 @@ def a_service(**more: object) -> Service:
     service = Service("asr-service", type="ASR", version="2.1.0", **more)  # type: ignore[arg-type]
 
     @service.on_invite
-    async def nothing(visit: Visit) -> None: ...
+    async def nothing(job: SessionJob) -> None: ...
 
     return service
 

@@ -16,23 +16,23 @@ from manager_agent.session import events as ev
 from manager_agent.session.changes import (
     ATTEMPT_REASONS,
     AttemptBegan,
+    AttemptStep,
     InviteAnswered,
+    InviteOutcome,
     ManagerDispatchedAgain,
     Missable,
     Observation,
-    Outcome,
     ServiceFailed,
     ServiceReady,
     ServiceReplaced,
     SessionCreated,
     SessionEnded,
     SessionReady,
-    Step,
     StepTaken,
     WebhookAwaited,
     observations,
 )
-from manager_agent.session.events import Event, Evidence, Refusal, Said, Seen
+from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
 from manager_agent.session.session import EndReason, RequiredService, ServiceReason, Session
 from manager_agent.session.transitions import apply
 from tests.unit.session.test_histories import SERVICES, STEPS, a_history, by_chance
@@ -53,8 +53,8 @@ from tests.unit.sessions import (
     listed,
     managed,
     requested,
-    said,
     seen,
+    signal,
 )
 from tests.unit.world import World
 
@@ -70,7 +70,7 @@ def asked(*services: RequiredService) -> Session:
 
 WAITING = after(asked(JOINS, SIGNALS), *managed(), *invited(ASR, LLM), ev.WebhookArrived(START))
 JOINED = after(WAITING, *accepted(ASR, LLM), ASR_SEEN, LLM_SEEN)
-READY = after(JOINED, said("sm-llm-1", Said.READY, START + 2))
+READY = after(JOINED, signal("sm-llm-1", Signal.READY, START + 2))
 ASR_LOST = after(READY, left("sm-asr-1", "PA_asr", START + 2.5))
 LLM_LOST = after(READY, left("sm-llm-1", "PA_llm", START + 2.5))
 DECLINED = after(WAITING, ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.DECLINED, final=True))
@@ -92,41 +92,45 @@ CASES: dict[str, tuple[Session, Event, list[Observation]]] = {
     "a service is invited": (after(asked(JOINS), *managed()), invited(ASR)[0], [AttemptBegan("ASR")]),
     "an invite is accepted": (
         WAITING, ev.InviteAccepted(NOW, ASR, 1, 1),
-        [StepTaken("ASR", Step.ACCEPT, 3.0), InviteAnswered("ASR", Outcome.ACCEPTED)],
+        [StepTaken("ASR", AttemptStep.ACCEPT, 3.0), InviteAnswered("ASR", InviteOutcome.ACCEPTED)],
     ),
     "accepted again by who had lost it": (
         after(WAITING, *accepted(ASR), *SENT_AGAIN, ev.InviteStarted(START + 2, ASR, 1, 3, "sm-asr-1", "inv_0")),
-        ev.InviteAccepted(NOW, ASR, 1, 3), [InviteAnswered("ASR", Outcome.ACCEPTED)],
+        ev.InviteAccepted(NOW, ASR, 1, 3), [InviteAnswered("ASR", InviteOutcome.ACCEPTED)],
     ),
     "and declined": (
-        WAITING, ev.InviteRefused(NOW, LLM, 1, 1, Refusal.DECLINED), [InviteAnswered("LLM", Outcome.DECLINED)],
+        WAITING, ev.InviteRefused(NOW, LLM, 1, 1, Refusal.DECLINED), [InviteAnswered("LLM", InviteOutcome.DECLINED)],
     ),
     "and can't be delivered": (
-        WAITING, ev.InviteRefused(NOW, LLM, 1, 1, Refusal.UNREACHABLE), [InviteAnswered("LLM", Outcome.UNREACHABLE)],
+        WAITING, ev.InviteRefused(NOW, LLM, 1, 1, Refusal.UNREACHABLE), [InviteAnswered("LLM",
+            InviteOutcome.UNREACHABLE)],
     ),
     "a service joins, and is ready by that": (
         WAITING, seen("sm-asr-1", "PA_asr", NOW),
-        [StepTaken("ASR", Step.JOIN, 3.0), ServiceReady("ASR", Evidence.JOIN), StepTaken("ASR", Step.READY, 3.0)],
+        [StepTaken("ASR", AttemptStep.JOIN, 3.0), ServiceReady("ASR", Evidence.JOIN), StepTaken("ASR",
+         AttemptStep.READY, 3.0)],
     ),
-    "one joins that has to say it": (WAITING, seen("sm-llm-1", "PA_llm", NOW), [StepTaken("LLM", Step.JOIN, 3.0)]),
+    "one joins that has to say it": (
+        WAITING, seen("sm-llm-1", "PA_llm", NOW), [StepTaken("LLM", AttemptStep.JOIN, 3.0)]
+    ),
     "it says so, and the session is ready": (
-        JOINED, said("sm-llm-1", Said.READY, NOW),
-        [ServiceReady("LLM", Evidence.MESSAGE), StepTaken("LLM", Step.READY, 3.0), SessionReady("voice", 3.0)],
+        JOINED, signal("sm-llm-1", Signal.READY, NOW),
+        [ServiceReady("LLM", Evidence.MESSAGE), StepTaken("LLM", AttemptStep.READY, 3.0), SessionReady("voice", 3.0)],
     ),
     "it says so by HTTP before it is seen": (
-        WAITING, said("sm-llm-1", Said.READY, NOW, Evidence.HTTP),
-        [ServiceReady("LLM", Evidence.HTTP), StepTaken("LLM", Step.READY, 3.0)],
+        WAITING, signal("sm-llm-1", Signal.READY, NOW, Evidence.HTTP),
+        [ServiceReady("LLM", Evidence.HTTP), StepTaken("LLM", AttemptStep.READY, 3.0)],
     ),
     "and is seen then": (
-        after(WAITING, said("sm-llm-1", Said.READY, START + 1, Evidence.HTTP)), seen("sm-llm-1", "PA_llm", NOW),
-        [StepTaken("LLM", Step.JOIN, 3.0)],
+        after(WAITING, signal("sm-llm-1", Signal.READY, START + 1, Evidence.HTTP)), seen("sm-llm-1", "PA_llm", NOW),
+        [StepTaken("LLM", AttemptStep.JOIN, 3.0)],
     ),
     "by an attribute": (
         JOINED, seen("sm-llm-1", "PA_llm", NOW, attributes={"session.state": "ready"}),
-        [ServiceReady("LLM", Evidence.ATTRIBUTE), StepTaken("LLM", Step.READY, 3.0), SessionReady("voice", 3.0)],
+        [ServiceReady("LLM", Evidence.ATTRIBUTE), StepTaken("LLM", AttemptStep.READY, 3.0), SessionReady("voice", 3.0)],
     ),
     "one is lost, or fails: that it came to nothing shows later": (READY, left("sm-asr-1", "PA_asr", NOW), []),
-    "so it is with one that says it has failed": (READY, said("sm-llm-1", Said.FAILED, NOW), []),
+    "so it is with one that says it has failed": (READY, signal("sm-llm-1", Signal.FAILED, NOW), []),
     "it has its room": (
         after(asked(JOINS, SIGNALS), *requested()), ev.RoomCreated(NOW, "RM_1"),
         [SessionCreated("voice", ("ASR", "LLM"))],
@@ -144,13 +148,13 @@ CASES: dict[str, tuple[Session, Event, list[Observation]]] = {
         ASR_LOST, seen("sm-asr-1", "PA_asr2", NOW, joined_ms=1), [ServiceReady("ASR", Evidence.JOIN)],
     ),
     "so does one that says it again": (
-        after(LLM_LOST, seen("sm-llm-1", "PA_llm2", NOW - 0.1)), said("sm-llm-1", Said.READY, NOW),
+        after(LLM_LOST, seen("sm-llm-1", "PA_llm2", NOW - 0.1)), signal("sm-llm-1", Signal.READY, NOW),
         [ServiceReady("LLM", Evidence.MESSAGE)],
     ),
     "one comes back that was never ready": (
         after(JOINED, left("sm-llm-1", "PA_llm", START + 2), seen("sm-llm-1", "PA_llm2", START + 2.5)),
-        said("sm-llm-1", Said.READY, NOW),
-        [ServiceReady("LLM", Evidence.MESSAGE), StepTaken("LLM", Step.READY, 3.0), SessionReady("voice", 3.0)],
+        signal("sm-llm-1", Signal.READY, NOW),
+        [ServiceReady("LLM", Evidence.MESSAGE), StepTaken("LLM", AttemptStep.READY, 3.0), SessionReady("voice", 3.0)],
     ),
     "one that was lost is replaced": (
         ASR_LOST, ASR_AGAIN, [ServiceReplaced("ASR"), ServiceFailed("ASR", ServiceReason.LEFT), AttemptBegan("ASR")],
@@ -164,12 +168,13 @@ CASES: dict[str, tuple[Session, Event, list[Observation]]] = {
         [ServiceReplaced("ASR"), ServiceFailed("ASR", ServiceReason.NEVER_JOINED), AttemptBegan("ASR")],
     ),
     "one that said it has failed": (
-        after(READY, said("sm-asr-1", Said.FAILED, START + 2.5)), ASR_AGAIN,
+        after(READY, signal("sm-asr-1", Signal.FAILED, START + 2.5)), ASR_AGAIN,
         [ServiceReplaced("ASR"), ServiceFailed("ASR", ServiceReason.REPORTED_FAILURE), AttemptBegan("ASR")],
     ),
     "the next attempt begins its own time": (
         after(ASR_LOST, ASR_AGAIN), seen("sm-asr-2", "PA_asr2", NOW + 0.5),
-        [StepTaken("ASR", Step.JOIN, 0.5), ServiceReady("ASR", Evidence.JOIN), StepTaken("ASR", Step.READY, 0.5)],
+        [StepTaken("ASR", AttemptStep.JOIN, 0.5), ServiceReady("ASR", Evidence.JOIN), StepTaken("ASR",
+         AttemptStep.READY, 0.5)],
     ),
     "the manager is dispatched with the room": (asked(JOINS), requested()[1], []),
     "and again": (
@@ -220,26 +225,27 @@ CASES: dict[str, tuple[Session, Event, list[Observation]]] = {
     ),
     "its room that is gone": (replace(READY, owner=""), ev.RoomClosed(NOW, "RM_1"), []),
     "a listing shows who left": (
-        READY, listed(NOW, Seen(MANAGER, "PA_manager"), Seen("sm-llm-1", "PA_llm")),
+        READY, listed(NOW, ParticipantInfo(MANAGER, "PA_manager"), ParticipantInfo("sm-llm-1", "PA_llm")),
         [WebhookAwaited(Missable.PARTICIPANT_LEFT, "PA_asr")],
     ),
     "and who came": (
         READY,
-        listed(NOW, Seen("sm-asr-1", "PA_asr"), Seen("sm-llm-1", "PA_llm"), Seen("alice", "PA_u", 1_000_900)),
+        listed(NOW, ParticipantInfo("sm-asr-1", "PA_asr"), ParticipantInfo("sm-llm-1", "PA_llm"),
+            ParticipantInfo("alice", "PA_u", 1_000_900)),
         [WebhookAwaited(Missable.PARTICIPANT_JOINED, "PA_u")],
     ),
     "or somebody in the place of another": (
-        READY, listed(NOW, Seen("sm-asr-1", "PA_asr2", 1), Seen("sm-llm-1", "PA_llm")),
+        READY, listed(NOW, ParticipantInfo("sm-asr-1", "PA_asr2", 1), ParticipantInfo("sm-llm-1", "PA_llm")),
         [
             ServiceReady("ASR", Evidence.JOIN),
             WebhookAwaited(Missable.PARTICIPANT_JOINED, "PA_asr2"), WebhookAwaited(Missable.PARTICIPANT_LEFT, "PA_asr"),
         ],
     ),
     "that the manager is gone, who tells it himself": (
-        READY, listed(NOW, Seen("sm-asr-1", "PA_asr"), Seen("sm-llm-1", "PA_llm")), [],
+        READY, listed(NOW, ParticipantInfo("sm-asr-1", "PA_asr"), ParticipantInfo("sm-llm-1", "PA_llm")), [],
     ),
     "where no webhooks arrive": (
-        replace(READY, webhooks_arrive=False), listed(NOW, Seen("sm-llm-1", "PA_llm")), [],
+        replace(READY, webhooks_arrive=False), listed(NOW, ParticipantInfo("sm-llm-1", "PA_llm")), [],
     ),
 }  # fmt: skip
 """What happens, to which session, and what there is to count in it."""
@@ -311,8 +317,8 @@ def check_counts(world: World) -> None:
     steps = Counter((seen.type, seen.step) for seen in found if isinstance(seen, StepTaken))
     ready = Counter(seen.type for seen in found if isinstance(seen, ServiceReady))
     for service in session.services:
-        assert all(steps[service.type, step] <= service.attempt for step in Step)
-        assert ready[service.type] >= steps[service.type, Step.READY]
+        assert all(steps[service.type, step] <= service.attempt for step in AttemptStep)
+        assert ready[service.type] >= steps[service.type, AttemptStep.READY]
         assert ready[service.type] > 0 or service.ready_by is None
     assert all(seen.seconds >= 0 for seen in found if isinstance(seen, StepTaken | SessionReady))
     assert all(seen.reason in ATTEMPT_REASONS for seen in found if isinstance(seen, ServiceFailed))

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from manager_agent.session import events as ev
-from manager_agent.session.counts import Census
+from manager_agent.session.counts import SessionCounts
 from manager_agent.session.session import Session, SessionState
 from manager_agent.store.memory import MemoryStore
 from tests.unit.sessions import JOINS, START, a_session
@@ -26,32 +26,32 @@ def found(sessions: list[Session]) -> Counts:
     return len(live), making, Counter(s.owner for s in live), Counter(s.state for s in sessions)
 
 
-def counted(census: Census) -> Counts:
-    owners = Counter({name: census.live_of(name) for name in ("a", "b")})
-    return census.live, census.in_making, owners, census.by_state
+def counted(counts: SessionCounts) -> Counts:
+    owners = Counter({name: counts.live_of(name) for name in ("a", "b")})
+    return counts.live, counts.in_making, owners, counts.by_state
 
 
 async def test_it_counts_what_is_there_through_the_life_of_sessions() -> None:
     store = MemoryStore(lambda: START)
     for n in range(6):
         await store.add(replace(a_session(JOINS), session_id=f"s{n}", room_name=f"r{n}", owner="ab"[n % 2]))
-        assert counted(store.census) == found(list(store.list()))
-    assert store.census.live_of("a") == 3
+        assert counted(store.counts) == found(list(store.list()))
+    assert store.counts.live_of("a") == 3
     for n in range(6):
         for event in (ev.RoomRequested(START), ev.RoomCreated(START, "RM"), ev.SessionClosed(START)):
             await store.update(f"s{n}", event)
-            assert counted(store.census) == found(list(store.list()))
-    assert (store.census.live, store.census.in_making) == (0, 0)
+            assert counted(store.counts) == found(list(store.list()))
+    assert (store.counts.live, store.counts.in_making) == (0, 0)
 
 
 async def test_one_that_nobody_asked_for_is_live_and_in_no_state() -> None:
     """It is one that proves that we are well."""
     store = MemoryStore(lambda: START)
     await store.add(a_session())
-    assert counted(store.census) == (1, 1, Counter(), Counter())
+    assert counted(store.counts) == (1, 1, Counter(), Counter())
     await store.update("s1", ev.SessionClosed(START))
     store.remove("s1")
-    assert counted(store.census) == (0, 0, Counter(), Counter())
+    assert counted(store.counts) == (0, 0, Counter(), Counter())
 
 
 async def test_a_session_that_is_removed_while_it_lives_counts_no_more() -> None:
@@ -59,5 +59,5 @@ async def test_a_session_that_is_removed_while_it_lives_counts_no_more() -> None
     store = MemoryStore(lambda: START)
     await store.add(replace(a_session(JOINS), owner="a"))
     store.remove("s1")
-    assert counted(store.census) == (0, 0, Counter(), Counter())
-    assert store.census.in_use("asr") == 0
+    assert counted(store.counts) == (0, 0, Counter(), Counter())
+    assert store.counts.in_use("asr") == 0

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from manager_agent.session import events as ev
-from manager_agent.session.events import Event, Evidence, Refusal, Said, Seen
+from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
 from manager_agent.session.session import ReadyOn, RequiredService, ServiceState
 from manager_agent.session.transitions import apply
 from tests.unit.sessions import AGENT, JOINS, SIGNALS, START
@@ -32,12 +32,12 @@ SERVICES: list[tuple[RequiredService, ...]] = [
 ]
 """What the session of a history may need."""
 STRANGERS: list[Event] = [
-    ev.ServiceSaid(START, "asr-service", Said.READY, Evidence.MESSAGE),
-    ev.ServiceSaid(START, "inv_0_1", Said.READY, Evidence.HTTP),
-    ev.ServiceSaid(START, "mallory", Said.FAILED, Evidence.MESSAGE),
-    ev.ParticipantSeen(START, Seen("mallory", "PA_m", 1, False, {"session.state": "ready"})),
-    ev.ParticipantSeen(START, Seen("bot", "PA_b", 1, False, {"lk.agent.name": "bot"})),
-    ev.ParticipantSeen(START, Seen("agent-x", "PA_x", 1, True, {"lk.agent.name": "another"})),
+    ev.ServiceSignalled(START, "asr-service", Signal.READY, Evidence.MESSAGE),
+    ev.ServiceSignalled(START, "inv_0_1", Signal.READY, Evidence.HTTP),
+    ev.ServiceSignalled(START, "mallory", Signal.FAILED, Evidence.MESSAGE),
+    ev.ParticipantSeen(START, ParticipantInfo("mallory", "PA_m", 1, False, {"session.state": "ready"})),
+    ev.ParticipantSeen(START, ParticipantInfo("bot", "PA_b", 1, False, {"lk.agent.name": "bot"})),
+    ev.ParticipantSeen(START, ParticipantInfo("agent-x", "PA_x", 1, True, {"lk.agent.name": "another"})),
     ev.ManagerFailed(START, "mallory"),
     ev.RoomClosed(START, "RM_0"),
 ]
@@ -54,18 +54,18 @@ def something_happens(world: World, what: str, chance: random.Random) -> None:
             agent_name = world.session.services[entry].agent_name
             visit = world.comes(identity or f"agent-{len(world.visits)}", agent_name)
             for _ in range(chance.choice([0, 0, 1, 2])):
-                world.says(visit, Said.READY, _some_evidence(chance))
+                world.says(visit, Signal.READY, _some_evidence(chance))
         case "a service is on its way" if identities and identities[-1]:
             visit = world.comes(identities[-1], on_its_way=True)
             if chance.random() < 0.5:
-                world.says(visit, Said.READY, Evidence.HTTP)
+                world.says(visit, Signal.READY, Evidence.HTTP)
         case "somebody arrives" if world.coming():
             world.arrives(chance.choice(world.coming()))
         case "somebody goes" if world.present() or world.coming():
             world.goes(chance.choice(world.present() + world.coming()))
         case "somebody talks" if services := [visit for visit in world.visits if visit.is_service]:
-            said = chance.choice([Said.READY] * 8 + [*Said])
-            world.says(chance.choice(services[-3:]), said, _some_evidence(chance))
+            signal = chance.choice([Signal.READY] * 8 + [*Signal])
+            world.says(chance.choice(services[-3:]), signal, _some_evidence(chance))
         case "the user comes":
             world.comes(USER, on_its_way=chance.random() < 0.1)
         case "the room is listed":

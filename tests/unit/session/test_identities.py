@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager_agent.session.identities import READABLE, Names
+from manager_agent.session.identities import READABLE, Identities
 
 pytestmark = pytest.mark.unit
 
-NAMES = Names("secret")
+NAMES = Identities("secret")
 IDENTITY_MAX = 256
 """LiveKit's limit for a name, in characters."""
 
@@ -41,7 +41,7 @@ def test_a_service_called_manager_is_not_taken_for_the_manager() -> None:
 
 def test_another_secret_gives_other_names() -> None:
     """Who does not hold it can't guess an invite."""
-    other = Names("another secret")
+    other = Identities("another secret")
     assert other.invite("s1", 0, 1) != NAMES.invite("s1", 0, 1)
     assert other.manager("s1", 1) != NAMES.manager("s1", 1)
 

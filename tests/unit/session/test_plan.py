@@ -13,22 +13,22 @@ from hypothesis import strategies as st
 
 from manager_agent.session import events as ev
 from manager_agent.session.dispatch import JOIN_TIMEOUT, RETURN_TIMEOUT, backoff
-from manager_agent.session.events import Event, Evidence, Refusal, Said, Seen
+from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
 from manager_agent.session.plan import (
     BLIND_LISTING_INTERVAL,
     LISTING_INTERVAL,
     NAME_QUARANTINE,
     WAITING_LISTING_INTERVAL,
     Action,
+    CheckDeadline,
     CleanUp,
     CreateRoom,
     DispatchManager,
-    Forget,
-    Invite,
     ListRoom,
-    PassDeadline,
+    Purge,
     Remove,
     Replace,
+    SendInvite,
     plan,
 )
 from manager_agent.session.session import EndReason, Limits, RequiredService, Session, SessionState
@@ -50,8 +50,8 @@ from tests.unit.sessions import (
     listed,
     managed,
     requested,
-    said,
     seen,
+    signal,
 )
 
 pytestmark = pytest.mark.unit
@@ -138,7 +138,7 @@ def test_a_manager_that_fails_before_it_came_is_replaced_after_a_moment() -> Non
 def test_all_services_are_invited_at_once_and_each_once() -> None:
     """As soon as the room exists; by dispatch or by HTTP makes no difference here."""
     session = after(a_session(JOINS, SIGNALS, replace(AGENT, optional=True)), *managed())
-    assert actions(session) == (Invite(ASR, 1, 1), Invite(LLM, 1, 1), Invite(BOT, 1, 1))
+    assert actions(session) == (SendInvite(ASR, 1, 1), SendInvite(LLM, 1, 1), SendInvite(BOT, 1, 1))
     assert actions(after(session, *invited(ASR, LLM, BOT))) == ()
 
 
@@ -147,7 +147,7 @@ def refused(session: Session, at: float, tries: int = 1, *, final: bool = False)
 
 
 def invites(session: Session, now: float) -> list[Action]:
-    return [action for action in actions(session, now) if isinstance(action, Invite)]
+    return [action for action in actions(session, now) if isinstance(action, SendInvite)]
 
 
 def test_an_invite_that_failed_is_sent_again_with_growing_pauses_until_the_deadline() -> None:
@@ -161,7 +161,7 @@ def test_an_invite_that_failed_is_sent_again_with_growing_pauses_until_the_deadl
             break
         pauses.append(due - now)
         assert invites(session, due - 0.001) == []
-        assert invites(session, due) == [Invite(ASR, 1, tries + 1)]
+        assert invites(session, due) == [SendInvite(ASR, 1, tries + 1)]
         tries, now = tries + 1, due
         session = apply(session, ev.InviteStarted(now, ASR, 1, tries, "sm-asr-1", "inv_0"))
         assert invites(session, now + 1) == []
@@ -177,7 +177,7 @@ def test_an_optional_service_is_asked_again_after_the_deadline_too() -> None:
     due = session.services[ASR].retry_at
     assert due > session.ready_deadline
     assert session.state is SessionState.READY
-    assert invites(session, due) == [Invite(ASR, 1, 2)]
+    assert invites(session, due) == [SendInvite(ASR, 1, 2)]
 
 
 def test_one_that_is_lost_after_ready_is_asked_again_as_long_as_there_is_time_to_replace_it() -> None:
@@ -191,11 +191,11 @@ def test_one_that_is_lost_after_ready_is_asked_again_as_long_as_there_is_time_to
         due = session.services[ASR].retry_at
         if due >= START + 60 + session.limits.replacement_timeout:
             break
-        assert invites(session, due) == [Invite(ASR, 2, tries + 1)]
+        assert invites(session, due) == [SendInvite(ASR, 2, tries + 1)]
         tries, now = tries + 1, due
         session = apply(session, ev.InviteStarted(now, ASR, 2, tries, "sm-asr-2", "inv_2"))
     assert tries >= 5
-    assert actions(session, due) == (PassDeadline(),)
+    assert actions(session, due) == (CheckDeadline(),)
 
 
 def test_two_services_do_not_try_again_in_step() -> None:
@@ -217,8 +217,8 @@ def test_a_service_that_asked_not_to_be_called_again_is_not() -> None:
     [
         ev.InviteAccepted(START + 2, ASR, 1, 2),
         seen("sm-asr-1", "PA_1", START + 2),
-        said("sm-asr-1", Said.READY, START + 2, Evidence.HTTP),
-        said("sm-asr-1", Said.FAILED, START + 2, Evidence.HTTP),
+        signal("sm-asr-1", Signal.READY, START + 2, Evidence.HTTP),
+        signal("sm-asr-1", Signal.FAILED, START + 2, Evidence.HTTP),
     ],
     ids=["accepted", "joined", "ready", "failed"],
 )
@@ -262,7 +262,9 @@ def test_a_room_is_listed_when_a_manager_has_come() -> None:
     session = after(session, ev.JobAccepted(START + 3, MANAGER), seen(MANAGER, "PA_manager", START + 4))
     assert ListRoom() in actions(session, START + 4)
     listed_then = after(
-        session, ev.ListingStarted(START + 4), listed(START + 4.1, Seen(MANAGER, "PA_manager"), asked_at=START + 4)
+        session,
+        ev.ListingStarted(START + 4),
+        listed(START + 4.1, ParticipantInfo(MANAGER, "PA_manager"), asked_at=START + 4),
     )
     assert ListRoom() not in actions(listed_then, START + 4.2)
 
@@ -298,7 +300,7 @@ def test_after_the_end_there_is_one_clean_up_and_then_nothing_until_it_is_forgot
     clean = apply(cleaning, ev.CleanedUp(START + 6))
     retention = clean.limits.retention
     assert plan(clean, START + 6).wake_at == START + 5 + retention
-    assert plan(clean, START + 5 + retention).actions == (Forget(),)
+    assert plan(clean, START + 5 + retention).actions == (Purge(),)
 
 
 def test_a_room_that_is_being_made_is_not_cleaned_up_before_it_is_known_what_became_of_it() -> None:
@@ -342,7 +344,7 @@ class Life:
             for action in plan(self.session, self.now).actions:
                 self.do(action)
             due = plan(self.session, self.now)
-            if done(self.session) or self.done["Forget"]:
+            if done(self.session) or self.done["Purge"]:
                 return self
             if not due.actions:
                 self.now = min(due.wake_at, at)
@@ -361,7 +363,7 @@ class Life:
             case DispatchManager(attempt):
                 self.on(ev.ManagerDispatched(self.now, attempt, f"sm-manager-{attempt}"))
                 self.manager_comes(attempt)
-            case Invite(entry, attempt, tries):
+            case SendInvite(entry, attempt, tries):
                 identity = f"sm-{entry}-{attempt}"
                 self.on(ev.InviteStarted(self.now, entry, attempt, tries, identity, f"inv_{entry}"))
                 key = (self.now, entry, attempt, tries)
@@ -369,23 +371,23 @@ class Life:
                     ev.InviteAccepted(*key) if self.invite_is_accepted else ev.InviteRefused(*key, Refusal.UNREACHABLE)
                 )
                 if self.services_come and self.invite_is_accepted:
-                    self.on(ev.ParticipantSeen(self.now, Seen(identity, f"PA_{entry}_{attempt}")))
+                    self.on(ev.ParticipantSeen(self.now, ParticipantInfo(identity, f"PA_{entry}_{attempt}")))
             case ListRoom():
                 self.on(ev.ListingStarted(self.now), listed(self.now, *self.who_is_here()))
             case Replace(entry, attempt):  # nobody else is there
                 self.on(ev.ReplacementHeld(self.now, entry, attempt, self.now + 1))
             case Remove(identity):
                 self.on(ev.RemovalStarted(self.now, identity), ev.RemovalEnded(self.now, identity, True))
-            case PassDeadline():
+            case CheckDeadline():
                 self.on(ev.DeadlinePassed(self.now))
             case CleanUp():
                 self.on(ev.CleanUpStarted(self.now), ev.CleanedUp(self.now))
 
-    def who_is_here(self) -> list[Seen]:
+    def who_is_here(self) -> list[ParticipantInfo]:
         known = {self.session.manager.identity: self.session.manager.presence}
         known |= {service.identity: service.presence for service in self.session.services}
         known["alice"] = self.session.user_presence
-        return [Seen(identity, here.sid) for identity, here in known.items() if identity and here.sid]
+        return [ParticipantInfo(identity, here.sid) for identity, here in known.items() if identity and here.sid]
 
     def manager_comes(self, attempt: int) -> None:
         if self.managers_come:
@@ -451,8 +453,8 @@ def test_a_life_ends_for_each_reason_at_its_time(reason: EndReason) -> None:
     life = begin().until(over)
     assert life.ended == f"{reason} after {seconds:g} s"
     life.until()
-    assert life.done["CleanUp"] == life.done["Forget"] == 1
-    assert life.instants[-1] == (START + seconds + life.session.limits.retention, Forget())
+    assert life.done["CleanUp"] == life.done["Purge"] == 1
+    assert life.instants[-1] == (START + seconds + life.session.limits.retention, Purge())
 
 
 def test_a_life_in_which_all_goes_well_takes_one_of_each_action() -> None:
@@ -461,7 +463,7 @@ def test_a_life_in_which_all_goes_well_takes_one_of_each_action() -> None:
     life.on(seen("sm-0-1", "PA_1", life.now), seen("sm-1-1", "PA_2", life.now)).until()
     looks = life.done.pop("ListRoom")
     assert looks == 120 // LISTING_INTERVAL
-    assert life.done == {"CreateRoom": 1, "Invite": 2, "PassDeadline": 1, "CleanUp": 1, "Forget": 1}
+    assert life.done == {"CreateRoom": 1, "SendInvite": 2, "CheckDeadline": 1, "CleanUp": 1, "Purge": 1}
 
 
 def test_a_waiting_session_fails_when_no_manager_comes_after_three_dispatches() -> None:
@@ -484,7 +486,7 @@ def test_a_service_that_can_not_be_reached_is_tried_until_the_deadline() -> None
     life = a_life(JOINS, invite_is_accepted=False).until(over)
     assert life.ended == "ready_timeout after 30 s"
     assert life.session.reason_of(life.session.services[ASR]) == "unreachable"
-    assert 8 <= life.done["Invite"] <= 16
+    assert 8 <= life.done["SendInvite"] <= 16
 
 
 def test_a_wait_without_webhooks_is_150_listings_long() -> None:
@@ -562,15 +564,15 @@ def test_who_does_what_the_plan_says_when_it_says_so_is_never_idle_and_never_bus
     life = a_life(*services, **world)
     life.session = replace(life.session, limits=limits)
     life.on(*[ev.WebhookArrived(START)] * webhooks)
-    while not life.done["Forget"]:
+    while not life.done["Purge"]:
         due = plan(life.session, life.now)
         assert all(due.actions.count(action) == 1 for action in due.actions)
         for action in due.actions:
             before = life.session
             life.do(action)
-            assert life.session is not before or isinstance(action, Forget) or life.session.over
+            assert life.session is not before or isinstance(action, Purge) or life.session.over
         again = plan(life.session, life.now)
-        if not again.actions and not life.done["Forget"]:
+        if not again.actions and not life.done["Purge"]:
             assert again.wake_at > life.now
             life.now = again.wake_at
             assert plan(life.session, life.now).actions, "woken for nothing"

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from manager_agent.session import events as ev
-from manager_agent.session.events import Event, Evidence, Refusal, Said, Seen
+from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
 from manager_agent.session.session import RequiredService, ServiceReason, ServiceState, Session, SessionState
 from manager_agent.session.transitions import apply
 from tests.unit.sessions import (
@@ -26,8 +26,8 @@ from tests.unit.sessions import (
     listed,
     managed,
     requested,
-    said,
     seen,
+    signal,
 )
 
 pytestmark = pytest.mark.unit
@@ -52,13 +52,17 @@ AGENT_STARTING = {"lk.agent.name": "bot", "lk.agent.state": "initializing"}
     ("service", "event", "evidence"),
     [
         (JOINS, seen("sm-asr-1", "PA_1", NOW), Evidence.JOIN),
-        (JOINS, listed(NOW, Seen("sm-asr-1", "PA_1")), Evidence.JOIN),
-        (JOINS, said("sm-asr-1", Said.READY, NOW), Evidence.MESSAGE),
-        (JOINS, said("sm-asr-1", Said.READY, NOW, Evidence.HTTP), Evidence.HTTP),
-        (SIGNALS, said("sm-asr-1", Said.READY, NOW), Evidence.MESSAGE),
-        (SIGNALS, said("sm-asr-1", Said.READY, NOW, Evidence.HTTP), Evidence.HTTP),
+        (JOINS, listed(NOW, ParticipantInfo("sm-asr-1", "PA_1")), Evidence.JOIN),
+        (JOINS, signal("sm-asr-1", Signal.READY, NOW), Evidence.MESSAGE),
+        (JOINS, signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP), Evidence.HTTP),
+        (SIGNALS, signal("sm-asr-1", Signal.READY, NOW), Evidence.MESSAGE),
+        (SIGNALS, signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP), Evidence.HTTP),
         (SIGNALS, seen("sm-asr-1", "PA_1", NOW, attributes={"session.state": "ready"}), Evidence.ATTRIBUTE),
-        (SIGNALS, listed(NOW, Seen("sm-asr-1", "PA_1", attributes={"session.state": "ready"})), Evidence.ATTRIBUTE),
+        (
+            SIGNALS,
+            listed(NOW, ParticipantInfo("sm-asr-1", "PA_1", attributes={"session.state": "ready"})),
+            Evidence.ATTRIBUTE,
+        ),
     ],
 )
 def test_each_kind_of_evidence_alone_makes_a_service_ready(
@@ -75,9 +79,9 @@ def test_the_first_evidence_counts() -> None:
     """What comes after it changes neither the kind nor the time."""
     session = after(
         asked_for(SIGNALS),
-        said("sm-asr-1", Said.READY, NOW, Evidence.HTTP),
+        signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP),
         seen("sm-asr-1", "PA_1", NOW + 1, attributes={"session.state": "ready"}),
-        said("sm-asr-1", Said.READY, NOW + 2),
+        signal("sm-asr-1", Signal.READY, NOW + 2),
     )
     service = session.services[ASR]
     assert (service.ready_by, service.timeline.ready, service.timeline.joined) == (Evidence.HTTP, NOW, NOW + 1)
@@ -91,8 +95,8 @@ def test_a_service_that_has_to_say_so_is_not_ready_by_joining() -> None:
 
 def test_speaking_in_the_room_is_proof_of_having_joined_and_http_is_not() -> None:
     """A message may overtake the news of the join; a POST comes from anywhere."""
-    spoke = apply(asked_for(SIGNALS), said("sm-asr-1", Said.READY, NOW))
-    posted = apply(asked_for(SIGNALS), said("sm-asr-1", Said.READY, NOW, Evidence.HTTP))
+    spoke = apply(asked_for(SIGNALS), signal("sm-asr-1", Signal.READY, NOW))
+    posted = apply(asked_for(SIGNALS), signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP))
     assert spoke.services[ASR].timeline.joined == NOW
     assert posted.services[ASR].timeline.joined is None
 
@@ -117,8 +121,8 @@ def test_an_attribute_set_after_the_join_counts_too() -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        said("sm-asr-1", Said.FAILED, NOW),
-        said("sm-asr-1", Said.FAILED, NOW, Evidence.HTTP),
+        signal("sm-asr-1", Signal.FAILED, NOW),
+        signal("sm-asr-1", Signal.FAILED, NOW, Evidence.HTTP),
         seen("sm-asr-1", "PA_1", NOW, attributes={"session.state": "failed"}),
     ],
 )
@@ -126,7 +130,7 @@ def test_a_failure_that_is_reported_is_not_taken_back(event: Event) -> None:
     """Whatever the service says or does afterwards under this identity, it has failed."""
     session = after(
         asked_for(JOINS),
-        *(event, said("sm-asr-1", Said.READY, NOW + 1), seen("sm-asr-1", "PA_1", NOW + 2)),
+        *(event, signal("sm-asr-1", Signal.READY, NOW + 1), seen("sm-asr-1", "PA_1", NOW + 2)),
         *(left("sm-asr-1", "PA_1", NOW + 3), seen("sm-asr-1", "PA_2", NOW + 4)),
         seen("sm-asr-1", "PA_2", NOW + 4, attributes={"session.state": "ready"}),
     )
@@ -140,8 +144,8 @@ def test_all_required_services_have_to_be_ready_and_an_optional_one_need_not() -
     """An optional service holds nothing back, ready or not; the others all do."""
     session = asked_for(JOINS, SIGNALS, replace(AGENT, optional=True))
     one = apply(session, seen("sm-asr-1", "PA_1", NOW))
-    both = apply(one, said("sm-llm-1", Said.READY, NOW + 1))
-    without_the_bot = apply(both, said("bot-service", Said.FAILED, NOW + 2))
+    both = apply(one, signal("sm-llm-1", Signal.READY, NOW + 1))
+    without_the_bot = apply(both, signal("bot-service", Signal.FAILED, NOW + 2))
     assert [s.state for s in (one, both, without_the_bot)] == ["waiting", "ready", "ready"]
 
 
@@ -165,8 +169,8 @@ def test_readiness_does_not_wait_for_the_manager() -> None:
 def test_nobody_speaks_for_a_service_but_the_identity_that_was_invited(identity: str) -> None:
     """Not its name, not its invite, not the user, not an attempt that is still to come."""
     session = asked_for(SIGNALS)
-    assert apply(session, said(identity, Said.READY, NOW)) is session
-    assert apply(session, said(identity, Said.FAILED, NOW)) is session
+    assert apply(session, signal(identity, Signal.READY, NOW)) is session
+    assert apply(session, signal(identity, Signal.FAILED, NOW)) is session
 
 
 def test_what_an_older_attempt_says_or_does_changes_nothing() -> None:
@@ -181,14 +185,14 @@ def test_what_an_older_attempt_says_or_does_changes_nothing() -> None:
         seen("sm-asr-1", "PA_1", NOW + 2),
         seen("sm-asr-1", "PA_2", NOW + 2, attributes={"session.state": "ready"}),
         left("sm-asr-1", "PA_1", NOW + 2),
-        said("sm-asr-1", Said.READY, NOW + 2),
-        said("sm-asr-1", Said.FAILED, NOW + 2, Evidence.HTTP),
+        signal("sm-asr-1", Signal.READY, NOW + 2),
+        signal("sm-asr-1", Signal.FAILED, NOW + 2, Evidence.HTTP),
         ev.InviteAccepted(NOW + 2, ASR, 1, 1),
         ev.InviteRefused(NOW + 2, ASR, 1, 1, Refusal.DECLINED, final=True),
         ev.InviteStarted(NOW + 2, ASR, 1, 1, "sm-asr-1", "inv_0"),
     ]
     for event in late:  # that it is here is noted, so that it can be removed from the room
-        assert replace(apply(session, event), outcasts=session.outcasts) == session
+        assert replace(apply(session, event), stale_participants=session.stale_participants) == session
     assert apply(session, seen("sm-asr-2", "PA_3", NOW + 3)).state is SessionState.READY
 
 
@@ -196,7 +200,7 @@ def test_a_new_attempt_starts_from_nothing() -> None:
     """Neither the evidence nor the failure nor the timeline of the last one is left."""
     session = after(
         asked_for(SIGNALS),
-        *(seen("sm-asr-1", "PA_1", NOW), said("sm-asr-1", Said.FAILED, NOW)),
+        *(seen("sm-asr-1", "PA_1", NOW), signal("sm-asr-1", Signal.FAILED, NOW)),
         ev.InviteStarted(NOW + 1, ASR, 2, 1, "sm-asr-2", "inv_0b"),
     )
     service = session.services[ASR]
@@ -229,7 +233,7 @@ def test_a_service_whose_leave_is_told_before_its_join_has_come_and_gone() -> No
 @pytest.mark.parametrize("how", [Evidence.HTTP, Evidence.MESSAGE])
 def test_who_said_that_it_is_ready_and_has_left_is_lost_in_whatever_order_that_is_told(how: Evidence) -> None:
     """The leave of somebody unknown changes nothing; the news that he had joined makes it that of the service."""
-    said_so = after(asked_for(SIGNALS), said("sm-asr-1", Said.READY, NOW, how), left("sm-asr-1", "PA_1", NOW + 1))
+    said_so = after(asked_for(SIGNALS), signal("sm-asr-1", Signal.READY, NOW, how), left("sm-asr-1", "PA_1", NOW + 1))
     assert said_so.state is SessionState.READY
     assert apply(said_so, seen("sm-asr-1", "PA_1", NOW + 2)).state is SessionState.DEGRADED
 
@@ -259,18 +263,18 @@ def test_a_service_that_came_back_has_to_say_again_that_it_is_ready() -> None:
     """What the participant before it said does not count for the new one."""
     session = after(
         asked_for(SIGNALS),
-        *(seen("sm-asr-1", "PA_1", NOW), said("sm-asr-1", Said.READY, NOW)),
+        *(seen("sm-asr-1", "PA_1", NOW), signal("sm-asr-1", Signal.READY, NOW)),
         *(left("sm-asr-1", "PA_1", NOW + 1), seen("sm-asr-1", "PA_2", NOW + 2)),
     )
     assert (session.state, session.services[ASR].state) == (SessionState.DEGRADED, ServiceState.JOINED)
-    assert apply(session, said("sm-asr-1", Said.READY, NOW + 3)).state is SessionState.READY
+    assert apply(session, signal("sm-asr-1", Signal.READY, NOW + 3)).state is SessionState.READY
 
 
 def test_a_service_that_has_left_can_not_say_that_it_is_ready() -> None:
     """A message on its way when it left is void: it has to join first. Nor may it be acknowledged."""
     session = after(asked_for(JOINS), seen("sm-asr-1", "PA_1", NOW), left("sm-asr-1", "PA_1", NOW + 1))
-    assert apply(session, said("sm-asr-1", Said.READY, NOW + 2)) is session
-    assert not session.has_heard("sm-asr-1", Said.READY)
+    assert apply(session, signal("sm-asr-1", Signal.READY, NOW + 2)) is session
+    assert not session.has_taken_in("sm-asr-1", Signal.READY)
 
 
 def test_before_the_first_time_a_lost_service_makes_it_waiting_again() -> None:
@@ -304,19 +308,19 @@ def test_a_listing_asked_for_before_a_join_was_learnt_does_not_undo_it() -> None
 def test_a_listing_that_comes_after_a_newer_one_is_old_news() -> None:
     """Whoever it shows may have left before the newer one was asked for."""
     session = after(asked_for(JOINS), listed(NOW + 2, asked_at=NOW + 1))
-    assert apply(session, listed(NOW + 3, Seen("sm-asr-1", "PA_1"), asked_at=NOW)) is session
+    assert apply(session, listed(NOW + 3, ParticipantInfo("sm-asr-1", "PA_1"), asked_at=NOW)) is session
 
 
 def test_a_listing_takes_back_what_was_said_in_the_room_by_one_who_is_not_there() -> None:
     """A service that spoke, and whose join was never told, is lost when a later listing does not show it."""
-    session = after(asked_for(SIGNALS), said("sm-asr-1", Said.READY, NOW))
+    session = after(asked_for(SIGNALS), signal("sm-asr-1", Signal.READY, NOW))
     assert apply(session, listed(NOW + 1, asked_at=NOW)).state is SessionState.READY
     assert apply(session, listed(NOW + 1, asked_at=NOW + 0.1)).state is SessionState.DEGRADED
 
 
 def test_a_listing_does_not_take_back_what_was_said_by_http_before_joining() -> None:
     """It counts even before the service has joined."""
-    session = after(asked_for(SIGNALS), said("sm-asr-1", Said.READY, NOW, Evidence.HTTP))
+    session = after(asked_for(SIGNALS), signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP))
     assert apply(session, listed(NOW + 2, asked_at=NOW + 1)).state is SessionState.READY
 
 
@@ -331,7 +335,7 @@ def test_who_is_still_on_the_way_in_has_neither_joined_nor_left() -> None:
 def test_nobody_comes_back_by_an_old_listing() -> None:
     """It shows a participant that is known to have left."""
     session = after(asked_for(JOINS), seen("sm-asr-1", "PA_1", NOW), left("sm-asr-1", "PA_1", NOW + 1))
-    again = apply(session, listed(NOW + 2, Seen("sm-asr-1", "PA_1"), asked_at=NOW + 0.5))
+    again = apply(session, listed(NOW + 2, ParticipantInfo("sm-asr-1", "PA_1"), asked_at=NOW + 0.5))
     assert again.state is SessionState.DEGRADED
 
 
@@ -398,7 +402,7 @@ def test_a_second_agent_of_the_name_is_a_stranger_while_the_first_is_here() -> N
     replaced = after(session, left("agent-AJ_1", "PA_1", NOW + 2), second)
     assert (replaced.state, replaced.services[BOT_ALONE].identity) == (SessionState.READY, "agent-AJ_2")
     assert apply(replaced, the_bot("PA_1", AGENT_UP, NOW + 3)) is replaced
-    assert apply(replaced, said("agent-AJ_1", Said.FAILED, NOW + 3)) is replaced
+    assert apply(replaced, signal("agent-AJ_1", Signal.FAILED, NOW + 3)) is replaced
 
 
 def test_an_agent_whose_leave_was_told_before_its_join_is_not_here() -> None:
@@ -418,7 +422,7 @@ def test_an_agent_of_an_older_attempt_changes_nothing() -> None:
 def test_a_listing_that_shows_another_agent_in_place_of_the_first_is_all_it_takes() -> None:
     """The first has left, and the second is here."""
     session = apply(awaiting_the_bot(), the_bot("PA_1", AGENT_UP))
-    second = Seen("agent-AJ_2", "PA_2", is_agent=True, attributes=AGENT_UP)
+    second = ParticipantInfo("agent-AJ_2", "PA_2", is_agent=True, attributes=AGENT_UP)
     replaced = apply(session, listed(NOW + 1, second))
     assert (replaced.state, replaced.services[BOT_ALONE].identity) == (SessionState.READY, "agent-AJ_2")
 

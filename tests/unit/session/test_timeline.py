@@ -7,9 +7,17 @@ from dataclasses import replace
 import pytest
 
 from manager_agent.session import events as ev
-from manager_agent.session.events import Chosen, Evidence, ReadyOn, Refusal, Said
+from manager_agent.session.events import Chosen, Evidence, ReadyOn, Refusal, Signal
 from manager_agent.session.session import RequiredService, ServiceReason, ServiceState, Session, deadline
-from manager_agent.session.timeline import Attempt, Awaited, Late, Step, StepName, attempts, steps
+from manager_agent.session.timeline import (
+    Awaited,
+    Late,
+    StepName,
+    TimelineAttempt,
+    TimelineStep,
+    attempts,
+    steps,
+)
 from tests.unit.session.test_histories import a_history, by_chance
 from tests.unit.sessions import (
     ASR,
@@ -25,8 +33,8 @@ from tests.unit.sessions import (
     invited,
     left,
     managed,
-    said,
     seen,
+    signal,
 )
 
 pytestmark = pytest.mark.unit
@@ -38,7 +46,7 @@ def replaced(at: float, attempt: int = 2) -> ev.InviteStarted:
     return ev.InviteStarted(at, ASR, attempt, 1, f"sm-asr-{attempt}", f"inv_0_{attempt}", instead=OTHER)
 
 
-def present(session: Session, entry: int = ASR) -> Attempt:
+def present(session: Session, entry: int = ASR) -> TimelineAttempt:
     [attempt] = [one for one in attempts(session) if one.entry == entry and one.until is None]
     return attempt
 
@@ -53,7 +61,7 @@ def awaited(*events: ev.Event, service: RequiredService = SIGNALS) -> Late | Non
 
 def test_the_steps_are_those_that_are_known_in_order_of_time() -> None:
     session = a_session(JOINS)
-    assert steps(session) == [Step(StepName.REQUESTED, START)]
+    assert steps(session) == [TimelineStep(StepName.REQUESTED, START)]
     session = after(
         session,
         *created(START + 1),
@@ -128,7 +136,7 @@ def test_it_is_awaited_that_it_accepts_then_joins_then_is_ready() -> None:
     assert awaited(*start) == Late(Awaited.JOIN, START + 1, START + 11)
     start.append(seen("sm-asr-1", "PA_1", START + 2))
     assert awaited(*start) == Late(Awaited.READY, START + 2, ends)
-    start.append(said("sm-asr-1", Said.READY, START + 3))
+    start.append(signal("sm-asr-1", Signal.READY, START + 3))
     assert awaited(*start) is None
 
 
@@ -162,7 +170,7 @@ def test_one_that_refused_is_awaited_until_the_session_is_over_and_asked_again_b
 
 def test_one_that_failed_is_not_awaited() -> None:
     came = [*invited(0), seen("sm-asr-1", "PA_1", START + 1)]
-    assert awaited(*came, said("sm-asr-1", Said.FAILED, START + 2)) is None
+    assert awaited(*came, signal("sm-asr-1", Signal.FAILED, START + 2)) is None
     assert awaited(*came, left("sm-asr-1", "PA_1", START + 2)) is None
 
 
@@ -176,7 +184,7 @@ def test_nothing_waits_for_one_that_is_optional_but_its_own_time_to_join() -> No
 
 def test_whoever_replaces_one_that_was_lost_is_awaited_until_the_session_would_fail() -> None:
     session = after(a_session(JOINS, SIGNALS), *managed(), *invited(ASR, LLM), *accepted(ASR))
-    session = after(session, seen("sm-asr-1", "PA_1", START), said("sm-llm-1", Said.READY, START + 1))
+    session = after(session, seen("sm-asr-1", "PA_1", START), signal("sm-llm-1", Signal.READY, START + 1))
     session = after(session, left("sm-asr-1", "PA_1", START + 50), replaced(START + 51))
     assert present(session).late == Late(Awaited.ACCEPT, START + 51, START + 70)
     assert present(session, LLM).late is None

@@ -10,8 +10,8 @@ import pytest
 
 from manager_agent.session import events as ev
 from manager_agent.session.dispatch import JOIN_TIMEOUT, RETURN_TIMEOUT, STAY
-from manager_agent.session.events import Event, Evidence, Refusal, Said, Seen
-from manager_agent.session.plan import Invite, Remove, Replace, plan
+from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
+from manager_agent.session.plan import Remove, Replace, SendInvite, plan
 from manager_agent.session.session import EndReason, ServiceState, Session, SessionState, deadline
 from manager_agent.session.transitions import apply
 from tests.unit.sessions import (
@@ -32,16 +32,16 @@ from tests.unit.sessions import (
     listed,
     managed,
     requested,
-    said,
     seen,
+    signal,
 )
 
 pytestmark = pytest.mark.unit
 
 NOW = START + 10
 LATER = START + 100_000
-ASR_HERE, LLM_HERE = Seen("sm-asr-1", "PA_asr"), Seen("sm-llm-1", "PA_llm")
-MANAGER_HERE, USER_HERE = Seen(MANAGER, "PA_manager"), Seen("alice", "PA_user")
+ASR_HERE, LLM_HERE = ParticipantInfo("sm-asr-1", "PA_asr"), ParticipantInfo("sm-llm-1", "PA_llm")
+MANAGER_HERE, USER_HERE = ParticipantInfo(MANAGER, "PA_manager"), ParticipantInfo("alice", "PA_user")
 
 # --- every state x every event ----------------------------------------------------------------------
 #
@@ -78,11 +78,11 @@ ParticipantLeft, an older user | .       .       .        .         .         . 
 ParticipantLeft, a stranger    | =       =       =        =         =         =         =         =      =       =
 ParticipantLeft, the manager   | =       =       .        .         .         .         .         =      =       =
 WebhookArrived                 | .       .       .        .         .         .         .         =      =       =
-ServiceSaid, asr is ready      | =       =       ready    =         =         =         =         =      =       =
-ServiceSaid, asr has failed    | =       =       .        degraded  degraded  degraded  =         =      =       =
-ServiceSaid, asr is on it      | =       =       =        =         =         =         =         =      =       =
-ServiceSaid, asr is draining   | =       =       =        =         =         =         =         =      =       =
-ServiceSaid, a stranger        | =       =       =        =         =         =         =         =      =       =
+ServiceSignalled, asr is ready      | =       =       ready    =         =         =         =         =      =       =
+ServiceSignalled, asr has failed    | =       =       .        degraded  degraded  degraded  =         =      =       =
+ServiceSignalled, asr is on it      | =       =       =        =         =         =         =         =      =       =
+ServiceSignalled, asr is draining   | =       =       =        =         =         =         =         =      =       =
+ServiceSignalled, a stranger        | =       =       =        =         =         =         =         =      =       =
 JobAccepted                    | =       .       =        =         =         =         =         =      =       =
 JobAccepted, another one       | =       .       =        =         =         =         =         =      =       =
 ManagerFailed                  | =       =       .        .         .         .         .         =      =       =
@@ -114,7 +114,7 @@ CleanUpFailed                  | =       =       =        =         =         = 
 _waiting = after(
     a_session(JOINS, SIGNALS),
     *(*managed(), *invited(ASR, LLM), *accepted(LLM)),
-    *(seen("sm-llm-1", "PA_llm", START + 1), said("sm-llm-1", Said.READY, START + 1)),
+    *(seen("sm-llm-1", "PA_llm", START + 1), signal("sm-llm-1", Signal.READY, START + 1)),
 )
 _ready = after(_waiting, ev.InviteAccepted(START + 2, ASR, 1, 1), seen("sm-asr-1", "PA_asr", START + 2))
 _active = after(_ready, seen("alice", "PA_user", START + 3))
@@ -164,11 +164,11 @@ ParticipantLeft, an older user | .        .        .        .        .        . 
 ParticipantLeft, a stranger    | =        =        =        =        =        =        =        =        =
 ParticipantLeft, the manager   | .        .        .        .        .        .        .        .        .
 WebhookArrived                 | .        .        .        .        .        .        .        .        .
-ServiceSaid, asr is ready      | =        ready    ready    ready    ready    =        =        =        ready
-ServiceSaid, asr has failed    | =        failed   failed   failed   failed   failed   =        =        .
-ServiceSaid, asr is on it      | =        =        =        =        =        =        =        =        =
-ServiceSaid, asr is draining   | =        =        =        =        =        =        =        =        =
-ServiceSaid, a stranger        | =        =        =        =        =        =        =        =        =
+ServiceSignalled, asr is ready      | =        ready    ready    ready    ready    =        =        =        ready
+ServiceSignalled, asr has failed    | =        failed   failed   failed   failed   failed   =        =        .
+ServiceSignalled, asr is on it      | =        =        =        =        =        =        =        =        =
+ServiceSignalled, asr is draining   | =        =        =        =        =        =        =        =        =
+ServiceSignalled, a stranger        | =        =        =        =        =        =        =        =        =
 JobAccepted                    | =        =        =        =        =        =        =        =        =
 JobAccepted, another one       | =        =        =        =        =        =        =        =        =
 ManagerFailed                  | .        .        .        .        .        .        .        .        .
@@ -201,7 +201,7 @@ _pending = after(a_session(replace(SIGNALS, service_id="asr-service")), *managed
 _invited = after(_pending, *invited(ASR))
 _accepted = after(_invited, *accepted(ASR))
 _joined = after(_accepted, seen("sm-asr-1", "PA_asr", START + 1))
-_said_ready = after(_joined, said("sm-asr-1", Said.READY, START + 2))
+_said_ready = after(_joined, signal("sm-asr-1", Signal.READY, START + 2))
 SERVICES = {
     "pending": _pending,
     "invited": _invited,
@@ -210,7 +210,7 @@ SERVICES = {
     "joined": _joined,
     "ready": _said_ready,
     "lost": after(_said_ready, left("sm-asr-1", "PA_asr", START + 3)),
-    "failed": after(_said_ready, said("sm-asr-1", Said.FAILED, START + 3)),
+    "failed": after(_said_ready, signal("sm-asr-1", Signal.FAILED, START + 3)),
     "dismissed": after(_invited, ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.DECLINED, final=True)),
 }
 """The column of each: "refused" is invited, and will be asked again; "dismissed" has failed, for it will not."""
@@ -243,11 +243,11 @@ EVENTS: dict[str, Event] = {
     "ParticipantLeft, a stranger": left("mallory", "PA_asr", NOW),
     "ParticipantLeft, the manager": left(MANAGER, "PA_manager", NOW),
     "WebhookArrived": ev.WebhookArrived(NOW),
-    "ServiceSaid, asr is ready": said("sm-asr-1", Said.READY, NOW),
-    "ServiceSaid, asr has failed": said("sm-asr-1", Said.FAILED, NOW),
-    "ServiceSaid, asr is on it": said("sm-asr-1", Said.PROGRESS, NOW),
-    "ServiceSaid, asr is draining": said("sm-asr-1", Said.DRAINING, NOW),
-    "ServiceSaid, a stranger": said("asr-service", Said.READY, NOW),
+    "ServiceSignalled, asr is ready": signal("sm-asr-1", Signal.READY, NOW),
+    "ServiceSignalled, asr has failed": signal("sm-asr-1", Signal.FAILED, NOW),
+    "ServiceSignalled, asr is on it": signal("sm-asr-1", Signal.PROGRESS, NOW),
+    "ServiceSignalled, asr is draining": signal("sm-asr-1", Signal.DRAINING, NOW),
+    "ServiceSignalled, a stranger": signal("asr-service", Signal.READY, NOW),
     "JobAccepted": ev.JobAccepted(NOW, MANAGER),
     "JobAccepted, another one": ev.JobAccepted(NOW, "sm-manager-9"),
     "ManagerFailed": ev.ManagerFailed(NOW, MANAGER),
@@ -458,9 +458,9 @@ def test_one_that_said_ready_although_it_refused_has_not_failed() -> None:
     """Our call timed out, and it called us."""
     refused = ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE)
     session = after(a_session(JOINS), *managed(), *invited(ASR), refused)
-    ready = apply(session, said("sm-asr-1", Said.READY, NOW + 0.1, Evidence.HTTP))
+    ready = apply(session, signal("sm-asr-1", Signal.READY, NOW + 0.1, Evidence.HTTP))
     assert ready.services[ASR].state is ServiceState.READY
-    assert [a for a in plan(ready, NOW + 1).actions if isinstance(a, Replace | Invite)] == []
+    assert [a for a in plan(ready, NOW + 1).actions if isinstance(a, Replace | SendInvite)] == []
 
 
 @pytest.mark.parametrize(
@@ -473,7 +473,7 @@ def test_one_that_said_ready_although_it_refused_has_not_failed() -> None:
         ([*invited(ASR), ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE)], "unreachable", "unreachable"),
         ([*invited(ASR), seen("sm-asr-1", "PA_1", NOW)], None, "joined_not_ready"),
         ([*invited(ASR), seen("sm-asr-1", "PA_1", NOW), left("sm-asr-1", "PA_1", NOW)], "left", "left"),
-        ([*invited(ASR), said("sm-asr-1", Said.FAILED, NOW)], "reported_failure", "reported_failure"),
+        ([*invited(ASR), signal("sm-asr-1", Signal.FAILED, NOW)], "reported_failure", "reported_failure"),
     ],
 )
 def test_a_service_that_is_not_ready_has_a_reason(
@@ -511,19 +511,19 @@ def test_a_second_agent_of_the_same_name_is_removed() -> None:
     assert both.services[BOT].identity == "agent-AJ_1"
     assert [a for a in plan(both, NOW + 2).actions if isinstance(a, Remove)] == [Remove("agent-AJ_2")]
     alone = after(session, first, left("agent-AJ_1", "PA_1", NOW + 2), third)
-    assert (alone.services[BOT].identity, alone.outcasts) == ("agent-AJ_3", ())
+    assert (alone.services[BOT].identity, alone.stale_participants) == ("agent-AJ_3", ())
     assert apply(alone, first) is alone, "told once more, though it has left"
 
 
 def test_who_is_not_wanted_any_more_is_known_by_the_service_and_the_attempt_that_it_was() -> None:
     """So that the log can say who was removed. A manager was neither."""
-    failed = said("sm-asr-1", Said.FAILED, NOW)
+    failed = signal("sm-asr-1", Signal.FAILED, NOW)
     session = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR), failed)
     again = apply(session, ev.InviteStarted(NOW + 1, ASR, 2, 1, "sm-asr-2", "inv_2"))
-    removed = again.outcast("sm-asr-1")
+    removed = again.stale_participant("sm-asr-1")
     assert removed is not None
     assert removed.log_fields == {"identity": "sm-asr-1", "service_id": "asr-service", "attempt": 1}
-    alone = apply(session, ev.ManagerFailed(NOW, MANAGER)).outcast(MANAGER)
+    alone = apply(session, ev.ManagerFailed(NOW, MANAGER)).stale_participant(MANAGER)
     assert alone is not None
     assert alone.log_fields == {"identity": MANAGER}
 

@@ -9,14 +9,14 @@ import pytest
 
 from http_api.settings.services_file import BadServicesFile, ServicesFile, read_services_file
 from http_api.settings.settings import BadSettings
-from manager_agent.outbound.address_policy import Guard, read_networks
-from manager_agent.registry.services import Requirement, Service
+from manager_agent.outbound.address_policy import AddressPolicy, read_networks
+from manager_agent.registry.services import RegisteredService, Requirement
 from manager_agent.session.session import ReadyOn
 
 pytestmark = pytest.mark.unit
 
 DOCUMENT = Path(__file__).resolve().parents[3] / "docs" / "services-file.md"
-GUARD = Guard(networks=read_networks("0.0.0.0/0"), own_port=8080, is_own=lambda ip: False)
+ADDRESS_POLICY = AddressPolicy(networks=read_networks("0.0.0.0/0"), own_port=8080, is_own=lambda ip: False)
 GOOD = """
 services:
   - service_id: asr-service
@@ -40,7 +40,7 @@ profiles:
 def read(tmp_path: Path, text: str | bytes) -> ServicesFile:
     path = tmp_path / "services.yaml"
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_services_file(path, 7.0, GUARD)
+    return read_services_file(path, 7.0, ADDRESS_POLICY)
 
 
 def complaint(tmp_path: Path, text: str | bytes) -> list[str]:
@@ -57,7 +57,7 @@ def test_services_and_profiles_are_read(tmp_path: Path) -> None:
     """`no` is a language, and a date is text, as the writer means them."""
     file = read(tmp_path, GOOD)
     asr, agent = file.services
-    assert asr == Service(
+    assert asr == RegisteredService(
         "asr-service",
         "ASR",
         "http://asr:9000/",
@@ -191,4 +191,4 @@ def test_what_is_no_such_file_is_a_complaint_and_never_a_crash(
 def test_a_file_that_is_not_there_is_a_complaint(tmp_path: Path) -> None:
     for path, why in ((tmp_path / "none.yaml", "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(BadSettings, match=rf"^SERVICES_FILE: {path} can't be read: {why}$"):
-            read_services_file(path, 0.0, GUARD)
+            read_services_file(path, 0.0, ADDRESS_POLICY)

@@ -11,20 +11,20 @@ from http_api.models.responses import ServiceView
 from http_api.streams.seen_services import FLEETING, SHORT_LEASE, SeenServices
 from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.leases import Lease
-from manager_agent.registry.selection import Standing
-from manager_agent.registry.services import Service
+from manager_agent.registry.selection import InstanceStatus
+from manager_agent.registry.services import RegisteredService
 from tests.unit.sessions import START
 
 pytestmark = pytest.mark.unit
 
 
-def standing(service_id: str, *, load: float | None = 0.1, lease: Lease | None = None) -> Standing:
-    service = Service(service_id, "ASR", f"http://{service_id}.example/")
-    return Standing(Instance(service, lease, load=load), InstanceState.HEALTHY, 0)
+def status(service_id: str, *, load: float | None = 0.1, lease: Lease | None = None) -> InstanceStatus:
+    service = RegisteredService(service_id, "ASR", f"http://{service_id}.example/")
+    return InstanceStatus(Instance(service, lease, load=load), InstanceState.HEALTHY, 0)
 
 
 def test_one_that_is_new_changed_or_gone_is_news_and_the_others_are_not() -> None:
-    seen, asr, tts = SeenServices(), standing("asr"), standing("tts")
+    seen, asr, tts = SeenServices(), status("asr"), status("tts")
     assert seen.look([tts, asr], START) == ["tts", "asr"]
     assert seen.look([tts, asr], START + 1) == []
     busy = replace(asr, in_flight=1)
@@ -37,19 +37,19 @@ def test_one_that_is_new_changed_or_gone_is_news_and_the_others_are_not() -> Non
 
 @pytest.mark.parametrize(
     "change",
-    [{"state": InstanceState.DRAINING}, {"in_flight": 1}, {"instance": standing("asr", load=None).instance}],
+    [{"state": InstanceState.DRAINING}, {"in_flight": 1}, {"instance": status("asr", load=None).instance}],
 )
 def test_what_does_not_come_with_every_heartbeat_is_told_at_the_next_look(change: dict[str, object]) -> None:
     seen = SeenServices()
-    seen.look([standing("asr")], START)
-    assert seen.look([replace(standing("asr"), **change)], START + 1) == ["asr"]  # type: ignore[arg-type]
+    seen.look([status("asr")], START)
+    assert seen.look([replace(status("asr"), **change)], START + 1) == ["asr"]  # type: ignore[arg-type]
 
 
 def test_load_and_lease_are_told_from_time_to_time_and_with_any_other_change() -> None:
     """As they are then."""
     seen, told = SeenServices(), dict[int, float]()
     for second in range(12):
-        now = standing("asr", load=second / 100, lease=Lease(30.0, START + second))
+        now = status("asr", load=second / 100, lease=Lease(30.0, START + second))
         if second == 7:
             now = replace(now, state=InstanceState.DRAINING)
         if seen.look([now], START + second):
@@ -63,7 +63,7 @@ def test_a_lease_never_seems_to_be_over_for_want_of_being_told_that_it_was_renew
         for second in range(40):
             while renewed + seconds * 0.9 <= START + second:
                 renewed += seconds * 0.9
-            if seen.look([standing("asr", lease=Lease(seconds, renewed))], START + second):
+            if seen.look([status("asr", lease=Lease(seconds, renewed))], START + second):
                 ends = renewed + seconds
             assert START + second < ends or seconds < 2, f"a lease of {seconds} s"
     assert SHORT_LEASE >= 2 * FLEETING

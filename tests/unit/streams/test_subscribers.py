@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from http_api.access.callers import Caller, Scope
+from http_api.access.principals import Principal, Scope
 from http_api.models.responses import SessionView
 from http_api.streams.feed import newest
 from http_api.streams.rendered import RenderedSessions
@@ -17,7 +17,7 @@ from tests.unit.sessions import JOINS, START, a_session, after, managed
 
 pytestmark = pytest.mark.unit
 
-BOB, ADMIN = Caller("bob", frozenset({Scope.SESSIONS})), Caller("root", frozenset(Scope))
+BOB, ADMIN = Principal("bob", frozenset({Scope.SESSIONS})), Principal("root", frozenset(Scope))
 
 
 def session(session_id: str, owner: str = "bob", *, over: bool = False) -> Session:

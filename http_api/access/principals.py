@@ -1,6 +1,6 @@
 """Who is asking, and what that allows. PURE.
 
-Every operation says what it takes to be admitted (`Access`, in routes.py); a `Caller` says what it has.
+Every operation says what it takes to be admitted (`Permission`, in routes.py); a `Principal` says what it has.
 authentication.py finds out who a caller is.
 """
 
@@ -23,7 +23,7 @@ class Scope(StrEnum):
     """read /metrics."""
 
 
-class Access(StrEnum):
+class Permission(StrEnum):
     """What it takes to be admitted to an operation."""
 
     PUBLIC = "public"
@@ -41,9 +41,9 @@ class Access(StrEnum):
     def scope(self) -> Scope | None:
         """What a caller who is not admitted lacks."""
         match self:
-            case Access.PUBLIC | Access.OWN_PROOF:
+            case Permission.PUBLIC | Permission.OWN_PROOF:
                 return None
-            case Access.FRONT_END:
+            case Permission.FRONT_END:
                 return Scope.SESSIONS
             case _:
                 return Scope(self)
@@ -59,7 +59,7 @@ class Proof(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Caller:
+class Principal:
     """Somebody who has proved who he is."""
 
     name: str
@@ -72,11 +72,11 @@ class Caller:
     expires_at: float | None = field(default=None, compare=False)
     """From when on its proof is accepted no more, as an instant of the clock's; None: it does not expire."""
 
-    def may(self, access: Access) -> bool:
+    def may(self, access: Permission) -> bool:
         """Whether it is admitted. What scope `admin` adds in an operation is the operation's own business."""
         if access.scope is None or access.scope in self.scopes:
             return True
-        return access is Access.FRONT_END and self.identity is not None
+        return access is Permission.FRONT_END and self.identity is not None
 
     def owns(self, owner: str) -> bool:
         return self.name == owner
@@ -88,10 +88,10 @@ class Caller:
     def speaks_for(self, owner: str) -> bool:
         """Whether it may replace, remove and renew a service that `owner` registered. One that stands in the
         SERVICES_FILE, or comes from dev mode, is nobody's in particular."""
-        return self.sees(owner) or owner in (NOBODY.name, DEVELOPER.name)
+        return self.sees(owner) or owner in (ANONYMOUS.name, DEVELOPER.name)
 
 
-NOBODY = Caller("")
+ANONYMOUS = Principal("")
 """Has proved nothing, and owns nothing."""
-DEVELOPER = Caller("dev", frozenset(Scope), is_trusted=True)
+DEVELOPER = Principal("dev", frozenset(Scope), is_trusted=True)
 """Everybody, in dev mode on loopback."""
