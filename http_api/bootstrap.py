@@ -19,7 +19,8 @@ from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.address_policy import AddressPolicy
 from manager_agent.outbound.http_client import is_this_machine
 from manager_agent.outbound.invites import Inviter
-from manager_agent.registry.persistence import LeaseSweeper, SnapshotWriter
+from manager_agent.registry.lease_sweeper import LeaseSweeper
+from manager_agent.registry.persistence import SnapshotWriter
 from manager_agent.registry.registry import Registry
 from manager_agent.session.identities import Identities
 from manager_agent.store.memory import MemoryStore

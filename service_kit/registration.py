@@ -13,7 +13,7 @@ import aiohttp
 import structlog
 from yarl import URL
 
-from manager_agent.outbound.address_policy import shown
+from manager_agent.redacted_url import redacted_url
 from service_kit.pauses import pauses
 
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=2)
@@ -78,7 +78,7 @@ class Registration:
         self._taken = False
 
     def __repr__(self) -> str:
-        return f"<Registration {self._entry['service_id']} at {shown(self._entry['endpoint'])}>"
+        return f"<Registration {self._entry['service_id']} at {redacted_url(self._entry['endpoint'])}>"
 
     async def make(self) -> None:
         """Registers; returns once the manager has it. Raises RegistrationRefused."""
@@ -89,7 +89,7 @@ class Registration:
             except NotNow as error:
                 self._log.warning("not_registered_yet", why=str(error), tries=tries)
                 await asyncio.sleep(pause)
-        self._log.info("registered", endpoint=shown(self._entry["endpoint"]), tries=tries)
+        self._log.info("registered", endpoint=redacted_url(self._entry["endpoint"]), tries=tries)
 
     async def keep(self, lease: float) -> None:
         """Heartbeats without end, whatever becomes of the manager; returns when cancelled."""
@@ -122,7 +122,7 @@ class Registration:
         status, why = await self._call("POST", here, said, BEAT_TIMEOUT)
         if status == HTTPStatus.NOT_FOUND and not said.get("draining"):
             await self._register()
-            self._log.info("registered_again", endpoint=shown(self._entry["endpoint"]))
+            self._log.info("registered_again", endpoint=redacted_url(self._entry["endpoint"]))
         elif status == HTTPStatus.CONFLICT:
             if not self._taken:
                 self._log.warning("another_instance_has_our_place", why=why)

@@ -8,11 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
+from manager_agent.backoff import backoff
 from manager_agent.control.late_join_policy import LateJoinPolicy
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session import events as ev
-from manager_agent.session.dispatch import backoff
 from manager_agent.session.identities import Identities
 from manager_agent.session.retries import again_at, invite_started
 from manager_agent.session.session import InstanceRef, RequiredService, Session, deadline

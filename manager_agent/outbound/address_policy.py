@@ -150,16 +150,6 @@ def read_url(text: str) -> URL:
         raise AddressRefused("is not a URL") from None
 
 
-def shown(text: str) -> str:
-    """A URL as it may be logged: without user, password, query and fragment, any of which may hold a secret. Of what is
-    no URL with a host nothing is shown."""
-    try:
-        url = URL(text)
-    except ValueError:
-        return ""
-    return str(url.with_user(None).with_query(None).with_fragment(None)) if url.host else ""
-
-
 def _check_host(host: str) -> None:
     if host.startswith("["):
         if not _is(IPv6Address, host[1:-1]):

@@ -20,7 +20,7 @@ from http import HTTPStatus
 
 from yarl import URL
 
-from manager_agent.session.dispatch import backoff
+from manager_agent.backoff import backoff
 from manager_agent.session.session import Session, SessionState
 
 PATIENCE = 600.0

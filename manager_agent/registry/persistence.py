@@ -1,4 +1,4 @@
-"""What the registry needs in the background: somebody who looks at the time, and somebody who keeps it on disk."""
+"""Keeps the registrations on disk, and reads those that an earlier process has kept."""
 
 from __future__ import annotations
 
@@ -14,33 +14,10 @@ from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
-LOOK_INTERVAL = 1.0
 SAVE_INTERVAL = 0.5
 """Seconds between two writes at least: the changes of a burst are written together."""
 SAVE_RETRY = 10.0
 """Seconds after a write that failed."""
-
-
-class LeaseSweeper:
-    """Looks at the leases every `interval` seconds."""
-
-    def __init__(self, registry: Registry, interval: float = LOOK_INTERVAL) -> None:
-        self._registry, self._interval = registry, interval
-        self._tasks = Tasks()
-
-    async def start(self) -> None:
-        self._tasks.spawn(self._run(), name="registry reaper")
-
-    async def aclose(self) -> None:
-        await self._tasks.aclose()
-
-    async def _run(self) -> None:
-        while True:
-            try:
-                self._registry.look()
-            except Exception:
-                log.exception("reaper_fault")
-            await asyncio.sleep(self._interval)
 
 
 class SnapshotWriter:

@@ -7,9 +7,9 @@ in the room, it left. Only one at a time is in charge, and none of those that ha
 from __future__ import annotations
 
 import math
-import zlib
 from dataclasses import dataclass, replace
 
+from manager_agent.backoff import backoff
 from manager_agent.session.participant import Presence
 
 ACCEPT_TIMEOUT = 2.0
@@ -24,8 +24,6 @@ has given up says so itself, so this long it takes only when its process is gone
 STAY = 10.0
 """Seconds in the room after which a manager has not come for nothing."""
 SPENT_IDENTITIES_KEPT = 16
-BACKOFF = 0.25
-BACKOFF_MAX = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +101,3 @@ class ManagerDispatch:
             dispatch_at=at + backoff(identity, fruitless) if fruitless else at,
             spent=(*self.spent, identity)[-SPENT_IDENTITIES_KEPT:],
         )
-
-
-def backoff(seed: str, tries: int, *, first: float = BACKOFF, most: float = BACKOFF_MAX) -> float:
-    """Seconds to wait after `tries` tries: doubling from `first` to `most`, spread over +-50 % (AWS Architecture Blog,
-    "Exponential Backoff And Jitter"). The spread comes from the seed, which keeps chance out of the pure part."""
-    spread = 0.5 + zlib.crc32(f"{seed}/{tries}".encode()) / 0xFFFFFFFF
-    return min(first * 2.0 ** min(tries - 1, 16), most) * spread

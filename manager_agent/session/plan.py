@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from manager_agent.session.dispatch import backoff
+from manager_agent.backoff import backoff
 from manager_agent.session.retries import replace_at, resend_at
 from manager_agent.session.session import RequiredService, Session, deadline
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
-from manager_agent.outbound.address_policy import shown
+from manager_agent.redacted_url import redacted_url
 from manager_agent.session.events import Chosen, Evidence, ReadyOn, Refusal
 from manager_agent.session.participant import Presence
 
@@ -53,7 +53,7 @@ class InstanceRef(NamedTuple):
     @property
     def log_fields(self) -> dict[str, str]:
         """What every log line about it says."""
-        endpoint = self.endpoint and shown(self.endpoint)
+        endpoint = self.endpoint and redacted_url(self.endpoint)
         fields = {"service_id": self.service_id, "endpoint": endpoint, "agent_name": self.agent_name}
         return {name: value for name, value in fields.items() if value}
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import math
 
+from manager_agent.backoff import backoff
 from manager_agent.registry.services import RegisteredService
-from manager_agent.session.dispatch import backoff
 from manager_agent.session.events import Chosen, InviteStarted
 from manager_agent.session.identities import Identities
 from manager_agent.session.session import RequiredService, Session

@@ -9,8 +9,8 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 
+from manager_agent.backoff import backoff
 from manager_agent.session import events as ev
-from manager_agent.session.dispatch import backoff
 from manager_agent.session.events import Evidence, ParticipantInfo, ReadyOn, Signal
 from manager_agent.session.participant import Presence
 from manager_agent.session.required_service import RequiredService

@@ -19,7 +19,7 @@ from enum import StrEnum
 
 from http_api.observability.shipping.backlog import Batch
 from http_api.observability.shipping.response_class import CollectorResponse, ResponseClass
-from manager_agent.session.dispatch import backoff
+from manager_agent.backoff import backoff
 
 TRIES_MAX = 10
 """Of a batch at which the collector fails."""

@@ -29,7 +29,7 @@ from http_api.observability.shipping.formats import JSON, Format, otlp_of
 from http_api.observability.shipping.retry_policy import BatchOutcome, RetryPolicy
 from http_api.settings.log_endpoint import LogEndpoint
 from http_api.settings.settings import Settings
-from manager_agent.session.dispatch import backoff
+from manager_agent.backoff import backoff
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()

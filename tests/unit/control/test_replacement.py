@@ -8,13 +8,13 @@ from itertools import pairwise
 
 import pytest
 
+from manager_agent.backoff import backoff
 from manager_agent.control.late_join_policy import LATE_BURST, LATE_LOOK
 from manager_agent.control.replacement import HOLD, IDLE_HOLD, LATE_AT_MOST, Replacer
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session import events as ev
-from manager_agent.session.dispatch import backoff
 from manager_agent.session.events import Chosen, Event, ReadyOn, Refusal, Signal
 from manager_agent.session.identities import Identities
 from manager_agent.session.plan import Action, Remove, Replace, SendInvite, plan

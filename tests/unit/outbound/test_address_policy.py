@@ -11,7 +11,7 @@ import pytest
 from http_api.errors import Invalid
 from http_api.models.requests import RegisterService
 from http_api.protocol.bodies import validated
-from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, AddressPolicy, AddressRefused, read_networks, shown
+from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, AddressPolicy, AddressRefused, read_networks
 from manager_agent.outbound.http_client import is_this_machine
 
 pytestmark = pytest.mark.unit
@@ -249,20 +249,6 @@ def test_a_service_that_could_never_be_called_is_not_registered() -> None:
     fields = {bad.field: bad.detail for bad in caught.value.fields}
     assert fields.keys() == {"service_id", "endpoint"}
     assert "link-local" in fields["endpoint"]
-
-
-@pytest.mark.parametrize(
-    ("url", "what"),
-    [
-        ("http://asr.example/invite", "http://asr.example/invite"),
-        ("http://asr.example:8443/invite?key=hidden", "http://asr.example:8443/invite"),
-        ("https://me:hidden@[fd12::1]/#hidden", "https://[fd12::1]/"),
-        ("hidden", ""),
-        ("http://[hidden", ""),
-    ],
-)
-def test_of_an_address_that_is_logged_nothing_is_shown_that_may_be_secret(url: str, what: str) -> None:
-    assert shown(url) == what
 
 
 def test_the_addresses_of_this_machine_are_known() -> None:

@@ -17,7 +17,8 @@ from structlog.testing import capture_logs
 
 from manager_agent.registry import snapshot
 from manager_agent.registry.instances import Instance
-from manager_agent.registry.persistence import LeaseSweeper, SnapshotWriter
+from manager_agent.registry.lease_sweeper import LeaseSweeper
+from manager_agent.registry.persistence import SnapshotWriter
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.selection import Selection
 from manager_agent.registry.services import RegisteredService

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from manager_agent.backoff import backoff
 from manager_agent.session import events as ev
-from manager_agent.session.dispatch import JOIN_TIMEOUT, RETURN_TIMEOUT, backoff
+from manager_agent.session.dispatch import JOIN_TIMEOUT, RETURN_TIMEOUT
 from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
 from manager_agent.session.plan import (
     BLIND_LISTING_INTERVAL,
