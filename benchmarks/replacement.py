@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measuring import percentile
-from http_api import keys
+from http_api.manager_parts import STORE
 from http_api.observability import logs
 from http_api.server import serving
 from http_api.settings.settings import DevSettings
@@ -101,7 +101,7 @@ async def measure(trials: int, folder: Path) -> list[Trial]:
         settings = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=livekit.url, server_port=api_port, log_level="error")  # type: ignore[call-arg]
         app = await stack.enter_async_context(serving(settings))
         http = await stack.enter_async_context(aiohttp.ClientSession(api_url))
-        bench = Bench(app[keys.STORE], http)
+        bench = Bench(app[STORE], http)
         for service_id in INSTANCES:
             instance = service(service_id, bench.jobs)
             own = ServiceSettings(

@@ -20,11 +20,12 @@ from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
 from benchmarks.measuring import times
-from http_api import keys
 from http_api.app import create_app
+from http_api.manager_parts import STORE
 from http_api.observability import logs
 from http_api.observability.logs.sinks import LogSinks
 from http_api.observability.metrics.labels import VALUES_MAX
+from http_api.observability.metrics.metrics import METRICS
 from http_api.resources.metrics import Collected
 from http_api.settings.settings import DevSettings
 from manager_agent.clock import steady_clock
@@ -103,7 +104,7 @@ def scrape(app: web.Application, accept: str) -> tuple[float, float]:
     encode, _ = choose_encoder(accept)
     for _ in range(ROUNDS):
         begun = time.process_time()
-        collected = Collected(app[keys.METRICS].registry)
+        collected = Collected(app[METRICS].registry)
         read = time.process_time()
         encode(collected)
         writing.append(time.process_time() - read)
@@ -115,8 +116,8 @@ async def main() -> None:
     app = an_application()
     watched = (
         Watched("nobody listens", MemoryStore(steady_clock()), logging.INFO),
-        Watched("all listen, nothing is logged", app[keys.STORE], logging.ERROR),
-        Watched("all listen, LOG_LEVEL=info", app[keys.STORE], logging.INFO),
+        Watched("all listen, nothing is logged", app[STORE], logging.ERROR),
+        Watched("all listen, LOG_LEVEL=info", app[STORE], logging.INFO),
     )
     gc.collect()
     gc.disable()  # its pauses are the same whoever listens
@@ -128,15 +129,15 @@ async def main() -> None:
     for one in watched:
         print(f"{one.name:<44} {1e6 * median(one.took):6.1f}  {times(median(one.took), alone)}")
     logging.getLogger().setLevel(logging.ERROR)
-    await add_sessions(app[keys.STORE], [f"ses_{number:026}" for number in range(SESSIONS)], time.time())
+    await add_sessions(app[STORE], [f"ses_{number:026}" for number in range(SESSIONS)], time.time())
     print(
         f"\nA look at /metrics with {SESSIONS} sessions; milliseconds of CPU, median; x a change with nobody listening"
     )
     print(f"{'':44} {'read':>6}  {'':7} {'written down'}")
     show_scrapes(app, f"{len(SERVICES)} types, 1 profile", alone)
     for number in range(VALUES_MAX):
-        app[keys.METRICS].sessions.expect_type(f"type {number}")
-        app[keys.METRICS].sessions.expect_profile(f"profile {number}")
+        app[METRICS].sessions.expect_type(f"type {number}")
+        app[METRICS].sessions.expect_profile(f"profile {number}")
     show_scrapes(app, f"{VALUES_MAX} of each, which is the most", alone)
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from http_api import keys
 from http_api.access.principals import ANONYMOUS, Permission
 from http_api.errors import MissingScope
 from http_api.limits.rate_limits import count_stranger, identify
-from http_api.operations import Operation
+from http_api.operations import OPERATIONS_BY_HANDLER, Operation
 from http_api.problems.problems import Handler
+from http_api.request_context import PRINCIPAL
 
 UNPROVED = frozenset({Permission.PUBLIC, Permission.OWN_PROOF})
 
 
 def operation_of(request: web.Request) -> Operation | None:
     """What is asked for; None for a path or a method that is none of ours."""
-    return request.app[keys.OPERATIONS].get(request.match_info.handler)
+    return request.app[OPERATIONS_BY_HANDLER].get(request.match_info.handler)
 
 
 @web.middleware
@@ -33,5 +33,5 @@ async def admission(request: web.Request, handler: Handler) -> web.StreamRespons
     if not principal.may(operation.access):
         assert operation.access.scope is not None
         raise MissingScope(operation.access.scope)
-    request[keys.PRINCIPAL] = principal
+    request[PRINCIPAL] = principal
     return await handler(request)

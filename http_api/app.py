@@ -9,39 +9,57 @@ from contextlib import AsyncExitStack
 
 from aiohttp import web
 
-from http_api import keys
-from http_api.access.authentication import Authenticator
+from http_api.access.authentication import AUTHENTICATOR, Authenticator
 from http_api.admission import admission
 from http_api.bootstrap import Parts, compose
 from http_api.limits.gcra import Rate, RateLimits
-from http_api.limits.idempotency import idempotency
+from http_api.limits.idempotency import IDEMPOTENCY_STORE, idempotency
 from http_api.limits.idempotency_store import IdempotencyStore
-from http_api.limits.quotas import Capacity
-from http_api.limits.rate_limits import show_allowance
-from http_api.limits.waiters import Waiters
+from http_api.limits.quotas import CAPACITY, Capacity
+from http_api.limits.rate_limits import RATE_LIMITS, show_allowance
+from http_api.limits.waiters import WAITERS, Waiters
+from http_api.manager_parts import (
+    ADDRESS_POLICY,
+    AGENT,
+    CALLBACKS,
+    CLOCK,
+    ORCHESTRATOR,
+    PROBE,
+    REGISTRY,
+    ROOMS,
+    STOPPING,
+    STORE,
+    TASKS,
+)
+from http_api.models.requests import PROFILES
 from http_api.observability.exit_budget import ExitBudget
 from http_api.observability.logs.access import abandonments
 from http_api.observability.logs.context import begin as begin_log
+from http_api.observability.logs.recent import RECENT_LOGS
 from http_api.observability.logs.sinks import LogSinks
 from http_api.observability.metrics.loop_lag import LoopLag
+from http_api.observability.metrics.metrics import METRICS
 from http_api.observability.metrics.middleware import measured
 from http_api.observability.metrics.wiring import wire
+from http_api.observability.shipping.shipper import SHIPPER
+from http_api.observability.tracing import TRACING
 from http_api.observability.tracing.requests import traces
-from http_api.observability.upstreams import Upstreams
-from http_api.operations import Operation
+from http_api.observability.upstreams import UPSTREAMS, Upstreams
+from http_api.operations import OPERATIONS_BY_HANDLER, Operation
 from http_api.problems.problems import REQUEST_ID_HEADER, Handler, new_request_id, problems
 from http_api.protocol.cors import CrossOrigin
+from http_api.request_context import REQUEST_ID
 from http_api.resources.callbacks import callbacks_of
 from http_api.routes import OPERATIONS
-from http_api.settings.settings import Settings
-from http_api.streams.subscribers import FeedReaders
-from http_api.web.docs import described
+from http_api.settings.settings import SETTINGS, Settings
+from http_api.streams.subscribers import FEED, FeedReaders
+from http_api.web.docs import DOCUMENT, described
 from manager_agent.control.probe import Probe
 from manager_agent.control.session_log import log_changes
 from manager_agent.livekit import ffi
 from manager_agent.tasks import Tasks
 
-REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+ACCEPTED_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 def create_app(settings: Settings, parts: Parts | None = None, sinks: LogSinks | None = None) -> web.Application:
@@ -61,16 +79,16 @@ def create_app(settings: Settings, parts: Parts | None = None, sinks: LogSinks |
             idempotency,
         ]
     )
-    app[keys.SETTINGS] = settings
+    app[SETTINGS] = settings
     _keep(app, parts, sinks)
     _bound(app, settings, parts)
-    app[keys.AUTHENTICATOR] = authenticator = Authenticator(settings, parts.clock)
-    app[keys.CALLBACKS] = callbacks_of(settings, parts.address_policy, parts.clock, authenticator.signing_keys)
-    app[keys.UPSTREAMS] = upstreams = Upstreams(parts.upstreams, parts.clock)
-    app[keys.FEED] = feed = FeedReaders(parts.store, parts.registry, upstreams, parts.clock)
+    app[AUTHENTICATOR] = authenticator = Authenticator(settings, parts.clock)
+    app[CALLBACKS] = callbacks_of(settings, parts.address_policy, parts.clock, authenticator.signing_keys)
+    app[UPSTREAMS] = upstreams = Upstreams(parts.upstreams, parts.clock)
+    app[FEED] = feed = FeedReaders(parts.store, parts.registry, upstreams, parts.clock)
     upstreams.listen(feed.tell_health)
-    app[keys.OPERATIONS] = {operation.handler: operation for operation in OPERATIONS}
-    app[keys.DOCUMENT] = described(OPERATIONS)
+    app[OPERATIONS_BY_HANDLER] = {operation.handler: operation for operation in OPERATIONS}
+    app[DOCUMENT] = described(OPERATIONS)
     _listen(app)
     wire(app)
     app.router.add_routes([_route(operation) for operation in OPERATIONS])
@@ -84,44 +102,44 @@ def create_app(settings: Settings, parts: Parts | None = None, sinks: LogSinks |
 
 def _keep(app: web.Application, parts: Parts, sinks: LogSinks) -> None:
     """Where handlers find the parts."""
-    app[keys.CLOCK] = parts.clock
-    app[keys.STORE] = parts.store
-    app[keys.REGISTRY] = parts.registry
-    app[keys.PROFILES] = parts.profiles
-    app[keys.ROOMS] = parts.rooms
-    app[keys.ORCHESTRATOR] = parts.orchestrator
-    app[keys.AGENT] = parts.agent
-    app[keys.ADDRESS_POLICY] = parts.address_policy
-    app[keys.METRICS] = parts.metrics
-    app[keys.TRACING] = parts.tracing
-    app[keys.RECENT_LOGS] = sinks.recent
-    app[keys.SHIPPER] = sinks.shipper
-    app[keys.PROBE] = Probe(orchestrator=parts.orchestrator, store=parts.store, rooms=parts.rooms, clock=parts.clock)
-    app[keys.TASKS] = Tasks()
-    app[keys.STOPPING] = asyncio.Event()
+    app[CLOCK] = parts.clock
+    app[STORE] = parts.store
+    app[REGISTRY] = parts.registry
+    app[PROFILES] = parts.profiles
+    app[ROOMS] = parts.rooms
+    app[ORCHESTRATOR] = parts.orchestrator
+    app[AGENT] = parts.agent
+    app[ADDRESS_POLICY] = parts.address_policy
+    app[METRICS] = parts.metrics
+    app[TRACING] = parts.tracing
+    app[RECENT_LOGS] = sinks.recent
+    app[SHIPPER] = sinks.shipper
+    app[PROBE] = Probe(orchestrator=parts.orchestrator, store=parts.store, rooms=parts.rooms, clock=parts.clock)
+    app[TASKS] = Tasks()
+    app[STOPPING] = asyncio.Event()
 
 
 def _bound(app: web.Application, settings: Settings, parts: Parts) -> None:
     """How much there may be of everything."""
-    app[keys.WAITERS] = Waiters(settings.waiters_max)
-    app[keys.CAPACITY] = Capacity(
+    app[WAITERS] = Waiters(settings.waiters_max)
+    app[CAPACITY] = Capacity(
         parts.store.counts,
         per_caller=settings.sessions_per_caller,
         in_all=settings.sessions_max,
         in_making=settings.creates_in_flight,
     )
-    app[keys.RATE_LIMITS] = RateLimits.of(Rate(settings.rate_limit, settings.rate_limit_burst), parts.clock)
-    app[keys.IDEMPOTENCY_STORE] = IdempotencyStore(parts.clock)
+    app[RATE_LIMITS] = RateLimits.of(Rate(settings.rate_limit, settings.rate_limit_burst), parts.clock)
+    app[IDEMPOTENCY_STORE] = IdempotencyStore(parts.clock)
 
 
 def _listen(app: web.Application) -> None:
     """Who is told of every change of a session, in this order."""
-    store = app[keys.STORE]
-    store.listen(app[keys.RECENT_LOGS].follow)  # before the first line about a new session is logged
+    store = app[STORE]
+    store.listen(app[RECENT_LOGS].follow)  # before the first line about a new session is logged
     store.listen(log_changes)
-    store.listen(app[keys.CALLBACKS].tell)
-    store.listen(app[keys.FEED].tell)
-    store.listen(app[keys.TRACING].tell)
+    store.listen(app[CALLBACKS].tell)
+    store.listen(app[FEED].tell)
+    store.listen(app[TRACING].tell)
 
 
 def _route(operation: Operation) -> web.RouteDef:
@@ -135,33 +153,33 @@ def _route(operation: Operation) -> web.RouteDef:
 async def request_ids(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Gives each request an id, its caller's own if that is fit to be shown, for logs and problems."""
     theirs = request.headers.get(REQUEST_ID_HEADER, "")
-    begin_log(request, theirs if REQUEST_ID.fullmatch(theirs) else new_request_id())
+    begin_log(request, theirs if ACCEPTED_REQUEST_ID.fullmatch(theirs) else new_request_id())
     return await handler(request)
 
 
 async def _show_request_id(request: web.Request, response: web.StreamResponse) -> None:
     """Just before the headers are sent: a stream's are long gone when its handler returns."""
-    if keys.REQUEST_ID in request:
-        response.headers[REQUEST_ID_HEADER] = request[keys.REQUEST_ID]
+    if REQUEST_ID in request:
+        response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID]
 
 
 async def _running(app: web.Application, parts: Parts, exit_budget: ExitBudget) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
         stack.push_async_callback(parts.tracing.aclose, exit_budget)
         await parts.tracing.start()
-        watching = (LoopLag(parts.metrics.loop_lag.observe), app[keys.UPSTREAMS])
-        telling = (app[keys.AUTHENTICATOR], *parts.upkeep, app[keys.CALLBACKS])
+        watching = (LoopLag(parts.metrics.loop_lag.observe), app[UPSTREAMS])
+        telling = (app[AUTHENTICATOR], *parts.upkeep, app[CALLBACKS])
         for part in (*watching, *telling, parts.rooms, parts.inviter, parts.agent):
             stack.push_async_callback(part.aclose)
             await part.start()
-        stack.push_async_callback(app[keys.FEED].aclose)
+        stack.push_async_callback(app[FEED].aclose)
         stack.push_async_callback(parts.orchestrator.aclose)
-        stack.push_async_callback(app[keys.TASKS].aclose)
+        stack.push_async_callback(app[TASKS].aclose)
         yield
 
 
 async def _end_sessions(app: web.Application) -> None:
     """Before the requests under way are waited for: those who wait for a session get their answer now."""
-    app[keys.STOPPING].set()
-    await app[keys.ORCHESTRATOR].aclose()
-    app[keys.FEED].end()
+    app[STOPPING].set()
+    await app[ORCHESTRATOR].aclose()
+    app[FEED].end()

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from http import HTTPStatus
 from types import UnionType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
+from aiohttp import web
 from aiohttp.typedefs import Handler
 from pydantic import BaseModel
 
@@ -90,3 +91,7 @@ class Operation:
     def says(self) -> str:
         """The handler's docstring."""
         return inspect.getdoc(self.handler) or ""
+
+
+OPERATIONS_BY_HANDLER: web.AppKey[Mapping[Any, Operation]] = web.AppKey("OPERATIONS_BY_HANDLER")
+"""Every operation, by its handler."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from http_api import keys
+from http_api.manager_parts import STORE
 from tests.exhibits import EXHIBITS
 from tests.otel_collector import otel_collector as otel_collector
 from tests.otel_collector import otel_collector_binary as otel_collector_binary
@@ -27,7 +27,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def _is_ours(request: Any) -> bool:
     """Whether it is the API that was asked; also what was not even HTTP may have been meant for it."""
-    return isinstance(request, web.Request) and (request._match_info is None or keys.STORE in request.app)
+    return isinstance(request, web.Request) and (request._match_info is None or STORE in request.app)
 
 
 def _look_at_answers() -> None:

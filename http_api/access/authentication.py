@@ -125,3 +125,6 @@ def scopes_of(grants: Any) -> frozenset[Scope]:
     if grants.get("roomAdmin") is True and not grants.get("room"):
         return frozenset(Scope)
     return frozenset({Scope.SESSIONS, Scope.SERVICES})
+
+
+AUTHENTICATOR = web.AppKey("AUTHENTICATOR", Authenticator)

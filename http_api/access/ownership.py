@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from http_api import keys
 from http_api.access.principals import Principal
 from http_api.errors import OtherCaller
+from http_api.manager_parts import REGISTRY, ROOMS, STORE
 from http_api.models.responses import SessionView, SessionWithToken
 from http_api.observability.logs.context import bind_session
 from http_api.observability.tracing.requests import giving_token
+from http_api.request_context import PRINCIPAL
+from http_api.settings.settings import SETTINGS
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.registry.services import UnknownService
 from manager_agent.session.session import GIVES_TOKENS, Session
@@ -18,14 +20,14 @@ from manager_agent.store.memory import UnknownSession
 
 def principal_of(request: web.Request) -> Principal:
     """Who is asking. For operations that admission.py lets only known callers through to."""
-    return request[keys.PRINCIPAL]
+    return request[PRINCIPAL]
 
 
 def session_of(request: web.Request) -> Session:
     """The session in the path. Raises UnknownSession, also when it is somebody else's: that it exists is none of his
     business."""
     session_id = request.match_info["session_id"]
-    session = request.app[keys.STORE].get(session_id)
+    session = request.app[STORE].get(session_id)
     if not principal_of(request).sees(session.owner):
         raise UnknownSession(session_id)
     bind_session(request, session)
@@ -44,19 +46,19 @@ def view_for(request: web.Request, session: Session) -> SessionView:
     """The session as this caller may see it: with a token, when there is one and it is his."""
     if session.state not in GIVES_TOKENS or not principal_of(request).owns(session.owner):
         return SessionView.of(session)
-    return SessionWithToken.for_owner(session, user_token(request, session), request.app[keys.SETTINGS].public_url)
+    return SessionWithToken.for_owner(session, user_token(request, session), request.app[SETTINGS].public_url)
 
 
 def user_token(request: web.Request, session: Session) -> AccessToken:
     """A fresh token for the session's user."""
     with giving_token(request, session):
-        return request.app[keys.ROOMS].user_token(session)
+        return request.app[ROOMS].user_token(session)
 
 
 def refuse_others(request: web.Request, service_id: str) -> None:
     """Raises OtherCaller when another caller registered this service. All services are for everybody to see."""
     try:
-        owner = request.app[keys.REGISTRY].get(service_id).owner
+        owner = request.app[REGISTRY].get(service_id).owner
     except UnknownService:
         return  # whoever comes first may have it
     if not principal_of(request).speaks_for(owner):

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from http_api import keys
 from http_api.access.ownership import principal_of
 from http_api.admission import operation_of
 from http_api.errors import MalformedRequest, NotReady, SessionOver
-from http_api.limits.idempotency_store import IdempotencyScope, StoredAnswer
+from http_api.limits.idempotency_store import IdempotencyScope, IdempotencyStore, StoredAnswer
+from http_api.manager_parts import TASKS
 from http_api.problems.problems import Handler, answer_for
-from http_api.protocol.bodies import read_bytes
+from http_api.protocol.bodies import BODY, read_bytes
+from http_api.request_context import REQUEST_ID
 
 HEADER, REPLAYED_HEADER = "Idempotency-Key", "Idempotency-Replayed"
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -37,14 +38,14 @@ async def idempotency(request: web.Request, handler: Handler) -> web.StreamRespo
     if operation is None or not operation.is_idempotent or not sent:
         return await handler(request)
     scope = IdempotencyScope(principal_of(request).name, operation.id, read_key(sent))
-    request[keys.BODY] = await read_bytes(request)
-    answer = request.app[keys.IDEMPOTENCY_STORE].begin(scope, hashlib.sha256(request[keys.BODY]).digest())
+    request[BODY] = await read_bytes(request)
+    answer = request.app[IDEMPOTENCY_STORE].begin(scope, hashlib.sha256(request[BODY]).digest())
     if answer is not None:
         return web.Response(
             status=answer.status, headers=[*answer.headers, (REPLAYED_HEADER, "true")], body=answer.body
         )
-    name = f"{operation.id} {request[keys.REQUEST_ID]}"
-    return await asyncio.shield(request.app[keys.TASKS].spawn(_work(request, handler, scope), name=name))
+    name = f"{operation.id} {request[REQUEST_ID]}"
+    return await asyncio.shield(request.app[TASKS].spawn(_work(request, handler, scope), name=name))
 
 
 def read_key(headers: Sequence[str]) -> str:
@@ -70,10 +71,13 @@ async def _work(request: web.Request, handler: Handler, scope: IdempotencyScope)
             kept = _copy(answer)
         return answer
     finally:
-        request.app[keys.IDEMPOTENCY_STORE].finish(scope, kept)
+        request.app[IDEMPOTENCY_STORE].finish(scope, kept)
 
 
 def _copy(answer: web.StreamResponse) -> StoredAnswer:
     assert isinstance(answer, web.Response), "no stream is idempotent"
     assert isinstance(answer.body, bytes)
     return StoredAnswer(answer.status, tuple(answer.headers.items()), answer.body)
+
+
+IDEMPOTENCY_STORE = web.AppKey("IDEMPOTENCY_STORE", IdempotencyStore)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from aiohttp import web
+
 from http_api.access.principals import DEVELOPER
 from http_api.errors import Overloaded, TooManySessions
 from manager_agent.session.counts import SessionCounts
@@ -23,3 +25,6 @@ class Capacity:
             raise Overloaded(f"there are {self._in_all} sessions already (SESSIONS_MAX)")
         if self._census.in_making >= self._in_making:
             raise Overloaded(f"{self._in_making} sessions are being opened already (CREATES_IN_FLIGHT)")
+
+
+CAPACITY = web.AppKey("CAPACITY", Capacity)

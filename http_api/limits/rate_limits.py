@@ -10,10 +10,11 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address
 
 from aiohttp import web
 
-from http_api import keys
+from http_api.access.authentication import AUTHENTICATOR
 from http_api.access.principals import Principal
 from http_api.errors import RateLimited, Unauthorized
-from http_api.limits.gcra import Allowance
+from http_api.limits.gcra import Allowance, RateLimits
+from http_api.settings.settings import SETTINGS
 
 SUBNET = 64
 """Bits of an IPv6 address that count: the rest is his who has the subnet, to choose as he likes."""
@@ -21,14 +22,14 @@ SUBNET = 64
 
 async def identify(request: web.Request) -> Principal:
     """Who is asking, counted against his rate. Raises RateLimited, and what Authenticator.identify does."""
-    limits, address = request.app[keys.RATE_LIMITS], address_of(request.remote)
+    limits, address = request.app[RATE_LIMITS], address_of(request.remote)
     _count(request, limits.failures.look(address))
     try:
-        principal = await request.app[keys.AUTHENTICATOR].identify(request)
+        principal = await request.app[AUTHENTICATOR].identify(request)
     except Unauthorized:
         _count(request, limits.failures.take(address))
         raise
-    del request[keys.ALLOWANCE]
+    del request[ALLOWANCE]
     if not principal.is_trusted:
         _count(request, limits.principals.take(f"{principal.name} {principal.identity or ''}"))
     return principal
@@ -36,13 +37,13 @@ async def identify(request: web.Request) -> Principal:
 
 def count_stranger(request: web.Request) -> None:
     """Counts a request of somebody who need not say who he is. Raises RateLimited."""
-    if not request.app[keys.SETTINGS].is_open:
-        _count(request, request.app[keys.RATE_LIMITS].strangers.take(address_of(request.remote)))
+    if not request.app[SETTINGS].is_open:
+        _count(request, request.app[RATE_LIMITS].strangers.take(address_of(request.remote)))
 
 
 async def show_allowance(request: web.Request, response: web.StreamResponse) -> None:
     """Just before the headers are sent, also those of a stream or of a problem."""
-    if (allowance := request.get(keys.ALLOWANCE)) is not None:
+    if (allowance := request.get(ALLOWANCE)) is not None:
         response.headers.update(allowance.headers())
 
 
@@ -58,6 +59,13 @@ def address_of(remote: str | None) -> str:
 
 
 def _count(request: web.Request, allowance: Allowance) -> None:
-    request[keys.ALLOWANCE] = allowance
+    request[ALLOWANCE] = allowance
     if not allowance.granted:
         raise RateLimited(allowance)
+
+
+RATE_LIMITS = web.AppKey("RATE_LIMITS", RateLimits)
+
+
+ALLOWANCE = web.RequestKey("ALLOWANCE", Allowance)
+"""What is left to whoever sent the request, where that is limited."""

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from aiohttp import web
+
 from http_api.access.principals import Principal
 from http_api.errors import Overloaded, TooManyStreams
 from manager_agent.session.session import GIVES_TOKENS, Session
@@ -66,3 +68,6 @@ async def until(
 def decided(session: Session) -> bool:
     """It is known whether the user gets in."""
     return session.over or session.state in GIVES_TOKENS
+
+
+WAITERS = web.AppKey("WAITERS", Waiters)

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal, Self
 
+from aiohttp import web
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -405,3 +406,6 @@ class Heartbeat(Body):
 
     load: Annotated[float, Field(ge=0, le=1)] | None = None
     draining: bool | None = None
+
+
+PROFILES: web.AppKey[Profiles] = web.AppKey("PROFILES")

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import structlog
+from aiohttp import web
 
 from manager_agent.clock import Clock
 from manager_agent.tasks import Tasks
@@ -105,3 +106,6 @@ class Upstreams:
 def _looked_at(upstream: Upstream, before: Found, now: float) -> Found:
     found = Found(upstream.name, before.since, upstream.trouble())
     return found if found.state is before.state else Found(found.name, now, found.trouble)
+
+
+UPSTREAMS = web.AppKey("UPSTREAMS", Upstreams)

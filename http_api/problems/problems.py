@@ -17,7 +17,6 @@ from aiohttp import web
 from ulid import ULID
 
 from http_api import errors
-from http_api.keys import PROBLEM, REQUEST_ID, UNMET
 from http_api.problems.models import (
     FieldsProblem,
     Problem,
@@ -27,6 +26,7 @@ from http_api.problems.models import (
 )
 from http_api.protocol import server_timing
 from http_api.protocol.bodies import BODY_MAX
+from http_api.request_context import PROBLEM, REQUEST_ID, UNMET
 from manager_agent.control.probe import ProbeFailed
 from manager_agent.livekit.server_api import LiveKitUnavailable
 from manager_agent.livekit.tokens import InvalidToken

@@ -17,7 +17,6 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from http_api.errors import FieldError, Invalid, MalformedBody, SlowBody, UnsupportedBody
-from http_api.keys import BODY
 
 BODY_MAX = 64 * 1024
 BODY_TIMEOUT = 10.0
@@ -138,3 +137,7 @@ def _finite(text: str) -> float:
 
 def _one_or_all(values: list[str]) -> str | list[str]:
     return values[0] if len(values) == 1 else values
+
+
+BODY = web.RequestKey("BODY", bytes)
+"""What came in, where it was read already."""

@@ -7,9 +7,9 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from http_api import keys
 from http_api.access.ownership import principal_of
 from http_api.access.principals import Principal
+from http_api.manager_parts import CALLBACKS
 from http_api.models.responses import SessionView, View, answer
 from http_api.settings.settings import BadSettings, Settings
 from manager_agent.clock import Clock
@@ -72,7 +72,7 @@ async def list_all(request: web.Request) -> web.Response:
     With scope `admin` everybody's, without their URLs. An event is `pending` until it is `delivered` or `given_up`.
     """
     principal = principal_of(request)
-    latest = request.app[keys.CALLBACKS].delivery_log.latest(principal.sees)
+    latest = request.app[CALLBACKS].delivery_log.latest(principal.sees)
     return answer(CallbackList(callbacks=[CallbackView.of(delivery, principal) for delivery in latest]))
 
 

@@ -6,10 +6,10 @@ from typing import Literal
 
 from aiohttp import web
 
-from http_api import keys
 from http_api.access.principals import Scope
 from http_api.errors import MissingScope, Unready
 from http_api.limits.rate_limits import identify
+from http_api.manager_parts import AGENT, PROBE, STOPPING
 from http_api.models.requests import HealthQuery
 from http_api.models.responses import Alive, Health, Proven, answer
 from http_api.protocol.bodies import read_query
@@ -26,10 +26,10 @@ async def health(request: web.Request) -> web.Response:
         principal = await identify(request)
         if not principal.scopes & PROBING:
             raise MissingScope(*sorted(PROBING))
-        proof = await request.app[keys.PROBE].run()
+        proof = await request.app[PROBE].run()
         webhooks: Literal["arrived", "none came"] = "arrived" if proof.webhooks_arrive else "none came"
         return answer(Proven(took_ms=round(proof.took * 1000), webhooks=webhooks))
-    registered = request.app[keys.AGENT].registered
+    registered = request.app[AGENT].registered
     return answer(Health(manager_agent="registered" if registered else "not registered"))
 
 
@@ -46,8 +46,8 @@ async def readyz(request: web.Request) -> web.Response:
 
     503 until LiveKit can send it rooms to manage, and once it is stopping.
     """
-    if request.app[keys.STOPPING].is_set():
+    if request.app[STOPPING].is_set():
         raise Unready("the session manager is stopping")
-    if not request.app[keys.AGENT].registered:
+    if not request.app[AGENT].registered:
         raise Unready("the manager agent is not registered with LiveKit")
     return answer(Alive())

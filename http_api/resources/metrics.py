@@ -10,7 +10,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import Metric
 from prometheus_client.registry import Collector
 
-from http_api import keys
+from http_api.observability.metrics.metrics import METRICS
 
 VERSIONS = frozenset({"", "0.0.1", "0.0.4", "1.0.0"})
 """Of its formats that Prometheus asks for. What else a client may write there, choose_encoder stumbles over."""
@@ -22,7 +22,7 @@ async def metrics(request: web.Request) -> web.Response:
     In that of OpenMetrics to whoever accepts it.
     """
     encode, content_type = choose_encoder(understood(",".join(request.headers.getall("Accept", ()))))
-    body = await asyncio.to_thread(encode, Collected(request.app[keys.METRICS].registry))
+    body = await asyncio.to_thread(encode, Collected(request.app[METRICS].registry))
     return web.Response(body=body, headers={"Content-Type": content_type, "Cache-Control": "no-store"})
 
 

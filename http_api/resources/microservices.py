@@ -7,8 +7,8 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api import keys
 from http_api.access.ownership import principal_of, refuse_others
+from http_api.manager_parts import ADDRESS_POLICY, CLOCK, REGISTRY
 from http_api.models.requests import Heartbeat, InstanceQuery, RegisterService
 from http_api.models.responses import ServiceList, ServiceView, answer
 from http_api.protocol.bodies import read_body, read_query
@@ -21,10 +21,10 @@ async def register(request: web.Request) -> web.Response:
 
     201 when it is new, 200 when it replaces. With `lease_seconds` it is given up unless it is renewed.
     """
-    body = await read_body(request, RegisterService, address_policy=request.app[keys.ADDRESS_POLICY])
+    body = await read_body(request, RegisterService, address_policy=request.app[ADDRESS_POLICY])
     refuse_others(request, body.service_id)
-    service = replace(body.service(request.app[keys.CLOCK]()), owner=principal_of(request).name)
-    registry = request.app[keys.REGISTRY]
+    service = replace(body.service(request.app[CLOCK]()), owner=principal_of(request).name)
+    registry = request.app[REGISTRY]
     new = registry.register(service)
     view = ServiceView.of(registry.status(service.service_id))
     return answer(view, HTTPStatus.CREATED, Location=f"{PATH}/{service.service_id}") if new else answer(view)
@@ -32,13 +32,13 @@ async def register(request: web.Request) -> web.Response:
 
 async def list_all(request: web.Request) -> web.Response:
     """Lists all registered services, by id."""
-    statuses = request.app[keys.REGISTRY].statuses()
+    statuses = request.app[REGISTRY].statuses()
     return answer(ServiceList(services=[ServiceView.of(status) for status in statuses]))
 
 
 async def show(request: web.Request) -> web.Response:
     """Shows a registered service, and how it is doing."""
-    return answer(ServiceView.of(request.app[keys.REGISTRY].status(request.match_info["service_id"])))
+    return answer(ServiceView.of(request.app[REGISTRY].status(request.match_info["service_id"])))
 
 
 async def remove(request: web.Request) -> web.Response:
@@ -48,7 +48,7 @@ async def remove(request: web.Request) -> web.Response:
     """
     service_id, asked = request.match_info["service_id"], read_query(request, InstanceQuery)
     refuse_others(request, service_id)
-    return answer(ServiceView.of(request.app[keys.REGISTRY].remove(service_id, endpoint=asked.endpoint)))
+    return answer(ServiceView.of(request.app[REGISTRY].remove(service_id, endpoint=asked.endpoint)))
 
 
 async def heartbeat(request: web.Request) -> web.Response:
@@ -59,7 +59,7 @@ async def heartbeat(request: web.Request) -> web.Response:
     service_id, asked = request.match_info["service_id"], read_query(request, InstanceQuery)
     said = await read_body(request, Heartbeat) if request.can_read_body else Heartbeat()
     refuse_others(request, service_id)
-    status = request.app[keys.REGISTRY].heartbeat(
+    status = request.app[REGISTRY].heartbeat(
         service_id, load=said.load, draining=said.draining, endpoint=asked.endpoint
     )
     return answer(ServiceView.of(status))

@@ -6,13 +6,14 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api import keys
 from http_api.access.ownership import own_session_of
 from http_api.errors import IdentityTaken, NoToken
+from http_api.manager_parts import ROOMS
 from http_api.models.requests import AddParticipant
 from http_api.models.responses import ParticipantView, answer
 from http_api.observability.tracing.requests import giving_token
 from http_api.protocol.bodies import read_body
+from http_api.settings.settings import SETTINGS
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.messages import rfc3339
 from manager_agent.session.session import GIVES_TOKENS, Session, User
@@ -25,7 +26,7 @@ async def add(request: web.Request) -> web.Response:
     session lives as long as its own user is there, whoever else is.
     """
     app = request.app
-    asked = await read_body(request, AddParticipant, grants=app[keys.SETTINGS].user_grants)
+    asked = await read_body(request, AddParticipant, grants=app[SETTINGS].user_grants)
     session, human = own_session_of(request), asked.human()
     if session.state not in GIVES_TOKENS:
         raise NoToken(session)
@@ -34,7 +35,7 @@ async def add(request: web.Request) -> web.Response:
         identity=human.identity,
         name=human.name,
         room_name=session.room_name,
-        server_url=app[keys.SETTINGS].public_url,
+        server_url=app[SETTINGS].public_url,
         access_token=token.jwt,
         token_expires_at=rfc3339(token.expires_at),
     )
@@ -48,4 +49,4 @@ def further_token(request: web.Request, session: Session, human: User) -> Access
     if theirs == session.user.identity or session.entry_of(theirs) is not None or session.is_stale(theirs):
         raise IdentityTaken(theirs)
     with giving_token(request, session):
-        return request.app[keys.ROOMS].participant_token(session, human)
+        return request.app[ROOMS].participant_token(session, human)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from http_api import keys
 from http_api.access.authentication import bearer
 from http_api.errors import Forbidden, ServiceOut, SessionOver
+from http_api.manager_parts import CLOCK, ROOMS, STORE
 from http_api.models.requests import SayReady
 from http_api.models.responses import answer
 from http_api.observability.logs.context import bind_session
@@ -24,15 +24,15 @@ async def say_ready(request: web.Request) -> web.Response:
     The join token of its invite proves that it is the one. It counts even before the service has joined the room.
     """
     app, session_id = request.app, request.match_info["session_id"]
-    joiner = app[keys.ROOMS].joiner(bearer(request))
-    session = app[keys.STORE].get(session_id)
+    joiner = app[ROOMS].joiner(bearer(request))
+    session = app[STORE].get(session_id)
     if joiner.room_name != session.room_name:
         raise UnknownSession(session_id)
     body = await read_body(request, SayReady)
     entry = invited_as(session, body.service_id, joiner)
     bind_session(request, session, service_id=body.service_id)
-    signal = ServiceSignalled(app[keys.CLOCK](), joiner.identity, Signal.READY, Evidence.HTTP)
-    session = await app[keys.STORE].update(session_id, signal)
+    signal = ServiceSignalled(app[CLOCK](), joiner.identity, Signal.READY, Evidence.HTTP)
+    session = await app[STORE].update(session_id, signal)
     if session.over:
         raise SessionOver(session)
     if session.services[entry].state is not ServiceState.READY:

@@ -9,10 +9,12 @@ from dataclasses import replace
 from aiohttp import web
 from ulid import ULID
 
-from http_api import keys
 from http_api.errors import NotReady, RoomUnavailable, SessionOver, Unready
-from http_api.limits.waiters import decided, until
+from http_api.limits.quotas import CAPACITY
+from http_api.limits.waiters import WAITERS, decided, until
+from http_api.manager_parts import ORCHESTRATOR, STOPPING, STORE, TASKS
 from http_api.models.requests import CreateSession
+from http_api.settings.settings import SETTINGS
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import EndReason, Limits, RequiredService, Session, User
 from manager_agent.store.memory import RoomNameTaken, UnknownSession
@@ -68,23 +70,23 @@ async def open_session(
     """Opens the session and waits, for `max_wait` seconds at most, until it is ready. Raises what became of it when it
     is over by then, Unready, TooManySessions and Overloaded. A caller who is cancelled, because his client went away,
     ends it, unless it is to go on."""
-    orchestrator, session_id = app[keys.ORCHESTRATOR], session.session_id
-    if app[keys.STOPPING].is_set():
+    orchestrator, session_id = app[ORCHESTRATOR], session.session_id
+    if app[STOPPING].is_set():
         raise Unready(IS_STOPPING)
-    with app[keys.WAITERS].slot():
-        app[keys.CAPACITY].check(session.owner)
+    with app[WAITERS].slot():
+        app[CAPACITY].check(session.owner)
         try:
             session = await orchestrator.open(_with_callback(app, session))
             return await _until_ready(app, session_id, max_wait)
         except asyncio.CancelledError:
             if ends_with_its_client:
-                app[keys.TASKS].spawn(_give_up(app, session_id), name=f"{session_id} give up")
+                app[TASKS].spawn(_give_up(app, session_id), name=f"{session_id} give up")
             raise
 
 
 def _with_callback(app: web.Application, session: Session) -> Session:
     """With the callback of its owner, unless it has one of its own."""
-    usual = app[keys.SETTINGS].callback_urls.get(session.owner)
+    usual = app[SETTINGS].callback_urls.get(session.owner)
     if session.callback_url is not None or usual is None:
         return session
     return replace(session, callback_url=usual.get_secret_value())
@@ -93,12 +95,12 @@ def _with_callback(app: web.Application, session: Session) -> Session:
 async def until_ready(app: web.Application, session_id: str, max_wait: float | None) -> Session:
     """The session once it is ready, or as it is after `max_wait` seconds. Raises what became of it when it is over by
     then, UnknownSession and Overloaded."""
-    with app[keys.WAITERS].slot():
+    with app[WAITERS].slot():
         return await _until_ready(app, session_id, max_wait)
 
 
 async def _until_ready(app: web.Application, session_id: str, max_wait: float | None) -> Session:
-    session = await until(app[keys.STORE], session_id, decided, max_wait)
+    session = await until(app[STORE], session_id, decided, max_wait)
     if session.over:
         raise await _what_became(app, session)
     return session
@@ -106,18 +108,18 @@ async def _until_ready(app: web.Application, session_id: str, max_wait: float | 
 
 async def _give_up(app: web.Application, session_id: str) -> None:
     with suppress(UnknownSession):  # it was refused at the same moment
-        await app[keys.ORCHESTRATOR].close(session_id, client_gone=True)
+        await app[ORCHESTRATOR].close(session_id, client_gone=True)
 
 
 async def _what_became(app: web.Application, session: Session) -> Exception:
     """The error to answer with for a session that was over before it was ready."""
-    if app[keys.STOPPING].is_set():
+    if app[STOPPING].is_set():
         return Unready(IS_STOPPING)
     if session.room.taken:
         return RoomNameTaken(session.room_name, NAME_QUARANTINE)
     match session.end and session.end.reason:
         case EndReason.READY_TIMEOUT | EndReason.SERVICE_LOST:
-            return NotReady(await app[keys.ORCHESTRATOR].settled(session.session_id))
+            return NotReady(await app[ORCHESTRATOR].settled(session.session_id))
         case EndReason.ROOM_UNAVAILABLE:
             return RoomUnavailable(session)
     return SessionOver(session)

@@ -7,12 +7,13 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api import keys
 from http_api.access.ownership import own_session_of, principal_of, session_of, view_for
 from http_api.errors import NoToken
-from http_api.limits.waiters import decided, until
+from http_api.limits.quotas import CAPACITY
+from http_api.limits.waiters import WAITERS, decided, until
+from http_api.manager_parts import ADDRESS_POLICY, CLOCK, ORCHESTRATOR, REGISTRY, STORE
 from http_api.models.paging import page
-from http_api.models.requests import CreateSession, ListSessions
+from http_api.models.requests import PROFILES, CreateSession, ListSessions
 from http_api.models.responses import SessionList, SessionView, answer
 from http_api.observability.logs.context import bind_session
 from http_api.observability.tracing.requests import in_its_trace
@@ -21,6 +22,7 @@ from http_api.protocol.bodies import read_body, read_query
 from http_api.protocol.conditional import KnownTags, entity_tag, known_tags
 from http_api.protocol.prefer import preferences
 from http_api.resources.session_requests import new_session, open_session
+from http_api.settings.settings import SETTINGS
 from manager_agent.session.session import GIVES_TOKENS, Session
 
 PATH = "/api/v1/sessions"
@@ -33,20 +35,20 @@ async def create(request: web.Request) -> web.Response:
     `Prefer: respond-async` at once: as 202 when the session is not ready by then, which goes on. A caller who goes
     away while waiting, having sent no Idempotency-Key, ends the session.
     """
-    app, limits, principal = request.app, request.app[keys.SETTINGS].limits(), principal_of(request)
-    app[keys.CAPACITY].check(principal.name)  # and again when it is opened: here it costs nothing to refuse
-    profiles = app[keys.PROFILES]
-    bounds = {"longest": limits.max_duration, "grants": app[keys.SETTINGS].user_grants}
-    body = await read_body(request, CreateSession, profiles=profiles, address_policy=app[keys.ADDRESS_POLICY], **bounds)
+    app, limits, principal = request.app, request.app[SETTINGS].limits(), principal_of(request)
+    app[CAPACITY].check(principal.name)  # and again when it is opened: here it costs nothing to refuse
+    profiles = app[PROFILES]
+    bounds = {"longest": limits.max_duration, "grants": app[SETTINGS].user_grants}
+    body = await read_body(request, CreateSession, profiles=profiles, address_policy=app[ADDRESS_POLICY], **bounds)
     preferred = preferences(request.headers.getall("Prefer", ()))
-    services = app[keys.REGISTRY].choose(body.requirements(profiles))
-    wanted = new_session(body, services, limits, app[keys.CLOCK](), principal.name)
+    services = app[REGISTRY].choose(body.requirements(profiles))
+    wanted = new_session(body, services, limits, app[CLOCK](), principal.name)
     wanted = in_its_trace(wanted, request)
     bind_session(request, wanted)
     session = await open_session(app, wanted, preferred.max_wait)
     status = HTTPStatus.CREATED if session.state in GIVES_TOKENS else HTTPStatus.ACCEPTED
     headers = preferred.applied(asynchronously=status is HTTPStatus.ACCEPTED)
-    headers[server_timing.HEADER] = server_timing.server_timing(session, app[keys.CLOCK]())
+    headers[server_timing.HEADER] = server_timing.server_timing(session, app[CLOCK]())
     return _tagged(view_for(request, session), status, Location=f"{PATH}/{session.session_id}", **headers)
 
 
@@ -56,7 +58,7 @@ async def list_all(request: web.Request) -> web.Response:
     Those that are over stay for SESSION_RETENTION. No token is in a list.
     """
     asked, principal = read_query(request, ListSessions), principal_of(request)
-    sessions = (s for s in request.app[keys.STORE].list() if principal.sees(s.owner) and _fits(s, asked))
+    sessions = (s for s in request.app[STORE].list() if principal.sees(s.owner) and _fits(s, asked))
     shown, cursor = page(sessions, limit=asked.limit, after=asked.cursor)
     return answer(SessionList(sessions=[SessionView.of(session) for session in shown], next_cursor=cursor))
 
@@ -71,8 +73,8 @@ async def show(request: web.Request) -> web.Response:
     session, known = session_of(request), known_tags(request.headers.getall("If-None-Match", ()))
     preferred, wanted = preferences(request.headers.getall("Prefer", ())), _worth_waiting_for(known)
     if preferred.wait and not wanted(session):
-        with request.app[keys.WAITERS].slot():
-            session = await until(request.app[keys.STORE], session.session_id, wanted, preferred.wait)
+        with request.app[WAITERS].slot():
+            session = await until(request.app[STORE], session.session_id, wanted, preferred.wait)
     headers = {"Vary": "Prefer", **preferred.applied(asynchronously=False)}
     if known is not None and known.match(session.revision):
         headers |= {"ETag": entity_tag(session.revision), "Cache-Control": "no-store"}
@@ -82,7 +84,7 @@ async def show(request: web.Request) -> web.Response:
 
 async def close(request: web.Request) -> web.Response:
     """Ends a session: its room is deleted and its services are told. Again: the same answer."""
-    session = await request.app[keys.ORCHESTRATOR].close(session_of(request).session_id)
+    session = await request.app[ORCHESTRATOR].close(session_of(request).session_id)
     return _tagged(SessionView.of(session))
 
 

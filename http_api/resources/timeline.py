@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from http_api import keys
 from http_api.access.ownership import principal_of, session_of
 from http_api.access.principals import Scope
+from http_api.manager_parts import CLOCK
 from http_api.models.responses import answer
 from http_api.models.timeline import TimelineView
+from http_api.observability.logs.recent import RECENT_LOGS
 
 
 async def show(request: web.Request) -> web.Response:
@@ -19,5 +20,5 @@ async def show(request: web.Request) -> web.Response:
     """
     session, app = session_of(request), request.app
     is_admin = Scope.ADMIN in principal_of(request).scopes
-    log = app[keys.RECENT_LOGS].of(session.session_id) if is_admin else None
-    return answer(TimelineView.of(session, app[keys.CLOCK](), log))
+    log = app[RECENT_LOGS].of(session.session_id) if is_admin else None
+    return answer(TimelineView.of(session, app[CLOCK](), log))

@@ -8,10 +8,11 @@ from http import HTTPStatus
 from aiohttp import web
 from ulid import ULID
 
-from http_api import keys
 from http_api.access.ownership import principal_of, user_token
 from http_api.access.principals import Principal
 from http_api.errors import Forbidden
+from http_api.manager_parts import CLOCK, REGISTRY, STORE
+from http_api.models.requests import PROFILES
 from http_api.models.responses import answer
 from http_api.models.token_source import (
     DEFAULT_PROFILE,
@@ -26,6 +27,7 @@ from http_api.observability.tracing.requests import in_its_trace
 from http_api.protocol.bodies import read_body
 from http_api.resources.participants import further_token
 from http_api.resources.session_requests import open_session, session_for, until_ready
+from http_api.settings.settings import SETTINGS
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import Session, User
@@ -57,7 +59,7 @@ async def give(request: web.Request) -> web.Response:
     # between this look and the opening.
     session = _live_session(app, asked.room_name, principal)
     token = await (_open(request, asked, human) if session is None else _let_in(request, session, human))
-    view = TokenResponse(server_url=app[keys.SETTINGS].public_url, participant_token=token.jwt)
+    view = TokenResponse(server_url=app[SETTINGS].public_url, participant_token=token.jwt)
     return answer(view, HTTPStatus.CREATED)
 
 
@@ -75,7 +77,7 @@ def _human(asked: TokenRequest, principal: Principal) -> User:
 
 def _live_session(app: web.Application, room_name: str | None, principal: Principal) -> Session | None:
     """The caller's session that has this room. Raises RoomNameTaken when it is another's."""
-    session = app[keys.STORE].in_room(room_name) if room_name is not None else None
+    session = app[STORE].in_room(room_name) if room_name is not None else None
     if session is None or session.over:
         return None
     if not principal.owns(session.owner):
@@ -86,11 +88,11 @@ def _live_session(app: web.Application, room_name: str | None, principal: Princi
 async def _open(request: web.Request, asked: TokenRequest, human: User) -> AccessToken:
     """Opens a session for this human; the token, once it is ready. Raises what POST /sessions does."""
     app, principal = request.app, principal_of(request)
-    settings, registry = app[keys.SETTINGS], app[keys.REGISTRY]
+    settings, registry = app[SETTINGS], app[REGISTRY]
     default = settings.default_profile or DEFAULT_PROFILE
-    known = app[keys.PROFILES], registry.list(), default
+    known = app[PROFILES], registry.list(), default
     services = registry.choose(requirements_of(asked.agents, *known))
-    session = session_for(human, services, settings.limits(), app[keys.CLOCK](), principal.name, asked.room_name)
+    session = session_for(human, services, settings.limits(), app[CLOCK](), principal.name, asked.room_name)
     profile = profile_of(asked.agents, *known)
     session = in_its_trace(replace(session, metadata=metadata_of(asked.agents, default), profile=profile), request)
     bind_session(request, session)

@@ -13,10 +13,12 @@ from aiohttp import web
 from google.protobuf.json_format import Parse, ParseError
 from livekit import api
 
-from http_api import keys
 from http_api.errors import MalformedBody, Unauthorized
+from http_api.manager_parts import CLOCK, ROOMS, STORE, TASKS
 from http_api.observability.logs.context import bind_session
+from http_api.observability.metrics.metrics import METRICS
 from http_api.protocol.bodies import read_bytes
+from http_api.settings.settings import SETTINGS
 from manager_agent.livekit.server_api import seen
 from manager_agent.session.events import Event, ParticipantLeft, ParticipantSeen, RoomClosed, WebhookArrived
 from manager_agent.session.session import Session
@@ -35,21 +37,21 @@ async def receive(request: web.Request) -> web.Response:
     200 for every one that is LiveKit's, also when it is about a room of somebody else's. The body is LiveKit's
     `WebhookEvent` as JSON, at most 1 MiB.
     """
-    app, settings = request.app, request.app[keys.SETTINGS]
+    app, settings = request.app, request.app[SETTINGS]
     verifier = api.TokenVerifier(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value())
     digest = signed_digest(request.headers.get("Authorization", ""), verifier)
     webhook = read_webhook(await read_bytes(request, BODY_MAX), digest)
-    app[keys.METRICS].webhooks.arrived(webhook, time.time())
-    session = app[keys.STORE].in_room(webhook.room.name)
+    app[METRICS].webhooks.arrived(webhook, time.time())
+    session = app[STORE].in_room(webhook.room.name)
     if session is not None:
         bind_session(request, session)
     log.debug("webhook", event_name=webhook.event, room=webhook.room.name, ours=session is not None)
     if session is not None and is_revenant(webhook, session):
         log.warning("room_came_back", sid=webhook.room.sid)
-        app[keys.TASKS].spawn(app[keys.ROOMS].delete(webhook.room.name), name=f"{session.session_id} revenant")
+        app[TASKS].spawn(app[ROOMS].delete(webhook.room.name), name=f"{session.session_id} revenant")
     elif session is not None and is_about(webhook, session):
-        for event in events_of(webhook, app[keys.CLOCK]()):
-            await app[keys.STORE].update(session.session_id, event)
+        for event in events_of(webhook, app[CLOCK]()):
+            await app[STORE].update(session.session_id, event)
     return web.Response(status=HTTPStatus.OK)
 
 

@@ -8,12 +8,13 @@ from itertools import chain, islice
 
 from aiohttp import web
 
-from http_api import keys
 from http_api.access.ownership import principal_of
 from http_api.access.principals import Principal
+from http_api.manager_parts import STORE
+from http_api.models.requests import PROFILES
 from http_api.streams.event_stream import EventStream, event_stream, head
 from http_api.streams.models import CallerView, FeedEvent, Forgotten, ServiceGone, Snapshot
-from http_api.streams.subscribers import FeedReaders, Reader
+from http_api.streams.subscribers import FEED, FeedReaders, Reader
 from manager_agent.session.session import Session
 
 PATH = "/api/v1/events"
@@ -36,7 +37,7 @@ async def follow(request: web.Request) -> web.StreamResponse:
     """
     if request.method == "HEAD":
         return head()
-    readers = request.app[keys.FEED]
+    readers = request.app[FEED]
     async with event_stream(request) as stream:
         with readers.reading(principal_of(request)) as reader:
             await stream.send_in_parts(FeedEvent.SNAPSHOT, _snapshot(request.app, reader))
@@ -73,9 +74,9 @@ async def _tell_news(readers: FeedReaders, reader: Reader, stream: EventStream) 
 
 def _snapshot(app: web.Application, reader: Reader) -> Iterator[str]:
     """The JSON of a Snapshot, made bit by bit. What changes meanwhile is new to the reader afterwards."""
-    readers, profiles = app[keys.FEED], app[keys.PROFILES]
+    readers, profiles = app[FEED], app[PROFILES]
     yield '{"sessions":['
-    yield from _sessions(readers, reader, newest(app[keys.STORE].list(), reader.principal))
+    yield from _sessions(readers, reader, newest(app[STORE].list(), reader.principal))
     snapshot = Snapshot(
         sessions=[],
         services=None,

@@ -8,8 +8,8 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api import keys
 from http_api.access.ownership import session_of
+from http_api.manager_parts import STORE
 from http_api.models.responses import SessionView
 from http_api.streams.event_stream import EventStream, event_stream, head
 from manager_agent.session.session import Session
@@ -31,7 +31,7 @@ async def follow(request: web.Request) -> web.StreamResponse:
         return head()
     async with event_stream(request) as stream:
         with suppress(UnknownSession):  # it is forgotten
-            await _tell(request.app[keys.STORE], stream, session.session_id, seen)
+            await _tell(request.app[STORE], stream, session.session_id, seen)
     return stream.response
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import structlog
+from aiohttp import web
 
 from http_api.access.principals import Permission, Principal
 from http_api.observability.upstreams import Upstreams
@@ -194,3 +195,6 @@ class FeedReaders:
         for service_id in self.services.look(self._registry.statuses(), self._clock()):
             for reader in readers:
                 reader.note_service(service_id)
+
+
+FEED = web.AppKey("FEED", FeedReaders)

@@ -10,8 +10,8 @@ import re
 from aiohttp import web
 from yarl import URL
 
-from http_api import keys
 from http_api.operations import Media
+from http_api.settings.settings import SETTINGS
 from http_api.web.files import STATIC, File
 from http_api.web.pages import A_DAY, Page, policy
 
@@ -64,7 +64,7 @@ async def page(request: web.Request) -> web.Response:
 
     Its data it asks of the API, with an API key that it asks for; in dev mode it needs none.
     """
-    return PAGE.answer(request, allowed(request.app[keys.SETTINGS].public_url))
+    return PAGE.answer(request, allowed(request.app[SETTINGS].public_url))
 
 
 async def asset(request: web.Request) -> web.Response:

@@ -9,7 +9,6 @@ from typing import Any
 from aiohttp import web
 from pydantic import RootModel
 
-from http_api import keys
 from http_api.openapi.document import document
 from http_api.operations import Media, Operation
 from http_api.web.files import File
@@ -41,7 +40,7 @@ def described(operations: Iterable[Operation]) -> File:
 
 async def openapi(request: web.Request) -> web.Response:
     """Gives this document, as OpenAPI 3.1."""
-    return request.app[keys.DOCUMENT].answer(request)
+    return request.app[DOCUMENT].answer(request)
 
 
 async def page(request: web.Request) -> web.Response:
@@ -52,3 +51,7 @@ async def page(request: web.Request) -> web.Response:
 async def asset(request: web.Request) -> web.Response:
     """What the page loads."""
     return PAGE.answer_file(request)
+
+
+DOCUMENT = web.AppKey("DOCUMENT", File)
+"""The OpenAPI document."""

@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from http_api import keys
 from http_api.bootstrap import Parts, address_policy_of, registry_of, upkeep_of
+from http_api.limits.waiters import WAITERS
 from http_api.observability.metrics.metrics import Metrics
 from http_api.observability.upstreams import livekit as livekit_dependency
 from http_api.settings.settings import Settings
@@ -141,7 +141,7 @@ class Api:
 
     async def has_waiting(self, count: int) -> None:
         """Returns once so many requests are kept waiting. The test's own timeout bounds it."""
-        while self.app[keys.WAITERS].count != count:
+        while self.app[WAITERS].count != count:
             await asyncio.sleep(0)
 
     async def reconcile(self) -> None:

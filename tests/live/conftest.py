@@ -17,8 +17,9 @@ from aiohttp import web
 from livekit import api
 from livekit.rtc._ffi_client import FfiClient
 
-from http_api import keys
+from http_api.manager_parts import AGENT, CLOCK, REGISTRY, STORE
 from http_api.observability import logs
+from http_api.observability.logs.recent import RECENT_LOGS
 from http_api.observability.logs.sinks import LogSinks
 from http_api.server import serving
 from http_api.settings.settings import DevSettings, Settings
@@ -70,19 +71,19 @@ class Stack:
 
     @property
     def store(self) -> MemoryStore:
-        return self.app[keys.STORE]
+        return self.app[STORE]
 
     @property
     def manager(self) -> ManagerAgent:
-        return self.app[keys.AGENT]
+        return self.app[AGENT]
 
     @property
     def registry(self) -> Registry:
-        return self.app[keys.REGISTRY]
+        return self.app[REGISTRY]
 
     @property
     def clock(self) -> Clock:
-        return self.app[keys.CLOCK]
+        return self.app[CLOCK]
 
     @property
     def url(self) -> str:
@@ -119,7 +120,7 @@ class Stack:
 
     def logged_of(self, session_id: str, event: str) -> list[dict[str, Any]]:
         """What was logged of this session under this name."""
-        return [entry for entry in self.app[keys.RECENT_LOGS].of(session_id) if entry["event"] == event]
+        return [entry for entry in self.app[RECENT_LOGS].of(session_id) if entry["event"] == event]
 
     async def rooms(self) -> list[str]:
         return [room.name for room in (await self.livekit.room.list_rooms(api.ListRoomsRequest())).rooms]

@@ -11,8 +11,8 @@ import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-from http_api.keys import ABOUT, PRINCIPAL, PROBLEM, REQUEST_ID, TRACE
 from http_api.problems.problems import Handler
+from http_api.request_context import ABOUT, PRINCIPAL, PROBLEM, REQUEST_ID, TRACE
 
 log = structlog.get_logger()
 

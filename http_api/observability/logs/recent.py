@@ -7,6 +7,8 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
+from aiohttp import web
+
 from http_api.observability.logs import Entry
 from http_api.observability.logs.unwaited import UnwaitedLock
 from manager_agent.store.memory import Change
@@ -84,3 +86,6 @@ def _is_a_look(fields: Mapping[str, Any]) -> bool:
     """Whether somebody merely looked at the session: whoever watches it would fill its log with that."""
     event, is_look = fields["event"], fields.get("method") in LOOKS
     return is_look and (event == "request_abandoned" or (event == "request" and fields.get("status", 500) < 400))
+
+
+RECENT_LOGS = web.AppKey("RECENT_LOGS", RecentLogs)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from importlib.metadata import version
 
+from aiohttp import web
 from prometheus_client import (
     CollectorRegistry,
     GCCollector,
@@ -51,3 +52,6 @@ class Metrics:
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)
         GCCollector(registry=registry)
+
+
+METRICS = web.AppKey("METRICS", Metrics)

@@ -6,10 +6,12 @@ from time import perf_counter
 
 from aiohttp import web
 
-from http_api import keys
+from http_api.manager_parts import REGISTRY
 from http_api.observability.metrics.labels import OTHER
+from http_api.observability.metrics.metrics import METRICS
 from http_api.observability.metrics.requests import ABORTED
 from http_api.problems.problems import Handler
+from http_api.request_context import PROBLEM, UNMET
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import Requirement, UnknownService
 
@@ -24,10 +26,10 @@ async def measured(request: web.Request, handler: Handler) -> web.StreamResponse
         return answer
     finally:
         seconds, asked = perf_counter() - started, request.match_info.handler
-        request.app[keys.METRICS].requests.answered(asked, status, request.get(keys.PROBLEM), seconds)
-        for unmet in request.get(keys.UNMET, ()):
-            service_type = _type_of(unmet.requirement, request.app[keys.REGISTRY])
-            request.app[keys.METRICS].sessions.refused(service_type, unmet.reason)
+        request.app[METRICS].requests.answered(asked, status, request.get(PROBLEM), seconds)
+        for unmet in request.get(UNMET, ()):
+            service_type = _type_of(unmet.requirement, request.app[REGISTRY])
+            request.app[METRICS].sessions.refused(service_type, unmet.reason)
 
 
 def _type_of(requirement: Requirement, registry: Registry) -> str:

@@ -17,6 +17,7 @@ from itertools import count
 from typing import Any, Self
 
 import structlog
+from aiohttp import web
 
 from http_api.observability.exit_budget import ExitBudget
 from http_api.observability.logs import Entry
@@ -241,3 +242,7 @@ def shipper_of(settings: Settings, exit_budget: ExitBudget) -> LogShipper:
         return Off()
     format = JSON if settings.vector_log_format == JSON.name else otlp_of(resource_of(settings))
     return Shipper(settings.vector_log_endpoint, format, exit_budget=exit_budget)
+
+
+SHIPPER: web.AppKey[LogShipper] = web.AppKey("SHIPPER")
+"""Of the log; `stats` says how that goes."""

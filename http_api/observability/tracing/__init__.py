@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from aiohttp import web
+
 from http_api.observability.exit_budget import ExitBudget
 from http_api.observability.tracing.spans import Span
 from http_api.settings.settings import BadSettings, Settings
@@ -68,3 +70,6 @@ def tracing_of(settings: Settings) -> Tracing:
             "pip install livekit-session-manager[otel]"
         ) from None
     return exporting(settings)
+
+
+TRACING: web.AppKey[Tracing] = web.AppKey("TRACING")

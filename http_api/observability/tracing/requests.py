@@ -10,12 +10,14 @@ from http import HTTPStatus
 import structlog
 from aiohttp import web
 
-from http_api import keys
 from http_api.access.principals import ANONYMOUS, Permission
 from http_api.admission import operation_of
+from http_api.manager_parts import CLOCK
+from http_api.observability.tracing import TRACING
 from http_api.observability.tracing.spans import Attribute, Kind, Span, session_trace
 from http_api.operations import Operation, Tag
 from http_api.problems.problems import Handler
+from http_api.request_context import ABOUT, PRINCIPAL, PROBLEM, REQUEST_ID, TRACE
 from manager_agent.session.session import Session
 from manager_agent.traceparent import TraceContext, trace_in
 
@@ -26,10 +28,10 @@ USER_AGENT_MAX = 256
 async def traces(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Finds a request's place in a trace, for the logs, for the session that it may open, and for its own span."""
     operation, incoming = operation_of(request), trace_in(request.headers.items())
-    trace = request.app[keys.TRACING].begin(incoming) if _has_span(operation, incoming) else incoming
+    trace = request.app[TRACING].begin(incoming) if _has_span(operation, incoming) else incoming
     if trace is None:
         return await handler(request)
-    request[keys.TRACE] = trace
+    request[TRACE] = trace
     with structlog.contextvars.bound_contextvars(trace_id=trace.trace_id):
         if trace is incoming:
             return await handler(request)
@@ -38,7 +40,7 @@ async def traces(request: web.Request, handler: Handler) -> web.StreamResponse:
 
 def in_its_trace(session: Session, request: web.Request) -> Session:
     """A session that this request opens, as part of the request's trace."""
-    trace = request.get(keys.TRACE)
+    trace = request.get(TRACE)
     return session if trace is None else replace(session, traceparent=trace.traceparent, tracestate=trace.state)
 
 
@@ -46,13 +48,13 @@ def in_its_trace(session: Session, request: web.Request) -> Session:
 def giving_token(request: web.Request, session: Session) -> Iterator[None]:
     """Around the making of a token: a span of the session's trace, if the request has one itself."""
     app = request.app
-    start = app[keys.CLOCK]()
+    start = app[CLOCK]()
     yield
-    parent, asked = session_trace(session), request.get(keys.TRACE)
+    parent, asked = session_trace(session), request.get(TRACE)
     if parent is not None and asked is not None:
         link = asked if asked.trace_id != parent.trace_id else None
         about = {"session_id": session.session_id}
-        app[keys.TRACING].record(Span("token", parent, start, app[keys.CLOCK](), about, link=link))
+        app[TRACING].record(Span("token", parent, start, app[CLOCK](), about, link=link))
 
 
 def _has_span(operation: Operation | None, incoming: TraceContext | None) -> bool:
@@ -68,7 +70,7 @@ async def _recorded(
     request: web.Request, handler: Handler, trace: TraceContext, incoming: TraceContext | None
 ) -> web.StreamResponse:
     """The answer; the span of it is recorded, unless it is a stranger's."""
-    clock, status, failure = request.app[keys.CLOCK], None, None
+    clock, status, failure = request.app[CLOCK], None, None
     start = clock()
     try:
         answer = await handler(request)
@@ -82,12 +84,12 @@ async def _recorded(
         raise
     finally:
         if _is_known(request):
-            request.app[keys.TRACING].record(_span(request, trace, incoming, start, clock(), status, failure))
+            request.app[TRACING].record(_span(request, trace, incoming, start, clock(), status, failure))
 
 
 def _is_known(request: web.Request) -> bool:
     """Whoever asks has proved who he is: to admission, or else to the handler, which speaks of a session only then."""
-    return request.get(keys.PRINCIPAL, ANONYMOUS) is not ANONYMOUS or keys.ABOUT in request
+    return request.get(PRINCIPAL, ANONYMOUS) is not ANONYMOUS or ABOUT in request
 
 
 def _span(
@@ -102,7 +104,7 @@ def _span(
     """By OpenTelemetry's semantic conventions for HTTP servers; `request_id` and `problem` as in the logs."""
     resource = request.match_info.route.resource
     route = resource.canonical if resource is not None else request.path
-    problem = request.get(keys.PROBLEM)
+    problem = request.get(PROBLEM)
     if status is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         failure = problem or str(status)
     about: dict[str, Attribute | None] = {
@@ -115,7 +117,7 @@ def _span(
         "client.address": request.remote,
         "user_agent.original": request.headers.get("User-Agent", "")[:USER_AGENT_MAX] or None,
         "error.type": failure,
-        "request_id": request[keys.REQUEST_ID],
+        "request_id": request[REQUEST_ID],
         "problem": problem,
     }
     known = {name: value for name, value in about.items() if value is not None}

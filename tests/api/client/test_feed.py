@@ -8,12 +8,12 @@ from contextlib import aclosing
 import pytest
 from aiohttp import web
 
-from http_api import keys
 from http_api.client import ApiError, Client, Unreachable
 from http_api.client.calls import LINE_MAX
 from http_api.models.responses import ServiceView, SessionView
 from http_api.models.timeline import TimelineView
 from http_api.streams.models import Forgotten, HealthView, ServiceGone, Snapshot
+from http_api.streams.subscribers import FEED
 from tests.api.client.test_client import HANG_UP, Server, client_of, refusal
 from tests.api.stand_ins import Api
 
@@ -36,7 +36,7 @@ async def test_everything_is_followed_each_event_as_what_it_is(api: Api) -> None
             if isinstance(told, ServiceView):
                 await client.remove(told.service_id)
     await api.has_waiting(0)
-    assert api.app[keys.FEED].count == 0
+    assert api.app[FEED].count == 0
 
 
 async def test_connections_that_break_are_made_anew_with_a_snapshot(api: Api) -> None:

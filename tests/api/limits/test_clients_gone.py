@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from http_api import keys
+from http_api.limits.waiters import WAITERS
 from manager_agent.session import events as ev
 from manager_agent.session.session import EndReason
 from tests.api.stand_ins import StartApi
@@ -79,7 +79,7 @@ async def test_two_thousand_who_go_away_at_once_leave_nothing_behind(start_api: 
             await asyncio.wait(serving_them)
         print(f"{len(requests)} clients cut: {len(serving_them)} tasks ended in {time.perf_counter() - cut_at:.3f} s")
         assert server_tasks() - before == set()
-        assert api.app[keys.WAITERS].count == 0
+        assert api.app[WAITERS].count == 0
 
         asked_for = [session.session_id for session in store.list() if session.session_id != still.session_id]
         assert len(asked_for) == CREATES

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from http_api import keys
+from http_api.observability.metrics.metrics import METRICS
 from manager_agent.session import events as ev
 from manager_agent.session.events import Evidence, Refusal, Signal
 from scripts.livekit_server import ROOT
@@ -197,7 +197,7 @@ async def test_every_metric_is_documented_with_its_labels_and_none_that_there_is
     for name in names:
         labels = {label for sample in families[name].samples for label in sample.labels} - {"le"}
         assert told[name] == labels, name
-    assert {family.name for family in api.app[keys.METRICS].registry.collect()} >= {"process_open_fds", "python_info"}
+    assert {family.name for family in api.app[METRICS].registry.collect()} >= {"process_open_fds", "python_info"}
 
 
 def test_every_alert_is_documented() -> None:

@@ -16,7 +16,6 @@ import structlog
 from livekit import api
 from prometheus_client import generate_latest
 
-from http_api import keys
 from http_api.access.api_keys import new_key
 from http_api.app import create_app
 from http_api.observability import logs
@@ -24,10 +23,11 @@ from http_api.observability.exit_budget import ExitBudget
 from http_api.observability.logs import Entry
 from http_api.observability.logs.redaction import REDACTED
 from http_api.observability.logs.sinks import LogSinks
+from http_api.observability.metrics.metrics import METRICS
 from http_api.observability.shipping.backlog import Bounds, Dropped
 from http_api.observability.shipping.collector import Collector
 from http_api.observability.shipping.formats import JSON, Format, otlp_of
-from http_api.observability.shipping.shipper import Off, Shipper
+from http_api.observability.shipping.shipper import SHIPPER, Off, Shipper
 from http_api.settings.log_endpoint import LogEndpoint
 from http_api.settings.settings import DevSettings
 from tests.api.stand_ins import LiveKit, StartApi, stand_ins
@@ -344,14 +344,14 @@ async def test_an_entry_that_can_not_be_written_in_the_format_is_dropped_alone(v
 
 async def test_the_application_can_tell_how_it_goes(start_api: StartApi, vector: VectorStandIn) -> None:
     """Also when nothing is shipped, as here."""
-    assert (await start_api()).app[keys.SHIPPER].stats == Off().stats
+    assert (await start_api()).app[SHIPPER].stats == Off().stats
     async with shipping(vector.url) as shipper:
         put(shipper, "a")
     settings = DevSettings(_env_file=None)
     parts, _ = stand_ins(settings, LiveKit())
     app = create_app(settings, parts, LogSinks(shipper=shipper))
-    assert app[keys.SHIPPER].stats.delivered == 1
-    shown = generate_latest(app[keys.METRICS].registry).decode()
+    assert app[SHIPPER].stats.delivered == 1
+    shown = generate_latest(app[METRICS].registry).decode()
     assert "session_manager_log_records_delivered_total 1.0" in shown
 
 

@@ -10,11 +10,12 @@ import socket
 import aiohttp
 import pytest
 
-from http_api import keys
 from http_api.access.authentication import LEEWAY
+from http_api.limits.waiters import WAITERS
 from http_api.server import serving
 from http_api.settings.settings import DevSettings, Settings
 from http_api.streams.event_stream import HEARTBEAT, RETRY, SEND_TIMEOUT
+from http_api.streams.subscribers import FEED
 from manager_agent.session import events as ev
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
@@ -112,8 +113,8 @@ async def test_a_reader_who_goes_away_leaves_nothing_behind(api: Api, readers: R
     serving_him = server_tasks() - others
     readers.close()
     await asyncio.wait(serving_him)
-    assert api.app[keys.FEED].count == 0
-    assert api.app[keys.WAITERS].count == 0
+    assert api.app[FEED].count == 0
+    assert api.app[WAITERS].count == 0
 
 
 # --- slow readers -----------------------------------------------------------------------------------
@@ -144,7 +145,7 @@ async def all_of(connection: socket.socket) -> bytes:
 
 async def reads(api: Api, count: int) -> None:
     """Returns once so many read. The test's own timeout bounds it."""
-    while api.app[keys.FEED].count != count:
+    while api.app[FEED].count != count:
         await asyncio.sleep(0.001)
 
 

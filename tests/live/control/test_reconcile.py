@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from livekit import api
 
-from http_api import keys
+from http_api.manager_parts import ROOMS
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.messages import RoomStatus
 from manager_agent.session import events as ev
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.live
 
 
 def reconciler(stack: Stack) -> Reconciler:
-    return Reconciler(store=stack.store, rooms=stack.app[keys.ROOMS], clock=stack.clock)
+    return Reconciler(store=stack.store, rooms=stack.app[ROOMS], clock=stack.clock)
 
 
 def status(session_id: str, deployment: str) -> str:

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 from livekit import api, rtc
 
-from http_api import keys
+from http_api.manager_parts import ROOMS
 from http_api.observability.metrics.awaited import PATIENCE
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.session import events as ev
@@ -103,7 +103,7 @@ async def test_a_room_that_is_gone_without_a_webhook(start_stack: StartStack, si
     await stack.store.update(session["session_id"], ev.WebhookArrived(stack.clock()))
     await stack.manager.aclose()
     await stack.livekit.room.delete_room(api.DeleteRoomRequest(room=session["room_name"]))
-    await Reconciler(store=stack.store, rooms=stack.app[keys.ROOMS], clock=stack.clock).round()
+    await Reconciler(store=stack.store, rooms=stack.app[ROOMS], clock=stack.clock).round()
     await over(stack, session["session_id"])
     missed = {"event": "room_finished"}
     shown = await shows(stack, lambda shown: shown.total("session_manager_webhooks_missed_total", **missed) > 0)

@@ -1,0 +1,35 @@
+"""The parts of the manager agent that a running application has, and where it finds them.
+
+The keys of everything else stand beside the classes that they name; manager_agent/ knows nothing of aiohttp.web.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from manager_agent.clock import Clock
+from manager_agent.control.orchestrator import Orchestrator
+from manager_agent.control.probe import Probe
+from manager_agent.livekit.agent import ManagerAgent
+from manager_agent.livekit.server_api import Rooms
+from manager_agent.outbound.address_policy import AddressPolicy
+from manager_agent.outbound.callbacks import Callbacks
+from manager_agent.registry.registry import Registry
+from manager_agent.store.memory import MemoryStore
+from manager_agent.tasks import Tasks
+
+CLOCK: web.AppKey[Clock] = web.AppKey("CLOCK")
+STORE = web.AppKey("STORE", MemoryStore)
+REGISTRY = web.AppKey("REGISTRY", Registry)
+ROOMS = web.AppKey("ROOMS", Rooms)
+ORCHESTRATOR = web.AppKey("ORCHESTRATOR", Orchestrator)
+PROBE = web.AppKey("PROBE", Probe)
+AGENT = web.AppKey("AGENT", ManagerAgent)
+ADDRESS_POLICY = web.AppKey("ADDRESS_POLICY", AddressPolicy)
+CALLBACKS = web.AppKey("CALLBACKS", Callbacks)
+TASKS = web.AppKey("TASKS", Tasks)
+"""What a request has begun and must be finished though its client is gone."""
+STOPPING = web.AppKey("STOPPING", asyncio.Event)
+"""Set once the process has been asked to end."""
