@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from livekit import rtc
 from ulid import ULID
 
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
-from manager_agent.livekit.room_connection import connect
-from manager_agent.livekit.room_watcher import RpcFault
+from manager_agent.livekit.probe_participant import ProbeParticipant, RoomUnusable
 from manager_agent.livekit.server_api import Rooms
-from manager_agent.messages import TOPIC
 from manager_agent.session.session import Limits, Session, User
 from manager_agent.store.memory import MemoryStore
 
@@ -26,7 +23,7 @@ class ProbeFailed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class ProbeResult:
     took: float
     """Seconds."""
     webhooks_arrive: bool
@@ -38,15 +35,15 @@ class Probe:
 
     def __init__(self, *, orchestrator: Orchestrator, store: MemoryStore, rooms: Rooms, clock: Clock) -> None:
         self._orchestrator, self._store, self._rooms, self._clock = orchestrator, store, rooms, clock
-        self._running: asyncio.Task[Proof] | None = None
+        self._running: asyncio.Task[ProbeResult] | None = None
 
-    async def run(self) -> Proof:
+    async def run(self) -> ProbeResult:
         """Raises ProbeFailed."""
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._prove(), name="probe")
         return await asyncio.shield(self._running)
 
-    async def _prove(self) -> Proof:
+    async def _prove(self) -> ProbeResult:
         start, ulid = self._clock(), ULID()
         session = Session(
             session_id=f"ses_{ulid}",
@@ -55,7 +52,7 @@ class Probe:
             created_at=start,
             limits=Limits(ready_timeout=PROBE_TIMEOUT, retention=0.0),
         )
-        step, room = "create a room", rtc.Room()
+        step, participant = "create a room", ProbeParticipant(PROBE_TIMEOUT)
         try:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 session = await self._orchestrator.open(session)
@@ -64,26 +61,12 @@ class Probe:
                 step = "get a manager into the room"
                 session = await self._store.wait_for(session.session_id, lambda latest: latest.manager.presence.here)
                 step = "join the room"
-                token = self._rooms.user_token(session).jwt
-                await connect(room, self._rooms.url, token, rtc.RoomOptions(auto_subscribe=False), PROBE_TIMEOUT)
+                await participant.join(self._rooms.url, self._rooms.user_token(session).jwt)
                 step = "get an answer from the manager"
-                await self._speak(room, session.manager.identity or "")
-            return Proof(self._clock() - start, self._store.get(session.session_id).webhooks_arrive)
-        except (TimeoutError, rtc.ConnectError, rtc.RpcError) as error:
+                await participant.get_answer(session.manager.identity or "")
+            return ProbeResult(self._clock() - start, self._store.get(session.session_id).webhooks_arrive)
+        except (TimeoutError, RoomUnusable) as error:
             raise ProbeFailed(f"could not {step}: {error!r}") from error
         finally:
-            await room.disconnect()
+            await participant.leave()
             await self._orchestrator.close(session.session_id)
-
-    async def _speak(self, room: rtc.Room, manager: str) -> None:
-        """Speaks to the manager as somebody whom nobody invited: its refusal is the message that came back."""
-        try:
-            await room.local_participant.perform_rpc(
-                destination_identity=manager,
-                method=TOPIC,
-                payload='{"type": "progress"}',
-                response_timeout=PROBE_TIMEOUT,
-            )
-        except rtc.RpcError as answer:
-            if answer.code != RpcFault.UNKNOWN_CALLER:
-                raise
