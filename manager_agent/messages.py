@@ -7,18 +7,34 @@ One model per message, shared by the manager and the service kit. What comes fro
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import IntEnum
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from manager_agent.session.events import Signal
-from manager_agent.session.session import EndReason, ReadyOn, ServiceState, Session, SessionState
+from manager_agent.session.events import Evidence as Evidence
+from manager_agent.session.events import Signal as Signal
+from manager_agent.session.service_transitions import STATE_ATTRIBUTE as STATE_ATTRIBUTE
+from manager_agent.session.session import EndReason, ServiceState, Session
+from manager_agent.session.session import ReadyOn as ReadyOn
+from manager_agent.session.session import SessionState as SessionState
 
 TOPIC = "session-manager"
 """The topic of data messages, and the name of the RPC method."""
 SIGNAL_BYTES_MAX = 8 * 1024
 """Longer payloads are not looked at. LiveKit's own limit for an RPC payload is 15 KiB."""
 DETAIL_MAX = 1_000
+
+
+class RpcFault(IntEnum):
+    """The codes of our RPC errors. LiveKit's own codes are 1400 to 1999."""
+
+    UNREADABLE = 4000
+    """The payload is no message."""
+    UNKNOWN_CALLER = 4030
+    """No service was invited under this identity, or the invite is not known yet. Repeat the signal."""
+    NOT_NOW = 4090
+    """The service has left or failed."""
 
 
 class Message(BaseModel):

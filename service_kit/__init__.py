@@ -13,8 +13,7 @@ until the manager has heard it, and leaves when the session is over.
     service.run()
 """
 
-from manager_agent.messages import Invite
-from manager_agent.session.session import ReadyOn
+from manager_agent.messages import Invite, ReadyOn
 from service_kit.load import LoadGauge
 from service_kit.registration import RegistrationRefused
 from service_kit.service import Service

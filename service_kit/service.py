@@ -14,7 +14,7 @@ from aiohttp import web
 from jwt import InsecureKeyLengthWarning
 
 from manager_agent.livekit.ffi import disable_log_capture
-from manager_agent.session.session import ReadyOn
+from manager_agent.messages import ReadyOn
 from service_kit.invite_endpoint import invite_endpoint
 from service_kit.load import LoadGauge, read
 from service_kit.registration import NotNow, Registration, RegistrationRefused, registered

@@ -15,8 +15,7 @@ import structlog
 from livekit import rtc
 
 from manager_agent.livekit.room_connection import connect
-from manager_agent.messages import DETAIL_MAX, Invite, ServiceMessage
-from manager_agent.session.events import Signal
+from manager_agent.messages import DETAIL_MAX, Invite, ServiceMessage, Signal
 from manager_agent.traceparent import read_trace
 from service_kit.signals import SignalSender
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from livekit import rtc
 
 from manager_agent.livekit.room_connection import connect
-from manager_agent.livekit.room_watcher import RpcFault
-from manager_agent.messages import TOPIC
+from manager_agent.messages import TOPIC, RpcFault
 
 
 class RoomUnusable(Exception):

@@ -10,7 +10,6 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
-from enum import IntEnum
 
 import structlog
 from livekit import rtc
@@ -19,7 +18,16 @@ from livekit.rtc.participant import PublishDataError
 from manager_agent.clock import Clock
 from manager_agent.livekit.ffi import filter_events_to_room
 from manager_agent.livekit.room_connection import CONNECT_TIMEOUT, connect, disconnect
-from manager_agent.messages import SIGNAL_BYTES_MAX, TOPIC, Ack, Answer, ServiceMessage, UnreadableMessage, parse_signal
+from manager_agent.messages import (
+    SIGNAL_BYTES_MAX,
+    TOPIC,
+    Ack,
+    Answer,
+    RpcFault,
+    ServiceMessage,
+    UnreadableMessage,
+    parse_signal,
+)
 from manager_agent.session import events as ev
 from manager_agent.session.events import Evidence, ParticipantInfo, Signal
 from manager_agent.session.session import Session
@@ -34,14 +42,6 @@ OPTIONS = rtc.RoomOptions(
 )
 INBOX_MAX = 1_000
 """Packets waiting to be looked at; more than that from one room is noise and dropped."""
-
-
-class RpcFault(IntEnum):
-    """The codes of our RPC errors; LiveKit's own are 1400 to 1999."""
-
-    UNREADABLE = 4000
-    UNKNOWN_CALLER = 4030
-    NOT_NOW = 4090
 
 
 class Watcher:

@@ -11,14 +11,21 @@ from dataclasses import dataclass
 from livekit import rtc
 
 from manager_agent.livekit.room_connection import connect, disconnect
-from manager_agent.messages import TOPIC, Ack, Answer, ServiceMessage, UnreadableMessage, parse_signal
-from manager_agent.session.events import Evidence, Signal
-from manager_agent.session.service_transitions import STATE_ATTRIBUTE
+from manager_agent.messages import (
+    STATE_ATTRIBUTE,
+    TOPIC,
+    Ack,
+    Answer,
+    Evidence,
+    RpcFault,
+    ServiceMessage,
+    Signal,
+    UnreadableMessage,
+    parse_signal,
+)
 from service_kit.conformance.report import Unable
 
 CONNECT_TIMEOUT = 10.0
-BAD_PAYLOAD, NOT_NOW = 4000, 4030
-"""RPC errors: no message; the invite is not known yet, so that it is to be said again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,7 @@ class FakeManager:
         self._acks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
-        return f"<Ear for {self._service} [{len(self.sids)} joins, {len(self.heard)} times ready]>"
+        return f"<FakeManager for {self._service} [{len(self.sids)} joins, {len(self.heard)} times ready]>"
 
     @property
     def is_there(self) -> bool:
@@ -55,8 +62,8 @@ class FakeManager:
 
     async def enter(self, manager: str, url: str, token: str) -> None:
         """Joins the room under this identity. Raises Unable."""
-        room, self._room, self._manager = rtc.Room(), self._room, manager
-        self._room = room
+        self._manager = manager
+        self._room = room = rtc.Room()
         room.on("participant_connected", self._on_seen)
         room.on("participant_disconnected", lambda _: self._news.set())
         room.on("participant_attributes_changed", lambda _, participant: self._on_seen(participant))
@@ -108,9 +115,9 @@ class FakeManager:
         try:
             message = parse_signal(call.payload)
         except UnreadableMessage as error:
-            raise rtc.RpcError(BAD_PAYLOAD, str(error)) from None
+            raise rtc.RpcError(RpcFault.UNREADABLE, str(error)) from None
         if call.caller_identity != self._service or not self.take(message, Evidence.MESSAGE):
-            raise rtc.RpcError(NOT_NOW, "not invited")
+            raise rtc.RpcError(RpcFault.UNKNOWN_CALLER, "no service was invited under this identity")
         return Answer(revision=1).model_dump_json()
 
     def _on_data(self, packet: rtc.DataPacket) -> None:

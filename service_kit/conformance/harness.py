@@ -37,7 +37,7 @@ class Harness:
         self._slowest_join = 0.0
 
     def __repr__(self) -> str:
-        return f"<Stage for {self.options.endpoint}>"
+        return f"<Harness for {self.options.endpoint}>"
 
     @property
     def watch(self) -> float:

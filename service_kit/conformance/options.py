@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from yarl import URL
 
-from manager_agent.session.session import ReadyOn
+from manager_agent.messages import ReadyOn
 from service_kit.settings import DEV_KEY, DEV_SECRET
 
 

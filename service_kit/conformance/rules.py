@@ -8,8 +8,7 @@ import json
 import time
 from collections.abc import Callable, Coroutine, Sequence
 
-from manager_agent.session.events import Evidence
-from manager_agent.session.session import ReadyOn
+from manager_agent.messages import Evidence, ReadyOn
 from service_kit.conformance.harness import DECLINED, Harness
 from service_kit.conformance.invalid_messages import FORGERIES, invalid_messages_for
 from service_kit.conformance.report import Broken, Skipped

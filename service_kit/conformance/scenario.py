@@ -10,9 +10,16 @@ from uuid import uuid4
 
 from livekit import api
 
-from manager_agent.messages import Invite, InvitedSession, RoomStatus, ServiceMessage, SessionEndedMessage
-from manager_agent.session.events import Evidence, Signal
-from manager_agent.session.session import SessionState
+from manager_agent.messages import (
+    Evidence,
+    Invite,
+    InvitedSession,
+    RoomStatus,
+    ServiceMessage,
+    SessionEndedMessage,
+    SessionState,
+    Signal,
+)
 from service_kit.conformance.fake_manager import FakeManager
 from service_kit.conformance.harness import DECLINED, Harness
 from service_kit.conformance.report import Broken
@@ -29,7 +36,7 @@ class Scenario:
         self._managers = 0
 
     def __repr__(self) -> str:
-        return f"<Act in {self._name}>"
+        return f"<Scenario in {self._name}>"
 
     @property
     def manager(self) -> str:

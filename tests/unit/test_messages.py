@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +21,7 @@ from manager_agent.messages import (
     Answer,
     Invite,
     RoomStatus,
+    RpcFault,
     ServiceMessage,
     SessionEndedMessage,
     UnreadableMessage,
@@ -266,6 +270,28 @@ def test_a_farewell_names_its_session_and_the_reason() -> None:
     )
     signal = json.loads(session_ended.model_dump_json())
     assert (signal["event"], signal["session"]["session_id"], signal["reason"]) == ("session_ended", "s1", "user_left")
+
+
+# --- RPC errors -------------------------------------------------------------------------------------
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_services_md_lists_every_rpc_code_once() -> None:
+    [line] = [line for line in (ROOT / "docs" / "services.md").read_text().splitlines() if "RPC errors" in line]
+    assert [int(code) for code in re.findall(r"`(\d{4})`", line)] == list(RpcFault)
+
+
+def test_every_rpc_error_is_raised_with_a_code_of_rpc_fault() -> None:
+    codes = [
+        ast.unparse(call.args[0])
+        for folder in ("manager_agent", "service_kit")
+        for path in (ROOT / folder).rglob("*.py")
+        for call in ast.walk(ast.parse(path.read_text()))
+        if isinstance(call, ast.Call) and ast.unparse(call.func).endswith("RpcError")
+    ]
+    assert codes
+    assert set(codes) <= {f"RpcFault.{fault.name}" for fault in RpcFault}
 
 
 # --- times ------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from livekit import api, rtc
 
 from examples import asr_service, llm_service, tts_service
 from manager_agent.livekit.room_connection import connect
-from manager_agent.messages import TOPIC, Answer, Invite, RoomStatus, ServiceMessage, parse_signal
+from manager_agent.messages import TOPIC, Answer, Invite, RoomStatus, RpcFault, ServiceMessage, parse_signal
 from manager_agent.session.events import Signal
 from manager_agent.session.session import SessionState
 from scripts.livekit_server import LiveKitServer
@@ -54,7 +54,7 @@ class Manager:
     async def _answer(self, call: rtc.RpcInvocationData) -> str:
         self.called += 1
         if self.called <= self._deaf_to:
-            raise rtc.RpcError(4030, "not invited")
+            raise rtc.RpcError(RpcFault.UNKNOWN_CALLER, "no service was invited under this identity")
         self.heard.put_nowait((call.caller_identity, parse_signal(call.payload)))
         return Answer(revision=1).model_dump_json()
 

@@ -7,12 +7,13 @@ import json
 
 import aiohttp
 import pytest
-from livekit import api
+from livekit import api, rtc
 from rich.console import Console
 
-from manager_agent.session.session import ReadyOn
+from manager_agent.messages import ReadyOn, RpcFault
 from scripts.livekit_server import free_port
 from service_kit.check import main
+from service_kit.conformance.fake_manager import FakeManager
 from service_kit.conformance.harness import Harness, listening
 from service_kit.conformance.invalid_messages import FORGERIES, invalid_messages_for
 from service_kit.conformance.options import Options, Timeouts
@@ -125,3 +126,22 @@ def test_rubbish_is_no_invite() -> None:
     bodies = invalid_messages_for(invite())
     assert len(set(bodies.values())) == len(bodies)
     assert invite().model_dump_json().encode() not in bodies.values()
+
+
+@pytest.mark.parametrize(
+    ("caller", "payload", "acknowledges", "code"),
+    [
+        ("sm-asr-1", "rubbish", True, RpcFault.UNREADABLE),
+        ("eve", '{"type": "ready"}', True, RpcFault.UNKNOWN_CALLER),
+        ("sm-asr-1", '{"type": "ready"}', False, RpcFault.UNKNOWN_CALLER),
+    ],
+)
+async def test_fake_manager_refuses_rpcs_with_the_codes_of_the_manager(
+    caller: str, payload: str, acknowledges: bool, code: RpcFault
+) -> None:
+    """A signal that is not acknowledged is answered as one of an invite that the manager does not know yet."""
+    manager = FakeManager("sm-asr-1", "inv_1")
+    manager.acknowledging = acknowledges
+    with pytest.raises(rtc.RpcError) as refused:
+        await manager._on_call(rtc.RpcInvocationData("1", caller, payload, 1.0))
+    assert refused.value.code == code
