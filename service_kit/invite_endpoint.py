@@ -20,8 +20,8 @@ from aiohttp import web
 from pydantic import Field, TypeAdapter, ValidationError
 
 from manager_agent.messages import Invite, SessionEndedMessage
+from manager_agent.outbound.signing import NotSigned, verify
 from service_kit.session_jobs import InviteReply
-from service_kit.signature import NotSigned, Signature
 
 BODY_MAX = 64 * 1024
 """Bytes. An invite without metadata has about 1,500."""
@@ -37,8 +37,8 @@ _message: TypeAdapter[Invite | SessionEndedMessage] = TypeAdapter(
 Taker = Callable[[Invite | SessionEndedMessage], Awaitable[InviteReply]]
 
 
-def invite_endpoint(path: str, signature: Signature, take: Taker) -> web.Application:
-    """An application in which `take` gets every signed message, and answers it."""
+def invite_endpoint(path: str, keys: tuple[str, str], take: Taker) -> web.Application:
+    """An application in which `take` gets every message signed with `keys` (API key, secret), and answers it."""
 
     async def receive(request: web.Request) -> web.Response:
         try:
@@ -51,7 +51,7 @@ def invite_endpoint(path: str, signature: Signature, take: Taker) -> web.Applica
 
     async def _answer(body: bytes, authorization: str) -> InviteReply:
         try:
-            signature.require(body, authorization)
+            verify(body, authorization, *keys)
             return await take(_message.validate_json(body))
         except NotSigned as wrong:
             log.warning("message_not_signed", why=str(wrong))

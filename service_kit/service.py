@@ -21,7 +21,6 @@ from service_kit.registration import NotNow, Registration, RegistrationRefused, 
 from service_kit.session_job import SessionJob
 from service_kit.session_jobs import Handler, SessionJobs
 from service_kit.settings import ServiceSettings
-from service_kit.signature import Signature
 
 log = structlog.get_logger()
 
@@ -107,7 +106,7 @@ class Service:
             grace=self._grace,
             capacity=self.capacity,
         )
-        door = invite_endpoint(self._path, Signature(*settings.invite_keys), jobs.take)
+        door = invite_endpoint(self._path, settings.invite_keys, jobs.take)
         runner = web.AppRunner(door, access_log=None, shutdown_timeout=self._grace)
         await runner.setup()
         try:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from datetime import timedelta
 from http import HTTPStatus
 
 import aiohttp
@@ -15,11 +12,11 @@ from aiohttp import web
 from livekit import api
 
 from manager_agent.messages import Invite, SessionEndedMessage
+from manager_agent.outbound.signing import CONTENT_TYPE, LIFETIME, signature
 from service_kit.conformance.options import Options
 from service_kit.conformance.report import Broken, Unable
 
 LIVEKIT_TIMEOUT = 5.0
-CONTENT_TYPE = "application/webhook+json"
 DECLINED = frozenset({HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 HttpReady = Callable[[str, str], bool]
@@ -66,11 +63,9 @@ class Harness:
         except aiohttp.ClientError as error:
             raise Broken(f"ended the connection without an answer ({type(error).__name__})") from None
 
-    def signature(self, body: bytes, *, secret: str | None = None, minutes: float = 5) -> str:
-        """As LiveKit signs its webhooks."""
-        digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
-        token = api.AccessToken(self.options.key, secret or self.options.secret).with_sha256(digest)
-        return token.with_ttl(timedelta(minutes=minutes)).to_jwt()
+    def signature(self, body: bytes, *, secret: str | None = None, lifetime: float = LIFETIME) -> str:
+        """Signs `body` as the manager does, unless another secret or lifetime is given."""
+        return signature(body, self.options.key, secret or self.options.secret, lifetime=lifetime)
 
 
 @asynccontextmanager

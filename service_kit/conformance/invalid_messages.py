@@ -17,7 +17,7 @@ FORGERIES: Mapping[str, Callable[[Harness, bytes], str]] = {
         body, secret="another-secret-of-32-bytes-or-more"
     ),
     "the signature of another body": lambda harness, body: harness.signature(body + b" "),
-    "an expired signature": lambda harness, body: harness.signature(body, minutes=-60),
+    "an expired signature": lambda harness, body: harness.signature(body, lifetime=-3600),
     "a token without the hash of the body": lambda harness, body: api.AccessToken(
         harness.options.key, harness.options.secret
     ).to_jwt(),

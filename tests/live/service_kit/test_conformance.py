@@ -18,6 +18,7 @@ from livekit import rtc
 from examples import asr_service
 from manager_agent.livekit.room_connection import connect
 from manager_agent.messages import TOPIC
+from manager_agent.outbound.signing import NotSigned, verify
 from scripts.livekit_server import ROOT, free_port
 from service_kit import ServiceSettings
 from service_kit.conformance import rules
@@ -26,7 +27,6 @@ from service_kit.conformance.options import Options, Timeouts
 from service_kit.conformance.report import Broken, RuleVerdict, Unable
 from service_kit.conformance.rules import Rule
 from service_kit.conformance.runner import check
-from service_kit.signature import NotSigned, Signature
 from tests.live.conftest import KEY, SECRET, Site
 from tests.manager_stand_in import ManagerStandIn
 
@@ -58,7 +58,7 @@ class Sloppy:
         body = await request.read()
         try:
             if self.verifies:
-                Signature(KEY, SECRET).require(body, request.headers.get("Authorization", ""))
+                verify(body, request.headers.get("Authorization", ""), KEY, SECRET)
         except NotSigned:
             return web.Response(status=401)
         try:

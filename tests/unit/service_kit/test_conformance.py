@@ -11,6 +11,7 @@ from livekit import api, rtc
 from rich.console import Console
 
 from manager_agent.messages import ReadyOn, RpcFault
+from manager_agent.outbound.signing import NotSigned, verify
 from scripts.livekit_server import free_port
 from service_kit.check import main
 from service_kit.conformance.fake_manager import FakeManager
@@ -19,7 +20,6 @@ from service_kit.conformance.invalid_messages import FORGERIES, invalid_messages
 from service_kit.conformance.options import Options, Timeouts
 from service_kit.conformance.report import RuleOutcome, RuleVerdict, as_json, exit_code, show
 from service_kit.conformance.rules import RULES, name_of
-from service_kit.signature import NotSigned, Signature
 from tests.manager_stand_in import KEY, SECRET, invite
 
 pytestmark = pytest.mark.unit
@@ -93,12 +93,12 @@ def test_every_rule_has_a_name_and_says_in_a_line_what_it_asks() -> None:
 async def test_forgeries_are_none_that_the_kit_takes_and_the_right_signature_is() -> None:
     async with aiohttp.ClientSession() as http, api.LiveKitAPI("http://localhost:1", KEY, SECRET, session=http) as lk:
         harness = Harness(Options(ENDPOINT, key=KEY, secret=SECRET), http, lk)
-        body, kit = b"{}", Signature(KEY, SECRET)
-        kit.require(body, harness.signature(body))
+        body = b"{}"
+        verify(body, harness.signature(body), KEY, SECRET)
         for name, forge in FORGERIES.items():
             taken = True
             try:
-                kit.require(body, forge(harness, body))
+                verify(body, forge(harness, body), KEY, SECRET)
             except NotSigned:
                 taken = False
             assert not taken, name
