@@ -16,6 +16,7 @@ from typing import Any
 
 import jwt
 from livekit import api
+from livekit.api.access_token import Claims
 from ulid import ULID
 
 from manager_agent.session.session import RequiredService, Session, User, invite_deadline
@@ -81,24 +82,25 @@ class Tokens:
         metadata = human.metadata
         if metadata is None:
             metadata = json.dumps(dict(session.metadata)) if session.metadata else ""
-        told = {"name": human.name, "metadata": metadata, "attributes": dict(human.attributes)}
-        video = {"roomJoin": True, "room": session.room_name, **self._granted(human.grants)}
-        claims = {"sub": human.identity, "video": video, **{name: value for name, value in told.items() if value}}
-        return self._signed(claims, math.ceil(session.limits.user_join_timeout) + USER_SLACK)
+        claims = Claims(
+            name=human.name,
+            metadata=metadata,
+            attributes=dict(human.attributes) or None,
+            video=api.VideoGrants(room_join=True, room=session.room_name, **self._granted(human.grants)),
+        )
+        return self._signed(human.identity, claims, math.ceil(session.limits.user_join_timeout) + USER_SLACK)
 
     def for_service(self, session: Session, service: RequiredService, now: float) -> AccessToken:
         """For a service that is invited at this instant. The identity is that of one attempt."""
         assert service.identity is not None
-        video = {
-            "roomJoin": True,
-            "room": session.room_name,
-            "canPublish": True,
-            "canSubscribe": True,
-            "canPublishData": True,
-            "canUpdateOwnMetadata": True,  # attributes are among what it may say that it is ready with
-        }
-        claims = {"sub": service.identity, "name": service.service_id, "kind": "agent", "video": video}
-        return self._signed(claims, math.ceil(max(invite_deadline(session, now) - now, 0)) + SERVICE_SLACK)
+        grants = api.VideoGrants(
+            room_join=True,
+            room=session.room_name,
+            can_update_own_metadata=True,  # attributes are among what it may say that it is ready with
+        )
+        claims = Claims(name=service.service_id, kind="agent", video=grants)
+        lifetime = math.ceil(max(invite_deadline(session, now) - now, 0)) + SERVICE_SLACK
+        return self._signed(service.identity, claims, lifetime)
 
     def joiner(self, token: str) -> Joiner:
         """Who may join which room with this token. Raises InvalidToken."""
@@ -111,16 +113,12 @@ class Tokens:
         return Joiner(claims.identity, claims.video.room)
 
     def _granted(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """The usual is said either way: to LiveKit, what is left out is allowed."""
+        """Arguments of `VideoGrants`. The usual is said either way: to LiveKit, what is left out is allowed."""
         granted = {g: asked.get(g, g in USUAL) if g in self._user_grants else False for g in Grant}
-        return {_camel_case(grant): value for grant, value in granted.items() if value or grant in USUAL}
+        return {str(grant): value for grant, value in granted.items() if value or grant in USUAL}
 
-    def _signed(self, claims: dict[str, Any], lifetime: int) -> AccessToken:
+    def _signed(self, identity: str, claims: Claims, lifetime: int) -> AccessToken:
+        """Signs what livekit-api's `AccessToken` would, and an id of its own, from our clock."""
         now = int(self._wall_clock())  # a JWT knows whole seconds only
-        common = {"iss": self._key, "jti": str(ULID()), "nbf": now, "exp": now + lifetime}
-        return AccessToken(jwt.encode(common | claims, self._secret, algorithm="HS256"), now + lifetime)
-
-
-def _camel_case(name: str) -> str:
-    first, *others = name.split("_")
-    return first + "".join(word.capitalize() for word in others)
+        common = {"iss": self._key, "sub": identity, "jti": str(ULID()), "nbf": now, "exp": now + lifetime}
+        return AccessToken(jwt.encode(claims.asdict() | common, self._secret, algorithm="HS256"), now + lifetime)
