@@ -1,7 +1,7 @@
-"""Traces: what every session took its time for, as spans that are sent by OTLP; and who is told of them.
+"""Traces: where each session spent its time, as spans sent by OTLP.
 
-`otel.py` alone imports OpenTelemetry, and only if spans are to be sent. Otherwise a trace that a request belongs to is
-passed on as it came.
+Only `otel.py` imports OpenTelemetry. Without an endpoint no spans are made, and the trace context of a request is
+passed on unchanged.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from typing import Protocol
 from aiohttp import web
 
 from http_api.observability.exit_budget import ExitBudget
+from http_api.observability.tracing.otel import exporting
 from http_api.observability.tracing.spans import Span
-from http_api.settings.settings import BadSettings, Settings
+from http_api.settings.settings import Settings
 from manager_agent.outbound.invites import trace_passed_on
 from manager_agent.session.session import RequiredService, Session
 from manager_agent.store.memory import Change
@@ -59,17 +60,8 @@ class Untraced:
 
 
 def tracing_of(settings: Settings) -> Tracing:
-    """What the settings ask for, not started. Raises BadSettings when that takes what is not installed."""
-    if settings.traces_url is None:
-        return Untraced()
-    try:
-        from http_api.observability.tracing.otel import exporting
-    except ImportError:
-        raise BadSettings(
-            "OTEL_EXPORTER_OTLP_ENDPOINT is set, but OpenTelemetry is not installed: "
-            "pip install livekit-session-manager[otel]"
-        ) from None
-    return exporting(settings)
+    """The tracing that the settings ask for, not started."""
+    return Untraced() if settings.traces_url is None else exporting(settings)
 
 
 TRACING: web.AppKey[Tracing] = web.AppKey("TRACING")
