@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from http_api.access.principals import Scope
+from manager_agent.comma_list import read_list
 
 PREFIX = "sm_"
 KEY_BYTES = 32
@@ -52,16 +53,17 @@ def digest_of(key: str) -> str:
 
 def read_api_keys(text: str) -> tuple[KeyEntry, ...]:
     """The entries of API_KEYS. Raises ValueError, which says which entry is wrong and shows nothing of it."""
-    entries: list[KeyEntry] = []
-    for number, part in enumerate(text.split(","), start=1):
-        try:
-            entry = _read_entry(part.strip())
-        except ValueError as wrong:
-            raise ValueError(f"entry {number} {wrong}") from None
-        if any(entry.name == other.name or entry.digest == other.digest for other in entries):
-            raise ValueError(f"entry {number} has the name or the key of an entry before it")
-        entries.append(entry)
-    return tuple(entries)
+    names, digests = set(), set()
+
+    def read(text: str) -> KeyEntry:
+        entry = _read_entry(text)
+        if entry.name in names or entry.digest in digests:
+            raise ValueError("has the name or the key of an entry before it")
+        names.add(entry.name)
+        digests.add(entry.digest)
+        return entry
+
+    return read_list(text, read)
 
 
 def entry_of(entries: Sequence[KeyEntry], key: str) -> KeyEntry | None:

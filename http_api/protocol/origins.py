@@ -6,20 +6,22 @@ import re
 
 from yarl import URL
 
+from manager_agent.comma_list import read_list
+
 ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]_-]+")
 
 
 def read_origins(text: str) -> tuple[str, ...]:
     """The origins in a list with commas. Raises ValueError, which says which one is wrong and shows nothing of it."""
-    origins = tuple(part.strip() for part in text.split(","))
-    for number, origin in enumerate(origins, start=1):
-        if origin == "*":
-            raise ValueError(f"entry {number} is '*': name each origin, as everybody's pages could call otherwise")
-        if not _is_origin(origin):
-            raise ValueError(
-                f"entry {number} should be an origin as browsers write it, such as https://app.example.com"
-            )
-    return origins
+    return read_list(text, _origin)
+
+
+def _origin(text: str) -> str:
+    if text == "*":
+        raise ValueError("is '*': name each origin, since any page could call otherwise")
+    if not _is_origin(text):
+        raise ValueError("should be an origin as browsers write it, such as https://app.example.com")
+    return text
 
 
 def _is_origin(text: str) -> bool:

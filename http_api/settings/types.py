@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -15,6 +15,7 @@ from yarl import URL
 from http_api.access.api_keys import KeyEntry, read_api_keys
 from http_api.protocol.origins import read_origins
 from http_api.settings.log_endpoint import LogEndpoint, read_log_endpoint
+from manager_agent.comma_list import read_list
 from manager_agent.livekit.tokens import Grant
 from manager_agent.outbound.address_policy import AddressRefused, Network, read_networks, read_url
 
@@ -58,43 +59,27 @@ def _not_blank(secret: SecretStr) -> SecretStr:
     return secret
 
 
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
-
-
-def _networks(value: Any) -> Any:
-    return read_networks(value) if isinstance(value, str) else value
-
-
-def _api_keys(value: Any) -> Any:
-    return read_api_keys(value) if isinstance(value, str) else value
-
-
-def _origins(value: Any) -> Any:
-    return read_origins(value) if isinstance(value, str) else value
-
-
-def _log_endpoint(value: Any) -> Any:
-    return read_log_endpoint(value) if isinstance(value, str) else value
-
-
-def _callback_urls(value: Any) -> Any:
-    return read_callback_urls(value) if isinstance(value, str) else value
+def _from_text(read: Callable[[str], Any]) -> BeforeValidator:
+    """Makes `read` what becomes of a text; other values are left to pydantic."""
+    return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
 
 
 def read_callback_urls(text: str) -> dict[str, str]:
     """The URLs in `name=url` pairs separated by commas, by the names. Raises ValueError, which names the entry by its
     number and shows nothing of it: a URL may have a secret in it."""
     urls: dict[str, str] = {}
-    for number, entry in enumerate(text.split(","), start=1):
+
+    def read(entry: str) -> None:
         name, _, url = (part.strip() for part in entry.partition("="))
         if not name or name in urls:
-            raise ValueError(f"entry {number} should have a caller's name of its own, as in name=url")
+            raise ValueError("should have a caller's name of its own, as in name=url")
         try:
             read_url(url)
         except AddressRefused as refused:
-            raise ValueError(f"entry {number}: the URL {refused}") from None
+            raise ValueError(f"has a URL that can't be used: it {refused}") from None
         urls[name] = url
+
+    read_list(text, read)
     return urls
 
 
@@ -105,24 +90,21 @@ def secrets_of(url: str) -> frozenset[str]:
     return frozenset({url, *(value for value in values if len(value) >= TELLING)})
 
 
-def _otlp_headers(value: Any) -> Any:
-    return read_otlp_headers(value) if isinstance(value, str) else value
-
-
 def read_otlp_headers(text: str) -> dict[str, str]:
     """The headers in `name=value` pairs separated by commas, values URL-encoded, as OpenTelemetry has them. Raises
     ValueError, which names the entry by its number and shows nothing of it."""
-    headers: dict[str, str] = {}
-    for number, entry in enumerate(text.split(","), start=1):
-        name, _, value = (unquote(part.strip()).strip() for part in entry.partition("="))
-        if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
-            raise ValueError(f"entry {number} should be a header, as in name=value")
-        headers[name.lower()] = value
-    return headers
+    return dict(read_list(text, _header))
 
 
-def _grants(value: Any) -> Any:
-    return tuple(name.strip() for name in value.split(",")) if isinstance(value, str) else value
+def _header(entry: str) -> tuple[str, str]:
+    name, _, value = (unquote(part.strip()).strip() for part in entry.partition("="))
+    if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
+        raise ValueError("should be a header, as in name=value")
+    return name.lower(), value
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return read_list(text, str)
 
 
 def is_loopback(host: str) -> bool:
@@ -139,13 +121,13 @@ JwksUrl = Annotated[str, AfterValidator(_key_url)]
 Key = Annotated[str, Field(min_length=1, max_length=256)]
 Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
 Seconds = Annotated[float, Field(gt=0, le=MONTH, allow_inf_nan=False)]
-Networks = Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)]
-ApiKeys = Annotated[tuple[KeyEntry, ...], NoDecode, BeforeValidator(_api_keys)]
-Origins = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_origins)]
-CallbackUrls = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(_callback_urls)]
-OtlpHeaders = Annotated[Mapping[str, SecretStr], NoDecode, BeforeValidator(_otlp_headers)]
+Networks = Annotated[tuple[Network, ...], NoDecode, _from_text(read_networks)]
+ApiKeys = Annotated[tuple[KeyEntry, ...], NoDecode, _from_text(read_api_keys)]
+Origins = Annotated[tuple[str, ...], NoDecode, _from_text(read_origins)]
+CallbackUrls = Annotated[Mapping[str, SecretStr], NoDecode, _from_text(read_callback_urls)]
+OtlpHeaders = Annotated[Mapping[str, SecretStr], NoDecode, _from_text(read_otlp_headers)]
 Claim = Annotated[str, Field(min_length=1, max_length=512)]
-Grants = Annotated[tuple[Grant, ...], NoDecode, BeforeValidator(_grants)]
-ShippedTo = Annotated[LogEndpoint, NoDecode, BeforeValidator(_log_endpoint)]
-LogFormat = Annotated[Literal["json", "otlp"], BeforeValidator(_lower)]
-LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
+Grants = Annotated[tuple[Grant, ...], NoDecode, _from_text(_names)]
+ShippedTo = Annotated[LogEndpoint, NoDecode, _from_text(read_log_endpoint)]
+LogFormat = Annotated[Literal["json", "otlp"], _from_text(str.lower)]
+LogLevel = Annotated[Literal["debug", "info", "warning", "error"], _from_text(str.lower)]

@@ -19,6 +19,8 @@ from typing import TypeAlias
 
 from yarl import URL
 
+from manager_agent.comma_list import read_list
+
 IP: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
 
@@ -180,22 +182,22 @@ def read_networks(text: str) -> tuple[Network, ...]:
     Raises ValueError, which names the entry by its number, for one that is no network, has bits set behind its prefix,
     or holds nothing that can be called.
     """
-    return tuple(_network(number, entry.strip()) for number, entry in enumerate(text.split(","), start=1))
+    return read_list(text, _network)
 
 
-def _network(number: int, entry: str) -> Network:
+def _network(entry: str) -> Network:
     try:
         network = ip_network(entry)
     except ValueError:
-        raise ValueError(f"entry {number} is not a network such as 10.0.0.0/8, with zeros behind the prefix") from None
+        raise ValueError("is not a network such as 10.0.0.0/8, with zeros behind the prefix") from None
     if isinstance(network, IPv6Network):
         if network.network_address.scope_id is not None:
-            raise ValueError(f"entry {number} has a zone")
+            raise ValueError("has a zone")
         if network.subnet_of(IPV4_MAPPED):
-            raise ValueError(f"entry {number} stands for an IPv4 network: write it as one")
+            raise ValueError("stands for an IPv4 network: write it as one")
     for never, why in NEVER:
         if _within(network, never) and not network.is_loopback:
-            raise ValueError(f"entry {number} is never called: {why}")
+            raise ValueError(f"is never called: {why}")
     return network
 
 
