@@ -1,13 +1,11 @@
-"""Telling back ends what becomes of sessions: whose turn it is, and what one receiver can do to the others. Time is
+"""Callbacks to clients' back ends: their order, the limits, and how little one receiver can do to the others. Time is
 virtual: hours pass at once."""
 
 from __future__ import annotations
 
 import asyncio
-import functools
 import json
-import selectors
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,46 +28,17 @@ from manager_agent.session import events as ev
 from manager_agent.session.events import Event
 from manager_agent.session.session import Session
 from manager_agent.store.memory import MemoryStore
-from tests.unit.sessions import JOINS, START, a_session, invited, left, managed, seen
+from tests.unit import sessions as given
+from tests.unit.sessions import START
+from tests.unit.virtual_time import in_virtual_time, let_pass, now
+from tests.unit.waits import until
 
 pytestmark = pytest.mark.unit
 
 URL = "https://shop.example/sessions?word=a-word"
-READY: list[Event] = [*managed(), *invited(0), seen("sm-asr-1", "PA_1", START)]
-ACTIVE, READY_AGAIN = seen("alice", "PA_2", START), left("alice", "PA_2", START)
+READY: list[Event] = [*given.managed(), *given.invited(0), given.seen("sm-asr-1", "PA_1", START)]
+ACTIVE, READY_AGAIN = given.seen("alice", "PA_2", START), given.left("alice", "PA_2", START)
 CLOSED = ev.SessionClosed(START)
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """Its time passes only when everybody sleeps, and then at once."""
-
-    def __init__(self) -> None:
-        self.now = START
-        super().__init__(_Selector(self))
-
-    def time(self) -> float:
-        return self.now
-
-
-class _Selector(selectors.SelectSelector):
-    def __init__(self, loop: VirtualLoop) -> None:
-        super().__init__()
-        self._loop = loop
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        found = super().select(0)
-        if not found and timeout is not None:
-            self._loop.now += timeout
-        return found
-
-
-def in_virtual_time(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], None]:
-    @functools.wraps(test)
-    def run() -> None:
-        with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-            runner.run(test())
-
-    return run
 
 
 @dataclass(frozen=True)
@@ -87,8 +56,8 @@ class Sent:
 Answer = Callable[[Sent], Awaitable[int]]
 
 
-class StandInCourier(GuardedHttpClient):
-    """Sends nothing, and answers for the receivers."""
+class FakeHttpClient(GuardedHttpClient):
+    """Sends nothing. Answers in place of the receivers."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(AddressPolicy(LOOPBACK, 1, lambda _: True))
@@ -101,8 +70,8 @@ class StandInCourier(GuardedHttpClient):
     async def aclose(self) -> None: ...
 
     async def deliver(self, address: str, body: bytes, headers: Mapping[str, str]) -> int:
-        said = json.loads(body)
-        sent = Sent(now(), said["id"], said["event"], said["session"]["session_id"], body, address)
+        content = json.loads(body)
+        sent = Sent(now(), content["id"], content["event"], content["session"]["session_id"], body, address)
         self.sent.append(sent)
         self.under_way += 1
         self.under_way_most = max(self.under_way_most, self.under_way)
@@ -112,92 +81,85 @@ class StandInCourier(GuardedHttpClient):
             self.under_way -= 1
 
 
-@dataclass
-class Scene:
-    store: MemoryStore
-    http_client: StandInCourier
-    callbacks: Callbacks
+class CallbackHarness:
+    """Callbacks of a store, to receivers that answer as the test says."""
 
-    async def happens(self, session_id: str, *events: Event) -> None:
+    def __init__(
+        self,
+        answer: Answer,
+        *,
+        view: Callable[[Session], dict[str, Any]] = lambda session: {"session_id": session.session_id},
+        signing_keys: Callable[[str], tuple[str, str]] = lambda owner: (owner, "f" * 64),
+    ) -> None:
+        self.store, self.http_client = MemoryStore(now), FakeHttpClient(answer)
+        self.callbacks = Callbacks(http_client=self.http_client, clock=now, view=view, signing_keys=signing_keys)
+        self.store.listen(self.callbacks.tell)
+
+    async def update(self, session_id: str, *events: Event) -> None:
         for event in events:
             await self.store.update(session_id, event)
 
-    async def opens(self, session_id: str, *events: Event, owner: str = "shop", url: str | None = URL) -> None:
+    async def open(self, session_id: str, *events: Event, owner: str = "shop", url: str | None = URL) -> None:
         room = f"room-{session_id}"
-        asked = replace(a_session(JOINS), session_id=session_id, room_name=room, owner=owner, callback_url=url)
-        await self.store.add(asked)
-        await self.happens(session_id, *events)
+        session = given.a_session(given.JOINS)
+        await self.store.add(replace(session, session_id=session_id, room_name=room, owner=owner, callback_url=url))
+        await self.update(session_id, *events)
 
-    def told(self, session_id: str = "s1") -> list[str]:
+    def sent_events(self, session_id: str = "s1") -> list[str]:
         """The events that this session's receiver was sent, one for each try."""
         return [sent.event for sent in self.http_client.sent if sent.session_id == session_id]
 
-    def fates(self) -> list[tuple[str, str]]:
-        """Event and state of each, oldest first."""
-        return [(delivery.event, delivery.state) for delivery in self.delivery_log()]
+    def outcomes(self) -> list[tuple[str, str]]:
+        """Event and state of each delivery, oldest first."""
+        return [(delivery.event, delivery.state) for delivery in self.deliveries()]
 
-    def delivery_log(self) -> list[Delivery]:
+    def deliveries(self) -> list[Delivery]:
+        """Oldest first."""
         return self.callbacks.delivery_log.latest(lambda _: True)[::-1]
 
 
-def scene(
-    answer: Answer,
-    *,
-    view: Callable[[Session], dict[str, Any]] = lambda session: {"session_id": session.session_id},
-    signing_keys: Callable[[str], tuple[str, str]] = lambda owner: (owner, "f" * 64),
-) -> Scene:
-    store, http_client = MemoryStore(now), StandInCourier(answer)
-    callbacks = Callbacks(http_client=http_client, clock=now, view=view, signing_keys=signing_keys)
-    store.listen(callbacks.tell)
-    return Scene(store, http_client, callbacks)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
-
-
-async def taken(_: Sent) -> int:
+async def accepts(_: Sent) -> int:
     return 200
 
 
 async def hangs(_: Sent) -> int:
-    await asyncio.sleep(5)
+    await let_pass(5)
     raise DeliveryFailed("TimeoutError")
 
 
-def given(logs: list[EventDict], event: str) -> list[EventDict]:
+def entries(logs: list[EventDict], event: str) -> list[EventDict]:
     return [entry for entry in logs if entry["event"] == event]
 
 
 @in_virtual_time
-async def test_every_state_is_told_though_all_pass_within_one_turn() -> None:
-    """And only those: what changes no state, or waits, is no event."""
-    stage = scene(taken)
-    await stage.opens("s1", *READY, ACTIVE, READY_AGAIN, CLOSED, ev.CleanUpStarted(START))
-    await asyncio.sleep(1)
-    assert stage.told() == ["session_ready", "session_active", "session_ready", "session_ended"]
-    assert stage.fates() == [(event, "delivered") for event in stage.told()]
+async def test_every_state_is_sent_even_when_all_change_in_one_loop_turn() -> None:
+    """And nothing else: a change that leaves the state as it was is no event, and neither is `waiting`."""
+    harness = CallbackHarness(accepts)
+    await harness.open("s1", *READY, ACTIVE, READY_AGAIN, CLOSED, ev.CleanUpStarted(START))
+    await let_pass(1)
+    assert harness.sent_events() == ["session_ready", "session_active", "session_ready", "session_ended"]
+    assert harness.outcomes() == [(event, "delivered") for event in harness.sent_events()]
 
 
 @in_virtual_time
-async def test_a_session_without_a_callback_is_none_of_anybodys() -> None:
-    stage = scene(taken)
-    await stage.opens("s1", *READY, CLOSED, url=None)
-    await asyncio.sleep(1)
-    assert stage.http_client.sent == []
-    assert stage.delivery_log() == []
+async def test_a_session_without_a_callback_url_sends_nothing() -> None:
+    harness = CallbackHarness(accepts)
+    await harness.open("s1", *READY, CLOSED, url=None)
+    await let_pass(1)
+    assert harness.http_client.sent == []
+    assert harness.deliveries() == []
 
 
 @in_virtual_time
-async def test_the_body_shows_the_session_as_it_was_at_that_moment() -> None:
-    stage = scene(taken, view=lambda session: {"session_id": session.session_id, "state": session.state})
-    await stage.opens("s1", *READY, CLOSED)
-    await asyncio.sleep(1)
-    bodies = [json.loads(sent.body) for sent in stage.http_client.sent]
+async def test_the_callback_body_shows_the_session_as_it_was_at_the_event() -> None:
+    harness = CallbackHarness(accepts, view=lambda session: {"session_id": session.session_id, "state": session.state})
+    await harness.open("s1", *READY, CLOSED)
+    await let_pass(1)
+    bodies = [json.loads(sent.body) for sent in harness.http_client.sent]
     assert [body["session"]["state"] for body in bodies] == ["ready", "ended"]
     assert bodies[0] == {
         "event": "session_ready",
-        "id": stage.http_client.sent[0].id,
+        "id": harness.http_client.sent[0].id,
         "createdAt": str(int(START)),
         "session": {"session_id": "s1", "state": "ready"},
     }
@@ -205,74 +167,74 @@ async def test_the_body_shows_the_session_as_it_was_at_that_moment() -> None:
 
 
 @in_virtual_time
-async def test_the_next_is_not_sent_before_the_one_before_is_delivered() -> None:
-    """However long that takes, and though it would be taken."""
-    mended = asyncio.Event()
+async def test_an_event_is_not_sent_before_the_previous_one_is_delivered() -> None:
+    """However long that takes, and even if the receiver would accept it."""
+    repaired = asyncio.Event()
 
     async def first_fails(sent: Sent) -> int:
-        return 200 if mended.is_set() else 503
+        return 200 if repaired.is_set() else 503
 
-    stage = scene(first_fails)
-    await stage.opens("s1", *READY, ACTIVE, CLOSED)
-    await asyncio.sleep(100)
-    assert set(stage.told()) == {"session_ready"}
-    mended.set()
-    await asyncio.sleep(100)
-    assert stage.told()[-3:] == ["session_ready", "session_active", "session_ended"]
-    assert len({(sent.id, sent.body) for sent in stage.http_client.sent}) == 3
+    harness = CallbackHarness(first_fails)
+    await harness.open("s1", *READY, ACTIVE, CLOSED)
+    await let_pass(100)
+    assert set(harness.sent_events()) == {"session_ready"}
+    repaired.set()
+    await let_pass(100)
+    assert harness.sent_events()[-3:] == ["session_ready", "session_active", "session_ended"]
+    assert len({(sent.id, sent.body) for sent in harness.http_client.sent}) == 3
 
 
 @in_virtual_time
-async def test_what_nobody_takes_is_given_up_after_ten_minutes_and_the_next_has_its_turn() -> None:
+async def test_an_undeliverable_event_is_given_up_after_ten_minutes_and_the_next_is_sent() -> None:
     async def takes_the_last(sent: Sent) -> int:
         if sent.event == "session_ready":
             raise DeliveryFailed("not connected: Connection refused")
         return 200
 
-    stage = scene(takes_the_last)
-    await stage.opens("s1", *READY, CLOSED)
-    await asyncio.sleep(2 * PATIENCE)
-    assert stage.fates() == [("session_ready", "given_up"), ("session_ended", "delivered")]
-    lost, last = stage.delivery_log()
-    assert lost.last_error == "not connected: Connection refused"
-    assert lost.tries == stage.told().count("session_ready") > 10
-    assert START + PATIENCE - 100 < last.finished_at <= START + PATIENCE  # type: ignore[operator]
+    harness = CallbackHarness(takes_the_last)
+    await harness.open("s1", *READY, CLOSED)
+    await let_pass(2 * PATIENCE)
+    assert harness.outcomes() == [("session_ready", "given_up"), ("session_ended", "delivered")]
+    given_up, delivered = harness.deliveries()
+    assert given_up.last_error == "not connected: Connection refused"
+    assert given_up.tries == harness.sent_events().count("session_ready") > 10
+    assert START + PATIENCE - 100 < delivered.finished_at <= START + PATIENCE  # type: ignore[operator]
 
 
 @in_virtual_time
-async def test_sessions_do_not_wait_for_each_other() -> None:
+async def test_callbacks_of_one_session_do_not_wait_for_those_of_another() -> None:
     async def first_hangs(sent: Sent) -> int:
-        return await (hangs if sent.session_id == "s1" else taken)(sent)
+        return await (hangs if sent.session_id == "s1" else accepts)(sent)
 
-    stage = scene(first_hangs)
-    await stage.opens("s1", *READY)
-    await stage.opens("s2", *READY, CLOSED)
-    await asyncio.sleep(0.1)
-    assert stage.told("s2") == ["session_ready", "session_ended"]
+    harness = CallbackHarness(first_hangs)
+    await harness.open("s1", *READY)
+    await harness.open("s2", *READY, CLOSED)
+    await let_pass(0.1)
+    assert harness.sent_events("s2") == ["session_ready", "session_ended"]
 
 
 @in_virtual_time
-async def test_after_410_nothing_more_is_told_of_that_session() -> None:
-    """Neither what was waiting nor what comes later; of others it is."""
+async def test_after_410_no_further_events_of_that_session_are_sent() -> None:
+    """Neither those that waited nor later ones. Other sessions are not affected."""
 
     async def unwanted(sent: Sent) -> int:
-        await asyncio.sleep(1)
+        await let_pass(1)
         return 410 if sent.session_id == "s1" else 200
 
-    stage = scene(unwanted)
-    await stage.opens("s1", *READY, ACTIVE)
-    await asyncio.sleep(2)
-    await stage.happens("s1", READY_AGAIN, CLOSED)
-    await stage.opens("s2", *READY)
-    await asyncio.sleep(2)
-    assert stage.told() == ["session_ready"]
-    assert stage.told("s2") == ["session_ready"]
-    assert stage.fates() == [
+    harness = CallbackHarness(unwanted)
+    await harness.open("s1", *READY, ACTIVE)
+    await let_pass(2)
+    await harness.update("s1", READY_AGAIN, CLOSED)
+    await harness.open("s2", *READY)
+    await let_pass(2)
+    assert harness.sent_events() == ["session_ready"]
+    assert harness.sent_events("s2") == ["session_ready"]
+    assert harness.outcomes() == [
         ("session_ready", "given_up"),
         ("session_active", "given_up"),
         ("session_ready", "delivered"),
     ]
-    assert [delivery.last_error for delivery in stage.delivery_log()] == [
+    assert [delivery.last_error for delivery in harness.deliveries()] == [
         None,
         "an earlier event of the session was answered with 410",
         None,
@@ -280,15 +242,15 @@ async def test_after_410_nothing_more_is_told_of_that_session() -> None:
 
 
 @in_virtual_time
-async def test_of_what_waits_for_one_session_the_oldest_gives_way_to_the_newest() -> None:
-    """All but the one that is being tried."""
+async def test_a_full_session_queue_drops_its_oldest_waiting_event() -> None:
+    """Never the one that is being sent."""
     answering = asyncio.Event()
 
     async def late(sent: Sent) -> int:
         await answering.wait()
         return 200
 
-    stage = scene(late)
+    harness = CallbackHarness(late)
     comings = [event for _ in range(LINE_MAX) for event in (ACTIVE, READY_AGAIN)]
     fresh = (
         replace(event, participant=replace(event.participant, sid=f"PA_u{n // 2}"))
@@ -296,145 +258,144 @@ async def test_of_what_waits_for_one_session_the_oldest_gives_way_to_the_newest(
         else replace(event, sid=f"PA_u{n // 2}")
         for n, event in enumerate(comings)
     )
-    await stage.opens("s1", *READY)
-    await asyncio.sleep(1)
-    await stage.happens("s1", *fresh, CLOSED)
+    await harness.open("s1", *READY)
+    await let_pass(1)
+    await harness.update("s1", *fresh, CLOSED)
     answering.set()
-    await asyncio.sleep(1)
-    assert len(stage.told()) == LINE_MAX
-    assert (stage.told()[0], stage.told()[-1]) == ("session_ready", "session_ended")
-    states = [state for _, state in stage.fates()]
+    await let_pass(1)
+    assert len(harness.sent_events()) == LINE_MAX
+    assert (harness.sent_events()[0], harness.sent_events()[-1]) == ("session_ready", "session_ended")
+    states = [state for _, state in harness.outcomes()]
     assert states == ["delivered", *["given_up"] * (len(states) - LINE_MAX), *["delivered"] * (LINE_MAX - 1)]
 
 
 @in_virtual_time
-async def test_an_owner_has_so_much_room_for_what_waits_and_others_have_theirs() -> None:
+async def test_waiting_events_are_limited_in_bytes_for_each_owner() -> None:
     many = OWNER_BYTES_MAX // 1_000_000
     big = {"metadata": "x" * 1_000_000}
-    stage = scene(hangs, view=lambda session: {"session_id": session.session_id, **big})
+    harness = CallbackHarness(hangs, view=lambda session: {"session_id": session.session_id, **big})
     for n in range(many + 3):
-        await stage.opens(f"s{n}", *READY)
-    await asyncio.sleep(0.001)
-    await stage.opens("other", *READY, owner="desk")
-    states = [delivery.state for delivery in stage.delivery_log()]
+        await harness.open(f"s{n}", *READY)
+    await let_pass(0.001)
+    await harness.open("other", *READY, owner="desk")
+    states = [delivery.state for delivery in harness.deliveries()]
     assert states == ["pending"] * many + ["given_up"] * 3 + ["pending"]
-    assert stage.delivery_log()[-2].last_error == "too much is waiting to be delivered"
-    await asyncio.sleep(2 * PATIENCE)  # all are given up by then, and make room
-    await stage.opens("later", *READY)
-    assert stage.delivery_log()[-1].state == "pending"
+    assert harness.deliveries()[-2].last_error == "too much is waiting to be delivered"
+    await let_pass(2 * PATIENCE)  # by then all are given up and have made room
+    await harness.open("later", *READY)
+    assert harness.deliveries()[-1].state == "pending"
 
 
 @in_virtual_time
-async def test_receivers_that_hang_keep_only_their_own_owner_waiting() -> None:
+async def test_receivers_that_hang_delay_only_their_own_owner() -> None:
     async def shops_hang(sent: Sent) -> int:
-        return await (taken if sent.session_id == "quick" else hangs)(sent)
+        return await (accepts if sent.session_id == "quick" else hangs)(sent)
 
-    stage = scene(shops_hang)
+    harness = CallbackHarness(shops_hang)
     for n in range(300):
-        await stage.opens(f"s{n}", *READY)
-    await stage.opens("quick", *READY, owner="desk")
-    await asyncio.sleep(1)
-    assert stage.told("quick") == ["session_ready"]
-    assert stage.http_client.under_way == OWNER_UNDER_WAY_MAX
+        await harness.open(f"s{n}", *READY)
+    await harness.open("quick", *READY, owner="desk")
+    await let_pass(1)
+    assert harness.sent_events("quick") == ["session_ready"]
+    assert harness.http_client.under_way == OWNER_UNDER_WAY_MAX
 
 
 @in_virtual_time
-async def test_so_many_tries_are_under_way_at_once_and_no_more() -> None:
-    stage = scene(hangs)
+async def test_the_number_of_concurrent_deliveries_is_limited() -> None:
+    harness = CallbackHarness(hangs)
     for n in range(400):
-        await stage.opens(f"s{n}", *READY, owner=f"owner-{n % 20}")
-    await asyncio.sleep(60)
-    assert stage.http_client.under_way_most == UNDER_WAY_MAX
-    assert len({sent.session_id for sent in stage.http_client.sent}) == 400
+        await harness.open(f"s{n}", *READY, owner=f"owner-{n % 20}")
+    await let_pass(60)
+    assert harness.http_client.under_way_most == UNDER_WAY_MAX
+    assert len({sent.session_id for sent in harness.http_client.sent}) == 400
 
 
 @in_virtual_time
-async def test_an_error_of_our_own_is_logged_and_the_event_tried_again() -> None:
-    faults = iter([RuntimeError("what nobody expects")])
+async def test_an_internal_error_is_logged_and_the_event_is_tried_again() -> None:
+    faults = iter([RuntimeError("unexpected")])
 
     def signing_keys(owner: str) -> tuple[str, str]:
         if (fault := next(faults, None)) is not None:
             raise fault
         return owner, "f" * 64
 
-    stage = scene(taken, signing_keys=signing_keys)
+    harness = CallbackHarness(accepts, signing_keys=signing_keys)
     with capture_logs() as logs:
-        await stage.opens("s1", *READY)
-        await asyncio.sleep(5)
-    assert stage.fates() == [("session_ready", "delivered")]
-    assert len(given(logs, "callback_fault")) == 1
+        await harness.open("s1", *READY)
+        await let_pass(5)
+    assert harness.outcomes() == [("session_ready", "delivered")]
+    assert len(entries(logs, "callback_fault")) == 1
 
 
 @in_virtual_time
-async def test_logs_name_the_host_and_nothing_else_of_the_url() -> None:
-    stage = scene(hangs)
+async def test_callback_logs_contain_the_host_and_nothing_else_of_the_url() -> None:
+    harness = CallbackHarness(hangs)
     with capture_logs() as logs:
-        await stage.opens("s1", *READY)
-        await asyncio.sleep(2 * PATIENCE)
-    assert given(logs, "callback_failed")
-    assert [entry["host"] for entry in given(logs, "callback_given_up")] == ["shop.example"]
+        await harness.open("s1", *READY)
+        await let_pass(2 * PATIENCE)
+    assert entries(logs, "callback_failed")
+    assert [entry["host"] for entry in entries(logs, "callback_given_up")] == ["shop.example"]
     assert "a-word" not in str(logs)
-    assert stage.http_client.sent[0].address == URL
+    assert harness.http_client.sent[0].address == URL
 
 
 @in_virtual_time
-async def test_at_the_end_what_waits_for_its_next_try_is_tried_at_once() -> None:
+async def test_on_shutdown_an_event_that_waits_for_its_next_try_is_tried_at_once() -> None:
     answers = iter([503, 503, 503, 503, 503, 200, 503, 200])
 
     async def recovers(sent: Sent) -> int:
         return next(answers)
 
-    stage = scene(recovers)
-    await stage.opens("s1", *READY)
-    await asyncio.sleep(25)
-    assert len(stage.http_client.sent) == 5
-    await stage.happens("s1", CLOSED)
+    harness = CallbackHarness(recovers)
+    await harness.open("s1", *READY)
+    await until(lambda: len(harness.http_client.sent), lambda tries: tries == 5, within=30)
+    await harness.update("s1", CLOSED)
     stopped_at = now()
     with capture_logs() as logs:
-        await stage.callbacks.aclose()
-    assert stage.fates() == [("session_ready", "delivered"), ("session_ended", "delivered")]
-    assert [sent.at for sent in stage.http_client.sent[5:7]] == [stopped_at, stopped_at]
-    assert given(logs, "callbacks_dropped") == []
+        await harness.callbacks.aclose()
+    assert harness.outcomes() == [("session_ready", "delivered"), ("session_ended", "delivered")]
+    assert [sent.at for sent in harness.http_client.sent[5:7]] == [stopped_at, stopped_at]
+    assert entries(logs, "callbacks_dropped") == []
 
 
 @in_virtual_time
-async def test_at_the_end_the_rest_is_dropped_after_three_seconds_and_one_line_says_how_many() -> None:
-    stage = scene(hangs)
+async def test_on_shutdown_the_rest_is_dropped_after_three_seconds_and_counted_in_the_log() -> None:
+    harness = CallbackHarness(hangs)
     for n in range(10):
-        await stage.opens(f"s{n}", *READY, CLOSED)
-    await asyncio.sleep(1)
+        await harness.open(f"s{n}", *READY, CLOSED)
+    await let_pass(1)
     stopped_at = now()
     with capture_logs() as logs:
-        await stage.callbacks.aclose()
+        await harness.callbacks.aclose()
     assert now() - stopped_at == pytest.approx(STOP_PATIENCE)
-    assert [entry["count"] for entry in given(logs, "callbacks_dropped")] == [20]
+    assert [entry["count"] for entry in entries(logs, "callbacks_dropped")] == [20]
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
 @in_virtual_time
-async def test_when_nothing_is_pending_the_end_comes_at_once() -> None:
-    stage = scene(taken)
-    await stage.opens("s1", *READY, CLOSED)
-    await asyncio.sleep(1)
+async def test_shutdown_is_immediate_when_no_callback_is_pending() -> None:
+    harness = CallbackHarness(accepts)
+    await harness.open("s1", *READY, CLOSED)
+    await let_pass(1)
     stopped_at = now()
-    await stage.callbacks.aclose()
+    await harness.callbacks.aclose()
     assert now() == stopped_at
 
 
 @in_virtual_time
-async def test_nothing_is_kept_of_sessions_that_are_over() -> None:
-    """Not of those either of which nobody wanted to hear."""
+async def test_callbacks_keep_nothing_of_sessions_that_are_over() -> None:
+    """Including sessions whose receiver answered 410."""
 
     async def mixed(sent: Sent) -> int:
         return 410 if sent.session_id in ("s1", "s2") else 200
 
-    stage = scene(mixed)
+    harness = CallbackHarness(mixed)
     for n in range(4):
-        await stage.opens(f"s{n}", *READY)
-    await stage.happens("s2", CLOSED)
-    await asyncio.sleep(1)
+        await harness.open(f"s{n}", *READY)
+    await harness.update("s2", CLOSED)
+    await let_pass(1)
     for n in (0, 1, 3):
-        await stage.happens(f"s{n}", CLOSED)
-    await asyncio.sleep(1)
-    assert (stage.callbacks._lines, dict(stage.callbacks._bytes)) == ({}, {})
+        await harness.update(f"s{n}", CLOSED)
+    await let_pass(1)
+    assert (harness.callbacks._lines, dict(harness.callbacks._bytes)) == ({}, {})
     assert asyncio.all_tasks() == {asyncio.current_task()}

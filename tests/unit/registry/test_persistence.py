@@ -1,4 +1,6 @@
-"""Registrations on disk: kept soon, read at the start, damaged files set aside, and no disk is no reason to stop."""
+"""Registrations on disk: written soon, read at the start, damaged files set aside. A disk that fails stops nothing.
+
+Where timers matter, time is virtual."""
 
 from __future__ import annotations
 
@@ -17,13 +19,15 @@ from structlog.testing import capture_logs
 
 from manager_agent.registry import snapshot
 from manager_agent.registry.instances import Instance
-from manager_agent.registry.lease_sweeper import LeaseSweeper
-from manager_agent.registry.persistence import SnapshotWriter
+from manager_agent.registry.lease_sweeper import LOOK_INTERVAL, LeaseSweeper
+from manager_agent.registry.persistence import SAVE_INTERVAL, SAVE_RETRY, SnapshotWriter
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.selection import Selection
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session.session import ReadyOn
 from tests.unit.registries import asr
+from tests.unit.virtual_time import in_virtual_time, let_pass
+from tests.unit.waits import until
 
 pytestmark = pytest.mark.unit
 
@@ -50,48 +54,43 @@ def a_registry(*services: RegisteredService) -> Registry:
 
 
 @asynccontextmanager
-async def kept(registry: Registry, directory: Path, **more: Any) -> AsyncIterator[None]:
-    keeper = SnapshotWriter(registry, directory, **more)
-    await keeper.start()
+async def persisted(registry: Registry, directory: Path, **more: Any) -> AsyncIterator[None]:
+    writer = SnapshotWriter(registry, directory, **more)
+    await writer.start()
     try:
         yield
     finally:
-        await keeper.aclose()
+        await writer.aclose()
 
 
 def on_disk(directory: Path) -> list[str]:
-    return [kept["service"]["service_id"] for kept in json.loads((directory / snapshot.FILE).read_bytes())["services"]]
+    content = json.loads((directory / snapshot.FILE).read_bytes())
+    return [entry["service"]["service_id"] for entry in content["services"]]
 
 
-async def until_on_disk(directory: Path, *service_ids: str) -> None:
-    async with asyncio.timeout(5):
-        while on_disk(directory) != list(service_ids):
-            await asyncio.sleep(0.01)
-
-
-def test_what_is_written_is_read_again_without_what_is_static(tmp_path: Path) -> None:
-    """And without what is only of the moment, such as load and lease."""
+def test_a_snapshot_reads_back_every_registration_but_static_ones(tmp_path: Path) -> None:
+    """Load and lease, which are of the moment, are not kept."""
     instances = [Instance(FULL, draining=True, load=0.5), Instance(asr()), Instance(asr("static", static=True))]
     snapshot.write(tmp_path / "made" / "anew", snapshot.snapshot(instances))
     assert snapshot.read(tmp_path / "made" / "anew") == [Instance(FULL, draining=True), Instance(asr())]
 
 
-def test_a_file_from_before_services_had_owners_is_read(tmp_path: Path) -> None:
+def test_a_snapshot_from_before_services_had_owners_can_be_read(tmp_path: Path) -> None:
     kept = json.loads(snapshot.snapshot([Instance(FULL)]))
     del kept["services"][0]["service"]["owner"]
     snapshot.write(tmp_path, json.dumps(kept).encode())
     assert snapshot.read(tmp_path) == [Instance(replace(FULL, owner=""))]
 
 
-def test_the_file_is_for_us_alone_and_nothing_else_is_left_beside_it(tmp_path: Path) -> None:
+def test_the_snapshot_file_has_mode_600_and_no_temporary_file_stays(tmp_path: Path) -> None:
     for _ in range(2):
         snapshot.write(tmp_path, b"{}")
     assert stat.S_IMODE((tmp_path / snapshot.FILE).stat().st_mode) == 0o600
     assert os.listdir(tmp_path) == [snapshot.FILE]
 
 
-def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
-    """As does a process that is killed while it writes: the next one overwrites what it left."""
+def test_a_failed_write_leaves_the_old_snapshot(tmp_path: Path) -> None:
+    """So does a process that is killed while it writes: the next write replaces its temporary file."""
     snapshot.write(tmp_path, snapshot.snapshot([Instance(FULL)]))
     (tmp_path / f"{snapshot.FILE}.new").mkdir()
     with pytest.raises(OSError, match="Is a directory"):
@@ -116,18 +115,19 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
         b'{"version": 1, "services": {}}',
         snapshot.snapshot([Instance(FULL)])[:-20],
     ],
+    ids=["empty", "no-json", "list", "no-utf8", "zeros", "version", "service-type", "services-type", "cut-off"],
 )
-async def test_a_damaged_file_is_set_aside_and_the_start_goes_on(tmp_path: Path, content: bytes) -> None:
-    """With a message that says where it is now; nothing of it is lost."""
+async def test_a_damaged_snapshot_is_set_aside_and_the_start_goes_on(tmp_path: Path, content: bytes) -> None:
+    """A log entry says where it is now, and its content is unchanged."""
     (tmp_path / snapshot.FILE).write_bytes(content)
     registry = a_registry()
     with capture_logs() as logs:
-        async with kept(registry, tmp_path):
+        async with persisted(registry, tmp_path):
             registry.register(asr())
-            await until_on_disk(tmp_path, "asr-1")
-    [said] = [entry for entry in logs if entry["event"] == "registrations_damaged"]
-    assert Path(said["set_aside"]).name.startswith("services.json.damaged-2")
-    assert Path(said["set_aside"]).read_bytes() == content
+            await until(lambda: on_disk(tmp_path), lambda ids: ids == ["asr-1"])
+    [logged] = [entry for entry in logs if entry["event"] == "registrations_damaged"]
+    assert Path(logged["set_aside"]).name.startswith("services.json.damaged-2")
+    assert Path(logged["set_aside"]).read_bytes() == content
 
 
 def changed(instance: Instance, **fields: Any) -> dict[str, Any]:
@@ -145,104 +145,110 @@ def changed(instance: Instance, **fields: Any) -> dict[str, Any]:
         {"lease_seconds": 0},
         {"registered_at": 1e99},
     ],
+    ids=["service_id", "endpoint", "capacity", "lease_seconds", "registered_at"],
 )
-async def test_a_registration_that_makes_no_sense_takes_no_other_with_it(
+async def test_an_invalid_registration_in_a_snapshot_does_not_affect_the_others(
     tmp_path: Path, fields: dict[str, Any]
 ) -> None:
     content = {"version": 1, "services": [changed(Instance(asr()), **fields), changed(Instance(FULL))]}
     (tmp_path / snapshot.FILE).write_text(json.dumps(content))
     registry = a_registry()
-    async with kept(registry, tmp_path):
+    async with persisted(registry, tmp_path):
         assert registry.list() == [FULL]
     [aside] = tmp_path.glob("*.damaged-*")
     assert json.loads(aside.read_text()) == content
 
 
-def test_what_a_later_version_has_written_besides_is_passed_over(tmp_path: Path) -> None:
+def test_unknown_fields_in_a_snapshot_are_ignored(tmp_path: Path) -> None:
     content = {"version": 1, "services": [changed(Instance(FULL), colour="blue")], "more": 1}
     (tmp_path / snapshot.FILE).write_text(json.dumps(content))
     assert snapshot.read(tmp_path) == [Instance(FULL)]
 
 
-async def test_a_file_that_could_not_be_read_is_not_replaced(tmp_path: Path) -> None:
-    """Nothing is written in its place, but as soon as it can be read all is taken in and kept."""
+@in_virtual_time
+async def test_a_registrations_file_that_can_not_be_read_is_not_replaced(tmp_path: Path) -> None:
+    """Once it can be read again, its services are restored and written with the new ones."""
     path = tmp_path / snapshot.FILE
     path.mkdir()
     registry = a_registry(asr())
-    async with kept(registry, tmp_path, retry=0.01):
-        await asyncio.sleep(0.05)
+    async with persisted(registry, tmp_path):
+        await let_pass(5 * SAVE_RETRY)
         assert path.is_dir()
         path.rmdir()
         snapshot.write(tmp_path, snapshot.snapshot([Instance(FULL)]))
-        await until_on_disk(tmp_path, "asr-1", FULL.service_id)
+        await let_pass(SAVE_RETRY)
+        assert on_disk(tmp_path) == ["asr-1", FULL.service_id]
     assert registry.list() == [asr(), FULL]
 
 
-async def test_a_start_that_is_given_up_replaces_nothing(tmp_path: Path) -> None:
+@in_virtual_time
+async def test_a_cancelled_start_does_not_replace_the_registrations_file(tmp_path: Path) -> None:
     snapshot.write(tmp_path, snapshot.snapshot([Instance(FULL)]))
-    keeper = SnapshotWriter(a_registry(), tmp_path)
-    starting = asyncio.create_task(keeper.start())
-    await asyncio.sleep(0)
+    writer = SnapshotWriter(a_registry(), tmp_path)
+    starting = asyncio.create_task(writer.start())
+    await asyncio.sleep(0)  # one turn: the read is on its way
+    assert not starting.done()
     starting.cancel()
     await asyncio.wait([starting])
-    await keeper.aclose()
+    await writer.aclose()
     assert on_disk(tmp_path) == [FULL.service_id]
 
 
-async def test_the_next_process_knows_who_was_registered(tmp_path: Path) -> None:
-    async with kept(a_registry(FULL, asr()), tmp_path):
+async def test_registrations_survive_a_restart(tmp_path: Path) -> None:
+    async with persisted(a_registry(FULL, asr()), tmp_path):
         pass
     registry = a_registry()
-    async with kept(registry, tmp_path):
+    async with persisted(registry, tmp_path):
         assert registry.list() == [asr(), FULL]
 
 
-async def test_changes_are_on_disk_soon_and_a_burst_is_written_together(tmp_path: Path) -> None:
-    """The first at once, the rest in one go; a heartbeat is nothing to write down."""
+@in_virtual_time
+async def test_registrations_of_a_burst_are_written_together(tmp_path: Path) -> None:
+    """The first at once, the rest in one go. A heartbeat is not written."""
     written: list[bytes] = []
     registry = a_registry()
-    async with kept(registry, tmp_path, write=lambda _directory, content: written.append(content)):
+    async with persisted(registry, tmp_path, write=lambda _directory, content: written.append(content)):
         for n in range(100):
             registry.register(asr(f"asr-{n}"))
-            await asyncio.sleep(0.001)
-        async with asyncio.timeout(5):
-            while len(written) < 3:
-                await asyncio.sleep(0.01)
+            await let_pass(0.001)
+        await let_pass(SAVE_INTERVAL)
+        assert len(written) == 3
         registry.heartbeat("asr-1", load=0.5)
         registry.register(asr("asr-1"))
-        await asyncio.sleep(0.6)
-    assert len(written) == 3, "nothing was there, the first came, all had come"
+        await let_pass(1.2 * SAVE_INTERVAL)
+    assert len(written) == 3, "none, the first, all of them"
 
 
-async def test_what_changes_last_is_on_disk_when_the_process_ends(tmp_path: Path) -> None:
+@in_virtual_time
+async def test_the_last_registry_change_is_on_disk_when_the_process_ends(tmp_path: Path) -> None:
     registry = a_registry()
-    async with kept(registry, tmp_path):
+    async with persisted(registry, tmp_path):
         for n in range(3):
             registry.register(asr(f"asr-{n}"))
-            await asyncio.sleep(0.01)
+            await let_pass(0.01)
         registry.remove("asr-1")
     assert on_disk(tmp_path) == ["asr-0", "asr-2"]
 
 
-async def test_where_nothing_can_be_written_it_is_said_once_and_tried_again(tmp_path: Path) -> None:
-    """And nobody is kept from registering."""
+@in_virtual_time
+async def test_a_disk_that_can_not_be_written_is_logged_once_and_tried_again(tmp_path: Path) -> None:
+    """Services can register meanwhile."""
     directory = tmp_path / "state"
     directory.write_text("a file where a directory should be")
     registry = a_registry()
     with capture_logs() as logs:
-        async with kept(registry, directory, retry=0.01):
+        async with persisted(registry, directory):
             registry.register(asr())
-            await asyncio.sleep(0.1)
+            await let_pass(10 * SAVE_RETRY)
             directory.unlink()
-            async with asyncio.timeout(5):
-                while not (directory / snapshot.FILE).exists():
-                    await asyncio.sleep(0.01)
+            await let_pass(SAVE_RETRY)
+            assert (directory / snapshot.FILE).exists()
     assert registry.list() == [asr()]
     assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["registrations_not_read"]
 
 
-class Faulty(Registry):
-    """Its second look goes wrong."""
+class RegistryWithOneFailingLook(Registry):
+    """Its second look raises."""
 
     looks = 0
 
@@ -253,12 +259,13 @@ class Faulty(Registry):
         return super().look()
 
 
-async def test_somebody_looks_at_the_leases_though_nothing_happens() -> None:
-    """Also after a look that went wrong."""
-    registry = Faulty(lambda: 1_000.0, lambda _service_id: 0)
-    reaper = LeaseSweeper(registry, interval=0.01)
-    await reaper.start()
-    async with asyncio.timeout(5):
-        while registry.looks < 4:
-            await asyncio.sleep(0.01)
-    await reaper.aclose()
+@in_virtual_time
+async def test_the_lease_sweeper_keeps_looking_also_after_a_look_that_raised() -> None:
+    registry = RegistryWithOneFailingLook(lambda: 1_000.0, lambda _service_id: 0)
+    sweeper = LeaseSweeper(registry)
+    with capture_logs() as logs:
+        await sweeper.start()
+        await let_pass(3.5 * LOOK_INTERVAL)
+        await sweeper.aclose()
+    assert registry.looks == 4
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["reaper_fault"]
