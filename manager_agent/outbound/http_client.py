@@ -32,8 +32,16 @@ class DeliveryFailed(Exception):
 
 
 class GuardedHttpClient:
-    def __init__(self, address_policy: AddressPolicy, *, resolver: AbstractResolver | None = None) -> None:
+    def __init__(
+        self,
+        address_policy: AddressPolicy,
+        *,
+        resolver: AbstractResolver | None = None,
+        timeout: aiohttp.ClientTimeout = TIMEOUT,
+        response_timeout: float = RESPONSE_TIMEOUT,
+    ) -> None:
         self._address_policy, self._resolver = address_policy, resolver
+        self._timeout, self._response_timeout = timeout, response_timeout
         self._http: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
@@ -44,7 +52,7 @@ class GuardedHttpClient:
         )
         self._http = aiohttp.ClientSession(
             connector=connector,
-            timeout=TIMEOUT,
+            timeout=self._timeout,
             trust_env=False,  # neither proxies, who would dial in our place, nor .netrc
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -61,7 +69,7 @@ class GuardedHttpClient:
         try:
             url = self._address_policy.admit(address)
             async with self._http.post(url, data=body, headers=headers, allow_redirects=False) as answer:
-                await _read(answer)
+                await _read(answer, self._response_timeout)
                 return answer.status
         except AddressRefused as refused:
             raise DeliveryFailed(f"address refused: {refused}") from None
@@ -76,14 +84,14 @@ class GuardedHttpClient:
         return socket.socket(family, kind, protocol)
 
 
-async def _read(answer: aiohttp.ClientResponse) -> None:
+async def _read(answer: aiohttp.ClientResponse, seconds: float) -> None:
     """Reads what little may be said, unseen, so that the connection can be used again; else it is closed.
 
     The status counts as soon as it is there: no body, however broken, endless or late, takes it back.
     """
     left = RESPONSE_MAX
     with suppress(aiohttp.ClientError, TimeoutError):
-        async with asyncio.timeout(RESPONSE_TIMEOUT):
+        async with asyncio.timeout(seconds):
             while left > 0 and (chunk := await answer.content.read(left)):
                 left -= len(chunk)
 

@@ -16,7 +16,7 @@ from manager_agent.session.session import ServiceReason
 TICK = 1.0
 
 
-class World:
+class RegistryScenario:
     """A registry whose time passes only here, second by second, and the places that sessions hold."""
 
     def __init__(self, *services: RegisteredService, seed: int = 0) -> None:

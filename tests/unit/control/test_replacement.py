@@ -31,7 +31,7 @@ from manager_agent.session.session import (
     SessionState,
 )
 from manager_agent.session.transitions import apply
-from tests.unit.registries import World, asrs
+from tests.unit.registries import RegistryScenario, asrs
 from tests.unit.sessions import AGENT, START, a_session, after, left, listed, managed, seen, signal
 
 pytestmark = pytest.mark.unit
@@ -396,16 +396,16 @@ def test_where_the_session_does_not_wait_for_it_somebody_is_looked_for_less_ofte
 
 
 def test_one_whose_suspension_is_over_is_tried_by_one_replacement_and_not_by_one_that_is_held() -> None:
-    world = World(*asrs(2))
-    world.fail("asr-2")
-    world.pass_time(30)
-    deciding = Replacer(world.registry, Identities("secret"))
-    late = replace(asked(world.now - JOIN_TIMEOUT), limits=Limits(ready_timeout=100))
-    deciding.saw_join(ref("asr-1"), world.now)
-    assert isinstance(deciding.decide(late, 0, world.now), ev.ReplacementHeld)
-    assert world.state("asr-2") is InstanceState.HEALTHY
-    assert invited_now(deciding.decide(refused(), 0, world.now)) == ("asr-2", 2, 1)
-    assert world.state("asr-2") is InstanceState.SUSPENDED
+    scenario = RegistryScenario(*asrs(2))
+    scenario.fail("asr-2")
+    scenario.pass_time(30)
+    deciding = Replacer(scenario.registry, Identities("secret"))
+    late = replace(asked(scenario.now - JOIN_TIMEOUT), limits=Limits(ready_timeout=100))
+    deciding.saw_join(ref("asr-1"), scenario.now)
+    assert isinstance(deciding.decide(late, 0, scenario.now), ev.ReplacementHeld)
+    assert scenario.state("asr-2") is InstanceState.HEALTHY
+    assert invited_now(deciding.decide(refused(), 0, scenario.now)) == ("asr-2", 2, 1)
+    assert scenario.state("asr-2") is InstanceState.SUSPENDED
 
 
 # --- dispatched agents ------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The room's metadata: written at every change, seldom enough, and the last change always."""
+"""The session's status in its room's metadata: written at every change, not too often, and the last change always."""
 
 from __future__ import annotations
 
@@ -6,65 +6,68 @@ import asyncio
 
 import pytest
 
-from manager_agent.clock import steady_clock
 from manager_agent.control.room_status import PER_SECONDS, WRITES, keep_room_informed
 from manager_agent.livekit.server_api import LiveKitUnavailable, Rooms
 from manager_agent.session.session import Session
 from manager_agent.store.memory import MemoryStore
-from tests.unit.sessions import ASR, JOINS, START, a_session, accepted, created, invited, left, seen
+from tests.unit import sessions as given
+from tests.unit.virtual_time import in_virtual_time, let_pass, now
+from tests.unit.waits import until
 
 pytestmark = pytest.mark.unit
 
 CHANGES = 60
 
 
-class Board(Rooms):
-    """Remembers what is written into the room, and when; `faults` are raised first, one each time."""
+class RecordingRooms(Rooms):
+    """Records what is written into the room, and when. `faults` are raised first, one at each write."""
 
     def __init__(self, *faults: Exception) -> None:
         self.faults = list(faults)
-        self.told: list[tuple[float, int]] = []
+        self.written: list[tuple[float, int]] = []
 
     async def show_status(self, session: Session) -> None:
         if self.faults:
             raise self.faults.pop(0)
-        self.told.append((asyncio.get_running_loop().time(), session.revision))
+        self.written.append((now(), session.revision))
 
 
-async def informed(store: MemoryStore, rooms: Board) -> None:
-    """Until the newest revision of the session is told."""
-    async with asyncio.timeout(10):
-        while not rooms.told or rooms.told[-1][1] < store.get("s1").revision:
-            await asyncio.sleep(0.01)
+async def until_current(store: MemoryStore, rooms: RecordingRooms) -> None:
+    """Until the newest revision of the session is written."""
+    await until(lambda: rooms.written[-1:], lambda last: bool(last) and last[0][1] >= store.get("s1").revision)
 
 
-async def test_changes_that_come_fast_are_told_together_and_the_last_one_always() -> None:
-    clock, rooms = steady_clock(), Board()
-    store = MemoryStore(clock)
-    await store.add(a_session(JOINS))
-    for event in (*created(), *invited(ASR), *accepted(ASR)):
+@in_virtual_time
+async def test_fast_changes_are_written_to_the_room_together_and_the_last_one_always() -> None:
+    rooms = RecordingRooms()
+    store = MemoryStore(now)
+    await store.add(given.a_session(given.JOINS))
+    for event in (*given.created(), *given.invited(given.ASR), *given.accepted(given.ASR)):
         await store.update("s1", event)
-    room_status = asyncio.create_task(keep_room_informed("s1", 0, store=store, rooms=rooms, clock=clock))
+    room_status = asyncio.create_task(keep_room_informed("s1", 0, store=store, rooms=rooms, clock=now))
     try:
         for n in range(CHANGES):
-            comes_or_goes = seen if n % 2 == 0 else left
-            await store.update("s1", comes_or_goes("sm-asr-1", f"PA_{n // 2}", START + n))
-            await asyncio.sleep(PER_SECONDS / CHANGES)
-        await informed(store, rooms)
+            comes_or_goes = given.seen if n % 2 == 0 else given.left
+            await store.update("s1", comes_or_goes("sm-asr-1", f"PA_{n // 2}", given.START + n))
+            await let_pass(PER_SECONDS / CHANGES)
+        await until_current(store, rooms)
     finally:
         room_status.cancel()
     assert store.get("s1").revision > CHANGES
-    at = [instant for instant, _ in rooms.told]
+    at = [instant for instant, _ in rooms.written]
     assert all(later - earlier > PER_SECONDS * 0.9 for earlier, later in zip(at, at[WRITES:], strict=False))
 
 
-@pytest.mark.parametrize("fault", [LiveKitUnavailable("down"), RuntimeError("as the test wants it")])
-async def test_a_write_that_failed_is_made_up_for(fault: Exception) -> None:
-    clock, rooms = steady_clock(), Board(fault)
-    store = MemoryStore(clock)
-    await store.add(a_session(JOINS))
-    room_status = asyncio.create_task(keep_room_informed("s1", 0, store=store, rooms=rooms, clock=clock))
+@pytest.mark.parametrize(
+    "fault", [LiveKitUnavailable("down"), RuntimeError("as the test wants it")], ids=lambda fault: type(fault).__name__
+)
+@in_virtual_time
+async def test_a_failed_write_of_the_room_status_is_repeated(fault: Exception) -> None:
+    rooms = RecordingRooms(fault)
+    store = MemoryStore(now)
+    await store.add(given.a_session(given.JOINS))
+    room_status = asyncio.create_task(keep_room_informed("s1", 0, store=store, rooms=rooms, clock=now))
     try:
-        await informed(store, rooms)
+        await until_current(store, rooms)
     finally:
         room_status.cancel()

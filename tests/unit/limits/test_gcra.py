@@ -8,28 +8,21 @@ from hypothesis import strategies as st
 
 from http_api.limits.gcra import Allowances, Rate
 from http_api.limits.rate_limits import address_of
+from tests.unit.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.unit
 
 RATE = Rate(per_second=10, burst=5)
-START = 1_766_400_000.0
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        return self.now
+START = 1_766_400_000.0  # as large as today's, so that rounding is the same
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
+def clock() -> VirtualClock:
+    return VirtualClock(START)
 
 
 @pytest.fixture
-def allowances(clock: Clock) -> Allowances:
+def allowances(clock: VirtualClock) -> Allowances:
     return Allowances(RATE, clock)
 
 
@@ -42,7 +35,7 @@ def test_a_burst_passes_and_what_is_beyond_it_does_not(allowances: Allowances) -
     assert taken(allowances, 20) == RATE.burst
 
 
-def test_one_more_passes_for_each_interval_that_goes_by(allowances: Allowances, clock: Clock) -> None:
+def test_one_more_passes_for_each_interval_that_goes_by(allowances: Allowances, clock: VirtualClock) -> None:
     taken(allowances, 20)
     for _ in range(30):
         clock.now += RATE.interval
@@ -50,7 +43,7 @@ def test_one_more_passes_for_each_interval_that_goes_by(allowances: Allowances, 
 
 
 def test_who_was_silent_for_the_window_has_his_whole_burst_again_and_no_more(
-    allowances: Allowances, clock: Clock
+    allowances: Allowances, clock: VirtualClock
 ) -> None:
     for silence in (RATE.window, 10 * RATE.window, 1e6):
         taken(allowances, 20)
@@ -63,7 +56,7 @@ def test_one_has_nothing_to_do_with_another(allowances: Allowances) -> None:
     assert taken(allowances, 20, "b") == RATE.burst
 
 
-def test_what_is_refused_costs_nothing(allowances: Allowances, clock: Clock) -> None:
+def test_what_is_refused_costs_nothing(allowances: Allowances, clock: VirtualClock) -> None:
     """Else a client that tries too soon would never be let in again."""
     taken(allowances, 1_000)
     clock.now += RATE.interval
@@ -78,7 +71,7 @@ def test_to_look_costs_nothing_and_says_what_taking_would(allowances: Allowances
     assert not allowances.look("a").granted
 
 
-def test_who_is_refused_learns_when_to_come_again(allowances: Allowances, clock: Clock) -> None:
+def test_who_is_refused_learns_when_to_come_again(allowances: Allowances, clock: VirtualClock) -> None:
     taken(allowances, RATE.burst)
     refused = allowances.take("a")
     assert not refused.granted
@@ -87,7 +80,7 @@ def test_who_is_refused_learns_when_to_come_again(allowances: Allowances, clock:
     assert allowances.take("a").granted
 
 
-def test_the_headers_say_policy_and_state(allowances: Allowances, clock: Clock) -> None:
+def test_the_headers_say_policy_and_state(allowances: Allowances, clock: VirtualClock) -> None:
     """100 in 2 seconds is 50 a second."""
     allowances = Allowances(Rate(50, 100), clock)
     assert allowances.take("a").headers() == {
@@ -98,7 +91,7 @@ def test_the_headers_say_policy_and_state(allowances: Allowances, clock: Clock) 
     assert allowances.take("a").headers()["RateLimit"] == '"default";r=0;t=1'
 
 
-def test_of_a_request_that_is_refused_the_reset_is_when_it_may_be_tried_again(clock: Clock) -> None:
+def test_of_a_request_that_is_refused_the_reset_is_when_it_may_be_tried_again(clock: VirtualClock) -> None:
     """Though it takes longer until all may be used."""
     allowances = Allowances(Rate(0.1, 3), clock)
     taken(allowances, 2)
@@ -108,7 +101,7 @@ def test_of_a_request_that_is_refused_the_reset_is_when_it_may_be_tried_again(cl
     assert refused.retry_after == pytest.approx(10, abs=1e-5)
 
 
-def test_who_has_paid_off_is_forgotten(clock: Clock) -> None:
+def test_who_has_paid_off_is_forgotten(clock: VirtualClock) -> None:
     """The table holds those in debt, and a few more."""
     allowances = Allowances(RATE, clock)
     for n in range(1_000):
@@ -117,7 +110,7 @@ def test_who_has_paid_off_is_forgotten(clock: Clock) -> None:
     assert len(allowances) <= 3
 
 
-def test_the_table_is_bounded_and_who_was_seen_longest_ago_goes_first(clock: Clock) -> None:
+def test_the_table_is_bounded_and_who_was_seen_longest_ago_goes_first(clock: VirtualClock) -> None:
     allowances = Allowances(RATE, clock, most=10)
     taken(allowances, RATE.burst, "first")
     taken(allowances, RATE.burst, "second")
@@ -140,7 +133,7 @@ def test_the_table_is_bounded_and_who_was_seen_longest_ago_goes_first(clock: Clo
 )
 def test_no_window_has_more_than_its_share(pauses: list[float], per_second: float, burst: int) -> None:
     """Whatever the pattern: between any two requests that passed there are at most burst + rate * time."""
-    clock = Clock()
+    clock = VirtualClock(START)
     allowances = Allowances(Rate(per_second, burst), clock)
     passed: list[float] = []
     for pause in pauses:

@@ -7,6 +7,7 @@ import pytest
 from http_api.errors import IdempotencyConflict, IdempotencyKeyReused, MalformedRequest
 from http_api.limits.idempotency import read_key
 from http_api.limits.idempotency_store import KEPT_FOR, OVERHEAD, IdempotencyScope, IdempotencyStore, StoredAnswer
+from tests.unit.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.unit
 
@@ -14,20 +15,13 @@ ANSWER = StoredAnswer(201, (("Location", "/there"),), b"{}")
 A, B = b"fingerprint of a", b"fingerprint of b"
 
 
-class Clock:
-    now = 1_766_400_000.0
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def answers(clock: Clock) -> IdempotencyStore:
+def answers(clock: VirtualClock) -> IdempotencyStore:
     return IdempotencyStore(clock)
 
 
@@ -74,7 +68,7 @@ def test_a_key_is_the_callers_and_the_operations(answers: IdempotencyStore, othe
     assert answers.begin(other, B) is None
 
 
-def test_it_is_kept_for_a_day_from_when_it_was_given(answers: IdempotencyStore, clock: Clock) -> None:
+def test_it_is_kept_for_a_day_from_when_it_was_given(answers: IdempotencyStore, clock: VirtualClock) -> None:
     answers.begin(scope(), A)
     clock.now += 600
     answers.finish(scope(), ANSWER)
@@ -85,7 +79,7 @@ def test_it_is_kept_for_a_day_from_when_it_was_given(answers: IdempotencyStore, 
     assert answers.size == 0
 
 
-def test_who_takes_up_most_loses_his_oldest_answer_first(clock: Clock) -> None:
+def test_who_takes_up_most_loses_his_oldest_answer_first(clock: VirtualClock) -> None:
     answers = IdempotencyStore(clock, size_max=10 * ANSWER.size)
     keep(answers, scope("precious", principal="bob"))
     for n in range(100):
@@ -96,7 +90,7 @@ def test_who_takes_up_most_loses_his_oldest_answer_first(clock: Clock) -> None:
     assert answers.begin(scope("90"), B) is None
 
 
-def test_what_has_expired_goes_before_anything_else(clock: Clock) -> None:
+def test_what_has_expired_goes_before_anything_else(clock: VirtualClock) -> None:
     answers = IdempotencyStore(clock, size_max=3 * ANSWER.size)
     keep(answers, scope(principal="bob"))
     clock.now += KEPT_FOR
@@ -105,7 +99,7 @@ def test_what_has_expired_goes_before_anything_else(clock: Clock) -> None:
     assert all(answers.begin(scope(key), A) is ANSWER for key in ("1", "2", "3"))
 
 
-def test_an_answer_larger_than_all_that_may_be_kept_pushes_nothing_out(clock: Clock) -> None:
+def test_an_answer_larger_than_all_that_may_be_kept_pushes_nothing_out(clock: VirtualClock) -> None:
     answers = IdempotencyStore(clock, size_max=10 * OVERHEAD)
     keep(answers, scope())
     keep(answers, scope("large"), StoredAnswer(200, (), bytes(10 * OVERHEAD)))

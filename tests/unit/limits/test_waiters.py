@@ -13,6 +13,7 @@ from http_api.limits.waiters import Waiters, decided, until
 from manager_agent.session import events as ev
 from manager_agent.store.memory import MemoryStore, UnknownSession
 from tests.unit.sessions import ASR, JOINS, START, a_session, after, invited, managed, seen
+from tests.unit.waits import let_others_run, never
 
 pytestmark = pytest.mark.unit
 
@@ -78,10 +79,10 @@ async def test_who_is_cancelled_gives_his_place_back() -> None:
 
     async def wait() -> None:
         with waiters.slot():
-            await asyncio.Event().wait()
+            await never()
 
     waiting = asyncio.create_task(wait())
-    await asyncio.sleep(0)
+    await let_others_run()
     assert waiters.count == 1
     waiting.cancel()
     await asyncio.wait({waiting})
@@ -93,7 +94,7 @@ async def test_who_is_cancelled_gives_his_place_back() -> None:
 
 async def test_it_is_waited_until_the_session_is_as_wanted(store: MemoryStore) -> None:
     waiting = asyncio.create_task(until(store, "s1", decided, None))
-    await asyncio.sleep(0)
+    await let_others_run()
     assert not waiting.done()
     await store.update("s1", JOINED)
     assert await waiting is store.get("s1")
@@ -113,7 +114,7 @@ async def test_without_patience_what_is_so_already_is_seen(store: MemoryStore) -
 
 async def test_one_that_is_forgotten_meanwhile_is_unknown(store: MemoryStore) -> None:
     waiting = asyncio.create_task(until(store, "s1", decided, 60))
-    await asyncio.sleep(0)
+    await let_others_run()
     store.remove("s1")
     with pytest.raises(UnknownSession):
         await waiting

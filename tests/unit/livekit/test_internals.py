@@ -19,6 +19,7 @@ from livekit.agents.ipc.job_executor import JobStatus
 from livekit.rtc import _ffi_client
 
 from manager_agent.livekit import jobs
+from tests.unit.waits import let_others_run, never
 
 pytestmark = pytest.mark.unit
 
@@ -118,7 +119,7 @@ async def test_a_started_server_does_its_jobs_on_this_loop_and_leaves_no_secret_
 
     async def watch(info: object) -> None:
         watched.append(info.job.id)  # type: ignore[attr-defined]
-        await asyncio.Event().wait()
+        await never()
 
     server = AgentServer(
         job_executor_type=JobExecutorType.THREAD,
@@ -149,7 +150,7 @@ async def test_a_started_server_does_its_jobs_on_this_loop_and_leaves_no_secret_
     [job] = server._proc_pool.processes
     assert server.active_jobs == [info]
     assert job.status is JobStatus.RUNNING
-    await asyncio.sleep(0)
+    await let_others_run()
     assert watched == ["job-1"]
     await server.aclose()
     await running

@@ -89,7 +89,7 @@ def test_every_sink_gets_each_entry_with_nothing_secret_in_it(stream: io.StringI
     assert (first.line == stream.getvalue().rstrip()) is not dev
 
 
-class Broken:
+class RaisesOnStr:
     """What can't be shown, and has a secret in it."""
 
     def __str__(self) -> str:
@@ -101,7 +101,7 @@ def test_what_can_not_be_written_is_said_to_be_so_without_what_was_in_it(
 ) -> None:
     logs.configure(dev=False, level="info", secrets=[SECRET], stream=stream)
     logging.getLogger("theirs").warning("%d of %s", "none", SECRET)
-    logging.getLogger("theirs").warning("%s", Broken())
+    logging.getLogger("theirs").warning("%s", RaisesOnStr())
     said = [(line["event"], line["logger"], line["level"], line["why"]) for line in lines(stream)]
     assert said == [("log_not_written", "theirs", "error", why) for why in ("TypeError", "RuntimeError")]
     assert SECRET not in stream.getvalue() + "".join(capsys.readouterr())

@@ -88,8 +88,8 @@ def test_a_long_text_is_looked_at_no_further_than_it_is_shown() -> None:
 
 
 def test_what_can_not_be_shown_is_said_to_be_so() -> None:
-    class Broken:
+    class RaisesOnRepr:
         def __repr__(self) -> str:
             raise RuntimeError(SECRET)
 
-    assert redacted(value=Broken()) == {"value": "<a Broken that can't be shown: RuntimeError>"}
+    assert redacted(value=RaisesOnRepr()) == {"value": "<a RaisesOnRepr that can't be shown: RuntimeError>"}

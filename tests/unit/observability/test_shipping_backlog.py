@@ -13,26 +13,19 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from http_api.observability.shipping.backlog import Backlog, Batch, Bounds, Dropped
 from http_api.observability.shipping.response_class import CollectorResponse
 from http_api.observability.shipping.retry_policy import BatchOutcome, RetryPolicy
+from tests.unit.virtual_time import VirtualClock
 
 pytestmark = pytest.mark.unit
 
 BOUNDS = Bounds(records=12, bytes=200, batch_records=5, batch_bytes=60, linger=1.0)
 
 
-@dataclass
-class Clock:
-    now: float = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def lines(*numbers: int) -> list[bytes]:
     return [b"%d" % number for number in numbers]
 
 
-def filled(*records: bytes, bounds: Bounds = BOUNDS, clock: Clock | None = None) -> Backlog:
-    backlog = Backlog(bounds, clock or Clock())
+def filled(*records: bytes, bounds: Bounds = BOUNDS, clock: VirtualClock | None = None) -> Backlog:
+    backlog = Backlog(bounds, clock or VirtualClock())
     for record in records:
         backlog.put(record)
     return backlog
@@ -54,7 +47,7 @@ def all_of(backlog: Backlog) -> list[bytes]:
 
 
 def test_a_batch_is_due_a_second_after_its_first_record() -> None:
-    clock = Clock()
+    clock = VirtualClock()
     backlog = filled(clock=clock)
     assert backlog.due_in() is None
     assert backlog.put(b"1")
@@ -76,7 +69,7 @@ def test_a_full_batch_is_due_at_once(record: bytes, number: int) -> None:
 
 
 def test_records_that_came_while_a_batch_was_under_way_wait_for_a_batch_of_their_own() -> None:
-    clock = Clock()
+    clock = VirtualClock()
     backlog = filled(*lines(1, 2), clock=clock)
     first = taken(backlog)
     backlog.put(b"3")
@@ -176,7 +169,7 @@ class Histories(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.backlog = Backlog(BOUNDS, Clock())
+        self.backlog = Backlog(BOUNDS, VirtualClock())
         self.put = 0
         self.batch: Batch | None = None
         self.arrived: list[int] = []

@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 import aiohttp
 import pytest
@@ -16,14 +17,14 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 
 from manager_agent.clock import steady_clock
 from manager_agent.livekit.server_api import Rooms
-from manager_agent.outbound import http_client as courier_module
 from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, AddressPolicy, Network
-from manager_agent.outbound.http_client import DeliveryFailed, GuardedHttpClient, is_this_machine
+from manager_agent.outbound.http_client import RESPONSE_TIMEOUT, DeliveryFailed, GuardedHttpClient, is_this_machine
 from manager_agent.outbound.invites import InviteError, Inviter
 from manager_agent.session.events import Refusal
 from manager_agent.session.identities import Identities
 from manager_agent.session.session import RequiredService
 from tests.unit.sessions import a_session, after, invited
+from tests.unit.waits import never
 
 pytestmark = pytest.mark.unit
 
@@ -35,12 +36,12 @@ MUCH = 32 * 1024 * 1024
 """Bytes; far more than the buffers of a connection hold."""
 
 Post = Callable[..., Awaitable[int]]
-Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable["Service"]]
+Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable["LoopbackServer"]]
 ServeRaw = Callable[[Callable[[asyncio.StreamWriter], Awaitable[None]]], Awaitable[str]]
 
 
 @dataclass
-class Service:
+class LoopbackServer:
     """A server on loopback, and the requests that it got."""
 
     url: str
@@ -76,12 +77,12 @@ class Resolver(AbstractResolver):
 
 
 @asynccontextmanager
-async def a_courier(
-    *resolved: list[str], networks: tuple[Network, ...] = LOOPBACK, own_port: int = 1
+async def a_client(
+    *resolved: list[str], networks: tuple[Network, ...] = LOOPBACK, own_port: int = 1, **timeouts: Any
 ) -> AsyncIterator[GuardedHttpClient]:
     """Started; names stand for what is given, at one lookup after the other."""
     address_policy = AddressPolicy(networks=networks, own_port=own_port, is_own=is_this_machine)
-    http_client = GuardedHttpClient(address_policy, resolver=Resolver(list(resolved)) if resolved else None)
+    http_client = GuardedHttpClient(address_policy, resolver=Resolver(list(resolved)) if resolved else None, **timeouts)
     await http_client.start()
     try:
         yield http_client
@@ -91,7 +92,7 @@ async def a_courier(
 
 @pytest.fixture
 async def post() -> AsyncIterator[Post]:
-    async with a_courier() as http_client:
+    async with a_client() as http_client:
         yield lambda url, body=b"{}": http_client.deliver(url, body, HEADERS)
 
 
@@ -100,7 +101,7 @@ async def serve() -> AsyncIterator[Serve]:
     """Starts a server whose every request one handler answers."""
     async with AsyncExitStack() as stack:
 
-        async def start(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> Service:
+        async def start(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> LoopbackServer:
             async def record(request: web.BaseRequest) -> web.StreamResponse:
                 assert isinstance(request, web.Request)
                 service.requests.append(request)
@@ -113,7 +114,7 @@ async def serve() -> AsyncIterator[Serve]:
             stack.push_async_callback(runner.cleanup)
             await web.TCPSite(runner, "127.0.0.1", 0).start()
             port = runner.addresses[0][1]
-            service = Service(f"http://127.0.0.1:{port}/", port)
+            service = LoopbackServer(f"http://127.0.0.1:{port}/", port)
             return service
 
         yield start
@@ -183,7 +184,7 @@ async def test_the_status_of_the_answer_comes_back(post: Post, serve: Serve) -> 
     ],
 )
 async def test_a_name_that_stands_for_a_forbidden_address_is_not_dialled(addresses: list[str], why: str) -> None:
-    async with a_courier(addresses) as http_client:
+    async with a_client(addresses) as http_client:
         said = await undelivered(http_client.deliver("http://asr.example/", b"{}", HEADERS))
     assert said.startswith("not connected: ")
     assert why in said
@@ -191,7 +192,7 @@ async def test_a_name_that_stands_for_a_forbidden_address_is_not_dialled(address
 
 async def test_of_several_addresses_only_those_allowed_are_dialled(serve: Serve) -> None:
     service = await serve(ok)
-    async with a_courier([METADATA_SERVER, "127.0.0.1", "fe80::1"]) as http_client:
+    async with a_client([METADATA_SERVER, "127.0.0.1", "fe80::1"]) as http_client:
         assert await http_client.deliver(f"http://asr.example:{service.port}/", b"{}", HEADERS) == 200
 
 
@@ -200,7 +201,7 @@ async def test_a_name_that_stands_for_another_address_later_is_judged_again(serv
         return web.Response(headers={"Connection": "close"})
 
     service = await serve(close)
-    async with a_courier(["127.0.0.1"], [METADATA_SERVER]) as http_client:
+    async with a_client(["127.0.0.1"], [METADATA_SERVER]) as http_client:
         url = f"http://asr.example:{service.port}/"
         assert await http_client.deliver(url, b"{}", HEADERS) == 200
         _forget_names(http_client)
@@ -219,15 +220,15 @@ def _forget_names(http_client: GuardedHttpClient) -> None:
 async def test_the_name_of_this_machine_is_judged_when_dialled(serve: Serve) -> None:
     service = await serve(ok)
     url = f"http://localhost:{service.port}/"
-    async with a_courier() as http_client:
+    async with a_client() as http_client:
         assert await http_client.deliver(url, b"{}", HEADERS) == 200
-    async with a_courier(networks=PRIVATE) as http_client:
+    async with a_client(networks=PRIVATE) as http_client:
         assert "in no network" in await undelivered(http_client.deliver(url, b"{}", HEADERS))
 
 
 async def test_our_own_port_is_not_dialled_by_whatever_name(serve: Serve) -> None:
     service = await serve(ok)
-    async with a_courier(own_port=service.port) as http_client:
+    async with a_client(own_port=service.port) as http_client:
         for host in ("127.0.0.1", "127.0.0.2", "[::ffff:127.0.0.1]", "localhost"):
             said = await undelivered(http_client.deliver(f"http://{host}:{service.port}/", b"{}", HEADERS))
             assert "the session manager itself" in said
@@ -267,7 +268,7 @@ async def test_proxies_and_netrc_are_ignored(
         monkeypatch.setenv(name.upper(), proxy.url)
     monkeypatch.delenv("no_proxy", raising=False)
     monkeypatch.delenv("NO_PROXY", raising=False)
-    async with a_courier() as http_client:
+    async with a_client() as http_client:
         assert await http_client.deliver(service.url, b"{}", HEADERS) == 200
     assert not proxy.requests
     assert "Authorization" not in service.requests[0].headers
@@ -285,7 +286,7 @@ async def test_a_connection_is_used_again_and_brings_no_cookie_back(serve: Serve
         return answer
 
     service = await serve(cookie)
-    async with a_courier(["127.0.0.1"]) as http_client:
+    async with a_client(["127.0.0.1"]) as http_client:
         url = f"http://asr.example:{service.port}/"
         assert [await http_client.deliver(url, b"{}", HEADERS) for _ in range(3)] == [200] * 3
     assert len({request.transport for request in service.requests}) == 1
@@ -293,9 +294,8 @@ async def test_a_connection_is_used_again_and_brings_no_cookie_back(serve: Serve
 
 
 async def test_no_more_than_the_beginning_of_a_huge_answer_is_read(
-    post: Post, serve: Serve, monkeypatch: pytest.MonkeyPatch
+    serve: Serve,
 ) -> None:
-    monkeypatch.setattr(courier_module, "RESPONSE_TIMEOUT", 30.0)
     written = 0
     gave_up = asyncio.Event()
 
@@ -314,9 +314,10 @@ async def test_no_more_than_the_beginning_of_a_huge_answer_is_read(
 
     service = await serve(huge)
     started = time.monotonic()
-    assert await post(service.url) == 200
-    assert time.monotonic() - started < 5
-    await gave_up.wait()
+    async with a_client(response_timeout=30.0) as http_client:
+        assert await http_client.deliver(service.url, b"{}", HEADERS) == 200
+        assert time.monotonic() - started < 5
+        await gave_up.wait()
     assert written < MUCH
 
 
@@ -331,7 +332,7 @@ async def test_an_answer_that_trickles_for_ever_does_not_hold_the_invite(post: P
     service = await serve(trickle)
     started = time.monotonic()
     assert await post(service.url) == 503
-    assert time.monotonic() - started < courier_module.RESPONSE_TIMEOUT + 1
+    assert time.monotonic() - started < RESPONSE_TIMEOUT + 1
 
 
 async def test_an_answer_is_not_decompressed(post: Post, serve: Serve) -> None:
@@ -352,7 +353,7 @@ async def test_the_status_counts_though_the_answer_breaks_off(post: Post, serve_
 
 
 async def _silence(writer: asyncio.StreamWriter) -> None:
-    await asyncio.sleep(60)
+    await never()
 
 
 async def _headers_for_ever(writer: asyncio.StreamWriter) -> None:
@@ -394,11 +395,10 @@ async def _nothing(writer: asyncio.StreamWriter) -> None: ...
     [_silence, _headers_for_ever, _one_header_for_ever, _continue_for_ever, _no_http, _bad_status, _nothing],
 )
 async def test_what_is_no_answer_ends_in_time_and_is_not_quoted(
-    answer: Callable[[asyncio.StreamWriter], Awaitable[None]], serve_raw: ServeRaw, monkeypatch: pytest.MonkeyPatch
+    answer: Callable[[asyncio.StreamWriter], Awaitable[None]], serve_raw: ServeRaw
 ) -> None:
-    monkeypatch.setattr(courier_module, "TIMEOUT", aiohttp.ClientTimeout(total=0.5))
     url = await serve_raw(answer)
-    async with a_courier() as http_client:
+    async with a_client(timeout=aiohttp.ClientTimeout(total=0.5)) as http_client:
         started = time.monotonic()
         said = await undelivered(http_client.deliver(url, b"{}", HEADERS))
     assert time.monotonic() - started < 2

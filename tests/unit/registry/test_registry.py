@@ -13,7 +13,7 @@ from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.leases import EXPIRED_KEPT
 from manager_agent.registry.services import OtherInstance, StaticService, UnknownService
 from manager_agent.session.session import ServiceReason
-from tests.unit.registries import ANY_ASR, World, asr, asrs
+from tests.unit.registries import ANY_ASR, RegistryScenario, asr, asrs
 
 pytestmark = pytest.mark.unit
 
@@ -26,58 +26,58 @@ NO_CAPACITY = [ServiceReason.NO_CAPACITY]
 
 def test_without_a_lease_a_service_never_expires() -> None:
     """It registered once, and never says anything again."""
-    world = World(asr())
-    world.pass_time(1_000)
-    assert world.state("asr-1") is HEALTHY
-    assert world.registry.status("asr-1").instance.lease is None
+    scenario = RegistryScenario(asr())
+    scenario.pass_time(1_000)
+    assert scenario.state("asr-1") is HEALTHY
+    assert scenario.registry.status("asr-1").instance.lease is None
 
 
 def test_a_heartbeat_renews_the_lease() -> None:
-    world = World(asr(lease_seconds=10))
-    world.pass_time(60, "asr-1")
-    assert world.state("asr-1") is HEALTHY
-    world.pass_time(14.9)
-    assert (world.state("asr-1"), world.open(ANY_ASR)) == (HEALTHY, ["asr-1"])
-    world.pass_time(0.1)
-    assert (world.state("asr-1"), world.refused(ANY_ASR)) == (EXPIRED, NO_CAPACITY)
+    scenario = RegistryScenario(asr(lease_seconds=10))
+    scenario.pass_time(60, "asr-1")
+    assert scenario.state("asr-1") is HEALTHY
+    scenario.pass_time(14.9)
+    assert (scenario.state("asr-1"), scenario.open(ANY_ASR)) == (HEALTHY, ["asr-1"])
+    scenario.pass_time(0.1)
+    assert (scenario.state("asr-1"), scenario.refused(ANY_ASR)) == (EXPIRED, NO_CAPACITY)
 
 
 def test_registering_again_renews_it_too() -> None:
-    world = World(asr(lease_seconds=10))
+    scenario = RegistryScenario(asr(lease_seconds=10))
     for _ in range(5):
-        world.pass_time(14)
-        assert world.registry.register(asr(lease_seconds=10)) is False
-    assert world.state("asr-1") is HEALTHY
+        scenario.pass_time(14)
+        assert scenario.registry.register(asr(lease_seconds=10)) is False
+    assert scenario.state("asr-1") is HEALTHY
 
 
 def test_an_expired_service_is_back_with_a_heartbeat_until_it_is_reaped() -> None:
     """After that it has to register again, and learns so."""
-    world = World(asr(lease_seconds=10))
-    world.pass_time(15 + EXPIRED_KEPT - 1)
-    assert world.state("asr-1") is EXPIRED
-    assert world.registry.heartbeat("asr-1").state is HEALTHY
-    world.pass_time(15 + EXPIRED_KEPT)
+    scenario = RegistryScenario(asr(lease_seconds=10))
+    scenario.pass_time(15 + EXPIRED_KEPT - 1)
+    assert scenario.state("asr-1") is EXPIRED
+    assert scenario.registry.heartbeat("asr-1").state is HEALTHY
+    scenario.pass_time(15 + EXPIRED_KEPT)
     with pytest.raises(UnknownService):
-        world.registry.heartbeat("asr-1")
+        scenario.registry.heartbeat("asr-1")
 
 
 def test_when_most_expire_at_once_they_are_held_until_heartbeats_had_time_to_come() -> None:
     """We were cut off for 14 s: nobody is taken for dead. Who has really gone is found out a lease later."""
-    world = World(*asrs(4, lease_seconds=10))
-    world.pass_time(16)
-    assert [status.state for status in world.registry.statuses()] == [HEALTHY] * 4
-    world.pass_time(30, "asr-1", "asr-2", "asr-3")
-    assert [status.state for status in world.registry.statuses()] == [HEALTHY] * 3 + [EXPIRED]
+    scenario = RegistryScenario(*asrs(4, lease_seconds=10))
+    scenario.pass_time(16)
+    assert [status.state for status in scenario.registry.statuses()] == [HEALTHY] * 4
+    scenario.pass_time(30, "asr-1", "asr-2", "asr-3")
+    assert [status.state for status in scenario.registry.statuses()] == [HEALTHY] * 3 + [EXPIRED]
 
 
 def test_time_for_which_the_process_was_suspended_does_not_count() -> None:
     """Not even against one that is alone; whoever asks first when it goes on finds everybody there."""
-    world = World(asr(lease_seconds=10))
-    world.pass_time(9)
-    world.now += 3_600
-    assert world.open(ANY_ASR) == ["asr-1"]
-    world.pass_time(6)
-    assert world.state("asr-1") is EXPIRED
+    scenario = RegistryScenario(asr(lease_seconds=10))
+    scenario.pass_time(9)
+    scenario.now += 3_600
+    assert scenario.open(ANY_ASR) == ["asr-1"]
+    scenario.pass_time(6)
+    assert scenario.state("asr-1") is EXPIRED
 
 
 # --- drain, replace, remove -------------------------------------------------------------------------
@@ -85,83 +85,83 @@ def test_time_for_which_the_process_was_suspended_does_not_count() -> None:
 
 def test_a_draining_service_gets_no_new_sessions() -> None:
     """It says so, and may take it back; a heartbeat that does not mention it changes nothing."""
-    world = World(asr())
-    world.registry.heartbeat("asr-1", draining=True)
-    world.registry.heartbeat("asr-1", load=0.5)
-    assert (world.state("asr-1"), world.refused(ANY_ASR)) == (DRAINING, NO_CAPACITY)
-    world.registry.heartbeat("asr-1", draining=False)
-    assert world.open(ANY_ASR) == ["asr-1"]
+    scenario = RegistryScenario(asr())
+    scenario.registry.heartbeat("asr-1", draining=True)
+    scenario.registry.heartbeat("asr-1", load=0.5)
+    assert (scenario.state("asr-1"), scenario.refused(ANY_ASR)) == (DRAINING, NO_CAPACITY)
+    scenario.registry.heartbeat("asr-1", draining=False)
+    assert scenario.open(ANY_ASR) == ["asr-1"]
 
 
 def test_registered_again_it_is_a_new_instance() -> None:
     """Neither draining nor loaded, and at its new endpoint nothing has failed yet."""
-    world = World(*asrs(2))
-    world.registry.heartbeat("asr-1", draining=True, load=0.9)
-    world.fail("asr-1")
-    assert world.registry.register(asr(endpoint="http://new.example/")) is False
-    status = world.registry.status("asr-1")
+    scenario = RegistryScenario(*asrs(2))
+    scenario.registry.heartbeat("asr-1", draining=True, load=0.9)
+    scenario.fail("asr-1")
+    assert scenario.registry.register(asr(endpoint="http://new.example/")) is False
+    status = scenario.registry.status("asr-1")
     assert (status.state, status.instance.load) == (HEALTHY, None)
 
 
 def test_registered_again_at_the_same_place_its_failures_are_not_forgotten() -> None:
     """It may crash, come back and crash. Deregistered in between it begins anew."""
-    world = World(*asrs(2))
-    world.fail("asr-1")
-    world.registry.register(asr())
-    assert world.state("asr-1") is SUSPENDED
-    world.registry.remove("asr-1")
-    world.registry.register(asr())
-    assert world.state("asr-1") is HEALTHY
+    scenario = RegistryScenario(*asrs(2))
+    scenario.fail("asr-1")
+    scenario.registry.register(asr())
+    assert scenario.state("asr-1") is SUSPENDED
+    scenario.registry.remove("asr-1")
+    scenario.registry.register(asr())
+    assert scenario.state("asr-1") is HEALTHY
 
 
 def test_an_old_instance_does_not_speak_for_the_new_one_of_the_same_id() -> None:
     """In a rolling restart the old one deregisters after the new one has registered."""
-    world = World(asr(endpoint="http://old.example/"))
-    world.registry.register(asr(endpoint="http://new.example/"))
+    scenario = RegistryScenario(asr(endpoint="http://old.example/"))
+    scenario.registry.register(asr(endpoint="http://new.example/"))
     saying: list[Callable[[], object]] = [
-        lambda: world.registry.remove("asr-1", endpoint="http://old.example/"),
-        lambda: world.registry.heartbeat("asr-1", draining=True, endpoint="http://old.example/"),
+        lambda: scenario.registry.remove("asr-1", endpoint="http://old.example/"),
+        lambda: scenario.registry.heartbeat("asr-1", draining=True, endpoint="http://old.example/"),
     ]
     for late in saying:
         with pytest.raises(OtherInstance, match="'asr-1' is registered with another endpoint"):
             late()
-    world.registry.retire(asr(endpoint="http://old.example/").ref)
-    assert world.state("asr-1") is HEALTHY
-    assert world.registry.remove("asr-1", endpoint="http://new.example/").service.endpoint == "http://new.example/"
+    scenario.registry.retire(asr(endpoint="http://old.example/").ref)
+    assert scenario.state("asr-1") is HEALTHY
+    assert scenario.registry.remove("asr-1", endpoint="http://new.example/").service.endpoint == "http://new.example/"
 
 
 def test_what_became_of_the_old_instance_does_not_count_for_the_new_one_of_the_same_id() -> None:
     """Its sessions learn only now that it is gone; nor does what it did well excuse the new one."""
-    world = World(*asrs(2))
-    old = world.registry.get("asr-1").ref
-    world.registry.register(asr(endpoint="http://new.example/"))
+    scenario = RegistryScenario(*asrs(2))
+    old = scenario.registry.get("asr-1").ref
+    scenario.registry.register(asr(endpoint="http://new.example/"))
     for _ in range(5):
-        world.registry.report_failure(old)
-    assert world.state("asr-1") is HEALTHY
-    world.fail("asr-1")
-    world.registry.report_success(old)
-    assert world.state("asr-1") is SUSPENDED
+        scenario.registry.report_failure(old)
+    assert scenario.state("asr-1") is HEALTHY
+    scenario.fail("asr-1")
+    scenario.registry.report_success(old)
+    assert scenario.state("asr-1") is SUSPENDED
 
 
 def test_one_that_wants_no_further_invites_is_taken_out() -> None:
-    world = World(asr())
-    world.registry.retire(asr().ref)
-    world.registry.retire(asr().ref)
-    assert world.registry.list() == []
+    scenario = RegistryScenario(asr())
+    scenario.registry.retire(asr().ref)
+    scenario.registry.retire(asr().ref)
+    assert scenario.registry.list() == []
 
 
 def test_a_static_service_is_not_replaced_removed_or_reaped() -> None:
     """The file says what it is; it says itself how it is doing."""
-    world = World(asr(static=True, lease_seconds=10))
+    scenario = RegistryScenario(asr(static=True, lease_seconds=10))
     with pytest.raises(StaticService, match="'asr-1' stands in the SERVICES_FILE"):
-        world.registry.register(asr())
+        scenario.registry.register(asr())
     with pytest.raises(StaticService):
-        world.registry.remove("asr-1")
-    world.registry.retire(asr().ref)
-    assert world.state("asr-1") is DRAINING
-    world.pass_time(1_000)
-    assert world.state("asr-1") is EXPIRED
-    assert world.registry.heartbeat("asr-1", draining=False).state is HEALTHY
+        scenario.registry.remove("asr-1")
+    scenario.registry.retire(asr().ref)
+    assert scenario.state("asr-1") is DRAINING
+    scenario.pass_time(1_000)
+    assert scenario.state("asr-1") is EXPIRED
+    assert scenario.registry.heartbeat("asr-1", draining=False).state is HEALTHY
 
 
 # --- what is kept -----------------------------------------------------------------------------------
@@ -169,53 +169,53 @@ def test_a_static_service_is_not_replaced_removed_or_reaped() -> None:
 
 def test_what_is_restored_has_a_whole_lease_again() -> None:
     """And is draining still; ids that are taken stay as they are."""
-    world = World(asr("asr-1", static=True))
+    scenario = RegistryScenario(asr("asr-1", static=True))
     old = asr("asr-2", lease_seconds=10, registered_at=1.0)
     kept = [Instance(asr("asr-1", endpoint="http://old.example/")), Instance(old, draining=True)]
-    assert world.registry.restore(kept) == 1
-    world.pass_time(10)
-    assert [s.state for s in world.registry.statuses()] == [HEALTHY, DRAINING]
-    assert world.registry.get("asr-1").static
-    assert world.registry.get("asr-2") == old
+    assert scenario.registry.restore(kept) == 1
+    scenario.pass_time(10)
+    assert [s.state for s in scenario.registry.statuses()] == [HEALTHY, DRAINING]
+    assert scenario.registry.get("asr-1").static
+    assert scenario.registry.get("asr-2") == old
 
 
 def test_whatever_should_outlive_the_process_is_signalled() -> None:
-    world = World()
-    changed = world.registry.changed
+    scenario = RegistryScenario()
+    changed = scenario.registry.changed
     changes: list[Callable[[], object]] = [
-        lambda: world.registry.register(asr(lease_seconds=10)),
-        lambda: world.registry.register(asr(lease_seconds=20)),
-        lambda: world.registry.heartbeat("asr-1", draining=True),
-        lambda: world.registry.remove("asr-1"),
+        lambda: scenario.registry.register(asr(lease_seconds=10)),
+        lambda: scenario.registry.register(asr(lease_seconds=20)),
+        lambda: scenario.registry.heartbeat("asr-1", draining=True),
+        lambda: scenario.registry.remove("asr-1"),
     ]
     for change in changes:
         changed.clear()
         change()
         assert changed.is_set()
-    world.registry.register(asr(lease_seconds=10))
+    scenario.registry.register(asr(lease_seconds=10))
     changed.clear()
-    world.registry.heartbeat("asr-1", load=0.1)
-    world.pass_time(20)
+    scenario.registry.heartbeat("asr-1", load=0.1)
+    scenario.pass_time(20)
     assert not changed.is_set()
-    world.pass_time(EXPIRED_KEPT)
+    scenario.pass_time(EXPIRED_KEPT)
     assert changed.is_set()
 
 
 def test_it_says_who_is_there() -> None:
-    world = World(*asrs(2), replace(asr("asr-3"), lease_seconds=5))
-    world.registry.heartbeat("asr-2", draining=True)
-    world.pass_time(10)
-    assert repr(world.registry) == "<Registry asr-1 healthy, asr-2 draining, asr-3 expired>"
+    scenario = RegistryScenario(*asrs(2), replace(asr("asr-3"), lease_seconds=5))
+    scenario.registry.heartbeat("asr-2", draining=True)
+    scenario.pass_time(10)
+    assert repr(scenario.registry) == "<Registry asr-1 healthy, asr-2 draining, asr-3 expired>"
 
 
 def test_what_is_logged_of_a_service_has_nothing_of_its_endpoint_that_may_be_secret() -> None:
-    world = World(*asrs(2))
+    scenario = RegistryScenario(*asrs(2))
     service = asr(endpoint="http://asr.example/invite?key=hidden")
     with capture_logs() as logs:
-        world.registry.register(service)
+        scenario.registry.register(service)
         for _ in range(FAILURES_MAX):
-            world.registry.report_failure(service.ref)
-        world.registry.retire(service.ref)
+            scenario.registry.report_failure(service.ref)
+        scenario.registry.retire(service.ref)
     assert [entry["event"] for entry in logs] == ["service_registered", "service_suspended", "service_retired"]
     assert [entry["endpoint"] for entry in logs] == ["http://asr.example/invite"] * 3
     assert "hidden" not in str(logs)

@@ -19,7 +19,7 @@ from manager_agent.session.session import (
     ServiceState,
     Timeline,
 )
-from tests.unit.registries import ANY_ASR, World, asr, asrs
+from tests.unit.registries import ANY_ASR, RegistryScenario, asr, asrs
 
 pytestmark = pytest.mark.unit
 
@@ -33,36 +33,36 @@ BY_ID = Requirement("asr-1")
 
 def test_nobody_is_given_more_sessions_than_he_has_room_for() -> None:
     """Neither by type nor by id; as soon as a session is over there is room again."""
-    world = World(asr(capacity=2))
-    assert world.open(ANY_ASR) + world.open(BY_ID) == ["asr-1"] * 2
-    assert world.refused(ANY_ASR) + world.refused(BY_ID) == [NO_CAPACITY] * 2
-    world.refs["asr-1"] -= 1
-    assert world.open(BY_ID) == ["asr-1"]
+    scenario = RegistryScenario(asr(capacity=2))
+    assert scenario.open(ANY_ASR) + scenario.open(BY_ID) == ["asr-1"] * 2
+    assert scenario.refused(ANY_ASR) + scenario.refused(BY_ID) == [NO_CAPACITY] * 2
+    scenario.refs["asr-1"] -= 1
+    assert scenario.open(BY_ID) == ["asr-1"]
 
 
 def test_a_refusal_tells_who_is_missing_from_who_is_full() -> None:
     """One that this session has been given already is no second one."""
-    world = World(asr(), asr("full", labels={"lang": "zh"}, capacity=1))
-    world.open(Requirement("full"))
+    scenario = RegistryScenario(asr(), asr("full", labels={"lang": "zh"}, capacity=1))
+    scenario.open(Requirement("full"))
     zh, de = Requirement(type="ASR", labels={"lang": "zh"}), Requirement(type="ASR", labels={"lang": "de"})
-    assert world.refused(zh, de, Requirement("full"), Requirement("nobody")) == [
+    assert scenario.refused(zh, de, Requirement("full"), Requirement("nobody")) == [
         *[NO_CAPACITY, NOT_REGISTERED, NO_CAPACITY, NOT_REGISTERED]
     ]
-    assert world.refused(ANY_ASR, ANY_ASR) == [NO_CAPACITY]
-    world.registry.remove("full")
-    assert world.refused(ANY_ASR, ANY_ASR) == [NOT_REGISTERED]
+    assert scenario.refused(ANY_ASR, ANY_ASR) == [NO_CAPACITY]
+    scenario.registry.remove("full")
+    assert scenario.refused(ANY_ASR, ANY_ASR) == [NOT_REGISTERED]
 
 
 def test_a_hundred_sessions_over_three_instances() -> None:
     """Of capacity 40 each: within 10 % of even, never above 40, and the 121st is refused."""
-    world = World(*asrs(3, capacity=40))
+    scenario = RegistryScenario(*asrs(3, capacity=40))
     for _ in range(100):
-        world.open(ANY_ASR)
-    assert sorted(world.refs.values()) == [33, 33, 34]
+        scenario.open(ANY_ASR)
+    assert sorted(scenario.refs.values()) == [33, 33, 34]
     for _ in range(20):
-        world.open(ANY_ASR)
-    assert set(world.refs.values()) == {40}
-    assert world.refused(ANY_ASR) == [NO_CAPACITY]
+        scenario.open(ANY_ASR)
+    assert set(scenario.refs.values()) == {40}
+    assert scenario.refused(ANY_ASR) == [NO_CAPACITY]
 
 
 CAPACITIES = st.lists(st.one_of(st.none(), st.integers(1, 30)), min_size=1, max_size=6)
@@ -72,18 +72,18 @@ CAPACITIES = st.lists(st.one_of(st.none(), st.integers(1, 30)), min_size=1, max_
 @given(capacities=CAPACITIES, count=st.integers(1, 120), seed=st.integers(0, 9))
 def test_sessions_are_spread_in_proportion_to_capacity(capacities: list[int | None], count: int, seed: int) -> None:
     """To within one session, and nobody is given more than he has room for."""
-    world = World(*(asr(f"asr-{n}", capacity=room) for n, room in enumerate(capacities)), seed=seed)
+    scenario = RegistryScenario(*(asr(f"asr-{n}", capacity=room) for n, room in enumerate(capacities)), seed=seed)
     for _ in range(count):
         try:
-            world.open(ANY_ASR)
+            scenario.open(ANY_ASR)
         except NotAvailable:
-            assert world.refs == {f"asr-{n}": room for n, room in enumerate(capacities)}
+            assert scenario.refs == {f"asr-{n}": room for n, room in enumerate(capacities)}
             break
     rooms = {f"asr-{n}": room for n, room in enumerate(capacities)}
-    assert all(room is None or world.refs[name] <= room for name, room in rooms.items())
-    free = [world.refs[name] / (room or 100) for name, room in rooms.items() if world.refs[name] != room]
+    assert all(room is None or scenario.refs[name] <= room for name, room in rooms.items())
+    free = [scenario.refs[name] / (room or 100) for name, room in rooms.items() if scenario.refs[name] != room]
     for name, room in rooms.items():
-        assert (world.refs[name] - 1) / (room or 100) <= min(free, default=1)
+        assert (scenario.refs[name] - 1) / (room or 100) <= min(free, default=1)
 
 
 @settings(max_examples=100, derandomize=True, deadline=None)
@@ -97,161 +97,163 @@ def test_while_sessions_come_and_go_newcomers_even_them_out(
     count: int, capacity: int, moves: list[str | int], seed: int
 ) -> None:
     """Whoever is given a session had the fewest; it is refused only when all are full."""
-    world, running = World(*asrs(count, capacity=capacity), seed=seed), list[str]()
+    scenario, running = RegistryScenario(*asrs(count, capacity=capacity), seed=seed), list[str]()
     for move in moves:
-        fewest = min(world.refs[f"asr-{n + 1}"] for n in range(count))
+        fewest = min(scenario.refs[f"asr-{n + 1}"] for n in range(count))
         if isinstance(move, int):
             if running:
-                world.refs[running.pop(move % len(running))] -= 1
+                scenario.refs[running.pop(move % len(running))] -= 1
         elif len(running) == count * capacity:
-            assert world.refused(ANY_ASR) == [NO_CAPACITY]
+            assert scenario.refused(ANY_ASR) == [NO_CAPACITY]
         else:
-            [given_to] = world.open(ANY_ASR)
+            [given_to] = scenario.open(ANY_ASR)
             running.append(given_to)
-            assert world.refs[given_to] == fewest + 1
-        assert world.refs.total() == len(running)
+            assert scenario.refs[given_to] == fewest + 1
+        assert scenario.refs.total() == len(running)
 
 
 def test_among_equals_chance_decides() -> None:
     """Sessions that end before the next begins do not all go to the same one."""
-    world, given_to = World(*asrs(4)), Counter[str]()
+    scenario, given_to = RegistryScenario(*asrs(4)), Counter[str]()
     for _ in range(400):
-        [service_id] = world.open(ANY_ASR)
+        [service_id] = scenario.open(ANY_ASR)
         given_to[service_id] += 1
-        world.refs[service_id] -= 1
+        scenario.refs[service_id] -= 1
     assert all(given_to[f"asr-{n}"] > 60 for n in range(1, 5))
 
 
 def test_what_a_service_says_of_its_load_counts_if_it_is_more_than_we_know() -> None:
     """One busy otherwise is spared; that one says it has nothing to do does not undo what is reserved."""
-    world = World(*asrs(2, capacity=10))
-    world.registry.heartbeat("asr-1", load=0.35)
-    assert [*world.open(ANY_ASR), *world.open(ANY_ASR), *world.open(ANY_ASR)] == ["asr-2"] * 3
-    world.registry.heartbeat("asr-2", load=0.0)
-    assert world.open(ANY_ASR) == ["asr-2"]
-    assert world.open(ANY_ASR) == ["asr-1"]
+    scenario = RegistryScenario(*asrs(2, capacity=10))
+    scenario.registry.heartbeat("asr-1", load=0.35)
+    assert [*scenario.open(ANY_ASR), *scenario.open(ANY_ASR), *scenario.open(ANY_ASR)] == ["asr-2"] * 3
+    scenario.registry.heartbeat("asr-2", load=0.0)
+    assert scenario.open(ANY_ASR) == ["asr-2"]
+    assert scenario.open(ANY_ASR) == ["asr-1"]
 
 
 def test_between_two_heartbeats_not_everybody_is_sent_to_the_same_one() -> None:
     """What was given since it spoke comes on top of what it said."""
-    world = World(*asrs(2, capacity=10))
-    world.registry.heartbeat("asr-1", load=0.5)
-    world.registry.heartbeat("asr-2", load=0.55)
+    scenario = RegistryScenario(*asrs(2, capacity=10))
+    scenario.registry.heartbeat("asr-1", load=0.5)
+    scenario.registry.heartbeat("asr-2", load=0.55)
     for _ in range(10):
-        world.open(ANY_ASR)
-    assert sorted(world.refs.values()) == [5, 5]
+        scenario.open(ANY_ASR)
+    assert sorted(scenario.refs.values()) == [5, 5]
 
 
 def test_a_full_load_excludes_nobody() -> None:
     """Capacity, draining and refusals do."""
-    world = World(asr())
-    world.registry.heartbeat("asr-1", load=1.0)
-    assert world.open(ANY_ASR) == ["asr-1"]
+    scenario = RegistryScenario(asr())
+    scenario.registry.heartbeat("asr-1", load=1.0)
+    assert scenario.open(ANY_ASR) == ["asr-1"]
 
 
 # --- failures ---------------------------------------------------------------------------------------
 
 
 def test_an_instance_that_fails_five_times_in_a_row_is_suspended_and_then_tried_once() -> None:
-    world = World(*asrs(2))
-    world.fail("asr-1")
-    assert world.state("asr-1") is SUSPENDED
-    assert world.refused(BY_ID) == [NO_CAPACITY]
-    world.pass_time(30)
-    assert (world.state("asr-1"), world.open(BY_ID)) == (HEALTHY, ["asr-1"])
-    assert (world.state("asr-1"), world.refused(BY_ID)) == (SUSPENDED, [NO_CAPACITY])
-    world.registry.report_success(asr().ref)
-    assert world.state("asr-1") is HEALTHY
+    scenario = RegistryScenario(*asrs(2))
+    scenario.fail("asr-1")
+    assert scenario.state("asr-1") is SUSPENDED
+    assert scenario.refused(BY_ID) == [NO_CAPACITY]
+    scenario.pass_time(30)
+    assert (scenario.state("asr-1"), scenario.open(BY_ID)) == (HEALTHY, ["asr-1"])
+    assert (scenario.state("asr-1"), scenario.refused(BY_ID)) == (SUSPENDED, [NO_CAPACITY])
+    scenario.registry.report_success(asr().ref)
+    assert scenario.state("asr-1") is HEALTHY
 
 
 def test_a_trial_that_fails_suspends_for_longer() -> None:
-    world = World(*asrs(2))
-    world.fail("asr-1")
-    world.pass_time(30)
-    world.open(BY_ID)
-    world.fail("asr-1", times=1)
-    world.pass_time(59)
-    assert world.state("asr-1") is SUSPENDED
-    world.pass_time(1)
-    assert world.state("asr-1") is HEALTHY
+    scenario = RegistryScenario(*asrs(2))
+    scenario.fail("asr-1")
+    scenario.pass_time(30)
+    scenario.open(BY_ID)
+    scenario.fail("asr-1", times=1)
+    scenario.pass_time(59)
+    assert scenario.state("asr-1") is SUSPENDED
+    scenario.pass_time(1)
+    assert scenario.state("asr-1") is HEALTHY
 
 
 def test_a_trial_that_nobody_reports_on_is_repeated() -> None:
     """Its session may have been closed."""
-    world = World(*asrs(2))
-    world.fail("asr-1")
-    world.pass_time(30)
-    world.open(BY_ID)
-    world.pass_time(TRIAL_PATIENCE)
-    assert world.open(BY_ID) == ["asr-1"]
+    scenario = RegistryScenario(*asrs(2))
+    scenario.fail("asr-1")
+    scenario.pass_time(30)
+    scenario.open(BY_ID)
+    scenario.pass_time(TRIAL_PATIENCE)
+    assert scenario.open(BY_ID) == ["asr-1"]
 
 
 def test_a_refused_session_uses_up_no_trial() -> None:
-    world = World(*asrs(2))
-    world.fail("asr-1")
-    world.pass_time(30)
-    assert world.refused(BY_ID, Requirement("nobody")) == [NOT_REGISTERED]
-    assert world.open(BY_ID) == ["asr-1"]
+    scenario = RegistryScenario(*asrs(2))
+    scenario.fail("asr-1")
+    scenario.pass_time(30)
+    assert scenario.refused(BY_ID, Requirement("nobody")) == [NOT_REGISTERED]
+    assert scenario.open(BY_ID) == ["asr-1"]
 
 
 def test_a_success_in_between_begins_the_count_anew() -> None:
-    world = World(*asrs(2))
-    world.fail("asr-1", times=4)
-    world.registry.report_success(asr().ref)
-    world.fail("asr-1", times=4)
-    assert world.state("asr-1") is HEALTHY
+    scenario = RegistryScenario(*asrs(2))
+    scenario.fail("asr-1", times=4)
+    scenario.registry.report_success(asr().ref)
+    scenario.fail("asr-1", times=4)
+    assert scenario.state("asr-1") is HEALTHY
 
 
 def test_the_last_healthy_instance_of_a_type_is_never_suspended() -> None:
     """Neither when it is alone from the start, nor when the others drain, are suspended, or expire."""
-    world = World(*asrs(3), asr("llm", type="LLM"))
-    world.registry.heartbeat("asr-3", draining=True)
-    world.fail("asr-1")
-    world.fail("asr-2", times=50)
-    assert [world.state(f"asr-{n}") for n in (1, 2, 3)] == [SUSPENDED, HEALTHY, DRAINING]
-    world.registry.heartbeat("asr-3", draining=False)
-    world.fail("asr-2", times=1)
-    assert world.state("asr-2") is SUSPENDED
-    world.registry.remove("asr-3")
-    assert [world.state(f"asr-{n}") for n in (1, 2)] == [HEALTHY, HEALTHY], "rather these than none"
+    scenario = RegistryScenario(*asrs(3), asr("llm", type="LLM"))
+    scenario.registry.heartbeat("asr-3", draining=True)
+    scenario.fail("asr-1")
+    scenario.fail("asr-2", times=50)
+    assert [scenario.state(f"asr-{n}") for n in (1, 2, 3)] == [SUSPENDED, HEALTHY, DRAINING]
+    scenario.registry.heartbeat("asr-3", draining=False)
+    scenario.fail("asr-2", times=1)
+    assert scenario.state("asr-2") is SUSPENDED
+    scenario.registry.remove("asr-3")
+    assert [scenario.state(f"asr-{n}") for n in (1, 2)] == [HEALTHY, HEALTHY], "rather these than none"
 
 
 def test_what_is_said_of_unknown_services_is_ignored() -> None:
     """They were removed while a session still had them."""
-    world = World()
-    world.registry.report_failure(asr("gone").ref)
-    world.registry.report_success(asr("gone").ref)
-    assert world.registry.list() == []
+    scenario = RegistryScenario()
+    scenario.registry.report_failure(asr("gone").ref)
+    scenario.registry.report_success(asr("gone").ref)
+    assert scenario.registry.list() == []
 
 
 # --- another one ------------------------------------------------------------------------------------
 
 
-def entry_of(world: World, requirement: Requirement) -> RequiredService:
-    [entry] = world.registry.choose([requirement])
-    world.refs[entry.service_id] += 1
+def entry_of(scenario: RegistryScenario, requirement: Requirement) -> RequiredService:
+    [entry] = scenario.registry.choose([requirement])
+    scenario.refs[entry.service_id] += 1
     return entry
 
 
 def test_another_instance_meets_what_was_asked_for_and_is_not_excluded() -> None:
     zh = {"lang": "zh"}
-    world = World(asr("a", labels=zh), asr("b", labels=zh), asr("c", labels=zh), asr("d"), asr("e", type="LLM"))
-    entry = entry_of(world, Requirement(type="ASR", labels=zh))
+    scenario = RegistryScenario(
+        asr("a", labels=zh), asr("b", labels=zh), asr("c", labels=zh), asr("d"), asr("e", type="LLM")
+    )
+    entry = entry_of(scenario, Requirement(type="ASR", labels=zh))
     excluded = {entry.service_id}
     for _ in range(2):
-        other = world.registry.another(entry, excluded)
+        other = scenario.registry.another(entry, excluded)
         assert other is not None
         assert other.service_id in {"a", "b", "c"} - excluded
         excluded.add(other.service_id)
-    assert world.registry.another(entry, excluded) is None
+    assert scenario.registry.another(entry, excluded) is None
 
 
 def test_another_instance_must_be_eligible_and_is_the_least_loaded() -> None:
-    world = World(*asrs(5, capacity=2))
+    scenario = RegistryScenario(*asrs(5, capacity=2))
     entry = RequiredService("asr-1", "ASR")
-    world.refs.update({"asr-2": 2, "asr-4": 1})
-    world.registry.heartbeat("asr-3", draining=True)
-    found = [world.registry.another(entry, {"asr-1", *more}) for more in ((), ("asr-5",), ("asr-4", "asr-5"))]
+    scenario.refs.update({"asr-2": 2, "asr-4": 1})
+    scenario.registry.heartbeat("asr-3", draining=True)
+    found = [scenario.registry.another(entry, {"asr-1", *more}) for more in ((), ("asr-5",), ("asr-4", "asr-5"))]
     assert [one and one.service_id for one in found] == ["asr-5", "asr-4", None]
 
 
@@ -270,25 +272,25 @@ def tried_before(ref: InstanceRef, attempt: int) -> PastAttempt:
 
 def test_whoever_was_not_tried_comes_first_then_who_was_tried_longest_ago() -> None:
     """Whatever their load. An instance that has moved is another one."""
-    world = World(*asrs(3, capacity=2), asr("asr-4", endpoint="http://moved.example/", capacity=2))
-    world.refs["asr-4"] = 1
+    scenario = RegistryScenario(*asrs(3, capacity=2), asr("asr-4", endpoint="http://moved.example/", capacity=2))
+    scenario.refs["asr-4"] = 1
     past = tuple(tried_before(asr(f"asr-{n}").ref, nth) for nth, n in enumerate((1, 4, 3, 1), start=1))
     entry = RequiredService("asr-2", "ASR", endpoint="http://asr-2.example/", past=past, attempt=5)
     order: list[InstanceRef] = []
-    while found := world.registry.another(entry, (), order):
+    while found := scenario.registry.another(entry, (), order):
         order.append(found.ref)
-    assert order == [world.registry.get("asr-4").ref, asr("asr-3").ref, asr("asr-1").ref, entry.ref]
+    assert order == [scenario.registry.get("asr-4").ref, asr("asr-3").ref, asr("asr-1").ref, entry.ref]
 
 
 def test_for_what_is_required_by_id_it_can_only_be_the_same_again() -> None:
     """Its place in the session is there already, so that it needs no further one."""
-    world = World(asr(capacity=1), asr("asr-2"))
-    entry = entry_of(world, BY_ID)
-    again = world.registry.another(entry, ())
+    scenario = RegistryScenario(asr(capacity=1), asr("asr-2"))
+    entry = entry_of(scenario, BY_ID)
+    again = scenario.registry.another(entry, ())
     assert again is not None
     assert again.service_id == "asr-1"
-    assert world.registry.another(entry, {"asr-1"}) is None
-    world.registry.register(asr(endpoint="http://moved.example/", capacity=1))
-    moved = world.registry.another(entry, ())
+    assert scenario.registry.another(entry, {"asr-1"}) is None
+    scenario.registry.register(asr(endpoint="http://moved.example/", capacity=1))
+    moved = scenario.registry.another(entry, ())
     assert moved is not None
     assert moved.endpoint == "http://moved.example/"

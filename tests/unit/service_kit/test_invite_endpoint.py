@@ -19,6 +19,7 @@ from manager_agent.messages import Invite
 from service_kit import Decline, Service, SessionJob
 from service_kit.invite_endpoint import BODY_MAX
 from tests.manager_stand_in import KEY, SECRET, ManagerStandIn, invite, invited_session, session_ended, signature
+from tests.unit.waits import never, until
 
 pytestmark = pytest.mark.unit
 
@@ -279,7 +280,7 @@ async def test_a_handler_that_takes_its_time_has_accepted(manager: ManagerStandI
 
     @service.on_invite
     async def load_first(job: SessionJob) -> None:
-        await asyncio.sleep(30)
+        await never()
 
     async with service.serving(manager.settings()) as endpoint, asyncio.timeout(3):
         assert await manager.post(endpoint, invite()) == 200
@@ -297,7 +298,7 @@ async def test_a_handler_that_does_not_stop_is_cancelled_after_its_grace(manager
     async def never_ends(job: SessionJob) -> None:
         job.accept()
         try:
-            await asyncio.sleep(30)
+            await never()
         finally:
             cancelled.set()
 
@@ -355,6 +356,4 @@ async def test_two_services_in_one_process_do_not_meet(manager: ManagerStandIn) 
 
 
 async def until_alone(guest: Guest, but: int = 0) -> None:
-    async with asyncio.timeout(2):
-        while len(guest.service.jobs) > but:
-            await asyncio.sleep(0.005)
+    await until(lambda: guest.service.jobs, lambda jobs: len(jobs) <= but)

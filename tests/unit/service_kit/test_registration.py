@@ -9,12 +9,14 @@ from collections.abc import AsyncIterator
 import aiohttp
 import pytest
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from manager_agent.session.session import ReadyOn
 from scripts.livekit_server import ROOT
 from service_kit import RegistrationRefused, Service, SessionJob
 from service_kit.pauses import pauses
 from tests.manager_stand_in import ManagerStandIn
+from tests.unit.waits import until
 
 pytestmark = pytest.mark.unit
 
@@ -62,8 +64,9 @@ async def test_what_is_advertised_can_be_another_address(manager: ManagerStandIn
 async def test_it_registers_when_the_manager_comes_up(manager: ManagerStandIn) -> None:
     settings = manager.settings()
     await manager.stop()
-    entered = asyncio.create_task(a_service().serving(settings).__aenter__())
-    await asyncio.sleep(0.05)
+    with capture_logs() as logs:
+        entered = asyncio.create_task(a_service().serving(settings).__aenter__())
+        await until(lambda: [entry["event"] for entry in logs], lambda events: "not_registered_yet" in events)
     assert not entered.done()
     manager.answers = [503, 429]
     await manager.start(manager.port)
@@ -130,11 +133,9 @@ async def test_a_port_in_use_is_an_error_at_once(manager: ManagerStandIn) -> Non
 
 async def test_a_program_serves_until_sigterm_and_then_deregisters(manager: ManagerStandIn) -> None:
     program = await example(manager, "0")
-    async with asyncio.timeout(20):
-        while not manager.registrations:
-            await asyncio.sleep(0.02)
-        program.terminate()
-        await program.communicate()
+    await until(lambda: manager.registrations, within=20)
+    program.terminate()
+    await asyncio.wait_for(program.communicate(), 20)
     assert program.returncode == 0
     assert manager.removed == ["asr-service"]
 

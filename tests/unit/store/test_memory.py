@@ -16,31 +16,26 @@ from manager_agent.session.events import Event
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import Session, SessionState
 from manager_agent.store.memory import Change, MemoryStore, RoomNameTaken, UnknownSession
-from tests.unit.sessions import JOINS, START, a_session, after, invited, left, managed, seen
+from tests.unit import sessions as given
+from tests.unit.sessions import START
+from tests.unit.virtual_time import VirtualClock
+from tests.unit.waits import let_others_run
 
 pytestmark = pytest.mark.unit
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        return self.now
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
 
 
 @pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def store(clock: Clock) -> MemoryStore:
+def store(clock: VirtualClock) -> MemoryStore:
     return MemoryStore(clock)
 
 
 def another(session_id: str, room_name: str = "demo") -> Session:
-    return replace(a_session(JOINS), session_id=session_id, room_name=room_name)
+    return replace(given.a_session(given.JOINS), session_id=session_id, room_name=room_name)
 
 
 async def waiting(
@@ -48,28 +43,22 @@ async def waiting(
 ) -> list[asyncio.Task[Session]]:
     """So many that wait already."""
     tasks = [asyncio.create_task(store.wait_for("s1", wanted)) for _ in range(how_many)]
-    await turns()
+    await let_others_run()
     return tasks
-
-
-async def turns() -> None:
-    """Lets everybody have his turn who has something to do."""
-    for _ in range(5):
-        await asyncio.sleep(0)
 
 
 def is_ready(session: Session) -> bool:
     return session.state is SessionState.READY
 
 
-TO_READY: list[Event] = [*managed(), *invited(0), seen("sm-asr-1", "PA_1", START + 1)]
+TO_READY: list[Event] = [*given.managed(), *given.invited(0), given.seen("sm-asr-1", "PA_1", START + 1)]
 
 # --- keeping ----------------------------------------------------------------------------------------
 
 
 async def test_a_session_is_found_by_its_id_and_by_its_room(store: MemoryStore) -> None:
     """The same object, until something happens to it."""
-    session = a_session(JOINS)
+    session = given.a_session(given.JOINS)
     await store.add(session)
     assert store.get("s1") is store.in_room("demo") is session
     assert store.in_room("another") is None
@@ -101,7 +90,7 @@ async def test_a_session_that_is_not_there_is_unknown_at_every_door(store: Memor
 
 async def test_a_removed_session_is_forgotten(store: MemoryStore) -> None:
     """By its id and by its room."""
-    await store.add(a_session())
+    await store.add(given.a_session())
     store.remove("s1")
     assert store.in_room("demo") is None
     assert list(store.list()) == []
@@ -112,9 +101,9 @@ async def test_a_removed_session_is_forgotten(store: MemoryStore) -> None:
 # --- room names -------------------------------------------------------------------------------------
 
 
-async def test_the_name_of_a_room_in_use_is_taken(store: MemoryStore, clock: Clock) -> None:
+async def test_the_name_of_a_room_in_use_is_taken(store: MemoryStore, clock: VirtualClock) -> None:
     """However old its session is."""
-    await store.add(a_session())
+    await store.add(given.a_session())
     clock.now += 3_600
     with pytest.raises(RoomNameTaken, match="'demo'") as caught:
         await store.add(another("s2"))
@@ -122,9 +111,11 @@ async def test_the_name_of_a_room_in_use_is_taken(store: MemoryStore, clock: Clo
     assert store.in_room("demo") is store.get("s1")
 
 
-async def test_the_name_of_a_room_that_was_deleted_is_taken_for_30_seconds(store: MemoryStore, clock: Clock) -> None:
+async def test_the_name_of_a_room_that_was_deleted_is_taken_for_30_seconds(
+    store: MemoryStore, clock: VirtualClock
+) -> None:
     """Whoever asks is told how long he has to wait; then it may be used again."""
-    await store.add(a_session())
+    await store.add(given.a_session())
     for event in (ev.SessionClosed(START), ev.CleanUpStarted(START), ev.CleanedUp(START)):
         await store.update("s1", event)
     clock.now += NAME_QUARANTINE - 10
@@ -138,9 +129,11 @@ async def test_the_name_of_a_room_that_was_deleted_is_taken_for_30_seconds(store
 
 
 @pytest.mark.parametrize("deleted", [False, True])
-async def test_the_30_seconds_begin_when_the_room_is_deleted(store: MemoryStore, clock: Clock, deleted: bool) -> None:
+async def test_the_30_seconds_begin_when_the_room_is_deleted(
+    store: MemoryStore, clock: VirtualClock, deleted: bool
+) -> None:
     """A room that could not be deleted yet is still there, and would be taken for the new one."""
-    await store.add(a_session())
+    await store.add(given.a_session())
     await store.update("s1", ev.SessionClosed(START))
     await store.update("s1", ev.CleanUpStarted(START))
     clock.now = START + NAME_QUARANTINE
@@ -151,9 +144,11 @@ async def test_the_30_seconds_begin_when_the_room_is_deleted(store: MemoryStore,
         await store.add(another("s2"))
 
 
-async def test_forgetting_an_old_session_does_not_free_the_name_of_a_new_one(store: MemoryStore, clock: Clock) -> None:
+async def test_forgetting_an_old_session_does_not_free_the_name_of_a_new_one(
+    store: MemoryStore, clock: VirtualClock
+) -> None:
     """The name is the new one's by then."""
-    await store.add(a_session())
+    await store.add(given.a_session())
     for event in (ev.SessionClosed(START), ev.CleanUpStarted(START), ev.CleanedUp(START)):
         await store.update("s1", event)
     clock.now += NAME_QUARANTINE
@@ -166,7 +161,7 @@ async def test_forgetting_an_old_session_does_not_free_the_name_of_a_new_one(sto
 
 async def test_a_name_that_is_refused_leaves_nothing_behind(store: MemoryStore) -> None:
     """The session was not kept."""
-    await store.add(a_session())
+    await store.add(given.a_session())
     with pytest.raises(RoomNameTaken):
         await store.add(another("s2"))
     with pytest.raises(UnknownSession):
@@ -178,7 +173,7 @@ async def test_a_name_that_is_refused_leaves_nothing_behind(store: MemoryStore) 
 
 async def test_an_update_answers_with_the_session_as_it_then_is(store: MemoryStore) -> None:
     """And keeps it; an event that changes nothing brings the same object back."""
-    await store.add(a_session(JOINS))
+    await store.add(given.a_session(given.JOINS))
     session = await store.update("s1", ev.RoomRequested(START))
     assert session is store.get("s1")
     assert session.room.requested_at == START
@@ -187,16 +182,16 @@ async def test_an_update_answers_with_the_session_as_it_then_is(store: MemorySto
 
 async def test_updates_are_applied_in_the_order_in_which_they_were_asked_for(store: MemoryStore) -> None:
     """Also when all of them are asked for at once."""
-    await store.add(a_session(JOINS))
+    await store.add(given.a_session(given.JOINS))
     answers = await asyncio.gather(*(store.update("s1", event) for event in TO_READY))
-    expected = [after(a_session(JOINS), *TO_READY[: n + 1]) for n in range(len(TO_READY))]
+    expected = [given.after(given.a_session(given.JOINS), *TO_READY[: n + 1]) for n in range(len(TO_READY))]
     assert answers == expected
     assert is_ready(store.get("s1"))
 
 
 async def test_a_change_of_one_session_is_none_of_another(store: MemoryStore) -> None:
     """Nor are those woken who wait for the other."""
-    await store.add(a_session(JOINS))
+    await store.add(given.a_session(given.JOINS))
     await store.add(another("s2", "room-2"))
     asked = 0
 
@@ -207,7 +202,7 @@ async def test_a_change_of_one_session_is_none_of_another(store: MemoryStore) ->
 
     (task,) = await waiting(store, count)
     await store.update("s2", ev.RoomRequested(START))
-    await turns()
+    await let_others_run()
     assert (asked, store.get("s1").room.requested_at) == (1, None)
     task.cancel()
 
@@ -217,24 +212,24 @@ async def test_a_change_of_one_session_is_none_of_another(store: MemoryStore) ->
 
 async def test_who_waits_for_what_is_already_so_does_not_wait(store: MemoryStore) -> None:
     """The answer is there at once."""
-    await store.add(after(a_session(JOINS), *TO_READY))
+    await store.add(given.after(given.a_session(given.JOINS), *TO_READY))
     assert await store.wait_for("s1", is_ready) is store.get("s1")
 
 
 async def test_everybody_who_waits_is_woken(store: MemoryStore) -> None:
     """With the session as it was wanted, each of a hundred."""
-    await store.add(a_session(JOINS))
+    await store.add(given.a_session(given.JOINS))
     tasks = await waiting(store, is_ready, how_many=100)
     for event in TO_READY:
         assert not any(task.done() for task in tasks)
         await store.update("s1", event)
-        await turns()
+        await let_others_run()
     assert {id(session) for session in await asyncio.gather(*tasks)} == {id(store.get("s1"))}
 
 
 async def test_who_waits_is_asked_once_for_each_change_and_not_for_none(store: MemoryStore) -> None:
     """An event that changes nothing wakes nobody."""
-    await store.add(a_session(JOINS))
+    await store.add(given.a_session(given.JOINS))
     asked_with: list[float | None] = []
 
     def note(session: Session) -> bool:
@@ -244,26 +239,26 @@ async def test_who_waits_is_asked_once_for_each_change_and_not_for_none(store: M
     (task,) = await waiting(store, note)
     for at in (START, START + 1, START + 2):
         await store.update("s1", ev.RoomRequested(at))
-        await turns()
+        await let_others_run()
     assert asked_with == [None, START]
     task.cancel()
 
 
 async def test_what_is_over_within_one_turn_is_not_seen_by_those_who_wait(store: MemoryStore) -> None:
     """They are shown what is, not what was: a token is not given for a readiness that has passed."""
-    await store.add(after(a_session(JOINS), *TO_READY[:-1]))
+    await store.add(given.after(given.a_session(given.JOINS), *TO_READY[:-1]))
     (task,) = await waiting(store, is_ready)
     await store.update("s1", TO_READY[-1])
-    await store.update("s1", left("sm-asr-1", "PA_1", START + 2))
-    await turns()
+    await store.update("s1", given.left("sm-asr-1", "PA_1", START + 2))
+    await let_others_run()
     assert not task.done()
-    await store.update("s1", seen("sm-asr-1", "PA_2", START + 3))
+    await store.update("s1", given.seen("sm-asr-1", "PA_2", START + 3))
     assert is_ready(await task)
 
 
 async def test_who_waits_for_a_session_that_is_removed_is_told(store: MemoryStore) -> None:
     """He would wait for ever."""
-    await store.add(a_session(JOINS))
+    await store.add(given.a_session(given.JOINS))
     tasks = await waiting(store, is_ready, how_many=3)
     store.remove("s1")
     for answer in await asyncio.gather(*tasks, return_exceptions=True):
@@ -272,10 +267,10 @@ async def test_who_waits_for_a_session_that_is_removed_is_told(store: MemoryStor
 
 async def test_one_who_gives_up_does_not_disturb_the_others(store: MemoryStore) -> None:
     """A client that goes away while others wait for the same session."""
-    await store.add(after(a_session(JOINS), *TO_READY[:-1]))
+    await store.add(given.after(given.a_session(given.JOINS), *TO_READY[:-1]))
     tasks = await waiting(store, is_ready, how_many=3)
     tasks[0].cancel()
-    await turns()
+    await let_others_run()
     await store.update("s1", TO_READY[-1])
     assert [is_ready(await task) for task in tasks[1:]] == [True, True]
     assert tasks[0].cancelled()
@@ -283,7 +278,7 @@ async def test_one_who_gives_up_does_not_disturb_the_others(store: MemoryStore) 
 
 async def test_those_who_give_up_leave_nothing_behind(store: MemoryStore) -> None:
     """Thousands may come and go while nothing happens to a session."""
-    await store.add(a_session(JOINS))
+    await store.add(given.a_session(given.JOINS))
     for _ in range(3):
         tasks = await waiting(store, is_ready, how_many=1_000)
         assert store.waiters == 1_000
@@ -295,7 +290,7 @@ async def test_those_who_give_up_leave_nothing_behind(store: MemoryStore) -> Non
 
 async def test_those_who_wait_for_a_short_while_again_and_again_cost_no_memory(store: MemoryStore) -> None:
     """What they leave behind would be seen as objects that grow with their number."""
-    await store.add(a_session(JOINS))
+    await store.add(given.a_session(given.JOINS))
 
     async def come_and_go(times: int) -> int:
         for _ in range(times):
@@ -310,7 +305,7 @@ async def test_those_who_wait_for_a_short_while_again_and_again_cost_no_memory(s
 
 
 async def test_nobody_waits_any_more_once_it_is_as_wanted_or_removed(store: MemoryStore) -> None:
-    await store.add(a_session(JOINS))
+    await store.add(given.a_session(given.JOINS))
     await store.add(another("s2", "room-2"))
     tasks = await waiting(store, is_ready, how_many=3)
     assert store.waiters == 3
@@ -318,7 +313,7 @@ async def test_nobody_waits_any_more_once_it_is_as_wanted_or_removed(store: Memo
         await store.update("s1", event)
     await asyncio.gather(*tasks)
     other = asyncio.create_task(store.wait_for("s2", is_ready))
-    await turns()
+    await let_others_run()
     assert store.waiters == 1
     store.remove("s2")
     await asyncio.wait({other})
@@ -332,34 +327,34 @@ async def test_a_listener_is_told_every_change_in_order_and_none_that_is_none(st
     """Also those that pass within one turn; and the new session, of which there was nothing before."""
     told: list[Change] = []
     store.listen(told.append)
-    await store.add(a_session(JOINS))
-    for event in (*TO_READY, TO_READY[-1], left("sm-asr-1", "PA_1", START + 2)):
+    await store.add(given.a_session(given.JOINS))
+    for event in (*TO_READY, TO_READY[-1], given.left("sm-asr-1", "PA_1", START + 2)):
         await store.update("s1", event)
     assert [change.before for change in told] == [None, *(change.after for change in told[:-1])]
-    assert told[0] == Change("s1", None, a_session(JOINS))
+    assert told[0] == Change("s1", None, given.a_session(given.JOINS))
     assert told[-1].after is store.get("s1")
     assert [change.after and change.after.state for change in told][-2:] == [SessionState.READY, SessionState.DEGRADED]
-    assert [change.event for change in told] == [None, *TO_READY, left("sm-asr-1", "PA_1", START + 2)]
+    assert [change.event for change in told] == [None, *TO_READY, given.left("sm-asr-1", "PA_1", START + 2)]
 
 
 async def test_a_listener_is_told_that_a_session_is_forgotten(store: MemoryStore) -> None:
-    await store.add(a_session(JOINS))
+    await store.add(given.a_session(given.JOINS))
     told: list[Change] = []
     store.listen(told.append)
     store.remove("s1")
-    assert told == [Change("s1", a_session(JOINS), None)]
+    assert told == [Change("s1", given.a_session(given.JOINS), None)]
 
 
 async def test_a_listener_finds_the_session_in_the_store_as_it_is_told(store: MemoryStore) -> None:
     found: list[bool] = []
     store.listen(lambda change: found.append(store.get("s1") is change.after))
-    await store.add(a_session(JOINS))
+    await store.add(given.a_session(given.JOINS))
     await store.update("s1", ev.RoomRequested(START))
     assert found == [True, True]
 
 
 async def test_a_listener_is_told_nothing_of_a_name_that_is_refused(store: MemoryStore) -> None:
-    await store.add(a_session())
+    await store.add(given.a_session())
     told: list[Change] = []
     store.listen(told.append)
     with pytest.raises(RoomNameTaken):
@@ -377,7 +372,7 @@ async def test_a_listener_that_raises_is_logged_and_changes_nothing(store: Memor
     store.listen(breaks)
     store.listen(told.append)
     with capture_logs() as logs:
-        await store.add(a_session(JOINS))
+        await store.add(given.a_session(given.JOINS))
         session = await store.update("s1", ev.RoomRequested(START))
     assert session is store.get("s1")
     assert session.room.requested_at == START
@@ -385,11 +380,11 @@ async def test_a_listener_that_raises_is_logged_and_changes_nothing(store: Memor
     assert [(entry["event"], entry["session_id"]) for entry in logs] == [("listener_fault", "s1")] * 2
 
 
-async def test_it_tells_how_long_each_update_took(clock: Clock) -> None:
+async def test_it_tells_how_long_each_update_took(clock: VirtualClock) -> None:
     """Also one that changed nothing; not one that there was nothing to apply to."""
     took: list[float] = []
     store = MemoryStore(clock, took.append)
-    await store.add(a_session(JOINS))
+    await store.add(given.a_session(given.JOINS))
     for _ in range(2):
         await store.update("s1", ev.RoomRequested(START))
     with pytest.raises(UnknownSession):
