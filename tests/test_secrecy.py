@@ -36,7 +36,7 @@ def granted(claims: dict[str, Any]) -> set[str]:
 
 
 @pytest.mark.api
-def test_every_token_of_a_user_lets_one_human_join_one_room_for_a_while() -> None:
+def test_user_tokens_admit_one_participant_to_one_room_for_a_while() -> None:
     if not EXHIBITS.user_tokens:
         pytest.skip("no token was seen: run it together with the API's tests")
     for token, request in EXHIBITS.user_tokens.items():
@@ -61,7 +61,7 @@ def test_every_token_of_a_user_lets_one_human_join_one_room_for_a_while() -> Non
 
 
 @pytest.mark.live
-def test_every_token_of_a_service_is_for_one_attempt_in_one_room() -> None:
+def test_service_tokens_are_for_one_attempt_in_one_room() -> None:
     if not EXHIBITS.invites:
         pytest.skip("no invite was seen: run it together with the live tests")
     attempts = defaultdict(set)
@@ -77,7 +77,7 @@ def test_every_token_of_a_service_is_for_one_attempt_in_one_room() -> None:
 
 
 @pytest.mark.api
-def test_no_token_and_no_secret_got_out() -> None:
+def test_no_token_or_secret_was_leaked() -> None:
     if "application/json" not in EXHIBITS.looked_at:
         pytest.skip("nothing was seen: run it together with the API's tests")
     print(dict(EXHIBITS.looked_at))
@@ -86,7 +86,7 @@ def test_no_token_and_no_secret_got_out() -> None:
 
 
 @pytest.mark.api
-def test_a_leak_would_be_seen() -> None:
+def test_leak_scanner_finds_tokens_keys_and_secrets() -> None:
     """The scanner itself: a token, a key and a secret in what others may read."""
     exhibits = type(EXHIBITS)(secrets={"a secret of ours"})
     token = jwt.encode({"sub": "alice"}, "x" * 32, algorithm="HS256")

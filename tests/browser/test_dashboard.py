@@ -67,7 +67,7 @@ async def use_key(page: Page, key: str) -> None:
     await page.keyboard.press("Enter")
 
 
-async def test_a_key_is_asked_for_outside_dev_mode_and_one_that_is_not_enough_is_told_so(
+async def test_dashboard_asks_for_a_key_and_explains_an_insufficient_one(
     start_api: StartApi, show: Show, put: Put
 ) -> None:
     api = await start_api(Settings, **production())
@@ -103,7 +103,7 @@ async def test_a_key_is_asked_for_outside_dev_mode_and_one_that_is_not_enough_is
     await expect(page.get_by_text("room-0001")).to_have_count(0)
 
 
-async def test_who_lacks_a_scope_is_told_which(start_api: StartApi, show: Show) -> None:
+async def test_dashboard_names_the_missing_scope(start_api: StartApi, show: Show) -> None:
     api = await start_api(Settings, **production(api_keys=(LOOKER.entry, OPERATOR.entry)))
     dashboard = await show(origin(api), at="#/services", refused=["/api/v1/"])
     page = dashboard.page
@@ -123,7 +123,7 @@ async def test_who_lacks_a_scope_is_told_which(start_api: StartApi, show: Show) 
     await dashboard.is_accessible()
 
 
-async def test_what_is_wrong_with_a_field_stands_beside_it(api: Api, show: Show) -> None:
+async def test_form_errors_are_shown_beside_their_fields(api: Api, show: Show) -> None:
     dashboard = await show(origin(api), at="#/start", refused=["/api/v1/sessions"])
     page = dashboard.page
     await page.get_by_label("Identity").fill("sm-mine")
@@ -137,7 +137,7 @@ async def test_what_is_wrong_with_a_field_stands_beside_it(api: Api, show: Show)
     await dashboard.is_accessible()
 
 
-async def test_a_thousand_sessions_are_a_screenful_of_rows(api: Api, show: Show, put: Put) -> None:
+async def test_session_list_renders_a_screenful_of_a_thousand_rows(api: Api, show: Show, put: Put) -> None:
     now = api.parts.clock()
     sessions = [made_up(number, now - number) for number in range(MANY)]
     await put(api, *sessions)
@@ -176,7 +176,7 @@ async def test_a_thousand_sessions_are_a_screenful_of_rows(api: Api, show: Show,
     print("long tasks, in ms:", await page.evaluate("longTasks"))
 
 
-async def test_everything_can_be_done_by_keyboard(api: Api, show: Show, put: Put) -> None:
+async def test_dashboard_is_usable_by_keyboard(api: Api, show: Show, put: Put) -> None:
     now = api.parts.clock()
     await put(api, *(made_up(number, now - number) for number in range(100)))
     dashboard = await show(origin(api))
@@ -223,7 +223,7 @@ async def test_everything_can_be_done_by_keyboard(api: Api, show: Show, put: Put
     await expect(dashboard.title).to_have_text("room-0001")
 
 
-async def test_on_a_phone_everything_fits(api: Api, show: Show, put: Put) -> None:
+async def test_dashboard_fits_on_a_phone(api: Api, show: Show, put: Put) -> None:
     now = api.parts.clock()
     long_name = "a-room-with-a-name-as-long-as-names-may-be-" + "and-longer-" * 7
     await put(api, made_up(1, now - 3_000, services=32, room=long_name), user_comes(made_up(2, now - 60)))
@@ -249,7 +249,7 @@ async def test_on_a_phone_everything_fits(api: Api, show: Show, put: Put) -> Non
         await dashboard.is_accessible()
 
 
-async def test_a_page_that_can_not_be_loaded_says_so(api: Api, show: Show) -> None:
+async def test_dashboard_reports_a_script_that_fails_to_load(api: Api, show: Show) -> None:
     dashboard = await show(origin(api), refused=["/dashboard/verdict.js"])
     page = dashboard.page
     await page.route("**/dashboard/verdict.js", lambda route: route.abort())
@@ -260,7 +260,7 @@ async def test_a_page_that_can_not_be_loaded_says_so(api: Api, show: Show) -> No
     await expect(page.get_by_role("heading", name="No sessions yet")).to_be_visible()
 
 
-async def test_what_fails_in_a_part_of_the_page_is_told_in_its_place(api: Api, show: Show, put: Put) -> None:
+async def test_dashboard_reports_a_rendering_error_in_its_place(api: Api, show: Show, put: Put) -> None:
     """A timeline that this page can't read, as of another server."""
     session = made_up(1, api.parts.clock() - 60)
     await put(api, session)
@@ -275,7 +275,7 @@ async def test_what_fails_in_a_part_of_the_page_is_told_in_its_place(api: Api, s
     dashboard.complaints.clear()
 
 
-async def test_a_page_that_is_hidden_for_long_lets_go_of_the_stream(api: Api, show: Show) -> None:
+async def test_hidden_dashboard_closes_its_stream(api: Api, show: Show) -> None:
     """Six pages that hold theirs would leave the browser no connection to the server."""
     dashboard = await show(origin(api), at="#/services")
     page = dashboard.page
@@ -292,7 +292,7 @@ async def test_a_page_that_is_hidden_for_long_lets_go_of_the_stream(api: Api, sh
     await expect(dashboard.connection).to_have_text("Live")
 
 
-async def test_a_server_that_hangs_is_told_of_and_asked_again_at_once(api: Api, show: Show) -> None:
+async def test_dashboard_reports_a_hanging_server_and_retries_on_request(api: Api, show: Show) -> None:
     dashboard = await show(origin(api))
     page = dashboard.page
     await expect(dashboard.connection).to_have_text("Live")
@@ -319,7 +319,7 @@ async def test_a_server_that_hangs_is_told_of_and_asked_again_at_once(api: Api, 
     await expect(dashboard.connection).to_have_text("Live")
 
 
-async def test_services_are_shown_with_load_capacity_and_lease(api: Api, show: Show) -> None:
+async def test_services_view_shows_load_capacity_and_lease(api: Api, show: Show) -> None:
     dashboard = await show(origin(api), at="#/services")
     page = dashboard.page
     await expect(page.get_by_role("heading", name="No services yet")).to_be_visible()
@@ -345,7 +345,7 @@ async def test_services_are_shown_with_load_capacity_and_lease(api: Api, show: S
     await expect(row).to_contain_text("draining")
 
 
-async def test_what_changes_nothing_else_of_a_session_is_seen_in_its_timeline(api: Api, show: Show) -> None:
+async def test_timeline_view_shows_a_repeated_invite_without_a_new_revision(api: Api, show: Show) -> None:
     """How often a service that can't be reached was invited; no revision of the session tells it."""
     async with still_session(api) as still:
         await still.happens(ev.InviteRefused(api.parts.clock(), ASR, 1, 1, ev.Refusal.UNREACHABLE))
@@ -359,7 +359,7 @@ async def test_what_changes_nothing_else_of_a_session_is_seen_in_its_timeline(ap
         await expect(lane).not_to_contain_text("asked again")
 
 
-async def test_what_is_no_longer_there_is_told_so(api: Api, show: Show, put: Put) -> None:
+async def test_dashboard_reports_forgotten_and_unknown_sessions(api: Api, show: Show, put: Put) -> None:
     """A session that is forgotten while it is looked at, and one that never was."""
     long_ago = api.parts.clock() - 2_900
     session = user_goes(user_comes(made_up(1, long_ago, room="forty-minutes")))
@@ -380,7 +380,7 @@ async def test_what_is_no_longer_there_is_told_so(api: Api, show: Show, put: Put
     await dashboard.is_accessible()
 
 
-async def test_a_session_that_the_feed_does_not_tell_of_is_asked_for(api: Api, show: Show, put: Put) -> None:
+async def test_dashboard_fetches_a_session_missing_from_the_feed(api: Api, show: Show, put: Put) -> None:
     """A link to one that is older than those that the feed begins with."""
     now = api.parts.clock()
     old = made_up(MANY, now - MANY)
@@ -398,7 +398,7 @@ async def test_a_session_that_the_feed_does_not_tell_of_is_asked_for(api: Api, s
     await expect(dashboard.verdict).to_contain_text("It was ended by request.")
 
 
-async def test_a_timeline_that_can_not_be_renewed_is_told_to_be_old(api: Api, show: Show) -> None:
+async def test_timeline_view_reports_that_a_refresh_failed(api: Api, show: Show) -> None:
     async with still_session(api) as still:
         dashboard = await show(origin(api), refused=["/timeline"])
         page = dashboard.page
@@ -421,7 +421,7 @@ async def test_a_timeline_that_can_not_be_renewed_is_told_to_be_old(api: Api, sh
         await expect(page.get_by_text("could not be renewed")).to_have_count(0)
 
 
-async def test_rows_that_are_pointed_at_stay_where_they_are(api: Api, show: Show, put: Put) -> None:
+async def test_session_row_under_the_pointer_does_not_move(api: Api, show: Show, put: Put) -> None:
     """Also at the top, in a list that is shorter than the window; a button leads to the new ones."""
     now = api.parts.clock()
     await put(api, *(made_up(number, now - number) for number in range(3)))
@@ -441,7 +441,7 @@ async def test_rows_that_are_pointed_at_stay_where_they_are(api: Api, show: Show
     await expect(fresh).to_have_count(0)
 
 
-async def test_the_focus_is_never_lost(api: Api, show: Show, put: Put) -> None:
+async def test_keyboard_focus_survives_changes_of_the_list(api: Api, show: Show, put: Put) -> None:
     now = api.parts.clock()
     await put(api, *(made_up(number, now - number) for number in range(3)))
     dashboard = await show(origin(api))

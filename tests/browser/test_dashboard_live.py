@@ -39,7 +39,7 @@ ASK_FOR_THE_MICROPHONE = """() => {
 """As a browser does that asks its user: nothing is given until `allow()`."""
 
 
-async def test_a_session_is_watched_from_the_request_until_it_is_ready(stack: Stack, show: Show) -> None:
+async def test_dashboard_shows_a_session_from_the_request_to_its_end(stack: Stack, show: Show) -> None:
     asr, llm = await stack.bot("asr-1", "ASR"), await stack.bot("llm-1", "LLM", ready_on="signal")
     dashboard = await show(stack.url)
     page = dashboard.page
@@ -76,7 +76,7 @@ async def test_a_session_is_watched_from_the_request_until_it_is_ready(stack: St
     await expect(page.get_by_role("button", name="Join as alice")).to_have_count(0)
 
 
-async def test_a_service_that_is_killed_stays_to_be_seen_beside_the_one_that_takes_its_place(
+async def test_dashboard_shows_a_killed_service_beside_its_replacement(
     start_stack: StartStack, site: Site, show: Show
 ) -> None:
     stack = await start_stack(site, replacement_timeout=LOSS_TIMEOUT)
@@ -111,7 +111,7 @@ async def others(stack: Stack) -> None:
     await stack.request("llm-1", room_name="night-shift", user_identity="emre", ready_timeout=600)
 
 
-async def test_a_session_that_failed_is_explained(start_stack: StartStack, site: Site, show: Show) -> None:
+async def test_dashboard_explains_a_failed_session(start_stack: StartStack, site: Site, show: Show) -> None:
     stack = await start_stack(site, ready_timeout=3)
     stays_away, says_nothing = await stack.bot("asr-1", "ASR"), await stack.bot("llm-1", "LLM", ready_on="signal")
     dashboard = await show(stack.url)
@@ -129,7 +129,7 @@ async def test_a_session_that_failed_is_explained(start_stack: StartStack, site:
     await dashboard.is_accessible()
 
 
-async def test_from_the_form_into_the_room(stack: Stack, show: Show) -> None:
+async def test_dashboard_starts_a_session_and_joins_its_room(stack: Stack, show: Show) -> None:
     """With the microphone, what the services say and how they sound, and the status in the room's metadata."""
     asr, tts = await stack.bot("asr-1", "ASR"), await stack.bot("tts-1", "TTS")
     await others(stack)
@@ -185,7 +185,7 @@ async def test_from_the_form_into_the_room(stack: Stack, show: Show) -> None:
     assert "eyJ" not in page.url
 
 
-async def test_who_leaves_while_the_browser_asks_for_the_microphone_does_not_hold_it(stack: Stack, show: Show) -> None:
+async def test_leaving_during_the_microphone_prompt_releases_the_microphone(stack: Stack, show: Show) -> None:
     bot = await stack.bot("asr-1", "ASR")
     dashboard = await show(stack.url, livekit=stack.site.livekit.url)
     page = dashboard.page
@@ -211,7 +211,7 @@ async def hum(bot: Bot) -> str:
     return (await bot.room.local_participant.publish_track(track, options)).sid
 
 
-async def test_a_listener_puts_nobody_out(stack: Stack, show: Show) -> None:
+async def test_listener_joins_without_replacing_the_user(stack: Stack, show: Show) -> None:
     """It comes under an identity of its own, and the session still waits for its user."""
     bot = await stack.bot("asr-1", "ASR")
     dashboard = await show(stack.url, livekit=stack.site.livekit.url)
@@ -225,7 +225,7 @@ async def test_a_listener_puts_nobody_out(stack: Stack, show: Show) -> None:
     assert stack.store.get(session["session_id"]).state is SessionState.READY
 
 
-async def test_a_banner_tells_that_livekit_is_away_until_it_is_back(stack: Stack, site: Site, show: Show) -> None:
+async def test_dashboard_banner_shows_a_livekit_outage_until_recovery(stack: Stack, site: Site, show: Show) -> None:
     dashboard = await show(stack.url)
     await expect(dashboard.connection).to_have_text("Live")
     await expect(dashboard.banner).to_have_count(0)
@@ -239,9 +239,7 @@ async def test_a_banner_tells_that_livekit_is_away_until_it_is_back(stack: Stack
     await expect(dashboard.banner).to_have_count(0, timeout=60_000)
 
 
-async def test_a_server_that_goes_away_is_told_of_and_found_again(
-    start_stack: StartStack, site: Site, show: Show
-) -> None:
+async def test_dashboard_reconnects_to_a_restarted_server(start_stack: StartStack, site: Site, show: Show) -> None:
     first = await start_stack(site)
     await first.request(room_name="before")
     dashboard = await show(first.url, refused=["/"])

@@ -42,7 +42,7 @@ async def pieces(run: Run, to: float, *stretches: list[float]) -> list[dict[str,
     return found
 
 
-async def test_a_long_stretch_of_nothing_is_a_break_in_the_axis(run: Run) -> None:
+async def test_axis_shortens_long_idle_time_to_a_break(run: Run) -> None:
     found = await pieces(run, 40 * MINUTE, [0, 800], [20 * MINUTE, 20 * MINUTE + 1_000])
     assert [piece["isBreak"] for piece in found] == [False, True, False, True, False]
     start, middle = found[0]["width"], found[2]["width"]
@@ -50,18 +50,18 @@ async def test_a_long_stretch_of_nothing_is_a_break_in_the_axis(run: Run) -> Non
     assert middle > 25
 
 
-async def test_time_in_which_somebody_was_awaited_is_never_shortened(run: Run) -> None:
+async def test_axis_never_shortens_time_spent_waiting(run: Run) -> None:
     assert [piece["isBreak"] for piece in await pieces(run, 30_000, [0, 30_000], [0, 300])] == [False]
     assert [piece["isBreak"] for piece in await pieces(run, 1_500, [0, 300])] == [False]
 
 
-async def test_many_breaks_leave_room_for_what_lies_between_them(run: Run) -> None:
+async def test_axis_with_many_breaks_leaves_room_for_events(run: Run) -> None:
     stretches: list[list[float]] = [[number * MINUTE, number * MINUTE + 500] for number in range(32)]
     found = await pieces(run, 32 * MINUTE, *stretches)
     assert sum(piece["width"] for piece in found if piece["isBreak"]) == pytest.approx(42)
 
 
-async def test_an_instant_keeps_its_order_on_the_axis(run: Run) -> None:
+async def test_axis_keeps_instants_in_order(run: Run) -> None:
     instants = [-5, 0, 400, 800, 10 * MINUTE, 20 * MINUTE, 20 * MINUTE + 500, 40 * MINUTE, 41 * MINUTE]
     places = await run(
         "axis.js",
@@ -72,12 +72,12 @@ async def test_an_instant_keeps_its_order_on_the_axis(run: Run) -> None:
     assert (places[0], places[1], places[-2], places[-1]) == (0, 0, 100, 100)
 
 
-async def test_steps_are_those_that_people_count_in(run: Run) -> None:
+async def test_axis_steps_are_round_durations(run: Run) -> None:
     steps = {1: 1, 3: 5, 130: 200, 501: 1_000, 4_000: 5_000, 61_000: 120_000}
     assert await run("axis.js", "given.ms.map(page.roundUp)", ms=list(steps)) == list(steps.values())
 
 
-async def test_a_lane_has_the_furthest_phase_that_was_reached(run: Run) -> None:
+async def test_lane_shows_the_furthest_phase_reached(run: Run) -> None:
     """Its join may be heard of before its acceptance."""
     timeline = READY | {"accepted": "2026-11-25T01:00:00.500Z", "left": "2026-11-25T01:05:00.000Z"}
     attempt = {"entry": 0, "attempt": 1, "timeline": timeline, "until": "2026-11-25T01:05:01.000Z"}
@@ -88,14 +88,14 @@ async def test_a_lane_has_the_furthest_phase_that_was_reached(run: Run) -> None:
     assert ends[-1] == lane["until"]
 
 
-async def test_what_happened_at_once_is_one_moment(run: Run) -> None:
+async def test_simultaneous_lane_events_are_merged(run: Run) -> None:
     timeline = READY | {"ready": READY["joined"]}
     attempt = {"entry": 0, "attempt": 1, "timeline": timeline, "until": None}
     moments = await run("lanes.js", "page.momentsOf(page.laneOf(given.attempt, 0))", attempt=attempt)
     assert [moment["name"] for moment in moments] == ["invited", "joined and ready"]
 
 
-async def test_events_are_read_from_pieces_of_any_size(run: Run) -> None:
+async def test_event_reader_takes_chunks_of_any_size(run: Run) -> None:
     stream = ': ping\r\n\r\nretry: 2000\n\nevent: session\r\ndata: {"a":\r\ndata: 1}\r\n\r\ndata: plain\n\n'
     told = [{"event": "session", "data": '{"a":\n1}'}, {"event": "message", "data": "plain"}]
     for size in (1, 2, 7, len(stream)):
@@ -104,7 +104,7 @@ async def test_events_are_read_from_pieces_of_any_size(run: Run) -> None:
         assert await run("sse.js", script, parts=parts) == told
 
 
-async def test_what_is_known_of_a_line_is_not_read_again_with_each_piece(run: Run) -> None:
+async def test_event_reader_reads_each_chunk_once(run: Run) -> None:
     """A snapshot of megabytes comes in thousands of pieces: so read it would block the page for seconds."""
     script = """((reader) => {
       const split = String.prototype.split;
@@ -120,7 +120,7 @@ async def test_what_is_known_of_a_line_is_not_read_again_with_each_piece(run: Ru
     assert read < 2 * length
 
 
-async def test_the_form_becomes_a_body_or_says_what_is_wrong(run: Run) -> None:
+async def test_form_becomes_a_request_body_or_field_errors(run: Run) -> None:
     form = {
         "user_identity": " olga ", "user_name": "", "profile": "support", "services": ["asr-1", "gone"],
         "types": ["TTS", "GONE"], "other": "a, b,", "metadata": '{"language": "en"}', "ready_timeout": "12.5",
@@ -144,7 +144,7 @@ async def test_the_form_becomes_a_body_or_says_what_is_wrong(run: Run) -> None:
     assert sorted(made["errors"]) == ["metadata", "ready_timeout", "user_identity"]
 
 
-async def test_durations_are_told_with_as_much_detail_as_matters(run: Run) -> None:
+async def test_durations_are_formatted_with_fitting_precision(run: Run) -> None:
     told = {
         0: "0 ms", 999.4: "999 ms", 1_234: "1.23 s", 12_340: "12.3 s", 60_000: "1 min", 252_000: "4 min 12 s",
         7_500_000: "2 h 5 min", 86_400_000 * 3 + 7_200_000: "3 d 2 h",
@@ -152,7 +152,7 @@ async def test_durations_are_told_with_as_much_detail_as_matters(run: Run) -> No
     assert await run("times.js", "given.ms.map(page.duration)", ms=list(told)) == list(told.values())
 
 
-async def test_an_address_names_a_view(run: Run) -> None:
+async def test_url_hash_selects_a_view(run: Run) -> None:
     routes = {
         "": ["sessions", None], "#/services": ["services", None], "#/start": ["start", None],
         "#/sessions/ses_1": ["sessions", "ses_1"], "#/sessions/%E0%A4%A": ["sessions", "%E0%A4%A"],
@@ -162,7 +162,7 @@ async def test_an_address_names_a_view(run: Run) -> None:
     assert await run("routes.js", script, hashes=list(routes)) == list(routes.values())
 
 
-async def test_the_clock_goes_back_only_when_somebody_sets_it(run: Run) -> None:
+async def test_server_clock_goes_back_only_when_set_back(run: Run) -> None:
     """What was told last may have been under way for longest."""
     script = """((clock) => given.said.map((at) => {
       clock.learn(new Date(Date.parse(given.start) + at).toISOString());
@@ -173,13 +173,13 @@ async def test_the_clock_goes_back_only_when_somebody_sets_it(run: Run) -> None:
     assert told == list(said.values())
 
 
-async def test_nobody_is_awaited_for_less_than_no_time(run: Run) -> None:
+async def test_waiting_time_is_never_negative(run: Run) -> None:
     late = {"awaited": "join", "since": "2026-11-25T01:00:00.003Z", "due": None, "retry_at": None}
     script = "page.awaitedOf(given.late, Date.parse('2026-11-25T01:00:00.000Z'))"
     assert await run("verdict.js", script, late=late) == "to join, for 0 ms now"
 
 
-async def test_an_optional_service_that_never_comes_leaves_the_axis_its_breaks(run: Run) -> None:
+async def test_missing_optional_service_does_not_remove_axis_breaks(run: Run) -> None:
     lost = {"entry": 1, "attempt": 1, "optional": True, "until": None, "timeline": {"invited": READY["invited"]}}
     timeline = {"created_at": "2026-11-25T01:00:00.000Z", "ready_at": READY["ready"], "attempts": [lost]}
     script = """(() => {

@@ -46,7 +46,7 @@ async def docs(chromium: Path, start_api: StartApi) -> AsyncIterator[Docs]:
         await browser.close()
 
 
-async def test_the_page_shows_and_calls_the_api_and_nobody_else(docs: Docs) -> None:
+async def test_docs_page_shows_and_calls_this_api_only(docs: Docs) -> None:
     page = docs.page
     await expect(page.get_by_role("heading", name="LiveKit session manager")).to_be_visible()
     await expect(page.get_by_text("Asks for a session.")).to_be_visible()

@@ -65,7 +65,7 @@ async def told_in_the_room(stack: Stack, session_id: str, state: SessionState) -
         await asyncio.sleep(0.02)
 
 
-async def test_the_user_sees_the_services_come_go_and_come_back_and_the_end(stack: Stack, open_page: OpenPage) -> None:
+async def test_example_page_shows_services_join_leave_return_and_the_end(stack: Stack, open_page: OpenPage) -> None:
     hearing, voice = await hearing_and_voice(stack)
     page = await open_page(stack)
     await photograph(page, "1-start")
@@ -103,7 +103,7 @@ async def test_the_user_sees_the_services_come_go_and_come_back_and_the_end(stac
     await photograph(page, "5-over")
 
 
-async def test_a_page_that_joins_late_sees_at_once_what_was_said_before(stack: Stack, open_page: OpenPage) -> None:
+async def test_example_page_that_joins_late_shows_the_current_status(stack: Stack, open_page: OpenPage) -> None:
     """It has its token, but the voice is lost before it is in the room: it was there for no event."""
     hearing, voice = await hearing_and_voice(stack)
     page = await open_page(stack)
@@ -130,9 +130,7 @@ async def test_a_page_that_joins_late_sees_at_once_what_was_said_before(stack: S
     await stack.until(session_id, lambda session: session.state is SessionState.ACTIVE)
 
 
-async def test_a_page_loaded_again_keeps_asking_and_joins_when_the_lost_service_is_back(
-    stack: Stack, open_page: OpenPage
-) -> None:
+async def test_reloaded_example_page_joins_when_the_lost_service_is_back(stack: Stack, open_page: OpenPage) -> None:
     hearing, voice = await hearing_and_voice(stack)
     page = await open_page(stack)
     session_id = await start(page, hearing, voice)
@@ -149,7 +147,7 @@ async def test_a_page_loaded_again_keeps_asking_and_joins_when_the_lost_service_
     await expect(shown(page)).to_contain_text(ALL_HERE)
 
 
-async def test_the_user_can_end_it_also_while_the_page_is_about_to_join(stack: Stack, open_page: OpenPage) -> None:
+async def test_user_can_end_a_session_from_the_example_page(stack: Stack, open_page: OpenPage) -> None:
     page = await open_page(stack)
     bots = await hearing_and_voice(stack)
     await start(page, *bots)
@@ -159,7 +157,7 @@ async def test_the_user_can_end_it_also_while_the_page_is_about_to_join(stack: S
     assert [(await bot.told_goodbye()).reason for bot in bots] == ["closed", "closed"]
 
 
-async def test_the_user_is_told_why_there_is_no_session(
+async def test_example_page_explains_why_a_session_failed(
     start_stack: StartStack, site: Site, open_page: OpenPage
 ) -> None:
     stack = await start_stack(site, ready_timeout=2)

@@ -104,7 +104,7 @@ async def hearing_and_voice(stack: Stack) -> tuple[Bot, Bot]:
 ALICE = {"roomName": "demo", "participantIdentity": "alice", "agentName": "voice-bot"}
 
 
-async def test_a_page_gets_its_token_joins_and_follows_the_services_as_they_go_and_come_back(front: Front) -> None:
+async def test_token_source_page_joins_and_follows_the_room_status(front: Front) -> None:
     hearing, voice = await hearing_and_voice(front.stack)
     await front.ask(**ALICE, participantName="Alice", participantMetadata="hers", agentMetadata='{"lang": "de"}')
     first, second = await hearing.invited(), await voice.invited()
@@ -133,7 +133,7 @@ async def test_a_page_gets_its_token_joins_and_follows_the_services_as_they_go_a
     await front.shows("out")
 
 
-async def test_a_page_that_is_loaded_again_gets_back_into_its_session(front: Front) -> None:
+async def test_reloaded_token_source_page_rejoins_its_session(front: Front) -> None:
     bots = await hearing_and_voice(front.stack)
     await front.ask(**ALICE)
     for bot in bots:
@@ -147,7 +147,7 @@ async def test_a_page_that_is_loaded_again_gets_back_into_its_session(front: Fro
     assert [len(bot.invites) for bot in bots] == [1, 1]
 
 
-async def test_a_page_that_asks_for_an_agent_that_there_is_not_learns_which(front: Front) -> None:
+async def test_token_source_page_learns_the_unknown_agent_name(front: Front) -> None:
     await front.ask(agentName="nobody")
     await expect(front.page.locator("#error")).to_contain_text("received 422")
     await expect(front.page.locator("#error")).to_contain_text("'nobody' is no service, type or profile")

@@ -100,7 +100,7 @@ async def curl(run: Run, command: list[str]) -> Any:
     return json.loads(body)
 
 
-async def test_run_shows_a_session_from_the_request_to_the_token_and_leaves_nothing_behind() -> None:
+async def test_scripts_run_shows_a_session_and_leaves_nothing_behind() -> None:
     run = Run()
     async with run.serving() as process:
         for step in (
@@ -124,7 +124,7 @@ async def test_run_shows_a_session_from_the_request_to_the_token_and_leaves_noth
 
 
 @pytest.mark.parametrize(("taken", "variable"), [("server_port", "SERVER_PORT"), ("livekit_port", "LIVEKIT_PORT")])
-def test_a_port_in_use_is_named_with_the_variable_that_moves_it(taken: str, variable: str) -> None:
+def test_scripts_run_names_the_variable_of_a_port_in_use(taken: str, variable: str) -> None:
     run = Run()
     with socket.create_server(("127.0.0.1", getattr(run, taken))):
         done = subprocess.run([ROOT / "scripts" / "run"], env=run.environment, capture_output=True, text=True)
@@ -134,7 +134,7 @@ def test_a_port_in_use_is_named_with_the_variable_that_moves_it(taken: str, vari
     assert "Traceback" not in done.stderr
 
 
-async def test_everything_that_the_documents_say_to_type_works(tmp_path: Path) -> None:
+async def test_documented_commands_work(tmp_path: Path) -> None:
     """The README's first request, with an answer of the shape that it shows; all other commands; its ten lines."""
     run = Run()
     async with run.serving():
@@ -170,19 +170,19 @@ async def serve_and_use(run: Run, code: str, script: Path) -> None:
         await service.wait()
 
 
-def test_the_scripts_that_the_readme_names_are_there() -> None:
+def test_scripts_named_in_the_readme_exist() -> None:
     named = {command[0] for command in commands(README) if command[0].startswith("scripts/")}
     assert named == {"scripts/run", "scripts/test"}
     assert all(os.access(ROOT / script, os.X_OK) for script in named)
 
 
-def test_both_readmes_have_the_same_commands_and_the_same_settings() -> None:
+def test_both_readmes_have_the_same_commands_and_settings() -> None:
     assert commands(README_ZH) == commands(README)
     assert blocks(README_ZH, "python") == blocks(README, "python")
     assert set(table_of_settings(README_ZH)) == set(table_of_settings(README))
 
 
-def test_the_tables_of_settings_are_complete_and_list_each_once() -> None:
+def test_tables_of_settings_are_complete_and_list_each_once() -> None:
     assert sorted(table_of_settings(SETTINGS)) == sorted(name.upper() for name in Settings.model_fields)
 
 

@@ -118,7 +118,7 @@ CALLS = list(calls())
 of_callers = [call for call in CALLS if call.scope is not None]
 
 
-def test_the_document_says_of_every_operation_what_proof_it_takes() -> None:
+def test_document_names_the_credential_of_every_operation() -> None:
     """What it does not have is for everybody."""
     served = {f"{operation.method} {operation.path}": operation.access for operation in OPERATIONS}
     undocumented = served.keys() - {str(call) for call in CALLS}
@@ -248,7 +248,7 @@ def others() -> dict[str, Asked]:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-async def test_what_proves_nothing_gets_nothing(call: Call, ground: Ground) -> None:
+async def test_invalid_credentials_are_rejected_by_every_operation(call: Call, ground: Ground) -> None:
     for name, headers in unbelievable(ground).items():
         if call.proof == "signature" and name == "a signature of a webhook":
             continue
@@ -268,7 +268,7 @@ async def test_what_proves_nothing_gets_nothing(call: Call, ground: Ground) -> N
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-async def test_whoever_is_somebody_but_may_not_do_this_gets_nothing(call: Call, ground: Ground) -> None:
+async def test_valid_credentials_without_the_permission_are_rejected(call: Call, ground: Ground) -> None:
     """For a service that says it is ready, that is everybody but the one who was invited."""
     for name, headers in too_little(ground, call).items():
         if (call.proof == "invite" and name == "a service's invite token") or (call.front_end and "issuer" in name):
@@ -287,7 +287,7 @@ async def test_whoever_is_somebody_but_may_not_do_this_gets_nothing(call: Call, 
 
 
 @pytest.mark.parametrize("call", of_callers, ids=str)
-async def test_somebody_else_finds_nothing_of_acmes(call: Call, ground: Ground) -> None:
+async def test_another_caller_sees_nothing_of_a_tenants_session(call: Call, ground: Ground) -> None:
     for name, headers in others().items():
         if call.scope == "admin" or call.scope == "metrics":
             headers = OPERATOR.proof
@@ -303,7 +303,7 @@ async def test_somebody_else_finds_nothing_of_acmes(call: Call, ground: Ground) 
 
 
 @pytest.mark.parametrize("call", [call for call in of_callers if call.is_of_a_session], ids=str)
-async def test_a_session_of_another_can_not_be_told_from_one_that_never_was(call: Call, ground: Ground) -> None:
+async def test_another_callers_session_looks_like_an_unknown_session(call: Call, ground: Ground) -> None:
     theirs, never = ground.session_id, "ses_01ARZ3NDEKTSV4RRFFQ69G5FAV"
     shown = []
     for session_id in (theirs, never):
@@ -315,7 +315,7 @@ async def test_a_session_of_another_can_not_be_told_from_one_that_never_was(call
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-async def test_with_the_right_proof_it_is_done(call: Call, ground: Ground) -> None:
+async def test_every_operation_succeeds_with_the_right_credential(call: Call, ground: Ground) -> None:
     proof = ACME.proof
     if call.proof == "invite":
         proof = bearer(ground.invite)
@@ -332,7 +332,7 @@ async def test_with_the_right_proof_it_is_done(call: Call, ground: Ground) -> No
     assert 200 <= status < 300, text
 
 
-async def test_who_administers_everything_sees_and_ends_a_session_but_gets_no_token(ground: Ground) -> None:
+async def test_admin_sees_and_ends_a_session_but_gets_no_token(ground: Ground) -> None:
     api, session = ground.api, f"/sessions/{ground.session_id}"
     for proof in (OPERATOR.proof, bearer(livekit_token(room_create=True, room_admin=True))):
         status, _, shown = await api.ask("GET", session, headers=proof)
@@ -344,7 +344,7 @@ async def test_who_administers_everything_sees_and_ends_a_session_but_gets_no_to
     assert (await api.ask("DELETE", f"/microservices/{SERVICE}", headers=OPERATOR.proof))[0] == 200
 
 
-async def test_a_user_of_the_callers_issuer_gets_a_token_for_himself_alone(ground: Ground) -> None:
+async def test_issuer_user_is_refused_a_token_for_another_identity_or_room(ground: Ground) -> None:
     api, wanted = ground.api, {"room_config": {"agents": [{"agent_name": SERVICE}]}}
     for kid in ground.issuer.keys:
         for body, expected in (({"participant_identity": "bob"}, 403), ({"room_name": PRIVATE["room_name"]}, 409)):
@@ -353,7 +353,7 @@ async def test_a_user_of_the_callers_issuer_gets_a_token_for_himself_alone(groun
     assert (await api.ask("POST", "/token", wanted, bearer(ground.issuer.sign(sub="sm-manager-1"))))[0] == 403
 
 
-async def test_a_user_may_call_from_a_page_once_everybody_is_there(ground: Ground) -> None:
+async def test_issuer_user_gets_a_token_when_the_services_are_ready(ground: Ground) -> None:
     api = ground.api
     profile = {"room_name": "of-alice", "room_config": {"agents": [{"agent_name": SERVICE}]}}
     api.livekit.invited.clear()
@@ -377,7 +377,7 @@ async def test_a_user_may_call_from_a_page_once_everybody_is_there(ground: Groun
     assert session.owner == f"jwks:{ISSUER}"
 
 
-async def test_while_the_issuer_has_never_answered_users_are_told_to_come_back(ground: Ground) -> None:
+async def test_unreachable_issuer_gives_503_with_retry_after(ground: Ground) -> None:
     ground.issuer.status = 503
     status, headers, problem = await ground.api.ask("POST", "/token", {}, bearer(ground.issuer.sign()))
     assert (status, problem["type"].rpartition(":")[2]) == (503, "keys_unavailable")
@@ -385,7 +385,7 @@ async def test_while_the_issuer_has_never_answered_users_are_told_to_come_back(g
     assert (await ground.api.ask("GET", "/sessions", headers=ACME.proof))[0] == 200
 
 
-async def test_an_expired_token_is_called_expired_and_nothing_else_is_said_of_any(ground: Ground) -> None:
+async def test_rejection_reveals_only_that_a_token_has_expired(ground: Ground) -> None:
     ask = ground.api.ask
     said = {
         name: (await ask("GET", "/sessions", headers=dict(headers)))[2]["detail"]
@@ -397,7 +397,7 @@ async def test_an_expired_token_is_called_expired_and_nothing_else_is_said_of_an
     assert {detail for name, detail in said.items() if name not in expired} == {"the key or token is not accepted"}
 
 
-async def test_a_real_session_is_made_as_a_proof_of_health_only_for_who_runs_the_server(start_api: StartApi) -> None:
+async def test_deep_health_needs_the_admin_or_metrics_scope(start_api: StartApi) -> None:
     """LiveKit is down here: it is tried, and can't be done."""
     api = await start_api(Settings, **production())
     api.livekit.down = True
@@ -411,7 +411,7 @@ async def test_a_real_session_is_made_as_a_proof_of_health_only_for_who_runs_the
     assert (await api.ask("GET", "//health"))[0] == 200
 
 
-async def test_dev_mode_needs_no_key_on_this_machine_alone(start_api: StartApi) -> None:
+async def test_dev_mode_needs_no_key_on_loopback_only(start_api: StartApi) -> None:
     """On another address everybody could call."""
     assert (await (await start_api()).ask("GET", "/sessions"))[0] == 200
     elsewhere = await start_api(server_host="0.0.0.0")
@@ -420,7 +420,7 @@ async def test_dev_mode_needs_no_key_on_this_machine_alone(start_api: StartApi) 
     assert (await elsewhere.ask("GET", "/sessions", headers=bearer(token)))[0] == 200
 
 
-async def test_what_nobody_in_particular_registered_may_be_taken_over(ground: Ground) -> None:
+async def test_service_registered_without_an_owner_may_be_taken_over(ground: Ground) -> None:
     """As what was registered in dev mode, or is older than the keys."""
     registry = ground.api.parts.registry
     for owner in ("", "dev"):

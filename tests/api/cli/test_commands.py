@@ -79,7 +79,7 @@ async def line_with(stream: asyncio.StreamReader | None, words: str) -> str:
 
 
 @pytest.mark.parametrize("command", TALKING, ids=" ".join)
-async def test_where_nobody_answers_is_an_exit_code_of_its_own(command: list[str]) -> None:
+async def test_unreachable_server_has_its_own_exit_code(command: list[str]) -> None:
     url = f"http://127.0.0.1:{free_port()}"
     async with started(url, *command, "--json") as process:
         said = await done(process)
@@ -87,7 +87,7 @@ async def test_where_nobody_answers_is_an_exit_code_of_its_own(command: list[str
     assert url in said.document["error"]["message"]
 
 
-async def test_services_are_listed_with_what_is_known_of_them(api: Api) -> None:
+async def test_services_command_lists_state_load_and_capacity(api: Api) -> None:
     body = {
         "service_id": "asr-service",
         "endpoint": "http://127.0.0.1:1/[red]",
@@ -104,7 +104,7 @@ async def test_services_are_listed_with_what_is_known_of_them(api: Api) -> None:
     assert (service["service_id"], service["load"]) == ("asr-service", 0.25)
 
 
-async def test_sessions_are_listed_by_state_and_service(api: Api) -> None:
+async def test_sessions_command_filters_by_state_and_service(api: Api) -> None:
     await api.register("asr-service")
     waiting, ready = (await api.open("asr-service"))[2], (await api.open(user_identity="bob"))[2]
     everything = await run(api, "sessions")
@@ -121,7 +121,7 @@ async def test_sessions_are_listed_by_state_and_service(api: Api) -> None:
     assert (refused.code, "state" in refused.err) == (NO, True)
 
 
-async def test_create_shows_each_step_and_prints_the_token_alone(api: Api) -> None:
+async def test_create_command_shows_each_step_and_prints_only_the_token(api: Api) -> None:
     await api.register("asr-service")
     async with started(
         f"http://127.0.0.1:{api.port}", "create", "--service", "asr-service", "--identity", "bob"
@@ -138,7 +138,7 @@ async def test_create_shows_each_step_and_prints_the_token_alone(api: Api) -> No
     assert (session.user.identity, api.parts.store.get(session.session_id).over) == ("bob", False)
 
 
-async def test_create_can_print_the_session_and_end_it(api: Api) -> None:
+async def test_create_command_can_print_the_session_and_close_it(api: Api) -> None:
     said = await run(api, "create", "--json", "--close", "--name", "Bob", "--room", "lobby", "--timeout", "5")
     session = said.document
     assert (said.code, said.err) == (FINE, "")
@@ -147,7 +147,7 @@ async def test_create_can_print_the_session_and_end_it(api: Api) -> None:
     assert api.parts.store.get(session["session_id"]).over
 
 
-async def test_a_session_that_fails_is_told_with_its_services(start_api: StartApi) -> None:
+async def test_create_command_names_the_services_that_failed_the_session(start_api: StartApi) -> None:
     api = await start_api(ready_timeout=1)
     await api.register("asr-service")
     said = await run(api, "create", "--service", "asr-service")
@@ -157,7 +157,7 @@ async def test_a_session_that_fails_is_told_with_its_services(start_api: StartAp
     assert (refused.code, refused.document["error"]["slug"]) == (NO, "service_not_available")
 
 
-async def test_ctrl_c_before_it_is_ready_ends_the_session(api: Api) -> None:
+async def test_ctrl_c_before_a_session_is_ready_ends_the_session(api: Api) -> None:
     await api.register("asr-service")
     async with started(f"http://127.0.0.1:{api.port}", "create", "--service", "asr-service") as process:
         await line_with(process.stderr, "invited")
@@ -168,7 +168,7 @@ async def test_ctrl_c_before_it_is_ready_ends_the_session(api: Api) -> None:
     assert session.over
 
 
-async def test_one_session_is_watched_to_its_end(api: Api) -> None:
+async def test_watch_command_follows_one_session_to_its_end(api: Api) -> None:
     await api.register("asr-service")
     session_id = (await api.open("asr-service"))[2]["session_id"]
     async with started(f"http://127.0.0.1:{api.port}", "watch", session_id, "--json") as process:
@@ -181,7 +181,7 @@ async def test_one_session_is_watched_to_its_end(api: Api) -> None:
     assert json.loads(said.out.splitlines()[-1])["state"] == "ended"
 
 
-async def test_watching_a_session_that_fails_says_no(start_api: StartApi) -> None:
+async def test_watch_command_exits_with_failure_when_the_session_fails(start_api: StartApi) -> None:
     api = await start_api(ready_timeout=1)
     await api.register("asr-service")
     session_id = (await api.open("asr-service"))[2]["session_id"]
@@ -192,7 +192,7 @@ async def test_watching_a_session_that_fails_says_no(start_api: StartApi) -> Non
 
 
 @pytest.mark.parametrize("env", [{}, {"FORCE_COLOR": "1"}])
-async def test_all_sessions_are_watched_until_ctrl_c(api: Api, env: dict[str, str]) -> None:
+async def test_watch_command_follows_all_sessions_until_ctrl_c(api: Api, env: dict[str, str]) -> None:
     """Line by line in a pipe, whatever is wanted of colours."""
     first = (await api.open())[2]["session_id"]
     async with started(f"http://127.0.0.1:{api.port}", "watch", **env) as process:
@@ -205,7 +205,7 @@ async def test_all_sessions_are_watched_until_ctrl_c(api: Api, env: dict[str, st
         assert (await done(process)).code == INTERRUPTED
 
 
-async def test_while_livekit_is_away_that_is_said_beside_the_lines(api: Api) -> None:
+async def test_watch_command_reports_a_livekit_outage_on_stderr(api: Api) -> None:
     api.agent.is_registered = False
     session_id = (await api.open())[2]["session_id"]
     async with started(f"http://127.0.0.1:{api.port}", "watch") as process:
@@ -215,7 +215,7 @@ async def test_while_livekit_is_away_that_is_said_beside_the_lines(api: Api) -> 
         assert (await done(process)).code == INTERRUPTED
 
 
-async def test_a_timeline_shows_every_attempt_and_is_the_apis_as_json(api: Api) -> None:
+async def test_timeline_command_shows_every_attempt_and_prints_the_apis_json(api: Api) -> None:
     async with still_session(api, metadata={"a": "[red]"}) as still:
         other = Chosen("asr-2", "ASR", "http://127.0.0.1:2/", None, ReadyOn.JOIN)
         now = api.parts.clock()
@@ -242,7 +242,7 @@ async def test_a_timeline_shows_every_attempt_and_is_the_apis_as_json(api: Api) 
     assert (refused.code, "unknown_session" in refused.err) == (NO, True)
 
 
-async def test_the_key_is_read_from_a_variable_and_shown_nowhere(start_api: StartApi) -> None:
+async def test_api_key_is_read_from_the_environment_and_never_shown(start_api: StartApi) -> None:
     key = new_key()
     entry = KeyEntry("bob", digest_of(key))
     secret = SecretStr("a-secret-of-at-least-thirty-two-characters")

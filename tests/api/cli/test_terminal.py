@@ -73,7 +73,7 @@ async def on_a_terminal(api: Api, *arguments: str) -> AsyncIterator[Terminal]:
     assert b"Traceback" not in terminal.shown
 
 
-async def test_on_a_terminal_there_is_a_table_that_goes_without_a_trace(api: Api) -> None:
+async def test_terminal_shows_a_live_table_and_clears_it_on_exit(api: Api) -> None:
     """Of services and sessions, with what is away above; Ctrl-C gives the cursor back."""
     await api.register("asr-service")
     session_id = (await api.open())[2]["session_id"]
@@ -88,7 +88,7 @@ async def test_on_a_terminal_there_is_a_table_that_goes_without_a_trace(api: Api
         assert await terminal.process.wait() == INTERRUPTED
 
 
-async def test_on_a_terminal_a_session_is_watched_with_a_bar_for_each_attempt(start_api: StartApi) -> None:
+async def test_terminal_shows_a_bar_for_each_attempt_of_a_session(start_api: StartApi) -> None:
     """And who is awaited, until it is over."""
     api = await start_api(ready_timeout=60)
     await api.register("asr-service")
@@ -103,7 +103,7 @@ async def test_on_a_terminal_a_session_is_watched_with_a_bar_for_each_attempt(st
         assert await terminal.process.wait() == NO
 
 
-async def test_what_changes_nothing_else_of_a_session_is_drawn_all_the_same(api: Api) -> None:
+async def test_terminal_shows_a_repeated_invite_without_a_new_revision(api: Api) -> None:
     """One that can't be reached is invited again, of which no revision tells."""
 
     def drawn() -> str:

@@ -81,7 +81,7 @@ def no_services() -> web.Response:
     return web.json_response({"services": []})
 
 
-async def test_a_session_is_ready_inside_and_over_after(client: Client, api: Api) -> None:
+async def test_session_block_has_a_ready_session_and_closes_it(client: Client, api: Api) -> None:
     async with client.session(required_services=[]) as s:
         assert s.access_token.startswith("eyJ")
         assert s.state == "ready"
@@ -91,14 +91,14 @@ async def test_a_session_is_ready_inside_and_over_after(client: Client, api: Api
     assert (await client.get(s.session_id)).reason == "closed"
 
 
-async def test_a_session_is_over_when_its_block_fails(client: Client) -> None:
+async def test_session_block_closes_the_session_on_an_exception(client: Client) -> None:
     with pytest.raises(ZeroDivisionError):
         async with client.session(user_identity="alice", required_services=[]) as s:
             raise ZeroDivisionError
     assert (await client.get(s.session_id)).ended_at is not None
 
 
-async def test_a_session_is_waited_for_until_its_services_are_ready(client: Client, api: Api) -> None:
+async def test_until_ready_waits_for_the_services(client: Client, api: Api) -> None:
     await api.register("asr-service")
     created = await client.create(user_identity="alice", required_services=["asr-service"])
     assert (created.state, isinstance(created, SessionWithToken)) == ("waiting", False)
@@ -107,7 +107,7 @@ async def test_a_session_is_waited_for_until_its_services_are_ready(client: Clie
     assert (await waiting).access_token
 
 
-async def test_whoever_gives_up_waiting_leaves_no_session_behind(client: Client, api: Api) -> None:
+async def test_cancelled_session_block_leaves_no_session_behind(client: Client, api: Api) -> None:
     await api.register("asr-service")
 
     async def use() -> None:
@@ -123,7 +123,7 @@ async def test_whoever_gives_up_waiting_leaves_no_session_behind(client: Client,
     assert session.over
 
 
-async def test_a_session_that_fails_is_the_problem_that_the_server_would_have_sent(start_api: StartApi) -> None:
+async def test_failed_session_block_raises_the_servers_problem(start_api: StartApi) -> None:
     api = await start_api(ready_timeout=1)
     await api.register("asr-service")
     async with client_of(api) as client:
@@ -138,7 +138,7 @@ async def test_a_session_that_fails_is_the_problem_that_the_server_would_have_se
         assert "asr-service: never_joined" in str(problem)
 
 
-async def test_everything_wrong_with_a_request_is_in_the_problem(client: Client) -> None:
+async def test_api_error_names_every_invalid_field(client: Client) -> None:
     with pytest.raises(ApiError) as caught:
         await client.create(user_identity="sm-me", room_name="/", required_services=[])
     problem = caught.value
@@ -149,7 +149,7 @@ async def test_everything_wrong_with_a_request_is_in_the_problem(client: Client)
     assert "room_name" in str(problem)
 
 
-async def test_sessions_are_listed_over_all_pages(client: Client, api: Api) -> None:
+async def test_client_lists_sessions_over_all_pages(client: Client, api: Api) -> None:
     wanted = {(await client.create(required_services=[])).session_id for _ in range(3)}
     await client.close(min(wanted))
     assert {s.session_id async for s in client.sessions()} == wanted
@@ -157,7 +157,7 @@ async def test_sessions_are_listed_over_all_pages(client: Client, api: Api) -> N
     assert [s async for s in client.sessions(service="asr-service")] == []
 
 
-async def test_the_next_page_is_asked_for_as_the_last_one_says() -> None:
+async def test_client_repeats_the_filters_with_each_cursor() -> None:
     empty: list[Any] = []
     server = Server(
         web.json_response({"sessions": empty, "next_cursor": "abc"}),
@@ -170,7 +170,7 @@ async def test_the_next_page_is_asked_for_as_the_last_one_says() -> None:
     assert (second["cursor"], second.getall("state")) == ("abc", ["ready", "active"])
 
 
-async def test_a_known_session_is_given_again_until_it_changes(client: Client, api: Api) -> None:
+async def test_get_returns_the_known_session_until_it_changes(client: Client, api: Api) -> None:
     await api.register("asr-service")
     created = await client.create(required_services=["asr-service"])
     await api.livekit.invited.wait()
@@ -181,7 +181,7 @@ async def test_a_known_session_is_given_again_until_it_changes(client: Client, a
     assert (await looking).revision > known.revision
 
 
-async def test_a_session_is_followed_to_its_end(client: Client, api: Api) -> None:
+async def test_follow_yields_every_revision_to_the_end(client: Client, api: Api) -> None:
     await api.register("asr-service")
     created = await client.create(required_services=["asr-service"])
     seen = []
@@ -196,7 +196,7 @@ async def test_a_session_is_followed_to_its_end(client: Client, api: Api) -> Non
     assert revisions == sorted(set(revisions))
 
 
-async def test_following_goes_on_where_a_connection_broke_off(client: Client) -> None:
+async def test_follow_resumes_after_a_broken_connection(client: Client) -> None:
     async with client.session(required_services=[]) as s:
         first = s.model_dump_json(exclude={"server_url", "access_token", "token_expires_at"})
     ended = (await client.get(s.session_id)).model_dump_json()
@@ -213,20 +213,20 @@ async def test_following_goes_on_where_a_connection_broke_off(client: Client) ->
     assert [request.headers.get("Last-Event-ID") for request in server.asked] == [None, "3", "3", "3", "9"]
 
 
-async def test_following_what_does_not_exist_is_a_problem(client: Client) -> None:
+async def test_following_an_unknown_session_raises_an_api_error(client: Client) -> None:
     with pytest.raises(ApiError) as caught:
         async for _ in client.follow("ses_0"):
             pass
     assert caught.value.slug == "unknown_session"
 
 
-async def test_who_stops_following_leaves_no_reader_behind(client: Client, api: Api) -> None:
+async def test_closed_follow_leaves_no_reader_behind(client: Client, api: Api) -> None:
     async with client.session(required_services=[]) as s, aclosing(client.follow(s.session_id)) as changes:
         async for _ in changes:
             break
 
 
-async def test_further_humans_get_tokens_of_their_own(client: Client) -> None:
+async def test_further_participants_get_their_own_tokens(client: Client) -> None:
     async with client.session(user_identity="alice", required_services=[]) as s:
         again = await client.token(s.session_id)
         bob = await client.add_participant(s.session_id, identity="bob", name="Bob")
@@ -235,7 +235,7 @@ async def test_further_humans_get_tokens_of_their_own(client: Client) -> None:
     assert bob.access_token not in repr(bob)
 
 
-async def test_services_are_registered_seen_and_removed(client: Client) -> None:
+async def test_client_registers_shows_and_removes_services(client: Client) -> None:
     where = "http://127.0.0.1:1/"
     made = await client.register(
         service_id="asr-service", endpoint=where, metadata={"type": "ASR"}, capacity=2, lease_seconds=30
@@ -249,27 +249,27 @@ async def test_services_are_registered_seen_and_removed(client: Client) -> None:
         await client.service("asr-service")
 
 
-async def test_ids_are_sent_as_they_are(client: Client) -> None:
+async def test_client_escapes_ids_in_paths(client: Client) -> None:
     for odd in ("../microservices", "a/b?c#d", "%2e%2e", "\N{SNOWMAN}"):
         with pytest.raises(ApiError) as caught:
             await client.get(odd)
         assert caught.value.status == 404
 
 
-async def test_health_is_told(client: Client, api: Api) -> None:
+async def test_client_reports_the_servers_health(client: Client, api: Api) -> None:
     assert (await client.health()).manager_agent == "registered"
     api.agent.is_registered = False
     assert (await client.health()).manager_agent == "not registered"
 
 
 @pytest.mark.parametrize("first", [lambda: HANG_UP, lambda: refusal(503, after="0"), lambda: refusal(429, after="0")])
-async def test_what_passes_by_itself_is_tried_again(first: Callable[[], web.Response | str]) -> None:
+async def test_client_retries_temporary_failures(first: Callable[[], web.Response | str]) -> None:
     server = Server(first(), first(), no_services())
     async with server.client() as client:
         assert await client.services() == []
 
 
-async def test_a_create_that_is_sent_again_is_the_same_request() -> None:
+async def test_retried_create_repeats_its_body_and_idempotency_key() -> None:
     server = Server(HANG_UP, refusal(409, "idempotency_conflict", after="0"), refusal(403, "forbidden"))
     async with server.client() as client:
         with pytest.raises(ApiError, match="403"):
@@ -282,7 +282,7 @@ async def test_a_create_that_is_sent_again_is_the_same_request() -> None:
     assert server.bodies[0] == server.bodies[1] == server.bodies[2]
 
 
-async def test_a_create_whose_answer_got_lost_makes_one_session(api: Api) -> None:
+async def test_create_with_a_lost_answer_makes_one_session(api: Api) -> None:
     """A proxy passes the first request on, and hangs up instead of answering."""
     async with client_of(api) as direct:
         lost = 0
@@ -312,47 +312,47 @@ async def test_a_create_whose_answer_got_lost_makes_one_session(api: Api) -> Non
 
 
 @pytest.mark.parametrize("after", [None, "3600", "Wed, 21 Oct 2026 07:28:00 GMT"])
-async def test_what_does_not_pass_soon_is_told_at_once(after: str | None) -> None:
+async def test_long_or_unknown_retry_after_is_raised_at_once(after: str | None) -> None:
     server = Server(refusal(503, after=after))
     async with server.client() as client:
         with pytest.raises(ApiError, match="503"):
             await client.services()
 
 
-async def test_without_patience_nothing_is_tried_again() -> None:
+async def test_client_without_max_wait_never_retries() -> None:
     server = Server(refusal(503, after="0"))
     async with server.client(max_wait=0) as client:
         with pytest.raises(ApiError, match="503"):
             await client.services()
 
 
-async def test_where_nobody_listens_is_said() -> None:
+async def test_refused_connection_names_the_url() -> None:
     url = f"http://127.0.0.1:{free_port()}"
     async with Client(url, max_wait=0) as client:
         with pytest.raises(Unreachable, match=f"{url}.*Connection refused"):
             await client.services()
 
 
-async def test_a_server_that_never_answers_is_given_up() -> None:
+async def test_client_times_out_on_a_silent_server() -> None:
     async with Server(SAY_NOTHING).client(timeout=0.05, max_wait=0) as client:
         with pytest.raises(Unreachable, match="in time"):
             await client.services()
 
 
 @pytest.mark.parametrize("body", ["<html>", '{"services": 3}', '{"ok": true}'])
-async def test_an_answer_of_something_else_is_not_taken_for_one(body: str) -> None:
+async def test_client_rejects_answers_of_another_program(body: str) -> None:
     async with Server(web.Response(text=body)).client() as client:
         with pytest.raises(Unreachable, match="no session manager"):
             await client.services()
 
 
-async def test_an_answer_of_a_later_version_is_understood() -> None:
+async def test_client_ignores_fields_of_a_later_version() -> None:
     server = Server(web.json_response({"status": "ok", "version": "9", "manager_agent": "registered", "rooms": 3}))
     async with server.client() as client:
         assert (await client.health()).version == "9"
 
 
-async def test_the_key_goes_to_the_server_and_nowhere_else() -> None:
+async def test_client_sends_its_key_to_the_server_only() -> None:
     key = "sm_" + "k" * 43
     server = Server(web.Response(status=302, headers={"Location": "http://127.0.0.1:1/elsewhere"}), HANG_UP, HANG_UP)
     async with server.client(api_key=key, max_wait=0) as client:
@@ -365,6 +365,6 @@ async def test_the_key_goes_to_the_server_and_nowhere_else() -> None:
 
 
 @pytest.mark.parametrize("url", ["localhost:8080", "ftp://host", "http://", "http://user:pw@host", "http://host?x=1"])
-def test_a_url_that_is_none_is_refused(url: str) -> None:
+def test_client_refuses_an_unusable_url(url: str) -> None:
     with pytest.raises(ValueError, match="session manager"):
         Client(url)

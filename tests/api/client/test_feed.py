@@ -20,7 +20,7 @@ from tests.api.stand_ins import Api
 pytestmark = pytest.mark.api
 
 
-async def test_everything_is_followed_each_event_as_what_it_is(api: Api) -> None:
+async def test_follow_all_yields_each_event_with_its_own_type(api: Api) -> None:
     async with client_of(api) as client, aclosing(client.follow_all()) as events:
         first = await anext(events)
         assert isinstance(first, Snapshot)
@@ -39,7 +39,7 @@ async def test_everything_is_followed_each_event_as_what_it_is(api: Api) -> None
     assert api.app[FEED].count == 0
 
 
-async def test_connections_that_break_are_made_anew_with_a_snapshot(api: Api) -> None:
+async def test_follow_all_reconnects_with_a_new_snapshot(api: Api) -> None:
     async with client_of(api) as client, aclosing(client.follow_all()) as events:
         snapshot = await anext(events)
     text = f"event: snapshot\r\ndata: {snapshot.model_dump_json()}\r\n\r\n"
@@ -55,7 +55,7 @@ async def test_connections_that_break_are_made_anew_with_a_snapshot(api: Api) ->
     assert len(server.asked) == 5
 
 
-async def test_a_line_without_an_end_breaks_the_connection_and_nothing_else() -> None:
+async def test_follow_all_bounds_an_endless_line() -> None:
     """Not even memory: it is read up to a bound."""
     server = Server(web.Response(body=b"data: " + b"x" * (LINE_MAX + 1)), web.Response(status=204))
     async with server.client() as client:
@@ -63,13 +63,13 @@ async def test_a_line_without_an_end_breaks_the_connection_and_nothing_else() ->
     assert len(server.asked) == 2
 
 
-async def test_where_nobody_answers_it_gives_up() -> None:
+async def test_follow_all_gives_up_on_an_unreachable_server() -> None:
     async with Server(HANG_UP, HANG_UP).client(max_wait=0) as client:  # aiohttp itself tries a GET twice
         with pytest.raises(Unreachable):
             await anext(client.follow_all())
 
 
-async def test_a_timeline_is_what_the_api_tells(api: Api) -> None:
+async def test_client_timeline_equals_the_apis(api: Api) -> None:
     await api.register("asr-service")
     session_id = (await api.open("asr-service"))[2]["session_id"]
     async with client_of(api) as client:
@@ -81,7 +81,7 @@ async def test_a_timeline_is_what_the_api_tells(api: Api) -> None:
     assert caught.value.slug == "unknown_session"
 
 
-async def test_who_is_cancelled_while_he_follows_leaves_no_reader_behind(api: Api) -> None:
+async def test_cancelled_follow_all_leaves_no_reader_behind(api: Api) -> None:
     async def follow(client: Client) -> None:
         async for _ in client.follow_all():
             pass

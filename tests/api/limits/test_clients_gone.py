@@ -43,7 +43,7 @@ def request(method: str, path: str, body: object = None, **headers: str) -> byte
 
 
 @pytest.mark.usefixtures("many_files")
-async def test_two_thousand_who_go_away_at_once_leave_nothing_behind(start_api: StartApi) -> None:
+async def test_two_thousand_disconnecting_clients_leave_nothing_behind(start_api: StartApi) -> None:
     """Some asked for a session, some for the next change of one, some for events; within a second all of what served
     them is gone, and the sessions that they asked for end. How long it took is printed."""
     api = await start_api(sessions_max=CREATES + 1, creates_in_flight=CREATES)

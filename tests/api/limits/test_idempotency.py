@@ -88,7 +88,7 @@ async def a_client_without_key_went_away(api: Api) -> None:
 # --- the same answer --------------------------------------------------------------------------------
 
 
-async def test_the_same_request_again_gets_the_same_bytes_and_makes_no_second_room(api: Api) -> None:
+async def test_repeated_request_gets_the_same_bytes_and_no_second_room(api: Api) -> None:
     first = await post(api.http, SESSIONS, wanted(), "k", Prefer="wait=5")
     again = await post(api.http, SESSIONS, wanted(), "k", Prefer="wait=5")
     assert (first.status, first.headers["preference-applied"], first.replayed) == (201, "wait=5", None)
@@ -98,7 +98,7 @@ async def test_the_same_request_again_gets_the_same_bytes_and_makes_no_second_ro
     assert len(api.livekit.rooms) == 1
 
 
-async def test_it_is_the_answer_as_it_was_though_the_session_is_not(api: Api) -> None:
+async def test_repeated_request_gets_the_first_answer_of_a_changed_session(api: Api) -> None:
     """Also a 202, and also when the session is over by then."""
     await api.register("asr-service")
     first = await post(api.http, SESSIONS, wanted("asr-service"), "k", Prefer="respond-async")
@@ -108,7 +108,7 @@ async def test_it_is_the_answer_as_it_was_though_the_session_is_not(api: Api) ->
     assert (again.status, again.same) == (202, first.same)
 
 
-async def test_not_ready_in_time_is_kept_as_a_session_was_made_and_failed(api: Api) -> None:
+async def test_not_ready_answer_is_replayed(api: Api) -> None:
     await api.register("asr-service")
     first = await post(api.http, SESSIONS, wanted("asr-service", ready_timeout=1), "k")
     again = await post(api.http, SESSIONS, wanted("asr-service", ready_timeout=1), "k")
@@ -116,7 +116,7 @@ async def test_not_ready_in_time_is_kept_as_a_session_was_made_and_failed(api: A
     assert api.livekit.invite_count["asr-service"] == 1
 
 
-async def test_a_session_that_somebody_closed_is_kept(api: Api) -> None:
+async def test_session_over_answer_is_replayed(api: Api) -> None:
     await api.register("asr-service")
     asking = asyncio.create_task(post(api.http, SESSIONS, wanted("asr-service"), "k"))
     session = await the_session(api)
@@ -126,7 +126,7 @@ async def test_a_session_that_somebody_closed_is_kept(api: Api) -> None:
     assert (first.status, first.slug, again.replayed, again.same) == (409, "session_over", "true", first.same)
 
 
-async def test_a_registration_is_answered_again_as_new(api: Api) -> None:
+async def test_repeated_registration_is_answered_201_again(api: Api) -> None:
     """Without the key it would be 200: it replaces."""
     first = await post(api.http, REGISTER, REGISTRATION, "k")
     again = await post(api.http, REGISTER, REGISTRATION, "k")
@@ -134,19 +134,19 @@ async def test_a_registration_is_answered_again_as_new(api: Api) -> None:
     assert (await api.ask("POST", "/microservices/register", REGISTRATION))[0] == 200
 
 
-async def test_a_key_in_quotes_is_the_same_key(api: Api) -> None:
+async def test_quoted_and_bare_idempotency_keys_are_equal(api: Api) -> None:
     """A structured field's string, as the draft has it; without, as most clients send it."""
     first = await post(api.http, SESSIONS, wanted(), "k-1")
     again = await post(api.http, SESSIONS, wanted(), '"k-1"')
     assert (again.replayed, again.same) == ("true", first.same)
 
 
-async def test_a_key_is_for_one_operation(api: Api) -> None:
+async def test_idempotency_key_belongs_to_one_operation(api: Api) -> None:
     assert (await post(api.http, SESSIONS, wanted(), "k")).status == 201
     assert (await post(api.http, REGISTER, REGISTRATION, "k")).status == 201
 
 
-async def test_operations_that_make_nothing_ignore_the_key(api: Api) -> None:
+async def test_safe_operations_ignore_the_idempotency_key(api: Api) -> None:
     for _ in range(2):
         async with api.http.get(SESSIONS, headers={"Idempotency-Key": "k"}) as answer:
             assert (answer.status, answer.headers.get("Idempotency-Replayed")) == (200, None)
@@ -155,7 +155,7 @@ async def test_operations_that_make_nothing_ignore_the_key(api: Api) -> None:
 # --- other requests, and unfit keys -----------------------------------------------------------------
 
 
-async def test_the_key_with_another_body_is_422(api: Api) -> None:
+async def test_idempotency_key_with_another_body_is_422(api: Api) -> None:
     await post(api.http, SESSIONS, wanted(), "k")
     other = await post(api.http, SESSIONS, wanted(room_name="other"), "k")
     assert (other.status, other.slug) == (422, "idempotency_key_reused")
@@ -163,19 +163,19 @@ async def test_the_key_with_another_body_is_422(api: Api) -> None:
 
 
 @pytest.mark.parametrize("key", ["", '""', "a b", "x" * 256, '"unfinished'])
-async def test_an_unfit_key_is_400(api: Api, key: str) -> None:
+async def test_malformed_idempotency_key_is_400(api: Api, key: str) -> None:
     answer = await post(api.http, SESSIONS, wanted(), key)
     assert (answer.status, answer.slug) == (400, "malformed_request")
     assert not list(api.parts.store.list())
 
 
-async def test_two_keys_in_one_request_are_400(api: Api) -> None:
+async def test_two_idempotency_keys_in_one_request_are_400(api: Api) -> None:
     keys = [("Idempotency-Key", "a"), ("Idempotency-Key", "a")]
     async with api.http.post(SESSIONS, json=wanted(), headers=keys) as answer:
         assert answer.status == 400
 
 
-async def test_one_callers_key_is_nothing_to_another(start_api: StartApi) -> None:
+async def test_idempotency_keys_of_two_callers_do_not_collide(start_api: StartApi) -> None:
     """Neither is anything told of it, nor does it stand in his way."""
     api = await start_api(
         Settings,
@@ -200,7 +200,7 @@ async def test_one_callers_key_is_nothing_to_another(start_api: StartApi) -> Non
         (wanted(metadata={"x": "x" * 70_000}), 413),
     ],
 )
-async def test_what_is_refused_frees_the_key(api: Api, body: Any, status: int) -> None:
+async def test_refused_request_frees_the_idempotency_key(api: Api, body: Any, status: int) -> None:
     """The next try may be another request altogether."""
     for _ in range(2):
         refused = await post(api.http, SESSIONS, body, "k")
@@ -208,21 +208,21 @@ async def test_what_is_refused_frees_the_key(api: Api, body: Any, status: int) -
     assert (await post(api.http, SESSIONS, wanted(), "k")).status == 201
 
 
-async def test_malformed_json_frees_the_key(api: Api) -> None:
+async def test_malformed_json_frees_the_idempotency_key(api: Api) -> None:
     headers = {"Idempotency-Key": "k", "Content-Type": "application/json"}
     async with api.http.post(SESSIONS, data=b"{", headers=headers) as answer:
         assert answer.status == 400
     assert (await post(api.http, SESSIONS, wanted(), "k")).status == 201
 
 
-async def test_a_room_name_that_is_taken_frees_the_key(api: Api) -> None:
+async def test_taken_room_name_frees_the_idempotency_key(api: Api) -> None:
     api.livekit.foreign_rooms.add("demo")
     assert (await post(api.http, SESSIONS, wanted(room_name="demo"), "k")).slug == "room_name_taken"
     api.livekit.foreign_rooms.clear()
     assert (await post(api.http, SESSIONS, wanted(room_name="demo"), "k")).status == 201
 
 
-async def test_livekit_being_down_frees_the_key(api: Api) -> None:
+async def test_livekit_outage_frees_the_idempotency_key(api: Api) -> None:
     """What the client wants of its next try is a room."""
     api.livekit.down = True
     assert (await post(api.http, SESSIONS, wanted(), "k")).status == 503
@@ -230,9 +230,7 @@ async def test_livekit_being_down_frees_the_key(api: Api) -> None:
     assert (await post(api.http, SESSIONS, wanted(), "k")).status == 201
 
 
-async def test_an_error_of_ours_frees_the_key_and_is_told_and_logged(
-    api: Api, capsys: pytest.CaptureFixture[str]
-) -> None:
+async def test_internal_error_frees_the_idempotency_key(api: Api, capsys: pytest.CaptureFixture[str]) -> None:
     api.livekit.broken = True
     answer = await post(api.http, SESSIONS, wanted(), "k")
     assert (answer.status, answer.slug) == (500, "internal_error")
@@ -243,7 +241,7 @@ async def test_an_error_of_ours_frees_the_key_and_is_told_and_logged(
 # --- at the same time, and clients that go away -----------------------------------------------------
 
 
-async def test_while_it_runs_it_is_409_and_says_when_to_try_again(api: Api) -> None:
+async def test_concurrent_duplicate_is_409_with_retry_after(api: Api) -> None:
     await api.register("asr-service")
     asking = asyncio.create_task(post(api.http, SESSIONS, wanted("asr-service"), "k"))
     session = await the_session(api)
@@ -255,7 +253,7 @@ async def test_while_it_runs_it_is_409_and_says_when_to_try_again(api: Api) -> N
     assert (await post(api.http, SESSIONS, wanted("asr-service"), "k")).same == first.same
 
 
-async def test_two_hundred_at_once_make_one_room_and_one_invite_per_service(
+async def test_two_hundred_concurrent_duplicates_make_one_room_and_one_invite_per_service(
     api: Api, http: aiohttp.ClientSession
 ) -> None:
     services = ("asr-service", "llm-service", "tts-service")
@@ -273,7 +271,7 @@ async def test_two_hundred_at_once_make_one_room_and_one_invite_per_service(
     assert api.livekit.invite_count == dict.fromkeys(services, 1)
 
 
-async def test_a_client_that_goes_away_gets_the_session_with_its_next_try(api: Api) -> None:
+async def test_disconnected_client_gets_its_session_on_the_next_try(api: Api) -> None:
     """The session goes on without it, and becomes ready without it. Another client, which went away later and had sent
     no key, shows that going away was noticed."""
     await api.register("asr-service")
@@ -289,7 +287,7 @@ async def test_a_client_that_goes_away_gets_the_session_with_its_next_try(api: A
     assert session.session_id.encode() in again.body
 
 
-async def test_a_client_that_goes_away_before_its_body_has_arrived_has_asked_for_nothing(api: Api) -> None:
+async def test_client_that_disconnects_before_its_body_arrived_makes_nothing(api: Api) -> None:
     head = f"POST {SESSIONS} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nIdempotency-Key: k\r\n"
     _, writer = await asyncio.open_connection("127.0.0.1", api.port)
     writer.write(f"{head}Content-Length: 100\r\n\r\n{{".encode())
@@ -300,7 +298,7 @@ async def test_a_client_that_goes_away_before_its_body_has_arrived_has_asked_for
     assert len(list(api.parts.store.list())) == 1
 
 
-async def test_one_that_waits_is_answered_when_the_process_stops() -> None:
+async def test_waiting_request_is_answered_when_the_process_stops() -> None:
     """It does not hold the process up, though its work does not depend on its client."""
     settings, livekit = DevSettings(_env_file=None, server_port=free_port()), LiveKit()
     parts, agent = stand_ins(settings, livekit)

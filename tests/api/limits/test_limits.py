@@ -44,7 +44,7 @@ def slug(problem: Any) -> str:
 # --- requests a second ------------------------------------------------------------------------------
 
 
-async def test_beyond_the_burst_it_is_429_with_the_time_to_wait(start_api: StartApi) -> None:
+async def test_requests_beyond_the_burst_get_429_with_retry_after(start_api: StartApi) -> None:
     api = await start(start_api, **SLOW)
     assert await statuses(api, 5, "/sessions", ALICE) == [200] * 5
     status, headers, problem = await api.ask("GET", "/sessions", headers=ALICE)
@@ -54,19 +54,19 @@ async def test_beyond_the_burst_it_is_429_with_the_time_to_wait(start_api: Start
     assert headers["RateLimit"] == f'"default";r=0;t={headers["Retry-After"]}'
 
 
-async def test_each_answer_says_what_is_left_also_one_that_is_a_problem(start_api: StartApi) -> None:
+async def test_every_answer_shows_the_remaining_requests_in_ratelimit(start_api: StartApi) -> None:
     api = await start(start_api, **SLOW)
     left = [(await api.ask("GET", path, headers=ALICE))[1]["RateLimit"] for path in ("/sessions", "/sessions/nope")]
     assert [state.partition(";t=")[0] for state in left] == ['"default";r=4', '"default";r=3']
 
 
-async def test_one_caller_does_not_use_up_what_another_has(start_api: StartApi) -> None:
+async def test_rate_limit_counts_each_caller_separately(start_api: StartApi) -> None:
     api = await start(start_api, **SLOW)
     await statuses(api, 10, "/sessions", ALICE)
     assert await statuses(api, 1, "/sessions", BOB) == [200]
 
 
-async def test_who_proves_nothing_is_limited_by_his_address(start_api: StartApi) -> None:
+async def test_unauthenticated_requests_are_limited_by_address(start_api: StartApi) -> None:
     """Also on paths that there are not. Callers of the same address are not touched."""
     api = await start(start_api, **SLOW)
     assert await statuses(api, 5, "//nowhere") == [404] * 5
@@ -76,7 +76,7 @@ async def test_who_proves_nothing_is_limited_by_his_address(start_api: StartApi)
     assert await statuses(api, 1, "/sessions", ALICE) == [200]
 
 
-async def test_failing_to_prove_oneself_costs_so_that_guessing_is_slow(start_api: StartApi) -> None:
+async def test_failed_authentication_is_limited_by_address(start_api: StartApi) -> None:
     """By address: the next guess is not even looked at, be it right."""
     api = await start(start_api, **SLOW)
     assert await statuses(api, 5, "/sessions", ANONYMOUS) == [401] * 5
@@ -85,7 +85,7 @@ async def test_failing_to_prove_oneself_costs_so_that_guessing_is_slow(start_api
     assert await statuses(api, 1, "//health?deep=true", ALICE) == [429]
 
 
-async def test_what_is_vital_is_answered_however_often(start_api: StartApi) -> None:
+async def test_health_probes_and_webhooks_are_not_rate_limited(start_api: StartApi) -> None:
     """And LiveKit's webhooks are."""
     api = await start(start_api, **SLOW)
     await statuses(api, 10, "//nowhere")
@@ -97,7 +97,7 @@ async def test_what_is_vital_is_answered_however_often(start_api: StartApi) -> N
     assert unsigned == [401] * 20
 
 
-async def test_in_dev_mode_on_loopback_nobody_is_limited(start_api: StartApi) -> None:
+async def test_dev_mode_on_loopback_has_no_rate_limit(start_api: StartApi) -> None:
     api = await start_api(**SLOW)
     assert await statuses(api, 20, "/sessions") == [200] * 20
     assert await statuses(api, 20, "//nowhere") == [404] * 20
@@ -130,7 +130,7 @@ async def open_at_once(api: Api, times: int, headers: dict[str, str] | None = No
     return Counter([answer async for answer in answers_at_once(api, times, headers)])
 
 
-async def test_of_three_hundred_at_once_a_caller_gets_as_many_as_it_may_have(start_api: StartApi) -> None:
+async def test_three_hundred_concurrent_creates_stop_at_sessions_per_caller(start_api: StartApi) -> None:
     """Which are not another's."""
     api = await start(start_api, sessions_per_caller=20, rate_limit_burst=1_000)
     assert await open_at_once(api, 300, ALICE) == {(201, ""): 20, (429, "too_many_sessions"): 280}
@@ -138,14 +138,14 @@ async def test_of_three_hundred_at_once_a_caller_gets_as_many_as_it_may_have(sta
     assert await open_at_once(api, 1, BOB) == {(201, ""): 1}
 
 
-async def test_of_three_hundred_at_once_all_callers_get_as_many_as_there_may_be(start_api: StartApi) -> None:
+async def test_three_hundred_concurrent_creates_stop_at_sessions_max(start_api: StartApi) -> None:
     """Also in dev mode, which knows no limit per caller."""
     api = await start_api(sessions_max=30, sessions_per_caller=1)
     assert await open_at_once(api, 300) == {(201, ""): 30, (503, "overloaded"): 270}
     assert len(api.livekit.rooms) == 30
 
 
-async def test_of_three_hundred_at_once_so_many_get_on_as_rooms_may_be_in_the_making(start_api: StartApi) -> None:
+async def test_three_hundred_concurrent_creates_stop_at_creates_in_flight(start_api: StartApi) -> None:
     """The next ones do once those are made."""
     api = await start_api(creates_in_flight=10)
     api.livekit.is_slow = True
@@ -159,7 +159,7 @@ async def test_of_three_hundred_at_once_so_many_get_on_as_rooms_may_be_in_the_ma
     assert await open_at_once(api, 1) == {(201, ""): 1}
 
 
-async def test_a_session_that_is_over_makes_place_for_another(start_api: StartApi) -> None:
+async def test_ended_session_frees_its_place_in_the_quota(start_api: StartApi) -> None:
     api = await start(start_api, sessions_per_caller=1)
     body = {"user_identity": "alice", "required_services": []}
     _, headers, _ = await api.ask("POST", "/sessions", body, ALICE)
@@ -168,7 +168,7 @@ async def test_a_session_that_is_over_makes_place_for_another(start_api: StartAp
     assert (await api.ask("POST", "/sessions", body, ALICE))[0] == 201
 
 
-async def test_who_asks_again_with_his_key_gets_his_answer_though_there_is_no_place_left(start_api: StartApi) -> None:
+async def test_replayed_answer_needs_no_place_in_the_quota(start_api: StartApi) -> None:
     """It makes no session. What was refused for want of a place is not kept."""
     api = await start(start_api, sessions_per_caller=1)
     body, keyed = {"user_identity": "alice", "required_services": []}, ALICE | {"Idempotency-Key": "k"}
@@ -180,7 +180,7 @@ async def test_who_asks_again_with_his_key_gets_his_answer_though_there_is_no_pl
     assert (await api.ask("POST", "/sessions", body, other))[0] == 201
 
 
-async def test_it_is_refused_before_the_body_is_read(start_api: StartApi) -> None:
+async def test_overload_is_answered_before_the_body_is_read(start_api: StartApi) -> None:
     """Refusing costs next to nothing: the body never comes."""
     api = await start_api(sessions_max=1)
     await open_at_once(api, 1)
@@ -207,14 +207,14 @@ async def test_it_is_refused_before_the_body_is_read(start_api: StartApi) -> Non
     ],
     ids=["path", "query", "header", "headers"],
 )
-async def test_the_head_of_a_request_is_bounded(api: Api, head: str) -> None:
+async def test_oversized_request_head_is_400(api: Api, head: str) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
     writer.write(head.encode() + b"\r\n")
     assert (await reader.readline()).split()[1] == b"400"
     writer.close()
 
 
-async def test_a_query_with_thousands_of_parameters_is_read_in_no_time_and_refused(api: Api) -> None:
+async def test_query_with_thousands_of_parameters_is_422(api: Api) -> None:
     query = "&".join(f"p{n}" for n in range(1_200))
     status, _, problem = await api.ask("GET", f"/sessions?{query}")
     assert (status, len(problem["errors"])) == (422, 100)

@@ -32,7 +32,7 @@ async def waiting(still: StillSession, **headers: str) -> asyncio.Task[tuple[int
 # --- entity tags ------------------------------------------------------------------------------------
 
 
-async def test_every_answer_that_shows_a_session_names_its_revision_as_a_weak_tag(api: Api) -> None:
+async def test_session_answers_have_the_revision_as_weak_etag(api: Api) -> None:
     """Weak: two of them to its owner have different tokens."""
     _, headers, session = await api.open(prefer="")
     path = f"/sessions/{session['session_id']}"
@@ -43,14 +43,14 @@ async def test_every_answer_that_shows_a_session_names_its_revision_as_a_weak_ta
     assert session["state"] == "ended"
 
 
-async def test_what_is_not_ready_yet_has_a_tag_too(api: Api) -> None:
+async def test_waiting_session_has_an_etag(api: Api) -> None:
     await api.register("asr-service")
     status, headers, session = await api.open("asr-service")
     assert (status, headers["ETag"]) == (202, f'W/"{session["revision"]}"')
 
 
 @pytest.mark.parametrize("known", ['W/"{0}"', '"{0}"', '"x", W/"{0}"', "*"])
-async def test_what_is_known_already_is_not_sent_again(still: StillSession, known: str) -> None:
+async def test_matching_if_none_match_is_304(still: StillSession, known: str) -> None:
     asked = {"If-None-Match": known.format(still.now.revision)}
     status, headers, body = await still.api.ask("GET", still.path, headers=asked)
     assert (status, body, headers["ETag"]) == (304, None, still.tag)
@@ -59,21 +59,19 @@ async def test_what_is_known_already_is_not_sent_again(still: StillSession, know
 
 
 @pytest.mark.parametrize("known", ['W/"0"', "", "{0}", '"{0}', 'w/"{0}"', '*, "{0}"'])
-async def test_another_revision_or_a_header_that_can_not_be_read_makes_no_difference(
-    still: StillSession, known: str
-) -> None:
+async def test_other_or_unreadable_if_none_match_is_ignored(still: StillSession, known: str) -> None:
     asked = {"If-None-Match": known.format(still.now.revision)}
     status, headers, body = await still.api.ask("GET", still.path, headers=asked)
     assert (status, body["revision"], headers["Vary"]) == (200, still.now.revision, "Prefer")
 
 
-async def test_several_such_headers_are_one_list(still: StillSession) -> None:
+async def test_several_if_none_match_headers_are_one_list(still: StillSession) -> None:
     asked = [("If-None-Match", '"x"'), ("If-None-Match", still.tag)]
     async with still.api.http.get("/api/v1" + still.path, headers=asked) as answer:
         assert answer.status == 304
 
 
-async def test_head_is_answered_as_get_is(still: StillSession) -> None:
+async def test_head_of_a_session_is_answered_as_get(still: StillSession) -> None:
     for known, status in [(still.tag, 304), ('"x"', 200)]:
         async with still.api.http.head("/api/v1" + still.path, headers={"If-None-Match": known}) as answer:
             assert (answer.status, answer.headers["ETag"], await answer.read()) == (status, still.tag, b"")
@@ -82,7 +80,7 @@ async def test_head_is_answered_as_get_is(still: StillSession) -> None:
 # --- the next change --------------------------------------------------------------------------------
 
 
-async def test_who_knows_it_as_it_is_waits_for_the_next_change(still: StillSession) -> None:
+async def test_long_poll_waits_for_the_next_change(still: StillSession) -> None:
     tag = still.tag
     asking = await waiting(still, If_None_Match=tag, Prefer="wait=50")
     await still.becomes_ready()
@@ -92,7 +90,7 @@ async def test_who_knows_it_as_it_is_waits_for_the_next_change(still: StillSessi
     assert (headers["Preference-Applied"], headers["Vary"]) == ("wait=50", "Prefer")
 
 
-async def test_what_nobody_outside_can_see_is_no_change(still: StillSession) -> None:
+async def test_long_poll_ignores_internal_changes(still: StillSession) -> None:
     """It wakes whoever waits, who then goes on waiting."""
     asking = await waiting(still, If_None_Match=still.tag, Prefer="wait=50")
     before = still.now
@@ -104,14 +102,14 @@ async def test_what_nobody_outside_can_see_is_no_change(still: StillSession) -> 
     assert (await asking)[2]["state"] == "ended"
 
 
-async def test_nothing_new_within_the_time_is_304(still: StillSession, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_long_poll_without_a_change_is_304(still: StillSession, monkeypatch: pytest.MonkeyPatch) -> None:
     asking = await waiting(still, If_None_Match=still.tag, Prefer="wait=40")
     time_passes(monkeypatch, 40)
     status, headers, body = await asking
     assert (status, body, headers["ETag"], headers["Preference-Applied"]) == (304, None, still.tag, "wait=40")
 
 
-async def test_nobody_waits_longer_than_a_minute(still: StillSession, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_long_poll_waits_at_most_a_minute(still: StillSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer says that so much was heeded."""
     asking = await waiting(still, If_None_Match=still.tag, Prefer="wait=86400")
     time_passes(monkeypatch, 60)
@@ -119,20 +117,20 @@ async def test_nobody_waits_longer_than_a_minute(still: StillSession, monkeypatc
     assert (status, headers["Preference-Applied"]) == (304, "wait=60")
 
 
-async def test_who_names_another_revision_is_answered_at_once(still: StillSession) -> None:
+async def test_long_poll_with_another_revision_is_answered_at_once(still: StillSession) -> None:
     asked = {"If-None-Match": '"x"', "Prefer": "wait=50"}
     status, headers, session = await still.api.ask("GET", still.path, headers=asked)
     assert (status, session["state"], headers["Preference-Applied"]) == (200, "waiting", "wait=50")
 
 
-async def test_of_a_session_that_is_over_nothing_is_awaited(still: StillSession) -> None:
+async def test_long_poll_of_an_ended_session_is_answered_at_once(still: StillSession) -> None:
     await still.ends()
     asked = {"If-None-Match": still.tag, "Prefer": "wait=50"}
     status, headers, _ = await still.api.ask("GET", still.path, headers=asked)
     assert (status, headers["ETag"], headers["Preference-Applied"]) == (304, still.tag, "wait=50")
 
 
-async def test_changes_can_be_followed_without_a_gap(still: StillSession) -> None:
+async def test_consecutive_long_polls_miss_no_change(still: StillSession) -> None:
     """Each request has the tag of the answer before; what happened between the two is told at once."""
     states, tag = [], still.tag
     for happens in (still.becomes_ready, still.user_comes, still.user_goes, still.ends):
@@ -147,14 +145,14 @@ async def test_changes_can_be_followed_without_a_gap(still: StillSession) -> Non
 # --- until it is decided ----------------------------------------------------------------------------
 
 
-async def test_who_knows_nothing_waits_until_it_is_ready(still: StillSession) -> None:
+async def test_get_with_wait_returns_when_the_session_is_ready(still: StillSession) -> None:
     asking = await waiting(still, Prefer="wait=50")
     await still.becomes_ready()
     status, headers, session = await asking
     assert (status, session["state"], headers["Preference-Applied"]) == (200, "ready", "wait=50")
 
 
-async def test_who_knows_nothing_waits_until_it_is_over(still: StillSession) -> None:
+async def test_get_with_wait_returns_when_the_session_is_over(still: StillSession) -> None:
     """Whatever is wrong with the `If-None-Match` that he sent."""
     asking = await waiting(still, Prefer="wait=50", If_None_Match="unreadable")
     await still.ends()
@@ -162,7 +160,9 @@ async def test_who_knows_nothing_waits_until_it_is_over(still: StillSession) -> 
     assert (status, session["state"]) == (200, "ended")
 
 
-async def test_what_is_undecided_within_the_time_is_shown(still: StillSession, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_get_with_wait_shows_an_undecided_session_after_the_time(
+    still: StillSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
     asking = await waiting(still, Prefer="wait=40")
     time_passes(monkeypatch, 40)
     status, headers, session = await asking
@@ -170,7 +170,7 @@ async def test_what_is_undecided_within_the_time_is_shown(still: StillSession, m
 
 
 @pytest.mark.parametrize("prefer", ["respond-async", "wait=0", "wait=soon", "return=minimal"])
-async def test_without_a_time_to_wait_the_answer_comes_at_once(still: StillSession, prefer: str) -> None:
+async def test_get_without_wait_is_answered_at_once(still: StillSession, prefer: str) -> None:
     """And what asks for nothing here is not said to have been heeded."""
     status, headers, session = await still.api.ask("GET", still.path, headers={"Prefer": prefer})
     assert (status, session["state"]) == (200, "waiting")
@@ -180,7 +180,7 @@ async def test_without_a_time_to_wait_the_answer_comes_at_once(still: StillSessi
 # --- asking for a session ---------------------------------------------------------------------------
 
 
-async def test_what_was_heeded_of_a_preference_is_named_when_a_session_is_asked_for(api: Api) -> None:
+async def test_preference_applied_names_the_preferences_used(api: Api) -> None:
     """An answer with the token is none given asynchronously."""
     await api.register("asr-service")
     for prefer, required, expected in [
@@ -195,9 +195,7 @@ async def test_what_was_heeded_of_a_preference_is_named_when_a_session_is_asked_
         assert (status, headers.get("Preference-Applied")) == expected
 
 
-async def test_nobody_who_asks_for_a_session_waits_longer_than_a_minute(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_create_waits_at_most_a_minute(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     await api.register("asr-service")
     asking = asyncio.create_task(api.open("asr-service", prefer="wait=86400", ready_timeout=600))
     await api.livekit.invited.wait()
@@ -209,14 +207,14 @@ async def test_nobody_who_asks_for_a_session_waits_longer_than_a_minute(
 # --- when it is not waited any more -----------------------------------------------------------------
 
 
-async def test_a_session_that_is_forgotten_meanwhile_is_404(still: StillSession) -> None:
+async def test_session_forgotten_during_a_long_poll_is_404(still: StillSession) -> None:
     asking = await waiting(still, If_None_Match=still.tag, Prefer="wait=50")
     still.api.parts.store.remove(still.session_id)
     status, _, problem = await asking
     assert (status, problem["type"].rpartition(":")[2]) == (404, "unknown_session")
 
 
-async def test_no_more_than_so_many_wait_at_once(start_api: StartApi) -> None:
+async def test_waiting_requests_are_limited_to_waiters_max(start_api: StartApi) -> None:
     """For an answer or for events; whoever asks for something that takes no waiting is served."""
     api = await start_api(waiters_max=2)
     async with still_session(api) as still:

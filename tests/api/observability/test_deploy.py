@@ -92,7 +92,7 @@ def wrong(selector: Selector, exposed: Exposed) -> str | None:
     return None
 
 
-async def test_the_dashboard_and_the_alerts_ask_only_for_what_there_is(shown: Exposed) -> None:
+async def test_dashboard_and_alerts_query_only_existing_metrics(shown: Exposed) -> None:
     asked = [(where, selector) for where, text in expressions() for selector in selectors(text)]
     assert len(asked) > 60
     assert {where: what for where, selector in asked if (what := wrong(selector, shown))} == {}
@@ -113,11 +113,11 @@ async def test_the_dashboard_and_the_alerts_ask_only_for_what_there_is(shown: Ex
         "up unless on (profile) session_manager_waiters == 0",
     ],
 )
-async def test_what_there_is_not_would_be_found(shown: Exposed, expression: str) -> None:
+async def test_query_of_an_unknown_metric_or_label_is_found(shown: Exposed, expression: str) -> None:
     assert any(wrong(selector, shown) for selector in selectors(expression))
 
 
-def test_what_every_process_has_is_asked_of_ours_alone() -> None:
+def test_shared_metrics_are_queried_for_the_session_managers_job_only() -> None:
     """Others are scraped as well, and have names in common."""
     shared = {
         (where, text, selector.metric, "job" in selector.values)
@@ -129,7 +129,7 @@ def test_what_every_process_has_is_asked_of_ours_alone() -> None:
     assert [where for where, text, _, by_job in shared if not (by_job or text.endswith(OF_OURS))] == []
 
 
-def test_no_alert_mixes_up_processes_of_which_one_is_cut_off() -> None:
+def test_alerts_leave_out_processes_that_lost_livekit() -> None:
     """What it is woken for then is that, and not what comes of it; and the others are heard of."""
     rules = {rule["alert"]: rule["expr"] for rule in ALERTS["groups"][0]["rules"]}
     for alert in ("SessionsFail", "NoWebhooks"):
@@ -140,12 +140,12 @@ def test_no_alert_mixes_up_processes_of_which_one_is_cut_off() -> None:
 @pytest.mark.parametrize(
     "expression", ["sum(up", "up % 2", "median(up)", "up) + 1", "sum by (a (up)", "up offset 5m {"]
 )
-def test_what_is_no_promql_would_be_found(expression: str) -> None:
+def test_malformed_promql_is_found(expression: str) -> None:
     with pytest.raises((ValueError, IndexError)):
         selectors(expression)
 
 
-def test_the_dashboard_can_be_imported() -> None:
+def test_grafana_dashboard_can_be_imported() -> None:
     """It has an identity of its own, asks for the data source, and no two panels are in each other's way."""
     assert (DASHBOARD["uid"], DASHBOARD["schemaVersion"] >= 39) == ("session-manager", True)
     assert "id" not in DASHBOARD
@@ -173,7 +173,7 @@ def sources_of(value: Any) -> Iterator[Any]:
             yield from sources_of(inner)
 
 
-def test_each_alert_says_what_is_wrong_and_how_bad_it_is() -> None:
+def test_every_alert_has_a_severity_summary_and_description() -> None:
     for rule in ALERTS["groups"][0]["rules"]:
         assert rule["labels"]["severity"] in ("critical", "warning")
         assert set(rule["annotations"]) == {"summary", "description"}
@@ -181,14 +181,14 @@ def test_each_alert_says_what_is_wrong_and_how_bad_it_is() -> None:
         assert all(shown_labels <= selector.labels | OF_THE_TARGET for selector in selectors(rule["expr"]))
 
 
-def test_prometheus_is_shown_where_the_metrics_and_the_alerts_are() -> None:
+def test_prometheus_config_names_the_job_and_the_alerts_file() -> None:
     (job,) = PROMETHEUS["scrape_configs"]
     assert all(f'job="{job["job_name"]}"' in text for where, text in expressions() if "job=" in text)
     assert job["authorization"]["type"] == "Bearer"
     assert PROMETHEUS["rule_files"] == ["alerts.yaml"]
 
 
-async def test_every_metric_is_documented_with_its_labels_and_none_that_there_is_not(api: Api, shown: Exposed) -> None:
+async def test_documented_metrics_and_labels_equal_the_exposed_ones(api: Api, shown: Exposed) -> None:
     rows = dict(re.findall(r"^\| `(session_manager_\w+)` \|([^|]*)\|", DOCUMENTED, re.MULTILINE))
     told = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows.items()}
     families = {family.name + "_total" * (family.type == "counter"): family for family in shown.families}

@@ -32,7 +32,7 @@ class Lines:
         return [json.loads(entry.line) for entry in self.entries if entry.fields["event"] == event]
 
 
-async def test_every_line_of_a_request_for_a_session_names_it(start_api: StartApi) -> None:
+async def test_log_lines_of_a_session_request_name_the_session(start_api: StartApi) -> None:
     """The connection is the same for all of them, and each line is about its own."""
     api = await start_api()
     lines = Lines()
@@ -53,7 +53,7 @@ async def test_every_line_of_a_request_for_a_session_names_it(start_api: StartAp
     assert ready["evidence"] == "http"
 
 
-async def test_a_client_that_goes_away_leaves_a_line_about_what_it_asked_for(start_api: StartApi) -> None:
+async def test_abandoned_request_is_logged_with_its_session(start_api: StartApi) -> None:
     api = await start_api()
     lines = Lines()
     await api.register("asr")
@@ -72,7 +72,7 @@ async def test_a_client_that_goes_away_leaves_a_line_about_what_it_asked_for(sta
     assert "/api/v1/sessions" not in {line["path"] for line in lines.of("request")}
 
 
-async def test_of_an_abandoned_requests_path_the_beginning_is_logged() -> None:
+async def test_path_of_an_abandoned_request_is_logged_truncated() -> None:
     async def waits(_: web.Request) -> web.StreamResponse:
         raise asyncio.CancelledError
 
@@ -82,7 +82,7 @@ async def test_of_an_abandoned_requests_path_the_beginning_is_logged() -> None:
     assert [line["path"] for line in lines.of("request_abandoned")] == [path[:PATH_MAX]]
 
 
-async def test_what_other_packages_log_has_the_same_form(start_api: StartApi) -> None:
+async def test_log_lines_of_other_packages_have_the_same_form(start_api: StartApi) -> None:
     await start_api()
     lines = Lines()
     logging.getLogger("livekit.agents").warning("theirs", extra={"job": 7})

@@ -30,7 +30,7 @@ async def post(url: str, body: bytes) -> int:
         return answer.status
 
 
-async def test_it_tells_of_the_log_records_that_it_was_sent(otel_collector: OtelCollector) -> None:
+async def test_collector_reports_the_log_records_it_received(otel_collector: OtelCollector) -> None:
     record = LogRecord(body=AnyValue(string_value="ready"), attributes=ATTRIBUTES)
     logs = ResourceLogs(resource=RESOURCE, scope_logs=[ScopeLogs(log_records=[record])])
     body = ExportLogsServiceRequest(resource_logs=[logs]).SerializeToString()
@@ -42,7 +42,7 @@ async def test_it_tells_of_the_log_records_that_it_was_sent(otel_collector: Otel
     assert otel_collector.spans() == []
 
 
-async def test_it_tells_of_the_spans_that_it_was_sent(otel_collector: OtelCollector) -> None:
+async def test_collector_reports_the_spans_it_received(otel_collector: OtelCollector) -> None:
     span = Span(name="join", trace_id=b"t" * 16, span_id=b"s" * 8, attributes=ATTRIBUTES)
     spans = ResourceSpans(resource=RESOURCE, scope_spans=[ScopeSpans(spans=[span])])
     body = ExportTraceServiceRequest(resource_spans=[spans]).SerializeToString()
@@ -54,5 +54,5 @@ async def test_it_tells_of_the_spans_that_it_was_sent(otel_collector: OtelCollec
     assert otel_collector.log_records() == []
 
 
-async def test_it_refuses_what_is_not_otlp(otel_collector: OtelCollector) -> None:
+async def test_collector_refuses_a_body_that_is_not_otlp(otel_collector: OtelCollector) -> None:
     assert await post(f"{otel_collector.endpoint}/v1/logs", b"{}") == 400

@@ -97,7 +97,7 @@ def said(stream: io.StringIO, event: str) -> list[dict[str, Any]]:
     return [line for line in lines if line["event"] == event]
 
 
-async def test_entries_arrive_in_order_in_batches(vector: VectorStandIn) -> None:
+async def test_log_entries_arrive_in_order_in_batches(vector: VectorStandIn) -> None:
     async with shipping(vector.url, bounds=Bounds()) as shipper:
         put(shipper, *numbered(0, 1_200))
         await vector.until(lambda: len(vector.events) >= 1_000)  # full batches don't wait for their second
@@ -107,7 +107,7 @@ async def test_entries_arrive_in_order_in_batches(vector: VectorStandIn) -> None
     assert not any(stats.dropped.values())
 
 
-async def test_entries_keep_all_their_fields(vector: VectorStandIn) -> None:
+async def test_log_entries_keep_all_their_fields(vector: VectorStandIn) -> None:
     async with shipping(vector.url) as shipper:
         put(shipper, "ünï \u2028 😀\n", nested={"a": [1, None, {"b": 1.5}]}, big=2**63 - 1)
     assert vector.events == [
@@ -121,7 +121,7 @@ async def test_entries_keep_all_their_fields(vector: VectorStandIn) -> None:
     ]
 
 
-async def test_a_collector_that_asks_who_comes_is_told(logged: io.StringIO) -> None:
+async def test_shipper_sends_the_credentials_of_its_endpoint(logged: io.StringIO) -> None:
     async with VectorStandIn(path="/logs", authorization="Basic c2hpcHBlcjpodXNoIQ==") as vector:
         url = f"http://shipper:hush%21@127.0.0.1:{vector.port}/logs"
         async with shipping(url) as shipper:
@@ -136,7 +136,7 @@ async def test_a_collector_that_asks_who_comes_is_told(logged: io.StringIO) -> N
 
 
 @pytest.mark.parametrize("number", [1, 500])
-async def test_a_bad_entry_is_dropped_and_the_good_ones_beside_it_arrive(
+async def test_rejected_entry_is_dropped_and_its_batch_arrives(
     vector: VectorStandIn, logged: io.StringIO, number: int
 ) -> None:
     """The redactor leaves no such number in an entry, so this one has not passed it."""
@@ -168,7 +168,7 @@ async def hold_back(vector: VectorStandIn, shipper: Shipper) -> None:
     await arrived.wait()
 
 
-async def test_a_batch_that_is_too_large_is_halved_until_it_is_not(logged: io.StringIO) -> None:
+async def test_oversized_batch_is_halved_until_accepted(logged: io.StringIO) -> None:
     async with VectorStandIn(body_max=300) as vector, shipping(vector.url) as shipper:
         put(shipper, *(f"{number} {number**100:x}" for number in range(20)))
         put(shipper, "".join(chr(0x4E00 + number * 7) for number in range(500)))
@@ -178,7 +178,7 @@ async def test_a_batch_that_is_too_large_is_halved_until_it_is_not(logged: io.St
 
 
 @pytest.mark.parametrize("trouble", [hang, reset, drip, answering(500), answering(429, Retry_After="0")])
-async def test_what_a_collector_in_trouble_did_not_take_arrives_once_it_is_well(
+async def test_entries_arrive_once_a_failing_collector_recovers(
     vector: VectorStandIn, logged: io.StringIO, trouble: Behaviour
 ) -> None:
     vector.behaviour = trouble
@@ -192,7 +192,7 @@ async def test_what_a_collector_in_trouble_did_not_take_arrives_once_it_is_well(
     assert shipper.stats.delivered == 3
 
 
-async def test_after_a_long_outage_it_is_the_newest_ten_thousand_that_arrive(vector: VectorStandIn) -> None:
+async def test_newest_ten_thousand_entries_arrive_after_an_outage(vector: VectorStandIn) -> None:
     """Nobody listens, and more is logged than is kept."""
     await vector.stop()
     async with shipping(vector.url) as shipper:
@@ -205,7 +205,7 @@ async def test_after_a_long_outage_it_is_the_newest_ten_thousand_that_arrive(vec
     assert shipper.stats.dropped[Dropped.OVERFLOW] == 2_000
 
 
-async def test_a_redirect_is_not_followed(vector: VectorStandIn, logged: io.StringIO) -> None:
+async def test_shipper_does_not_follow_redirects(vector: VectorStandIn, logged: io.StringIO) -> None:
     async with VectorStandIn() as elsewhere:
         vector.behaviour = answering(307, Location=f"{elsewhere.url}/")
         async with shipping(vector.url) as shipper:
@@ -215,7 +215,7 @@ async def test_a_redirect_is_not_followed(vector: VectorStandIn, logged: io.Stri
     assert said(logged, "logs_not_shipped")[0]["why"] == "answered with 307"
 
 
-async def test_what_is_left_at_the_end_of_the_process_still_arrives(vector: VectorStandIn) -> None:
+async def test_queued_entries_are_shipped_at_exit(vector: VectorStandIn) -> None:
     """Without waiting for its second, nor for the pause after a failure."""
     vector.behaviour = answering(503, Retry_After="60")
     async with shipping(vector.url) as shipper:
@@ -227,7 +227,7 @@ async def test_what_is_left_at_the_end_of_the_process_still_arrives(vector: Vect
 
 
 @pytest.mark.parametrize("trouble", [hang, drip, reset, slow(30), answering(503)])
-async def test_the_end_of_the_process_waits_for_no_collector(
+async def test_exit_does_not_wait_for_a_failing_collector(
     vector: VectorStandIn, logged: io.StringIO, trouble: Behaviour
 ) -> None:
     vector.behaviour = trouble
@@ -239,16 +239,14 @@ async def test_the_end_of_the_process_waits_for_no_collector(
     assert warning["count"] == 1
 
 
-async def test_when_the_time_for_the_end_is_used_up_nothing_is_waited_for(
-    vector: VectorStandIn, logged: io.StringIO
-) -> None:
+async def test_exhausted_exit_budget_ships_nothing(vector: VectorStandIn, logged: io.StringIO) -> None:
     """Not even a collector that is well, and needs but a moment."""
     async with shipping(vector.url, bounds=Bounds(), exit_budget=ExitBudget(0.0)) as shipper:
         put(shipper, "a")
     assert (said(logged, "logs_lost_at_exit")[0]["count"], vector.names) == (1, [])
 
 
-async def test_what_is_put_in_when_all_is_over_is_only_counted(vector: VectorStandIn) -> None:
+async def test_entry_after_exit_is_only_counted(vector: VectorStandIn) -> None:
     async with shipping(vector.url) as shipper:
         put(shipper, "a")
     put(shipper, "b")
@@ -277,7 +275,7 @@ class Faulty(LogEndpoint):
             raise ZeroDivisionError(when)
 
 
-async def test_a_fault_of_its_own_is_told_and_does_not_end_it(vector: VectorStandIn, logged: io.StringIO) -> None:
+async def test_shipper_logs_its_own_fault_and_goes_on(vector: VectorStandIn, logged: io.StringIO) -> None:
     vector.behaviour = answering(503)
     async with shipping(Faulty(vector.url)) as shipper:
         put(shipper, "a", "b")
@@ -288,7 +286,7 @@ async def test_a_fault_of_its_own_is_told_and_does_not_end_it(vector: VectorStan
     assert (shipper.stats.delivered, sum(shipper.stats.dropped.values())) == (2, 0)
 
 
-async def test_vectors_own_api_is_recognised(logged: io.StringIO) -> None:
+async def test_endpoint_that_is_vectors_own_api_is_reported(logged: io.StringIO) -> None:
     """Also when it comes only later."""
     async with VectorStandIn(is_own_api=True) as own_api, shipping(own_api.url):
         await eventually(lambda: bool(said(logged, "vector_endpoint_is_vectors_own_api")))
@@ -297,7 +295,9 @@ async def test_vectors_own_api_is_recognised(logged: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize("behaviour", [well, answering(200), answering(404)])
-async def test_nobody_else_is_taken_for_it(vector: VectorStandIn, logged: io.StringIO, behaviour: Behaviour) -> None:
+async def test_other_collectors_are_not_mistaken_for_vectors_own_api(
+    vector: VectorStandIn, logged: io.StringIO, behaviour: Behaviour
+) -> None:
     endpoint = LogEndpoint(vector.url)
     vector.behaviour = behaviour
     async with Collector(endpoint, JSON) as collector:
@@ -307,9 +307,7 @@ async def test_nobody_else_is_taken_for_it(vector: VectorStandIn, logged: io.Str
         assert await collector.is_vectors_own_api() is None
 
 
-async def test_what_the_shipper_says_itself_is_shipped_too_and_calls_forth_nothing_more(
-    vector: VectorStandIn, logged: io.StringIO
-) -> None:
+async def test_shipper_ships_its_own_log_lines_without_a_loop(vector: VectorStandIn, logged: io.StringIO) -> None:
     vector.behaviour = answering(503)
     async with shipping(vector.url) as shipper:
         logs.configure(dev=False, level="debug", secrets=[], stream=logged, sinks=[shipper.put])
@@ -320,7 +318,7 @@ async def test_what_the_shipper_says_itself_is_shipped_too_and_calls_forth_nothi
     assert vector.names == ["a", "logs_not_shipped", "logs_shipped_again"]
 
 
-async def test_nothing_secret_is_shipped(vector: VectorStandIn, logged: io.StringIO) -> None:
+async def test_shipped_entries_contain_no_secret(vector: VectorStandIn, logged: io.StringIO) -> None:
     token = api.AccessToken("key", "x" * 32).with_identity("alice").to_jwt()
     key = new_key()
     async with shipping(vector.url) as shipper:
@@ -332,7 +330,7 @@ async def test_nothing_secret_is_shipped(vector: VectorStandIn, logged: io.Strin
     assert not any(secret in shipped for secret in (token, key, SECRET))
 
 
-async def test_an_entry_that_can_not_be_written_in_the_format_is_dropped_alone(vector: VectorStandIn) -> None:
+async def test_entry_that_can_not_be_encoded_is_dropped_alone(vector: VectorStandIn) -> None:
     vector.behaviour = answering(200)
     async with shipping(vector.url, otlp_of({})) as shipper:
         put(shipper, "a")
@@ -342,7 +340,7 @@ async def test_an_entry_that_can_not_be_written_in_the_format_is_dropped_alone(v
     assert (shipper.stats.delivered, shipper.stats.dropped[Dropped.REFUSED]) == (2, 1)
 
 
-async def test_the_application_can_tell_how_it_goes(start_api: StartApi, vector: VectorStandIn) -> None:
+async def test_application_exposes_the_shippers_statistics(start_api: StartApi, vector: VectorStandIn) -> None:
     """Also when nothing is shipped, as here."""
     assert (await start_api()).app[SHIPPER].stats == Off().stats
     async with shipping(vector.url) as shipper:
@@ -355,7 +353,7 @@ async def test_the_application_can_tell_how_it_goes(start_api: StartApi, vector:
     assert "session_manager_log_records_delivered_total 1.0" in shown
 
 
-def test_a_shipper_that_is_off_can_be_used_like_any_other() -> None:
+def test_disabled_shipper_accepts_entries() -> None:
     with Off() as off:
         off.put(Entry({"event": "a"}))
     assert (off.stats.queued_records, off.stats.delivered, sum(off.stats.dropped.values())) == (0, 0, 0)

@@ -37,7 +37,7 @@ def _logging() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_logging")
-async def test_what_is_logged_arrives_with_its_attributes(otel_collector: OtelCollector) -> None:
+async def test_otlp_log_records_arrive_with_their_attributes(otel_collector: OtelCollector) -> None:
     shipper = Shipper(LogEndpoint(otel_collector.endpoint), OTLP, Bounds(linger=0.01))
     logs.configure(dev=False, level="info", secrets=["hush"], stream=io.StringIO(), sinks=[shipper.put])
     with shipper:
@@ -61,7 +61,7 @@ async def test_what_is_logged_arrives_with_its_attributes(otel_collector: OtelCo
     assert int(ours["timeUnixNano"]) <= int(theirs["timeUnixNano"])
 
 
-async def test_a_full_batch_arrives_whole(otel_collector: OtelCollector) -> None:
+async def test_otlp_batch_arrives_complete(otel_collector: OtelCollector) -> None:
     shipper = Shipper(LogEndpoint(otel_collector.endpoint), OTLP)
     with shipper:
         for number in range(1_000):
@@ -73,6 +73,6 @@ async def test_a_full_batch_arrives_whole(otel_collector: OtelCollector) -> None
     assert (shipper.stats.delivered, shipper.stats.batches) == (1_000, 2)
 
 
-async def test_it_is_not_taken_for_vectors_own_api(otel_collector: OtelCollector) -> None:
+async def test_otel_collector_is_not_mistaken_for_vectors_own_api(otel_collector: OtelCollector) -> None:
     async with asyncio.timeout(20), Collector(LogEndpoint(otel_collector.endpoint), OTLP) as collector:
         assert await collector.is_vectors_own_api() is False

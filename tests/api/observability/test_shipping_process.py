@@ -75,7 +75,7 @@ async def ask(run: Run) -> None:
 
 
 @pytest.mark.parametrize("arguments", [SERVER, COMMAND], ids=["module", "command"])
-async def test_everything_that_it_logs_arrives_up_to_its_last_line(arguments: tuple[str, ...]) -> None:
+async def test_log_lines_of_the_process_arrive_up_to_the_last(arguments: tuple[str, ...]) -> None:
     async with VectorStandIn() as vector, running(vector.url, *arguments, LOG_LEVEL="info") as run:
         await vector.until(lambda: "listening" in vector.names)
         run.terminate()
@@ -87,7 +87,7 @@ async def test_everything_that_it_logs_arrives_up_to_its_last_line(arguments: tu
     assert {"event", "level", "logger", "timestamp"} <= vector.events[0].keys()
 
 
-async def test_a_collector_that_hangs_is_not_waited_for_at_the_end() -> None:
+async def test_process_exit_does_not_wait_for_a_hanging_collector() -> None:
     """Its answer would be waited for for ten seconds, if that were so, and then again."""
     async with VectorStandIn() as vector, running(vector.url, *SERVER) as run:
         await vector.until(lambda: "listening" in vector.names)
@@ -100,7 +100,7 @@ async def test_a_collector_that_hangs_is_not_waited_for_at_the_end() -> None:
     assert len(vector.events) == arrived
 
 
-async def test_logs_and_traces_that_nobody_takes_are_told_of_and_not_waited_for_at_the_end() -> None:
+async def test_process_exit_reports_lost_logs_and_traces_without_waiting() -> None:
     """Of traces what became of them is told first, so that it is in the log that may still arrive."""
     async with (
         VectorStandIn() as vector,
@@ -118,7 +118,7 @@ async def test_logs_and_traces_that_nobody_takes_are_told_of_and_not_waited_for_
     assert "logs_lost_at_exit" in run.log.splitlines()[-1]
 
 
-async def test_why_it_can_not_start_arrives_too() -> None:
+async def test_startup_error_of_the_process_is_shipped() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with VectorStandIn() as vector, running(vector.url, *SERVER, SERVER_PORT=str(port)) as run:
@@ -129,7 +129,7 @@ async def test_why_it_can_not_start_arrives_too() -> None:
     assert (vector.events[-1]["why"], run.log.splitlines()[-1]) == (why, why)
 
 
-async def test_without_a_collector_it_starts_and_ends_as_ever() -> None:
+async def test_process_starts_and_stops_without_a_collector() -> None:
     async with running(f"http://127.0.0.1:{free_port()}", *SERVER) as run:
         assert run.process.stderr is not None
         async with asyncio.timeout(PATIENCE):
@@ -142,7 +142,7 @@ async def test_without_a_collector_it_starts_and_ends_as_ever() -> None:
     assert "logs_lost_at_exit" in run.log
 
 
-async def test_an_error_that_ends_it_arrives_too() -> None:
+async def test_fatal_error_of_the_process_is_shipped() -> None:
     faulty = """
 import sys
 from http_api.__main__ import run
@@ -159,7 +159,7 @@ sys.exit(run(dev=True, program=program))
     assert "ZeroDivisionError: a fault of ours" in vector.events[0]["exception"]
 
 
-async def test_a_name_server_that_does_not_answer_is_not_waited_for_at_the_end() -> None:
+async def test_process_exit_does_not_wait_for_a_hanging_dns_lookup() -> None:
     """A look-up that hangs is a thread that hangs, and those of asyncio's own executor are waited for."""
     stuck = """
 import asyncio, threading

@@ -105,7 +105,7 @@ def trace_ids(exported: Exported) -> set[str]:
     return {f"{span.context.trace_id:032x}" for span in exported.spans}
 
 
-async def test_a_session_is_one_trace_below_the_request_that_asked_for_it(traced: Api, exported: Exported) -> None:
+async def test_session_is_one_trace_below_its_request(traced: Api, exported: Exported) -> None:
     session = await opened(traced, "asr-service", traceparent=TRACEPARENT, tracestate="congo=t61rcWkgMzE")
     path = f"/sessions/{session['session_id']}"
     assert (await traced.say_ready(session["session_id"], "asr-service"))[0] == 200
@@ -139,7 +139,7 @@ async def test_a_session_is_one_trace_below_the_request_that_asked_for_it(traced
     assert (attempt["service_id"], attempt["attempt"], attempt["evidence"]) == ("asr-service", 1, "http")
 
 
-async def test_the_span_of_a_request_follows_the_conventions_for_http(traced: Api, exported: Exported) -> None:
+async def test_request_span_follows_the_http_conventions(traced: Api, exported: Exported) -> None:
     headers = {"X-Request-Id": "mine", "User-Agent": "test/1"}
     status, _, _ = await traced.ask(
         "POST", "/sessions", {"user_identity": "alice", "required_services": ["x"]}, headers
@@ -163,7 +163,7 @@ async def test_the_span_of_a_request_follows_the_conventions_for_http(traced: Ap
     assert dict(request.resource.attributes)["service.name"] == "session-manager"
 
 
-async def test_an_answer_that_is_our_fault_is_an_error(traced: Api, exported: Exported) -> None:
+async def test_internal_error_sets_the_error_status_of_the_span(traced: Api, exported: Exported) -> None:
     traced.livekit.broken = True
     status, _, _ = await traced.open(prefer="")
     request = exported.named("POST /api/v1/sessions")
@@ -171,7 +171,7 @@ async def test_an_answer_that_is_our_fault_is_an_error(traced: Api, exported: Ex
     assert (request.attributes or {})["error.type"] == "internal_error"
 
 
-async def test_a_client_that_goes_away_ends_the_span_of_its_request(traced: Api, exported: Exported) -> None:
+async def test_disconnected_client_ends_its_request_span(traced: Api, exported: Exported) -> None:
     await traced.register("asr-service")
     body = {"user_identity": "alice", "required_services": ["asr-service"]}
     asking = asyncio.create_task(traced.http.post("/api/v1/sessions", json=body, timeout=ClientTimeout(total=30)))
@@ -184,7 +184,7 @@ async def test_a_client_that_goes_away_ends_the_span_of_its_request(traced: Api,
     assert (exported.named("session").attributes or {})["reason"] == "client_gone"
 
 
-async def test_a_session_that_fails_shows_who_was_awaited(start_api: StartApi, exported: Exported) -> None:
+async def test_trace_of_a_failed_session_shows_the_missing_service(start_api: StartApi, exported: Exported) -> None:
     api = await start_api(tracing=exported.tracing(), ready_timeout=0.3)
     await api.register("asr-service")
     assert (await api.open("asr-service", prefer=""))[0] == 504
@@ -200,9 +200,7 @@ async def test_a_session_that_fails_shows_who_was_awaited(start_api: StartApi, e
     ]
 
 
-async def test_the_token_of_another_trace_is_linked_to_the_request_that_it_was_given_to(
-    traced: Api, exported: Exported
-) -> None:
+async def test_token_span_links_to_the_request_of_another_trace(traced: Api, exported: Exported) -> None:
     """Of a token source: the user's page has a trace of its own."""
     session = await opened(traced, traceparent=TRACEPARENT)
     exported.clear()
@@ -213,7 +211,7 @@ async def test_the_token_of_another_trace_is_linked_to_the_request_that_it_was_g
     assert [link.context.span_id for link in given.links] == [request.context.span_id]
 
 
-async def test_a_session_of_the_token_source_is_a_trace_too(traced: Api, exported: Exported) -> None:
+async def test_token_source_session_is_one_trace(traced: Api, exported: Exported) -> None:
     await traced.register("asr-service")
     asked = {"room_config": {"agents": [{"agent_name": "asr-service"}]}}
     asking = asyncio.create_task(traced.ask("POST", "/token", asked))
@@ -226,9 +224,7 @@ async def test_a_session_of_the_token_source_is_a_trace_too(traced: Api, exporte
     assert len(trace_ids(exported)) == 1
 
 
-async def test_what_is_asked_all_the_time_has_a_span_only_if_its_caller_traces_it(
-    traced: Api, exported: Exported
-) -> None:
+async def test_frequent_operations_have_a_span_only_in_a_traced_request(traced: Api, exported: Exported) -> None:
     session = await opened(traced)
     before = len(exported.spans)
     for path in (
@@ -248,7 +244,7 @@ async def test_what_is_asked_all_the_time_has_a_span_only_if_its_caller_traces_i
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: f"{operation.method} {operation.path}")
 @pytest.mark.parametrize("proof", [{}, bearer("x"), bearer(livekit_token(key="stranger", secret="s" * 32))])
-async def test_strangers_make_no_spans(
+async def test_unauthenticated_requests_make_no_spans(
     start_api: StartApi, exported: Exported, operation: Operation, proof: dict[str, str]
 ) -> None:
     """Whatever they ask for: else anybody could fill the collector."""
@@ -261,7 +257,7 @@ async def test_strangers_make_no_spans(
     assert exported.spans == ()
 
 
-async def test_whom_we_know_makes_spans(start_api: StartApi, exported: Exported) -> None:
+async def test_authenticated_callers_and_services_make_spans(start_api: StartApi, exported: Exported) -> None:
     """A service by the token of its invite, not by another's, and a caller by his key."""
     api = await start_api(Settings, tracing=exported.tracing(), **production())
     entry = {"service_id": "asr-service", "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"}}
@@ -279,9 +275,7 @@ async def test_whom_we_know_makes_spans(start_api: StartApi, exported: Exported)
     assert READY in exported.names
 
 
-async def test_what_its_beginning_does_not_record_is_not_recorded_here_and_passed_on_all_the_same(
-    traced: Api, exported: Exported
-) -> None:
+async def test_unsampled_trace_is_passed_on_unrecorded(traced: Api, exported: Exported) -> None:
     session = await opened(traced, traceparent=TRACEPARENT[:-1] + "0")
     await traced.parts.orchestrator.close(session["session_id"])
     assert exported.spans == ()
@@ -291,7 +285,7 @@ async def test_what_its_beginning_does_not_record_is_not_recorded_here_and_passe
 
 
 @pytest.mark.parametrize(("ratio", "recorded"), [(0.0, False), (1.0, True)])
-async def test_a_part_of_the_traces_that_begin_here_is_recorded(
+async def test_sampling_ratio_applies_to_root_traces_only(
     start_api: StartApi, exported: Exported, ratio: float, recorded: bool
 ) -> None:
     api = await start_api(tracing=exported.tracing(ratio))
@@ -305,7 +299,7 @@ async def test_a_part_of_the_traces_that_begin_here_is_recorded(
     assert kept.sampled is recorded
 
 
-async def test_no_span_is_kept_of_sessions_that_are_over(traced: Api, exported: Exported) -> None:
+async def test_no_span_object_outlives_its_export(traced: Api, exported: Exported) -> None:
     """A span is made when it is over: nothing has to be remembered while it lasts."""
     others = spans_in_memory()
     for number in range(20):
@@ -323,7 +317,7 @@ def spans_in_memory() -> list[ReadableSpan | Span]:
     return [kept for kept in gc.get_objects() if isinstance(kept, ReadableSpan | Span)]
 
 
-async def test_the_provider_of_the_process_is_left_alone(traced: Api, exported: Exported) -> None:
+async def test_global_tracer_provider_is_left_alone(traced: Api, exported: Exported) -> None:
     """livekit-agents makes spans with it; none of those is ours, and none of ours is there."""
     await opened(traced)
     assert type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.trace")
@@ -336,7 +330,7 @@ async def test_the_provider_of_the_process_is_left_alone(traced: Api, exported: 
 # --- without a collector ------------------------------------------------------------------------------
 
 
-async def test_without_a_collector_a_trace_is_kept_as_it_came(api: Api) -> None:
+async def test_trace_context_is_kept_without_a_collector(api: Api) -> None:
     session = await opened(api, traceparent=TRACEPARENT, tracestate="congo=t61rcWkgMzE")
     kept = api.parts.store.get(session["session_id"])
     assert (kept.traceparent, kept.tracestate) == (TRACEPARENT, "congo=t61rcWkgMzE")
@@ -351,14 +345,14 @@ async def test_without_a_collector_a_trace_is_kept_as_it_came(api: Api) -> None:
 
 
 @pytest.mark.parametrize("header", [TRACEPARENT.upper(), "ff" + TRACEPARENT[2:], "x", f"00-{'0' * 32}-{SPAN_ID}-01"])
-async def test_a_header_that_is_none_is_ignored(api: Api, header: str) -> None:
+async def test_invalid_traceparent_is_ignored(api: Api, header: str) -> None:
     session = await opened(api, traceparent=header, tracestate="a=1")
     kept = api.parts.store.get(session["session_id"])
     assert (kept.traceparent, kept.tracestate) == ("", "")
 
 
 @pytest.mark.parametrize("is_on", [False, True])
-async def test_every_log_line_of_a_session_and_of_its_request_has_the_id_of_the_trace(
+async def test_log_lines_of_a_session_and_its_request_have_the_trace_id(
     start_api: StartApi, exported: Exported, is_on: bool
 ) -> None:
     api = await start_api(tracing=exported.tracing() if is_on else None)
@@ -385,7 +379,7 @@ async def test_every_log_line_of_a_session_and_of_its_request_has_the_id_of_the_
 
 @pytest.mark.parametrize("is_on", [False, True])
 @pytest.mark.parametrize("is_traced", [False, True])
-async def test_a_line_about_a_session_has_its_trace_and_that_of_another_is_called_the_requests(
+async def test_log_line_tells_the_sessions_trace_from_the_requests(
     start_api: StartApi, exported: Exported, is_on: bool, is_traced: bool
 ) -> None:
     """Also the lines before the last, and also where the session belongs to no trace."""
@@ -411,7 +405,9 @@ async def test_a_line_about_a_session_has_its_trace_and_that_of_another_is_calle
 # --- a real collector -----------------------------------------------------------------------------------
 
 
-async def test_a_real_collector_gets_the_spans(start_api: StartApi, otel_collector: OtelCollector) -> None:
+async def test_otel_collector_receives_the_spans_of_a_session(
+    start_api: StartApi, otel_collector: OtelCollector
+) -> None:
     """Of a session that ends with the process: what still waits is sent then."""
     api = await start_api(
         DevSettings,

@@ -13,14 +13,14 @@ pytestmark = pytest.mark.api
 GOOD = b'{"event":"a"}\n{"event":"b"}\n'
 
 
-async def test_lines_of_json_are_taken_plain_and_compressed() -> None:
+async def test_vector_stand_in_takes_plain_and_gzipped_json_lines() -> None:
     async with VectorStandIn() as vector:
         assert await post(vector.url, GOOD) == 200
         assert await post(vector.url, gzip.compress(GOOD), Content_Encoding="gzip") == 200
         assert vector.names == ["a", "b"] * 2
 
 
-async def test_an_array_on_one_line_is_several_events() -> None:
+async def test_vector_stand_in_splits_an_array_into_events() -> None:
     async with VectorStandIn() as vector:
         assert await post(vector.url, b'[{"event":"a"},{"event":"b"}]') == 200
         assert vector.names == ["a", "b"]
@@ -42,13 +42,13 @@ async def test_an_array_on_one_line_is_several_events() -> None:
         b"not json",
     ],
 )
-async def test_one_bad_line_has_the_good_ones_refused_too(line: bytes) -> None:
+async def test_vector_stand_in_refuses_a_batch_with_one_bad_line(line: bytes) -> None:
     async with VectorStandIn() as vector:
         assert await post(vector.url, GOOD + line + b"\n" + GOOD) == 400
         assert vector.events == []
 
 
-async def test_other_mistakes_have_their_own_status() -> None:
+async def test_vector_stand_in_answers_other_mistakes_with_their_own_status() -> None:
     async with VectorStandIn(body_max=100) as vector, VectorStandIn(path="/logs") as elsewhere:
         assert await post(f"{vector.url}/logs", GOOD) == 404
         assert await post(elsewhere.url, GOOD) == 405
@@ -60,7 +60,7 @@ async def test_other_mistakes_have_their_own_status() -> None:
         assert await post(guarded.url, GOOD, Authorization="Basic YTpi") == 200
 
 
-async def test_vectors_own_api_answers_200_to_everything_and_keeps_nothing() -> None:
+async def test_vectors_own_api_answers_200_and_keeps_nothing() -> None:
     async with VectorStandIn(is_own_api=True) as api:
         assert await post(f"{api.url}/whatever", b"not json") == 200
         assert api.events == []

@@ -98,7 +98,7 @@ class Schemathesis:
 
 
 @pytest.mark.timeout(600)
-async def test_schemathesis_finds_nothing(strict_api: tuple[Api, str], tmp_path: Path) -> None:
+async def test_schemathesis_finds_no_deviation_from_the_document(strict_api: tuple[Api, str], tmp_path: Path) -> None:
     """Two processes of it side by side; where they are slow, more follow until there were enough cases."""
     schemathesis = Schemathesis(*strict_api, tmp_path)
     cases = sum(await asyncio.gather(schemathesis.run("fuzzing"), schemathesis.cover_and_follow_links()))

@@ -44,7 +44,7 @@ JSON = {"Content-Type": "application/json"}
         ("GET", "/api/v1/sessions", {"X-Request-Id": "their-own"}, b"", 200),
     ],
 )
-async def test_every_error_is_a_problem(
+async def test_every_error_is_a_problem_document(
     api: Api, method: str, path: str, headers: dict[str, str], body: bytes, status: int
 ) -> None:
     head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
@@ -62,7 +62,7 @@ async def test_every_error_is_a_problem(
 
 
 @pytest.mark.parametrize("raw", [b"hello\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n"])
-async def test_what_is_not_http_is_answered_with_a_problem(api: Api, raw: bytes) -> None:
+async def test_malformed_http_is_answered_with_a_problem_document(api: Api, raw: bytes) -> None:
     with capture_logs() as logs:
         status, fields, answer = await send(api, raw)
     assert (status, fields["content-type"]) == (400, CONTENT_TYPE)
@@ -72,14 +72,14 @@ async def test_what_is_not_http_is_answered_with_a_problem(api: Api, raw: bytes)
     assert json.loads(answer)["type"].endswith("malformed_request")
 
 
-async def test_an_error_of_ours_is_500_and_tells_nothing(api: Api) -> None:
+async def test_internal_error_is_500_without_details(api: Api) -> None:
     api.livekit.broken = True
     status, _, problem = await api.open(prefer="")
     assert (status, problem["title"]) == (500, "An error of this server")
     assert "1234" not in str(problem)
 
 
-async def test_head_and_options_are_answered(api: Api) -> None:
+async def test_head_and_options_requests_are_answered(api: Api) -> None:
     assert (await api.ask("HEAD", "//health"))[0] == 200
     async with api.http.head("/api/v1/sessions/nope") as answer:
         assert (answer.status, await answer.read()) == (404, b"")
@@ -89,7 +89,7 @@ async def test_head_and_options_are_answered(api: Api) -> None:
         assert (answer.status, answer.headers["Allow"]) == (405, "GET,HEAD,POST")
 
 
-async def test_a_port_in_use_is_told_with_the_variable_that_moves_it(api: Api) -> None:
+async def test_port_in_use_is_reported_with_its_setting(api: Api) -> None:
     with pytest.raises(CannotListen, match=rf"port {api.port} is in use.*SERVER_PORT"):
         listen("127.0.0.1", api.port)
 

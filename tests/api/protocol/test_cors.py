@@ -31,7 +31,7 @@ def granted(headers: Mapping[str, str]) -> set[str]:
 
 
 @pytest.mark.parametrize("origin", [APP, OTHER])
-async def test_a_browser_is_told_what_a_page_may_send_without_any_key(api: Api, origin: str) -> None:
+async def test_preflight_needs_no_key_and_lists_methods_and_headers(api: Api, origin: str) -> None:
     status, headers, _ = await api.ask("OPTIONS", "/sessions", headers=preflight(origin))
     assert (status, headers[ALLOW], headers["Vary"]) == (204, origin, "Origin")
     assert headers["Access-Control-Allow-Methods"] == "GET, HEAD, POST"
@@ -41,7 +41,7 @@ async def test_a_browser_is_told_what_a_page_may_send_without_any_key(api: Api, 
     assert "Access-Control-Allow-Credentials" not in headers
 
 
-async def test_the_methods_are_those_of_the_path(api: Api) -> None:
+async def test_preflight_lists_the_methods_of_the_path(api: Api) -> None:
     _, headers, _ = await api.ask("OPTIONS", "/sessions/ses_1", headers=preflight(APP, "DELETE"))
     assert headers["Access-Control-Allow-Methods"] == "DELETE, GET, HEAD"
     assert (await api.ask("OPTIONS", "/nowhere", headers=preflight(APP)))[0] == 404
@@ -50,7 +50,7 @@ async def test_the_methods_are_those_of_the_path(api: Api) -> None:
 @pytest.mark.parametrize(
     "origin", [ELSEWHERE, "null", "*", "", APP + "/", APP.upper(), APP + ".evil.example.com", "http://app.example.com"]
 )
-async def test_pages_from_elsewhere_are_granted_nothing(api: Api, origin: str) -> None:
+async def test_other_origins_get_no_cors_headers(api: Api, origin: str) -> None:
     """Not even that their preflight tells what there is; and caches know that the answer depends on who asked."""
     for method, headers in (("OPTIONS", preflight(origin)), ("GET", {"Origin": origin, **ACME.proof})):
         _, answered, _ = await api.ask(method, "/sessions", headers=headers)
@@ -64,7 +64,7 @@ async def test_pages_from_elsewhere_are_granted_nothing(api: Api, origin: str) -
      ("GET", "/nowhere", {}, 404), ("PUT", "/sessions", ACME.proof, 405), ("POST", "/sessions", ACME.proof, 415),
      ("GET", "//livez", {}, 200)],
 )  # fmt: skip
-async def test_a_page_may_read_every_answer_problems_too(
+async def test_allowed_origin_may_read_every_answer_and_problem(
     api: Api, method: str, path: str, proof: dict[str, str], expected: int
 ) -> None:
     status, headers, _ = await api.ask(method, path, headers={"Origin": APP, **proof})
@@ -74,7 +74,7 @@ async def test_a_page_may_read_every_answer_problems_too(
     assert granted(headers) == {ALLOW, EXPOSE}
 
 
-async def test_a_page_may_follow_a_session(api: Api) -> None:
+async def test_allowed_origin_may_follow_a_session_stream(api: Api) -> None:
     """The headers are on their way long before the stream is over."""
     body = {"user_identity": "alice", "required_services": []}
     _, _, session = await api.ask("POST", "/sessions", body, ACME.proof)
@@ -84,7 +84,7 @@ async def test_a_page_may_follow_a_session(api: Api) -> None:
         assert stream.headers[ALLOW] == APP
 
 
-async def test_an_answer_that_is_given_again_is_for_whoever_asks_now(api: Api) -> None:
+async def test_replayed_answer_has_the_cors_headers_of_the_current_origin(api: Api) -> None:
     asked = {"Idempotency-Key": "one", "Prefer": "respond-async", **ACME.proof}
     body = {"user_identity": "alice", "required_services": []}
     origins = [(await api.ask("POST", "/sessions", body, {"Origin": o, **asked}))[1].get(ALLOW) for o in (APP, OTHER)]
@@ -92,7 +92,7 @@ async def test_an_answer_that_is_given_again_is_for_whoever_asks_now(api: Api) -
     assert granted((await api.ask("POST", "/sessions", body, {"Origin": ELSEWHERE, **asked}))[1]) == set()
 
 
-async def test_it_is_off_unless_origins_are_named(start_api: StartApi) -> None:
+async def test_cors_is_off_without_cors_origins(start_api: StartApi) -> None:
     api = await start_api(Settings, **production())
     for method, headers in (("OPTIONS", preflight(APP)), ("GET", {"Origin": APP, **ACME.proof})):
         _, answered, _ = await api.ask(method, "/sessions", headers=headers)
@@ -100,7 +100,7 @@ async def test_it_is_off_unless_origins_are_named(start_api: StartApi) -> None:
         assert "Vary" not in answered
 
 
-async def test_options_without_a_browser_still_tells_what_a_path_takes(api: Api) -> None:
+async def test_options_without_a_preflight_lists_the_allowed_methods(api: Api) -> None:
     status, headers, _ = await api.ask("OPTIONS", "/sessions", headers={"Origin": APP})
     assert (status, headers["Allow"]) == (204, "GET,HEAD,POST")
     assert "Access-Control-Allow-Methods" not in headers

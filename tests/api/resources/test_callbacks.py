@@ -83,7 +83,7 @@ async def finished(api: Api, count: int = 1) -> list[dict[str, Any]]:
 # --- what comes -------------------------------------------------------------------------------------
 
 
-async def test_each_state_is_told_with_the_session_as_it_was_and_without_a_token(api: Api, listen: Listen) -> None:
+async def test_callback_for_each_state_shows_the_session_without_a_token(api: Api, listen: Listen) -> None:
     receiver = await listen()
     session_id = await opened(api, callback_url=receiver.url, metadata={"order": 17})
     for event in (seen("alice", "PA_1", api.parts.clock()), left("alice", "PA_1", api.parts.clock())):
@@ -101,7 +101,7 @@ async def test_each_state_is_told_with_the_session_as_it_was_and_without_a_token
     assert {headers["Content-Type"] for headers in receiver.headers} == {"application/webhook+json"}
 
 
-async def test_a_session_that_fails_is_told(start_api: StartApi, listen: Listen) -> None:
+async def test_failed_session_sends_a_callback(start_api: StartApi, listen: Listen) -> None:
     api = await start_api(ready_timeout=1)
     await api.register("asr")
     receiver = await listen()
@@ -112,7 +112,7 @@ async def test_a_session_that_fails_is_told(start_api: StartApi, listen: Listen)
     assert receiver.told[0]["session"]["reason"] == "ready_timeout"
 
 
-async def test_a_session_that_was_refused_is_not_told(api: Api, listen: Listen) -> None:
+async def test_refused_session_sends_no_callback(api: Api, listen: Listen) -> None:
     """Whoever asked was given no id by which he could know it."""
     api.livekit.foreign_rooms.add("taken")
     receiver = await listen()
@@ -124,7 +124,7 @@ async def test_a_session_that_was_refused_is_not_told(api: Api, listen: Listen) 
     assert len(await callbacks(api)) == 1
 
 
-async def test_it_is_signed_with_the_callers_own_key_and_with_nobody_elses(start_api: StartApi, listen: Listen) -> None:
+async def test_callback_is_signed_with_the_callers_own_key(start_api: StartApi, listen: Listen) -> None:
     """As the documentation says how: by the key's name, and the SHA-256 of the key."""
     api = await start_api(**KEYS)
     shop = await listen()
@@ -143,7 +143,7 @@ async def test_it_is_signed_with_the_callers_own_key_and_with_nobody_elses(start
     assert not shop.believes("shop", secrets["shop"])
 
 
-async def test_in_dev_mode_livekits_own_key_signs(api: Api, listen: Listen) -> None:
+async def test_callback_in_dev_mode_is_signed_with_the_livekit_key(api: Api, listen: Listen) -> None:
     receiver = await listen()
     await opened(api, callback_url=receiver.url)
     await receiver.tries(1)
@@ -153,7 +153,7 @@ async def test_in_dev_mode_livekits_own_key_signs(api: Api, listen: Listen) -> N
 # --- tries, order -----------------------------------------------------------------------------------
 
 
-async def test_what_is_not_taken_comes_again_with_the_same_id_and_the_same_body(api: Api, listen: Listen) -> None:
+async def test_failed_callback_is_repeated_with_the_same_id_and_body(api: Api, listen: Listen) -> None:
     receiver = await listen(500, 503)
     session_id = await opened(api, callback_url=receiver.url)
     await api.ask("DELETE", f"/sessions/{session_id}")
@@ -164,7 +164,7 @@ async def test_what_is_not_taken_comes_again_with_the_same_id_and_the_same_body(
     assert receiver.believes(*LIVEKITS)
 
 
-async def test_a_slow_receiver_keeps_the_order_and_does_not_keep_the_session(api: Api, listen: Listen) -> None:
+async def test_slow_receiver_delays_neither_order_nor_session(api: Api, listen: Listen) -> None:
     """The whole session is over before the first event is taken."""
     taking = asyncio.Event()
 
@@ -183,7 +183,7 @@ async def test_a_slow_receiver_keeps_the_order_and_does_not_keep_the_session(api
     assert receiver.events == ["session_ready", "session_active", "session_ended"]
 
 
-async def test_redirects_are_not_followed(api: Api, listen: Listen) -> None:
+async def test_callbacks_do_not_follow_redirects(api: Api, listen: Listen) -> None:
     elsewhere = await listen()
     receiver = await listen(307, location=elsewhere.url)
     await opened(api, callback_url=receiver.url)
@@ -192,7 +192,7 @@ async def test_redirects_are_not_followed(api: Api, listen: Listen) -> None:
     assert elsewhere.posts == []
 
 
-async def test_when_the_process_stops_the_end_of_each_session_is_told(listen: Listen) -> None:
+async def test_callbacks_report_every_session_end_at_shutdown(listen: Listen) -> None:
     settings = DevSettings(_env_file=None, server_port=free_port())
     parts, agent = stand_ins(settings, livekit := LiveKit())
     receiver = await listen()
@@ -214,7 +214,7 @@ async def test_when_the_process_stops_the_end_of_each_session_is_told(listen: Li
      "http://2130706433/", "http://0/", "ftp://127.0.0.1/", "http://user:word@127.0.0.1/", "/sessions", "",
      "http://127.0.0.1/#x", "http://127.0.0.1/" + "x" * 2048, 17, ["http://127.0.0.1/"]],
 )  # fmt: skip
-async def test_an_address_that_may_not_be_called_is_refused(api: Api, url: Any) -> None:
+async def test_forbidden_callback_url_is_422(api: Api, url: Any) -> None:
     """In dev mode only loopback may be, and never our own port."""
     url = url.replace("{own}", str(api.port)) if isinstance(url, str) else url
     status, _, problem = await api.open(callback_url=url)
@@ -222,7 +222,7 @@ async def test_an_address_that_may_not_be_called_is_refused(api: Api, url: Any) 
     assert list(api.parts.store.list()) == []
 
 
-async def test_a_name_is_judged_when_it_is_dialled(start_api: StartApi, listen: Listen) -> None:
+async def test_callback_host_name_is_checked_when_dialed(start_api: StartApi, listen: Listen) -> None:
     """What it stands for is known only then, and may be something else at each try."""
     api = await start_api(invite_networks="10.0.0.0/8")
     receiver = await listen()
@@ -234,7 +234,7 @@ async def test_a_name_is_judged_when_it_is_dialled(start_api: StartApi, listen: 
     assert receiver.posts == []
 
 
-async def test_sessions_that_name_no_url_have_that_of_their_caller(start_api: StartApi, listen: Listen) -> None:
+async def test_session_without_callback_url_uses_its_callers(start_api: StartApi, listen: Listen) -> None:
     usual = await listen()
     own = await listen()
     api = await start_api(**KEYS, callback_urls=f"shop={usual.url}")
@@ -248,7 +248,7 @@ async def test_sessions_that_name_no_url_have_that_of_their_caller(start_api: St
     assert [said["session"]["session_id"] for said in own.told] == [by_name]
 
 
-def test_a_url_in_the_settings_that_may_not_be_called_stops_the_start() -> None:
+def test_forbidden_url_in_callback_urls_stops_the_start() -> None:
     urls = "dev=http://127.0.0.1/,shop=http://169.254.169.254/a-word"
     settings = DevSettings(_env_file=None, callback_urls=urls)  # type: ignore[arg-type]
     with pytest.raises(BadSettings, match="CALLBACK_URLS: entry 2") as caught:
@@ -259,7 +259,7 @@ def test_a_url_in_the_settings_that_may_not_be_called_stops_the_start() -> None:
 # --- what is shown ----------------------------------------------------------------------------------
 
 
-async def test_the_list_shows_what_became_of_each(api: Api, listen: Listen) -> None:
+async def test_callback_list_shows_the_outcome_of_each_delivery(api: Api, listen: Listen) -> None:
     async def by_name(said: dict[str, Any]) -> int:
         return {"taker": 204, "refuser": 410, "failer": 500}[said["session"]["user_identity"]]
 
@@ -279,7 +279,7 @@ async def test_the_list_shows_what_became_of_each(api: Api, listen: Listen) -> N
     assert delivered["finished_at"] >= delivered["created_at"]
 
 
-async def test_why_there_was_no_answer_is_said_in_our_own_words(api: Api) -> None:
+async def test_callback_list_explains_a_failed_connection(api: Api) -> None:
     nobody = f"http://127.0.0.1:{free_port()}/?word=a-word"
     await opened(api, callback_url=nobody)
     async with asyncio.timeout(20):
@@ -291,14 +291,14 @@ async def test_why_there_was_no_answer_is_said_in_our_own_words(api: Api) -> Non
     assert "a-word" not in one["last_error"]
 
 
-async def test_the_last_hundred_are_listed_newest_first(api: Api, listen: Listen) -> None:
+async def test_callback_list_has_the_last_hundred_newest_first(api: Api, listen: Listen) -> None:
     receiver = await listen()
     ids = [await opened(api, callback_url=receiver.url) for _ in range(110)]
     await receiver.tries(110)
     assert [one["session_id"] for one in await callbacks(api)] == ids[:9:-1]
 
 
-async def test_another_caller_sees_nothing_and_an_admin_all_but_the_urls(start_api: StartApi, listen: Listen) -> None:
+async def test_callback_list_hides_other_callers_and_urls_from_admins(start_api: StartApi, listen: Listen) -> None:
     api = await start_api(**KEYS)
     receiver = await listen()
     session_id = await opened(api, SHOP, callback_url=receiver.url)
@@ -314,7 +314,7 @@ async def test_another_caller_sees_nothing_and_an_admin_all_but_the_urls(start_a
 # --- the documentation ------------------------------------------------------------------------------
 
 
-async def test_the_receiver_of_the_documentation_takes_what_we_send_and_nothing_else(start_api: StartApi) -> None:
+async def test_documented_python_receiver_accepts_signed_callbacks_only(start_api: StartApi) -> None:
     """docs/callbacks.md, in Python: in a process of its own, as it stands."""
     api = await start_api(**KEYS)
     [code] = re.findall(r"^```python\n(.*?)^```$", (ROOT / "docs" / "callbacks.md").read_text(), re.M | re.S)

@@ -15,7 +15,7 @@ from tests.api.stand_ins import Api, LiveKit, stand_ins
 pytestmark = pytest.mark.api
 
 
-async def test_it_is_healthy_and_alive_but_not_ready_before_the_agent_is_registered(api: Api) -> None:
+async def test_server_is_alive_but_not_ready_before_the_agent_registers(api: Api) -> None:
     api.agent.is_registered = False
     status, _, health = await api.ask("GET", "//health")
     assert (status, health["status"], health["manager_agent"]) == (200, "ok", "not registered")
@@ -26,7 +26,7 @@ async def test_it_is_healthy_and_alive_but_not_ready_before_the_agent_is_registe
     assert (await api.ask("GET", "//readyz"))[0] == 200
 
 
-async def test_who_waits_is_told_at_once_and_no_room_is_left() -> None:
+async def test_shutdown_answers_waiting_requests_and_leaves_no_room() -> None:
     settings = DevSettings(_env_file=None, server_port=free_port())
     livekit = LiveKit()
     parts, agent = stand_ins(settings, livekit)

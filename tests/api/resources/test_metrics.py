@@ -54,7 +54,7 @@ async def exposed(api: Api) -> Exposed:
 # --- who may see it, and in which form --------------------------------------------------------------
 
 
-async def test_it_takes_the_scope_metrics(start_api: StartApi) -> None:
+async def test_metrics_need_the_metrics_scope(start_api: StartApi) -> None:
     api = await start_api(Settings, **production())
     for headers, status in (({}, 401), (ACME.proof, 403), (WATCHER.proof, 200), (OPERATOR.proof, 200)):
         async with api.http.get("/metrics", headers=headers) as answer:
@@ -70,7 +70,7 @@ async def test_it_takes_the_scope_metrics(start_api: StartApi) -> None:
         ("application/openmetrics-text;version=2.\xff", "text/plain; version=0.0.4; charset=utf-8"),
     ],
 )
-async def test_it_comes_in_the_format_that_is_asked_for(api: Api, accept: str, content_type: str) -> None:
+async def test_metrics_come_in_the_accepted_format(api: Api, accept: str, content_type: str) -> None:
     async with api.http.get("/metrics", headers={"Accept": accept}) as answer:
         assert (answer.status, answer.headers["Cache-Control"]) == (200, "no-store")
         assert answer.headers["Content-Type"].startswith(content_type)
@@ -92,7 +92,7 @@ class Touched(list[Any]):
         return super().__iter__()
 
 
-async def test_it_is_read_on_the_event_loop_and_written_down_elsewhere(api: Api) -> None:
+async def test_metrics_are_collected_on_the_event_loop_and_encoded_off_it(api: Api) -> None:
     read: set[str] = set()
     written: set[str] = set()
 
@@ -111,7 +111,7 @@ async def test_it_is_read_on_the_event_loop_and_written_down_elsewhere(api: Api)
     assert here not in written
 
 
-async def test_no_name_of_anybody_is_in_it(api: Api) -> None:
+async def test_metrics_contain_no_names_chosen_by_callers(api: Api) -> None:
     """Of what callers say, types of services alone are shown."""
     await api.register("acme-service", type="ACME")
     _, _, session = await api.open("acme-service", room_name="acme-room", metadata={"acme": "data"})
@@ -123,7 +123,7 @@ async def test_no_name_of_anybody_is_in_it(api: Api) -> None:
     assert session["session_id"] not in text
 
 
-async def test_whatever_a_type_is_called_it_can_be_read(api: Api) -> None:
+async def test_metrics_escape_any_service_type(api: Api) -> None:
     names = ['"quoted"', "back\\slash", "brace}{,=", "größe", "\ue000", "ASR" * 20]
     for n, name in enumerate(names):
         await api.register(f"s{n}", type=name)
@@ -134,7 +134,7 @@ async def test_whatever_a_type_is_called_it_can_be_read(api: Api) -> None:
 # --- sessions and services --------------------------------------------------------------------------
 
 
-async def test_a_session_is_counted_in_each_state_and_forgotten_with_it(api: Api) -> None:
+async def test_sessions_metric_counts_each_state_until_forgotten(api: Api) -> None:
     async def states() -> dict[str, float]:
         return {state: count for state, count in (await exposed(api)).by("state", SESSIONS).items() if count}
 
@@ -155,7 +155,7 @@ async def test_a_session_is_counted_in_each_state_and_forgotten_with_it(api: Api
     assert set(ended) == set(EndReason)
 
 
-async def test_a_session_is_counted_by_its_profile(start_api: StartApi, tmp_path: Path) -> None:
+async def test_session_metrics_count_by_profile(start_api: StartApi, tmp_path: Path) -> None:
     """By whichever way it was asked for."""
     (tmp_path / "services.yaml").write_text(FILE)
     api = await start_api(services_file=tmp_path / "services.yaml")
@@ -172,7 +172,7 @@ async def test_a_session_is_counted_by_its_profile(start_api: StartApi, tmp_path
     assert shown.by("profile", ready) == {"voice": 0, "empty": 3, "none": 1}
 
 
-async def test_a_session_whose_room_is_anothers_was_none(api: Api) -> None:
+async def test_session_refused_for_its_room_name_is_not_counted(api: Api) -> None:
     api.livekit.foreign_rooms.add("theirs")
     assert (await api.open(room_name="theirs"))[0] == 409
     shown = await exposed(api)
@@ -180,7 +180,7 @@ async def test_a_session_whose_room_is_anothers_was_none(api: Api) -> None:
         assert shown.total(f"session_manager_sessions_{counter}_total") == 0
 
 
-async def test_an_attempt_is_followed_from_invite_to_evidence_to_its_replacement(api: Api) -> None:
+async def test_service_metrics_follow_an_attempt_from_invite_to_replacement(api: Api) -> None:
     async with still_session(api) as session:
         now = api.parts.clock()
         await session.happens(ev.InviteAccepted(now + 0.5, ASR, 1, 1))
@@ -200,7 +200,7 @@ async def test_an_attempt_is_followed_from_invite_to_evidence_to_its_replacement
     assert shown.by("outcome", "session_manager_invites_total") == {"accepted": 1, "declined": 1, "unreachable": 0}
 
 
-async def test_services_are_counted_by_type_and_state(api: Api) -> None:
+async def test_registered_services_metric_counts_by_type_and_state(api: Api) -> None:
     await api.register("asr-1", "asr-2")
     await api.register("llm-1", type="LLM")
     await api.ask("POST", "/microservices/asr-2/heartbeat", {"draining": True})
@@ -210,7 +210,7 @@ async def test_services_are_counted_by_type_and_state(api: Api) -> None:
     assert shown.by("type", services) == {"ASR": 2, "LLM": 1}
 
 
-async def test_a_type_of_which_nobody_is_left_shows(api: Api) -> None:
+async def test_service_type_without_services_is_shown_as_zero(api: Api) -> None:
     await api.register("asr-1")
     services = "session_manager_registered_services"
     assert (await exposed(api)).total(services, type="ASR", state="healthy") == 1
@@ -220,7 +220,7 @@ async def test_a_type_of_which_nobody_is_left_shows(api: Api) -> None:
     assert shown.by("type", services) == {"ASR": 0}
 
 
-async def test_what_sessions_are_refused_for_is_counted_by_type_and_reason(api: Api) -> None:
+async def test_services_refused_metric_counts_by_type_and_reason(api: Api) -> None:
     refused = "session_manager_services_refused_total"
     await api.register("asr-1")
     await api.ask("POST", "/microservices/asr-1/heartbeat", {"draining": True})
@@ -234,7 +234,7 @@ async def test_what_sessions_are_refused_for_is_counted_by_type_and_reason(api: 
     assert shown.by("reason", refused) == {"no_capacity": 2, "not_registered": 2}
 
 
-async def test_types_beyond_the_first_fifty_are_counted_together(api: Api) -> None:
+async def test_service_types_beyond_fifty_are_counted_as_other(api: Api) -> None:
     for n in range(60):
         await api.register(f"s{n}", type=f"type {n:02}")
     shown = (await exposed(api)).by("type", "session_manager_registered_services")
@@ -242,7 +242,7 @@ async def test_types_beyond_the_first_fifty_are_counted_together(api: Api) -> No
     assert shown["other"] == 10
 
 
-async def test_a_session_that_proves_that_we_are_well_is_in_none_of_these(api: Api) -> None:
+async def test_deep_health_sessions_are_in_no_metric(api: Api) -> None:
     before = (await exposed(api)).series
     async with still_session(api, owner="", webhooks_arrive=True) as session:
         now = api.parts.clock()
@@ -260,7 +260,7 @@ async def test_a_session_that_proves_that_we_are_well_is_in_none_of_these(api: A
 # --- LiveKit ----------------------------------------------------------------------------------------
 
 
-async def test_webhooks_are_counted_and_timed_also_those_of_rooms_that_are_not_ours(api: Api) -> None:
+async def test_webhook_metrics_include_rooms_of_others(api: Api) -> None:
     now = time.time()
     body = json.dumps(
         {
@@ -281,7 +281,7 @@ async def test_webhooks_are_counted_and_timed_also_those_of_rooms_that_are_not_o
     assert 0 <= shown.total("session_manager_webhook_lag_seconds_sum") < 30
 
 
-async def test_a_webhook_is_missed_that_does_not_come_after_all_where_webhooks_arrive(api: Api) -> None:
+async def test_missed_webhook_is_counted_only_where_webhooks_arrive(api: Api) -> None:
     """Who has left, and that a room is gone, is at times found just before a webhook tells it. One of two does here."""
     async with still_session(api, "ses_silent") as session:
         await session.happens(ev.RoomClosed(api.parts.clock(), "RM_1"))
@@ -297,7 +297,7 @@ async def test_a_webhook_is_missed_that_does_not_come_after_all_where_webhooks_a
     assert shown.by("event", missed) == {"participant_joined": 0, "participant_left": 0, "room_finished": 1}
 
 
-async def test_it_tells_whether_livekit_knows_the_manager_and_how_many_rooms_it_holds(api: Api) -> None:
+async def test_manager_metrics_show_registration_and_held_rooms(api: Api) -> None:
     for registered, rooms in ((True, 0), (False, 3)):
         api.agent.is_registered, api.agent.rooms_held = registered, rooms
         shown = await exposed(api)
@@ -308,7 +308,7 @@ async def test_it_tells_whether_livekit_knows_the_manager_and_how_many_rooms_it_
 # --- HTTP -------------------------------------------------------------------------------------------
 
 
-async def test_requests_are_counted_by_operation_status_and_problem(start_api: StartApi) -> None:
+async def test_http_metrics_count_by_operation_status_and_problem(start_api: StartApi) -> None:
     api = await start_api(sessions_max=1)
     await api.open()
     for path in ("//wp-login.php", "//.env", "/sessions/nope", "/sessions"):
@@ -326,7 +326,7 @@ async def test_requests_are_counted_by_operation_status_and_problem(start_api: S
     assert problems == {"not_found": 2, "unknown_session": 1, "method_not_allowed": 1, "overloaded": 1}
 
 
-async def test_who_is_refused_for_asking_too_often_is_counted(start_api: StartApi) -> None:
+async def test_http_metrics_count_rate_limited_requests(start_api: StartApi) -> None:
     api = await start_api(Settings, **production(rate_limit=0.01, rate_limit_burst=3))
     for _ in range(5):
         await api.ask("GET", "/sessions", headers=ACME.proof)
@@ -335,7 +335,7 @@ async def test_who_is_refused_for_asking_too_often_is_counted(start_api: StartAp
     assert shown.total(REQUESTS, operation="sessions_list_all", status="429") == 2
 
 
-async def test_who_waits_is_counted_and_who_gives_up_as_aborted(api: Api) -> None:
+async def test_waiters_metric_counts_waiting_requests_and_aborted_ones(api: Api) -> None:
     await api.register("asr-service")
     asking = asyncio.create_task(api.open("asr-service", prefer=""))
     await api.has_waiting(1)
@@ -352,7 +352,7 @@ async def test_who_waits_is_counted_and_who_gives_up_as_aborted(api: Api) -> Non
         await asyncio.sleep(0.01)
 
 
-async def test_callbacks_are_counted_by_what_became_of_them(api: Api) -> None:
+async def test_callback_metrics_count_by_outcome(api: Api) -> None:
     hangs = asyncio.Event()
 
     async def answer(signal: dict[str, Any]) -> int:
@@ -378,7 +378,7 @@ async def test_callbacks_are_counted_by_what_became_of_them(api: Api) -> None:
 # --- the process ------------------------------------------------------------------------------------
 
 
-async def test_the_process_shows_what_it_is_and_how_it_fares(api: Api) -> None:
+async def test_process_metrics_show_version_loop_lag_and_memory(api: Api) -> None:
     await api.open(prefer="")
     while not (shown := await exposed(api)).total("session_manager_event_loop_lag_seconds_count"):
         await asyncio.sleep(0.05)
@@ -388,7 +388,7 @@ async def test_the_process_shows_what_it_is_and_how_it_fares(api: Api) -> None:
     assert {"python_info", "python_gc_collections_total"} <= {name for name, _ in shown.series}
 
 
-async def test_a_thousand_sessions_are_no_more_series_than_one(api: Api) -> None:
+async def test_thousand_sessions_add_no_metric_series(api: Api) -> None:
     services = tuple(replace(JOINS, service_id=f"s{n}", type=f"type {n}") for n in range(5))
     sessions = [
         Session(f"ses_{n}", f"room-{n}", User("alice"), api.parts.clock(), services, owner="acme") for n in range(1_000)

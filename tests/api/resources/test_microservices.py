@@ -16,7 +16,7 @@ from tests.api.stand_ins import Api, StartApi
 pytestmark = pytest.mark.api
 
 
-async def test_a_service_is_registered_replaced_shown_listed_and_removed(api: Api) -> None:
+async def test_service_is_registered_replaced_shown_listed_and_removed(api: Api) -> None:
     body = {"service_id": "asr-service", "endpoint": "http://a/", "metadata": {"type": "ASR", "version": "1.0.0"}}
     status, headers, made = await api.ask("POST", "/microservices/register", body)
     assert (status, made["metadata"], made["ready_on"]) == (201, body["metadata"], "join")
@@ -39,7 +39,7 @@ async def test_a_service_is_registered_replaced_shown_listed_and_removed(api: Ap
         ("http://0x7f.1/", "should have its IPv4 address written as four decimal numbers"),
     ],
 )
-async def test_a_service_that_could_never_be_called_is_refused_at_once(api: Api, endpoint: str, why: str) -> None:
+async def test_forbidden_service_endpoint_is_422(api: Api, endpoint: str, why: str) -> None:
     body = {"service_id": "x", "endpoint": endpoint.format(port=api.port), "metadata": {"type": "ASR"}}
     status, _, problem = await api.ask("POST", "/microservices/register", body)
     assert status == 422
@@ -65,7 +65,7 @@ async def shown(api: Api, service_id: str = "asr-service") -> dict[str, Any]:
 # --- leases and heartbeats --------------------------------------------------------------------------
 
 
-async def test_a_heartbeat_renews_the_lease_and_says_how_the_service_is_doing(api: Api) -> None:
+async def test_heartbeat_renews_the_lease_and_reports_load_and_draining(api: Api) -> None:
     await register(api, capacity=40, lease_seconds=30)
     before = await shown(api)
     assert (before["state"], before["load"], before["capacity"], before["in_flight"]) == ("healthy", None, 40, 0)
@@ -75,25 +75,25 @@ async def test_a_heartbeat_renews_the_lease_and_says_how_the_service_is_doing(ap
     assert await shown(api) == after
 
 
-async def test_a_heartbeat_needs_no_body(api: Api) -> None:
+async def test_heartbeat_needs_no_body(api: Api) -> None:
     await register(api)
     status, _, service = await api.ask("POST", "/microservices/asr-service/heartbeat")
     assert (status, service["state"], service["lease_expires_at"]) == (200, "healthy", None)
 
 
-async def test_who_is_not_known_learns_from_the_heartbeat_that_he_has_to_register(api: Api) -> None:
+async def test_heartbeat_of_an_unknown_service_is_404(api: Api) -> None:
     status, _, problem = await api.ask("POST", "/microservices/asr-service/heartbeat")
     assert (status, problem["type"].rpartition(":")[2]) == (404, "unknown_service")
 
 
-async def test_a_wrong_heartbeat_names_each_bad_field(api: Api) -> None:
+async def test_invalid_heartbeat_names_each_bad_field(api: Api) -> None:
     await register(api)
     status, _, problem = await api.ask("POST", "/microservices/asr-service/heartbeat", {"load": 2, "laod": 1})
     assert (status, {error["field"] for error in problem["errors"]}) == (422, {"load", "laod"})
 
 
 @pytest.mark.parametrize(("method", "path"), [("DELETE", ""), ("POST", "/heartbeat")])
-async def test_an_old_instance_does_not_speak_for_the_new_one(api: Api, method: str, path: str) -> None:
+async def test_old_instance_can_not_change_the_new_instance(api: Api, method: str, path: str) -> None:
     """In a rolling restart it is the last to speak."""
     await register(api, endpoint="http://127.0.0.1:1/?a=1&b=2")
     await register(api, endpoint="http://127.0.0.1:2/")
@@ -108,7 +108,7 @@ async def test_an_old_instance_does_not_speak_for_the_new_one(api: Api, method: 
 # --- who is chosen ----------------------------------------------------------------------------------
 
 
-async def test_reservations_are_held_from_the_choice_until_the_session_is_over(api: Api) -> None:
+async def test_service_capacity_is_reserved_until_the_session_is_over(api: Api) -> None:
     """At capacity, and while draining, a session is refused before any room is made."""
     await register(api, capacity=1)
     _, _, session = await api.open("asr-service")
@@ -125,7 +125,7 @@ async def test_reservations_are_held_from_the_choice_until_the_session_is_over(a
     assert (await api.open("asr-service"))[0] == 202
 
 
-async def test_many_sessions_at_once_are_spread_and_never_too_many(api: Api) -> None:
+async def test_concurrent_sessions_are_spread_within_capacity(api: Api) -> None:
     """30 asked for at the same moment, room for 24."""
     for n in range(3):
         await register(api, f"asr-{n}", capacity=8)
@@ -152,9 +152,7 @@ def services_file(tmp_path: Path) -> Path:
     return path
 
 
-async def test_a_static_service_is_there_from_the_start_and_only_the_file_changes_it(
-    start_api: StartApi, services_file: Path
-) -> None:
+async def test_static_service_changes_only_by_its_file(start_api: StartApi, services_file: Path) -> None:
     api = await start_api(services_file=services_file)
     assert (await shown(api)).items() >= {"static": True, "capacity": 3, "state": "healthy"}.items()
     for answered in (
@@ -166,7 +164,7 @@ async def test_a_static_service_is_there_from_the_start_and_only_the_file_change
     assert (status, service["load"]) == (200, 0.5)
 
 
-async def test_a_session_may_ask_for_a_profile(start_api: StartApi, services_file: Path) -> None:
+async def test_session_may_require_a_profile(start_api: StartApi, services_file: Path) -> None:
     """And for more; what nobody is called is 422 and says which field."""
     api = await start_api(services_file=services_file)
     await register(api, "llm-service", metadata={"type": "LLM"})
@@ -196,7 +194,7 @@ async def test_registrations_survive_a_restart(start_api: StartApi, tmp_path: Pa
     assert (await third.ask("GET", "/microservices/asr-service"))[0] == 404
 
 
-async def test_a_wrong_services_file_stops_the_start_with_one_message(tmp_path: Path) -> None:
+async def test_invalid_services_file_stops_the_start_with_one_message(tmp_path: Path) -> None:
     path = tmp_path / "services.yaml"
     path.write_text("services:\n  - service_id: a b\n    endpoint: asr\n    metadata: {type: ASR}\n")
     process = await asyncio.create_subprocess_exec(

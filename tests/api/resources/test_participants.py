@@ -22,7 +22,7 @@ def slug(problem: dict[str, Any]) -> str:
     return str(problem["type"]).rpartition(":")[2]
 
 
-async def test_a_further_human_gets_a_token_of_its_own_for_the_same_room(api: Api) -> None:
+async def test_further_participant_gets_its_own_token_for_the_room(api: Api) -> None:
     _, _, session = await api.open(user_name="Alice", metadata={"plan": "gold"}, user_attributes={"a": "b"})
     status, headers, bob = await add(
         api, session, name="Bob", attributes={"c": "d"}, grants={"can_publish": False}, metadata="m"
@@ -43,7 +43,7 @@ async def test_a_further_human_gets_a_token_of_its_own_for_the_same_room(api: Ap
     assert told == {"sub": "bob", "name": "Bob", "attributes": {"c": "d"}, "metadata": "m"}
 
 
-async def test_nothing_of_it_is_kept(api: Api) -> None:
+async def test_adding_a_participant_changes_no_stored_session(api: Api) -> None:
     _, _, session = await api.open()
     before = api.parts.store.get(session["session_id"])
     for identity in ("bob", "bob", "carol"):
@@ -51,7 +51,7 @@ async def test_nothing_of_it_is_kept(api: Api) -> None:
     assert api.parts.store.get(session["session_id"]) is before
 
 
-async def test_nobody_further_gets_in_unless_the_session_is_ready(api: Api) -> None:
+async def test_further_participant_is_409_unless_the_session_is_ready(api: Api) -> None:
     await api.register("asr-service")
     _, _, session = await api.open("asr-service")
     status, _, problem = await add(api, session)
@@ -62,7 +62,7 @@ async def test_nobody_further_gets_in_unless_the_session_is_ready(api: Api) -> N
     assert (await add(api, session))[0] == 409
 
 
-async def test_an_identity_that_is_in_the_room_already_is_taken(api: Api) -> None:
+async def test_participant_identity_in_the_room_is_taken(api: Api) -> None:
     """The user's own, and that of an agent which LiveKit has named."""
     agent = {"service_id": "echo", "agent_name": "echo", "metadata": {"type": "AGENT"}}
     await api.ask("POST", "/microservices/register", agent)
@@ -81,18 +81,18 @@ async def test_an_identity_that_is_in_the_room_already_is_taken(api: Api) -> Non
     assert (status, slug(problem)) == (409, "identity_taken")
 
 
-async def test_an_identity_of_ours_is_refused(api: Api) -> None:
+async def test_participant_identity_with_the_sm_prefix_is_refused(api: Api) -> None:
     _, _, session = await api.open()
     status, _, problem = await add(api, session, identity="sm-asr-1")
     assert (status, problem["errors"][0]["field"]) == (422, "identity")
 
 
-async def test_no_more_is_granted_than_the_server_lets_callers_grant(start_api: StartApi) -> None:
+async def test_participant_grants_are_limited_by_user_grants(start_api: StartApi) -> None:
     api = await start_api(user_grants=("can_publish", "can_subscribe"))
     _, _, session = await api.open()
     status, _, problem = await add(api, session, grants={"can_publish": True, "can_update_own_metadata": True})
     assert (status, [bad["field"] for bad in problem["errors"]]) == (422, ["grants.can_update_own_metadata"])
 
 
-async def test_an_unknown_session_is_404(api: Api) -> None:
+async def test_participant_of_an_unknown_session_is_404(api: Api) -> None:
     assert (await add(api, {"session_id": "ses_nope"}))[0] == 404

@@ -20,7 +20,7 @@ TOKEN_FIELDS = {"server_url", "access_token", "token_expires_at"}
 # --- asking for one ---------------------------------------------------------------------------------
 
 
-async def test_a_session_that_needs_nothing_is_ready_at_once_with_a_token(api: Api) -> None:
+async def test_session_without_services_is_ready_at_once_with_a_token(api: Api) -> None:
     status, headers, session = await api.open(prefer="", user_name="Alice", room_name="demo", metadata={"lang": "zh"})
     assert (status, session["state"], session["room_name"]) == (201, "ready", "demo")
     assert headers["Location"] == f"/api/v1/sessions/{session['session_id']}"
@@ -29,14 +29,14 @@ async def test_a_session_that_needs_nothing_is_ready_at_once_with_a_token(api: A
     assert (claims["sub"], claims["name"], claims["video"]["room"]) == ("alice", "Alice", "demo")
 
 
-async def test_ids_and_room_names_are_made_when_missing(api: Api) -> None:
+async def test_session_id_and_room_name_are_generated_when_missing(api: Api) -> None:
     _, _, session = await api.open()
     ulid = session["session_id"].removeprefix("ses_")
     assert re.fullmatch("[0-9A-Z]{26}", ulid)
     assert session["room_name"] == f"room-{ulid.lower()}"
 
 
-async def test_the_answer_waits_until_the_services_are_ready(api: Api) -> None:
+async def test_create_waits_until_the_services_are_ready(api: Api) -> None:
     await api.register("asr-service")
     asking = asyncio.create_task(api.open("asr-service", prefer=""))
     await api.livekit.invited.wait()
@@ -48,7 +48,7 @@ async def test_the_answer_waits_until_the_services_are_ready(api: Api) -> None:
     assert (status, session["services"][0]["ready_by"], session["revision"]) == (201, "http", answer["revision"])
 
 
-async def test_who_would_not_wait_gets_202_and_the_token_later(api: Api) -> None:
+async def test_create_with_respond_async_gets_202_and_the_token_later(api: Api) -> None:
     await api.register("asr-service")
     status, headers, session = await api.open("asr-service")
     assert (status, headers["Preference-Applied"]) == (202, "respond-async")
@@ -59,13 +59,13 @@ async def test_who_would_not_wait_gets_202_and_the_token_later(api: Api) -> None
     assert (await api.ask("GET", path))[2].keys() >= TOKEN_FIELDS
 
 
-async def test_who_waits_a_while_gets_202_when_that_is_over(api: Api) -> None:
+async def test_create_with_wait_gets_202_after_the_time(api: Api) -> None:
     await api.register("asr-service")
     status, headers, session = await api.open("asr-service", prefer="wait=1")
     assert (status, headers["Preference-Applied"], session["state"]) == (202, "wait=1", "waiting")
 
 
-async def test_not_ready_in_time_is_504_with_every_reason_and_no_room_is_left(api: Api) -> None:
+async def test_session_not_ready_in_time_is_504_with_reasons_and_no_room(api: Api) -> None:
     await api.register("asr-service", "llm-service")
     asking = asyncio.create_task(api.open("asr-service", "llm-service", prefer="", ready_timeout=1))
     await api.livekit.invited.wait()
@@ -79,7 +79,7 @@ async def test_not_ready_in_time_is_504_with_every_reason_and_no_room_is_left(ap
     assert "access_token" not in problem
 
 
-async def test_what_is_not_registered_is_refused_at_once(api: Api) -> None:
+async def test_unregistered_service_is_refused_at_once(api: Api) -> None:
     await api.register("asr-service")
     status, _, problem = await api.open("asr-service", "nobody", {"type": "XYZ", "optional": True})
     assert status == 424
@@ -87,13 +87,13 @@ async def test_what_is_not_registered_is_refused_at_once(api: Api) -> None:
     assert list(api.parts.store.list()) == []
 
 
-async def test_a_type_is_met_by_a_service_of_that_type(api: Api) -> None:
+async def test_required_type_selects_a_service_of_that_type(api: Api) -> None:
     await api.register("tts-1", type="TTS")
     _, _, session = await api.open({"type": "TTS"})
     assert session["services"][0]["service_id"] == "tts-1"
 
 
-async def test_a_room_name_in_use_is_409_and_says_when_to_try_again(api: Api) -> None:
+async def test_room_name_in_use_is_409_with_retry_after(api: Api) -> None:
     api.livekit.foreign_rooms = {"theirs"}
     await api.open(room_name="demo")
     for room_name in ("demo", "theirs"):
@@ -103,7 +103,7 @@ async def test_a_room_name_in_use_is_409_and_says_when_to_try_again(api: Api) ->
 
 
 @pytest.mark.parametrize("prefer", ["", "respond-async"])
-async def test_without_livekit_it_is_503_and_nothing_half_made_is_left(api: Api, prefer: str) -> None:
+async def test_create_without_livekit_is_503_and_leaves_nothing(api: Api, prefer: str) -> None:
     api.livekit.down = True
     async with asyncio.timeout(1):
         status, headers, problem = await api.open(prefer=prefer)
@@ -111,7 +111,7 @@ async def test_without_livekit_it_is_503_and_nothing_half_made_is_left(api: Api,
     assert "10.0.0.7" not in str(problem)
 
 
-async def test_a_client_that_hangs_up_ends_the_session_it_asked_for(api: Api) -> None:
+async def test_disconnected_client_ends_the_session_it_waited_for(api: Api) -> None:
     await api.register("asr-service")
     asking = asyncio.create_task(api.open("asr-service", prefer=""))
     await api.livekit.invited.wait()
@@ -123,7 +123,7 @@ async def test_a_client_that_hangs_up_ends_the_session_it_asked_for(api: Api) ->
     assert api.livekit.rooms == []
 
 
-async def test_a_client_that_did_not_wait_may_hang_up(api: Api) -> None:
+async def test_disconnect_after_a_202_leaves_the_session_open(api: Api) -> None:
     await api.register("asr-service")
     _, _, session = await api.open("asr-service")
     await api.http.close()
@@ -131,7 +131,7 @@ async def test_a_client_that_did_not_wait_may_hang_up(api: Api) -> None:
     assert not api.parts.store.get(session["session_id"]).over
 
 
-async def test_a_session_closed_by_somebody_else_while_waiting_is_409(api: Api) -> None:
+async def test_session_closed_during_create_is_409(api: Api) -> None:
     await api.register("asr-service")
     asking = asyncio.create_task(api.open("asr-service", prefer=""))
     await api.livekit.invited.wait()
@@ -141,7 +141,7 @@ async def test_a_session_closed_by_somebody_else_while_waiting_is_409(api: Api) 
     assert (status, problem["reason"]) == (409, "closed")
 
 
-async def test_what_the_caller_chooses_is_kept(api: Api) -> None:
+async def test_limits_attributes_and_grants_of_the_request_are_stored(api: Api) -> None:
     _, _, shown = await api.open(
         ready_timeout=5, max_duration=60, user_attributes={"a": "b"}, user_grants={"can_publish": False}
     )
@@ -153,7 +153,7 @@ async def test_what_the_caller_chooses_is_kept(api: Api) -> None:
     assert claims["video"]["canPublish"] is False
 
 
-async def test_a_session_may_not_last_longer_than_the_settings_let_it(start_api: StartApi) -> None:
+async def test_max_duration_is_limited_by_session_ttl(start_api: StartApi) -> None:
     api = await start_api(session_ttl=100)
     status, _, problem = await api.open(max_duration=101)
     assert (status, problem["errors"][0]["field"]) == (422, "max_duration")
@@ -162,7 +162,7 @@ async def test_a_session_may_not_last_longer_than_the_settings_let_it(start_api:
 # --- looking, closing, tokens -----------------------------------------------------------------------
 
 
-async def test_lists_show_no_tokens_and_can_be_narrowed(api: Api) -> None:
+async def test_session_list_has_filters_and_no_tokens(api: Api) -> None:
     await api.register("asr-service")
     ready, waiting = (await api.open())[2], (await api.open("asr-service"))[2]
 
@@ -180,7 +180,7 @@ async def test_lists_show_no_tokens_and_can_be_narrowed(api: Api) -> None:
     assert await listed("?service=other") == []
 
 
-async def test_pages_follow_each_other(api: Api) -> None:
+async def test_session_list_pages_follow_each_other(api: Api) -> None:
     made = [(await api.open())[2]["session_id"] for _ in range(3)]
     _, _, first = await api.ask("GET", "/sessions?limit=2")
     _, _, second = await api.ask("GET", f"/sessions?limit=2&cursor={first['next_cursor']}")
@@ -188,7 +188,7 @@ async def test_pages_follow_each_other(api: Api) -> None:
     assert second["next_cursor"] is None
 
 
-async def test_closing_again_gives_the_same(api: Api) -> None:
+async def test_closing_a_session_twice_gives_the_same_answer(api: Api) -> None:
     path = f"/sessions/{(await api.open())[2]['session_id']}"
     status, _, closed = await api.ask("DELETE", path)
     assert (status, closed["state"], closed["reason"]) == (200, "ended", "closed")
@@ -196,7 +196,7 @@ async def test_closing_again_gives_the_same(api: Api) -> None:
     assert api.livekit.rooms == []
 
 
-async def test_a_token_is_given_only_while_ready_or_active(api: Api) -> None:
+async def test_new_token_is_409_unless_the_session_is_ready(api: Api) -> None:
     await api.register("asr-service")
     session_id = (await api.open("asr-service"))[2]["session_id"]
     path = f"/sessions/{session_id}/token"
@@ -210,14 +210,14 @@ async def test_a_token_is_given_only_while_ready_or_active(api: Api) -> None:
 
 
 @pytest.mark.parametrize(("method", "below"), [("GET", ""), ("DELETE", ""), ("POST", "/token")])
-async def test_an_unknown_session_is_404(api: Api, method: str, below: str) -> None:
+async def test_operations_on_an_unknown_session_are_404(api: Api, method: str, below: str) -> None:
     assert (await api.ask(method, f"/sessions/ses_nope{below}"))[0] == 404
 
 
 # --- saying that a service is ready -----------------------------------------------------------------
 
 
-async def test_saying_ready_twice_changes_nothing_the_second_time(api: Api) -> None:
+async def test_second_ready_signal_changes_nothing(api: Api) -> None:
     await api.register("asr-service")
     session_id = (await api.open("asr-service"))[2]["session_id"]
     first = await api.say_ready(session_id, "asr-service")
@@ -226,7 +226,7 @@ async def test_saying_ready_twice_changes_nothing_the_second_time(api: Api) -> N
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer ", "Basic abc", "Bearer abc", "Bearer a.b.c"])
-async def test_ready_without_a_join_token_is_401(api: Api, authorization: str | None) -> None:
+async def test_ready_signal_without_a_join_token_is_401(api: Api, authorization: str | None) -> None:
     """And whoever sent something as one learns that it is none (RFC 6750)."""
     await api.register("asr-service")
     session_id = (await api.open("asr-service"))[2]["session_id"]
@@ -237,7 +237,7 @@ async def test_ready_without_a_join_token_is_401(api: Api, authorization: str | 
     assert (status, answer["WWW-Authenticate"]) == (401, 'Bearer error="invalid_token"' if sent else "Bearer")
 
 
-async def test_only_the_service_that_was_invited_may_say_that_it_is_ready(api: Api) -> None:
+async def test_ready_signal_is_accepted_from_the_invited_service_only(api: Api) -> None:
     await api.register("asr-service", "llm-service")
     session_id = (await api.open("asr-service", "llm-service"))[2]["session_id"]
     await api.livekit.invited.wait()
@@ -254,7 +254,7 @@ async def test_only_the_service_that_was_invited_may_say_that_it_is_ready(api: A
     assert api.parts.store.get(session_id).state is SessionState.WAITING
 
 
-async def test_a_service_that_has_failed_or_a_session_that_is_over_is_409(api: Api) -> None:
+async def test_ready_signal_of_a_failed_service_or_ended_session_is_409(api: Api) -> None:
     await api.register("asr-service", "llm-service")
     session_id = (await api.open("asr-service", "llm-service"))[2]["session_id"]
     await api.livekit.invited.wait()

@@ -40,7 +40,7 @@ def phases(header: str) -> dict[str, float]:
     return {name: float(took.removeprefix("dur=")) for name, took in told.items()}
 
 
-async def test_a_session_is_told_with_its_steps_and_who_is_awaited_until_when(still: StillSession) -> None:
+async def test_timeline_shows_steps_and_what_each_attempt_waits_for(still: StillSession) -> None:
     told = await timeline(still)
     [listed] = (await still.api.ask("GET", "/sessions"))[2]["sessions"]
     shared = told.keys() & listed.keys()
@@ -60,7 +60,7 @@ async def test_a_session_is_told_with_its_steps_and_who_is_awaited_until_when(st
     assert datetime.fromisoformat(told["now"]) >= datetime.fromisoformat(told["created_at"])
 
 
-async def test_an_attempt_that_was_replaced_is_told_with_its_reason_before_the_next(still: StillSession) -> None:
+async def test_timeline_shows_a_replaced_attempt_with_its_reason(still: StillSession) -> None:
     now = still.api.parts.clock()
     other = Chosen("asr-2", "ASR", "http://127.0.0.1:2/", None, ReadyOn.JOIN)
     await still.happens(
@@ -74,7 +74,7 @@ async def test_an_attempt_that_was_replaced_is_told_with_its_reason_before_the_n
     assert second["late"]["awaited"] == "accept"
 
 
-async def test_of_one_that_is_over_nothing_is_awaited(still: StillSession) -> None:
+async def test_timeline_of_an_ended_session_waits_for_nothing(still: StillSession) -> None:
     await still.ends()
     told = await timeline(still)
     assert (told["steps"][-1], told["reason"]) == ({"name": "ended", "at": told["ended_at"]}, "closed")
@@ -82,7 +82,7 @@ async def test_of_one_that_is_over_nothing_is_awaited(still: StillSession) -> No
     assert (attempt["reason"], attempt["late"]) == ("never_joined", None)
 
 
-async def test_what_was_logged_about_the_session_is_told_and_nothing_else(api: Api) -> None:
+async def test_timeline_has_the_log_entries_of_its_session_only(api: Api) -> None:
     await api.register("asr-service")
     session, other = [(await api.open("asr-service", user_identity=name))[2] for name in ("bob", "carol")]
     await api.say_ready(session["session_id"], "asr-service")
@@ -96,7 +96,7 @@ async def test_what_was_logged_about_the_session_is_told_and_nothing_else(api: A
     assert other["session_id"] not in json.dumps(log)
 
 
-async def test_what_was_logged_goes_with_the_session(api: Api) -> None:
+async def test_log_entries_are_forgotten_with_the_session(api: Api) -> None:
     session_id = (await api.open())[2]["session_id"]
     await api.ask("DELETE", f"/sessions/{session_id}")
     path = f"/sessions/{session_id}/timeline"
@@ -105,7 +105,7 @@ async def test_what_was_logged_goes_with_the_session(api: Api) -> None:
     assert (await api.ask("GET", path))[0] == 404
 
 
-async def test_the_log_is_for_who_administers_everything_and_others_see_no_more_than_their_own(
+async def test_timeline_log_is_shown_to_admins_only(
     start_api: StartApi,
 ) -> None:
     api = await start_api(Settings, **production())
@@ -125,7 +125,7 @@ async def test_the_log_is_for_who_administers_everything_and_others_see_no_more_
 # --- where the time went ------------------------------------------------------------------------------
 
 
-async def test_who_gets_a_session_is_told_where_the_time_went(api: Api) -> None:
+async def test_server_timing_shows_the_phases_of_a_ready_session(api: Api) -> None:
     await api.register("asr-service")
     asking = asyncio.create_task(api.open("asr-service", prefer=""))
     await api.livekit.invited.wait()
@@ -139,7 +139,7 @@ async def test_who_gets_a_session_is_told_where_the_time_went(api: Api) -> None:
     )
 
 
-async def test_what_is_known_so_far_is_told_of_one_that_is_not_ready(start_api: StartApi) -> None:
+async def test_server_timing_shows_the_known_phases_of_an_unready_session(start_api: StartApi) -> None:
     api = await start_api(ready_timeout=1)
     await api.register("asr-service")
     status, headers, _ = await api.open("asr-service")
@@ -149,7 +149,7 @@ async def test_what_is_known_so_far_is_told_of_one_that_is_not_ready(start_api: 
     assert (status, "ready" in told, told["total"] >= 1_000) == (504, False, True)
 
 
-async def test_a_page_of_another_origin_may_read_it(start_api: StartApi) -> None:
+async def test_server_timing_is_readable_by_allowed_origins(start_api: StartApi) -> None:
     origin = "https://app.example.com"
     api = await start_api(cors_origins=(origin,))
     for sent, allowed in (({"Origin": origin}, origin), ({"Origin": "https://evil.example.com"}, None), ({}, None)):

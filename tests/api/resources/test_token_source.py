@@ -99,14 +99,16 @@ def invited_anew(session: Session) -> bool:
         ((), ["asr-1"]),
     ],
 )
-async def test_agents_are_services_types_or_profiles(api: Api, names: tuple[str, ...], required: list[str]) -> None:
+async def test_agent_names_are_services_types_or_profiles(
+    api: Api, names: tuple[str, ...], required: list[str]
+) -> None:
     asking = asyncio.create_task(api.ask("POST", TOKEN, agents(*names)))
     session = await only_session(api)
     assert [service.service_id for service in session.services] == required
     asking.cancel()
 
 
-async def test_a_name_that_means_nothing_is_422_and_named(api: Api) -> None:
+async def test_unknown_agent_name_is_422(api: Api) -> None:
     status, _, problem = await api.ask("POST", TOKEN, agents("asr-1", "nobody"))
     assert (status, problem["errors"]) == (
         422,
@@ -115,30 +117,30 @@ async def test_a_name_that_means_nothing_is_422_and_named(api: Api) -> None:
     assert sessions(api) == []
 
 
-async def test_a_service_that_is_not_there_is_424(api: Api) -> None:
+async def test_agent_without_a_registered_service_is_424(api: Api) -> None:
     status, _, problem = await api.ask("POST", TOKEN, agents("elsewhere"))
     assert (status, problem["services"][0]["reason"]) == (424, "not_registered")
 
 
-async def test_the_default_profile_may_be_another(start_api: StartApi, services_file: Path) -> None:
+async def test_default_profile_setting_names_another_profile(start_api: StartApi, services_file: Path) -> None:
     api = await start_api(services_file=services_file, default_profile="nothing")
     status, _, _ = await api.ask("POST", TOKEN, {})
     assert (status, [session.services for session in sessions(api)]) == (201, [()])
 
 
-async def test_a_default_profile_that_there_is_not_stops_the_start(start_api: StartApi, services_file: Path) -> None:
+async def test_unknown_default_profile_stops_the_start(start_api: StartApi, services_file: Path) -> None:
     for settings in ({"services_file": services_file}, {}):
         with pytest.raises(BadSettings, match="DEFAULT_PROFILE"):
             await start_api(default_profile="defualt", **settings)
 
 
-async def test_without_agents_and_without_a_default_it_says_what_to_set(start_api: StartApi) -> None:
+async def test_missing_agents_without_a_default_profile_are_422(start_api: StartApi) -> None:
     status, _, problem = await (await start_api()).ask("POST", TOKEN, {})
     assert (status, problem["errors"][0]["field"]) == (422, "room_config.agents")
     assert "DEFAULT_PROFILE" in problem["errors"][0]["detail"]
 
 
-async def test_what_agents_are_given_is_in_the_invites_and_what_the_user_is_given_in_its_token(api: Api) -> None:
+async def test_agent_metadata_goes_to_invites_and_user_data_to_the_token(api: Api) -> None:
     given = {
         "participant_name": "Alice",
         "participant_metadata": "as it is",
@@ -157,7 +159,7 @@ async def test_what_agents_are_given_is_in_the_invites_and_what_the_user_is_give
 # --- the answer -------------------------------------------------------------------------------------
 
 
-async def test_it_comes_once_the_session_is_ready_and_the_token_lives_longer_than_clients_cut_off(api: Api) -> None:
+async def test_token_comes_when_ready_and_outlives_the_clients_timeout(api: Api) -> None:
     asking = asyncio.create_task(api.ask("POST", TOKEN, ALICE))
     session = await only_session(api)
     await api.has_waiting(1)
@@ -171,7 +173,9 @@ async def test_it_comes_once_the_session_is_ready_and_the_token_lives_longer_tha
 
 
 @pytest.mark.parametrize("body", [{}, None])
-async def test_names_are_made_when_nothing_is_given(start_api: StartApi, services_file: Path, body: Any) -> None:
+async def test_room_and_identity_are_generated_when_missing(
+    start_api: StartApi, services_file: Path, body: Any
+) -> None:
     api = await start_api(services_file=services_file, default_profile="nothing")
     first, second = [claims_of((await api.ask("POST", TOKEN, body))[2]) for _ in range(2)]
     assert re.fullmatch("user-[0-9a-z]{26}", first["sub"])
@@ -181,7 +185,7 @@ async def test_names_are_made_when_nothing_is_given(start_api: StartApi, service
     assert "metadata" not in first
 
 
-async def test_there_is_no_2xx_without_a_token(start_api: StartApi, services_file: Path) -> None:
+async def test_token_source_has_no_2xx_without_a_token(start_api: StartApi, services_file: Path) -> None:
     api = await start_api(services_file=services_file, ready_timeout=1)
     status, _, problem = await api.ask("POST", TOKEN, ALICE)
     assert (status, slug(problem), problem["services"][0]["reason"]) == (504, "not_ready", "never_joined")
@@ -192,7 +196,7 @@ async def test_there_is_no_2xx_without_a_token(start_api: StartApi, services_fil
     assert (status, slug(problem)) == (422, "invalid")
 
 
-async def test_what_users_may_never_do_is_in_no_token(start_api: StartApi, services_file: Path) -> None:
+async def test_user_grants_setting_limits_every_token(start_api: StartApi, services_file: Path) -> None:
     api = await start_api(services_file=services_file, user_grants=("can_subscribe",))
     claims = claims_of((await api.ask("POST", TOKEN, PLAIN))[2])
     assert (claims["video"]["canPublish"], claims["video"]["canSubscribe"]) == (False, True)
@@ -203,7 +207,7 @@ async def test_what_users_may_never_do_is_in_no_token(start_api: StartApi, servi
 # --- a room with a session --------------------------------------------------------------------------
 
 
-async def test_the_same_identity_gets_a_token_again_and_another_joins_as_a_further_human(api: Api) -> None:
+async def test_same_identity_gets_a_new_token_and_another_joins_the_room(api: Api) -> None:
     given = {"participant_name": "Bob", "participant_metadata": "b", "participant_attributes": {"a": "b"}}
     first = claims_of((await api.ask("POST", TOKEN, ALICE | PLAIN))[2])
     again = claims_of((await api.ask("POST", TOKEN, ALICE))[2])
@@ -215,7 +219,7 @@ async def test_the_same_identity_gets_a_token_again_and_another_joins_as_a_furth
     assert len(sessions(api)) == 1
 
 
-async def test_whoever_comes_while_it_gets_ready_waits_with_the_first(api: Api) -> None:
+async def test_token_requests_for_a_waiting_session_wait_for_it(api: Api) -> None:
     asking = [asyncio.create_task(api.ask("POST", TOKEN, body)) for body in (ALICE, ALICE, BOB)]
     session = await only_session(api)
     await api.has_waiting(3)
@@ -224,7 +228,7 @@ async def test_whoever_comes_while_it_gets_ready_waits_with_the_first(api: Api) 
     assert [claims_of(answer)["sub"] for _, _, answer in answers] == ["alice", "alice", "bob"]
 
 
-async def test_whoever_comes_while_a_service_is_replaced_waits_until_it_is(api: Api) -> None:
+async def test_token_requests_wait_while_a_service_is_replaced(api: Api) -> None:
     asking = asyncio.create_task(api.ask("POST", TOKEN, ALICE))
     session = await only_session(api)
     await api.say_ready(session.session_id, "asr-1")
@@ -240,7 +244,7 @@ async def test_whoever_comes_while_a_service_is_replaced_waits_until_it_is(api: 
     assert [claims_of((await one)[2])["sub"] for one in coming] == ["alice", "bob"]
 
 
-async def test_whoever_waits_for_a_session_that_ends_learns_why(api: Api) -> None:
+async def test_token_requests_for_an_ending_session_get_its_reason(api: Api) -> None:
     asking = [asyncio.create_task(api.ask("POST", TOKEN, body)) for body in (ALICE, BOB)]
     session = await only_session(api)
     await api.has_waiting(2)
@@ -249,7 +253,7 @@ async def test_whoever_waits_for_a_session_that_ends_learns_why(api: Api) -> Non
     assert [(status, slug(p), p["reason"]) for status, _, p in answers] == [(409, "session_over", "closed")] * 2
 
 
-async def test_a_session_made_otherwise_is_joined_on_its_own_terms(api: Api) -> None:
+async def test_token_for_a_session_created_over_the_api_has_its_own_grants(api: Api) -> None:
     await api.open(room_name="demo", user_grants={"can_publish": False}, user_name="Alice", metadata={"plan": "gold"})
     claims = claims_of((await api.ask("POST", TOKEN, ALICE | {"participant_name": "Eve"}))[2])
     assert (claims["video"]["canPublish"], claims["name"], json.loads(claims["metadata"])) == (
@@ -261,7 +265,7 @@ async def test_a_session_made_otherwise_is_joined_on_its_own_terms(api: Api) -> 
     assert "metadata" not in bob
 
 
-async def test_a_room_whose_session_is_over_is_taken_for_a_while(api: Api) -> None:
+async def test_room_name_of_an_ended_session_stays_taken_for_a_while(api: Api) -> None:
     await api.ask("POST", TOKEN, ALICE | PLAIN)
     await api.ask("DELETE", f"/sessions/{sessions(api)[0].session_id}")
     status, headers, problem = await api.ask("POST", TOKEN, ALICE | PLAIN)
@@ -269,7 +273,7 @@ async def test_a_room_whose_session_is_over_is_taken_for_a_while(api: Api) -> No
     assert 1 <= int(headers["Retry-After"]) <= 30
 
 
-async def test_200_who_ask_for_one_room_at_once_get_one_session(api: Api) -> None:
+async def test_two_hundred_concurrent_token_requests_for_a_room_get_one_session(api: Api) -> None:
     bodies = [{"room_name": "demo", "participant_identity": f"user-{n % 20}"} for n in range(200)]
 
     async def subject(http: aiohttp.ClientSession, body: dict[str, str]) -> str:
@@ -287,7 +291,7 @@ async def test_200_who_ask_for_one_room_at_once_get_one_session(api: Api) -> Non
     assert api.livekit.invite_count == {"asr-1": 1}
 
 
-async def test_of_those_who_ask_for_a_room_that_is_not_ours_everybody_is_told_so(api: Api) -> None:
+async def test_concurrent_token_requests_for_a_foreign_room_are_all_409(api: Api) -> None:
     api.livekit.foreign_rooms = {"demo"}
     answers = await asyncio.gather(*(api.ask("POST", TOKEN, body) for body in [ALICE, BOB] * 50))
     assert {(status, slug(problem)) for status, _, problem in answers} == {(409, "room_name_taken")}
@@ -297,7 +301,7 @@ async def test_of_those_who_ask_for_a_room_that_is_not_ours_everybody_is_told_so
 # --- a client that goes away ------------------------------------------------------------------------
 
 
-async def test_a_client_that_goes_away_ends_a_session_that_nobody_could_find(api: Api) -> None:
+async def test_disconnected_client_ends_a_session_with_a_generated_room(api: Api) -> None:
     asking = asyncio.create_task(api.ask("POST", TOKEN, {"participant_identity": "alice"}))
     session = await only_session(api)
     asking.cancel()
@@ -306,7 +310,7 @@ async def test_a_client_that_goes_away_ends_a_session_that_nobody_could_find(api
     assert over.end.reason is EndReason.CLIENT_GONE
 
 
-async def test_a_page_that_is_loaded_again_gets_into_the_session_that_it_asked_for_before(api: Api) -> None:
+async def test_reloaded_page_joins_the_session_it_asked_for(api: Api) -> None:
     asking = asyncio.create_task(api.ask("POST", TOKEN, ALICE))
     session = await only_session(api)
     await api.has_waiting(1)
@@ -364,7 +368,7 @@ async def guarded(start_api: StartApi, services_file: Path) -> AsyncIterator[tup
         yield api, user
 
 
-async def test_a_user_of_the_callers_issuer_gets_tokens_for_his_own_identity_alone(guarded: tuple[Api, Any]) -> None:
+async def test_issuer_user_gets_tokens_for_its_own_identity_only(guarded: tuple[Api, Any]) -> None:
     api, user = guarded
     status, _, problem = await api.ask("POST", TOKEN, ALICE | PLAIN, user("bob"))
     assert (status, slug(problem), sessions(api)) == (403, "forbidden", [])
@@ -373,7 +377,7 @@ async def test_a_user_of_the_callers_issuer_gets_tokens_for_his_own_identity_alo
         assert (status, claims_of(answer)["sub"]) == (201, "bob")
 
 
-async def test_users_of_one_issuer_meet_in_one_room_which_is_no_other_callers(guarded: tuple[Api, Any]) -> None:
+async def test_issuer_users_share_a_room_closed_to_other_callers(guarded: tuple[Api, Any]) -> None:
     api, user = guarded
     for identity in ("alice", "bob"):
         status, _, answer = await api.ask("POST", TOKEN, {"room_name": "demo"} | PLAIN, user(identity))
@@ -385,6 +389,6 @@ async def test_users_of_one_issuer_meet_in_one_room_which_is_no_other_callers(gu
     assert (status, slug(problem), "Retry-After" in headers) == (409, "room_name_taken", True)
 
 
-async def test_nobody_unknown_gets_a_token(guarded: tuple[Api, Any]) -> None:
+async def test_token_request_without_credentials_is_401(guarded: tuple[Api, Any]) -> None:
     api, _ = guarded
     assert (await api.ask("POST", TOKEN, ALICE))[0] == 401

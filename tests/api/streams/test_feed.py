@@ -32,7 +32,7 @@ async def still(api: Api) -> AsyncIterator[StillSession]:
 # --- the snapshot -----------------------------------------------------------------------------------
 
 
-async def test_first_comes_everything_as_it_is(api: Api, readers: Readers, still: StillSession) -> None:
+async def test_feed_begins_with_a_snapshot_of_everything(api: Api, readers: Readers, still: StillSession) -> None:
     await api.register("asr-service", "tts-service")
     feed = await readers.reader()
     name, told = await feed.next()
@@ -46,12 +46,12 @@ async def test_first_comes_everything_as_it_is(api: Api, readers: Readers, still
     assert feed.answer.headers["X-Accel-Buffering"] == "no"
 
 
-async def test_an_empty_server_has_a_snapshot_too(readers: Readers) -> None:
+async def test_feed_of_an_empty_server_begins_with_a_snapshot(readers: Readers) -> None:
     _, told = await (await readers.reader()).next()
     assert (told["sessions"], told["services"]) == ([], [])
 
 
-async def test_the_names_of_the_profiles_are_told(start_api: StartApi, tmp_path: Path) -> None:
+async def test_feed_snapshot_names_the_profiles(start_api: StartApi, tmp_path: Path) -> None:
     file = tmp_path / "services.yaml"
     file.write_text("profiles:\n  voice: []\n  default: []\n")
     readers = Readers(await start_api(services_file=file))
@@ -59,7 +59,7 @@ async def test_the_names_of_the_profiles_are_told(start_api: StartApi, tmp_path:
     readers.close()
 
 
-async def test_those_that_are_live_come_first_and_each_newest_first_up_to_a_bound(
+async def test_feed_snapshot_lists_live_sessions_first_up_to_a_bound(
     api: Api, readers: Readers, some_sessions: MakeSessions
 ) -> None:
     made = await some_sessions(SNAPSHOT_SESSIONS + 20)
@@ -72,7 +72,9 @@ async def test_those_that_are_live_come_first_and_each_newest_first_up_to_a_boun
     assert [session["session_id"] for session in told["sessions"]] == expected
 
 
-async def test_sessions_with_much_metadata_are_fewer(api: Api, readers: Readers, some_sessions: MakeSessions) -> None:
+async def test_feed_snapshot_has_fewer_sessions_with_large_metadata(
+    api: Api, readers: Readers, some_sessions: MakeSessions
+) -> None:
     """The others are told when something happens to them."""
     size = 12_000
     made = await some_sessions(500, metadata={"text": "x" * size})
@@ -84,7 +86,7 @@ async def test_sessions_with_much_metadata_are_fewer(api: Api, readers: Readers,
     assert (await feed.until("session"))["session_id"] == made[0]
 
 
-async def test_head_is_answered_without_a_stream(api: Api) -> None:
+async def test_head_of_the_feed_opens_no_stream(api: Api) -> None:
     async with api.http.head(PATH) as answer:
         assert (answer.status, answer.content_type, await answer.read()) == (200, "text/event-stream", b"")
 
@@ -92,7 +94,7 @@ async def test_head_is_answered_without_a_stream(api: Api) -> None:
 # --- what changes -----------------------------------------------------------------------------------
 
 
-async def test_each_change_of_each_session_is_told_until_it_is_forgotten(
+async def test_feed_reports_each_session_change_until_forgotten(
     api: Api, readers: Readers, still: StillSession
 ) -> None:
     feed = await readers.reader()
@@ -106,7 +108,7 @@ async def test_each_change_of_each_session_is_told_until_it_is_forgotten(
     assert await feed.next() == ("forgotten", {"session_id": still.session_id})
 
 
-async def test_a_session_that_is_new_is_told(api: Api, readers: Readers) -> None:
+async def test_feed_reports_a_new_session(api: Api, readers: Readers) -> None:
     feed = await readers.reader()
     await feed.next()
     opened = (await api.open())[2]
@@ -114,7 +116,7 @@ async def test_a_session_that_is_new_is_told(api: Api, readers: Readers) -> None
     assert (told["session_id"], "access_token" in told) == (opened["session_id"], False)
 
 
-async def test_what_nobody_outside_can_see_is_not_told(api: Api, readers: Readers, still: StillSession) -> None:
+async def test_feed_leaves_out_internal_changes(api: Api, readers: Readers, still: StillSession) -> None:
     feed = await readers.reader()
     await feed.next()
     await still.happens(ev.WebhookArrived(api.parts.clock()))
@@ -123,7 +125,7 @@ async def test_what_nobody_outside_can_see_is_not_told(api: Api, readers: Reader
     assert (await feed.next())[1]["state"] == "ready"
 
 
-async def test_a_thousand_sessions_that_all_change_at_once_many_times_are_each_told_once(
+async def test_feed_reports_a_thousand_changed_sessions_once_each(
     api: Api, readers: Readers, some_sessions: MakeSessions
 ) -> None:
     """As they are in the end."""
@@ -147,7 +149,7 @@ async def test_a_thousand_sessions_that_all_change_at_once_many_times_are_each_t
     assert states == {"active": 500, "ready": 500}
 
 
-async def test_whoever_reads_while_the_snapshot_is_made_misses_nothing(
+async def test_feed_misses_no_change_during_the_snapshot(
     api: Api, readers: Readers, some_sessions: MakeSessions
 ) -> None:
     """What changes meanwhile is in it, or is told after it."""
@@ -175,7 +177,7 @@ async def test_whoever_reads_while_the_snapshot_is_made_misses_nothing(
 # --- services and dependencies ----------------------------------------------------------------------
 
 
-async def test_a_service_is_told_when_anything_of_it_changes(api: Api, readers: Readers) -> None:
+async def test_feed_reports_each_service_change(api: Api, readers: Readers) -> None:
     """To everybody who reads, and nothing of the others; at most once a second, which is when they are looked at."""
     feeds = [await readers.reader(), await readers.reader()]
     for feed in feeds:
@@ -197,7 +199,7 @@ async def test_a_service_is_told_when_anything_of_it_changes(api: Api, readers: 
     assert [one["service_id"] for one in (await (await readers.reader()).next())[1]["services"]] == ["tts-service"]
 
 
-async def test_services_are_looked_at_only_while_somebody_reads(api: Api, readers: Readers) -> None:
+async def test_feed_polls_services_only_while_it_has_readers(api: Api, readers: Readers) -> None:
     def looking() -> list[asyncio.Task[object]]:
         return [task for task in asyncio.all_tasks() if task.get_name() == "feed services"]
 
@@ -211,7 +213,7 @@ async def test_services_are_looked_at_only_while_somebody_reads(api: Api, reader
     assert task.exception() is None
 
 
-async def test_livekit_going_away_and_coming_back_is_told_with_what_is_wrong(api: Api, readers: Readers) -> None:
+async def test_feed_reports_a_livekit_outage_with_its_cause(api: Api, readers: Readers) -> None:
     feed = await readers.reader()
     await feed.next()
     api.agent.is_registered = False
@@ -224,9 +226,7 @@ async def test_livekit_going_away_and_coming_back_is_told_with_what_is_wrong(api
     assert away["since"] < livekit["since"] <= back["time"]
 
 
-async def test_a_livekit_whose_api_does_not_answer_is_away_and_its_address_is_nobodys_business(
-    api: Api, readers: Readers
-) -> None:
+async def test_feed_reports_an_unreachable_livekit_without_its_address(api: Api, readers: Readers) -> None:
     api.livekit.down = True
     await api.reconcile()
     feed = await readers.reader()
@@ -239,7 +239,7 @@ async def test_a_livekit_whose_api_does_not_answer_is_away_and_its_address_is_no
     assert (await feed.until("health"))["dependencies"][0]["state"] == "up"
 
 
-async def test_what_depends_on_nothing_is_healthy(api: Api) -> None:
+async def test_health_without_upstreams_reports_nothing(api: Api) -> None:
     """And a look that changes nothing tells nobody."""
     upstreams = Upstreams((), api.parts.clock)
     upstreams.listen(lambda: pytest.fail("nothing has changed"))
@@ -250,7 +250,7 @@ async def test_what_depends_on_nothing_is_healthy(api: Api) -> None:
 # --- who may see what -------------------------------------------------------------------------------
 
 
-async def test_nobody_is_told_of_anothers_sessions_but_who_administers_them(start_api: StartApi) -> None:
+async def test_feed_shows_other_callers_sessions_to_admins_only(start_api: StartApi) -> None:
     """Not when they are new, change, or are forgotten."""
     api = await start_api(Settings, **production())
     readers = Readers(api)
@@ -273,7 +273,7 @@ async def test_nobody_is_told_of_anothers_sessions_but_who_administers_them(star
     readers.close()
 
 
-async def test_who_may_not_see_services_is_told_of_none(start_api: StartApi) -> None:
+async def test_feed_shows_services_only_with_the_services_scope(start_api: StartApi) -> None:
     key = new_key()
     entry = KeyEntry("phone", digest_of(key), frozenset({Scope.SESSIONS}))
     api = await start_api(Settings, **production(api_keys=(entry, ACME.entry)))

@@ -26,7 +26,7 @@ from tests.tenants import ACME, OPERATOR, RIVAL, bearer, livekit_token, producti
 pytestmark = pytest.mark.api
 
 
-async def test_a_feed_takes_the_place_of_one_who_waits(start_api: StartApi) -> None:
+async def test_feed_counts_against_waiters_max(start_api: StartApi) -> None:
     api = await start_api(waiters_max=1)
     readers = Readers(api)
     await (await readers.reader()).next()
@@ -37,7 +37,7 @@ async def test_a_feed_takes_the_place_of_one_who_waits(start_api: StartApi) -> N
     await api.has_waiting(0)
 
 
-async def test_one_caller_can_not_take_all_places_with_streams(start_api: StartApi) -> None:
+async def test_streams_of_one_caller_are_limited(start_api: StartApi) -> None:
     """Neither of the feed nor of a session; whoever waits for a session still can, and others have their streams."""
     api = await start_api(Settings, **production(waiters_max=20))
     readers, body = Readers(api), {"user_identity": "bob", "required_services": []}
@@ -57,9 +57,7 @@ async def test_one_caller_can_not_take_all_places_with_streams(start_api: StartA
 # --- streams that last, and that end ------------------------------------------------------------------
 
 
-async def test_whoever_reads_hears_from_time_to_time_that_the_stream_lives(
-    api: Api, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_feed_sends_heartbeats(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     async with api.http.get(PATH) as answer:
         assert await answer.content.readuntil(b"\r\n\r\n") == f"retry: {RETRY}\r\n\r\n".encode()
         assert (await answer.content.readuntil(b"\r\n\r\n")).startswith(b"event: snapshot\r\ndata: {")
@@ -67,9 +65,7 @@ async def test_whoever_reads_hears_from_time_to_time_that_the_stream_lives(
         assert await answer.content.readuntil(b"\r\n\r\n") == b": ping\r\n\r\n"
 
 
-async def test_no_stream_outlives_the_proof_that_it_was_opened_with(
-    start_api: StartApi, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_streams_end_when_their_token_expires(start_api: StartApi, monkeypatch: pytest.MonkeyPatch) -> None:
     """It ends as an answer does, and whoever comes back is asked who he is. A key does not expire."""
     api = await start_api(Settings, **production())
     readers, expires = Readers(api), bearer(livekit_token(lasts=60, room_create=True, room_admin=True))
@@ -89,7 +85,7 @@ async def test_no_stream_outlives_the_proof_that_it_was_opened_with(
     readers.close()
 
 
-async def test_when_the_process_stops_every_reader_is_told_the_end_of_every_session() -> None:
+async def test_feed_reports_every_session_end_at_shutdown() -> None:
     port, livekit = free_port(), LiveKit()
     chosen = DevSettings(_env_file=None, server_port=port)
     parts, agent = stand_ins(chosen, livekit)
@@ -107,7 +103,7 @@ async def test_when_the_process_stops_every_reader_is_told_the_end_of_every_sess
             )
 
 
-async def test_a_reader_who_goes_away_leaves_nothing_behind(api: Api, readers: Readers) -> None:
+async def test_disconnected_feed_reader_leaves_nothing_behind(api: Api, readers: Readers) -> None:
     others = server_tasks()
     await (await readers.reader()).next()
     serving_him = server_tasks() - others
@@ -149,7 +145,7 @@ async def reads(api: Api, count: int) -> None:
         await asyncio.sleep(0.001)
 
 
-async def test_who_does_not_take_the_snapshot_is_cut_off(
+async def test_feed_reader_that_stalls_in_the_snapshot_is_cut_off(
     api: Api, some_sessions: MakeSessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What is kept for him is a small part of it."""
@@ -166,7 +162,7 @@ async def test_who_does_not_take_the_snapshot_is_cut_off(
     assert not received.endswith(b"0\r\n\r\n")
 
 
-async def test_who_takes_the_snapshot_steadily_gets_it_however_slow_he_is(
+async def test_slow_feed_reader_with_progress_gets_the_snapshot(
     api: Api, some_sessions: MakeSessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As long as there is progress; no heartbeat gets into it, though one is due meanwhile."""
@@ -195,7 +191,7 @@ def unchunked(answer: bytes) -> bytes:
     return bytes(body)
 
 
-async def test_who_does_not_take_what_changes_is_cut_off(
+async def test_feed_reader_that_stalls_on_changes_is_cut_off(
     api: Api, some_sessions: MakeSessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand sessions change, again and again; meanwhile nobody else waits for him."""

@@ -64,7 +64,7 @@ async def all_of(connection: socket.socket) -> bytes:
 # --- what is told -----------------------------------------------------------------------------------
 
 
-async def test_first_it_is_told_as_it_is_then_each_change_and_last_its_end(still: StillSession) -> None:
+async def test_session_stream_shows_the_state_each_change_and_the_end(still: StillSession) -> None:
     told: list[Any] = []
     reader = reader_of(still)
     steps = iter((still.becomes_ready, still.user_comes, still.user_goes, still.ends))
@@ -78,7 +78,7 @@ async def test_first_it_is_told_as_it_is_then_each_change_and_last_its_end(still
     assert reader.retry == RETRY
 
 
-async def test_no_token_is_ever_told(still: StillSession) -> None:
+async def test_session_stream_never_contains_a_token(still: StillSession) -> None:
     """Not even to the owner of a session that is ready."""
     await still.becomes_ready()
     async for session in reader_of(still).connect():
@@ -87,7 +87,7 @@ async def test_no_token_is_ever_told(still: StillSession) -> None:
         await still.ends()
 
 
-async def test_the_headers_are_those_of_a_stream_with_a_request_id(still: StillSession) -> None:
+async def test_session_stream_has_stream_headers_and_a_request_id(still: StillSession) -> None:
     """Also when the caller chose the id."""
     asked = {"X-Request-Id": "mine-7"}
     async with still.api.http.get(f"/api/v1{still.path}/events", headers=asked) as answer:
@@ -96,7 +96,7 @@ async def test_the_headers_are_those_of_a_stream_with_a_request_id(still: StillS
         assert "Content-Length" not in answer.headers
 
 
-async def test_changes_faster_than_they_can_be_sent_are_one_event(still: StillSession) -> None:
+async def test_session_stream_merges_rapid_changes(still: StillSession) -> None:
     """The newest: nobody is shown what was."""
     told = []
     async for session in reader_of(still).connect():
@@ -110,7 +110,7 @@ async def test_changes_faster_than_they_can_be_sent_are_one_event(still: StillSe
     assert told[1:] == [("ended", last.revision)]
 
 
-async def test_what_nobody_outside_can_see_is_not_told(still: StillSession) -> None:
+async def test_session_stream_leaves_out_internal_changes(still: StillSession) -> None:
     told = []
     async for session in reader_of(still).connect():
         told.append(session["state"])
@@ -124,9 +124,7 @@ async def test_what_nobody_outside_can_see_is_not_told(still: StillSession) -> N
     assert told == ["waiting", "ready", "ended"]
 
 
-async def test_whoever_reads_hears_from_time_to_time_that_the_stream_lives(
-    still: StillSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_session_stream_sends_heartbeats(still: StillSession, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a comment, which an EventSource does not show to anybody."""
     async with still.api.http.get(f"/api/v1{still.path}/events") as answer:
         assert await answer.content.readuntil(b"\r\n\r\n") == f"retry: {RETRY}\r\n\r\n".encode()
@@ -138,7 +136,7 @@ async def test_whoever_reads_hears_from_time_to_time_that_the_stream_lives(
 # --- coming back ------------------------------------------------------------------------------------
 
 
-async def test_who_has_seen_the_present_revision_is_told_nothing_before_the_next(still: StillSession) -> None:
+async def test_last_event_id_of_the_current_revision_waits_for_the_next(still: StillSession) -> None:
     reader = reader_of(still, last_id=str(still.now.revision))
     told = []
 
@@ -156,13 +154,13 @@ async def test_who_has_seen_the_present_revision_is_told_nothing_before_the_next
 
 
 @pytest.mark.parametrize("last_id", ["1", "", "0004", "x" * 4_000])
-async def test_who_has_seen_another_revision_is_told_how_it_is(still: StillSession, last_id: str) -> None:
+async def test_last_event_id_of_another_revision_gets_the_current_state(still: StillSession, last_id: str) -> None:
     async for session in reader_of(still, last_id).connect():
         assert session["revision"] == still.now.revision
         break
 
 
-async def test_a_reader_whose_connection_breaks_misses_no_state_and_hears_none_twice(still: StillSession) -> None:
+async def test_reconnecting_stream_reader_misses_and_repeats_no_state(still: StillSession) -> None:
     """The connection is closed after each event, and something happens before the reader is back, or after."""
     reader, told = reader_of(still), []
     for happens in (still.becomes_ready, still.user_comes, still.user_goes):
@@ -176,7 +174,7 @@ async def test_a_reader_whose_connection_breaks_misses_no_state_and_hears_none_t
     assert told == ["waiting", "ready", "active", "ready", "ended"]
 
 
-async def test_who_has_seen_the_end_is_told_to_stay_away(still: StillSession) -> None:
+async def test_stream_reader_that_has_seen_the_end_gets_204(still: StillSession) -> None:
     """204 tells an EventSource not to come back again; one who has not seen the end is told of it first."""
     await still.ends()
     reader = reader_of(still, last_id="1")
@@ -185,12 +183,12 @@ async def test_who_has_seen_the_end_is_told_to_stay_away(still: StillSession) ->
     assert "Content-Type" not in reader.headers
 
 
-async def test_a_session_that_is_not_there_is_404(api: Api) -> None:
+async def test_stream_of_an_unknown_session_is_404(api: Api) -> None:
     status, _, problem = await api.ask("GET", "/sessions/ses_nope/events")
     assert (status, problem["type"].rpartition(":")[2]) == (404, "unknown_session")
 
 
-async def test_head_is_answered_without_a_stream(still: StillSession) -> None:
+async def test_head_of_a_session_stream_opens_no_stream(still: StillSession) -> None:
     async with still.api.http.head(f"/api/v1{still.path}/events") as answer:
         assert (answer.status, answer.content_type, await answer.read()) == (200, "text/event-stream", b"")
     assert (await still.api.ask("HEAD", "/sessions/ses_nope/events"))[0] == 404
@@ -200,7 +198,7 @@ async def test_head_is_answered_without_a_stream(still: StillSession) -> None:
 # --- streams that end ---------------------------------------------------------------------------------
 
 
-async def test_the_stream_of_a_session_that_is_forgotten_ends(still: StillSession) -> None:
+async def test_stream_of_a_forgotten_session_ends(still: StillSession) -> None:
     told = []
     async for session in reader_of(still).connect():
         told.append(session["state"])
@@ -209,7 +207,7 @@ async def test_the_stream_of_a_session_that_is_forgotten_ends(still: StillSessio
     assert told == ["waiting"]
 
 
-async def test_when_the_process_stops_every_reader_is_told_the_end(api: Api) -> None:
+async def test_session_stream_reports_the_end_at_shutdown(api: Api) -> None:
     """Streams, long polls and requests for a session are all answered, though nobody's patience is at an end."""
     port, livekit = free_port(), LiveKit()
     chosen = DevSettings(_env_file=None, server_port=port)
@@ -234,7 +232,7 @@ async def test_when_the_process_stops_every_reader_is_told_the_end(api: Api) -> 
         assert (status, problem["type"].rpartition(":")[2]) == (503, "unready")
 
 
-async def test_a_fault_in_a_stream_breaks_it_off(api: Api) -> None:
+async def test_fault_in_a_stream_breaks_the_connection(api: Api) -> None:
     """There is no second answer within the first one, and no end that could be taken for that of the session."""
     async with still_session(api, "ses_odd", metadata={"": object()}) as odd:
         received = await all_of(await raw_reader(odd))
@@ -247,7 +245,7 @@ async def test_a_fault_in_a_stream_breaks_it_off(api: Api) -> None:
 # --- slow readers -----------------------------------------------------------------------------------
 
 
-async def test_a_reader_who_never_reads_is_cut_off_and_costs_little(
+async def test_stalled_stream_reader_is_cut_off_and_costs_little(
     still: StillSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The session changes thousands of times; what was kept for him is a small part of what there was to tell."""
@@ -273,7 +271,7 @@ async def test_a_reader_who_never_reads_is_cut_off_and_costs_little(
     assert seen[-1] < still.now.revision
 
 
-async def test_a_reader_who_was_slow_for_a_moment_goes_on_with_the_newest(still: StillSession) -> None:
+async def test_stream_reader_after_a_stall_goes_on_with_the_newest_state(still: StillSession) -> None:
     """What happened meanwhile is left out; nothing comes out of order, and the end does come."""
     connection = await raw_reader(still, read_buffer=4_096)
     await still.has_waiters(1)

@@ -16,7 +16,7 @@ OWN_SCRIPTS = sorted(set(SCRIPTS) - {"preact.js", "livekit-client.js"})
 MEDIA = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
 
 
-async def test_the_page_may_run_and_load_only_what_comes_from_this_server(api: Api) -> None:
+async def test_dashboard_page_loads_from_this_server_only(api: Api) -> None:
     async with api.http.get("/") as answer:
         assert (answer.status, answer.content_type, answer.charset) == (200, "text/html", "utf-8")
         page = await answer.text()
@@ -34,7 +34,7 @@ async def test_the_page_may_run_and_load_only_what_comes_from_this_server(api: A
 
 
 @pytest.mark.parametrize("name", OWN_SCRIPTS)
-def test_what_a_script_imports_is_served(name: str) -> None:
+def test_imports_of_dashboard_scripts_are_served(name: str) -> None:
     script = PAGE.loads[name].content.decode()
     imported = re.findall(r'(?:\bfrom |\bimport\(|^import )"([^"]+)"', script, re.MULTILINE)
     assert {path.removeprefix("./") for path in imported} <= set(PAGE.loads)
@@ -42,7 +42,7 @@ def test_what_a_script_imports_is_served(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PAGE.loads)
-async def test_what_the_page_loads_is_served(api: Api, name: str) -> None:
+async def test_files_of_the_dashboard_page_are_served(api: Api, name: str) -> None:
     async with api.http.get(f"/dashboard/{name}") as answer:
         assert (answer.status, answer.content_type) == (200, MEDIA[name.rpartition(".")[2]])
         assert answer.headers["X-Content-Type-Options"] == "nosniff"
@@ -52,6 +52,6 @@ async def test_what_the_page_loads_is_served(api: Api, name: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/dashboard/index.html", "/dashboard/LICENSE", "/dashboard/..%2Fdashboard.py", "/dashboard/"]
 )
-async def test_nothing_else_of_the_disk_is_served(api: Api, path: str) -> None:
+async def test_other_paths_below_dashboard_are_404(api: Api, path: str) -> None:
     status, _, problem = await api.ask("GET", "/" + path)
     assert (status, problem["title"]) == (404, "No such path")

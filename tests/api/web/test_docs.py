@@ -25,7 +25,7 @@ pytestmark = pytest.mark.api
 DOCUMENTED = [operation for operation in OPERATIONS if operation.is_documented]
 
 
-async def test_the_document_is_that_of_the_table_and_may_be_kept(api: Api) -> None:
+async def test_openapi_document_is_served_with_an_etag(api: Api) -> None:
     async with api.http.get("/openapi.json") as answer:
         assert (answer.status, answer.content_type) == (200, "application/json")
         assert await answer.json() == json.loads(json.dumps(document(OPERATIONS)))
@@ -36,7 +36,7 @@ async def test_the_document_is_that_of_the_table_and_may_be_kept(api: Api) -> No
             assert (answer.status, answer.headers["ETag"]) == (status, tag)
 
 
-async def test_the_page_may_run_and_load_only_what_comes_from_this_server(api: Api) -> None:
+async def test_docs_page_loads_from_this_server_only(api: Api) -> None:
     async with api.http.get("/docs") as answer:
         assert (answer.status, answer.content_type, answer.charset) == (200, "text/html", "utf-8")
         page, policy = await answer.text(), answer.headers["Content-Security-Policy"]
@@ -52,7 +52,7 @@ async def test_the_page_may_run_and_load_only_what_comes_from_this_server(api: A
 
 
 @pytest.mark.parametrize("name", PAGE.loads)
-async def test_what_the_page_loads_is_served(api: Api, name: str) -> None:
+async def test_files_of_the_docs_page_are_served(api: Api, name: str) -> None:
     async with api.http.get(f"/docs/{name}") as answer:
         assert answer.status == 200
         assert answer.content_type == ("text/css" if name.endswith(".css") else "text/javascript")
@@ -67,7 +67,7 @@ async def test_what_the_page_loads_is_served(api: Api, name: str) -> None:
 @pytest.mark.parametrize(
     "path", ["/docs/LICENSE", "/docs/..%2Fdocs.py", "/docs/%2e%2e%2f__init__.py", "/docs/", "/docs/a/b"]
 )
-async def test_nothing_else_of_the_disk_is_served(api: Api, path: str) -> None:
+async def test_other_paths_below_docs_are_404(api: Api, path: str) -> None:
     status, _, problem = await api.ask("GET", "/" + path)
     assert (status, problem["title"]) == (404, "No such path")
 
@@ -96,7 +96,7 @@ def read_curl(text: str) -> Call:
 
 
 @pytest.mark.parametrize("operation", DOCUMENTED, ids=lambda operation: operation.id)
-async def test_the_call_in_a_description_does_what_it_says(api: Api, operation: Operation) -> None:
+async def test_curl_call_in_each_description_succeeds(api: Api, operation: Operation) -> None:
     """For a session and a service that are there, and as nobody in particular, which dev mode takes."""
     description = document(OPERATIONS)["paths"][operation.path][operation.method.lower()]["description"]
     assert curl(operation) in description

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.api
 
 
 @pytest.mark.parametrize(("key", "statuses"), [(ACME.key, {201, 202}), (None, {401})], ids=["with its key", "without"])
-async def test_it_proves_to_the_manager_who_it_is_and_its_visitors_get_what_it_gets(
+async def test_web_example_authenticates_and_passes_answers_to_its_visitors(
     start_api: StartApi, key: str | None, statuses: set[int]
 ) -> None:
     api = await start_api(Settings, **production())

@@ -15,7 +15,7 @@ from tests.live.conftest import Site, Stack, StartStack
 pytestmark = [pytest.mark.live, pytest.mark.timeout(60)]
 
 
-async def test_a_session_is_had_joined_followed_and_ended(stack: Stack) -> None:
+async def test_client_creates_joins_follows_and_closes_a_session(stack: Stack) -> None:
     bot = await stack.bot("asr-service")
     room, seen = rtc.Room(), []
     async with Client(stack.url) as client:
@@ -39,7 +39,7 @@ async def test_a_session_is_had_joined_followed_and_ended(stack: Stack) -> None:
     assert (await bot.told_goodbye()).session.session_id == created.session_id
 
 
-async def test_leaving_the_block_deletes_the_room(stack: Stack) -> None:
+async def test_leaving_the_session_block_deletes_the_room(stack: Stack) -> None:
     async with Client(stack.url) as client:
         async with client.session(required_services=[]) as s:
             assert s.room_name in await stack.rooms()
@@ -47,7 +47,7 @@ async def test_leaving_the_block_deletes_the_room(stack: Stack) -> None:
         assert s.room_name not in await stack.rooms()
 
 
-async def test_a_service_that_never_joins_is_named(start_stack: StartStack, site: Site) -> None:
+async def test_api_error_names_the_service_that_never_joined(start_stack: StartStack, site: Site) -> None:
     stack = await start_stack(site, ready_timeout=2)
     await stack.bot("asr-service")
     async with Client(stack.url) as client:
@@ -57,7 +57,7 @@ async def test_a_service_that_never_joins_is_named(start_stack: StartStack, site
     assert caught.value.slug == "not_ready"
 
 
-async def test_health_is_proven_with_a_webhook(stack: Stack) -> None:
+async def test_deep_health_proof_shows_that_webhooks_arrive(stack: Stack) -> None:
     async with Client(stack.url) as client:
         proof = await client.proof()
     assert proof.webhooks == "arrived"

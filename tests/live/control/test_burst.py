@@ -20,7 +20,7 @@ READY_TIMEOUT = 120
 SETTLE_TIMEOUT = 20
 
 
-async def test_forty_sessions_at_once_get_forty_tokens(start_stack: StartStack, site: Site) -> None:
+async def test_forty_concurrent_sessions_get_forty_tokens(start_stack: StartStack, site: Site) -> None:
     stack = await start_stack(site, ready_timeout=READY_TIMEOUT, log_level="info")
     async with AsyncExitStack() as services:
         puppets = [await services.enter_async_context(Puppet(stack.url, service_id)) for service_id in SERVICES]

@@ -33,7 +33,7 @@ def on_second_attempt(session: Session) -> bool:
     return session.state is SessionState.READY and session.services[0].attempt == 2
 
 
-async def test_one_that_accepts_and_does_nothing_is_replaced(start_stack: StartStack, site: Site) -> None:
+async def test_service_that_accepts_and_never_joins_is_replaced(start_stack: StartStack, site: Site) -> None:
     stack = await start_stack(site, service_join_timeout=1.0)
     async with AsyncExitStack() as exits:
         idle = await exits.enter_async_context(Puppet(stack.url, "bot-1", behaviour="stay-away"))
@@ -45,7 +45,7 @@ async def test_one_that_accepts_and_does_nothing_is_replaced(start_stack: StartS
         assert len(idle.invites) == 1
 
 
-async def test_one_that_is_killed_before_it_joins_is_replaced(start_stack: StartStack, site: Site) -> None:
+async def test_service_killed_before_it_joins_is_replaced(start_stack: StartStack, site: Site) -> None:
     stack = await start_stack(site, service_join_timeout=1.0)
     async with AsyncExitStack() as exits:
         doomed = await exits.enter_async_context(Puppet(stack.url, "bot-1", behaviour="stay-away"))
@@ -57,7 +57,7 @@ async def test_one_that_is_killed_before_it_joins_is_replaced(start_stack: Start
         assert ready.services[0].service_id == "bot-2"
 
 
-async def test_one_that_can_not_be_reached_is_replaced_at_once(stack: Stack) -> None:
+async def test_unreachable_service_is_replaced_at_once(stack: Stack) -> None:
     async with AsyncExitStack() as exits:
         dead, _ = (await pair(stack, exits)).values()
         dead.kill()
@@ -68,9 +68,7 @@ async def test_one_that_can_not_be_reached_is_replaced_at_once(stack: Stack) -> 
 
 @pytest.mark.parametrize("moment", ["after joining", "after ready"])
 @pytest.mark.parametrize("how", ["killed", "frozen"])
-async def test_one_that_is_gone_without_a_word_is_replaced(
-    start_stack: StartStack, site: Site, moment: str, how: str
-) -> None:
+async def test_killed_or_frozen_service_is_replaced(start_stack: StartStack, site: Site, moment: str, how: str) -> None:
     """LiveKit notices by itself, after a while."""
     stack = await start_stack(site, ready_timeout=LOSS_TIMEOUT, replacement_timeout=20.0)
     ready_on = "signal" if moment == "after joining" else "join"
@@ -93,7 +91,7 @@ async def test_one_that_is_gone_without_a_word_is_replaced(
         print(f"{how} {moment}: noticed after {noticed - began:.2f} s, replaced {stack.clock() - noticed:.2f} s later")
 
 
-async def test_two_of_three_that_fail_at_once_are_both_replaced_and_the_user_is_told(stack: Stack) -> None:
+async def test_two_services_failing_together_are_replaced_and_the_user_sees_it(stack: Stack) -> None:
     bots = {f"{kind}-{n}": await stack.bot(f"{kind}-{n}", type=kind) for kind in ("asr", "llm", "tts") for n in (1, 2)}
     session = await stack.request({"type": "asr"}, {"type": "llm"}, {"type": "tts"})
     first = (await stack.until(session["session_id"], lambda s: all(e.attempt for e in s.services))).services
@@ -117,7 +115,7 @@ async def come(bot: Bot) -> None:
     await bot.join()
 
 
-async def test_an_older_attempt_that_comes_back_late_is_removed_and_changes_nothing(stack: Stack) -> None:
+async def test_late_join_of_an_older_attempt_is_removed(stack: Stack) -> None:
     first, second = await stack.bot("bot-1", ready_on="signal"), await stack.bot("bot-2", ready_on="signal")
     session = await stack.request(ANY_BOT)
     chosen = (await stack.until(session["session_id"], lambda s: s.services[0].timeline.accepted is not None)).services[
@@ -139,7 +137,7 @@ async def test_an_older_attempt_that_comes_back_late_is_removed_and_changes_noth
     assert set(names) == {ready.manager.identity, new.invites[0].identity}
 
 
-async def test_one_that_joins_and_never_says_ready_is_named_in_the_end(start_stack: StartStack, site: Site) -> None:
+async def test_service_that_never_signals_ready_is_named_in_the_problem(start_stack: StartStack, site: Site) -> None:
     stack = await start_stack(site, ready_timeout=4)
     bot = await stack.bot("asr", ready_on="signal")
     body = {"user_identity": "alice", "required_services": ["asr"]}
@@ -150,7 +148,7 @@ async def test_one_that_joins_and_never_says_ready_is_named_in_the_end(start_sta
     assert (answer.status, problem["services"][0]["reason"]) == (504, "joined_not_ready")
 
 
-async def test_the_same_service_is_invited_again_when_it_is_required_by_its_id(stack: Stack) -> None:
+async def test_service_required_by_id_is_invited_again(stack: Stack) -> None:
     bot = await stack.bot("asr")
     await stack.bot("asr-2")
     session = await stack.request("asr")
@@ -164,7 +162,7 @@ async def test_the_same_service_is_invited_again_when_it_is_required_by_its_id(s
 
 
 @pytest.mark.parametrize("required", ["bot-1", ANY_BOT], ids=["by id", "by type"])
-async def test_one_that_is_killed_and_started_again_on_another_port_is_invited_there(
+async def test_restarted_service_is_invited_on_its_new_port(
     start_stack: StartStack, site: Site, required: object
 ) -> None:
     """After ready, and its old port does not answer any more when the session asks there again."""
@@ -183,7 +181,7 @@ async def test_one_that_is_killed_and_started_again_on_another_port_is_invited_t
 
 
 @pytest.mark.parametrize("required", ["bot-1", ANY_BOT], ids=["by id", "by type"])
-async def test_nor_does_one_that_accepted_before_it_was_killed_keep_itself_away(
+async def test_service_restarted_before_it_joined_is_invited_again(
     start_stack: StartStack, site: Site, required: object
 ) -> None:
     """While the session waits for the first time."""
@@ -198,7 +196,7 @@ async def test_nor_does_one_that_accepted_before_it_was_killed_keep_itself_away(
         assert (again.services[0].service_id, again.services[0].attempt) == ("bot-1", 2)
 
 
-async def test_draining_instances_finish_and_get_no_more_and_no_session_fails(stack: Stack) -> None:
+async def test_draining_instance_keeps_its_sessions_and_gets_no_new_ones(stack: Stack) -> None:
     """Twenty sessions come in while one of two instances begins to drain."""
     async with AsyncExitStack() as exits:
         await pair(stack, exits)
@@ -215,7 +213,7 @@ async def test_draining_instances_finish_and_get_no_more_and_no_session_fails(st
 
 
 @pytest.mark.timeout(240)
-async def test_a_hundred_sessions_spread_evenly_and_never_above_capacity(start_stack: StartStack, site: Site) -> None:
+async def test_hundred_sessions_spread_evenly_within_capacity(start_stack: StartStack, site: Site) -> None:
     """Three instances with room for 40 each, which say ready over HTTP."""
     stack = await start_stack(site, log_level="info", ready_timeout=120)
     bots = [await stack.bot(f"bot-{n}", ready_on="signal", capacity=40) for n in range(3)]
@@ -237,7 +235,7 @@ async def test_a_hundred_sessions_spread_evenly_and_never_above_capacity(start_s
     assert all(bot.invites for bot in bots)
 
 
-async def test_an_optional_service_that_is_lost_is_replaced_and_the_session_stays_ready(stack: Stack) -> None:
+async def test_lost_optional_service_is_replaced_in_a_ready_session(stack: Stack) -> None:
     first, second = await stack.bot("tts-1", type="TTS"), await stack.bot("tts-2", type="TTS")
     session = await stack.request({"type": "TTS", "optional": True})
     chosen = (await stack.until(session["session_id"], lambda s: s.services[0].attempt == 1)).services[0]

@@ -34,7 +34,7 @@ def status(session_id: str, deployment: str) -> str:
     return room.model_dump_json()
 
 
-async def test_rooms_that_a_process_left_behind_are_deleted_and_nobody_elses(stack: Stack) -> None:
+async def test_orphaned_rooms_of_this_deployment_are_deleted(stack: Stack) -> None:
     """Only the second time that nobody owns them, and only those of this deployment."""
     rooms = {
         "left-behind": status("ses_of_a_process_that_died", "default"),
@@ -54,7 +54,7 @@ async def test_rooms_that_a_process_left_behind_are_deleted_and_nobody_elses(sta
         await stack.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
 
 
-async def test_a_session_whose_room_is_gone_ends_though_nobody_told(start_stack: StartStack, silent_site: Site) -> None:
+async def test_session_of_a_deleted_room_ends_without_a_webhook(start_stack: StartStack, silent_site: Site) -> None:
     stack = await start_stack(silent_site)
     session = await ready_session(stack, await stack.bot("asr"))
     await stack.manager.aclose()
@@ -65,7 +65,7 @@ async def test_a_session_whose_room_is_gone_ends_though_nobody_told(start_stack:
     assert ended.end.reason is EndReason.ROOM_CLOSED
 
 
-async def test_with_all_webhooks_and_room_events_dropped_a_session_still_becomes_ready(
+async def test_session_becomes_ready_without_webhooks_and_room_events(
     start_stack: StartStack, silent_site: Site
 ) -> None:
     """One webhook had come, so that nobody looks five times a second; then none any more, and no manager is there."""
@@ -84,7 +84,7 @@ async def test_with_all_webhooks_and_room_events_dropped_a_session_still_becomes
 
 
 @pytest.mark.parametrize("webhooks", [True, False])
-async def test_a_deleted_room_that_livekit_makes_again_for_somebody_who_was_joining_is_deleted_again(
+async def test_recreated_room_of_an_ended_session_is_deleted_again(
     start_stack: StartStack, site: Site, silent_site: Site, webhooks: bool
 ) -> None:
     """It has no manager, no services and no metadata; whoever is in it would wait for ever."""

@@ -62,15 +62,13 @@ async def rooms(site: Site) -> list[str]:
         return [room.name for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms]
 
 
-async def test_where_all_is_well_a_session_manager_that_serves_proves_it(stack: Stack) -> None:
+async def test_doctor_uses_a_running_session_manager_as_proof(stack: Stack) -> None:
     code, found = await verdicts(stack.site.livekit.url, stack.site.api_port)
     assert (code, those(found, "ok")) == (FINE, ALWAYS | {"sessions"})
     assert "1.13" in found["livekit version"]["says"]
 
 
-async def test_the_livekit_key_is_proof_enough_for_a_session_manager_with_callers(
-    start_stack: StartStack, site: Site
-) -> None:
+async def test_doctor_authenticates_with_the_livekit_key(start_stack: StartStack, site: Site) -> None:
     await start_stack(
         site, kind=Settings, livekit_api_key=KEY, livekit_api_secret=SecretStr(SECRET), server_host="127.0.0.1"
     )
@@ -81,7 +79,7 @@ async def test_the_livekit_key_is_proof_enough_for_a_session_manager_with_caller
     assert "so short a secret" in out
 
 
-async def test_where_no_session_manager_runs_the_doctor_takes_the_webhooks(site: Site) -> None:
+async def test_doctor_receives_webhooks_where_no_session_manager_runs(site: Site) -> None:
     before = await rooms(site)
     code, found = await verdicts(site.livekit.url, site.api_port)
     assert (code, those(found, "ok")) == (FINE, ALWAYS)
@@ -89,14 +87,14 @@ async def test_where_no_session_manager_runs_the_doctor_takes_the_webhooks(site:
     assert await rooms(site) == before
 
 
-async def test_webhooks_that_do_not_come_are_wrong(silent_site: Site) -> None:
+async def test_doctor_reports_missing_webhooks(silent_site: Site) -> None:
     code, found = await verdicts(silent_site.livekit.url, silent_site.api_port)
     assert (code, those(found, "wrong")) == (NO, {"webhooks"})
     assert "webhook.urls" in found["webhooks"]["mend"]
     assert str(silent_site.api_port) in found["webhooks"]["mend"]
 
 
-async def test_webhooks_that_do_not_come_to_a_session_manager_are_wrong(
+async def test_doctor_reports_webhooks_missing_at_a_running_session_manager(
     start_stack: StartStack, silent_site: Site
 ) -> None:
     await start_stack(silent_site)
@@ -104,7 +102,7 @@ async def test_webhooks_that_do_not_come_to_a_session_manager_are_wrong(
     assert (code, those(found, "wrong"), those(found, "skipped")) == (NO, {"webhooks"}, set())
 
 
-async def test_a_wrong_secret_is_found_and_not_shown(site: Site) -> None:
+async def test_doctor_reports_a_wrong_secret_without_showing_it(site: Site) -> None:
     secret = "another-secret-of-thirty-two-characters"
     code, found = await verdicts(site.livekit.url, free_port(), LIVEKIT_API_SECRET=secret)
     assert (code, those(found, "wrong")) == (NO, {"livekit keys"})
@@ -112,20 +110,20 @@ async def test_a_wrong_secret_is_found_and_not_shown(site: Site) -> None:
     assert secret not in json.dumps(found)
 
 
-async def test_a_livekit_that_is_not_there_is_found() -> None:
+async def test_doctor_reports_an_unreachable_livekit() -> None:
     code, found = await verdicts(f"ws://127.0.0.1:{free_port()}", free_port())
     assert (code, those(found, "wrong")) == (NO, {"livekit"})
     assert those(found, "skipped") == ALWAYS - {"livekit", "port"}
 
 
-async def test_a_port_that_somebody_else_has_is_found(site: Site) -> None:
+async def test_doctor_reports_a_port_in_use(site: Site) -> None:
     with socket.create_server(("127.0.0.1", free_port())) as other:
         code, found = await verdicts(site.livekit.url, other.getsockname()[1])
     assert (code, those(found, "wrong"), those(found, "skipped")) == (NO, {"port"}, {"webhooks"})
     assert "SERVER_PORT" in found["port"]["mend"]
 
 
-async def test_a_livekit_yaml_that_serves_sessions_badly_is_a_warning(livekit_binary: Path, tmp_path: Path) -> None:
+async def test_doctor_warns_of_unfit_livekit_settings(livekit_binary: Path, tmp_path: Path) -> None:
     """Rooms that make themselves, and STUN servers that nobody's resolver finds; and a key that is not ours signs."""
     port, log = free_port(), tmp_path / "server.log"
     server = LiveKitServer(
@@ -144,7 +142,7 @@ async def test_a_livekit_yaml_that_serves_sessions_badly_is_a_warning(livekit_bi
     assert "webhook.api_key" in found["webhooks"]["mend"]
 
 
-async def test_settings_that_are_missing_are_named(site: Site) -> None:
+async def test_doctor_names_missing_settings(site: Site) -> None:
     code, _, err = await doctor(site.livekit.url, site.api_port, LIVEKIT_API_KEY="", LIVEKIT_API_SECRET="")
     assert code == USAGE
     assert "LIVEKIT_API_SECRET" in err

@@ -42,7 +42,7 @@ async def agent(site: Site, log: Path) -> AsyncIterator[None]:
             await process.wait()
 
 
-async def test_an_agent_that_knows_nothing_of_us_is_a_service(stack: Stack, site: Site, tmp_path: Path) -> None:
+async def test_ordinary_livekit_agent_becomes_a_service(stack: Stack, site: Site, tmp_path: Path) -> None:
     registration = {"service_id": "echo-agent", "agent_name": "echo-agent", "metadata": {"type": "AGENT"}}
     async with agent(site, tmp_path / "agent.log"):
         async with stack.http.post("/api/v1/microservices/register", json=registration) as answer:

@@ -126,7 +126,7 @@ async def present(stack: Stack, room_name: str) -> set[str]:
     }
 
 
-async def test_it_waits_for_the_manager_is_ready_by_message_and_leaves_when_the_session_is_closed(
+async def test_node_service_waits_for_the_manager_signals_ready_and_leaves_at_the_end(
     folder: Path, start_stack: StartStack, site: Site
 ) -> None:
     async with node_service(folder, f"http://127.0.0.1:{site.api_port}") as service:
@@ -143,7 +143,7 @@ async def test_it_waits_for_the_manager_is_ready_by_message_and_leaves_when_the_
         assert left["reason"] in ("closed", "ROOM_DELETED")  # whichever it hears of first
 
 
-async def test_a_manager_that_replaces_another_is_told_again(service: NodeService, stack: Stack) -> None:
+async def test_node_service_signals_ready_to_a_replacement_manager(service: NodeService, stack: Stack) -> None:
     session = await stack.request(SERVICE, prefer="wait=30")
     first = (await stack.until(session["session_id"], lambda s: s.manager.presence.here)).manager
     await service.tells("ready", manager=first.identity)
@@ -159,7 +159,7 @@ async def test_a_manager_that_replaces_another_is_told_again(service: NodeServic
     assert len(service.told("joined")) == 1
 
 
-async def test_an_invite_is_taken_only_if_it_is_signed_and_only_once(folder: Path, silent_site: Site) -> None:
+async def test_node_service_takes_a_signed_invite_once(folder: Path, silent_site: Site) -> None:
     server, room_name, identity = silent_site.livekit, f"node-{uuid.uuid4()}", f"sm-{SERVICE}-1"
     grants = api.VideoGrants(room_join=True, room=room_name, can_update_own_metadata=True)
     token = api.AccessToken(KEY, SECRET).with_identity(identity).with_kind("agent").with_grants(grants).to_jwt()
@@ -197,7 +197,7 @@ async def test_an_invite_is_taken_only_if_it_is_signed_and_only_once(folder: Pat
         await livekit.room.delete_room(api.DeleteRoomRequest(room=room_name))
 
 
-async def test_a_service_that_is_stopped_deregisters_and_leaves_its_rooms(service: NodeService, stack: Stack) -> None:
+async def test_stopped_node_service_deregisters_and_leaves_its_rooms(service: NodeService, stack: Stack) -> None:
     session = await stack.request(SERVICE, prefer="wait=30")
     assert len(await present(stack, session["room_name"])) == 1
     assert await service.stop() == 0
@@ -207,7 +207,7 @@ async def test_a_service_that_is_stopped_deregisters_and_leaves_its_rooms(servic
     assert await present(stack, session["room_name"]) == set()
 
 
-async def test_with_a_key_it_proves_who_it_is_and_one_that_is_refused_says_so(folder: Path) -> None:
+async def test_node_service_sends_its_api_key_and_reports_a_refusal(folder: Path) -> None:
     async with ManagerStandIn() as manager:
         async with node_service(folder, manager.url, SESSION_MANAGER_API_KEY="sm_key") as service:
             await service.tells("registered")
@@ -221,7 +221,7 @@ async def test_with_a_key_it_proves_who_it_is_and_one_that_is_refused_says_so(fo
         assert len(manager.registrations) == 2, "it is not tried again"
 
 
-async def test_a_service_that_never_found_its_manager_can_be_stopped(folder: Path, site: Site) -> None:
+async def test_node_service_without_a_manager_can_be_stopped(folder: Path, site: Site) -> None:
     async with node_service(folder, f"http://127.0.0.1:{site.api_port}") as service:
         await service.tells("not_registered_yet")
         assert await service.stop() == 0

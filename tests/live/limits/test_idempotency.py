@@ -17,7 +17,7 @@ AT_ONCE = 200
 SERVICES = ("asr", "llm")
 
 
-async def test_two_hundred_at_once_with_one_key_make_one_room_and_invite_each_service_once(stack: Stack) -> None:
+async def test_two_hundred_duplicates_make_one_real_room_and_one_invite_per_service(stack: Stack) -> None:
     body = {"user_identity": "alice", "required_services": list(SERVICES)}
 
     async def ask(http: aiohttp.ClientSession) -> tuple[int, bytes]:

@@ -39,7 +39,7 @@ async def invited(stack: Stack, bot: Bot, **session: Any) -> str:
     return session_id
 
 
-async def test_joining_alone_makes_a_service_ready(stack: Stack) -> None:
+async def test_join_makes_a_service_ready(stack: Stack) -> None:
     bot = await stack.bot("asr")
     session_id = await invited(stack, bot)
     await bot.join()
@@ -48,7 +48,7 @@ async def test_joining_alone_makes_a_service_ready(stack: Stack) -> None:
     assert session.services[0].timeline.ready is not None
 
 
-async def test_joining_is_not_enough_for_a_service_that_is_ready_on_signal(stack: Stack) -> None:
+async def test_join_does_not_make_a_service_with_ready_on_signal_ready(stack: Stack) -> None:
     bot = await stack.bot("asr", **SIGNAL)
     session_id = await invited(stack, bot)
     await bot.join()
@@ -59,7 +59,7 @@ async def test_joining_is_not_enough_for_a_service_that_is_ready_on_signal(stack
     assert "access_token" not in view
 
 
-async def test_an_rpc_alone_makes_a_service_ready_and_is_answered(stack: Stack) -> None:
+async def test_rpc_makes_a_service_ready_and_is_answered(stack: Stack) -> None:
     bot = await stack.bot("asr", **SIGNAL)
     session_id = await invited(stack, bot)
     await bot.join()
@@ -70,7 +70,7 @@ async def test_an_rpc_alone_makes_a_service_ready_and_is_answered(stack: Stack) 
     assert session.services[0].ready_by is Evidence.MESSAGE
 
 
-async def test_a_data_message_alone_makes_a_service_ready_and_is_acknowledged(stack: Stack) -> None:
+async def test_data_message_makes_a_service_ready_and_is_acknowledged(stack: Stack) -> None:
     bot = await stack.bot("asr", **SIGNAL)
     session_id = await invited(stack, bot)
     await bot.join()
@@ -81,7 +81,7 @@ async def test_a_data_message_alone_makes_a_service_ready_and_is_acknowledged(st
     assert await asyncio.wait_for(bot.heard.get(), 10) == {"type": "ack", "invite_id": bot.invites[0].id}
 
 
-async def test_an_attribute_alone_makes_a_service_ready(stack: Stack) -> None:
+async def test_attribute_makes_a_service_ready(stack: Stack) -> None:
     bot = await stack.bot("asr", **SIGNAL)
     session_id = await invited(stack, bot)
     await bot.join()
@@ -90,7 +90,7 @@ async def test_an_attribute_alone_makes_a_service_ready(stack: Stack) -> None:
     assert session.services[0].ready_by is Evidence.ATTRIBUTE
 
 
-async def test_http_alone_makes_a_service_ready_before_it_has_joined(stack: Stack) -> None:
+async def test_http_signal_makes_a_service_ready_before_the_join(stack: Stack) -> None:
     bot = await stack.bot("asr", **SIGNAL)
     session_id = await invited(stack, bot)
     async with await bot.say_by_http(stack.http) as answer:
@@ -100,7 +100,7 @@ async def test_http_alone_makes_a_service_ready_before_it_has_joined(stack: Stac
     assert session.services[0].timeline.joined is None
 
 
-async def test_what_is_said_in_the_first_millisecond_after_joining_is_not_lost(stack: Stack) -> None:
+async def test_signals_sent_right_after_the_join_are_not_lost(stack: Stack) -> None:
     """Eight services say ready right when connect() returns, four by RPC and four by one data message each."""
     bots = [await stack.bot(f"bot-{n}", **SIGNAL) for n in range(8)]
     session_id = (await stack.request(*(bot.service_id for bot in bots)))["session_id"]
@@ -116,7 +116,7 @@ async def test_what_is_said_in_the_first_millisecond_after_joining_is_not_lost(s
     assert {service.ready_by for service in session.services} == {Evidence.MESSAGE}
 
 
-async def test_a_service_that_is_in_the_room_before_the_manager_is_found(start_stack: StartStack, site: Site) -> None:
+async def test_service_in_the_room_before_the_manager_is_found(start_stack: StartStack, site: Site) -> None:
     """No manager is there when it joins and says ready by attribute: the manager's sweep finds both."""
     stack = await start_stack(site)
     manager = stack.manager
@@ -131,7 +131,7 @@ async def test_a_service_that_is_in_the_room_before_the_manager_is_found(start_s
     assert session.services[0].ready_by is Evidence.ATTRIBUTE
 
 
-async def test_a_service_that_leaves_is_waited_for_again_and_welcome_when_it_comes_back(stack: Stack) -> None:
+async def test_service_that_leaves_may_come_back(stack: Stack) -> None:
     first, second = await stack.bot("asr"), await stack.bot("llm")
     session_id = (await stack.request("asr", "llm"))["session_id"]
     await asyncio.gather(first.invited(), second.invited())
@@ -156,7 +156,7 @@ async def test_a_service_that_leaves_is_waited_for_again_and_welcome_when_it_com
     await stack.until(session_id, is_ready)
 
 
-async def test_a_session_whose_service_leaves_after_ready_is_degraded_and_gives_no_token(stack: Stack) -> None:
+async def test_session_that_loses_a_service_is_degraded_and_gives_no_token(stack: Stack) -> None:
     bot = await stack.bot("asr")
     session_id = await invited(stack, bot)
     await bot.join()
@@ -169,9 +169,7 @@ async def test_a_session_whose_service_leaves_after_ready_is_degraded_and_gives_
         assert answer.status == 409
 
 
-async def test_without_webhooks_joining_is_seen_long_before_the_room_event(
-    start_stack: StartStack, silent_site: Site
-) -> None:
+async def test_join_is_noticed_early_without_webhooks(start_stack: StartStack, silent_site: Site) -> None:
     """The room event comes after 2,460 ms at the soonest: what is known well before came by a listing."""
     stack = await start_stack(silent_site)
     bot = await stack.bot("asr")
@@ -184,7 +182,7 @@ async def test_without_webhooks_joining_is_seen_long_before_the_room_event(
     assert session.services[0].timeline.ready - joined < 2.0
 
 
-async def test_rubbish_and_lies_change_nothing(stack: Stack) -> None:
+async def test_invalid_and_forged_signals_change_nothing(stack: Stack) -> None:
     """A stranger in the room claims to be the service in every way there is, and sends rubbish besides."""
     bot = await stack.bot("asr", **SIGNAL)
     other = await stack.bot("llm")
@@ -229,7 +227,7 @@ async def test_rubbish_and_lies_change_nothing(stack: Stack) -> None:
         await stranger.disconnect()
 
 
-async def test_a_service_that_can_not_be_understood_is_named_in_the_log(stack: Stack) -> None:
+async def test_unreadable_rpc_is_logged_with_its_service(stack: Stack) -> None:
     bot = await stack.bot("asr", **SIGNAL)
     session_id = await invited(stack, bot)
     await bot.join()
@@ -245,7 +243,7 @@ def stranger_token(room_name: str) -> str:
     return api.AccessToken(KEY, SECRET).with_identity("mallory").with_grants(grants).to_jwt()
 
 
-async def test_an_agent_of_livekit_is_known_by_its_name_and_ready_when_past_initializing(stack: Stack) -> None:
+async def test_livekit_agent_is_known_by_name_and_ready_after_initializing(stack: Stack) -> None:
     """Played by hand: an AGENT-kind participant under an identity of LiveKit's, as a dispatched agent joins."""
     async with stack.http.post(
         "/api/v1/microservices/register",

@@ -30,7 +30,7 @@ async def managers(stack: Stack, room_name: str) -> list[str]:
     return [p.identity for p in await stack.participants(room_name) if p.identity.startswith("sm-manager")]
 
 
-async def test_users_do_not_see_the_manager(stack: Stack) -> None:
+async def test_manager_is_hidden_from_users(stack: Stack) -> None:
     session = await stack.request(prefer="wait=10")
     await stack.until(session["session_id"], is_watched)
     human = Human()
@@ -40,7 +40,7 @@ async def test_users_do_not_see_the_manager(stack: Stack) -> None:
     await human.leave()
 
 
-async def test_a_manager_that_is_gone_is_replaced_and_nothing_that_was_ready_becomes_unready(stack: Stack) -> None:
+async def test_removed_manager_is_replaced_and_the_session_stays_ready(stack: Stack) -> None:
     bot = await stack.bot("asr", ready_on="signal")
     asking = asyncio.create_task(stack.request("asr", prefer="wait=20"))
     await bot.invited()
@@ -63,7 +63,7 @@ async def test_a_manager_that_is_gone_is_replaced_and_nothing_that_was_ready_bec
     assert status.manager_identity == latest.manager.identity
 
 
-async def test_a_dispatch_that_was_dropped_is_repeated(start_stack: StartStack, site: Site) -> None:
+async def test_dropped_manager_dispatch_is_repeated(start_stack: StartStack, site: Site) -> None:
     """LiveKit drops the job of a room that is made while no agent server is connected, and says nothing."""
     stack = await start_stack(site)
     await stack.manager.aclose()
@@ -75,7 +75,7 @@ async def test_a_dispatch_that_was_dropped_is_repeated(start_stack: StartStack, 
 
 
 @pytest.mark.timeout(90)
-async def test_a_waiting_session_fails_when_no_manager_can_be_had(start_stack: StartStack, site: Site) -> None:
+async def test_waiting_session_fails_without_a_manager(start_stack: StartStack, site: Site) -> None:
     stack = await start_stack(site)
     await stack.manager.aclose()
     await stack.bot("asr")
@@ -91,7 +91,7 @@ async def test_a_waiting_session_fails_when_no_manager_can_be_had(start_stack: S
     assert await stack.rooms() == []
 
 
-async def test_a_manager_that_can_not_connect_is_dispatched_again(stack: Stack) -> None:
+async def test_manager_that_can_not_connect_is_dispatched_again(stack: Stack) -> None:
     """The first job's connect goes nowhere; the next one finds the way."""
     server = stack.manager._server
     assert server is not None
@@ -104,7 +104,7 @@ async def test_a_manager_that_can_not_connect_is_dispatched_again(stack: Stack) 
     assert watched.state is SessionState.READY
 
 
-async def test_a_second_job_for_the_same_room_never_makes_a_second_manager(stack: Stack) -> None:
+async def test_second_job_for_a_room_makes_no_second_manager(stack: Stack) -> None:
     """Dispatched by hand, as a slow machine would see it: the older attempt's job, doubled, and a later one."""
     session = await stack.request(prefer="wait=10")
     first = await stack.until(session["session_id"], is_watched)
@@ -119,7 +119,7 @@ async def test_a_second_job_for_the_same_room_never_makes_a_second_manager(stack
     assert await managers(stack, session["room_name"]) == [first.manager.identity]
 
 
-async def test_jobs_of_unknown_sessions_and_with_foreign_metadata_are_rejected(stack: Stack) -> None:
+async def test_jobs_with_unknown_sessions_or_foreign_metadata_are_rejected(stack: Stack) -> None:
     await stack.livekit.room.create_room(api.CreateRoomRequest(name="foreign"))
     for metadata in ("", "not ours", DispatchMetadata(session_id="ses_nobody", attempt=1).model_dump_json()):
         await stack.livekit.agent_dispatch.create_dispatch(
@@ -131,9 +131,7 @@ async def test_jobs_of_unknown_sessions_and_with_foreign_metadata_are_rejected(s
     await stack.livekit.room.delete_room(api.DeleteRoomRequest(room="foreign"))
 
 
-async def test_livekit_that_is_down_is_a_503_and_leaves_nothing_half_made(
-    start_stack: StartStack, silent_site: Site
-) -> None:
+async def test_livekit_outage_is_503_and_leaves_nothing(start_stack: StartStack, silent_site: Site) -> None:
     stack = await start_stack(silent_site)
     bot = await stack.bot("asr")
     await silent_site.livekit.stop()
@@ -151,7 +149,7 @@ async def test_livekit_that_is_down_is_a_503_and_leaves_nothing_half_made(
     assert await stack.rooms() == []
 
 
-async def test_the_manager_finds_back_when_livekit_was_restarted(start_stack: StartStack, silent_site: Site) -> None:
+async def test_manager_reconnects_after_a_livekit_restart(start_stack: StartStack, silent_site: Site) -> None:
     """A restarted server knows no rooms: its sessions end, and new ones are managed again."""
     stack = await start_stack(silent_site)
     session = await stack.request(prefer="wait=10")
@@ -165,7 +163,7 @@ async def test_the_manager_finds_back_when_livekit_was_restarted(start_stack: St
     await stack.until(again["session_id"], is_watched)
 
 
-async def test_deep_health_proves_that_a_session_can_be_had_and_leaves_nothing(stack: Stack) -> None:
+async def test_deep_health_creates_a_session_and_leaves_nothing(stack: Stack) -> None:
     answers = await asyncio.gather(*(stack.http.get("/health?deep=true") for _ in range(3)))
     proofs = [await answer.json() for answer in answers]
     assert [answer.status for answer in answers] == [200, 200, 200]
@@ -174,7 +172,7 @@ async def test_deep_health_proves_that_a_session_can_be_had_and_leaves_nothing(s
     assert await stack.rooms() == []
 
 
-async def test_deep_health_says_which_step_fails(start_stack: StartStack, silent_site: Site) -> None:
+async def test_deep_health_names_the_failing_step(start_stack: StartStack, silent_site: Site) -> None:
     stack = await start_stack(silent_site)
     await silent_site.livekit.stop()
     try:
@@ -185,7 +183,7 @@ async def test_deep_health_says_which_step_fails(start_stack: StartStack, silent
         await silent_site.livekit.start()
 
 
-async def test_a_manager_that_reconnects_under_a_new_sid_stays_the_only_one(stack: Stack) -> None:
+async def test_manager_reconnecting_under_a_new_sid_stays_the_only_one(stack: Stack) -> None:
     """The SDK's full reconnect: LiveKit tells that it has left, and it comes back by itself."""
     session = await stack.request(prefer="wait=10")
     first = await stack.until(session["session_id"], is_watched)
@@ -215,9 +213,7 @@ def hung(site: Site) -> Iterator[None]:
 
 
 @pytest.mark.timeout(90)
-async def test_livekit_that_hangs_is_a_503_and_what_it_makes_later_is_deleted(
-    start_stack: StartStack, silent_site: Site
-) -> None:
+async def test_hanging_livekit_is_503_and_its_late_room_is_deleted(start_stack: StartStack, silent_site: Site) -> None:
     """It may make the room after it was told to delete it: then the reconciler finds a room that nobody owns."""
     stack = await start_stack(silent_site)
     with hung(silent_site):
@@ -231,7 +227,7 @@ async def test_livekit_that_hangs_is_a_503_and_what_it_makes_later_is_deleted(
 
 
 @pytest.mark.timeout(90)
-async def test_the_process_can_be_stopped_while_livekit_hangs(start_stack: StartStack, silent_site: Site) -> None:
+async def test_process_stops_while_livekit_hangs(start_stack: StartStack, silent_site: Site) -> None:
     stack = await start_stack(silent_site)
     session = await stack.request(prefer="wait=10")
     await stack.until(session["session_id"], is_watched)
@@ -241,7 +237,7 @@ async def test_the_process_can_be_stopped_while_livekit_hangs(start_stack: Start
     await asyncio.to_thread(silent_site.restart)
 
 
-async def test_stopping_the_process_deletes_its_rooms_and_tells_the_services(stack: Stack) -> None:
+async def test_stopping_the_process_deletes_rooms_and_notifies_services(stack: Stack) -> None:
     bot = await stack.bot("asr")
     session = await ready_session(stack, bot)
     assert await stack.rooms() == [session["room_name"]]
@@ -250,9 +246,7 @@ async def test_stopping_the_process_deletes_its_rooms_and_tells_the_services(sta
     assert await stack.rooms() == []
 
 
-async def test_a_leave_that_nobody_told_is_found_when_a_manager_comes(
-    start_stack: StartStack, silent_site: Site
-) -> None:
+async def test_missed_leave_is_found_by_the_next_manager(start_stack: StartStack, silent_site: Site) -> None:
     """No webhooks, and the service leaves while there is no manager: the next one has the room listed."""
     stack = await start_stack(silent_site)
     bot = await stack.bot("asr")

@@ -18,7 +18,7 @@ from tests.live.conftest import KEY, SECRET, Site
 pytestmark = pytest.mark.live
 
 
-async def test_what_the_sdk_logs_natively_is_logged_like_everything_else(site: Site) -> None:
+async def test_native_sdk_log_lines_become_json_entries(site: Site) -> None:
     """Outside dev mode every line on stderr is an entry in JSON, the SDK's too."""
     key = new_key()
     settings = {

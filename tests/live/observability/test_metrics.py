@@ -30,7 +30,7 @@ async def shows(stack: Stack, wanted: Callable[[Exposed], bool]) -> Exposed:
     return shown
 
 
-async def test_a_session_whose_bot_failed_and_was_replaced(stack: Stack) -> None:
+async def test_metrics_of_a_session_with_a_replaced_service(stack: Stack) -> None:
     bots = {name: await stack.bot(name, ready_on="signal") for name in ("bot-1", "bot-2")}
     session_id = (await stack.request(BOTS))["session_id"]
     invited = await stack.until(session_id, lambda s: s.services[0].timeline.accepted is not None)
@@ -82,7 +82,7 @@ async def test_a_session_whose_bot_failed_and_was_replaced(stack: Stack) -> None
         print(f"{event}: {count:.0f} webhooks, {1000 * lag[event] / count:.0f} ms after what they tell of")
 
 
-async def test_rooms_that_their_owner_deletes_are_no_webhooks_missed(stack: Stack) -> None:
+async def test_rooms_deleted_over_the_livekit_api_count_no_missed_webhook(stack: Stack) -> None:
     """That they are gone is found by whoever asks for them next, at times before it is told."""
     for n in range(5):
         session = await ready_session(stack, await stack.bot(f"asr-{n}"))
@@ -96,7 +96,7 @@ async def test_rooms_that_their_owner_deletes_are_no_webhooks_missed(stack: Stac
     assert (await scrape(stack.http)).total("session_manager_webhooks_missed_total") == 0
 
 
-async def test_a_room_that_is_gone_without_a_webhook(start_stack: StartStack, silent_site: Site) -> None:
+async def test_room_gone_without_a_webhook_counts_a_missed_webhook(start_stack: StartStack, silent_site: Site) -> None:
     """One webhook had come, and then none any more."""
     stack = await start_stack(silent_site)
     session = await ready_session(stack, await stack.bot("asr"))

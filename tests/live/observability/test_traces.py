@@ -57,7 +57,7 @@ def of_attempt(span: dict[str, Any]) -> str:
     return f"00-{TRACE_ID}-{span['spanId']}-01"
 
 
-async def test_a_session_from_its_request_to_its_end_is_one_trace(stack: Stack, otel_collector: OtelCollector) -> None:
+async def test_session_is_one_trace_from_request_to_end(stack: Stack, otel_collector: OtelCollector) -> None:
     asr, llm = await stack.bot("asr", "ASR"), await stack.bot("llm", "LLM", ready_on="signal")
     body = {"user_identity": "alice", "required_services": ["asr", "llm"]}
     asking = asyncio.create_task(stack.http.post("/api/v1/sessions", json=body, headers={"traceparent": TRACEPARENT}))
@@ -89,9 +89,7 @@ async def test_a_session_from_its_request_to_its_end_is_one_trace(stack: Stack, 
     assert asr.invites[0].traceparent == of_attempt(attempts["asr"])
 
 
-async def test_an_attempt_that_came_to_nothing_is_a_span_with_its_reason(
-    stack: Stack, otel_collector: OtelCollector
-) -> None:
+async def test_failed_attempt_is_a_span_with_its_reason(stack: Stack, otel_collector: OtelCollector) -> None:
     """One that accepts and does not come, and the one that is invited in its place."""
     idle = await stack.bot("idle")
     body = {"user_identity": "alice", "required_services": [{"type": "BOT"}]}
@@ -115,7 +113,7 @@ async def test_an_attempt_that_came_to_nothing_is_a_span_with_its_reason(
     assert set(told(good)) == {of_attempt(second)}
 
 
-async def test_a_dispatched_agent_finds_its_attempt_in_the_metadata(
+async def test_dispatch_metadata_has_the_traceparent_of_the_attempt(
     stack: Stack, otel_collector: OtelCollector
 ) -> None:
     registration = {"service_id": "agent", "agent_name": "an-agent", "metadata": {"type": "AGENT"}}
@@ -134,9 +132,7 @@ async def test_a_dispatched_agent_finds_its_attempt_in_the_metadata(
     assert [invite.traceparent for invite in invites] == [of_attempt(attempt)]
 
 
-async def test_without_a_collector_services_are_told_the_trace_of_the_request(
-    start_stack: StartStack, site: Site
-) -> None:
+async def test_services_get_the_requests_traceparent_without_a_collector(start_stack: StartStack, site: Site) -> None:
     stack = await start_stack(site)
     bot = await stack.bot("asr")
     body = {"user_identity": "alice", "required_services": ["asr"]}

@@ -21,7 +21,7 @@ from tests.receiver import Receiver
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
 
-async def test_a_back_end_is_told_each_state_of_a_session_once_and_in_order(stack: Stack) -> None:
+async def test_callbacks_report_each_session_state_once_and_in_order(stack: Stack) -> None:
     async with Receiver() as receiver:
         bot = await stack.bot("asr")
         session = await ready_session(stack, bot, callback_url=receiver.url)
@@ -50,7 +50,7 @@ async def test_a_back_end_is_told_each_state_of_a_session_once_and_in_order(stac
     assert receiver.believes(KEY, SECRET)
 
 
-async def test_when_the_manager_stops_the_end_is_told(stack: Stack) -> None:
+async def test_callback_reports_the_session_end_when_the_manager_stops(stack: Stack) -> None:
     async with Receiver() as receiver:
         bot = await stack.bot("asr")
         await ready_session(stack, bot, callback_url=receiver.url)
@@ -58,7 +58,7 @@ async def test_when_the_manager_stops_the_end_is_told(stack: Stack) -> None:
     assert receiver.events == ["session_ready", "session_ended"]
 
 
-async def test_the_receiver_of_the_documentation_in_node_believes_us_and_nobody_else(
+async def test_documented_node_receiver_accepts_signed_callbacks_only(
     request: pytest.FixtureRequest, start_stack: StartStack, site: Site
 ) -> None:
     """docs/callbacks.md, in JavaScript: LiveKit's own SDK, and the key of an API key's owner."""

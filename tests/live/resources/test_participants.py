@@ -54,7 +54,7 @@ async def sees(human: Human, identity: str) -> None:
         await asyncio.sleep(0.02)
 
 
-async def test_a_user_who_may_not_publish_cannot_and_its_attributes_arrive(stack: Stack) -> None:
+async def test_user_grants_are_enforced_and_user_attributes_arrive(stack: Stack) -> None:
     grants = {"can_publish": False, "can_publish_data": False}
     session = await stack.request(prefer="wait=20", user_grants=grants, user_attributes={"plan": "gold"})
     human = Human()
@@ -70,7 +70,7 @@ async def test_a_user_who_may_not_publish_cannot_and_its_attributes_arrive(stack
     await human.leave()
 
 
-async def test_a_user_may_publish_and_what_it_was_granted_besides(stack: Stack) -> None:
+async def test_user_may_publish_and_set_granted_attributes(stack: Stack) -> None:
     session = await stack.request(prefer="wait=20", user_grants={"can_update_own_metadata": True})
     human = Human()
     await human.join(session)
@@ -82,7 +82,7 @@ async def test_a_user_may_publish_and_what_it_was_granted_besides(stack: Stack) 
     await human.leave()
 
 
-async def test_a_session_lasts_no_longer_than_was_asked_for(stack: Stack) -> None:
+async def test_session_ends_after_max_duration(stack: Stack) -> None:
     session = await stack.request(prefer="wait=20", max_duration=3)
     human = Human()
     await human.join(session)
@@ -92,9 +92,7 @@ async def test_a_session_lasts_no_longer_than_was_asked_for(stack: Stack) -> Non
     assert (ended.state, ended.end.reason) == (SessionState.ENDED, EndReason.EXPIRED)
 
 
-async def test_a_further_human_comes_and_goes_and_the_session_lives_as_long_as_its_own_user(
-    start_stack: StartStack, site: Site
-) -> None:
+async def test_further_participant_does_not_keep_the_session_alive(start_stack: StartStack, site: Site) -> None:
     stack = await start_stack(site, user_rejoin_timeout=1)
     session = await ready_session(stack, await stack.bot("asr"))
     alice, bob = Human(), Human()
@@ -118,7 +116,7 @@ async def test_a_further_human_comes_and_goes_and_the_session_lives_as_long_as_i
     assert ended.end.reason is EndReason.USER_LEFT
 
 
-async def test_two_who_ask_for_one_room_by_token_source_meet_in_it_with_its_services(stack: Stack) -> None:
+async def test_token_source_users_of_one_room_meet_with_its_services(stack: Stack) -> None:
     asr, tts = await stack.bot("asr"), await stack.bot("tts", "TTS")
     asking = [asyncio.create_task(ask_for_token(stack, identity, "asr", "TTS")) for identity in ("alice", "bob")]
     invites = await asyncio.gather(asr.invited(), tts.invited())

@@ -17,7 +17,7 @@ from tests.live.humans import Human, over, ready_session
 pytestmark = pytest.mark.live
 
 
-async def test_the_token_comes_when_all_services_are_ready_and_not_before(stack: Stack) -> None:
+async def test_token_comes_when_all_services_are_ready(stack: Stack) -> None:
     asr, llm = await stack.bot("asr"), await stack.bot("llm")
     user = {"user_identity": "alice", "user_name": "Alice"}
     body = {**user, "metadata": {"lang": "de"}, "required_services": ["asr", "llm"]}
@@ -39,7 +39,7 @@ async def test_the_token_comes_when_all_services_are_ready_and_not_before(stack:
     assert session["server_url"] == stack.site.livekit.url
 
 
-async def test_the_token_joins_this_room_as_this_user_and_as_nobody_else(stack: Stack) -> None:
+async def test_token_joins_the_room_as_its_user_only(stack: Stack) -> None:
     """What LiveKit makes of it: a STANDARD participant; and what it says: one room, one identity, no admin grants."""
     bot = await stack.bot("asr")
     session = await ready_session(stack, bot, user_name="Alice", metadata={"plan": "gold"})
@@ -64,7 +64,7 @@ async def test_the_token_joins_this_room_as_this_user_and_as_nobody_else(stack: 
     await human.leave()
 
 
-async def test_the_room_shows_the_status_from_the_first_moment_to_the_last(stack: Stack) -> None:
+async def test_room_metadata_shows_the_status_throughout(stack: Stack) -> None:
     bot = await stack.bot("asr")
     asking = asyncio.create_task(stack.request("asr", prefer="wait=20"))
     invite = await bot.invited()
@@ -84,7 +84,7 @@ async def test_the_room_shows_the_status_from_the_first_moment_to_the_last(stack
     assert revisions == sorted(revisions)
 
 
-async def test_one_of_three_that_never_comes_is_named_and_no_room_is_left(start_stack: StartStack, site: Site) -> None:
+async def test_missing_service_of_three_is_named_and_no_room_is_left(start_stack: StartStack, site: Site) -> None:
     stack = await start_stack(site, ready_timeout=5)
     asr, llm, tts = [await stack.bot(name) for name in ("asr", "llm", "tts")]
     body = {"user_identity": "alice", "required_services": ["asr", "llm", "tts"]}
@@ -105,7 +105,7 @@ async def test_one_of_three_that_never_comes_is_named_and_no_room_is_left(start_
     assert (await llm.told_goodbye()).reason == EndReason.READY_TIMEOUT
 
 
-async def test_a_client_that_hangs_up_ends_the_session_that_it_asked_for(stack: Stack) -> None:
+async def test_disconnected_client_ends_its_session_and_room(stack: Stack) -> None:
     bot = await stack.bot("asr")
     async with aiohttp.ClientSession() as impatient:
         body = {"user_identity": "alice", "required_services": ["asr"]}
@@ -119,7 +119,7 @@ async def test_a_client_that_hangs_up_ends_the_session_that_it_asked_for(stack: 
     assert (await bot.told_goodbye()).reason == EndReason.CLIENT_GONE
 
 
-async def test_a_client_that_waits_a_little_gets_202_and_the_session_goes_on(stack: Stack) -> None:
+async def test_prefer_wait_gets_202_and_the_session_goes_on(stack: Stack) -> None:
     bot = await stack.bot("asr")
     body = {"user_identity": "alice", "required_services": ["asr"]}
     async with stack.http.post("/api/v1/sessions", json=body, headers={"Prefer": "wait=0"}) as answer:
@@ -133,7 +133,7 @@ async def test_a_client_that_waits_a_little_gets_202_and_the_session_goes_on(sta
     assert (await stack.view(session["session_id"]))["access_token"]
 
 
-async def test_delete_ends_the_session_once_and_for_all(stack: Stack) -> None:
+async def test_delete_ends_the_session_once(stack: Stack) -> None:
     bot = await stack.bot("asr")
     session = await ready_session(stack, bot)
     ended = []
@@ -150,7 +150,7 @@ async def test_delete_ends_the_session_once_and_for_all(stack: Stack) -> None:
     assert len(bot.session_ended_messages) == 1
 
 
-async def test_whoever_waits_learns_that_somebody_else_ended_the_session(stack: Stack) -> None:
+async def test_create_is_409_when_the_session_is_closed_meanwhile(stack: Stack) -> None:
     bot = await stack.bot("asr")
     asking = asyncio.create_task(
         stack.http.post("/api/v1/sessions", json={"user_identity": "alice", "required_services": ["asr"]})
@@ -161,7 +161,7 @@ async def test_whoever_waits_learns_that_somebody_else_ended_the_session(stack: 
         assert answer.status == 409
 
 
-async def test_a_user_who_leaves_may_come_back_for_a_while(start_stack: StartStack, site: Site) -> None:
+async def test_user_who_leaves_may_rejoin_for_a_while(start_stack: StartStack, site: Site) -> None:
     stack = await start_stack(site, user_rejoin_timeout=3)
     bot = await stack.bot("asr")
     session = await ready_session(stack, bot)
@@ -177,7 +177,7 @@ async def test_a_user_who_leaves_may_come_back_for_a_while(start_stack: StartSta
     assert await stack.rooms() == []
 
 
-async def test_a_user_who_never_comes_ends_the_session(start_stack: StartStack, site: Site) -> None:
+async def test_session_ends_when_the_user_never_joins(start_stack: StartStack, site: Site) -> None:
     stack = await start_stack(site, user_join_timeout=0.5)
     session = await ready_session(stack, await stack.bot("asr"))
     ended = await over(stack, session["session_id"])
@@ -185,14 +185,14 @@ async def test_a_user_who_never_comes_ends_the_session(start_stack: StartStack, 
     assert ended.end.reason is EndReason.USER_NEVER_JOINED
 
 
-async def test_a_session_expires(stack: Stack) -> None:
+async def test_session_expires_at_max_duration(stack: Stack) -> None:
     session = await ready_session(stack, await stack.bot("asr"), max_duration=6)
     ended = await over(stack, session["session_id"])
     assert ended.end is not None
     assert ended.end.reason is EndReason.EXPIRED
 
 
-async def test_a_room_that_somebody_deletes_ends_its_session(stack: Stack) -> None:
+async def test_room_deleted_from_outside_ends_its_session(stack: Stack) -> None:
     session = await ready_session(stack, await stack.bot("asr"))
     await stack.livekit.room.delete_room(api.DeleteRoomRequest(room=session["room_name"]))
     ended = await over(stack, session["session_id"])
@@ -200,7 +200,7 @@ async def test_a_room_that_somebody_deletes_ends_its_session(stack: Stack) -> No
     assert ended.end.reason is EndReason.ROOM_CLOSED
 
 
-async def test_a_lost_service_that_does_not_come_back_fails_the_session(start_stack: StartStack, site: Site) -> None:
+async def test_lost_service_without_replacement_fails_the_session(start_stack: StartStack, site: Site) -> None:
     stack = await start_stack(site, replacement_timeout=0.5)
     bot = await stack.bot("asr")
     session = await ready_session(stack, bot)
@@ -210,7 +210,7 @@ async def test_a_lost_service_that_does_not_come_back_fails_the_session(start_st
     assert (ended.end.reason, ended.services[0].shortfall) == (EndReason.SERVICE_LOST, "left")
 
 
-async def test_an_invite_is_tried_again_until_it_is_taken_and_keeps_its_id(stack: Stack) -> None:
+async def test_refused_invite_is_repeated_with_the_same_id(stack: Stack) -> None:
     bot = await stack.bot("asr")
     bot.answers = 500
     session = await stack.request("asr")
@@ -222,7 +222,7 @@ async def test_an_invite_is_tried_again_until_it_is_taken_and_keeps_its_id(stack
     await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
 
 
-async def test_a_service_that_answers_410_is_not_asked_again_and_registered_no_more(stack: Stack) -> None:
+async def test_service_that_answers_410_is_deregistered(stack: Stack) -> None:
     bot = await stack.bot("asr")
     bot.answers = 410
     session = await stack.request("asr")
@@ -234,7 +234,7 @@ async def test_a_service_that_answers_410_is_not_asked_again_and_registered_no_m
     assert len(bot.invites) == 1
 
 
-async def test_an_optional_service_does_not_hold_the_token_back(stack: Stack) -> None:
+async def test_optional_service_does_not_delay_the_token(stack: Stack) -> None:
     asr, tts = await stack.bot("asr"), await stack.bot("tts")
     session = await stack.request("asr", {"service_id": "tts", "optional": True})
     await asyncio.gather(asr.invited(), tts.invited())
@@ -247,19 +247,19 @@ async def test_an_optional_service_does_not_hold_the_token_back(stack: Stack) ->
     ]
 
 
-async def test_a_service_can_be_asked_for_by_type(stack: Stack) -> None:
+async def test_service_can_be_required_by_type_and_labels(stack: Stack) -> None:
     bot = await stack.bot("whisper-1", labels={"lang": "de"})
     session = await stack.request({"type": "BOT", "labels": {"lang": "de"}})
     assert (await bot.invited()).service_id == "whisper-1"
     assert (await stack.view(session["session_id"]))["services"][0]["type"] == "BOT"
 
 
-async def test_a_plain_room_needs_nobody(stack: Stack) -> None:
+async def test_plain_room_is_ready_without_services(stack: Stack) -> None:
     session = await stack.request(prefer="wait=10")
     assert (session["state"], session["services"]) == ("ready", [])
 
 
-async def test_a_service_that_is_not_registered_is_refused_before_any_room_is_made(stack: Stack) -> None:
+async def test_unregistered_service_is_refused_before_a_room_is_made(stack: Stack) -> None:
     await stack.bot("asr")
     body = {"user_identity": "alice", "required_services": ["asr", "nobody"]}
     async with stack.http.post("/api/v1/sessions", json=body) as answer:
@@ -269,7 +269,7 @@ async def test_a_service_that_is_not_registered_is_refused_before_any_room_is_ma
     assert await stack.rooms() == []
 
 
-async def test_a_room_name_in_use_is_refused(stack: Stack) -> None:
+async def test_room_name_in_use_is_refused(stack: Stack) -> None:
     await stack.request(room_name="lobby")
     for _ in range(2):  # in use, then deleted a moment ago
         body = {"user_identity": "bob", "required_services": [], "room_name": "lobby"}
@@ -280,7 +280,7 @@ async def test_a_room_name_in_use_is_refused(stack: Stack) -> None:
         await (await stack.http.delete(f"/api/v1/sessions/{session.session_id}")).release()
 
 
-async def test_a_room_of_somebody_else_is_left_alone(stack: Stack) -> None:
+async def test_room_of_another_program_is_left_alone(stack: Stack) -> None:
     await stack.livekit.room.create_room(api.CreateRoomRequest(name="theirs", metadata="theirs"))
     body = {"user_identity": "bob", "required_services": [], "room_name": "theirs"}
     async with stack.http.post("/api/v1/sessions", json=body) as answer:

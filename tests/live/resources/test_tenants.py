@@ -43,7 +43,7 @@ async def stack(start_stack: StartStack, site: Site) -> Stack:
     return await start_stack(site, kind=Settings, **keys)
 
 
-async def test_a_tenant_gets_a_session_with_the_service_of_another_and_both_keep_their_own(stack: Stack) -> None:
+async def test_tenant_uses_the_service_of_another_tenant(stack: Stack) -> None:
     """Acme's service is invited into the rival's room, where the rival's user meets it; Acme sees no session."""
     body = {"user_identity": "alice", "required_services": ["asr-service"]}
     async with a_service().serving(settings(stack, ACME)):
@@ -69,7 +69,7 @@ async def test_a_tenant_gets_a_session_with_the_service_of_another_and_both_keep
 
 
 @pytest.mark.parametrize(("tenant", "status"), [(None, 401), (Tenant("unknown"), 401), (WATCHER, 403)])
-async def test_a_service_that_may_not_register_ends_and_says_why(
+async def test_refused_registration_ends_the_service_with_a_reason(
     stack: Stack, tenant: Tenant | None, status: int
 ) -> None:
     with pytest.raises(RegistrationRefused, match=f"{status} .*SESSION_MANAGER_API_KEY"):
@@ -77,7 +77,7 @@ async def test_a_service_that_may_not_register_ends_and_says_why(
             pytest.fail("it is registered")
 
 
-async def test_a_service_that_another_tenant_has_registered_stays_his(stack: Stack) -> None:
+async def test_service_of_another_tenant_can_not_be_replaced(stack: Stack) -> None:
     async with a_service().serving(settings(stack, ACME)) as endpoint:
         with pytest.raises(RegistrationRefused, match=r"409.*other_caller"):
             async with a_service().serving(settings(stack, RIVAL)):
@@ -85,7 +85,7 @@ async def test_a_service_that_another_tenant_has_registered_stays_his(stack: Sta
         assert stack.registry.get("asr-service").endpoint == endpoint
 
 
-async def test_whoever_runs_it_may_have_it_proved_that_a_session_can_be_had(stack: Stack) -> None:
+async def test_deep_health_is_for_operators_only(stack: Stack) -> None:
     assert (await stack.http.get("/health?deep=true")).status == 401
     assert (await stack.http.get("/health?deep=true", headers=ACME.proof)).status == 403
     assert (await stack.http.get("/health?deep=true", headers=OPERATOR.proof)).status == 200

@@ -46,7 +46,7 @@ async def one_that_fails_is_replaced(stack: Stack) -> tuple[dict[str, Any], Bot,
     return session, first, second
 
 
-async def test_both_attempts_are_told_with_what_became_of_them_and_what_was_logged(stack: Stack) -> None:
+async def test_timeline_shows_both_attempts_and_their_log_entries(stack: Stack) -> None:
     other = await stack.request()
     session, first, second = await one_that_fails_is_replaced(stack)
     told = await timeline(stack, session["session_id"])
@@ -73,7 +73,7 @@ async def test_both_attempts_are_told_with_what_became_of_them_and_what_was_logg
         assert str(bot.invites[-1].token) not in json.dumps(told)
 
 
-async def test_while_it_is_awaited_that_is_told_with_the_instant_it_is_replaced(stack: Stack) -> None:
+async def test_timeline_shows_the_deadline_of_a_missing_service(stack: Stack) -> None:
     await stack.bot("asr", ready_on="signal")
     session = await stack.request("asr")
     await stack.until(session["session_id"], is_invited)
@@ -83,7 +83,7 @@ async def test_while_it_is_awaited_that_is_told_with_the_instant_it_is_replaced(
     assert attempt["late"]["due"] > attempt["late"]["since"]
 
 
-async def test_whoever_follows_everything_sees_it_happen(stack: Stack) -> None:
+async def test_feed_shows_a_service_being_replaced(stack: Stack) -> None:
     """And that LiveKit is there."""
     seen: list[SessionView] = []
     async with Client(stack.url) as client, aclosing(client.follow_all()) as events:
@@ -104,7 +104,7 @@ async def test_whoever_follows_everything_sees_it_happen(stack: Stack) -> None:
     assert {session.session_id for session in seen} == {session["session_id"]}
 
 
-async def test_the_answer_says_where_the_time_went(stack: Stack) -> None:
+async def test_server_timing_adds_up_on_a_real_server(stack: Stack) -> None:
     async with stack.http.post("/api/v1/sessions", json={"user_identity": "alice", "required_services": []}) as answer:
         phases = [part.partition(";")[0] for part in answer.headers["Server-Timing"].split(", ")]
     assert phases[0] == "room"

@@ -159,7 +159,7 @@ async def verdicts(site: Site, service: Sloppy, *which: Rule, **more: Any) -> di
     return {outcome.rule: (outcome.verdict, outcome.reason) for outcome in outcomes}
 
 
-async def test_an_example_passes_as_a_program_says_by_its_exit_code(silent_site: Site) -> None:
+async def test_example_service_passes_the_conformance_program(silent_site: Site) -> None:
     settings = {"_env_file": None, "invite_api_key": KEY, "invite_api_secret": SECRET}
     async with ManagerStandIn() as manager:
         service = ServiceSettings(session_manager_url=manager.url, **settings)  # type: ignore[arg-type]
@@ -185,26 +185,26 @@ async def program(*arguments: str) -> tuple[int, str]:
     return process.returncode, (output or errors).decode()
 
 
-async def test_a_program_that_finds_no_service_exits_with_1_and_says_so_in_lines(silent_site: Site) -> None:
+async def test_conformance_program_exits_with_1_without_a_service(silent_site: Site) -> None:
     endpoint = f"http://127.0.0.1:{free_port()}/"
     code, output = await program(endpoint, "--livekit", silent_site.livekit.url)
     assert code == 1
     assert sum("can't be reached" in line and "failed" in line for line in output.splitlines()) == len(rules.RULES)
 
 
-async def test_a_program_that_finds_no_livekit_exits_with_2() -> None:
+async def test_conformance_program_exits_with_2_without_livekit() -> None:
     code, output = await program("http://127.0.0.1:1/", "--livekit", f"ws://127.0.0.1:{free_port()}")
     assert code == 2
     assert output.startswith("nothing was checked: LiveKit at ws://127.0.0.1:")
 
 
-async def test_a_service_written_by_hand_passes(silent_site: Site) -> None:
+async def test_service_written_by_hand_passes_the_conformance_rules(silent_site: Site) -> None:
     came = await verdicts(silent_site, Sloppy())
     assert [verdict for verdict, _ in came.values()] == [RuleVerdict.KEPT] * len(rules.RULES), came
 
 
 @pytest.mark.parametrize("way", ["data", "attribute", "http"])
-async def test_ready_may_be_said_in_any_way(way: str, silent_site: Site) -> None:
+async def test_ready_signal_may_use_data_attribute_or_http(way: str, silent_site: Site) -> None:
     listen = free_port()
     service = Sloppy(ready_by=way, manager_url=f"http://127.0.0.1:{listen}")
     came = await verdicts(silent_site, service, rules.invited, rules.not_acknowledged, listen=listen)
@@ -228,20 +228,22 @@ async def test_ready_may_be_said_in_any_way(way: str, silent_site: Site) -> None
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
-async def test_one_that_breaks_a_rule_fails(service: Sloppy, rule: Rule, reason: str, silent_site: Site) -> None:
+async def test_service_that_breaks_a_rule_fails_the_rule(
+    service: Sloppy, rule: Rule, reason: str, silent_site: Site
+) -> None:
     ((verdict, said),) = (await verdicts(silent_site, service, rule)).values()
     assert verdict is RuleVerdict.BROKEN
     assert reason in said
 
 
-async def test_keys_that_livekit_does_not_know_are_no_fault_of_the_service(silent_site: Site) -> None:
+async def test_unknown_livekit_keys_are_not_a_rule_violation(silent_site: Site) -> None:
     options = Options("http://127.0.0.1:1/", livekit=silent_site.livekit.url, livekit_secret=SECRET[::-1])
     with pytest.raises(Unable):
         async with harness_for(options):
             pytest.fail("it is of no use")
 
 
-async def test_a_service_that_does_not_answer_is_not_waited_for_longer_than_the_manager_does(silent_site: Site) -> None:
+async def test_silent_service_is_given_up_after_the_answer_timeout(silent_site: Site) -> None:
     class Silent(Sloppy):
         async def take(self, request: web.Request) -> web.Response:
             await asyncio.Event().wait()

@@ -155,7 +155,7 @@ class Diary:
         return await asyncio.wait_for(self.reason, 10)
 
 
-async def test_ready_is_said_until_it_is_acknowledged_and_then_no_more(scene: Scene) -> None:
+async def test_ready_signal_is_repeated_until_acknowledged(scene: Scene) -> None:
     manager, diary = await scene.send_manager(deaf_to=2), Diary()
     async with diary.service.serving(scene.http.settings()) as endpoint:
         assert await scene.http.post(endpoint, scene.invite(diary.service)) == 200
@@ -165,7 +165,7 @@ async def test_ready_is_said_until_it_is_acknowledged_and_then_no_more(scene: Sc
     assert manager.called == 3
 
 
-async def test_a_manager_that_comes_after_the_service_is_found(scene: Scene) -> None:
+async def test_service_finds_a_manager_that_joins_later(scene: Scene) -> None:
     diary = Diary()
     async with diary.service.serving(scene.http.settings()) as endpoint:
         await scene.http.post(endpoint, scene.invite(diary.service))
@@ -174,7 +174,7 @@ async def test_a_manager_that_comes_after_the_service_is_found(scene: Scene) -> 
         assert (await manager.hears()).type is Signal.READY
 
 
-async def test_an_invite_that_names_no_manager_is_enough(scene: Scene) -> None:
+async def test_invite_without_a_manager_identity_is_enough(scene: Scene) -> None:
     manager, diary = await scene.send_manager(NEXT_MANAGER), Diary()
     await scene.show_manager(NEXT_MANAGER)
     async with diary.service.serving(scene.http.settings()) as endpoint:
@@ -182,7 +182,7 @@ async def test_an_invite_that_names_no_manager_is_enough(scene: Scene) -> None:
         assert (await manager.hears()).type is Signal.READY
 
 
-async def test_a_manager_that_replaces_another_is_told_again(scene: Scene) -> None:
+async def test_ready_signal_is_repeated_to_a_replacement_manager(scene: Scene) -> None:
     first, diary = await scene.send_manager(), Diary()
     async with diary.service.serving(scene.http.settings()) as endpoint:
         await scene.http.post(endpoint, scene.invite(diary.service))
@@ -195,7 +195,7 @@ async def test_a_manager_that_replaces_another_is_told_again(scene: Scene) -> No
         assert await second.hears_nothing_for(0.3)
 
 
-async def test_after_a_full_reconnect_ready_is_said_again(scene: Scene) -> None:
+async def test_ready_signal_is_repeated_after_a_full_reconnect(scene: Scene) -> None:
     manager, diary = await scene.send_manager(), Diary()
     async with diary.service.serving(scene.http.settings()) as endpoint:
         await scene.http.post(endpoint, scene.invite(diary.service))
@@ -204,7 +204,7 @@ async def test_after_a_full_reconnect_ready_is_said_again(scene: Scene) -> None:
         assert (await manager.hears()).type is Signal.READY
 
 
-async def test_when_the_session_has_ended_the_service_leaves(scene: Scene) -> None:
+async def test_service_leaves_when_the_session_has_ended(scene: Scene) -> None:
     await scene.send_manager()
     diary = Diary()
     async with diary.service.serving(scene.http.settings()) as endpoint:
@@ -217,7 +217,7 @@ async def test_when_the_session_has_ended_the_service_leaves(scene: Scene) -> No
         await scene.until(lambda there: SERVICE_IDENTITY not in there)
 
 
-async def test_when_the_room_is_gone_the_visit_is_over(scene: Scene) -> None:
+async def test_job_ends_when_the_room_is_deleted(scene: Scene) -> None:
     await scene.send_manager()
     diary = Diary()
     async with diary.service.serving(scene.http.settings()) as endpoint:
@@ -227,7 +227,7 @@ async def test_when_the_room_is_gone_the_visit_is_over(scene: Scene) -> None:
         assert await diary.over() == "room_deleted"
 
 
-async def test_a_service_that_waits_to_be_heard_stops_waiting_when_the_session_has_ended(scene: Scene) -> None:
+async def test_session_end_stops_an_unacknowledged_ready_signal(scene: Scene) -> None:
     diary = Diary()
     async with diary.service.serving(scene.http.settings()) as endpoint:
         sent = scene.invite(diary.service)
@@ -238,7 +238,7 @@ async def test_a_service_that_waits_to_be_heard_stops_waiting_when_the_session_h
     assert not diary.ready.is_set()
 
 
-async def test_a_service_that_stops_leaves_its_rooms(scene: Scene) -> None:
+async def test_stopped_service_leaves_its_rooms(scene: Scene) -> None:
     await scene.send_manager()
     diary = Diary()
     async with diary.service.serving(scene.http.settings()) as endpoint:
@@ -248,7 +248,7 @@ async def test_a_service_that_stops_leaves_its_rooms(scene: Scene) -> None:
     assert SERVICE_IDENTITY not in await scene.identities()
 
 
-async def test_a_handler_that_crashes_says_so_but_not_with_which_words(scene: Scene) -> None:
+async def test_crashed_handler_signals_failed_without_its_message(scene: Scene) -> None:
     manager = await scene.send_manager(deaf_to=1)
     service = Service("asr-service", type="ASR")
 
@@ -263,7 +263,7 @@ async def test_a_handler_that_crashes_says_so_but_not_with_which_words(scene: Sc
         await scene.until(lambda there: SERVICE_IDENTITY not in there)
 
 
-async def test_progress_and_failure_can_be_said(scene: Scene) -> None:
+async def test_handler_can_signal_progress_and_failure(scene: Scene) -> None:
     manager = await scene.send_manager()
     service = Service("asr-service", type="ASR")
 
@@ -281,7 +281,7 @@ async def test_progress_and_failure_can_be_said(scene: Scene) -> None:
         await scene.until(lambda there: SERVICE_IDENTITY not in there)
 
 
-async def test_a_room_that_is_not_there_ends_the_visit(scene: Scene) -> None:
+async def test_missing_room_ends_the_job(scene: Scene) -> None:
     diary = Diary()
     await scene.delete_room()
     async with diary.service.serving(scene.http.settings()) as endpoint:
@@ -291,7 +291,7 @@ async def test_a_room_that_is_not_there_ends_the_visit(scene: Scene) -> None:
     assert not diary.ready.is_set()
 
 
-async def test_a_join_that_takes_too_long_comes_to_nothing_even_when_it_succeeds(scene: Scene) -> None:
+async def test_join_that_succeeds_after_its_timeout_is_undone(scene: Scene) -> None:
     diary = Diary(join_timeout=0.3)
     async with Detour(scene.server.port) as detour, diary.service.serving(scene.http.settings()) as endpoint:
         await scene.http.post(endpoint, scene.invite(diary.service, server_url=detour.url))
@@ -339,7 +339,7 @@ class Detour:
         sink.close()
 
 
-async def test_the_examples_become_ready_each_in_its_way(scene: Scene) -> None:
+async def test_each_example_service_becomes_ready(scene: Scene) -> None:
     manager = await scene.send_manager()
     alice = rtc.Room()
     signal: asyncio.Queue[str] = asyncio.Queue()

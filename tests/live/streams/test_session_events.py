@@ -16,7 +16,7 @@ from tests.live.conftest import Stack
 pytestmark = pytest.mark.live
 
 
-async def test_a_reader_sees_the_services_come_the_user_come_and_the_end(stack: Stack) -> None:
+async def test_session_stream_shows_services_user_and_end(stack: Stack) -> None:
     """From waiting to ready to active to ended, and each service on its way; with what is seen last, nothing is left
     to be told."""
     asr, llm = await stack.bot("asr"), await stack.bot("llm")
