@@ -32,6 +32,7 @@ from manager_agent.store.memory import MemoryStore
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 from tests.exhibits import EXHIBITS
 from tests.live.bots import Bot
+from tests.live.node_example import node_service_folder as node_service_folder
 
 disable_log_capture()
 

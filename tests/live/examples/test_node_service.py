@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import os
-import shutil
-import subprocess
 import uuid
 from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator
@@ -20,33 +17,14 @@ from livekit import api
 
 from manager_agent.session.events import Evidence
 from manager_agent.session.session import SessionState
-from scripts.livekit_server import ROOT
 from tests import manager_stand_in
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
+from tests.live.node_example import SERVICE
 from tests.manager_stand_in import ManagerStandIn, invite, invited_session, session_ended, signature
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
-SERVICE = "node-service"
 PATIENCE = 20.0
-INSTALL_TIMEOUT = 100.0
-
-
-@pytest.fixture(scope="session")
-def folder() -> Path:
-    """The example, with the packages that its package-lock.json names. A machine without Node skips its tests."""
-    missing = " and ".join(tool for tool in ("node", "npm") if shutil.which(tool) is None)
-    if missing and not os.environ.get("CI"):
-        pytest.skip(f"{missing} not found")
-    assert not missing, f"{missing} not found"
-    folder = ROOT / "examples" / SERVICE
-    lock = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
-    stamp = folder / "node_modules" / ".installed"
-    if not stamp.exists() or stamp.read_text() != lock:
-        npm = subprocess.run(["npm", "ci"], cwd=folder, timeout=INSTALL_TIMEOUT, capture_output=True, text=True)
-        assert npm.returncode == 0, npm.stdout + npm.stderr
-        stamp.write_text(lock)
-    return folder
 
 
 class NodeService:
@@ -112,9 +90,9 @@ async def node_service(folder: Path, manager_url: str, **variables: str) -> Asyn
 
 
 @pytest.fixture
-async def service(folder: Path, stack: Stack) -> AsyncIterator[NodeService]:
+async def service(node_service_folder: Path, stack: Stack) -> AsyncIterator[NodeService]:
     """Registered with the stack of the test."""
-    async with node_service(folder, stack.url) as service:
+    async with node_service(node_service_folder, stack.url) as service:
         await service.tells("registered")
         yield service
 
@@ -127,9 +105,9 @@ async def present(stack: Stack, room_name: str) -> set[str]:
 
 
 async def test_node_service_waits_for_the_manager_signals_ready_and_leaves_at_the_end(
-    folder: Path, start_stack: StartStack, site: Site
+    node_service_folder: Path, start_stack: StartStack, site: Site
 ) -> None:
-    async with node_service(folder, f"http://127.0.0.1:{site.api_port}") as service:
+    async with node_service(node_service_folder, f"http://127.0.0.1:{site.api_port}") as service:
         await service.tells("not_registered_yet")
         stack = await start_stack(site)
         await service.tells("registered")
@@ -159,7 +137,7 @@ async def test_node_service_signals_ready_to_a_replacement_manager(service: Node
     assert len(service.told("joined")) == 1
 
 
-async def test_node_service_takes_a_signed_invite_once(folder: Path, silent_site: Site) -> None:
+async def test_node_service_takes_a_signed_invite_once(node_service_folder: Path, silent_site: Site) -> None:
     server, room_name, identity = silent_site.livekit, f"node-{uuid.uuid4()}", f"sm-{SERVICE}-1"
     grants = api.VideoGrants(room_join=True, room=room_name, can_update_own_metadata=True)
     token = api.AccessToken(KEY, SECRET).with_identity(identity).with_kind("agent").with_grants(grants).to_jwt()
@@ -170,7 +148,7 @@ async def test_node_service_takes_a_signed_invite_once(folder: Path, silent_site
     async with (
         ManagerStandIn() as manager,
         api.LiveKitAPI(server.http_url, KEY, SECRET) as livekit,
-        node_service(folder, manager.url, **keys) as service,
+        node_service(node_service_folder, manager.url, **keys) as service,
     ):
         await livekit.room.create_room(api.CreateRoomRequest(name=room_name))
         endpoint = (await service.tells("registered"))["endpoint"]
@@ -207,21 +185,21 @@ async def test_stopped_node_service_deregisters_and_leaves_its_rooms(service: No
     assert await present(stack, session["room_name"]) == set()
 
 
-async def test_node_service_sends_its_api_key_and_reports_a_refusal(folder: Path) -> None:
+async def test_node_service_sends_its_api_key_and_reports_a_refusal(node_service_folder: Path) -> None:
     async with ManagerStandIn() as manager:
-        async with node_service(folder, manager.url, SESSION_MANAGER_API_KEY="sm_key") as service:
+        async with node_service(node_service_folder, manager.url, SESSION_MANAGER_API_KEY="sm_key") as service:
             await service.tells("registered")
             assert await service.stop() == 0
         assert (manager.removed, manager.proofs) == ([SERVICE], {"Bearer sm_key"})
         manager.answers = [401]
-        async with node_service(folder, manager.url) as service:
+        async with node_service(node_service_folder, manager.url) as service:
             refused = await service.tells("not_registered")
         assert "SESSION_MANAGER_API_KEY is not accepted" in refused["why"]
         assert manager.proofs == {"Bearer sm_key", None}
         assert len(manager.registrations) == 2, "it is not tried again"
 
 
-async def test_node_service_without_a_manager_can_be_stopped(folder: Path, site: Site) -> None:
-    async with node_service(folder, f"http://127.0.0.1:{site.api_port}") as service:
+async def test_node_service_without_a_manager_can_be_stopped(node_service_folder: Path, site: Site) -> None:
+    async with node_service(node_service_folder, f"http://127.0.0.1:{site.api_port}") as service:
         await service.tells("not_registered_yet")
         assert await service.stop() == 0

@@ -59,16 +59,17 @@ async def test_callback_reports_the_session_end_when_the_manager_stops(stack: St
 
 
 async def test_documented_node_receiver_accepts_signed_callbacks_only(
-    request: pytest.FixtureRequest, start_stack: StartStack, site: Site
+    node_service_folder: Path, start_stack: StartStack, site: Site
 ) -> None:
     """docs/callbacks.md, in JavaScript: LiveKit's own SDK, and the key of an API key's owner."""
-    folder: Path = request.getfixturevalue("node_service_folder")
     key, port = new_key(), free_port()
     stack = await start_stack(site, server_host="0.0.0.0", api_keys=(KeyEntry("shop", digest_of(key)),))
     [code] = re.findall(r"^```js\n(.*?)^```$", (ROOT / "docs" / "callbacks.md").read_text(), re.M | re.S)
     mine = {"SESSION_MANAGER_KEY": key, "SESSION_MANAGER_KEY_NAME": "shop", "PORT": str(port)}
     command = ("node", "--input-type=module", "--eval", code)
-    process = await asyncio.create_subprocess_exec(*command, cwd=folder, env=os.environ | mine, stdout=PIPE)
+    process = await asyncio.create_subprocess_exec(
+        *command, cwd=node_service_folder, env=os.environ | mine, stdout=PIPE
+    )
     assert process.stdout is not None
     url = f"http://127.0.0.1:{port}/sessions"
     body = {"user_identity": "alice", "required_services": [], "callback_url": url}
