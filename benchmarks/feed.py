@@ -30,7 +30,7 @@ SERVICES = tuple(RequiredService(f"service-{number}", "ASR", attempt=1) for numb
 
 
 @dataclass(slots=True)
-class World:
+class FeedBench:
     """A store with so many readers, and the CPU seconds that each round took."""
 
     readers: list[Reader]
@@ -53,7 +53,7 @@ class World:
         self.noting.append(noted - begun)
 
 
-async def a_world(readers: int, ids: list[str], stack: ExitStack) -> World:
+async def feed_bench(readers: int, ids: list[str], stack: ExitStack) -> FeedBench:
     clock = steady_clock()
     store = MemoryStore(clock)
     feed = FeedReaders(store, Registry(clock, store.in_use), Upstreams((), clock), clock)
@@ -63,13 +63,13 @@ async def a_world(readers: int, ids: list[str], stack: ExitStack) -> World:
         await store.add(replace(asked, session_id=session_id, room_name=session_id))
         await store.update(session_id, ev.RoomRequested(clock()))
         await store.update(session_id, ev.RoomCreated(clock(), "RM_1"))
-    return World([stack.enter_context(feed.reading(DEVELOPER)) for _ in range(readers)], store, feed)
+    return FeedBench([stack.enter_context(feed.reading(DEVELOPER)) for _ in range(readers)], store, feed)
 
 
 async def main() -> None:
     ids = [f"ses_{number:026}" for number in range(SESSIONS)]
     with ExitStack() as stack:
-        worlds = {readers: await a_world(readers, ids, stack) for readers in READERS}
+        worlds = {readers: await feed_bench(readers, ids, stack) for readers in READERS}
         gc.collect()
         gc.disable()  # its pauses are the same with and without readers
         for number in range(ROUNDS):

@@ -53,7 +53,7 @@ class Seat:
     token: str
 
 
-class Watch(Protocol):
+class RoomWatch(Protocol):
     """Rooms, watched by one of the designs."""
 
     async def open(self) -> Seat:
@@ -142,7 +142,7 @@ class Sessions:
 
 
 @asynccontextmanager
-async def room_events(binary: Path, folder: Path) -> AsyncIterator[Watch]:
+async def room_events(binary: Path, folder: Path) -> AsyncIterator[RoomWatch]:
     async with (
         LiveKitServer(binary, port=free_port(), webhook_url=None, log=folder / "livekit-server.log") as server,
         running("benchmarks.room_event", server.url, log=folder / "room_event.log") as child,
@@ -156,7 +156,7 @@ async def room_events(binary: Path, folder: Path) -> AsyncIterator[Watch]:
 
 
 @asynccontextmanager
-async def sessions(binary: Path, folder: Path, *, webhooks: bool) -> AsyncIterator[Watch]:
+async def sessions(binary: Path, folder: Path, *, webhooks: bool) -> AsyncIterator[RoomWatch]:
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     webhook_url = f"{url}/livekit/webhook" if webhooks else None
@@ -209,16 +209,16 @@ def token(room: str, identity: str, *, hidden: bool) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Design:
+class WatchDesign:
     title: str
-    start: Callable[[Path, Path], AbstractAsyncContextManager[Watch]]
+    start: Callable[[Path, Path], AbstractAsyncContextManager[RoomWatch]]
     target: str = ""
 
 
 DESIGNS = (
-    Design("room event alone", room_events),
-    Design("session manager, no webhooks", partial(sessions, webhooks=False)),
-    Design("session manager", partial(sessions, webhooks=True), "<= 100"),
+    WatchDesign("room event alone", room_events),
+    WatchDesign("session manager, no webhooks", partial(sessions, webhooks=False)),
+    WatchDesign("session manager", partial(sessions, webhooks=True), "<= 100"),
 )
 
 
@@ -226,7 +226,7 @@ DESIGNS = (
 class Latencies:
     """Of one design, with so many services that join at the same time."""
 
-    design: Design
+    design: WatchDesign
     callers: int
     ms: Sequence[float]
     """Of the joins that were known within PATIENCE."""
@@ -264,14 +264,14 @@ async def measure_all(joins: int, callers: Sequence[int], folder: Path) -> list[
     return results
 
 
-async def measure(design: Design, watch: Watch, joins: int, callers: int) -> Latencies:
+async def measure(design: WatchDesign, watch: RoomWatch, joins: int, callers: int) -> Latencies:
     gate = asyncio.Semaphore(callers)
     latencies = await asyncio.gather(*(latency_ms(watch, gate) for _ in range(joins)))
     known = [latency for latency in latencies if latency is not None]
     return Latencies(design, callers, known, joins - len(known))
 
 
-async def latency_ms(watch: Watch, gate: asyncio.Semaphore) -> float | None:
+async def latency_ms(watch: RoomWatch, gate: asyncio.Semaphore) -> float | None:
     """One service's join; None when nobody came to know of it."""
     room = rtc.Room()
     async with gate:

@@ -71,7 +71,7 @@ class Case:
         return 1_000 * self.cpu_s / sum(figures.count for figures in self.rounds)
 
 
-class Bench:
+class ShippingBench:
     def __init__(self, folder: Path, stack: AsyncExitStack) -> None:
         self._folder, self._stack, self._key = folder, stack, new_key()
 
@@ -138,7 +138,7 @@ class Bench:
 
 async def measure(rounds: int, seconds: float, folder: Path) -> tuple[dict[str, Case], Mapping[str, int]]:
     async with AsyncExitStack() as stack:
-        bench = Bench(folder, stack)
+        bench = ShippingBench(folder, stack)
         cases = await bench.start()
         for case in cases.values():
             await bench.fill(case)

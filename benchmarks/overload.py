@@ -55,7 +55,7 @@ def post(key: str) -> str:
 LIVEZ = "GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
-class Bench:
+class OverloadBench:
     def __init__(self, port: int, key: str, folder: Path, stack: AsyncExitStack) -> None:
         self._port, self._key, self._folder, self._stack = port, key, folder, stack
 
@@ -119,7 +119,7 @@ async def measure(clients: int, seconds: float, folder: Path) -> dict[str, Figur
             "USER_JOIN_TIMEOUT": "3600",
         }
         await stack.enter_async_context(running("http_api", log=folder / "http_api.log", environment=environment))
-        bench = Bench(port, key, folder, stack)
+        bench = OverloadBench(port, key, folder, stack)
         await bench.fill()
         idle = await bench.idle(seconds=seconds)
         flood, livez = await bench.flood(clients=clients, seconds=seconds)

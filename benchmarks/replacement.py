@@ -47,7 +47,7 @@ class Trial:
     """From then to the session being ready again."""
 
 
-class Bench:
+class ReplacementBench:
     """The session manager and the services, and what a trial needs of them."""
 
     def __init__(self, store: MemoryStore, http: aiohttp.ClientSession) -> None:
@@ -101,7 +101,7 @@ async def measure(trials: int, folder: Path) -> list[Trial]:
         settings = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=livekit.url, server_port=api_port, log_level="error")  # type: ignore[call-arg]
         app = await stack.enter_async_context(serving(settings))
         http = await stack.enter_async_context(aiohttp.ClientSession(api_url))
-        bench = Bench(app[STORE], http)
+        bench = ReplacementBench(app[STORE], http)
         for service_id in INSTANCES:
             instance = service(service_id, bench.jobs)
             own = ServiceSettings(

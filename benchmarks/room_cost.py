@@ -35,7 +35,7 @@ PATIENCE = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Design:
+class ConnectionDesign:
     name: str
     """As benchmarks/designs.py has it."""
     title: str
@@ -45,12 +45,12 @@ class Design:
 OURS = "ours"
 DESIGNS = (
     # Each room is an interpreter of its own: more rooms would say the same, and take minutes on two cores.
-    Design("process", "livekit-agents\nPROCESS", 10),
+    ConnectionDesign("process", "livekit-agents\nPROCESS", 10),
     # Each room is two threads that compete for one interpreter lock: enough to see the slope, few enough to
     # measure what a room costs and not what the competition costs.
-    Design("thread", "livekit-agents\nTHREAD", 20),
-    Design("bare", "bare rtc.Room,\none loop", 100),
-    Design(OURS, "session\nmanager", 100),
+    ConnectionDesign("thread", "livekit-agents\nTHREAD", 20),
+    ConnectionDesign("bare", "bare rtc.Room,\none loop", 100),
+    ConnectionDesign(OURS, "session\nmanager", 100),
 )
 
 
@@ -71,7 +71,7 @@ class Join:
 class Cost:
     """What a design's rooms cost. "A room" is any but the first ones, which load what all of them share."""
 
-    design: Design
+    design: ConnectionDesign
     empty: Rest
     first: Rest
     full: Rest
@@ -125,7 +125,7 @@ class Cost:
         return 1_000 * (end.cpu_s - start.cpu_s - idle) / self.further_rooms
 
 
-Result = tuple[Design, Cost | None]
+Result = tuple[ConnectionDesign, Cost | None]
 """None: the design's process died."""
 
 
@@ -182,7 +182,7 @@ async def measure_all(rooms: int | None, callers: int, folder: Path) -> list[Res
     console = Console(stderr=True)
     async with livekit_server(folder, arrivals) as server:
         for design in DESIGNS:
-            chosen = Design(design.name, design.title, rooms or design.rooms)
+            chosen = ConnectionDesign(design.name, design.title, rooms or design.rooms)
             console.print(f"{chosen.name}: {chosen.rooms} rooms ...")
             log = folder / f"{chosen.name}.log"
             async with running("benchmarks.designs", chosen.name, server.url, log=log) as child:
@@ -196,7 +196,7 @@ async def measure_all(rooms: int | None, callers: int, folder: Path) -> list[Res
     return results
 
 
-async def measure(design: Design, child: Child, arrivals: Arrivals, callers: int) -> Cost:
+async def measure(design: ConnectionDesign, child: Child, arrivals: Arrivals, callers: int) -> Cost:
     gate = asyncio.Semaphore(callers)
 
     async def join(number: int) -> Join:

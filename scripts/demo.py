@@ -51,11 +51,11 @@ class Ports(BaseSettings):
     livekit_port: int = 7880
 
 
-class ChildEnded(Exception):
+class DemoProgramEnded(Exception):
     """One of the programs ended, though it should serve; the message has the end of its log."""
 
 
-class Child:
+class DemoProgram:
     """One program started by us, its output in a log, stopped by its own pid."""
 
     def __init__(self, name: str, log: Path, *command: str, env: dict[str, str]) -> None:
@@ -88,10 +88,10 @@ class Child:
         return True
 
     def check(self) -> None:
-        """Raises ChildEnded when it has."""
+        """Raises DemoProgramEnded when it has."""
         if self._process.poll() is not None:
             end = "\n".join(self._log.read_text(errors="replace").splitlines()[-LINES_SHOWN:])
-            raise ChildEnded(f"{self.name} ended with exit code {self._process.returncode}:\n{end}")
+            raise DemoProgramEnded(f"{self.name} ended with exit code {self._process.returncode}:\n{end}")
 
     async def stop(self) -> None:
         with suppress(ProcessLookupError):
@@ -104,7 +104,7 @@ class Child:
 
 
 @asynccontextmanager
-async def everything(ports: Ports, logs: Path) -> AsyncIterator[tuple[LiveKitServer, list[Child]]]:
+async def everything(ports: Ports, logs: Path) -> AsyncIterator[tuple[LiveKitServer, list[DemoProgram]]]:
     """livekit-server, the API and the services, up and registered; stopped in the opposite order."""
     api_url = f"http://127.0.0.1:{ports.server_port}"
     require_free(ports.server_port, "SERVER_PORT")
@@ -115,27 +115,27 @@ async def everything(ports: Ports, logs: Path) -> AsyncIterator[tuple[LiveKitSer
             binary, port=ports.livekit_port, webhook_url=f"{api_url}/livekit/webhook", log=logs / "livekit-server.log"
         )
         await stack.enter_async_context(livekit)
-        children: list[Child] = []
+        programs: list[DemoProgram] = []
 
         def start(name: str, *command: str, **env: str) -> None:
-            child = Child(name, logs / f"{name}.log", *command, env=env)
-            stack.push_async_callback(child.stop)
-            children.append(child)
+            program = DemoProgram(name, logs / f"{name}.log", *command, env=env)
+            stack.push_async_callback(program.stop)
+            programs.append(program)
 
         start("http_api", "http_api", "--dev", SERVER_PORT=str(ports.server_port), LIVEKIT_SERVER_URL=livekit.url)
         for service_id, module in SERVICES.items():
             # No visit is worth waiting for at Ctrl-C.
             quick = {"SESSION_MANAGER_URL": api_url, "SERVICE_DRAIN_TIMEOUT": "0"}
             start(service_id, module, "--port", str(free_port()), **quick)
-        await _until_registered(api_url, children)
-        yield livekit, children
+        await _until_registered(api_url, programs)
+        yield livekit, programs
 
 
-async def _until_registered(api_url: str, children: list[Child]) -> None:
+async def _until_registered(api_url: str, programs: list[DemoProgram]) -> None:
     async with Client(api_url, max_wait=POLL_INTERVAL) as client, asyncio.timeout(START_TIMEOUT):
         while True:
-            for child in children:
-                child.check()
+            for program in programs:
+                program.check()
             with suppress(Unreachable, ApiError):
                 known = await client.services()
                 if len(known) == len(SERVICES) and (await client.health()).manager_agent == "registered":
@@ -161,31 +161,31 @@ async def show_one_session(api_url: str) -> None:
     console.print(f"\n[bold]Another one:[/]\n{curl}", soft_wrap=True)
 
 
-def watch(livekit: LiveKitServer, children: list[Child]) -> None:
+def watch(livekit: LiveKitServer, programs: list[DemoProgram]) -> None:
     """Raises when livekit-server or the API has ended. A service that has is started again."""
     livekit.check()
-    for child in children:
-        if child.name not in SERVICES:
-            child.check()
-        elif child.start_again():
-            console.print(f"{child.name} ended. It is started again: kill {child.pid} to see that once more.")
+    for program in programs:
+        if program.name not in SERVICES:
+            program.check()
+        elif program.start_again():
+            console.print(f"{program.name} ended. It is started again: kill {program.pid} to see that once more.")
 
 
 async def serve(ports: Ports, logs: Path) -> None:
     """Until it is cancelled, or one of the programs ends."""
     started = time.monotonic()
     api_url = f"http://127.0.0.1:{ports.server_port}"
-    async with everything(ports, logs) as (livekit, children):
+    async with everything(ports, logs) as (livekit, programs):
         console.print(
             f"livekit-server on {ports.livekit_port}, the API on {ports.server_port} and {len(SERVICES)} services: "
             f"up in {time.monotonic() - started:.1f} s (logs in {logs} until the end)"
         )
         await show_one_session(api_url)
-        console.print(f"\nTo see how a service is replaced that is lost: kill {children[-1].pid} ({children[-1].name})")
+        console.print(f"\nTo see how a service is replaced that is lost: kill {programs[-1].pid} ({programs[-1].name})")
         console.print(f"\nServing on {api_url} until Ctrl-C. Open that in a browser to see what happens.")
         try:
             while True:
-                watch(livekit, children)
+                watch(livekit, programs)
                 await asyncio.sleep(1)
         finally:
             console.print("\nStopping.")
@@ -204,7 +204,7 @@ async def main() -> None:
 if __name__ == "__main__":
     try:
         asyncio.run(main())
-    except (PortNotFreeError, LiveKitServerError, ChildEnded) as error:
+    except (PortNotFreeError, LiveKitServerError, DemoProgramEnded) as error:
         sys.exit(f"run: {error}")
     except TimeoutError:
         sys.exit(f"run: the services did not register within {START_TIMEOUT:.0f} s")

@@ -46,18 +46,18 @@ CODE_BLOCK = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
 WORDS = re.compile(rf"(?<![\w-])(?:{'|'.join(BANNED)})(?![\w-])", re.IGNORECASE)
 
 
-class Finding(NamedTuple):
+class ProseFinding(NamedTuple):
     path: str
     line: int
     word: str
     instead: str
 
 
-def findings_in(path: str, text: str) -> list[Finding]:
+def findings_in(path: str, text: str) -> list[ProseFinding]:
     """Every banned word in the prose of one file. `path` decides what of it is prose."""
     passages = _python_prose(path, text) if path.endswith(".py") else [(1, _without_code(path, text))]
     return [
-        Finding(path, line + passage[: match.start()].count("\n"), match.group(), instead_of(match.group()))
+        ProseFinding(path, line + passage[: match.start()].count("\n"), match.group(), instead_of(match.group()))
         for line, passage in passages
         for match in WORDS.finditer(passage)
     ]

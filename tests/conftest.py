@@ -1,4 +1,4 @@
-"""For all tests: which of them are run again when they fail, and a look at everything that the API lets out."""
+"""For all tests: which ones are run again when they fail, how long waits may take, and a look at every API answer."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from http_api.manager_parts import STORE
 from tests.exhibits import EXHIBITS
 from tests.otel_collector import otel_collector as otel_collector
 from tests.otel_collector import otel_collector_binary as otel_collector_binary
+from tests.waiting import begin_test
 
 LAST = "test_secrecy.py"
 AGAIN = pytest.mark.flaky(reruns=2)
@@ -25,13 +26,18 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(AGAIN)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    begin_test(item)
+
+
 def _is_ours(request: Any) -> bool:
-    """Whether it is the API that was asked; also what was not even HTTP may have been meant for it."""
+    """Whether the request went to the API. Malformed HTTP counts, as it may have been meant for the API."""
     return isinstance(request, web.Request) and (request._match_info is None or STORE in request.app)
 
 
 def _look_at_answers() -> None:
-    """aiohttp's own methods are wrapped, as nothing else sees every answer whoever asked for it."""
+    """Wrap aiohttp's own methods: nothing else sees the answers to every client."""
     prepare, write = web.StreamResponse.prepare, web.StreamResponse.write
 
     async def seen_prepare(self: web.StreamResponse, request: web.BaseRequest) -> Any:

@@ -11,7 +11,7 @@ import aiohttp
 
 
 @dataclass
-class EventReader:
+class EventSource:
     http: aiohttp.ClientSession
     path: str
     last_id: str | None = None

@@ -34,7 +34,7 @@ class Selector:
 
 def selectors(expression: str) -> list[Selector]:
     """Every metric in it. Raises ValueError."""
-    reading = _Reading(list(_tokens(expression)))
+    reading = _PromqlParser(list(_tokens(expression)))
     found = reading.expression(set())
     if reading.rest:
         raise ValueError(f"{expression!r}: what is {reading.rest[0]!r}?")
@@ -53,7 +53,7 @@ def _tokens(expression: str) -> Iterator[str]:
 
 
 @dataclass
-class _Reading:
+class _PromqlParser:
     rest: list[str]
 
     def expression(self, by: set[str]) -> list[Selector]:

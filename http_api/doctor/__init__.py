@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator
 
 from http_api.doctor import serving
 from http_api.doctor.finding import CheckVerdict, Finding, skipped, wrong
-from http_api.doctor.livekit import AUTO_CREATE, CLOCK, JOINED, KEYS, LiveKit, LiveKitRefused
+from http_api.doctor.livekit import AUTO_CREATE, CLOCK, JOINED, KEYS, LiveKitRefused, LiveKitServerCheck
 from http_api.doctor.network import STUN
 from http_api.server import CannotListen
 from http_api.settings.settings import Settings
@@ -18,7 +18,7 @@ async def examine(settings: Settings) -> AsyncGenerator[Finding, None]:
     """Every finding, as soon as it is there."""
     port, is_served = await serving.running(settings)
     yield port
-    async with LiveKit(settings) as livekit:
+    async with LiveKitServerCheck(settings) as livekit:
         reached = await livekit.reach()
         yield reached
         if reached.verdict is CheckVerdict.WRONG:
@@ -40,7 +40,7 @@ async def examine(settings: Settings) -> AsyncGenerator[Finding, None]:
             yield wrong(JOINED, f"a room can't be made: {refused}", "See livekit-server's log.")
 
 
-async def _of_a_room(settings: Settings, livekit: LiveKit, *, is_served: bool) -> list[Finding]:
+async def _of_a_room(settings: Settings, livekit: LiveKitServerCheck, *, is_served: bool) -> list[Finding]:
     """Raises Refused."""
     if is_served:
         async with livekit.room() as room:

@@ -36,7 +36,7 @@ class LiveKitRefused(Exception):
     """LiveKit does not take our key and secret, or can't serve; the message says which."""
 
 
-class LiveKit:
+class LiveKitServerCheck:
     """The server that the settings name, looked at from this machine. An async context manager."""
 
     def __init__(self, settings: Settings) -> None:

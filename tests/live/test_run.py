@@ -50,7 +50,7 @@ def commands(document: Path) -> list[list[str]]:
 
 
 @dataclass
-class Run:
+class DemoRun:
     """scripts/run, serving on ports of its own."""
 
     server_port: int = field(default_factory=free_port)
@@ -89,7 +89,7 @@ class Run:
             await process.wait()
 
 
-async def curl(run: Run, command: list[str]) -> Any:
+async def curl(run: DemoRun, command: list[str]) -> Any:
     """Runs a curl command of a document against this run; the answer, which must be a 2xx."""
     moved = [word.replace("localhost:8080", f"localhost:{run.server_port}") for word in command]
     process = await asyncio.create_subprocess_exec(
@@ -101,7 +101,7 @@ async def curl(run: Run, command: list[str]) -> Any:
 
 
 async def test_scripts_run_shows_a_session_and_leaves_nothing_behind() -> None:
-    run = Run()
+    run = DemoRun()
     async with run.serving() as process:
         for step in (
             "asr-service  invited",
@@ -125,7 +125,7 @@ async def test_scripts_run_shows_a_session_and_leaves_nothing_behind() -> None:
 
 @pytest.mark.parametrize(("taken", "variable"), [("server_port", "SERVER_PORT"), ("livekit_port", "LIVEKIT_PORT")])
 def test_scripts_run_names_the_variable_of_a_port_in_use(taken: str, variable: str) -> None:
-    run = Run()
+    run = DemoRun()
     with socket.create_server(("127.0.0.1", getattr(run, taken))):
         done = subprocess.run([ROOT / "scripts" / "run"], env=run.environment, capture_output=True, text=True)
     assert done.returncode != 0
@@ -136,7 +136,7 @@ def test_scripts_run_names_the_variable_of_a_port_in_use(taken: str, variable: s
 
 async def test_documented_commands_work(tmp_path: Path) -> None:
     """The README's first request, with an answer of the shape that it shows; all other commands; its ten lines."""
-    run = Run()
+    run = DemoRun()
     async with run.serving():
         first, *others = [c for document in (README, SERVICES) for c in commands(document) if c[0] == "curl"]
         session = await curl(run, first)
@@ -150,7 +150,7 @@ async def test_documented_commands_work(tmp_path: Path) -> None:
         await serve_and_use(run, ten_lines, tmp_path / "my_service.py")
 
 
-async def serve_and_use(run: Run, code: str, script: Path) -> None:
+async def serve_and_use(run: DemoRun, code: str, script: Path) -> None:
     """Starts the README's service, and asks for a session that requires it."""
     script.write_text(code)
     environment = os.environ | {"SESSION_MANAGER_URL": run.url, "PYTHONPATH": str(ROOT)}

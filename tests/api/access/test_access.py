@@ -58,7 +58,7 @@ Asked = Mapping[str, str]
 
 
 @dataclass(frozen=True)
-class Call:
+class OperationCall:
     """An operation as the document tells of it, and what to ask it for."""
 
     method: str
@@ -103,7 +103,7 @@ TAKEN_BY_ANOTHER = {
 """What somebody else is answered who may use the operation, but not for what is Acme's: where it is not 404."""
 
 
-def calls() -> Iterator[Call]:
+def calls() -> Iterator[OperationCall]:
     for path, operations in document(OPERATIONS)["paths"].items():
         for method, told in operations.items():
             kinds: dict[str, list[str]] = {}
@@ -111,7 +111,7 @@ def calls() -> Iterator[Call]:
                 kinds |= kind
             proof = next((kind for kind in ("invite", "signature") if kind in kinds), None)
             scope = next(iter(kinds.get("api_key", ())), None)
-            yield Call(method.upper(), path, proof, scope, "issuer_jwt" in kinds)
+            yield OperationCall(method.upper(), path, proof, scope, "issuer_jwt" in kinds)
 
 
 CALLS = list(calls())
@@ -142,7 +142,7 @@ class Ground:
     invite: str
     user_token: str
 
-    async def ask(self, call: Call, headers: Asked, method: str | None = None) -> tuple[int, str, Any, str]:
+    async def ask(self, call: OperationCall, headers: Asked, method: str | None = None) -> tuple[int, str, Any, str]:
         """Status, body, headers, and what the request itself said."""
         path = call.path.format(session_id=self.session_id, service_id=SERVICE)
         sent = {"Prefer": "respond-async", **headers}
@@ -226,7 +226,7 @@ def public_key_as_a_secret(issuer: Issuer) -> str:
     return jwt.encode(claims, public, "HS256", {"kid": "rsa-1"})
 
 
-def too_little(ground: Ground, call: Call) -> dict[str, Asked]:
+def too_little(ground: Ground, call: OperationCall) -> dict[str, Asked]:
     """What proves somebody who may not do this."""
     return {
         "too small a scope": (ACME if call.scope == "metrics" else WATCHER).proof,
@@ -248,7 +248,7 @@ def others() -> dict[str, Asked]:
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-async def test_invalid_credentials_are_rejected_by_every_operation(call: Call, ground: Ground) -> None:
+async def test_invalid_credentials_are_rejected_by_every_operation(call: OperationCall, ground: Ground) -> None:
     for name, headers in unbelievable(ground).items():
         if call.proof == "signature" and name == "a signature of a webhook":
             continue
@@ -268,7 +268,7 @@ async def test_invalid_credentials_are_rejected_by_every_operation(call: Call, g
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-async def test_valid_credentials_without_the_permission_are_rejected(call: Call, ground: Ground) -> None:
+async def test_valid_credentials_without_the_permission_are_rejected(call: OperationCall, ground: Ground) -> None:
     """For a service that says it is ready, that is everybody but the one who was invited."""
     for name, headers in too_little(ground, call).items():
         if (call.proof == "invite" and name == "a service's invite token") or (call.front_end and "issuer" in name):
@@ -287,7 +287,7 @@ async def test_valid_credentials_without_the_permission_are_rejected(call: Call,
 
 
 @pytest.mark.parametrize("call", of_callers, ids=str)
-async def test_another_caller_sees_nothing_of_a_tenants_session(call: Call, ground: Ground) -> None:
+async def test_another_caller_sees_nothing_of_a_tenants_session(call: OperationCall, ground: Ground) -> None:
     for name, headers in others().items():
         if call.scope == "admin" or call.scope == "metrics":
             headers = OPERATOR.proof
@@ -303,7 +303,7 @@ async def test_another_caller_sees_nothing_of_a_tenants_session(call: Call, grou
 
 
 @pytest.mark.parametrize("call", [call for call in of_callers if call.is_of_a_session], ids=str)
-async def test_another_callers_session_looks_like_an_unknown_session(call: Call, ground: Ground) -> None:
+async def test_another_callers_session_looks_like_an_unknown_session(call: OperationCall, ground: Ground) -> None:
     theirs, never = ground.session_id, "ses_01ARZ3NDEKTSV4RRFFQ69G5FAV"
     shown = []
     for session_id in (theirs, never):
@@ -315,7 +315,7 @@ async def test_another_callers_session_looks_like_an_unknown_session(call: Call,
 
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
-async def test_every_operation_succeeds_with_the_right_credential(call: Call, ground: Ground) -> None:
+async def test_every_operation_succeeds_with_the_right_credential(call: OperationCall, ground: Ground) -> None:
     proof = ACME.proof
     if call.proof == "invite":
         proof = bearer(ground.invite)

@@ -255,7 +255,7 @@ async def test_entry_after_exit_is_only_counted(vector: VectorStandIn) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class Faulty(LogEndpoint):
+class FaultyEndpoint(LogEndpoint):
     """Raises what nobody has foreseen: when the shipper begins, and when it tells where nothing arrives; once each."""
 
     faults: list[str] = field(default_factory=lambda: ["begins", "tells"])
@@ -277,7 +277,7 @@ class Faulty(LogEndpoint):
 
 async def test_shipper_logs_its_own_fault_and_goes_on(vector: VectorStandIn, logged: io.StringIO) -> None:
     vector.behaviour = answering(503)
-    async with shipping(Faulty(vector.url)) as shipper:
+    async with shipping(FaultyEndpoint(vector.url)) as shipper:
         put(shipper, "a", "b")
         await eventually(lambda: len(said(logged, "log_shipper_failed")) == 2)
         vector.behaviour = well

@@ -28,7 +28,7 @@ PATIENCE = 30.0
 
 
 @dataclass
-class Run:
+class ServerProcess:
     process: asyncio.subprocess.Process
     code: int = -1
     log: str = ""
@@ -45,7 +45,7 @@ class Run:
 
 
 @asynccontextmanager
-async def running(endpoint: str, *arguments: str, **env: str) -> AsyncIterator[Run]:
+async def running(endpoint: str, *arguments: str, **env: str) -> AsyncIterator[ServerProcess]:
     """Python with these arguments, its logs shipped there; LiveKit is not to be reached."""
     settings = {
         "VECTOR_LOG_ENABLED": "true",
@@ -57,14 +57,14 @@ async def running(endpoint: str, *arguments: str, **env: str) -> AsyncIterator[R
         *(sys.executable, *arguments), cwd=ROOT, env=os.environ | settings | env, stderr=asyncio.subprocess.PIPE
     )
     try:
-        yield Run(process, port=int((settings | env)["SERVER_PORT"]))
+        yield ServerProcess(process, port=int((settings | env)["SERVER_PORT"]))
     finally:
         if process.returncode is None:
             process.kill()
             await process.communicate()
 
 
-async def ask(run: Run) -> None:
+async def ask(run: ServerProcess) -> None:
     """For what can't be had. It makes a span."""
     asked = {"user_identity": "alice", "required_services": ["nobody"]}
     async with (

@@ -18,7 +18,7 @@ from manager_agent.session import events as ev
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, stand_ins
 from tests.api.still_sessions import StillSession, server_tasks, still_session, time_passes
-from tests.event_stream import EventReader
+from tests.event_stream import EventSource
 
 pytestmark = pytest.mark.api
 
@@ -32,8 +32,8 @@ async def still(api: Api) -> AsyncIterator[StillSession]:
         yield session
 
 
-def reader_of(still: StillSession, last_id: str | None = None) -> EventReader:
-    return EventReader(still.api.http, f"/api/v1{still.path}/events", last_id)
+def reader_of(still: StillSession, last_id: str | None = None) -> EventSource:
+    return EventSource(still.api.http, f"/api/v1{still.path}/events", last_id)
 
 
 async def raw_reader(still: StillSession, read_buffer: int | None = None) -> socket.socket:
@@ -221,7 +221,7 @@ async def test_session_stream_reports_the_end_at_shutdown(api: Api) -> None:
             (session,) = parts.store.list()
             path = f"/sessions/{session.session_id}"
             polling = asyncio.create_task(stopping.ask("GET", path, headers={"Prefer": "wait=60"}))
-            stream = EventReader(http, f"/api/v1{path}/events").connect()
+            stream = EventSource(http, f"/api/v1{path}/events").connect()
             assert (await anext(stream))["state"] == "waiting"
             while parts.store.waiters < 4:  # the three, and the session's own drive
                 await asyncio.sleep(0.001)

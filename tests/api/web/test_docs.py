@@ -73,14 +73,14 @@ async def test_other_paths_below_docs_are_404(api: Api, path: str) -> None:
 
 
 @dataclass(frozen=True)
-class Call:
+class CurlCall:
     method: str
     url: str
     headers: dict[str, str]
     body: str | None
 
 
-def read_curl(text: str) -> Call:
+def read_curl(text: str) -> CurlCall:
     """What a shell and curl make of it."""
     parser = argparse.ArgumentParser()
     parser.add_argument("-N", action="store_true")
@@ -92,7 +92,7 @@ def read_curl(text: str) -> Call:
     assert program == "curl"
     given = parser.parse_args(words)
     headers = dict(header.split(": ", 1) for header in given.headers)
-    return Call(given.method or ("GET" if given.body is None else "POST"), given.url, headers, given.body)
+    return CurlCall(given.method or ("GET" if given.body is None else "POST"), given.url, headers, given.body)
 
 
 @pytest.mark.parametrize("operation", DOCUMENTED, ids=lambda operation: operation.id)

@@ -59,7 +59,7 @@ class Manager:
         return Answer(revision=1).model_dump_json()
 
 
-class Scene:
+class KitRoom:
     """A room, a manager over HTTP and one in the room, and the means to bring services into it."""
 
     def __init__(self, server: LiveKitServer, livekit: api.LiveKitAPI, http: ManagerStandIn) -> None:
@@ -116,13 +116,13 @@ class Scene:
 
 
 @pytest.fixture
-async def scene(silent_site: Site) -> AsyncIterator[Scene]:
+async def kit_room(silent_site: Site) -> AsyncIterator[KitRoom]:
     server = silent_site.livekit
     async with ManagerStandIn() as http, api.LiveKitAPI(server.http_url, KEY, SECRET) as livekit:
-        scene = Scene(server, livekit, http)
-        await scene.open()
-        yield scene
-        await scene.aclose()
+        kit_room = KitRoom(server, livekit, http)
+        await kit_room.open()
+        yield kit_room
+        await kit_room.aclose()
 
 
 def status(manager: str | None) -> str:
@@ -155,101 +155,101 @@ class Diary:
         return await asyncio.wait_for(self.reason, 10)
 
 
-async def test_ready_signal_is_repeated_until_acknowledged(scene: Scene) -> None:
-    manager, diary = await scene.send_manager(deaf_to=2), Diary()
-    async with diary.service.serving(scene.http.settings()) as endpoint:
-        assert await scene.http.post(endpoint, scene.invite(diary.service)) == 200
+async def test_ready_signal_is_repeated_until_acknowledged(kit_room: KitRoom) -> None:
+    manager, diary = await kit_room.send_manager(deaf_to=2), Diary()
+    async with diary.service.serving(kit_room.http.settings()) as endpoint:
+        assert await kit_room.http.post(endpoint, kit_room.invite(diary.service)) == 200
         assert await manager.hears() == ServiceMessage(type=Signal.READY, detail="warm")
         await asyncio.wait_for(diary.ready.wait(), 1)
         assert await manager.hears_nothing_for(1.0)
     assert manager.called == 3
 
 
-async def test_service_finds_a_manager_that_joins_later(scene: Scene) -> None:
+async def test_service_finds_a_manager_that_joins_later(kit_room: KitRoom) -> None:
     diary = Diary()
-    async with diary.service.serving(scene.http.settings()) as endpoint:
-        await scene.http.post(endpoint, scene.invite(diary.service))
-        await scene.until(lambda there: SERVICE_IDENTITY in there)
-        manager = await scene.send_manager()
+    async with diary.service.serving(kit_room.http.settings()) as endpoint:
+        await kit_room.http.post(endpoint, kit_room.invite(diary.service))
+        await kit_room.until(lambda there: SERVICE_IDENTITY in there)
+        manager = await kit_room.send_manager()
         assert (await manager.hears()).type is Signal.READY
 
 
-async def test_invite_without_a_manager_identity_is_enough(scene: Scene) -> None:
-    manager, diary = await scene.send_manager(NEXT_MANAGER), Diary()
-    await scene.show_manager(NEXT_MANAGER)
-    async with diary.service.serving(scene.http.settings()) as endpoint:
-        await scene.http.post(endpoint, scene.invite(diary.service, manager_identity=None))
+async def test_invite_without_a_manager_identity_is_enough(kit_room: KitRoom) -> None:
+    manager, diary = await kit_room.send_manager(NEXT_MANAGER), Diary()
+    await kit_room.show_manager(NEXT_MANAGER)
+    async with diary.service.serving(kit_room.http.settings()) as endpoint:
+        await kit_room.http.post(endpoint, kit_room.invite(diary.service, manager_identity=None))
         assert (await manager.hears()).type is Signal.READY
 
 
-async def test_ready_signal_is_repeated_to_a_replacement_manager(scene: Scene) -> None:
-    first, diary = await scene.send_manager(), Diary()
-    async with diary.service.serving(scene.http.settings()) as endpoint:
-        await scene.http.post(endpoint, scene.invite(diary.service))
+async def test_ready_signal_is_repeated_to_a_replacement_manager(kit_room: KitRoom) -> None:
+    first, diary = await kit_room.send_manager(), Diary()
+    async with diary.service.serving(kit_room.http.settings()) as endpoint:
+        await kit_room.http.post(endpoint, kit_room.invite(diary.service))
         await first.hears()
         await first.room.disconnect()
-        await scene.show_manager(NEXT_MANAGER)  # as it is known before it is there
-        second = await scene.send_manager(NEXT_MANAGER)
+        await kit_room.show_manager(NEXT_MANAGER)  # as it is known before it is there
+        second = await kit_room.send_manager(NEXT_MANAGER)
         assert (await second.hears()).type is Signal.READY
-        await scene.show_manager(NEXT_MANAGER)
+        await kit_room.show_manager(NEXT_MANAGER)
         assert await second.hears_nothing_for(0.3)
 
 
-async def test_ready_signal_is_repeated_after_a_full_reconnect(scene: Scene) -> None:
-    manager, diary = await scene.send_manager(), Diary()
-    async with diary.service.serving(scene.http.settings()) as endpoint:
-        await scene.http.post(endpoint, scene.invite(diary.service))
+async def test_ready_signal_is_repeated_after_a_full_reconnect(kit_room: KitRoom) -> None:
+    manager, diary = await kit_room.send_manager(), Diary()
+    async with diary.service.serving(kit_room.http.settings()) as endpoint:
+        await kit_room.http.post(endpoint, kit_room.invite(diary.service))
         await manager.hears()
         await diary.job.room.simulate_scenario(rtc.SimulateScenarioKind.SIMULATE_FULL_RECONNECT)
         assert (await manager.hears()).type is Signal.READY
 
 
-async def test_service_leaves_when_the_session_has_ended(scene: Scene) -> None:
-    await scene.send_manager()
+async def test_service_leaves_when_the_session_has_ended(kit_room: KitRoom) -> None:
+    await kit_room.send_manager()
     diary = Diary()
-    async with diary.service.serving(scene.http.settings()) as endpoint:
-        sent = scene.invite(diary.service)
-        await scene.http.post(endpoint, sent)
+    async with diary.service.serving(kit_room.http.settings()) as endpoint:
+        sent = kit_room.invite(diary.service)
+        await kit_room.http.post(endpoint, sent)
         await diary.ready.wait()
-        assert SERVICE_IDENTITY in await scene.identities()
-        assert await scene.http.post(endpoint, session_ended(sent, reason="user_left")) == 200
+        assert SERVICE_IDENTITY in await kit_room.identities()
+        assert await kit_room.http.post(endpoint, session_ended(sent, reason="user_left")) == 200
         assert await diary.over() == "user_left"
-        await scene.until(lambda there: SERVICE_IDENTITY not in there)
+        await kit_room.until(lambda there: SERVICE_IDENTITY not in there)
 
 
-async def test_job_ends_when_the_room_is_deleted(scene: Scene) -> None:
-    await scene.send_manager()
+async def test_job_ends_when_the_room_is_deleted(kit_room: KitRoom) -> None:
+    await kit_room.send_manager()
     diary = Diary()
-    async with diary.service.serving(scene.http.settings()) as endpoint:
-        await scene.http.post(endpoint, scene.invite(diary.service))
+    async with diary.service.serving(kit_room.http.settings()) as endpoint:
+        await kit_room.http.post(endpoint, kit_room.invite(diary.service))
         await diary.ready.wait()
-        await scene.delete_room()
+        await kit_room.delete_room()
         assert await diary.over() == "room_deleted"
 
 
-async def test_session_end_stops_an_unacknowledged_ready_signal(scene: Scene) -> None:
+async def test_session_end_stops_an_unacknowledged_ready_signal(kit_room: KitRoom) -> None:
     diary = Diary()
-    async with diary.service.serving(scene.http.settings()) as endpoint:
-        sent = scene.invite(diary.service)
-        await scene.http.post(endpoint, sent)
-        await scene.until(lambda there: SERVICE_IDENTITY in there)
-        await scene.http.post(endpoint, session_ended(sent))
-        await scene.until(lambda there: SERVICE_IDENTITY not in there)
+    async with diary.service.serving(kit_room.http.settings()) as endpoint:
+        sent = kit_room.invite(diary.service)
+        await kit_room.http.post(endpoint, sent)
+        await kit_room.until(lambda there: SERVICE_IDENTITY in there)
+        await kit_room.http.post(endpoint, session_ended(sent))
+        await kit_room.until(lambda there: SERVICE_IDENTITY not in there)
     assert not diary.ready.is_set()
 
 
-async def test_stopped_service_leaves_its_rooms(scene: Scene) -> None:
-    await scene.send_manager()
+async def test_stopped_service_leaves_its_rooms(kit_room: KitRoom) -> None:
+    await kit_room.send_manager()
     diary = Diary()
-    async with diary.service.serving(scene.http.settings()) as endpoint:
-        await scene.http.post(endpoint, scene.invite(diary.service))
+    async with diary.service.serving(kit_room.http.settings()) as endpoint:
+        await kit_room.http.post(endpoint, kit_room.invite(diary.service))
         await diary.ready.wait()
     assert await diary.over() == "service_stopped"
-    assert SERVICE_IDENTITY not in await scene.identities()
+    assert SERVICE_IDENTITY not in await kit_room.identities()
 
 
-async def test_crashed_handler_signals_failed_without_its_message(scene: Scene) -> None:
-    manager = await scene.send_manager(deaf_to=1)
+async def test_crashed_handler_signals_failed_without_its_message(kit_room: KitRoom) -> None:
+    manager = await kit_room.send_manager(deaf_to=1)
     service = Service("asr-service", type="ASR")
 
     @service.on_invite
@@ -257,14 +257,14 @@ async def test_crashed_handler_signals_failed_without_its_message(scene: Scene) 
         await job.join()
         raise MemoryError(f"no room for the model; {job.invite.token}")
 
-    async with service.serving(scene.http.settings()) as endpoint:
-        await scene.http.post(endpoint, scene.invite(service))
+    async with service.serving(kit_room.http.settings()) as endpoint:
+        await kit_room.http.post(endpoint, kit_room.invite(service))
         assert await manager.hears() == ServiceMessage(type=Signal.FAILED, detail="MemoryError")
-        await scene.until(lambda there: SERVICE_IDENTITY not in there)
+        await kit_room.until(lambda there: SERVICE_IDENTITY not in there)
 
 
-async def test_handler_can_signal_progress_and_failure(scene: Scene) -> None:
-    manager = await scene.send_manager()
+async def test_handler_can_signal_progress_and_failure(kit_room: KitRoom) -> None:
+    manager = await kit_room.send_manager()
     service = Service("asr-service", type="ASR")
 
     @service.on_invite
@@ -273,33 +273,33 @@ async def test_handler_can_signal_progress_and_failure(scene: Scene) -> None:
         job.say_progress("half of the model is loaded")
         await job.say_failed("the other half is missing")
 
-    async with service.serving(scene.http.settings()) as endpoint:
-        await scene.http.post(endpoint, scene.invite(service))
+    async with service.serving(kit_room.http.settings()) as endpoint:
+        await kit_room.http.post(endpoint, kit_room.invite(service))
         heard = [await manager.hears(), await manager.hears()]  # LiveKit may turn the order of calls round
         assert ServiceMessage(type=Signal.PROGRESS, detail="half of the model is loaded") in heard
         assert ServiceMessage(type=Signal.FAILED, detail="the other half is missing") in heard
-        await scene.until(lambda there: SERVICE_IDENTITY not in there)
+        await kit_room.until(lambda there: SERVICE_IDENTITY not in there)
 
 
-async def test_missing_room_ends_the_job(scene: Scene) -> None:
+async def test_missing_room_ends_the_job(kit_room: KitRoom) -> None:
     diary = Diary()
-    await scene.delete_room()
-    async with diary.service.serving(scene.http.settings()) as endpoint:
-        assert await scene.http.post(endpoint, scene.invite(diary.service)) == 200
+    await kit_room.delete_room()
+    async with diary.service.serving(kit_room.http.settings()) as endpoint:
+        assert await kit_room.http.post(endpoint, kit_room.invite(diary.service)) == 200
         over = diary.job.over
         assert await asyncio.wait_for(over, 10) == "left"
     assert not diary.ready.is_set()
 
 
-async def test_join_that_succeeds_after_its_timeout_is_undone(scene: Scene) -> None:
+async def test_join_that_succeeds_after_its_timeout_is_undone(kit_room: KitRoom) -> None:
     diary = Diary(join_timeout=0.3)
-    async with Detour(scene.server.port) as detour, diary.service.serving(scene.http.settings()) as endpoint:
-        await scene.http.post(endpoint, scene.invite(diary.service, server_url=detour.url))
+    async with Detour(kit_room.server.port) as detour, diary.service.serving(kit_room.http.settings()) as endpoint:
+        await kit_room.http.post(endpoint, kit_room.invite(diary.service, server_url=detour.url))
         over = diary.job.over
         await asyncio.sleep(0.5)  # longer than the join may take
         detour.open.set()
         assert await asyncio.wait_for(over, 10) == "left"
-        assert SERVICE_IDENTITY not in await scene.identities()
+        assert SERVICE_IDENTITY not in await kit_room.identities()
     assert not diary.ready.is_set()
 
 
@@ -339,8 +339,8 @@ class Detour:
         sink.close()
 
 
-async def test_each_example_service_becomes_ready(scene: Scene) -> None:
-    manager = await scene.send_manager()
+async def test_each_example_service_becomes_ready(kit_room: KitRoom) -> None:
+    manager = await kit_room.send_manager()
     alice = rtc.Room()
     signal: asyncio.Queue[str] = asyncio.Queue()
     beeps: asyncio.Queue[rtc.Track] = asyncio.Queue()
@@ -351,14 +351,14 @@ async def test_each_example_service_becomes_ready(scene: Scene) -> None:
 
     alice.on("track_subscribed", lambda track, *_: beeps.put_nowait(track))
     alice.register_text_stream_handler("lk.chat", lambda text, _: reading.add(asyncio.create_task(read(text))))
-    await connect(alice, scene.server.url, scene.token("alice"), rtc.RoomOptions(), 10)
+    await connect(alice, kit_room.server.url, kit_room.token("alice"), rtc.RoomOptions(), 10)
 
     for module in (asr_service, llm_service, tts_service):
         service = module.service
         identity = f"sm-{service.service_id}-1"
-        sent = scene.invite(service, identity=identity, token=scene.token(identity))
-        async with service.serving(scene.http.settings()) as endpoint:
-            assert await scene.http.post(endpoint, sent) == 200
+        sent = kit_room.invite(service, identity=identity, token=kit_room.token(identity))
+        async with service.serving(kit_room.http.settings()) as endpoint:
+            assert await kit_room.http.post(endpoint, sent) == 200
             heard = [await manager.hears()]
             while heard[-1].type is Signal.PROGRESS:
                 heard.append(await manager.hears())
@@ -369,5 +369,5 @@ async def test_each_example_service_becomes_ready(scene: Scene) -> None:
                 assert await asyncio.wait_for(signal.get(), 5) == "You said: hello"
             if module is tts_service:
                 assert (await asyncio.wait_for(beeps.get(), 5)).name == "voice"
-        assert identity not in await scene.identities()
+        assert identity not in await kit_room.identities()
     await alice.disconnect()

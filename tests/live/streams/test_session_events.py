@@ -9,7 +9,7 @@ import pytest
 from livekit import rtc
 
 from manager_agent.livekit.room_connection import connect
-from tests.event_stream import EventReader
+from tests.event_stream import EventSource
 from tests.live.bots import QUIETLY
 from tests.live.conftest import Stack
 
@@ -21,7 +21,7 @@ async def test_session_stream_shows_services_user_and_end(stack: Stack) -> None:
     to be told."""
     asr, llm = await stack.bot("asr"), await stack.bot("llm")
     requested = await stack.request("asr", "llm")
-    reader = EventReader(stack.http, f"/api/v1/sessions/{requested['session_id']}/events")
+    reader = EventSource(stack.http, f"/api/v1/sessions/{requested['session_id']}/events")
     told: list[dict[str, Any]] = []
     user = rtc.Room()
     acting: list[asyncio.Task[Any]] = []
