@@ -23,9 +23,9 @@ from benchmarks.measuring import times
 from http_api.app import create_app
 from http_api.manager_parts import STORE
 from http_api.observability import logs
-from http_api.observability.logs.sinks import LogSinks
 from http_api.observability.metrics.labels import VALUES_MAX
 from http_api.observability.metrics.metrics import METRICS
+from http_api.observability.sinks import LogSinks
 from http_api.resources.metrics import Collected
 from http_api.settings.settings import DevSettings
 from manager_agent.clock import steady_clock

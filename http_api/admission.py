@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from http_api.access.principals import ANONYMOUS, Permission
 from http_api.errors import MissingScope
 from http_api.limits.rate_limits import count_stranger, identify
-from http_api.operations import OPERATIONS_BY_HANDLER, Operation
-from http_api.problems.problems import Handler
+from http_api.operations import operation_of
 from http_api.request_context import PRINCIPAL
 
 UNPROVED = frozenset({Permission.PUBLIC, Permission.OWN_PROOF})
-
-
-def operation_of(request: web.Request) -> Operation | None:
-    """What is asked for; None for a path or a method that is none of ours."""
-    return request.app[OPERATIONS_BY_HANDLER].get(request.match_info.handler)
 
 
 @web.middleware

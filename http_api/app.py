@@ -8,10 +8,11 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
-from http_api.access.authentication import AUTHENTICATOR, Authenticator
+from http_api.access.authentication import AUTHENTICATOR
 from http_api.admission import admission
-from http_api.bootstrap import Parts, compose
+from http_api.bootstrap import Parts, authenticator_of, compose
 from http_api.limits.gcra import Rate, RateLimits
 from http_api.limits.idempotency import IDEMPOTENCY_STORE, idempotency
 from http_api.limits.idempotency_store import IdempotencyStore
@@ -36,17 +37,17 @@ from http_api.observability.exit_budget import ExitBudget
 from http_api.observability.logs.access import abandonments
 from http_api.observability.logs.context import begin as begin_log
 from http_api.observability.logs.recent import RECENT_LOGS
-from http_api.observability.logs.sinks import LogSinks
 from http_api.observability.metrics.loop_lag import LoopLag
 from http_api.observability.metrics.metrics import METRICS
 from http_api.observability.metrics.middleware import measured
 from http_api.observability.metrics.wiring import wire
 from http_api.observability.shipping.shipper import SHIPPER
+from http_api.observability.sinks import LogSinks
 from http_api.observability.tracing import TRACING
 from http_api.observability.tracing.requests import traces
 from http_api.observability.upstreams import UPSTREAMS, Upstreams
 from http_api.operations import OPERATIONS_BY_HANDLER, Operation
-from http_api.problems.problems import REQUEST_ID_HEADER, Handler, new_request_id, problems
+from http_api.problems.problems import REQUEST_ID_HEADER, new_request_id, problems
 from http_api.protocol.cors import CrossOrigin
 from http_api.request_context import REQUEST_ID
 from http_api.resources.callbacks import callbacks_of
@@ -82,7 +83,7 @@ def create_app(settings: Settings, parts: Parts | None = None, sinks: LogSinks |
     app[SETTINGS] = settings
     _keep(app, parts, sinks)
     _bound(app, settings, parts)
-    app[AUTHENTICATOR] = authenticator = Authenticator(settings, parts.clock)
+    app[AUTHENTICATOR] = authenticator = authenticator_of(settings, parts.clock)
     app[CALLBACKS] = callbacks_of(settings, parts.address_policy, parts.clock, authenticator.signing_keys)
     app[UPSTREAMS] = upstreams = Upstreams(parts.upstreams, parts.clock)
     app[FEED] = feed = FeedReaders(parts.store, parts.registry, upstreams, parts.clock)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from http_api.access.authentication import Authenticator
 from http_api.models.requests import Profiles
 from http_api.observability.metrics.metrics import Metrics
 from http_api.observability.tracing import Tracing, Untraced, tracing_of
@@ -112,3 +113,16 @@ def upkeep_of(settings: Settings, registry: Registry) -> Sequence[SnapshotWriter
 def address_policy_of(settings: Settings) -> AddressPolicy:
     """Judges the addresses that callers of this server may have it call."""
     return AddressPolicy(networks=settings.invite_networks, own_port=settings.server_port, is_own=is_this_machine)
+
+
+def authenticator_of(settings: Settings, clock: Clock) -> Authenticator:
+    """What finds out who is asking, not started."""
+    return Authenticator(
+        is_open=settings.is_open,
+        api_keys=settings.api_keys,
+        livekit_key=(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()),
+        jwks_url=settings.jwks_url,
+        jwks_audience=settings.jwks_audience,
+        jwks_issuer=settings.jwks_issuer,
+        clock=clock,
+    )

@@ -1,17 +1,13 @@
-"""What can be wrong with a request, or come of it, as far as the HTTP API itself is concerned.
+"""The exceptions of the HTTP API. Each carries plain values only; its message is meant for the caller.
 
-The message of each is meant for the caller. problems.py says which status each one is.
+problems.py says which status each one is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from http_api.access.principals import Scope
-from http_api.limits.gcra import Allowance
-from http_api.protocol.server_timing import server_timing
-from manager_agent.session.session import RequiredService, Session
+from typing import Any
 
 
 class MalformedBody(Exception):
@@ -77,7 +73,7 @@ class Forbidden(Exception):
 class MissingScope(Forbidden):
     """Who is asking may do other things, but not this."""
 
-    def __init__(self, *scopes: Scope) -> None:
+    def __init__(self, *scopes: str) -> None:
         super().__init__(f"this takes the scope {' or '.join(scopes)}")
         self.challenge = f'Bearer error="insufficient_scope", scope="{" ".join(scopes)}"'
 
@@ -102,10 +98,9 @@ class IdempotencyConflict(Exception):
 
 
 class RateLimited(Exception):
-    def __init__(self, allowance: Allowance) -> None:
-        rate = allowance.rate
-        super().__init__(f"at most {rate.per_second:g} requests a second, and {rate.burst} at once")
-        self.retry_after = allowance.retry_after
+    def __init__(self, per_second: float, burst: int, retry_after: float) -> None:
+        super().__init__(f"at most {per_second:g} requests a second, and {burst} at once")
+        self.retry_after = retry_after
 
 
 class TooManySessions(Exception):
@@ -127,9 +122,9 @@ class TooManyStreams(Exception):
 
 
 class NoToken(Exception):
-    def __init__(self, session: Session) -> None:
-        super().__init__(f"a token may be had when the session is ready or active; it is {session.state}")
-        self.session = session
+    def __init__(self, session_id: str, state: str, reason: str | None) -> None:
+        super().__init__(f"a token may be had when the session is ready or active; it is {state}")
+        self.session_id, self.state, self.reason = session_id, state, reason
 
 
 class IdentityTaken(Exception):
@@ -138,34 +133,29 @@ class IdentityTaken(Exception):
 
 
 class SessionOver(Exception):
-    def __init__(self, session: Session) -> None:
-        super().__init__(f"the session is over: {session.end.reason if session.end else session.state}")
-        self.session = session
+    def __init__(self, session_id: str, state: str, reason: str | None) -> None:
+        super().__init__(f"the session is over: {reason or state}")
+        self.session_id, self.state, self.reason = session_id, state, reason
 
 
 class ServiceOut(Exception):
-    """A service says that it is ready, but it has left, or has failed: only another attempt can be."""
+    """A service that has left or failed says that it is ready: only another attempt can be."""
 
-    def __init__(self, service: RequiredService) -> None:
-        super().__init__(f"{service.service_id!r} is {service.state} in this session and can't become ready any more")
+    def __init__(self, service_id: str | None, state: str) -> None:
+        super().__init__(f"{service_id!r} is {state} in this session and can't become ready any more")
 
 
 class NotReady(Exception):
     """The services of a session did not get ready, or did not stay so, in time."""
 
-    def __init__(self, session: Session) -> None:
-        missing = [
-            f"{s.service_id}: {session.reason_of(s)}"
-            for s in session.services
-            if session.reason_of(s) and not s.optional
-        ]
+    def __init__(
+        self, session_id: str, reason: str | None, services: Sequence[Mapping[str, Any]], server_timing: str
+    ) -> None:
+        """`services`: the JSON of each, as in the session. `server_timing`: the value of the header, which says where
+        the time went."""
+        missing = [f"{s['service_id']}: {s['reason']}" for s in services if s["reason"] and not s["optional"]]
         super().__init__("not ready in time: " + (", ".join(missing) or "the room's services"))
-        self.session = session
-
-    @property
-    def server_timing(self) -> str:
-        """Where the time went, see server_timing.py."""
-        return server_timing(self.session, self.session.state_since)
+        self.session_id, self.reason, self.services, self.server_timing = session_id, reason, services, server_timing
 
 
 class RoomUnavailable(Exception):
@@ -173,9 +163,10 @@ class RoomUnavailable(Exception):
 
     retry_after = 2.0
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session_id: str, reason: str | None, services: Sequence[Mapping[str, Any]]) -> None:
+        """`services`: the JSON of each, as in the session."""
         super().__init__("LiveKit can't serve this session at the moment")
-        self.session = session
+        self.session_id, self.reason, self.services = session_id, reason, services
 
 
 class Overloaded(Exception):

@@ -95,3 +95,8 @@ class Operation:
 
 OPERATIONS_BY_HANDLER: web.AppKey[Mapping[Any, Operation]] = web.AppKey("OPERATIONS_BY_HANDLER")
 """Every operation, by its handler."""
+
+
+def operation_of(request: web.Request) -> Operation | None:
+    """The operation that the request asks for; None for an unknown path or method."""
+    return request.app[OPERATIONS_BY_HANDLER].get(request.match_info.handler)

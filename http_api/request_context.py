@@ -11,6 +11,7 @@ from manager_agent.registry.services import Unmet
 from manager_agent.traceparent import TraceContext
 
 PRINCIPAL = web.RequestKey("PRINCIPAL", Principal)
+"""Who is asking; set once admission.py has let the request through."""
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 ABOUT: web.RequestKey[Mapping[str, str]] = web.RequestKey("ABOUT")
 """What its log lines are about: ids by their names."""

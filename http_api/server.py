@@ -20,7 +20,7 @@ from http_api.app import create_app
 from http_api.bootstrap import Parts
 from http_api.errors import MalformedRequest
 from http_api.observability.logs.access import AccessLog
-from http_api.observability.logs.sinks import LogSinks
+from http_api.observability.sinks import LogSinks
 from http_api.problems.problems import answer_to
 from http_api.request_context import REQUEST_ID
 from http_api.settings.settings import Settings

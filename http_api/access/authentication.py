@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import jwt
 from aiohttp import web
 from pydantic import TypeAdapter, ValidationError
 
-from http_api.access.api_keys import entry_of
+from http_api.access.api_keys import KeyEntry, entry_of
 from http_api.access.jwks import ALGORITHMS, KeySet
 from http_api.access.principals import DEVELOPER, Principal, Scope
 from http_api.errors import Forbidden, NotBelieved, Unauthorized
 from http_api.models.field_types import UserIdentity
-from http_api.settings.settings import Settings
 from manager_agent.clock import Clock
 
 LEEWAY = 10.0
@@ -28,13 +28,24 @@ IDENTITY: TypeAdapter[str] = TypeAdapter(UserIdentity)
 
 
 class Authenticator:
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        self._is_open, self._api_keys = settings.is_open, settings.api_keys
-        self._livekit = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
-        self._jwks = KeySet(settings.jwks_url, clock) if settings.jwks_url else None
-        self._audience, self._issuer = settings.jwks_audience, settings.jwks_issuer
-        self._users = f"jwks:{settings.jwks_issuer or settings.jwks_url}"
-        """The name of the caller whose users the issuer vouches for. No API key has a name with a colon."""
+    def __init__(
+        self,
+        *,
+        is_open: bool,
+        api_keys: Sequence[KeyEntry],
+        livekit_key: tuple[str, str],
+        jwks_url: str | None,
+        jwks_audience: str | None,
+        jwks_issuer: str | None,
+        clock: Clock,
+    ) -> None:
+        """`is_open`: callers need no proof. `livekit_key`: LiveKit's key and secret. `jwks_url`: where the keys of the
+        callers' own issuer are, if there is one."""
+        self._is_open, self._api_keys, self._livekit = is_open, api_keys, livekit_key
+        self._jwks = KeySet(jwks_url, clock) if jwks_url else None
+        self._audience, self._issuer = jwks_audience, jwks_issuer
+        self._users = f"jwks:{jwks_issuer or jwks_url}"
+        """The name of the caller that owns what the issuer's users make. No API key has a name with a colon."""
 
     async def start(self) -> None:
         if self._jwks is not None:

@@ -11,15 +11,15 @@ import re
 from collections.abc import Sequence
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
-from http_api.access.ownership import principal_of
-from http_api.admission import operation_of
 from http_api.errors import MalformedRequest, NotReady, SessionOver
 from http_api.limits.idempotency_store import IdempotencyScope, IdempotencyStore, StoredAnswer
 from http_api.manager_parts import TASKS
-from http_api.problems.problems import Handler, answer_for
+from http_api.operations import operation_of
+from http_api.problems.problems import answer_for
 from http_api.protocol.bodies import BODY, read_bytes
-from http_api.request_context import REQUEST_ID
+from http_api.request_context import PRINCIPAL, REQUEST_ID
 
 HEADER, REPLAYED_HEADER = "Idempotency-Key", "Idempotency-Replayed"
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -37,7 +37,7 @@ async def idempotency(request: web.Request, handler: Handler) -> web.StreamRespo
     operation, sent = operation_of(request), request.headers.getall(HEADER, ())
     if operation is None or not operation.is_idempotent or not sent:
         return await handler(request)
-    scope = IdempotencyScope(principal_of(request).name, operation.id, read_key(sent))
+    scope = IdempotencyScope(request[PRINCIPAL].name, operation.id, read_key(sent))
     request[BODY] = await read_bytes(request)
     answer = request.app[IDEMPOTENCY_STORE].begin(scope, hashlib.sha256(request[BODY]).digest())
     if answer is not None:

@@ -61,7 +61,8 @@ def address_of(remote: str | None) -> str:
 def _count(request: web.Request, allowance: Allowance) -> None:
     request[ALLOWANCE] = allowance
     if not allowance.granted:
-        raise RateLimited(allowance)
+        rate = allowance.rate
+        raise RateLimited(rate.per_second, rate.burst, allowance.retry_after)
 
 
 RATE_LIMITS = web.AppKey("RATE_LIMITS", RateLimits)

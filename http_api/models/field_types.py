@@ -16,6 +16,7 @@ from manager_agent.session.session import OUR_IDENTITIES
 
 NAME_BYTES_MAX = 256
 """livekit-server's own limit for identities and names, which it counts in bytes."""
+MONTH = 30 * 86_400.0
 METADATA_BYTES_MAX = 16 * 1024
 ATTRIBUTES_BYTES_MAX = 8 * 1024
 LABELS_MAX = 32

@@ -24,9 +24,8 @@ from pydantic import (
 )
 
 from http_api.models import field_types, json_schemas
-from http_api.models.field_types import wrong
+from http_api.models.field_types import MONTH, wrong
 from http_api.models.paging import LIMIT_DEFAULT, LIMIT_MAX, read_cursor
-from http_api.settings.types import MONTH
 from manager_agent.livekit.tokens import EVERY_GRANT
 from manager_agent.outbound.address_policy import AddressPolicy, AddressRefused
 from manager_agent.registry.services import RegisteredService, Requirement

@@ -73,8 +73,7 @@ class SessionStateProblem(Problem):
 
     @staticmethod
     def members(error: SessionOver | NoToken, /) -> dict[str, Any]:
-        session = error.session
-        return {"session_id": session.session_id, "state": session.state, "reason": session.end and session.end.reason}
+        return {"session_id": error.session_id, "state": error.state, "reason": error.reason}
 
 
 class SessionServicesProblem(Problem):
@@ -86,13 +85,7 @@ class SessionServicesProblem(Problem):
 
     @staticmethod
     def members(error: NotReady | RoomUnavailable, /) -> dict[str, Any]:
-        session = error.session
-        views = (RequiredServiceView.of(session, service) for service in session.services)
-        return {
-            "session_id": session.session_id,
-            "reason": session.end and session.end.reason,
-            "services": [view.model_dump(mode="json") for view in views],
-        }
+        return {"session_id": error.session_id, "reason": error.reason, "services": error.services}
 
 
 class ServicesProblem(Problem):

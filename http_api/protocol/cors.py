@@ -9,8 +9,7 @@ from collections.abc import Collection
 from http import HTTPStatus
 
 from aiohttp import web
-
-from http_api.problems.problems import Handler
+from aiohttp.typedefs import Handler
 
 REQUEST_HEADERS = ", ".join(
     (

@@ -7,10 +7,10 @@ from typing import Any, Self
 
 from aiohttp import web
 
-from http_api.access.ownership import principal_of
 from http_api.access.principals import Principal
 from http_api.manager_parts import CALLBACKS
 from http_api.models.responses import SessionView, View, answer
+from http_api.request_context import PRINCIPAL
 from http_api.settings.settings import BadSettings, Settings
 from manager_agent.clock import Clock
 from manager_agent.messages import rfc3339
@@ -71,7 +71,7 @@ async def list_all(request: web.Request) -> web.Response:
 
     With scope `admin` everybody's, without their URLs. An event is `pending` until it is `delivered` or `given_up`.
     """
-    principal = principal_of(request)
+    principal = request[PRINCIPAL]
     latest = request.app[CALLBACKS].delivery_log.latest(principal.sees)
     return answer(CallbackList(callbacks=[CallbackView.of(delivery, principal) for delivery in latest]))
 

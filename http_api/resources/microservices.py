@@ -7,11 +7,12 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api.access.ownership import principal_of, refuse_others
 from http_api.manager_parts import ADDRESS_POLICY, CLOCK, REGISTRY
 from http_api.models.requests import Heartbeat, InstanceQuery, RegisterService
 from http_api.models.responses import ServiceList, ServiceView, answer
 from http_api.protocol.bodies import read_body, read_query
+from http_api.request_context import PRINCIPAL
+from http_api.resources.ownership import refuse_others
 
 PATH = "/api/v1/microservices"
 
@@ -23,7 +24,7 @@ async def register(request: web.Request) -> web.Response:
     """
     body = await read_body(request, RegisterService, address_policy=request.app[ADDRESS_POLICY])
     refuse_others(request, body.service_id)
-    service = replace(body.service(request.app[CLOCK]()), owner=principal_of(request).name)
+    service = replace(body.service(request.app[CLOCK]()), owner=request[PRINCIPAL].name)
     registry = request.app[REGISTRY]
     new = registry.register(service)
     view = ServiceView.of(registry.status(service.service_id))

@@ -6,13 +6,13 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api.access.ownership import own_session_of
 from http_api.errors import IdentityTaken, NoToken
 from http_api.manager_parts import ROOMS
 from http_api.models.requests import AddParticipant
 from http_api.models.responses import ParticipantView, answer
 from http_api.observability.tracing.requests import giving_token
 from http_api.protocol.bodies import read_body
+from http_api.resources.ownership import own_session_of, state_of
 from http_api.settings.settings import SETTINGS
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.messages import rfc3339
@@ -29,7 +29,7 @@ async def add(request: web.Request) -> web.Response:
     asked = await read_body(request, AddParticipant, grants=app[SETTINGS].user_grants)
     session, human = own_session_of(request), asked.human()
     if session.state not in GIVES_TOKENS:
-        raise NoToken(session)
+        raise NoToken(*state_of(session))
     token = further_token(request, session, human)
     view = ParticipantView(
         identity=human.identity,

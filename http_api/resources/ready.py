@@ -11,6 +11,7 @@ from http_api.models.requests import SayReady
 from http_api.models.responses import answer
 from http_api.observability.logs.context import bind_session
 from http_api.protocol.bodies import read_body
+from http_api.resources.ownership import state_of
 from manager_agent.livekit.tokens import Joiner
 from manager_agent.messages import Answer
 from manager_agent.session.events import Evidence, ServiceSignalled, Signal
@@ -34,9 +35,9 @@ async def say_ready(request: web.Request) -> web.Response:
     signal = ServiceSignalled(app[CLOCK](), joiner.identity, Signal.READY, Evidence.HTTP)
     session = await app[STORE].update(session_id, signal)
     if session.over:
-        raise SessionOver(session)
-    if session.services[entry].state is not ServiceState.READY:
-        raise ServiceOut(session.services[entry])
+        raise SessionOver(*state_of(session))
+    if (service := session.services[entry]).state is not ServiceState.READY:
+        raise ServiceOut(service.service_id, service.state)
     return answer(Answer(revision=session.revision))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from aiohttp import web
 from ulid import ULID
@@ -14,6 +15,9 @@ from http_api.limits.quotas import CAPACITY
 from http_api.limits.waiters import WAITERS, decided, until
 from http_api.manager_parts import ORCHESTRATOR, STOPPING, STORE, TASKS
 from http_api.models.requests import CreateSession
+from http_api.models.responses import SessionView
+from http_api.protocol.server_timing import server_timing
+from http_api.resources.ownership import state_of
 from http_api.settings.settings import SETTINGS
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import EndReason, Limits, RequiredService, Session, User
@@ -119,7 +123,14 @@ async def _what_became(app: web.Application, session: Session) -> Exception:
         return RoomNameTaken(session.room_name, NAME_QUARANTINE)
     match session.end and session.end.reason:
         case EndReason.READY_TIMEOUT | EndReason.SERVICE_LOST:
-            return NotReady(await app[ORCHESTRATOR].settled(session.session_id))
+            session = await app[ORCHESTRATOR].settled(session.session_id)
+            return NotReady(*services_of(session), server_timing(session, session.state_since))
         case EndReason.ROOM_UNAVAILABLE:
-            return RoomUnavailable(session)
-    return SessionOver(session)
+            return RoomUnavailable(*services_of(session))
+    return SessionOver(*state_of(session))
+
+
+def services_of(session: Session) -> tuple[str, str | None, list[dict[str, Any]]]:
+    """The id of the session, the reason of its end, and the JSON of its services."""
+    view = SessionView.of(session).model_dump(mode="json")
+    return view["session_id"], view["reason"], view["services"]

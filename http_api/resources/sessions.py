@@ -7,7 +7,6 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api.access.ownership import own_session_of, principal_of, session_of, view_for
 from http_api.errors import NoToken
 from http_api.limits.quotas import CAPACITY
 from http_api.limits.waiters import WAITERS, decided, until
@@ -21,6 +20,8 @@ from http_api.protocol import server_timing
 from http_api.protocol.bodies import read_body, read_query
 from http_api.protocol.conditional import KnownTags, entity_tag, known_tags
 from http_api.protocol.prefer import preferences
+from http_api.request_context import PRINCIPAL
+from http_api.resources.ownership import own_session_of, session_of, state_of, view_for
 from http_api.resources.session_requests import new_session, open_session
 from http_api.settings.settings import SETTINGS
 from manager_agent.session.session import GIVES_TOKENS, Session
@@ -35,7 +36,7 @@ async def create(request: web.Request) -> web.Response:
     `Prefer: respond-async` at once: as 202 when the session is not ready by then, which goes on. A caller who goes
     away while waiting, having sent no Idempotency-Key, ends the session.
     """
-    app, limits, principal = request.app, request.app[SETTINGS].limits(), principal_of(request)
+    app, limits, principal = request.app, request.app[SETTINGS].limits(), request[PRINCIPAL]
     app[CAPACITY].check(principal.name)  # and again when it is opened: here it costs nothing to refuse
     profiles = app[PROFILES]
     bounds = {"longest": limits.max_duration, "grants": app[SETTINGS].user_grants}
@@ -57,7 +58,7 @@ async def list_all(request: web.Request) -> web.Response:
 
     Those that are over stay for SESSION_RETENTION. No token is in a list.
     """
-    asked, principal = read_query(request, ListSessions), principal_of(request)
+    asked, principal = read_query(request, ListSessions), request[PRINCIPAL]
     sessions = (s for s in request.app[STORE].list() if principal.sees(s.owner) and _fits(s, asked))
     shown, cursor = page(sessions, limit=asked.limit, after=asked.cursor)
     return answer(SessionList(sessions=[SessionView.of(session) for session in shown], next_cursor=cursor))
@@ -92,7 +93,7 @@ async def give_token(request: web.Request) -> web.Response:
     """Gives a fresh token for the session's user."""
     session = own_session_of(request)
     if session.state not in GIVES_TOKENS:
-        raise NoToken(session)
+        raise NoToken(*state_of(session))
     return _tagged(view_for(request, session))
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from http_api.access.ownership import principal_of, session_of
 from http_api.access.principals import Scope
 from http_api.manager_parts import CLOCK
 from http_api.models.responses import answer
 from http_api.models.timeline import TimelineView
 from http_api.observability.logs.recent import RECENT_LOGS
+from http_api.request_context import PRINCIPAL
+from http_api.resources.ownership import session_of
 
 
 async def show(request: web.Request) -> web.Response:
@@ -19,6 +20,6 @@ async def show(request: web.Request) -> web.Response:
     and until when. With scope `admin` also the last 200 entries of the log about it.
     """
     session, app = session_of(request), request.app
-    is_admin = Scope.ADMIN in principal_of(request).scopes
+    is_admin = Scope.ADMIN in request[PRINCIPAL].scopes
     log = app[RECENT_LOGS].of(session.session_id) if is_admin else None
     return answer(TimelineView.of(session, app[CLOCK](), log))

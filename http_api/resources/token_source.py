@@ -8,7 +8,6 @@ from http import HTTPStatus
 from aiohttp import web
 from ulid import ULID
 
-from http_api.access.ownership import principal_of, user_token
 from http_api.access.principals import Principal
 from http_api.errors import Forbidden
 from http_api.manager_parts import CLOCK, REGISTRY, STORE
@@ -25,6 +24,8 @@ from http_api.models.token_source import (
 from http_api.observability.logs.context import bind_session
 from http_api.observability.tracing.requests import in_its_trace
 from http_api.protocol.bodies import read_body
+from http_api.request_context import PRINCIPAL
+from http_api.resources.ownership import user_token
 from http_api.resources.participants import further_token
 from http_api.resources.session_requests import open_session, session_for, until_ready
 from http_api.settings.settings import SETTINGS
@@ -52,7 +53,7 @@ async def give(request: web.Request) -> web.Response:
     that again. One whose room name was given goes on: the page that is loaded again gets into it, and if none is, it
     ends when nobody joins in time.
     """
-    app, principal = request.app, principal_of(request)
+    app, principal = request.app, request[PRINCIPAL]
     asked = await read_body(request, TokenRequest) if request.can_read_body else TokenRequest()
     human = _human(asked, principal)
     # Of two that ask for one room at the same moment the second finds the session of the first: nothing is awaited
@@ -87,7 +88,7 @@ def _live_session(app: web.Application, room_name: str | None, principal: Princi
 
 async def _open(request: web.Request, asked: TokenRequest, human: User) -> AccessToken:
     """Opens a session for this human; the token, once it is ready. Raises what POST /sessions does."""
-    app, principal = request.app, principal_of(request)
+    app, principal = request.app, request[PRINCIPAL]
     settings, registry = app[SETTINGS], app[REGISTRY]
     default = settings.default_profile or DEFAULT_PROFILE
     known = app[PROFILES], registry.list(), default

@@ -9,9 +9,9 @@ from aiohttp import web
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from http_api.models.field_types import MONTH
 from http_api.settings.log_endpoint import LogEndpoint
 from http_api.settings.types import (
-    MONTH,
     ApiKeys,
     CallbackUrls,
     Claim,

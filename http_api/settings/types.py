@@ -13,6 +13,7 @@ from pydantic_settings import NoDecode
 from yarl import URL
 
 from http_api.access.api_keys import KeyEntry, read_api_keys
+from http_api.models.field_types import MONTH
 from http_api.protocol.origins import read_origins
 from http_api.settings.log_endpoint import LogEndpoint, read_log_endpoint
 from manager_agent.comma_list import read_list
@@ -21,7 +22,6 @@ from manager_agent.outbound.address_policy import AddressRefused, Network, read_
 
 TELLING = 8
 """Characters of the shortest value in a URL that is taken for a secret: to hide each `1` and `true` would hide much."""
-MONTH = 30 * 86_400.0
 HEADER_NAME, HEADER_VALUE = (
     re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"),
     re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?"),

@@ -13,9 +13,9 @@ import structlog
 from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
-from http_api.access.ownership import principal_of
 from http_api.limits.waiters import WAITERS
 from http_api.manager_parts import CLOCK
+from http_api.request_context import PRINCIPAL
 
 log = structlog.get_logger()
 
@@ -103,7 +103,7 @@ async def event_stream(request: web.Request) -> AsyncIterator[EventStream]:
     which is no error. Raises TooManyStreams, Overloaded."""
     response = _Answer(send_timeout=SEND_TIMEOUT, ping_interval=HEARTBEAT)
     response.headers.update(HEADERS)
-    with request.app[WAITERS].stream(principal_of(request)):
+    with request.app[WAITERS].stream(request[PRINCIPAL]):
         await response.prepare(request)
         _bound_buffers(request)
         stream = EventStream(request, response)
@@ -126,7 +126,7 @@ def head() -> web.StreamResponse:
 
 def _proved_for(request: web.Request) -> float | None:
     """Seconds until the proof of who is asking expires; None: it does not."""
-    expires_at = principal_of(request).expires_at
+    expires_at = request[PRINCIPAL].expires_at
     return None if expires_at is None else expires_at - request.app[CLOCK]()
 
 

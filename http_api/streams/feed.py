@@ -8,10 +8,10 @@ from itertools import chain, islice
 
 from aiohttp import web
 
-from http_api.access.ownership import principal_of
 from http_api.access.principals import Principal
 from http_api.manager_parts import STORE
 from http_api.models.requests import PROFILES
+from http_api.request_context import PRINCIPAL
 from http_api.streams.event_stream import EventStream, event_stream, head
 from http_api.streams.models import CallerView, FeedEvent, Forgotten, ServiceGone, Snapshot
 from http_api.streams.subscribers import FEED, FeedReaders, Reader
@@ -39,7 +39,7 @@ async def follow(request: web.Request) -> web.StreamResponse:
         return head()
     readers = request.app[FEED]
     async with event_stream(request) as stream:
-        with readers.reading(principal_of(request)) as reader:
+        with readers.reading(request[PRINCIPAL]) as reader:
             await stream.send_in_parts(FeedEvent.SNAPSHOT, _snapshot(request.app, reader))
             while reader.has_news or not readers.is_over:
                 await reader.wait()

@@ -8,9 +8,9 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api.access.ownership import session_of
 from http_api.manager_parts import STORE
 from http_api.models.responses import SessionView
+from http_api.resources.ownership import session_of
 from http_api.streams.event_stream import EventStream, event_stream, head
 from manager_agent.session.session import Session
 from manager_agent.store.memory import MemoryStore, UnknownSession

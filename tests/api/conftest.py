@@ -13,7 +13,7 @@ import pytest
 
 from http_api.access.principals import DEVELOPER
 from http_api.observability import logs
-from http_api.observability.logs.sinks import LogSinks
+from http_api.observability.sinks import LogSinks
 from http_api.observability.tracing import Tracing, tracing_of
 from http_api.server import serving
 from http_api.settings.settings import DevSettings, Settings

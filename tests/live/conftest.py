@@ -20,7 +20,7 @@ from livekit.rtc._ffi_client import FfiClient
 from http_api.manager_parts import AGENT, CLOCK, REGISTRY, STORE
 from http_api.observability import logs
 from http_api.observability.logs.recent import RECENT_LOGS
-from http_api.observability.logs.sinks import LogSinks
+from http_api.observability.sinks import LogSinks
 from http_api.server import serving
 from http_api.settings.settings import DevSettings, Settings
 from manager_agent.clock import Clock

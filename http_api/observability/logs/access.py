@@ -10,8 +10,8 @@ from typing import Any
 import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
+from aiohttp.typedefs import Handler
 
-from http_api.problems.problems import Handler
 from http_api.request_context import ABOUT, PRINCIPAL, PROBLEM, REQUEST_ID, TRACE
 
 log = structlog.get_logger()

@@ -5,12 +5,12 @@ from __future__ import annotations
 from time import perf_counter
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from http_api.manager_parts import REGISTRY
 from http_api.observability.metrics.labels import OTHER
 from http_api.observability.metrics.metrics import METRICS
 from http_api.observability.metrics.requests import ABORTED
-from http_api.problems.problems import Handler
 from http_api.request_context import PROBLEM, UNMET
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import Requirement, UnknownService

@@ -9,14 +9,13 @@ from http import HTTPStatus
 
 import structlog
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from http_api.access.principals import ANONYMOUS, Permission
-from http_api.admission import operation_of
 from http_api.manager_parts import CLOCK
 from http_api.observability.tracing import TRACING
 from http_api.observability.tracing.spans import Attribute, Kind, Span, session_trace
-from http_api.operations import Operation, Tag
-from http_api.problems.problems import Handler
+from http_api.operations import Operation, Tag, operation_of
 from http_api.request_context import ABOUT, PRINCIPAL, PROBLEM, REQUEST_ID, TRACE
 from manager_agent.session.session import Session
 from manager_agent.traceparent import TraceContext, trace_in

@@ -22,12 +22,12 @@ from http_api.observability import logs
 from http_api.observability.exit_budget import ExitBudget
 from http_api.observability.logs import Entry
 from http_api.observability.logs.redaction import REDACTED
-from http_api.observability.logs.sinks import LogSinks
 from http_api.observability.metrics.metrics import METRICS
 from http_api.observability.shipping.backlog import Bounds, Dropped
 from http_api.observability.shipping.collector import Collector
 from http_api.observability.shipping.formats import JSON, Format, otlp_of
 from http_api.observability.shipping.shipper import SHIPPER, Off, Shipper
+from http_api.observability.sinks import LogSinks
 from http_api.settings.log_endpoint import LogEndpoint
 from http_api.settings.settings import DevSettings
 from tests.api.stand_ins import LiveKit, StartApi, stand_ins

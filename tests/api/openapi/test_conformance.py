@@ -15,8 +15,8 @@ import pytest
 
 from http_api.access.api_keys import KeyEntry, digest_of, new_key
 from http_api.access.principals import Scope
+from http_api.models.field_types import MONTH
 from http_api.settings.settings import Settings
-from http_api.settings.types import MONTH
 from manager_agent.outbound.address_policy import LOOPBACK
 from tests.api.eager_services import let_nobody_wait
 from tests.api.stand_ins import Api, StartApi

@@ -14,6 +14,8 @@ from http_api.access.principals import Scope
 from http_api.errors import FieldError, Invalid
 from http_api.problems.models import FIELDS_MAX
 from http_api.problems.problems import CONTENT_TYPE, TABLE, TYPE, UNEXPECTED, problem, row_for, row_of
+from http_api.resources.ownership import state_of
+from http_api.resources.session_requests import services_of
 from manager_agent.livekit.server_api import LiveKitUnavailable
 from manager_agent.livekit.tokens import InvalidToken
 from manager_agent.registry.registry import Registry
@@ -76,15 +78,15 @@ def failed(reason_at: float = given.START + 31) -> Any:
         (RoomNameTaken("demo", 29.3), 409, "room_name_taken"),
         (OtherInstance("x"), 409, "other_instance"),
         (StaticService("x"), 409, "static_service"),
-        (errors.NoToken(given.a_session()), 409, "no_token"),
+        (errors.NoToken(*state_of(given.a_session())), 409, "no_token"),
         (errors.TooManyStreams(1), 429, "too_many_streams"),
         (errors.IdentityTaken("x"), 409, "identity_taken"),
         (errors.OtherCaller("x"), 409, "other_caller"),
         (errors.NotBelieved("x"), 401, "unauthorized"),
         (errors.MissingScope(Scope.ADMIN), 403, "forbidden"),
         (errors.KeysUnavailable(), 503, "keys_unavailable"),
-        (errors.SessionOver(failed()), 409, "session_over"),
-        (errors.ServiceOut(given.JOINS), 409, "service_out"),
+        (errors.SessionOver(*state_of(failed())), 409, "session_over"),
+        (errors.ServiceOut(given.JOINS.service_id, given.JOINS.state), 409, "service_out"),
         (web.HTTPRequestEntityTooLarge(1, 2), 413, "body_too_large"),
         (errors.UnsupportedBody("text/plain"), 415, "unsupported_media_type"),
         (web.HTTPExpectationFailed(), 417, "expectation_failed"),
@@ -93,9 +95,9 @@ def failed(reason_at: float = given.START + 31) -> Any:
         (RuntimeError("the password is 1234"), 500, "internal_error"),
         (web.HTTPGone(), 500, "internal_error"),
         (LiveKitUnavailable("http://10.0.0.7:7880 refused"), 503, "room_unavailable"),
-        (errors.RoomUnavailable(given.a_session()), 503, "room_unavailable"),
+        (errors.RoomUnavailable(*services_of(given.a_session())), 503, "room_unavailable"),
         (errors.Unready("x"), 503, "unready"),
-        (errors.NotReady(failed()), 504, "not_ready"),
+        (errors.NotReady(*services_of(failed()), "total;dur=31000.0"), 504, "not_ready"),
     ],
 )
 def test_each_error_has_its_status_and_type(error: BaseException, status: int, slug: str) -> None:
@@ -149,7 +151,7 @@ def test_what_can_not_be_invited_is_named_with_its_reason() -> None:
 
 
 def test_not_ready_in_time_names_every_service_and_gives_no_token() -> None:
-    _, body = shown(errors.NotReady(failed()))
+    _, body = shown(errors.NotReady(*services_of(failed()), "total;dur=31000.0"))
     assert (body["session_id"], body["reason"]) == ("s1", "ready_timeout")
     assert [(s["service_id"], s["state"], s["reason"]) for s in body["services"]] == [
         ("asr-service", "pending", "never_joined")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from aiohttp import web
 
-from http_api.access.principals import Principal
 from http_api.errors import OtherCaller
 from http_api.manager_parts import REGISTRY, ROOMS, STORE
 from http_api.models.responses import SessionView, SessionWithToken
@@ -18,17 +17,12 @@ from manager_agent.session.session import GIVES_TOKENS, Session
 from manager_agent.store.memory import UnknownSession
 
 
-def principal_of(request: web.Request) -> Principal:
-    """Who is asking. For operations that admission.py lets only known callers through to."""
-    return request[PRINCIPAL]
-
-
 def session_of(request: web.Request) -> Session:
     """The session in the path. Raises UnknownSession, also when it is somebody else's: that it exists is none of his
     business."""
     session_id = request.match_info["session_id"]
     session = request.app[STORE].get(session_id)
-    if not principal_of(request).sees(session.owner):
+    if not request[PRINCIPAL].sees(session.owner):
         raise UnknownSession(session_id)
     bind_session(request, session)
     return session
@@ -37,14 +31,14 @@ def session_of(request: web.Request) -> Session:
 def own_session_of(request: web.Request) -> Session:
     """The same, for what only its owner may have: its tokens. Raises UnknownSession."""
     session = session_of(request)
-    if not principal_of(request).owns(session.owner):
+    if not request[PRINCIPAL].owns(session.owner):
         raise UnknownSession(session.session_id)
     return session
 
 
 def view_for(request: web.Request, session: Session) -> SessionView:
     """The session as this caller may see it: with a token, when there is one and it is his."""
-    if session.state not in GIVES_TOKENS or not principal_of(request).owns(session.owner):
+    if session.state not in GIVES_TOKENS or not request[PRINCIPAL].owns(session.owner):
         return SessionView.of(session)
     return SessionWithToken.for_owner(session, user_token(request, session), request.app[SETTINGS].public_url)
 
@@ -61,5 +55,10 @@ def refuse_others(request: web.Request, service_id: str) -> None:
         owner = request.app[REGISTRY].get(service_id).owner
     except UnknownService:
         return  # whoever comes first may have it
-    if not principal_of(request).speaks_for(owner):
+    if not request[PRINCIPAL].speaks_for(owner):
         raise OtherCaller(service_id)
+
+
+def state_of(session: Session) -> tuple[str, str, str | None]:
+    """What errors say of a session: its id, its state, and the reason of its end."""
+    return session.session_id, session.state, None if session.end is None else session.end.reason
