@@ -20,13 +20,16 @@ from http_api.streams.subscribers import FeedReaders, Reader
 from manager_agent.clock import steady_clock
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
-from manager_agent.session.session import RequiredService, Session, User
+from manager_agent.session.events import Chosen
+from manager_agent.session.required_service import Attempt, RequiredService, Requirement
+from manager_agent.session.session import Session, User
 from manager_agent.store.memory import MemoryStore
 
 READERS = (0, 1, 20)
 SESSIONS = 1_000
 ROUNDS = 15
-SERVICES = tuple(RequiredService(f"service-{number}", "ASR", attempt=1) for number in range(3))
+ASR = Requirement(type="ASR")
+SERVICES = tuple(RequiredService(ASR, Attempt(Chosen(f"service-{number}", "ASR"), 1)) for number in range(3))
 
 
 @dataclass(slots=True)

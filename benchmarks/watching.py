@@ -30,13 +30,15 @@ from http_api.resources.metrics import Collected
 from http_api.settings.settings import DevSettings
 from manager_agent.clock import steady_clock
 from manager_agent.session import events as ev
-from manager_agent.session.events import Event, ParticipantInfo
-from manager_agent.session.session import RequiredService, Session, User
+from manager_agent.session.events import Chosen, Event, ParticipantInfo
+from manager_agent.session.required_service import Attempt, RequiredService, Requirement
+from manager_agent.session.session import Session, User
 from manager_agent.store.memory import MemoryStore
 
 SESSIONS = 1_000
 ROUNDS = 7
-SERVICES = tuple(RequiredService(f"service-{number}", f"type {number}") for number in range(3))
+INSTANCES = [Chosen(f"service-{number}", f"type {number}") for number in range(3)]
+SERVICES = tuple(RequiredService(Requirement(type=instance.type), Attempt(instance)) for instance in INSTANCES)
 OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 
 

@@ -28,7 +28,8 @@ from http_api.models.field_types import MONTH, wrong
 from http_api.models.paging import LIMIT_DEFAULT, LIMIT_MAX, read_cursor
 from manager_agent.livekit.tokens import EVERY_GRANT
 from manager_agent.outbound.address_policy import AddressPolicy, AddressRefused
-from manager_agent.registry.services import RegisteredService, Requirement
+from manager_agent.registry.services import RegisteredService
+from manager_agent.session.required_service import Requirement
 from manager_agent.session.session import ReadyOn, SessionState, User
 
 REQUIRED_SERVICES_MAX = 32

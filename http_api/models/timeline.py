@@ -71,20 +71,21 @@ class AttemptView(View):
     late: LateView | None
 
     @classmethod
-    def of(cls, attempt: TimelineAttempt) -> Self:
+    def of(cls, told: TimelineAttempt) -> Self:
+        attempt = told.attempt
         return cls(
-            entry=attempt.entry,
+            entry=told.entry,
             attempt=attempt.number,
-            service_id=attempt.service_id,
-            type=attempt.type,
-            optional=attempt.optional,
+            service_id=attempt.instance.service_id,
+            type=attempt.instance.type,
+            optional=told.optional,
             state=attempt.state,
-            reason=attempt.reason,
-            ready_by=attempt.ready_by,
+            reason=told.reason,
+            ready_by=told.ready_by,
             tries=attempt.tries,
             timeline=known_instants(attempt.timeline),
-            until=None if attempt.until is None else rfc3339(attempt.until),
-            late=None if attempt.late is None else LateView.of(attempt.late),
+            until=None if told.until is None else rfc3339(told.until),
+            late=None if told.late is None else LateView.of(told.late),
         )
 
 

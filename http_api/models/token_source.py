@@ -16,7 +16,8 @@ from http_api.models import field_types, json_schemas
 from http_api.models.field_types import wrong
 from http_api.models.requests import REQUIRED_SERVICES_MAX, Profiles, named_twice
 from http_api.models.responses import View
-from manager_agent.registry.services import RegisteredService, Requirement
+from manager_agent.registry.services import RegisteredService
+from manager_agent.session.required_service import Requirement
 
 DEFAULT_PROFILE = "default"
 """The profile that is meant when no agent is named, unless the setting of this name names another."""

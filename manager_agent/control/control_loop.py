@@ -36,6 +36,7 @@ from manager_agent.session.plan import (
     SendInvite,
     plan,
 )
+from manager_agent.session.required_service import Attempt
 from manager_agent.session.retries import invite_started
 from manager_agent.session.session import RequiredService, ServiceState, Session
 from manager_agent.store.memory import MemoryStore, UnknownSession
@@ -95,9 +96,9 @@ class ControlLoop:
         session, now = self._store.get(self._id), self._clock()
         for entry, service in enumerate(session.services):
             if service.timeline.joined is not None:
-                self._backends.replacer.saw_join(service.ref, service.timeline.joined)
+                self._backends.replacer.saw_join(service.current.ref, service.timeline.joined)
             if service.state is ServiceState.READY:
-                self._judge(entry, service, succeeded=True)
+                self._judge(entry, service.current, succeeded=True)
         due = plan(session, now)
         for action in due.actions:
             await self._begin(action, now)
@@ -138,7 +139,7 @@ class ControlLoop:
 
     async def _replace(self, entry: int, now: float) -> None:
         session = self._store.get(self._id)
-        failed = session.services[entry]
+        service, failed = session.services[entry], session.services[entry].current
         decision = self._backends.replacer.decide(session, entry, now)
         only_late = failed.overdue_since is not None and isinstance(decision, ev.ReplacementHeld)  # as many may be
         if not only_late and not failed.declined:
@@ -146,23 +147,23 @@ class ControlLoop:
         recorded = await self._recorded(decision)
         if recorded is None or isinstance(decision, ev.ReplacementHeld):
             return
-        if decision.attempt != failed.attempt:
-            about = {"service_id": failed.service_id, "attempt": failed.attempt, "state": failed.state}
+        if decision.attempt != failed.number:
+            about = {"service_id": service.service_id, "attempt": failed.number, "state": failed.state}
             by = recorded.services[entry].service_id
             log.warning("service_replaced", by=by, reason=failed.shortfall, **about)
             if not failed.refused:
-                self._tell_session_ended(recorded, failed, REPLACED)
+                self._tell_session_ended(recorded, service, REPLACED)
         invite = SendInvite(entry, decision.attempt, decision.tries)
         self._do(invite, self._invite(recorded, invite))
 
-    def _judge(self, entry: int, service: RequiredService, *, succeeded: bool) -> None:
+    def _judge(self, entry: int, attempt: Attempt, *, succeeded: bool) -> None:
         """Tells the registry, once an attempt, how the instance did."""
-        verdict = (entry, service.attempt, succeeded)
+        verdict = (entry, attempt.number, succeeded)
         if verdict in self._verdicts:
             return
         self._verdicts.add(verdict)
         report = self._backends.registry.report_success if succeeded else self._backends.registry.report_failure
-        report(service.ref)
+        report(attempt.ref)
 
     def _record(self, event: ev.Event) -> Awaitable[Session]:
         return self._store.update(self._id, event)
@@ -221,9 +222,9 @@ class ControlLoop:
         except InviteError as refused:
             log.warning("invite_refused", why=refused.why, detail=str(refused), final=refused.final, **about)
             if refused.why is ev.Refusal.UNREACHABLE:
-                self._judge(invite.entry, service, succeeded=False)
+                self._judge(invite.entry, service.current, succeeded=False)
             if refused.final:
-                self._backends.registry.retire(service.ref)
+                self._backends.registry.retire(service.current.ref)
             outcome: ev.Event = ev.InviteRefused(self._clock(), *key, refused.why, refused.final)
         except Exception:
             log.exception("invite_fault", **about)
@@ -262,7 +263,8 @@ class ControlLoop:
         """Tells the services, once and in the background, and the room before it is deleted."""
         if session.end is not None and session.end.clean_ups == 1:
             for service in session.services:
-                if service.attempt and not service.in_flight and service.refusal is not ev.Refusal.DECLINED:
+                attempt = service.current
+                if attempt.number and not attempt.in_flight and attempt.refusal is not ev.Refusal.DECLINED:
                     self._tell_session_ended(session, service, session.end.reason)
         if self._room_status is not None:
             await asyncio.wait([self._room_status])

@@ -14,8 +14,9 @@ from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
+from manager_agent.session.required_service import Attempt, InstanceRef, RequiredService
 from manager_agent.session.retries import again_at, invite_started
-from manager_agent.session.session import InstanceRef, RequiredService, Session, deadline
+from manager_agent.session.session import Session, deadline
 
 LATE_AT_MOST = 3
 """So many times SERVICE_JOIN_TIMEOUT an instance may be late that is seen to be at work; but no longer than half of the
@@ -39,56 +40,55 @@ class Replacer:
 
     def decide(self, session: Session, entry: int, now: float) -> ev.InviteStarted | ev.ReplacementHeld:
         """What becomes of an entry whose present attempt came to nothing."""
-        service = session.services[entry]
+        service, current = session.services[entry], session.services[entry].current
         others = {other.service_id for index, other in enumerate(session.services) if index != entry}
         found = self._registry.another(service, others, _excluded(session, service, now))
-        late = service.overdue_since is not None
-        if found is None and not (late and service.may_be_asked_again):
-            return ev.ReplacementHeld(now, entry, service.attempt, _look_again_at(session, service, now))
-        has_moved = found is not None and found.service_id == service.service_id and found.ref != service.ref
-        if late and not has_moved and self._has_time(session, service, found, now):
-            return ev.ReplacementHeld(now, entry, service.attempt, now + HOLD * backoff(service.invite_id, 3))
-        if found is None:  # who is at work on it knows this invite; who was started anew takes it for a first one
+        late = current.overdue_since is not None
+        if found is None and not (late and current.may_be_asked_again):
+            return ev.ReplacementHeld(now, entry, current.number, _look_again_at(session, current, now))
+        has_moved = found is not None and found.service_id == service.service_id and found.ref != current.ref
+        if late and not has_moved and self._has_time(session, current, found, now):
+            return ev.ReplacementHeld(now, entry, current.number, now + HOLD * backoff(current.invite_id, 3))
+        if found is None:  # an instance at work on this invite knows it; one that restarted takes it for a first one
             return invite_started(
-                self._identities, session, entry, attempt=service.attempt, tries=service.tries + 1, at=now
+                self._identities, session, entry, attempt=current.number, tries=current.tries + 1, at=now
             )
-        self._registry.give(found.service_id)
+        instead = self._registry.give(found.service_id).chosen
         return invite_started(
-            self._identities, session, entry, attempt=service.attempt + 1, tries=1, at=now, instead=found
+            self._identities, session, entry, attempt=current.number + 1, tries=1, at=now, instead=instead
         )
 
-    def _has_time(
-        self, session: Session, service: RequiredService, found: RegisteredService | None, now: float
-    ) -> bool:
-        """Whether one that is late is waited for, though `found` might be invited."""
-        timeout, since = session.limits.service_join_timeout, service.overdue_since or now
-        self._late_join_policy.saw_late(service.ref, service.invite_id, now)
-        if self._late_join_policy.is_at_work(service.ref, now - timeout):
+    def _has_time(self, session: Session, late: Attempt, found: RegisteredService | None, now: float) -> bool:
+        """Whether to wait for one that is late, though `found` could be invited."""
+        timeout, since = session.limits.service_join_timeout, late.overdue_since or now
+        self._late_join_policy.saw_late(late.ref, late.invite_id, now)
+        if self._late_join_policy.is_at_work(late.ref, now - timeout):
             no_better = found is not None and self._late_join_policy.late(found.ref, now) >= TOO_MUCH
-            if now < (since + LATE_AT_MOST * timeout if no_better else _late_until(session, service)):
+            if now < (since + LATE_AT_MOST * timeout if no_better else _late_until(session, late)):
                 return True
-        return not self._late_join_policy.is_over(service.ref, since + timeout, now)
+        return not self._late_join_policy.is_over(late.ref, since + timeout, now)
 
 
 def _excluded(session: Session, service: RequiredService, now: float) -> Collection[InstanceRef]:
     """Who may not be invited anew for this entry at this moment."""
-    if now < again_at(service):
+    current = service.current
+    if now < again_at(current):
         return service.tried
-    if service.may_be_asked_again or now < _late_until(session, service):
-        return (service.ref,)
+    if current.may_be_asked_again or now < _late_until(session, current):
+        return (current.ref,)
     return ()
 
 
-def _late_until(session: Session, service: RequiredService) -> float:
+def _late_until(session: Session, attempt: Attempt) -> float:
     """Until when at most one that accepted its invite is waited for."""
-    since, ends = service.overdue_since, deadline(session)
+    since, ends = attempt.overdue_since, deadline(session)
     if since is None or ends is None:
         return -math.inf
     timeout = session.limits.service_join_timeout
     return since + max(timeout, min(LATE_AT_MOST * timeout, (ends[0] - since) / 2))
 
 
-def _look_again_at(session: Session, service: RequiredService, now: float) -> float:
+def _look_again_at(session: Session, attempt: Attempt, now: float) -> float:
     """When somebody is looked for again."""
-    again, at = again_at(service), now + (IDLE_HOLD if session.all_ready else HOLD)
+    again, at = again_at(attempt), now + (IDLE_HOLD if session.all_ready else HOLD)
     return again if now < again < at else at

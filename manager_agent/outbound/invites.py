@@ -65,16 +65,18 @@ class Inviter:
     async def invite(self, session: Session, entry: int) -> None:
         """Tells the service of this entry that it is wanted. Raises Refused."""
         service = session.services[entry]
-        if service.agent_name is not None:
-            await self._dispatch(session, service)
-        elif service.endpoint is not None:
+        instance = service.current.instance
+        if instance.agent_name is not None:
+            await self._dispatch(session, service, instance.agent_name)
+        elif instance.endpoint is not None:
             token = self._rooms.service_token(session, service, self._clock()).jwt
             invite = self._invite(session, service).model_copy(update={"identity": service.identity, "token": token})
-            await self._post(service.endpoint, invite, self._trace_of(session, service))
+            await self._post(instance.endpoint, invite, self._trace_of(session, service))
 
     async def send_session_ended(self, session: Session, service: RequiredService, reason: str) -> None:
         """Tells a service that the session is over, or over for it. Raises Refused."""
-        if service.agent_name is not None or service.endpoint is None:
+        endpoint = service.current.instance.endpoint
+        if service.agent_name is not None or endpoint is None:
             return  # a dispatched agent sees its room close
         session_ended = SessionEndedMessage(
             id=f"{service.invite_id}_end",
@@ -85,7 +87,7 @@ class Inviter:
             identity=service.identity,
             reason=reason,
         )
-        await self._post(service.endpoint, session_ended, self._trace_of(session, service))
+        await self._post(endpoint, session_ended, self._trace_of(session, service))
 
     def _invite(self, session: Session, service: RequiredService) -> Invite:
         trace = self._trace_of(session, service)
@@ -97,17 +99,16 @@ class Inviter:
             attempt=service.attempt,
             server_url=self._rooms.public_url,
             manager_identity=session.manager.identity,
-            ready_on=service.ready_on,
+            ready_on=service.current.instance.ready_on,
             ready_deadline=instant(invite_deadline(session, self._clock())),
             traceparent=trace.traceparent if trace else None,
             tracestate=(trace.state or None) if trace else None,
         )
 
-    async def _dispatch(self, session: Session, service: RequiredService) -> None:
-        assert service.agent_name is not None
+    async def _dispatch(self, session: Session, service: RequiredService, agent_name: str) -> None:
         note = self._invite(session, service).model_dump_json(exclude={"identity", "token"})
         try:
-            await self._rooms.dispatch_agent(session.room_name, service.agent_name, note)
+            await self._rooms.dispatch_agent(session.room_name, agent_name, note)
         except (LiveKitUnavailable, RoomMissing) as error:
             raise InviteError(Refusal.UNREACHABLE, str(error)) from error
 

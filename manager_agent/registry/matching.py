@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from manager_agent.registry.services import Requirement
+from manager_agent.session.required_service import Requirement
 
 
 def by_importance(requirements: Sequence[Requirement]) -> list[int]:

@@ -18,8 +18,8 @@ from manager_agent.registry.circuit_breaker import Breaker
 from manager_agent.registry.instances import Instance, registered
 from manager_agent.registry.leases import AWAY, looked_at, next_due
 from manager_agent.registry.selection import InstanceStatus, Selection
-from manager_agent.registry.services import OtherInstance, RegisteredService, Requirement, StaticService, UnknownService
-from manager_agent.session.session import InstanceRef, RequiredService
+from manager_agent.registry.services import OtherInstance, RegisteredService, StaticService, UnknownService
+from manager_agent.session.required_service import Attempt, InstanceRef, RequiredService, Requirement
 
 log = structlog.get_logger()
 
@@ -124,7 +124,7 @@ class Registry:
         """
         selection = self.look()
         picked = zip(requirements, selection.pick(requirements, self._chance), strict=True)
-        return tuple(requirement.chosen(self.give(one)) for requirement, one in picked if one is not None)
+        return tuple(RequiredService(asked, Attempt(self.give(one).chosen)) for asked, one in picked if one is not None)
 
     def another(
         self, service: RequiredService, others: Collection[str], excluded: Collection[InstanceRef] = ()

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.matching import assign, by_importance
-from manager_agent.registry.services import NotAvailable, RegisteredService, Requirement, Unmet
-from manager_agent.session.session import InstanceRef, RequiredService, ServiceReason
+from manager_agent.registry.services import NotAvailable, RegisteredService, Unmet
+from manager_agent.session.required_service import InstanceRef, RequiredService, Requirement, ServiceReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Selection:
         session already, and needs no further one."""
         offers: list[tuple[tuple[float, float], float, str]] = []
         for service_id, instance in self.instances.items():
-            if service_id in excluded or not requirement.met_by(instance.service):
+            if service_id in excluded or not instance.service.meets(requirement):
                 continue
             status = self.status(instance)
             in_flight = status.in_flight - (service_id == holder)
@@ -96,7 +96,7 @@ class Selection:
         required by its id it can only be the same again. It is none of `others`, the ids that the session has already,
         nor of `excluded`.
         """
-        offers = self.offers(Requirement.of(service), chance, excluded=others, holder=service.service_id)
+        offers = self.offers(service.requirement, chance, excluded=others, holder=service.service_id)
         found = [self.instances[service_id].service for service_id in offers]
         free = [one for one in found if one.ref not in excluded]
         last_tried = {ref: nth for nth, ref in enumerate(service.tried)}
@@ -104,5 +104,5 @@ class Selection:
 
     def _why_none(self, requirement: Requirement, given: Sequence[str | None]) -> ServiceReason:
         """`no_capacity` if somebody else is registered who meets it, and can't be invited as things are."""
-        there = any(requirement.met_by(one.service) for key, one in self.instances.items() if key not in given)
+        there = any(one.service.meets(requirement) for key, one in self.instances.items() if key not in given)
         return ServiceReason.NO_CAPACITY if there else ServiceReason.NOT_REGISTERED

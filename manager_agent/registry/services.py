@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from manager_agent.session.session import InstanceRef, ReadyOn, RequiredService, ServiceReason
+from manager_agent.session.events import Chosen, ReadyOn
+from manager_agent.session.required_service import InstanceRef, Requirement, ServiceReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,40 +39,15 @@ class RegisteredService:
     def ref(self) -> InstanceRef:
         return InstanceRef(self.service_id, self.endpoint, self.agent_name)
 
+    @property
+    def chosen(self) -> Chosen:
+        """It as the instance to invite."""
+        return Chosen(self.service_id, self.type, self.endpoint, self.agent_name, self.ready_on)
 
-@dataclass(frozen=True, slots=True)
-class Requirement:
-    """What a session asks for: one service by its id, or any one of a type with these labels."""
-
-    service_id: str | None = None
-    type: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
-    optional: bool = False
-
-    def met_by(self, service: RegisteredService) -> bool:
-        if self.service_id is not None:
-            return service.service_id == self.service_id
-        return service.type == self.type and self.labels.items() <= service.labels.items()
-
-    @classmethod
-    def of(cls, service: RequiredService) -> Requirement:
-        """What the session asked for when it got this entry."""
-        if service.by_id:
-            return cls(service_id=service.service_id, optional=service.optional)
-        return cls(type=service.type, labels=service.labels, optional=service.optional)
-
-    def chosen(self, service: RegisteredService) -> RequiredService:
-        """The entry of a session that gets this service for what it asked; nothing has been done for it yet."""
-        return RequiredService(
-            service_id=service.service_id,
-            type=service.type,
-            endpoint=service.endpoint,
-            agent_name=service.agent_name,
-            ready_on=service.ready_on,
-            optional=self.optional,
-            labels=self.labels,
-            by_id=self.service_id is not None,
-        )
+    def meets(self, requirement: Requirement) -> bool:
+        if requirement.service_id is not None:
+            return self.service_id == requirement.service_id
+        return self.type == requirement.type and requirement.labels.items() <= self.labels.items()
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,21 +164,21 @@ def _of_service(was: RequiredService, now: RequiredService) -> Iterator[Observat
     if now.attempt != was.attempt:
         if was.attempt:
             yield ServiceReplaced(was.type)
-            if was.shortfall is not None:
-                yield ServiceFailed(was.type, was.shortfall)
+            if was.current.shortfall is not None:
+                yield ServiceFailed(was.type, was.current.shortfall)
         yield AttemptBegan(now.type)
         return
     earlier, later = was.timeline, now.timeline
     began = later.invited
     if later is earlier or began is None:
         return
-    if earlier.accepted is None and later.accepted is not None and not was.was_accepted:
+    if earlier.accepted is None and later.accepted is not None and not was.current.was_accepted:
         yield StepTaken(now.type, AttemptStep.ACCEPT, _since(began, later.accepted))
     if earlier.joined is None and later.joined is not None:
         yield StepTaken(now.type, AttemptStep.JOIN, _since(began, later.joined))
     if now.ready_by is not None and later.ready != earlier.ready:
         yield ServiceReady(now.type, now.ready_by)
-        if not now.was_ready and later.ready is not None:
+        if not now.current.was_ready and later.ready is not None:
             yield StepTaken(now.type, AttemptStep.READY, _since(began, later.ready))
 
 
@@ -220,10 +220,10 @@ def _at_the_end(service: RequiredService, end: EndReason) -> ServiceReason | Non
     """Why its last attempt came to nothing; None if it did not, or was given no time to."""
     match end:
         case EndReason.READY_TIMEOUT | EndReason.SERVICE_LOST:
-            return service.shortfall
+            return service.current.shortfall
         case EndReason.ROOM_CLOSED:
             return None  # whoever has left was sent away
-    return service.fault
+    return service.current.fault
 
 
 def _since(began: float, at: float) -> float:

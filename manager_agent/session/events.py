@@ -51,9 +51,9 @@ class Chosen:
 
     service_id: str
     type: str
-    endpoint: str | None
-    agent_name: str | None
-    ready_on: ReadyOn
+    endpoint: str | None = None
+    agent_name: str | None = None
+    ready_on: ReadyOn = ReadyOn.JOIN
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from manager_agent.backoff import backoff
+from manager_agent.session.required_service import Attempt
 from manager_agent.session.retries import replace_at, resend_at
-from manager_agent.session.session import RequiredService, Session, deadline
+from manager_agent.session.session import Session, deadline
 
 BLIND_LISTING_INTERVAL = 0.2
 """Seconds between two looks into a room whose webhooks do not reach us, while services are awaited."""
@@ -107,7 +108,7 @@ def _while_alive(session: Session) -> Iterator[tuple[float, Action]]:
         return
     yield session.manager.next_dispatch_at, DispatchManager(session.manager.attempt + 1)
     for entry, service in enumerate(session.services):
-        yield from _invite(session, entry, service)
+        yield from _invite(session, entry, service.current)
     for stale_participant in session.stale_participants:
         if stale_participant.presence.here and stale_participant.removing is None:
             yield stale_participant.not_before, Remove(stale_participant.identity)
@@ -127,13 +128,13 @@ def _next_listing_at(session: Session, created_at: float) -> float:
     return latest + (WAITING_LISTING_INTERVAL if session.webhooks_arrive else BLIND_LISTING_INTERVAL)
 
 
-def _invite(session: Session, entry: int, service: RequiredService) -> Iterator[tuple[float, Action]]:
-    if service.attempt == 0:
+def _invite(session: Session, entry: int, attempt: Attempt) -> Iterator[tuple[float, Action]]:
+    if attempt.number == 0:
         yield -math.inf, SendInvite(entry, attempt=1, tries=1)
         return
-    yield replace_at(service, session.limits.service_join_timeout), Replace(entry, service.attempt)
-    again = SendInvite(entry, service.attempt, service.tries + 1)
-    yield resend_at(service), again  # after Replace: whoever else is found comes first
+    yield replace_at(attempt, session.limits.service_join_timeout), Replace(entry, attempt.number)
+    again = SendInvite(entry, attempt.number, attempt.tries + 1)
+    yield resend_at(attempt), again  # after Replace: another instance, if there is one, comes first
 
 
 def _after_the_end(session: Session) -> Iterator[tuple[float, Action]]:

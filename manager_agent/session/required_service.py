@@ -1,23 +1,23 @@
-"""One entry of what a session needs: which service was chosen, how far it has come, and what is wrong with it.
+"""One entry of what a session needs: what was asked for, the current attempt to get it, and the attempts before.
 
-PURE. Its state follows from the facts. An attempt is one instance, or one time, that was invited for the entry; a
-later attempt starts the facts anew, and what an earlier one says is nobody's any more.
+PURE. An attempt is one instance that is invited for the entry, or the same instance invited anew. Its state follows
+from its facts. The next attempt starts with none of them, and what an earlier one says no longer counts.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import NamedTuple
 
 from manager_agent.redacted_url import redacted_url
-from manager_agent.session.events import Chosen, Evidence, ReadyOn, Refusal
+from manager_agent.session.events import Chosen, Evidence, Refusal
 from manager_agent.session.participant import Presence
 
 PAST_KEPT = 32
-"""How many attempts that came to nothing are remembered."""
+"""How many past attempts of an entry are remembered."""
 
 
 class ServiceState(StrEnum):
@@ -71,38 +71,22 @@ class Timeline:
 
 
 @dataclass(frozen=True, slots=True)
-class PastAttempt:
-    """An attempt that came to nothing, as it was when the next one took its place."""
+class Requirement:
+    """What a session asks for: one service by its id, or any one of a type with these labels."""
 
-    number: int
-    ref: InstanceRef
-    type: str
-    timeline: Timeline
-    state: ServiceState
-    reason: ServiceReason | None
-    tries: int
-    until: float
-    """When the next one began."""
+    service_id: str | None = None
+    type: str | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+    optional: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class RequiredService:
-    """One entry of what a session needs, updated in place."""
+class Attempt:
+    """One try to get a service for an entry, with one instance."""
 
-    service_id: str
-    type: str
-    endpoint: str | None = None
-    agent_name: str | None = None
-    ready_on: ReadyOn = ReadyOn.JOIN
-    """So far: the instance that was chosen."""
-    optional: bool = False
-    by_id: bool = False
-    labels: Mapping[str, str] = field(default_factory=dict)
-    """What was asked for: this very service, or any of its type with these labels."""
-    past: tuple[PastAttempt, ...] = ()
-    """The attempts before this one; the latest last."""
-
-    attempt: int = 0
+    instance: Chosen
+    number: int = 0
+    """0: the instance is chosen and not invited yet."""
     identity: str | None = None
     invite_id: str = ""
     tries: int = 0
@@ -112,26 +96,21 @@ class RequiredService:
     presence: Presence = Presence()
     ready_by: Evidence | None = None
     was_ready: bool = False
-    """In this attempt, as a participant that is gone: what that one said is void."""
+    """As a participant that is gone; what that one said is void."""
     was_accepted: bool = False
-    """In this attempt, by who refused it when it was sent once more."""
+    """Before the same invite was sent again and refused."""
     reported_failure: bool = False
     refused_at: float | None = None
     resent_at: float = -math.inf
-    """When the same invite was last sent once more."""
+    """When the same invite was last sent again."""
     held_until: float = -math.inf
-    """Not before is it replaced, whatever is held against it."""
+    """It is not replaced before this instant."""
     timeline: Timeline = Timeline()
 
     @property
     def ref(self) -> InstanceRef:
-        return InstanceRef(self.service_id, self.endpoint, self.agent_name)
-
-    @property
-    def tried(self) -> tuple[InstanceRef, ...]:
-        """Where those are who were invited for this entry, each once, the latest last."""
-        refs = (self.ref, *(attempt.ref for attempt in reversed(self.past)))
-        return tuple(reversed(dict.fromkeys(refs)))
+        instance = self.instance
+        return InstanceRef(instance.service_id, instance.endpoint, instance.agent_name)
 
     @property
     def lost(self) -> bool:
@@ -166,7 +145,7 @@ class RequiredService:
             return ServiceState.FAILED
         if self.timeline.accepted is not None:
             return ServiceState.ACCEPTED
-        return ServiceState.PENDING if self.attempt == 0 else ServiceState.INVITED
+        return ServiceState.PENDING if self.number == 0 else ServiceState.INVITED
 
     @property
     def overdue_since(self) -> float | None:
@@ -177,42 +156,8 @@ class RequiredService:
     def may_be_asked_again(self) -> bool:
         """Whether the same invite may be sent once more. Dispatched again, an agent would come twice."""
         if self.overdue_since is not None:
-            return self.agent_name is None
+            return self.instance.agent_name is None
         return self.refused and not self.refused_for_good and not self.reported_failure
-
-    def next_attempt(self, identity: str | None, invite_id: str, at: float, instead: Chosen | None) -> RequiredService:
-        """As the next attempt begins: with another instance, or anew with this one."""
-        chosen = instead or Chosen(self.service_id, self.type, self.endpoint, self.agent_name, self.ready_on)
-        return RequiredService(
-            service_id=chosen.service_id,
-            type=chosen.type,
-            endpoint=chosen.endpoint,
-            agent_name=chosen.agent_name,
-            ready_on=chosen.ready_on,
-            optional=self.optional,
-            by_id=self.by_id,
-            labels=self.labels,
-            past=(*self.past, self._ended(at))[-PAST_KEPT:] if self.attempt else (),
-            attempt=self.attempt + 1,
-            identity=identity,
-            invite_id=invite_id,
-            tries=1,
-            in_flight=True,
-            presence=self.presence.void(),  # an agent of the attempt before has the same name
-            timeline=Timeline(invited=at),
-        )
-
-    def _ended(self, at: float) -> PastAttempt:
-        return PastAttempt(
-            number=self.attempt,
-            ref=self.ref,
-            type=self.type,
-            timeline=self.timeline,
-            state=self.state,
-            reason=self.shortfall,
-            tries=self.tries,
-            until=at,
-        )
 
     @property
     def fault(self) -> ServiceReason | None:
@@ -235,3 +180,80 @@ class RequiredService:
             case ServiceState.JOINED:
                 return ServiceReason.JOINED_NOT_READY
         return self.fault or ServiceReason.NEVER_JOINED
+
+
+@dataclass(frozen=True, slots=True)
+class RequiredService:
+    """One entry of what a session needs."""
+
+    requirement: Requirement
+    current: Attempt
+    past: tuple[Attempt, ...] = ()
+    """The attempts before the current one, the latest last."""
+
+    @property
+    def optional(self) -> bool:
+        return self.requirement.optional
+
+    @property
+    def service_id(self) -> str:
+        return self.current.instance.service_id
+
+    @property
+    def type(self) -> str:
+        return self.current.instance.type
+
+    @property
+    def agent_name(self) -> str | None:
+        return self.current.instance.agent_name
+
+    @property
+    def attempt(self) -> int:
+        """The number of the current attempt."""
+        return self.current.number
+
+    @property
+    def identity(self) -> str | None:
+        return self.current.identity
+
+    @property
+    def invite_id(self) -> str:
+        return self.current.invite_id
+
+    @property
+    def presence(self) -> Presence:
+        return self.current.presence
+
+    @property
+    def state(self) -> ServiceState:
+        return self.current.state
+
+    @property
+    def ready_by(self) -> Evidence | None:
+        return self.current.ready_by
+
+    @property
+    def timeline(self) -> Timeline:
+        return self.current.timeline
+
+    @property
+    def tried(self) -> tuple[InstanceRef, ...]:
+        """The instances that were invited for this entry, each once, the latest last."""
+        refs = (self.current.ref, *(attempt.ref for attempt in reversed(self.past)))
+        return tuple(reversed(dict.fromkeys(refs)))
+
+    def next_attempt(self, identity: str | None, invite_id: str, at: float, instead: Chosen | None) -> RequiredService:
+        """The entry as its next attempt begins, with another instance or again with the current one."""
+        current = self.current
+        following = Attempt(
+            instance=instead or current.instance,
+            number=current.number + 1,
+            identity=identity,
+            invite_id=invite_id,
+            tries=1,
+            in_flight=True,
+            presence=current.presence.void(),  # an agent of the attempt before has the same name
+            timeline=Timeline(invited=at),
+        )
+        past = (*self.past, current)[-PAST_KEPT:] if current.number else ()
+        return replace(self, current=following, past=past)

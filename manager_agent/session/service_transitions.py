@@ -13,7 +13,7 @@ from manager_agent.backoff import backoff
 from manager_agent.session import events as ev
 from manager_agent.session.events import Evidence, ParticipantInfo, ReadyOn, Signal
 from manager_agent.session.participant import Presence
-from manager_agent.session.required_service import RequiredService
+from manager_agent.session.required_service import Attempt, RequiredService
 from manager_agent.session.session import Session, StaleParticipant
 
 STATE_ATTRIBUTE = "session.state"
@@ -28,24 +28,28 @@ and one that is removed before gets an error instead."""
 
 def invite_started(session: Session, event: ev.InviteStarted) -> Session:
     service = session.services[event.entry]
-    if service.in_flight:
+    current = service.current
+    if current.in_flight:
         return session
-    if event.attempt == service.attempt + 1 and event.tries == 1:
+    if event.attempt == current.number + 1 and event.tries == 1:
         started = service.next_attempt(event.identity, event.invite_id, event.at, event.instead)
-        return with_service(_make_service_stale(session, service, event.at), event.entry, started)
-    again = event.attempt == service.attempt and event.tries == service.tries + 1
-    if not again or not service.may_be_asked_again:
+        return _with_service(_make_attempt_stale(session, current, event.at), event.entry, started)
+    again = event.attempt == current.number and event.tries == current.tries + 1
+    if not again or not current.may_be_asked_again:
         return session
-    resent = replace(service, tries=event.tries, in_flight=True, resent_at=event.at)
-    return with_service(session, event.entry, resent)
+    resent = replace(current, tries=event.tries, in_flight=True, resent_at=event.at)
+    return with_attempt(session, event.entry, resent)
 
 
-def _make_service_stale(session: Session, service: RequiredService, at: float) -> Session:
-    if service.identity is None:
+def _make_attempt_stale(session: Session, attempt: Attempt, at: float) -> Session:
+    if attempt.identity is None:
         return session
-    not_before = at + LAST_ANSWER_GRACE
     stale_participant = StaleParticipant(
-        service.identity, service.presence, not_before, service_id=service.service_id, attempt=service.attempt
+        attempt.identity,
+        attempt.presence,
+        not_before=at + LAST_ANSWER_GRACE,
+        service_id=attempt.instance.service_id,
+        attempt=attempt.number,
     )
     return make_stale(session, stale_participant)
 
@@ -60,35 +64,35 @@ def make_stale(session: Session, stale_participant: StaleParticipant) -> Session
 
 
 def invite_accepted(session: Session, event: ev.InviteAccepted) -> Session:
-    service = _invited(session, event)
-    if service is None:
+    attempt = _invited(session, event)
+    if attempt is None:
         return session
-    timeline = replace(service.timeline, accepted=service.timeline.accepted or event.at)
-    return with_service(session, event.entry, replace(service, in_flight=False, refusal=None, timeline=timeline))
+    timeline = replace(attempt.timeline, accepted=attempt.timeline.accepted or event.at)
+    return with_attempt(session, event.entry, replace(attempt, in_flight=False, refusal=None, timeline=timeline))
 
 
 def invite_refused(session: Session, event: ev.InviteRefused) -> Session:
-    service = _invited(session, event)
-    if service is None:
+    attempt = _invited(session, event)
+    if attempt is None:
         return session
-    pause = backoff(service.invite_id, service.attempt + service.tries - 1)
+    pause = backoff(attempt.invite_id, attempt.number + attempt.tries - 1)
     refused = replace(
-        service,
+        attempt,
         in_flight=False,
         refusal=event.why,
         refused_at=event.at,
         retry_at=math.inf if event.final else event.at + pause,
-        was_accepted=service.was_accepted or service.timeline.accepted is not None,
-        timeline=replace(service.timeline, accepted=None),  # if it had, it knows nothing of it any more
+        was_accepted=attempt.was_accepted or attempt.timeline.accepted is not None,
+        timeline=replace(attempt.timeline, accepted=None),  # the instance no longer knows of an invite that it accepted
     )
-    return with_service(session, event.entry, refused)
+    return with_attempt(session, event.entry, refused)
 
 
 def replacement_held(session: Session, event: ev.ReplacementHeld) -> Session:
-    service = session.services[event.entry]
-    if event.attempt != service.attempt or event.until <= service.held_until:
+    attempt = session.services[event.entry].current
+    if event.attempt != attempt.number or event.until <= attempt.held_until:
         return session
-    return with_service(session, event.entry, replace(service, held_until=event.until))
+    return with_attempt(session, event.entry, replace(attempt, held_until=event.until))
 
 
 def removal_started(session: Session, event: ev.RemovalStarted) -> Session:
@@ -125,83 +129,85 @@ def with_stale_participant(
     )
 
 
-def _invited(session: Session, event: ev.InviteAccepted | ev.InviteRefused) -> RequiredService | None:
-    """The service whose invite this is the outcome of; None for an older try, an older attempt, a second time."""
-    service = session.services[event.entry]
-    current = (event.attempt, event.tries) == (service.attempt, service.tries)
-    return service if current and service.in_flight else None
+def _invited(session: Session, event: ev.InviteAccepted | ev.InviteRefused) -> Attempt | None:
+    """The attempt whose invite this is the outcome of; None for an older try, an older attempt, a second time."""
+    attempt = session.services[event.entry].current
+    is_current = (event.attempt, event.tries) == (attempt.number, attempt.tries)
+    return attempt if is_current and attempt.in_flight else None
 
 
 def service_signalled(session: Session, event: ev.ServiceSignalled) -> Session:
     entry = session.entry_of(event.identity)
     if entry is None:
         return session
-    service = session.services[entry]
-    if service.reported_failure or service.lost:
+    attempt = session.services[entry].current
+    if attempt.reported_failure or attempt.lost:
         return session
     if event.signal is Signal.FAILED:
-        return with_service(session, entry, _reported_failure(service, event.at))
+        return with_attempt(session, entry, _reported_failure(attempt, event.at))
     if event.signal is Signal.READY:
-        if event.evidence is not Evidence.HTTP and service.timeline.joined is None:
-            service = replace(service, timeline=replace(service.timeline, joined=event.at))
-        return with_service(session, entry, _ready(service, event.evidence, event.at))
+        if event.evidence is not Evidence.HTTP and attempt.timeline.joined is None:
+            attempt = replace(attempt, timeline=replace(attempt.timeline, joined=event.at))
+        return with_attempt(session, entry, _ready(attempt, event.evidence, event.at))
     return session
 
 
 def service_seen(session: Session, entry: int, seen: ParticipantInfo, at: float) -> Session:
-    service = session.services[entry]
-    presence = service.presence.seen(seen.sid, seen.joined_ms, at)
+    attempt = session.services[entry].current
+    presence = attempt.presence.seen(seen.sid, seen.joined_ms, at)
     if presence.sid != seen.sid:  # an older one of the same identity, or one that is known to have left
-        if presence.here or service.lost:
+        if presence.here or attempt.lost:
             return session
-        timeline = replace(service.timeline, joined=service.timeline.joined or at)
-        return with_service(session, entry, lost(replace(service, timeline=timeline), at))
-    if presence is not service.presence:
-        service = _joined(service, presence, at)
-    signal = seen.attributes.get(STATE_ATTRIBUTE)
-    up = service.agent_name and seen.attributes.get(AGENT_STATE_ATTRIBUTE, "") not in AGENT_NOT_UP_YET
-    if signal == Signal.FAILED and not service.reported_failure:
-        service = _reported_failure(service, at)
-    elif signal == Signal.READY or up:
-        service = _ready(service, Evidence.ATTRIBUTE, at)
-    return with_service(session, entry, service)
+        timeline = replace(attempt.timeline, joined=attempt.timeline.joined or at)
+        return with_attempt(session, entry, lost(replace(attempt, timeline=timeline), at))
+    if presence is not attempt.presence:
+        attempt = _joined(attempt, presence, at)
+    signal, agent_state = seen.attributes.get(STATE_ATTRIBUTE), seen.attributes.get(AGENT_STATE_ATTRIBUTE, "")
+    if signal == Signal.FAILED and not attempt.reported_failure:
+        attempt = _reported_failure(attempt, at)
+    elif signal == Signal.READY or (attempt.instance.agent_name and agent_state not in AGENT_NOT_UP_YET):
+        attempt = _ready(attempt, Evidence.ATTRIBUTE, at)
+    return with_attempt(session, entry, attempt)
 
 
-def _joined(service: RequiredService, presence: Presence, at: float) -> RequiredService:
+def _joined(attempt: Attempt, presence: Presence, at: float) -> Attempt:
     """It is here as a participant that was not known before."""
-    timeline, ready_by, was_ready = service.timeline, service.ready_by, service.was_ready
-    if service.lost or service.presence.here:  # come back as somebody new: what was said before is void
+    timeline, ready_by, was_ready = attempt.timeline, attempt.ready_by, attempt.was_ready
+    if attempt.lost or attempt.presence.here:  # back as another participant: what it said before is void
         ready_by, was_ready = None, was_ready or timeline.ready is not None
         timeline = replace(timeline, joined=at, ready=None, left=None)
     elif timeline.joined is None:
         timeline = replace(timeline, joined=at)
-    service = replace(service, presence=presence, timeline=timeline, ready_by=ready_by, was_ready=was_ready)
-    return _ready(service, Evidence.JOIN, at) if service.ready_on is ReadyOn.JOIN else service
+    attempt = replace(attempt, presence=presence, timeline=timeline, ready_by=ready_by, was_ready=was_ready)
+    return _ready(attempt, Evidence.JOIN, at) if attempt.instance.ready_on is ReadyOn.JOIN else attempt
 
 
 def service_left(session: Session, entry: int, presence: Presence, at: float) -> Session:
+    attempt = session.services[entry].current
+    left = replace(attempt, presence=presence)
+    return with_attempt(session, entry, lost(left, at) if attempt.presence.here and not presence.here else left)
+
+
+def lost(attempt: Attempt, at: float) -> Attempt:
+    return replace(attempt, ready_by=None, timeline=replace(attempt.timeline, left=at))
+
+
+def _ready(attempt: Attempt, evidence: Evidence, at: float) -> Attempt:
+    if attempt.ready_by is not None or attempt.reported_failure:
+        return attempt
+    return replace(attempt, ready_by=evidence, timeline=replace(attempt.timeline, ready=at))
+
+
+def _reported_failure(attempt: Attempt, at: float) -> Attempt:
+    return replace(attempt, reported_failure=True, ready_by=None, timeline=replace(attempt.timeline, failed=at))
+
+
+def with_attempt(session: Session, entry: int, attempt: Attempt) -> Session:
+    """The session with this as the current attempt of an entry."""
     service = session.services[entry]
-    was_here = service.presence.here
-    service = replace(service, presence=presence)
-    return with_service(session, entry, lost(service, at) if was_here and not presence.here else service)
+    return session if attempt is service.current else _with_service(session, entry, replace(service, current=attempt))
 
 
-def lost(service: RequiredService, at: float) -> RequiredService:
-    return replace(service, ready_by=None, timeline=replace(service.timeline, left=at))
-
-
-def _ready(service: RequiredService, evidence: Evidence, at: float) -> RequiredService:
-    if service.ready_by is not None or service.reported_failure:
-        return service
-    return replace(service, ready_by=evidence, timeline=replace(service.timeline, ready=at))
-
-
-def _reported_failure(service: RequiredService, at: float) -> RequiredService:
-    return replace(service, reported_failure=True, ready_by=None, timeline=replace(service.timeline, failed=at))
-
-
-def with_service(session: Session, entry: int, service: RequiredService) -> Session:
-    if service is session.services[entry]:
-        return session
+def _with_service(session: Session, entry: int, service: RequiredService) -> Session:
     services = (*session.services[:entry], service, *session.services[entry + 1 :])
     return replace(session, services=services)

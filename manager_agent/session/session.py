@@ -31,7 +31,6 @@ from manager_agent.session.events import ReadyOn as ReadyOn
 from manager_agent.session.events import Signal
 from manager_agent.session.participant import Presence
 from manager_agent.session.required_service import InstanceRef as InstanceRef
-from manager_agent.session.required_service import PastAttempt as PastAttempt
 from manager_agent.session.required_service import RequiredService as RequiredService
 from manager_agent.session.required_service import ServiceReason as ServiceReason
 from manager_agent.session.required_service import ServiceState as ServiceState
@@ -233,7 +232,7 @@ class Session:
     def reason_of(self, service: RequiredService) -> ServiceReason | None:
         """Why this service is not ready: what is known to be wrong while it may still come, the whole
         truth when the session is over."""
-        return service.shortfall if self.over else service.fault
+        return service.current.shortfall if self.over else service.current.fault
 
     def entry_of(self, identity: str) -> int | None:
         """The index of the service that was invited, or has come, under this identity."""
@@ -267,7 +266,7 @@ class Session:
             case Signal.READY:
                 return service.state is ServiceState.READY
             case Signal.FAILED:
-                return service.reported_failure
+                return service.current.reported_failure
         return True
 
     def __repr__(self) -> str:

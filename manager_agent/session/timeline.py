@@ -7,16 +7,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import pairwise
 
 from manager_agent.session.events import Evidence
+from manager_agent.session.required_service import Attempt
 from manager_agent.session.retries import resend_at
 from manager_agent.session.session import (
-    PastAttempt,
     RequiredService,
     ServiceReason,
     ServiceState,
     Session,
-    Timeline,
     deadline,
 )
 
@@ -65,20 +65,17 @@ class TimelineAttempt:
     """One attempt to get a service for an entry of the session."""
 
     entry: int
-    number: int
-    """0: nobody was invited yet."""
-    service_id: str
-    type: str
     optional: bool
-    state: ServiceState
+    attempt: Attempt
     reason: ServiceReason | None
-    ready_by: Evidence | None
-    """What makes it ready; None also of one that was, and is no more."""
-    tries: int
-    timeline: Timeline
     until: float | None
-    """When the next one took its place; None: it is the present one."""
+    """When the next one took its place; None: it is the current one."""
     late: Late | None
+
+    @property
+    def ready_by(self) -> Evidence | None:
+        """What makes it ready; None also for one that no longer is."""
+        return self.attempt.ready_by if self.until is None else None
 
 
 def steps(session: Session) -> list[TimelineStep]:
@@ -106,39 +103,11 @@ def attempts(session: Session) -> list[TimelineAttempt]:
 
 
 def _of_entry(session: Session, entry: int, service: RequiredService) -> Iterator[TimelineAttempt]:
-    for past in service.past:
-        yield _past(entry, past, optional=service.optional)
-    yield TimelineAttempt(
-        entry=entry,
-        number=service.attempt,
-        service_id=service.service_id,
-        type=service.type,
-        optional=service.optional,
-        state=service.state,
-        reason=session.reason_of(service),
-        ready_by=service.ready_by,
-        tries=service.tries,
-        timeline=service.timeline,
-        until=None,
-        late=late(session, service),
-    )
-
-
-def _past(entry: int, past: PastAttempt, *, optional: bool) -> TimelineAttempt:
-    return TimelineAttempt(
-        entry=entry,
-        number=past.number,
-        service_id=past.ref.service_id,
-        type=past.type,
-        optional=optional,
-        state=past.state,
-        reason=past.reason,
-        ready_by=None,
-        tries=past.tries,
-        timeline=past.timeline,
-        until=past.until,
-        late=None,
-    )
+    for attempt, following in pairwise((*service.past, service.current)):
+        until = following.timeline.invited
+        yield TimelineAttempt(entry, service.optional, attempt, attempt.shortfall, until, late=None)
+    reason = session.reason_of(service)
+    yield TimelineAttempt(entry, service.optional, service.current, reason, until=None, late=late(session, service))
 
 
 def late(session: Session, service: RequiredService) -> Late | None:
@@ -156,14 +125,14 @@ def late(session: Session, service: RequiredService) -> Late | None:
         case _:
             return None
     assert since is not None, "a state follows from its instant"
-    return Late(awaited, since, _known(_due(session, service)), _known(resend_at(service)))
+    return Late(awaited, since, _known(_due(session, service)), _known(resend_at(service.current)))
 
 
 def _due(session: Session, service: RequiredService) -> float:
     """Not when somebody is looked for in its place: where nobody else is there, that is put off again and again."""
     ends = deadline(session)
     due = math.inf if service.optional or ends is None else ends[0]  # it is required, so the session is not ready
-    late = service.overdue_since
+    late = service.current.overdue_since
     return due if late is None else min(due, late + session.limits.service_join_timeout)
 
 

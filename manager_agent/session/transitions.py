@@ -15,6 +15,7 @@ from typing import Any
 from manager_agent.session import events as ev
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.participant import Presence
+from manager_agent.session.required_service import Attempt
 from manager_agent.session.service_transitions import (
     invite_accepted,
     invite_refused,
@@ -27,7 +28,7 @@ from manager_agent.session.service_transitions import (
     service_left,
     service_seen,
     service_signalled,
-    with_service,
+    with_attempt,
     with_stale_participant,
 )
 from manager_agent.session.session import (
@@ -202,9 +203,9 @@ def _recognised(session: Session, seen: ParticipantInfo) -> tuple[Session, int |
 
     entry = index_of(session.services, awaited)
     if entry is not None:
-        service = session.services[entry]
-        presence = replace(service.presence, joined_ms=0)  # instants order the joins of one identity, not of two
-        session = with_service(session, entry, replace(service, identity=seen.identity, presence=presence))
+        attempt = session.services[entry].current
+        presence = replace(attempt.presence, joined_ms=0)  # instants order the joins of one identity, not of two
+        session = with_attempt(session, entry, replace(attempt, identity=seen.identity, presence=presence))
     return session, entry
 
 
@@ -224,8 +225,11 @@ def _participant_left(session: Session, event: ev.ParticipantLeft) -> Session:
 
 def _stranger_left(session: Session, sid: str) -> Session:
     """It may be an agent dispatched for us whose join is told later: by then it must be known to have left."""
-    services = tuple(replace(s, presence=s.presence.left(sid)) if s.agent_name else s for s in session.services)
-    return replace(session, services=services)
+    for entry, service in enumerate(session.services):
+        if service.agent_name:
+            left = replace(service.current, presence=service.presence.left(sid))
+            session = with_attempt(session, entry, left)
+    return session
 
 
 def _left(session: Session, identity: str, leave: Callable[[Presence], Presence], at: float) -> Session:
@@ -256,17 +260,17 @@ def _room_listed(session: Session, event: ev.RoomListed) -> Session:
         if identity and identity not in listed:
             session = _left(session, identity, lambda presence: presence.not_listed(event.asked_at), event.at)
     for entry, service in enumerate(session.services):
-        if service.identity not in listed and _vouched_for_before(service, event.asked_at):
-            session = with_service(session, entry, lost(service, event.at))
+        if service.identity not in listed and _spoke_before(service.current, event.asked_at):
+            session = with_attempt(session, entry, lost(service.current, event.at))
     for seen in event.participants:  # last: one who is here may take the place of one who is not
         session = _seen(session, seen, event.at)
     return session
 
 
-def _vouched_for_before(service: RequiredService, asked_at: float) -> bool:
+def _spoke_before(attempt: Attempt, asked_at: float) -> bool:
     """It spoke in the room before that instant, though its join was never told."""
-    joined = service.timeline.joined
-    return not service.presence.here and not service.lost and joined is not None and joined < asked_at
+    joined = attempt.timeline.joined
+    return not attempt.presence.here and not attempt.lost and joined is not None and joined < asked_at
 
 
 def _webhook_arrived(session: Session, event: ev.WebhookArrived) -> Session:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from http_api.access.principals import DEVELOPER
 from manager_agent.session import events as ev
 from manager_agent.session.events import Event
-from manager_agent.session.session import RequiredService, Session, User
-from tests.unit.sessions import after, managed, seen
+from manager_agent.session.session import Session, User
+from tests.unit.sessions import a_service, after, managed, seen
 
 CALL = 2_400.0
 """Seconds that a user stays."""
@@ -14,10 +14,7 @@ CALL = 2_400.0
 
 def made_up(number: int, at: float, *, services: int = 3, room: str = "", owner: str = DEVELOPER.name) -> Session:
     """One whose services have all joined, asked for at that time."""
-    required = tuple(
-        RequiredService(f"worker-{entry}", "WORKER", endpoint=f"http://127.0.0.1:1/{entry}", by_id=True)
-        for entry in range(services)
-    )
+    required = tuple(a_service(f"worker-{entry}", "WORKER", f"http://127.0.0.1:1/{entry}") for entry in range(services))
     user = User(f"user-{number}")
     asked = Session(f"ses_{number:026}", room or f"room-{number:04}", user, at, required, owner=owner)
     return after(asked, *managed(at), *all_join(services, at))

@@ -3,22 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import reduce
+from typing import Any
 
 from manager_agent.session import events as ev
-from manager_agent.session.events import Event, Evidence, ParticipantInfo, Signal
-from manager_agent.session.session import ReadyOn, RequiredService, Session, User
+from manager_agent.session.events import Chosen, Event, Evidence, ParticipantInfo, ReadyOn, Signal
+from manager_agent.session.required_service import Attempt, RequiredService, Requirement
+from manager_agent.session.session import Session, User
 from manager_agent.session.transitions import apply
 
 START = 1_000.0
 """When every session here was asked for."""
 ASR, LLM, BOT = 0, 1, 2
 """The entries of the services below, in a session that needs them in this order."""
-JOINS = RequiredService("asr-service", "ASR", endpoint="http://asr.example/invite", by_id=True)
-SIGNALS = RequiredService(
-    "llm-service", "LLM", endpoint="http://llm.example/invite", ready_on=ReadyOn.SIGNAL, by_id=True
-)
-AGENT = RequiredService("bot-service", "BOT", agent_name="bot", by_id=True)
+
+
+def a_service(
+    service_id: str,
+    type: str,
+    endpoint: str | None = None,
+    *,
+    agent_name: str | None = None,
+    ready_on: ReadyOn = ReadyOn.JOIN,
+    by_id: bool = True,
+) -> RequiredService:
+    """An entry that got this instance, required by its id or by its type."""
+    requirement = Requirement(service_id=service_id) if by_id else Requirement(type=type)
+    return RequiredService(requirement, Attempt(Chosen(service_id, type, endpoint, agent_name, ready_on)))
+
+
+def made_optional(service: RequiredService) -> RequiredService:
+    return replace(service, requirement=replace(service.requirement, optional=True))
+
+
+def with_instance(service: RequiredService, **fields: Any) -> RequiredService:
+    """The entry with these fields of its instance changed."""
+    instance = replace(service.current.instance, **fields)
+    return replace(service, current=replace(service.current, instance=instance))
+
+
+JOINS = a_service("asr-service", "ASR", "http://asr.example/invite")
+SIGNALS = a_service("llm-service", "LLM", "http://llm.example/invite", ready_on=ReadyOn.SIGNAL)
+AGENT = a_service("bot-service", "BOT", agent_name="bot")
 IDENTITIES: dict[int, str | None] = {ASR: "sm-asr-1", LLM: "sm-llm-1", BOT: None}
 """The identities under which the first attempt of each entry is invited."""
 MANAGER = "sm-manager-1"

@@ -175,7 +175,7 @@ class World:
     def replaces(self, entry: int) -> None:
         """Invites the next attempt; who came for the last one may still be there, and talk."""
         service = self.session.services[entry]
-        if service.agent_name is None and not service.in_flight:
+        if service.agent_name is None and not service.current.in_flight:
             self.invites(entry, service.attempt + 1, 1)
 
     def holds(self, entry: int) -> None:
@@ -184,7 +184,7 @@ class World:
 
     def answers(self, entry: int, refusal: Refusal | None, *, final: bool) -> None:
         service = self.session.services[entry]
-        key = (self.now, entry, service.attempt, service.tries)
+        key = (self.now, entry, service.attempt, service.current.tries)
         self.untold.append(Tale(ev.InviteRefused(*key, refusal, final) if refusal else ev.InviteAccepted(*key)))
 
     # --- telling ---
@@ -342,7 +342,7 @@ class World:
             visits = [visit for visit in self.visits if visit.identity == self.attempts[entry][-1]]
         for visit in visits:
             says_so = any(_looks_ready(seen) for _, seen in self.sightings(visit))
-            shown = self.is_here(visit) and (service.ready_on is ReadyOn.JOIN or says_so)
+            shown = self.is_here(visit) and (service.current.instance.ready_on is ReadyOn.JOIN or says_so)
             if (shown or self.vouches(visit)) and not self.has_failed(visit):
                 return True
         return False
@@ -379,12 +379,12 @@ class World:
             assert self.session.user_presence.here == (USER in [visit.identity for visit in self.present()])
         for entry, service in enumerate(self.session.services):
             identity = self.attempts[entry][-1]
-            if identity is None or service.reported_failure or identity in [v.identity for v in self.coming()]:
+            if identity is None or service.current.reported_failure or identity in [v.identity for v in self.coming()]:
                 continue
             by_http = service.ready_by is Evidence.HTTP and service.timeline.joined is None
             if any(visit.identity == identity for visit in self.present()):
                 assert service.state is ServiceState.READY or (
-                    service.state is ServiceState.JOINED and service.ready_on is ReadyOn.SIGNAL
+                    service.state is ServiceState.JOINED and service.current.instance.ready_on is ReadyOn.SIGNAL
                 ), service
             elif not by_http:
                 assert service.state not in (ServiceState.READY, ServiceState.JOINED), service

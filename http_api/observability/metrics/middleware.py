@@ -13,7 +13,8 @@ from http_api.observability.metrics.metrics import METRICS
 from http_api.observability.metrics.requests import ABORTED
 from http_api.request_context import PROBLEM, UNMET
 from manager_agent.registry.registry import Registry
-from manager_agent.registry.services import Requirement, UnknownService
+from manager_agent.registry.services import UnknownService
+from manager_agent.session.required_service import Requirement
 
 
 @web.middleware

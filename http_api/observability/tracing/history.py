@@ -110,19 +110,19 @@ def _clean_up(turn: _Turn) -> Iterator[Span]:
 def _service(turn: _Turn, was: RequiredService, now: RequiredService) -> Iterator[Span]:
     if now.attempt != was.attempt:
         if was.attempt:
-            yield from _attempt(turn, was, was.shortfall or REPLACED)
+            yield from _attempt(turn, was, was.current.shortfall or REPLACED)
         return
     if now is not was:
         yield from _steps(turn, was, now)
     if now.attempt and turn.is_the_end:
-        yield from _attempt(turn, now, now.shortfall if turn.has_failed else now.fault)
+        yield from _attempt(turn, now, now.current.shortfall if turn.has_failed else now.current.fault)
 
 
 def _steps(turn: _Turn, was: RequiredService, now: RequiredService) -> Iterator[Span]:
     """Those that are over of an attempt that goes on."""
     trace, known = attempt_trace(turn.after, now), now.timeline
-    if was.in_flight and not now.in_flight:
-        yield _invite(turn, trace, was, turn.at, now.refusal)
+    if was.current.in_flight and not now.current.in_flight:
+        yield _invite(turn, trace, was, turn.at, now.current.refusal)
     if known.joined is not None and known.joined != was.timeline.joined:
         awaited_since = _answered_at(was) if was.timeline.joined is None else was.timeline.left
         yield _span(turn, "join", trace, known.joined if awaited_since is None else awaited_since, known.joined)
@@ -135,17 +135,17 @@ def _attempt(turn: _Turn, service: RequiredService, error: str | None) -> Iterat
     """An attempt that is over, and the step that was awaited of it."""
     trace, known = attempt_trace(turn.after, service), service.timeline
     until = max(turn.at, *(at for at in astuple(known) if at is not None))
-    if service.in_flight:
+    if service.current.in_flight:
         yield _invite(turn, trace, service, until, error)
     elif known.accepted is not None and known.joined is None:
         yield _span(turn, "join", trace, known.accepted, until, error=error)
-    elif known.joined is not None and known.ready is None and not service.lost:
+    elif known.joined is not None and known.ready is None and not service.current.lost:
         yield _span(turn, "ready", trace, known.joined, until, error=error)
     about: dict[str, Attribute | None] = {
         "service_id": service.service_id,
         "type": service.type,
         "attempt": service.attempt,
-        "tries": service.tries,
+        "tries": service.current.tries,
         "optional": service.optional,
         "state": service.state,
         "evidence": service.ready_by,
@@ -157,8 +157,8 @@ def _attempt(turn: _Turn, service: RequiredService, error: str | None) -> Iterat
 
 def _invite(turn: _Turn, trace: TraceContext | None, service: RequiredService, until: float, error: str | None) -> Span:
     """The try that is under way."""
-    sent_at = max(_invited_at(service), service.resent_at)
-    return _span(turn, "invite", trace, sent_at, until, {"tries": service.tries}, error, Kind.CLIENT)
+    sent_at = max(_invited_at(service), service.current.resent_at)
+    return _span(turn, "invite", trace, sent_at, until, {"tries": service.current.tries}, error, Kind.CLIENT)
 
 
 def _invited_at(service: RequiredService) -> float:

@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +31,7 @@ from tests.api.still_sessions import still_session
 from tests.exposed import Exposed, scrape
 from tests.receiver import Receiver
 from tests.tenants import ACME, OPERATOR, WATCHER, production
-from tests.unit.sessions import ASR, JOINS, managed
+from tests.unit.sessions import ASR, JOINS, managed, with_instance
 
 pytestmark = pytest.mark.api
 
@@ -389,7 +388,7 @@ async def test_process_metrics_show_version_loop_lag_and_memory(api: Api) -> Non
 
 
 async def test_thousand_sessions_add_no_metric_series(api: Api) -> None:
-    services = tuple(replace(JOINS, service_id=f"s{n}", type=f"type {n}") for n in range(5))
+    services = tuple(with_instance(JOINS, service_id=f"s{n}", type=f"type {n}") for n in range(5))
     sessions = [
         Session(f"ses_{n}", f"room-{n}", User("alice"), api.parts.clock(), services, owner="acme") for n in range(1_000)
     ]

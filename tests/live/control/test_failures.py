@@ -80,7 +80,9 @@ async def test_killed_or_frozen_service_is_replaced(start_stack: StartStack, sit
         puppet = puppets[service.service_id]
         puppet.kill() if how == "killed" else puppet.freeze()
         began = stack.clock()
-        lost = await stack.until(session["session_id"], lambda s: s.services[0].lost or s.services[0].attempt == 2)
+        lost = await stack.until(
+            session["session_id"], lambda s: s.services[0].current.lost or s.services[0].attempt == 2
+        )
         noticed = stack.clock()
         assert lost.state is (SessionState.WAITING if moment == "after joining" else SessionState.DEGRADED)
         there = await stack.until(
@@ -172,12 +174,12 @@ async def test_restarted_service_is_invited_on_its_new_port(
         session = await stack.request(required)
         ready = await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
         killed.kill()
-        await stack.until(session["session_id"], lambda s: s.services[0].attempt == 2 and s.services[0].refused)
+        await stack.until(session["session_id"], lambda s: s.services[0].attempt == 2 and s.services[0].current.refused)
         started = await exits.enter_async_context(Puppet(stack.url, "bot-1"))
         await started.is_invited()
         again = await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
         assert (again.services[0].service_id, again.services[0].attempt) == ("bot-1", 3)
-        assert again.services[0].endpoint != ready.services[0].endpoint
+        assert again.services[0].current.instance.endpoint != ready.services[0].current.instance.endpoint
 
 
 @pytest.mark.parametrize("required", ["bot-1", ANY_BOT], ids=["by id", "by type"])

@@ -138,7 +138,7 @@ async def test_service_that_leaves_may_come_back(stack: Stack) -> None:
     await first.join()
     await stack.until(session_id, lambda session: session.services[0].ready_by is not None)
     await first.leave()
-    session = await stack.until(session_id, lambda session: session.services[0].lost)
+    session = await stack.until(session_id, lambda session: session.services[0].current.lost)
     assert session.state is SessionState.WAITING
     await second.join()
     await stack.until(session_id, lambda session: session.services[1].ready_by is not None)

@@ -207,7 +207,7 @@ async def test_lost_service_without_replacement_fails_the_session(start_stack: S
     await bot.leave()
     ended = await over(stack, session["session_id"])
     assert ended.end is not None
-    assert (ended.end.reason, ended.services[0].shortfall) == (EndReason.SERVICE_LOST, "left")
+    assert (ended.end.reason, ended.services[0].current.shortfall) == (EndReason.SERVICE_LOST, "left")
 
 
 async def test_refused_invite_is_repeated_with_the_same_id(stack: Stack) -> None:
@@ -226,7 +226,7 @@ async def test_service_that_answers_410_is_deregistered(stack: Stack) -> None:
     bot = await stack.bot("asr")
     bot.answers = 410
     session = await stack.request("asr")
-    await stack.until(session["session_id"], lambda s: s.services[0].refused_for_good)
+    await stack.until(session["session_id"], lambda s: s.services[0].current.refused_for_good)
     view = (await stack.view(session["session_id"]))["services"][0]
     assert (view["state"], view["reason"]) == ("failed", "declined")
     async with stack.http.get("/api/v1/microservices/asr") as answer:

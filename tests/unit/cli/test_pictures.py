@@ -33,6 +33,7 @@ from tests.unit.sessions import (
     created,
     invited,
     left,
+    made_optional,
     managed,
     seen,
     signal,
@@ -101,14 +102,14 @@ def test_beside_each_bar_stands_why() -> None:
     ]  # fmt: skip
     late = remark(timeline.attempts[-1], now_of(timeline) + timedelta(seconds=23))
     assert late == "awaited to be ready, late by 3 s"
-    optional = told_of(after(a_session(replace(SIGNALS, optional=True)), *created(), *invited(ASR)), 1)
+    optional = told_of(after(a_session(made_optional(SIGNALS)), *created(), *invited(ASR)), 1)
     assert remark(optional.attempts[0], now_of(optional)) == "awaited to accept"
 
 
 def test_of_one_that_refused_it_is_told_when_it_is_asked_again() -> None:
     refused = ev.InviteRefused(START + 4, ASR, 1, 1, Refusal.UNREACHABLE)
     session = after(a_session(JOINS), *created(), *invited(ASR), refused)
-    timeline = told_of(session, session.services[ASR].retry_at - START - 1)
+    timeline = told_of(session, session.services[ASR].current.retry_at - START - 1)
     signal = remark(timeline.attempts[0], now_of(timeline))
     assert signal.startswith("unreachable, awaited to accept within ")
     assert signal.endswith(", asked again in 1 s")

@@ -18,9 +18,9 @@ from manager_agent.outbound.invites import InviteError
 from manager_agent.registry.circuit_breaker import FAILURES_MAX
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.registry import Registry
-from manager_agent.registry.services import Requirement
 from manager_agent.session.events import Refusal
 from manager_agent.session.identities import Identities
+from manager_agent.session.required_service import Requirement
 from manager_agent.session.session import Session, User
 from manager_agent.store.memory import MemoryStore
 from tests.unit.registries import ANY_ASR, asrs
@@ -72,7 +72,7 @@ async def test_an_instance_is_suspended_for_not_answering_and_not_for_having_no_
     chosen = [registry.choose([Requirement("asr-1")]) for _ in range(FAILURES_MAX)]
     for n, services in enumerate(chosen):
         await orchestrator.open(Session(f"s{n}", f"room-{n}", User("alice"), time.time(), services))
-        await store.wait_for(f"s{n}", lambda session: session.services[0].refusal is why)
+        await store.wait_for(f"s{n}", lambda session: session.services[0].current.refusal is why)
     assert registry.status("asr-1").state is state
     await orchestrator.aclose()
 

@@ -24,7 +24,6 @@ from manager_agent.session.service_transitions import LAST_ANSWER_GRACE
 from manager_agent.session.session import (
     InstanceRef,
     Limits,
-    RequiredService,
     ServiceReason,
     ServiceState,
     Session,
@@ -32,11 +31,25 @@ from manager_agent.session.session import (
 )
 from manager_agent.session.transitions import apply
 from tests.unit.registries import RegistryScenario, asrs
-from tests.unit.sessions import AGENT, START, a_session, after, left, listed, managed, seen, signal
+from tests.unit.sessions import (
+    AGENT,
+    START,
+    a_service,
+    a_session,
+    after,
+    left,
+    listed,
+    made_optional,
+    managed,
+    seen,
+    signal,
+    with_instance,
+)
 
 pytestmark = pytest.mark.unit
 
-ANY_ASR = RequiredService("asr-1", "ASR", endpoint="http://asr-1.example/")
+ANY_ASR = a_service("asr-1", "ASR", "http://asr-1.example/", by_id=False)
+BY_ID = a_service("asr-1", "ASR", "http://asr-1.example/")
 FIRST, SECOND = "sm-asr-1-1", "sm-asr-2-2"
 JOIN_TIMEOUT = 10.0
 
@@ -83,7 +96,7 @@ def test_a_service_that_is_required_by_its_id_and_refuses_is_not_replaced() -> N
     session = refused(by_id=True)
     decision = replacer("asr-1", "asr-2").decide(session, 0, START + 1)
     assert isinstance(decision, ev.ReplacementHeld)
-    due = session.services[0].retry_at
+    due = session.services[0].current.retry_at
     assert actions(apply(session, decision), due, SendInvite) == [SendInvite(0, 1, 2)]
 
 
@@ -91,7 +104,7 @@ def test_one_that_refuses_again_and_again_keeps_nobody_else_away() -> None:
     """Whoever registers later is found at the next look."""
     session = refused()
     held = apply(session, replacer("asr-1").decide(session, 0, START + 1))
-    at = session.services[0].retry_at
+    at = session.services[0].current.retry_at
     again = after(held, ev.InviteStarted(at, 0, 1, 2, FIRST, "inv_1"), ev.InviteRefused(at, 0, 1, 2, Refusal.DECLINED))
     assert actions(again, at + HOLD, Replace) == [Replace(0, 1)]
     assert invited_now(replacer("asr-1", "asr-2").decide(again, 0, at + HOLD)) == ("asr-2", 2, 1)
@@ -160,8 +173,9 @@ def test_what_became_of_each_attempt_is_remembered() -> None:
     numbers = [attempt.number for attempt in session.services[0].past]
     assert numbers == list(range(3, PAST_KEPT + 3))
     last = session.services[0].past[-1]
-    assert (last.state, last.reason, last.until) == (ServiceState.FAILED, ServiceReason.REPORTED_FAILURE, START + 2)
-    assert (last.timeline.failed, last.ref) == (START + 1, session.services[0].ref)
+    assert (last.state, last.shortfall) == (ServiceState.FAILED, ServiceReason.REPORTED_FAILURE)
+    assert (last.timeline.failed, session.services[0].timeline.invited) == (START + 1, START + 2)
+    assert last.ref == session.services[0].current.ref
 
 
 def test_a_session_is_ready_again_when_the_replacement_is() -> None:
@@ -191,9 +205,7 @@ def ref(service_id: str) -> InstanceRef:
 def refused(
     at: float = START + 1, *, by_id: bool = False, why: Refusal = Refusal.DECLINED, final: bool = False
 ) -> Session:
-    asked = after(
-        a_session(replace(ANY_ASR, by_id=by_id)), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1")
-    )
+    asked = after(a_session(BY_ID if by_id else ANY_ASR), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1"))
     return apply(asked, ev.InviteRefused(at, 0, 1, 1, why, final))
 
 
@@ -293,7 +305,8 @@ def late_sessions(deciding: Replacer, now: float, instances: int, count: int = 3
     decisions: list[Event] = []
     for n in range(count):
         one, session = f"asr-{n % instances + 1}", asked()
-        entry = replace(session.services[0], service_id=one, endpoint=f"http://{one}.example/", invite_id=f"inv_{n}")
+        entry = with_instance(session.services[0], service_id=one, endpoint=f"http://{one}.example/")
+        entry = replace(entry, current=replace(entry.current, invite_id=f"inv_{n}"))
         decisions.append(deciding.decide(replace(session, services=(entry,)), 0, now))
     return decisions
 
@@ -346,9 +359,7 @@ GOING: dict[str, Callable[[Session], Session]] = {
 @pytest.mark.parametrize("how", GOING)
 def test_one_that_comes_back_at_another_endpoint_is_invited_there_at_once(how: str, by_id: bool) -> None:
     """As another instance would be, however many are late."""
-    fresh = after(
-        a_session(replace(ANY_ASR, by_id=by_id)), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1")
-    )
+    fresh = after(a_session(BY_ID if by_id else ANY_ASR), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1"))
     session, now = GOING[how](fresh), START + JOIN_TIMEOUT
     assert actions(session, now, Replace) == [Replace(0, 1)]
     deciding = replacer(asr_1="http://new.example/")
@@ -356,7 +367,7 @@ def test_one_that_comes_back_at_another_endpoint_is_invited_there_at_once(how: s
     decision = deciding.decide(session, 0, now)
     assert invited_now(decision) == ("asr-1", 2, 1)
     moved = apply(session, decision).services[0]
-    assert (moved.endpoint, moved.attempt) == ("http://new.example/", 2)
+    assert (moved.current.instance.endpoint, moved.attempt) == ("http://new.example/", 2)
 
 
 def test_one_that_wanted_no_more_and_registers_again_where_it_was_is_invited_anew() -> None:
@@ -388,7 +399,7 @@ def test_two_that_both_refuse_are_asked_in_turn_with_growing_pauses() -> None:
 
 
 def test_where_the_session_does_not_wait_for_it_somebody_is_looked_for_less_often() -> None:
-    optional = replace(ANY_ASR, optional=True)
+    optional = made_optional(ANY_ASR)
     session = after(a_session(optional), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1"))
     session = after(session, seen(FIRST, "PA_1", START + 1), left(FIRST, "PA_1", START + 5))
     decision = replacer().decide(session, 0, START + 6)

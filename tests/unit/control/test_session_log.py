@@ -28,6 +28,7 @@ from tests.unit.sessions import (
     after,
     invited,
     left,
+    made_optional,
     managed,
     seen,
     signal,
@@ -106,7 +107,7 @@ def test_the_next_attempt_is_told_anew() -> None:
 
 def test_a_session_that_fails_names_each_service_that_was_missing() -> None:
     """Also one that took no step at all; not one that was ready, nor one that need not be there."""
-    spare = replace(AGENT, optional=True)
+    spare = made_optional(AGENT)
     begun = after(
         a_session(JOINS, SIGNALS, AGENT, spare),
         *managed(),

@@ -142,7 +142,7 @@ def test_a_service_that_comes_in_place_of_a_lost_one_has_the_time_for_that() -> 
 def test_each_attempt_has_an_identity_and_a_token_of_its_own() -> None:
     session = invited()
     first = tokens().for_service(session, session.services[0], given.START)
-    again = replace(session.services[0], identity="sm-asr-2", attempt=2)
+    again = session.services[0].next_attempt("sm-asr-2", "inv_2", given.START, None)
     second = tokens().for_service(session, again, given.START)
     assert [claims_of(token)["sub"] for token in (first, second)] == ["sm-asr-1", "sm-asr-2"]
     assert first.jwt != tokens().for_service(session, session.services[0], given.START).jwt

@@ -9,7 +9,8 @@ import pytest
 from http_api.errors import Invalid
 from http_api.models.token_source import TokenRequest, metadata_of, profile_of, requirements_of
 from http_api.protocol.bodies import validated
-from manager_agent.registry.services import RegisteredService, Requirement
+from manager_agent.registry.services import RegisteredService
+from manager_agent.session.required_service import Requirement
 
 pytestmark = pytest.mark.unit
 

@@ -30,7 +30,7 @@ from manager_agent.session.transitions import apply
 from manager_agent.store.memory import Change, MemoryStore
 from tests.exposed import Exposed
 from tests.unit.session.test_histories import a_history, by_chance
-from tests.unit.sessions import ASR, JOINS, START, a_session, after, created, managed
+from tests.unit.sessions import ASR, JOINS, START, a_session, after, created, managed, with_instance
 
 pytestmark = pytest.mark.unit
 
@@ -72,7 +72,7 @@ def labels(**values: str) -> frozenset[tuple[str, str]]:
 
 
 def invented(n: int) -> Session:
-    service = replace(JOINS, type=f"type {n}")
+    service = with_instance(JOINS, type=f"type {n}")
     return replace(a_session(service), owner="acme", profile=f"profile {n}")
 
 

@@ -22,8 +22,7 @@ from manager_agent.outbound.http_client import RESPONSE_TIMEOUT, DeliveryFailed,
 from manager_agent.outbound.invites import InviteError, Inviter
 from manager_agent.session.events import Refusal
 from manager_agent.session.identities import Identities
-from manager_agent.session.session import RequiredService
-from tests.unit.sessions import a_session, after, invited
+from tests.unit.sessions import a_service, a_session, after, invited
 from tests.unit.waits import never
 
 pytestmark = pytest.mark.unit
@@ -428,7 +427,7 @@ async def test_a_service_whose_address_is_refused_is_unreachable_and_may_be_trie
         api_key=key,
         api_secret=secret,
     )
-    session = after(a_session(RequiredService("x", "ASR", endpoint=f"http://{METADATA_SERVER}/")), *invited(0))
+    session = after(a_session(a_service("x", "ASR", endpoint=f"http://{METADATA_SERVER}/")), *invited(0))
     await inviter.start()
     with pytest.raises(InviteError) as caught:
         await inviter.invite(session, 0)

@@ -15,10 +15,10 @@ from manager_agent.outbound.address_policy import LOOPBACK, AddressPolicy
 from manager_agent.outbound.http_client import is_this_machine
 from manager_agent.outbound.invites import Inviter, TraceOf, trace_passed_on
 from manager_agent.session.identities import Identities
-from manager_agent.session.session import RequiredService, Session
+from manager_agent.session.session import Session
 from manager_agent.traceparent import read_trace
 from tests.live.bots import Bot
-from tests.unit.sessions import AGENT, a_session, after, invited
+from tests.unit.sessions import AGENT, a_service, a_session, after, invited
 
 pytestmark = pytest.mark.unit
 
@@ -68,7 +68,7 @@ def told(bot: Bot) -> list[tuple[str | None, str | None]]:
 async def test_a_trace_is_passed_on_as_it_came_with_invite_and_farewell() -> None:
     """Flags that we do not know, too: it is still the caller's."""
     async with an_inviter() as (inviter, _), Bot("x") as bot:
-        session = of_trace(after(a_session(RequiredService("x", "ASR", endpoint=bot.endpoint)), *invited(0)))
+        session = of_trace(after(a_session(a_service("x", "ASR", endpoint=bot.endpoint)), *invited(0)))
         await inviter.invite(session, 0)
         await inviter.send_session_ended(session, session.services[0], "closed")
     assert told(bot) == [(TRACEPARENT, STATE)] * 2
@@ -78,7 +78,7 @@ async def test_a_trace_is_passed_on_as_it_came_with_invite_and_farewell() -> Non
 async def test_who_makes_spans_has_each_attempt_be_one() -> None:
     own = read_trace(OWN)
     async with an_inviter(lambda session, service: own) as (inviter, _), Bot("x") as bot:
-        session = of_trace(after(a_session(RequiredService("x", "ASR", endpoint=bot.endpoint)), *invited(0)))
+        session = of_trace(after(a_session(a_service("x", "ASR", endpoint=bot.endpoint)), *invited(0)))
         await inviter.invite(session, 0)
     assert told(bot) == [(OWN, None)]
     assert (bot.invites[0].traceparent, bot.invites[0].tracestate) == (OWN, None)
@@ -86,7 +86,7 @@ async def test_who_makes_spans_has_each_attempt_be_one() -> None:
 
 async def test_without_a_trace_nothing_is_said_of_one() -> None:
     async with an_inviter() as (inviter, notes), Bot("x") as bot:
-        session = after(a_session(RequiredService("x", "ASR", endpoint=bot.endpoint), AGENT), *invited(0, 1))
+        session = after(a_session(a_service("x", "ASR", endpoint=bot.endpoint), AGENT), *invited(0, 1))
         await inviter.invite(session, 0)
         await inviter.invite(session, 1)
     assert told(bot) == [(None, None)]

@@ -23,11 +23,11 @@ from manager_agent.registry.services import (
     NotAvailable,
     OtherInstance,
     RegisteredService,
-    Requirement,
     StaticService,
     UnknownService,
 )
 from manager_agent.session import events as ev
+from manager_agent.session.required_service import Requirement
 from manager_agent.store.memory import RoomNameTaken, UnknownSession
 from tests.unit import sessions as given
 

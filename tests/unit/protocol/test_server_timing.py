@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import pytest
 
@@ -24,6 +23,7 @@ from tests.unit.sessions import (
     after,
     created,
     invited,
+    made_optional,
     seen,
     signal,
 )
@@ -85,7 +85,7 @@ def test_the_invites_begin_with_the_first_attempt_though_it_came_to_nothing() ->
 
 def test_nobody_waits_for_an_optional_service() -> None:
     session = after(
-        a_session(JOINS, replace(SIGNALS, optional=True)),
+        a_session(JOINS, made_optional(SIGNALS)),
         *with_room(*invited(ASR, LLM, at=START + 0.1), *accepted(ASR, at=START + 0.2)),
         seen("sm-asr-1", "PA_1", START + 0.3),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -10,16 +11,17 @@ from hypothesis import strategies as st
 
 from manager_agent.registry.circuit_breaker import TRIAL_PATIENCE
 from manager_agent.registry.instances import InstanceState
-from manager_agent.registry.services import NotAvailable, Requirement
+from manager_agent.registry.services import NotAvailable, RegisteredService
+from manager_agent.session.events import Refusal
+from manager_agent.session.required_service import Attempt, Requirement
 from manager_agent.session.session import (
     InstanceRef,
-    PastAttempt,
     RequiredService,
     ServiceReason,
-    ServiceState,
     Timeline,
 )
 from tests.unit.registries import ANY_ASR, RegistryScenario, asr, asrs
+from tests.unit.sessions import a_service
 
 pytestmark = pytest.mark.unit
 
@@ -250,23 +252,16 @@ def test_another_instance_meets_what_was_asked_for_and_is_not_excluded() -> None
 
 def test_another_instance_must_be_eligible_and_is_the_least_loaded() -> None:
     scenario = RegistryScenario(*asrs(5, capacity=2))
-    entry = RequiredService("asr-1", "ASR")
+    entry = a_service("asr-1", "ASR", by_id=False)
     scenario.refs.update({"asr-2": 2, "asr-4": 1})
     scenario.registry.heartbeat("asr-3", draining=True)
     found = [scenario.registry.another(entry, {"asr-1", *more}) for more in ((), ("asr-5",), ("asr-4", "asr-5"))]
     assert [one and one.service_id for one in found] == ["asr-5", "asr-4", None]
 
 
-def tried_before(ref: InstanceRef, attempt: int) -> PastAttempt:
-    return PastAttempt(
-        number=attempt,
-        ref=ref,
-        type="ASR",
-        timeline=Timeline(invited=0.0),
-        state=ServiceState.FAILED,
-        reason=ServiceReason.UNREACHABLE,
-        tries=1,
-        until=float(attempt),
+def tried_before(service: RegisteredService, attempt: int) -> Attempt:
+    return Attempt(
+        service.chosen, attempt, tries=1, refusal=Refusal.UNREACHABLE, timeline=Timeline(invited=float(attempt - 1))
     )
 
 
@@ -274,12 +269,13 @@ def test_whoever_was_not_tried_comes_first_then_who_was_tried_longest_ago() -> N
     """Whatever their load. An instance that has moved is another one."""
     scenario = RegistryScenario(*asrs(3, capacity=2), asr("asr-4", endpoint="http://moved.example/", capacity=2))
     scenario.refs["asr-4"] = 1
-    past = tuple(tried_before(asr(f"asr-{n}").ref, nth) for nth, n in enumerate((1, 4, 3, 1), start=1))
-    entry = RequiredService("asr-2", "ASR", endpoint="http://asr-2.example/", past=past, attempt=5)
+    past = tuple(tried_before(asr(f"asr-{n}"), nth) for nth, n in enumerate((1, 4, 3, 1), start=1))
+    entry = replace(a_service("asr-2", "ASR", "http://asr-2.example/", by_id=False), past=past)
+    entry = replace(entry, current=replace(entry.current, number=5))
     order: list[InstanceRef] = []
     while found := scenario.registry.another(entry, (), order):
         order.append(found.ref)
-    assert order == [scenario.registry.get("asr-4").ref, asr("asr-3").ref, asr("asr-1").ref, entry.ref]
+    assert order == [scenario.registry.get("asr-4").ref, asr("asr-3").ref, asr("asr-1").ref, entry.current.ref]
 
 
 def test_for_what_is_required_by_id_it_can_only_be_the_same_again() -> None:

@@ -10,8 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manager_agent.registry.registry import Registry
-from manager_agent.registry.services import NotAvailable, RegisteredService, Requirement, UnknownService, Unmet
-from manager_agent.session.session import ReadyOn, RequiredService, ServiceReason, ServiceState
+from manager_agent.registry.services import NotAvailable, RegisteredService, UnknownService, Unmet
+from manager_agent.session.required_service import Requirement
+from manager_agent.session.session import ReadyOn, ServiceReason, ServiceState
+from tests.unit.sessions import a_service, made_optional
 
 pytestmark = pytest.mark.unit
 
@@ -68,8 +70,8 @@ def test_what_is_chosen_is_what_was_registered_and_has_nothing_done_yet() -> Non
     """One entry for each requirement, in the order asked for."""
     session_needs = [Requirement("llm-service"), Requirement("bot-service", optional=True)]
     assert a_registry(ASR, LLM, BOT).choose(session_needs) == (
-        RequiredService("llm-service", "LLM", "http://llm.example/invite", ready_on=ReadyOn.SIGNAL, by_id=True),
-        RequiredService("bot-service", "BOT", agent_name="bot", optional=True, by_id=True),
+        a_service("llm-service", "LLM", "http://llm.example/invite", ready_on=ReadyOn.SIGNAL),
+        made_optional(a_service("bot-service", "BOT", agent_name="bot")),
     )
     assert a_registry(LLM).choose(by_id("llm-service"))[0].state is ServiceState.PENDING
 
@@ -143,7 +145,7 @@ REQUIREMENTS = st.sampled_from(
 def can_be_met(requirements: list[Requirement]) -> bool:
     """By trying everything."""
     return len(requirements) <= len(SERVICES) and any(
-        all(requirement.met_by(service) for requirement, service in zip(requirements, some, strict=True))
+        all(service.meets(requirement) for requirement, service in zip(requirements, some, strict=True))
         for some in permutations(SERVICES, len(requirements))
     )
 
@@ -159,7 +161,7 @@ def test_what_can_be_met_is_met_and_nothing_else(requirements: list[Requirement]
         return
     services = [registry.get(service.service_id) for service in registry.choose(requirements)]
     assert len({service.service_id for service in services}) == len(requirements)
-    assert all(r.met_by(service) for r, service in zip(requirements, services, strict=True))
+    assert all(service.meets(r) for r, service in zip(requirements, services, strict=True))
 
 
 def test_an_optional_service_takes_nobody_away_from_a_required_one() -> None:
@@ -172,4 +174,4 @@ def test_an_optional_service_takes_nobody_away_from_a_required_one() -> None:
 def test_what_was_asked_for_can_be_read_from_the_entry() -> None:
     """So that another instance can be found for it."""
     asked = [Requirement("llm-service"), of_type("ASR", optional=True, lang="zh")]
-    assert [Requirement.of(entry) for entry in a_registry(LLM, ASR_ZH).choose(asked)] == asked
+    assert [entry.requirement for entry in a_registry(LLM, ASR_ZH).choose(asked)] == asked

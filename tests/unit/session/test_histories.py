@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from dataclasses import replace
 from itertools import pairwise
 from typing import get_args
 
@@ -17,7 +16,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
 from manager_agent.session.session import ReadyOn, RequiredService, ServiceState
 from manager_agent.session.transitions import apply
-from tests.unit.sessions import AGENT, JOINS, SIGNALS, START
+from tests.unit.sessions import AGENT, JOINS, SIGNALS, START, made_optional, with_instance
 from tests.unit.world import USER, Tale, World
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(400)]  # when it fails, finding a short history takes a while
@@ -26,9 +25,9 @@ SERVICES: list[tuple[RequiredService, ...]] = [
     (JOINS,),
     (SIGNALS,),
     (AGENT,),
-    (replace(AGENT, ready_on=ReadyOn.SIGNAL),),
+    (with_instance(AGENT, ready_on=ReadyOn.SIGNAL),),
     (JOINS, SIGNALS),
-    (JOINS, replace(SIGNALS, optional=True)),
+    (JOINS, made_optional(SIGNALS)),
 ]
 """What the session of a history may need."""
 STRANGERS: list[Event] = [

@@ -49,6 +49,7 @@ from tests.unit.sessions import (
     invited,
     left,
     listed,
+    made_optional,
     managed,
     requested,
     seen,
@@ -138,7 +139,7 @@ def test_a_manager_that_fails_before_it_came_is_replaced_after_a_moment() -> Non
 
 def test_all_services_are_invited_at_once_and_each_once() -> None:
     """As soon as the room exists; by dispatch or by HTTP makes no difference here."""
-    session = after(a_session(JOINS, SIGNALS, replace(AGENT, optional=True)), *managed())
+    session = after(a_session(JOINS, SIGNALS, made_optional(AGENT)), *managed())
     assert actions(session) == (SendInvite(ASR, 1, 1), SendInvite(LLM, 1, 1), SendInvite(BOT, 1, 1))
     assert actions(after(session, *invited(ASR, LLM, BOT))) == ()
 
@@ -157,7 +158,7 @@ def test_an_invite_that_failed_is_sent_again_with_growing_pauses_until_the_deadl
     tries = 1
     while True:
         session = refused(session, now, tries)
-        due = session.services[ASR].retry_at
+        due = session.services[ASR].current.retry_at
         if due >= session.ready_deadline:
             break
         pauses.append(due - now)
@@ -174,8 +175,8 @@ def test_an_invite_that_failed_is_sent_again_with_growing_pauses_until_the_deadl
 
 def test_an_optional_service_is_asked_again_after_the_deadline_too() -> None:
     """The session goes on without it, but it may come back."""
-    session = refused(after(a_session(replace(JOINS, optional=True)), *managed(), *invited(ASR)), START + 29.9)
-    due = session.services[ASR].retry_at
+    session = refused(after(a_session(made_optional(JOINS)), *managed(), *invited(ASR)), START + 29.9)
+    due = session.services[ASR].current.retry_at
     assert due > session.ready_deadline
     assert session.state is SessionState.READY
     assert invites(session, due) == [SendInvite(ASR, 1, 2)]
@@ -189,7 +190,7 @@ def test_one_that_is_lost_after_ready_is_asked_again_as_long_as_there_is_time_to
     tries, now = 1, START + 61
     while True:
         session = apply(session, ev.InviteRefused(now, ASR, 2, tries, Refusal.UNREACHABLE))
-        due = session.services[ASR].retry_at
+        due = session.services[ASR].current.retry_at
         if due >= START + 60 + session.limits.replacement_timeout:
             break
         assert invites(session, due) == [SendInvite(ASR, 2, tries + 1)]
@@ -554,7 +555,7 @@ SECONDS = st.floats(0.1, 50)
         max_duration=st.floats(1, 200),
         retention=SECONDS,
     ),
-    services=st.lists(st.sampled_from([JOINS, SIGNALS, replace(JOINS, optional=True)]), max_size=3),
+    services=st.lists(st.sampled_from([JOINS, SIGNALS, made_optional(JOINS)]), max_size=3),
     webhooks=st.booleans(),
 )
 def test_who_does_what_the_plan_says_when_it_says_so_is_never_idle_and_never_busy(

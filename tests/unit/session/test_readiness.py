@@ -24,10 +24,12 @@ from tests.unit.sessions import (
     invited,
     left,
     listed,
+    made_optional,
     managed,
     requested,
     seen,
     signal,
+    with_instance,
 )
 
 pytestmark = pytest.mark.unit
@@ -142,7 +144,7 @@ def test_a_failure_that_is_reported_is_not_taken_back(event: Event) -> None:
 
 def test_all_required_services_have_to_be_ready_and_an_optional_one_need_not() -> None:
     """An optional service holds nothing back, ready or not; the others all do."""
-    session = asked_for(JOINS, SIGNALS, replace(AGENT, optional=True))
+    session = asked_for(JOINS, SIGNALS, made_optional(AGENT))
     one = apply(session, seen("sm-asr-1", "PA_1", NOW))
     both = apply(one, signal("sm-llm-1", Signal.READY, NOW + 1))
     without_the_bot = apply(both, signal("bot-service", Signal.FAILED, NOW + 2))
@@ -365,7 +367,7 @@ def test_a_dispatched_agent_is_known_by_its_name() -> None:
 def test_an_agent_is_up_once_its_state_says_so(state: str, expected: str) -> None:
     """For one that has to signal, `lk.agent.state` past `initializing` is the signal."""
     session = after(
-        a_session(replace(AGENT, ready_on=SIGNALS.ready_on)),
+        a_session(with_instance(AGENT, ready_on=SIGNALS.current.instance.ready_on)),
         *(*managed(), ev.InviteStarted(START, BOT_ALONE, 1, 1, None, "inv_2")),
         the_bot("PA_1", {"lk.agent.name": "bot", "lk.agent.state": state}),
     )
@@ -441,7 +443,7 @@ def test_an_agent_that_joined_first_may_still_take_over_from_one_that_came_later
 def test_two_services_of_one_agent_name_take_an_agent_each() -> None:
     """Each agent fills one entry."""
     started = [ev.InviteStarted(START, entry, 1, 1, None, f"inv_{entry}") for entry in (0, 1)]
-    session = after(a_session(AGENT, replace(AGENT, service_id="bot-2")), *managed(), *started)
+    session = after(a_session(AGENT, with_instance(AGENT, service_id="bot-2")), *managed(), *started)
     one = apply(session, the_bot("PA_1", AGENT_UP))
     two = apply(one, the_bot("PA_2", AGENT_UP, identity="agent-AJ_2"))
     assert [s.state for s in (one, two)] == ["waiting", "ready"]

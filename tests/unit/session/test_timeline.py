@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from manager_agent.session import events as ev
@@ -32,6 +30,7 @@ from tests.unit.sessions import (
     created,
     invited,
     left,
+    made_optional,
     managed,
     seen,
     signal,
@@ -92,16 +91,17 @@ def test_a_user_who_comes_back_has_joined_twice() -> None:
 
 def test_who_was_not_invited_yet_has_an_attempt_without_a_number() -> None:
     attempt = present(a_session(JOINS))
-    assert (attempt.number, attempt.state, attempt.tries, attempt.late) == (0, ServiceState.PENDING, 0, None)
+    current = attempt.attempt
+    assert (current.number, current.state, current.tries, attempt.late) == (0, ServiceState.PENDING, 0, None)
 
 
 def test_an_attempt_that_was_replaced_comes_before_the_next_with_its_reason() -> None:
     refused = ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.UNREACHABLE, final=True)
     session = after(a_session(JOINS), *managed(), *invited(ASR), refused, replaced(START + 2))
     first, second = attempts(session)
-    assert (first.number, first.service_id, first.until) == (1, "asr-service", START + 2)
-    assert (first.state, first.reason, first.late) == (ServiceState.FAILED, ServiceReason.UNREACHABLE, None)
-    assert (second.number, second.service_id, second.until) == (2, "asr-2", None)
+    assert (first.attempt.number, first.attempt.instance.service_id, first.until) == (1, "asr-service", START + 2)
+    assert (first.attempt.state, first.reason, first.late) == (ServiceState.FAILED, ServiceReason.UNREACHABLE, None)
+    assert (second.attempt.number, second.attempt.instance.service_id, second.until) == (2, "asr-2", None)
     assert second.late == Late(Awaited.ACCEPT, START + 2, START + 30)
 
 
@@ -111,8 +111,8 @@ def test_of_one_that_was_lost_it_is_known_when_it_was_ready_and_when_it_left() -
     assert (present(session).ready_by, present(session).late) == (Evidence.JOIN, None)
     session = after(session, left("sm-asr-1", "PA_1", START + 2), replaced(START + 3))
     first, _ = attempts(session)
-    assert (first.state, first.reason, first.ready_by) == (ServiceState.LOST, ServiceReason.LEFT, None)
-    assert (first.timeline.ready, first.timeline.left) == (START + 1, START + 2)
+    assert (first.attempt.state, first.reason, first.ready_by) == (ServiceState.LOST, ServiceReason.LEFT, None)
+    assert (first.attempt.timeline.ready, first.attempt.timeline.left) == (START + 1, START + 2)
 
 
 def test_one_that_never_joined_says_so_once_it_is_replaced_or_the_session_is_over() -> None:
@@ -158,7 +158,7 @@ def test_one_that_refused_is_awaited_until_the_session_is_over_and_asked_again_b
     for tries in (1, 2):
         came.append(ev.InviteRefused(START + tries, 0, 1, tries, Refusal.UNREACHABLE))
         session = after(a_session(SIGNALS), *managed(), *came)
-        again = session.services[0].retry_at
+        again = session.services[0].current.retry_at
         assert present(session).late == Late(Awaited.ACCEPT, START, START + 30, again)
         held = ev.ReplacementHeld(START + tries, 0, 1, START + tries + 1)
         assert present(after(session, held)).late == present(session).late
@@ -175,7 +175,7 @@ def test_one_that_failed_is_not_awaited() -> None:
 
 
 def test_nothing_waits_for_one_that_is_optional_but_its_own_time_to_join() -> None:
-    optional = replace(SIGNALS, optional=True)
+    optional = made_optional(SIGNALS)
     assert awaited(*invited(0), service=optional) == Late(Awaited.ACCEPT, START, None)
     joins = [*invited(0), *accepted(0)]
     assert awaited(*joins, service=optional) == Late(Awaited.JOIN, START, START + 10)
@@ -204,8 +204,8 @@ def test_a_timeline_can_be_had_of_every_session_and_agrees_with_it(block: int) -
             for entry, service in enumerate(session.services):
                 its = [attempt for attempt in everybody if attempt.entry == entry]
                 assert [attempt.until is None for attempt in its] == [False] * (len(its) - 1) + [True]
-                assert [attempt.number for attempt in its] == list(range(its[0].number, service.attempt + 1))
-                assert its[-1].state is service.state
+                assert [told.attempt.number for told in its] == list(range(its[0].attempt.number, service.attempt + 1))
+                assert its[-1].attempt.state is service.state
             late = [attempt.late for attempt in everybody if attempt.late is not None]
             ends = deadline(session)
             assert not late or not session.over

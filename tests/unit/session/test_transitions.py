@@ -3,7 +3,6 @@ ready, and not, are in test_readiness.py."""
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
@@ -34,6 +33,7 @@ from tests.unit.sessions import (
     requested,
     seen,
     signal,
+    with_instance,
 )
 
 pytestmark = pytest.mark.unit
@@ -197,7 +197,7 @@ CleanedUp                      | =        =        =        =        =        = 
 CleanUpFailed                  | =        =        =        =        =        =        =        =        =
 """
 
-_pending = after(a_session(replace(SIGNALS, service_id="asr-service")), *managed())
+_pending = after(a_session(with_instance(SIGNALS, service_id="asr-service")), *managed())
 _invited = after(_pending, *invited(ASR))
 _accepted = after(_invited, *accepted(ASR))
 _joined = after(_accepted, seen("sm-asr-1", "PA_asr", START + 1))
@@ -419,7 +419,7 @@ def test_the_retry_of_an_invite_keeps_its_attempt_identity_and_id() -> None:
     done = apply(again, ev.InviteAccepted(NOW + 2, ASR, 1, 2))
     assert [s.reason_of(s.services[ASR]) for s in (refused, again, done)] == ["unreachable", "unreachable", None]
     service = done.services[ASR]
-    assert (service.attempt, service.tries, service.identity, service.invite_id) == (1, 2, "sm-asr-1", "inv_0")
+    assert (service.attempt, service.current.tries, service.identity, service.invite_id) == (1, 2, "sm-asr-1", "inv_0")
     assert (service.timeline.invited, service.timeline.accepted) == (START, NOW + 2)
 
 
@@ -448,10 +448,10 @@ def test_one_that_refuses_the_invite_which_it_had_accepted_is_late_no_more() -> 
     asked = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR))
     again = after(asked, ev.InviteStarted(NOW, ASR, 1, 2, "sm-asr-1", "inv_0"))
     refused = after(again, ev.InviteRefused(NOW, ASR, 1, 2, Refusal.UNREACHABLE)).services[ASR]
-    assert (refused.state, refused.overdue_since, refused.refused) == (ServiceState.INVITED, None, True)
+    assert (refused.state, refused.current.overdue_since, refused.current.refused) == (ServiceState.INVITED, None, True)
     back = after(again, ev.InviteRefused(NOW, ASR, 1, 2, Refusal.UNREACHABLE))
     back = after(back, ev.InviteStarted(NOW + 1, ASR, 1, 3, "sm-asr-1", "inv_0"), ev.InviteAccepted(NOW + 2, ASR, 1, 3))
-    assert back.services[ASR].overdue_since == NOW + 2
+    assert back.services[ASR].current.overdue_since == NOW + 2
 
 
 def test_one_that_said_ready_although_it_refused_has_not_failed() -> None:
@@ -498,7 +498,7 @@ def test_an_agent_that_was_dispatched_is_not_dispatched_again_for_the_same_attem
     accepted_it = apply(session, ev.InviteAccepted(START, ASR, 1, 1))
     assert apply(accepted_it, again) is accepted_it
     refused_it = apply(session, ev.InviteRefused(START, ASR, 1, 1, Refusal.UNREACHABLE))
-    assert apply(refused_it, again).services[ASR].in_flight
+    assert apply(refused_it, again).services[ASR].current.in_flight
 
 
 def test_a_second_agent_of_the_same_name_is_removed() -> None:

@@ -10,7 +10,8 @@ import pytest
 from http_api.settings.services_file import BadServicesFile, ServicesFile, read_services_file
 from http_api.settings.settings import BadSettings
 from manager_agent.outbound.address_policy import AddressPolicy, read_networks
-from manager_agent.registry.services import RegisteredService, Requirement
+from manager_agent.registry.services import RegisteredService
+from manager_agent.session.required_service import Requirement
 from manager_agent.session.session import ReadyOn
 
 pytestmark = pytest.mark.unit
