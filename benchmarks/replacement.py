@@ -27,7 +27,7 @@ from http_api.observability import logs
 from http_api.server import serving
 from http_api.settings.settings import DevSettings
 from manager_agent.session.session import Session, SessionState
-from manager_agent.store.memory import MemoryStore
+from manager_agent.store.store import Store
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 from service_kit import Service, ServiceSettings, SessionJob
 
@@ -50,7 +50,7 @@ class Trial:
 class ReplacementBench:
     """The session manager and the services, and what a trial needs of them."""
 
-    def __init__(self, store: MemoryStore, http: aiohttp.ClientSession) -> None:
+    def __init__(self, store: Store, http: aiohttp.ClientSession) -> None:
         self._store, self._http = store, http
         self.jobs: dict[str, SessionJob] = {}
 

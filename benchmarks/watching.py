@@ -34,6 +34,7 @@ from manager_agent.session.events import Chosen, Event, ParticipantInfo
 from manager_agent.session.required_service import Attempt, RequiredService, Requirement
 from manager_agent.session.session import Session, User
 from manager_agent.store.memory import MemoryStore
+from manager_agent.store.store import Store
 
 SESSIONS = 1_000
 ROUNDS = 7
@@ -54,7 +55,7 @@ class Watched:
     """A store with its listeners, and the CPU seconds a change that each round took."""
 
     name: str
-    store: MemoryStore
+    store: Store
     level: int
     took: list[float] = field(default_factory=list)
 
@@ -73,7 +74,7 @@ class Watched:
         self.took.append((time.process_time() - begun) / (SESSIONS * (len(course) + 2)))
 
 
-async def add_sessions(store: MemoryStore, ids: list[str], now: float) -> None:
+async def add_sessions(store: Store, ids: list[str], now: float) -> None:
     for session_id in ids:
         await store.add(Session(session_id, session_id, User("alice"), now, SERVICES, owner="dev"))
 

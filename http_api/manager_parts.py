@@ -17,11 +17,11 @@ from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.address_policy import AddressPolicy
 from manager_agent.outbound.callbacks import Callbacks
 from manager_agent.registry.registry import Registry
-from manager_agent.store.memory import MemoryStore
+from manager_agent.store.store import Store
 from manager_agent.tasks import Tasks
 
 CLOCK: web.AppKey[Clock] = web.AppKey("CLOCK")
-STORE = web.AppKey("STORE", MemoryStore)
+STORE: web.AppKey[Store] = web.AppKey("STORE")
 REGISTRY = web.AppKey("REGISTRY", Registry)
 ROOMS = web.AppKey("ROOMS", Rooms)
 ORCHESTRATOR = web.AppKey("ORCHESTRATOR", Orchestrator)

@@ -51,7 +51,7 @@ from http_api.web import dashboard, docs
 from manager_agent import messages
 from manager_agent.control.probe import ProbeFailed
 from manager_agent.registry.services import NotAvailable, OtherInstance, StaticService, UnknownService
-from manager_agent.store.memory import RoomNameTaken, UnknownSession
+from manager_agent.store.store import RoomNameTaken, UnknownSession
 from manager_agent.traceparent import TRACEPARENT, TRACESTATE
 
 OK, CREATED, ACCEPTED = HTTPStatus.OK, HTTPStatus.CREATED, HTTPStatus.ACCEPTED

@@ -12,7 +12,7 @@ from aiohttp import web
 from http_api.access.principals import Principal
 from http_api.errors import Overloaded, TooManyStreams
 from manager_agent.session.session import GIVES_TOKENS, Session
-from manager_agent.store.memory import MemoryStore
+from manager_agent.store.store import Store
 
 STREAMS_SHARE = 10
 """One in so many of all places may be a stream of the same caller: it stays for as long as he likes."""
@@ -53,9 +53,7 @@ class Waiters:
                 self._streams += Counter()  # without who follows none
 
 
-async def until(
-    store: MemoryStore, session_id: str, wanted: Callable[[Session], bool], max_wait: float | None
-) -> Session:
+async def until(store: Store, session_id: str, wanted: Callable[[Session], bool], max_wait: float | None) -> Session:
     """The session once it is as wanted, or as it is after `max_wait` seconds (None: no matter how long it takes).
     Raises UnknownSession, also while waiting."""
     try:

@@ -32,7 +32,7 @@ from manager_agent.control.probe import ProbeFailed
 from manager_agent.livekit.server_api import LiveKitUnavailable
 from manager_agent.livekit.tokens import InvalidToken
 from manager_agent.registry.services import NotAvailable, OtherInstance, StaticService, UnknownService
-from manager_agent.store.memory import RoomNameTaken, UnknownSession
+from manager_agent.store.store import RoomNameTaken, UnknownSession
 
 log = structlog.get_logger()
 

@@ -14,7 +14,7 @@ from http_api.settings.settings import SETTINGS
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.registry.services import UnknownService
 from manager_agent.session.session import GIVES_TOKENS, Session
-from manager_agent.store.memory import UnknownSession
+from manager_agent.store.store import UnknownSession
 
 
 def session_of(request: web.Request) -> Session:

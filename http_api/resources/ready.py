@@ -16,7 +16,7 @@ from manager_agent.livekit.tokens import Joiner
 from manager_agent.messages import Answer
 from manager_agent.session.events import Evidence, ServiceSignalled, Signal
 from manager_agent.session.session import ServiceState, Session
-from manager_agent.store.memory import UnknownSession
+from manager_agent.store.store import UnknownSession
 
 
 async def say_ready(request: web.Request) -> web.Response:

@@ -21,7 +21,7 @@ from http_api.resources.ownership import state_of
 from http_api.settings.settings import SETTINGS
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import EndReason, Limits, RequiredService, Session, User
-from manager_agent.store.memory import RoomNameTaken, UnknownSession
+from manager_agent.store.store import RoomNameTaken, UnknownSession
 
 IS_STOPPING = "the session manager is stopping"
 

@@ -32,7 +32,7 @@ from http_api.settings.settings import SETTINGS
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import Session, User
-from manager_agent.store.memory import RoomNameTaken, UnknownSession
+from manager_agent.store.store import RoomNameTaken, UnknownSession
 
 PATH = "/api/v1/token"
 

@@ -13,7 +13,7 @@ from http_api.models.responses import SessionView
 from http_api.resources.ownership import session_of
 from http_api.streams.event_stream import EventStream, event_stream, head
 from manager_agent.session.session import Session
-from manager_agent.store.memory import MemoryStore, UnknownSession
+from manager_agent.store.store import Store, UnknownSession
 
 
 async def follow(request: web.Request) -> web.StreamResponse:
@@ -35,7 +35,7 @@ async def follow(request: web.Request) -> web.StreamResponse:
     return stream.response
 
 
-async def _tell(store: MemoryStore, stream: EventStream, session_id: str, seen: str | None) -> None:
+async def _tell(store: Store, stream: EventStream, session_id: str, seen: str | None) -> None:
     """Sends the session whenever it is another than was seen, until it is over. Raises ConnectionError when the reader
     is gone or does not keep up, and UnknownSession."""
     over = False

@@ -21,7 +21,7 @@ from http_api.streams.rendered import RenderedSessions
 from http_api.streams.seen_services import SeenServices
 from manager_agent.clock import Clock
 from manager_agent.registry.registry import Registry
-from manager_agent.store.memory import Change, MemoryStore, UnknownSession
+from manager_agent.store.store import Change, Store, UnknownSession
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
@@ -107,7 +107,7 @@ class Reader:
 class FeedReaders:
     """`tell` is for the store's listen(), `tell_health` for that of the dependencies."""
 
-    def __init__(self, store: MemoryStore, registry: Registry, upstreams: Upstreams, clock: Clock) -> None:
+    def __init__(self, store: Store, registry: Registry, upstreams: Upstreams, clock: Clock) -> None:
         self._store, self._registry, self._upstreams, self._clock = store, registry, upstreams, clock
         self._readers: set[Reader] = set()
         self._rendered = RenderedSessions()

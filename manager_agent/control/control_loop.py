@@ -39,7 +39,7 @@ from manager_agent.session.plan import (
 from manager_agent.session.required_service import Attempt
 from manager_agent.session.retries import invite_started
 from manager_agent.session.session import RequiredService, ServiceState, Session
-from manager_agent.store.memory import MemoryStore, UnknownSession
+from manager_agent.store.store import Store, UnknownSession
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
@@ -55,7 +55,7 @@ REPLACED = "replaced"
 class Backends:
     """What sessions are driven with; one set a process."""
 
-    store: MemoryStore
+    store: Store
     rooms: Rooms
     inviter: Inviter
     registry: Registry

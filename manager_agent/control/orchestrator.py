@@ -17,7 +17,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import Session
-from manager_agent.store.memory import MemoryStore, RoomNameTaken
+from manager_agent.store.store import RoomNameTaken, Store
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
@@ -32,7 +32,7 @@ class Orchestrator:
     def __init__(
         self,
         *,
-        store: MemoryStore,
+        store: Store,
         rooms: Rooms,
         inviter: Inviter,
         registry: Registry,

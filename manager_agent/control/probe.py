@@ -12,7 +12,7 @@ from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.livekit.probe_participant import ProbeParticipant, RoomUnusable
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.session.session import Limits, Session, User
-from manager_agent.store.memory import MemoryStore
+from manager_agent.store.store import Store
 
 PROBE_TIMEOUT = 10.0
 IDENTITY = "health-check"
@@ -33,7 +33,7 @@ class ProbeResult:
 class Probe:
     """One at a time: whoever asks meanwhile shares its outcome."""
 
-    def __init__(self, *, orchestrator: Orchestrator, store: MemoryStore, rooms: Rooms, clock: Clock) -> None:
+    def __init__(self, *, orchestrator: Orchestrator, store: Store, rooms: Rooms, clock: Clock) -> None:
         self._orchestrator, self._store, self._rooms, self._clock = orchestrator, store, rooms, clock
         self._running: asyncio.Task[ProbeResult] | None = None
 

@@ -13,7 +13,7 @@ from manager_agent.clock import Clock
 from manager_agent.livekit.server_api import ListedRoom, LiveKitUnavailable, Rooms
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session
-from manager_agent.store.memory import MemoryStore, UnknownSession
+from manager_agent.store.store import Store, UnknownSession
 
 log = structlog.get_logger()
 
@@ -22,7 +22,7 @@ INTERVAL, JITTER = 10.0, 0.2
 
 
 class Reconciler:
-    def __init__(self, *, store: MemoryStore, rooms: Rooms, clock: Clock) -> None:
+    def __init__(self, *, store: Store, rooms: Rooms, clock: Clock) -> None:
         self._store, self._rooms, self._clock = store, rooms, clock
         self._unowned: frozenset[str] = frozenset()
         """The sids of ours that no session owned in the last round. Only the second time they are deleted."""

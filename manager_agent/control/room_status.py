@@ -11,7 +11,7 @@ from manager_agent.clock import Clock
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session
-from manager_agent.store.memory import MemoryStore
+from manager_agent.store.store import Store
 
 log = structlog.get_logger()
 
@@ -20,7 +20,7 @@ WRITES, PER_SECONDS = 5, 1.0
 PAUSE_AFTER_FAILURE = 1.0
 
 
-async def keep_room_informed(session_id: str, told: int, *, store: MemoryStore, rooms: Rooms, clock: Clock) -> None:
+async def keep_room_informed(session_id: str, told: int, *, store: Store, rooms: Rooms, clock: Clock) -> None:
     """Writes the session's status into its room at every change after revision `told`, until the session is
     over and that is written too, or the room is gone."""
 

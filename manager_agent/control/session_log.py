@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from manager_agent.session.session import RequiredService, ServiceState, Session, SessionState, Timeline
-from manager_agent.store.memory import Change
+from manager_agent.store.store import Change
 
 log = structlog.get_logger()
 

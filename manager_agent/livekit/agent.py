@@ -23,7 +23,7 @@ from manager_agent.livekit.room_watcher import Watcher
 from manager_agent.messages import DispatchMetadata
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
-from manager_agent.store.memory import MemoryStore, UnknownSession
+from manager_agent.store.store import Store, UnknownSession
 
 log = structlog.get_logger()
 
@@ -44,7 +44,7 @@ class ManagerAgent:
         api_key: str,
         api_secret: str,
         agent_name: str,
-        store: MemoryStore,
+        store: Store,
         identities: Identities,
         clock: Clock,
     ) -> None:

@@ -31,7 +31,7 @@ from manager_agent.messages import (
 from manager_agent.session import events as ev
 from manager_agent.session.events import Evidence, ParticipantInfo, Signal
 from manager_agent.session.session import Session
-from manager_agent.store.memory import MemoryStore, UnknownSession
+from manager_agent.store.store import Store, UnknownSession
 
 log = structlog.get_logger()
 
@@ -47,7 +47,7 @@ INBOX_MAX = 1_000
 class Watcher:
     """The manager's presence in the room of one session, under one identity."""
 
-    def __init__(self, *, session_id: str, identity: str, store: MemoryStore, clock: Clock) -> None:
+    def __init__(self, *, session_id: str, identity: str, store: Store, clock: Clock) -> None:
         self._session_id, self._identity = session_id, identity
         self._store, self._clock = store, clock
         self._room = rtc.Room()

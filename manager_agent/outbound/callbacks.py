@@ -23,7 +23,7 @@ from manager_agent.outbound.deliveries import Delivery, DeliveryLog, DeliverySta
 from manager_agent.outbound.http_client import DeliveryFailed, GuardedHttpClient
 from manager_agent.outbound.signing import signed_headers
 from manager_agent.session.session import Session
-from manager_agent.store.memory import Change
+from manager_agent.store.store import Change
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()

@@ -1,7 +1,6 @@
-"""Where the sessions are kept: in memory, in one process, on one event loop.
+"""The store that keeps the sessions in memory, in one process, on one event loop.
 
-`update` is the one door through which a session changes. It applies the event without an await between read
-and write, and wakes everybody who waits for that session.
+`update` applies the event without an await between read and write, and wakes all that wait for that session.
 """
 
 from __future__ import annotations
@@ -19,46 +18,17 @@ from manager_agent.session.events import Event
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
+from manager_agent.store.store import Change, Listener, RoomNameTaken, UnknownSession
 
 log = structlog.get_logger()
 
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """What happened to one session."""
-
-    session_id: str
-    before: Session | None
-    """None: it is new."""
-    after: Session | None
-    """None: it is forgotten."""
-    event: Event | None = None
-    """What changed it; None when it is new, or forgotten."""
-
-
-Listener = Callable[[Change], None]
 Timing = Callable[[float], None]
-"""Is told how many seconds each update took, those who listen included."""
-
-
-class UnknownSession(LookupError):
-    def __init__(self, session_id: str) -> None:
-        super().__init__(f"there is no session {session_id!r}")
-        self.session_id = session_id
-
-
-class RoomNameTaken(Exception):
-    """The room name is in use, or was until a moment ago; free again in `retry_after` seconds at the earliest."""
-
-    def __init__(self, room_name: str, retry_after: float) -> None:
-        super().__init__(f"room name {room_name!r} is in use or was until a moment ago")
-        self.room_name = room_name
-        self.retry_after = retry_after
+"""Is given the seconds that each update took, listeners included."""
 
 
 @dataclass(slots=True)
 class _Record:
-    """A session as it is, and everybody who waits until it is that no more."""
+    """A session as it is, and the callers that wait for it to change."""
 
     session: Session
     waiters: set[asyncio.Future[None]] = field(default_factory=set)
@@ -74,8 +44,8 @@ class _Record:
         self.waiters.clear()
 
     async def change(self) -> None:
-        """Returns once it has changed. Each waiter has a future of its own: one that they shared would have to be
-        searched for the callback of each who gives up."""
+        """Return once it has changed. Each waiter has a future of its own: a shared one would have to be searched for
+        the callback of each waiter that gives up."""
         waiter = asyncio.get_running_loop().create_future()
         self.waiters.add(waiter)
         try:
@@ -85,25 +55,23 @@ class _Record:
 
 
 def _untimed(seconds: float) -> None:
-    """For who does not want to know."""
+    """For a caller that does not measure."""
 
 
 class MemoryStore:
+    """The Store of one process."""
+
     def __init__(self, clock: Clock, timing: Timing = _untimed) -> None:
         self._clock, self._timing = clock, timing
         self._records: dict[str, _Record] = {}
         self._by_room: dict[str, str] = {}
         self.counts = SessionCounts()
-        """Of the sessions as they are. For reading."""
         self._listeners: list[Listener] = []
 
     def listen(self, listener: Listener) -> None:
-        """Has `listener` told every change of every session, in order and at once: it must not take long. Who waits
-        (wait_for) may find several changes made. One that raises is logged, and changes nothing."""
         self._listeners.append(listener)
 
     async def add(self, session: Session) -> None:
-        """Keeps a new session. Raises RoomNameTaken."""
         holder = self.in_room(session.room_name)
         if holder is not None:
             gone_at = holder.end.cleaned_at if holder.end else None
@@ -116,7 +84,6 @@ class MemoryStore:
         self._tell(Change(session.session_id, None, session))
 
     async def update(self, session_id: str, event: Event) -> Session:
-        """Applies `event` and returns the session as it then is. Raises UnknownSession."""
         started = perf_counter()
         record = self._record(session_id)
         before = record.session
@@ -130,7 +97,6 @@ class MemoryStore:
         return session
 
     def remove(self, session_id: str) -> None:
-        """Forgets a session. Raises UnknownSession."""
         record = self._record(session_id)
         self.counts.leave(record.session)
         del self._records[session_id]
@@ -140,29 +106,23 @@ class MemoryStore:
         self._tell(Change(session_id, record.session, None))
 
     def get(self, session_id: str) -> Session:
-        """Raises UnknownSession."""
         return self._record(session_id).session
 
     def in_room(self, room_name: str) -> Session | None:
-        """The session whose room has, or had last, this name."""
         session_id = self._by_room.get(room_name)
         return None if session_id is None else self._records[session_id].session
 
     def list(self) -> Iterator[Session]:
-        """Every session, oldest first."""
         return (record.session for record in list(self._records.values()))
 
     def in_use(self, service_id: str) -> int:
-        """How many live sessions have this service reserved: from when it is chosen until the session is over."""
         return self.counts.in_use(service_id)
 
     @property
     def waiters(self) -> int:
-        """How many wait for a change of some session."""
         return sum(len(record.waiters) for record in self._records.values())
 
     async def wait_for(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
-        """Waits until the session is as wanted and returns it. Raises UnknownSession, also while waiting."""
         while True:
             record = self._record(session_id)
             if wanted(record.session):

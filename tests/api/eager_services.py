@@ -6,7 +6,8 @@ import asyncio
 
 from manager_agent.session.events import DeadlinePassed, Evidence, ServiceSignalled, Signal
 from manager_agent.session.session import ServiceState, Session
-from manager_agent.store.memory import Change, MemoryStore
+from manager_agent.store.memory import MemoryStore
+from manager_agent.store.store import Change
 
 
 def let_nobody_wait(store: MemoryStore) -> None:

@@ -14,7 +14,7 @@ from http_api.access.principals import DEVELOPER
 from manager_agent.session import events as ev
 from manager_agent.session.events import Event
 from manager_agent.session.session import Session, User
-from manager_agent.store.memory import UnknownSession
+from manager_agent.store.store import UnknownSession
 from tests.api.stand_ins import Api
 from tests.unit.sessions import ASR, JOINS, invited, managed, seen
 

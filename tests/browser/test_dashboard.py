@@ -15,7 +15,7 @@ from http_api.access.principals import Scope
 from http_api.settings.settings import Settings
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session
-from manager_agent.store.memory import UnknownSession
+from manager_agent.store.store import UnknownSession
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import still_session
 from tests.browser.dashboard import PHONE, Show

@@ -28,7 +28,7 @@ from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.registry.registry import Registry
 from manager_agent.session.session import Session
-from manager_agent.store.memory import MemoryStore
+from manager_agent.store.store import Store
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 from tests.exhibits import EXHIBITS
 from tests.live.bots import Bot
@@ -71,7 +71,7 @@ class Stack:
         await self.served.aclose()
 
     @property
-    def store(self) -> MemoryStore:
+    def store(self) -> Store:
         return self.app[STORE]
 
     @property

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from http_api.observability.logs import Entry
 from http_api.observability.logs.unwaited import UnwaitedLock
-from manager_agent.store.memory import Change
+from manager_agent.store.store import Change
 
 PER_SESSION = 200
 """Entries that are kept of one session."""

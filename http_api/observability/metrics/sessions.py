@@ -27,7 +27,7 @@ from manager_agent.session.changes import (
 )
 from manager_agent.session.events import Evidence
 from manager_agent.session.session import FAILURES, EndReason, ServiceReason, SessionState
-from manager_agent.store.memory import Change
+from manager_agent.store.store import Change
 
 SECONDS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 60)
 """A session is ready within one or two, as a rule, and with one that was replaced within ten."""

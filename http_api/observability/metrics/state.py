@@ -16,14 +16,14 @@ from manager_agent.outbound.deliveries import DeliveryState
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.registry import Registry
 from manager_agent.session.session import SessionState
-from manager_agent.store.memory import MemoryStore
+from manager_agent.store.store import Store
 
 
 class State(Collector):
     def __init__(
         self,
         *,
-        store: MemoryStore,
+        store: Store,
         waiters: Waiters,
         agent: ManagerAgent,
         registry: Registry,

@@ -16,7 +16,7 @@ from http_api.observability.tracing.spans import Span
 from http_api.settings.settings import Settings
 from manager_agent.outbound.invites import trace_passed_on
 from manager_agent.session.session import RequiredService, Session
-from manager_agent.store.memory import Change
+from manager_agent.store.store import Change
 from manager_agent.traceparent import TraceContext
 
 

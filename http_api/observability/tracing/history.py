@@ -21,7 +21,7 @@ from dataclasses import astuple, dataclass
 
 from http_api.observability.tracing.spans import Attribute, Kind, Span, attempt_trace, session_trace
 from manager_agent.session.session import EndReason, RequiredService, Session, SessionState
-from manager_agent.store.memory import Change
+from manager_agent.store.store import Change
 from manager_agent.traceparent import TraceContext
 
 NO_MANAGER, NAME_TAKEN, NOT_DELETED = "manager_did_not_come", "room_name_taken", "room_not_deleted"

@@ -40,7 +40,7 @@ from http_api.observability.tracing.history import spans_of
 from http_api.observability.tracing.spans import Kind, Span, attempt_trace
 from http_api.settings.settings import Settings
 from manager_agent.session.session import RequiredService, Session
-from manager_agent.store.memory import Change
+from manager_agent.store.store import Change
 from manager_agent.traceparent import RANDOM, SAMPLED, TraceContext
 
 log = structlog.get_logger()

@@ -13,7 +13,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.events import Event, Evidence, Signal
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
-from manager_agent.store.memory import Change
+from manager_agent.store.store import Change
 from tests.unit.sessions import (
     AGENT,
     ASR,

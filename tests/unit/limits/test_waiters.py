@@ -11,7 +11,8 @@ from http_api.access.principals import DEVELOPER, Principal
 from http_api.errors import Overloaded, TooManyStreams
 from http_api.limits.waiters import Waiters, decided, until
 from manager_agent.session import events as ev
-from manager_agent.store.memory import MemoryStore, UnknownSession
+from manager_agent.store.memory import MemoryStore
+from manager_agent.store.store import UnknownSession
 from tests.unit.sessions import ASR, JOINS, START, a_session, after, invited, managed, seen
 from tests.unit.waits import let_others_run, never
 

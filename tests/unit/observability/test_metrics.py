@@ -27,7 +27,8 @@ from manager_agent.session.changes import ATTEMPT_REASONS, Missable
 from manager_agent.session.events import Event, Evidence, Refusal
 from manager_agent.session.session import FAILURES, EndReason, ServiceReason, Session
 from manager_agent.session.transitions import apply
-from manager_agent.store.memory import Change, MemoryStore
+from manager_agent.store.memory import MemoryStore
+from manager_agent.store.store import Change
 from tests.exposed import Exposed
 from tests.unit.session.test_histories import a_history, by_chance
 from tests.unit.sessions import ASR, JOINS, START, a_session, after, created, managed, with_instance

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from http_api.observability.logs import Entry
 from http_api.observability.logs.recent import LINE_MAX, RecentLogs
 from manager_agent.session.session import Session
-from manager_agent.store.memory import Change
+from manager_agent.store.store import Change
 from tests.unit.sessions import a_session
 
 pytestmark = pytest.mark.unit

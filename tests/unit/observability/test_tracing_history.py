@@ -15,7 +15,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.events import Event, Evidence, Refusal, Signal
 from manager_agent.session.session import RequiredService, ServiceState, Session
 from manager_agent.session.transitions import apply
-from manager_agent.store.memory import Change
+from manager_agent.store.store import Change
 from manager_agent.traceparent import read_trace
 from tests.unit.session.test_histories import a_history, by_chance
 from tests.unit.sessions import (

@@ -59,7 +59,7 @@ import structlog
 from http_api.observability import logs
 from http_api.observability.logs.recent import RecentLogs
 from http_api.observability.shipping.backlog import Backlog
-from manager_agent.store.memory import Change
+from manager_agent.store.store import Change
 from tests.unit.sessions import a_session
 
 gc.set_threshold(50, 10, 10)

@@ -28,7 +28,7 @@ from manager_agent.registry.services import (
 )
 from manager_agent.session import events as ev
 from manager_agent.session.required_service import Requirement
-from manager_agent.store.memory import RoomNameTaken, UnknownSession
+from manager_agent.store.store import RoomNameTaken, UnknownSession
 from tests.unit import sessions as given
 
 pytestmark = pytest.mark.unit

@@ -15,7 +15,8 @@ from manager_agent.session import events as ev
 from manager_agent.session.events import Event
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import Session, SessionState
-from manager_agent.store.memory import Change, MemoryStore, RoomNameTaken, UnknownSession
+from manager_agent.store.memory import MemoryStore
+from manager_agent.store.store import Change, RoomNameTaken, UnknownSession
 from tests.unit import sessions as given
 from tests.unit.sessions import START
 from tests.unit.virtual_time import VirtualClock
