@@ -21,6 +21,8 @@ from http_api.streams.rendered import RenderedSessions
 from http_api.streams.seen_services import SeenServices
 from manager_agent.clock import Clock
 from manager_agent.registry.registry import Registry
+from manager_agent.session.changes import Revised, SessionForgotten, SessionOpened
+from manager_agent.session.session import Session
 from manager_agent.store.store import Change, Store, UnknownSession
 from manager_agent.tasks import Tasks
 
@@ -142,16 +144,18 @@ class FeedReaders:
 
     def tell(self, change: Change) -> None:
         """Notes the change for everybody who may see the session, unless nobody outside can see that it changed."""
-        session = change.after or change.before
-        if not self._readers or session is None:
+        if not self._readers:
             return
-        if change.after is None:
-            self._rendered.forget(change.session_id)
-        elif change.before is not None and change.before.revision == change.after.revision:
-            return
+        for happened in change.happened:
+            if isinstance(happened, SessionForgotten):
+                self._rendered.forget(change.session_id)
+            if isinstance(happened, SessionOpened | Revised | SessionForgotten):
+                self._note(change.session)
+
+    def _note(self, session: Session) -> None:
         for reader in self._readers:
             if reader.principal.sees(session.owner):
-                reader.note(change.session_id)
+                reader.note(session.session_id)
 
     def tell_health(self) -> None:
         for reader in self._readers:

@@ -12,14 +12,23 @@ from typing import Any
 
 import structlog
 
-from manager_agent.session.session import RequiredService, ServiceState, Session, SessionState, Timeline
+from manager_agent.session.changes import (
+    AttemptStarted,
+    AttemptStep,
+    SessionChange,
+    SessionForgotten,
+    SessionOpened,
+    StateChanged,
+    StepTaken,
+    UserJoined,
+    UserLeft,
+)
+from manager_agent.session.session import RequiredService, ServiceState, Session, SessionState
 from manager_agent.store.store import Change
 
 log = structlog.get_logger()
 
-STEPS = ("invited", "accepted", "joined", "ready", "left", "failed")
-"""The instants of a service's timeline that are told."""
-TROUBLE = frozenset({"left", "failed"})
+TROUBLE = frozenset({AttemptStep.LEFT, AttemptStep.FAILED})
 STATES_OF_TROUBLE = frozenset({SessionState.DEGRADED, SessionState.FAILED})
 
 
@@ -33,40 +42,42 @@ class LogLine:
 
 
 def log_changes(change: Change) -> None:
-    """Logs every step of this change."""
-    session = change.after or change.before
-    assert session is not None, "a change is of something"
+    """Log every step of this change."""
     for step in steps_of(change):
         write = log.warning if step.is_trouble else log.info
-        write(step.event, **session.log_fields, **step.fields)
+        write(step.event, **change.session.log_fields, **step.fields)
 
 
 def steps_of(change: Change) -> Iterator[LogLine]:
-    """Every step of this change, in the order in which they are told. PURE."""
-    before, after = change.before, change.after
-    if after is None:
-        yield LogLine("session_forgotten")
-        return
-    if before is None:
-        services = [service.service_id for service in after.services]
-        yield LogLine("session_opened", {"services": services, "user": after.user.identity, "owner": after.owner})
-        return
-    for was, service in zip(before.services, after.services, strict=True):
-        yield from _steps_of_service(after, was, service)
-    if before.user_presence.sid != after.user_presence.sid:
-        came = after.user_presence.here
-        yield LogLine("user_joined" if came else "user_left", {"identity": after.user.identity})
-    if before.state is not after.state:
-        if after.state is SessionState.FAILED:
-            yield from _missing(after)
-        yield _state_step(before, after)
+    """Every step of this change, in the order in which they are logged. PURE."""
+    for happened in change.happened:
+        yield from _lines(change.session, happened)
 
 
-def _state_step(before: Session, after: Session) -> LogLine:
-    fields = {"state": after.state, "before": before.state, "after_ms": _ms(before.state_since, after.state_since)}
-    if after.end is not None:
-        fields["reason"] = after.end.reason
-    return LogLine("session_state", fields, is_trouble=after.state in STATES_OF_TROUBLE)
+def _lines(session: Session, happened: SessionChange) -> Iterator[LogLine]:
+    match happened:
+        case SessionOpened():
+            services = [service.service_id for service in session.services]
+            about = {"services": services, "user": session.user.identity, "owner": session.owner}
+            yield LogLine("session_opened", about)
+        case SessionForgotten():
+            yield LogLine("session_forgotten")
+        case AttemptStarted(entry):
+            yield LogLine("service_invited", _who(session.services[entry]))
+        case StepTaken(entry, step, at):
+            trouble = step in TROUBLE and not session.over
+            yield LogLine(f"service_{step}", _about(session, session.services[entry], step, at), is_trouble=trouble)
+        case UserJoined():
+            yield LogLine("user_joined", {"identity": session.user.identity})
+        case UserLeft():
+            yield LogLine("user_left", {"identity": session.user.identity})
+        case StateChanged(before, after, lasted):
+            if after is SessionState.FAILED:
+                yield from _missing(session)
+            fields = {"state": after, "before": before, "after_ms": _ms(lasted)}
+            if session.end is not None:
+                fields["reason"] = session.end.reason
+            yield LogLine("session_state", fields, is_trouble=after in STATES_OF_TROUBLE)
 
 
 def _missing(session: Session) -> Iterator[LogLine]:
@@ -78,20 +89,9 @@ def _missing(session: Session) -> Iterator[LogLine]:
             yield LogLine("service_missing", about, is_trouble=True)
 
 
-def _steps_of_service(session: Session, was: RequiredService, service: RequiredService) -> Iterator[LogLine]:
-    known = was.timeline if was.attempt == service.attempt else Timeline()
-    for step in STEPS:
-        at: float | None = getattr(service.timeline, step)
-        if at is not None and at != getattr(known, step):
-            trouble = step in TROUBLE and not session.over
-            yield LogLine(f"service_{step}", _about(session, service, step, at), is_trouble=trouble)
-
-
-def _about(session: Session, service: RequiredService, step: str, at: float) -> dict[str, Any]:
-    fields = _who(service)
-    if service.timeline.invited is not None and step != "invited":
-        fields["after_ms"] = _ms(service.timeline.invited, at)
-    if step == "ready":
+def _about(session: Session, service: RequiredService, step: AttemptStep, at: float) -> dict[str, Any]:
+    fields = {**_who(service), "after_ms": _ms(at - service.current.invited_at)}
+    if step is AttemptStep.READY:
         fields["evidence"] = service.ready_by
     if step in TROUBLE:
         fields["reason"] = session.reason_of(service)
@@ -104,5 +104,5 @@ def _who(service: RequiredService) -> dict[str, Any]:
     return fields if service.identity is None else {**fields, "identity": service.identity}
 
 
-def _ms(since: float, until: float) -> float:
-    return round((until - since) * 1000, 1)
+def _ms(seconds: float) -> float:
+    return round(seconds * 1000, 1)

@@ -95,29 +95,29 @@ class Callbacks:
 
     def tell(self, change: Change) -> None:
         """Sends the event of this change, if it is one, when its turn comes."""
-        after, session_id = change.after, change.session_id
-        if after is None or (event := event_of(change.before, after)) is None or (url := after.callback_url) is None:
+        session, session_id = change.session, change.session_id
+        if (url := session.callback_url) is None or (event := event_of(change)) is None:
             return
         line = self._lines.get(session_id)
         if line is not None and line.is_unwanted:
-            line.is_over = after.over
+            line.is_over = session.over
             self._forget(session_id, line)
             return
         now = self._clock()
-        delivery = Delivery(f"cb_{ULID.from_timestamp(now)}", event, session_id, after.owner, url, now)
-        content = {"event": event, "id": delivery.id, "createdAt": str(int(now)), "session": self._view(after)}
+        delivery = Delivery(f"cb_{ULID.from_timestamp(now)}", event, session_id, session.owner, url, now)
+        content = {"event": event, "id": delivery.id, "createdAt": str(int(now)), "session": self._view(session)}
         letter = QueuedDelivery(delivery, json.dumps(content, separators=(",", ":")).encode())
         self.delivery_log.add(delivery)
         if not self._has_room_for(letter):
             self._dispatch_metadata(letter, delivery.abandoned("too much is waiting to be delivered", now))
             return
-        self._bytes[after.owner] += len(letter.body)
+        self._bytes[session.owner] += len(letter.body)
         if line is None:
             line = self._lines[session_id] = SessionQueue()
-            delivering = self._deliver_in_order(session_id, line, after.log_fields)
+            delivering = self._deliver_in_order(session_id, line, session.log_fields)
             self._tasks.spawn(delivering, name=f"{session_id} callbacks")
         line.letters.append(letter)
-        line.is_over = after.over
+        line.is_over = session.over
         if len(line.letters) > LINE_MAX:
             self._abandon(line, line.letters[1], "too many later ones were waiting")
 

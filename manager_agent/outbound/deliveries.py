@@ -21,7 +21,8 @@ from http import HTTPStatus
 from yarl import URL
 
 from manager_agent.backoff import backoff
-from manager_agent.session.session import Session, SessionState
+from manager_agent.session.changes import StateChanged
+from manager_agent.store.store import Change
 
 PATIENCE = 600.0
 """Seconds after its first try in which an event is tried again."""
@@ -49,12 +50,10 @@ class DeliveryState(StrEnum):
     GIVEN_UP = "given_up"
 
 
-def event_of(before: Session | None, after: Session) -> CallbackEvent | None:
-    """What is to be told of this change of a session; None when its state is the same, or `waiting`, or when whoever
-    asked for the session was refused it."""
-    if (before is not None and before.state is after.state) or after.state is SessionState.WAITING or after.room.taken:
-        return None
-    return CallbackEvent(f"session_{after.state}")
+def event_of(change: Change) -> CallbackEvent | None:
+    """The event of this change; None when the state is the same, or the session was refused to its caller."""
+    states = [happened.after for happened in change.happened if isinstance(happened, StateChanged)]
+    return CallbackEvent(f"session_{states[0]}") if states and not change.session.room.taken else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -113,6 +113,17 @@ class Attempt:
         return InstanceRef(instance.service_id, instance.endpoint, instance.agent_name)
 
     @property
+    def invited_at(self) -> float:
+        """When it began. Not for an instance that is not invited yet."""
+        assert self.timeline.invited is not None, "an attempt begins with its invite"
+        return self.timeline.invited
+
+    @property
+    def answered_at(self) -> float:
+        """When it accepted its invite, or else was invited: it may join before its answer arrives."""
+        return self.invited_at if self.timeline.accepted is None else self.timeline.accepted
+
+    @property
     def lost(self) -> bool:
         return self.timeline.left is not None
 

@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
+from manager_agent.session.changes import SessionChange, changes
 from manager_agent.session.counts import SessionCounts
 from manager_agent.session.events import Event
 from manager_agent.session.session import Session
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Change:
-    """What happened to one session."""
+    """One change of one session."""
 
     session_id: str
     before: Session | None
@@ -25,6 +27,18 @@ class Change:
     """None: it is forgotten."""
     event: Event | None = None
     """What changed it; None when it is new, or forgotten."""
+
+    @property
+    def session(self) -> Session:
+        """The session after the change; a forgotten one as it was last."""
+        session = self.after or self.before
+        assert session is not None, "a change is of a session"
+        return session
+
+    @cached_property
+    def happened(self) -> tuple[SessionChange, ...]:
+        """What happened in it: computed once for all listeners."""
+        return tuple(changes(self.before, self.after, self.event))
 
 
 Listener = Callable[[Change], None]

@@ -7,36 +7,35 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 from http_api.observability.metrics.awaited import AwaitedWebhooks
 from http_api.observability.metrics.labels import Bounded
 from manager_agent.session.changes import (
-    ATTEMPT_REASONS,
-    REFUSING,
-    AttemptBegan,
+    AttemptEnded,
+    AttemptStarted,
     AttemptStep,
     InviteAnswered,
     InviteOutcome,
     ManagerDispatchedAgain,
-    Observation,
-    ServiceFailed,
-    ServiceReady,
-    ServiceReplaced,
+    SessionChange,
     SessionCreated,
     SessionEnded,
     SessionReady,
     StepTaken,
     WebhookAwaited,
-    observations,
 )
 from manager_agent.session.events import Evidence
-from manager_agent.session.session import FAILURES, EndReason, ServiceReason, SessionState
+from manager_agent.session.session import FAILURES, EndReason, ServiceReason, Session, SessionState
 from manager_agent.store.store import Change
 
+REFUSING = frozenset({ServiceReason.NOT_REGISTERED, ServiceReason.NO_CAPACITY})
+"""Why no instance can be invited, and the request for a session is refused."""
+ATTEMPT_REASONS = tuple(reason for reason in ServiceReason if reason not in REFUSING)
+"""Why an attempt fails."""
 SECONDS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 60)
 """A session is ready within one or two, as a rule, and with one that was replaced within ten."""
 STEPS = {
-    AttemptStep.ACCEPT: (
+    AttemptStep.ACCEPTED: (
         "session_manager_service_time_to_accept_seconds",
         "From when an attempt to get a service began until it accepted its invite.",
     ),
-    AttemptStep.JOIN: (
+    AttemptStep.JOINED: (
         "session_manager_service_time_to_join_seconds",
         "From when an attempt to get a service began until it was in the room.",
     ),
@@ -107,8 +106,9 @@ class SessionMetrics:
 
     def hear(self, change: Change) -> None:
         """Takes in a change of a session. It is called for every one of them."""
-        for observation in observations(change.before, change.after, change.event):
-            self._take_in(observation)
+        if change.session.owner:  # the health check's sessions have none
+            for happened in change.happened:
+                self._take_in(change.session, happened)
 
     def expect_profile(self, profile: str) -> None:
         """Has its series begin at zero."""
@@ -123,7 +123,7 @@ class SessionMetrics:
             self.known_types.add(shown)
             self._attempts.labels(shown)
             self._replaced.labels(shown)
-            for step in AttemptStep:
+            for step in STEPS:
                 self._steps[step].labels(shown)
             for evidence in Evidence:
                 self._ready.labels(shown, evidence)
@@ -141,32 +141,44 @@ class SessionMetrics:
         known = service_type in self.known_types
         self._refused.labels(service_type if known else self._types_asked_for.of(service_type), reason).inc()
 
-    def _take_in(self, observation: Observation) -> None:
-        match observation:
-            case SessionCreated(profile, types):
-                self._created.labels(self._profiles.of(profile)).inc()
-                for service_type in types:
-                    self.expect_type(service_type)
-            case SessionReady(profile, seconds):
-                self._time_to_ready.labels(self._profiles.of(profile)).observe(seconds)
-            case SessionEnded(reason):
+    def _take_in(self, session: Session, happened: SessionChange) -> None:
+        match happened:
+            case SessionCreated():
+                self._created.labels(self._profiles.of(session.profile)).inc()
+                for service in session.services:
+                    self.expect_type(service.type)
+            case SessionReady(seconds):
+                self._time_to_ready.labels(self._profiles.of(session.profile)).observe(seconds)
+            case SessionEnded(reason) if not session.room.taken:
                 self._ended.labels(_state_of(reason), reason).inc()
-            case AttemptBegan(service_type):
-                self._attempts.labels(self.expect_type(service_type)).inc()
-            case StepTaken(service_type, step, seconds):
-                self._steps[step].labels(self.expect_type(service_type)).observe(seconds)
-            case ServiceReady(service_type, evidence):
-                self._ready.labels(self.expect_type(service_type), evidence).inc()
-            case ServiceReplaced(service_type):
-                self._replaced.labels(self.expect_type(service_type)).inc()
-            case ServiceFailed(service_type, reason):
-                self._failed.labels(self.expect_type(service_type), reason).inc()
-            case InviteAnswered(service_type, outcome):
-                self._invites.labels(self.expect_type(service_type), outcome).inc()
+            case AttemptStarted(entry):
+                self._attempts.labels(self._type(session, entry)).inc()
+            case StepTaken():
+                self._take_in_step(session, happened)
+            case AttemptEnded(attempt=attempt, end=end):
+                shown = self.expect_type(attempt.instance.type)
+                if end is None:
+                    self._replaced.labels(shown).inc()
+                if happened.failure is not None:
+                    self._failed.labels(shown, happened.failure).inc()
+            case InviteAnswered(entry, outcome):
+                self._invites.labels(self._type(session, entry), outcome).inc()
             case ManagerDispatchedAgain():
                 self._dispatched_again.inc()
             case WebhookAwaited(event, sid):
                 self._awaited.expect(event, sid)
+
+    def _take_in_step(self, session: Session, taken: StepTaken) -> None:
+        shown, attempt = self._type(session, taken.entry), session.services[taken.entry].current
+        if taken.step is AttemptStep.READY:
+            if attempt.ready_by is None:
+                return  # ready and lost in the same change
+            self._ready.labels(shown, attempt.ready_by).inc()
+        if taken.step in self._steps and taken.is_first:
+            self._steps[taken.step].labels(shown).observe(max(0.0, taken.at - attempt.invited_at))
+
+    def _type(self, session: Session, entry: int) -> str:
+        return self.expect_type(session.services[entry].type)
 
 
 def _state_of(reason: EndReason) -> SessionState:

@@ -20,7 +20,19 @@ from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 
 from http_api.observability.tracing.spans import Attribute, Kind, Span, attempt_trace, session_trace
-from manager_agent.session.session import EndReason, RequiredService, Session, SessionState
+from manager_agent.session.changes import (
+    AttemptEnded,
+    AttemptStep,
+    CleanUpEnded,
+    InviteAnswered,
+    ManagerDispatchEnded,
+    RoomAnswered,
+    SessionChange,
+    SessionEnded,
+    StepTaken,
+)
+from manager_agent.session.required_service import Attempt
+from manager_agent.session.session import FAILURES, EndReason, Session
 from manager_agent.store.store import Change
 from manager_agent.traceparent import TraceContext
 
@@ -31,144 +43,103 @@ REPLACED = "replaced"
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """A session before and after something happened to it, at this instant."""
+    """A session after a change at this instant, and its own span."""
 
-    before: Session
-    after: Session
+    session: Session
     at: float
     trace: TraceContext
 
-    @property
-    def is_the_end(self) -> bool:
-        return self.before.end is None and self.after.end is not None
-
-    @property
-    def has_failed(self) -> bool:
-        return self.after.state is SessionState.FAILED
-
 
 def spans_of(change: Change) -> Iterator[Span]:
-    """What is over by this change, in no order; nothing of a session that is not traced."""
-    before, after, event = change.before, change.after, change.event
-    if before is None or after is None or event is None:
+    """The spans that this change ends, in no order; none of a session that is not traced."""
+    trace = session_trace(change.session)
+    if trace is None or not trace.sampled or change.event is None:
         return
-    trace = session_trace(after)
-    if trace is None or not trace.sampled:
-        return
-    turn = _Turn(before, after, event.at, trace)
-    yield from _room(turn)
-    yield from _dispatch(turn)
-    for was, now in zip(before.services, after.services, strict=True):
-        yield from _service(turn, was, now)
-    yield from _session(turn)
-    yield from _clean_up(turn)
+    turn = _Turn(change.session, change.event.at, trace)
+    for happened in change.happened:
+        yield from _spans(turn, happened)
 
 
-def _room(turn: _Turn) -> Iterator[Span]:
-    was, now = turn.before.room, turn.after.room
-    if was.requested_at is None or not was.in_flight or now.in_flight:
-        return
-    error = (NAME_TAKEN if now.taken else EndReason.ROOM_UNAVAILABLE) if now.refused else None
-    about = {"sid": now.sid or None}
-    yield _span(turn, "create room", turn.trace, was.requested_at, turn.at, about, error, Kind.CLIENT)
+def _spans(turn: _Turn, happened: SessionChange) -> Iterator[Span]:
+    match happened:
+        case RoomAnswered():
+            yield _room(turn)
+        case ManagerDispatchEnded():
+            yield _dispatch(turn, happened)
+        case InviteAnswered(entry):
+            attempt = turn.session.services[entry].current
+            yield _invite(turn, attempt_trace(turn.session, attempt), attempt, turn.at, attempt.refusal)
+        case StepTaken(step=AttemptStep.JOINED | AttemptStep.READY):
+            yield _step(turn, happened)
+        case AttemptEnded():
+            yield from _attempt(turn, happened)
+        case SessionEnded(reason):
+            yield _session(turn, reason)
+        case CleanUpEnded(since, tries, failed):
+            error = NOT_DELETED if failed else None
+            yield _span(turn, "clean up", turn.trace, since, turn.at, {"tries": tries}, error)
 
 
-def _dispatch(turn: _Turn) -> Iterator[Span]:
-    was, now = turn.before.manager, turn.after.manager
-    if was.awaited_since is None or (now.awaited_since == was.awaited_since and not turn.is_the_end):
-        return
-    came = now.presence.here
-    given_up = not came and (turn.has_failed or not turn.is_the_end)
-    about = {"attempt": was.attempt, "identity": now.identity if came else was.identity}
-    error = NO_MANAGER if given_up else None
-    yield _span(turn, "dispatch manager", turn.trace, was.awaited_since, turn.at, about, error)
+def _room(turn: _Turn) -> Span:
+    room = turn.session.room
+    error = (NAME_TAKEN if room.taken else EndReason.ROOM_UNAVAILABLE) if room.refused else None
+    since = turn.at if room.requested_at is None else room.requested_at
+    return _span(turn, "create room", turn.trace, since, turn.at, {"sid": room.sid or None}, error, Kind.CLIENT)
 
 
-def _session(turn: _Turn) -> Iterator[Span]:
-    after, end = turn.after, turn.after.end
-    if end is None or not turn.is_the_end:
-        return
-    ready_after = None if after.ready_at is None else after.ready_at - after.created_at
-    about = {"room": after.room_name, "state": after.state, "reason": end.reason, "ready_after": ready_after}
-    error = end.reason if turn.has_failed else None
-    yield _span(turn, "session", after.trace, after.created_at, end.at, about, error, context=turn.trace)
+def _dispatch(turn: _Turn, ended: ManagerDispatchEnded) -> Span:
+    about = {"attempt": ended.attempt, "identity": ended.identity}
+    error = NO_MANAGER if ended.failed else None
+    return _span(turn, "dispatch manager", turn.trace, ended.since, turn.at, about, error)
 
 
-def _clean_up(turn: _Turn) -> Iterator[Span]:
-    was, now = turn.before.end, turn.after.end
-    if was is None or now is None or was.cleaning_since is None or was.cleaned_at is not None:
-        return
-    failed = now.cleaning_since is None
-    if failed or now.cleaned_at is not None:
-        error = NOT_DELETED if failed else None
-        yield _span(turn, "clean up", turn.trace, was.cleaning_since, turn.at, {"tries": now.clean_ups}, error)
+def _session(turn: _Turn, reason: EndReason) -> Span:
+    session = turn.session
+    ready_after = None if session.ready_at is None else session.ready_at - session.created_at
+    about = {"room": session.room_name, "state": session.state, "reason": reason, "ready_after": ready_after}
+    error = reason if reason in FAILURES else None
+    return _span(turn, "session", session.trace, session.created_at, turn.at, about, error, context=turn.trace)
 
 
-# --- services ---------------------------------------------------------------------------------------
+def _step(turn: _Turn, taken: StepTaken) -> Span:
+    """The join, or the getting ready, of an attempt that goes on."""
+    attempt = turn.session.services[taken.entry].current
+    trace = attempt_trace(turn.session, attempt)
+    if taken.step is AttemptStep.JOINED:
+        return _span(turn, "join", trace, taken.since, taken.at)
+    return _span(turn, "ready", trace, taken.since, taken.at, {"evidence": attempt.ready_by})
 
 
-def _service(turn: _Turn, was: RequiredService, now: RequiredService) -> Iterator[Span]:
-    if now.attempt != was.attempt:
-        if was.attempt:
-            yield from _attempt(turn, was, was.current.shortfall or REPLACED)
-        return
-    if now is not was:
-        yield from _steps(turn, was, now)
-    if now.attempt and turn.is_the_end:
-        yield from _attempt(turn, now, now.current.shortfall if turn.has_failed else now.current.fault)
-
-
-def _steps(turn: _Turn, was: RequiredService, now: RequiredService) -> Iterator[Span]:
-    """Those that are over of an attempt that goes on."""
-    trace, known = attempt_trace(turn.after, now), now.timeline
-    if was.current.in_flight and not now.current.in_flight:
-        yield _invite(turn, trace, was, turn.at, now.current.refusal)
-    if known.joined is not None and known.joined != was.timeline.joined:
-        awaited_since = _answered_at(was) if was.timeline.joined is None else was.timeline.left
-        yield _span(turn, "join", trace, known.joined if awaited_since is None else awaited_since, known.joined)
-    if known.ready is not None and known.ready != was.timeline.ready:
-        begun = _answered_at(now) if known.joined is None else known.joined
-        yield _span(turn, "ready", trace, min(begun, known.ready), known.ready, {"evidence": now.ready_by})
-
-
-def _attempt(turn: _Turn, service: RequiredService, error: str | None) -> Iterator[Span]:
+def _attempt(turn: _Turn, ended: AttemptEnded) -> Iterator[Span]:
     """An attempt that is over, and the step that was awaited of it."""
-    trace, known = attempt_trace(turn.after, service), service.timeline
+    attempt, known = ended.attempt, ended.attempt.timeline
+    error = REPLACED if ended.end is None and ended.reason is None else ended.reason
+    trace = attempt_trace(turn.session, attempt)
     until = max(turn.at, *(at for at in astuple(known) if at is not None))
-    if service.current.in_flight:
-        yield _invite(turn, trace, service, until, error)
+    if attempt.in_flight:
+        yield _invite(turn, trace, attempt, until, error)
     elif known.accepted is not None and known.joined is None:
         yield _span(turn, "join", trace, known.accepted, until, error=error)
-    elif known.joined is not None and known.ready is None and not service.current.lost:
+    elif known.joined is not None and known.ready is None and not attempt.lost:
         yield _span(turn, "ready", trace, known.joined, until, error=error)
     about: dict[str, Attribute | None] = {
-        "service_id": service.service_id,
-        "type": service.type,
-        "attempt": service.attempt,
-        "tries": service.current.tries,
-        "optional": service.optional,
-        "state": service.state,
-        "evidence": service.ready_by,
+        "service_id": attempt.instance.service_id,
+        "type": attempt.instance.type,
+        "attempt": attempt.number,
+        "tries": attempt.tries,
+        "optional": turn.session.services[ended.entry].optional,
+        "state": attempt.state,
+        "evidence": attempt.ready_by,
         "reason": error,
     }
-    name = f"attempt {service.type}"
-    yield _span(turn, name, turn.trace, _invited_at(service), until, about, error, context=trace)
+    name = f"attempt {attempt.instance.type}"
+    yield _span(turn, name, turn.trace, attempt.invited_at, until, about, error, context=trace)
 
 
-def _invite(turn: _Turn, trace: TraceContext | None, service: RequiredService, until: float, error: str | None) -> Span:
+def _invite(turn: _Turn, trace: TraceContext | None, attempt: Attempt, until: float, error: str | None) -> Span:
     """The try that is under way."""
-    sent_at = max(_invited_at(service), service.current.resent_at)
-    return _span(turn, "invite", trace, sent_at, until, {"tries": service.current.tries}, error, Kind.CLIENT)
-
-
-def _invited_at(service: RequiredService) -> float:
-    assert service.timeline.invited is not None, "an attempt begins with its invite"
-    return service.timeline.invited
-
-
-def _answered_at(service: RequiredService) -> float:
-    """When it accepted, or else was invited: it may come before its answer does."""
-    return _invited_at(service) if service.timeline.accepted is None else service.timeline.accepted
+    sent_at = max(attempt.invited_at, attempt.resent_at)
+    return _span(turn, "invite", trace, sent_at, until, {"tries": attempt.tries}, error, Kind.CLIENT)
 
 
 def _span(
@@ -182,6 +153,6 @@ def _span(
     kind: Kind = Kind.INTERNAL,
     context: TraceContext | None = None,
 ) -> Span:
-    attributes: dict[str, Attribute] = {"session_id": turn.after.session_id}
+    attributes: dict[str, Attribute] = {"session_id": turn.session.session_id}
     attributes |= {name: value for name, value in (about or {}).items() if value is not None}
     return Span(name, parent, start, max(start, end), attributes, error, kind, context)

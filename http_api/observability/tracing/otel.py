@@ -123,7 +123,7 @@ class OtelTracing:
         return TraceContext(f"{trace_id:032x}", span_id, RANDOM | (SAMPLED if sampled else 0))
 
     def of_attempt(self, session: Session, service: RequiredService) -> TraceContext | None:
-        return attempt_trace(session, service)
+        return attempt_trace(session, service.current)
 
     def tell(self, change: Change) -> None:
         for span in spans_of(change):

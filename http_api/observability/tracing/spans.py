@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from manager_agent.session.session import RequiredService, Session
+from manager_agent.session.required_service import Attempt
+from manager_agent.session.session import Session
 from manager_agent.traceparent import TraceContext
 
 Attribute: TypeAlias = str | int | float | bool
@@ -52,10 +53,10 @@ def session_trace(session: Session) -> TraceContext | None:
     return None if asked is None else asked.at(span_id(session.session_id))
 
 
-def attempt_trace(session: Session, service: RequiredService) -> TraceContext | None:
-    """The span of the attempt that this service was invited for; None if nobody traces the session."""
+def attempt_trace(session: Session, attempt: Attempt) -> TraceContext | None:
+    """The span of an attempt to get a service; None if nobody traces the session."""
     asked = session.trace
-    return None if asked is None else asked.at(span_id(session.session_id, service.invite_id))
+    return None if asked is None else asked.at(span_id(session.session_id, attempt.invite_id))
 
 
 def span_id(*about: str) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from manager_agent.control.session_log import STEPS
+from manager_agent.session.changes import AttemptStep
 from scripts.livekit_server import ROOT
 
 pytestmark = pytest.mark.unit
@@ -77,7 +77,7 @@ def logged() -> dict[str, set[str]]:
     found: dict[str, set[str]] = defaultdict(set)
     for name, how in calls():
         found[name].add(LEVELS.get(how, ""))
-    return found | {f"service_{step}": {""} for step in STEPS} | {UNWRITTEN: {"error"}}
+    return found | {f"service_{step}": {""} for step in AttemptStep} | {UNWRITTEN: {"error"}}
 
 
 def test_every_event_is_listed_and_none_that_is_never_logged() -> None:

@@ -19,11 +19,11 @@ from http_api.observability.metrics.labels import NONE, OTHER, VALUES_MAX, Bound
 from http_api.observability.metrics.loop_lag import INTERVAL, LoopLag
 from http_api.observability.metrics.metrics import Metrics
 from http_api.observability.metrics.requests import ABORTED, UNKNOWN, RequestMetrics
-from http_api.observability.metrics.sessions import SessionMetrics
+from http_api.observability.metrics.sessions import ATTEMPT_REASONS, SessionMetrics
 from http_api.observability.metrics.webhooks import EVENTS, WebhookMetrics, instant_of
 from http_api.resources.metrics import understood
 from manager_agent.session import events as ev
-from manager_agent.session.changes import ATTEMPT_REASONS, Missable
+from manager_agent.session.changes import Missable
 from manager_agent.session.events import Event, Evidence, Refusal
 from manager_agent.session.session import FAILURES, EndReason, ServiceReason, Session
 from manager_agent.session.transitions import apply

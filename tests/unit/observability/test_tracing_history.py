@@ -156,10 +156,14 @@ def test_what_a_service_is_told_is_the_span_of_its_attempt() -> None:
     first = traced(after(a_session(JOINS), *invited(ASR)))
     events = [*accepted(ASR), seen("sm-asr-1", "PA", START), left("sm-asr-1", "PA", START)]
     replaced = after(first, *events, ev.InviteStarted(START + 1, ASR, 2, 1, "sm-asr-2", "inv_2"))
-    told = attempt_trace(first, first.services[ASR])
+    told = attempt_trace(first, first.services[ASR].current)
     assert told is not None
     assert told.trace_id == TRACEPARENT[3:35]
-    assert attempt_trace(replaced, first.services[ASR]) == told != attempt_trace(replaced, replaced.services[ASR])
+    assert (
+        attempt_trace(replaced, first.services[ASR].current)
+        == told
+        != attempt_trace(replaced, replaced.services[ASR].current)
+    )
     spans = spans_of(Change("s1", after(first, *events), replaced, ev.InviteStarted(START + 1, ASR, 2, 1, None, "")))
     assert [span.context for span in spans] == [told]
 

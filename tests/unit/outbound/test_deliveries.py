@@ -20,6 +20,7 @@ from manager_agent.outbound.deliveries import (
 )
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session, SessionState
+from manager_agent.store.store import Change
 from tests.unit.sessions import JOINS, START, a_session, after, created, invited, left, managed, seen
 
 pytestmark = pytest.mark.unit
@@ -60,7 +61,7 @@ def test_each_state_but_waiting_has_its_event() -> None:
         ev.CleanUpStarted(START + 6),
     ):
         session = a_session(JOINS) if event is None or before is None else after(before, event)
-        told.append(event_of(before, session))
+        told.append(event_of(Change(session.session_id, before, session, event)))
         before = session
     assert [event for event in told if event is not None] == [
         "session_ready",
@@ -76,14 +77,14 @@ def test_a_session_that_fails_is_told() -> None:
     waiting = after(a_session(JOINS), *created())
     failed = after(waiting, ev.DeadlinePassed(waiting.ready_deadline))
     assert failed.state is SessionState.FAILED
-    assert event_of(waiting, failed) is CallbackEvent.FAILED
+    assert event_of(Change(waiting.session_id, waiting, failed)) is CallbackEvent.FAILED
 
 
 def test_a_session_that_was_refused_for_its_room_name_is_none_that_anybody_knows() -> None:
     waiting = after(a_session(), ev.RoomRequested(START))
     refused = after(waiting, ev.RoomRefused(START, taken=True))
     assert refused.over
-    assert event_of(waiting, refused) is None
+    assert event_of(Change(waiting.session_id, waiting, refused)) is None
 
 
 # --- tries ------------------------------------------------------------------------------------------
