@@ -13,17 +13,43 @@ import json
 import sys
 import zlib
 from collections import Counter
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from aiohttp import web
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
 from benchmarks.child import say, told
 from http_api.observability.shipping.formats import otlp_of
-from tests.vector_stand_in import Behaviour, VectorStandIn, answering, hang, reset
 
 SLOW = 1.0
 """Seconds that the slow one takes for a batch."""
+BODY_MAX = 100 * 1024 * 1024
+
+Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
+"""Answers every request."""
+
+
+async def hang(_: web.Request) -> web.Response:
+    """Never answers: backpressure."""
+    await asyncio.Event().wait()
+    raise AssertionError
+
+
+async def reset(request: web.Request) -> web.Response:
+    """Breaks the connection."""
+    assert request.transport is not None
+    request.transport.abort()
+    return web.Response()
+
+
+def answering(status: int) -> Behaviour:
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=status)
+
+    return answer
+
+
 BEHAVIOURS = {
     "hanging": hang,
     "resetting": reset,
@@ -52,6 +78,20 @@ def _records(body: bytes) -> int:
     )
 
 
+@asynccontextmanager
+async def collector(behaviour: Behaviour) -> AsyncIterator[int]:
+    """Listens while inside; gives the port."""
+    app = web.Application(client_max_size=BODY_MAX)
+    app.router.add_route("*", "/{path:.*}", behaviour)
+    runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, auto_decompress=False, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1]
+    finally:
+        await runner.cleanup()
+
+
 async def main() -> None:
     taken: Counter[str] = Counter()
     behaviours = BEHAVIOURS | {
@@ -60,11 +100,7 @@ async def main() -> None:
         "slow": counting(taken, "slow", SLOW),
     }
     async with AsyncExitStack() as stack:
-        ports = {}
-        for name in sys.argv[1:]:
-            collector = await stack.enter_async_context(VectorStandIn())
-            collector.behaviour = behaviours[name]
-            ports[name] = collector.port
+        ports = {name: await stack.enter_async_context(collector(behaviours[name])) for name in sys.argv[1:]}
         say(json.dumps(ports))
         async for _ in told():
             say(json.dumps({name: taken[name] for name in ports}))
