@@ -5,7 +5,8 @@
 plays the manager, over HTTP and in real rooms:
 
 options.py           the command line
-harness.py           the HTTP side
+harness.py           the HTTP side: signed posts to the service
+fake_api.py          the API that the service calls
 scenario.py          one session
 fake_manager.py      the manager in its room
 rules.py             what is checked

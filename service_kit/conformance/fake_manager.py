@@ -29,36 +29,51 @@ CONNECT_TIMEOUT = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
-    """The service said that it is ready."""
+class HeardSignal:
+    """A signal of the service."""
 
+    message: ServiceMessage
     how: Evidence
     at: float
     manager: str
+    """The identity under which it was heard."""
+    acknowledged: bool
 
 
 class FakeManager:
-    def __init__(self, service: str, invites: str) -> None:
-        """`service`: the identity that counts. `invites`: how the ids of its invites begin."""
-        self._service, self._invites = service, invites
-        self.acknowledging = True
+    """Joins a room as the manager, acknowledges signals as the manager does, and records them."""
+
+    def __init__(self, *services: str, invites: str = "inv_", ignoring: float = 0) -> None:
+        """`services`: the identities whose signals count. `invites`: the prefix of the ids of its invites.
+        `ignoring`: how many of the next signals are not acknowledged; math.inf: none is."""
+        self._services, self._invites = services, invites
+        self.ignoring = ignoring
         self.sids: list[str] = []
-        """Under which the service has joined, in turn."""
-        self.heard: list[Heard] = []
-        self.failed: str | None = None
-        """What it said of why it is of no use."""
+        """Under which the services have joined, in turn."""
+        self.heard: list[HeardSignal] = []
         self._room = rtc.Room()
         self._manager = ""
         self._news = asyncio.Event()
         self._acks: set[asyncio.Task[None]] = set()
 
     def __repr__(self) -> str:
-        return f"<FakeManager for {self._service} [{len(self.sids)} joins, {len(self.heard)} times ready]>"
+        return f"<FakeManager for {', '.join(self._services)} [{len(self.sids)} joins, {len(self.heard)} signals]>"
 
     @property
     def is_there(self) -> bool:
-        """Whether the service is in the room."""
-        return self._service in self._room.remote_participants
+        """Whether a service is in the room."""
+        return any(service in self._room.remote_participants for service in self._services)
+
+    @property
+    def ready(self) -> list[HeardSignal]:
+        """The signals that say ready."""
+        return [heard for heard in self.heard if heard.message.type is Signal.READY]
+
+    @property
+    def failed(self) -> str | None:
+        """The detail of the last signal that says failed; None if there is none."""
+        details = [heard.message.detail for heard in self.heard if heard.message.type is Signal.FAILED]
+        return (details[-1] or "no detail") if details else None
 
     async def enter(self, manager: str, url: str, token: str) -> None:
         """Joins the room under this identity. Raises Unable."""
@@ -92,21 +107,20 @@ class FakeManager:
         return wanted()
 
     def take(self, message: ServiceMessage, how: Evidence) -> bool:
-        """Something that the service said; whether it is acknowledged."""
-        if message.type is Signal.READY:
-            self.heard.append(Heard(how, time.monotonic(), self._manager))
-        elif message.type is Signal.FAILED:
-            self.failed = message.detail or "without a word of why"
+        """Records a signal of the service; whether it is acknowledged."""
+        acknowledged = self.ignoring <= 0
+        self.ignoring = max(self.ignoring - 1, 0)
+        self.heard.append(HeardSignal(message, how, time.monotonic(), self._manager, acknowledged))
         self._news.set()
-        return self.acknowledging
+        return acknowledged
 
     def _on_seen(self, participant: rtc.Participant) -> None:
-        if participant.identity != self._service:
+        if participant.identity not in self._services:
             return
         if participant.sid not in self.sids:
             self.sids.append(participant.sid)
         signal = participant.attributes.get(STATE_ATTRIBUTE)
-        known = any(one.how is Evidence.ATTRIBUTE and one.manager == self._manager for one in self.heard)
+        known = any(one.how is Evidence.ATTRIBUTE and one.manager == self._manager for one in self.ready)
         if signal == Signal.FAILED or (signal == Signal.READY and not known):
             self.take(ServiceMessage(type=Signal(signal)), Evidence.ATTRIBUTE)
         self._news.set()
@@ -116,13 +130,13 @@ class FakeManager:
             message = parse_signal(call.payload)
         except UnreadableMessage as error:
             raise rtc.RpcError(RpcFault.UNREADABLE, str(error)) from None
-        if call.caller_identity != self._service or not self.take(message, Evidence.MESSAGE):
+        if call.caller_identity not in self._services or not self.take(message, Evidence.MESSAGE):
             raise rtc.RpcError(RpcFault.UNKNOWN_CALLER, "no service was invited under this identity")
         return Answer(revision=1).model_dump_json()
 
     def _on_data(self, packet: rtc.DataPacket) -> None:
         sender = packet.participant.identity if packet.participant else None
-        if packet.topic != TOPIC or sender not in (None, self._service):
+        if packet.topic != TOPIC or sender not in (None, *self._services):
             return
         with suppress(UnreadableMessage):
             message = parse_signal(packet.data)
@@ -133,8 +147,8 @@ class FakeManager:
                 ack.add_done_callback(self._acks.discard)
 
     async def _acknowledge(self, invite_id: str) -> None:
-        with suppress(Exception):  # it will be said again
+        with suppress(Exception):  # the service repeats its signal
             payload = Ack(invite_id=invite_id).model_dump_json()
             await self._room.local_participant.publish_data(
-                payload, reliable=True, topic=TOPIC, destination_identities=[self._service]
+                payload, reliable=True, topic=TOPIC, destination_identities=list(self._services)
             )

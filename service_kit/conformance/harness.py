@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 import aiohttp
-from aiohttp import web
 from livekit import api
 
 from manager_agent.messages import Invite, SessionEndedMessage
 from manager_agent.outbound.signing import CONTENT_TYPE, LIFETIME, signature
+from service_kit.conformance.fake_api import FakeApi, HttpReady
 from service_kit.conformance.options import Options
 from service_kit.conformance.report import Broken, Unable
 
 LIVEKIT_TIMEOUT = 5.0
 DECLINED = frozenset({HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
-
-HttpReady = Callable[[str, str], bool]
-"""Takes the session id and the bearer token of a `POST .../ready`; whether it is acknowledged."""
 
 
 class Harness:
@@ -30,7 +27,7 @@ class Harness:
         self.options, self.livekit = options, livekit
         self._http = http
         self.http_ready: HttpReady | None = None
-        """Whoever wants to know who says ready over HTTP."""
+        """Answers `POST .../ready`: the scenario that is played."""
         self._slowest_join = 0.0
 
     def __repr__(self) -> str:
@@ -43,6 +40,10 @@ class Harness:
 
     def joined_after(self, seconds: float) -> None:
         self._slowest_join = max(self._slowest_join, seconds)
+
+    def hears_ready(self, session_id: str, token: str) -> bool:
+        """Whether this `POST .../ready` is acknowledged: never outside a scenario."""
+        return self.http_ready is not None and self.http_ready(session_id, token)
 
     async def post(self, message: Invite | SessionEndedMessage | bytes, authorization: str | None = None) -> int:
         """Posts once, signed unless told otherwise; the status of the answer. Raises Broken when there is none."""
@@ -87,30 +88,16 @@ async def harness_for(options: Options) -> AsyncIterator[Harness]:
 
 @asynccontextmanager
 async def listening(options: Options, harness: Harness) -> AsyncIterator[None]:
-    """The manager's API, as far as a service calls it: every registration and heartbeat with the right key is fine."""
-    port, proof = options.listen, f"Bearer {options.api_key}"
-
-    async def registry(request: web.Request) -> web.Response:
-        fine = options.api_key is None or request.headers.get("Authorization") == proof
-        return web.json_response({}, status=HTTPStatus.OK if fine else HTTPStatus.UNAUTHORIZED)
-
-    async def ready(request: web.Request) -> web.Response:
-        token = request.headers.get("Authorization", "").removeprefix("Bearer ")
-        heard = harness.http_ready is not None and harness.http_ready(request.match_info["session_id"], token)
-        return web.json_response({}, status=HTTPStatus.OK if heard else HTTPStatus.SERVICE_UNAVAILABLE)
-
-    if port is None:
+    """While inside, the manager's API is served on the port of the options, if there is one. Raises Unable."""
+    if options.listen is None:
         yield
         return
-    application = web.Application()
-    application.router.add_route("*", "/api/v1/microservices/{rest:.*}", registry)
-    application.router.add_post("/api/v1/sessions/{session_id}/ready", ready)
-    runner = web.AppRunner(application, access_log=None)
-    await runner.setup()
+    fake_api = FakeApi(api_key=options.api_key, ready=harness.hears_ready)
     try:
-        await web.TCPSite(runner, port=port).start()
-        yield
+        await fake_api.start(options.listen, host=None)
     except OSError as error:
-        raise Unable(f"can't listen on {port}: {error.strerror}") from None
+        raise Unable(f"can't listen on {options.listen}: {error.strerror}") from None
+    try:
+        yield
     finally:
-        await runner.cleanup()
+        await fake_api.stop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Callable, Coroutine, Sequence
 
@@ -33,8 +34,8 @@ async def invited(harness: Harness) -> str:
             return "joined, which is ready"
         how = await _must_say_ready(session)
         await asyncio.sleep(IN_FLIGHT)
-        before = len(session.fake_manager.heard)
-        if await session.fake_manager.until(lambda: len(session.fake_manager.heard) > before, harness.watch):
+        before = len(session.fake_manager.ready)
+        if await session.fake_manager.until(lambda: len(session.fake_manager.ready) > before, harness.watch):
             raise Broken("went on saying that it is ready after that was acknowledged")
         if not session.fake_manager.is_there:
             raise Broken("said that it is ready, and left the room")
@@ -85,19 +86,19 @@ async def not_acknowledged(harness: Harness) -> str:
     """not acknowledged: says again that it is ready"""
     _needs_signal(harness)
     async with scenario(harness) as session:
-        session.fake_manager.acknowledging = False
+        session.fake_manager.ignoring = math.inf
         await session.invites()
         await session.must_join()
         how, limit = await _must_say_ready(session), harness.options.timeouts.repeat
         if how is Evidence.ATTRIBUTE:
             return "it is an attribute, which can't get lost"
-        if not await session.fake_manager.until(lambda: len(session.fake_manager.heard) >= TRIES, limit):
+        if not await session.fake_manager.until(lambda: len(session.fake_manager.ready) >= TRIES, limit):
             raise Broken(
-                f"said {len(session.fake_manager.heard)} times within {limit:g} s that it is ready, unacknowledged"
+                f"said {len(session.fake_manager.ready)} times within {limit:g} s that it is ready, unacknowledged"
             )
-        session.fake_manager.acknowledging = True
-        before = len(session.fake_manager.heard)
-        if not await session.fake_manager.until(lambda: len(session.fake_manager.heard) > before, limit):
+        session.fake_manager.ignoring = 0
+        before = len(session.fake_manager.ready)
+        if not await session.fake_manager.until(lambda: len(session.fake_manager.ready) > before, limit):
             raise Broken(f"gave up after {before} times")
         return f"{before + 1} times until it was acknowledged"
 
@@ -113,7 +114,7 @@ async def manager_replaced(harness: Harness) -> str:
         began, limit = time.monotonic(), harness.options.timeouts.repeat
         await session.replace_manager()
         if not await session.fake_manager.until(
-            lambda: session.fake_manager.heard[-1].manager == session.manager, limit
+            lambda: session.fake_manager.ready[-1].manager == session.manager, limit
         ):
             raise Broken(f"did not say to the manager who came next that it is ready, within {limit:g} s")
         return f"after {time.monotonic() - began:.1f} s"
@@ -185,11 +186,11 @@ def name_of(rule: Rule) -> str:
 async def _must_say_ready(session: Scenario) -> Evidence:
     """How it was said first. Raises Broken."""
     fake_manager, limit = session.fake_manager, session.harness.options.timeouts.ready
-    if not await fake_manager.until(lambda: bool(fake_manager.heard) or fake_manager.failed is not None, limit):
+    if not await fake_manager.until(lambda: bool(fake_manager.ready) or fake_manager.failed is not None, limit):
         raise Broken(f"joined, but did not say within {limit:g} s that it is ready")
-    if not fake_manager.heard:
+    if not fake_manager.ready:
         raise Broken(f"said that it failed: {fake_manager.failed}")
-    return fake_manager.heard[0].how
+    return fake_manager.ready[0].how
 
 
 def _needs_signal(harness: Harness) -> None:

@@ -32,7 +32,7 @@ class Scenario:
         self._name = f"check-{self._mark}"
         """Of the room and of the session."""
         self.identity = f"sm-{harness.options.service_id}-1-{self._mark}"
-        self.fake_manager = FakeManager(self.identity, f"inv_{self._mark}")
+        self.fake_manager = FakeManager(self.identity, invites=f"inv_{self._mark}")
         self._managers = 0
 
     def __repr__(self) -> str:
@@ -63,8 +63,7 @@ class Scenario:
         )
 
     def session_ended(self, invite: Invite, reason: str = "closed") -> SessionEndedMessage:
-        told = invite.model_dump(include={"createdAt", "session", "service_id", "attempt", "identity"})
-        return SessionEndedMessage(id=f"{invite.id}_end", reason=reason, **told)
+        return session_ended(invite, reason)
 
     async def invites(self) -> Invite:
         """Posts an invite that has to be accepted. Raises Broken."""
@@ -154,6 +153,12 @@ class Scenario:
         grants = api.VideoGrants(room_join=True, room=self._name, hidden=hidden, can_update_own_metadata=True)
         token = api.AccessToken(self.harness.options.livekit_key, self.harness.options.livekit_secret)
         return token.with_identity(identity).with_kind("agent").with_grants(grants).to_jwt()
+
+
+def session_ended(invite: Invite, reason: str = "closed") -> SessionEndedMessage:
+    """Tells the service of this invite that the session is over."""
+    told = invite.model_dump(include={"createdAt", "session", "service_id", "attempt", "identity"})
+    return SessionEndedMessage(id=f"{invite.id}_end", reason=reason, **told)
 
 
 @asynccontextmanager

@@ -15,12 +15,13 @@ from typing import Any
 import pytest
 from livekit import api
 
-from manager_agent.session.events import Evidence
-from manager_agent.session.session import SessionState
+from manager_agent.messages import Evidence, SessionState
+from manager_agent.outbound.signing import signature
+from service_kit.conformance.scenario import session_ended
 from tests import manager_stand_in
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 from tests.live.node_example import SERVICE
-from tests.manager_stand_in import ManagerStandIn, invite, invited_session, session_ended, signature
+from tests.manager_stand_in import ManagerStandIn, invite, invited_session
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
@@ -152,7 +153,9 @@ async def test_node_service_takes_a_signed_invite_once(node_service_folder: Path
     ):
         await livekit.room.create_room(api.CreateRoomRequest(name=room_name))
         endpoint = (await service.tells("registered"))["endpoint"]
-        for forged in ("", "no JWT", signature(body, secret=SECRET), signature(body, key=KEY), signature(b"{}")):
+        own = manager_stand_in.KEY, manager_stand_in.SECRET
+        forgeries = signature(body, own[0], SECRET), signature(body, KEY, own[1]), signature(b"{}", *own)
+        for forged in ("", "no JWT", *forgeries):
             assert await manager.post(endpoint, body, forged) == 401
         assert await manager.post(endpoint, body + b" " * 65_536) == 413
         assert await manager.post(endpoint, invite("another-service")) == 422

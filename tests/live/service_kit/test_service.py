@@ -13,50 +13,41 @@ from livekit import api, rtc
 
 from examples import asr_service, llm_service, tts_service
 from manager_agent.livekit.room_connection import connect
-from manager_agent.messages import TOPIC, Answer, Invite, RoomStatus, RpcFault, ServiceMessage, parse_signal
-from manager_agent.session.events import Signal
-from manager_agent.session.session import SessionState
+from manager_agent.messages import Invite, RoomStatus, ServiceMessage, SessionState, Signal
 from scripts.livekit_server import LiveKitServer
 from service_kit import Service, SessionJob
+from service_kit.conformance.fake_manager import FakeManager, HeardSignal
+from service_kit.conformance.scenario import session_ended
 from tests.live.conftest import KEY, SECRET, Site
-from tests.manager_stand_in import ManagerStandIn, invite, invited_session, session_ended
+from tests.manager_stand_in import ManagerStandIn, invite, invited_session
 
 pytestmark = pytest.mark.live
 
 MANAGER, NEXT_MANAGER = "sm-manager-1", "sm-manager-2"
 SERVICE_IDENTITY = "sm-asr-service-1"
+SERVICE_IDENTITIES = tuple(f"sm-{module.service.service_id}-1" for module in (asr_service, llm_service, tts_service))
 
 
-class Manager:
-    """A manager in the room: it hears what services say, and refuses to the first `deaf_to` of them."""
+class Manager(FakeManager):
+    """A manager in the room from which a test takes one acknowledged signal after the other."""
 
-    def __init__(self, *, deaf_to: int = 0) -> None:
-        self._deaf_to = deaf_to
-        self.room = rtc.Room()
-        self.called = 0
-        self.heard: asyncio.Queue[tuple[str, ServiceMessage]] = asyncio.Queue()
-
-    async def join(self, url: str, token: str) -> None:
-        await connect(self.room, url, token, rtc.RoomOptions(auto_subscribe=False), 10)
-        self.room.local_participant.register_rpc_method(TOPIC, self._answer)
+    _taken = 0
 
     async def hears(self) -> ServiceMessage:
-        """The next message that it acknowledges."""
-        async with asyncio.timeout(10):
-            caller, message = await self.heard.get()
-        assert caller.startswith("sm-")
-        return message
+        """The next signal that it acknowledges."""
+        assert await self._has_next(10), self.heard
+        self._taken += 1
+        return self._acknowledged[self._taken - 1].message
 
     async def hears_nothing_for(self, seconds: float) -> bool:
-        await asyncio.sleep(seconds)
-        return self.heard.empty()
+        return not await self._has_next(seconds)
 
-    async def _answer(self, call: rtc.RpcInvocationData) -> str:
-        self.called += 1
-        if self.called <= self._deaf_to:
-            raise rtc.RpcError(RpcFault.UNKNOWN_CALLER, "no service was invited under this identity")
-        self.heard.put_nowait((call.caller_identity, parse_signal(call.payload)))
-        return Answer(revision=1).model_dump_json()
+    @property
+    def _acknowledged(self) -> list[HeardSignal]:
+        return [heard for heard in self.heard if heard.acknowledged]
+
+    async def _has_next(self, seconds: float) -> bool:
+        return await self.until(lambda: len(self._acknowledged) > self._taken, seconds)
 
 
 class KitRoom:
@@ -72,17 +63,17 @@ class KitRoom:
 
     async def aclose(self) -> None:
         for manager in self._managers:
-            await manager.room.disconnect()
+            await manager.leave()
         with suppress(api.ServerError):  # a test may have deleted it
             await self.delete_room()
 
     async def delete_room(self) -> None:
         await self.livekit.room.delete_room(api.DeleteRoomRequest(room=self.room_name))
 
-    async def send_manager(self, identity: str = MANAGER, *, deaf_to: int = 0) -> Manager:
-        manager = Manager(deaf_to=deaf_to)
+    async def send_manager(self, identity: str = MANAGER, *, ignoring: int = 0) -> Manager:
+        manager = Manager(*SERVICE_IDENTITIES, ignoring=ignoring)
         self._managers.append(manager)
-        await manager.join(self.server.url, self.token(identity, hidden=True))
+        await manager.enter(identity, self.server.url, self.token(identity, hidden=True))
         return manager
 
     async def show_manager(self, identity: str) -> None:
@@ -156,13 +147,13 @@ class Diary:
 
 
 async def test_ready_signal_is_repeated_until_acknowledged(kit_room: KitRoom) -> None:
-    manager, diary = await kit_room.send_manager(deaf_to=2), Diary()
+    manager, diary = await kit_room.send_manager(ignoring=2), Diary()
     async with diary.service.serving(kit_room.http.settings()) as endpoint:
         assert await kit_room.http.post(endpoint, kit_room.invite(diary.service)) == 200
         assert await manager.hears() == ServiceMessage(type=Signal.READY, detail="warm")
         await asyncio.wait_for(diary.ready.wait(), 1)
         assert await manager.hears_nothing_for(1.0)
-    assert manager.called == 3
+    assert len(manager.heard) == 3
 
 
 async def test_service_finds_a_manager_that_joins_later(kit_room: KitRoom) -> None:
@@ -187,7 +178,7 @@ async def test_ready_signal_is_repeated_to_a_replacement_manager(kit_room: KitRo
     async with diary.service.serving(kit_room.http.settings()) as endpoint:
         await kit_room.http.post(endpoint, kit_room.invite(diary.service))
         await first.hears()
-        await first.room.disconnect()
+        await first.leave()
         await kit_room.show_manager(NEXT_MANAGER)  # as it is known before it is there
         second = await kit_room.send_manager(NEXT_MANAGER)
         assert (await second.hears()).type is Signal.READY
@@ -249,7 +240,7 @@ async def test_stopped_service_leaves_its_rooms(kit_room: KitRoom) -> None:
 
 
 async def test_crashed_handler_signals_failed_without_its_message(kit_room: KitRoom) -> None:
-    manager = await kit_room.send_manager(deaf_to=1)
+    manager = await kit_room.send_manager(ignoring=1)
     service = Service("asr-service", type="ASR")
 
     @service.on_invite

@@ -106,7 +106,7 @@ async def test_forgeries_are_none_that_the_kit_takes_and_the_right_signature_is(
 
 @pytest.mark.parametrize(
     ("asked_for", "sent", "status"),
-    [(None, {}, 200), (None, {"Authorization": "Bearer any"}, 200), ("sm_key", {"Authorization": "Bearer sm_key"}, 200),
+    [(None, {}, 201), (None, {"Authorization": "Bearer any"}, 201), ("sm_key", {"Authorization": "Bearer sm_key"}, 201),
      ("sm_key", {"Authorization": "Bearer other"}, 401), ("sm_key", {}, 401)],
 )  # fmt: skip
 async def test_a_service_registers_with_the_check_as_with_the_manager(
@@ -117,7 +117,7 @@ async def test_a_service_registers_with_the_check_as_with_the_manager(
         aiohttp.ClientSession() as http,
         api.LiveKitAPI("http://localhost:1", KEY, SECRET, session=http) as lk,
         listening(options, Harness(options, http, lk)),
-        http.post(f"http://localhost:{options.listen}/api/v1/microservices/register", headers=sent) as answer,
+        http.post(f"http://localhost:{options.listen}/api/v1/microservices/register", json={}, headers=sent) as answer,
     ):
         assert answer.status == status
 
@@ -140,8 +140,7 @@ async def test_fake_manager_refuses_rpcs_with_the_codes_of_the_manager(
     caller: str, payload: str, acknowledges: bool, code: RpcFault
 ) -> None:
     """A signal that is not acknowledged is answered as one of an invite that the manager does not know yet."""
-    manager = FakeManager("sm-asr-1", "inv_1")
-    manager.acknowledging = acknowledges
+    manager = FakeManager("sm-asr-1", ignoring=0 if acknowledges else 1)
     with pytest.raises(rtc.RpcError) as refused:
         await manager._on_call(rtc.RpcInvocationData("1", caller, payload, 1.0))
     assert refused.value.code == code

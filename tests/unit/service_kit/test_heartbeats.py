@@ -12,7 +12,8 @@ import pytest
 
 from scripts.livekit_server import ROOT
 from service_kit import Service, SessionJob
-from tests.manager_stand_in import KEY, SECRET, ManagerStandIn, invite, invited_session, session_ended
+from service_kit.conformance.scenario import session_ended
+from tests.manager_stand_in import KEY, SECRET, ManagerStandIn, invite, invited_session
 
 pytestmark = pytest.mark.unit
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from datetime import timedelta
 from typing import Any
 
 import jwt
@@ -16,9 +15,11 @@ from opentelemetry import trace
 from opentelemetry.propagate import extract
 
 from manager_agent.messages import Invite
+from manager_agent.outbound.signing import signature
 from service_kit import Decline, Service, SessionJob
+from service_kit.conformance.scenario import session_ended
 from service_kit.invite_endpoint import BODY_MAX
-from tests.manager_stand_in import KEY, SECRET, ManagerStandIn, invite, invited_session, session_ended, signature
+from tests.manager_stand_in import KEY, SECRET, ManagerStandIn, invite, invited_session
 from tests.unit.waits import never, until
 
 pytestmark = pytest.mark.unit
@@ -96,16 +97,16 @@ async def test_an_invite_without_a_trace_is_as_good(
 
 def forged(body: bytes) -> dict[str, str]:
     """Authorizations that must not pass for `body`."""
-    good = signature(body)
+    good = signature(body, KEY, SECRET)
     claims = jwt.decode(good, options={"verify_signature": False})
     return {
         "none": "",
         "rubbish": "rubbish",
         "with Bearer": f"Bearer {good}",
-        "of another secret": signature(body, secret=SECRET[::-1]),
-        "of another key": signature(body, key="other"),
-        "for another body": signature(body + b" "),
-        "expired": signature(body, lifetime=timedelta(minutes=-5)),
+        "of another secret": signature(body, KEY, SECRET[::-1]),
+        "of another key": signature(body, "other", SECRET),
+        "for another body": signature(body + b" ", KEY, SECRET),
+        "expired": signature(body, KEY, SECRET, lifetime=-300),
         "not signed at all": jwt.encode(claims, "", algorithm="none"),
         "that never expires": jwt.encode({k: v for k, v in claims.items() if k != "exp"}, SECRET, "HS256"),
         "a join token": api.AccessToken(KEY, SECRET).with_identity("eve").to_jwt(),

@@ -78,7 +78,7 @@ async def test_it_registers_when_the_manager_comes_up(manager: ManagerStandIn) -
 @pytest.mark.parametrize("status", [307, 401, 404, 409, 422])
 async def test_a_refusal_is_final_and_says_why(status: int, manager: ManagerStandIn) -> None:
     manager.answers = [status]
-    with pytest.raises(RegistrationRefused, match=f"asr-service.*{status}.*as the test wants it"):
+    with pytest.raises(RegistrationRefused, match=f"asr-service.*{status}.*the answer of a fake manager"):
         async with a_service().serving(manager.settings()):
             pytest.fail("it is not registered")
     assert len(manager.registrations) == 1
