@@ -1,4 +1,4 @@
-"""What an operation of the API is: all that serving it, admitting to it, and documenting it have in common. PURE.
+"""What an operation of the API is: all that serving it, admitting to it, and documenting it have in common.
 
 routes.py lists them; app.py serves them, openapi/ describes them.
 """

@@ -1,5 +1,4 @@
-"""API keys: what one looks like, what the server keeps of it, which is a digest, and whose is one that was sent. PURE,
-but for the making.
+"""API keys: how one is made, what the server keeps of it (a digest), and which entry a key belongs to.
 
 `API_KEYS` has an entry for each key, separated by commas: `name:sha256`, or `name:sha256:scope+scope` where the key is
 to have other scopes than DEFAULT_SCOPES.

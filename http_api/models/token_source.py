@@ -1,4 +1,4 @@
-"""What LiveKit's TokenSource sends and gets, and what a session for it requires. PURE.
+"""What LiveKit's TokenSource sends and gets, and what a session for it requires.
 
 The SDKs write these requests, and each version of each of them sends what it knows: fields that are unknown here are
 ignored, unlike anywhere else, and only those. As in protobuf, an empty string is one that was not given.

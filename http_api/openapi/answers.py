@@ -1,4 +1,4 @@
-"""What an operation answers, problems included, as the OpenAPI document says it. PURE."""
+"""What an operation answers, problems included, as the OpenAPI document says it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A call of each operation to copy and paste, made from the examples that stand with its models. PURE."""
+"""A call of each operation to copy and paste, made from the examples that stand with its models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the table that requests are served by and the models that read them. PURE."""
+"""The OpenAPI 3.1 document, made from the table that requests are served by and the models that read them."""
 
 from __future__ import annotations
 

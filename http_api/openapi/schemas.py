@@ -1,4 +1,4 @@
-"""The JSON Schemas in the OpenAPI document, made from the models that read requests and write answers. PURE."""
+"""The JSON Schemas in the OpenAPI document, made from the models that read requests and write answers."""
 
 from __future__ import annotations
 

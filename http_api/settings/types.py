@@ -1,4 +1,4 @@
-"""The kinds of values that settings have: how each is read, and what it may be. PURE."""
+"""The kinds of values that settings have: how each is read, and what it may be."""
 
 from __future__ import annotations
 

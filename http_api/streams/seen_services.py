@@ -1,5 +1,5 @@
-"""The registered services as the feed tells them: each made JSON once for all readers, and again when it is news. PURE,
-apart from what it remembers. The time is given."""
+"""The registered services as the feed sends them: each is rendered to JSON once for all readers, and again when it
+changes. The time is given."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Whether services that are late to join are at fault, or this machine and its network are.
 
-PURE, apart from what it remembers. The time is given.
+PURE: the time is given. The policy remembers the latest joins.
 """
 
 from __future__ import annotations

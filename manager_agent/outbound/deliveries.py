@@ -1,6 +1,6 @@
 """One event on its way to a client's own back end: what became of each try, and when the next one is due.
 
-PURE, the ledger included: the time is given.
+PURE: the time is given.
 
                 2xx
     pending ------------> delivered

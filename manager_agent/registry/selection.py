@@ -1,6 +1,6 @@
 """All registered services at one instant: who is in what state, and who may be invited for what.
 
-PURE, but for the chance that decides between equals, which is given.
+PURE: the time and the random numbers that decide between equals are given.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Registered services, and what sessions ask for.
 
-PURE values. instances.py says how a registered service is doing, choosing.py who is chosen, and registry.py keeps them.
+PURE. instances.py has the status of a registered service, selection.py chooses, and registry.py keeps them.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 from prometheus_client.registry import Collector
 
 from http_api.limits.waiters import Waiters
-from http_api.observability.shipping.backlog import Stats
+from http_api.observability.shipping.batch import Stats
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.outbound.callbacks import Callbacks
 from manager_agent.outbound.deliveries import DeliveryState

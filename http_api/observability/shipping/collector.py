@@ -14,7 +14,7 @@ from typing import Self
 import aiohttp
 from aiohttp import hdrs
 
-from http_api.observability.shipping.backlog import Batch
+from http_api.observability.shipping.batch import Batch
 from http_api.observability.shipping.formats import Format
 from http_api.observability.shipping.response_class import CollectorResponse, ResponseClass, retry_after
 from http_api.settings.log_endpoint import LogEndpoint

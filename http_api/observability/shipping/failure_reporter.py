@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from http_api.observability.shipping.backlog import Dropped
+from http_api.observability.shipping.batch import Dropped
 
 QUIET = 60.0
 """Seconds from one warning to the next."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from http_api.observability.shipping.backlog import Batch
+from http_api.observability.shipping.batch import Batch
 from http_api.observability.shipping.response_class import CollectorResponse, ResponseClass
 from manager_agent.backoff import backoff
 

@@ -22,7 +22,8 @@ from aiohttp import web
 from http_api.observability.exit_budget import ExitBudget
 from http_api.observability.logs import Entry
 from http_api.observability.resource import resource_of
-from http_api.observability.shipping.backlog import Backlog, Batch, Bounds, Dropped, Stats
+from http_api.observability.shipping.backlog import Backlog
+from http_api.observability.shipping.batch import Batch, Bounds, Dropped, Stats
 from http_api.observability.shipping.collector import TIMEOUT, Collector
 from http_api.observability.shipping.daemon_threads import DaemonThreads
 from http_api.observability.shipping.failure_reporter import FailureReporter, Tell

@@ -1,4 +1,4 @@
-"""The spans that a change of a session ends. PURE.
+"""The spans that a change of a session ends.
 
     session                   from when it was asked for until its end
      |- create room

@@ -23,7 +23,7 @@ from http_api.observability.exit_budget import ExitBudget
 from http_api.observability.logs import Entry
 from http_api.observability.logs.redaction import REDACTED
 from http_api.observability.metrics.metrics import METRICS
-from http_api.observability.shipping.backlog import Bounds, Dropped
+from http_api.observability.shipping.batch import Bounds, Dropped
 from http_api.observability.shipping.collector import Collector
 from http_api.observability.shipping.formats import JSON, Format, otlp_of
 from http_api.observability.shipping.shipper import SHIPPER, Off, Shipper

@@ -12,7 +12,7 @@ import structlog
 
 from http_api import VERSION
 from http_api.observability import logs
-from http_api.observability.shipping.backlog import Bounds
+from http_api.observability.shipping.batch import Bounds
 from http_api.observability.shipping.collector import Collector
 from http_api.observability.shipping.formats import otlp_of
 from http_api.observability.shipping.shipper import Shipper

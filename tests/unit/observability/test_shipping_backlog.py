@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from http_api.observability.shipping.backlog import Backlog, Batch, Bounds, Dropped
+from http_api.observability.shipping.backlog import Backlog
+from http_api.observability.shipping.batch import Batch, Bounds, Dropped
 from http_api.observability.shipping.response_class import CollectorResponse
 from http_api.observability.shipping.retry_policy import BatchOutcome, RetryPolicy
 from tests.unit.virtual_time import VirtualClock

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from http_api.observability.shipping.backlog import Batch, Dropped
+from http_api.observability.shipping.batch import Batch, Dropped
 from http_api.observability.shipping.failure_reporter import QUIET, FailureReporter, Tell
 from http_api.observability.shipping.response_class import (
     LATER,
