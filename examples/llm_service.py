@@ -13,9 +13,9 @@ from service_kit import Service, SessionJob
 
 CHAT = "lk.chat"
 """The topic that LiveKit's front ends write to and show."""
-VISITS_MAX = 50
+JOBS_MAX = 50
 
-service = Service("llm-service", type="LLM", capacity=VISITS_MAX)
+service = Service("llm-service", type="LLM", capacity=JOBS_MAX)
 
 
 @service.on_invite

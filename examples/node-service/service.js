@@ -1,12 +1,12 @@
 // A service in Node: it registers with the session manager, takes its signed invites, deregisters when it is stopped.
-// What it does with an invite is in visit.js.
+// What it does with an invite is in session_job.js.
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { dispose } from '@livekit/rtc-node';
 import { WebhookReceiver } from 'livekit-server-sdk';
-import { Visit, log } from './visit.js';
+import { SessionJob, log } from './session_job.js';
 
 const env = process.env;
 const SERVICE_ID = env.SERVICE_ID || 'node-service';
@@ -17,11 +17,11 @@ const PORT = Number(env.SERVICE_PORT || 0); // 0 takes any free one
 
 const TIMEOUT = 2_000; // ms for a call to the manager
 const GRACE = 5_000; // ms to leave the rooms in when stopped
-const REMEMBERED = 600_000; // ms after a visit in which its invite may come again; the signature dies before that
+const REMEMBERED = 600_000; // ms after a job in which its invite may come again; the signature dies before that
 const BODY_MAX = 64 * 1024; // bytes; an invite without metadata has about 1,500
 
-/** @type {Map<string, Visit>} by the id of the invite; those that are over are remembered for a while */
-const visits = new Map();
+/** @type {Map<string, SessionJob>} by the id of the invite; those that are over are remembered for a while */
+const jobs = new Map();
 const stopping = new AbortController();
 const receiver = makeReceiver();
 
@@ -45,20 +45,20 @@ async function take(body, signature) {
   if (message.service_id !== SERVICE_ID) return 422;
   if (message.event === 'session_invited') return welcome(message);
   if (message.event === 'session_ended') {
-    for (const visit of visits.values()) {
-      if (visit.invite.identity === message.identity) visit.end(message.reason);
+    for (const job of jobs.values()) {
+      if (job.invite.identity === message.identity) job.end(message.reason);
     }
   }
   return 200;
 }
 
-/** Begins a visit, which goes on after the answer. @param {import('./visit.js').Invite} invite */
+/** Begins a job, which goes on after the answer. @param {import('./session_job.js').Invite} invite */
 function welcome(invite) {
-  if (visits.has(invite.id)) return 200; // our answer got lost: the same again, and no second visit
+  if (jobs.has(invite.id)) return 200; // our answer got lost: the same again, and no second job
   if (stopping.signal.aborted) return 503;
-  const visit = new Visit(invite);
-  visits.set(invite.id, visit);
-  visit.done.then(() => setTimeout(() => visits.delete(invite.id), REMEMBERED).unref());
+  const job = new SessionJob(invite);
+  jobs.set(invite.id, job);
+  job.done.then(() => setTimeout(() => jobs.delete(invite.id), REMEMBERED).unref());
   return 200;
 }
 
@@ -110,8 +110,8 @@ async function stop() {
   await registering;
   const { status } = await callManager('DELETE', `/${encodeURIComponent(SERVICE_ID)}`);
   log(status === 200 ? 'deregistered' : 'not_deregistered', { status });
-  for (const visit of visits.values()) visit.end('service_stopped');
-  await Promise.race([Promise.all([...visits.values()].map((visit) => visit.done)), sleep(GRACE)]);
+  for (const job of jobs.values()) job.end('service_stopped');
+  await Promise.race([Promise.all([...jobs.values()].map((job) => job.done)), sleep(GRACE)]);
   await dispose();
   process.exit();
 }

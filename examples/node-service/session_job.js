@@ -1,4 +1,4 @@
-// One visit to a room: join, say ready until the manager has heard it, leave when the session is over.
+// One job: join the room, signal ready until the manager has heard it, leave when the session is over.
 
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -6,7 +6,7 @@ import { DisconnectReason, Room, RoomEvent } from '@livekit/rtc-node';
 
 /** @typedef {{ id: string, identity: string, token: string, server_url: string, manager_identity?: string }} Invite */
 
-export class Visit {
+export class SessionJob {
   #room = new Room();
   #over = new AbortController();
   #saying = new AbortController();
@@ -21,7 +21,7 @@ export class Visit {
     this.done = this.#attend();
   }
 
-  /** Lets the visit be over. Again changes nothing. @param {string} reason */
+  /** Lets the job be over. Again changes nothing. @param {string} reason */
   end(reason) {
     this.#over.abort(reason);
   }
