@@ -87,15 +87,15 @@ async def ours(url: str) -> AsyncIterator[Open]:
     """This project: sessions that need no service, each with its room and its manager."""
     settings = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=url)  # type: ignore[call-arg]
     disable_log_capture()
-    parts = compose(settings)
-    await parts.rooms.start()
-    await parts.agent.start()
-    while not parts.agent.registered:
+    components = compose(settings)
+    await components.rooms.start()
+    await components.agent.start()
+    while not components.agent.registered:
         await asyncio.sleep(0.01)
 
     async def open_room(name: str) -> None:
-        session = Session(f"ses_{name}", name, User("user"), parts.clock(), limits=LONG)
-        await parts.orchestrator.open(session)
+        session = Session(f"ses_{name}", name, User("user"), components.clock(), limits=LONG)
+        await components.orchestrator.open(session)
 
     yield open_room
 

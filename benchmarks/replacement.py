@@ -22,7 +22,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.measuring import percentile
-from http_api.manager_parts import STORE
+from http_api.app_keys import STORE
+from http_api.bootstrap import compose
 from http_api.observability import logs
 from http_api.server import serving
 from http_api.settings.settings import DevSettings
@@ -99,7 +100,7 @@ async def measure(trials: int, folder: Path) -> list[Trial]:
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(livekit)
         settings = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=livekit.url, server_port=api_port, log_level="error")  # type: ignore[call-arg]
-        app = await stack.enter_async_context(serving(settings))
+        app = await stack.enter_async_context(serving(compose(settings)))
         http = await stack.enter_async_context(aiohttp.ClientSession(api_url))
         bench = ReplacementBench(app[STORE], http)
         for service_id in INSTANCES:

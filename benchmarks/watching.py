@@ -21,7 +21,8 @@ from prometheus_client.exposition import choose_encoder
 
 from benchmarks.measuring import times
 from http_api.app import create_app
-from http_api.manager_parts import STORE
+from http_api.app_keys import STORE
+from http_api.bootstrap import compose
 from http_api.observability import logs
 from http_api.observability.metrics.labels import VALUES_MAX
 from http_api.observability.metrics.metrics import METRICS
@@ -98,7 +99,7 @@ def an_application() -> web.Application:
     """Not started. What it logs goes nowhere, and is kept for each session as always."""
     settings, sinks = DevSettings(_env_file=None), LogSinks()
     logs.configure(dev=False, level="info", secrets=settings.secrets, stream=Nowhere(), sinks=sinks.takers)
-    return create_app(settings, sinks=sinks)
+    return create_app(compose(settings, sinks))
 
 
 def scrape(app: web.Application, accept: str) -> tuple[float, float]:

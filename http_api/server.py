@@ -17,7 +17,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from http_api.app import create_app
-from http_api.bootstrap import Parts
+from http_api.bootstrap import Components, compose
 from http_api.errors import MalformedRequest
 from http_api.observability.logs.access import AccessLog
 from http_api.observability.sinks import LogSinks
@@ -48,7 +48,7 @@ async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOK_UPS, thread_name_prefix="look-up"))
     if not settings.invites_have_own_key and not settings.dev:
         log.warning("invites_signed_with_livekit_secret", hint="set INVITE_API_KEY and INVITE_API_SECRET")
-    async with serving(settings, sinks=sinks):
+    async with serving(compose(settings, sinks)):
         with _end_asked() as asked:  # before anybody reads that we listen, and asks
             gc.collect()
             gc.freeze()  # what was loaded stays; to go through all of it again, every now and then, would take 200 ms
@@ -63,10 +63,10 @@ async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
 
 @asynccontextmanager
 async def serving(
-    settings: Settings, parts: Parts | None = None, sinks: LogSinks | None = None
+    components: Components,
 ) -> AsyncIterator[web.Application]:
-    """The application, listening; its sessions are ended on the way out. Raises CannotListen."""
-    app = create_app(settings, parts, sinks)
+    """The application, listening; its sessions are ended on the way out. Raises BadSettings, CannotListen."""
+    app, settings = create_app(components), components.settings
     listener = listen(settings.server_host, settings.server_port)
     # Who waits for a session and hangs up is not waited for.
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from http_api.manager_parts import STORE
+from http_api.app_keys import STORE
 from tests.exhibits import EXHIBITS
 from tests.otel_collector import otel_collector as otel_collector
 from tests.otel_collector import otel_collector_binary as otel_collector_binary

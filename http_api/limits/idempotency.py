@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from http_api.app_keys import TASKS
 from http_api.errors import MalformedRequest, NotReady, SessionOver
 from http_api.limits.idempotency_store import IdempotencyScope, IdempotencyStore, StoredAnswer
-from http_api.manager_parts import TASKS
 from http_api.operations import operation_of
 from http_api.problems.problems import answer_for
 from http_api.protocol.bodies import BODY, read_bytes

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from aiohttp import web
-
 from http_api.access.principals import DEVELOPER
 from http_api.errors import Overloaded, TooManySessions
 from manager_agent.session.counts import SessionCounts
 
 
-class Capacity:
+class Quotas:
     def __init__(self, counts: SessionCounts, *, per_caller: int, in_all: int, in_making: int) -> None:
-        self._census = counts
+        self._counts = counts
         self._per_caller, self._in_all, self._in_making = per_caller, in_all, in_making
 
     def check(self, owner: str) -> None:
@@ -19,12 +17,9 @@ class Capacity:
 
         What is opened right after this, without an await in between, never exceeds the limits.
         """
-        if owner != DEVELOPER.name and self._census.live_of(owner) >= self._per_caller:
+        if owner != DEVELOPER.name and self._counts.live_of(owner) >= self._per_caller:
             raise TooManySessions(self._per_caller)
-        if self._census.live >= self._in_all:
+        if self._counts.live >= self._in_all:
             raise Overloaded(f"there are {self._in_all} sessions already (SESSIONS_MAX)")
-        if self._census.in_making >= self._in_making:
+        if self._counts.in_making >= self._in_making:
             raise Overloaded(f"{self._in_making} sessions are being opened already (CREATES_IN_FLIGHT)")
-
-
-CAPACITY = web.AppKey("CAPACITY", Capacity)

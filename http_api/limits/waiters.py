@@ -28,7 +28,7 @@ class Waiters:
         self.count = 0
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
+    def waiting(self) -> Iterator[None]:
         """For the time that one waits. Raises Overloaded when all are taken."""
         if self.count >= self._most:
             raise Overloaded(f"{self._most} requests are waiting already (WAITERS_MAX)")
@@ -44,7 +44,7 @@ class Waiters:
         Overloaded."""
         if self._streams[principal.name] >= self._streams_most and not principal.is_trusted:
             raise TooManyStreams(self._streams_most)
-        with self.slot():
+        with self.waiting():
             self._streams[principal.name] += 1
             try:
                 yield

@@ -244,6 +244,14 @@ class CreateSession(Body):
                 raise wrong(f"should have at most {REQUIRED_SERVICES_MAX} items, with the profile, has {len(both)}")
         return entries
 
+    def user(self) -> User:
+        return User(
+            identity=self.user_identity,
+            name=self.user_name or "",
+            attributes=self.user_attributes or {},
+            grants=self.user_grants.granted() if self.user_grants else {},
+        )
+
     def requirements(self, profiles: Profiles) -> list[Requirement]:
         """What the profile requires, then what is required beyond it."""
         by_profile = profiles[self.profile] if self.profile is not None else ()

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Self
+from typing import Self
 
 from aiohttp import web
 
 from http_api.access.principals import Principal
-from http_api.manager_parts import CALLBACKS
-from http_api.models.responses import SessionView, View, answer
+from http_api.app_keys import CALLBACKS
+from http_api.models.responses import View, answer
 from http_api.request_context import PRINCIPAL
-from http_api.settings.settings import BadSettings, Settings
-from manager_agent.clock import Clock
 from manager_agent.messages import rfc3339
-from manager_agent.outbound.address_policy import AddressPolicy, AddressRefused
-from manager_agent.outbound.callbacks import Callbacks, SigningKeys
 from manager_agent.outbound.deliveries import CallbackEvent, Delivery, DeliveryState
-from manager_agent.outbound.http_client import GuardedHttpClient
-from manager_agent.session.session import Session
 
 PATH = "/api/v1/callbacks"
 
@@ -74,20 +67,3 @@ async def list_all(request: web.Request) -> web.Response:
     principal = request[PRINCIPAL]
     latest = request.app[CALLBACKS].delivery_log.latest(principal.sees)
     return answer(CallbackList(callbacks=[CallbackView.of(delivery, principal) for delivery in latest]))
-
-
-def callbacks_of(
-    settings: Settings, address_policy: AddressPolicy, clock: Clock, signing_keys: SigningKeys
-) -> Callbacks:
-    """What tells callers' back ends, not started. Raises BadSettings when one of the CALLBACK_URLS could never be
-    called."""
-    for number, url in enumerate(settings.callback_urls.values(), start=1):
-        try:
-            address_policy.admit(url.get_secret_value())
-        except AddressRefused as refused:
-            raise BadSettings(f"CALLBACK_URLS: entry {number}: {refused}") from None
-    return Callbacks(http_client=GuardedHttpClient(address_policy), clock=clock, view=_shown, signing_keys=signing_keys)
-
-
-def _shown(session: Session) -> Mapping[str, Any]:
-    return SessionView.of(session).model_dump(mode="json")

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api.manager_parts import ADDRESS_POLICY, CLOCK, REGISTRY
+from http_api.app_keys import ADDRESS_POLICY, CLOCK, REGISTRY
 from http_api.models.requests import Heartbeat, InstanceQuery, RegisterService
 from http_api.models.responses import ServiceList, ServiceView, answer
 from http_api.protocol.bodies import read_body, read_query

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from http_api.app_keys import REGISTRY, ROOMS, STORE
 from http_api.errors import OtherCaller
-from http_api.manager_parts import REGISTRY, ROOMS, STORE
 from http_api.models.responses import SessionView, SessionWithToken
 from http_api.observability.logs.context import bind_session
 from http_api.observability.tracing.requests import giving_token

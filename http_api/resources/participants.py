@@ -6,8 +6,8 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from http_api.app_keys import ROOMS
 from http_api.errors import IdentityTaken, NoToken
-from http_api.manager_parts import ROOMS
 from http_api.models.requests import AddParticipant
 from http_api.models.responses import ParticipantView, answer
 from http_api.observability.tracing.requests import giving_token

@@ -5,8 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from http_api.access.authentication import bearer
+from http_api.app_keys import CLOCK, ROOMS, STORE
 from http_api.errors import Forbidden, ServiceOut, SessionOver
-from http_api.manager_parts import CLOCK, ROOMS, STORE
 from http_api.models.requests import SayReady
 from http_api.models.responses import answer
 from http_api.observability.logs.context import bind_session

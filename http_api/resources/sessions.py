@@ -7,22 +7,20 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from http_api.app_keys import ADDRESS_POLICY, CLOCK, ORCHESTRATOR, STORE
 from http_api.errors import NoToken
-from http_api.limits.quotas import CAPACITY
 from http_api.limits.waiters import WAITERS, decided, until
-from http_api.manager_parts import ADDRESS_POLICY, CLOCK, ORCHESTRATOR, REGISTRY, STORE
 from http_api.models.paging import page
 from http_api.models.requests import PROFILES, CreateSession, ListSessions
 from http_api.models.responses import SessionList, SessionView, answer
 from http_api.observability.logs.context import bind_session
-from http_api.observability.tracing.requests import in_its_trace
 from http_api.protocol import server_timing
 from http_api.protocol.bodies import read_body, read_query
 from http_api.protocol.conditional import KnownTags, entity_tag, known_tags
 from http_api.protocol.prefer import preferences
-from http_api.request_context import PRINCIPAL
+from http_api.request_context import PRINCIPAL, TRACE
 from http_api.resources.ownership import own_session_of, session_of, state_of, view_for
-from http_api.resources.session_requests import new_session, open_session
+from http_api.resources.session_requests import SESSION_REQUESTS
 from http_api.settings.settings import SETTINGS
 from manager_agent.session.session import GIVES_TOKENS, Session
 
@@ -36,17 +34,24 @@ async def create(request: web.Request) -> web.Response:
     `Prefer: respond-async` at once: as 202 when the session is not ready by then, which goes on. A caller who goes
     away while waiting, having sent no Idempotency-Key, ends the session.
     """
-    app, limits, principal = request.app, request.app[SETTINGS].limits(), request[PRINCIPAL]
-    app[CAPACITY].check(principal.name)  # and again when it is opened: here it costs nothing to refuse
-    profiles = app[PROFILES]
-    bounds = {"longest": limits.max_duration, "grants": app[SETTINGS].user_grants}
+    app, settings, session_requests = request.app, request.app[SETTINGS], request.app[SESSION_REQUESTS]
+    profiles, bounds = app[PROFILES], {"longest": settings.session_ttl, "grants": settings.user_grants}
     body = await read_body(request, CreateSession, profiles=profiles, address_policy=app[ADDRESS_POLICY], **bounds)
     preferred = preferences(request.headers.getall("Prefer", ()))
-    services = app[REGISTRY].choose(body.requirements(profiles))
-    wanted = new_session(body, services, limits, app[CLOCK](), principal.name)
-    wanted = in_its_trace(wanted, request)
-    bind_session(request, wanted)
-    session = await open_session(app, wanted, preferred.max_wait)
+    session = session_requests.build(
+        body.user(),
+        body.requirements(profiles),
+        owner=request[PRINCIPAL].name,
+        room_name=body.room_name,
+        trace=request.get(TRACE),
+        metadata=body.metadata or {},
+        profile=body.profile or "",
+        callback_url=body.callback_url,
+        ready_timeout=body.ready_timeout,
+        max_duration=body.max_duration,
+    )
+    bind_session(request, session)
+    session = await session_requests.open(session, preferred.max_wait)
     status = HTTPStatus.CREATED if session.state in GIVES_TOKENS else HTTPStatus.ACCEPTED
     headers = preferred.applied(asynchronously=status is HTTPStatus.ACCEPTED)
     headers[server_timing.HEADER] = server_timing.server_timing(session, app[CLOCK]())
@@ -74,7 +79,7 @@ async def show(request: web.Request) -> web.Response:
     session, known = session_of(request), known_tags(request.headers.getall("If-None-Match", ()))
     preferred, wanted = preferences(request.headers.getall("Prefer", ())), _worth_waiting_for(known)
     if preferred.wait and not wanted(session):
-        with request.app[WAITERS].slot():
+        with request.app[WAITERS].waiting():
             session = await until(request.app[STORE], session.session_id, wanted, preferred.wait)
     headers = {"Vary": "Prefer", **preferred.applied(asynchronously=False)}
     if known is not None and known.match(session.revision):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from http_api.access.principals import Scope
-from http_api.manager_parts import CLOCK
+from http_api.app_keys import CLOCK
 from http_api.models.responses import answer
 from http_api.models.timeline import TimelineView
 from http_api.observability.logs.recent import RECENT_LOGS

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from http import HTTPStatus
 
 from aiohttp import web
 from ulid import ULID
 
 from http_api.access.principals import Principal
+from http_api.app_keys import REGISTRY, STORE
 from http_api.errors import Forbidden
-from http_api.manager_parts import CLOCK, REGISTRY, STORE
 from http_api.models.requests import PROFILES
 from http_api.models.responses import answer
 from http_api.models.token_source import (
@@ -22,17 +21,16 @@ from http_api.models.token_source import (
     requirements_of,
 )
 from http_api.observability.logs.context import bind_session
-from http_api.observability.tracing.requests import in_its_trace
 from http_api.protocol.bodies import read_body
-from http_api.request_context import PRINCIPAL
+from http_api.request_context import PRINCIPAL, TRACE
 from http_api.resources.ownership import user_token
 from http_api.resources.participants import further_token
-from http_api.resources.session_requests import open_session, session_for, until_ready
+from http_api.resources.session_requests import SESSION_REQUESTS
 from http_api.settings.settings import SETTINGS
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import Session, User
-from manager_agent.store.store import RoomNameTaken, UnknownSession
+from manager_agent.store.store import RoomNameTaken, Store, UnknownSession
 
 PATH = "/api/v1/token"
 
@@ -58,7 +56,7 @@ async def give(request: web.Request) -> web.Response:
     human = _human(asked, principal)
     # Of two that ask for one room at the same moment the second finds the session of the first: nothing is awaited
     # between this look and the opening.
-    session = _live_session(app, asked.room_name, principal)
+    session = _live_session(app[STORE], asked.room_name, principal)
     token = await (_open(request, asked, human) if session is None else _let_in(request, session, human))
     view = TokenResponse(server_url=app[SETTINGS].public_url, participant_token=token.jwt)
     return answer(view, HTTPStatus.CREATED)
@@ -76,9 +74,9 @@ def _human(asked: TokenRequest, principal: Principal) -> User:
     )
 
 
-def _live_session(app: web.Application, room_name: str | None, principal: Principal) -> Session | None:
+def _live_session(store: Store, room_name: str | None, principal: Principal) -> Session | None:
     """The caller's session that has this room. Raises RoomNameTaken when it is another's."""
-    session = app[STORE].in_room(room_name) if room_name is not None else None
+    session = store.in_room(room_name) if room_name is not None else None
     if session is None or session.over:
         return None
     if not principal.owns(session.owner):
@@ -88,16 +86,20 @@ def _live_session(app: web.Application, room_name: str | None, principal: Princi
 
 async def _open(request: web.Request, asked: TokenRequest, human: User) -> AccessToken:
     """Opens a session for this human; the token, once it is ready. Raises what POST /sessions does."""
-    app, principal = request.app, request[PRINCIPAL]
-    settings, registry = app[SETTINGS], app[REGISTRY]
-    default = settings.default_profile or DEFAULT_PROFILE
-    known = app[PROFILES], registry.list(), default
-    services = registry.choose(requirements_of(asked.agents, *known))
-    session = session_for(human, services, settings.limits(), app[CLOCK](), principal.name, asked.room_name)
-    profile = profile_of(asked.agents, *known)
-    session = in_its_trace(replace(session, metadata=metadata_of(asked.agents, default), profile=profile), request)
+    app, session_requests = request.app, request.app[SESSION_REQUESTS]
+    default = app[SETTINGS].default_profile or DEFAULT_PROFILE
+    known = app[PROFILES], app[REGISTRY].list(), default
+    session = session_requests.build(
+        human,
+        requirements_of(asked.agents, *known),
+        owner=request[PRINCIPAL].name,
+        room_name=asked.room_name,
+        trace=request.get(TRACE),
+        metadata=metadata_of(asked.agents, default),
+        profile=profile_of(asked.agents, *known),
+    )
     bind_session(request, session)
-    session = await open_session(app, session, None, ends_with_its_client=asked.room_name is None)
+    session = await session_requests.open(session, None, ends_with_its_client=asked.room_name is None)
     return user_token(request, session)
 
 
@@ -106,7 +108,7 @@ async def _let_in(request: web.Request, session: Session, human: User) -> Access
     by then."""
     bind_session(request, session)
     try:
-        session = await until_ready(request.app, session.session_id, None)
+        session = await request.app[SESSION_REQUESTS].until_ready(session.session_id)
     except UnknownSession:  # LiveKit has a room of that name which is not ours: there never was a session
         raise RoomNameTaken(session.room_name, NAME_QUARANTINE) from None
     if human.identity == session.user.identity:

@@ -13,8 +13,8 @@ from aiohttp import web
 from google.protobuf.json_format import Parse, ParseError
 from livekit import api
 
+from http_api.app_keys import CLOCK, ROOMS, STORE, TASKS
 from http_api.errors import MalformedBody, Unauthorized
-from http_api.manager_parts import CLOCK, ROOMS, STORE, TASKS
 from http_api.observability.logs.context import bind_session
 from http_api.observability.metrics.metrics import METRICS
 from http_api.protocol.bodies import read_bytes

@@ -13,8 +13,8 @@ import structlog
 from aiohttp import web
 from aiohttp_sse import EventSourceResponse
 
+from http_api.app_keys import CLOCK
 from http_api.limits.waiters import WAITERS
-from http_api.manager_parts import CLOCK
 from http_api.request_context import PRINCIPAL
 
 log = structlog.get_logger()

@@ -9,8 +9,8 @@ from itertools import chain, islice
 from aiohttp import web
 
 from http_api.access.principals import Principal
-from http_api.manager_parts import STORE
-from http_api.models.requests import PROFILES
+from http_api.app_keys import STORE
+from http_api.models.requests import PROFILES, Profiles
 from http_api.request_context import PRINCIPAL
 from http_api.streams.event_stream import EventStream, event_stream, head
 from http_api.streams.models import CallerView, FeedEvent, Forgotten, ServiceGone, Snapshot
@@ -37,10 +37,10 @@ async def follow(request: web.Request) -> web.StreamResponse:
     """
     if request.method == "HEAD":
         return head()
-    readers = request.app[FEED]
+    app, readers = request.app, request.app[FEED]
     async with event_stream(request) as stream:
         with readers.reading(request[PRINCIPAL]) as reader:
-            await stream.send_in_parts(FeedEvent.SNAPSHOT, _snapshot(request.app, reader))
+            await stream.send_in_parts(FeedEvent.SNAPSHOT, _snapshot(readers, reader, app[STORE].list(), app[PROFILES]))
             while reader.has_news or not readers.is_over:
                 await reader.wait()
                 if reader.is_behind:
@@ -72,11 +72,10 @@ async def _tell_news(readers: FeedReaders, reader: Reader, stream: EventStream) 
         await stream.send(readers.health().model_dump_json(), event=FeedEvent.HEALTH)
 
 
-def _snapshot(app: web.Application, reader: Reader) -> Iterator[str]:
+def _snapshot(readers: FeedReaders, reader: Reader, sessions: Iterable[Session], profiles: Profiles) -> Iterator[str]:
     """The JSON of a Snapshot, made bit by bit. What changes meanwhile is new to the reader afterwards."""
-    readers, profiles = app[FEED], app[PROFILES]
     yield '{"sessions":['
-    yield from _sessions(readers, reader, newest(app[STORE].list(), reader.principal))
+    yield from _sessions(readers, reader, newest(sessions, reader.principal))
     snapshot = Snapshot(
         sessions=[],
         services=None,

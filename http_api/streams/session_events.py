@@ -8,7 +8,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api.manager_parts import STORE
+from http_api.app_keys import STORE
 from http_api.models.responses import SessionView
 from http_api.resources.ownership import session_of
 from http_api.streams.event_stream import EventStream, event_stream, head

@@ -14,7 +14,7 @@ import pytest
 from http_api.access.principals import DEVELOPER
 from http_api.observability import logs
 from http_api.observability.sinks import LogSinks
-from http_api.observability.tracing import Tracing, tracing_of
+from http_api.observability.tracing import Tracing
 from http_api.server import serving
 from http_api.settings.settings import DevSettings, Settings
 from manager_agent.session.session import Session, User
@@ -33,12 +33,10 @@ async def start_api() -> AsyncIterator[StartApi]:
         async def start(kind: type[Settings] = DevSettings, *, tracing: Tracing | None = None, **settings: Any) -> Api:
             port = free_port()
             chosen = kind(_env_file=None, server_port=port, **settings)
-            livekit = LiveKit()
-            parts, agent = stand_ins(chosen, livekit)
-            parts = replace(parts, tracing=tracing or tracing_of(chosen))
-            sinks = LogSinks()
+            livekit, sinks = LiveKit(), LogSinks()
+            parts, agent = stand_ins(chosen, livekit, sinks, tracing)
             stack.callback(_logged(chosen, sinks.recent.take))
-            app = await stack.enter_async_context(serving(chosen, parts, sinks))
+            app = await stack.enter_async_context(serving(parts))
             http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))
             api = Api(http, parts, livekit, agent, port)
             api.app = app

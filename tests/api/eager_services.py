@@ -6,11 +6,10 @@ import asyncio
 
 from manager_agent.session.events import DeadlinePassed, Evidence, ServiceSignalled, Signal
 from manager_agent.session.session import ServiceState, Session
-from manager_agent.store.memory import MemoryStore
-from manager_agent.store.store import Change
+from manager_agent.store.store import Change, Store
 
 
-def let_nobody_wait(store: MemoryStore) -> None:
+def let_nobody_wait(store: Store) -> None:
     """Services that are called say that they are ready at once; a session that needs an agent is out of time."""
     under_way: set[asyncio.Task[None]] = set()
 

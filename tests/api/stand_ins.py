@@ -12,21 +12,17 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from http_api.bootstrap import Parts, address_policy_of, registry_of, upkeep_of
+from http_api.bootstrap import Components, compose
 from http_api.limits.waiters import WAITERS
-from http_api.observability.metrics.metrics import Metrics
-from http_api.observability.upstreams import livekit as livekit_dependency
+from http_api.observability.sinks import LogSinks
+from http_api.observability.tracing import Tracing
 from http_api.settings.settings import Settings
-from manager_agent.clock import steady_clock
-from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.server_api import ListedRoom, Listing, LiveKitUnavailable, Rooms, RoomTaken
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.outbound.invites import Inviter
-from manager_agent.session.identities import Identities
 from manager_agent.session.session import RequiredService, Session
-from manager_agent.store.memory import MemoryStore
 
 
 @dataclass
@@ -110,12 +106,16 @@ class StandInAgent(ManagerAgent):
     async def aclose(self) -> None: ...
 
 
+class StandInReconciler(Reconciler):
+    async def start(self) -> None: ...
+
+
 @dataclass
 class Api:
     """The API as its callers see it, and what is behind it."""
 
     http: aiohttp.ClientSession
-    parts: Parts
+    parts: Components
     livekit: LiveKit
     agent: StandInAgent
     port: int
@@ -160,37 +160,23 @@ class Api:
 StartApi = Callable[..., Awaitable[Api]]
 
 
-def stand_ins(settings: Settings, livekit: LiveKit) -> tuple[Parts, StandInAgent]:
-    clock, key, secret = steady_clock(), settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
-    metrics = Metrics()
-    store, identities = MemoryStore(clock, metrics.store_updates.observe), Identities("secret")
-    url = settings.livekit_server_url
-    rooms = StandInRooms(
-        url=url,
-        public_url=url,
-        api_key=key,
-        api_secret=secret,
-        agent_name="m",
-        deployment="d",
-        user_grants=settings.user_grants,
+def stand_ins(
+    settings: Settings, livekit: LiveKit, sinks: LogSinks | None = None, tracing: Tracing | None = None
+) -> tuple[Components, StandInAgent]:
+    """The components of an API that talks to these stand-ins, and its agent."""
+    parts = compose(
+        settings,
+        sinks,
+        rooms=StandInRooms,
+        inviter=StandInInviter,
+        agent=StandInAgent,
+        reconciler=StandInReconciler,
+        tracing=tracing,
     )
-    address_policy = address_policy_of(settings)
-    registry, profiles = registry_of(settings, store, address_policy, clock)
-    inviter = StandInInviter(
-        rooms=rooms, identities=identities, clock=clock, api_key=key, api_secret=secret, address_policy=address_policy
-    )
+    rooms, inviter, agent = parts.rooms, parts.inviter, parts.agent
+    assert isinstance(rooms, StandInRooms)
+    assert isinstance(inviter, StandInInviter)
+    assert isinstance(agent, StandInAgent)
     rooms.livekit = inviter.livekit = livekit
-    orchestrator = Orchestrator(
-        store=store, rooms=rooms, inviter=inviter, registry=registry, identities=identities, clock=clock
-    )
-    agent = StandInAgent(
-        url=url, api_key=key, api_secret=secret, agent_name="m", store=store, identities=identities, clock=clock
-    )
-    livekit.reconciler = Reconciler(store=store, rooms=rooms, clock=clock)
-    parts = Parts(
-        clock, store, registry, rooms, inviter, orchestrator, agent, address_policy, profiles,
-        upkeep=upkeep_of(settings, registry),
-        upstreams=[livekit_dependency(lambda: agent.registered, lambda: livekit.reconciler.is_answered)],
-        metrics=metrics,
-    )  # fmt: skip
+    livekit.reconciler = parts.reconciler
     return parts, agent

@@ -17,7 +17,8 @@ from aiohttp import web
 from livekit import api
 from livekit.rtc._ffi_client import FfiClient
 
-from http_api.manager_parts import AGENT, CLOCK, REGISTRY, STORE
+from http_api.app_keys import AGENT, CLOCK, REGISTRY, STORE
+from http_api.bootstrap import compose
 from http_api.observability import logs
 from http_api.observability.logs.recent import RECENT_LOGS
 from http_api.observability.sinks import LogSinks
@@ -197,7 +198,7 @@ async def _running(site: Site, settings: Settings, log: io.StringIO, sinks: LogS
     async with AsyncExitStack() as cleanup:
         bots = await cleanup.enter_async_context(AsyncExitStack())  # first, so that they are told goodbye
         served = await cleanup.enter_async_context(AsyncExitStack())
-        app = await served.enter_async_context(serving(settings, sinks=sinks))
+        app = await served.enter_async_context(serving(compose(settings, sinks)))
         http = await cleanup.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{site.api_port}"))
         livekit = await cleanup.enter_async_context(api.LiveKitAPI(site.livekit.http_url, KEY, SECRET))
         async with asyncio.timeout(10):

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
-from time import perf_counter
 from typing import Any
 
 import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
-from aiohttp.typedefs import Handler
 
 from http_api.request_context import ABOUT, PRINCIPAL, PROBLEM, REQUEST_ID, TRACE
 
@@ -31,16 +28,9 @@ class AccessLog(AbstractAccessLogger):
         write("request", status=response.status, **_about(request, time))
 
 
-@web.middleware
-async def abandonments(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """aiohttp logs no request whose client is gone. Behind whoever gives the request its id, and before all who may be
-    cancelled."""
-    started = perf_counter()
-    try:
-        return await handler(request)
-    except asyncio.CancelledError:
-        log.info("request_abandoned", **_about(request, perf_counter() - started))
-        raise
+def log_abandoned(request: web.BaseRequest, seconds: float) -> None:
+    """For a request whose client is gone, after so many seconds: aiohttp logs none of these."""
+    log.info("request_abandoned", **_about(request, seconds))
 
 
 def _about(request: web.BaseRequest, seconds: float) -> Mapping[str, Any]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -17,7 +16,6 @@ SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 class RequestMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._operations: Mapping[Any, str] = {}
         self._requests = Counter(
             "session_manager_http_requests_total", "Requests, by the operation and the status of the answer.",
             ["operation", "status"], registry=registry,
@@ -31,15 +29,15 @@ class RequestMetrics:
             ["problem"], registry=registry,
         )  # fmt: skip
 
-    def expect(self, operations: Mapping[Any, str], problems: Iterable[str]) -> None:
-        """`operations`: the id of each, by its handler. The series of the problems begin at zero."""
-        self._operations = operations
+    def expect(self, problems: Iterable[str]) -> None:
+        """The series of these problems begin at zero."""
         for problem in problems:
             self._problems.labels(problem)
 
-    def answered(self, handler: Any, status: str, problem: str | None, seconds: float) -> None:
-        operation = self._operations.get(handler, UNKNOWN)
-        self._requests.labels(operation, status).inc()
+    def answered(self, operation: str | None, status: int | None, problem: str | None, seconds: float) -> None:
+        """`operation`: its id; None for an unknown path or method. `status`: None when the answer was broken off."""
+        operation = operation or UNKNOWN
+        self._requests.labels(operation, ABORTED if status is None else str(status)).inc()
         self._duration.labels(operation).observe(seconds)
         if problem is not None:
             self._problems.labels(problem).inc()

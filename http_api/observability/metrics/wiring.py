@@ -1,37 +1,45 @@
-"""Ties what is measured to the parts of the application in which it happens."""
+"""Ties what is measured to where it happens."""
 
 from __future__ import annotations
 
-from aiohttp import web
+from collections.abc import Iterable
 
-from http_api.limits.waiters import WAITERS
-from http_api.manager_parts import AGENT, CALLBACKS, REGISTRY, STORE
-from http_api.models.requests import PROFILES
-from http_api.observability.metrics.metrics import METRICS
+from http_api.limits.waiters import Waiters
+from http_api.observability.metrics.metrics import Metrics
 from http_api.observability.metrics.state import State
-from http_api.observability.shipping.shipper import SHIPPER
-from http_api.operations import OPERATIONS_BY_HANDLER
+from http_api.observability.shipping.shipper import LogShipper
 from http_api.problems.problems import TABLE, UNEXPECTED
+from manager_agent.livekit.agent import ManagerAgent
+from manager_agent.outbound.callbacks import Callbacks
+from manager_agent.registry.registry import Registry
+from manager_agent.store.store import Store
 
 
-def wire(app: web.Application) -> None:
-    """For an application that has all its parts, once. Who stands in the SERVICES_FILE comes before all others where
-    values of labels are bounded."""
-    metrics, registry, profiles = app[METRICS], app[REGISTRY], app[PROFILES]
-    app[STORE].listen(metrics.sessions.hear)
+def wire(
+    metrics: Metrics,
+    store: Store,
+    registry: Registry,
+    profiles: Iterable[str],
+    agent: ManagerAgent,
+    callbacks: Callbacks,
+    waiters: Waiters,
+    shipper: LogShipper,
+) -> None:
+    """Once for a process. The SERVICES_FILE's services and profiles come before all others where values of labels are
+    bounded."""
+    store.listen(metrics.sessions.hear)
+    metrics.requests.expect(row.slug for row in (*TABLE.values(), UNEXPECTED))
     for service in registry.list():
         metrics.sessions.expect_type(service.type)
     for profile in ("", *profiles):
         metrics.sessions.expect_profile(profile)
-    operations = {handler: operation.id for handler, operation in app[OPERATIONS_BY_HANDLER].items()}
-    metrics.requests.expect(operations, (row.slug for row in (*TABLE.values(), UNEXPECTED)))
     state = State(
-        store=app[STORE],
-        waiters=app[WAITERS],
-        agent=app[AGENT],
+        store=store,
+        waiters=waiters,
+        agent=agent,
         registry=registry,
-        callbacks=app[CALLBACKS],
-        log_queue=lambda: app[SHIPPER].stats,
+        callbacks=callbacks,
+        log_queue=lambda: shipper.stats,
         shown_type=metrics.sessions.expect_type,
         known_types=metrics.sessions.known_types,
     )

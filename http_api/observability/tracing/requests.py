@@ -4,43 +4,54 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from http import HTTPStatus
 
 import structlog
 from aiohttp import web
-from aiohttp.typedefs import Handler
 
 from http_api.access.principals import ANONYMOUS, Permission
-from http_api.manager_parts import CLOCK
-from http_api.observability.tracing import TRACING
+from http_api.app_keys import CLOCK
+from http_api.observability.tracing import TRACING, Tracing
 from http_api.observability.tracing.spans import Attribute, Kind, Span, session_trace
-from http_api.operations import Operation, Tag, operation_of
+from http_api.operations import Operation, Tag
 from http_api.request_context import ABOUT, PRINCIPAL, PROBLEM, REQUEST_ID, TRACE
+from manager_agent.clock import Clock
 from manager_agent.session.session import Session
 from manager_agent.traceparent import TraceContext, trace_in
 
 USER_AGENT_MAX = 256
 
 
-@web.middleware
-async def traces(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Finds a request's place in a trace, for the logs, for the session that it may open, and for its own span."""
-    operation, incoming = operation_of(request), trace_in(request.headers.items())
-    trace = request.app[TRACING].begin(incoming) if _has_span(operation, incoming) else incoming
-    if trace is None:
-        return await handler(request)
-    request[TRACE] = trace
-    with structlog.contextvars.bound_contextvars(trace_id=trace.trace_id):
-        if trace is incoming:
-            return await handler(request)
-        return await _recorded(request, handler, trace, incoming)
+class RequestSpan:
+    """A request's place in a trace, for the logs, for the session that it may open, and for its own span."""
 
+    def __init__(self, request: web.Request, operation: Operation | None, tracing: Tracing, clock: Clock) -> None:
+        self._request, self._tracing, self._clock = request, tracing, clock
+        self._incoming = trace_in(request.headers.items())
+        self._trace = tracing.begin(self._incoming) if _has_span(operation, self._incoming) else self._incoming
+        if self._trace is not None:
+            request[TRACE] = self._trace
+            structlog.contextvars.bind_contextvars(trace_id=self._trace.trace_id)
+        self._start = clock()
 
-def in_its_trace(session: Session, request: web.Request) -> Session:
-    """A session that this request opens, as part of the request's trace."""
-    trace = request.get(TRACE)
-    return session if trace is None else replace(session, traceparent=trace.traceparent, tracestate=trace.state)
+    def end(self, status: int | None, error: BaseException | None) -> None:
+        """Records the span, if the request has one of its own and is not a stranger's. `error`: what was raised instead
+        of an answer."""
+        trace, request = self._trace, self._request
+        if trace is None or trace is self._incoming or not _is_known(request):
+            return
+        failure = None
+        if isinstance(error, web.HTTPException):
+            status = error.status
+        elif error is not None:
+            failure = type(error).__name__  # CancelledError: its client is gone
+        if status is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            failure = request.get(PROBLEM) or str(status)
+        resource = request.match_info.route.resource
+        route = resource.canonical if resource is not None else request.path
+        about = _attributes(request, route, status, failure)
+        name, end = f"{request.method} {route}", self._clock()
+        self._tracing.record(Span(name, self._incoming, self._start, end, about, failure, Kind.SERVER, trace))
 
 
 @contextmanager
@@ -65,47 +76,13 @@ def _has_span(operation: Operation | None, incoming: TraceContext | None) -> boo
     return acts or incoming is not None
 
 
-async def _recorded(
-    request: web.Request, handler: Handler, trace: TraceContext, incoming: TraceContext | None
-) -> web.StreamResponse:
-    """The answer; the span of it is recorded, unless it is a stranger's."""
-    clock, status, failure = request.app[CLOCK], None, None
-    start = clock()
-    try:
-        answer = await handler(request)
-        status = answer.status
-        return answer
-    except web.HTTPException as error:
-        status = error.status
-        raise
-    except BaseException as error:
-        failure = type(error).__name__  # CancelledError: its client is gone
-        raise
-    finally:
-        if _is_known(request):
-            request.app[TRACING].record(_span(request, trace, incoming, start, clock(), status, failure))
-
-
 def _is_known(request: web.Request) -> bool:
     """Whoever asks has proved who he is: to admission, or else to the handler, which speaks of a session only then."""
     return request.get(PRINCIPAL, ANONYMOUS) is not ANONYMOUS or ABOUT in request
 
 
-def _span(
-    request: web.Request,
-    trace: TraceContext,
-    incoming: TraceContext | None,
-    start: float,
-    end: float,
-    status: int | None,
-    failure: str | None,
-) -> Span:
+def _attributes(request: web.Request, route: str, status: int | None, failure: str | None) -> dict[str, Attribute]:
     """By OpenTelemetry's semantic conventions for HTTP servers; `request_id` and `problem` as in the logs."""
-    resource = request.match_info.route.resource
-    route = resource.canonical if resource is not None else request.path
-    problem = request.get(PROBLEM)
-    if status is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        failure = problem or str(status)
     about: dict[str, Attribute | None] = {
         "http.request.method": request.method,
         "http.route": route,
@@ -117,7 +94,6 @@ def _span(
         "user_agent.original": request.headers.get("User-Agent", "")[:USER_AGENT_MAX] or None,
         "error.type": failure,
         "request_id": request[REQUEST_ID],
-        "problem": problem,
+        "problem": request.get(PROBLEM),
     }
-    known = {name: value for name, value in about.items() if value is not None}
-    return Span(f"{request.method} {route}", incoming, start, end, known, failure, Kind.SERVER, trace)
+    return {name: value for name, value in about.items() if value is not None}

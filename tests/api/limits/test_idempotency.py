@@ -304,7 +304,7 @@ async def test_waiting_request_is_answered_when_the_process_stops() -> None:
     parts, agent = stand_ins(settings, livekit)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{settings.server_port}") as http:
         api = Api(http, parts, livekit, agent, settings.server_port)
-        async with serving(settings, parts):
+        async with serving(parts):
             await api.register("asr-service")
             asking = asyncio.create_task(post(http, SESSIONS, wanted("asr-service"), "k"))
             await the_session(api)

@@ -346,8 +346,8 @@ async def test_application_exposes_the_shippers_statistics(start_api: StartApi, 
     async with shipping(vector.url) as shipper:
         put(shipper, "a")
     settings = DevSettings(_env_file=None)
-    parts, _ = stand_ins(settings, LiveKit())
-    app = create_app(settings, parts, LogSinks(shipper=shipper))
+    parts, _ = stand_ins(settings, LiveKit(), LogSinks(shipper=shipper))
+    app = create_app(parts)
     assert app[SHIPPER].stats.delivered == 1
     shown = generate_latest(app[METRICS].registry).decode()
     assert "session_manager_log_records_delivered_total 1.0" in shown

@@ -197,7 +197,7 @@ async def test_callbacks_report_every_session_end_at_shutdown(listen: Listen) ->
     parts, agent = stand_ins(settings, livekit := LiveKit())
     receiver = await listen()
     api_url = f"http://127.0.0.1:{settings.server_port}"
-    async with serving(settings, parts), aiohttp.ClientSession(api_url) as http:
+    async with serving(parts), aiohttp.ClientSession(api_url) as http:
         api = Api(http, parts, livekit, agent, settings.server_port)
         for _ in range(20):
             await opened(api, callback_url=receiver.url)
@@ -252,7 +252,7 @@ def test_forbidden_url_in_callback_urls_stops_the_start() -> None:
     urls = "dev=http://127.0.0.1/,shop=http://169.254.169.254/a-word"
     settings = DevSettings(_env_file=None, callback_urls=urls)  # type: ignore[arg-type]
     with pytest.raises(BadSettings, match="CALLBACK_URLS: entry 2") as caught:
-        create_app(settings, stand_ins(settings, LiveKit())[0])
+        create_app(stand_ins(settings, LiveKit())[0])
     assert "a-word" not in str(caught.value)
 
 

@@ -32,7 +32,7 @@ async def test_shutdown_answers_waiting_requests_and_leaves_no_room() -> None:
     parts, agent = stand_ins(settings, livekit)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{settings.server_port}") as http:
         api = Api(http, parts, livekit, agent, settings.server_port)
-        async with serving(settings, parts):
+        async with serving(parts):
             await api.register("asr-service")
             asking = asyncio.create_task(api.open("asr-service", prefer=""))
             await livekit.invited.wait()

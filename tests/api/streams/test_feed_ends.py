@@ -91,7 +91,7 @@ async def test_feed_reports_every_session_end_at_shutdown() -> None:
     parts, agent = stand_ins(chosen, livekit)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http, asyncio.timeout(10):
         stopping = Api(http, parts, livekit, agent, port)
-        async with serving(chosen, parts):
+        async with serving(parts):
             session_ids = {(await stopping.open(user_identity=name))[2]["session_id"] for name in ("bob", "carol")}
             feeds = [await Readers(stopping).reader() for _ in range(2)]
             for feed in feeds:

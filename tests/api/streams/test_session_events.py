@@ -214,7 +214,7 @@ async def test_session_stream_reports_the_end_at_shutdown(api: Api) -> None:
     parts, agent = stand_ins(chosen, livekit)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http, asyncio.timeout(10):
         stopping = Api(http, parts, livekit, agent, port)
-        async with serving(chosen, parts):
+        async with serving(parts):
             await stopping.register("asr-service")
             asking = asyncio.create_task(stopping.open("asr-service", prefer="", ready_timeout=600))
             await livekit.invited.wait()

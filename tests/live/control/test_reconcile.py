@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from livekit import api
 
-from http_api.manager_parts import ROOMS
+from http_api.app_keys import ROOMS
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.messages import RoomStatus
 from manager_agent.session import events as ev

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 from livekit import api, rtc
 
-from http_api.manager_parts import ROOMS
+from http_api.app_keys import ROOMS
 from http_api.observability.metrics.awaited import PATIENCE
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.session import events as ev

@@ -35,12 +35,12 @@ async def store() -> MemoryStore:
 def test_there_are_so_many_places_and_no_more() -> None:
     """Each is free again when its waiter has left, in whatever way."""
     waiters = Waiters(2)
-    with waiters.slot():
-        with pytest.raises(ZeroDivisionError), waiters.slot():
+    with waiters.waiting():
+        with pytest.raises(ZeroDivisionError), waiters.waiting():
             1 / 0  # noqa: B018
-        with waiters.slot():
+        with waiters.waiting():
             assert waiters.count == 2
-            with pytest.raises(Overloaded, match="2 requests"), waiters.slot():
+            with pytest.raises(Overloaded, match="2 requests"), waiters.waiting():
                 pass
             assert waiters.count == 2
     assert waiters.count == 0
@@ -55,7 +55,7 @@ def test_the_streams_of_one_caller_are_a_tenth_of_all_places_at_most() -> None:
         with pytest.raises(TooManyStreams, match="3 streams"), waiters.stream(acme):
             pass
         assert waiters.count == 3
-        with waiters.stream(rival), waiters.slot():
+        with waiters.stream(rival), waiters.waiting():
             assert waiters.count == 5
         for _ in range(27):
             held.enter_context(waiters.stream(DEVELOPER))
@@ -79,7 +79,7 @@ async def test_who_is_cancelled_gives_his_place_back() -> None:
     waiters = Waiters(1)
 
     async def wait() -> None:
-        with waiters.slot():
+        with waiters.waiting():
             await never()
 
     waiting = asyncio.create_task(wait())

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from http_api.access.principals import Permission
 from http_api.app import create_app
+from http_api.bootstrap import compose
 from http_api.openapi.answers import errors_of
 from http_api.openapi.document import document, parts_of
 from http_api.openapi.schemas import example_of, name_of
@@ -61,7 +62,7 @@ def test_it_is_the_same_each_time() -> None:
 
 
 async def test_it_has_every_route_that_is_served_and_no_other() -> None:
-    app = create_app(DevSettings(_env_file=None))
+    app = create_app(compose(DevSettings(_env_file=None)))
     served = {
         (route.method, route.resource.canonical)
         for route in app.router.routes()

@@ -1,6 +1,6 @@
-"""The parts of the manager agent that a running application has, and where it finds them.
+"""The application's keys for objects of manager_agent/, which does not import aiohttp.web.
 
-The keys of everything else stand beside the classes that they name; manager_agent/ knows nothing of aiohttp.web.
+Every other key stands beside the class that it names.
 """
 
 from __future__ import annotations

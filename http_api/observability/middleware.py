@@ -1,0 +1,68 @@
+"""Each request is logged, traced and measured, whatever becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from time import perf_counter
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from http_api.app_keys import CLOCK, REGISTRY
+from http_api.observability.logs.access import log_abandoned
+from http_api.observability.logs.context import begin
+from http_api.observability.metrics.labels import OTHER
+from http_api.observability.metrics.metrics import METRICS
+from http_api.observability.tracing import TRACING
+from http_api.observability.tracing.requests import RequestSpan
+from http_api.operations import operation_of
+from http_api.problems.problems import REQUEST_ID_HEADER, new_request_id
+from http_api.request_context import PROBLEM, REQUEST_ID, UNMET
+from manager_agent.registry.registry import Registry
+from manager_agent.registry.services import UnknownService
+from manager_agent.session.required_service import Requirement
+
+ACCEPTED_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+@web.middleware
+async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Goes around all others, so that what they refuse is observed as well."""
+    app, operation, started = request.app, operation_of(request), perf_counter()
+    theirs = request.headers.get(REQUEST_ID_HEADER, "")
+    begin(request, theirs if ACCEPTED_REQUEST_ID.fullmatch(theirs) else new_request_id())
+    span = RequestSpan(request, operation, app[TRACING], app[CLOCK])
+    status: int | None = None
+    failure: BaseException | None = None
+    try:
+        answer = await handler(request)
+        status = answer.status
+        return answer
+    except BaseException as error:
+        failure = error
+        if isinstance(error, asyncio.CancelledError):
+            log_abandoned(request, perf_counter() - started)
+        raise
+    finally:
+        span.end(status, failure)
+        metrics, seconds = app[METRICS], perf_counter() - started
+        metrics.requests.answered(None if operation is None else operation.id, status, request.get(PROBLEM), seconds)
+        for unmet in request.get(UNMET, ()):
+            metrics.sessions.refused(_type_of(unmet.requirement, app[REGISTRY]), unmet.reason)
+
+
+async def show_request_id(request: web.Request, response: web.StreamResponse) -> None:
+    """Just before the headers are sent: a stream's are long gone when its handler returns."""
+    if REQUEST_ID in request:
+        response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID]
+
+
+def _type_of(requirement: Requirement, registry: Registry) -> str:
+    """Of one that is required by its id: what it is registered as, if it is."""
+    if requirement.service_id is None:
+        return requirement.type or OTHER
+    try:
+        return registry.get(requirement.service_id).type
+    except UnknownService:
+        return OTHER
