@@ -1,5 +1,5 @@
-// A service in Node: it registers with the session manager, takes its signed invites, deregisters when it is stopped.
-// What it does with an invite is in session_job.js.
+// A service in Node: registers with the session manager, accepts signed invites, and deregisters when it is stopped.
+// session_job.js handles an invite.
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -11,29 +11,29 @@ import { SessionJob, log } from './session_job.js';
 const env = process.env;
 const SERVICE_ID = env.SERVICE_ID || 'node-service';
 const MANAGER = env.SESSION_MANAGER_URL || 'http://localhost:8080';
-const API_KEY = env.SESSION_MANAGER_API_KEY; // proves to the manager who registers; not needed in dev mode
+const API_KEY = env.SESSION_MANAGER_API_KEY; // authenticates the registration; not needed in dev mode
 const HOST = env.SERVICE_HOST || '127.0.0.1';
-const PORT = Number(env.SERVICE_PORT || 0); // 0 takes any free one
+const PORT = Number(env.SERVICE_PORT || 0); // 0: any free port
 
 const TIMEOUT = 2_000; // ms for a call to the manager
-const GRACE = 5_000; // ms to leave the rooms in when stopped
-const REMEMBERED = 600_000; // ms after a job in which its invite may come again; the signature dies before that
-const BODY_MAX = 64 * 1024; // bytes; an invite without metadata has about 1,500
+const GRACE = 5_000; // ms to leave all rooms when stopping
+const REMEMBERED = 600_000; // ms to remember a finished job: its invite may be repeated until its signature expires
+const BODY_MAX = 64 * 1024; // bytes; an invite without metadata is about 1,500
 
-/** @type {Map<string, SessionJob>} by the id of the invite; those that are over are remembered for a while */
+/** @type {Map<string, SessionJob>} by invite id, including recently finished jobs */
 const jobs = new Map();
 const stopping = new AbortController();
 const receiver = makeReceiver();
 
-/** Knows the signature of invites. All the world knows the keys of dev mode: they will do on this machine alone. */
+/** Verifies the signature of invites. The keys of dev mode are public, so they are used only on this machine. */
 function makeReceiver() {
   const { INVITE_API_KEY: key, INVITE_API_SECRET: secret } = env;
   if (key && secret) return new WebhookReceiver(key, secret);
   if (['localhost', '127.0.0.1'].includes(new URL(MANAGER).hostname)) return new WebhookReceiver('devkey', 'secret');
-  throw new Error('INVITE_API_KEY and INVITE_API_SECRET are needed, as the manager is not on this machine');
+  throw new Error('INVITE_API_KEY and INVITE_API_SECRET are required, because the manager is not on this machine');
 }
 
-/** Does what the manager says; gives the status to answer. @param {string} body @param {string} [signature] */
+/** Handle a message of the manager. Returns the HTTP status. @param {string} body @param {string} [signature] */
 async function take(body, signature) {
   try {
     await receiver.receive(body, signature);
@@ -43,7 +43,7 @@ async function take(body, signature) {
   }
   const message = JSON.parse(body); // receive() returns only the fields of LiveKit's own webhooks
   if (message.service_id !== SERVICE_ID) return 422;
-  if (message.event === 'session_invited') return welcome(message);
+  if (message.event === 'session_invited') return accept(message);
   if (message.event === 'session_ended') {
     for (const job of jobs.values()) {
       if (job.invite.identity === message.identity) job.end(message.reason);
@@ -52,9 +52,9 @@ async function take(body, signature) {
   return 200;
 }
 
-/** Begins a job, which goes on after the answer. @param {import('./session_job.js').Invite} invite */
-function welcome(invite) {
-  if (jobs.has(invite.id)) return 200; // our answer got lost: the same again, and no second job
+/** Start a job, which continues after the response. @param {import('./session_job.js').Invite} invite */
+function accept(invite) {
+  if (jobs.has(invite.id)) return 200; // a repeated invite: respond as before, join once
   if (stopping.signal.aborted) return 503;
   const job = new SessionJob(invite);
   jobs.set(invite.id, job);
@@ -79,7 +79,7 @@ const server = createServer({ requestTimeout: 10_000 }, async (request, response
   }
 });
 
-/** Tries until the manager is up. Throws when it does not want us. @param {string} endpoint where it reaches us */
+/** Retry until the manager is up. Throws if it refuses. @param {string} endpoint URL of this service */
 async function register(endpoint) {
   const metadata = { type: 'EXAMPLE', version: '1.0.0' };
   const entry = { service_id: SERVICE_ID, endpoint, ready_on: 'signal', metadata };
@@ -103,7 +103,7 @@ async function callManager(method, path, body) {
     .catch((error) => ({ status: 0, text: String(error.cause?.code ?? error) }));
 }
 
-/** Deregisters, leaves every room, and ends the process. */
+/** Deregister, leave all rooms and exit. */
 async function stop() {
   if (stopping.signal.aborted) return;
   stopping.abort();

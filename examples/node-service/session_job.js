@@ -1,4 +1,4 @@
-// One job: join the room, signal ready until the manager has heard it, leave when the session is over.
+// One job: join the room, signal ready until the manager acknowledges it, leave when the session is over.
 
 import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -18,26 +18,26 @@ export class SessionJob {
     this.invite = invite;
     this.#manager = invite.manager_identity;
     /** Resolves, and never rejects, when the room is left. */
-    this.done = this.#attend();
+    this.done = this.#run();
   }
 
-  /** Lets the job be over. Again changes nothing. @param {string} reason */
+  /** End the job. Calling it again has no effect. @param {string} reason */
   end(reason) {
     this.#over.abort(reason);
   }
 
-  async #attend() {
+  async #run() {
     const { invite } = this;
     const room = this.#room;
     room.on(RoomEvent.Disconnected, (reason) => this.end(DisconnectReason[reason]));
     room.on(RoomEvent.RoomMetadataChanged, (metadata) => this.#findManager(metadata));
-    // Whoever comes back with a new sid is somebody new to the manager, and the SDK does not tell which it was.
+    // A reconnect may bring a new sid, which is a new participant for the manager. The SDK does not tell.
     room.on(RoomEvent.Reconnected, () => this.#sayReady());
     try {
       await room.connect(invite.server_url, invite.token, { autoSubscribe: false, dynacast: false });
       log('joined', { invite: invite.id, identity: invite.identity });
       this.#findManager(room.metadata);
-      // Here a model would be loaded, and tracks be published.
+      // A real service would load its model and publish its tracks here.
       this.#ready = true;
       this.#sayReady();
       if (!this.#over.signal.aborted) await once(this.#over.signal, 'abort');
@@ -50,7 +50,7 @@ export class SessionJob {
     }
   }
 
-  /** The room's metadata names the manager in charge; a new one is told as well. @param {string} [metadata] */
+  /** The room's metadata names the current manager; signal ready to a new one too. @param {string} [metadata] */
   #findManager(metadata) {
     const manager = managerIn(metadata);
     if (!manager || manager === this.#manager) return;
@@ -58,14 +58,14 @@ export class SessionJob {
     this.#sayReady();
   }
 
-  /** Says it as if nobody had heard it yet, again and again until somebody has. */
+  /** Repeat the ready signal until it is acknowledged. */
   async #sayReady() {
     this.#saying.abort();
     if (!this.#ready || !this.#manager || this.#over.signal.aborted) return;
     const saying = (this.#saying = new AbortController());
-    // Often at first: the manager is on its way into the room itself.
+    // Short pauses at first: the manager may still be joining.
     for (let pause = 250; !saying.signal.aborted; pause = Math.min(pause * 2, 4_000)) {
-      // Not awaited: this SDK takes seven seconds to see that nobody is there, and the manager may come before that.
+      // Not awaited: this SDK takes seven seconds to report an absent participant; the manager may join sooner.
       this.#callManager(this.#manager, saying);
       await sleep(pause, undefined, { signal: saying.signal }).catch(() => {});
     }
@@ -80,18 +80,18 @@ export class SessionJob {
       saying.abort();
       log('ready', { invite: this.invite.id, manager });
     } catch {
-      // Nobody is there yet, or nobody who knows us: a later call may do better.
+      // The manager is not in the room yet, or does not know this service yet: call again.
     }
   }
 }
 
-/** The manager in charge, by the metadata of its room. @param {string} [metadata] @returns {string | null} */
+/** The current manager, from the room's metadata. @param {string} [metadata] @returns {string | null} */
 function managerIn(metadata) {
   try {
     const status = JSON.parse(metadata ?? '');
     return status.session_manager === 1 ? status.manager_identity : null;
   } catch {
-    return null; // somebody else's metadata
+    return null; // not the session manager's metadata
   }
 }
 

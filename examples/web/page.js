@@ -1,5 +1,5 @@
-// Asks for a session, joins its room, and shows how it is doing: while the page waits by asking for it, and from then
-// on by reading the room's metadata, which only LiveKit's server can write.
+// Creates a session, joins its room and shows its status: by polling until there is a token, then from the room's
+// metadata, which only LiveKit's server can write.
 import { DisconnectReason, Room, RoomEvent } from "./livekit-client.js";
 
 const POLL_MS = 300;
@@ -9,20 +9,20 @@ const RECONNECTING_YOU = ["Reconnecting you…", "", "busy"];
 const WHY = {
   closed: "It was ended.",
   user_left: "You left.",
-  user_never_joined: "You did not come in.",
-  expired: "Its time was up.",
+  user_never_joined: "You did not join.",
+  expired: "It reached its time limit.",
   room_closed: "The room was closed.",
-  client_gone: "You left before it began.",
-  ready_timeout: "Not everybody came in time.",
-  service_lost: "Somebody was lost and could not be replaced.",
-  room_unavailable: "There was no room.",
+  client_gone: "You left before it started.",
+  ready_timeout: "Not all services were ready in time.",
+  service_lost: "A service was lost and could not be replaced.",
+  room_unavailable: "No room was available.",
 };
 
 const element = (id) => document.getElementById(id);
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-let revision = 0; // of the status that is shown
+let revision = 0; // of the shown status
 
-/** What a session, or the metadata of its room, means to the user. Two sources tell it: the newer one counts. */
+/** Show the status of a session, from the API or the room's metadata. The newer revision wins. */
 function show(status) {
   if (status.revision < revision) return;
   revision = status.revision;
@@ -36,13 +36,13 @@ function inWords({ state, services, reason }) {
   const [all, here] = [services.length, services.length - missing.length];
   switch (state) {
     case "waiting":
-      return ["Getting everything ready…", `${here} of ${all} are here`, "busy"];
+      return ["Getting everything ready…", `${here} of ${all} ready`, "busy"];
     case "ready":
     case "active":
-      return ["Everybody is here", "", "good"];
+      return ["Everything is ready", "", "good"];
     case "degraded":
-      return [`Reconnecting ${missing.map(nameOf).join(" and ")}…`, "It goes on in a moment.", "busy"];
-    default: // the metadata does not know why; the session does
+      return [`Reconnecting ${missing.map(nameOf).join(" and ")}…`, "This takes a moment.", "busy"];
+    default: // only the API has the reason
       return ["The session is over", WHY[reason] ?? "", state === "failed" ? "bad" : ""];
   }
 }
@@ -63,23 +63,23 @@ function lineOf(service) {
 }
 
 function say(headline, detail = "", mood = "") {
-  // Nothing is said aloud again that has not changed.
+  // Screen readers repeat unchanged text, so change only what differs.
   if (element("headline").textContent !== headline) element("headline").textContent = headline;
   if (element("detail").textContent !== detail) element("detail").textContent = detail;
   element("headline").className = mood;
 }
 
-/** Somebody answered, and said no: to ask again is no use. */
+/** The server refused: do not retry. */
 class Refused extends Error {}
 
 async function ask(method, path) {
-  const response = await fetch(path, { method }).catch(() => Promise.reject(new Error("The server does not answer.")));
+  const response = await fetch(path, { method }).catch(() => Promise.reject(new Error("The server does not respond.")));
   const answer = await response.json();
   if (!response.ok) throw new (response.status < 500 ? Refused : Error)(answer.detail);
   return answer;
 }
 
-/** Until the session is over: waits for the token, joins, and joins again if the connection was lost for good. */
+/** Until the session is over: wait for the token, join, and join again after a lost connection. */
 async function follow(id) {
   for (;;) {
     try {
@@ -92,34 +92,34 @@ async function follow(id) {
       }
     } catch (error) {
       if (error instanceof Refused) throw error;
-      console.warn("once more:", error.message);
+      console.warn("retrying:", error.message);
       say(...RECONNECTING_YOU);
     }
     await pause(POLL_MS);
   }
 }
 
-/** In the room, until we are out of it; the answer is why. */
+/** Join the room and stay until disconnected. Returns the reason. */
 async function stay({ server_url, access_token }) {
   const room = new Room();
   const out = new Promise((resolve) => room.once(RoomEvent.Disconnected, resolve));
   const read = () => {
     const status = JSON.parse(room.metadata || "{}");
-    // A session that ends while we join can leave us in a new, empty room of that name.
+    // If the session ends during the join, this can be a new, empty room of the same name.
     if (status.session_manager === 1) show(status);
     else room.disconnect();
   };
   room.on(RoomEvent.RoomMetadataChanged, read);
   room.on(RoomEvent.Reconnecting, () => say(...RECONNECTING_YOU));
   room.on(RoomEvent.Reconnected, read);
-  // Without autoSubscribe, as this page is about the status alone: it neither hears nor speaks. A room that is closed
-  // while we join is told by the event at once; connect() alone would wait for it in vain, some 15 seconds.
+  // autoSubscribe is off, since this page shows only the status. If the room is closed during the join, the event
+  // arrives immediately, while connect() alone would wait about 15 seconds.
   await Promise.race([room.connect(server_url, access_token, { autoSubscribe: false }), out]);
-  read(); // what was written before we came is no event
+  read(); // no event is sent for metadata written earlier
   return out;
 }
 
-/** The id is kept in the address: a page that is loaded again goes on with its session. */
+/** The session's id is in the URL fragment, so that a reload continues the session. */
 async function run(id) {
   element("start").hidden = true;
   try {
@@ -130,10 +130,10 @@ async function run(id) {
     }
     element("end").hidden = false;
     element("end").onclick = () =>
-      ask("DELETE", `session/${id}`).catch((error) => say("It could not be ended", error.message, "bad"));
+      ask("DELETE", `session/${id}`).catch((error) => say("The session could not be ended", error.message, "bad"));
     await follow(id);
   } catch (error) {
-    say("That did not work", error.message, "bad");
+    say("Something went wrong", error.message, "bad");
   }
   history.replaceState(null, "", location.pathname);
   revision = 0;

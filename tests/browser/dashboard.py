@@ -60,9 +60,7 @@ class Dashboard:
 
     def row(self, text: str) -> Locator:
         """The session in the list that has this text."""
-        return (
-            self.page.get_by_role("list", name="Sessions, the newest first").get_by_role("link").filter(has_text=text)
-        )
+        return self.page.get_by_role("list", name="Sessions, newest first").get_by_role("link").filter(has_text=text)
 
     async def choose(self, text: str) -> None:
         await self.row(text).click()

@@ -74,18 +74,18 @@ async def test_dashboard_asks_for_a_key_and_explains_an_insufficient_one(
     await put(api, made_up(1, api.parts.clock() - 60, owner=ACME.name))
     dashboard = await show(origin(api), refused=["/api/v1/events"])
     page = dashboard.page
-    await expect(page.get_by_role("heading", name="A key is needed")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Authentication required")).to_be_visible()
     await expect(page.get_by_label("API key")).to_be_focused()
     await expect(dashboard.connection).to_have_text("Needs a key")
     await dashboard.photograph("key")
     await dashboard.is_accessible()
 
     await use_key(page, "ключ")
-    await expect(page.get_by_text("A key has no spaces, and no characters beyond ASCII.")).to_be_visible()
+    await expect(page.get_by_text("A key consists of ASCII characters without spaces.")).to_be_visible()
     await use_key(page, "sm_wrong")
     await expect(page.get_by_role("heading", name="This key was refused")).to_be_visible()
     await use_key(page, WATCHER.key)
-    await expect(page.get_by_role("heading", name="This key is not enough")).to_be_visible()
+    await expect(page.get_by_role("heading", name="This key lacks a scope")).to_be_visible()
     await expect(page.get_by_text("This takes the scope sessions.")).to_be_visible()
     await dashboard.is_accessible()
 
@@ -94,12 +94,12 @@ async def test_dashboard_asks_for_a_key_and_explains_an_insufficient_one(
     assert ACME.key not in page.url
     assert ACME.key not in await page.content()
     await dashboard.choose("room-0001")
-    await expect(page.get_by_text("To read the server's log takes a key with the scope admin.")).to_be_visible()
+    await expect(page.get_by_text("Reading the log requires a key with the scope admin.")).to_be_visible()
     await page.reload()
     await expect(dashboard.title).to_have_text("room-0001")
     await expect(page).to_have_title(re.compile("^room-0001 · "))
     await page.get_by_role("button", name="Forget key").click()
-    await expect(page.get_by_role("heading", name="A key is needed")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Authentication required")).to_be_visible()
     await expect(page.get_by_text("room-0001")).to_have_count(0)
 
 
@@ -108,11 +108,11 @@ async def test_dashboard_names_the_missing_scope(start_api: StartApi, show: Show
     dashboard = await show(origin(api), at="#/services", refused=["/api/v1/"])
     page = dashboard.page
     await use_key(page, LOOKER.key)
-    await expect(page.get_by_role("heading", name="This key does not show the services")).to_be_visible()
+    await expect(page.get_by_role("heading", name="This key can't list services")).to_be_visible()
     await expect(page.get_by_text("It lacks the scope services.")).to_be_visible()
     await dashboard.is_accessible()
     await page.get_by_role("link", name="Start", exact=True).click()
-    await page.get_by_label("Ids, separated by commas").fill("asr-9, tts-9")
+    await page.get_by_label("Service ids, separated by commas").fill("asr-9, tts-9")
     await page.get_by_role("button", name="Start the session").click()
     problem = page.get_by_role("alert")
     await expect(problem).to_contain_text("asr-9 is not registered")
@@ -129,7 +129,7 @@ async def test_form_errors_are_shown_beside_their_fields(api: Api, show: Show) -
     await page.get_by_label("Identity").fill("sm-mine")
     await page.get_by_label("Ready within").fill("soon")
     await page.get_by_role("button", name="Start the session").click()
-    await expect(page.get_by_text("It should be a number of seconds from 1 to 600.")).to_be_visible()
+    await expect(page.get_by_text("Must be a number of seconds from 1 to 600.")).to_be_visible()
     await page.get_by_label("Ready within").fill("")
     await page.get_by_role("button", name="Start the session").click()
     await expect(page.locator("#user_identity-error")).to_contain_text("may not begin with 'sm-'")
@@ -166,7 +166,7 @@ async def test_session_list_renders_a_screenful_of_a_thousand_rows(api: Api, sho
     await page.get_by_role("searchbox").fill("room-0777")
     await expect(page.get_by_text("1 of the newest 1,020 sessions")).to_be_visible()
     await dashboard.choose("room-0777")
-    await expect(dashboard.lane("worker-2")).to_contain_text("Ready as it joined")
+    await expect(dashboard.lane("worker-2")).to_contain_text("Ready by joining")
     await page.get_by_role("searchbox").fill("nobody is called so")
     await expect(page.get_by_text("None of the newest 1,020 sessions matches.")).to_be_visible()
     await dashboard.is_accessible()
@@ -183,7 +183,7 @@ async def test_dashboard_is_usable_by_keyboard(api: Api, show: Show, put: Put) -
     page = dashboard.page
     await expect(dashboard.row("room-0000")).to_be_visible()
     await page.keyboard.press("Tab")
-    await expect(page.get_by_role("link", name="To the content")).to_be_focused()
+    await expect(page.get_by_role("link", name="Skip to content")).to_be_focused()
     await page.keyboard.press("Enter")
     await expect(page.locator("#main")).to_be_focused()
     await page.keyboard.press("/")
@@ -218,7 +218,7 @@ async def test_dashboard_is_usable_by_keyboard(api: Api, show: Show, put: Put) -
     await expect(page.get_by_role("dialog")).to_have_count(0)
     await page.keyboard.press("Escape")
     await expect(dashboard.row("room-0001")).to_be_focused()
-    await expect(page.get_by_role("heading", name="No session is chosen")).to_be_visible()
+    await expect(page.get_by_role("heading", name="No session selected")).to_be_visible()
     await page.go_back()
     await expect(dashboard.title).to_have_text("room-0001")
 
@@ -310,10 +310,10 @@ async def test_dashboard_reports_a_hanging_server_and_retries_on_request(api: Ap
     await page.reload()
     await asked.acquire()
     await page.clock.fast_forward("00:11")
-    await expect(dashboard.banner).to_contain_text("the server says nothing")
+    await expect(dashboard.banner).to_contain_text("the server sends nothing")
     await page.get_by_role("button", name="Try now").click()
     await asked.acquire()
-    await expect(dashboard.connection).to_have_text("Trying again")
+    await expect(dashboard.connection).to_have_text("Reconnecting")
     hangs = False
     await page.get_by_role("button", name="Try now").click()
     await expect(dashboard.connection).to_have_text("Live")
@@ -351,12 +351,12 @@ async def test_timeline_view_shows_a_repeated_invite_without_a_new_revision(api:
         await still.happens(ev.InviteRefused(api.parts.clock(), ASR, 1, 1, ev.Refusal.UNREACHABLE))
         dashboard = await show(origin(api), at=f"#{still.path}")
         lane = dashboard.lane("asr-service")
-        await expect(lane).to_contain_text("asked again")
+        await expect(lane).to_contain_text("invited again")
         known = still.now.revision
         await still.happens(ev.InviteStarted(api.parts.clock(), ASR, 1, 2, "sm-asr-1", "inv_0"))
         assert still.now.revision == known
         await expect(lane).to_contain_text("sent 2 times")
-        await expect(lane).not_to_contain_text("asked again")
+        await expect(lane).not_to_contain_text("invited again")
 
 
 async def test_dashboard_reports_forgotten_and_unknown_sessions(api: Api, show: Show, put: Put) -> None:
@@ -376,7 +376,7 @@ async def test_dashboard_reports_forgotten_and_unknown_sessions(api: Api, show: 
 
     await dashboard.open("#/sessions/ses_nobody")
     await page.reload()
-    await expect(page.get_by_role("heading", name="There is no such session")).to_be_visible()
+    await expect(page.get_by_role("heading", name="Session not found")).to_be_visible()
     await dashboard.is_accessible()
 
 
@@ -389,7 +389,7 @@ async def test_dashboard_fetches_a_session_missing_from_the_feed(api: Api, show:
     page = dashboard.page
     await expect(dashboard.title).to_have_text(old.room_name)
     await expect(dashboard.verdict).to_contain_text(f"{old.user.identity} may join.")
-    await expect(dashboard.lane("worker-2")).to_contain_text("Ready as it joined")
+    await expect(dashboard.lane("worker-2")).to_contain_text("Ready by joining")
     await expect(page.get_by_text("The newest 1,000 sessions")).to_be_visible()
     await page.get_by_role("button", name="End the session…").click()
     await page.get_by_role("dialog").get_by_role("button", name="End the session").click()
@@ -412,13 +412,13 @@ async def test_timeline_view_reports_that_a_refresh_failed(api: Api, show: Show)
 
         await page.route("**/timeline", lambda route: route.fulfill(status=503, json={"title": "Out of order"}))
         await still.ends()
-        await expect(page.get_by_text("could not be renewed: Out of order.")).to_be_visible()
-        await expect(dashboard.lane("asr-service")).not_to_contain_text("Awaited")
+        await expect(page.get_by_text("could not be refreshed: Out of order.")).to_be_visible()
+        await expect(dashboard.lane("asr-service")).not_to_contain_text("Waiting for it")
         await dashboard.photograph("old-timeline")
         await dashboard.is_accessible()
         await page.unroute("**/timeline")
         await page.get_by_role("button", name="Try again").click()
-        await expect(page.get_by_text("could not be renewed")).to_have_count(0)
+        await expect(page.get_by_text("could not be refreshed")).to_have_count(0)
 
 
 async def test_session_row_under_the_pointer_does_not_move(api: Api, show: Show, put: Put) -> None:

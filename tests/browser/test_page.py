@@ -18,7 +18,7 @@ from tests.live.conftest import Site, Stack, StartStack
 pytestmark = pytest.mark.browser
 
 PREPARING = "Getting everything ready…"
-ALL_HERE = "Everybody is here"
+ALL_HERE = "Everything is ready"
 NO_VOICE = "Reconnecting the voice…"
 OVER = "The session is over"
 
@@ -76,7 +76,7 @@ async def test_example_page_shows_services_join_leave_return_and_the_end(stack: 
     await expect(service(page, "asr-service")).to_contain_text("ready")
     await expect(service(page, "tts-service")).to_contain_text("accepted")
     await expect(shown(page)).to_contain_text(PREPARING)
-    await expect(shown(page)).to_contain_text("1 of 2 are here")
+    await expect(shown(page)).to_contain_text("1 of 2 ready")
     await photograph(page, "2-waiting")
 
     await voice.join(await voice.invited())
@@ -163,11 +163,11 @@ async def test_example_page_explains_why_a_session_failed(
     stack = await start_stack(site, ready_timeout=2)
     page = await open_page(stack)
     await page.get_by_role("button", name="Start").click()
-    await expect(shown(page)).to_contain_text("That did not work")
+    await expect(shown(page)).to_contain_text("Something went wrong")
     await expect(shown(page)).to_contain_text("asr-service")
     hearing, _ = await hearing_and_voice(stack)
     await start(page, hearing)
     await expect(shown(page)).to_contain_text(OVER)
-    await expect(shown(page)).to_contain_text("Not everybody came in time.")
+    await expect(shown(page)).to_contain_text("Not all services were ready in time.")
     await expect(service(page, "tts-service")).to_contain_text("never joined")
     await photograph(page, "6-failed")

@@ -1,4 +1,4 @@
-// What can be done with a session: join its room as its user or as a listener, end it.
+// Actions on a session: join its room as the user or as a listener, end it.
 import { html, useLayoutEffect, useRef, useState } from "./preact.js";
 import { ProblemNote } from "./problem.js";
 import { GIVES_TOKENS, OVER } from "./words.js";
@@ -18,14 +18,14 @@ export function Actions({ world, calls, session, visits }) {
   const listen = tried(() => visits.listenIn(session));
   const askToEnd = () =>
     askFirst({
-      says: `End the session in ${session.room_name}? Everybody is sent out of the room, for good.`,
+      says: `End the session in ${session.room_name}? This disconnects all participants and deletes the room.`,
       yes: "End the session",
       done: end,
     });
   const askToJoin = () =>
     askFirst({
-      says: `${user} is in the room. Whoever joins under the same identity puts ${user} out.`,
-      yes: "Join all the same",
+      says: `${user} is in the room. Joining with the same identity disconnects ${user}.`,
+      yes: "Join anyway",
       done: joinAsUser,
     });
   const isOver = OVER.has(session.state);
@@ -40,7 +40,7 @@ export function Actions({ world, calls, session, visits }) {
     <div class="actions" ref=${box}>
       ${!isHere && GIVES_TOKENS.has(session.state) && html`
         <button class="primary" onClick=${session.state === "active" ? askToJoin : joinAsUser}>Join as ${user}</button>
-        <button onClick=${listen} title="Under an identity of its own, hearing and seeing only">Listen in</button>`}
+        <button onClick=${listen} title="Join with a separate identity, subscribing only">Listen in</button>`}
       <button class="danger" onClick=${askToEnd}>End the session…</button>
     </div>
     ${shown && html`<${ProblemNote} problem=${shown} />`}
@@ -49,7 +49,7 @@ export function Actions({ world, calls, session, visits }) {
 
 const toTheTitle = () => document.getElementById("session-title")?.focus({ preventScroll: true });
 
-/** Esc and Cancel answer no. */
+/** Esc and Cancel close it without doing anything. */
 function Question({ says, yes, done, close }) {
   const dialog = useRef();
   const open = (element) => {
@@ -58,7 +58,7 @@ function Question({ says, yes, done, close }) {
   };
   const agree = () => {
     dialog.current.close();
-    toTheTitle(); // what asked may be gone by now
+    toTheTitle(); // the button that opened the dialog may be gone
     done();
   };
   return html`

@@ -1,4 +1,4 @@
-// The page: puts its parts together, and shows the view that the address names.
+// Entry point: creates the parts of the page and shows the view named by the URL.
 import { html, render, useEffect, useState } from "./preact.js";
 import { Calls } from "./calls.js";
 import { Boundary } from "./failed.js";
@@ -30,9 +30,9 @@ const feed = new Feed({
   },
 });
 const TITLES = { services: "Services", start: "Start" };
-const kept = { form: null }; // what was typed into the form so far
+const kept = { form: null }; // the form's input so far
 
-/** Whose key is refused sees nothing more, and is in no room any more. */
+/** When the key is refused: leave the room and clear what is shown. */
 function shutOut() {
   visits.leave();
   world.forget();
@@ -62,7 +62,7 @@ function Page() {
   };
   const view = isLetIn ? `view-${route.view} ${route.id ? "has-chosen" : ""}` : "view-gate";
   return html`
-    <a class="skip" href="#main" onClick=${skip}>To the content</a>
+    <a class="skip" href="#main" onClick=${skip}>Skip to content</a>
     <${Header} ...${{ world, route, visits }} forgetKey=${key.isSet ? forget : null} />
     <${Banners} world=${world} retryNow=${() => feed.retryNow()} />
     <${News} world=${world} id=${route.id} />
@@ -99,10 +99,10 @@ function View({ route, filter, setFilter }) {
 
 const NothingChosen = () => html`
   <div class="empty">
-    <h2>No session is chosen</h2>
-    <p>Choose one to see its timeline: who was invited, who is awaited, and why.</p>
+    <h2>No session selected</h2>
+    <p>Select one to see its timeline: which services were invited, which are awaited, and why.</p>
     <p class="quiet">
-      <kbd>/</kbd> finds, <kbd>↑</kbd> <kbd>↓</kbd> move, <kbd>Enter</kbd> chooses, <kbd>Esc</kbd> goes back.
+      <kbd>/</kbd> search, <kbd>↑</kbd> <kbd>↓</kbd> move, <kbd>Enter</kbd> open, <kbd>Esc</kbd> back.
     </p>
   </div>`;
 
@@ -116,7 +116,7 @@ function skip(event) {
   document.getElementById("main").focus();
 }
 
-/** `/` goes to the search; Esc leaves the session that is chosen, back to its row. */
+/** `/` focuses the search field; Esc goes from the selected session back to its row. */
 function pressed(event) {
   const isTyping = event.target.closest("input, textarea, select, dialog");
   if (event.key === "/" && !isTyping && !event.ctrlKey && !event.metaKey && !event.altKey) {

@@ -1,20 +1,19 @@
-// PURE. Where an instant stands on the time axis, in percent of its width. Long stretches in which nothing happened are
-// shortened to a break, so that 300 ms of starting, half an hour of talking and a replacement fit into one picture.
+// PURE. Positions on the time axis, in percent of its width. Long stretches without activity are shortened to a break,
+// so that a 300 ms start, a half-hour call and a replacement fit into one picture.
 
-const BREAK_MIN = 3_000; // ms; what is shorter is never shortened
-const [BREAK_WIDTH, BREAKS_WIDTH_MAX] = [7, 42]; // percent: of one, of all
-const PADDING = 0.04; // of the time that is not shortened, on either side of a break
+const BREAK_MIN = 3_000; // ms; shorter gaps are never shortened
+const [BREAK_WIDTH, BREAKS_WIDTH_MAX] = [7, 42]; // percent: one break, all breaks
+const PADDING = 0.04; // share of the unshortened time that is kept on each side of a break
 const TICKS = 6;
-const [TICK_DISTANCE, END_DISTANCE] = [62, 112]; // pixels: from a label to the next, and to the end, left of its own
+const [TICK_DISTANCE, END_DISTANCE] = [62, 112]; // pixels: between labels, and from a label to the last one
 
 /**
- * @param from, to: the first and the last instant.
- * @param stretches: [from, to] of what must be seen at its true length.
- * @param width: of the axis, in pixels.
- * @returns { pieces, ticks, at }: pieces are { from, to, left, width, isBreak } from left to right; ticks are
- *   { left, since, isFurther }: `since` the beginning, or for a further tick of a later piece since that one's first;
- *   the last one is the end;
- *   at(instant) is its place in percent.
+ * @param from, to: first and last instant.
+ * @param stretches: [from, to] ranges that must not be shortened.
+ * @param width: width of the axis in pixels.
+ * @returns { pieces, ticks, at }: `pieces` are { from, to, left, width, isBreak } from left to right. `ticks` are
+ *   { left, since, isFurther }: time since the start or, if isFurther, since the first tick of the same piece; the last
+ *   tick is the end. at(instant) is a position in percent.
  */
 export function axisOf(from, to, stretches, width = 700) {
   const gaps = gapsIn(from, to, stretches);
@@ -29,7 +28,7 @@ export function axisOf(from, to, stretches, width = 700) {
   return { pieces, ticks: ticksOf(pieces, from, at, width), at };
 }
 
-/** What lies between the stretches. */
+/** The gaps between the stretches. */
 function gapsIn(from, to, stretches) {
   const gaps = [];
   let seen = from;
@@ -72,7 +71,7 @@ function placeOf(pieces, instant) {
   return left + ((instant - from) / (to - from)) * width;
 }
 
-/** At round times since the beginning; after a break, where it goes on. */
+/** Ticks at round times since the start, and at the start of each piece after a break. */
 function ticksOf(pieces, start, at, width) {
   const linear = pieces.reduce((sum, { from, to, isBreak }) => sum + (isBreak ? 0 : to - from), 0);
   const step = roundUp(linear / TICKS);
@@ -94,7 +93,7 @@ function ticksOf(pieces, start, at, width) {
 
 const ROUND = [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1_200, 1_800, 3_600, 7_200, 14_400, 43_200, 86_400];
 
-/** The next step that people count in: 1, 2 or 5 of a power of ten below a second, then seconds, minutes, hours. */
+/** The next round step: 1, 2 or 5 times a power of ten below a second, then round seconds, minutes and hours. */
 export function roundUp(ms) {
   if (ms > 500) return (ROUND.find((seconds) => seconds * 1_000 >= ms) ?? Math.ceil(ms / 86_400_000) * 86_400) * 1_000;
   const power = 10 ** Math.floor(Math.log10(Math.max(ms, 1)));
@@ -103,7 +102,7 @@ export function roundUp(ms) {
 
 const ENDS = [1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 45, 60, 90, 120, 180, 240, 300, 450, 600, 900, 1_200];
 
-/** Where the axis of something that still goes on ends: a little ahead, so that it grows in steps, not all the time. */
+/** The end of the axis of a running session: a little ahead of now, so that the axis grows in steps. */
 export function endAfter(ms) {
   const seconds = ENDS.find((end) => end * 1_000 >= ms * 1.05);
   return seconds ? seconds * 1_000 : ms * 1.05;

@@ -1,19 +1,19 @@
-// Calls of the API. What comes back is its JSON, or a Problem is thrown.
+// API calls. They return JSON or throw a Problem.
 
 const UNREACHABLE = {
   title: "The server can't be reached",
-  detail: "Nothing came back. It may be stopped, or starting again.",
+  detail: "No response. The server may be stopped or restarting.",
 };
 
-const UNREADABLE = { title: "The answer is no JSON", detail: "Something other than the server may have answered." };
-const PATIENCE = 20_000;
+const UNREADABLE = { title: "The response is not JSON", detail: "The response may come from another server." };
+const TIMEOUT = 20_000;
 
 const tooLate = (ms) => ({
-  title: "The server does not answer",
-  detail: `Nothing came back within ${ms / 1_000} seconds. What was asked for may still be done.`,
+  title: "The server does not respond",
+  detail: `No response within ${ms / 1_000} seconds. The request may still be processed.`,
 });
 
-/** Why a call was not done (RFC 9457): title, detail, status, errors by field, services with their reasons. */
+/** Why a call failed (RFC 9457): title, detail, status, errors by field, services with their reasons. */
 export class Problem extends Error {
   constructor(said) {
     super(said.title);
@@ -21,10 +21,10 @@ export class Problem extends Error {
   }
 }
 
-/** The problem in an answer that is none of the 2xx. */
+/** The problem in a response that is not 2xx. */
 export async function refusalOf(answer) {
   const said = await answer.json().catch(() => ({}));
-  return new Problem({ title: `The server answered ${answer.status}`, ...said, status: answer.status });
+  return new Problem({ title: `The server responded with ${answer.status}`, ...said, status: answer.status });
 }
 
 export class Calls {
@@ -32,11 +32,11 @@ export class Calls {
     this.key = key;
   }
 
-  /** `path` is below api/v1/. Raises Problem, also when nobody answers, within `patience` milliseconds. */
-  async ask(method, path, { body, headers = {}, signal, patience = PATIENCE } = {}) {
+  /** `path` is below api/v1/, `timeout` in milliseconds. Throws a Problem, also on a timeout. */
+  async ask(method, path, { body, headers = {}, signal, timeout = TIMEOUT } = {}) {
     const sent = { ...this.key.header, ...headers };
     if (body !== undefined) sent["Content-Type"] = "application/json";
-    const late = AbortSignal.timeout(patience);
+    const late = AbortSignal.timeout(timeout);
     const until = signal ? AbortSignal.any([signal, late]) : late;
     const request = { method, headers: sent, cache: "no-store", signal: until, body: body && JSON.stringify(body) };
     try {
@@ -46,7 +46,7 @@ export class Calls {
     } catch (error) {
       if (error instanceof Problem || error.name === "AbortError") throw error;
       if (error.name === "SyntaxError") throw new Problem(UNREADABLE);
-      throw new Problem(error.name === "TimeoutError" ? tooLate(patience) : UNREACHABLE);
+      throw new Problem(error.name === "TimeoutError" ? tooLate(timeout) : UNREACHABLE);
     }
   }
 

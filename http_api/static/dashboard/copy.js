@@ -1,7 +1,7 @@
 // Text with a button that copies it.
 import { html, useEffect, useState } from "./preact.js";
 
-/** A command, a block of its own. */
+/** A block with a command. */
 export const Copyable = ({ text, label }) => html`
   <div class="copyable">
     <pre tabindex="0">${text}</pre>
@@ -21,7 +21,7 @@ export function CopyButton({ text, label = "Copy" }) {
     <span class="unseen" role="status">${result}</span>`;
 }
 
-/** The clipboard's own API is there for https and localhost only; elsewhere the old way is left. */
+/** The Clipboard API exists only on https and localhost; fall back to execCommand elsewhere. */
 async function copied(text) {
   if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
   const area = Object.assign(document.createElement("textarea"), { value: text, className: "unseen" });

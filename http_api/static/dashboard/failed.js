@@ -1,4 +1,4 @@
-// What is shown instead of a part of the page that failed, so that nobody looks at an empty window.
+// Shown in place of a part of the page that failed.
 import { html, useErrorBoundary } from "./preact.js";
 
 export function Boundary({ children }) {
@@ -8,7 +8,7 @@ export function Boundary({ children }) {
     <div class="empty" role="alert">
       <h2>Something in this page failed</h2>
       <p><code>${error.message ?? String(error)}</code></p>
-      <p>The server and its sessions are not touched by it.</p>
+      <p>The server and its sessions are not affected.</p>
       <button class="primary" onClick=${() => location.reload()}>Reload</button>
     </div>`;
 }

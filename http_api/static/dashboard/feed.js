@@ -1,22 +1,22 @@
-// The stream of everything that happens (GET api/v1/events): opened, watched, and opened again when it broke.
+// The event stream (GET api/v1/events): opened, watched, and reopened when it breaks.
 import { refusalOf } from "./calls.js";
 import { EventReader } from "./sse.js";
 
 const ADDRESS = "api/v1/events";
-const SILENCE_MAX = 40_000; // the server says something every 15 s
-const ANSWER_MAX = 10_000; // until it begins to
-const HIDDEN_MAX = 30_000; // then others may need the connection: over HTTP/1.1 a browser has six for a server
+const SILENCE_MAX = 40_000; // the server sends something every 15 s
+const ANSWER_MAX = 10_000; // until the response begins
+const HIDDEN_MAX = 30_000; // then release the connection: over HTTP/1.1 a browser has six per server
 const [PAUSE_MIN, PAUSE_MAX] = [500, 15_000];
 
 /**
- * Tells `told(event, data)` of each event and `changed(connection)` how it is connected, which is one of
+ * Calls `told(event, data)` for each event and `changed(connection)` for each change of the connection, which is one of
  * { state: "connecting" }, { state: "live" }, { state: "broken", why, since, retryAt } with performance.now() instants
- * (no retryAt: it is being tried), and { state: "refused", problem }: then nothing more is tried until start(). Nobody
- * who does not see the page is told anything: a page that is hidden for long lets go of the stream, until it is seen.
+ * (no retryAt: a retry is in progress), and { state: "refused", problem }: no retry until start(). A page that stays
+ * hidden closes the stream until it is visible again.
  */
 export class Feed {
   #stopped = new AbortController();
-  #skip = () => {}; // what is waited for: a pause, or an answer that does not come
+  #skip = () => {}; // ends the current wait: a pause, or a response that does not come
   #isRunning = false;
   #isResting = false;
   #resting = null;
@@ -70,7 +70,7 @@ export class Feed {
     }
   }
 
-  /** Until it breaks; the answer is why. */
+  /** Follow the stream until it breaks. Returns why. */
   async #follow(stopped, heard) {
     const silent = new AbortController();
     let [watch, isHurried] = [null, false];
@@ -99,9 +99,9 @@ export class Feed {
           this.told(event, JSON.parse(data));
         }
       }
-      return { says: "the server ended it" };
+      return { says: "the server closed the stream" };
     } catch (error) {
-      if (silent.signal.aborted) return { says: "the server says nothing", isHurried };
+      if (silent.signal.aborted) return { says: "the server sends nothing", isHurried };
       if (!(error instanceof TypeError || error.name === "AbortError")) console.error(error);
       return { says: "the server can't be reached" };
     } finally {
@@ -135,7 +135,7 @@ function whyNot(problem, answer) {
   return { says: problem.title, retryAfter: Number(answer.headers.get("Retry-After")) * 1_000 || 0 };
 }
 
-/** Doubling, with a spread, so that not everybody comes back at once. */
+/** Doubling, with jitter, so that clients do not reconnect at the same time. */
 function pauseAfter(failures, atLeast = 0) {
   const pause = Math.min(PAUSE_MAX, PAUSE_MIN * 2 ** failures);
   return Math.max(atLeast, pause * (0.75 + Math.random() / 2));

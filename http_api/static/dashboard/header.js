@@ -1,4 +1,4 @@
-// The top of the page: where one is, how the feed is doing, how many sessions are in which state, and what is wrong.
+// The top of the page: views, connection, number of sessions by state, and warnings.
 import { html, useEffect, useState } from "./preact.js";
 import { Mark, State } from "./marks.js";
 import { SERVICES, SESSIONS, START, sessionAt } from "./routes.js";
@@ -6,7 +6,7 @@ import { read, span, timeOfDay, useNow } from "./times.js";
 import { DEPENDENCIES, SESSION_STATES, STATE_MEANS, inWords } from "./words.js";
 
 const VIEWS = [["sessions", SESSIONS, "Sessions"], ["services", SERVICES, "Services"], ["start", START, "Start"]];
-const MEANS_AWAY = { livekit: "No session can be started, and nobody can join a room." };
+const MEANS_AWAY = { livekit: "No session can start, and no participant can join a room." };
 
 export function Header({ world, route, visits, forgetKey }) {
   const visit = visits.current;
@@ -30,7 +30,7 @@ export function Header({ world, route, visits, forgetKey }) {
           </a>`}
         <${Connection} connection=${world.connection} />
         ${forgetKey && html`
-          <button class="small" onClick=${forgetKey} title=${world.caller && `You are ${world.caller.name}`}>
+          <button class="small" onClick=${forgetKey} title=${world.caller && `Signed in as ${world.caller.name}`}>
             Forget key
           </button>`}
       </div>
@@ -52,13 +52,13 @@ function Connection({ connection }) {
   const says = {
     live: "Live",
     connecting: "Connecting",
-    refused: connection.problem?.status === 403 ? "Lacks a scope" : "Needs a key",
-    broken: connection.retryAt ? `Reconnecting in ${span(connection.retryAt - now + 999)}` : "Trying again",
+    refused: connection.problem?.status === 403 ? "Missing scope" : "Needs a key",
+    broken: connection.retryAt ? `Reconnecting in ${span(connection.retryAt - now + 999)}` : "Reconnecting",
   };
   return html`<span class="connection"><${State} state=${connection.state}>${says[connection.state]}</${State}></span>`;
 }
 
-/** performance.now(), renewed while it matters. */
+/** performance.now(), updated while `matters`. */
 function useMonotonic(matters) {
   const [now, tick] = useState(performance.now());
   useEffect(() => {
@@ -70,7 +70,7 @@ function useMonotonic(matters) {
   return Math.max(now, performance.now());
 }
 
-/** What the server depends on is told of only by a server that is heard. */
+/** Dependencies are shown only while the connection is live; otherwise their state is unknown. */
 export function Banners({ world, retryNow }) {
   const now = useNow(world.clock, 1_000);
   const { connection } = world;
@@ -81,8 +81,8 @@ export function Banners({ world, retryNow }) {
       ${connection.state === "broken" && html`
         <div class="banner"><${Mark} state="broken" />
           <p>
-            <strong>The connection is lost</strong> since ${timeOfDay(now - (performance.now() - connection.since))}:
-            ${" "}${connection.why}. ${world.isTold ? "What is shown may be old." : ""}
+            <strong>Connection lost</strong> since ${timeOfDay(now - (performance.now() - connection.since))}:
+            ${" "}${connection.why}. ${world.isTold ? "This page may be out of date." : ""}
           </p>
           <button class="small" onClick=${retryNow}>Try now</button>
         </div>`}
@@ -98,12 +98,12 @@ export function Banners({ world, retryNow }) {
 
 const awayOf = (world) => world.health?.dependencies.filter(({ state }) => state !== "up") ?? [];
 
-/** For those who hear the page: what has changed of the connection, of what it needs, and of the chosen session. */
+/** For screen readers: changes of the connection, the dependencies and the selected session. */
 export function News({ world, id }) {
   const session = world.sessions.get(id);
   const away = awayOf(world).map(({ name }) => inWords(DEPENDENCIES, name));
   const says = [
-    { live: "Live.", broken: "The connection is lost." }[world.connection.state],
+    { live: "Live.", broken: "Connection lost." }[world.connection.state],
     ...away.map((name) => `${name} is away.`),
     session && `Session ${session.room_name}: ${[session.state, session.reason].filter(Boolean).join(", ")}.`,
   ].filter(Boolean);

@@ -1,13 +1,13 @@
-// The timeline of the session that is chosen: asked for when it is chosen, after each change, and from time to time
-// while it may change unannounced; one call at a time. And the session itself, if the feed does not tell of it.
+// The timeline of the selected session: fetched on selection, after each change, and periodically while it can change
+// without an event; one call at a time. Also the session itself, if the feed does not include it.
 import { useEffect, useState } from "./preact.js";
 import { OVER } from "./words.js";
 
 const AGAIN = 2_000;
 
 /**
- * { timeline, session, problem, refresh }: what is known of this session; null while nothing is. `session` is there for
- * one that the feed does not tell of. Another revision, and a feed that is live again, have it asked for again.
+ * { timeline, session, problem, refresh } of this session; null until known. `session` is set if the feed does not
+ * include it. A new revision or a reconnected feed triggers another fetch.
  */
 export function useTimeline(world, calls, id) {
   const known = world.sessions.get(id);
@@ -28,7 +28,7 @@ export function useTimeline(world, calls, id) {
   return history.id === id ? history : { timeline: null, session: null, problem: null };
 }
 
-/** Whether the manager may come, or an invite be sent again, which no other revision of the session tells. */
+/** Whether the manager can join, or an invite can be repeated: neither changes the session's revision. */
 function mayChangeUnannounced(session, timeline) {
   if (!session || OVER.has(session.state)) return false;
   if (session.state === "waiting" || session.state === "degraded") return true;
@@ -41,7 +41,7 @@ class History {
   timeline = null;
   session = null;
   problem = null;
-  isUntold = false; // by the feed
+  isUntold = false; // not in the feed
   #calling = null;
   #isStale = false;
   #listener = () => {};
@@ -63,7 +63,7 @@ class History {
     this.#calling = null;
   }
 
-  /** Changes that come while a call is under way are one further call. */
+  /** Changes during a call lead to one further call. */
   async refresh() {
     if (this.id === null) return;
     if (this.#calling) {

@@ -1,11 +1,10 @@
-// The caller's key: where it is kept, and the form that asks for it. It is never in the address, and in the document
-// only while it is typed.
+// The caller's API key: its storage and its form. It is never in a URL, and in the document only while it is typed.
 import { html, useEffect, useRef, useState } from "./preact.js";
 
 const NAME = "session-manager-key";
-const VISIBLE = /^[\x21-\x7e]+$/; // what a header can have
+const VISIBLE = /^[\x21-\x7e]+$/; // characters allowed in a header
 
-/** Kept for this tab alone, until it is closed. */
+/** Kept in this tab's session storage, until the tab is closed. */
 export class Key {
   #value = "";
 
@@ -13,7 +12,7 @@ export class Key {
     try {
       this.#value = sessionStorage.getItem(NAME) ?? "";
     } catch {
-      // A browser that keeps nothing for pages asks again after each load.
+      // Storage is blocked: the key has to be entered after each load.
     }
   }
 
@@ -36,7 +35,7 @@ export class Key {
   }
 }
 
-/** `problem`: why the server let nobody in, 401 or 403. */
+/** `problem`: the server's 401 or 403. */
 export function KeyForm({ problem, hadKey, onKey }) {
   const field = useRef();
   const [complaint, complain] = useState("");
@@ -46,7 +45,7 @@ export function KeyForm({ problem, hadKey, onKey }) {
     const value = field.current.value.trim();
     field.current.value = "";
     if (VISIBLE.test(value)) return onKey(value);
-    complain(value ? "A key has no spaces, and no characters beyond ASCII." : "Type or paste a key first.");
+    complain(value ? "A key consists of ASCII characters without spaces." : "Enter a key.");
   };
   return html`
     <section class="gate" aria-labelledby="gate-title">
@@ -59,24 +58,24 @@ export function KeyForm({ problem, hadKey, onKey }) {
         <button class="primary">Use this key</button>
       </form>
       <p id="gate-note" class="quiet">
-        It needs the scope <code>sessions</code>; <code>services</code> shows the registered services, and${" "}
-        <code>admin</code> everybody's sessions and their logs. It is kept in this tab, until that is closed.
+        The key needs the scope <code>sessions</code>. <code>services</code> adds the registered services,${" "}
+        <code>admin</code> all sessions and their logs. It is kept in this tab until the tab is closed.
       </p>
       <p class="quiet">
-        To make one: <code>.venv/bin/session-manager key new NAME</code> on the server. It prints the key, and the entry
-        that must be added to <code>API_KEYS</code> before the server is started again.
+        To make one, run <code>.venv/bin/session-manager key new NAME</code> on the server. It prints the key and its
+        entry for <code>API_KEYS</code>; add the entry and restart the server.
       </p>
     </section>`;
 }
 
 function titleOf(problem, hadKey) {
-  if (problem.status === 403) return "This key is not enough";
-  return hadKey ? "This key was refused" : "A key is needed";
+  if (problem.status === 403) return "This key lacks a scope";
+  return hadKey ? "This key was refused" : "Authentication required";
 }
 
 function whyOf(problem, hadKey) {
-  if (problem.status === 403) return `${sentence(problem.detail)} The key that was given does not have it.`;
-  return hadKey ? sentence(problem.detail) : "This server shows its sessions to callers it knows.";
+  if (problem.status === 403) return `${sentence(problem.detail)} This key does not have it.`;
+  return hadKey ? sentence(problem.detail) : "This server is not in dev mode.";
 }
 
 const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}.` : "");

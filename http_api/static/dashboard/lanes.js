@@ -1,4 +1,4 @@
-// PURE. A session's timeline (GET api/v1/sessions/{id}/timeline) as what is drawn: a lane for each attempt, in phases.
+// PURE. Turns a session's timeline (GET api/v1/sessions/{id}/timeline) into lanes, one per attempt, with phases.
 import { read } from "./times.js";
 
 const ORDER = ["invited", "accepted", "joined", "ready", "out"];
@@ -7,8 +7,8 @@ const BEGINS = {
 };
 
 /**
- * A lane: the attempt, its instants as { name, at }, its phases as { phase, from, to } without a gap, and until when.
- * A phase is the furthest that was reached: who joins before its acceptance was heard of does not fall back.
+ * A lane: the attempt, its instants as { name, at }, its contiguous phases as { phase, from, to }, and its end.
+ * Phases only move forward: a service that joins before its acceptance is known stays `joined`.
  */
 export function laneOf(attempt, endsAt) {
   const instants = Object.entries(attempt.timeline)
@@ -25,7 +25,7 @@ export function laneOf(attempt, endsAt) {
   return { attempt, instants, phases: phases.filter(({ from, to }) => to >= from), until };
 }
 
-/** What happened to an attempt, and when: { name, at }. What happened at once is one moment. */
+/** The instants of an attempt as { name, at }. Simultaneous ones are one moment. */
 export function momentsOf({ attempt, instants, until }) {
   const all = attempt.until ? [...instants, { name: "replaced", at: until }] : instants;
   const moments = [];
@@ -38,7 +38,7 @@ export function momentsOf({ attempt, instants, until }) {
 
 const rankOf = (name) => ORDER.indexOf(BEGINS[name] ?? "invited");
 
-/** All lanes, the attempts for one entry together, in their order. */
+/** All lanes, grouped by entry, in the order of attempts. */
 export function lanesOf(timeline, now) {
   const endsAt = read(timeline.ended_at) ?? now;
   const attempts = [...timeline.attempts].sort((a, b) => a.entry - b.entry || a.attempt - b.attempt);
@@ -46,8 +46,8 @@ export function lanesOf(timeline, now) {
 }
 
 /**
- * The stretches of time in which somebody was awaited, as [from, to]: those that the axis does not shorten. Once the
- * session was ready it waits for nobody who is optional: of what he does then only the beginning counts.
+ * The [from, to] ranges in which a service was awaited: the axis does not shorten these. Once the session is ready,
+ * optional services are not awaited, so only the start of their later attempts counts.
  */
 export function stretchesOf(timeline, lanes, now) {
   const started = read(timeline.created_at);

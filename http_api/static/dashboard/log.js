@@ -1,4 +1,4 @@
-// What the server logged about one session.
+// The server's log about one session.
 import { html, useState } from "./preact.js";
 import { duration, instant, read } from "./times.js";
 
@@ -6,14 +6,14 @@ const LEVELS = ["debug", "info", "warning", "error"];
 const KNOWN = new Set(["timestamp", "level", "event", "logger", "session_id", "room", "room_name"]);
 const rankOf = (level) => (level === "critical" ? LEVELS.length : Math.max(0, LEVELS.indexOf(level)));
 
-/** `entries`: null for who may not read them. */
+/** `entries`: null if the caller may not read them. */
 export function Log({ entries, from }) {
   const [least, choose] = useState("info");
   if (entries === null) {
     return html`
       <section class="log" aria-labelledby="log-title">
         <h3 id="log-title">Log</h3>
-        <p class="quiet">To read the server's log takes a key with the scope admin.</p>
+        <p class="quiet">Reading the log requires a key with the scope admin.</p>
       </section>`;
   }
   const shown = entries.filter((entry) => rankOf(entry.level) >= rankOf(least));
@@ -21,15 +21,15 @@ export function Log({ entries, from }) {
     <section class="log" aria-labelledby="log-title">
       <div class="bar-of-title">
         <h3 id="log-title">Log</h3>
-        <label>At least <select value=${least} onChange=${(event) => choose(event.target.value)}>
+        <label>Minimum level <select value=${least} onChange=${(event) => choose(event.target.value)}>
           ${LEVELS.map((level) => html`<option value=${level}>${level}</option>`)}
         </select></label>
         <span class="quiet number">${shown.length} of ${entries.length}</span>
       </div>
       ${shown.length === 0 && html`
-        <p class="quiet">${entries.length ? "Nothing was logged at this level." : "The server has no log of it."}</p>`}
+        <p class="quiet">${entries.length ? "No entries at this level." : "No entries for this session."}</p>`}
       ${shown.length > 0 && html`
-        <ol class="entries" tabindex="0" aria-label="Log entries, the oldest first">
+        <ol class="entries" tabindex="0" aria-label="Log entries, oldest first">
           ${shown.map((entry, i) => html`<${Entry} key=${`${entry.timestamp}${i}`} entry=${entry} from=${from} />`)}
         </ol>`}
     </section>`;

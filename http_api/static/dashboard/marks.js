@@ -1,4 +1,4 @@
-// The marks of states: each has a shape of its own, so that colour is never all there is, and stands beside its word.
+// Icons of states. Each has its own shape and stands next to its word, so that color is never the only cue.
 import { html } from "./preact.js";
 
 const RING = html`<circle cx="8" cy="8" r="5.5" />`;
@@ -39,6 +39,6 @@ const SHAPES = {
 export const Mark = ({ state }) =>
   html`<svg class="mark mark-${state}" viewBox="0 0 16 16" aria-hidden="true">${SHAPES[state] ?? [RING]}</svg>`;
 
-/** A mark with its word. */
+/** An icon with its word. */
 export const State = ({ state, title, children }) =>
   html`<span class="state state-${state}" title=${title}><${Mark} state=${state} />${children ?? state}</span>`;

@@ -1,8 +1,8 @@
-// A problem of the API's (RFC 9457), readable: what is wrong, in which field, with which service.
+// Shows a problem document of the API (RFC 9457): what is wrong, by field and by service.
 import { html } from "./preact.js";
 import { shortfallOf } from "./verdict.js";
 
-/** `without`: the fields that show their errors themselves. */
+/** `without`: fields that show their own errors. */
 export function ProblemNote({ problem, without = [] }) {
   const errors = problem.errors.filter(({ field }) => !without.includes(field));
   const services = problem.services.filter((service) => service.reason);

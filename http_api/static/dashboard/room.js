@@ -1,11 +1,11 @@
-// The room that the page is in: who is there, what is heard and seen and said, and the status in its metadata.
+// The room that the page has joined: participants, media, messages, and the status in its metadata.
 import { html, useEffect, useRef, useState } from "./preact.js";
 import { Mark, State } from "./marks.js";
 import { timeOfDay } from "./times.js";
 import { nameOf, plural } from "./words.js";
 
 const STATES = {
-  joining: "joining…", in: "you are in it", reconnecting: "reconnecting…", out: "you are out of it",
+  joining: "joining…", in: "connected", reconnecting: "reconnecting…", out: "disconnected",
 };
 
 const NEAR_THE_END = 24; // pixels
@@ -34,7 +34,7 @@ export function RoomPanel({ visit, visits }) {
     </section>`;
 }
 
-/** Whoever has come in or is out is told where he is: the button that he pressed for it is gone. */
+/** Moves the focus to the title after joining or leaving: the pressed button is gone. */
 function useFocus(visit) {
   const title = useRef();
   const before = useRef(visit?.state);
@@ -56,7 +56,7 @@ function Sound({ visit }) {
   return html`
     <div class="actions">
       ${visit.isSoundBlocked && html`
-        <button class="primary" onClick=${() => visit.startSound()}>Turn the sound on</button>`}
+        <button class="primary" onClick=${() => visit.startSound()}>Start audio</button>`}
       ${visit.maySpeak && html`
         <button aria-pressed=${isOn ? "true" : "false"} disabled=${microphone === "asking"}
           onClick=${() => visit.useMicrophone(!isOn)}>Microphone</button>`}
@@ -77,7 +77,7 @@ const People = ({ people }) => html`
 
 function saidOf({ isYou, isAgent, isSpeaking, sounds, does, name, identity }) {
   const kind = isYou ? "you" : isAgent ? "service" : "human";
-  const sound = sounds ? (isSpeaking ? "speaking" : "has sound") : "";
+  const sound = sounds ? (isSpeaking ? "speaking" : "has audio") : "";
   return [kind, sound, does, name && name !== identity ? identity : ""].filter(Boolean).join(", ");
 }
 
@@ -92,7 +92,7 @@ function Picture({ track, whose }) {
   return html`<div class="picture" ref=${place}></div>`;
 }
 
-/** As everybody in the room can read it. */
+/** As any participant can read it. */
 const Status = ({ status, isOld }) => html`
   <div class="room-status">
     <h4>Status in the room's metadata${isOld ? ", as last seen" : ""}</h4>
@@ -115,15 +115,15 @@ function Messages({ messages }) {
   }, [messages.at(-1)]);
   return html`
     <h4>Messages ${messages.length > 0 && html`<span class="quiet">${plural(messages.length, "message")}</span>`}</h4>
-    ${messages.length === 0 && html`<p class="quiet">Nobody has said anything yet.</p>`}
+    ${messages.length === 0 && html`<p class="quiet">No messages yet.</p>`}
     ${messages.length > 0 && html`
       <ol class="entries messages" ref=${list} onScroll=${scrolled} tabindex="0"
-        aria-label="Messages in the room, the oldest first">
+        aria-label="Messages in the room, oldest first">
         ${messages.map(({ at, from, topic, text, isCut }) => html`
           <li class="entry">
             <span class="number">${timeOfDay(at)}</span>
             <span class="level">${topic || "no topic"}</span>
-            <span class="said"><b>${from || "the server, or unnamed"}</b> ${text}${isCut ? "…" : ""}</span>
+            <span class="said"><b>${from || "server or unknown sender"}</b> ${text}${isCut ? "…" : ""}</span>
           </li>`)}
       </ol>`}`;
 }
@@ -142,7 +142,7 @@ function Say({ visit }) {
       complain("");
       if (field.current?.value.trim() === text) field.current.value = "";
     } catch (error) {
-      complain(`It was not sent: ${error.message}`);
+      complain(`Not sent: ${error.message}`);
     } finally {
       isSending.current = false;
     }

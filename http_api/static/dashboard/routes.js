@@ -1,4 +1,4 @@
-// The address after the #: what is shown. Links, Back, and loading the page again all go through here.
+// The URL fragment selects the view. Links, Back and reloading all go through here.
 import { useEffect, useState } from "./preact.js";
 
 export const SESSIONS = "#/sessions";
@@ -6,7 +6,7 @@ export const SERVICES = "#/services";
 export const START = "#/start";
 export const sessionAt = (id) => `${SESSIONS}/${encodeURIComponent(id)}`;
 
-/** { view: "sessions" | "services" | "start", id: of the session that is chosen, or null }. PURE. */
+/** { view: "sessions" | "services" | "start", id: of the selected session, or null }. PURE. */
 export function routeOf(hash) {
   const [view, id] = hash.replace(/^#\/?/, "").split("/");
   if (view === "services" || view === "start") return { view, id: null };
@@ -17,7 +17,7 @@ function readable(text) {
   try {
     return decodeURIComponent(text);
   } catch {
-    return text; // somebody typed it
+    return text; // typed by hand
   }
 }
 

@@ -1,15 +1,15 @@
-// A list of which only the rows in sight are in the document, however long it is. All rows are of one height. Arrow
-// keys, Home, End and Page keys move; what has the focus stays in the document though it is out of sight. Rows that
-// come and go do not move those that are looked at.
+// A virtual list: only visible rows are in the document. All rows have the same height. Arrow keys, Home, End and Page
+// keys move; the focused row stays in the document when scrolled out of view. Added and removed rows do not move the
+// visible ones.
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./preact.js";
 
-const MORE = 6; // rows beyond either edge, for those who scroll fast
+const MORE = 6; // extra rows beyond each edge, for fast scrolling
 
 /**
- * @param items, keyOf: the rows, and what each is known by.
- * @param height: of a row, in pixels.
- * @param row: (item, props) => a row; `props` belong on the one thing in it that takes the focus.
- * @param current: the key of the row that is chosen, or null.
+ * @param items, keyOf: the rows and their keys.
+ * @param height: height of a row, in pixels.
+ * @param row: (item, props) => a row; `props` belong on its focusable element.
+ * @param current: key of the selected row, or null.
  */
 export function Rows({ items, keyOf, height, row, current, label }) {
   const box = useRef();
@@ -33,7 +33,7 @@ export function Rows({ items, keyOf, height, row, current, label }) {
     box.current.firstElementChild.style.minHeight = "";
   };
 
-  // At the top new rows show up, unless one there is pointed at or has the focus.
+  // At the top, show new rows, unless the pointer or the focus is in the list.
   useLayoutEffect(() => {
     const { scrollTop, clientHeight } = box.current;
     const isHeld = scrollTop > 0 || box.current.matches(":hover") || holdsFocus(box.current);
@@ -46,7 +46,7 @@ export function Rows({ items, keyOf, height, row, current, label }) {
 
   useLayoutEffect(() => {
     const moved = list.moved && box.current.querySelector(`[data-key="${CSS.escape(focused)}"]`);
-    if (!moved) return; // or not shown yet
+    if (!moved) return; // or not rendered yet
     list.moved = false;
     moved.focus({ preventScroll: true });
   });
@@ -63,7 +63,7 @@ export function Rows({ items, keyOf, height, row, current, label }) {
   };
   let entry = indexOf(focused ?? current);
   if (entry < 0 && focused !== null && holdsFocus(box.current)) {
-    entry = Math.min(list.entry, items.length - 1); // the row with the focus is gone: its neighbour has it
+    entry = Math.min(list.entry, items.length - 1); // the focused row is gone: focus its neighbor
     moveTo(entry);
   }
   list.entry = entry = Math.max(0, entry);

@@ -1,4 +1,4 @@
-// The registered services: how each is doing, how busy it is, and how long its lease still runs.
+// The registered services: state, load and remaining lease.
 import { html } from "./preact.js";
 import { Copyable } from "./copy.js";
 import { State } from "./marks.js";
@@ -22,7 +22,7 @@ export function ServiceList({ world }) {
 
 const NoScope = () => html`
   <div class="empty">
-    <h3>This key does not show the services</h3>
+    <h3>This key can't list services</h3>
     <p>It lacks the scope <code>services</code>.</p>
   </div>`;
 
@@ -30,8 +30,8 @@ const NoServices = () => html`
   <div class="empty">
     <h3>No services yet</h3>
     <p>
-      A service registers itself, or stands in the SERVICES_FILE.${" "}
-      <a href="docs#/services/microservices_register">How to register one</a>:
+      Services register themselves or are defined in the SERVICES_FILE.${" "}
+      <a href="docs#/services/microservices_register">Register one</a>:
     </p>
     <${Copyable} text=${CURL} label="Copy the command" />
   </div>`;
@@ -41,7 +41,7 @@ const Table = ({ services, now }) => html`
     <table>
       <thead><tr>
         <th scope="col">Service</th><th scope="col">Type</th><th scope="col">State</th><th scope="col">In use</th>
-        <th scope="col">Load</th><th scope="col">Lease</th><th scope="col">Reached at</th>
+        <th scope="col">Load</th><th scope="col">Lease</th><th scope="col">Endpoint</th>
       </tr></thead>
       <tbody>
         ${services.map((service) => html`<${Service} key=${service.service_id} service=${service} now=${now} />`)}
@@ -61,7 +61,7 @@ function Service({ service, now }) {
       <td data-name="In use"><${InUse} service=${service} /></td>
       <td data-name="Load"><${Load} service=${service} /></td>
       <td data-name="Lease"><${Lease} service=${service} now=${now} /></td>
-      <td data-name="Reached at" class="address">
+      <td data-name="Endpoint" class="address">
         ${service.endpoint ? html`<code>${service.endpoint}</code>` : html`agent <code>${service.agent_name}</code>`}
       </td>
     </tr>`;
@@ -70,16 +70,16 @@ function Service({ service, now }) {
 function saidOf({ static: isStatic, metadata, labels }) {
   const version = metadata.version && `version ${metadata.version}`;
   const named = Object.entries(labels).map(([name, value]) => `${name}=${value}`);
-  return [isStatic && "in the SERVICES_FILE", version, ...named].filter(Boolean).join(", ");
+  return [isStatic && "from the SERVICES_FILE", version, ...named].filter(Boolean).join(", ");
 }
 
 function InUse({ service: { service_id, in_flight, capacity } }) {
-  if (capacity === null) return html`<span class="number">${in_flight}</span> <small class="quiet">no limit</small>`;
+  if (capacity === null) return html`<span class="number">${in_flight}</span> <small class="quiet">unlimited</small>`;
   return html`<${Meter} value=${in_flight / capacity} says="${in_flight} of ${capacity}" label="In use: ${service_id}" />`;
 }
 
 function Load({ service: { service_id, load } }) {
-  if (load === null) return html`<span class="quiet">not told</span>`;
+  if (load === null) return html`<span class="quiet">not reported</span>`;
   return html`<${Meter} value=${load} says="${Math.round(load * 100)} %" label="Load: ${service_id}" />`;
 }
 
@@ -94,9 +94,9 @@ function Meter({ value, says, label }) {
 }
 
 function Lease({ service, now }) {
-  if (service.lease_expires_at === null) return html`<span class="quiet">for ever</span>`;
+  if (service.lease_expires_at === null) return html`<span class="quiet">no expiry</span>`;
   const expires = read(service.lease_expires_at);
-  if (expires <= now) return html`<span class="bad" title=${instant(expires)}>over for ${span(now - expires)}</span>`;
+  if (expires <= now) return html`<span class="bad" title=${instant(expires)}>expired ${span(now - expires)} ago</span>`;
   return html`
     <span title="until ${instant(expires)}">
       <span class="number">${span(expires - now)}</span> left${" "}

@@ -1,4 +1,4 @@
-// One session: how it is in a sentence, what can be done with it, its timeline, its room, its log.
+// One session: summary, actions, room, timeline, details, log.
 import { html, useEffect, useRef } from "./preact.js";
 import { Actions } from "./actions.js";
 import { CopyButton } from "./copy.js";
@@ -36,7 +36,7 @@ export function SessionPane({ world, calls, id, visits }) {
     <article class="session" aria-labelledby="session-title">
       <${Title} session=${session} />
       ${isForgotten && html`
-        <p class="note" role="status">The server has forgotten this session. This is what was last known of it.</p>`}
+        <p class="note" role="status">The server has forgotten this session. This is its last known state.</p>`}
       <div class="verdict verdict-${session.state}">
         <p class="headline">${headline}</p>
         ${lines.length > 0 && html`<ul>${lines.map((line) => html`<li>${line}</li>`)}</ul>`}
@@ -52,14 +52,14 @@ export function SessionPane({ world, calls, id, visits }) {
     </article>`;
 }
 
-/** The feed may have told since of a later state. */
+/** The feed may have a later state than the timeline. */
 function upToDate(timeline, session) {
   if (!timeline || session.revision <= timeline.revision) return timeline;
   const { state, ready_at, ended_at } = session;
   return { ...timeline, state, ready_at, ended_at };
 }
 
-/** Takes the focus when another session is chosen, so that whoever hears the page hears which. */
+/** Takes the focus when another session is selected, so that screen readers announce it. */
 function Title({ session }) {
   const title = useRef();
   useEffect(() => title.current.focus({ preventScroll: true }), [session.session_id]);
@@ -71,10 +71,10 @@ function Title({ session }) {
     </header>`;
 }
 
-/** The timeline below is not the newest. */
+/** Note that the timeline below is out of date. */
 const Old = ({ timeline, problem, again }) => html`
   <div class="note bar-of-title" role="status">
-    <p>As of ${timeOfDay(read(timeline.now))}; could not be renewed: ${problem.title}.</p>
+    <p>As of ${timeOfDay(read(timeline.now))}; could not be refreshed: ${problem.title}.</p>
     <button class="small" onClick=${again}>Try again</button>
   </div>`;
 
@@ -84,7 +84,7 @@ function TimelineMissing({ problem, again }) {
     <div class="skeleton" aria-label="Loading the timeline" role="status"><span></span><span></span><span></span></div>`;
 }
 
-/** The feed has not told of it: not yet, or not any more, or it is somebody else's. */
+/** A session that is not in the feed: not yet, no longer, or another caller's. */
 function Unseen({ world, id, problem, again }) {
   if (!world.isTold || !problem) return html`<${TimelineMissing} />`;
   if (problem.status !== 404) {
@@ -93,11 +93,10 @@ function Unseen({ world, id, problem, again }) {
   return html`
     <article class="session">
       <div class="empty">
-        <h2>There is no such session</h2>
+        <h2>Session not found</h2>
         <p><code>${id}</code></p>
         <p>
-          It may have been forgotten: one that is over can be read for a while only (SESSION_RETENTION). Or it is another
-          caller's.
+          It may be over for longer than SESSION_RETENTION, or belong to another caller.
         </p>
         <a class="button" href=${SESSIONS}>All sessions</a>
       </div>
@@ -109,16 +108,16 @@ function Facts({ session, timeline }) {
   const metadata = JSON.stringify(session.metadata, null, 2);
   return html`
     <section class="facts" aria-labelledby="facts-title">
-      <h3 id="facts-title">Facts</h3>
+      <h3 id="facts-title">Details</h3>
       <dl>
         <${Id} name="Session" id=${session.session_id} />
         <${Id} name="Room" id=${session.room_name} />
         <${Fact} name="User">${session.user_name} <code>${session.user_identity}</code></${Fact}>
         <${Fact} name="Created"><span title=${instant(created)}>${timeOfDay(created, true)}</span></${Fact}>
         ${ready === null
-          ? html`<${Fact} name="Ready until">${timeOfDay(read(session.ready_deadline), true)}</${Fact}>`
-          : html`<${Fact} name="Ready after">${duration(ready - created)}</${Fact}>`}
-        ${ended !== null && html`<${Fact} name="Lasted">${duration(ended - created)}</${Fact}>`}
+          ? html`<${Fact} name="Ready deadline">${timeOfDay(read(session.ready_deadline), true)}</${Fact}>`
+          : html`<${Fact} name="Time to ready">${duration(ready - created)}</${Fact}>`}
+        ${ended !== null && html`<${Fact} name="Duration">${duration(ended - created)}</${Fact}>`}
         ${session.reason && html`<${Fact} name="Reason"><code>${session.reason}</code></${Fact}>`}
         <${Fact} name="Revision">${session.revision}</${Fact}>
         ${timeline?.trace_id && html`<${Id} name="Trace" id=${timeline.trace_id} />`}

@@ -1,4 +1,4 @@
-// The list of sessions: filtered by state and text, and a row for each.
+// The list of sessions, filtered by state and text.
 import { html, useMemo } from "./preact.js";
 import { Copyable } from "./copy.js";
 import { Mark, State } from "./marks.js";
@@ -10,12 +10,12 @@ import {
 } from "./words.js";
 
 const ROW_HEIGHT = 58;
-const MARKS_MAX = 4; // services that a row names; of more, it says how many are in which state
+const MARKS_MAX = 4; // services named in a row; beyond that, counts by state
 
 const CURL = `curl -s ${new URL("api/v1/sessions", location.href)} -H 'Content-Type: application/json' \\
   -d '{"user_identity": "alice", "required_services": []}'`;
 
-/** `filter` is { states: Set, text }: kept by the page, so that it is still there when the list is shown again. */
+/** `filter` is { states: Set, text }: owned by the page, so that it survives a change of view. */
 export function SessionList({ world, chosen, filter, setFilter }) {
   const now = useNow(world.clock, 1_000);
   const all = world.newestFirst;
@@ -36,14 +36,14 @@ export function SessionList({ world, chosen, filter, setFilter }) {
           <button onClick=${showAll}>Show all</button>
         </div>`}
       ${found.length > 0 && html`
-        <${Rows} key=${[...filter.states, filter.text].join()} label="Sessions, the newest first"
+        <${Rows} key=${[...filter.states, filter.text].join()} label="Sessions, newest first"
           items=${found} keyOf=${(session) => session.session_id}
           height=${ROW_HEIGHT} current=${chosen} row=${(session, props) => html`
             <${Row} session=${session} now=${now} isChosen=${session.session_id === chosen} props=${props} />`} />`}
     </section>`;
 }
 
-/** `isCut`: there may be older ones, which the feed did not begin with. */
+/** `isCut`: there may be older sessions than those in the feed's snapshot. */
 function countOf(found, all, isCut) {
   const those = `${isCut ? "the newest " : ""}${plural(all, "session")}`;
   return found === all ? those : `${found.toLocaleString("en")} of ${those}`;
@@ -57,11 +57,11 @@ function Filter({ counts, filter, setFilter }) {
   };
   return html`
     <div class="filter" role="search">
-      <input type="search" id="search" aria-label="Find by room, user, service, reason or id"
+      <input type="search" id="search" aria-label="Search by room, user, service, reason or id"
         placeholder="Room, user, service, reason, id" maxlength="200" autocomplete="off" spellcheck=${false}
         value=${filter.text}
         onInput=${(event) => setFilter({ ...filter, text: event.target.value })} />
-      <div class="chips" role="group" aria-label="Only in these states">
+      <div class="chips" role="group" aria-label="Filter by state">
         ${SESSION_STATES.map((state) => html`
           <button class="chip" key=${state} aria-pressed=${filter.states.has(state) ? "true" : "false"}
             title=${STATE_MEANS[state]} onClick=${() => toggle(state)}>
@@ -71,7 +71,7 @@ function Filter({ counts, filter, setFilter }) {
     </div>`;
 }
 
-/** Whether all words of the text are somewhere in it. PURE. */
+/** Whether the session has one of the states and contains every word of the text. PURE. */
 export function matches(session, { states, text }) {
   if (states.size && !states.has(session.state)) return false;
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
@@ -122,7 +122,7 @@ function NoSessions({ needsKey }) {
     <div class="empty">
       <h3>No sessions yet</h3>
       <p>
-        They show up here as they are asked for. <a href=${START}>Start a test session</a>, or ask for one yourself:
+        New sessions appear here. <a href=${START}>Start a test session</a>, or create one with curl:
       </p>
       <${Copyable} text=${curl} label="Copy the command" />
     </div>`;

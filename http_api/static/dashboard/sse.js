@@ -1,15 +1,15 @@
-// PURE. Server-sent events, read from text that comes in pieces (HTML standard, "Parsing an event stream"). As
-// EventSource can't send the header that proves who is asking, the stream is read by fetch().
+// PURE. Parses server-sent events from chunks of text (HTML standard, "Parsing an event stream"). The stream is read with
+// fetch(), since EventSource can't send an Authorization header.
 
 export class EventReader {
-  #rest = ""; // of a line that has not ended yet
-  #held = ""; // a \r that ended the last piece: half of a \r\n, perhaps
+  #rest = ""; // of an incomplete line
+  #held = ""; // a \r at the end of the last chunk: possibly half of a \r\n
   #event = "";
   #data = [];
 
-  /** The events that this piece completes, as `{ event, data }`. */
+  /** The events completed by this chunk, as `{ event, data }`. */
   take(text) {
-    const lines = (this.#held + text).split(/\r\n|\n|\r(?!$)/); // not the rest again: it may be megabytes
+    const lines = (this.#held + text).split(/\r\n|\n|\r(?!$)/); // do not scan the rest again: it may be megabytes
     const last = lines.pop();
     this.#held = last.endsWith("\r") ? "\r" : "";
     const rest = last.slice(0, last.length - this.#held.length);

@@ -1,4 +1,4 @@
-// The form that asks for a test session. Once it is asked for, its own view shows how it gets ready, and joins its room.
+// The form for a test session. After submitting, the session's own view shows its progress and joins its room.
 import { html, useEffect, useRef, useState } from "./preact.js";
 import { Mark } from "./marks.js";
 import { ProblemNote } from "./problem.js";
@@ -6,7 +6,7 @@ import { sessionAt } from "./routes.js";
 import { bodyOf, emptyForm, errorsOf, FIELDS } from "./test_session.js";
 import { plural } from "./words.js";
 
-/** `kept`: what was typed so far, for who comes back. */
+/** `kept`: the input so far, kept when the view changes. */
 export function StartForm({ world, calls, visits, kept }) {
   const [form, setForm] = useState(kept.form ?? emptyForm());
   const [problem, say] = useState(null);
@@ -51,7 +51,7 @@ export function StartForm({ world, calls, visits, kept }) {
     <section class="start" aria-labelledby="start-title">
       <h2 id="start-title">Start a test session</h2>
       <p class="quiet">
-        It is made as any other: the services are invited, and once all are ready this page can join the room with you.
+        The services are invited as for any session. When all are ready, this page can join the room.
       </p>
       <form ref=${element} onSubmit=${submit} novalidate>
         <${Field} name="user_identity" label="Identity" error=${errors.user_identity}>
@@ -63,7 +63,7 @@ export function StartForm({ world, calls, visits, kept }) {
             onInput=${(event) => change({ user_name: event.target.value })} />`}
         </${Field}>
         ${world.profiles.length > 0 && html`
-          <${Field} name="profile" label="Profile" hint="services by a name, from the SERVICES_FILE" error=${errors.profile}>
+          <${Field} name="profile" label="Profile" hint="a named list of services from the SERVICES_FILE" error=${errors.profile}>
             ${(props) => html`
               <select ...${props} value=${form.profile} onChange=${(event) => change({ profile: event.target.value })}>
                 <option value="">none</option>
@@ -71,11 +71,11 @@ export function StartForm({ world, calls, visits, kept }) {
               </select>`}
           </${Field}>`}
         <${ServiceChoice} world=${world} form=${form} change=${change} />
-        <${Field} name="metadata" label="Metadata" hint="JSON; the services and the user get it" error=${errors.metadata}>
+        <${Field} name="metadata" label="Metadata" hint="JSON, passed to the services and the user" error=${errors.metadata}>
           ${(props) => html`<textarea ...${props} rows="3" spellcheck=${false} placeholder='{"language": "en"}'
             value=${form.metadata} onInput=${(event) => change({ metadata: event.target.value })}></textarea>`}
         </${Field}>
-        <${Field} name="ready_timeout" label="Ready within" hint="seconds, 1 to 600; the server's own when empty"
+        <${Field} name="ready_timeout" label="Ready within" hint="seconds, 1 to 600; empty for the server's default"
           error=${errors.ready_timeout}>
           ${(props) => html`<input ...${props} inputmode="decimal" autocomplete="off" value=${form.ready_timeout}
             onInput=${(event) => change({ ready_timeout: event.target.value })} />`}
@@ -83,18 +83,18 @@ export function StartForm({ world, calls, visits, kept }) {
         <label class="choice">
           <input type="checkbox" checked=${form.isToBeJoined}
             onChange=${(event) => change({ isToBeJoined: event.target.checked })} />
-          Join its room from here once it is ready
+          Join the room when the session is ready
         </label>
         ${problem && html`
           <div tabindex="-1" ref=${refusal}><${ProblemNote} problem=${problem} without=${FIELDS} /></div>`}
         <div class="actions">
-          <button class="primary" aria-disabled=${isAsking ? "true" : null}>${isAsking ? "Asking for it…" : "Start the session"}</button>
+          <button class="primary" aria-disabled=${isAsking ? "true" : null}>${isAsking ? "Creating…" : "Start the session"}</button>
         </div>
       </form>
     </section>`;
 }
 
-/** The same key for a request that is sent again as nothing was heard: the server makes one session of it. */
+/** Reuse the key if the same request is sent again after no response, so that the server creates one session. */
 function sameAgain(last, body) {
   const said = JSON.stringify(body);
   if (last.said === said) return last;
@@ -123,10 +123,10 @@ function ServiceChoice({ world, form, change }) {
     <fieldset>
       <legend>Services</legend>
       ${services === null && html`
-        <label for="other">Ids, separated by commas</label>
+        <label for="other">Service ids, separated by commas</label>
         <input id="other" autocomplete="off" spellcheck=${false} value=${form.other}
           onInput=${(event) => change({ other: event.target.value })} />`}
-      ${services?.length === 0 && html`<p class="quiet">None is registered: the session is a plain room.</p>`}
+      ${services?.length === 0 && html`<p class="quiet">No services are registered: the session will be a plain room.</p>`}
       ${services?.length > 0 && html`
         <div class="choices">${services.map((service) => html`
           <${Choice} key=${service.service_id} list="services" value=${service.service_id} ...${{ form, toggle }}>
@@ -134,7 +134,7 @@ function ServiceChoice({ world, form, change }) {
             <span class="quiet">${service.type}${service.state === "healthy" ? "" : `, ${service.state}`}</span>
           </${Choice}>`)}
         </div>
-        <p class="quiet">or any one of a type</p>
+        <p class="quiet">or any service of a type</p>
         <div class="choices">${types(services).map(([type, count]) => html`
           <${Choice} key=${type} list="types" value=${type} ...${{ form, toggle }}>
             any ${type} <span class="quiet">${plural(count, "service")}</span>
@@ -149,7 +149,7 @@ const Choice = ({ list, value, form, toggle, children }) => html`
     <span>${children}</span>
   </label>`;
 
-/** How many services there are of each type, without those whose lease is over. */
+/** The number of services of each type, without expired ones. */
 function types(services) {
   const counts = new Map();
   for (const { type, state } of services) counts.set(type, (counts.get(type) ?? 0) + (state === "expired" ? 0 : 1));

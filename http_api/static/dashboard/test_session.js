@@ -1,4 +1,4 @@
-// PURE. What the form for a test session holds, and the body of POST api/v1/sessions that it becomes.
+// PURE. The state of the test session form, and the body of POST api/v1/sessions made from it.
 
 export const FIELDS = ["user_identity", "user_name", "profile", "metadata", "ready_timeout"];
 const [TIMEOUT_MIN, TIMEOUT_MAX] = [1, 600]; // seconds
@@ -16,29 +16,29 @@ export const emptyForm = () => ({
 });
 
 /**
- * { body, errors }: with errors, by field, it is not to be sent. The server judges the rest. Only what the form shows is
- * asked for: of the `services` that are registered (null: the caller may not see them), and of the `profiles`.
+ * { body, errors }: errors are by field; with any, the body must not be sent. The server validates the rest. Services and
+ * profiles that are no longer listed are left out; `services` is null if the caller may not see them.
  */
 export function bodyOf(form, { services, profiles }) {
   const errors = {};
   const body = { user_identity: form.user_identity.trim(), required_services: requiredBy(form, services) };
-  if (!body.user_identity) errors.user_identity = "Who is to join? An identity is needed.";
+  if (!body.user_identity) errors.user_identity = "An identity is required.";
   if (form.user_name.trim()) body.user_name = form.user_name.trim();
   if (profiles.includes(form.profile)) body.profile = form.profile;
   if (form.metadata.trim()) {
     try {
       body.metadata = JSON.parse(form.metadata);
       if (body.metadata === null || typeof body.metadata !== "object" || Array.isArray(body.metadata)) {
-        errors.metadata = "It should be a JSON object, such as {\"language\": \"en\"}.";
+        errors.metadata = "Must be a JSON object, such as {\"language\": \"en\"}.";
       }
     } catch (error) {
-      errors.metadata = `It is no JSON: ${error.message}`;
+      errors.metadata = `Not valid JSON: ${error.message}`;
     }
   }
   if (form.ready_timeout.trim()) {
     body.ready_timeout = Number(form.ready_timeout);
     if (!(body.ready_timeout >= TIMEOUT_MIN && body.ready_timeout <= TIMEOUT_MAX)) {
-      errors.ready_timeout = `It should be a number of seconds from ${TIMEOUT_MIN} to ${TIMEOUT_MAX}.`;
+      errors.ready_timeout = `Must be a number of seconds from ${TIMEOUT_MIN} to ${TIMEOUT_MAX}.`;
     }
   }
   return { body, errors };
@@ -52,7 +52,7 @@ function requiredBy({ services: ids, types, other }, services) {
   ];
 }
 
-/** What a problem of the server's says of the form's own fields. */
+/** The errors of a problem document that are about the form's fields. */
 export function errorsOf(problem) {
   const errors = {};
   for (const { field, detail } of problem.errors ?? []) if (FIELDS.includes(field)) errors[field] ??= detail;

@@ -1,4 +1,4 @@
-// A session as a picture of time: a lane for each attempt to get a service, and the steps of the session.
+// The timeline of a session: its steps, and a lane for each attempt.
 import { html, useLayoutEffect, useRef, useState } from "./preact.js";
 import { axisOf, endAfter } from "./axis.js";
 import { lanesOf, momentsOf, stretchesOf } from "./lanes.js";
@@ -7,7 +7,7 @@ import { duration, instant, read, round } from "./times.js";
 import { awaitedOf, outcomeOf } from "./verdict.js";
 import { STEPS, inWords, nameOf } from "./words.js";
 
-const PHASES = { invited: "invited", accepted: "accepted", joined: "joined", ready: "ready", out: "gone or failed" };
+const PHASES = { invited: "invited", accepted: "accepted", joined: "joined", ready: "ready", out: "left or failed" };
 
 export function Timeline({ timeline, now }) {
   const from = read(timeline.created_at);
@@ -32,7 +32,7 @@ export function Timeline({ timeline, now }) {
     </section>`;
 }
 
-/** [ref, width in pixels] of an element, as it is now. */
+/** [ref, current width in pixels] of an element. */
 function useWidth() {
   const element = useRef();
   const [width, measure] = useState(undefined);
@@ -45,7 +45,7 @@ function useWidth() {
   return [element, width];
 }
 
-/** One that waits has an axis that ends a little ahead of now; one that is degraded, when the last one is due. */
+/** For a waiting session, a little ahead of now; for a degraded one, the last due time. */
 function endOf(timeline, lanes, from, now) {
   if (timeline.ended_at) return Math.max(read(timeline.ended_at), ...lanes.map(({ until }) => until));
   if (timeline.state === "waiting") return from + endAfter(now - from);
@@ -91,7 +91,7 @@ function Lane({ lane, axis, timeline, from, now }) {
       <${Track} ...${{ lane, axis, late, isPast }} />
       <p class="lane-says">
         ${late
-          ? html`<strong class="late">Awaited ${awaitedOf(late, now)}</strong>`
+          ? html`<strong class="late">Waiting for it ${awaitedOf(late, now)}</strong>`
           : html`<strong>${outcomeOf(attempt)}</strong>`}
         ${attempt.tries > 1 && html`<span>sent <span class="number">${attempt.tries}</span> times</span>`}
         ${moments.map(({ name, at }, i) => html`

@@ -1,12 +1,12 @@
-// Instants and durations: read, told, and the server's clock, by which everything is shown. Milliseconds throughout.
+// Parsing and formatting of instants and durations, and the server's clock. All numbers are milliseconds.
 import { useEffect, useState } from "./preact.js";
 
 const [SECOND, MINUTE, HOUR, DAY] = [1_000, 60_000, 3_600_000, 86_400_000];
 
-/** An instant of the API's (RFC 3339) as a number; null stays null. */
+/** An instant of the API (RFC 3339) as a number; null stays null. */
 export const read = (text) => (text == null ? null : Date.parse(text));
 
-/** How long something took: 42 ms, 1.24 s, 12.3 s, 4 min 12 s, 2 h 5 min, 3 d 2 h. */
+/** A duration: 42 ms, 1.24 s, 12.3 s, 4 min 12 s, 2 h 5 min, 3 d 2 h. */
 export function duration(ms) {
   const abs = Math.abs(ms);
   if (abs < 999.5) return `${Math.round(ms)} ms`;
@@ -18,7 +18,7 @@ export function duration(ms) {
 /** The same, for the labels of an axis: 0, 500 ms, 2 s, 1.5 s. */
 export const round = (ms) => (ms === 0 ? "0" : duration(ms).replace(/\.?0+ s$/, " s"));
 
-/** How long ago or how far off something is, with no more detail than a glance takes in: 12 s, 4 min, 2 h, 3 d. */
+/** A rough duration: 12 s, 4 min, 2 h, 3 d. */
 export function span(ms) {
   const seconds = Math.max(0, Math.floor(ms / SECOND));
   if (seconds < 60) return `${seconds} s`;
@@ -27,13 +27,13 @@ export function span(ms) {
   return `${Math.floor(seconds / 86_400)} d`;
 }
 
-/** The time of day where the reader is; with milliseconds if asked for. */
+/** Local time of day; with milliseconds if `precise`. */
 export function timeOfDay(at, precise = false) {
   const digits = precise ? { fractionalSecondDigits: 3 } : {};
   return new Date(at).toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit", ...digits });
 }
 
-/** An instant with its day, for titles. */
+/** Local date and time, for tooltips. */
 export const instant = (at) => `${new Date(at).toLocaleDateString("en-CA")} ${timeOfDay(at, true)}`;
 
 function wholes(ms) {
@@ -51,8 +51,8 @@ function wholes(ms) {
 const CLOCK_STEP = 5_000;
 
 /**
- * The server's clock: what it said, and the time since by a clock that nobody sets. What was longest under way is
- * furthest behind, so it does not go back, unless by so much that somebody has set the server's clock.
+ * The server's clock: the last time it sent, plus monotonic time since. A delayed message has an older time, so the clock
+ * does not go back, unless by so much that the server's clock must have been set.
  */
 export class Clock {
   #offset = Date.now() - performance.now();
@@ -71,7 +71,7 @@ export class Clock {
   }
 }
 
-/** The server's time, renewed every so often while the component is shown; null: never. */
+/** The server's time, updated every `every` ms while the component is mounted; null: never. */
 export function useNow(clock, every) {
   const [, tick] = useState(0);
   useEffect(() => {

@@ -1,8 +1,8 @@
-// PURE. One session in a sentence or two: how it is, who is awaited, and why it came to nothing.
+// PURE. The summary of a session: its state, what is awaited, and why it failed.
 import { duration, read, span } from "./times.js";
 import { AWAITED, EVIDENCE, OVER, WHY_NOT_READY, WHY_OVER, capital, inWords, list, nameOf, plural } from "./words.js";
 
-/** { headline, lines }: `session` is the view of a session, `timeline` its timeline, null while that is not there. */
+/** { headline, lines }. `timeline` is null until it is loaded. */
 export function verdictOf(session, timeline, now) {
   const required = session.services.filter((service) => !service.optional);
   const missing = required.filter((service) => service.state !== "ready");
@@ -24,7 +24,7 @@ export function verdictOf(session, timeline, now) {
       };
     case "degraded":
       return {
-        headline: `Lost, and being replaced: ${list(missing.map(nameOf))}. Meanwhile there are no new tokens.`,
+        headline: `Lost and being replaced: ${list(missing.map(nameOf))}. No new tokens until then.`,
         lines: [...shortfalls(session), ...awaitedLines(session, timeline, now)],
       };
   }
@@ -35,14 +35,14 @@ export function verdictOf(session, timeline, now) {
 function waitingHeadline(session, required, missing, now) {
   const left = read(session.ready_deadline) - now;
   const time = left > 0 ? `${span(left)} left.` : "Time is up.";
-  if (!missing.length) return `Everybody is ready; it takes a moment more. ${time}`;
+  if (!missing.length) return `All services are ready; almost done. ${time}`;
   return `${required.length - missing.length} of ${plural(required.length, "service")} ready. ${time}`;
 }
 
 const tookToBeReady = (session) =>
   session.ready_at ? ` after ${duration(read(session.ready_at) - read(session.created_at))}` : "";
 
-/** Of each service that is not ready and has a reason. */
+/** A line for each service that is not ready and has a reason. */
 function shortfalls(session) {
   return session.services
     .filter((service) => service.reason && service.state !== "ready")
@@ -52,33 +52,33 @@ function shortfalls(session) {
 export const shortfallOf = (service) =>
   `${nameOf(service)} ${inWords(WHY_NOT_READY, service.reason)}${service.optional ? " (optional)" : ""}`;
 
-/** Of each present attempt that is awaited. */
+/** A line for each current attempt that is awaited. */
 function awaitedLines(session, timeline, now) {
   if (!timeline || OVER.has(session.state)) return [];
   return timeline.attempts
     .filter((attempt) => attempt.late && !attempt.until)
     .map((attempt) => {
       const name = `${nameOf(attempt)}${attempt.optional ? " (optional)" : ""}`;
-      return `${name} is awaited ${awaitedOf(attempt.late, now)}`;
+      return `Waiting for ${name} ${awaitedOf(attempt.late, now)}`;
     });
 }
 
-/** What somebody is awaited to do, for how long already, until when, and when he is asked again. */
+/** What a service is expected to do, how long it has been awaited, when it is due, and when it is invited again. */
 export function awaitedOf({ awaited, since, due, retry_at }, now) {
-  const waited = `${inWords(AWAITED, awaited)}, for ${duration(Math.max(0, now - read(since)))} now`;
+  const waited = `${inWords(AWAITED, awaited)}, for ${duration(Math.max(0, now - read(since)))}`;
   const says = [waited, due && dueIn(read(due) - now), retry_at && againIn(read(retry_at) - now)];
   return says.filter(Boolean).join("; ");
 }
 
-const againIn = (left) => (left > 0 ? `asked again in ${duration(left)}` : "asked again now");
+const againIn = (left) => (left > 0 ? `invited again in ${duration(left)}` : "invited again now");
 
 const dueIn = (left) => (left > 0 ? `due in ${duration(left)}` : `overdue by ${duration(-left)}`);
 
-/** What became of one attempt, and what its readiness was seen by. */
+/** The outcome of one attempt, with the evidence of readiness. */
 export function outcomeOf(attempt) {
   const why = attempt.reason && inWords(WHY_NOT_READY, attempt.reason);
-  if (attempt.until) return why ? `Replaced, as it ${why}` : "Replaced";
+  if (attempt.until) return why ? `Replaced because it ${why}` : "Replaced";
   if (attempt.state === "ready") return `Ready${attempt.ready_by ? ` ${inWords(EVIDENCE, attempt.ready_by)}` : ""}`;
   if (why) return capital(why);
-  return attempt.attempt === 0 ? "Nobody was invited yet" : capital(attempt.state);
+  return attempt.attempt === 0 ? "Not invited yet" : capital(attempt.state);
 }

@@ -1,9 +1,9 @@
-// One stay in a room, with livekit-client, which is loaded when it is first needed. Everything LiveKit tells becomes
-// plain values here; room.js shows them. Tokens are used and not kept.
+// One visit to a room with livekit-client, which is loaded on first use. Converts LiveKit's objects to plain values for
+// room.js. Tokens are not kept.
 import { Problem } from "./calls.js";
 
 const MESSAGES_MAX = 100;
-const TEXT_MAX = 500; // characters of a message that are shown
+const TEXT_MAX = 500; // characters shown of a message
 const CHAT = "lk.chat";
 const TEXT_TOPICS = [CHAT, "lk.transcription"];
 const CONNECT_TIMEOUT = 20_000;
@@ -15,13 +15,13 @@ const LOOK_AFTER = [
 
 let loaded = null;
 
-/** livekit-client as npm has it: a script that makes a global. */
+/** livekit-client's UMD build: a script that defines a global. */
 function livekit() {
   loaded ??= import("./livekit-client.js").then(
     () => globalThis.LivekitClient,
     () => {
       loaded = null;
-      const detail = "The server did not give it. Try again.";
+      const detail = "The server did not deliver it. Try again.";
       throw new Problem({ title: "livekit-client could not be loaded", detail });
     },
   );
@@ -29,35 +29,35 @@ function livekit() {
 }
 
 export class Visit {
-  state = "joining"; // then "in", "reconnecting", and in the end "out"
+  state = "joining"; // then "in", "reconnecting", finally "out"
   why = "";
   people = [];
   messages = [];
-  status = null; // the newest that the room's metadata had
-  microphone = "off"; // "on", "asking", or why it can't be had
+  status = null; // last status in the room's metadata
+  microphone = "off"; // "on", "asking", or why it is not available
   isSoundBlocked = false;
   soundProblem = "";
-  maySpeak = false; // as LiveKit says of the token, once in
+  maySpeak = false; // from the token's grants, known after joining
   mayWrite = false;
   #isLeft = false;
   #room = null;
   #lib = null;
-  #voice = null; // the microphone's track, while it is held
+  #voice = null; // the microphone's track while in use
 
   constructor({ session, changed }) {
     [this.sessionId, this.roomName, this.changed] = [session.session_id, session.room_name, changed];
   }
 
-  /** Unless it is left meanwhile. Raises Problem. */
+  /** Does nothing if the visit was left meanwhile. Throws a Problem. */
   async join(url, token) {
     try {
       this.#lib = await livekit();
       if (this.#isLeft) return;
       const room = (this.#room = new this.#lib.Room({ disconnectOnPageLeave: true }));
       this.#listen(room);
-      const late = new Promise((_, no) => setTimeout(no, CONNECT_TIMEOUT, new Error("it took too long")));
+      const late = new Promise((_, no) => setTimeout(no, CONNECT_TIMEOUT, new Error("timed out")));
       const closed = new Promise((_, no) => {
-        room.once(this.#lib.RoomEvent.Disconnected, () => no(new Error("LiveKit closed it")));
+        room.once(this.#lib.RoomEvent.Disconnected, () => no(new Error("LiveKit closed the connection")));
       });
       await Promise.race([room.connect(url, token), late, closed]);
       this.#set({ state: "in" });
@@ -65,7 +65,7 @@ export class Visit {
     } catch (error) {
       if (this.#isLeft) return;
       await this.#room?.disconnect();
-      this.#set({ state: "out", why: "It could not be joined." });
+      this.#set({ state: "out", why: "Joining failed." });
       if (error instanceof Problem) throw error;
       throw new Problem({ title: "The room could not be joined", detail: `${url}: ${error.message}` });
     }
@@ -87,7 +87,7 @@ export class Visit {
     } catch (error) {
       this.#release();
       const isRefused = error.name === "NotAllowedError";
-      this.#set({ microphone: isRefused ? "The browser does not allow it." : `It can't be had: ${error.message}` });
+      this.#set({ microphone: isRefused ? "The browser denied access to the microphone." : `The microphone is not available: ${error.message}` });
     }
   }
 
@@ -96,12 +96,12 @@ export class Visit {
       await this.#room.startAudio();
       this.#set({ soundProblem: "" });
     } catch (error) {
-      this.#set({ soundProblem: `The sound can't be turned on: ${error.message}` });
+      this.#set({ soundProblem: `Audio could not be started: ${error.message}` });
     }
     this.#look();
   }
 
-  /** Whoever leaves while the browser still asks for the microphone does not hold it afterwards. */
+  /** If the room was left while the browser asked for permission, release the microphone again. */
   async #speak() {
     const voice = await this.#lib.createLocalAudioTrack();
     if (this.state === "out") return voice.stop();
@@ -155,7 +155,7 @@ export class Visit {
     document.getElementById("sound").replaceChildren();
     this.#release();
     this.people = [];
-    this.#set({ state: "out", why: this.why || (words ? `LiveKit ended it: ${words}.` : "The connection was lost.") });
+    this.#set({ state: "out", why: this.why || (words ? `Disconnected by LiveKit: ${words}.` : "The connection was lost.") });
   }
 
   #hear(from, topic, text) {
@@ -163,7 +163,7 @@ export class Visit {
     this.#set({ messages: [...this.messages, message].slice(-MESSAGES_MAX) });
   }
 
-  /** Everything that can be read off the room, as it is now. */
+  /** Update everything that is read from the room. */
   #look() {
     const room = this.#room;
     if (this.state === "out" || !room) return;
@@ -176,7 +176,7 @@ export class Visit {
     });
   }
 
-  /** `sources` that are none are all. */
+  /** An empty `canPublishSources` means all sources. */
   #allowed({ canPublish = false, canPublishData = false, canPublishSources: sources = [] } = {}) {
     const microphone = this.#lib.Track.sourceToProto(this.#lib.Track.Source.Microphone);
     return {
@@ -207,7 +207,7 @@ export class Visit {
   }
 }
 
-/** Only the session manager's own: others may write there too, where it did not make the room. */
+/** Only a status of the session manager: a room that it did not create can have other metadata. */
 function statusOf(metadata) {
   try {
     const status = JSON.parse(metadata || "{}");
@@ -225,6 +225,6 @@ function textOf(payload) {
   try {
     return new TextDecoder("utf-8", { fatal: true }).decode(payload);
   } catch {
-    return `(${payload.length} bytes that are no text)`;
+    return `(${payload.length} bytes of binary data)`;
   }
 }

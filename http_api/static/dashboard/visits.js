@@ -1,11 +1,11 @@
-// Being in a session's room: one at a time, whichever part of the page is shown.
+// The visit to a session's room: one at a time, independent of the view.
 import { Problem } from "./calls.js";
 import { Visit } from "./visit.js";
 import { GIVES_TOKENS, OVER } from "./words.js";
 
 export class Visits {
   current = null;
-  problem = null; // { id, problem }: the room that was to be joined by itself, and was not
+  problem = null; // { id, problem }: a room that could not be joined automatically
   #expected = new Set();
   #listeners = new Set();
 
@@ -17,12 +17,12 @@ export class Visits {
     return this.current?.sessionId === id ? this.current : null;
   }
 
-  /** This session was asked for here, to be joined once it is ready. */
+  /** Join this session's room when it is ready. */
   expect(id) {
     this.#expected.add(id);
   }
 
-  /** To be told of each session that is new or has changed: joins the room of one that was waited for. */
+  /** Call it for each new or changed session: joins the room of an expected one. */
   async notice(session) {
     if (OVER.has(session.state)) this.#expected.delete(session.session_id);
     if (!GIVES_TOKENS.has(session.state) || !this.#expected.delete(session.session_id)) return;
@@ -48,7 +48,7 @@ export class Visits {
     await this.current?.leave();
   }
 
-  /** Takes away what is left of a visit that is over. */
+  /** Remove a visit that is over. */
   dismiss() {
     this.current = null;
     this.changed();
@@ -63,12 +63,12 @@ export class Visits {
     for (const listener of this.#listeners) listener();
   }
 
-  /** Tokens are for who asked for the session; to others who can see it, the server says that there is none. */
+  /** Only the session's owner gets tokens; others that can see the session get 404. */
   #ownersOnly(session, path, options) {
     return this.calls.session("POST", session.session_id, path, options).catch((problem) => {
       if (problem.status !== 404) throw problem;
-      const detail = "Only who asked for it gets tokens for its room.";
-      throw new Problem({ title: "This session is another caller's", detail });
+      const detail = "Only the caller that created it gets tokens for its room.";
+      throw new Problem({ title: "This session belongs to another caller", detail });
     });
   }
 

@@ -1,4 +1,4 @@
-// What the API's words mean to people. Whoever adds a state or a reason there adds its words here.
+// Texts for the API's states and reasons. A new one in the API needs its text here.
 
 export const SESSION_STATES = ["waiting", "ready", "active", "degraded", "ended", "failed"];
 export const OVER = new Set(["ended", "failed"]);
@@ -10,19 +10,19 @@ export const STATE_MEANS = {
   active: "the user is in the room",
   degraded: "a required service was lost and is being replaced",
   ended: "over",
-  failed: "over: it came to nothing",
+  failed: "over: it failed",
 };
 
 export const WHY_OVER = {
   closed: "It was ended by request.",
   user_left: "The user left and did not come back in time.",
   user_never_joined: "The user never joined.",
-  expired: "It lasted as long as it may.",
+  expired: "It reached its maximum duration.",
   room_closed: "LiveKit closed the room.",
-  client_gone: "Whoever asked for it went away while waiting.",
+  client_gone: "The client disconnected while waiting.",
   ready_timeout: "Not every required service was ready in time.",
   service_lost: "A required service was lost and could not be replaced in time.",
-  room_unavailable: "LiveKit did not make the room, or sent no manager into it.",
+  room_unavailable: "LiveKit did not create the room, or no manager joined it.",
 };
 
 export const WHY_NOT_READY = {
@@ -31,15 +31,15 @@ export const WHY_NOT_READY = {
   unreachable: "could not be reached",
   declined: "declined the invite",
   never_joined: "never joined the room",
-  joined_not_ready: "joined, but never said that it is ready",
-  reported_failure: "said that it failed",
+  joined_not_ready: "joined, but never signaled ready",
+  reported_failure: "reported a failure",
   left: "left the room",
 };
 
-export const AWAITED = { accept: "to accept its invite", join: "to join", ready: "to say that it is ready" };
+export const AWAITED = { accept: "to accept its invite", join: "to join", ready: "to signal ready" };
 
 export const EVIDENCE = {
-  join: "as it joined",
+  join: "by joining",
   message: "by a message in the room",
   attribute: "by its attribute",
   http: "by HTTP",
@@ -47,9 +47,9 @@ export const EVIDENCE = {
 
 export const STEPS = {
   requested: "requested",
-  room_requested: "room asked for",
-  room_created: "room made",
-  manager_accepted: "manager sent",
+  room_requested: "room requested",
+  room_created: "room created",
+  manager_accepted: "manager accepted",
   manager_joined: "manager in the room",
   ready: "ready",
   user_joined: "user joined",
@@ -58,18 +58,18 @@ export const STEPS = {
 };
 
 export const INSTANCE_MEANS = {
-  healthy: "may be given sessions, as far as it has room",
-  draining: "finishes the sessions it has, and wants no new ones",
-  suspended: "failed again and again, and is left alone for a while",
-  expired: "its lease is over",
+  healthy: "accepts sessions, up to its capacity",
+  draining: "finishes its sessions and accepts no new ones",
+  suspended: "suspended for a while after repeated failures",
+  expired: "its lease has ended",
 };
 
-/** A word of the API's that has no words here yet: its own, readable. */
+/** The text for a word of the API, or the word itself without underscores. */
 export const inWords = (table, word) => table[word] ?? String(word).replaceAll("_", " ");
 
 export const DEPENDENCIES = { livekit: "LiveKit", redis: "Redis" };
 
-/** What a service is called: by its id, or by its type until one is chosen. */
+/** The name of a service: its id, or its type until one is chosen. */
 export const nameOf = (service) => service.service_id ?? `any ${service.type}`;
 
 export function list(words) {

@@ -1,11 +1,10 @@
-// What the feed has told: sessions, services, health. Whoever shows it is called once a frame at most, however much
-// has happened.
+// The state received from the feed: sessions, services, health. Listeners are called at most once per frame.
 import { useLayoutEffect, useState } from "./preact.js";
 import { SESSION_STATES } from "./words.js";
 
 const ABOUT_SESSIONS = new Set(["snapshot", "session", "forgotten"]);
-const TOLD_MAX = 1_000; // sessions that a snapshot has at most: the newest
-const KEPT_MAX = 5_000; // sessions; the oldest that are over go first
+const TOLD_MAX = 1_000; // sessions in a snapshot at most: the newest
+const KEPT_MAX = 5_000; // sessions; the oldest that are over are dropped first
 
 export class World {
   sessions = new Map(); // by id
@@ -13,8 +12,8 @@ export class World {
   caller = null;
   health = null;
   connection = { state: "connecting" };
-  isTold = false; // of anything, ever
-  isCut = false; // there may be older sessions than those
+  isTold = false; // whether a snapshot was received
+  isCut = false; // there may be older sessions
   #services = null; // by id; null: the caller may not see them
   #order = null;
   #listeners = new Set();
@@ -24,7 +23,7 @@ export class World {
     this.clock = clock;
   }
 
-  /** An event of the feed. Unknown ones are those of a newer server. */
+  /** Apply an event of the feed. Unknown ones come from a newer server and are ignored. */
   told(event, data) {
     switch (event) {
       case "snapshot":
@@ -59,19 +58,19 @@ export class World {
     this.changed();
   }
 
-  /** The answer of a call: it may be older or newer than what the feed has told. */
+  /** Apply the response of a call: it may be older or newer than the feed. */
   learnt(session) {
     this.told("session", session);
   }
 
-  /** Another caller sees other things. */
+  /** Clear everything: another caller sees other sessions. */
   forget() {
     [this.sessions, this.#services, this.caller, this.health] = [new Map(), null, null, null];
     [this.isTold, this.#order] = [false, null];
     this.changed();
   }
 
-  /** All sessions, the newest first. */
+  /** All sessions, newest first. */
   get newestFirst() {
     if (this.#order === null) {
       this.#order = [...this.sessions.values()].sort(byAge);
@@ -87,7 +86,7 @@ export class World {
     return this.#services && [...this.#services.values()].sort((a, b) => (a.service_id < b.service_id ? -1 : 1));
   }
 
-  /** How many sessions there are in each state. */
+  /** The number of sessions in each state. */
   get counts() {
     const counts = Object.fromEntries(SESSION_STATES.map((state) => [state, 0]));
     for (const session of this.sessions.values()) counts[session.state] = (counts[session.state] ?? 0) + 1;
@@ -119,11 +118,11 @@ export class World {
   }
 }
 
-const ageOf = (session) => session.created_at + session.session_id; // a text that sorts
+const ageOf = (session) => session.created_at + session.session_id; // sortable as text
 const byAge = (a, b) => (ageOf(a) < ageOf(b) ? 1 : -1);
 
-/** Has the component shown again whenever this has changed. It listens before anything else can happen: what changed
- *  between being shown and listening would never be seen. */
+/** Re-render the component when the source changes. A layout effect, because a change between rendering and
+ *  subscribing would be missed. */
 export function useChanges(source) {
   const [, show] = useState(0);
   useLayoutEffect(() => source?.listen(() => show((count) => count + 1)), [source]);
