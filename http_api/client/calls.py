@@ -19,6 +19,8 @@ from yarl import URL
 
 from http_api.client.errors import ApiError, Unreachable
 from http_api.client.sse import Event, EventReader
+from http_api.errors import IdempotencyConflict
+from http_api.problems.table import API_ERRORS
 
 PAUSE_FIRST, PAUSE_MAX, PAUSE_JITTER = 0.1, 2.0, 0.1
 CONNECT_TIMEOUT = 5.0
@@ -27,7 +29,7 @@ SILENCE_MAX = 45.0
 LINE_MAX = 32 * 1024 * 1024
 """Bytes of one line of a stream: the feed begins with all sessions in one."""
 OVERLOADED = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
-STILL_RUNNING = "idempotency_conflict"
+STILL_RUNNING = API_ERRORS[IdempotencyConflict].slug
 """The request was sent before, and is not answered yet."""
 
 T = TypeVar("T")

@@ -7,11 +7,13 @@ from typing import Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from http_api import errors
 from http_api.errors import FieldError
 from http_api.models.responses import RequiredServiceView, SessionView
+from http_api.problems.models import BadField
+from http_api.problems.table import API_ERRORS, TYPE
 from manager_agent.session.session import EndReason
 
-SLUG_PREFIX = "urn:problem-type:session-manager:"
 TEXT_SHOWN = 200
 
 
@@ -58,7 +60,7 @@ class ApiError(Exception):
         return cls(
             status,
             title=said.title or _phrase(status),
-            slug=said.type.removeprefix(SLUG_PREFIX) if said.type.startswith(SLUG_PREFIX) else "",
+            slug=said.type.removeprefix(TYPE) if said.type.startswith(TYPE) else "",
             detail=said.detail,
             request_id=said.request_id,
             errors=tuple(FieldError(wrong.field, wrong.detail) for wrong in said.errors),
@@ -71,25 +73,20 @@ class ApiError(Exception):
         """What the server would have answered to somebody who waited for a session that is over."""
         match session.reason:
             case EndReason.READY_TIMEOUT | EndReason.SERVICE_LOST:
-                status, slug, title = HTTPStatus.GATEWAY_TIMEOUT, "not_ready", "Not ready in time"
+                row = API_ERRORS[errors.NotReady]
             case EndReason.ROOM_UNAVAILABLE:
-                status, slug, title = HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit is not available"
+                row = API_ERRORS[errors.RoomUnavailable]
             case _:
-                status, slug, title = HTTPStatus.CONFLICT, "session_over", "The session is over"
+                row = API_ERRORS[errors.SessionOver]
         missing = [f"{s.service_id or s.type}: {s.reason}" for s in session.services if s.reason and not s.optional]
         detail = f"{session.session_id} {session.state}: {', '.join([str(session.reason), *missing])}"
-        return cls(status, title=title, slug=slug, detail=detail, services=tuple(session.services))
+        return cls(row.status, title=row.title, slug=row.slug, detail=detail, services=tuple(session.services))
 
     def _message(self) -> str:
         fields = [f"{wrong.field}: {wrong.detail}" for wrong in self.errors]
         said = "; ".join(filter(None, [self.detail, *fields]))
         known = ", ".join(filter(None, [str(self.status), self.slug, self.request_id]))
         return f"{self.title}{f': {said}' if said else ''} ({known})"
-
-
-class _BadField(BaseModel):
-    field: str
-    detail: str
 
 
 class _Body(BaseModel):
@@ -101,7 +98,7 @@ class _Body(BaseModel):
     title: str = Field("", max_length=TEXT_SHOWN)
     detail: str = ""
     request_id: str | None = None
-    errors: list[_BadField] = []
+    errors: list[BadField] = []
     services: list[RequiredServiceView] = []
 
 

@@ -12,7 +12,8 @@ from http_api import errors
 from http_api.access.principals import Permission
 from http_api.openapi.schemas import REF, Schemas, name_of
 from http_api.operations import Media, Operation, ResponseSpec
-from http_api.problems.problems import CONTENT_TYPE, Row, row_of
+from http_api.problems.problems import CONTENT_TYPE, row_of
+from http_api.problems.table import Row
 from http_api.protocol import server_timing
 
 Kind = type[Exception]

@@ -11,7 +11,8 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
 from http_api.models.json_schemas import JSON_VALUE, JSON_VALUE_NAME
 from http_api.operations import Operation, Shape
-from http_api.problems.problems import TABLE, TYPE, UNEXPECTED, Row
+from http_api.problems.problems import TABLE
+from http_api.problems.table import TYPE, UNEXPECTED, Row
 
 REF = "#/components/schemas/{model}"
 

@@ -1,15 +1,10 @@
-"""Every error as problem+json (RFC 9457), whichever layer it comes from, by one table.
-
-`type` is `urn:problem-type:session-manager:<slug>`: stable, and it promises no page behind it (the form that
-the Belgian government's REST guide gives to problem types without a page).
-"""
+"""Every error as problem+json (RFC 9457), whichever layer it comes from; table.py has those of this API."""
 
 from __future__ import annotations
 
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
 
 import structlog
@@ -18,15 +13,9 @@ from aiohttp.typedefs import Handler
 from ulid import ULID
 
 from http_api import errors
-from http_api.problems.models import (
-    FieldsProblem,
-    Problem,
-    ServicesProblem,
-    SessionServicesProblem,
-    SessionStateProblem,
-)
+from http_api.problems.models import ServicesProblem
+from http_api.problems.table import API_ERRORS, TYPE, UNEXPECTED, Row
 from http_api.protocol import server_timing
-from http_api.protocol.bodies import BODY_MAX
 from http_api.request_context import PROBLEM, REQUEST_ID, UNMET
 from manager_agent.control.probe import ProbeFailed
 from manager_agent.livekit.server_api import LiveKitUnavailable
@@ -36,86 +25,27 @@ from manager_agent.store.store import RoomNameTaken, UnknownSession
 
 log = structlog.get_logger()
 
-TYPE = "urn:problem-type:session-manager:"
 CONTENT_TYPE = "application/problem+json"
 REQUEST_ID_HEADER = "X-Request-Id"
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What an error is to the caller."""
-
-    status: HTTPStatus
-    slug: str
-    title: str
-    shape: type[Problem] = Problem
-    """What the problem carries."""
-    detail: str | None = None
-    """Said instead of the error's own message, where that is not for the caller."""
-
-
 TABLE: Mapping[type[BaseException], Row] = {
-    web.HTTPNotFound: Row(HTTPStatus.NOT_FOUND, "not_found", "No such path", detail="nothing is served here"),
-    web.HTTPMethodNotAllowed: Row(
-        HTTPStatus.METHOD_NOT_ALLOWED, "method_not_allowed", "Not by this method", detail="see the Allow header"
-    ),
-    web.HTTPRequestEntityTooLarge: Row(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "body_too_large", "The body is too large",
-        detail=f"at most {BODY_MAX} bytes are read",
-    ),
-    web.HTTPExpectationFailed: Row(
-        HTTPStatus.EXPECTATION_FAILED, "expectation_failed", "Unknown expectation", detail="only 100-continue is known"
-    ),
-    errors.MalformedRequest: Row(HTTPStatus.BAD_REQUEST, "malformed_request", "The request can't be read"),
-    errors.MalformedBody: Row(HTTPStatus.BAD_REQUEST, "malformed_body", "The body can't be read"),
-    web.RequestPayloadError: Row(
-        HTTPStatus.BAD_REQUEST, "malformed_body", "The body can't be read", detail="it does not arrive as announced"
-    ),
-    errors.Unauthorized: Row(HTTPStatus.UNAUTHORIZED, "unauthorized", "Not authorized"),
-    InvalidToken: Row(HTTPStatus.UNAUTHORIZED, "unauthorized", "Not authorized"),
-    errors.Forbidden: Row(HTTPStatus.FORBIDDEN, "forbidden", "Not allowed"),
+    InvalidToken: API_ERRORS[errors.Unauthorized],
     UnknownSession: Row(HTTPStatus.NOT_FOUND, "unknown_session", "No such session"),
     UnknownService: Row(HTTPStatus.NOT_FOUND, "unknown_service", "No such service"),
-    errors.SlowBody: Row(HTTPStatus.REQUEST_TIMEOUT, "slow_body", "The body takes too long"),
     RoomNameTaken: Row(HTTPStatus.CONFLICT, "room_name_taken", "The room name is taken"),
     OtherInstance: Row(HTTPStatus.CONFLICT, "other_instance", "Another instance is registered"),
-    errors.OtherCaller: Row(HTTPStatus.CONFLICT, "other_caller", "Another caller registered it"),
     StaticService: Row(HTTPStatus.CONFLICT, "static_service", "The service is static"),
-    errors.IdempotencyConflict: Row(HTTPStatus.CONFLICT, "idempotency_conflict", "The same request is being answered"),
-    errors.NoToken: Row(HTTPStatus.CONFLICT, "no_token", "No token in this state", SessionStateProblem),
-    errors.IdentityTaken: Row(HTTPStatus.CONFLICT, "identity_taken", "The identity is taken"),
-    errors.SessionOver: Row(HTTPStatus.CONFLICT, "session_over", "The session is over", SessionStateProblem),
-    errors.ServiceOut: Row(HTTPStatus.CONFLICT, "service_out", "The service has left or failed"),
-    errors.UnsupportedBody: Row(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Not a JSON body"),
-    errors.Invalid: Row(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "The request does not fit", FieldsProblem),
-    errors.IdempotencyKeyReused: Row(
-        HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency_key_reused", "The key is another request's"
-    ),
     NotAvailable: Row(
         HTTPStatus.FAILED_DEPENDENCY, "service_not_available", "A required service can't be invited", ServicesProblem
     ),
-    errors.RateLimited: Row(HTTPStatus.TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
-    errors.TooManySessions: Row(HTTPStatus.TOO_MANY_REQUESTS, "too_many_sessions", "Too many sessions at once"),
-    errors.TooManyStreams: Row(HTTPStatus.TOO_MANY_REQUESTS, "too_many_streams", "Too many streams at once"),
     LiveKitUnavailable: Row(
         HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit is not available",
         detail="LiveKit could not be reached or could not serve",
     ),
-    errors.RoomUnavailable: Row(
-        HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit is not available", SessionServicesProblem
-    ),
     ProbeFailed: Row(HTTPStatus.SERVICE_UNAVAILABLE, "unhealthy", "No session can be had"),
-    errors.Overloaded: Row(HTTPStatus.SERVICE_UNAVAILABLE, "overloaded", "Too much is under way"),
-    errors.KeysUnavailable: Row(HTTPStatus.SERVICE_UNAVAILABLE, "keys_unavailable", "Nobody can be identified"),
-    errors.Unready: Row(HTTPStatus.SERVICE_UNAVAILABLE, "unready", "Not ready to serve"),
-    errors.NotReady: Row(HTTPStatus.GATEWAY_TIMEOUT, "not_ready", "Not ready in time", SessionServicesProblem),
+    **API_ERRORS,
 }  # fmt: skip
 """From an error to what its caller gets. A subclass is found by its nearest parent in here."""
-
-UNEXPECTED = Row(
-    HTTPStatus.INTERNAL_SERVER_ERROR, "internal_error", "An error of this server",
-    detail="It was logged under this request_id.",
-)  # fmt: skip
 
 
 def row_for(error: BaseException) -> Row:

@@ -8,7 +8,8 @@ from http_api.limits.waiters import Waiters
 from http_api.observability.metrics.metrics import Metrics
 from http_api.observability.metrics.state import State
 from http_api.observability.shipping.shipper import LogShipper
-from http_api.problems.problems import TABLE, UNEXPECTED
+from http_api.problems.problems import TABLE
+from http_api.problems.table import UNEXPECTED
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.outbound.callbacks import Callbacks
 from manager_agent.registry.registry import Registry

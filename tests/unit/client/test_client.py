@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from http_api.client import ApiError, Client
 from http_api.client import fields as known
 from http_api.client.client import PAUSE, PAUSE_MAX, pause_after
-from http_api.client.errors import SLUG_PREFIX
 from http_api.client.sse import Event, EventReader
 from http_api.models.requests import (
     AddParticipant,
@@ -21,7 +20,9 @@ from http_api.models.requests import (
     RequiredServiceEntry,
     UserGrants,
 )
-from http_api.problems.problems import TYPE
+from http_api.models.responses import SessionView
+from http_api.problems.table import TYPE
+from manager_agent.session.session import EndReason, Session, User
 
 pytestmark = pytest.mark.unit
 
@@ -89,7 +90,7 @@ def test_every_answer_that_is_no_problem_document_is_a_problem_all_the_same(stat
 
 def test_a_problem_says_all_that_it_knows_and_ignores_what_it_does_not() -> None:
     said = {
-        "type": f"{SLUG_PREFIX}invalid",
+        "type": f"{TYPE}invalid",
         "title": "The request does not fit",
         "status": 422,
         "detail": "1 field is wrong",
@@ -107,8 +108,19 @@ def test_a_problem_of_somebody_else_has_no_slug_of_ours() -> None:
     assert (ApiError.of_answer(502, raw).slug, ApiError.of_answer(502, raw).title) == ("", "Bad gateway")
 
 
-def test_slugs_are_found_behind_the_prefix_that_the_server_puts_there() -> None:
-    assert SLUG_PREFIX == TYPE
+@pytest.mark.parametrize(
+    ("reason", "status", "slug", "title"),
+    [
+        (EndReason.READY_TIMEOUT, 504, "not_ready", "Not ready in time"),
+        (EndReason.SERVICE_LOST, 504, "not_ready", "Not ready in time"),
+        (EndReason.ROOM_UNAVAILABLE, 503, "room_unavailable", "LiveKit is not available"),
+        (EndReason.CLOSED, 409, "session_over", "The session is over"),
+    ],
+)
+def test_error_for_an_ended_session_is_the_servers(reason: EndReason, status: int, slug: str, title: str) -> None:
+    session = SessionView.of(Session("ses_1", "room-1", User("alice"), 0.0)).model_copy(update={"reason": reason})
+    error = ApiError.of_session(session)
+    assert (error.status, error.slug, error.title) == (status, slug, title)
 
 
 def test_a_client_shows_no_key() -> None:

@@ -20,7 +20,8 @@ from http_api.openapi.answers import errors_of
 from http_api.openapi.document import document, parts_of
 from http_api.openapi.schemas import example_of, name_of
 from http_api.operations import Media, Operation
-from http_api.problems.problems import CONTENT_TYPE, TABLE, TYPE, row_of
+from http_api.problems.problems import CONTENT_TYPE, TABLE, row_of
+from http_api.problems.table import TYPE
 from http_api.protocol.bodies import validated
 from http_api.routes import OPERATIONS
 from http_api.settings.settings import DevSettings

@@ -13,7 +13,8 @@ from http_api import errors
 from http_api.access.principals import Scope
 from http_api.errors import FieldError, Invalid
 from http_api.problems.models import FIELDS_MAX
-from http_api.problems.problems import CONTENT_TYPE, TABLE, TYPE, UNEXPECTED, problem, row_for, row_of
+from http_api.problems.problems import CONTENT_TYPE, TABLE, problem, row_for, row_of
+from http_api.problems.table import TYPE, UNEXPECTED
 from http_api.resources.ownership import state_of
 from http_api.resources.session_requests import services_of
 from manager_agent.livekit.server_api import LiveKitUnavailable
