@@ -115,8 +115,8 @@ function Facts({ session, timeline }) {
         <${Fact} name="User">${session.user_name} <code>${session.user_identity}</code></${Fact}>
         <${Fact} name="Created"><span title=${instant(created)}>${timeOfDay(created, true)}</span></${Fact}>
         ${ready === null
-          ? html`<${Fact} name="Ready deadline">${timeOfDay(read(session.ready_deadline), true)}</${Fact}>`
-          : html`<${Fact} name="Time to ready">${duration(ready - created)}</${Fact}>`}
+          ? html`<${Fact} name="Ready by">${timeOfDay(read(session.ready_deadline), true)}</${Fact}>`
+          : html`<${Fact} name="Ready in">${duration(ready - created)}</${Fact}>`}
         ${ended !== null && html`<${Fact} name="Duration">${duration(ended - created)}</${Fact}>`}
         ${session.reason && html`<${Fact} name="Reason"><code>${session.reason}</code></${Fact}>`}
         <${Fact} name="Revision">${session.revision}</${Fact}>
