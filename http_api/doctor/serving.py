@@ -9,16 +9,15 @@ from http import HTTPStatus
 from ipaddress import ip_address
 
 from aiohttp import web
-from livekit import api
 from yarl import URL
 
 from http_api.client import ApiError, Client, Unreachable
 from http_api.doctor.finding import Finding, ok, wrong
-from http_api.errors import MalformedBody, Unauthorized
 from http_api.protocol.bodies import read_bytes
-from http_api.resources.webhooks import BODY_MAX, read_webhook, signed_digest
+from http_api.resources.webhooks import BODY_MAX
 from http_api.server import CannotListen, listen
 from http_api.settings.settings import Settings
+from manager_agent.livekit.webhooks import UnreadableWebhook, UnsignedWebhook, read_webhook, signed_digest
 
 PORT, SESSIONS, WEBHOOKS = "port", "sessions", "webhooks"
 PATH = "/livekit/webhook"
@@ -82,7 +81,7 @@ class Listener:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         secret = settings.livekit_api_secret.get_secret_value()
-        self._verifier = api.TokenVerifier(settings.livekit_api_key, secret)
+        self._key, self._secret = settings.livekit_api_key, secret
         self._rooms: set[str] = set()
         self._is_forged = False
         self._news = asyncio.Condition()
@@ -118,9 +117,9 @@ class Listener:
     async def _receive(self, request: web.Request) -> web.Response:
         async with self._news:
             try:
-                digest = signed_digest(request.headers.get("Authorization", ""), self._verifier)
+                digest = signed_digest(request.headers.get("Authorization", ""), self._key, self._secret)
                 self._rooms.add(read_webhook(await read_bytes(request, BODY_MAX), digest).room.name)
-            except (Unauthorized, MalformedBody):
+            except (UnsignedWebhook, UnreadableWebhook):
                 self._is_forged = True
             self._news.notify_all()
         return web.Response(status=HTTPStatus.OK)

@@ -20,6 +20,7 @@ from http_api.request_context import PROBLEM, REQUEST_ID, UNMET
 from manager_agent.control.probe import ProbeFailed
 from manager_agent.livekit.server_api import LiveKitUnavailable
 from manager_agent.livekit.tokens import InvalidToken
+from manager_agent.livekit.webhooks import UnreadableWebhook, UnsignedWebhook
 from manager_agent.registry.services import NotAvailable, OtherInstance, StaticService, UnknownService
 from manager_agent.store.store import RoomNameTaken, UnknownSession
 
@@ -30,6 +31,8 @@ REQUEST_ID_HEADER = "X-Request-Id"
 
 TABLE: Mapping[type[BaseException], Row] = {
     InvalidToken: API_ERRORS[errors.Unauthorized],
+    UnsignedWebhook: API_ERRORS[errors.Unauthorized],
+    UnreadableWebhook: API_ERRORS[errors.MalformedBody],
     UnknownSession: Row(HTTPStatus.NOT_FOUND, "unknown_session", "No such session"),
     UnknownService: Row(HTTPStatus.NOT_FOUND, "unknown_service", "No such service"),
     RoomNameTaken: Row(HTTPStatus.CONFLICT, "room_name_taken", "The room name is taken"),

@@ -12,7 +12,7 @@ import structlog
 from manager_agent.clock import Clock
 from manager_agent.livekit.server_api import ListedRoom, LiveKitUnavailable, Rooms
 from manager_agent.session import events as ev
-from manager_agent.session.session import Session
+from manager_agent.session.session import Session, is_revenant
 from manager_agent.store.store import Store, UnknownSession
 
 log = structlog.get_logger()
@@ -81,9 +81,8 @@ class Reconciler:
         return session.end is None or session.end.cleaned_at is None
 
     def _is_revenant(self, room: ListedRoom) -> bool:
-        """A room of ours that was deleted, and made again by LiveKit for somebody who was joining at that moment."""
         session = self._store.in_room(room.name)
-        return room.is_blank and session is not None and session.over and room.sid != session.room.sid
+        return session is not None and is_revenant(session, room.sid, is_blank=room.is_blank)
 
     async def _tell(self, session: Session) -> None:
         try:

@@ -17,6 +17,7 @@ from livekit.rtc.participant import PublishDataError
 
 from manager_agent.clock import Clock
 from manager_agent.livekit.ffi import filter_events_to_room
+from manager_agent.livekit.participants import participant_in_room
 from manager_agent.livekit.room_connection import CONNECT_TIMEOUT, connect, disconnect
 from manager_agent.messages import (
     SIGNAL_BYTES_MAX,
@@ -29,7 +30,7 @@ from manager_agent.messages import (
     parse_signal,
 )
 from manager_agent.session import events as ev
-from manager_agent.session.events import Evidence, ParticipantInfo, Signal
+from manager_agent.session.events import Evidence, Signal
 from manager_agent.session.session import Session
 from manager_agent.store.store import Store, UnknownSession
 
@@ -119,7 +120,7 @@ class Watcher:
                 yield self._seen(participant)
 
     def _seen(self, participant: rtc.Participant) -> ev.ParticipantSeen:
-        return ev.ParticipantSeen(self._clock(), seen(participant))
+        return ev.ParticipantSeen(self._clock(), participant_in_room(participant))
 
     def _left(self, participant: rtc.Participant) -> ev.ParticipantLeft:
         return ev.ParticipantLeft(self._clock(), participant.identity, participant.sid)
@@ -200,15 +201,3 @@ def _service(session: Session, identity: str) -> dict[str, str | int]:
     if entry is None:
         return {}
     return {"service_id": session.services[entry].service_id, "attempt": session.services[entry].attempt}
-
-
-def seen(participant: rtc.Participant) -> ParticipantInfo:
-    """A participant as the SDK shows it in a room."""
-    joined = participant.joined_at
-    return ParticipantInfo(
-        identity=participant.identity,
-        sid=participant.sid,
-        joined_ms=int(joined.timestamp() * 1000) if joined else 0,
-        is_agent=participant.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT,
-        attributes=participant.attributes,
-    )

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import aiohttp
 from aiohttp.tracing import Trace
 from livekit import api
-from livekit.protocol import models
 
+from manager_agent.livekit.participants import participant_of
 from manager_agent.livekit.tokens import EVERY_GRANT, AccessToken, Grant, Joiner, Tokens
 from manager_agent.messages import DispatchMetadata, RoomStatus
 from manager_agent.session.events import ParticipantInfo
@@ -140,7 +140,7 @@ class Rooms:
                 raise RoomMissing(room_name)  # of a room that is gone nobody is listed, too
         active = api.ParticipantInfo.ACTIVE
         return Listing(
-            participants=tuple(seen(info) for info in answer.participants if info.state == active),
+            participants=tuple(participant_of(info) for info in answer.participants if info.state == active),
             joining=tuple(info.identity for info in answer.participants if info.state < active),
         )
 
@@ -227,17 +227,6 @@ class _Connector(aiohttp.TCPConnector):
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
     ) -> aiohttp.connector.Connection:
         return await super().connect(req, traces, CONNECT_TIMEOUT)
-
-
-def seen(info: models.ParticipantInfo) -> ParticipantInfo:
-    """A participant as LiveKit's server API and webhooks show it."""
-    return ParticipantInfo(
-        identity=info.identity,
-        sid=info.sid,
-        joined_ms=info.joined_at_ms,
-        is_agent=info.kind == models.ParticipantInfo.Kind.AGENT,
-        attributes=dict(info.attributes),
-    )
 
 
 def room_timeout(limits: Limits) -> int:

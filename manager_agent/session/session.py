@@ -302,5 +302,11 @@ def invite_deadline(session: Session, now: float) -> float:
     return session.ready_deadline if session.ready_at is None else now + session.limits.replacement_timeout
 
 
+def is_revenant(session: Session, sid: str, *, is_blank: bool) -> bool:
+    """Whether a room of the session's name, with this sid, is its deleted room made again: LiveKit makes one, without
+    metadata, for a participant who was joining at that moment. It has no manager and no services."""
+    return session.over and is_blank and sid != session.room.sid
+
+
 def index_of(services: tuple[RequiredService, ...], wanted: Callable[[RequiredService], bool]) -> int | None:
     return next((i for i, service in enumerate(services) if wanted(service)), None)

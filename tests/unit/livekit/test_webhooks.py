@@ -11,8 +11,15 @@ from google.protobuf.json_format import MessageToJson
 from livekit import api
 from livekit.protocol import models
 
-from http_api.errors import MalformedBody, Unauthorized
-from http_api.resources.webhooks import events_of, is_about, read_webhook, signed_digest
+from manager_agent.livekit.webhooks import (
+    UnreadableWebhook,
+    UnsignedWebhook,
+    events_of,
+    is_about,
+    read_webhook,
+    shows_revenant,
+    signed_digest,
+)
 from manager_agent.session.events import (
     Event,
     ParticipantInfo,
@@ -21,12 +28,11 @@ from manager_agent.session.events import (
     RoomClosed,
     WebhookArrived,
 )
-from manager_agent.session.session import Room, Session, User
+from manager_agent.session.session import End, EndReason, Room, Session, User
 
 pytestmark = pytest.mark.unit
 
 KEY, SECRET = "devkey", "secret"
-VERIFIER = api.TokenVerifier(KEY, SECRET)
 AT = 1_000.0
 ALICE = models.ParticipantInfo(identity="alice", sid="PA_1", joined_at_ms=7, attributes={"a": "b"})
 
@@ -61,7 +67,7 @@ def test_what_a_webhook_says(hook: api.WebhookEvent, further: list[Event]) -> No
 
 def test_a_signed_webhook_is_read_with_fields_that_we_do_not_know() -> None:
     body = MessageToJson(webhook("room_started")).replace("{", '{"new": 1,', 1).encode()
-    assert read_webhook(body, signed_digest(signature(body), VERIFIER)).room.name == "demo"
+    assert read_webhook(body, signed_digest(signature(body), KEY, SECRET)).room.name == "demo"
 
 
 @pytest.mark.parametrize(
@@ -69,19 +75,19 @@ def test_a_signed_webhook_is_read_with_fields_that_we_do_not_know() -> None:
     ["", "Bearer", "x.y.z", signature(b"{}", secret="other"), api.AccessToken(KEY, SECRET).to_jwt() + "x"],
 )
 def test_what_is_not_signed_by_livekit_is_refused(authorization: str) -> None:
-    with pytest.raises(Unauthorized):
-        signed_digest(authorization, VERIFIER)
+    with pytest.raises(UnsignedWebhook):
+        signed_digest(authorization, KEY, SECRET)
 
 
 @pytest.mark.parametrize("digest", [b"", hashlib.sha256(b"other").digest()])
 def test_another_body_than_the_signed_one_is_refused(digest: bytes) -> None:
-    with pytest.raises(Unauthorized):
+    with pytest.raises(UnsignedWebhook):
         read_webhook(b"{}", digest)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"room": 7}', b"[" * 5_000])
 def test_a_signed_body_that_is_no_webhook_is_malformed(body: bytes) -> None:
-    with pytest.raises(MalformedBody):
+    with pytest.raises(UnreadableWebhook):
         read_webhook(body, hashlib.sha256(body).digest())
 
 
@@ -90,3 +96,15 @@ def test_a_webhook_about_an_older_room_of_the_name_is_not_about_the_session() ->
     assert is_about(webhook("room_started"), session)  # its sid is not known yet
     assert is_about(webhook("room_started"), replace(session, room=Room(sid="RM_1")))
     assert not is_about(webhook("room_finished"), replace(session, room=Room(sid="RM_2")))
+
+
+@pytest.mark.parametrize("event", ["room_started", "participant_joined"])
+def test_a_deleted_room_that_livekit_made_again_is_known_by_its_sid_and_no_metadata(event: str) -> None:
+    living = Session("ses_1", "demo", User("alice"), AT, room=Room(sid="RM_0"))
+    over = replace(living, end=End(EndReason.CLOSED, AT))
+    named = api.WebhookEvent(event=event, room=models.Room(name="demo", sid="RM_1", metadata="made on purpose"))
+    assert shows_revenant(webhook(event), over)
+    assert not shows_revenant(webhook(event), living)
+    assert not shows_revenant(webhook(event), replace(over, room=Room(sid="RM_1")))
+    assert not shows_revenant(named, over)
+    assert not shows_revenant(webhook("participant_left"), over)

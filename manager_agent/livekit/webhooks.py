@@ -1,0 +1,72 @@
+"""LiveKit's webhooks, verified and translated into events of a session. They may be lost, late or sent twice."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+
+from google.protobuf.json_format import Parse, ParseError
+from livekit import api
+
+from manager_agent.livekit.participants import participant_of
+from manager_agent.session.events import Event, ParticipantLeft, ParticipantSeen, RoomClosed, WebhookArrived
+from manager_agent.session.session import Session, is_revenant
+
+ABORTED = "participant_connection_aborted"
+LEFT = frozenset({"participant_left", ABORTED})
+ROOM_BEGAN = frozenset({"room_started", "participant_joined"})
+
+
+class UnsignedWebhook(Exception):
+    """The webhook is not signed with this deployment's LiveKit key, or its body is not the signed one."""
+
+
+class UnreadableWebhook(Exception):
+    """The signed body is not a webhook of LiveKit."""
+
+
+def signed_digest(authorization: str, api_key: str, api_secret: str) -> bytes:
+    """The SHA-256 of the body, as the signature states it. Raises UnsignedWebhook."""
+    try:
+        claims = api.TokenVerifier(api_key, api_secret).verify(authorization.removeprefix("Bearer "))
+        return base64.b64decode(claims.sha256 or "", validate=True)
+    except Exception as error:  # the verifier lets the JWT library's own errors through
+        raise UnsignedWebhook("the webhook is not signed with this deployment's LiveKit key") from error
+
+
+def read_webhook(raw: bytes, digest: bytes) -> api.WebhookEvent:
+    """The webhook in the body. Raises UnsignedWebhook unless the body's SHA-256 is `digest`, UnreadableWebhook."""
+    if not hmac.compare_digest(hashlib.sha256(raw).digest(), digest):
+        raise UnsignedWebhook("the webhook's body is not the one that was signed")
+    try:
+        return Parse(raw, api.WebhookEvent(), ignore_unknown_fields=True)
+    except (ParseError, UnicodeDecodeError) as error:
+        raise UnreadableWebhook("the body is no webhook of LiveKit's") from error
+
+
+def is_about(webhook: api.WebhookEvent, session: Session) -> bool:
+    """False for a webhook about an older room of the same name. Until LiveKit has answered which room is the session's,
+    only `room_started` can be about it: participants are invited later."""
+    if session.room.sid:
+        return webhook.room.sid in ("", session.room.sid)
+    return webhook.event == "room_started"
+
+
+def shows_revenant(webhook: api.WebhookEvent, session: Session) -> bool:
+    """Whether the webhook says that the session's deleted room is back."""
+    room = webhook.room
+    return webhook.event in ROOM_BEGAN and is_revenant(session, room.sid, is_blank=not room.metadata)
+
+
+def events_of(webhook: api.WebhookEvent, at: float) -> list[Event]:
+    """What a webhook about a session's room says of the session."""
+    events: list[Event] = [WebhookArrived(at)]
+    if webhook.event == "participant_joined":
+        events.append(ParticipantSeen(at, participant_of(webhook.participant)))
+    elif webhook.event in LEFT:
+        gone = webhook.participant
+        events.append(ParticipantLeft(at, gone.identity, gone.sid, aborted=webhook.event == ABORTED))
+    elif webhook.event == "room_finished":
+        events.append(RoomClosed(at, webhook.room.sid, told=True))
+    return events
