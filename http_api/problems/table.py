@@ -1,4 +1,4 @@
-"""What each error of this API, and of aiohttp, is to the caller: one table. PURE.
+"""What each error of this API, and of aiohttp, is to the caller: one table.
 
 `type` is `urn:problem-type:session-manager:<slug>`: stable, and it promises no page behind it (the form that
 the Belgian government's REST guide gives to problem types without a page).

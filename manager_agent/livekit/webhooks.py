@@ -8,6 +8,7 @@ import hmac
 
 from google.protobuf.json_format import Parse, ParseError
 from livekit import api
+from livekit.protocol.webhook import WebhookEvent as WebhookEvent
 
 from manager_agent.livekit.participants import participant_of
 from manager_agent.session.events import Event, ParticipantLeft, ParticipantSeen, RoomClosed, WebhookArrived
@@ -35,17 +36,17 @@ def signed_digest(authorization: str, api_key: str, api_secret: str) -> bytes:
         raise UnsignedWebhook("the webhook is not signed with this deployment's LiveKit key") from error
 
 
-def read_webhook(raw: bytes, digest: bytes) -> api.WebhookEvent:
+def read_webhook(raw: bytes, digest: bytes) -> WebhookEvent:
     """The webhook in the body. Raises UnsignedWebhook unless the body's SHA-256 is `digest`, UnreadableWebhook."""
     if not hmac.compare_digest(hashlib.sha256(raw).digest(), digest):
         raise UnsignedWebhook("the webhook's body is not the one that was signed")
     try:
-        return Parse(raw, api.WebhookEvent(), ignore_unknown_fields=True)
+        return Parse(raw, WebhookEvent(), ignore_unknown_fields=True)
     except (ParseError, UnicodeDecodeError) as error:
         raise UnreadableWebhook("the body is no webhook of LiveKit's") from error
 
 
-def is_about(webhook: api.WebhookEvent, session: Session) -> bool:
+def is_about(webhook: WebhookEvent, session: Session) -> bool:
     """False for a webhook about an older room of the same name. Until LiveKit has answered which room is the session's,
     only `room_started` can be about it: participants are invited later."""
     if session.room.sid:
@@ -53,13 +54,13 @@ def is_about(webhook: api.WebhookEvent, session: Session) -> bool:
     return webhook.event == "room_started"
 
 
-def shows_revenant(webhook: api.WebhookEvent, session: Session) -> bool:
+def shows_revenant(webhook: WebhookEvent, session: Session) -> bool:
     """Whether the webhook says that the session's deleted room is back."""
     room = webhook.room
     return webhook.event in ROOM_BEGAN and is_revenant(session, room.sid, is_blank=not room.metadata)
 
 
-def events_of(webhook: api.WebhookEvent, at: float) -> list[Event]:
+def events_of(webhook: WebhookEvent, at: float) -> list[Event]:
     """What a webhook about a session's room says of the session."""
     events: list[Event] = [WebhookArrived(at)]
     if webhook.event == "participant_joined":

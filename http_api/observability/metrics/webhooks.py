@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from livekit.protocol.webhook import WebhookEvent
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from http_api.observability.metrics.awaited import AwaitedWebhooks
 from http_api.observability.metrics.labels import OTHER
+from manager_agent.livekit.webhooks import WebhookEvent
 
 EVENTS = (
     "room_started", "room_finished",
