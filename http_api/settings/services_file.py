@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from http_api.models.requests import Profiles, ServicesFileBody, requirements_of
 from http_api.protocol.bodies import field_path
 from http_api.settings.settings import BadSettings
-from http_api.settings.yaml_lines import BadYaml, Document, Mistake, read_yaml
+from http_api.settings.yaml_lines import Document, Mistake, read_yaml
 from manager_agent.outbound.address_policy import AddressPolicy
 from manager_agent.registry.services import RegisteredService
 
@@ -42,8 +42,6 @@ def read_services_file(path: Path, at: float, address_policy: AddressPolicy) -> 
         document = read_yaml(path.read_bytes())
     except OSError as error:
         raise BadServicesFile(f"SERVICES_FILE: {path} can't be read: {error.strerror}") from None
-    except BadYaml as bad:
-        raise _complaint(path, [bad.mistake]) from None
     mistakes = [*document.mistakes, *_twice(document)]
     try:
         body = ServicesFileBody.model_validate(document.value or {}, context={"address_policy": address_policy})

@@ -29,14 +29,6 @@ class Mistake:
     detail: str
 
 
-class BadYaml(Exception):
-    """It can't be read at all."""
-
-    def __init__(self, mistake: Mistake) -> None:
-        super().__init__(mistake.detail)
-        self.mistake = mistake
-
-
 @dataclass(slots=True)
 class Document:
     value: Any = None
@@ -54,17 +46,17 @@ class Document:
 
 
 def read_yaml(raw: bytes) -> Document:
-    """The one document in `raw`; its value is None when it is empty. Raises BadYaml."""
+    """The one document in `raw`. Its value is None when it is empty, or can't be read at all."""
     try:
         loader = yaml.SafeLoader(raw)
         node, document = loader.get_single_node(), Document()
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise BadYaml(Mistake(line, "", f"is not YAML: {error.problem}")) from None
+        return Document(mistakes=[Mistake(line, "", f"is not YAML: {error.problem}")])
     except (yaml.YAMLError, UnicodeError) as error:
-        raise BadYaml(Mistake(1, "", f"is not YAML: {str(error).splitlines()[0]}")) from None
+        return Document(mistakes=[Mistake(1, "", f"is not YAML: {str(error).splitlines()[0]}")])
     except RecursionError:
-        raise BadYaml(Mistake(1, "", f"is nested deeper than {DEPTH_MAX} levels")) from None
+        return Document(mistakes=[Mistake(1, "", f"is nested deeper than {DEPTH_MAX} levels")])
     if node is not None:
         document.value = _Reading(loader, document).value(node, ())
     return document
