@@ -27,7 +27,8 @@ from scripts.livekit_server import ROOT, free_port, require_free
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
 README, README_ZH = ROOT / "README.md", ROOT / "README.zh.md"
-SERVICES, SETTINGS = ROOT / "docs" / "services.md", ROOT / "docs" / "settings.md"
+SERVICES = ROOT / "docs" / "services.md"
+SETTINGS, SETTINGS_ZH = ROOT / "docs" / "settings.md", ROOT / "docs" / "settings.zh.md"
 
 
 def blocks(document: Path, language: str) -> list[str]:
@@ -184,6 +185,7 @@ def test_both_readmes_have_the_same_commands_and_settings() -> None:
 
 def test_tables_of_settings_are_complete_and_list_each_once() -> None:
     assert sorted(table_of_settings(SETTINGS)) == sorted(name.upper() for name in Settings.model_fields)
+    assert list(table_of_settings(SETTINGS_ZH)) == list(table_of_settings(SETTINGS))
 
 
 def test_the_readme_lists_only_settings_that_exist() -> None:
