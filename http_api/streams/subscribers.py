@@ -143,7 +143,7 @@ class FeedReaders:
                 self._rendered.clear()
 
     def tell(self, change: Change) -> None:
-        """Notes the change for everybody who may see the session, unless nobody outside can see that it changed."""
+        """Note the change for every reader that may see the session, if clients can see it."""
         if not self._readers:
             return
         for happened in change.happened:

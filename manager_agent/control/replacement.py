@@ -24,7 +24,7 @@ time that there is, so that another one has the other half, unless that one has 
 TOO_MUCH = 2
 """So many late invites at once are too much to do."""
 HOLD, IDLE_HOLD = 1.0, 5.0
-"""Seconds until somebody is looked for again when there was nobody, and where the session does not wait for it."""
+"""Seconds until the next search for an instance when there was none, and where the session does not wait for it."""
 
 
 class Replacer:
@@ -35,11 +35,11 @@ class Replacer:
         self._late_join_policy = LateJoinPolicy()
 
     def saw_join(self, ref: InstanceRef, at: float) -> None:
-        """Somebody of this instance has joined a room: it is alive."""
+        """This instance has joined a room: it is alive."""
         self._late_join_policy.saw_join(ref, at)
 
     def decide(self, session: Session, entry: int, now: float) -> ev.InviteStarted | ev.ReplacementHeld:
-        """What becomes of an entry whose present attempt came to nothing."""
+        """What to do for an entry whose current attempt failed."""
         service, current = session.services[entry], session.services[entry].current
         others = {other.service_id for index, other in enumerate(session.services) if index != entry}
         found = self._registry.another(service, others, _excluded(session, service, now))
@@ -89,6 +89,6 @@ def _late_until(session: Session, attempt: Attempt) -> float:
 
 
 def _look_again_at(session: Session, attempt: Attempt, now: float) -> float:
-    """When somebody is looked for again."""
+    """When to look for an instance again."""
     again, at = again_at(attempt), now + (IDLE_HOLD if session.all_ready else HOLD)
     return again if now < again < at else at

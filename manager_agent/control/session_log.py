@@ -1,7 +1,7 @@
 """What happens to sessions, as log events: one for each step that a session, a service or the user takes.
 
-`log_changes` is for the store's listen(), so that no step is missed however short it lasts, and each is told by whoever
-makes it: the log line of a join that a webhook tells has the webhook's request_id.
+`log_changes` is for the store's listen(), so that no step is missed however short it lasts, and each is logged in the
+context of its cause: the log line of a join that a webhook tells has the webhook's request_id.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class RegisteredService:
 
 @dataclass(frozen=True, slots=True)
 class Unmet:
-    """A requirement for which nobody can be invited."""
+    """A requirement for which no instance can be invited."""
 
     requirement: Requirement
     reason: ServiceReason

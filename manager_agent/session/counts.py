@@ -11,7 +11,7 @@ from manager_agent.session.session import Session, SessionState
 class SessionCounts:
     def __init__(self) -> None:
         self.by_state: Counter[SessionState] = Counter()
-        """All that somebody asked for, those that are over as well: not those that prove that we are well."""
+        """Sessions with an owner, also those that are over; not those of the health check."""
         self._by_owner: Counter[str] = Counter()
         self._by_service: Counter[str] = Counter()
         self.live = 0

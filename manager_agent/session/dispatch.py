@@ -13,7 +13,7 @@ from manager_agent.backoff import backoff
 from manager_agent.session.participant import Presence
 
 ACCEPT_TIMEOUT = 2.0
-"""Seconds for a dispatched job to be accepted; doubles with every dispatch that came to nothing."""
+"""Seconds for a dispatched job to be accepted; doubles with every dispatch that failed."""
 ACCEPT_TIMEOUT_MAX = 30.0
 JOIN_TIMEOUT = 30.0
 """Seconds from accepting a job to being in the room: the server's assignment (7.5), the connect (10), and what
@@ -33,7 +33,7 @@ class ManagerDispatch:
     awaited_since: float | None = None
     """When the latest was dispatched; None once one has come, or was given up."""
     accepted_at: float | None = None
-    """When its job was accepted: from then on it alone is in charge. None: nobody is."""
+    """When its job was accepted: from then on it alone is in charge. None: no manager is."""
     presence: Presence = Presence()
     came_at: float | None = None
     """When it was first seen in the room."""
@@ -42,7 +42,7 @@ class ManagerDispatch:
     fruitless: int = 0
     """Dispatches in a row whose manager did not come, or did not stay."""
     dispatch_at: float = math.inf
-    """When to dispatch again if nobody has taken charge by then."""
+    """When to dispatch again if no manager has taken charge by then."""
     spent: tuple[str, ...] = ()
 
     @property
@@ -59,7 +59,7 @@ class ManagerDispatch:
         return self.accepted_at + JOIN_TIMEOUT if self.left_at is None else self.left_at + RETURN_TIMEOUT
 
     def dispatched(self, attempt: int, identity: str, at: float) -> ManagerDispatch:
-        """The next one is on its way. Whoever was in charge had his time, see next_dispatch_at."""
+        """The next one is on its way. The one in charge had its time, see next_dispatch_at."""
         earlier = self.gone(at) if self.in_charge else self
         fruitless = earlier.fruitless + 1
         timeout = min(ACCEPT_TIMEOUT * 2.0 ** (fruitless - 1), ACCEPT_TIMEOUT_MAX)

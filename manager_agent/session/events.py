@@ -5,7 +5,7 @@ applies them. `at` is always the instant in seconds since the epoch.
 
 *Observations* are what the network said: they may repeat, be late, be wrong, and then change nothing.
 *Records* are what we did or are about to do ourselves, written down before the I/O, so that nothing is
-started twice: a record that changes nothing means that somebody else was first, and the I/O is not done.
+started twice: a record that changes nothing means that the action was started already, and the I/O is not done.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Evidence(StrEnum):
 
 
 class Refusal(StrEnum):
-    """Why one try of an invite came to nothing."""
+    """Why one try of an invite failed."""
 
     UNREACHABLE = "unreachable"
     DECLINED = "declined"
@@ -90,7 +90,7 @@ class ParticipantLeft:
 
 @dataclass(frozen=True, slots=True)
 class RoomListed:
-    """LiveKit listed everybody in the room; `asked_at` is when it was asked."""
+    """LiveKit listed the participants of the room; `asked_at` is when it was asked."""
 
     at: float
     asked_at: float
@@ -127,7 +127,7 @@ class RoomClosed:
 
 @dataclass(frozen=True, slots=True)
 class ServiceSignalled:
-    """A service said something of itself; whoever translates this has made sure of the identity."""
+    """A service reported its own state. The translation into this event has verified the identity."""
 
     at: float
     identity: str
@@ -227,7 +227,7 @@ class InviteRefused:
 
 @dataclass(frozen=True, slots=True)
 class ReplacementHeld:
-    """Nobody can be invited in this service's place, or not yet: not before `until`."""
+    """No replacement can be invited for this service before `until`."""
 
     at: float
     entry: int

@@ -1,7 +1,7 @@
 """The names that we give: identities in the room and invite ids.
 
-They are computed from the deployment's secret, the session and the attempt, so that whoever takes a session
-over computes the same ones. An invite id is known to the invited service alone and can't be guessed.
+They are computed from the deployment's secret, the session and the attempt, so that a process that takes a
+session over computes the same ones. An invite id is known to the invited service alone and can't be guessed.
 """
 
 from __future__ import annotations

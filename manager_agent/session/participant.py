@@ -43,7 +43,7 @@ class Presence:
         return replace(self, sid=None, told_at=None, gone=gone) if sid == self.sid else replace(self, gone=gone)
 
     def overtaken(self, sid: str, joined_ms: int) -> Presence:
-        """The participant `sid` has joined. If it has left already, nobody who came before it is here either."""
+        """The participant `sid` has joined. If it has left already, no earlier participant is here either."""
         if sid not in self.gone or joined_ms <= self.joined_ms:
             return self
         return replace(self.void(), joined_ms=joined_ms)
@@ -55,7 +55,7 @@ class Presence:
         return self.left(self.sid)
 
     def void(self) -> Presence:
-        """Nobody is here any more, and none of those who were can come back."""
+        """The identity is no longer here, and no earlier participant of it can come back."""
         return Presence(gone=self._with_gone(self.sid) if self.sid else self.gone)
 
     def _with_gone(self, sid: str) -> tuple[str, ...]:

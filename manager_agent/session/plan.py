@@ -1,6 +1,6 @@
 """What is to be done next for a session: `plan(session, now) -> Plan`.
 
-PURE. The plan follows from the session alone, so whoever takes a session over goes on where it stood. What is
+PURE. The plan follows from the session alone, so a process that takes a session over goes on where it stood. What is
 under way is a fact of the session (requested, in flight, listing since), recorded by the drive before the
 I/O; otherwise it would be asked for again.
 """
@@ -19,8 +19,8 @@ from manager_agent.session.session import Session, deadline
 BLIND_LISTING_INTERVAL = 0.2
 """Seconds between two looks into a room whose webhooks do not reach us, while services are awaited."""
 WAITING_LISTING_INTERVAL, LISTING_INTERVAL = 5.0, 30.0
-"""Seconds between two looks into any other room, while services are awaited and when all are ready: what nobody
-told is learnt then."""
+"""Seconds between two looks into any other room, while services are awaited and when all are ready: a missed
+webhook is made up for then."""
 NAME_QUARANTINE = 30.0
 """Seconds for which the name of a deleted room is not used again (livekit/livekit#4726)."""
 
@@ -44,7 +44,7 @@ class SendInvite:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """See who can be invited for this entry now that this attempt came to nothing: another instance, or the same."""
+    """Find an instance to invite for this entry now that this attempt failed: another one, or the same."""
 
     entry: int
     attempt: int
@@ -52,7 +52,7 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Remove somebody of an older attempt from the room."""
+    """Remove a participant of an older attempt from the room."""
 
     identity: str
 
@@ -74,7 +74,7 @@ class CleanUp:
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """Nobody may read it any more."""
+    """Forget the session: its retention is over."""
 
 
 Action = CreateRoom | DispatchManager | SendInvite | Replace | Remove | ListRoom | CheckDeadline | CleanUp | Purge
@@ -122,7 +122,7 @@ def _next_listing_at(session: Session, created_at: float) -> float:
         return latest + backoff(session.session_id, session.listing_failures)
     watched_since = session.manager.presence.told_at
     if watched_since is not None and watched_since > latest:
-        return watched_since  # who left while nobody watched?
+        return watched_since  # who left while no manager watched?
     if session.all_ready:
         return latest + LISTING_INTERVAL
     return latest + (WAITING_LISTING_INTERVAL if session.webhooks_arrive else BLIND_LISTING_INTERVAL)

@@ -1,5 +1,5 @@
-"""Attempts to get a service for an entry of a session: when one has come to nothing, when the next may follow, and the
-record that a try of an invite is about to be sent: who is invited, under which identity and invite id. PURE."""
+"""Attempts to get a service for an entry of a session: when one has failed, when the next may follow, and the record
+that a try of an invite is about to be sent: the instance, its identity and its invite id. PURE."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ def _make_attempt_stale(session: Session, attempt: Attempt, at: float) -> Sessio
 
 
 def make_stale(session: Session, stale_participant: StaleParticipant) -> Session:
-    """Whoever has, or may still get, into the room for an attempt that is over is not wanted there any more."""
+    """A participant of an attempt that is over must leave the room, or not get into it."""
     if session.is_stale(stale_participant.identity):
         return session
     return replace(

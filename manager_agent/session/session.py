@@ -47,15 +47,15 @@ class SessionState(StrEnum):
     WAITING = "waiting"
     """is when not all required services are ready, and never were."""
     READY = "ready"
-    """is when all are and the user is not in the room: a token may be had."""
+    """is when all are and the user is not in the room: a token is available."""
     ACTIVE = "active"
     """is when all are and the user is in the room."""
     DEGRADED = "degraded"
     """is when a required service was lost after all had been ready: no new tokens."""
     ENDED = "ended"
-    """is for ever: it ran its course, or somebody ended it."""
+    """is final: it ran its course, or was ended."""
     FAILED = "failed"
-    """is for ever: it could not give what was asked for."""
+    """is final: it could not give what was asked for."""
 
 
 class EndReason(StrEnum):
@@ -89,7 +89,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """Whom the session is for, and what goes into the token."""
+    """The user that the session is for, and what goes into the token."""
 
     identity: str
     name: str = ""
@@ -219,7 +219,7 @@ class Session:
 
     @property
     def trace(self) -> TraceContext | None:
-        """What everything that is done for it is done on account of."""
+        """The trace that everything done for it belongs to."""
         return read_trace(self.traceparent, self.tracestate)
 
     @property

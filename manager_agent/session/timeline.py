@@ -54,8 +54,8 @@ class Late:
     awaited: Awaited
     since: float
     due: float | None
-    """From when on it may be replaced, or when the session is over for want of it; None: neither, as nothing waits for
-    it."""
+    """From when on it may be replaced, or when the session ends because it is missing; None: neither, as nothing waits
+    for it."""
     retry_at: float | None = None
     """When one that refused is asked again."""
 
@@ -129,7 +129,7 @@ def late(session: Session, service: RequiredService) -> Late | None:
 
 
 def _due(session: Session, service: RequiredService) -> float:
-    """Not when somebody is looked for in its place: where nobody else is there, that is put off again and again."""
+    """Not the time of the next search for a replacement: without another instance, that is put off again and again."""
     ends = deadline(session)
     due = math.inf if service.optional or ends is None else ends[0]  # it is required, so the session is not ready
     late = service.current.overdue_since

@@ -158,7 +158,7 @@ def _manager_failed(session: Session, event: ev.ManagerFailed) -> Session:
 
 
 def _relieved(session: Session) -> Session:
-    """Whoever was in charge is to be no second manager: a connect that was given up may get into the room yet."""
+    """The manager in charge must not become a second one: a connect that was given up may still get into the room."""
     manager = session.manager
     if manager.identity is None or not manager.in_charge:
         return session

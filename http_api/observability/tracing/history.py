@@ -10,7 +10,7 @@
      |- token                 requests.py
      `- clean up              after the end
 
-Every step that has begun ends once: when it is done, when its attempt has come to nothing, or with the session. Events
+Every step that has begun ends once: when it is done, when its attempt has failed, or with the session. Events
 may overtake one another on their way; a span that would end before it begins takes no time.
 """
 

@@ -1,8 +1,8 @@
 """Spans as values: what took from when until when, in which trace, below what. PURE.
 
 The id of a span that others refer to is computed from what it is about. So nothing has to be remembered while it
-lasts: a service is told the span of its attempt long before its end makes it one, and whoever takes a session over
-computes the same ids.
+lasts: a service is told the span of its attempt long before its end makes it one, and a process that takes a session
+over computes the same ids.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Span:
     end: float
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     error: str | None = None
-    """Why it came to nothing; None if it did not."""
+    """Why it failed; None if it did not."""
     kind: Kind = Kind.INTERNAL
     context: TraceContext | None = None
     """Its own; None if nothing refers to it."""
@@ -48,13 +48,13 @@ class Span:
 
 
 def session_trace(session: Session) -> TraceContext | None:
-    """The span of the session's whole life; None if nobody traces it."""
+    """The span of the session's whole life; None if it is not traced."""
     asked = session.trace
     return None if asked is None else asked.at(span_id(session.session_id))
 
 
 def attempt_trace(session: Session, attempt: Attempt) -> TraceContext | None:
-    """The span of an attempt to get a service; None if nobody traces the session."""
+    """The span of an attempt to get a service; None if the session is not traced."""
     asked = session.trace
     return None if asked is None else asked.at(span_id(session.session_id, attempt.invite_id))
 
