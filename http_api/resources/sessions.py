@@ -35,13 +35,15 @@ async def create(request: web.Request) -> web.Response:
     away while waiting, having sent no Idempotency-Key, ends the session.
     """
     app, settings, session_requests = request.app, request.app[SETTINGS], request.app[SESSION_REQUESTS]
+    owner = request[PRINCIPAL].name
+    session_requests.quotas.check(owner)  # refuse before the body is read; meanwhile others open sessions: see build()
     profiles, bounds = app[PROFILES], {"longest": settings.session_ttl, "grants": settings.user_grants}
     body = await read_body(request, CreateSession, profiles=profiles, address_policy=app[ADDRESS_POLICY], **bounds)
     preferred = preferences(request.headers.getall("Prefer", ()))
     session = session_requests.build(
         body.user(),
         body.requirements(profiles),
-        owner=request[PRINCIPAL].name,
+        owner=owner,
         room_name=body.room_name,
         trace=request.get(TRACE),
         metadata=body.metadata or {},
