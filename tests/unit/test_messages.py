@@ -1,4 +1,4 @@
-"""What is said: to a service in its invite, in the room, and about the room in its metadata."""
+"""Messages: to a service in its invite, in the room, and about the room in its metadata."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ pytestmark = pytest.mark.unit
 
 
 @pytest.mark.parametrize("signal", list(Signal))
-def test_a_service_may_say_each_of_these_with_or_without_a_detail(signal: Signal) -> None:
+def test_every_service_signal_is_read_with_and_without_a_detail(signal: Signal) -> None:
     """As bytes from a data packet, as text from an RPC."""
     assert parse_signal(f'{{"type": "{signal}"}}') == ServiceMessage(type=signal)
     message = parse_signal(json.dumps({"type": signal, "detail": "模型已加载", "invite_id": "inv_1"}).encode())
     assert (message.type, message.detail, message.invite_id) == (signal, "模型已加载", "inv_1")
 
 
-def test_what_is_added_to_a_message_later_does_not_make_it_unreadable_now() -> None:
-    """Fields may be added."""
+def test_unknown_fields_of_a_signal_are_ignored() -> None:
+    """Later versions may add fields."""
     assert parse_signal(b'{"type": "ready", "load": 0.5, "nested": {"a": [1, 2]}}') == ServiceMessage(type=Signal.READY)
 
 
@@ -91,13 +91,13 @@ def test_what_is_added_to_a_message_later_does_not_make_it_unreadable_now() -> N
         pytest.param(b'{"type": "ready"}' + b" " * SIGNAL_BYTES_MAX, id="a long tail of nothing"),
     ],
 )
-def test_rubbish_is_unreadable_and_nothing_worse(payload: bytes | str) -> None:
-    """No other error, whatever comes."""
+def test_an_invalid_signal_raises_unreadable(payload: bytes | str) -> None:
+    """And no other error."""
     with pytest.raises(UnreadableMessage):
         parse_signal(payload)
 
 
-def test_a_message_may_be_as_long_as_it_says_and_no_longer() -> None:
+def test_a_signal_is_read_up_to_its_size_limit_and_no_further() -> None:
     """To the byte."""
     message = b'{"type": "ready"}'
     longest = message + b" " * (SIGNAL_BYTES_MAX - len(message))
@@ -106,15 +106,15 @@ def test_a_message_may_be_as_long_as_it_says_and_no_longer() -> None:
         parse_signal(longest + b" ")
 
 
-def test_the_length_of_text_is_counted_in_bytes_too() -> None:
+def test_the_size_of_a_text_signal_is_counted_in_bytes() -> None:
     """An RPC brings text."""
     text = json.dumps({"type": "ready", "other": "中" * (SIGNAL_BYTES_MAX // 2)}, ensure_ascii=False)
     with pytest.raises(UnreadableMessage):
         parse_signal(text)
 
 
-def test_what_is_wrong_is_said_without_repeating_the_payload() -> None:
-    """The error goes back to the caller, and into the log."""
+def test_the_error_for_an_unreadable_signal_does_not_repeat_its_payload() -> None:
+    """It goes back to the sender, and into the log."""
     with pytest.raises(UnreadableMessage) as caught:
         parse_signal(b'{"type": "s3cret"}')
     assert "s3cret" not in str(caught.value)
@@ -134,8 +134,8 @@ MESSAGES = st.fixed_dictionaries(
 
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(st.binary(max_size=200) | st.text(max_size=200) | (JSON_VALUES | MESSAGES).map(json.dumps))
-def test_whatever_comes_is_a_message_or_unreadable(payload: bytes | str) -> None:
-    """There is no third."""
+def test_any_payload_is_a_signal_or_raises_unreadable(payload: bytes | str) -> None:
+    """Nothing else can happen."""
     try:
         message = parse_signal(payload)
     except UnreadableMessage:
@@ -144,7 +144,7 @@ def test_whatever_comes_is_a_message_or_unreadable(payload: bytes | str) -> None
     assert message.detail is None or len(message.detail) <= DETAIL_MAX
 
 
-def test_the_answers_are_what_the_services_expect() -> None:
+def test_answers_to_signals_have_the_format_that_services_expect() -> None:
     """To a data message and to an RPC."""
     assert json.loads(Ack(invite_id="inv_1").model_dump_json()) == {"type": "ack", "invite_id": "inv_1"}
     assert json.loads(Answer(revision=7).model_dump_json()) == {"ok": True, "revision": 7}
@@ -172,18 +172,18 @@ STATUS: dict[str, Any] = {
 }
 
 
-def test_the_room_is_told_the_state_and_nothing_private() -> None:
-    """Everybody in the room can read it: this, and not a field more."""
+def test_room_metadata_has_the_session_status_and_nothing_private() -> None:
+    """Every participant can read it: these fields and no others."""
     assert json.loads(RoomStatus.of(SESSION, "d").model_dump_json()) == STATUS
 
 
-def test_the_room_is_told_that_no_manager_is_known_yet() -> None:
+def test_room_metadata_says_when_no_manager_is_known_yet() -> None:
     """From the first moment on."""
     assert RoomStatus.of(a_session(), "d").manager_identity is None
 
 
-def test_a_status_is_read_back_from_the_room() -> None:
-    """Also one to which fields were added since."""
+def test_a_status_is_read_back_from_room_metadata() -> None:
+    """Also with fields that were added later."""
     assert RoomStatus.read(RoomStatus.of(SESSION, "d").model_dump_json()) == RoomStatus.of(SESSION, "d")
     assert RoomStatus.read(json.dumps({**STATUS, "more": 1})) == RoomStatus.of(SESSION, "d")
 
@@ -201,8 +201,8 @@ def test_a_status_is_read_back_from_the_room() -> None:
         "\ud800",
     ],
 )
-def test_the_metadata_of_a_room_that_is_not_ours_is_no_status(metadata: str) -> None:
-    """It may be anything, also what a later version of ours can read and we can't."""
+def test_metadata_of_a_foreign_room_is_not_read_as_a_status(metadata: str) -> None:
+    """It can be anything, including what only a later version can read."""
     assert RoomStatus.read(metadata) is None
 
 
@@ -226,7 +226,7 @@ def an_invite(**changes: Any) -> Invite:
     return Invite(**fields | changes)
 
 
-def test_an_invite_is_what_the_contract_says() -> None:
+def test_an_invite_has_exactly_the_fields_of_the_contract() -> None:
     """Field by field."""
     assert json.loads(an_invite().model_dump_json()) == {
         "event": "session_invited",
@@ -251,14 +251,14 @@ def test_an_invite_is_what_the_contract_says() -> None:
     }
 
 
-def test_an_invite_that_is_shown_does_not_show_its_token() -> None:
+def test_the_repr_of_an_invite_does_not_show_its_token() -> None:
     """In logs and in failing tests."""
     assert "token" not in repr(an_invite())
     assert "a.token.indeed" not in str(an_invite())
 
 
-def test_a_farewell_names_its_session_and_the_reason() -> None:
-    """So that a service knows which of its rooms it is to leave."""
+def test_a_session_ended_message_names_its_session_and_the_reason() -> None:
+    """So that a service knows which of its rooms to leave."""
     session_ended = SessionEndedMessage(
         id="inv_1",
         createdAt="1766400000",
@@ -307,15 +307,15 @@ def test_every_rpc_error_is_raised_with_a_code_of_rpc_fault() -> None:
         (1766400000.25, "2025-12-22T10:40:00.250Z"),
     ],
 )
-def test_a_time_is_utc_with_milliseconds(at: float, shown: str) -> None:
+def test_times_are_shown_in_utc_with_milliseconds(at: float, shown: str) -> None:
     """Cut, not rounded: no time is shown before it has come."""
     assert rfc3339(at) == shown
 
 
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(at=st.floats(0, 4e9))
-def test_a_time_that_is_shown_is_at_most_a_millisecond_old(at: float) -> None:
-    """What is read from it is what was meant."""
+def test_a_shown_time_is_at_most_a_millisecond_before_the_real_one(at: float) -> None:
+    """And reads back as itself."""
     read = datetime.fromisoformat(rfc3339(at))
     assert (read, read.tzinfo) == (instant(at), UTC)
     assert -1e-6 <= at - read.timestamp() < 0.001 + 1e-6

@@ -19,5 +19,5 @@ pytestmark = pytest.mark.unit
         ("http://[hidden", ""),
     ],
 )
-def test_of_an_address_that_is_logged_nothing_is_shown_that_may_be_secret(url: str, what: str) -> None:
+def test_a_redacted_url_shows_nothing_that_may_be_secret(url: str, what: str) -> None:
     assert redacted_url(url) == what

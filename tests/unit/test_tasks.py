@@ -1,4 +1,4 @@
-"""Tasks that nobody awaits: what is logged when one ends by a fault."""
+"""Background tasks: what is logged when one of them raises."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ async def fails(**about: str) -> None:
     raise RuntimeError("as the test wants it")
 
 
-async def test_the_fault_of_a_task_is_logged_with_what_the_task_was_about() -> None:
-    """Its own words win over those of whoever spawned it."""
+async def test_a_failed_task_is_logged_with_the_context_it_has_bound() -> None:
+    """What the task has bound wins over what its creator had bound."""
     tasks = Tasks()
     with capture_logs(processors=[merge_contextvars]) as logs:
         with bound_contextvars(session_id="ses_1", room="demo"):
@@ -34,7 +34,7 @@ async def test_the_fault_of_a_task_is_logged_with_what_the_task_was_about() -> N
     assert "session_id" not in after
 
 
-async def test_what_is_done_for_all_is_logged_on_account_of_nobody() -> None:
+async def test_a_task_for_all_does_not_log_the_context_of_its_creator() -> None:
     async def says(event: str) -> None:
         structlog.get_logger().info(event)
 

@@ -26,7 +26,7 @@ CONTEXTS = st.builds(TraceContext, _hex(32), _hex(16), st.integers(0, 255), st.s
 
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(context=CONTEXTS)
-def test_what_is_written_is_read(context: TraceContext) -> None:
+def test_a_written_traceparent_is_read_back(context: TraceContext) -> None:
     assert read_trace(context.traceparent, context.state) == context
     assert trace_in(context.headers.items()) == context
     assert context.sampled is (context.flags % 2 == 1)
@@ -34,8 +34,8 @@ def test_what_is_written_is_read(context: TraceContext) -> None:
 
 @settings(max_examples=300, derandomize=True, deadline=None)
 @given(garbage=st.text() | st.text("0123456789abcdef-", min_size=50, max_size=60), state=st.text())
-def test_garbage_counts_for_nothing_and_is_no_error(garbage: str, state: str) -> None:
-    """What is believed to be a traceparent is one to the letter, but for its version and what a later one adds."""
+def test_random_text_is_ignored_as_a_traceparent(garbage: str, state: str) -> None:
+    """Only the exact format is read, apart from its version and what a later version adds."""
     read = read_trace(garbage, state)
     assert read is None or read.traceparent[2:] == garbage[2 : len(TRACEPARENT)]
     known = read_trace(TRACEPARENT, state)
@@ -63,14 +63,14 @@ def test_garbage_counts_for_nothing_and_is_no_error(garbage: str, state: str) ->
         f"00_{TRACE_ID}_{SPAN_ID}_01",
     ],
 )
-def test_what_is_no_traceparent_is_ignored(wrong: str) -> None:
+def test_an_invalid_traceparent_is_ignored(wrong: str) -> None:
     assert read_trace(wrong) is None
     assert replace(a_session(), traceparent=wrong).log_fields == {"session_id": "s1", "room": "demo"}
 
 
 @pytest.mark.parametrize("later", ["01{}", "fe{}", "01{}-", "cc{}-what-the-future-will-be-like"])
-def test_of_a_later_version_what_is_known_of_it_counts(later: str) -> None:
-    """And is passed on as version 00, as the specification says."""
+def test_a_traceparent_of_a_later_version_is_read_as_far_as_it_is_known(later: str) -> None:
+    """And is passed on as version 00, as the specification requires."""
     read = read_trace(later.format(TRACEPARENT[2:]), "a=1")
     assert read == TraceContext(TRACE_ID, SPAN_ID, SAMPLED, "a=1")
     assert read.traceparent == TRACEPARENT
@@ -88,7 +88,7 @@ def test_of_a_later_version_what_is_known_of_it_counts(later: str) -> None:
         ",".join(f"k{number}=v" for number in range(32)),
     ],
 )
-def test_a_tracestate_is_passed_on_as_it_came(state: str) -> None:
+def test_a_tracestate_is_passed_on_unchanged(state: str) -> None:
     assert read_trace(TRACEPARENT, state) == TraceContext(TRACE_ID, SPAN_ID, SAMPLED, state)
 
 
@@ -110,19 +110,19 @@ def test_a_tracestate_is_passed_on_as_it_came(state: str) -> None:
         "a=" + "x" * 200 + ",b=" + "x" * 200 + ",c=" + "x" * (STATE_MAX - 405),
     ],
 )
-def test_what_is_no_tracestate_does_not_spoil_the_traceparent(state: str) -> None:
+def test_an_invalid_tracestate_does_not_invalidate_the_traceparent(state: str) -> None:
     assert read_trace(TRACEPARENT, state) == TraceContext(TRACE_ID, SPAN_ID, SAMPLED)
 
 
-def test_several_tracestates_are_one_and_two_traceparents_are_none() -> None:
+def test_several_tracestate_headers_are_joined_and_two_traceparents_are_ignored() -> None:
     sent = [("TraceParent", TRACEPARENT), ("tracestate", "a=1"), ("Accept", "*/*"), ("TRACESTATE", "b=2")]
     assert trace_in(sent) == TraceContext(TRACE_ID, SPAN_ID, SAMPLED, "a=1,b=2")
     assert trace_in([*sent, ("traceparent", TRACEPARENT)]) is None
     assert trace_in([("tracestate", "a=1")]) is None
 
 
-def test_another_span_of_the_same_trace_has_the_flags_that_are_known() -> None:
-    """Of the others nobody knows whether they hold for it too."""
+def test_another_span_of_a_trace_keeps_only_the_known_flags() -> None:
+    """It is unknown whether the others hold for it too."""
     context = TraceContext(TRACE_ID, SPAN_ID, 0xFF, "a=1")
     assert context.at("b" * 16) == TraceContext(TRACE_ID, "b" * 16, SAMPLED | RANDOM, "a=1")
 

@@ -1,4 +1,4 @@
-"""API_KEYS: what an entry may be, and whose a key is."""
+"""API_KEYS: the format of an entry, and whose a key is."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.unit
 ONE, TWO = digest_of("one"), digest_of("two")
 
 
-def test_an_entry_has_a_name_a_digest_and_maybe_scopes() -> None:
+def test_an_api_key_entry_has_a_name_a_digest_and_optional_scopes() -> None:
     text = f"acme:{ONE}, Bots-R.us_2:{TWO.upper()}:services+metrics"
     assert read_api_keys(text) == (
         KeyEntry("acme", ONE, frozenset({Scope.SESSIONS, Scope.SERVICES})),
@@ -20,7 +20,7 @@ def test_an_entry_has_a_name_a_digest_and_maybe_scopes() -> None:
     )
 
 
-def test_what_is_written_for_a_key_is_read_again() -> None:
+def test_a_written_api_key_entry_is_read_back() -> None:
     entries = tuple(
         KeyEntry(f"key-{n}", digest_of(new_key()), scopes)
         for n, scopes in enumerate([DEFAULT_SCOPES, frozenset(Scope), frozenset({Scope.ADMIN})])
@@ -55,14 +55,14 @@ def test_what_is_written_for_a_key_is_read_again() -> None:
         (f"other:{digest_of('first')}", "before it"),
     ],
 )
-def test_a_wrong_entry_is_named_by_its_place_and_nothing_of_it_is_shown(entry: str, why: str) -> None:
+def test_an_invalid_api_key_entry_is_named_by_its_position_alone(entry: str, why: str) -> None:
     with pytest.raises(ValueError, match=f"^entry 2 .*{why}") as raised:
         read_api_keys(f"first:{digest_of('first')},{entry}")
     said = str(raised.value)
     assert all(part not in said for part in entry.split(":") if len(part) > 9)
 
 
-def test_only_the_key_itself_is_found() -> None:
+def test_only_the_exact_api_key_is_found() -> None:
     keys = {name: new_key() for name in ("a", "b", "c")}
     entries = [KeyEntry(name, digest_of(key)) for name, key in keys.items()]
     for name, key in keys.items():
@@ -75,5 +75,5 @@ def test_only_the_key_itself_is_found() -> None:
     assert entry_of([], new_key()) is None
 
 
-def test_an_entry_does_not_show_its_digest() -> None:
+def test_the_repr_of_an_api_key_entry_does_not_show_its_digest() -> None:
     assert ONE not in repr(KeyEntry("acme", ONE))

@@ -1,4 +1,4 @@
-"""Who is asking: what a proof allows, and what signs what is sent to whom."""
+"""Authentication: what a credential allows, and which key signs what is sent to a caller."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ async def principal(proof: str) -> Principal:
         ("roomCreate", set()),
     ],
 )
-def test_what_a_livekit_token_allows(grants: Any, scopes: set[Scope]) -> None:
+def test_grants_of_a_livekit_token_become_permissions(grants: Any, scopes: set[Scope]) -> None:
     assert scopes_of(grants) == scopes
 
 
-async def test_an_api_key_is_its_caller_and_livekits_key_is_one_caller_whoever_has_it() -> None:
+async def test_each_api_key_is_a_caller_and_the_livekit_key_is_a_single_one() -> None:
     assert await principal(ACME.key) == Principal("acme", ACME.scopes)
     assert await principal(OPERATOR.key) == Principal("operator", frozenset(Scope))
     first, second = livekit_token("a", room_create=True), livekit_token("b", room_create=True, room_admin=True)
@@ -60,7 +60,7 @@ async def test_an_api_key_is_its_caller_and_livekits_key_is_one_caller_whoever_h
     assert await principal(second) == Principal("livekit", frozenset(Scope))
 
 
-async def test_clocks_may_differ_a_little() -> None:
+async def test_a_token_is_accepted_despite_a_small_clock_skew() -> None:
     def token(seconds: float) -> str:
         claims = {"iss": LIVEKIT_KEY, "exp": time.time() + seconds, "video": {"roomCreate": True}}
         return jwt.encode(claims, LIVEKIT_SECRET)
@@ -70,8 +70,8 @@ async def test_clocks_may_differ_a_little() -> None:
         await principal(token(-LEEWAY - 2))
 
 
-async def test_a_proof_that_expires_says_when_it_is_accepted_no_more() -> None:
-    """A key does not expire, and a JWT does once clocks can't differ that much any more, however far off that is."""
+async def test_an_expiring_credential_says_until_when_it_is_accepted() -> None:
+    """An API key does not expire. A JWT does, once the allowed clock skew is over, however far off that is."""
     assert (await principal(ACME.key)).expires_at is None
     for ends, known in ((int(time.time()) + 60, int(time.time()) + 60), (10**400, EXP_MAX)):
         claims = {"iss": LIVEKIT_KEY, "exp": ends, "video": {"roomCreate": True}}
@@ -79,8 +79,8 @@ async def test_a_proof_that_expires_says_when_it_is_accepted_no_more() -> None:
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "::1"])
-async def test_everybody_is_the_developer_in_dev_mode_on_this_machine(host: str) -> None:
-    """Whatever he sends as a proof."""
+async def test_in_dev_mode_every_local_caller_is_the_developer(host: str) -> None:
+    """Whatever credential is sent."""
     request = make_mocked_request("GET", "/", {"Authorization": "Bearer wrong"})
     assert await authenticator(DevSettings, server_host=host).identify(request) is DEVELOPER
 
@@ -90,7 +90,7 @@ async def test_everybody_is_the_developer_in_dev_mode_on_this_machine(host: str)
     [(DevSettings, "0.0.0.0"), (DevSettings, "::"), (DevSettings, "10.0.0.1"), (DevSettings, "localhost.example.com"),
      (Settings, "127.0.0.1")],
 )  # fmt: skip
-async def test_anywhere_else_he_has_to_prove_it(kind: type[Settings], host: str) -> None:
+async def test_outside_dev_mode_on_loopback_a_credential_is_required(kind: type[Settings], host: str) -> None:
     with pytest.raises(Unauthorized):
         await authenticator(kind, server_host=host).identify(make_mocked_request("GET", "/"))
 
@@ -100,7 +100,7 @@ def sent(*authorization: str) -> Any:
 
 
 @pytest.mark.parametrize("header", ["Bearer abc", "bearer abc", "BEARER  abc ", "Bearer a.b-c_d~e+f/g=="])
-def test_the_scheme_may_be_written_as_one_likes(header: str) -> None:
+def test_the_bearer_scheme_is_read_in_upper_and_lower_case(header: str) -> None:
     assert bearer(sent(header)) == header.split()[1]
 
 
@@ -109,20 +109,20 @@ def test_the_scheme_may_be_written_as_one_likes(header: str) -> None:
     [("Bearer",), ("Bearer ",), ("Bearer a b",), ("Bearer a,b",), ("Bearer é",), ("Bearer =",),
      ("Bearer a", "Bearer a"), ("Bearer a", "Basic b")],
 )  # fmt: skip
-def test_what_can_not_be_a_token_is_not_looked_at(headers: tuple[str, ...]) -> None:
+def test_a_header_that_can_not_hold_a_token_is_refused_unread(headers: tuple[str, ...]) -> None:
     with pytest.raises(NotBelieved):
         bearer(sent(*headers))
 
 
 @pytest.mark.parametrize("headers", [(), ("",), ("Basic YWxpY2U6c2VjcmV0",), ("Bearerabc",), ("abc",)])
-def test_who_sends_no_bearer_token_has_sent_no_proof(headers: tuple[str, ...]) -> None:
+def test_a_request_without_a_bearer_token_has_no_credential(headers: tuple[str, ...]) -> None:
     with pytest.raises(Unauthorized) as raised:
         bearer(sent(*headers))
     assert not isinstance(raised.value, NotBelieved)
 
 
-def test_what_is_sent_to_a_caller_is_signed_with_what_he_knows() -> None:
-    """Who has an API key can compute its digest; everybody else here has LiveKit's key."""
+def test_messages_to_a_caller_are_signed_with_a_key_known_to_it() -> None:
+    """A caller with an API key can compute its digest. All others here have LiveKit's key."""
     keys = authenticator(jwks_url="https://issuer.example.com/jwks", jwks_audience="us").signing_keys
     assert keys("acme") == ("acme", ACME.entry.digest)
     for owner in ("livekit", "dev", "", "jwks:https://issuer.example.com/jwks", "nobody"):

@@ -1,4 +1,4 @@
-"""The `session-manager` command as a whole: help, exit codes, and what it says instead of a traceback."""
+"""The `session-manager` command as a whole: help, exit codes, and error lines instead of tracebacks."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HEAVY = ("livekit", "aiohttp", "pydantic")
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
-def test_every_command_helps_and_tells_its_exit_codes(command: list[str]) -> None:
+def test_every_command_has_help_with_its_exit_codes(command: list[str]) -> None:
     said = CliRunner().invoke(app, [*command, "--help"])
     assert said.exit_code == ExitCode.FINE
     words = " ".join(said.stdout.split())
@@ -42,7 +42,7 @@ def test_every_command_helps_and_tells_its_exit_codes(command: list[str]) -> Non
         assert f"{code.value} {meaning}" in words
 
 
-def test_the_reference_tells_every_command_and_every_exit_code() -> None:
+def test_the_cli_reference_lists_every_command_and_exit_code() -> None:
     told = (ROOT / "docs" / "cli.md").read_text()
     for command in COMMANDS:
         assert f"session-manager {' '.join(command)}".strip() in told
@@ -50,7 +50,7 @@ def test_the_reference_tells_every_command_and_every_exit_code() -> None:
         assert f"| {code.value} |" in told
 
 
-def test_help_does_not_wait_for_what_only_the_commands_need() -> None:
+def test_help_does_not_import_what_only_commands_need() -> None:
     script = f"""
 import sys
 from http_api.cli import app
@@ -68,14 +68,14 @@ def test_the_command_is_installed_under_its_name() -> None:
 
 
 @pytest.mark.parametrize("command", TALKING, ids=" ".join)
-def test_a_url_that_is_none_is_wrong_usage(command: list[str]) -> None:
+def test_an_invalid_url_is_a_usage_error(command: list[str]) -> None:
     said = CliRunner().invoke(app, [*command, "--url", "localhost"])
     assert (said.exit_code, said.stdout) == (ExitCode.USAGE, "")
     assert said.stderr.startswith("session-manager: --url: ")
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["create", "--timeout", "soon"], ["sessions", "--limit", "0"]])
-def test_what_is_no_command_is_wrong_usage(arguments: list[str]) -> None:
+def test_an_unknown_command_is_a_usage_error(arguments: list[str]) -> None:
     assert CliRunner().invoke(app, arguments).exit_code == ExitCode.USAGE
 
 
@@ -93,7 +93,7 @@ async def fails(error: Exception) -> None:
         (KeyError("a bug"), ExitCode.FAULT),
     ],
 )
-def test_every_failure_is_a_line_and_an_exit_code(
+def test_every_failure_prints_one_line_and_has_an_exit_code(
     error: Exception, code: ExitCode, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(typer.Exit) as ended:
@@ -108,7 +108,7 @@ def test_every_failure_is_a_line_and_an_exit_code(
     assert (json.loads(out)["error"]["exit_code"], err) == (code, "")
 
 
-def test_a_session_shows_each_step_once_in_the_order_of_time() -> None:
+def test_session_progress_shows_each_step_once_in_order_of_time() -> None:
     seconds = iter(range(10))
 
     def service(name: str | None, attempt: int, *steps: str, type: str | None = None) -> RequiredServiceView:

@@ -1,4 +1,4 @@
-"""`session-manager config` and `key new`: settings as they are, and the making of keys."""
+"""`session-manager config` and `key new`: settings with their sources, and new API keys."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ def listed(*arguments: str, **env: str) -> dict[str, dict[str, Any]]:
     return {setting["name"]: setting for setting in json.loads(said.stdout)["settings"]}
 
 
-def test_every_setting_is_listed_with_what_it_is_for() -> None:
+def test_config_lists_every_setting_with_its_description() -> None:
     settings = listed("--dev")
     assert settings.keys() == {name.upper() for name in Settings.model_fields}
     assert [name for name, setting in settings.items() if not setting["purpose"]] == []
 
 
-def test_each_value_is_told_with_where_it_is_from(tmp_path: Path) -> None:
+def test_config_shows_where_each_value_comes_from(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("SERVER_PORT=1\nREADY_TIMEOUT=2.5\n")
     settings = listed("--dev", SERVER_PORT="2", LIVEKIT_URL="ws://livekit")
     seen = {name: (settings[name]["value"], settings[name]["source"], settings[name]["default"]) for name in (
@@ -63,11 +63,11 @@ def test_each_value_is_told_with_where_it_is_from(tmp_path: Path) -> None:
     }
 
 
-def test_a_blank_variable_is_not_set() -> None:
+def test_config_shows_a_blank_variable_as_not_set() -> None:
     assert listed("--dev", SERVER_PORT="")["SERVER_PORT"]["source"] == "default"
 
 
-def test_no_secret_is_shown() -> None:
+def test_config_shows_no_secret() -> None:
     digest = digest_of("sm_x")
     env = {
         "LIVEKIT_API_KEY": "key",
@@ -88,7 +88,7 @@ def test_no_secret_is_shown() -> None:
     assert settings["CALLBACK_URLS"]["value"] == "bob=(hidden)"
 
 
-def test_bad_settings_are_all_named() -> None:
+def test_config_names_all_invalid_settings() -> None:
     said = run("config", SERVER_PORT="no", READY_TIMEOUT=SECRET)
     assert said.exit_code == USAGE
     for name in ("LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "SERVER_PORT", "READY_TIMEOUT"):
@@ -98,7 +98,7 @@ def test_bad_settings_are_all_named() -> None:
     assert document["error"]["exit_code"] == USAGE
 
 
-def test_a_dotenv_file_that_can_not_be_read_is_said(tmp_path: Path) -> None:
+def test_config_names_a_dotenv_file_that_can_not_be_read(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"SERVER_PORT=\xff\xfe")
     said = run("config", "--dev")
     assert (said.exit_code, ".env" in said.stderr) == (USAGE, True)
@@ -111,7 +111,7 @@ def test_a_dotenv_file_that_can_not_be_read_is_said(tmp_path: Path) -> None:
         (["--scope", "metrics", "--scope", "admin"], {Scope.METRICS, Scope.ADMIN}),
     ],
 )
-def test_a_new_key_is_one_that_the_server_takes(options: list[str], scopes: set[Scope]) -> None:
+def test_a_new_api_key_is_accepted_by_the_server(options: list[str], scopes: set[Scope]) -> None:
     made = json.loads(run("key", "new", "bob", *options, "--json").stdout)
     assert made["key"].startswith("sm_")
     assert len(made["key"]) == 46
@@ -122,13 +122,13 @@ def test_a_new_key_is_one_that_the_server_takes(options: list[str], scopes: set[
     assert made["scopes"] == sorted(scopes)
 
 
-def test_no_two_keys_are_the_same() -> None:
+def test_two_new_api_keys_differ() -> None:
     assert json.loads(run("key", "new", "bob", "--json").stdout) != json.loads(
         run("key", "new", "bob", "--json").stdout
     )
 
 
-def test_a_key_is_shown_once_beside_its_entry_which_does_not_hold_it() -> None:
+def test_a_new_api_key_is_shown_once_and_is_not_in_its_entry() -> None:
     said = run("key", "new", "bob")
     [key] = [line for line in said.stdout.splitlines() if line.startswith("sm_")]
     [entry] = [line for line in said.stdout.splitlines() if line.startswith("bob:")]
@@ -137,11 +137,11 @@ def test_a_key_is_shown_once_beside_its_entry_which_does_not_hold_it() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "a b", "-x", "a:b", "a,b", "x" * 64, "dev"])
-def test_a_name_that_can_not_be_a_callers_is_refused(name: str) -> None:
+def test_key_new_refuses_an_invalid_caller_name(name: str) -> None:
     said = run("key", "new", "--", name)
     assert said.exit_code == USAGE
     assert "NAME" in said.stderr
 
 
-def test_a_scope_that_is_none_is_refused() -> None:
+def test_key_new_refuses_an_unknown_scope() -> None:
     assert run("key", "new", "bob", "--scope", "everything").exit_code == USAGE

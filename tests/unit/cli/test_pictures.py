@@ -1,4 +1,5 @@
-"""What `session-manager watch` and `timeline` draw: bars in proportion to time, and all that the feed has told."""
+"""The drawings of `session-manager watch` and `timeline`: bars in proportion to time, overviews that fit the
+terminal."""
 
 from __future__ import annotations
 
@@ -65,13 +66,13 @@ def bars(timeline: TimelineView, cells: int) -> list[str]:
     return ["".join(map(str, bar(attempt, scale))) for attempt in timeline.attempts]
 
 
-def test_bars_are_in_proportion_to_time_and_the_next_attempt_begins_where_the_last_one_ends() -> None:
+def test_timeline_bars_are_in_proportion_to_time_and_attempts_join() -> None:
     timeline = told_of(after(a_session(JOINS, SIGNALS), *REPLACED), 10)
     assert bars(timeline, 10) == ["1115000000", "0001224444", "1222333333"]
     assert bars(timeline, 5) == ["15000", "01244", "22333"]
 
 
-def test_while_somebody_is_awaited_the_bars_end_now_and_then_when_all_are_ready() -> None:
+def test_timeline_bars_end_now_while_waiting_and_else_at_readiness() -> None:
     """However long ago that was."""
     session = after(a_session(JOINS, SIGNALS), *REPLACED)
     for at in (10, 20):
@@ -81,21 +82,21 @@ def test_while_somebody_is_awaited_the_bars_end_now_and_then_when_all_are_ready(
     assert scale_of(timeline, now_of(timeline), 10).seconds == 12
 
 
-def test_a_loss_later_on_stretches_the_bars_to_it() -> None:
+def test_a_later_loss_extends_the_timeline_bars() -> None:
     session = after(a_session(JOINS), *created(), *invited(ASR), seen("sm-asr-1", "PA", START + 1))
     timeline = told_of(after(session, left("sm-asr-1", "PA", START + 100)), 101)
     assert bars(timeline, 10) == ["444444444" + str(BROKEN)]
 
 
 @pytest.mark.parametrize("cells", [1, 7, 80])
-def test_every_attempt_is_seen_however_short_it_was(cells: int) -> None:
+def test_every_attempt_is_visible_in_the_timeline_however_short(cells: int) -> None:
     at_once = ev.InviteStarted(START, ASR, 2, 1, "sm-asr-2", "inv_2", instead=OTHER)
     refused = ev.InviteRefused(START, ASR, 1, 1, Refusal.DECLINED)
     timeline = told_of(after(a_session(JOINS), *created(), *invited(ASR), refused, at_once), 0)
     assert all(shown.strip("0") for shown in bars(timeline, cells))
 
 
-def test_beside_each_bar_stands_why() -> None:
+def test_each_timeline_bar_is_followed_by_its_reason() -> None:
     timeline = told_of(after(a_session(JOINS, SIGNALS), *REPLACED), 10)
     assert [remark(attempt, now_of(timeline)) for attempt in timeline.attempts] == [
         "unreachable, replaced", "ready by join", "awaited to be ready within 20 s",
@@ -106,7 +107,7 @@ def test_beside_each_bar_stands_why() -> None:
     assert remark(optional.attempts[0], now_of(optional)) == "awaited to accept"
 
 
-def test_of_one_that_refused_it_is_told_when_it_is_asked_again() -> None:
+def test_the_timeline_shows_when_a_refused_invite_is_repeated() -> None:
     refused = ev.InviteRefused(START + 4, ASR, 1, 1, Refusal.UNREACHABLE)
     session = after(a_session(JOINS), *created(), *invited(ASR), refused)
     timeline = told_of(session, session.services[ASR].current.retry_at - START - 1)
@@ -115,7 +116,7 @@ def test_of_one_that_refused_it_is_told_when_it_is_asked_again() -> None:
     assert signal.endswith(", asked again in 1 s")
 
 
-def test_a_timeline_may_change_unannounced_while_the_manager_or_a_service_is_awaited() -> None:
+def test_a_timeline_is_refreshed_while_the_manager_or_a_service_is_awaited() -> None:
     session = a_session(JOINS)
     may = [told_of(session, 0).may_change_unannounced]
     for events in (
@@ -132,13 +133,13 @@ def test_a_timeline_may_change_unannounced_while_the_manager_or_a_service_is_awa
 @pytest.mark.parametrize(
     ("seconds", "words"), [(0, "0 ms"), (0.8041, "804 ms"), (12.34, "12.3 s"), (300, "5 min"), (7_300, "2 h")]
 )
-def test_how_long_it_took_is_told_in_few_words(seconds: float, words: str) -> None:
+def test_durations_are_shown_in_short_form(seconds: float, words: str) -> None:
     assert took(seconds) == words
 
 
 @pytest.mark.parametrize(("width", "is_beside"), [(120, True), (80, False), (60, False), (40, False)])
-def test_no_bar_is_broken_however_narrow_the_terminal(width: int, is_beside: bool) -> None:
-    """What is remarked stands beside it, or below."""
+def test_no_timeline_bar_is_wrapped_in_a_narrow_terminal(width: int, is_beside: bool) -> None:
+    """Remarks stand beside it, or below."""
     timeline, out = told_of(after(a_session(JOINS, SIGNALS), *REPLACED), 10), io.StringIO()
     Console(file=out, width=width).print(Drawing(timeline))
     lines = [line.rstrip() for line in out.getvalue().splitlines()]
@@ -150,7 +151,7 @@ def test_no_bar_is_broken_however_narrow_the_terminal(width: int, is_beside: boo
         assert line.endswith(f"  {words}") if is_beside else f"  {words}" in lines
 
 
-def test_a_bar_has_what_the_other_columns_leave() -> None:
+def test_a_timeline_bar_fills_the_width_left_by_the_other_columns() -> None:
     assert layout(120, [10, 7, 8], 30) == (120 - 25 - 6 - 2 - 30, True)
     assert layout(400, [10, 7, 8], 30) == (BAR_MAX, True)
     assert layout(80, [10, 7, 8], 30) == (80 - 25 - 6, False)
@@ -158,7 +159,7 @@ def test_a_bar_has_what_the_other_columns_leave() -> None:
 
 
 @pytest.mark.parametrize(("encoding", "mark"), [("utf-8", "█"), ("ascii", "#")])
-def test_a_terminal_without_blocks_gets_letters(encoding: str, mark: str) -> None:
+def test_a_terminal_without_block_characters_gets_letters(encoding: str, mark: str) -> None:
     out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
     Console(file=out, width=120).print(Drawing(told_of(after(a_session(JOINS, SIGNALS), *REPLACED), 10)))
     out.flush()
@@ -190,7 +191,7 @@ def snapshot(*sessions: SessionView) -> Snapshot:
     return Snapshot(sessions=list(sessions), services=[], health=is_up, profiles=[], caller=principal)
 
 
-def test_an_overview_takes_in_what_is_told_and_says_which_sessions_are_otherwise_than_before() -> None:
+def test_an_overview_applies_feed_events_and_returns_the_changed_sessions() -> None:
     overview, (one, two, three) = Overview(), (view(n) for n in (1, 2, 3))
     assert overview.take(snapshot(two, one)) == [one, two]
     changed = view(1, ev.SessionClosed(START))
@@ -200,7 +201,7 @@ def test_an_overview_takes_in_what_is_told_and_says_which_sessions_are_otherwise
     assert overview.take(snapshot(three, changed)) == [three]
 
 
-def test_an_overview_keeps_each_service_as_it_was_last_told_until_it_is_gone() -> None:
+def test_an_overview_keeps_the_last_state_of_each_service_until_it_is_gone() -> None:
     overview = Overview()
     overview.take(snapshot().model_copy(update={"services": [registered("tts"), registered("asr")]}))
     assert overview.take(registered("tts", load=0.5)) == []
@@ -212,13 +213,13 @@ def test_an_overview_keeps_each_service_as_it_was_last_told_until_it_is_gone() -
     assert overview.services == {}
 
 
-def test_of_a_snapshot_the_newest_are_shown() -> None:
+def test_an_overview_shows_the_newest_sessions_of_a_snapshot() -> None:
     overview, sessions = Overview(), [view(number) for number in range(SHOWN + 20)]
     assert overview.take(snapshot(*reversed(sessions))) == sessions[-SHOWN:]
     assert overview.newest() == sessions[: -SHOWN - 1 : -1]
 
 
-def test_after_a_break_every_session_that_has_changed_meanwhile_is_told_however_old_it_is() -> None:
+def test_after_a_reconnect_every_changed_session_is_shown_however_old() -> None:
     overview, sessions = Overview(), [view(number) for number in range(SHOWN + 20)]
     overview.take(snapshot(*reversed(sessions)))
     changed, new = view(0, ev.SessionClosed(START)), [view(1_000 + number) for number in range(2 * SHOWN)]
@@ -229,7 +230,7 @@ def test_after_a_break_every_session_that_has_changed_meanwhile_is_told_however_
 @pytest.mark.parametrize(("sessions", "services"), [(1, 30), (60, 30), (60, 0), (3, 2), (0, 30), (0, 0)])
 @pytest.mark.parametrize("height", [8, 24])
 def test_an_overview_is_no_higher_than_the_terminal(sessions: int, services: int, height: int, width: int) -> None:
-    """What is away is on top, then the newest sessions, then services; of what does not fit it is told how much."""
+    """Absent services come first, then the newest sessions, then services. The rest is counted."""
     overview = Overview()
     told = snapshot(*(view(number) for number in reversed(range(sessions))))
     overview.take(told.model_copy(update={"services": [registered(f"asr-{number:02}") for number in range(services)]}))
@@ -247,7 +248,7 @@ def test_an_overview_is_no_higher_than_the_terminal(sessions: int, services: int
     assert sum(shown) + sum(left_out) == min(sessions, SHOWN) + services
 
 
-def test_of_few_sessions_and_many_services_those_have_the_rest_of_the_terminal() -> None:
+def test_services_fill_the_rows_that_few_sessions_leave() -> None:
     overview, out = Overview(), io.StringIO()
     many = [registered(f"asr-{number:02}") for number in range(30)]
     overview.take(snapshot(view(1)).model_copy(update={"services": many}))
@@ -257,7 +258,7 @@ def test_of_few_sessions_and_many_services_those_have_the_rest_of_the_terminal()
     assert lines[1].startswith("ses_001")
 
 
-def test_what_is_away_is_told_until_it_is_back() -> None:
+def test_an_overview_shows_what_is_unavailable_until_it_is_back() -> None:
     overview = Overview()
     assert overview.troubles() == []
     overview.take(health(DependencyState.AWAY, "it does not answer"))

@@ -1,4 +1,4 @@
-"""`session-manager token decode`: what it says of a token, and what its exit code says."""
+"""`session-manager token decode`: its output, and its exit codes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def decode(*arguments: str, stdin: str | None = None, **env: str) -> Result:
     return CliRunner().invoke(app, ["token", "decode", *arguments], input=stdin, env=env)
 
 
-def test_claims_and_grants_are_a_table_and_the_expiry_is_in_words() -> None:
+def test_token_decode_shows_claims_and_grants_and_the_expiry_in_words() -> None:
     said = decode(token())
     assert said.exit_code == FINE
     for words in ("alice", "video.roomJoin", "yes", "r[red]", "in 10 min"):
@@ -52,12 +52,12 @@ def test_claims_and_grants_are_a_table_and_the_expiry_is_in_words() -> None:
     assert "not checked" in said.stderr
 
 
-def test_the_token_may_come_on_stdin() -> None:
+def test_token_decode_reads_the_token_from_stdin() -> None:
     for arguments in ([], ["-"]):
         assert "alice" in decode(*arguments, stdin=f"{token()}\n").stdout
 
 
-def test_the_signature_is_checked_with_the_secret_that_is_set(tmp_path: Path) -> None:
+def test_token_decode_checks_the_signature_with_the_configured_secret(tmp_path: Path) -> None:
     right = decode(token(), "--json", LIVEKIT_API_SECRET=SECRET)
     assert (right.exit_code, json.loads(right.stdout)["verified"]) == (FINE, True)
     wrong = decode(token(secret="another" * 9), "--json", LIVEKIT_API_SECRET=SECRET)
@@ -66,23 +66,23 @@ def test_the_signature_is_checked_with_the_secret_that_is_set(tmp_path: Path) ->
     assert json.loads(decode(token(), "--json").stdout)["verified"] is True
 
 
-def test_in_dev_mode_it_is_checked_with_the_secret_that_all_the_world_knows() -> None:
+def test_in_dev_mode_token_decode_checks_with_the_development_secret() -> None:
     said = decode(token(secret="secret"), "--dev", "--json")
     assert (said.exit_code, json.loads(said.stdout)["verified"]) == (FINE, True)
 
 
-def test_without_a_secret_nothing_is_said_of_the_signature() -> None:
+def test_without_a_secret_token_decode_does_not_judge_the_signature() -> None:
     assert json.loads(decode(token(), "--json").stdout)["verified"] is None
 
 
 @pytest.mark.parametrize("algorithm", ["HS512", "none"])
-def test_only_the_algorithm_of_livekit_counts(algorithm: str) -> None:
+def test_token_decode_accepts_only_the_algorithm_of_livekit(algorithm: str) -> None:
     made = token(secret="" if algorithm == "none" else SECRET * 2, algorithm=algorithm)
     said = decode(made, "--json", LIVEKIT_API_SECRET=SECRET * 2)
     assert (said.exit_code, json.loads(said.stdout)["verified"]) == (NO, False)
 
 
-def test_a_token_that_has_expired_or_is_not_good_yet_can_not_be_used() -> None:
+def test_an_expired_or_not_yet_valid_token_is_reported_as_unusable() -> None:
     expired = decode(token(life=-7200))
     assert (expired.exit_code, "expired 2 h ago" in expired.stderr) == (NO, True)
     early = decode(token(nbf=int(time.time()) + 600))
@@ -90,15 +90,15 @@ def test_a_token_that_has_expired_or_is_not_good_yet_can_not_be_used() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "abc", "a.b.c", "eyJ.eyJ.x", "\x00", "é" * 50])
-def test_what_is_no_token_is_wrong_usage(text: str) -> None:
+def test_token_decode_of_an_invalid_token_is_a_usage_error(text: str) -> None:
     said = decode("--json", stdin=text)
     assert said.exit_code == USAGE
     assert json.loads(said.stdout)["error"]["exit_code"] == USAGE
     assert decode(stdin=text).stderr.count("\n") == 1
 
 
-def test_odd_claims_are_shown_as_they_are() -> None:
-    """Nothing that is signed elsewhere is known to have LiveKit's types."""
+def test_unusual_claims_are_shown_unchanged() -> None:
+    """A token signed elsewhere need not have LiveKit's types."""
     odd = jwt.encode({"video": "all", "metadata": None, "iat": 1e300, "list": [1, {"a": 2}]}, SECRET)
     said = decode(odd)
     assert said.exit_code == FINE

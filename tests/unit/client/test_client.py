@@ -1,4 +1,4 @@
-"""What the Python client is made of, without a server: events put together, problems read, the fields that it knows."""
+"""The parts of the Python client that need no server: reading events and problems, its fields and its repr."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def events_in(text: str) -> list[Event]:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_an_event_is_what_stands_before_a_blank_line(end: str) -> None:
+def test_an_sse_event_ends_with_a_blank_line(end: str) -> None:
     lines = [
         "retry: 2000",
         "",
@@ -52,43 +52,43 @@ def test_an_event_is_what_stands_before_a_blank_line(end: str) -> None:
 
 
 @pytest.mark.parametrize("retry", ["", "soon", "-1", "1.5", "²", "9" * 5_000])
-def test_when_to_come_back_is_told_in_digits_or_not_at_all(retry: str) -> None:
+def test_an_sse_retry_is_read_only_if_it_is_all_digits(retry: str) -> None:
     assert events_in(f"retry: {retry}\n\ndata: a\n\n") == [Event("a", "")]
 
 
-def test_after_feeds_that_bring_nothing_new_the_next_one_comes_later_each_time() -> None:
-    """Not before the server wants it, and not for ever later."""
+def test_feeds_without_news_are_reopened_with_growing_pauses() -> None:
+    """Not before the server's `retry`, and with an upper limit."""
     assert [pause_after(fruitless, 2.0) for fruitless in range(5)] == [PAUSE, 2, 4, PAUSE_MAX, PAUSE_MAX]
     assert [pause_after(fruitless, 0.0) for fruitless in (1, 2, 3)] == [PAUSE, 2 * PAUSE, 4 * PAUSE]
     assert (pause_after(10_000, 0.0), pause_after(1, 999_999.0)) == (PAUSE_MAX, PAUSE_MAX)
 
 
-def test_an_event_has_the_name_that_stands_in_it_and_the_next_one_does_not() -> None:
+def test_an_sse_event_name_holds_for_one_event() -> None:
     lines = ["event: health", "data: {}", "", "event: lost", "", "data: a", "", "event:", "data: b", ""]
     named = [(event.name, event.data) for event in events_in("\n".join(lines) + "\n")]
     assert named == [("health", "{}"), ("message", "a"), ("message", "b")]
 
 
-def test_an_event_that_is_cut_off_is_none() -> None:
+def test_an_unfinished_sse_event_is_dropped() -> None:
     assert events_in("id: 7\ndata: {}\n") == []
 
 
 @given(st.lists(st.text(alphabet=st.characters(exclude_characters="\r\n"))))
-def test_no_line_upsets_the_reader(lines: list[str]) -> None:
+def test_the_sse_reader_accepts_any_line(lines: list[str]) -> None:
     reader = EventReader()
     for line in lines:
         reader.line(line)
 
 
 @given(st.integers(100, 999), st.one_of(st.binary(), st.from_type(dict).map(lambda value: repr(value).encode())))
-def test_every_answer_that_is_no_problem_document_is_a_problem_all_the_same(status: int, raw: bytes) -> None:
+def test_an_error_without_a_problem_document_becomes_a_problem(status: int, raw: bytes) -> None:
     problem = ApiError.of_answer(status, raw)
     assert problem.status == status
     assert str(status) in str(problem)
     assert problem.slug == ""
 
 
-def test_a_problem_says_all_that_it_knows_and_ignores_what_it_does_not() -> None:
+def test_a_problem_has_all_known_fields_and_ignores_unknown_ones() -> None:
     said = {
         "type": f"{TYPE}invalid",
         "title": "The request does not fit",
@@ -103,7 +103,7 @@ def test_a_problem_says_all_that_it_knows_and_ignores_what_it_does_not() -> None
     assert (problem.retry_after, problem.services) == (3, ())
 
 
-def test_a_problem_of_somebody_else_has_no_slug_of_ours() -> None:
+def test_a_problem_type_of_another_server_has_no_slug() -> None:
     raw = b'{"type": "https://proxy.example/probs/invalid", "title": "Bad gateway"}'
     assert (ApiError.of_answer(502, raw).slug, ApiError.of_answer(502, raw).title) == ("", "Bad gateway")
 
@@ -123,7 +123,7 @@ def test_error_for_an_ended_session_is_the_servers(reason: EndReason, status: in
     assert (error.status, error.slug, error.title) == (status, slug, title)
 
 
-def test_a_client_shows_no_key() -> None:
+def test_the_repr_of_a_client_shows_no_key() -> None:
     key = "sm_" + "k" * 43
     assert key not in repr(Client("http://localhost:8080", key))
 

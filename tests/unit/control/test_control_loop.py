@@ -1,5 +1,4 @@
-"""What is held against an instance that a session was refused by, and what is logged of what is done for sessions,
-driven by the real conductor without a LiveKit."""
+"""What counts against an instance, and the log context of what is done for a session."""
 
 from __future__ import annotations
 
@@ -57,7 +56,7 @@ class NobodyComes:
 @pytest.mark.parametrize(
     ("why", "state"), [(Refusal.DECLINED, InstanceState.HEALTHY), (Refusal.UNREACHABLE, InstanceState.SUSPENDED)]
 )
-async def test_an_instance_is_suspended_for_not_answering_and_not_for_having_no_room(
+async def test_an_instance_is_suspended_for_not_answering_and_not_for_being_full(
     why: Refusal, state: InstanceState
 ) -> None:
     store = MemoryStore(time.time)
@@ -77,8 +76,8 @@ async def test_an_instance_is_suspended_for_not_answering_and_not_for_having_no_
     await orchestrator.aclose()
 
 
-async def test_what_is_done_for_a_session_is_logged_as_opened_by_a_request_and_not_as_part_of_it() -> None:
-    """The request is long over when the last of it is done. What was opened without a request says nothing of one."""
+async def test_work_for_a_session_is_logged_with_the_request_that_opened_it() -> None:
+    """As `opened_by`, not as part of it: that request is long over. A session opened without a request has none."""
     store = MemoryStore(time.time)
     store.listen(log_changes)
     registry = Registry(time.time, store.in_use, random.Random(0))

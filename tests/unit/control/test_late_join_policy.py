@@ -1,4 +1,4 @@
-"""Whether those who are late are at fault or we are, in virtual time; and what is remembered for it."""
+"""Whether late instances are at fault or this server is, in virtual time; and what is remembered to decide it."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ def given_up(late_join_policy: LateJoinPolicy, seconds: int = 10) -> list[float]
     return [at for at in tenths if late_join_policy.is_over(X, NOW, at)]
 
 
-def test_when_nobody_joins_anywhere_a_few_are_given_up_at_once_and_then_one_a_second() -> None:
+def test_without_any_joins_a_few_attempts_are_given_up_and_then_one_a_second() -> None:
     at = given_up(LateJoinPolicy())
     assert len(at) == pytest.approx(LATE_BURST + 10 / LATE_INTERVAL, abs=1)
     assert at[LATE_BURST - 1] < NOW + 0.5
 
 
-def test_when_another_instance_joins_meanwhile_and_is_not_late_all_are() -> None:
+def test_attempts_are_given_up_once_another_instance_joins_in_time() -> None:
     late_join_policy = LateJoinPolicy()
     late_join_policy.saw_join(Y, NOW + 0.05)
     assert len(given_up(late_join_policy)) == 100
 
 
-def test_what_another_one_joined_before_proves_nothing() -> None:
-    """We may have become slow since."""
+def test_an_earlier_join_of_another_instance_proves_nothing() -> None:
+    """This server may have become slow since."""
     late_join_policy = LateJoinPolicy()
     late_join_policy.saw_join(Y, NOW - 0.1)
     assert len(given_up(late_join_policy)) < 20
 
 
-def test_nor_does_what_the_late_one_joined_itself() -> None:
+def test_a_join_of_the_late_instance_itself_proves_nothing() -> None:
     late_join_policy = LateJoinPolicy()
     late_join_policy.saw_join(X, NOW + 0.05)
     assert len(given_up(late_join_policy)) < 20
 
 
-def test_one_that_is_late_itself_is_no_proof_until_it_is_so_no_more() -> None:
+def test_a_join_of_an_instance_that_is_late_itself_proves_nothing() -> None:
     late_join_policy = LateJoinPolicy()
     late_join_policy.saw_join(Y, NOW + 1)
     late_join_policy.saw_late(Y, "inv_1", NOW + 2)
@@ -59,7 +59,7 @@ def test_one_that_is_late_itself_is_no_proof_until_it_is_so_no_more() -> None:
     assert all(late_join_policy.is_over(X, NOW, NOW + 2.1 + LATE_LOOK) for _ in range(10))
 
 
-def test_late_is_what_was_looked_at_lately_each_invite_once() -> None:
+def test_an_instance_is_late_by_its_recent_invites_each_counted_once() -> None:
     late_join_policy = LateJoinPolicy()
     for at in (NOW, NOW + 1):
         late_join_policy.saw_late(X, "inv_1", at)
@@ -69,7 +69,7 @@ def test_late_is_what_was_looked_at_lately_each_invite_once() -> None:
     assert late_join_policy.late(X, NOW + 1 + LATE_LOOK) == 0
 
 
-def test_the_same_id_at_another_place_is_another_instance() -> None:
+def test_the_same_service_id_at_another_endpoint_is_another_instance() -> None:
     late_join_policy = LateJoinPolicy()
     late_join_policy.saw_join(InstanceRef("x", "http://moved.example/", None), NOW)
     assert not late_join_policy.is_at_work(X, NOW - 1)
@@ -77,8 +77,8 @@ def test_the_same_id_at_another_place_is_another_instance() -> None:
     assert late_join_policy.is_at_work(X, NOW - 1)
 
 
-def test_instances_that_were_not_heard_of_for_long_are_forgotten() -> None:
-    """Ids and ports may be new at every start; what is seen late, or again, keeps nobody."""
+def test_instances_that_were_not_seen_for_long_are_forgotten() -> None:
+    """Ids and ports may be new at every start. Seeing an instance keeps no other one."""
     latest = Latest[str](REMEMBERED)
     for n in range(10_000):
         latest.saw(f"asr-{n}", NOW + n)

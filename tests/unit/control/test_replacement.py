@@ -1,4 +1,4 @@
-"""Services that fail and are replaced: when, by whom, and what becomes of those who were replaced."""
+"""Services that fail and are replaced: when, by which instance, and what becomes of the replaced participants."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ def actions(session: Session, now: float, *kinds: type[Action]) -> list[Action]:
     ],
     ids=["never joined", "reported failure", "left"],
 )
-def test_a_service_that_failed_is_replaced_in_time(events: list[Event], after_seconds: float) -> None:
+def test_a_failed_service_is_replaced_in_time(events: list[Event], after_seconds: float) -> None:
     session = after(asked(), *events)
     assert actions(session, START + after_seconds - 0.01, Replace) == []
     assert actions(session, START + after_seconds, Replace) == [Replace(0, 1)]
 
 
-def test_one_that_refuses_is_replaced_at_once_and_asked_again_only_if_nobody_else_is_there() -> None:
+def test_a_refusing_instance_is_replaced_at_once_if_there_is_another() -> None:
     session = after(a_session(ANY_ASR), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1"))
     refused = apply(session, ev.InviteRefused(START + 1, 0, 1, 1, Refusal.DECLINED))
     assert actions(refused, START + 1, Replace, SendInvite) == [Replace(0, 1)]
@@ -92,7 +92,7 @@ def test_one_that_refuses_is_replaced_at_once_and_asked_again_only_if_nobody_els
     assert actions(held, START + 2, Replace, SendInvite) == [SendInvite(0, 1, 2)]
 
 
-def test_a_service_that_is_required_by_its_id_and_refuses_is_not_replaced() -> None:
+def test_a_service_required_by_id_that_refuses_is_not_replaced() -> None:
     session = refused(by_id=True)
     decision = replacer("asr-1", "asr-2").decide(session, 0, START + 1)
     assert isinstance(decision, ev.ReplacementHeld)
@@ -100,8 +100,8 @@ def test_a_service_that_is_required_by_its_id_and_refuses_is_not_replaced() -> N
     assert actions(apply(session, decision), due, SendInvite) == [SendInvite(0, 1, 2)]
 
 
-def test_one_that_refuses_again_and_again_keeps_nobody_else_away() -> None:
-    """Whoever registers later is found at the next look."""
+def test_an_instance_that_keeps_refusing_does_not_block_a_later_one() -> None:
+    """An instance that registers later is found at the next look."""
     session = refused()
     held = apply(session, replacer("asr-1").decide(session, 0, START + 1))
     at = session.services[0].current.retry_at
@@ -110,8 +110,8 @@ def test_one_that_refuses_again_and_again_keeps_nobody_else_away() -> None:
     assert invited_now(replacer("asr-1", "asr-2").decide(again, 0, at + HOLD)) == ("asr-2", 2, 1)
 
 
-def test_nobody_is_replaced_when_it_would_come_to_nothing() -> None:
-    """After the ready deadline there is no more waiting; a session that was ready has its budget."""
+def test_no_service_is_replaced_when_no_time_is_left() -> None:
+    """After the ready deadline the wait is over; a session that was ready has its budget."""
     session = after(asked(), seen(FIRST, "PA_1", START + 29.9), left(FIRST, "PA_1", START + 29.95))
     waiting = after(asked(), signal(FIRST, Signal.FAILED, START + 29))
     assert actions(waiting, START + 29.5, Replace) == [Replace(0, 1)]
@@ -119,7 +119,7 @@ def test_nobody_is_replaced_when_it_would_come_to_nothing() -> None:
     assert actions(session, START + 29.95 + REJOIN_GRACE, Replace) == [Replace(0, 1)]
 
 
-def test_what_the_one_before_says_is_nobodys_and_found_in_the_room_it_is_removed() -> None:
+def test_signals_of_a_replaced_attempt_are_ignored_and_it_is_removed() -> None:
     session = replaced(after(asked(), seen(FIRST, "PA_1", START + 1), left(FIRST, "PA_1", START + 2)), START + 3)
     assert session.services[0].service_id == "asr-2"
     assert session.services[0].attempt == 2
@@ -136,8 +136,8 @@ def test_what_the_one_before_says_is_nobodys_and_found_in_the_room_it_is_removed
     assert actions(apply(removed, seen(FIRST, "PA_1c", START + 7)), START + 7, Remove) == [Remove(FIRST)]
 
 
-def test_an_outcast_that_comes_again_while_it_is_being_removed_is_removed_again() -> None:
-    """LiveKit removed whom it was asked to remove; the other one is told of before its answer."""
+def test_a_stale_participant_that_rejoins_during_its_removal_is_removed_again() -> None:
+    """LiveKit removed the participant it was asked to; the next one is reported before its answer."""
     session = replaced(
         after(asked(), seen(FIRST, "PA_1", START + 1), signal(FIRST, Signal.FAILED, START + 2)), START + 3
     )
@@ -151,8 +151,8 @@ def test_an_outcast_that_comes_again_while_it_is_being_removed_is_removed_again(
     assert actions(gone, START + 8, Remove) == []
 
 
-def test_one_that_is_there_when_it_is_replaced_is_removed_once_it_has_its_last_answer() -> None:
-    """It may have said by RPC that it failed; removed at once, it would get an error instead of our answer."""
+def test_a_replaced_participant_is_removed_once_it_has_its_last_answer() -> None:
+    """It may have reported its failure by RPC; removed at once, it would get an error instead of our answer."""
     session = replaced(
         after(asked(), seen(FIRST, "PA_1", START + 1), signal(FIRST, Signal.FAILED, START + 2)), START + 3
     )
@@ -162,8 +162,8 @@ def test_one_that_is_there_when_it_is_replaced_is_removed_once_it_has_its_last_a
     assert actions(session, due, Remove) == [Remove(FIRST)]
 
 
-def test_what_became_of_each_attempt_is_remembered() -> None:
-    """The last of them, as the next one began."""
+def test_the_outcome_of_each_attempt_is_remembered() -> None:
+    """The state of the last one when the next one began."""
     session = asked()
     for _ in range(PAST_KEPT + 2):
         attempt, identity = session.services[0].attempt, session.services[0].identity or ""
@@ -178,7 +178,7 @@ def test_what_became_of_each_attempt_is_remembered() -> None:
     assert last.ref == session.services[0].current.ref
 
 
-def test_a_session_is_ready_again_when_the_replacement_is() -> None:
+def test_a_session_is_ready_again_when_its_replacement_service_is() -> None:
     lost = after(asked(), seen(FIRST, "PA_1", START + 1), left(FIRST, "PA_1", START + 5))
     assert lost.state is SessionState.DEGRADED
     ready = after(replaced(lost, START + 6), ev.InviteAccepted(START + 6, 0, 2, 1), seen(SECOND, "PA_2", START + 7))
@@ -219,7 +219,7 @@ def lost() -> Session:
     return after(asked(), seen(FIRST, "PA_1", START + 1), left(FIRST, "PA_1", START + 5))
 
 
-def test_another_instance_is_invited_under_an_identity_of_its_own() -> None:
+def test_a_replacement_is_invited_under_an_identity_of_its_own() -> None:
     decision = replacer("asr-1", "asr-2").decide(lost(), 0, START + 6)
     assert isinstance(decision, ev.InviteStarted)
     assert (decision.attempt, decision.tries) == (2, 1)
@@ -236,8 +236,8 @@ def test_the_same_instance_is_invited_anew_when_there_is_no_other() -> None:
     assert (again.services[0].service_id, again.services[0].attempt) == ("asr-1", 2)
 
 
-def test_instances_that_failed_are_not_tried_again_before_all_others_were() -> None:
-    """And then it begins again with all of them."""
+def test_failed_instances_are_tried_again_only_after_all_others() -> None:
+    """And then again from the start, with all of them."""
     session, tried, deciding = lost(), ["asr-1"], replacer("asr-1", "asr-2", "asr-3")
     for attempt in range(2, 6):
         now = START + 10 * attempt
@@ -251,15 +251,15 @@ def test_instances_that_failed_are_not_tried_again_before_all_others_were() -> N
     assert all(one != another for one, another in pairwise(tried))
 
 
-def test_when_there_is_nobody_at_all_somebody_is_looked_for_again_later() -> None:
+def test_without_any_instance_a_replacement_is_looked_for_again_later() -> None:
     session = lost()
     decision = replacer().decide(session, 0, START + 6)
     assert decision == ev.ReplacementHeld(START + 6, 0, 1, START + 6 + HOLD)
     assert actions(apply(session, decision), START + 6 + HOLD, Replace) == [Replace(0, 1)]
 
 
-def test_one_that_accepted_and_does_not_come_gets_the_same_invite_again_when_there_is_no_other() -> None:
-    """It may be slow, and then knows the invite; or it was started anew, and then takes it for a first one."""
+def test_the_only_instance_gets_the_same_invite_again_when_it_does_not_join() -> None:
+    """It may be slow, and then knows the invite; or it was restarted, and then takes it for a first one."""
     session = asked()
     decision = replacer("asr-1").decide(session, 0, START + JOIN_TIMEOUT)
     assert decision == ev.InviteStarted(START + JOIN_TIMEOUT, 0, 1, 2, FIRST, decision.invite_id, None)  # type: ignore[union-attr]
@@ -276,8 +276,8 @@ def is_late(session: Session, deciding: Replacer, seconds: float) -> bool:
     return isinstance(deciding.decide(session, 0, START + seconds), ev.ReplacementHeld)
 
 
-def test_one_that_is_late_while_its_instance_joins_other_rooms_is_not_replaced_yet() -> None:
-    """It is at work; but half of the time belongs to another one."""
+def test_a_late_service_whose_instance_joins_other_rooms_is_not_replaced_yet() -> None:
+    """It is at work. But half of the time belongs to another instance."""
     deciding, session = replacer("asr-1", "asr-2"), asked()
     half = session.limits.ready_timeout / 2
     assert is_late(session, deciding, JOIN_TIMEOUT)
@@ -285,13 +285,13 @@ def test_one_that_is_late_while_its_instance_joins_other_rooms_is_not_replaced_y
     assert not is_late(session, deciding, half)
 
 
-def test_one_that_is_at_work_has_three_times_as_long_where_there_is_more_time() -> None:
+def test_an_instance_at_work_has_three_times_as_long_if_time_allows() -> None:
     deciding, session = replacer("asr-1", "asr-2"), replace(asked(), limits=Limits(ready_timeout=200))
     assert is_late(session, deciding, LATE_AT_MOST * JOIN_TIMEOUT - 0.1)
     assert not is_late(session, deciding, LATE_AT_MOST * JOIN_TIMEOUT)
 
 
-def test_after_ready_one_that_is_late_is_replaced_while_there_is_time_for_another() -> None:
+def test_after_ready_a_late_service_is_replaced_while_time_is_left() -> None:
     session = replaced(lost(), START + 6)
     session = apply(session, ev.InviteAccepted(START + 6, 0, 2, 1))
     deciding = replacer("asr-1", "asr-2", "asr-3")
@@ -315,16 +315,16 @@ def through(decisions: Iterable[Event]) -> int:
     return sum(isinstance(decision, ev.InviteStarted) for decision in decisions)
 
 
-def test_a_silent_instance_beside_a_sound_one_is_replaced_in_all_its_sessions_at_once() -> None:
-    """As soon as the first that were replaced have joined: it is not us."""
+def test_a_silent_instance_beside_a_sound_one_is_replaced_everywhere_at_once() -> None:
+    """As soon as the first replacements have joined: then this server is not the cause."""
     deciding, now = replacer("asr-1", "asr-2"), START + JOIN_TIMEOUT
     assert through(late_sessions(deciding, now, instances=1)) == LATE_BURST
     deciding.saw_join(ref("asr-2"), now + 0.2)
     assert through(late_sessions(deciding, now + 1, instances=1)) == 30
 
 
-def test_many_late_on_several_instances_are_replaced_slowly_though_some_join_now_and_then() -> None:
-    """That is our overload: inviting others would double the load."""
+def test_many_late_services_on_several_instances_are_replaced_slowly() -> None:
+    """Even though some join now and then: this server is overloaded, and inviting others would double the load."""
     deciding, now = replacer("asr-1", "asr-2", "asr-3"), START + JOIN_TIMEOUT
     count = through(late_sessions(deciding, now, instances=3))
     for second in range(1, 11):
@@ -333,8 +333,8 @@ def test_many_late_on_several_instances_are_replaced_slowly_though_some_join_now
     assert count <= LATE_BURST + 10
 
 
-def test_one_that_is_at_work_is_not_replaced_by_one_that_has_too_much_to_do_itself() -> None:
-    """As long as that one has."""
+def test_an_instance_at_work_is_not_replaced_by_an_overloaded_one() -> None:
+    """As long as that one is."""
     deciding, session, half = replacer("asr-1", "asr-2"), replace(asked(), limits=Limits(ready_timeout=40)), 20
     late_sessions(deciding, START + half, instances=2)
     assert is_late(session, deciding, half)
@@ -357,7 +357,7 @@ GOING: dict[str, Callable[[Session], Session]] = {
 
 @pytest.mark.parametrize("by_id", [True, False], ids=["by id", "by type"])
 @pytest.mark.parametrize("how", GOING)
-def test_one_that_comes_back_at_another_endpoint_is_invited_there_at_once(how: str, by_id: bool) -> None:
+def test_an_instance_that_moved_is_invited_at_its_new_endpoint_at_once(how: str, by_id: bool) -> None:
     """As another instance would be, however many are late."""
     fresh = after(a_session(BY_ID if by_id else ANY_ASR), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1"))
     session, now = GOING[how](fresh), START + JOIN_TIMEOUT
@@ -370,8 +370,8 @@ def test_one_that_comes_back_at_another_endpoint_is_invited_there_at_once(how: s
     assert (moved.current.instance.endpoint, moved.attempt) == ("http://new.example/", 2)
 
 
-def test_one_that_wanted_no_more_and_registers_again_where_it_was_is_invited_anew() -> None:
-    """After a pause: it may go on like that."""
+def test_an_instance_that_refused_finally_is_invited_once_it_registers_again() -> None:
+    """After a pause: it may refuse again."""
     session, deciding = refused(final=True), replacer("asr-1")
     assert isinstance(deciding.decide(session, 0, START + 1), ev.ReplacementHeld)
     assert invited_now(deciding.decide(session, 0, START + 2)) == ("asr-1", 2, 1)
@@ -380,7 +380,7 @@ def test_one_that_wanted_no_more_and_registers_again_where_it_was_is_invited_ane
 # --- pauses -----------------------------------------------------------------------------------------
 
 
-def test_two_that_both_refuse_are_asked_in_turn_with_growing_pauses() -> None:
+def test_two_refusing_instances_are_invited_in_turn_with_growing_pauses() -> None:
     """The second one at once, as it was not tried yet."""
     deciding, session, now, asked_at = replacer("asr-1", "asr-2"), refused(), START + 1, [START + 1]
     while now < START + 20:
@@ -398,7 +398,7 @@ def test_two_that_both_refuse_are_asked_in_turn_with_growing_pauses() -> None:
     assert len(asked_at) <= 10
 
 
-def test_where_the_session_does_not_wait_for_it_somebody_is_looked_for_less_often() -> None:
+def test_an_optional_service_is_looked_for_less_often() -> None:
     optional = made_optional(ANY_ASR)
     session = after(a_session(optional), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1"))
     session = after(session, seen(FIRST, "PA_1", START + 1), left(FIRST, "PA_1", START + 5))
@@ -406,7 +406,7 @@ def test_where_the_session_does_not_wait_for_it_somebody_is_looked_for_less_ofte
     assert decision == ev.ReplacementHeld(START + 6, 0, 1, START + 6 + IDLE_HOLD)
 
 
-def test_one_whose_suspension_is_over_is_tried_by_one_replacement_and_not_by_one_that_is_held() -> None:
+def test_a_suspended_instance_gets_its_trial_from_a_decided_replacement_only() -> None:
     scenario = RegistryScenario(*asrs(2))
     scenario.fail("asr-2")
     scenario.pass_time(30)
@@ -422,8 +422,8 @@ def test_one_whose_suspension_is_over_is_tried_by_one_replacement_and_not_by_one
 # --- dispatched agents ------------------------------------------------------------------------------
 
 
-def test_an_agent_that_is_late_is_dispatched_again_only_when_half_of_the_time_is_over() -> None:
-    """It is a second job; whoever of the two comes second is removed."""
+def test_a_late_agent_is_dispatched_again_when_half_of_the_time_is_over() -> None:
+    """It is a second job; the second of the two to join is removed."""
     session = after(a_session(AGENT), *managed(), ev.InviteStarted(START, 0, 1, 1, None, "inv_1"))
     session = apply(session, ev.InviteAccepted(START, 0, 1, 1))
     registry = Registry(lambda: START, lambda _: 0)
@@ -434,7 +434,7 @@ def test_an_agent_that_is_late_is_dispatched_again_only_when_half_of_the_time_is
     assert invited_now(deciding.decide(session, 0, START + half)) == ("bot-service", 2, 1)
 
 
-def test_a_late_service_that_is_not_replaced_yet_is_looked_at_again_soon() -> None:
+def test_a_late_service_that_is_held_is_looked_at_again_soon() -> None:
     deciding, session = replacer("asr-1", "asr-2"), asked()
     decisions: Iterable[Event] = [deciding.decide(session, 0, START + JOIN_TIMEOUT) for _ in range(LATE_BURST + 1)]
     held = list(decisions)[-1]

@@ -1,4 +1,4 @@
-"""What the doctor makes of a server's clock, of the STUN servers that it names, and of our own address."""
+"""The doctor's checks of a server's clock, of the STUN servers it names, and of its own address."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from http_api.settings.settings import DevSettings
 pytestmark = pytest.mark.unit
 
 
-def test_the_skew_is_by_how_much_the_others_clock_is_ahead() -> None:
+def test_clock_skew_is_how_far_the_other_clock_is_ahead() -> None:
     assert skew_of({"Date": "Thu, 01 Jan 1970 00:01:40 GMT"}, 90) == 10
     assert skew_of({}, 90) is None
     assert skew_of({"Date": "noon"}, 90) is None
@@ -27,20 +27,20 @@ def test_the_skew_is_by_how_much_the_others_clock_is_ahead() -> None:
         ("turn:turn.example.com", "turn.example.com"),
     ],
 )
-def test_the_host_of_an_ice_server_is_found(url: str, host: str) -> None:
+def test_the_host_of_an_ice_server_url_is_found(url: str, host: str) -> None:
     assert host_of(url) == host
     assert is_literal(host) == (host in ("127.0.0.1", "::1"))
 
 
-async def test_a_stun_server_that_can_not_be_found_is_a_warning() -> None:
-    """`.invalid` is reserved: nobody's resolver finds it."""
+async def test_a_stun_server_that_does_not_resolve_is_a_warning() -> None:
+    """`.invalid` is reserved: no resolver finds it."""
     found = await stun(["stun:stun.invalid:3478", "stun:127.0.0.1:3478"])
     assert (found.verdict, "stun.invalid" in found.says, "127.0.0.1" in found.says) == ("warning", True, False)
     assert "stun_servers" in found.mend
 
 
 @pytest.mark.parametrize("urls", [[], ["stun:127.0.0.1:3478"], ["stun:localhost:3478"]])
-async def test_stun_servers_that_can_be_found_are_fine(urls: list[str]) -> None:
+async def test_stun_servers_that_resolve_are_fine(urls: list[str]) -> None:
     assert (await stun(urls)).verdict == "ok"
 
 
@@ -53,5 +53,5 @@ async def test_stun_servers_that_can_be_found_are_fine(urls: list[str]) -> None:
         ("manager.example.com", "http://manager.example.com:8080"),
     ],
 )
-def test_our_own_server_is_asked_at_an_address_that_can_be_dialled(host: str, url: str) -> None:
+def test_the_doctor_calls_its_own_server_at_an_address_that_can_be_dialed(host: str, url: str) -> None:
     assert str(own_url(DevSettings(_env_file=None, server_host=host, server_port=8080))) == url

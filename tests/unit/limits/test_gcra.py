@@ -1,4 +1,4 @@
-"""So many requests a second, and so many at once."""
+"""Rate limits: requests a second, and bursts."""
 
 from __future__ import annotations
 
@@ -31,39 +31,37 @@ def taken(allowances: Allowances, times: int, name: str = "a") -> int:
     return sum(allowances.take(name).granted for _ in range(times))
 
 
-def test_a_burst_passes_and_what_is_beyond_it_does_not(allowances: Allowances) -> None:
+def test_a_burst_passes_and_the_request_after_it_is_refused(allowances: Allowances) -> None:
     assert taken(allowances, 20) == RATE.burst
 
 
-def test_one_more_passes_for_each_interval_that_goes_by(allowances: Allowances, clock: VirtualClock) -> None:
+def test_one_more_request_passes_after_each_interval(allowances: Allowances, clock: VirtualClock) -> None:
     taken(allowances, 20)
     for _ in range(30):
         clock.now += RATE.interval
         assert taken(allowances, 3) == 1
 
 
-def test_who_was_silent_for_the_window_has_his_whole_burst_again_and_no_more(
-    allowances: Allowances, clock: VirtualClock
-) -> None:
+def test_a_caller_silent_for_a_window_has_one_whole_burst_again(allowances: Allowances, clock: VirtualClock) -> None:
     for silence in (RATE.window, 10 * RATE.window, 1e6):
         taken(allowances, 20)
         clock.now += silence
         assert taken(allowances, 20) == RATE.burst
 
 
-def test_one_has_nothing_to_do_with_another(allowances: Allowances) -> None:
+def test_rate_limits_of_two_callers_are_independent(allowances: Allowances) -> None:
     taken(allowances, 20, "a")
     assert taken(allowances, 20, "b") == RATE.burst
 
 
-def test_what_is_refused_costs_nothing(allowances: Allowances, clock: VirtualClock) -> None:
-    """Else a client that tries too soon would never be let in again."""
+def test_a_refused_request_does_not_count_against_the_rate_limit(allowances: Allowances, clock: VirtualClock) -> None:
+    """Otherwise a client that retries too soon would never pass again."""
     taken(allowances, 1_000)
     clock.now += RATE.interval
     assert allowances.take("a").granted
 
 
-def test_to_look_costs_nothing_and_says_what_taking_would(allowances: Allowances) -> None:
+def test_peeking_at_a_rate_limit_takes_nothing_and_gives_the_same_verdict(allowances: Allowances) -> None:
     for left in range(RATE.burst, 0, -1):
         assert all(allowances.look("a").granted for _ in range(3))
         assert allowances.look("a").remaining == left
@@ -71,7 +69,7 @@ def test_to_look_costs_nothing_and_says_what_taking_would(allowances: Allowances
     assert not allowances.look("a").granted
 
 
-def test_who_is_refused_learns_when_to_come_again(allowances: Allowances, clock: VirtualClock) -> None:
+def test_a_refusal_says_after_how_long_the_request_would_pass(allowances: Allowances, clock: VirtualClock) -> None:
     taken(allowances, RATE.burst)
     refused = allowances.take("a")
     assert not refused.granted
@@ -80,7 +78,7 @@ def test_who_is_refused_learns_when_to_come_again(allowances: Allowances, clock:
     assert allowances.take("a").granted
 
 
-def test_the_headers_say_policy_and_state(allowances: Allowances, clock: VirtualClock) -> None:
+def test_rate_limit_headers_give_policy_and_state(allowances: Allowances, clock: VirtualClock) -> None:
     """100 in 2 seconds is 50 a second."""
     allowances = Allowances(Rate(50, 100), clock)
     assert allowances.take("a").headers() == {
@@ -91,8 +89,8 @@ def test_the_headers_say_policy_and_state(allowances: Allowances, clock: Virtual
     assert allowances.take("a").headers()["RateLimit"] == '"default";r=0;t=1'
 
 
-def test_of_a_request_that_is_refused_the_reset_is_when_it_may_be_tried_again(clock: VirtualClock) -> None:
-    """Though it takes longer until all may be used."""
+def test_the_reset_of_a_refused_request_is_when_it_may_be_repeated(clock: VirtualClock) -> None:
+    """The whole burst takes longer."""
     allowances = Allowances(Rate(0.1, 3), clock)
     taken(allowances, 2)
     assert allowances.take("a").headers()["RateLimit"] == '"default";r=0;t=30'
@@ -101,8 +99,8 @@ def test_of_a_request_that_is_refused_the_reset_is_when_it_may_be_tried_again(cl
     assert refused.retry_after == pytest.approx(10, abs=1e-5)
 
 
-def test_who_has_paid_off_is_forgotten(clock: VirtualClock) -> None:
-    """The table holds those in debt, and a few more."""
+def test_a_caller_with_its_whole_burst_available_is_forgotten(clock: VirtualClock) -> None:
+    """The table holds callers in debt, and a few more."""
     allowances = Allowances(RATE, clock)
     for n in range(1_000):
         allowances.take(f"caller {n}")
@@ -110,7 +108,7 @@ def test_who_has_paid_off_is_forgotten(clock: VirtualClock) -> None:
     assert len(allowances) <= 3
 
 
-def test_the_table_is_bounded_and_who_was_seen_longest_ago_goes_first(clock: VirtualClock) -> None:
+def test_the_rate_limit_table_is_bounded_and_evicts_the_least_recently_seen(clock: VirtualClock) -> None:
     allowances = Allowances(RATE, clock, most=10)
     taken(allowances, RATE.burst, "first")
     taken(allowances, RATE.burst, "second")
@@ -131,7 +129,9 @@ def test_the_table_is_bounded_and_who_was_seen_longest_ago_goes_first(clock: Vir
     per_second=st.floats(0.1, 1_000),
     burst=st.integers(1, 50),
 )
-def test_no_window_has_more_than_its_share(pauses: list[float], per_second: float, burst: int) -> None:
+def test_no_window_of_time_has_more_requests_than_the_rate_allows(
+    pauses: list[float], per_second: float, burst: int
+) -> None:
     """Whatever the pattern: between any two requests that passed there are at most burst + rate * time."""
     clock = VirtualClock(START)
     allowances = Allowances(Rate(per_second, burst), clock)
@@ -157,5 +157,5 @@ def test_no_window_has_more_than_its_share(pauses: list[float], per_second: floa
         (None, ""),
     ],
 )
-def test_an_address_stands_for_all_that_its_owner_may_choose(remote: str | None, stands_for: str) -> None:
+def test_an_ip_address_is_limited_together_with_the_prefix_of_its_owner(remote: str | None, stands_for: str) -> None:
     assert address_of(remote) == stands_for

@@ -1,4 +1,4 @@
-"""What is kept for an Idempotency-Key, for how long, and who loses it first."""
+"""Answers stored for an Idempotency-Key: for how long, and which are dropped first."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ def keep(answers: IdempotencyStore, at: IdempotencyScope, answer: StoredAnswer =
     answers.finish(at, answer)
 
 
-def test_the_same_request_gets_the_answer_that_was_kept(answers: IdempotencyStore) -> None:
+def test_a_repeated_request_gets_the_stored_answer(answers: IdempotencyStore) -> None:
     keep(answers, scope())
     assert answers.begin(scope(), A) is ANSWER
     assert answers.begin(scope(), A) is ANSWER
 
 
-def test_another_request_with_the_key_is_refused_also_while_the_first_one_runs(answers: IdempotencyStore) -> None:
+def test_an_idempotency_key_can_not_be_reused_for_another_request(answers: IdempotencyStore) -> None:
     answers.begin(scope(), A)
     with pytest.raises(IdempotencyKeyReused):
         answers.begin(scope(), B)
@@ -49,26 +49,28 @@ def test_another_request_with_the_key_is_refused_also_while_the_first_one_runs(a
         answers.begin(scope(), B)
 
 
-def test_while_it_runs_it_is_a_conflict(answers: IdempotencyStore) -> None:
+def test_a_repeated_request_conflicts_while_the_first_one_runs(answers: IdempotencyStore) -> None:
     answers.begin(scope(), A)
     with pytest.raises(IdempotencyConflict):
         answers.begin(scope(), A)
 
 
-def test_what_is_not_kept_frees_the_key(answers: IdempotencyStore) -> None:
-    """For another body too: it may have been the body that was wrong."""
+def test_an_answer_that_is_not_stored_frees_the_idempotency_key(answers: IdempotencyStore) -> None:
+    """For another body too: the first one may have been wrong."""
     answers.begin(scope(), A)
     answers.finish(scope(), None)
     assert answers.begin(scope(), B) is None
 
 
 @pytest.mark.parametrize("other", [scope(principal="bob"), scope(operation="register"), scope(key="K")])
-def test_a_key_is_the_callers_and_the_operations(answers: IdempotencyStore, other: IdempotencyScope) -> None:
+def test_idempotency_keys_are_separate_for_each_caller_and_operation(
+    answers: IdempotencyStore, other: IdempotencyScope
+) -> None:
     keep(answers, scope())
     assert answers.begin(other, B) is None
 
 
-def test_it_is_kept_for_a_day_from_when_it_was_given(answers: IdempotencyStore, clock: VirtualClock) -> None:
+def test_an_answer_is_stored_for_a_day_after_it_was_given(answers: IdempotencyStore, clock: VirtualClock) -> None:
     answers.begin(scope(), A)
     clock.now += 600
     answers.finish(scope(), ANSWER)
@@ -79,7 +81,7 @@ def test_it_is_kept_for_a_day_from_when_it_was_given(answers: IdempotencyStore, 
     assert answers.size == 0
 
 
-def test_who_takes_up_most_loses_his_oldest_answer_first(clock: VirtualClock) -> None:
+def test_the_caller_with_the_most_stored_bytes_loses_its_oldest_answer_first(clock: VirtualClock) -> None:
     answers = IdempotencyStore(clock, size_max=10 * ANSWER.size)
     keep(answers, scope("precious", principal="bob"))
     for n in range(100):
@@ -90,7 +92,7 @@ def test_who_takes_up_most_loses_his_oldest_answer_first(clock: VirtualClock) ->
     assert answers.begin(scope("90"), B) is None
 
 
-def test_what_has_expired_goes_before_anything_else(clock: VirtualClock) -> None:
+def test_expired_answers_are_dropped_before_all_others(clock: VirtualClock) -> None:
     answers = IdempotencyStore(clock, size_max=3 * ANSWER.size)
     keep(answers, scope(principal="bob"))
     clock.now += KEPT_FOR
@@ -99,7 +101,7 @@ def test_what_has_expired_goes_before_anything_else(clock: VirtualClock) -> None
     assert all(answers.begin(scope(key), A) is ANSWER for key in ("1", "2", "3"))
 
 
-def test_an_answer_larger_than_all_that_may_be_kept_pushes_nothing_out(clock: VirtualClock) -> None:
+def test_an_answer_larger_than_the_store_does_not_evict_others(clock: VirtualClock) -> None:
     answers = IdempotencyStore(clock, size_max=10 * OVERHEAD)
     keep(answers, scope())
     keep(answers, scope("large"), StoredAnswer(200, (), bytes(10 * OVERHEAD)))
@@ -107,7 +109,7 @@ def test_an_answer_larger_than_all_that_may_be_kept_pushes_nothing_out(clock: Vi
     assert answers.begin(scope("large"), A) is None
 
 
-def test_neither_keys_nor_answers_are_shown_in_a_log(answers: IdempotencyStore) -> None:
+def test_the_repr_of_the_idempotency_store_shows_neither_keys_nor_answers(answers: IdempotencyStore) -> None:
     secret = StoredAnswer(201, (("X", "s3cret"),), b"s3cret")
     assert "s3cret" not in repr(secret) + repr(scope("s3cret"))
 
@@ -124,7 +126,7 @@ def test_neither_keys_nor_answers_are_shown_in_a_log(answers: IdempotencyStore) 
         ('"' + "x" * 255 + '"', "x" * 255),
     ],
 )
-def test_a_key_is_read_bare_or_in_quotes(header: str, key: str) -> None:
+def test_an_idempotency_key_is_read_bare_or_in_quotes(header: str, key: str) -> None:
     assert read_key([header]) == key
 
 
@@ -145,6 +147,6 @@ def test_a_key_is_read_bare_or_in_quotes(header: str, key: str) -> None:
         ["a, b"],
     ],
 )
-def test_what_is_no_key_is_malformed(headers: list[str]) -> None:
+def test_an_invalid_idempotency_key_is_malformed(headers: list[str]) -> None:
     with pytest.raises(MalformedRequest):
         read_key(headers)

@@ -32,8 +32,8 @@ async def store() -> MemoryStore:
 # --- how many ---------------------------------------------------------------------------------------
 
 
-def test_there_are_so_many_places_and_no_more() -> None:
-    """Each is free again when its waiter has left, in whatever way."""
+def test_the_number_of_waiting_requests_is_limited() -> None:
+    """Each slot is free again when its request is over, in whatever way."""
     waiters = Waiters(2)
     with waiters.waiting():
         with pytest.raises(ZeroDivisionError), waiters.waiting():
@@ -46,8 +46,8 @@ def test_there_are_so_many_places_and_no_more() -> None:
     assert waiters.count == 0
 
 
-def test_the_streams_of_one_caller_are_a_tenth_of_all_places_at_most() -> None:
-    """Whoever waits otherwise, and other callers, have the rest; in dev mode everybody is one caller."""
+def test_streams_of_one_caller_take_at_most_a_tenth_of_all_slots() -> None:
+    """Other requests and other callers have the rest. In dev mode there is only one caller."""
     waiters, acme, rival = Waiters(30), Principal("acme"), Principal("rival")
     with ExitStack() as held:
         for _ in range(3):
@@ -66,7 +66,7 @@ def test_the_streams_of_one_caller_are_a_tenth_of_all_places_at_most() -> None:
         assert waiters.count == 1
 
 
-def test_where_there_are_few_places_everybody_may_have_one_stream() -> None:
+def test_with_few_slots_every_caller_may_still_have_one_stream() -> None:
     waiters, acme = Waiters(3), Principal("acme")
     with waiters.stream(acme):
         with pytest.raises(TooManyStreams), waiters.stream(acme):
@@ -75,7 +75,7 @@ def test_where_there_are_few_places_everybody_may_have_one_stream() -> None:
             assert waiters.count == 2
 
 
-async def test_who_is_cancelled_gives_his_place_back() -> None:
+async def test_a_cancelled_request_releases_its_slot() -> None:
     waiters = Waiters(1)
 
     async def wait() -> None:
@@ -93,7 +93,7 @@ async def test_who_is_cancelled_gives_his_place_back() -> None:
 # --- how long ---------------------------------------------------------------------------------------
 
 
-async def test_it_is_waited_until_the_session_is_as_wanted(store: MemoryStore) -> None:
+async def test_until_returns_once_the_session_is_as_wanted(store: MemoryStore) -> None:
     waiting = asyncio.create_task(until(store, "s1", decided, None))
     await let_others_run()
     assert not waiting.done()
@@ -102,18 +102,18 @@ async def test_it_is_waited_until_the_session_is_as_wanted(store: MemoryStore) -
 
 
 @pytest.mark.parametrize("max_wait", [0, 0.01])
-async def test_it_is_as_it_is_when_patience_is_at_an_end(store: MemoryStore, max_wait: float) -> None:
-    """And nobody is left who waits for it."""
+async def test_until_returns_the_session_as_it_is_when_max_wait_is_over(store: MemoryStore, max_wait: float) -> None:
+    """And leaves no waiter in the store."""
     assert await until(store, "s1", decided, max_wait) is store.get("s1")
     assert store.waiters == 0
 
 
-async def test_without_patience_what_is_so_already_is_seen(store: MemoryStore) -> None:
+async def test_until_with_max_wait_zero_sees_a_session_that_is_ready_already(store: MemoryStore) -> None:
     await store.update("s1", JOINED)
     assert decided(await until(store, "s1", decided, 0))
 
 
-async def test_one_that_is_forgotten_meanwhile_is_unknown(store: MemoryStore) -> None:
+async def test_a_session_removed_while_a_request_waits_is_unknown(store: MemoryStore) -> None:
     waiting = asyncio.create_task(until(store, "s1", decided, 60))
     await let_others_run()
     store.remove("s1")
@@ -121,7 +121,7 @@ async def test_one_that_is_forgotten_meanwhile_is_unknown(store: MemoryStore) ->
         await waiting
 
 
-def test_it_is_decided_once_it_is_ready_or_over() -> None:
+def test_a_session_is_decided_once_it_is_ready_or_over() -> None:
     assert not decided(NOT_READY)
     assert decided(after(NOT_READY, JOINED))
     assert decided(after(NOT_READY, ev.SessionClosed(START)))

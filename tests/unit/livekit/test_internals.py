@@ -28,19 +28,19 @@ MET_BEFORE_IT_IS_REPLACED = {"on", "start"}
 READ_ALL_SOURCE = inspect.getsource(agents_worker)
 
 
-def test_the_versions_are_the_ones_that_were_read() -> None:
-    """Another version means: read ffi.py's and jobs.py's targets again, then change this line."""
+def test_the_livekit_versions_are_those_whose_source_was_read() -> None:
+    """For another version, read the targets of ffi.py and jobs.py again, then change this line."""
     assert (version("livekit-agents"), version("livekit")) == ("1.8.9", "1.1.21")
 
 
-def test_the_sdk_asks_for_log_capture_through_a_function_that_can_be_replaced() -> None:
+def test_the_sdk_requests_log_capture_through_a_replaceable_function() -> None:
     source = inspect.getsource(_ffi_client.FfiClient.__init__)
     assert "self._ffi_lib = get_ffi_lib()" in source
     assert re.search(r"self\._ffi_lib\.livekit_ffi_initialize\(\s*ffi_event_callback, True,", source)
 
 
-def test_the_sdk_keeps_its_subscribers_as_they_are_filtered_here() -> None:
-    """hear_only_itself() puts a filter of its own beside the queue of one room, which the SDK has subscribed."""
+def test_the_sdk_keeps_its_event_subscribers_as_we_filter_them() -> None:
+    """filter_events_to_room() puts a filter beside the queue of one room, which the SDK has subscribed."""
     queue: _ffi_client.FfiQueue[object] = _ffi_client.FfiQueue()
     loop = asyncio.new_event_loop()
     own = queue.subscribe(loop)
@@ -57,8 +57,8 @@ def test_the_sdk_keeps_its_subscribers_as_they_are_filtered_here() -> None:
     ("prelude", "captured"),
     [("", True), ("from manager_agent.livekit.ffi import disable_log_capture; disable_log_capture()", False)],
 )
-def test_the_native_library_is_told_not_to_capture_logs_once_capture_is_disabled(prelude: str, captured: bool) -> None:
-    """In a process of its own each time: the library is initialised once a process."""
+def test_disable_log_capture_keeps_the_native_library_from_capturing(prelude: str, captured: bool) -> None:
+    """In a process of its own each time: the library is initialized once in a process."""
     script = f"""
 import ctypes
 from livekit.rtc import _ffi_client
@@ -84,7 +84,7 @@ assert told == [{captured}], told
     assert done.returncode == 0, done.stderr
 
 
-def test_disabling_log_capture_refuses_when_it_comes_too_late() -> None:
+def test_disable_log_capture_raises_once_the_library_is_initialized() -> None:
     script = """
 from livekit.rtc import _ffi_client
 from manager_agent.livekit.ffi import disable_log_capture
@@ -96,23 +96,23 @@ except RuntimeError: print("refused")
     assert done.stdout == "refused\n", done.stderr
 
 
-def test_the_pool_offers_all_that_agent_server_asks_of_one() -> None:
-    """Every attribute of `self._proc_pool` that AgentServer's source names is one of ours."""
+def test_our_job_pool_has_every_attribute_that_agent_server_uses() -> None:
+    """Every attribute of `self._proc_pool` named in AgentServer's source is one of ours."""
     asked = set(re.findall(r"self\._proc_pool\.(\w+)", READ_ALL_SOURCE))
     offered = {name for name in vars(jobs.CoroutinePool) if not name.startswith("_")}
     assert asked - MET_BEFORE_IT_IS_REPLACED == offered
 
 
-def test_a_job_offers_all_that_agent_server_asks_of_one() -> None:
+def test_our_jobs_have_every_attribute_that_agent_server_uses() -> None:
     asked = set(re.findall(r"\bproc\.(\w+)", READ_ALL_SOURCE))
     offered = set(vars(jobs.CoroutineJob(SimpleNamespace()))) | set(vars(jobs.CoroutineJob))  # type: ignore[arg-type]
     assert asked <= offered, f"a job lacks {asked - offered}"
 
 
-async def test_a_started_server_does_its_jobs_on_this_loop_and_leaves_no_secret_in_the_environment(
+async def test_agent_server_runs_jobs_on_this_loop_and_leaves_no_secret_in_environ(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The pool is put in place at `worker_started`, under our name, and what run() wrote into os.environ is gone."""
+    """The pool is replaced at `worker_started`, under our name, and what run() wrote into os.environ is gone."""
     monkeypatch.setenv("LIVEKIT_AGENT_NAME_OVERRIDE", "somebody else")
     monkeypatch.setenv("LIVEKIT_URL", "ws://as.it.was")
     watched: list[str] = []

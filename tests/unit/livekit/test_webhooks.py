@@ -1,4 +1,4 @@
-"""LiveKit's webhooks: only signed ones are read, and what each says of a session."""
+"""LiveKit's webhooks: only signed ones are read, and which session events they become."""
 
 from __future__ import annotations
 
@@ -61,11 +61,11 @@ def webhook(event: str, participant: models.ParticipantInfo | None = None) -> ap
         (webhook("room_finished"), [RoomClosed(AT, "RM_1", told=True)]),
     ],
 )
-def test_what_a_webhook_says(hook: api.WebhookEvent, further: list[Event]) -> None:
+def test_each_webhook_becomes_its_session_event(hook: api.WebhookEvent, further: list[Event]) -> None:
     assert events_of(hook, AT) == [WebhookArrived(AT), *further]
 
 
-def test_a_signed_webhook_is_read_with_fields_that_we_do_not_know() -> None:
+def test_unknown_fields_of_a_signed_webhook_are_ignored() -> None:
     body = MessageToJson(webhook("room_started")).replace("{", '{"new": 1,', 1).encode()
     assert read_webhook(body, signed_digest(signature(body), KEY, SECRET)).room.name == "demo"
 
@@ -74,24 +74,24 @@ def test_a_signed_webhook_is_read_with_fields_that_we_do_not_know() -> None:
     "authorization",
     ["", "Bearer", "x.y.z", signature(b"{}", secret="other"), api.AccessToken(KEY, SECRET).to_jwt() + "x"],
 )
-def test_what_is_not_signed_by_livekit_is_refused(authorization: str) -> None:
+def test_a_webhook_without_a_valid_signature_is_refused(authorization: str) -> None:
     with pytest.raises(UnsignedWebhook):
         signed_digest(authorization, KEY, SECRET)
 
 
 @pytest.mark.parametrize("digest", [b"", hashlib.sha256(b"other").digest()])
-def test_another_body_than_the_signed_one_is_refused(digest: bytes) -> None:
+def test_a_webhook_with_another_body_than_the_signed_one_is_refused(digest: bytes) -> None:
     with pytest.raises(UnsignedWebhook):
         read_webhook(b"{}", digest)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"room": 7}', b"[" * 5_000])
-def test_a_signed_body_that_is_no_webhook_is_malformed(body: bytes) -> None:
+def test_a_signed_body_that_is_not_a_webhook_is_malformed(body: bytes) -> None:
     with pytest.raises(UnreadableWebhook):
         read_webhook(body, hashlib.sha256(body).digest())
 
 
-def test_a_webhook_about_an_older_room_of_the_name_is_not_about_the_session() -> None:
+def test_a_webhook_about_an_earlier_room_of_the_name_is_ignored() -> None:
     session = Session("ses_1", "demo", User("alice"), AT)
     assert is_about(webhook("room_started"), session)  # its sid is not known yet
     assert is_about(webhook("room_started"), replace(session, room=Room(sid="RM_1")))

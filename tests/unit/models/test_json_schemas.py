@@ -1,4 +1,4 @@
-"""What the OpenAPI document says of texts is what is accepted: character by character."""
+"""Patterns in the OpenAPI document accept exactly the characters that the server accepts."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def accepts(kind: Any) -> Callable[[str], bool]:
         (json_schemas.TEXT, lambda text: UNPRINTABLE.search(text) is None),
     ],
 )
-def test_a_pattern_says_which_characters_are_accepted(
+def test_a_schema_pattern_accepts_the_same_characters_as_the_server(
     schema: json_schemas.Schema, accepted: Callable[[str], bool]
 ) -> None:
     pattern = re.compile(schema["pattern"].removesuffix("$") + r"\Z")  # ECMA's `$`

@@ -1,4 +1,4 @@
-"""What goes out: the one shape of a session, and lists in pages."""
+"""Responses: the one shape of a session, and lists in pages."""
 
 from __future__ import annotations
 
@@ -75,14 +75,14 @@ def test_a_waiting_session_has_exactly_the_shape_of_the_contract() -> None:
     }
 
 
-def test_a_session_that_is_over_says_why() -> None:
+def test_a_session_that_is_over_shows_its_end_reason() -> None:
     session = given.after(given.a_session(given.JOINS), *given.created(), ev.DeadlinePassed(given.START + 31))
     shown = SessionView.of(session)
     assert (shown.state, shown.reason, shown.ended_at) == ("failed", "ready_timeout", "1970-01-01T00:17:11.000Z")
     assert shown.services[0].reason == "never_joined"
 
 
-def test_the_owner_gets_three_fields_more_and_the_token_is_not_in_the_repr() -> None:
+def test_the_owner_gets_three_more_fields_and_the_token_is_not_in_the_repr() -> None:
     session = given.a_session()
     shown = SessionWithToken.for_owner(session, AccessToken("eyJ.secret.x", 1_000.0), "wss://lk")
     more = shown.model_dump().keys() - SessionView.of(session).model_dump().keys()
@@ -114,7 +114,7 @@ def test_a_service_is_shown_as_registered() -> None:
     }
 
 
-def test_a_lease_is_shown_with_the_instant_before_which_it_is_not_over() -> None:
+def test_a_lease_is_shown_with_its_earliest_end() -> None:
     service = RegisteredService("asr", "ASR", "http://asr/", capacity=40, lease_seconds=15)
     shown = ServiceView.of(
         InstanceStatus(Instance(service, Lease(15, 2.0), load=0.5), InstanceState.EXPIRED, in_flight=0)
@@ -141,7 +141,7 @@ def test_pages_show_every_session_once_and_newest_first() -> None:
     assert seen == sessions[::-1]
 
 
-def test_a_page_stays_right_while_sessions_come_and_go() -> None:
+def test_paging_is_stable_while_sessions_come_and_go() -> None:
     sessions = some_sessions(6)
     _, cursor = page(sessions[:5], limit=2, after=None)
     assert cursor is not None
@@ -154,13 +154,13 @@ def test_a_full_last_page_has_no_cursor() -> None:
     assert page(some_sessions(2), limit=2, after=None)[1] is None
 
 
-def test_a_cursor_shows_no_more_than_it_must() -> None:
+def test_a_cursor_contains_only_what_it_needs() -> None:
     session_id = some_sessions(1)[0].session_id
     assert session_id not in write_cursor(session_id)
     assert read_cursor(write_cursor(session_id)) == session_id
 
 
-def test_views_do_not_change_with_the_session() -> None:
+def test_responses_do_not_change_with_the_session() -> None:
     session = given.a_session(given.JOINS)
     shown = SessionView.of(session)
     assert SessionView.of(replace(session, revision=9)) != shown

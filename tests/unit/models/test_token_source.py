@@ -1,4 +1,4 @@
-"""What TokenSource sends: what of it is read, and which services it asks for."""
+"""Requests of LiveKit's TokenSource: what of them is read, and which services they require."""
 
 from __future__ import annotations
 
@@ -55,21 +55,21 @@ def refused(*names: str | None, **more: Any) -> dict[str, str]:
         ("default", PROFILES["default"]),
     ],
 )
-def test_a_name_is_a_service_id_else_a_type_else_a_profile(name: str, meant: list[Requirement]) -> None:
+def test_an_agent_name_is_a_service_id_or_a_type_or_a_profile(name: str, meant: list[Requirement]) -> None:
     assert required(name) == meant
 
 
-def test_what_a_profile_requires_is_known_though_nobody_has_registered_it() -> None:
+def test_services_of_a_profile_are_required_before_they_are_registered() -> None:
     assert required("TTS-DE") == [Requirement(type="TTS-DE")]
     profiles = {"p": [Requirement(service_id="later")]}
     assert required("later", profiles=profiles) == [Requirement(service_id="later")]
 
 
-def test_several_agents_are_required_in_their_order() -> None:
+def test_several_agents_are_required_in_the_order_of_the_request() -> None:
     assert required("voice", "asr-1") == [Requirement(type="voice"), Requirement(service_id="asr-1")]
 
 
-def test_names_that_mean_nothing_are_all_named() -> None:
+def test_all_unknown_agent_names_are_named() -> None:
     assert refused("asr-1", "asr-2", "Voice") == {
         "room_config.agents[1].agent_name": "'asr-2' is no service, type or profile",
         "room_config.agents[2].agent_name": "'Voice' is no service, type or profile",
@@ -77,7 +77,7 @@ def test_names_that_mean_nothing_are_all_named() -> None:
 
 
 @pytest.mark.parametrize("names", [(), (None,), ("",)])
-def test_without_a_name_it_is_the_default_profile(names: tuple[str | None, ...]) -> None:
+def test_without_an_agent_name_the_default_profile_is_used(names: tuple[str | None, ...]) -> None:
     assert required(*names) == PROFILES["default"]
     assert required(*names, default="voice-bot") == PROFILES["voice-bot"]
 
@@ -95,21 +95,21 @@ def test_without_a_name_it_is_the_default_profile(names: tuple[str | None, ...])
         (("nobody",), ""),
     ],
 )
-def test_the_only_profile_among_them_is_the_one_that_was_asked_for(names: tuple[str | None, ...], meant: str) -> None:
+def test_a_session_shows_its_profile_if_exactly_one_was_requested(names: tuple[str | None, ...], meant: str) -> None:
     assert profile(*names) == meant
 
 
-def test_without_a_name_and_a_default_it_says_what_to_set() -> None:
+def test_without_agent_name_and_default_profile_the_error_names_the_setting() -> None:
     [(field, detail)] = refused(profiles={}).items()
     assert (field, "DEFAULT_PROFILE" in detail) == ("room_config.agents", True)
     assert list(refused("asr-1", None, profiles={})) == ["room_config.agents[1].agent_name"]
 
 
-def test_a_service_is_not_required_twice() -> None:
+def test_a_service_that_two_agent_names_require_is_refused() -> None:
     assert refused("voice-bot", "asr-1") == {"room_config.agents": "ask for a service twice: asr-1"}
 
 
-def test_profiles_together_are_bounded_too() -> None:
+def test_the_services_of_all_requested_profiles_are_limited_in_number() -> None:
     profiles = {name: [Requirement(type=f"{name}{n}") for n in range(20)] for name in "ab"}
     assert "32" in refused("a", "b", profiles=profiles)["room_config.agents"]
 
@@ -117,7 +117,7 @@ def test_profiles_together_are_bounded_too() -> None:
 # --- what is read -----------------------------------------------------------------------------------
 
 
-def test_what_agents_are_given_is_kept_by_the_names_they_were_asked_for_by() -> None:
+def test_agent_metadata_is_kept_under_the_requested_agent_names() -> None:
     agents = asked({"agent_name": "ASR", "metadata": '{"lang": "de"}'}, {"agent_name": "TTS"}, {"metadata": "x"}).agents
     assert metadata_of(agents, "default") == {"agents": {"ASR": '{"lang": "de"}', "default": "x"}}
     assert metadata_of(asked({"agent_name": "ASR", "metadata": ""}).agents, "default") == {}
@@ -133,12 +133,12 @@ def test_what_agents_are_given_is_kept_by_the_names_they_were_asked_for_by() -> 
         {"room_config": {"agents": []}},
     ],
 )
-def test_everything_may_be_left_out_in_every_way_that_the_sdks_do(body: dict[str, Any]) -> None:
+def test_every_token_source_field_is_optional_as_the_sdks_send_it(body: dict[str, Any]) -> None:
     request = validated(TokenRequest, body)
     assert (request.room_name, request.participant_identity, list(request.agents)) == (None, None, [])
 
 
-def test_what_later_sdks_send_is_ignored() -> None:
+def test_unknown_token_source_fields_are_ignored() -> None:
     request = validated(
         TokenRequest,
         {
@@ -178,7 +178,7 @@ def test_what_later_sdks_send_is_ignored() -> None:
         ({"room_config": {"agents": [{"agent_name": n, "metadata": "m" * 9_000} for n in "ab"]}}, "room_config.agents"),
     ],
 )
-def test_what_is_known_is_validated(body: Any, field: str) -> None:
+def test_known_token_source_fields_are_validated(body: Any, field: str) -> None:
     with pytest.raises(Invalid) as caught:
         validated(TokenRequest, body)
     assert [bad.field for bad in caught.value.fields] == [field]

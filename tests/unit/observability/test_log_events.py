@@ -80,15 +80,15 @@ def logged() -> dict[str, set[str]]:
     return found | {f"service_{step}": {""} for step in AttemptStep} | {UNWRITTEN: {"error"}}
 
 
-def test_every_event_is_listed_and_none_that_is_never_logged() -> None:
+def test_docs_list_every_log_event_and_no_other() -> None:
     assert documented().keys() == logged().keys()
 
 
-def test_each_is_listed_under_its_level() -> None:
+def test_docs_list_each_log_event_under_its_level() -> None:
     listed = documented()
     wrong = {name: levels for name, levels in logged().items() if not levels <= {"", listed.get(name)}}
     assert wrong == {}
 
 
-def test_names_are_words_in_lower_case() -> None:
+def test_log_event_names_are_lower_case_words() -> None:
     assert [name for name in logged() if not NAME.fullmatch(name)] == []

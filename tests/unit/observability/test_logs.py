@@ -1,4 +1,4 @@
-"""Logs: one JSON line an event, whoever logs it, and every sink gets it."""
+"""Logs: one JSON line for each event, whichever logger it comes from, delivered to every sink."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_everybody_logs_json_lines_with_what_is_bound(stream: io.StringIO) -> None:
+def test_every_logger_writes_json_lines_with_the_bound_context(stream: io.StringIO) -> None:
     logs.configure(dev=False, level="info", secrets=[SECRET], stream=stream)
     with structlog.contextvars.bound_contextvars(session_id="ses_1"):
         structlog.get_logger("a").info("ours", token=TOKEN)
@@ -57,7 +57,7 @@ def test_everybody_logs_json_lines_with_what_is_bound(stream: io.StringIO) -> No
 
 
 @pytest.mark.parametrize("dev", [True, False])
-def test_tracebacks_are_redacted_too(stream: io.StringIO, dev: bool) -> None:
+def test_tracebacks_are_redacted(stream: io.StringIO, dev: bool) -> None:
     logs.configure(dev=dev, level="info", secrets=[SECRET], stream=stream)
     try:
         raise ValueError(f"bad token {TOKEN}")
@@ -68,7 +68,7 @@ def test_tracebacks_are_redacted_too(stream: io.StringIO, dev: bool) -> None:
     assert TOKEN not in stream.getvalue()
 
 
-def test_warnings_are_logged(stream: io.StringIO) -> None:
+def test_python_warnings_are_logged(stream: io.StringIO) -> None:
     logs.configure(dev=False, level="info", secrets=[], stream=stream)
     with warnings.catch_warnings():
         warnings.simplefilter("always")
@@ -77,7 +77,7 @@ def test_warnings_are_logged(stream: io.StringIO) -> None:
 
 
 @pytest.mark.parametrize("dev", [True, False])
-def test_every_sink_gets_each_entry_with_nothing_secret_in_it(stream: io.StringIO, dev: bool) -> None:
+def test_every_sink_gets_each_entry_redacted(stream: io.StringIO, dev: bool) -> None:
     """Whatever the stream shows."""
     entries: list[Entry] = []
     logs.configure(dev=dev, level="info", secrets=[SECRET], stream=stream, sinks=[entries.append] * 2)
@@ -96,7 +96,7 @@ class RaisesOnStr:
         raise RuntimeError(SECRET)
 
 
-def test_what_can_not_be_written_is_said_to_be_so_without_what_was_in_it(
+def test_an_entry_that_can_not_be_written_is_replaced_by_a_note(
     stream: io.StringIO, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logs.configure(dev=False, level="info", secrets=[SECRET], stream=stream)
@@ -107,7 +107,7 @@ def test_what_can_not_be_written_is_said_to_be_so_without_what_was_in_it(
     assert SECRET not in stream.getvalue() + "".join(capsys.readouterr())
 
 
-def test_a_sink_that_fails_keeps_nobody_else_from_getting_the_entry(stream: io.StringIO) -> None:
+def test_a_failing_sink_does_not_keep_the_entry_from_the_others(stream: io.StringIO) -> None:
     def fails(entry: Entry) -> None:
         raise RuntimeError
 
@@ -117,7 +117,7 @@ def test_a_sink_that_fails_keeps_nobody_else_from_getting_the_entry(stream: io.S
     assert [entry.fields["event"] for entry in entries] == [lines(stream)[0]["event"]] == ["told"]
 
 
-def test_a_stream_that_is_gone_is_no_fault_of_who_logs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_logging_to_a_closed_stream_raises_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     gone = io.StringIO()
     entries: list[Entry] = []
     logs.configure(dev=False, level="info", secrets=[], stream=gone, sinks=[entries.append])
@@ -128,15 +128,15 @@ def test_a_stream_that_is_gone_is_no_fault_of_who_logs(capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("level", ["debug", "info"])
-def test_of_the_native_log_debug_lines_are_shown_where_debug_lines_are(stream: io.StringIO, level: str) -> None:
+def test_native_debug_lines_are_shown_at_log_level_debug(stream: io.StringIO, level: str) -> None:
     logs.configure(dev=False, level=level, secrets=[], stream=stream)
     logging.getLogger("livekit.native").debug("native")
     logging.getLogger("livekit.agents").debug("chatter")
     assert [line["event"] for line in lines(stream)] == (["native"] if level == "debug" else [])
 
 
-def test_errors_that_nobody_handles_are_logged(stream: io.StringIO) -> None:
-    """Of a thread, and of a finalizer; with what was there before in place again afterwards."""
+def test_unhandled_errors_of_threads_and_finalizers_are_logged(stream: io.StringIO) -> None:
+    """Afterwards the previous hooks are in place again."""
 
     class Fails:
         def __del__(self) -> None:

@@ -1,4 +1,4 @@
-"""What native code writes to stderr becomes log entries, and what Python writes there does not."""
+"""What native code writes to stderr becomes log entries; what Python writes there does not."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def run(program: str, *, code: int = 0, **env: str) -> tuple[list[dict[str, Any]
     return [json.loads(line) for line in lines if line.startswith("{")], [ln for ln in lines if ln[:1] != "{"]
 
 
-def test_what_the_sdk_writes_is_logged_under_its_own_level() -> None:
+def test_lines_of_the_native_sdk_are_logged_with_their_own_level() -> None:
     entries, others = run("""
 with native.captured() as stderr:
     log_to(stderr)
@@ -52,8 +52,8 @@ with native.captured() as stderr:
     assert others == []
 
 
-def test_what_python_writes_to_stderr_goes_where_it_went_before() -> None:
-    """Also after it was over, and native code's too; and a line that has no end is not lost."""
+def test_python_stderr_goes_where_it_went_before() -> None:
+    """So does native stderr once the capture is over. An unfinished line is not lost."""
     entries, others = run("""
 with native.captured() as stderr:
     log_to(stderr)
@@ -66,7 +66,7 @@ write("afterwards\\n")
     assert others == ["by Python", "afterwards", "afterwards"]
 
 
-def test_a_line_that_never_ends_is_logged_in_pieces() -> None:
+def test_an_endless_native_line_is_logged_in_pieces() -> None:
     entries, _ = run("""
 with native.captured() as stderr:
     log_to(stderr)
@@ -75,8 +75,8 @@ with native.captured() as stderr:
     assert len(entries) > 1
 
 
-def test_a_process_that_is_killed_by_a_fault_says_where() -> None:
-    """In the real stderr: nobody reads the pipe any more."""
+def test_a_crashing_process_writes_its_stack_to_the_real_stderr() -> None:
+    """By then the pipe has no reader."""
     _, others = run(
         """
 with native.captured() as stderr:
@@ -88,7 +88,7 @@ with native.captured() as stderr:
     assert "Fatal Python error: Segmentation fault" in others
 
 
-def test_what_it_writes_is_json_whatever_the_locale() -> None:
+def test_native_lines_are_logged_as_json_in_every_locale() -> None:
     entries, _ = run(
         """
 with native.captured() as stderr:
@@ -103,7 +103,7 @@ with native.captured() as stderr:
     assert (entries[0]["event"], entries[0]["smile"]) == ("ünï", chr(0x1F600))
 
 
-def test_without_a_stderr_there_is_nothing_to_capture() -> None:
+def test_native_log_capture_does_nothing_without_a_stderr() -> None:
     program = "with native.captured() as stderr:\n    log_to(stderr)\n    print('runs')"
     command = shlex.join([sys.executable, "-c", PRELUDE + program]) + " 2>&-"
     done = subprocess.run(["sh", "-c", command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
@@ -111,7 +111,7 @@ def test_without_a_stderr_there_is_nothing_to_capture() -> None:
 
 
 @pytest.mark.parametrize("line", ["", "   "])
-def test_blank_lines_are_nothing(line: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_blank_native_lines_are_not_logged(line: str, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         take(line)
     assert caplog.records == []

@@ -40,8 +40,8 @@ def events(logs: RecentLogs, session_id: str) -> list[str]:
     return [entry["event"] for entry in logs.of(session_id)]
 
 
-def test_the_entries_of_a_session_are_kept_in_order_with_all_their_fields() -> None:
-    """Those of level debug, too."""
+def test_recent_entries_of_a_session_are_kept_in_order_with_all_fields() -> None:
+    """Including those of level debug."""
     logs = RecentLogs()
     begins(logs, "a", "b")
     says(logs, "a", "one", room="über", detail={"tries": [1, None]})
@@ -52,8 +52,8 @@ def test_the_entries_of_a_session_are_kept_in_order_with_all_their_fields() -> N
     assert events(logs, "b") == ["other"]
 
 
-def test_what_is_about_no_session_is_not_kept() -> None:
-    """Nor what calls itself one and is none: else anybody could push out what is."""
+def test_recent_logs_keep_no_entry_without_a_known_session() -> None:
+    """An entry with an unknown session id is not kept: otherwise anybody could push out others."""
     logs = RecentLogs()
     begins(logs, "a")
     for session_id in (None, 7, ["a"], "another", ""):
@@ -62,8 +62,8 @@ def test_what_is_about_no_session_is_not_kept() -> None:
     assert (logs.entries, logs.bytes, logs.of("another")) == (0, 0, [])
 
 
-def test_that_somebody_looked_at_a_session_is_not_kept() -> None:
-    """Whoever watches it would fill its log with that. That he could not, or did something, is."""
+def test_successful_reads_of_a_session_are_not_kept_in_its_recent_log() -> None:
+    """A client that polls would fill the log. Failed reads and writes are kept."""
     logs = RecentLogs()
     begins(logs, "a")
     for method, status in (("GET", 200), ("HEAD", 304), ("GET", 500), ("DELETE", 200)):
@@ -72,7 +72,7 @@ def test_that_somebody_looked_at_a_session_is_not_kept() -> None:
     assert [(entry["method"], entry["status"]) for entry in logs.of("a")] == [("GET", 500), ("DELETE", 200)]
 
 
-def test_of_one_session_the_newest_are_kept() -> None:
+def test_recent_logs_keep_the_newest_entries_of_each_session() -> None:
     logs = RecentLogs(per_session=3)
     begins(logs, "a")
     for number in range(10):
@@ -80,7 +80,7 @@ def test_of_one_session_the_newest_are_kept() -> None:
     assert (events(logs, "a"), logs.entries) == (["7", "8", "9"], 3)
 
 
-def test_beyond_the_bound_the_oldest_session_loses_its_oldest_first() -> None:
+def test_beyond_the_total_bound_the_oldest_session_loses_its_oldest_entries() -> None:
     logs = RecentLogs(entries_max=4)
     begins(logs, "a", "b")
     for event in ("1", "2"):
@@ -90,7 +90,7 @@ def test_beyond_the_bound_the_oldest_session_loses_its_oldest_first() -> None:
     assert (events(logs, "a"), events(logs, "b")) == ([], ["4", "5", "6", "7"])
 
 
-def test_an_entry_that_is_too_long_is_not_kept() -> None:
+def test_recent_logs_do_not_keep_an_entry_that_is_too_long() -> None:
     logs = RecentLogs()
     begins(logs, "a")
     says(logs, "a", "short")
@@ -98,7 +98,7 @@ def test_an_entry_that_is_too_long_is_not_kept() -> None:
     assert events(logs, "a") == ["short"]
 
 
-def test_with_its_session_everything_is_forgotten_and_what_is_told_later_is_not_kept() -> None:
+def test_recent_logs_of_a_removed_session_are_dropped_and_stay_empty() -> None:
     logs = RecentLogs()
     begins(logs, "a", "b")
     says(logs, "a", "one")
@@ -122,7 +122,7 @@ STEPS = st.lists(
 
 @settings(max_examples=200, derandomize=True, deadline=None)
 @given(steps=STEPS)
-def test_whatever_happens_the_bounds_hold_and_the_counts_are_right(steps: list[tuple[str, Any]]) -> None:
+def test_recent_logs_keep_their_bounds_and_counts_in_every_history(steps: list[tuple[str, Any]]) -> None:
     logs = RecentLogs(per_session=4, entries_max=8, bytes_max=1_500)
     for number, (what, which) in enumerate(steps):
         if what == "begins":
@@ -139,7 +139,7 @@ def test_whatever_happens_the_bounds_hold_and_the_counts_are_right(steps: list[t
         assert all(len(entries) <= 4 for entries in kept.values())
 
 
-def test_entries_come_from_any_thread_while_sessions_come_and_go() -> None:
+def test_recent_logs_take_entries_from_any_thread_while_sessions_change() -> None:
     logs = RecentLogs(per_session=50, entries_max=300)
     ids = [f"s{number}" for number in range(10)]
 

@@ -1,4 +1,4 @@
-"""What is logged holds no token and no secret, and is always plain JSON of bounded size."""
+"""Redaction: log entries hold no token and no secret, and are plain JSON of bounded size."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def redacted(**event: Any) -> Any:
         f"{API_KEY[:30]} was cut off",
     ],
 )
-def test_tokens_and_secrets_are_nowhere_in_an_event(value: object) -> None:
+def test_redaction_removes_tokens_and_secrets_everywhere_in_an_event(value: object) -> None:
     text = json.dumps(redacted(event="x", value=value))
     assert TOKEN not in text
     assert TOKEN.rpartition(".")[2] not in text
@@ -50,12 +50,12 @@ def test_tokens_and_secrets_are_nowhere_in_an_event(value: object) -> None:
     assert REDACTED in text
 
 
-def test_what_only_looks_a_little_like_one_stays() -> None:
+def test_redaction_keeps_text_that_only_resembles_a_token() -> None:
     event = {"event": "secretary", "path": "/a.b.c", "who": "sm_asr, spasm_asr", "none": None, "ok": True, "f": 0.5}
     assert redacted(**event) == event
 
 
-def test_events_are_always_json() -> None:
+def test_redacted_events_are_always_json() -> None:
     strange = {"nan": float("nan"), "half": "\ud800", "set": {1}, "self": object()}
     cycle: dict[str, Any] = {}
     cycle["cycle"] = cycle
@@ -63,7 +63,7 @@ def test_events_are_always_json() -> None:
     assert text.encode()
 
 
-def test_what_is_too_large_is_cut_and_says_so() -> None:
+def test_redaction_cuts_large_values_and_marks_the_cut() -> None:
     """Of a text the beginning and the end stay: the last lines of a traceback say most."""
     event = redacted(text="a" + "x" * TEXT_MAX + "z", items=list(range(ITEMS_MAX + 5)), many=dict.fromkeys(range(999)))
     assert len(event["text"]) < TEXT_MAX + 50
@@ -72,12 +72,12 @@ def test_what_is_too_large_is_cut_and_says_so() -> None:
     assert (len(event["items"]), len(event["many"])) == (ITEMS_MAX, ITEMS_MAX)
 
 
-def test_integers_that_do_not_fit_into_64_bits_are_text() -> None:
+def test_integers_beyond_64_bits_are_logged_as_text() -> None:
     assert redacted(small=INT_MAX, large=INT_MAX + 1) == {"small": INT_MAX, "large": str(INT_MAX + 1)}
 
 
-def test_a_long_text_is_looked_at_no_further_than_it_is_shown() -> None:
-    """And what is shown of it has no secret in it, wherever the cut goes."""
+def test_redaction_of_a_long_text_leaves_no_secret_at_the_cut() -> None:
+    """Wherever the cut falls."""
     for ref in (0, TEXT_MAX // 2 - 20, TEXT_MAX, 3 * TEXT_MAX - 20):
         text = "x " * (3 * TEXT_MAX // 2)
         text = text[:ref] + f" {TOKEN} {API_KEY} {SECRET} " + text[ref:]
@@ -87,7 +87,7 @@ def test_a_long_text_is_looked_at_no_further_than_it_is_shown() -> None:
         assert SECRET not in shown
 
 
-def test_what_can_not_be_shown_is_said_to_be_so() -> None:
+def test_redaction_names_a_value_whose_repr_raises() -> None:
     class RaisesOnRepr:
         def __repr__(self) -> str:
             raise RuntimeError(SECRET)

@@ -1,4 +1,4 @@
-"""What waits to be shipped is bounded, keeps the newest, and knows what became of every record."""
+"""The backlog of log shipping: bounded, keeps the newest, and accounts for every record."""
 
 from __future__ import annotations
 
@@ -62,14 +62,14 @@ def test_a_batch_is_due_a_second_after_its_first_record() -> None:
 
 @pytest.mark.parametrize(("record", "number"), [(b"x", 5), (b"x" * 20, 3)])
 def test_a_full_batch_is_due_at_once(record: bytes, number: int) -> None:
-    """Full by its records, or by their bytes. Whoever waits is told when it has become so, and only then."""
+    """Full by its records or by its bytes. The waiting shipper is told when a batch has become full, and only then."""
     backlog = filled()
     assert [backlog.put(record) for _ in range(number + 1)] == [True, *[False] * (number - 2), True, False]
     assert backlog.due_in() == 0
     assert len(taken(backlog)) == number
 
 
-def test_records_that_came_while_a_batch_was_under_way_wait_for_a_batch_of_their_own() -> None:
+def test_records_added_while_a_batch_is_in_flight_form_the_next_batch() -> None:
     clock = VirtualClock()
     backlog = filled(*lines(1, 2), clock=clock)
     first = taken(backlog)
@@ -80,7 +80,7 @@ def test_records_that_came_while_a_batch_was_under_way_wait_for_a_batch_of_their
     assert taken(backlog).lines == (b"3",)
 
 
-def test_a_batch_that_is_kept_is_due_again_as_it_was() -> None:
+def test_a_batch_put_back_is_due_again_unchanged() -> None:
     backlog = filled(*lines(1, 2))
     first = taken(backlog)
     backlog.put(b"3")
@@ -89,7 +89,7 @@ def test_a_batch_that_is_kept_is_due_again_as_it_was() -> None:
     assert taken(backlog) == first
 
 
-def test_the_oldest_give_way_also_while_they_are_under_way() -> None:
+def test_a_full_backlog_drops_its_oldest_records_even_while_in_flight() -> None:
     backlog = filled(*lines(*range(12)))
     first = taken(backlog)
     for record in lines(12, 13):
@@ -99,7 +99,7 @@ def test_the_oldest_give_way_also_while_they_are_under_way() -> None:
     assert taken(backlog).lines == tuple(lines(2, 3, 4))
 
 
-def test_what_was_pushed_out_under_way_and_has_arrived_was_not_dropped() -> None:
+def test_records_evicted_in_flight_that_arrive_are_not_counted_as_dropped() -> None:
     backlog = filled(*lines(*range(12)))
     first = taken(backlog)
     for record in lines(12, 13):
@@ -109,7 +109,7 @@ def test_what_was_pushed_out_under_way_and_has_arrived_was_not_dropped() -> None
     assert (stats.delivered, stats.dropped[Dropped.OVERFLOW], stats.queued_records) == (5, 0, 9)
 
 
-def test_a_batch_that_was_pushed_out_altogether_is_not_sent_again() -> None:
+def test_a_batch_evicted_as_a_whole_is_not_sent_again() -> None:
     backlog = filled(*lines(1, 2))
     first = taken(backlog)
     for record in lines(*range(10, 22)):
@@ -118,21 +118,21 @@ def test_a_batch_that_was_pushed_out_altogether_is_not_sent_again() -> None:
     assert taken(backlog).lines == tuple(lines(*range(10, 15)))
 
 
-def test_what_is_too_large_for_a_batch_is_dropped_and_pushes_nothing_out() -> None:
+def test_a_record_too_large_for_a_batch_is_dropped_and_evicts_nothing() -> None:
     backlog = filled(b"1", b"x" * 61)
     assert backlog.stats().dropped[Dropped.TOO_LARGE] == 1
     assert all_of(backlog) == [b"1"]
 
 
-def test_records_refused_of_a_batch_that_was_taken_are_counted() -> None:
+def test_records_rejected_from_an_accepted_batch_are_counted() -> None:
     backlog = filled(*lines(1, 2, 3))
     backlog.arrived(taken(backlog), rejected=2)
     stats = backlog.stats()
     assert (stats.delivered, stats.dropped[Dropped.REFUSED]) == (1, 2)
 
 
-def test_at_the_end_what_is_left_is_counted_and_nothing_comes_in_any_more() -> None:
-    """Nor does it matter what becomes of a batch that was under way."""
+def test_a_closed_backlog_counts_what_is_left_and_takes_nothing() -> None:
+    """Whatever becomes of a batch that was in flight."""
     backlog = filled(*lines(1, 2, 3))
     first = taken(backlog)
     assert backlog.close() == 3
@@ -146,7 +146,7 @@ def test_at_the_end_what_is_left_is_counted_and_nothing_comes_in_any_more() -> N
     assert backlog.take() is None
 
 
-def test_threads_may_put_records_while_another_one_takes_batches() -> None:
+def test_threads_can_add_records_while_another_thread_takes_batches() -> None:
     backlog, out = Backlog(Bounds(linger=0)), list[bytes]()
 
     def put(mine: int) -> None:
@@ -266,8 +266,8 @@ def shipped(backlog: Backlog, collector: Picky) -> None:
 
 
 @given(number=st.integers(1, 500), data=st.data())
-def test_every_good_record_arrives_once_and_every_bad_one_is_found_soon(number: int, data: st.DataObject) -> None:
-    """k bad ones among n cost O(k log n) requests, and everything stays in order."""
+def test_bisection_delivers_every_good_record_once_and_isolates_bad_ones(number: int, data: st.DataObject) -> None:
+    """k bad ones among n cost O(k log n) requests, and the order is kept."""
     bad = data.draw(st.sets(st.integers(0, number - 1), max_size=8))
     records = lines(*range(number))
     backlog, collector = filled(*records, bounds=Bounds()), Picky(frozenset(lines(*bad)))
@@ -279,6 +279,6 @@ def test_every_good_record_arrives_once_and_every_bad_one_is_found_soon(number: 
     assert collector.requests <= 1 + 2 * len(bad) * number.bit_length()
 
 
-def test_the_newest_ten_thousand_records_are_what_is_kept() -> None:
+def test_the_backlog_keeps_the_newest_ten_thousand_records() -> None:
     backlog = filled(*lines(*range(25_000)), bounds=Bounds())
     assert all_of(backlog) == lines(*range(15_000, 25_000))

@@ -1,4 +1,4 @@
-"""How a log entry looks to a collector, and where it is sent."""
+"""How a log entry is sent to a collector, and where."""
 
 from __future__ import annotations
 
@@ -49,11 +49,11 @@ def attributes(found: dict[str, Any]) -> dict[str, Any]:
     return {attribute["key"]: plain(attribute["value"]) for attribute in found["attributes"]}
 
 
-def test_as_json_every_entry_is_the_line_that_it_is_in_the_log() -> None:
+def test_json_shipping_sends_each_entry_as_its_log_line() -> None:
     assert JSON.write([b'{"event":"a"}', b'{"event":"b"}']) == b'{"event":"a"}\n{"event":"b"}\n'
 
 
-def test_as_otlp_an_entry_is_a_record_with_its_fields_as_attributes() -> None:
+def test_otlp_shipping_sends_each_entry_as_a_record_with_attributes() -> None:
     found = record(ms=1.5, count=2**62, ok=True, none=None, roles=["a", 1], nested={"deep": [{"x": None}]})
     assert found["body"] == {"stringValue": "session_ready"}
     assert found["timeUnixNano"] == found["observedTimeUnixNano"] == "1795570098123456000"
@@ -70,8 +70,8 @@ def test_as_otlp_an_entry_is_a_record_with_its_fields_as_attributes() -> None:
     }
 
 
-def test_bodies_of_slices_make_one_body() -> None:
-    """Of JSON by its lines, of protobuf as it is made: a repeated field may come in pieces."""
+def test_encoded_slices_join_to_one_body() -> None:
+    """JSON joins line by line, protobuf as it is: a repeated field may come in pieces."""
     slices = [[line(number=1), line(number=2)], [line(number=3)]]
     assert b"".join(map(JSON.write, slices)) == JSON.write([*slices[0], *slices[1]])
     request = ExportLogsServiceRequest.FromString(b"".join(map(OTLP.write, slices)))
@@ -79,11 +79,11 @@ def test_bodies_of_slices_make_one_body() -> None:
 
 
 @pytest.mark.parametrize("level", ["debug", "info", "warning", "error", "critical"])
-def test_every_level_has_a_severity(level: str) -> None:
+def test_every_log_level_has_an_otlp_severity(level: str) -> None:
     assert record(level=level)["severityNumber"] != "SEVERITY_NUMBER_UNSPECIFIED"
 
 
-def test_an_entry_that_knows_its_trace_belongs_to_it() -> None:
+def test_an_entry_with_a_trace_id_belongs_to_that_trace() -> None:
     request = ExportLogsServiceRequest.FromString(OTLP.write([line(trace_id=TRACE_ID)]))
     found = request.resource_logs[0].scope_logs[0].log_records[0]
     assert found.trace_id.hex() == TRACE_ID
@@ -91,20 +91,20 @@ def test_an_entry_that_knows_its_trace_belongs_to_it() -> None:
 
 
 @pytest.mark.parametrize("no_id", ["", "0" * 32, TRACE_ID[1:], TRACE_ID.upper(), 7, None])
-def test_what_is_no_trace_id_stays_what_it_is(no_id: Any) -> None:
+def test_an_invalid_trace_id_stays_an_attribute(no_id: Any) -> None:
     found = record(trace_id=no_id)
     assert "traceId" not in found
     assert attributes(found)["trace_id"] == no_id
 
 
-def test_an_entry_whose_fields_are_not_what_they_should_be_is_shipped_all_the_same() -> None:
-    """Other packages may log whatever they like."""
+def test_an_entry_with_unexpected_field_types_is_shipped() -> None:
+    """Other packages may log anything."""
     found = record(level=7, timestamp="yesterday", event={"not": "text"})
     assert (found["severityText"], plain(found["body"])) == ("7", {"not": "text"})
     assert "timeUnixNano" not in found
 
 
-def test_who_sends_is_told_by_deployment_and_process() -> None:
+def test_the_otlp_resource_names_deployment_and_process() -> None:
     about = resource_of(DevSettings(_env_file=None, otel_service_name="ours", deployment="staging"))
     assert (about["service.name"], about["deployment.environment.name"]) == ("ours", "staging")
     assert about == resource_of(DevSettings(_env_file=None, otel_service_name="ours", deployment="staging"))
@@ -112,7 +112,7 @@ def test_who_sends_is_told_by_deployment_and_process() -> None:
     assert about["service.instance.id"]
 
 
-def test_records_that_were_rejected_are_counted() -> None:
+def test_records_rejected_by_the_collector_are_counted() -> None:
     answer = ExportLogsServiceResponse()
     assert OTLP.rejected(answer.SerializeToString()) == 0
     answer.partial_success.rejected_log_records = 3
@@ -129,14 +129,14 @@ def test_records_that_were_rejected_are_counted() -> None:
         ("http://[::1]:4318/otlp/v1/logs", "http://[::1]:4318/otlp/v1/logs", "http://[::1]:4318/otlp/v1/logs"),
     ],
 )
-def test_a_path_of_its_own_is_where_it_is_sent_to(url: str, json_to: str, otlp_to: str) -> None:
+def test_a_log_endpoint_with_a_path_is_used_as_it_is(url: str, json_to: str, otlp_to: str) -> None:
     endpoint = read_log_endpoint(url)
     assert str(endpoint.post_to(JSON.path)) == json_to
     assert str(endpoint.post_to(OTLP.path)) == otlp_to
     assert endpoint.on_origin("/health").path == "/health"
 
 
-def test_credentials_are_used_and_never_shown() -> None:
+def test_credentials_of_the_log_endpoint_are_used_and_never_shown() -> None:
     endpoint = read_log_endpoint("https://shipper:p%40ss@vector:8686/logs")
     assert endpoint.credentials == ("shipper", "p@ss")
     assert endpoint.secrets == {"p@ss", "p%40ss"}
@@ -158,7 +158,7 @@ def test_credentials_are_used_and_never_shown() -> None:
         "http://a%3Ab:hush@x",
     ],
 )
-def test_what_is_no_endpoint_is_refused_without_being_shown(url: str) -> None:
+def test_an_invalid_log_endpoint_is_refused_without_being_shown(url: str) -> None:
     with pytest.raises(ValueError, match=r"^must ") as caught:
         read_log_endpoint(url)
     assert "hush" not in str(caught.value)

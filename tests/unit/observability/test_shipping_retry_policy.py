@@ -1,4 +1,4 @@
-"""What an answer means, what is done with the batch then, how long the next waits, and when somebody is told."""
+"""The shipper's retry policy: what an answer means, what becomes of the batch, the next pause, and what is logged."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def after(*answers: CollectorResponse, batch: Batch = MANY) -> list[RetryPolicy]
 
 
 @given(st.integers(200, 599))
-def test_every_status_means_something(status: int) -> None:
+def test_every_collector_status_has_a_response_class(status: int) -> None:
     response_class = CollectorResponse.of(status).response_class
     if status < 300:
         assert response_class is ResponseClass.TAKEN
@@ -61,7 +61,7 @@ def test_every_status_means_something(status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [301, 307, 401, 403, 404, 405, 415])
-def test_what_somebody_must_change_is_told_at_once_and_tried_slowly(status: int) -> None:
+def test_a_misconfigured_collector_is_reported_at_once_and_tried_slowly(status: int) -> None:
     courses = after(*[CollectorResponse.of(status)] * 12)
     assert {retry_policy.outcome for retry_policy in courses} == {BatchOutcome.KEPT}
     assert all(retry_policy.is_failing for retry_policy in courses)
@@ -69,25 +69,25 @@ def test_what_somebody_must_change_is_told_at_once_and_tried_slowly(status: int)
     assert SLOW_PAUSE_MAX / 2 <= courses[-1].pause <= SLOW_PAUSE_MAX * 1.5
 
 
-def test_what_was_taken_is_followed_by_the_next_at_once() -> None:
+def test_an_accepted_batch_is_followed_by_the_next_at_once() -> None:
     (retry_policy,) = after(CollectorResponse.of(204))
     assert (retry_policy.outcome, retry_policy.pause, retry_policy.is_failing) == (BatchOutcome.ARRIVED, 0, False)
 
 
 @pytest.mark.parametrize("answer", [UNANSWERED, *map(CollectorResponse.of, sorted(LATER))])
-def test_a_collector_that_is_away_is_tried_for_ever_with_pauses_that_grow(answer: CollectorResponse) -> None:
+def test_an_absent_collector_is_tried_without_end_with_growing_pauses(answer: CollectorResponse) -> None:
     courses = after(*[answer] * 50)
     assert {retry_policy.outcome for retry_policy in courses} == {BatchOutcome.KEPT}
     assert PAUSE / 2 <= courses[0].pause <= PAUSE * 1.5
     assert all(PAUSE_MAX / 2 <= retry_policy.pause <= PAUSE_MAX * 1.5 for retry_policy in courses[10:])
 
 
-def test_processes_do_not_come_back_at_the_same_time() -> None:
+def test_retries_of_several_processes_are_spread_in_time() -> None:
     pauses = {RetryPolicy(f"seed {number}").after(UNANSWERED, MANY).pause for number in range(10)}
     assert len(pauses) == 10
 
 
-def test_one_failure_alone_is_not_told() -> None:
+def test_a_single_shipping_failure_is_not_reported() -> None:
     assert [
         retry_policy.is_failing for retry_policy in after(UNANSWERED, UNANSWERED, CollectorResponse.of(200), UNANSWERED)
     ] == [
@@ -97,7 +97,7 @@ def test_one_failure_alone_is_not_told() -> None:
 
 
 def test_a_batch_at_which_the_collector_always_fails_is_given_up() -> None:
-    """Its other batches are not: it may be this one that it can't read."""
+    """Other batches are not: it may be only this one that the collector can't read."""
     courses = after(*[CollectorResponse.of(500)] * TRIES_MAX)
     assert [retry_policy.outcome for retry_policy in courses] == [
         *[BatchOutcome.KEPT] * (TRIES_MAX - 1),
@@ -107,7 +107,7 @@ def test_a_batch_at_which_the_collector_always_fails_is_given_up() -> None:
     assert (following.outcome, following.failed_tries) == (BatchOutcome.KEPT, 1)
 
 
-def test_a_failure_between_others_does_not_count_as_one_of_the_batch() -> None:
+def test_an_unrelated_failure_does_not_count_against_the_batch() -> None:
     courses = after(*[CollectorResponse.of(500), UNANSWERED] * (TRIES_MAX - 1), CollectorResponse.of(500))
     assert [retry_policy.outcome for retry_policy in courses].index(BatchOutcome.GIVEN_UP) == 2 * (TRIES_MAX - 1)
 
@@ -119,7 +119,7 @@ def test_a_refused_batch_is_halved_at_once_and_a_refused_record_dropped(status: 
         assert (retry_policy.outcome, retry_policy.pause, retry_policy.is_failing) == (outcome, 0, False)
 
 
-def test_a_collector_that_refuses_everything_is_asked_more_and_more_seldom() -> None:
+def test_a_collector_that_refuses_everything_is_tried_with_growing_pauses() -> None:
     courses = after(*[CollectorResponse.of(400)] * (REFUSALS_AT_ONCE + 10))
     assert {retry_policy.pause for retry_policy in courses[:REFUSALS_AT_ONCE]} == {0}
     assert courses[REFUSALS_AT_ONCE].pause >= PAUSE / 2
@@ -128,7 +128,7 @@ def test_a_collector_that_refuses_everything_is_asked_more_and_more_seldom() -> 
     assert courses[-1].after(CollectorResponse.of(200), MANY).after(CollectorResponse.of(400), MANY).pause == 0
 
 
-def test_a_collector_that_says_when_to_come_again_is_heeded_within_bounds() -> None:
+def test_the_retry_after_of_a_collector_is_followed_within_bounds() -> None:
     assert retry_after("7", 0) == 7
     assert retry_after("0", 0) == 0
     assert retry_after("86400", 0) == RETRY_AFTER_MAX
@@ -145,7 +145,7 @@ def look(trouble: FailureReporter, now: float, *, bad: bool, **dropped: int) -> 
     return None if found is None else (found.tell, {str(reason): number for reason, number in found.dropped.items()})
 
 
-def test_trouble_is_told_once_a_minute_with_what_was_dropped_since_and_its_end_once() -> None:
+def test_shipping_trouble_is_reported_once_a_minute_and_its_end_once() -> None:
     trouble = FailureReporter()
     assert look(trouble, 0, bad=False) is None
     assert look(trouble, 1, bad=True) == (Tell.WARNING, {})
@@ -156,13 +156,13 @@ def test_trouble_is_told_once_a_minute_with_what_was_dropped_since_and_its_end_o
     assert look(trouble, QUIET + 4, bad=False, overflow=8, gave_up=1) is None
 
 
-def test_trouble_that_comes_and_goes_is_told_once_a_minute() -> None:
+def test_intermittent_shipping_trouble_is_reported_once_a_minute() -> None:
     trouble = FailureReporter()
     told = [look(trouble, second, bad=second % 2 == 0) for second in range(300)]
     assert [found[0] for found in told if found] == [Tell.WARNING, Tell.ALL_CLEAR] * 5
 
 
-def test_records_that_are_dropped_are_trouble_also_when_all_answers_are_good() -> None:
+def test_dropped_records_are_reported_even_when_all_answers_are_good() -> None:
     """As when more is logged than a slow collector takes."""
     trouble = FailureReporter()
     assert look(trouble, 0, bad=False, overflow=3) == (Tell.WARNING, {"overflow": 3})

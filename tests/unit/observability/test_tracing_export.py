@@ -1,4 +1,4 @@
-"""Spans on their way to a collector that is slow or not there."""
+"""Span export to a collector that is slow or absent."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ class SlowExporter(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
-async def test_of_more_spans_than_may_wait_the_oldest_are_dropped(log: io.StringIO) -> None:
-    """And nobody who makes one is kept waiting."""
+async def test_a_full_span_queue_drops_its_oldest_spans(log: io.StringIO) -> None:
+    """Making a span never blocks."""
     exporter = SlowExporter()
     tracing = OtelTracing(exporter, resource={"service.name": "ours"})
     await tracing.start()
@@ -81,8 +81,8 @@ async def test_of_more_spans_than_may_wait_the_oldest_are_dropped(log: io.String
     assert "Queue full" in complaint["why"]
 
 
-async def test_a_collector_that_is_not_there_holds_nobody_up_and_is_complained_of_once(log: io.StringIO) -> None:
-    """Though there are several tries, and an end at which nothing could be sent."""
+async def test_an_absent_trace_collector_blocks_nothing_and_is_reported_once(log: io.StringIO) -> None:
+    """Though it is tried several times, and nothing can be sent at shutdown."""
     settings = DevSettings(_env_file=None, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}")  # type: ignore[call-arg]
     tracing = tracing_of(settings)
     await tracing.start()
@@ -93,7 +93,7 @@ async def test_a_collector_that_is_not_there_holds_nobody_up_and_is_complained_o
     assert sorted(events) == ["traces_not_exported", "traces_not_flushed"]
 
 
-async def test_what_could_not_be_sent_before_the_end_is_told_and_leaves_time_for_the_log(log: io.StringIO) -> None:
+async def test_spans_unsent_at_shutdown_are_reported_within_the_exit_budget(log: io.StringIO) -> None:
     exporter, budget = SlowExporter(), ExitBudget(KEPT_FOR_LOGS + 0.05)
     tracing = OtelTracing(exporter, resource={"service.name": "ours"})
     await tracing.start()
@@ -108,7 +108,7 @@ async def test_what_could_not_be_sent_before_the_end_is_told_and_leaves_time_for
     assert (warning["event"], warning["count"]) == ("traces_not_flushed", BATCH_MAX + 1)
 
 
-def test_the_exit_budget_is_one_for_all_and_ends_with_patience() -> None:
+def test_the_exit_budget_is_shared_and_has_an_end() -> None:
     now = 1_000.0
     budget = ExitBudget(2.0, clock=lambda: now)
     now += 60  # it has not begun yet
@@ -122,7 +122,7 @@ def test_the_exit_budget_is_one_for_all_and_ends_with_patience() -> None:
     assert budget.left() == 0.0
 
 
-def test_the_complaints_of_a_minute_are_one_warning(log: io.StringIO) -> None:
+def test_export_complaints_of_one_minute_make_one_warning(log: io.StringIO) -> None:
     minutes = count()
     for name in LOGGERS:  # a flush of the test before may go on in the background, and its filter with it
         logging.getLogger(name).filters.clear()
@@ -142,7 +142,7 @@ def test_the_complaints_of_a_minute_are_one_warning(log: io.StringIO) -> None:
     ]
 
 
-def test_without_an_endpoint_there_are_no_spans() -> None:
+def test_no_spans_are_made_without_a_trace_endpoint() -> None:
     tracing = tracing_of(DevSettings(_env_file=None))
     assert isinstance(tracing, Untraced)
     assert tracing.begin(REQUEST) is REQUEST
@@ -150,6 +150,6 @@ def test_without_an_endpoint_there_are_no_spans() -> None:
 
 
 @pytest.mark.parametrize("name", LOGGERS)
-def test_what_is_quietened_is_what_opentelemetry_logs_with(name: str) -> None:
-    """The loggers have the names of its modules, which may move."""
+def test_the_silenced_loggers_are_those_of_opentelemetry(name: str) -> None:
+    """They are named after its modules, which may move."""
     assert import_module(name)._logger is logging.getLogger(name)

@@ -1,4 +1,4 @@
-"""The lock for which nobody who logs waits."""
+"""The lock that logging never blocks on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from scripts.livekit_server import ROOT
 pytestmark = pytest.mark.unit
 
 
-def test_what_is_put_while_somebody_has_the_lock_is_left_for_whoever_has_it_next() -> None:
+def test_an_item_put_while_the_lock_is_held_is_left_for_the_next_holder() -> None:
     taken: list[int] = []
     lock = UnwaitedLock(taken.append)
     lock.put(1)
@@ -37,7 +37,7 @@ def test_what_is_put_while_somebody_has_the_lock_is_left_for_whoever_has_it_next
     assert taken == [1, 2, 3, 4]
 
 
-def test_what_was_left_is_there_for_whoever_looks() -> None:
+def test_items_left_for_the_lock_are_seen_by_the_next_reader() -> None:
     taken: list[int] = []
     lock = UnwaitedLock(taken.append)
     with lock:
@@ -107,6 +107,6 @@ os._exit(0)
 """
 
 
-def test_finalizers_that_log_in_the_middle_of_anything_stop_nobody() -> None:
+def test_finalizers_that_log_at_any_point_never_deadlock() -> None:
     done = subprocess.run([sys.executable, "-c", LOGGED_FROM_EVERYWHERE], cwd=ROOT, timeout=55)
     assert done.returncode == 0, "nobody got any further"

@@ -1,4 +1,4 @@
-"""deploy/vector*.yaml: what the session manager sends is taken there, and every part is connected."""
+"""deploy/vector*.yaml: Vector accepts what the session manager sends, and every part is connected."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def port(address: str) -> int:
 
 
 @CONFIGURATIONS
-def test_every_input_is_the_name_of_something_and_everything_leads_to_a_sink(files: list[Path]) -> None:
+def test_vector_inputs_exist_and_every_component_leads_to_a_sink(files: list[Path]) -> None:
     config = loaded(files)
     known = config["sources"].keys() | config["transforms"].keys()
     inputs = [
@@ -55,7 +55,7 @@ def test_every_input_is_the_name_of_something_and_everything_leads_to_a_sink(fil
 
 
 @CONFIGURATIONS
-def test_no_two_listen_on_one_port_and_the_api_is_not_where_logs_are_sent(files: list[Path]) -> None:
+def test_vector_sources_and_api_listen_on_different_ports(files: list[Path]) -> None:
     config = loaded(files)
     addresses = re.findall(r"address: (\S+)", yaml.safe_dump(config))
     assert len({port(address) for address in addresses}) == len(addresses) >= 2
@@ -70,7 +70,7 @@ def address_and_path(source: dict[str, Any]) -> tuple[str, str]:
 
 
 @pytest.mark.parametrize(("file", "format"), [(MAIN, JSON), (WITH_OTLP, otlp_of({}))])
-def test_the_settings_that_it_names_are_those_that_it_takes(file: Path, format: Format) -> None:
+def test_settings_in_the_vector_config_comments_match_its_source(file: Path, format: Format) -> None:
     said = re.search(
         r"VECTOR_LOG_ENABLED=true (?:VECTOR_LOG_FORMAT=(\w+) )?VECTOR_LOG_ENDPOINT=(\S+)", file.read_text()
     )
@@ -82,15 +82,15 @@ def test_the_settings_that_it_names_are_those_that_it_takes(file: Path, format: 
     assert (url.port, url.path) == (port(address), path)
 
 
-def test_json_is_taken_where_it_is_sent_by_default() -> None:
+def test_vector_takes_json_at_the_default_log_endpoint() -> None:
     said = DevSettings(_env_file=None)
     (source,) = loaded([MAIN])["sources"].values()
     assert said.vector_log_endpoint.post_to(JSON.path).port == port(source["address"])
 
 
 @CONFIGURATIONS
-def test_nothing_is_dropped_and_nothing_needs_what_vector_no_longer_does(files: list[Path]) -> None:
-    """Since 0.57 variables are not put in, and no path or label may be a field of the event alone."""
+def test_vector_config_drops_nothing_and_uses_nothing_removed(files: list[Path]) -> None:
+    """Since 0.57 variables are not interpolated, and no path or label may come from a field of the event alone."""
     (remap,) = loaded(files)["transforms"].values()
     assert (remap["drop_on_error"], remap["drop_on_abort"]) == (False, False)
     assert not re.search(r"\$\{|\{\{", "".join(file.read_text() for file in files))
@@ -112,8 +112,8 @@ def test_nothing_is_dropped_and_nothing_needs_what_vector_no_longer_does(files: 
         ),
     ],
 )
-def test_the_transform_makes_an_entry_an_event_of_vectors(file: Path, event: dict[str, Any]) -> None:
-    """Run by Vector's own language, where there is a build of it."""
+def test_the_vector_transform_turns_a_log_entry_into_an_event(file: Path, event: dict[str, Any]) -> None:
+    """Run by Vector's own language, where a build of it is installed."""
     vrl = pytest.importorskip("vrl_python", reason="needs vrl-python, to run the transform")
     source = loaded([file])["transforms"]["entries"]["source"]
     assert vrl.VRLRuntime.check_syntax(source) is None
@@ -122,7 +122,7 @@ def test_the_transform_makes_an_entry_an_event_of_vectors(file: Path, event: dic
     assert made == {"message": "request", "level": "info", "path": EVENT["path"], "service": "session-manager"}
 
 
-def test_an_entry_without_a_time_gets_one_from_vector() -> None:
+def test_vector_adds_a_time_to_an_entry_without_one() -> None:
     vrl = pytest.importorskip("vrl_python", reason="needs vrl-python, to run the transform")
     source = loaded([MAIN])["transforms"]["entries"]["source"]
     for event in ({"event": "x"}, {"event": "x", "timestamp": "never"}):
@@ -131,7 +131,7 @@ def test_an_entry_without_a_time_gets_one_from_vector() -> None:
 
 
 @CONFIGURATIONS
-def test_vector_itself_finds_nothing_wrong(files: list[Path]) -> None:
+def test_vector_validates_its_config(files: list[Path]) -> None:
     vector = shutil.which("vector")
     if vector is None:
         pytest.skip("needs vector on the PATH")

@@ -54,15 +54,15 @@ def schema_of(name: str) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
 
 
-def test_it_is_valid_and_survives_json() -> None:
+def test_the_openapi_document_is_valid_and_survives_json() -> None:
     validate(json.loads(json.dumps(DOCUMENT)))
 
 
-def test_it_is_the_same_each_time() -> None:
+def test_the_openapi_document_is_the_same_each_time() -> None:
     assert json.dumps(document(OPERATIONS)) == json.dumps(DOCUMENT)
 
 
-async def test_it_has_every_route_that_is_served_and_no_other() -> None:
+async def test_the_openapi_document_has_exactly_the_served_routes() -> None:
     app = create_app(compose(DevSettings(_env_file=None)))
     served = {
         (route.method, route.resource.canonical)
@@ -75,7 +75,7 @@ async def test_it_has_every_route_that_is_served_and_no_other() -> None:
     assert {path for _, path in hidden} <= {"/docs/{file}", "/dashboard/{file}"}
 
 
-def test_every_reference_leads_somewhere() -> None:
+def test_every_openapi_reference_resolves() -> None:
     references = [value for key, value in everything_in(DOCUMENT) if key == "$ref"]
     assert references
     for reference in references:
@@ -84,13 +84,13 @@ def test_every_reference_leads_somewhere() -> None:
             found = found[part]
 
 
-def test_every_operation_has_an_id_of_its_own() -> None:
+def test_every_openapi_operation_has_a_unique_id() -> None:
     ids = [operation.id for operation in DOCUMENTED]
     assert len(set(ids)) == len(ids)
 
 
 @EACH
-def test_an_operation_says_what_it_is(operation: Operation) -> None:
+def test_every_operation_has_summary_description_and_tag(operation: Operation) -> None:
     told = told_of(operation)
     assert re.fullmatch(r"[A-Z].+\.", told["summary"]), "its handler has no docstring whose first line is a sentence"
     assert "curl" in told["description"]
@@ -100,7 +100,7 @@ def test_an_operation_says_what_it_is(operation: Operation) -> None:
 
 
 @EACH
-def test_an_operation_says_all_that_it_answers(operation: Operation) -> None:
+def test_every_operation_lists_all_its_answers(operation: Operation) -> None:
     responses = told_of(operation)["responses"]
     problems = {str(row_of(kind).status.value) for kind in errors_of(operation)}
     assert responses.keys() == {str(status.value) for status in operation.answers} | problems
@@ -113,7 +113,7 @@ def test_an_operation_says_all_that_it_answers(operation: Operation) -> None:
 
 
 @EACH
-def test_an_operation_says_what_proof_it_takes(operation: Operation) -> None:
+def test_every_operation_names_its_security_schemes(operation: Operation) -> None:
     told = told_of(operation)
     assert ("security" in told) == (operation.access is not Permission.PUBLIC)
     names = {name for choice in told.get("security", ()) for name in choice}
@@ -122,14 +122,14 @@ def test_an_operation_says_what_proof_it_takes(operation: Operation) -> None:
 
 
 @EACH
-def test_an_idempotent_operation_takes_a_key(operation: Operation) -> None:
+def test_an_idempotent_operation_takes_an_idempotency_key(operation: Operation) -> None:
     headers = {p["name"] for p in told_of(operation)["parameters"] if p["in"] == "header"}
     assert "X-Request-Id" in headers
     assert ("Idempotency-Key" in headers) == operation.is_idempotent
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda model: model.__name__)
-def test_an_example_is_accepted_by_its_model_and_by_the_document(model: type[BaseModel]) -> None:
+def test_every_example_is_valid_for_its_model_and_the_document(model: type[BaseModel]) -> None:
     example = example_of(model)
     validated(model, example)
     if model.__name__ in DOCUMENT["components"]["schemas"]:
@@ -153,18 +153,18 @@ def test_an_example_is_accepted_by_its_model_and_by_the_document(model: type[Bas
         ("RegisterService", {"service_id": "a", "metadata": {"type": "b"}, "agent_name": "c", "labels": {" ": "d"}}),
     ],
 )
-def test_what_validators_of_our_own_refuse_the_document_refuses(model: str, body: dict[str, Any]) -> None:
+def test_the_document_refuses_what_our_own_validators_refuse(model: str, body: dict[str, Any]) -> None:
     assert not OAS31Validator(schema_of(model)).is_valid(body)
 
 
 @pytest.mark.parametrize("row", TABLE.values(), ids=lambda row: row.slug)
-def test_every_problem_is_described(row: Any) -> None:
+def test_the_document_describes_every_problem_type(row: Any) -> None:
     problem = DOCUMENT["components"]["schemas"][name_of(row.slug)]
     assert problem["allOf"][1]["properties"]["type"] == {"const": TYPE + row.slug}
     assert problem["allOf"][1]["properties"]["status"] == {"const": row.status.value}
 
 
-def test_what_is_made_leads_to_what_can_be_done_with_it() -> None:
+def test_creating_operations_link_to_the_operations_on_their_result() -> None:
     made = DOCUMENT["paths"]["/api/v1/sessions"]["post"]["responses"]
     for status in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
         links = made[str(status.value)]["links"]

@@ -1,4 +1,4 @@
-"""Which addresses may be called: a table of spellings and networks, each with its verdict and the reason."""
+"""Which addresses may be called: a table of spellings and networks, each with its verdict and reason."""
 
 from __future__ import annotations
 
@@ -196,12 +196,12 @@ REFUSED = [
 ]
 
 
-def test_the_table_is_no_smaller_than_it_was() -> None:
+def test_the_table_of_addresses_is_no_smaller_than_it_was() -> None:
     assert len({address for _, address, _ in REFUSED}) >= 60
 
 
 @pytest.mark.parametrize(("judge", "address"), ADMITTED)
-def test_an_address_that_may_be_called_is_admitted_as_it_is(judge: AddressPolicy, address: str) -> None:
+def test_an_allowed_address_is_admitted_unchanged(judge: AddressPolicy, address: str) -> None:
     url = judge.admit(address)
     assert url.scheme in ("http", "https")
     assert url.raw_host
@@ -209,9 +209,7 @@ def test_an_address_that_may_be_called_is_admitted_as_it_is(judge: AddressPolicy
 
 
 @pytest.mark.parametrize(("judge", "address", "why"), REFUSED)
-def test_an_address_that_may_not_be_called_is_refused_with_the_reason(
-    judge: AddressPolicy, address: str, why: str
-) -> None:
+def test_a_forbidden_address_is_refused_with_the_reason(judge: AddressPolicy, address: str, why: str) -> None:
     with pytest.raises(AddressRefused, match=why):
         judge.admit(address)
 
@@ -231,18 +229,18 @@ def test_an_address_that_may_not_be_called_is_refused_with_the_reason(
         ("127.0.0.1", "manager itself"),
     ],
 )
-def test_what_is_dialled_is_an_ip_address_or_refused(address: str, why: str) -> None:
+def test_only_plain_ip_addresses_are_dialed(address: str, why: str) -> None:
     with pytest.raises(AddressRefused, match=why):
         WIDE_GUARD.check(address, OWN_PORT)
 
 
-def test_a_reason_says_which_address_was_judged_and_what_to_set() -> None:
+def test_a_refusal_names_the_address_and_the_setting_to_change() -> None:
     with pytest.raises(AddressRefused) as caught:
         PRIVATE_GUARD.admit("http://[::ffff:93.184.216.34]/")
     assert str(caught.value) == "93.184.216.34 is in no network that may be called (INVITE_NETWORKS)"
 
 
-def test_a_service_that_could_never_be_called_is_not_registered() -> None:
+def test_a_service_with_a_forbidden_endpoint_is_not_registered() -> None:
     body = {"service_id": "a b", "endpoint": "http://169.254.169.254/", "metadata": {"type": "ASR"}}
     with pytest.raises(Invalid) as caught:
         validated(RegisterService, body, address_policy=WIDE_GUARD)
@@ -251,7 +249,7 @@ def test_a_service_that_could_never_be_called_is_not_registered() -> None:
     assert "link-local" in fields["endpoint"]
 
 
-def test_the_addresses_of_this_machine_are_known() -> None:
+def test_addresses_of_this_machine_are_recognized() -> None:
     assert is_this_machine(ip_address("127.0.0.1"))
     assert is_this_machine(ip_address("127.9.9.9"))
     assert is_this_machine(ip_address("::1"))

@@ -1,4 +1,4 @@
-"""POSTs to addresses that we are told to call, against real servers on loopback: what is dialled, and what is read."""
+"""GuardedHttpClient against real servers on loopback: what is dialed, and what is read."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ async def undelivered(posting: Awaitable[int]) -> str:
 # --- what is dialled ------------------------------------------------------------------------------------
 
 
-async def test_the_status_of_the_answer_comes_back(post: Post, serve: Serve) -> None:
+async def test_deliver_returns_the_status_of_the_answer(post: Post, serve: Serve) -> None:
     async def gone(request: web.Request) -> web.Response:
         assert await request.read() == b'{"event": "session_invited"}'
         return web.Response(status=410)
@@ -182,20 +182,20 @@ async def test_the_status_of_the_answer_comes_back(post: Post, serve: Serve) -> 
         ([METADATA_SERVER, "fe80::1"], "link-local"),
     ],
 )
-async def test_a_name_that_stands_for_a_forbidden_address_is_not_dialled(addresses: list[str], why: str) -> None:
+async def test_a_host_name_that_resolves_to_a_forbidden_address_is_not_dialed(addresses: list[str], why: str) -> None:
     async with a_client(addresses) as http_client:
         said = await undelivered(http_client.deliver("http://asr.example/", b"{}", HEADERS))
     assert said.startswith("not connected: ")
     assert why in said
 
 
-async def test_of_several_addresses_only_those_allowed_are_dialled(serve: Serve) -> None:
+async def test_of_several_resolved_addresses_only_allowed_ones_are_dialed(serve: Serve) -> None:
     service = await serve(ok)
     async with a_client([METADATA_SERVER, "127.0.0.1", "fe80::1"]) as http_client:
         assert await http_client.deliver(f"http://asr.example:{service.port}/", b"{}", HEADERS) == 200
 
 
-async def test_a_name_that_stands_for_another_address_later_is_judged_again(serve: Serve) -> None:
+async def test_a_host_name_that_resolves_differently_later_is_checked_again(serve: Serve) -> None:
     async def close(_: web.Request) -> web.Response:
         return web.Response(headers={"Connection": "close"})
 
@@ -216,7 +216,7 @@ def _forget_names(http_client: GuardedHttpClient) -> None:
     connector.clear_dns_cache()
 
 
-async def test_the_name_of_this_machine_is_judged_when_dialled(serve: Serve) -> None:
+async def test_localhost_is_checked_when_it_is_dialed(serve: Serve) -> None:
     service = await serve(ok)
     url = f"http://localhost:{service.port}/"
     async with a_client() as http_client:
@@ -225,7 +225,7 @@ async def test_the_name_of_this_machine_is_judged_when_dialled(serve: Serve) -> 
         assert "in no network" in await undelivered(http_client.deliver(url, b"{}", HEADERS))
 
 
-async def test_our_own_port_is_not_dialled_by_whatever_name(serve: Serve) -> None:
+async def test_the_session_manager_never_dials_its_own_port(serve: Serve) -> None:
     service = await serve(ok)
     async with a_client(own_port=service.port) as http_client:
         for host in ("127.0.0.1", "127.0.0.2", "[::ffff:127.0.0.1]", "localhost"):
@@ -234,7 +234,7 @@ async def test_our_own_port_is_not_dialled_by_whatever_name(serve: Serve) -> Non
     assert not service.requests
 
 
-async def test_an_address_that_is_none_is_not_dialled(post: Post) -> None:
+async def test_an_invalid_address_is_not_dialed(post: Post) -> None:
     assert await undelivered(post("http://user@127.0.0.1/")) == (
         "address refused: should have neither user nor password"
     )
@@ -243,7 +243,7 @@ async def test_an_address_that_is_none_is_not_dialled(post: Post) -> None:
     )
 
 
-async def test_redirects_are_not_followed(post: Post, serve: Serve) -> None:
+async def test_redirects_are_returned_and_not_followed(post: Post, serve: Serve) -> None:
     elsewhere = await serve(ok)
     for status in (301, 302, 303, 307, 308):
 
@@ -276,7 +276,7 @@ async def test_proxies_and_netrc_are_ignored(
 # --- what is read ---------------------------------------------------------------------------------------
 
 
-async def test_a_connection_is_used_again_and_brings_no_cookie_back(serve: Serve) -> None:
+async def test_a_connection_is_reused_and_sends_no_cookie_back(serve: Serve) -> None:
     async def cookie(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(headers={"Set-Cookie": f"x={SAID}; Path=/"})
         await answer.prepare(request)
@@ -292,7 +292,7 @@ async def test_a_connection_is_used_again_and_brings_no_cookie_back(serve: Serve
     assert all("Cookie" not in request.headers for request in service.requests)
 
 
-async def test_no_more_than_the_beginning_of_a_huge_answer_is_read(
+async def test_only_the_beginning_of_a_huge_answer_is_read(
     serve: Serve,
 ) -> None:
     written = 0
@@ -320,7 +320,7 @@ async def test_no_more_than_the_beginning_of_a_huge_answer_is_read(
     assert written < MUCH
 
 
-async def test_an_answer_that_trickles_for_ever_does_not_hold_the_invite(post: Post, serve: Serve) -> None:
+async def test_an_answer_that_trickles_endlessly_does_not_block_the_delivery(post: Post, serve: Serve) -> None:
     async def trickle(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(status=503)
         await answer.prepare(request)
@@ -344,7 +344,7 @@ async def test_an_answer_is_not_decompressed(post: Post, serve: Serve) -> None:
     assert service.requests[0].headers["Accept-Encoding"] == "identity"
 
 
-async def test_the_status_counts_though_the_answer_breaks_off(post: Post, serve_raw: ServeRaw) -> None:
+async def test_the_status_counts_even_if_the_answer_breaks_off(post: Post, serve_raw: ServeRaw) -> None:
     async def broken(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\nonly this")
 
@@ -393,7 +393,7 @@ async def _nothing(writer: asyncio.StreamWriter) -> None: ...
     "answer",
     [_silence, _headers_for_ever, _one_header_for_ever, _continue_for_ever, _no_http, _bad_status, _nothing],
 )
-async def test_what_is_no_answer_ends_in_time_and_is_not_quoted(
+async def test_an_invalid_or_endless_answer_ends_in_time_and_is_not_quoted(
     answer: Callable[[asyncio.StreamWriter], Awaitable[None]], serve_raw: ServeRaw
 ) -> None:
     url = await serve_raw(answer)
@@ -404,7 +404,7 @@ async def test_what_is_no_answer_ends_in_time_and_is_not_quoted(
     assert said.isidentifier()
 
 
-async def test_nobody_there_is_told_in_the_systems_words(post: Post, serve: Serve) -> None:
+async def test_a_failed_connection_is_reported_in_the_words_of_the_system(post: Post, serve: Serve) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     assert "not connected: Connect call failed" in await undelivered(post(f"http://127.0.0.1:{port}/"))
@@ -415,7 +415,7 @@ async def test_nobody_there_is_told_in_the_systems_words(post: Post, serve: Serv
 # --- the invite -----------------------------------------------------------------------------------------
 
 
-async def test_a_service_whose_address_is_refused_is_unreachable_and_may_be_tried_again() -> None:
+async def test_an_invite_to_a_forbidden_address_is_unreachable_and_not_final() -> None:
     address_policy = AddressPolicy(networks=PRIVATE, own_port=1, is_own=is_this_machine)
     url, key, secret = "ws://localhost:7880", "devkey", "secret"
     rooms = Rooms(url=url, public_url=url, agent_name="m", deployment="d", api_key=key, api_secret=secret)

@@ -1,4 +1,4 @@
-"""The trace that a service is told: in the headers of what is posted, and in the dispatch metadata of an agent."""
+"""The trace context of invites: in the headers of a POST, and in the dispatch metadata of an agent."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def told(bot: Bot) -> list[tuple[str | None, str | None]]:
     return [(headers.get("traceparent"), headers.get("tracestate")) for headers in bot.headers]
 
 
-async def test_a_trace_is_passed_on_as_it_came_with_invite_and_farewell() -> None:
-    """Flags that we do not know, too: it is still the caller's."""
+async def test_invite_and_session_ended_pass_the_trace_on_unchanged() -> None:
+    """Unknown flags too: they are the client's."""
     async with an_inviter() as (inviter, _), Bot("x") as bot:
         session = of_trace(after(a_session(a_service("x", "ASR", endpoint=bot.endpoint)), *invited(0)))
         await inviter.invite(session, 0)
@@ -75,7 +75,7 @@ async def test_a_trace_is_passed_on_as_it_came_with_invite_and_farewell() -> Non
     assert (bot.invites[0].traceparent, bot.invites[0].tracestate) == (TRACEPARENT, STATE)
 
 
-async def test_who_makes_spans_has_each_attempt_be_one() -> None:
+async def test_with_tracing_an_invite_carries_the_span_of_its_attempt() -> None:
     own = read_trace(OWN)
     async with an_inviter(lambda session, service: own) as (inviter, _), Bot("x") as bot:
         session = of_trace(after(a_session(a_service("x", "ASR", endpoint=bot.endpoint)), *invited(0)))
@@ -84,7 +84,7 @@ async def test_who_makes_spans_has_each_attempt_be_one() -> None:
     assert (bot.invites[0].traceparent, bot.invites[0].tracestate) == (OWN, None)
 
 
-async def test_without_a_trace_nothing_is_said_of_one() -> None:
+async def test_without_a_trace_an_invite_has_no_trace_headers() -> None:
     async with an_inviter() as (inviter, notes), Bot("x") as bot:
         session = after(a_session(a_service("x", "ASR", endpoint=bot.endpoint), AGENT), *invited(0, 1))
         await inviter.invite(session, 0)
@@ -94,7 +94,7 @@ async def test_without_a_trace_nothing_is_said_of_one() -> None:
     assert Invite.model_validate_json(notes[0]).traceparent is None
 
 
-async def test_an_agent_finds_the_trace_in_its_dispatch_metadata() -> None:
+async def test_an_agent_gets_the_trace_in_its_dispatch_metadata() -> None:
     async with an_inviter() as (inviter, notes):
         await inviter.invite(of_trace(after(a_session(AGENT), *invited(0))), 0)
     invite = Invite.model_validate_json(notes[0])

@@ -1,4 +1,4 @@
-"""Errors as problem+json: every error that we raise stands in the table, and nothing leaks."""
+"""Errors as problem+json: every error stands in the table, and nothing leaks."""
 
 from __future__ import annotations
 
@@ -101,20 +101,20 @@ def failed(reason_at: float = given.START + 31) -> Any:
         (errors.NotReady(*services_of(failed()), "total;dur=31000.0"), 504, "not_ready"),
     ],
 )
-def test_each_error_has_its_status_and_type(error: BaseException, status: int, slug: str) -> None:
+def test_each_error_has_its_status_and_problem_type(error: BaseException, status: int, slug: str) -> None:
     response, body = shown(error)
     assert (response.status, body["type"]) == (status, TYPE + slug)
     assert "1234" not in str(body)
     assert "10.0.0.7" not in str(body)
 
 
-def test_every_error_of_ours_stands_in_the_table() -> None:
-    """Itself, or what it is a kind of."""
+def test_every_error_class_stands_in_the_problem_table() -> None:
+    """Itself, or one of its parents."""
     ours = {kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, Exception)}
     assert {kind for kind in ours if row_of(kind) is UNEXPECTED} == set()
 
 
-def test_a_subclass_is_what_its_parent_is() -> None:
+def test_a_subclass_of_an_error_has_the_problem_of_its_parent() -> None:
     class Worse(errors.Forbidden):
         pass
 
@@ -123,25 +123,25 @@ def test_a_subclass_is_what_its_parent_is() -> None:
 
 
 @pytest.mark.parametrize("seconds", [(0.1, "1"), (29.3, "30")])
-def test_a_taken_room_name_says_when_to_try_again(seconds: tuple[float, str]) -> None:
+def test_the_problem_of_a_taken_room_name_says_when_to_try_again(seconds: tuple[float, str]) -> None:
     assert shown(RoomNameTaken("demo", seconds[0]))[0].headers["Retry-After"] == seconds[1]
 
 
-def test_headers_that_belong_to_a_status_are_there() -> None:
+def test_problems_have_the_headers_that_their_status_requires() -> None:
     assert shown(web.HTTPMethodNotAllowed("PUT", ["GET", "POST"]))[0].headers["Allow"] == "GET,POST"
     assert shown(errors.Unauthorized("x"))[0].headers["WWW-Authenticate"] == "Bearer"
     assert shown(LiveKitUnavailable("x"))[0].headers["Retry-After"] == "2"
     assert shown(errors.Unready("x"))[0].headers["Cache-Control"] == "no-store"
 
 
-def test_bad_fields_are_listed_and_thousands_are_cut() -> None:
+def test_bad_fields_are_listed_up_to_a_limit() -> None:
     assert shown(Invalid([FieldError("a[0]", "b")]))[1]["errors"] == [{"field": "a[0]", "detail": "b"}]
     _, body = shown(Invalid([FieldError(str(n), "x") for n in range(5_000)]))
     assert len(body["errors"]) == FIELDS_MAX
     assert "5000" in body["detail"]
 
 
-def test_what_can_not_be_invited_is_named_with_its_reason() -> None:
+def test_unavailable_services_are_named_with_their_reason() -> None:
     services = shown(not_available())[1]["services"]
     assert [(s["service_id"], s["type"], s["reason"]) for s in services] == [
         ("here", None, None),
@@ -151,7 +151,7 @@ def test_what_can_not_be_invited_is_named_with_its_reason() -> None:
     ]
 
 
-def test_not_ready_in_time_names_every_service_and_gives_no_token() -> None:
+def test_the_problem_not_ready_names_every_service_and_has_no_token() -> None:
     _, body = shown(errors.NotReady(*services_of(failed()), "total;dur=31000.0"))
     assert (body["session_id"], body["reason"]) == ("s1", "ready_timeout")
     assert [(s["service_id"], s["state"], s["reason"]) for s in body["services"]] == [

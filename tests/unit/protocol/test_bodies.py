@@ -1,4 +1,4 @@
-"""Bodies that come in: each wrong one is refused with the names of what is wrong in it."""
+"""Request bodies: an invalid one is refused with every invalid field named."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def bad_fields(model: type[BaseModel], value: Any) -> set[str]:
         ({"profile": "x", "user_nmae": "x"}, {"profile", "user_nmae"}),
     ],
 )  # fmt: skip
-def test_a_wrong_session_is_refused_naming_each_bad_field(changes: dict[str, Any], fields: set[str]) -> None:
+def test_an_invalid_session_is_refused_with_each_bad_field_named(changes: dict[str, Any], fields: set[str]) -> None:
     assert bad_fields(CreateSession, SESSION | changes) == fields
 
 
@@ -89,7 +89,7 @@ def test_a_wrong_session_is_refused_naming_each_bad_field(changes: dict[str, Any
         ({"user_identity": "bob"}, {"user_identity"}),
     ],
 )
-def test_a_wrong_participant_is_refused_naming_each_bad_field(changes: dict[str, Any], fields: set[str]) -> None:
+def test_an_invalid_participant_is_refused_with_each_bad_field_named(changes: dict[str, Any], fields: set[str]) -> None:
     assert bad_fields(AddParticipant, {"identity": "bob"} | changes) == fields
 
 
@@ -97,7 +97,7 @@ def test_a_wrong_participant_is_refused_naming_each_bad_field(changes: dict[str,
     ("model", "body", "field"),
     [(CreateSession, SESSION, "user_grants"), (AddParticipant, {"identity": "bob"}, "grants")],
 )
-def test_only_what_the_server_lets_callers_grant_may_be_asked_for(
+def test_only_grants_that_the_server_allows_may_be_requested(
     model: type[BaseModel], body: dict[str, Any], field: str
 ) -> None:
     asked = {"can_publish": True, "can_subscribe": True, "can_publish_data": False, "can_update_own_metadata": True}
@@ -132,25 +132,25 @@ def test_only_what_the_server_lets_callers_grant_may_be_asked_for(
         ({"capacity": 1.5, "lease_seconds": float("inf")}, {"capacity", "lease_seconds"}),
     ],
 )
-def test_a_wrong_service_is_refused_naming_each_bad_field(changes: dict[str, Any], fields: set[str]) -> None:
+def test_an_invalid_service_is_refused_with_each_bad_field_named(changes: dict[str, Any], fields: set[str]) -> None:
     assert bad_fields(RegisterService, SERVICE | changes) == fields
 
 
 @pytest.mark.parametrize("value", [None, [], "x", 1])
-def test_a_body_that_is_no_object_is_refused(value: object) -> None:
+def test_a_body_that_is_not_an_object_is_refused(value: object) -> None:
     assert bad_fields(SayReady, value) == {"(body)"}
 
 
-def test_an_empty_session_names_everything_that_is_missing() -> None:
+def test_an_empty_session_request_names_every_missing_field() -> None:
     assert bad_fields(CreateSession, {}) == {"user_identity", "required_services"}
 
 
-def test_a_wrong_query_names_each_bad_parameter() -> None:
+def test_an_invalid_query_names_each_bad_parameter() -> None:
     query = {"state": ["ready", "asleep"], "limit": "201", "cursor": "!", "service": "a b", "sort": "asc"}
     assert bad_fields(ListSessions, query) == {"state[1]", "limit", "cursor", "service", "sort"}
 
 
-def test_each_form_of_a_required_service_is_understood() -> None:
+def test_every_form_of_a_required_service_is_read() -> None:
     entries = ["a", {"service_id": "b", "optional": True}, {"type": "ASR", "labels": {"lang": "zh"}}, {"type": "ASR"}]
     body = validated(CreateSession, SESSION | {"required_services": entries})
     assert body.requirements({}) == [
@@ -173,7 +173,7 @@ PROFILES = {"voice-bot": [Requirement("a"), Requirement(type="TTS")], "big": [Re
         ({"profile": "voice-bot", "required_services": ["b"]}, [*PROFILES["voice-bot"], Requirement("b")]),
     ],
 )
-def test_a_profile_stands_for_what_it_requires_and_more_may_be_required(
+def test_a_profile_expands_to_its_services_and_others_can_be_added(
     asked: dict[str, Any], required: list[Requirement]
 ) -> None:
     body = validated(CreateSession, {"user_identity": "alice"} | asked, profiles=PROFILES)
@@ -191,7 +191,7 @@ def test_a_profile_stands_for_what_it_requires_and_more_may_be_required(
          "should have at most 32 items, with the profile, has 33"),
     ],
 )  # fmt: skip
-def test_a_wrong_profile_is_refused(asked: dict[str, Any], field: str, detail: str) -> None:
+def test_an_invalid_use_of_profiles_is_refused_with_the_reason(asked: dict[str, Any], field: str, detail: str) -> None:
     with pytest.raises(Invalid) as caught:
         validated(CreateSession, {"user_identity": "alice"} | asked, profiles=PROFILES)
     assert [(bad.field, bad.detail) for bad in caught.value.fields] == [(field, detail)]
@@ -207,19 +207,19 @@ def test_a_wrong_profile_is_refused(asked: dict[str, Any], field: str, detail: s
         ({"load": 1, "draining": False}, None),
     ],
 )
-def test_a_heartbeat_says_little(said: dict[str, Any], fields: set[str] | None) -> None:
+def test_a_heartbeat_body_has_only_load_and_draining(said: dict[str, Any], fields: set[str] | None) -> None:
     if fields is None:
         validated(Heartbeat, said)
     else:
         assert bad_fields(Heartbeat, said) == fields
 
 
-def test_null_is_the_same_as_not_given() -> None:
+def test_a_null_field_is_the_same_as_a_missing_one() -> None:
     optional = {name: None for name in CreateSession.model_fields if name not in SESSION}
     assert validated(CreateSession, SESSION | optional) == validated(CreateSession, SESSION)
 
 
-def test_a_service_keeps_what_it_tells_of_itself() -> None:
+def test_a_registered_service_keeps_its_metadata() -> None:
     metadata = {"type": "ASR", "version": "1.0.0", "languages": ["zh"]}
     more = {"metadata": metadata, "ready_on": "signal", "capacity": 40, "lease_seconds": 15}
     service = validated(RegisterService, SERVICE | more).service(7.0)
@@ -228,7 +228,7 @@ def test_a_service_keeps_what_it_tells_of_itself() -> None:
     assert not service.static
 
 
-def test_an_agent_needs_no_endpoint() -> None:
+def test_a_service_that_is_an_agent_needs_no_endpoint() -> None:
     body = {"service_id": "bot", "agent_name": "bot", "metadata": {"type": "BOT"}}
     assert validated(RegisterService, body).service(0).endpoint is None
 
@@ -255,7 +255,7 @@ def test_an_agent_needs_no_endpoint() -> None:
         '{"a": 1}'.encode("utf-16"),
     ],
 )
-def test_what_is_no_plain_json_is_malformed(raw: bytes) -> None:
+def test_a_body_that_is_not_plain_json_is_malformed(raw: bytes) -> None:
     with pytest.raises(MalformedBody) as caught:
         parse_json(raw)
     assert str(caught.value)
@@ -270,23 +270,23 @@ def test_what_is_no_plain_json_is_malformed(raw: bytes) -> None:
         (rb'"\u001b[2J"', "(body)"),
     ],
 )
-def test_strings_that_nobody_can_print_are_named(raw: bytes, field: str) -> None:
+def test_strings_with_lone_surrogates_are_named(raw: bytes, field: str) -> None:
     with pytest.raises(Invalid) as caught:
         parse_json(raw)
     assert [bad.field for bad in caught.value.fields] == [field]
 
 
-def test_ordinary_json_is_read_as_it_is() -> None:
+def test_ordinary_json_is_read_unchanged() -> None:
     value = {"text": "张三 👩‍👧\n\ttwo", "n": [1, -2.5, 1e10, None, True], "": {}}
     assert parse_json(json.dumps(value).encode()) == value
     assert parse_json(json.dumps(value, ensure_ascii=False).encode()) == value
 
 
-def test_the_depth_that_is_allowed_can_be_used() -> None:
+def test_json_of_the_greatest_allowed_depth_is_read() -> None:
     raw = b"[" * DEPTH_MAX + b"]" * DEPTH_MAX
     assert parse_json(raw) is not None
 
 
-def test_field_paths_leave_out_which_branch_was_taken() -> None:
+def test_field_paths_of_errors_leave_out_union_branches() -> None:
     assert field_path(("required_services", 0, "(entry)", "type")) == "required_services[0].type"
     assert field_path(()) == "(body)"

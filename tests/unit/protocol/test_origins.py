@@ -9,7 +9,7 @@ from http_api.protocol.origins import read_origins
 pytestmark = pytest.mark.unit
 
 
-def test_origins_are_scheme_host_and_a_port_that_is_not_the_usual_one() -> None:
+def test_an_origin_is_scheme_host_and_a_port_that_is_not_the_default() -> None:
     origins = ("https://page.test", "http://localhost:3000", "http://[::1]:3000", "https://xn--bcher-kva.example")
     assert read_origins(" , ".join(origins)) == origins
 
@@ -21,7 +21,7 @@ def test_origins_are_scheme_host_and_a_port_that_is_not_the_usual_one() -> None:
      "https://*.example.com", "https://user@page.test", "https://page.test?", "https://bücher.example",
      "https://page test", "ws://page.test", "file://", "http://localhost:99999"],
 )  # fmt: skip
-def test_what_no_browser_sends_as_an_origin_is_named_by_its_place(origin: str) -> None:
+def test_an_invalid_origin_is_named_by_its_position(origin: str) -> None:
     with pytest.raises(ValueError, match=r"^entry 2 ") as raised:
         read_origins(f"http://localhost:3000,{origin}")
     assert len(origin) < 9 or origin not in str(raised.value)

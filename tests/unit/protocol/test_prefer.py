@@ -1,4 +1,4 @@
-"""The Prefer header: what RFC 7240 lets a caller say, and what he may get wrong."""
+"""The Prefer header: what RFC 7240 allows, and what clients get wrong."""
 
 from __future__ import annotations
 
@@ -45,16 +45,15 @@ pytestmark = pytest.mark.unit
         (["wait\u00a0=5"], Preferences()),
     ],
 )
-def test_what_the_headers_ask_for(headers: list[str], expected: Preferences) -> None:
+def test_prefer_headers_are_read_as_preferences(headers: list[str], expected: Preferences) -> None:
     assert preferences(headers) == expected
 
 
 @pytest.mark.parametrize(
     "header", ['"\\' * 4_000, "wait" + " " * 8_000 + "x", "wait=" + " " * 8_000 + "x", '"' * 8_000, "," * 8_000]
 )
-def test_a_header_that_is_made_to_be_slow_is_not(header: str) -> None:
-    """Of the greatest length that aiohttp reads. If it were read in more ways than one, the test's timeout would end
-    this."""
+def test_a_prefer_header_made_to_be_slow_is_read_fast(header: str) -> None:
+    """As long as aiohttp allows. Backtracking would run into the timeout of the test."""
     for _ in range(500):
         assert preferences([header]) == Preferences()
 
@@ -68,7 +67,7 @@ def test_a_header_that_is_made_to_be_slow_is_not(header: str) -> None:
         (Preferences(wait=5, respond_async=True), 5),
     ],
 )
-def test_how_long_it_is_waited(preferred: Preferences, max_wait: float | None) -> None:
+def test_prefer_wait_bounds_the_wait_of_a_request(preferred: Preferences, max_wait: float | None) -> None:
     assert preferred.max_wait == max_wait
 
 
@@ -85,6 +84,8 @@ def test_how_long_it_is_waited(preferred: Preferences, max_wait: float | None) -
         (Preferences(wait=5, respond_async=True), False, {"Preference-Applied": "wait=5"}),
     ],
 )
-def test_only_what_was_heeded_is_named(preferred: Preferences, asynchronously: bool, applied: dict[str, str]) -> None:
+def test_preference_applied_names_only_what_was_applied(
+    preferred: Preferences, asynchronously: bool, applied: dict[str, str]
+) -> None:
     """An answer that has the result was not given asynchronously."""
     assert preferred.applied(asynchronously=asynchronously) == applied

@@ -1,4 +1,4 @@
-"""Server-Timing: which phases are told, and how long each took."""
+"""Server-Timing: which phases are shown, and how long each took."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def with_room(*services: ev.Event) -> list[ev.Event]:
     return [requested, dispatched, ev.RoomCreated(START + 0.1, "RM_1"), *services]
 
 
-def test_only_phases_that_are_over_are_told() -> None:
+def test_server_timing_shows_only_phases_that_are_over() -> None:
     session = a_session(JOINS)
     assert timing(session, START + 0.5) == {"total": 500}
     session = after(session, *with_room(*invited(ASR, at=START + 0.1)))
@@ -55,7 +55,7 @@ def test_only_phases_that_are_over_are_told() -> None:
     assert timing(session, START + 0.5) == {"room": 100, "invite": 200, "total": 500}
 
 
-def test_the_phases_of_a_session_follow_each_other_until_it_is_ready() -> None:
+def test_server_timing_phases_follow_each_other_until_the_session_is_ready() -> None:
     session = after(
         a_session(JOINS, SIGNALS),
         *with_room(*invited(ASR, LLM, at=START + 0.1), *accepted(ASR, at=START + 0.2), *accepted(LLM, at=START + 0.3)),
@@ -70,7 +70,7 @@ def test_the_phases_of_a_session_follow_each_other_until_it_is_ready() -> None:
     }  # fmt: skip
 
 
-def test_the_invites_begin_with_the_first_attempt_though_it_came_to_nothing() -> None:
+def test_the_invite_phase_begins_with_the_first_attempt_even_if_it_failed() -> None:
     other = Chosen("asr-2", "ASR", "http://asr-2.example/", None, ReadyOn.JOIN)
     session = after(
         a_session(JOINS),
@@ -83,7 +83,7 @@ def test_the_invites_begin_with_the_first_attempt_though_it_came_to_nothing() ->
     assert timing(session) == {"room": 100, "invite": 300, "join": 500, "ready": 0, "total": 900}
 
 
-def test_nobody_waits_for_an_optional_service() -> None:
+def test_server_timing_leaves_out_optional_services() -> None:
     session = after(
         a_session(JOINS, made_optional(SIGNALS)),
         *with_room(*invited(ASR, LLM, at=START + 0.1), *accepted(ASR, at=START + 0.2)),
@@ -92,8 +92,8 @@ def test_nobody_waits_for_an_optional_service() -> None:
     assert timing(session) == {"room": 100, "invite": 100, "join": 100, "ready": 0, "total": 300}
 
 
-def test_who_is_told_to_have_joined_before_it_accepted_has_accepted_by_then() -> None:
-    """What is ready by HTTP need not have joined. No phase takes less than no time."""
+def test_a_join_known_before_the_acceptance_ends_the_invite_phase() -> None:
+    """A service that is ready by HTTP need not have joined. No phase has a negative duration."""
     session = after(a_session(SIGNALS), *with_room(*invited(ASR, at=START + 0.1)), seen("sm-asr-1", "PA", START + 0.2))
     session = after(session, *accepted(ASR, at=START + 0.4), signal("sm-asr-1", Signal.READY, START + 0.5))
     assert timing(session) == {"room": 100, "invite": 300, "join": 0, "ready": 300, "total": 500}
@@ -102,16 +102,16 @@ def test_who_is_told_to_have_joined_before_it_accepted_has_accepted_by_then() ->
     assert timing(session) == {"room": 100, "invite": 200, "join": 0, "ready": 0, "total": 300}
 
 
-def test_a_session_without_services_is_its_room() -> None:
+def test_server_timing_of_a_session_without_services_is_its_room() -> None:
     assert timing(after(a_session(), *with_room())) == {"room": 100, "total": 100}
 
 
-def test_one_that_failed_took_until_its_end() -> None:
+def test_the_total_of_a_failed_session_runs_until_its_end() -> None:
     session = after(a_session(JOINS), *with_room(*invited(ASR, at=START + 0.1)), ev.DeadlinePassed(START + 30))
     assert timing(session, START + 33) == {"room": 100, "total": 30_000}
 
 
-def test_every_session_has_a_header() -> None:
+def test_server_timing_can_be_rendered_for_every_session() -> None:
     for seed in range(100):
         for session in a_history(*by_chance(seed)).past[-5:]:
             assert timing(session)["total"] >= 0

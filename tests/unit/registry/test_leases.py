@@ -1,4 +1,4 @@
-"""Leases: a lower bound, never over early; most late at once are held; time that we were away does not count."""
+"""Leases: never over early, and held when most are late at once. Time of our own absence does not count."""
 
 from __future__ import annotations
 
@@ -51,15 +51,15 @@ def test_a_lease_is_over_after_the_grace_and_not_before() -> None:
     assert looking.over() == {"dead"}
 
 
-def test_one_that_is_alone_has_nobody_to_be_judged_by() -> None:
-    """It may be the only one that died."""
+def test_a_lease_that_is_the_only_one_is_not_held() -> None:
+    """The only instance may have died."""
     looking = Looking(alone=20)
     looking.until(30)
     assert looking.over() == {"alone"}
 
 
-def test_most_that_are_late_at_once_begin_anew_once() -> None:
-    """We may have been cut off: they get the time for a heartbeat. Those that use it are as they were."""
+def test_when_most_leases_are_late_at_once_they_are_held_once() -> None:
+    """The manager may have been cut off: they get the time for a heartbeat. Those that use it are as they were."""
     looking = Looking(a=20, b=20, c=20, d=20)
     looking.until(31, "d")
     assert looking.over() == set()
@@ -70,7 +70,7 @@ def test_most_that_are_late_at_once_begin_anew_once() -> None:
     assert not any(looking.leases[name].held for name in "abd")
 
 
-def test_those_that_are_really_gone_are_not_held_for_ever() -> None:
+def test_leases_of_absent_instances_are_held_once_and_then_expire() -> None:
     looking = Looking(a=20, b=20, c=20)
     looking.until(59)
     assert looking.over() == set()
@@ -80,7 +80,7 @@ def test_those_that_are_really_gone_are_not_held_for_ever() -> None:
     assert looking.over() == {"a", "b", "c"}
 
 
-def test_heartbeats_that_stop_at_different_moments_of_their_rounds_are_late_together() -> None:
+def test_heartbeats_that_stop_at_different_phases_are_late_together() -> None:
     """The grace is as long as the longest round should be, so that when the first is over all are late."""
     looking = Looking(a=20, b=20, c=20, d=20)
     for name in "abcd":
@@ -91,15 +91,15 @@ def test_heartbeats_that_stop_at_different_moments_of_their_rounds_are_late_toge
     assert all(lease.held for lease in looking.leases.values())
 
 
-def test_half_of_them_are_not_most() -> None:
-    """The others are heard, so these are gone."""
+def test_leases_are_not_held_when_only_half_of_them_are_late() -> None:
+    """The others are heard of, so these are gone."""
     looking = Looking(a=20, b=20, c=20, d=20)
     looking.until(30, "c", "d")
     assert looking.over() == {"a", "b"}
 
 
-def test_those_that_are_over_already_are_not_counted() -> None:
-    """Old dead do not make the next death look like an outage of ours."""
+def test_expired_leases_do_not_count_when_most_are_late() -> None:
+    """Otherwise old dead instances would make the next death look like an outage of ours."""
     looking = Looking(a=20, b=20, c=20, d=20, e=20)
     looking.until(31, "c", "d", "e")
     assert looking.over() == {"a", "b"}
@@ -108,8 +108,8 @@ def test_those_that_are_over_already_are_not_counted() -> None:
 
 
 @pytest.mark.parametrize("away", [3.0, 100.0, 86_400.0])
-def test_time_in_which_we_did_not_look_does_not_count(away: float) -> None:
-    """The process was suspended, or its loop blocked. What was over before is over still."""
+def test_time_without_a_look_at_the_leases_does_not_count(away: float) -> None:
+    """The process was suspended, or its loop blocked. A lease that was over before still is."""
     looking = Looking(dead=1, one=20, alone=20)
     looking.until(19, "one")
     assert looking.over() == {"dead"}
@@ -127,7 +127,7 @@ def test_time_in_which_we_did_not_look_does_not_count(away: float) -> None:
     steps=st.lists(st.tuples(st.floats(0.05, 40), st.sets(st.integers(0, 5))), max_size=40),
 )
 def test_a_lease_is_never_over_early(lengths: list[float], steps: list[tuple[float, set[int]]]) -> None:
-    """Whatever is heard of whom, and however rarely somebody looks."""
+    """Whatever is heard of whichever instance, and however rarely the leases are looked at."""
     looking = Looking(**{str(n): length for n, length in enumerate(lengths)})
     heard = dict.fromkeys(looking.leases, 0.0)
     for pause, beating in steps:

@@ -1,4 +1,4 @@
-"""Services come, are heard of, drain, expire, are replaced and removed, in virtual time."""
+"""The registry of services in virtual time: register, heartbeat, drain, expire, replace, remove."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ NO_CAPACITY = [ServiceReason.NO_CAPACITY]
 # --- leases and heartbeats --------------------------------------------------------------------------
 
 
-def test_without_a_lease_a_service_never_expires() -> None:
-    """It registered once, and never says anything again."""
+def test_a_service_without_a_lease_never_expires() -> None:
+    """It registered once, and is not heard of again."""
     scenario = RegistryScenario(asr())
     scenario.pass_time(1_000)
     assert scenario.state("asr-1") is HEALTHY
@@ -42,7 +42,7 @@ def test_a_heartbeat_renews_the_lease() -> None:
     assert (scenario.state("asr-1"), scenario.refused(ANY_ASR)) == (EXPIRED, NO_CAPACITY)
 
 
-def test_registering_again_renews_it_too() -> None:
+def test_registering_again_renews_the_lease() -> None:
     scenario = RegistryScenario(asr(lease_seconds=10))
     for _ in range(5):
         scenario.pass_time(14)
@@ -51,7 +51,7 @@ def test_registering_again_renews_it_too() -> None:
 
 
 def test_an_expired_service_is_back_with_a_heartbeat_until_it_is_reaped() -> None:
-    """After that it has to register again, and learns so."""
+    """After that it has to register again, and is told so."""
     scenario = RegistryScenario(asr(lease_seconds=10))
     scenario.pass_time(15 + EXPIRED_KEPT - 1)
     assert scenario.state("asr-1") is EXPIRED
@@ -61,8 +61,8 @@ def test_an_expired_service_is_back_with_a_heartbeat_until_it_is_reaped() -> Non
         scenario.registry.heartbeat("asr-1")
 
 
-def test_when_most_expire_at_once_they_are_held_until_heartbeats_had_time_to_come() -> None:
-    """We were cut off for 14 s: nobody is taken for dead. Who has really gone is found out a lease later."""
+def test_when_most_services_expire_at_once_they_are_held_for_a_heartbeat() -> None:
+    """The manager was cut off for 14 s: no service is taken for dead. One that has gone is found out a lease later."""
     scenario = RegistryScenario(*asrs(4, lease_seconds=10))
     scenario.pass_time(16)
     assert [status.state for status in scenario.registry.statuses()] == [HEALTHY] * 4
@@ -70,8 +70,8 @@ def test_when_most_expire_at_once_they_are_held_until_heartbeats_had_time_to_com
     assert [status.state for status in scenario.registry.statuses()] == [HEALTHY] * 3 + [EXPIRED]
 
 
-def test_time_for_which_the_process_was_suspended_does_not_count() -> None:
-    """Not even against one that is alone; whoever asks first when it goes on finds everybody there."""
+def test_time_in_which_the_process_was_suspended_expires_no_service() -> None:
+    """Not even one that is alone. The first call afterwards finds every service there."""
     scenario = RegistryScenario(asr(lease_seconds=10))
     scenario.pass_time(9)
     scenario.now += 3_600
@@ -84,7 +84,7 @@ def test_time_for_which_the_process_was_suspended_does_not_count() -> None:
 
 
 def test_a_draining_service_gets_no_new_sessions() -> None:
-    """It says so, and may take it back; a heartbeat that does not mention it changes nothing."""
+    """It can take that back. A heartbeat that does not mention it changes nothing."""
     scenario = RegistryScenario(asr())
     scenario.registry.heartbeat("asr-1", draining=True)
     scenario.registry.heartbeat("asr-1", load=0.5)
@@ -93,8 +93,8 @@ def test_a_draining_service_gets_no_new_sessions() -> None:
     assert scenario.open(ANY_ASR) == ["asr-1"]
 
 
-def test_registered_again_it_is_a_new_instance() -> None:
-    """Neither draining nor loaded, and at its new endpoint nothing has failed yet."""
+def test_a_service_that_registers_elsewhere_is_a_new_instance() -> None:
+    """Neither draining nor loaded, and without failures."""
     scenario = RegistryScenario(*asrs(2))
     scenario.registry.heartbeat("asr-1", draining=True, load=0.9)
     scenario.fail("asr-1")
@@ -103,8 +103,8 @@ def test_registered_again_it_is_a_new_instance() -> None:
     assert (status.state, status.instance.load) == (HEALTHY, None)
 
 
-def test_registered_again_at_the_same_place_its_failures_are_not_forgotten() -> None:
-    """It may crash, come back and crash. Deregistered in between it begins anew."""
+def test_a_service_that_registers_at_the_same_endpoint_keeps_its_failures() -> None:
+    """It may crash, come back and crash. When it deregisters in between it starts anew."""
     scenario = RegistryScenario(*asrs(2))
     scenario.fail("asr-1")
     scenario.registry.register(asr())
@@ -114,7 +114,7 @@ def test_registered_again_at_the_same_place_its_failures_are_not_forgotten() -> 
     assert scenario.state("asr-1") is HEALTHY
 
 
-def test_an_old_instance_does_not_speak_for_the_new_one_of_the_same_id() -> None:
+def test_a_call_of_an_old_instance_does_not_affect_the_new_one_of_its_id() -> None:
     """In a rolling restart the old one deregisters after the new one has registered."""
     scenario = RegistryScenario(asr(endpoint="http://old.example/"))
     scenario.registry.register(asr(endpoint="http://new.example/"))
@@ -130,8 +130,8 @@ def test_an_old_instance_does_not_speak_for_the_new_one_of_the_same_id() -> None
     assert scenario.registry.remove("asr-1", endpoint="http://new.example/").service.endpoint == "http://new.example/"
 
 
-def test_what_became_of_the_old_instance_does_not_count_for_the_new_one_of_the_same_id() -> None:
-    """Its sessions learn only now that it is gone; nor does what it did well excuse the new one."""
+def test_outcomes_of_an_old_instance_do_not_count_for_the_new_one() -> None:
+    """Its sessions learn only now that it is gone. Neither do its successes excuse the new one."""
     scenario = RegistryScenario(*asrs(2))
     old = scenario.registry.get("asr-1").ref
     scenario.registry.register(asr(endpoint="http://new.example/"))
@@ -143,7 +143,7 @@ def test_what_became_of_the_old_instance_does_not_count_for_the_new_one_of_the_s
     assert scenario.state("asr-1") is SUSPENDED
 
 
-def test_one_that_wants_no_further_invites_is_taken_out() -> None:
+def test_a_service_that_wants_no_further_invites_is_removed() -> None:
     scenario = RegistryScenario(asr())
     scenario.registry.retire(asr().ref)
     scenario.registry.retire(asr().ref)
@@ -151,7 +151,7 @@ def test_one_that_wants_no_further_invites_is_taken_out() -> None:
 
 
 def test_a_static_service_is_not_replaced_removed_or_reaped() -> None:
-    """The file says what it is; it says itself how it is doing."""
+    """The file says what it is; its heartbeats say how it is doing."""
     scenario = RegistryScenario(asr(static=True, lease_seconds=10))
     with pytest.raises(StaticService, match="'asr-1' stands in the SERVICES_FILE"):
         scenario.registry.register(asr())
@@ -167,8 +167,8 @@ def test_a_static_service_is_not_replaced_removed_or_reaped() -> None:
 # --- what is kept -----------------------------------------------------------------------------------
 
 
-def test_what_is_restored_has_a_whole_lease_again() -> None:
-    """And is draining still; ids that are taken stay as they are."""
+def test_a_restored_service_has_a_whole_lease() -> None:
+    """And is still draining if it was. Service ids that are registered already stay as they are."""
     scenario = RegistryScenario(asr("asr-1", static=True))
     old = asr("asr-2", lease_seconds=10, registered_at=1.0)
     kept = [Instance(asr("asr-1", endpoint="http://old.example/")), Instance(old, draining=True)]
@@ -179,7 +179,7 @@ def test_what_is_restored_has_a_whole_lease_again() -> None:
     assert scenario.registry.get("asr-2") == old
 
 
-def test_whatever_should_outlive_the_process_is_signalled() -> None:
+def test_changes_to_be_persisted_are_signalled() -> None:
     scenario = RegistryScenario()
     changed = scenario.registry.changed
     changes: list[Callable[[], object]] = [
@@ -201,14 +201,14 @@ def test_whatever_should_outlive_the_process_is_signalled() -> None:
     assert changed.is_set()
 
 
-def test_it_says_who_is_there() -> None:
+def test_the_repr_of_the_registry_names_its_services() -> None:
     scenario = RegistryScenario(*asrs(2), replace(asr("asr-3"), lease_seconds=5))
     scenario.registry.heartbeat("asr-2", draining=True)
     scenario.pass_time(10)
     assert repr(scenario.registry) == "<Registry asr-1 healthy, asr-2 draining, asr-3 expired>"
 
 
-def test_what_is_logged_of_a_service_has_nothing_of_its_endpoint_that_may_be_secret() -> None:
+def test_log_entries_of_a_service_show_nothing_secret_of_its_endpoint() -> None:
     scenario = RegistryScenario(*asrs(2))
     service = asr(endpoint="http://asr.example/invite?key=hidden")
     with capture_logs() as logs:

@@ -1,4 +1,4 @@
-"""Who is chosen among those who may be: room, load, failures, and another one when somebody failed."""
+"""Selection among eligible instances: capacity, load, failures, and replacements."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ BY_ID = Requirement("asr-1")
 # --- room and load ----------------------------------------------------------------------------------
 
 
-def test_nobody_is_given_more_sessions_than_he_has_room_for() -> None:
-    """Neither by type nor by id; as soon as a session is over there is room again."""
+def test_no_service_gets_more_sessions_than_its_capacity() -> None:
+    """Neither by type nor by id. Once a session is over its slot is free again."""
     scenario = RegistryScenario(asr(capacity=2))
     assert scenario.open(ANY_ASR) + scenario.open(BY_ID) == ["asr-1"] * 2
     assert scenario.refused(ANY_ASR) + scenario.refused(BY_ID) == [NO_CAPACITY] * 2
@@ -42,8 +42,8 @@ def test_nobody_is_given_more_sessions_than_he_has_room_for() -> None:
     assert scenario.open(BY_ID) == ["asr-1"]
 
 
-def test_a_refusal_tells_who_is_missing_from_who_is_full() -> None:
-    """One that this session has been given already is no second one."""
+def test_a_refusal_tells_missing_services_from_full_ones() -> None:
+    """An instance already given to this session does not count twice."""
     scenario = RegistryScenario(asr(), asr("full", labels={"lang": "zh"}, capacity=1))
     scenario.open(Requirement("full"))
     zh, de = Requirement(type="ASR", labels={"lang": "zh"}), Requirement(type="ASR", labels={"lang": "de"})
@@ -55,8 +55,8 @@ def test_a_refusal_tells_who_is_missing_from_who_is_full() -> None:
     assert scenario.refused(ANY_ASR, ANY_ASR) == [NOT_REGISTERED]
 
 
-def test_a_hundred_sessions_over_three_instances() -> None:
-    """Of capacity 40 each: within 10 % of even, never above 40, and the 121st is refused."""
+def test_a_hundred_sessions_spread_evenly_over_three_instances() -> None:
+    """Of capacity 40 each: within 10 % of even, never above 40, and the 121st session is refused."""
     scenario = RegistryScenario(*asrs(3, capacity=40))
     for _ in range(100):
         scenario.open(ANY_ASR)
@@ -73,7 +73,7 @@ CAPACITIES = st.lists(st.one_of(st.none(), st.integers(1, 30)), min_size=1, max_
 @settings(max_examples=150, derandomize=True, deadline=None)
 @given(capacities=CAPACITIES, count=st.integers(1, 120), seed=st.integers(0, 9))
 def test_sessions_are_spread_in_proportion_to_capacity(capacities: list[int | None], count: int, seed: int) -> None:
-    """To within one session, and nobody is given more than he has room for."""
+    """To within one session, and never above the capacity."""
     scenario = RegistryScenario(*(asr(f"asr-{n}", capacity=room) for n, room in enumerate(capacities)), seed=seed)
     for _ in range(count):
         try:
@@ -95,10 +95,10 @@ def test_sessions_are_spread_in_proportion_to_capacity(capacities: list[int | No
     moves=st.lists(st.one_of(st.just("open"), st.integers(0, 200)), min_size=10, max_size=150),
     seed=st.integers(0, 9),
 )
-def test_while_sessions_come_and_go_newcomers_even_them_out(
+def test_new_sessions_go_to_the_instance_with_the_fewest(
     count: int, capacity: int, moves: list[str | int], seed: int
 ) -> None:
-    """Whoever is given a session had the fewest; it is refused only when all are full."""
+    """A session is refused only when all instances are full."""
     scenario, running = RegistryScenario(*asrs(count, capacity=capacity), seed=seed), list[str]()
     for move in moves:
         fewest = min(scenario.refs[f"asr-{n + 1}"] for n in range(count))
@@ -114,8 +114,8 @@ def test_while_sessions_come_and_go_newcomers_even_them_out(
         assert scenario.refs.total() == len(running)
 
 
-def test_among_equals_chance_decides() -> None:
-    """Sessions that end before the next begins do not all go to the same one."""
+def test_chance_decides_between_equally_loaded_instances() -> None:
+    """Sessions that end before the next begins do not all go to the same instance."""
     scenario, given_to = RegistryScenario(*asrs(4)), Counter[str]()
     for _ in range(400):
         [service_id] = scenario.open(ANY_ASR)
@@ -124,8 +124,8 @@ def test_among_equals_chance_decides() -> None:
     assert all(given_to[f"asr-{n}"] > 60 for n in range(1, 5))
 
 
-def test_what_a_service_says_of_its_load_counts_if_it_is_more_than_we_know() -> None:
-    """One busy otherwise is spared; that one says it has nothing to do does not undo what is reserved."""
+def test_a_reported_load_counts_if_it_exceeds_the_known_one() -> None:
+    """An instance that is busy with other work is spared. A report of no load does not undo reservations."""
     scenario = RegistryScenario(*asrs(2, capacity=10))
     scenario.registry.heartbeat("asr-1", load=0.35)
     assert [*scenario.open(ANY_ASR), *scenario.open(ANY_ASR), *scenario.open(ANY_ASR)] == ["asr-2"] * 3
@@ -134,8 +134,8 @@ def test_what_a_service_says_of_its_load_counts_if_it_is_more_than_we_know() -> 
     assert scenario.open(ANY_ASR) == ["asr-1"]
 
 
-def test_between_two_heartbeats_not_everybody_is_sent_to_the_same_one() -> None:
-    """What was given since it spoke comes on top of what it said."""
+def test_sessions_between_two_heartbeats_are_spread() -> None:
+    """Sessions given since the last report are added to the reported load."""
     scenario = RegistryScenario(*asrs(2, capacity=10))
     scenario.registry.heartbeat("asr-1", load=0.5)
     scenario.registry.heartbeat("asr-2", load=0.55)
@@ -144,7 +144,7 @@ def test_between_two_heartbeats_not_everybody_is_sent_to_the_same_one() -> None:
     assert sorted(scenario.refs.values()) == [5, 5]
 
 
-def test_a_full_load_excludes_nobody() -> None:
+def test_a_full_reported_load_excludes_no_instance() -> None:
     """Capacity, draining and refusals do."""
     scenario = RegistryScenario(asr())
     scenario.registry.heartbeat("asr-1", load=1.0)
@@ -154,7 +154,7 @@ def test_a_full_load_excludes_nobody() -> None:
 # --- failures ---------------------------------------------------------------------------------------
 
 
-def test_an_instance_that_fails_five_times_in_a_row_is_suspended_and_then_tried_once() -> None:
+def test_an_instance_with_five_failures_is_suspended_and_then_tried_once() -> None:
     scenario = RegistryScenario(*asrs(2))
     scenario.fail("asr-1")
     assert scenario.state("asr-1") is SUSPENDED
@@ -166,7 +166,7 @@ def test_an_instance_that_fails_five_times_in_a_row_is_suspended_and_then_tried_
     assert scenario.state("asr-1") is HEALTHY
 
 
-def test_a_trial_that_fails_suspends_for_longer() -> None:
+def test_a_failed_trial_suspends_the_instance_for_longer() -> None:
     scenario = RegistryScenario(*asrs(2))
     scenario.fail("asr-1")
     scenario.pass_time(30)
@@ -178,7 +178,7 @@ def test_a_trial_that_fails_suspends_for_longer() -> None:
     assert scenario.state("asr-1") is HEALTHY
 
 
-def test_a_trial_that_nobody_reports_on_is_repeated() -> None:
+def test_a_trial_without_an_outcome_is_repeated() -> None:
     """Its session may have been closed."""
     scenario = RegistryScenario(*asrs(2))
     scenario.fail("asr-1")
@@ -188,7 +188,7 @@ def test_a_trial_that_nobody_reports_on_is_repeated() -> None:
     assert scenario.open(BY_ID) == ["asr-1"]
 
 
-def test_a_refused_session_uses_up_no_trial() -> None:
+def test_a_refused_session_does_not_use_up_a_trial() -> None:
     scenario = RegistryScenario(*asrs(2))
     scenario.fail("asr-1")
     scenario.pass_time(30)
@@ -196,7 +196,7 @@ def test_a_refused_session_uses_up_no_trial() -> None:
     assert scenario.open(BY_ID) == ["asr-1"]
 
 
-def test_a_success_in_between_begins_the_count_anew() -> None:
+def test_a_success_resets_the_count_of_failures() -> None:
     scenario = RegistryScenario(*asrs(2))
     scenario.fail("asr-1", times=4)
     scenario.registry.report_success(asr().ref)
@@ -218,7 +218,7 @@ def test_the_last_healthy_instance_of_a_type_is_never_suspended() -> None:
     assert [scenario.state(f"asr-{n}") for n in (1, 2)] == [HEALTHY, HEALTHY], "rather these than none"
 
 
-def test_what_is_said_of_unknown_services_is_ignored() -> None:
+def test_reports_about_unknown_services_are_ignored() -> None:
     """They were removed while a session still had them."""
     scenario = RegistryScenario()
     scenario.registry.report_failure(asr("gone").ref)
@@ -235,7 +235,7 @@ def entry_of(scenario: RegistryScenario, requirement: Requirement) -> RequiredSe
     return entry
 
 
-def test_another_instance_meets_what_was_asked_for_and_is_not_excluded() -> None:
+def test_a_replacement_meets_the_requirement_and_is_not_excluded() -> None:
     zh = {"lang": "zh"}
     scenario = RegistryScenario(
         asr("a", labels=zh), asr("b", labels=zh), asr("c", labels=zh), asr("d"), asr("e", type="LLM")
@@ -250,7 +250,7 @@ def test_another_instance_meets_what_was_asked_for_and_is_not_excluded() -> None
     assert scenario.registry.another(entry, excluded) is None
 
 
-def test_another_instance_must_be_eligible_and_is_the_least_loaded() -> None:
+def test_a_replacement_is_eligible_and_the_least_loaded() -> None:
     scenario = RegistryScenario(*asrs(5, capacity=2))
     entry = a_service("asr-1", "ASR", by_id=False)
     scenario.refs.update({"asr-2": 2, "asr-4": 1})
@@ -265,7 +265,7 @@ def tried_before(service: RegisteredService, attempt: int) -> Attempt:
     )
 
 
-def test_whoever_was_not_tried_comes_first_then_who_was_tried_longest_ago() -> None:
+def test_replacements_go_to_untried_instances_then_to_the_longest_untried() -> None:
     """Whatever their load. An instance that has moved is another one."""
     scenario = RegistryScenario(*asrs(3, capacity=2), asr("asr-4", endpoint="http://moved.example/", capacity=2))
     scenario.refs["asr-4"] = 1
@@ -278,8 +278,8 @@ def test_whoever_was_not_tried_comes_first_then_who_was_tried_longest_ago() -> N
     assert order == [scenario.registry.get("asr-4").ref, asr("asr-3").ref, asr("asr-1").ref, entry.current.ref]
 
 
-def test_for_what_is_required_by_id_it_can_only_be_the_same_again() -> None:
-    """Its place in the session is there already, so that it needs no further one."""
+def test_a_service_required_by_id_is_replaced_only_by_itself() -> None:
+    """Its slot in the session exists already, so that it needs no further one."""
     scenario = RegistryScenario(asr(capacity=1), asr("asr-2"))
     entry = entry_of(scenario, BY_ID)
     again = scenario.registry.another(entry, ())

@@ -1,4 +1,4 @@
-"""The registered services, and who is chosen for what a session asks for."""
+"""The registered services, and which are chosen for the requirements of a session."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def chosen(registry: Registry, requirements: list[Requirement]) -> list[str]:
     return [service.service_id for service in registry.choose(requirements)]
 
 
-def test_a_service_is_new_once_and_then_replaced() -> None:
+def test_registering_a_service_again_replaces_it() -> None:
     """The last registration counts."""
     registry = a_registry()
     moved = RegisteredService("asr-service", "ASR", "http://elsewhere.example/")
@@ -51,13 +51,13 @@ def test_a_service_is_new_once_and_then_replaced() -> None:
     assert registry.list() == [moved]
 
 
-def test_services_are_listed_by_their_id() -> None:
-    """In whatever order they came."""
+def test_services_are_listed_in_order_of_their_id() -> None:
+    """In whatever order they registered."""
     assert a_registry(LLM, BOT, ASR).list() == [ASR, BOT, LLM]
 
 
 def test_a_removed_service_is_unknown() -> None:
-    """And so is one that never was; the error names it."""
+    """As one that never was; the error names it."""
     registry = a_registry(ASR)
     assert registry.remove("asr-service").service is ASR
     for ask in (registry.get, registry.remove):
@@ -66,8 +66,8 @@ def test_a_removed_service_is_unknown() -> None:
     assert registry.list() == []
 
 
-def test_what_is_chosen_is_what_was_registered_and_has_nothing_done_yet() -> None:
-    """One entry for each requirement, in the order asked for."""
+def test_a_chosen_service_is_as_registered_and_has_no_attempt_yet() -> None:
+    """One entry for each requirement, in the order of the request."""
     session_needs = [Requirement("llm-service"), Requirement("bot-service", optional=True)]
     assert a_registry(ASR, LLM, BOT).choose(session_needs) == (
         a_service("llm-service", "LLM", "http://llm.example/invite", ready_on=ReadyOn.SIGNAL),
@@ -76,13 +76,13 @@ def test_what_is_chosen_is_what_was_registered_and_has_nothing_done_yet() -> Non
     assert a_registry(LLM).choose(by_id("llm-service"))[0].state is ServiceState.PENDING
 
 
-def test_a_session_that_needs_nobody_gets_nobody() -> None:
+def test_a_session_without_requirements_gets_no_service() -> None:
     """A plain room."""
     assert a_registry(ASR).choose([]) == ()
 
 
-def test_a_type_is_met_by_any_service_that_has_all_the_labels() -> None:
-    """More labels than asked for do no harm; a missing or different one does."""
+def test_a_type_is_met_by_any_service_with_all_the_labels() -> None:
+    """Additional labels do no harm; a missing or different one does."""
     registry = a_registry(ASR, ASR_ZH)
     assert chosen(registry, [of_type("ASR", lang="zh")]) == ["asr-zh"]
     assert chosen(registry, [of_type("ASR", lang="zh", size="big")]) == ["asr-zh"]
@@ -91,14 +91,14 @@ def test_a_type_is_met_by_any_service_that_has_all_the_labels() -> None:
             registry.choose([nobody])
 
 
-def test_the_choice_among_equals_is_spread() -> None:
+def test_choices_between_equal_services_are_spread() -> None:
     """Over many sessions every instance gets its share."""
     registry = a_registry(*(RegisteredService(f"asr-{n}", "ASR", f"http://asr-{n}.example/") for n in range(4)))
     picks = [chosen(registry, [of_type("ASR")])[0] for _ in range(400)]
     assert all(picks.count(f"asr-{n}") > 60 for n in range(4))
 
 
-def test_nobody_is_chosen_twice() -> None:
+def test_no_service_is_chosen_twice_for_a_session() -> None:
     """Two of a type are two services; with only one, the second requirement is not met."""
     assert sorted(chosen(a_registry(ASR, ASR_ZH), [of_type("ASR"), of_type("ASR")])) == ["asr-service", "asr-zh"]
     with pytest.raises(NotAvailable) as caught:
@@ -107,21 +107,21 @@ def test_nobody_is_chosen_twice() -> None:
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_who_is_asked_for_by_name_is_not_given_away_by_type(seed: int) -> None:
-    """In whatever order they stand."""
+def test_a_service_required_by_id_is_not_chosen_for_a_type(seed: int) -> None:
+    """In whatever order the requirements stand."""
     registry = a_registry(ASR, ASR_ZH, seed=seed)
     assert chosen(registry, [of_type("ASR"), Requirement("asr-zh")]) == ["asr-service", "asr-zh"]
 
 
-def test_an_optional_service_that_nobody_provides_is_left_out() -> None:
-    """It holds nothing back, and nothing is wrong."""
+def test_an_optional_service_that_is_not_registered_is_left_out() -> None:
+    """It holds nothing back, and is no error."""
     registry = a_registry(ASR)
     needs = [of_type("TTS", optional=True), *by_id("asr-service"), Requirement("tts-1", optional=True)]
     assert chosen(registry, needs) == ["asr-service"]
 
 
-def test_every_requirement_that_can_not_be_met_is_named_with_its_reason() -> None:
-    """All at once, and only those; the error carries what was asked for too."""
+def test_every_unmet_requirement_is_named_with_its_reason() -> None:
+    """All at once, and only those. The error has the requirement too."""
     needs = [*by_id("asr-service", "tts-service"), of_type("VAD", lang="zh"), Requirement("x", optional=True)]
     with pytest.raises(NotAvailable, match=r"^no service for: tts-service, type VAD$") as caught:
         a_registry(ASR).choose(needs)
@@ -152,8 +152,10 @@ def can_be_met(requirements: list[Requirement]) -> bool:
 
 @settings(max_examples=200, derandomize=True, deadline=None)
 @given(requirements=st.lists(REQUIREMENTS, max_size=4), seed=st.integers(0, 5))
-def test_what_can_be_met_is_met_and_nothing_else(requirements: list[Requirement], seed: int) -> None:
-    """One for each, none twice; chance and order decide who is chosen, not whether the session is refused."""
+def test_a_session_is_refused_only_if_its_requirements_can_not_be_met(
+    requirements: list[Requirement], seed: int
+) -> None:
+    """One service for each, none twice. Chance and order decide which is chosen, not whether the session is refused."""
     registry = a_registry(*SERVICES, seed=seed)
     if not can_be_met(requirements):
         with pytest.raises(NotAvailable):
@@ -164,14 +166,14 @@ def test_what_can_be_met_is_met_and_nothing_else(requirements: list[Requirement]
     assert all(service.meets(r) for r, service in zip(requirements, services, strict=True))
 
 
-def test_an_optional_service_takes_nobody_away_from_a_required_one() -> None:
-    """What must be there is chosen first, also by its id."""
+def test_required_services_are_chosen_before_optional_ones() -> None:
+    """Also if the optional one is required by its id."""
     assert chosen(a_registry(ASR), [of_type("ASR", optional=True), of_type("ASR")]) == ["asr-service"]
     entries = a_registry(ASR).choose([Requirement("asr-service", optional=True), of_type("ASR")])
     assert [(entry.service_id, entry.optional) for entry in entries] == [("asr-service", False)]
 
 
-def test_what_was_asked_for_can_be_read_from_the_entry() -> None:
+def test_a_chosen_entry_keeps_its_requirement() -> None:
     """So that another instance can be found for it."""
     asked = [Requirement("llm-service"), of_type("ASR", optional=True, lang="zh")]
     assert [entry.requirement for entry in a_registry(LLM, ASR_ZH).choose(asked)] == asked

@@ -1,4 +1,4 @@
-"""A service stays known to its manager: heartbeats, a manager that forgets, and the signals that end a program."""
+"""A service stays registered: heartbeats, a manager that forgets, and the signals that stop a program."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ async def manager() -> AsyncIterator[ManagerStandIn]:
         yield manager
 
 
-async def test_what_it_is_goes_into_its_entry(manager: ManagerStandIn) -> None:
+async def test_a_registration_has_capacity_lease_and_labels(manager: ManagerStandIn) -> None:
     async with a_service(capacity=4, labels={"language": "de"}).serving(manager.settings()):
         entry = manager.registrations[0]
     assert (entry["lease_seconds"], entry["capacity"], entry["labels"]) == (LEASE, 4, {"language": "de"})
 
 
-async def test_heartbeats_come_within_a_third_of_the_lease_and_tell_the_load(manager: ManagerStandIn) -> None:
+async def test_heartbeats_come_within_a_third_of_the_lease_with_the_load(manager: ManagerStandIn) -> None:
     clock = asyncio.get_running_loop().time
     async with a_service(capacity=4).serving(manager.settings()) as endpoint:
         await manager.post(endpoint, invite())
@@ -58,7 +58,7 @@ async def test_heartbeats_come_within_a_third_of_the_lease_and_tell_the_load(man
 @pytest.mark.parametrize(
     ("shown", "told"), [(0.5, 0.5), (-1, 0.0), (7, 1.0), (float("nan"), None), ("busy", None), (ValueError(), None)]
 )
-async def test_the_service_itself_may_tell_its_load(shown: Any, told: float | None, manager: ManagerStandIn) -> None:
+async def test_a_service_can_report_a_load_of_its_own(shown: Any, told: float | None, manager: ManagerStandIn) -> None:
     service = a_service(capacity=4)
 
     @service.load
@@ -72,14 +72,14 @@ async def test_the_service_itself_may_tell_its_load(shown: Any, told: float | No
     assert manager.beats[0] == {"draining": True} | ({} if told is None else {"load": told})
 
 
-async def test_a_manager_that_does_not_know_it_gets_it_again(manager: ManagerStandIn) -> None:
+async def test_a_service_registers_again_when_the_manager_does_not_know_it(manager: ManagerStandIn) -> None:
     manager.beat_answers = [200, 404]
     async with a_service().serving(manager.settings()):
         await manager.until(lambda: len(manager.registrations) == 2 and len(manager.beats) >= 3)
     assert manager.registrations[0] == manager.registrations[1]
 
 
-async def test_a_manager_that_was_away_gets_it_again(manager: ManagerStandIn) -> None:
+async def test_a_service_registers_again_when_the_manager_is_back(manager: ManagerStandIn) -> None:
     async with a_service().serving(manager.settings()):
         await manager.stop()
         manager.beat_answers = [503, 404]
@@ -90,14 +90,14 @@ async def test_a_manager_that_was_away_gets_it_again(manager: ManagerStandIn) ->
         await manager.until(lambda: len(manager.registrations) > manager_knows_it)
 
 
-async def test_another_instance_of_its_id_is_left_in_peace(manager: ManagerStandIn) -> None:
+async def test_a_service_does_not_displace_another_instance_of_its_id(manager: ManagerStandIn) -> None:
     manager.beat_answers = [409] * 100
     async with a_service().serving(manager.settings()):
         await manager.until(lambda: len(manager.beats) >= 2)
     assert len(manager.registrations) == 1
 
 
-async def test_without_a_lease_there_are_no_heartbeats_but_the_one_that_says_it_drains(manager: ManagerStandIn) -> None:
+async def test_without_a_lease_only_draining_sends_a_heartbeat(manager: ManagerStandIn) -> None:
     service = a_service(lease=None)
     async with service.serving(manager.settings()):
         assert await service.drain()
@@ -105,7 +105,7 @@ async def test_without_a_lease_there_are_no_heartbeats_but_the_one_that_says_it_
     assert manager.beats == [{"draining": True}]
 
 
-async def test_one_that_drains_does_not_come_back(manager: ManagerStandIn) -> None:
+async def test_a_draining_service_does_not_register_again(manager: ManagerStandIn) -> None:
     manager.beat_answers = [404]
     service = a_service()
     async with service.serving(manager.settings()):
@@ -114,7 +114,7 @@ async def test_one_that_drains_does_not_come_back(manager: ManagerStandIn) -> No
 
 
 @pytest.mark.parametrize("wrong", [{"capacity": 0}, {"lease": 0.5}])
-def test_what_can_not_be_is_refused(wrong: dict[str, Any]) -> None:
+def test_a_service_with_invalid_arguments_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"capacity|lease"):
         a_service(**wrong)
 
@@ -169,7 +169,7 @@ async def nowhere() -> AsyncIterator[str]:
     await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
-async def test_the_first_sigterm_drains(program: Program, nowhere: str) -> None:
+async def test_the_first_sigterm_drains_the_service(program: Program, nowhere: str) -> None:
     manager, sent = program.manager, invite(server_url=nowhere)
     assert await manager.post(program.endpoint, sent) == 200
     program.process.send_signal(signal.SIGTERM)
@@ -182,7 +182,7 @@ async def test_the_first_sigterm_drains(program: Program, nowhere: str) -> None:
     assert manager.removed == ["asr-service"]
 
 
-async def test_the_second_sigterm_ends_it_at_once(program: Program, nowhere: str) -> None:
+async def test_the_second_sigterm_stops_the_service_at_once(program: Program, nowhere: str) -> None:
     manager = program.manager
     assert await manager.post(program.endpoint, invite(server_url=nowhere)) == 200
     program.process.send_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""What a service answers to what is posted to it, over real HTTP; no room is joined here."""
+"""The answers of a service to what is posted to it, over real HTTP. No room is joined here."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ async def test_a_signed_invite_is_accepted_and_handled(manager: ManagerStandIn, 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-async def test_a_visit_goes_on_with_the_trace_of_its_invite(
+async def test_a_session_job_continues_the_trace_of_its_invite(
     manager: ManagerStandIn, endpoint: str, guest: Guest
 ) -> None:
-    """As OpenTelemetry reads it; its log lines have the trace's id."""
+    """As OpenTelemetry reads it. Log lines have the trace id."""
     with structlog.testing.capture_logs() as log:
         assert await manager.post(endpoint, invite(traceparent=TRACEPARENT, tracestate="congo=t61rcWkgMzE")) == 200
     (job,) = guest.came
@@ -86,7 +86,7 @@ async def test_a_visit_goes_on_with_the_trace_of_its_invite(
 
 
 @pytest.mark.parametrize("traceparent", [None, "", "nonsense", TRACEPARENT.upper()])
-async def test_an_invite_without_a_trace_is_as_good(
+async def test_an_invite_without_a_valid_trace_is_accepted(
     manager: ManagerStandIn, endpoint: str, guest: Guest, traceparent: str | None
 ) -> None:
     with structlog.testing.capture_logs() as log:
@@ -114,9 +114,7 @@ def forged(body: bytes) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("which", forged(b""))
-async def test_a_signature_that_does_not_hold_gets_401(
-    which: str, manager: ManagerStandIn, endpoint: str, guest: Guest
-) -> None:
+async def test_an_invalid_signature_gets_401(which: str, manager: ManagerStandIn, endpoint: str, guest: Guest) -> None:
     body = invite().model_dump_json().encode()
     assert await manager.post(endpoint, body, forged(body)[which]) == 401
     assert guest.came == []
@@ -142,7 +140,7 @@ def without(field: str) -> bytes:
         (invite("llm-service").model_dump_json().encode(), 422),
     ],
 )
-async def test_what_is_no_invite_is_refused(
+async def test_a_body_that_is_not_an_invite_is_refused(
     body: bytes, status: int, manager: ManagerStandIn, endpoint: str, guest: Guest
 ) -> None:
     assert await manager.post(endpoint, body) == status
@@ -161,12 +159,12 @@ async def test_a_body_of_more_than_64_kib_is_not_read(
     assert await manager.post(endpoint, padded(length)) == status
 
 
-async def test_only_post_is_answered(manager: ManagerStandIn, endpoint: str) -> None:
+async def test_the_invite_endpoint_answers_only_post(manager: ManagerStandIn, endpoint: str) -> None:
     async with manager.http.get(endpoint) as answer:
         assert answer.status == 405
 
 
-async def test_the_same_invite_many_times_at_once_is_one_visit(
+async def test_concurrent_copies_of_an_invite_start_one_session_job(
     manager: ManagerStandIn, endpoint: str, guest: Guest
 ) -> None:
     statuses = await asyncio.gather(*(manager.post(endpoint, invite()) for _ in range(10)))
@@ -174,7 +172,7 @@ async def test_the_same_invite_many_times_at_once_is_one_visit(
     assert len(guest.came) == len(guest.service.jobs) == 1
 
 
-async def test_an_invite_that_comes_again_after_its_visit_is_a_fresh_start(
+async def test_an_invite_repeated_after_its_job_has_ended_starts_a_new_job(
     manager: ManagerStandIn, endpoint: str, guest: Guest
 ) -> None:
     await manager.post(endpoint, invite())
@@ -185,7 +183,7 @@ async def test_an_invite_that_comes_again_after_its_visit_is_a_fresh_start(
 
 
 @pytest.mark.parametrize("reason", ["closed", "replaced"])
-async def test_an_invite_whose_end_is_known_gets_409(
+async def test_an_invite_whose_session_has_ended_gets_409(
     reason: str, manager: ManagerStandIn, endpoint: str, guest: Guest
 ) -> None:
     await manager.post(endpoint, invite())
@@ -196,7 +194,7 @@ async def test_an_invite_whose_end_is_known_gets_409(
     assert len(guest.came) == 1
 
 
-async def test_an_invite_that_its_farewell_has_overtaken_gets_409(
+async def test_an_invite_that_arrives_after_its_session_ended_message_gets_409(
     manager: ManagerStandIn, endpoint: str, guest: Guest
 ) -> None:
     await manager.post(endpoint, session_ended(invite()))
@@ -204,7 +202,7 @@ async def test_an_invite_that_its_farewell_has_overtaken_gets_409(
     assert guest.came == []
 
 
-async def test_who_was_replaced_may_be_invited_into_the_session_again(
+async def test_a_replaced_service_can_be_invited_into_the_session_again(
     manager: ManagerStandIn, endpoint: str, guest: Guest
 ) -> None:
     second = invite(id="inv_2", attempt=2, identity="sm-asr-service-2")
@@ -227,7 +225,7 @@ async def test_beyond_its_capacity_invites_get_429(manager: ManagerStandIn) -> N
         assert await manager.post(endpoint, sent[3]) == 200
 
 
-async def test_while_it_drains_it_takes_no_more_and_lets_visits_end(manager: ManagerStandIn, guest: Guest) -> None:
+async def test_a_draining_service_refuses_invites_and_lets_jobs_end(manager: ManagerStandIn, guest: Guest) -> None:
     other = invite(id="inv_2", session=invited_session("session-2"))
     async with guest.service.serving(manager.settings()) as endpoint:
         await manager.post(endpoint, invite())
@@ -241,14 +239,16 @@ async def test_while_it_drains_it_takes_no_more_and_lets_visits_end(manager: Man
     assert guest.reasons == ["closed"]
 
 
-async def test_draining_takes_its_timeout_at_the_most(manager: ManagerStandIn, guest: Guest) -> None:
+async def test_draining_ends_at_the_latest_after_its_timeout(manager: ManagerStandIn, guest: Guest) -> None:
     async with guest.service.serving(manager.settings()) as endpoint:
         await manager.post(endpoint, invite())
         assert not await asyncio.wait_for(guest.service.drain(0.05), 2)
     assert guest.reasons == ["service_stopped"]
 
 
-async def test_invites_of_two_sessions_are_two_visits(manager: ManagerStandIn, endpoint: str, guest: Guest) -> None:
+async def test_invites_of_two_sessions_start_two_session_jobs(
+    manager: ManagerStandIn, endpoint: str, guest: Guest
+) -> None:
     other = invite(id="inv_2", session=invited_session("session-2"))
     assert [await manager.post(endpoint, one) for one in (invite(), other)] == [200, 200]
     await manager.post(endpoint, session_ended(other, reason="expired"))
@@ -257,7 +257,7 @@ async def test_invites_of_two_sessions_are_two_visits(manager: ManagerStandIn, e
     assert guest.service.jobs[0].invite.id == "inv_1"
 
 
-async def test_a_declined_invite_gets_409_and_may_be_asked_again(
+async def test_a_declined_invite_gets_409_and_can_be_sent_again(
     manager: ManagerStandIn, endpoint: str, guest: Guest
 ) -> None:
     guest.declining = True
@@ -267,7 +267,7 @@ async def test_a_declined_invite_gets_409_and_may_be_asked_again(
     assert len(guest.came) == 2
 
 
-async def test_a_handler_that_raises_gets_500_and_may_be_asked_again(
+async def test_a_handler_that_raises_gets_500_and_the_invite_can_be_sent_again(
     manager: ManagerStandIn, endpoint: str, guest: Guest
 ) -> None:
     guest.failing = True
@@ -276,7 +276,7 @@ async def test_a_handler_that_raises_gets_500_and_may_be_asked_again(
     assert await manager.post(endpoint, invite()) == 200
 
 
-async def test_a_handler_that_takes_its_time_has_accepted(manager: ManagerStandIn) -> None:
+async def test_a_slow_handler_counts_as_accepted(manager: ManagerStandIn) -> None:
     service = Service("asr-service", type="ASR", grace=0)
 
     @service.on_invite
@@ -287,7 +287,7 @@ async def test_a_handler_that_takes_its_time_has_accepted(manager: ManagerStandI
         assert await manager.post(endpoint, invite()) == 200
 
 
-async def test_a_farewell_to_nobody_is_fine(manager: ManagerStandIn, endpoint: str) -> None:
+async def test_a_session_ended_message_without_a_job_is_acknowledged(manager: ManagerStandIn, endpoint: str) -> None:
     assert await manager.post(endpoint, session_ended(invite())) == 200
 
 
@@ -309,7 +309,7 @@ async def test_a_handler_that_does_not_stop_is_cancelled_after_its_grace(manager
         await asyncio.wait_for(cancelled.wait(), 1)
 
 
-async def test_when_something_that_a_visit_started_raises_the_visit_is_over(manager: ManagerStandIn) -> None:
+async def test_a_session_job_ends_when_a_task_it_started_raises(manager: ManagerStandIn) -> None:
     service = Service("asr-service", type="ASR", grace=5)
     over = asyncio.Event()
 
@@ -330,14 +330,14 @@ async def test_when_something_that_a_visit_started_raises_the_visit_is_over(mana
         await asyncio.wait_for(over.wait(), 1)
 
 
-async def test_a_service_that_stops_ends_its_visits_and_takes_no_more(manager: ManagerStandIn, guest: Guest) -> None:
+async def test_a_service_that_stops_ends_its_session_jobs(manager: ManagerStandIn, guest: Guest) -> None:
     async with guest.service.serving(manager.settings()) as endpoint:
         await manager.post(endpoint, invite())
     assert guest.reasons == ["service_stopped"]
     assert guest.service.jobs == ()
 
 
-async def test_two_services_in_one_process_do_not_meet(manager: ManagerStandIn) -> None:
+async def test_two_services_in_one_process_are_independent(manager: ManagerStandIn) -> None:
     asr, llm = (
         Service("asr-service", type="ASR", grace=0.05),
         Service("llm-service", type="LLM", path="/hook", grace=0.05),

@@ -1,4 +1,4 @@
-"""A service's entry with the manager, over real HTTP: made, made late, refused, removed."""
+"""The registration of a service with the manager, over real HTTP: at once, late, refused, removed."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def test_a_service_registers_the_endpoint_it_listens_on_and_deregisters(ma
     assert manager.removed == ["asr-service"]
 
 
-async def test_what_is_advertised_can_be_another_address(manager: ManagerStandIn) -> None:
+async def test_a_service_can_advertise_another_endpoint(manager: ManagerStandIn) -> None:
     advertised = "https://asr.example.com/invites?for=a+b%20c&d"
     settings = manager.settings(service_endpoint=advertised)
     async with a_service(ready_on=ReadyOn.JOIN).serving(settings) as endpoint:
@@ -61,7 +61,7 @@ async def test_what_is_advertised_can_be_another_address(manager: ManagerStandIn
     assert manager.removed_endpoints == [advertised], "no other instance of the same id is removed"
 
 
-async def test_it_registers_when_the_manager_comes_up(manager: ManagerStandIn) -> None:
+async def test_a_service_registers_once_the_manager_comes_up(manager: ManagerStandIn) -> None:
     settings = manager.settings()
     await manager.stop()
     with capture_logs() as logs:
@@ -76,7 +76,7 @@ async def test_it_registers_when_the_manager_comes_up(manager: ManagerStandIn) -
 
 
 @pytest.mark.parametrize("status", [307, 401, 404, 409, 422])
-async def test_a_refusal_is_final_and_says_why(status: int, manager: ManagerStandIn) -> None:
+async def test_a_refused_registration_is_final_and_says_why(status: int, manager: ManagerStandIn) -> None:
     manager.answers = [status]
     with pytest.raises(RegistrationRefused, match=f"asr-service.*{status}.*the answer of a fake manager"):
         async with a_service().serving(manager.settings()):
@@ -84,8 +84,8 @@ async def test_a_refusal_is_final_and_says_why(status: int, manager: ManagerStan
     assert len(manager.registrations) == 1
 
 
-async def test_with_a_key_it_proves_who_it_is_in_all_that_it_says(manager: ManagerStandIn) -> None:
-    """To register, to say that it is alive, to say that it drains, to deregister."""
+async def test_a_service_sends_its_api_key_with_every_call(manager: ManagerStandIn) -> None:
+    """To register, to send heartbeats, to drain, to deregister."""
     service = a_service(lease=1.0)
     async with service.serving(manager.settings(session_manager_api_key=SecretStr("sm_key"))):
         await manager.until(lambda: bool(manager.beats))
@@ -94,16 +94,14 @@ async def test_with_a_key_it_proves_who_it_is_in_all_that_it_says(manager: Manag
     assert manager.proofs == {"Bearer sm_key"}
 
 
-async def test_without_a_key_nothing_is_sent_as_one(manager: ManagerStandIn) -> None:
+async def test_without_an_api_key_no_authorization_is_sent(manager: ManagerStandIn) -> None:
     async with a_service().serving(manager.settings()):
         pass
     assert manager.proofs == {None}
 
 
 @pytest.mark.parametrize(("status", "said"), [(401, "to a key that the manager knows"), (403, "needs the scope")])
-async def test_who_is_refused_for_his_key_is_told_which_setting_it_is(
-    status: int, said: str, manager: ManagerStandIn
-) -> None:
+async def test_a_refused_api_key_names_the_setting_to_change(status: int, said: str, manager: ManagerStandIn) -> None:
     manager.answers = [status]
     with pytest.raises(RegistrationRefused, match=rf"{status} .*SESSION_MANAGER_API_KEY.*{said}") as raised:
         async with a_service().serving(manager.settings(session_manager_api_key=SecretStr("sm_key"))):
@@ -112,7 +110,7 @@ async def test_who_is_refused_for_his_key_is_told_which_setting_it_is(
     assert "sm_key" not in str(raised.value)
 
 
-async def test_a_manager_that_is_gone_does_not_hold_a_service_back(manager: ManagerStandIn) -> None:
+async def test_a_service_stops_although_the_manager_is_gone(manager: ManagerStandIn) -> None:
     async with asyncio.timeout(3), a_service().serving(manager.settings()):
         await manager.stop()
     await manager.start()
@@ -124,7 +122,7 @@ async def test_a_service_without_a_handler_is_not_served(manager: ManagerStandIn
             pytest.fail("it can do nothing")
 
 
-async def test_a_port_in_use_is_an_error_at_once(manager: ManagerStandIn) -> None:
+async def test_a_service_port_in_use_is_an_error_at_once(manager: ManagerStandIn) -> None:
     with pytest.raises(OSError, match="address already in use"):
         async with a_service().serving(manager.settings(service_port=manager.port)):
             pytest.fail("there can be only one")
@@ -140,7 +138,7 @@ async def test_a_program_serves_until_sigterm_and_then_deregisters(manager: Mana
     assert manager.removed == ["asr-service"]
 
 
-async def test_a_program_that_can_not_begin_says_why(manager: ManagerStandIn) -> None:
+async def test_a_program_that_can_not_start_says_why(manager: ManagerStandIn) -> None:
     program = await example(manager, str(manager.port))
     output, _ = await asyncio.wait_for(program.communicate(), 20)
     assert program.returncode == 1
@@ -157,7 +155,7 @@ async def example(manager: ManagerStandIn, port: str) -> asyncio.subprocess.Proc
     )
 
 
-def test_pauses_grow_up_to_the_longest_and_are_never_all_the_same() -> None:
+def test_retry_pauses_grow_up_to_the_longest_and_are_spread() -> None:
     many = [[next(pause) for _ in range(8)] for pause in (pauses(0.25, 5.0) for _ in range(50))]
     for nth, full in enumerate([0.25, 0.5, 1, 2, 4, 5, 5, 5]):
         assert all(full * 2 / 3 <= taken[nth] <= full for taken in many)

@@ -1,4 +1,4 @@
-"""The settings of a service: arguments before the environment, and everything wrong named."""
+"""The settings of a service: arguments win over the environment, and all errors are named."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_on_one_machine_nothing_needs_to_be_set() -> None:
+def test_on_one_machine_a_service_needs_no_settings() -> None:
     settings = ServiceSettings()
     assert settings.invite_keys == ("devkey", "secret")
     assert settings.endpoint(8101, "/") == "http://127.0.0.1:8101/"
 
 
-def test_the_environment_and_env_file_are_read_and_arguments_win(
+def test_service_settings_are_read_from_environment_and_arguments_win(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / ".env").write_text("INVITE_API_KEY=key\nINVITE_API_SECRET=s3cret\nSERVICE_PORT=1\nSERVER_PORT=8080\n")
@@ -59,24 +59,24 @@ def test_the_environment_and_env_file_are_read_and_arguments_win(
         ({"session_manager_api_key": "s3cret\r\nX-Header: 1"}, "session_manager_api_key"),
     ],
 )
-def test_what_does_not_fit_together_is_named(values: dict[str, Any], said: str) -> None:
+def test_contradictory_service_settings_are_named(values: dict[str, Any], said: str) -> None:
     with pytest.raises(ValidationError, match=said) as raised:
         ServiceSettings(**values)
     assert "s3cret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "127.1.2.3", "[::1]"])
-def test_this_machine_has_many_names(host: str) -> None:
+def test_every_loopback_host_counts_as_this_machine(host: str) -> None:
     assert ServiceSettings(session_manager_url=f"http://{host}:8080").invite_keys == ("devkey", "secret")
 
 
-def test_the_command_line_says_what_is_wrong_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_line_of_a_service_names_invalid_settings(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         ServiceSettings.from_command_line(["--port", "many"])
     assert "SERVICE_PORT: Input should be a valid integer" in capsys.readouterr().err
 
 
-def test_no_secret_is_shown() -> None:
+def test_the_repr_of_service_settings_shows_no_secret() -> None:
     settings = ServiceSettings(**KEYS, session_manager_api_key="s3cret")  # type: ignore[arg-type]
     assert "s3cret" not in repr(settings)
     assert settings.api_key == "s3cret"

@@ -1,4 +1,4 @@
-"""The counts are what one would find by searching."""
+"""Session counts equal what a search over all sessions would find."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def counted(counts: SessionCounts) -> Counts:
     return counts.live, counts.in_making, owners, counts.by_state
 
 
-async def test_it_counts_what_is_there_through_the_life_of_sessions() -> None:
+async def test_session_counts_follow_the_life_of_sessions() -> None:
     store = MemoryStore(lambda: START)
     for n in range(6):
         await store.add(replace(a_session(JOINS), session_id=f"s{n}", room_name=f"r{n}", owner="ab"[n % 2]))
@@ -44,8 +44,8 @@ async def test_it_counts_what_is_there_through_the_life_of_sessions() -> None:
     assert (store.counts.live, store.counts.in_making) == (0, 0)
 
 
-async def test_one_that_nobody_asked_for_is_live_and_in_no_state() -> None:
-    """It is one that proves that we are well."""
+async def test_a_probe_session_counts_as_live_and_in_no_state() -> None:
+    """No client requested it; it probes that the server works."""
     store = MemoryStore(lambda: START)
     await store.add(a_session())
     assert counted(store.counts) == (1, 1, Counter(), Counter())
@@ -54,8 +54,8 @@ async def test_one_that_nobody_asked_for_is_live_and_in_no_state() -> None:
     assert counted(store.counts) == (0, 0, Counter(), Counter())
 
 
-async def test_a_session_that_is_removed_while_it_lives_counts_no_more() -> None:
-    """So it is with one whose room name turned out to be taken."""
+async def test_a_session_removed_while_it_lives_is_no_longer_counted() -> None:
+    """So is one whose room name turned out to be taken."""
     store = MemoryStore(lambda: START)
     await store.add(replace(a_session(JOINS), owner="a"))
     store.remove("s1")

@@ -150,10 +150,11 @@ STEPS = st.lists(st.tuples(st.sampled_from([*OFTEN, "it is closed"]), st.integer
 
 @settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(services=st.sampled_from(SERVICES), steps=STEPS)
-def test_in_no_history_is_a_token_given_early_or_an_end_undone(
+def test_no_history_breaks_the_laws_of_a_session(
     services: tuple[RequiredService, ...], steps: list[tuple[str, int]]
 ) -> None:
-    """The laws of every event and what may be believed, after every step. Finds a short history that fails."""
+    """No token is given early and no end undone: the laws of every event and what may be believed, after every step.
+    Hypothesis shrinks a failing history."""
     a_history(services, steps)
 
 
@@ -167,8 +168,8 @@ def by_chance(seed: int) -> tuple[tuple[RequiredService, ...], list[tuple[str, i
 
 
 @pytest.mark.parametrize("block", range(10))
-def test_nor_in_any_of_many_more(block: int) -> None:
-    """The same by chance alone, which is quicker and gets further. Each time the same histories."""
+def test_no_random_history_breaks_the_laws_of_a_session(block: int) -> None:
+    """The same with plain random choices, which is faster and gets further. The same histories each time."""
     for seed in range(block * 100, block * 100 + 100):
         try:
             a_history(*by_chance(seed))
@@ -177,7 +178,7 @@ def test_nor_in_any_of_many_more(block: int) -> None:
             raise
 
 
-def test_these_histories_get_around() -> None:
+def test_the_histories_reach_every_state_of_a_session() -> None:
     """They prove something only if sessions become ready in them, in every way, and stop being so."""
     met: Counter[str] = Counter()
     for seed in range(200):

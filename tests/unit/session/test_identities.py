@@ -1,4 +1,4 @@
-"""The names that we give: the same for whoever computes them, different for everything else."""
+"""Identities and invite ids: the same for every process that computes them, different for everything else."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ IDENTITY_MAX = 256
 """LiveKit's limit for a name, in characters."""
 
 
-def test_names_are_the_same_in_every_process_and_every_release() -> None:
-    """Whoever takes a session over computes them again."""
+def test_identities_are_the_same_in_every_process_and_release() -> None:
+    """A process that takes a session over computes them again."""
     assert NAMES.manager("s1", 1) == "sm-manager-1-yuuoi7fy"
     assert NAMES.service("s1", 0, "asr-service", 1) == "sm-asr-service-1-h2ixm27g"
     assert NAMES.invite("s1", 0, 1) == "inv_bpyzqmoh7sruutpk3qvnuoyayj"
 
 
-def test_every_session_entry_and_attempt_has_its_own_names() -> None:
+def test_every_session_entry_and_attempt_has_its_own_identity() -> None:
     """Ten sessions of five entries and five attempts each, and their managers."""
     sessions, entries, attempts = [f"s{n}" for n in range(10)], range(5), range(1, 6)
     identities = {NAMES.service(s, e, "asr", a) for s in sessions for e in entries for a in attempts}
@@ -35,18 +35,18 @@ def test_every_session_entry_and_attempt_has_its_own_names() -> None:
 
 
 def test_a_service_called_manager_is_not_taken_for_the_manager() -> None:
-    """Its identity reads alike and is another."""
+    """Its identity looks alike and is another."""
     assert NAMES.service("s1", 0, "manager", 1) != NAMES.manager("s1", 1)
 
 
-def test_another_secret_gives_other_names() -> None:
-    """Who does not hold it can't guess an invite."""
+def test_another_secret_gives_other_identities() -> None:
+    """Without the secret an invite can't be guessed."""
     other = Identities("another secret")
     assert other.invite("s1", 0, 1) != NAMES.invite("s1", 0, 1)
     assert other.manager("s1", 1) != NAMES.manager("s1", 1)
 
 
-def test_an_invite_can_not_be_guessed() -> None:
+def test_an_invite_id_can_not_be_guessed() -> None:
     """130 bits that have nothing in common with the next one's."""
     one, two = NAMES.invite("s1", 0, 1), NAMES.invite("s1", 0, 2)
     assert re.fullmatch(r"inv_[a-z2-7]{26}", one)
@@ -56,7 +56,7 @@ def test_an_invite_can_not_be_guessed() -> None:
 @settings(max_examples=200, derandomize=True, deadline=None)
 @given(service_id=st.text(max_size=300), attempt=st.integers(1, 10**6))
 def test_an_identity_is_plain_short_and_marked_as_ours(service_id: str, attempt: int) -> None:
-    """Whatever a service calls itself: letters, digits, dots, dashes and underscores after `sm-`."""
+    """Whatever the name of the service: letters, digits, dots, dashes and underscores after `sm-`."""
     identity = NAMES.service("01JB0000000000000000000000", 0, service_id, attempt)
     assert re.fullmatch(r"sm-[A-Za-z0-9_.-]+", identity)
     assert len(identity) <= READABLE + 30 < IDENTITY_MAX

@@ -66,14 +66,14 @@ def actions(session: Session, now: float = START) -> tuple[Action, ...]:
 # --- the room and its manager -----------------------------------------------------------------------
 
 
-def test_the_first_thing_to_do_is_to_create_the_room_and_nothing_else() -> None:
-    """Services are told of a room only once it is there; the manager's dispatch goes with it."""
+def test_the_plan_of_a_new_session_is_to_create_the_room() -> None:
+    """Services are invited only once the room exists. The manager's dispatch is part of creating it."""
     session = a_session(JOINS, SIGNALS)
     assert actions(session) == (CreateRoom(),)
     assert actions(after(session, *requested())) == ()
 
 
-def test_a_manager_that_does_not_come_is_dispatched_again_after_two_seconds_then_four_then_eight() -> None:
+def test_a_manager_that_does_not_join_is_dispatched_after_2_then_4_then_8_seconds() -> None:
     """Each dispatch is due once, and not a moment earlier."""
     session, now = after(a_session(), *created()), START
     for attempt, pause in enumerate([2, 4, 8], start=2):
@@ -84,8 +84,8 @@ def test_a_manager_that_does_not_come_is_dispatched_again_after_two_seconds_then
         assert not [a for a in actions(session, now) if isinstance(a, DispatchManager)]
 
 
-def test_a_manager_is_waited_for_at_most_thirty_seconds() -> None:
-    """For a session that was ready before, dispatching goes on, ever more slowly."""
+def test_the_wait_for_a_manager_is_at_most_thirty_seconds() -> None:
+    """For a session that was ready before, dispatching goes on with growing pauses."""
     session, now, pauses = after(a_session(), *created()), START, []
     for attempt in range(2, 10):
         due = session.manager.next_dispatch_at
@@ -94,8 +94,8 @@ def test_a_manager_is_waited_for_at_most_thirty_seconds() -> None:
     assert pauses == [2, 4, 8, 16, 30, 30, 30, 30]
 
 
-def test_a_manager_that_accepted_has_its_time_to_come_and_then_another_is_dispatched() -> None:
-    """Its connect may hang; until it is in the room it is not relied on for ever."""
+def test_a_manager_that_accepted_and_does_not_join_is_replaced_in_time() -> None:
+    """Its connect may hang. Until it is in the room it is not relied on without a limit."""
     session = after(a_session(), *created(), ev.JobAccepted(START + 1, MANAGER))
     assert DispatchManager(2) not in actions(session, START + 1 + JOIN_TIMEOUT - 0.1)
     assert DispatchManager(2) in actions(session, START + 1 + JOIN_TIMEOUT)
@@ -108,20 +108,20 @@ def test_no_manager_is_dispatched_while_one_is_in_the_room() -> None:
 
 
 def test_a_manager_that_is_gone_is_replaced_at_once() -> None:
-    """It had come and stayed, so nothing speaks against dispatching."""
+    """It had joined and stayed, so there is no reason for a pause."""
     session = after(a_session(), *managed(), ev.ManagerFailed(START + 50, MANAGER))
     assert DispatchManager(2) in actions(session, START + 50)
 
 
 def test_a_manager_that_left_is_replaced_when_it_is_not_back_in_time() -> None:
-    """Its process may be gone, and nobody there to say so."""
+    """Its process may be gone without a report."""
     session = after(a_session(), *managed(), left(MANAGER, "PA_manager", START + 50))
     assert DispatchManager(2) not in actions(session, START + 50 + RETURN_TIMEOUT - 0.1)
     assert DispatchManager(2) in actions(session, START + 50 + RETURN_TIMEOUT)
 
 
-def test_a_manager_that_fails_before_it_came_is_replaced_after_a_moment() -> None:
-    """The pause grows with each one that failed, so that a broken manager is not dispatched in a circle."""
+def test_a_manager_that_fails_before_it_joins_is_replaced_after_a_pause() -> None:
+    """The pause grows with each failure, so that a broken manager is not dispatched in a tight loop."""
     session, now, pauses = after(a_session(), *created()), START, []
     for attempt in range(1, 7):
         identity = f"sm-manager-{attempt}"
@@ -138,7 +138,7 @@ def test_a_manager_that_fails_before_it_came_is_replaced_after_a_moment() -> Non
 
 
 def test_all_services_are_invited_at_once_and_each_once() -> None:
-    """As soon as the room exists; by dispatch or by HTTP makes no difference here."""
+    """As soon as the room exists, by dispatch and by HTTP alike."""
     session = after(a_session(JOINS, SIGNALS, made_optional(AGENT)), *managed())
     assert actions(session) == (SendInvite(ASR, 1, 1), SendInvite(LLM, 1, 1), SendInvite(BOT, 1, 1))
     assert actions(after(session, *invited(ASR, LLM, BOT))) == ()
@@ -152,7 +152,7 @@ def invites(session: Session, now: float) -> list[Action]:
     return [action for action in actions(session, now) if isinstance(action, SendInvite)]
 
 
-def test_an_invite_that_failed_is_sent_again_with_growing_pauses_until_the_deadline() -> None:
+def test_a_failed_invite_is_repeated_with_growing_pauses_until_the_deadline() -> None:
     """A quarter of a second, doubled each time up to five seconds, spread by half; none after the deadline."""
     session, now, pauses = after(a_session(JOINS), *managed(), *invited(ASR)), START, []
     tries = 1
@@ -173,7 +173,7 @@ def test_an_invite_that_failed_is_sent_again_with_growing_pauses_until_the_deadl
     assert len(pauses) >= 7
 
 
-def test_an_optional_service_is_asked_again_after_the_deadline_too() -> None:
+def test_an_optional_service_is_invited_again_after_the_deadline_too() -> None:
     """The session goes on without it, but it may come back."""
     session = refused(after(a_session(made_optional(JOINS)), *managed(), *invited(ASR)), START + 29.9)
     due = session.services[ASR].current.retry_at
@@ -182,8 +182,8 @@ def test_an_optional_service_is_asked_again_after_the_deadline_too() -> None:
     assert invites(session, due) == [SendInvite(ASR, 1, 2)]
 
 
-def test_one_that_is_lost_after_ready_is_asked_again_as_long_as_there_is_time_to_replace_it() -> None:
-    """The ready deadline is long past. With each attempt the first pause is longer."""
+def test_a_service_lost_after_ready_is_invited_again_while_time_is_left() -> None:
+    """The ready deadline is long past. The first pause grows with each attempt."""
     lost: list[Event] = [seen("sm-asr-1", "PA_1", START), left("sm-asr-1", "PA_1", START + 60)]
     session = after(a_session(JOINS), *managed(), *invited(ASR), ev.InviteAccepted(START, ASR, 1, 1), *lost)
     session = apply(session, ev.InviteStarted(START + 61, ASR, 2, 1, "sm-asr-2", "inv_2"))
@@ -200,7 +200,7 @@ def test_one_that_is_lost_after_ready_is_asked_again_as_long_as_there_is_time_to
     assert actions(session, due) == (CheckDeadline(),)
 
 
-def test_two_services_do_not_try_again_in_step() -> None:
+def test_invites_of_two_services_are_not_repeated_in_step() -> None:
     """The spread is different for each invite, and for the same one always the same."""
     pauses = {backoff(f"inv_{n}", 3) for n in range(100)}
     assert len(pauses) == 100
@@ -208,8 +208,8 @@ def test_two_services_do_not_try_again_in_step() -> None:
     assert 0.5 <= min(pauses) < 0.6 < 1.4 < max(pauses) <= 1.5
 
 
-def test_a_service_that_asked_not_to_be_called_again_is_not() -> None:
-    """A final refusal is final for this attempt."""
+def test_a_final_refusal_is_not_followed_by_another_invite() -> None:
+    """It is final for this attempt."""
     session = refused(after(a_session(JOINS), *managed(), *invited(ASR)), START, final=True)
     assert invites(session, math.inf) == []
 
@@ -224,8 +224,8 @@ def test_a_service_that_asked_not_to_be_called_again_is_not() -> None:
     ],
     ids=["accepted", "joined", "ready", "failed"],
 )
-def test_no_service_is_invited_again_that_was_heard_of(event: Event) -> None:
-    """Whatever became of the first try: it must have got the invite."""
+def test_a_service_that_was_heard_of_is_not_invited_again(event: Event) -> None:
+    """Whatever the outcome of the first try: it must have received the invite."""
     session = refused(after(a_session(SIGNALS), *managed(), *invited(ASR)), START)
     if isinstance(event, ev.InviteAccepted):
         session = apply(session, ev.InviteStarted(START + 1, ASR, 1, 2, "sm-asr-1", "inv_0"))
@@ -236,7 +236,7 @@ def test_no_service_is_invited_again_that_was_heard_of(event: Event) -> None:
 
 
 def test_a_room_without_webhooks_is_listed_every_200_ms_while_its_session_waits() -> None:
-    """The first time 200 ms after it was made, and then from the last time on."""
+    """The first time 200 ms after the room was created, then after each listing."""
     session = after(a_session(JOINS), *created(), *invited(ASR))
     assert plan(session, START).wake_at == START + BLIND_LISTING_INTERVAL
     assert actions(session, START + BLIND_LISTING_INTERVAL) == (ListRoom(),)
@@ -247,8 +247,8 @@ def test_a_room_without_webhooks_is_listed_every_200_ms_while_its_session_waits(
     assert ListRoom() in actions(answered, START + 1 + BLIND_LISTING_INTERVAL)
 
 
-def test_a_listing_that_failed_is_tried_again_ever_more_slowly() -> None:
-    """A LiveKit in trouble is not helped by more questions."""
+def test_a_failed_listing_is_repeated_with_growing_pauses() -> None:
+    """More requests would not help a LiveKit in trouble."""
     session, now, pauses = after(a_session(JOINS), *created(), *invited(ASR)), START + 1, []
     for _ in range(5):
         session = after(session, ev.ListingStarted(now), ev.ListingFailed(now, asked_at=now))
@@ -258,8 +258,8 @@ def test_a_listing_that_failed_is_tried_again_ever_more_slowly() -> None:
     assert pauses[0] < 0.5
 
 
-def test_a_room_is_listed_when_a_manager_has_come() -> None:
-    """Who left while nobody watched? For them no event comes."""
+def test_a_room_is_listed_when_a_manager_has_joined() -> None:
+    """Participants may have left while no manager watched. No event reports that."""
     session = after(a_session(JOINS), *created(), ev.WebhookArrived(START))
     session = after(session, ev.JobAccepted(START + 3, MANAGER), seen(MANAGER, "PA_manager", START + 4))
     assert ListRoom() in actions(session, START + 4)
@@ -281,8 +281,8 @@ def test_a_room_is_listed_when_a_manager_has_come() -> None:
     ],
     ids=["webhooks arrive", "ready", "degraded", "over"],
 )
-def test_a_room_is_listed_only_now_and_then_otherwise(events: list[Event], interval: float) -> None:
-    """Against whatever nobody told: webhooks get lost."""
+def test_a_watched_room_is_listed_at_long_intervals(events: list[Event], interval: float) -> None:
+    """In case a report was lost: webhooks get lost."""
     session = after(a_session(JOINS), *created(), *invited(ASR), *events)
     assert ListRoom() not in actions(session, START + min(interval, 1e6) - 0.1)
     assert (ListRoom() in actions(session, START + min(interval, 1e6))) == (interval < math.inf)
@@ -292,7 +292,7 @@ def test_a_room_is_listed_only_now_and_then_otherwise(events: list[Event], inter
 
 
 @pytest.mark.parametrize("start", [created(), managed()], ids=["made", "managed"])
-def test_after_the_end_there_is_one_clean_up_and_then_nothing_until_it_is_forgotten(start: list[Event]) -> None:
+def test_an_ended_session_is_cleaned_up_once_and_then_purged(start: list[Event]) -> None:
     """No more invites, dispatches or listings, whatever was due."""
     over = after(a_session(JOINS), *start, ev.SessionClosed(START + 5))
     assert plan(over, START + 5).actions == (CleanUp(),)
@@ -305,16 +305,16 @@ def test_after_the_end_there_is_one_clean_up_and_then_nothing_until_it_is_forgot
     assert plan(clean, START + 5 + retention).actions == (Purge(),)
 
 
-def test_a_room_that_is_being_made_is_not_cleaned_up_before_it_is_known_what_became_of_it() -> None:
-    """Else it would be made after it was deleted, and stay for ever."""
+def test_a_room_is_not_cleaned_up_before_its_creation_has_an_outcome() -> None:
+    """Otherwise it would be created after it was deleted, and stay."""
     over = after(a_session(JOINS), *requested(), ev.SessionClosed(START + 1))
     assert plan(over, START + 100).actions == ()
     assert plan(apply(over, ev.RoomCreated(START + 2, "RM_1")), START + 2).actions == (CleanUp(),)
     assert plan(apply(over, ev.RoomRefused(START + 2)), START + 2).actions == (CleanUp(),)
 
 
-def test_a_session_is_kept_at_least_as_long_as_its_room_name_may_not_be_used() -> None:
-    """However short the retention is, and however long it took to delete the room."""
+def test_a_session_is_kept_as_long_as_its_room_name_is_quarantined() -> None:
+    """However short the retention is, and however long the deletion of the room took."""
     brief = replace(a_session(), limits=Limits(retention=1))
     clean = after(brief, *managed(), ev.SessionClosed(START), ev.CleanUpStarted(START), ev.CleanedUp(START + 25))
     assert plan(clean, START + 25).wake_at == START + 25 + NAME_QUARANTINE
@@ -449,8 +449,8 @@ LIVES: dict[EndReason, tuple[Callable[[], Life], float]] = {
 
 
 @pytest.mark.parametrize("reason", list(EndReason))
-def test_a_life_ends_for_each_reason_at_its_time(reason: EndReason) -> None:
-    """With nothing in the way but time. Afterwards it is cleaned up once, kept, and forgotten."""
+def test_each_end_reason_ends_a_session_at_its_time(reason: EndReason) -> None:
+    """With nothing happening but time. Afterwards it is cleaned up once, kept, and purged."""
     begin, seconds = LIVES[reason]
     life = begin().until(over)
     assert life.ended == f"{reason} after {seconds:g} s"
@@ -459,8 +459,8 @@ def test_a_life_ends_for_each_reason_at_its_time(reason: EndReason) -> None:
     assert life.instants[-1] == (START + seconds + life.session.limits.retention, Purge())
 
 
-def test_a_life_in_which_all_goes_well_takes_one_of_each_action() -> None:
-    """One room, one manager dispatched with it, one invite for each service, and a look into the room at times."""
+def test_a_session_without_trouble_takes_one_of_each_action() -> None:
+    """One room, one manager dispatched with it, one invite for each service, and a listing at long intervals."""
     life = a_life(JOINS, AGENT, services_come=False).until(at=START + 0.1)
     life.on(seen("sm-0-1", "PA_1", life.now), seen("sm-1-1", "PA_2", life.now)).until()
     looks = life.done.pop("ListRoom")
@@ -468,8 +468,8 @@ def test_a_life_in_which_all_goes_well_takes_one_of_each_action() -> None:
     assert life.done == {"CreateRoom": 1, "SendInvite": 2, "CheckDeadline": 1, "CleanUp": 1, "Purge": 1}
 
 
-def test_a_waiting_session_fails_when_no_manager_comes_after_three_dispatches() -> None:
-    """At 0, 2 and 6 seconds; the last one is waited for until 14."""
+def test_a_waiting_session_fails_after_three_dispatches_without_a_manager() -> None:
+    """At 0, 2 and 6 seconds; the wait for the last one ends at 14."""
     life = a_life(JOINS, managers_come=False, services_come=False).until(over)
     assert life.ended == "room_unavailable after 14 s"
     dispatched = [at - START for at, action in life.instants if isinstance(action, DispatchManager)]
@@ -477,14 +477,14 @@ def test_a_waiting_session_fails_when_no_manager_comes_after_three_dispatches() 
 
 
 def test_a_ready_session_goes_on_without_a_manager() -> None:
-    """The token was promised, or given; managers are dispatched for as long as it lives."""
+    """The token was given: managers are dispatched as long as the session lives."""
     life = a_life(JOINS, managers_come=False).until(over)
     assert life.ended == "user_never_joined after 120 s"
     assert life.done["DispatchManager"] == 6
 
 
-def test_a_service_that_can_not_be_reached_is_tried_until_the_deadline() -> None:
-    """It is named with its reason in the end."""
+def test_an_unreachable_service_is_tried_until_the_deadline() -> None:
+    """In the end it is named with its reason."""
     life = a_life(JOINS, invite_is_accepted=False).until(over)
     assert life.ended == "ready_timeout after 30 s"
     assert life.session.reason_of(life.session.services[ASR]) == "unreachable"
@@ -497,8 +497,8 @@ def test_a_wait_without_webhooks_is_150_listings_long() -> None:
     assert life.done["ListRoom"] in (149, 150)
 
 
-def test_a_page_reload_is_not_the_end() -> None:
-    """The user may be away for USER_REJOIN_TIMEOUT, as often as he likes."""
+def test_a_page_reload_does_not_end_the_session() -> None:
+    """The user may be away for USER_REJOIN_TIMEOUT, any number of times."""
     life = the_user_joins(a_life(JOINS).until(ready))
     for _ in range(5):
         sid = life.session.user_presence.sid
@@ -511,15 +511,15 @@ def test_a_page_reload_is_not_the_end() -> None:
 
 
 @pytest.mark.parametrize("join_is_told", [False, True])
-def test_the_user_has_his_time_to_come_back_from_when_he_left(join_is_told: bool) -> None:
-    """Also when his leave is told before his join, or his join never."""
+def test_user_rejoin_timeout_counts_from_when_the_user_left(join_is_told: bool) -> None:
+    """Also when the leave is reported before the join, or the join never."""
     life = a_life(JOINS).until(ready).until(at=START + 50).on(left("alice", "PA_a", START + 50))
     if join_is_told:
         life.on(seen("alice", "PA_a", START + 50.1))
     assert life.until(over).ended == "user_left after 70 s"
 
 
-def test_a_lost_service_has_its_time_to_come_back_each_time() -> None:
+def test_a_lost_service_has_its_full_time_to_come_back_each_time() -> None:
     """Counted from when it was lost."""
     life = a_life(JOINS).until(ready).until(at=START + 50)
     life.on(left("sm-0-1", "PA_0_1", life.now)).until(at=life.now + 19.9)
@@ -531,7 +531,7 @@ def test_a_lost_service_has_its_time_to_come_back_each_time() -> None:
     assert life.ended == f"service_lost after {lost_at + 20 - START:g} s"
 
 
-def test_the_sooner_of_two_deadlines_is_the_one() -> None:
+def test_the_sooner_of_two_deadlines_applies() -> None:
     """A session that may live for ten seconds does not wait for thirty."""
     life = a_life(JOINS, services_come=False)
     life.session = replace(life.session, limits=Limits(max_duration=10))
@@ -558,11 +558,11 @@ SECONDS = st.floats(0.1, 50)
     services=st.lists(st.sampled_from([JOINS, SIGNALS, made_optional(JOINS)]), max_size=3),
     webhooks=st.booleans(),
 )
-def test_who_does_what_the_plan_says_when_it_says_so_is_never_idle_and_never_busy(
+def test_following_the_plan_is_never_idle_and_never_a_busy_loop(
     world: dict[str, bool], limits: Limits, services: list[RequiredService], webhooks: bool
 ) -> None:
-    """Whenever the plan says to look again there is something to do, and what was done is not due again at once.
-    Every life ends, is cleaned up once and forgotten."""
+    """Whenever the plan says to look again there is something to do, and what was done is not due again at once. Every
+    life ends, is cleaned up once and purged."""
     life = a_life(*services, **world)
     life.session = replace(life.session, limits=limits)
     life.on(*[ev.WebhookArrived(START)] * webhooks)

@@ -70,15 +70,15 @@ AGENT_STARTING = {"lk.agent.name": "bot", "lk.agent.state": "initializing"}
 def test_each_kind_of_evidence_alone_makes_a_service_ready(
     service: RequiredService, event: Event, evidence: Evidence
 ) -> None:
-    """One event is enough, and what it was is recorded with its time."""
+    """One event is enough. Its kind and time are recorded."""
     session = apply(asked_for(service), event)
     assert session.state is SessionState.READY
     assert (session.services[ASR].ready_by, session.services[ASR].timeline.ready) == (evidence, NOW)
     assert session.ready_at == NOW
 
 
-def test_the_first_evidence_counts() -> None:
-    """What comes after it changes neither the kind nor the time."""
+def test_the_first_evidence_of_readiness_counts() -> None:
+    """Later evidence changes neither the kind nor the time."""
     session = after(
         asked_for(SIGNALS),
         signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP),
@@ -89,14 +89,13 @@ def test_the_first_evidence_counts() -> None:
     assert (service.ready_by, service.timeline.ready, service.timeline.joined) == (Evidence.HTTP, NOW, NOW + 1)
 
 
-def test_a_service_that_has_to_say_so_is_not_ready_by_joining() -> None:
-    """`ready_on: signal`: joined is not ready."""
+def test_a_service_with_ready_on_signal_is_not_ready_by_joining() -> None:
     session = after(asked_for(SIGNALS), seen("sm-asr-1", "PA_1", NOW))
     assert (session.state, session.services[ASR].state) == (SessionState.WAITING, ServiceState.JOINED)
 
 
-def test_speaking_in_the_room_is_proof_of_having_joined_and_http_is_not() -> None:
-    """A message may overtake the news of the join; a POST comes from anywhere."""
+def test_a_message_in_the_room_proves_a_join_and_a_signal_by_http_does_not() -> None:
+    """A message may overtake the report of the join. A POST comes from anywhere."""
     spoke = apply(asked_for(SIGNALS), signal("sm-asr-1", Signal.READY, NOW))
     posted = apply(asked_for(SIGNALS), signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP))
     assert spoke.services[ASR].timeline.joined == NOW
@@ -104,13 +103,13 @@ def test_speaking_in_the_room_is_proof_of_having_joined_and_http_is_not() -> Non
 
 
 @pytest.mark.parametrize("state", ["", "failing", "READY", "draining", "ready "])
-def test_any_other_value_of_the_attribute_says_nothing(state: str) -> None:
-    """Only `ready` and `failed`, spelt so, count."""
+def test_other_values_of_the_state_attribute_are_ignored(state: str) -> None:
+    """Only `ready` and `failed`, in this spelling, count."""
     session = apply(asked_for(SIGNALS), seen("sm-asr-1", "PA_1", NOW, attributes={"session.state": state}))
     assert session.services[ASR].state is ServiceState.JOINED
 
 
-def test_an_attribute_set_after_the_join_counts_too() -> None:
+def test_an_attribute_set_after_the_join_counts() -> None:
     """The same participant is seen again, with another attribute."""
     session = after(
         asked_for(SIGNALS),
@@ -128,8 +127,8 @@ def test_an_attribute_set_after_the_join_counts_too() -> None:
         seen("sm-asr-1", "PA_1", NOW, attributes={"session.state": "failed"}),
     ],
 )
-def test_a_failure_that_is_reported_is_not_taken_back(event: Event) -> None:
-    """Whatever the service says or does afterwards under this identity, it has failed."""
+def test_a_reported_failure_is_not_taken_back(event: Event) -> None:
+    """Whatever the service reports or does afterwards under this identity."""
     session = after(
         asked_for(JOINS),
         *(event, signal("sm-asr-1", Signal.READY, NOW + 1), seen("sm-asr-1", "PA_1", NOW + 2)),
@@ -142,8 +141,8 @@ def test_a_failure_that_is_reported_is_not_taken_back(event: Event) -> None:
     assert session.state is SessionState.WAITING
 
 
-def test_all_required_services_have_to_be_ready_and_an_optional_one_need_not() -> None:
-    """An optional service holds nothing back, ready or not; the others all do."""
+def test_a_session_is_ready_with_all_required_services_and_no_optional_one() -> None:
+    """Optional services hold nothing back; required ones all do."""
     session = asked_for(JOINS, SIGNALS, made_optional(AGENT))
     one = apply(session, seen("sm-asr-1", "PA_1", NOW))
     both = apply(one, signal("sm-llm-1", Signal.READY, NOW + 1))
@@ -152,14 +151,14 @@ def test_all_required_services_have_to_be_ready_and_an_optional_one_need_not() -
 
 
 def test_a_room_without_services_is_ready_as_soon_as_it_exists() -> None:
-    """`required_services: []` is a plain room, and no token is given for a room that is not there."""
+    """`required_services: []` is a plain room. No token is given for a room that does not exist."""
     session = a_session()
     assert after(session, *requested()).state is SessionState.WAITING
     assert after(session, *created()).state is SessionState.READY
 
 
 def test_readiness_does_not_wait_for_the_manager() -> None:
-    """A webhook is enough, though no manager has come yet."""
+    """A webhook is enough, even before a manager has joined."""
     session = after(a_session(JOINS), *created(), *invited(ASR), seen("sm-asr-1", "PA_1", NOW))
     assert session.state is SessionState.READY
 
@@ -168,15 +167,15 @@ def test_readiness_does_not_wait_for_the_manager() -> None:
 
 
 @pytest.mark.parametrize("identity", ["asr-service", "inv_0", "sm-asr-2", "", "alice", MANAGER])
-def test_nobody_speaks_for_a_service_but_the_identity_that_was_invited(identity: str) -> None:
-    """Not its name, not its invite, not the user, not an attempt that is still to come."""
+def test_only_the_invited_identity_makes_a_service_ready(identity: str) -> None:
+    """Not its name, its invite id, the user, or an attempt that is still to come."""
     session = asked_for(SIGNALS)
     assert apply(session, signal(identity, Signal.READY, NOW)) is session
     assert apply(session, signal(identity, Signal.FAILED, NOW)) is session
 
 
-def test_what_an_older_attempt_says_or_does_changes_nothing() -> None:
-    """Once the next attempt is invited, the identity of the one before is a stranger's."""
+def test_events_of_an_earlier_attempt_change_nothing() -> None:
+    """Once the next attempt is invited, the identity of the previous one is a stranger's."""
     session = after(
         asked_for(JOINS),
         seen("sm-asr-1", "PA_1", NOW),
@@ -198,8 +197,8 @@ def test_what_an_older_attempt_says_or_does_changes_nothing() -> None:
     assert apply(session, seen("sm-asr-2", "PA_3", NOW + 3)).state is SessionState.READY
 
 
-def test_a_new_attempt_starts_from_nothing() -> None:
-    """Neither the evidence nor the failure nor the timeline of the last one is left."""
+def test_a_new_attempt_has_no_state_of_the_previous_one() -> None:
+    """Neither evidence nor failure nor timeline."""
     session = after(
         asked_for(SIGNALS),
         *(seen("sm-asr-1", "PA_1", NOW), signal("sm-asr-1", Signal.FAILED, NOW)),
@@ -214,7 +213,7 @@ def test_a_new_attempt_starts_from_nothing() -> None:
 
 
 def test_a_leave_counts_only_for_the_very_participant_that_is_here() -> None:
-    """The leave of an earlier join, told late, does not take away the service that has come back since."""
+    """The leave of an earlier join, reported late, does not affect the service that has come back since."""
     session = after(
         asked_for(JOINS),
         *(seen("sm-asr-1", "PA_1", NOW), seen("sm-asr-1", "PA_2", NOW + 1)),
@@ -224,7 +223,7 @@ def test_a_leave_counts_only_for_the_very_participant_that_is_here() -> None:
     assert apply(session, left("sm-asr-1", "PA_2", NOW + 3)).state is SessionState.DEGRADED
 
 
-def test_a_service_whose_leave_is_told_before_its_join_has_come_and_gone() -> None:
+def test_a_service_whose_leave_is_reported_before_its_join_is_absent() -> None:
     """Webhooks overtake each other."""
     session = after(asked_for(JOINS), left("sm-asr-1", "PA_1", NOW), seen("sm-asr-1", "PA_1", NOW + 1))
     assert (session.state, session.services[ASR].state) == (SessionState.WAITING, ServiceState.LOST)
@@ -233,15 +232,15 @@ def test_a_service_whose_leave_is_told_before_its_join_has_come_and_gone() -> No
 
 
 @pytest.mark.parametrize("how", [Evidence.HTTP, Evidence.MESSAGE])
-def test_who_said_that_it_is_ready_and_has_left_is_lost_in_whatever_order_that_is_told(how: Evidence) -> None:
-    """The leave of somebody unknown changes nothing; the news that he had joined makes it that of the service."""
+def test_a_ready_service_that_has_left_is_lost_in_any_order_of_reports(how: Evidence) -> None:
+    """The leave of an unknown participant changes nothing; the report of its join makes it the leave of the service."""
     said_so = after(asked_for(SIGNALS), signal("sm-asr-1", Signal.READY, NOW, how), left("sm-asr-1", "PA_1", NOW + 1))
     assert said_so.state is SessionState.READY
     assert apply(said_so, seen("sm-asr-1", "PA_1", NOW + 2)).state is SessionState.DEGRADED
 
 
-def test_a_newer_participant_that_came_and_left_takes_the_older_one_with_it() -> None:
-    """LiveKit has one participant of an identity: that a later one was here means that this one is not."""
+def test_a_newer_participant_that_joined_and_left_ends_the_older_one() -> None:
+    """LiveKit has one participant of an identity: if a later one was here, this one is not."""
     session = after(
         asked_for(JOINS),
         seen("sm-asr-1", "PA_1", NOW, joined_ms=1_000),
@@ -251,8 +250,8 @@ def test_a_newer_participant_that_came_and_left_takes_the_older_one_with_it() ->
     assert apply(session, seen("sm-asr-1", "PA_2", NOW + 2, joined_ms=2_000)).state is SessionState.DEGRADED
 
 
-def test_an_older_join_told_late_does_not_undo_a_newer_leave() -> None:
-    """LiveKit's instant of a join says which is older, also when nobody is here any more."""
+def test_a_late_report_of_an_older_join_does_not_undo_a_newer_leave() -> None:
+    """LiveKit's instant of a join says which is older, even when neither is here."""
     session = after(
         asked_for(JOINS),
         seen("sm-asr-1", "PA_2", NOW, joined_ms=2_000),
@@ -261,8 +260,8 @@ def test_an_older_join_told_late_does_not_undo_a_newer_leave() -> None:
     assert apply(session, seen("sm-asr-1", "PA_1", NOW + 2, joined_ms=1_000)) is session
 
 
-def test_a_service_that_came_back_has_to_say_again_that_it_is_ready() -> None:
-    """What the participant before it said does not count for the new one."""
+def test_a_service_that_came_back_must_signal_ready_again() -> None:
+    """The signal of the participant before it does not count."""
     session = after(
         asked_for(SIGNALS),
         *(seen("sm-asr-1", "PA_1", NOW), signal("sm-asr-1", Signal.READY, NOW)),
@@ -272,22 +271,22 @@ def test_a_service_that_came_back_has_to_say_again_that_it_is_ready() -> None:
     assert apply(session, signal("sm-asr-1", Signal.READY, NOW + 3)).state is SessionState.READY
 
 
-def test_a_service_that_has_left_can_not_say_that_it_is_ready() -> None:
-    """A message on its way when it left is void: it has to join first. Nor may it be acknowledged."""
+def test_a_service_that_has_left_can_not_signal_ready() -> None:
+    """A message in flight when it left is void: it has to join first. It is not acknowledged either."""
     session = after(asked_for(JOINS), seen("sm-asr-1", "PA_1", NOW), left("sm-asr-1", "PA_1", NOW + 1))
     assert apply(session, signal("sm-asr-1", Signal.READY, NOW + 2)) is session
     assert not session.has_taken_in("sm-asr-1", Signal.READY)
 
 
-def test_before_the_first_time_a_lost_service_makes_it_waiting_again() -> None:
-    """Degraded is only what had been ready."""
+def test_a_service_lost_before_the_session_was_ready_makes_it_wait_again() -> None:
+    """Degraded is only a session that was ready."""
     session = after(asked_for(JOINS, SIGNALS), seen("sm-asr-1", "PA_1", NOW), left("sm-asr-1", "PA_1", NOW + 1))
     assert (session.state, session.services[ASR].state) == (SessionState.WAITING, ServiceState.LOST)
     assert session.reason_of(session.services[ASR]) is ServiceReason.LEFT
 
 
-def test_a_lost_service_that_comes_back_heals_the_session() -> None:
-    """The user is still there, so it is active at once; when it was first ready does not change."""
+def test_a_lost_service_that_comes_back_restores_the_session() -> None:
+    """The user is still there, so the session is active at once. When it was first ready does not change."""
     session = after(
         asked_for(JOINS),
         *(seen("sm-asr-1", "PA_1", NOW), seen("alice", "PA_a", NOW + 1)),
@@ -299,42 +298,43 @@ def test_a_lost_service_that_comes_back_heals_the_session() -> None:
 # --- listings ---------------------------------------------------------------------------------------
 
 
-def test_a_listing_asked_for_before_a_join_was_learnt_does_not_undo_it() -> None:
-    """What was learnt later wins, also when the answer comes last."""
+def test_a_listing_requested_before_a_join_was_known_does_not_undo_it() -> None:
+    """What was learned later wins, even if the answer comes last."""
     session = after(asked_for(JOINS), seen("sm-asr-1", "PA_1", NOW))
     assert after(session, listed(NOW + 2, asked_at=NOW - 1)).state is SessionState.READY
     assert after(session, listed(NOW + 2, asked_at=NOW)).state is SessionState.READY
     assert after(session, listed(NOW + 2, asked_at=NOW + 1)).state is SessionState.DEGRADED
 
 
-def test_a_listing_that_comes_after_a_newer_one_is_old_news() -> None:
-    """Whoever it shows may have left before the newer one was asked for."""
+def test_a_listing_that_arrives_after_a_newer_one_is_ignored() -> None:
+    """Participants in it may have left before the newer one was requested."""
     session = after(asked_for(JOINS), listed(NOW + 2, asked_at=NOW + 1))
     assert apply(session, listed(NOW + 3, ParticipantInfo("sm-asr-1", "PA_1"), asked_at=NOW)) is session
 
 
-def test_a_listing_takes_back_what_was_said_in_the_room_by_one_who_is_not_there() -> None:
-    """A service that spoke, and whose join was never told, is lost when a later listing does not show it."""
+def test_a_listing_without_a_service_takes_back_its_signal_in_the_room() -> None:
+    """A service that sent a message, and whose join was never reported, is lost when a later listing does not show
+    it."""
     session = after(asked_for(SIGNALS), signal("sm-asr-1", Signal.READY, NOW))
     assert apply(session, listed(NOW + 1, asked_at=NOW)).state is SessionState.READY
     assert apply(session, listed(NOW + 1, asked_at=NOW + 0.1)).state is SessionState.DEGRADED
 
 
-def test_a_listing_does_not_take_back_what_was_said_by_http_before_joining() -> None:
+def test_a_listing_does_not_take_back_a_signal_by_http_before_the_join() -> None:
     """It counts even before the service has joined."""
     session = after(asked_for(SIGNALS), signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP))
     assert apply(session, listed(NOW + 2, asked_at=NOW + 1)).state is SessionState.READY
 
 
-def test_who_is_still_on_the_way_in_has_neither_joined_nor_left() -> None:
-    """A listing shows participants that are connecting; they are no evidence of anything."""
+def test_a_connecting_participant_has_neither_joined_nor_left() -> None:
+    """A listing shows connecting participants; they are no evidence of anything."""
     session = apply(asked_for(JOINS), listed(NOW, joining=("sm-asr-1",)))
     assert session.services[ASR].state is ServiceState.ACCEPTED
     ready = after(session, seen("sm-asr-1", "PA_1", NOW + 1))
     assert apply(ready, listed(NOW + 3, asked_at=NOW + 2, joining=("sm-asr-1",))).state is SessionState.READY
 
 
-def test_nobody_comes_back_by_an_old_listing() -> None:
+def test_an_old_listing_does_not_bring_a_participant_back() -> None:
     """It shows a participant that is known to have left."""
     session = after(asked_for(JOINS), seen("sm-asr-1", "PA_1", NOW), left("sm-asr-1", "PA_1", NOW + 1))
     again = apply(session, listed(NOW + 2, ParticipantInfo("sm-asr-1", "PA_1"), asked_at=NOW + 0.5))
@@ -357,15 +357,15 @@ def awaiting_the_bot() -> Session:
     return after(a_session(AGENT), *managed(), started, *accepted(BOT_ALONE))
 
 
-def test_a_dispatched_agent_is_known_by_its_name() -> None:
-    """It comes under an identity of LiveKit's, which from then on is the service's."""
+def test_a_dispatched_agent_is_recognized_by_its_name() -> None:
+    """It joins under an identity of LiveKit's, which from then on is the service's."""
     session = apply(awaiting_the_bot(), the_bot("PA_1", AGENT_STARTING))
     assert (session.state, session.services[BOT_ALONE].identity) == (SessionState.READY, "agent-AJ_1")
 
 
 @pytest.mark.parametrize(("state", "expected"), [("initializing", "joined"), ("", "joined"), ("idle", "ready")])
-def test_an_agent_is_up_once_its_state_says_so(state: str, expected: str) -> None:
-    """For one that has to signal, `lk.agent.state` past `initializing` is the signal."""
+def test_an_agent_is_ready_once_its_state_says_so(state: str, expected: str) -> None:
+    """If it has to signal, `lk.agent.state` past `initializing` is the signal."""
     session = after(
         a_session(with_instance(AGENT, ready_on=SIGNALS.current.instance.ready_on)),
         *(*managed(), ev.InviteStarted(START, BOT_ALONE, 1, 1, None, "inv_2")),
@@ -385,19 +385,19 @@ def test_an_agent_is_up_once_its_state_says_so(state: str, expected: str) -> Non
     ],
     ids=["no agent", "another name", "no name", "one of ours", "the user"],
 )
-def test_nobody_passes_for_a_dispatched_agent(somebody: Event) -> None:
+def test_other_participants_can_not_pass_for_a_dispatched_agent(somebody: Event) -> None:
     """Anybody may set attributes; the kind AGENT takes the API secret. Our own identities are not LiveKit's."""
     assert apply(awaiting_the_bot(), somebody).services[BOT_ALONE].identity is None
 
 
-def test_an_agent_that_was_not_dispatched_yet_is_not_ours() -> None:
-    """Its name alone is not enough before our dispatch."""
+def test_an_agent_that_joined_before_its_dispatch_is_not_ours() -> None:
+    """Its name alone is not enough."""
     session = after(a_session(AGENT), *managed())
     assert apply(session, the_bot("PA_1", AGENT_UP)) is session
 
 
 def test_a_second_agent_of_the_name_is_a_stranger_while_the_first_is_here() -> None:
-    """And when the first has left, the next one is the service."""
+    """When the first has left, the next one is the service."""
     session = after(awaiting_the_bot(), the_bot("PA_1", AGENT_UP))
     second = the_bot("PA_2", AGENT_UP, NOW + 1, identity="agent-AJ_2")
     assert apply(session, second).services == session.services
@@ -407,21 +407,21 @@ def test_a_second_agent_of_the_name_is_a_stranger_while_the_first_is_here() -> N
     assert apply(replaced, signal("agent-AJ_1", Signal.FAILED, NOW + 3)) is replaced
 
 
-def test_an_agent_whose_leave_was_told_before_its_join_is_not_here() -> None:
-    """Its identity was nobody's when it left; it is remembered all the same."""
+def test_an_agent_whose_leave_is_reported_before_its_join_is_not_here() -> None:
+    """Its identity was unknown when it left; the leave is remembered all the same."""
     session = after(awaiting_the_bot(), left("agent-AJ_1", "PA_1", NOW), the_bot("PA_1", AGENT_UP, NOW + 1))
     assert session.state is SessionState.WAITING
 
 
-def test_an_agent_of_an_older_attempt_changes_nothing() -> None:
-    """It has the same name as the one that is awaited, but has had its turn."""
+def test_an_agent_of_an_earlier_attempt_changes_nothing() -> None:
+    """It has the name of the one that is awaited, but it belongs to the attempt before."""
     again = ev.InviteStarted(NOW + 1, BOT_ALONE, 2, 1, None, "inv_2b")
     session = after(awaiting_the_bot(), the_bot("PA_1", AGENT_STARTING), again)
     assert apply(session, the_bot("PA_1", AGENT_UP, NOW + 2)) is session
     assert apply(session, the_bot("PA_2", AGENT_UP, NOW + 2, identity="agent-AJ_2")).state is SessionState.READY
 
 
-def test_a_listing_that_shows_another_agent_in_place_of_the_first_is_all_it_takes() -> None:
+def test_a_listing_with_another_agent_replaces_the_first_one() -> None:
     """The first has left, and the second is here."""
     session = apply(awaiting_the_bot(), the_bot("PA_1", AGENT_UP))
     second = ParticipantInfo("agent-AJ_2", "PA_2", is_agent=True, attributes=AGENT_UP)
@@ -429,8 +429,8 @@ def test_a_listing_that_shows_another_agent_in_place_of_the_first_is_all_it_take
     assert (replaced.state, replaced.services[BOT_ALONE].identity) == (SessionState.READY, "agent-AJ_2")
 
 
-def test_an_agent_that_joined_first_may_still_take_over_from_one_that_came_later() -> None:
-    """Instants tell the joins of one identity apart, not those of two."""
+def test_an_agent_that_joined_earlier_can_replace_a_later_one() -> None:
+    """Instants order the joins of one identity, not those of two."""
     session = after(
         awaiting_the_bot(),
         seen("agent-AJ_2", "PA_2", NOW, joined_ms=2_000, is_agent=True, attributes=AGENT_UP),

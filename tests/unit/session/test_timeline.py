@@ -1,4 +1,4 @@
-"""The timeline of a session: its steps, every attempt, and who is awaited until when."""
+"""The timeline of a session: its steps, every attempt, and what is awaited until when."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def awaited(*events: ev.Event, service: RequiredService = SIGNALS) -> Late | Non
 # --- steps ------------------------------------------------------------------------------------------
 
 
-def test_the_steps_are_those_that_are_known_in_order_of_time() -> None:
+def test_the_timeline_lists_known_steps_in_order_of_time() -> None:
     session = a_session(JOINS)
     assert steps(session) == [TimelineStep(StepName.REQUESTED, START)]
     session = after(
@@ -78,7 +78,7 @@ def test_the_steps_are_those_that_are_known_in_order_of_time() -> None:
     ]  # fmt: skip
 
 
-def test_a_user_who_comes_back_has_joined_twice() -> None:
+def test_a_user_that_comes_back_joins_twice_in_the_timeline() -> None:
     came = [*managed(), seen("alice", "PA_1", START + 1), left("alice", "PA_1", START + 2)]
     session = after(a_session(), *came, seen("alice", "PA_2", START + 3))
     assert [(step.name, step.at - START) for step in steps(session)][-3:] == [
@@ -89,13 +89,13 @@ def test_a_user_who_comes_back_has_joined_twice() -> None:
 # --- attempts ---------------------------------------------------------------------------------------
 
 
-def test_who_was_not_invited_yet_has_an_attempt_without_a_number() -> None:
+def test_a_service_not_invited_yet_has_an_attempt_without_a_number() -> None:
     attempt = present(a_session(JOINS))
     current = attempt.attempt
     assert (current.number, current.state, current.tries, attempt.late) == (0, ServiceState.PENDING, 0, None)
 
 
-def test_an_attempt_that_was_replaced_comes_before_the_next_with_its_reason() -> None:
+def test_a_replaced_attempt_precedes_the_next_one_with_its_reason() -> None:
     refused = ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.UNREACHABLE, final=True)
     session = after(a_session(JOINS), *managed(), *invited(ASR), refused, replaced(START + 2))
     first, second = attempts(session)
@@ -105,7 +105,7 @@ def test_an_attempt_that_was_replaced_comes_before_the_next_with_its_reason() ->
     assert second.late == Late(Awaited.ACCEPT, START + 2, START + 30)
 
 
-def test_of_one_that_was_lost_it_is_known_when_it_was_ready_and_when_it_left() -> None:
+def test_a_lost_attempt_shows_when_it_was_ready_and_when_it_left() -> None:
     came = [*invited(ASR), *accepted(ASR), seen("sm-asr-1", "PA_1", START + 1)]
     session = after(a_session(JOINS), *managed(), *came)
     assert (present(session).ready_by, present(session).late) == (Evidence.JOIN, None)
@@ -115,7 +115,7 @@ def test_of_one_that_was_lost_it_is_known_when_it_was_ready_and_when_it_left() -
     assert (first.attempt.timeline.ready, first.attempt.timeline.left) == (START + 1, START + 2)
 
 
-def test_one_that_never_joined_says_so_once_it_is_replaced_or_the_session_is_over() -> None:
+def test_an_attempt_that_never_joined_says_so_once_it_is_over() -> None:
     session = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR))
     assert present(session).reason is None
     first, _ = attempts(after(session, replaced(START + 10)))
@@ -127,8 +127,8 @@ def test_one_that_never_joined_says_so_once_it_is_replaced_or_the_session_is_ove
 # --- who is awaited ---------------------------------------------------------------------------------
 
 
-def test_it_is_awaited_that_it_accepts_then_joins_then_is_ready() -> None:
-    """It has SERVICE_JOIN_TIMEOUT to join; for the rest there is nothing but the session's own deadline."""
+def test_the_timeline_awaits_acceptance_then_join_then_readiness() -> None:
+    """It has SERVICE_JOIN_TIMEOUT to join; for the rest there is only the session's own deadline."""
     start, ends = [*invited(0)], START + 30
     assert awaited() is None
     assert awaited(*start) == Late(Awaited.ACCEPT, START, ends)
@@ -140,8 +140,8 @@ def test_it_is_awaited_that_it_accepts_then_joins_then_is_ready() -> None:
     assert awaited(*start) is None
 
 
-def test_one_that_is_waited_for_a_while_longer_stays_overdue() -> None:
-    """When somebody is looked for next changes nothing of when it was due, also when it is sent the invite again."""
+def test_an_attempt_that_is_held_stays_overdue() -> None:
+    """When the next replacement is tried does not change when it was due, nor does sending the invite again."""
     came = [*invited(0), *accepted(0, at=START + 1)]
     overdue = Late(Awaited.JOIN, START + 1, START + 11)
     for at in (11, 12, 20):
@@ -151,8 +151,8 @@ def test_one_that_is_waited_for_a_while_longer_stays_overdue() -> None:
     assert awaited(*came, again) == overdue
 
 
-def test_one_that_refused_is_awaited_until_the_session_is_over_and_asked_again_before() -> None:
-    """Nobody else is there, so that he is looked for in vain once a second."""
+def test_a_refused_attempt_is_awaited_until_the_session_is_over() -> None:
+    """There is no other instance, so a replacement is tried in vain once a second."""
     came: list[ev.Event] = [*invited(0)]
     retries = []
     for tries in (1, 2):
@@ -168,13 +168,13 @@ def test_one_that_refused_is_awaited_until_the_session_is_over_and_asked_again_b
     assert retries[0] < retries[1]
 
 
-def test_one_that_failed_is_not_awaited() -> None:
+def test_a_failed_attempt_is_not_awaited() -> None:
     came = [*invited(0), seen("sm-asr-1", "PA_1", START + 1)]
     assert awaited(*came, signal("sm-asr-1", Signal.FAILED, START + 2)) is None
     assert awaited(*came, left("sm-asr-1", "PA_1", START + 2)) is None
 
 
-def test_nothing_waits_for_one_that_is_optional_but_its_own_time_to_join() -> None:
+def test_an_optional_service_is_awaited_only_for_its_time_to_join() -> None:
     optional = made_optional(SIGNALS)
     assert awaited(*invited(0), service=optional) == Late(Awaited.ACCEPT, START, None)
     joins = [*invited(0), *accepted(0)]
@@ -182,7 +182,7 @@ def test_nothing_waits_for_one_that_is_optional_but_its_own_time_to_join() -> No
     assert awaited(*joins, seen("sm-asr-1", "PA_1", START), service=optional) == Late(Awaited.READY, START, None)
 
 
-def test_whoever_replaces_one_that_was_lost_is_awaited_until_the_session_would_fail() -> None:
+def test_a_replacement_is_awaited_until_the_session_would_fail() -> None:
     session = after(a_session(JOINS, SIGNALS), *managed(), *invited(ASR, LLM), *accepted(ASR))
     session = after(session, seen("sm-asr-1", "PA_1", START), signal("sm-llm-1", Signal.READY, START + 1))
     session = after(session, left("sm-asr-1", "PA_1", START + 50), replaced(START + 51))
@@ -194,7 +194,7 @@ def test_whoever_replaces_one_that_was_lost_is_awaited_until_the_session_would_f
 
 
 @pytest.mark.parametrize("block", range(4))
-def test_a_timeline_can_be_had_of_every_session_and_agrees_with_it(block: int) -> None:
+def test_every_session_has_a_timeline_that_agrees_with_it(block: int) -> None:
     for seed in range(block * 50, block * 50 + 50):
         for session in a_history(*by_chance(seed)).past[-10:]:
             told = steps(session)

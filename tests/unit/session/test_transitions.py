@@ -321,19 +321,19 @@ def visible(session: Session) -> object:
 
 
 @pytest.mark.parametrize(("column", "row", "expected"), cells(OF_A_SESSION))
-def test_every_state_of_a_session_meets_every_event(column: str, row: str, expected: str) -> None:
-    """What becomes of a session stands in the table, cell by cell."""
+def test_every_session_state_reacts_to_every_event_as_in_the_table(column: str, row: str, expected: str) -> None:
+    """Cell by cell."""
     assert became(SESSIONS[column], apply(SESSIONS[column], EVENTS[row])) == expected
 
 
 @pytest.mark.parametrize(("column", "row", "expected"), cells(OF_A_SERVICE))
-def test_every_state_of_a_service_meets_every_event(column: str, row: str, expected: str) -> None:
-    """What becomes of a service stands in the table, cell by cell."""
+def test_every_service_state_reacts_to_every_event_as_in_the_table(column: str, row: str, expected: str) -> None:
+    """Cell by cell."""
     assert became_service(SERVICES[column], apply(SERVICES[column], EVENTS[row])) == expected
 
 
-def test_the_tables_leave_out_no_state_and_no_event() -> None:
-    """A new state or a new type of event fails here until both tables say what happens."""
+def test_the_transition_tables_have_every_state_and_every_event() -> None:
+    """A new state or a new type of event fails here until both tables have it."""
     assert {type(event) for event in EVENTS.values()} == set(get_args(Event))
     assert {session.state for session in SESSIONS.values()} == set(SessionState)
     assert {session.services[0].state for session in SERVICES.values()} == set(ServiceState)
@@ -341,7 +341,7 @@ def test_the_tables_leave_out_no_state_and_no_event() -> None:
     assert columns_and_rows(OF_A_SERVICE) == (set(SERVICES), set(EVENTS))
 
 
-def test_every_column_is_the_state_that_it_is_named_after() -> None:
+def test_every_column_of_the_tables_is_in_the_state_of_its_name() -> None:
     """The sessions of the tables are where their names say they are."""
     others = {"new": "waiting", "making": "waiting", "away": "ready", "orphan": "ended"}
     assert {name: session.state for name, session in SESSIONS.items()} == {n: others.get(n, n) for n in SESSIONS}
@@ -349,7 +349,7 @@ def test_every_column_is_the_state_that_it_is_named_after() -> None:
     assert {n: s.services[0].state for n, s in SERVICES.items()} == {n: others.get(n, n) for n in SERVICES}
 
 
-def test_the_table_takes_the_arrows_of_the_diagram_and_no_other() -> None:
+def test_the_transition_table_has_exactly_the_arrows_of_the_diagram() -> None:
     """From waiting to ready once and never back, round and round between ready, active and degraded, and out."""
     arrows = set()
     for column, row, _ in cells(OF_A_SESSION):
@@ -373,7 +373,7 @@ every_event = pytest.mark.parametrize("event", list(EVENTS.values()), ids=list(E
 
 
 @every_event
-def test_an_event_taken_in_twice_changes_nothing_the_second_time(event: Event) -> None:
+def test_an_event_applied_twice_changes_nothing_the_second_time(event: Event) -> None:
     """In every state the same object comes back, and so the revision stays."""
     for column, session in EVERY_SESSION.items():
         once = apply(session, event)
@@ -381,8 +381,8 @@ def test_an_event_taken_in_twice_changes_nothing_the_second_time(event: Event) -
 
 
 @every_event
-def test_the_revision_counts_what_anybody_outside_can_see(event: Event) -> None:
-    """It goes up by one when something visible changed, and else not at all."""
+def test_the_revision_counts_visible_changes(event: Event) -> None:
+    """It goes up by one when something visible changed, and otherwise not at all."""
     for column, session in EVERY_SESSION.items():
         once = apply(session, event)
         assert once.revision - session.revision == (visible(once) != visible(session)), column
@@ -390,8 +390,8 @@ def test_the_revision_counts_what_anybody_outside_can_see(event: Event) -> None:
 
 
 @every_event
-def test_the_instant_of_a_state_is_that_of_the_event_which_brought_it(event: Event) -> None:
-    """`state_since`, from which the deadlines count, moves with the state and not otherwise."""
+def test_state_since_is_the_time_of_the_event_that_changed_the_state(event: Event) -> None:
+    """It moves with the state and not otherwise; the deadlines count from it."""
     for column, session in EVERY_SESSION.items():
         once = apply(session, event)
         since = session.state_since if once.state is session.state else event.at
@@ -400,8 +400,8 @@ def test_the_instant_of_a_state_is_that_of_the_event_which_brought_it(event: Eve
 
 @every_event
 @pytest.mark.parametrize("column", ["ended", "failed", "orphan"])
-def test_an_end_is_final(column: str, event: Event) -> None:
-    """Of a session that is over only the cleaning up goes on, and what became of a room that was being made."""
+def test_the_end_of_a_session_is_final(column: str, event: Event) -> None:
+    """Only its clean-up goes on, and the outcome of a room that was being created."""
     session = SESSIONS[column]
     once = apply(session, event)
     assert visible(once) == visible(session)
@@ -413,7 +413,7 @@ def test_an_end_is_final(column: str, event: Event) -> None:
 
 
 def test_the_retry_of_an_invite_keeps_its_attempt_identity_and_id() -> None:
-    """The reason of the last refusal stays in sight until one try is accepted."""
+    """The reason of the last refusal stays visible until one try is accepted."""
     refused = after(a_session(JOINS), *managed(), *invited(ASR), ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE))
     again = apply(refused, ev.InviteStarted(NOW + 1, ASR, 1, 2, "sm-asr-1", "inv_0"))
     done = apply(again, ev.InviteAccepted(NOW + 2, ASR, 1, 2))
@@ -427,7 +427,7 @@ def test_the_retry_of_an_invite_keeps_its_attempt_identity_and_id() -> None:
     "late", [ev.InviteAccepted(NOW, ASR, 1, 1), ev.InviteRefused(NOW, ASR, 1, 1, Refusal.DECLINED)]
 )
 def test_the_answer_to_an_earlier_try_changes_nothing(late: Event) -> None:
-    """Only the try that is under way has an outcome."""
+    """Only the current try has an outcome."""
     session = after(
         a_session(JOINS),
         *(*managed(), *invited(ASR), ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.UNREACHABLE)),
@@ -436,14 +436,14 @@ def test_the_answer_to_an_earlier_try_changes_nothing(late: Event) -> None:
     assert apply(session, late) is session
 
 
-def test_a_service_that_came_although_it_refused_is_ready_all_the_same() -> None:
-    """A time-out on our side does not mean that the invite did not arrive."""
+def test_a_service_that_joins_although_it_refused_is_ready() -> None:
+    """A timeout on our side does not mean that the invite did not arrive."""
     refused = ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE, final=True)
     session = after(a_session(JOINS), *managed(), *invited(ASR), refused, seen("sm-asr-1", "PA_1", NOW + 1))
     assert (session.state, session.reason_of(session.services[ASR])) == (SessionState.READY, None)
 
 
-def test_one_that_refuses_the_invite_which_it_had_accepted_is_late_no_more() -> None:
+def test_a_service_that_refuses_an_accepted_invite_is_no_longer_late() -> None:
     """It was killed, say. When it accepts again it has all its time again."""
     asked = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR))
     again = after(asked, ev.InviteStarted(NOW, ASR, 1, 2, "sm-asr-1", "inv_0"))
@@ -454,7 +454,7 @@ def test_one_that_refuses_the_invite_which_it_had_accepted_is_late_no_more() -> 
     assert back.services[ASR].current.overdue_since == NOW + 2
 
 
-def test_one_that_said_ready_although_it_refused_has_not_failed() -> None:
+def test_a_service_that_signals_ready_although_it_refused_has_not_failed() -> None:
     """Our call timed out, and it called us."""
     refused = ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE)
     session = after(a_session(JOINS), *managed(), *invited(ASR), refused)
@@ -479,7 +479,7 @@ def test_one_that_said_ready_although_it_refused_has_not_failed() -> None:
 def test_a_service_that_is_not_ready_has_a_reason(
     events: list[Event], while_alive: str | None, in_the_end: str
 ) -> None:
-    """While it may still come only what is known to be wrong; when time is up, the whole truth."""
+    """While it may still come, only what is known to be wrong; when time is up, the whole truth."""
     session = after(a_session(SIGNALS), *managed(), *events)
     assert session.reason_of(session.services[ASR]) == while_alive
     over = apply(session, ev.DeadlinePassed(START + 30))
@@ -491,7 +491,7 @@ def test_a_service_that_is_not_ready_has_a_reason(
 BOT_NAME = {"lk.agent.name": "bot"}
 
 
-def test_an_agent_that_was_dispatched_is_not_dispatched_again_for_the_same_attempt() -> None:
+def test_a_dispatched_agent_is_not_dispatched_again_for_the_same_attempt() -> None:
     """That would be a second job. A dispatch that failed is repeated."""
     session = after(a_session(AGENT), *managed(), ev.InviteStarted(START, ASR, 1, 1, None, "inv_0"))
     again = ev.InviteStarted(NOW + 5, ASR, 1, 2, None, "inv_0")
@@ -502,7 +502,8 @@ def test_an_agent_that_was_dispatched_is_not_dispatched_again_for_the_same_attem
 
 
 def test_a_second_agent_of_the_same_name_is_removed() -> None:
-    """It was dispatched twice. Whoever comes first has the place; who comes when it is free takes it."""
+    """It was dispatched twice. The first to join is the service; one that joins once the service has left takes
+    over."""
     session = after(a_session(JOINS, SIGNALS, AGENT), *managed(), *invited(ASR, LLM, BOT))
     first, second, third = (
         seen(f"agent-AJ_{n}", f"PA_{n}", NOW + n, is_agent=True, attributes=BOT_NAME) for n in (1, 2, 3)
@@ -515,8 +516,8 @@ def test_a_second_agent_of_the_same_name_is_removed() -> None:
     assert apply(alone, first) is alone, "told once more, though it has left"
 
 
-def test_who_is_not_wanted_any_more_is_known_by_the_service_and_the_attempt_that_it_was() -> None:
-    """So that the log can say who was removed. A manager was neither."""
+def test_a_stale_participant_is_known_by_its_service_and_attempt() -> None:
+    """So that the log can name it when it is removed. A manager has neither."""
     failed = signal("sm-asr-1", Signal.FAILED, NOW)
     session = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR), failed)
     again = apply(session, ev.InviteStarted(NOW + 1, ASR, 2, 1, "sm-asr-2", "inv_2"))
@@ -529,7 +530,7 @@ def test_who_is_not_wanted_any_more_is_known_by_the_service_and_the_attempt_that
 
 
 def test_agents_that_we_did_not_dispatch_are_left_alone() -> None:
-    """They have another name, or none, or nobody was dispatched under theirs."""
+    """They have another name, or none, or no agent was dispatched under theirs."""
     session = after(a_session(AGENT), *managed())
     assert apply(session, seen("agent-AJ_1", "PA_1", NOW, is_agent=True, attributes=BOT_NAME)) is session
     ready = after(session, ev.InviteStarted(START, ASR, 1, 1, None, "inv_0"))
@@ -550,14 +551,14 @@ def test_the_first_manager_to_accept_is_in_charge() -> None:
     assert apply(slow, ev.JobAccepted(START + 3.1, "sm-manager-2")) is slow
 
 
-def test_no_job_is_accepted_for_a_session_that_dispatched_none() -> None:
-    """A job of another session's, or of an earlier life of the room."""
+def test_a_job_is_not_accepted_for_a_session_that_dispatched_none() -> None:
+    """A job of another session, or of an earlier session of the room."""
     session = a_session(JOINS)
     assert apply(session, ev.JobAccepted(NOW, MANAGER)) is session
 
 
-def test_a_manager_is_not_ousted_before_its_time_to_come_is_over() -> None:
-    """Two managers at once because one was slow: never. A dispatch that was decided on before does not count."""
+def test_a_manager_is_not_replaced_before_its_time_to_join_is_over() -> None:
+    """Never two managers at once because one was slow. A dispatch that was decided on before does not count."""
     session = after(a_session(JOINS), *created(), ev.JobAccepted(START + 1.9, MANAGER))
     over = START + 1.9 + JOIN_TIMEOUT
     assert apply(session, ev.ManagerDispatched(START + 2, 2, "sm-manager-2")) is session
@@ -565,8 +566,8 @@ def test_a_manager_is_not_ousted_before_its_time_to_come_is_over() -> None:
     assert apply(session, ev.ManagerDispatched(over, 2, "sm-manager-2")).manager.attempt == 2
 
 
-def test_a_manager_that_is_gone_is_spent() -> None:
-    """Another one is due at once, as it had stayed a while, under a new identity; the old one can't come back."""
+def test_a_manager_that_is_gone_can_not_come_back() -> None:
+    """Another one is due at once, as it had stayed a while, under a new identity."""
     session = after(a_session(JOINS), *managed(), ev.ManagerFailed(NOW + STAY, MANAGER))
     assert (session.manager.in_charge, session.manager.next_dispatch_at) == (False, NOW + STAY)
     assert apply(session, ev.JobAccepted(NOW + STAY, MANAGER)) is session
@@ -582,8 +583,8 @@ def test_a_manager_that_is_gone_is_spent() -> None:
     assert apply(replaced, ev.ManagerFailed(at, MANAGER)) is replaced
 
 
-def test_a_manager_whose_time_was_over_is_removed_when_it_comes_after_all() -> None:
-    """Its connect was given up, but gets through: the room is not to have two managers."""
+def test_a_manager_that_joins_too_late_is_removed() -> None:
+    """Its connect was given up, but gets through: the room must not have two managers."""
     session = after(a_session(JOINS), *managed(), left(MANAGER, "PA_manager", NOW), ev.ManagerFailed(NOW, MANAGER))
     assert Remove(MANAGER) not in plan(session, NOW).actions
     late = apply(session, seen(MANAGER, "PA_late", NOW + 1))
@@ -594,8 +595,8 @@ def test_a_manager_whose_time_was_over_is_removed_when_it_comes_after_all() -> N
 @pytest.mark.parametrize(
     "end", [left(MANAGER, "PA_manager", NOW), listed(NOW, asked_at=NOW - 1)], ids=["left", "not listed"]
 )
-def test_a_manager_that_left_may_be_back_in_a_moment(end: Event) -> None:
-    """The SDK reconnects under the same identity; nobody else is dispatched meanwhile, but soon after."""
+def test_a_manager_that_left_may_reconnect_before_it_is_replaced(end: Event) -> None:
+    """The SDK reconnects under the same identity; no other manager is dispatched meanwhile, but soon after."""
     session = after(a_session(JOINS), *managed(), end)
     assert (session.manager.in_charge, session.manager.next_dispatch_at) == (True, NOW + RETURN_TIMEOUT)
     back = apply(session, seen(MANAGER, "PA_manager_again", NOW + 1))
@@ -604,8 +605,8 @@ def test_a_manager_that_left_may_be_back_in_a_moment(end: Event) -> None:
     assert (replaced.manager.identity, replaced.manager.in_charge) == ("sm-manager-2", False)
 
 
-def test_managers_that_come_and_go_are_dispatched_ever_more_slowly() -> None:
-    """One that does not stay has come for nothing."""
+def test_managers_that_do_not_stay_are_dispatched_with_growing_pauses() -> None:
+    """A manager that does not stay counts as a failure."""
     session, now, pauses = after(a_session(), *managed()), NOW, []
     for attempt in range(1, 6):
         session = after(session, ev.ManagerFailed(now, session.manager.identity or ""))
@@ -617,8 +618,8 @@ def test_managers_that_come_and_go_are_dispatched_ever_more_slowly() -> None:
     assert pauses[-1] > 1.5
 
 
-def test_a_connection_of_the_user_that_was_aborted_is_no_leave() -> None:
-    """He has not been there: the time that he has to come goes on."""
+def test_an_aborted_connection_of_the_user_is_not_a_leave() -> None:
+    """The user was not there: the time to come back goes on."""
     session = apply(_ready, ev.ParticipantLeft(NOW, "alice", "PA_first", aborted=True))
     assert session.state is SessionState.READY
     assert deadline(session) == deadline(_ready)
@@ -636,8 +637,8 @@ def test_a_listing_is_over_when_it_was_answered_or_failed() -> None:
     assert (again.listing_since, again.listing_failures, again.listed_at) == (None, 0, NOW + 3)
 
 
-def test_a_clean_up_that_failed_is_begun_again_after_a_while() -> None:
-    """The room may still be there, with the user in it."""
+def test_a_failed_clean_up_is_repeated() -> None:
+    """The room may still exist, with the user in it."""
     over = after(_active, ev.SessionClosed(NOW), ev.CleanUpStarted(NOW), ev.CleanUpFailed(NOW + 5))
     assert over.end is not None
     assert apply(over, ev.CleanUpStarted(over.end.retry_at - 1)) is over
@@ -646,13 +647,13 @@ def test_a_clean_up_that_failed_is_begun_again_after_a_while() -> None:
     assert (again.end.clean_ups, again.end.cleaned_at) == (2, over.end.retry_at + 1)
 
 
-def test_what_becomes_of_the_manager_does_not_touch_readiness() -> None:
+def test_the_fate_of_the_manager_does_not_affect_readiness() -> None:
     """The evidence is in already."""
     session = after(a_session(JOINS), *managed(), *invited(ASR), seen("sm-asr-1", "PA_1", NOW))
     assert apply(session, left(MANAGER, "PA_manager", NOW + 1)).state is SessionState.READY
 
 
-def test_a_manager_that_was_not_accepted_is_not_in_charge_by_being_there() -> None:
+def test_a_manager_whose_job_was_not_accepted_is_not_in_charge() -> None:
     """An identity alone proves no job."""
     session = after(a_session(JOINS), *created())
     assert apply(session, seen(MANAGER, "PA_manager", NOW)) is session
@@ -661,7 +662,7 @@ def test_a_manager_that_was_not_accepted_is_not_in_charge_by_being_there() -> No
 # --- the end ----------------------------------------------------------------------------------------
 
 
-def test_the_first_reason_is_the_reason() -> None:
+def test_the_first_end_reason_stays() -> None:
     """An ended session is never revived, renamed or ended again."""
     session = after(SESSIONS["active"], ev.SessionClosed(NOW))
     assert session.end is not None
@@ -671,14 +672,14 @@ def test_the_first_reason_is_the_reason() -> None:
         assert (end.reason, end.at) == (EndReason.CLOSED, NOW)
 
 
-def test_a_room_that_turns_out_to_be_taken_is_never_forgotten_to_be() -> None:
-    """Even when the session was over before LiveKit answered: what is not ours must not be deleted."""
+def test_a_room_that_turns_out_to_be_taken_stays_marked_as_taken() -> None:
+    """Even when the session was over before LiveKit answered: the room of another session must not be deleted."""
     session = apply(SESSIONS["orphan"], ev.RoomRefused(NOW, taken=True))
     assert (session.room.taken, session.end and session.end.reason) == (True, EndReason.CLOSED)
 
 
-def test_the_timeline_of_an_end_is_kept() -> None:
-    """When it was over, when the cleaning up began, when it was done; each only once."""
+def test_the_instants_of_end_and_clean_up_are_kept() -> None:
+    """When it was over, when the clean-up began, when it was done; each only once."""
     session = after(
         SESSIONS["active"],
         *(ev.SessionClosed(NOW), ev.CleanUpStarted(NOW + 1), ev.CleanedUp(NOW + 2)),
@@ -696,6 +697,6 @@ def test_the_timeline_of_an_end_is_kept() -> None:
         ("failed", "<Session demo [failed ready_timeout 1/2 ready] rev 8>"),
     ],
 )
-def test_a_session_shows_what_it_is(column: str, shown: str) -> None:
+def test_the_repr_of_a_session_says_what_it_is(column: str, shown: str) -> None:
     """In logs and in failing tests."""
     assert repr(SESSIONS[column]) == shown

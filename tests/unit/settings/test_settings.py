@@ -1,4 +1,4 @@
-"""The settings of the session manager: read once, and everything that is wrong named at once."""
+"""The settings of the session manager: read once, and all errors named at once."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def complaint() -> str:
     return str(caught.value)
 
 
-def test_in_dev_mode_nothing_needs_to_be_set() -> None:
+def test_in_dev_mode_no_setting_is_required() -> None:
     settings = Settings.load(dev=True)
     assert settings.dev
     assert (settings.server_host, settings.server_port, settings.log_level) == ("127.0.0.1", 8080, "debug")
@@ -49,7 +49,7 @@ def test_in_dev_mode_nothing_needs_to_be_set() -> None:
     assert settings.agent_name == "session-manager-default"
 
 
-def test_otherwise_the_keys_are_required() -> None:
+def test_outside_dev_mode_the_livekit_keys_are_required() -> None:
     said = complaint()
     assert "LIVEKIT_API_KEY: is missing" in said
     assert "LIVEKIT_API_SECRET: is missing" in said
@@ -57,7 +57,7 @@ def test_otherwise_the_keys_are_required() -> None:
 
 
 @pytest.mark.usefixtures("keys")
-def test_everything_wrong_is_named_at_once_and_no_value_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_invalid_settings_are_named_at_once_without_their_values(monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = {
         "LIVEKIT_URL": f"wss://user:{SECRET}@host",
         "LIVEKIT_PUBLIC_URL": "host:7880",
@@ -91,7 +91,7 @@ def test_everything_wrong_is_named_at_once_and_no_value_is_shown(monkeypatch: py
 
 
 @pytest.mark.usefixtures("keys")
-def test_blank_means_not_set_and_spaces_at_the_ends_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blank_settings_are_unset_and_values_are_stripped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERVER_PORT", "")
     monkeypatch.setenv("LIVEKIT_API_SECRET", f" {SECRET}\n")
     monkeypatch.setenv("LOG_LEVEL", "WARNING")
@@ -110,13 +110,13 @@ def test_the_dotenv_file_is_read_and_the_environment_wins(monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("keys")
-def test_an_unreadable_dotenv_file_is_a_complaint(tmp_path: Path) -> None:
+def test_an_unreadable_dotenv_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"SERVER_PORT=\xff\xfe")
     assert ".env" in complaint()
 
 
 @pytest.mark.usefixtures("keys")
-def test_invites_may_have_a_key_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invites_can_have_a_signing_key_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not Settings.load().invites_have_own_key
     monkeypatch.setenv("INVITE_API_KEY", "invites")
     monkeypatch.setenv("INVITE_API_SECRET", "other")
@@ -127,8 +127,8 @@ def test_invites_may_have_a_key_of_their_own(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.mark.usefixtures("keys")
-def test_api_keys_are_as_secret_as_what_they_sign(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The server has their digests alone; with one, whoever sends callbacks could be anybody."""
+def test_api_key_digests_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server has only the digests. With one, anybody could sign callbacks."""
     digests = [digest_of("one"), digest_of("two")]
     monkeypatch.setenv("API_KEYS", f"acme:{digests[0]},operator:{digests[1].upper()}:admin+metrics")
     settings = Settings.load()
@@ -138,7 +138,7 @@ def test_api_keys_are_as_secret_as_what_they_sign(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("keys")
-def test_a_wrong_api_key_is_named_by_its_place_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_api_keys_setting_names_the_position_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEYS", f"acme:{digest_of('one')},{SECRET}")
     assert re.search(r"^  API_KEYS: entry 2 should", complaint(), re.M)
     assert SECRET not in complaint()
@@ -147,7 +147,7 @@ def test_a_wrong_api_key_is_named_by_its_place_alone(monkeypatch: pytest.MonkeyP
 
 @pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize("url", ["https://issuer.example.com/jwks", "http://localhost:9/jwks", "http://127.0.0.1:9/"])
-def test_the_keys_of_an_issuer_come_with_an_audience(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_jwks_url_requires_an_audience(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWKS_URL", url)
     assert "JWKS_AUDIENCE: set it together with JWKS_URL" in complaint()
     monkeypatch.setenv("JWKS_AUDIENCE", "us")
@@ -156,14 +156,14 @@ def test_the_keys_of_an_issuer_come_with_an_audience(url: str, monkeypatch: pyte
 
 @pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize("url", ["http://issuer.example.com/jwks", "http://10.0.0.1/", "wss://issuer.example.com/"])
-def test_keys_that_others_could_change_on_their_way_are_a_complaint(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_jwks_url_without_tls_is_an_error(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWKS_URL", url)
     monkeypatch.setenv("JWKS_AUDIENCE", "us")
     assert "JWKS_URL: must be an https URL" in complaint()
 
 
 @pytest.mark.usefixtures("keys")
-def test_services_are_called_in_private_networks_unless_others_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_services_are_called_in_private_networks_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     assert Settings.load().invite_networks == PRIVATE
     assert Settings.load(dev=True).invite_networks == LOOPBACK
     monkeypatch.setenv("INVITE_NETWORKS", "203.0.113.7, fd12:3456::/32")
@@ -176,15 +176,13 @@ def test_services_are_called_in_private_networks_unless_others_are_named(monkeyp
     ["10.0.0.0/33", "10.0.0.1/8", "localhost", "10.0.0.0/8,", "::ffff:10.0.0.0/104", "fd00::%1/8", "169.254.0.0/16",
      "169.254.169.254", "fe80::/64", "64:ff9b::/96", "100.100.100.200", "fd00:ec2::254", "0.0.0.0", "[10.0.0.0/8]"],
 )  # fmt: skip
-def test_a_network_that_is_none_or_is_never_called_is_a_complaint(
-    networks: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_invalid_or_forbidden_network_setting_is_an_error(networks: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("INVITE_NETWORKS", networks)
     assert re.search(r"^  INVITE_NETWORKS: entry [12] ", complaint(), re.M)
 
 
 @pytest.mark.usefixtures("keys")
-def test_callers_may_grant_everything_that_a_user_can_be_granted_unless_less_is_named(
+def test_callers_may_grant_all_user_grants_by_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     every = ["can_publish", "can_subscribe", "can_publish_data", "can_publish_sources", "can_update_own_metadata"]
@@ -196,7 +194,7 @@ def test_callers_may_grant_everything_that_a_user_can_be_granted_unless_less_is_
 
 
 @pytest.mark.usefixtures("keys")
-def test_every_time_limit_is_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_time_limit_has_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [
         *("READY_TIMEOUT", "SERVICE_JOIN_TIMEOUT", "USER_JOIN_TIMEOUT", "USER_REJOIN_TIMEOUT"),
         *("REPLACEMENT_TIMEOUT", "SESSION_TTL", "SESSION_RETENTION"),
@@ -207,13 +205,13 @@ def test_every_time_limit_is_a_variable(monkeypatch: pytest.MonkeyPatch) -> None
     assert [getattr(limits, name) for name in limits.__dataclass_fields__] == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_the_version_is_the_projects() -> None:
+def test_the_version_is_that_of_the_project() -> None:
     assert f'version = "{VERSION}"' in (ROOT / "pyproject.toml").read_text()
 
 
 @pytest.mark.usefixtures("keys")
-def test_callers_may_have_usual_callbacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A URL may hold a secret, and may have the character that separates it from the name."""
+def test_callers_can_have_default_callback_urls(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A URL may hold a secret, and may contain the character that separates it from the name."""
     monkeypatch.setenv(
         "CALLBACK_URLS", f"shop=https://shop.example/s?key={SECRET}, jwks:https://id.example/=http://10.0.0.7"
     )
@@ -229,7 +227,7 @@ def test_callers_may_have_usual_callbacks(monkeypatch: pytest.MonkeyPatch) -> No
     ["https://desk.example/", "desk", "desk=", "=https://desk.example/", "desk=desk.example", "desk=ftp://desk.example/",
      f"desk=https://user:{SECRET}@desk.example/", "shop=https://desk.example/", "desk=https://desk.example/#x", ""],
 )  # fmt: skip
-def test_a_callback_that_is_none_is_a_complaint_which_says_which_one_and_shows_nothing_of_it(
+def test_an_invalid_default_callback_is_named_by_its_position_alone(
     wrong: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CALLBACK_URLS", f"shop=https://shop.example/{SECRET},{wrong}")
@@ -255,7 +253,7 @@ def test_a_callback_that_is_none_is_a_complaint_which_says_which_one_and_shows_n
         ),
     ],
 )
-def test_traces_go_where_opentelemetrys_own_variables_say(
+def test_trace_export_follows_the_variables_of_opentelemetry(
     variables: dict[str, str], url: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in variables.items():
@@ -264,8 +262,8 @@ def test_traces_go_where_opentelemetrys_own_variables_say(
 
 
 @pytest.mark.usefixtures("keys")
-def test_what_proves_to_the_collector_who_sends_is_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of `Bearer <key>` the key alone as well, as somebody may show that."""
+def test_headers_for_the_trace_collector_are_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `Bearer <key>` the key alone as well, as it may be shown without the scheme."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "Authorization=Bearer%20an%2Cingest-key, x-team = ours")
     settings = Settings.load()
     headers = {name: value.get_secret_value() for name, value in settings.otel_exporter_otlp_headers.items()}
@@ -276,14 +274,14 @@ def test_what_proves_to_the_collector_who_sends_is_secret(monkeypatch: pytest.Mo
 
 @pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize("wrong", ["", "x", "=x", "x=", "x y=z", "x=a%0d%0aHost:%20b", "x=%C3%A4", "x=%20", "x-ä=y"])
-def test_a_header_for_the_collector_that_is_none_is_a_complaint(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_header_for_the_trace_collector_is_an_error(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"authorization=Bearer%20{SECRET},{wrong}")
     assert re.search(r"^  OTEL_EXPORTER_OTLP_HEADERS: entry 2 should be a header", complaint(), re.M)
     assert SECRET not in complaint()
 
 
 @pytest.mark.usefixtures("keys")
-def test_logs_are_shipped_only_if_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_shipping_is_off_by_default(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = Settings.load()
     assert (settings.vector_log_enabled, settings.vector_log_format) == (False, "json")
     assert str(settings.vector_log_endpoint) == "http://localhost:8686"
@@ -294,7 +292,7 @@ def test_logs_are_shipped_only_if_that_is_asked_for(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.usefixtures("keys")
-def test_the_password_of_the_collector_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_password_of_the_log_endpoint_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VECTOR_LOG_ENDPOINT", "https://shipper:p%40ssword@vector:8686/logs")
     settings = Settings.load()
     assert str(settings.vector_log_endpoint) == "https://vector:8686/logs"
@@ -303,8 +301,8 @@ def test_the_password_of_the_collector_is_a_secret(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.usefixtures("keys")
-def test_callback_urls_and_what_their_queries_hold_are_kept_from_logs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not the short values: they are no secrets, and stand everywhere."""
+def test_callback_urls_and_their_query_values_are_kept_from_logs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short values are not: they are no secrets, and occur everywhere."""
     url = "https://backend.example/hooks?key=a%20hidden%20word&v=1"
     monkeypatch.setenv("CALLBACK_URLS", f"frontend={url}")
     assert Settings.load().kept_from_logs == {SECRET, url, "a hidden word", "a%20hidden%20word"}

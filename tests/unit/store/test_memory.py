@@ -1,4 +1,4 @@
-"""Where the sessions are kept: one door for every change, and whoever waits for one is woken."""
+"""The session store: every change goes through update(), and those who wait for a session are woken."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_a_session_is_found_by_its_id_and_by_its_room(store: MemoryStore) 
 
 
 async def test_sessions_are_listed_oldest_first(store: MemoryStore) -> None:
-    """And the list does not mind what happens while it is read."""
+    """Sessions may change while the list is read."""
     for n in range(5):
         await store.add(another(f"s{n}", f"room-{n}"))
     seen_so_far = []
@@ -78,7 +78,7 @@ async def test_sessions_are_listed_oldest_first(store: MemoryStore) -> None:
     assert [session.session_id for session in store.list()] == ["s4"]
 
 
-async def test_a_session_that_is_not_there_is_unknown_at_every_door(store: MemoryStore) -> None:
+async def test_every_store_method_raises_unknown_session_with_its_id(store: MemoryStore) -> None:
     """The error names it."""
     for ask in (store.get, store.remove):
         with pytest.raises(UnknownSession, match="'s1'"):
@@ -112,10 +112,8 @@ async def test_the_name_of_a_room_in_use_is_taken(store: MemoryStore, clock: Vir
     assert store.in_room("demo") is store.get("s1")
 
 
-async def test_the_name_of_a_room_that_was_deleted_is_taken_for_30_seconds(
-    store: MemoryStore, clock: VirtualClock
-) -> None:
-    """Whoever asks is told how long he has to wait; then it may be used again."""
+async def test_the_name_of_a_deleted_room_is_taken_for_30_seconds(store: MemoryStore, clock: VirtualClock) -> None:
+    """The error says for how long; then the name can be used again."""
     await store.add(given.a_session())
     for event in (ev.SessionClosed(START), ev.CleanUpStarted(START), ev.CleanedUp(START)):
         await store.update("s1", event)
@@ -130,10 +128,10 @@ async def test_the_name_of_a_room_that_was_deleted_is_taken_for_30_seconds(
 
 
 @pytest.mark.parametrize("deleted", [False, True])
-async def test_the_30_seconds_begin_when_the_room_is_deleted(
+async def test_the_room_name_quarantine_begins_when_the_room_is_deleted(
     store: MemoryStore, clock: VirtualClock, deleted: bool
 ) -> None:
-    """A room that could not be deleted yet is still there, and would be taken for the new one."""
+    """A room that could not be deleted yet still exists, and would be taken for the new one."""
     await store.add(given.a_session())
     await store.update("s1", ev.SessionClosed(START))
     await store.update("s1", ev.CleanUpStarted(START))
@@ -145,10 +143,10 @@ async def test_the_30_seconds_begin_when_the_room_is_deleted(
         await store.add(another("s2"))
 
 
-async def test_forgetting_an_old_session_does_not_free_the_name_of_a_new_one(
+async def test_removing_an_old_session_does_not_free_the_room_name_of_a_new_one(
     store: MemoryStore, clock: VirtualClock
 ) -> None:
-    """The name is the new one's by then."""
+    """By then the name is the new one's."""
     await store.add(given.a_session())
     for event in (ev.SessionClosed(START), ev.CleanUpStarted(START), ev.CleanedUp(START)):
         await store.update("s1", event)
@@ -160,8 +158,7 @@ async def test_forgetting_an_old_session_does_not_free_the_name_of_a_new_one(
         await store.add(another("s3"))
 
 
-async def test_a_name_that_is_refused_leaves_nothing_behind(store: MemoryStore) -> None:
-    """The session was not kept."""
+async def test_a_session_with_a_taken_room_name_is_not_stored(store: MemoryStore) -> None:
     await store.add(given.a_session())
     with pytest.raises(RoomNameTaken):
         await store.add(another("s2"))
@@ -172,8 +169,8 @@ async def test_a_name_that_is_refused_leaves_nothing_behind(store: MemoryStore) 
 # --- changing ---------------------------------------------------------------------------------------
 
 
-async def test_an_update_answers_with_the_session_as_it_then_is(store: MemoryStore) -> None:
-    """And keeps it; an event that changes nothing brings the same object back."""
+async def test_an_update_returns_the_session_as_it_then_is(store: MemoryStore) -> None:
+    """And stores it. An event that changes nothing returns the same object."""
     await store.add(given.a_session(given.JOINS))
     session = await store.update("s1", ev.RoomRequested(START))
     assert session is store.get("s1")
@@ -181,8 +178,8 @@ async def test_an_update_answers_with_the_session_as_it_then_is(store: MemorySto
     assert await store.update("s1", ev.RoomRequested(START + 1)) is session
 
 
-async def test_updates_are_applied_in_the_order_in_which_they_were_asked_for(store: MemoryStore) -> None:
-    """Also when all of them are asked for at once."""
+async def test_updates_are_applied_in_the_order_of_their_calls(store: MemoryStore) -> None:
+    """Also when all are called at once."""
     await store.add(given.a_session(given.JOINS))
     answers = await asyncio.gather(*(store.update("s1", event) for event in TO_READY))
     expected = [given.after(given.a_session(given.JOINS), *TO_READY[: n + 1]) for n in range(len(TO_READY))]
@@ -190,8 +187,8 @@ async def test_updates_are_applied_in_the_order_in_which_they_were_asked_for(sto
     assert is_ready(store.get("s1"))
 
 
-async def test_a_change_of_one_session_is_none_of_another(store: MemoryStore) -> None:
-    """Nor are those woken who wait for the other."""
+async def test_a_change_of_one_session_does_not_affect_another(store: MemoryStore) -> None:
+    """Nor does it wake those that wait for the other."""
     await store.add(given.a_session(given.JOINS))
     await store.add(another("s2", "room-2"))
     asked = 0
@@ -211,13 +208,12 @@ async def test_a_change_of_one_session_is_none_of_another(store: MemoryStore) ->
 # --- waiting ----------------------------------------------------------------------------------------
 
 
-async def test_who_waits_for_what_is_already_so_does_not_wait(store: MemoryStore) -> None:
-    """The answer is there at once."""
+async def test_wait_for_returns_at_once_if_the_session_is_as_wanted_already(store: MemoryStore) -> None:
     await store.add(given.after(given.a_session(given.JOINS), *TO_READY))
     assert await store.wait_for("s1", is_ready) is store.get("s1")
 
 
-async def test_everybody_who_waits_is_woken(store: MemoryStore) -> None:
+async def test_a_change_wakes_every_waiter(store: MemoryStore) -> None:
     """With the session as it was wanted, each of a hundred."""
     await store.add(given.a_session(given.JOINS))
     tasks = await waiting(store, is_ready, how_many=100)
@@ -228,8 +224,8 @@ async def test_everybody_who_waits_is_woken(store: MemoryStore) -> None:
     assert {id(session) for session in await asyncio.gather(*tasks)} == {id(store.get("s1"))}
 
 
-async def test_who_waits_is_asked_once_for_each_change_and_not_for_none(store: MemoryStore) -> None:
-    """An event that changes nothing wakes nobody."""
+async def test_a_waiter_is_checked_once_for_each_change(store: MemoryStore) -> None:
+    """An event that changes nothing wakes no waiter."""
     await store.add(given.a_session(given.JOINS))
     asked_with: list[float | None] = []
 
@@ -245,8 +241,8 @@ async def test_who_waits_is_asked_once_for_each_change_and_not_for_none(store: M
     task.cancel()
 
 
-async def test_what_is_over_within_one_turn_is_not_seen_by_those_who_wait(store: MemoryStore) -> None:
-    """They are shown what is, not what was: a token is not given for a readiness that has passed."""
+async def test_waiters_do_not_see_a_state_that_passes_within_one_loop_turn(store: MemoryStore) -> None:
+    """They get what is, not what was: a token is not given for a readiness that has passed."""
     await store.add(given.after(given.a_session(given.JOINS), *TO_READY[:-1]))
     (task,) = await waiting(store, is_ready)
     await store.update("s1", TO_READY[-1])
@@ -257,8 +253,8 @@ async def test_what_is_over_within_one_turn_is_not_seen_by_those_who_wait(store:
     assert is_ready(await task)
 
 
-async def test_who_waits_for_a_session_that_is_removed_is_told(store: MemoryStore) -> None:
-    """He would wait for ever."""
+async def test_a_waiter_for_a_removed_session_raises_unknown_session(store: MemoryStore) -> None:
+    """It would wait without end otherwise."""
     await store.add(given.a_session(given.JOINS))
     tasks = await waiting(store, is_ready, how_many=3)
     store.remove("s1")
@@ -266,8 +262,8 @@ async def test_who_waits_for_a_session_that_is_removed_is_told(store: MemoryStor
         assert isinstance(answer, UnknownSession)
 
 
-async def test_one_who_gives_up_does_not_disturb_the_others(store: MemoryStore) -> None:
-    """A client that goes away while others wait for the same session."""
+async def test_a_cancelled_waiter_does_not_affect_the_others(store: MemoryStore) -> None:
+    """A client goes away while others wait for the same session."""
     await store.add(given.after(given.a_session(given.JOINS), *TO_READY[:-1]))
     tasks = await waiting(store, is_ready, how_many=3)
     tasks[0].cancel()
@@ -277,7 +273,7 @@ async def test_one_who_gives_up_does_not_disturb_the_others(store: MemoryStore) 
     assert tasks[0].cancelled()
 
 
-async def test_those_who_give_up_leave_nothing_behind(store: MemoryStore) -> None:
+async def test_cancelled_waiters_leave_nothing_behind(store: MemoryStore) -> None:
     """Thousands may come and go while nothing happens to a session."""
     await store.add(given.a_session(given.JOINS))
     for _ in range(3):
@@ -289,8 +285,8 @@ async def test_those_who_give_up_leave_nothing_behind(store: MemoryStore) -> Non
         assert store.waiters == 0
 
 
-async def test_those_who_wait_for_a_short_while_again_and_again_cost_no_memory(store: MemoryStore) -> None:
-    """What they leave behind would be seen as objects that grow with their number."""
+async def test_repeated_short_waits_cost_no_memory(store: MemoryStore) -> None:
+    """What they left behind would show as objects that grow with their number."""
     await store.add(given.a_session(given.JOINS))
 
     async def come_and_go(times: int) -> int:
@@ -305,7 +301,7 @@ async def test_those_who_wait_for_a_short_while_again_and_again_cost_no_memory(s
     assert await come_and_go(5_000) - before < 500
 
 
-async def test_nobody_waits_any_more_once_it_is_as_wanted_or_removed(store: MemoryStore) -> None:
+async def test_no_waiter_is_left_once_a_session_is_as_wanted_or_removed(store: MemoryStore) -> None:
     await store.add(given.a_session(given.JOINS))
     await store.add(another("s2", "room-2"))
     tasks = await waiting(store, is_ready, how_many=3)
@@ -324,8 +320,8 @@ async def test_nobody_waits_any_more_once_it_is_as_wanted_or_removed(store: Memo
 # --- listening --------------------------------------------------------------------------------------
 
 
-async def test_a_listener_is_told_every_change_in_order_and_none_that_is_none(store: MemoryStore) -> None:
-    """Also those that pass within one turn; and the new session, of which there was nothing before."""
+async def test_a_listener_gets_every_change_in_order_and_nothing_else(store: MemoryStore) -> None:
+    """Also those within one loop turn; and a new session, with nothing before it."""
     told: list[Change] = []
     store.listen(told.append)
     await store.add(given.a_session(given.JOINS))
@@ -338,7 +334,7 @@ async def test_a_listener_is_told_every_change_in_order_and_none_that_is_none(st
     assert [change.event for change in told] == [None, *TO_READY, given.left("sm-asr-1", "PA_1", START + 2)]
 
 
-async def test_a_listener_is_told_that_a_session_is_forgotten(store: MemoryStore) -> None:
+async def test_a_listener_is_told_that_a_session_is_removed(store: MemoryStore) -> None:
     await store.add(given.a_session(given.JOINS))
     told: list[Change] = []
     store.listen(told.append)
@@ -346,7 +342,7 @@ async def test_a_listener_is_told_that_a_session_is_forgotten(store: MemoryStore
     assert told == [Change("s1", given.a_session(given.JOINS), None)]
 
 
-async def test_a_listener_finds_the_session_in_the_store_as_it_is_told(store: MemoryStore) -> None:
+async def test_a_listener_finds_the_changed_session_in_the_store(store: MemoryStore) -> None:
     found: list[bool] = []
     store.listen(lambda change: found.append(store.get("s1") is change.after))
     await store.add(given.a_session(given.JOINS))
@@ -354,7 +350,7 @@ async def test_a_listener_finds_the_session_in_the_store_as_it_is_told(store: Me
     assert found == [True, True]
 
 
-async def test_a_listener_is_told_nothing_of_a_name_that_is_refused(store: MemoryStore) -> None:
+async def test_a_listener_is_not_called_for_a_taken_room_name(store: MemoryStore) -> None:
     await store.add(given.a_session())
     told: list[Change] = []
     store.listen(told.append)
@@ -364,7 +360,7 @@ async def test_a_listener_is_told_nothing_of_a_name_that_is_refused(store: Memor
 
 
 async def test_a_listener_that_raises_is_logged_and_changes_nothing(store: MemoryStore) -> None:
-    """The others are told all the same."""
+    """The other listeners are called all the same."""
 
     def breaks(change: Change) -> None:
         raise RuntimeError("what nobody expects")
@@ -381,8 +377,8 @@ async def test_a_listener_that_raises_is_logged_and_changes_nothing(store: Memor
     assert [(entry["event"], entry["session_id"]) for entry in logs] == [("listener_fault", "s1")] * 2
 
 
-async def test_it_tells_how_long_each_update_took(clock: VirtualClock) -> None:
-    """Also one that changed nothing; not one that there was nothing to apply to."""
+async def test_the_store_reports_the_duration_of_each_update(clock: VirtualClock) -> None:
+    """Also of one that changed nothing; not of one for an unknown session."""
     took: list[float] = []
     store = MemoryStore(clock, took.append)
     await store.add(given.a_session(given.JOINS))

@@ -1,4 +1,4 @@
-"""What of the registered services is news to who reads the feed."""
+"""Which changes of registered services a feed sends to its readers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def status(service_id: str, *, load: float | None = 0.1, lease: Lease | None = N
     return InstanceStatus(Instance(service, lease, load=load), InstanceState.HEALTHY, 0)
 
 
-def test_one_that_is_new_changed_or_gone_is_news_and_the_others_are_not() -> None:
+def test_the_feed_sends_services_that_are_new_changed_or_gone() -> None:
     seen, asr, tts = SeenServices(), status("asr"), status("tts")
     assert seen.look([tts, asr], START) == ["tts", "asr"]
     assert seen.look([tts, asr], START + 1) == []
@@ -39,13 +39,13 @@ def test_one_that_is_new_changed_or_gone_is_news_and_the_others_are_not() -> Non
     "change",
     [{"state": InstanceState.DRAINING}, {"in_flight": 1}, {"instance": status("asr", load=None).instance}],
 )
-def test_what_does_not_come_with_every_heartbeat_is_told_at_the_next_look(change: dict[str, object]) -> None:
+def test_a_changed_service_is_sent_at_the_next_look(change: dict[str, object]) -> None:
     seen = SeenServices()
     seen.look([status("asr")], START)
     assert seen.look([replace(status("asr"), **change)], START + 1) == ["asr"]  # type: ignore[arg-type]
 
 
-def test_load_and_lease_are_told_from_time_to_time_and_with_any_other_change() -> None:
+def test_load_and_lease_are_sent_at_intervals_and_with_other_changes() -> None:
     """As they are then."""
     seen, told = SeenServices(), dict[int, float]()
     for second in range(12):
@@ -57,7 +57,7 @@ def test_load_and_lease_are_told_from_time_to_time_and_with_any_other_change() -
     assert told == {second: second / 100 for second in (0, 5, 7, 8)}
 
 
-def test_a_lease_never_seems_to_be_over_for_want_of_being_told_that_it_was_renewed() -> None:
+def test_a_renewed_lease_is_sent_before_the_last_sent_one_is_over() -> None:
     for seconds in (1.0, SHORT_LEASE - 0.1, SHORT_LEASE, 30.0):
         seen, renewed, ends = SeenServices(), START, START
         for second in range(40):

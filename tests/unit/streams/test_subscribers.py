@@ -1,4 +1,4 @@
-"""What is new to each reader of the feed: noted once, bounded, and made once for all of them."""
+"""News for each reader of the feed: noted once, bounded, and rendered once for all readers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def session(session_id: str, owner: str = "bob", *, over: bool = False) -> Sessi
     return after(asked, ev.SessionClosed(START)) if over else asked
 
 
-def test_a_session_that_changes_often_is_news_once_in_its_first_place() -> None:
+def test_a_session_that_changes_often_is_queued_once_at_its_first_place() -> None:
     reader = Reader(BOB)
     for session_id in "abacab":
         reader.note(session_id)
@@ -34,7 +34,7 @@ def test_a_session_that_changes_often_is_news_once_in_its_first_place() -> None:
     assert reader.take() == News((), services=(), health=False)
 
 
-def test_what_a_reader_is_told_at_this_moment_is_no_news_until_it_changes_again() -> None:
+def test_a_session_sent_to_a_reader_is_queued_again_only_when_it_changes() -> None:
     reader = Reader(BOB)
     reader.note("a")
     reader.knows("a")
@@ -43,7 +43,7 @@ def test_what_a_reader_is_told_at_this_moment_is_no_news_until_it_changes_again(
     assert reader.has_news
 
 
-def test_a_service_that_changes_often_is_news_once_and_none_when_all_are_told() -> None:
+def test_a_service_that_changes_often_is_queued_once() -> None:
     reader = Reader(ADMIN)
     for service_id in "aba":
         reader.note_service(service_id)
@@ -54,7 +54,7 @@ def test_a_service_that_changes_often_is_news_once_and_none_when_all_are_told() 
     assert not reader.has_news
 
 
-async def test_who_is_far_behind_is_kept_no_more_and_told_to_come_back() -> None:
+async def test_a_reader_that_is_far_behind_is_dropped_and_told_to_reconnect() -> None:
     reader, is_behind = Reader(BOB), []
     for session_id in [*map(str, range(BACKLOG_MAX)), "0", "one more"]:
         reader.note(session_id)
@@ -64,18 +64,18 @@ async def test_who_is_far_behind_is_kept_no_more_and_told_to_come_back() -> None
     assert len(reader.take().sessions) == BACKLOG_MAX
 
 
-def test_only_who_has_the_scope_sees_services() -> None:
+def test_services_are_sent_only_to_readers_with_the_scope() -> None:
     assert (Reader(BOB).sees_services, Reader(ADMIN).sees_services) == (False, True)
 
 
-def test_a_caller_is_first_shown_his_own_those_that_live_before_those_that_are_over() -> None:
+def test_a_reader_first_gets_its_own_sessions_live_ones_before_ended_ones() -> None:
     """Given the oldest first, each newest first."""
     sessions = [session("1", over=True), session("2"), session("3", "eve"), session("4", over=True), session("5")]
     assert newest(sessions, BOB) == ["5", "2", "4", "1"]
     assert newest(sessions, ADMIN) == ["5", "3", "2", "4", "1"]
 
 
-def test_a_session_is_made_json_once_for_each_revision() -> None:
+def test_a_session_is_rendered_once_for_each_revision() -> None:
     rendered, asked = RenderedSessions(), session("a")
     first = rendered.of(asked)
     assert first == SessionView.of(asked).model_dump_json()
@@ -85,7 +85,7 @@ def test_a_session_is_made_json_once_for_each_revision() -> None:
     assert rendered.characters == len(rendered.of(changed))
 
 
-def test_what_is_kept_of_them_is_bounded_and_can_be_made_again() -> None:
+def test_the_cache_of_rendered_sessions_is_bounded() -> None:
     sessions = [session(str(number)) for number in range(10)]
     size = len(RenderedSessions().of(sessions[0]))
     rendered = RenderedSessions(characters_max=3 * size)
@@ -100,7 +100,7 @@ def test_what_is_kept_of_them_is_bounded_and_can_be_made_again() -> None:
     assert rendered.characters == 0
 
 
-def test_one_that_is_larger_than_all_that_is_kept_is_made_each_time() -> None:
+def test_a_session_larger_than_the_render_cache_is_rendered_each_time() -> None:
     rendered, large = RenderedSessions(characters_max=100), session("a")
     assert rendered.of(large) == rendered.of(large)
     assert rendered.characters == 0

@@ -1,4 +1,4 @@
-"""What pages may do, and where the page at / may join rooms."""
+"""The content security policy of pages, and where the page at / may join rooms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def rules(text: str) -> dict[str, str]:
     return dict(rule.split(" ", 1) for rule in text.split("; "))
 
 
-def test_a_page_may_do_nothing_that_is_not_named() -> None:
+def test_the_content_security_policy_forbids_what_it_does_not_name() -> None:
     strict = rules(policy())
     assert strict["default-src"] == strict["frame-ancestors"] == strict["base-uri"] == strict["form-action"] == "'none'"
     assert strict["script-src"] == strict["style-src"] == strict["connect-src"] == "'self'"
@@ -35,10 +35,10 @@ def test_a_page_may_do_nothing_that_is_not_named() -> None:
         ),
     ],
 )
-def test_rooms_are_joined_at_the_public_url_and_nowhere_else(public_url: str, sources: str) -> None:
+def test_the_page_may_connect_to_the_public_livekit_url_only(public_url: str, sources: str) -> None:
     assert livekit_sources(public_url) == sources
     assert rules(allowed(public_url))["connect-src"] == f"'self' {sources}"
 
 
-def test_a_url_adds_no_rule_of_its_own() -> None:
+def test_a_livekit_url_can_not_inject_a_policy_rule() -> None:
     assert rules(allowed("ws://a;script-src *:1"))["connect-src"] == "'self'"
