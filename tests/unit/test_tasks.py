@@ -24,12 +24,12 @@ async def test_a_failed_task_is_logged_with_the_context_it_has_bound() -> None:
     tasks = Tasks()
     with capture_logs(processors=[merge_contextvars]) as logs:
         with bound_contextvars(session_id="ses_1", room="demo"):
-            task = tasks.spawn(fails(room="another"), name="s1 drive")
+            task = tasks.spawn(fails(room="another"), name="s1 control loop")
         await asyncio.wait([task])
         await tasks.aclose()
         structlog.get_logger().info("after")
     failed, after = logs
-    assert (failed["event"], failed["task"]) == ("task_failed", "s1 drive")
+    assert (failed["event"], failed["task"]) == ("task_failed", "s1 control loop")
     assert (failed["session_id"], failed["room"]) == ("ses_1", "another")
     assert "session_id" not in after
 

@@ -1,4 +1,4 @@
-"""The headers traceparent and tracestate (W3C Trace Context): kept to the letter, or else they count for nothing."""
+"""The headers traceparent and tracestate (W3C Trace Context): read exactly, or ignored."""
 
 from __future__ import annotations
 

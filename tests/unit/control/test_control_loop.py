@@ -41,7 +41,7 @@ class NoRooms:
     async def delete(self, room_name: str) -> None: ...
 
 
-class NobodyComes:
+class RefusingInviter:
     """Services that refuse every invite."""
 
     def __init__(self, why: Refusal) -> None:
@@ -64,7 +64,7 @@ async def test_an_instance_is_suspended_for_not_answering_and_not_for_being_full
     for service in asrs(2):
         registry.register(service)
     rooms: Any = NoRooms()
-    inviter: Any = NobodyComes(why)
+    inviter: Any = RefusingInviter(why)
     orchestrator = Orchestrator(
         store=store, rooms=rooms, inviter=inviter, registry=registry, identities=Identities("secret"), clock=time.time
     )
@@ -84,7 +84,7 @@ async def test_work_for_a_session_is_logged_with_the_request_that_opened_it() ->
     for service in asrs(2):
         registry.register(service)
     rooms: Any = NoRooms()
-    inviter: Any = NobodyComes(Refusal.UNREACHABLE)
+    inviter: Any = RefusingInviter(Refusal.UNREACHABLE)
     orchestrator = Orchestrator(
         store=store, rooms=rooms, inviter=inviter, registry=registry, identities=Identities("secret"), clock=time.time
     )

@@ -113,7 +113,7 @@ async def test_agent_server_runs_jobs_on_this_loop_and_leaves_no_secret_in_envir
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The pool is replaced at `worker_started`, under our name, and what run() wrote into os.environ is gone."""
-    monkeypatch.setenv("LIVEKIT_AGENT_NAME_OVERRIDE", "somebody else")
+    monkeypatch.setenv("LIVEKIT_AGENT_NAME_OVERRIDE", "another name")
     monkeypatch.setenv("LIVEKIT_URL", "ws://as.it.was")
     watched: list[str] = []
 

@@ -50,7 +50,7 @@ class LoopbackServer:
 
 @dataclass
 class Resolver(AbstractResolver):
-    """Gives the next list of addresses at each lookup; the last one for ever."""
+    """Gives the next list of addresses at each lookup; the last one from then on."""
 
     answers: list[list[str]]
     lookups: int = 0
@@ -355,7 +355,7 @@ async def _silence(writer: asyncio.StreamWriter) -> None:
     await never()
 
 
-async def _headers_for_ever(writer: asyncio.StreamWriter) -> None:
+async def _endless_headers(writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\n")
     while True:
         writer.write(f"X-{SAID}: {SAID}\r\n".encode() * 10)
@@ -363,7 +363,7 @@ async def _headers_for_ever(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0.01)
 
 
-async def _one_header_for_ever(writer: asyncio.StreamWriter) -> None:
+async def _one_endless_header(writer: asyncio.StreamWriter) -> None:
     writer.write(b"HTTP/1.1 200 OK\r\nX: ")
     while True:
         writer.write(SAID.encode() * 100)
@@ -371,7 +371,7 @@ async def _one_header_for_ever(writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(0)
 
 
-async def _continue_for_ever(writer: asyncio.StreamWriter) -> None:
+async def _endless_continue(writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         await writer.drain()
@@ -391,7 +391,7 @@ async def _nothing(writer: asyncio.StreamWriter) -> None: ...
 
 @pytest.mark.parametrize(
     "answer",
-    [_silence, _headers_for_ever, _one_header_for_ever, _continue_for_ever, _no_http, _bad_status, _nothing],
+    [_silence, _endless_headers, _one_endless_header, _endless_continue, _no_http, _bad_status, _nothing],
 )
 async def test_an_invalid_or_endless_answer_ends_in_time_and_is_not_quoted(
     answer: Callable[[asyncio.StreamWriter], Awaitable[None]], serve_raw: ServeRaw

@@ -86,9 +86,9 @@ def test_a_type_is_met_by_any_service_with_all_the_labels() -> None:
     registry = a_registry(ASR, ASR_ZH)
     assert chosen(registry, [of_type("ASR", lang="zh")]) == ["asr-zh"]
     assert chosen(registry, [of_type("ASR", lang="zh", size="big")]) == ["asr-zh"]
-    for nobody in (of_type("ASR", lang="en"), of_type("ASR", lang="zh", size="small"), of_type("asr")):
+    for unmet in (of_type("ASR", lang="en"), of_type("ASR", lang="zh", size="small"), of_type("asr")):
         with pytest.raises(NotAvailable):
-            registry.choose([nobody])
+            registry.choose([unmet])
 
 
 def test_choices_between_equal_services_are_spread() -> None:

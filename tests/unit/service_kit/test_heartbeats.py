@@ -83,7 +83,7 @@ async def test_a_service_registers_again_when_the_manager_is_back(manager: Manag
     async with a_service().serving(manager.settings()):
         await manager.stop()
         manager.beat_answers = [503, 404]
-        manager.answers = [503, 422]  # nor does a refusal end a service that has visits
+        manager.answers = [503, 422]  # nor does a refusal stop a service that has jobs
         await manager.start(manager.port)
         manager_knows_it = 1 + 2
         manager.beat_answers += [404, 404]
@@ -123,8 +123,8 @@ def test_a_service_with_invalid_arguments_is_refused(wrong: dict[str, Any]) -> N
 
 
 class Program:
-    """examples.llm_service in a process of its own. It can't join the room of the invites here, so to keep a visit
-    it is sent to an address at which nobody answers."""
+    """examples.llm_service in a process of its own. It can't join the room of the invites here, so to keep a session
+    job it is sent to an address that does not answer."""
 
     def __init__(self, manager: ManagerStandIn, process: asyncio.subprocess.Process) -> None:
         self.manager, self.process = manager, process

@@ -25,8 +25,8 @@ from tests.unit.waits import never, until
 pytestmark = pytest.mark.unit
 
 
-class Guest:
-    """A service whose handler notes its visits, takes the step it is told to, and stays until the end."""
+class RecordingService:
+    """A service whose handler records its jobs, declines or fails if told to, and otherwise stays until the end."""
 
     def __init__(self, **more: Any) -> None:
         self.service = Service("asr-service", type="ASR", grace=0.05, **more)
@@ -52,33 +52,35 @@ async def manager() -> AsyncIterator[ManagerStandIn]:
 
 
 @pytest.fixture
-def guest() -> Guest:
-    return Guest()
+def recorder() -> RecordingService:
+    return RecordingService()
 
 
 @pytest.fixture
-async def endpoint(manager: ManagerStandIn, guest: Guest) -> AsyncIterator[str]:
-    async with guest.service.serving(manager.settings()) as endpoint:
+async def endpoint(manager: ManagerStandIn, recorder: RecordingService) -> AsyncIterator[str]:
+    async with recorder.service.serving(manager.settings()) as endpoint:
         yield endpoint
 
 
-async def test_a_signed_invite_is_accepted_and_handled(manager: ManagerStandIn, endpoint: str, guest: Guest) -> None:
+async def test_a_signed_invite_is_accepted_and_handled(
+    manager: ManagerStandIn, endpoint: str, recorder: RecordingService
+) -> None:
     sent = invite(session=invited_session(lang="de"))
     assert await manager.post(endpoint, sent) == 200
-    assert [job.invite for job in guest.came] == [sent]
-    assert repr(guest.came[0]) == "<Visit asr-service to room-1 [invited]>"
+    assert [job.invite for job in recorder.came] == [sent]
+    assert repr(recorder.came[0]) == "<Visit asr-service to room-1 [invited]>"
 
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
 async def test_a_session_job_continues_the_trace_of_its_invite(
-    manager: ManagerStandIn, endpoint: str, guest: Guest
+    manager: ManagerStandIn, endpoint: str, recorder: RecordingService
 ) -> None:
     """As OpenTelemetry reads it. Log lines have the trace id."""
     with structlog.testing.capture_logs() as log:
         assert await manager.post(endpoint, invite(traceparent=TRACEPARENT, tracestate="congo=t61rcWkgMzE")) == 200
-    (job,) = guest.came
+    (job,) = recorder.came
     parent = trace.get_current_span(extract(job.trace_headers)).get_span_context()
     assert (f"{parent.trace_id:032x}", f"{parent.span_id:016x}") == (TRACEPARENT[3:35], TRACEPARENT[36:52])
     assert parent.trace_state["congo"] == "t61rcWkgMzE"
@@ -87,11 +89,11 @@ async def test_a_session_job_continues_the_trace_of_its_invite(
 
 @pytest.mark.parametrize("traceparent", [None, "", "nonsense", TRACEPARENT.upper()])
 async def test_an_invite_without_a_valid_trace_is_accepted(
-    manager: ManagerStandIn, endpoint: str, guest: Guest, traceparent: str | None
+    manager: ManagerStandIn, endpoint: str, recorder: RecordingService, traceparent: str | None
 ) -> None:
     with structlog.testing.capture_logs() as log:
         assert await manager.post(endpoint, invite(traceparent=traceparent)) == 200
-    assert guest.came[0].trace_headers == {}
+    assert recorder.came[0].trace_headers == {}
     assert "trace_id" not in next(line for line in log if line["event"] == "invited")
 
 
@@ -114,10 +116,12 @@ def forged(body: bytes) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("which", forged(b""))
-async def test_an_invalid_signature_gets_401(which: str, manager: ManagerStandIn, endpoint: str, guest: Guest) -> None:
+async def test_an_invalid_signature_gets_401(
+    which: str, manager: ManagerStandIn, endpoint: str, recorder: RecordingService
+) -> None:
     body = invite().model_dump_json().encode()
     assert await manager.post(endpoint, body, forged(body)[which]) == 401
-    assert guest.came == []
+    assert recorder.came == []
 
 
 def without(field: str) -> bytes:
@@ -141,10 +145,10 @@ def without(field: str) -> bytes:
     ],
 )
 async def test_a_body_that_is_not_an_invite_is_refused(
-    body: bytes, status: int, manager: ManagerStandIn, endpoint: str, guest: Guest
+    body: bytes, status: int, manager: ManagerStandIn, endpoint: str, recorder: RecordingService
 ) -> None:
     assert await manager.post(endpoint, body) == status
-    assert guest.came == []
+    assert recorder.came == []
 
 
 def padded(length: int) -> bytes:
@@ -165,114 +169,118 @@ async def test_the_invite_endpoint_answers_only_post(manager: ManagerStandIn, en
 
 
 async def test_concurrent_copies_of_an_invite_start_one_session_job(
-    manager: ManagerStandIn, endpoint: str, guest: Guest
+    manager: ManagerStandIn, endpoint: str, recorder: RecordingService
 ) -> None:
     statuses = await asyncio.gather(*(manager.post(endpoint, invite()) for _ in range(10)))
     assert statuses == [200] * 10
-    assert len(guest.came) == len(guest.service.jobs) == 1
+    assert len(recorder.came) == len(recorder.service.jobs) == 1
 
 
 async def test_an_invite_repeated_after_its_job_has_ended_starts_a_new_job(
-    manager: ManagerStandIn, endpoint: str, guest: Guest
+    manager: ManagerStandIn, endpoint: str, recorder: RecordingService
 ) -> None:
     await manager.post(endpoint, invite())
-    guest.came[0].end("room_gone")
+    recorder.came[0].end("room_gone")
     assert await manager.post(endpoint, invite()) == 200  # which waits for the first to be gone
-    assert len(guest.came) == 2
-    assert guest.reasons == ["room_gone"]
+    assert len(recorder.came) == 2
+    assert recorder.reasons == ["room_gone"]
 
 
 @pytest.mark.parametrize("reason", ["closed", "replaced"])
 async def test_an_invite_whose_session_has_ended_gets_409(
-    reason: str, manager: ManagerStandIn, endpoint: str, guest: Guest
+    reason: str, manager: ManagerStandIn, endpoint: str, recorder: RecordingService
 ) -> None:
     await manager.post(endpoint, invite())
     await manager.post(endpoint, session_ended(invite(), reason))
-    await until_alone(guest)
+    await until_alone(recorder)
     assert await manager.post(endpoint, invite()) == 409
-    assert guest.reasons == [reason]
-    assert len(guest.came) == 1
+    assert recorder.reasons == [reason]
+    assert len(recorder.came) == 1
 
 
 async def test_an_invite_that_arrives_after_its_session_ended_message_gets_409(
-    manager: ManagerStandIn, endpoint: str, guest: Guest
+    manager: ManagerStandIn, endpoint: str, recorder: RecordingService
 ) -> None:
     await manager.post(endpoint, session_ended(invite()))
     assert await manager.post(endpoint, invite(id="inv_2")) == 409
-    assert guest.came == []
+    assert recorder.came == []
 
 
 async def test_a_replaced_service_can_be_invited_into_the_session_again(
-    manager: ManagerStandIn, endpoint: str, guest: Guest
+    manager: ManagerStandIn, endpoint: str, recorder: RecordingService
 ) -> None:
     second = invite(id="inv_2", attempt=2, identity="sm-asr-service-2")
     await manager.post(endpoint, invite())
     assert await manager.post(endpoint, second) == 200
     await manager.post(endpoint, session_ended(invite(), "replaced"))
-    await until_alone(guest, but=1)
-    assert guest.reasons == ["replaced"]
-    assert guest.service.jobs[0].invite == second
+    await until_alone(recorder, but=1)
+    assert recorder.reasons == ["replaced"]
+    assert recorder.service.jobs[0].invite == second
 
 
 async def test_beyond_its_capacity_invites_get_429(manager: ManagerStandIn) -> None:
-    guest = Guest(capacity=2)
+    recorder = RecordingService(capacity=2)
     sent = [invite(id=f"inv_{n}", session=invited_session(f"session-{n}")) for n in range(4)]
-    async with guest.service.serving(manager.settings()) as endpoint:
+    async with recorder.service.serving(manager.settings()) as endpoint:
         assert [await manager.post(endpoint, one) for one in sent[:3]] == [200, 200, 429]
         assert await manager.post(endpoint, sent[0]) == 200  # it is in already
         await manager.post(endpoint, session_ended(sent[0]))
-        await until_alone(guest, but=1)
+        await until_alone(recorder, but=1)
         assert await manager.post(endpoint, sent[3]) == 200
 
 
-async def test_a_draining_service_refuses_invites_and_lets_jobs_end(manager: ManagerStandIn, guest: Guest) -> None:
+async def test_a_draining_service_refuses_invites_and_lets_jobs_end(
+    manager: ManagerStandIn, recorder: RecordingService
+) -> None:
     other = invite(id="inv_2", session=invited_session("session-2"))
-    async with guest.service.serving(manager.settings()) as endpoint:
+    async with recorder.service.serving(manager.settings()) as endpoint:
         await manager.post(endpoint, invite())
-        draining = asyncio.create_task(guest.service.drain())
+        draining = asyncio.create_task(recorder.service.drain())
         await manager.until(lambda: manager.beats == [{"draining": True}])
         assert [await manager.post(endpoint, one) for one in (invite(), other)] == [200, 503]
         assert not draining.done()
         await manager.post(endpoint, session_ended(invite()))
         assert await asyncio.wait_for(draining, 2)
         assert manager.removed == []
-    assert guest.reasons == ["closed"]
+    assert recorder.reasons == ["closed"]
 
 
-async def test_draining_ends_at_the_latest_after_its_timeout(manager: ManagerStandIn, guest: Guest) -> None:
-    async with guest.service.serving(manager.settings()) as endpoint:
+async def test_draining_ends_at_the_latest_after_its_timeout(
+    manager: ManagerStandIn, recorder: RecordingService
+) -> None:
+    async with recorder.service.serving(manager.settings()) as endpoint:
         await manager.post(endpoint, invite())
-        assert not await asyncio.wait_for(guest.service.drain(0.05), 2)
-    assert guest.reasons == ["service_stopped"]
+        assert not await asyncio.wait_for(recorder.service.drain(0.05), 2)
+    assert recorder.reasons == ["service_stopped"]
 
 
 async def test_invites_of_two_sessions_start_two_session_jobs(
-    manager: ManagerStandIn, endpoint: str, guest: Guest
+    manager: ManagerStandIn, endpoint: str, recorder: RecordingService
 ) -> None:
     other = invite(id="inv_2", session=invited_session("session-2"))
     assert [await manager.post(endpoint, one) for one in (invite(), other)] == [200, 200]
     await manager.post(endpoint, session_ended(other, reason="expired"))
-    await until_alone(guest, but=1)
-    assert guest.reasons == ["expired"]
-    assert guest.service.jobs[0].invite.id == "inv_1"
+    await until_alone(recorder, but=1)
+    assert recorder.reasons == ["expired"]
+    assert recorder.service.jobs[0].invite.id == "inv_1"
 
 
 async def test_a_declined_invite_gets_409_and_can_be_sent_again(
-    manager: ManagerStandIn, endpoint: str, guest: Guest
+    manager: ManagerStandIn, endpoint: str, recorder: RecordingService
 ) -> None:
-    guest.declining = True
+    recorder.declining = True
     assert await manager.post(endpoint, invite()) == 409
-    guest.declining = False
+    recorder.declining = False
     assert await manager.post(endpoint, invite()) == 200
-    assert len(guest.came) == 2
+    assert len(recorder.came) == 2
 
 
 async def test_a_handler_that_raises_gets_500_and_the_invite_can_be_sent_again(
-    manager: ManagerStandIn, endpoint: str, guest: Guest
+    manager: ManagerStandIn, endpoint: str, recorder: RecordingService
 ) -> None:
-    guest.failing = True
+    recorder.failing = True
     assert await manager.post(endpoint, invite()) == 500
-    guest.failing = False
+    recorder.failing = False
     assert await manager.post(endpoint, invite()) == 200
 
 
@@ -330,11 +338,11 @@ async def test_a_session_job_ends_when_a_task_it_started_raises(manager: Manager
         await asyncio.wait_for(over.wait(), 1)
 
 
-async def test_a_service_that_stops_ends_its_session_jobs(manager: ManagerStandIn, guest: Guest) -> None:
-    async with guest.service.serving(manager.settings()) as endpoint:
+async def test_a_service_that_stops_ends_its_session_jobs(manager: ManagerStandIn, recorder: RecordingService) -> None:
+    async with recorder.service.serving(manager.settings()) as endpoint:
         await manager.post(endpoint, invite())
-    assert guest.reasons == ["service_stopped"]
-    assert guest.service.jobs == ()
+    assert recorder.reasons == ["service_stopped"]
+    assert recorder.service.jobs == ()
 
 
 async def test_two_services_in_one_process_are_independent(manager: ManagerStandIn) -> None:
@@ -356,5 +364,5 @@ async def test_two_services_in_one_process_are_independent(manager: ManagerStand
     assert to_llm.endswith("/hook")
 
 
-async def until_alone(guest: Guest, but: int = 0) -> None:
-    await until(lambda: guest.service.jobs, lambda jobs: len(jobs) <= but)
+async def until_alone(recorder: RecordingService, but: int = 0) -> None:
+    await until(lambda: recorder.service.jobs, lambda jobs: len(jobs) <= but)

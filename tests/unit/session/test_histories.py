@@ -58,11 +58,11 @@ def something_happens(world: World, what: str, chance: random.Random) -> None:
             visit = world.comes(identities[-1], on_its_way=True)
             if chance.random() < 0.5:
                 world.says(visit, Signal.READY, Evidence.HTTP)
-        case "somebody arrives" if world.coming():
+        case "a participant arrives" if world.coming():
             world.arrives(chance.choice(world.coming()))
-        case "somebody goes" if world.present() or world.coming():
+        case "a participant leaves" if world.present() or world.coming():
             world.goes(chance.choice(world.present() + world.coming()))
-        case "somebody talks" if services := [visit for visit in world.visits if visit.is_service]:
+        case "a service signals" if services := [visit for visit in world.visits if visit.is_service]:
             signal = chance.choice([Signal.READY] * 8 + [*Signal])
             world.says(chance.choice(services[-3:]), signal, _some_evidence(chance))
         case "the user comes":
@@ -73,7 +73,7 @@ def something_happens(world: World, what: str, chance: random.Random) -> None:
             world.answers(entry, chance.choice([None, None, *Refusal]), final=chance.random() < 0.1)
         case "a service is replaced" if identities:
             world.replaces(entry)
-        case "nobody can replace it":
+        case "there is no replacement":
             world.holds(entry)
         case "a manager accepts" if world.dispatched:
             identity = chance.choice(world.dispatched)
@@ -108,14 +108,14 @@ def something_happens(world: World, what: str, chance: random.Random) -> None:
 HAPPENINGS = {
     "a service comes": 6,
     "a service is on its way": 1,
-    "somebody arrives": 1,
-    "somebody goes": 4,
-    "somebody talks": 5,
+    "a participant arrives": 1,
+    "a participant leaves": 4,
+    "a service signals": 5,
     "the user comes": 1,
     "the room is listed": 3,
     "an invite is answered": 2,
     "a service is replaced": 2,
-    "nobody can replace it": 1,
+    "there is no replacement": 1,
     "a manager accepts": 1,
     "a manager fails": 1,
     "a listing fails": 2,
@@ -159,7 +159,7 @@ def test_no_history_breaks_the_laws_of_a_session(
 
 
 def by_chance(seed: int) -> tuple[tuple[RequiredService, ...], list[tuple[str, int]]]:
-    """40 steps; in one history of four somebody ends the session half way."""
+    """40 steps; in one history of four the session is closed half way."""
     chance = random.Random(seed)
     steps = [(chance.choice(OFTEN), chance.randrange(10_000)) for _ in range(40)]
     if chance.random() < 0.25:

@@ -376,7 +376,7 @@ class Life:
                     self.on(ev.ParticipantSeen(self.now, ParticipantInfo(identity, f"PA_{entry}_{attempt}")))
             case ListRoom():
                 self.on(ev.ListingStarted(self.now), listed(self.now, *self.who_is_here()))
-            case Replace(entry, attempt):  # nobody else is there
+            case Replace(entry, attempt):  # there is no other instance
                 self.on(ev.ReplacementHeld(self.now, entry, attempt, self.now + 1))
             case Remove(identity):
                 self.on(ev.RemovalStarted(self.now, identity), ev.RemovalEnded(self.now, identity, True))

@@ -1,4 +1,4 @@
-"""When a service is ready and when it is ready no more: evidence, identities, joins and leaves, listings."""
+"""When a service is ready and when it no longer is: evidence, identities, joins and leaves, listings."""
 
 from __future__ import annotations
 
@@ -375,7 +375,7 @@ def test_an_agent_is_ready_once_its_state_says_so(state: str, expected: str) -> 
 
 
 @pytest.mark.parametrize(
-    "somebody",
+    "event",
     [
         seen("agent-AJ_1", "PA_1", NOW, attributes=AGENT_UP),
         seen("agent-AJ_1", "PA_1", NOW, is_agent=True, attributes={"lk.agent.name": "other"}),
@@ -385,9 +385,9 @@ def test_an_agent_is_ready_once_its_state_says_so(state: str, expected: str) -> 
     ],
     ids=["no agent", "another name", "no name", "one of ours", "the user"],
 )
-def test_other_participants_can_not_pass_for_a_dispatched_agent(somebody: Event) -> None:
+def test_other_participants_can_not_pass_for_a_dispatched_agent(event: Event) -> None:
     """Anybody may set attributes; the kind AGENT takes the API secret. Our own identities are not LiveKit's."""
-    assert apply(awaiting_the_bot(), somebody).services[BOT_ALONE].identity is None
+    assert apply(awaiting_the_bot(), event).services[BOT_ALONE].identity is None
 
 
 def test_an_agent_that_joined_before_its_dispatch_is_not_ours() -> None:

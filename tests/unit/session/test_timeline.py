@@ -200,13 +200,13 @@ def test_every_session_has_a_timeline_that_agrees_with_it(block: int) -> None:
             told = steps(session)
             assert told == sorted(told, key=lambda step: step.at)
             assert told[0].name is StepName.REQUESTED
-            everybody = attempts(session)
+            every = attempts(session)
             for entry, service in enumerate(session.services):
-                its = [attempt for attempt in everybody if attempt.entry == entry]
+                its = [attempt for attempt in every if attempt.entry == entry]
                 assert [attempt.until is None for attempt in its] == [False] * (len(its) - 1) + [True]
                 assert [told.attempt.number for told in its] == list(range(its[0].attempt.number, service.attempt + 1))
                 assert its[-1].attempt.state is service.state
-            late = [attempt.late for attempt in everybody if attempt.late is not None]
+            late = [attempt.late for attempt in every if attempt.late is not None]
             ends = deadline(session)
             assert not late or not session.over
             assert all(one.due is None or ends is None or one.due <= ends[0] for one in late) or session.all_ready

@@ -60,9 +60,9 @@ RoomClosed, any of that name   | =       =       room_closed room_closed room_cl
 RoomClosed, another one        | =       =       =        =         =         =         =         =      =       =
 RoomListed, services           | .       .       ready    .         ready     .         .         =      =       =
 RoomListed, services and user  | .       .       active   active    .         .         .         =      =       =
-RoomListed, nobody             | .       .       .        degraded  degraded  degraded  .         =      =       =
+RoomListed, empty              | .       .       .        degraded  degraded  degraded  .         =      =       =
 RoomListed, all on their way   | .       .       .        .         .         .         .         =      =       =
-RoomListed, nobody, before     | .       .       .        .         .         .         .         =      =       =
+RoomListed, empty, before      | .       .       .        .         .         .         .         =      =       =
 ParticipantSeen, asr           | =       =       ready    =         =         =         =         =      =       =
 ParticipantSeen, asr anew      | =       =       ready    .         .         .         ready     =      =       =
 ParticipantSeen, llm anew      | =       =       .        degraded  degraded  degraded  .         =      =       =
@@ -146,9 +146,9 @@ RoomClosed, any of that name   | .        .        .        .        .        . 
 RoomClosed, another one        | =        =        =        =        =        =        =        =        =
 RoomListed, services           | .        joined   joined   joined   .        .        .        .        joined
 RoomListed, services and user  | .        joined   joined   joined   .        .        .        .        joined
-RoomListed, nobody             | .        .        .        .        lost     lost     .        .        .
+RoomListed, empty              | .        .        .        .        lost     lost     .        .        .
 RoomListed, all on their way   | .        .        .        .        .        .        .        .        .
-RoomListed, nobody, before     | .        .        .        .        .        .        .        .        .
+RoomListed, empty, before      | .        .        .        .        .        .        .        .        .
 ParticipantSeen, asr           | =        joined   joined   joined   =        =        =        =        joined
 ParticipantSeen, asr anew      | =        joined   joined   joined   .        joined   joined   .        joined
 ParticipantSeen, llm anew      | =        =        =        =        =        =        =        =        =
@@ -225,9 +225,9 @@ EVENTS: dict[str, Event] = {
     "RoomClosed, another one": ev.RoomClosed(NOW, "RM_0"),
     "RoomListed, services": listed(NOW, MANAGER_HERE, ASR_HERE, LLM_HERE),
     "RoomListed, services and user": listed(NOW, MANAGER_HERE, ASR_HERE, LLM_HERE, USER_HERE),
-    "RoomListed, nobody": listed(NOW, asked_at=NOW - 0.01),
+    "RoomListed, empty": listed(NOW, asked_at=NOW - 0.01),
     "RoomListed, all on their way": listed(NOW, joining=(MANAGER, "sm-asr-1", "sm-llm-1", "alice")),
-    "RoomListed, nobody, before": listed(NOW, asked_at=START - 0.01),
+    "RoomListed, empty, before": listed(NOW, asked_at=START - 0.01),
     "ParticipantSeen, asr": seen("sm-asr-1", "PA_asr", NOW),
     "ParticipantSeen, asr anew": seen("sm-asr-1", "PA_asr2", NOW),
     "ParticipantSeen, llm anew": seen("sm-llm-1", "PA_llm2", NOW),

@@ -363,7 +363,7 @@ async def test_a_listener_that_raises_is_logged_and_changes_nothing(store: Memor
     """The other listeners are called all the same."""
 
     def breaks(change: Change) -> None:
-        raise RuntimeError("what nobody expects")
+        raise RuntimeError("unexpected")
 
     told: list[Change] = []
     store.listen(breaks)

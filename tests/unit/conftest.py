@@ -1,0 +1,40 @@
+"""For all unit tests: parameters that read in a report."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Set
+from typing import Any
+
+LENGTH_MAX = 60
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Show what pytest would only number: collections by their content, long text cut, errors and dataclasses by their
+    class."""
+    match val:
+        case BaseException():
+            return type(val).__name__
+        case str() if len(val) > LENGTH_MAX:
+            return f"{val[: LENGTH_MAX - 3]}..."
+        case Mapping() | Set() | list() | tuple():
+            text = _shown(val)
+            return text if len(text) <= LENGTH_MAX else f"{text[: LENGTH_MAX - 3]}..."
+    if dataclasses.is_dataclass(val) and not isinstance(val, type):
+        return type(val).__name__
+    return None
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case Mapping():
+            return f"{{{', '.join(f'{key}: {_shown(item)}' for key, item in value.items())}}}"
+        case Set():
+            return f"{{{', '.join(sorted(map(_shown, value)))}}}"
+        case list() | tuple():
+            return f"({', '.join(map(_shown, value))})"
+        case BaseException():
+            return type(value).__name__
+        case None | bool() | int() | float() | str() | bytes():
+            return str(value) if isinstance(value, str) and value.isprintable() and value else repr(value)
+    return type(value).__name__
