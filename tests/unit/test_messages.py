@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from manager_agent.messages import (
@@ -32,7 +33,8 @@ from manager_agent.messages import (
 )
 from manager_agent.session.events import Signal
 from manager_agent.session.session import ReadyOn, User
-from tests.unit.sessions import JOINS, MANAGER, SIGNALS, START, a_session, after, invited, managed, seen
+from tests.unit import sessions as given
+from tests.unit.sessions import START
 
 pytestmark = pytest.mark.unit
 
@@ -133,7 +135,7 @@ MESSAGES = st.fixed_dictionaries(
 
 
 @settings(max_examples=300, derandomize=True, deadline=None)
-@given(st.binary(max_size=200) | st.text(max_size=200) | (JSON_VALUES | MESSAGES).map(json.dumps))
+@hypothesis.given(st.binary(max_size=200) | st.text(max_size=200) | (JSON_VALUES | MESSAGES).map(json.dumps))
 def test_any_payload_is_a_signal_or_raises_unreadable(payload: bytes | str) -> None:
     """Nothing else can happen."""
     try:
@@ -153,7 +155,12 @@ def test_answers_to_signals_have_the_format_that_services_expect() -> None:
 # --- what the room is told --------------------------------------------------------------------------
 
 SESSION = replace(
-    after(a_session(JOINS, SIGNALS), *managed(), *invited(0, 1), seen("sm-asr-1", "PA_1", START + 1)),
+    given.after(
+        given.a_session(given.JOINS, given.SIGNALS),
+        *given.managed(),
+        *given.invited(0, 1),
+        given.seen("sm-asr-1", "PA_1", START + 1),
+    ),
     user=User("alice", "Alice A.", {"plan": "gold"}, {"canPublish": True}),
     metadata={"topic": "a private matter"},
 )
@@ -167,7 +174,7 @@ STATUS: dict[str, Any] = {
         {"service_id": "asr-service", "type": "ASR", "state": "ready", "optional": False},
         {"service_id": "llm-service", "type": "LLM", "state": "invited", "optional": False},
     ],
-    "manager_identity": MANAGER,
+    "manager_identity": given.MANAGER,
     "revision": SESSION.revision,
 }
 
@@ -179,7 +186,7 @@ def test_room_metadata_has_the_session_status_and_nothing_private() -> None:
 
 def test_room_metadata_says_when_no_manager_is_known_yet() -> None:
     """From the first moment on."""
-    assert RoomStatus.of(a_session(), "d").manager_identity is None
+    assert RoomStatus.of(given.a_session(), "d").manager_identity is None
 
 
 def test_a_status_is_read_back_from_room_metadata() -> None:
@@ -219,7 +226,7 @@ def an_invite(**changes: Any) -> Invite:
         "identity": "sm-asr-1",
         "token": "a.token.indeed",
         "server_url": "ws://localhost:7880",
-        "manager_identity": MANAGER,
+        "manager_identity": given.MANAGER,
         "ready_on": ReadyOn.JOIN,
         "ready_deadline": instant(1766400030.5),
     }
@@ -243,7 +250,7 @@ def test_an_invite_has_exactly_the_fields_of_the_contract() -> None:
         "identity": "sm-asr-1",
         "token": "a.token.indeed",
         "server_url": "ws://localhost:7880",
-        "manager_identity": MANAGER,
+        "manager_identity": given.MANAGER,
         "ready_on": "join",
         "ready_deadline": "2025-12-22T10:40:30.500000Z",
         "traceparent": None,
@@ -313,7 +320,7 @@ def test_times_are_shown_in_utc_with_milliseconds(at: float, shown: str) -> None
 
 
 @settings(max_examples=300, derandomize=True, deadline=None)
-@given(at=st.floats(0, 4e9))
+@hypothesis.given(at=st.floats(0, 4e9))
 def test_a_shown_time_is_at_most_a_millisecond_before_the_real_one(at: float) -> None:
     """And reads back as itself."""
     read = datetime.fromisoformat(rfc3339(at))

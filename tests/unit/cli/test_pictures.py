@@ -22,32 +22,17 @@ from manager_agent.registry.services import RegisteredService
 from manager_agent.session import events as ev
 from manager_agent.session.events import Chosen, Event, ReadyOn, Refusal, Signal
 from manager_agent.session.session import Session
-from tests.unit.sessions import (
-    ASR,
-    JOINS,
-    LLM,
-    SIGNALS,
-    START,
-    a_session,
-    accepted,
-    after,
-    created,
-    invited,
-    left,
-    made_optional,
-    managed,
-    seen,
-    signal,
-)
+from tests.unit import sessions as given
+from tests.unit.sessions import ASR, LLM, START
 
 pytestmark = pytest.mark.unit
 
 OTHER = Chosen("asr-2", "ASR", "http://asr-2.example/", None, ReadyOn.JOIN)
 REPLACED: list[Event] = [
-    *created(), *invited(ASR, LLM, at=START + 1), *accepted(LLM, at=START + 2),
+    *given.created(), *given.invited(ASR, LLM, at=START + 1), *given.accepted(LLM, at=START + 2),
     ev.InviteRefused(START + 4, ASR, 1, 1, Refusal.UNREACHABLE, final=True),
     ev.InviteStarted(START + 4, ASR, 2, 1, "sm-asr-2", "inv_2", instead=OTHER), ev.InviteAccepted(START + 5, ASR, 2, 1),
-    seen("sm-llm-1", "PA_1", START + 5), seen("sm-asr-2", "PA_2", START + 7),
+    given.seen("sm-llm-1", "PA_1", START + 5), given.seen("sm-asr-2", "PA_2", START + 7),
 ]  # fmt: skip
 """The first instance can't be reached, the second one is ready; of the other service it is awaited that it is ready."""
 
@@ -67,24 +52,26 @@ def bars(timeline: TimelineView, cells: int) -> list[str]:
 
 
 def test_timeline_bars_are_in_proportion_to_time_and_attempts_join() -> None:
-    timeline = told_of(after(a_session(JOINS, SIGNALS), *REPLACED), 10)
+    timeline = told_of(given.after(given.a_session(given.JOINS, given.SIGNALS), *REPLACED), 10)
     assert bars(timeline, 10) == ["1115000000", "0001224444", "1222333333"]
     assert bars(timeline, 5) == ["15000", "01244", "22333"]
 
 
 def test_timeline_bars_end_now_while_waiting_and_else_at_readiness() -> None:
     """However long ago that was."""
-    session = after(a_session(JOINS, SIGNALS), *REPLACED)
+    session = given.after(given.a_session(given.JOINS, given.SIGNALS), *REPLACED)
     for at in (10, 20):
         timeline = told_of(session, at)
         assert scale_of(timeline, now_of(timeline), 10).seconds == at
-    timeline = told_of(after(session, signal("sm-llm-1", Signal.READY, START + 12)), 3_600)
+    timeline = told_of(given.after(session, given.signal("sm-llm-1", Signal.READY, START + 12)), 3_600)
     assert scale_of(timeline, now_of(timeline), 10).seconds == 12
 
 
 def test_a_later_loss_extends_the_timeline_bars() -> None:
-    session = after(a_session(JOINS), *created(), *invited(ASR), seen("sm-asr-1", "PA", START + 1))
-    timeline = told_of(after(session, left("sm-asr-1", "PA", START + 100)), 101)
+    session = given.after(
+        given.a_session(given.JOINS), *given.created(), *given.invited(ASR), given.seen("sm-asr-1", "PA", START + 1)
+    )
+    timeline = told_of(given.after(session, given.left("sm-asr-1", "PA", START + 100)), 101)
     assert bars(timeline, 10) == ["444444444" + str(BROKEN)]
 
 
@@ -92,24 +79,28 @@ def test_a_later_loss_extends_the_timeline_bars() -> None:
 def test_every_attempt_is_visible_in_the_timeline_however_short(cells: int) -> None:
     at_once = ev.InviteStarted(START, ASR, 2, 1, "sm-asr-2", "inv_2", instead=OTHER)
     refused = ev.InviteRefused(START, ASR, 1, 1, Refusal.DECLINED)
-    timeline = told_of(after(a_session(JOINS), *created(), *invited(ASR), refused, at_once), 0)
+    timeline = told_of(
+        given.after(given.a_session(given.JOINS), *given.created(), *given.invited(ASR), refused, at_once), 0
+    )
     assert all(shown.strip("0") for shown in bars(timeline, cells))
 
 
 def test_each_timeline_bar_is_followed_by_its_reason() -> None:
-    timeline = told_of(after(a_session(JOINS, SIGNALS), *REPLACED), 10)
+    timeline = told_of(given.after(given.a_session(given.JOINS, given.SIGNALS), *REPLACED), 10)
     assert [remark(attempt, now_of(timeline)) for attempt in timeline.attempts] == [
         "unreachable, replaced", "ready by join", "awaited to be ready within 20 s",
     ]  # fmt: skip
     late = remark(timeline.attempts[-1], now_of(timeline) + timedelta(seconds=23))
     assert late == "awaited to be ready, late by 3 s"
-    optional = told_of(after(a_session(made_optional(SIGNALS)), *created(), *invited(ASR)), 1)
+    optional = told_of(
+        given.after(given.a_session(given.made_optional(given.SIGNALS)), *given.created(), *given.invited(ASR)), 1
+    )
     assert remark(optional.attempts[0], now_of(optional)) == "awaited to accept"
 
 
 def test_the_timeline_shows_when_a_refused_invite_is_repeated() -> None:
     refused = ev.InviteRefused(START + 4, ASR, 1, 1, Refusal.UNREACHABLE)
-    session = after(a_session(JOINS), *created(), *invited(ASR), refused)
+    session = given.after(given.a_session(given.JOINS), *given.created(), *given.invited(ASR), refused)
     timeline = told_of(session, session.services[ASR].current.retry_at - START - 1)
     signal = remark(timeline.attempts[0], now_of(timeline))
     assert signal.startswith("unreachable, awaited to accept within ")
@@ -117,15 +108,15 @@ def test_the_timeline_shows_when_a_refused_invite_is_repeated() -> None:
 
 
 def test_a_timeline_is_refreshed_while_the_manager_or_a_service_is_awaited() -> None:
-    session = a_session(JOINS)
+    session = given.a_session(given.JOINS)
     may = [told_of(session, 0).may_change_unannounced]
     for events in (
-        [*created(), *invited(ASR), *accepted(ASR), seen("sm-asr-1", "PA", START + 1)],
-        managed(),
-        [left("sm-asr-1", "PA", START + 2), ev.InviteStarted(START + 3, ASR, 2, 1, "sm-asr-2", "inv_2")],
+        [*given.created(), *given.invited(ASR), *given.accepted(ASR), given.seen("sm-asr-1", "PA", START + 1)],
+        given.managed(),
+        [given.left("sm-asr-1", "PA", START + 2), ev.InviteStarted(START + 3, ASR, 2, 1, "sm-asr-2", "inv_2")],
         [ev.SessionClosed(START + 4)],
     ):
-        session = after(session, *events)
+        session = given.after(session, *events)
         may.append(told_of(session, 5).may_change_unannounced)
     assert may == [True, True, False, True, False]
 
@@ -140,7 +131,7 @@ def test_durations_are_shown_in_short_form(seconds: float, words: str) -> None:
 @pytest.mark.parametrize(("width", "is_beside"), [(120, True), (80, False), (60, False), (40, False)])
 def test_no_timeline_bar_is_wrapped_in_a_narrow_terminal(width: int, is_beside: bool) -> None:
     """Remarks stand beside it, or below."""
-    timeline, out = told_of(after(a_session(JOINS, SIGNALS), *REPLACED), 10), io.StringIO()
+    timeline, out = told_of(given.after(given.a_session(given.JOINS, given.SIGNALS), *REPLACED), 10), io.StringIO()
     Console(file=out, width=width).print(Drawing(timeline))
     lines = [line.rstrip() for line in out.getvalue().splitlines()]
     assert max(map(len, lines)) <= width
@@ -161,7 +152,9 @@ def test_a_timeline_bar_fills_the_width_left_by_the_other_columns() -> None:
 @pytest.mark.parametrize(("encoding", "mark"), [("utf-8", "█"), ("ascii", "#")])
 def test_a_terminal_without_block_characters_gets_letters(encoding: str, mark: str) -> None:
     out = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
-    Console(file=out, width=120).print(Drawing(told_of(after(a_session(JOINS, SIGNALS), *REPLACED), 10)))
+    Console(file=out, width=120).print(
+        Drawing(told_of(given.after(given.a_session(given.JOINS, given.SIGNALS), *REPLACED), 10))
+    )
     out.flush()
     shown = out.buffer.getvalue().decode(encoding)
     assert mark in shown
@@ -172,7 +165,7 @@ def test_a_terminal_without_block_characters_gets_letters(encoding: str, mark: s
 
 
 def view(number: int, *events: Event) -> SessionView:
-    return SessionView.of(after(replace(a_session(), session_id=f"ses_{number:03}"), *events))
+    return SessionView.of(given.after(replace(given.a_session(), session_id=f"ses_{number:03}"), *events))
 
 
 def health(state: DependencyState, detail: str | None) -> HealthView:

@@ -30,26 +30,14 @@ from manager_agent.session.session import (
     SessionState,
 )
 from manager_agent.session.transitions import apply
+from tests.unit import sessions as given
 from tests.unit.registries import RegistryScenario, asrs
-from tests.unit.sessions import (
-    AGENT,
-    START,
-    a_service,
-    a_session,
-    after,
-    left,
-    listed,
-    made_optional,
-    managed,
-    seen,
-    signal,
-    with_instance,
-)
+from tests.unit.sessions import START
 
 pytestmark = pytest.mark.unit
 
-ANY_ASR = a_service("asr-1", "ASR", "http://asr-1.example/", by_id=False)
-BY_ID = a_service("asr-1", "ASR", "http://asr-1.example/")
+ANY_ASR = given.a_service("asr-1", "ASR", "http://asr-1.example/", by_id=False)
+BY_ID = given.a_service("asr-1", "ASR", "http://asr-1.example/")
 FIRST, SECOND = "sm-asr-1-1", "sm-asr-2-2"
 JOIN_TIMEOUT = 10.0
 
@@ -57,7 +45,7 @@ JOIN_TIMEOUT = 10.0
 def asked(at: float = START) -> Session:
     """A session that needs any ASR; asr-1 was chosen and has its invite."""
     invite = (ev.InviteStarted(at, 0, 1, 1, FIRST, "inv_1"), ev.InviteAccepted(at, 0, 1, 1))
-    return after(a_session(ANY_ASR), *managed(at), *invite)
+    return given.after(given.a_session(ANY_ASR), *given.managed(at), *invite)
 
 
 def replaced(session: Session, at: float) -> Session:
@@ -73,19 +61,19 @@ def actions(session: Session, now: float, *kinds: type[Action]) -> list[Action]:
     ("events", "after_seconds"),
     [
         ([], JOIN_TIMEOUT),
-        ([signal(FIRST, Signal.FAILED, START + 3)], 3),
-        ([seen(FIRST, "PA_1", START + 1), left(FIRST, "PA_1", START + 5)], 5 + REJOIN_GRACE),
+        ([given.signal(FIRST, Signal.FAILED, START + 3)], 3),
+        ([given.seen(FIRST, "PA_1", START + 1), given.left(FIRST, "PA_1", START + 5)], 5 + REJOIN_GRACE),
     ],
     ids=["never joined", "reported failure", "left"],
 )
 def test_a_failed_service_is_replaced_in_time(events: list[Event], after_seconds: float) -> None:
-    session = after(asked(), *events)
+    session = given.after(asked(), *events)
     assert actions(session, START + after_seconds - 0.01, Replace) == []
     assert actions(session, START + after_seconds, Replace) == [Replace(0, 1)]
 
 
 def test_a_refusing_instance_is_replaced_at_once_if_there_is_another() -> None:
-    session = after(a_session(ANY_ASR), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1"))
+    session = given.after(given.a_session(ANY_ASR), *given.managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1"))
     refused = apply(session, ev.InviteRefused(START + 1, 0, 1, 1, Refusal.DECLINED))
     assert actions(refused, START + 1, Replace, SendInvite) == [Replace(0, 1)]
     held = apply(refused, ev.ReplacementHeld(START + 1, 0, 1, START + 3))
@@ -105,27 +93,31 @@ def test_an_instance_that_keeps_refusing_does_not_block_a_later_one() -> None:
     session = refused()
     held = apply(session, replacer("asr-1").decide(session, 0, START + 1))
     at = session.services[0].current.retry_at
-    again = after(held, ev.InviteStarted(at, 0, 1, 2, FIRST, "inv_1"), ev.InviteRefused(at, 0, 1, 2, Refusal.DECLINED))
+    again = given.after(
+        held, ev.InviteStarted(at, 0, 1, 2, FIRST, "inv_1"), ev.InviteRefused(at, 0, 1, 2, Refusal.DECLINED)
+    )
     assert actions(again, at + HOLD, Replace) == [Replace(0, 1)]
     assert invited_now(replacer("asr-1", "asr-2").decide(again, 0, at + HOLD)) == ("asr-2", 2, 1)
 
 
 def test_no_service_is_replaced_when_no_time_is_left() -> None:
     """After the ready deadline the wait is over; a session that was ready has its budget."""
-    session = after(asked(), seen(FIRST, "PA_1", START + 29.9), left(FIRST, "PA_1", START + 29.95))
-    waiting = after(asked(), signal(FIRST, Signal.FAILED, START + 29))
+    session = given.after(asked(), given.seen(FIRST, "PA_1", START + 29.9), given.left(FIRST, "PA_1", START + 29.95))
+    waiting = given.after(asked(), given.signal(FIRST, Signal.FAILED, START + 29))
     assert actions(waiting, START + 29.5, Replace) == [Replace(0, 1)]
     assert session.state is SessionState.DEGRADED
     assert actions(session, START + 29.95 + REJOIN_GRACE, Replace) == [Replace(0, 1)]
 
 
 def test_signals_of_a_replaced_attempt_are_ignored_and_it_is_removed() -> None:
-    session = replaced(after(asked(), seen(FIRST, "PA_1", START + 1), left(FIRST, "PA_1", START + 2)), START + 3)
+    session = replaced(
+        given.after(asked(), given.seen(FIRST, "PA_1", START + 1), given.left(FIRST, "PA_1", START + 2)), START + 3
+    )
     assert session.services[0].service_id == "asr-2"
     assert session.services[0].attempt == 2
-    assert apply(session, signal(FIRST, Signal.READY, START + 4)) is session
+    assert apply(session, given.signal(FIRST, Signal.READY, START + 4)) is session
     assert actions(session, START + 4, Remove) == []
-    back = apply(session, seen(FIRST, "PA_1b", START + 5, attributes={"session.state": "ready"}))
+    back = apply(session, given.seen(FIRST, "PA_1b", START + 5, attributes={"session.state": "ready"}))
     assert back.services == session.services
     assert actions(back, START + 5, Remove) == [Remove(FIRST)]
     removing = apply(back, ev.RemovalStarted(START + 5, FIRST))
@@ -133,20 +125,23 @@ def test_signals_of_a_replaced_attempt_are_ignored_and_it_is_removed() -> None:
     assert actions(apply(removing, ev.RemovalEnded(START + 6, FIRST, removed=False)), START + 6, Remove)
     removed = apply(removing, ev.RemovalEnded(START + 6, FIRST, removed=True))
     assert actions(removed, START + 6, Remove) == []
-    assert actions(apply(removed, seen(FIRST, "PA_1c", START + 7)), START + 7, Remove) == [Remove(FIRST)]
+    assert actions(apply(removed, given.seen(FIRST, "PA_1c", START + 7)), START + 7, Remove) == [Remove(FIRST)]
 
 
 def test_a_stale_participant_that_rejoins_during_its_removal_is_removed_again() -> None:
     """LiveKit removed the participant it was asked to; the next one is reported before its answer."""
     session = replaced(
-        after(asked(), seen(FIRST, "PA_1", START + 1), signal(FIRST, Signal.FAILED, START + 2)), START + 3
+        given.after(asked(), given.seen(FIRST, "PA_1", START + 1), given.signal(FIRST, Signal.FAILED, START + 2)),
+        START + 3,
     )
-    session = after(session, ev.RemovalStarted(START + 5, FIRST), seen(FIRST, "PA_2", START + 5.2, joined_ms=5))
+    session = given.after(
+        session, ev.RemovalStarted(START + 5, FIRST), given.seen(FIRST, "PA_2", START + 5.2, joined_ms=5)
+    )
     assert actions(session, START + 5.2, Remove) == []
     session = apply(session, ev.RemovalEnded(START + 5.3, FIRST, removed=True))
     assert actions(session, START + 5.3, Remove) == [Remove(FIRST)]
-    gone = after(
-        session, ev.RemovalStarted(START + 6, FIRST), listed(START + 7), ev.RemovalEnded(START + 8, FIRST, True)
+    gone = given.after(
+        session, ev.RemovalStarted(START + 6, FIRST), given.listed(START + 7), ev.RemovalEnded(START + 8, FIRST, True)
     )
     assert actions(gone, START + 8, Remove) == []
 
@@ -154,7 +149,8 @@ def test_a_stale_participant_that_rejoins_during_its_removal_is_removed_again() 
 def test_a_replaced_participant_is_removed_once_it_has_its_last_answer() -> None:
     """It may have reported its failure by RPC; removed at once, it would get an error instead of our answer."""
     session = replaced(
-        after(asked(), seen(FIRST, "PA_1", START + 1), signal(FIRST, Signal.FAILED, START + 2)), START + 3
+        given.after(asked(), given.seen(FIRST, "PA_1", START + 1), given.signal(FIRST, Signal.FAILED, START + 2)),
+        START + 3,
     )
     due = START + 3 + LAST_ANSWER_GRACE
     assert plan(session, START + 3).wake_at <= due
@@ -169,7 +165,7 @@ def test_the_outcome_of_each_attempt_is_remembered() -> None:
         attempt, identity = session.services[0].attempt, session.services[0].identity or ""
         again = ev.InviteStarted(START + 2, 0, attempt + 1, 1, f"sm-{attempt + 1}", f"inv_{attempt + 1}")
         accepted = ev.InviteAccepted(START + 2, 0, attempt + 1, 1)
-        session = after(session, signal(identity, Signal.FAILED, START + 1), again, accepted)
+        session = given.after(session, given.signal(identity, Signal.FAILED, START + 1), again, accepted)
     numbers = [attempt.number for attempt in session.services[0].past]
     assert numbers == list(range(3, PAST_KEPT + 3))
     last = session.services[0].past[-1]
@@ -179,9 +175,11 @@ def test_the_outcome_of_each_attempt_is_remembered() -> None:
 
 
 def test_a_session_is_ready_again_when_its_replacement_service_is() -> None:
-    lost = after(asked(), seen(FIRST, "PA_1", START + 1), left(FIRST, "PA_1", START + 5))
+    lost = given.after(asked(), given.seen(FIRST, "PA_1", START + 1), given.left(FIRST, "PA_1", START + 5))
     assert lost.state is SessionState.DEGRADED
-    ready = after(replaced(lost, START + 6), ev.InviteAccepted(START + 6, 0, 2, 1), seen(SECOND, "PA_2", START + 7))
+    ready = given.after(
+        replaced(lost, START + 6), ev.InviteAccepted(START + 6, 0, 2, 1), given.seen(SECOND, "PA_2", START + 7)
+    )
     assert (ready.state, ready.services[0].state) == (SessionState.READY, ServiceState.READY)
 
 
@@ -205,7 +203,9 @@ def ref(service_id: str) -> InstanceRef:
 def refused(
     at: float = START + 1, *, by_id: bool = False, why: Refusal = Refusal.DECLINED, final: bool = False
 ) -> Session:
-    asked = after(a_session(BY_ID if by_id else ANY_ASR), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1"))
+    asked = given.after(
+        given.a_session(BY_ID if by_id else ANY_ASR), *given.managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1")
+    )
     return apply(asked, ev.InviteRefused(at, 0, 1, 1, why, final))
 
 
@@ -216,7 +216,7 @@ def invited_now(decision: Event) -> tuple[str | None, int, int]:
 
 
 def lost() -> Session:
-    return after(asked(), seen(FIRST, "PA_1", START + 1), left(FIRST, "PA_1", START + 5))
+    return given.after(asked(), given.seen(FIRST, "PA_1", START + 1), given.left(FIRST, "PA_1", START + 5))
 
 
 def test_a_replacement_is_invited_under_an_identity_of_its_own() -> None:
@@ -244,8 +244,8 @@ def test_failed_instances_are_tried_again_only_after_all_others() -> None:
         decision = deciding.decide(session, 0, now)
         assert isinstance(decision, ev.InviteStarted)
         identity = decision.identity or ""
-        gone = (seen(identity, f"PA_{attempt}", now), left(identity, f"PA_{attempt}", now))
-        session = after(session, decision, ev.InviteAccepted(now, 0, attempt, 1), *gone)
+        gone = (given.seen(identity, f"PA_{attempt}", now), given.left(identity, f"PA_{attempt}", now))
+        session = given.after(session, decision, ev.InviteAccepted(now, 0, attempt, 1), *gone)
         tried.append(session.services[0].service_id)
     assert sorted(tried[:3]) == ["asr-1", "asr-2", "asr-3"]
     assert all(one != another for one, another in pairwise(tried))
@@ -263,9 +263,9 @@ def test_the_only_instance_gets_the_same_invite_again_when_it_does_not_join() ->
     session = asked()
     decision = replacer("asr-1").decide(session, 0, START + JOIN_TIMEOUT)
     assert decision == ev.InviteStarted(START + JOIN_TIMEOUT, 0, 1, 2, FIRST, decision.invite_id, None)  # type: ignore[union-attr]
-    refused_it = after(session, decision, ev.InviteRefused(START + JOIN_TIMEOUT, 0, 1, 2, Refusal.UNREACHABLE))
+    refused_it = given.after(session, decision, ev.InviteRefused(START + JOIN_TIMEOUT, 0, 1, 2, Refusal.UNREACHABLE))
     assert actions(refused_it, START + JOIN_TIMEOUT, Replace) == [Replace(0, 1)], "it may have moved"
-    again = after(session, decision, ev.InviteAccepted(START + JOIN_TIMEOUT, 0, 1, 2))
+    again = given.after(session, decision, ev.InviteAccepted(START + JOIN_TIMEOUT, 0, 1, 2))
     assert actions(again, START + 2 * JOIN_TIMEOUT - 0.1, Replace) == []
     assert actions(again, START + 2 * JOIN_TIMEOUT, Replace) == [Replace(0, 1)]
 
@@ -305,7 +305,7 @@ def late_sessions(deciding: Replacer, now: float, instances: int, count: int = 3
     decisions: list[Event] = []
     for n in range(count):
         one, session = f"asr-{n % instances + 1}", asked()
-        entry = with_instance(session.services[0], service_id=one, endpoint=f"http://{one}.example/")
+        entry = given.with_instance(session.services[0], service_id=one, endpoint=f"http://{one}.example/")
         entry = replace(entry, current=replace(entry.current, invite_id=f"inv_{n}"))
         decisions.append(deciding.decide(replace(session, services=(entry,)), 0, now))
     return decisions
@@ -349,8 +349,10 @@ GOING: dict[str, Callable[[Session], Session]] = {
     "refused": lambda session: apply(session, ev.InviteRefused(START + 1, 0, 1, 1, Refusal.UNREACHABLE)),
     "refused for good": lambda session: apply(session, ev.InviteRefused(START + 1, 0, 1, 1, Refusal.DECLINED, True)),
     "late": lambda session: apply(session, ACCEPTED),
-    "failed": lambda session: after(session, ACCEPTED, signal(FIRST, Signal.FAILED, START + 9)),
-    "lost": lambda session: after(session, ACCEPTED, seen(FIRST, "PA_1", START + 1), left(FIRST, "PA_1", START + 9.5)),
+    "failed": lambda session: given.after(session, ACCEPTED, given.signal(FIRST, Signal.FAILED, START + 9)),
+    "lost": lambda session: given.after(
+        session, ACCEPTED, given.seen(FIRST, "PA_1", START + 1), given.left(FIRST, "PA_1", START + 9.5)
+    ),
 }
 """Ways in which a service comes to nothing, by ten seconds after the start."""
 
@@ -359,7 +361,9 @@ GOING: dict[str, Callable[[Session], Session]] = {
 @pytest.mark.parametrize("how", GOING)
 def test_an_instance_that_moved_is_invited_at_its_new_endpoint_at_once(how: str, by_id: bool) -> None:
     """As another instance would be, however many are late."""
-    fresh = after(a_session(BY_ID if by_id else ANY_ASR), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1"))
+    fresh = given.after(
+        given.a_session(BY_ID if by_id else ANY_ASR), *given.managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1")
+    )
     session, now = GOING[how](fresh), START + JOIN_TIMEOUT
     assert actions(session, now, Replace) == [Replace(0, 1)]
     deciding = replacer(asr_1="http://new.example/")
@@ -399,9 +403,9 @@ def test_two_refusing_instances_are_invited_in_turn_with_growing_pauses() -> Non
 
 
 def test_an_optional_service_is_looked_for_less_often() -> None:
-    optional = made_optional(ANY_ASR)
-    session = after(a_session(optional), *managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1"))
-    session = after(session, seen(FIRST, "PA_1", START + 1), left(FIRST, "PA_1", START + 5))
+    optional = given.made_optional(ANY_ASR)
+    session = given.after(given.a_session(optional), *given.managed(), ev.InviteStarted(START, 0, 1, 1, FIRST, "inv_1"))
+    session = given.after(session, given.seen(FIRST, "PA_1", START + 1), given.left(FIRST, "PA_1", START + 5))
     decision = replacer().decide(session, 0, START + 6)
     assert decision == ev.ReplacementHeld(START + 6, 0, 1, START + 6 + IDLE_HOLD)
 
@@ -424,7 +428,9 @@ def test_a_suspended_instance_gets_its_trial_from_a_decided_replacement_only() -
 
 def test_a_late_agent_is_dispatched_again_when_half_of_the_time_is_over() -> None:
     """It is a second job; the second of the two to join is removed."""
-    session = after(a_session(AGENT), *managed(), ev.InviteStarted(START, 0, 1, 1, None, "inv_1"))
+    session = given.after(
+        given.a_session(given.AGENT), *given.managed(), ev.InviteStarted(START, 0, 1, 1, None, "inv_1")
+    )
     session = apply(session, ev.InviteAccepted(START, 0, 1, 1))
     registry = Registry(lambda: START, lambda _: 0)
     registry.register(RegisteredService("bot-service", "BOT", None, agent_name="bot"))

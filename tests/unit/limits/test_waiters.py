@@ -13,13 +13,14 @@ from http_api.limits.waiters import Waiters, decided, until
 from manager_agent.session import events as ev
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.store import UnknownSession
-from tests.unit.sessions import ASR, JOINS, START, a_session, after, invited, managed, seen
+from tests.unit import sessions as given
+from tests.unit.sessions import ASR, START
 from tests.unit.waits import let_others_run, never
 
 pytestmark = pytest.mark.unit
 
-NOT_READY = after(a_session(JOINS), *managed(), *invited(ASR))
-JOINED = seen("sm-asr-1", "PA_1", START + 1)
+NOT_READY = given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR))
+JOINED = given.seen("sm-asr-1", "PA_1", START + 1)
 
 
 @pytest.fixture
@@ -123,5 +124,5 @@ async def test_a_session_removed_while_a_request_waits_is_unknown(store: MemoryS
 
 def test_a_session_is_decided_once_it_is_ready_or_over() -> None:
     assert not decided(NOT_READY)
-    assert decided(after(NOT_READY, JOINED))
-    assert decided(after(NOT_READY, ev.SessionClosed(START)))
+    assert decided(given.after(NOT_READY, JOINED))
+    assert decided(given.after(NOT_READY, ev.SessionClosed(START)))

@@ -7,8 +7,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+import hypothesis
 import pytest
-from hypothesis import given, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from manager_agent.backoff import backoff
@@ -34,27 +35,8 @@ from manager_agent.session.plan import (
 )
 from manager_agent.session.session import EndReason, Limits, RequiredService, Session, SessionState
 from manager_agent.session.transitions import apply
-from tests.unit.sessions import (
-    AGENT,
-    ASR,
-    BOT,
-    JOINS,
-    LLM,
-    MANAGER,
-    SIGNALS,
-    START,
-    a_session,
-    after,
-    created,
-    invited,
-    left,
-    listed,
-    made_optional,
-    managed,
-    requested,
-    seen,
-    signal,
-)
+from tests.unit import sessions as given
+from tests.unit.sessions import ASR, BOT, LLM, START
 
 pytestmark = pytest.mark.unit
 
@@ -68,14 +50,14 @@ def actions(session: Session, now: float = START) -> tuple[Action, ...]:
 
 def test_the_plan_of_a_new_session_is_to_create_the_room() -> None:
     """Services are invited only once the room exists. The manager's dispatch is part of creating it."""
-    session = a_session(JOINS, SIGNALS)
+    session = given.a_session(given.JOINS, given.SIGNALS)
     assert actions(session) == (CreateRoom(),)
-    assert actions(after(session, *requested())) == ()
+    assert actions(given.after(session, *given.requested())) == ()
 
 
 def test_a_manager_that_does_not_join_is_dispatched_after_2_then_4_then_8_seconds() -> None:
     """Each dispatch is due once, and not a moment earlier."""
-    session, now = after(a_session(), *created()), START
+    session, now = given.after(given.a_session(), *given.created()), START
     for attempt, pause in enumerate([2, 4, 8], start=2):
         assert not [a for a in actions(session, now + pause - 0.01) if isinstance(a, DispatchManager)]
         now += pause
@@ -86,7 +68,7 @@ def test_a_manager_that_does_not_join_is_dispatched_after_2_then_4_then_8_second
 
 def test_the_wait_for_a_manager_is_at_most_thirty_seconds() -> None:
     """For a session that was ready before, dispatching goes on with growing pauses."""
-    session, now, pauses = after(a_session(), *created()), START, []
+    session, now, pauses = given.after(given.a_session(), *given.created()), START, []
     for attempt in range(2, 10):
         due = session.manager.next_dispatch_at
         pauses.append(due - now)
@@ -96,36 +78,36 @@ def test_the_wait_for_a_manager_is_at_most_thirty_seconds() -> None:
 
 def test_a_manager_that_accepted_and_does_not_join_is_replaced_in_time() -> None:
     """Its connect may hang. Until it is in the room it is not relied on without a limit."""
-    session = after(a_session(), *created(), ev.JobAccepted(START + 1, MANAGER))
+    session = given.after(given.a_session(), *given.created(), ev.JobAccepted(START + 1, given.MANAGER))
     assert DispatchManager(2) not in actions(session, START + 1 + JOIN_TIMEOUT - 0.1)
     assert DispatchManager(2) in actions(session, START + 1 + JOIN_TIMEOUT)
 
 
 def test_no_manager_is_dispatched_while_one_is_in_the_room() -> None:
     """Not in the whole life of the session."""
-    session = after(a_session(), *managed())
+    session = given.after(given.a_session(), *given.managed())
     assert DispatchManager(2) not in actions(session, START + 100)
 
 
 def test_a_manager_that_is_gone_is_replaced_at_once() -> None:
     """It had joined and stayed, so there is no reason for a pause."""
-    session = after(a_session(), *managed(), ev.ManagerFailed(START + 50, MANAGER))
+    session = given.after(given.a_session(), *given.managed(), ev.ManagerFailed(START + 50, given.MANAGER))
     assert DispatchManager(2) in actions(session, START + 50)
 
 
 def test_a_manager_that_left_is_replaced_when_it_is_not_back_in_time() -> None:
     """Its process may be gone without a report."""
-    session = after(a_session(), *managed(), left(MANAGER, "PA_manager", START + 50))
+    session = given.after(given.a_session(), *given.managed(), given.left(given.MANAGER, "PA_manager", START + 50))
     assert DispatchManager(2) not in actions(session, START + 50 + RETURN_TIMEOUT - 0.1)
     assert DispatchManager(2) in actions(session, START + 50 + RETURN_TIMEOUT)
 
 
 def test_a_manager_that_fails_before_it_joins_is_replaced_after_a_pause() -> None:
     """The pause grows with each failure, so that a broken manager is not dispatched in a tight loop."""
-    session, now, pauses = after(a_session(), *created()), START, []
+    session, now, pauses = given.after(given.a_session(), *given.created()), START, []
     for attempt in range(1, 7):
         identity = f"sm-manager-{attempt}"
-        session = after(session, ev.JobAccepted(now, identity), ev.ManagerFailed(now, identity))
+        session = given.after(session, ev.JobAccepted(now, identity), ev.ManagerFailed(now, identity))
         pauses.append(session.manager.next_dispatch_at - now)
         now = session.manager.next_dispatch_at
         assert DispatchManager(attempt + 1) in actions(session, now)
@@ -139,9 +121,11 @@ def test_a_manager_that_fails_before_it_joins_is_replaced_after_a_pause() -> Non
 
 def test_all_services_are_invited_at_once_and_each_once() -> None:
     """As soon as the room exists, by dispatch and by HTTP alike."""
-    session = after(a_session(JOINS, SIGNALS, made_optional(AGENT)), *managed())
+    session = given.after(
+        given.a_session(given.JOINS, given.SIGNALS, given.made_optional(given.AGENT)), *given.managed()
+    )
     assert actions(session) == (SendInvite(ASR, 1, 1), SendInvite(LLM, 1, 1), SendInvite(BOT, 1, 1))
-    assert actions(after(session, *invited(ASR, LLM, BOT))) == ()
+    assert actions(given.after(session, *given.invited(ASR, LLM, BOT))) == ()
 
 
 def refused(session: Session, at: float, tries: int = 1, *, final: bool = False) -> Session:
@@ -154,7 +138,7 @@ def invites(session: Session, now: float) -> list[Action]:
 
 def test_a_failed_invite_is_repeated_with_growing_pauses_until_the_deadline() -> None:
     """A quarter of a second, doubled each time up to five seconds, spread by half; none after the deadline."""
-    session, now, pauses = after(a_session(JOINS), *managed(), *invited(ASR)), START, []
+    session, now, pauses = given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR)), START, []
     tries = 1
     while True:
         session = refused(session, now, tries)
@@ -175,7 +159,10 @@ def test_a_failed_invite_is_repeated_with_growing_pauses_until_the_deadline() ->
 
 def test_an_optional_service_is_invited_again_after_the_deadline_too() -> None:
     """The session goes on without it, but it may come back."""
-    session = refused(after(a_session(made_optional(JOINS)), *managed(), *invited(ASR)), START + 29.9)
+    session = refused(
+        given.after(given.a_session(given.made_optional(given.JOINS)), *given.managed(), *given.invited(ASR)),
+        START + 29.9,
+    )
     due = session.services[ASR].current.retry_at
     assert due > session.ready_deadline
     assert session.state is SessionState.READY
@@ -184,8 +171,10 @@ def test_an_optional_service_is_invited_again_after_the_deadline_too() -> None:
 
 def test_a_service_lost_after_ready_is_invited_again_while_time_is_left() -> None:
     """The ready deadline is long past. The first pause grows with each attempt."""
-    lost: list[Event] = [seen("sm-asr-1", "PA_1", START), left("sm-asr-1", "PA_1", START + 60)]
-    session = after(a_session(JOINS), *managed(), *invited(ASR), ev.InviteAccepted(START, ASR, 1, 1), *lost)
+    lost: list[Event] = [given.seen("sm-asr-1", "PA_1", START), given.left("sm-asr-1", "PA_1", START + 60)]
+    session = given.after(
+        given.a_session(given.JOINS), *given.managed(), *given.invited(ASR), ev.InviteAccepted(START, ASR, 1, 1), *lost
+    )
     session = apply(session, ev.InviteStarted(START + 61, ASR, 2, 1, "sm-asr-2", "inv_2"))
     tries, now = 1, START + 61
     while True:
@@ -210,7 +199,9 @@ def test_invites_of_two_services_are_not_repeated_in_step() -> None:
 
 def test_a_final_refusal_is_not_followed_by_another_invite() -> None:
     """It is final for this attempt."""
-    session = refused(after(a_session(JOINS), *managed(), *invited(ASR)), START, final=True)
+    session = refused(
+        given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR)), START, final=True
+    )
     assert invites(session, math.inf) == []
 
 
@@ -218,15 +209,15 @@ def test_a_final_refusal_is_not_followed_by_another_invite() -> None:
     "event",
     [
         ev.InviteAccepted(START + 2, ASR, 1, 2),
-        seen("sm-asr-1", "PA_1", START + 2),
-        signal("sm-asr-1", Signal.READY, START + 2, Evidence.HTTP),
-        signal("sm-asr-1", Signal.FAILED, START + 2, Evidence.HTTP),
+        given.seen("sm-asr-1", "PA_1", START + 2),
+        given.signal("sm-asr-1", Signal.READY, START + 2, Evidence.HTTP),
+        given.signal("sm-asr-1", Signal.FAILED, START + 2, Evidence.HTTP),
     ],
     ids=["accepted", "joined", "ready", "failed"],
 )
 def test_a_service_that_was_heard_of_is_not_invited_again(event: Event) -> None:
     """Whatever the outcome of the first try: it must have received the invite."""
-    session = refused(after(a_session(SIGNALS), *managed(), *invited(ASR)), START)
+    session = refused(given.after(given.a_session(given.SIGNALS), *given.managed(), *given.invited(ASR)), START)
     if isinstance(event, ev.InviteAccepted):
         session = apply(session, ev.InviteStarted(START + 1, ASR, 1, 2, "sm-asr-1", "inv_0"))
     assert invites(apply(session, event), START + 29) == []
@@ -237,21 +228,25 @@ def test_a_service_that_was_heard_of_is_not_invited_again(event: Event) -> None:
 
 def test_a_room_without_webhooks_is_listed_every_200_ms_while_its_session_waits() -> None:
     """The first time 200 ms after the room was created, then after each listing."""
-    session = after(a_session(JOINS), *created(), *invited(ASR))
+    session = given.after(given.a_session(given.JOINS), *given.created(), *given.invited(ASR))
     assert plan(session, START).wake_at == START + BLIND_LISTING_INTERVAL
     assert actions(session, START + BLIND_LISTING_INTERVAL) == (ListRoom(),)
     asked = apply(session, ev.ListingStarted(START + BLIND_LISTING_INTERVAL))
     assert ListRoom() not in actions(asked, START + 10), "one at a time"
-    answered = apply(asked, listed(START + 1, asked_at=START + BLIND_LISTING_INTERVAL))
+    answered = apply(asked, given.listed(START + 1, asked_at=START + BLIND_LISTING_INTERVAL))
     assert ListRoom() not in actions(answered, START + 1)
     assert ListRoom() in actions(answered, START + 1 + BLIND_LISTING_INTERVAL)
 
 
 def test_a_failed_listing_is_repeated_with_growing_pauses() -> None:
     """More requests would not help a LiveKit in trouble."""
-    session, now, pauses = after(a_session(JOINS), *created(), *invited(ASR)), START + 1, []
+    session, now, pauses = (
+        given.after(given.a_session(given.JOINS), *given.created(), *given.invited(ASR)),
+        START + 1,
+        [],
+    )
     for _ in range(5):
-        session = after(session, ev.ListingStarted(now), ev.ListingFailed(now, asked_at=now))
+        session = given.after(session, ev.ListingStarted(now), ev.ListingFailed(now, asked_at=now))
         later = plan(session, now).wake_at
         pauses.append(later - now)
         now = later
@@ -260,13 +255,15 @@ def test_a_failed_listing_is_repeated_with_growing_pauses() -> None:
 
 def test_a_room_is_listed_when_a_manager_has_joined() -> None:
     """Participants may have left while no manager watched. No event reports that."""
-    session = after(a_session(JOINS), *created(), ev.WebhookArrived(START))
-    session = after(session, ev.JobAccepted(START + 3, MANAGER), seen(MANAGER, "PA_manager", START + 4))
+    session = given.after(given.a_session(given.JOINS), *given.created(), ev.WebhookArrived(START))
+    session = given.after(
+        session, ev.JobAccepted(START + 3, given.MANAGER), given.seen(given.MANAGER, "PA_manager", START + 4)
+    )
     assert ListRoom() in actions(session, START + 4)
-    listed_then = after(
+    listed_then = given.after(
         session,
         ev.ListingStarted(START + 4),
-        listed(START + 4.1, ParticipantInfo(MANAGER, "PA_manager"), asked_at=START + 4),
+        given.listed(START + 4.1, ParticipantInfo(given.MANAGER, "PA_manager"), asked_at=START + 4),
     )
     assert ListRoom() not in actions(listed_then, START + 4.2)
 
@@ -275,15 +272,18 @@ def test_a_room_is_listed_when_a_manager_has_joined() -> None:
     ("events", "interval"),
     [
         ([ev.WebhookArrived(START + 0.1)], WAITING_LISTING_INTERVAL),
-        ([seen("sm-asr-1", "PA_1", START + 0.1)], LISTING_INTERVAL),
-        ([seen("sm-asr-1", "PA_1", START + 0.1), left("sm-asr-1", "PA_1", START + 0.1)], BLIND_LISTING_INTERVAL),
+        ([given.seen("sm-asr-1", "PA_1", START + 0.1)], LISTING_INTERVAL),
+        (
+            [given.seen("sm-asr-1", "PA_1", START + 0.1), given.left("sm-asr-1", "PA_1", START + 0.1)],
+            BLIND_LISTING_INTERVAL,
+        ),
         ([ev.SessionClosed(START + 0.1)], math.inf),
     ],
     ids=["webhooks arrive", "ready", "degraded", "over"],
 )
 def test_a_watched_room_is_listed_at_long_intervals(events: list[Event], interval: float) -> None:
     """In case a report was lost: webhooks get lost."""
-    session = after(a_session(JOINS), *created(), *invited(ASR), *events)
+    session = given.after(given.a_session(given.JOINS), *given.created(), *given.invited(ASR), *events)
     assert ListRoom() not in actions(session, START + min(interval, 1e6) - 0.1)
     assert (ListRoom() in actions(session, START + min(interval, 1e6))) == (interval < math.inf)
 
@@ -291,10 +291,10 @@ def test_a_watched_room_is_listed_at_long_intervals(events: list[Event], interva
 # --- the end ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("start", [created(), managed()], ids=["made", "managed"])
+@pytest.mark.parametrize("start", [given.created(), given.managed()], ids=["made", "managed"])
 def test_an_ended_session_is_cleaned_up_once_and_then_purged(start: list[Event]) -> None:
     """No more invites, dispatches or listings, whatever was due."""
-    over = after(a_session(JOINS), *start, ev.SessionClosed(START + 5))
+    over = given.after(given.a_session(given.JOINS), *start, ev.SessionClosed(START + 5))
     assert plan(over, START + 5).actions == (CleanUp(),)
     cleaning = apply(over, ev.CleanUpStarted(START + 5))
     assert plan(cleaning, START + 5) == plan(cleaning, math.inf)
@@ -307,7 +307,7 @@ def test_an_ended_session_is_cleaned_up_once_and_then_purged(start: list[Event])
 
 def test_a_room_is_not_cleaned_up_before_its_creation_has_an_outcome() -> None:
     """Otherwise it would be created after it was deleted, and stay."""
-    over = after(a_session(JOINS), *requested(), ev.SessionClosed(START + 1))
+    over = given.after(given.a_session(given.JOINS), *given.requested(), ev.SessionClosed(START + 1))
     assert plan(over, START + 100).actions == ()
     assert plan(apply(over, ev.RoomCreated(START + 2, "RM_1")), START + 2).actions == (CleanUp(),)
     assert plan(apply(over, ev.RoomRefused(START + 2)), START + 2).actions == (CleanUp(),)
@@ -315,8 +315,10 @@ def test_a_room_is_not_cleaned_up_before_its_creation_has_an_outcome() -> None:
 
 def test_a_session_is_kept_as_long_as_its_room_name_is_quarantined() -> None:
     """However short the retention is, and however long the deletion of the room took."""
-    brief = replace(a_session(), limits=Limits(retention=1))
-    clean = after(brief, *managed(), ev.SessionClosed(START), ev.CleanUpStarted(START), ev.CleanedUp(START + 25))
+    brief = replace(given.a_session(), limits=Limits(retention=1))
+    clean = given.after(
+        brief, *given.managed(), ev.SessionClosed(START), ev.CleanUpStarted(START), ev.CleanedUp(START + 25)
+    )
     assert plan(clean, START + 25).wake_at == START + 25 + NAME_QUARANTINE
 
 
@@ -337,7 +339,7 @@ class Life:
     instants: list[tuple[float, Action]] = field(default_factory=list)
 
     def on(self, *events: Event) -> Life:
-        self.session = after(self.session, *events)
+        self.session = given.after(self.session, *events)
         return self
 
     def until(self, done: Callable[[Session], bool] = lambda session: False, at: float = math.inf) -> Life:
@@ -359,7 +361,7 @@ class Life:
         assert sum(at == self.now for at, _ in self.instants) < 10, "a busy loop"
         match action:
             case CreateRoom():
-                self.on(*requested(self.now))
+                self.on(*given.requested(self.now))
                 self.on(ev.RoomCreated(self.now, "RM_1") if self.room_is_made else ev.RoomRefused(self.now))
                 self.manager_comes(1)
             case DispatchManager(attempt):
@@ -375,7 +377,7 @@ class Life:
                 if self.services_come and self.invite_is_accepted:
                     self.on(ev.ParticipantSeen(self.now, ParticipantInfo(identity, f"PA_{entry}_{attempt}")))
             case ListRoom():
-                self.on(ev.ListingStarted(self.now), listed(self.now, *self.who_is_here()))
+                self.on(ev.ListingStarted(self.now), given.listed(self.now, *self.who_is_here()))
             case Replace(entry, attempt):  # there is no other instance
                 self.on(ev.ReplacementHeld(self.now, entry, attempt, self.now + 1))
             case Remove(identity):
@@ -394,7 +396,7 @@ class Life:
     def manager_comes(self, attempt: int) -> None:
         if self.managers_come:
             identity = f"sm-manager-{attempt}"
-            self.on(ev.JobAccepted(self.now, identity), seen(identity, f"PA_m{attempt}", self.now))
+            self.on(ev.JobAccepted(self.now, identity), given.seen(identity, f"PA_m{attempt}", self.now))
 
     @property
     def ended(self) -> str | None:
@@ -416,32 +418,34 @@ def ready(session: Session) -> bool:
 
 
 def a_life(*services: RequiredService, **world: bool) -> Life:
-    life = Life(a_session(*services))
+    life = Life(given.a_session(*services))
     for name, truth in world.items():
         setattr(life, name, truth)
     return life
 
 
 def the_user_joins(life: Life) -> Life:
-    return life.on(seen("alice", f"PA_u{life.now:.0f}", life.now))
+    return life.on(given.seen("alice", f"PA_u{life.now:.0f}", life.now))
 
 
 LIVES: dict[EndReason, tuple[Callable[[], Life], float]] = {
-    EndReason.ROOM_UNAVAILABLE: (lambda: a_life(JOINS, room_is_made=False), 0),
-    EndReason.READY_TIMEOUT: (lambda: a_life(JOINS, services_come=False), 30),
-    EndReason.USER_NEVER_JOINED: (lambda: a_life(JOINS), 120),
+    EndReason.ROOM_UNAVAILABLE: (lambda: a_life(given.JOINS, room_is_made=False), 0),
+    EndReason.READY_TIMEOUT: (lambda: a_life(given.JOINS, services_come=False), 30),
+    EndReason.USER_NEVER_JOINED: (lambda: a_life(given.JOINS), 120),
     EndReason.USER_LEFT: (
         lambda: (
-            the_user_joins(a_life(JOINS).until(ready)).until(at=START + 50).on(left("alice", "PA_u1000", START + 50))
+            the_user_joins(a_life(given.JOINS).until(ready))
+            .until(at=START + 50)
+            .on(given.left("alice", "PA_u1000", START + 50))
         ),
         50 + 20,
     ),
-    EndReason.EXPIRED: (lambda: the_user_joins(a_life(JOINS).until(ready)), 86_400),
-    EndReason.SERVICE_LOST: (lambda: a_life(JOINS).until(ready).on(left("sm-0-1", "PA_0_1", START)), 20),
-    EndReason.ROOM_CLOSED: (lambda: a_life(JOINS).until(ready, START + 7).on(ev.RoomClosed(START + 7)), 7),
-    EndReason.CLOSED: (lambda: a_life(JOINS).until(ready, START + 7).on(ev.SessionClosed(START + 7)), 7),
+    EndReason.EXPIRED: (lambda: the_user_joins(a_life(given.JOINS).until(ready)), 86_400),
+    EndReason.SERVICE_LOST: (lambda: a_life(given.JOINS).until(ready).on(given.left("sm-0-1", "PA_0_1", START)), 20),
+    EndReason.ROOM_CLOSED: (lambda: a_life(given.JOINS).until(ready, START + 7).on(ev.RoomClosed(START + 7)), 7),
+    EndReason.CLOSED: (lambda: a_life(given.JOINS).until(ready, START + 7).on(ev.SessionClosed(START + 7)), 7),
     EndReason.CLIENT_GONE: (
-        lambda: a_life(JOINS, services_come=False).until(at=START + 7).on(ev.SessionClosed(START + 7, True)),
+        lambda: a_life(given.JOINS, services_come=False).until(at=START + 7).on(ev.SessionClosed(START + 7, True)),
         7,
     ),
 }
@@ -461,8 +465,8 @@ def test_each_end_reason_ends_a_session_at_its_time(reason: EndReason) -> None:
 
 def test_a_session_without_trouble_takes_one_of_each_action() -> None:
     """One room, one manager dispatched with it, one invite for each service, and a listing at long intervals."""
-    life = a_life(JOINS, AGENT, services_come=False).until(at=START + 0.1)
-    life.on(seen("sm-0-1", "PA_1", life.now), seen("sm-1-1", "PA_2", life.now)).until()
+    life = a_life(given.JOINS, given.AGENT, services_come=False).until(at=START + 0.1)
+    life.on(given.seen("sm-0-1", "PA_1", life.now), given.seen("sm-1-1", "PA_2", life.now)).until()
     looks = life.done.pop("ListRoom")
     assert looks == 120 // LISTING_INTERVAL
     assert life.done == {"CreateRoom": 1, "SendInvite": 2, "CheckDeadline": 1, "CleanUp": 1, "Purge": 1}
@@ -470,7 +474,7 @@ def test_a_session_without_trouble_takes_one_of_each_action() -> None:
 
 def test_a_waiting_session_fails_after_three_dispatches_without_a_manager() -> None:
     """At 0, 2 and 6 seconds; the wait for the last one ends at 14."""
-    life = a_life(JOINS, managers_come=False, services_come=False).until(over)
+    life = a_life(given.JOINS, managers_come=False, services_come=False).until(over)
     assert life.ended == "room_unavailable after 14 s"
     dispatched = [at - START for at, action in life.instants if isinstance(action, DispatchManager)]
     assert dispatched == [2, 6]
@@ -478,14 +482,14 @@ def test_a_waiting_session_fails_after_three_dispatches_without_a_manager() -> N
 
 def test_a_ready_session_goes_on_without_a_manager() -> None:
     """The token was given: managers are dispatched as long as the session lives."""
-    life = a_life(JOINS, managers_come=False).until(over)
+    life = a_life(given.JOINS, managers_come=False).until(over)
     assert life.ended == "user_never_joined after 120 s"
     assert life.done["DispatchManager"] == 6
 
 
 def test_an_unreachable_service_is_tried_until_the_deadline() -> None:
     """In the end it is named with its reason."""
-    life = a_life(JOINS, invite_is_accepted=False).until(over)
+    life = a_life(given.JOINS, invite_is_accepted=False).until(over)
     assert life.ended == "ready_timeout after 30 s"
     assert life.session.reason_of(life.session.services[ASR]) == "unreachable"
     assert 8 <= life.done["SendInvite"] <= 16
@@ -493,17 +497,17 @@ def test_an_unreachable_service_is_tried_until_the_deadline() -> None:
 
 def test_a_wait_without_webhooks_is_150_listings_long() -> None:
     """One in 200 ms for 30 seconds, and not one more."""
-    life = a_life(JOINS, services_come=False).until(over)
+    life = a_life(given.JOINS, services_come=False).until(over)
     assert life.done["ListRoom"] in (149, 150)
 
 
 def test_a_page_reload_does_not_end_the_session() -> None:
     """The user may be away for USER_REJOIN_TIMEOUT, any number of times."""
-    life = the_user_joins(a_life(JOINS).until(ready))
+    life = the_user_joins(a_life(given.JOINS).until(ready))
     for _ in range(5):
         sid = life.session.user_presence.sid
         assert sid is not None
-        life.on(left("alice", sid, life.now)).until(at=life.now + 19.9)
+        life.on(given.left("alice", sid, life.now)).until(at=life.now + 19.9)
         assert ready(life.session)
         the_user_joins(life).until(at=life.now + 100)
         assert life.session.state is SessionState.ACTIVE
@@ -513,27 +517,27 @@ def test_a_page_reload_does_not_end_the_session() -> None:
 @pytest.mark.parametrize("join_is_told", [False, True])
 def test_user_rejoin_timeout_counts_from_when_the_user_left(join_is_told: bool) -> None:
     """Also when the leave is reported before the join, or the join never."""
-    life = a_life(JOINS).until(ready).until(at=START + 50).on(left("alice", "PA_a", START + 50))
+    life = a_life(given.JOINS).until(ready).until(at=START + 50).on(given.left("alice", "PA_a", START + 50))
     if join_is_told:
-        life.on(seen("alice", "PA_a", START + 50.1))
+        life.on(given.seen("alice", "PA_a", START + 50.1))
     assert life.until(over).ended == "user_left after 70 s"
 
 
 def test_a_lost_service_has_its_full_time_to_come_back_each_time() -> None:
     """Counted from when it was lost."""
-    life = a_life(JOINS).until(ready).until(at=START + 50)
-    life.on(left("sm-0-1", "PA_0_1", life.now)).until(at=life.now + 19.9)
+    life = a_life(given.JOINS).until(ready).until(at=START + 50)
+    life.on(given.left("sm-0-1", "PA_0_1", life.now)).until(at=life.now + 19.9)
     assert life.session.state is SessionState.DEGRADED
-    life.on(seen("sm-0-1", "PA_2", life.now)).until(at=life.now + 50)
+    life.on(given.seen("sm-0-1", "PA_2", life.now)).until(at=life.now + 50)
     assert ready(life.session)
     lost_at = life.now
-    life.on(left("sm-0-1", "PA_2", lost_at)).until(over)
+    life.on(given.left("sm-0-1", "PA_2", lost_at)).until(over)
     assert life.ended == f"service_lost after {lost_at + 20 - START:g} s"
 
 
 def test_the_sooner_of_two_deadlines_applies() -> None:
     """A session that may live for ten seconds does not wait for thirty."""
-    life = a_life(JOINS, services_come=False)
+    life = a_life(given.JOINS, services_come=False)
     life.session = replace(life.session, limits=Limits(max_duration=10))
     assert life.until(over).ended == "expired after 10 s"
 
@@ -542,7 +546,7 @@ SECONDS = st.floats(0.1, 50)
 
 
 @settings(max_examples=150, derandomize=True, deadline=None)
-@given(
+@hypothesis.given(
     world=st.fixed_dictionaries(
         {name: st.booleans() for name in ("managers_come", "invite_is_accepted", "services_come")}
     ),
@@ -555,7 +559,7 @@ SECONDS = st.floats(0.1, 50)
         max_duration=st.floats(1, 200),
         retention=SECONDS,
     ),
-    services=st.lists(st.sampled_from([JOINS, SIGNALS, made_optional(JOINS)]), max_size=3),
+    services=st.lists(st.sampled_from([given.JOINS, given.SIGNALS, given.made_optional(given.JOINS)]), max_size=3),
     webhooks=st.booleans(),
 )
 def test_following_the_plan_is_never_idle_and_never_a_busy_loop(

@@ -10,27 +10,8 @@ from manager_agent.session import events as ev
 from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
 from manager_agent.session.session import RequiredService, ServiceReason, ServiceState, Session, SessionState
 from manager_agent.session.transitions import apply
-from tests.unit.sessions import (
-    AGENT,
-    ASR,
-    JOINS,
-    MANAGER,
-    SIGNALS,
-    START,
-    a_session,
-    accepted,
-    after,
-    created,
-    invited,
-    left,
-    listed,
-    made_optional,
-    managed,
-    requested,
-    seen,
-    signal,
-    with_instance,
-)
+from tests.unit import sessions as given
+from tests.unit.sessions import ASR, START
 
 pytestmark = pytest.mark.unit
 
@@ -43,7 +24,9 @@ NOW = START + 10
 def asked_for(*services: RequiredService) -> Session:
     """A session whose room and manager are there and whose services have accepted their invites."""
     entries = range(len(services))
-    return after(a_session(*services), *managed(), *invited(*entries), *accepted(*entries))
+    return given.after(
+        given.a_session(*services), *given.managed(), *given.invited(*entries), *given.accepted(*entries)
+    )
 
 
 AGENT_UP = {"lk.agent.name": "bot", "lk.agent.state": "listening"}
@@ -53,16 +36,16 @@ AGENT_STARTING = {"lk.agent.name": "bot", "lk.agent.state": "initializing"}
 @pytest.mark.parametrize(
     ("service", "event", "evidence"),
     [
-        (JOINS, seen("sm-asr-1", "PA_1", NOW), Evidence.JOIN),
-        (JOINS, listed(NOW, ParticipantInfo("sm-asr-1", "PA_1")), Evidence.JOIN),
-        (JOINS, signal("sm-asr-1", Signal.READY, NOW), Evidence.MESSAGE),
-        (JOINS, signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP), Evidence.HTTP),
-        (SIGNALS, signal("sm-asr-1", Signal.READY, NOW), Evidence.MESSAGE),
-        (SIGNALS, signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP), Evidence.HTTP),
-        (SIGNALS, seen("sm-asr-1", "PA_1", NOW, attributes={"session.state": "ready"}), Evidence.ATTRIBUTE),
+        (given.JOINS, given.seen("sm-asr-1", "PA_1", NOW), Evidence.JOIN),
+        (given.JOINS, given.listed(NOW, ParticipantInfo("sm-asr-1", "PA_1")), Evidence.JOIN),
+        (given.JOINS, given.signal("sm-asr-1", Signal.READY, NOW), Evidence.MESSAGE),
+        (given.JOINS, given.signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP), Evidence.HTTP),
+        (given.SIGNALS, given.signal("sm-asr-1", Signal.READY, NOW), Evidence.MESSAGE),
+        (given.SIGNALS, given.signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP), Evidence.HTTP),
+        (given.SIGNALS, given.seen("sm-asr-1", "PA_1", NOW, attributes={"session.state": "ready"}), Evidence.ATTRIBUTE),
         (
-            SIGNALS,
-            listed(NOW, ParticipantInfo("sm-asr-1", "PA_1", attributes={"session.state": "ready"})),
+            given.SIGNALS,
+            given.listed(NOW, ParticipantInfo("sm-asr-1", "PA_1", attributes={"session.state": "ready"})),
             Evidence.ATTRIBUTE,
         ),
     ],
@@ -79,25 +62,25 @@ def test_each_kind_of_evidence_alone_makes_a_service_ready(
 
 def test_the_first_evidence_of_readiness_counts() -> None:
     """Later evidence changes neither the kind nor the time."""
-    session = after(
-        asked_for(SIGNALS),
-        signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP),
-        seen("sm-asr-1", "PA_1", NOW + 1, attributes={"session.state": "ready"}),
-        signal("sm-asr-1", Signal.READY, NOW + 2),
+    session = given.after(
+        asked_for(given.SIGNALS),
+        given.signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP),
+        given.seen("sm-asr-1", "PA_1", NOW + 1, attributes={"session.state": "ready"}),
+        given.signal("sm-asr-1", Signal.READY, NOW + 2),
     )
     service = session.services[ASR]
     assert (service.ready_by, service.timeline.ready, service.timeline.joined) == (Evidence.HTTP, NOW, NOW + 1)
 
 
 def test_a_service_with_ready_on_signal_is_not_ready_by_joining() -> None:
-    session = after(asked_for(SIGNALS), seen("sm-asr-1", "PA_1", NOW))
+    session = given.after(asked_for(given.SIGNALS), given.seen("sm-asr-1", "PA_1", NOW))
     assert (session.state, session.services[ASR].state) == (SessionState.WAITING, ServiceState.JOINED)
 
 
 def test_a_message_in_the_room_proves_a_join_and_a_signal_by_http_does_not() -> None:
     """A message may overtake the report of the join. A POST comes from anywhere."""
-    spoke = apply(asked_for(SIGNALS), signal("sm-asr-1", Signal.READY, NOW))
-    posted = apply(asked_for(SIGNALS), signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP))
+    spoke = apply(asked_for(given.SIGNALS), given.signal("sm-asr-1", Signal.READY, NOW))
+    posted = apply(asked_for(given.SIGNALS), given.signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP))
     assert spoke.services[ASR].timeline.joined == NOW
     assert posted.services[ASR].timeline.joined is None
 
@@ -105,16 +88,16 @@ def test_a_message_in_the_room_proves_a_join_and_a_signal_by_http_does_not() -> 
 @pytest.mark.parametrize("state", ["", "failing", "READY", "draining", "ready "])
 def test_other_values_of_the_state_attribute_are_ignored(state: str) -> None:
     """Only `ready` and `failed`, in this spelling, count."""
-    session = apply(asked_for(SIGNALS), seen("sm-asr-1", "PA_1", NOW, attributes={"session.state": state}))
+    session = apply(asked_for(given.SIGNALS), given.seen("sm-asr-1", "PA_1", NOW, attributes={"session.state": state}))
     assert session.services[ASR].state is ServiceState.JOINED
 
 
 def test_an_attribute_set_after_the_join_counts() -> None:
     """The same participant is seen again, with another attribute."""
-    session = after(
-        asked_for(SIGNALS),
-        seen("sm-asr-1", "PA_1", NOW),
-        seen("sm-asr-1", "PA_1", NOW + 1, attributes={"session.state": "ready"}),
+    session = given.after(
+        asked_for(given.SIGNALS),
+        given.seen("sm-asr-1", "PA_1", NOW),
+        given.seen("sm-asr-1", "PA_1", NOW + 1, attributes={"session.state": "ready"}),
     )
     assert (session.services[ASR].ready_by, session.ready_at) == (Evidence.ATTRIBUTE, NOW + 1)
 
@@ -122,18 +105,18 @@ def test_an_attribute_set_after_the_join_counts() -> None:
 @pytest.mark.parametrize(
     "event",
     [
-        signal("sm-asr-1", Signal.FAILED, NOW),
-        signal("sm-asr-1", Signal.FAILED, NOW, Evidence.HTTP),
-        seen("sm-asr-1", "PA_1", NOW, attributes={"session.state": "failed"}),
+        given.signal("sm-asr-1", Signal.FAILED, NOW),
+        given.signal("sm-asr-1", Signal.FAILED, NOW, Evidence.HTTP),
+        given.seen("sm-asr-1", "PA_1", NOW, attributes={"session.state": "failed"}),
     ],
 )
 def test_a_reported_failure_is_not_taken_back(event: Event) -> None:
     """Whatever the service reports or does afterwards under this identity."""
-    session = after(
-        asked_for(JOINS),
-        *(event, signal("sm-asr-1", Signal.READY, NOW + 1), seen("sm-asr-1", "PA_1", NOW + 2)),
-        *(left("sm-asr-1", "PA_1", NOW + 3), seen("sm-asr-1", "PA_2", NOW + 4)),
-        seen("sm-asr-1", "PA_2", NOW + 4, attributes={"session.state": "ready"}),
+    session = given.after(
+        asked_for(given.JOINS),
+        *(event, given.signal("sm-asr-1", Signal.READY, NOW + 1), given.seen("sm-asr-1", "PA_1", NOW + 2)),
+        *(given.left("sm-asr-1", "PA_1", NOW + 3), given.seen("sm-asr-1", "PA_2", NOW + 4)),
+        given.seen("sm-asr-1", "PA_2", NOW + 4, attributes={"session.state": "ready"}),
     )
     service = session.services[ASR]
     assert (service.state, session.reason_of(service)) == (ServiceState.FAILED, ServiceReason.REPORTED_FAILURE)
@@ -143,65 +126,67 @@ def test_a_reported_failure_is_not_taken_back(event: Event) -> None:
 
 def test_a_session_is_ready_with_all_required_services_and_no_optional_one() -> None:
     """Optional services hold nothing back; required ones all do."""
-    session = asked_for(JOINS, SIGNALS, made_optional(AGENT))
-    one = apply(session, seen("sm-asr-1", "PA_1", NOW))
-    both = apply(one, signal("sm-llm-1", Signal.READY, NOW + 1))
-    without_the_bot = apply(both, signal("bot-service", Signal.FAILED, NOW + 2))
+    session = asked_for(given.JOINS, given.SIGNALS, given.made_optional(given.AGENT))
+    one = apply(session, given.seen("sm-asr-1", "PA_1", NOW))
+    both = apply(one, given.signal("sm-llm-1", Signal.READY, NOW + 1))
+    without_the_bot = apply(both, given.signal("bot-service", Signal.FAILED, NOW + 2))
     assert [s.state for s in (one, both, without_the_bot)] == ["waiting", "ready", "ready"]
 
 
 def test_a_room_without_services_is_ready_as_soon_as_it_exists() -> None:
     """`required_services: []` is a plain room. No token is given for a room that does not exist."""
-    session = a_session()
-    assert after(session, *requested()).state is SessionState.WAITING
-    assert after(session, *created()).state is SessionState.READY
+    session = given.a_session()
+    assert given.after(session, *given.requested()).state is SessionState.WAITING
+    assert given.after(session, *given.created()).state is SessionState.READY
 
 
 def test_readiness_does_not_wait_for_the_manager() -> None:
     """A webhook is enough, even before a manager has joined."""
-    session = after(a_session(JOINS), *created(), *invited(ASR), seen("sm-asr-1", "PA_1", NOW))
+    session = given.after(
+        given.a_session(given.JOINS), *given.created(), *given.invited(ASR), given.seen("sm-asr-1", "PA_1", NOW)
+    )
     assert session.state is SessionState.READY
 
 
 # --- who may speak for a service --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("identity", ["asr-service", "inv_0", "sm-asr-2", "", "alice", MANAGER])
+@pytest.mark.parametrize("identity", ["asr-service", "inv_0", "sm-asr-2", "", "alice", given.MANAGER])
 def test_only_the_invited_identity_makes_a_service_ready(identity: str) -> None:
     """Not its name, its invite id, the user, or an attempt that is still to come."""
-    session = asked_for(SIGNALS)
-    assert apply(session, signal(identity, Signal.READY, NOW)) is session
-    assert apply(session, signal(identity, Signal.FAILED, NOW)) is session
+    session = asked_for(given.SIGNALS)
+    assert apply(session, given.signal(identity, Signal.READY, NOW)) is session
+    assert apply(session, given.signal(identity, Signal.FAILED, NOW)) is session
 
 
 def test_events_of_an_earlier_attempt_change_nothing() -> None:
     """Once the next attempt is invited, the identity of the previous one is a stranger's."""
-    session = after(
-        asked_for(JOINS),
-        seen("sm-asr-1", "PA_1", NOW),
+    session = given.after(
+        asked_for(given.JOINS),
+        given.seen("sm-asr-1", "PA_1", NOW),
         ev.InviteStarted(NOW + 1, ASR, 2, 1, "sm-asr-2", "inv_0b"),
     )
     assert session.state is SessionState.DEGRADED
     late: list[Event] = [
-        seen("sm-asr-1", "PA_1", NOW + 2),
-        seen("sm-asr-1", "PA_2", NOW + 2, attributes={"session.state": "ready"}),
-        left("sm-asr-1", "PA_1", NOW + 2),
-        signal("sm-asr-1", Signal.READY, NOW + 2),
-        signal("sm-asr-1", Signal.FAILED, NOW + 2, Evidence.HTTP),
+        given.seen("sm-asr-1", "PA_1", NOW + 2),
+        given.seen("sm-asr-1", "PA_2", NOW + 2, attributes={"session.state": "ready"}),
+        given.left("sm-asr-1", "PA_1", NOW + 2),
+        given.signal("sm-asr-1", Signal.READY, NOW + 2),
+        given.signal("sm-asr-1", Signal.FAILED, NOW + 2, Evidence.HTTP),
         ev.InviteAccepted(NOW + 2, ASR, 1, 1),
         ev.InviteRefused(NOW + 2, ASR, 1, 1, Refusal.DECLINED, final=True),
         ev.InviteStarted(NOW + 2, ASR, 1, 1, "sm-asr-1", "inv_0"),
     ]
     for event in late:  # that it is here is noted, so that it can be removed from the room
         assert replace(apply(session, event), stale_participants=session.stale_participants) == session
-    assert apply(session, seen("sm-asr-2", "PA_3", NOW + 3)).state is SessionState.READY
+    assert apply(session, given.seen("sm-asr-2", "PA_3", NOW + 3)).state is SessionState.READY
 
 
 def test_a_new_attempt_has_no_state_of_the_previous_one() -> None:
     """Neither evidence nor failure nor timeline."""
-    session = after(
-        asked_for(SIGNALS),
-        *(seen("sm-asr-1", "PA_1", NOW), signal("sm-asr-1", Signal.FAILED, NOW)),
+    session = given.after(
+        asked_for(given.SIGNALS),
+        *(given.seen("sm-asr-1", "PA_1", NOW), given.signal("sm-asr-1", Signal.FAILED, NOW)),
         ev.InviteStarted(NOW + 1, ASR, 2, 1, "sm-asr-2", "inv_0b"),
     )
     service = session.services[ASR]
@@ -214,83 +199,95 @@ def test_a_new_attempt_has_no_state_of_the_previous_one() -> None:
 
 def test_a_leave_counts_only_for_the_very_participant_that_is_here() -> None:
     """The leave of an earlier join, reported late, does not affect the service that has come back since."""
-    session = after(
-        asked_for(JOINS),
-        *(seen("sm-asr-1", "PA_1", NOW), seen("sm-asr-1", "PA_2", NOW + 1)),
-        left("sm-asr-1", "PA_1", NOW + 2),
+    session = given.after(
+        asked_for(given.JOINS),
+        *(given.seen("sm-asr-1", "PA_1", NOW), given.seen("sm-asr-1", "PA_2", NOW + 1)),
+        given.left("sm-asr-1", "PA_1", NOW + 2),
     )
     assert session.state is SessionState.READY
-    assert apply(session, left("sm-asr-1", "PA_2", NOW + 3)).state is SessionState.DEGRADED
+    assert apply(session, given.left("sm-asr-1", "PA_2", NOW + 3)).state is SessionState.DEGRADED
 
 
 def test_a_service_whose_leave_is_reported_before_its_join_is_absent() -> None:
     """Webhooks overtake each other."""
-    session = after(asked_for(JOINS), left("sm-asr-1", "PA_1", NOW), seen("sm-asr-1", "PA_1", NOW + 1))
+    session = given.after(
+        asked_for(given.JOINS), given.left("sm-asr-1", "PA_1", NOW), given.seen("sm-asr-1", "PA_1", NOW + 1)
+    )
     assert (session.state, session.services[ASR].state) == (SessionState.WAITING, ServiceState.LOST)
     assert session.services[ASR].timeline.joined == NOW + 1
-    assert apply(session, seen("sm-asr-1", "PA_2", NOW + 2)).state is SessionState.READY
+    assert apply(session, given.seen("sm-asr-1", "PA_2", NOW + 2)).state is SessionState.READY
 
 
 @pytest.mark.parametrize("how", [Evidence.HTTP, Evidence.MESSAGE])
 def test_a_ready_service_that_has_left_is_lost_in_any_order_of_reports(how: Evidence) -> None:
     """The leave of an unknown participant changes nothing; the report of its join makes it the leave of the service."""
-    said_so = after(asked_for(SIGNALS), signal("sm-asr-1", Signal.READY, NOW, how), left("sm-asr-1", "PA_1", NOW + 1))
+    said_so = given.after(
+        asked_for(given.SIGNALS),
+        given.signal("sm-asr-1", Signal.READY, NOW, how),
+        given.left("sm-asr-1", "PA_1", NOW + 1),
+    )
     assert said_so.state is SessionState.READY
-    assert apply(said_so, seen("sm-asr-1", "PA_1", NOW + 2)).state is SessionState.DEGRADED
+    assert apply(said_so, given.seen("sm-asr-1", "PA_1", NOW + 2)).state is SessionState.DEGRADED
 
 
 def test_a_newer_participant_that_joined_and_left_ends_the_older_one() -> None:
     """LiveKit has one participant of an identity: if a later one was here, this one is not."""
-    session = after(
-        asked_for(JOINS),
-        seen("sm-asr-1", "PA_1", NOW, joined_ms=1_000),
-        left("sm-asr-1", "PA_2", NOW + 1),
+    session = given.after(
+        asked_for(given.JOINS),
+        given.seen("sm-asr-1", "PA_1", NOW, joined_ms=1_000),
+        given.left("sm-asr-1", "PA_2", NOW + 1),
     )
     assert session.state is SessionState.READY
-    assert apply(session, seen("sm-asr-1", "PA_2", NOW + 2, joined_ms=2_000)).state is SessionState.DEGRADED
+    assert apply(session, given.seen("sm-asr-1", "PA_2", NOW + 2, joined_ms=2_000)).state is SessionState.DEGRADED
 
 
 def test_a_late_report_of_an_older_join_does_not_undo_a_newer_leave() -> None:
     """LiveKit's instant of a join says which is older, even when neither is here."""
-    session = after(
-        asked_for(JOINS),
-        seen("sm-asr-1", "PA_2", NOW, joined_ms=2_000),
-        left("sm-asr-1", "PA_2", NOW + 1),
+    session = given.after(
+        asked_for(given.JOINS),
+        given.seen("sm-asr-1", "PA_2", NOW, joined_ms=2_000),
+        given.left("sm-asr-1", "PA_2", NOW + 1),
     )
-    assert apply(session, seen("sm-asr-1", "PA_1", NOW + 2, joined_ms=1_000)) is session
+    assert apply(session, given.seen("sm-asr-1", "PA_1", NOW + 2, joined_ms=1_000)) is session
 
 
 def test_a_service_that_came_back_must_signal_ready_again() -> None:
     """The signal of the participant before it does not count."""
-    session = after(
-        asked_for(SIGNALS),
-        *(seen("sm-asr-1", "PA_1", NOW), signal("sm-asr-1", Signal.READY, NOW)),
-        *(left("sm-asr-1", "PA_1", NOW + 1), seen("sm-asr-1", "PA_2", NOW + 2)),
+    session = given.after(
+        asked_for(given.SIGNALS),
+        *(given.seen("sm-asr-1", "PA_1", NOW), given.signal("sm-asr-1", Signal.READY, NOW)),
+        *(given.left("sm-asr-1", "PA_1", NOW + 1), given.seen("sm-asr-1", "PA_2", NOW + 2)),
     )
     assert (session.state, session.services[ASR].state) == (SessionState.DEGRADED, ServiceState.JOINED)
-    assert apply(session, signal("sm-asr-1", Signal.READY, NOW + 3)).state is SessionState.READY
+    assert apply(session, given.signal("sm-asr-1", Signal.READY, NOW + 3)).state is SessionState.READY
 
 
 def test_a_service_that_has_left_can_not_signal_ready() -> None:
     """A message in flight when it left is void: it has to join first. It is not acknowledged either."""
-    session = after(asked_for(JOINS), seen("sm-asr-1", "PA_1", NOW), left("sm-asr-1", "PA_1", NOW + 1))
-    assert apply(session, signal("sm-asr-1", Signal.READY, NOW + 2)) is session
+    session = given.after(
+        asked_for(given.JOINS), given.seen("sm-asr-1", "PA_1", NOW), given.left("sm-asr-1", "PA_1", NOW + 1)
+    )
+    assert apply(session, given.signal("sm-asr-1", Signal.READY, NOW + 2)) is session
     assert not session.has_taken_in("sm-asr-1", Signal.READY)
 
 
 def test_a_service_lost_before_the_session_was_ready_makes_it_wait_again() -> None:
     """Degraded is only a session that was ready."""
-    session = after(asked_for(JOINS, SIGNALS), seen("sm-asr-1", "PA_1", NOW), left("sm-asr-1", "PA_1", NOW + 1))
+    session = given.after(
+        asked_for(given.JOINS, given.SIGNALS),
+        given.seen("sm-asr-1", "PA_1", NOW),
+        given.left("sm-asr-1", "PA_1", NOW + 1),
+    )
     assert (session.state, session.services[ASR].state) == (SessionState.WAITING, ServiceState.LOST)
     assert session.reason_of(session.services[ASR]) is ServiceReason.LEFT
 
 
 def test_a_lost_service_that_comes_back_restores_the_session() -> None:
     """The user is still there, so the session is active at once. When it was first ready does not change."""
-    session = after(
-        asked_for(JOINS),
-        *(seen("sm-asr-1", "PA_1", NOW), seen("alice", "PA_a", NOW + 1)),
-        *(left("sm-asr-1", "PA_1", NOW + 2), seen("sm-asr-1", "PA_2", NOW + 3)),
+    session = given.after(
+        asked_for(given.JOINS),
+        *(given.seen("sm-asr-1", "PA_1", NOW), given.seen("alice", "PA_a", NOW + 1)),
+        *(given.left("sm-asr-1", "PA_1", NOW + 2), given.seen("sm-asr-1", "PA_2", NOW + 3)),
     )
     assert (session.state, session.ready_at) == (SessionState.ACTIVE, NOW)
 
@@ -300,44 +297,46 @@ def test_a_lost_service_that_comes_back_restores_the_session() -> None:
 
 def test_a_listing_requested_before_a_join_was_known_does_not_undo_it() -> None:
     """What was learned later wins, even if the answer comes last."""
-    session = after(asked_for(JOINS), seen("sm-asr-1", "PA_1", NOW))
-    assert after(session, listed(NOW + 2, asked_at=NOW - 1)).state is SessionState.READY
-    assert after(session, listed(NOW + 2, asked_at=NOW)).state is SessionState.READY
-    assert after(session, listed(NOW + 2, asked_at=NOW + 1)).state is SessionState.DEGRADED
+    session = given.after(asked_for(given.JOINS), given.seen("sm-asr-1", "PA_1", NOW))
+    assert given.after(session, given.listed(NOW + 2, asked_at=NOW - 1)).state is SessionState.READY
+    assert given.after(session, given.listed(NOW + 2, asked_at=NOW)).state is SessionState.READY
+    assert given.after(session, given.listed(NOW + 2, asked_at=NOW + 1)).state is SessionState.DEGRADED
 
 
 def test_a_listing_that_arrives_after_a_newer_one_is_ignored() -> None:
     """Participants in it may have left before the newer one was requested."""
-    session = after(asked_for(JOINS), listed(NOW + 2, asked_at=NOW + 1))
-    assert apply(session, listed(NOW + 3, ParticipantInfo("sm-asr-1", "PA_1"), asked_at=NOW)) is session
+    session = given.after(asked_for(given.JOINS), given.listed(NOW + 2, asked_at=NOW + 1))
+    assert apply(session, given.listed(NOW + 3, ParticipantInfo("sm-asr-1", "PA_1"), asked_at=NOW)) is session
 
 
 def test_a_listing_without_a_service_takes_back_its_signal_in_the_room() -> None:
     """A service that sent a message, and whose join was never reported, is lost when a later listing does not show
     it."""
-    session = after(asked_for(SIGNALS), signal("sm-asr-1", Signal.READY, NOW))
-    assert apply(session, listed(NOW + 1, asked_at=NOW)).state is SessionState.READY
-    assert apply(session, listed(NOW + 1, asked_at=NOW + 0.1)).state is SessionState.DEGRADED
+    session = given.after(asked_for(given.SIGNALS), given.signal("sm-asr-1", Signal.READY, NOW))
+    assert apply(session, given.listed(NOW + 1, asked_at=NOW)).state is SessionState.READY
+    assert apply(session, given.listed(NOW + 1, asked_at=NOW + 0.1)).state is SessionState.DEGRADED
 
 
 def test_a_listing_does_not_take_back_a_signal_by_http_before_the_join() -> None:
     """It counts even before the service has joined."""
-    session = after(asked_for(SIGNALS), signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP))
-    assert apply(session, listed(NOW + 2, asked_at=NOW + 1)).state is SessionState.READY
+    session = given.after(asked_for(given.SIGNALS), given.signal("sm-asr-1", Signal.READY, NOW, Evidence.HTTP))
+    assert apply(session, given.listed(NOW + 2, asked_at=NOW + 1)).state is SessionState.READY
 
 
 def test_a_connecting_participant_has_neither_joined_nor_left() -> None:
     """A listing shows connecting participants; they are no evidence of anything."""
-    session = apply(asked_for(JOINS), listed(NOW, joining=("sm-asr-1",)))
+    session = apply(asked_for(given.JOINS), given.listed(NOW, joining=("sm-asr-1",)))
     assert session.services[ASR].state is ServiceState.ACCEPTED
-    ready = after(session, seen("sm-asr-1", "PA_1", NOW + 1))
-    assert apply(ready, listed(NOW + 3, asked_at=NOW + 2, joining=("sm-asr-1",))).state is SessionState.READY
+    ready = given.after(session, given.seen("sm-asr-1", "PA_1", NOW + 1))
+    assert apply(ready, given.listed(NOW + 3, asked_at=NOW + 2, joining=("sm-asr-1",))).state is SessionState.READY
 
 
 def test_an_old_listing_does_not_bring_a_participant_back() -> None:
     """It shows a participant that is known to have left."""
-    session = after(asked_for(JOINS), seen("sm-asr-1", "PA_1", NOW), left("sm-asr-1", "PA_1", NOW + 1))
-    again = apply(session, listed(NOW + 2, ParticipantInfo("sm-asr-1", "PA_1"), asked_at=NOW + 0.5))
+    session = given.after(
+        asked_for(given.JOINS), given.seen("sm-asr-1", "PA_1", NOW), given.left("sm-asr-1", "PA_1", NOW + 1)
+    )
+    again = apply(session, given.listed(NOW + 2, ParticipantInfo("sm-asr-1", "PA_1"), asked_at=NOW + 0.5))
     assert again.state is SessionState.DEGRADED
 
 
@@ -345,7 +344,7 @@ def test_an_old_listing_does_not_bring_a_participant_back() -> None:
 
 
 def the_bot(sid: str, attributes: dict[str, str], at: float = NOW, identity: str = "agent-AJ_1") -> Event:
-    return seen(identity, sid, at, is_agent=True, attributes=attributes)
+    return given.seen(identity, sid, at, is_agent=True, attributes=attributes)
 
 
 BOT_ALONE = 0
@@ -354,7 +353,7 @@ BOT_ALONE = 0
 
 def awaiting_the_bot() -> Session:
     started = ev.InviteStarted(START, BOT_ALONE, 1, 1, None, "inv_2")
-    return after(a_session(AGENT), *managed(), started, *accepted(BOT_ALONE))
+    return given.after(given.a_session(given.AGENT), *given.managed(), started, *given.accepted(BOT_ALONE))
 
 
 def test_a_dispatched_agent_is_recognized_by_its_name() -> None:
@@ -366,9 +365,9 @@ def test_a_dispatched_agent_is_recognized_by_its_name() -> None:
 @pytest.mark.parametrize(("state", "expected"), [("initializing", "joined"), ("", "joined"), ("idle", "ready")])
 def test_an_agent_is_ready_once_its_state_says_so(state: str, expected: str) -> None:
     """If it has to signal, `lk.agent.state` past `initializing` is the signal."""
-    session = after(
-        a_session(with_instance(AGENT, ready_on=SIGNALS.current.instance.ready_on)),
-        *(*managed(), ev.InviteStarted(START, BOT_ALONE, 1, 1, None, "inv_2")),
+    session = given.after(
+        given.a_session(given.with_instance(given.AGENT, ready_on=given.SIGNALS.current.instance.ready_on)),
+        *(*given.managed(), ev.InviteStarted(START, BOT_ALONE, 1, 1, None, "inv_2")),
         the_bot("PA_1", {"lk.agent.name": "bot", "lk.agent.state": state}),
     )
     assert session.services[BOT_ALONE].state == expected
@@ -377,11 +376,11 @@ def test_an_agent_is_ready_once_its_state_says_so(state: str, expected: str) -> 
 @pytest.mark.parametrize(
     "event",
     [
-        seen("agent-AJ_1", "PA_1", NOW, attributes=AGENT_UP),
-        seen("agent-AJ_1", "PA_1", NOW, is_agent=True, attributes={"lk.agent.name": "other"}),
-        seen("agent-AJ_1", "PA_1", NOW, is_agent=True),
-        seen("sm-manager-9", "PA_1", NOW, is_agent=True, attributes=AGENT_UP),
-        seen("alice", "PA_1", NOW, is_agent=True, attributes=AGENT_UP),
+        given.seen("agent-AJ_1", "PA_1", NOW, attributes=AGENT_UP),
+        given.seen("agent-AJ_1", "PA_1", NOW, is_agent=True, attributes={"lk.agent.name": "other"}),
+        given.seen("agent-AJ_1", "PA_1", NOW, is_agent=True),
+        given.seen("sm-manager-9", "PA_1", NOW, is_agent=True, attributes=AGENT_UP),
+        given.seen("alice", "PA_1", NOW, is_agent=True, attributes=AGENT_UP),
     ],
     ids=["no agent", "another name", "no name", "one of ours", "the user"],
 )
@@ -392,31 +391,31 @@ def test_other_participants_can_not_pass_for_a_dispatched_agent(event: Event) ->
 
 def test_an_agent_that_joined_before_its_dispatch_is_not_ours() -> None:
     """Its name alone is not enough."""
-    session = after(a_session(AGENT), *managed())
+    session = given.after(given.a_session(given.AGENT), *given.managed())
     assert apply(session, the_bot("PA_1", AGENT_UP)) is session
 
 
 def test_a_second_agent_of_the_name_is_a_stranger_while_the_first_is_here() -> None:
     """When the first has left, the next one is the service."""
-    session = after(awaiting_the_bot(), the_bot("PA_1", AGENT_UP))
+    session = given.after(awaiting_the_bot(), the_bot("PA_1", AGENT_UP))
     second = the_bot("PA_2", AGENT_UP, NOW + 1, identity="agent-AJ_2")
     assert apply(session, second).services == session.services
-    replaced = after(session, left("agent-AJ_1", "PA_1", NOW + 2), second)
+    replaced = given.after(session, given.left("agent-AJ_1", "PA_1", NOW + 2), second)
     assert (replaced.state, replaced.services[BOT_ALONE].identity) == (SessionState.READY, "agent-AJ_2")
     assert apply(replaced, the_bot("PA_1", AGENT_UP, NOW + 3)) is replaced
-    assert apply(replaced, signal("agent-AJ_1", Signal.FAILED, NOW + 3)) is replaced
+    assert apply(replaced, given.signal("agent-AJ_1", Signal.FAILED, NOW + 3)) is replaced
 
 
 def test_an_agent_whose_leave_is_reported_before_its_join_is_not_here() -> None:
     """Its identity was unknown when it left; the leave is remembered all the same."""
-    session = after(awaiting_the_bot(), left("agent-AJ_1", "PA_1", NOW), the_bot("PA_1", AGENT_UP, NOW + 1))
+    session = given.after(awaiting_the_bot(), given.left("agent-AJ_1", "PA_1", NOW), the_bot("PA_1", AGENT_UP, NOW + 1))
     assert session.state is SessionState.WAITING
 
 
 def test_an_agent_of_an_earlier_attempt_changes_nothing() -> None:
     """It has the name of the one that is awaited, but it belongs to the attempt before."""
     again = ev.InviteStarted(NOW + 1, BOT_ALONE, 2, 1, None, "inv_2b")
-    session = after(awaiting_the_bot(), the_bot("PA_1", AGENT_STARTING), again)
+    session = given.after(awaiting_the_bot(), the_bot("PA_1", AGENT_STARTING), again)
     assert apply(session, the_bot("PA_1", AGENT_UP, NOW + 2)) is session
     assert apply(session, the_bot("PA_2", AGENT_UP, NOW + 2, identity="agent-AJ_2")).state is SessionState.READY
 
@@ -425,17 +424,17 @@ def test_a_listing_with_another_agent_replaces_the_first_one() -> None:
     """The first has left, and the second is here."""
     session = apply(awaiting_the_bot(), the_bot("PA_1", AGENT_UP))
     second = ParticipantInfo("agent-AJ_2", "PA_2", is_agent=True, attributes=AGENT_UP)
-    replaced = apply(session, listed(NOW + 1, second))
+    replaced = apply(session, given.listed(NOW + 1, second))
     assert (replaced.state, replaced.services[BOT_ALONE].identity) == (SessionState.READY, "agent-AJ_2")
 
 
 def test_an_agent_that_joined_earlier_can_replace_a_later_one() -> None:
     """Instants order the joins of one identity, not those of two."""
-    session = after(
+    session = given.after(
         awaiting_the_bot(),
-        seen("agent-AJ_2", "PA_2", NOW, joined_ms=2_000, is_agent=True, attributes=AGENT_UP),
-        left("agent-AJ_2", "PA_2", NOW + 1),
-        seen("agent-AJ_1", "PA_1", NOW + 2, joined_ms=1_000, is_agent=True, attributes=AGENT_UP),
+        given.seen("agent-AJ_2", "PA_2", NOW, joined_ms=2_000, is_agent=True, attributes=AGENT_UP),
+        given.left("agent-AJ_2", "PA_2", NOW + 1),
+        given.seen("agent-AJ_1", "PA_1", NOW + 2, joined_ms=1_000, is_agent=True, attributes=AGENT_UP),
     )
     assert session.state is SessionState.READY
 
@@ -443,7 +442,9 @@ def test_an_agent_that_joined_earlier_can_replace_a_later_one() -> None:
 def test_two_services_of_one_agent_name_take_an_agent_each() -> None:
     """Each agent fills one entry."""
     started = [ev.InviteStarted(START, entry, 1, 1, None, f"inv_{entry}") for entry in (0, 1)]
-    session = after(a_session(AGENT, with_instance(AGENT, service_id="bot-2")), *managed(), *started)
+    session = given.after(
+        given.a_session(given.AGENT, given.with_instance(given.AGENT, service_id="bot-2")), *given.managed(), *started
+    )
     one = apply(session, the_bot("PA_1", AGENT_UP))
     two = apply(one, the_bot("PA_2", AGENT_UP, identity="agent-AJ_2"))
     assert [s.state for s in (one, two)] == ["waiting", "ready"]

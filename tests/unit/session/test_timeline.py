@@ -16,25 +16,9 @@ from manager_agent.session.timeline import (
     attempts,
     steps,
 )
+from tests.unit import sessions as given
 from tests.unit.session.test_histories import a_history, by_chance
-from tests.unit.sessions import (
-    ASR,
-    JOINS,
-    LLM,
-    MANAGER,
-    SIGNALS,
-    START,
-    a_session,
-    accepted,
-    after,
-    created,
-    invited,
-    left,
-    made_optional,
-    managed,
-    seen,
-    signal,
-)
+from tests.unit.sessions import ASR, LLM, START
 
 pytestmark = pytest.mark.unit
 
@@ -50,26 +34,26 @@ def present(session: Session, entry: int = ASR) -> TimelineAttempt:
     return attempt
 
 
-def awaited(*events: ev.Event, service: RequiredService = SIGNALS) -> Late | None:
+def awaited(*events: ev.Event, service: RequiredService = given.SIGNALS) -> Late | None:
     """What is awaited of the only service of a session."""
-    return present(after(a_session(service), *managed(), *events)).late
+    return present(given.after(given.a_session(service), *given.managed(), *events)).late
 
 
 # --- steps ------------------------------------------------------------------------------------------
 
 
 def test_the_timeline_lists_known_steps_in_order_of_time() -> None:
-    session = a_session(JOINS)
+    session = given.a_session(given.JOINS)
     assert steps(session) == [TimelineStep(StepName.REQUESTED, START)]
-    session = after(
+    session = given.after(
         session,
-        *created(START + 1),
-        *invited(ASR, at=START + 1),
-        ev.JobAccepted(START + 1.5, MANAGER),
-        seen("sm-asr-1", "PA_1", START + 2),
-        seen(MANAGER, "PA_manager", START + 3),
-        seen("alice", "PA_alice", START + 4),
-        left("alice", "PA_alice", START + 5),
+        *given.created(START + 1),
+        *given.invited(ASR, at=START + 1),
+        ev.JobAccepted(START + 1.5, given.MANAGER),
+        given.seen("sm-asr-1", "PA_1", START + 2),
+        given.seen(given.MANAGER, "PA_manager", START + 3),
+        given.seen("alice", "PA_alice", START + 4),
+        given.left("alice", "PA_alice", START + 5),
         ev.SessionClosed(START + 6),
     )
     assert [(step.name, step.at - START) for step in steps(session)] == [
@@ -79,8 +63,8 @@ def test_the_timeline_lists_known_steps_in_order_of_time() -> None:
 
 
 def test_a_user_that_comes_back_joins_twice_in_the_timeline() -> None:
-    came = [*managed(), seen("alice", "PA_1", START + 1), left("alice", "PA_1", START + 2)]
-    session = after(a_session(), *came, seen("alice", "PA_2", START + 3))
+    came = [*given.managed(), given.seen("alice", "PA_1", START + 1), given.left("alice", "PA_1", START + 2)]
+    session = given.after(given.a_session(), *came, given.seen("alice", "PA_2", START + 3))
     assert [(step.name, step.at - START) for step in steps(session)][-3:] == [
         ("user_joined", 1), ("user_left", 2), ("user_joined", 3),
     ]  # fmt: skip
@@ -90,14 +74,16 @@ def test_a_user_that_comes_back_joins_twice_in_the_timeline() -> None:
 
 
 def test_a_service_not_invited_yet_has_an_attempt_without_a_number() -> None:
-    attempt = present(a_session(JOINS))
+    attempt = present(given.a_session(given.JOINS))
     current = attempt.attempt
     assert (current.number, current.state, current.tries, attempt.late) == (0, ServiceState.PENDING, 0, None)
 
 
 def test_a_replaced_attempt_precedes_the_next_one_with_its_reason() -> None:
     refused = ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.UNREACHABLE, final=True)
-    session = after(a_session(JOINS), *managed(), *invited(ASR), refused, replaced(START + 2))
+    session = given.after(
+        given.a_session(given.JOINS), *given.managed(), *given.invited(ASR), refused, replaced(START + 2)
+    )
     first, second = attempts(session)
     assert (first.attempt.number, first.attempt.instance.service_id, first.until) == (1, "asr-service", START + 2)
     assert (first.attempt.state, first.reason, first.late) == (ServiceState.FAILED, ServiceReason.UNREACHABLE, None)
@@ -106,20 +92,20 @@ def test_a_replaced_attempt_precedes_the_next_one_with_its_reason() -> None:
 
 
 def test_a_lost_attempt_shows_when_it_was_ready_and_when_it_left() -> None:
-    came = [*invited(ASR), *accepted(ASR), seen("sm-asr-1", "PA_1", START + 1)]
-    session = after(a_session(JOINS), *managed(), *came)
+    came = [*given.invited(ASR), *given.accepted(ASR), given.seen("sm-asr-1", "PA_1", START + 1)]
+    session = given.after(given.a_session(given.JOINS), *given.managed(), *came)
     assert (present(session).ready_by, present(session).late) == (Evidence.JOIN, None)
-    session = after(session, left("sm-asr-1", "PA_1", START + 2), replaced(START + 3))
+    session = given.after(session, given.left("sm-asr-1", "PA_1", START + 2), replaced(START + 3))
     first, _ = attempts(session)
     assert (first.attempt.state, first.reason, first.ready_by) == (ServiceState.LOST, ServiceReason.LEFT, None)
     assert (first.attempt.timeline.ready, first.attempt.timeline.left) == (START + 1, START + 2)
 
 
 def test_an_attempt_that_never_joined_says_so_once_it_is_over() -> None:
-    session = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR))
+    session = given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR), *given.accepted(ASR))
     assert present(session).reason is None
-    first, _ = attempts(after(session, replaced(START + 10)))
-    ended = present(after(session, ev.DeadlinePassed(START + 30)))
+    first, _ = attempts(given.after(session, replaced(START + 10)))
+    ended = present(given.after(session, ev.DeadlinePassed(START + 30)))
     assert (first.reason, ended.reason) == (ServiceReason.NEVER_JOINED, ServiceReason.NEVER_JOINED)
     assert ended.late is None
 
@@ -129,20 +115,20 @@ def test_an_attempt_that_never_joined_says_so_once_it_is_over() -> None:
 
 def test_the_timeline_awaits_acceptance_then_join_then_readiness() -> None:
     """It has SERVICE_JOIN_TIMEOUT to join; for the rest there is only the session's own deadline."""
-    start, ends = [*invited(0)], START + 30
+    start, ends = [*given.invited(0)], START + 30
     assert awaited() is None
     assert awaited(*start) == Late(Awaited.ACCEPT, START, ends)
-    start += accepted(0, at=START + 1)
+    start += given.accepted(0, at=START + 1)
     assert awaited(*start) == Late(Awaited.JOIN, START + 1, START + 11)
-    start.append(seen("sm-asr-1", "PA_1", START + 2))
+    start.append(given.seen("sm-asr-1", "PA_1", START + 2))
     assert awaited(*start) == Late(Awaited.READY, START + 2, ends)
-    start.append(signal("sm-asr-1", Signal.READY, START + 3))
+    start.append(given.signal("sm-asr-1", Signal.READY, START + 3))
     assert awaited(*start) is None
 
 
 def test_an_attempt_that_is_held_stays_overdue() -> None:
     """When the next replacement is tried does not change when it was due, nor does sending the invite again."""
-    came = [*invited(0), *accepted(0, at=START + 1)]
+    came = [*given.invited(0), *given.accepted(0, at=START + 1)]
     overdue = Late(Awaited.JOIN, START + 1, START + 11)
     for at in (11, 12, 20):
         came.append(ev.ReplacementHeld(START + at, 0, 1, START + at + 4))
@@ -153,15 +139,15 @@ def test_an_attempt_that_is_held_stays_overdue() -> None:
 
 def test_a_refused_attempt_is_awaited_until_the_session_is_over() -> None:
     """There is no other instance, so a replacement is tried in vain once a second."""
-    came: list[ev.Event] = [*invited(0)]
+    came: list[ev.Event] = [*given.invited(0)]
     retries = []
     for tries in (1, 2):
         came.append(ev.InviteRefused(START + tries, 0, 1, tries, Refusal.UNREACHABLE))
-        session = after(a_session(SIGNALS), *managed(), *came)
+        session = given.after(given.a_session(given.SIGNALS), *given.managed(), *came)
         again = session.services[0].current.retry_at
         assert present(session).late == Late(Awaited.ACCEPT, START, START + 30, again)
         held = ev.ReplacementHeld(START + tries, 0, 1, START + tries + 1)
-        assert present(after(session, held)).late == present(session).late
+        assert present(given.after(session, held)).late == present(session).late
         retries.append(again)
         came.append(ev.InviteStarted(again, 0, 1, tries + 1, "sm-asr-1", "inv_0"))
         assert awaited(*came) == Late(Awaited.ACCEPT, START, START + 30)
@@ -169,23 +155,27 @@ def test_a_refused_attempt_is_awaited_until_the_session_is_over() -> None:
 
 
 def test_a_failed_attempt_is_not_awaited() -> None:
-    came = [*invited(0), seen("sm-asr-1", "PA_1", START + 1)]
-    assert awaited(*came, signal("sm-asr-1", Signal.FAILED, START + 2)) is None
-    assert awaited(*came, left("sm-asr-1", "PA_1", START + 2)) is None
+    came = [*given.invited(0), given.seen("sm-asr-1", "PA_1", START + 1)]
+    assert awaited(*came, given.signal("sm-asr-1", Signal.FAILED, START + 2)) is None
+    assert awaited(*came, given.left("sm-asr-1", "PA_1", START + 2)) is None
 
 
 def test_an_optional_service_is_awaited_only_for_its_time_to_join() -> None:
-    optional = made_optional(SIGNALS)
-    assert awaited(*invited(0), service=optional) == Late(Awaited.ACCEPT, START, None)
-    joins = [*invited(0), *accepted(0)]
+    optional = given.made_optional(given.SIGNALS)
+    assert awaited(*given.invited(0), service=optional) == Late(Awaited.ACCEPT, START, None)
+    joins = [*given.invited(0), *given.accepted(0)]
     assert awaited(*joins, service=optional) == Late(Awaited.JOIN, START, START + 10)
-    assert awaited(*joins, seen("sm-asr-1", "PA_1", START), service=optional) == Late(Awaited.READY, START, None)
+    assert awaited(*joins, given.seen("sm-asr-1", "PA_1", START), service=optional) == Late(Awaited.READY, START, None)
 
 
 def test_a_replacement_is_awaited_until_the_session_would_fail() -> None:
-    session = after(a_session(JOINS, SIGNALS), *managed(), *invited(ASR, LLM), *accepted(ASR))
-    session = after(session, seen("sm-asr-1", "PA_1", START), signal("sm-llm-1", Signal.READY, START + 1))
-    session = after(session, left("sm-asr-1", "PA_1", START + 50), replaced(START + 51))
+    session = given.after(
+        given.a_session(given.JOINS, given.SIGNALS), *given.managed(), *given.invited(ASR, LLM), *given.accepted(ASR)
+    )
+    session = given.after(
+        session, given.seen("sm-asr-1", "PA_1", START), given.signal("sm-llm-1", Signal.READY, START + 1)
+    )
+    session = given.after(session, given.left("sm-asr-1", "PA_1", START + 50), replaced(START + 51))
     assert present(session).late == Late(Awaited.ACCEPT, START + 51, START + 70)
     assert present(session, LLM).late is None
 

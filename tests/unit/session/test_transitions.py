@@ -13,35 +13,15 @@ from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refus
 from manager_agent.session.plan import Remove, Replace, SendInvite, plan
 from manager_agent.session.session import EndReason, ServiceState, Session, SessionState, deadline
 from manager_agent.session.transitions import apply
-from tests.unit.sessions import (
-    AGENT,
-    ASR,
-    BOT,
-    JOINS,
-    LLM,
-    MANAGER,
-    SIGNALS,
-    START,
-    a_session,
-    accepted,
-    after,
-    created,
-    invited,
-    left,
-    listed,
-    managed,
-    requested,
-    seen,
-    signal,
-    with_instance,
-)
+from tests.unit import sessions as given
+from tests.unit.sessions import ASR, BOT, LLM, START
 
 pytestmark = pytest.mark.unit
 
 NOW = START + 10
 LATER = START + 100_000
 ASR_HERE, LLM_HERE = ParticipantInfo("sm-asr-1", "PA_asr"), ParticipantInfo("sm-llm-1", "PA_llm")
-MANAGER_HERE, USER_HERE = ParticipantInfo(MANAGER, "PA_manager"), ParticipantInfo("alice", "PA_user")
+MANAGER_HERE, USER_HERE = ParticipantInfo(given.MANAGER, "PA_manager"), ParticipantInfo("alice", "PA_user")
 
 # --- every state x every event ----------------------------------------------------------------------
 #
@@ -111,25 +91,25 @@ CleanedUp                      | =       =       =        =         =         = 
 CleanUpFailed                  | =       =       =        =         =         =         =         =      =       =
 """  # noqa: E501 - a table
 
-_waiting = after(
-    a_session(JOINS, SIGNALS),
-    *(*managed(), *invited(ASR, LLM), *accepted(LLM)),
-    *(seen("sm-llm-1", "PA_llm", START + 1), signal("sm-llm-1", Signal.READY, START + 1)),
+_waiting = given.after(
+    given.a_session(given.JOINS, given.SIGNALS),
+    *(*given.managed(), *given.invited(ASR, LLM), *given.accepted(LLM)),
+    *(given.seen("sm-llm-1", "PA_llm", START + 1), given.signal("sm-llm-1", Signal.READY, START + 1)),
 )
-_ready = after(_waiting, ev.InviteAccepted(START + 2, ASR, 1, 1), seen("sm-asr-1", "PA_asr", START + 2))
-_active = after(_ready, seen("alice", "PA_user", START + 3))
-_making = after(a_session(JOINS, SIGNALS), *requested())
+_ready = given.after(_waiting, ev.InviteAccepted(START + 2, ASR, 1, 1), given.seen("sm-asr-1", "PA_asr", START + 2))
+_active = given.after(_ready, given.seen("alice", "PA_user", START + 3))
+_making = given.after(given.a_session(given.JOINS, given.SIGNALS), *given.requested())
 SESSIONS = {
-    "new": a_session(JOINS, SIGNALS),
+    "new": given.a_session(given.JOINS, given.SIGNALS),
     "making": _making,
     "waiting": _waiting,
     "ready": _ready,
     "active": _active,
-    "away": after(_active, left("alice", "PA_user", START + 4)),
-    "degraded": after(_ready, left("sm-asr-1", "PA_asr", START + 3)),
-    "ended": after(_active, ev.SessionClosed(START + 4)),
-    "failed": after(_waiting, ev.DeadlinePassed(START + 30)),
-    "orphan": after(_making, ev.SessionClosed(START + 4)),
+    "away": given.after(_active, given.left("alice", "PA_user", START + 4)),
+    "degraded": given.after(_ready, given.left("sm-asr-1", "PA_asr", START + 3)),
+    "ended": given.after(_active, ev.SessionClosed(START + 4)),
+    "failed": given.after(_waiting, ev.DeadlinePassed(START + 30)),
+    "orphan": given.after(_making, ev.SessionClosed(START + 4)),
 }
 """The column of each: "away" is ready again as the user has left, "orphan" over while its room is being made."""
 
@@ -197,21 +177,21 @@ CleanedUp                      | =        =        =        =        =        = 
 CleanUpFailed                  | =        =        =        =        =        =        =        =        =
 """
 
-_pending = after(a_session(with_instance(SIGNALS, service_id="asr-service")), *managed())
-_invited = after(_pending, *invited(ASR))
-_accepted = after(_invited, *accepted(ASR))
-_joined = after(_accepted, seen("sm-asr-1", "PA_asr", START + 1))
-_said_ready = after(_joined, signal("sm-asr-1", Signal.READY, START + 2))
+_pending = given.after(given.a_session(given.with_instance(given.SIGNALS, service_id="asr-service")), *given.managed())
+_invited = given.after(_pending, *given.invited(ASR))
+_accepted = given.after(_invited, *given.accepted(ASR))
+_joined = given.after(_accepted, given.seen("sm-asr-1", "PA_asr", START + 1))
+_said_ready = given.after(_joined, given.signal("sm-asr-1", Signal.READY, START + 2))
 SERVICES = {
     "pending": _pending,
     "invited": _invited,
-    "refused": after(_invited, ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.UNREACHABLE)),
+    "refused": given.after(_invited, ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.UNREACHABLE)),
     "accepted": _accepted,
     "joined": _joined,
     "ready": _said_ready,
-    "lost": after(_said_ready, left("sm-asr-1", "PA_asr", START + 3)),
-    "failed": after(_said_ready, signal("sm-asr-1", Signal.FAILED, START + 3)),
-    "dismissed": after(_invited, ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.DECLINED, final=True)),
+    "lost": given.after(_said_ready, given.left("sm-asr-1", "PA_asr", START + 3)),
+    "failed": given.after(_said_ready, given.signal("sm-asr-1", Signal.FAILED, START + 3)),
+    "dismissed": given.after(_invited, ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.DECLINED, final=True)),
 }
 """The column of each: "refused" is invited, and will be asked again; "dismissed" has failed, for it will not."""
 
@@ -223,38 +203,38 @@ EVENTS: dict[str, Event] = {
     "RoomClosed": ev.RoomClosed(NOW, "RM_1"),
     "RoomClosed, any of that name": ev.RoomClosed(NOW),
     "RoomClosed, another one": ev.RoomClosed(NOW, "RM_0"),
-    "RoomListed, services": listed(NOW, MANAGER_HERE, ASR_HERE, LLM_HERE),
-    "RoomListed, services and user": listed(NOW, MANAGER_HERE, ASR_HERE, LLM_HERE, USER_HERE),
-    "RoomListed, empty": listed(NOW, asked_at=NOW - 0.01),
-    "RoomListed, all on their way": listed(NOW, joining=(MANAGER, "sm-asr-1", "sm-llm-1", "alice")),
-    "RoomListed, empty, before": listed(NOW, asked_at=START - 0.01),
-    "ParticipantSeen, asr": seen("sm-asr-1", "PA_asr", NOW),
-    "ParticipantSeen, asr anew": seen("sm-asr-1", "PA_asr2", NOW),
-    "ParticipantSeen, llm anew": seen("sm-llm-1", "PA_llm2", NOW),
-    "ParticipantSeen, the user": seen("alice", "PA_user", NOW),
-    "ParticipantSeen, the user anew": seen("alice", "PA_user2", NOW),
-    "ParticipantSeen, a stranger": seen("mallory", "PA_m", NOW, attributes={"session.state": "ready"}),
-    "ParticipantSeen, the manager": seen(MANAGER, "PA_manager", NOW),
-    "ParticipantLeft, asr": left("sm-asr-1", "PA_asr", NOW),
-    "ParticipantLeft, an older asr": left("sm-asr-1", "PA_asr0", NOW),
-    "ParticipantLeft, llm": left("sm-llm-1", "PA_llm", NOW),
-    "ParticipantLeft, the user": left("alice", "PA_user", NOW),
-    "ParticipantLeft, an older user": left("alice", "PA_user0", NOW),
-    "ParticipantLeft, a stranger": left("mallory", "PA_asr", NOW),
-    "ParticipantLeft, the manager": left(MANAGER, "PA_manager", NOW),
+    "RoomListed, services": given.listed(NOW, MANAGER_HERE, ASR_HERE, LLM_HERE),
+    "RoomListed, services and user": given.listed(NOW, MANAGER_HERE, ASR_HERE, LLM_HERE, USER_HERE),
+    "RoomListed, empty": given.listed(NOW, asked_at=NOW - 0.01),
+    "RoomListed, all on their way": given.listed(NOW, joining=(given.MANAGER, "sm-asr-1", "sm-llm-1", "alice")),
+    "RoomListed, empty, before": given.listed(NOW, asked_at=START - 0.01),
+    "ParticipantSeen, asr": given.seen("sm-asr-1", "PA_asr", NOW),
+    "ParticipantSeen, asr anew": given.seen("sm-asr-1", "PA_asr2", NOW),
+    "ParticipantSeen, llm anew": given.seen("sm-llm-1", "PA_llm2", NOW),
+    "ParticipantSeen, the user": given.seen("alice", "PA_user", NOW),
+    "ParticipantSeen, the user anew": given.seen("alice", "PA_user2", NOW),
+    "ParticipantSeen, a stranger": given.seen("mallory", "PA_m", NOW, attributes={"session.state": "ready"}),
+    "ParticipantSeen, the manager": given.seen(given.MANAGER, "PA_manager", NOW),
+    "ParticipantLeft, asr": given.left("sm-asr-1", "PA_asr", NOW),
+    "ParticipantLeft, an older asr": given.left("sm-asr-1", "PA_asr0", NOW),
+    "ParticipantLeft, llm": given.left("sm-llm-1", "PA_llm", NOW),
+    "ParticipantLeft, the user": given.left("alice", "PA_user", NOW),
+    "ParticipantLeft, an older user": given.left("alice", "PA_user0", NOW),
+    "ParticipantLeft, a stranger": given.left("mallory", "PA_asr", NOW),
+    "ParticipantLeft, the manager": given.left(given.MANAGER, "PA_manager", NOW),
     "WebhookArrived": ev.WebhookArrived(NOW),
-    "ServiceSignalled, asr is ready": signal("sm-asr-1", Signal.READY, NOW),
-    "ServiceSignalled, asr has failed": signal("sm-asr-1", Signal.FAILED, NOW),
-    "ServiceSignalled, asr is on it": signal("sm-asr-1", Signal.PROGRESS, NOW),
-    "ServiceSignalled, asr is draining": signal("sm-asr-1", Signal.DRAINING, NOW),
-    "ServiceSignalled, a stranger": signal("asr-service", Signal.READY, NOW),
-    "JobAccepted": ev.JobAccepted(NOW, MANAGER),
+    "ServiceSignalled, asr is ready": given.signal("sm-asr-1", Signal.READY, NOW),
+    "ServiceSignalled, asr has failed": given.signal("sm-asr-1", Signal.FAILED, NOW),
+    "ServiceSignalled, asr is on it": given.signal("sm-asr-1", Signal.PROGRESS, NOW),
+    "ServiceSignalled, asr is draining": given.signal("sm-asr-1", Signal.DRAINING, NOW),
+    "ServiceSignalled, a stranger": given.signal("asr-service", Signal.READY, NOW),
+    "JobAccepted": ev.JobAccepted(NOW, given.MANAGER),
     "JobAccepted, another one": ev.JobAccepted(NOW, "sm-manager-9"),
-    "ManagerFailed": ev.ManagerFailed(NOW, MANAGER),
+    "ManagerFailed": ev.ManagerFailed(NOW, given.MANAGER),
     "ManagerFailed, another one": ev.ManagerFailed(NOW, "sm-manager-9"),
     "DeadlinePassed, too early": ev.DeadlinePassed(NOW),
     "DeadlinePassed": ev.DeadlinePassed(LATER),
-    "ManagerDispatched, first": ev.ManagerDispatched(NOW, 1, MANAGER),
+    "ManagerDispatched, first": ev.ManagerDispatched(NOW, 1, given.MANAGER),
     "ManagerDispatched, second": ev.ManagerDispatched(NOW, 2, "sm-manager-2"),
     "InviteStarted, first": ev.InviteStarted(NOW, ASR, 1, 1, "sm-asr-1", "inv_0"),
     "InviteStarted, again": ev.InviteStarted(NOW, ASR, 1, 2, "sm-asr-1", "inv_0"),
@@ -414,7 +394,12 @@ def test_the_end_of_a_session_is_final(column: str, event: Event) -> None:
 
 def test_the_retry_of_an_invite_keeps_its_attempt_identity_and_id() -> None:
     """The reason of the last refusal stays visible until one try is accepted."""
-    refused = after(a_session(JOINS), *managed(), *invited(ASR), ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE))
+    refused = given.after(
+        given.a_session(given.JOINS),
+        *given.managed(),
+        *given.invited(ASR),
+        ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE),
+    )
     again = apply(refused, ev.InviteStarted(NOW + 1, ASR, 1, 2, "sm-asr-1", "inv_0"))
     done = apply(again, ev.InviteAccepted(NOW + 2, ASR, 1, 2))
     assert [s.reason_of(s.services[ASR]) for s in (refused, again, done)] == ["unreachable", "unreachable", None]
@@ -428,9 +413,9 @@ def test_the_retry_of_an_invite_keeps_its_attempt_identity_and_id() -> None:
 )
 def test_the_answer_to_an_earlier_try_changes_nothing(late: Event) -> None:
     """Only the current try has an outcome."""
-    session = after(
-        a_session(JOINS),
-        *(*managed(), *invited(ASR), ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.UNREACHABLE)),
+    session = given.after(
+        given.a_session(given.JOINS),
+        *(*given.managed(), *given.invited(ASR), ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.UNREACHABLE)),
         ev.InviteStarted(START + 2, ASR, 1, 2, "sm-asr-1", "inv_0"),
     )
     assert apply(session, late) is session
@@ -439,26 +424,34 @@ def test_the_answer_to_an_earlier_try_changes_nothing(late: Event) -> None:
 def test_a_service_that_joins_although_it_refused_is_ready() -> None:
     """A timeout on our side does not mean that the invite did not arrive."""
     refused = ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE, final=True)
-    session = after(a_session(JOINS), *managed(), *invited(ASR), refused, seen("sm-asr-1", "PA_1", NOW + 1))
+    session = given.after(
+        given.a_session(given.JOINS),
+        *given.managed(),
+        *given.invited(ASR),
+        refused,
+        given.seen("sm-asr-1", "PA_1", NOW + 1),
+    )
     assert (session.state, session.reason_of(session.services[ASR])) == (SessionState.READY, None)
 
 
 def test_a_service_that_refuses_an_accepted_invite_is_no_longer_late() -> None:
     """It was killed, say. When it accepts again it has all its time again."""
-    asked = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR))
-    again = after(asked, ev.InviteStarted(NOW, ASR, 1, 2, "sm-asr-1", "inv_0"))
-    refused = after(again, ev.InviteRefused(NOW, ASR, 1, 2, Refusal.UNREACHABLE)).services[ASR]
+    asked = given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR), *given.accepted(ASR))
+    again = given.after(asked, ev.InviteStarted(NOW, ASR, 1, 2, "sm-asr-1", "inv_0"))
+    refused = given.after(again, ev.InviteRefused(NOW, ASR, 1, 2, Refusal.UNREACHABLE)).services[ASR]
     assert (refused.state, refused.current.overdue_since, refused.current.refused) == (ServiceState.INVITED, None, True)
-    back = after(again, ev.InviteRefused(NOW, ASR, 1, 2, Refusal.UNREACHABLE))
-    back = after(back, ev.InviteStarted(NOW + 1, ASR, 1, 3, "sm-asr-1", "inv_0"), ev.InviteAccepted(NOW + 2, ASR, 1, 3))
+    back = given.after(again, ev.InviteRefused(NOW, ASR, 1, 2, Refusal.UNREACHABLE))
+    back = given.after(
+        back, ev.InviteStarted(NOW + 1, ASR, 1, 3, "sm-asr-1", "inv_0"), ev.InviteAccepted(NOW + 2, ASR, 1, 3)
+    )
     assert back.services[ASR].current.overdue_since == NOW + 2
 
 
 def test_a_service_that_signals_ready_although_it_refused_has_not_failed() -> None:
     """Our call timed out, and it called us."""
     refused = ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE)
-    session = after(a_session(JOINS), *managed(), *invited(ASR), refused)
-    ready = apply(session, signal("sm-asr-1", Signal.READY, NOW + 0.1, Evidence.HTTP))
+    session = given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR), refused)
+    ready = apply(session, given.signal("sm-asr-1", Signal.READY, NOW + 0.1, Evidence.HTTP))
     assert ready.services[ASR].state is ServiceState.READY
     assert [a for a in plan(ready, NOW + 1).actions if isinstance(a, Replace | SendInvite)] == []
 
@@ -467,20 +460,24 @@ def test_a_service_that_signals_ready_although_it_refused_has_not_failed() -> No
     ("events", "while_alive", "in_the_end"),
     [
         ([], None, "never_joined"),
-        ([*invited(ASR)], None, "never_joined"),
-        ([*invited(ASR), *accepted(ASR)], None, "never_joined"),
-        ([*invited(ASR), ev.InviteRefused(NOW, ASR, 1, 1, Refusal.DECLINED)], "declined", "declined"),
-        ([*invited(ASR), ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE)], "unreachable", "unreachable"),
-        ([*invited(ASR), seen("sm-asr-1", "PA_1", NOW)], None, "joined_not_ready"),
-        ([*invited(ASR), seen("sm-asr-1", "PA_1", NOW), left("sm-asr-1", "PA_1", NOW)], "left", "left"),
-        ([*invited(ASR), signal("sm-asr-1", Signal.FAILED, NOW)], "reported_failure", "reported_failure"),
+        ([*given.invited(ASR)], None, "never_joined"),
+        ([*given.invited(ASR), *given.accepted(ASR)], None, "never_joined"),
+        ([*given.invited(ASR), ev.InviteRefused(NOW, ASR, 1, 1, Refusal.DECLINED)], "declined", "declined"),
+        ([*given.invited(ASR), ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE)], "unreachable", "unreachable"),
+        ([*given.invited(ASR), given.seen("sm-asr-1", "PA_1", NOW)], None, "joined_not_ready"),
+        (
+            [*given.invited(ASR), given.seen("sm-asr-1", "PA_1", NOW), given.left("sm-asr-1", "PA_1", NOW)],
+            "left",
+            "left",
+        ),
+        ([*given.invited(ASR), given.signal("sm-asr-1", Signal.FAILED, NOW)], "reported_failure", "reported_failure"),
     ],
 )
 def test_a_service_that_is_not_ready_has_a_reason(
     events: list[Event], while_alive: str | None, in_the_end: str
 ) -> None:
     """While it may still come, only what is known to be wrong; when time is up, the whole truth."""
-    session = after(a_session(SIGNALS), *managed(), *events)
+    session = given.after(given.a_session(given.SIGNALS), *given.managed(), *events)
     assert session.reason_of(session.services[ASR]) == while_alive
     over = apply(session, ev.DeadlinePassed(START + 30))
     assert (over.end and over.end.reason, over.reason_of(over.services[ASR])) == ("ready_timeout", in_the_end)
@@ -493,7 +490,9 @@ BOT_NAME = {"lk.agent.name": "bot"}
 
 def test_a_dispatched_agent_is_not_dispatched_again_for_the_same_attempt() -> None:
     """That would be a second job. A dispatch that failed is repeated."""
-    session = after(a_session(AGENT), *managed(), ev.InviteStarted(START, ASR, 1, 1, None, "inv_0"))
+    session = given.after(
+        given.a_session(given.AGENT), *given.managed(), ev.InviteStarted(START, ASR, 1, 1, None, "inv_0")
+    )
     again = ev.InviteStarted(NOW + 5, ASR, 1, 2, None, "inv_0")
     accepted_it = apply(session, ev.InviteAccepted(START, ASR, 1, 1))
     assert apply(accepted_it, again) is accepted_it
@@ -504,40 +503,44 @@ def test_a_dispatched_agent_is_not_dispatched_again_for_the_same_attempt() -> No
 def test_a_second_agent_of_the_same_name_is_removed() -> None:
     """It was dispatched twice. The first to join is the service; one that joins once the service has left takes
     over."""
-    session = after(a_session(JOINS, SIGNALS, AGENT), *managed(), *invited(ASR, LLM, BOT))
-    first, second, third = (
-        seen(f"agent-AJ_{n}", f"PA_{n}", NOW + n, is_agent=True, attributes=BOT_NAME) for n in (1, 2, 3)
+    session = given.after(
+        given.a_session(given.JOINS, given.SIGNALS, given.AGENT), *given.managed(), *given.invited(ASR, LLM, BOT)
     )
-    both = after(session, first, second)
+    first, second, third = (
+        given.seen(f"agent-AJ_{n}", f"PA_{n}", NOW + n, is_agent=True, attributes=BOT_NAME) for n in (1, 2, 3)
+    )
+    both = given.after(session, first, second)
     assert both.services[BOT].identity == "agent-AJ_1"
     assert [a for a in plan(both, NOW + 2).actions if isinstance(a, Remove)] == [Remove("agent-AJ_2")]
-    alone = after(session, first, left("agent-AJ_1", "PA_1", NOW + 2), third)
+    alone = given.after(session, first, given.left("agent-AJ_1", "PA_1", NOW + 2), third)
     assert (alone.services[BOT].identity, alone.stale_participants) == ("agent-AJ_3", ())
     assert apply(alone, first) is alone, "told once more, though it has left"
 
 
 def test_a_stale_participant_is_known_by_its_service_and_attempt() -> None:
     """So that the log can name it when it is removed. A manager has neither."""
-    failed = signal("sm-asr-1", Signal.FAILED, NOW)
-    session = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR), failed)
+    failed = given.signal("sm-asr-1", Signal.FAILED, NOW)
+    session = given.after(
+        given.a_session(given.JOINS), *given.managed(), *given.invited(ASR), *given.accepted(ASR), failed
+    )
     again = apply(session, ev.InviteStarted(NOW + 1, ASR, 2, 1, "sm-asr-2", "inv_2"))
     removed = again.stale_participant("sm-asr-1")
     assert removed is not None
     assert removed.log_fields == {"identity": "sm-asr-1", "service_id": "asr-service", "attempt": 1}
-    alone = apply(session, ev.ManagerFailed(NOW, MANAGER)).stale_participant(MANAGER)
+    alone = apply(session, ev.ManagerFailed(NOW, given.MANAGER)).stale_participant(given.MANAGER)
     assert alone is not None
-    assert alone.log_fields == {"identity": MANAGER}
+    assert alone.log_fields == {"identity": given.MANAGER}
 
 
 def test_agents_that_we_did_not_dispatch_are_left_alone() -> None:
     """They have another name, or none, or no agent was dispatched under theirs."""
-    session = after(a_session(AGENT), *managed())
-    assert apply(session, seen("agent-AJ_1", "PA_1", NOW, is_agent=True, attributes=BOT_NAME)) is session
-    ready = after(session, ev.InviteStarted(START, ASR, 1, 1, None, "inv_0"))
-    ready = apply(ready, seen("agent-AJ_1", "PA_1", NOW, is_agent=True, attributes=BOT_NAME))
+    session = given.after(given.a_session(given.AGENT), *given.managed())
+    assert apply(session, given.seen("agent-AJ_1", "PA_1", NOW, is_agent=True, attributes=BOT_NAME)) is session
+    ready = given.after(session, ev.InviteStarted(START, ASR, 1, 1, None, "inv_0"))
+    ready = apply(ready, given.seen("agent-AJ_1", "PA_1", NOW, is_agent=True, attributes=BOT_NAME))
     for attributes in ({}, {"lk.agent.name": "another"}):
-        assert apply(ready, seen("agent-AJ_2", "PA_2", NOW, is_agent=True, attributes=attributes)) is ready
-    assert apply(ready, seen("bob", "PA_3", NOW, attributes=BOT_NAME)) is ready
+        assert apply(ready, given.seen("agent-AJ_2", "PA_2", NOW, is_agent=True, attributes=attributes)) is ready
+    assert apply(ready, given.seen("bob", "PA_3", NOW, attributes=BOT_NAME)) is ready
 
 
 # --- the manager ------------------------------------------------------------------------------------
@@ -545,21 +548,23 @@ def test_agents_that_we_did_not_dispatch_are_left_alone() -> None:
 
 def test_the_first_manager_to_accept_is_in_charge() -> None:
     """Also one that was dispatched earlier and is slow; the other finds that it is not, and declines."""
-    session = after(a_session(JOINS), *created(), ev.ManagerDispatched(START + 2, 2, "sm-manager-2"))
-    slow = apply(session, ev.JobAccepted(START + 3, MANAGER))
-    assert (slow.manager.identity, slow.manager.accepted_at) == (MANAGER, START + 3)
+    session = given.after(
+        given.a_session(given.JOINS), *given.created(), ev.ManagerDispatched(START + 2, 2, "sm-manager-2")
+    )
+    slow = apply(session, ev.JobAccepted(START + 3, given.MANAGER))
+    assert (slow.manager.identity, slow.manager.accepted_at) == (given.MANAGER, START + 3)
     assert apply(slow, ev.JobAccepted(START + 3.1, "sm-manager-2")) is slow
 
 
 def test_a_job_is_not_accepted_for_a_session_that_dispatched_none() -> None:
     """A job of another session, or of an earlier session of the room."""
-    session = a_session(JOINS)
-    assert apply(session, ev.JobAccepted(NOW, MANAGER)) is session
+    session = given.a_session(given.JOINS)
+    assert apply(session, ev.JobAccepted(NOW, given.MANAGER)) is session
 
 
 def test_a_manager_is_not_replaced_before_its_time_to_join_is_over() -> None:
     """Never two managers at once because one was slow. A dispatch that was decided on before does not count."""
-    session = after(a_session(JOINS), *created(), ev.JobAccepted(START + 1.9, MANAGER))
+    session = given.after(given.a_session(given.JOINS), *given.created(), ev.JobAccepted(START + 1.9, given.MANAGER))
     over = START + 1.9 + JOIN_TIMEOUT
     assert apply(session, ev.ManagerDispatched(START + 2, 2, "sm-manager-2")) is session
     assert apply(session, ev.ManagerDispatched(over - 0.1, 2, "sm-manager-2")) is session
@@ -568,38 +573,45 @@ def test_a_manager_is_not_replaced_before_its_time_to_join_is_over() -> None:
 
 def test_a_manager_that_is_gone_can_not_come_back() -> None:
     """Another one is due at once, as it had stayed a while, under a new identity."""
-    session = after(a_session(JOINS), *managed(), ev.ManagerFailed(NOW + STAY, MANAGER))
+    session = given.after(given.a_session(given.JOINS), *given.managed(), ev.ManagerFailed(NOW + STAY, given.MANAGER))
     assert (session.manager.in_charge, session.manager.next_dispatch_at) == (False, NOW + STAY)
-    assert apply(session, ev.JobAccepted(NOW + STAY, MANAGER)) is session
+    assert apply(session, ev.JobAccepted(NOW + STAY, given.MANAGER)) is session
     at = NOW + STAY + 1
-    replaced = after(
+    replaced = given.after(
         session,
         ev.ManagerDispatched(at, 2, "sm-manager-2"),
         ev.JobAccepted(at, "sm-manager-2"),
-        seen("sm-manager-2", "PA_m2", at),
+        given.seen("sm-manager-2", "PA_m2", at),
     )
     assert (replaced.manager.identity, replaced.manager.presence.here) == ("sm-manager-2", True)
-    assert apply(replaced, left(MANAGER, "PA_manager", at)).manager is replaced.manager
-    assert apply(replaced, ev.ManagerFailed(at, MANAGER)) is replaced
+    assert apply(replaced, given.left(given.MANAGER, "PA_manager", at)).manager is replaced.manager
+    assert apply(replaced, ev.ManagerFailed(at, given.MANAGER)) is replaced
 
 
 def test_a_manager_that_joins_too_late_is_removed() -> None:
     """Its connect was given up, but gets through: the room must not have two managers."""
-    session = after(a_session(JOINS), *managed(), left(MANAGER, "PA_manager", NOW), ev.ManagerFailed(NOW, MANAGER))
-    assert Remove(MANAGER) not in plan(session, NOW).actions
-    late = apply(session, seen(MANAGER, "PA_late", NOW + 1))
-    assert Remove(MANAGER) in plan(late, NOW + 1).actions
+    session = given.after(
+        given.a_session(given.JOINS),
+        *given.managed(),
+        given.left(given.MANAGER, "PA_manager", NOW),
+        ev.ManagerFailed(NOW, given.MANAGER),
+    )
+    assert Remove(given.MANAGER) not in plan(session, NOW).actions
+    late = apply(session, given.seen(given.MANAGER, "PA_late", NOW + 1))
+    assert Remove(given.MANAGER) in plan(late, NOW + 1).actions
     assert late.manager == session.manager
 
 
 @pytest.mark.parametrize(
-    "end", [left(MANAGER, "PA_manager", NOW), listed(NOW, asked_at=NOW - 1)], ids=["left", "not listed"]
+    "end",
+    [given.left(given.MANAGER, "PA_manager", NOW), given.listed(NOW, asked_at=NOW - 1)],
+    ids=["left", "not listed"],
 )
 def test_a_manager_that_left_may_reconnect_before_it_is_replaced(end: Event) -> None:
     """The SDK reconnects under the same identity; no other manager is dispatched meanwhile, but soon after."""
-    session = after(a_session(JOINS), *managed(), end)
+    session = given.after(given.a_session(given.JOINS), *given.managed(), end)
     assert (session.manager.in_charge, session.manager.next_dispatch_at) == (True, NOW + RETURN_TIMEOUT)
-    back = apply(session, seen(MANAGER, "PA_manager_again", NOW + 1))
+    back = apply(session, given.seen(given.MANAGER, "PA_manager_again", NOW + 1))
     assert (back.manager.presence.here, back.manager.attempt) == (True, 1)
     replaced = apply(session, ev.ManagerDispatched(NOW + RETURN_TIMEOUT, 2, "sm-manager-2"))
     assert (replaced.manager.identity, replaced.manager.in_charge) == ("sm-manager-2", False)
@@ -607,13 +619,13 @@ def test_a_manager_that_left_may_reconnect_before_it_is_replaced(end: Event) -> 
 
 def test_managers_that_do_not_stay_are_dispatched_with_growing_pauses() -> None:
     """A manager that does not stay counts as a failure."""
-    session, now, pauses = after(a_session(), *managed()), NOW, []
+    session, now, pauses = given.after(given.a_session(), *given.managed()), NOW, []
     for attempt in range(1, 6):
-        session = after(session, ev.ManagerFailed(now, session.manager.identity or ""))
+        session = given.after(session, ev.ManagerFailed(now, session.manager.identity or ""))
         pauses.append(session.manager.next_dispatch_at - now)
         now, identity = session.manager.next_dispatch_at, f"sm-manager-{attempt + 1}"
-        came = (ev.JobAccepted(now, identity), seen(identity, f"PA_m{attempt + 1}", now))
-        session = after(session, ev.ManagerDispatched(now, attempt + 1, identity), *came)
+        came = (ev.JobAccepted(now, identity), given.seen(identity, f"PA_m{attempt + 1}", now))
+        session = given.after(session, ev.ManagerDispatched(now, attempt + 1, identity), *came)
     assert pauses[0] < 0.5
     assert pauses[-1] > 1.5
 
@@ -623,40 +635,42 @@ def test_an_aborted_connection_of_the_user_is_not_a_leave() -> None:
     session = apply(_ready, ev.ParticipantLeft(NOW, "alice", "PA_first", aborted=True))
     assert session.state is SessionState.READY
     assert deadline(session) == deadline(_ready)
-    assert apply(session, seen("alice", "PA_first", NOW)).state is SessionState.READY
+    assert apply(session, given.seen("alice", "PA_first", NOW)).state is SessionState.READY
 
 
 def test_a_listing_is_over_when_it_was_answered_or_failed() -> None:
     """Only one is under way at a time; an answer to an older one ends nothing."""
-    asked = after(_waiting, ev.ListingStarted(NOW))
+    asked = given.after(_waiting, ev.ListingStarted(NOW))
     assert apply(asked, ev.ListingStarted(NOW + 1)) is asked
     assert apply(asked, ev.ListingFailed(NOW + 1, asked_at=NOW - 5)) is asked
     failed = apply(asked, ev.ListingFailed(NOW + 1, asked_at=NOW))
     assert (failed.listing_since, failed.listing_failures, failed.listed_at) == (None, 1, NOW + 1)
-    again = after(failed, ev.ListingStarted(NOW + 2), listed(NOW + 3, asked_at=NOW + 2))
+    again = given.after(failed, ev.ListingStarted(NOW + 2), given.listed(NOW + 3, asked_at=NOW + 2))
     assert (again.listing_since, again.listing_failures, again.listed_at) == (None, 0, NOW + 3)
 
 
 def test_a_failed_clean_up_is_repeated() -> None:
     """The room may still exist, with the user in it."""
-    over = after(_active, ev.SessionClosed(NOW), ev.CleanUpStarted(NOW), ev.CleanUpFailed(NOW + 5))
+    over = given.after(_active, ev.SessionClosed(NOW), ev.CleanUpStarted(NOW), ev.CleanUpFailed(NOW + 5))
     assert over.end is not None
     assert apply(over, ev.CleanUpStarted(over.end.retry_at - 1)) is over
-    again = after(over, ev.CleanUpStarted(over.end.retry_at), ev.CleanedUp(over.end.retry_at + 1))
+    again = given.after(over, ev.CleanUpStarted(over.end.retry_at), ev.CleanedUp(over.end.retry_at + 1))
     assert again.end is not None
     assert (again.end.clean_ups, again.end.cleaned_at) == (2, over.end.retry_at + 1)
 
 
 def test_the_fate_of_the_manager_does_not_affect_readiness() -> None:
     """The evidence is in already."""
-    session = after(a_session(JOINS), *managed(), *invited(ASR), seen("sm-asr-1", "PA_1", NOW))
-    assert apply(session, left(MANAGER, "PA_manager", NOW + 1)).state is SessionState.READY
+    session = given.after(
+        given.a_session(given.JOINS), *given.managed(), *given.invited(ASR), given.seen("sm-asr-1", "PA_1", NOW)
+    )
+    assert apply(session, given.left(given.MANAGER, "PA_manager", NOW + 1)).state is SessionState.READY
 
 
 def test_a_manager_whose_job_was_not_accepted_is_not_in_charge() -> None:
     """An identity alone proves no job."""
-    session = after(a_session(JOINS), *created())
-    assert apply(session, seen(MANAGER, "PA_manager", NOW)) is session
+    session = given.after(given.a_session(given.JOINS), *given.created())
+    assert apply(session, given.seen(given.MANAGER, "PA_manager", NOW)) is session
 
 
 # --- the end ----------------------------------------------------------------------------------------
@@ -664,7 +678,7 @@ def test_a_manager_whose_job_was_not_accepted_is_not_in_charge() -> None:
 
 def test_the_first_end_reason_stays() -> None:
     """An ended session is never revived, renamed or ended again."""
-    session = after(SESSIONS["active"], ev.SessionClosed(NOW))
+    session = given.after(SESSIONS["active"], ev.SessionClosed(NOW))
     assert session.end is not None
     for event in EVENTS.values():
         end = apply(session, event).end
@@ -680,7 +694,7 @@ def test_a_room_that_turns_out_to_be_taken_stays_marked_as_taken() -> None:
 
 def test_the_instants_of_end_and_clean_up_are_kept() -> None:
     """When it was over, when the clean-up began, when it was done; each only once."""
-    session = after(
+    session = given.after(
         SESSIONS["active"],
         *(ev.SessionClosed(NOW), ev.CleanUpStarted(NOW + 1), ev.CleanedUp(NOW + 2)),
         *(ev.CleanUpStarted(NOW + 3), ev.CleanedUp(NOW + 4)),
