@@ -18,7 +18,7 @@ TICK = 1.0
 
 
 class RegistryScenario:
-    """A registry whose time passes only here, second by second, and the places that sessions hold."""
+    """A registry whose time passes only here, second by second, and the slots that sessions hold."""
 
     def __init__(self, *services: RegisteredService, seed: int = 0) -> None:
         self.now = 1_000.0
@@ -28,7 +28,7 @@ class RegistryScenario:
             self.registry.register(service)
 
     def pass_time(self, seconds: float, *beating: str) -> None:
-        """`beating` are heard of every second."""
+        """Let time pass. `beating` send a heartbeat every second."""
         end = self.now + seconds
         while self.now < end:
             self.now = min(self.now + TICK, end)
@@ -37,13 +37,13 @@ class RegistryScenario:
                 self.registry.heartbeat(service_id)
 
     def open(self, *requirements: Requirement) -> list[str]:
-        """A session; the ids that it got. Raises NotAvailable."""
+        """Open a session and return its service ids. Raises NotAvailable."""
         chosen = [entry.service_id for entry in self.registry.choose(requirements)]
         self.refs.update(chosen)
         return chosen
 
     def refused(self, *requirements: Requirement) -> list[ServiceReason]:
-        """Why each that is not met is not."""
+        """The reason of each requirement that is not met."""
         with pytest.raises(NotAvailable) as caught:
             self.registry.choose(requirements)
         return [unmet.reason for unmet in caught.value.unmet]

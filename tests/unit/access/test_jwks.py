@@ -52,15 +52,15 @@ async def keys(issuer: Issuer, time: Time) -> AsyncIterator[KeySet]:
         yield keys
 
 
-async def test_keys_are_fetched_when_one_is_first_needed_and_then_kept(keys: KeySet, issuer: Issuer) -> None:
+async def test_issuer_keys_are_fetched_at_first_use_and_then_kept(keys: KeySet, issuer: Issuer) -> None:
     assert issuer.asked == 0
     found = await asyncio.gather(*(keys.find(kid) for kid in ("rsa-1", "ec-1") * 50))
     assert {key.algorithm_name for key in found} == {"RS256", "ES256"}
     assert issuer.asked == 1
 
 
-async def test_they_are_fetched_again_after_a_while(keys: KeySet, issuer: Issuer, time: Time) -> None:
-    """And a key that the issuer has taken back is none any more."""
+async def test_issuer_keys_are_fetched_again_after_their_lifetime(keys: KeySet, issuer: Issuer, time: Time) -> None:
+    """And a key that the issuer has withdrawn is no longer accepted."""
     await keys.find("rsa-1")
     time.now += FRESH - 1
     del issuer.keys["rsa-1"]
@@ -71,7 +71,7 @@ async def test_they_are_fetched_again_after_a_while(keys: KeySet, issuer: Issuer
     assert issuer.asked == 2
 
 
-async def test_a_new_key_is_found_at_once_but_who_makes_ids_up_can_not_have_the_issuer_asked_all_the_time(
+async def test_a_new_issuer_key_is_found_at_once_and_unknown_ids_are_rate_limited(
     keys: KeySet, issuer: Issuer, time: Time
 ) -> None:
     await keys.find("rsa-1")
@@ -87,7 +87,7 @@ async def test_a_new_key_is_found_at_once_but_who_makes_ids_up_can_not_have_the_
     assert issuer.asked == 3
 
 
-async def test_who_goes_away_while_keys_are_fetched_takes_them_from_nobody(keys: KeySet, issuer: Issuer) -> None:
+async def test_a_cancelled_request_does_not_cancel_the_fetch_of_issuer_keys(keys: KeySet, issuer: Issuer) -> None:
     first = asyncio.create_task(keys.find("rsa-1"))
     second = asyncio.create_task(keys.find("rsa-1"))
     await asyncio.sleep(0)
@@ -111,10 +111,10 @@ async def test_who_goes_away_while_keys_are_fetched_takes_them_from_nobody(keys:
         (200, b" " * (SIZE_MAX + 1), {}),
     ],
 )
-async def test_good_keys_are_kept_when_the_issuer_has_none(
+async def test_issuer_keys_are_kept_when_a_fetch_brings_none(
     keys: KeySet, issuer: Issuer, time: Time, status: int, body: bytes | None, headers: dict[str, str]
 ) -> None:
-    """It redirects as little as it fails: who could make it do so could have any key taken for its own."""
+    """A redirect counts as a failure: it could lead to the keys of an attacker."""
     await keys.find("rsa-1")
     time.now += FRESH
     issuer.status, issuer.body, issuer.headers = status, body, headers
@@ -122,7 +122,7 @@ async def test_good_keys_are_kept_when_the_issuer_has_none(
     assert issuer.asked == 2
 
 
-async def test_while_the_issuer_is_down_whose_key_is_known_does_not_wait(issuer: Issuer, time: Time) -> None:
+async def test_a_known_issuer_key_is_used_without_waiting_while_the_issuer_is_down(issuer: Issuer, time: Time) -> None:
     async with fetching(issuer, time) as keys:
         await keys.find("rsa-1")
         time.now += FRESH
@@ -134,7 +134,7 @@ async def test_while_the_issuer_is_down_whose_key_is_known_does_not_wait(issuer:
         assert found.done()
 
 
-async def test_without_any_key_ever_nobody_can_say_and_a_little_later_it_is_tried_again(
+async def test_without_any_issuer_key_requests_fail_and_the_fetch_is_repeated_later(
     keys: KeySet, issuer: Issuer, time: Time
 ) -> None:
     issuer.status = 503
@@ -147,7 +147,7 @@ async def test_without_any_key_ever_nobody_can_say_and_a_little_later_it_is_trie
     assert (await keys.find("rsa-1")).key_id == "rsa-1"
 
 
-async def test_an_issuer_that_is_not_there_is_one_that_is_down(time: Time) -> None:
+async def test_an_issuer_that_refuses_connections_counts_as_down(time: Time) -> None:
     async with Issuer() as issuer:
         pass
     async with fetching(issuer, time) as keys:
@@ -160,7 +160,7 @@ PRIVATE = json.loads(RSAAlgorithm.to_jwk(RSA))
 SYMMETRIC = {"kty": "oct", "k": "c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0", "kid": "1"}
 
 
-def test_keys_for_other_uses_and_kinds_that_are_not_known_are_left_out() -> None:
+def test_issuer_keys_for_other_uses_and_of_unknown_kinds_are_ignored() -> None:
     kept = read_key_set(
         json.dumps(
             {"keys": [jwk("1", RSA), SYMMETRIC | {"kid": "2"}, {"kty": "new"}, jwk("3", RSA, alg="none"), {}, 7]}
@@ -185,10 +185,10 @@ def test_keys_for_other_uses_and_kinds_that_are_not_known_are_left_out() -> None
     ],
     ids=lambda key: f"{key.get('kty')} {key.get('alg')} {key.get('use')} {key.get('kid')}",
 )
-def test_what_no_signature_is_believed_by_is_no_key(key: dict[str, object]) -> None:
+def test_issuer_keys_that_are_too_weak_are_ignored(key: dict[str, object]) -> None:
     with pytest.raises(BadKeySet):
         read_key_set(json.dumps({"keys": [key]}).encode())
 
 
-def test_the_issuer_of_the_tests_shows_no_private_key() -> None:
+def test_the_test_issuer_publishes_no_private_key() -> None:
     assert b'"d"' not in key_set({"1": RSA, "2": EC})

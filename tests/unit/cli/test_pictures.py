@@ -34,7 +34,7 @@ REPLACED: list[Event] = [
     ev.InviteStarted(START + 4, ASR, 2, 1, "sm-asr-2", "inv_2", instead=OTHER), ev.InviteAccepted(START + 5, ASR, 2, 1),
     given.seen("sm-llm-1", "PA_1", START + 5), given.seen("sm-asr-2", "PA_2", START + 7),
 ]  # fmt: skip
-"""The first instance can't be reached, the second one is ready; of the other service it is awaited that it is ready."""
+"""The first instance can't be reached and the second one is ready; the other service is not ready yet."""
 
 
 def told_of(session: Session, at: float) -> TimelineView:
@@ -46,7 +46,7 @@ def now_of(timeline: TimelineView) -> datetime:
 
 
 def bars(timeline: TimelineView, cells: int) -> list[str]:
-    """Each bar with a digit for each cell: 0 nothing, 1 to 4 a phase, 5 the end of one that came to nothing."""
+    """Each bar with a digit for each cell: 0 nothing, 1 to 4 a phase, 5 the end of a failed attempt."""
     scale = scale_of(timeline, now_of(timeline), cells)
     return ["".join(map(str, bar(attempt, scale))) for attempt in timeline.attempts]
 

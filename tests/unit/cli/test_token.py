@@ -22,7 +22,7 @@ FINE, NO, USAGE = 0, 1, 2
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Neither this machine's secret nor its .env."""
+    """Read neither the secret nor .env of this machine."""
     monkeypatch.delenv("LIVEKIT_API_SECRET", raising=False)
     for kind in (Settings, DevSettings):
         monkeypatch.setitem(kind.model_config, "env_file", tmp_path / ".env")

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.unit
 
 
 class NoRooms:
-    """Rooms that are made at once, and stay empty."""
+    """Rooms that are created at once and stay empty."""
 
     async def create(self, session: Session) -> str:
         return "RM_1"

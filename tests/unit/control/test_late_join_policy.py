@@ -21,7 +21,7 @@ X, Y = (InstanceRef(name, f"http://{name}.example/", None) for name in ("x", "y"
 
 
 def given_up(late_join_policy: LateJoinPolicy, seconds: int = 10) -> list[float]:
-    """When those of X are given up, where ever more of them are late."""
+    """When the attempts of X are given up, while more and more of them are late."""
     tenths = [NOW + n / 10 for n in range(seconds * 10)]
     return [at for at in tenths if late_join_policy.is_over(X, NOW, at)]
 

@@ -187,7 +187,7 @@ def test_a_session_is_ready_again_when_its_replacement_service_is() -> None:
 
 
 def replacer(*service_ids: str, **moved: str) -> Replacer:
-    """With these registered; `moved` are so at another endpoint than an entry of theirs says."""
+    """A replacer with these services registered; `moved` ones at another endpoint than their entry says."""
     registry = Registry(lambda: START, lambda _: 0)
     for service_id in service_ids:
         registry.register(RegisteredService(service_id, "ASR", f"http://{service_id}.example/"))
@@ -210,7 +210,7 @@ def refused(
 
 
 def invited_now(decision: Event) -> tuple[str | None, int, int]:
-    """Who, if not for the entry to say, by which attempt and try."""
+    """The invited service id, with its attempt and try."""
     assert isinstance(decision, ev.InviteStarted)
     return None if decision.instead is None else decision.instead.service_id, decision.attempt, decision.tries
 
@@ -271,7 +271,7 @@ def test_the_only_instance_gets_the_same_invite_again_when_it_does_not_join() ->
 
 
 def is_late(session: Session, deciding: Replacer, seconds: float) -> bool:
-    """Whether the first one is still waited for, so long after it accepted, though its instance joins other rooms."""
+    """Whether the wait for the first instance still goes on so long after it accepted, as it joins other rooms."""
     deciding.saw_join(ref("asr-1"), START + seconds)
     return isinstance(deciding.decide(session, 0, START + seconds), ev.ReplacementHeld)
 
@@ -301,7 +301,7 @@ def test_after_ready_a_late_service_is_replaced_while_time_is_left() -> None:
 
 
 def late_sessions(deciding: Replacer, now: float, instances: int, count: int = 30) -> list[Event]:
-    """What is decided now for so many sessions whose services, spread over so many instances, accepted at the start."""
+    """The decisions for so many sessions whose services accepted at the start, spread over so many instances."""
     decisions: list[Event] = []
     for n in range(count):
         one, session = f"asr-{n % instances + 1}", asked()
@@ -354,7 +354,7 @@ GOING: dict[str, Callable[[Session], Session]] = {
         session, ACCEPTED, given.seen(FIRST, "PA_1", START + 1), given.left(FIRST, "PA_1", START + 9.5)
     ),
 }
-"""Ways in which a service comes to nothing, by ten seconds after the start."""
+"""Ways in which a service fails within ten seconds after the start."""
 
 
 @pytest.mark.parametrize("by_id", [True, False], ids=["by id", "by type"])

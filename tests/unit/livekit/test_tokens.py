@@ -48,7 +48,7 @@ def granted(asked: dict[str, Any], *allowed: Grant) -> Any:
 # --- humans -----------------------------------------------------------------------------------------
 
 
-def test_a_human_may_join_one_room_under_one_identity_for_a_while() -> None:
+def test_a_human_token_allows_one_room_and_identity_for_a_limited_time() -> None:
     session = of_user()
     assert claims_of(tokens().for_human(session, session.user)) == {
         **COMMON,
@@ -58,7 +58,7 @@ def test_a_human_may_join_one_room_under_one_identity_for_a_while() -> None:
     }
 
 
-def test_a_human_is_known_by_what_was_asked_for() -> None:
+def test_a_human_token_has_the_requested_name_metadata_and_attributes() -> None:
     session = replace(of_user(name="Alice", attributes={"lang": "de"}), metadata={"plan": "gold"})
     claims = claims_of(tokens().for_human(session, session.user))
     assert (claims["name"], claims["attributes"], claims["metadata"]) == ("Alice", {"lang": "de"}, '{"plan": "gold"}')
@@ -66,12 +66,12 @@ def test_a_human_is_known_by_what_was_asked_for() -> None:
 
 
 @pytest.mark.parametrize("metadata", ["", "as it is", "{}"])
-def test_metadata_of_ones_own_goes_before_the_sessions(metadata: str) -> None:
+def test_metadata_of_a_participant_wins_over_that_of_the_session(metadata: str) -> None:
     session = replace(of_user(metadata=metadata), metadata={"plan": "gold"})
     assert claims_of(tokens().for_human(session, session.user)).get("metadata", "") == metadata
 
 
-def test_a_further_human_gets_nothing_that_is_the_first_ones() -> None:
+def test_a_token_of_a_further_human_has_nothing_of_the_first_one() -> None:
     session = replace(of_user(name="Alice", attributes={"a": "b"}, grants={"can_publish": False}), metadata={"c": "d"})
     assert claims_of(tokens().for_human(session, User("bob", metadata=""))) == {
         **COMMON,
@@ -82,7 +82,7 @@ def test_a_further_human_gets_nothing_that_is_the_first_ones() -> None:
 
 
 @pytest.mark.parametrize(("timeout", "life"), [(0.2, 61), (1, 61), (20.5, 81), (120, 180)])
-def test_tokens_of_humans_live_longer_than_the_minute_that_clients_cut_off(timeout: float, life: int) -> None:
+def test_human_tokens_live_longer_than_the_minute_that_clients_subtract(timeout: float, life: int) -> None:
     session = replace(of_user(), limits=Limits(user_join_timeout=timeout))
     claims = claims_of(tokens().for_human(session, session.user))
     assert claims["exp"] - claims["nbf"] == life
@@ -98,18 +98,18 @@ def test_tokens_of_humans_live_longer_than_the_minute_that_clients_cut_off(timeo
         ({"can_update_own_metadata": False}, {}),
     ],
 )
-def test_a_human_may_do_what_was_asked_for(asked: dict[str, Any], differs: dict[str, Any]) -> None:
+def test_a_human_token_has_the_requested_grants(asked: dict[str, Any], differs: dict[str, Any]) -> None:
     assert granted(asked) == differs
 
 
-def test_a_human_may_never_do_what_the_server_does_not_allow() -> None:
+def test_a_human_token_never_has_grants_that_the_server_does_not_allow() -> None:
     nothing = {"canPublish": False, "canSubscribe": False, "canPublishData": False}
     everything = {"can_publish": True, "can_publish_data": True, "can_update_own_metadata": True, "room_admin": True}
     assert granted({}, Grant.CAN_UPDATE_OWN_METADATA) == nothing
     assert granted(everything, Grant.CAN_SUBSCRIBE) == {"canPublish": False, "canPublishData": False}
 
 
-def test_no_two_tokens_are_the_same() -> None:
+def test_two_join_tokens_for_the_same_human_differ() -> None:
     session, maker = of_user(), tokens()
     assert len({maker.for_human(session, session.user).jwt for _ in range(100)}) == 100
 
@@ -121,7 +121,7 @@ def invited() -> Session:
     return given.after(given.a_session(given.JOINS), *given.created(), *given.invited(given.ASR))
 
 
-def test_a_service_may_join_one_room_as_an_agent_until_it_is_waited_for_no_more() -> None:
+def test_a_service_token_allows_one_room_as_agent_until_its_deadline() -> None:
     session = replace(invited(), limits=Limits(ready_timeout=30))
     assert claims_of(tokens().for_service(session, session.services[0], given.START + 10)) == {
         **COMMON,
@@ -133,13 +133,13 @@ def test_a_service_may_join_one_room_as_an_agent_until_it_is_waited_for_no_more(
     }
 
 
-def test_a_service_that_comes_in_place_of_a_lost_one_has_the_time_for_that() -> None:
+def test_a_replacement_service_token_lives_for_the_time_to_replace_it() -> None:
     session = replace(invited(), ready_at=given.START + 5, limits=Limits(ready_timeout=30, replacement_timeout=15))
     claims = claims_of(tokens().for_service(session, session.services[0], given.START + 3_000))
     assert claims["exp"] - claims["nbf"] == 15 + 60
 
 
-def test_each_attempt_has_an_identity_and_a_token_of_its_own() -> None:
+def test_each_attempt_has_its_own_identity_and_join_token() -> None:
     session = invited()
     first = tokens().for_service(session, session.services[0], given.START)
     again = session.services[0].next_attempt("sm-asr-2", "inv_2", given.START, None)
@@ -151,7 +151,7 @@ def test_each_attempt_has_an_identity_and_a_token_of_its_own() -> None:
 # --- read again -------------------------------------------------------------------------------------
 
 
-def test_a_token_says_who_may_join_which_room() -> None:
+def test_a_join_token_is_read_as_identity_and_room() -> None:
     maker, session = Tokens("key", SECRET), invited()
     joiner = maker.joiner(maker.for_service(session, session.services[0], given.START).jwt)
     assert (joiner.identity, joiner.room_name) == ("sm-asr-1", "demo")
@@ -169,7 +169,7 @@ def test_a_token_says_who_may_join_which_room() -> None:
         ("key", SECRET, {"video": None}),
     ],
 )
-def test_what_is_no_join_token_of_ours_is_refused(key: str, secret: str, claims: dict[str, Any]) -> None:
+def test_a_token_that_is_not_our_join_token_is_refused(key: str, secret: str, claims: dict[str, Any]) -> None:
     good = {"iss": "key", "sub": "alice", "exp": 2**33, "video": {"roomJoin": True, "room": "demo"}}
     assert Tokens("key", SECRET).joiner(jwt.encode(good, SECRET)).identity == "alice"
     with pytest.raises(InvalidToken):
@@ -177,12 +177,12 @@ def test_what_is_no_join_token_of_ours_is_refused(key: str, secret: str, claims:
 
 
 @pytest.mark.parametrize("text", ["", "abc", "a.b.c"])
-def test_what_is_no_jwt_is_refused(text: str) -> None:
+def test_a_text_that_is_not_a_jwt_is_refused(text: str) -> None:
     with pytest.raises(InvalidToken):
         Tokens("key", SECRET).joiner(text)
 
 
-def test_a_token_is_not_shown_by_accident() -> None:
+def test_the_repr_of_a_join_token_does_not_show_it() -> None:
     session = of_user()
     token = tokens().for_human(session, session.user)
     assert token.jwt not in repr(token)

@@ -17,7 +17,7 @@ from http_api.protocol.bodies import UNPRINTABLE
 pytestmark = pytest.mark.unit
 
 EVERY = [chr(code) for code in range(sys.maxunicode + 1) if unicodedata.category(chr(code)) not in ("Cs", "Cn")]
-"""Of what this Python knows; halves of surrogate pairs are in no JSON text that is UTF-8."""
+"""All characters but surrogates, which do not occur in JSON text in UTF-8."""
 
 
 def accepts(kind: Any) -> Callable[[str], bool]:

@@ -23,16 +23,16 @@ LEVELS = {
     "critical": "critical",
 }
 BY_VARIABLE = frozenset({"write", "_ignore", "LogLine"})
-"""What is called with the name of an event where the level is chosen elsewhere."""
+"""Functions that are called with the name of an event, and choose the level elsewhere."""
 NAME = re.compile(r"[a-z]+(_[a-z0-9]+)+|[a-z]+")
 UNWRITTEN = "log_not_written"
-"""Stands for a line that could not be written: tests/unit/observability/test_logs.py."""
+"""Replaces a line that could not be written: see tests/unit/observability/test_logs.py."""
 LOGGERS = frozenset({"log"})
 NOT_LOGGING = ("http_api/cli/", "http_api/doctor/", "service_kit/conformance/")
 
 
 def calls() -> Iterator[tuple[str, str]]:
-    """Every event in the source that is logged by a name that stands there, and by which call."""
+    """Every event that the source logs by a literal name, and the call that logs it."""
     for folder in ("manager_agent", "http_api", "service_kit"):
         for path in sorted((ROOT / folder).rglob("*.py")):
             if str(path.relative_to(ROOT)).startswith(NOT_LOGGING):

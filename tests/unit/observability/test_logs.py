@@ -90,7 +90,7 @@ def test_every_sink_gets_each_entry_redacted(stream: io.StringIO, dev: bool) -> 
 
 
 class RaisesOnStr:
-    """What can't be shown, and has a secret in it."""
+    """Its text can't be made, and the error has a secret in it."""
 
     def __str__(self) -> str:
         raise RuntimeError(SECRET)

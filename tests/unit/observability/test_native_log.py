@@ -28,7 +28,7 @@ def log_to(stream): logs.configure(dev=False, level="info", secrets=["hush hush"
 
 
 def run(program: str, *, code: int = 0, **env: str) -> tuple[list[dict[str, Any]], list[str]]:
-    """The log entries that the program writes to stderr, and the lines there that are none."""
+    """The log entries that the program writes to stderr, and its other lines."""
     done = subprocess.run([sys.executable, "-c", PRELUDE + program], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == code, done.stderr
     lines = done.stderr.splitlines()

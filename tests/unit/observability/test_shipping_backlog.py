@@ -39,7 +39,7 @@ def taken(backlog: Backlog) -> Batch:
 
 
 def all_of(backlog: Backlog) -> list[bytes]:
-    """What is still in it, by taking it out."""
+    """Take out all that is left, and return it."""
     out: list[bytes] = []
     while batch := backlog.take():
         out += batch.lines
@@ -166,7 +166,7 @@ def test_threads_can_add_records_while_another_thread_takes_batches() -> None:
 
 
 class Histories(RuleBasedStateMachine):
-    """Whatever is done in whatever order: it stays within bounds, in order, and every record is accounted for."""
+    """Any operations in any order: the backlog stays within bounds, in order, and accounts for every record."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -215,14 +215,14 @@ class Histories(RuleBasedStateMachine):
 
     @invariant()
     def every_record_is_accounted_for(self) -> None:
-        """But for those that are under way and were pushed out: it is not known yet what became of them."""
+        """Except for records evicted in flight, whose outcome is not known yet."""
         stats = self.backlog.stats()
         known = stats.queued_records + stats.delivered + sum(stats.dropped.values())
         assert stats.delivered == len(self.arrived)
         assert known == self.put if self.batch is None else known <= self.put <= known + len(self.batch)
 
     def teardown(self) -> None:
-        """What is left are the newest, each within its place."""
+        """The records that are left are the newest, in order."""
         if self.batch is not None:
             self.backlog.keep(self.batch)
         left = list(map(int, all_of(self.backlog)))

@@ -50,7 +50,7 @@ def a_span(number: int) -> Span:
 
 
 class SlowExporter(SpanExporter):
-    """Takes the first batch, and does not come back with it before it is let go."""
+    """Blocks in its first export until it is released."""
 
     def __init__(self) -> None:
         self.has_begun, self.may_go_on = threading.Event(), threading.Event()

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.unit
 DEPLOY = Path(__file__).resolve().parents[3] / "deploy"
 MAIN, LOKI, WITH_OTLP = (DEPLOY / f"{name}.yaml" for name in ("vector", "vector-loki", "vector-otlp"))
 API_PORT = 8686
-"""Of Vector, unless told otherwise."""
+"""The port of Vector's API by default."""
 EVENT = {"level": "info", "path": "/api/v1/sessions", "timestamp": "2026-11-25T01:28:18.123456Z"}
 CONFIGURATIONS = pytest.mark.parametrize(
     "files", [[MAIN], [MAIN, LOKI], [WITH_OTLP]], ids=lambda files: " + ".join(file.stem for file in files)
@@ -28,7 +28,7 @@ CONFIGURATIONS = pytest.mark.parametrize(
 
 
 def loaded(files: list[Path]) -> dict[str, dict[str, Any]]:
-    """As Vector puts several files together: no part may be in two of them."""
+    """Merge several files as Vector does: no component may be in two of them."""
     together: dict[str, dict[str, Any]] = {"sources": {}, "transforms": {}, "sinks": {}, "api": {}}
     for file in files:
         for kind, parts in yaml.safe_load(file.read_text()).items():

@@ -50,7 +50,7 @@ def everything_in(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def schema_of(name: str) -> dict[str, Any]:
-    """A component that can be judged by: with all others in it."""
+    """A component as a schema to validate with: all others are included."""
     return {"$ref": f"#/components/schemas/{name}", "components": DOCUMENT["components"]}
 
 

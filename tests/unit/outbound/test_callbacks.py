@@ -43,7 +43,7 @@ CLOSED = ev.SessionClosed(START)
 
 @dataclass(frozen=True)
 class Sent:
-    """One try, as the receiver sees it."""
+    """One delivery attempt, as the receiver sees it."""
 
     at: float
     id: str
@@ -82,7 +82,7 @@ class FakeHttpClient(GuardedHttpClient):
 
 
 class CallbackHarness:
-    """Callbacks of a store, to receivers that answer as the test says."""
+    """The callbacks of a store, and receivers that answer as the test says."""
 
     def __init__(
         self,

@@ -29,7 +29,7 @@ pytestmark = pytest.mark.unit
 
 METADATA_SERVER = "169.254.169.254"
 SAID = "what-the-service-said"
-"""Stands in answers where a log must not show it."""
+"""Part of answers that must not appear in a log."""
 HEADERS = {"Content-Type": "application/webhook+json"}
 MUCH = 32 * 1024 * 1024
 """Bytes; far more than the buffers of a connection hold."""
@@ -79,7 +79,7 @@ class Resolver(AbstractResolver):
 async def a_client(
     *resolved: list[str], networks: tuple[Network, ...] = LOOPBACK, own_port: int = 1, **timeouts: Any
 ) -> AsyncIterator[GuardedHttpClient]:
-    """Started; names stand for what is given, at one lookup after the other."""
+    """A started client. Host names resolve to each of `resolved` in turn."""
     address_policy = AddressPolicy(networks=networks, own_port=own_port, is_own=is_this_machine)
     http_client = GuardedHttpClient(address_policy, resolver=Resolver(list(resolved)) if resolved else None, **timeouts)
     await http_client.start()
@@ -97,7 +97,7 @@ async def post() -> AsyncIterator[Post]:
 
 @pytest.fixture
 async def serve() -> AsyncIterator[Serve]:
-    """Starts a server whose every request one handler answers."""
+    """Starts a server that answers every request with one handler."""
     async with AsyncExitStack() as stack:
 
         async def start(handler: Callable[[web.Request], Awaitable[web.StreamResponse]]) -> LoopbackServer:
@@ -121,7 +121,7 @@ async def serve() -> AsyncIterator[Serve]:
 
 @pytest.fixture
 async def serve_raw() -> AsyncIterator[ServeRaw]:
-    """Starts a server that answers every connection with bytes of its own."""
+    """Starts a server that answers every connection with raw bytes."""
     async with AsyncExitStack() as stack:
 
         async def start(answer: Callable[[asyncio.StreamWriter], Awaitable[None]]) -> str:
@@ -209,7 +209,7 @@ async def test_a_host_name_that_resolves_differently_later_is_checked_again(serv
 
 
 def _forget_names(http_client: GuardedHttpClient) -> None:
-    """As ten seconds later."""
+    """As if the DNS cache had expired."""
     assert http_client._http is not None
     connector = http_client._http.connector
     assert isinstance(connector, aiohttp.TCPConnector)

@@ -27,7 +27,7 @@ OWN = "00-4bf92f3577b34da6a3ce929d0e0e4736-bbbbbbbbbbbbbbbb-01"
 
 
 class DispatchingRooms(Rooms):
-    """Remembers what agents were dispatched with."""
+    """Records the metadata that agents are dispatched with."""
 
     notes: list[str]
 
@@ -37,7 +37,7 @@ class DispatchingRooms(Rooms):
 
 @asynccontextmanager
 async def an_inviter(trace_of: TraceOf = trace_passed_on) -> AsyncIterator[tuple[Inviter, list[str]]]:
-    """Started; and the metadata of the agents that it dispatched."""
+    """A started inviter, and the metadata of the agents that it dispatches."""
     url, key, secret = "ws://localhost:7880", "devkey", "secret"
     rooms = DispatchingRooms(url=url, public_url=url, agent_name="m", deployment="d", api_key=key, api_secret=secret)
     rooms.notes = []

@@ -25,7 +25,7 @@ class Looking:
         self.leases |= looked_at(self.leases, before, self.now)
 
     def until(self, instant: float, *beating: str, every: float = 5.0) -> None:
-        """`beating` are heard of now and then until that instant."""
+        """Look until that instant; `beating` send a heartbeat every `every` seconds."""
         heard_at = self.now
         while self.now < instant:
             self.look(min(TICK, instant - self.now))

@@ -143,7 +143,7 @@ REQUIREMENTS = st.sampled_from(
 
 
 def can_be_met(requirements: list[Requirement]) -> bool:
-    """By trying everything."""
+    """By trying all combinations."""
     return len(requirements) <= len(SERVICES) and any(
         all(service.meets(requirement) for requirement, service in zip(requirements, some, strict=True))
         for some in permutations(SERVICES, len(requirements))

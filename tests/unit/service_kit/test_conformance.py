@@ -1,4 +1,4 @@
-"""The pure parts of the check for service authors: its arguments, what it shows, what it sends that is wrong."""
+"""The pure parts of the conformance check: arguments, reports, and the invalid messages it sends."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ BROKEN = RuleOutcome(
 SKIPPED = RuleOutcome("not acknowledged", "repeats", RuleVerdict.SKIPPED, "it is ready by joining", 0.0)
 
 
-def test_on_one_machine_the_address_is_enough() -> None:
+def test_on_one_machine_the_check_needs_only_the_address() -> None:
     options = Options.from_command_line([ENDPOINT])
     assert options == Options(ENDPOINT)
     assert (options.key, options.livekit, options.timeouts) == ("devkey", "ws://localhost:7880", Timeouts())
 
 
-def test_every_argument_is_heard() -> None:
+def test_every_argument_of_the_check_is_applied() -> None:
     arguments = (
         f"{ENDPOINT} --service-id asr --ready-on join --key k --secret s3cret --livekit wss://lk --livekit-key lk"
         " --livekit-secret lks3cret --ready-timeout 90 --listen 8080 --api-key s3cret --json"
@@ -56,19 +56,19 @@ def test_every_argument_is_heard() -> None:
     ["", "asr:9000", "ftp://asr", "http://", f"{ENDPOINT} --livekit http:/", f"{ENDPOINT} --livekit ftp://lk"]
     + [f"{ENDPOINT} {wrong}" for wrong in ("--ready-on soon", "--ready-timeout 0", "--listen here", "--unknown")],
 )
-def test_wrong_arguments_exit_with_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_invalid_arguments_of_the_check_exit_with_2(arguments: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as exited:
         main(arguments.split())
     assert exited.value.code == 2
     assert "error:" in capsys.readouterr().err
 
 
-def test_what_is_skipped_does_not_fail() -> None:
+def test_a_skipped_rule_does_not_fail_the_check() -> None:
     assert exit_code([KEPT, SKIPPED]) == 0
     assert exit_code([KEPT, BROKEN, SKIPPED]) == 1
 
 
-def test_the_outcome_has_a_line_for_each_rule_and_what_a_service_said_is_no_markup() -> None:
+def test_the_report_has_a_line_for_each_rule_and_escapes_markup() -> None:
     output = io.StringIO()
     show(ENDPOINT, [KEPT, BROKEN, SKIPPED], Console(file=output, width=120))
     lines = [line.split(maxsplit=1) for line in output.getvalue().splitlines()[1:]]
@@ -77,7 +77,7 @@ def test_the_outcome_has_a_line_for_each_rule_and_what_a_service_said_is_no_mark
     assert lines[-1][1].strip() == "passed, 1 failed, 1 skipped"
 
 
-def test_the_outcome_as_json() -> None:
+def test_the_report_can_be_rendered_as_json() -> None:
     said = json.loads(as_json(ENDPOINT, [KEPT, BROKEN]))
     assert (said["endpoint"], said["passed"]) == (ENDPOINT, False)
     assert said["rules"][0] == {
@@ -85,12 +85,12 @@ def test_the_outcome_as_json() -> None:
     }  # fmt: skip
 
 
-def test_every_rule_has_a_name_and_says_in_a_line_what_it_asks() -> None:
+def test_every_rule_has_a_name_and_a_one_line_description() -> None:
     assert len({name_of(rule) for rule in RULES}) == len(RULES)
     assert all(rule.__doc__ and "\n" not in rule.__doc__ for rule in RULES)
 
 
-async def test_forgeries_are_none_that_the_kit_takes_and_the_right_signature_is() -> None:
+async def test_the_kit_refuses_every_forgery_and_accepts_the_right_signature() -> None:
     async with aiohttp.ClientSession() as http, api.LiveKitAPI("http://localhost:1", KEY, SECRET, session=http) as lk:
         harness = Harness(Options(ENDPOINT, key=KEY, secret=SECRET), http, lk)
         body = b"{}"
@@ -109,7 +109,7 @@ async def test_forgeries_are_none_that_the_kit_takes_and_the_right_signature_is(
     [(None, {}, 201), (None, {"Authorization": "Bearer any"}, 201), ("sm_key", {"Authorization": "Bearer sm_key"}, 201),
      ("sm_key", {"Authorization": "Bearer other"}, 401), ("sm_key", {}, 401)],
 )  # fmt: skip
-async def test_a_service_registers_with_the_check_as_with_the_manager(
+async def test_a_service_registers_with_the_check_as_with_a_manager(
     asked_for: str | None, sent: dict[str, str], status: int
 ) -> None:
     options = Options(ENDPOINT, key=KEY, secret=SECRET, listen=free_port(), api_key=asked_for)
@@ -122,7 +122,7 @@ async def test_a_service_registers_with_the_check_as_with_the_manager(
         assert answer.status == status
 
 
-def test_rubbish_is_no_invite() -> None:
+def test_the_invalid_bodies_of_the_check_are_not_invites() -> None:
     bodies = invalid_messages_for(invite())
     assert len(set(bodies.values())) == len(bodies)
     assert invite().model_dump_json().encode() not in bodies.values()
@@ -136,7 +136,7 @@ def test_rubbish_is_no_invite() -> None:
         ("sm-asr-1", '{"type": "ready"}', False, RpcFault.UNKNOWN_CALLER),
     ],
 )
-async def test_fake_manager_refuses_rpcs_with_the_codes_of_the_manager(
+async def test_the_fake_manager_refuses_rpcs_with_the_codes_of_the_manager(
     caller: str, payload: str, acknowledges: bool, code: RpcFault
 ) -> None:
     """A signal that is not acknowledged is answered as one of an invite that the manager does not know yet."""

@@ -18,7 +18,7 @@ from tests.manager_stand_in import KEY, SECRET, ManagerStandIn, invite, invited_
 pytestmark = pytest.mark.unit
 
 LEASE = 1.0
-"""The shortest there is: a heartbeat every third of a second."""
+"""The shortest lease: a heartbeat every third of a second."""
 
 
 def a_service(**more: Any) -> Service:
@@ -159,7 +159,7 @@ async def program(manager: ManagerStandIn) -> AsyncIterator[Program]:
 
 @pytest.fixture
 async def nowhere() -> AsyncIterator[str]:
-    """A server that takes connections and says nothing: joining lasts as long as join_timeout."""
+    """A server that accepts connections and sends nothing: joining lasts as long as join_timeout."""
     writers: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
     yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"

@@ -18,7 +18,7 @@ KEYS = {"invite_api_key": "key", "invite_api_secret": "s3cret"}
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Neither this machine's variables nor its .env."""
+    """Read neither the environment nor .env of this machine."""
     for name in ServiceSettings.model_fields:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.chdir(tmp_path)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
 
 
 Counts = tuple[int, int, Counter[str], Counter[SessionState]]
-"""How many are live, how many of them without a room, how many of each caller, and all of them by state."""
+"""Live sessions, those without a room, live ones of each owner, and all sessions by state."""
 
 
 def found(sessions: list[Session]) -> Counts:

@@ -29,7 +29,7 @@ SERVICES: list[tuple[RequiredService, ...]] = [
     (JOINS, SIGNALS),
     (JOINS, made_optional(SIGNALS)),
 ]
-"""What the session of a history may need."""
+"""The services that the session of a history may require."""
 STRANGERS: list[Event] = [
     ev.ServiceSignalled(START, "asr-service", Signal.READY, Evidence.MESSAGE),
     ev.ServiceSignalled(START, "inv_0_1", Signal.READY, Evidence.HTTP),
@@ -40,11 +40,11 @@ STRANGERS: list[Event] = [
     ev.ManagerFailed(START, "mallory"),
     ev.RoomClosed(START, "RM_0"),
 ]
-"""What changes nothing at any time."""
+"""Events that never change anything."""
 
 
 def something_happens(world: World, what: str, chance: random.Random) -> None:
-    """One step of a history. `chance` decides what is left open."""
+    """One step of a history. `chance` makes the choices within it."""
     entry = chance.randrange(len(world.attempts))
     identities = world.attempts[entry]
     match what:
@@ -128,12 +128,12 @@ HAPPENINGS = {
     "some is told again": 3,
     "a stranger tries": 1,
 }
-"""What may happen, and how often in comparison."""
+"""The steps of a history, with their weights."""
 OFTEN = [what for what, how_often in HAPPENINGS.items() for _ in range(how_often)]
 
 
 def a_history(services: tuple[RequiredService, ...], steps: list[tuple[str, int]]) -> World:
-    """The world after all these steps, each with the number that decides what it leaves open."""
+    """The model after all these steps, each with the seed of its choices."""
     world = World(services)
     for what in ("what is due is done", "all is told", "what is due is done"):
         something_happens(world, what, random.Random(0))

@@ -327,7 +327,7 @@ def test_a_session_is_kept_as_long_as_its_room_name_is_quarantined() -> None:
 
 @dataclass
 class Life:
-    """A session and a world that does what the plan asks for: all of it, at the instant it is due."""
+    """A session and an environment that does all that the plan asks for, at the instant it is due."""
 
     session: Session
     room_is_made: bool = True
@@ -343,7 +343,7 @@ class Life:
         return self
 
     def until(self, done: Callable[[Session], bool] = lambda session: False, at: float = math.inf) -> Life:
-        """Goes on until the session is as wanted, or that instant, or nothing is left to do."""
+        """Run until the session is as wanted, or that instant, or nothing is left to do."""
         while True:
             for action in plan(self.session, self.now).actions:
                 self.do(action)
@@ -400,13 +400,13 @@ class Life:
 
     @property
     def ended(self) -> str | None:
-        """Why, and how long after the start."""
+        """The end reason, and how long after the start."""
         end = self.session.end
         return f"{end.reason} after {end.at - START:g} s" if end else None
 
 
 WORLD = ("managers_come", "invite_is_accepted", "services_come")
-"""What may go well or not in a life whose room is made."""
+"""What may go well or not in the life of a session whose room is created."""
 
 
 def over(session: Session) -> bool:
@@ -449,7 +449,7 @@ LIVES: dict[EndReason, tuple[Callable[[], Life], float]] = {
         7,
     ),
 }
-"""For each reason a life that ends by it, and how many seconds after the session was asked for."""
+"""For each end reason a life that ends by it, and how many seconds after the session was requested."""
 
 
 @pytest.mark.parametrize("reason", list(EndReason))

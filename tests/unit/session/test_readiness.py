@@ -348,7 +348,7 @@ def the_bot(sid: str, attributes: dict[str, str], at: float = NOW, identity: str
 
 
 BOT_ALONE = 0
-"""Its entry where it is the only service."""
+"""Its index where it is the only service."""
 
 
 def awaiting_the_bot() -> Session:

@@ -35,7 +35,7 @@ def present(session: Session, entry: int = ASR) -> TimelineAttempt:
 
 
 def awaited(*events: ev.Event, service: RequiredService = given.SIGNALS) -> Late | None:
-    """What is awaited of the only service of a session."""
+    """What the only service of a session is awaited for."""
     return present(given.after(given.a_session(service), *given.managed(), *events)).late
 
 

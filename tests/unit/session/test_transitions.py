@@ -111,7 +111,8 @@ SESSIONS = {
     "failed": given.after(_waiting, ev.DeadlinePassed(START + 30)),
     "orphan": given.after(_making, ev.SessionClosed(START + 4)),
 }
-"""The column of each: "away" is ready again as the user has left, "orphan" over while its room is being made."""
+"""The session of each column: "away" is ready again as the user has left, "orphan" is over while its room is
+created."""
 
 # What becomes of the one service that a session needs; it has to say that it is ready.
 
@@ -193,7 +194,7 @@ SERVICES = {
     "failed": given.after(_said_ready, given.signal("sm-asr-1", Signal.FAILED, START + 3)),
     "dismissed": given.after(_invited, ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.DECLINED, final=True)),
 }
-"""The column of each: "refused" is invited, and will be asked again; "dismissed" has failed, for it will not."""
+"""The service of each column: "refused" will be invited again; "dismissed" has failed and will not."""
 
 EVENTS: dict[str, Event] = {
     "RoomRequested": ev.RoomRequested(NOW),
@@ -260,7 +261,7 @@ OVER = {SessionState.ENDED, SessionState.FAILED}
 
 
 def cells(table: str) -> list[tuple[str, str, str]]:
-    """Each cell of a table as (column, row, what it says)."""
+    """Each cell of a table as (column, row, content)."""
     head, *rows = (line.split("|") for line in table.strip("\n").splitlines())
     columns = head[1].split()
     return [
@@ -275,7 +276,7 @@ def columns_and_rows(table: str) -> tuple[set[str], set[str]]:
 
 
 def became(before: Session, now: Session) -> str:
-    """The cell for what an event has made of a session."""
+    """The cell for the effect of an event on a session."""
     if now is before:
         return "="
     if now.state is before.state:
@@ -291,7 +292,7 @@ def became_service(before: Session, now: Session) -> str:
 
 
 def visible(session: Session) -> object:
-    """What the outside is shown of a session, apart from its revision."""
+    """What is visible of a session, apart from its revision."""
     services = [
         (s.service_id, s.type, s.state, s.ready_by, s.attempt, s.timeline, session.reason_of(s))
         for s in session.services

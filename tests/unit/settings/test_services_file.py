@@ -1,4 +1,4 @@
-"""The SERVICES_FILE: what stands in it, and how it is told what is wrong."""
+"""SERVICES_FILE: its content, and how mistakes in it are reported."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def complaint(tmp_path: Path, text: str | bytes) -> list[str]:
     return [line.removeprefix(f"  {tmp_path}/services.yaml:") for line in lines]
 
 
-def test_services_and_profiles_are_read(tmp_path: Path) -> None:
+def test_the_services_file_gives_services_and_profiles(tmp_path: Path) -> None:
     """`no` is a language, and a date is text, as the writer means them."""
     file = read(tmp_path, GOOD)
     asr, agent = file.services
@@ -88,7 +88,7 @@ def test_services_and_profiles_are_read(tmp_path: Path) -> None:
     }
 
 
-def test_the_example_in_the_documents_is_such_a_file(tmp_path: Path) -> None:
+def test_the_services_file_example_in_the_docs_is_valid(tmp_path: Path) -> None:
     [example] = re.findall("^```yaml\n(.*?)^```", DOCUMENT.read_text(), re.MULTILINE | re.DOTALL)
     file = read(tmp_path, example)
     assert [service.service_id for service in file.services] == ["asr-service", "echo-agent"]
@@ -98,11 +98,11 @@ def test_the_example_in_the_documents_is_such_a_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["", "# later\n", "---\n", "{}", "services: []\nprofiles: {}\n", "services:\nprofiles:"]
 )
-def test_it_may_be_empty(tmp_path: Path, text: str) -> None:
+def test_an_empty_services_file_is_valid(tmp_path: Path, text: str) -> None:
     assert read(tmp_path, text) == ServicesFile()
 
 
-def test_every_mistake_is_named_with_its_line_and_field(tmp_path: Path) -> None:
+def test_every_mistake_in_the_services_file_is_named_with_line_and_field(tmp_path: Path) -> None:
     """All at once, in the order of the lines; no value is shown."""
     said = complaint(
         tmp_path,
@@ -154,7 +154,7 @@ extra: true
     assert "s3cret" not in "".join(said)
 
 
-def test_a_profile_that_names_a_service_twice_is_a_mistake(tmp_path: Path) -> None:
+def test_a_profile_that_requires_a_service_twice_is_a_mistake(tmp_path: Path) -> None:
     said = complaint(tmp_path, "profiles:\n  a: []\n  b:\n    - x\n    - x\n")
     assert said == ["3: profiles.b: names a service twice: x"]
 
@@ -182,14 +182,14 @@ def test_a_profile_that_names_a_service_twice_is_a_mistake(tmp_path: Path) -> No
         ("- services", ["1: (body): Input should be"]),
     ],
 )
-def test_what_is_no_such_file_is_a_complaint_and_never_a_crash(
+def test_an_unreadable_services_file_is_reported_and_never_crashes(
     tmp_path: Path, text: str | bytes, said: list[str]
 ) -> None:
     lines = complaint(tmp_path, text)
     assert all(line.startswith(start) for line, start in zip(lines, said, strict=True)), lines
 
 
-def test_a_file_that_is_not_there_is_a_complaint(tmp_path: Path) -> None:
+def test_a_missing_services_file_is_reported(tmp_path: Path) -> None:
     for path, why in ((tmp_path / "none.yaml", "No such file or directory"), (tmp_path, "Is a directory")):
         with pytest.raises(BadSettings, match=rf"^SERVICES_FILE: {path} can't be read: {why}$"):
             read_services_file(path, 0.0, ADDRESS_POLICY)

@@ -20,7 +20,7 @@ SECRET = "a-secret-that-nobody-may-see"
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Neither this machine's variables nor its .env."""
+    """Read neither the environment nor .env of this machine."""
     for name in (*Settings.model_fields, "livekit_url"):
         monkeypatch.delenv(name.upper(), raising=False)
         monkeypatch.delenv(name, raising=False)

@@ -42,7 +42,7 @@ def another(session_id: str, room_name: str = "demo") -> Session:
 async def waiting(
     store: MemoryStore, wanted: Callable[[Session], bool], how_many: int = 1
 ) -> list[asyncio.Task[Session]]:
-    """So many that wait already."""
+    """Start so many waiters."""
     tasks = [asyncio.create_task(store.wait_for("s1", wanted)) for _ in range(how_many)]
     await let_others_run()
     return tasks
