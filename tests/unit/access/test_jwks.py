@@ -14,20 +14,15 @@ from jwt.algorithms import RSAAlgorithm
 from http_api.access.jwks import FRESH, PAUSE, SIZE_MAX, BadKeySet, KeySet, read_key_set
 from http_api.errors import KeysUnavailable
 from tests.issuer import Issuer, ec_key, jwk, key_set, rsa_key
+from tests.unit.virtual_time import VirtualClock
+from tests.unit.waits import let_others_run
 
 pytestmark = pytest.mark.unit
 
 
-class Time:
-    now = 1_000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 @pytest.fixture
-def time() -> Time:
-    return Time()
+def clock() -> VirtualClock:
+    return VirtualClock()
 
 
 @pytest.fixture
@@ -37,8 +32,8 @@ async def issuer() -> AsyncIterator[Issuer]:
 
 
 @asynccontextmanager
-async def fetching(issuer: Issuer, time: Time) -> AsyncIterator[KeySet]:
-    keys = KeySet(issuer.url, time)
+async def fetching(issuer: Issuer, clock: VirtualClock) -> AsyncIterator[KeySet]:
+    keys = KeySet(issuer.url, clock)
     await keys.start()
     try:
         yield keys
@@ -47,8 +42,8 @@ async def fetching(issuer: Issuer, time: Time) -> AsyncIterator[KeySet]:
 
 
 @pytest.fixture
-async def keys(issuer: Issuer, time: Time) -> AsyncIterator[KeySet]:
-    async with fetching(issuer, time) as keys:
+async def keys(issuer: Issuer, clock: VirtualClock) -> AsyncIterator[KeySet]:
+    async with fetching(issuer, clock) as keys:
         yield keys
 
 
@@ -59,30 +54,32 @@ async def test_issuer_keys_are_fetched_at_first_use_and_then_kept(keys: KeySet, 
     assert issuer.asked == 1
 
 
-async def test_issuer_keys_are_fetched_again_after_their_lifetime(keys: KeySet, issuer: Issuer, time: Time) -> None:
+async def test_issuer_keys_are_fetched_again_after_their_lifetime(
+    keys: KeySet, issuer: Issuer, clock: VirtualClock
+) -> None:
     """And a key that the issuer has withdrawn is no longer accepted."""
     await keys.find("rsa-1")
-    time.now += FRESH - 1
+    clock.now += FRESH - 1
     del issuer.keys["rsa-1"]
     await keys.find("rsa-1")
-    time.now += 1
+    clock.now += 1
     with pytest.raises(jwt.PyJWKSetError):
         await keys.find("rsa-1")
     assert issuer.asked == 2
 
 
 async def test_a_new_issuer_key_is_found_at_once_and_unknown_ids_are_rate_limited(
-    keys: KeySet, issuer: Issuer, time: Time
+    keys: KeySet, issuer: Issuer, clock: VirtualClock
 ) -> None:
     await keys.find("rsa-1")
-    time.now += PAUSE
+    clock.now += PAUSE
     issuer.keys["rsa-2"] = rsa_key()
     await keys.find("rsa-2")
     assert issuer.asked == 2
     made_up = await asyncio.gather(*(keys.find(f"made-up-{n}") for n in range(100)), return_exceptions=True)
     assert {type(error) for error in made_up} == {jwt.PyJWKSetError}
     assert issuer.asked == 2
-    time.now += PAUSE
+    clock.now += PAUSE
     await asyncio.gather(*(keys.find(f"made-up-{n}") for n in range(100)), return_exceptions=True)
     assert issuer.asked == 3
 
@@ -90,7 +87,7 @@ async def test_a_new_issuer_key_is_found_at_once_and_unknown_ids_are_rate_limite
 async def test_a_cancelled_request_does_not_cancel_the_fetch_of_issuer_keys(keys: KeySet, issuer: Issuer) -> None:
     first = asyncio.create_task(keys.find("rsa-1"))
     second = asyncio.create_task(keys.find("rsa-1"))
-    await asyncio.sleep(0)
+    await let_others_run()
     first.cancel()
     assert (await second).key_id == "rsa-1"
     assert issuer.asked == 1
@@ -112,30 +109,32 @@ async def test_a_cancelled_request_does_not_cancel_the_fetch_of_issuer_keys(keys
     ],
 )
 async def test_issuer_keys_are_kept_when_a_fetch_brings_none(
-    keys: KeySet, issuer: Issuer, time: Time, status: int, body: bytes | None, headers: dict[str, str]
+    keys: KeySet, issuer: Issuer, clock: VirtualClock, status: int, body: bytes | None, headers: dict[str, str]
 ) -> None:
     """A redirect counts as a failure: it could lead to the keys of an attacker."""
     await keys.find("rsa-1")
-    time.now += FRESH
+    clock.now += FRESH
     issuer.status, issuer.body, issuer.headers = status, body, headers
     assert (await keys.find("rsa-1")).key_id == "rsa-1"
     assert issuer.asked == 2
 
 
-async def test_a_known_issuer_key_is_used_without_waiting_while_the_issuer_is_down(issuer: Issuer, time: Time) -> None:
-    async with fetching(issuer, time) as keys:
+async def test_a_known_issuer_key_is_used_without_waiting_while_the_issuer_is_down(
+    issuer: Issuer, clock: VirtualClock
+) -> None:
+    async with fetching(issuer, clock) as keys:
         await keys.find("rsa-1")
-        time.now += FRESH
+        clock.now += FRESH
         issuer.status = 503
         await keys.find("rsa-1")
-        time.now += PAUSE
+        clock.now += PAUSE
         found = asyncio.create_task(keys.find("rsa-1"))
-        await asyncio.sleep(0)
+        await let_others_run()
         assert found.done()
 
 
 async def test_without_any_issuer_key_requests_fail_and_the_fetch_is_repeated_later(
-    keys: KeySet, issuer: Issuer, time: Time
+    keys: KeySet, issuer: Issuer, clock: VirtualClock
 ) -> None:
     issuer.status = 503
     for _ in range(10):
@@ -143,14 +142,14 @@ async def test_without_any_issuer_key_requests_fail_and_the_fetch_is_repeated_la
             await keys.find("rsa-1")
     assert issuer.asked == 1
     issuer.status = 200
-    time.now += PAUSE
+    clock.now += PAUSE
     assert (await keys.find("rsa-1")).key_id == "rsa-1"
 
 
-async def test_an_issuer_that_refuses_connections_counts_as_down(time: Time) -> None:
+async def test_an_issuer_that_refuses_connections_counts_as_down(clock: VirtualClock) -> None:
     async with Issuer() as issuer:
         pass
-    async with fetching(issuer, time) as keys:
+    async with fetching(issuer, clock) as keys:
         with pytest.raises(KeysUnavailable):
             await keys.find("rsa-1")
 

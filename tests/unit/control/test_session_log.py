@@ -1,4 +1,4 @@
-"""What happens to sessions, as log events: every step once, with whom it is about."""
+"""The session log: every step once, with the service it is about."""
 
 from __future__ import annotations
 
@@ -14,30 +14,13 @@ from manager_agent.session.events import Event, Evidence, Signal
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
 from manager_agent.store.store import Change
-from tests.unit.sessions import (
-    AGENT,
-    ASR,
-    BOT,
-    IDENTITIES,
-    JOINS,
-    LLM,
-    SIGNALS,
-    START,
-    a_session,
-    accepted,
-    after,
-    invited,
-    left,
-    made_optional,
-    managed,
-    seen,
-    signal,
-)
+from tests.unit import sessions as given
+from tests.unit.sessions import ASR, BOT, LLM, START
 
 pytestmark = pytest.mark.unit
 
-ASR_IDENTITY, LLM_IDENTITY = IDENTITIES[ASR] or "", IDENTITIES[LLM] or ""
-BEGUN = (*managed(), *invited(ASR, LLM), *accepted(ASR, LLM, at=START + 0.02))
+ASR_IDENTITY, LLM_IDENTITY = given.IDENTITIES[ASR] or "", given.IDENTITIES[LLM] or ""
+BEGUN = (*given.managed(), *given.invited(ASR, LLM), *given.accepted(ASR, LLM, at=START + 0.02))
 
 
 def steps(session: Session, *events: Event) -> list[LogLine]:
@@ -55,15 +38,15 @@ def names(told: Sequence[LogLine]) -> list[str]:
     return [step.event for step in told]
 
 
-def test_a_session_that_gets_ready_and_ends_is_told_step_by_step() -> None:
+def test_the_session_log_has_every_step_of_a_session_that_becomes_ready() -> None:
     told = steps(
-        replace(a_session(JOINS, SIGNALS), state_since=START),
+        replace(given.a_session(given.JOINS, given.SIGNALS), state_since=START),
         *BEGUN,
-        seen(ASR_IDENTITY, "PA_1", START + 0.3),
-        seen(LLM_IDENTITY, "PA_2", START + 0.4),
-        signal(LLM_IDENTITY, Signal.READY, START + 0.5),
-        seen("alice", "PA_3", START + 1),
-        left("alice", "PA_3", START + 9),
+        given.seen(ASR_IDENTITY, "PA_1", START + 0.3),
+        given.seen(LLM_IDENTITY, "PA_2", START + 0.4),
+        given.signal(LLM_IDENTITY, Signal.READY, START + 0.5),
+        given.seen("alice", "PA_3", START + 1),
+        given.left("alice", "PA_3", START + 9),
         ev.SessionClosed(START + 10),
     )
     assert names(told) == [
@@ -88,32 +71,40 @@ def test_a_session_that_gets_ready_and_ends_is_told_step_by_step() -> None:
     assert not any(step.is_trouble for step in told)
 
 
-def test_a_service_that_is_lost_or_fails_is_trouble_with_a_reason() -> None:
-    ready = after(a_session(JOINS, SIGNALS), *BEGUN, seen(ASR_IDENTITY, "PA_1", START + 0.3))
-    told = steps(ready, left(ASR_IDENTITY, "PA_1", START + 5), signal(LLM_IDENTITY, Signal.FAILED, START + 6))
+def test_a_lost_or_failed_service_is_logged_as_a_warning_with_its_reason() -> None:
+    ready = given.after(
+        given.a_session(given.JOINS, given.SIGNALS), *BEGUN, given.seen(ASR_IDENTITY, "PA_1", START + 0.3)
+    )
+    told = steps(
+        ready, given.left(ASR_IDENTITY, "PA_1", START + 5), given.signal(LLM_IDENTITY, Signal.FAILED, START + 6)
+    )
     assert names(told) == ["service_left", "service_failed"]
     assert [(step.fields["reason"], step.is_trouble) for step in told] == [("left", True), ("reported_failure", True)]
 
 
-def test_the_next_attempt_is_told_anew() -> None:
-    """Its instants are its own, though they be the same as those of the one before."""
-    failed = after(
-        a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR), signal(ASR_IDENTITY, Signal.FAILED, START)
+def test_the_next_attempt_of_a_service_is_logged_from_its_start() -> None:
+    """Its instants are its own, even if equal to those of the attempt before."""
+    failed = given.after(
+        given.a_session(given.JOINS),
+        *given.managed(),
+        *given.invited(ASR),
+        *given.accepted(ASR),
+        given.signal(ASR_IDENTITY, Signal.FAILED, START),
     )
     again = (ev.InviteStarted(START, ASR, 2, 1, "sm-asr-2", "inv_2"), ev.InviteAccepted(START, ASR, 2, 1))
     told = [(step.event, step.fields["attempt"]) for step in steps(failed, *again)]
     assert told == [("service_invited", 2), ("service_accepted", 2)]
 
 
-def test_a_session_that_fails_names_each_service_that_was_missing() -> None:
-    """Also one that took no step at all; not one that was ready, nor one that need not be there."""
-    spare = made_optional(AGENT)
-    begun = after(
-        a_session(JOINS, SIGNALS, AGENT, spare),
-        *managed(),
-        *invited(ASR, LLM, BOT),
-        *accepted(ASR, LLM),
-        seen(ASR_IDENTITY, "PA_1", START + 0.3),
+def test_a_failed_session_is_logged_with_every_missing_service() -> None:
+    """Including one that took no step at all; without those that were ready or optional."""
+    spare = given.made_optional(given.AGENT)
+    begun = given.after(
+        given.a_session(given.JOINS, given.SIGNALS, given.AGENT, spare),
+        *given.managed(),
+        *given.invited(ASR, LLM, BOT),
+        *given.accepted(ASR, LLM),
+        given.seen(ASR_IDENTITY, "PA_1", START + 0.3),
     )
     told = steps(begun, ev.DeadlinePassed(START + 60))
     assert [(step.event, step.is_trouble) for step in told] == [
@@ -138,23 +129,29 @@ def test_a_session_that_fails_names_each_service_that_was_missing() -> None:
     }
 
 
-def test_a_session_that_is_degraded_is_trouble() -> None:
-    ready = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR), seen(ASR_IDENTITY, "PA_1", START + 1))
-    told = steps(ready, left(ASR_IDENTITY, "PA_1", START + 5))
+def test_a_degraded_session_is_logged_as_a_warning() -> None:
+    ready = given.after(
+        given.a_session(given.JOINS),
+        *given.managed(),
+        *given.invited(ASR),
+        *given.accepted(ASR),
+        given.seen(ASR_IDENTITY, "PA_1", START + 1),
+    )
+    told = steps(ready, given.left(ASR_IDENTITY, "PA_1", START + 5))
     assert [(step.event, step.is_trouble) for step in told] == [("service_left", True), ("session_state", True)]
 
 
-def test_what_changes_nothing_that_is_told_is_told_nothing() -> None:
+def test_changes_without_a_log_event_are_not_logged() -> None:
     events: list[Event] = [
         ev.WebhookArrived(START),
         ev.ListingStarted(START + 5),
         ev.ListingFailed(START + 6, START + 5),
     ]
-    assert steps(after(a_session(JOINS), *managed()), *events) == []
+    assert steps(given.after(given.a_session(given.JOINS), *given.managed()), *events) == []
 
 
-def test_it_is_logged_with_the_session_and_the_room() -> None:
-    new = a_session(JOINS)
+def test_session_log_entries_have_session_id_and_room_name() -> None:
+    new = given.a_session(given.JOINS)
     with capture_logs() as logs:
         log_changes(Change("s1", None, new))
         log_changes(Change("s1", new, None))
@@ -165,9 +162,9 @@ def test_it_is_logged_with_the_session_and_the_room() -> None:
     ]
 
 
-def test_trouble_is_logged_as_a_warning() -> None:
-    begun = after(a_session(JOINS), *managed(), *invited(ASR), *accepted(ASR))
-    event = signal(ASR_IDENTITY, Signal.FAILED, START + 1)
+def test_session_trouble_is_logged_at_level_warning() -> None:
+    begun = given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR), *given.accepted(ASR))
+    event = given.signal(ASR_IDENTITY, Signal.FAILED, START + 1)
     with capture_logs() as logs:
         log_changes(Change("s1", begun, apply(begun, event), event))
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [("service_failed", "warning")]

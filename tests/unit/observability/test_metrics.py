@@ -1,4 +1,4 @@
-"""What is measured: by which names and labels, and how late."""
+"""Metrics: names, labels, and delays."""
 
 from __future__ import annotations
 
@@ -30,8 +30,11 @@ from manager_agent.session.transitions import apply
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.store import Change
 from tests.exposed import Exposed
+from tests.unit import sessions as given
 from tests.unit.session.test_histories import a_history, by_chance
-from tests.unit.sessions import ASR, JOINS, START, a_session, after, created, managed, with_instance
+from tests.unit.sessions import ASR, START
+from tests.unit.virtual_time import VirtualTimeLoop, in_virtual_time
+from tests.unit.waits import let_others_run
 
 pytestmark = pytest.mark.unit
 
@@ -47,12 +50,12 @@ def session_metrics(registry: CollectorRegistry) -> SessionMetrics:
 # --- labels -----------------------------------------------------------------------------------------
 
 
-def test_a_label_has_so_many_values_and_no_more() -> None:
+def test_the_number_of_values_of_a_metric_label_is_limited() -> None:
     bounded = Bounded(2)
     assert [bounded.of(value) for value in ("a", "b", "a", "c", "b", "")] == ["a", "b", "a", OTHER, "b", NONE]
 
 
-def test_as_many_types_and_profiles_as_callers_invent_are_few_series() -> None:
+def test_invented_types_and_profiles_make_few_metric_series() -> None:
     registry = CollectorRegistry()
     metrics = session_metrics(registry)
     before = len(shown(registry).series)
@@ -73,21 +76,21 @@ def labels(**values: str) -> frozenset[tuple[str, str]]:
 
 
 def invented(n: int) -> Session:
-    service = with_instance(JOINS, type=f"type {n}")
-    return replace(a_session(service), owner="acme", profile=f"profile {n}")
+    service = given.with_instance(given.JOINS, type=f"type {n}")
+    return replace(given.a_session(service), owner="acme", profile=f"profile {n}")
 
 
 def created_change(session: Session) -> Change:
     """Its room is made."""
-    *before, made = created()
-    asked = after(session, *before)
+    *before, made = given.created()
+    asked = given.after(session, *before)
     return Change(session.session_id, asked, apply(asked, made), made)
 
 
 # --- sessions ---------------------------------------------------------------------------------------
 
 
-def test_what_is_to_be_alarmed_about_begins_at_zero() -> None:
+def test_metrics_for_alerts_start_at_zero() -> None:
     metrics = Metrics()
     metrics.sessions.expect_type("ASR")
     found = shown(metrics.registry)
@@ -100,13 +103,13 @@ def test_what_is_to_be_alarmed_about_begins_at_zero() -> None:
         assert found.series["session_manager_services_ready_total", labels(type="ASR", evidence=evidence)] == 0.0
 
 
-async def test_each_attempt_fails_of_a_type_whose_only_instance_is_dead() -> None:
-    """However often it is called for each: an alert goes by what of the attempts comes to nothing."""
+async def test_every_attempt_of_a_type_with_a_dead_instance_counts_as_failed() -> None:
+    """However often each is invited: alerts use the share of attempts that fail."""
     registry, store = CollectorRegistry(), MemoryStore(lambda: START)
     store.listen(session_metrics(registry).hear)
     for n in range(5):
-        await store.add(replace(a_session(JOINS), session_id=f"s{n}", room_name=f"r{n}", owner="acme"))
-        for event in (*managed(), *refused_again_and_again(tries=6), ev.DeadlinePassed(START + 60)):
+        await store.add(replace(given.a_session(given.JOINS), session_id=f"s{n}", room_name=f"r{n}", owner="acme"))
+        for event in (*given.managed(), *refused_again_and_again(tries=6), ev.DeadlinePassed(START + 60)):
             await store.update(f"s{n}", event)
     found = shown(registry)
     assert found.total("session_manager_service_failures_total", type="ASR", reason="unreachable") == 5
@@ -120,7 +123,7 @@ def refused_again_and_again(tries: int) -> Iterator[Event]:
         yield ev.InviteRefused(START + 8 * nth, ASR, 1, nth, Refusal.UNREACHABLE)
 
 
-def test_types_that_there_never_were_take_no_place_of_those_that_there_are() -> None:
+def test_unknown_service_types_take_no_label_value_from_known_ones() -> None:
     registry = CollectorRegistry()
     metrics = session_metrics(registry)
     metrics.expect_type("ASR")
@@ -133,8 +136,8 @@ def test_types_that_there_never_were_take_no_place_of_those_that_there_are() -> 
 
 
 @pytest.mark.parametrize("block", range(10))
-async def test_the_counts_of_a_store_are_those_of_its_sessions_at_every_step(block: int) -> None:
-    """Several histories at once, told one after the other in any order, and forgotten."""
+async def test_session_metrics_agree_with_the_store_at_every_step(block: int) -> None:
+    """Several histories at once, interleaved in any order, and purged."""
     chance = random.Random(block)
     registry, store = CollectorRegistry(), MemoryStore(lambda: START)
     store.listen(session_metrics(registry).hear)
@@ -194,7 +197,7 @@ def webhook(
         (webhook("track_published"), None),
     ],
 )
-def test_a_webhook_is_dated_as_finely_as_it_can_be(hook: api.WebhookEvent, instant: float | None) -> None:
+def test_the_time_of_a_webhook_is_read_as_precisely_as_possible(hook: api.WebhookEvent, instant: float | None) -> None:
     assert instant_of(hook) == instant
 
 
@@ -215,8 +218,8 @@ def test_webhooks_are_counted_by_event_and_timed() -> None:
     assert found.by("event", f"{lag}_count") == {"participant_joined": 2, OTHER: 1}
 
 
-class Watch:
-    """Webhooks that are awaited, by a clock that a test moves."""
+class AwaitedWebhooksInVirtualTime:
+    """Webhooks that are awaited, with a clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = START
@@ -230,9 +233,9 @@ class Watch:
         return {event: count for event, count in found.items() if count}
 
 
-def test_a_webhook_that_comes_after_all_is_not_missed() -> None:
-    """Whoever asks LiveKit himself is often sooner by some milliseconds."""
-    watch = Watch()
+def test_a_webhook_that_arrives_late_within_bounds_is_not_missed() -> None:
+    """A listing is often some milliseconds faster than the webhook."""
+    watch = AwaitedWebhooksInVirtualTime()
     watch.awaited.expect(Missable.ROOM_FINISHED, "RM_1")
     watch.awaited.expect(Missable.PARTICIPANT_JOINED, "PA_1")
     for sid in ("PA_2", "PA_3"):
@@ -246,8 +249,8 @@ def test_a_webhook_that_comes_after_all_is_not_missed() -> None:
     assert watch.missed == {}
 
 
-def test_one_that_comes_late_or_tells_of_something_else_is_missed_once() -> None:
-    watch = Watch()
+def test_a_webhook_that_is_too_late_or_different_is_counted_as_missed_once() -> None:
+    watch = AwaitedWebhooksInVirtualTime()
     watch.awaited.expect(Missable.ROOM_FINISHED, "RM_1")
     watch.awaited.expect(Missable.PARTICIPANT_LEFT, "PA_1")
     watch.awaited.expect(Missable.PARTICIPANT_LEFT, "PA_2")
@@ -260,8 +263,8 @@ def test_one_that_comes_late_or_tells_of_something_else_is_missed_once() -> None
         assert watch.missed == {"room_finished": 1, "participant_left": 2}
 
 
-def test_where_no_webhook_comes_any_more_few_are_waited_for() -> None:
-    watch = Watch()
+def test_without_webhooks_only_a_limited_number_is_awaited() -> None:
+    watch = AwaitedWebhooksInVirtualTime()
     for n in range(AWAITED_MAX + 3):
         watch.awaited.expect(Missable.ROOM_FINISHED, f"RM_{n}")
     assert watch.missed == {"room_finished": 3}
@@ -270,7 +273,7 @@ def test_where_no_webhook_comes_any_more_few_are_waited_for() -> None:
 # --- requests, and the loop they wait for -----------------------------------------------------------
 
 
-def test_requests_are_counted_by_operation_and_what_is_none_as_one() -> None:
+def test_requests_are_counted_by_operation_and_unknown_routes_as_one() -> None:
     registry = CollectorRegistry()
     metrics = RequestMetrics(registry)
     metrics.expect(["not_ready", "not_found"])
@@ -286,14 +289,15 @@ def test_requests_are_counted_by_operation_and_what_is_none_as_one() -> None:
     assert found.by("operation", "session_manager_http_request_duration_seconds_sum")["sessions_create"] == 30.5
 
 
-async def test_a_loop_that_is_held_up_is_seen_to_be_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The loop's clock goes on by two seconds while nothing could run."""
+@in_virtual_time
+async def test_a_blocked_event_loop_shows_in_the_lag_metric() -> None:
+    """The loop's clock jumps by two seconds in which nothing could run."""
     loop, late = asyncio.get_running_loop(), asyncio.Queue[float]()
+    assert isinstance(loop, VirtualTimeLoop)
     lag = LoopLag(late.put_nowait)
     await lag.start()
-    real = loop.time
-    await asyncio.sleep(0)
-    monkeypatch.setattr(loop, "time", lambda: real() + INTERVAL + 2.0)
+    await let_others_run()
+    loop.now += INTERVAL + 2.0
     first = await late.get()
     await lag.aclose()
     assert 1.5 < first < 2.5
@@ -324,20 +328,20 @@ PROMETHEUS_3 = (
         (";;;,,=,version=", "text/plain; version=0.0.4"),
     ],
 )
-def test_who_asks_for_a_format_that_there_is_gets_it_and_all_others_plain_text(accept: str, begins: str) -> None:
+def test_metrics_are_served_in_the_accepted_format_or_as_plain_text(accept: str, begins: str) -> None:
     encode, content_type = choose_encoder(understood(accept))
     assert content_type.startswith(begins)
     assert encode(Metrics().registry)
 
 
-def test_each_application_measures_for_itself() -> None:
+def test_each_application_has_its_own_metrics() -> None:
     one, another = Metrics(), Metrics()
-    one.sessions.hear(created_change(replace(a_session(JOINS), owner="acme")))
+    one.sessions.hear(created_change(replace(given.a_session(given.JOINS), owner="acme")))
     assert shown(one.registry).total("session_manager_sessions_created_total") == 1
     assert shown(another.registry).total("session_manager_sessions_created_total") == 0
 
 
-def test_names_are_as_prometheus_would_have_them() -> None:
+def test_metric_names_follow_the_conventions_of_prometheus() -> None:
     """Counters end in _total, and times are in seconds."""
     for family in Metrics().registry.collect():
         if family.name.startswith("session_manager_"):

@@ -23,100 +23,106 @@ pytestmark = pytest.mark.unit
 COUNTED: dict[str, set[str]] = {
     "a service is invited": {"service_attempts_total ASR 1"},
     "an invite is accepted": {"service_time_to_accept_seconds_sum ASR 3", "invites_total accepted ASR 1"},
-    "accepted again by who had lost it": {"invites_total accepted ASR 1"},
-    "and declined": {"invites_total declined LLM 1"},
-    "and can't be delivered": {"invites_total unreachable LLM 1"},
-    "a service joins, and is ready by that": {
+    "an accepted invite is accepted again": {"invites_total accepted ASR 1"},
+    "an invite is declined": {"invites_total declined LLM 1"},
+    "an invite can't be delivered": {"invites_total unreachable LLM 1"},
+    "a service with ready_on join joins": {
         "service_time_to_join_seconds_sum ASR 3",
         "service_time_to_ready_seconds_sum ASR 3",
         "services_ready_total join ASR 1",
     },
-    "one joins that has to say it": {"service_time_to_join_seconds_sum LLM 3"},
-    "it says so, and the session is ready": {
+    "a service with ready_on signal joins": {"service_time_to_join_seconds_sum LLM 3"},
+    "the last service signals ready by message": {
         "session_time_to_ready_seconds_sum voice 3",
         "service_time_to_ready_seconds_sum LLM 3",
         "services_ready_total message LLM 1",
     },
-    "it says so by HTTP before it is seen": {
+    "a service signals ready by HTTP before its join": {
         "service_time_to_ready_seconds_sum LLM 3",
         "services_ready_total http LLM 1",
     },
-    "and is seen then": {"service_time_to_join_seconds_sum LLM 3"},
-    "by an attribute": {
+    "a service that is ready by HTTP joins": {"service_time_to_join_seconds_sum LLM 3"},
+    "the last service signals ready by attribute": {
         "session_time_to_ready_seconds_sum voice 3",
         "service_time_to_ready_seconds_sum LLM 3",
         "services_ready_total attribute LLM 1",
     },
-    "one is lost, or fails: that it came to nothing shows later": set(),
-    "so it is with one that says it has failed": set(),
-    "it has its room": {"sessions_created_total voice 1"},
-    "without services it is ready by that": {
+    "a ready service is lost": set(),
+    "a service signals that it failed": set(),
+    "the room is created": {"sessions_created_total voice 1"},
+    "the room of a session without services is created": {
         "sessions_created_total voice 1",
         "session_time_to_ready_seconds_sum voice 3",
     },
-    "it is closed before it has one": {"sessions_created_total voice 1", "sessions_ended_total closed ended 1"},
-    "and then has it": set(),
-    "one that was lost comes back, and took no time for it": {"services_ready_total join ASR 1"},
-    "so does one that says it again": {"services_ready_total message LLM 1"},
-    "one comes back that was never ready": {
+    "a session is closed before its room is created": {
+        "sessions_created_total voice 1",
+        "sessions_ended_total closed ended 1",
+    },
+    "the room of a closed session is created": set(),
+    "a lost service comes back": {"services_ready_total join ASR 1"},
+    "a lost service comes back and signals ready again": {"services_ready_total message LLM 1"},
+    "a service that was never ready comes back": {
         "session_time_to_ready_seconds_sum voice 3",
         "service_time_to_ready_seconds_sum LLM 3",
         "services_ready_total message LLM 1",
     },
-    "one that was lost is replaced": {
+    "a lost service is replaced": {
         "service_attempts_total ASR 1",
         "service_replacements_total ASR 1",
         "service_failures_total left ASR 1",
     },
-    "one that declined": {
+    "a service that declined is replaced": {
         "service_attempts_total ASR 1",
         "service_replacements_total ASR 1",
         "service_failures_total declined ASR 1",
     },
-    "one that did not come": {
+    "a service that did not join is replaced": {
         "service_attempts_total ASR 1",
         "service_replacements_total ASR 1",
         "service_failures_total never_joined ASR 1",
     },
-    "one that said it has failed": {
+    "a service that signalled its failure is replaced": {
         "service_attempts_total ASR 1",
         "service_replacements_total ASR 1",
         "service_failures_total reported_failure ASR 1",
     },
-    "the next attempt begins its own time": {
+    "the next attempt joins and is ready": {
         "service_time_to_join_seconds_sum ASR 0.5",
         "service_time_to_ready_seconds_sum ASR 0.5",
         "services_ready_total join ASR 1",
     },
     "the manager is dispatched with the room": set(),
-    "and again": {"manager_dispatches_repeated_total 1"},
-    "time is up": {
+    "the manager is dispatched again": {"manager_dispatches_repeated_total 1"},
+    "the ready deadline passes": {
         "sessions_ended_total ready_timeout failed 1",
         "service_failures_total never_joined ASR 1",
         "service_failures_total joined_not_ready LLM 1",
     },
-    "what was lost is not replaced in time": {
+    "the replacement deadline passes": {
         "sessions_ended_total service_lost failed 1",
         "service_failures_total left ASR 1",
     },
-    "it is closed while all is well": {"sessions_ended_total closed ended 1"},
-    "while services had more time": {"sessions_ended_total client_gone ended 1"},
-    "while one had failed": {"sessions_ended_total closed ended 1", "service_failures_total declined ASR 1"},
-    "the room is closed, as a webhook tells, and all have left": {"sessions_ended_total room_closed ended 1"},
-    "as a webhook is to tell yet": {"sessions_ended_total room_closed ended 1"},
-    "where none arrive": {"sessions_ended_total room_closed ended 1"},
-    "the room can't be made": {"sessions_created_total voice 1", "sessions_ended_total room_unavailable failed 1"},
-    "its name is another's, and the session refused": set(),
-    "its name is another's, as is known when it is over": set(),
-    "a listing shows who left": set(),
-    "and who came": set(),
-    "or somebody in the place of another": {"services_ready_total join ASR 1"},
-    "that the manager is gone, who tells it himself": set(),
-    "where no webhooks arrive": set(),
+    "a ready session is closed": {"sessions_ended_total closed ended 1"},
+    "a waiting session is closed by a client that is gone": {"sessions_ended_total client_gone ended 1"},
+    "a session with a declined service is closed": {
+        "sessions_ended_total closed ended 1",
+        "service_failures_total declined ASR 1",
+    },
+    "a webhook reports that the room is closed": {"sessions_ended_total room_closed ended 1"},
+    "a closed room is found before its webhook": {"sessions_ended_total room_closed ended 1"},
+    "a closed room is found without webhooks": {"sessions_ended_total room_closed ended 1"},
+    "the room can't be created": {"sessions_created_total voice 1", "sessions_ended_total room_unavailable failed 1"},
+    "the room name is taken and the session refused": set(),
+    "the room name turns out to be taken after the end": set(),
+    "a listing shows that a service has left": set(),
+    "a listing shows that a service has joined": set(),
+    "a listing shows another participant of an identity": {"services_ready_total join ASR 1"},
+    "a listing shows that the manager is gone": set(),
+    "a listing shows a change without webhooks": set(),
     "the user leaves": set(),
     "the manager joins": set(),
     "the room is deleted": set(),
-    "it can't be deleted": set(),
+    "the room can't be deleted": set(),
 }  # fmt: skip
 """The samples that are not zero after each case of test_changes.py: name without prefix, labels, value."""
 NOT_SAMPLES = ("_bucket", "_count", "_created")
@@ -134,18 +140,18 @@ def counted(before: Session, event: Event) -> set[str]:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_counted(case: str) -> None:
+def test_each_change_is_counted_in_the_session_metrics(case: str) -> None:
     before, event, _ = CASES[case]
     assert counted(before, event) == COUNTED[case]
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_nothing_is_counted_of_a_session_without_an_owner(case: str) -> None:
+def test_a_session_without_an_owner_is_not_counted(case: str) -> None:
     before, event, _ = CASES[case]
     assert counted(replace(before, owner=""), event) == set()
 
 
-def test_no_time_is_negative() -> None:
+def test_no_measured_duration_is_negative() -> None:
     """A join may be dated before the invite."""
     registry = CollectorRegistry()
     metrics = SessionMetrics(registry, Bounded(), Bounded(), AwaitedWebhooks(registry, lambda: START))

@@ -17,22 +17,9 @@ from manager_agent.session.session import RequiredService, ServiceState, Session
 from manager_agent.session.transitions import apply
 from manager_agent.store.store import Change
 from manager_agent.traceparent import read_trace
+from tests.unit import sessions as given
 from tests.unit.session.test_histories import a_history, by_chance
-from tests.unit.sessions import (
-    ASR,
-    JOINS,
-    LLM,
-    MANAGER,
-    SIGNALS,
-    START,
-    a_session,
-    accepted,
-    after,
-    invited,
-    left,
-    seen,
-    signal,
-)
+from tests.unit.sessions import ASR, LLM, START
 from tests.unit.world import World
 
 pytestmark = pytest.mark.unit
@@ -56,7 +43,7 @@ def spans_in(past: Sequence[Session], events: Iterable[Event]) -> list[Span]:
 def story(*services: RequiredService, events: Iterable[Event]) -> list[str]:
     """The spans of a session that needs these services, each as `name from-until !error`, below those it is part of;
     instants since the session was asked for."""
-    past, changing = [a_session(*services)], []
+    past, changing = [given.a_session(*services)], []
     for event in events:
         now = apply(past[-1], event)
         if now is not past[-1]:
@@ -98,7 +85,7 @@ def worlds() -> list[tuple[World, list[Span]]]:
     return [(world, spans_in(world.past, [tale.event for tale in world.taken_in])) for world in ends]
 
 
-def test_every_step_that_was_begun_is_over_once_when_the_session_is(worlds: list[tuple[World, list[Span]]]) -> None:
+def test_every_started_step_has_one_span_when_the_session_is_over(worlds: list[tuple[World, list[Span]]]) -> None:
     for world, spans in worlds:
         names = Counter(span.name.split()[0] for span in spans)
         done = Counter(type(tale.event) for tale in world.taken_in)
@@ -113,7 +100,7 @@ def test_every_step_that_was_begun_is_over_once_when_the_session_is(worlds: list
         assert len(own) == len(set(own)) == 1 + len(first)
 
 
-def test_every_span_is_below_one_that_is_known_and_within_its_time(worlds: list[tuple[World, list[Span]]]) -> None:
+def test_every_span_has_a_known_parent_and_lies_within_its_time(worlds: list[tuple[World, list[Span]]]) -> None:
     for _, spans in worlds:
         known = {span.context.span_id: span for span in spans if span.context is not None}
         for span in spans:
@@ -128,7 +115,7 @@ def test_every_span_is_below_one_that_is_known_and_within_its_time(worlds: list[
                 assert span.end <= parent.end or span.name in AFTER_THE_SESSION
 
 
-def test_a_service_that_was_ready_has_a_span_for_it_with_the_evidence(worlds: list[tuple[World, list[Span]]]) -> None:
+def test_a_ready_service_has_a_span_with_its_evidence(worlds: list[tuple[World, list[Span]]]) -> None:
     met: Counter[str] = Counter()
     for world, spans in worlds:
         evidence = {(s.invite_id, s.ready_by) for past in world.past for s in past.services if s.ready_by is not None}
@@ -140,8 +127,8 @@ def test_a_service_that_was_ready_has_a_span_for_it_with_the_evidence(worlds: li
     assert set(met) == set(Evidence)
 
 
-def test_no_span_is_made_of_what_nobody_traces(worlds: list[tuple[World, list[Span]]]) -> None:
-    """Neither without a trace nor in one that is not recorded, nor of a session that is forgotten."""
+def test_no_span_is_made_without_a_recorded_trace(worlds: list[tuple[World, list[Span]]]) -> None:
+    """Neither without a trace nor in one that is not recorded, nor of a session that is removed."""
     world, _ = worlds[0]
     for (was, now), tale in zip(pairwise(world.past), world.taken_in, strict=True):
         assert list(spans_of(Change("s1", was, now, tale.event))) == []
@@ -151,11 +138,11 @@ def test_no_span_is_made_of_what_nobody_traces(worlds: list[tuple[World, list[Sp
     assert list(spans_of(Change("s1", over, None))) == list(spans_of(Change("s1", None, over))) == []
 
 
-def test_what_a_service_is_told_is_the_span_of_its_attempt() -> None:
-    """Long before it is one, and when the next attempt, which is another, has begun."""
-    first = traced(after(a_session(JOINS), *invited(ASR)))
-    events = [*accepted(ASR), seen("sm-asr-1", "PA", START), left("sm-asr-1", "PA", START)]
-    replaced = after(first, *events, ev.InviteStarted(START + 1, ASR, 2, 1, "sm-asr-2", "inv_2"))
+def test_an_invite_carries_the_span_id_of_its_attempt() -> None:
+    """Long before the span exists, and after the next attempt, which has another, has begun."""
+    first = traced(given.after(given.a_session(given.JOINS), *given.invited(ASR)))
+    events = [*given.accepted(ASR), given.seen("sm-asr-1", "PA", START), given.left("sm-asr-1", "PA", START)]
+    replaced = given.after(first, *events, ev.InviteStarted(START + 1, ASR, 2, 1, "sm-asr-2", "inv_2"))
     told = attempt_trace(first, first.services[ASR].current)
     assert told is not None
     assert told.trace_id == TRACEPARENT[3:35]
@@ -164,7 +151,9 @@ def test_what_a_service_is_told_is_the_span_of_its_attempt() -> None:
         == told
         != attempt_trace(replaced, replaced.services[ASR].current)
     )
-    spans = spans_of(Change("s1", after(first, *events), replaced, ev.InviteStarted(START + 1, ASR, 2, 1, None, "")))
+    spans = spans_of(
+        Change("s1", given.after(first, *events), replaced, ev.InviteStarted(START + 1, ASR, 2, 1, None, ""))
+    )
     assert [span.context for span in spans] == [told]
 
 
@@ -172,7 +161,7 @@ def test_what_a_service_is_told_is_the_span_of_its_attempt() -> None:
 
 BEGINNING: list[Event] = [
     ev.RoomRequested(START),
-    ev.ManagerDispatched(START, 1, MANAGER),
+    ev.ManagerDispatched(START, 1, given.MANAGER),
     ev.RoomCreated(START + 0.1, "RM_1"),
 ]
 ENDING: list[Event] = [
@@ -180,21 +169,21 @@ ENDING: list[Event] = [
     ev.CleanUpStarted(START + 60),
     ev.CleanedUp(START + 61),
 ]
-HERE: list[Event] = [ev.JobAccepted(START + 0.3, MANAGER), seen(MANAGER, "PA_m", START + 0.4)]
+HERE: list[Event] = [ev.JobAccepted(START + 0.3, given.MANAGER), given.seen(given.MANAGER, "PA_m", START + 0.4)]
 
 
-def test_a_session_that_gets_ready_and_is_closed() -> None:
+def test_spans_of_a_session_that_becomes_ready_and_is_closed() -> None:
     assert story(
-        JOINS,
-        SIGNALS,
+        given.JOINS,
+        given.SIGNALS,
         events=[
             *BEGINNING,
-            *invited(ASR, LLM, at=START + 0.1),
-            *accepted(ASR, LLM, at=START + 0.2),
+            *given.invited(ASR, LLM, at=START + 0.1),
+            *given.accepted(ASR, LLM, at=START + 0.2),
             *HERE,
-            seen("sm-asr-1", "PA_1", START + 0.5),
-            seen("sm-llm-1", "PA_2", START + 0.6),
-            signal("sm-llm-1", Signal.READY, START + 0.9),
+            given.seen("sm-asr-1", "PA_1", START + 0.5),
+            given.seen("sm-llm-1", "PA_2", START + 0.6),
+            given.signal("sm-llm-1", Signal.READY, START + 0.9),
             *ENDING,
         ],
     ) == [
@@ -213,19 +202,19 @@ def test_a_session_that_gets_ready_and_is_closed() -> None:
     ]
 
 
-def test_an_attempt_that_was_replaced_has_failed_and_says_why() -> None:
+def test_the_span_of_a_replaced_attempt_is_an_error_with_its_reason() -> None:
     events = [
         *BEGINNING,
-        *invited(ASR, at=START + 0.1),
-        *accepted(ASR, at=START + 0.2),
+        *given.invited(ASR, at=START + 0.1),
+        *given.accepted(ASR, at=START + 0.2),
         ev.InviteStarted(START + 10.2, ASR, 2, 1, "sm-asr-2", "inv_2"),
         ev.InviteRefused(START + 10.3, ASR, 2, 1, Refusal.DECLINED),
         ev.InviteStarted(START + 10.3, ASR, 3, 1, "sm-asr-3", "inv_3"),
-        seen("sm-asr-3", "PA_3", START + 10.6),
+        given.seen("sm-asr-3", "PA_3", START + 10.6),
         ev.InviteAccepted(START + 10.7, ASR, 3, 1),
         *ENDING,
     ]
-    assert story(JOINS, events=events) == [
+    assert story(given.JOINS, events=events) == [
         "session 0-60",
         "  create room 0-0.1",
         "  dispatch manager 0-60",
@@ -242,31 +231,31 @@ def test_an_attempt_that_was_replaced_has_failed_and_says_why() -> None:
     ]
 
 
-def test_an_invite_that_is_sent_again_is_a_span_each_time() -> None:
+def test_every_repeated_invite_has_a_span_of_its_own() -> None:
     events = [
         *BEGINNING,
-        *invited(ASR, at=START + 0.1),
+        *given.invited(ASR, at=START + 0.1),
         ev.InviteRefused(START + 0.2, ASR, 1, 1, Refusal.UNREACHABLE),
         ev.InviteStarted(START + 1, ASR, 1, 2, "sm-asr-1", "inv_0"),
         ev.SessionClosed(START + 2),
     ]
-    assert story(JOINS, events=events)[3:] == [
+    assert story(given.JOINS, events=events)[3:] == [
         "  attempt ASR 0.1-2 !unreachable",
         "    invite 0.1-0.2 !unreachable",
         "    invite 1-2 !unreachable",
     ]
 
 
-def test_who_says_ready_by_http_before_it_has_joined_waits_for_no_join() -> None:
+def test_a_service_ready_by_http_before_its_join_has_no_join_span() -> None:
     events = [
         *BEGINNING,
-        *invited(ASR, at=START + 0.1),
-        *accepted(ASR, at=START + 0.2),
-        signal("sm-asr-1", Signal.READY, START + 0.3, Evidence.HTTP),
-        seen("sm-asr-1", "PA_1", START + 0.5),
+        *given.invited(ASR, at=START + 0.1),
+        *given.accepted(ASR, at=START + 0.2),
+        given.signal("sm-asr-1", Signal.READY, START + 0.3, Evidence.HTTP),
+        given.seen("sm-asr-1", "PA_1", START + 0.5),
         *ENDING,
     ]
-    assert story(SIGNALS, events=events)[3:-1] == [
+    assert story(given.SIGNALS, events=events)[3:-1] == [
         "  attempt LLM 0.1-60",
         "    invite 0.1-0.2",
         "    ready 0.2-0.3",
@@ -274,18 +263,18 @@ def test_who_says_ready_by_http_before_it_has_joined_waits_for_no_join() -> None
     ]
 
 
-def test_who_leaves_and_comes_back_joins_anew() -> None:
+def test_a_service_that_leaves_and_comes_back_has_a_second_join_span() -> None:
     """Within one attempt; the session was degraded meanwhile."""
     events = [
         *BEGINNING,
-        *invited(ASR, at=START + 0.1),
-        *accepted(ASR, at=START + 0.2),
-        seen("sm-asr-1", "PA_1", START + 0.5),
-        left("sm-asr-1", "PA_1", START + 20),
-        seen("sm-asr-1", "PA_2", START + 20.3),
+        *given.invited(ASR, at=START + 0.1),
+        *given.accepted(ASR, at=START + 0.2),
+        given.seen("sm-asr-1", "PA_1", START + 0.5),
+        given.left("sm-asr-1", "PA_1", START + 20),
+        given.seen("sm-asr-1", "PA_2", START + 20.3),
         *ENDING,
     ]
-    assert story(JOINS, events=events)[3:-1] == [
+    assert story(given.JOINS, events=events)[3:-1] == [
         "  attempt ASR 0.1-60",
         "    invite 0.1-0.2",
         "    join 0.2-0.5",
@@ -295,31 +284,31 @@ def test_who_leaves_and_comes_back_joins_anew() -> None:
     ]
 
 
-def test_who_is_gone_at_the_end_has_failed_though_nobody_took_its_place() -> None:
+def test_the_span_of_a_service_lost_at_the_end_is_an_error() -> None:
     events = [
         *BEGINNING,
-        *invited(ASR, at=START + 0.1),
-        seen("sm-asr-1", "PA_1", START + 0.5),
-        left("sm-asr-1", "PA_1", START + 20),
+        *given.invited(ASR, at=START + 0.1),
+        given.seen("sm-asr-1", "PA_1", START + 0.5),
+        given.left("sm-asr-1", "PA_1", START + 20),
         ev.SessionClosed(START + 20.1),
     ]
-    assert "  attempt ASR 0.1-20.1 !left" in story(JOINS, events=events)
+    assert "  attempt ASR 0.1-20.1 !left" in story(given.JOINS, events=events)
 
 
-def test_in_a_session_that_fails_the_step_that_was_awaited_has_failed() -> None:
+def test_the_awaited_step_of_a_failed_session_is_an_error_span() -> None:
     events = [
         *BEGINNING,
-        *invited(ASR, LLM, at=START + 0.1),
-        *accepted(ASR, LLM, at=START + 0.2),
-        seen("sm-asr-1", "PA_1", START + 0.5),
-        seen("sm-llm-1", "PA_2", START + 0.6),
+        *given.invited(ASR, LLM, at=START + 0.1),
+        *given.accepted(ASR, LLM, at=START + 0.2),
+        given.seen("sm-asr-1", "PA_1", START + 0.5),
+        given.seen("sm-llm-1", "PA_2", START + 0.6),
         ev.DeadlinePassed(START + 30),
         ev.CleanUpStarted(START + 30),
         ev.CleanUpFailed(START + 40),
         ev.CleanUpStarted(START + 70),
         ev.CleanedUp(START + 71),
     ]
-    assert story(JOINS, SIGNALS, events=events) == [
+    assert story(given.JOINS, given.SIGNALS, events=events) == [
         "session 0-30 !ready_timeout",
         "  create room 0-0.1",
         "  dispatch manager 0-30 !manager_did_not_come",
@@ -336,7 +325,7 @@ def test_in_a_session_that_fails_the_step_that_was_awaited_has_failed() -> None:
     ]
 
 
-def test_every_dispatch_is_a_span_until_a_manager_is_there_or_it_is_given_up() -> None:
+def test_every_manager_dispatch_has_a_span_until_it_joins_or_is_given_up() -> None:
     events: list[Event] = [
         *BEGINNING,
         ev.ManagerDispatched(START + 2, 2, "sm-manager-2"),
@@ -344,7 +333,7 @@ def test_every_dispatch_is_a_span_until_a_manager_is_there_or_it_is_given_up() -
         ev.ManagerFailed(START + 3, "sm-manager-2"),
         ev.ManagerDispatched(START + 8, 3, "sm-manager-3"),
         ev.JobAccepted(START + 8.2, "sm-manager-3"),
-        seen("sm-manager-3", "PA_m", START + 8.3),
+        given.seen("sm-manager-3", "PA_m", START + 8.3),
         ev.ManagerFailed(START + 30, "sm-manager-3"),
         ev.ManagerDispatched(START + 40, 4, "sm-manager-4"),
         ev.SessionClosed(START + 41),
@@ -358,7 +347,7 @@ def test_every_dispatch_is_a_span_until_a_manager_is_there_or_it_is_given_up() -
 
 
 @pytest.mark.parametrize(("taken", "why"), [(False, "room_unavailable"), (True, "room_name_taken")])
-def test_a_room_that_could_not_be_had(taken: bool, why: str) -> None:
+def test_the_span_of_a_room_that_was_not_created_is_an_error(taken: bool, why: str) -> None:
     assert story(events=[*BEGINNING[:2], ev.RoomRefused(START + 5, taken)]) == [
         "session 0-5 !room_unavailable",
         f"  create room 0-5 !{why}",
@@ -366,14 +355,17 @@ def test_a_room_that_could_not_be_had(taken: bool, why: str) -> None:
     ]
 
 
-def test_a_room_that_is_made_too_late_is_a_span_all_the_same() -> None:
+def test_a_room_that_is_created_too_late_has_a_span() -> None:
     events = [*BEGINNING[:2], ev.SessionClosed(START + 1), ev.RoomCreated(START + 5, "RM_1")]
     assert story(events=events) == ["session 0-1", "  dispatch manager 0-1", "  create room 0-5"]
 
 
-def test_an_attempt_says_what_became_of_it() -> None:
-    now = a_session(JOINS)
-    past, events = [now], [*BEGINNING, *invited(ASR), *accepted(ASR), seen("sm-asr-1", "PA_1", START + 1), *ENDING]
+def test_the_span_of_an_attempt_has_its_outcome() -> None:
+    now = given.a_session(given.JOINS)
+    past, events = (
+        [now],
+        [*BEGINNING, *given.invited(ASR), *given.accepted(ASR), given.seen("sm-asr-1", "PA_1", START + 1), *ENDING],
+    )
     for event in events:
         past.append(apply(past[-1], event))
     attempt = next(span for span in spans_in(past, events) if span.name == "attempt ASR")

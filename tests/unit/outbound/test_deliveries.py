@@ -21,7 +21,8 @@ from manager_agent.outbound.deliveries import (
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session, SessionState
 from manager_agent.store.store import Change
-from tests.unit.sessions import JOINS, START, a_session, after, created, invited, left, managed, seen
+from tests.unit import sessions as given
+from tests.unit.sessions import START
 
 pytestmark = pytest.mark.unit
 
@@ -45,22 +46,22 @@ def history(delivery: Delivery, status: int) -> list[float]:
 # --- what is told -----------------------------------------------------------------------------------
 
 
-def test_each_state_but_waiting_has_its_event() -> None:
+def test_every_session_state_but_waiting_has_a_callback_event() -> None:
     told = []
     before: Session | None = None
     for event in (
         None,
-        *managed(),
-        *invited(0),
-        seen("sm-asr-1", "PA_1", START + 1),
-        seen("alice", "PA_2", START + 2),
-        left("sm-asr-1", "PA_1", START + 3),
-        seen("sm-asr-1", "PA_3", START + 4),
-        left("alice", "PA_2", START + 5),
+        *given.managed(),
+        *given.invited(0),
+        given.seen("sm-asr-1", "PA_1", START + 1),
+        given.seen("alice", "PA_2", START + 2),
+        given.left("sm-asr-1", "PA_1", START + 3),
+        given.seen("sm-asr-1", "PA_3", START + 4),
+        given.left("alice", "PA_2", START + 5),
         ev.SessionClosed(START + 6),
         ev.CleanUpStarted(START + 6),
     ):
-        session = a_session(JOINS) if event is None or before is None else after(before, event)
+        session = given.a_session(given.JOINS) if event is None or before is None else given.after(before, event)
         told.append(event_of(Change(session.session_id, before, session, event)))
         before = session
     assert [event for event in told if event is not None] == [
@@ -73,16 +74,16 @@ def test_each_state_but_waiting_has_its_event() -> None:
     ]
 
 
-def test_a_session_that_fails_is_told() -> None:
-    waiting = after(a_session(JOINS), *created())
-    failed = after(waiting, ev.DeadlinePassed(waiting.ready_deadline))
+def test_a_failed_session_has_a_callback_event() -> None:
+    waiting = given.after(given.a_session(given.JOINS), *given.created())
+    failed = given.after(waiting, ev.DeadlinePassed(waiting.ready_deadline))
     assert failed.state is SessionState.FAILED
     assert event_of(Change(waiting.session_id, waiting, failed)) is CallbackEvent.FAILED
 
 
-def test_a_session_that_was_refused_for_its_room_name_is_none_that_anybody_knows() -> None:
-    waiting = after(a_session(), ev.RoomRequested(START))
-    refused = after(waiting, ev.RoomRefused(START, taken=True))
+def test_a_session_refused_for_its_room_name_has_no_callback_event() -> None:
+    waiting = given.after(given.a_session(), ev.RoomRequested(START))
+    refused = given.after(waiting, ev.RoomRefused(START, taken=True))
     assert refused.over
     assert event_of(Change(waiting.session_id, waiting, refused)) is None
 
@@ -91,33 +92,33 @@ def test_a_session_that_was_refused_for_its_room_name_is_none_that_anybody_knows
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])
-def test_any_2xx_is_delivered(status: int) -> None:
+def test_any_2xx_answer_means_delivered(status: int) -> None:
     delivered = a_delivery().begun(START).answered(status, START + 1)
     assert (delivered.state, delivered.last_status, delivered.finished_at) == ("delivered", status, START + 1)
 
 
 @pytest.mark.parametrize("status", [100, 199, 300, 302, 308, 400, 401, 404, 409, 429, 500, 503, 599])
-def test_any_other_answer_is_tried_again(status: int) -> None:
+def test_any_other_answer_is_followed_by_another_try(status: int) -> None:
     failed = a_delivery().begun(START).answered(status, START + 1)
     assert (failed.state, failed.last_status) == ("pending", status)
     assert failed.next_try_at is not None
     assert failed.next_try_at > START + 1
 
 
-def test_no_answer_is_tried_again_and_what_was_answered_before_is_not_the_last_thing_known() -> None:
+def test_an_unanswered_try_is_repeated_and_clears_the_last_status() -> None:
     failed = a_delivery().begun(START).answered(500, START).begun(START + 1).unanswered("TimeoutError", START + 6)
     assert (failed.state, failed.tries) == ("pending", 2)
     assert (failed.last_status, failed.last_error) == (None, "TimeoutError")
 
 
-def test_410_ends_it_at_once() -> None:
+def test_answer_410_gives_the_delivery_up_at_once() -> None:
     gone = a_delivery().begun(START).answered(410, START + 1)
     assert (gone.state, gone.is_unwanted, gone.tries) == ("given_up", True, 1)
 
 
 @pytest.mark.parametrize("number", range(50))
-def test_tries_are_further_and_further_apart_and_end_after_ten_minutes(number: int) -> None:
-    """Whatever the spread: the first pause about a second, none above a minute and its spread, and none that would end
+def test_delivery_tries_have_growing_pauses_and_end_after_ten_minutes(number: int) -> None:
+    """Whatever the spread: the first pause is about a second, none exceeds a minute and its spread, and none ends
     after the ten minutes."""
     tried = history(a_delivery(f"cb_{number}"), 500)
     pauses = [later - earlier - 0.1 for earlier, later in pairwise(tried)]
@@ -127,17 +128,17 @@ def test_tries_are_further_and_further_apart_and_end_after_ten_minutes(number: i
     assert START + PATIENCE - 1.5 * PAUSE_MAX - 0.1 < tried[-1] <= START + PATIENCE
 
 
-def test_two_events_do_not_come_back_at_the_same_instants() -> None:
+def test_two_deliveries_are_not_repeated_in_step() -> None:
     assert not set(history(a_delivery("cb_1"), 500)[1:]) & set(history(a_delivery("cb_2"), 500)[1:])
 
 
-def test_the_ten_minutes_begin_with_the_first_try() -> None:
+def test_the_ten_minutes_of_a_delivery_begin_with_its_first_try() -> None:
     """Not while it waits for its turn."""
     late = START + 10 * PATIENCE
     assert a_delivery().begun(late).answered(500, late).state is DeliveryState.PENDING
 
 
-def test_others_are_shown_the_host_alone_and_so_are_logs() -> None:
+def test_a_delivery_shows_only_the_host_of_its_url() -> None:
     assert a_delivery().host == "shop.example:8443"
     assert "a-word" not in repr(a_delivery())
 
@@ -159,7 +160,7 @@ def test_the_last_hundred_of_each_owner_are_kept_newest_first() -> None:
     assert delivery_log.latest("nobody".__eq__) == []
 
 
-def test_who_sees_everybodys_gets_the_last_hundred_of_all() -> None:
+def test_a_reader_of_all_owners_gets_the_last_hundred_deliveries() -> None:
     delivery_log = DeliveryLog()
     for number in range(KEPT):
         delivery_log.add(a_delivery(f"cb_{number}", f"owner-{number % 7}", START + number))
@@ -168,14 +169,14 @@ def test_who_sees_everybodys_gets_the_last_hundred_of_all() -> None:
     assert latest == ["cb_last", *(f"cb_{n}" for n in reversed(range(1, KEPT)))]
 
 
-def test_of_one_instant_the_later_one_is_shown_first() -> None:
+def test_of_deliveries_at_one_instant_the_later_one_comes_first() -> None:
     delivery_log = DeliveryLog()
     for number in range(5):
         delivery_log.add(a_delivery(f"cb_{number}"))
     assert [d.id for d in delivery_log.latest(everybody)] == ["cb_4", "cb_3", "cb_2", "cb_1", "cb_0"]
 
 
-def test_what_becomes_of_a_delivery_keeps_its_place() -> None:
+def test_an_updated_delivery_keeps_its_position() -> None:
     delivery_log = DeliveryLog()
     delivery_log.add(a_delivery("cb_1"))
     delivery_log.add(a_delivery("cb_2", at=START + 1))
@@ -183,7 +184,7 @@ def test_what_becomes_of_a_delivery_keeps_its_place() -> None:
     assert [(d.id, d.state) for d in delivery_log.latest(everybody)] == [("cb_2", "pending"), ("cb_1", "delivered")]
 
 
-def test_what_becomes_of_one_that_is_kept_no_more_is_not_kept_either() -> None:
+def test_an_update_of_a_dropped_delivery_is_ignored() -> None:
     delivery_log = DeliveryLog()
     for number in range(KEPT + 1):
         delivery_log.add(a_delivery(f"cb_{number}", at=START + number))
@@ -192,7 +193,7 @@ def test_what_becomes_of_one_that_is_kept_no_more_is_not_kept_either() -> None:
     assert "cb_0" not in [d.id for d in delivery_log.latest(everybody)]
 
 
-def test_of_very_many_owners_the_quietest_are_forgotten() -> None:
+def test_with_very_many_owners_the_least_recent_are_forgotten() -> None:
     delivery_log = DeliveryLog()
     delivery_log.add(a_delivery("cb_quiet", "quiet"))
     delivery_log.add(a_delivery("cb_old", "lively"))

@@ -90,7 +90,7 @@ def test_signatures_of_livekits_servers_and_sdks_are_accepted(make: Callable[[],
         lambda: api.AccessToken(KEY, SECRET).with_identity("eve").to_jwt(),
     ],
 )
-def test_what_is_not_signed_with_these_keys_for_this_body_is_refused(make: Callable[[], str]) -> None:
+def test_a_body_not_signed_with_these_keys_is_refused(make: Callable[[], str]) -> None:
     with pytest.raises(NotSigned) as refused:
         verify(BODY, make(), KEY, SECRET)
     assert SECRET not in str(refused.value)

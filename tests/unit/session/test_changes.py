@@ -8,8 +8,9 @@ from dataclasses import replace
 from itertools import pairwise
 from typing import NamedTuple, TypeVar, get_args
 
+import hypothesis
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from manager_agent.session import events as ev
@@ -41,51 +42,35 @@ from manager_agent.session.changes import (
 from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
 from manager_agent.session.session import EndReason, RequiredService, ServiceReason, Session, SessionState
 from manager_agent.session.transitions import apply
+from tests.unit import sessions as given
 from tests.unit.session.test_histories import SERVICES, STEPS, a_history, by_chance
-from tests.unit.sessions import (
-    AGENT,
-    ASR,
-    JOINS,
-    LLM,
-    MANAGER,
-    SIGNALS,
-    START,
-    a_session,
-    accepted,
-    after,
-    created,
-    invited,
-    left,
-    listed,
-    managed,
-    requested,
-    seen,
-    signal,
-)
+from tests.unit.sessions import ASR, LLM, START
 from tests.unit.world import World
 
 pytestmark = pytest.mark.unit
 
 NOW = START + 3.0
-ASR_SEEN, LLM_SEEN = seen("sm-asr-1", "PA_asr", START + 1), seen("sm-llm-1", "PA_llm", START + 1)
+ASR_SEEN, LLM_SEEN = given.seen("sm-asr-1", "PA_asr", START + 1), given.seen("sm-llm-1", "PA_llm", START + 1)
 
 
 def asked(*services: RequiredService) -> Session:
-    return replace(a_session(*services), owner="acme", profile="voice", state_since=START)
+    return replace(given.a_session(*services), owner="acme", profile="voice", state_since=START)
 
 
-WAITING = after(asked(JOINS, SIGNALS), *managed(), *invited(ASR, LLM), ev.WebhookArrived(START))
-JOINED = after(WAITING, *accepted(ASR, LLM), ASR_SEEN, LLM_SEEN)
-READY = after(JOINED, signal("sm-llm-1", Signal.READY, START + 2))
-ASR_LOST = after(READY, left("sm-asr-1", "PA_asr", START + 2.5))
-LLM_LOST = after(READY, left("sm-llm-1", "PA_llm", START + 2.5))
-DECLINED = after(WAITING, ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.DECLINED, final=True))
+WAITING = given.after(
+    asked(given.JOINS, given.SIGNALS), *given.managed(), *given.invited(ASR, LLM), ev.WebhookArrived(START)
+)
+JOINED = given.after(WAITING, *given.accepted(ASR, LLM), ASR_SEEN, LLM_SEEN)
+READY = given.after(JOINED, given.signal("sm-llm-1", Signal.READY, START + 2))
+ASR_LOST = given.after(READY, given.left("sm-asr-1", "PA_asr", START + 2.5))
+LLM_LOST = given.after(READY, given.left("sm-llm-1", "PA_llm", START + 2.5))
+DECLINED = given.after(WAITING, ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.DECLINED, final=True))
 SENT_AGAIN = (
     ev.InviteStarted(START + 1, ASR, 1, 2, "sm-asr-1", "inv_0"),
     ev.InviteRefused(START + 1, ASR, 1, 2, Refusal.UNREACHABLE),
 )
 ASR_AGAIN = ev.InviteStarted(NOW, ASR, 2, 1, "sm-asr-2", "inv_0b")
-CLEANING = after(READY, ev.SessionClosed(START + 2), ev.CleanUpStarted(START + 2))
+CLEANING = given.after(READY, ev.SessionClosed(START + 2), ev.CleanUpStarted(START + 2))
 
 
 class Ended(NamedTuple):
@@ -112,8 +97,8 @@ def _shown(before: Session, one: SessionChange) -> SessionChange | Ended:
 
 CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
     "a service is invited": (
-        after(asked(JOINS), *managed()),
-        invited(ASR)[0],
+        given.after(asked(given.JOINS), *given.managed()),
+        given.invited(ASR)[0],
         [AttemptStarted(ASR), Revised()],
     ),
     "an invite is accepted": (
@@ -124,156 +109,160 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
             StepTaken(ASR, AttemptStep.ACCEPTED, NOW, START, is_first=True), Revised(),
         ],
     ),
-    "accepted again by who had lost it": (
-        after(WAITING, *accepted(ASR), *SENT_AGAIN, ev.InviteStarted(START + 2, ASR, 1, 3, "sm-asr-1", "inv_0")),
+    "an accepted invite is accepted again": (
+        given.after(
+            WAITING, *given.accepted(ASR), *SENT_AGAIN, ev.InviteStarted(START + 2, ASR, 1, 3, "sm-asr-1", "inv_0")
+        ),
         ev.InviteAccepted(NOW, ASR, 1, 3),
         [
             InviteAnswered(ASR, InviteOutcome.ACCEPTED),
             StepTaken(ASR, AttemptStep.ACCEPTED, NOW, START, is_first=False), Revised(),
         ],
     ),
-    "and declined": (
+    "an invite is declined": (
         WAITING,
         ev.InviteRefused(NOW, LLM, 1, 1, Refusal.DECLINED),
         [InviteAnswered(LLM, InviteOutcome.DECLINED), Revised()],
     ),
-    "and can't be delivered": (
+    "an invite can't be delivered": (
         WAITING,
         ev.InviteRefused(NOW, LLM, 1, 1, Refusal.UNREACHABLE),
         [InviteAnswered(LLM, InviteOutcome.UNREACHABLE), Revised()],
     ),
-    "a service joins, and is ready by that": (
+    "a service with ready_on join joins": (
         WAITING,
-        seen("sm-asr-1", "PA_asr", NOW),
+        given.seen("sm-asr-1", "PA_asr", NOW),
         [
             StepTaken(ASR, AttemptStep.JOINED, NOW, START, is_first=True),
             StepTaken(ASR, AttemptStep.READY, NOW, NOW, is_first=True), Revised(),
         ],
     ),
-    "one joins that has to say it": (
+    "a service with ready_on signal joins": (
         WAITING,
-        seen("sm-llm-1", "PA_llm", NOW),
+        given.seen("sm-llm-1", "PA_llm", NOW),
         [StepTaken(LLM, AttemptStep.JOINED, NOW, START, is_first=True), Revised()],
     ),
-    "it says so, and the session is ready": (
+    "the last service signals ready by message": (
         JOINED,
-        signal("sm-llm-1", Signal.READY, NOW),
+        given.signal("sm-llm-1", Signal.READY, NOW),
         [
             StepTaken(LLM, AttemptStep.READY, NOW, START + 1, is_first=True),
             StateChanged(SessionState.WAITING, SessionState.READY, 3), SessionReady(3), Revised(),
         ],
     ),
-    "it says so by HTTP before it is seen": (
+    "a service signals ready by HTTP before its join": (
         WAITING,
-        signal("sm-llm-1", Signal.READY, NOW, Evidence.HTTP),
+        given.signal("sm-llm-1", Signal.READY, NOW, Evidence.HTTP),
         [StepTaken(LLM, AttemptStep.READY, NOW, START, is_first=True), Revised()],
     ),
-    "and is seen then": (
-        after(WAITING, signal("sm-llm-1", Signal.READY, START + 1, Evidence.HTTP)),
-        seen("sm-llm-1", "PA_llm", NOW),
+    "a service that is ready by HTTP joins": (
+        given.after(WAITING, given.signal("sm-llm-1", Signal.READY, START + 1, Evidence.HTTP)),
+        given.seen("sm-llm-1", "PA_llm", NOW),
         [StepTaken(LLM, AttemptStep.JOINED, NOW, START, is_first=True), Revised()],
     ),
-    "by an attribute": (
+    "the last service signals ready by attribute": (
         JOINED,
-        seen("sm-llm-1", "PA_llm", NOW, attributes={"session.state": "ready"}),
+        given.seen("sm-llm-1", "PA_llm", NOW, attributes={"session.state": "ready"}),
         [
             StepTaken(LLM, AttemptStep.READY, NOW, START + 1, is_first=True),
             StateChanged(SessionState.WAITING, SessionState.READY, 3), SessionReady(3), Revised(),
         ],
     ),
-    "one is lost, or fails: that it came to nothing shows later": (
+    "a ready service is lost": (
         READY,
-        left("sm-asr-1", "PA_asr", NOW),
+        given.left("sm-asr-1", "PA_asr", NOW),
         [
             StepTaken(ASR, AttemptStep.LEFT, NOW, NOW, is_first=True),
             StateChanged(SessionState.READY, SessionState.DEGRADED, 1), Revised(),
         ],
     ),
-    "so it is with one that says it has failed": (
+    "a service signals that it failed": (
         READY,
-        signal("sm-llm-1", Signal.FAILED, NOW),
+        given.signal("sm-llm-1", Signal.FAILED, NOW),
         [
             StepTaken(LLM, AttemptStep.FAILED, NOW, NOW, is_first=True),
             StateChanged(SessionState.READY, SessionState.DEGRADED, 1), Revised(),
         ],
     ),
-    "it has its room": (
-        after(asked(JOINS, SIGNALS), *requested()),
+    "the room is created": (
+        given.after(asked(given.JOINS, given.SIGNALS), *given.requested()),
         ev.RoomCreated(NOW, "RM_1"),
         [RoomAnswered(), SessionCreated()],
     ),
-    "without services it is ready by that": (
-        after(asked(), *requested()),
+    "the room of a session without services is created": (
+        given.after(asked(), *given.requested()),
         ev.RoomCreated(NOW, "RM_1"),
         [
             RoomAnswered(), SessionCreated(), StateChanged(SessionState.WAITING, SessionState.READY, 3),
             SessionReady(3), Revised(),
         ],
     ),
-    "it is closed before it has one": (
-        after(asked(JOINS), *requested()),
+    "a session is closed before its room is created": (
+        given.after(asked(given.JOINS), *given.requested()),
         ev.SessionClosed(NOW),
         [
             SessionCreated(), ManagerDispatchEnded(1, "sm-manager-1", START, failed=False),
             StateChanged(SessionState.WAITING, SessionState.ENDED, 3), SessionEnded(EndReason.CLOSED), Revised(),
         ],
     ),
-    "and then has it": (
-        after(asked(JOINS), *requested(), ev.SessionClosed(NOW)),
+    "the room of a closed session is created": (
+        given.after(asked(given.JOINS), *given.requested(), ev.SessionClosed(NOW)),
         ev.RoomCreated(NOW, "RM_1"),
         [RoomAnswered()],
     ),
-    "one that was lost comes back, and took no time for it": (
+    "a lost service comes back": (
         ASR_LOST,
-        seen("sm-asr-1", "PA_asr2", NOW, joined_ms=1),
+        given.seen("sm-asr-1", "PA_asr2", NOW, joined_ms=1),
         [
             StepTaken(ASR, AttemptStep.JOINED, NOW, START + 2.5, is_first=False),
             StepTaken(ASR, AttemptStep.READY, NOW, NOW, is_first=False),
             StateChanged(SessionState.DEGRADED, SessionState.READY, 0.5), Revised(),
         ],
     ),
-    "so does one that says it again": (
-        after(LLM_LOST, seen("sm-llm-1", "PA_llm2", NOW - 0.1)),
-        signal("sm-llm-1", Signal.READY, NOW),
+    "a lost service comes back and signals ready again": (
+        given.after(LLM_LOST, given.seen("sm-llm-1", "PA_llm2", NOW - 0.1)),
+        given.signal("sm-llm-1", Signal.READY, NOW),
         [
             StepTaken(LLM, AttemptStep.READY, NOW, START + 2.9, is_first=False),
             StateChanged(SessionState.DEGRADED, SessionState.READY, 0.5), Revised(),
         ],
     ),
-    "one comes back that was never ready": (
-        after(JOINED, left("sm-llm-1", "PA_llm", START + 2), seen("sm-llm-1", "PA_llm2", START + 2.5)),
-        signal("sm-llm-1", Signal.READY, NOW),
+    "a service that was never ready comes back": (
+        given.after(
+            JOINED, given.left("sm-llm-1", "PA_llm", START + 2), given.seen("sm-llm-1", "PA_llm2", START + 2.5)
+        ),
+        given.signal("sm-llm-1", Signal.READY, NOW),
         [
             StepTaken(LLM, AttemptStep.READY, NOW, START + 2.5, is_first=True),
             StateChanged(SessionState.WAITING, SessionState.READY, 3), SessionReady(3), Revised(),
         ],
     ),
-    "one that was lost is replaced": (
+    "a lost service is replaced": (
         ASR_LOST,
         ASR_AGAIN,
         [Ended(ASR, None, ServiceReason.LEFT, ServiceReason.LEFT), AttemptStarted(ASR), Revised()],
     ),
-    "one that declined": (
+    "a service that declined is replaced": (
         DECLINED,
         ASR_AGAIN,
         [Ended(ASR, None, ServiceReason.DECLINED, ServiceReason.DECLINED), AttemptStarted(ASR), Revised()],
     ),
-    "one that did not come": (
-        after(WAITING, *accepted(ASR)),
+    "a service that did not join is replaced": (
+        given.after(WAITING, *given.accepted(ASR)),
         ASR_AGAIN,
         [Ended(ASR, None, ServiceReason.NEVER_JOINED, ServiceReason.NEVER_JOINED), AttemptStarted(ASR), Revised()],
     ),
-    "one that said it has failed": (
-        after(READY, signal("sm-asr-1", Signal.FAILED, START + 2.5)),
+    "a service that signalled its failure is replaced": (
+        given.after(READY, given.signal("sm-asr-1", Signal.FAILED, START + 2.5)),
         ASR_AGAIN,
         [
             Ended(ASR, None, ServiceReason.REPORTED_FAILURE, ServiceReason.REPORTED_FAILURE), AttemptStarted(ASR),
             Revised(),
         ],
     ),
-    "the next attempt begins its own time": (
-        after(ASR_LOST, ASR_AGAIN),
-        seen("sm-asr-2", "PA_asr2", NOW + 0.5),
+    "the next attempt joins and is ready": (
+        given.after(ASR_LOST, ASR_AGAIN),
+        given.seen("sm-asr-2", "PA_asr2", NOW + 0.5),
         [
             StepTaken(ASR, AttemptStep.JOINED, START + 3.5, NOW, is_first=True),
             StepTaken(ASR, AttemptStep.READY, START + 3.5, START + 3.5, is_first=True),
@@ -281,17 +270,17 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
         ],
     ),
     "the manager is dispatched with the room": (
-        asked(JOINS),
-        requested()[1],
+        asked(given.JOINS),
+        given.requested()[1],
         [Revised()],
     ),
-    "and again": (
-        after(asked(JOINS), *created()),
+    "the manager is dispatched again": (
+        given.after(asked(given.JOINS), *given.created()),
         ev.ManagerDispatched(NOW, 2, "sm-manager-2"),
         [ManagerDispatchedAgain(), ManagerDispatchEnded(1, "sm-manager-1", START, failed=True), Revised()],
     ),
-    "time is up": (
-        after(WAITING, *accepted(ASR, LLM), LLM_SEEN),
+    "the ready deadline passes": (
+        given.after(WAITING, *given.accepted(ASR, LLM), LLM_SEEN),
         ev.DeadlinePassed(START + 30),
         [
             StateChanged(SessionState.WAITING, SessionState.FAILED, 30),
@@ -300,7 +289,7 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
             SessionEnded(EndReason.READY_TIMEOUT), Revised(),
         ],
     ),
-    "what was lost is not replaced in time": (
+    "the replacement deadline passes": (
         ASR_LOST,
         ev.DeadlinePassed(START + 22.5),
         [
@@ -309,7 +298,7 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
             Ended(LLM, EndReason.SERVICE_LOST, None, None), SessionEnded(EndReason.SERVICE_LOST), Revised(),
         ],
     ),
-    "it is closed while all is well": (
+    "a ready session is closed": (
         READY,
         ev.SessionClosed(NOW),
         [
@@ -317,7 +306,7 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
             Ended(LLM, EndReason.CLOSED, None, None), SessionEnded(EndReason.CLOSED), Revised(),
         ],
     ),
-    "while services had more time": (
+    "a waiting session is closed by a client that is gone": (
         WAITING,
         ev.SessionClosed(NOW, by_client_gone=True),
         [
@@ -325,7 +314,7 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
             Ended(LLM, EndReason.CLIENT_GONE, None, None), SessionEnded(EndReason.CLIENT_GONE), Revised(),
         ],
     ),
-    "while one had failed": (
+    "a session with a declined service is closed": (
         DECLINED,
         ev.SessionClosed(NOW),
         [
@@ -334,7 +323,7 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
             Ended(LLM, EndReason.CLOSED, None, None), SessionEnded(EndReason.CLOSED), Revised(),
         ],
     ),
-    "the room is closed, as a webhook tells, and all have left": (
+    "a webhook reports that the room is closed": (
         ASR_LOST,
         ev.RoomClosed(NOW, "RM_1", told=True),
         [
@@ -343,7 +332,7 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
             Ended(LLM, EndReason.ROOM_CLOSED, None, None), SessionEnded(EndReason.ROOM_CLOSED), Revised(),
         ],
     ),
-    "as a webhook is to tell yet": (
+    "a closed room is found before its webhook": (
         READY,
         ev.RoomClosed(NOW, "RM_1"),
         [
@@ -352,7 +341,7 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
             WebhookAwaited(Missable.ROOM_FINISHED, "RM_1"), Revised(),
         ],
     ),
-    "where none arrive": (
+    "a closed room is found without webhooks": (
         replace(READY, webhooks_arrive=False),
         ev.RoomClosed(NOW, "RM_1"),
         [
@@ -360,8 +349,8 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
             Ended(LLM, EndReason.ROOM_CLOSED, None, None), SessionEnded(EndReason.ROOM_CLOSED), Revised(),
         ],
     ),
-    "the room can't be made": (
-        after(asked(JOINS), *requested()),
+    "the room can't be created": (
+        given.after(asked(given.JOINS), *given.requested()),
         ev.RoomRefused(NOW),
         [
             RoomAnswered(), SessionCreated(), ManagerDispatchEnded(1, "sm-manager-1", START, failed=True),
@@ -369,8 +358,8 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
             Revised(),
         ],
     ),
-    "its name is another's, and the session refused": (
-        after(asked(JOINS), *requested()),
+    "the room name is taken and the session refused": (
+        given.after(asked(given.JOINS), *given.requested()),
         ev.RoomRefused(NOW, taken=True),
         [
             RoomAnswered(), ManagerDispatchEnded(1, "sm-manager-1", START, failed=True),
@@ -378,32 +367,32 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
             Revised(),
         ],
     ),
-    "its name is another's, as is known when it is over": (
-        after(asked(JOINS), *requested(), ev.SessionClosed(NOW)),
+    "the room name turns out to be taken after the end": (
+        given.after(asked(given.JOINS), *given.requested(), ev.SessionClosed(NOW)),
         ev.RoomRefused(NOW, taken=True),
         [RoomAnswered()],
     ),
-    "a listing shows who left": (
+    "a listing shows that a service has left": (
         READY,
-        listed(NOW, ParticipantInfo(MANAGER, "PA_manager"), ParticipantInfo("sm-llm-1", "PA_llm")),
+        given.listed(NOW, ParticipantInfo(given.MANAGER, "PA_manager"), ParticipantInfo("sm-llm-1", "PA_llm")),
         [
             StepTaken(ASR, AttemptStep.LEFT, NOW, NOW, is_first=True),
             StateChanged(SessionState.READY, SessionState.DEGRADED, 1),
             WebhookAwaited(Missable.PARTICIPANT_LEFT, "PA_asr"), Revised(),
         ],
     ),
-    "and who came": (
+    "a listing shows that a service has joined": (
         READY,
-        listed(NOW, ParticipantInfo("sm-asr-1", "PA_asr"), ParticipantInfo("sm-llm-1", "PA_llm"),
+        given.listed(NOW, ParticipantInfo("sm-asr-1", "PA_asr"), ParticipantInfo("sm-llm-1", "PA_llm"),
             ParticipantInfo("alice", "PA_u", 1_000_900)),
         [
             UserJoined(), StateChanged(SessionState.READY, SessionState.ACTIVE, 1),
             WebhookAwaited(Missable.PARTICIPANT_JOINED, "PA_u"), Revised(),
         ],
     ),
-    "or somebody in the place of another": (
+    "a listing shows another participant of an identity": (
         READY,
-        listed(NOW, ParticipantInfo("sm-asr-1", "PA_asr2", 1), ParticipantInfo("sm-llm-1", "PA_llm")),
+        given.listed(NOW, ParticipantInfo("sm-asr-1", "PA_asr2", 1), ParticipantInfo("sm-llm-1", "PA_llm")),
         [
             StepTaken(ASR, AttemptStep.JOINED, NOW, NOW, is_first=False),
             StepTaken(ASR, AttemptStep.READY, NOW, NOW, is_first=False),
@@ -411,31 +400,31 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
             WebhookAwaited(Missable.PARTICIPANT_LEFT, "PA_asr"), Revised(),
         ],
     ),
-    "that the manager is gone, who tells it himself": (
+    "a listing shows that the manager is gone": (
         READY,
-        listed(NOW, ParticipantInfo("sm-asr-1", "PA_asr"), ParticipantInfo("sm-llm-1", "PA_llm")),
+        given.listed(NOW, ParticipantInfo("sm-asr-1", "PA_asr"), ParticipantInfo("sm-llm-1", "PA_llm")),
         [],
     ),
-    "where no webhooks arrive": (
+    "a listing shows a change without webhooks": (
         replace(READY, webhooks_arrive=False),
-        listed(NOW, ParticipantInfo("sm-llm-1", "PA_llm")),
+        given.listed(NOW, ParticipantInfo("sm-llm-1", "PA_llm")),
         [
             StepTaken(ASR, AttemptStep.LEFT, NOW, NOW, is_first=True),
             StateChanged(SessionState.READY, SessionState.DEGRADED, 1), Revised(),
         ],
     ),
     "the user leaves": (
-        after(READY, seen("alice", "PA_u", START + 2.5)),
-        left("alice", "PA_u", NOW),
+        given.after(READY, given.seen("alice", "PA_u", START + 2.5)),
+        given.left("alice", "PA_u", NOW),
         [UserLeft(), StateChanged(SessionState.ACTIVE, SessionState.READY, 0.5), Revised()],
     ),
     "the manager joins": (
-        after(asked(JOINS), *created(), ev.JobAccepted(START + 1, MANAGER)),
-        seen(MANAGER, "PA_m", NOW),
-        [ManagerDispatchEnded(1, MANAGER, START, failed=False)],
+        given.after(asked(given.JOINS), *given.created(), ev.JobAccepted(START + 1, given.MANAGER)),
+        given.seen(given.MANAGER, "PA_m", NOW),
+        [ManagerDispatchEnded(1, given.MANAGER, START, failed=False)],
     ),
     "the room is deleted": (CLEANING, ev.CleanedUp(NOW), [CleanUpEnded(START + 2, 1, failed=False)]),
-    "it can't be deleted": (CLEANING, ev.CleanUpFailed(NOW), [CleanUpEnded(START + 2, 1, failed=True)]),
+    "the room can't be deleted": (CLEANING, ev.CleanUpFailed(NOW), [CleanUpEnded(START + 2, 1, failed=True)]),
 }  # fmt: skip
 """What happens, to which session, and the changes in it."""
 SILENT = (
@@ -447,26 +436,28 @@ NOT_IN_CASES = (ev.JobAccepted, ev.ManagerFailed)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_happened(case: str) -> None:
+def test_the_changes_of_each_event_are_derived(case: str) -> None:
     before, event, expected = CASES[case]
     assert happened(before, event) == expected
 
 
-def test_every_kind_of_event_and_of_change_is_met() -> None:
+def test_the_examples_have_every_kind_of_event_and_of_change() -> None:
     events = {type(event) for _, event, _ in CASES.values()}
     assert events | {*SILENT, *NOT_IN_CASES} == set(get_args(Event))
     found = {type(one) for _, _, expected in CASES.values() for one in expected} - {Ended}
     assert found | {AttemptEnded, SessionOpened, SessionForgotten} == set(get_args(SessionChange))
 
 
-def test_a_session_is_opened_and_forgotten() -> None:
-    assert list(changes(None, asked(JOINS, SIGNALS), None)) == [SessionOpened()]
+def test_opening_and_removing_a_session_are_changes() -> None:
+    assert list(changes(None, asked(given.JOINS, given.SIGNALS), None)) == [SessionOpened()]
     assert list(changes(READY, None, None)) == [SessionForgotten()]
 
 
-def test_an_agent_takes_its_steps_like_any_other_service() -> None:
-    before = after(asked(AGENT), *managed(), ev.InviteStarted(START, 0, 1, 1, None, "inv_bot"))
-    comes = seen("agent-1", "PA_bot", NOW, is_agent=True, attributes={"lk.agent.name": "bot", "lk.agent.state": "idle"})
+def test_an_agent_has_the_changes_of_any_other_service() -> None:
+    before = given.after(asked(given.AGENT), *given.managed(), ev.InviteStarted(START, 0, 1, 1, None, "inv_bot"))
+    comes = given.seen(
+        "agent-1", "PA_bot", NOW, is_agent=True, attributes={"lk.agent.name": "bot", "lk.agent.state": "idle"}
+    )
     assert [one for one in happened(before, comes) if isinstance(one, StepTaken | SessionReady)] == [
         StepTaken(0, AttemptStep.JOINED, NOW, START, is_first=True),
         StepTaken(0, AttemptStep.READY, NOW, NOW, is_first=True),
@@ -518,14 +509,14 @@ def check_changes(world: World) -> None:
 
 
 @settings(max_examples=100, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(services=st.sampled_from(SERVICES), steps=STEPS)
-def test_the_counts_of_a_history_are_those_of_the_session_in_the_end(
+@hypothesis.given(services=st.sampled_from(SERVICES), steps=STEPS)
+def test_counts_of_changes_agree_with_the_final_session(
     services: tuple[RequiredService, ...], steps: list[tuple[str, int]]
 ) -> None:
     check_changes(a_history(services, steps))
 
 
-def test_nor_do_they_differ_in_longer_ones() -> None:
+def test_counts_of_changes_agree_with_the_final_session_in_long_histories() -> None:
     met: set[type[SessionChange]] = set()
     for seed in range(300):
         world = a_history(*by_chance(seed))
