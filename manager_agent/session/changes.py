@@ -223,14 +223,14 @@ def changes(before: Session | None, after: Session | None, event: Event | None) 
 
 
 def _of_room_and_manager(before: Session, after: Session) -> Iterator[SessionChange]:
+    ends = before.end is None and after.end is not None
     if before.room.in_flight and not after.room.in_flight:
         yield RoomAnswered()
-    if _is_created(after) and not _is_created(before):
+    if (ends or after.room is not before.room) and _is_created(after) and not _is_created(before):
         yield SessionCreated()
     was, now = before.manager, after.manager
     if now.attempt > max(was.attempt, 1):
         yield ManagerDispatchedAgain()
-    ends = _ends(before, after)
     if was.awaited_since is not None and (now.awaited_since != was.awaited_since or ends):
         came = now.presence.here
         failed = not came and (not ends or after.state is SessionState.FAILED)
@@ -241,12 +241,8 @@ def _is_created(session: Session) -> bool:
     return session.room.created_at is not None or (session.over and not session.room.taken)
 
 
-def _ends(before: Session, after: Session) -> bool:
-    return before.end is None and after.end is not None
-
-
 def _of_state(before: Session, after: Session) -> Iterator[SessionChange]:
-    if before.state is not after.state:
+    if before.revision != after.revision and before.state is not after.state:  # a new state is a new revision
         yield StateChanged(before.state, after.state, after.state_since - before.state_since)
     if before.ready_at is None and after.ready_at is not None:
         yield SessionReady(max(0.0, after.ready_at - after.created_at))
@@ -280,6 +276,8 @@ def _of_service(entry: int, service_before: RequiredService, service: RequiredSe
         return
     if was.in_flight and not now.in_flight:
         yield InviteAnswered(entry, InviteOutcome(now.refusal or InviteOutcome.ACCEPTED))
+    if now.timeline is was.timeline:
+        return
     for step in AttemptStep:
         at: float | None = getattr(now.timeline, step)
         if at is not None and at != getattr(was.timeline, step):
