@@ -143,9 +143,9 @@ async def test_session_metrics_agree_with_the_store_at_every_step(block: int) ->
     store.listen(session_metrics(registry).hear)
     events: dict[str, list[Event]] = {}
     for n in range(4):
-        world = a_history(*by_chance(block * 4 + n))
-        await store.add(replace(world.past[0], session_id=f"s{n}", room_name=f"r{n}", owner="acme"))
-        events[f"s{n}"] = [tale.event for tale in world.taken_in]
+        model = a_history(*by_chance(block * 4 + n))
+        await store.add(replace(model.past[0], session_id=f"s{n}", room_name=f"r{n}", owner="acme"))
+        events[f"s{n}"] = [report.event for report in model.applied]
     whose = [session_id for session_id, its in events.items() for _ in its]
     chance.shuffle(whose)
     now = shown(registry).series

@@ -19,8 +19,8 @@ from manager_agent.store.store import Change
 from manager_agent.traceparent import read_trace
 from tests.unit import sessions as given
 from tests.unit.session.test_histories import a_history, by_chance
+from tests.unit.session_model import SessionModel
 from tests.unit.sessions import ASR, LLM, START
-from tests.unit.world import World
 
 pytestmark = pytest.mark.unit
 
@@ -62,34 +62,38 @@ def _tree(spans: Sequence[Span], below: str, indent: str) -> Iterable[str]:
             yield from _tree(spans, span.context.span_id, indent + "  ")
 
 
-def at_its_end(world: World) -> World:
-    """The world once the session is over and cleaned up."""
-    world.record(ev.SessionClosed(world.now))
+def at_its_end(model: SessionModel) -> SessionModel:
+    """The model once the session is over and cleaned up."""
+    model.record(ev.SessionClosed(model.now))
     for _ in range(2):
-        while world.untold:
-            world.tell(0)
-        world.does_what_is_due()
-    world.record(ev.CleanedUp(world.now))  # if it was never told
-    assert world.session.end is not None
-    assert world.session.end.cleaned_at is not None
-    return world
+        while model.unreported:
+            model.deliver(0)
+        model.do_what_is_due()
+    model.record(ev.CleanedUp(model.now))  # if it was never reported
+    assert model.session.end is not None
+    assert model.session.end.cleaned_at is not None
+    return model
 
 
 HISTORIES = range(300)
 
 
 @pytest.fixture(scope="module")
-def worlds() -> list[tuple[World, list[Span]]]:
+def models() -> list[tuple[SessionModel, list[Span]]]:
     """Histories by chance, each with its spans."""
     ends = [at_its_end(a_history(*by_chance(seed))) for seed in HISTORIES]
-    return [(world, spans_in(world.past, [tale.event for tale in world.taken_in])) for world in ends]
+    return [(model, spans_in(model.past, [report.event for report in model.applied])) for model in ends]
 
 
-def test_every_started_step_has_one_span_when_the_session_is_over(worlds: list[tuple[World, list[Span]]]) -> None:
-    for world, spans in worlds:
+def test_every_started_step_has_one_span_when_the_session_is_over(
+    models: list[tuple[SessionModel, list[Span]]],
+) -> None:
+    for model, spans in models:
         names = Counter(span.name.split()[0] for span in spans)
-        done = Counter(type(tale.event) for tale in world.taken_in)
-        first = [tale for tale in world.taken_in if isinstance(tale.event, ev.InviteStarted) and tale.event.tries == 1]
+        done = Counter(type(report.event) for report in model.applied)
+        first = [
+            report for report in model.applied if isinstance(report.event, ev.InviteStarted) and report.event.tries == 1
+        ]
         assert names["session"] == 1
         assert names["create"] == done[ev.RoomRequested]
         assert names["dispatch"] == done[ev.ManagerDispatched]
@@ -100,8 +104,8 @@ def test_every_started_step_has_one_span_when_the_session_is_over(worlds: list[t
         assert len(own) == len(set(own)) == 1 + len(first)
 
 
-def test_every_span_has_a_known_parent_and_lies_within_its_time(worlds: list[tuple[World, list[Span]]]) -> None:
-    for _, spans in worlds:
+def test_every_span_has_a_known_parent_and_lies_within_its_time(models: list[tuple[SessionModel, list[Span]]]) -> None:
+    for _, spans in models:
         known = {span.context.span_id: span for span in spans if span.context is not None}
         for span in spans:
             assert span.parent is not None
@@ -115,10 +119,10 @@ def test_every_span_has_a_known_parent_and_lies_within_its_time(worlds: list[tup
                 assert span.end <= parent.end or span.name in AFTER_THE_SESSION
 
 
-def test_a_ready_service_has_a_span_with_its_evidence(worlds: list[tuple[World, list[Span]]]) -> None:
+def test_a_ready_service_has_a_span_with_its_evidence(models: list[tuple[SessionModel, list[Span]]]) -> None:
     met: Counter[str] = Counter()
-    for world, spans in worlds:
-        evidence = {(s.invite_id, s.ready_by) for past in world.past for s in past.services if s.ready_by is not None}
+    for model, spans in models:
+        evidence = {(s.invite_id, s.ready_by) for past in model.past for s in past.services if s.ready_by is not None}
         shown = Counter(span.attributes.get("evidence") for span in spans if span.name == "ready" and not span.error)
         met.update(str(by) for _, by in evidence)
         for by in Evidence:
@@ -127,14 +131,14 @@ def test_a_ready_service_has_a_span_with_its_evidence(worlds: list[tuple[World, 
     assert set(met) == set(Evidence)
 
 
-def test_no_span_is_made_without_a_recorded_trace(worlds: list[tuple[World, list[Span]]]) -> None:
+def test_no_span_is_made_without_a_recorded_trace(models: list[tuple[SessionModel, list[Span]]]) -> None:
     """Neither without a trace nor in one that is not recorded, nor of a session that is removed."""
-    world, _ = worlds[0]
-    for (was, now), tale in zip(pairwise(world.past), world.taken_in, strict=True):
-        assert list(spans_of(Change("s1", was, now, tale.event))) == []
+    model, _ = models[0]
+    for (was, now), report in zip(pairwise(model.past), model.applied, strict=True):
+        assert list(spans_of(Change("s1", was, now, report.event))) == []
         was, now = (replace(session, traceparent=TRACEPARENT[:-1] + "0") for session in (was, now))
-        assert list(spans_of(Change("s1", was, now, tale.event))) == []
-    over = traced(world.session)
+        assert list(spans_of(Change("s1", was, now, report.event))) == []
+    over = traced(model.session)
     assert list(spans_of(Change("s1", over, None))) == list(spans_of(Change("s1", None, over))) == []
 
 

@@ -44,8 +44,8 @@ from manager_agent.session.session import EndReason, RequiredService, ServiceRea
 from manager_agent.session.transitions import apply
 from tests.unit import sessions as given
 from tests.unit.session.test_histories import SERVICES, STEPS, a_history, by_chance
+from tests.unit.session_model import SessionModel
 from tests.unit.sessions import ASR, LLM, START
-from tests.unit.world import World
 
 pytestmark = pytest.mark.unit
 
@@ -468,12 +468,12 @@ def test_an_agent_has_the_changes_of_any_other_service() -> None:
 # --- in all histories -------------------------------------------------------------------------------
 
 
-def all_changes(world: World) -> list[SessionChange]:
+def all_changes(model: SessionModel) -> list[SessionChange]:
     """Of the whole history."""
-    found = list(changes(None, world.past[0], None))
-    for (before, now), tale in zip(pairwise(world.past), world.taken_in, strict=True):
-        found += (new := list(changes(before, now, tale.event)))
-        assert not (new and isinstance(tale.event, SILENT))
+    found = list(changes(None, model.past[0], None))
+    for (before, now), report in zip(pairwise(model.past), model.applied, strict=True):
+        found += (new := list(changes(before, now, report.event)))
+        assert not (new and isinstance(report.event, SILENT))
     return found
 
 
@@ -484,9 +484,9 @@ def of_kind(found: Sequence[SessionChange], kind: type[Kind]) -> list[Kind]:
     return [one for one in found if isinstance(one, kind)]
 
 
-def check_changes(world: World) -> None:
+def check_changes(model: SessionModel) -> None:
     """What happened on the way is what the session in the end shows to have happened."""
-    session, found = world.session, all_changes(world)
+    session, found = model.session, all_changes(model)
     assert len(of_kind(found, SessionCreated)) == (session.room.created_at is not None or session.over)
     assert len(of_kind(found, SessionEnded)) == session.over
     assert len(of_kind(found, SessionReady)) == (session.ready_at is not None)
@@ -519,7 +519,7 @@ def test_counts_of_changes_agree_with_the_final_session(
 def test_counts_of_changes_agree_with_the_final_session_in_long_histories() -> None:
     met: set[type[SessionChange]] = set()
     for seed in range(300):
-        world = a_history(*by_chance(seed))
-        check_changes(world)
-        met |= {type(one) for one in all_changes(world)}
+        model = a_history(*by_chance(seed))
+        check_changes(model)
+        met |= {type(one) for one in all_changes(model)}
     assert met == set(get_args(SessionChange)) - {SessionForgotten}

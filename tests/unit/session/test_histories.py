@@ -1,5 +1,5 @@
-"""Histories of a session: services and users come and go and talk, and all of it is told late, doubled, shuffled,
-or not at all. What holds in every one of them is in world.py."""
+"""Histories of a session: services and users join, leave and signal, and all of it is reported late, twice, shuffled,
+or not at all. session_model.py has what holds in each of them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from manager_agent.session import events as ev
 from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
 from manager_agent.session.session import ReadyOn, RequiredService, ServiceState
 from manager_agent.session.transitions import apply
+from tests.unit.session_model import USER, EventReport, SessionModel
 from tests.unit.sessions import AGENT, JOINS, SIGNALS, START, made_optional, with_instance
-from tests.unit.world import USER, Tale, World
 
 pytestmark = [pytest.mark.unit, pytest.mark.timeout(400)]  # when it fails, finding a short history takes a while
 
@@ -43,75 +43,75 @@ STRANGERS: list[Event] = [
 """Events that never change anything."""
 
 
-def something_happens(world: World, what: str, chance: random.Random) -> None:
+def take_step(model: SessionModel, what: str, chance: random.Random) -> None:
     """One step of a history. `chance` makes the choices within it."""
-    entry = chance.randrange(len(world.attempts))
-    identities = world.attempts[entry]
+    entry = chance.randrange(len(model.attempts))
+    identities = model.attempts[entry]
     match what:
-        case "a service comes" if identities:
+        case "a service joins" if identities:
             identity = chance.choice([*identities, *[identities[-1]] * 3])  # the latest attempt, as a rule
-            agent_name = world.session.services[entry].agent_name
-            visit = world.comes(identity or f"agent-{len(world.visits)}", agent_name)
+            agent_name = model.session.services[entry].agent_name
+            stay = model.join(identity or f"agent-{len(model.stays)}", agent_name)
             for _ in range(chance.choice([0, 0, 1, 2])):
-                world.says(visit, Signal.READY, _some_evidence(chance))
-        case "a service is on its way" if identities and identities[-1]:
-            visit = world.comes(identities[-1], on_its_way=True)
+                model.signal(stay, Signal.READY, _some_evidence(chance))
+        case "a service is connecting" if identities and identities[-1]:
+            stay = model.join(identities[-1], on_its_way=True)
             if chance.random() < 0.5:
-                world.says(visit, Signal.READY, Evidence.HTTP)
-        case "a participant arrives" if world.coming():
-            world.arrives(chance.choice(world.coming()))
-        case "a participant leaves" if world.present() or world.coming():
-            world.goes(chance.choice(world.present() + world.coming()))
-        case "a service signals" if services := [visit for visit in world.visits if visit.is_service]:
+                model.signal(stay, Signal.READY, Evidence.HTTP)
+        case "a connecting participant joins" if model.coming():
+            model.arrive(chance.choice(model.coming()))
+        case "a participant leaves" if model.present() or model.coming():
+            model.leave(chance.choice(model.present() + model.coming()))
+        case "a service signals" if services := [stay for stay in model.stays if stay.is_service]:
             signal = chance.choice([Signal.READY] * 8 + [*Signal])
-            world.says(chance.choice(services[-3:]), signal, _some_evidence(chance))
-        case "the user comes":
-            world.comes(USER, on_its_way=chance.random() < 0.1)
+            model.signal(chance.choice(services[-3:]), signal, _some_evidence(chance))
+        case "the user joins":
+            model.join(USER, on_its_way=chance.random() < 0.1)
         case "the room is listed":
-            world.is_listed()
+            model.list_room()
         case "an invite is answered" if identities:
-            world.answers(entry, chance.choice([None, None, *Refusal]), final=chance.random() < 0.1)
+            model.answer(entry, chance.choice([None, None, *Refusal]), final=chance.random() < 0.1)
         case "a service is replaced" if identities:
-            world.replaces(entry)
+            model.replace_service(entry)
         case "there is no replacement":
-            world.holds(entry)
-        case "a manager accepts" if world.dispatched:
-            identity = chance.choice(world.dispatched)
-            if world.record(ev.JobAccepted(world.now, identity)) and chance.random() < 0.8:
-                world.comes(identity)
-        case "a manager fails" if world.dispatched:
-            world.untold.append(Tale(ev.ManagerFailed(world.now, chance.choice(world.dispatched))))
-        case "a listing fails" if world.session.listing_since:
-            world.record(ev.ListingFailed(world.now, world.session.listing_since))
+            model.hold(entry)
+        case "a manager accepts" if model.dispatched:
+            identity = chance.choice(model.dispatched)
+            if model.record(ev.JobAccepted(model.now, identity)) and chance.random() < 0.8:
+                model.join(identity)
+        case "a manager fails" if model.dispatched:
+            model.unreported.append(EventReport(ev.ManagerFailed(model.now, chance.choice(model.dispatched))))
+        case "a listing fails" if model.session.listing_since:
+            model.record(ev.ListingFailed(model.now, model.session.listing_since))
         case "webhooks arrive":
-            world.untold.append(Tale(ev.WebhookArrived(world.now)))
-        case "it is closed":
-            world.untold.append(Tale(ev.SessionClosed(world.now, chance.random() < 0.5)))
-        case "what is due is done":
-            world.does_what_is_due()
+            model.unreported.append(EventReport(ev.WebhookArrived(model.now)))
+        case "the session is closed":
+            model.unreported.append(EventReport(ev.SessionClosed(model.now, chance.random() < 0.5)))
+        case "due actions are done":
+            model.do_what_is_due()
         case "time passes":
-            world.now += chance.choice([0.05, 0.3, 2.0])
-        case "some is told":
-            for _ in range(min(chance.randint(1, 4), len(world.untold))):
-                world.tell(chance.randrange(len(world.untold)), and_again=chance.random() < 0.2)
-        case "all is told":
-            while world.untold:
-                world.tell(0)
-        case "some is never told" if len(world.untold) > 1:
-            del world.untold[chance.randrange(len(world.untold))]
-        case "some is told again" if world.taken_in:
-            world.changes_nothing(chance.choice(world.taken_in))
+            model.now += chance.choice([0.05, 0.3, 2.0])
+        case "some reports arrive":
+            for _ in range(min(chance.randint(1, 4), len(model.unreported))):
+                model.deliver(chance.randrange(len(model.unreported)), again=chance.random() < 0.2)
+        case "all reports arrive":
+            while model.unreported:
+                model.deliver(0)
+        case "a report is lost" if len(model.unreported) > 1:
+            del model.unreported[chance.randrange(len(model.unreported))]
+        case "a report is repeated" if model.applied:
+            model.check_repetition(chance.choice(model.applied))
         case "a stranger tries":
-            assert apply(world.session, stranger := chance.choice(STRANGERS)) is world.session, stranger
+            assert apply(model.session, stranger := chance.choice(STRANGERS)) is model.session, stranger
 
 
-HAPPENINGS = {
-    "a service comes": 6,
-    "a service is on its way": 1,
-    "a participant arrives": 1,
+STEP_WEIGHTS = {
+    "a service joins": 6,
+    "a service is connecting": 1,
+    "a connecting participant joins": 1,
     "a participant leaves": 4,
     "a service signals": 5,
-    "the user comes": 1,
+    "the user joins": 1,
     "the room is listed": 3,
     "an invite is answered": 2,
     "a service is replaced": 2,
@@ -120,32 +120,32 @@ HAPPENINGS = {
     "a manager fails": 1,
     "a listing fails": 2,
     "webhooks arrive": 1,
-    "what is due is done": 5,
+    "due actions are done": 5,
     "time passes": 2,
-    "some is told": 12,
-    "all is told": 1,
-    "some is never told": 2,
-    "some is told again": 3,
+    "some reports arrive": 12,
+    "all reports arrive": 1,
+    "a report is lost": 2,
+    "a report is repeated": 3,
     "a stranger tries": 1,
 }
 """The steps of a history, with their weights."""
-OFTEN = [what for what, how_often in HAPPENINGS.items() for _ in range(how_often)]
+OFTEN = [what for what, how_often in STEP_WEIGHTS.items() for _ in range(how_often)]
 
 
-def a_history(services: tuple[RequiredService, ...], steps: list[tuple[str, int]]) -> World:
+def a_history(services: tuple[RequiredService, ...], steps: list[tuple[str, int]]) -> SessionModel:
     """The model after all these steps, each with the seed of its choices."""
-    world = World(services)
-    for what in ("what is due is done", "all is told", "what is due is done"):
-        something_happens(world, what, random.Random(0))
+    model = SessionModel(services)
+    for what in ("due actions are done", "all reports arrive", "due actions are done"):
+        take_step(model, what, random.Random(0))
     for what, number in steps:
-        something_happens(world, what, random.Random(number))
-        world.check_beliefs()
-    world.check_that_one_look_is_enough()
-    world.check_beliefs()
-    return world
+        take_step(model, what, random.Random(number))
+        model.check_conclusions()
+    model.check_that_one_listing_is_enough()
+    model.check_conclusions()
+    return model
 
 
-STEPS = st.lists(st.tuples(st.sampled_from([*OFTEN, "it is closed"]), st.integers(0, 10_000)), max_size=40)
+STEPS = st.lists(st.tuples(st.sampled_from([*OFTEN, "the session is closed"]), st.integers(0, 10_000)), max_size=40)
 
 
 @settings(max_examples=150, derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -163,7 +163,7 @@ def by_chance(seed: int) -> tuple[tuple[RequiredService, ...], list[tuple[str, i
     chance = random.Random(seed)
     steps = [(chance.choice(OFTEN), chance.randrange(10_000)) for _ in range(40)]
     if chance.random() < 0.25:
-        steps[20:20] = [("it is closed", 0), ("all is told", 0)]
+        steps[20:20] = [("the session is closed", 0), ("all reports arrive", 0)]
     return chance.choice(SERVICES), steps
 
 
@@ -182,11 +182,11 @@ def test_the_histories_reach_every_state_of_a_session() -> None:
     """They prove something only if sessions become ready in them, in every way, and stop being so."""
     met: Counter[str] = Counter()
     for seed in range(200):
-        world = a_history(*by_chance(seed))
-        met.update({f"{was.state} -> {now.state}" for was, now in pairwise(world.past)})
-        met.update({f"ready by {service.ready_by}" for session in world.past for service in session.services})
-        met.update({service.state for session in world.past for service in session.services})
-        met.update({type(tale.event).__name__ for tale in world.taken_in})
+        model = a_history(*by_chance(seed))
+        met.update({f"{was.state} -> {now.state}" for was, now in pairwise(model.past)})
+        met.update({f"ready by {service.ready_by}" for session in model.past for service in session.services})
+        met.update({service.state for session in model.past for service in session.services})
+        met.update({type(report.event).__name__ for report in model.applied})
     of_the_end = (ev.RoomRefused, ev.RoomClosed, ev.SessionClosed, ev.CleanUpStarted, ev.CleanedUp, ev.CleanUpFailed)
     expected = [
         *("waiting -> ready", "ready -> degraded", "degraded -> ready", "ready -> active", "active -> degraded"),
