@@ -56,7 +56,7 @@ class SessionJob:
 
     def __repr__(self) -> str:
         state = "over" if self.over.done() else "in the room" if self.room.isconnected() else "invited"
-        return f"<Visit {self.invite.service_id} to {self.invite.session.room_name} [{state}]>"
+        return f"<SessionJob {self.invite.service_id} to {self.invite.session.room_name} [{state}]>"
 
     @property
     def trace_headers(self) -> dict[str, str]:

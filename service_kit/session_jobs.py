@@ -50,7 +50,7 @@ class SessionJobs:
         self.closed = False
 
     def __repr__(self) -> str:
-        return f"<Visits of {self._service_id} [{len(self._live)} of {self._capacity or 'any number'}]>"
+        return f"<SessionJobs of {self._service_id} [{len(self._live)} of {self._capacity or 'any number'}]>"
 
     @property
     def live(self) -> tuple[SessionJob, ...]:

@@ -1,4 +1,4 @@
-"""Join tokens: the whole of what each kind says, and that it says no more."""
+"""Join tokens: exactly the claims and grants of each kind."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def test_a_delivery_shows_only_the_host_of_its_url() -> None:
 # --- what is remembered -----------------------------------------------------------------------------
 
 
-def everybody(_: str) -> bool:
+def every_owner(_: str) -> bool:
     return True
 
 
@@ -165,7 +165,7 @@ def test_a_reader_of_all_owners_gets_the_last_hundred_deliveries() -> None:
     for number in range(KEPT):
         delivery_log.add(a_delivery(f"cb_{number}", f"owner-{number % 7}", START + number))
     delivery_log.add(a_delivery("cb_last", "desk", START + KEPT))
-    latest = [d.id for d in delivery_log.latest(everybody)]
+    latest = [d.id for d in delivery_log.latest(every_owner)]
     assert latest == ["cb_last", *(f"cb_{n}" for n in reversed(range(1, KEPT)))]
 
 
@@ -173,7 +173,7 @@ def test_of_deliveries_at_one_instant_the_later_one_comes_first() -> None:
     delivery_log = DeliveryLog()
     for number in range(5):
         delivery_log.add(a_delivery(f"cb_{number}"))
-    assert [d.id for d in delivery_log.latest(everybody)] == ["cb_4", "cb_3", "cb_2", "cb_1", "cb_0"]
+    assert [d.id for d in delivery_log.latest(every_owner)] == ["cb_4", "cb_3", "cb_2", "cb_1", "cb_0"]
 
 
 def test_an_updated_delivery_keeps_its_position() -> None:
@@ -181,7 +181,7 @@ def test_an_updated_delivery_keeps_its_position() -> None:
     delivery_log.add(a_delivery("cb_1"))
     delivery_log.add(a_delivery("cb_2", at=START + 1))
     delivery_log.update(a_delivery("cb_1").begun(START).answered(200, START))
-    assert [(d.id, d.state) for d in delivery_log.latest(everybody)] == [("cb_2", "pending"), ("cb_1", "delivered")]
+    assert [(d.id, d.state) for d in delivery_log.latest(every_owner)] == [("cb_2", "pending"), ("cb_1", "delivered")]
 
 
 def test_an_update_of_a_dropped_delivery_is_ignored() -> None:
@@ -190,7 +190,7 @@ def test_an_update_of_a_dropped_delivery_is_ignored() -> None:
         delivery_log.add(a_delivery(f"cb_{number}", at=START + number))
     delivery_log.update(a_delivery("cb_0"))
     delivery_log.update(a_delivery("cb_0", "stranger"))
-    assert "cb_0" not in [d.id for d in delivery_log.latest(everybody)]
+    assert "cb_0" not in [d.id for d in delivery_log.latest(every_owner)]
 
 
 def test_with_very_many_owners_the_least_recent_are_forgotten() -> None:
