@@ -6,24 +6,19 @@ import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
-import pytest
+from tests.waiting import described, eventually
 
 T = TypeVar("T")
 
-INTERVAL = 0.01
-"""Seconds between two looks."""
 
-
-async def until(look: Callable[[], T], holds: Callable[[T], bool] = bool, *, within: float = 5.0) -> T:
+async def until(look: Callable[[], T], holds: Callable[[T], object] = bool, *, within: float = 5.0) -> T:
     """Look again and again until `holds` is true of what is seen, and return that; fail after `within` seconds of the
     running loop."""
-    loop = asyncio.get_running_loop()
-    deadline = loop.time() + within
-    while not holds(seen := look()):
-        if loop.time() >= deadline:
-            pytest.fail(f"still not so after {within} s; last seen: {seen!r}")
-        await asyncio.sleep(INTERVAL)
-    return seen
+
+    async def seen() -> T:
+        return look()
+
+    return await eventually(described(look if holds is bool else holds), seen, holds, within=within)
 
 
 async def let_others_run() -> None:

@@ -20,6 +20,7 @@ from livekit.rtc import _ffi_client
 
 from manager_agent.livekit import jobs
 from tests.unit.waits import let_others_run, never
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.unit
 
@@ -136,7 +137,8 @@ async def test_agent_server_runs_jobs_on_this_loop_and_leaves_no_secret_in_envir
     started = asyncio.Event()
     server.on("worker_started", started.set)
     running = asyncio.create_task(server.run(unregistered=True))
-    await asyncio.wait_for(started.wait(), 10)
+    async with waiting_for("worker_started", lambda: running, within=10):
+        await started.wait()
 
     assert server._agent_name == "ours"
     assert "a secret of this test" not in os.environ.values()

@@ -14,6 +14,7 @@ from scripts.livekit_server import ROOT
 from service_kit import Service, SessionJob
 from service_kit.conformance.scenario import session_ended
 from tests.manager_stand_in import KEY, SECRET, ManagerStandIn, invite, invited_session
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.unit
 
@@ -134,7 +135,7 @@ class Program:
         return str(self.manager.registrations[0]["endpoint"])
 
     async def ends(self) -> int:
-        async with asyncio.timeout(20):
+        async with waiting_for("the program to end", lambda: self.manager, within=20):
             await self.process.communicate()
         assert self.process.returncode is not None
         return self.process.returncode
@@ -149,7 +150,7 @@ async def program(manager: ManagerStandIn) -> AsyncIterator[Program]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with asyncio.timeout(20):
+    async with waiting_for("the program to register", lambda: manager, within=20):
         await manager.until(lambda: bool(manager.registrations))
     yield Program(manager, process)
     if process.returncode is None:

@@ -21,6 +21,7 @@ from service_kit.conformance.scenario import session_ended
 from service_kit.invite_endpoint import BODY_MAX
 from tests.manager_stand_in import KEY, SECRET, ManagerStandIn, invite, invited_session
 from tests.unit.waits import never, until
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.unit
 
@@ -314,7 +315,8 @@ async def test_a_handler_that_does_not_stop_is_cancelled_after_its_grace(manager
     async with service.serving(manager.settings()) as endpoint:
         await manager.post(endpoint, invite())
         await manager.post(endpoint, session_ended(invite()))
-        await asyncio.wait_for(cancelled.wait(), 1)
+        async with waiting_for("the handler to be cancelled", lambda: service.jobs, within=1):
+            await cancelled.wait()
 
 
 async def test_a_session_job_ends_when_a_task_it_started_raises(manager: ManagerStandIn) -> None:
@@ -335,7 +337,8 @@ async def test_a_session_job_ends_when_a_task_it_started_raises(manager: Manager
 
     async with service.serving(manager.settings()) as endpoint:
         await manager.post(endpoint, invite())
-        await asyncio.wait_for(over.wait(), 1)
+        async with waiting_for("the session job to end", lambda: service.jobs, within=1):
+            await over.wait()
 
 
 async def test_a_service_that_stops_ends_its_session_jobs(manager: ManagerStandIn, recorder: RecordingService) -> None:

@@ -17,6 +17,7 @@ from service_kit import RegistrationRefused, Service, SessionJob
 from service_kit.pauses import pauses
 from tests.manager_stand_in import ManagerStandIn
 from tests.unit.waits import until
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.unit
 
@@ -70,7 +71,7 @@ async def test_a_service_registers_once_the_manager_comes_up(manager: ManagerSta
     assert not entered.done()
     manager.answers = [503, 429]
     await manager.start(manager.port)
-    async with asyncio.timeout(5):
+    async with waiting_for("the service to register", lambda: manager, within=5):
         await entered
     assert len(manager.registrations) == 3
 
@@ -133,14 +134,16 @@ async def test_a_program_serves_until_sigterm_and_then_deregisters(manager: Mana
     program = await example(manager, "0")
     await until(lambda: manager.registrations, within=20)
     program.terminate()
-    await asyncio.wait_for(program.communicate(), 20)
+    async with waiting_for("the program to end", lambda: manager, within=20):
+        await program.communicate()
     assert program.returncode == 0
     assert manager.removed == ["asr-service"]
 
 
 async def test_a_program_that_can_not_start_says_why(manager: ManagerStandIn) -> None:
     program = await example(manager, str(manager.port))
-    output, _ = await asyncio.wait_for(program.communicate(), 20)
+    async with waiting_for("the program to end", lambda: manager, within=20):
+        output, _ = await program.communicate()
     assert program.returncode == 1
     assert output.decode().splitlines()[-1].startswith("asr-service: ")
     assert "address already in use" in output.decode()
