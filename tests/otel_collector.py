@@ -26,6 +26,7 @@ import pytest
 import yaml
 
 from scripts.livekit_server import BUILD_HOME, free_port
+from tests.waiting import described, waiting_for
 
 SOURCES = Path(__file__).resolve().parent / "collector"
 PATIENCE = 20.0
@@ -93,7 +94,8 @@ class OtelCollector:
         self._process = await self._start()
         self._reading = asyncio.create_task(self._read(self._process), name="what the collector prints")
         try:
-            await asyncio.wait_for(self._answer(), PATIENCE)
+            async with waiting_for("the collector to listen", self._log_end, PATIENCE):
+                await self._answer()
         except BaseException:
             await self.__aexit__()
             raise
@@ -119,8 +121,8 @@ class OtelCollector:
         return list(_flat(self._printed, "resourceSpans", "scopeSpans", "spans"))
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Returns once what was received is as wanted. Raises TimeoutError."""
-        async with asyncio.timeout(PATIENCE), self._news:
+        """Return once what was received is as wanted. Raises AssertionError with what was received."""
+        async with waiting_for(described(holds), self._received, PATIENCE), self._news:
             await self._news.wait_for(holds)
 
     async def _start(self) -> Process:
@@ -139,8 +141,14 @@ class OtelCollector:
                     async with http.get(self.endpoint):
                         return
                 await asyncio.sleep(POLL_INTERVAL)
-        log = (self._folder / "collector.log").read_text(errors="replace")
-        raise RuntimeError(f"the collector ended instead of starting:\n{log[-OUTPUT_SHOWN:]}")
+        raise RuntimeError(f"the collector ended instead of starting:\n{self._log_end()}")
+
+    def _log_end(self) -> str:
+        return (self._folder / "collector.log").read_text(errors="replace")[-OUTPUT_SHOWN:]
+
+    def _received(self) -> list[str]:
+        """The names of the spans and the bodies of the log records."""
+        return [span["name"] for span in self.spans()] + [str(record["body"]) for record in self.log_records()]
 
     async def _read(self, process: Process) -> None:
         assert process.stdout is not None

@@ -11,6 +11,7 @@ from aiohttp import web
 from livekit import api
 
 from tests.exhibits import EXHIBITS
+from tests.waiting import waiting_for
 
 Answer = Callable[[dict[str, Any]], Awaitable[int]]
 PATIENCE = 20.0
@@ -52,8 +53,8 @@ class Receiver:
         return [said["event"] for said in self.told]
 
     async def tries(self, number: int) -> None:
-        """Waits until there were so many."""
-        async with asyncio.timeout(PATIENCE), self._news:
+        """Return once there were so many posts. Raises AssertionError with the events received."""
+        async with waiting_for(f"{number} posts to the receiver", lambda: self.events, PATIENCE), self._news:
             await self._news.wait_for(lambda: len(self.posts) >= number)
 
     def believes(self, key: str, secret: str) -> bool:

@@ -15,6 +15,8 @@ from typing import Any, NoReturn, Self
 import aiohttp
 from aiohttp import web
 
+from tests.waiting import described, waiting_for
+
 PATIENCE = 20.0
 NESTING_MAX = 128
 """Of the JSON parser that Vector is built with."""
@@ -139,8 +141,8 @@ class VectorStandIn:
             self._runner = None
 
     async def until(self, holds: Callable[[], bool]) -> None:
-        """Returns once what has come is as wanted. Raises TimeoutError."""
-        async with asyncio.timeout(PATIENCE), self._news:
+        """Return once what has come is as wanted. Raises AssertionError with what has come."""
+        async with waiting_for(described(holds), lambda: (self, self.names[-20:]), PATIENCE), self._news:
             await self._news.wait_for(holds)
 
     async def _health(self, request: web.Request) -> web.StreamResponse:

@@ -23,6 +23,8 @@ from manager_agent.livekit.server_api import ListedRoom, Listing, LiveKitUnavail
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.outbound.invites import Inviter
 from manager_agent.session.session import RequiredService, Session
+from tests.session_report import in_short
+from tests.waiting import described, waiting_for
 
 
 @dataclass
@@ -140,9 +142,16 @@ class Api:
         return await self.ask("POST", "/sessions", body, {"Prefer": prefer} if prefer else None)
 
     async def has_waiting(self, count: int) -> None:
-        """Returns once so many requests are kept waiting. The test's own timeout bounds it."""
-        while self.app[WAITERS].count != count:
-            await asyncio.sleep(0)
+        """Return once so many requests are kept waiting."""
+        async with waiting_for(f"{count} waiting requests", lambda: self.app[WAITERS].count):
+            while self.app[WAITERS].count != count:
+                await asyncio.sleep(0)
+
+    async def until(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
+        """Return the session once it is as wanted."""
+        store = self.parts.store
+        async with waiting_for(described(wanted), lambda: in_short(store.get(session_id))):
+            return await store.wait_for(session_id, wanted)
 
     async def reconcile(self) -> None:
         """LiveKit is asked for its rooms, whether it answers or not."""

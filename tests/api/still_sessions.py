@@ -17,6 +17,7 @@ from manager_agent.session.session import Session, User
 from manager_agent.store.store import UnknownSession
 from tests.api.stand_ins import Api
 from tests.unit.sessions import ASR, JOINS, invited, managed, seen
+from tests.waiting import waiting_for
 
 SERVER_TASKS = ("RequestHandler.start", "RequestHandler._handle_request", "EventSourceResponse._ping")
 
@@ -59,9 +60,10 @@ class StillSession:
         return await self.happens(ev.SessionClosed(self.api.parts.clock()))
 
     async def has_waiters(self, how_many: int) -> None:
-        """Returns once so many wait for it to change. The test's own timeout bounds it."""
-        while self.api.parts.store.waiters != how_many:
-            await asyncio.sleep(0.001)
+        """Return once so many wait for the session to change."""
+        async with waiting_for(f"{how_many} waiters", lambda: self.api.parts.store.waiters):
+            while self.api.parts.store.waiters != how_many:
+                await asyncio.sleep(0.001)
 
 
 @asynccontextmanager

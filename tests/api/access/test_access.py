@@ -22,19 +22,9 @@ from http_api.access.principals import Permission
 from http_api.openapi.document import document
 from http_api.routes import OPERATIONS
 from http_api.settings.settings import Settings
+from tests import tenants
 from tests.api.stand_ins import Api, StartApi
 from tests.issuer import AUDIENCE, ISSUER, Issuer, jwk, rsa_key
-from tests.tenants import (
-    ACME,
-    LIVEKIT_KEY,
-    LIVEKIT_SECRET,
-    OPERATOR,
-    RIVAL,
-    WATCHER,
-    bearer,
-    livekit_token,
-    production,
-)
 
 pytestmark = pytest.mark.api
 
@@ -161,30 +151,34 @@ class Ground:
 async def ground(start_api: StartApi) -> AsyncIterator[Ground]:
     async with Issuer() as issuer:
         jwks = {"jwks_url": issuer.url, "jwks_audience": AUDIENCE, "jwks_issuer": ISSUER}
-        api = await start_api(Settings, **production(rate_limit=100_000, rate_limit_burst=1_000_000, **jwks))
+        api = await start_api(Settings, **tenants.production(rate_limit=100_000, rate_limit_burst=1_000_000, **jwks))
         entry = {"service_id": SERVICE, "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"}}
-        assert (await api.ask("POST", "/microservices/register", entry, ACME.proof))[0] == 201
+        assert (await api.ask("POST", "/microservices/register", entry, tenants.ACME.proof))[0] == 201
         wanted = {**PRIVATE, "required_services": [SERVICE]}
-        status, _, session = await api.ask("POST", "/sessions", wanted, {"Prefer": "respond-async"} | ACME.proof)
+        status, _, session = await api.ask(
+            "POST", "/sessions", wanted, {"Prefer": "respond-async"} | tenants.ACME.proof
+        )
         assert status == 202, session
         session_id = session["session_id"]
         assert (await api.say_ready(session_id, SERVICE))[0] == 200
-        await api.parts.store.wait_for(session_id, lambda session: session.state == "ready")
-        token = (await api.ask("GET", f"/sessions/{session_id}", headers=ACME.proof))[2]["access_token"]
+        await api.until(session_id, lambda session: session.state == "ready")
+        token = (await api.ask("GET", f"/sessions/{session_id}", headers=tenants.ACME.proof))[2]["access_token"]
         invite = api.livekit.invites[SERVICE]
         yield Ground(api, issuer, session_id, (*WORDS, session_id, token, invite), invite, token)
 
 
-def signed(secret: str = LIVEKIT_SECRET, algorithm: str = "HS256", key: str = LIVEKIT_KEY, **more: Any) -> Asked:
+def signed(
+    secret: str = tenants.LIVEKIT_SECRET, algorithm: str = "HS256", key: str = tenants.LIVEKIT_KEY, **more: Any
+) -> Asked:
     """A JWT that would allow everything, but for what is wrong with it."""
     claims = {"iss": key, "exp": time.time() + 300, "video": {"roomCreate": True, "roomAdmin": True}, **more}
     said = {name: value for name, value in claims.items() if value is not None}
-    return bearer(jwt.encode(said, secret or None, algorithm))  # type: ignore[arg-type]
+    return tenants.bearer(jwt.encode(said, secret or None, algorithm))  # type: ignore[arg-type]
 
 
 def unbelievable(ground: Ground) -> dict[str, Asked]:
     """What proves nothing, to nobody."""
-    key, digest = ACME.key, base64.b64encode(hashlib.sha256(b"").digest()).decode()
+    key, digest = tenants.ACME.key, base64.b64encode(hashlib.sha256(b"").digest()).decode()
     stranger = ground.issuer
     return {
         "no key": {},
@@ -194,28 +188,28 @@ def unbelievable(ground: Ground) -> dict[str, Asked]:
         "the key without Bearer": {"Authorization": key},
         "the key in another header": {"X-Api-Key": key},
         "the key as a cookie": {"Cookie": f"api_key={key}"},
-        "a key that nobody has": bearer(new_key()),
-        "the key cut off": bearer(key[:-1]),
-        "the key and more": bearer(key + "A"),
-        "two keys": bearer(f"{key}, {key}"),
-        "what stands in API_KEYS": bearer(ACME.entry.digest),
-        "the name": bearer(ACME.name),
-        "LiveKit's secret": bearer(LIVEKIT_SECRET),
-        "no JWT": bearer("eyJhbGciOiJIUzI1NiJ9.e30."),
+        "a key that nobody has": tenants.bearer(new_key()),
+        "the key cut off": tenants.bearer(key[:-1]),
+        "the key and more": tenants.bearer(key + "A"),
+        "two keys": tenants.bearer(f"{key}, {key}"),
+        "what stands in API_KEYS": tenants.bearer(tenants.ACME.entry.digest),
+        "the name": tenants.bearer(tenants.ACME.name),
+        "LiveKit's secret": tenants.bearer(tenants.LIVEKIT_SECRET),
+        "no JWT": tenants.bearer("eyJhbGciOiJIUzI1NiJ9.e30."),
         "an expired JWT": signed(exp=time.time() - 60),
         "a JWT for later": signed(nbf=time.time() + 600),
         "a JWT without end": signed(exp=None),
         "a JWT of another secret": signed("another-secret-of-thirty-two-bytes-or-more"),
         "a JWT of no secret": signed("", "none"),
         "a JWT of another key": signed(key="another-key"),
-        "a JWT of an API key": signed(ACME.entry.digest, key=ACME.name),
+        "a JWT of an API key": signed(tenants.ACME.entry.digest, key=tenants.ACME.name),
         "a JWT by another algorithm": signed(algorithm="HS512"),
         "a signature of a webhook": signed(sha256=digest),
-        "an expired JWT of the issuer": bearer(stranger.sign(exp=time.time() - 60)),
-        "a JWT of the issuer for others": bearer(stranger.sign(aud="somebody else")),
-        "a JWT of another issuer": bearer(stranger.sign(iss="https://elsewhere.example.com/")),
-        "a JWT that another key signed": bearer(stranger.sign(key=ANOTHER_KEY)),
-        "the issuer's public key as a secret": bearer(public_key_as_a_secret(stranger)),
+        "an expired JWT of the issuer": tenants.bearer(stranger.sign(exp=time.time() - 60)),
+        "a JWT of the issuer for others": tenants.bearer(stranger.sign(aud="somebody else")),
+        "a JWT of another issuer": tenants.bearer(stranger.sign(iss="https://elsewhere.example.com/")),
+        "a JWT that another key signed": tenants.bearer(stranger.sign(key=ANOTHER_KEY)),
+        "the issuer's public key as a secret": tenants.bearer(public_key_as_a_secret(stranger)),
     }
 
 
@@ -229,21 +223,25 @@ def public_key_as_a_secret(issuer: Issuer) -> str:
 def too_little(ground: Ground, call: OperationCall) -> dict[str, Asked]:
     """What proves somebody who may not do this."""
     return {
-        "too small a scope": (ACME if call.scope == "metrics" else WATCHER).proof,
-        "a user's join token": bearer(ground.user_token),
-        "a service's invite token": bearer(ground.invite),
-        "a JWT that joins a room": bearer(livekit_token("alice", room_join=True, room=PRIVATE["room_name"])),
-        "a JWT that administers one room": bearer(livekit_token(room_admin=True, room=PRIVATE["room_name"])),
-        "a JWT that lists rooms": bearer(livekit_token(room_list=True)),
-        "a user of the issuer": bearer(ground.issuer.sign()),
+        "too small a scope": (tenants.ACME if call.scope == "metrics" else tenants.WATCHER).proof,
+        "a user's join token": tenants.bearer(ground.user_token),
+        "a service's invite token": tenants.bearer(ground.invite),
+        "a JWT that joins a room": tenants.bearer(
+            tenants.livekit_token("alice", room_join=True, room=PRIVATE["room_name"])
+        ),
+        "a JWT that administers one room": tenants.bearer(
+            tenants.livekit_token(room_admin=True, room=PRIVATE["room_name"])
+        ),
+        "a JWT that lists rooms": tenants.bearer(tenants.livekit_token(room_list=True)),
+        "a user of the issuer": tenants.bearer(ground.issuer.sign()),
     }
 
 
 def others() -> dict[str, Asked]:
     """Who may use everything that Acme uses, but is somebody else."""
     return {
-        "another tenant": RIVAL.proof,
-        "who may make rooms on LiveKit": bearer(livekit_token(room_create=True)),
+        "another tenant": tenants.RIVAL.proof,
+        "who may make rooms on LiveKit": tenants.bearer(tenants.livekit_token(room_create=True)),
     }
 
 
@@ -290,7 +288,7 @@ async def test_valid_credentials_without_the_permission_are_rejected(call: Opera
 async def test_another_caller_sees_nothing_of_a_tenants_session(call: OperationCall, ground: Ground) -> None:
     for name, headers in others().items():
         if call.scope == "admin" or call.scope == "metrics":
-            headers = OPERATOR.proof
+            headers = tenants.OPERATOR.proof
         status, text, answered, said = await ground.ask(call, headers)
         assert ground.leaks(said, text, answered) == [], f"{call} with {name}: {text}"
         if call.is_of_a_session:
@@ -299,7 +297,7 @@ async def test_another_caller_sees_nothing_of_a_tenants_session(call: OperationC
             expected = TAKEN_BY_ANOTHER.get(str(call))
             assert status == expected or (expected is None and 200 <= status < 300), f"{call} with {name}: {text}"
     assert not ground.api.parts.store.get(ground.session_id).over
-    assert ground.api.parts.registry.get(SERVICE).owner == ACME.name
+    assert ground.api.parts.registry.get(SERVICE).owner == tenants.ACME.name
 
 
 @pytest.mark.parametrize("call", [call for call in of_callers if call.is_of_a_session], ids=str)
@@ -308,7 +306,7 @@ async def test_another_callers_session_looks_like_an_unknown_session(call: Opera
     shown = []
     for session_id in (theirs, never):
         ground.session_id = session_id
-        status, text, headers, _ = await ground.ask(call, RIVAL.proof | {"X-Request-Id": "the-same"})
+        status, text, headers, _ = await ground.ask(call, tenants.RIVAL.proof | {"X-Request-Id": "the-same"})
         answered = {name: value for name, value in headers.items() if name not in ("Date", "RateLimit")}
         shown.append((status, text.replace(session_id, "..."), answered))
     assert shown[0] == shown[1]
@@ -316,9 +314,9 @@ async def test_another_callers_session_looks_like_an_unknown_session(call: Opera
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
 async def test_every_operation_succeeds_with_the_right_credential(call: OperationCall, ground: Ground) -> None:
-    proof = ACME.proof
+    proof = tenants.ACME.proof
     if call.proof == "invite":
-        proof = bearer(ground.invite)
+        proof = tenants.bearer(ground.invite)
     elif call.proof == "signature":
         body = b'{"event": "room_started"}'
         digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
@@ -327,37 +325,37 @@ async def test_every_operation_succeeds_with_the_right_credential(call: Operatio
             assert answer.status == 200
         return
     elif call.scope in ("admin", "metrics"):
-        proof = OPERATOR.proof
+        proof = tenants.OPERATOR.proof
     status, text, _, _ = await ground.ask(call, proof)
     assert 200 <= status < 300, text
 
 
 async def test_admin_sees_and_ends_a_session_but_gets_no_token(ground: Ground) -> None:
     api, session = ground.api, f"/sessions/{ground.session_id}"
-    for proof in (OPERATOR.proof, bearer(livekit_token(room_create=True, room_admin=True))):
+    for proof in (tenants.OPERATOR.proof, tenants.bearer(tenants.livekit_token(room_create=True, room_admin=True))):
         status, _, shown = await api.ask("GET", session, headers=proof)
         assert (status, shown["user_identity"], "access_token" in shown) == (200, PRIVATE["user_identity"], False)
         assert (await api.ask("POST", session + "/token", headers=proof))[0] == 404
         listed = (await api.ask("GET", "/sessions", headers=proof))[2]["sessions"]
         assert [one["session_id"] for one in listed] == [ground.session_id]
-    assert (await api.ask("DELETE", session, headers=OPERATOR.proof))[2]["reason"] == "closed"
-    assert (await api.ask("DELETE", f"/microservices/{SERVICE}", headers=OPERATOR.proof))[0] == 200
+    assert (await api.ask("DELETE", session, headers=tenants.OPERATOR.proof))[2]["reason"] == "closed"
+    assert (await api.ask("DELETE", f"/microservices/{SERVICE}", headers=tenants.OPERATOR.proof))[0] == 200
 
 
 async def test_issuer_user_is_refused_a_token_for_another_identity_or_room(ground: Ground) -> None:
     api, wanted = ground.api, {"room_config": {"agents": [{"agent_name": SERVICE}]}}
     for kid in ground.issuer.keys:
         for body, expected in (({"participant_identity": "bob"}, 403), ({"room_name": PRIVATE["room_name"]}, 409)):
-            status, _, problem = await api.ask("POST", "/token", wanted | body, bearer(ground.issuer.sign(kid)))
+            status, _, problem = await api.ask("POST", "/token", wanted | body, tenants.bearer(ground.issuer.sign(kid)))
             assert status == expected, problem
-    assert (await api.ask("POST", "/token", wanted, bearer(ground.issuer.sign(sub="sm-manager-1"))))[0] == 403
+    assert (await api.ask("POST", "/token", wanted, tenants.bearer(ground.issuer.sign(sub="sm-manager-1"))))[0] == 403
 
 
 async def test_issuer_user_gets_a_token_when_the_services_are_ready(ground: Ground) -> None:
     api = ground.api
     profile = {"room_name": "of-alice", "room_config": {"agents": [{"agent_name": SERVICE}]}}
     api.livekit.invited.clear()
-    asking = api.http.post("/api/v1/token", json=profile, headers=bearer(ground.issuer.sign("ec-1")))
+    asking = api.http.post("/api/v1/token", json=profile, headers=tenants.bearer(ground.issuer.sign("ec-1")))
 
     async def serve() -> None:
         await api.livekit.invited.wait()
@@ -370,7 +368,7 @@ async def test_issuer_user_gets_a_token_when_the_services_are_ready(ground: Grou
         await serving
         body = await answer.json()
         assert answer.status == 201, body
-    claims = jwt.decode(body["participant_token"], LIVEKIT_SECRET, ["HS256"])
+    claims = jwt.decode(body["participant_token"], tenants.LIVEKIT_SECRET, ["HS256"])
     assert (claims["sub"], claims["video"]["room"]) == ("alice", "of-alice")
     session = api.parts.store.in_room("of-alice")
     assert session is not None
@@ -379,10 +377,10 @@ async def test_issuer_user_gets_a_token_when_the_services_are_ready(ground: Grou
 
 async def test_unreachable_issuer_gives_503_with_retry_after(ground: Ground) -> None:
     ground.issuer.status = 503
-    status, headers, problem = await ground.api.ask("POST", "/token", {}, bearer(ground.issuer.sign()))
+    status, headers, problem = await ground.api.ask("POST", "/token", {}, tenants.bearer(ground.issuer.sign()))
     assert (status, problem["type"].rpartition(":")[2]) == (503, "keys_unavailable")
     assert int(headers["Retry-After"]) > 0
-    assert (await ground.api.ask("GET", "/sessions", headers=ACME.proof))[0] == 200
+    assert (await ground.api.ask("GET", "/sessions", headers=tenants.ACME.proof))[0] == 200
 
 
 async def test_rejection_reveals_only_that_a_token_has_expired(ground: Ground) -> None:
@@ -399,11 +397,11 @@ async def test_rejection_reveals_only_that_a_token_has_expired(ground: Ground) -
 
 async def test_deep_health_needs_the_admin_or_metrics_scope(start_api: StartApi) -> None:
     """LiveKit is down here: it is tried, and can't be done."""
-    api = await start_api(Settings, **production())
+    api = await start_api(Settings, **tenants.production())
     api.livekit.down = True
     expected: tuple[tuple[Asked, int], ...] = (
-        *(({}, 401), (bearer("wrong"), 401), (ACME.proof, 403)),
-        *((WATCHER.proof, 503), (OPERATOR.proof, 503)),
+        *(({}, 401), (tenants.bearer("wrong"), 401), (tenants.ACME.proof, 403)),
+        *((tenants.WATCHER.proof, 503), (tenants.OPERATOR.proof, 503)),
     )
     answers = await asyncio.gather(*(api.ask("GET", "//health?deep=true", headers=dict(p)) for p, _ in expected))
     assert [status for status, _, _ in answers] == [status for _, status in expected]
@@ -416,8 +414,8 @@ async def test_dev_mode_needs_no_key_on_loopback_only(start_api: StartApi) -> No
     assert (await (await start_api()).ask("GET", "/sessions"))[0] == 200
     elsewhere = await start_api(server_host="0.0.0.0")
     assert (await elsewhere.ask("GET", "/sessions"))[0] == 401
-    token = livekit_token(key="devkey", secret="secret", room_create=True)
-    assert (await elsewhere.ask("GET", "/sessions", headers=bearer(token)))[0] == 200
+    token = tenants.livekit_token(key="devkey", secret="secret", room_create=True)
+    assert (await elsewhere.ask("GET", "/sessions", headers=tenants.bearer(token)))[0] == 200
 
 
 async def test_service_registered_without_an_owner_may_be_taken_over(ground: Ground) -> None:
@@ -425,8 +423,9 @@ async def test_service_registered_without_an_owner_may_be_taken_over(ground: Gro
     registry = ground.api.parts.registry
     for owner in ("", "dev"):
         registry.register(replace(registry.get(SERVICE), owner=owner))
-        assert (await ground.api.ask("POST", f"/microservices/{SERVICE}/heartbeat", headers=RIVAL.proof))[0] == 200
+        path = f"/microservices/{SERVICE}/heartbeat"
+        assert (await ground.api.ask("POST", path, headers=tenants.RIVAL.proof))[0] == 200
         body = BODIES["POST /api/v1/microservices/register"]
-        assert (await ground.api.ask("POST", "/microservices/register", body, RIVAL.proof))[0] == 200
-        assert registry.get(SERVICE).owner == RIVAL.name
-        assert (await ground.api.ask("POST", "/microservices/register", body, ACME.proof))[0] == 409
+        assert (await ground.api.ask("POST", "/microservices/register", body, tenants.RIVAL.proof))[0] == 200
+        assert registry.get(SERVICE).owner == tenants.RIVAL.name
+        assert (await ground.api.ask("POST", "/microservices/register", body, tenants.ACME.proof))[0] == 409

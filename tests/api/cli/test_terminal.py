@@ -21,6 +21,7 @@ from tests.api.cli.test_commands import COMMAND, INTERRUPTED, NO
 from tests.api.client.test_client import client_of
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import still_session
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.api
 
@@ -42,10 +43,11 @@ class Terminal:
         self.news.set()
 
     async def shows(self, words: str) -> None:
-        """Returns once it has shown them, among what it has not been asked for yet."""
-        while (at := self.shown.find(words.encode())) < 0:
-            self.news.clear()
-            await self.news.wait()
+        """Return once the terminal has shown these words, after those that were awaited before."""
+        async with waiting_for(f"{words!r} on the terminal", lambda: bytes(self.shown[-2_000:])):
+            while (at := self.shown.find(words.encode())) < 0:
+                self.news.clear()
+                await self.news.wait()
         del self.shown[: at + len(words)]
 
 
@@ -119,7 +121,7 @@ async def test_terminal_shows_a_repeated_invite_without_a_new_revision(api: Api)
         known = still.now.revision
         await still.happens(ev.InviteStarted(api.parts.clock(), 0, 1, 2, "sm-asr-1", "inv_0"))
         assert still.now.revision == known
-        async with one.kept_up_to_date():
+        async with one.kept_up_to_date(), waiting_for("the session drawn without 'asked again'", drawn):
             while "asked again" in drawn():
                 await asyncio.sleep(0.01)
         assert "awaited to accept" in drawn()

@@ -15,6 +15,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.session import EndReason
 from tests.api.stand_ins import StartApi
 from tests.api.still_sessions import server_tasks, still_session
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.api
 
@@ -66,8 +67,9 @@ async def test_two_thousand_disconnecting_clients_leave_nothing_behind(start_api
         for some in [requests[at : at + AT_ONCE] for at in range(0, len(requests), AT_ONCE)]:
             clients += await asyncio.gather(*map(ask, some))
         await api.has_waiting(len(requests))
-        while len(api.livekit.rooms) < CREATES:
-            await asyncio.sleep(0.01)
+        async with waiting_for(f"{CREATES} rooms", lambda: len(api.livekit.rooms)):
+            while len(api.livekit.rooms) < CREATES:
+                await asyncio.sleep(0.01)
         store, serving_them = api.parts.store, server_tasks() - before
         assert len(serving_them) == 2 * len(requests) + STREAMS
         for session in store.list():  # or each of their rooms would be listed five times a second
@@ -75,7 +77,8 @@ async def test_two_thousand_disconnecting_clients_leave_nothing_behind(start_api
         cut_at = time.perf_counter()
         for client in clients:
             client.transport.abort()
-        async with asyncio.timeout(10):
+        left = serving_them
+        async with waiting_for("the tasks of the clients to end", lambda: [task for task in left if not task.done()]):
             await asyncio.wait(serving_them)
         print(f"{len(requests)} clients cut: {len(serving_them)} tasks ended in {time.perf_counter() - cut_at:.3f} s")
         assert server_tasks() - before == set()
@@ -84,7 +87,7 @@ async def test_two_thousand_disconnecting_clients_leave_nothing_behind(start_api
         asked_for = [session.session_id for session in store.list() if session.session_id != still.session_id]
         assert len(asked_for) == CREATES
         for session_id in asked_for:
-            over = await store.wait_for(session_id, lambda session: bool(session.end and session.end.cleaned_at))
+            over = await api.until(session_id, lambda session: bool(session.end and session.end.cleaned_at))
             assert over.end is not None
             assert over.end.reason is EndReason.CLIENT_GONE
         await still.has_waiters(CREATES)

@@ -82,7 +82,7 @@ async def a_client_without_key_went_away(api: Api) -> None:
     await api.livekit.invited.wait()
     (other,) = [session for session in api.parts.store.list() if session.session_id not in known]
     asking.cancel()
-    await api.parts.store.wait_for(other.session_id, lambda latest: latest.over)
+    await api.until(other.session_id, lambda latest: latest.over)
 
 
 # --- the same answer --------------------------------------------------------------------------------

@@ -60,7 +60,7 @@ async def test_abandoned_request_is_logged_with_its_session(start_api: StartApi)
     await api.has_waiting(1)
     [session] = api.parts.store.list()
     asking.cancel()
-    over = await api.parts.store.wait_for(session.session_id, lambda latest: latest.over)
+    over = await api.until(session.session_id, lambda latest: latest.over)
     assert over.end is not None
     assert over.end.reason is EndReason.CLIENT_GONE
     [line] = lines.of("request_abandoned")

@@ -30,8 +30,10 @@ from http_api.observability.shipping.shipper import SHIPPER, Off, Shipper
 from http_api.observability.sinks import LogSinks
 from http_api.settings.log_endpoint import LogEndpoint
 from http_api.settings.settings import DevSettings
+from tests import vector_stand_in
 from tests.api.stand_ins import LiveKit, StartApi, stand_ins
-from tests.vector_stand_in import Behaviour, VectorStandIn, answering, drip, hang, reset, slow, well
+from tests.vector_stand_in import Behaviour, VectorStandIn
+from tests.waiting import described, waiting_for
 
 pytestmark = pytest.mark.api
 
@@ -85,11 +87,16 @@ def numbered(first: int, end: int) -> list[str]:
     return [f"entry {number}" for number in range(first, end)]
 
 
-async def eventually(holds: Callable[[], bool]) -> None:
-    """What goes on in the shipper's thread can only be polled."""
-    async with asyncio.timeout(PATIENCE):
+async def until(holds: Callable[[], bool], seen: Callable[[], object]) -> None:
+    """Poll: what goes on in the shipper's thread causes no event here."""
+    async with waiting_for(described(holds), seen, PATIENCE):
         while not holds():
             await asyncio.sleep(0.01)
+
+
+async def until_said(stream: io.StringIO, event: str, times: int = 1) -> None:
+    """Return once the process has logged this event so often."""
+    await until(lambda: len(said(stream, event)) >= times, stream.getvalue)
 
 
 def said(stream: io.StringIO, event: str) -> list[dict[str, Any]]:
@@ -127,10 +134,10 @@ async def test_shipper_sends_the_credentials_of_its_endpoint(logged: io.StringIO
         async with shipping(url) as shipper:
             put(shipper, "a")
         assert vector.names == ["a"]
-        vector.behaviour = answering(401)
+        vector.behaviour = vector_stand_in.answering(401)
         async with shipping(url) as shipper:
             put(shipper, "b")
-            await eventually(lambda: bool(said(logged, "logs_not_shipped")))
+            await until_said(logged, "logs_not_shipped")
     assert said(logged, "logs_not_shipped")[0]["endpoint"] == f"{vector.url}/logs"
     assert "hush" not in logged.getvalue()
 
@@ -141,53 +148,63 @@ async def test_rejected_entry_is_dropped_and_its_batch_arrives(
 ) -> None:
     """The redactor leaves no such number in an entry, so this one has not passed it."""
     async with shipping(vector.url) as shipper:
-        await hold_back(vector, shipper)
+        release = await hold_back(vector, shipper)
         names = numbered(0, number)
         put(shipper, *names[: number // 3])
         put(shipper, "bad", number=float("inf"))
         put(shipper, *names[number // 3 :])
-        vector.behaviour = well
-        await eventually(lambda: bool(said(logged, "logs_not_shipped")))
+        vector.behaviour = vector_stand_in.well
+        release.set()
+        await until_said(logged, "logs_not_shipped")
     assert vector.names == ["first", *names]
     assert shipper.stats.dropped[Dropped.REFUSED] == 1
     assert said(logged, "logs_not_shipped")[0]["dropped"] == {"refused": 1}
     assert vector.statuses.count(400) <= 10
 
 
-async def hold_back(vector: VectorStandIn, shipper: Shipper) -> None:
-    """One entry is under way, so that all that come now are sent later and together."""
-    arrived = asyncio.Event()
+async def hold_back(vector: VectorStandIn, shipper: Shipper) -> asyncio.Event:
+    """Hold one entry under way, so that those put now are sent later and together; set the event to let it go on."""
+    arrived, release = asyncio.Event(), asyncio.Event()
 
     async def wait(_: object) -> None:
         arrived.set()
-        while vector.behaviour is wait:
-            await asyncio.sleep(0.001)
+        await release.wait()
 
     vector.behaviour = wait
     put(shipper, "first")
     await arrived.wait()
+    return release
 
 
 async def test_oversized_batch_is_halved_until_accepted(logged: io.StringIO) -> None:
     async with VectorStandIn(body_max=300) as vector, shipping(vector.url) as shipper:
         put(shipper, *(f"{number} {number**100:x}" for number in range(20)))
         put(shipper, "".join(chr(0x4E00 + number * 7) for number in range(500)))
-        await eventually(lambda: shipper.stats.queued_records == 0)
+        await until(lambda: shipper.stats.queued_records == 0, lambda: shipper.stats)
         assert (shipper.stats.delivered, shipper.stats.dropped[Dropped.REFUSED]) == (20, 1)
         assert 413 in vector.statuses
 
 
-@pytest.mark.parametrize("trouble", [hang, reset, drip, answering(500), answering(429, Retry_After="0")])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        vector_stand_in.hang,
+        vector_stand_in.reset,
+        vector_stand_in.drip,
+        vector_stand_in.answering(500),
+        vector_stand_in.answering(429, Retry_After="0"),
+    ],
+)
 async def test_entries_arrive_once_a_failing_collector_recovers(
     vector: VectorStandIn, logged: io.StringIO, trouble: Behaviour
 ) -> None:
     vector.behaviour = trouble
     async with shipping(vector.url, timeout=0.2) as shipper:
         put(shipper, "a", "b")
-        await eventually(lambda: bool(said(logged, "logs_not_shipped")))
+        await until_said(logged, "logs_not_shipped")
         put(shipper, "c")
-        vector.behaviour = well
-        await eventually(lambda: bool(said(logged, "logs_shipped_again")))
+        vector.behaviour = vector_stand_in.well
+        await until_said(logged, "logs_shipped_again")
     assert vector.names == ["a", "b", "c"]
     assert shipper.stats.delivered == 3
 
@@ -197,7 +214,7 @@ async def test_newest_ten_thousand_entries_arrive_after_an_outage(vector: Vector
     await vector.stop()
     async with shipping(vector.url) as shipper:
         put(shipper, *numbered(0, 3))
-        await eventually(lambda: shipper.stats.tries >= 2)
+        await until(lambda: shipper.stats.tries >= 2, lambda: shipper.stats)
         put(shipper, *numbered(3, 12_000))
         await vector.start()
         await vector.until(lambda: len(vector.events) == 10_000)
@@ -207,31 +224,40 @@ async def test_newest_ten_thousand_entries_arrive_after_an_outage(vector: Vector
 
 async def test_shipper_does_not_follow_redirects(vector: VectorStandIn, logged: io.StringIO) -> None:
     async with VectorStandIn() as elsewhere:
-        vector.behaviour = answering(307, Location=f"{elsewhere.url}/")
+        vector.behaviour = vector_stand_in.answering(307, Location=f"{elsewhere.url}/")
         async with shipping(vector.url) as shipper:
             put(shipper, "a")
-            await eventually(lambda: bool(said(logged, "logs_not_shipped")))
+            await until_said(logged, "logs_not_shipped")
         assert elsewhere.requests == 0
     assert said(logged, "logs_not_shipped")[0]["why"] == "answered with 307"
 
 
 async def test_queued_entries_are_shipped_at_exit(vector: VectorStandIn) -> None:
     """Without waiting for its second, nor for the pause after a failure."""
-    vector.behaviour = answering(503, Retry_After="60")
+    vector.behaviour = vector_stand_in.answering(503, Retry_After="60")
     async with shipping(vector.url) as shipper:
         put(shipper, "a")
         await vector.until(lambda: vector.statuses == [503])
-        vector.behaviour = well
+        vector.behaviour = vector_stand_in.well
         put(shipper, "b")
     assert vector.names == ["a", "b"]
 
 
-@pytest.mark.parametrize("trouble", [hang, drip, reset, slow(30), answering(503)])
+@pytest.mark.parametrize(
+    "trouble",
+    [
+        vector_stand_in.hang,
+        vector_stand_in.drip,
+        vector_stand_in.reset,
+        vector_stand_in.slow(30),
+        vector_stand_in.answering(503),
+    ],
+)
 async def test_exit_does_not_wait_for_a_failing_collector(
     vector: VectorStandIn, logged: io.StringIO, trouble: Behaviour
 ) -> None:
     vector.behaviour = trouble
-    async with asyncio.timeout(PATIENCE), shipping(vector.url) as shipper:
+    async with waiting_for("the shipper to give up", lambda: vector, PATIENCE), shipping(vector.url) as shipper:
         put(shipper, "a")
         await vector.until(lambda: vector.requests >= 1)
     assert shipper.stats.dropped[Dropped.AT_EXIT] == 1
@@ -240,7 +266,7 @@ async def test_exit_does_not_wait_for_a_failing_collector(
 
 
 async def test_exhausted_exit_budget_ships_nothing(vector: VectorStandIn, logged: io.StringIO) -> None:
-    """Not even a collector that is well, and needs but a moment."""
+    """Not even a collector that is vector_stand_in.well, and needs but a moment."""
     async with shipping(vector.url, bounds=Bounds(), exit_budget=ExitBudget(0.0)) as shipper:
         put(shipper, "a")
     assert (said(logged, "logs_lost_at_exit")[0]["count"], vector.names) == (1, [])
@@ -276,11 +302,11 @@ class FaultyEndpoint(LogEndpoint):
 
 
 async def test_shipper_logs_its_own_fault_and_goes_on(vector: VectorStandIn, logged: io.StringIO) -> None:
-    vector.behaviour = answering(503)
+    vector.behaviour = vector_stand_in.answering(503)
     async with shipping(FaultyEndpoint(vector.url)) as shipper:
         put(shipper, "a", "b")
-        await eventually(lambda: len(said(logged, "log_shipper_failed")) == 2)
-        vector.behaviour = well
+        await until_said(logged, "log_shipper_failed", times=2)
+        vector.behaviour = vector_stand_in.well
         await vector.until(lambda: vector.names == ["a", "b"])
     assert ["ZeroDivisionError" in line["exception"] for line in said(logged, "log_shipper_failed")] == [True, True]
     assert (shipper.stats.delivered, sum(shipper.stats.dropped.values())) == (2, 0)
@@ -289,12 +315,14 @@ async def test_shipper_logs_its_own_fault_and_goes_on(vector: VectorStandIn, log
 async def test_endpoint_that_is_vectors_own_api_is_reported(logged: io.StringIO) -> None:
     """Also when it comes only later."""
     async with VectorStandIn(is_own_api=True) as own_api, shipping(own_api.url):
-        await eventually(lambda: bool(said(logged, "vector_endpoint_is_vectors_own_api")))
+        await until_said(logged, "vector_endpoint_is_vectors_own_api")
     (warning,) = said(logged, "vector_endpoint_is_vectors_own_api")
     assert "http_server" in warning["hint"]
 
 
-@pytest.mark.parametrize("behaviour", [well, answering(200), answering(404)])
+@pytest.mark.parametrize(
+    "behaviour", [vector_stand_in.well, vector_stand_in.answering(200), vector_stand_in.answering(404)]
+)
 async def test_other_collectors_are_not_mistaken_for_vectors_own_api(
     vector: VectorStandIn, logged: io.StringIO, behaviour: Behaviour
 ) -> None:
@@ -308,12 +336,12 @@ async def test_other_collectors_are_not_mistaken_for_vectors_own_api(
 
 
 async def test_shipper_ships_its_own_log_lines_without_a_loop(vector: VectorStandIn, logged: io.StringIO) -> None:
-    vector.behaviour = answering(503)
+    vector.behaviour = vector_stand_in.answering(503)
     async with shipping(vector.url) as shipper:
         logs.configure(dev=False, level="debug", secrets=[], stream=logged, sinks=[shipper.put])
         structlog.get_logger().info("a")
-        await eventually(lambda: bool(said(logged, "logs_not_shipped")))
-        vector.behaviour = well
+        await until_said(logged, "logs_not_shipped")
+        vector.behaviour = vector_stand_in.well
         await vector.until(lambda: "logs_shipped_again" in vector.names)
     assert vector.names == ["a", "logs_not_shipped", "logs_shipped_again"]
 
@@ -331,12 +359,12 @@ async def test_shipped_entries_contain_no_secret(vector: VectorStandIn, logged: 
 
 
 async def test_entry_that_can_not_be_encoded_is_dropped_alone(vector: VectorStandIn) -> None:
-    vector.behaviour = answering(200)
+    vector.behaviour = vector_stand_in.answering(200)
     async with shipping(vector.url, otlp_of({})) as shipper:
         put(shipper, "a")
         put(shipper, "bad", number=2**70)
         put(shipper, "b")
-        await eventually(lambda: shipper.stats.queued_records == 0)
+        await until(lambda: shipper.stats.queued_records == 0, lambda: shipper.stats)
     assert (shipper.stats.delivered, shipper.stats.dropped[Dropped.REFUSED]) == (2, 1)
 
 

@@ -18,6 +18,7 @@ import pytest
 from http_api.__main__ import FAULT, UNUSABLE
 from scripts.livekit_server import ROOT, free_port
 from tests.vector_stand_in import VectorStandIn, hang
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.api
 
@@ -39,7 +40,8 @@ class ServerProcess:
         self.process.send_signal(signal.SIGTERM)
 
     async def ended(self) -> None:
-        _, log = await asyncio.wait_for(self.process.communicate(), PATIENCE)
+        async with waiting_for("the process to end", lambda: self.process, PATIENCE):
+            _, log = await self.process.communicate()
         assert self.process.returncode is not None
         self.code, self.log = self.process.returncode, log.decode()
 
@@ -132,10 +134,11 @@ async def test_startup_error_of_the_process_is_shipped() -> None:
 async def test_process_starts_and_stops_without_a_collector() -> None:
     async with running(f"http://127.0.0.1:{free_port()}", *SERVER) as run:
         assert run.process.stderr is not None
-        async with asyncio.timeout(PATIENCE):
-            # By then it serves, and hears signals.
-            while b"failed to connect to livekit" not in await run.process.stderr.readline():
-                pass
+        lines = [b""]
+        async with waiting_for("the server to try LiveKit: by then it handles signals", lambda: lines, PATIENCE):
+            while b"failed to connect to livekit" not in lines[-1]:
+                lines.append(await run.process.stderr.readline())
+                assert lines[-1], f"the process ended: {lines}"
         run.terminate()
         await run.ended()
     assert run.code == 0

@@ -29,6 +29,7 @@ from http_api.settings.settings import DevSettings, Settings
 from tests.api.stand_ins import Api, StartApi
 from tests.otel_collector import OtelCollector
 from tests.tenants import ACME, bearer, livekit_token, production
+from tests.waiting import described, waiting_for
 
 pytestmark = pytest.mark.api
 
@@ -64,9 +65,10 @@ class Exported:
         return span
 
     async def until(self, wanted: Callable[[list[str]], bool]) -> None:
-        """Waits until the names of the spans are as wanted. The test's own timeout bounds it."""
-        while not wanted(self.names):
-            await asyncio.sleep(0.001)
+        """Return once the names of the spans are as wanted."""
+        async with waiting_for(described(wanted), lambda: self.names):
+            while not wanted(self.names):
+                await asyncio.sleep(0.001)
 
     @property
     def tree(self) -> list[str]:
@@ -109,7 +111,7 @@ async def test_session_is_one_trace_below_its_request(traced: Api, exported: Exp
     session = await opened(traced, "asr-service", traceparent=TRACEPARENT, tracestate="congo=t61rcWkgMzE")
     path = f"/sessions/{session['session_id']}"
     assert (await traced.say_ready(session["session_id"], "asr-service"))[0] == 200
-    await traced.parts.store.wait_for(session["session_id"], lambda latest: latest.ready_at is not None)
+    await traced.until(session["session_id"], lambda latest: latest.ready_at is not None)
     assert (await traced.ask("POST", path + "/token", headers={"traceparent": TRACEPARENT}))[0] == 200
     assert (await traced.ask("DELETE", path, headers={"traceparent": TRACEPARENT}))[0] == 200
     assert exported.tree == [

@@ -26,6 +26,7 @@ from scripts.livekit_server import ROOT, free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 from tests.receiver import Receiver
 from tests.unit.sessions import left, seen
+from tests.waiting import eventually, waiting_for
 
 pytestmark = pytest.mark.api
 
@@ -74,10 +75,11 @@ async def callbacks(api: Api, key: str | None = None) -> list[dict[str, Any]]:
 
 async def finished(api: Api, count: int = 1) -> list[dict[str, Any]]:
     """The list, once so many deliveries are finished: a receiver has answered a little before that is known here."""
-    async with asyncio.timeout(20):
-        while len([listed for listed in await callbacks(api) if listed["finished_at"]]) < count:
-            await asyncio.sleep(0.01)
-    return await callbacks(api)
+    return await eventually(
+        f"{count} finished deliveries",
+        lambda: callbacks(api),
+        lambda listed: len([one for one in listed if one["finished_at"]]) >= count,
+    )
 
 
 # --- what comes -------------------------------------------------------------------------------------
@@ -227,9 +229,7 @@ async def test_callback_host_name_is_checked_when_dialed(start_api: StartApi, li
     api = await start_api(invite_networks="10.0.0.0/8")
     receiver = await listen()
     await opened(api, callback_url=receiver.url.replace("127.0.0.1", "localhost"))
-    async with asyncio.timeout(20):
-        while (listed := await callbacks(api))[0]["last_error"] is None:
-            await asyncio.sleep(0.01)
+    listed = await eventually("an error", lambda: callbacks(api), lambda listed: listed[0]["last_error"] is not None)
     assert "INVITE_NETWORKS" in listed[0]["last_error"]
     assert receiver.posts == []
 
@@ -282,9 +282,9 @@ async def test_callback_list_shows_the_outcome_of_each_delivery(api: Api, listen
 async def test_callback_list_explains_a_failed_connection(api: Api) -> None:
     nobody = f"http://127.0.0.1:{free_port()}/?word=a-word"
     await opened(api, callback_url=nobody)
-    async with asyncio.timeout(20):
-        while (one := (await callbacks(api))[0])["next_try_at"] is None:
-            await asyncio.sleep(0.01)
+    [one] = await eventually(
+        "a failed try", lambda: callbacks(api), lambda listed: listed[0]["next_try_at"] is not None
+    )
     assert (one["state"], one["last_status"]) == ("pending", None)
     assert one["last_error"].startswith("not connected: ")
     assert one["next_try_at"] > one["created_at"]
@@ -326,15 +326,25 @@ async def test_documented_python_receiver_accepts_signed_callbacks_only(start_ap
     assert process.stdout is not None
     try:
         url = f"http://127.0.0.1:{port}/sessions"
-        async with asyncio.timeout(30):
-            while True:
-                try:
-                    async with api.http.post(url, data=b"{}") as forged:
-                        assert forged.status == 401
-                    break
-                except OSError:
-                    await asyncio.sleep(0.05)
-            session_id = await opened(api, SHOP, callback_url=url)
+
+        async def answer_to_a_forgery() -> int | str:
+            try:
+                async with api.http.post(url, data=b"{}") as forged:
+                    return forged.status
+            except OSError as error:
+                return str(error)
+
+        assert (
+            await eventually(
+                "the documented receiver to listen",
+                answer_to_a_forgery,
+                lambda status: isinstance(status, int),
+                every=0.05,
+            )
+            == 401
+        )
+        session_id = await opened(api, SHOP, callback_url=url)
+        async with waiting_for("the receiver to print both events", lambda: process):
             assert (await process.stdout.readline()).decode().split() == ["session_ready", session_id]
             await api.ask("DELETE", f"/sessions/{session_id}", headers={"Authorization": f"Bearer {SHOP}"})
             assert (await process.stdout.readline()).decode().split() == ["session_ended", session_id]

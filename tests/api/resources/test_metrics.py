@@ -9,7 +9,7 @@ import json
 import re
 import threading
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from tests.exposed import Exposed, scrape
 from tests.receiver import Receiver
 from tests.tenants import ACME, OPERATOR, WATCHER, production
 from tests.unit.sessions import ASR, JOINS, managed, with_instance
+from tests.waiting import described, eventually
 
 pytestmark = pytest.mark.api
 
@@ -48,6 +49,15 @@ profiles:
 
 async def exposed(api: Api) -> Exposed:
     return await scrape(api.http)
+
+
+async def until_exposed(api: Api, metric: str, wanted: Callable[[float], bool] = bool, **labels: str) -> Exposed:
+    """What is exposed once the total of this metric is as wanted."""
+    return await eventually(
+        f"{metric} {labels}: {described(wanted)}",
+        lambda: exposed(api),
+        lambda shown: wanted(shown.total(metric, **labels)),
+    )
 
 
 # --- who may see it, and in which form --------------------------------------------------------------
@@ -291,8 +301,7 @@ async def test_missed_webhook_is_counted_only_where_webhooks_arrive(api: Api) ->
         assert session.now.user_left_at == now
         assert await post(api, webhook("room-ses_told", "participant_left", identity="alice", sid="PA_alice_1")) == 200
     missed = "session_manager_webhooks_missed_total"
-    while not (shown := await exposed(api)).total(missed):
-        await asyncio.sleep(0.1)
+    shown = await until_exposed(api, missed)
     assert shown.by("event", missed) == {"participant_joined": 0, "participant_left": 0, "room_finished": 1}
 
 
@@ -343,12 +352,10 @@ async def test_waiters_metric_counts_waiting_requests_and_aborted_ones(api: Api)
     with suppress(asyncio.CancelledError):
         await asking
     await api.has_waiting(0)
-    while not (shown := await exposed(api)).total(REQUESTS, operation="sessions_create"):
-        await asyncio.sleep(0.01)
+    shown = await until_exposed(api, REQUESTS, operation="sessions_create")
     assert shown.total("session_manager_waiters") == 0
     assert shown.total(REQUESTS, operation="sessions_create", status="aborted") == 1
-    while not (await exposed(api)).total("session_manager_sessions_ended_total", reason="client_gone"):
-        await asyncio.sleep(0.01)
+    await until_exposed(api, "session_manager_sessions_ended_total", reason="client_gone")
 
 
 async def test_callback_metrics_count_by_outcome(api: Api) -> None:
@@ -369,8 +376,7 @@ async def test_callback_metrics_count_by_outcome(api: Api) -> None:
         assert shown.total("session_manager_callbacks_pending") == 1
         assert shown.by("outcome", "session_manager_callbacks_total") == {"delivered": 1, "given_up": 0}
         hangs.set()
-        while (shown := await exposed(api)).total("session_manager_callbacks_pending"):
-            await asyncio.sleep(0.01)
+        shown = await until_exposed(api, "session_manager_callbacks_pending", lambda pending: pending == 0)
     assert shown.by("outcome", "session_manager_callbacks_total") == {"delivered": 1, "given_up": 1}
 
 
@@ -379,8 +385,7 @@ async def test_callback_metrics_count_by_outcome(api: Api) -> None:
 
 async def test_process_metrics_show_version_loop_lag_and_memory(api: Api) -> None:
     await api.open(prefer="")
-    while not (shown := await exposed(api)).total("session_manager_event_loop_lag_seconds_count"):
-        await asyncio.sleep(0.05)
+    shown = await until_exposed(api, "session_manager_event_loop_lag_seconds_count")
     assert shown.total("session_manager_build_info", version=VERSION) == 1
     assert shown.total("session_manager_store_update_duration_seconds_count") >= 3
     assert shown.total("process_resident_memory_bytes") > 10_000_000

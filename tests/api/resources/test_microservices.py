@@ -12,6 +12,7 @@ import pytest
 
 from scripts.livekit_server import ROOT
 from tests.api.stand_ins import Api, StartApi
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.api
 
@@ -184,8 +185,9 @@ async def test_registrations_survive_a_restart(start_api: StartApi, tmp_path: Pa
     """With a lease that begins anew. Without a STATE_DIR they do not."""
     first = await start_api(state_dir=tmp_path / "state")
     await register(first, lease_seconds=30, labels={"language": "de"})
-    async with asyncio.timeout(5):
-        while "asr-service" not in (tmp_path / "state" / "services.json").read_text():
+    file = tmp_path / "state" / "services.json"
+    async with waiting_for("the service in services.json", file.read_text):
+        while "asr-service" not in file.read_text():
             await asyncio.sleep(0.01)
     second, third = await start_api(state_dir=tmp_path / "state"), await start_api()
     before, after = await shown(first), await shown(second)

@@ -11,6 +11,8 @@ import pytest
 from manager_agent.session import events as ev
 from manager_agent.session.session import EndReason, SessionState
 from tests.api.stand_ins import Api, StartApi
+from tests.api.still_sessions import server_tasks
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.api
 
@@ -117,7 +119,7 @@ async def test_disconnected_client_ends_the_session_it_waited_for(api: Api) -> N
     await api.livekit.invited.wait()
     (session,) = api.parts.store.list()
     asking.cancel()
-    over = await api.parts.store.wait_for(session.session_id, lambda s: bool(s.end and s.end.cleaned_at))
+    over = await api.until(session.session_id, lambda s: bool(s.end and s.end.cleaned_at))
     assert over.end is not None
     assert over.end.reason is EndReason.CLIENT_GONE
     assert api.livekit.rooms == []
@@ -126,8 +128,10 @@ async def test_disconnected_client_ends_the_session_it_waited_for(api: Api) -> N
 async def test_disconnect_after_a_202_leaves_the_session_open(api: Api) -> None:
     await api.register("asr-service")
     _, _, session = await api.open("asr-service")
+    serving = server_tasks()
     await api.http.close()
-    await asyncio.sleep(0.1)
+    async with waiting_for("the server to notice the disconnect", server_tasks):
+        await asyncio.wait(serving)
     assert not api.parts.store.get(session["session_id"]).over
 
 

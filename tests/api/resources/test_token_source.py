@@ -238,7 +238,7 @@ async def test_token_requests_wait_while_a_service_is_replaced(api: Api) -> None
     assert (await api.parts.store.update(session.session_id, failed)).state is SessionState.DEGRADED
     coming = [asyncio.create_task(api.ask("POST", TOKEN, body)) for body in (ALICE, BOB)]
     await api.has_waiting(2)
-    await api.parts.store.wait_for(session.session_id, invited_anew)
+    await api.until(session.session_id, invited_anew)
     assert not any(one.done() for one in coming)
     await api.say_ready(session.session_id, "asr-1")
     assert [claims_of((await one)[2])["sub"] for one in coming] == ["alice", "bob"]
@@ -305,7 +305,7 @@ async def test_disconnected_client_ends_a_session_with_a_generated_room(api: Api
     asking = asyncio.create_task(api.ask("POST", TOKEN, {"participant_identity": "alice"}))
     session = await only_session(api)
     asking.cancel()
-    over = await api.parts.store.wait_for(session.session_id, lambda latest: latest.over)
+    over = await api.until(session.session_id, lambda latest: latest.over)
     assert over.end is not None
     assert over.end.reason is EndReason.CLIENT_GONE
 

@@ -11,6 +11,7 @@ from typing import Any
 import aiohttp
 
 from tests.api.stand_ins import Api
+from tests.waiting import waiting_for
 
 PATH = "/api/v1/events"
 LINE_MAX = 16 * 1024 * 1024
@@ -30,6 +31,10 @@ class Feed:
 
     async def next(self) -> tuple[str, Any]:
         """The next event. Raises EOFError at the end of the answer."""
+        async with waiting_for("the next event of the feed", lambda: self.told[-5:]):
+            return await self._next()
+
+    async def _next(self) -> tuple[str, Any]:
         fields: dict[str, str] = {}
         while raw := await self.answer.content.readline():
             line = raw.decode().rstrip("\r\n")

@@ -22,6 +22,7 @@ from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 from tests.api.still_sessions import server_tasks, time_passes
 from tests.api.streams.feed_reader import PATH, MakeSessions, Readers, by_id
 from tests.tenants import ACME, OPERATOR, RIVAL, bearer, livekit_token, production
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.api
 
@@ -89,7 +90,7 @@ async def test_feed_reports_every_session_end_at_shutdown() -> None:
     port, livekit = free_port(), LiveKit()
     chosen = DevSettings(_env_file=None, server_port=port)
     parts, agent = stand_ins(chosen, livekit)
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http, asyncio.timeout(10):
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
         stopping = Api(http, parts, livekit, agent, port)
         async with serving(parts):
             session_ids = {(await stopping.open(user_identity=name))[2]["session_id"] for name in ("bob", "carol")}
@@ -140,9 +141,10 @@ async def all_of(connection: socket.socket) -> bytes:
 
 
 async def reads(api: Api, count: int) -> None:
-    """Returns once so many read. The test's own timeout bounds it."""
-    while api.app[FEED].count != count:
-        await asyncio.sleep(0.001)
+    """Return once the feed has so many readers."""
+    async with waiting_for(f"{count} readers of the feed", lambda: api.app[FEED].count):
+        while api.app[FEED].count != count:
+            await asyncio.sleep(0.001)
 
 
 async def test_feed_reader_that_stalls_in_the_snapshot_is_cut_off(

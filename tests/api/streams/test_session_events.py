@@ -19,6 +19,7 @@ from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, stand_ins
 from tests.api.still_sessions import StillSession, server_tasks, still_session, time_passes
 from tests.event_stream import EventSource
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.api
 
@@ -212,7 +213,7 @@ async def test_session_stream_reports_the_end_at_shutdown(api: Api) -> None:
     port, livekit = free_port(), LiveKit()
     chosen = DevSettings(_env_file=None, server_port=port)
     parts, agent = stand_ins(chosen, livekit)
-    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http, asyncio.timeout(10):
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
         stopping = Api(http, parts, livekit, agent, port)
         async with serving(parts):
             await stopping.register("asr-service")
@@ -223,8 +224,9 @@ async def test_session_stream_reports_the_end_at_shutdown(api: Api) -> None:
             polling = asyncio.create_task(stopping.ask("GET", path, headers={"Prefer": "wait=60"}))
             stream = EventSource(http, f"/api/v1{path}/events").connect()
             assert (await anext(stream))["state"] == "waiting"
-            while parts.store.waiters < 4:  # the three, and the session's own drive
-                await asyncio.sleep(0.001)
+            async with waiting_for("four waiters: the requests and the control loop", lambda: parts.store.waiters):
+                while parts.store.waiters < 4:
+                    await asyncio.sleep(0.001)
         assert [told["state"] async for told in stream][-1] == "ended"
         status, _, ended = await polling
         assert (status, ended["state"]) == (200, "ended")
