@@ -27,7 +27,7 @@ from manager_agent.session.session import Limits, Session, User
 KEY, SECRET = "devkey", "secret"
 AGENT_NAME = "benchmark"
 LONG = Limits(user_join_timeout=3_600)
-"""Nobody joins these rooms; no session is to end for that while it is measured."""
+"""No user joins these rooms: their sessions must not end for that while they are measured."""
 
 Open = Callable[[str], Awaitable[None]]
 """Opens the room of this name, with a manager in it or on its way."""

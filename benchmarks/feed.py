@@ -1,4 +1,4 @@
-"""What those who read everything cost whoever changes a session: `python -m benchmarks.feed`.
+"""What readers of the feed cost the code that changes a session: `python -m benchmarks.feed`.
 
 A store with the feed listening, nothing else and no network: what a change takes as it is noted for each reader, and
 what it takes to give all of them the JSON of every session that changed. With no reader, with 1 and with 20, by turns.
@@ -34,7 +34,7 @@ SERVICES = tuple(RequiredService(ASR, Attempt(Chosen(f"service-{number}", "ASR")
 
 @dataclass(slots=True)
 class FeedBench:
-    """A store with so many readers, and the CPU seconds that each round took."""
+    """A store with so many feed readers, and the CPU seconds that each round took."""
 
     readers: list[Reader]
     store: MemoryStore
@@ -43,7 +43,7 @@ class FeedBench:
     telling: list[float] = field(default_factory=list)
 
     async def round(self, number: int, ids: list[str]) -> None:
-        """Every session changes once, in a way that its owner can see."""
+        """Change every session once, in a way that its owner can see."""
         changes = [ev.ManagerDispatched(time.time() + number * 100, number + 1, f"sm-{number}") for _ in ids]
         begun = time.process_time()
         for session_id, change in zip(ids, changes, strict=True):

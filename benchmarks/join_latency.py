@@ -4,7 +4,7 @@
 
 What is measured is the time from the service's own connect() returning, by the wall clock of this machine: below
 zero when the join was known before. The services publish nothing, as most do when they join. They are in this
-process; whoever is to know of them is in another one, with a livekit-server of its own, as a server sends its
+process; the side that is to notice them is in another one, with a livekit-server of its own, as a server sends its
 webhooks to fixed addresses.
 """
 
@@ -90,7 +90,7 @@ class RoomEvents:
         await self._livekit.room.delete_room(api.DeleteRoomRequest(room=seat.room))
 
     async def listen(self) -> None:
-        """Takes in what the child says, for ever."""
+        """Read what the child says until cancelled."""
         while True:
             match (await self._child.heard()).split(" "):
                 case ["watching", name]:
@@ -272,7 +272,7 @@ async def measure(design: WatchDesign, watch: RoomWatch, joins: int, callers: in
 
 
 async def latency_ms(watch: RoomWatch, gate: asyncio.Semaphore) -> float | None:
-    """One service's join; None when nobody came to know of it."""
+    """Milliseconds of one service's join; None if it was never noticed."""
     room = rtc.Room()
     async with gate:
         async with asyncio.timeout(PATIENCE):

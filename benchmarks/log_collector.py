@@ -1,6 +1,6 @@
-"""One part of the benchmark of log shipping, in a process of its own: a collector for each behaviour, good and bad.
+"""One part of the benchmark of log shipping, in a process of its own: a collector for each behavior, good and bad.
 
-    python -m benchmarks.log_collector <behaviour>...
+    python -m benchmarks.log_collector <behavior>...
 
 What is said, once they listen, is one line of JSON: the port of each. Then, for each line that is read, another one:
 how many log entries each has taken.
@@ -26,7 +26,7 @@ SLOW = 1.0
 """Seconds that the slow one takes for a batch."""
 BODY_MAX = 100 * 1024 * 1024
 
-Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Behavior = Callable[[web.Request], Awaitable[web.StreamResponse]]
 """Answers every request."""
 
 
@@ -43,14 +43,14 @@ async def reset(request: web.Request) -> web.Response:
     return web.Response()
 
 
-def answering(status: int) -> Behaviour:
+def answering(status: int) -> Behavior:
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=status)
 
     return answer
 
 
-BEHAVIOURS = {
+BEHAVIORS = {
     "hanging": hang,
     "resetting": reset,
     "refusing, 503": answering(503),
@@ -58,7 +58,7 @@ BEHAVIOURS = {
 }
 
 
-def counting(taken: Counter[str], name: str, pause: float = 0.0) -> Behaviour:
+def counting(taken: Counter[str], name: str, pause: float = 0.0) -> Behavior:
     """Takes everything and only counts it, since what reading costs is not what is measured."""
 
     async def take(request: web.Request) -> web.Response:
@@ -79,10 +79,10 @@ def _records(body: bytes) -> int:
 
 
 @asynccontextmanager
-async def collector(behaviour: Behaviour) -> AsyncIterator[int]:
+async def collector(behavior: Behavior) -> AsyncIterator[int]:
     """Listens while inside; gives the port."""
     app = web.Application(client_max_size=BODY_MAX)
-    app.router.add_route("*", "/{path:.*}", behaviour)
+    app.router.add_route("*", "/{path:.*}", behavior)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, auto_decompress=False, access_log=None)
     await runner.setup()
     try:
@@ -94,13 +94,13 @@ async def collector(behaviour: Behaviour) -> AsyncIterator[int]:
 
 async def main() -> None:
     taken: Counter[str] = Counter()
-    behaviours = BEHAVIOURS | {
+    behaviors = BEHAVIORS | {
         "good": counting(taken, "good"),
         "good, otlp": counting(taken, "good, otlp"),
         "slow": counting(taken, "slow", SLOW),
     }
     async with AsyncExitStack() as stack:
-        ports = {name: await stack.enter_async_context(collector(behaviours[name])) for name in sys.argv[1:]}
+        ports = {name: await stack.enter_async_context(collector(behaviors[name])) for name in sys.argv[1:]}
         say(json.dumps(ports))
         async for _ in told():
             say(json.dumps({name: taken[name] for name in ports}))

@@ -1,4 +1,4 @@
-"""What shipping the log costs those who ask, and in memory, whatever the collector does.
+"""What shipping the log costs clients, and in memory, with every kind of collector.
 
     python -m benchmarks.log_shipping
 
@@ -36,7 +36,7 @@ FLOOR, AGAIN, DOWN = "floor", "off", "down"
 WITH_A_COLLECTOR = ("good", "good, otlp", "slow", "refusing, 503", "refusing, 400", "resetting", "hanging")
 CASES = (AGAIN, *WITH_A_COLLECTOR, DOWN)
 CLIENTS, PAUSE = 4, 0.004
-"""Whoever asks, and how many seconds after an answer each asks again: some 700 requests a second."""
+"""The number of clients, and the seconds after an answer until each asks again: some 700 requests a second."""
 FILL = 11_000
 """Requests that fill a backlog of 10,000."""
 FILLERS = 32

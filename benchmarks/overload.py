@@ -1,4 +1,4 @@
-"""How soon requests are answered that are too many, and whether `/livez` answers meanwhile.
+"""How soon excess requests are answered, and whether `/livez` answers meanwhile.
 
     python -m benchmarks.overload
 
@@ -60,7 +60,7 @@ class OverloadBench:
         self._port, self._key, self._folder, self._stack = port, key, folder, stack
 
     async def fill(self) -> None:
-        """Waits until sessions can be had, and opens as many as there may be."""
+        """Wait until the server is ready, and open as many sessions as SESSIONS_MAX allows."""
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
         async with aiohttp.ClientSession(f"http://127.0.0.1:{self._port}", headers=headers) as http:
             async with asyncio.timeout(READY_TIMEOUT):
@@ -71,11 +71,11 @@ class OverloadBench:
                     answer.raise_for_status()
 
     async def idle(self, *, seconds: float) -> Answers:
-        """The answers of /livez, while nobody else asks anything."""
+        """The answers of /livez on the idle server."""
         return await self._heard(await self._begin(LIVEZ, 1, ASKS_LIVEZ_EVERY, seconds))
 
     async def flood(self, *, clients: int, seconds: float) -> tuple[Answers, Answers]:
-        """The answers to a flood, and those of /livez meanwhile."""
+        """The answers to a flood, and those of /livez during it."""
         livez = await self._begin(LIVEZ, 1, ASKS_LIVEZ_EVERY, seconds)
         flood = await self._begin(post(self._key), clients, 0, seconds)
         return await self._heard(flood), await self._heard(livez)

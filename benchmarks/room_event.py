@@ -2,7 +2,7 @@
 
     python -m benchmarks.room_event ws://127.0.0.1:7880
 
-Told "<room> <token>" it joins and says "watching <room>"; when somebody comes, "joined <room> <instant>".
+Told "<room> <token>" it joins and says "watching <room>"; when a participant joins, "joined <room> <instant>".
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What it costs to watch: `python -m benchmarks.watching`.
 
-The application's own store, nothing started and no network: sessions that run their course, with nobody listening, with
+The application's own store, nothing started and no network: sessions that run their course, without listeners, with
 all who listen to every change in the application, and with what these log as well. And what it takes to show all that
 is measured.
 """
@@ -119,12 +119,12 @@ def scrape(app: web.Application, accept: str) -> tuple[float, float]:
 async def main() -> None:
     app = an_application()
     watched = (
-        Watched("nobody listens", MemoryStore(steady_clock()), logging.INFO),
+        Watched("no listener", MemoryStore(steady_clock()), logging.INFO),
         Watched("all listen, nothing is logged", app[STORE], logging.ERROR),
         Watched("all listen, LOG_LEVEL=info", app[STORE], logging.INFO),
     )
     gc.collect()
-    gc.disable()  # its pauses are the same whoever listens
+    gc.disable()  # its pauses are the same for all listeners
     for _ in range(ROUNDS):
         for one in watched:
             await one.round()
@@ -134,9 +134,7 @@ async def main() -> None:
         print(f"{one.name:<44} {1e6 * median(one.took):6.1f}  {times(median(one.took), alone)}")
     logging.getLogger().setLevel(logging.ERROR)
     await add_sessions(app[STORE], [f"ses_{number:026}" for number in range(SESSIONS)], time.time())
-    print(
-        f"\nA look at /metrics with {SESSIONS} sessions; milliseconds of CPU, median; x a change with nobody listening"
-    )
+    print(f"\nA look at /metrics with {SESSIONS} sessions; milliseconds of CPU, median; x a change without listeners")
     print(f"{'':44} {'read':>6}  {'':7} {'written down'}")
     show_scrapes(app, f"{len(SERVICES)} types, 1 profile", alone)
     for number in range(VALUES_MAX):

@@ -1,4 +1,4 @@
-"""A reader of server-sent events, as an EventSource in a browser is one."""
+"""A reader of server-sent events that behaves as an EventSource in a browser."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What the whole run of tests saw come out of the session manager: every token, and every secret where none may be.
+"""What the session manager let out during the whole test run: every token, and every secret in a place without secrets.
 
-Filled by conftest.py while the other tests run; judged by test_secrecy.py, the last test of a run.
+Filled by conftest.py while the other tests run; checked by test_secrecy.py, the last test of a run.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Exhibits:
             self.invites[invite.token] = invite
 
     def text(self, kind: str, where: str, text: str) -> None:
-        """Anything that others may read: no token and no secret may be in it."""
+        """Any text that others may read: it must contain no token and no secret."""
         self.looked_at[kind] += 1
         words = {secret for secret in self.secrets if secret in text and _is_telling(secret) and _is_word(secret, text)}
         if kind in PAGES or where.endswith(" /openapi.json"):

@@ -1,4 +1,4 @@
-"""What a process shows of itself at /metrics, as Prometheus reads it."""
+"""The contents of /metrics, as Prometheus reads them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An issuer of JWTs such as a caller of the API may have for its users: it signs, and serves its keys over HTTP."""
+"""An issuer of JWTs for the users of a caller: it signs tokens, and serves its keys over HTTP."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class Issuer:
         return f"<Issuer [asked {self.asked} times]>"
 
     def sign(self, kid: str = "rsa-1", *, key: PrivateKey | None = None, **claims: Any) -> str:
-        """A JWT that is good for five minutes, but for what `claims` say; a claim that is None is left out."""
+        """A JWT that is valid for five minutes unless `claims` say otherwise; a claim of None is left out."""
         usual = {"sub": "alice", "aud": AUDIENCE, "iss": ISSUER, "exp": time.time() + 300, "nbf": time.time()}
         said = {name: value for name, value in (usual | claims).items() if value is not None}
         key = key or self.keys[kid]

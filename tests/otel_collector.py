@@ -108,7 +108,7 @@ class OtelCollector:
         await self._reading
 
     def printed(self) -> list[dict[str, Any]]:
-        """What was received so far, a request each, as OTLP JSON: with `resourceLogs` or `resourceSpans` in it."""
+        """The requests received so far as OTLP JSON: with `resourceLogs` or `resourceSpans` in it."""
         return list(self._printed)
 
     def log_records(self) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
-"""What an expression of PromQL asks for: its metrics, the labels it goes by, and the values that these must have.
+"""The metrics, labels and label values that a PromQL expression uses.
 
-As much of the language as deploy/ uses. What this does not know is an error: it is meant to find mistakes.
+Covers the part of the language that deploy/ uses. Anything else is an error: it is meant to find mistakes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A client's own back end, as far as it is told what becomes of sessions: a server on loopback."""
+"""A client's back end that receives callbacks: a server on loopback."""
 
 from __future__ import annotations
 

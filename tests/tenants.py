@@ -1,4 +1,4 @@
-"""Callers of an API that is not in dev mode, and how they prove who they are."""
+"""Callers of an API outside dev mode, and their credentials."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIVEKIT_KEY, LIVEKIT_SECRET = "livekit-key", "a-livekit-secret-of-thirty-two-byt
 
 @dataclass(frozen=True, slots=True)
 class Tenant:
-    """Somebody with an API key."""
+    """A caller with an API key."""
 
     name: str
     scopes: frozenset[Scope] = DEFAULT_SCOPES

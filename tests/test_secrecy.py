@@ -1,4 +1,4 @@
-"""The last test of a run: every token that was seen allows what it must and no more, and no secret got out."""
+"""The last tests of a run: every token seen grants what it must and nothing else, and no secret was leaked."""
 
 from __future__ import annotations
 

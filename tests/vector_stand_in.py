@@ -23,7 +23,7 @@ NESTING_MAX = 128
 BODY_MAX = 100 * 1024 * 1024
 
 Event = dict[str, Any]
-Behaviour = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
+Behavior = Callable[[web.Request], Awaitable[web.StreamResponse | None]]
 """Answers a batch; None: it is to be looked at as usual."""
 
 
@@ -61,7 +61,7 @@ async def drip(request: web.Request) -> web.Response:
     return web.Response()
 
 
-def answering(status: int, **headers: str) -> Behaviour:
+def answering(status: int, **headers: str) -> Behavior:
     """Whatever comes."""
 
     async def answer(_: web.Request) -> web.Response:
@@ -70,7 +70,7 @@ def answering(status: int, **headers: str) -> Behaviour:
     return answer
 
 
-def slow(seconds: float) -> Behaviour:
+def slow(seconds: float) -> Behavior:
     async def wait(_: web.Request) -> None:
         await asyncio.sleep(seconds)
 
@@ -96,7 +96,7 @@ class VectorStandIn:
         """Of the batches that were answered."""
         self.requests = 0
         """Batches that have come, answered or not."""
-        self.behaviour: Behaviour = well
+        self.behavior: Behavior = well
         self.port = 0
         self._path, self._authorization, self._is_own_api, self._body_max = path, authorization, is_own_api, body_max
         self._runner: web.AppRunner | None = None
@@ -155,7 +155,7 @@ class VectorStandIn:
         is_batch = request.method == "POST"
         self.requests += is_batch
         await self._tell()
-        answer = await self.behaviour(request)
+        answer = await self.behavior(request)
         if answer is None:
             answer = web.Response(status=await self._status(request))
         if is_batch:

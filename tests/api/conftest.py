@@ -71,8 +71,8 @@ async def readers(api: Api) -> AsyncIterator[Readers]:
 
 @pytest.fixture
 async def some_sessions(api: Api) -> AsyncIterator[MakeSessions]:
-    """Makes sessions that nobody drives: `await some_sessions(3)` gives their ids in the order in which they were made.
-    They are gone after the test."""
+    """Make sessions without a control loop: `await some_sessions(3)` returns their ids in order of creation. They are
+    removed after the test."""
 
     async def make(count: int, **fields: Any) -> list[str]:
         asked = Session("", "", User("alice"), api.parts.clock(), owner=DEVELOPER.name)

@@ -1,4 +1,4 @@
-"""Services that lose no time: for tests in which what they say is of no interest."""
+"""Services that become ready at once, for tests that are not about them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from manager_agent.session.session import ServiceState, Session
 from manager_agent.store.store import Change, Store
 
 
-def let_nobody_wait(store: Store) -> None:
-    """Services that are called say that they are ready at once; a session that needs an agent is out of time."""
+def decide_at_once(store: Store) -> None:
+    """Let invited services signal ready at once, and let sessions that need an agent run out of time."""
     under_way: set[asyncio.Task[None]] = set()
 
     async def decide(session: Session) -> None:

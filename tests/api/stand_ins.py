@@ -33,7 +33,7 @@ class LiveKit:
 
     down: bool = False
     broken: bool = False
-    """Raises what nobody expects."""
+    """Raises an unexpected error."""
     foreign_rooms: set[str] = field(default_factory=set)
     rooms: list[str] = field(default_factory=list)
     invites: dict[str, str] = field(default_factory=dict)
@@ -145,7 +145,7 @@ class Api:
         """Return once so many requests are kept waiting."""
         async with waiting_for(f"{count} waiting requests", lambda: self.app[WAITERS].count):
             while self.app[WAITERS].count != count:
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.001)
 
     async def until(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
         """Return the session once it is as wanted."""

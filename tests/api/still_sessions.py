@@ -1,4 +1,4 @@
-"""Sessions that nobody drives, for tests of those who wait for a change; and who does, and how time passes for them."""
+"""Sessions without a control loop, changed by the test alone; the server's tasks; and time that passes at once."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SERVER_TASKS = ("RequestHandler.start", "RequestHandler._handle_request", "Event
 
 @dataclass
 class StillSession:
-    """One that waits for a service, and to which nothing happens but what its test makes happen."""
+    """A session that waits for a service and changes only by the events of its test."""
 
     api: Api
     session_id: str
@@ -79,12 +79,12 @@ async def still_session(api: Api, session_id: str = "ses_still", **fields: Any) 
 
 
 def server_tasks() -> set[asyncio.Task[Any]]:
-    """What serves connections: aiohttp has one or two tasks for each, and aiohttp-sse one for a stream's heartbeat."""
+    """The tasks that serve connections: one or two of aiohttp for each, and one of aiohttp-sse for a heartbeat."""
     return {task for task in asyncio.all_tasks() if getattr(task.get_coro(), "__qualname__", "") in SERVER_TASKS}
 
 
 def time_passes(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """The loop believes that so much time has passed: what was to happen meanwhile happens now."""
+    """Set the loop's clock ahead by so many seconds: what was due in that time happens now."""
     loop = asyncio.get_running_loop()
     real = loop.time
     monkeypatch.setattr(loop, "time", lambda: real() + seconds)

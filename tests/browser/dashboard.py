@@ -1,4 +1,4 @@
-"""The page at / in a browser: what a test does with it, and what it must never do itself."""
+"""The dashboard in a browser: what a test does with it, and what it must never do."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ class Dashboard:
         assert too_wide == [], too_wide
 
     async def keeps_to_itself(self) -> None:
-        """It asked nobody but this server and LiveKit, broke no rule, and said nothing in the console."""
+        """Assert that the page called only this server and LiveKit, violated no policy, and logged nothing."""
         assert [url for url in self.requests if not url.startswith((f"{self.origin}/", *self.livekit))] == []
         assert await self.page.evaluate("window.violations") == []
         assert self.complaints == [], self.complaints

@@ -1,4 +1,4 @@
-"""Sessions that nobody drives, brought by events to where a test wants them seen."""
+"""Sessions without a control loop, in states that tests want to see in a browser."""
 
 from __future__ import annotations
 

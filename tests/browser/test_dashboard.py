@@ -1,5 +1,5 @@
-"""The page at / in a browser, beside an API whose LiveKit and services are stand-ins: who is let in, what is shown of
-much, of little and of nothing, by keyboard and on a phone."""
+"""The dashboard in a browser, with an API whose LiveKit and services are stand-ins: keys, lists of any length, errors,
+the keyboard, and a phone."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ LOOKER = Tenant("looker", frozenset({Scope.SESSIONS}))
 
 @pytest.fixture
 def put() -> Iterator[Put]:
-    """Has an API keep sessions that nobody drives, until the test is over: `await put(api, session)`."""
+    """Put sessions without a control loop into an API until the test is over: `await put(api, session)`."""
     kept: list[tuple[Api, str]] = []
 
     async def put(api: Api, *sessions: Session) -> None:

@@ -1,4 +1,4 @@
-"""The page at / beside a real livekit-server and real services: what an operator sees of what happens."""
+"""The dashboard with a real livekit-server and real services: what an operator sees."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.live.puppets import Puppet
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
 
 LOSS_TIMEOUT = 60.0
-"""Seconds: LiveKit takes a while to notice that somebody was killed."""
+"""Seconds: LiveKit takes a while to notice that a participant's process was killed."""
 
 ASK_FOR_THE_MICROPHONE = """() => {
   const give = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);

@@ -1,4 +1,4 @@
-"""/docs in a real browser: what it shows, what it may not do, and that it asks nobody else for anything."""
+"""/docs in a real browser: what it shows, and that it calls only this server."""
 
 from __future__ import annotations
 

@@ -14,6 +14,7 @@ from tests.browser.conftest import OpenPage
 from tests.browser.dashboard import SCREENSHOTS
 from tests.live.bots import Bot
 from tests.live.conftest import Site, Stack, StartStack
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.browser
 
@@ -55,14 +56,18 @@ async def start(page: Page, *services: Bot) -> str:
 
 
 async def told_in_the_room(stack: Stack, session_id: str, state: SessionState) -> None:
-    """Waits until the metadata of the session's room says so."""
+    """Return once the metadata of the session's room shows this state."""
     room_name = stack.store.get(session_id).room_name
-    while True:
+
+    async def statuses() -> list[RoomStatus | None]:
         rooms = (await stack.livekit.room.list_rooms(api.ListRoomsRequest(names=[room_name]))).rooms
-        told = [RoomStatus.read(room.metadata) for room in rooms]
-        if any(status and status.state is state for status in told):
-            return
-        await asyncio.sleep(0.02)
+        return [RoomStatus.read(room.metadata) for room in rooms]
+
+    await eventually(
+        f"the state {state} in the metadata of {room_name}",
+        statuses,
+        lambda found: any(status and status.state is state for status in found),
+    )
 
 
 async def test_example_page_shows_services_join_leave_return_and_the_end(stack: Stack, open_page: OpenPage) -> None:

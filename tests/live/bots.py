@@ -1,4 +1,4 @@
-"""A service in a test: it takes invites and does nothing by itself; each of its powers is a verb."""
+"""A service that a test drives: it takes invites and does nothing else unless a method is called."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from manager_agent.livekit.room_connection import connect
 from manager_agent.messages import TOPIC, Invite, SessionEndedMessage
 from scripts.livekit_server import free_port
 from tests.exhibits import EXHIBITS
+from tests.waiting import waiting_for
 
 QUIETLY = rtc.RoomOptions(auto_subscribe=False)
 CONNECT_TIMEOUT = 20.0
@@ -25,7 +26,7 @@ NOT_LISTENING = {
 
 
 class Bot:
-    """One service, listening on a port of its own. `answers` is the status it gives to invites."""
+    """One service, listening on its own port. `answers` is the status of its answers to invites."""
 
     def __init__(self, service_id: str, type: str = "BOT") -> None:
         self.service_id, self.type = service_id, type
@@ -33,7 +34,7 @@ class Bot:
         self.invites: list[Invite] = []
         self.session_ended_messages: list[SessionEndedMessage] = []
         self.headers: list[dict[str, str]] = []
-        """Of everything that came, in order; names in lower case."""
+        """Of every message received, in order; names in lower case."""
         self.room = rtc.Room()
         self.heard: asyncio.Queue[dict[str, Any]] = asyncio.Queue()
         self._news = asyncio.Condition()
@@ -57,19 +58,19 @@ class Bot:
             await self._runner.cleanup()
 
     def __repr__(self) -> str:
-        return f"<Bot {self.service_id} [{len(self.invites)} invites, {len(self.session_ended_messages)} farewells]>"
+        return f"<Bot {self.service_id} [{len(self.invites)} invites, {len(self.session_ended_messages)} ends]>"
 
     def registration(self, **more: Any) -> dict[str, Any]:
         return {"service_id": self.service_id, "endpoint": self.endpoint, "metadata": {"type": self.type}, **more}
 
     async def invited(self, times: int = 1) -> Invite:
         """The latest invite, once so many have come."""
-        async with self._news:
+        async with waiting_for(f"{times} invites of {self.service_id}", lambda: self.invites), self._news:
             await self._news.wait_for(lambda: len(self.invites) >= times)
         return self.invites[-1]
 
     async def told_goodbye(self) -> SessionEndedMessage:
-        async with self._news:
+        async with waiting_for(f"the session-ended message to {self.service_id}", lambda: self), self._news:
             await self._news.wait_for(lambda: bool(self.session_ended_messages))
         return self.session_ended_messages[-1]
 
@@ -84,26 +85,29 @@ class Bot:
         await self.room.disconnect()
 
     async def say_by_rpc(self, payload: str = '{"type": "ready"}', *, to: str | None = None) -> dict[str, Any]:
-        """Repeated while the manager is not listening yet. Raises the rtc.RpcError of a manager that is."""
-        while True:
-            try:
-                answer = await self.room.local_participant.perform_rpc(
-                    destination_identity=to or self.invites[-1].manager_identity or "",
-                    method=TOPIC,
-                    payload=payload,
-                    response_timeout=3,
-                    max_round_trip_latency=1,
-                )
-            except rtc.RpcError as error:
-                if error.code not in NOT_LISTENING:
-                    raise
-                await asyncio.sleep(0.05)
-            else:
-                said: dict[str, Any] = json.loads(answer)
-                return said
+        """Send an RPC, again while the manager is not listening yet. Raises the rtc.RpcError of a manager that is."""
+        manager, errors = to or self.invites[-1].manager_identity or "", [0]
+        async with waiting_for(f"an answer of {manager}", lambda: f"RPC error {errors[-1]}"):
+            while True:
+                try:
+                    answer = await self.room.local_participant.perform_rpc(
+                        destination_identity=manager,
+                        method=TOPIC,
+                        payload=payload,
+                        response_timeout=3,
+                        max_round_trip_latency=1,
+                    )
+                except rtc.RpcError as error:
+                    if error.code not in NOT_LISTENING:
+                        raise
+                    errors.append(error.code)
+                    await asyncio.sleep(0.05)
+                else:
+                    said: dict[str, Any] = json.loads(answer)
+                    return said
 
     async def say_by_data(self, payload: bytes | None = None, **fields: str) -> None:
-        """A data message, as the contract has it unless other fields or another payload are given."""
+        """Send a data message as documented; `fields` replace its fields, `payload` the whole message."""
         invite = self.invites[-1]
         message = {"type": "ready", "service_id": self.service_id, "invite_id": invite.id} | fields
         await self.room.local_participant.publish_data(

@@ -1,5 +1,5 @@
-"""Live tests: a real livekit-server for the whole run, and for every test an API with its manager agent, on the
-test's own loop. A failed test shows what the server and the manager logged during it."""
+"""Live tests: one real livekit-server for the whole run, and for each test an API with its manager agent on the test's
+event loop. A failed test shows what the server and the manager logged."""
 
 from __future__ import annotations
 
@@ -34,10 +34,13 @@ from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 from tests.exhibits import EXHIBITS
 from tests.live.bots import Bot
 from tests.live.node_example import node_service_folder as node_service_folder
+from tests.session_report import in_short
+from tests.waiting import described, waiting_for
 
 disable_log_capture()
 
 KEY, SECRET = "devkey", "secret"
+START_TIMEOUT = 10.0
 LOG_SHOWN = 20_000
 """Characters of each log that a failed test shows."""
 
@@ -50,14 +53,14 @@ class Site:
     api_port: int
 
     def restart(self) -> None:
-        """From a thread: for a test that leaves it with rooms of nobody."""
+        """Restart the server and so drop the rooms that a test left behind. To be called from a thread."""
         asyncio.run(self.livekit.stop())
         asyncio.run(self.livekit.start())
 
 
 @dataclass(slots=True)
 class Stack:
-    """A running API with its manager agent, and what a test needs to talk to it and to look inside."""
+    """A running API with its manager agent, and what a test needs to call it and to look inside."""
 
     site: Site
     app: web.Application
@@ -68,7 +71,7 @@ class Stack:
     served: AsyncExitStack
 
     async def stop(self) -> None:
-        """What SIGTERM does to the process, while the test goes on."""
+        """Stop as the process does on SIGTERM, while the test goes on."""
         await self.served.aclose()
 
     @property
@@ -99,7 +102,7 @@ class Stack:
         return bot
 
     async def request(self, *required: Any, prefer: str = "respond-async", **more: Any) -> dict[str, Any]:
-        """Asks for a session; the answer's body, which must not be a problem."""
+        """Create a session and return the body of the answer, which must not be a problem."""
         body = {"user_identity": "alice", "required_services": list(required), **more}
         async with self.http.post("/api/v1/sessions", json=body, headers={"Prefer": prefer}) as answer:
             session: dict[str, Any] = await answer.json()
@@ -112,16 +115,18 @@ class Stack:
             return session
 
     async def until(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
-        """The session, once it is as wanted. The test's own timeout bounds it."""
-        return await self.store.wait_for(session_id, wanted)
+        """Return the session once it is as wanted."""
+        async with waiting_for(described(wanted), lambda: in_short(self.store.get(session_id))):
+            return await self.store.wait_for(session_id, wanted)
 
     async def logged(self, event: str, times: int) -> None:
-        """Waits until the manager has logged this event so often. The test's own timeout bounds it."""
-        while self.log.getvalue().count(event) < times:
-            await asyncio.sleep(0.02)
+        """Return once the manager has logged this event so often."""
+        async with waiting_for(f"{times} log entries {event}", lambda: self.log.getvalue()[-2_000:]):
+            while self.log.getvalue().count(event) < times:
+                await asyncio.sleep(0.02)
 
     def logged_of(self, session_id: str, event: str) -> list[dict[str, Any]]:
-        """What was logged of this session under this name."""
+        """The log entries of this session with this event name."""
         return [entry for entry in self.app[RECENT_LOGS].of(session_id) if entry["event"] == event]
 
     async def rooms(self) -> list[str]:
@@ -142,7 +147,7 @@ def livekit_binary() -> Path:
 
 @pytest.fixture(scope="session")
 def site(livekit_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The livekit-server of the run; its webhooks go to the API of whichever test is running."""
+    """The livekit-server of the run. Its webhooks go to the API of the running test."""
     api_port = free_port()
     yield from _serving(livekit_binary, api_port, f"http://127.0.0.1:{api_port}/livekit/webhook", tmp_path_factory)
 
@@ -163,8 +168,10 @@ def _serving(binary: Path, api_port: int, webhook_url: str | None, tmp: pytest.T
 
 @pytest.fixture(autouse=True)
 async def no_room_outlives_its_loop() -> AsyncIterator[None]:
-    """A room that a test left behind must not be offered events once its loop is closed: the SDK logs that under the
-    lock of its queue, while the garbage collector may want that lock in the middle of a log line, for ever."""
+    """Unsubscribe the rooms that a test left behind before its loop closes.
+
+    The SDK would offer them events and log the failure under the lock of its queue, and the garbage collector may wait
+    for that lock in the middle of a log line: a deadlock."""
     yield
     queue, loop = FfiClient.instance.queue, asyncio.get_running_loop()
     with queue._lock:
@@ -173,8 +180,8 @@ async def no_room_outlives_its_loop() -> AsyncIterator[None]:
 
 @pytest.fixture
 async def start_stack(request: pytest.FixtureRequest) -> AsyncIterator[StartStack]:
-    """Starts an API with settings of the test's own: `await start_stack(site, ready_timeout=2)`. It is one in dev mode
-    unless another `kind` of settings is given."""
+    """Start an API with the given settings: `await start_stack(site, ready_timeout=2)`. In dev mode unless another
+    `kind` of settings is given."""
     async with AsyncExitStack() as stacks:
 
         async def start(site: Site, *, kind: type[Settings] = DevSettings, **settings: Any) -> Stack:
@@ -188,7 +195,7 @@ async def start_stack(request: pytest.FixtureRequest) -> AsyncIterator[StartStac
 
 @pytest.fixture
 async def stack(start_stack: StartStack, site: Site) -> Stack:
-    """An API with its manager agent, settings as in dev mode."""
+    """An API with its manager agent in dev mode."""
     return await start_stack(site)
 
 
@@ -196,12 +203,12 @@ async def stack(start_stack: StartStack, site: Site) -> Stack:
 async def _running(site: Site, settings: Settings, log: io.StringIO, sinks: LogSinks) -> AsyncIterator[Stack]:
     EXHIBITS.secrets |= settings.secrets
     async with AsyncExitStack() as cleanup:
-        bots = await cleanup.enter_async_context(AsyncExitStack())  # first, so that they are told goodbye
+        bots = await cleanup.enter_async_context(AsyncExitStack())  # first, so that they get the session-ended messages
         served = await cleanup.enter_async_context(AsyncExitStack())
         app = await served.enter_async_context(serving(compose(settings, sinks)))
         http = await cleanup.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{site.api_port}"))
         livekit = await cleanup.enter_async_context(api.LiveKitAPI(site.livekit.http_url, KEY, SECRET))
-        async with asyncio.timeout(10):
+        async with waiting_for("the server to be ready", lambda: log.getvalue()[-2_000:], START_TIMEOUT):
             while (await http.get("/readyz")).status != 200:
                 await asyncio.sleep(0.01)
         stack = Stack(site, app, http, livekit, log, bots, served)

@@ -1,4 +1,4 @@
-"""Users on a real livekit-server: what their clients do and see, and sessions brought to where they come in."""
+"""Users on a real livekit-server: what their clients do and see, and sessions in the states that they join."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from manager_agent.livekit.room_connection import connect
 from manager_agent.session.session import Session
 from tests.live.bots import QUIETLY, Bot
 from tests.live.conftest import Stack
+from tests.waiting import waiting_for
 
 
 class Human:
-    """A user's client: what it sees of the room and of the room's metadata."""
+    """A user's client, and what it sees of the room's metadata."""
 
     def __init__(self) -> None:
         self.room = rtc.Room()
@@ -30,10 +31,19 @@ class Human:
         self._read(self.room.metadata)
 
     async def sees(self, state: str) -> None:
-        """Returns when the room has shown that state. The test's own timeout bounds it."""
-        while state not in [status["state"] for status in self.statuses]:
-            self._news.clear()
-            await self._news.wait()
+        """Return when the room's metadata has shown that state."""
+        async with waiting_for(f"the state {state} in the room's metadata", self._states):
+            while state not in self._states():
+                self._news.clear()
+                await self._news.wait()
+
+    async def is_out(self) -> None:
+        """Return when this user has been disconnected."""
+        async with waiting_for("the user to be disconnected", self._states):
+            await self.out.wait()
+
+    def _states(self) -> list[str]:
+        return [status["state"] for status in self.statuses]
 
     def _read(self, metadata: str) -> None:
         self.statuses.append(json.loads(metadata))
@@ -44,7 +54,7 @@ class Human:
 
 
 async def ready_session(stack: Stack, *bots: Bot, **more: Any) -> dict[str, Any]:
-    """A session whose bots have all joined, as POST answers it."""
+    """The answer of POST /sessions for a session that all of these bots have joined."""
     asking = asyncio.create_task(stack.request(*(bot.service_id for bot in bots), prefer="wait=20", **more))
     await asyncio.gather(*(bot.invited() for bot in bots))
     await asyncio.gather(*(bot.join() for bot in bots))
@@ -52,5 +62,5 @@ async def ready_session(stack: Stack, *bots: Bot, **more: Any) -> dict[str, Any]
 
 
 async def over(stack: Stack, session_id: str) -> Session:
-    """The session when it is over and cleaned up."""
+    """The session once it is over and cleaned up."""
     return await stack.until(session_id, lambda s: s.end is not None and s.end.cleaned_at is not None)

@@ -1,5 +1,7 @@
-"""A service in a process of its own, to be killed or frozen: prints the id of every invite it gets, one a line, and
-`joined` when it is in a room. `--behaviour` is what it does with an invite: `join`, or `stay-away` after accepting."""
+"""A service in a process of its own, to be killed or frozen by tests.
+
+Prints the id of every invite it receives, one a line, and `joined` when it is in a room. `--behavior` is what it does
+with an invite: `join`, or `stay-away` after accepting."""
 
 from __future__ import annotations
 
@@ -14,12 +16,12 @@ from manager_agent.livekit.room_connection import connect
 
 disable_log_capture()
 
-from livekit import rtc  # noqa: E402 - after quiet()
+from livekit import rtc  # noqa: E402 - after disable_log_capture()
 
 JOIN_TIMEOUT = 60.0
 
 
-async def main(manager_url: str, service_id: str, type: str, ready_on: str, behaviour: str) -> None:
+async def main(manager_url: str, service_id: str, type: str, ready_on: str, behavior: str) -> None:
     joining: set[asyncio.Task[None]] = set()
     rooms: list[rtc.Room] = []
 
@@ -33,7 +35,7 @@ async def main(manager_url: str, service_id: str, type: str, ready_on: str, beha
         message = await request.json()
         if message["event"] == "session_invited":
             print(message["id"], flush=True)
-            if behaviour == "join":
+            if behavior == "join":
                 joining.add(asyncio.create_task(join(message["server_url"], message["token"])))
         return web.Response()
 
@@ -59,6 +61,6 @@ if __name__ == "__main__":
     parser.add_argument("--service-id", required=True)
     parser.add_argument("--type", default="BOT")
     parser.add_argument("--ready-on", default="join")
-    parser.add_argument("--behaviour", choices=("join", "stay-away"), default="join")
+    parser.add_argument("--behavior", choices=("join", "stay-away"), default="join")
     chosen = parser.parse_args()
-    asyncio.run(main(chosen.manager, chosen.service_id, chosen.type, chosen.ready_on, chosen.behaviour))
+    asyncio.run(main(chosen.manager, chosen.service_id, chosen.type, chosen.ready_on, chosen.behavior))

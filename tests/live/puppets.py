@@ -1,4 +1,4 @@
-"""Puppets, and the strings they hang on: see puppet.py."""
+"""Services in processes of their own (puppet.py), to be started, killed and frozen by tests."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import sys
 from typing import Self
 
 from scripts.livekit_server import ROOT
+from tests.waiting import waiting_for
 
 
 class Puppet:
-    """One service in a process of its own; an async context manager that ends with it dead."""
+    """One service in a process of its own. An async context manager that kills it at the end."""
 
     def __init__(self, manager_url: str, service_id: str, **options: str) -> None:
         self.service_id = service_id
@@ -41,12 +42,12 @@ class Puppet:
 
     @property
     def invites(self) -> list[str]:
-        """The ids of the invites that it got, one for each time."""
+        """The ids of the invites it received, one for each time."""
         return [line for line in self.printed if line.startswith("inv_")]
 
     async def prints(self, beginning: str, times: int = 1) -> None:
-        """Waits for so many lines that begin so. The test's own timeout bounds it."""
-        async with self._news:
+        """Return once the process has printed so many lines with this beginning."""
+        async with waiting_for(f"{times} lines {beginning}... of {self.service_id}", lambda: self.printed), self._news:
             await self._news.wait_for(lambda: sum(line.startswith(beginning) for line in self.printed) >= times)
 
     async def is_invited(self) -> None:
@@ -56,7 +57,7 @@ class Puppet:
         await self.prints("joined")
 
     def kill(self) -> None:
-        """As kill -9 does: it says goodbye to nobody."""
+        """Send SIGKILL: the service ends without leaving its room."""
         self._process.kill()
 
     def freeze(self) -> None:

@@ -1,4 +1,4 @@
-"""scripts/run as a newcomer meets it, and everything that the README and docs/services.md tell him to type."""
+"""scripts/run, and every command of the README and docs/services.md."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ import pytest
 
 from http_api.settings.settings import Settings
 from scripts.livekit_server import ROOT, free_port, require_free
+from tests.waiting import eventually, waiting_for
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
@@ -78,10 +79,11 @@ class DemoRun:
         )
         assert process.stdout is not None
         try:
-            while "Serving on" not in self.output:
-                line = await process.stdout.readline()
-                assert line, f"scripts/run ended:\n{self.output}"
-                self.output += line.decode()
+            async with waiting_for("scripts/run to serve", lambda: self.output):
+                while "Serving on" not in self.output:
+                    line = await process.stdout.readline()
+                    assert line, f"scripts/run ended:\n{self.output}"
+                    self.output += line.decode()
             yield process
         finally:
             if process.returncode is None:
@@ -158,11 +160,13 @@ async def serve_and_use(run: DemoRun, code: str, script: Path) -> None:
     service = await asyncio.create_subprocess_exec(sys.executable, script, env=environment)
     try:
         async with aiohttp.ClientSession(run.url) as http:
-            while True:
+
+            async def endpoint() -> str:
                 async with http.get("/api/v1/microservices/my-service") as known:
-                    if known.ok and (await known.json())["endpoint"] != "http://localhost:9000/":
-                        break
-                await asyncio.sleep(0.05)
+                    return str((await known.json()).get("endpoint"))
+
+            documented = ("None", "http://localhost:9000/")
+            await eventually("the README's service", endpoint, lambda found: found not in documented, every=0.05)
             body = {"user_identity": "alice", "required_services": ["my-service"]}
             async with http.post("/api/v1/sessions", json=body) as answer:
                 assert answer.status == 201, await answer.text()

@@ -1,6 +1,6 @@
-"""Who may do what: every operation that the OpenAPI document has, asked for with every kind of proof.
+"""Access control: every operation of the OpenAPI document, called with every kind of credential.
 
-Acme has a session with a service in it, and whoever is not Acme gets nothing of that.
+The tenant Acme has a session with a service; other callers must see nothing of it.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ Asked = Mapping[str, str]
 
 @dataclass(frozen=True)
 class OperationCall:
-    """An operation as the document tells of it, and what to ask it for."""
+    """An operation of the document, and how to call it."""
 
     method: str
     path: str
     proof: str | None
-    """Which kind it takes that no scope covers: `invite` or `signature`; None: of a caller, or none."""
+    """The kind of credential without a scope: `invite` or `signature`; None: of a caller, or none."""
     scope: str | None
     front_end: bool = False
 
@@ -83,14 +83,14 @@ BODIES: dict[str, dict[str, Any]] = {
         "service_id": SERVICE, "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"},
     },
 }  # fmt: skip
-"""What each operation that needs a body is sent: with it, nothing but the proof is missing."""
+"""The body of each operation that needs one: with it, only the credential is missing."""
 TAKEN_BY_ANOTHER = {
     "POST /api/v1/token": 409,
     "POST /api/v1/microservices/register": 409,
     "DELETE /api/v1/microservices/{service_id}": 409,
     "POST /api/v1/microservices/{service_id}/heartbeat": 409,
 }
-"""What somebody else is answered who may use the operation, but not for what is Acme's: where it is not 404."""
+"""The status for a caller who may use the operation, but not on what Acme owns, where it is not 404."""
 
 
 def calls() -> Iterator[OperationCall]:
@@ -109,7 +109,7 @@ of_callers = [call for call in CALLS if call.scope is not None]
 
 
 def test_document_names_the_credential_of_every_operation() -> None:
-    """What it does not have is for everybody."""
+    """Operations that the document leaves out are public."""
     served = {f"{operation.method} {operation.path}": operation.access for operation in OPERATIONS}
     undocumented = served.keys() - {str(call) for call in CALLS}
     assert {served[name] for name in undocumented} <= {Permission.PUBLIC}
@@ -128,12 +128,12 @@ class Ground:
     issuer: Issuer
     session_id: str
     words: tuple[str, ...]
-    """What nobody else may read."""
+    """What no other caller may read."""
     invite: str
     user_token: str
 
     async def ask(self, call: OperationCall, headers: Asked, method: str | None = None) -> tuple[int, str, Any, str]:
-        """Status, body, headers, and what the request itself said."""
+        """Status, body, headers, and what the request itself contained."""
         path = call.path.format(session_id=self.session_id, service_id=SERVICE)
         sent = {"Prefer": "respond-async", **headers}
         async with self.api.http.request(method or call.method, path, json=call.body, headers=sent) as answer:
@@ -142,7 +142,7 @@ class Ground:
             return answer.status, body.decode(), answer.headers, f"{path} {call.body}"
 
     def leaks(self, said: str, text: str, headers: CIMultiDictProxy[str]) -> list[str]:
-        """What of Acme's is in an answer to a request that did not say it itself."""
+        """The words of Acme in an answer whose request did not contain them."""
         shown = f"{text} {dict(headers)}"
         return [word for word in self.words if word in shown and word not in said]
 
@@ -170,14 +170,14 @@ async def ground(start_api: StartApi) -> AsyncIterator[Ground]:
 def signed(
     secret: str = tenants.LIVEKIT_SECRET, algorithm: str = "HS256", key: str = tenants.LIVEKIT_KEY, **more: Any
 ) -> Asked:
-    """A JWT that would allow everything, but for what is wrong with it."""
+    """A JWT that would allow everything if it were valid."""
     claims = {"iss": key, "exp": time.time() + 300, "video": {"roomCreate": True, "roomAdmin": True}, **more}
     said = {name: value for name, value in claims.items() if value is not None}
     return tenants.bearer(jwt.encode(said, secret or None, algorithm))  # type: ignore[arg-type]
 
 
 def unbelievable(ground: Ground) -> dict[str, Asked]:
-    """What proves nothing, to nobody."""
+    """Credentials that are invalid everywhere."""
     key, digest = tenants.ACME.key, base64.b64encode(hashlib.sha256(b"").digest()).decode()
     stranger = ground.issuer
     return {
@@ -214,14 +214,14 @@ def unbelievable(ground: Ground) -> dict[str, Asked]:
 
 
 def public_key_as_a_secret(issuer: Issuer) -> str:
-    """Signed by HMAC with what everybody can read: who lets the JWT choose the algorithm takes it."""
+    """A JWT signed by HMAC with the public key: a verifier that lets the JWT choose the algorithm accepts it."""
     public = jwk("rsa-1", issuer.keys["rsa-1"])["n"]
     claims = {"iss": ISSUER, "aud": AUDIENCE, "sub": "alice", "exp": time.time() + 300}
     return jwt.encode(claims, public, "HS256", {"kid": "rsa-1"})
 
 
 def too_little(ground: Ground, call: OperationCall) -> dict[str, Asked]:
-    """What proves somebody who may not do this."""
+    """Valid credentials without the permission for this operation."""
     return {
         "too small a scope": (tenants.ACME if call.scope == "metrics" else tenants.WATCHER).proof,
         "a user's join token": tenants.bearer(ground.user_token),
@@ -238,7 +238,7 @@ def too_little(ground: Ground, call: OperationCall) -> dict[str, Asked]:
 
 
 def others() -> dict[str, Asked]:
-    """Who may use everything that Acme uses, but is somebody else."""
+    """Other callers with the same permissions as Acme."""
     return {
         "another tenant": tenants.RIVAL.proof,
         "who may make rooms on LiveKit": tenants.bearer(tenants.livekit_token(room_create=True)),
@@ -267,7 +267,7 @@ async def test_invalid_credentials_are_rejected_by_every_operation(call: Operati
 
 @pytest.mark.parametrize("call", CALLS, ids=str)
 async def test_valid_credentials_without_the_permission_are_rejected(call: OperationCall, ground: Ground) -> None:
-    """For a service that says it is ready, that is everybody but the one who was invited."""
+    """A ready signal is accepted from the invited service only."""
     for name, headers in too_little(ground, call).items():
         if (call.proof == "invite" and name == "a service's invite token") or (call.front_end and "issuer" in name):
             continue
@@ -396,7 +396,7 @@ async def test_rejection_reveals_only_that_a_token_has_expired(ground: Ground) -
 
 
 async def test_deep_health_needs_the_admin_or_metrics_scope(start_api: StartApi) -> None:
-    """LiveKit is down here: it is tried, and can't be done."""
+    """LiveKit is down here: a permitted check is tried and fails."""
     api = await start_api(Settings, **tenants.production())
     api.livekit.down = True
     expected: tuple[tuple[Asked, int], ...] = (
@@ -410,7 +410,7 @@ async def test_deep_health_needs_the_admin_or_metrics_scope(start_api: StartApi)
 
 
 async def test_dev_mode_needs_no_key_on_loopback_only(start_api: StartApi) -> None:
-    """On another address everybody could call."""
+    """On another address any host could call."""
     assert (await (await start_api()).ask("GET", "/sessions"))[0] == 200
     elsewhere = await start_api(server_host="0.0.0.0")
     assert (await elsewhere.ask("GET", "/sessions"))[0] == 401
@@ -419,7 +419,7 @@ async def test_dev_mode_needs_no_key_on_loopback_only(start_api: StartApi) -> No
 
 
 async def test_service_registered_without_an_owner_may_be_taken_over(ground: Ground) -> None:
-    """As what was registered in dev mode, or is older than the keys."""
+    """Such as a service registered in dev mode, or before there were keys."""
     registry = ground.api.parts.registry
     for owner in ("", "dev"):
         registry.register(replace(registry.get(SERVICE), owner=owner))

@@ -193,7 +193,7 @@ async def test_watch_command_exits_with_failure_when_the_session_fails(start_api
 
 @pytest.mark.parametrize("env", [{}, {"FORCE_COLOR": "1"}])
 async def test_watch_command_follows_all_sessions_until_ctrl_c(api: Api, env: dict[str, str]) -> None:
-    """Line by line in a pipe, whatever is wanted of colours."""
+    """In a pipe the output is line by line, even with FORCE_COLOR."""
     first = (await api.open())[2]["session_id"]
     async with started(f"http://127.0.0.1:{api.port}", "watch", **env) as process:
         assert (await line_with(process.stdout, f"{first} alice ready")).startswith(first)

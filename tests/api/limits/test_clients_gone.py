@@ -1,4 +1,4 @@
-"""Clients that go away while they wait: whatever served them ends, and so does what nobody wants any more."""
+"""Clients that disconnect while they wait: the tasks that served them end, and so do the sessions they waited for."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def request(method: str, path: str, body: object = None, **headers: str) -> byte
 
 @pytest.mark.usefixtures("many_files")
 async def test_two_thousand_disconnecting_clients_leave_nothing_behind(start_api: StartApi) -> None:
-    """Some asked for a session, some for the next change of one, some for events; within a second all of what served
-    them is gone, and the sessions that they asked for end. How long it took is printed."""
+    """Some wait for a session, some for its next change, some for events. All tasks that served them end, and so do the
+    sessions that they asked for. Prints how long it took."""
     api = await start_api(sessions_max=CREATES + 1, creates_in_flight=CREATES)
     await api.register("asr-service")
     before = server_tasks()

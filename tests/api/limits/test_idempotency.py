@@ -176,7 +176,7 @@ async def test_two_idempotency_keys_in_one_request_are_400(api: Api) -> None:
 
 
 async def test_idempotency_keys_of_two_callers_do_not_collide(start_api: StartApi) -> None:
-    """Neither is anything told of it, nor does it stand in his way."""
+    """The second caller learns nothing of the first one's answer and is not blocked by it."""
     api = await start_api(
         Settings,
         livekit_api_key="key",

@@ -1,4 +1,4 @@
-"""So many requests a second, so many sessions at once; who is beyond it is told when to come again."""
+"""Rate limits and quotas of sessions; refusals say when to try again."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ async def open_at_once(api: Api, times: int, headers: dict[str, str] | None = No
 
 
 async def test_three_hundred_concurrent_creates_stop_at_sessions_per_caller(start_api: StartApi) -> None:
-    """Which are not another's."""
+    """Another caller still has its own quota."""
     api = await start(start_api, sessions_per_caller=20, rate_limit_burst=1_000)
     assert await open_at_once(api, 300, ALICE) == {(201, ""): 20, (429, "too_many_sessions"): 280}
     assert len(api.livekit.rooms) == 20
@@ -169,7 +169,7 @@ async def test_ended_session_frees_its_place_in_the_quota(start_api: StartApi) -
 
 
 async def test_replayed_answer_needs_no_place_in_the_quota(start_api: StartApi) -> None:
-    """It makes no session. What was refused for want of a place is not kept."""
+    """It creates no session. A refusal because of the quota is not kept."""
     api = await start(start_api, sessions_per_caller=1)
     body, keyed = {"user_identity": "alice", "required_services": []}, ALICE | {"Idempotency-Key": "k"}
     _, _, made = await api.ask("POST", "/sessions", body, keyed)

@@ -91,7 +91,7 @@ async def test_long_poll_waits_for_the_next_change(still: StillSession) -> None:
 
 
 async def test_long_poll_ignores_internal_changes(still: StillSession) -> None:
-    """It wakes whoever waits, who then goes on waiting."""
+    """It wakes the waiting request, which goes on waiting."""
     asking = await waiting(still, If_None_Match=still.tag, Prefer="wait=50")
     before = still.now
     after = await still.happens(ev.WebhookArrived(still.api.parts.clock()))
@@ -110,7 +110,7 @@ async def test_long_poll_without_a_change_is_304(still: StillSession, monkeypatc
 
 
 async def test_long_poll_waits_at_most_a_minute(still: StillSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer says that so much was heeded."""
+    """Preference-Applied names the limit."""
     asking = await waiting(still, If_None_Match=still.tag, Prefer="wait=86400")
     time_passes(monkeypatch, 60)
     status, headers, _ = await asking
@@ -153,7 +153,7 @@ async def test_get_with_wait_returns_when_the_session_is_ready(still: StillSessi
 
 
 async def test_get_with_wait_returns_when_the_session_is_over(still: StillSession) -> None:
-    """Whatever is wrong with the `If-None-Match` that he sent."""
+    """Even with an unreadable `If-None-Match`."""
     asking = await waiting(still, Prefer="wait=50", If_None_Match="unreadable")
     await still.ends()
     status, _, session = await asking
@@ -171,7 +171,7 @@ async def test_get_with_wait_shows_an_undecided_session_after_the_time(
 
 @pytest.mark.parametrize("prefer", ["respond-async", "wait=0", "wait=soon", "return=minimal"])
 async def test_get_without_wait_is_answered_at_once(still: StillSession, prefer: str) -> None:
-    """And what asks for nothing here is not said to have been heeded."""
+    """Preference-Applied names only preferences that apply."""
     status, headers, session = await still.api.ask("GET", still.path, headers={"Prefer": prefer})
     assert (status, session["state"]) == (200, "waiting")
     assert headers.get("Preference-Applied") == ("wait=0" if prefer == "wait=0" else None)
@@ -215,7 +215,7 @@ async def test_session_forgotten_during_a_long_poll_is_404(still: StillSession) 
 
 
 async def test_waiting_requests_are_limited_to_waiters_max(start_api: StartApi) -> None:
-    """For an answer or for events; whoever asks for something that takes no waiting is served."""
+    """Requests and streams together; requests that need no waiting are still served."""
     api = await start_api(waiters_max=2)
     async with still_session(api) as still:
         polling = await waiting(still, If_None_Match=still.tag, Prefer="wait=50")

@@ -32,7 +32,7 @@ from http_api.settings.log_endpoint import LogEndpoint
 from http_api.settings.settings import DevSettings
 from tests import vector_stand_in
 from tests.api.stand_ins import LiveKit, StartApi, stand_ins
-from tests.vector_stand_in import Behaviour, VectorStandIn
+from tests.vector_stand_in import Behavior, VectorStandIn
 from tests.waiting import described, waiting_for
 
 pytestmark = pytest.mark.api
@@ -134,7 +134,7 @@ async def test_shipper_sends_the_credentials_of_its_endpoint(logged: io.StringIO
         async with shipping(url) as shipper:
             put(shipper, "a")
         assert vector.names == ["a"]
-        vector.behaviour = vector_stand_in.answering(401)
+        vector.behavior = vector_stand_in.answering(401)
         async with shipping(url) as shipper:
             put(shipper, "b")
             await until_said(logged, "logs_not_shipped")
@@ -153,7 +153,7 @@ async def test_rejected_entry_is_dropped_and_its_batch_arrives(
         put(shipper, *names[: number // 3])
         put(shipper, "bad", number=float("inf"))
         put(shipper, *names[number // 3 :])
-        vector.behaviour = vector_stand_in.well
+        vector.behavior = vector_stand_in.well
         release.set()
         await until_said(logged, "logs_not_shipped")
     assert vector.names == ["first", *names]
@@ -170,7 +170,7 @@ async def hold_back(vector: VectorStandIn, shipper: Shipper) -> asyncio.Event:
         arrived.set()
         await release.wait()
 
-    vector.behaviour = wait
+    vector.behavior = wait
     put(shipper, "first")
     await arrived.wait()
     return release
@@ -196,21 +196,21 @@ async def test_oversized_batch_is_halved_until_accepted(logged: io.StringIO) -> 
     ],
 )
 async def test_entries_arrive_once_a_failing_collector_recovers(
-    vector: VectorStandIn, logged: io.StringIO, trouble: Behaviour
+    vector: VectorStandIn, logged: io.StringIO, trouble: Behavior
 ) -> None:
-    vector.behaviour = trouble
+    vector.behavior = trouble
     async with shipping(vector.url, timeout=0.2) as shipper:
         put(shipper, "a", "b")
         await until_said(logged, "logs_not_shipped")
         put(shipper, "c")
-        vector.behaviour = vector_stand_in.well
+        vector.behavior = vector_stand_in.well
         await until_said(logged, "logs_shipped_again")
     assert vector.names == ["a", "b", "c"]
     assert shipper.stats.delivered == 3
 
 
 async def test_newest_ten_thousand_entries_arrive_after_an_outage(vector: VectorStandIn) -> None:
-    """Nobody listens, and more is logged than is kept."""
+    """The collector does not listen, and more is logged than is kept."""
     await vector.stop()
     async with shipping(vector.url) as shipper:
         put(shipper, *numbered(0, 3))
@@ -224,7 +224,7 @@ async def test_newest_ten_thousand_entries_arrive_after_an_outage(vector: Vector
 
 async def test_shipper_does_not_follow_redirects(vector: VectorStandIn, logged: io.StringIO) -> None:
     async with VectorStandIn() as elsewhere:
-        vector.behaviour = vector_stand_in.answering(307, Location=f"{elsewhere.url}/")
+        vector.behavior = vector_stand_in.answering(307, Location=f"{elsewhere.url}/")
         async with shipping(vector.url) as shipper:
             put(shipper, "a")
             await until_said(logged, "logs_not_shipped")
@@ -234,11 +234,11 @@ async def test_shipper_does_not_follow_redirects(vector: VectorStandIn, logged: 
 
 async def test_queued_entries_are_shipped_at_exit(vector: VectorStandIn) -> None:
     """Without waiting for its second, nor for the pause after a failure."""
-    vector.behaviour = vector_stand_in.answering(503, Retry_After="60")
+    vector.behavior = vector_stand_in.answering(503, Retry_After="60")
     async with shipping(vector.url) as shipper:
         put(shipper, "a")
         await vector.until(lambda: vector.statuses == [503])
-        vector.behaviour = vector_stand_in.well
+        vector.behavior = vector_stand_in.well
         put(shipper, "b")
     assert vector.names == ["a", "b"]
 
@@ -254,9 +254,9 @@ async def test_queued_entries_are_shipped_at_exit(vector: VectorStandIn) -> None
     ],
 )
 async def test_exit_does_not_wait_for_a_failing_collector(
-    vector: VectorStandIn, logged: io.StringIO, trouble: Behaviour
+    vector: VectorStandIn, logged: io.StringIO, trouble: Behavior
 ) -> None:
-    vector.behaviour = trouble
+    vector.behavior = trouble
     async with waiting_for("the shipper to give up", lambda: vector, PATIENCE), shipping(vector.url) as shipper:
         put(shipper, "a")
         await vector.until(lambda: vector.requests >= 1)
@@ -266,7 +266,7 @@ async def test_exit_does_not_wait_for_a_failing_collector(
 
 
 async def test_exhausted_exit_budget_ships_nothing(vector: VectorStandIn, logged: io.StringIO) -> None:
-    """Not even a collector that is vector_stand_in.well, and needs but a moment."""
+    """Not even for a healthy collector."""
     async with shipping(vector.url, bounds=Bounds(), exit_budget=ExitBudget(0.0)) as shipper:
         put(shipper, "a")
     assert (said(logged, "logs_lost_at_exit")[0]["count"], vector.names) == (1, [])
@@ -282,7 +282,7 @@ async def test_entry_after_exit_is_only_counted(vector: VectorStandIn) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FaultyEndpoint(LogEndpoint):
-    """Raises what nobody has foreseen: when the shipper begins, and when it tells where nothing arrives; once each."""
+    """Raises unexpected errors: once when the shipper begins, and once when it logs a failure."""
 
     faults: list[str] = field(default_factory=lambda: ["begins", "tells"])
 
@@ -302,11 +302,11 @@ class FaultyEndpoint(LogEndpoint):
 
 
 async def test_shipper_logs_its_own_fault_and_goes_on(vector: VectorStandIn, logged: io.StringIO) -> None:
-    vector.behaviour = vector_stand_in.answering(503)
+    vector.behavior = vector_stand_in.answering(503)
     async with shipping(FaultyEndpoint(vector.url)) as shipper:
         put(shipper, "a", "b")
         await until_said(logged, "log_shipper_failed", times=2)
-        vector.behaviour = vector_stand_in.well
+        vector.behavior = vector_stand_in.well
         await vector.until(lambda: vector.names == ["a", "b"])
     assert ["ZeroDivisionError" in line["exception"] for line in said(logged, "log_shipper_failed")] == [True, True]
     assert (shipper.stats.delivered, sum(shipper.stats.dropped.values())) == (2, 0)
@@ -321,13 +321,13 @@ async def test_endpoint_that_is_vectors_own_api_is_reported(logged: io.StringIO)
 
 
 @pytest.mark.parametrize(
-    "behaviour", [vector_stand_in.well, vector_stand_in.answering(200), vector_stand_in.answering(404)]
+    "behavior", [vector_stand_in.well, vector_stand_in.answering(200), vector_stand_in.answering(404)]
 )
 async def test_other_collectors_are_not_mistaken_for_vectors_own_api(
-    vector: VectorStandIn, logged: io.StringIO, behaviour: Behaviour
+    vector: VectorStandIn, logged: io.StringIO, behavior: Behavior
 ) -> None:
     endpoint = LogEndpoint(vector.url)
-    vector.behaviour = behaviour
+    vector.behavior = behavior
     async with Collector(endpoint, JSON) as collector:
         assert await collector.is_vectors_own_api() is False
     await vector.stop()
@@ -336,12 +336,12 @@ async def test_other_collectors_are_not_mistaken_for_vectors_own_api(
 
 
 async def test_shipper_ships_its_own_log_lines_without_a_loop(vector: VectorStandIn, logged: io.StringIO) -> None:
-    vector.behaviour = vector_stand_in.answering(503)
+    vector.behavior = vector_stand_in.answering(503)
     async with shipping(vector.url) as shipper:
         logs.configure(dev=False, level="debug", secrets=[], stream=logged, sinks=[shipper.put])
         structlog.get_logger().info("a")
         await until_said(logged, "logs_not_shipped")
-        vector.behaviour = vector_stand_in.well
+        vector.behavior = vector_stand_in.well
         await vector.until(lambda: "logs_shipped_again" in vector.names)
     assert vector.names == ["a", "logs_not_shipped", "logs_shipped_again"]
 
@@ -359,7 +359,7 @@ async def test_shipped_entries_contain_no_secret(vector: VectorStandIn, logged: 
 
 
 async def test_entry_that_can_not_be_encoded_is_dropped_alone(vector: VectorStandIn) -> None:
-    vector.behaviour = vector_stand_in.answering(200)
+    vector.behavior = vector_stand_in.answering(200)
     async with shipping(vector.url, otlp_of({})) as shipper:
         put(shipper, "a")
         put(shipper, "bad", number=2**70)

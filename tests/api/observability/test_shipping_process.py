@@ -1,4 +1,4 @@
-"""The process itself: what it logs arrives up to its last line, and no collector keeps it from starting or ending."""
+"""The server process: its log lines arrive up to the last, and no collector delays its start or exit."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def running(endpoint: str, *arguments: str, **env: str) -> AsyncIterator[S
 
 
 async def ask(run: ServerProcess) -> None:
-    """For what can't be had. It makes a span."""
+    """Require a service that does not exist: the request makes a span."""
     asked = {"user_identity": "alice", "required_services": ["nobody"]}
     async with (
         aiohttp.ClientSession(f"http://127.0.0.1:{run.port}") as http,
@@ -93,7 +93,7 @@ async def test_process_exit_does_not_wait_for_a_hanging_collector() -> None:
     """Its answer would be waited for for ten seconds, if that were so, and then again."""
     async with VectorStandIn() as vector, running(vector.url, *SERVER) as run:
         await vector.until(lambda: "listening" in vector.names)
-        vector.behaviour = hang
+        vector.behavior = hang
         arrived = len(vector.events)
         run.terminate()
         await run.ended()
@@ -109,10 +109,10 @@ async def test_process_exit_reports_lost_logs_and_traces_without_waiting() -> No
         VectorStandIn() as traces,
         running(vector.url, *SERVER, OTEL_EXPORTER_OTLP_ENDPOINT=traces.url) as run,
     ):
-        traces.behaviour = hang
+        traces.behavior = hang
         await vector.until(lambda: "listening" in vector.names)
         await ask(run)
-        vector.behaviour = hang
+        vector.behavior = hang
         run.terminate()
         await run.ended()
     assert run.code == 0

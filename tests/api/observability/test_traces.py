@@ -249,7 +249,7 @@ async def test_frequent_operations_have_a_span_only_in_a_traced_request(traced: 
 async def test_unauthenticated_requests_make_no_spans(
     start_api: StartApi, exported: Exported, operation: Operation, proof: dict[str, str]
 ) -> None:
-    """Whatever they ask for: else anybody could fill the collector."""
+    """For any operation: otherwise a stranger could fill the collector."""
     api = await start_api(Settings, tracing=exported.tracing(), **production())
     path = operation.path.format(session_id="ses_1", service_id="asr-service", file="none.js")
     body = {"service_id": "asr-service"}
@@ -260,7 +260,7 @@ async def test_unauthenticated_requests_make_no_spans(
 
 
 async def test_authenticated_callers_and_services_make_spans(start_api: StartApi, exported: Exported) -> None:
-    """A service by the token of its invite, not by another's, and a caller by his key."""
+    """A service by the token of its own invite, and a caller by its key."""
     api = await start_api(Settings, tracing=exported.tracing(), **production())
     entry = {"service_id": "asr-service", "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"}}
     assert (await api.ask("POST", "/microservices/register", entry, ACME.proof))[0] == 201
@@ -320,7 +320,7 @@ def spans_in_memory() -> list[ReadableSpan | Span]:
 
 
 async def test_global_tracer_provider_is_left_alone(traced: Api, exported: Exported) -> None:
-    """livekit-agents makes spans with it; none of those is ours, and none of ours is there."""
+    """livekit-agents makes spans with the global provider; they stay apart from ours."""
     await opened(traced)
     assert type(trace.get_tracer_provider()).__module__.startswith("opentelemetry.trace")
     with trace.get_tracer("livekit-agents").start_as_current_span("theirs") as theirs:

@@ -11,7 +11,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 HOST = re.compile(r"(https?://)[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*((?:[:/?].*)?)", re.DOTALL)
 EXCUSED_PROBLEMS = frozenset({"service_not_available", "idempotency_key_reused"})
-"""By the end of their types: nobody has registered such a service; another case was sent with the same key."""
+"""By the end of their types: no such service is registered; another case was sent with the same key."""
 EXCUSED_FIELDS = {
     r"cursor": r"is not a cursor that this API gave",
     r"profile": r"there is no such profile in the SERVICES_FILE",

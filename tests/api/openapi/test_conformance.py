@@ -18,7 +18,7 @@ from http_api.access.principals import Scope
 from http_api.models.field_types import MONTH
 from http_api.settings.settings import Settings
 from manager_agent.outbound.address_policy import LOOPBACK
-from tests.api.eager_services import let_nobody_wait
+from tests.api.eager_services import decide_at_once
 from tests.api.stand_ins import Api, StartApi
 
 pytestmark = pytest.mark.api
@@ -54,7 +54,7 @@ async def strict_api(start_api: StartApi, tmp_path: Path) -> tuple[Api, str]:
         rate_limit=100_000,
         **many,
     )
-    let_nobody_wait(api.parts.store)
+    decide_at_once(api.parts.store)
     return api, key
 
 

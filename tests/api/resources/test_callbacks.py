@@ -1,4 +1,4 @@
-"""Clients' own back ends are told what becomes of their sessions: what they get, and what they are shown of it."""
+"""Callbacks to clients' back ends: what is sent, how it is signed and retried, and the list of deliveries."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ async def test_failed_session_sends_a_callback(start_api: StartApi, listen: List
 
 
 async def test_refused_session_sends_no_callback(api: Api, listen: Listen) -> None:
-    """Whoever asked was given no id by which he could know it."""
+    """The caller was given no session id to match a callback with."""
     api.livekit.foreign_rooms.add("taken")
     receiver = await listen()
     status, _, _ = await api.open(room_name="taken", callback_url=receiver.url)

@@ -1,4 +1,4 @@
-"""GET /metrics: what is shown of a real application to whoever may see it."""
+"""GET /metrics of a running application."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ async def test_services_refused_metric_counts_by_type_and_reason(api: Api) -> No
     refused = "session_manager_services_refused_total"
     await api.register("asr-1")
     await api.ask("POST", "/microservices/asr-1/heartbeat", {"draining": True})
-    await exposed(api)  # the first time that somebody looks is when the type is met
+    await exposed(api)  # a type gets its series at the first scrape
     before = (await exposed(api)).series
     assert before[refused, frozenset({("type", "ASR"), ("reason", "no_capacity")})] == 0
     assert (await api.open("asr-1"))[0] == 424

@@ -95,7 +95,7 @@ async def test_invalid_heartbeat_names_each_bad_field(api: Api) -> None:
 
 @pytest.mark.parametrize(("method", "path"), [("DELETE", ""), ("POST", "/heartbeat")])
 async def test_old_instance_can_not_change_the_new_instance(api: Api, method: str, path: str) -> None:
-    """In a rolling restart it is the last to speak."""
+    """In a rolling restart the old instance is the last to call."""
     await register(api, endpoint="http://127.0.0.1:1/?a=1&b=2")
     await register(api, endpoint="http://127.0.0.1:2/")
     old, new = "http%3A%2F%2F127.0.0.1%3A1%2F%3Fa%3D1%26b%3D2", "http://127.0.0.1:2/"
@@ -166,7 +166,7 @@ async def test_static_service_changes_only_by_its_file(start_api: StartApi, serv
 
 
 async def test_session_may_require_a_profile(start_api: StartApi, services_file: Path) -> None:
-    """And for more; what nobody is called is 422 and says which field."""
+    """And for more services; an unknown profile is 422 and names the field."""
     api = await start_api(services_file=services_file)
     await register(api, "llm-service", metadata={"type": "LLM"})
     respond = {"Prefer": "respond-async"}

@@ -231,7 +231,7 @@ async def test_second_ready_signal_changes_nothing(api: Api) -> None:
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Bearer ", "Basic abc", "Bearer abc", "Bearer a.b.c"])
 async def test_ready_signal_without_a_join_token_is_401(api: Api, authorization: str | None) -> None:
-    """And whoever sent something as one learns that it is none (RFC 6750)."""
+    """A caller that sent a bearer token learns that it is invalid (RFC 6750)."""
     await api.register("asr-service")
     session_id = (await api.open("asr-service"))[2]["session_id"]
     headers = {} if authorization is None else {"Authorization": authorization}

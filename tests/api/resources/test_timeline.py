@@ -1,4 +1,4 @@
-"""The timeline of a session over HTTP: its attempts and why they came to nothing, who is awaited, what was logged; and
+"""The timeline of a session over HTTP: its attempts and why they failed, what is missing, what was logged; and
 the header that says where the time went."""
 
 from __future__ import annotations

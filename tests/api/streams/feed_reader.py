@@ -1,4 +1,4 @@
-"""Whoever reads the feed of everything in a test, and sessions to be told of."""
+"""Readers of the feed of everything."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MakeSessions = Callable[..., Awaitable[list[str]]]
 
 @dataclass
 class Feed:
-    """Somebody who reads, event by event."""
+    """One reader, event by event."""
 
     answer: aiohttp.ClientResponse
     told: list[tuple[str, Any]] = field(default_factory=list)
@@ -74,7 +74,7 @@ def by_id(told: list[tuple[str, Any]]) -> dict[str, Any]:
 
 @dataclass
 class Readers:
-    """Makes them; what they opened is closed after the test."""
+    """Makes readers; their connections are closed after the test."""
 
     api: Api
     opened: list[aiohttp.ClientResponse] = field(default_factory=list)

@@ -178,7 +178,7 @@ async def test_feed_misses_no_change_during_the_snapshot(
 
 
 async def test_feed_reports_each_service_change(api: Api, readers: Readers) -> None:
-    """To everybody who reads, and nothing of the others; at most once a second, which is when they are looked at."""
+    """To every reader, and only the changed service; at most once a second, as services are polled."""
     feeds = [await readers.reader(), await readers.reader()]
     for feed in feeds:
         assert (await feed.next())[1]["services"] == []
@@ -231,7 +231,7 @@ async def test_feed_reports_an_unreachable_livekit_without_its_address(api: Api,
     await api.reconcile()
     feed = await readers.reader()
     [livekit] = (await feed.until("snapshot"))["health"]["dependencies"]
-    if livekit["state"] == "up":  # nobody has looked since
+    if livekit["state"] == "up":  # the outage is not noticed yet
         [livekit] = (await feed.until("health"))["dependencies"]
     assert (livekit["state"], "10.0.0.7" in livekit["detail"]) == ("away", False)
     api.livekit.down = False
@@ -240,7 +240,7 @@ async def test_feed_reports_an_unreachable_livekit_without_its_address(api: Api,
 
 
 async def test_health_without_upstreams_reports_nothing(api: Api) -> None:
-    """And a look that changes nothing tells nobody."""
+    """A look that finds no change notifies no listener."""
     upstreams = Upstreams((), api.parts.clock)
     upstreams.listen(lambda: pytest.fail("nothing has changed"))
     upstreams.look()

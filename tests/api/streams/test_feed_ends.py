@@ -39,7 +39,7 @@ async def test_feed_counts_against_waiters_max(start_api: StartApi) -> None:
 
 
 async def test_streams_of_one_caller_are_limited(start_api: StartApi) -> None:
-    """Neither of the feed nor of a session; whoever waits for a session still can, and others have their streams."""
+    """Of the feed and of sessions together; the caller can still wait for a session, and other callers have streams."""
     api = await start_api(Settings, **production(waiters_max=20))
     readers, body = Readers(api), {"user_identity": "bob", "required_services": []}
     session_id = (await api.ask("POST", "/sessions", body, ACME.proof))[2]["session_id"]
@@ -67,7 +67,7 @@ async def test_feed_sends_heartbeats(api: Api, monkeypatch: pytest.MonkeyPatch) 
 
 
 async def test_streams_end_when_their_token_expires(start_api: StartApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It ends as an answer does, and whoever comes back is asked who he is. A key does not expire."""
+    """The stream ends normally, and a reconnecting client has to authenticate. API keys do not expire."""
     api = await start_api(Settings, **production())
     readers, expires = Readers(api), bearer(livekit_token(lasts=60, room_create=True, room_admin=True))
     body = {"user_identity": "alice", "required_services": []}
@@ -107,9 +107,9 @@ async def test_feed_reports_every_session_end_at_shutdown() -> None:
 async def test_disconnected_feed_reader_leaves_nothing_behind(api: Api, readers: Readers) -> None:
     others = server_tasks()
     await (await readers.reader()).next()
-    serving_him = server_tasks() - others
+    serving_tasks = server_tasks() - others
     readers.close()
-    await asyncio.wait(serving_him)
+    await asyncio.wait(serving_tasks)
     assert api.app[FEED].count == 0
     assert api.app[WAITERS].count == 0
 
@@ -150,7 +150,7 @@ async def reads(api: Api, count: int) -> None:
 async def test_feed_reader_that_stalls_in_the_snapshot_is_cut_off(
     api: Api, some_sessions: MakeSessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is kept for him is a small part of it."""
+    """Only a small part of the snapshot is buffered for it."""
     await some_sessions(1_000, metadata={"text": "x" * 2_000})
     connection = await raw_reader(api)
     await reads(api, 1)
@@ -167,13 +167,13 @@ async def test_feed_reader_that_stalls_in_the_snapshot_is_cut_off(
 async def test_slow_feed_reader_with_progress_gets_the_snapshot(
     api: Api, some_sessions: MakeSessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As long as there is progress; no heartbeat gets into it, though one is due meanwhile."""
+    """As long as there is progress. No heartbeat gets into the snapshot, though one is due."""
     made = await some_sessions(1_000, metadata={"text": "x" * 2_000})
     loop, received = asyncio.get_running_loop(), bytearray()
     jumps = 2 * int(HEARTBEAT / (SEND_TIMEOUT - 1))
     with await raw_reader(api) as connection:
         for jump in range(1, jumps + 1):
-            while len(received) < jump * 256 * 1024:  # more than is kept for him on the way
+            while len(received) < jump * 256 * 1024:  # more than is buffered on the way
                 received += await loop.sock_recv(connection, 16_384)
             time_passes(monkeypatch, SEND_TIMEOUT - 1)
         while not received.endswith(b"\r\n\r\n\r\n"):  # the end of the event, and of the chunk that it ends with
@@ -196,7 +196,7 @@ def unchunked(answer: bytes) -> bytes:
 async def test_feed_reader_that_stalls_on_changes_is_cut_off(
     api: Api, some_sessions: MakeSessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A thousand sessions change, again and again; meanwhile nobody else waits for him."""
+    """A thousand sessions change again and again; the reader delays no other task."""
     connection = await raw_reader(api)
     await reads(api, 1)
     made = await some_sessions(1_000)

@@ -1,4 +1,4 @@
-"""Server-sent events of a session: what is told, to whom it is told again, and who is cut off."""
+"""Server-sent events of a session: contents, reconnects, and slow readers."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ async def test_session_stream_has_stream_headers_and_a_request_id(still: StillSe
 
 
 async def test_session_stream_merges_rapid_changes(still: StillSession) -> None:
-    """The newest: nobody is shown what was."""
+    """The newest: outdated states are left out."""
     told = []
     async for session in reader_of(still).connect():
         told.append((session["state"], session["revision"]))
@@ -126,7 +126,7 @@ async def test_session_stream_leaves_out_internal_changes(still: StillSession) -
 
 
 async def test_session_stream_sends_heartbeats(still: StillSession, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a comment, which an EventSource does not show to anybody."""
+    """As a comment, which an EventSource does not report."""
     async with still.api.http.get(f"/api/v1{still.path}/events") as answer:
         assert await answer.content.readuntil(b"\r\n\r\n") == f"retry: {RETRY}\r\n\r\n".encode()
         assert (await answer.content.readuntil(b"\r\n\r\n")).startswith(b"id: ")
@@ -209,7 +209,7 @@ async def test_stream_of_a_forgotten_session_ends(still: StillSession) -> None:
 
 
 async def test_session_stream_reports_the_end_at_shutdown(api: Api) -> None:
-    """Streams, long polls and requests for a session are all answered, though nobody's patience is at an end."""
+    """Streams, long polls and requests for a session are all answered before their own time is up."""
     port, livekit = free_port(), LiveKit()
     chosen = DevSettings(_env_file=None, server_port=port)
     parts, agent = stand_ins(chosen, livekit)
@@ -250,11 +250,11 @@ async def test_fault_in_a_stream_breaks_the_connection(api: Api) -> None:
 async def test_stalled_stream_reader_is_cut_off_and_costs_little(
     still: StillSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The session changes thousands of times; what was kept for him is a small part of what there was to tell."""
+    """The session changes thousands of times; only a small part is buffered for the reader."""
     others = server_tasks()
     connection = await raw_reader(still, read_buffer=4_096)
     await still.has_waiters(1)
-    serving_him = server_tasks() - others
+    serving_tasks = server_tasks() - others
     await still.becomes_ready()
     for time in range(3_000):
         await still.user_comes(time)
@@ -263,7 +263,7 @@ async def test_stalled_stream_reader_is_cut_off_and_costs_little(
         await asyncio.sleep(0)
     assert still.now.revision > 6_000
     time_passes(monkeypatch, SEND_TIMEOUT)
-    await asyncio.wait(serving_him)
+    await asyncio.wait(serving_tasks)
     assert still.api.parts.store.waiters == 0
     received = await all_of(connection)
     assert len(received) < KERNEL_MAX

@@ -17,7 +17,7 @@ from http_api.openapi.schemas import example_of
 from http_api.operations import Operation
 from http_api.routes import OPERATIONS
 from http_api.web.docs import PAGE
-from tests.api.eager_services import let_nobody_wait
+from tests.api.eager_services import decide_at_once
 from tests.api.stand_ins import Api
 
 pytestmark = pytest.mark.api
@@ -97,11 +97,11 @@ def read_curl(text: str) -> CurlCall:
 
 @pytest.mark.parametrize("operation", DOCUMENTED, ids=lambda operation: operation.id)
 async def test_curl_call_in_each_description_succeeds(api: Api, operation: Operation) -> None:
-    """For a session and a service that are there, and as nobody in particular, which dev mode takes."""
+    """For an existing session and service, without a key, as dev mode allows."""
     description = document(OPERATIONS)["paths"][operation.path][operation.method.lower()]["description"]
     assert curl(operation) in description
     call = read_curl(curl(operation))
-    let_nobody_wait(api.parts.store)
+    decide_at_once(api.parts.store)
     assert (await api.ask("POST", "/microservices/register", example_of(RegisterService)))[0] == 201
     _, _, session = await api.open()
     url = call.url.removeprefix(SERVER).replace(SESSION_ID, session["session_id"])
@@ -110,4 +110,4 @@ async def test_curl_call_in_each_description_succeeds(api: Api, operation: Opera
         if operation.proof is None:
             assert answer.status in {status.value for status in operation.answers}
         else:
-            assert answer.status == 401  # the token of an invite, and LiveKit's signature, are nobody's to make up
+            assert answer.status == 401  # the token of an invite and LiveKit's signature can't be made up

@@ -11,6 +11,7 @@ from aiohttp import ClientTimeout
 from manager_agent.session.session import Session
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.puppets import Puppet
+from tests.waiting import eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 
@@ -46,12 +47,19 @@ def is_watched(session: Session) -> bool:
 
 
 async def settled(stack: Stack, room_name: str) -> list[str]:
-    """Who is in the room, once all who had to leave have left: on a slow machine, a manager whose connect was given up
-    may get through, and is then removed."""
-    async with asyncio.timeout(SETTLE_TIMEOUT):
-        while len(people := [p.identity for p in await stack.participants(room_name)]) > 1 + len(SERVICES):
-            await asyncio.sleep(0.1)
-    return people
+    """The identities in the room once no more than expected are left: on a slow machine, a manager whose connect timed
+    out may still get through, and is then removed."""
+
+    async def identities() -> list[str]:
+        return [participant.identity for participant in await stack.participants(room_name)]
+
+    return await eventually(
+        f"at most {1 + len(SERVICES)} participants in {room_name}",
+        identities,
+        lambda found: len(found) <= 1 + len(SERVICES),
+        within=SETTLE_TIMEOUT,
+        every=0.1,
+    )
 
 
 async def ask(stack: Stack, n: int) -> tuple[int, dict[str, str]]:

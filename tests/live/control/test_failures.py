@@ -36,7 +36,7 @@ def on_second_attempt(session: Session) -> bool:
 async def test_service_that_accepts_and_never_joins_is_replaced(start_stack: StartStack, site: Site) -> None:
     stack = await start_stack(site, service_join_timeout=1.0)
     async with AsyncExitStack() as exits:
-        idle = await exits.enter_async_context(Puppet(stack.url, "bot-1", behaviour="stay-away"))
+        idle = await exits.enter_async_context(Puppet(stack.url, "bot-1", behavior="stay-away"))
         session = await stack.request(ANY_BOT)
         await idle.is_invited()
         await exits.enter_async_context(Puppet(stack.url, "bot-2"))
@@ -48,7 +48,7 @@ async def test_service_that_accepts_and_never_joins_is_replaced(start_stack: Sta
 async def test_service_killed_before_it_joins_is_replaced(start_stack: StartStack, site: Site) -> None:
     stack = await start_stack(site, service_join_timeout=1.0)
     async with AsyncExitStack() as exits:
-        doomed = await exits.enter_async_context(Puppet(stack.url, "bot-1", behaviour="stay-away"))
+        doomed = await exits.enter_async_context(Puppet(stack.url, "bot-1", behavior="stay-away"))
         session = await stack.request(ANY_BOT)
         await doomed.is_invited()
         await exits.enter_async_context(Puppet(stack.url, "bot-2"))
@@ -189,7 +189,7 @@ async def test_service_restarted_before_it_joined_is_invited_again(
     """While the session waits for the first time."""
     stack = await start_stack(site, service_join_timeout=1.0)
     async with AsyncExitStack() as exits:
-        killed = await exits.enter_async_context(Puppet(stack.url, "bot-1", behaviour="stay-away"))
+        killed = await exits.enter_async_context(Puppet(stack.url, "bot-1", behavior="stay-away"))
         session = await stack.request(required)
         await killed.is_invited()
         killed.kill()

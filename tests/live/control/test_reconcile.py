@@ -1,4 +1,4 @@
-"""What nobody told: rooms of ours that no session owns, rooms that are gone, services that are just there."""
+"""The reconciler: rooms without a session, sessions without a room, and joins that no event reported."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.session import EndReason, Session, SessionState
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import over, ready_session
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.live
 
@@ -35,7 +36,7 @@ def status(session_id: str, deployment: str) -> str:
 
 
 async def test_orphaned_rooms_of_this_deployment_are_deleted(stack: Stack) -> None:
-    """Only the second time that nobody owns them, and only those of this deployment."""
+    """Only when they have no session twice in a row, and only those of this deployment."""
     rooms = {
         "left-behind": status("ses_of_a_process_that_died", "default"),
         "another-deployment": status("ses_1", "staging"),
@@ -68,7 +69,7 @@ async def test_session_of_a_deleted_room_ends_without_a_webhook(start_stack: Sta
 async def test_session_becomes_ready_without_webhooks_and_room_events(
     start_stack: StartStack, silent_site: Site
 ) -> None:
-    """One webhook had come, so that nobody looks five times a second; then none any more, and no manager is there."""
+    """One webhook had come, which ends the frequent listings; then there are neither webhooks nor a manager."""
     stack = await start_stack(silent_site, ready_timeout=60)
     bot = await stack.bot("asr")
     session = await stack.request("asr")
@@ -87,7 +88,7 @@ async def test_session_becomes_ready_without_webhooks_and_room_events(
 async def test_recreated_room_of_an_ended_session_is_deleted_again(
     start_stack: StartStack, site: Site, silent_site: Site, webhooks: bool
 ) -> None:
-    """It has no manager, no services and no metadata; whoever is in it would wait for ever."""
+    """The room has no manager, no services and no metadata: a participant in it would wait forever."""
     stack = await start_stack(site if webhooks else silent_site)
     session = await stack.request(prefer="wait=10")
     await (await stack.http.delete(f"/api/v1/sessions/{session['session_id']}")).release()
@@ -98,6 +99,4 @@ async def test_recreated_room_of_an_ended_session_is_deleted_again(
         reconciling = reconciler(stack)
         await reconciling.round()
         await reconciling.round()
-    async with asyncio.timeout(10):
-        while await stack.rooms():
-            await asyncio.sleep(0.05)
+    await eventually("no rooms", stack.rooms, lambda rooms: not rooms, within=10, every=0.05)

@@ -124,7 +124,7 @@ async def test_doctor_reports_a_port_in_use(site: Site) -> None:
 
 
 async def test_doctor_warns_of_unfit_livekit_settings(livekit_binary: Path, tmp_path: Path) -> None:
-    """Rooms that make themselves, and STUN servers that nobody's resolver finds; and a key that is not ours signs."""
+    """room.auto_create, STUN servers that do not resolve, and webhooks signed with another key."""
     port, log = free_port(), tmp_path / "server.log"
     server = LiveKitServer(
         livekit_binary, port=free_port(), webhook_url=f"http://127.0.0.1:{port}/livekit/webhook", log=log

@@ -15,6 +15,7 @@ from manager_agent.session.events import Evidence
 from scripts.livekit_server import ROOT
 from tests.live.conftest import Site, Stack
 from tests.live.humans import Human
+from tests.waiting import waiting_for
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(90)]
 
@@ -32,9 +33,10 @@ async def agent(site: Site, log: Path) -> AsyncIterator[None]:
             stderr=asyncio.subprocess.STDOUT,
         )
     try:
-        while "registered worker" not in log.read_text():
-            assert process.returncode is None, log.read_text()
-            await asyncio.sleep(0.05)
+        async with waiting_for("the agent to register", log.read_text):
+            while "registered worker" not in log.read_text():
+                assert process.returncode is None, log.read_text()
+                await asyncio.sleep(0.05)
         yield
     finally:
         if process.returncode is None:
@@ -63,5 +65,6 @@ async def test_ordinary_livekit_agent_becomes_a_service(stack: Stack, site: Site
             "lk.chat", lambda text, _: reading.append(asyncio.create_task(read(text)))
         )
         await human.room.local_participant.send_text("hello", topic="lk.chat")
-        assert await answers.get() == "hello"
+        async with waiting_for("the agent's answer", lambda: reading):
+            assert await answers.get() == "hello"
         await human.leave()

@@ -22,6 +22,7 @@ from tests import manager_stand_in
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 from tests.live.node_example import SERVICE
 from tests.manager_stand_in import ManagerStandIn, invite, invited_session
+from tests.waiting import eventually, waiting_for
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
@@ -46,7 +47,7 @@ class NodeService:
 
     async def tells(self, event: str, **fields: Any) -> dict[str, Any]:
         """The first such event, once it is told."""
-        async with asyncio.timeout(PATIENCE), self._news:
+        async with waiting_for(f"the event {event} {fields}", lambda: self.events, PATIENCE), self._news:
             await self._news.wait_for(lambda: self.told(event, **fields) or self._reading.done())
         assert self.told(event, **fields), f"it ended without {event!r}: {self.events}"
         return self.told(event, **fields)[0]
@@ -54,7 +55,7 @@ class NodeService:
     async def stop(self) -> int:
         """Its exit code after SIGTERM, when everything is read that it told."""
         self._process.terminate()
-        async with asyncio.timeout(PATIENCE):
+        async with waiting_for("the node service to end", lambda: self.events, PATIENCE):
             await self._reading
             return await self._process.wait()
 
@@ -162,15 +163,15 @@ async def test_node_service_takes_a_signed_invite_once(node_service_folder: Path
         assert await asyncio.gather(*(manager.post(endpoint, sent) for _ in range(2))) == [200, 200]
         await service.tells("joined")
         assert await manager.post(endpoint, sent) == 200
-        everybody = api.ListParticipantsRequest(room=room_name)
-        assert [there.identity for there in (await livekit.room.list_participants(everybody)).participants] == [
-            identity
-        ]
+
+        async def participants() -> list[str]:
+            listing = await livekit.room.list_participants(api.ListParticipantsRequest(room=room_name))
+            return [participant.identity for participant in listing.participants]
+
+        assert await participants() == [identity]
         assert await manager.post(endpoint, session_ended(sent, reason="user_left")) == 200
         await service.tells("left", reason="user_left")
-        async with asyncio.timeout(PATIENCE):
-            while (await livekit.room.list_participants(everybody)).participants:
-                await asyncio.sleep(0.02)
+        await eventually("an empty room", participants, lambda found: not found, within=PATIENCE)
         assert await manager.post(endpoint, sent) == 200, "the answer to the invite was lost"
         assert await service.stop() == 0
         assert [len(service.told(event)) for event in ("joined", "left", "visit_failed")] == [1, 1, 0]

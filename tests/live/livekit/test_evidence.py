@@ -14,6 +14,7 @@ from manager_agent.session.events import Evidence
 from manager_agent.session.session import Session, SessionState
 from tests.live.bots import QUIETLY, Bot
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.live
 
@@ -78,7 +79,9 @@ async def test_data_message_makes_a_service_ready_and_is_acknowledged(stack: Sta
     await bot.say_by_data()
     session = await stack.until(session_id, is_ready)
     assert session.services[0].ready_by is Evidence.MESSAGE
-    assert await asyncio.wait_for(bot.heard.get(), 10) == {"type": "ack", "invite_id": bot.invites[0].id}
+    async with waiting_for("the acknowledgement", lambda: bot, within=10):
+        heard = await bot.heard.get()
+    assert heard == {"type": "ack", "invite_id": bot.invites[0].id}
 
 
 async def test_attribute_makes_a_service_ready(stack: Stack) -> None:

@@ -1,4 +1,4 @@
-"""The manager in the room: hidden, always exactly one, and there again when it is gone."""
+"""The manager in the room: hidden, exactly one, and replaced when it is gone."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from manager_agent.messages import DispatchMetadata, RoomStatus
 from manager_agent.session.session import EndReason, Session, SessionState
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, over, ready_session
+from tests.waiting import eventually, waiting_for
 
 pytestmark = pytest.mark.live
 
@@ -214,7 +215,7 @@ def hung(site: Site) -> Iterator[None]:
 
 @pytest.mark.timeout(90)
 async def test_hanging_livekit_is_503_and_its_late_room_is_deleted(start_stack: StartStack, silent_site: Site) -> None:
-    """It may make the room after it was told to delete it: then the reconciler finds a room that nobody owns."""
+    """LiveKit may create the room after the request to delete it: then the reconciler finds the orphan."""
     stack = await start_stack(silent_site)
     with hung(silent_site):
         body = {"user_identity": "alice", "required_services": []}
@@ -222,8 +223,7 @@ async def test_hanging_livekit_is_503_and_its_late_room_is_deleted(start_stack: 
             assert answer.status == 503, await answer.text()
     [session] = stack.store.list()
     await over(stack, session.session_id)
-    while await stack.rooms():
-        await asyncio.sleep(0.1)
+    await eventually("no rooms", stack.rooms, lambda rooms: not rooms, every=0.1)
 
 
 @pytest.mark.timeout(90)
@@ -232,7 +232,7 @@ async def test_process_stops_while_livekit_hangs(start_stack: StartStack, silent
     session = await stack.request(prefer="wait=10")
     await stack.until(session["session_id"], is_watched)
     with hung(silent_site):
-        async with asyncio.timeout(30):
+        async with waiting_for("the process to stop", lambda: stack.log.getvalue()[-2_000:], within=30):
             await stack.stop()
     await asyncio.to_thread(silent_site.restart)
 

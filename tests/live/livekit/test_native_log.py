@@ -14,6 +14,7 @@ import pytest
 from http_api.access.api_keys import digest_of, new_key
 from scripts.livekit_server import ROOT
 from tests.live.conftest import KEY, SECRET, Site
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.live
 
@@ -52,12 +53,11 @@ async def test_native_sdk_log_lines_become_json_entries(site: Site) -> None:
 
 
 async def _until_it_serves(http: aiohttp.ClientSession) -> None:
-    """The test's own timeout bounds it."""
-    while True:
+    async def status() -> int | str:
         try:
             async with http.get("/readyz") as answer:
-                if answer.status == 200:
-                    return
-        except aiohttp.ClientConnectionError:
-            pass  # it does not listen yet
-        await asyncio.sleep(0.05)
+                return answer.status
+        except aiohttp.ClientConnectionError as error:  # it does not listen yet
+            return str(error)
+
+    await eventually("the server to be ready", status, lambda status: status == 200, every=0.05)

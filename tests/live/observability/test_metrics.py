@@ -1,4 +1,4 @@
-"""What is measured of sessions on a real livekit-server is what happened to them."""
+"""The metrics of sessions on a real livekit-server."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from manager_agent.session.session import SessionState
 from tests.exposed import Exposed, scrape
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, over, ready_session
+from tests.waiting import described, eventually
 
 pytestmark = pytest.mark.live
 
@@ -24,10 +25,8 @@ BOTS = {"type": "BOT"}
 
 
 async def shows(stack: Stack, wanted: Callable[[Exposed], bool]) -> Exposed:
-    """What is shown once it is as wanted. The test's own timeout bounds it."""
-    while not wanted(shown := await scrape(stack.http)):
-        await asyncio.sleep(0.05)
-    return shown
+    """What /metrics shows once it is as wanted."""
+    return await eventually(described(wanted), lambda: scrape(stack.http), wanted, every=0.05)
 
 
 async def test_metrics_of_a_session_with_a_replaced_service(stack: Stack) -> None:
@@ -83,7 +82,7 @@ async def test_metrics_of_a_session_with_a_replaced_service(stack: Stack) -> Non
 
 
 async def test_rooms_deleted_over_the_livekit_api_count_no_missed_webhook(stack: Stack) -> None:
-    """That they are gone is found by whoever asks for them next, at times before it is told."""
+    """The next listing may find that a room is gone before the webhook arrives."""
     for n in range(5):
         session = await ready_session(stack, await stack.bot(f"asr-{n}"))
         await stack.until(session["session_id"], lambda s: s.webhooks_arrive and s.manager.presence.here)
@@ -92,7 +91,7 @@ async def test_rooms_deleted_over_the_livekit_api_count_no_missed_webhook(stack:
     finished = {"event": "room_finished"}
     shown = await shows(stack, lambda s: s.total("session_manager_webhooks_received_total", **finished) == 5)
     assert shown.total("session_manager_sessions_ended_total", reason="room_closed") == 5
-    await asyncio.sleep(PATIENCE)
+    await asyncio.sleep(PATIENCE)  # a missed webhook is counted no sooner
     assert (await scrape(stack.http)).total("session_manager_webhooks_missed_total") == 0
 
 

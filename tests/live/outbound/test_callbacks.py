@@ -17,6 +17,7 @@ from scripts.livekit_server import ROOT, free_port
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 from tests.live.humans import Human, ready_session
 from tests.receiver import Receiver
+from tests.waiting import eventually, waiting_for
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
@@ -74,13 +75,13 @@ async def test_documented_node_receiver_accepts_signed_callbacks_only(
     url = f"http://127.0.0.1:{port}/sessions"
     body = {"user_identity": "alice", "required_services": [], "callback_url": url}
     try:
-        while not await refuses_a_forgery(stack.http, url):
-            await asyncio.sleep(0.05)
+        await eventually("the receiver to listen", lambda: refuses_a_forgery(stack.http, url), every=0.05)
         headers = {"Authorization": f"Bearer {key}"}
         async with stack.http.post("/api/v1/sessions", json=body, headers=headers) as answer:
             session = await answer.json()
             assert answer.status == 201, session
-        told = (await process.stdout.readline()).decode()
+        async with waiting_for("the receiver to print the event", lambda: process):
+            told = (await process.stdout.readline()).decode()
         assert told.split() == ["session_ready", session["session_id"]]
     finally:
         process.kill()

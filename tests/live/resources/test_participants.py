@@ -12,6 +12,7 @@ from livekit.rtc.participant import PublishTrackError
 from manager_agent.session.session import EndReason, SessionState
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, over, ready_session
+from tests.waiting import eventually, waiting_for
 
 pytestmark = pytest.mark.live
 
@@ -49,9 +50,10 @@ async def ask_for_token(stack: Stack, identity: str, *agents: str) -> dict[str, 
 
 
 async def sees(human: Human, identity: str) -> None:
-    """Returns once the room of this one has shown the other. The test's own timeout bounds it."""
-    while identity not in human.room.remote_participants:
-        await asyncio.sleep(0.02)
+    """Return once this user's room shows the other participant."""
+    async with waiting_for(f"{identity} in the room", lambda: list(human.room.remote_participants)):
+        while identity not in human.room.remote_participants:
+            await asyncio.sleep(0.02)
 
 
 async def test_user_grants_are_enforced_and_user_attributes_arrive(stack: Stack) -> None:
@@ -76,8 +78,9 @@ async def test_user_may_publish_and_set_granted_attributes(stack: Stack) -> None
     await human.join(session)
     await publish(human)
     await human.room.local_participant.set_attributes({"mood": "good"})
-    while not (alice := await participant(stack, session["room_name"], "alice")).tracks:
-        await asyncio.sleep(0.02)  # the server hears the track itself only after what is said of it
+    alice = await eventually(  # the server learns of the track after the SDK has announced it
+        "the track of alice", lambda: participant(stack, session["room_name"], "alice"), lambda alice: alice.tracks
+    )
     assert dict(alice.attributes) == {"mood": "good"}
     await human.leave()
 
@@ -86,7 +89,7 @@ async def test_session_ends_after_max_duration(stack: Stack) -> None:
     session = await stack.request(prefer="wait=20", max_duration=3)
     human = Human()
     await human.join(session)
-    await human.out.wait()
+    await human.is_out()
     ended = await over(stack, session["session_id"])
     assert ended.end is not None
     assert (ended.state, ended.end.reason) == (SessionState.ENDED, EndReason.EXPIRED)
@@ -110,7 +113,7 @@ async def test_further_participant_does_not_keep_the_session_alive(start_stack: 
     await sees(alice, "bob")
     assert stack.store.get(session["session_id"]).state is SessionState.ACTIVE
     await alice.leave()
-    await again.out.wait()
+    await again.is_out()
     ended = await over(stack, session["session_id"])
     assert ended.end is not None
     assert ended.end.reason is EndReason.USER_LEFT

@@ -78,7 +78,7 @@ async def test_room_metadata_shows_the_status_throughout(stack: Stack) -> None:
     await human.sees("active")
     async with stack.http.delete(f"/api/v1/sessions/{invite.session.session_id}") as answer:
         assert answer.status == 200
-    await human.out.wait()
+    await human.is_out()
     assert human.statuses[-1]["state"] == "ended"
     revisions = [status["revision"] for status in human.statuses]
     assert revisions == sorted(revisions)

@@ -1,8 +1,6 @@
-"""An API that is not in dev mode: a service, a tenant, and who runs it, each with a key of his own."""
+"""An API outside dev mode: a service, a tenant and an operator, each with its own key."""
 
 from __future__ import annotations
-
-import asyncio
 
 import jwt
 import pytest
@@ -14,6 +12,7 @@ from manager_agent.livekit.room_connection import connect
 from service_kit import RegistrationRefused, Service, ServiceSettings, SessionJob
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 from tests.tenants import ACME, OPERATOR, RIVAL, WATCHER, Tenant, production
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.live
 
@@ -73,7 +72,10 @@ async def test_refused_registration_ends_the_service_with_a_reason(
     stack: Stack, tenant: Tenant | None, status: int
 ) -> None:
     with pytest.raises(RegistrationRefused, match=f"{status} .*SESSION_MANAGER_API_KEY"):
-        async with asyncio.timeout(10), a_service().serving(settings(stack, tenant)):
+        async with (
+            waiting_for("the refusal", lambda: stack.log.getvalue()[-2_000:], within=10),
+            a_service().serving(settings(stack, tenant)),
+        ):
             pytest.fail("it is registered")
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from livekit import api, rtc
@@ -20,12 +20,21 @@ from service_kit.conformance.fake_manager import FakeManager, HeardSignal
 from service_kit.conformance.scenario import session_ended
 from tests.live.conftest import KEY, SECRET, Site
 from tests.manager_stand_in import ManagerStandIn, invite, invited_session
+from tests.waiting import described, eventually, waiting_for
 
 pytestmark = pytest.mark.live
 
 MANAGER, NEXT_MANAGER = "sm-manager-1", "sm-manager-2"
 SERVICE_IDENTITY = "sm-asr-service-1"
 SERVICE_IDENTITIES = tuple(f"sm-{module.service.service_id}-1" for module in (asr_service, llm_service, tts_service))
+PATIENCE = 10.0
+
+T = TypeVar("T")
+
+
+async def within_patience(wanted: str, work: Awaitable[T]) -> T:
+    async with waiting_for(wanted, lambda: work, PATIENCE):
+        return await work
 
 
 class Manager(FakeManager):
@@ -100,10 +109,8 @@ class KitRoom:
         return {participant.identity for participant in listing.participants}
 
     async def until(self, wanted: Callable[[set[str]], bool]) -> None:
-        """Returns once those who are in the room are as wanted."""
-        async with asyncio.timeout(10):
-            while not wanted(await self.identities()):
-                await asyncio.sleep(0.02)
+        """Return once the identities in the room are as wanted."""
+        await eventually(described(wanted), self.identities, wanted, within=PATIENCE)
 
 
 @pytest.fixture
@@ -143,7 +150,7 @@ class Diary:
         return self.service.jobs[0]
 
     async def over(self) -> str:
-        return await asyncio.wait_for(self.reason, 10)
+        return await within_patience("the job's end", self.reason)
 
 
 async def test_ready_signal_is_repeated_until_acknowledged(kit_room: KitRoom) -> None:
@@ -151,7 +158,8 @@ async def test_ready_signal_is_repeated_until_acknowledged(kit_room: KitRoom) ->
     async with diary.service.serving(kit_room.http.settings()) as endpoint:
         assert await kit_room.http.post(endpoint, kit_room.invite(diary.service)) == 200
         assert await manager.hears() == ServiceMessage(type=Signal.READY, detail="warm")
-        await asyncio.wait_for(diary.ready.wait(), 1)
+        async with waiting_for("say_ready() to return", lambda: manager.heard, within=1):
+            await diary.ready.wait()
         assert await manager.hears_nothing_for(1.0)
     assert len(manager.heard) == 3
 
@@ -278,7 +286,7 @@ async def test_missing_room_ends_the_job(kit_room: KitRoom) -> None:
     async with diary.service.serving(kit_room.http.settings()) as endpoint:
         assert await kit_room.http.post(endpoint, kit_room.invite(diary.service)) == 200
         over = diary.job.over
-        assert await asyncio.wait_for(over, 10) == "left"
+        assert await within_patience("the job's end", over) == "left"
     assert not diary.ready.is_set()
 
 
@@ -289,7 +297,7 @@ async def test_join_that_succeeds_after_its_timeout_is_undone(kit_room: KitRoom)
         over = diary.job.over
         await asyncio.sleep(0.5)  # longer than the join may take
         detour.open.set()
-        assert await asyncio.wait_for(over, 10) == "left"
+        assert await within_patience("the job's end", over) == "left"
         assert SERVICE_IDENTITY not in await kit_room.identities()
     assert not diary.ready.is_set()
 
@@ -357,8 +365,8 @@ async def test_each_example_service_becomes_ready(kit_room: KitRoom) -> None:
             assert (len(heard) == 4) == (module is llm_service)
             if module is llm_service:
                 await alice.local_participant.send_text("hello", topic="lk.chat")
-                assert await asyncio.wait_for(signal.get(), 5) == "You said: hello"
+                assert await within_patience("the answer of llm-service", signal.get()) == "You said: hello"
             if module is tts_service:
-                assert (await asyncio.wait_for(beeps.get(), 5)).name == "voice"
+                assert (await within_patience("the track of tts-service", beeps.get())).name == "voice"
         assert identity not in await kit_room.identities()
     await alice.disconnect()
