@@ -44,7 +44,7 @@ def run(measuring: Coroutine[Any, Any, T]) -> T:
 
 
 class ChildEnded(Exception):
-    """The message has the end of its log."""
+    """The process has ended; the message has the end of its log."""
 
 
 class Child:
@@ -61,7 +61,7 @@ class Child:
         self._to.write(line.encode() + b"\n")
 
     async def heard(self) -> str:
-        """The next line that it says. Raises ChildEnded when no more will come."""
+        """The next line of the child. Raises ChildEnded at the end of its output."""
         line = await self._from.readline()
         if not line:
             await self.ended()
@@ -78,14 +78,14 @@ class Child:
             ended.cancel()
 
     async def ended(self) -> NoReturn:
-        """Waits until it has ended. Raises ChildEnded then."""
+        """Wait for the end of the process, then raise ChildEnded."""
         status = await self._process.wait()
         why = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
         end = self._log.read_text(errors="replace")[-LOG_SHOWN:]
         raise ChildEnded(f"a process under test has ended, {why}; the end of {self._log}:\n{end}")
 
     async def ready(self) -> None:
-        """Returns once it has said so. Raises ChildEnded, TimeoutError."""
+        """Return once the child has said that it is ready. Raises ChildEnded, TimeoutError."""
         async with asyncio.timeout(START_TIMEOUT):
             while await self.heard() != READY:
                 pass
@@ -115,7 +115,7 @@ async def running(
 
 
 async def told() -> AsyncIterator[str]:
-    """The child's side: says that it is ready, and gives what it is told until its parent is gone."""
+    """The child's side: say ready, then yield each line of the parent until the parent is gone."""
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     say(READY)

@@ -26,7 +26,7 @@ Waits = dict[int, list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """Of answers of one kind; times in milliseconds."""
+    """The answers of one status; times in milliseconds."""
 
     count: int
     p50: float

@@ -116,7 +116,7 @@ class Sessions:
         return await self._invite(session["room_name"])
 
     async def known_at(self, seat: Seat) -> float:
-        """As the session itself has it, in milliseconds: so it can be asked for at leisure."""
+        """The instant that the session recorded, in milliseconds; polling does not change it."""
         while True:
             async with self._http.get(f"/api/v1/sessions/{self._sessions[seat.room]}") as answer:
                 timeline = (await answer.json())["services"][0]["timeline"]
@@ -137,7 +137,7 @@ class Sessions:
         return web.Response()
 
     def _invite(self, room: str) -> asyncio.Future[Seat]:
-        """It may come before the answer to the request for the session."""
+        """The invite may come before the answer to the request for the session."""
         return self._invites.setdefault(room, asyncio.get_running_loop().create_future())
 
 
@@ -190,7 +190,7 @@ async def listening(watch: Sessions) -> AsyncIterator[str]:
 
 
 async def registered(http: aiohttp.ClientSession, endpoint: str) -> None:
-    """Returns once the session manager is up and knows the service."""
+    """Return once the session manager is up and has the service registered."""
     service = {"service_id": SERVICE_ID, "endpoint": endpoint, "metadata": {"type": "BENCHMARK"}}
     async with asyncio.timeout(START_TIMEOUT):
         while True:
@@ -224,12 +224,12 @@ DESIGNS = (
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """Of one design, with so many services that join at the same time."""
+    """One design, with so many services that join at the same time."""
 
     design: WatchDesign
     callers: int
     ms: Sequence[float]
-    """Of the joins that were known within PATIENCE."""
+    """The latencies of joins that were noticed within PATIENCE."""
     unknown: int
 
 

@@ -39,7 +39,7 @@ class Footprint:
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """How a process is once it uses no less CPU by waiting longer."""
+    """The cost of a process once its CPU usage has stopped falling."""
 
     footprint: Footprint
     cores: float
@@ -48,7 +48,7 @@ class Rest:
 
 
 def footprint(pid: int) -> Footprint:
-    """What the process and its descendants take now. Raises psutil.NoSuchProcess when it has ended."""
+    """The current cost of the process and its descendants. Raises psutil.NoSuchProcess if it has ended."""
     root = psutil.Process(pid)
     pss = processes = threads = 0
     cpu = 0.0
@@ -67,7 +67,7 @@ def footprint(pid: int) -> Footprint:
 
 
 async def at_rest(pid: int, slice_s: float) -> Rest:
-    """Waits until the CPU that the process uses does not fall from slice to slice any more."""
+    """Wait until the CPU usage of the process no longer falls from slice to slice."""
     seen: deque[Footprint] = deque([footprint(pid)], maxlen=SLICES + 1)
     start, peak = seen[0].at, seen[0].pss_mb
     while True:
@@ -95,7 +95,7 @@ def percentile(values: Iterable[float], percent: float) -> float:
 
 
 def times(value: float, reference: float) -> str:
-    """How many times the reference the value is; nothing where that says nothing."""
+    """The value as a multiple of the reference; empty where that is meaningless."""
     if not (value > 0 and reference > 0):
         return ""
     ratio = value / reference

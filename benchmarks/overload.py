@@ -100,7 +100,7 @@ class OverloadBench:
 
 
 async def measure(clients: int, seconds: float, folder: Path) -> dict[str, Figures]:
-    """By what was asked for, when, and how it was answered."""
+    """The figures by request, phase and status."""
     port, key = free_port(), new_key()
     webhooks = f"http://127.0.0.1:{port}/livekit/webhook"
     livekit = LiveKitServer(find_or_build(), port=free_port(), webhook_url=webhooks, log=folder / "livekit.log")

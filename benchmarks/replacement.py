@@ -1,4 +1,4 @@
-"""How soon a service that was lost is replaced, beside what it takes for the first one to come.
+"""How soon a lost service is replaced, compared to the first invite.
 
     python -m benchmarks.replacement
 

@@ -52,11 +52,11 @@ class Ports(BaseSettings):
 
 
 class DemoProgramEnded(Exception):
-    """One of the programs ended, though it should serve; the message has the end of its log."""
+    """One of the programs has ended unexpectedly; the message has the end of its log."""
 
 
 class DemoProgram:
-    """One program started by us, its output in a log, stopped by its own pid."""
+    """A program with its output in a log, stopped by its pid."""
 
     def __init__(self, name: str, log: Path, *command: str, env: dict[str, str]) -> None:
         self.name = name

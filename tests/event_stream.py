@@ -19,7 +19,7 @@ class EventSource:
     retry: int | None = None
     comments: list[str] = field(default_factory=list)
     headers: dict[str, str] = field(default_factory=dict)
-    """Of the last answer."""
+    """The headers of the last answer."""
 
     async def connect(self) -> AsyncIterator[Any]:
         """The data of each event, until the stream ends; nothing for a 204."""

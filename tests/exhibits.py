@@ -25,13 +25,13 @@ SHOWN = 60
 @dataclass(slots=True)
 class Exhibits:
     secrets: set[str] = field(default_factory=set)
-    """What the servers under test were given to keep."""
+    """The secrets of the servers under test."""
     user_tokens: dict[str, str] = field(default_factory=dict)
     """Each with the request whose answer had it."""
     invites: dict[str, Invite] = field(default_factory=dict)
-    """By their tokens."""
+    """The invites by token."""
     looked_at: Counter[str] = field(default_factory=Counter)
-    """How many texts of each kind."""
+    """The number of texts of each kind."""
     leaks: list[str] = field(default_factory=list)
 
     def answer(self, request: str, path: str, content_type: str, body: bytes) -> None:
@@ -70,7 +70,7 @@ class Exhibits:
 
 
 def _is_telling(secret: str) -> bool:
-    """Not one that a test filled with a single character, as anybody might send it."""
+    """Not a placeholder of a single repeated character."""
     return len(set(secret)) > 1
 
 

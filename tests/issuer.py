@@ -49,7 +49,7 @@ class Issuer:
         self.status = 200
         self.headers: dict[str, str] = {}
         self.body: bytes | None = None
-        """What it answers instead of its keys."""
+        """The body to serve instead of the keys."""
         self.asked = 0
 
     async def __aenter__(self) -> Self:

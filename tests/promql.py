@@ -23,17 +23,17 @@ LISTED = re.compile(r"[\w|]+")
 
 @dataclass
 class Selector:
-    """One metric that is asked for."""
+    """One metric of an expression."""
 
     metric: str
     labels: set[str] = field(default_factory=set)
-    """Those it is matched by, or summed up by."""
+    """The labels it is matched or grouped by."""
     values: dict[str, set[str]] = field(default_factory=dict)
-    """Of its labels: those that are named one by one."""
+    """By label: the values that are listed explicitly."""
 
 
 def selectors(expression: str) -> list[Selector]:
-    """Every metric in it. Raises ValueError."""
+    """Every metric of the expression. Raises ValueError."""
     reading = _PromqlParser(list(_tokens(expression)))
     found = reading.expression(set())
     if reading.rest:

@@ -58,7 +58,7 @@ class Receiver:
             await self._news.wait_for(lambda: len(self.posts) >= number)
 
     def believes(self, key: str, secret: str) -> bool:
-        """Whether everything that came is signed with this key and secret, as LiveKit's SDK sees it."""
+        """Whether LiveKit's SDK accepts the signature of every post with this key and secret."""
         receiver = api.WebhookReceiver(api.TokenVerifier(key, secret))
         for body, authorization in self.posts:
             try:

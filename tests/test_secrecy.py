@@ -31,7 +31,7 @@ def claims_of(token: str) -> dict[str, Any]:
 
 
 def granted(claims: dict[str, Any]) -> set[str]:
-    """What the token allows; what is explicitly not allowed is left out."""
+    """The grants of the token that are true."""
     return {name for name, value in claims["video"].items() if value}
 
 

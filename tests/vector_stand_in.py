@@ -19,7 +19,7 @@ from tests.waiting import described, waiting_for
 
 PATIENCE = 20.0
 NESTING_MAX = 128
-"""Of the JSON parser that Vector is built with."""
+"""The limit of Vector's JSON parser."""
 BODY_MAX = 100 * 1024 * 1024
 
 Event = dict[str, Any]
@@ -35,7 +35,7 @@ class Unreadable(Exception):
 
 
 async def well(_: web.Request) -> None:
-    """Every batch is read, and taken if it can be."""
+    """Read every batch, and take it if it is valid."""
 
 
 async def hang(_: web.Request) -> web.Response:
@@ -91,9 +91,9 @@ class VectorStandIn:
         self, *, path: str = "/", authorization: str = "", is_own_api: bool = False, body_max: int = BODY_MAX
     ) -> None:
         self.events: list[Event] = []
-        """All that were taken, in the order in which they came."""
+        """All accepted events in order of arrival."""
         self.statuses: list[int] = []
-        """Of the batches that were answered."""
+        """The statuses of the answered batches."""
         self.requests = 0
         """Batches that have come, answered or not."""
         self.behavior: Behavior = well
@@ -118,7 +118,7 @@ class VectorStandIn:
 
     @property
     def names(self) -> list[str]:
-        """What the events are called."""
+        """The names of the events."""
         return [event["event"] for event in self.events]
 
     async def start(self) -> None:
@@ -195,7 +195,7 @@ class VectorStandIn:
 
 
 def events_of(body: bytes) -> list[Event]:
-    """What the JSON codec makes of a body. Raises Unreadable; then there are none of it."""
+    """The events that Vector's JSON codec reads from a body. Raises Unreadable for the whole batch."""
     events: list[Event] = []
     for line in body.split(b"\n"):
         if not line:

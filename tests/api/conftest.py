@@ -1,4 +1,4 @@
-"""The HTTP API on a free port, with the real store and conductor; LiveKit and the services are stand-ins."""
+"""The HTTP API on a free port, with the real store and orchestrator; LiveKit and the services are stand-ins."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def start_api() -> AsyncIterator[StartApi]:
 
 
 def _logged(settings: Settings, sink: logs.Sink) -> Callable[[], None]:
-    """Logs as the program does; to be called at the end of the test, whose output it then is."""
+    """Log as the program does. Returns a function for the end of the test that prints the log."""
     log = io.StringIO()
     logs.configure(dev=settings.dev, level="debug", secrets=settings.kept_from_logs, stream=log, sinks=[sink])
     EXHIBITS.secrets |= settings.secrets

@@ -29,7 +29,7 @@ from tests.waiting import described, waiting_for
 
 @dataclass
 class LiveKit:
-    """What the stand-in of LiveKit does and has seen."""
+    """What the stand-in of LiveKit is to do, and what it has seen."""
 
     down: bool = False
     broken: bool = False
@@ -40,12 +40,12 @@ class LiveKit:
     """The join token of each invited service, by its id; of the newest invite."""
     invited: asyncio.Event = field(default_factory=asyncio.Event)
     invite_count: Counter[str] = field(default_factory=Counter)
-    """How often each service was invited."""
+    """The number of invites of each service."""
     is_slow: bool = False
     """Makes no room until `makes_rooms`."""
     makes_rooms: asyncio.Event = field(default_factory=asyncio.Event)
     reconciler: Reconciler = field(init=False)
-    """Who asks it for its rooms; here only when a test wants it."""
+    """Lists the rooms when a test runs a round."""
 
 
 class StandInRooms(Rooms):
@@ -114,7 +114,7 @@ class StandInReconciler(Reconciler):
 
 @dataclass
 class Api:
-    """The API as its callers see it, and what is behind it."""
+    """The API as its callers see it, and the parts behind it."""
 
     http: aiohttp.ClientSession
     parts: Components
@@ -122,7 +122,7 @@ class Api:
     agent: StandInAgent
     port: int
     app: web.Application = field(init=False)
-    """What serves it, where the fixture started it."""
+    """The application, where a fixture started it."""
 
     async def ask(
         self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
@@ -154,12 +154,12 @@ class Api:
             return await store.wait_for(session_id, wanted)
 
     async def reconcile(self) -> None:
-        """LiveKit is asked for its rooms, whether it answers or not."""
+        """Run one round of the reconciler, whether LiveKit answers or not."""
         with suppress(LiveKitUnavailable):
             await self.livekit.reconciler.round()
 
     async def say_ready(self, session_id: str, service_id: str, token: str | None = None) -> tuple[int, Any, Any]:
-        """As the service itself would; the token is that of its invite unless another is given."""
+        """Send the ready signal of a service, with the token of its invite unless another is given."""
         await self.livekit.invited.wait()
         bearer = self.livekit.invites[service_id] if token is None else token
         headers = {"Authorization": f"Bearer {bearer}"}

@@ -1,4 +1,4 @@
-"""The live tests' stack, the example page served to it, and a page in a browser that has it open."""
+"""The live tests' stack, the example page, and browsers that show it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.live.conftest import (  # noqa: F401 - fixtures, and the hook that sh
 
 SERVICES = ("asr-service", "tts-service")
 QUIET = ["--disable-gpu", "--disable-quic", "--disable-sync", "--disable-background-networking"]
-"""On top of what playwright switches off: nothing is looked up or fetched but the page."""
+"""Beyond playwright's own options: the browser fetches nothing but the page."""
 PRETEND = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 """A microphone that beeps, and may be used without asking."""
 PATIENCE_MS = 15_000
@@ -41,7 +41,7 @@ OpenPage = Callable[[Stack], Awaitable[Page]]
 
 @pytest.fixture(scope="session")
 def chromium() -> Path:
-    """A machine without one skips these tests; CI fails them."""
+    """A machine without Chromium skips these tests; CI fails."""
     try:
         browser.install_packages()
         return browser.find()
@@ -53,7 +53,7 @@ def chromium() -> Path:
 
 @pytest.fixture
 async def launched(chromium: Path) -> AsyncIterator[Browser]:
-    """A browser of the test's own."""
+    """A browser for one test."""
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=QUIET + PRETEND)
         yield browser
@@ -76,7 +76,7 @@ async def show(launched: Browser) -> AsyncIterator[Show]:
 
 @pytest.fixture
 async def browse(chromium: Path) -> AsyncIterator[Browse]:
-    """Serves a page at 127.0.0.1 and opens it in a browser of the test's own: `await browse(app, port)`."""
+    """Serve a page at 127.0.0.1 and open it in a browser: `await browse(app, port)`."""
     errors: list[str] = []
     async with AsyncExitStack() as cleanup:
 
@@ -100,7 +100,7 @@ async def browse(chromium: Path) -> AsyncIterator[Browse]:
 
 @pytest.fixture
 def open_page(browse: Browse) -> OpenPage:
-    """Opens the example, served to sessions of SERVICES."""
+    """Open the example page for sessions with SERVICES."""
 
     async def open_page(served: Stack) -> Page:
         return await browse(create_app(served.url, SERVICES), free_port())

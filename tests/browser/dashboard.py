@@ -30,7 +30,7 @@ ACCESSIBILITY = """async () => {
   return violations.map(({ id, nodes }) => `${id}: ${nodes.map(tell).join("; ")}`);
 }"""
 NOT_DONE = ("Failed to load resource", "net::ERR")
-"""How the console says that an answer was no 2xx, or that there was none."""
+"""Console messages of answers that are not 2xx, and of failed requests."""
 TOO_WIDE = """() => {
   const isClipped = (element) => element.closest(".table, pre, .unseen, .row, .track") !== null;
   const tell = (element) => `${element.tagName}.${element.className}`;
@@ -48,18 +48,18 @@ class Dashboard:
     page: Page
     origin: str
     livekit: tuple[str, ...] = ()
-    """Where else the page may go: LiveKit."""
+    """Other origins that the page may call: LiveKit."""
     refused: list[str] = field(default_factory=list)
-    """Parts of the addresses that may answer no 2xx, or not at all."""
+    """Parts of the URLs that may fail or answer without a 2xx."""
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
-    """Of the console, and what the page did not catch."""
+    """Console warnings and errors, and uncaught exceptions."""
 
     async def open(self, hash: str = "") -> None:
         await self.page.goto(f"{self.origin}/{hash}")
 
     def row(self, text: str) -> Locator:
-        """The session in the list that has this text."""
+        """The row of the session with this text."""
         return self.page.get_by_role("list", name="Sessions, newest first").get_by_role("link").filter(has_text=text)
 
     async def choose(self, text: str) -> None:
@@ -75,7 +75,7 @@ class Dashboard:
         return self.page.locator(".verdict")
 
     def lane(self, service_id: str, attempt: int | None = None) -> Locator:
-        """The bar of one service, of one attempt where there are several, with what is said of it."""
+        """The lane of one service, or of one of its attempts."""
         lane = self.page.locator(".lanes > li").filter(has_text=service_id)
         return lane if attempt is None else lane.filter(has_text=f"attempt {attempt}")
 
@@ -88,7 +88,7 @@ class Dashboard:
         return self.page.locator(".banner")
 
     async def is_accessible(self) -> None:
-        """By axe, in light and in dark."""
+        """Assert by axe that the page is accessible, in light and dark."""
         await self.page.evaluate(AXE.read_text())
         for scheme in SCHEMES:
             await self.page.emulate_media(color_scheme=scheme)
@@ -103,7 +103,7 @@ class Dashboard:
         await self.page.emulate_media(color_scheme="light")
 
     async def fits(self) -> None:
-        """Nothing is wider than the window, nor than what it stands in."""
+        """Assert that no element is wider than the window or its container."""
         too_wide = await self.page.evaluate(TOO_WIDE)
         assert too_wide == [], too_wide
 
@@ -127,7 +127,7 @@ async def shown(
     refused: Sequence[str] = (),
     **context: Any,
 ) -> AsyncIterator[Dashboard]:
-    """The page of the server at `origin`, about to be opened in a window of its own. Judges it at the end."""
+    """The dashboard of the server at `origin` in a new window. Checks at the end what the page did."""
     width, height = size
     window = await browser.new_context(
         viewport={"width": width, "height": height}, permissions=["microphone"], **context

@@ -13,7 +13,7 @@ CALL = 2_400.0
 
 
 def made_up(number: int, at: float, *, services: int = 3, room: str = "", owner: str = DEVELOPER.name) -> Session:
-    """One whose services have all joined, asked for at that time."""
+    """A session created at that time whose services have all joined."""
     required = tuple(a_service(f"worker-{entry}", "WORKER", f"http://127.0.0.1:1/{entry}") for entry in range(services))
     user = User(f"user-{number}")
     asked = Session(f"ses_{number:026}", room or f"room-{number:04}", user, at, required, owner=owner)
@@ -35,7 +35,7 @@ def user_comes(session: Session) -> Session:
 
 
 def user_goes(session: Session) -> Session:
-    """For good, after a long call."""
+    """The user leaves after a long call and does not return."""
     left = session.created_at + CALL
     gone = ev.ParticipantLeft(left, session.user.identity, "PA_user")
     return after(session, gone, ev.DeadlinePassed(left + session.limits.user_rejoin_timeout))

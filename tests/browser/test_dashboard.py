@@ -29,7 +29,7 @@ Put = Callable[..., Awaitable[None]]
 
 MANY = 1_000
 ROWS_MAX = 60
-"""So many of them may be in the document: a screenful and a few."""
+"""The most rows in the document: a screenful and a few."""
 COUNT_LONG_TASKS = """
 window.longTasks = [];
 new PerformanceObserver((list) => longTasks.push(...list.getEntries().map(({ duration }) => Math.round(duration))))
@@ -261,7 +261,7 @@ async def test_dashboard_reports_a_script_that_fails_to_load(api: Api, show: Sho
 
 
 async def test_dashboard_reports_a_rendering_error_in_its_place(api: Api, show: Show, put: Put) -> None:
-    """A timeline that this page can't read, as of another server."""
+    """The timeline has a form that this page can't read."""
     session = made_up(1, api.parts.clock() - 60)
     await put(api, session)
     dashboard = await show(origin(api))
@@ -276,7 +276,7 @@ async def test_dashboard_reports_a_rendering_error_in_its_place(api: Api, show: 
 
 
 async def test_hidden_dashboard_closes_its_stream(api: Api, show: Show) -> None:
-    """Six pages that hold theirs would leave the browser no connection to the server."""
+    """Six open streams would leave the browser no connection to the server."""
     dashboard = await show(origin(api), at="#/services")
     page = dashboard.page
     await page.clock.install()
@@ -346,7 +346,7 @@ async def test_services_view_shows_load_capacity_and_lease(api: Api, show: Show)
 
 
 async def test_timeline_view_shows_a_repeated_invite_without_a_new_revision(api: Api, show: Show) -> None:
-    """How often a service that can't be reached was invited; no revision of the session tells it."""
+    """A repeated invite of an unreachable service changes no revision."""
     async with still_session(api) as still:
         await still.happens(ev.InviteRefused(api.parts.clock(), ASR, 1, 1, ev.Refusal.UNREACHABLE))
         dashboard = await show(origin(api), at=f"#{still.path}")
@@ -360,7 +360,7 @@ async def test_timeline_view_shows_a_repeated_invite_without_a_new_revision(api:
 
 
 async def test_dashboard_reports_forgotten_and_unknown_sessions(api: Api, show: Show, put: Put) -> None:
-    """A session that is forgotten while it is looked at, and one that never was."""
+    """A session that is forgotten while it is shown, and one that never existed."""
     long_ago = api.parts.clock() - 2_900
     session = user_goes(user_comes(made_up(1, long_ago, room="forty-minutes")))
     await put(api, session)
@@ -381,7 +381,7 @@ async def test_dashboard_reports_forgotten_and_unknown_sessions(api: Api, show: 
 
 
 async def test_dashboard_fetches_a_session_missing_from_the_feed(api: Api, show: Show, put: Put) -> None:
-    """A link to one that is older than those that the feed begins with."""
+    """A link to a session that is older than those in the snapshot."""
     now = api.parts.clock()
     old = made_up(MANY, now - MANY)
     await put(api, old, *(made_up(number, now - number) for number in range(MANY)))
@@ -422,7 +422,7 @@ async def test_timeline_view_reports_that_a_refresh_failed(api: Api, show: Show)
 
 
 async def test_session_row_under_the_pointer_does_not_move(api: Api, show: Show, put: Put) -> None:
-    """Also at the top, in a list that is shorter than the window; a button leads to the new ones."""
+    """Even at the top of a short list; a button leads to the new rows."""
     now = api.parts.clock()
     await put(api, *(made_up(number, now - number) for number in range(3)))
     dashboard = await show(origin(api))

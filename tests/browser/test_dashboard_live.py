@@ -36,7 +36,7 @@ ASK_FOR_THE_MICROPHONE = """() => {
   });
   window.had = new Promise((given) => (window.given = given));
 }"""
-"""As a browser does that asks its user: nothing is given until `allow()`."""
+"""Like a browser that asks its user: no microphone until `allow()`."""
 
 
 async def test_dashboard_shows_a_session_from_the_request_to_its_end(stack: Stack, show: Show) -> None:
@@ -102,7 +102,7 @@ async def test_dashboard_shows_a_killed_service_beside_its_replacement(
 
 
 async def others(stack: Stack) -> None:
-    """Sessions beside the one that a test is about: one that is over, some that are ready, one that waits."""
+    """Other sessions in the list: one over, some ready, one waiting."""
     closed = await stack.request(room_name="onboarding-28", user_identity="bruno")
     await stack.http.delete(f"/api/v1/sessions/{closed['session_id']}")
     await stack.bot("llm-1", "LLM")
@@ -130,7 +130,7 @@ async def test_dashboard_explains_a_failed_session(start_stack: StartStack, site
 
 
 async def test_dashboard_starts_a_session_and_joins_its_room(stack: Stack, show: Show) -> None:
-    """With the microphone, what the services say and how they sound, and the status in the room's metadata."""
+    """With the microphone, messages and sound of the services, and the room's status."""
     asr, tts = await stack.bot("asr-1", "ASR"), await stack.bot("tts-1", "TTS")
     await others(stack)
     dashboard = await show(stack.url, at="#/start", livekit=stack.site.livekit.url, size=(1280, 720))
@@ -204,7 +204,7 @@ async def test_leaving_during_the_microphone_prompt_releases_the_microphone(stac
 
 
 async def hum(bot: Bot) -> str:
-    """Publishes a track of the bot's; its sid."""
+    """Publish an audio track of the bot and return its sid."""
     source = rtc.AudioSource(24_000, 1)
     track = rtc.LocalAudioTrack.create_audio_track("voice", source)
     options = rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE)
@@ -212,7 +212,7 @@ async def hum(bot: Bot) -> str:
 
 
 async def test_listener_joins_without_replacing_the_user(stack: Stack, show: Show) -> None:
-    """It comes under an identity of its own, and the session still waits for its user."""
+    """The listener has its own identity, and the session still waits for its user."""
     bot = await stack.bot("asr-1", "ASR")
     dashboard = await show(stack.url, livekit=stack.site.livekit.url)
     session = await stack.request("asr-1", room_name="overheard")

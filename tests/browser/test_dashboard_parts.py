@@ -23,7 +23,7 @@ READY = {
 
 @pytest.fixture
 async def run(api: Api, show: Show) -> Run:
-    """What an expression gives in a file of the page: `await run("times.js", "page.duration(given.ms)", ms=12)`."""
+    """Evaluate an expression with a module of the page: `await run("times.js", "page.duration(given.ms)", ms=12)`."""
     dashboard = await show(f"http://127.0.0.1:{api.port}")
 
     async def run(file: str, expression: str, **given: Any) -> Any:
@@ -78,7 +78,7 @@ async def test_axis_steps_are_round_durations(run: Run) -> None:
 
 
 async def test_lane_shows_the_furthest_phase_reached(run: Run) -> None:
-    """Its join may be heard of before its acceptance."""
+    """A join may be known before the acceptance."""
     timeline = READY | {"accepted": "2026-11-25T01:00:00.500Z", "left": "2026-11-25T01:05:00.000Z"}
     attempt = {"entry": 0, "attempt": 1, "timeline": timeline, "until": "2026-11-25T01:05:01.000Z"}
     lane = await run("lanes.js", "page.laneOf(given.attempt, 0)", attempt=attempt)
@@ -105,7 +105,7 @@ async def test_event_reader_takes_chunks_of_any_size(run: Run) -> None:
 
 
 async def test_event_reader_reads_each_chunk_once(run: Run) -> None:
-    """A snapshot of megabytes comes in thousands of pieces: so read it would block the page for seconds."""
+    """A snapshot of megabytes comes in thousands of chunks; reading them again would block the page for seconds."""
     script = """((reader) => {
       const split = String.prototype.split;
       let read = 0;
@@ -163,7 +163,7 @@ async def test_url_hash_selects_a_view(run: Run) -> None:
 
 
 async def test_server_clock_goes_back_only_when_set_back(run: Run) -> None:
-    """What was told last may have been under way for longest."""
+    """The latest message may have been under way the longest."""
     script = """((clock) => given.said.map((at) => {
       clock.learn(new Date(Date.parse(given.start) + at).toISOString());
       return Math.round((clock.now() - Date.parse(given.start)) / 1000);

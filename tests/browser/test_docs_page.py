@@ -23,12 +23,12 @@ class Docs:
     page: Page
     requests: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
-    """Of the console, and what the page did not catch."""
+    """Console warnings and errors, and uncaught exceptions."""
 
 
 @pytest.fixture
 async def docs(chromium: Path, start_api: StartApi) -> AsyncIterator[Docs]:
-    """The page of an API of its own, open."""
+    """The docs page of a new API, open in a browser."""
     api = await start_api()
     async with async_playwright() as playwright:
         browser = await playwright.chromium.launch(executable_path=chromium, args=QUIET)

@@ -46,7 +46,7 @@ async def hearing_and_voice(stack: Stack) -> tuple[Bot, Bot]:
 
 
 async def start(page: Page, *services: Bot) -> str:
-    """Starts a session, which all these services join; its id."""
+    """Start a session that all these services join, and return its id."""
     await page.get_by_role("button", name="Start").click()
     session_id = ""
     for bot in services:
@@ -109,7 +109,7 @@ async def test_example_page_shows_services_join_leave_return_and_the_end(stack: 
 
 
 async def test_example_page_that_joins_late_shows_the_current_status(stack: Stack, open_page: OpenPage) -> None:
-    """It has its token, but the voice is lost before it is in the room: it was there for no event."""
+    """The voice service is lost between the token and the join, so the page sees no event of it."""
     hearing, voice = await hearing_and_voice(stack)
     page = await open_page(stack)
     looked = asyncio.Event()

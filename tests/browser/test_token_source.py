@@ -59,13 +59,13 @@ window.start = async (endpoint, options) => {
 
 
 class Front:
-    """The page, at home with another origin than the API that it asks."""
+    """The page, served from another origin than the API."""
 
     def __init__(self, stack: Stack, page: Page) -> None:
         self.stack, self.page = stack, page
 
     async def ask(self, **options: str) -> None:
-        """Starts, and does not wait for what comes of it."""
+        """Start without waiting for the result."""
         wanted = [f"{self.stack.url}/api/v1/token", options]
         await self.page.evaluate("([endpoint, options]) => { window.start(endpoint, options); }", wanted)
 

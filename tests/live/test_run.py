@@ -69,7 +69,7 @@ class DemoRun:
 
     @asynccontextmanager
     async def serving(self) -> AsyncIterator[asyncio.subprocess.Process]:
-        """While it serves; on the way out it gets the Ctrl-C of a terminal, if it is still there."""
+        """Run it while inside; at the end it gets Ctrl-C if it still runs."""
         process = await asyncio.create_subprocess_exec(
             ROOT / "scripts" / "run",
             env=self.environment,
@@ -93,7 +93,7 @@ class DemoRun:
 
 
 async def curl(run: DemoRun, command: list[str]) -> Any:
-    """Runs a curl command of a document against this run; the answer, which must be a 2xx."""
+    """Run a documented curl command against this server and return the answer, which must be a 2xx."""
     moved = [word.replace("localhost:8080", f"localhost:{run.server_port}") for word in command]
     process = await asyncio.create_subprocess_exec(
         *(*moved, "--write-out", "\n%{http_code}"), stdout=asyncio.subprocess.PIPE
@@ -138,7 +138,7 @@ def test_scripts_run_names_the_variable_of_a_port_in_use(taken: str, variable: s
 
 
 async def test_documented_commands_work(tmp_path: Path) -> None:
-    """The README's first request, with an answer of the shape that it shows; all other commands; its ten lines."""
+    """The first request and the shape of its answer, all other commands, and the service in ten lines."""
     run = DemoRun()
     async with run.serving():
         first, *others = [c for document in (README, SERVICES) for c in commands(document) if c[0] == "curl"]
@@ -154,7 +154,7 @@ async def test_documented_commands_work(tmp_path: Path) -> None:
 
 
 async def serve_and_use(run: DemoRun, code: str, script: Path) -> None:
-    """Starts the README's service, and asks for a session that requires it."""
+    """Start the README's service and create a session that requires it."""
     script.write_text(code)
     environment = os.environ | {"SESSION_MANAGER_URL": run.url, "PYTHONPATH": str(ROOT)}
     service = await asyncio.create_subprocess_exec(sys.executable, script, env=environment)

@@ -122,7 +122,7 @@ def test_document_names_the_credential_of_every_operation() -> None:
 
 @dataclass
 class Ground:
-    """An API that is not in dev mode, with a session of Acme's that is ready."""
+    """An API outside dev mode, with a ready session of Acme."""
 
     api: Api
     issuer: Issuer

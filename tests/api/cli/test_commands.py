@@ -45,7 +45,7 @@ class Done:
 
 @asynccontextmanager
 async def started(url: str, *arguments: str, **env: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The command while it runs; whatever still does is killed."""
+    """The running command; killed at the end if it still runs."""
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(
         *(*COMMAND, *arguments), cwd=ROOT, env=os.environ | {"SESSION_MANAGER_URL": url} | env, stdout=pipe, stderr=pipe

@@ -1,4 +1,4 @@
-"""`session-manager watch` on a terminal: what is drawn, and that it leaves no trace. Against the real API."""
+"""`session-manager watch` on a terminal, against the real API: what is drawn and cleared."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.api
 
 @dataclass(slots=True)
 class Terminal:
-    """A pseudo-terminal with the command in it, and all that it has shown."""
+    """A pseudo-terminal that runs the command, and everything it has shown."""
 
     process: asyncio.subprocess.Process
     screen: int
@@ -53,7 +53,7 @@ class Terminal:
 
 @asynccontextmanager
 async def on_a_terminal(api: Api, *arguments: str) -> AsyncIterator[Terminal]:
-    """It is interrupted in the end, and must leave the terminal as it was."""
+    """Run the command on a terminal. The cursor must be hidden at the beginning and shown again at the end."""
     ours, theirs = os.openpty()
     env = os.environ | {"SESSION_MANAGER_URL": f"http://127.0.0.1:{api.port}", "TERM": "xterm", "COLUMNS": "150"}
     process = await asyncio.create_subprocess_exec(
@@ -76,7 +76,7 @@ async def on_a_terminal(api: Api, *arguments: str) -> AsyncIterator[Terminal]:
 
 
 async def test_terminal_shows_a_live_table_and_clears_it_on_exit(api: Api) -> None:
-    """Of services and sessions, with what is away above; Ctrl-C gives the cursor back."""
+    """The table has services, sessions and outages; Ctrl-C restores the cursor."""
     await api.register("asr-service")
     session_id = (await api.open())[2]["session_id"]
     async with on_a_terminal(api, "watch") as terminal:
@@ -91,7 +91,7 @@ async def test_terminal_shows_a_live_table_and_clears_it_on_exit(api: Api) -> No
 
 
 async def test_terminal_shows_a_bar_for_each_attempt_of_a_session(start_api: StartApi) -> None:
-    """And who is awaited, until it is over."""
+    """And the service that is missing, until the session is over."""
     api = await start_api(ready_timeout=60)
     await api.register("asr-service")
     session_id = (await api.open("asr-service"))[2]["session_id"]
@@ -106,7 +106,7 @@ async def test_terminal_shows_a_bar_for_each_attempt_of_a_session(start_api: Sta
 
 
 async def test_terminal_shows_a_repeated_invite_without_a_new_revision(api: Api) -> None:
-    """One that can't be reached is invited again, of which no revision tells."""
+    """An unreachable service is invited again, which changes no revision."""
 
     def drawn() -> str:
         out = io.StringIO()

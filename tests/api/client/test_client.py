@@ -1,4 +1,4 @@
-"""The Python client against the real API, and against servers that fail in ways of their own."""
+"""The Python client against the real API and against servers that fail."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ HANG_UP, SAY_NOTHING = "hang up", "say nothing"
 
 
 class Server:
-    """Answers each request with the next of `answers`, and keeps what was asked."""
+    """Answers each request with the next of `answers`, and keeps the requests."""
 
     def __init__(self, *answers: web.Response | str) -> None:
         self.answers = list(answers)
@@ -283,7 +283,7 @@ async def test_retried_create_repeats_its_body_and_idempotency_key() -> None:
 
 
 async def test_create_with_a_lost_answer_makes_one_session(api: Api) -> None:
-    """A proxy passes the first request on, and hangs up instead of answering."""
+    """A proxy forwards the first request and disconnects instead of answering."""
     async with client_of(api) as direct:
         lost = 0
 

@@ -1,4 +1,4 @@
-"""The Python client's feed of everything and its timeline, against the real API and servers that break off."""
+"""The Python client's feed and timeline, against the real API and servers that disconnect."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def test_follow_all_reconnects_with_a_new_snapshot(api: Api) -> None:
 
 
 async def test_follow_all_bounds_an_endless_line() -> None:
-    """Not even memory: it is read up to a bound."""
+    """The client reads only up to a bound."""
     server = Server(web.Response(body=b"data: " + b"x" * (LINE_MAX + 1)), web.Response(status=204))
     async with server.client() as client:
         assert [told async for told in client.follow_all()] == []

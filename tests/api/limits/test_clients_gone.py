@@ -21,12 +21,12 @@ pytestmark = pytest.mark.api
 
 CREATES, POLLS, STREAMS = 400, 800, 800
 AT_ONCE = 100
-"""Connections that are opened at once: so many may wait to be accepted."""
+"""Connections opened at once: the listen backlog takes so many."""
 
 
 @pytest.fixture
 def many_files() -> Iterator[None]:
-    """Each connection takes two descriptors, as both ends of it are in this process."""
+    """Each connection takes two file descriptors, as both ends are in this process."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = 2 * (CREATES + POLLS + STREAMS) + 500
     if hard != resource.RLIM_INFINITY and hard < needed:

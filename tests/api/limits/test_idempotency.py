@@ -1,4 +1,4 @@
-"""Idempotency-Key: what is sent again is done once, and answered with the same bytes."""
+"""Idempotency-Key: a repeated request is executed once and answered with the same bytes."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ pytestmark = pytest.mark.api
 
 AT_ONCE = 200
 PER_REQUEST = {"date", "x-request-id", "idempotency-replayed"}
-"""Headers in which an answer that is given again differs; all in lower case."""
+"""Headers in which a replayed answer may differ, in lower case."""
 SESSIONS, REGISTER = "/api/v1/sessions", "/api/v1/microservices/register"
 REGISTRATION = {"service_id": "asr-service", "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"}}
 
 
 @dataclass(frozen=True)
 class Raw:
-    """An answer to the byte."""
+    """An answer, byte by byte."""
 
     status: int
     headers: dict[str, str]
@@ -39,7 +39,7 @@ class Raw:
 
     @property
     def same(self) -> tuple[int, dict[str, str], bytes]:
-        """What is the same whenever it is given."""
+        """The parts that a replay repeats."""
         return self.status, self.headers, self.body
 
     @property
@@ -49,7 +49,7 @@ class Raw:
 
 @pytest.fixture
 async def http(api: Api) -> AsyncIterator[aiohttp.ClientSession]:
-    """A client with as many connections as it likes."""
+    """A client without a limit of connections."""
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{api.port}", connector=connector) as http:
         yield http
@@ -67,14 +67,14 @@ def wanted(*required: str, **more: Any) -> dict[str, Any]:
 
 
 async def the_session(api: Api) -> Session:
-    """The one that there is, once its services were invited."""
+    """The only session, once its services are invited."""
     await api.livekit.invited.wait()
     (session,) = api.parts.store.list()
     return session
 
 
 async def a_client_without_key_went_away(api: Api) -> None:
-    """And the server has seen it go: the session that it asked for is over."""
+    """Let a client without a key disconnect, and wait until the server has noticed."""
     known = {session.session_id for session in api.parts.store.list()}
     api.livekit.invited.clear()
     await api.register("other-service")
@@ -99,7 +99,7 @@ async def test_repeated_request_gets_the_same_bytes_and_no_second_room(api: Api)
 
 
 async def test_repeated_request_gets_the_first_answer_of_a_changed_session(api: Api) -> None:
-    """Also a 202, and also when the session is over by then."""
+    """Even a 202 whose session is over by then."""
     await api.register("asr-service")
     first = await post(api.http, SESSIONS, wanted("asr-service"), "k", Prefer="respond-async")
     session = await the_session(api)
@@ -127,7 +127,7 @@ async def test_session_over_answer_is_replayed(api: Api) -> None:
 
 
 async def test_repeated_registration_is_answered_201_again(api: Api) -> None:
-    """Without the key it would be 200: it replaces."""
+    """Without the key the answer would be 200, for a replacement."""
     first = await post(api.http, REGISTER, REGISTRATION, "k")
     again = await post(api.http, REGISTER, REGISTRATION, "k")
     assert (first.status, again.replayed, again.same) == (201, "true", first.same)
@@ -135,7 +135,7 @@ async def test_repeated_registration_is_answered_201_again(api: Api) -> None:
 
 
 async def test_quoted_and_bare_idempotency_keys_are_equal(api: Api) -> None:
-    """A structured field's string, as the draft has it; without, as most clients send it."""
+    """The draft has a quoted string; most clients send the bare key."""
     first = await post(api.http, SESSIONS, wanted(), "k-1")
     again = await post(api.http, SESSIONS, wanted(), '"k-1"')
     assert (again.replayed, again.same) == ("true", first.same)
@@ -201,7 +201,7 @@ async def test_idempotency_keys_of_two_callers_do_not_collide(start_api: StartAp
     ],
 )
 async def test_refused_request_frees_the_idempotency_key(api: Api, body: Any, status: int) -> None:
-    """The next try may be another request altogether."""
+    """The next request with the key may be a different one."""
     for _ in range(2):
         refused = await post(api.http, SESSIONS, body, "k")
         assert (refused.status, refused.replayed) == (status, None)
@@ -223,7 +223,7 @@ async def test_taken_room_name_frees_the_idempotency_key(api: Api) -> None:
 
 
 async def test_livekit_outage_frees_the_idempotency_key(api: Api) -> None:
-    """What the client wants of its next try is a room."""
+    """The client's next try should get a room."""
     api.livekit.down = True
     assert (await post(api.http, SESSIONS, wanted(), "k")).status == 503
     api.livekit.down = False
@@ -299,7 +299,7 @@ async def test_client_that_disconnects_before_its_body_arrived_makes_nothing(api
 
 
 async def test_waiting_request_is_answered_when_the_process_stops() -> None:
-    """It does not hold the process up, though its work does not depend on its client."""
+    """The request does not delay the shutdown, though its work goes on without a client."""
     settings, livekit = DevSettings(_env_file=None, server_port=free_port()), LiveKit()
     parts, agent = stand_ins(settings, livekit)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{settings.server_port}") as http:

@@ -17,13 +17,13 @@ from tests.api.stand_ins import Api, StartApi
 pytestmark = pytest.mark.api
 
 SLOW = {"rate_limit": 0.01, "rate_limit_burst": 5}
-"""Five requests, and then none for as long as a test takes."""
+"""Five requests, then none for the rest of the test."""
 ALICE, BOB, ANONYMOUS = ({"Authorization": f"Bearer sm_{name}"} for name in ("alice", "bob", "nobody"))
 VITAL = ("/livez", "/readyz", "/health")
 
 
 async def start(start_api: StartApi, **settings: Any) -> Api:
-    """An API whose callers are Alice and Bob, with a key each."""
+    """An API with the callers Alice and Bob, each with a key."""
     return await start_api(
         Settings,
         livekit_api_key="key",
@@ -67,7 +67,7 @@ async def test_rate_limit_counts_each_caller_separately(start_api: StartApi) -> 
 
 
 async def test_unauthenticated_requests_are_limited_by_address(start_api: StartApi) -> None:
-    """Also on paths that there are not. Callers of the same address are not touched."""
+    """Even on unknown paths. Authenticated callers of the same address are not affected."""
     api = await start(start_api, **SLOW)
     assert await statuses(api, 5, "//nowhere") == [404] * 5
     assert await statuses(api, 1, "//nowhere") == [429]
@@ -77,7 +77,7 @@ async def test_unauthenticated_requests_are_limited_by_address(start_api: StartA
 
 
 async def test_failed_authentication_is_limited_by_address(start_api: StartApi) -> None:
-    """By address: the next guess is not even looked at, be it right."""
+    """The next attempt is refused without checking its key, even a right one."""
     api = await start(start_api, **SLOW)
     assert await statuses(api, 5, "/sessions", ANONYMOUS) == [401] * 5
     assert await statuses(api, 2, "/sessions", ANONYMOUS) == [429] * 2
@@ -86,7 +86,7 @@ async def test_failed_authentication_is_limited_by_address(start_api: StartApi) 
 
 
 async def test_health_probes_and_webhooks_are_not_rate_limited(start_api: StartApi) -> None:
-    """And LiveKit's webhooks are."""
+    """Neither are LiveKit's webhooks."""
     api = await start(start_api, **SLOW)
     await statuses(api, 10, "//nowhere")
     await statuses(api, 10, "/sessions", ANONYMOUS)
@@ -109,7 +109,7 @@ async def test_dev_mode_on_loopback_has_no_rate_limit(start_api: StartApi) -> No
 async def answers_at_once(
     api: Api, times: int, headers: dict[str, str] | None = None
 ) -> AsyncIterator[tuple[int, str]]:
-    """The answers as they come: status, and slug if it is a problem."""
+    """Yield the answers as they arrive: status, and slug of a problem."""
     body = {"user_identity": "alice", "required_services": []}
 
     async def ask(http: aiohttp.ClientSession) -> tuple[int, str]:
@@ -139,14 +139,14 @@ async def test_three_hundred_concurrent_creates_stop_at_sessions_per_caller(star
 
 
 async def test_three_hundred_concurrent_creates_stop_at_sessions_max(start_api: StartApi) -> None:
-    """Also in dev mode, which knows no limit per caller."""
+    """Even in dev mode, which has no limit per caller."""
     api = await start_api(sessions_max=30, sessions_per_caller=1)
     assert await open_at_once(api, 300) == {(201, ""): 30, (503, "overloaded"): 270}
     assert len(api.livekit.rooms) == 30
 
 
 async def test_three_hundred_concurrent_creates_stop_at_creates_in_flight(start_api: StartApi) -> None:
-    """The next ones do once those are made."""
+    """Further creates succeed once those rooms are made."""
     api = await start_api(creates_in_flight=10)
     api.livekit.is_slow = True
     answers: Counter[tuple[int, str]] = Counter()
@@ -181,7 +181,7 @@ async def test_replayed_answer_needs_no_place_in_the_quota(start_api: StartApi) 
 
 
 async def test_overload_is_answered_before_the_body_is_read(start_api: StartApi) -> None:
-    """Refusing costs next to nothing: the body never comes."""
+    """The body is never sent here."""
     api = await start_api(sessions_max=1)
     await open_at_once(api, 1)
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)

@@ -1,4 +1,4 @@
-"""Waiting over HTTP: entity tags, conditional requests, the next change, and who may wait at once."""
+"""Waiting over HTTP: entity tags, conditional requests, long polls, and their limit."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def still(api: Api) -> AsyncIterator[StillSession]:
 
 
 async def waiting(still: StillSession, **headers: str) -> asyncio.Task[tuple[int, Any, Any]]:
-    """A request for the session that has begun to wait."""
+    """A request for the session that is being kept waiting."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     asking = asyncio.create_task(still.api.ask("GET", still.path, headers=named))
     await still.has_waiters(1)
@@ -33,7 +33,7 @@ async def waiting(still: StillSession, **headers: str) -> asyncio.Task[tuple[int
 
 
 async def test_session_answers_have_the_revision_as_weak_etag(api: Api) -> None:
-    """Weak: two of them to its owner have different tokens."""
+    """Weak, as two answers to the owner have different tokens."""
     _, headers, session = await api.open(prefer="")
     path = f"/sessions/{session['session_id']}"
     for method, below in [("GET", ""), ("POST", "/token"), ("DELETE", ""), ("GET", "")]:
@@ -131,7 +131,7 @@ async def test_long_poll_of_an_ended_session_is_answered_at_once(still: StillSes
 
 
 async def test_consecutive_long_polls_miss_no_change(still: StillSession) -> None:
-    """Each request has the tag of the answer before; what happened between the two is told at once."""
+    """Each request has the tag of the answer before, so a change between the two is answered at once."""
     states, tag = [], still.tag
     for happens in (still.becomes_ready, still.user_comes, still.user_goes, still.ends):
         await happens()
@@ -181,7 +181,7 @@ async def test_get_without_wait_is_answered_at_once(still: StillSession, prefer:
 
 
 async def test_preference_applied_names_the_preferences_used(api: Api) -> None:
-    """An answer with the token is none given asynchronously."""
+    """An answer with a token does not count as respond-async."""
     await api.register("asr-service")
     for prefer, required, expected in [
         ("respond-async", [], (201, None)),

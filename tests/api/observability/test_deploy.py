@@ -1,4 +1,4 @@
-"""What deploy/ and docs/metrics.md ask for, and tell of, is what a real /metrics has."""
+"""deploy/ and docs/metrics.md agree with a real /metrics."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ PROMETHEUS = yaml.safe_load((ROOT / "deploy/prometheus/prometheus.yaml").read_te
 DOCUMENTED = (ROOT / "docs/metrics.md").read_text()
 
 OF_PROMETHEUS = {"up": {"instance", "job"}}
-"""Metrics that Prometheus makes itself."""
+"""Metrics that Prometheus adds itself."""
 OF_THE_TARGET = {"instance", "job"}
-"""Labels that Prometheus puts on every metric of a process."""
+"""Labels that Prometheus adds to every metric."""
 OURS = "session_manager_"
 OF_OURS = "and on (instance, job) session_manager_build_info"
 
 
 @pytest.fixture
 async def shown(api: Api) -> Exposed:
-    """After a session that was ready, lost a service for another one, and failed."""
+    """The metrics after a session that was ready, replaced a service, and failed."""
     await api.register("asr-service")
     async with still_session(api, profile="voice") as session:
         now = api.parts.clock()
@@ -57,7 +57,7 @@ async def shown(api: Api) -> Exposed:
 
 
 def expressions() -> Iterator[tuple[str, str]]:
-    """Each with where it stands."""
+    """Each expression with its place."""
     for panel in DASHBOARD["panels"]:
         for target in panel.get("targets", ()):
             yield f"panel {panel['title']}", target["expr"]
@@ -71,7 +71,7 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 
 def labels_of(exposed: Exposed) -> dict[str, set[str]]:
-    """By the names of the series."""
+    """The labels by the name of the series."""
     found: dict[str, set[str]] = dict(OF_PROMETHEUS)
     for name, labels in exposed.series:
         found.setdefault(name, set()).update(label for label, _ in labels)
@@ -79,7 +79,7 @@ def labels_of(exposed: Exposed) -> dict[str, set[str]]:
 
 
 def wrong(selector: Selector, exposed: Exposed) -> str | None:
-    """What of it there is not."""
+    """The reason why this selector finds nothing, if it does."""
     labels = labels_of(exposed)
     if selector.metric not in labels:
         return f"no {selector.metric}"
@@ -118,7 +118,7 @@ async def test_query_of_an_unknown_metric_or_label_is_found(shown: Exposed, expr
 
 
 def test_shared_metrics_are_queried_for_the_session_managers_job_only() -> None:
-    """Others are scraped as well, and have names in common."""
+    """Prometheus scrapes other processes with the same metric names."""
     shared = {
         (where, text, selector.metric, "job" in selector.values)
         for where, text in expressions()
@@ -130,7 +130,7 @@ def test_shared_metrics_are_queried_for_the_session_managers_job_only() -> None:
 
 
 def test_alerts_leave_out_processes_that_lost_livekit() -> None:
-    """What it is woken for then is that, and not what comes of it; and the others are heard of."""
+    """Such a process has an alert of its own; the alerts about its consequences still cover the others."""
     rules = {rule["alert"]: rule["expr"] for rule in ALERTS["groups"][0]["rules"]}
     for alert in ("SessionsFail", "NoWebhooks"):
         assert rules[alert].endswith("unless on (instance) session_manager_manager_registered == 0")
@@ -146,7 +146,7 @@ def test_malformed_promql_is_found(expression: str) -> None:
 
 
 def test_grafana_dashboard_can_be_imported() -> None:
-    """It has an identity of its own, asks for the data source, and no two panels are in each other's way."""
+    """It has a uid, asks for the data source, and its panels do not overlap."""
     assert (DASHBOARD["uid"], DASHBOARD["schemaVersion"] >= 39) == ("session-manager", True)
     assert "id" not in DASHBOARD
     sources = {json.dumps(source) for source in sources_of(DASHBOARD["panels"])}

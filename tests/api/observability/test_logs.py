@@ -1,4 +1,4 @@
-"""What a request logs: every line of it names what it is about, also the last one, and no other request's."""
+"""The log lines of a request: each names its own session, service and request."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.api
 
 
 class Lines:
-    """All that is logged from now on."""
+    """Everything logged from now on."""
 
     def __init__(self) -> None:
         self.entries: list[Entry] = []
@@ -32,7 +32,7 @@ class Lines:
 
 
 async def test_log_lines_of_a_session_request_name_the_session(start_api: StartApi) -> None:
-    """The connection is the same for all of them, and each line is about its own."""
+    """All requests share one connection, and each line names its own session."""
     api = await start_api()
     lines = Lines()
     await api.register("asr")

@@ -1,4 +1,4 @@
-"""The collector that other tests believe: it tells what it was sent, and refuses what is not OTLP."""
+"""The collector of other tests: it reports what it received, and refuses what is not OTLP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Log entries on their way to a collector over real connections: what arrives, what is dropped, what is told."""
+"""Shipping log entries to a collector over real connections: delivery, drops, and reports."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def vector() -> AsyncIterator[VectorStandIn]:
 
 @pytest.fixture
 def logged() -> Iterator[io.StringIO]:
-    """What the process logs on its own stream, as JSON lines; what a shipper of the test's own says is among it."""
+    """The log of the process as JSON lines, with the entries of the test's shipper."""
     stream, root = io.StringIO(), logging.getLogger()
     before = root.handlers, root.level
     logs.configure(dev=False, level="info", secrets=[SECRET], stream=stream)
@@ -68,7 +68,7 @@ async def shipping(
     timeout: float = 60.0,
     exit_budget: ExitBudget | None = None,
 ) -> AsyncIterator[Shipper]:
-    """At the end it has shipped what it can."""
+    """A shipper that has shipped what it can at the end."""
     endpoint = LogEndpoint(endpoint) if isinstance(endpoint, str) else endpoint
     shipper = Shipper(endpoint, format, bounds, timeout, exit_budget)
     shipper.__enter__()
@@ -146,7 +146,7 @@ async def test_shipper_sends_the_credentials_of_its_endpoint(logged: io.StringIO
 async def test_rejected_entry_is_dropped_and_its_batch_arrives(
     vector: VectorStandIn, logged: io.StringIO, number: int
 ) -> None:
-    """The redactor leaves no such number in an entry, so this one has not passed it."""
+    """The redactor would remove such a number, so this entry bypasses it."""
     async with shipping(vector.url) as shipper:
         release = await hold_back(vector, shipper)
         names = numbered(0, number)
@@ -233,7 +233,7 @@ async def test_shipper_does_not_follow_redirects(vector: VectorStandIn, logged: 
 
 
 async def test_queued_entries_are_shipped_at_exit(vector: VectorStandIn) -> None:
-    """Without waiting for its second, nor for the pause after a failure."""
+    """Without waiting for the linger time or the pause after a failure."""
     vector.behavior = vector_stand_in.answering(503, Retry_After="60")
     async with shipping(vector.url) as shipper:
         put(shipper, "a")
@@ -313,7 +313,7 @@ async def test_shipper_logs_its_own_fault_and_goes_on(vector: VectorStandIn, log
 
 
 async def test_endpoint_that_is_vectors_own_api_is_reported(logged: io.StringIO) -> None:
-    """Also when it comes only later."""
+    """Even if it answers only later."""
     async with VectorStandIn(is_own_api=True) as own_api, shipping(own_api.url):
         await until_said(logged, "vector_endpoint_is_vectors_own_api")
     (warning,) = said(logged, "vector_endpoint_is_vectors_own_api")
@@ -369,7 +369,7 @@ async def test_entry_that_can_not_be_encoded_is_dropped_alone(vector: VectorStan
 
 
 async def test_application_exposes_the_shippers_statistics(start_api: StartApi, vector: VectorStandIn) -> None:
-    """Also when nothing is shipped, as here."""
+    """Even when nothing is shipped."""
     assert (await start_api()).app[SHIPPER].stats == Off().stats
     async with shipping(vector.url) as shipper:
         put(shipper, "a")

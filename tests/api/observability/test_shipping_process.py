@@ -25,7 +25,7 @@ pytestmark = pytest.mark.api
 SERVER = ("-m", "http_api", "--dev")
 COMMAND = ("-c", "from http_api.cli import main; main()", "serve", "--dev")
 PATIENCE = 30.0
-"""Seconds: a start takes two of them, and several times that on a busy machine."""
+"""Seconds: a start takes two, and several times that on a busy machine."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class ServerProcess:
 
 @asynccontextmanager
 async def running(endpoint: str, *arguments: str, **env: str) -> AsyncIterator[ServerProcess]:
-    """Python with these arguments, its logs shipped there; LiveKit is not to be reached."""
+    """A Python process that ships its logs to the endpoint, with an unreachable LiveKit."""
     settings = {
         "VECTOR_LOG_ENABLED": "true",
         "VECTOR_LOG_ENDPOINT": endpoint,
@@ -90,7 +90,7 @@ async def test_log_lines_of_the_process_arrive_up_to_the_last(arguments: tuple[s
 
 
 async def test_process_exit_does_not_wait_for_a_hanging_collector() -> None:
-    """Its answer would be waited for for ten seconds, if that were so, and then again."""
+    """Otherwise the process would wait ten seconds for its answer, and then again."""
     async with VectorStandIn() as vector, running(vector.url, *SERVER) as run:
         await vector.until(lambda: "listening" in vector.names)
         vector.behavior = hang
@@ -103,7 +103,7 @@ async def test_process_exit_does_not_wait_for_a_hanging_collector() -> None:
 
 
 async def test_process_exit_reports_lost_logs_and_traces_without_waiting() -> None:
-    """Of traces what became of them is told first, so that it is in the log that may still arrive."""
+    """The loss of traces is logged first, so that the entry may still be shipped."""
     async with (
         VectorStandIn() as vector,
         VectorStandIn() as traces,
@@ -163,7 +163,7 @@ sys.exit(run(dev=True, program=program))
 
 
 async def test_process_exit_does_not_wait_for_a_hanging_dns_lookup() -> None:
-    """A look-up that hangs is a thread that hangs, and those of asyncio's own executor are waited for."""
+    """A hanging look-up is a hanging thread, and asyncio waits for the threads of its default executor."""
     stuck = """
 import asyncio, threading
 from http_api.observability.shipping.daemon_threads import DaemonThreads

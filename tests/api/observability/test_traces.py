@@ -1,4 +1,4 @@
-"""The trace of a session, as a collector gets it, and as the logs name it."""
+"""The trace of a session, at a collector and in the logs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ READY = "POST /api/v1/sessions/{session_id}/ready"
 
 
 class Exported:
-    """What a collector would have got."""
+    """The spans that a collector would have received."""
 
     def __init__(self) -> None:
         self._exporter = InMemorySpanExporter()
@@ -60,7 +60,7 @@ class Exported:
         return self._exporter.get_finished_spans()
 
     def named(self, name: str) -> ReadableSpan:
-        """The one of that name."""
+        """The only span of that name."""
         (span,) = (span for span in self.spans if span.name == name)
         return span
 
@@ -72,7 +72,7 @@ class Exported:
 
     @property
     def tree(self) -> list[str]:
-        """Every span, below the one that it is part of, and with why it failed; in the order of names."""
+        """Every span below its parent, with the reason if it failed, in order of names."""
         return list(self._below(None, ""))
 
     def _below(self, parent: ReadableSpan | None, indent: str) -> Any:
@@ -96,7 +96,7 @@ async def traced(start_api: StartApi, exported: Exported) -> Api:
 
 
 async def opened(api: Api, *services: str, **headers: str) -> Any:
-    """A session that is asked for with these headers, as it is at once."""
+    """The first answer for a session created with these headers."""
     await api.register(*services)
     body = {"user_identity": "alice", "required_services": list(services)}
     _, _, session = await api.ask("POST", "/sessions", body, {"Prefer": "respond-async", **headers})
@@ -203,7 +203,7 @@ async def test_trace_of_a_failed_session_shows_the_missing_service(start_api: St
 
 
 async def test_token_span_links_to_the_request_of_another_trace(traced: Api, exported: Exported) -> None:
-    """Of a token source: the user's page has a trace of its own."""
+    """The page of a token source has its own trace."""
     session = await opened(traced, traceparent=TRACEPARENT)
     exported.clear()
     asked = {"room_name": session["room_name"], "participant_identity": "bob"}
@@ -302,7 +302,7 @@ async def test_sampling_ratio_applies_to_root_traces_only(
 
 
 async def test_no_span_object_outlives_its_export(traced: Api, exported: Exported) -> None:
-    """A span is made when it is over: nothing has to be remembered while it lasts."""
+    """Spans are made when they end, so nothing is kept while they last."""
     others = spans_in_memory()
     for number in range(20):
         session = await opened(traced, "asr-service")
@@ -384,7 +384,7 @@ async def test_log_lines_of_a_session_and_its_request_have_the_trace_id(
 async def test_log_line_tells_the_sessions_trace_from_the_requests(
     start_api: StartApi, exported: Exported, is_on: bool, is_traced: bool
 ) -> None:
-    """Also the lines before the last, and also where the session belongs to no trace."""
+    """Every line, and even where the session has no trace."""
     api = await start_api(tracing=exported.tracing() if is_on else None)
     session = await opened(api, "asr-service", **({"traceparent": TRACEPARENT} if is_traced else {}))
     own = api.parts.store.get(session["session_id"]).log_fields.get("trace_id")
@@ -410,7 +410,7 @@ async def test_log_line_tells_the_sessions_trace_from_the_requests(
 async def test_otel_collector_receives_the_spans_of_a_session(
     start_api: StartApi, otel_collector: OtelCollector
 ) -> None:
-    """Of a session that ends with the process: what still waits is sent then."""
+    """Of a session that ends with the process, which sends the queued spans."""
     api = await start_api(
         DevSettings,
         OTEL_EXPORTER_OTLP_ENDPOINT=otel_collector.endpoint,

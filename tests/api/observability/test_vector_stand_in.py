@@ -1,4 +1,4 @@
-"""The receiver that the tests of shipping believe: it takes and refuses what Vector was seen to take and refuse."""
+"""The receiver of the shipping tests: it takes and refuses what Vector does."""
 
 from __future__ import annotations
 

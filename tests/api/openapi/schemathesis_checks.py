@@ -1,4 +1,4 @@
-"""Loaded by Schemathesis: `positive_data_acceptance`, but for what JSON Schema can't say of a request."""
+"""Loaded by Schemathesis: `positive_data_acceptance` without rules that JSON Schema can't express."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ EXCUSED_FIELDS = {
     r"(user_)?identity|participant_identity|user_name|name|participant_name": r"should have at most \d+ bytes in UTF-8",
     r".*metadata|.*attributes|room_config\.agents": r"should have at most \d+ bytes .*",
 }
-"""What may be wrong with a field of which the document says that it is right, by its path."""
+"""By path: the errors of a field that the document's schema allows."""
 
 
 @schemathesis.check
@@ -44,7 +44,7 @@ def _is_excused(response: Response) -> bool:
 
 @schemathesis.hook
 def map_body(_: Any, body: Any) -> Any:
-    """Callbacks go nowhere: a host that was made up is not looked up."""
+    """Send callbacks to loopback, so that no generated host name is looked up."""
     url = body.get("callback_url") if isinstance(body, dict) else None
     if isinstance(url, str) and (made_up := HOST.fullmatch(url)):
         return {**body, "callback_url": f"{made_up[1]}127.0.0.1{made_up[2]}"}

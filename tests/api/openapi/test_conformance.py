@@ -1,4 +1,4 @@
-"""The API does what its document says: thousands of requests made from it find nothing else."""
+"""The API conforms to its OpenAPI document: thousands of generated requests find no deviation."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ profiles:
 
 @pytest.fixture
 async def strict_api(start_api: StartApi, tmp_path: Path) -> tuple[Api, str]:
-    """An API that wants a key, and the key; without limits that would be met."""
+    """An API that needs a key, and the key; its limits are out of reach."""
     file, key = tmp_path / "services.yaml", new_key()
     file.write_text(SERVICES_FILE)
     many = dict.fromkeys(("rate_limit_burst", "sessions_per_caller", "sessions_max", "creates_in_flight"), 1_000_000)
@@ -65,7 +65,7 @@ class Schemathesis:
     folder: Path
 
     async def run(self, phases: str, *more: str, seed: int = 1) -> int:
-        """How many cases one process of it tried. Fails, with all that it says, when it finds something."""
+        """Run one process and return the number of its cases. Fails with its output if it finds something."""
         report = self.folder / f"{phases}-{seed}.json"
         process = await asyncio.create_subprocess_exec(
             *(Path(sys.executable).with_name("schemathesis"), "--config-file", HERE / "schemathesis.toml"),
@@ -99,7 +99,7 @@ class Schemathesis:
 
 @pytest.mark.timeout(600)
 async def test_schemathesis_finds_no_deviation_from_the_document(strict_api: tuple[Api, str], tmp_path: Path) -> None:
-    """Two processes of it side by side; where they are slow, more follow until there were enough cases."""
+    """Two processes in parallel; on a slow machine more follow until there were enough cases."""
     schemathesis = Schemathesis(*strict_api, tmp_path)
     cases = sum(await asyncio.gather(schemathesis.run("fuzzing"), schemathesis.cover_and_follow_links()))
     for seed in itertools.count(2):

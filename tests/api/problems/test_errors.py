@@ -1,4 +1,4 @@
-"""Every error, from whichever layer, is a problem."""
+"""Every error of every layer is a problem document."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_port_in_use_is_reported_with_its_setting(api: Api) -> None:
 
 
 async def send(api: Api, raw: bytes) -> tuple[int, dict[str, str], bytes]:
-    """Status, headers (lower case) and body of what comes back for these very bytes."""
+    """Status, headers (in lower case) and body of the answer to these bytes."""
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
     try:
         writer.write(raw)

@@ -1,4 +1,4 @@
-"""Pages of other origins that call the API from a browser."""
+"""CORS: pages of other origins that call the API."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def test_preflight_lists_the_methods_of_the_path(api: Api) -> None:
     "origin", [ELSEWHERE, "null", "*", "", APP + "/", APP.upper(), APP + ".evil.example.com", "http://app.example.com"]
 )
 async def test_other_origins_get_no_cors_headers(api: Api, origin: str) -> None:
-    """Not even that their preflight tells what there is; and caches know that the answer depends on who asked."""
+    """Not even a preflight answer; Vary tells caches that the answer depends on the origin."""
     for method, headers in (("OPTIONS", preflight(origin)), ("GET", {"Origin": origin, **ACME.proof})):
         _, answered, _ = await api.ask(method, "/sessions", headers=headers)
         assert granted(answered) == set()
@@ -75,7 +75,7 @@ async def test_allowed_origin_may_read_every_answer_and_problem(
 
 
 async def test_allowed_origin_may_follow_a_session_stream(api: Api) -> None:
-    """The headers are on their way long before the stream is over."""
+    """The headers are sent at the beginning of the stream."""
     body = {"user_identity": "alice", "required_services": []}
     _, _, session = await api.ask("POST", "/sessions", body, ACME.proof)
     path = f"/api/v1/sessions/{session['session_id']}/events"

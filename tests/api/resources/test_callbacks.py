@@ -44,7 +44,7 @@ KEYS: dict[str, Any] = {
         KeyEntry("boss", digest_of(BOSS), frozenset({Scope.ADMIN, Scope.SESSIONS})),
     ),
 }
-"""The settings of a server with three callers, of whom the last sees everything."""
+"""The settings of a server with three callers; the last is an admin."""
 
 
 Listen = Callable[..., Awaitable[Receiver]]
@@ -52,13 +52,13 @@ Listen = Callable[..., Awaitable[Receiver]]
 
 @pytest.fixture(autouse=True)
 async def listen() -> AsyncIterator[Listen]:
-    """Starts a receiver. It is there until the API has told it the end of its sessions."""
+    """Start a receiver, which lives until the API has reported the end of its sessions."""
     async with AsyncExitStack() as receivers:
         yield lambda *answers, **more: receivers.enter_async_context(Receiver(*answers, **more))
 
 
 async def opened(api: Api, key: str | None = None, **more: Any) -> str:
-    """A session that is ready as soon as it has a room; its id."""
+    """Create a session without services and return its id."""
     headers = {"Authorization": f"Bearer {key}"} if key else None
     body = {"user_identity": "alice", "required_services": [], **more}
     status, _, session = await api.ask("POST", "/sessions", body, headers)
@@ -127,7 +127,7 @@ async def test_refused_session_sends_no_callback(api: Api, listen: Listen) -> No
 
 
 async def test_callback_is_signed_with_the_callers_own_key(start_api: StartApi, listen: Listen) -> None:
-    """As the documentation says how: by the key's name, and the SHA-256 of the key."""
+    """As documented: with the key's name and the SHA-256 of the key."""
     api = await start_api(**KEYS)
     shop = await listen()
     desk = await listen()
@@ -167,7 +167,7 @@ async def test_failed_callback_is_repeated_with_the_same_id_and_body(api: Api, l
 
 
 async def test_slow_receiver_delays_neither_order_nor_session(api: Api, listen: Listen) -> None:
-    """The whole session is over before the first event is taken."""
+    """The session is over before the receiver takes the first event."""
     taking = asyncio.Event()
 
     async def slowly(_: dict[str, Any]) -> int:
@@ -217,7 +217,7 @@ async def test_callbacks_report_every_session_end_at_shutdown(listen: Listen) ->
      "http://127.0.0.1/#x", "http://127.0.0.1/" + "x" * 2048, 17, ["http://127.0.0.1/"]],
 )  # fmt: skip
 async def test_forbidden_callback_url_is_422(api: Api, url: Any) -> None:
-    """In dev mode only loopback may be, and never our own port."""
+    """In dev mode only loopback is allowed, and never the server's own port."""
     url = url.replace("{own}", str(api.port)) if isinstance(url, str) else url
     status, _, problem = await api.open(callback_url=url)
     assert (status, [error["field"] for error in problem["errors"]]) == (422, ["callback_url"])
@@ -225,7 +225,7 @@ async def test_forbidden_callback_url_is_422(api: Api, url: Any) -> None:
 
 
 async def test_callback_host_name_is_checked_when_dialed(start_api: StartApi, listen: Listen) -> None:
-    """What it stands for is known only then, and may be something else at each try."""
+    """The name may resolve to another address at each try."""
     api = await start_api(invite_networks="10.0.0.0/8")
     receiver = await listen()
     await opened(api, callback_url=receiver.url.replace("127.0.0.1", "localhost"))

@@ -1,4 +1,4 @@
-"""Whether it is up, and what it does when it is asked to end."""
+"""Health endpoints, and the shutdown."""
 
 from __future__ import annotations
 

@@ -91,7 +91,7 @@ async def test_metrics_come_in_the_accepted_format(api: Api, accept: str, conten
 
 
 class Touched(list[Any]):
-    """Tells which thread goes through it."""
+    """Records which thread iterates over it."""
 
     def __init__(self, by: set[str]) -> None:
         self._by = by
@@ -121,7 +121,7 @@ async def test_metrics_are_collected_on_the_event_loop_and_encoded_off_it(api: A
 
 
 async def test_metrics_contain_no_names_chosen_by_callers(api: Api) -> None:
-    """Of what callers say, types of services alone are shown."""
+    """Of the names that callers choose, only service types are shown."""
     await api.register("acme-service", type="ACME")
     _, _, session = await api.open("acme-service", room_name="acme-room", metadata={"acme": "data"})
     await api.livekit.invited.wait()
@@ -165,7 +165,7 @@ async def test_sessions_metric_counts_each_state_until_forgotten(api: Api) -> No
 
 
 async def test_session_metrics_count_by_profile(start_api: StartApi, tmp_path: Path) -> None:
-    """By whichever way it was asked for."""
+    """However the session was created."""
     (tmp_path / "services.yaml").write_text(FILE)
     api = await start_api(services_file=tmp_path / "services.yaml")
     created, ready = "session_manager_sessions_created_total", "session_manager_session_time_to_ready_seconds_count"
@@ -291,7 +291,7 @@ async def test_webhook_metrics_include_rooms_of_others(api: Api) -> None:
 
 
 async def test_missed_webhook_is_counted_only_where_webhooks_arrive(api: Api) -> None:
-    """Who has left, and that a room is gone, is at times found just before a webhook tells it. One of two does here."""
+    """A leave or a closed room may be found just before its webhook arrives. Here one of two arrives."""
     async with still_session(api, "ses_silent") as session:
         await session.happens(ev.RoomClosed(api.parts.clock(), "RM_1"))
     async with still_session(api, "ses_told", webhooks_arrive=True) as session:

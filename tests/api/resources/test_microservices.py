@@ -110,7 +110,7 @@ async def test_old_instance_can_not_change_the_new_instance(api: Api, method: st
 
 
 async def test_service_capacity_is_reserved_until_the_session_is_over(api: Api) -> None:
-    """At capacity, and while draining, a session is refused before any room is made."""
+    """At capacity and while draining, a session is refused before its room is created."""
     await register(api, capacity=1)
     _, _, session = await api.open("asr-service")
     assert (await shown(api))["in_flight"] == 1
@@ -182,7 +182,7 @@ async def test_session_may_require_a_profile(start_api: StartApi, services_file:
 
 
 async def test_registrations_survive_a_restart(start_api: StartApi, tmp_path: Path) -> None:
-    """With a lease that begins anew. Without a STATE_DIR they do not."""
+    """With a renewed lease. Without STATE_DIR they do not."""
     first = await start_api(state_dir=tmp_path / "state")
     await register(first, lease_seconds=30, labels={"language": "de"})
     file = tmp_path / "state" / "services.json"

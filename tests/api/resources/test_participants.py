@@ -1,4 +1,4 @@
-"""POST /api/v1/sessions/{session_id}/participants: who gets in besides the session's own user."""
+"""POST /api/v1/sessions/{session_id}/participants: further participants of a session."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ async def test_further_participant_is_409_unless_the_session_is_ready(api: Api) 
 
 
 async def test_participant_identity_in_the_room_is_taken(api: Api) -> None:
-    """The user's own, and that of an agent which LiveKit has named."""
+    """The user's own identity, and that of an agent named by LiveKit."""
     agent = {"service_id": "echo", "agent_name": "echo", "metadata": {"type": "AGENT"}}
     await api.ask("POST", "/microservices/register", agent)
     _, _, session = await api.open("echo")

@@ -1,4 +1,4 @@
-"""Sessions over HTTP: how long the answer takes, what it is, and who may say that a service is ready."""
+"""Sessions over HTTP: creating, waiting, listing, closing, tokens, and ready signals."""
 
 from __future__ import annotations
 

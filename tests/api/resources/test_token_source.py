@@ -1,4 +1,4 @@
-"""POST /api/v1/token: which services it asks for, how long it takes, and who gets into which room."""
+"""POST /api/v1/token: services, waiting, and access to rooms."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def agents(*names: str) -> dict[str, Any]:
 
 
 def claims_of(answer: dict[str, Any]) -> dict[str, Any]:
-    """What the token says; there is nothing else in the answer but where to go with it."""
+    """The claims of the token. The answer has only the token and the server's URL."""
     assert set(answer) == {"server_url", "participant_token"}
     claims: dict[str, Any] = jwt.decode(answer["participant_token"], SECRET, algorithms=["HS256"])
     return claims
@@ -75,7 +75,7 @@ def sessions(api: Api) -> list[Session]:
 
 
 async def only_session(api: Api, *, invited: bool = True) -> Session:
-    """The one session that there is, once its services are invited."""
+    """The only session, once its services are invited."""
     if invited:
         await api.livekit.invited.wait()
     (session,) = api.parts.store.list()
@@ -328,7 +328,7 @@ async def test_reloaded_page_joins_the_session_it_asked_for(api: Api) -> None:
 
 @asynccontextmanager
 async def issuer() -> AsyncIterator[tuple[str, ec.EllipticCurvePrivateKey]]:
-    """The URL of the keys of an issuer, and the one that it signs with."""
+    """The URL of an issuer's keys, and its private key."""
     key = ec.generate_private_key(ec.SECP256R1())
     public = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key())) | {"kid": "k", "alg": "ES256"}
     app = web.Application()
@@ -347,7 +347,7 @@ async def issuer() -> AsyncIterator[tuple[str, ec.EllipticCurvePrivateKey]]:
 
 @pytest.fixture
 async def guarded(start_api: StartApi, services_file: Path) -> AsyncIterator[tuple[Api, Any]]:
-    """An API that takes an API key, and JWTs of an issuer; and what a user of that issuer sends along."""
+    """An API with an API key and a JWT issuer, and a function for the headers of the issuer's users."""
     async with issuer() as (url, key):
         api = await start_api(
             Settings,

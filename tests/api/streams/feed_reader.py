@@ -15,7 +15,7 @@ from tests.waiting import waiting_for
 
 PATH = "/api/v1/events"
 LINE_MAX = 16 * 1024 * 1024
-"""Bytes of an event that a reader here takes."""
+"""Bytes of the longest event that a reader takes."""
 
 
 MakeSessions = Callable[..., Awaitable[list[str]]]
@@ -27,7 +27,7 @@ class Feed:
 
     answer: aiohttp.ClientResponse
     told: list[tuple[str, Any]] = field(default_factory=list)
-    """All so far: the name of each event and its data."""
+    """The name and data of each event so far."""
 
     async def next(self) -> tuple[str, Any]:
         """The next event. Raises EOFError at the end of the answer."""
@@ -59,7 +59,7 @@ class Feed:
                 return data
 
     async def rest(self) -> list[tuple[str, Any]]:
-        """What is told until the answer ends."""
+        """The events until the answer ends."""
         before = len(self.told)
         with suppress(EOFError):
             while True:
@@ -68,7 +68,7 @@ class Feed:
 
 
 def by_id(told: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The newest of each session that was told."""
+    """The latest event of each session."""
     return {data["session_id"]: data for name, data in told if name == "session"}
 
 

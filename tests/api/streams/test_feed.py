@@ -1,4 +1,4 @@
-"""The feed of everything: what is told to whom, once for many changes, and who is cut off."""
+"""The feed of everything: snapshot, changes, and what each caller sees."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def test_feed_snapshot_lists_live_sessions_first_up_to_a_bound(
 async def test_feed_snapshot_has_fewer_sessions_with_large_metadata(
     api: Api, readers: Readers, some_sessions: MakeSessions
 ) -> None:
-    """The others are told when something happens to them."""
+    """The others are reported when they change."""
     size = 12_000
     made = await some_sessions(500, metadata={"text": "x" * size})
     feed = await readers.reader()
@@ -128,7 +128,7 @@ async def test_feed_leaves_out_internal_changes(api: Api, readers: Readers, stil
 async def test_feed_reports_a_thousand_changed_sessions_once_each(
     api: Api, readers: Readers, some_sessions: MakeSessions
 ) -> None:
-    """As they are in the end."""
+    """In their final state."""
     made = await some_sessions(1_000)
     feed = await readers.reader()
     await feed.next()
@@ -152,7 +152,7 @@ async def test_feed_reports_a_thousand_changed_sessions_once_each(
 async def test_feed_misses_no_change_during_the_snapshot(
     api: Api, readers: Readers, some_sessions: MakeSessions
 ) -> None:
-    """What changes meanwhile is in it, or is told after it."""
+    """A change during the snapshot is in the snapshot or follows it."""
     made = await some_sessions(300)
     reading = asyncio.create_task(readers.reader())
     for number, session_id in enumerate(made):
@@ -251,7 +251,7 @@ async def test_health_without_upstreams_reports_nothing(api: Api) -> None:
 
 
 async def test_feed_shows_other_callers_sessions_to_admins_only(start_api: StartApi) -> None:
-    """Not when they are new, change, or are forgotten."""
+    """Neither when they are new, nor when they change or are forgotten."""
     api = await start_api(Settings, **production())
     readers = Readers(api)
     acme, rival, operator = [await readers.reader(tenant.proof) for tenant in (ACME, RIVAL, OPERATOR)]

@@ -118,7 +118,7 @@ async def test_disconnected_feed_reader_leaves_nothing_behind(api: Api, readers:
 
 
 async def raw_reader(api: Api) -> socket.socket:
-    """A connection that has asked for the feed, and has read nothing."""
+    """A connection that has requested the feed and has read nothing."""
     connection = socket.socket()
     connection.setblocking(False)
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
@@ -129,7 +129,7 @@ async def raw_reader(api: Api) -> socket.socket:
 
 
 async def all_of(connection: socket.socket) -> bytes:
-    """What can be read from it until it ends."""
+    """Everything that can be read until the connection ends."""
     loop, received = asyncio.get_running_loop(), bytearray()
     with connection:
         try:
@@ -183,7 +183,7 @@ async def test_slow_feed_reader_with_progress_gets_the_snapshot(
 
 
 def unchunked(answer: bytes) -> bytes:
-    """The body of an answer, so far."""
+    """The body of a chunked answer so far."""
     _, _, rest = answer.partition(b"\r\n\r\n")
     body = bytearray()
     while rest:

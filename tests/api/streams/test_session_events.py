@@ -24,7 +24,7 @@ from tests.waiting import waiting_for
 pytestmark = pytest.mark.api
 
 KERNEL_MAX = 256 * 1024
-"""Bytes: more than the kernel takes from the server for a reader with the smallest buffer who does not read."""
+"""Bytes: more than the kernel buffers for a reader with the smallest buffer that does not read."""
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def reader_of(still: StillSession, last_id: str | None = None) -> EventSource:
 
 
 async def raw_reader(still: StillSession, read_buffer: int | None = None) -> socket.socket:
-    """A connection that has asked for the events, and has read nothing."""
+    """A connection that has requested the events and has read nothing."""
     connection = socket.socket()
     connection.setblocking(False)
     if read_buffer is not None:
@@ -51,7 +51,7 @@ async def raw_reader(still: StillSession, read_buffer: int | None = None) -> soc
 
 
 async def all_of(connection: socket.socket) -> bytes:
-    """What can be read from it until it ends."""
+    """Everything that can be read until the connection ends."""
     loop, received = asyncio.get_running_loop(), bytearray()
     with connection:
         try:
@@ -80,7 +80,7 @@ async def test_session_stream_shows_the_state_each_change_and_the_end(still: Sti
 
 
 async def test_session_stream_never_contains_a_token(still: StillSession) -> None:
-    """Not even to the owner of a session that is ready."""
+    """Not even for the owner of a ready session."""
     await still.becomes_ready()
     async for session in reader_of(still).connect():
         assert session["state"] in ("ready", "ended")
@@ -89,7 +89,7 @@ async def test_session_stream_never_contains_a_token(still: StillSession) -> Non
 
 
 async def test_session_stream_has_stream_headers_and_a_request_id(still: StillSession) -> None:
-    """Also when the caller chose the id."""
+    """Even an id chosen by the caller."""
     asked = {"X-Request-Id": "mine-7"}
     async with still.api.http.get(f"/api/v1{still.path}/events", headers=asked) as answer:
         assert (answer.content_type, answer.headers["Cache-Control"]) == ("text/event-stream", "no-store")
@@ -162,7 +162,7 @@ async def test_last_event_id_of_another_revision_gets_the_current_state(still: S
 
 
 async def test_reconnecting_stream_reader_misses_and_repeats_no_state(still: StillSession) -> None:
-    """The connection is closed after each event, and something happens before the reader is back, or after."""
+    """The connection is closed after each event, and the session changes before or after the reconnect."""
     reader, told = reader_of(still), []
     for happens in (still.becomes_ready, still.user_comes, still.user_goes):
         async for session in reader.connect():
@@ -235,7 +235,7 @@ async def test_session_stream_reports_the_end_at_shutdown(api: Api) -> None:
 
 
 async def test_fault_in_a_stream_breaks_the_connection(api: Api) -> None:
-    """There is no second answer within the first one, and no end that could be taken for that of the session."""
+    """There is no second answer within the first, and no regular end of the stream."""
     async with still_session(api, "ses_odd", metadata={"": object()}) as odd:
         received = await all_of(await raw_reader(odd))
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
@@ -274,7 +274,7 @@ async def test_stalled_stream_reader_is_cut_off_and_costs_little(
 
 
 async def test_stream_reader_after_a_stall_goes_on_with_the_newest_state(still: StillSession) -> None:
-    """What happened meanwhile is left out; nothing comes out of order, and the end does come."""
+    """Outdated states are left out, the order is kept, and the end arrives."""
     connection = await raw_reader(still, read_buffer=4_096)
     await still.has_waiters(1)
     await still.becomes_ready()

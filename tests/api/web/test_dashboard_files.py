@@ -1,4 +1,4 @@
-"""The page at / and what it loads: served whole, and nothing else with it."""
+"""The dashboard page and its files."""
 
 from __future__ import annotations
 

@@ -81,7 +81,7 @@ class CurlCall:
 
 
 def read_curl(text: str) -> CurlCall:
-    """What a shell and curl make of it."""
+    """The request that a shell and curl make of the text."""
     parser = argparse.ArgumentParser()
     parser.add_argument("-N", action="store_true")
     parser.add_argument("-X", dest="method")

@@ -1,4 +1,4 @@
-"""The Python client with rooms that are real: a session from the request to its end."""
+"""The Python client with a real livekit-server."""
 
 from __future__ import annotations
 

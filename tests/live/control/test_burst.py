@@ -1,4 +1,4 @@
-"""Forty sessions at once with three services each: 160 WebRTC joins on this machine, and none is lost."""
+"""Forty concurrent sessions with three services each: 160 WebRTC joins, and none is lost."""
 
 from __future__ import annotations
 

@@ -69,7 +69,7 @@ async def test_unreachable_service_is_replaced_at_once(stack: Stack) -> None:
 @pytest.mark.parametrize("moment", ["after joining", "after ready"])
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 async def test_killed_or_frozen_service_is_replaced(start_stack: StartStack, site: Site, moment: str, how: str) -> None:
-    """LiveKit notices by itself, after a while."""
+    """LiveKit notices the loss after a while."""
     stack = await start_stack(site, ready_timeout=LOSS_TIMEOUT, replacement_timeout=20.0)
     ready_on = "signal" if moment == "after joining" else "join"
     async with AsyncExitStack() as exits:
@@ -167,7 +167,7 @@ async def test_service_required_by_id_is_invited_again(stack: Stack) -> None:
 async def test_restarted_service_is_invited_on_its_new_port(
     start_stack: StartStack, site: Site, required: object
 ) -> None:
-    """After ready, and its old port does not answer any more when the session asks there again."""
+    """After ready; its old port no longer answers when it is invited again."""
     stack = await start_stack(site, replacement_timeout=LOSS_TIMEOUT)
     async with AsyncExitStack() as exits:
         killed = await exits.enter_async_context(Puppet(stack.url, "bot-1"))
@@ -186,7 +186,7 @@ async def test_restarted_service_is_invited_on_its_new_port(
 async def test_service_restarted_before_it_joined_is_invited_again(
     start_stack: StartStack, site: Site, required: object
 ) -> None:
-    """While the session waits for the first time."""
+    """Before the session was ever ready."""
     stack = await start_stack(site, service_join_timeout=1.0)
     async with AsyncExitStack() as exits:
         killed = await exits.enter_async_context(Puppet(stack.url, "bot-1", behavior="stay-away"))
@@ -199,7 +199,7 @@ async def test_service_restarted_before_it_joined_is_invited_again(
 
 
 async def test_draining_instance_keeps_its_sessions_and_gets_no_new_ones(stack: Stack) -> None:
-    """Twenty sessions come in while one of two instances begins to drain."""
+    """Twenty sessions are created while one of two instances begins to drain."""
     async with AsyncExitStack() as exits:
         await pair(stack, exits)
         before = [await stack.request(ANY_BOT, prefer="wait=20", user_identity=f"a{n}") for n in range(4)]
@@ -216,7 +216,7 @@ async def test_draining_instance_keeps_its_sessions_and_gets_no_new_ones(stack: 
 
 @pytest.mark.timeout(240)
 async def test_hundred_sessions_spread_evenly_within_capacity(start_stack: StartStack, site: Site) -> None:
-    """Three instances with room for 40 each, which say ready over HTTP."""
+    """Three instances with a capacity of 40 each."""
     stack = await start_stack(site, log_level="info", ready_timeout=120)
     bots = [await stack.bot(f"bot-{n}", ready_on="signal", capacity=40) for n in range(3)]
     asked = asyncio.gather(*(stack.request(ANY_BOT, prefer="respond-async", user_identity=f"u{n}") for n in range(100)))

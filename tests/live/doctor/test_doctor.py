@@ -1,4 +1,4 @@
-"""`session-manager doctor` on real servers, well and ill: what it finds, how it says to mend it, its exit code."""
+"""`session-manager doctor` on healthy and broken servers: findings, advice and exit codes."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ PATIENCE = 20.0
 
 
 class NodeService:
-    """The running process. It tells what it does as JSON, an object a line."""
+    """The running process. It prints what it does as JSON, one object a line."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self.events: list[dict[str, Any]] = []
@@ -46,14 +46,14 @@ class NodeService:
         return [told for told in self.events if told.items() >= {"event": event, **fields}.items()]
 
     async def tells(self, event: str, **fields: Any) -> dict[str, Any]:
-        """The first such event, once it is told."""
+        """The first such event, once it is printed."""
         async with waiting_for(f"the event {event} {fields}", lambda: self.events, PATIENCE), self._news:
             await self._news.wait_for(lambda: self.told(event, **fields) or self._reading.done())
         assert self.told(event, **fields), f"it ended without {event!r}: {self.events}"
         return self.told(event, **fields)[0]
 
     async def stop(self) -> int:
-        """Its exit code after SIGTERM, when everything is read that it told."""
+        """Send SIGTERM, read the rest of the output, and return the exit code."""
         self._process.terminate()
         async with waiting_for("the node service to end", lambda: self.events, PATIENCE):
             await self._reading

@@ -1,4 +1,4 @@
-"""Two hundred requests at once with one Idempotency-Key, and real services: one session comes of it."""
+"""Two hundred concurrent requests with one Idempotency-Key and real services make one session."""
 
 from __future__ import annotations
 

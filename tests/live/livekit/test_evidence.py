@@ -1,4 +1,4 @@
-"""What makes a service ready, what does not, and what takes it back: against a real livekit-server."""
+"""What makes a service ready and unready, with a real livekit-server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def has_joined(session: Session) -> bool:
 
 
 async def invited(stack: Stack, bot: Bot, **session: Any) -> str:
-    """A session that needs just this bot, which has its invite; the session's id."""
+    """Create a session that needs only this bot, wait for the invite, and return the session's id."""
     session_id: str = (await stack.request(bot.service_id, **session))["session_id"]
     await bot.invited()
     return session_id
@@ -104,7 +104,7 @@ async def test_http_signal_makes_a_service_ready_before_the_join(stack: Stack) -
 
 
 async def test_signals_sent_right_after_the_join_are_not_lost(stack: Stack) -> None:
-    """Eight services say ready right when connect() returns, four by RPC and four by one data message each."""
+    """Eight services signal ready as soon as connect() returns, four by RPC and four by one data message each."""
     bots = [await stack.bot(f"bot-{n}", **SIGNAL) for n in range(8)]
     session_id = (await stack.request(*(bot.service_id for bot in bots)))["session_id"]
     await stack.until(session_id, is_watched)
@@ -120,7 +120,7 @@ async def test_signals_sent_right_after_the_join_are_not_lost(stack: Stack) -> N
 
 
 async def test_service_in_the_room_before_the_manager_is_found(start_stack: StartStack, site: Site) -> None:
-    """No manager is there when it joins and says ready by attribute: the manager's sweep finds both."""
+    """There is no manager at its join and its attribute: the manager's sweep finds both."""
     stack = await start_stack(site)
     manager = stack.manager
     await manager.aclose()
@@ -173,7 +173,7 @@ async def test_session_that_loses_a_service_is_degraded_and_gives_no_token(stack
 
 
 async def test_join_is_noticed_early_without_webhooks(start_stack: StartStack, silent_site: Site) -> None:
-    """The room event comes after 2,460 ms at the soonest: what is known well before came by a listing."""
+    """The room event takes at least 2,460 ms: a join known well before came by a listing."""
     stack = await start_stack(silent_site)
     bot = await stack.bot("asr")
     session_id = await invited(stack, bot)
@@ -186,7 +186,7 @@ async def test_join_is_noticed_early_without_webhooks(start_stack: StartStack, s
 
 
 async def test_invalid_and_forged_signals_change_nothing(stack: Stack) -> None:
-    """A stranger in the room claims to be the service in every way there is, and sends rubbish besides."""
+    """A stranger in the room claims to be the service in every way, and sends malformed messages."""
     bot = await stack.bot("asr", **SIGNAL)
     other = await stack.bot("llm")
     session_id = (await stack.request("asr", "llm"))["session_id"]
@@ -247,7 +247,7 @@ def stranger_token(room_name: str) -> str:
 
 
 async def test_livekit_agent_is_known_by_name_and_ready_after_initializing(stack: Stack) -> None:
-    """Played by hand: an AGENT-kind participant under an identity of LiveKit's, as a dispatched agent joins."""
+    """Simulate a dispatched agent: an AGENT participant under an identity chosen by LiveKit."""
     async with stack.http.post(
         "/api/v1/microservices/register",
         json={"service_id": "echo", "agent_name": "echo-agent", "metadata": {"type": "LLM"}, "ready_on": "signal"},

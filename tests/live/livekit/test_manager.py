@@ -65,7 +65,7 @@ async def test_removed_manager_is_replaced_and_the_session_stays_ready(stack: St
 
 
 async def test_dropped_manager_dispatch_is_repeated(start_stack: StartStack, site: Site) -> None:
-    """LiveKit drops the job of a room that is made while no agent server is connected, and says nothing."""
+    """LiveKit silently drops the job of a room created while no agent server is connected."""
     stack = await start_stack(site)
     await stack.manager.aclose()
     session = await stack.request(prefer="wait=10")
@@ -93,7 +93,7 @@ async def test_waiting_session_fails_without_a_manager(start_stack: StartStack, 
 
 
 async def test_manager_that_can_not_connect_is_dispatched_again(stack: Stack) -> None:
-    """The first job's connect goes nowhere; the next one finds the way."""
+    """The first job can't connect; the next one can."""
     server = stack.manager._server
     assert server is not None
     server._ws_url, right = "ws://127.0.0.1:1", server._ws_url
@@ -106,7 +106,7 @@ async def test_manager_that_can_not_connect_is_dispatched_again(stack: Stack) ->
 
 
 async def test_second_job_for_a_room_makes_no_second_manager(stack: Stack) -> None:
-    """Dispatched by hand, as a slow machine would see it: the older attempt's job, doubled, and a later one."""
+    """Dispatch what a slow machine may see: a second job of the older attempt, and a later one."""
     session = await stack.request(prefer="wait=10")
     first = await stack.until(session["session_id"], is_watched)
     for attempt in (1, 2):
@@ -151,7 +151,7 @@ async def test_livekit_outage_is_503_and_leaves_nothing(start_stack: StartStack,
 
 
 async def test_manager_reconnects_after_a_livekit_restart(start_stack: StartStack, silent_site: Site) -> None:
-    """A restarted server knows no rooms: its sessions end, and new ones are managed again."""
+    """A restarted server has no rooms: its sessions end, and new ones are managed again."""
     stack = await start_stack(silent_site)
     session = await stack.request(prefer="wait=10")
     await stack.until(session["session_id"], is_watched)
@@ -185,7 +185,7 @@ async def test_deep_health_names_the_failing_step(start_stack: StartStack, silen
 
 
 async def test_manager_reconnecting_under_a_new_sid_stays_the_only_one(stack: Stack) -> None:
-    """The SDK's full reconnect: LiveKit tells that it has left, and it comes back by itself."""
+    """The SDK's full reconnect: LiveKit reports a leave, and the manager comes back by itself."""
     session = await stack.request(prefer="wait=10")
     first = await stack.until(session["session_id"], is_watched)
     await stack.logged("manager_joined", times=1)
@@ -203,7 +203,7 @@ async def test_manager_reconnecting_under_a_new_sid_stays_the_only_one(stack: St
 
 @contextmanager
 def hung(site: Site) -> Iterator[None]:
-    """A livekit-server that takes connections and answers nothing."""
+    """Suspend livekit-server: it accepts connections and answers nothing."""
     assert site.livekit._process is not None
     pid = site.livekit._process.pid
     os.kill(pid, signal.SIGSTOP)
@@ -247,7 +247,7 @@ async def test_stopping_the_process_deletes_rooms_and_notifies_services(stack: S
 
 
 async def test_missed_leave_is_found_by_the_next_manager(start_stack: StartStack, silent_site: Site) -> None:
-    """No webhooks, and the service leaves while there is no manager: the next one has the room listed."""
+    """Without webhooks the service leaves while there is no manager: the next manager lists the room."""
     stack = await start_stack(silent_site)
     bot = await stack.bot("asr")
     session = await ready_session(stack, bot)

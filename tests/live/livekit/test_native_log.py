@@ -20,7 +20,7 @@ pytestmark = pytest.mark.live
 
 
 async def test_native_sdk_log_lines_become_json_entries(site: Site) -> None:
-    """Outside dev mode every line on stderr is an entry in JSON, the SDK's too."""
+    """Outside dev mode every line on stderr is JSON, even the SDK's."""
     key = new_key()
     settings = {
         "LIVEKIT_API_KEY": KEY,

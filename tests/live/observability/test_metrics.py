@@ -96,7 +96,7 @@ async def test_rooms_deleted_over_the_livekit_api_count_no_missed_webhook(stack:
 
 
 async def test_room_gone_without_a_webhook_counts_a_missed_webhook(start_stack: StartStack, silent_site: Site) -> None:
-    """One webhook had come, and then none any more."""
+    """One webhook has come, then none."""
     stack = await start_stack(silent_site)
     session = await ready_session(stack, await stack.bot("asr"))
     await stack.store.update(session["session_id"], ev.WebhookArrived(stack.clock()))

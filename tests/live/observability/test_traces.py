@@ -1,4 +1,4 @@
-"""One session is one trace: on a real livekit-server, with real services, told by a real OpenTelemetry Collector."""
+"""One session is one trace, with a real livekit-server, real services and a real OpenTelemetry Collector."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def stack(start_stack: StartStack, site: Site, otel_collector: OtelCollect
 
 
 async def ended(stack: Stack, collector: OtelCollector, session_id: str) -> list[dict[str, Any]]:
-    """The spans of the trace, once the session is closed and they have been collected."""
+    """Close the session and return the spans of its trace, once they have arrived."""
     headers = {"traceparent": TRACEPARENT}
     async with stack.http.delete(f"/api/v1/sessions/{session_id}", headers=headers) as answer:
         assert answer.status == 200
@@ -38,7 +38,7 @@ async def ended(stack: Stack, collector: OtelCollector, session_id: str) -> list
 
 
 def tree(spans: list[dict[str, Any]], below: str = SPAN_ID, indent: str = "") -> Iterator[str]:
-    """Every span below that of the caller, and why it failed; in order of their beginnings, then of their ends."""
+    """Every span below the caller's, with the reason if it failed, in order of start and end."""
     children = [span for span in spans if span.get("parentSpanId") == below]
     for span in sorted(children, key=lambda span: (int(span["startTimeUnixNano"]), int(span["endTimeUnixNano"]))):
         status = span.get("status", {})
@@ -48,12 +48,12 @@ def tree(spans: list[dict[str, Any]], below: str = SPAN_ID, indent: str = "") ->
 
 
 def told(bot: Bot) -> list[str | None]:
-    """The traceparent of everything that was posted to it."""
+    """The traceparent of every message to this bot."""
     return [headers.get("traceparent") for headers in bot.headers]
 
 
 def of_attempt(span: dict[str, Any]) -> str:
-    """What its service was told."""
+    """The traceparent that the service of this attempt should get."""
     return f"00-{TRACE_ID}-{span['spanId']}-01"
 
 
@@ -90,7 +90,7 @@ async def test_session_is_one_trace_from_request_to_end(stack: Stack, otel_colle
 
 
 async def test_failed_attempt_is_a_span_with_its_reason(stack: Stack, otel_collector: OtelCollector) -> None:
-    """One that accepts and does not come, and the one that is invited in its place."""
+    """A service that accepts and does not join, and its replacement."""
     idle = await stack.bot("idle")
     body = {"user_identity": "alice", "required_services": [{"type": "BOT"}]}
     asking = asyncio.create_task(stack.http.post("/api/v1/sessions", json=body, headers={"traceparent": TRACEPARENT}))

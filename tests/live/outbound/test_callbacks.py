@@ -1,4 +1,4 @@
-"""Clients' own back ends are told what becomes of real sessions; and one that is written in JavaScript believes it."""
+"""Callbacks of sessions on a real livekit-server, also to the documented receiver in JavaScript."""
 
 from __future__ import annotations
 

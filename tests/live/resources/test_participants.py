@@ -28,7 +28,7 @@ async def participant(stack: Stack, room_name: str, identity: str) -> api.Partic
 
 
 async def add(stack: Stack, session: dict[str, Any], **body: Any) -> dict[str, Any]:
-    """A further human; what it is given."""
+    """Add a further participant and return the answer."""
     path = f"/api/v1/sessions/{session['session_id']}/participants"
     async with stack.http.post(path, json=body) as answer:
         given: dict[str, Any] = await answer.json()
@@ -37,7 +37,7 @@ async def add(stack: Stack, session: dict[str, Any], **body: Any) -> dict[str, A
 
 
 async def ask_for_token(stack: Stack, identity: str, *agents: str) -> dict[str, Any]:
-    """What TokenSource gets, as Human.join wants it."""
+    """The answer for a TokenSource, in the form that Human.join takes."""
     body = {
         "room_name": "demo-of-tokens",
         "participant_identity": identity,

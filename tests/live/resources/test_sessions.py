@@ -40,7 +40,7 @@ async def test_token_comes_when_all_services_are_ready(stack: Stack) -> None:
 
 
 async def test_token_joins_the_room_as_its_user_only(stack: Stack) -> None:
-    """What LiveKit makes of it: a STANDARD participant; and what it says: one room, one identity, no admin grants."""
+    """The token admits a STANDARD participant with one identity to one room, without admin grants."""
     bot = await stack.bot("asr")
     session = await ready_session(stack, bot, user_name="Alice", metadata={"plan": "gold"})
     claims = jwt.decode(session["access_token"], SECRET, algorithms=["HS256"])

@@ -31,7 +31,7 @@ def is_invited(session: Session) -> bool:
 
 
 async def one_that_fails_is_replaced(stack: Stack) -> tuple[dict[str, Any], Bot, Bot]:
-    """A session that is ready with its second bot, and both bots in the order in which they were invited."""
+    """A session that is ready with its second bot, and both bots in order of their invites."""
     bots = {name: await stack.bot(name, ready_on="signal") for name in ("bot-1", "bot-2")}
     session = await stack.request({"type": "BOT"})
     invited = await stack.until(session["session_id"], is_invited)
@@ -84,7 +84,7 @@ async def test_timeline_shows_the_deadline_of_a_missing_service(stack: Stack) ->
 
 
 async def test_feed_shows_a_service_being_replaced(stack: Stack) -> None:
-    """And that LiveKit is there."""
+    """And that LiveKit is up."""
     seen: list[SessionView] = []
     async with Client(stack.url) as client, aclosing(client.follow_all()) as events:
         first = await anext(events)

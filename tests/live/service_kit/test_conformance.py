@@ -1,4 +1,4 @@
-"""The check for service authors: a good service passes, and one that breaks a single rule fails by that rule."""
+"""The conformance check: a good service passes, and one that breaks a single rule fails that rule."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ SHORT = Timeouts(answer=2, join=5, ready=3, leave=4, watch=3, repeat=5)
 
 @dataclass
 class Sloppy:
-    """A service that does all that it has to, by hand, but for what it is told to leave out."""
+    """A service written by hand that keeps every rule except those that its fields switch off."""
 
     verifies: bool = True
     joins_once: bool = True
@@ -151,7 +151,7 @@ class Sloppy:
 
 
 async def verdicts(site: Site, service: Sloppy, *which: Rule, **more: Any) -> dict[str, tuple[RuleVerdict, str]]:
-    """What comes of these rules, or of all, by their names."""
+    """The verdict and reason of these rules, or of all, by name."""
     async with service.serving() as endpoint:
         options = Options(endpoint, service_id=SERVICE, livekit=site.livekit.url, timeouts=SHORT, **more)
         async with harness_for(options) as harness:

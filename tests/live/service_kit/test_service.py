@@ -1,4 +1,4 @@
-"""A service written with the kit, in real rooms; the manager is played by the test."""
+"""Services written with the kit, in real rooms with a fake manager."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Manager(FakeManager):
 
 
 class KitRoom:
-    """A room, a manager over HTTP and one in the room, and the means to bring services into it."""
+    """A room with a fake manager over HTTP and in the room, and methods to invite services into it."""
 
     def __init__(self, server: LiveKitServer, livekit: api.LiveKitAPI, http: ManagerStandIn) -> None:
         self.server, self.livekit, self.http = server, livekit, http
@@ -131,7 +131,7 @@ def status(manager: str | None) -> str:
 
 
 class Diary:
-    """A service that says that it is ready, and notes how far it has come."""
+    """A service that signals ready and records its progress."""
 
     def __init__(self, **more: Any) -> None:
         self.service = Service("asr-service", type="ASR", grace=1, **more)
@@ -303,7 +303,7 @@ async def test_join_that_succeeds_after_its_timeout_is_undone(kit_room: KitRoom)
 
 
 class Detour:
-    """A way to the server on which nothing moves until it is `open`."""
+    """A proxy to the server that forwards nothing until it is `open`."""
 
     def __init__(self, port: int) -> None:
         self._port = port

@@ -1,4 +1,4 @@
-"""A session on a real livekit-server, as a reader of its events sees it from the first to the last."""
+"""The event stream of a session on a real livekit-server."""
 
 from __future__ import annotations
 
