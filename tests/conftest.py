@@ -8,7 +8,7 @@ import pytest
 from aiohttp import web
 
 from http_api.app_keys import STORE
-from tests.exhibits import EXHIBITS
+from tests.leak_scanner import LEAK_SCANNER
 from tests.otel_collector import otel_collector as otel_collector
 from tests.otel_collector import otel_collector_binary as otel_collector_binary
 from tests.waiting import begin_test
@@ -43,12 +43,12 @@ def _look_at_answers() -> None:
     async def seen_prepare(self: web.StreamResponse, request: web.BaseRequest) -> Any:
         if isinstance(self, web.Response) and isinstance(self.body, bytes) and _is_ours(request):
             named = f"{request.method} {request.path}"
-            EXHIBITS.answer(named, request.path, self.content_type, self.body)
+            LEAK_SCANNER.answer(named, request.path, self.content_type, self.body)
         return await prepare(self, request)
 
     async def seen_write(self: web.StreamResponse, data: Any) -> None:
         if (request := self._req) is not None and _is_ours(request):
-            EXHIBITS.text(self.content_type, request.path, bytes(data).decode(errors="replace"))
+            LEAK_SCANNER.text(self.content_type, request.path, bytes(data).decode(errors="replace"))
         await write(self, data)
 
     web.StreamResponse.prepare = seen_prepare  # type: ignore[method-assign]

@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 import pytest
 
-from tests.exhibits import EXHIBITS
+from tests.leak_scanner import LEAK_SCANNER
 
 HUMAN = {
     "roomJoin",
@@ -37,9 +37,9 @@ def granted(claims: dict[str, Any]) -> set[str]:
 
 @pytest.mark.api
 def test_user_tokens_admit_one_participant_to_one_room_for_a_while() -> None:
-    if not EXHIBITS.user_tokens:
+    if not LEAK_SCANNER.user_tokens:
         pytest.skip("no token was seen: run it together with the API's tests")
-    for token, request in EXHIBITS.user_tokens.items():
+    for token, request in LEAK_SCANNER.user_tokens.items():
         claims = claims_of(token)
         assert {"roomJoin", "room"} <= granted(claims) <= HUMAN, request
         assert not claims["sub"].startswith(OURS), request
@@ -62,10 +62,10 @@ def test_user_tokens_admit_one_participant_to_one_room_for_a_while() -> None:
 
 @pytest.mark.live
 def test_service_tokens_are_for_one_attempt_in_one_room() -> None:
-    if not EXHIBITS.invites:
+    if not LEAK_SCANNER.invites:
         pytest.skip("no invite was seen: run it together with the live tests")
     attempts = defaultdict(set)
-    for token, invite in EXHIBITS.invites.items():
+    for token, invite in LEAK_SCANNER.invites.items():
         claims = claims_of(token)
         assert {"roomJoin", "room"} <= granted(claims) <= SERVICE, invite.service_id
         assert claims["video"]["room"] == invite.session.room_name
@@ -78,23 +78,23 @@ def test_service_tokens_are_for_one_attempt_in_one_room() -> None:
 
 @pytest.mark.api
 def test_no_token_or_secret_was_leaked() -> None:
-    if "application/json" not in EXHIBITS.looked_at:
+    if "application/json" not in LEAK_SCANNER.looked_at:
         pytest.skip("nothing was seen: run it together with the API's tests")
-    print(dict(EXHIBITS.looked_at))
-    assert EXHIBITS.leaks == []
-    assert {"application/problem+json", "log"} <= set(EXHIBITS.looked_at)
+    print(dict(LEAK_SCANNER.looked_at))
+    assert LEAK_SCANNER.leaks == []
+    assert {"application/problem+json", "log"} <= set(LEAK_SCANNER.looked_at)
 
 
 @pytest.mark.api
 def test_leak_scanner_finds_tokens_keys_and_secrets() -> None:
     """The scanner itself: a token, a key and a secret in what others may read."""
-    exhibits = type(EXHIBITS)(secrets={"a secret of ours"})
+    scanner = type(LEAK_SCANNER)(secrets={"a secret of ours"})
     token = jwt.encode({"sub": "alice"}, "x" * 32, algorithm="HS256")
     for text in (f"user {token} came", '{"key": "sm_' + "a" * 43 + '"}', "it is a secret of ours."):
-        before = len(exhibits.leaks)
-        exhibits.text("log", "a test", text)
-        assert len(exhibits.leaks) == before + 1
-    exhibits.answer("GET /x", "/api/v1/sessions/ses_1", "application/json", f'{{"access_token": "{token}"}}'.encode())
-    assert (len(exhibits.leaks), list(exhibits.user_tokens)) == (3, [token])
-    exhibits.answer("GET /x", "/api/v1/sessions", "application/json", f'[{{"access_token": "{token}"}}]'.encode())
-    assert len(exhibits.leaks) == 4
+        before = len(scanner.leaks)
+        scanner.text("log", "a test", text)
+        assert len(scanner.leaks) == before + 1
+    scanner.answer("GET /x", "/api/v1/sessions/ses_1", "application/json", f'{{"access_token": "{token}"}}'.encode())
+    assert (len(scanner.leaks), list(scanner.user_tokens)) == (3, [token])
+    scanner.answer("GET /x", "/api/v1/sessions", "application/json", f'[{{"access_token": "{token}"}}]'.encode())
+    assert len(scanner.leaks) == 4

@@ -21,7 +21,7 @@ from manager_agent.session.session import Session, User
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 from tests.api.streams.feed_reader import MakeSessions, Readers
-from tests.exhibits import EXHIBITS
+from tests.leak_scanner import LEAK_SCANNER
 
 
 @pytest.fixture
@@ -49,10 +49,10 @@ def _logged(settings: Settings, sink: logs.Sink) -> Callable[[], None]:
     """Log as the program does. Returns a function for the end of the test that prints the log."""
     log = io.StringIO()
     logs.configure(dev=settings.dev, level="debug", secrets=settings.kept_from_logs, stream=log, sinks=[sink])
-    EXHIBITS.secrets |= settings.secrets
+    LEAK_SCANNER.secrets |= settings.secrets
 
     def show() -> None:
-        EXHIBITS.text("log", "the API", log.getvalue())
+        LEAK_SCANNER.text("log", "the API", log.getvalue())
         print(log.getvalue())
 
     return show

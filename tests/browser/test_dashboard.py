@@ -19,7 +19,7 @@ from manager_agent.store.store import UnknownSession
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import still_session
 from tests.browser.dashboard import PHONE, Show
-from tests.browser.made_up import made_up, user_comes, user_goes
+from tests.browser.sample_sessions import sample_session, user_comes, user_goes
 from tests.tenants import ACME, OPERATOR, WATCHER, Tenant, production
 from tests.unit.sessions import ASR
 
@@ -71,7 +71,7 @@ async def test_dashboard_asks_for_a_key_and_explains_an_insufficient_one(
     start_api: StartApi, show: Show, put: Put
 ) -> None:
     api = await start_api(Settings, **production())
-    await put(api, made_up(1, api.parts.clock() - 60, owner=ACME.name))
+    await put(api, sample_session(1, api.parts.clock() - 60, owner=ACME.name))
     dashboard = await show(origin(api), refused=["/api/v1/events"])
     page = dashboard.page
     await expect(page.get_by_role("heading", name="Authentication required")).to_be_visible()
@@ -139,7 +139,7 @@ async def test_form_errors_are_shown_beside_their_fields(api: Api, show: Show) -
 
 async def test_session_list_renders_a_screenful_of_a_thousand_rows(api: Api, show: Show, put: Put) -> None:
     now = api.parts.clock()
-    sessions = [made_up(number, now - number) for number in range(MANY)]
+    sessions = [sample_session(number, now - number) for number in range(MANY)]
     await put(api, *sessions)
     dashboard = await show(origin(api))
     page, rows = dashboard.page, dashboard.page.locator(".row")
@@ -155,7 +155,7 @@ async def test_session_list_renders_a_screenful_of_a_thousand_rows(api: Api, sho
     place = "(rows) => { const { top } = rows.getBoundingClientRect(); return [...rows.querySelectorAll('.row')]"
     in_sight = f"{place}.find((row) => row.getBoundingClientRect().bottom > top + 1).dataset.key; }}"
     before = await page.locator(".rows").evaluate(in_sight)
-    await put(api, *(made_up(MANY + number, now + 1 + number, room=f"new-{number}") for number in range(20)))
+    await put(api, *(sample_session(MANY + number, now + 1 + number, room=f"new-{number}") for number in range(20)))
     for session in sessions:
         await api.parts.store.update(session.session_id, ev.SessionClosed(now))
     await expect(page.get_by_text("The newest 1,020 sessions")).to_be_visible()
@@ -178,7 +178,7 @@ async def test_session_list_renders_a_screenful_of_a_thousand_rows(api: Api, sho
 
 async def test_dashboard_is_usable_by_keyboard(api: Api, show: Show, put: Put) -> None:
     now = api.parts.clock()
-    await put(api, *(made_up(number, now - number) for number in range(100)))
+    await put(api, *(sample_session(number, now - number) for number in range(100)))
     dashboard = await show(origin(api))
     page = dashboard.page
     await expect(dashboard.row("room-0000")).to_be_visible()
@@ -226,7 +226,7 @@ async def test_dashboard_is_usable_by_keyboard(api: Api, show: Show, put: Put) -
 async def test_dashboard_fits_on_a_phone(api: Api, show: Show, put: Put) -> None:
     now = api.parts.clock()
     long_name = "a-room-with-a-name-as-long-as-names-may-be-" + "and-longer-" * 7
-    await put(api, made_up(1, now - 3_000, services=32, room=long_name), user_comes(made_up(2, now - 60)))
+    await put(api, sample_session(1, now - 3_000, services=32, room=long_name), user_comes(sample_session(2, now - 60)))
     await api.register("asr-1", "tts-1")
     dashboard = await show(origin(api), size=PHONE)
     page = dashboard.page
@@ -262,7 +262,7 @@ async def test_dashboard_reports_a_script_that_fails_to_load(api: Api, show: Sho
 
 async def test_dashboard_reports_a_rendering_error_in_its_place(api: Api, show: Show, put: Put) -> None:
     """The timeline has a form that this page can't read."""
-    session = made_up(1, api.parts.clock() - 60)
+    session = sample_session(1, api.parts.clock() - 60)
     await put(api, session)
     dashboard = await show(origin(api))
     page = dashboard.page
@@ -362,7 +362,7 @@ async def test_timeline_view_shows_a_repeated_invite_without_a_new_revision(api:
 async def test_dashboard_reports_forgotten_and_unknown_sessions(api: Api, show: Show, put: Put) -> None:
     """A session that is forgotten while it is shown, and one that never existed."""
     long_ago = api.parts.clock() - 2_900
-    session = user_goes(user_comes(made_up(1, long_ago, room="forty-minutes")))
+    session = user_goes(user_comes(sample_session(1, long_ago, room="forty-minutes")))
     await put(api, session)
     dashboard = await show(origin(api), at=f"#/sessions/{session.session_id}", refused=["/timeline"])
     page = dashboard.page
@@ -383,8 +383,8 @@ async def test_dashboard_reports_forgotten_and_unknown_sessions(api: Api, show: 
 async def test_dashboard_fetches_a_session_missing_from_the_feed(api: Api, show: Show, put: Put) -> None:
     """A link to a session that is older than those in the snapshot."""
     now = api.parts.clock()
-    old = made_up(MANY, now - MANY)
-    await put(api, old, *(made_up(number, now - number) for number in range(MANY)))
+    old = sample_session(MANY, now - MANY)
+    await put(api, old, *(sample_session(number, now - number) for number in range(MANY)))
     dashboard = await show(origin(api), at=f"#/sessions/{old.session_id}", refused=[f"/sessions/{old.session_id}"])
     page = dashboard.page
     await expect(dashboard.title).to_have_text(old.room_name)
@@ -424,12 +424,12 @@ async def test_timeline_view_reports_that_a_refresh_failed(api: Api, show: Show)
 async def test_session_row_under_the_pointer_does_not_move(api: Api, show: Show, put: Put) -> None:
     """Even at the top of a short list; a button leads to the new rows."""
     now = api.parts.clock()
-    await put(api, *(made_up(number, now - number) for number in range(3)))
+    await put(api, *(sample_session(number, now - number) for number in range(3)))
     dashboard = await show(origin(api))
     page, newest = dashboard.page, dashboard.row("room-0000")
     await newest.hover()
     before = await newest.bounding_box()
-    await put(api, *(made_up(number, now + number) for number in range(10, 12)))
+    await put(api, *(sample_session(number, now + number) for number in range(10, 12)))
     fresh = page.get_by_role("button", name="2 new")
     await expect(fresh).to_be_visible()
     assert await newest.bounding_box() == before
@@ -443,15 +443,15 @@ async def test_session_row_under_the_pointer_does_not_move(api: Api, show: Show,
 
 async def test_keyboard_focus_survives_changes_of_the_list(api: Api, show: Show, put: Put) -> None:
     now = api.parts.clock()
-    await put(api, *(made_up(number, now - number) for number in range(3)))
+    await put(api, *(sample_session(number, now - number) for number in range(3)))
     dashboard = await show(origin(api))
     page = dashboard.page
     await page.get_by_role("button", name="ready").click()
     await dashboard.row("room-0001").focus()
-    await api.parts.store.update(made_up(1, now).session_id, ev.SessionClosed(now))
+    await api.parts.store.update(sample_session(1, now).session_id, ev.SessionClosed(now))
     await expect(dashboard.row("room-0002")).to_be_focused()
     for number in (0, 2):
-        await api.parts.store.update(made_up(number, now).session_id, ev.SessionClosed(now))
+        await api.parts.store.update(sample_session(number, now).session_id, ev.SessionClosed(now))
     await expect(page.get_by_text("None of the 3 sessions matches.")).to_be_visible()
     await expect(page.get_by_role("searchbox")).to_be_focused()
     await page.get_by_role("button", name="Show all").click()

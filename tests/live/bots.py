@@ -13,7 +13,7 @@ from livekit import rtc
 from manager_agent.livekit.room_connection import connect
 from manager_agent.messages import TOPIC, Invite, SessionEndedMessage
 from scripts.livekit_server import free_port
-from tests.exhibits import EXHIBITS
+from tests.leak_scanner import LEAK_SCANNER
 from tests.waiting import waiting_for
 
 QUIETLY = rtc.RoomOptions(auto_subscribe=False)
@@ -136,6 +136,6 @@ class Bot:
                 self.session_ended_messages.append(SessionEndedMessage.model_validate_json(body))
             else:
                 self.invites.append(Invite.model_validate_json(body))
-                EXHIBITS.invite(self.invites[-1])
+                LEAK_SCANNER.invite(self.invites[-1])
             self._news.notify_all()
         return web.Response(status=self.answers)

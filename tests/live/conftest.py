@@ -31,7 +31,7 @@ from manager_agent.registry.registry import Registry
 from manager_agent.session.session import Session
 from manager_agent.store.store import Store
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
-from tests.exhibits import EXHIBITS
+from tests.leak_scanner import LEAK_SCANNER
 from tests.live.bots import Bot
 from tests.live.node_example import node_service_folder as node_service_folder
 from tests.session_report import in_short
@@ -201,7 +201,7 @@ async def stack(start_stack: StartStack, site: Site) -> Stack:
 
 @asynccontextmanager
 async def _running(site: Site, settings: Settings, log: io.StringIO, sinks: LogSinks) -> AsyncIterator[Stack]:
-    EXHIBITS.secrets |= settings.secrets
+    LEAK_SCANNER.secrets |= settings.secrets
     async with AsyncExitStack() as cleanup:
         bots = await cleanup.enter_async_context(AsyncExitStack())  # first, so that they get the session-ended messages
         served = await cleanup.enter_async_context(AsyncExitStack())
@@ -215,8 +215,8 @@ async def _running(site: Site, settings: Settings, log: io.StringIO, sinks: LogS
         yield stack
         with suppress(aiohttp.ClientError, TimeoutError, api.ServerError):  # a test may have stopped LiveKit
             for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms:
-                EXHIBITS.text("room metadata", room.name, room.metadata)
-    EXHIBITS.text("log", "the manager", log.getvalue())
+                LEAK_SCANNER.text("room metadata", room.name, room.metadata)
+    LEAK_SCANNER.text("log", "the manager", log.getvalue())
 
 
 @dataclass(slots=True)

@@ -17,8 +17,8 @@ from scripts.livekit_server import ROOT
 from tests.api.resources.test_webhooks import post, webhook
 from tests.api.stand_ins import Api
 from tests.api.still_sessions import still_session
-from tests.exposed import Exposed, scrape
 from tests.promql import Selector, selectors
+from tests.scraped_metrics import ScrapedMetrics, scrape
 from tests.unit.sessions import ASR
 
 pytestmark = pytest.mark.api
@@ -37,7 +37,7 @@ OF_OURS = "and on (instance, job) session_manager_build_info"
 
 
 @pytest.fixture
-async def shown(api: Api) -> Exposed:
+async def shown(api: Api) -> ScrapedMetrics:
     """The metrics after a session that was ready, replaced a service, and failed."""
     await api.register("asr-service")
     async with still_session(api, profile="voice") as session:
@@ -70,7 +70,7 @@ def expressions() -> Iterator[tuple[str, str]]:
             yield f"variable {variable['name']}", f"sum by ({label}) ({metric})"
 
 
-def labels_of(exposed: Exposed) -> dict[str, set[str]]:
+def labels_of(exposed: ScrapedMetrics) -> dict[str, set[str]]:
     """The labels by the name of the series."""
     found: dict[str, set[str]] = dict(OF_PROMETHEUS)
     for name, labels in exposed.series:
@@ -78,7 +78,7 @@ def labels_of(exposed: Exposed) -> dict[str, set[str]]:
     return found
 
 
-def wrong(selector: Selector, exposed: Exposed) -> str | None:
+def wrong(selector: Selector, exposed: ScrapedMetrics) -> str | None:
     """The reason why this selector finds nothing, if it does."""
     labels = labels_of(exposed)
     if selector.metric not in labels:
@@ -92,7 +92,7 @@ def wrong(selector: Selector, exposed: Exposed) -> str | None:
     return None
 
 
-async def test_dashboard_and_alerts_query_only_existing_metrics(shown: Exposed) -> None:
+async def test_dashboard_and_alerts_query_only_existing_metrics(shown: ScrapedMetrics) -> None:
     asked = [(where, selector) for where, text in expressions() for selector in selectors(text)]
     assert len(asked) > 60
     assert {where: what for where, selector in asked if (what := wrong(selector, shown))} == {}
@@ -113,7 +113,7 @@ async def test_dashboard_and_alerts_query_only_existing_metrics(shown: Exposed) 
         "up unless on (profile) session_manager_waiters == 0",
     ],
 )
-async def test_query_of_an_unknown_metric_or_label_is_found(shown: Exposed, expression: str) -> None:
+async def test_query_of_an_unknown_metric_or_label_is_found(shown: ScrapedMetrics, expression: str) -> None:
     assert any(wrong(selector, shown) for selector in selectors(expression))
 
 
@@ -188,7 +188,7 @@ def test_prometheus_config_names_the_job_and_the_alerts_file() -> None:
     assert PROMETHEUS["rule_files"] == ["alerts.yaml"]
 
 
-async def test_documented_metrics_and_labels_equal_the_exposed_ones(api: Api, shown: Exposed) -> None:
+async def test_documented_metrics_and_labels_equal_the_exposed_ones(api: Api, shown: ScrapedMetrics) -> None:
     rows = dict(re.findall(r"^\| `(session_manager_\w+)` \|([^|]*)\|", DOCUMENTED, re.MULTILINE))
     told = {name: set(re.findall(r"`(\w+)`", labels)) for name, labels in rows.items()}
     families = {family.name + "_total" * (family.type == "counter"): family for family in shown.families}

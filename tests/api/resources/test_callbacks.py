@@ -24,7 +24,7 @@ from http_api.settings.settings import BadSettings, DevSettings, Settings
 from manager_agent.outbound.address_policy import LOOPBACK
 from scripts.livekit_server import ROOT, free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
-from tests.receiver import Receiver
+from tests.callback_receiver import CallbackReceiver
 from tests.unit.sessions import left, seen
 from tests.waiting import eventually, waiting_for
 
@@ -47,14 +47,14 @@ KEYS: dict[str, Any] = {
 """The settings of a server with three callers; the last is an admin."""
 
 
-Listen = Callable[..., Awaitable[Receiver]]
+Listen = Callable[..., Awaitable[CallbackReceiver]]
 
 
 @pytest.fixture(autouse=True)
 async def listen() -> AsyncIterator[Listen]:
     """Start a receiver, which lives until the API has reported the end of its sessions."""
     async with AsyncExitStack() as receivers:
-        yield lambda *answers, **more: receivers.enter_async_context(Receiver(*answers, **more))
+        yield lambda *answers, **more: receivers.enter_async_context(CallbackReceiver(*answers, **more))
 
 
 async def opened(api: Api, key: str | None = None, **more: Any) -> str:

@@ -28,8 +28,8 @@ from manager_agent.session.session import EndReason, Session, SessionState, User
 from tests.api.resources.test_webhooks import post, webhook
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import still_session
-from tests.exposed import Exposed, scrape
-from tests.receiver import Receiver
+from tests.callback_receiver import CallbackReceiver
+from tests.scraped_metrics import ScrapedMetrics, scrape
 from tests.tenants import ACME, OPERATOR, WATCHER, production
 from tests.unit.sessions import ASR, JOINS, managed, with_instance
 from tests.waiting import described, eventually
@@ -47,11 +47,11 @@ profiles:
 """
 
 
-async def exposed(api: Api) -> Exposed:
+async def exposed(api: Api) -> ScrapedMetrics:
     return await scrape(api.http)
 
 
-async def until_exposed(api: Api, metric: str, wanted: Callable[[float], bool] = bool, **labels: str) -> Exposed:
+async def until_exposed(api: Api, metric: str, wanted: Callable[[float], bool] = bool, **labels: str) -> ScrapedMetrics:
     """What is exposed once the total of this metric is as wanted."""
     return await eventually(
         f"{metric} {labels}: {described(wanted)}",
@@ -367,7 +367,7 @@ async def test_callback_metrics_count_by_outcome(api: Api) -> None:
             return 410
         return 200
 
-    async with Receiver(answer=answer) as receiver:
+    async with CallbackReceiver(answer=answer) as receiver:
         _, _, session = await api.open(prefer="", callback_url=receiver.url)
         await receiver.tries(1)
         await api.ask("DELETE", f"/sessions/{session['session_id']}")

@@ -14,9 +14,9 @@ from http_api.observability.metrics.awaited import PATIENCE
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.session import events as ev
 from manager_agent.session.session import SessionState
-from tests.exposed import Exposed, scrape
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, over, ready_session
+from tests.scraped_metrics import ScrapedMetrics, scrape
 from tests.waiting import described, eventually
 
 pytestmark = pytest.mark.live
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.live
 BOTS = {"type": "BOT"}
 
 
-async def shows(stack: Stack, wanted: Callable[[Exposed], bool]) -> Exposed:
+async def shows(stack: Stack, wanted: Callable[[ScrapedMetrics], bool]) -> ScrapedMetrics:
     """What /metrics shows once it is as wanted."""
     return await eventually(described(wanted), lambda: scrape(stack.http), wanted, every=0.05)
 

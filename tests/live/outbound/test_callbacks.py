@@ -14,16 +14,16 @@ import pytest
 from http_api.access.api_keys import KeyEntry, digest_of, new_key
 from manager_agent.session.session import SessionState
 from scripts.livekit_server import ROOT, free_port
+from tests.callback_receiver import CallbackReceiver
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 from tests.live.humans import Human, ready_session
-from tests.receiver import Receiver
 from tests.waiting import eventually, waiting_for
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
 
 async def test_callbacks_report_each_session_state_once_and_in_order(stack: Stack) -> None:
-    async with Receiver() as receiver:
+    async with CallbackReceiver() as receiver:
         bot = await stack.bot("asr")
         session = await ready_session(stack, bot, callback_url=receiver.url)
         session_id, human = session["session_id"], Human()
@@ -52,7 +52,7 @@ async def test_callbacks_report_each_session_state_once_and_in_order(stack: Stac
 
 
 async def test_callback_reports_the_session_end_when_the_manager_stops(stack: Stack) -> None:
-    async with Receiver() as receiver:
+    async with CallbackReceiver() as receiver:
         bot = await stack.bot("asr")
         await ready_session(stack, bot, callback_url=receiver.url)
         await stack.stop()

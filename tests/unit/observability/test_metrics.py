@@ -29,7 +29,7 @@ from manager_agent.session.session import FAILURES, EndReason, ServiceReason, Se
 from manager_agent.session.transitions import apply
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.store import Change
-from tests.exposed import Exposed
+from tests.scraped_metrics import ScrapedMetrics
 from tests.unit import sessions as given
 from tests.unit.session.test_histories import a_history, by_chance
 from tests.unit.sessions import ASR, START
@@ -39,8 +39,8 @@ from tests.unit.waits import let_others_run
 pytestmark = pytest.mark.unit
 
 
-def shown(registry: CollectorRegistry) -> Exposed:
-    return Exposed(registry.collect())
+def shown(registry: CollectorRegistry) -> ScrapedMetrics:
+    return ScrapedMetrics(registry.collect())
 
 
 def session_metrics(registry: CollectorRegistry) -> SessionMetrics:

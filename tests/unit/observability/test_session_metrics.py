@@ -14,7 +14,7 @@ from manager_agent.session.events import Event
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
 from manager_agent.store.store import Change
-from tests.exposed import Exposed
+from tests.scraped_metrics import ScrapedMetrics
 from tests.unit.session.test_changes import CASES, WAITING
 from tests.unit.sessions import START, seen
 
@@ -134,7 +134,7 @@ def counted(before: Session, event: Event) -> set[str]:
     metrics.hear(Change(before.session_id, before, apply(before, event), event))
     return {
         " ".join([name.removeprefix("session_manager_"), *(label for _, label in sorted(labels)), f"{value:g}"])
-        for (name, labels), value in Exposed(registry.collect()).series.items()
+        for (name, labels), value in ScrapedMetrics(registry.collect()).series.items()
         if value and not name.endswith(NOT_SAMPLES)
     }
 
@@ -157,7 +157,7 @@ def test_no_measured_duration_is_negative() -> None:
     metrics = SessionMetrics(registry, Bounded(), Bounded(), AwaitedWebhooks(registry, lambda: START))
     event = seen("sm-asr-1", "PA_asr", START - 5)
     metrics.hear(Change("s1", WAITING, apply(WAITING, event), event))
-    found = Exposed(registry.collect())
+    found = ScrapedMetrics(registry.collect())
     for step in ("join", "ready"):
         assert found.total(f"session_manager_service_time_to_{step}_seconds_count", type="ASR") == 1
         assert found.total(f"session_manager_service_time_to_{step}_seconds_sum", type="ASR") == 0

@@ -23,7 +23,7 @@ SHOWN = 60
 
 
 @dataclass(slots=True)
-class Exhibits:
+class LeakScanner:
     secrets: set[str] = field(default_factory=set)
     """The secrets of the servers under test."""
     user_tokens: dict[str, str] = field(default_factory=dict)
@@ -78,4 +78,4 @@ def _is_word(secret: str, text: str) -> bool:
     return re.search(rf"(?<![A-Za-z0-9_-]){re.escape(secret)}(?![A-Za-z0-9_-])", text) is not None
 
 
-EXHIBITS = Exhibits()
+LEAK_SCANNER = LeakScanner()

@@ -12,7 +12,9 @@ CALL = 2_400.0
 """Seconds that a user stays."""
 
 
-def made_up(number: int, at: float, *, services: int = 3, room: str = "", owner: str = DEVELOPER.name) -> Session:
+def sample_session(
+    number: int, at: float, *, services: int = 3, room: str = "", owner: str = DEVELOPER.name
+) -> Session:
     """A session created at that time whose services have all joined."""
     required = tuple(a_service(f"worker-{entry}", "WORKER", f"http://127.0.0.1:1/{entry}") for entry in range(services))
     user = User(f"user-{number}")

@@ -12,7 +12,7 @@ Series = tuple[str, frozenset[tuple[str, str]]]
 """The name of one, and its labels."""
 
 
-class Exposed:
+class ScrapedMetrics:
     def __init__(self, families: Iterable[Metric]) -> None:
         self.families = list(families)
         self._samples = [sample for family in self.families for sample in family.samples]
@@ -32,7 +32,7 @@ class Exposed:
         return {value: self.total(name, **{label: value}) for value in values}
 
 
-async def scrape(http: aiohttp.ClientSession, headers: Mapping[str, str] | None = None) -> Exposed:
+async def scrape(http: aiohttp.ClientSession, headers: Mapping[str, str] | None = None) -> ScrapedMetrics:
     async with http.get("/metrics", headers=headers) as answer:
         assert answer.status == 200, await answer.text()
-        return Exposed(text_string_to_metric_families(await answer.text()))
+        return ScrapedMetrics(text_string_to_metric_families(await answer.text()))

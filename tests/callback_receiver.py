@@ -10,14 +10,14 @@ from typing import Any, Self
 from aiohttp import web
 from livekit import api
 
-from tests.exhibits import EXHIBITS
+from tests.leak_scanner import LEAK_SCANNER
 from tests.waiting import waiting_for
 
 Answer = Callable[[dict[str, Any]], Awaitable[int]]
 PATIENCE = 20.0
 
 
-class Receiver:
+class CallbackReceiver:
     """Answers 200, or with the next of `answers`; or as `answer` says, which is given the event."""
 
     def __init__(self, *answers: int, answer: Answer | None = None, location: str = "") -> None:
@@ -41,7 +41,7 @@ class Receiver:
         await self._runner.cleanup()
 
     def __repr__(self) -> str:
-        return f"<Receiver {self.events}>"
+        return f"<CallbackReceiver {self.events}>"
 
     @property
     def told(self) -> list[dict[str, Any]]:
@@ -70,7 +70,7 @@ class Receiver:
 
     async def _receive(self, request: web.Request) -> web.Response:
         body = await request.text()
-        EXHIBITS.text("callback", request.path, body)
+        LEAK_SCANNER.text("callback", request.path, body)
         async with self._news:
             self.posts.append((body, request.headers["Authorization"]))
             self.headers.append(dict(request.headers))
