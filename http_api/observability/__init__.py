@@ -1,1 +1,1 @@
-"""Logs, metrics and traces."""
+"""Logs, metrics, traces, and the shipping of logs."""

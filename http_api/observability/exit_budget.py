@@ -1,4 +1,4 @@
-"""How long the process still waits for collectors when it ends: for those of traces and of logs together."""
+"""The time that the process spends on flushing traces and logs to their collectors when it exits."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from collections.abc import Callable
 
 SECONDS = 2.0
 KEPT_FOR_LOGS = 0.5
-"""Of them, what traces leave: what became of these is in the log, and that goes last."""
+"""The part of the budget that flushing traces leaves for logs. Logs go last, because they report what happened to the
+traces."""
 INTERRUPTED = 0.2
-"""Seconds once somebody has lost patience."""
+"""The seconds left after an interrupt by the operator."""
 
 
 class ExitBudget:
@@ -18,12 +19,12 @@ class ExitBudget:
         self._until: float | None = None
 
     def left(self, *, kept: float = 0.0) -> float:
-        """Seconds, without those that are to be kept. They run from when this was first asked."""
+        """The seconds left, minus `kept`. The budget starts with the first call."""
         now = self._clock()
         if self._until is None:
             self._until = now + self._seconds
         return max(0.0, self._until - now - kept)
 
     def cut(self) -> None:
-        """To what is hardly noticed."""
+        """Reduce what is left to INTERRUPTED seconds at most."""
         self._until = self._clock() + min(INTERRUPTED, self.left())

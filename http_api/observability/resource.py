@@ -1,6 +1,6 @@
-"""Who sends logs and traces: the resource of OpenTelemetry, the same in both.
+"""The OpenTelemetry resource that identifies this process in logs and traces.
 
-https://opentelemetry.io/docs/specs/semconv/resource/ says what its attributes mean.
+Its attributes: https://opentelemetry.io/docs/specs/semconv/resource/
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from http_api import VERSION
 from http_api.settings.settings import Settings
 
 INSTANCE_ID = str(uuid4())
-"""Of this process: another one after each start."""
+"""Identifies this process. New at each start."""
 
 
 def resource_of(settings: Settings) -> Mapping[str, str]:

@@ -1,4 +1,4 @@
-"""Where log entries go besides the stream: from before the application is there until after it has ended."""
+"""The sinks of log entries besides the stream. They live longer than the application."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class LogSinks:
     recent: RecentLogs = field(default_factory=RecentLogs)
     shipper: LogShipper = field(default_factory=Off)
     exit_budget: ExitBudget = field(default_factory=ExitBudget)
-    """The shipper's, which it shares with whatever else is sent off at the end."""
+    """The shipper's budget, shared with everything else that is flushed at exit."""
 
     @property
     def takers(self) -> Sequence[Sink]:
-        """What logs.configure() is given."""
+        """The sinks for logs.configure()."""
         return (self.recent.take, self.shipper.put)

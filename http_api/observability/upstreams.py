@@ -1,6 +1,6 @@
-"""What this server can't do without, and whether it is there: LiveKit, and whatever is added to the list.
+"""The upstreams that this server depends on, and whether they are available. Currently LiveKit.
 
-Looked at once a second, so that `since` is right whoever asks, and whoever wants to know of a change is told at once.
+They are checked once per second, so that `since` is accurate at any time and listeners learn of changes promptly.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from manager_agent.tasks import Tasks
 log = structlog.get_logger()
 
 INTERVAL = 1.0
-"""Seconds between two looks."""
+"""Seconds between two checks."""
 
 
 class DependencyState(StrEnum):
@@ -29,16 +29,17 @@ class DependencyState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Upstream:
-    """One of them."""
+    """A system that this server depends on."""
 
     name: str
     trouble: Callable[[], str | None]
-    """What is wrong with it, for every caller to read: no address, no secret. None: nothing. Must return at once."""
+    """Why it is unavailable, or None when it is available. Shown to every caller: it must contain no address and no
+    secret. Must not block."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """How one of them was at the last look."""
+    """The status of an upstream at the last check."""
 
     name: str
     since: float
@@ -51,12 +52,12 @@ class Found:
 
 
 def livekit(is_registered: Callable[[], bool], answers: Callable[[], bool]) -> Upstream:
-    """LiveKit is there when the manager agent is registered with it, and its API answered when it was last asked."""
+    """LiveKit as an upstream: available when the manager agent is registered and the last API call succeeded."""
 
     def trouble() -> str | None:
         if not is_registered():
             return "the manager agent is not registered with LiveKit"
-        return None if answers() else "LiveKit does not answer when it is asked for its rooms"
+        return None if answers() else "LiveKit does not respond to requests for its list of rooms"
 
     return Upstream("livekit", trouble)
 
@@ -68,10 +69,10 @@ class Upstreams:
         self._tasks = Tasks()
         now = clock()
         self.found = tuple(Found(one.name, now, one.trouble()) for one in upstreams)
-        """In the order in which they were given. For reading."""
+        """The status of each upstream, in the given order. Read-only."""
 
     def listen(self, listener: Callable[[], None]) -> None:
-        """Calls `listener` whenever one of them is found otherwise than before; it must return at once."""
+        """Call `listener` whenever the status of an upstream changes. It must not block."""
         self._listeners.append(listener)
 
     async def start(self) -> None:
@@ -81,7 +82,7 @@ class Upstreams:
         await self._tasks.aclose()
 
     def look(self) -> None:
-        """Sees how each of them is, and tells the listeners if that is another than before."""
+        """Check every upstream, and call the listeners if a status changed."""
         now = self._clock()
         before, pairs = self.found, zip(self._upstreams, self.found, strict=True)
         self.found = tuple(_looked_at(upstream, known, now) for upstream, known in pairs)

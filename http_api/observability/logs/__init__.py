@@ -1,9 +1,8 @@
-"""Logs: events with fields, on stderr and to whoever else takes them. docs/logs.md says which there are.
+"""Logs: structured events on stderr and to further sinks. docs/logs.md lists them.
 
-setup.py sets logging up; redaction.py says what must not be seen in it, context.py what the lines of a request are
-about, access.py has its last one; native.py takes in what native code writes, unhandled.py the errors that nobody
-handles; sinks.py says who takes what is logged, one of which is recent.py, with the newest lines of each session;
-unwaited.py is the lock that they have.
+setup.py configures logging; redaction.py removes secrets; context.py binds fields to a request's entries and access.py
+logs its last one; native.py captures the output of native code, unhandled.py unhandled errors; sinks.py lists the
+sinks, one of which is recent.py with the newest entries of each session; unwaited.py is the lock that sinks use.
 """
 
 from http_api.observability.logs.setup import Entry as Entry

@@ -1,8 +1,8 @@
-"""What native code writes to stderr, as log entries: the log of LiveKit's SDK, WebRTC's, what a panic says.
+"""Log what native code writes to stderr: the logs of LiveKit's SDK and WebRTC, and panic messages.
 
-Native code writes to file descriptor 2 and knows nothing of Python's logging. While `captured` lasts, that descriptor
-is a pipe which a thread of ours reads, and whatever Python itself writes to stderr goes where it went before. What
-native code says in the very moment in which it aborts the process dies with the thread; faulthandler says where it was.
+Native code writes to file descriptor 2 and bypasses Python's logging. Within `captured`, that descriptor is a pipe that
+a thread reads, and Python's own stderr still goes to the original stream. What native code writes just before it aborts
+the process is lost with the thread; faulthandler shows where it happened.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TextIO
 
 STDERR = 2
 LINE = re.compile(r"\[\S+ (?P<level>TRACE|DEBUG|INFO|WARN|ERROR) +(?P<target>\S+)\] (?P<message>.*)", re.DOTALL)
-"""A line of Rust's env_logger, in which the SDK logs: `[2026-01-31T12:00:00Z WARN  livekit::room] left`."""
+"""A line of Rust's env_logger, the SDK's log format: `[2026-01-31T12:00:00Z WARN  livekit::room] left`."""
 LEVELS = {
     "TRACE": logging.DEBUG,
     "DEBUG": logging.DEBUG,
@@ -30,14 +30,15 @@ LEVELS = {
 SDK, OTHERS = logging.getLogger("livekit.native"), logging.getLogger("native")
 CHUNK = 64 * 1024
 LINE_MAX = 16 * 1024
-"""Bytes; a longer line becomes several."""
+"""Bytes. A longer line is split."""
 STOP_TIMEOUT = 1.0
 
 
 @contextmanager
 def captured() -> Iterator[TextIO]:
-    """Yields the stderr of before, for the log itself to go to; it stays open afterwards. A process that was started
-    without one has nothing to capture, and its log goes nowhere."""
+    """Capture native output within the block. Yields the original stderr, which the log should be written to; it stays
+    open afterwards. If the process was started without stderr, nothing is captured and the yielded stream discards all
+    output."""
     before = sys.stderr
     if before is None:
         yield open(os.devnull, "w")  # noqa: SIM115 - as below
@@ -51,18 +52,18 @@ def captured() -> Iterator[TextIO]:
         os.dup2(writing, STDERR)
         os.close(writing)
         sys.stderr = real
-        faulthandler.enable(real)  # what kills the process at once would be lost in the pipe
+        faulthandler.enable(real)  # a fatal error's traceback would be lost in the pipe
         reader.start()
         yield real
     finally:
-        os.dup2(real.fileno(), STDERR)  # closes the last writing end: the reader comes to the end
+        os.dup2(real.fileno(), STDERR)  # closes the last write end, so the reader reaches the end
         reader.join(STOP_TIMEOUT)
         faulthandler.enable(STDERR) if knew_faults else faulthandler.disable()
         sys.stderr = before
 
 
 def _read(reading: int) -> None:
-    """Logs every line until nobody can write any more."""
+    """Log every line until all write ends are closed."""
     rest = b""
     while chunk := os.read(reading, CHUNK):
         *lines, rest = (rest + chunk).split(b"\n")
@@ -76,9 +77,9 @@ def _read(reading: int) -> None:
 
 
 def take(line: str) -> None:
-    """Logs one line: the SDK's under its own level, any other as a warning, as nobody writes to stderr for fun."""
-    said = LINE.fullmatch(line)
-    if said is not None:
-        SDK.log(LEVELS[said["level"]], "%s", said["message"], extra={"target": said["target"]})
+    """Log one line: an SDK line with its own level, any other as a warning, because output on stderr is unexpected."""
+    parsed = LINE.fullmatch(line)
+    if parsed is not None:
+        SDK.log(LEVELS[parsed["level"]], "%s", parsed["message"], extra={"target": parsed["target"]})
     elif line.strip():
         OTHERS.warning("%s", line)

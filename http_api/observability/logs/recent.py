@@ -1,4 +1,4 @@
-"""The newest entries of the log about each session, in memory, for whoever looks into what became of one."""
+"""The newest log entries about each session, in memory, for the timeline."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from http_api.observability.logs.unwaited import UnwaitedLock
 from manager_agent.store.store import Change
 
 PER_SESSION = 200
-"""Entries that are kept of one session."""
+"""The maximum number of entries kept per session."""
 ENTRIES_MAX = 20_000
 BYTES_MAX = 8 * 1024 * 1024
-"""Of all sessions. Beyond, the oldest entries of the oldest session give way."""
+"""The maximum size of the entries of all sessions. Beyond it the oldest entries of the oldest session are dropped."""
 LINE_MAX = 64 * 1024
-"""Bytes of one entry; a longer one is not kept, as it would push out hundreds of others."""
-LOOKS = frozenset({"GET", "HEAD"})
+"""Bytes. A longer entry is not kept, because it would displace hundreds of others."""
+READS = frozenset({"GET", "HEAD"})
 
 
 class RecentLogs:
-    """`take` is a Sink, called in any thread; `follow` is for the store's listen()."""
+    """`take` is a Sink and may be called in any thread; `follow` is a listener for the store."""
 
     def __init__(
         self, *, per_session: int = PER_SESSION, entries_max: int = ENTRIES_MAX, bytes_max: int = BYTES_MAX
@@ -32,21 +32,21 @@ class RecentLogs:
         self._per_session, self._entries_max, self._bytes_max = per_session, entries_max, bytes_max
         self._lock = UnwaitedLock(self._keep)
         self._known: set[str] = set()
-        """The ids of all sessions: what else calls itself one is not kept."""
+        """The ids of all sessions. Entries with other session ids are not kept."""
         self._lines: dict[str, deque[bytes]] = {}
-        """The JSON of each entry, oldest first, by session, the one that was first heard of first. None is empty."""
+        """By session, in order of each session's first entry: the JSON of its entries, oldest first. Never empty."""
         self.entries = self.bytes = 0
-        """How much is kept."""
+        """The number and size of the entries kept."""
 
     def take(self, entry: Entry) -> None:
-        """Keeps an entry, if it is about a session."""
+        """Keep an entry if it is about a session."""
         session_id = entry.fields.get("session_id")
-        if not isinstance(session_id, str) or _is_a_look(entry.fields):
+        if not isinstance(session_id, str) or _is_read_access(entry.fields):
             return
         self._lock.put((session_id, entry.line.encode()))
 
     def follow(self, change: Change) -> None:
-        """A session is new, or forgotten, and with it what was logged about it."""
+        """Register a new session; drop the entries of a removed one."""
         if change.before is not None and change.after is not None:
             return
         with self._lock:
@@ -58,13 +58,13 @@ class RecentLogs:
             self.entries, self.bytes = self.entries - len(lines), self.bytes - sum(map(len, lines))
 
     def of(self, session_id: str) -> list[dict[str, Any]]:
-        """The entries about a session that are kept, oldest first."""
+        """The kept entries about a session, oldest first."""
         with self._lock:
             lines = tuple(self._lines.get(session_id, ()))
         return [json.loads(line) for line in lines]
 
-    def _keep(self, told: tuple[str, bytes]) -> None:
-        session_id, line = told
+    def _keep(self, item: tuple[str, bytes]) -> None:
+        session_id, line = item
         if session_id not in self._known or len(line) > LINE_MAX:
             return
         lines = self._lines.setdefault(session_id, deque())
@@ -82,10 +82,11 @@ class RecentLogs:
             del self._lines[session_id]
 
 
-def _is_a_look(fields: Mapping[str, Any]) -> bool:
-    """Whether somebody merely looked at the session: whoever watches it would fill its log with that."""
-    event, is_look = fields["event"], fields.get("method") in LOOKS
-    return is_look and (event == "request_abandoned" or (event == "request" and fields.get("status", 500) < 400))
+def _is_read_access(fields: Mapping[str, Any]) -> bool:
+    """Whether the entry is about a request that only read the session. Clients that watch a session would otherwise
+    fill its log with such entries."""
+    event, is_read = fields["event"], fields.get("method") in READS
+    return is_read and (event == "request_abandoned" or (event == "request" and fields.get("status", 500) < 400))
 
 
 RECENT_LOGS = web.AppKey("RECENT_LOGS", RecentLogs)

@@ -1,4 +1,4 @@
-"""What is logged, made fit to be written: no token, no secret, nothing but plain JSON of bounded size. PURE."""
+"""Make log events safe to write: remove tokens and secrets, and reduce values to plain JSON of bounded size. PURE."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from typing import Any
 from http_api.access.api_keys import PREFIX
 
 JWT = re.compile(r"eyJ[A-Za-z0-9_-]{5,1024}\.[A-Za-z0-9_-]{5,}\.[A-Za-z0-9_-]*")
-"""Its header is bounded: to look for the dot behind each `eyJ` of a long text of nothing else would take for ever."""
+"""The header's length is bounded: otherwise a long text of repeated `eyJ` would take quadratic time."""
 API_KEY = re.compile(rf"(?<![A-Za-z0-9_]){PREFIX}[A-Za-z0-9_-]{{20,}}")
-"""Also one that was cut off."""
+"""Also matches a truncated key."""
 REDACTED = "[redacted]"
 DEPTH_MAX = 8
 """Values nested deeper are written as text."""
 TEXT_MAX = 16 * 1024
-"""Characters of one text that are written: of a longer one the beginning and the end, where a traceback says most."""
+"""The maximum length of a text. A longer one is reduced to its beginning and end, where a traceback is most useful."""
 MARGIN = 4 * 1024
-"""Characters beyond that which are looked at: a secret that the cut goes through is none any more."""
+"""Characters beyond the cut that are searched too, so that a secret across the cut is recognized."""
 ITEMS_MAX = 256
-"""Entries of one list or object that are written."""
+"""The maximum number of items written of a list or object."""
 INT_MAX = 2**63 - 1
-"""Greater integers are written as text: whoever reads JSON into 64 bits would change them."""
+"""Larger integers are written as text: parsers with 64-bit integers would change them."""
 
 ENCODING = ("utf-8", "backslashreplace")
 EventDict = MutableMapping[str, Any]
@@ -32,8 +32,8 @@ Processor = Callable[[Any, str, EventDict], EventDict]
 
 
 def redactor(secrets: Iterable[str]) -> Processor:
-    """A processor that replaces every JWT, every API key and every one of `secrets`, wherever in an event they stand,
-    and leaves nothing but plain JSON values."""
+    """A structlog processor that replaces every JWT, API key and one of `secrets` anywhere in an event, and reduces all
+    values to plain JSON."""
     known = sorted(filter(None, secrets), key=len, reverse=True)
     # A secret may be an ordinary word (dev mode's is "secret"), so only whole words count.
     words = (rf"(?<![A-Za-z0-9_]){re.escape(secret)}(?![A-Za-z0-9_])" for secret in known)
@@ -64,8 +64,8 @@ def redactor(secrets: Iterable[str]) -> Processor:
 
 
 def _without(hidden: re.Pattern[str], text: str) -> str:
-    """The text with nothing hidden in it, cut if need be; and cut to little more before it is looked at, as the event
-    loop waits for this."""
+    """The text with matches of `hidden` replaced, truncated if too long. A long text is first reduced to little more
+    than the final length, because this runs on the event loop."""
     if len(text) <= TEXT_MAX:
         return hidden.sub(REDACTED, text)
     half = TEXT_MAX // 2

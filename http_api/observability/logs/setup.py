@@ -1,7 +1,7 @@
-"""Logs: events with fields. Coloured lines in dev mode, JSON lines otherwise, on stderr.
+"""Configure logging: structured events on stderr, as colored lines in dev mode and as JSON lines otherwise.
 
-What other packages log through the standard library goes the same way. No token and no secret gets out: the
-last step before an event is written looks at every value in it.
+Logs of other packages through the standard library take the same path. The last step before an event is written removes
+tokens and secrets from all its values.
 """
 
 from __future__ import annotations
@@ -22,36 +22,36 @@ from jwt import InsecureKeyLengthWarning
 from http_api.observability.logs.redaction import EventDict, redactor
 
 CHATTY = ("asyncio", "aiohttp.server", "livekit", "livekit.agents", "urllib3", "watchfiles")
-"""Packages whose debug lines say nothing about sessions."""
+"""Packages whose debug logs are irrelevant to sessions."""
 NATIVE = "livekit.native"
-"""Of the SDK's native log RUST_LOG decides."""
+"""The SDK's native log, whose level RUST_LOG sets."""
 STAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line of the log, with nothing in it that must not be seen."""
+    """One log entry, free of secrets."""
 
     fields: Mapping[str, Any]
-    """Plain JSON values: `event`, `level`, `logger`, `timestamp`, and what belongs to the event. Not to be changed."""
+    """Plain JSON values: `event`, `level`, `logger`, `timestamp`, and the event's own fields. Must not be modified."""
 
     @cached_property
     def line(self) -> str:
-        """As JSON, on one line."""
+        """The entry as JSON, on one line."""
         return json.dumps(self.fields, ensure_ascii=False, separators=(",", ":"))
 
 
 Distribute = Callable[[Any, str, EventDict], str]
 Sink = Callable[[Entry], None]
-"""Takes each entry as it is logged, in any thread: it must return at once, and log nothing itself."""
+"""Receives each entry when it is logged, in any thread. It must not block, and must not log."""
 
 
 def configure(
     *, dev: bool, level: str, secrets: Iterable[str], stream: TextIO | None = None, sinks: Sequence[Sink] = ()
 ) -> None:
-    """Sets up structlog and the standard library's logging for this process; again replaces what was set.
+    """Configure structlog and the standard library's logging for this process, replacing any earlier configuration.
 
-    `sinks`: where each entry goes besides the stream.
+    `sinks` receive each entry in addition to `stream` (default: stderr).
     """
     stream = stream or sys.stderr
     shared: list[Any] = [
@@ -82,7 +82,7 @@ def configure(
     logging.getLogger(NATIVE).setLevel(root.level)
     logging.captureWarnings(True)
     if dev:
-        warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)  # "secret" is short, and known to all
+        warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)  # dev mode's "secret" is short
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -96,8 +96,8 @@ def configure(
 
 
 class _Outlet(logging.StreamHandler[TextIO]):
-    """Writes what the formatter makes of a record. What becomes of one that can't be written is ours to say: the
-    standard library would show it as it came, with every secret in it."""
+    """Writes formatted records. It handles records that can't be formatted itself, because the standard library would
+    write them unredacted."""
 
     def __init__(self, stream: TextIO, distribute: Distribute) -> None:
         super().__init__(stream)
@@ -107,20 +107,20 @@ class _Outlet(logging.StreamHandler[TextIO]):
         try:
             return super().format(record)
         except Exception as error:
-            told = {"event": "log_not_written", "level": "error", "logger": record.name, "why": type(error).__name__}
-            return self._distribute(None, "error", STAMP(None, "error", told))
+            event = {"event": "log_not_written", "level": "error", "logger": record.name, "why": type(error).__name__}
+            return self._distribute(None, "error", STAMP(None, "error", event))
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """The stream is gone: there is nowhere to say so."""
+        """Ignore a failed write: without the stream there is nowhere to report it."""
 
 
 def _distributor(sinks: Sequence[Sink], console: Any) -> Distribute:
-    """The last step: gives the entry to every sink, and returns what the stream is to show."""
+    """The last processor: passes the entry to every sink and returns the text for the stream."""
 
     def distribute(logger: Any, method: str, event: EventDict) -> str:
         entry = Entry(event)
         for sink in sinks:
-            with suppress(Exception):  # a fault of one is no reason for the others to miss it
+            with suppress(Exception):  # a failing sink must not affect the others
                 sink(entry)
         return entry.line if console is None else str(console(logger, method, dict(event)))
 

@@ -1,6 +1,6 @@
-"""Errors that nobody handles, as log entries: of threads, of finalizers, of what native code calls back.
+"""Log unhandled errors of threads, finalizers and callbacks from native code.
 
-Python would write them to stderr as they are, tokens included, and nobody else would learn of them.
+Python would write them to stderr unredacted, and they would not reach the other sinks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ log = structlog.get_logger()
 
 @contextmanager
 def logged() -> Iterator[None]:
-    """While it lasts. What ends the process is for whoever runs it to log."""
+    """Log unhandled errors within the block. Errors that end the process are left to the caller."""
     before = threading.excepthook, sys.unraisablehook
     threading.excepthook, sys.unraisablehook = _of_thread, _of_finalizer
     try:
@@ -29,13 +29,13 @@ def logged() -> Iterator[None]:
 
 def _of_thread(args: threading.ExceptHookArgs) -> None:
     if args.exc_type is not SystemExit:
-        _tell(args.exc_value, args.exc_traceback, thread=args.thread.name if args.thread else None)
+        _log(args.exc_value, args.exc_traceback, thread=args.thread.name if args.thread else None)
 
 
 def _of_finalizer(unraisable: sys.UnraisableHookArgs) -> None:
-    _tell(unraisable.exc_value, unraisable.exc_traceback, where=unraisable.err_msg, of=type(unraisable.object).__name__)
+    _log(unraisable.exc_value, unraisable.exc_traceback, where=unraisable.err_msg, of=type(unraisable.object).__name__)
 
 
-def _tell(error: BaseException | None, traceback: TracebackType | None, **about: str | None) -> None:
+def _log(error: BaseException | None, traceback: TracebackType | None, **about: str | None) -> None:
     known = {name: value for name, value in about.items() if value is not None}
     log.error("unhandled_error", exc_info=error and (type(error), error, traceback), **known)

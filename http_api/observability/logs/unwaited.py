@@ -1,8 +1,8 @@
-"""A lock around what log entries are put into, for which nobody who logs ever waits.
+"""A lock for containers of log entries that logging never blocks on.
 
-Whoever logs holds the lock of the log's handler. Whoever holds a lock of ours may be made to log, in the middle of it,
-by a finalizer that the garbage collector runs there. If each waited for the other, both would for ever. So an item that
-is put while the lock is taken is left beside it, for whoever has the lock next.
+A thread that logs holds the lock of the log handler. A thread that holds this lock may also log, when the garbage
+collector runs a finalizer at that moment. If each waited for the other's lock, they would deadlock. Therefore an item
+that is put while the lock is taken goes into a queue, which the next holder of the lock processes.
 """
 
 from __future__ import annotations
@@ -13,42 +13,42 @@ from threading import RLock
 from typing import Generic, Self, TypeVar
 
 Item = TypeVar("Item")
-Told = TypeVar("Told")
+Result = TypeVar("Result")
 
 
-class UnwaitedLock(Generic[Item, Told]):
-    """As a context manager, an ordinary lock, for everything but putting in."""
+class UnwaitedLock(Generic[Item, Result]):
+    """As a context manager it is an ordinary lock, for all operations except `put`."""
 
-    def __init__(self, take_in: Callable[[Item], Told]) -> None:
-        """`take_in` is given each item, under the lock."""
+    def __init__(self, take_in: Callable[[Item], Result]) -> None:
+        """`take_in` is called with each item, under the lock."""
         self._take_in = take_in
-        self._lock = RLock()  # reentrant, as what is put in by such a finalizer may be put in right here
-        self._left: SimpleQueue[Item] = SimpleQueue()
-        """Its put() may be interrupted by another one anywhere, and never waits."""
+        self._lock = RLock()  # reentrant, because such a finalizer may run in the thread that holds the lock
+        self._queued: SimpleQueue[Item] = SimpleQueue()
+        """Its put() is reentrant and never blocks."""
 
-    def put(self, item: Item) -> Told | None:
-        """What `take_in` says of it; None when it was left for whoever has the lock next."""
+    def put(self, item: Item) -> Result | None:
+        """The result of `take_in`; None when the item was queued for the next holder of the lock."""
         if not self._lock.acquire(blocking=False):
-            self._left.put(item)
+            self._queued.put(item)
             return None
         try:
-            self._take_in_what_was_left()
+            self._take_in_queued()
             return self._take_in(item)
         finally:
             self._lock.release()
 
     def __enter__(self) -> Self:
         self._lock.acquire()
-        self._take_in_what_was_left()
+        self._take_in_queued()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._lock.release()
 
-    def _take_in_what_was_left(self) -> None:
+    def _take_in_queued(self) -> None:
         while True:
             try:
-                item = self._left.get_nowait()
+                item = self._queued.get_nowait()
             except Empty:
                 return
             self._take_in(item)

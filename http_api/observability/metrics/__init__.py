@@ -1,4 +1,4 @@
-"""What is measured, and how it is shown at /metrics: docs/metrics.md says what each metric means.
+"""The metrics shown at /metrics. docs/metrics.md explains each of them.
 
-A file for each kind of what is measured; metrics.py has them all, and wiring.py ties them to the application's parts.
+One file per kind of metric; metrics.py holds them all, and wiring.py connects them to the application's parts.
 """

@@ -1,23 +1,24 @@
-"""Values of labels that come from outside, few enough for whoever keeps the series. PURE."""
+"""Bound the number of label values that come from outside, to limit the number of series. PURE."""
 
 from __future__ import annotations
 
 VALUES_MAX = 50
 OTHER = "other"
-"""Stands for every value that came too late."""
+"""Shown for every value beyond the limit."""
 NONE = "none"
-"""Stands for the empty one."""
+"""Shown for the empty value."""
 
 
 class Bounded:
-    """The values of one label, first come, first served: each value of each label is a series of its own, for ever."""
+    """The values of one label: the first `most` are shown, because each value creates a series that is never
+    removed."""
 
     def __init__(self, most: int = VALUES_MAX) -> None:
         self._most = most
         self._known: set[str] = set()
 
     def of(self, value: str) -> str:
-        """What is shown for this value."""
+        """The label value to show for this value."""
         if not value:
             return NONE
         if value not in self._known:

@@ -1,4 +1,4 @@
-"""How late the event loop is: everything waits its turn on it, so this is what each request waits at least."""
+"""Measure the event loop's lag, the minimum time that every request waits."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Callable
 
 INTERVAL = 0.25
-"""Seconds between two looks."""
+"""Seconds between two measurements."""
 
 
 class LoopLag:
-    """Sleeps, and sees how late it wakes."""
+    """Measures how late the event loop wakes a sleeping task."""
 
     def __init__(self, observe: Callable[[float], object]) -> None:
-        """`observe` is told how many seconds, again and again."""
+        """`observe` is called with each measured lag in seconds."""
         self._observe = observe
         self._running: asyncio.Task[None] | None = None
 

@@ -1,4 +1,4 @@
-"""Everything that one process measures, in a registry of its own."""
+"""All metrics of one process, in their own registry."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from manager_agent.clock import Clock
 
 LAGS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 UPDATES = (0.00001, 0.000025, 0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.05, 0.25, 1)
-"""Most take tens of microseconds, and about as much again for what they log (`python -m benchmarks.watching`)."""
+"""Seconds. Most take tens of microseconds, plus about as much for logging (`python -m benchmarks.watching`)."""
 
 
 class Metrics:
     def __init__(self, clock: Clock = time.monotonic) -> None:
-        # Else there would be a further series for when each began, which nobody asks for.
+        # Otherwise each metric would have an additional `_created` series, which is not used.
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = registry = CollectorRegistry()
         awaited = AwaitedWebhooks(registry, clock)
@@ -39,15 +39,15 @@ class Metrics:
         self.requests = RequestMetrics(registry)
         self.webhooks = WebhookMetrics(registry, awaited)
         self.loop_lag = Histogram(
-            "session_manager_event_loop_lag_seconds", "How late the event loop woke a task that slept.",
+            "session_manager_event_loop_lag_seconds", "How late the event loop woke a sleeping task.",
             registry=registry, buckets=LAGS,
         )  # fmt: skip
         self.store_updates = Histogram(
             "session_manager_store_update_duration_seconds",
-            "How long it took to apply an event to a session, and to tell all who listen.",
+            "Time to apply an event to a session and notify all listeners.",
             registry=registry, buckets=UPDATES,
         )  # fmt: skip
-        build = Info("session_manager_build", "What is running.", registry=registry)
+        build = Info("session_manager_build", "Versions of the running software.", registry=registry)
         build.info({"version": VERSION, "livekit": version("livekit"), "livekit_agents": version("livekit-agents")})
         ProcessCollector(registry=registry)
         PlatformCollector(registry=registry)

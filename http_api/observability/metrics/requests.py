@@ -1,4 +1,4 @@
-"""Requests as they are answered: how many with which status or problem, and how long it took."""
+"""Metrics of HTTP requests: number by status and problem, and duration."""
 
 from __future__ import annotations
 
@@ -7,30 +7,30 @@ from collections.abc import Iterable
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
 UNKNOWN = "unknown"
-"""Stands for every path and method that is none of ours."""
+"""The operation of requests to unknown paths and methods."""
 ABORTED = "aborted"
-"""Stands for the status of an answer that did not come to its end."""
+"""The status of requests whose response was not completed."""
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
-"""Most take milliseconds; who waits for a session takes as long as that."""
+"""Most requests take milliseconds; those that wait for a session take as long as it does."""
 
 
 class RequestMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self._requests = Counter(
-            "session_manager_http_requests_total", "Requests, by the operation and the status of the answer.",
+            "session_manager_http_requests_total", "Requests by operation and response status.",
             ["operation", "status"], registry=registry,
         )  # fmt: skip
         self._duration = Histogram(
-            "session_manager_http_request_duration_seconds", "From when a request was read until it was answered.",
+            "session_manager_http_request_duration_seconds", "Time from reading a request to completing its response.",
             ["operation"], registry=registry, buckets=SECONDS,
         )  # fmt: skip
         self._problems = Counter(
-            "session_manager_http_problems_total", "Requests that were answered with a problem, by its type.",
+            "session_manager_http_problems_total", "Requests that got a problem response, by problem type.",
             ["problem"], registry=registry,
         )  # fmt: skip
 
     def expect(self, problems: Iterable[str]) -> None:
-        """The series of these problems begin at zero."""
+        """Create the series of these problems at zero."""
         for problem in problems:
             self._problems.labels(problem)
 

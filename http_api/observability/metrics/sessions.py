@@ -33,15 +33,15 @@ SECONDS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 60)
 STEPS = {
     AttemptStep.ACCEPTED: (
         "session_manager_service_time_to_accept_seconds",
-        "From when an attempt to get a service began until it accepted its invite.",
+        "Time from the start of an attempt until the service accepted its invite.",
     ),
     AttemptStep.JOINED: (
         "session_manager_service_time_to_join_seconds",
-        "From when an attempt to get a service began until it was in the room.",
+        "Time from the start of an attempt until the service joined the room.",
     ),
     AttemptStep.READY: (
         "session_manager_service_time_to_ready_seconds",
-        "From when an attempt to get a service began until it was ready for the first time.",
+        "Time from the start of an attempt until the service was ready for the first time.",
     ),
 }
 
@@ -58,13 +58,13 @@ class SessionMetrics:
         """Those that are shown, of services that there are or were."""
         self._created = Counter(
             "session_manager_sessions_created_total",
-            "Sessions that got a room, or ended without.",
+            "Sessions that got a room or ended without one.",
             ["profile"],
             registry=registry,
         )
         self._time_to_ready = Histogram(
             "session_manager_session_time_to_ready_seconds",
-            "From when a session was asked for until all its services were ready for the first time.",
+            "Time from the request of a session until all its services were ready for the first time.",
             ["profile"], registry=registry, buckets=SECONDS,
         )  # fmt: skip
         self._ended = Counter(
@@ -75,31 +75,31 @@ class SessionMetrics:
             for step, (name, says) in STEPS.items()
         }
         self._refused = Counter(
-            "session_manager_services_refused_total", "Required services that nobody could be invited as.",
+            "session_manager_services_refused_total", "Required services for which no service could be invited.",
             ["type", "reason"], registry=registry,
         )  # fmt: skip
         self._attempts = Counter(
             "session_manager_service_attempts_total", "Attempts to get a service.", ["type"], registry=registry
         )
         self._ready = Counter(
-            "session_manager_services_ready_total", "Services that became ready, by what made them so.",
+            "session_manager_services_ready_total", "Services that became ready, by evidence.",
             ["type", "evidence"], registry=registry,
         )  # fmt: skip
         self._replaced = Counter(
-            "session_manager_service_replacements_total", "Attempts that another one took the place of.",
+            "session_manager_service_replacements_total", "Attempts that were replaced by another.",
             ["type"], registry=registry,
         )  # fmt: skip
         self._failed = Counter(
-            "session_manager_service_failures_total", "Attempts that came to nothing.", ["type", "reason"],
+            "session_manager_service_failures_total", "Attempts that failed.", ["type", "reason"],
             registry=registry,
         )  # fmt: skip
         self._invites = Counter(
-            "session_manager_invites_total", "Invites that were answered, or could not be.", ["type", "outcome"],
+            "session_manager_invites_total", "Invites by outcome.", ["type", "outcome"],
             registry=registry,
         )  # fmt: skip
         self._dispatched_again = Counter(
             "session_manager_manager_dispatches_repeated_total",
-            "Managers that were dispatched because the one before did not come, or was gone.", registry=registry,
+            "Manager dispatches repeated because the previous manager did not join or had left.", registry=registry,
         )  # fmt: skip
         for reason in EndReason:
             self._ended.labels(_state_of(reason), reason)

@@ -1,4 +1,4 @@
-"""What is, at the moment somebody looks: read from where it is kept, so that it can't drift."""
+"""Gauges and counters read from the application's state at scrape time, so that they can't drift."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class State(Collector):
         shown_type: Callable[[str], str],
         known_types: Collection[str],
     ) -> None:
-        """`log_queue` says how it is now, and `shown_type` what is shown for a type of service. `known_types` are shown
-        even when there is none of them any more."""
+        """`log_queue` returns the shipper's statistics; `shown_type` maps a service type to its label value.
+        `known_types` are shown even when no such service is registered any longer."""
         self._store, self._waiters, self._agent, self._registry = store, waiters, agent, registry
         self._callbacks, self._log_queue, self._shown_type = callbacks, log_queue, shown_type
         self._known_types = known_types
@@ -45,26 +45,26 @@ class State(Collector):
         logs = self._log_queue()
         yield _logs_dropped(logs)
         delivered = "session_manager_log_records_delivered_total"
-        yield CounterMetricFamily(delivered, "Log records that were sent away, and taken.", value=logs.delivered)
+        yield CounterMetricFamily(delivered, "Log records that the collector accepted.", value=logs.delivered)
         for name, says, value in (
-            ("session_manager_waiters", "Requests that are kept waiting.", self._waiters.count),
+            ("session_manager_waiters", "Requests that are waiting.", self._waiters.count),
             ("session_manager_rooms_held", "Rooms that the manager agent watches.", self._agent.rooms_held),
-            ("session_manager_manager_registered", "Whether LiveKit may send it rooms.", self._agent.registered),
-            ("session_manager_callbacks_pending", "Callbacks that are not finished.", self._callbacks.pending),
-            ("session_manager_log_queue_records", "Log records that wait to be sent away.", logs.queued_records),
-            ("session_manager_log_queue_bytes", "What these records take up.", logs.queued_bytes),
+            ("session_manager_manager_registered", "1 if registered with LiveKit.", self._agent.registered),
+            ("session_manager_callbacks_pending", "Callbacks not yet finished.", self._callbacks.pending),
+            ("session_manager_log_queue_records", "Log records waiting to be shipped.", logs.queued_records),
+            ("session_manager_log_queue_bytes", "Size of the log records waiting to be shipped.", logs.queued_bytes),
         ):
             yield GaugeMetricFamily(name, says, value=float(value))
 
     def _sessions(self) -> Metric:
-        family = GaugeMetricFamily("session_manager_sessions", "Sessions that can be read, by state.", labels=["state"])
+        family = GaugeMetricFamily("session_manager_sessions", "Stored sessions, by state.", labels=["state"])
         for state in SessionState:
             family.add_metric([state], self._store.counts.by_state[state])
         return family
 
     def _services(self) -> Metric:
         family = GaugeMetricFamily(
-            "session_manager_registered_services", "Services that are registered.", labels=["type", "state"]
+            "session_manager_registered_services", "Registered services.", labels=["type", "state"]
         )
         statuses = self._registry.statuses()
         counts = Counter((self._shown_type(status.service.type), status.state) for status in statuses)
@@ -75,7 +75,7 @@ class State(Collector):
 
     def _callbacks_finished(self) -> Metric:
         family = CounterMetricFamily(
-            "session_manager_callbacks_total", "Callbacks that were delivered, or given up.", labels=["outcome"]
+            "session_manager_callbacks_total", "Callbacks that were delivered or given up.", labels=["outcome"]
         )
         for outcome in (DeliveryState.DELIVERED, DeliveryState.GIVEN_UP):
             family.add_metric([outcome], self._callbacks.finished[outcome])
@@ -84,7 +84,7 @@ class State(Collector):
 
 def _logs_dropped(logs: Stats) -> Metric:
     family = CounterMetricFamily(
-        "session_manager_log_records_dropped_total", "Log records that were to be sent away, and are lost.",
+        "session_manager_log_records_dropped_total", "Log records that were lost instead of shipped.",
         labels=["reason"],
     )  # fmt: skip
     for reason, count in logs.dropped.items():

@@ -1,4 +1,4 @@
-"""Ties what is measured to where it happens."""
+"""Connect the metrics to the application's parts."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def wire(
     waiters: Waiters,
     shipper: LogShipper,
 ) -> None:
-    """Once for a process. The SERVICES_FILE's services and profiles come before all others where values of labels are
-    bounded."""
+    """Connect the metrics, once per process. The SERVICES_FILE's services and profiles are registered first, so that
+    they get label values before the limit is reached."""
     store.listen(metrics.sessions.hear)
     metrics.requests.expect(row.slug for row in (*TABLE.values(), UNEXPECTED))
     for service in registry.list():

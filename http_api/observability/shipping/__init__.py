@@ -1,6 +1,6 @@
-"""Log entries on their way to Vector, or to any other collector: out of the way of everything else.
+"""Ship log entries to Vector or another collector, without slowing down anything else.
 
-Every entry goes into `backlog.py`, which is bounded. A thread of its own, `shipper.py`, takes batches out of it, writes
-them in the format that is wanted (`formats.py`), posts them (`collector.py`) and does with them what the answer means
-(`answers.py`, `retry_policy.py`). What goes wrong is told once in a while (`trouble.py`). Start with shipper.py.
+Every entry goes into the bounded backlog.py. A separate thread (shipper.py) takes batches from it, encodes them
+(formats.py), posts them (collector.py), classifies the response (response_class.py) and decides what to do with the
+batch (retry_policy.py). Failures are reported at intervals (failure_reporter.py). Start with shipper.py.
 """

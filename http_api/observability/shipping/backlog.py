@@ -1,10 +1,10 @@
-"""What is still to be shipped: the newest records, within bounds, and what became of all others.
+"""The bounded queue of records to ship, and the counts of delivered and dropped records.
 
-Anybody may put a record in, in any thread, at any moment: that takes no I/O, and nothing is ever waited for. One thread
-alone takes batches out, and says of each what has become of it before it takes the next.
+Any thread may put a record in at any time, without I/O and without blocking. A single thread takes batches out and
+settles each (`arrived`, `give_up`, `keep`, `halve`) before it takes the next.
 
-A batch stays where it is while it is under way, so its records count, and are the first to go when there are too many.
-It is known by where it ends; where it begins may have moved by the time it is sent again.
+The records of a batch stay in the queue while it is being sent: they count toward the bounds and are the first to be
+dropped on overflow. A batch is identified by its end, because its beginning may have moved when it is sent again.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ class Backlog:
         self._lines: deque[bytes] = deque()
         self._bytes = 0
         self._first = 0
-        """The number of the oldest record that is here; they are numbered as they come."""
+        """The number of the oldest record in the queue. Records are numbered in order of arrival."""
         self._ends: list[int] = []
-        """Of the batches that were begun, the next one last. More than one after a refusal."""
+        """The ends of started batches, the next one last. After a refusal there are several."""
         self._sent_end = 0
-        """Records numbered below are under way."""
+        """Records with lower numbers are being sent."""
         self._lost_under_way = 0
-        """Of the batch under way: pushed out, though they may still arrive."""
+        """Records of the batch being sent that were dropped from the queue. They may still arrive."""
         self._waiting_since = 0.0
         self._is_closed = False
         self._delivered = self._batches = self._tries = 0
@@ -41,11 +41,11 @@ class Backlog:
         return f"<Backlog [{len(self._lines)} records, {self._bytes} bytes]>"
 
     def put(self, line: bytes) -> bool:
-        """Adds a record, in place of the oldest if need be. True: whoever waits for a batch should look again."""
-        return self._lock.put(line) is not False  # one that was left beside the lock is found by looking
+        """Add a record, dropping the oldest if necessary. True: a thread that waits for a batch should check again."""
+        return self._lock.put(line) is not False  # None: queued at the lock, which the check processes
 
     def due_in(self) -> float | None:
-        """Seconds until there is a batch to take; None while there is nothing that could be in it."""
+        """Seconds until a batch can be taken; None while the queue is empty."""
         with self._lock:
             if not self._lines:
                 return None
@@ -54,10 +54,10 @@ class Backlog:
             return max(0.0, self._waiting_since + self._bounds.linger - self._clock())
 
     def take(self) -> Batch | None:
-        """The oldest records that make a batch, which are now under way; None when there are none."""
+        """Take the oldest records as a batch to send; None when the queue is empty."""
         with self._lock:
             while self._ends and self._ends[-1] <= self._first:
-                self._ends.pop()  # all of it was pushed out
+                self._ends.pop()  # all its records were dropped
             if not self._lines:
                 return None
             if not self._ends:
@@ -68,18 +68,18 @@ class Backlog:
             return Batch(tuple(islice(self._lines, self._sent_end - self._first)), self._sent_end)
 
     def arrived(self, batch: Batch, rejected: int = 0) -> None:
-        """The batch has been taken, but for so many of its records."""
+        """The collector accepted the batch, except for `rejected` of its records."""
         with self._lock:
             if self._is_closed:
                 return
-            self._lost_under_way = 0  # no, they were not
+            self._lost_under_way = 0  # they did arrive
             rejected = min(rejected, len(batch))
             self._delivered += len(batch) - rejected
             self._dropped[Dropped.REFUSED] += rejected
             self._remove(batch)
 
     def give_up(self, batch: Batch, why: Dropped) -> None:
-        """The batch will not be sent again."""
+        """Drop the batch for this reason."""
         with self._lock:
             if self._is_closed:
                 return
@@ -88,12 +88,12 @@ class Backlog:
             self._remove(batch)
 
     def keep(self, batch: Batch) -> None:
-        """The batch is to be sent again, as far as it is still here."""
+        """Send the batch again later, as far as its records are still in the queue."""
         with self._lock:
             self._settle()
 
     def halve(self, batch: Batch) -> None:
-        """The batch is to be sent again as two, as far as it is still here."""
+        """Send the batch again in two halves, as far as its records are still in the queue."""
         with self._lock:
             self._settle()
             left = batch.end - self._first
@@ -101,7 +101,7 @@ class Backlog:
                 self._ends.append(self._first + left // 2)
 
     def close(self) -> int:
-        """Drops what is here and what is still to come, also what is under way. How many records are lost now."""
+        """Drop all records, including those being sent and any put later. Returns the number of records lost now."""
         with self._lock:
             self._is_closed = True
             self._settle()
@@ -155,7 +155,7 @@ class Backlog:
             self._dropped[Dropped.OVERFLOW] += 1
 
     def _settle(self) -> None:
-        """What was pushed out of the batch under way has not arrived."""
+        """Count the records dropped from the batch being sent as lost: they did not arrive."""
         self._dropped[Dropped.OVERFLOW] += self._lost_under_way
         self._lost_under_way = 0
         self._sent_end = self._first

@@ -1,4 +1,4 @@
-"""Batches of log records, the bounds of what may wait, and the counts of what became of it. PURE."""
+"""Batches of log records, the bounds of the backlog, and its counts. PURE."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ MiB = 1024 * 1024
 
 
 class Dropped(StrEnum):
-    """Why a record has not arrived."""
+    """Why a record was dropped."""
 
     OVERFLOW = "overflow"
-    """Newer ones needed its place."""
+    """The backlog was full, and newer records replaced it."""
     TOO_LARGE = "too_large"
-    """It alone is more than a batch may be."""
+    """It is larger than a whole batch may be."""
     REFUSED = "refused"
-    """The collector can't read it, or does not want it."""
+    """The collector refused it."""
     GAVE_UP = "gave_up"
-    """The collector has failed at its batch again and again."""
+    """The collector failed repeatedly at its batch."""
     AT_EXIT = "at_exit"
-    """The process has ended."""
+    """The process exited first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,16 +31,16 @@ class Bounds:
     batch_records: int = 500
     batch_bytes: int = 1 * MiB
     linger: float = 1.0
-    """Seconds that a record waits for others to go with it."""
+    """Seconds that a record waits for others to fill its batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Records in the order in which they were logged, each a line of JSON. Never none."""
+    """Records in the order in which they were logged, each a line of JSON. Never empty."""
 
     lines: tuple[bytes, ...] = field(repr=False)
     end: int
-    """The same for every try of a batch."""
+    """Identifies the batch: the same for every try."""
 
     def __len__(self) -> int:
         return len(self.lines)
@@ -48,14 +48,14 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Since the start of the process, but for what is queued now."""
+    """Counts since the start of the process, and what is queued now."""
 
     queued_records: int = 0
     queued_bytes: int = 0
     delivered: int = 0
     dropped: Mapping[Dropped, int] = field(default_factory=lambda: dict.fromkeys(Dropped, 0))
-    """Every reason, also those for which nothing was dropped."""
+    """Has every reason, also those with no dropped records."""
     batches: int = 0
-    """That were begun. Halves of one that was refused are none of their own."""
+    """Batches started. The halves of a refused batch are not counted separately."""
     tries: int = 0
-    """Batches and halves that were taken to be sent."""
+    """Batches and halves taken for sending."""

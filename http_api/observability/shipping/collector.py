@@ -1,4 +1,4 @@
-"""The collector, over HTTP: one batch posted, one answer; and a look at who is there."""
+"""The HTTP client for the collector: post a batch, and check what kind of server the endpoint is."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from http_api.observability.shipping.response_class import CollectorResponse, Re
 from http_api.settings.log_endpoint import LogEndpoint
 
 TIMEOUT = 10.0
-"""Seconds for one batch, all in all. A collector that is too busy does not answer, and one may drip for ever."""
+"""Seconds for one batch in total. A busy collector may not respond, or respond without end."""
 LOOK_TIMEOUT = aiohttp.ClientTimeout(total=2)
 RESPONSE_MAX = 64 * 1024
-"""Bytes of an answer that are read."""
+"""The maximum bytes read of a response."""
 RESPONSE_TIMEOUT = 1.0
-"""Seconds for them, once the status is there."""
+"""Seconds to read them after the status has arrived."""
 COMPRESSION = 1
-"""Of 9. Log lines repeat themselves so much that more of it costs time and saves little."""
+"""The gzip level, of 9. Log lines are so repetitive that higher levels cost time and save little."""
 
 
 class Collector:
-    """An async context manager."""
+    """An async context manager for a session with the collector."""
 
     def __init__(self, endpoint: LogEndpoint, format: Format, timeout: float = TIMEOUT) -> None:
         self._endpoint, self._format, self._timeout = endpoint, format, aiohttp.ClientTimeout(total=timeout)
@@ -54,10 +54,10 @@ class Collector:
         await self._http.close()
 
     async def send(self, batch: Batch) -> CollectorResponse:
-        """Posts it once. A redirect is not followed, so what it is answered with is a redirect."""
+        """Post the batch once. Redirects are not followed: a redirect is the response."""
         try:
             body = gzip.compress(await self._written(batch.lines), COMPRESSION, mtime=0)
-        except Exception as error:  # whatever it is, it is about one of these records
+        except Exception as error:  # the encoding of one of the records failed
             return CollectorResponse(
                 ResponseClass.REFUSED, f"can't be written as {self._format.name}: {type(error).__name__}"
             )
@@ -70,11 +70,12 @@ class Collector:
         except aiohttp.ClientConnectorError as error:
             return CollectorResponse(ResponseClass.UNANSWERED, f"not connected: {error.strerror or error.os_error}")
         except Exception as error:
-            # Of aiohttp, of TLS, of a look-up: there is no list of them all. Their text may quote what was answered.
+            # Errors of aiohttp, TLS and name resolution have no common class. Only the class name is reported, because
+            # the message may quote the response.
             return CollectorResponse(ResponseClass.UNANSWERED, f"not answered: {type(error).__name__}")
 
     async def _written(self, lines: Sequence[bytes]) -> bytes:
-        """Slice by slice. To sleep lets go of the interpreter, for which requests would have to wait otherwise."""
+        """Encode in slices. The sleep between them releases the GIL, which requests would otherwise wait for."""
         parts, size = [], self._format.slice
         for start in range(0, len(lines), size):
             parts.append(self._format.write(lines[start : start + size]))
@@ -82,11 +83,12 @@ class Collector:
         return b"".join(parts)
 
     async def is_vectors_own_api(self) -> bool | None:
-        """Whether it is that which is there: it answers 200 to everything, and keeps nothing. None: nobody answers."""
+        """Whether the endpoint is Vector's own API, which responds with 200 to everything and stores nothing. None: no
+        response."""
         try:
             if json.loads(await self._get("/health")) != {"ok": True}:
                 return False
-            return (await self._get("/ping")).strip() != b"pong"  # which is what an http_server source says
+            return (await self._get("/ping")).strip() != b"pong"  # the response of an http_server source
         except (aiohttp.ClientError, TimeoutError):
             return None
         except ValueError:
@@ -99,7 +101,7 @@ class Collector:
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:
-    """The status counts as soon as it is there: no body, however broken, endless or late, takes it back."""
+    """The beginning of the body. Never fails: a broken, endless or late body does not invalidate the status."""
     content = b""
     with suppress(aiohttp.ClientError, TimeoutError):
         async with asyncio.timeout(RESPONSE_TIMEOUT):

@@ -1,4 +1,4 @@
-"""Threads that nobody waits for when the process ends."""
+"""An executor whose threads do not delay the exit of the process."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class DaemonThreads(ThreadPoolExecutor):
-    """A loop's executor: what it calls is above all the look-up of names.
+    """An executor for an event loop, which uses it mainly for name resolution.
 
-    The threads of a ThreadPoolExecutor are waited for when the process ends, and a name server may take half a minute
-    to say nothing. asyncio accepts no executor of another kind.
+    Python waits for the threads of a ThreadPoolExecutor at exit, and an unresponsive name server can take half a
+    minute. It is a subclass because asyncio accepts no other kind of executor.
     """
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:

@@ -1,4 +1,4 @@
-"""How a batch is written: as newline-delimited JSON, or as OTLP in protobuf. PURE."""
+"""The encodings of a batch: newline-delimited JSON, or OTLP in protobuf. PURE."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class Format:
     name: str
     content_type: str
     path: str
-    """Where it is posted when the endpoint has no path."""
+    """The path to post to when the endpoint has none."""
     write: Callable[[Sequence[bytes]], bytes]
-    """The body for records that are lines of JSON. Those of several slices, one after the other, are that of all of
-    them. Raises Exception for what can't be written in this format."""
+    """Encodes records (lines of JSON) as a body. The concatenated bodies of slices are the body of all records. Raises
+    Exception for records that can't be encoded in this format."""
     slice: int
-    """How many records are written at a time, so that it takes a fraction of a millisecond."""
+    """The number of records encoded at once, small enough to take a fraction of a millisecond."""
     rejected: Callable[[bytes], int]
-    """How many records were refused, as the body of a good answer has it."""
+    """The number of records that a successful response's body reports as refused."""
 
 
 def _json_lines(lines: Sequence[bytes]) -> bytes:
@@ -33,5 +33,5 @@ JSON = Format("json", "application/x-ndjson", "/", _json_lines, 500, lambda _: 0
 
 
 def otlp_of(about: Mapping[str, str]) -> Format:
-    """For every collector of OTLP/HTTP, and Vector's opentelemetry source. `about`: the resource, who sends."""
+    """OTLP/HTTP, for any OTLP collector and Vector's opentelemetry source. `about`: the resource's attributes."""
     return Format("otlp", "application/x-protobuf", "/v1/logs", partial(otlp.request, about=about), 20, otlp.rejected)

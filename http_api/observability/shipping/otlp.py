@@ -1,6 +1,6 @@
-"""Log entries as OTLP: opentelemetry/proto/logs/v1/logs.proto and the service beside it. PURE.
+"""Encode log entries as OTLP: opentelemetry/proto/logs/v1/logs.proto and its collector service. PURE.
 
-https://opentelemetry.io/docs/specs/otel/logs/data-model/ says what the fields mean.
+The meaning of the fields: https://opentelemetry.io/docs/specs/otel/logs/data-model/
 """
 
 from __future__ import annotations
@@ -34,11 +34,10 @@ TRACE_ID = re.compile(r"(?!0{32})[0-9a-f]{32}")
 
 
 def request(lines: Sequence[bytes], about: Mapping[str, str]) -> bytes:
-    """An ExportLogsServiceRequest with a record for each line. `about`: the resource, who sends them. Raises ValueError
-    for what is no JSON, and for what has no place in protobuf.
+    """An ExportLogsServiceRequest with one record per line. `about`: the resource's attributes. Raises ValueError for
+    lines that are not JSON, and for values that protobuf can't represent.
 
-    The messages are filled where they stand, as whatever is put into another one is copied: a request of ours may have
-    to wait for this.
+    The messages are filled in place, because assigning one to another copies it, and HTTP requests may wait for this.
     """
     export = ExportLogsServiceRequest()
     of_resource = export.resource_logs.add()
@@ -51,7 +50,7 @@ def request(lines: Sequence[bytes], about: Mapping[str, str]) -> bytes:
 
 
 def rejected(body: bytes) -> int:
-    """The records that were refused, according to an ExportLogsServiceResponse; none where it can't be read."""
+    """The number of refused records in an ExportLogsServiceResponse; 0 if it can't be parsed."""
     try:
         return max(0, ExportLogsServiceResponse.FromString(body).partial_success.rejected_log_records)
     except DecodeError:
@@ -59,7 +58,7 @@ def rejected(body: bytes) -> int:
 
 
 def _fill(record: LogRecord, fields: dict[str, Any]) -> None:
-    """What has no place of its own in a record is an attribute, under the name that it has in the log."""
+    """Fill the record. Fields without a counterpart in OTLP become attributes with the same name."""
     level, time = str(fields.pop("level", "")), _nanoseconds(str(fields.pop("timestamp", "")))
     record.time_unix_nano = record.observed_time_unix_nano = time
     record.severity_number = SEVERITIES.get(level, SeverityNumber.SEVERITY_NUMBER_UNSPECIFIED)
@@ -70,7 +69,7 @@ def _fill(record: LogRecord, fields: dict[str, Any]) -> None:
 
 
 def _trace_id(fields: dict[str, Any]) -> bytes:
-    """Taken out of the fields, unless it is none."""
+    """Remove the trace id from the fields and return it; empty, and left in place, if it is not valid."""
     return bytes.fromhex(fields.pop("trace_id")) if TRACE_ID.fullmatch(str(fields.get("trace_id"))) else b""
 
 
@@ -89,18 +88,19 @@ def _set(target: AnyValue, value: Any) -> None:
     elif isinstance(value, float):
         target.double_value = value
     elif isinstance(value, list):
-        target.array_value.SetInParent()  # also when it is empty
+        target.array_value.SetInParent()  # for empty lists
         for item in value:
             _set(target.array_value.values.add(), item)
     elif isinstance(value, dict):
         target.kvlist_value.SetInParent()
         _add(target.kvlist_value.values, value)
     else:
-        target.SetInParent()  # null: a value that is none of them
+        target.SetInParent()  # null: a value of no type
 
 
 def _nanoseconds(timestamp: str) -> int:
-    """Since 1970; 0, which means unknown, for what is no time. The log has microseconds, which a float can't hold."""
+    """Nanoseconds since the epoch; 0 (unknown) for an invalid timestamp. Integer arithmetic, because a float can't hold
+    the log's microseconds exactly."""
     try:
         at = datetime.fromisoformat(timestamp)
     except ValueError:

@@ -1,8 +1,8 @@
-"""What the answer to a batch means, whatever is done about it. PURE.
+"""Classify the collector's response to a batch. PURE.
 
-Vector's http_server source answers 400 to a batch with one bad line in it, 413 to one that is too large, 500 when a
-sink that acknowledges has failed; backpressure is no answer at all. OTLP has its own list of what may be tried again
-(https://opentelemetry.io/docs/specs/otlp/#failures-1), which is that of LATER.
+Vector's http_server source responds with 400 to a batch with one bad line, with 413 to one that is too large, with 500
+when an acknowledging sink failed, and under backpressure not at all. LATER includes OTLP's list of retryable responses
+(https://opentelemetry.io/docs/specs/otlp/#failures-1).
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from enum import StrEnum
 from http import HTTPStatus
 
 RETRY_AFTER_MAX = 60.0
-"""Seconds. A collector that asks for more may have meant something else."""
+"""Seconds. A longer Retry-After is likely a mistake and is reduced to this."""
 
 UNREADABLE = frozenset({400, 413, 422})
 LATER = frozenset({408, 425, 429, 502, 503, 504})
 HINTS = {
-    401: "the collector wants a user and a password: https://user:password@host in VECTOR_LOG_ENDPOINT",
-    403: "the collector does not let us in",
-    404: "is the path in VECTOR_LOG_ENDPOINT that of the source?",
-    405: "is the path in VECTOR_LOG_ENDPOINT that of the source?",
-    415: "the collector does not know gzip, or VECTOR_LOG_FORMAT is not what it expects",
+    401: "the collector requires a user and a password: https://user:password@host in VECTOR_LOG_ENDPOINT",
+    403: "the collector denied access",
+    404: "check that the path in VECTOR_LOG_ENDPOINT is that of the source",
+    405: "check that the path in VECTOR_LOG_ENDPOINT is that of the source",
+    415: "the collector does not support gzip, or VECTOR_LOG_FORMAT is not the format that it expects",
 }
 
 
 class ResponseClass(StrEnum):
     TAKEN = "taken"
     REFUSED = "refused"
-    """There is something in the batch, or too much, that the collector will never take."""
+    """The collector will never accept this batch: it has a bad record or is too large."""
     LATER = "later"
-    """Nothing is wrong with the batch."""
+    """The batch is fine and should be sent again later."""
     FAILED = "failed"
-    """The collector has failed; whether because of the batch can't be told."""
+    """The collector failed, possibly because of the batch."""
     MISCONFIGURED = "misconfigured"
-    """Nothing that is sent there in this way will be taken, until somebody changes something."""
+    """The collector will accept nothing until the configuration is changed."""
     UNANSWERED = "unanswered"
 
 
@@ -44,16 +44,16 @@ class ResponseClass(StrEnum):
 class CollectorResponse:
     response_class: ResponseClass
     why: str = ""
-    """Our own words and the status; nothing that came from there."""
+    """Our own text and the status; nothing from the response's body."""
     retry_after: float | None = None
-    """Seconds after which the collector wants to be asked again."""
+    """Seconds after which the collector asks for a retry."""
     rejected: int = 0
-    """Records that were refused though the rest of the batch was taken."""
+    """Records that were refused although the rest of the batch was accepted."""
     hint: str | None = None
 
     @classmethod
     def of(cls, status: int, *, retry_after: float | None = None, rejected: int = 0) -> CollectorResponse:
-        return cls(_response_class(status), f"answered with {status}", retry_after, rejected, HINTS.get(status))
+        return cls(_response_class(status), f"responded with {status}", retry_after, rejected, HINTS.get(status))
 
 
 def _response_class(status: int) -> ResponseClass:
@@ -67,8 +67,8 @@ def _response_class(status: int) -> ResponseClass:
 
 
 def retry_after(header: str | None, now: float) -> float | None:
-    """The seconds in a Retry-After header, which has seconds or a date in it (RFC 9110, 10.2.3); at most
-    RETRY_AFTER_MAX. None when there is none that can be read. `now`: seconds since 1970."""
+    """The seconds until the time in a Retry-After header, which contains seconds or a date (RFC 9110, 10.2.3); at most
+    RETRY_AFTER_MAX. None when it is missing or malformed. `now`: seconds since the epoch."""
     if header is None:
         return None
     try:

@@ -1,15 +1,15 @@
-"""What is done with a batch after its answer, and when the next may be sent. PURE.
+"""Decide what to do with a batch after its response, and when to send the next. PURE.
 
-                 taken                          the next batch at once
-                 refused, a single record       dropped; the next one at once
-    batch -----> refused, more                  halved, until the bad one is found; at once
-                 later, unanswered              kept, for as long as there is room for it
-                 failed                         kept, but not for ever: it may be the batch itself
-                 misconfigured                  kept; somebody has to come and change something
+                 taken                          next batch at once
+                 refused, single record         dropped; next batch at once
+    batch -----> refused, several records       halved at once, until the bad record is found
+                 later, unanswered              kept, as long as the queue has room
+                 failed                         kept, up to TRIES_MAX tries: the batch itself may be the cause
+                 misconfigured                  kept until an operator changes the configuration
 
-Where something is kept there is a pause, which grows and is spread, so that not all processes come back at once.
-One bad record among many costs some refusals in a row, and is found at once; a collector that refuses everything is
-asked more and more seldom.
+After a batch is kept there is a pause, which grows and has jitter, so that processes do not retry in step. One bad
+record among many is found at once, after a few refusals in a row; a collector that refuses everything is tried less and
+less often.
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ from http_api.observability.shipping.response_class import CollectorResponse, Re
 from manager_agent.backoff import backoff
 
 TRIES_MAX = 10
-"""Of a batch at which the collector fails."""
+"""The maximum tries of a batch at which the collector fails."""
 PAUSE, PAUSE_MAX = 0.5, 30.0
-"""Seconds, but for the spread: after the first failure, and at most."""
+"""Seconds without jitter: after the first failure, and at most."""
 SLOW_PAUSE, SLOW_PAUSE_MAX = 5.0, 60.0
-"""The same, where somebody has to change something."""
+"""The same when an operator has to change the configuration."""
 REFUSALS_AT_ONCE = 16
-"""In a row. The only bad record among 500 is found after ten, and two that stand side by side after eleven."""
+"""Refusals in a row without a pause. A single bad record among 500 is found after ten, two adjacent ones after
+eleven."""
 
 
 class BatchOutcome(StrEnum):
-    """What is to become of a batch."""
+    """What to do with a batch."""
 
     ARRIVED = "arrived"
     HALVED = "halved"
@@ -43,23 +44,23 @@ class BatchOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """What the answers so far have taught. Each answer makes the next one of these."""
+    """The state after the responses so far. Each response produces the next state."""
 
     seed: str
-    """Spreads the pauses: another one in each process."""
+    """The seed of the jitter, different in each process."""
     outcome: BatchOutcome = BatchOutcome.ARRIVED
-    """Of the last batch."""
+    """The outcome of the last batch."""
     pause: float = 0.0
-    """Seconds until the next may be sent."""
+    """Seconds until the next batch may be sent."""
     is_failing: bool = False
-    """It is time to tell somebody. One failure alone may be a restart."""
+    """Whether to report a failure. A single failure is not reported, because it may be a restart."""
     failures: int = 0
-    """In a row: nothing was taken, nor refused."""
+    """Tries in a row that were neither accepted nor refused."""
     refusals: int = 0
-    """In a row: nothing was taken."""
+    """Refusals since a batch was last accepted."""
     failed_batch: int | None = None
     failed_tries: int = 0
-    """How often the collector has failed at that batch."""
+    """How often the collector failed at that batch."""
 
     def after(self, answer: CollectorResponse, batch: Batch) -> RetryPolicy:
         match answer.response_class:

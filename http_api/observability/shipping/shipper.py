@@ -1,8 +1,8 @@
-"""Ships log entries, in a thread of its own with a loop of its own.
+"""Ship log entries from a separate thread with its own event loop.
 
-So they go out before the application's loop runs, while it is busy and after it has ended, and nothing that happens
-here is in the way of it. It is a daemon thread, and so is every one that looks a name up for it: the process ends when
-it wants to, whatever a collector or a name server does.
+Entries are shipped before the application's loop starts, while it is busy and after it has ended, without blocking it.
+The thread, and its threads for name resolution, are daemons: the collector and the name server can't delay the exit of
+the process.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from http_api.observability.shipping.backlog import Backlog
 from http_api.observability.shipping.batch import Batch, Bounds, Dropped, Stats
 from http_api.observability.shipping.collector import TIMEOUT, Collector
 from http_api.observability.shipping.daemon_threads import DaemonThreads
-from http_api.observability.shipping.failure_reporter import FailureReporter, Tell
+from http_api.observability.shipping.failure_reporter import FailureReporter, ReportKind
 from http_api.observability.shipping.formats import JSON, Format, otlp_of
 from http_api.observability.shipping.retry_policy import BatchOutcome, RetryPolicy
 from http_api.settings.log_endpoint import LogEndpoint
@@ -37,21 +37,21 @@ from manager_agent.tasks import Tasks
 log = structlog.get_logger()
 
 PAUSE, PAUSE_MAX = 1.0, 60.0
-"""Seconds, but for the spread, after the first fault of ours, and at most."""
+"""Seconds without jitter between restarts after an internal error: the first pause, and the longest."""
 LAST_PAUSE = 0.1
-"""Seconds between two tries then."""
+"""Seconds between two tries at exit."""
 ENDING = 0.2
-"""Of the exit budget, in seconds: what the thread has to end after its last try."""
-LOOK_INTERVAL = 10.0
-"""Seconds, until somebody is there who can be looked at."""
+"""The part of the exit budget, in seconds, that the thread has to end after its last try."""
+CHECK_INTERVAL = 10.0
+"""Seconds between checks of the endpoint, until it responds."""
 OWN_API_HINT = (
-    "this is Vector's own API, which answers 200 to everything and keeps nothing; "
-    "VECTOR_LOG_ENDPOINT must be the address of an http_server source, see deploy/vector.yaml"
+    "this is Vector's own API, which responds with 200 to everything and stores nothing; "
+    "set VECTOR_LOG_ENDPOINT to the address of an http_server source, see deploy/vector.yaml"
 )
 
 
 class Off:
-    """What there is when no logs are to be shipped."""
+    """The shipper when log shipping is disabled."""
 
     is_on = False
 
@@ -73,7 +73,7 @@ class Off:
 
 
 class Shipper:
-    """A context manager: what was put in by its end is shipped, as far as that is done within the exit budget."""
+    """A context manager. On exit it ships the remaining entries, as far as the exit budget allows."""
 
     is_on = True
 
@@ -88,10 +88,10 @@ class Shipper:
         """`timeout`: seconds for one try."""
         self._endpoint, self._format, self._timeout = endpoint, format, timeout
         self._backlog, self._exit_budget = Backlog(bounds), exit_budget or ExitBudget()
-        self._trouble = FailureReporter()
+        self._failures = FailureReporter()
         self._thread = threading.Thread(target=self._run, name="log-shipper", daemon=True)
         self._is_running = threading.Event()
-        """From then on these four are there."""
+        """Set once the following four attributes are."""
         self._loop: asyncio.AbstractEventLoop
         self._shipping: asyncio.Task[None]
         self._news: asyncio.Event
@@ -108,23 +108,23 @@ class Shipper:
         """Returns within the exit budget."""
         deadline = time.monotonic() + self._exit_budget.left()
         if self._is_running.wait(self._exit_budget.left()):
-            self._tell(lambda: self._end(deadline - ENDING))
+            self._call_in_loop(lambda: self._end(deadline - ENDING))
         self._thread.join(max(0.0, deadline - time.monotonic()))
         if lost := self._backlog.close():
             log.warning("logs_lost_at_exit", count=lost, endpoint=str(self._endpoint))
 
     def put(self, entry: Entry) -> None:
-        """A Sink."""
+        """Queue an entry. Usable as a Sink."""
         if self._backlog.put(entry.line.encode()) and self._is_running.is_set():
-            self._tell(self._news.set)
+            self._call_in_loop(self._news.set)
 
     @property
     def stats(self) -> Stats:
         return self._backlog.stats()
 
-    def _tell(self, callback: Callable[[], object]) -> None:
-        """Has the thread's loop call this."""
-        with suppress(RuntimeError):  # it is closed
+    def _call_in_loop(self, callback: Callable[[], object]) -> None:
+        """Call `callback` in the thread's event loop."""
+        with suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(callback)
 
     def _end(self, deadline: float) -> None:
@@ -135,7 +135,7 @@ class Shipper:
     def _run(self) -> None:
         with asyncio.Runner() as runner:
             runner.get_loop().set_default_executor(DaemonThreads())
-            with suppress(asyncio.CancelledError):  # it has not shipped everything in time
+            with suppress(asyncio.CancelledError):  # not everything was shipped in time
                 runner.run(self._keep_shipping())
 
     async def _keep_shipping(self) -> None:
@@ -157,10 +157,10 @@ class Shipper:
             await self._pause(pause)
 
     async def _ship(self) -> None:
-        """Until the process ends and nothing is left, or a fault of ours."""
+        """Ship batches until the process exits and the backlog is empty. Raises on an internal error."""
         retry_policy, tasks = RetryPolicy(seed=secrets.token_hex(8)), Tasks()
         async with Collector(self._endpoint, self._format, self._timeout) as collector:
-            tasks.spawn(self._look(collector), name="look at the log collector")
+            tasks.spawn(self._check_endpoint(collector), name="check the log collector")
             try:
                 while batch := await self._next_batch():
                     retry_policy = await self._send(batch, collector, retry_policy)
@@ -169,7 +169,7 @@ class Shipper:
                 await tasks.aclose()
 
     async def _send(self, batch: Batch, collector: Collector, retry_policy: RetryPolicy) -> RetryPolicy:
-        """The course after it."""
+        """Send the batch and settle it. Returns the policy after the response."""
         try:
             answer = await collector.send(batch)
             retry_policy = retry_policy.after(answer, batch)
@@ -180,15 +180,15 @@ class Shipper:
         self._report(retry_policy.is_failing, answer.why, answer.hint)
         return retry_policy
 
-    async def _look(self, collector: Collector) -> None:
-        """Warns when it is Vector's own API that gets the logs."""
-        while (found := await collector.is_vectors_own_api()) is None:
-            await asyncio.sleep(LOOK_INTERVAL)
-        if found:
+    async def _check_endpoint(self, collector: Collector) -> None:
+        """Warn if the endpoint is Vector's own API."""
+        while (is_own_api := await collector.is_vectors_own_api()) is None:
+            await asyncio.sleep(CHECK_INTERVAL)
+        if is_own_api:
             log.warning("vector_endpoint_is_vectors_own_api", endpoint=str(self._endpoint), hint=OWN_API_HINT)
 
     async def _next_batch(self) -> Batch | None:
-        """Waits for it. None: there is nothing left, and the process ends."""
+        """Wait for the next batch. None: the process exits and the backlog is empty."""
         while not self._ending.is_set():
             self._news.clear()
             wait = self._backlog.due_in()
@@ -214,18 +214,18 @@ class Shipper:
 
     def _report(self, is_failing: bool, why: str, hint: str | None) -> None:
         stats = self._backlog.stats()
-        report = self._trouble.look(now=time.monotonic(), is_failing=is_failing, dropped=stats.dropped)
+        report = self._failures.look(now=time.monotonic(), is_failing=is_failing, dropped=stats.dropped)
         if report is None:
             return
         about: dict[str, Any] = {"endpoint": str(self._endpoint), "queued": stats.queued_records}
         about |= {"dropped": dict(report.dropped)} if report.dropped else {}
-        if report.tell is Tell.ALL_CLEAR:
+        if report.kind is ReportKind.ALL_CLEAR:
             log.info("logs_shipped_again", **about)
         else:
             log.warning("logs_not_shipped", why=why, **({"hint": hint} if hint else {}), **about)
 
     async def _pause(self, seconds: float) -> None:
-        """Not any longer when the process ends."""
+        """Sleep, but only briefly when the process exits."""
         if self._ending.is_set():
             await asyncio.sleep(min(seconds, LAST_PAUSE))
         elif seconds > 0:
@@ -238,7 +238,7 @@ LogShipper = Shipper | Off
 
 
 def shipper_of(settings: Settings, exit_budget: ExitBudget) -> LogShipper:
-    """The one that the settings ask for, not started."""
+    """The shipper for these settings, not started."""
     if not settings.vector_log_enabled:
         return Off()
     format = JSON if settings.vector_log_format == JSON.name else otlp_of(resource_of(settings))
@@ -246,4 +246,4 @@ def shipper_of(settings: Settings, exit_budget: ExitBudget) -> LogShipper:
 
 
 SHIPPER: web.AppKey[LogShipper] = web.AppKey("SHIPPER")
-"""Of the log; `stats` says how that goes."""
+"""The log shipper, for its `stats`."""

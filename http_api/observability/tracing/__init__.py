@@ -21,28 +21,29 @@ from manager_agent.traceparent import TraceContext
 
 
 class Tracing(Protocol):
-    """Where spans go."""
+    """Records spans."""
 
     async def start(self) -> None: ...
 
     async def aclose(self, budget: ExitBudget) -> None:
-        """Sends what still waits, as far as that is done within the budget."""
+        """Export the remaining spans, as far as the budget allows."""
 
     def begin(self, incoming: TraceContext | None) -> TraceContext | None:
-        """The span of a request that came with this context: the same if it has no span of its own."""
+        """The context of a new span for a request with this incoming context; `incoming` itself if no spans are
+        made."""
 
     def of_attempt(self, session: Session, service: RequiredService) -> TraceContext | None:
-        """What a service is told of the attempt that it was invited for."""
+        """The trace context to pass to a service with the invite of its current attempt."""
 
     def record(self, span: Span) -> None:
-        """Takes a span that is over."""
+        """Record a finished span."""
 
     def tell(self, change: Change) -> None:
-        """Takes the spans that this change ended; for the store's listen()."""
+        """Record the spans that this change ended. A listener for the store."""
 
 
 class Untraced:
-    """Makes no spans."""
+    """Tracing is off: no spans are made."""
 
     async def start(self) -> None: ...
 

@@ -1,4 +1,4 @@
-"""What OpenTelemetry logs when spans can't be sent, said in the log once in a while instead of at every try."""
+"""Limit the warnings that OpenTelemetry logs at every failed export to one per interval."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ import structlog
 log = structlog.get_logger()
 
 EVERY = 60.0
-"""Seconds."""
+"""Minimum seconds between two warnings."""
 LOGGERS = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemetry.sdk._shared_internal")
-"""Of the exporter, and of its queue."""
+"""The loggers of the exporter and of its queue."""
 
 
 class Complaints(logging.Filter):
-    """Lets nothing pass."""
+    """Drops all records of these loggers, and logs a warning of our own at intervals."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__()
         self._clock, self._count, self._next_at = clock, 0, -float("inf")
 
-    def heed(self) -> None:
+    def install(self) -> None:
         for name in LOGGERS:
             logging.getLogger(name).addFilter(self)
 
-    def let_be(self) -> None:
+    def uninstall(self) -> None:
         for name in LOGGERS:
             logging.getLogger(name).removeFilter(self)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """In the exporter's own thread."""
+        """Called in the exporter's thread."""
         if record.levelno >= logging.WARNING:
             self._count += 1
             if (now := self._clock()) >= self._next_at:

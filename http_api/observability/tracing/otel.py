@@ -1,6 +1,6 @@
-"""Spans sent by OpenTelemetry, in the background: the only file that imports it.
+"""Export spans with OpenTelemetry, in the background. Only this file imports it.
 
-It has a provider of its own, and leaves the process's global one alone: livekit-agents makes spans with that.
+It uses its own tracer provider and leaves the process's global one to livekit-agents.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ from manager_agent.traceparent import RANDOM, SAMPLED, TraceContext
 log = structlog.get_logger()
 
 QUEUE_MAX, BATCH_MAX, BATCH_EVERY_MS = 8_192, 512, 1_000
-"""Spans that wait, the oldest dropped first; how many go at once, and how often."""
+"""The maximum number of queued spans (the oldest are dropped first), of spans per batch, and the export interval."""
 EXPORT_TIMEOUT = 10.0
-"""Seconds for one batch, with all its tries."""
+"""Seconds for one batch, including retries."""
 ATTRIBUTE_MAX = 1_024
-"""Characters."""
+"""The maximum length of an attribute in characters."""
 
 
 def exporting(settings: Settings) -> OtelTracing:
-    """Sends to the collector that the settings name. Not started."""
+    """The Tracing that exports to the collector in the settings, not started."""
     headers = {name: value.get_secret_value() for name, value in settings.otel_exporter_otlp_headers.items()}
     exporter = OTLPSpanExporter(
         endpoint=settings.traces_url, headers=headers, timeout=EXPORT_TIMEOUT, compression=Compression.Gzip
@@ -67,7 +67,7 @@ def _in_batches(exporter: SpanExporter) -> SpanProcessor:
 
 
 class OtelTracing:
-    """The Tracing that sends spans."""
+    """The Tracing that exports spans."""
 
     def __init__(
         self,
@@ -77,13 +77,13 @@ class OtelTracing:
         ratio: float = 1.0,
         processor: Callable[[SpanExporter], SpanProcessor] = _in_batches,
     ) -> None:
-        """`resource`: who sends. `ratio`: which part of the traces that begin here is recorded; of all others their
-        beginning has decided. `processor`: how spans get to the exporter."""
+        """`resource`: attributes that identify this process. `ratio`: the fraction of new traces to record; incoming
+        traces keep their parent's sampling decision. `processor`: makes the span processor for the exporter."""
         self._exporter, self._processor = _Counted(exporter), processor
         self._recorded = 0
         self._sampler, self._ids, self._complaints = TraceIdRatioBased(ratio), _Ids(), Complaints()
         self._provider = TracerProvider(
-            sampler=ALWAYS_ON,  # what is not to be recorded never gets so far
+            sampler=ALWAYS_ON,  # spans that are not sampled are filtered out in record()
             resource=_resource(resource),
             shutdown_on_exit=False,
             id_generator=self._ids,
@@ -92,17 +92,17 @@ class OtelTracing:
         self._tracer = self._provider.get_tracer("livekit-session-manager", VERSION)
 
     async def start(self) -> None:
-        self._complaints.heed()
-        self._provider.add_span_processor(self._processor(self._exporter))  # it starts a thread
+        self._complaints.install()
+        self._provider.add_span_processor(self._processor(self._exporter))  # starts a thread
 
     async def aclose(self, budget: ExitBudget) -> None:
-        """Sends what still waits. The threads are daemons: they hold nobody up."""
+        """Export the remaining spans. The threads are daemons and do not delay the exit of the process."""
         loop, flushed = asyncio.get_running_loop(), asyncio.Event()
 
         def flush() -> None:
             self._provider.shutdown()
-            self._complaints.let_be()
-            with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self._complaints.uninstall()
+            with suppress(RuntimeError):  # the loop is closed: aclose() timed out
                 loop.call_soon_threadsafe(flushed.set)
 
         threading.Thread(target=flush, name="flush of traces", daemon=True).start()
@@ -110,8 +110,8 @@ class OtelTracing:
             async with asyncio.timeout(budget.left(kept=KEPT_FOR_LOGS)):
                 await flushed.wait()
         except TimeoutError:
-            lost = min(self._recorded - self._exporter.done, QUEUE_MAX + BATCH_MAX)  # of more, the oldest were dropped
-            self._exporter.shutdown()  # tries nothing again
+            lost = min(self._recorded - self._exporter.done, QUEUE_MAX + BATCH_MAX)  # any beyond were dropped before
+            self._exporter.shutdown()  # stops retries
             log.warning("traces_not_flushed", count=lost)
 
     def begin(self, incoming: TraceContext | None) -> TraceContext:
@@ -149,7 +149,7 @@ class OtelTracing:
 
 
 class _Counted(SpanExporter):
-    """An exporter that knows with how many spans it is done, arrived or not."""
+    """An exporter that counts the spans it has finished with, exported or not."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter, self.done = exporter, 0
@@ -165,7 +165,7 @@ class _Counted(SpanExporter):
 
 
 class _Ids(RandomIdGenerator):
-    """Makes ids by chance, but for a span that has its own already."""
+    """Generates random ids, except for a span whose context is given."""
 
     def __init__(self) -> None:
         self._given: TraceContext | None = None
@@ -186,7 +186,7 @@ class _Ids(RandomIdGenerator):
 
 
 def _resource(about: Mapping[str, str]) -> Resource:
-    """With what makes the spans. Resource.create() would read the environment."""
+    """The resource, including the SDK's attributes. Resource.create() would read the environment."""
     sdk = {"telemetry.sdk.language": "python", "telemetry.sdk.name": "opentelemetry"}
     return Resource({**about, **sdk, "telemetry.sdk.version": sdk_version})
 

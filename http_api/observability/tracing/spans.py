@@ -1,8 +1,8 @@
-"""Spans as values: what took from when until when, in which trace, below what. PURE.
+"""Spans as values: name, start, end, trace and parent. PURE.
 
-The id of a span that others refer to is computed from what it is about. So nothing has to be remembered while it
-lasts: a service is told the span of its attempt long before its end makes it one, and a process that takes a session
-over computes the same ids.
+The ids of spans that others refer to are computed from what the spans are about, so nothing needs to be stored while a
+span is open. A service receives the context of its attempt's span long before that span ends and is recorded, and a
+process that takes over a session computes the same ids.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ Attribute: TypeAlias = str | int | float | bool
 
 
 class Kind(StrEnum):
-    """OpenTelemetry's, of which three occur here."""
+    """OpenTelemetry's span kinds that are used here."""
 
     INTERNAL = "internal"
     SERVER = "server"
@@ -30,11 +30,11 @@ class Kind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """One that is over. Instants are in seconds since the epoch."""
+    """A finished span. Instants are in seconds since the epoch."""
 
     name: str
     parent: TraceContext | None
-    """None: its trace begins with it."""
+    """None for a root span."""
     start: float
     end: float
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
@@ -42,22 +42,23 @@ class Span:
     """Why it failed; None if it did not."""
     kind: Kind = Kind.INTERNAL
     context: TraceContext | None = None
-    """Its own; None if nothing refers to it."""
+    """The span's own context; None if nothing refers to it."""
     link: TraceContext | None = None
-    """A span of another trace that has to do with it."""
+    """A related span in another trace."""
 
 
 def session_trace(session: Session) -> TraceContext | None:
-    """The span of the session's whole life; None if it is not traced."""
+    """The context of the span of the whole session; None if the session is not traced."""
     asked = session.trace
     return None if asked is None else asked.at(span_id(session.session_id))
 
 
 def attempt_trace(session: Session, attempt: Attempt) -> TraceContext | None:
-    """The span of an attempt to get a service; None if the session is not traced."""
+    """The context of the span of an attempt; None if the session is not traced."""
     asked = session.trace
     return None if asked is None else asked.at(span_id(session.session_id, attempt.invite_id))
 
 
 def span_id(*about: str) -> str:
+    """A span id of 16 hexadecimal digits, computed from the given parts."""
     return hashlib.blake2b("/".join(about).encode(), digest_size=8).hexdigest()

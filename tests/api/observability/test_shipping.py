@@ -229,7 +229,7 @@ async def test_shipper_does_not_follow_redirects(vector: VectorStandIn, logged: 
             put(shipper, "a")
             await until_said(logged, "logs_not_shipped")
         assert elsewhere.requests == 0
-    assert said(logged, "logs_not_shipped")[0]["why"] == "answered with 307"
+    assert said(logged, "logs_not_shipped")[0]["why"] == "responded with 307"
 
 
 async def test_queued_entries_are_shipped_at_exit(vector: VectorStandIn) -> None:

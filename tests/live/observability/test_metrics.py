@@ -10,7 +10,7 @@ import pytest
 from livekit import api, rtc
 
 from http_api.app_keys import ROOMS
-from http_api.observability.metrics.awaited import PATIENCE
+from http_api.observability.metrics.awaited import GRACE
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.session import events as ev
 from manager_agent.session.session import SessionState
@@ -91,7 +91,7 @@ async def test_rooms_deleted_over_the_livekit_api_count_no_missed_webhook(stack:
     finished = {"event": "room_finished"}
     shown = await shows(stack, lambda s: s.total("session_manager_webhooks_received_total", **finished) == 5)
     assert shown.total("session_manager_sessions_ended_total", reason="room_closed") == 5
-    await asyncio.sleep(PATIENCE)  # a missed webhook is counted no sooner
+    await asyncio.sleep(GRACE)  # a missed webhook is counted no sooner
     assert (await scrape(stack.http)).total("session_manager_webhooks_missed_total") == 0
 
 

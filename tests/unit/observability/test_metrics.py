@@ -14,7 +14,7 @@ from livekit.protocol import models
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from http_api.observability.metrics.awaited import AWAITED_MAX, PATIENCE, AwaitedWebhooks
+from http_api.observability.metrics.awaited import AWAITED_MAX, GRACE, AwaitedWebhooks
 from http_api.observability.metrics.labels import NONE, OTHER, VALUES_MAX, Bounded
 from http_api.observability.metrics.loop_lag import INTERVAL, LoopLag
 from http_api.observability.metrics.metrics import Metrics
@@ -240,7 +240,7 @@ def test_a_webhook_that_arrives_late_within_bounds_is_not_missed() -> None:
     watch.awaited.expect(Missable.PARTICIPANT_JOINED, "PA_1")
     for sid in ("PA_2", "PA_3"):
         watch.awaited.expect(Missable.PARTICIPANT_LEFT, sid)
-    watch.now += PATIENCE - 0.1
+    watch.now += GRACE - 0.1
     watch.webhooks.arrived(webhook("room_finished", room_sid="RM_1"), watch.now)
     watch.webhooks.arrived(webhook("participant_joined", room_sid="RM_1", participant_sid="PA_1"), watch.now)
     watch.webhooks.arrived(webhook("participant_left", room_sid="RM_1", participant_sid="PA_2"), watch.now)
@@ -257,7 +257,7 @@ def test_a_webhook_that_is_too_late_or_different_is_counted_as_missed_once() -> 
     watch.webhooks.arrived(webhook("room_finished", room_sid="RM_2"), watch.now)
     watch.webhooks.arrived(webhook("participant_joined", participant_sid="PA_1"), watch.now)
     assert watch.missed == {}
-    watch.now += PATIENCE
+    watch.now += GRACE
     watch.webhooks.arrived(webhook("participant_left", participant_sid="PA_2"), watch.now)
     for _ in range(2):
         assert watch.missed == {"room_finished": 1, "participant_left": 2}

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from http_api.observability.shipping.batch import Batch, Dropped
-from http_api.observability.shipping.failure_reporter import QUIET, FailureReporter, Tell
+from http_api.observability.shipping.failure_reporter import QUIET, FailureReporter, ReportKind
 from http_api.observability.shipping.response_class import (
     LATER,
     RETRY_AFTER_MAX,
@@ -140,31 +140,36 @@ def test_the_retry_after_of_a_collector_is_followed_within_bounds() -> None:
     assert after(CollectorResponse.of(503, retry_after=0.0))[0].pause == PAUSE
 
 
-def look(trouble: FailureReporter, now: float, *, bad: bool, **dropped: int) -> tuple[Tell, dict[str, int]] | None:
+def look(
+    trouble: FailureReporter, now: float, *, bad: bool, **dropped: int
+) -> tuple[ReportKind, dict[str, int]] | None:
     found = trouble.look(now=now, is_failing=bad, dropped=NONE_DROPPED | {Dropped(k): n for k, n in dropped.items()})
-    return None if found is None else (found.tell, {str(reason): number for reason, number in found.dropped.items()})
+    return None if found is None else (found.kind, {str(reason): number for reason, number in found.dropped.items()})
 
 
 def test_shipping_trouble_is_reported_once_a_minute_and_its_end_once() -> None:
     trouble = FailureReporter()
     assert look(trouble, 0, bad=False) is None
-    assert look(trouble, 1, bad=True) == (Tell.WARNING, {})
+    assert look(trouble, 1, bad=True) == (ReportKind.WARNING, {})
     assert look(trouble, QUIET, bad=True, overflow=5) is None
-    assert look(trouble, QUIET + 1, bad=True, overflow=7) == (Tell.WARNING, {"overflow": 7})
+    assert look(trouble, QUIET + 1, bad=True, overflow=7) == (ReportKind.WARNING, {"overflow": 7})
     assert look(trouble, QUIET + 2, bad=True, overflow=8, gave_up=1) is None
-    assert look(trouble, QUIET + 3, bad=False, overflow=8, gave_up=1) == (Tell.ALL_CLEAR, {"overflow": 1, "gave_up": 1})
+    assert look(trouble, QUIET + 3, bad=False, overflow=8, gave_up=1) == (
+        ReportKind.ALL_CLEAR,
+        {"overflow": 1, "gave_up": 1},
+    )
     assert look(trouble, QUIET + 4, bad=False, overflow=8, gave_up=1) is None
 
 
 def test_intermittent_shipping_trouble_is_reported_once_a_minute() -> None:
     trouble = FailureReporter()
     told = [look(trouble, second, bad=second % 2 == 0) for second in range(300)]
-    assert [found[0] for found in told if found] == [Tell.WARNING, Tell.ALL_CLEAR] * 5
+    assert [found[0] for found in told if found] == [ReportKind.WARNING, ReportKind.ALL_CLEAR] * 5
 
 
 def test_dropped_records_are_reported_even_when_all_answers_are_good() -> None:
     """As when more is logged than a slow collector takes."""
     trouble = FailureReporter()
-    assert look(trouble, 0, bad=False, overflow=3) == (Tell.WARNING, {"overflow": 3})
+    assert look(trouble, 0, bad=False, overflow=3) == (ReportKind.WARNING, {"overflow": 3})
     assert look(trouble, 30, bad=False, overflow=9) is None
-    assert look(trouble, 31, bad=False, overflow=9) == (Tell.ALL_CLEAR, {"overflow": 6})
+    assert look(trouble, 31, bad=False, overflow=9) == (ReportKind.ALL_CLEAR, {"overflow": 6})

@@ -127,14 +127,14 @@ def test_export_complaints_of_one_minute_make_one_warning(log: io.StringIO) -> N
     for name in LOGGERS:  # a flush of the test before may go on in the background, and its filter with it
         logging.getLogger(name).filters.clear()
     complaints = Complaints(clock=lambda: next(minutes) * EVERY / 10)
-    complaints.heed()
+    complaints.install()
     try:
         for number in range(20):
             for name in LOGGERS:
                 logging.getLogger(name).info("Exporting spans")
             logging.getLogger(LOGGERS[0]).error("Failed to export batch %s with an-ingest-key", number)
     finally:
-        complaints.let_be()
+        complaints.uninstall()
     said = [(line["event"], line["why"], line["so_far"]) for line in lines(log)]
     assert said == [
         ("traces_not_exported", "Failed to export batch 0 with [redacted]", 1),
