@@ -1,7 +1,7 @@
-"""A program in a fresh process of its own: lines go to its stdin, lines come from its stdout.
+"""Run a program in a separate process and exchange lines with it over stdin and stdout.
 
-So one design under test disturbs no other, and its cost is seen from the outside. What it logs goes into a
-file, the end of which is shown when it fails.
+Separate processes keep the designs under test from affecting one another, and their cost can be measured from outside.
+The program's log goes into a file, whose end is shown when it fails.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from jwt import InsecureKeyLengthWarning
 from scripts.livekit_server import ROOT
 
 START_TIMEOUT = 60.0
-"""Seconds; a fresh interpreter with the SDK takes two of them, and several times that on a busy machine."""
+"""Seconds. A new interpreter with the SDK starts in two, and takes several times as long on a busy machine."""
 READY = "ready"
 LOG_SHOWN = 2_000
-"""Characters."""
+"""Characters of the log's end that are shown."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
 
@@ -33,9 +33,9 @@ T = TypeVar("T")
 
 
 def run(measuring: Coroutine[Any, Any, T]) -> T:
-    """asyncio.run() for a process that starts others: it ends them too when it is asked to end."""
+    """asyncio.run() for a process with child processes: SIGTERM also ends the children."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # `secret`, the secret of `livekit-server --dev`, is shorter than PyJWT would have it.
+    # `secret`, the secret of `livekit-server --dev`, is shorter than PyJWT recommends.
     warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)
     try:
         return asyncio.run(measuring)
@@ -44,11 +44,11 @@ def run(measuring: Coroutine[Any, Any, T]) -> T:
 
 
 class ChildEnded(Exception):
-    """The process has ended; the message has the end of its log."""
+    """The child process has exited. The message contains the end of its log."""
 
 
 class Child:
-    """The parent's side."""
+    """A child process, as its parent sees it."""
 
     def __init__(self, process: Process, log: Path) -> None:
         assert process.stdin is not None
@@ -57,18 +57,18 @@ class Child:
         self._process, self._log = process, log
         self._to, self._from = process.stdin, process.stdout
 
-    def tell(self, line: str) -> None:
+    def send(self, line: str) -> None:
         self._to.write(line.encode() + b"\n")
 
-    async def heard(self) -> str:
-        """The next line of the child. Raises ChildEnded at the end of its output."""
+    async def receive(self) -> str:
+        """The next line of its stdout. Raises ChildEnded at the end."""
         line = await self._from.readline()
         if not line:
             await self.ended()
         return line.decode().rstrip("\n")
 
     async def meanwhile(self, doing: Coroutine[Any, Any, T]) -> T:
-        """The result of `doing`. Raises ChildEnded if the child ends before."""
+        """The result of `doing`. Raises ChildEnded if the child exits first."""
         tasks = task, ended = asyncio.create_task(doing), asyncio.create_task(self.ended())
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -78,16 +78,16 @@ class Child:
             ended.cancel()
 
     async def ended(self) -> NoReturn:
-        """Wait for the end of the process, then raise ChildEnded."""
+        """Wait until it exits. Always raises ChildEnded."""
         status = await self._process.wait()
         why = f"signal {signal.Signals(-status).name}" if status < 0 else f"exit code {status}"
         end = self._log.read_text(errors="replace")[-LOG_SHOWN:]
-        raise ChildEnded(f"a process under test has ended, {why}; the end of {self._log}:\n{end}")
+        raise ChildEnded(f"a process under test has exited ({why}); the end of {self._log}:\n{end}")
 
     async def ready(self) -> None:
-        """Return once the child has said that it is ready. Raises ChildEnded, TimeoutError."""
+        """Wait until it reports that it is ready. Raises ChildEnded, TimeoutError."""
         async with asyncio.timeout(START_TIMEOUT):
-            while await self.heard() != READY:
+            while await self.receive() != READY:
                 pass
 
 
@@ -95,7 +95,7 @@ class Child:
 async def running(
     module: str, *arguments: str, log: Path, environment: dict[str, str] | None = None
 ) -> AsyncIterator[Child]:
-    """`python -m module arguments...`, killed at the end with everything that it has started."""
+    """Run `python -m module arguments...`. At the end, kill it together with its child processes."""
     with log.open("ab") as errors:
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", module, *arguments),
@@ -110,12 +110,12 @@ async def running(
         yield Child(process, log)
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)  # the group that process_group has made for it
+            os.killpg(process.pid, signal.SIGKILL)  # its own group, see process_group
         await process.wait()
 
 
-async def told() -> AsyncIterator[str]:
-    """The child's side: say ready, then yield each line of the parent until the parent is gone."""
+async def commands() -> AsyncIterator[str]:
+    """In the child: report that it is ready, then yield the parent's lines until the parent closes stdin."""
     lines = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     say(READY)

@@ -1,8 +1,8 @@
-"""The designs that room_cost.py compares: four ways of having a manager in every room. One process runs one.
+"""The designs that room_cost.py compares: four ways to have a manager in every room, one per process.
 
     python -m benchmarks.designs thread ws://127.0.0.1:7880
 
-Each manager is hidden, publishes nothing and subscribes to nothing: all it does is to be there.
+Each manager is hidden, publishes nothing and subscribes to nothing: it is only present.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from functools import partial
 from livekit import api, rtc
 from livekit.agents import AgentServer, AutoSubscribe, JobContext, JobExecutorType, WorkerPermissions
 
-from benchmarks.child import told
+from benchmarks.child import commands
 from http_api.bootstrap import compose
 from http_api.observability import logs
 from http_api.settings.settings import DevSettings
@@ -27,15 +27,16 @@ from manager_agent.session.session import Limits, Session, User
 KEY, SECRET = "devkey", "secret"
 AGENT_NAME = "benchmark"
 LONG = Limits(user_join_timeout=3_600)
-"""No user joins these rooms: their sessions must not end for that while they are measured."""
+"""No user joins these rooms, and no session may end for that reason during the measurement."""
 
 Open = Callable[[str], Awaitable[None]]
-"""Opens the room of this name, with a manager in it or on its way."""
+"""Opens the room of this name, with a manager in it or about to join."""
 
 
 @asynccontextmanager
 async def agents(executor: JobExecutorType, url: str) -> AsyncIterator[Open]:
-    """livekit-agents as it comes, except that it takes the machine for idle: how busy it is, is our doing."""
+    """Unmodified livekit-agents, except that it always reports zero load, because the benchmark itself causes the
+    load."""
     server = AgentServer(
         job_executor_type=executor,
         load_fnc=lambda: 0.0,
@@ -62,13 +63,13 @@ async def agents(executor: JobExecutorType, url: str) -> AsyncIterator[Open]:
 
 
 async def enter(context: JobContext) -> None:
-    """The entrypoint; the job goes on until the room closes."""
+    """The entrypoint. The job lasts until the room closes."""
     await context.connect(auto_subscribe=AutoSubscribe.SUBSCRIBE_NONE)
 
 
 @asynccontextmanager
 async def bare(url: str) -> AsyncIterator[Open]:
-    """The SDK as it comes, all rooms on one loop. Nothing is dispatched: it knows its rooms beforehand."""
+    """The unmodified SDK with all rooms on one event loop. It knows its rooms in advance, so nothing is dispatched."""
     rooms: list[rtc.Room] = []
     async with api.LiveKitAPI(url, KEY, SECRET) as livekit:
 
@@ -84,7 +85,7 @@ async def bare(url: str) -> AsyncIterator[Open]:
 
 @asynccontextmanager
 async def ours(url: str) -> AsyncIterator[Open]:
-    """This project: sessions that need no service, each with its room and its manager."""
+    """This project: sessions without required services, each with its room and its manager."""
     settings = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=url)  # type: ignore[call-arg]
     disable_log_capture()
     components = compose(settings)
@@ -109,14 +110,14 @@ DESIGNS: dict[str, Callable[[str], AbstractAsyncContextManager[Open]]] = {
 
 
 async def serve(design: str, url: str) -> None:
-    """Opens a room for every name that it is told, several at once if they come so."""
+    """Open a room for every name on stdin, concurrently."""
     async with DESIGNS[design](url) as open_room, asyncio.TaskGroup() as opening:
-        async for name in told():
+        async for name in commands():
             opening.create_task(attempt(open_room, name))
 
 
 async def attempt(open_room: Open, name: str) -> None:
-    """A room that can't be opened is one without a manager: the parent sees that, the log says why."""
+    """Open a room. On failure log the reason; the parent sees a room without a manager."""
     try:
         await open_room(name)
     except Exception:

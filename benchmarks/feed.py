@@ -1,7 +1,7 @@
-"""What readers of the feed cost the code that changes a session: `python -m benchmarks.feed`.
+"""Measure what readers of the feed cost per change of a session: `python -m benchmarks.feed`.
 
-A store with the feed listening, nothing else and no network: what a change takes as it is noted for each reader, and
-what it takes to give all of them the JSON of every session that changed. With no reader, with 1 and with 20, by turns.
+A store with the feed as its only listener, without network. Measures the time of a change, including recording it for
+each reader, and the time to render the changed sessions as JSON for all readers. With 0, 1 and 20 readers in turn.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SERVICES = tuple(RequiredService(ASR, Attempt(Chosen(f"service-{number}", "ASR")
 
 @dataclass(slots=True)
 class FeedBench:
-    """A store with so many feed readers, and the CPU seconds that each round took."""
+    """A store with a number of readers, and the CPU seconds of each round."""
 
     readers: list[Reader]
     store: MemoryStore
@@ -43,7 +43,7 @@ class FeedBench:
     telling: list[float] = field(default_factory=list)
 
     async def round(self, number: int, ids: list[str]) -> None:
-        """Change every session once, in a way that its owner can see."""
+        """Change every session once, visibly to its owner."""
         changes = [ev.ManagerDispatched(time.time() + number * 100, number + 1, f"sm-{number}") for _ in ids]
         begun = time.process_time()
         for session_id, change in zip(ids, changes, strict=True):
@@ -74,16 +74,16 @@ async def main() -> None:
     with ExitStack() as stack:
         worlds = {readers: await feed_bench(readers, ids, stack) for readers in READERS}
         gc.collect()
-        gc.disable()  # its pauses are the same with and without readers
+        gc.disable()  # its pauses do not depend on the readers
         for number in range(ROUNDS):
             for world in worlds.values():
                 await world.round(number, ids)
     for world in worlds.values():
         await world.feed.aclose()
     print(
-        f"{SESSIONS} sessions with {len(SERVICES)} services change {ROUNDS} times; microseconds of CPU a change, median"
+        f"{SESSIONS} sessions with {len(SERVICES)} services, {ROUNDS} changes each; CPU microseconds per change, median"
     )
-    print(f"{'readers':>8} {'noted':>8} {'':>6} {'told to all':>12}")
+    print(f"{'readers':>8} {'recorded':>8} {'':>6} {'sent to all':>12}")
     alone = median(worlds[0].noting)
     for readers, world in worlds.items():
         noted, told = (median(took) / SESSIONS * 1e6 for took in (world.noting, world.telling))

@@ -1,9 +1,9 @@
-"""One part of the overload benchmark, in a process of its own: asks an HTTP server the same thing again and again.
+"""Send the same request to an HTTP server repeatedly. Runs as a separate process of other benchmarks.
 
     python -m benchmarks.flood <port> <request> <clients> <pause> <seconds>
 
-So many clients, with a connection each, send the request, wait for the answer, and after `pause` seconds send it again.
-What is said at the end is one line of JSON: by status, the figures of the answers (Figures).
+Each client has its own connection. It sends the request, waits for the response, and after `pause` seconds sends it
+again. At the end it prints one line of JSON: the figures of the responses (Figures) by status.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Waits = dict[int, list[float]]
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The answers of one status; times in milliseconds."""
+    """Number and latencies of responses with one status; in milliseconds."""
 
     count: int
     p50: float
@@ -39,7 +39,7 @@ class Figures:
 
 
 async def client(port: int, request: bytes, pause: float, until: float, waits: Waits) -> None:
-    """Asks until that instant of the monotonic clock."""
+    """Send requests until the instant `until` of the monotonic clock."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     while (asked := time.monotonic()) < until:
         writer.write(request)

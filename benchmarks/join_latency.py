@@ -1,11 +1,11 @@
-"""How soon it is known that a service has joined: the SDK's room event alone, and this project.
+"""Measure how soon the join of a service is noticed: by the SDK's room event alone, and by this project.
 
     python -m benchmarks.join_latency
 
-What is measured is the time from the service's own connect() returning, by the wall clock of this machine: below
-zero when the join was known before. The services publish nothing, as most do when they join. They are in this
-process; the side that is to notice them is in another one, with a livekit-server of its own, as a server sends its
-webhooks to fixed addresses.
+The latency is the time from the return of the service's own connect(), by the wall clock of this machine; it is
+negative when the join was noticed before. The services run in this process and publish nothing, like most services
+when they join. The observer runs in another process with its own livekit-server, because a server sends its webhooks to
+fixed addresses.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 KEY, SECRET = "devkey", "secret"
 SERVICE_ID = "benchmark-service"
 PAUSE = 0.2
-"""Seconds between two joins of one caller, which would otherwise measure how busy this machine can be."""
+"""Seconds between two joins of one caller. Without the pause the machine's load would be measured."""
 POLL_INTERVAL = 0.2
 PATIENCE = 15.0
-"""Seconds; a room that is not open by then is a fault, a join that is not known by then is never known."""
+"""Seconds. A room that is not open by then is an error; a join that is not noticed by then counts as never noticed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Seat:
-    """A service's place in a room that is watched."""
+    """A service's access to a watched room."""
 
     room: str
     url: str
@@ -54,16 +54,16 @@ class Seat:
 
 
 class RoomWatch(Protocol):
-    """Rooms, watched by one of the designs."""
+    """Rooms watched by one of the designs."""
 
     async def open(self) -> Seat:
-        """A new room for one service."""
+        """Open a new room for one service."""
 
     async def known_at(self, seat: Seat) -> float:
-        """The instant at which the service in this seat was known to have joined, waited for."""
+        """Wait until the service's join is noticed. Returns the instant."""
 
     async def close(self, seat: Seat) -> None:
-        """The room is not needed any more."""
+        """Close the room."""
 
 
 class RoomEvents:
@@ -79,7 +79,7 @@ class RoomEvents:
         name, loop = f"event-{next(self._numbers)}", asyncio.get_running_loop()
         self._watching[name], self._joined[name] = loop.create_future(), loop.create_future()
         await self._livekit.room.create_room(api.CreateRoomRequest(name=name))
-        self._child.tell(f"{name} {token(name, 'manager', hidden=True)}")
+        self._child.send(f"{name} {token(name, 'manager', hidden=True)}")
         await self._watching[name]
         return Seat(name, self._url, token(name, "service", hidden=False))
 
@@ -90,9 +90,9 @@ class RoomEvents:
         await self._livekit.room.delete_room(api.DeleteRoomRequest(room=seat.room))
 
     async def listen(self) -> None:
-        """Read what the child says until cancelled."""
+        """Process the child's lines. Never returns."""
         while True:
-            match (await self._child.heard()).split(" "):
+            match (await self._child.receive()).split(" "):
                 case ["watching", name]:
                     self._watching[name].set_result(None)
                 case ["joined", name, instant] if not self._joined[name].done():
@@ -100,7 +100,7 @@ class RoomEvents:
 
 
 class Sessions:
-    """The session manager, asked over HTTP for a session for every join."""
+    """The session manager: creates a session over HTTP for every join."""
 
     def __init__(self, http: aiohttp.ClientSession) -> None:
         self._http = http
@@ -116,7 +116,8 @@ class Sessions:
         return await self._invite(session["room_name"])
 
     async def known_at(self, seat: Seat) -> float:
-        """The instant that the session recorded, in milliseconds; polling does not change it."""
+        """The instant from the session's timeline, with millisecond precision, so polling does not affect the
+        result."""
         while True:
             async with self._http.get(f"/api/v1/sessions/{self._sessions[seat.room]}") as answer:
                 timeline = (await answer.json())["services"][0]["timeline"]
@@ -129,7 +130,7 @@ class Sessions:
             pass
 
     async def receive(self, request: web.Request) -> web.Response:
-        """An invite, or a farewell."""
+        """Receive an invite or a session_ended message."""
         message = json.loads(await request.read())
         if message["event"] == "session_invited":
             room = message["session"]["room_name"]
@@ -137,7 +138,7 @@ class Sessions:
         return web.Response()
 
     def _invite(self, room: str) -> asyncio.Future[Seat]:
-        """The invite may come before the answer to the request for the session."""
+        """The invite into this room. It may arrive before the response to the request for the session."""
         return self._invites.setdefault(room, asyncio.get_running_loop().create_future())
 
 
@@ -177,7 +178,7 @@ def environment(livekit_url: str, port: int) -> dict[str, str]:
 
 @asynccontextmanager
 async def listening(watch: Sessions) -> AsyncIterator[str]:
-    """The endpoint of the service that all sessions need."""
+    """Serve the endpoint of the service that all sessions require. Yields its URL."""
     app, port = web.Application(), free_port()
     app.router.add_post("/", watch.receive)
     runner = web.AppRunner(app, access_log=None)
@@ -190,7 +191,7 @@ async def listening(watch: Sessions) -> AsyncIterator[str]:
 
 
 async def registered(http: aiohttp.ClientSession, endpoint: str) -> None:
-    """Return once the session manager is up and has the service registered."""
+    """Wait until the session manager is ready, and register the service."""
     service = {"service_id": SERVICE_ID, "endpoint": endpoint, "metadata": {"type": "BENCHMARK"}}
     async with asyncio.timeout(START_TIMEOUT):
         while True:
@@ -224,12 +225,12 @@ DESIGNS = (
 
 @dataclass(frozen=True, slots=True)
 class Latencies:
-    """One design, with so many services that join at the same time."""
+    """The latencies of one design with `callers` services joining at the same time."""
 
     design: WatchDesign
     callers: int
     ms: Sequence[float]
-    """The latencies of joins that were noticed within PATIENCE."""
+    """Latencies of the joins that were noticed within PATIENCE."""
     unknown: int
 
 
@@ -243,13 +244,13 @@ def main() -> None:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.join_latency", description="How soon a join is known. Takes 3 minutes."
+        prog="python -m benchmarks.join_latency", description="Measure how soon a join is noticed. Takes 3 minutes."
     )
-    parser.add_argument("--joins", type=int, default=100, help="for each line of the table (default 100)")
-    parser.add_argument("--callers", type=int, default=4, help="joins at the same time, besides 1 (default 4)")
+    parser.add_argument("--joins", type=int, default=100, help="joins per row of the table (default 100)")
+    parser.add_argument("--callers", type=int, default=4, help="concurrent joins, in addition to 1 (default 4)")
     arguments = parser.parse_args()
     if arguments.joins < 1 or arguments.callers < 1:
-        parser.error("at least one join and one caller")
+        parser.error("there must be at least one join and one caller")
     return arguments
 
 
@@ -272,7 +273,7 @@ async def measure(design: WatchDesign, watch: RoomWatch, joins: int, callers: in
 
 
 async def latency_ms(watch: RoomWatch, gate: asyncio.Semaphore) -> float | None:
-    """Milliseconds of one service's join; None if it was never noticed."""
+    """The latency of one service's join; None when it was never noticed."""
     room = rtc.Room()
     async with gate:
         async with asyncio.timeout(PATIENCE):
@@ -291,11 +292,11 @@ async def latency_ms(watch: RoomWatch, gate: asyncio.Semaphore) -> float | None:
 
 
 def as_table(results: Sequence[Latencies], joins: int) -> Table:
-    """A line for each design and number of callers; beside each p99 what it is of the room event's."""
+    """One row per design and number of callers, with each p99 as a percentage of the room event's."""
     peer = {result.callers: percentile(result.ms, 99) for result in results if result.design is DESIGNS[0]}
-    table = Table(title=f"From a service's connect() to its join being known, {joins} joins each, in ms")
-    table.add_column("known by")
-    for heading in ("at a time", "p50", "p99", "of the event's", "max", "never", "target, p99"):
+    table = Table(title=f"From a service's connect() until its join is noticed, {joins} joins each, ms")
+    table.add_column("noticed by")
+    for heading in ("concurrent", "p50", "p99", "% of event", "max", "never", "target, p99"):
         table.add_column(heading, justify="right")
     for result in results:
         p50, p99, most = (percentile(result.ms, percent) for percent in (50, 99, 100))

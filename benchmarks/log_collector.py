@@ -1,9 +1,9 @@
-"""One part of the benchmark of log shipping, in a process of its own: a collector for each behavior, good and bad.
+"""Collectors with good and bad behavior. Runs as a separate process of the log shipping benchmark.
 
     python -m benchmarks.log_collector <behavior>...
 
-What is said, once they listen, is one line of JSON: the port of each. Then, for each line that is read, another one:
-how many log entries each has taken.
+Once they listen, it prints one line of JSON with their ports. Then it responds to each line on stdin with another line:
+the number of log entries that each has accepted.
 """
 
 from __future__ import annotations
@@ -19,25 +19,25 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from aiohttp import web
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 
-from benchmarks.child import say, told
+from benchmarks.child import commands, say
 from http_api.observability.shipping.formats import otlp_of
 
 SLOW = 1.0
-"""Seconds that the slow one takes for a batch."""
+"""Seconds that the slow collector takes for a batch."""
 BODY_MAX = 100 * 1024 * 1024
 
 Behavior = Callable[[web.Request], Awaitable[web.StreamResponse]]
-"""Answers every request."""
+"""Handles every request."""
 
 
 async def hang(_: web.Request) -> web.Response:
-    """Never answers: backpressure."""
+    """Never respond: backpressure."""
     await asyncio.Event().wait()
     raise AssertionError
 
 
 async def reset(request: web.Request) -> web.Response:
-    """Breaks the connection."""
+    """Abort the connection."""
     assert request.transport is not None
     request.transport.abort()
     return web.Response()
@@ -59,7 +59,7 @@ BEHAVIORS = {
 
 
 def counting(taken: Counter[str], name: str, pause: float = 0.0) -> Behavior:
-    """Takes everything and only counts it, since what reading costs is not what is measured."""
+    """Accept all batches and only count their entries, because the collector's own cost is not measured."""
 
     async def take(request: web.Request) -> web.Response:
         body = zlib.decompress(await request.read(), wbits=31) if request.can_read_body else b""
@@ -79,8 +79,8 @@ def _records(body: bytes) -> int:
 
 
 @asynccontextmanager
-async def collector(behavior: Behavior) -> AsyncIterator[int]:
-    """Listens while inside; gives the port."""
+async def collector(behaviour: Behavior) -> AsyncIterator[int]:
+    """Listen within the block. Yields the port."""
     app = web.Application(client_max_size=BODY_MAX)
     app.router.add_route("*", "/{path:.*}", behavior)
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=0.1, auto_decompress=False, access_log=None)
@@ -102,7 +102,7 @@ async def main() -> None:
     async with AsyncExitStack() as stack:
         ports = {name: await stack.enter_async_context(collector(behaviors[name])) for name in sys.argv[1:]}
         say(json.dumps(ports))
-        async for _ in told():
+        async for _ in commands():
             say(json.dumps({name: taken[name] for name in ports}))
 
 

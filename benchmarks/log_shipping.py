@@ -1,13 +1,13 @@
-"""What shipping the log costs clients, and in memory, with every kind of collector.
+"""Measure what log shipping costs in request latency and memory, with working and broken collectors.
 
     python -m benchmarks.log_shipping
 
-A session manager for each case, as it runs for users and with a collector of its own: a good one, none at all, a slow
-one, and several that are broken. Each logs a line at every request. First each is asked so often that the backlog is
-full where nothing is taken. Then, in rounds, each in turn is asked steadily, and how long the answers took is compared
-with those of the floor, which ships nothing. Whatever else a machine does can only make a round slower, so of all the
-rounds' p99s it is the lower quartile that counts. One case ships nothing either: what it differs by can't be told apart
-here. CPU is that of the session manager for each request, with everything that it does besides.
+Runs one session manager per case, each with its own collector: a good one, none at all, a slow one, and several broken
+ones. Each session manager logs one line per request. First each gets enough requests to fill its backlog if nothing is
+accepted. Then, in rounds and in random order, each gets a steady load, and its latencies are compared with those of the
+floor, which ships nothing. Other load on the machine can only make a round slower, so the lower quartile of the rounds'
+p99s is used. The case `off` ships nothing either: its difference from the floor is the noise of the measurement. CPU is
+the session manager's total CPU time per request.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ FLOOR, AGAIN, DOWN = "floor", "off", "down"
 WITH_A_COLLECTOR = ("good", "good, otlp", "slow", "refusing, 503", "refusing, 400", "resetting", "hanging")
 CASES = (AGAIN, *WITH_A_COLLECTOR, DOWN)
 CLIENTS, PAUSE = 4, 0.004
-"""The number of clients, and the seconds after an answer until each asks again: some 700 requests a second."""
+"""The clients, and each one's pause in seconds between a response and its next request: some 700 requests per
+second."""
 FILL = 11_000
 """Requests that fill a backlog of 10,000."""
 FILLERS = 32
-"""Clients that do so, without a pause."""
+"""The clients that fill it, without pauses."""
 FILL_SLICE = 2.0
 QUIET = 25
-"""Percent."""
+"""The percentile of the rounds that is used."""
 TARGET_RATIO, TARGET_MIB = 1.05, 10.0
 MIB = 1024 * 1024 / MB
 
@@ -54,7 +55,7 @@ class Case:
     port: int
     rounds: list[Figures] = field(default_factory=list)
     cpu_s: float = 0.0
-    """In all rounds."""
+    """CPU seconds in all rounds."""
     mib: float = 0.0
 
     @property
@@ -67,7 +68,7 @@ class Case:
 
     @property
     def cpu_ms(self) -> float:
-        """For each request, with everything that the process does besides."""
+        """The process's total CPU time per request, in milliseconds."""
         return 1_000 * self.cpu_s / sum(figures.count for figures in self.rounds)
 
 
@@ -82,12 +83,12 @@ class ShippingBench:
         self._collector = await self._stack.enter_async_context(
             running("benchmarks.log_collector", *WITH_A_COLLECTOR, log=log)
         )
-        ports = json.loads(await self._collector.heard()) | {DOWN: free_port()}
+        ports = json.loads(await self._collector.receive()) | {DOWN: free_port()}
         await self._collector.ready()
         return {name: await self._server(livekit.url, name, ports.get(name)) for name in (FLOOR, *CASES)}
 
     async def fill(self, case: Case) -> None:
-        """Asks so often that there is more to ship than is kept."""
+        """Send enough requests to fill the backlog."""
         asked = 0
         while asked < FILL:
             asked += (await self._ask(case, FILLERS, 0, FILL_SLICE)).count
@@ -98,9 +99,9 @@ class ShippingBench:
         case.cpu_s += footprint(case.server.pid).cpu_s - before.cpu_s
 
     async def taken(self) -> Mapping[str, int]:
-        """Log entries, by collector."""
-        self._collector.tell("?")
-        return dict(json.loads(await self._collector.heard()))
+        """The log entries accepted by each collector."""
+        self._collector.send("?")
+        return dict(json.loads(await self._collector.receive()))
 
     async def _server(self, livekit: str, name: str, collector: int | None) -> Case:
         port = free_port()
@@ -131,8 +132,8 @@ class ShippingBench:
         arguments = (str(case.port), request, str(clients), str(pause), str(seconds))
         async with running("benchmarks.flood", *arguments, log=self._folder / "flood.log") as child:
             await child.ready()
-            answers = json.loads(await child.heard())
-        assert answers.keys() == {"200"}, f"answered {list(answers)}"
+            answers = json.loads(await child.receive())
+        assert answers.keys() == {"200"}, f"responses with {list(answers)}"
         return Figures(**answers["200"])
 
 
@@ -143,7 +144,7 @@ async def measure(rounds: int, seconds: float, folder: Path) -> tuple[dict[str, 
         for case in cases.values():
             await bench.fill(case)
         for _ in range(rounds):
-            for case in random.sample(list(cases.values()), len(cases)):  # none always follows the same other one
+            for case in random.sample(list(cases.values()), len(cases)):  # in random order
                 await bench.round(case, seconds)
         for case in cases.values():
             case.mib = footprint(case.server.pid).pss_mb / MIB
@@ -153,10 +154,10 @@ async def measure(rounds: int, seconds: float, folder: Path) -> tuple[dict[str, 
 def show(cases: Mapping[str, Case], taken: Mapping[str, int], rounds: int, seconds: float) -> None:
     floor = cases[FLOOR]
     table = Table(
-        title=f"Requests while the log is shipped, {rounds} rounds of {seconds:g} s each; ms",
-        caption=f"slow: {SLOW:g} s for a batch; the floor takes {floor.mib:.0f} MiB PSS",
+        title=f"Requests during log shipping, {rounds} rounds of {seconds:g} s each; ms",
+        caption=f"slow: {SLOW:g} s per batch; the floor uses {floor.mib:.0f} MiB PSS",
     )
-    for heading in ("collector", "p50", "p99", "p99 to floor", "CPU", "MiB more", "entries taken"):
+    for heading in ("collector", "p50", "p99", "p99 to floor", "CPU", "MiB more", "entries accepted"):
         table.add_column(heading, justify="left" if heading == "collector" else "right")
     for name, case in cases.items():
         figures = (f"{case.p50:.2f}", f"{case.p99:.2f}", f"x {case.p99 / floor.p99:.2f}", f"{case.cpu_ms:.3f}")

@@ -1,4 +1,4 @@
-"""What a process costs with everything it has started, when it has come to rest, and percentiles."""
+"""The footprint of a process and its descendants, waiting until it is idle, and percentiles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import psutil
 MB = 1_000_000
 SLICES = 3
 BUSY = 0.5
-"""Cores. A process that works off what has piled up takes a steady whole one for a while."""
+"""Cores. A process that works off a backlog uses a whole core steadily for a while, and is not idle."""
 REST_TIMEOUT = 120.0
 
 
@@ -26,29 +26,29 @@ class Footprint:
     at: float
     """Seconds of the monotonic clock."""
     pss_mb: float
-    """Proportional set size: memory that processes share counts once, not once for each of them."""
+    """Proportional set size: memory shared by processes counts once in total."""
     processes: int
     threads: int
     cpu_s: float
-    """Seconds of CPU so far, user and system, also of descendants that have ended."""
+    """CPU seconds so far, user and system, including descendants that have exited."""
 
     def cores_since(self, earlier: Footprint) -> float:
-        """CPU used since, in cores."""
+        """The average CPU use since `earlier`, in cores."""
         return (self.cpu_s - earlier.cpu_s) / (self.at - earlier.at)
 
 
 @dataclass(frozen=True, slots=True)
 class Rest:
-    """The cost of a process once its CPU usage has stopped falling."""
+    """A process at rest: its CPU use no longer falls."""
 
     footprint: Footprint
     cores: float
     peak_pss_mb: float
-    """The most memory on the way there."""
+    """The peak memory until then."""
 
 
 def footprint(pid: int) -> Footprint:
-    """The current cost of the process and its descendants. Raises psutil.NoSuchProcess if it has ended."""
+    """The current footprint of the process and its descendants. Raises psutil.NoSuchProcess when it has exited."""
     root = psutil.Process(pid)
     pss = processes = threads = 0
     cpu = 0.0
@@ -58,7 +58,7 @@ def footprint(pid: int) -> Footprint:
                 memory, own_threads = process.memory_full_info().pss, process.num_threads()
                 times = process.cpu_times()
         except psutil.NoSuchProcess:
-            continue  # it has just ended
+            continue  # just exited
         pss += memory
         processes += 1
         threads += own_threads
@@ -67,7 +67,7 @@ def footprint(pid: int) -> Footprint:
 
 
 async def at_rest(pid: int, slice_s: float) -> Rest:
-    """Wait until the CPU usage of the process no longer falls from slice to slice."""
+    """Wait until the CPU use of the process no longer falls from slice to slice (`slice_s` seconds each)."""
     seen: deque[Footprint] = deque([footprint(pid)], maxlen=SLICES + 1)
     start, peak = seen[0].at, seen[0].pss_mb
     while True:
@@ -76,7 +76,7 @@ async def at_rest(pid: int, slice_s: float) -> Rest:
         peak = max(peak, seen[-1].pss_mb)
         late = seen[-1].at - start > REST_TIMEOUT
         if late:
-            warnings.warn(f"process {pid} does not come to rest: its figures are too high", stacklevel=2)
+            warnings.warn(f"process {pid} did not become idle: its figures are too high", stacklevel=2)
         if late or (len(seen) > SLICES and _steady(seen)):
             return Rest(seen[-1], seen[-1].cores_since(seen[0]), peak)
 
@@ -87,7 +87,7 @@ def _steady(seen: Sequence[Footprint]) -> bool:
 
 
 def percentile(values: Iterable[float], percent: float) -> float:
-    """The smallest of the values that `percent` % of them do not exceed; NaN when there are none."""
+    """The smallest value that at least `percent` % of the values do not exceed; NaN when there are no values."""
     ordered = sorted(values)
     if not ordered:
         return math.nan
@@ -95,7 +95,7 @@ def percentile(values: Iterable[float], percent: float) -> float:
 
 
 def times(value: float, reference: float) -> str:
-    """The value as a multiple of the reference; empty where that is meaningless."""
+    """The ratio of value to reference, such as `x 2.5`; empty when it is meaningless."""
     if not (value > 0 and reference > 0):
         return ""
     ratio = value / reference

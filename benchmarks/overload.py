@@ -1,11 +1,11 @@
-"""How soon excess requests are answered, and whether `/livez` answers meanwhile.
+"""Measure how fast excess requests are refused, and whether `/livez` still responds in the meantime.
 
     python -m benchmarks.overload
 
-The session manager and its livekit-server run as they do for users, and have as many sessions as there may be. Clients
-in a process of their own ask for more, each of them again as soon as it is answered: within the rate of their caller it
-is refused as there is no place (503), beyond it as there are too many requests (429). Another process asks for
-`/livez`, on the idle server before, and during the flood.
+The session manager and livekit-server run as in production, with the maximum number of sessions. Clients in a separate
+process request more sessions, each again as soon as it gets a response: within their caller's rate they are refused
+with 503 (no capacity), beyond it with 429 (too many requests). Another process requests `/livez`, first on the idle
+server, then during the flood.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
 SESSIONS = 20
 RATE = 500
-"""Requests a second of one caller: few enough to be exceeded, and enough that both refusals are seen."""
-ASKS_LIVEZ_EVERY = 0.01
-"""Seconds."""
+"""Requests per second of one caller: low enough to be exceeded, and high enough to see both refusals."""
+LIVEZ_INTERVAL = 0.01
+"""Seconds between requests to /livez."""
 READY_TIMEOUT = 30.0
 TARGET_MS = 50
 BODY = json.dumps({"user_identity": "alice", "required_services": []})
-MEANINGS = {503: "no place", 429: "too often"}
+MEANINGS = {503: "no capacity", 429: "rate limited"}
 
 Answers = Mapping[int, Figures]
-"""By status."""
+"""Figures by status."""
 
 
 def post(key: str) -> str:
@@ -60,7 +60,7 @@ class OverloadBench:
         self._port, self._key, self._folder, self._stack = port, key, folder, stack
 
     async def fill(self) -> None:
-        """Wait until the server is ready, and open as many sessions as SESSIONS_MAX allows."""
+        """Wait until the server is ready, and open the maximum number of sessions."""
         headers = {"Authorization": f"Bearer {self._key}", "Content-Type": "application/json"}
         async with aiohttp.ClientSession(f"http://127.0.0.1:{self._port}", headers=headers) as http:
             async with asyncio.timeout(READY_TIMEOUT):
@@ -71,14 +71,14 @@ class OverloadBench:
                     answer.raise_for_status()
 
     async def idle(self, *, seconds: float) -> Answers:
-        """The answers of /livez on the idle server."""
-        return await self._heard(await self._begin(LIVEZ, 1, ASKS_LIVEZ_EVERY, seconds))
+        """The responses of /livez without other load."""
+        return await self._figures(await self._begin(LIVEZ, 1, LIVEZ_INTERVAL, seconds))
 
     async def flood(self, *, clients: int, seconds: float) -> tuple[Answers, Answers]:
-        """The answers to a flood, and those of /livez during it."""
-        livez = await self._begin(LIVEZ, 1, ASKS_LIVEZ_EVERY, seconds)
+        """The responses to a flood of requests, and those of /livez during it."""
+        livez = await self._begin(LIVEZ, 1, LIVEZ_INTERVAL, seconds)
         flood = await self._begin(post(self._key), clients, 0, seconds)
-        return await self._heard(flood), await self._heard(livez)
+        return await self._figures(flood), await self._figures(livez)
 
     async def _is_ready(self, http: aiohttp.ClientSession) -> bool:
         try:
@@ -95,12 +95,12 @@ class OverloadBench:
         await child.ready()
         return child
 
-    async def _heard(self, child: Child) -> Answers:
-        return {int(status): Figures(**figures) for status, figures in json.loads(await child.heard()).items()}
+    async def _figures(self, child: Child) -> Answers:
+        return {int(status): Figures(**figures) for status, figures in json.loads(await child.receive()).items()}
 
 
 async def measure(clients: int, seconds: float, folder: Path) -> dict[str, Figures]:
-    """The figures by request, phase and status."""
+    """The figures by phase, request and response status."""
     port, key = free_port(), new_key()
     webhooks = f"http://127.0.0.1:{port}/livekit/webhook"
     livekit = LiveKitServer(find_or_build(), port=free_port(), webhook_url=webhooks, log=folder / "livekit.log")
@@ -123,7 +123,7 @@ async def measure(clients: int, seconds: float, folder: Path) -> dict[str, Figur
         await bench.fill()
         idle = await bench.idle(seconds=seconds)
         flood, livez = await bench.flood(clients=clients, seconds=seconds)
-    assert livez.keys() == {200}, f"/livez answered {list(livez)}"
+    assert livez.keys() == {200}, f"/livez responded with {list(livez)}"
     return {
         "idle: /livez": idle[200],
         "flood: /livez": livez[200],
@@ -132,8 +132,8 @@ async def measure(clients: int, seconds: float, folder: Path) -> dict[str, Figur
 
 
 def show(found: Mapping[str, Figures], clients: int, seconds: float) -> None:
-    table = Table(title=f"{clients} clients that ask for sessions on and on, {seconds:g} s, a full server; ms")
-    for heading in ("", "a second", "p50", "p99", "max", "target"):
+    table = Table(title=f"{clients} clients requesting sessions of a full server for {seconds:g} s; ms")
+    for heading in ("", "per second", "p50", "p99", "max", "target"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, figures in found.items():
         cells = (f"{figure:.1f}" for figure in (figures.p50, figures.p99, figures.most))

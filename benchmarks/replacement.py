@@ -1,9 +1,9 @@
-"""How soon a lost service is replaced, compared to the first invite.
+"""Measure how soon a lost service is replaced, compared with the time until the first one is ready.
 
     python -m benchmarks.replacement
 
-Two instances of a type; for each session one is invited, joins and is ready, then it leaves, and the other is invited.
-The services, written with the service kit, run in this process, and so does the session manager.
+There are two instances of one type. For each session one is invited, joins and becomes ready; then it leaves, and the
+other is invited. The services (written with the service kit) and the session manager run in this process.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ class Trial:
     """Milliseconds of one session."""
 
     first: float
-    """From the invite of the first instance to the session being ready."""
+    """From the invite of the first instance until the session is ready."""
     noticed: float
-    """From the instance leaving to the session knowing."""
+    """From the instance leaving until the session is degraded."""
     replaced: float
-    """From then to the session being ready again."""
+    """From then until the session is ready again."""
 
 
 class ReplacementBench:
-    """The session manager and the services, and what a trial needs of them."""
+    """Runs trials with the session manager and the services."""
 
     def __init__(self, store: Store, http: aiohttp.ClientSession) -> None:
         self._store, self._http = store, http
@@ -78,7 +78,7 @@ class ReplacementBench:
 
 
 def service(service_id: str, jobs: dict[str, SessionJob]) -> Service:
-    """An instance that joins, says that it is ready, and can be made to leave."""
+    """An instance that joins and signals ready, and whose job can be made to leave."""
     instance = Service(service_id, type=TYPE)
 
     @instance.on_invite
@@ -112,19 +112,19 @@ async def measure(trials: int, folder: Path) -> list[Trial]:
         async with asyncio.timeout(REGISTERED_TIMEOUT):
             while (await http.get("/readyz")).status != 200:
                 await asyncio.sleep(0.05)
-        await bench.trial(0)  # loads what all share
+        await bench.trial(0)  # warm-up
         return [await bench.trial(number) for number in range(1, trials + 1)]
 
 
 def show(trials: list[Trial]) -> None:
-    table = Table(title=f"From loss to replacement, {len(trials)} sessions one after the other, ms")
+    table = Table(title=f"From loss to replacement, {len(trials)} sessions in sequence, ms")
     for heading in ("", "p50", "p99", "max"):
         table.add_column(heading, justify="right" if heading else "left")
     rows = {
-        "first instance: invited -> ready": [trial.first for trial in trials],
-        "it leaves -> known": [trial.noticed for trial in trials],
-        "known -> another one is ready": [trial.replaced for trial in trials],
-        "it leaves -> another one is ready": [trial.noticed + trial.replaced for trial in trials],
+        "first instance invited -> ready": [trial.first for trial in trials],
+        "left -> noticed": [trial.noticed for trial in trials],
+        "noticed -> other instance ready": [trial.replaced for trial in trials],
+        "left -> other instance ready": [trial.noticed + trial.replaced for trial in trials],
     }
     for name, values in rows.items():
         table.add_row(

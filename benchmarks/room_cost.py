@@ -1,9 +1,9 @@
-"""What it costs to have a manager in a room: livekit-agents' executors, the bare SDK and this project.
+"""Measure the cost of a manager in a room: livekit-agents' executors, the bare SDK and this project.
 
     python -m benchmarks.room_cost
 
-Each design runs in a process of its own, one after the other, against one livekit-server. The parent tells it
-which rooms to open, sees by the server's webhooks when each manager is there, and measures from the outside.
+Each design runs in its own process, one after another, against one livekit-server. The parent process sends it the
+names of the rooms to open, learns from the server's webhooks when each manager has joined, and measures from outside.
 """
 
 from __future__ import annotations
@@ -29,25 +29,25 @@ from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
 KEY, SECRET = "devkey", "secret"
 SLICE_BEFORE, SLICE_AFTER = 2.0, 4.0
-"""Seconds; three of the latter are the window in which the idle use is measured."""
+"""Seconds. Idle use is measured over three slices of the latter length."""
 PATIENCE = 15.0
-"""Seconds; a manager that is not there by then is taken for lost. The slowest that came took about three."""
+"""Seconds. A manager that has not joined by then counts as lost. The slowest to join took about three."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionDesign:
     name: str
-    """As benchmarks/designs.py has it."""
+    """The name in benchmarks/designs.py."""
     title: str
     rooms: int
 
 
 OURS = "ours"
 DESIGNS = (
-    # Each room is an interpreter of its own: more rooms would say the same, and take minutes on two cores.
+    # Each room is a separate interpreter. More rooms give the same result and take minutes on two cores.
     ConnectionDesign("process", "livekit-agents\nPROCESS", 10),
-    # Each room is two threads that compete for one interpreter lock: enough to see the slope, few enough to
-    # measure what a room costs and not what the competition costs.
+    # Each room is two threads that compete for the GIL: enough rooms to see the slope, few enough to measure the cost
+    # of a room and not of the contention.
     ConnectionDesign("thread", "livekit-agents\nTHREAD", 20),
     ConnectionDesign("bare", "bare rtc.Room,\none loop", 100),
     ConnectionDesign(OURS, "session\nmanager", 100),
@@ -56,11 +56,11 @@ DESIGNS = (
 
 @dataclass(frozen=True, slots=True)
 class Join:
-    """A manager's way into its room; instants of the monotonic clock."""
+    """A manager's join; instants of the monotonic clock."""
 
     asked_at: float
     active_at: float | None
-    """None if it never came."""
+    """None if it never joined."""
 
     @property
     def wait_ms(self) -> float | None:
@@ -69,14 +69,14 @@ class Join:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a design's rooms cost. "A room" is any but the first ones, which load what all of them share."""
+    """The cost of a design's rooms. Per-room figures exclude the first rooms, which load what all rooms share."""
 
     design: ConnectionDesign
     empty: Rest
     first: Rest
     full: Rest
     first_joins: Sequence[Join]
-    """As many as are asked for at a time."""
+    """The joins of the first rooms, as many as are requested at a time."""
     further_joins: Sequence[Join]
 
     @property
@@ -117,7 +117,7 @@ class Cost:
 
     @property
     def join_cpu_ms(self) -> float:
-        """With all that a join leaves to be done afterwards, without what the rooms that are there use."""
+        """CPU milliseconds per join, including the work that follows it, without the idle use of open rooms."""
         start, end = self.first.footprint, self.full.footprint
         idle = self.empty.cores * (end.at - start.at)
         active = (max(join.active_at, start.at) for join in self.joins if join.active_at is not None)
@@ -126,12 +126,12 @@ class Cost:
 
 
 Result = tuple[ConnectionDesign, Cost | None]
-"""None: the design's process died."""
+"""None: the design's process exited."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of the table."""
+    """One row of the table."""
 
     title: str
     value: Callable[[Cost], float]
@@ -142,17 +142,17 @@ class Line:
 
 LINES = (
     Line("rooms", lambda cost: cost.design.rooms, compared=False),
-    Line("MB PSS with no room", lambda cost: cost.empty.footprint.pss_mb),
-    Line("MB PSS a room, at the peak", lambda cost: cost.peak_mb, 2),
-    Line("  with what the first one loads", lambda cost: cost.peak_mb_with_first, 2, target="<= 1.8"),
-    Line("MB PSS a room, settled", lambda cost: cost.settled_mb, 2),
+    Line("MB PSS without rooms", lambda cost: cost.empty.footprint.pss_mb),
+    Line("MB PSS per room, peak", lambda cost: cost.peak_mb, 2),
+    Line("  including the first rooms", lambda cost: cost.peak_mb_with_first, 2, target="<= 1.8"),
+    Line("MB PSS per room, settled", lambda cost: cost.settled_mb, 2),
     Line("processes", lambda cost: cost.full.footprint.processes, compared=False),
     Line("threads", lambda cost: cost.full.footprint.threads, compared=False),
-    Line("threads a room", lambda cost: cost.threads_a_room, 1, compared=False, target="0"),
+    Line("threads per room", lambda cost: cost.threads_a_room, 1, compared=False, target="0"),
     Line("create -> ACTIVE, p50 ms", lambda cost: percentile(cost.waits_ms, 50)),
     Line("create -> ACTIVE, p99 ms", lambda cost: percentile(cost.waits_ms, 99)),
-    Line("CPU a join, ms", lambda cost: cost.join_cpu_ms),
-    Line("idle, % of a core a room", lambda cost: cost.idle_percent, 3, target="<= 0.08"),
+    Line("CPU per join, ms", lambda cost: cost.join_cpu_ms),
+    Line("idle, % of a core per room", lambda cost: cost.idle_percent, 3, target="<= 0.08"),
     Line("jobs that never started", lambda cost: cost.never_started, compared=False, target="0"),
 )
 
@@ -166,14 +166,17 @@ def main() -> None:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.room_cost", description="What a managed room costs, by design. Takes 4 minutes."
+        prog="python -m benchmarks.room_cost",
+        description="Measure the cost of a managed room, by design. Takes 4 minutes.",
     )
-    parser.add_argument("--rooms", type=int, help="the same for all designs; by default 10 to 100, see the source")
-    parser.add_argument("--callers", type=int, default=1, help="rooms asked for at the same time (default 1)")
+    parser.add_argument(
+        "--rooms", type=int, help="rooms of every design; by default 10 to 100, depending on the design"
+    )
+    parser.add_argument("--callers", type=int, default=1, help="rooms requested at the same time (default 1)")
     arguments = parser.parse_args()
     fewest = min(design.rooms for design in DESIGNS) if arguments.rooms is None else arguments.rooms
     if not 1 <= arguments.callers < fewest:
-        parser.error("at least one caller, and fewer than there are rooms")
+        parser.error("there must be at least one caller, and fewer callers than rooms")
     return arguments
 
 
@@ -188,11 +191,11 @@ async def measure_all(rooms: int | None, callers: int, folder: Path) -> list[Res
             async with running("benchmarks.designs", chosen.name, server.url, log=log) as child:
                 try:
                     cost = await child.meanwhile(measure(chosen, child, arrivals, callers))
-                except ChildEnded as error:  # the SDK ends its process when its native side panics
+                except ChildEnded as error:  # the SDK ends the process when its native code panics
                     console.print(error, markup=False)
                     cost = None
                 results.append((chosen, cost))
-                await delete_rooms(server.url)  # or the server would keep them for a while
+                await delete_rooms(server.url)  # otherwise the server keeps them for a while
     return results
 
 
@@ -202,7 +205,7 @@ async def measure(design: ConnectionDesign, child: Child, arrivals: Arrivals, ca
     async def join(number: int) -> Join:
         async with gate:
             room, asked_at = f"{design.name}-{number}", time.monotonic()
-            child.tell(room)
+            child.send(room)
             return Join(asked_at, await arrivals.of(room))
 
     await child.ready()
@@ -214,13 +217,13 @@ async def measure(design: ConnectionDesign, child: Child, arrivals: Arrivals, ca
 
 
 class Arrivals:
-    """When a manager has come into each room, as the server's webhooks tell."""
+    """When a manager joined each room, according to the server's webhooks."""
 
     def __init__(self) -> None:
         self._rooms: dict[str, asyncio.Future[float]] = {}
 
     async def of(self, room: str) -> float | None:
-        """The instant at which the room's manager is there, waited for; None if it does not come."""
+        """Wait until the room's manager has joined. Returns the instant; None if it does not join."""
         arrival = self._rooms[room] = asyncio.get_running_loop().create_future()
         try:
             return await asyncio.wait_for(arrival, PATIENCE)
@@ -238,7 +241,7 @@ class Arrivals:
 
 @asynccontextmanager
 async def livekit_server(folder: Path, arrivals: Arrivals) -> AsyncIterator[LiveKitServer]:
-    """A server whose webhooks come to `arrivals`."""
+    """Run a server that sends its webhooks to `arrivals`."""
     app, port = web.Application(), free_port()
     app.router.add_post("/", arrivals.receive)
     runner = web.AppRunner(app, access_log=None)
@@ -260,21 +263,21 @@ async def delete_rooms(url: str) -> None:
 
 
 def as_table(results: Sequence[Result], callers: int) -> Table:
-    """One line a figure, one column a design; beside each figure how many times ours it is."""
+    """One row per figure and one column per design, with each figure's ratio to ours."""
     ours = next(cost for design, cost in results if design.name == OURS)
-    table = Table(title=f"Cost of a managed room, {callers} asked for at a time")
+    table = Table(title=f"Cost of a managed room, {callers} requested at a time")
     table.add_column("")
     for design, _ in results:
         table.add_column(design.title, justify="right")
     table.add_column("target", justify="right")
     for line in LINES:
-        cells = ["died" if cost is None else as_cell(line, cost, ours) for _, cost in results]
+        cells = ["exited" if cost is None else as_cell(line, cost, ours) for _, cost in results]
         table.add_row(line.title, *cells, line.target)
     return table
 
 
 def as_cell(line: Line, cost: Cost, ours: Cost | None) -> str:
-    value = round(line.value(cost), line.digits) + 0.0  # which makes -0.0 a plain 0.0
+    value = round(line.value(cost), line.digits) + 0.0  # turns -0.0 into 0.0
     figure = f"{value:,.{line.digits}f}"
     if not line.compared or ours is None or cost is ours:
         return figure

@@ -1,8 +1,8 @@
-"""The peer of join_latency.py: a hidden participant in every room that waits for the SDK's own event.
+"""The reference for join_latency.py: a hidden participant in every room that waits for the SDK's own event.
 
     python -m benchmarks.room_event ws://127.0.0.1:7880
 
-Told "<room> <token>" it joins and says "watching <room>"; when a participant joins, "joined <room> <instant>".
+For a line "<room> <token>" it joins and prints "watching <room>"; when a participant joins, "joined <room> <instant>".
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import time
 
 from livekit import rtc
 
-from benchmarks.child import say, told
+from benchmarks.child import commands, say
 from manager_agent.livekit.ffi import disable_log_capture
 
 
 async def serve(url: str) -> None:
     rooms: list[rtc.Room] = []
     async with asyncio.TaskGroup() as watching:
-        async for line in told():
+        async for line in commands():
             name, token = line.split(" ")
             rooms.append(room := rtc.Room())
             watching.create_task(watch(room, name, url, token))

@@ -1,8 +1,7 @@
-"""What it costs to watch: `python -m benchmarks.watching`.
+"""Measure the cost of observability: `python -m benchmarks.watching`.
 
-The application's own store, nothing started and no network: sessions that run their course, without listeners, with
-all who listen to every change in the application, and with what these log as well. And what it takes to show all that
-is measured.
+Sessions go through their states in the application's store, without network: with no listeners, with all of the
+application's listeners, and with their logging too. It also measures the cost of a scrape of /metrics.
 """
 
 from __future__ import annotations
@@ -45,7 +44,7 @@ OPENMETRICS = "application/openmetrics-text;version=1.0.0"
 
 
 class Nowhere(io.StringIO):
-    """Where what is logged goes."""
+    """A stream that discards the log."""
 
     def write(self, text: str) -> int:
         return len(text)
@@ -53,7 +52,7 @@ class Nowhere(io.StringIO):
 
 @dataclass(slots=True)
 class Watched:
-    """A store with its listeners, and the CPU seconds a change that each round took."""
+    """A store with its listeners, and the CPU seconds per change in each round."""
 
     name: str
     store: Store
@@ -61,7 +60,7 @@ class Watched:
     took: list[float] = field(default_factory=list)
 
     async def round(self) -> None:
-        """New sessions run their course, by turns, and are forgotten."""
+        """Take new sessions through all their states, in turn, and remove them."""
         logging.getLogger().setLevel(self.level)
         ids, now = [f"ses_{number:026}" for number in range(SESSIONS)], time.time()
         course = list(a_course(now))
@@ -81,7 +80,7 @@ async def add_sessions(store: Store, ids: list[str], now: float) -> None:
 
 
 def a_course(at: float) -> Iterator[Event]:
-    """What happens to a session whose user stays for a while."""
+    """The events of a session whose user joins and leaves."""
     yield ev.RoomRequested(at)
     yield ev.ManagerDispatched(at, 1, "sm-manager-1")
     yield ev.RoomCreated(at, "RM_1")
@@ -96,14 +95,14 @@ def a_course(at: float) -> Iterator[Event]:
 
 
 def an_application() -> web.Application:
-    """Not started. What it logs goes nowhere, and is kept for each session as always."""
+    """The application, not started. Its log stream is discarded; the entries per session are kept as usual."""
     settings, sinks = DevSettings(_env_file=None), LogSinks()
     logs.configure(dev=False, level="info", secrets=settings.secrets, stream=Nowhere(), sinks=sinks.takers)
     return create_app(compose(settings, sinks))
 
 
 def scrape(app: web.Application, accept: str) -> tuple[float, float]:
-    """The CPU seconds to read all that is measured, and to write it down; the medians."""
+    """The median CPU seconds to collect all metrics, and to encode them."""
     reading, writing = [], []
     encode, _ = choose_encoder(accept)
     for _ in range(ROUNDS):
@@ -119,28 +118,28 @@ def scrape(app: web.Application, accept: str) -> tuple[float, float]:
 async def main() -> None:
     app = an_application()
     watched = (
-        Watched("no listener", MemoryStore(steady_clock()), logging.INFO),
-        Watched("all listen, nothing is logged", app[STORE], logging.ERROR),
-        Watched("all listen, LOG_LEVEL=info", app[STORE], logging.INFO),
+        Watched("no listeners", MemoryStore(steady_clock()), logging.INFO),
+        Watched("all listeners, no logging", app[STORE], logging.ERROR),
+        Watched("all listeners, LOG_LEVEL=info", app[STORE], logging.INFO),
     )
     gc.collect()
-    gc.disable()  # its pauses are the same for all listeners
+    gc.disable()  # its pauses do not depend on the listeners
     for _ in range(ROUNDS):
         for one in watched:
             await one.round()
     alone = median(watched[0].took)
-    print(f"{SESSIONS} sessions with {len(SERVICES)} services run their course; microseconds of CPU a change, median")
+    print(f"{SESSIONS} sessions with {len(SERVICES)} services; CPU microseconds per change, median")
     for one in watched:
         print(f"{one.name:<44} {1e6 * median(one.took):6.1f}  {times(median(one.took), alone)}")
     logging.getLogger().setLevel(logging.ERROR)
     await add_sessions(app[STORE], [f"ses_{number:026}" for number in range(SESSIONS)], time.time())
-    print(f"\nA look at /metrics with {SESSIONS} sessions; milliseconds of CPU, median; x a change without listeners")
-    print(f"{'':44} {'read':>6}  {'':7} {'written down'}")
+    print(f"\nA scrape of /metrics with {SESSIONS} sessions; CPU milliseconds, median; x a change without listeners")
+    print(f"{'':44} {'read':>6}  {'':7} {'encoded'}")
     show_scrapes(app, f"{len(SERVICES)} types, 1 profile", alone)
     for number in range(VALUES_MAX):
         app[METRICS].sessions.expect_type(f"type {number}")
         app[METRICS].sessions.expect_profile(f"profile {number}")
-    show_scrapes(app, f"{VALUES_MAX} of each, which is the most", alone)
+    show_scrapes(app, f"{VALUES_MAX} of each, the maximum", alone)
 
 
 def show_scrapes(app: web.Application, what: str, alone: float) -> None:
