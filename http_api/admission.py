@@ -7,7 +7,7 @@ from aiohttp.typedefs import Handler
 
 from http_api.access.principals import ANONYMOUS, Permission
 from http_api.errors import MissingScope
-from http_api.limits.rate_limits import count_stranger, identify
+from http_api.limits.rate_limits import count_unauthenticated, identify
 from http_api.operations import operation_of
 from http_api.request_context import PRINCIPAL
 
@@ -21,7 +21,7 @@ async def admission(request: web.Request, handler: Handler) -> web.StreamRespons
     operation = operation_of(request)
     proved = operation is not None and operation.access not in UNPROVED
     if not proved and not (operation is not None and operation.is_vital):
-        count_stranger(request)
+        count_unauthenticated(request)
     if operation is None:
         return await handler(request)
     principal = await identify(request) if proved else ANONYMOUS

@@ -198,8 +198,7 @@ def authenticator_of(settings: Settings, clock: Clock) -> Authenticator:
 def callbacks_of(
     settings: Settings, address_policy: AddressPolicy, clock: Clock, *, signing_keys: SigningKeys
 ) -> Callbacks:
-    """What tells callers' back ends, not started. Raises BadSettings when one of the CALLBACK_URLS could never be
-    called."""
+    """The Callbacks, not started. Raises BadSettings when the address policy refuses one of the CALLBACK_URLS."""
     for number, url in enumerate(settings.callback_urls.values(), start=1):
         try:
             address_policy.admit(url.get_secret_value())

@@ -1,6 +1,6 @@
-"""The exceptions of the HTTP API. Each carries plain values only; its message is meant for the caller.
+"""The exceptions of the HTTP API. Each carries only plain values; its message is meant for the caller.
 
-problems.py says which status each one is.
+problems.py maps each to a status.
 """
 
 from __future__ import annotations
@@ -11,75 +11,75 @@ from typing import Any
 
 
 class MalformedBody(Exception):
-    """The body is not the JSON that this API reads."""
+    """The body is not valid JSON, or has values that the API does not accept in any field."""
 
 
 class MalformedRequest(Exception):
-    """What came in is not HTTP."""
+    """The request is not valid HTTP."""
 
 
 class SlowBody(Exception):
-    """The body takes too long to arrive."""
+    """The body was not received in time."""
 
 
 class UnsupportedBody(Exception):
     def __init__(self, content_type: str) -> None:
-        theirs = content_type[:80] or "something unnamed"
-        super().__init__(f"send the body as application/json in UTF-8, not as {theirs}")
+        received = content_type[:80] or "a body without Content-Type"
+        super().__init__(f"send the body as application/json in UTF-8, not as {received}")
 
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing that is wrong; `field` is its path, such as `required_services[0].type`."""
+    """One invalid field; `field` is its path, such as `required_services[0].type`."""
 
     field: str
     detail: str
 
 
 class Invalid(Exception):
-    """Body or query do not fit. Names every bad field."""
+    """The body or the query is invalid. `fields` lists every invalid field."""
 
     def __init__(self, fields: Sequence[FieldError]) -> None:
-        super().__init__(f"{len(fields)} {'field is' if len(fields) == 1 else 'fields are'} wrong")
+        super().__init__(f"{len(fields)} {'field is' if len(fields) == 1 else 'fields are'} invalid")
         self.fields = tuple(fields)
 
 
 class Unauthorized(Exception):
-    """Nobody has said, in a way that can be believed, who is asking."""
+    """The request has no valid credentials."""
 
     challenge = "Bearer"
-    """For WWW-Authenticate (RFC 6750)."""
+    """The value of WWW-Authenticate (RFC 6750)."""
 
 
 class NotBelieved(Unauthorized):
-    """Something was sent as a proof, and is none."""
+    """The request has credentials, but they are not valid."""
 
     challenge = 'Bearer error="invalid_token"'
 
 
 class KeysUnavailable(Exception):
-    """The keys of the callers' own issuer were never had: nobody can say whether a JWT is one of its."""
+    """The issuer's keys (JWKS_URL) were never fetched, so its JWTs can't be verified."""
 
     retry_after = 5.0
 
     def __init__(self) -> None:
-        super().__init__("the keys of the issuer (JWKS_URL) can't be had at the moment")
+        super().__init__("the keys of the issuer (JWKS_URL) can't be fetched at the moment")
 
 
 class Forbidden(Exception):
-    """Who is asking may not do this."""
+    """The caller is not allowed to do this."""
 
 
 class MissingScope(Forbidden):
-    """Who is asking may do other things, but not this."""
+    """The caller lacks the scope for this operation."""
 
     def __init__(self, *scopes: str) -> None:
-        super().__init__(f"this takes the scope {' or '.join(scopes)}")
+        super().__init__(f"requires the scope {' or '.join(scopes)}")
         self.challenge = f'Bearer error="insufficient_scope", scope="{" ".join(scopes)}"'
 
 
 class OtherCaller(Exception):
-    """Another caller registered this service: only he, or an administrator, speaks for it."""
+    """Another caller registered this service. Only that caller or an administrator may change it."""
 
     def __init__(self, service_id: str) -> None:
         super().__init__(f"{service_id!r} is registered by another caller")
@@ -87,49 +87,49 @@ class OtherCaller(Exception):
 
 class IdempotencyKeyReused(Exception):
     def __init__(self) -> None:
-        super().__init__("the Idempotency-Key was sent before with another body; a new request takes a new key")
+        super().__init__("this Idempotency-Key was already used with a different body; use a new key for a new request")
 
 
 class IdempotencyConflict(Exception):
     retry_after = 1.0
 
     def __init__(self) -> None:
-        super().__init__("a request with this Idempotency-Key is being answered")
+        super().__init__("a request with this Idempotency-Key is in progress")
 
 
 class RateLimited(Exception):
     def __init__(self, per_second: float, burst: int, retry_after: float) -> None:
-        super().__init__(f"at most {per_second:g} requests a second, and {burst} at once")
+        super().__init__(f"at most {per_second:g} requests per second, in bursts of up to {burst}")
         self.retry_after = retry_after
 
 
 class TooManySessions(Exception):
-    """Sooner or later one of them ends: nobody knows when."""
+    """The caller has as many sessions as it may have. When one of them ends is unknown: `retry_after` is a guess."""
 
     retry_after = 5.0
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"you have {most} sessions already, which is as many as one caller may have")
+        super().__init__(f"you already have {most} sessions, the maximum for one caller")
 
 
 class TooManyStreams(Exception):
-    """Sooner or later one of them ends: nobody knows when."""
+    """The caller has as many streams as it may have. When one of them ends is unknown: `retry_after` is a guess."""
 
     retry_after = 5.0
 
     def __init__(self, most: int) -> None:
-        super().__init__(f"you follow {most} streams of events already, which is as many as one caller may")
+        super().__init__(f"you already have {most} event streams open, the maximum for one caller")
 
 
 class NoToken(Exception):
     def __init__(self, session_id: str, state: str, reason: str | None) -> None:
-        super().__init__(f"a token may be had when the session is ready or active; it is {state}")
+        super().__init__(f"tokens are issued while the session is ready or active; it is {state}")
         self.session_id, self.state, self.reason = session_id, state, reason
 
 
 class IdentityTaken(Exception):
     def __init__(self, identity: str) -> None:
-        super().__init__(f"{identity!r} is the session's own user, or one of its services")
+        super().__init__(f"{identity!r} is the identity of the session's user or of one of its services")
 
 
 class SessionOver(Exception):
@@ -139,27 +139,26 @@ class SessionOver(Exception):
 
 
 class ServiceOut(Exception):
-    """A service that has left or failed says that it is ready: only another attempt can be."""
+    """A service signals ready after it has left or failed: only a new attempt can become ready."""
 
     def __init__(self, service_id: str | None, state: str) -> None:
-        super().__init__(f"{service_id!r} is {state} in this session and can't become ready any more")
+        super().__init__(f"{service_id!r} is {state} in this session and can no longer become ready")
 
 
 class NotReady(Exception):
-    """The services of a session did not get ready, or did not stay so, in time."""
+    """The session's required services were not all ready in time."""
 
     def __init__(
         self, session_id: str, reason: str | None, services: Sequence[Mapping[str, Any]], server_timing: str
     ) -> None:
-        """`services`: the JSON of each, as in the session. `server_timing`: the value of the header, which says where
-        the time went."""
+        """`services`: the JSON of each, as in the session. `server_timing`: the value of the Server-Timing header."""
         missing = [f"{s['service_id']}: {s['reason']}" for s in services if s["reason"] and not s["optional"]]
         super().__init__("not ready in time: " + (", ".join(missing) or "the room's services"))
         self.session_id, self.reason, self.services, self.server_timing = session_id, reason, services, server_timing
 
 
 class RoomUnavailable(Exception):
-    """LiveKit did not make the room, or sent no manager into it."""
+    """LiveKit did not create the room, or no manager joined it."""
 
     retry_after = 2.0
 
@@ -170,12 +169,12 @@ class RoomUnavailable(Exception):
 
 
 class Overloaded(Exception):
-    """Too much is under way already."""
+    """Too many requests are waiting already."""
 
     retry_after = 1.0
 
 
 class Unready(Exception):
-    """This process can't take sessions now."""
+    """This process can't accept sessions now."""
 
     retry_after = 2.0

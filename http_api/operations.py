@@ -1,6 +1,6 @@
-"""What an operation of the API is: all that serving it, admitting to it, and documenting it have in common.
+"""`Operation`: one operation of the API, as routing, admission and the OpenAPI document see it.
 
-routes.py lists them; app.py serves them, openapi/ describes them.
+routes.py lists the operations, app.py serves them, openapi/ documents them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pydantic import BaseModel
 from http_api.access.principals import Permission, Proof
 
 Shape: TypeAlias = type[BaseModel] | UnionType
-"""What JSON is: a model, or one of several."""
+"""The shape of a JSON value: one model or a union of models."""
 
 
 class Tag(StrEnum):
@@ -31,7 +31,7 @@ class Tag(StrEnum):
 
 
 class Media(StrEnum):
-    """What an answer is made of."""
+    """The media type of a response."""
 
     JSON = "application/json"
     EVENTS = "text/event-stream"
@@ -41,23 +41,23 @@ class Media(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ResponseSpec:
-    """One answer that is no problem."""
+    """One successful response of an operation."""
 
     says: str
-    """When it is given, or what is in it."""
+    """The description: when it is sent, or what it contains."""
     view: Shape | None = None
-    """Its body; for events, the data of each. None: no body, or one that is no JSON."""
+    """The model of the body, or of each event's data. None: no body, or one that is not JSON."""
     media: Media = Media.JSON
     headers: Mapping[str, str] = field(default_factory=dict)
-    """What each header says, by its name, beyond those that every answer has."""
+    """Header name -> description, in addition to the headers that every response has."""
     events: tuple[str, ...] = ()
-    """The names of its events, where they have names, and no ids."""
+    """The names of the events in a stream. Empty when its events have ids instead of names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
     id: str
-    """Such as `sessions_create`. Stable: generated clients and metrics name operations by it."""
+    """The operationId, such as `sessions_create`. Stable: generated clients and metric labels use it."""
     method: str
     path: str
     handler: Handler
@@ -65,26 +65,27 @@ class Operation:
     access: Permission
     answers: Mapping[HTTPStatus, ResponseSpec]
     errors: tuple[type[Exception], ...] = ()
-    """What the handler may raise beyond what any operation may (problems.py has the status of each)."""
+    """The errors that the handler raises in addition to those common to all operations. problems.py maps them to
+    statuses."""
     body: type[BaseModel] | None = None
     needs_body: bool = True
     proof: Proof | None = None
-    """What it judges itself, if its access is OWN_PROOF."""
+    """The credential that the handler verifies itself, when `access` is OWN_PROOF."""
     query: type[BaseModel] | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
-    """What each header of the request that it heeds is for, by its name."""
+    """Request header name -> description, for the headers that the operation uses."""
     is_idempotent: bool = False
-    """Heeds Idempotency-Key."""
+    """Whether it supports Idempotency-Key."""
     creates: bool = False
-    """Makes a session: counts against the limits on creating them."""
+    """Whether it creates a session and counts against the limits on creation."""
     is_documented: bool = True
-    """Stands in the OpenAPI document."""
+    """Whether it is in the OpenAPI document."""
     is_vital: bool = False
-    """Is answered however often it is asked for: a supervisor asks, or LiveKit tells what has happened."""
+    """Exempt from rate limits: health checks by a supervisor, and LiveKit's webhooks."""
 
     @property
     def summary(self) -> str:
-        """The first line of the handler's docstring."""
+        """The OpenAPI summary: the first line of the handler's docstring."""
         return self.says.partition("\n")[0]
 
     @property
@@ -94,7 +95,7 @@ class Operation:
 
 
 OPERATIONS_BY_HANDLER: web.AppKey[Mapping[Any, Operation]] = web.AppKey("OPERATIONS_BY_HANDLER")
-"""Every operation, by its handler."""
+"""Operations by handler."""
 
 
 def operation_of(request: web.Request) -> Operation | None:

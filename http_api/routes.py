@@ -1,6 +1,6 @@
-"""Every operation of the API: what serves it, who may use it, what it takes and gives.
+"""The table of operations: handler, permission, request and responses of each.
 
-The one table from which requests are served (app.py) and the OpenAPI document is made (openapi/).
+app.py serves requests from it, and openapi/ generates the OpenAPI document from it.
 """
 
 from __future__ import annotations
@@ -60,36 +60,37 @@ NO_CONTENT, NOT_MODIFIED = HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED
 SESSION = sessions.PATH + "/{session_id}"
 SERVICE = microservices.PATH + "/{service_id}"
 
-PREFER = {"Prefer": "`wait=N`: an answer within N seconds, at most 60; `respond-async`: at once (RFC 7240)"}
-LOCATION = {"Location": "where it is found from now on"}
-APPLIED = {"Preference-Applied": "what was heeded of `Prefer`"}
+PREFER = {"Prefer": "`wait=N`: respond within N seconds (at most 60); `respond-async`: respond at once (RFC 7240)"}
+LOCATION = {"Location": "the path of the new resource"}
+APPLIED = {"Preference-Applied": "the preferences of `Prefer` that were applied"}
 WAIT = {
-    "If-None-Match": "the `ETag` of what is known: 304 if that is still so (RFC 9110)",
-    "Prefer": "`wait=N`: wait for the next change, or without `If-None-Match` until it is decided, at most 60 seconds",
+    "If-None-Match": "the `ETag` of an earlier response: 304 if the session has not changed since (RFC 9110)",
+    "Prefer": "`wait=N`: wait up to N seconds (at most 60) for the next change, or, without `If-None-Match`, until the "
+    "session is ready or over",
 }
-TAG = {"ETag": '`W/"<revision>"`; weak, as each answer to its owner has a token of its own'}
+TAG = {"ETag": '`W/"<revision>"`; weak, because each response to the owner contains a new token'}
 IDEMPOTENCY = {
-    "Idempotency-Key": "1 to 255 visible ASCII characters of the client's choice: the same request sent again with it, "
-    "within 24 hours, is not done again, and gets the same answer"
+    "Idempotency-Key": "1 to 255 visible ASCII characters, chosen by the client. A request repeated with the same key "
+    "within 24 hours is not executed again and gets the same response"
 }
-REPLAYED = {"Idempotency-Replayed": "`true` when an earlier request with the same `Idempotency-Key` was answered so"}
-TIMING = {server_timing.HEADER: server_timing.SAYS}
+REPLAYED = {"Idempotency-Replayed": "`true` if this is the stored response to an earlier request with the same key"}
+TIMING = {server_timing.HEADER: server_timing.DESCRIPTION}
 MADE = LOCATION | APPLIED | TAG | REPLAYED | TIMING
 TRACE = {
-    TRACEPARENT: "the trace that the session is to be part of (W3C Trace Context); what is none counts for nothing",
-    TRACESTATE: "what belongs to it, at most 512 characters",
+    TRACEPARENT: "the trace to which the session belongs (W3C Trace Context); an invalid value is ignored",
+    TRACESTATE: "the vendor-specific part of the trace context, at most 512 characters",
 }
-SEEN = {"Last-Event-ID": "the revision that was seen last; an EventSource sends it when it comes back"}
-KNOWN_FILE = {"If-None-Match": "the `ETag` of the copy that is known: 304 if it is still the same (RFC 9110)"}
-FILE_TAG = {"ETag": "changes with what is in it"}
-KNOWN = "it is still the same"
+SEEN = {"Last-Event-ID": "the last revision received; an EventSource sends it when it reconnects"}
+KNOWN_FILE = {"If-None-Match": "the `ETag` of the client's copy: 304 if it is current (RFC 9110)"}
+FILE_TAG = {"ETag": "changes with the content"}
+KNOWN = "the client's copy is current"
 
 SESSIONS = (
     Operation(
         "sessions_create", "POST", sessions.PATH, sessions.create, Tag.SESSIONS, Permission.SESSIONS,
         {
-            CREATED: ResponseSpec("ready, with the token", responses.SessionWithToken, headers=MADE),
-            ACCEPTED: ResponseSpec("not ready yet; it goes on", responses.SessionView, headers=MADE),
+            CREATED: ResponseSpec("the session is ready; with the token", responses.SessionWithToken, headers=MADE),
+            ACCEPTED: ResponseSpec("the session is not ready yet and continues", responses.SessionView, headers=MADE),
         },
         (RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready),
         body=requests.CreateSession, headers=PREFER | IDEMPOTENCY | TRACE, is_idempotent=True, creates=True,
@@ -103,30 +104,30 @@ SESSIONS = (
         "sessions_show", "GET", SESSION, sessions.show, Tag.SESSIONS, Permission.SESSIONS,
         {
             OK: ResponseSpec(
-                "the session; with a token while it is ready or active",
+                "the session, with a token while it is ready or active",
                 responses.SessionWithToken | responses.SessionView,
                 headers=APPLIED | TAG,
             ),
-            NOT_MODIFIED: ResponseSpec("it still has the revision that is known", headers=APPLIED | TAG),
+            NOT_MODIFIED: ResponseSpec("the session still has the known revision", headers=APPLIED | TAG),
         },
         (UnknownSession, Overloaded), headers=WAIT,
     ),
     Operation(
         "events_follow", "GET", SESSION + "/events", session_events.follow, Tag.SESSIONS, Permission.SESSIONS,
         {
-            OK: ResponseSpec("the session as it is, and again after each change", responses.SessionView, Media.EVENTS),
-            NO_CONTENT: ResponseSpec("it is over, and that was seen"),
+            OK: ResponseSpec("the session now, and again after each change", responses.SessionView, Media.EVENTS),
+            NO_CONTENT: ResponseSpec("the session is over and the client has its final revision"),
         },
         (UnknownSession, TooManyStreams, Overloaded), headers=SEEN,
     ),
     Operation(
         "timelines_show", "GET", SESSION + "/timeline", timeline.show, Tag.SESSIONS, Permission.SESSIONS,
-        {OK: ResponseSpec("what has become of it so far", timeline_models.TimelineView)},
+        {OK: ResponseSpec("the timeline so far", timeline_models.TimelineView)},
         (UnknownSession,),
     ),
     Operation(
         "sessions_close", "DELETE", SESSION, sessions.close, Tag.SESSIONS, Permission.SESSIONS,
-        {OK: ResponseSpec("the session, which is over", responses.SessionView, headers=TAG)},
+        {OK: ResponseSpec("the ended session", responses.SessionView, headers=TAG)},
         (UnknownSession,),
     ),
     Operation(
@@ -136,13 +137,13 @@ SESSIONS = (
     ),
     Operation(
         "participants_add", "POST", SESSION + "/participants", participants.add, Tag.TOKENS, Permission.SESSIONS,
-        {CREATED: ResponseSpec("who may join, with the token", responses.ParticipantView)},
+        {CREATED: ResponseSpec("the participant, with the token", responses.ParticipantView)},
         (UnknownSession, NoToken, IdentityTaken),
         body=requests.AddParticipant,
     ),
     Operation(
         "token_source_give", "POST", token_source.PATH, token_source.give, Tag.TOKENS, Permission.FRONT_END,
-        {CREATED: ResponseSpec("ready, with the token", token_source_models.TokenResponse)},
+        {CREATED: ResponseSpec("the session is ready; with the token", token_source_models.TokenResponse)},
         (
             RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready, Overloaded, Forbidden,
             IdentityTaken,
@@ -151,7 +152,7 @@ SESSIONS = (
     ),
     Operation(
         "ready_say_ready", "POST", SESSION + "/ready", ready.say_ready, Tag.SERVICES, Permission.OWN_PROOF,
-        {OK: ResponseSpec("heard", messages.Answer)},
+        {OK: ResponseSpec("the service is ready", messages.Answer)},
         (UnknownSession, SessionOver, ServiceOut, Forbidden),
         body=requests.SayReady, proof=Proof.INVITE,
     ),
@@ -162,7 +163,7 @@ FEED = (
         "feed_follow", "GET", feed.PATH, feed.follow, Tag.SESSIONS, Permission.SESSIONS,
         {
             OK: ResponseSpec(
-                "everything as it is, and again what changes", feed_views.Told, Media.EVENTS,
+                "the current state, then every change", feed_views.Told, Media.EVENTS,
                 events=tuple(feed_views.FeedEvent),
             ),
         },
@@ -173,7 +174,7 @@ FEED = (
 CALLBACKS = (
     Operation(
         "callbacks_list_all", "GET", callbacks.PATH, callbacks.list_all, Tag.SESSIONS, Permission.SESSIONS,
-        {OK: ResponseSpec("the last 100, newest first", callbacks.CallbackList)},
+        {OK: ResponseSpec("the last 100 deliveries, newest first", callbacks.CallbackList)},
     ),
 )  # fmt: skip
 
@@ -182,15 +183,15 @@ SERVICES = (
         "microservices_register", "POST", microservices.PATH + "/register", microservices.register,
         Tag.SERVICES, Permission.SERVICES,
         {
-            CREATED: ResponseSpec("new", responses.ServiceView, headers=LOCATION | REPLAYED),
-            OK: ResponseSpec("it replaces the one that was registered", responses.ServiceView, headers=REPLAYED),
+            CREATED: ResponseSpec("registered", responses.ServiceView, headers=LOCATION | REPLAYED),
+            OK: ResponseSpec("registered, replacing an earlier one", responses.ServiceView, headers=REPLAYED),
         },
         (StaticService, OtherCaller),
         body=requests.RegisterService, headers=IDEMPOTENCY, is_idempotent=True,
     ),
     Operation(
         "microservices_list_all", "GET", microservices.PATH, microservices.list_all, Tag.SERVICES, Permission.SERVICES,
-        {OK: ResponseSpec("all of them, by id", responses.ServiceList)},
+        {OK: ResponseSpec("all services, sorted by id", responses.ServiceList)},
     ),
     Operation(
         "microservices_show", "GET", SERVICE, microservices.show, Tag.SERVICES, Permission.SERVICES,
@@ -199,7 +200,7 @@ SERVICES = (
     ),
     Operation(
         "microservices_remove", "DELETE", SERVICE, microservices.remove, Tag.SERVICES, Permission.SERVICES,
-        {OK: ResponseSpec("the service, as it was", responses.ServiceView)},
+        {OK: ResponseSpec("the removed service", responses.ServiceView)},
         (UnknownService, OtherInstance, StaticService, OtherCaller),
         query=requests.InstanceQuery,
     ),
@@ -215,25 +216,25 @@ SERVICES = (
 RUNNING = (
     Operation(
         "health_health", "GET", "/health", health.health, Tag.OPERATIONS, Permission.PUBLIC,
-        {OK: ResponseSpec("it answers; with `deep`, a session can be had", responses.Health | responses.Proven)},
+        {OK: ResponseSpec("the server responds; with `deep`, the probe passed", responses.Health | responses.Proven)},
         (ProbeFailed, Unauthorized, Forbidden, KeysUnavailable, RateLimited), query=requests.HealthQuery, is_vital=True,
     ),
     Operation(
         "health_livez", "GET", "/livez", health.livez, Tag.OPERATIONS, Permission.PUBLIC,
-        {OK: ResponseSpec("the event loop turns", responses.Alive)}, is_vital=True,
+        {OK: ResponseSpec("the process is alive", responses.Alive)}, is_vital=True,
     ),
     Operation(
         "health_readyz", "GET", "/readyz", health.readyz, Tag.OPERATIONS, Permission.PUBLIC,
-        {OK: ResponseSpec("it may be sent requests", responses.Alive)},
+        {OK: ResponseSpec("the process is ready for requests", responses.Alive)},
         (Unready,), is_vital=True,
     ),
     Operation(
         "scrape_metrics", "GET", "/metrics", metrics.metrics, Tag.OPERATIONS, Permission.METRICS,
-        {OK: ResponseSpec("what was measured", media=Media.TEXT)},
+        {OK: ResponseSpec("the metrics", media=Media.TEXT)},
     ),
     Operation(
         "webhooks_receive", "POST", "/livekit/webhook", webhooks.receive, Tag.OPERATIONS, Permission.OWN_PROOF,
-        {OK: ResponseSpec("taken")}, (MalformedBody, web.HTTPRequestEntityTooLarge, SlowBody),
+        {OK: ResponseSpec("received")}, (MalformedBody, web.HTTPRequestEntityTooLarge, SlowBody),
         proof=Proof.SIGNATURE, is_vital=True,
     ),
 )  # fmt: skip
@@ -242,7 +243,7 @@ DOCS = (
     Operation(
         "docs_openapi", "GET", "/openapi.json", docs.openapi, Tag.OPERATIONS, Permission.PUBLIC,
         {
-            OK: ResponseSpec("the document", docs.OpenApi, headers=FILE_TAG),
+            OK: ResponseSpec("the OpenAPI document", docs.OpenApi, headers=FILE_TAG),
             NOT_MODIFIED: ResponseSpec(KNOWN, headers=FILE_TAG),
         },
         headers=KNOWN_FILE,

@@ -1,7 +1,7 @@
-"""What is said: to a service in its invite, in the room, and about the room in its metadata.
+"""The wire protocol: invites to services, messages in the room, and the room's metadata.
 
-One model per message, shared by the manager and the service kit. What comes from outside goes through
-`parse_signal`, which is bounded and never raises anything but `UnreadableMessage`.
+One model per message, shared by the manager and the service kit. Payloads from outside go through `parse_signal`,
+which bounds their size and raises only `UnreadableMessage`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from manager_agent.session.session import ReadyOn as ReadyOn
 from manager_agent.session.session import SessionState as SessionState
 
 TOPIC = "session-manager"
-"""The topic of data messages, and the name of the RPC method."""
+"""The topic of data messages and the name of the RPC method."""
 SIGNAL_BYTES_MAX = 8 * 1024
-"""Longer payloads are not looked at. LiveKit's own limit for an RPC payload is 15 KiB."""
+"""Longer payloads are rejected unparsed. LiveKit's own limit for an RPC payload is 15 KiB."""
 DETAIL_MAX = 1_000
 
 
@@ -38,54 +38,54 @@ class RpcFault(IntEnum):
 
 
 class Message(BaseModel):
-    """Fields may be added to any message, so unknown ones are ignored."""
+    """Unknown fields are ignored, so that fields can be added to any message."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
-# --- what a service says to the manager -------------------------------------------------------------
+# --- from a service to the manager ------------------------------------------------------------------
 
 
 class ServiceMessage(Message):
-    """What a service says of itself, by RPC or data message."""
+    """A signal of a service, sent by RPC or as a data message."""
 
     type: Signal
     detail: Annotated[str, Field(max_length=DETAIL_MAX)] | None = None
     service_id: str | None = None
     invite_id: str | None = None
-    """Data messages carry these two; a `service_id` alone proves nothing."""
+    """Data messages carry `service_id` and `invite_id`. A `service_id` alone is not proof of identity."""
 
 
 class Ack(Message):
-    """The answer to a data message, on the same topic."""
+    """The reply to a data message, on the same topic."""
 
     type: Literal["ack"] = "ack"
     invite_id: str
 
 
 class Answer(Message):
-    """The answer to an RPC."""
+    """The reply to an RPC, and to a ready signal over HTTP."""
 
     ok: Literal[True] = True
     revision: int
 
 
 class UnreadableMessage(ValueError):
-    """A payload that is no message of a service."""
+    """The payload is not a valid message of a service."""
 
 
 def parse_signal(payload: bytes | str) -> ServiceMessage:
-    """The message in `payload`, UTF-8 JSON of at most SAID_BYTES_MAX bytes. Raises Unreadable."""
+    """The message in `payload`, UTF-8 JSON of at most SIGNAL_BYTES_MAX bytes. Raises UnreadableMessage."""
     size = len(payload) if isinstance(payload, bytes) else len(payload.encode(errors="surrogatepass"))
     if size > SIGNAL_BYTES_MAX:
-        raise UnreadableMessage(f"payload of {size} bytes, at most {SIGNAL_BYTES_MAX} are read")
+        raise UnreadableMessage(f"the payload has {size} bytes; the maximum is {SIGNAL_BYTES_MAX}")
     try:
         return ServiceMessage.model_validate_json(payload)
     except ValidationError as wrong:
-        raise UnreadableMessage(f"not a message of a service: {wrong.errors()[0]['msg']}") from None
+        raise UnreadableMessage(f"not a valid service message: {wrong.errors()[0]['msg']}") from None
 
 
-# --- what the room is told --------------------------------------------------------------------------
+# --- to the room ------------------------------------------------------------------------------------
 
 
 class ServiceStatus(Message):
@@ -96,11 +96,11 @@ class ServiceStatus(Message):
 
 
 class RoomStatus(Message):
-    """The room's metadata: the session's status for everybody in the room. Nothing private belongs here."""
+    """The room's metadata: the session's status, readable by every participant. It must contain nothing private."""
 
     session_manager: Literal[1] = 1
     deployment: str = ""
-    """Whose room it is."""
+    """The deployment that owns the room."""
     session_id: str
     state: SessionState
     reason: EndReason | None = None
@@ -125,7 +125,7 @@ class RoomStatus(Message):
 
     @classmethod
     def read(cls, metadata: str) -> RoomStatus | None:
-        """The status in a room's metadata; None when the metadata is somebody else's."""
+        """The status in a room's metadata; None when the metadata is not a session manager's."""
         try:
             return cls.model_validate_json(metadata)
         except ValidationError:
@@ -133,13 +133,13 @@ class RoomStatus(Message):
 
 
 class DispatchMetadata(Message):
-    """The metadata of the manager's own dispatch, which no participant can see."""
+    """The metadata of the manager's own dispatch, which participants can't see."""
 
     session_id: str
     attempt: int
 
 
-# --- what a service is told -------------------------------------------------------------------------
+# --- to a service -----------------------------------------------------------------------------------
 
 
 class InvitedSession(Message):
@@ -150,12 +150,11 @@ class InvitedSession(Message):
 
 
 class Invite(Message):
-    """Asks a service to come into a room. A LiveKit agent gets it, without token and identity, as its
-    dispatch metadata."""
+    """Invites a service into a room. A LiveKit agent receives it as dispatch metadata, without token and identity."""
 
     event: Literal["session_invited"] = "session_invited"
     id: str
-    """The same over retries of this invite."""
+    """Stays the same over retries of this invite."""
     createdAt: str  # LiveKit's spelling in its webhooks, in seconds since the epoch
     session: InvitedSession
     service_id: str
@@ -168,11 +167,11 @@ class Invite(Message):
     ready_deadline: datetime
     traceparent: str | None = None
     tracestate: str | None = None
-    """The trace that the service may go on with; the HTTP headers of these names say the same."""
+    """The trace context for the service to continue; also in the HTTP headers of the same names."""
 
 
 class SessionEndedMessage(Message):
-    """Tells a service that the session is over."""
+    """Tells a service that the session has ended."""
 
     event: Literal["session_ended"] = "session_ended"
     id: str
@@ -194,9 +193,10 @@ def invited_session(session: Session) -> InvitedSession:
 
 
 def instant(at: float) -> datetime:
-    """An instant in seconds since the epoch, as UTC and cut to milliseconds, as we show every time."""
+    """The UTC datetime for an instant in seconds since the epoch, truncated to milliseconds like every time we show."""
     return datetime.fromtimestamp(int(at * 1000) / 1000, UTC)
 
 
 def rfc3339(at: float) -> str:
+    """The instant `at` (seconds since the epoch) as RFC 3339 in UTC with milliseconds."""
     return instant(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,1 +1,1 @@
-"""Who is asking, and what that allows."""
+"""Authentication and authorization of callers."""

@@ -1,7 +1,7 @@
-"""API keys: how one is made, what the server keeps of it (a digest), and which entry a key belongs to.
+"""API keys: generate them, parse the setting API_KEYS, and find a key's entry.
 
-`API_KEYS` has an entry for each key, separated by commas: `name:sha256`, or `name:sha256:scope+scope` where the key is
-to have other scopes than DEFAULT_SCOPES.
+The server stores only the digest of a key. `API_KEYS` has one entry per key, separated by commas: `name:sha256`, or
+`name:sha256:scope+scope` for a key with other scopes than DEFAULT_SCOPES.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ PREFIX = "sm_"
 KEY_BYTES = 32
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 RESERVED = frozenset({"dev", "livekit"})
-"""Names of callers that have no API key."""
+"""Names of callers without an API key, which no key may have."""
 DIGEST = re.compile(r"[0-9A-Fa-f]{64}")
 DEFAULT_SCOPES = frozenset({Scope.SESSIONS, Scope.SERVICES})
 
 
 @dataclass(frozen=True, slots=True)
 class KeyEntry:
-    """What the server knows of a key. `str()` is its entry in API_KEYS."""
+    """What the server knows about a key. `str()` is its entry in API_KEYS."""
 
     name: str
-    """Of the caller who has the key."""
+    """The name of the caller."""
     digest: str = field(repr=False)
-    """digest_of() the key. It signs what is sent to the caller, so it is a secret too."""
+    """digest_of() the key. It also signs the callbacks to the caller, so it is a secret too."""
     scopes: frozenset[Scope] = DEFAULT_SCOPES
 
     def __str__(self) -> str:
@@ -41,23 +41,24 @@ class KeyEntry:
 
 
 def new_key() -> str:
-    """A key that nobody has yet."""
+    """Generate a random key."""
     return PREFIX + secrets.token_urlsafe(KEY_BYTES)
 
 
 def digest_of(key: str) -> str:
-    """SHA-256 in hexadecimal. A key is as random as the digest is long: nothing slower would hide it better."""
+    """SHA-256 in hexadecimal. A slow hash would not protect better: a key has as much entropy as the digest has
+    bits."""
     return hashlib.sha256(key.encode()).hexdigest()
 
 
 def read_api_keys(text: str) -> tuple[KeyEntry, ...]:
-    """The entries of API_KEYS. Raises ValueError, which says which entry is wrong and shows nothing of it."""
+    """Parse API_KEYS. Raises ValueError with the number of the invalid entry and nothing of its content."""
     names, digests = set(), set()
 
     def read(text: str) -> KeyEntry:
         entry = _read_entry(text)
         if entry.name in names or entry.digest in digests:
-            raise ValueError("has the name or the key of an entry before it")
+            raise ValueError("repeats the name or the key of an earlier entry")
         names.add(entry.name)
         digests.add(entry.digest)
         return entry
@@ -66,7 +67,7 @@ def read_api_keys(text: str) -> tuple[KeyEntry, ...]:
 
 
 def entry_of(entries: Sequence[KeyEntry], key: str) -> KeyEntry | None:
-    """The entry of this key; None when there is none. Takes as long for a key that is nearly right as for any other."""
+    """The entry of this key; None when there is none. Takes constant time however close the key is to a valid one."""
     digest, found = digest_of(key), None
     for entry in entries:
         if hmac.compare_digest(entry.digest, digest):
@@ -78,7 +79,7 @@ def _read_entry(text: str) -> KeyEntry:
     name, _, rest = text.partition(":")
     digest, has_scopes, scopes = rest.partition(":")
     if not NAME.fullmatch(name):
-        raise ValueError("should begin with a name of at most 63 letters, digits, '_', '.' and '-'")
+        raise ValueError("should begin with a name of at most 63 letters, digits, '_', '.' or '-'")
     if name.lower() in RESERVED:
         raise ValueError(f"has a reserved name ({', '.join(sorted(RESERVED))})")
     if not DIGEST.fullmatch(digest):
@@ -88,4 +89,4 @@ def _read_entry(text: str) -> KeyEntry:
     try:
         return KeyEntry(name, digest.lower(), frozenset(Scope(scope) for scope in scopes.split("+")))
     except ValueError:
-        raise ValueError(f"has a scope that is none of {', '.join(Scope)}") from None
+        raise ValueError(f"has an unknown scope (known: {', '.join(Scope)})") from None

@@ -1,4 +1,4 @@
-"""Finding out who is asking: an API key, a JWT signed with LiveKit's key, or one of a caller's own issuer."""
+"""Authenticate callers: by an API key, a JWT signed with LiveKit's key, or a JWT of the callers' own issuer."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from http_api.models.field_types import UserIdentity
 from manager_agent.clock import Clock
 
 LEEWAY = 10.0
-"""Seconds by which the clocks of those who sign may differ from ours."""
+"""Seconds by which signers' clocks may differ from ours."""
 EXP_MAX = 2**53
-"""What a JWT may say that is no instant any more."""
+"""The largest `exp` used. Larger values are valid in a JWT but are not usable instants."""
 TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
-"""What a bearer token may be made of (RFC 6750)."""
+"""The syntax of a bearer token (RFC 6750)."""
 LIVEKIT = "livekit"
 IDENTITY: TypeAdapter[str] = TypeAdapter(UserIdentity)
 
@@ -39,13 +39,13 @@ class Authenticator:
         jwks_issuer: str | None,
         clock: Clock,
     ) -> None:
-        """`is_open`: callers need no proof. `livekit_key`: LiveKit's key and secret. `jwks_url`: where the keys of the
-        callers' own issuer are, if there is one."""
+        """`is_open`: callers need no credentials. `livekit_key`: LiveKit's key and secret. `jwks_url`: the key set of
+        the callers' own issuer, if there is one."""
         self._is_open, self._api_keys, self._livekit = is_open, api_keys, livekit_key
         self._jwks = KeySet(jwks_url, clock) if jwks_url else None
         self._audience, self._issuer = jwks_audience, jwks_issuer
         self._users = f"jwks:{jwks_issuer or jwks_url}"
-        """The name of the caller that owns what the issuer's users make. No API key has a name with a colon."""
+        """The caller name of the issuer's users. It can't collide with an API key's, which has no colon."""
 
     async def start(self) -> None:
         if self._jwks is not None:
@@ -56,8 +56,8 @@ class Authenticator:
             await self._jwks.aclose()
 
     async def identify(self, request: web.Request) -> Principal:
-        """Who is asking. Raises Unauthorized when nobody has said so in a way that can be believed, Forbidden for a
-        user whose name can't be a participant's, and KeysUnavailable."""
+        """The caller of the request. Raises Unauthorized without valid credentials, Forbidden for a user whose name
+        can't be a participant identity, and KeysUnavailable."""
         if self._is_open:
             return DEVELOPER
         proof = bearer(request)
@@ -68,16 +68,16 @@ class Authenticator:
         except jwt.ExpiredSignatureError:
             raise NotBelieved("the token has expired") from None
         except jwt.PyJWTError:
-            raise NotBelieved("the key or token is not accepted") from None
+            raise NotBelieved("the key or token is not valid") from None
 
     def signing_keys(self, owner: str) -> tuple[str, str]:
-        """The key and the secret that sign what is sent to the caller of this name: those of its API key are the key's
-        name and its SHA-256 in lower-case hexadecimal; all others get LiveKit's."""
+        """The key and secret that sign callbacks to this caller. With an API key they are its name and its SHA-256 in
+        lower-case hexadecimal; otherwise LiveKit's key and secret."""
         own = {entry.name: entry.digest for entry in self._api_keys}
         return (owner, own[owner]) if owner in own else self._livekit
 
     async def _signed(self, proof: str) -> Principal:
-        """The caller that this JWT proves. Raises PyJWTError, Forbidden, KeysUnavailable."""
+        """The caller that this JWT identifies. Raises PyJWTError, Forbidden, KeysUnavailable."""
         header = jwt.get_unverified_header(proof)
         match header.get("alg"), header.get("kid"):
             case "HS256", _:
@@ -87,15 +87,15 @@ class Authenticator:
         raise jwt.InvalidAlgorithmError
 
     def _granted(self, proof: str) -> Principal:
-        """Whoever has a JWT that is signed with LiveKit's key and secret. Raises PyJWTError."""
+        """The caller with a JWT signed with LiveKit's key and secret. Raises PyJWTError."""
         key, secret = self._livekit
         claims = jwt.decode(proof, secret, ["HS256"], {"require": ["exp", "iss"]}, issuer=key, leeway=LEEWAY)
         if "sha256" in claims:
-            raise jwt.InvalidTokenError("it signs the body of a webhook, and says nothing of who sends it")
+            raise jwt.InvalidTokenError("the token is a webhook's signature, which does not identify a caller")
         return Principal(LIVEKIT, scopes_of(claims.get("video")), expires_at=end_of(claims))
 
     def _user(self, proof: str, key: jwt.PyJWK) -> Principal:
-        """The user that the issuer vouches for. Raises PyJWTError, Forbidden."""
+        """The user authenticated by the callers' issuer. Raises PyJWTError, Forbidden."""
         claims = jwt.decode(
             proof,
             key,
@@ -109,7 +109,7 @@ class Authenticator:
             identity = IDENTITY.validate_python(claims["sub"])
             return Principal(self._users, identity=identity, expires_at=end_of(claims))
         except ValidationError:
-            raise Forbidden("the token's `sub` can't be the identity of a participant") from None
+            raise Forbidden("the token's `sub` is not valid as a participant identity") from None
 
 
 def bearer(request: web.Request) -> str:
@@ -124,13 +124,14 @@ def bearer(request: web.Request) -> str:
 
 
 def end_of(claims: dict[str, Any]) -> float:
-    """From when on a JWT with these claims, which is accepted now, is so no more. PURE."""
+    """The instant (seconds since the epoch) until which a JWT with these claims is accepted. PURE."""
     return min(int(claims["exp"]), EXP_MAX) + LEEWAY
 
 
 def scopes_of(grants: Any) -> frozenset[Scope]:
-    """What the video grants of a LiveKit token allow here, much as on LiveKit's own server API: who may make rooms may
-    make sessions, and who may administer every room too, everything. A participant's token allows nothing."""
+    """The scopes for the video grants of a LiveKit token, analogous to LiveKit's server API: `roomCreate` allows
+    sessions and services, and together with `roomAdmin` for all rooms it allows everything. A participant's token
+    allows nothing."""
     if not isinstance(grants, dict) or grants.get("roomCreate") is not True:
         return frozenset()
     if grants.get("roomAdmin") is True and not grants.get("room"):

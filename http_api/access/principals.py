@@ -1,7 +1,7 @@
-"""Who is asking, and what that allows. PURE.
+"""Callers and their permissions. PURE.
 
-Every operation says what it takes to be admitted (`Permission`, in routes.py); a `Principal` says what it has.
-authentication.py finds out who a caller is.
+Each operation in routes.py requires a `Permission`; a `Principal` is the authenticated caller and its scopes.
+authentication.py identifies callers.
 """
 
 from __future__ import annotations
@@ -14,32 +14,32 @@ class Scope(StrEnum):
     """What a caller may do."""
 
     SESSIONS = "sessions"
-    """ask for sessions, and see and end its own."""
+    """Create sessions, and see and end the caller's own."""
     SERVICES = "services"
-    """see all registered services, register some, and speak for those that it registered."""
+    """See all services, register services, and change those that the caller registered."""
     ADMIN = "admin"
-    """see and end everybody's sessions, and everything else but their tokens."""
+    """See and end all sessions, and everything else except their tokens."""
     METRICS = "metrics"
-    """read /metrics."""
+    """Read /metrics."""
 
 
 class Permission(StrEnum):
-    """What it takes to be admitted to an operation."""
+    """What an operation requires of its caller."""
 
     PUBLIC = "public"
-    """is for everybody: nothing that is anybody's is shown or changed."""
+    """Nothing: the operation does not show or change any caller's data."""
     OWN_PROOF = "own_proof"
-    """is for whoever sends what the operation itself judges: the token of an invite, LiveKit's signature."""
+    """A credential that the operation verifies itself: an invite's token, or LiveKit's signature."""
     SESSIONS = "sessions"
     SERVICES = "services"
     ADMIN = "admin"
     METRICS = "metrics"
     FRONT_END = "front_end"
-    """is for callers with the scope `sessions`, and for users that a caller's own issuer vouches for."""
+    """The scope `sessions`, or a user authenticated by the callers' own issuer."""
 
     @property
     def scope(self) -> Scope | None:
-        """What a caller who is not admitted lacks."""
+        """The scope that it requires; None when it requires none."""
         match self:
             case Permission.PUBLIC | Permission.OWN_PROOF:
                 return None
@@ -50,30 +50,30 @@ class Permission(StrEnum):
 
 
 class Proof(StrEnum):
-    """What an operation judges itself."""
+    """A credential that an operation verifies itself."""
 
     INVITE = "invite"
-    """the token of a service's invite."""
+    """The token of a service's invite."""
     SIGNATURE = "signature"
-    """LiveKit's signature of what it sends."""
+    """LiveKit's signature of a webhook."""
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Somebody who has proved who he is."""
+    """An authenticated caller."""
 
     name: str
-    """Owns what it makes. Two callers never have the same one."""
+    """Unique to the caller. Sessions and services are owned under this name."""
     scopes: frozenset[Scope] = frozenset()
     identity: str | None = None
-    """For a user that a caller's own issuer vouches for: the only participant that he may get tokens for."""
+    """For a user authenticated by the callers' issuer: the only identity for which it may get tokens."""
     is_trusted: bool = False
-    """Dev mode on loopback: no limits of its own."""
+    """Whether it is exempt from per-caller limits (dev mode on loopback)."""
     expires_at: float | None = field(default=None, compare=False)
-    """From when on its proof is accepted no more, as an instant of the clock's; None: it does not expire."""
+    """When its credentials expire, in seconds since the epoch; None when they do not."""
 
     def may(self, access: Permission) -> bool:
-        """Whether it is admitted. What scope `admin` adds in an operation is the operation's own business."""
+        """Whether it has this permission. What `admin` adds within an operation is up to that operation."""
         if access.scope is None or access.scope in self.scopes:
             return True
         return access is Permission.FRONT_END and self.identity is not None
@@ -82,16 +82,16 @@ class Principal:
         return self.name == owner
 
     def sees(self, owner: str) -> bool:
-        """Whether it may see, and end, what `owner` made."""
+        """Whether it may see and end what `owner` created."""
         return self.owns(owner) or Scope.ADMIN in self.scopes
 
     def speaks_for(self, owner: str) -> bool:
-        """Whether it may replace, remove and renew a service that `owner` registered. One that stands in the
-        SERVICES_FILE, or comes from dev mode, is nobody's in particular."""
+        """Whether it may replace, remove and renew a service that `owner` registered. Services from the SERVICES_FILE
+        or from dev mode have no owner: every caller may."""
         return self.sees(owner) or owner in (ANONYMOUS.name, DEVELOPER.name)
 
 
 ANONYMOUS = Principal("")
-"""Has proved nothing, and owns nothing."""
+"""An unauthenticated caller, which owns nothing."""
 DEVELOPER = Principal("dev", frozenset(Scope), is_trusted=True)
-"""Everybody, in dev mode on loopback."""
+"""Every caller, in dev mode on loopback."""

@@ -1,1 +1,1 @@
-"""How much a caller may ask for, and requests that are sent twice."""
+"""Rate limits, quotas, waiting requests, and idempotency."""

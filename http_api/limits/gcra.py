@@ -1,8 +1,8 @@
-"""How many requests somebody may send: so many a second, and so many at once. PURE.
+"""Rate limiting: a number of requests per second, and a burst. PURE.
 
-The generic cell rate algorithm, as virtual scheduling (ATM Forum, Traffic Management 4.0, AF-TM-0056, 4.4.3; for
-requests: https://brandur.org/rate-limiting). All that is kept of somebody is one instant, at which he will have paid
-off what he has sent; nothing has to run in between.
+The generic cell rate algorithm in its virtual scheduling form (ATM Forum, Traffic Management 4.0, AF-TM-0056, 4.4.3;
+for requests: https://brandur.org/rate-limiting). The only state per client is one instant: when its requests so far are
+paid off. No background task is needed.
 """
 
 from __future__ import annotations
@@ -13,21 +13,22 @@ from dataclasses import dataclass
 
 KNOWN_MAX = 10_000
 FORGOTTEN_AT_ONCE = 2
-"""More than come in at once, so that those who have paid off are all forgotten in time."""
+"""Entries removed per request at most. More than the one entry that a request adds, so that paid-off entries never pile
+up."""
 POLICY = '"default"'
 ROUNDING = 1e-6
-"""Seconds, and parts of a request: instants since the epoch are not exact."""
+"""Tolerance in seconds, and in fractions of a request: instants since the epoch are not exact floats."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
     per_second: float
     burst: int
-    """So many may come at once from somebody who was silent for `window` seconds."""
+    """The requests allowed at once after `window` seconds without any."""
 
     @property
     def interval(self) -> float:
-        """Seconds that one request takes to be paid off."""
+        """Seconds until one request is paid off."""
         return 1 / self.per_second
 
     @property
@@ -37,27 +38,27 @@ class Rate:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """What somebody has left."""
+    """What one client has left."""
 
     rate: Rate
     granted: bool
-    """Whether the request that was asked about may pass."""
+    """Whether the request in question is allowed."""
     debt: float
-    """Seconds until all is paid off."""
+    """Seconds until all requests so far are paid off."""
 
     @property
     def remaining(self) -> int:
-        """So many more may come now."""
+        """The number of further requests allowed now."""
         return max(math.floor((self.rate.window - self.debt) / self.rate.interval + ROUNDING), 0)
 
     @property
     def retry_after(self) -> float:
-        """Seconds until the next one may come; 0 if it may come now."""
+        """Seconds until the next request is allowed; 0 if it is allowed now."""
         return max(self.debt + self.rate.interval - self.rate.window, 0.0)
 
     def headers(self) -> dict[str, str]:
-        """Policy and state, as draft-ietf-httpapi-ratelimit-headers-10 has them. `t` is when all may be used
-        again; of a request that is refused, Retry-After."""
+        """The headers of draft-ietf-httpapi-ratelimit-headers-10: policy and state. `t` is the seconds until the full
+        burst is available again; for a refused request it equals Retry-After."""
         reset = self.debt if self.granted else max(self.retry_after, 1.0)
         return {
             "RateLimit-Policy": f"{POLICY};q={self.rate.burst};w={math.ceil(self.rate.window - ROUNDING)}",
@@ -66,23 +67,24 @@ class Allowance:
 
 
 class Allowances:
-    """The allowance of everybody, by a name. Of more than `most` in debt, those seen longest ago are forgotten."""
+    """The allowances of all clients, by name. When more than `most` are in debt, the least recently seen are
+    forgotten."""
 
     def __init__(self, rate: Rate, clock: Callable[[], float], most: int = KNOWN_MAX) -> None:
         self._rate, self._clock, self._most = rate, clock, most
         self._paid_off_at: dict[str, float] = {}
-        """Whoever was seen last is last."""
+        """Ordered by when each was last seen, most recent last."""
 
     def __len__(self) -> int:
         return len(self._paid_off_at)
 
     def look(self, name: str) -> Allowance:
-        """Whether a request of his would pass now. Counts nothing."""
+        """Whether a request of this client would be allowed now. Counts nothing."""
         debt = max(self._paid_off_at.get(name, -math.inf) - self._clock(), 0.0)
         return Allowance(self._rate, debt + self._rate.interval <= self._rate.window + ROUNDING, debt)
 
     def take(self, name: str) -> Allowance:
-        """Counts a request of his, unless it may not pass: it costs nothing then."""
+        """Count a request of this client if it is allowed. A refused request costs nothing."""
         before, now = self.look(name), self._clock()
         if not before.granted:
             return before
@@ -103,10 +105,10 @@ class Allowances:
 @dataclass(frozen=True, slots=True)
 class RateLimits:
     principals: Allowances
-    strangers: Allowances
-    """By address: for operations that take no proof of who calls, and paths that are none of ours."""
+    unauthenticated: Allowances
+    """By address: requests to public operations and to unknown paths."""
     failures: Allowances
-    """By address: for those who did not prove who they are."""
+    """By address: requests whose authentication failed."""
 
     @classmethod
     def of(cls, rate: Rate, clock: Callable[[], float]) -> RateLimits:

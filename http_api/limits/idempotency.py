@@ -1,6 +1,6 @@
-"""The Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header): a request that is sent again is done once.
+"""The Idempotency-Key header (draft-ietf-httpapi-idempotency-key-header): execute a repeated request only once.
 
-The work of such a request is a task of its own: it goes on when its client goes away, whose next try gets the answer.
+Such a request runs in its own task. It continues when its client disconnects, and the client's retry gets the response.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from http_api.request_context import PRINCIPAL, REQUEST_ID
 HEADER, REPLAYED_HEADER = "Idempotency-Key", "Idempotency-Replayed"
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
 STRING = re.compile(r'"((?:[\x20\x21\x23-\x5b\x5d-\x7e]|\\["\\])*+)"')
-"""A structured field's (RFC 9651)."""
-TELL_OF_SOMETHING_DONE = (NotReady, SessionOver)
-"""Errors that are kept as answers, besides those that are none: a session was made. After all others, trying again is
-what the client wants."""
+"""A string in a structured field (RFC 9651)."""
+STORED_ERRORS = (NotReady, SessionOver)
+"""Errors whose problem responses are stored like successful responses, because a session was created. After any other
+error the client should be able to retry with the same key."""
 
 
 @web.middleware
 async def idempotency(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Answers a request that was answered already with the same answer. Raises MalformedRequest, IdempotencyKeyReused,
-    IdempotencyConflict, and what reading the body does."""
+    """Middleware: replay the stored response to a repeated request. Raises MalformedRequest, IdempotencyKeyReused,
+    IdempotencyConflict, and the errors of reading the body."""
     operation, sent = operation_of(request), request.headers.getall(HEADER, ())
     if operation is None or not operation.is_idempotent or not sent:
         return await handler(request)
@@ -49,24 +49,24 @@ async def idempotency(request: web.Request, handler: Handler) -> web.StreamRespo
 
 
 def read_key(headers: Sequence[str]) -> str:
-    """The key in the headers of one request, bare or in quotes. Raises MalformedRequest. PURE."""
+    """The key in the headers of one request, bare or quoted. Raises MalformedRequest. PURE."""
     if len(headers) > 1:
-        raise MalformedRequest(f"send one {HEADER}")
+        raise MalformedRequest(f"send only one {HEADER}")
     quoted = STRING.fullmatch(headers[0])
     key = re.sub(r"\\(.)", r"\1", quoted[1]) if quoted else headers[0]
     if not KEY.fullmatch(key) or (not quoted and key.startswith('"')):
-        raise MalformedRequest(f"{HEADER}: send 1 to 255 visible ASCII characters, as they are or in quotes")
+        raise MalformedRequest(f"{HEADER}: send 1 to 255 visible ASCII characters, bare or in quotes")
     return key
 
 
 async def _work(request: web.Request, handler: Handler, scope: IdempotencyScope) -> web.StreamResponse:
-    """The answer, or the problem, that the handler gives; kept if it tells of something done."""
+    """The handler's response or problem. Stored if it succeeded or failed with one of STORED_ERRORS."""
     kept: StoredAnswer | None = None
     try:
         try:
             answer, is_kept = await handler(request), True
         except Exception as error:
-            answer, is_kept = answer_for(request, error), isinstance(error, TELL_OF_SOMETHING_DONE)
+            answer, is_kept = answer_for(request, error), isinstance(error, STORED_ERRORS)
         if is_kept:
             kept = _copy(answer)
         return answer
@@ -75,7 +75,7 @@ async def _work(request: web.Request, handler: Handler, scope: IdempotencyScope)
 
 
 def _copy(answer: web.StreamResponse) -> StoredAnswer:
-    assert isinstance(answer, web.Response), "no stream is idempotent"
+    assert isinstance(answer, web.Response), "idempotent operations do not stream"
     assert isinstance(answer.body, bytes)
     return StoredAnswer(answer.status, tuple(answer.headers.items()), answer.body)
 

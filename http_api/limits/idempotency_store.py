@@ -1,6 +1,7 @@
-"""The answers that are kept for requests with an Idempotency-Key, and which requests are still being answered. PURE.
+"""The stored responses to requests with an Idempotency-Key, and which of these requests are in progress. PURE.
 
-One caller can't push out what another's requests were answered: whoever takes up most loses his oldest answer first.
+When the store is full, the caller that uses the most space loses its oldest response first, so that one caller can't
+evict the responses of another.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from http_api.errors import IdempotencyConflict, IdempotencyKeyReused
 KEPT_FOR = 86_400.0
 """Seconds."""
 SIZE_MAX = 32 * 1024 * 1024
-"""Bytes of all that is kept: some ten thousand sessions."""
+"""The maximum size of the store in bytes: responses for some ten thousand sessions."""
 OVERHEAD = 1_024
-"""Bytes that an answer takes up beside its body, about."""
+"""The approximate size of a response without its body, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class IdempotencyScope:
-    """What a key is unique within, and the key."""
+    """A key with the scope in which it is unique: caller and operation."""
 
     principal: str
     operation: str
@@ -49,19 +50,20 @@ class IdempotencyStore:
     def __init__(self, clock: Callable[[], float], size_max: int = SIZE_MAX) -> None:
         self._clock, self._size_max = clock, size_max
         self._running: dict[IdempotencyScope, bytes] = {}
-        """The fingerprints of the requests that are being answered."""
+        """The fingerprints of the requests in progress."""
         self._kept: dict[str, dict[IdempotencyScope, _Stored]] = {}
-        """By caller, the oldest first."""
+        """By caller, oldest first."""
         self._sizes: dict[str, int] = {}
 
     @property
     def size(self) -> int:
-        """Bytes that are taken up."""
+        """The size of all stored responses in bytes."""
         return sum(self._sizes.values())
 
     def begin(self, scope: IdempotencyScope, fingerprint: bytes) -> StoredAnswer | None:
-        """The answer that the same request was given; None if it is new, and to be followed by `finish`. Raises
-        IdempotencyKeyReused when the key was sent with another request, IdempotencyConflict while that one runs."""
+        """The stored response to the same request; None if the request is new: call `finish` after it. Raises
+        IdempotencyKeyReused when the key was used for a different request, and IdempotencyConflict while the same
+        request is in progress."""
         self._expire(scope.principal)
         kept = self._kept.get(scope.principal, {}).get(scope)
         known = kept.fingerprint if kept else self._running.get(scope)
@@ -75,7 +77,7 @@ class IdempotencyStore:
         return kept.answer
 
     def finish(self, scope: IdempotencyScope, answer: StoredAnswer | None) -> None:
-        """Keeps the answer, or with None frees the key."""
+        """Store the response, or with None release the key."""
         fingerprint = self._running.pop(scope)
         if answer is None or answer.size > self._size_max:
             return

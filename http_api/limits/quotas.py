@@ -1,4 +1,4 @@
-"""How many sessions there may be at once: of one caller, in all, and of those whose room is being made."""
+"""Quotas on concurrent sessions: per caller, in total, and of those whose room is being created."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class Quotas:
         self._per_caller, self._in_all, self._in_making = per_caller, in_all, in_making
 
     def check(self, owner: str) -> None:
-        """Whether a further session may be opened for this caller. Raises TooManySessions, Overloaded.
+        """Check that another session may be opened for this caller. Raises TooManySessions, Overloaded.
 
-        What is opened right after this, without an await in between, never exceeds the limits.
+        A session opened right after this call, without an await in between, can't exceed the quotas.
         """
         if owner != DEVELOPER.name and self._counts.live_of(owner) >= self._per_caller:
             raise TooManySessions(self._per_caller)
         if self._counts.live >= self._in_all:
-            raise Overloaded(f"there are {self._in_all} sessions already (SESSIONS_MAX)")
+            raise Overloaded(f"the server already has {self._in_all} sessions (SESSIONS_MAX)")
         if self._counts.in_making >= self._in_making:
-            raise Overloaded(f"{self._in_making} sessions are being opened already (CREATES_IN_FLIGHT)")
+            raise Overloaded(f"{self._in_making} sessions are already being opened (CREATES_IN_FLIGHT)")

@@ -1,7 +1,8 @@
-"""Holds everybody to his rate: known callers by their name, and whoever proves nothing by the address he calls from.
+"""Enforce rate limits: authenticated callers by name, all other requests by address.
 
-Who fails to prove himself uses up an allowance of its own that his address has: guessing is slow, and neither services
-that say they are ready nor whoever reads the documentation can use up what callers of the same address need to come in.
+Failed authentications count against a separate allowance of the address. This slows down guessing, and requests without
+credentials (services that signal ready, readers of the documentation) can't exhaust the allowance that callers at the
+same address need to authenticate.
 """
 
 from __future__ import annotations
@@ -17,11 +18,12 @@ from http_api.limits.gcra import Allowance, RateLimits
 from http_api.settings.settings import SETTINGS
 
 SUBNET = 64
-"""Bits of an IPv6 address that count: the rest is his who has the subnet, to choose as he likes."""
+"""The bits of an IPv6 address that count: a client can choose the rest freely within its subnet."""
 
 
 async def identify(request: web.Request) -> Principal:
-    """Who is asking, counted against his rate. Raises RateLimited, and what Authenticator.identify does."""
+    """The caller of the request, counted against its rate. Raises RateLimited, and what Authenticator.identify
+    raises."""
     limits, address = request.app[RATE_LIMITS], address_of(request.remote)
     _count(request, limits.failures.look(address))
     try:
@@ -35,23 +37,23 @@ async def identify(request: web.Request) -> Principal:
     return principal
 
 
-def count_stranger(request: web.Request) -> None:
-    """Counts a request of somebody who need not say who he is. Raises RateLimited."""
+def count_unauthenticated(request: web.Request) -> None:
+    """Count a request that needs no authentication. Raises RateLimited."""
     if not request.app[SETTINGS].is_open:
-        _count(request, request.app[RATE_LIMITS].strangers.take(address_of(request.remote)))
+        _count(request, request.app[RATE_LIMITS].unauthenticated.take(address_of(request.remote)))
 
 
 async def show_allowance(request: web.Request, response: web.StreamResponse) -> None:
-    """Just before the headers are sent, also those of a stream or of a problem."""
+    """Signal handler: add the rate limit headers to every response, including streams and problems."""
     if (allowance := request.get(ALLOWANCE)) is not None:
         response.headers.update(allowance.headers())
 
 
 def address_of(remote: str | None) -> str:
-    """Whom an address stands for: itself, or its subnet. PURE."""
+    """The key under which an address is counted: the address itself, or its IPv6 subnet. PURE."""
     try:
         address: IPv4Address | IPv6Address = ip_address((remote or "").partition("%")[0])
-    except ValueError:  # a Unix socket: all who use it are one
+    except ValueError:  # a Unix socket: all its clients count as one
         return ""
     if isinstance(address, IPv4Address):
         return str(address)
@@ -69,4 +71,4 @@ RATE_LIMITS = web.AppKey("RATE_LIMITS", RateLimits)
 
 
 ALLOWANCE = web.RequestKey("ALLOWANCE", Allowance)
-"""What is left to whoever sent the request, where that is limited."""
+"""What the sender of the request has left, if the request is rate-limited."""

@@ -1,4 +1,4 @@
-"""Requests that wait for a session: how many at once, and for how long."""
+"""Requests that wait for a session: limit how many wait at once, and for how long."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from manager_agent.session.session import GIVES_TOKENS, Session
 from manager_agent.store.store import Store
 
 STREAMS_SHARE = 10
-"""One in so many of all places may be a stream of the same caller: it stays for as long as he likes."""
+"""One caller's streams may use at most one in this many slots, because a stream can last indefinitely."""
 
 
 class Waiters:
-    """Everybody who is kept waiting over HTTP, for an answer or for the next event: one bound for all."""
+    """All requests that wait for a response or for the next event, with one common limit."""
 
     def __init__(self, most: int) -> None:
         self._most, self._streams_most = most, max(1, most // STREAMS_SHARE)
         self._streams = Counter[str]()
-        """How many streams each caller follows, by his name."""
+        """The number of open streams of each caller, by name."""
         self.count = 0
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
-        """For the time that one waits. Raises Overloaded when all are taken."""
+        """Occupy a slot while waiting. Raises Overloaded when all slots are taken."""
         if self.count >= self._most:
-            raise Overloaded(f"{self._most} requests are waiting already (WAITERS_MAX)")
+            raise Overloaded(f"{self._most} requests are already waiting (WAITERS_MAX)")
         self.count += 1
         try:
             yield
@@ -40,7 +40,7 @@ class Waiters:
 
     @contextmanager
     def stream(self, principal: Principal) -> Iterator[None]:
-        """For the time that he follows a stream of events. Raises TooManyStreams when he has his share, and
+        """Occupy a slot while the caller follows a stream. Raises TooManyStreams when the caller has its share, and
         Overloaded."""
         if self._streams[principal.name] >= self._streams_most and not principal.is_trusted:
             raise TooManyStreams(self._streams_most)
@@ -50,12 +50,12 @@ class Waiters:
                 yield
             finally:
                 self._streams[principal.name] -= 1
-                self._streams += Counter()  # without who follows none
+                self._streams += Counter()  # drops callers without streams
 
 
 async def until(store: Store, session_id: str, wanted: Callable[[Session], bool], max_wait: float | None) -> Session:
-    """The session once it is as wanted, or as it is after `max_wait` seconds (None: no matter how long it takes).
-    Raises UnknownSession, also while waiting."""
+    """The session once `wanted` is true of it, or its current state after `max_wait` seconds (None: no limit). Raises
+    UnknownSession, also while waiting."""
     try:
         async with asyncio.timeout(max_wait):
             return await store.wait_for(session_id, wanted)
@@ -64,7 +64,7 @@ async def until(store: Store, session_id: str, wanted: Callable[[Session], bool]
 
 
 def decided(session: Session) -> bool:
-    """It is known whether the user gets in."""
+    """Whether the session has an outcome: its user gets a token, or it is over."""
     return session.over or session.state in GIVES_TOKENS
 
 

@@ -1,1 +1,1 @@
-"""The JSON shapes that come in and go out."""
+"""The models of request and response bodies."""

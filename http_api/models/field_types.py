@@ -1,4 +1,4 @@
-"""The kinds of text and of small objects that come in: who may be called what, and how long. PURE."""
+"""The field types of requests: which characters and how many names, ids, labels and metadata may have. PURE."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from manager_agent.outbound.address_policy import AddressRefused, read_url
 from manager_agent.session.session import OUR_IDENTITIES
 
 NAME_BYTES_MAX = 256
-"""livekit-server's own limit for identities and names, which it counts in bytes."""
+"""livekit-server's limit for identities and names, in bytes."""
 MONTH = 30 * 86_400.0
 METADATA_BYTES_MAX = 16 * 1024
 ATTRIBUTES_BYTES_MAX = 8 * 1024
@@ -25,13 +25,14 @@ OUR_AGENT_NAMES = "session-manager-"
 LIVEKITS_ATTRIBUTES = "lk."
 LABEL_KEY = r"^[A-Za-z0-9][A-Za-z0-9_./-]*$"
 NOT_ON_ONE_LINE = frozenset({"Cc", "Cs", "Zl", "Zp"})
-"""Unicode's categories of controls, surrogates and line ends."""
+"""The Unicode categories of control characters, surrogates and line separators."""
 UNSEEN = NOT_ON_ONE_LINE | {"Cf", "Zs"}
-"""And of what has no look of its own. Not Cn: what this Python's Unicode does not know yet may be next year's emoji."""
+"""These and the invisible characters (format characters and spaces). Unassigned characters (Cn) are allowed: this
+Python's Unicode tables may be older than a new emoji."""
 
 
 def wrong(message: str) -> PydanticCustomError:
-    """What a validator raises. The caller reads the message as it is."""
+    """The error for a validator to raise. Callers see the message unchanged."""
     return PydanticCustomError("wrong", "{message}", {"message": message})
 
 
@@ -55,13 +56,13 @@ def _one_line(text: str) -> str:
 
 def _not_ours(identity: str) -> str:
     if identity.startswith(OUR_IDENTITIES):
-        raise wrong(f"may not begin with {OUR_IDENTITIES!r}: such identities are given by the session manager")
+        raise wrong(f"may not begin with {OUR_IDENTITIES!r}: the session manager assigns those identities")
     return identity
 
 
 def _not_our_agent(name: str) -> str:
     if name.startswith(OUR_AGENT_NAMES):
-        raise wrong(f"may not begin with {OUR_AGENT_NAMES!r}: that is the session manager itself")
+        raise wrong(f"may not begin with {OUR_AGENT_NAMES!r}: reserved for the session manager")
     return name
 
 
@@ -86,7 +87,7 @@ def _metadata_text(text: str) -> str:
 
 def _attributes(attributes: dict[str, str]) -> dict[str, str]:
     if any(key.startswith(LIVEKITS_ATTRIBUTES) for key in attributes):
-        raise wrong(f"keys may not begin with {LIVEKITS_ATTRIBUTES!r}: that namespace is LiveKit's own")
+        raise wrong(f"keys may not begin with {LIVEKITS_ATTRIBUTES!r}: reserved for LiveKit")
     return _sized(attributes, ATTRIBUTES_BYTES_MAX)
 
 
@@ -130,7 +131,7 @@ AgentName = Annotated[
 ]
 Endpoint = Annotated[str, Field(max_length=2_048, json_schema_extra=json_schemas.URL), AfterValidator(_http_url)]
 Text = Annotated[str, Field(json_schema_extra=json_schemas.TEXT)]
-"""What bodies.py lets pass."""
+"""Any string that bodies.py accepts."""
 LabelKey = Annotated[str, Field(max_length=64, pattern=LABEL_KEY)]
 LabelValue = Annotated[str, Field(max_length=128), AfterValidator(_one_line)]
 Labels = Annotated[

@@ -1,6 +1,6 @@
-"""The rules of texts.py and bodies.py as far as JSON Schema can say them, for the OpenAPI document. PURE.
+"""The rules of field_types.py and bodies.py as JSON Schema, for the OpenAPI document. PURE.
 
-What it can't say, such as limits in bytes, stands in the descriptions. The regular expressions are ECMA-262's.
+What JSON Schema can't express, such as limits in bytes, is in the descriptions. Regular expressions are ECMA-262.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ UNSEEN = (
     "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001"
     "\U000e0020-\U000e007f"
 )
-"""The characters of texts.UNSEEN, as ranges: not every reader of regular expressions knows categories."""
+"""The characters of field_types.UNSEEN as ranges, because not every regex engine supports Unicode categories."""
 PRINTABLE: Schema = {"pattern": f"^[^ {UNSEEN}]+( +[^ {UNSEEN}]+)*$"}
 ONE_LINE: Schema = {"pattern": r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"}
 TEXT: Schema = {"pattern": r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"}
@@ -25,22 +25,22 @@ TEXT: Schema = {"pattern": r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"}
 USER_IDENTITY: Schema = {
     **PRINTABLE,
     "not": {"pattern": f"^{OUR_IDENTITIES}"},
-    "description": f"At most 256 bytes in UTF-8, and not beginning with `{OUR_IDENTITIES}`.",
+    "description": f"At most 256 bytes in UTF-8. Must not begin with `{OUR_IDENTITIES}`.",
 }
 URL: Schema = {
     "format": "uri",
     "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(:[1-9][0-9]{0,4})?"
     r"([/?][\x21\x22\x24-\x5b\x5d-\x7e]*)?$",
-    "description": "http or https, in a network that may be called (INVITE_NETWORKS); no user, no fragment.",
+    "description": "An http or https URL in an allowed network (INVITE_NETWORKS), without user or fragment.",
 }
 
 
 def beginning_otherwise(prefix: str) -> Schema:
-    return {"not": {"pattern": f"^{prefix}"}, "description": f"Not beginning with `{prefix}`."}
+    return {"not": {"pattern": f"^{prefix}"}, "description": f"Must not begin with `{prefix}`."}
 
 
 def dictionary(key: Schema, value: Schema, most: int, says: str = "") -> Schema:
-    """A JSON object whose keys are the caller's own. Pydantic would let keys pass that do not fit the pattern."""
+    """The schema of an object with free keys. Pydantic's own schema would allow keys that do not match the pattern."""
     schema = {"type": "object", "propertyNames": key, "additionalProperties": value, "maxProperties": most}
     return {**schema, "description": says} if says else schema
 
@@ -48,7 +48,7 @@ def dictionary(key: Schema, value: Schema, most: int, says: str = "") -> Schema:
 JSON_VALUE_NAME = "JsonValue"
 _VALUE: Schema = {"$ref": f"#/components/schemas/{JSON_VALUE_NAME}"}
 OPEN: Schema = {"propertyNames": TEXT, "additionalProperties": _VALUE}
-"""An object whose other fields are the caller's own."""
+"""An object that may have additional fields with any JSON."""
 _OBJECT: Schema = {"type": "object", **OPEN}
 JSON_VALUE: Schema = {
     "description": "Any JSON, at most 32 levels deep, without control characters.",

@@ -1,4 +1,4 @@
-"""Lists in pages: newest first, and a cursor that stays right while sessions come and go. PURE."""
+"""Pagination: newest first, with a cursor that stays valid while sessions are added and removed. PURE."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ SESSION_ID = re.compile(r"ses_[0-9A-Z]{26}")
 
 
 def page(sessions: Iterable[Session], *, limit: int, after: str | None) -> tuple[list[Session], str | None]:
-    """At most `limit` of the sessions, newest first, from the one after the id `after`; and the cursor of the
-    next page, or None when this is the last. Session ids sort by the time they were made."""
+    """One page: at most `limit` sessions, newest first, starting after the session id `after`, and the cursor of the
+    next page (None on the last page). Session ids sort by creation time."""
     rest = [session for session in sessions if after is None or session.session_id < after]
     rest.sort(key=lambda session: session.session_id, reverse=True)
     shown = rest[:limit]
@@ -29,11 +29,11 @@ def write_cursor(session_id: str) -> str:
 
 
 def read_cursor(cursor: str) -> str:
-    """The session id in a cursor. A validator: raises what pydantic reports."""
+    """The session id in a cursor. For use as a pydantic validator: raises PydanticCustomError."""
     try:
         session_id = base64.b64decode(cursor + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         session_id = ""
     if not SESSION_ID.fullmatch(session_id):
-        raise wrong("is not a cursor that this API gave")
+        raise wrong("is not a cursor of this API")
     return session_id

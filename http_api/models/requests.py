@@ -1,6 +1,6 @@
-"""The bodies and queries that come in, each as a model. views.py has what goes out.
+"""The models of request bodies and queries. responses.py has those of responses.
 
-Unknown fields are refused, so that a misspelt one is not ignored. `null` is the same as not given.
+Unknown fields are rejected, so that a misspelled one is not ignored. `null` means not given.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ CAPACITY_MAX = 1_000_000
 LEASE_MAX = 86_400.0
 
 Profiles = Mapping[str, Sequence[Requirement]]
-"""What sessions may ask for by a name."""
+"""The requirements of each profile, by its name."""
 
 
 class Body(BaseModel):
@@ -46,13 +46,13 @@ class Body(BaseModel):
 
 
 class Query(BaseModel):
-    """Everything in it comes as text."""
+    """A query string. Not strict: all values arrive as strings."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 def _may_be_called(address: str, info: ValidationInfo) -> str:
-    """What is refused now could never be called; what passes is judged again at each call."""
+    """Reject an address that can never be called. The policy is checked again at each call."""
     address_policy: AddressPolicy | None = (info.context or {}).get("address_policy")
     if address_policy is not None:
         try:
@@ -63,14 +63,14 @@ def _may_be_called(address: str, info: ValidationInfo) -> str:
 
 
 Address = Annotated[field_types.Endpoint, AfterValidator(_may_be_called)]
-"""An http or https URL that we are to call."""
+"""An http or https URL that the session manager will call."""
 
 
 # --- sessions ---------------------------------------------------------------------------------------
 
 
 class RequiredServiceEntry(Body):
-    """One service by its id, or any one of a type with these labels."""
+    """One service by its id, or any service of a type with these labels."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -101,7 +101,7 @@ class RequiredServiceEntry(Body):
         if (self.service_id is None) == (self.type is None):
             raise wrong("should have either service_id or type")
         if self.service_id is not None and self.labels:
-            raise wrong("labels go with a type; a service_id is one service already")
+            raise wrong("labels can only be used with type, not with service_id")
         return self
 
     def requirement(self) -> Requirement:
@@ -152,7 +152,7 @@ RequiredServices = Annotated[
 
 
 class UserGrants(Body):
-    """What the user may do in the room, where that differs from what every user may."""
+    """Permissions of the user in the room that differ from the defaults."""
 
     can_publish: bool | None = None
     can_subscribe: bool | None = None
@@ -160,7 +160,7 @@ class UserGrants(Body):
     can_publish_sources: (
         Annotated[
             list[Literal["camera", "microphone", "screen_share", "screen_share_audio"]],
-            Field(min_length=1, max_length=4),  # to LiveKit, none at all means every one
+            Field(min_length=1, max_length=4),  # to LiveKit an empty list means all sources
         ]
         | None
     ) = None
@@ -170,7 +170,7 @@ class UserGrants(Body):
     @classmethod
     def _may_be_granted(cls, value: object, info: ValidationInfo) -> object:
         if value and info.field_name not in (info.context or {}).get("grants", EVERY_GRANT):
-            raise wrong("no caller may grant this here (USER_GRANTS)")
+            raise wrong("this deployment does not allow this grant (USER_GRANTS)")
         return value
 
     def granted(self) -> dict[str, Any]:
@@ -178,7 +178,7 @@ class UserGrants(Body):
 
 
 class CreateSession(Body):
-    """A session that is wanted: who it is for, and what it takes."""
+    """The session to create: its user and its required services."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -203,14 +203,14 @@ class CreateSession(Body):
     metadata: field_types.Metadata | None = None
     profile: field_types.ProfileName | None = None
     required_services: Annotated[RequiredServices | None, Field(validate_default=True)] = None
-    """With a profile: what is required beyond it."""
+    """Together with a profile: the services required in addition to it."""
     ready_timeout: Annotated[float, Field(ge=1, le=READY_TIMEOUT_MAX)] | None = None
     max_duration: Annotated[float, Field(ge=1, le=MONTH)] | None = None
-    """Seconds, and no more than SESSION_TTL."""
+    """Seconds, at most SESSION_TTL."""
     user_attributes: field_types.Attributes | None = None
     user_grants: UserGrants | None = None
     callback_url: Address | None = None
-    """Where to tell of each state that the session takes."""
+    """The URL to which every change of the session's state is posted."""
 
     @field_validator("max_duration")
     @classmethod
@@ -224,7 +224,7 @@ class CreateSession(Body):
     @classmethod
     def _is_known(cls, profile: str | None, info: ValidationInfo) -> str | None:
         if profile is not None and profile not in _profiles(info):
-            raise wrong("there is no such profile in the SERVICES_FILE")
+            raise wrong("is not a profile in the SERVICES_FILE")
         return profile
 
     @field_validator("required_services")
@@ -233,15 +233,17 @@ class CreateSession(Body):
         cls, entries: list[str | RequiredServiceEntry] | None, info: ValidationInfo
     ) -> list[str | RequiredServiceEntry] | None:
         if "profile" not in info.data:
-            return entries  # it is wrong itself
+            return entries  # the profile itself is invalid
         profile = info.data["profile"]
         if entries is None and profile is None:
-            raise wrong("Field required, unless there is a profile")
+            raise wrong("Field required unless profile is given")
         if entries and profile is not None:
             both = [*_profiles(info)[profile], *requirements_of(entries)]
-            _refuse_twice(both, ", with the profile")
+            _refuse_twice(both, ", including the profile")
             if len(both) > REQUIRED_SERVICES_MAX:
-                raise wrong(f"should have at most {REQUIRED_SERVICES_MAX} items, with the profile, has {len(both)}")
+                raise wrong(
+                    f"should have at most {REQUIRED_SERVICES_MAX} items including the profile's, has {len(both)}"
+                )
         return entries
 
     def user(self) -> User:
@@ -253,7 +255,7 @@ class CreateSession(Body):
         )
 
     def requirements(self, profiles: Profiles) -> list[Requirement]:
-        """What the profile requires, then what is required beyond it."""
+        """The requirements of the profile, followed by the additional ones."""
         by_profile = profiles[self.profile] if self.profile is not None else ()
         return [*by_profile, *requirements_of(self.required_services or ())]
 
@@ -264,7 +266,7 @@ def _profiles(info: ValidationInfo) -> Profiles:
 
 
 class AddParticipant(Body):
-    """A further human for the room of a session."""
+    """Another human participant for the room of a session."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"identity": "bob", "name": "Bob"}]})
 
@@ -301,41 +303,41 @@ class HealthQuery(Query):
     model_config = ConfigDict(json_schema_extra={"examples": [{}]})
 
     deep: bool = False
-    """Proves it: with a real room, a join, and a message there and back."""
+    """Run the probe: create a real room, join it, and exchange a message with the manager."""
 
 
 class InstanceQuery(Query):
-    """Which instance is meant, where several share a service id one after the other."""
+    """The instance that the request is about, for services whose instances register one after another."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"endpoint": "http://127.0.0.1:9001/invites"}]})
 
     endpoint: Annotated[str, Field(max_length=2_048)] | None = None
-    """That of the instance that is meant: 409 if another one is registered."""
+    """The endpoint of the instance: 409 if the registered instance has a different one."""
 
 
 class ListSessions(Query):
     model_config = ConfigDict(json_schema_extra={"examples": [{"state": ["ready", "active"], "limit": 20}]})
 
     state: Annotated[list[SessionState], BeforeValidator(_as_list)] = []
-    """Given several times: any of these."""
+    """Only sessions in this state; repeat the parameter for several states."""
     service: field_types.ServiceId | None = None
-    """Only sessions that this service is in."""
+    """Only sessions that include this service."""
     limit: Annotated[int, Field(ge=1, le=LIMIT_MAX)] = LIMIT_DEFAULT
-    # It is read by its validator: what stands here is the session id that it stands for.
+    # The validator decodes the cursor: the value here is the session id.
     cursor: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{40}$"), AfterValidator(read_cursor)] | None = None
-    """The `next_cursor` of the page before."""
+    """The `next_cursor` of the previous page."""
 
 
 # --- services ---------------------------------------------------------------------------------------
 
 
 def _whole(value: object) -> object:
-    """To JSON, 10.0 is the integer 10."""
+    """Accept 10.0 as 10: JSON does not distinguish them."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class ServiceMetadata(BaseModel):
-    """What a service tells of itself. `type` is what sessions ask for; the rest is passed on as it is."""
+    """Metadata of the service. Sessions request services by `type`; the other fields are returned unchanged."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True, json_schema_extra=json_schemas.OPEN)
 
@@ -375,7 +377,7 @@ class RegisterService(Body):
     @classmethod
     def _can_be_told(cls, endpoint: str | None, info: ValidationInfo) -> str | None:
         if endpoint is None and "agent_name" in info.data and info.data["agent_name"] is None:
-            raise wrong("Field required, unless there is an agent_name")
+            raise wrong("Field required unless agent_name is given")
         return endpoint
 
     @field_validator("metadata", mode="before")
@@ -384,7 +386,7 @@ class RegisterService(Body):
         return field_types.sized_metadata(metadata) if isinstance(metadata, dict) else metadata
 
     def service(self, at: float, *, static: bool = False) -> RegisteredService:
-        """The service to be registered at this instant."""
+        """The service, registered at the instant `at` (seconds since the epoch)."""
         return RegisteredService(
             service_id=self.service_id,
             type=self.metadata.type,
@@ -401,14 +403,14 @@ class RegisterService(Body):
 
 
 class ServicesFileBody(Body):
-    """What stands in the SERVICES_FILE."""
+    """The content of the SERVICES_FILE."""
 
     services: list[RegisterService] | None = None
     profiles: dict[field_types.ProfileName, RequiredServices] | None = None
 
 
 class Heartbeat(Body):
-    """What a service says of itself while it is alive; all of it may be left out."""
+    """What an instance reports about itself. All fields are optional."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"load": 0.25}]})
 

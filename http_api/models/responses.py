@@ -1,4 +1,4 @@
-"""What goes out. SessionView is the only JSON shape of a session."""
+"""The models of response bodies. SessionView is the only JSON representation of a session."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from manager_agent.session.session import (
 
 
 class View(BaseModel):
-    """Fields may be added to it: whoever reads it must not mind."""
+    """A response body. Fields may be added in later versions: clients must ignore unknown fields."""
 
     model_config = ConfigDict(
         frozen=True, use_attribute_docstrings=True, json_schema_serialization_defaults_required=True
@@ -36,7 +36,7 @@ class View(BaseModel):
 
 
 class RequiredServiceView(View):
-    """One entry of what a session requires; also of what it could not get, then with nothing but a reason."""
+    """One required service of a session. In a refused session only the requirement and the `reason` are set."""
 
     service_id: str | None
     type: str | None
@@ -46,7 +46,7 @@ class RequiredServiceView(View):
     ready_by: Evidence | None = None
     attempt: int = 0
     timeline: dict[str, str] = Field(default_factory=dict)
-    """The instants that are known."""
+    """The instants known so far, by name."""
 
     @classmethod
     def of(cls, session: Session, service: RequiredService) -> Self:
@@ -63,7 +63,7 @@ class RequiredServiceView(View):
 
     @classmethod
     def of_requirement(cls, asked: Requirement, reason: ServiceReason | None) -> Self:
-        """For a session that is refused: what was asked for, and why it can't be had (None: it could)."""
+        """For a refused session: the requirement, and why no service meets it (None: one does)."""
         return cls(
             service_id=asked.service_id,
             type=asked.type,
@@ -90,7 +90,7 @@ class SessionView(View):
 
     @classmethod
     def of(cls, session: Session, **more: str) -> Self:
-        """`more`: the fields of a subclass."""
+        """The view of a session. `more`: the additional fields of a subclass."""
         return cls(
             session_id=session.session_id,
             room_name=session.room_name,
@@ -110,7 +110,7 @@ class SessionView(View):
 
 
 class SessionWithToken(SessionView):
-    """A session for its owner, once the user may join."""
+    """A session with a token for its user. Only the owner gets it, while the session is ready or active."""
 
     server_url: str
     access_token: str = Field(repr=False)
@@ -124,7 +124,7 @@ class SessionWithToken(SessionView):
 
 
 class ParticipantView(View):
-    """A further human, who may join."""
+    """Another participant, with a token for the session's room."""
 
     identity: str
     name: str
@@ -141,7 +141,7 @@ class SessionList(View):
 
 
 class ServiceView(View):
-    """A registered service, and how it is doing."""
+    """A registered service and its current status."""
 
     service_id: str
     type: str
@@ -154,13 +154,13 @@ class ServiceView(View):
     registered_at: str
     static: bool
     in_flight: int
-    """Places in live sessions that it holds."""
+    """The number of live sessions' entries assigned to it."""
     capacity: int | None
     load: float | None
-    """What it last said of itself."""
+    """The load that it last reported, 0 to 1."""
     lease_seconds: float | None
     lease_expires_at: str | None
-    """It is not given up before."""
+    """The service is not removed before this instant."""
 
     @classmethod
     def of(cls, status: InstanceStatus) -> Self:
@@ -202,13 +202,13 @@ class Proven(View):
     status: Literal["ok"] = "ok"
     version: str = VERSION
     took_ms: int
-    """To make a room, see its manager come, join it, and get an answer from the manager."""
+    """Milliseconds taken to create a room, see the manager join, join it, and get a reply from the manager."""
     webhooks: Literal["arrived", "none came"]
-    """Of those that LiveKit should have sent about that room."""
+    """Whether LiveKit's webhooks about that room arrived."""
 
 
 def answer(view: BaseModel, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> web.Response:
-    """The view as a JSON response. Header names are given with underscores for hyphens."""
+    """A JSON response with the view as its body. Write header names with underscores for hyphens."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return web.Response(
         status=status,
@@ -219,5 +219,6 @@ def answer(view: BaseModel, status: HTTPStatus = HTTPStatus.OK, **headers: str) 
 
 
 def known_instants(timeline: Timeline) -> dict[str, str]:
+    """The instants of a timeline that are set, by name, in RFC 3339."""
     instants = {name: getattr(timeline, name) for name in Timeline.__dataclass_fields__}
     return {name: rfc3339(at) for name, at in instants.items() if at is not None}

@@ -1,4 +1,4 @@
-"""What a timeline tells of a session: the shapes of manager_agent/timeline.py."""
+"""The response models of a session's timeline, see manager_agent/session/timeline.py."""
 
 from __future__ import annotations
 
@@ -31,15 +31,14 @@ class StepView(View):
 
 
 class LateView(View):
-    """What is awaited of a service that is not ready yet. It need not be late already."""
+    """What is expected from a service that is not ready yet, whether or not it is overdue."""
 
     awaited: Awaited
     since: str
     due: str | None
-    """From when on it may be replaced, or when the session is over for want of it; null: neither, as nothing waits for
-    it."""
+    """When it may be replaced, or when the session fails without it; null when nothing waits for it."""
     retry_at: str | None
-    """When one that refused is asked again."""
+    """When the invite is sent again to a service that refused it."""
 
     @classmethod
     def of(cls, late: Late) -> Self:
@@ -52,22 +51,22 @@ class AttemptView(View):
     """One attempt to get a service for an entry of the session."""
 
     entry: int
-    """Which of the session's services, from 0."""
+    """The index of the required service in the session, from 0."""
     attempt: int
-    """0: nobody was invited yet."""
+    """The number of the attempt; 0: no service has been invited yet."""
     service_id: str
     type: str
     optional: bool
     state: ServiceState
     reason: ServiceReason | None
     ready_by: Evidence | None
-    """What makes it ready; null also of one that was, and is no more."""
+    """The evidence that makes it ready; null when it is not ready, or no longer ready."""
     tries: int
-    """How often the invite was sent."""
+    """The number of times the invite was sent."""
     timeline: dict[str, str]
-    """The instants that are known."""
+    """The instants known so far, by name."""
     until: str | None
-    """When the next attempt took its place; null: it is the present one."""
+    """When the next attempt replaced it; null for the current attempt."""
     late: LateView | None
 
     @classmethod
@@ -103,16 +102,16 @@ class TimelineView(View):
     """The server's clock."""
     trace_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")] | None
     steps: list[StepView]
-    """Those that are known, in order of time. A user who has come back has joined twice."""
+    """The steps known so far, in order of time. A user who rejoins has joined twice."""
     attempts: list[AttemptView]
-    """By entry; of each entry the present one last."""
+    """Ordered by entry; the current attempt of each entry is last."""
     log: list[dict[str, Any]] | None
-    """The newest entries of the log about this session, oldest first; null unless the caller has the scope `admin`."""
+    """The newest log entries about this session, oldest first; null unless the caller has the scope `admin`."""
 
     @property
     def may_change_unannounced(self) -> bool:
-        """Whether something may become otherwise in here that no other revision of the session tells: that the manager
-        comes, how often an invite was sent, when it is sent again."""
+        """Whether the timeline may change without a new revision of the session: when the manager joins, how often an
+        invite was sent, when it is sent again."""
         is_managed = any(step.name is StepName.MANAGER_JOINED for step in self.steps)
         return self.ended_at is None and (not is_managed or any(attempt.late for attempt in self.attempts))
 

@@ -1,7 +1,7 @@
-"""What LiveKit's TokenSource sends and gets, and what a session for it requires.
+"""The request and response of LiveKit's TokenSource, and the requirements that a request stands for.
 
-The SDKs write these requests, and each version of each of them sends what it knows: fields that are unknown here are
-ignored, unlike anywhere else, and only those. As in protobuf, an empty string is one that was not given.
+LiveKit's SDKs send these requests, and different versions send different fields: unlike in the rest of the API, unknown
+fields are ignored. As in protobuf, an empty string means not given.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from manager_agent.registry.services import RegisteredService
 from manager_agent.session.required_service import Requirement
 
 DEFAULT_PROFILE = "default"
-"""The profile that is meant when no agent is named, unless the setting of this name names another."""
+"""The profile used when no agent is named, unless the setting DEFAULT_PROFILE names another."""
 AGENTS = "room_config.agents"
 NO_DEFAULT = (
-    "name an agent: there is no default profile (DEFAULT_PROFILE, or one that is called `default` in the SERVICES_FILE)"
+    "name an agent: there is no default profile (set DEFAULT_PROFILE, or add a profile `default` to the SERVICES_FILE)"
 )
 
 
@@ -58,7 +58,7 @@ class RoomConfig(_Lenient):
 
 
 class TokenRequest(_Lenient):
-    """LiveKit's TokenSourceRequest. `{}` will do."""
+    """LiveKit's TokenSourceRequest. All fields are optional."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -98,8 +98,8 @@ class TokenResponse(View):
 
 
 def metadata_of(agents: Sequence[Agent], default: str) -> dict[str, Any]:
-    """The metadata of a session for these agents, which every invite carries: what each was given, by the name that
-    it was asked for by; the one without a name is the default profile."""
+    """The session metadata for these agents, which is in every invite: each agent's own metadata by its requested name.
+    An agent without a name is listed under the default profile's name."""
     given = {agent.agent_name or default: agent.metadata for agent in agents if agent.metadata}
     return {"agents": given} if given else {}
 
@@ -107,10 +107,11 @@ def metadata_of(agents: Sequence[Agent], default: str) -> dict[str, Any]:
 def requirements_of(
     agents: Sequence[Agent], profiles: Profiles, services: Iterable[RegisteredService], default: str
 ) -> list[Requirement]:
-    """What these agents stand for, in this order. Each name is a service id, else a type, else a profile; no agent at
-    all, and one without a name, stand for the default profile. Raises Invalid.
+    """The requirements for these agents, in order. Each name is a service id, else a type, else a profile. No agents,
+    or an agent without a name, mean the default profile. Raises Invalid.
 
-    What a profile requires is known though nobody has registered it: what a name means does not hang on who is up.
+    Ids and types in profiles are known even when no such service is registered, so the meaning of a name does not
+    depend on which services are running.
     """
     found: list[Requirement] = []
     unknown: list[FieldError] = []
@@ -118,7 +119,7 @@ def requirements_of(
         if meaning is None:
             field = f"{AGENTS}[{index}].agent_name" if agents else AGENTS
             unknown.append(
-                FieldError(field, NO_DEFAULT if name is None else f"{name!r} is no service, type or profile")
+                FieldError(field, NO_DEFAULT if name is None else f"{name!r} is not a service, type or profile")
             )
         else:
             found.extend(profiles[meaning] if isinstance(meaning, str) else [meaning])
@@ -128,7 +129,7 @@ def requirements_of(
 
 
 def profile_of(agents: Sequence[Agent], profiles: Profiles, services: Iterable[RegisteredService], default: str) -> str:
-    """The only profile among what these agents stand for; empty if there is none, or more than one."""
+    """The profile that these agents stand for; empty if there is none, or more than one."""
     meanings = (meaning for _, meaning in _meanings(agents, profiles, services, default))
     found = [meaning for meaning in meanings if isinstance(meaning, str)]
     return found[0] if len(found) == 1 else ""
@@ -137,7 +138,7 @@ def profile_of(agents: Sequence[Agent], profiles: Profiles, services: Iterable[R
 def _meanings(
     agents: Sequence[Agent], profiles: Profiles, services: Iterable[RegisteredService], default: str
 ) -> Iterator[tuple[str | None, Requirement | str | None]]:
-    """Each name with what it stands for: a requirement, the name of a profile, or nothing."""
+    """Each name with its meaning: a requirement, the name of a profile, or None when unknown."""
     known = [Requirement(service_id=service.service_id, type=service.type) for service in services]
     known += [requirement for profile in profiles.values() for requirement in profile]
     ids, types = {one.service_id for one in known}, {one.type for one in known}
@@ -151,10 +152,10 @@ def _meanings(
 
 
 def _bounded(requirements: list[Requirement]) -> list[Requirement]:
-    """Raises Invalid."""
+    """The requirements unchanged. Raises Invalid when a service is named twice or there are too many."""
     if twice := named_twice(requirements):
-        raise Invalid([FieldError(AGENTS, f"ask for a service twice: {', '.join(twice)}")])
+        raise Invalid([FieldError(AGENTS, f"names a service twice: {', '.join(twice)}")])
     if len(requirements) > REQUIRED_SERVICES_MAX:
-        most = f"ask for {len(requirements)} services; {REQUIRED_SERVICES_MAX} is the most"
-        raise Invalid([FieldError(AGENTS, most)])
+        too_many = f"should require at most {REQUIRED_SERVICES_MAX} services, requires {len(requirements)}"
+        raise Invalid([FieldError(AGENTS, too_many)])
     return requirements

@@ -1,4 +1,4 @@
-"""The OpenAPI document, made from the operations in routes.py.
+"""The OpenAPI document, generated from the operations in routes.py.
 
-document.py puts it together, answers.py and schemas.py have its parts, curls.py the command for each operation.
+document.py assembles it from responses (answers.py), schemas (schemas.py) and a curl command per operation (curls.py).
 """

@@ -1,4 +1,4 @@
-"""What an operation answers, problems included, as the OpenAPI document says it."""
+"""The `responses` of an operation in the OpenAPI document, problems included."""
 
 from __future__ import annotations
 
@@ -34,18 +34,18 @@ TIMED = (HTTPStatus.GATEWAY_TIMEOUT,)
 CHALLENGED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)
 
 HEADERS: dict[str, str] = {
-    "X-Request-Id": "names this request in the server's log: the caller's own, if it was fit for that",
-    "RateLimit": "how many requests are left, and when there are more (draft-ietf-httpapi-ratelimit-headers)",
-    "RateLimit-Policy": "how many there are, in how many seconds",
-    "Retry-After": "so many seconds until another try may help",
-    server_timing.HEADER: server_timing.SAYS,
-    "WWW-Authenticate": "what is asked for (RFC 6750)",
+    "X-Request-Id": "identifies this request in the server's log: the client's own value if it was valid",
+    "RateLimit": "requests left, and seconds until the limit resets (draft-ietf-httpapi-ratelimit-headers)",
+    "RateLimit-Policy": "requests allowed, and the window in seconds",
+    "Retry-After": "seconds until a retry may succeed",
+    server_timing.HEADER: server_timing.DESCRIPTION,
+    "WWW-Authenticate": "the required credentials (RFC 6750)",
 }
-"""Of answers to many operations; `components/headers` has them."""
+"""Headers of responses to many operations, listed in `components/headers`."""
 
 
 def errors_of(operation: Operation) -> tuple[Kind, ...]:
-    """Everything that may go wrong with it."""
+    """All errors that the operation may respond with."""
     kinds = [*OF_ALL, *operation.errors]
     if operation.body is not None:
         kinds += OF_BODIES
@@ -68,7 +68,7 @@ def errors_of(operation: Operation) -> tuple[Kind, ...]:
 
 
 def answers(operation: Operation, schemas: Schemas, links: dict[str, Any]) -> dict[str, Any]:
-    """The `responses` of an operation; `links` go with those that have a body."""
+    """The `responses` of an operation. `links` are added to those that have a body."""
     found: dict[str, Any] = {}
     for status, answer in operation.answers.items():
         found[str(status.value)] = _answer(operation, answer, schemas)
@@ -100,7 +100,7 @@ def _answer(operation: Operation, answer: ResponseSpec, schemas: Schemas) -> dic
 
 
 def _event(schema: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
-    """One of the server-sent events that an answer consists of."""
+    """The schema of one server-sent event of the stream."""
     data = {"type": "string", "contentMediaType": Media.JSON, "contentSchema": schema}
     first = {"event": {"enum": [*map(str, names)]}} if names else {"id": {"type": "string"}}
     return {"type": "object", "properties": {**first, "data": data}, "required": [*first, "data"]}

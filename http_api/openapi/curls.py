@@ -1,4 +1,4 @@
-"""A call of each operation to copy and paste, made from the examples that stand with its models."""
+"""A curl command for each operation, generated from the examples of its models."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from http_api.openapi.schemas import example_of
 from http_api.operations import Media, Operation
 
 SERVER = "http://localhost:8080"
-"""Where the server listens unless it is told otherwise."""
+"""The default address of the server."""
 SESSION_ID, SERVICE_ID = "ses_01JFZ3N6X8Q4W2R5T7Y9ABCDEF", "asr-service"
 IN_PATHS = {"session_id": SESSION_ID, "service_id": SERVICE_ID}
-"""What stands for each part of a path that the caller chooses."""
+"""Example values of path parameters."""
 PROOFS = {
     Proof.INVITE: "Authorization: Bearer $INVITE_TOKEN",
     Proof.SIGNATURE: "Authorization: $SIGNATURE",
@@ -24,7 +24,7 @@ WEBHOOK = {"event": "room_started", "id": "EV_7FqC3hXk", "createdAt": "176640000
 
 
 def curl(operation: Operation, server: str = SERVER) -> str:
-    """For a shell in which the variables hold the caller's proof."""
+    """A curl command for the operation. Credentials are shell variables, such as `$API_KEY`."""
     lines = [f"curl{_options(operation)} {shlex.quote(server + _target(operation))}"]
     if operation.access is not Permission.PUBLIC:
         proof = "Authorization: Bearer $API_KEY" if operation.proof is None else PROOFS[operation.proof]
@@ -39,7 +39,8 @@ def curl(operation: Operation, server: str = SERVER) -> str:
 
 
 def _options(operation: Operation) -> str:
-    """curl chooses GET, and POST when there is something to send. It shows events late without -N."""
+    """Options that curl needs: the method, unless curl implies it (POST with data, else GET), and -N, without which
+    curl buffers events."""
     if any(answer.media is Media.EVENTS for answer in operation.answers.values()):
         return " -N"
     has_body = operation.body is not None or operation.proof is Proof.SIGNATURE

@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document, made from the table that requests are served by and the models that read them."""
+"""The OpenAPI 3.1 document, generated from the table of operations and their models."""
 
 from __future__ import annotations
 
@@ -19,41 +19,42 @@ from http_api.openapi.schemas import Schema, Schemas, example_of, schemas_of
 from http_api.operations import Operation, Tag
 
 ABOUT = """
-Asks for LiveKit sessions: a room together with the services that it needs. The user gets a token only once all the
-services that are required have joined and said that they are ready.
+Create LiveKit sessions: a room together with the services that it needs. The user gets a token only when all required
+services have joined the room and signaled that they are ready.
 
-**Sessions** go from `waiting` to `ready` (there is a token), `active` (the user is in the room) and perhaps `degraded`
-(a service was lost, and is being replaced), and in the end are for ever `ended` or `failed`, with a `reason`.
+**Sessions** start as `waiting` and become `ready` (a token is available), `active` (the user is in the room) and
+possibly `degraded` (a service was lost and is being replaced). The final state is `ended` or `failed`, with a `reason`.
 
-**Waiting.** `POST /api/v1/sessions` answers once the session is ready. With `Prefer: wait=N` it answers within N
-seconds, with `Prefer: respond-async` at once: as 202, if the session is not ready by then.
+**Waiting.** `POST /api/v1/sessions` responds once the session is ready. With `Prefer: wait=N` it responds within N
+seconds, with `Prefer: respond-async` at once: with 202 if the session is not ready by then.
 
-**Errors** are `application/problem+json` (RFC 9457), from every path. `type` says which one it is; `request_id` finds
-it in the log; `errors` names every field that is wrong; `services` says of each service why it is not ready.
+**Errors** from every path are `application/problem+json` (RFC 9457). `type` identifies the problem; `request_id` finds
+it in the log; `errors` lists the invalid fields; `services` says why each service is not ready.
 
-**Trying again.** A request that is sent again with the same `Idempotency-Key` is not done twice, where that header is
-listed; its answer is kept for 24 hours. `Retry-After` says when another try may help.
+**Retries.** Where the `Idempotency-Key` header is listed, a request repeated with the same key is not executed twice;
+its response is kept for 24 hours. `Retry-After` says when a retry may succeed.
 
-**Proof.** `Authorization: Bearer` with an API key or a JWT signed with LiveKit's key. In dev mode nobody is asked.
+**Authentication.** `Authorization: Bearer` with an API key or a JWT signed with LiveKit's key. In dev mode no
+credentials are needed.
 
-Times are RFC 3339 in UTC. Fields may be added to what is answered; unknown fields in a request are refused.
+Times are RFC 3339 in UTC. Fields may be added to responses; unknown fields in requests are rejected.
 """.strip()
 
 TAGS = {
-    Tag.SESSIONS: "Ask for a session, look at it, follow it, end it.",
-    Tag.TOKENS: "What a human needs to join the room of a session.",
-    Tag.SERVICES: "The services that sessions may require: register, stay known, say when one is ready.",
-    Tag.OPERATIONS: "For whoever runs this server, and for LiveKit.",
+    Tag.SESSIONS: "Create, get, follow and end sessions.",
+    Tag.TOKENS: "Tokens for participants to join the room of a session.",
+    Tag.SERVICES: "The services that sessions can require: register them, renew leases, signal that one is ready.",
+    Tag.OPERATIONS: "For operators of this server, and for LiveKit.",
 }
 PROOFS: dict[str, Schema] = {
     "api_key": {"type": "http", "scheme": "bearer", "description": "An API key (API_KEYS)."},
     "livekit_jwt": {
         "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-        "description": "A JWT signed with LiveKit's key and secret, as LiveKit's own server API takes it.",
+        "description": "A JWT signed with LiveKit's key and secret, as for LiveKit's own server API.",
     },
     "issuer_jwt": {
         "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
-        "description": "A JWT of the caller's own issuer (JWKS_URL), for a user.",
+        "description": "A JWT for a user, from the caller's own issuer (JWKS_URL).",
     },
     Proof.INVITE: {
         "type": "http", "scheme": "bearer", "bearerFormat": "JWT",
@@ -61,21 +62,21 @@ PROOFS: dict[str, Schema] = {
     },
     Proof.SIGNATURE: {
         "type": "apiKey", "in": "header", "name": "Authorization",
-        "description": "LiveKit's signature of the body: a JWT with its SHA-256.",
+        "description": "LiveKit's signature: a JWT that contains the SHA-256 of the body.",
     },
 }  # fmt: skip
 PARTS_OF_PATHS: dict[str, Schema] = {
     "session_id": {"type": "string", "pattern": f"^{SESSION_ID.pattern}$"},
     "service_id": TypeAdapter(field_types.ServiceId).json_schema(),
 }
-REQUEST_ID = "Names the request in the server's log and in problems: up to 64 letters, digits, `.`, `_`, `-`."
+REQUEST_ID = "Identifies the request in the server's log and in problems: up to 64 letters, digits, `.`, `_`, `-`."
 HEADER_PATTERNS: dict[str, str] = {
     "Idempotency-Key": r'^([\x21\x23-\x7e][\x21-\x7e]{0,254}|"([\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255}")$',
 }
 
 
 def document(operations: Iterable[Operation]) -> dict[str, Any]:
-    """The document for these operations; the same for the same ones."""
+    """The OpenAPI document for these operations. Deterministic."""
     operations = tuple(operation for operation in operations if operation.is_documented)
     schemas = schemas_of(operations)
     paths: dict[str, dict[str, Any]] = {}
@@ -156,7 +157,7 @@ def _query(model: type[BaseModel], schema: Schema) -> Iterator[dict[str, Any]]:
 
 
 def _given(field: Schema) -> Schema:
-    """The schema of a value that is there: a query can't say null."""
+    """The schema of a query parameter without its null branch: a query can't express null."""
     some = [branch for branch in field.get("anyOf", ()) if branch != {"type": "null"}]
     if len(some) != 1:
         return field
@@ -164,7 +165,7 @@ def _given(field: Schema) -> Schema:
 
 
 def _links(operation: Operation, operations: Sequence[Operation]) -> dict[str, Any]:
-    """From what an operation makes to what can be done with it."""
+    """Links from the resource that an operation creates to the operations on it."""
     if operation.method != "POST" or HTTPStatus.CREATED not in operation.answers:
         return {}
     view = operation.answers[HTTPStatus.CREATED].view
@@ -180,5 +181,5 @@ def _links(operation: Operation, operations: Sequence[Operation]) -> dict[str, A
 
 
 def parts_of(path: str) -> list[str]:
-    """The names of what a caller chooses in a path."""
+    """The names of the parameters in a path."""
     return re.findall(r"\{(\w+)\}", path)

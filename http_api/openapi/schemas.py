@@ -1,4 +1,4 @@
-"""The JSON Schemas in the OpenAPI document, made from the models that read requests and write answers."""
+"""The JSON Schemas of the OpenAPI document, generated from the models of requests and responses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GIVEN: JsonSchemaMode = "serialization"
 
 
 class _Untitled(GenerateJsonSchema):
-    """Without a title for each field, which would say no more than its name."""
+    """Omits the title of each field, which would only repeat its name."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -32,15 +32,15 @@ class _Untitled(GenerateJsonSchema):
 class Schemas:
     components: Mapping[str, Schema]
     bodies: Mapping[Shape, Schema]
-    """A reference for each body."""
+    """A reference for each request body."""
     queries: Mapping[Shape, Schema]
-    """A query stands in no body: its fields become parameters."""
+    """The full schema of each query: its fields become parameters."""
     views: Mapping[Shape, Schema]
-    """A reference, or several, for each answer."""
+    """A reference, or a union of references, for each response body."""
 
 
 def schemas_of(operations: Iterable[Operation]) -> Schemas:
-    """All that these operations take and give, and every problem."""
+    """The schemas of these operations' requests and responses, and of every problem."""
     operations = tuple(operations)
     bodies, queries = _each(op.body for op in operations), _each(op.query for op in operations)
     views = _each(answer.view for op in operations for answer in op.answers.values())
@@ -68,17 +68,17 @@ def _name(reference: Schema) -> str:
 
 
 def rows() -> tuple[Row, ...]:
-    """Every problem that there is."""
+    """The rows of all problems."""
     return (*TABLE.values(), UNEXPECTED)
 
 
 def name_of(slug: str) -> str:
-    """The component of a problem: `UnknownSessionProblem` for `unknown_session`."""
+    """The component name of a problem: `UnknownSessionProblem` for `unknown_session`."""
     return "".join(word.capitalize() for word in slug.split("_")) + "Problem"
 
 
 def _problem(made: Mapping[tuple[Shape, JsonSchemaMode], Schema], row: Row) -> Schema:
-    """The problem of this row, and of all that share its type. What only some of them carry is not required."""
+    """The schema of all problems with this row's type. Members that only some of them have are not required."""
     shapes = _each(other.shape for other in rows() if other.slug == row.slug)
     carried = [made[shape, GIVEN] for shape in shapes]
     return {
@@ -91,7 +91,7 @@ def _problem(made: Mapping[tuple[Shape, JsonSchemaMode], Schema], row: Row) -> S
 
 
 def _each(shapes: Iterable[Shape | None]) -> list[Shape]:
-    """Every shape once, in order."""
+    """The shapes without None and duplicates, in order."""
     return list(dict.fromkeys(shape for shape in shapes if shape is not None))
 
 
@@ -100,7 +100,7 @@ def _adapted(shape: Any) -> TypeAdapter[Any]:
 
 
 def example_of(model: type[BaseModel]) -> Any:
-    """The first example that stands with the model. Raises LookupError when there is none."""
+    """The first example of the model's schema. Raises LookupError when there is none."""
     more = model.model_config.get("json_schema_extra")
     examples: Any = more.get("examples") if isinstance(more, dict) else None
     if not examples:

@@ -1,6 +1,6 @@
-"""What problems look like to their readers: RFC 9457's members, and what some of them carry beyond those.
+"""The models of problem responses: RFC 9457's members and our extension members.
 
-problems.py says which error is which problem.
+problems.py maps errors to problems.
 """
 
 from __future__ import annotations
@@ -16,48 +16,48 @@ from manager_agent.registry.services import NotAvailable
 from manager_agent.session.session import EndReason, SessionState
 
 FIELDS_MAX = 100
-"""So many bad fields are listed; a body can hold thousands."""
+"""The most field errors listed in one problem; a body can contain thousands."""
 
 
 class Problem(BaseModel):
-    """Why a request was not done (RFC 9457, `application/problem+json`)."""
+    """Why a request failed (RFC 9457, `application/problem+json`)."""
 
     model_config = ConfigDict(frozen=True, use_attribute_docstrings=True)
 
     type: str
-    """Which problem it is: stable, and what a program should look at."""
+    """The problem type: a stable URI for programs to compare."""
     title: str
     """The same for every problem of this type."""
     status: int
-    """The status of the answer."""
+    """The HTTP status code."""
     detail: str
-    """What is wrong this time, for people."""
+    """A human-readable explanation of this occurrence."""
     instance: str
-    """The path that was asked for."""
+    """The path of the request."""
     request_id: str
-    """The `X-Request-Id` of the answer, which the server's log knows as well."""
+    """The `X-Request-Id` of the response, which is also in the server's log."""
 
     @staticmethod
     def members(_error: Any, /) -> dict[str, Any]:
-        """What the problem of this error carries beyond the members above."""
+        """The extension members for this error."""
         return {}
 
 
 class BadField(BaseModel):
-    """One thing that is wrong."""
+    """One invalid field."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     field: str
-    """Its path, such as `required_services[0].type`; `(body)` for the whole."""
+    """The path of the field, such as `required_services[0].type`; `(body)` for the body as a whole."""
     detail: str
 
 
 class FieldsProblem(Problem):
-    """A body or a query that does not fit, with everything that is wrong with it."""
+    """The body or the query is invalid. Lists the invalid fields."""
 
     errors: list[BadField]
-    """Every bad field, a hundred at most."""
+    """The invalid fields, at most 100."""
 
     @staticmethod
     def members(error: Invalid, /) -> dict[str, Any]:
@@ -65,7 +65,7 @@ class FieldsProblem(Problem):
 
 
 class SessionStateProblem(Problem):
-    """What can't be done in the state that a session is in."""
+    """The session's state does not allow the request."""
 
     session_id: str
     state: SessionState
@@ -77,7 +77,7 @@ class SessionStateProblem(Problem):
 
 
 class SessionServicesProblem(Problem):
-    """A session that did not get ready, with the reason of each service that it required."""
+    """The session did not become ready. Lists every required service with its reason."""
 
     session_id: str
     reason: EndReason | None
@@ -89,7 +89,7 @@ class SessionServicesProblem(Problem):
 
 
 class ServicesProblem(Problem):
-    """A session that was refused, with the reason of each service that it can't have."""
+    """The session was refused. Lists every required service, with a reason for each that is not available."""
 
     services: list[RequiredServiceView]
 

@@ -1,4 +1,4 @@
-"""Every error as problem+json (RFC 9457), whichever layer it comes from; table.py has those of this API."""
+"""Turn every error, from any layer, into problem+json (RFC 9457). table.py has this API's own errors."""
 
 from __future__ import annotations
 
@@ -33,36 +33,36 @@ TABLE: Mapping[type[BaseException], Row] = {
     InvalidToken: API_ERRORS[errors.Unauthorized],
     UnsignedWebhook: API_ERRORS[errors.Unauthorized],
     UnreadableWebhook: API_ERRORS[errors.MalformedBody],
-    UnknownSession: Row(HTTPStatus.NOT_FOUND, "unknown_session", "No such session"),
-    UnknownService: Row(HTTPStatus.NOT_FOUND, "unknown_service", "No such service"),
-    RoomNameTaken: Row(HTTPStatus.CONFLICT, "room_name_taken", "The room name is taken"),
+    UnknownSession: Row(HTTPStatus.NOT_FOUND, "unknown_session", "Unknown session"),
+    UnknownService: Row(HTTPStatus.NOT_FOUND, "unknown_service", "Unknown service"),
+    RoomNameTaken: Row(HTTPStatus.CONFLICT, "room_name_taken", "Room name taken"),
     OtherInstance: Row(HTTPStatus.CONFLICT, "other_instance", "Another instance is registered"),
-    StaticService: Row(HTTPStatus.CONFLICT, "static_service", "The service is static"),
+    StaticService: Row(HTTPStatus.CONFLICT, "static_service", "Static service"),
     NotAvailable: Row(
-        HTTPStatus.FAILED_DEPENDENCY, "service_not_available", "A required service can't be invited", ServicesProblem
+        HTTPStatus.FAILED_DEPENDENCY, "service_not_available", "Required service not available", ServicesProblem
     ),
     LiveKitUnavailable: Row(
-        HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit is not available",
-        detail="LiveKit could not be reached or could not serve",
+        HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit unavailable",
+        detail="LiveKit could not be reached or could not serve the request",
     ),
-    ProbeFailed: Row(HTTPStatus.SERVICE_UNAVAILABLE, "unhealthy", "No session can be had"),
+    ProbeFailed: Row(HTTPStatus.SERVICE_UNAVAILABLE, "unhealthy", "Deep health check failed"),
     **API_ERRORS,
 }  # fmt: skip
-"""From an error to what its caller gets. A subclass is found by its nearest parent in here."""
+"""The problem for each class of errors. A subclass uses the entry of its nearest parent."""
 
 
 def row_for(error: BaseException) -> Row:
-    """The row of an error; UNEXPECTED for one that the table does not know."""
+    """The row for an error; UNEXPECTED when it is not in the table."""
     return row_of(type(error))
 
 
 def row_of(kind: type[BaseException]) -> Row:
-    """The same, by its class."""
+    """The row for a class of errors; UNEXPECTED when it is not in the table."""
     return next((TABLE[parent] for parent in kind.__mro__ if parent in TABLE), UNEXPECTED)
 
 
 def problem(error: BaseException, *, path: str, request_id: str) -> web.Response:
-    """The answer for an error."""
+    """The problem response for an error."""
     row = row_for(error)
     body = {
         "type": TYPE + row.slug,
@@ -83,7 +83,7 @@ def problem(error: BaseException, *, path: str, request_id: str) -> web.Response
 
 @web.middleware
 async def problems(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Turns what a handler raises, and what aiohttp raises itself, into problems."""
+    """Middleware: turn the errors of handlers, and aiohttp's own, into problem responses."""
     try:
         return await handler(request)
     except web.HTTPException as error:
@@ -94,29 +94,31 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
         caught: Exception = error
     except Exception as error:
         if request.transport is None or request.transport.is_closing():
-            raise  # the client is gone, and what failed was reading from it
+            raise  # the client has disconnected: reading from it failed
         caught = error
     answer = answer_for(request, caught)
     if request.writer.output_size > 0:
-        raise caught  # an answer has begun, and can only be broken off
+        raise caught  # the response has started and can only be aborted
     return answer
 
 
 def answer_for(request: web.Request, error: Exception) -> web.Response:
-    """The problem for what a handler raised; what nobody foresaw is logged."""
+    """The problem response for an error of a handler. Log the error if it is unexpected."""
     if row_for(error) is UNEXPECTED:
         log.exception("request_failed", method=request.method, path=request.path, exc_info=error)
     return answer_to(request, error)
 
 
 def answer_to(request: web.BaseRequest, error: BaseException) -> web.Response:
-    """The problem for an error of this request, which is noted for the access log and the metrics."""
+    """The problem response for an error of this request. Record the problem's slug on the request, for the access log
+    and the metrics."""
     request[PROBLEM] = row_for(error).slug
     if isinstance(error, NotAvailable):
         request[UNMET] = error.unmet
     request_id = request.setdefault(REQUEST_ID, new_request_id())
     answer = problem(error, path=request.rel_url.raw_path, request_id=request_id)
-    answer.headers[REQUEST_ID_HEADER] = request_id  # what is not HTTP never gets to the application, which would do it
+    # A malformed request never reaches the application, which would set this header.
+    answer.headers[REQUEST_ID_HEADER] = request_id
     return answer
 
 

@@ -1,7 +1,7 @@
-"""Reading what comes in: JSON, strictly, and whatever is wrong with it told in full.
+"""Read JSON bodies and queries strictly, and report everything that is wrong with them.
 
-JSON that means different things to different readers (keys given twice, NaN, half of a surrogate pair) is not
-accepted, so that nothing further on has to think of it.
+JSON that parsers interpret differently (duplicate keys, NaN, lone surrogates) is rejected here, so that no later code
+has to deal with it.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ BODY_TIMEOUT = 10.0
 DEPTH_MAX = 32
 KEY_SHOWN = 64
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
-"""Control characters but tab and line ends, and halves of surrogate pairs."""
+"""Control characters except tab and line breaks, and lone surrogates."""
 
 Model = TypeVar("Model", bound=BaseModel)
 
 
 async def read_body(request: web.Request, model: type[Model], **context: Any) -> Model:
-    """The request's JSON body as `model`, whose validators see `context`.
+    """The request's JSON body as `model`, whose validators receive `context`.
 
-    Raises UnsupportedBody, MalformedBody, Invalid, and what read_bytes does.
+    Raises UnsupportedBody, MalformedBody, Invalid, and what read_bytes raises.
     """
     if request.content_type != "application/json" or (request.charset or "utf-8").lower() not in ("utf-8", "utf8"):
         raise UnsupportedBody(request.headers.get("Content-Type", ""))
@@ -40,24 +40,24 @@ async def read_body(request: web.Request, model: type[Model], **context: Any) ->
 
 
 async def read_bytes(request: web.Request, most: int = BODY_MAX) -> bytes:
-    """The body as it is. Raises SlowBody, and aiohttp's 413 when it has more than `most` bytes."""
+    """The raw body. Raises SlowBody, and aiohttp's 413 when it has more than `most` bytes."""
     if BODY in request:
         return request[BODY]
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
             return await request.clone(client_max_size=most).read()
     except TimeoutError:
-        raise SlowBody(f"the body did not arrive within {BODY_TIMEOUT:g} seconds") from None
+        raise SlowBody(f"the body was not received within {BODY_TIMEOUT:g} seconds") from None
 
 
 def read_query(request: web.Request, model: type[Model]) -> Model:
-    """The request's query as `model`; a parameter given several times is a list. Raises Invalid."""
+    """The request's query as `model`; a repeated parameter becomes a list. Raises Invalid."""
     query = request.query
     return validated(model, {key: _one_or_all(query.getall(key)) for key in query})
 
 
 def validated(model: type[Model], value: Any, **context: Any) -> Model:
-    """Raises Invalid, which names every bad field."""
+    """The value as `model`. Raises Invalid, which lists every invalid field."""
     try:
         return model.model_validate(value, context=context)
     except ValidationError as wrong:
@@ -66,9 +66,8 @@ def validated(model: type[Model], value: Any, **context: Any) -> Model:
 
 
 def field_path(loc: tuple[int | str, ...]) -> str:
-    """`required_services[0].type` for ("required_services", 0, "type"). Names in parentheses stand for the
-    branch of a union that was taken, `[key]` is pydantic's for a key that is wrong itself: both are left out.
-    The whole body is `(body)`."""
+    """`required_services[0].type` for ("required_services", 0, "type"). Names in parentheses, which mark the branch of
+    a union, and pydantic's `[key]`, which marks an invalid key, are omitted. The body as a whole is `(body)`."""
     path = ""
     for part in loc:
         if isinstance(part, int):
@@ -79,7 +78,7 @@ def field_path(loc: tuple[int | str, ...]) -> str:
 
 
 def parse_json(raw: bytes) -> Any:
-    """The value of a JSON text. Raises MalformedBody, or Invalid for strings that nobody can print."""
+    """Parse a JSON text. Raises MalformedBody, or Invalid for strings with unprintable characters."""
     try:
         text = raw.decode()
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number, parse_float=_finite)
@@ -92,7 +91,7 @@ def parse_json(raw: bytes) -> Any:
         raise MalformedBody(f"nested deeper than {DEPTH_MAX} levels") from None
     except ValueError as error:  # an integer of thousands of digits
         raise MalformedBody(str(error)) from None
-    unprintable = [FieldError(field_path(loc), "contains a control character or half of a surrogate pair")
+    unprintable = [FieldError(field_path(loc), "contains a control character or a lone surrogate")
                    for loc, text in _texts(value) if UNPRINTABLE.search(text)]  # fmt: skip
     if unprintable:
         raise Invalid(unprintable)
@@ -100,7 +99,7 @@ def parse_json(raw: bytes) -> Any:
 
 
 def _texts(value: Any) -> Iterator[tuple[tuple[int | str, ...], str]]:
-    """Every string in `value` with where it stands; a key stands where its object does."""
+    """Every string in `value` with its location; a key has the location of its object."""
     rest: list[tuple[tuple[int | str, ...], Any]] = [((), value)]
     while rest:
         loc, item = rest.pop()
@@ -119,7 +118,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in pairs:
         if key in found:
-            raise MalformedBody(f"the key {key[:KEY_SHOWN]!a} is given twice in one object")
+            raise MalformedBody(f"duplicate key {key[:KEY_SHOWN]!a} in an object")
         found[key] = value
     return found
 
@@ -140,4 +139,4 @@ def _one_or_all(values: list[str]) -> str | list[str]:
 
 
 BODY = web.RequestKey("BODY", bytes)
-"""What came in, where it was read already."""
+"""The raw body, if it was already read."""

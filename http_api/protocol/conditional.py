@@ -1,4 +1,4 @@
-"""Conditional requests (RFC 9110): which version of a session an answer shows, and which one its caller has. PURE."""
+"""Conditional requests (RFC 9110): the entity tag of a session's revision, and the tags that a client has. PURE."""
 
 from __future__ import annotations
 
@@ -7,31 +7,32 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _TAG = re.compile('(?:W/)?"([\x21\x23-\x7e\x80-\U0010ffff]*+)"')
-# Nothing in here is tried in two ways (`*+`): a header made for it would take seconds.
+# All quantifiers are possessive (`*+`): with backtracking, a crafted header would take seconds.
 _LIST = re.compile(rf"[ \t,]*+(?:{_TAG.pattern}[ \t]*+(?:\Z|,[ \t,]*+))*+")
 
 
 def entity_tag(revision: int) -> str:
-    """The `ETag` of a session. Weak, as two answers that show the same revision need not be the same to the byte: each
-    one to its owner carries a token made for it."""
+    """The `ETag` of a session. Weak, because responses with the same revision need not be identical byte for byte: each
+    response to the owner contains a new token."""
     return f'W/"{revision}"'
 
 
 @dataclass(frozen=True, slots=True)
 class KnownTags:
-    """What a caller says he has."""
+    """The entity tags that a client has."""
 
     tags: frozenset[str] = frozenset()
     any: bool = False
-    """Whatever there is."""
+    """`*`: any current representation."""
 
     def match(self, revision: int) -> bool:
-        """By weak comparison: whether a tag is weak or strong makes no difference."""
+        """Weak comparison: weak and strong tags are equal."""
         return self.any or str(revision) in self.tags
 
 
 def known_tags(headers: Iterable[str]) -> KnownTags | None:
-    """What the `If-None-Match` headers of one request name; None when they name nothing, or can't be read."""
+    """The tags in the `If-None-Match` headers of one request; None when there are none, or the headers are
+    malformed."""
     text = ", ".join(headers)
     if text.strip(" \t") == "*":
         return KnownTags(any=True)

@@ -1,6 +1,6 @@
-"""Pages in a browser that call from another origin (CORS): those of the origins in CORS_ORIGINS may.
+"""CORS: pages of the origins in CORS_ORIGINS may call the API from a browser.
 
-They prove who they are as every caller does: no cookie counts here, so none is asked for.
+They authenticate like any other caller. The API uses no cookies, so credentials mode is not enabled.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ REQUEST_HEADERS = ", ".join(
         *("Traceparent", "Tracestate", "X-Request-Id"),
     )
 )
-"""What a page may send."""
+"""The headers that a page may send."""
 ANSWER_HEADERS = ", ".join(
     (
         *("ETag", "Idempotency-Replayed", "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy"),
         *("Retry-After", "Server-Timing", "WWW-Authenticate", "X-Request-Id"),
     )
 )
-"""What a page may read of an answer."""
+"""The response headers that a page may read."""
 MAX_AGE = 3_600
-"""Seconds for which a browser need not ask again."""
+"""Seconds for which a browser may cache a preflight response."""
 
 
 class CrossOrigin:
     def __init__(self, origins: Collection[str]) -> None:
-        """Without origins it does nothing."""
+        """Without origins, CORS is off."""
         self._origins = frozenset(origins)
 
     @web.middleware
     async def preflight(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Answers for the operation when a browser asks whether a page may call it. That takes no proof: browsers send
-        none."""
+        """Middleware: respond to preflight requests. They need no authentication, because browsers send no
+        credentials with them."""
         unserved = request.match_info.http_exception
         asked = request.method == "OPTIONS" and "Access-Control-Request-Method" in request.headers
         if not self._origins or not asked or not isinstance(unserved, web.HTTPMethodNotAllowed):
@@ -50,7 +50,7 @@ class CrossOrigin:
         return answer
 
     async def allow(self, request: web.Request, answer: web.StreamResponse) -> None:
-        """Says of every answer, streams and problems as well, whether the page may read it."""
+        """Signal handler: add the CORS headers to every response, including streams and problems."""
         if not self._origins:
             return
         answer.headers.add("Vary", "Origin")

@@ -1,4 +1,4 @@
-"""Origins: where a page in a browser is from, as the browser writes it. PURE."""
+"""Parse lists of web origins, as browsers send them in the Origin header. PURE."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]_-]+")
 
 
 def read_origins(text: str) -> tuple[str, ...]:
-    """The origins in a list with commas. Raises ValueError, which says which one is wrong and shows nothing of it."""
+    """Parse origins separated by commas. Raises ValueError with the number of the invalid entry and nothing of its
+    content."""
     return read_list(text, _origin)
 
 
 def _origin(text: str) -> str:
     if text == "*":
-        raise ValueError("is '*': name each origin, since any page could call otherwise")
+        raise ValueError("is '*': list each origin, or pages of any origin could call the API")
     if not _is_origin(text):
         raise ValueError("should be an origin as browsers write it, such as https://app.example.com")
     return text

@@ -1,4 +1,4 @@
-"""The `Prefer` header (RFC 7240): how long a caller is willing to wait. PURE."""
+"""The `Prefer` header (RFC 7240): how long a client is willing to wait. PURE."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 WAIT_MAX = 60
-"""Seconds; a longer wait is cut to this, and the answer says so."""
+"""Seconds. A longer wait is reduced to this, and Preference-Applied says so."""
 
-# Nothing in here is tried in two ways (`*+`, `?+`): a header made for it would take seconds.
+# All quantifiers are possessive (`*+`, `?+`): with backtracking, a crafted header would take seconds.
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 _QUOTED = r'"((?:[^"\\]|\\.)*+)"'
 _SPACE = r"[ \t]*+"
 _MEMBER = re.compile(r'(?:[^",]|"(?:[^"\\]|\\.)*+(?:"|\Z|\\\Z))++', re.DOTALL)
-"""What stands between two commas. A quotation that never ends goes to the end of the header."""
+"""A list member between commas. An unterminated quoted string extends to the end of the header."""
 _PREFERENCE = re.compile(rf"({_TOKEN})(?:{_SPACE}={_SPACE}(?:({_TOKEN})|{_QUOTED}))?+{_SPACE}(?:;.*)?", re.DOTALL)
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _DIGITS = re.compile(r"[0-9]+")
@@ -23,19 +23,19 @@ _DIGITS = re.compile(r"[0-9]+")
 @dataclass(frozen=True, slots=True)
 class Preferences:
     wait: int | None = None
-    """Seconds, 0 to WAIT_MAX; None when the caller names no limit."""
+    """Seconds, 0 to WAIT_MAX; None when the client sets no limit."""
     respond_async: bool = False
 
     @property
     def max_wait(self) -> float | None:
-        """For how many seconds to wait before a 202; None: until it is decided."""
+        """Seconds to wait before responding with 202; None: until the session is ready or over."""
         if self.wait is not None:
             return self.wait
         return 0 if self.respond_async else None
 
     def applied(self, *, asynchronously: bool) -> dict[str, str]:
-        """The header that says what was heeded, if anything was, for an answer that came before there was a result
-        (202), or not."""
+        """The Preference-Applied header, if any preference was applied. `asynchronously`: whether the response is a 202
+        without a result."""
         named = ["respond-async"] if self.respond_async and asynchronously else []
         if self.wait is not None:
             named.append(f"wait={self.wait}")
@@ -43,8 +43,8 @@ class Preferences:
 
 
 def preferences(headers: Iterable[str]) -> Preferences:
-    """What the `Prefer` headers of one request ask for. Of a preference given twice the first counts;
-    unknown and malformed ones are ignored, as the RFC wants it."""
+    """The preferences in the `Prefer` headers of one request. The first of a repeated preference counts; unknown and
+    malformed ones are ignored, as the RFC requires."""
     found: dict[str, str] = {}
     for header in headers:
         for member in _MEMBER.findall(header):

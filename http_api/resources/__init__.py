@@ -1,1 +1,1 @@
-"""One file a resource, a short coroutine an operation."""
+"""The handlers: one file per resource, one short coroutine per operation."""

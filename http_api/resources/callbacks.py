@@ -1,4 +1,4 @@
-"""/api/v1/callbacks: what callers' own back ends were told of their sessions, and what became of it."""
+"""/api/v1/callbacks: the deliveries of session events to callers' back ends, and their outcomes."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ PATH = "/api/v1/callbacks"
 
 
 class CallbackView(View):
-    """One event, and what became of it."""
+    """The delivery of one event."""
 
     id: str
-    """The same at every try."""
+    """Stays the same over retries."""
     event: CallbackEvent
     session_id: str
     url: str | None
-    """Null for others than the owner of the session: it may have a secret in it."""
+    """Null unless the caller owns the session: the URL may contain a secret."""
     host: str
     created_at: str
     state: DeliveryState
     tries: int
     last_status: int | None
-    """What the last try was answered with."""
+    """The HTTP status of the response to the last try."""
     last_error: str | None
-    """Why there was no answer, or why it is not tried any more."""
+    """Why there was no response, or why there will be no further try."""
     next_try_at: str | None
-    """Null while it is being tried, or waits for an earlier event of its session."""
+    """Null while a try is in progress, and while it waits for an earlier event of the same session."""
     finished_at: str | None
 
     @classmethod
@@ -60,9 +60,11 @@ class CallbackList(View):
 
 
 async def list_all(request: web.Request) -> web.Response:
-    """Lists the last 100 events that the caller's own back end was told, or is to be told, newest first.
+    """List callbacks.
 
-    With scope `admin` everybody's, without their URLs. An event is `pending` until it is `delivered` or `given_up`.
+    The last 100 events that were posted, or are to be posted, to the caller's back end, newest first. With scope
+    `admin` the events of all callers, without the URLs of others. An event is `pending` until it is `delivered` or
+    `given_up`.
     """
     principal = request[PRINCIPAL]
     latest = request.app[CALLBACKS].delivery_log.latest(principal.sees)

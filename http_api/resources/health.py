@@ -1,4 +1,4 @@
-"""Is it up, may it be sent requests: for people, and for whatever supervises the process."""
+"""/health, /livez and /readyz: health checks for people and supervisors."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ PROBING = frozenset({Scope.ADMIN, Scope.METRICS})
 
 
 async def health(request: web.Request) -> web.Response:
-    """Says that the process answers; with `?deep=true`, that a session can be had (503 when it can't).
+    """Check health.
 
-    As that makes a room, it is for callers with the scope `admin` or `metrics`.
+    With `?deep=true` it runs a probe, which creates a room and requires the scope `admin` or `metrics`: 503 if sessions
+    can't be created.
     """
     if read_query(request, HealthQuery).deep:
         principal = await identify(request)
@@ -34,17 +35,17 @@ async def health(request: web.Request) -> web.Response:
 
 
 async def livez(_: web.Request) -> web.Response:
-    """Says that the event loop turns.
+    """Liveness probe.
 
-    No more than that, as a restart would not help against anything else.
+    It only shows that the event loop runs: a restart would not help against any other failure.
     """
     return answer(Alive())
 
 
 async def readyz(request: web.Request) -> web.Response:
-    """Says whether this process may be sent requests.
+    """Readiness probe.
 
-    503 until LiveKit can send it rooms to manage, and once it is stopping.
+    503 until the manager agent is registered with LiveKit, and while the process is stopping.
     """
     if request.app[STOPPING].is_set():
         raise Unready("the session manager is stopping")

@@ -1,4 +1,4 @@
-"""GET /metrics: everything that is measured, for Prometheus to scrape."""
+"""GET /metrics: the metrics, for Prometheus to scrape."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from prometheus_client.registry import Collector
 from http_api.observability.metrics.metrics import METRICS
 
 VERSIONS = frozenset({"", "0.0.1", "0.0.4", "1.0.0"})
-"""Of its formats that Prometheus asks for. What else a client may write there, choose_encoder stumbles over."""
+"""The format versions that Prometheus requests. choose_encoder raises on other values."""
 
 
 async def metrics(request: web.Request) -> web.Response:
-    """Gives the metrics of this process, in the text format of Prometheus.
+    """Get metrics.
 
-    In that of OpenMetrics to whoever accepts it.
+    The metrics of this process in the Prometheus text format, or in the OpenMetrics format if the client accepts it.
     """
     encode, content_type = choose_encoder(understood(",".join(request.headers.getall("Accept", ()))))
     body = await asyncio.to_thread(encode, Collected(request.app[METRICS].registry))
@@ -27,7 +27,8 @@ async def metrics(request: web.Request) -> web.Response:
 
 
 class Collected(Collector):
-    """Everything as it is now. What is measured may be read on the event loop alone; to write it down takes longer."""
+    """A copy of all metrics as they are now. Reading the metrics must happen on the event loop; encoding the copy,
+    which takes longer, need not."""
 
     def __init__(self, measured: Collector) -> None:
         self._families = tuple(measured.collect())
@@ -37,7 +38,7 @@ class Collected(Collector):
 
 
 def understood(accept: str) -> str:
-    """What of an Accept header names a format by a version that there is. PURE."""
+    """The media types of an Accept header that have a known format version. PURE."""
     return ",".join(kind for kind in accept.split(",") if _version_of(kind) in VERSIONS)
 
 

@@ -18,9 +18,10 @@ PATH = "/api/v1/microservices"
 
 
 async def register(request: web.Request) -> web.Response:
-    """Registers a service, or replaces the one of this id.
+    """Register a service.
 
-    201 when it is new, 200 when it replaces. With `lease_seconds` it is given up unless it is renewed.
+    201 when it is new, 200 when it replaces the registered service of the same id. With `lease_seconds` the service is
+    removed unless its lease is renewed in time.
     """
     body = await read_body(request, RegisterService, address_policy=request.app[ADDRESS_POLICY])
     refuse_others(request, body.service_id)
@@ -32,20 +33,26 @@ async def register(request: web.Request) -> web.Response:
 
 
 async def list_all(request: web.Request) -> web.Response:
-    """Lists all registered services, by id."""
+    """List services.
+
+    All registered services, sorted by id.
+    """
     statuses = request.app[REGISTRY].statuses()
     return answer(ServiceList(services=[ServiceView.of(status) for status in statuses]))
 
 
 async def show(request: web.Request) -> web.Response:
-    """Shows a registered service, and how it is doing."""
+    """Get a service.
+
+    A registered service and its current status.
+    """
     return answer(ServiceView.of(request.app[REGISTRY].status(request.match_info["service_id"])))
 
 
 async def remove(request: web.Request) -> web.Response:
-    """Removes a service.
+    """Remove a service.
 
-    It gets no more invites. Sessions that run are not touched.
+    It receives no further invites. Running sessions are not affected.
     """
     service_id, asked = request.match_info["service_id"], read_query(request, InstanceQuery)
     refuse_others(request, service_id)
@@ -53,9 +60,9 @@ async def remove(request: web.Request) -> web.Response:
 
 
 async def heartbeat(request: web.Request) -> web.Response:
-    """Renews the lease of a service.
+    """Renew the lease of a service.
 
-    404 when the service is not known, so that it registers again.
+    404 when the service is not registered: it should register again.
     """
     service_id, asked = request.match_info["service_id"], read_query(request, InstanceQuery)
     said = await read_body(request, Heartbeat) if request.can_read_body else Heartbeat()

@@ -1,4 +1,4 @@
-"""Whose is it: the caller of a request, and what it may see of what others made."""
+"""Ownership: which sessions and services the caller of a request may see and change."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from manager_agent.store.store import UnknownSession
 
 
 def session_of(request: web.Request) -> Session:
-    """The session in the path. Raises UnknownSession, also when it is somebody else's: that it exists is none of his
-    business."""
+    """The session in the path. Raises UnknownSession, also for another caller's session, so as not to reveal that it
+    exists."""
     session_id = request.match_info["session_id"]
     session = request.app[STORE].get(session_id)
     if not request[PRINCIPAL].sees(session.owner):
@@ -29,7 +29,7 @@ def session_of(request: web.Request) -> Session:
 
 
 def own_session_of(request: web.Request) -> Session:
-    """The same, for what only its owner may have: its tokens. Raises UnknownSession."""
+    """The session in the path, for operations reserved to its owner (tokens). Raises UnknownSession."""
     session = session_of(request)
     if not request[PRINCIPAL].owns(session.owner):
         raise UnknownSession(session.session_id)
@@ -37,7 +37,7 @@ def own_session_of(request: web.Request) -> Session:
 
 
 def view_for(request: web.Request, session: Session) -> SessionView:
-    """The session as this caller may see it: with a token, when there is one and it is his."""
+    """The session as this caller may see it: with a token if the caller owns it and it is ready or active."""
     if session.state not in GIVES_TOKENS or not request[PRINCIPAL].owns(session.owner):
         return SessionView.of(session)
     return SessionWithToken.for_owner(session, user_token(request, session), request.app[SETTINGS].public_url)
@@ -50,15 +50,15 @@ def user_token(request: web.Request, session: Session) -> AccessToken:
 
 
 def refuse_others(request: web.Request, service_id: str) -> None:
-    """Raises OtherCaller when another caller registered this service. All services are for everybody to see."""
+    """Raise OtherCaller when another caller registered this service. Seeing services is not restricted."""
     try:
         owner = request.app[REGISTRY].get(service_id).owner
     except UnknownService:
-        return  # whoever comes first may have it
+        return  # an unregistered id is free for any caller
     if not request[PRINCIPAL].speaks_for(owner):
         raise OtherCaller(service_id)
 
 
 def state_of(session: Session) -> tuple[str, str, str | None]:
-    """What errors say of a session: its id, its state, and the reason of its end."""
+    """The members of a session in errors: its id, its state, and the reason of its end."""
     return session.session_id, session.state, None if session.end is None else session.end.reason

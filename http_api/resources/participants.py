@@ -1,4 +1,4 @@
-"""/api/v1/sessions/{session_id}/participants: further humans in the room of a session."""
+"""/api/v1/sessions/{session_id}/participants: additional human participants of a session."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from manager_agent.session.session import GIVES_TOKENS, Session, User
 
 
 async def add(request: web.Request) -> web.Response:
-    """Lets a further human in.
+    """Add a participant.
 
-    Gives a token for the session's room under another identity. Nothing of it is kept: who is there, LiveKit knows. The
-    session lives as long as its own user is there, whoever else is.
+    Create a token for the session's room with another identity. The participant is not stored: LiveKit knows who is in
+    the room. The session lasts only as long as its own user stays, no matter who else is in the room.
     """
     app = request.app
     asked = await read_body(request, AddParticipant, grants=app[SETTINGS].user_grants)
@@ -43,10 +43,10 @@ async def add(request: web.Request) -> web.Response:
 
 
 def further_token(request: web.Request, session: Session, human: User) -> AccessToken:
-    """A token for a further human in a session that gives tokens. Raises IdentityTaken: whoever joins under an identity
-    that is in the room already takes the place of its holder."""
-    theirs = human.identity
-    if theirs == session.user.identity or session.entry_of(theirs) is not None or session.is_stale(theirs):
-        raise IdentityTaken(theirs)
+    """A token for another human participant of a session that gives tokens. Raises IdentityTaken for an identity of the
+    session's own user or services: LiveKit disconnects a participant when another one joins with the same identity."""
+    identity = human.identity
+    if identity == session.user.identity or session.entry_of(identity) is not None or session.is_stale(identity):
+        raise IdentityTaken(identity)
     with giving_token(request, session):
         return request.app[ROOMS].participant_token(session, human)

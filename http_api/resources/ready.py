@@ -1,4 +1,4 @@
-"""POST /api/v1/sessions/{session_id}/ready: a service says that it is ready, with the token of its invite."""
+"""POST /api/v1/sessions/{session_id}/ready: a service signals that it is ready, with the token of its invite."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from manager_agent.store.store import UnknownSession
 
 
 async def say_ready(request: web.Request) -> web.Response:
-    """Says that a service is ready.
+    """Signal that a service is ready.
 
-    The join token of its invite proves that it is the one. It counts even before the service has joined the room.
+    The service authenticates with the join token of its invite. The signal takes effect even before the service has
+    joined the room.
     """
     app, session_id = request.app, request.match_info["session_id"]
     joiner = app[ROOMS].joiner(bearer(request))
@@ -42,9 +43,9 @@ async def say_ready(request: web.Request) -> web.Response:
 
 
 def invited_as(session: Session, service_id: str, joiner: Joiner) -> int:
-    """The entry of the service that was invited into this session under the joiner's identity. Raises
-    Forbidden when the joiner is somebody else."""
+    """The index of the entry whose service was invited into this session with the joiner's identity. Raises Forbidden
+    when there is none."""
     for entry, service in enumerate(session.services):
         if service.service_id == service_id and service.identity == joiner.identity:
             return entry
-    raise Forbidden(f"the token is not that of {service_id!r}'s present invite into this session")
+    raise Forbidden(f"the token does not belong to the current invite of {service_id!r} into this session")

@@ -1,4 +1,4 @@
-"""Sessions that requests ask for: built complete, opened, waited for, and what became of each."""
+"""Build a session for a request, open it, wait until it is ready, and turn a failure into the error to respond with."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ class SessionRequests:
     stopping: asyncio.Event
     clock: Clock
     limits: Limits
-    """Of a session that asks for no others."""
+    """The default limits of a session."""
     callback_urls: Mapping[str, str]
-    """By caller, for sessions that name no URL themselves."""
+    """The default callback URLs by caller, for sessions without their own."""
 
     def build(
         self,
@@ -59,8 +59,9 @@ class SessionRequests:
         ready_timeout: float | None = None,
         max_duration: float | None = None,
     ) -> Session:
-        """The complete session, of which nothing has been done yet: to be opened at once, without an await in between.
-        Its room gets a name of its own when none is given. Raises TooManySessions, Overloaded, NotAvailable."""
+        """The complete session, not opened yet. Open it right after this call, without an await in between, so that it
+        can't exceed the quotas. Its room gets a generated name when `room_name` is None. Raises TooManySessions,
+        Overloaded, NotAvailable."""
         self.quotas.check(owner)
         services, now = self.registry.choose(requirements), self.clock()
         ulid = ULID.from_timestamp(now)
@@ -85,9 +86,12 @@ class SessionRequests:
         )
 
     async def open(self, session: Session, max_wait: float | None, *, ends_with_its_client: bool = True) -> Session:
-        """Opens the session and waits, for `max_wait` seconds at most, until it is ready. Raises what became of it when
-        it is over by then, Unready and Overloaded. A request that is cancelled, because its client went away, ends the
-        session, unless that is to go on."""
+        """Open the session and wait until it is ready, at most `max_wait` seconds (None: no limit).
+
+        Raises Unready, Overloaded, and, when the session is over by then, the error that says why: NotReady,
+        RoomNameTaken, RoomUnavailable or SessionOver. When the call is cancelled because the client disconnected, the
+        session ends, unless `ends_with_its_client` is false.
+        """
         if self.stopping.is_set():
             raise Unready(IS_STOPPING)
         with self.waiters.waiting():
@@ -100,23 +104,23 @@ class SessionRequests:
                 raise
 
     async def until_ready(self, session_id: str) -> Session:
-        """The session once it is ready. Raises what became of it when it is over by then, UnknownSession and
-        Overloaded."""
+        """The session once it is ready. Raises UnknownSession, Overloaded, and, when the session is over by then, the
+        error that says why."""
         with self.waiters.waiting():
             return await self._until_ready(session_id, None)
 
     async def _until_ready(self, session_id: str, max_wait: float | None) -> Session:
         session = await until(self.store, session_id, decided, max_wait)
         if session.over:
-            raise await self._what_became(session)
+            raise await self._failure_of(session)
         return session
 
     async def _give_up(self, session_id: str) -> None:
-        with suppress(UnknownSession):  # it was refused at the same moment
+        with suppress(UnknownSession):  # refused at the same moment
             await self.orchestrator.close(session_id, client_gone=True)
 
-    async def _what_became(self, session: Session) -> Exception:
-        """The error to answer with for a session that was over before it was ready."""
+    async def _failure_of(self, session: Session) -> Exception:
+        """The error for a session that is over before it was ready."""
         if self.stopping.is_set():
             return Unready(IS_STOPPING)
         if session.room.taken:

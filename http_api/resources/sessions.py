@@ -1,4 +1,4 @@
-"""/api/v1/sessions: ask for one, look, close, and get a fresh token."""
+"""/api/v1/sessions: create, list, get and end sessions, and create fresh tokens."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ PATH = "/api/v1/sessions"
 
 
 async def create(request: web.Request) -> web.Response:
-    """Asks for a session.
+    """Create a session.
 
-    The answer comes once it is ready, as 201 with the token. With `Prefer: wait=N` it comes within N seconds, and with
-    `Prefer: respond-async` at once: as 202 when the session is not ready by then, which goes on. A caller who goes
-    away while waiting, having sent no Idempotency-Key, ends the session.
+    Responds with 201 and the token once the session is ready. With `Prefer: wait=N` it responds within N seconds, with
+    `Prefer: respond-async` at once: if the session is not ready by then, the response is 202 and the session continues.
+    The session ends if the client disconnects while waiting, unless the request has an `Idempotency-Key`.
     """
     app, settings, session_requests = request.app, request.app[SETTINGS], request.app[SESSION_REQUESTS]
     owner = request[PRINCIPAL].name
@@ -61,9 +61,10 @@ async def create(request: web.Request) -> web.Response:
 
 
 async def list_all(request: web.Request) -> web.Response:
-    """Lists the caller's sessions, newest first; with scope `admin` everybody's.
+    """List sessions.
 
-    Those that are over stay for SESSION_RETENTION. No token is in a list.
+    The caller's own sessions, newest first; with scope `admin` those of all callers. Sessions that are over stay listed
+    for SESSION_RETENTION seconds. Tokens are never listed.
     """
     asked, principal = read_query(request, ListSessions), request[PRINCIPAL]
     sessions = (s for s in request.app[STORE].list() if principal.sees(s.owner) and _fits(s, asked))
@@ -72,11 +73,11 @@ async def list_all(request: web.Request) -> web.Response:
 
 
 async def show(request: web.Request) -> web.Response:
-    """Shows a session as it is; with a token while it is ready or active.
+    """Get a session.
 
-    With `If-None-Match` it is 304 if the session still has the revision that the `ETag` named. `Prefer: wait=N` waits
-    for up to N seconds: with such an `If-None-Match` for the next change, without one until it is decided whether the
-    user gets in. Nothing is awaited of a session that is over.
+    It has a token while the session is ready or active. With `If-None-Match` the response is 304 if the session still
+    has the revision of that `ETag`. `Prefer: wait=N` waits up to N seconds: with such an `If-None-Match` for the next
+    change, without one until the session is ready or over. If the session is over, the response is immediate.
     """
     session, known = session_of(request), known_tags(request.headers.getall("If-None-Match", ()))
     preferred, wanted = preferences(request.headers.getall("Prefer", ())), _worth_waiting_for(known)
@@ -91,13 +92,16 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def close(request: web.Request) -> web.Response:
-    """Ends a session: its room is deleted and its services are told. Again: the same answer."""
+    """End a session.
+
+    Delete the room and notify the services. Repeating the request gets the same response.
+    """
     session = await request.app[ORCHESTRATOR].close(session_of(request).session_id)
     return _tagged(SessionView.of(session))
 
 
 async def give_token(request: web.Request) -> web.Response:
-    """Gives a fresh token for the session's user."""
+    """Create a fresh token for the session's user."""
     session = own_session_of(request)
     if session.state not in GIVES_TOKENS:
         raise NoToken(*state_of(session))
@@ -105,7 +109,7 @@ async def give_token(request: web.Request) -> web.Response:
 
 
 def _tagged(view: SessionView, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> web.Response:
-    """The view with the entity tag of its revision."""
+    """A response with the view and the entity tag of its revision."""
     return answer(view, status, ETag=entity_tag(view.revision), **headers)
 
 

@@ -1,4 +1,4 @@
-"""/api/v1/sessions/{session_id}/timeline: what has become of a session in the order of time, and what was logged."""
+"""/api/v1/sessions/{session_id}/timeline: a session's steps and attempts in order of time, and its log entries."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from http_api.resources.ownership import session_of
 
 
 async def show(request: web.Request) -> web.Response:
-    """Shows what has become of a session in the order of time.
+    """Get a session's timeline.
 
-    Its steps; every attempt to get each service, those that came to nothing with the reason; who is awaited, since when
-    and until when. With scope `admin` also the last 200 entries of the log about it.
+    The steps of the session in order of time; every attempt to get each service, with the reason of those that failed;
+    which services are awaited, since when and until when. With scope `admin` also the last 200 log entries about the
+    session.
     """
     session, app = session_of(request), request.app
     is_admin = Scope.ADMIN in request[PRINCIPAL].scopes

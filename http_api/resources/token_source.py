@@ -1,4 +1,4 @@
-"""POST /api/v1/token: the endpoint from which LiveKit's client SDKs get their token (`TokenSource.endpoint(url)`)."""
+"""POST /api/v1/token: the token endpoint for LiveKit's client SDKs (`TokenSource.endpoint(url)`)."""
 
 from __future__ import annotations
 
@@ -36,26 +36,26 @@ PATH = "/api/v1/token"
 
 
 async def give(request: web.Request) -> web.Response:
-    """Gives a token once everybody is there: LiveKit's TokenSource endpoint.
+    """Create a token for LiveKit's TokenSource.
 
-    Each `room_config.agents[].agent_name` is the id of a service, else a type, else a profile; without any it is the
-    default profile. An agent's `metadata` is in the invites, as `session.metadata.agents.<agent_name>`. Fields that are
-    not known here are ignored. Missing names are made. The answer comes once the session is ready, and never without a
-    token.
+    Creates a session and responds with a token once the session is ready. Each `room_config.agents[].agent_name` is a
+    service id, else a type, else a profile; without agents the default profile is used. An agent's `metadata` is passed
+    on in the invites as `session.metadata.agents.<agent_name>`. Unknown fields are ignored. Missing names are
+    generated.
 
-    In a room with a session of the same caller, the same identity gets a token again, on the session's own terms, and
-    another one joins as a further human; while a service is being replaced they wait. A user whom the caller's own
-    issuer vouches for gets tokens for his own identity alone.
+    If the caller already has a session in the room, its user gets another token with the session's own settings, and
+    any other identity joins as an additional participant; while a service is being replaced, both wait. A user
+    authenticated by the caller's issuer (JWKS_URL) gets tokens only for that user's own identity.
 
-    A client that goes away while it waits ends a session whose room name was made for it, as nobody could ever find
-    that again. One whose room name was given goes on: the page that is loaded again gets into it, and if none is, it
-    ends when nobody joins in time.
+    If the client disconnects while waiting, a session whose room name was generated ends, because no client could find
+    it again. A session whose room name was given continues: a reloaded page joins it, and if none does, it ends at the
+    join timeout.
     """
     app, principal = request.app, request[PRINCIPAL]
     asked = await read_body(request, TokenRequest) if request.can_read_body else TokenRequest()
     human = _human(asked, principal)
-    # Of two that ask for one room at the same moment the second finds the session of the first: nothing is awaited
-    # between this look and the opening.
+    # Of two simultaneous requests for one room, the second finds the session of the first: there is no await between
+    # this lookup and opening the session.
     session = _live_session(app[STORE], asked.room_name, principal)
     token = await (_open(request, asked, human) if session is None else _let_in(request, session, human))
     view = TokenResponse(server_url=app[SETTINGS].public_url, participant_token=token.jwt)
@@ -63,9 +63,9 @@ async def give(request: web.Request) -> web.Response:
 
 
 def _human(asked: TokenRequest, principal: Principal) -> User:
-    """Who is to get in. Raises Forbidden."""
+    """The participant to give a token to. Raises Forbidden."""
     if principal.identity is not None and asked.participant_identity not in (None, principal.identity):
-        raise Forbidden("you may have tokens for your own identity alone")
+        raise Forbidden("you can get tokens only for your own identity")
     return User(
         identity=asked.participant_identity or principal.identity or f"user-{str(ULID()).lower()}",
         name=asked.participant_name or "",
@@ -75,7 +75,7 @@ def _human(asked: TokenRequest, principal: Principal) -> User:
 
 
 def _live_session(store: Store, room_name: str | None, principal: Principal) -> Session | None:
-    """The caller's session that has this room. Raises RoomNameTaken when it is another's."""
+    """The caller's live session in this room, if any. Raises RoomNameTaken when it belongs to another caller."""
     session = store.in_room(room_name) if room_name is not None else None
     if session is None or session.over:
         return None
@@ -85,7 +85,7 @@ def _live_session(store: Store, room_name: str | None, principal: Principal) -> 
 
 
 async def _open(request: web.Request, asked: TokenRequest, human: User) -> AccessToken:
-    """Opens a session for this human; the token, once it is ready. Raises what POST /sessions does."""
+    """Open a session for this user. Returns the token once it is ready. Raises the same errors as POST /sessions."""
     app, session_requests = request.app, request.app[SESSION_REQUESTS]
     default = app[SETTINGS].default_profile or DEFAULT_PROFILE
     known = app[PROFILES], app[REGISTRY].list(), default
@@ -104,12 +104,12 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
 
 
 async def _let_in(request: web.Request, session: Session, human: User) -> AccessToken:
-    """The token for a session that runs, once it gives one. Raises IdentityTaken, and what became of it if it is over
-    by then."""
+    """A token for a running session, once it is ready. Raises IdentityTaken, and what until_ready raises when the
+    session is over by then."""
     bind_session(request, session)
     try:
         session = await request.app[SESSION_REQUESTS].until_ready(session.session_id)
-    except UnknownSession:  # LiveKit has a room of that name which is not ours: there never was a session
+    except UnknownSession:  # LiveKit has a foreign room of that name, so the session was never created
         raise RoomNameTaken(session.room_name, NAME_QUARANTINE) from None
     if human.identity == session.user.identity:
         return user_token(request, session)

@@ -1,4 +1,4 @@
-"""/livekit/webhook: what LiveKit tells of its rooms. Hints only: they may be lost, late, doubled."""
+"""/livekit/webhook: LiveKit's webhooks about rooms. Hints only: they may be lost, late or duplicated."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from manager_agent.livekit.webhooks import events_of, is_about, read_webhook, sh
 log = structlog.get_logger()
 
 BODY_MAX = 1024 * 1024
-"""A participant's metadata (512 KiB) and attributes come along."""
+"""Bytes. A webhook includes a participant's metadata (up to 512 KiB) and attributes."""
 
 
 async def receive(request: web.Request) -> web.Response:
-    """Takes a webhook of LiveKit's: the address to put into its `webhook.urls`.
+    """Receive a LiveKit webhook.
 
-    200 for every one that is LiveKit's, also when it is about a room of somebody else's. The body is LiveKit's
-    `WebhookEvent` as JSON, at most 1 MiB.
+    Configure this address in LiveKit's `webhook.urls`. The response is 200 to every webhook signed by LiveKit,
+    including those about rooms of other applications. The body is LiveKit's `WebhookEvent` as JSON, at most 1 MiB.
     """
     app, settings = request.app, request.app[SETTINGS]
     key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()

@@ -1,1 +1,1 @@
-"""Every setting, read once at the start."""
+"""The settings, read once at start."""

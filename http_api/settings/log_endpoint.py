@@ -1,4 +1,4 @@
-"""Where logs are shipped to: a URL which may have a user and a password in it. PURE."""
+"""The URL to which logs are shipped, which may contain a user and a password. PURE."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from yarl import URL
 
 @dataclass(frozen=True, slots=True)
 class LogEndpoint:
-    """`str()` is the URL as it may be shown."""
+    """`str()` is the URL without credentials, safe to show."""
 
     url: str = field(repr=False)
 
@@ -22,28 +22,28 @@ class LogEndpoint:
 
     @property
     def credentials(self) -> tuple[str, str]:
-        """User and password, empty where there are none."""
+        """User and password; empty strings when not given."""
         url = URL(self.url)
         return url.user or "", url.password or ""
 
     @property
     def secrets(self) -> frozenset[str]:
-        """What must never be shown: the password, as it is and as it is written in the URL."""
+        """The values that must never be shown: the password, decoded and as written in the URL."""
         url = URL(self.url)
         return frozenset(filter(None, (url.password, url.raw_password)))
 
     def post_to(self, default_path: str) -> URL:
-        """Where batches are posted: at the path of the URL, or at this one when it has none."""
+        """The URL to which batches are posted: with the endpoint's own path, or `default_path` when it has none."""
         url = URL(self.url).with_user(None)
         return url if url.path not in ("", "/") else url.with_path(default_path)
 
     def on_origin(self, path: str) -> URL:
-        """This path of the same server."""
+        """The URL of `path` on the same server."""
         return URL(self.url).with_user(None).with_path(path)
 
 
 def read_log_endpoint(text: str) -> LogEndpoint:
-    """Raises ValueError, which shows nothing of the text."""
+    """Parse the endpoint. Raises ValueError, whose message contains nothing of the text."""
     try:
         url = URL(text)
         if url.scheme not in ("http", "https") or not url.host or url.port is None:
@@ -53,5 +53,5 @@ def read_log_endpoint(text: str) -> LogEndpoint:
     if url.query_string or url.fragment:
         raise ValueError("must have no query and no fragment")
     if ":" in (url.user or ""):
-        raise ValueError("must have no colon in its user's name")  # Basic authentication has none: RFC 7617
+        raise ValueError("must have no colon in the user name")  # Basic authentication does not allow it: RFC 7617
     return LogEndpoint(text)

@@ -1,4 +1,4 @@
-"""Every setting, read once: the environment, then `.env` beside the project. Nothing else reads either."""
+"""All settings, read once from the environment, then from the project's `.env`. No other code reads either."""
 
 from __future__ import annotations
 
@@ -37,15 +37,16 @@ from manager_agent.session.session import Limits
 
 DOTENV = Path(__file__).resolve().parents[2] / ".env"
 OTHER_NAMES = {"LIVEKIT_SERVER_URL": "LIVEKIT_URL"}
-"""Variables that have a second name, and that name: the ecosystem's own."""
+"""Variables with a second name: the one that LiveKit's own tools use."""
 
 
 class BadSettings(Exception):
-    """The settings can't be used. The message names every bad variable and shows no value of any."""
+    """The settings are invalid. The message names every invalid variable, and no values."""
 
 
 class Settings(BaseSettings):
-    """Each field is the variable of the same name in capitals. Times are in seconds, decimals allowed."""
+    """Each field is read from the environment variable of the same name in upper case. Times are in seconds and may
+    have decimals."""
 
     model_config = SettingsConfigDict(
         env_file=DOTENV,
@@ -59,116 +60,116 @@ class Settings(BaseSettings):
     dev: ClassVar[bool] = False
 
     livekit_api_key: Key
-    """The key that livekit-server knows us by."""
+    """The API key of livekit-server."""
     livekit_api_secret: Secret
-    """Its secret: signs tokens and requests, verifies webhooks."""
+    """The secret of that key: signs tokens and requests, verifies webhooks."""
     livekit_server_url: Annotated[
         ServerUrl, Field(validation_alias=AliasChoices("LIVEKIT_SERVER_URL", OTHER_NAMES["LIVEKIT_SERVER_URL"]))
     ] = "ws://localhost:7880"
-    """Where livekit-server is."""
+    """The URL of livekit-server."""
     livekit_public_url: ServerUrl | None = None
-    """What clients and services are told to connect to; the server's own URL when not set."""
+    """The LiveKit URL given to clients and services; LIVEKIT_SERVER_URL when not set."""
     server_host: Annotated[str, Field(min_length=1, max_length=253)] = "0.0.0.0"
     """The address to listen on."""
     server_port: Annotated[int, Field(ge=1, le=65_535)] = 8080
     """The port to listen on."""
     log_level: LogLevel = "info"
-    """`debug`, `info`, `warning` or `error`: what is logged, and what is worse."""
+    """The lowest level logged: `debug`, `info`, `warning` or `error`."""
     vector_log_enabled: bool = False
-    """Whether the log is shipped to Vector, or to another collector, besides being written."""
+    """Whether to ship the log to Vector or another collector, in addition to writing it to stderr."""
     vector_log_endpoint: ShippedTo = LogEndpoint("http://localhost:8686")
-    """Where to: the URL of Vector's http_server source, with `user:password@` if it asks for that."""
+    """The URL of Vector's http_server source, with `user:password@` if it requires authentication."""
     vector_log_format: LogFormat = "json"
-    """`json`, a line for each entry, or `otlp`, for Vector's opentelemetry source and every other collector of OTLP."""
+    """`json`, one line per entry, or `otlp`, for Vector's opentelemetry source and any other OTLP collector."""
 
     otel_exporter_otlp_endpoint: CollectorUrl | None = None
-    """The OpenTelemetry collector that traces are sent to, by OTLP over HTTP, below `/v1/traces`."""
+    """The base URL of the OpenTelemetry collector for traces, by OTLP over HTTP; `/v1/traces` is appended."""
     otel_exporter_otlp_traces_endpoint: CollectorUrl | None = None
-    """The same with its path, where that is another."""
+    """The full URL for traces, when its path is not `/v1/traces`."""
     otel_exporter_otlp_headers: OtlpHeaders = {}
-    """`name=value`, separated by commas, values URL-encoded: what proves to the collector who sends."""
+    """Headers for the collector, such as credentials: `name=value`, separated by commas, values URL-encoded."""
     otel_service_name: Annotated[str, Field(min_length=1, max_length=255)] = "session-manager"
-    """The name that traces show, and the log as OTLP."""
+    """The service name in traces, and in logs shipped as OTLP."""
     otel_traces_sampler_arg: Annotated[float, Field(ge=0, le=1)] = 1.0
-    """Which part of the traces that begin here is recorded, 0 to 1; of all others their beginning has decided."""
+    """The fraction (0 to 1) of new traces to record. Incoming traces keep their parent's sampling decision."""
 
     api_keys: ApiKeys = ()
-    """`name:sha256` or `name:sha256:scope+scope`, separated by commas: who may call."""
+    """The callers' API keys: `name:sha256` or `name:sha256:scope+scope`, separated by commas."""
     jwks_url: JwksUrl | None = None
-    """Where the keys are that users' JWTs are signed with, by an issuer of the callers' own."""
+    """The URL of the key set with which the callers' own issuer signs users' JWTs."""
     jwks_audience: Annotated[Claim | None, Field(validate_default=True)] = None
-    """What those JWTs must be meant for."""
+    """The required `aud` claim of those JWTs."""
     jwks_issuer: Claim | None = None
-    """Who must have made them, where that is to be checked."""
+    """The required `iss` claim of those JWTs; not checked when not set."""
     cors_origins: Origins = ()
-    """The origins, separated by commas, whose pages may call from a browser."""
+    """The origins, separated by commas, whose pages may call the API from a browser."""
 
     callback_urls: CallbackUrls = {}
-    """`name=url`, separated by commas: where a caller is told of those sessions that name no URL themselves."""
+    """The callers' default callback URLs for sessions that have none of their own: `name=url`, separated by commas."""
 
     invite_api_key: Key | None = None
-    """The key that services know the invites by; LiveKit's own when not set."""
+    """The key that signs invites and by which services verify them; LIVEKIT_API_KEY when not set."""
     invite_api_secret: Annotated[Secret | None, Field(validate_default=True)] = None
-    """Signs the invites, so that a service can verify them without holding LiveKit's secret."""
+    """The secret of that key. With it services can verify invites without having LiveKit's secret."""
     invite_networks: Networks = PRIVATE
-    """Where services and callbacks may be called, separated by commas."""
+    """The networks, separated by commas, in which services and callbacks may be called."""
     deployment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")] = "default"
-    """Names whose rooms are whose."""
+    """The name of this deployment, which marks the rooms that belong to it."""
     services_file: Path | None = None
-    """YAML: static services, and profiles."""
+    """A YAML file with static services and profiles."""
     default_profile: Annotated[str, Field(min_length=1, max_length=128)] | None = None
-    """The profile of whoever asks for a token and names no agent; the one called `default`, if there is one, when not
-    set."""
+    """The profile for token requests that name no agent; when not set, the profile called `default`, if there is
+    one."""
     user_grants: Grants = EVERY_GRANT
-    """What callers may let users do in their rooms, separated by commas; no user is ever allowed anything else."""
+    """The permissions, separated by commas, that callers may grant to users in rooms. All others are always denied."""
     state_dir: Path | None = None
-    """Where registrations are kept over a restart; a directory for this process alone."""
+    """The directory in which registrations survive a restart. No other process may use it."""
 
     ready_timeout: Annotated[Seconds, Field(le=600)] = 30.0
-    """Until when all required services must be ready."""
+    """How long all required services may take to become ready."""
     service_join_timeout: Seconds = 10.0
     """How long a service that accepted its invite may take to join before another is invited."""
     user_join_timeout: Seconds = 120.0
-    """How long the user may take to join, once the session is ready."""
+    """How long the user may take to join once the session is ready."""
     user_rejoin_timeout: Seconds = 20.0
     """How long the user may be away before the session ends."""
     replacement_timeout: Seconds = 20.0
-    """How long a session may be degraded."""
+    """How long a session may be degraded before it fails."""
     session_ttl: Seconds = 86_400.0
     """How long a session may last."""
     session_retention: Annotated[float, Field(ge=0, le=MONTH, allow_inf_nan=False)] = 3_600.0
-    """How long a session that is over can still be read."""
+    """How long a session can still be read after it is over."""
     rate_limit: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] = 50.0
-    """Requests a second that one caller may send, or one address that proves nothing."""
+    """Requests per second allowed to one caller, or to one address for requests without credentials."""
     rate_limit_burst: Annotated[int, Field(ge=1, le=1_000_000)] = 100
-    """How many of them at once, after a while without any."""
+    """How many requests may come at once after a period without any."""
     sessions_per_caller: Annotated[int, Field(ge=1, le=1_000_000)] = 200
-    """How many sessions one caller may have at once."""
+    """The maximum number of concurrent sessions of one caller."""
     sessions_max: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
-    """How many sessions there may be at once."""
+    """The maximum number of concurrent sessions."""
     creates_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 100
-    """How many of them may be without their room, which is being made."""
+    """The maximum number of sessions whose room is being created."""
     waiters_max: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
-    """How many requests may wait at once: for a session to get ready, for its next change, as streams of events. One
-    caller may follow a tenth of them as streams."""
+    """The maximum number of waiting requests: for a session to become ready, for its next change, and event streams.
+    One caller may use a tenth of them for event streams."""
 
     @field_validator("jwks_audience")
     @classmethod
     def _comes_with_its_url(cls, audience: str | None, info: ValidationInfo) -> str | None:
         if "jwks_url" in info.data and (info.data["jwks_url"] is None) != (audience is None):
-            raise ValueError("set it together with JWKS_URL, or neither")
+            raise ValueError("must be set together with JWKS_URL, or not at all")
         return audience
 
     @field_validator("invite_api_secret")
     @classmethod
     def _comes_with_its_key(cls, secret: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
         if "invite_api_key" in info.data and (info.data["invite_api_key"] is None) != (secret is None):
-            raise ValueError("set it together with INVITE_API_KEY, or neither")
+            raise ValueError("must be set together with INVITE_API_KEY, or not at all")
         return secret
 
     @classmethod
     def load(cls, *, dev: bool = False) -> Settings:
-        """Reads the settings, with the defaults of dev mode if asked. Raises BadSettings."""
+        """Read the settings, with dev mode's defaults if `dev`. Raises BadSettings."""
         try:
             return (DevSettings if dev else Settings)()
         except ValidationError as wrong:
@@ -178,12 +179,12 @@ class Settings(BaseSettings):
 
     @property
     def agent_name(self) -> str:
-        """The name under which LiveKit knows the manager agents of this deployment."""
+        """The agent name with which this deployment's manager agents register with LiveKit."""
         return f"session-manager-{self.deployment}"
 
     @property
     def is_open(self) -> bool:
-        """Callers need no proof: it is dev mode, and only this machine reaches it."""
+        """Whether callers need no credentials: in dev mode when the server listens only on loopback."""
         return self.dev and is_loopback(self.server_host)
 
     @property
@@ -196,14 +197,14 @@ class Settings(BaseSettings):
 
     @property
     def invite_keys(self) -> tuple[str, str]:
-        """Key and secret that sign the invites: LiveKit's own when no others are set."""
+        """The key and secret that sign invites: LiveKit's when no others are set."""
         if self.invite_api_key is not None and self.invite_api_secret is not None:
             return self.invite_api_key, self.invite_api_secret.get_secret_value()
         return self.livekit_api_key, self.livekit_api_secret.get_secret_value()
 
     @property
     def traces_url(self) -> str | None:
-        """Where spans are sent; None: nowhere."""
+        """The URL to which spans are sent; None when tracing is off."""
         if self.otel_exporter_otlp_traces_endpoint or self.otel_exporter_otlp_endpoint is None:
             return self.otel_exporter_otlp_traces_endpoint
         return self.otel_exporter_otlp_endpoint.rstrip("/") + "/v1/traces"
@@ -212,14 +213,14 @@ class Settings(BaseSettings):
     def secrets(self) -> frozenset[str]:
         """The values that must never be shown."""
         digests = (entry.digest for entry in self.api_keys)
-        proofs = (value.get_secret_value() for value in self.otel_exporter_otlp_headers.values())
-        words = (word for proof in proofs for word in (proof, proof.split()[-1]))  # of `Bearer ...` the latter alone
+        headers = (value.get_secret_value() for value in self.otel_exporter_otlp_headers.values())
+        words = (word for header in headers for word in (header, header.split()[-1]))  # also the token of `Bearer ...`
         ours = {self.livekit_api_secret.get_secret_value(), self.invite_keys[1], *digests, *words}
         return frozenset(ours) | self.vector_log_endpoint.secrets
 
     @property
     def kept_from_logs(self) -> frozenset[str]:
-        """The secrets, and what may be one in a URL that its owner alone is shown."""
+        """The secrets, and possible secrets in callback URLs, which only their owners may see."""
         return self.secrets.union(*(secrets_of(url.get_secret_value()) for url in self.callback_urls.values()))
 
     def limits(self) -> Limits:
@@ -235,7 +236,7 @@ class Settings(BaseSettings):
 
 
 class DevSettings(Settings):
-    """Dev mode: the same variables with other defaults, those of `livekit-server --dev`."""
+    """Dev mode: the same variables with the defaults of `livekit-server --dev`."""
 
     dev: ClassVar[bool] = True
 
@@ -247,12 +248,12 @@ class DevSettings(Settings):
 
 
 def _complaint(wrong: ValidationError, *, dev: bool) -> str:
-    """Every bad variable by its name. Values are not shown: they may be secret, or hold one."""
+    """A message that lists every invalid variable. Values are not shown: they may be or contain secrets."""
     errors = wrong.errors(include_input=False, include_url=False)
     lines = [f"  {_variable(error['loc'])}{_what(error['type'], error['msg'])}" for error in errors]
     missing = any(error["type"] == "missing" for error in errors)
     hint = "\n`--dev` starts with the key and secret of `livekit-server --dev`." if missing and not dev else ""
-    return "These environment variables are missing or wrong:\n" + "\n".join(lines) + hint
+    return "These environment variables are missing or invalid:\n" + "\n".join(lines) + hint
 
 
 def _variable(loc: tuple[int | str, ...]) -> str:

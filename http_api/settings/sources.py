@@ -1,4 +1,4 @@
-"""Where each setting has its value from."""
+"""The source of each setting's value."""
 
 from __future__ import annotations
 
@@ -12,24 +12,24 @@ from http_api.settings.settings import DOTENV, BadSettings, Settings
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """`name` is that of the source; `raw` is what stands there, None for a default."""
+    """`name`: `environment`, `.env` or `default`. `raw`: the value as written in the source, None for a default."""
 
     name: str
     raw: str | None = field(default=None, repr=False)
 
 
 def origins(kind: type[Settings]) -> dict[str, Origin]:
-    """By field, whether its value is any good or not. Raises BadSettings when `.env` can't be read."""
+    """The origin of each field's value, valid or not. Raises BadSettings when `.env` can't be read."""
     try:
         sources = {"environment": EnvSettingsSource(kind), ".env": DotEnvSettingsSource(kind)}
     except (OSError, UnicodeError) as error:
         raise BadSettings(f"{DOTENV} can't be read: {type(error).__name__}") from None
 
     def origin(name: str, info: Any) -> Origin:
-        for called, source in sources.items():
+        for source_name, source in sources.items():
             raw = source.get_field_value(info, name)[0]
             if raw is not None:
-                return Origin(called, raw)
+                return Origin(source_name, raw)
         return Origin("default")
 
     return {name: origin(name, info) for name, info in kind.model_fields.items()}

@@ -1,4 +1,4 @@
-"""The kinds of values that settings have: how each is read, and what it may be."""
+"""The types of settings: how each is parsed and validated."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from manager_agent.livekit.tokens import Grant
 from manager_agent.outbound.address_policy import AddressRefused, Network, read_networks, read_url
 
 TELLING = 8
-"""Characters of the shortest value in a URL that is taken for a secret: to hide each `1` and `true` would hide much."""
+"""The minimum length at which a value in a URL's query counts as a secret. Hiding every `1` and `true` in the log would
+hide too much."""
 HEADER_NAME, HEADER_VALUE = (
     re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+"),
     re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?"),
@@ -43,7 +44,7 @@ def _url(text: str) -> str:
 def _key_url(text: str) -> str:
     url = URL(_url(text))
     if url.scheme != "https" and not (url.scheme == "http" and is_loopback(url.host or "")):
-        raise ValueError("must be an https URL (http will do on this machine)")
+        raise ValueError("must be an https URL (http is allowed for loopback)")
     return text
 
 
@@ -65,14 +66,14 @@ def _from_text(read: Callable[[str], Any]) -> BeforeValidator:
 
 
 def read_callback_urls(text: str) -> dict[str, str]:
-    """The URLs in `name=url` pairs separated by commas, by the names. Raises ValueError, which names the entry by its
-    number and shows nothing of it: a URL may have a secret in it."""
+    """Parse `name=url` pairs separated by commas into URLs by name. Raises ValueError with the number of the invalid
+    entry and nothing of its content: a URL may contain a secret."""
     urls: dict[str, str] = {}
 
     def read(entry: str) -> None:
         name, _, url = (part.strip() for part in entry.partition("="))
         if not name or name in urls:
-            raise ValueError("should have a caller's name of its own, as in name=url")
+            raise ValueError("should be name=url, with a caller's name that no other entry has")
         try:
             read_url(url)
         except AddressRefused as refused:
@@ -84,22 +85,22 @@ def read_callback_urls(text: str) -> dict[str, str]:
 
 
 def secrets_of(url: str) -> frozenset[str]:
-    """What may be secret of a URL: the whole, and the values of its query, as they are and as they are written."""
+    """Possible secrets in a URL: the whole URL, and the values in its query, decoded and as written."""
     query = urlsplit(url).query
     values = {value for pair in query.split("&") for raw in (pair.partition("=")[2],) for value in (raw, unquote(raw))}
     return frozenset({url, *(value for value in values if len(value) >= TELLING)})
 
 
 def read_otlp_headers(text: str) -> dict[str, str]:
-    """The headers in `name=value` pairs separated by commas, values URL-encoded, as OpenTelemetry has them. Raises
-    ValueError, which names the entry by its number and shows nothing of it."""
+    """Parse headers in OpenTelemetry's format: `name=value` pairs separated by commas, values URL-encoded. Raises
+    ValueError with the number of the invalid entry and nothing of its content."""
     return dict(read_list(text, _header))
 
 
 def _header(entry: str) -> tuple[str, str]:
     name, _, value = (unquote(part.strip()).strip() for part in entry.partition("="))
     if not HEADER_NAME.fullmatch(name) or not HEADER_VALUE.fullmatch(value):
-        raise ValueError("should be a header, as in name=value")
+        raise ValueError("should be a header in the form name=value")
     return name.lower(), value
 
 
@@ -108,7 +109,7 @@ def _names(text: str) -> tuple[str, ...]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether only this very machine reaches it."""
+    """Whether the host is a loopback address, reachable only from this machine."""
     try:
         return host == "localhost" or ip_address(host).is_loopback
     except ValueError:

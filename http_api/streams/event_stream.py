@@ -1,5 +1,5 @@
-"""Server-sent events to one reader: begun, kept alive, sent in time. Who does not keep up is cut off, and what waits
-for a reader is bounded."""
+"""Server-sent events to one client: start the stream, keep it alive, and disconnect a client that does not keep up. The
+data buffered for a client is bounded."""
 
 from __future__ import annotations
 
@@ -20,24 +20,23 @@ from http_api.request_context import PRINCIPAL
 log = structlog.get_logger()
 
 HEARTBEAT = 15.0
-"""Seconds between comments, which tell a reader, and whatever is in between, that the stream lives."""
+"""Seconds between comments, which show the client and any proxies that the stream is alive."""
 SEND_TIMEOUT = 5.0
-"""Seconds; a reader who does not take an event, or a piece of a long one, within them is cut off. He may come back for
-the newest."""
+"""Seconds. A client that does not receive an event, or a piece of a long one, in this time is disconnected. It may
+reconnect for the current state."""
 PIECE = 16 * 1024
-"""Characters of an event that is sent in parts which are sent at once: a steady reader takes them in time, however slow
-he is."""
+"""Characters of a long event that are sent at once: small enough for a slow but steady client to receive in time."""
 RETRY = 2_000
-"""Milliseconds after which a reader whose stream broke is asked to come back."""
+"""Milliseconds after which a client should reconnect when its stream breaks."""
 BUFFER_MAX = 16 * 1024
-"""Bytes that wait for a reader in this process, and one event more, or one piece of it."""
+"""Bytes buffered for a client in this process, in addition to one event or one piece of it."""
 SOCKET_BUFFER = 32 * 1024
-"""Bytes that wait for a reader in the kernel, which takes twice as many for it; left alone it takes megabytes."""
+"""Bytes buffered for a client in the kernel, which allocates twice as many. The default would be megabytes."""
 HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
 
 
 class _Answer(EventSourceResponse):
-    """Its heartbeat leaves out the times at which it would break an event in two."""
+    """Skips heartbeats that would fall into the middle of an event."""
 
     is_within_event = False
 
@@ -50,7 +49,7 @@ class _Answer(EventSourceResponse):
 
 
 class EventStream:
-    """An answer that has begun. Every method raises ConnectionError when the reader is gone or does not keep up."""
+    """A response that has started. Every method raises ConnectionError when the client is gone or does not keep up."""
 
     def __init__(self, request: web.Request, response: _Answer) -> None:
         self.response = response
@@ -62,8 +61,8 @@ class EventStream:
             await self._request.writer.drain()
 
     async def send_in_parts(self, event: str, parts: Iterable[str]) -> None:
-        """One event whose data is made while it is sent, as fast as the reader takes it; there is no line break in any
-        of `parts`. Others have their turn in between."""
+        """Send one event whose data is generated while it is sent, as fast as the client receives it. `parts` must
+        contain no line breaks. Yields to the event loop between pieces."""
         self.response.is_within_event = True
         try:
             for part in chain([f"event: {event}\r\ndata: "], parts, ["\r\n\r\n"]):
@@ -79,13 +78,13 @@ class EventStream:
         await asyncio.sleep(0)
 
     async def end(self) -> None:
-        """The end of the answer, which a connection that breaks does not have."""
+        """End the response properly, which distinguishes it from a broken connection."""
         async with self._in_time(SEND_TIMEOUT):
             await self.response.write_eof()
 
     @asynccontextmanager
     async def _in_time(self, seconds: float) -> AsyncIterator[None]:
-        """Cuts off a reader who does not take what is written in here."""
+        """Disconnect a client that does not receive in time what is written in this block."""
         try:
             async with asyncio.timeout(seconds):
                 yield
@@ -94,13 +93,13 @@ class EventStream:
             log.info("slow_reader_cut_off", path=request.path, remote=request.remote)
             if request.transport is not None:
                 request.transport.abort()
-            raise ConnectionResetError("the reader does not keep up") from None
+            raise ConnectionResetError("the client does not keep up") from None
 
 
 @asynccontextmanager
 async def event_stream(request: web.Request) -> AsyncIterator[EventStream]:
-    """The answer to `request`. A reader who goes away, is cut off, or whose proof expires meanwhile, ends the block,
-    which is no error. Raises TooManyStreams, Overloaded."""
+    """The stream in response to `request`. The block ends without an error when the client disconnects, is
+    disconnected, or its credentials expire. Raises TooManyStreams, Overloaded."""
     response = _Answer(send_timeout=SEND_TIMEOUT, ping_interval=HEARTBEAT)
     response.headers.update(HEADERS)
     with request.app[WAITERS].stream(request[PRINCIPAL]):
@@ -110,28 +109,28 @@ async def event_stream(request: web.Request) -> AsyncIterator[EventStream]:
         with suppress(ConnectionError):
             async with response:
                 try:
-                    async with asyncio.timeout(_proved_for(request)) as proved:
+                    async with asyncio.timeout(_credentials_last(request)) as credentials:
                         await response.write(f"retry: {RETRY}\r\n\r\n".encode())
                         yield stream
                 except TimeoutError:
-                    if not proved.expired():
+                    if not credentials.expired():
                         raise
-                    await stream.end()  # he comes back, and is asked who he is
+                    await stream.end()  # the client reconnects and must authenticate again
 
 
 def head() -> web.StreamResponse:
-    """What HEAD is answered where GET would be answered with a stream."""
+    """The response to HEAD where GET would get a stream."""
     return web.StreamResponse(headers=HEADERS)
 
 
-def _proved_for(request: web.Request) -> float | None:
-    """Seconds until the proof of who is asking expires; None: it does not."""
+def _credentials_last(request: web.Request) -> float | None:
+    """Seconds until the caller's credentials expire; None: never."""
     expires_at = request[PRINCIPAL].expires_at
     return None if expires_at is None else expires_at - request.app[CLOCK]()
 
 
 def _bound_buffers(request: web.Request) -> None:
-    """Otherwise a reader who never reads would be noticed after megabytes."""
+    """With the default buffers, a client that never reads would go unnoticed for megabytes."""
     if request.transport is not None:
         request.transport.set_write_buffer_limits(high=BUFFER_MAX)
         request.transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BUFFER)

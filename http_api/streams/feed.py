@@ -1,4 +1,4 @@
-"""/api/v1/events: everything that the caller may see, and every change of it, as server-sent events."""
+"""/api/v1/events: the feed of all sessions and services that the caller may see, as server-sent events."""
 
 from __future__ import annotations
 
@@ -19,21 +19,22 @@ from manager_agent.session.session import Session
 
 PATH = "/api/v1/events"
 SNAPSHOT_SESSIONS = 1_000
-"""As many sessions a reader is first told of, at most."""
+"""The maximum number of sessions in a snapshot."""
 SNAPSHOT_CHARACTERS = 4 * 1024 * 1024
-"""Of their JSON, about: with much metadata they are fewer."""
+"""The approximate maximum length of their JSON: sessions with much metadata are fewer."""
 SESSIONS_AT_ONCE = 16
-"""So many sessions of a snapshot are made before others have their turn."""
+"""The number of sessions of a snapshot rendered before yielding to the event loop."""
 
 
 async def follow(request: web.Request) -> web.StreamResponse:
-    """Follows everything that the caller may see, as server-sent events.
+    """Follow all sessions and services.
 
-    `event` says which: first a `snapshot` of all, then each `session` that is new or has changed, `forgotten` when one
-    can't be read any more, `service` for each that is new or has changed and `service_gone` for one that is not
-    registered any more, `health` when LiveKit goes away or comes back. Services are looked at once a second; what comes
-    with every heartbeat is told every 5 seconds at most. Changes that follow each other faster than they can be sent
-    are one event. There are no ids: who comes back is told everything anew.
+    A stream of server-sent events with everything that the caller may see. The first event is a `snapshot`. After it
+    come `session` for each session that is new or has changed, `forgotten` for one that can no longer be read,
+    `service` for each service that is new or has changed, `service_gone` for one that is no longer registered, and
+    `health` when LiveKit becomes unavailable or available again. Services are checked once per second; values that
+    change with every heartbeat are sent at most every 5 seconds. Changes that follow one another faster than they can
+    be sent are combined into one event. Events have no ids: a client that reconnects gets a new snapshot.
     """
     if request.method == "HEAD":
         return head()
@@ -59,7 +60,7 @@ async def _tell_news(readers: FeedReaders, reader: Reader, stream: EventStream) 
             await stream.send(Forgotten(session_id=session_id).model_dump_json(), event=FeedEvent.FORGOTTEN)
         else:
             await stream.send(session, event=FeedEvent.SESSION)
-        await asyncio.sleep(0)  # sending does not wait for a reader who keeps up, and others want their turn
+        await asyncio.sleep(0)  # sending never blocks while the client keeps up: yield to the event loop
     for service_id in news.services:
         reader.knows_service(service_id)
         service = readers.services.of(service_id)
@@ -73,7 +74,7 @@ async def _tell_news(readers: FeedReaders, reader: Reader, stream: EventStream) 
 
 
 def _snapshot(readers: FeedReaders, reader: Reader, sessions: Iterable[Session], profiles: Profiles) -> Iterator[str]:
-    """The JSON of a Snapshot, made bit by bit. What changes meanwhile is new to the reader afterwards."""
+    """The JSON of a Snapshot, rendered in parts. Changes made meanwhile are sent after it."""
     yield '{"sessions":['
     yield from _sessions(readers, reader, newest(sessions, reader.principal))
     snapshot = Snapshot(
@@ -89,7 +90,7 @@ def _snapshot(readers: FeedReaders, reader: Reader, sessions: Iterable[Session],
 
 
 def _sessions(readers: FeedReaders, reader: Reader, session_ids: Iterable[str]) -> Iterator[str]:
-    """Of these sessions as many as go in, with commas between them."""
+    """The JSON of as many of these sessions as fit, separated by commas."""
     begun, left, made = False, SNAPSHOT_CHARACTERS, list[str]()
     for session_id in session_ids:
         reader.knows(session_id)
@@ -108,7 +109,7 @@ def _sessions(readers: FeedReaders, reader: Reader, session_ids: Iterable[str]) 
 
 
 def newest(sessions: Iterable[Session], principal: Principal) -> list[str]:
-    """The ids of at most SNAPSHOT_SESSIONS that the caller may see: those that are live, then those that are over, each
+    """The ids of at most SNAPSHOT_SESSIONS sessions that the caller may see: live ones, then those that are over, each
     newest first. `sessions`: oldest first. PURE."""
     live, over = list[str](), list[str]()
     for session in sessions:

@@ -1,4 +1,4 @@
-"""What the feed tells: the shapes of its events, besides those of sessions and services themselves."""
+"""The models of the feed's events, except those of sessions and services."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ class FeedEvent(StrEnum):
 
 
 class DependencyView(View):
-    """Something that the server can't do without."""
+    """A system that the server depends on."""
 
     name: str
     state: DependencyState
     since: str
     """When it was first seen in this state."""
     detail: str | None
-    """What is wrong with it."""
+    """Why it is unavailable; null when it is available."""
 
     @classmethod
     def of(cls, found: Found) -> Self:
@@ -51,7 +51,7 @@ class HealthView(View):
 
 
 class CallerView(View):
-    """Who is asking."""
+    """The caller."""
 
     name: str
     scopes: list[Scope]
@@ -62,25 +62,25 @@ class CallerView(View):
 
 
 class Snapshot(View):
-    """Everything as it is."""
+    """The current state."""
 
     sessions: list[SessionView]
-    """Those that are live, then those that are over, each newest first: as many as the feed begins with."""
+    """The live sessions, then those that are over, each newest first. At most 1,000, fewer if they are large."""
     services: list[ServiceView] | None
-    """Null for who lacks the scope `services`."""
+    """Null if the caller lacks the scope `services`."""
     health: HealthView
     profiles: list[str]
     caller: CallerView
 
 
 class Forgotten(View):
-    """A session can't be read any more."""
+    """A session can no longer be read."""
 
     session_id: str
 
 
 class ServiceGone(View):
-    """A service is registered no more."""
+    """A service is no longer registered."""
 
     service_id: str
 

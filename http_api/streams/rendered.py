@@ -1,4 +1,4 @@
-"""Sessions as JSON, each made once however many read it. A revision tells one state of a session from the next."""
+"""A cache of sessions rendered as JSON, each rendered once per revision for all readers."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from http_api.models.responses import SessionView
 from manager_agent.session.session import Session
 
 CHARACTERS_MAX = 8 * 1024 * 1024
-"""Of all that is kept: some thousands of sessions. What was made first goes first, and is made again when asked for."""
+"""The maximum size of the cache in characters: several thousand sessions. The oldest entries are evicted first, and
+rendered again when needed."""
 
 
 class RenderedSessions:
     def __init__(self, characters_max: int = CHARACTERS_MAX) -> None:
         self._max = characters_max
         self._kept: dict[str, tuple[int, str]] = {}
-        """Revision and JSON, by the id of the session."""
+        """Revision and JSON, by session id."""
         self.characters = 0
-        """Of all that is kept."""
+        """The size of the cache."""
 
     def of(self, session: Session) -> str:
-        """The SessionView of a session, on one line."""
+        """The JSON of the session's SessionView, on one line."""
         kept = self._kept.get(session.session_id)
         if kept is not None and kept[0] == session.revision:
             return kept[1]

@@ -1,5 +1,5 @@
-"""The registered services as the feed sends them: each is rendered to JSON once for all readers, and again when it
-changes. The time is given."""
+"""The registered services as the feed sends them: each is rendered as JSON once for all readers, and again when it
+changes. The time is passed in."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from http_api.models.responses import ServiceView
 from manager_agent.registry.selection import InstanceStatus
 
 FLEETING = 5.0
-"""Seconds for which a change is no news that comes with every heartbeat: of the load, and of when the lease ends."""
+"""Minimum seconds between events for changes that come with every heartbeat: of the load and of the lease's end."""
 SHORT_LEASE = 2 * FLEETING
-"""Seconds; a lease that is shorter might seem to be over meanwhile: its renewal is news."""
+"""Seconds. A renewal of a shorter lease is always sent, because it could otherwise appear to have expired."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
     lasting: object
     fleeting: object
-    """What it looked like, to be compared."""
+    """Compared with later values to detect changes."""
     made: str
     at: float
 
@@ -27,10 +27,10 @@ class _Seen:
 class SeenServices:
     def __init__(self) -> None:
         self._seen: dict[str, _Seen] = {}
-        """By id, as they are told."""
+        """By service id."""
 
     def look(self, statuses: Iterable[InstanceStatus], now: float) -> Sequence[str]:
-        """Takes in how all of them stand; the ids of those that are news: new, changed, or gone."""
+        """Update to these statuses. Returns the ids of services that are new, changed or gone."""
         news, gone = list[str](), dict.fromkeys(self._seen)
         for status in statuses:
             service_id = status.service.service_id
@@ -44,13 +44,13 @@ class SeenServices:
         return [*news, *gone]
 
     def of(self, service_id: str) -> str | None:
-        """The ServiceView of it, on one line; None when it is gone."""
+        """The JSON of the service's ServiceView, on one line; None when it is gone."""
         seen = self._seen.get(service_id)
         return None if seen is None else seen.made
 
     @property
     def all(self) -> list[str]:
-        """The ServiceView of each, by id."""
+        """The JSON of every service's ServiceView, sorted by id."""
         return [seen.made for _, seen in sorted(self._seen.items())]
 
     def clear(self) -> None:

@@ -1,4 +1,4 @@
-"""/api/v1/sessions/{session_id}/events: a session as it is, and again after each change, as server-sent events."""
+"""/api/v1/sessions/{session_id}/events: a session now and after each change, as server-sent events."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from manager_agent.store.store import Store, UnknownSession
 
 
 async def follow(request: web.Request) -> web.StreamResponse:
-    """Follows a session as server-sent events.
+    """Follow a session.
 
-    The first event is the session as it is, each further one the session after a change, the last one its end. `data`
-    is the session as in a list, never with a token, and `id` its revision. Changes that follow each other faster than
-    they can be sent are one event. Who comes back with `Last-Event-ID` is told only what is new to him: nothing before
-    the next change, and 204 when the session is over and he has seen its end, which tells an EventSource to stop.
+    A stream of server-sent events: the session now, after each change, and finally when it is over. `data` is the
+    session, without a token, and `id` its revision. Changes that follow one another faster than they can be sent are
+    combined into one event. A client that reconnects with `Last-Event-ID` gets only what is new: no event before the
+    next change, and 204 if it already has the session's final revision, which tells an EventSource to stop.
     """
     session, seen = session_of(request), request.headers.get("Last-Event-ID")
     if session.over and seen == str(session.revision):
@@ -30,14 +30,14 @@ async def follow(request: web.Request) -> web.StreamResponse:
     if request.method == "HEAD":
         return head()
     async with event_stream(request) as stream:
-        with suppress(UnknownSession):  # it is forgotten
+        with suppress(UnknownSession):  # no longer stored
             await _tell(request.app[STORE], stream, session.session_id, seen)
     return stream.response
 
 
 async def _tell(store: Store, stream: EventStream, session_id: str, seen: str | None) -> None:
-    """Sends the session whenever it is another than was seen, until it is over. Raises ConnectionError when the reader
-    is gone or does not keep up, and UnknownSession."""
+    """Send the session whenever its revision differs from the one last seen, until it is over. Raises ConnectionError
+    when the client is gone or does not keep up, and UnknownSession."""
     over = False
     while not over:
         session = await store.wait_for(session_id, _other_than(seen))

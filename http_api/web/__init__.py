@@ -1,1 +1,1 @@
-"""Pages and the files that they load."""
+"""The dashboard and documentation pages, and the files that they load."""

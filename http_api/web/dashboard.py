@@ -1,6 +1,6 @@
-"""/: the page that shows sessions as they come about, what is registered, and lets an operator try it all.
+"""/: the dashboard, which shows sessions and registered services live and lets an operator try them.
 
-What it shows, it asks of the API with the key of whoever looks at it: the page itself is for everybody.
+The page itself is public. It gets its data from the API with the operator's own API key.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from http_api.web.pages import A_DAY, Page, policy
 FOLDER = "dashboard"
 MEDIA = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
 LIVEKIT_CLOUD = (".livekit.cloud", ".livekit.run")
-"""Where a client is sent on to other hosts of the same domain, as livekit-client's `isCloud` has it."""
+"""Domains in which LiveKit redirects clients to other hosts, as in livekit-client's `isCloud`."""
 HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
-"""What may stand in a policy: nothing that ends a source or a directive."""
+"""Hosts that are safe in a Content-Security-Policy: no character that ends a source or a directive."""
 
 
 def _own_files() -> dict[str, File]:
-    """Every script and stylesheet of the page, by its name."""
+    """The page's scripts, stylesheets and images, by file name."""
     names = sorted(file.name for file in (STATIC / FOLDER).iterdir())
     media = {name: MEDIA.get(name[name.rfind(".") :]) for name in names}
     return {name: File.static(f"{FOLDER}/{name}", kind) for name, kind in media.items() if kind is not None}
@@ -41,8 +41,8 @@ PAGE = Page(
 
 
 def livekit_sources(public_url: str) -> str:
-    """What a page that joins rooms must be allowed to connect to: LiveKit's public URL, by WebSocket, and by HTTP,
-    where its client looks why a connection failed. PURE."""
+    """The `connect-src` sources for a page that joins rooms: LiveKit's public URL by WebSocket, and by HTTP, which
+    livekit-client uses to find out why a connection failed. PURE."""
     url = URL(public_url)
     host = url.host_subcomponent or ""
     if not HOST.fullmatch(host):
@@ -55,18 +55,18 @@ def livekit_sources(public_url: str) -> str:
 
 
 def allowed(public_url: str) -> str:
-    """The policy of the page, where rooms are joined at this URL. PURE."""
+    """The Content-Security-Policy of the page for this LiveKit URL. PURE."""
     return policy(img_src="'self'", connect_src=f"'self' {livekit_sources(public_url)}".rstrip())
 
 
 async def page(request: web.Request) -> web.Response:
-    """Shows sessions and services as they are, live.
+    """Get the dashboard page.
 
-    Its data it asks of the API, with an API key that it asks for; in dev mode it needs none.
+    It shows sessions and services live. It asks for an API key to read the API; in dev mode none is needed.
     """
     return PAGE.answer(request, allowed(request.app[SETTINGS].public_url))
 
 
 async def asset(request: web.Request) -> web.Response:
-    """What the page loads."""
+    """Get a file of the dashboard page."""
     return PAGE.answer_file(request)

@@ -1,4 +1,4 @@
-"""/openapi.json, and /docs: a page that shows it, which needs nothing from anywhere else."""
+"""/openapi.json, and /docs: Swagger UI for it, which loads nothing from other servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from http_api.web.files import File
 from http_api.web.pages import A_DAY, Page, policy
 
 POLICY = policy(img_src="data:")
-"""Swagger UI's stylesheet has its icons in itself. `connect-src`: openapi.json, and what `Try it out` asks."""
+"""Swagger UI's stylesheet embeds its icons as `data:` URLs. `connect-src` is for openapi.json and `Try it out`."""
 
 PAGE = Page(
     File.static("docs/index.html", Media.HTML),
@@ -33,23 +33,29 @@ class OpenApi(RootModel[dict[str, Any]]):
 
 
 def described(operations: Iterable[Operation]) -> File:
-    """The document of these operations."""
+    """The OpenAPI document of these operations, as a file."""
     content = json.dumps(document(operations), ensure_ascii=False, separators=(",", ":")).encode()
     return File(content, Media.JSON)
 
 
 async def openapi(request: web.Request) -> web.Response:
-    """Gives this document, as OpenAPI 3.1."""
+    """Get the OpenAPI document.
+
+    OpenAPI 3.1, as JSON.
+    """
     return request.app[DOCUMENT].answer(request)
 
 
 async def page(request: web.Request) -> web.Response:
-    """Shows this document as a page, which can also call what it shows."""
+    """Get the API documentation page.
+
+    It renders the OpenAPI document, and can call the operations.
+    """
     return PAGE.answer(request, POLICY)
 
 
 async def asset(request: web.Request) -> web.Response:
-    """What the page loads."""
+    """Get a file of the documentation page."""
     return PAGE.answer_file(request)
 
 

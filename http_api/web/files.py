@@ -1,4 +1,4 @@
-"""Files that are served as they are, and never read again: those of this package, and what was made at the start."""
+"""Static files in memory: those of this package, and those generated at start."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class File:
     content: bytes
     media: str
     kept: str = "no-cache"
-    """Its Cache-Control. As it is here: a copy may be kept, but is asked after each time."""
+    """The Cache-Control header. By default the browser may keep a copy but must revalidate it."""
 
     @classmethod
     def static(cls, path: str, media: str, kept: str = "no-cache") -> File:
-        """One of this package. Raises OSError."""
+        """A file of this package's `static/`. Raises OSError."""
         return cls(STATIC.joinpath(path).read_bytes(), media, kept)
 
     @cached_property
@@ -33,7 +33,7 @@ class File:
         return hashlib.sha256(self.content).hexdigest()[:32]
 
     def answer(self, request: web.Request, headers: Mapping[str, str] | None = None) -> web.Response:
-        """The file, or 304 for who has it."""
+        """The file as a response, or 304 when the client's copy is current."""
         sent = {"ETag": f'"{self.tag}"', "Cache-Control": self.kept, "X-Content-Type-Options": "nosniff"}
         sent |= headers or {}
         known = known_tags(request.headers.getall("If-None-Match", ()))

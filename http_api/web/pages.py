@@ -1,4 +1,4 @@
-"""Pages that are served with what they load, and may load nothing else: what /docs and / have in common."""
+"""Pages with the files that they load, and a Content-Security-Policy that allows nothing else: used by / and /docs."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ STRICT = {
     "base-uri": "'none'",
     "form-action": "'none'",
 }
-"""The Content-Security-Policy of a page that runs, loads and asks only what is served here."""
+"""A Content-Security-Policy that allows scripts, styles and requests only from this server."""
 A_DAY = "public, max-age=86400"
-"""How long a browser may keep what changes with a version of something else."""
+"""The Cache-Control header of third-party files, which change only with a new version."""
 
 
 def policy(**more: str) -> str:
-    """The strict policy with these directives changed or added; underscores stand for hyphens. PURE."""
+    """The strict policy with these directives replaced or added. Write names with underscores for hyphens. PURE."""
     rules = STRICT | {name.replace("_", "-"): sources for name, sources in more.items()}
     return "; ".join(f"{name} {sources}" for name, sources in rules.items())
 
@@ -33,14 +33,14 @@ def policy(**more: str) -> str:
 class Page:
     html: File
     loads: Mapping[str, File]
-    """What the page loads, by name. Nothing else of the disk is served."""
+    """The files that the page loads, by name. No other file is served."""
 
     def answer(self, request: web.Request, allowed: str) -> web.Response:
-        """The page itself, which may do what this policy says."""
+        """The page as a response, with `allowed` as its Content-Security-Policy."""
         return self.html.answer(request, {"Content-Security-Policy": allowed, "Referrer-Policy": "no-referrer"})
 
     def answer_file(self, request: web.Request) -> web.Response:
-        """The `file` in the path. Raises HTTPNotFound."""
+        """The file named in the path, as a response. Raises HTTPNotFound."""
         file = self.loads.get(request.match_info["file"])
         if file is None:
             raise web.HTTPNotFound

@@ -49,15 +49,15 @@ async def docs(chromium: Path, start_api: StartApi) -> AsyncIterator[Docs]:
 async def test_docs_page_shows_and_calls_this_api_only(docs: Docs) -> None:
     page = docs.page
     await expect(page.get_by_role("heading", name="LiveKit session manager")).to_be_visible()
-    await expect(page.get_by_text("Asks for a session.")).to_be_visible()
+    await expect(page.get_by_text("Create a session.")).to_be_visible()
     documented = [operation for operation in OPERATIONS if operation.is_documented]
     await expect(page.locator(".opblock")).to_have_count(len(documented))
 
-    await page.get_by_text("Asks for a session.").click()
+    await page.get_by_text("Create a session.").click()
     await expect(page.locator(".opblock-description").get_by_text("curl http://localhost:8080")).to_be_visible()
     await page.screenshot(path=SCREENSHOTS / "docs.png")
 
-    await page.get_by_text("Says that the event loop turns.").click()
+    await page.get_by_text("Liveness probe.").click()
     await page.get_by_role("button", name="Try it out").last.click()
     await page.get_by_role("button", name="Execute").click()
     await expect(page.locator(".live-responses-table").get_by_text('"status": "ok"')).to_be_visible()

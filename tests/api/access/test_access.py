@@ -392,7 +392,7 @@ async def test_rejection_reveals_only_that_a_token_has_expired(ground: Ground) -
     }
     expired = {name for name, detail in said.items() if "expired" in detail}
     assert expired == {"an expired JWT", "an expired JWT of the issuer"}
-    assert {detail for name, detail in said.items() if name not in expired} == {"the key or token is not accepted"}
+    assert {detail for name, detail in said.items() if name not in expired} == {"the key or token is not valid"}
 
 
 async def test_deep_health_needs_the_admin_or_metrics_scope(start_api: StartApi) -> None:
@@ -405,7 +405,7 @@ async def test_deep_health_needs_the_admin_or_metrics_scope(start_api: StartApi)
     )
     answers = await asyncio.gather(*(api.ask("GET", "//health?deep=true", headers=dict(p)) for p, _ in expected))
     assert [status for status, _, _ in answers] == [status for _, status in expected]
-    assert answers[2][2]["detail"] == "this takes the scope admin or metrics"
+    assert answers[2][2]["detail"] == "requires the scope admin or metrics"
     assert (await api.ask("GET", "//health"))[0] == 200
 
 

@@ -13,13 +13,13 @@ HOST = re.compile(r"(https?://)[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*((?:[:/?].*)?)",
 EXCUSED_PROBLEMS = frozenset({"service_not_available", "idempotency_key_reused"})
 """By the end of their types: no such service is registered; another case was sent with the same key."""
 EXCUSED_FIELDS = {
-    r"cursor": r"is not a cursor that this API gave",
-    r"profile": r"there is no such profile in the SERVICES_FILE",
-    r"room_config\.agents\[\d+\]\.agent_name": r".* is no service, type or profile",
+    r"cursor": r"is not a cursor of this API",
+    r"profile": r"is not a profile in the SERVICES_FILE",
+    r"room_config\.agents\[\d+\]\.agent_name": r".* is not a service, type or profile",
     r"endpoint|callback_url": r".* is in no network that may be called \(INVITE_NETWORKS\)|.* is never called: .*|"
     r"should have (a host name as in DNS|its IPv4 address written as four decimal numbers|an IPv6 address .*)",
     r"required_services": r"names a service twice.*",
-    r"room_config\.agents": r"names an agent twice|ask for a service twice.*",
+    r"room_config\.agents": r"names an agent twice|names a service twice.*",
     r"(user_)?identity|participant_identity|user_name|name|participant_name": r"should have at most \d+ bytes in UTF-8",
     r".*metadata|.*attributes|room_config\.agents": r"should have at most \d+ bytes .*",
 }

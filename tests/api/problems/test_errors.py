@@ -75,7 +75,7 @@ async def test_malformed_http_is_answered_with_a_problem_document(api: Api, raw:
 async def test_internal_error_is_500_without_details(api: Api) -> None:
     api.livekit.broken = True
     status, _, problem = await api.open(prefer="")
-    assert (status, problem["title"]) == (500, "An error of this server")
+    assert (status, problem["title"]) == (500, "Internal server error")
     assert "1234" not in str(problem)
 
 

@@ -112,7 +112,7 @@ async def test_unknown_agent_name_is_422(api: Api) -> None:
     status, _, problem = await api.ask("POST", TOKEN, agents("asr-1", "nobody"))
     assert (status, problem["errors"]) == (
         422,
-        [{"field": "room_config.agents[1].agent_name", "detail": "'nobody' is no service, type or profile"}],
+        [{"field": "room_config.agents[1].agent_name", "detail": "'nobody' is not a service, type or profile"}],
     )
     assert sessions(api) == []
 

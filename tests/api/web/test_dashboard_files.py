@@ -54,4 +54,4 @@ async def test_files_of_the_dashboard_page_are_served(api: Api, name: str) -> No
 )
 async def test_other_paths_below_dashboard_are_404(api: Api, path: str) -> None:
     status, _, problem = await api.ask("GET", "/" + path)
-    assert (status, problem["title"]) == (404, "No such path")
+    assert (status, problem["title"]) == (404, "Unknown path")

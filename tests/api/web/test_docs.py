@@ -69,7 +69,7 @@ async def test_files_of_the_docs_page_are_served(api: Api, name: str) -> None:
 )
 async def test_other_paths_below_docs_are_404(api: Api, path: str) -> None:
     status, _, problem = await api.ask("GET", "/" + path)
-    assert (status, problem["title"]) == (404, "No such path")
+    assert (status, problem["title"]) == (404, "Unknown path")
 
 
 @dataclass(frozen=True)

@@ -51,8 +51,8 @@ def test_a_written_api_key_entry_is_read_back() -> None:
         (f"acme:{ONE}:sessions services", "scope"),
         (f"acme:{ONE}:root", "scope"),
         (f"acme:{ONE}:admin:metrics", "scope"),
-        (f"first:{ONE}", "before it"),
-        (f"other:{digest_of('first')}", "before it"),
+        (f"first:{ONE}", "earlier entry"),
+        (f"other:{digest_of('first')}", "earlier entry"),
     ],
 )
 def test_an_invalid_api_key_entry_is_named_by_its_position_alone(entry: str, why: str) -> None:

@@ -91,15 +91,15 @@ def test_an_error_without_a_problem_document_becomes_a_problem(status: int, raw:
 def test_a_problem_has_all_known_fields_and_ignores_unknown_ones() -> None:
     said = {
         "type": f"{TYPE}invalid",
-        "title": "The request does not fit",
+        "title": "Invalid request",
         "status": 422,
-        "detail": "1 field is wrong",
+        "detail": "1 field is invalid",
         "request_id": "req_1",
         "errors": [{"field": "room_name", "detail": "is too long", "new": 1}],
         "new": {},
     }
     problem = ApiError.of_answer(422, json.dumps(said).encode(), retry_after=3)
-    assert str(problem) == ("The request does not fit: 1 field is wrong; room_name: is too long (422, invalid, req_1)")
+    assert str(problem) == ("Invalid request: 1 field is invalid; room_name: is too long (422, invalid, req_1)")
     assert (problem.retry_after, problem.services) == (3, ())
 
 
@@ -113,8 +113,8 @@ def test_a_problem_type_of_another_server_has_no_slug() -> None:
     [
         (EndReason.READY_TIMEOUT, 504, "not_ready", "Not ready in time"),
         (EndReason.SERVICE_LOST, 504, "not_ready", "Not ready in time"),
-        (EndReason.ROOM_UNAVAILABLE, 503, "room_unavailable", "LiveKit is not available"),
-        (EndReason.CLOSED, 409, "session_over", "The session is over"),
+        (EndReason.ROOM_UNAVAILABLE, 503, "room_unavailable", "LiveKit unavailable"),
+        (EndReason.CLOSED, 409, "session_over", "Session over"),
     ],
 )
 def test_error_for_an_ended_session_is_the_servers(reason: EndReason, status: int, slug: str, title: str) -> None:

@@ -53,7 +53,7 @@ def test_streams_of_one_caller_take_at_most_a_tenth_of_all_slots() -> None:
     with ExitStack() as held:
         for _ in range(3):
             held.enter_context(waiters.stream(acme))
-        with pytest.raises(TooManyStreams, match="3 streams"), waiters.stream(acme):
+        with pytest.raises(TooManyStreams, match="3 event streams"), waiters.stream(acme):
             pass
         assert waiters.count == 3
         with waiters.stream(rival), waiters.waiting():

@@ -71,8 +71,8 @@ def test_several_agents_are_required_in_the_order_of_the_request() -> None:
 
 def test_all_unknown_agent_names_are_named() -> None:
     assert refused("asr-1", "asr-2", "Voice") == {
-        "room_config.agents[1].agent_name": "'asr-2' is no service, type or profile",
-        "room_config.agents[2].agent_name": "'Voice' is no service, type or profile",
+        "room_config.agents[1].agent_name": "'asr-2' is not a service, type or profile",
+        "room_config.agents[2].agent_name": "'Voice' is not a service, type or profile",
     }
 
 
@@ -106,7 +106,7 @@ def test_without_agent_name_and_default_profile_the_error_names_the_setting() ->
 
 
 def test_a_service_that_two_agent_names_require_is_refused() -> None:
-    assert refused("voice-bot", "asr-1") == {"room_config.agents": "ask for a service twice: asr-1"}
+    assert refused("voice-bot", "asr-1") == {"room_config.agents": "names a service twice: asr-1"}
 
 
 def test_the_services_of_all_requested_profiles_are_limited_in_number() -> None:

@@ -183,12 +183,12 @@ def test_a_profile_expands_to_its_services_and_others_can_be_added(
 @pytest.mark.parametrize(
     ("asked", "field", "detail"),
     [
-        ({"profile": "nobody"}, "profile", "there is no such profile in the SERVICES_FILE"),
-        ({"profile": None}, "required_services", "Field required, unless there is a profile"),
+        ({"profile": "nobody"}, "profile", "is not a profile in the SERVICES_FILE"),
+        ({"profile": None}, "required_services", "Field required unless profile is given"),
         ({"profile": "voice-bot", "required_services": ["a"]}, "required_services",
-         "names a service twice, with the profile: a"),
+         "names a service twice, including the profile: a"),
         ({"profile": "big", "required_services": ["a"]}, "required_services",
-         "should have at most 32 items, with the profile, has 33"),
+         "should have at most 32 items including the profile's, has 33"),
     ],
 )  # fmt: skip
 def test_an_invalid_use_of_profiles_is_refused_with_the_reason(asked: dict[str, Any], field: str, detail: str) -> None:

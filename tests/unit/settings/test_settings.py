@@ -149,7 +149,7 @@ def test_an_invalid_api_keys_setting_names_the_position_alone(monkeypatch: pytes
 @pytest.mark.parametrize("url", ["https://issuer.example.com/jwks", "http://localhost:9/jwks", "http://127.0.0.1:9/"])
 def test_a_jwks_url_requires_an_audience(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JWKS_URL", url)
-    assert "JWKS_AUDIENCE: set it together with JWKS_URL" in complaint()
+    assert "JWKS_AUDIENCE: must be set together with JWKS_URL" in complaint()
     monkeypatch.setenv("JWKS_AUDIENCE", "us")
     assert Settings.load().jwks_url == url
 
