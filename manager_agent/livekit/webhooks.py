@@ -32,18 +32,18 @@ def signed_digest(authorization: str, api_key: str, api_secret: str) -> bytes:
     try:
         claims = api.TokenVerifier(api_key, api_secret).verify(authorization.removeprefix("Bearer "))
         return base64.b64decode(claims.sha256 or "", validate=True)
-    except Exception as error:  # the verifier lets the JWT library's own errors through
+    except Exception as error:  # the verifier also raises the JWT library's own errors
         raise UnsignedWebhook("the webhook is not signed with this deployment's LiveKit key") from error
 
 
 def read_webhook(raw: bytes, digest: bytes) -> WebhookEvent:
     """The webhook in the body. Raises UnsignedWebhook unless the body's SHA-256 is `digest`, UnreadableWebhook."""
     if not hmac.compare_digest(hashlib.sha256(raw).digest(), digest):
-        raise UnsignedWebhook("the webhook's body is not the one that was signed")
+        raise UnsignedWebhook("the webhook's body does not match its signature")
     try:
         return Parse(raw, WebhookEvent(), ignore_unknown_fields=True)
     except (ParseError, UnicodeDecodeError) as error:
-        raise UnreadableWebhook("the body is no webhook of LiveKit's") from error
+        raise UnreadableWebhook("the body is not a LiveKit webhook") from error
 
 
 def is_about(webhook: WebhookEvent, session: Session) -> bool:
