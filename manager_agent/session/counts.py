@@ -1,5 +1,5 @@
-"""How many sessions there are in which state, whose the live ones are, and which services they take up: counted, not
-searched. PURE."""
+"""Running counts of sessions by state, of live sessions by owner, and of the services that they use, so that no search
+is needed. PURE."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from manager_agent.session.session import Session, SessionState
 class SessionCounts:
     def __init__(self) -> None:
         self.by_state: Counter[SessionState] = Counter()
-        """Sessions with an owner, also those that are over; not those of the health check."""
+        """All sessions requested by callers, including those that are over, without the health check's."""
         self._by_owner: Counter[str] = Counter()
         self._by_service: Counter[str] = Counter()
         self.live = 0
         self.in_making = 0
-        """Live sessions without a room as yet."""
+        """Live sessions whose room is not created yet."""
 
     def live_of(self, owner: str) -> int:
         return self._by_owner[owner]
 
     def in_use(self, service_id: str) -> int:
-        """How many live sessions have this service reserved: from when it is chosen until the session is over."""
+        """The number of live sessions that have reserved this service: from its selection until the session is over."""
         return self._by_service[service_id]
 
     def enter(self, session: Session) -> None:
@@ -34,7 +34,7 @@ class SessionCounts:
             self.in_making += session.room.created_at is None
 
     def leave(self, session: Session) -> None:
-        """Takes back what `enter` counted of this very state of a session."""
+        """Undo what `enter` counted for this state of the session."""
         self.by_state[session.state] -= bool(session.owner)
         if not session.over:
             self.live -= 1
@@ -47,4 +47,4 @@ class SessionCounts:
 def _subtract(counts: Counter[str], name: str) -> None:
     counts[name] -= 1
     if not counts[name]:
-        del counts[name]  # names that are used once would pile up
+        del counts[name]  # otherwise unused names would accumulate

@@ -1,11 +1,11 @@
-"""Everything that can happen to a session, in the past tense, as values.
+"""The events of a session, as values named in the past tense.
 
-PURE. The edges translate HTTP calls, webhooks, room events, packets and timers into these, and transitions.py
-applies them. `at` is always the instant in seconds since the epoch.
+PURE. HTTP calls, webhooks, room events, packets and timers are translated into these events at the edges, and
+transitions.py applies them. `at` is always the instant in seconds since the epoch.
 
-*Observations* are what the network said: they may repeat, be late, be wrong, and then change nothing.
-*Records* are what we did or are about to do ourselves, written down before the I/O, so that nothing is
-started twice: a record that changes nothing means that the action was started already, and the I/O is not done.
+*Observations* come from the network. They may be repeated, late or wrong, and then change nothing.
+*Records* are our own actions, recorded before the I/O so that nothing is started twice: if a record changes nothing,
+another task was first, and the I/O is skipped.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from enum import StrEnum
 
 
 class Evidence(StrEnum):
-    """What made a service ready. The first one counts."""
+    """What made a service ready. The first evidence counts."""
 
     JOIN = "join"
     MESSAGE = "message"
@@ -37,7 +37,7 @@ class ReadyOn(StrEnum):
 
 
 class Signal(StrEnum):
-    """What a service may say of itself."""
+    """What a service can signal about itself."""
 
     READY = "ready"
     FAILED = "failed"
@@ -47,7 +47,7 @@ class Signal(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The instance that is to be invited: one of the registered services."""
+    """The instance to invite, as registered."""
 
     service_id: str
     type: str
@@ -58,13 +58,13 @@ class Chosen:
 
 @dataclass(frozen=True, slots=True)
 class ParticipantInfo:
-    """One participant as a room event, a webhook or a listing shows it."""
+    """One participant as reported by a room event, a webhook or a listing."""
 
     identity: str
     sid: str
     joined_ms: int = 0
     is_agent: bool = False
-    """LiveKit's participant kind AGENT; only who holds the API secret can give it."""
+    """LiveKit's participant kind AGENT, which only a holder of the API secret can grant."""
     attributes: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -73,7 +73,7 @@ class ParticipantInfo:
 
 @dataclass(frozen=True, slots=True)
 class ParticipantSeen:
-    """A participant is in the room: a join, a change of its attributes and a sweep all say just this."""
+    """A participant is in the room, according to a join, a change of its attributes, or a listing."""
 
     at: float
     participant: ParticipantInfo
@@ -85,24 +85,24 @@ class ParticipantLeft:
     identity: str
     sid: str
     aborted: bool = False
-    """It never got as far as being in the room."""
+    """Its connection was aborted before it was in the room."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoomListed:
-    """LiveKit listed the participants of the room; `asked_at` is when it was asked."""
+    """LiveKit listed the room's participants; `asked_at` is when the listing was requested."""
 
     at: float
     asked_at: float
     participants: tuple[ParticipantInfo, ...]
-    """Those who are fully there."""
+    """The participants that have joined."""
     joining: tuple[str, ...] = ()
-    """Identities still on their way in: not joined, and not gone either."""
+    """Identities that are joining: not in the room yet, and not gone."""
 
 
 @dataclass(frozen=True, slots=True)
 class ListingFailed:
-    """LiveKit did not answer who is in the room."""
+    """LiveKit did not respond to the listing."""
 
     at: float
     asked_at: float
@@ -110,24 +110,24 @@ class ListingFailed:
 
 @dataclass(frozen=True, slots=True)
 class WebhookArrived:
-    """LiveKit's webhooks reach us for this room."""
+    """A webhook of LiveKit about this room arrived."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class RoomClosed:
-    """The room is gone. `sid` is empty when the source did not tell which one of that name."""
+    """The room is gone. `sid` is empty when the source did not report it."""
 
     at: float
     sid: str = ""
     told: bool = False
-    """A webhook said so; otherwise we found out, by asking for the room."""
+    """Whether a webhook reported it; otherwise a query of the room found out."""
 
 
 @dataclass(frozen=True, slots=True)
 class ServiceSignalled:
-    """A service reported its own state. The translation into this event has verified the identity."""
+    """A service sent a signal. The identity was verified by the translating code."""
 
     at: float
     identity: str
@@ -137,7 +137,7 @@ class ServiceSignalled:
 
 @dataclass(frozen=True, slots=True)
 class JobAccepted:
-    """A dispatched job for this room is about to be taken, under `identity`. The first one is in charge."""
+    """A dispatched job for this room is about to be accepted under `identity`. The first one is in charge."""
 
     at: float
     identity: str
@@ -145,7 +145,7 @@ class JobAccepted:
 
 @dataclass(frozen=True, slots=True)
 class ManagerFailed:
-    """The manager `identity` could not come, or is gone."""
+    """The manager `identity` could not join, or is gone."""
 
     at: float
     identity: str
@@ -153,7 +153,7 @@ class ManagerFailed:
 
 @dataclass(frozen=True, slots=True)
 class DeadlinePassed:
-    """A timer went off. Whether anything is due is for the session to say."""
+    """A timer fired. Whether anything is due depends on the session."""
 
     at: float
 
@@ -176,7 +176,7 @@ class RoomCreated:
 
 @dataclass(frozen=True, slots=True)
 class RoomRefused:
-    """LiveKit did not make the room; `taken` when it showed a room of that name that is not ours."""
+    """LiveKit did not create the room. `taken`: a room of that name exists and is not ours."""
 
     at: float
     taken: bool = False
@@ -184,7 +184,7 @@ class RoomRefused:
 
 @dataclass(frozen=True, slots=True)
 class ManagerDispatched:
-    """The manager is about to be dispatched for the `attempt`-th time, to come as `identity`."""
+    """The manager is about to be dispatched for the `attempt`-th time, to join as `identity`."""
 
     at: float
     attempt: int
@@ -200,10 +200,10 @@ class InviteStarted:
     attempt: int
     tries: int
     identity: str | None
-    """The identity it is to join under; None when LiveKit's dispatch gives it one."""
+    """The identity with which it joins; None when LiveKit's dispatch assigns one."""
     invite_id: str
     instead: Chosen | None = None
-    """Who is invited, if that is not for the entry to say: another instance, or the same as it is registered now."""
+    """The instance to invite instead of the entry's current one; it may be a newer registration of the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,12 +222,12 @@ class InviteRefused:
     tries: int
     why: Refusal
     final: bool = False
-    """The service asked not to be called again."""
+    """The service asked not to be invited again."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReplacementHeld:
-    """No replacement can be invited for this service before `until`."""
+    """No other instance can be invited in place of this service before `until`."""
 
     at: float
     entry: int
@@ -252,14 +252,14 @@ class RemovalEnded:
 
 @dataclass(frozen=True, slots=True)
 class ListingStarted:
-    """LiveKit is about to be asked who is in the room."""
+    """LiveKit is about to be asked for the room's participants."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class SessionClosed:
-    """The owner ended it, or the client that was waiting for it went away."""
+    """The owner ended it, or the client that waited for it disconnected."""
 
     at: float
     by_client_gone: bool = False
@@ -267,7 +267,7 @@ class SessionClosed:
 
 @dataclass(frozen=True, slots=True)
 class CleanUpStarted:
-    """The room is about to be deleted and the services told."""
+    """The room is about to be deleted and the services notified."""
 
     at: float
 
@@ -279,7 +279,7 @@ class CleanedUp:
 
 @dataclass(frozen=True, slots=True)
 class CleanUpFailed:
-    """The room may still be there."""
+    """The clean-up failed: the room may still exist."""
 
     at: float
 

@@ -1,7 +1,7 @@
-"""The names that we give: identities in the room and invite ids.
+"""The identities and invite ids that the session manager assigns.
 
-They are computed from the deployment's secret, the session and the attempt, so that a process that takes a
-session over computes the same ones. An invite id is known to the invited service alone and can't be guessed.
+They are computed from the deployment's secret, the session and the attempt, so that a process that takes over a session
+computes the same ones. Only the invited service knows its invite id, which can't be guessed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import re
 from manager_agent.session.session import OUR_IDENTITIES
 
 READABLE = 40
-"""Characters of the service id that an identity shows."""
+"""The maximum characters of the service id in an identity."""
 
 
 class Identities:
@@ -26,12 +26,12 @@ class Identities:
         return f"{OUR_IDENTITIES}manager-{attempt}-{self._digest('manager', session_id, attempt)[:8]}"
 
     def service(self, session_id: str, entry: int, service_id: str, attempt: int) -> str:
-        """The identity under which the `attempt`-th instance of one entry joins."""
+        """The identity with which the service of an entry's `attempt`-th attempt joins."""
         readable = re.sub(r"[^A-Za-z0-9_.-]", "", service_id)[:READABLE]
         return f"{OUR_IDENTITIES}{readable}-{attempt}-{self._digest('service', session_id, entry, attempt)[:8]}"
 
     def invite(self, session_id: str, entry: int, attempt: int) -> str:
-        """The id of an invite, the same over retries: 128 bits, base32."""
+        """The id of an invite, the same over retries: 128 bits in base32."""
         return "inv_" + self._digest("invite", session_id, entry, attempt)[:26]
 
     def _digest(self, *parts: object) -> str:

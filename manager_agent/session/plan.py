@@ -1,8 +1,8 @@
-"""What is to be done next for a session: `plan(session, now) -> Plan`.
+"""What to do next for a session: `plan(session, now) -> Plan`.
 
-PURE. The plan follows from the session alone, so a process that takes a session over goes on where it stood. What is
-under way is a fact of the session (requested, in flight, listing since), recorded by the drive before the
-I/O; otherwise it would be asked for again.
+PURE. The plan depends only on the session, so a process that takes over a session continues where it stood. An action
+in progress is a fact of the session (requested, in flight, listing since), which the control loop records before the
+I/O. Otherwise the action would be planned again.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from manager_agent.session.retries import replace_at, resend_at
 from manager_agent.session.session import Session, deadline
 
 BLIND_LISTING_INTERVAL = 0.2
-"""Seconds between two looks into a room whose webhooks do not reach us, while services are awaited."""
+"""Seconds between two listings of a room whose webhooks do not arrive, while services are awaited."""
 WAITING_LISTING_INTERVAL, LISTING_INTERVAL = 5.0, 30.0
-"""Seconds between two looks into any other room, while services are awaited and when all are ready: a missed
-webhook is made up for then."""
+"""Seconds between two listings of any other room: while services are awaited, and when all are ready. Listings find
+changes that were not reported."""
 NAME_QUARANTINE = 30.0
-"""Seconds for which the name of a deleted room is not used again (livekit/livekit#4726)."""
+"""Seconds for which the name of a deleted room is not reused (livekit/livekit#4726)."""
 
 
 @dataclass(frozen=True, slots=True)
 class CreateRoom:
-    """Create the room, dispatching the manager in the same call."""
+    """Create the room and dispatch the manager in the same call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class SendInvite:
 
 @dataclass(frozen=True, slots=True)
 class Replace:
-    """Find an instance to invite for this entry now that this attempt failed: another one, or the same."""
+    """Choose an instance for this entry after a failed attempt: another one, or the same."""
 
     entry: int
     attempt: int
@@ -52,29 +52,29 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Remove a participant of an older attempt from the room."""
+    """Remove a stale participant from the room."""
 
     identity: str
 
 
 @dataclass(frozen=True, slots=True)
 class ListRoom:
-    """Ask LiveKit who is in the room."""
+    """Ask LiveKit for the room's participants."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckDeadline:
-    """A deadline is due."""
+    """End the session if its deadline has passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class CleanUp:
-    """Delete the room and tell the services that it is over."""
+    """Delete the room and tell the services that the session has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Purge:
-    """Forget the session: its retention is over."""
+    """Remove the session from the store: its retention is over."""
 
 
 Action = CreateRoom | DispatchManager | SendInvite | Replace | Remove | ListRoom | CheckDeadline | CleanUp | Purge
@@ -85,20 +85,20 @@ class Plan:
     actions: tuple[Action, ...]
     """What to do now, in this order."""
     wake_at: float
-    """The instant at which to ask again if nothing changes before; infinity if only a change can matter."""
+    """When to plan again if nothing changes first; infinity if only a change can matter."""
 
 
 def plan(session: Session, now: float) -> Plan:
-    """What is due at `now`, and when to look again."""
+    """What is due at `now`, and when to plan again."""
     due = list(_after_the_end(session) if session.over else _while_alive(session))
     actions = tuple(action for at, action in due if at <= now)
     if CheckDeadline() in actions:
-        actions = (CheckDeadline(),)  # nothing else is worth beginning
+        actions = (CheckDeadline(),)  # no other action is worth starting
     return Plan(actions, min((at for at, _ in due if at > now), default=math.inf))
 
 
 def _while_alive(session: Session) -> Iterator[tuple[float, Action]]:
-    """Every action with the instant at which it is due."""
+    """Every action of a live session with the instant at which it is due."""
     ends = deadline(session)
     if ends is not None:
         yield ends[0], CheckDeadline()
@@ -122,7 +122,7 @@ def _next_listing_at(session: Session, created_at: float) -> float:
         return latest + backoff(session.session_id, session.listing_failures)
     watched_since = session.manager.presence.told_at
     if watched_since is not None and watched_since > latest:
-        return watched_since  # who left while no manager watched?
+        return watched_since  # participants may have left while the room was not watched
     if session.all_ready:
         return latest + LISTING_INTERVAL
     return latest + (WAITING_LISTING_INTERVAL if session.webhooks_arrive else BLIND_LISTING_INTERVAL)
@@ -141,7 +141,7 @@ def _after_the_end(session: Session) -> Iterator[tuple[float, Action]]:
     end = session.end
     assert end is not None
     if session.room.in_flight:
-        return  # what is being made can't be deleted yet
+        return  # a room that is being created can't be deleted yet
     if end.cleaning_since is None and end.cleaned_at is None:
         yield end.retry_at, CleanUp()
     elif end.cleaned_at is not None:

@@ -1,7 +1,7 @@
-"""One entry of what a session needs: what was asked for, the current attempt to get it, and the attempts before.
+"""One required service of a session: its requirement, the current attempt to get it, and the past attempts.
 
-PURE. An attempt is one instance that is invited for the entry, or the same instance invited anew. Its state follows
-from its facts. The next attempt starts with none of them, and what an earlier one says no longer counts.
+PURE. An attempt invites one instance for the entry, possibly the same instance again. Its state is derived from its
+facts. The next attempt starts without any of them, and signals of earlier attempts no longer count.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from manager_agent.session.events import Chosen, Evidence, Refusal
 from manager_agent.session.participant import Presence
 
 PAST_KEPT = 32
-"""How many past attempts of an entry are remembered."""
+"""The maximum number of past attempts kept per entry."""
 
 
 class ServiceState(StrEnum):
@@ -44,7 +44,7 @@ class ServiceReason(StrEnum):
 
 
 class InstanceRef(NamedTuple):
-    """Where an invite reaches an instance. The same id at another place is another instance."""
+    """The address of an instance. The same service id at another address is another instance."""
 
     service_id: str
     endpoint: str | None
@@ -52,7 +52,7 @@ class InstanceRef(NamedTuple):
 
     @property
     def log_fields(self) -> dict[str, str]:
-        """What every log line about it says."""
+        """The fields of every log entry about it."""
         endpoint = self.endpoint and redacted_url(self.endpoint)
         fields = {"service_id": self.service_id, "endpoint": endpoint, "agent_name": self.agent_name}
         return {name: value for name, value in fields.items() if value}
@@ -60,7 +60,7 @@ class InstanceRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """When what was known of one service, in seconds since the epoch; of its current attempt."""
+    """The instants of one attempt, in seconds since the epoch."""
 
     invited: float | None = None
     accepted: float | None = None
@@ -72,7 +72,7 @@ class Timeline:
 
 @dataclass(frozen=True, slots=True)
 class Requirement:
-    """What a session asks for: one service by its id, or any one of a type with these labels."""
+    """What a session requires: one service by its id, or any service of a type with these labels."""
 
     service_id: str | None = None
     type: str | None = None
@@ -86,7 +86,7 @@ class Attempt:
 
     instance: Chosen
     number: int = 0
-    """0: the instance is chosen and not invited yet."""
+    """0: the instance is chosen but not invited yet."""
     identity: str | None = None
     invite_id: str = ""
     tries: int = 0
@@ -96,9 +96,9 @@ class Attempt:
     presence: Presence = Presence()
     ready_by: Evidence | None = None
     was_ready: bool = False
-    """As a participant that is gone; what that one said is void."""
+    """Whether it was ready as an earlier participant, which has left and whose signals no longer count."""
     was_accepted: bool = False
-    """Before the same invite was sent again and refused."""
+    """Whether it had accepted before the same invite was sent again and refused."""
     reported_failure: bool = False
     refused_at: float | None = None
     resent_at: float = -math.inf
@@ -114,13 +114,13 @@ class Attempt:
 
     @property
     def invited_at(self) -> float:
-        """When it began. Not for an instance that is not invited yet."""
+        """When the attempt started. Only for an instance that was invited."""
         assert self.timeline.invited is not None, "an attempt begins with its invite"
         return self.timeline.invited
 
     @property
     def answered_at(self) -> float:
-        """When it accepted its invite, or else was invited: it may join before its answer arrives."""
+        """When it accepted its invite, or else was invited: it may join before its response arrives."""
         return self.invited_at if self.timeline.accepted is None else self.timeline.accepted
 
     @property
@@ -129,7 +129,7 @@ class Attempt:
 
     @property
     def refused(self) -> bool:
-        """It was told, and would not, or could not be told."""
+        """It declined the invite or could not be reached."""
         heard_of = self.timeline.joined is not None or self.ready_by is not None
         return self.refusal is not None and not self.in_flight and not heard_of
 
@@ -139,7 +139,7 @@ class Attempt:
 
     @property
     def declined(self) -> bool:
-        """It was told, and would not: it is well, and has no room or no time."""
+        """It was reached and declined: it is healthy but has no capacity."""
         return self.refused and self.refusal is Refusal.DECLINED
 
     @property
@@ -160,19 +160,19 @@ class Attempt:
 
     @property
     def overdue_since(self) -> float | None:
-        """When it accepted; None when it is not its joining that is waited for."""
+        """When it accepted; None unless its join is awaited."""
         return self.timeline.accepted if self.state is ServiceState.ACCEPTED else None
 
     @property
     def may_be_asked_again(self) -> bool:
-        """Whether the same invite may be sent once more. Dispatched again, an agent would come twice."""
+        """Whether the same invite may be sent again. An agent that is dispatched again would join twice."""
         if self.overdue_since is not None:
             return self.instance.agent_name is None
         return self.refused and not self.refused_for_good and not self.reported_failure
 
     @property
     def fault(self) -> ServiceReason | None:
-        """What has gone wrong with it so far; None while it may simply need more time."""
+        """What went wrong so far; None while it may only need more time."""
         match self.state:
             case ServiceState.FAILED if self.reported_failure:
                 return ServiceReason.REPORTED_FAILURE
@@ -184,7 +184,7 @@ class Attempt:
 
     @property
     def shortfall(self) -> ServiceReason | None:
-        """Why it was not ready when time was up; None if it was."""
+        """Why it was not ready at the deadline; None if it was ready."""
         match self.state:
             case ServiceState.READY:
                 return None
@@ -195,12 +195,12 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class RequiredService:
-    """One entry of what a session needs."""
+    """One required service (entry) of a session."""
 
     requirement: Requirement
     current: Attempt
     past: tuple[Attempt, ...] = ()
-    """The attempts before the current one, the latest last."""
+    """The past attempts, latest last."""
 
     @property
     def optional(self) -> bool:
@@ -249,12 +249,12 @@ class RequiredService:
 
     @property
     def tried(self) -> tuple[InstanceRef, ...]:
-        """The instances that were invited for this entry, each once, the latest last."""
+        """The instances that were invited for this entry, without duplicates, latest last."""
         refs = (self.current.ref, *(attempt.ref for attempt in reversed(self.past)))
         return tuple(reversed(dict.fromkeys(refs)))
 
     def next_attempt(self, identity: str | None, invite_id: str, at: float, instead: Chosen | None) -> RequiredService:
-        """The entry as its next attempt begins, with another instance or again with the current one."""
+        """The entry with its next attempt, for the instance `instead`, or for the current one when that is None."""
         current = self.current
         following = Attempt(
             instance=instead or current.instance,
@@ -263,7 +263,7 @@ class RequiredService:
             invite_id=invite_id,
             tries=1,
             in_flight=True,
-            presence=current.presence.void(),  # an agent of the attempt before has the same name
+            presence=current.presence.void(),  # an agent of the previous attempt may have the same identity
             timeline=Timeline(invited=at),
         )
         past = (*self.past, current)[-PAST_KEPT:] if current.number else ()

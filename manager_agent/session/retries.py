@@ -1,5 +1,5 @@
-"""Attempts to get a service for an entry of a session: when one has failed, when the next may follow, and the record
-that a try of an invite is about to be sent: the instance, its identity and its invite id. PURE."""
+"""When an attempt to get a service has failed, when the next may follow, and the event that records the try of an
+invite (with its instance, identity and invite id) before it is sent. PURE."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from manager_agent.session.required_service import Attempt
 from manager_agent.session.session import Session
 
 REJOIN_GRACE = 0.5
-"""Seconds for a service that has left to be back before another is invited: the SDK may just have reconnected."""
+"""Seconds for a service that left to return before another is invited: the SDK may only be reconnecting."""
 
 
 def failed_at(attempt: Attempt) -> float | None:
-    """When it failed; None if it has not. One that is late may still join."""
+    """When the attempt failed; None if it has not. A late service may still join."""
     if attempt.reported_failure:
         return attempt.timeline.failed
     if attempt.lost:
@@ -25,7 +25,7 @@ def failed_at(attempt: Attempt) -> float | None:
 
 
 def again_at(attempt: Attempt) -> float:
-    """From when on an instance may be invited that was tried for this entry before; another one need not wait."""
+    """When an instance that was already tried for this entry may be invited again. Other instances need not wait."""
     failed = failed_at(attempt)
     if failed is None:
         return -math.inf
@@ -35,12 +35,12 @@ def again_at(attempt: Attempt) -> float:
 
 
 def resend_at(attempt: Attempt) -> float:
-    """When an instance that refused is sent the same invite again; infinity: it is not."""
+    """When to send the same invite again to an instance that refused it; infinity: never."""
     return attempt.retry_at if attempt.refused and attempt.may_be_asked_again else math.inf
 
 
 def replace_at(attempt: Attempt, join_timeout: float) -> float:
-    """When to look for a replacement, another instance or the same, unless something happens before."""
+    """When to look for a replacement (another instance or the same) unless something happens first."""
     failed, late = failed_at(attempt), attempt.overdue_since
     if attempt.in_flight:
         return math.inf
@@ -63,14 +63,14 @@ def invite_started(
 ) -> InviteStarted:
     """Try number `tries` of attempt number `attempt` for this entry of the session.
 
-    `instead`: the instance to invite, unless it is the entry's own: another one, or the same as it is registered now.
+    `instead`: the instance to invite instead of the entry's current one; it may be a newer registration of the same.
     """
     current = session.services[entry].current
     instance = instead or current.instance
     if attempt == current.number:
         identity = current.identity
     elif instance.agent_name is not None:
-        identity = None  # LiveKit's dispatch gives it one
+        identity = None  # assigned by LiveKit's dispatch
     else:
         identity = identities.service(session.session_id, entry, instance.service_id, attempt)
     invite_id = identities.invite(session.session_id, entry, attempt)

@@ -1,6 +1,6 @@
-"""What each event does to the services of a session: invited, heard, seen, gone, replaced.
+"""What each event does to the services of a session: invites, signals, joins, leaves, replacements.
 
-PURE. Used by transitions.py, which has the table of all events.
+PURE. Used by transitions.py, which has the table of all event types.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from manager_agent.session.required_service import Attempt, RequiredService
 from manager_agent.session.session import Session, StaleParticipant
 
 STATE_ATTRIBUTE = "session.state"
-"""The participant attribute in which an invited service may say `ready`, `failed` or `draining`."""
+"""The participant attribute with which an invited service can signal `ready`, `failed` or `draining`."""
 AGENT_STATE_ATTRIBUTE = "lk.agent.state"
 AGENT_NOT_UP_YET = ("", "initializing")
 STALE_PARTICIPANTS_KEPT = 32
 LAST_ANSWER_GRACE = 0.5
-"""Seconds that a service which was replaced stays in the room: one that says by RPC that it failed is owed the answer,
-and one that is removed before gets an error instead."""
+"""Seconds that a replaced service stays in the room, so that one that signaled its failure by RPC still gets the reply
+instead of an error."""
 
 
 def invite_started(session: Session, event: ev.InviteStarted) -> Session:
@@ -55,7 +55,7 @@ def _make_attempt_stale(session: Session, attempt: Attempt, at: float) -> Sessio
 
 
 def make_stale(session: Session, stale_participant: StaleParticipant) -> Session:
-    """A participant of an attempt that is over must leave the room, or not get into it."""
+    """Record a participant of an attempt that is over as stale, whether it is in the room or may still join."""
     if session.is_stale(stale_participant.identity):
         return session
     return replace(
@@ -83,7 +83,7 @@ def invite_refused(session: Session, event: ev.InviteRefused) -> Session:
         refused_at=event.at,
         retry_at=math.inf if event.final else event.at + pause,
         was_accepted=attempt.was_accepted or attempt.timeline.accepted is not None,
-        timeline=replace(attempt.timeline, accepted=None),  # the instance no longer knows of an invite that it accepted
+        timeline=replace(attempt.timeline, accepted=None),  # the instance has forgotten the invite that it accepted
     )
     return with_attempt(session, event.entry, refused)
 
@@ -130,7 +130,7 @@ def with_stale_participant(
 
 
 def _invited(session: Session, event: ev.InviteAccepted | ev.InviteRefused) -> Attempt | None:
-    """The attempt whose invite this is the outcome of; None for an older try, an older attempt, a second time."""
+    """The attempt whose invite has this outcome; None for an older try, an older attempt, or a repeated outcome."""
     attempt = session.services[event.entry].current
     is_current = (event.attempt, event.tries) == (attempt.number, attempt.tries)
     return attempt if is_current and attempt.in_flight else None
@@ -155,7 +155,7 @@ def service_signalled(session: Session, event: ev.ServiceSignalled) -> Session:
 def service_seen(session: Session, entry: int, seen: ParticipantInfo, at: float) -> Session:
     attempt = session.services[entry].current
     presence = attempt.presence.seen(seen.sid, seen.joined_ms, at)
-    if presence.sid != seen.sid:  # an older one of the same identity, or one that is known to have left
+    if presence.sid != seen.sid:  # an older participant, or one that is known to have left
         if presence.here or attempt.lost:
             return session
         timeline = replace(attempt.timeline, joined=attempt.timeline.joined or at)
@@ -171,9 +171,9 @@ def service_seen(session: Session, entry: int, seen: ParticipantInfo, at: float)
 
 
 def _joined(attempt: Attempt, presence: Presence, at: float) -> Attempt:
-    """It is here as a participant that was not known before."""
+    """The service joined as a participant that was not known before."""
     timeline, ready_by, was_ready = attempt.timeline, attempt.ready_by, attempt.was_ready
-    if attempt.lost or attempt.presence.here:  # back as another participant: what it said before is void
+    if attempt.lost or attempt.presence.here:  # rejoined as another participant: its earlier signals no longer count
         ready_by, was_ready = None, was_ready or timeline.ready is not None
         timeline = replace(timeline, joined=at, ready=None, left=None)
     elif timeline.joined is None:
@@ -203,7 +203,7 @@ def _reported_failure(attempt: Attempt, at: float) -> Attempt:
 
 
 def with_attempt(session: Session, entry: int, attempt: Attempt) -> Session:
-    """The session with this as the current attempt of an entry."""
+    """The session with this attempt as the current one of an entry."""
     service = session.services[entry]
     return session if attempt is service.current else _with_service(session, entry, replace(service, current=attempt))
 

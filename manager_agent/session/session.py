@@ -1,7 +1,7 @@
-"""A session: one room plus the services it needs, what it is, and what happens to it.
+"""A session: one room and the services that it needs. This file has its facts, and the state derived from them.
 
-PURE: no clock, no asyncio, no LiveKit. Nothing else decides what state a session is in, and nothing stores
-it: the state follows from the facts below, so that no flag can disagree with them.
+PURE: no clock, no asyncio, no LiveKit. The state is not stored and not decided anywhere else: it is derived from the
+facts below, so no flag can disagree with them.
 
              all required services ready          the user joins
     waiting ------------------------------> ready <--------------> active
@@ -10,12 +10,11 @@ it: the state follows from the facts below, so that no flag can disagree with th
                                              | v                      |
                                           degraded <------------------+
 
-    With the user in the room already, all services being ready means active at once.
+    If the user is already in the room when all services become ready, the session is active at once.
 
-    any of these ---- a reason ----> ended | failed      final: no event changes it any more
+    any of these ---- a reason ----> ended | failed      final: no event changes it
 
-Here are the facts and what follows from them. transitions.py says what each event does to the facts, and
-plan.py what is to be done next.
+transitions.py defines how each event changes the facts, and plan.py what to do next.
 """
 
 from __future__ import annotations
@@ -38,24 +37,24 @@ from manager_agent.session.required_service import Timeline as Timeline
 from manager_agent.traceparent import TraceContext, read_trace
 
 OUR_IDENTITIES = "sm-"
-"""What the identities that we give begin with; no user's may."""
+"""The prefix of the identities that the session manager assigns. Users' identities must not have it."""
 FRUITLESS_DISPATCHES_MAX = 3
-"""After so many dispatches in a row whose manager did not come or stay, a waiting session fails."""
+"""A waiting session fails after this many dispatches in a row whose manager did not join or did not stay."""
 
 
 class SessionState(StrEnum):
     WAITING = "waiting"
-    """is when not all required services are ready, and never were."""
+    """The required services are not all ready, and never were."""
     READY = "ready"
-    """is when all are and the user is not in the room: a token is available."""
+    """All required services are ready, and the user is not in the room. Tokens are issued."""
     ACTIVE = "active"
-    """is when all are and the user is in the room."""
+    """All required services are ready, and the user is in the room."""
     DEGRADED = "degraded"
-    """is when a required service was lost after all had been ready: no new tokens."""
+    """A required service was lost after all had been ready. No new tokens are issued."""
     ENDED = "ended"
-    """is final: it ran its course, or was ended."""
+    """Final: the session completed, or was ended by request."""
     FAILED = "failed"
-    """is final: it could not give what was asked for."""
+    """Final: the session could not provide what was requested."""
 
 
 class EndReason(StrEnum):
@@ -89,64 +88,64 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """The user that the session is for, and what goes into the token."""
+    """The session's user, and the contents of the user's token."""
 
     identity: str
     name: str = ""
     attributes: Mapping[str, str] = field(default_factory=dict)
     grants: Mapping[str, Any] = field(default_factory=dict)
     metadata: str | None = None
-    """The metadata of the participant; None: the session's own, as JSON."""
+    """The participant's metadata; None: the session's metadata as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """The LiveKit room, as far as it is made."""
+    """The LiveKit room and the progress of its creation."""
 
     requested_at: float | None = None
     sid: str = ""
     created_at: float | None = None
     refused: bool = False
     taken: bool = False
-    """The name turned out to be that of a room which is not ours: hands off."""
+    """A room of this name exists and is not ours. It must not be touched."""
 
     @property
     def in_flight(self) -> bool:
-        """LiveKit was asked to make it and has not answered yet."""
+        """LiveKit was asked to create it and has not responded yet."""
         return self.requested_at is not None and self.created_at is None and not self.refused
 
 
 @dataclass(frozen=True, slots=True)
 class StaleParticipant:
-    """Who was invited, or in charge, for an attempt that is over. Found in the room, it is removed: its token is still
-    good."""
+    """A service of an earlier attempt, or an earlier manager. If it is found in the room it is removed, because its
+    token is still valid."""
 
     identity: str
     presence: Presence = Presence()
     not_before: float = -math.inf
-    """Until then it is not removed: it may still be waiting for the answer to what it said last."""
+    """It is not removed before this instant: it may still be waiting for the reply to its last signal."""
     removing: str | None = None
-    """The sid of the participant that LiveKit was asked to remove, while it has not answered."""
+    """The sid of the participant that LiveKit was asked to remove, until it responds."""
     service_id: str | None = None
     attempt: int | None = None
-    """The service, and the attempt to get it, that this was; None: a manager, or an agent that is one too many."""
+    """The service and the attempt that it belonged to; None for a manager or a surplus agent."""
 
     @property
     def log_fields(self) -> dict[str, str | int]:
-        """What every log line about it says."""
+        """The fields of every log entry about it."""
         fields = {"identity": self.identity, "service_id": self.service_id, "attempt": self.attempt}
         return {name: value for name, value in fields.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """Why and when it was over, and how far the cleaning up has come."""
+    """Why and when the session ended, and the progress of the clean-up."""
 
     reason: EndReason
     at: float
     cleaning_since: float | None = None
     clean_ups: int = 0
-    """How often it was begun: LiveKit may not be there to delete the room."""
+    """How often the clean-up was started. It fails while LiveKit is unavailable."""
     retry_at: float = -math.inf
     cleaned_at: float | None = None
 
@@ -161,14 +160,14 @@ class Session:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     limits: Limits = Limits()
     owner: str = ""
-    """The name of the caller that asked for it; empty for our own."""
+    """The name of the caller that requested it; empty for the health check's sessions."""
     profile: str = ""
-    """The profile that was asked for, if any."""
+    """The requested profile, if any."""
     callback_url: str | None = None
-    """Where its owner wants to be told of each state that it takes."""
+    """The URL to which every change of its state is posted."""
     traceparent: str = ""
     tracestate: str = ""
-    """The place in a trace of the request that asked for it (traceparent.py); empty: it has none."""
+    """The trace context of the request that created it (traceparent.py); empty: none."""
 
     room: Room = Room()
     manager: ManagerDispatch = ManagerDispatch()
@@ -177,23 +176,23 @@ class Session:
     user_came_at: float | None = None
     """When the user was first seen in the room."""
     user_left_at: float | None = None
-    """When we were last told that the user, who had been there, has left."""
+    """When we last learned that the user had left the room."""
     webhooks_arrive: bool = False
     listing_since: float | None = None
-    """When LiveKit was asked who is in the room, while it has not answered."""
+    """When LiveKit was asked for the room's participants, until it responds."""
     listing_failures: int = 0
-    """In a row."""
+    """Failed listings in a row."""
     listed_at: float | None = None
-    """When LiveKit last answered, or failed to answer, who is in the room."""
+    """When LiveKit last responded to a listing, or failed to."""
     listed_as_of: float = -math.inf
-    """When the newest listing that was taken in had been asked for: an older one is old news."""
+    """When the newest applied listing was requested. Older listings are outdated."""
     end: End | None = None
 
     state_since: float = 0.0
-    """When the state, as derived below, last changed."""
+    """When the derived state last changed."""
     ready_at: float | None = None
     revision: int = 1
-    """Counts the changes that anybody outside can see."""
+    """Incremented by every change that clients can see."""
 
     @property
     def state(self) -> SessionState:
@@ -219,23 +218,23 @@ class Session:
 
     @property
     def trace(self) -> TraceContext | None:
-        """The trace that everything done for it belongs to."""
+        """The trace context to which all work for the session belongs."""
         return read_trace(self.traceparent, self.tracestate)
 
     @property
     def log_fields(self) -> dict[str, str]:
-        """What every log line about it says."""
+        """The fields of every log entry about it."""
         trace = self.trace
         fields = {"session_id": self.session_id, "room": self.room_name}
         return fields if trace is None else {**fields, "trace_id": trace.trace_id}
 
     def reason_of(self, service: RequiredService) -> ServiceReason | None:
-        """Why this service is not ready: what is known to be wrong while it may still come, the whole
-        truth when the session is over."""
+        """Why this service is not ready. While it may still become ready, only known faults count; once the session is
+        over, also a service that was merely late has a reason."""
         return service.current.shortfall if self.over else service.current.fault
 
     def entry_of(self, identity: str) -> int | None:
-        """The index of the service that was invited, or has come, under this identity."""
+        """The index of the entry whose service was invited or joined under this identity."""
         return index_of(self.services, lambda service: service.identity == identity)
 
     def stale_participant(self, identity: str) -> StaleParticipant | None:
@@ -252,12 +251,12 @@ class Session:
         return self.stale_participant(identity) is not None
 
     def invited_as(self, invite_id: str | None) -> str | None:
-        """The identity that the holder of this invite id was invited under."""
+        """The identity of the service with this invite id."""
         entry = index_of(self.services, lambda service: bool(invite_id) and service.invite_id == invite_id)
         return None if entry is None else self.services[entry].identity
 
     def has_taken_in(self, identity: str, signal: Signal) -> bool:
-        """Whether what this service said of itself is in force, and so may be acknowledged."""
+        """Whether the service's last signal took effect and can be acknowledged."""
         entry = self.entry_of(identity)
         if entry is None:
             return False
@@ -277,7 +276,7 @@ class Session:
 
 
 def deadline(session: Session) -> tuple[float, EndReason] | None:
-    """The next instant at which the session is over unless something happens before, and why then."""
+    """The next instant at which the session ends unless something happens first, and the reason it would have."""
     if session.end is not None:
         return None
     limits, since = session.limits, session.state_since
@@ -298,13 +297,14 @@ def deadline(session: Session) -> tuple[float, EndReason] | None:
 
 
 def invite_deadline(session: Session, now: float) -> float:
-    """Until when a service that is invited at `now` is waited for: one that comes later replaces one that was lost."""
+    """Until when to wait for a service invited at `now`: the session's ready deadline, or, for a replacement of a lost
+    service, the replacement timeout from now."""
     return session.ready_deadline if session.ready_at is None else now + session.limits.replacement_timeout
 
 
 def is_revenant(session: Session, sid: str, *, is_blank: bool) -> bool:
-    """Whether a room of the session's name, with this sid, is its deleted room made again: LiveKit makes one, without
-    metadata, for a participant who was joining at that moment. It has no manager and no services."""
+    """Whether a room of the session's name, with this sid, is its deleted room created again: LiveKit creates one,
+    without metadata, for a participant who was joining at that moment. It has no manager and no services."""
     return session.over and is_blank and sid != session.room.sid
 
 

@@ -1,5 +1,5 @@
-"""What has become of a session in the order of time: the steps that it took, every attempt to get a service, and who is
-awaited, until when. PURE."""
+"""The timeline of a session: its steps and all attempts in order of time, and which services are awaited until when.
+PURE."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TimelineStep:
 
 
 class Awaited(StrEnum):
-    """What a service is to do next."""
+    """What a service is expected to do next."""
 
     ACCEPT = "accept"
     JOIN = "join"
@@ -49,15 +49,14 @@ class Awaited(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Late:
-    """What is awaited of a service that is not ready yet. It need not be late already."""
+    """What is expected from a service that is not ready yet, whether or not it is overdue."""
 
     awaited: Awaited
     since: float
     due: float | None
-    """From when on it may be replaced, or when the session ends because it is missing; None: neither, as nothing waits
-    for it."""
+    """When it may be replaced, or when the session fails without it; None when nothing waits for it."""
     retry_at: float | None = None
-    """When one that refused is asked again."""
+    """When the invite is sent again to a service that refused it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,17 +68,17 @@ class TimelineAttempt:
     attempt: Attempt
     reason: ServiceReason | None
     until: float | None
-    """When the next one took its place; None: it is the current one."""
+    """When the next attempt replaced it; None for the current attempt."""
     late: Late | None
 
     @property
     def ready_by(self) -> Evidence | None:
-        """What makes it ready; None also for one that no longer is."""
+        """The evidence that makes it ready; None when it is not ready, or no longer ready."""
         return self.attempt.ready_by if self.until is None else None
 
 
 def steps(session: Session) -> list[TimelineStep]:
-    """Those that are known, in order of time. A user who has come back has joined twice."""
+    """The steps known so far, in order of time. A user who rejoins has joined twice."""
     user, manager, came_at = session.user_presence, session.manager, session.user_came_at
     came_back_at = user.told_at if user.told_at != came_at else None
     known = (
@@ -98,7 +97,7 @@ def steps(session: Session) -> list[TimelineStep]:
 
 
 def attempts(session: Session) -> list[TimelineAttempt]:
-    """Every attempt that is remembered, by entry; of each entry the present one last."""
+    """Every remembered attempt, ordered by entry; the current attempt of each entry is last."""
     return [attempt for entry, service in enumerate(session.services) for attempt in _of_entry(session, entry, service)]
 
 
@@ -111,7 +110,7 @@ def _of_entry(session: Session, entry: int, service: RequiredService) -> Iterato
 
 
 def late(session: Session, service: RequiredService) -> Late | None:
-    """What is awaited of this service of the session; None when it is ready, has failed, or nothing is awaited."""
+    """What is expected from this service; None when it is ready, has failed, or nothing is expected."""
     if session.over:
         return None
     timeline = service.timeline
@@ -129,9 +128,10 @@ def late(session: Session, service: RequiredService) -> Late | None:
 
 
 def _due(session: Session, service: RequiredService) -> float:
-    """Not the time of the next search for a replacement: without another instance, that is put off again and again."""
+    """When the service is due. Not the time of the search for a replacement, which is postponed repeatedly when there
+    is no other instance."""
     ends = deadline(session)
-    due = math.inf if service.optional or ends is None else ends[0]  # it is required, so the session is not ready
+    due = math.inf if service.optional or ends is None else ends[0]  # required, so the session is not ready
     late = service.current.overdue_since
     return due if late is None else min(due, late + session.limits.service_join_timeout)
 

@@ -1,8 +1,8 @@
 """What each event does to a session: `apply(session, event) -> session`.
 
-PURE. One small function an event type, all of them in the table at the end; those about a service are in
-service_transitions.py. An event that is late, doubled, about an older attempt or about an older participant changes
-nothing, and then the very same object comes back.
+PURE. One small function per event type, listed in the table at the end; those about services are in
+service_transitions.py. An event that is late, repeated, or about an older attempt or participant changes nothing, and
+then the same object is returned.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ from manager_agent.session.session import (
 AGENT_NAME_ATTRIBUTE = "lk.agent.name"
 
 CLEAN_UP_PAUSE = 30.0
-"""Seconds until a room that could not be deleted is tried again."""
+"""Seconds until the deletion of a room is retried."""
 AFTER_THE_END = ev.RoomCreated | ev.RoomRefused | ev.CleanUpStarted | ev.CleanedUp | ev.CleanUpFailed
-"""What still counts when the session is over: an answer that was on its way, and the cleaning up."""
+"""Events that still apply when the session is over: responses that were in flight, and the clean-up."""
 
 
 def apply(session: Session, event: ev.Event) -> Session:
-    """What the session is after `event`: the very same object when the event changes nothing."""
+    """The session after `event`; the same object when the event changes nothing."""
     if session.end is not None and not isinstance(event, AFTER_THE_END):
         return session
     changed = _ON[type(event)](session, event)
@@ -158,7 +158,7 @@ def _manager_failed(session: Session, event: ev.ManagerFailed) -> Session:
 
 
 def _relieved(session: Session) -> Session:
-    """The manager in charge must not become a second one: a connect that was given up may still get into the room."""
+    """Mark the previous manager as stale: an abandoned connect may still join the room as a second manager."""
     manager = session.manager
     if manager.identity is None or not manager.in_charge:
         return session
@@ -187,14 +187,14 @@ def _seen(session: Session, seen: ParticipantInfo, at: float) -> Session:
         )
     entry = session.entry_of(seen.identity)
     if entry is None and seen.is_agent and not seen.identity.startswith(OUR_IDENTITIES):
-        session, entry = _recognised(session, seen)
+        session, entry = _recognized(session, seen)
         if entry is None and _is_one_too_many(session, seen):
             return make_stale(session, StaleParticipant(seen.identity, Presence().seen(seen.sid, seen.joined_ms, at)))
     return session if entry is None else service_seen(session, entry, seen, at)
 
 
-def _recognised(session: Session, seen: ParticipantInfo) -> tuple[Session, int | None]:
-    """An agent that LiveKit dispatched for us comes under an identity of LiveKit's: know it by its name."""
+def _recognized(session: Session, seen: ParticipantInfo) -> tuple[Session, int | None]:
+    """An agent that LiveKit dispatched for us has an identity assigned by LiveKit: recognize it by its agent name."""
     name = seen.attributes.get(AGENT_NAME_ATTRIBUTE)
 
     def awaited(service: RequiredService) -> bool:
@@ -204,13 +204,13 @@ def _recognised(session: Session, seen: ParticipantInfo) -> tuple[Session, int |
     entry = index_of(session.services, awaited)
     if entry is not None:
         attempt = session.services[entry].current
-        presence = replace(attempt.presence, joined_ms=0)  # instants order the joins of one identity, not of two
+        presence = replace(attempt.presence, joined_ms=0)  # instants only order the joins of the same identity
         session = with_attempt(session, entry, replace(attempt, identity=seen.identity, presence=presence))
     return session, entry
 
 
 def _is_one_too_many(session: Session, seen: ParticipantInfo) -> bool:
-    """An agent that came for a job of ours while another one has its place: it was dispatched twice."""
+    """An agent that joined for our dispatch although its entry already has one: it was dispatched twice."""
     name = seen.attributes.get(AGENT_NAME_ATTRIBUTE)
     same = [service for service in session.services if name and service.agent_name == name and service.attempt > 0]
     return bool(same) and all(s.presence.here and seen.sid not in s.presence.gone for s in same)
@@ -224,7 +224,7 @@ def _participant_left(session: Session, event: ev.ParticipantLeft) -> Session:
 
 
 def _stranger_left(session: Session, sid: str) -> Session:
-    """It may be an agent dispatched for us whose join is told later: by then it must be known to have left."""
+    """Remember the leave, because it may be of an agent dispatched for us whose join is reported later."""
     for entry, service in enumerate(session.services):
         if service.agent_name:
             left = replace(service.current, presence=service.presence.left(sid))
@@ -262,13 +262,13 @@ def _room_listed(session: Session, event: ev.RoomListed) -> Session:
     for entry, service in enumerate(session.services):
         if service.identity not in listed and _spoke_before(service.current, event.asked_at):
             session = with_attempt(session, entry, lost(service.current, event.at))
-    for seen in event.participants:  # last: one who is here may take the place of one who is not
+    for seen in event.participants:  # last: a listed participant may replace one that is gone
         session = _seen(session, seen, event.at)
     return session
 
 
 def _spoke_before(attempt: Attempt, asked_at: float) -> bool:
-    """It spoke in the room before that instant, though its join was never told."""
+    """Whether it sent a signal in the room before that instant, although its join was never reported."""
     joined = attempt.timeline.joined
     return not attempt.presence.here and not attempt.lost and joined is not None and joined < asked_at
 
@@ -317,4 +317,4 @@ _ON: Mapping[type, Callable[[Session, Any], Session]] = {
     ev.CleanedUp: _cleaned_up,
     ev.CleanUpFailed: _clean_up_failed,
 }
-"""What each event does: every event type stands here once."""
+"""The transition of each event type."""
