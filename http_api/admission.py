@@ -1,4 +1,4 @@
-"""Who may do what: every request for an operation is admitted here, or refused, before its handler sees it."""
+"""Authorization: every request for an operation is admitted or refused here before its handler runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ UNPROVED = frozenset({Permission.PUBLIC, Permission.OWN_PROOF})
 
 @web.middleware
 async def admission(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Finds out who is asking, and refuses what he may not do, or does too often. Raises Unauthorized, Forbidden,
+    """Middleware: identify the caller, and refuse what it may not do or does too often. Raises Unauthorized, Forbidden,
     RateLimited."""
     operation = operation_of(request)
     proved = operation is not None and operation.access not in UNPROVED

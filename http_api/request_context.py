@@ -1,4 +1,4 @@
-"""What is known of one request while it is answered: for its log lines, its metrics, its span."""
+"""The keys of facts about one request, used for its log entries, metrics and span."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from manager_agent.registry.services import Unmet
 from manager_agent.traceparent import TraceContext
 
 PRINCIPAL = web.RequestKey("PRINCIPAL", Principal)
-"""Who is asking; set once admission.py has let the request through."""
+"""The caller; set once admission.py has admitted the request."""
 REQUEST_ID = web.RequestKey("REQUEST_ID", str)
 ABOUT: web.RequestKey[Mapping[str, str]] = web.RequestKey("ABOUT")
-"""What its log lines are about: ids by their names."""
+"""The fields of its log entries: ids by name."""
 TRACE = web.RequestKey("TRACE", TraceContext)
-"""Its own span, or the one that it came with; not there if it belongs to no trace."""
+"""The context of its own span, or its incoming context; not set if the request is not traced."""
 PROBLEM = web.RequestKey("PROBLEM", str)
-"""The slug of the problem that the request was answered with."""
+"""The slug of the problem in the response."""
 UNMET: web.RequestKey[tuple[Unmet, ...]] = web.RequestKey("UNMET")
-"""What it required and nobody could be invited as."""
+"""The requirements for which no service could be invited."""

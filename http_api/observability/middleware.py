@@ -1,4 +1,4 @@
-"""Each request is logged, traced and measured, whatever becomes of it."""
+"""Log, trace and measure every request, whatever its outcome."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ACCEPTED_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 @web.middleware
 async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Goes around all others, so that what they refuse is observed as well."""
+    """The outermost middleware, so that requests refused by the others are observed too."""
     app, operation, started = request.app, operation_of(request), perf_counter()
     theirs = request.headers.get(REQUEST_ID_HEADER, "")
     begin(request, theirs if ACCEPTED_REQUEST_ID.fullmatch(theirs) else new_request_id())
@@ -53,13 +53,14 @@ async def observed(request: web.Request, handler: Handler) -> web.StreamResponse
 
 
 async def show_request_id(request: web.Request, response: web.StreamResponse) -> None:
-    """Just before the headers are sent: a stream's are long gone when its handler returns."""
+    """Signal handler: add the request id just before the headers are sent. A stream's are sent before its handler
+    returns."""
     if REQUEST_ID in request:
         response.headers[REQUEST_ID_HEADER] = request[REQUEST_ID]
 
 
 def _type_of(requirement: Requirement, registry: Registry) -> str:
-    """Of one that is required by its id: what it is registered as, if it is."""
+    """The type of a required service; for one required by its id, the registered type, if any."""
     if requirement.service_id is None:
         return requirement.type or OTHER
     try:

@@ -1,7 +1,7 @@
-"""Who reads the feed, and what is new to each: one listener on the store for all of them.
+"""The readers of the feed and the news for each of them, with one listener on the store for all.
 
-A reader has the set of what has changed since he was last told, never a queue: a thousand changes of one session are
-one entry in it. What he is told is made when he takes it, once for all readers.
+Each reader has a set of what changed since its last event, not a queue: a thousand changes of one session are one
+entry. Events are rendered when a reader takes its news, once for all readers.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ from manager_agent.tasks import Tasks
 log = structlog.get_logger()
 
 INTERVAL = 1.0
-"""Seconds between two looks at the services, while somebody reads who may see them."""
+"""Seconds between two checks of the services, while a reader may see them."""
 BACKLOG_MAX = 20_000
-"""Sessions, or services, that may have changed before a reader is told. Who is further behind comes back for how
-everything is."""
+"""The maximum number of changed sessions, or services, kept for a reader. A reader further behind is disconnected and
+gets a new snapshot when it reconnects."""
 
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What a reader has not been told yet."""
+    """What was not sent to a reader yet."""
 
     sessions: Sequence[str]
-    """The ids of those that changed or are forgotten, in the order in which they first did."""
+    """The ids of sessions that changed or were removed, in order of their first change."""
     services: Sequence[str]
-    """The ids of those that are new, changed, or gone."""
+    """The ids of services that are new, changed or gone."""
     health: bool
 
 
@@ -50,7 +50,7 @@ class News:
 class Reader:
     principal: Principal
     is_behind: bool = False
-    """More has changed than is kept for him: what he is told would not be all."""
+    """Whether more has changed than is kept for it, so that its events would be incomplete."""
     _sessions: dict[str, None] = field(default_factory=dict)
     _services: dict[str, None] = field(default_factory=dict)
     _health: bool = False
@@ -85,18 +85,18 @@ class Reader:
         self._woken.set()
 
     def knows(self, session_id: str) -> None:
-        """He is about to be told how this one is."""
+        """This session's current state is about to be sent."""
         self._sessions.pop(session_id, None)
 
     def knows_service(self, service_id: str) -> None:
         self._services.pop(service_id, None)
 
     def knows_services(self) -> None:
-        """He is about to be told of all."""
+        """The current state of all services is about to be sent."""
         self._services.clear()
 
     async def wait(self) -> None:
-        """Returns once there may be something new."""
+        """Wait until there may be news."""
         await self._woken.wait()
 
     def take(self) -> News:
@@ -107,30 +107,30 @@ class Reader:
 
 
 class FeedReaders:
-    """`tell` is for the store's listen(), `tell_health` for that of the dependencies."""
+    """`tell` is a listener for the store, `tell_health` one for the upstreams."""
 
     def __init__(self, store: Store, registry: Registry, upstreams: Upstreams, clock: Clock) -> None:
         self._store, self._registry, self._upstreams, self._clock = store, registry, upstreams, clock
         self._readers: set[Reader] = set()
         self._rendered = RenderedSessions()
         self.services = SeenServices()
-        """As they were at the last look: for those who see services."""
+        """The services at the last check, for readers that may see them."""
         self._tasks = Tasks()
         self._looking: asyncio.Task[None] | None = None
         self.is_over = False
-        """The process is stopping: who has been told all that there is goes."""
+        """The process is stopping: streams end once all news is sent."""
 
     @property
     def count(self) -> int:
-        """How many read."""
+        """The number of readers."""
         return len(self._readers)
 
     @contextmanager
     def reading(self, principal: Principal) -> Iterator[Reader]:
-        """A reader, to whom nothing is new yet."""
+        """A new reader without news."""
         reader = Reader(principal)
         if reader.sees_services and not any(other.sees_services for other in self._readers):
-            self.services.clear()  # nobody has looked for a while
+            self.services.clear()  # they were not checked for a while
             self.services.look(self._registry.statuses(), self._clock())
         self._readers.add(reader)
         if self._looking is None or self._looking.done():
@@ -162,7 +162,7 @@ class FeedReaders:
             reader.note_health()
 
     def end(self) -> None:
-        """Lets every reader go, once he has been told what there still is."""
+        """End every stream once its remaining news is sent."""
         self.is_over = True
         for reader in self._readers:
             reader.wake()
@@ -173,7 +173,7 @@ class FeedReaders:
     # --- what there is to tell, as JSON -----------------------------------------------------------------
 
     def session(self, session_id: str) -> str | None:
-        """A session as it is; None when it is forgotten."""
+        """The JSON of a session; None when it is no longer stored."""
         try:
             return self._rendered.of(self._store.get(session_id))
         except UnknownSession:

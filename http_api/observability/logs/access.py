@@ -1,4 +1,4 @@
-"""The log's last line about each request: that it was answered, or that nobody waits for an answer any more."""
+"""The last log entry of each request: that it was answered, or that its client disconnected."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from http_api.request_context import ABOUT, PRINCIPAL, PROBLEM, REQUEST_ID, TRAC
 log = structlog.get_logger()
 
 BY_MACHINES = frozenset({"/health", "/livez", "/readyz", "/metrics", "/livekit/webhook"})
-"""Asked all the time; of interest only when it fails."""
+"""Requested constantly; logged at info only on failure."""
 PATH_MAX = 1_024
-"""Characters of a path that are logged."""
+"""The maximum characters of a path that are logged."""
 
 
 class AccessLog(AbstractAccessLogger):
     """One event for each answered request."""
 
     def log(self, request: web.BaseRequest, response: web.StreamResponse, time: float) -> None:
-        """`time`: seconds it took."""
+        """`time`: the duration in seconds."""
         write = log.debug if request.path in BY_MACHINES and response.status < 400 else log.info
         write("request", status=response.status, **_about(request, time))
 
 
 def log_abandoned(request: web.BaseRequest, seconds: float) -> None:
-    """For a request whose client is gone, after so many seconds: aiohttp logs none of these."""
+    """Log a request whose client disconnected after this many seconds: aiohttp does not log such requests."""
     log.info("request_abandoned", **_about(request, seconds))
 
 

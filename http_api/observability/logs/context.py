@@ -1,5 +1,4 @@
-"""What the log lines of a request are about: bound to every line that is logged for it, and to its last, the access
-log's."""
+"""The fields bound to all log entries of a request, including the access log's."""
 
 from __future__ import annotations
 
@@ -11,14 +10,14 @@ from manager_agent.session.session import Session
 
 
 def begin(request: web.Request, request_id: str) -> None:
-    """Of the request alone: it runs in a task of its own, with a context of its own."""
+    """Bind the request id. It affects only this request, which runs in its own task with its own context."""
     request[REQUEST_ID] = request_id
     structlog.contextvars.bind_contextvars(request_id=request_id)
 
 
 def bind_session(request: web.Request, session: Session, *, service_id: str | None = None) -> None:
-    """From now on this request is about this session, and this service of it. A trace that the session does not belong
-    to is the request's alone, and called so."""
+    """Bind the session, and its service if given, to all further entries of the request. A trace id that differs from
+    the session's is logged as `request_trace_id`."""
     about, trace = session.log_fields, request.get(TRACE)
     if trace is not None and trace.trace_id != about.get("trace_id"):
         about["request_trace_id"] = trace.trace_id

@@ -136,8 +136,8 @@ class SessionMetrics:
         return shown
 
     def refused(self, service_type: str, reason: ServiceReason) -> None:
-        """A session was refused for want of this service. Types that there never were take no place of those that there
-        are."""
+        """A session was refused because no such service is available. Unknown types do not use up the label values of
+        known ones."""
         known = service_type in self.known_types
         self._refused.labels(service_type if known else self._types_asked_for.of(service_type), reason).inc()
 

@@ -1,4 +1,4 @@
-"""Requests and traces: the trace that a request belongs to, its own span in it, and the tokens that it was given."""
+"""Traces of requests: the trace that a request belongs to, its own span, and the spans of tokens."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ class RequestSpan:
         self._start = clock()
 
     def end(self, status: int | None, error: BaseException | None) -> None:
-        """Records the span, if the request has one of its own and is not a stranger's. `error`: what was raised instead
-        of an answer."""
+        """Record the span, if the request has its own and its caller is authenticated. `error`: what was raised instead
+        of a response."""
         trace, request = self._trace, self._request
         if trace is None or trace is self._incoming or not _is_known(request):
             return
@@ -44,7 +44,7 @@ class RequestSpan:
         if isinstance(error, web.HTTPException):
             status = error.status
         elif error is not None:
-            failure = type(error).__name__  # CancelledError: its client is gone
+            failure = type(error).__name__  # CancelledError: the client disconnected
         if status is not None and status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             failure = request.get(PROBLEM) or str(status)
         resource = request.match_info.route.resource
@@ -56,7 +56,7 @@ class RequestSpan:
 
 @contextmanager
 def giving_token(request: web.Request, session: Session) -> Iterator[None]:
-    """Around the making of a token: a span of the session's trace, if the request has one itself."""
+    """Record the creation of a token within the block as a span of the session's trace, if the request is traced."""
     app = request.app
     start = app[CLOCK]()
     yield
@@ -68,8 +68,9 @@ def giving_token(request: web.Request, session: Session) -> Iterator[None]:
 
 
 def _has_span(operation: Operation | None, incoming: TraceContext | None) -> bool:
-    """Requests that do something about sessions have one, and all whose callers trace them. What is asked all the time
-    has none: it would hide the rest. Nor has what anybody may ask for: anybody could fill the collector."""
+    """Whether a request has its own span: requests that change sessions, and requests with an incoming trace.
+    Constantly repeated requests have none, because they would hide the rest, and public ones neither, because any
+    client could fill the collector with them."""
     if operation is None or operation.is_vital or operation.access is Permission.PUBLIC:
         return False
     acts = operation.method != "GET" and operation.tag in (Tag.SESSIONS, Tag.TOKENS)
@@ -77,12 +78,13 @@ def _has_span(operation: Operation | None, incoming: TraceContext | None) -> boo
 
 
 def _is_known(request: web.Request) -> bool:
-    """Whoever asks has proved who he is: to admission, or else to the handler, which speaks of a session only then."""
+    """Whether the caller is authenticated: by admission, or by the handler, which binds a session only then."""
     return request.get(PRINCIPAL, ANONYMOUS) is not ANONYMOUS or ABOUT in request
 
 
 def _attributes(request: web.Request, route: str, status: int | None, failure: str | None) -> dict[str, Attribute]:
-    """By OpenTelemetry's semantic conventions for HTTP servers; `request_id` and `problem` as in the logs."""
+    """The span, with the attributes of OpenTelemetry's semantic conventions for HTTP servers; `request_id` and
+    `problem` as in the logs."""
     about: dict[str, Attribute | None] = {
         "http.request.method": request.method,
         "http.route": route,
