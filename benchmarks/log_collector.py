@@ -79,7 +79,7 @@ def _records(body: bytes) -> int:
 
 
 @asynccontextmanager
-async def collector(behaviour: Behavior) -> AsyncIterator[int]:
+async def collector(behavior: Behavior) -> AsyncIterator[int]:
     """Listen within the block. Yields the port."""
     app = web.Application(client_max_size=BODY_MAX)
     app.router.add_route("*", "/{path:.*}", behavior)
