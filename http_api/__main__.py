@@ -1,4 +1,4 @@
-"""`python -m http_api [--dev]`: the API and the manager agent, in one process."""
+"""`python -m http_api [--dev]`: the API and the manager agent in one process."""
 
 from __future__ import annotations
 
@@ -22,25 +22,27 @@ from http_api.settings.settings import BadSettings, Settings
 log = structlog.get_logger()
 
 UNUSABLE = 2
-"""Exit code when the settings, or the port that they name, can't be used."""
+"""Exit code if the settings are invalid or their port can't be used."""
 FAULT = 70
-"""Exit code after a fault of our own, which is logged: EX_SOFTWARE of sysexits.h."""
+"""Exit code after an internal error, which is logged: EX_SOFTWARE of sysexits.h."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C while starting, or after a second one while stopping."""
 
 Program = Callable[[Settings, LogSinks], Coroutine[Any, Any, None]]
-"""What runs, with the sinks that logging fills."""
+"""The program to run, given the settings and the sinks of the log."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m http_api", description="The LiveKit session manager.")
-    parser.add_argument("--dev", action="store_true", help="on loopback, with the key of `livekit-server --dev`")
+    parser.add_argument(
+        "--dev", action="store_true", help="listen on loopback, with the API key of `livekit-server --dev`"
+    )
     parser.add_argument("--version", action="version", version=VERSION)
     return run(dev=parser.parse_args().dev)
 
 
 def run(*, dev: bool, program: Program = serve) -> int:
-    """Serves until it is asked to end, and ships what is left of the log; the exit code."""
+    """Serve until asked to stop, then ship the rest of the log. Returns the exit code."""
     exit_budget = ExitBudget()
     try:
         settings = Settings.load(dev=dev)
@@ -68,14 +70,14 @@ def _served(serving: Coroutine[Any, Any, None], sinks: LogSinks) -> int:
             try:
                 runner.run(serving)
             except KeyboardInterrupt:
-                sinks.exit_budget.cut()  # before the runner's end, which ends all that is still there
+                sinks.exit_budget.cut()  # before the runner exits, which cancels all remaining tasks
                 raise
     except (BadSettings, CannotListen) as error:
         if sinks.shipper.is_on:
-            log.critical("not_started", why=str(error))  # to be shipped: here run() says it in words
+            log.critical("not_started", why=str(error))  # only for the shipped log: run() prints the message here
         raise
     except Exception:
-        log.critical("ended_by_fault", exc_info=True)  # in the log, so that it is shipped too
+        log.critical("ended_by_fault", exc_info=True)  # logged, so that it is shipped too
         return FAULT
     return 0
 

@@ -1,4 +1,4 @@
-"""Serving the application: the port, the signals, and what comes in that is not even HTTP."""
+"""Serves the application: the listening socket, signals, and requests that are not valid HTTP."""
 
 from __future__ import annotations
 
@@ -28,36 +28,34 @@ from http_api.settings.settings import Settings
 log = structlog.get_logger()
 
 SHUTDOWN_TIMEOUT = 5.0
-"""Seconds for the requests under way once the process is asked to end."""
-
-
-LOOK_UPS = 64
-"""Names that may be looked up at once. Threads are made as they are needed."""
+"""Seconds for running requests to finish once the process is asked to stop."""
+LOOKUPS_MAX = 64
+"""Concurrent DNS lookups. Threads are created as needed."""
 
 
 class CannotListen(Exception):
-    """The address can't be listened on; the message says why, and which variables move it."""
+    """The address can't be listened on. The message says why, and which variables change it."""
 
 
 async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
-    """Serves until SIGINT or SIGTERM, then ends every session. Raises BadSettings and CannotListen before anything is
-    begun.
+    """Serve until SIGINT or SIGTERM, then end every session.
 
-    `sinks`: those that logging fills."""
-    # Names of services are looked up in here, too: a few slow name servers must not keep all others waiting.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOK_UPS, thread_name_prefix="look-up"))
+    `sinks`: the sinks of the log. Raises BadSettings and CannotListen before anything is started.
+    """
+    # Service host names are resolved in this executor: a few slow name servers must not delay all other lookups.
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOKUPS_MAX, thread_name_prefix="lookup"))
     if not settings.invites_have_own_key and not settings.dev:
         log.warning("invites_signed_with_livekit_secret", hint="set INVITE_API_KEY and INVITE_API_SECRET")
     async with serving(compose(settings, sinks)):
-        with _end_asked() as asked:  # before anybody reads that we listen, and asks
+        with _stop_signal() as stop:  # before `listening` is logged: a reader of the log may send a signal then
             gc.collect()
-            gc.freeze()  # what was loaded stays; to go through all of it again, every now and then, would take 200 ms
+            gc.freeze()  # loaded modules stay: scanning them in each full collection would take 200 ms
             log.info(
                 "listening", host=settings.server_host, port=settings.server_port, livekit=settings.livekit_server_url
             )
             if settings.is_open:
-                log.info("callers_need_no_key", why="dev mode, and only this machine reaches the API")
-            await asked.wait()
+                log.info("callers_need_no_key", why="dev mode, and the API is reachable from this machine only")
+            await stop.wait()
         log.info("stopping")
 
 
@@ -65,10 +63,10 @@ async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
 async def serving(
     components: Components,
 ) -> AsyncIterator[web.Application]:
-    """The application, listening; its sessions are ended on the way out. Raises BadSettings, CannotListen."""
+    """Inside, the application is listening; on exit all sessions are ended. Raises BadSettings, CannotListen."""
     app, settings = create_app(components), components.settings
     listener = listen(settings.server_host, settings.server_port)
-    # Who waits for a session and hangs up is not waited for.
+    # handler_cancellation: stop handling the request of a client that disconnects while waiting for a session.
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)
     server: asyncio.Server | None = None
     try:
@@ -93,27 +91,27 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def _end_asked() -> Iterator[asyncio.Event]:
-    """Set at the first SIGINT or SIGTERM; after this a second one ends the process at once."""
-    asked, loop = asyncio.Event(), asyncio.get_running_loop()
+def _stop_signal() -> Iterator[asyncio.Event]:
+    """An event set by the first SIGINT or SIGTERM. After the block, another signal ends the process at once."""
+    stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, asked.set)
+        loop.add_signal_handler(number, stop.set)
     try:
-        yield asked
+        yield stop
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
 
 
 def _connections(runner: web.AppRunner) -> Callable[[], RequestHandler]:
-    """What aiohttp's own sites would use, with `_Connection` for its RequestHandler."""
+    """The protocol factory of aiohttp's own sites, with `_Connection` as its RequestHandler."""
     server, loop = runner.server, asyncio.get_running_loop()
     assert server is not None, "setup() first"
     return lambda: _Connection(server, loop=loop, access_log_class=AccessLog)
 
 
 class _Connection(RequestHandler):
-    """A connection that answers with a problem also where no middleware is asked."""
+    """A connection that answers with problem+json even when no middleware runs."""
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
@@ -130,7 +128,7 @@ class _Connection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         if request.writer.output_size > 0:
-            raise ConnectionResetError("the answer is broken off") from exc  # problems.py has logged why
+            raise ConnectionResetError("the response was interrupted") from exc  # problems.py has logged why
         if status != HTTPStatus.BAD_REQUEST:
             return super().handle_error(request, status, exc, message)
         response = answer_to(request, MalformedRequest("this is not HTTP/1.1, or a header is too long"))

@@ -1,4 +1,4 @@
-"""What scripts/run does: starts everything, asks for one session, shows how it comes about, serves until Ctrl-C."""
+"""The demo behind scripts/run: start everything, create one session, show its progress, serve until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import jwt
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from rich.console import Console
 
-from http_api.cli.create import opened
+from http_api.cli.create import create_ready_session
 from http_api.cli.progress import Progress
 from http_api.client import ApiError, Client, Unreachable
 from scripts.livekit_server import (
@@ -52,19 +52,19 @@ class Ports(BaseSettings):
 
 
 class DemoProgramEnded(Exception):
-    """One of the programs has ended unexpectedly; the message has the end of its log."""
+    """A program that should keep running has ended. The message includes the end of its log."""
 
 
 class DemoProgram:
-    """A program with its output in a log, stopped by its pid."""
+    """A program that we start, log to a file, and stop by its pid."""
 
     def __init__(self, name: str, log: Path, *command: str, env: dict[str, str]) -> None:
         self.name = name
         self._log = log
         self._command, self._env = command, env
-        self._process = self._started()
+        self._process = self._start()
 
-    def _started(self) -> subprocess.Popen[bytes]:
+    def _start(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as output:
             return subprocess.Popen(
                 [sys.executable, "-m", *self._command],
@@ -73,22 +73,22 @@ class DemoProgram:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                process_group=0,  # Ctrl-C is for us: we stop it in its turn
+                process_group=0,  # keep Ctrl-C to ourselves: we stop the programs in order
             )
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def start_again(self) -> bool:
-        """If it has ended."""
+    def restart_if_ended(self) -> bool:
+        """Restart the program if it has ended. Returns whether it was restarted."""
         if self._process.poll() is None:
             return False
-        self._process = self._started()
+        self._process = self._start()
         return True
 
     def check(self) -> None:
-        """Raises DemoProgramEnded when it has."""
+        """Raises DemoProgramEnded if the program has ended."""
         if self._process.poll() is not None:
             end = "\n".join(self._log.read_text(errors="replace").splitlines()[-LINES_SHOWN:])
             raise DemoProgramEnded(f"{self.name} ended with exit code {self._process.returncode}:\n{end}")
@@ -105,7 +105,7 @@ class DemoProgram:
 
 @asynccontextmanager
 async def everything(ports: Ports, logs: Path) -> AsyncIterator[tuple[LiveKitServer, list[DemoProgram]]]:
-    """livekit-server, the API and the services, up and registered; stopped in the opposite order."""
+    """Start livekit-server, the API and the services, and wait until all are registered. Stop them in reverse order."""
     api_url = f"http://127.0.0.1:{ports.server_port}"
     require_free(ports.server_port, "SERVER_PORT")
     require_free(ports.livekit_port, "LIVEKIT_PORT")
@@ -124,15 +124,16 @@ async def everything(ports: Ports, logs: Path) -> AsyncIterator[tuple[LiveKitSer
 
         start("http_api", "http_api", "--dev", SERVER_PORT=str(ports.server_port), LIVEKIT_SERVER_URL=livekit.url)
         for service_id, module in SERVICES.items():
-            # No visit is worth waiting for at Ctrl-C.
-            quick = {"SESSION_MANAGER_URL": api_url, "SERVICE_DRAIN_TIMEOUT": "0"}
-            start(service_id, module, "--port", str(free_port()), **quick)
+            # No drain: Ctrl-C should not wait for running sessions.
+            env = {"SESSION_MANAGER_URL": api_url, "SERVICE_DRAIN_TIMEOUT": "0"}
+            start(service_id, module, "--port", str(free_port()), **env)
         await _until_registered(api_url, programs)
         yield livekit, programs
 
 
 async def _until_registered(api_url: str, programs: list[DemoProgram]) -> None:
-    async with Client(api_url, max_wait=POLL_INTERVAL) as client, asyncio.timeout(START_TIMEOUT):
+    # Without retries: this loop polls, and each retry would be logged.
+    async with Client(api_url, max_wait=0) as client, asyncio.timeout(START_TIMEOUT):
         while True:
             for program in programs:
                 program.check()
@@ -144,45 +145,46 @@ async def _until_registered(api_url: str, programs: list[DemoProgram]) -> None:
 
 
 async def show_one_session(api_url: str) -> None:
-    """Asks for a session and prints every step of every service as it happens, then the token."""
+    """Create a session and print each step of each service as it happens, then the token."""
     request = {"user_identity": "alice", "user_name": "Alice", "required_services": list(SERVICES)}
     curl = f"curl -s {api_url}/api/v1/sessions -H 'Content-Type: application/json' -d '{json.dumps(request)}'"
     console.print(f"\n[bold]A session for alice with {', '.join(SERVICES)}[/]")
     async with Client(api_url) as client:
         try:
-            session = await opened(client, Progress(console), **request)
+            session = await create_ready_session(client, Progress(console), **request)
         except ApiError as problem:
             console.print(str(problem), style="red", markup=False)
             return
     console.print()
     console.print(session.access_token, soft_wrap=True)
     claims = jwt.decode(session.access_token, options={"verify_signature": False})
-    console.print(f"\n[bold]which says[/] {json.dumps(claims)}", soft_wrap=True)
-    console.print(f"\n[bold]Another one:[/]\n{curl}", soft_wrap=True)
+    console.print(f"\n[bold]Its claims:[/] {json.dumps(claims)}", soft_wrap=True)
+    console.print(f"\n[bold]Create another session:[/]\n{curl}", soft_wrap=True)
 
 
 def watch(livekit: LiveKitServer, programs: list[DemoProgram]) -> None:
-    """Raises when livekit-server or the API has ended. A service that has is started again."""
+    """Restart services that have ended. Raises LiveKitServerError or DemoProgramEnded if another program has ended."""
     livekit.check()
     for program in programs:
         if program.name not in SERVICES:
             program.check()
-        elif program.start_again():
-            console.print(f"{program.name} ended. It is started again: kill {program.pid} to see that once more.")
+        elif program.restart_if_ended():
+            console.print(f"{program.name} ended and was restarted. To see it again: kill {program.pid}")
 
 
 async def serve(ports: Ports, logs: Path) -> None:
-    """Until it is cancelled, or one of the programs ends."""
+    """Run the demo until cancelled, or until livekit-server or the API ends."""
     started = time.monotonic()
     api_url = f"http://127.0.0.1:{ports.server_port}"
     async with everything(ports, logs) as (livekit, programs):
         console.print(
-            f"livekit-server on {ports.livekit_port}, the API on {ports.server_port} and {len(SERVICES)} services: "
-            f"up in {time.monotonic() - started:.1f} s (logs in {logs} until the end)"
+            f"livekit-server on {ports.livekit_port}, the API on {ports.server_port} and {len(SERVICES)} services are "
+            f"up after {time.monotonic() - started:.1f} s; logs in {logs} until the demo ends",
+            soft_wrap=True,
         )
         await show_one_session(api_url)
-        console.print(f"\nTo see how a service is replaced that is lost: kill {programs[-1].pid} ({programs[-1].name})")
-        console.print(f"\nServing on {api_url} until Ctrl-C. Open that in a browser to see what happens.")
+        console.print(f"\n[bold]See a lost service replaced:[/] kill {programs[-1].pid} ({programs[-1].name})")
+        console.print(f"\nServing on {api_url} until Ctrl-C. Open it in a browser to watch.")
         try:
             while True:
                 watch(livekit, programs)
@@ -195,7 +197,7 @@ async def main() -> None:
     serving = asyncio.current_task()
     assert serving is not None
     for number in (signal.SIGINT, signal.SIGTERM):
-        # Further ones change nothing: the stopping is under way.
+        # Further signals change nothing: it is already stopping.
         asyncio.get_running_loop().add_signal_handler(number, lambda: serving.cancelling() or serving.cancel())
     with tempfile.TemporaryDirectory(prefix="session-manager-") as folder, suppress(asyncio.CancelledError):
         await serve(Ports(), Path(folder))

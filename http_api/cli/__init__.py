@@ -1,5 +1,4 @@
-"""The `session-manager` command: each subcommand in a file of its name. What takes time to import is imported by those
-that need it, when they run."""
+"""The `session-manager` command: one file per subcommand. Slow imports happen inside the commands that need them."""
 
 from __future__ import annotations
 
@@ -18,13 +17,13 @@ from http_api.cli.token import decode
 from http_api.cli.watch import watch
 
 
-def _group(says: str) -> typer.Typer:
-    return typer.Typer(help=says, epilog=EPILOG, no_args_is_help=True, pretty_exceptions_enable=False)
+def _group(help_text: str) -> typer.Typer:
+    return typer.Typer(help=help_text, epilog=EPILOG, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
-app = _group("Runs and looks after a LiveKit session manager.")
-token = _group("LiveKit's tokens.")
-key = _group("API keys.")
+app = _group("Run, inspect and diagnose a LiveKit session manager.")
+token = _group("Inspect LiveKit tokens.")
+key = _group("Create API keys.")
 
 for command in (serve, services, sessions, create, watch, timeline, config, doctor):
     app.command(epilog=EPILOG)(command)

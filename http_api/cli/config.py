@@ -1,4 +1,4 @@
-"""`session-manager config`: every setting."""
+"""`session-manager config`: list every setting."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from http_api.cli import output
-from http_api.cli.exits import failures_told
+from http_api.cli.exits import errors_reported
 from http_api.cli.target import Dev, Json
 
 HIDDEN = "(hidden)"
@@ -15,7 +15,7 @@ HIDDEN = "(hidden)"
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One variable. Values are as they would be written; None is not set."""
+    """One variable. Values are written as in the environment; None means not set."""
 
     name: str
     value: str | None
@@ -25,11 +25,11 @@ class Setting:
 
 
 def config(dev: Dev = False, as_json: Json = False) -> None:
-    """List every setting: its value, where that is from, its default, and what it is for.
+    """List every setting: its value, where the value comes from, its default and its purpose.
 
-    Secrets are not shown. Exit code 2: some are missing or wrong; each is named.
+    Secrets are hidden. Exit code 2: some settings are missing or invalid; each is named.
     """
-    with failures_told(as_json=as_json):
+    with errors_reported(as_json=as_json):
         found = list(settings_of(dev=dev))
     if as_json:
         output.print_json({"settings": [asdict(setting) for setting in found]})
@@ -40,7 +40,7 @@ def config(dev: Dev = False, as_json: Json = False) -> None:
 
 
 def settings_of(*, dev: bool) -> Iterable[Setting]:
-    """Raises BadSettings."""
+    """Load the settings and describe each. Raises BadSettings."""
     from http_api.settings.settings import Settings
     from http_api.settings.sources import origins
 
@@ -58,11 +58,11 @@ def settings_of(*, dev: bool) -> Iterable[Setting]:
 
 
 def _purpose(name: str) -> str:
-    """The field's docstring, as a sentence."""
+    """The field's docstring, as one capitalized line."""
     from http_api.settings.settings import Settings
 
-    said = " ".join((Settings.model_fields[name].description or "").split())
-    return said[:1].upper() + said[1:]
+    text = " ".join((Settings.model_fields[name].description or "").split())
+    return text[:1].upper() + text[1:]
 
 
 def _shown(value: Any) -> str | None:
@@ -73,11 +73,11 @@ def _shown(value: Any) -> str | None:
     match value:
         case None | () | "":
             return None
-        case Mapping():  # of addresses, which may have a secret in them
+        case Mapping():  # URLs by name: a URL may contain a secret
             return ",".join(f"{name}={HIDDEN}" for name in value) or None
         case SecretStr():
             return HIDDEN
-        case KeyEntry():  # with the digest it would be a secret
+        case KeyEntry():  # without the digest, which is a secret
             return f"{value.name}:{HIDDEN}:{'+'.join(sorted(value.scopes))}"
         case tuple():
             return ",".join(filter(None, map(_shown, value)))

@@ -1,4 +1,4 @@
-"""`session-manager doctor`: what is wrong, and how to mend it."""
+"""`session-manager doctor`: find what is wrong and say how to fix it."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ STYLES = {"ok": "green", "warning": "yellow", "wrong": "red", "skipped": "dim"}
 
 
 def doctor(dev: Dev = False, as_json: Json = False) -> None:
-    """Check LiveKit, the port, webhooks, the clock and livekit.yaml, and say how to mend what is wrong.
+    """Check LiveKit, the port, webhooks, the clock and livekit.yaml, and say how to fix what is wrong.
 
-    To be run where the session manager runs, or is to run, with the same settings. It makes a room and deletes it
-    again. Exit code 1: something is wrong; a warning alone is no such thing.
+    Run it on the session manager's machine with the same settings. It creates a room and deletes it again. Exit
+    code 1: a check failed; warnings do not count.
     """
     run(_examine(dev, as_json), as_json=as_json)
 
@@ -34,16 +34,16 @@ async def _examine(dev: bool, as_json: bool) -> ExitCode:
     from http_api.doctor import examine
     from http_api.settings.settings import Settings
 
-    warnings.simplefilter("ignore", InsecureKeyLengthWarning)  # that is one of the checks
+    warnings.simplefilter("ignore", InsecureKeyLengthWarning)  # the doctor checks this itself
     out, findings = output.out(), []
     async for finding in examine(Settings.load(dev=dev)):
         findings.append(finding)
         if not as_json:
             _show(out, finding)
-    is_well = all(finding.verdict != "wrong" for finding in findings)
+    is_ok = all(finding.verdict != "wrong" for finding in findings)
     if as_json:
-        output.print_json({"ok": is_well, "checks": [asdict(finding) for finding in findings]})
-    return ExitCode.FINE if is_well else ExitCode.NO
+        output.print_json({"ok": is_ok, "checks": [asdict(finding) for finding in findings]})
+    return ExitCode.OK if is_ok else ExitCode.FAILED
 
 
 def _show(out: Console, finding: Finding) -> None:

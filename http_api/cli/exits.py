@@ -1,4 +1,4 @@
-"""How the command ends: its exit codes, and what it says instead of a traceback."""
+"""How a command ends: its exit codes, and the message printed instead of a traceback."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from typing import Any, NoReturn
 
 import typer
 
-from http_api.cli.output import complain, print_json
+from http_api.cli.output import print_error, print_json
 
 
 class ExitCode(IntEnum):
-    FINE = 0
-    NO = 1
+    OK = 0
+    FAILED = 1
     USAGE = 2
     UNREACHABLE = 3
-    FAULT = 70
+    INTERNAL_ERROR = 70
     INTERRUPTED = 130
 
 
 MEANINGS = {
-    ExitCode.FINE: "fine",
-    ExitCode.NO: "the answer is no",
-    ExitCode.USAGE: "wrong usage or settings",
-    ExitCode.UNREACHABLE: "nothing answers there",
-    ExitCode.FAULT: "a fault of this command",
+    ExitCode.OK: "success",
+    ExitCode.FAILED: "refused or failed",
+    ExitCode.USAGE: "invalid usage or settings",
+    ExitCode.UNREACHABLE: "server unreachable",
+    ExitCode.INTERNAL_ERROR: "internal error",
     ExitCode.INTERRUPTED: "interrupted",
 }
 EPILOG = "Exit codes: " + ", ".join(f"{code.value} {meaning}" for code, meaning in MEANINGS.items()) + "."
 
 
-class Failed(Exception):
-    """The command can't do what it was asked to; the message is for its user."""
+class CommandError(Exception):
+    """The command can't be carried out. The message is shown to the user."""
 
     def __init__(self, message: str, code: ExitCode = ExitCode.USAGE) -> None:
         super().__init__(message)
@@ -43,42 +43,48 @@ class Failed(Exception):
 
 
 def run(work: Coroutine[Any, Any, ExitCode | None], *, as_json: bool) -> NoReturn:
-    """Ends the command as `work` says, or with what became of it."""
+    """Run `work` and exit with the code it returns, or with the code of the error it raises."""
     import stamina
 
-    stamina.instrumentation.set_on_retry_hooks([])  # it would log every try that is repeated
-    with failures_told(as_json=as_json):
-        raise typer.Exit(asyncio.run(work) or ExitCode.FINE)
-    raise AssertionError("what fails ends the command")
+    stamina.instrumentation.set_on_retry_hooks([])  # by default stamina logs every retry
+    with errors_reported(as_json=as_json):
+        raise typer.Exit(asyncio.run(work) or ExitCode.OK)
+    raise AssertionError("errors_reported exits on every error")
 
 
 @contextmanager
-def failures_told(*, as_json: bool) -> Iterator[None]:
-    """Says in a line what goes wrong in here, or in a JSON document, and ends the command with its exit code."""
+def errors_reported(*, as_json: bool) -> Iterator[None]:
+    """Report an error as one line, or as a JSON document, and exit with its code."""
     try:
         yield
     except (typer.Exit, typer.BadParameter):
         raise
     except Exception as error:
-        code, message, more = _judged(error)
+        code, message, more = _report(error)
         if as_json:
             print_json({"error": {"exit_code": code, "message": message, **more}})
         else:
-            complain(message)
+            print_error(message)
         raise typer.Exit(code) from None
 
 
-def _judged(error: Exception) -> tuple[ExitCode, str, dict[str, Any]]:
-    """The exit code, what to say, and what else a program may want to know. What is imported here was imported before,
-    if such an error has come from there."""
+def _report(error: Exception) -> tuple[ExitCode, str, dict[str, Any]]:
+    """The exit code, the message, and further fields for the JSON document.
+
+    The imports below cost nothing extra: an error of these types means that its module is already loaded.
+    """
     from http_api.client import ApiError, Unreachable
     from http_api.settings.settings import BadSettings
 
     match error:
-        case Failed():
+        case CommandError():
             return error.code, str(error), {}
         case ApiError():
-            return ExitCode.NO, str(error), {"status": error.status, "slug": error.slug, "request_id": error.request_id}
+            return (
+                ExitCode.FAILED,
+                str(error),
+                {"status": error.status, "slug": error.slug, "request_id": error.request_id},
+            )
         case Unreachable():
             return ExitCode.UNREACHABLE, str(error), {}
         case BadSettings():
@@ -86,4 +92,4 @@ def _judged(error: Exception) -> tuple[ExitCode, str, dict[str, Any]]:
         case BrokenPipeError():
             raise error
     where = traceback.extract_tb(error.__traceback__)[-1]
-    return ExitCode.FAULT, f"{type(error).__name__} at {where.filename}:{where.lineno}: {error}", {}
+    return ExitCode.INTERNAL_ERROR, f"{type(error).__name__} at {where.filename}:{where.lineno}: {error}", {}

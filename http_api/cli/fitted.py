@@ -1,4 +1,4 @@
-"""Tables that are no higher than there is room on the terminal: what does not fit is counted in the last line."""
+"""Tables cut to the height of the terminal: the last line counts the rows that do not fit."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Fitted(Generic[T]):
-    """A table of these rows, the first of which matter most."""
+    """A table whose first rows matter most."""
 
     rows: Sequence[T]
     table: Callable[[Sequence[T]], RenderableType]
 
     def lines(self, console: Console, options: ConsoleOptions, height: float) -> list[list[Segment]]:
-        """As many rows as there is room for: one may take several lines. None where not even the head has any."""
+        """The lines of as many rows as fit; a row may take several lines. Empty if not even the header fits."""
         drawn = self._drawn(console, options, len(self.rows))
         shown = len(self.rows)
         while shown and len(drawn) > height:

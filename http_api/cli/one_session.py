@@ -1,4 +1,4 @@
-"""One session with its timeline, as one picture that is kept up to date."""
+"""A live view of one session and its timeline."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from manager_agent.tasks import Tasks
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-ASKED_AGAIN = 2.0
-"""Seconds between two looks at a timeline in which something may change that changes nothing of the session."""
+TIMELINE_INTERVAL = 2.0
+"""Seconds between two requests for a timeline that may change although the session does not."""
 
 
 class OneSession:
@@ -25,19 +25,19 @@ class OneSession:
         self._client = client
         self._session: SessionView | None = None
         self._drawing: Drawing | None = None
-        self._asking = asyncio.Lock()  # so that no older answer comes after a newer one
+        self._fetching = asyncio.Lock()  # an older response must not overwrite a newer one
 
     async def take(self, session: SessionView) -> None:
-        """The session as it is now. Raises Unreachable."""
+        """Show this state of the session and fetch its timeline. Raises Unreachable."""
         self._session = session
-        with suppress(ApiError):  # it was forgotten at this moment
-            await self._ask(session.session_id)
+        with suppress(ApiError):  # the server may have just dropped the session
+            await self._fetch(session.session_id)
 
     @asynccontextmanager
-    async def kept_up_to_date(self) -> AsyncIterator[None]:
-        """In here the timeline is asked for from time to time as well, while that may bring something."""
+    async def refreshing(self) -> AsyncIterator[None]:
+        """Inside, also fetch the timeline on a timer while it may change unannounced."""
         tasks = Tasks()
-        tasks.spawn(self._ask_again(), name="timeline")
+        tasks.spawn(self._refresh(), name="timeline")
         try:
             yield
         finally:
@@ -51,13 +51,13 @@ class OneSession:
         timeline = () if self._drawing is None else ("", self._drawing)
         return Group(headline(self._session), services_table(self._session), *timeline)
 
-    async def _ask_again(self) -> None:
+    async def _refresh(self) -> None:
         while True:
-            await asyncio.sleep(ASKED_AGAIN)
+            await asyncio.sleep(TIMELINE_INTERVAL)
             if self._drawing is not None and self._drawing.timeline.may_change_unannounced:
-                with suppress(ApiError, Unreachable):  # whoever follows the session says what is wrong
-                    await self._ask(self._drawing.timeline.session_id)
+                with suppress(ApiError, Unreachable):  # the stream of session events reports these errors
+                    await self._fetch(self._drawing.timeline.session_id)
 
-    async def _ask(self, session_id: str) -> None:
-        async with self._asking:
+    async def _fetch(self, session_id: str) -> None:
+        async with self._fetching:
             self._drawing = Drawing(await self._client.timeline(session_id))

@@ -1,4 +1,4 @@
-"""What the command prints: what was asked for on stdout, everything else on stderr."""
+"""What the command prints: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 WIDTH = 200
-"""Of tables where there is no terminal: whatever reads them is not to meet words that are cut in two."""
+"""Columns of a table when stdout is no terminal: wide enough that a program reading it sees no wrapped words."""
 
 
 def is_on_terminal() -> bool:
-    """Whether somebody looks at stdout. Rich goes by FORCE_COLOR as well, which is about colours alone."""
+    """Whether stdout is a terminal. Rich's own check also honors FORCE_COLOR, which only means colors."""
     return sys.stdout.isatty()
 
 
@@ -34,16 +34,16 @@ def err() -> Console:
 
 
 def print_json(value: Any) -> None:
-    """One document on a line of its own, sent off at once: somebody may be reading line by line."""
+    """Print one document on its own line and flush: a program may be reading line by line."""
     print(json.dumps(value, ensure_ascii=False), flush=True)
 
 
-def complain(message: str) -> None:
+def print_error(message: str) -> None:
     err().print(f"session-manager: {message}", style="red", markup=False, soft_wrap=True)
 
 
 def table(*columns: str, rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> Table:
-    """`right`: the columns with numbers. What is in the cells is shown as it is, none of it as markup."""
+    """A table without borders. `right`: columns to align right. Cells are shown verbatim, never as markup."""
     from rich.table import Table
 
     shown = Table(box=None, pad_edge=False, header_style="bold")
@@ -62,8 +62,8 @@ def _cell(cell: object) -> Text:
     return Text("-") if cell is None else Text(str(cell), _style(cell))
 
 
-def in_words(seconds: float) -> str:
-    """`90 s`, `12 min`, `3 h`, `5 days`: how long that is, to the nearest of the unit."""
+def format_duration(seconds: float) -> str:
+    """A duration rounded to a unit: `90 s`, `12 min`, `3 h`, `5 days`."""
     for unit, length, until in (("s", 1, 120), ("min", 60, 7_200), ("h", 3_600, 172_800)):
         if abs(seconds) < until:
             return f"{seconds / length:.0f} {unit}"

@@ -1,4 +1,4 @@
-"""Everything that the feed has told so far, as one picture: what is away, the services, the newest sessions."""
+"""A live view of the event feed: unavailable upstreams, the newest sessions, the registered services."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
 SHOWN = 50
-"""So many sessions, the newest."""
+"""The number of sessions shown."""
 SERVICES_SHARE = 0.3
-"""Of the height of the terminal, when there are many sessions."""
+"""Share of the terminal's height reserved for services when there are many sessions."""
 
 
 @dataclass(slots=True)
 class Overview:
     sessions: dict[str, SessionView] = field(default_factory=dict)
     services: dict[str, ServiceView] = field(default_factory=dict)
-    """None of them when the caller may not see any."""
+    """Empty if the caller may not see services."""
     health: HealthView | None = None
 
     def take(self, told: Told) -> list[SessionView]:
-        """Takes in what was told; the sessions that are now otherwise than was known, the oldest first. Of the first
-        snapshot that is no more than SHOWN."""
+        """Apply one event of the feed. Returns the sessions that changed, oldest first; for the first snapshot, at most
+        SHOWN of them."""
         match told:
             case Snapshot():
                 most = SHOWN if self.health is None else None
@@ -51,36 +51,36 @@ class Overview:
         return []
 
     def newest(self) -> list[SessionView]:
-        """Those that are shown."""
+        """The sessions shown, newest first."""
         return self._newest_first()[:SHOWN]
 
     def _newest_first(self) -> list[SessionView]:
-        """The ids of sessions sort by the time they were made."""
+        """Session ids sort by creation time."""
         return sorted(self.sessions.values(), key=lambda session: session.session_id, reverse=True)
 
     def troubles(self) -> list[str]:
-        """A line for each thing that the server can't do without, and that is away."""
+        """One line for each upstream that is unavailable."""
         upstreams = () if self.health is None else self.health.dependencies
         return [
-            f"{one.name} is away since {one.since}" + (f": {one.detail}" if one.detail else "")
+            f"{one.name} has been unavailable since {one.since}" + (f": {one.detail}" if one.detail else "")
             for one in upstreams
             if one.state == "away"
         ]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """No higher than the terminal: what is away comes first, then the sessions, then the services."""
+        """Fit into the terminal's height: unavailable upstreams first, then sessions, then services."""
         from rich.segment import Segment
         from rich.text import Text
 
         line, inner = Segment.line(), options.update(height=None)
         troubles = [Text(trouble, "bold red", no_wrap=True, overflow="ellipsis") for trouble in self.troubles()]
         yield from troubles
-        room = options.max_height - len(troubles) - 1  # the last line is the cursor's
+        height = options.max_height - len(troubles) - 1  # the last line is the cursor's
         sessions = Fitted(self.newest(), sessions_table)
         services = Fitted([service for _, service in sorted(self.services.items())], registered_table)
-        least = room * SERVICES_SHARE if self.services else 0.0
-        drawn = sessions.lines(console, inner, room - least)
-        if self.services and (below := services.lines(console, inner, room - len(drawn) - 1)):
+        reserved = height * SERVICES_SHARE if self.services else 0.0
+        drawn = sessions.lines(console, inner, height - reserved)
+        if self.services and (below := services.lines(console, inner, height - len(drawn) - 1)):
             drawn += [[], *below]
         for segments in drawn:
             yield from [*segments, line]

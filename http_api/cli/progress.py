@@ -1,4 +1,4 @@
-"""How a session comes about: each step of each of its services, when it is taken."""
+"""Progress of a session: each step of each of its services, as it happens."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAME_WIDTH = 12
 @dataclass(frozen=True, slots=True, order=True)
 class ProgressLine:
     ms: float
-    """Since the session was asked for."""
+    """Milliseconds since the session was requested."""
     entry: int
     attempt: int
     name: str
@@ -26,7 +26,7 @@ class ProgressLine:
 
 
 def steps_of(session: SessionView) -> list[ProgressLine]:
-    """Every step that the session's services have taken, in the order in which they did. PURE."""
+    """Every step of the session's services so far, in order of time. PURE."""
     return sorted(
         ProgressLine(since_asked(session, service.timeline[step]), entry, service.attempt, name_of(service), step)
         for entry, service in enumerate(session.services)
@@ -36,34 +36,34 @@ def steps_of(session: SessionView) -> list[ProgressLine]:
 
 
 def name_of(service: RequiredServiceView) -> str:
-    """Its id, or the type as long as none is chosen."""
+    """The service id, or the required type until an instance is chosen."""
     return service.service_id or service.type or "-"
 
 
 def since_asked(session: SessionView, at: str) -> float:
-    """Milliseconds from the request to that instant."""
+    """Milliseconds from the request to this instant."""
     return (datetime.fromisoformat(at) - datetime.fromisoformat(session.created_at)).total_seconds() * 1000
 
 
 @dataclass(slots=True)
 class Progress:
-    """Prints each step once, however often the session is shown."""
+    """Print each step once, however often the session is shown."""
 
     console: Console | None
-    """None: nothing is to be printed."""
+    """None: print nothing."""
     _shown: set[tuple[int, int, str]] = field(default_factory=set)
 
     def show(self, session: SessionView) -> None:
         for step in steps_of(session):
             if (step.entry, step.attempt, step.step) not in self._shown:
                 self._shown.add((step.entry, step.attempt, step.step))
-                colour = "green" if step.step == "ready" else ""
-                self._line(step.ms, f"{step.name:{NAME_WIDTH}} {step.step}", colour)
+                color = "green" if step.step == "ready" else ""
+                self._line(step.ms, f"{step.name:{NAME_WIDTH}} {step.step}", color)
 
     def ready(self, session: SessionView) -> None:
         assert session.ready_at is not None
         self._line(since_asked(session, session.ready_at), "ready: the token", "green")
 
-    def _line(self, ms: float, text: str, colour: str) -> None:
+    def _line(self, ms: float, text: str, color: str) -> None:
         if self.console is not None:
-            self.console.print(f"{ms:7.0f} ms  {text}", style=colour, markup=False)
+            self.console.print(f"{ms:7.0f} ms  {text}", style=color, markup=False)

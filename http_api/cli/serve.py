@@ -1,4 +1,4 @@
-"""`session-manager serve`: what `python -m http_api` does."""
+"""`session-manager serve`: the same as `python -m http_api`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from http_api.cli.target import Dev
 
 
 def serve(dev: Dev = False) -> None:
-    """Serve the API and the manager agent, in this process.
+    """Serve the API and the manager agent in this process.
 
-    What is to be set, and is set: `session-manager config`.
+    `session-manager config` lists the settings.
     """
     from http_api.__main__ import run
 

@@ -1,4 +1,4 @@
-"""`session-manager services`: the registered services."""
+"""`session-manager services`: list the registered services."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def services(url: Url = URL, api_key_env: KeyVariable = KEY_VARIABLE, as_json: Json = False) -> None:
-    """List the registered services, and how each is doing."""
+    """List the registered services with their state and load."""
     run(_list(url, api_key_env, as_json), as_json=as_json)
 
 
@@ -39,7 +39,7 @@ def registered_table(services: Sequence[ServiceView]) -> Table:
 def _row(service: ServiceView, now: datetime) -> list[object]:
     left = None
     if service.lease_expires_at is not None:
-        left = output.in_words((datetime.fromisoformat(service.lease_expires_at) - now).total_seconds())
+        left = output.format_duration((datetime.fromisoformat(service.lease_expires_at) - now).total_seconds())
     load = None if service.load is None else f"{service.load:.0%}"
     where = service.endpoint or f"agent {service.agent_name}"
     return [

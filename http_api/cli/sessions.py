@@ -1,4 +1,4 @@
-"""`session-manager sessions`: the sessions that the caller may see."""
+"""`session-manager sessions`: list the sessions visible to the caller."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from http_api.client import Client
     from http_api.models.responses import SessionView
 
-States = Annotated[list[str] | None, typer.Option("--state", help="Only those in this state; may be repeated.")]
-RegisteredService = Annotated[str | None, typer.Option("--service", help="Only those with this service.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="So many at most, the newest.")]
+States = Annotated[list[str] | None, typer.Option("--state", help="Only sessions in this state; repeatable.")]
+RegisteredService = Annotated[str | None, typer.Option("--service", help="Only sessions with this service.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="At most this many, the newest.")]
 
 
 def sessions(
@@ -33,7 +33,7 @@ def sessions(
     api_key_env: KeyVariable = KEY_VARIABLE,
     as_json: Json = False,
 ) -> None:
-    """List sessions, the newest first."""
+    """List sessions, newest first."""
     run(_list(url, api_key_env, state or [], service, limit, as_json), as_json=as_json)
 
 
@@ -49,7 +49,7 @@ async def _list(url: str, key_variable: str, states: list[str], service: str | N
 async def newest(
     client: Client, *, limit: int, state: Sequence[str] = (), service: str | None = None
 ) -> list[SessionView]:
-    """At most `limit` of those in one of these states, with this service. Raises Problem, Unreachable."""
+    """At most `limit` sessions in one of these states, with this service. Raises ApiError, Unreachable."""
     found = []
     async with aclosing(client.sessions(state=state, service=service)) as sessions:
         async for session in sessions:
@@ -67,7 +67,7 @@ def sessions_table(sessions: Sequence[SessionView]) -> Table:
 
 def _session_row(session: SessionView, now: datetime) -> list[object]:
     ready = sum(service.state == "ready" for service in session.services)
-    age = output.in_words((now - datetime.fromisoformat(session.created_at)).total_seconds())
+    age = output.format_duration((now - datetime.fromisoformat(session.created_at)).total_seconds())
     return [
         session.session_id, session.state, session.user_identity, session.room_name,
         f"{ready} of {len(session.services)}", age, session.reason,
@@ -75,7 +75,7 @@ def _session_row(session: SessionView, now: datetime) -> list[object]:
 
 
 def headline(session: SessionView) -> Text:
-    """Whose session it is, and how it stands."""
+    """The session's id, user, state and reason."""
     from rich.text import Text
 
     reason = "" if session.reason is None else f": {session.reason}"
@@ -83,7 +83,7 @@ def headline(session: SessionView) -> Text:
 
 
 def services_table(session: SessionView) -> Table:
-    """Each service of a session."""
+    """The services of a session, one row each."""
     columns = ("service", "state", "attempt", "ready by", "reason")
     rows = [
         [service.service_id or service.type, service.state, service.attempt, service.ready_by, service.reason]

@@ -1,4 +1,4 @@
-"""`session-manager timeline`: what has become of one session in the order of time."""
+"""`session-manager timeline`: the history of one session."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from http_api.cli.target import KEY_VARIABLE, URL, Json, KeyVariable, Url, conne
 
 
 def timeline(
-    session_id: Annotated[str, typer.Argument(help="The session.")],
+    session_id: Annotated[str, typer.Argument(help="The session's id.")],
     url: Url = URL,
     api_key_env: KeyVariable = KEY_VARIABLE,
     as_json: Json = False,
 ) -> None:
-    """Show what has become of a session: its steps, and every attempt to get each service.
+    """Show a session's history: its steps, and every attempt to start each service.
 
-    With --json and a key of scope `admin` also what was logged about it.
+    --json with a key of scope `admin` also includes the session's log entries.
     """
     run(_show(url, api_key_env, session_id, as_json), as_json=as_json)
 
 
 async def _show(url: str, key_variable: str, session_id: str, as_json: bool) -> None:
     async with connected(url, key_variable) as client:
-        told = await client.timeline(session_id)
+        history = await client.timeline(session_id)
     if as_json:
-        output.print_json(told.model_dump(mode="json"))
+        output.print_json(history.model_dump(mode="json"))
         return
     from http_api.cli.timeline_bars import Drawing
 
     console = output.out()
-    reason = "" if told.reason is None else f": {told.reason}"
-    console.print(f"{told.session_id} in room {told.room_name} is {told.state}{reason}", markup=False)
-    console.print(Drawing(told))
+    reason = "" if history.reason is None else f": {history.reason}"
+    console.print(f"{history.session_id} in room {history.room_name} is {history.state}{reason}", markup=False)
+    console.print(Drawing(history))

@@ -1,4 +1,4 @@
-"""A timeline drawn: its steps, and a bar for each attempt to get a service, in proportion to time."""
+"""Draws a timeline: the session's steps, and a bar to scale for each attempt to start a service."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 HEAD = ("service", "attempt", "state")
 PHASES = ("invited", "accepted", "joined", "ready")
 BLOCKS, LETTERS = " ░▒▓█✗", " .-=#x"
-"""How a cell of a bar looks: before anything, in each phase, and where the attempt came to nothing."""
+"""Characters for a cell of a bar: before the invite, in each phase, and where the attempt failed."""
 STYLES = ("", "yellow", "yellow", "cyan", "green", "bold red")
 BROKEN = 5
 BAR_LEAST, BAR_MIN, BAR_MAX = 12, 20, 80
-"""Cells. Where no bar of BAR_MIN fits between the others, what is remarked has a line of its own."""
+"""Cells. If no bar of BAR_MIN fits beside the remarks, each remark gets its own line."""
 GAP = 2
-"""Between two columns."""
+"""Cells between two columns."""
 AWAITED = {"accept": "to accept", "join": "to join", "ready": "to be ready"}
 
 
 @dataclass(frozen=True, slots=True)
 class Scale:
-    """The time that a bar shows, and in how many cells."""
+    """The time span that a bar shows, and its number of cells."""
 
     begin: datetime
     end: datetime
@@ -42,13 +42,13 @@ class Scale:
         return (self.end - self.begin).total_seconds()
 
     def at(self, cell: int) -> datetime:
-        """When a cell begins."""
+        """The instant at which a cell begins."""
         return self.begin + (self.end - self.begin) * cell / self.cells
 
 
 def scale_of(timeline: TimelineView, now: datetime, cells: int) -> Scale:
-    """From the request until nobody is awaited any more: what happens to a session that is ready stretches nothing,
-    unless a service is lost. PURE."""
+    """From the request until no service is awaited. Time spent ready does not stretch the scale, unless a service is
+    lost. PURE."""
     ends = [timeline.ready_at or timeline.ended_at or timeline.created_at]
     for attempt in timeline.attempts:
         ends += [*attempt.timeline.values(), attempt.until or timeline.created_at]
@@ -59,8 +59,8 @@ def scale_of(timeline: TimelineView, now: datetime, cells: int) -> Scale:
 
 
 def bar(attempt: AttemptView, scale: Scale) -> list[int]:
-    """For each cell what it shows: 0 nothing, else the number of the phase that is reached by its end, from 1; BROKEN
-    where the attempt came to nothing. PURE."""
+    """The value of each cell: 0 for nothing, the number (from 1) of the phase reached by its end, or BROKEN where the
+    attempt failed. PURE."""
     at = {name: datetime.fromisoformat(instant) for name, instant in attempt.timeline.items()}
     ends = [at[name] for name in ("left", "failed") if name in at]
     if attempt.until is not None:
@@ -77,50 +77,52 @@ def bar(attempt: AttemptView, scale: Scale) -> list[int]:
 
 
 def remark(attempt: AttemptView, now: datetime) -> str:
-    """Why it came to nothing, what made it ready, or what is awaited of it until when. PURE."""
-    said = [str(attempt.reason)] if attempt.reason is not None else []
+    """Why the attempt failed, what made it ready, or what it still has to do and by when. PURE."""
+    notes = [str(attempt.reason)] if attempt.reason is not None else []
     if attempt.ready_by is not None:
-        said.append(f"ready by {attempt.ready_by}")
+        notes.append(f"ready by {attempt.ready_by}")
     if attempt.late is not None:
-        said.append(f"awaited {AWAITED[attempt.late.awaited]}{_until(attempt.late.due, now)}")
+        notes.append(f"expected {AWAITED[attempt.late.awaited]}{_until(attempt.late.due, now)}")
         if attempt.late.retry_at is not None:
-            said.append(f"asked again in {output.in_words(max(0.0, _left(attempt.late.retry_at, now)))}")
+            notes.append(f"invited again in {output.format_duration(max(0.0, _left(attempt.late.retry_at, now)))}")
     if attempt.until is not None:
-        said.append("replaced")
-    return ", ".join(said)
+        notes.append("replaced")
+    return ", ".join(notes)
 
 
 def _until(due: str | None, now: datetime) -> str:
     if due is None:
         return ""
     left = _left(due, now)
-    return f" within {output.in_words(left)}" if left > 0 else f", late by {output.in_words(-left)}"
+    return f" within {output.format_duration(left)}" if left > 0 else f", late by {output.format_duration(-left)}"
 
 
 def _left(instant: str, now: datetime) -> float:
     return (datetime.fromisoformat(instant) - now).total_seconds()
 
 
-def took(seconds: float) -> str:
+def format_elapsed(seconds: float) -> str:
     """`804 ms`, `12.3 s`, `5 min`."""
     if seconds < 10:
         return f"{seconds * 1000:.0f} ms"
-    return f"{seconds:.1f} s" if seconds < 120 else output.in_words(seconds)
+    return f"{seconds:.1f} s" if seconds < 120 else output.format_duration(seconds)
 
 
 def layout(width: int, columns: Sequence[int], remarks: int) -> tuple[int, bool]:
-    """How many cells a bar has on a terminal of this width, and whether the remarks stand beside it. Given how wide the
-    columns before the bars are, and the longest remark. PURE."""
-    room = width - sum(columns) - GAP * len(columns)
-    beside = room - GAP - remarks
+    """The number of cells of a bar, and whether the remarks fit beside the bars.
+
+    `width`: of the terminal; `columns`: widths of the columns before the bars; `remarks`: width of the longest. PURE.
+    """
+    left = width - sum(columns) - GAP * len(columns)
+    beside = left - GAP - remarks
     if beside >= BAR_MIN:
         return min(beside, BAR_MAX), True
-    return max(BAR_LEAST, min(room, BAR_MAX)), False
+    return max(BAR_LEAST, min(left, BAR_MAX)), False
 
 
 @dataclass(slots=True)
 class Drawing:
-    """Rich draws it as often as it is asked to: what is awaited grows older meanwhile."""
+    """A Rich renderable. Each rendering shows the current waiting times."""
 
     timeline: TimelineView
     _begun: float = field(default_factory=time.monotonic)
@@ -139,20 +141,20 @@ class Drawing:
         yield ""
         marks = LETTERS if options.ascii_only else BLOCKS
         bars = [_drawn(bar(one, scale), marks) for one in attempts]
-        head = [*HEAD, f"0 to {took(scale.seconds)}"]
+        head = [*HEAD, f"0 to {format_elapsed(scale.seconds)}"]
         if is_beside:
             rows = [[*name, *drawn] for name, drawn in zip(names, zip(bars, remarks, strict=True), strict=True)]
             yield _table([*head, ""], rows, [*widths, cells])
             return
         widths[0] = max(1, min(widths[0], options.max_width - sum(widths[1:]) - GAP * len(widths) - cells))
         yield _table(head, [], [*widths, cells])
-        for name, drawn, said in zip(names, bars, remarks, strict=True):
+        for name, drawn, note in zip(names, bars, remarks, strict=True):
             yield _table(head, [[*name, drawn]], [*widths, cells], show_head=False)
-            if said:
-                yield Text(f"  {said}")
+            if note:
+                yield Text(f"  {note}")
 
     def _now(self) -> datetime:
-        """The server's clock."""
+        """The time on the server's clock."""
         return datetime.fromisoformat(self.timeline.now) + timedelta(seconds=time.monotonic() - self._begun)
 
     def _steps(self, scale: Scale) -> RenderableType:
@@ -161,13 +163,13 @@ class Drawing:
 
         since = [(datetime.fromisoformat(step.at) - scale.begin).total_seconds() for step in self.timeline.steps]
         steps = zip(self.timeline.steps, since, strict=True)
-        return Columns([Text(f"{step.name} {took(at)}") for step, at in steps], padding=(0, 2))
+        return Columns([Text(f"{step.name} {format_elapsed(at)}") for step, at in steps], padding=(0, 2))
 
 
 def _table(
     head: Sequence[str], rows: Sequence[Sequence[object]], widths: Sequence[int], *, show_head: bool = True
 ) -> Table:
-    """The first columns are as wide as is said: no bar is broken over two lines."""
+    """A table with fixed column widths, so that no bar wraps."""
     table = output.table(*head, rows=rows, right=("attempt",))
     table.show_header = show_head
     for column, width in zip(table.columns, widths, strict=False):

@@ -1,4 +1,4 @@
-"""`session-manager token`: what LiveKit's tokens say."""
+"""`session-manager token`: inspect LiveKit tokens."""
 
 from __future__ import annotations
 
@@ -13,36 +13,36 @@ from typing import Annotated, Any
 import typer
 
 from http_api.cli import output
-from http_api.cli.exits import ExitCode, Failed, failures_told
+from http_api.cli.exits import CommandError, ExitCode, errors_reported
 from http_api.cli.target import Dev, Json
 
-Token = Annotated[str, typer.Argument(help="The token; `-` reads it from stdin, where no other process sees it.")]
+Token = Annotated[str, typer.Argument(help="The token; `-` reads stdin, which keeps it out of the process list.")]
 TOKEN_MAX = 1024 * 1024
-INSTANTS = {"iat": "made", "nbf": "good from", "exp": "good until"}
+INSTANTS = {"iat": "issued", "nbf": "valid from", "exp": "valid until"}
 SIGNATURE_ONLY: Any = {"verify_exp": False, "verify_nbf": False, "verify_iat": False, "verify_aud": False}
-UNVERIFIED = "The signature was not checked: that takes LIVEKIT_API_SECRET, in the environment or in .env."
+UNVERIFIED = "The signature was not checked. Set LIVEKIT_API_SECRET in the environment or in .env to check it."
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a token says, and whether it may be believed. PURE."""
+    """The claims of a token, and whether its signature is valid. PURE."""
 
     claims: Mapping[str, Any]
     is_verified: bool | None
-    """None: without the secret nobody can tell."""
+    """None: not checked, as the secret is not known."""
 
     def faults(self, now: float) -> list[str]:
-        """What keeps it from being used at that instant."""
+        """The reasons why the token can't be used at this instant."""
         exp, nbf = (self.claims.get(name) for name in ("exp", "nbf"))
-        found = ["the signature is not that of LIVEKIT_API_SECRET"] if self.is_verified is False else []
+        found = ["it is not signed with LIVEKIT_API_SECRET"] if self.is_verified is False else []
         if isinstance(exp, int | float) and exp <= now:
-            found.append(f"it expired {output.in_words(now - exp)} ago")
+            found.append(f"it expired {output.format_duration(now - exp)} ago")
         if isinstance(nbf, int | float) and nbf > now:
-            found.append(f"it is not good for another {output.in_words(nbf - now)}")
+            found.append(f"it is not valid for another {output.format_duration(nbf - now)}")
         return found
 
     def rows(self, now: float) -> Iterator[tuple[str, str]]:
-        """Each claim, and each grant, with its value."""
+        """Each claim and each grant with its value."""
         for name, value in self.claims.items():
             if name in INSTANTS and isinstance(value, int | float):
                 yield f"{name} ({INSTANTS[name]})", _instant(value, now)
@@ -53,12 +53,12 @@ class Decoded:
 
 
 def decode(token: Token = "-", dev: Dev = False, as_json: Json = False) -> None:
-    """Show what a token says, and whether it can be used.
+    """Show a token's claims, and whether the token can be used.
 
-    Its signature is checked with LIVEKIT_API_SECRET if that is set, in the environment or in `.env`, and not otherwise.
-    Exit code 1: it can't be used, as it has expired, is not good yet, or is signed with another secret.
+    The signature is checked only if LIVEKIT_API_SECRET is set, in the environment or in `.env`. Exit code 1: the token
+    can't be used because it has expired, is not valid yet, or is signed with another secret.
     """
-    with failures_told(as_json=as_json):
+    with errors_reported(as_json=as_json):
         text = sys.stdin.read(TOKEN_MAX) if token == "-" else token
         decoded = decoded_token(text.strip(), _secret(dev=dev))
     now = time.time()
@@ -68,14 +68,14 @@ def decode(token: Token = "-", dev: Dev = False, as_json: Json = False) -> None:
     else:
         output.out().print(output.table("claim", "value", rows=decoded.rows(now)))
         for fault in faults:
-            output.complain(fault)
+            output.print_error(fault)
         if decoded.is_verified is None:
             output.err().print(UNVERIFIED, soft_wrap=True)
-    raise typer.Exit(ExitCode.NO if faults else ExitCode.FINE)
+    raise typer.Exit(ExitCode.FAILED if faults else ExitCode.OK)
 
 
 def decoded_token(token: str, secret: str | None) -> Decoded:
-    """Raises Failed when it is none."""
+    """Decode a token, and check its signature if the secret is given. Raises CommandError if it is no JWT."""
     import jwt
 
     try:
@@ -88,7 +88,7 @@ def decoded_token(token: str, secret: str | None) -> Decoded:
     except (jwt.InvalidSignatureError, jwt.InvalidAlgorithmError):
         return Decoded(claims, False)
     except jwt.InvalidTokenError:
-        raise Failed("that is no token: LiveKit's are JWTs, such as eyJ...") from None
+        raise CommandError("not a LiveKit token: expected a JWT, such as eyJ...") from None
     return Decoded(claims, True)
 
 
@@ -107,7 +107,7 @@ def _instant(seconds: float, now: float) -> str:
     except (ValueError, OverflowError, OSError):
         return str(seconds)
     away = seconds - now
-    return f"{at}, {f'in {output.in_words(away)}' if away > 0 else f'{output.in_words(-away)} ago'}"
+    return f"{at}, {f'in {output.format_duration(away)}' if away > 0 else f'{output.format_duration(-away)} ago'}"
 
 
 def _plain(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""`session-manager watch`: everything, or one session, as it changes."""
+"""`session-manager watch`: follow all sessions, or one, as they change."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from http_api.client import Client
     from http_api.models.responses import SessionView
 
-REDRAWN = 0.25
-"""Seconds between two pictures on a terminal."""
+REDRAW_INTERVAL = 0.25
+"""Seconds between two renderings on a terminal."""
 
 
 def watch(
-    session_id: Annotated[str | None, typer.Argument(help="One session; all when not given.")] = None,
+    session_id: Annotated[str | None, typer.Argument(help="A session's id; all sessions by default.")] = None,
     url: Url = URL,
     api_key_env: KeyVariable = KEY_VARIABLE,
     as_json: Json = False,
 ) -> None:
-    """Watch sessions and services, or the timeline of one session, until Ctrl-C, or until that one is over.
+    """Watch sessions and services, or the timeline of one session, until Ctrl-C or until that session is over.
 
-    Where there is no terminal, and with --json, each change of a session is a line.
+    Without a terminal, or with --json, print each change of a session as a line.
     """
     run(_watch(url, api_key_env, session_id, as_json), as_json=as_json)
 
@@ -52,17 +52,17 @@ async def _draw_all(client: Client) -> ExitCode:
 
     overview = Overview()
     async with _drawn(lambda: overview), aclosing(client.follow_all()) as events:
-        async for told in events:
-            overview.take(told)
-    return ExitCode.FINE
+        async for event in events:
+            overview.take(event)
+    return ExitCode.OK
 
 
 async def _draw_one(client: Client, session_id: str) -> ExitCode:
-    """NO when the session fails."""
+    """Returns FAILED if the session fails."""
     from http_api.cli.one_session import OneSession
 
-    one, code = OneSession(client), ExitCode.FINE
-    async with _drawn(one.picture), one.kept_up_to_date(), aclosing(client.follow(session_id)) as changes:
+    one, code = OneSession(client), ExitCode.OK
+    async with _drawn(one.picture), one.refreshing(), aclosing(client.follow(session_id)) as changes:
         async for session in changes:
             code = _code(session)
             await one.take(session)
@@ -71,7 +71,7 @@ async def _draw_one(client: Client, session_id: str) -> ExitCode:
 
 @asynccontextmanager
 async def _drawn(picture: Callable[[], RenderableType]) -> AsyncIterator[None]:
-    """Draws it again and again, as it ages, and once more at the end."""
+    """Inside, redraw the picture on a timer, as it shows waiting times; draw it once more at the end."""
     from rich.live import Live
 
     from manager_agent.tasks import Tasks
@@ -82,7 +82,7 @@ async def _drawn(picture: Callable[[], RenderableType]) -> AsyncIterator[None]:
         async def draw() -> None:
             while True:
                 live.update(picture(), refresh=True)
-                await asyncio.sleep(REDRAWN)
+                await asyncio.sleep(REDRAW_INTERVAL)
 
         tasks.spawn(draw(), name="drawing")
         try:
@@ -100,18 +100,18 @@ async def _list_all(client: Client, as_json: bool) -> ExitCode:
 
     overview, troubles = Overview(), list[str]()
     async with aclosing(client.follow_all()) as events:
-        async for told in events:
-            _list(overview.take(told), as_json)
+        async for event in events:
+            _list(overview.take(event), as_json)
             if overview.troubles() != troubles and not as_json:
                 troubles = overview.troubles()
                 for trouble in troubles:
-                    output.complain(trouble)
-    return ExitCode.FINE
+                    output.print_error(trouble)
+    return ExitCode.OK
 
 
 async def _list_one(client: Client, session_id: str, as_json: bool) -> ExitCode:
-    """NO when the session fails."""
-    code = ExitCode.FINE
+    """Returns FAILED if the session fails."""
+    code = ExitCode.OK
     async with aclosing(client.follow(session_id)) as changes:
         async for session in changes:
             _list([session], as_json)
@@ -133,4 +133,4 @@ def line_of(session: SessionView) -> str:
 
 
 def _code(session: SessionView) -> ExitCode:
-    return ExitCode.NO if session.state == "failed" else ExitCode.FINE
+    return ExitCode.FAILED if session.state == "failed" else ExitCode.OK

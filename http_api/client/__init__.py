@@ -1,4 +1,4 @@
-"""What a Python program that wants sessions imports."""
+"""The Python client of the session manager's API."""
 
 from http_api.client.client import Client
 from http_api.client.errors import ApiError, Unreachable

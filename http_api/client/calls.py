@@ -1,4 +1,4 @@
-"""One call of the API: sent, tried again while that may help, and what answers it."""
+"""One API call: send, retry while that may help, read the response."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from http_api.problems.table import API_ERRORS
 PAUSE_FIRST, PAUSE_MAX, PAUSE_JITTER = 0.1, 2.0, 0.1
 CONNECT_TIMEOUT = 5.0
 SILENCE_MAX = 45.0
-"""Seconds without a byte, not even a heartbeat, after which a stream of events is taken for dead."""
+"""Seconds without a byte, heartbeats included, after which an event stream counts as dead."""
 LINE_MAX = 32 * 1024 * 1024
-"""Bytes of one line of a stream: the feed begins with all sessions in one."""
+"""Bytes of one line of a stream: the feed starts with all sessions in one line."""
 OVERLOADED = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 STILL_RUNNING = API_ERRORS[IdempotencyConflict].slug
-"""The request was sent before, and is not answered yet."""
+"""An earlier request with the same idempotency key is still running."""
 
 T = TypeVar("T")
 
 
 class _NoAnswer(Unreachable):
-    """The one kind of it that another try may mend."""
+    """No response arrived: another try may help, unlike after other Unreachable errors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A 2xx or a 304."""
+    """A 2xx or 304 response."""
 
     status: int
     body: bytes
     url: URL
 
     def read(self, shape: TypeAdapter[T]) -> T:
-        """Raises Unreachable when that is not what is in it."""
+        """The body as this type. Raises Unreachable if it has another shape."""
         return read(self.body, shape, self.url)
 
 
@@ -58,7 +58,7 @@ class Calls:
     def __init__(self, url: str, api_key: str | None, *, timeout: float, max_wait: float) -> None:
         self.url = _checked(url)
         self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-        self._timeout, self._patience = timeout, max_wait
+        self._timeout, self._max_wait = timeout, max_wait
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
@@ -78,7 +78,8 @@ class Calls:
         headers: Mapping[str, str] | None = None,
         wait: float = 0.0,
     ) -> Reply:
-        """`wait`: seconds for which the server was asked to wait. Raises Problem, Unreachable."""
+        """Send a request and return the response. `wait`: seconds that the server was asked to wait, added to the
+        timeout. Raises ApiError, Unreachable."""
         timeout = aiohttp.ClientTimeout(total=self._timeout + wait, sock_connect=CONNECT_TIMEOUT)
         options = {"json": body, "params": query, "headers": headers, "timeout": timeout}
         async for attempt in self._tries():
@@ -89,8 +90,8 @@ class Calls:
 
     @asynccontextmanager
     async def stream(self, *path: str, after: str = "") -> AsyncIterator[AsyncIterator[Event] | None]:
-        """The events after the one with the id `after`, until the stream breaks off; None when the server says that
-        there is nothing more. Raises Problem, Unreachable."""
+        """The events after the one with the id `after`, until the connection ends; None if the server says that no more
+        will come. Raises ApiError, Unreachable."""
         headers = {"Accept": "text/event-stream"} | ({"Last-Event-ID": after} if after else {})
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT, sock_read=SILENCE_MAX)
         options = {"headers": headers, "timeout": timeout}
@@ -104,10 +105,10 @@ class Calls:
         raise AssertionError("the last try raises")
 
     async def _open(self, method: str, path: tuple[str, ...], options: dict[str, Any]) -> aiohttp.ClientResponse:
-        """One try; the body is not read yet. Raises Problem, and what aiohttp does."""
+        """One try; the body is not read yet. Raises ApiError and aiohttp's errors."""
         assert self._http is not None, "use it as `async with Client(...) as client`"
         url = self.url.joinpath(*(quote(part, safe="") for part in path), encoded=True)
-        # An API key is for this server, and for none that it might name.
+        # No redirects: the API key is for this server only.
         response = await self._http.request(method, url, allow_redirects=False, **options)
         if response.status < HTTPStatus.MULTIPLE_CHOICES or response.status == HTTPStatus.NOT_MODIFIED:
             return response
@@ -121,8 +122,8 @@ class Calls:
         return aiter(
             stamina.retry_context(
                 on=self._pause_after,
-                attempts=None if self._patience else 1,
-                timeout=self._patience or None,
+                attempts=None if self._max_wait else 1,
+                timeout=self._max_wait or None,
                 wait_initial=PAUSE_FIRST,
                 wait_max=PAUSE_MAX,
                 wait_jitter=PAUSE_JITTER,
@@ -130,31 +131,32 @@ class Calls:
         )
 
     def _pause_after(self, error: Exception) -> bool | float:
-        """Whether to try again, and in how many seconds where the server has said so."""
+        """Whether to retry, or after how many seconds if the server sent Retry-After."""
         if not isinstance(error, ApiError):
             return isinstance(error, _NoAnswer)
-        passes = error.status in OVERLOADED or error.slug == STILL_RUNNING
-        if not passes or error.retry_after is None or error.retry_after > self._patience:
+        is_temporary = error.status in OVERLOADED or error.slug == STILL_RUNNING
+        if not is_temporary or error.retry_after is None or error.retry_after > self._max_wait:
             return False
         return error.retry_after
 
     @contextmanager
     def _reaching(self) -> Iterator[None]:
-        """Without the cause, as aiohttp's errors show the headers of the request, and so the key."""
+        """Turn aiohttp's errors into _NoAnswer. Drop the cause: aiohttp's errors show the request headers, and with
+        them the API key."""
         try:
             yield
         except TimeoutError:
-            raise _NoAnswer(f"{self.url} does not answer in time") from None
+            raise _NoAnswer(f"{self.url} did not answer in time") from None
         except aiohttp.ClientError as error:
             raise _NoAnswer(f"{self.url} can't be reached: {_why(error)}") from None
 
 
 def read(raw: str | bytes, shape: TypeAdapter[T], url: URL) -> T:
-    """Fields that this version does not know are left out. Raises Unreachable when it is nothing of that shape."""
+    """Parse a response, ignoring fields that this version does not know. Raises Unreachable if the shape is wrong."""
     try:
         return shape.validate_json(raw, extra="ignore")
     except ValidationError:
-        raise Unreachable(f"what answers at {url.origin()} is no session manager, or one of another version") from None
+        raise Unreachable(f"{url.origin()} is not a session manager, or one of another version") from None
 
 
 async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
@@ -163,17 +165,17 @@ async def _events(response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
         while line := await response.content.readline(max_line_length=LINE_MAX):
             if event := reader.line(line.decode(errors="replace")):
                 yield event
-    except (aiohttp.ClientError, TimeoutError, HttpProcessingError):  # the last one for a line that has no end
+    except (aiohttp.ClientError, TimeoutError, HttpProcessingError):  # HttpProcessingError: a line beyond LINE_MAX
         return
 
 
 def _checked(url: str) -> URL:
-    """Raises ValueError."""
+    """Parse the URL of a session manager. Raises ValueError."""
     parsed = URL(url)
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise ValueError("the URL of a session manager is such as http://localhost:8080")
+        raise ValueError("the URL of a session manager must look like http://localhost:8080")
     if parsed.user is not None or parsed.password is not None or parsed.query_string or parsed.fragment:
-        raise ValueError("the URL of a session manager has no user or password, query or fragment")
+        raise ValueError("the URL of a session manager must not have a user, password, query or fragment")
     return parsed
 
 

@@ -1,4 +1,4 @@
-"""The calls of the API, each as a method."""
+"""The API as a class: one method per operation."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ SESSIONS = ("api", "v1", "sessions")
 SERVICES = ("api", "v1", "microservices")
 FEED = ("api", "v1", "events")
 WAIT = 20
-"""Seconds for which the server is asked to hold an answer back: less than proxies allow."""
+"""Seconds that the server is asked to hold a response: less than the usual timeouts of proxies."""
 PAUSE = 0.25
-"""Seconds before another stream of events, when the last one broke off."""
+"""Seconds before reconnecting an event stream that broke off."""
 PAUSE_MAX = 8.0
-"""The same, after one that had brought nothing but how everything is, again and again."""
+"""Seconds before reconnecting after several streams in a row that brought only a snapshot."""
 TAKE_BACK_TIMEOUT = 2.0
 PROOF_TIME = 15.0
-"""Seconds more for a proof of health: a room is made for it."""
+"""Extra seconds for a deep health check, which creates a room."""
 PAGE = "200"
 
 SESSION: TypeAdapter[SessionView] = TypeAdapter(SessionWithToken | SessionView)
@@ -59,26 +59,26 @@ FEED_SHAPES: Mapping[str, TypeAdapter[Any]] = {
     FeedEvent.SERVICE_GONE: TypeAdapter(ServiceGone),
     FeedEvent.HEALTH: TypeAdapter(HealthView),
 }
-"""What each event of the feed is. One that is not here is a later version's, and left out."""
+"""The type of each event of the feed. Other events come from a later version and are ignored."""
 
 
 class Client:
-    """A session manager, called over HTTP. It lives as long as its `async with`.
+    """An HTTP client of the session manager, used with `async with`.
 
         async with Client("http://localhost:8080") as client:
             async with client.session(required_services=["asr-service"]) as s:
                 join(s.server_url, s.access_token)
 
-    Every method raises Problem when the answer is no, and Unreachable when none comes. What may pass by itself (nothing
-    answers, 429 and 503 with `Retry-After`) is tried again, for `max_wait` seconds; 0: not at all. Each answer may
-    take `timeout` seconds, and as long as it was asked to wait.
+    Every method raises ApiError for an error response and Unreachable if there is no response. Temporary errors (no
+    response, 429 or 503 with `Retry-After`) are retried for `max_wait` seconds; 0 disables retries. Each response may
+    take `timeout` seconds, plus the seconds that the server was asked to wait.
     """
 
     def __init__(
         self, url: str = "http://localhost:8080", api_key: str | None = None, *, timeout: float = 10.0,
         max_wait: float = 15.0,
     ) -> None:  # fmt: skip
-        """Raises ValueError for a URL that is none."""
+        """Raises ValueError for an invalid URL."""
         self._calls = Calls(url, api_key, timeout=timeout, max_wait=max_wait)
 
     async def __aenter__(self) -> Self:
@@ -95,7 +95,7 @@ class Client:
 
     @asynccontextmanager
     async def session(self, **fields: Unpack[SessionFields]) -> AsyncIterator[SessionWithToken]:
-        """A session that is ready, ended on the way out. What can't be told that it is over then ends by its limits."""
+        """A ready session, closed on exit. If it can't be closed, its own limits end it."""
         opened = await self.create(**fields)
         try:
             yield await self.until_ready(opened.session_id)
@@ -104,8 +104,10 @@ class Client:
                 await self.close(opened.session_id)
 
     async def create(self, *, wait: int = 0, **fields: Unpack[SessionFields]) -> SessionView:
-        """Asks for a session: as it is once its room is there, or ready, if that takes no more than `wait` seconds (60
-        at most). Trying again never makes a second one. Who is cancelled meanwhile ends it."""
+        """Create a session. Returns once its room exists, or once it is ready if `wait` is given (up to 60 seconds).
+
+        Retries never create a second session. Cancelling the call ends the session.
+        """
         prefer = f"wait={wait}" if wait else "respond-async"
         key = str(ULID())
         body = {"user_identity": f"user-{key.lower()}"} | _given(fields)
@@ -118,15 +120,18 @@ class Client:
             raise
 
     async def _take_back(self, asking: asyncio.Task[Reply]) -> None:
-        """Ends the session that was asked for by somebody who is cancelled before he knows its id."""
+        """Close the session of a cancelled create(), whose id the caller never learns."""
         await asyncio.wait([asking], timeout=TAKE_BACK_TIMEOUT)
         asking.cancel()
         with suppress(ApiError, Unreachable, asyncio.CancelledError):
             await self.close((await asking).read(SESSION).session_id)
 
     async def get(self, session_id: str, *, known: SessionView | None = None, wait: int = 0) -> SessionView:
-        """The session as it is; with its token while it is ready or active. With `wait`, of at most 60 seconds: once it
-        is ready or over, or as it is when they have passed. With `known` as well: once it is not that any more."""
+        """The session's current state, with its token while it is ready or active.
+
+        With `wait` (up to 60 seconds): return once it is ready or over, or after that time. With `known` too: return as
+        soon as it differs from `known`, or `known` itself.
+        """
         headers = {"Prefer": f"wait={wait}"} if wait else {}
         if known is not None:
             headers["If-None-Match"] = f'"{known.revision}"'
@@ -136,8 +141,8 @@ class Client:
         return reply.read(SESSION)
 
     async def until_ready(self, session_id: str) -> SessionWithToken:
-        """The session with its token, once it is ready: its `ready_timeout` bounds the wait. Raises the Problem of a
-        session that is over before."""
+        """Wait until the session is ready; returns it with its token. The session's `ready_timeout` bounds the wait.
+        Raises ApiError if it ends first."""
         while True:
             session = await self.get(session_id, wait=WAIT)
             if session.ended_at is not None:
@@ -148,7 +153,7 @@ class Client:
     async def sessions(
         self, *, state: Iterable[SessionState | str] = (), service: str | None = None
     ) -> AsyncGenerator[SessionView, None]:
-        """Every session that the caller may see, newest first; those in one of these states, with this service."""
+        """The sessions visible to the caller, newest first; only those in one of these states, with this service."""
         query: dict[str, str | list[str]] = {"limit": PAGE, "state": [str(one) for one in state]}
         if service is not None:
             query["service"] = service
@@ -161,9 +166,9 @@ class Client:
             query["cursor"] = cursor or ""
 
     async def follow(self, session_id: str) -> AsyncGenerator[SessionView, None]:
-        """The session as it is, then at each change, until nothing more can come. Connections that break are made
-        anew."""
-        seen, over, after = -1, False, ""
+        """Yield the session's current state, then each change until it is over. Reconnects when a connection
+        breaks."""
+        last, over, after = -1, False, ""
         while True:
             news = False
             async with self._calls.stream(*SESSIONS, session_id, "events", after=after) as events:
@@ -171,8 +176,8 @@ class Client:
                     return
                 async for event in events:
                     after, session = event.id, read(event.data, SESSION, self._calls.url)
-                    if session.revision > seen:
-                        seen, over, news = session.revision, session.ended_at is not None, True
+                    if session.revision > last:
+                        last, over, news = session.revision, session.ended_at is not None, True
                         yield session
             if not news and over:
                 return
@@ -180,62 +185,64 @@ class Client:
                 await asyncio.sleep(PAUSE)
 
     async def follow_all(self) -> AsyncGenerator[Told, None]:
-        """Everything that the caller may see: a Snapshot, then each SessionView that is new or has changed, Forgotten
-        when one can't be read any more, ServiceView and ServiceGone in the same way, the HealthView when it changes.
-        Connections that break are made anew, which gives a Snapshot again; those that bring nothing else, more and more
-        seldom."""
+        """Yield everything visible to the caller: a Snapshot, then each new or changed SessionView, Forgotten when a
+        session is dropped, likewise ServiceView and ServiceGone, and HealthView when it changes.
+
+        Reconnects when a connection breaks, which yields a Snapshot again. After connections that brought nothing else
+        the pause grows.
+        """
         fruitless = 0
         while True:
-            told, retry = 0, 0.0
+            count, retry = 0, 0.0
             async with self._calls.stream(*FEED) as events:
                 if events is None:
                     return
                 async for event in events:
                     retry = event.retry
                     if event.name in FEED_SHAPES:
-                        told += 1
+                        count += 1
                         yield read(event.data, FEED_SHAPES[event.name], self._calls.url)
-            fruitless = 0 if told > 1 else fruitless + 1
+            fruitless = 0 if count > 1 else fruitless + 1
             await asyncio.sleep(pause_after(fruitless, retry))
 
     async def timeline(self, session_id: str) -> TimelineView:
-        """What has become of it in the order of time: its steps, every attempt to get a service, who is awaited."""
+        """The session's history: its steps, every attempt to start a service, and what is still awaited."""
         return (await self._calls.ask("GET", *SESSIONS, session_id, "timeline")).read(TIMELINE)
 
     async def close(self, session_id: str) -> SessionView:
-        """Ends it; again: the same answer."""
+        """End the session. Closing it again returns the same response."""
         return (await self._calls.ask("DELETE", *SESSIONS, session_id)).read(SESSION)
 
     async def token(self, session_id: str) -> SessionWithToken:
-        """With a fresh token."""
+        """The session with a fresh token."""
         return (await self._calls.ask("POST", *SESSIONS, session_id, "token")).read(WITH_TOKEN)
 
     async def add_participant(self, session_id: str, **fields: Unpack[ParticipantFields]) -> ParticipantView:
-        """A token for a further human."""
+        """A token for an additional human participant."""
         body = _given(fields)
         return (await self._calls.ask("POST", *SESSIONS, session_id, "participants", body=body)).read(PARTICIPANT)
 
     # --- services -----------------------------------------------------------------------------------
 
     async def services(self) -> list[ServiceView]:
-        """All that are registered, by id."""
+        """All registered services, sorted by id."""
         return (await self._calls.ask("GET", *SERVICES)).read(SERVICE_LIST).services
 
     async def service(self, service_id: str) -> ServiceView:
         return (await self._calls.ask("GET", *SERVICES, service_id)).read(SERVICE)
 
     async def register(self, **fields: Unpack[ServiceFields]) -> ServiceView:
-        """Registers a service, or replaces the one of that id."""
+        """Register a service, replacing the one with the same id."""
         return (await self._calls.ask("POST", *SERVICES, "register", body=_given(fields))).read(SERVICE)
 
     async def remove(self, service_id: str, *, endpoint: str | None = None) -> ServiceView:
-        """Takes it out: only the instance at `endpoint`, if one is named."""
+        """Remove a service; with `endpoint`, only if the instance at that address is the registered one."""
         return (await self._calls.ask("DELETE", *SERVICES, service_id, query=_instance(endpoint))).read(SERVICE)
 
     async def heartbeat(
         self, service_id: str, *, load: float | None = None, draining: bool | None = None, endpoint: str | None = None
     ) -> ServiceView:
-        """Renews its lease. `load` is from 0 to 1."""
+        """Renew the service's lease. `load` is from 0 to 1."""
         body = _given({"load": load, "draining": draining})
         reply = await self._calls.ask("POST", *SERVICES, service_id, "heartbeat", body=body, query=_instance(endpoint))
         return reply.read(SERVICE)
@@ -243,17 +250,19 @@ class Client:
     # --- the server itself --------------------------------------------------------------------------
 
     async def health(self) -> Health:
-        """That it answers."""
+        """A shallow health check: the server answers."""
         return (await self._calls.ask("GET", "health")).read(HEALTH)
 
     async def proof(self) -> Proven:
-        """That a session can be had: one is, for a moment. Raises the Problem with the step that fails."""
+        """A deep health check: create a test session. Raises ApiError naming the step that failed."""
         return (await self._calls.ask("GET", "health", query={"deep": "true"}, wait=PROOF_TIME)).read(PROVEN)
 
 
 def pause_after(fruitless: int, retry: float) -> float:
-    """Seconds before the next feed after so many that brought no more than a snapshot. The server asks to come back
-    after `retry` seconds. PURE."""
+    """Seconds before reconnecting to the feed.
+
+    `fruitless`: connections in a row that brought only a snapshot; `retry`: seconds that the server asked for. PURE.
+    """
     return min(PAUSE_MAX, max(PAUSE, retry) * 2.0 ** min(fruitless - 1, 10)) if fruitless else PAUSE
 
 

@@ -1,4 +1,4 @@
-"""What may be asked for, as keyword arguments: the fields of the bodies in schemas.py, which the server validates."""
+"""Request bodies as keyword arguments: the fields of models/requests.py, which the server validates."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, Literal, Required, TypedDict
 
 
 class RequiredServiceFields(TypedDict, total=False):
-    """One service by its id, or any one of a type with these labels."""
+    """One service by its id, or any service of a type with these labels."""
 
     service_id: str
     type: str
@@ -24,10 +24,10 @@ class UserGrantFields(TypedDict, total=False):
 
 
 class SessionFields(TypedDict, total=False):
-    """schemas.CreateSession. `None` is the same as not given."""
+    """The fields of requests.CreateSession. `None` means not given."""
 
     user_identity: str | None
-    """One is made up when there is none."""
+    """Generated if not given."""
     user_name: str | None
     room_name: str | None
     metadata: dict[str, Any] | None
@@ -41,7 +41,7 @@ class SessionFields(TypedDict, total=False):
 
 
 class ParticipantFields(TypedDict, total=False):
-    """schemas.AddParticipant."""
+    """The fields of requests.AddParticipant."""
 
     identity: Required[str]
     name: str | None
@@ -51,7 +51,7 @@ class ParticipantFields(TypedDict, total=False):
 
 
 class ServiceFields(TypedDict, total=False):
-    """schemas.RegisterService."""
+    """The fields of requests.RegisterService."""
 
     service_id: Required[str]
     metadata: Required[dict[str, Any]]

@@ -1,26 +1,26 @@
-"""Server-sent events, read line by line. PURE."""
+"""A line-by-line reader of server-sent events. PURE."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 DIGITS_MAX = 9
-"""Of milliseconds that are meant."""
+"""Digits of a `retry` in milliseconds; longer values are ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
     data: str
     id: str
-    """The last id that came, with this event or an earlier one; what `Last-Event-ID` is to say."""
+    """The last id received, with this event or an earlier one: the value for `Last-Event-ID`."""
     name: str = "message"
     retry: float = 0.0
-    """Seconds after which who is cut off is asked to come back, as was last said."""
+    """Seconds to wait before reconnecting, as the server last said."""
 
 
 @dataclass(slots=True)
 class EventReader:
-    """Puts events together from the lines of a stream. Comments, such as heartbeats, and unknown fields are ignored."""
+    """Assembles events from the lines of a stream. Ignores comments, such as heartbeats, and unknown fields."""
 
     _id: str = ""
     _retry: float = 0.0
@@ -28,7 +28,7 @@ class EventReader:
     _data: list[str] = field(default_factory=list)
 
     def line(self, line: str) -> Event | None:
-        """Takes the next line, its end included or not; the event that it completes, if it does."""
+        """Take the next line, with or without its line ending. Returns the event if the line completes one."""
         line = line.rstrip("\r\n")
         if not line:
             name, data = self._name, self._data

@@ -1,4 +1,4 @@
-"""Looks at everything that a session manager with these settings needs. Leaves nothing behind."""
+"""Check everything that a session manager with these settings needs. Leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ OF_ROOMS = (AUTO_CREATE, JOINED, STUN, serving.WEBHOOKS)
 
 
 async def examine(settings: Settings) -> AsyncGenerator[Finding, None]:
-    """Every finding, as soon as it is there."""
-    port, is_served = await serving.running(settings)
+    """Yield each finding as soon as it is known."""
+    port, is_served = await serving.check_port(settings)
     yield port
     async with LiveKitServerCheck(settings) as livekit:
         reached = await livekit.reach()
@@ -30,26 +30,26 @@ async def examine(settings: Settings) -> AsyncGenerator[Finding, None]:
         yield keys
         if keys.verdict is CheckVerdict.WRONG:
             for check in OF_ROOMS:
-                yield skipped(check, "livekit-server does not serve us")
+                yield skipped(check, "livekit-server does not accept our requests")
             return
         yield await livekit.auto_create()
         try:
-            for finding in await _of_a_room(settings, livekit, is_served=is_served):
+            for finding in await _check_in_room(settings, livekit, is_served=is_served):
                 yield finding
         except LiveKitRefused as refused:
-            yield wrong(JOINED, f"a room can't be made: {refused}", "See livekit-server's log.")
+            yield wrong(JOINED, f"can't create a room: {refused}", "See livekit-server's log.")
 
 
-async def _of_a_room(settings: Settings, livekit: LiveKitServerCheck, *, is_served: bool) -> list[Finding]:
-    """Raises Refused."""
+async def _check_in_room(settings: Settings, livekit: LiveKitServerCheck, *, is_served: bool) -> list[Finding]:
+    """The checks that need a room. Raises LiveKitRefused."""
     if is_served:
         async with livekit.room() as room:
             found = await livekit.join(room)
-        return [*found, *await serving.proven(settings, livekit.caller_token())]
+        return [*found, *await serving.check_deep_health(settings, livekit.caller_token())]
     listener = serving.Listener(settings)
     try:
         async with listener.listening(), livekit.room() as room:
             return [*await livekit.join(room), await listener.arrived(room)]
     except CannotListen:
         async with livekit.room() as room:
-            return [*await livekit.join(room), skipped(serving.WEBHOOKS, "the port is not to be had")]
+            return [*await livekit.join(room), skipped(serving.WEBHOOKS, "the port is not available")]

@@ -1,4 +1,4 @@
-"""What a check finds. PURE."""
+"""The result of a check. PURE."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from enum import StrEnum
 class CheckVerdict(StrEnum):
     OK = "ok"
     WARNING = "warning"
-    """It works, though not as well as it could."""
+    """It works, but not as well as it could."""
     WRONG = "wrong"
     SKIPPED = "skipped"
-    """It can't be told before something else is mended."""
+    """Something else must be fixed before this can be checked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Finding:
     verdict: CheckVerdict
     says: str
     mend: str = ""
-    """What to do about it, unless it is ok."""
+    """How to fix it. Empty if there is nothing to fix."""
 
 
 def ok(check: str, says: str) -> Finding:

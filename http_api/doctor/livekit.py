@@ -1,4 +1,4 @@
-"""Checks of livekit-server: there, ours, on time, and configured as sessions want it."""
+"""Checks of livekit-server: reachable, accepts our keys, clock in sync, configured for sessions."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from http_api.settings.settings import Settings
 
 TIMEOUT = aiohttp.ClientTimeout(total=5)
 SKEW_NOTED, SKEW_MAX = 5.0, 30.0
-"""Seconds; a token of a machine whose clock is a minute off is refused."""
+"""Seconds. LiveKit rejects tokens from a machine whose clock is a minute off."""
 SECRET_MIN = 32
 ROOM_TIMEOUT = 30
-"""Seconds after which LiveKit deletes the doctor's room, should the doctor not get round to it."""
+"""Seconds after which LiveKit deletes the doctor's room if the doctor does not."""
 IDENTITY = "sm-doctor"
 
 REACHED, KEYS, CLOCK = "livekit", "livekit keys", "clock"
@@ -33,11 +33,11 @@ JOINED, AUTO_CREATE = "livekit version", "room.auto_create"
 
 
 class LiveKitRefused(Exception):
-    """LiveKit does not take our key and secret, or can't serve; the message says which."""
+    """LiveKit does not accept our key and secret, or can't serve; the message says which."""
 
 
 class LiveKitServerCheck:
-    """The server that the settings name, looked at from this machine. An async context manager."""
+    """The livekit-server of the settings, seen from this machine. An async context manager."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -61,7 +61,7 @@ class LiveKitServerCheck:
             async with self._http.get(self._url, allow_redirects=False) as answer:
                 self._skew = skew_of(answer.headers, (sent + time.time()) / 2)
                 if answer.status != HTTPStatus.OK:
-                    return wrong(REACHED, f"{self._url} answers with {answer.status}: no livekit-server does", mend)
+                    return wrong(REACHED, f"{self._url} is no livekit-server: it answers with {answer.status}", mend)
         except (aiohttp.ClientError, TimeoutError) as error:
             return wrong(REACHED, f"{self._url} can't be reached ({type(error).__name__})", mend)
         return ok(REACHED, f"{self._url} answers")
@@ -74,22 +74,22 @@ class LiveKitServerCheck:
             mend = "LIVEKIT_API_KEY and LIVEKIT_API_SECRET must be a pair in `keys` of livekit.yaml."
             return wrong(KEYS, str(refused), mend)
         if len(self._secret) < SECRET_MIN and not self._settings.dev:
-            mend = f"Make one of {SECRET_MIN} characters or more: `livekit-server generate-keys`."
-            return warning(KEYS, "they are accepted, but so short a secret can be guessed", mend)
-        return ok(KEYS, "they are accepted")
+            mend = f"Generate a secret of at least {SECRET_MIN} characters: `livekit-server generate-keys`."
+            return warning(KEYS, "accepted, but the secret is short enough to be guessed", mend)
+        return ok(KEYS, "accepted")
 
     def clock(self) -> Finding:
-        """To be asked after reach()."""
+        """Compare clocks. Call reach() first."""
         if self._skew is None:
-            return skipped(CLOCK, "livekit-server does not say what time it is")
-        says = f"livekit-server's differs from ours by {abs(self._skew):.0f} s"
-        mend = "Have both machines set their clocks by NTP: tokens are good from one instant to another."
+            return skipped(CLOCK, "livekit-server's response has no Date header")
+        says = f"differs from livekit-server's by {abs(self._skew):.0f} s"
+        mend = "Synchronize both clocks with NTP: tokens are valid only between two instants."
         if abs(self._skew) > SKEW_MAX:
             return wrong(CLOCK, says, mend)
         return warning(CLOCK, says, mend) if abs(self._skew) > SKEW_NOTED else ok(CLOCK, says)
 
     async def auto_create(self) -> Finding:
-        """Asks whether a room that does not exist could be joined."""
+        """Check whether joining a room that does not exist would create it."""
         headers = {"Authorization": f"Bearer {self.token(f'doctor-{ULID()}')}"}
         try:
             async with self._http.get(self._url / "rtc" / "validate", headers=headers) as answer:
@@ -97,15 +97,15 @@ class LiveKitServerCheck:
         except (aiohttp.ClientError, TimeoutError) as error:
             return skipped(AUTO_CREATE, f"livekit-server does not answer ({type(error).__name__})")
         if status == HTTPStatus.NOT_FOUND:
-            return ok(AUTO_CREATE, "off: only what a session made can be joined")
+            return ok(AUTO_CREATE, "off: only rooms of sessions can be joined")
         if status != HTTPStatus.OK:
             return skipped(AUTO_CREATE, f"livekit-server answers with {status}")
-        says = "on: a late token brings a room back that was deleted, without its manager and services"
+        says = "on: joining with an old token recreates a deleted room, without its manager and services"
         return warning(AUTO_CREATE, says, "Set `auto_create: false` under `room` in livekit.yaml.")
 
     @asynccontextmanager
     async def room(self) -> AsyncIterator[str]:
-        """The name of a room of ours, which is gone afterwards. Raises Refused."""
+        """Create a room, give its name, delete it afterwards. Raises LiveKitRefused."""
         name = f"doctor-{str(ULID()).lower()}"
         async with self._asking():
             await self._api.room.create_room(api.CreateRoomRequest(name=name, empty_timeout=ROOM_TIMEOUT))
@@ -117,27 +117,27 @@ class LiveKitServerCheck:
                     await self._api.room.delete_room(api.DeleteRoomRequest(room=name))
 
     async def join(self, room: str) -> list[Finding]:
-        """What livekit-server tells those who join: who it is, and whom they are to ask for their own address."""
+        """Join the room, and check the server version and the STUN servers that LiveKit announces."""
         headers, query = {"Authorization": f"Bearer {self.token(room)}"}, {"protocol": "15", "auto_subscribe": "0"}
         try:
             async with asyncio.timeout(TIMEOUT.total), self._http.ws_connect(
                 self._url / "rtc", headers=headers, params=query
             ) as socket:  # fmt: skip
-                told = rtc.SignalResponse.FromString(await socket.receive_bytes()).join
+                joined = rtc.SignalResponse.FromString(await socket.receive_bytes()).join
         except (aiohttp.ClientError, TimeoutError, TypeError, ValueError) as error:
-            says = f"a room can't be joined ({type(error).__name__})"
-            mend = "Whatever stands before livekit-server must let WebSockets through at /rtc."
-            return [wrong(JOINED, says, mend), skipped(STUN, "a room can't be joined")]
-        version = told.server_info.version or told.server_version
-        urls = [url for server in told.ice_servers for url in server.urls]
-        return [ok(JOINED, f"{version}, and rooms can be joined"), await stun(urls)]
+            says = f"can't join a room ({type(error).__name__})"
+            mend = "A proxy in front of livekit-server must pass WebSockets at /rtc."
+            return [wrong(JOINED, says, mend), skipped(STUN, "can't join a room")]
+        version = joined.server_info.version or joined.server_version
+        urls = [url for server in joined.ice_servers for url in server.urls]
+        return [ok(JOINED, f"{version}; joined a room"), await stun(urls)]
 
     def token(self, room: str) -> str:
         grants = api.VideoGrants(room_join=True, room=room, hidden=True)
         return self._signed(api.AccessToken(self._key, self._secret).with_identity(IDENTITY).with_grants(grants))
 
     def caller_token(self) -> str:
-        """Proves to the session manager that we hold LiveKit's key and secret."""
+        """A token that proves to the session manager that we hold LiveKit's key and secret."""
         grants = api.VideoGrants(room_create=True, room_admin=True)
         return self._signed(api.AccessToken(self._key, self._secret).with_grants(grants))
 
@@ -146,12 +146,13 @@ class LiveKitServerCheck:
 
     @asynccontextmanager
     async def _asking(self) -> AsyncIterator[None]:
-        """Says nothing of what LiveKit answers, as that may have our token in it."""
+        """Turn errors into LiveKitRefused. LiveKit's own message is left out: it may contain our token."""
         try:
             async with asyncio.timeout(TIMEOUT.total):
                 yield
         except api.ServerError as error:
-            why = "are not accepted" if error.status == HTTPStatus.UNAUTHORIZED else f"lead to a {error.status}"
-            raise LiveKitRefused(f"they {why}") from None
+            is_unauthorized = error.status == HTTPStatus.UNAUTHORIZED
+            why = "not accepted" if is_unauthorized else f"livekit-server answers with {error.status}"
+            raise LiveKitRefused(why) from None
         except (aiohttp.ClientError, TimeoutError) as error:
             raise LiveKitRefused(f"livekit-server does not answer ({type(error).__name__})") from None

@@ -1,4 +1,4 @@
-"""What livekit-server's answers say of the network: the time over there, and the STUN servers that it names."""
+"""Checks of what livekit-server's responses reveal: its clock, and the STUN servers that it announces."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RESOLVE_TIMEOUT = 3.0
 
 
 def skew_of(headers: Mapping[str, str], now: float) -> float | None:
-    """Seconds by which the clock of whoever answers is ahead; to a second. None when it does not say. PURE."""
+    """Seconds by which the server's clock is ahead, to the second. None without a valid Date header. PURE."""
     try:
         return parsedate_to_datetime(headers["Date"]).timestamp() - now
     except (KeyError, ValueError):
@@ -23,23 +23,23 @@ def skew_of(headers: Mapping[str, str], now: float) -> float | None:
 
 
 async def stun(urls: Iterable[str]) -> Finding:
-    """Whether everybody who joins can find the servers of these URLs."""
+    """Check that the hosts of these STUN and TURN URLs resolve."""
     hosts = sorted({host for url in urls if not is_literal(host := host_of(url))})
     resolved = await asyncio.gather(*(_resolves(host) for host in hosts))
-    lost = [host for host, found in zip(hosts, resolved, strict=True) if not found]
-    if lost:
+    unresolved = [host for host, found in zip(hosts, resolved, strict=True) if not found]
+    if unresolved:
         return warning(
             STUN,
-            f"livekit-server sends clients to {', '.join(lost)}, which can't be resolved here: each room then starts "
-            "dozens of resolver threads",
-            'Name one by its address under `rtc` in livekit.yaml, such as `stun_servers: ["127.0.0.1:3478"]`; it need '
-            "not even answer.",
+            f"livekit-server sends clients to {', '.join(unresolved)}, which does not resolve here: each room then "
+            "starts dozens of resolver threads",
+            "Give a STUN server by IP address under `rtc` in livekit.yaml, such as "
+            '`stun_servers: ["127.0.0.1:3478"]`; it does not have to answer.',
         )
-    return ok(STUN, f"by name, which can be resolved: {', '.join(hosts)}" if hosts else "by address, or none")
+    return ok(STUN, f"host names resolve: {', '.join(hosts)}" if hosts else "no host names to resolve")
 
 
 def host_of(url: str) -> str:
-    """That of `stun:host:port`, `turns:host:port?transport=tcp`, `stun:[::1]:3478`. PURE."""
+    """The host of `stun:host:port`, `turns:host:port?transport=tcp`, `stun:[::1]:3478`. PURE."""
     rest = url.partition(":")[2].partition("?")[0]
     return rest[1:].partition("]")[0] if rest.startswith("[") else rest.partition(":")[0]
 

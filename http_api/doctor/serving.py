@@ -1,4 +1,4 @@
-"""Checks of our own side: the port, whoever serves on it, and whether LiveKit's webhooks get there."""
+"""Checks of our own side: the port, the session manager on it, and whether LiveKit's webhooks arrive."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HEALTH_TIMEOUT, PROOF_TIMEOUT = 3.0, 15.0
 
 
 def own_url(settings: Settings) -> URL:
-    """Where this machine reaches what serves with these settings. PURE."""
+    """The URL at which this machine reaches a session manager with these settings. PURE."""
     host = settings.server_host
     try:
         unspecified = ip_address(host).is_unspecified
@@ -35,8 +35,8 @@ def own_url(settings: Settings) -> URL:
     return URL.build(scheme="http", host="127.0.0.1" if unspecified else host, port=settings.server_port)
 
 
-async def running(settings: Settings) -> tuple[Finding, bool]:
-    """Who has the port, and whether it is a session manager that serves."""
+async def check_port(settings: Settings) -> tuple[Finding, bool]:
+    """What uses the port, and whether that is a running session manager."""
     url = own_url(settings)
     try:
         async with Client(str(url), timeout=HEALTH_TIMEOUT, max_wait=0) as client:
@@ -45,38 +45,38 @@ async def running(settings: Settings) -> tuple[Finding, bool]:
         try:
             listen(settings.server_host, settings.server_port).close()
         except CannotListen as error:
-            return wrong(PORT, str(error), "End what has it, or set SERVER_PORT."), False
-        return ok(PORT, f"{settings.server_port} is free: no session manager runs"), False
-    says = f"a session manager {health.version} serves at {url}"
+            return wrong(PORT, str(error), "Stop the program that uses it, or set SERVER_PORT."), False
+        return ok(PORT, f"{settings.server_port} is free: no session manager is running"), False
+    says = f"session manager {health.version} is running at {url}"
     if health.manager_agent != "registered":
-        mend = "See its log: it can't register with LiveKit."
+        mend = "See its log for why it can't register with LiveKit."
         return wrong(PORT, f"{says}, but its manager agent is not registered", mend), True
     return ok(PORT, says), True
 
 
-async def proven(settings: Settings, key: str) -> list[Finding]:
-    """Has the session manager that runs prove that sessions can be had, and say whether webhooks came. `key` is what
-    it takes for a proof of who asks."""
+async def check_deep_health(settings: Settings, key: str) -> list[Finding]:
+    """Ask the running session manager for a deep health check: whether sessions work and webhooks arrive. `key` is the
+    API key or token to authenticate with."""
     try:
         async with Client(str(own_url(settings)), key, timeout=PROOF_TIMEOUT, max_wait=0) as client:
             proof = await client.proof()
     except (ApiError, Unreachable) as error:
         return [wrong(SESSIONS, str(error), "See the session manager's log.")]
-    found = ok(SESSIONS, f"one was had in {proof.took_ms} ms")
-    return [found, ok(WEBHOOKS, "they arrive") if proof.webhooks == "arrived" else none_came(settings)]
+    found = ok(SESSIONS, f"a test session took {proof.took_ms} ms")
+    return [found, ok(WEBHOOKS, "they arrive") if proof.webhooks == "arrived" else no_webhooks(settings)]
 
 
-def none_came(settings: Settings) -> Finding:
+def no_webhooks(settings: Settings) -> Finding:
     return wrong(
         WEBHOOKS,
-        "none came for a room that was made: what happens in rooms is noticed seconds late",
-        f"`webhook.urls` in livekit.yaml must have http://<this machine>:{settings.server_port}{PATH}, and "
+        "none arrived for a test room: changes in rooms are noticed seconds late",
+        f"`webhook.urls` in livekit.yaml must contain http://<this machine>:{settings.server_port}{PATH}, and "
         "livekit-server must be able to reach it.",
     )
 
 
 class Listener:
-    """Takes LiveKit's webhooks in the place of a session manager that does not run."""
+    """Receives LiveKit's webhooks while no session manager is running."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -88,7 +88,7 @@ class Listener:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Raises CannotListen."""
+        """Inside, listen on the session manager's port. Raises CannotListen."""
         app = web.Application()
         app.router.add_post(PATH, self._receive)
         runner = web.AppRunner(app, access_log=None)
@@ -100,18 +100,18 @@ class Listener:
             await runner.cleanup()
 
     async def arrived(self, room: str) -> Finding:
-        """Whether a webhook about this room comes, or has come."""
+        """Wait for a webhook about this room, which may already be there."""
         try:
             async with asyncio.timeout(ARRIVAL_TIMEOUT), self._news:
                 await self._news.wait_for(lambda: room in self._rooms or self._is_forged)
         except TimeoutError:
-            return none_came(self._settings)
+            return no_webhooks(self._settings)
         if room in self._rooms:
             return ok(WEBHOOKS, "they arrive")
         return wrong(
             WEBHOOKS,
-            "they arrive, signed with another key",
-            "`webhook.api_key` in livekit.yaml must be LIVEKIT_API_KEY.",
+            "they arrive, but signed with another key",
+            "Set `webhook.api_key` in livekit.yaml to LIVEKIT_API_KEY.",
         )
 
     async def _receive(self, request: web.Request) -> web.Response:

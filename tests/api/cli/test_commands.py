@@ -27,7 +27,7 @@ from tests.api.still_sessions import still_session
 pytestmark = pytest.mark.api
 
 COMMAND = (sys.executable, "-c", "from http_api.cli import main; main()")
-FINE, NO, UNREACHABLE, INTERRUPTED = ExitCode.FINE, ExitCode.NO, ExitCode.UNREACHABLE, ExitCode.INTERRUPTED
+FINE, NO, UNREACHABLE, INTERRUPTED = ExitCode.OK, ExitCode.FAILED, ExitCode.UNREACHABLE, ExitCode.INTERRUPTED
 TALKING = [["services"], ["sessions"], ["create"], ["watch"], ["watch", "ses_1"], ["timeline", "ses_1"]]
 
 
@@ -209,7 +209,7 @@ async def test_watch_command_reports_a_livekit_outage_on_stderr(api: Api) -> Non
     api.agent.is_registered = False
     session_id = (await api.open())[2]["session_id"]
     async with started(f"http://127.0.0.1:{api.port}", "watch") as process:
-        assert (await line_with(process.stderr, "livekit is away since")).startswith("session-manager: ")
+        assert (await line_with(process.stderr, "livekit has been unavailable since")).startswith("session-manager: ")
         await line_with(process.stdout, session_id)
         process.send_signal(signal.SIGINT)
         assert (await done(process)).code == INTERRUPTED
@@ -232,7 +232,7 @@ async def test_timeline_command_shows_every_attempt_and_prints_the_apis_json(api
         assert first.split()[:3] == ["asr-service", "1", "invited"]
         assert first.rstrip().endswith("declined, replaced")
         assert second.split()[:3] == ["asr-2", "2", "accepted"]
-        assert "awaited to join within 1" in second
+        assert "expected to join within 1" in second
         told = (await run(api, "timeline", still.session_id, "--json")).document
         asked = (await api.ask("GET", f"{still.path}/timeline"))[2]
         unlike = {"now": "", "log": []}  # it was asked for once more meanwhile

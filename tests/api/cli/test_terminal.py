@@ -83,7 +83,7 @@ async def test_terminal_shows_a_live_table_and_clears_it_on_exit(api: Api) -> No
         await terminal.shows("asr-service")
         await terminal.shows(session_id)
         api.agent.is_registered = False
-        await terminal.shows("livekit is away since")
+        await terminal.shows("livekit has been unavailable since")
         await api.register("llm-service", type="LLM")
         await terminal.shows("llm-service")
         terminal.process.send_signal(signal.SIGINT)
@@ -98,7 +98,7 @@ async def test_terminal_shows_a_bar_for_each_attempt_of_a_session(start_api: Sta
     async with on_a_terminal(api, "watch", session_id) as terminal:
         await terminal.shows("is waiting")
         await terminal.shows("▒")
-        await terminal.shows("awaited to join within")
+        await terminal.shows("expected to join within")
         await api.parts.store.update(session_id, ev.DeadlinePassed(api.parts.clock() + 60))
         await terminal.shows("is failed: ready_timeout")
         await terminal.shows("never_joined")
@@ -117,11 +117,11 @@ async def test_terminal_shows_a_repeated_invite_without_a_new_revision(api: Api)
         one = OneSession(client)
         await still.happens(ev.InviteRefused(api.parts.clock(), 0, 1, 1, Refusal.UNREACHABLE))
         await one.take(await client.get(still.session_id))
-        assert "asked again in" in drawn()
+        assert "invited again in" in drawn()
         known = still.now.revision
         await still.happens(ev.InviteStarted(api.parts.clock(), 0, 1, 2, "sm-asr-1", "inv_0"))
         assert still.now.revision == known
-        async with one.kept_up_to_date(), waiting_for("the session drawn without 'asked again'", drawn):
-            while "asked again" in drawn():
+        async with one.refreshing(), waiting_for("the session drawn without 'invited again'", drawn):
+            while "invited again" in drawn():
                 await asyncio.sleep(0.01)
-        assert "awaited to accept" in drawn()
+        assert "expected to accept" in drawn()

@@ -342,7 +342,7 @@ async def test_client_times_out_on_a_silent_server() -> None:
 @pytest.mark.parametrize("body", ["<html>", '{"services": 3}', '{"ok": true}'])
 async def test_client_rejects_answers_of_another_program(body: str) -> None:
     async with Server(web.Response(text=body)).client() as client:
-        with pytest.raises(Unreachable, match="no session manager"):
+        with pytest.raises(Unreachable, match="is not a session manager"):
             await client.services()
 
 

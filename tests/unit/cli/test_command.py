@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from http_api.cli import app
-from http_api.cli.exits import MEANINGS, ExitCode, Failed, run
+from http_api.cli.exits import MEANINGS, CommandError, ExitCode, run
 from http_api.cli.progress import Progress, steps_of
 from http_api.client import ApiError, Unreachable
 from http_api.models.responses import RequiredServiceView, SessionView
@@ -35,7 +35,7 @@ HEAVY = ("livekit", "aiohttp", "pydantic")
 @pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
 def test_every_command_has_help_with_its_exit_codes(command: list[str]) -> None:
     said = CliRunner().invoke(app, [*command, "--help"])
-    assert said.exit_code == ExitCode.FINE
+    assert said.exit_code == ExitCode.OK
     words = " ".join(said.stdout.split())
     assert "Usage:" in words
     for code, meaning in MEANINGS.items():
@@ -86,11 +86,11 @@ async def fails(error: Exception) -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (ApiError(424, title="No"), ExitCode.NO),
+        (ApiError(424, title="No"), ExitCode.FAILED),
         (BadSettings("wrong"), ExitCode.USAGE),
-        (Failed("wrong"), ExitCode.USAGE),
+        (CommandError("wrong"), ExitCode.USAGE),
         (Unreachable("nobody"), ExitCode.UNREACHABLE),
-        (KeyError("a bug"), ExitCode.FAULT),
+        (KeyError("a bug"), ExitCode.INTERNAL_ERROR),
     ],
 )
 def test_every_failure_prints_one_line_and_has_an_exit_code(

@@ -11,7 +11,17 @@ import pytest
 from rich.console import Console
 
 from http_api.cli.overview import SHOWN, Overview
-from http_api.cli.timeline_bars import BAR_LEAST, BAR_MAX, BROKEN, Drawing, bar, layout, remark, scale_of, took
+from http_api.cli.timeline_bars import (
+    BAR_LEAST,
+    BAR_MAX,
+    BROKEN,
+    Drawing,
+    bar,
+    format_elapsed,
+    layout,
+    remark,
+    scale_of,
+)
 from http_api.models.responses import ServiceView, SessionView
 from http_api.models.timeline import TimelineView
 from http_api.observability.upstreams import DependencyState
@@ -88,14 +98,14 @@ def test_every_attempt_is_visible_in_the_timeline_however_short(cells: int) -> N
 def test_each_timeline_bar_is_followed_by_its_reason() -> None:
     timeline = told_of(given.after(given.a_session(given.JOINS, given.SIGNALS), *REPLACED), 10)
     assert [remark(attempt, now_of(timeline)) for attempt in timeline.attempts] == [
-        "unreachable, replaced", "ready by join", "awaited to be ready within 20 s",
+        "unreachable, replaced", "ready by join", "expected to be ready within 20 s",
     ]  # fmt: skip
     late = remark(timeline.attempts[-1], now_of(timeline) + timedelta(seconds=23))
-    assert late == "awaited to be ready, late by 3 s"
+    assert late == "expected to be ready, late by 3 s"
     optional = told_of(
         given.after(given.a_session(given.made_optional(given.SIGNALS)), *given.created(), *given.invited(ASR)), 1
     )
-    assert remark(optional.attempts[0], now_of(optional)) == "awaited to accept"
+    assert remark(optional.attempts[0], now_of(optional)) == "expected to accept"
 
 
 def test_the_timeline_shows_when_a_refused_invite_is_repeated() -> None:
@@ -103,8 +113,8 @@ def test_the_timeline_shows_when_a_refused_invite_is_repeated() -> None:
     session = given.after(given.a_session(given.JOINS), *given.created(), *given.invited(ASR), refused)
     timeline = told_of(session, session.services[ASR].current.retry_at - START - 1)
     signal = remark(timeline.attempts[0], now_of(timeline))
-    assert signal.startswith("unreachable, awaited to accept within ")
-    assert signal.endswith(", asked again in 1 s")
+    assert signal.startswith("unreachable, expected to accept within ")
+    assert signal.endswith(", invited again in 1 s")
 
 
 def test_a_timeline_is_refreshed_while_the_manager_or_a_service_is_awaited() -> None:
@@ -125,7 +135,7 @@ def test_a_timeline_is_refreshed_while_the_manager_or_a_service_is_awaited() -> 
     ("seconds", "words"), [(0, "0 ms"), (0.8041, "804 ms"), (12.34, "12.3 s"), (300, "5 min"), (7_300, "2 h")]
 )
 def test_durations_are_shown_in_short_form(seconds: float, words: str) -> None:
-    assert took(seconds) == words
+    assert format_elapsed(seconds) == words
 
 
 @pytest.mark.parametrize(("width", "is_beside"), [(120, True), (80, False), (60, False), (40, False)])
@@ -232,7 +242,7 @@ def test_an_overview_is_no_higher_than_the_terminal(sessions: int, services: int
     Console(file=out, width=width, height=height).print(overview)
     lines = out.getvalue().splitlines()
     assert len(lines) < height
-    assert lines[0].startswith("livekit is away since ")
+    assert lines[0].startswith("livekit has been unavailable since ")
     assert not sessions or any(f"ses_{sessions - 1:03}" in line for line in lines)
     if height < 24:
         return  # there is no room to tell of the services as well
@@ -255,6 +265,6 @@ def test_an_overview_shows_what_is_unavailable_until_it_is_back() -> None:
     overview = Overview()
     assert overview.troubles() == []
     overview.take(health(DependencyState.AWAY, "it does not answer"))
-    assert overview.troubles() == ["livekit is away since 2026-01-01T00:00:00.000Z: it does not answer"]
+    assert overview.troubles() == ["livekit has been unavailable since 2026-01-01T00:00:00.000Z: it does not answer"]
     overview.take(snapshot())
     assert overview.troubles() == []

@@ -86,7 +86,7 @@ def test_an_expired_or_not_yet_valid_token_is_reported_as_unusable() -> None:
     expired = decode(token(life=-7200))
     assert (expired.exit_code, "expired 2 h ago" in expired.stderr) == (NO, True)
     early = decode(token(nbf=int(time.time()) + 600))
-    assert (early.exit_code, "not good for another 10 min" in early.stderr) == (NO, True)
+    assert (early.exit_code, "not valid for another 10 min" in early.stderr) == (NO, True)
 
 
 @pytest.mark.parametrize("text", ["", "abc", "a.b.c", "eyJ.eyJ.x", "\x00", "é" * 50])
