@@ -1,14 +1,14 @@
-"""An ordinary LiveKit agent, which knows nothing of the session manager. Its agent name makes it a service:
+"""An ordinary LiveKit agent without any code for the session manager. Register its agent name as a service:
 
     curl localhost:8080/api/v1/microservices/register -H 'Content-Type: application/json' -d '{
       "service_id": "echo-agent", "agent_name": "echo-agent", "metadata": {"type": "AGENT", "version": "1.0.0"}}'
 
-after which sessions may require "echo-agent": it is dispatched by LiveKit instead of called. To start it:
+Sessions can then require "echo-agent", which LiveKit dispatches instead of it being invited over HTTP. To start it:
 
     export LIVEKIT_URL=ws://localhost:7880 LIVEKIT_API_KEY=devkey LIVEKIT_API_SECRET=secret
     python -m examples.agent_service start
 
-Needs nothing but livekit-agents.
+It only needs livekit-agents.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ server = AgentServer()
 
 @server.rtc_session(agent_name="echo-agent")
 async def echo(job: JobContext) -> None:
-    """Says back what is written in the room."""
+    """Echo the chat messages of the room."""
     answers: set[asyncio.Task[None]] = set()
 
     def on_text(text: rtc.TextStreamReader, writer: str) -> None:

@@ -1,4 +1,4 @@
-"""A stand-in for speech recognition: warms up before it says that it is ready, then listens to the user.
+"""A stand-in for a speech recognizer: warms up, signals ready, then listens to the user.
 
 python -m examples.asr_service --port 8101
 """
@@ -13,7 +13,7 @@ from livekit import rtc
 from service_kit import Service, SessionJob
 
 WARM_UP = 0.3
-"""Seconds that loading a model would take."""
+"""Seconds, as if loading a model."""
 FRAMES_A_REPORT = 500
 
 service = Service("asr-service", type="ASR")
@@ -21,7 +21,7 @@ service = Service("asr-service", type="ASR")
 
 @service.on_invite
 async def transcribe(job: SessionJob) -> None:
-    @job.room.on("track_subscribed")  # before join(), or what is published already would be missed
+    @job.room.on("track_subscribed")  # before join(), so as not to miss existing tracks
     def on_track(track: rtc.Track, _: rtc.TrackPublication, speaker: rtc.RemoteParticipant) -> None:
         if track.kind == rtc.TrackKind.KIND_AUDIO and speaker.identity == job.invite.session.user_identity:
             job.start(listen(job, track))
@@ -33,7 +33,7 @@ async def transcribe(job: SessionJob) -> None:
 
 
 async def listen(job: SessionJob, track: rtc.Track) -> None:
-    """Counts what it hears; a real one would send it through its model and the text into the room."""
+    """Count audio frames. A real service would transcribe them and send the text to the room."""
     frames = 0
     async with aclosing(rtc.AudioStream(track, sample_rate=16_000, num_channels=1)) as sound:
         async for _ in sound:

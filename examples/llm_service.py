@@ -1,4 +1,4 @@
-"""A stand-in for a language model: tells how far it is while it loads, then answers what is written in the room.
+"""A stand-in for a language model: reports progress while loading, then answers chat messages in the room.
 
 python -m examples.llm_service --port 8102
 """
@@ -12,7 +12,7 @@ from livekit import rtc
 from service_kit import Service, SessionJob
 
 CHAT = "lk.chat"
-"""The topic that LiveKit's front ends write to and show."""
+"""The topic of chat messages in LiveKit's frontends."""
 JOBS_MAX = 50
 
 service = Service("llm-service", type="LLM", capacity=JOBS_MAX)
@@ -20,9 +20,9 @@ service = Service("llm-service", type="LLM", capacity=JOBS_MAX)
 
 @service.on_invite
 async def converse(job: SessionJob) -> None:
-    room = await job.join(rtc.RoomOptions(auto_subscribe=False))  # it reads, it does not listen
+    room = await job.join(rtc.RoomOptions(auto_subscribe=False))  # it needs no tracks
     for percent in (25, 50, 75):
-        job.say_progress(f"{percent} % of the context is loaded")
+        job.say_progress(f"context loaded: {percent} %")
         await asyncio.sleep(0.1)
     room.register_text_stream_handler(CHAT, lambda text, writer: job.start(answer(room, text, writer)))
     await job.say_ready()

@@ -1,5 +1,5 @@
-"""What a microservice in Python needs to take part in sessions: it is invited, joins, says that it is ready
-until the manager has heard it, and leaves when the session is over.
+"""Everything a Python microservice needs to take part in sessions: receive invites, join rooms, report readiness until
+the manager acknowledges it, and leave when the session ends.
 
     service = Service("asr-service", type="ASR")
 

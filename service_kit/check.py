@@ -1,4 +1,4 @@
-"""`python -m service_kit.check`: see options.py for its arguments, or --help."""
+"""`python -m service_kit.check`: the conformance check. For its arguments see --help, or conformance/options.py."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from service_kit.conformance.report import EXIT_UNABLE, Unable, as_json, exit_co
 from service_kit.conformance.runner import check
 
 WIDTH = 160
-"""Of what is printed to a file or a pipe: a line a rule."""
+"""Columns when the output is a file or a pipe: one line per rule."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Checks one service and prints what came of it; the exit code."""
+    """Check one service and print the results. Returns the exit code."""
     options = Options.from_command_line(arguments)
     warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)  # the keys are the caller's choice
-    os.environ.setdefault("RUST_LOG", "off")  # LiveKit's native library tells of every room that is closed
+    os.environ.setdefault("RUST_LOG", "off")  # LiveKit's native library logs every closed room
     disable_log_capture()
     return asyncio.run(_check(options))
 
@@ -35,7 +35,7 @@ async def _check(options: Options) -> int:
         async with harness_for(options) as harness:
             outcomes = await check(harness)
     except Unable as unable:
-        print(f"nothing was checked: {unable}", file=sys.stderr)
+        print(f"could not run the check: {unable}", file=sys.stderr)
         return EXIT_UNABLE
     if options.json:
         print(as_json(options.endpoint, outcomes))

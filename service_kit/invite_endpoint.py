@@ -1,11 +1,9 @@
-"""The door of a service: what the manager posts is taken once it is sure that it comes from there.
+"""The HTTP endpoint of a service: takes the manager's messages after checking their signature. It answers
 
-    200 accepted, also when it was before
-    400 no JSON, 413 too long, 408 too slow, 422 no message that we know
-    401 not signed with our keys
-    409 declined, or its session is over, 429 no place left, 503 the service is stopping
-
-are the answers.
+200 accepted, also if accepted before
+400 invalid JSON, 413 too long, 408 too slow, 422 unknown message
+401 not signed with our keys
+409 declined, or the session is over, 429 at capacity, 503 the service is stopping
 """
 
 from __future__ import annotations
@@ -24,7 +22,7 @@ from manager_agent.outbound.signing import NotSigned, verify
 from service_kit.session_jobs import InviteReply
 
 BODY_MAX = 64 * 1024
-"""Bytes. An invite without metadata has about 1,500."""
+"""Bytes. An invite without metadata takes about 1,500."""
 BODY_TIMEOUT = 10.0
 
 log = structlog.get_logger()
@@ -34,18 +32,18 @@ _message: TypeAdapter[Invite | SessionEndedMessage] = TypeAdapter(
 )
 
 
-Taker = Callable[[Invite | SessionEndedMessage], Awaitable[InviteReply]]
+MessageHandler = Callable[[Invite | SessionEndedMessage], Awaitable[InviteReply]]
 
 
-def invite_endpoint(path: str, keys: tuple[str, str], take: Taker) -> web.Application:
-    """An application in which `take` gets every message signed with `keys` (API key, secret), and answers it."""
+def invite_endpoint(path: str, keys: tuple[str, str], take: MessageHandler) -> web.Application:
+    """An application that passes each message signed with `keys` (API key, secret) to `take` and sends its reply."""
 
     async def receive(request: web.Request) -> web.Response:
         try:
             async with asyncio.timeout(BODY_TIMEOUT):
                 body = await request.read()
         except TimeoutError:
-            return _response(InviteReply(HTTPStatus.REQUEST_TIMEOUT, "the body takes too long"))
+            return _response(InviteReply(HTTPStatus.REQUEST_TIMEOUT, "the body took too long"))
         reply = await _answer(body, request.headers.get("Authorization", ""))
         return _response(reply)
 
@@ -59,8 +57,10 @@ def invite_endpoint(path: str, keys: tuple[str, str], take: Taker) -> web.Applic
         except ValidationError as wrong:
             first = wrong.errors(include_input=False)[0]
             log.warning("message_unreadable", why=first["msg"], where=first["loc"])
-            no_json = first["type"] == "json_invalid"
-            return InviteReply(HTTPStatus.BAD_REQUEST if no_json else HTTPStatus.UNPROCESSABLE_ENTITY, first["msg"])
+            is_invalid_json = first["type"] == "json_invalid"
+            return InviteReply(
+                HTTPStatus.BAD_REQUEST if is_invalid_json else HTTPStatus.UNPROCESSABLE_ENTITY, first["msg"]
+            )
 
     application = web.Application(client_max_size=BODY_MAX)
     application.router.add_post(path, receive)

@@ -1,4 +1,4 @@
-"""How busy a service is, as its own code tells it."""
+"""The load of a service, measured by its own code."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import structlog
 log = structlog.get_logger()
 
 LoadGauge = Callable[[], float]
-"""Tells how busy the service is, from 0 to 1."""
+"""Returns how busy the service is, from 0 to 1."""
 
 
 def read(gauge: LoadGauge) -> float | None:
-    """What the gauge shows, kept within 0 and 1; None when it fails or shows no number: nothing hangs on it."""
+    """The gauge's value, clamped to 0..1. None if the gauge raises or returns NaN: the load is optional."""
     try:
         shown = float(gauge())
     except Exception as error:

@@ -1,4 +1,4 @@
-"""How long to wait between tries."""
+"""Pauses between retries."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 
 def pauses(first: float, longest: float) -> Iterator[float]:
-    """Seconds for each next try, without end: doubling from `first` up to `longest`, less up to a third of
-    jitter, so that many who failed together do not come back together."""
+    """Yield the seconds before each next try, endlessly: doubling from `first` up to `longest`, minus up to a third of
+    jitter, so that clients that failed together do not retry together."""
     pause = first
     while True:
         yield pause * random.uniform(2 / 3, 1)

@@ -1,4 +1,4 @@
-"""A service's entry with the manager: made when it can be called, kept alive, removed when it stops."""
+"""A service's registration with the manager: made when the service is listening, kept alive, removed on stop."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ BEAT_TIMEOUT = aiohttp.ClientTimeout(total=5, connect=2)
 REMOVE_TIMEOUT = aiohttp.ClientTimeout(total=2)
 PAUSE_FIRST, PAUSE_MAX = 0.25, 5.0
 BEATS_A_LEASE = 3
-"""Two in a row may get lost."""
+"""Heartbeats per lease: two in a row may get lost."""
+QUIET_TIME = 5.0
+"""Seconds in which a manager that can't be reached yet is not worth a warning: it may be starting."""
 ANSWER_SHOWN = 500
 STATIC = "static_service"
-"""What the problem type ends with when the service is one of the manager's SERVICES_FILE."""
+"""The end of the problem type if the service is listed in the manager's SERVICES_FILE."""
 UNPROVED: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: " (set SESSION_MANAGER_API_KEY to a key that the manager knows)",
     HTTPStatus.FORBIDDEN: " (SESSION_MANAGER_API_KEY needs the scope `services`)",
@@ -34,24 +36,24 @@ WORTH_A_RETRY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTT
 log = structlog.get_logger()
 
 Status = Callable[[], dict[str, Any]]
-"""Gives what a heartbeat says: `load`, `draining`."""
+"""Returns the body of a heartbeat: `load`, `draining`."""
 
 
 class RegistrationRefused(Exception):
-    """The manager does not want this entry, and will not want it in a minute either; it says why."""
+    """The manager rejects this registration, and retrying would not help. The message says why."""
 
 
 class NotNow(Exception):
-    """The manager can't be reached or can't serve."""
+    """The manager can't be reached or can't serve. Retrying may help."""
 
 
 @asynccontextmanager
 async def registered(
     manager_url: str, entry: dict[str, Any], status: Status, api_key: str | None = None
 ) -> AsyncIterator[Registration]:
-    """While inside, the manager knows the service, also one that was started again meanwhile.
+    """Inside, the service is registered, also with a manager that restarts meanwhile.
 
-    Entering waits until the manager is up. Raises RegistrationRefused on entering, and nothing on leaving.
+    Entering waits until the manager is up and raises RegistrationRefused; leaving raises nothing.
     """
     headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
     async with aiohttp.ClientSession(headers=headers) as http:
@@ -69,30 +71,33 @@ async def registered(
 
 
 class Registration:
-    """The entry of one instance: its service id at its endpoint."""
+    """The registration of one instance: a service id at an endpoint."""
 
     def __init__(self, http: aiohttp.ClientSession, services: URL, entry: dict[str, Any], status: Status) -> None:
         self._http, self._services, self._entry, self._status = http, services, entry, status
         self._own = services / entry["service_id"]
         self._log = log.bind(service_id=entry["service_id"], manager=str(services.origin()))
-        self._taken = False
+        self._is_replaced = False
 
     def __repr__(self) -> str:
         return f"<Registration {self._entry['service_id']} at {redacted_url(self._entry['endpoint'])}>"
 
     async def make(self) -> None:
-        """Registers; returns once the manager has it. Raises RegistrationRefused."""
+        """Register, retrying until the manager accepts. Raises RegistrationRefused."""
+        clock = asyncio.get_running_loop().time
+        started = clock()
         for tries, pause in enumerate(pauses(PAUSE_FIRST, PAUSE_MAX), start=1):
             try:
                 await self._register()
                 break
             except NotNow as error:
-                self._log.warning("not_registered_yet", why=str(error), tries=tries)
+                report = self._log.debug if clock() - started < QUIET_TIME else self._log.warning
+                report("not_registered_yet", why=str(error), tries=tries)
                 await asyncio.sleep(pause)
         self._log.info("registered", endpoint=redacted_url(self._entry["endpoint"]), tries=tries)
 
     async def keep(self, lease: float) -> None:
-        """Heartbeats without end, whatever becomes of the manager; returns when cancelled."""
+        """Send heartbeats until cancelled, also while the manager is unreachable. `lease` in seconds."""
         every = lease / BEATS_A_LEASE
         failing = pauses(PAUSE_FIRST, every)
         pause = every * random.uniform(2 / 3, 1)
@@ -112,48 +117,48 @@ class Registration:
                 pause, lost = every * random.uniform(2 / 3, 1), False
 
     async def beat(self) -> None:
-        """One heartbeat. A manager that does not know us (any more) is registered with again, unless we drain.
+        """Send one heartbeat. Register again if the manager does not know us, unless we are draining.
 
-        Another instance under our service id is left in peace: its owner wanted it there. Raises NotNow,
+        If another instance has taken over our service id, leave it: that is its owner's decision. Raises NotNow,
         RegistrationRefused.
         """
-        said = self._status()
-        here = (self._own / "heartbeat").with_query(endpoint=self._entry["endpoint"])
-        status, why = await self._call("POST", here, said, BEAT_TIMEOUT)
-        if status == HTTPStatus.NOT_FOUND and not said.get("draining"):
+        body = self._status()
+        url = (self._own / "heartbeat").with_query(endpoint=self._entry["endpoint"])
+        status, why = await self._call("POST", url, body, BEAT_TIMEOUT)
+        if status == HTTPStatus.NOT_FOUND and not body.get("draining"):
             await self._register()
             self._log.info("registered_again", endpoint=redacted_url(self._entry["endpoint"]))
         elif status == HTTPStatus.CONFLICT:
-            if not self._taken:
+            if not self._is_replaced:
                 self._log.warning("another_instance_has_our_place", why=why)
         elif not _is_fine(status) and status != HTTPStatus.NOT_FOUND:
             raise NotNow(f"answered {_shown(status)}: {why}")
-        self._taken = status == HTTPStatus.CONFLICT
+        self._is_replaced = status == HTTPStatus.CONFLICT
 
     async def remove(self) -> None:
-        """Takes our entry out, and nobody else's; the manager may be gone, or have forgotten us."""
+        """Deregister this instance only. Never raises: the manager may be gone or may not know us."""
         status = None
         with suppress(NotNow):
-            mine = self._own.with_query(endpoint=self._entry["endpoint"])
-            status, _ = await self._call("DELETE", mine, None, REMOVE_TIMEOUT)
+            url = self._own.with_query(endpoint=self._entry["endpoint"])
+            status, _ = await self._call("DELETE", url, None, REMOVE_TIMEOUT)
         self._log.info("deregistered" if _is_fine(status) else "not_deregistered", status=status)
 
     async def _register(self) -> None:
         """One try. Raises NotNow, RegistrationRefused."""
         url = self._services / "register"
-        status, said = await self._call("POST", url, self._entry, TIMEOUT)
+        status, detail = await self._call("POST", url, self._entry, TIMEOUT)
         if _is_fine(status):
             return
-        if status == HTTPStatus.CONFLICT and STATIC in said:
-            return  # the manager's operator has written it down already: heartbeats are all that is wanted
+        if status == HTTPStatus.CONFLICT and STATIC in detail:
+            return  # already listed in the manager's SERVICES_FILE: only heartbeats are needed
         if status in WORTH_A_RETRY or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise NotNow(f"answered {status}")
-        raise RegistrationRefused(f"{url} refused {self._entry['service_id']!r} with {_shown(status)}: {said}")
+        raise RegistrationRefused(f"{url} refused {self._entry['service_id']!r} with {_shown(status)}: {detail}")
 
     async def _call(
         self, method: str, url: URL, body: dict[str, Any] | None, timeout: aiohttp.ClientTimeout
     ) -> tuple[int, str]:
-        """The status and the beginning of the answer. Raises NotNow when there is none."""
+        """The status and the beginning of the body of the response. Raises NotNow if there is no response."""
         try:
             call = self._http.request(method, url, json=body, timeout=timeout, allow_redirects=False)
             async with call as answer:
@@ -167,5 +172,5 @@ def _is_fine(status: int | None) -> bool:
 
 
 def _shown(status: int) -> str:
-    """With what mends it, where the API key is what is wrong."""
+    """The status, with a hint if the API key is the problem."""
     return f"{status}{UNPROVED.get(status, '')}"

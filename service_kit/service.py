@@ -1,4 +1,4 @@
-"""A microservice that is invited into sessions: what it is called, what it does when it is, and how it is run."""
+"""A microservice that is invited into sessions: its description, its handler, and how it runs."""
 
 from __future__ import annotations
 
@@ -43,17 +43,23 @@ class Service:
         grace: float = 5.0,
         drain_timeout: float = 25.0,
     ) -> None:
-        """`labels`: what sessions may choose it by. `capacity`: visits at once; further invites are answered 429.
-        `lease`: seconds after which the manager may forget it when nothing is heard of it; None: never. `ready_on`:
-        whether it is ready when its handler says so, or by joining alone. `grace`: seconds that a handler has left
-        when its session is over, before it is cancelled. `drain_timeout`: seconds that visits have left on SIGTERM.
+        """Describe the service; times in seconds.
+
+        `labels`: sessions may select services by them.
+        `capacity`: concurrent jobs; further invites are answered with 429.
+        `lease`: without a heartbeat for this long, the manager may drop the service; None: never.
+        `ready_on`: ready by a signal from the handler, or by joining alone.
+        `path`: of the endpoint that receives invites.
+        `join_timeout`: for connecting to a room.
+        `grace`: for the handler to finish when its session ends, before it is cancelled.
+        `drain_timeout`: for running jobs to finish on SIGTERM.
 
         Raises ValueError.
         """
         if capacity is not None and capacity < 1:
-            raise ValueError(f"a capacity of {capacity} is no service")
+            raise ValueError(f"capacity must be at least 1, not {capacity}")
         if lease is not None and lease < LEASE_MIN:
-            raise ValueError(f"a lease has {LEASE_MIN:g} second at least, not {lease:g}")
+            raise ValueError(f"lease must be at least {LEASE_MIN:g} second, not {lease:g}")
         self.service_id, self.type, self.version = service_id, type, version
         self.labels, self.capacity = dict(labels or {}), capacity
         self._lease, self._ready_on, self._path = lease, ready_on, path
@@ -62,39 +68,39 @@ class Service:
         self._gauge: LoadGauge | None = None
         self._jobs: SessionJobs | None = None
         self._registration: Registration | None = None
-        _quiet_if_possible()
+        _disable_log_capture_if_possible()
 
     def __repr__(self) -> str:
-        return f"<Service {self.service_id} [{len(self.jobs)} visits]>"
+        return f"<Service {self.service_id} [{len(self.jobs)} jobs]>"
 
     def on_invite(self, handler: Handler) -> Handler:
-        """Makes `handler` what is done with each invite; a decorator.
+        """A decorator: call `handler` for each invite.
 
-        It runs beside those of other visits. When it returns or raises, the room is left; when it raises, the
-        manager is told that the service failed. Raising Decline before join() turns the invite down.
+        Handlers run concurrently. When one returns or raises, its room is left; when it raises, the manager is told
+        that the service failed. Raising Decline before join() declines the invite.
         """
         self._handler = handler
         return handler
 
     def load(self, gauge: LoadGauge) -> LoadGauge:
-        """Makes `gauge` tell how busy the service is, 0 to 1, with each heartbeat; a decorator.
+        """A decorator: send the value of `gauge`, from 0 to 1, as the load with each heartbeat.
 
-        Without one it is the share of the capacity that is taken. It has to be quick: nothing else runs meanwhile.
+        Without a gauge the load is the used share of the capacity. The gauge must be quick: it blocks the event loop.
         """
         self._gauge = gauge
         return gauge
 
     @property
     def jobs(self) -> tuple[SessionJob, ...]:
-        """Those that are going on."""
+        """The running jobs."""
         return self._jobs.live if self._jobs else ()
 
     @asynccontextmanager
     async def serving(self, settings: ServiceSettings | None = None) -> AsyncIterator[str]:
-        """Takes invites while inside; gives the endpoint that the manager was told.
+        """Inside, the service receives invites; gives the registered endpoint.
 
-        Entering waits for the manager to be up; leaving deregisters, ends every visit and leaves every room.
-        Raises RegistrationRefused, OSError when the port is taken, pydantic's ValidationError.
+        Entering waits for the manager; leaving deregisters, ends every job and leaves every room. Raises
+        RegistrationRefused, OSError if the port is in use, and pydantic's ValidationError.
         """
         if self._handler is None:
             raise RuntimeError(f"{self.service_id} has no on_invite handler")
@@ -106,8 +112,8 @@ class Service:
             grace=self._grace,
             capacity=self.capacity,
         )
-        door = invite_endpoint(self._path, settings.invite_keys, jobs.take)
-        runner = web.AppRunner(door, access_log=None, shutdown_timeout=self._grace)
+        application = invite_endpoint(self._path, settings.invite_keys, jobs.take)
+        runner = web.AppRunner(application, access_log=None, shutdown_timeout=self._grace)
         await runner.setup()
         try:
             await web.TCPSite(runner, settings.service_host, settings.service_port).start()
@@ -122,42 +128,42 @@ class Service:
             await runner.cleanup()
 
     async def drain(self, timeout: float | None = None) -> bool:
-        """Takes no new invites, tells the manager so, and lets the visits go on to their end, for `timeout` seconds
-        (the drain_timeout) at the most. For use inside serving(). Returns whether all are over."""
+        """Stop accepting invites, tell the manager, and wait up to `timeout` seconds (default: drain_timeout) for the
+        running jobs to finish. Call it inside serving(). Returns whether all have finished."""
         assert self._jobs is not None, "serving() first"
         assert self._registration is not None
         self._jobs.close()
         log.info("draining", service_id=self.service_id, jobs=len(self.jobs))
         with suppress(NotNow, RegistrationRefused):
             await self._registration.beat()
-        finished = await self._jobs.alone(self._drain_timeout if timeout is None else timeout)
+        finished = await self._jobs.wait_until_idle(self._drain_timeout if timeout is None else timeout)
         log.info("drained" if finished else "not_drained", service_id=self.service_id, jobs=len(self.jobs))
         return finished
 
     def run(self) -> None:
-        """Serves with the settings of the command line and the environment, until SIGTERM or SIGINT: then it drains
-        and ends. A second signal ends it at once.
+        """Serve with the settings of the command line and the environment. On SIGTERM or SIGINT drain, then exit; on a
+        second signal exit at once.
 
-        Exits with a message when it can't begin.
+        Exits with a message if the service can't start.
         """
         settings = ServiceSettings.from_command_line()
         warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)  # the key is the manager's choice
         try:
-            asyncio.run(self._serve_until_told(settings))
+            asyncio.run(self._serve_until_signal(settings))
         except (RegistrationRefused, OSError) as error:
             raise SystemExit(f"{self.service_id}: {error}") from None
 
-    async def _serve_until_told(self, settings: ServiceSettings) -> None:
+    async def _serve_until_signal(self, settings: ServiceSettings) -> None:
         serving_task = asyncio.current_task()
         assert serving_task is not None
-        told, up = asyncio.Event(), asyncio.Event()
+        stop, up = asyncio.Event(), asyncio.Event()
 
         def on_signal() -> None:
-            if told.is_set() or not up.is_set():
-                for number in (signal.SIGINT, signal.SIGTERM):  # further ones change nothing: it is ending
+            if stop.is_set() or not up.is_set():
+                for number in (signal.SIGINT, signal.SIGTERM):  # ignore further signals: it is already exiting
                     loop.add_signal_handler(number, lambda: None)
                 serving_task.cancel()
-            told.set()
+            stop.set()
 
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
@@ -165,7 +171,7 @@ class Service:
         with suppress(asyncio.CancelledError):
             async with self.serving(settings):
                 up.set()
-                await told.wait()
+                await stop.wait()
                 await self.drain(settings.service_drain_timeout)
 
     def _entry(self, endpoint: str) -> dict[str, Any]:
@@ -181,14 +187,14 @@ class Service:
         return {name: value for name, value in entry.items() if value is not None}
 
     def _status(self) -> dict[str, Any]:
-        """What a heartbeat says."""
+        """The body of a heartbeat."""
         assert self._jobs is not None
         load = self._jobs.load if self._gauge is None else read(self._gauge)
         return {"draining": self._jobs.closed} | ({} if load is None else {"load": load})
 
 
-def _quiet_if_possible() -> None:
+def _disable_log_capture_if_possible() -> None:
     try:
         disable_log_capture()
-    except RuntimeError as error:  # it costs memory, no more
+    except RuntimeError as error:  # harmless: it only costs memory
         log.warning("sdk_log_capture_stays_on", why=str(error))

@@ -1,8 +1,8 @@
-"""One visit of a service to a room, as the service's own code sees it:
+"""One job of a service in one session, as seen by the service's own code:
 
     invited --- join() ---> in the room --- say_ready() ---> ready
 
-and over as soon as the manager says so, the room is gone, or the handler has returned.
+It is over as soon as the manager says so, the room is gone, or the handler has returned.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ LEAVE_TIMEOUT = 5.0
 
 
 class Decline(Exception):
-    """Raised before join(): not this time. The manager asks another instance, or this one again later."""
+    """Raise it before join() to decline the invite. The manager invites another instance, or this one again later."""
 
 
 class SessionJobEnded(Exception):
-    """There is nobody left to say it to: the session is over, or the room is gone."""
+    """The session is over or the room is gone, so nothing can be sent."""
 
 
 class SessionJob:
-    """What a handler is given. `invite` says what for; `room` is an `rtc.Room`, not connected yet, so that
-    listeners can be put on it before it has anything to tell."""
+    """The argument of a handler. `invite`: the manager's invite. `room`: an `rtc.Room`, not connected before join(), so
+    that listeners can be attached before the first event."""
 
     def __init__(self, invite: Invite, *, join_timeout: float) -> None:
         self.invite = invite
@@ -56,71 +56,71 @@ class SessionJob:
 
     def __repr__(self) -> str:
         state = "over" if self.over.done() else "in the room" if self.room.isconnected() else "invited"
-        return f"<SessionJob {self.invite.service_id} to {self.invite.session.room_name} [{state}]>"
+        return f"<SessionJob of {self.invite.service_id} in {self.invite.session.room_name} [{state}]>"
 
     @property
     def trace_headers(self) -> dict[str, str]:
-        """The place in a trace that this visit has (W3C Trace Context), as OpenTelemetry's `propagate.extract` takes
-        it; empty if nobody traces the session."""
+        """The trace context of this job (W3C Trace Context), as OpenTelemetry's `propagate.extract` takes it. Empty if
+        the session is not traced."""
         return self._trace.headers if self._trace else {}
 
     async def join(self, options: rtc.RoomOptions | None = None) -> rtc.Room:
-        """Accepts the invite and joins the room. Raises SessionJobEnded, TimeoutError, rtc.ConnectError."""
+        """Accept the invite and join the room. Raises SessionJobEnded, TimeoutError, rtc.ConnectError."""
         self.accept()
         token = self.invite.token or ""
         await connect(self.room, self.invite.server_url, token, options or rtc.RoomOptions(), self._join_timeout)
         if self.over.done():
             raise SessionJobEnded(self.over.result())
         self.log.info("joined", identity=self.invite.identity)
-        self._signals.read(self.room.metadata)
+        self._signals.read_metadata(self.room.metadata)
         self.room.on("room_metadata_changed", self._on_metadata_changed)
-        # Whoever comes back with a new sid is somebody new to the manager, and the SDK does not tell which it was.
-        self.room.on("reconnected", self._signals.say_again)
+        # After a reconnect with a new sid the manager sees a new participant; the SDK does not say if the sid changed.
+        self.room.on("reconnected", self._signals.resend)
         return self.room
 
     async def say_ready(self, detail: str | None = None) -> None:
-        """Returns when the manager has heard it; a manager that comes later is told by itself.
+        """Tell the manager that the service is ready; returns when the manager has acknowledged it.
 
-        Raises SessionJobEnded.
+        A manager that takes over later is told automatically. Raises SessionJobEnded.
         """
         await self._say(Signal.READY, detail)
 
     async def say_failed(self, detail: str | None = None) -> None:
-        """Tells the manager that this service is of no use here (any more). As say_ready."""
+        """Tell the manager that the service has failed in this session. Otherwise like say_ready."""
         await self._say(Signal.FAILED, detail)
 
     def say_progress(self, detail: str) -> None:
-        """Tells the manager how far it is. Nothing depends on it, so it is said once, and not waited for."""
-        self.start(self._signals.mention(_message(Signal.PROGRESS, detail)))
+        """Tell the manager about progress. Nothing depends on it: it is sent once, and not awaited."""
+        self.start(self._signals.send_once(_message(Signal.PROGRESS, detail)))
 
     def start(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs `work` beside the handler, until the visit is over: for the room's callbacks, which can't await.
+        """Run `work` concurrently with the handler until the job is over: for room callbacks, which can't await.
 
-        When it raises, that is as if the handler had.
+        An exception in `work` counts as an exception of the handler.
         """
         task = asyncio.create_task(work)
         self._started.add(task)
         task.add_done_callback(self._on_task_done)
 
     async def ended(self) -> str:
-        """Waits until the visit is over, and says why: the session's reason, or that of leaving the room."""
+        """Wait until the job is over. Returns why: the session's end reason, or the reason of the disconnect."""
         return await asyncio.shield(self.over)
 
     def accept(self) -> None:
-        """Settles that this invite is not declined any more; join() does it. Again changes nothing."""
+        """Accept the invite: it can't be declined anymore. Called by join(). Idempotent."""
         if not self.accepted.done():
             self.accepted.set_result(None)
 
     def end(self, reason: str) -> None:
-        """Lets the visit be over; the handler has a little time left then. Again changes nothing."""
+        """End the job; the handler then has the grace period to finish. Idempotent."""
         if not self.over.done():
             self.log.info("visit_over", reason=reason)
             self.over.set_result(reason)
 
     async def leave(self) -> None:
-        """Stops what was started and leaves the room. Never raises, and takes LEAVE_TIMEOUT at the most."""
+        """Cancel the started tasks and leave the room. Never raises; takes at most LEAVE_TIMEOUT seconds."""
         self.end("left")
-        self._signals.hush()
+        self._signals.stop()
         for task in self._started:
             task.cancel()
         try:
@@ -131,14 +131,14 @@ class SessionJob:
 
     async def _say(self, signal: Signal, detail: str | None) -> None:
         if not self.room.isconnected() and not self.over.done():
-            raise RuntimeError("join() comes first")
-        saying = asyncio.create_task(self._signals.say(_message(signal, detail)))
+            raise RuntimeError("call join() first")
+        sending = asyncio.create_task(self._signals.send(_message(signal, detail)))
         try:
-            await first_of(saying, self.over)
-            if not saying.done():
+            await first_of(sending, self.over)
+            if not sending.done():
                 raise SessionJobEnded(self.over.result())
         finally:
-            saying.cancel()
+            sending.cancel()
 
     def _on_task_done(self, task: asyncio.Task[None]) -> None:
         self._started.discard(task)
@@ -146,15 +146,15 @@ class SessionJob:
             self.broken.set_result(error)
 
     def _on_metadata_changed(self, _old: str, new: str) -> None:
-        self._signals.read(new)
+        self._signals.read_metadata(new)
 
     def _on_disconnected(self, reason: rtc.DisconnectReason.ValueType) -> None:
-        by_ourselves = reason == rtc.DisconnectReason.CLIENT_INITIATED
-        self.end("left" if by_ourselves else rtc.DisconnectReason.Name(reason).lower())
+        is_own_doing = reason == rtc.DisconnectReason.CLIENT_INITIATED
+        self.end("left" if is_own_doing else rtc.DisconnectReason.Name(reason).lower())
 
 
 async def first_of(*futures: asyncio.Future[Any], timeout: float | None = None) -> None:
-    """Returns when one of them is done, or after `timeout` seconds."""
+    """Wait until one of them is done, or for `timeout` seconds."""
     await asyncio.wait(futures, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
 
 

@@ -1,4 +1,4 @@
-"""Every setting of a service, read once, here and nowhere else."""
+"""The settings of a service, all read here."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from yarl import URL
 
 DEV_KEY, DEV_SECRET = "devkey", "secret"
-"""What a manager in dev mode signs its invites with. All the world knows them."""
+"""The public keys with which a manager in dev mode signs its invites."""
 BEARER = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 WILDCARDS = ("", "0.0.0.0", "::")
 
 
 def _sendable(key: SecretStr | None) -> SecretStr | None:
     if key is not None and not BEARER.fullmatch(key.get_secret_value()):
-        raise ValueError("is no API key")
+        raise ValueError("is not an API key")
     return key
 
 
 class ServiceSettings(BaseSettings):
-    """Where a service listens, which manager it belongs to, and with which keys its invites are signed.
+    """Where a service listens, which manager it registers with, and which keys sign its invites.
 
-    From arguments, then the environment, then a `.env` in the working directory. Raises pydantic's
-    ValidationError, which names everything that is wrong.
+    Read from arguments, then the environment, then `.env` in the working directory. Raises pydantic's
+    ValidationError, which names every error.
     """
 
     model_config = SettingsConfigDict(
@@ -38,27 +38,28 @@ class ServiceSettings(BaseSettings):
 
     session_manager_url: str = "http://localhost:8080"
     session_manager_api_key: Annotated[SecretStr | None, AfterValidator(_sendable)] = None
-    """Proves to the manager who registers the service; not needed in dev mode."""
+    """The API key to register with; not needed in dev mode."""
     invite_api_key: str | None = None
     invite_api_secret: SecretStr | None = None
-    """The manager's INVITE_API_KEY and INVITE_API_SECRET; dev mode's when the manager is on this machine."""
+    """The manager's INVITE_API_KEY and INVITE_API_SECRET. Default: those of dev mode if the manager is on this
+    machine."""
     service_host: str = "127.0.0.1"
     service_port: int = Field(default=0, ge=0, le=65_535)
-    """0 takes any free port."""
+    """0: any free port."""
     service_endpoint: str | None = None
-    """Where the manager reaches the service; http://SERVICE_HOST:SERVICE_PORT when missing."""
+    """The URL at which the manager reaches the service. Default: http://SERVICE_HOST:SERVICE_PORT."""
     service_drain_timeout: float | None = Field(default=None, ge=0)
-    """Seconds that visits have left when it is told to stop; what the service itself says when missing."""
+    """Seconds for running jobs to finish on SIGTERM. Default: the service's own `drain_timeout`."""
 
     @classmethod
     def from_command_line(cls, arguments: Sequence[str] | None = None) -> Self:
-        """The settings with what the command line says on top; it exits with a message when they are wrong."""
+        """The settings, overridden by the command line. Exits with a message if they are invalid."""
         parser = argparse.ArgumentParser(description="A service that is invited into sessions.")
         parser.add_argument("--host", dest="service_host", help="address to listen on (SERVICE_HOST)")
         parser.add_argument("--port", dest="service_port", help="port to listen on (SERVICE_PORT)")
-        parser.add_argument("--endpoint", dest="service_endpoint", help="where the manager reaches it")
+        parser.add_argument("--endpoint", dest="service_endpoint", help="URL at which the manager reaches it")
         parser.add_argument(
-            "--drain-timeout", dest="service_drain_timeout", help="seconds for visits to end on SIGTERM"
+            "--drain-timeout", dest="service_drain_timeout", help="seconds for running jobs to finish on SIGTERM"
         )
         parser.add_argument("--manager", dest="session_manager_url", help="URL of the session manager")
         given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
@@ -74,13 +75,13 @@ class ServiceSettings(BaseSettings):
 
     @property
     def invite_keys(self) -> tuple[str, str]:
-        """The key and the secret that invites are signed with."""
+        """The key and secret that sign invites."""
         if self.invite_api_key is None or self.invite_api_secret is None:
             return DEV_KEY, DEV_SECRET
         return self.invite_api_key, self.invite_api_secret.get_secret_value()
 
     def endpoint(self, port: int, path: str) -> str:
-        """The address to register, when `port` is the one that is listened on."""
+        """The URL to register, when listening on `port`."""
         if self.service_endpoint is not None:
             return self.service_endpoint
         return str(URL.build(scheme="http", host=self.service_host, port=port, path=path))
@@ -92,11 +93,11 @@ class ServiceSettings(BaseSettings):
         if URL(self.session_manager_url).scheme not in ("http", "https"):
             wrong.append("SESSION_MANAGER_URL must be an http(s) URL")
         if (self.invite_api_key is None) != (self.invite_api_secret is None):
-            wrong.append("INVITE_API_KEY and INVITE_API_SECRET go together")
+            wrong.append("INVITE_API_KEY and INVITE_API_SECRET must be set together")
         elif self.invite_api_key is None and not local:
-            wrong.append("INVITE_API_KEY and INVITE_API_SECRET are needed, as the manager is not on this machine")
+            wrong.append("INVITE_API_KEY and INVITE_API_SECRET are required: the manager is not on this machine")
         if self.service_endpoint is None and not self._is_reachable(local):
-            wrong.append(f"SERVICE_ENDPOINT is needed, as the manager can't reach {self.service_host or '0.0.0.0'}")
+            wrong.append(f"SERVICE_ENDPOINT is required: the manager can't reach {self.service_host or '0.0.0.0'}")
         if wrong:
             raise ValueError("; ".join(wrong))
         return self

@@ -1,4 +1,4 @@
-"""What no manager sends: forged signatures, and bodies that are no messages."""
+"""Messages that no manager sends: forged signatures and malformed bodies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from service_kit.conformance.harness import Harness
 
 FORGERIES: Mapping[str, Callable[[Harness, bytes], str]] = {
     "no signature": lambda harness, body: "",
-    "no JWT": lambda harness, body: "rubbish",
+    "not a JWT": lambda harness, body: "rubbish",
     "signed with another secret": lambda harness, body: harness.signature(
         body, secret="another-secret-of-32-bytes-or-more"
     ),
@@ -22,16 +22,16 @@ FORGERIES: Mapping[str, Callable[[Harness, bytes], str]] = {
         harness.options.key, harness.options.secret
     ).to_jwt(),
 }
-"""What the Authorization of a body is in each case, by what is wrong with it."""
+"""For each defect, a function that gives the Authorization header of a body."""
 
 
 def invalid_messages_for(invite: Invite) -> dict[str, bytes]:
-    """Bodies by what they are; some begin as this invite does."""
+    """Malformed bodies by name. Some are variations of this invite."""
     good = json.loads(invite.model_dump_json())
     return {
         "an empty body": b"",
-        "no JSON": b"{",
-        "no UTF-8": b"\xff\xfe{}",
+        "invalid JSON": b"{",
+        "invalid UTF-8": b"\xff\xfe{}",
         "a list": b"[]",
         "null": b"null",
         "an empty object": b"{}",

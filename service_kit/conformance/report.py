@@ -1,4 +1,4 @@
-"""What came of the rules, and how it is shown."""
+"""The outcome of each rule, and the report."""
 
 from __future__ import annotations
 
@@ -20,29 +20,29 @@ class RuleVerdict(StrEnum):
     SKIPPED = "skipped"
 
 
-COLOURS = {RuleVerdict.KEPT: "green", RuleVerdict.BROKEN: "bold red", RuleVerdict.SKIPPED: "yellow"}
+COLORS = {RuleVerdict.KEPT: "green", RuleVerdict.BROKEN: "bold red", RuleVerdict.SKIPPED: "yellow"}
 
 
 class Broken(Exception):
-    """The service does not keep a rule; the message says in a line what it did instead."""
+    """The service broke a rule. The message says in one line what it did."""
 
 
 class Skipped(Exception):
-    """The rule does not concern this service; the message says why."""
+    """The rule does not apply to this service. The message says why."""
 
 
 class Unable(Exception):
-    """Nothing can be said about the service: what the check itself needs is missing."""
+    """The check can't run: something it needs itself is missing. The message says what."""
 
 
 @dataclass(frozen=True, slots=True)
 class RuleOutcome:
     rule: str
     asks: str
-    """What the rule asks for, in a line."""
+    """What the rule requires, in one line."""
     verdict: RuleVerdict
     reason: str
-    """Why; of a rule that is kept, what was seen."""
+    """Why the rule failed or was skipped; what was observed if it passed."""
     seconds: float
 
 
@@ -57,14 +57,14 @@ def as_json(endpoint: str, outcomes: Sequence[RuleOutcome]) -> str:
 
 
 def show(endpoint: str, outcomes: Sequence[RuleOutcome], console: Console) -> None:
-    """A table, one line a rule: why it is broken, or what was seen; and the sum."""
+    """Print a table with one line per rule, then the totals."""
     table = Table(title=endpoint, title_justify="left", box=None, padding=(0, 2, 0, 0), show_header=False)
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)
     table.add_column(justify="right", no_wrap=True)
     table.add_column(overflow="fold")
     for outcome in outcomes:
-        verdict = Text(outcome.verdict, style=COLOURS[outcome.verdict])
+        verdict = Text(outcome.verdict, style=COLORS[outcome.verdict])
         table.add_row(verdict, Text(outcome.rule), f"{outcome.seconds:.1f} s", Text(outcome.reason))
     console.print(table)
     counts = ", ".join(f"{sum(one.verdict is verdict for one in outcomes)} {verdict}" for verdict in RuleVerdict)

@@ -1,4 +1,4 @@
-"""Goes through the rules, and writes down what comes of each."""
+"""Runs the rules and records their outcomes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from service_kit.conformance.rules import RULES, Rule, name_of
 
 
 async def check(harness: Harness, rules: Sequence[Rule] = RULES) -> list[RuleOutcome]:
-    """What comes of these rules, one after the other. Raises Unable."""
+    """Run the rules one after the other. Raises Unable."""
     return [await _outcome(harness, rule) for rule in rules]
 
 
@@ -26,5 +26,5 @@ async def _outcome(harness: Harness, rule: Rule) -> RuleOutcome:
     except Skipped as skipped:
         verdict, reason = RuleVerdict.SKIPPED, str(skipped)
     except api.ServerError as error:
-        raise Unable(f"LiveKit refuses: {error.message}") from None
+        raise Unable(f"LiveKit refused a request: {error.message}") from None
     return RuleOutcome(name_of(rule), rule.__doc__ or "", verdict, reason, time.monotonic() - began)

@@ -195,7 +195,7 @@ async def test_conformance_program_exits_with_1_without_a_service(silent_site: S
 async def test_conformance_program_exits_with_2_without_livekit() -> None:
     code, output = await program("http://127.0.0.1:1/", "--livekit", f"ws://127.0.0.1:{free_port()}")
     assert code == 2
-    assert output.startswith("nothing was checked: LiveKit at ws://127.0.0.1:")
+    assert output.startswith("could not run the check: LiveKit at ws://127.0.0.1:")
 
 
 async def test_service_written_by_hand_passes_the_conformance_rules(silent_site: Site) -> None:
@@ -220,10 +220,10 @@ async def test_ready_signal_may_use_data_attribute_or_http(way: str, silent_site
         (Sloppy(leaves=False), rules.ended, "still in the room 4 s later"),
         (Sloppy(leaves=False), rules.ended_early, "still in the room 4 s later"),
         (Sloppy(leaves=False), rules.invited_late, "still in the room 4 s later"),
-        (Sloppy(says_ready=False), rules.invited, "did not say within 3 s that it is ready"),
-        (Sloppy(repeats=False), rules.not_acknowledged, "said 1 times within 5 s"),
-        (Sloppy(repeats=False), rules.manager_replaced, "did not say to the manager who came next"),
-        (Sloppy(stops_repeating=False), rules.invited, "went on saying"),
+        (Sloppy(says_ready=False), rules.invited, "did not signal ready within 3 s"),
+        (Sloppy(repeats=False), rules.not_acknowledged, "signaled ready 1 times within 5 s"),
+        (Sloppy(repeats=False), rules.manager_replaced, "did not signal ready to the next manager"),
+        (Sloppy(stops_repeating=False), rules.invited, "kept signaling ready after the acknowledgement"),
         (Sloppy(survives=False), rules.rubbish, "an empty body: answered 500"),
     ],
     ids=lambda value: value.__name__ if callable(value) else "",

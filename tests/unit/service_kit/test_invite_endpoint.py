@@ -69,7 +69,7 @@ async def test_a_signed_invite_is_accepted_and_handled(
     sent = invite(session=invited_session(lang="de"))
     assert await manager.post(endpoint, sent) == 200
     assert [job.invite for job in recorder.came] == [sent]
-    assert repr(recorder.came[0]) == "<SessionJob asr-service to room-1 [invited]>"
+    assert repr(recorder.came[0]) == "<SessionJob of asr-service in room-1 [invited]>"
 
 
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
