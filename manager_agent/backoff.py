@@ -9,7 +9,7 @@ BACKOFF_MAX = 5.0
 
 
 def backoff(seed: str, tries: int, *, first: float = BACKOFF, most: float = BACKOFF_MAX) -> float:
-    """Seconds to wait after `tries` tries: doubling from `first` to `most`, spread over +-50 % (AWS Architecture Blog,
-    "Exponential Backoff And Jitter"). The spread comes from the seed, which keeps chance out of the pure part."""
+    """Seconds to wait after `tries` tries: doubling from `first` to `most`, with +-50 % jitter (AWS Architecture Blog,
+    "Exponential Backoff And Jitter"). The jitter is derived from the seed, which keeps the function pure."""
     spread = 0.5 + zlib.crc32(f"{seed}/{tries}".encode()) / 0xFFFFFFFF
     return min(first * 2.0 ** min(tries - 1, 16), most) * spread

@@ -1,6 +1,6 @@
-"""The shell's clock: the wall clock read once plus monotonic time since.
+"""The process's clock: the wall clock read once, plus monotonic time since.
 
-Its instants can be stored and shown, and a wall clock that jumps expires nothing.
+Its instants can be stored and shown, and adjustments of the wall clock expire nothing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""URLs as they may be logged. PURE."""
+"""URLs without secrets, for logs. PURE."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from yarl import URL
 
 
 def redacted_url(text: str) -> str:
-    """A URL as it may be logged: without user, password, query and fragment, any of which may hold a secret. Of what is
-    no URL with a host nothing is shown."""
+    """The URL without user, password, query and fragment, any of which may contain a secret. Empty for text that is not
+    a URL with a host."""
     try:
         url = URL(text)
     except ValueError:

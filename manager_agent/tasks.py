@@ -1,4 +1,4 @@
-"""Tasks that nobody awaits: kept from the garbage collector, named, their faults logged, ended together."""
+"""Background tasks: kept from the garbage collector, named, errors logged, cancelled together."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ class Tasks:
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def spawn(self, coroutine: Coroutine[Any, Any, T], *, name: str, for_all: bool = False) -> asyncio.Task[T]:
-        """`for_all`: what the task does, and logs, is not on account of whoever happened to be first to need it."""
+        """Start a background task. `for_all`: run it in an empty context, so that its log lines don't carry the request
+        that happened to start it."""
         context = contextvars.Context() if for_all else contextvars.copy_context()
         task = asyncio.create_task(coroutine, name=name, context=context)
         self._tasks.add(task)
-        task.add_done_callback(self._done, context=context)  # its fault is logged with what the task has bound
+        task.add_done_callback(self._done, context=context)  # an error is logged with the task's context variables
         return task
 
-    async def aclose(self, late_join_policy: float = 0.0) -> None:
-        """Cancels what still runs after `late_join_policy` seconds, and waits for it."""
+    async def aclose(self, grace: float = 0.0) -> None:
+        """Wait up to `grace` seconds for the tasks, then cancel the rest and wait for them."""
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=late_join_policy)
+            await asyncio.wait(self._tasks, timeout=grace)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -1,6 +1,6 @@
-"""The place of something in a trace, as HTTP headers carry it: W3C Trace Context, https://www.w3.org/TR/trace-context/.
+"""W3C Trace Context in HTTP headers, https://www.w3.org/TR/trace-context/.
 
-PURE. Whoever calls us may say which trace his request belongs to; whom we call on its account is told.
+PURE. A caller may send the trace of its request; the requests that we make for it pass the trace on.
 """
 
 from __future__ import annotations
@@ -10,36 +10,36 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 TRACEPARENT, TRACESTATE = "traceparent", "tracestate"
-"""The names of the headers, and of the fields in an invite."""
+"""Names of the headers, and of the fields of an invite."""
 SAMPLED, RANDOM = 0x01, 0x02
-"""Flags: the trace is recorded; its id was made by chance."""
+"""Flags: the trace is recorded; its id is random."""
 STATE_MAX = 512
-"""Characters of a tracestate that is passed on, which is as much as everybody must pass on."""
+"""Maximum characters of a tracestate that is passed on: what every implementation must pass on."""
 MEMBERS_MAX = 32
 
 _FIELDS = r"-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-([0-9a-f]{2})"
 _TRACEPARENT = re.compile(f"00{_FIELDS}")
 _LATER_TRACEPARENT = re.compile(f"(?!00|ff)[0-9a-f]{{2}}{_FIELDS}(?:-.*)?")
-"""Of a later version: what it adds stands after what is known, and means nothing to us."""
+"""A later version: its additions follow the known fields and are ignored."""
 _KEY = r"(?P<key>[a-z][a-z0-9_*/-]{0,255}|[a-z0-9][a-z0-9_*/-]{0,240}@[a-z][a-z0-9_*/-]{0,13})"
 _MEMBER = re.compile(_KEY + r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]")
 
 
 @dataclass(frozen=True, slots=True)
 class TraceContext:
-    """A span: what happens on its account names it as its parent."""
+    """The context of a span, to be named as the parent of what it causes."""
 
     trace_id: str
-    """32 hexadecimal digits, in lower case; not all zero."""
+    """32 lowercase hexadecimal digits, not all zero."""
     span_id: str
-    """16 of them."""
+    """16 lowercase hexadecimal digits, not all zero."""
     flags: int = 0
     state: str = ""
-    """The tracestate: what tracing systems keep in the context for themselves. It means nothing to us."""
+    """The tracestate: opaque data of tracing systems."""
 
     @property
     def sampled(self) -> bool:
-        """The trace is recorded."""
+        """Whether the trace is recorded."""
         return bool(self.flags & SAMPLED)
 
     @property
@@ -48,18 +48,18 @@ class TraceContext:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What a request on its account carries."""
+        """The headers of a request made in this context."""
         headers = {TRACEPARENT: self.traceparent, TRACESTATE: self.state}
         return {name: value for name, value in headers.items() if value}
 
     def at(self, span_id: str) -> TraceContext:
-        """Another span of the same trace. Of the flags it has those that are known here."""
+        """The context of another span of the same trace, with only the flags known here."""
         return replace(self, span_id=span_id, flags=self.flags & (SAMPLED | RANDOM))
 
 
 def read_trace(traceparent: str, tracestate: str = "") -> TraceContext | None:
-    """The context that these two say; None unless `traceparent` is one of version 00, or of a later one that begins
-    like it. A `tracestate` that is none, or is too long, counts for nothing."""
+    """Parse the two headers. None unless `traceparent` is of version 00, or of a later version with the same first
+    fields. An invalid or too long `tracestate` is dropped."""
     found = _TRACEPARENT.fullmatch(traceparent) or _LATER_TRACEPARENT.fullmatch(traceparent)
     if found is None:
         return None
@@ -68,7 +68,7 @@ def read_trace(traceparent: str, tracestate: str = "") -> TraceContext | None:
 
 
 def trace_in(headers: Iterable[tuple[str, str]]) -> TraceContext | None:
-    """The context in the headers of a request. Two traceparents are none."""
+    """The context in the headers of a request; None unless there is exactly one traceparent."""
     sent: Mapping[str, list[str]] = {TRACEPARENT: [], TRACESTATE: []}
     for name, value in headers:
         sent.get(name.lower(), []).append(value)

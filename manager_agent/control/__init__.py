@@ -1,1 +1,1 @@
-"""Does what the plan of each session says, and tells the room and the log."""
+"""Carries out each session's plan, and publishes its status to the room and the log."""

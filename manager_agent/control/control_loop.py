@@ -1,7 +1,7 @@
-"""Does for one session what its plan says, and sleeps until the next wake-up or change.
+"""Carries out the plan of one session, then sleeps until the next wake-up or change.
 
-For every action: record that it starts, do the I/O in a task, turn the outcome into an event. An action whose
-start the session did not record is not done: somebody else was first.
+For each action: record its start, do its I/O in a task, turn the outcome into an event. If the session does not record
+the start, the action is skipped: it is no longer due.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import structlog
 
 from manager_agent.clock import Clock
 from manager_agent.control.replacement import Replacer
-from manager_agent.control.room_status import keep_room_informed
+from manager_agent.control.room_status import publish_room_status
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms, RoomTaken
 from manager_agent.outbound.invites import InviteError, Inviter
 from manager_agent.registry.registry import Registry
@@ -48,12 +48,12 @@ DELETE_TRIES, DELETE_TIMEOUT = 3, 10.0
 SESSION_ENDED_TRIES, SESSION_ENDED_TIMEOUT = 3, 10.0
 PAUSE_AFTER_FAULT = 1.0
 REPLACED = "replaced"
-"""The reason that a service is given whose place was given to another."""
+"""The end reason sent to a service that was replaced by another instance."""
 
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """What sessions are driven with; one set a process."""
+    """What control loops work with; shared by all of a process."""
 
     store: Store
     rooms: Rooms
@@ -69,11 +69,11 @@ class ControlLoop:
         self._id = session_id
         self._backends, self._tasks = backends, tasks
         self._store, self._rooms, self._clock = backends.store, backends.rooms, backends.clock
-        self._room_status: asyncio.Task[None] | None = None
-        self._verdicts: set[tuple[int, int, bool]] = set()
+        self._publishing: asyncio.Task[None] | None = None
+        self._reported: set[tuple[int, int, bool]] = set()
 
     async def run(self) -> None:
-        """Until the session is forgotten."""
+        """Run until the session is removed from the store."""
         self._bind_context(self._store.get(self._id))
         while True:
             try:
@@ -85,8 +85,8 @@ class ControlLoop:
                 await asyncio.sleep(PAUSE_AFTER_FAULT)
 
     def _bind_context(self, session: Session) -> None:
-        """What is logged from here on is about the session, and not any more on account of the request for it. The
-        task is the drive's own, so nobody else's lines are changed."""
+        """Bind log lines to the session instead of the request that opened it. This changes only the context of the
+        control loop's own task."""
         request_id = structlog.contextvars.get_contextvars().get("request_id")
         opened_by = {} if request_id is None else {"opened_by": request_id}
         structlog.contextvars.clear_contextvars()
@@ -96,9 +96,9 @@ class ControlLoop:
         session, now = self._store.get(self._id), self._clock()
         for entry, service in enumerate(session.services):
             if service.timeline.joined is not None:
-                self._backends.replacer.saw_join(service.current.ref, service.timeline.joined)
+                self._backends.replacer.record_join(service.current.ref, service.timeline.joined)
             if service.state is ServiceState.READY:
-                self._judge(entry, service.current, succeeded=True)
+                self._report_outcome(entry, service.current, succeeded=True)
         due = plan(session, now)
         for action in due.actions:
             await self._begin(action, now)
@@ -121,7 +121,7 @@ class ControlLoop:
                 started = invite_started(identities, session, entry, attempt=attempt, tries=tries, at=now)
                 if recorded := await self._recorded(started):
                     self._do(action, self._invite(recorded, action))
-            case Replace(entry) if action in plan(self._store.get(self._id), now).actions:  # still
+            case Replace(entry) if action in plan(self._store.get(self._id), now).actions:  # still due
                 await self._replace(entry, now)
             case Remove(identity):
                 if session := await self._recorded(ev.RemovalStarted(now, identity)):
@@ -141,9 +141,10 @@ class ControlLoop:
         session = self._store.get(self._id)
         service, failed = session.services[entry], session.services[entry].current
         decision = self._backends.replacer.decide(session, entry, now)
-        only_late = failed.overdue_since is not None and isinstance(decision, ev.ReplacementHeld)  # as many may be
-        if not only_late and not failed.declined:
-            self._judge(entry, failed, succeeded=False)
+        # A service that is only late may be so because of us: it has not failed yet.
+        is_only_late = failed.overdue_since is not None and isinstance(decision, ev.ReplacementHeld)
+        if not is_only_late and not failed.declined:
+            self._report_outcome(entry, failed, succeeded=False)
         recorded = await self._recorded(decision)
         if recorded is None or isinstance(decision, ev.ReplacementHeld):
             return
@@ -156,12 +157,12 @@ class ControlLoop:
         invite = SendInvite(entry, decision.attempt, decision.tries)
         self._do(invite, self._invite(recorded, invite))
 
-    def _judge(self, entry: int, attempt: Attempt, *, succeeded: bool) -> None:
-        """Tells the registry, once an attempt, how the instance did."""
-        verdict = (entry, attempt.number, succeeded)
-        if verdict in self._verdicts:
+    def _report_outcome(self, entry: int, attempt: Attempt, *, succeeded: bool) -> None:
+        """Report to the registry, once per attempt, whether the instance succeeded."""
+        outcome = (entry, attempt.number, succeeded)
+        if outcome in self._reported:
             return
-        self._verdicts.add(verdict)
+        self._reported.add(outcome)
         report = self._backends.registry.report_success if succeeded else self._backends.registry.report_failure
         report(attempt.ref)
 
@@ -169,13 +170,13 @@ class ControlLoop:
         return self._store.update(self._id, event)
 
     async def _recorded(self, event: ev.Event) -> Session | None:
-        """The session with `event` recorded; None when it changed nothing, and so is not to be acted upon."""
+        """Record `event` and return the session; None if it changed nothing, so that the action must be skipped."""
         before = self._store.get(self._id)
         after = await self._record(event)
         return None if after is before else after
 
     def _do(self, action: Action, io: Coroutine[Any, Any, ev.Event | None]) -> None:
-        """Runs one action's I/O and applies its outcome. The I/O answers for its own errors."""
+        """Run an action's I/O in a task and record its outcome. The I/O handles its own errors."""
 
         async def do() -> None:
             outcome = await io
@@ -185,7 +186,7 @@ class ControlLoop:
 
         self._tasks.spawn(do(), name=f"{self._id} {type(action).__name__}")
 
-    # --- the I/O of each action: a session goes in, the event of the outcome, if any, comes out -----
+    # --- the I/O of each action: takes the session, returns the event of the outcome, if any --------
 
     async def _create_room(self, session: Session) -> ev.Event:
         try:
@@ -196,10 +197,10 @@ class ControlLoop:
             log.warning("room_not_created", error=str(error))
             return ev.RoomRefused(self._clock())
         log.info("room_created", sid=sid)
-        room_status = keep_room_informed(
+        room_status = publish_room_status(
             self._id, session.revision, store=self._store, rooms=self._rooms, clock=self._clock
         )
-        self._room_status = self._tasks.spawn(room_status, name=f"{self._id} board")
+        self._publishing = self._tasks.spawn(room_status, name=f"{self._id} room status")
         return ev.RoomCreated(self._clock(), sid)
 
     async def _dispatch_manager(self, session: Session) -> ev.Event | None:
@@ -211,7 +212,7 @@ class ControlLoop:
             return ev.RoomClosed(self._clock(), session.room.sid)
         except Exception as error:
             log.warning("manager_not_dispatched", dispatch=attempt, error=str(error))
-        return None  # that it was asked for is no outcome: that it comes is
+        return None  # the outcome is that the manager joins
 
     async def _invite(self, session: Session, invite: SendInvite) -> ev.Event:
         service = session.services[invite.entry]
@@ -222,7 +223,7 @@ class ControlLoop:
         except InviteError as refused:
             log.warning("invite_refused", why=refused.why, detail=str(refused), final=refused.final, **about)
             if refused.why is ev.Refusal.UNREACHABLE:
-                self._judge(invite.entry, service.current, succeeded=False)
+                self._report_outcome(invite.entry, service.current, succeeded=False)
             if refused.final:
                 self._backends.registry.retire(service.current.ref)
             outcome: ev.Event = ev.InviteRefused(self._clock(), *key, refused.why, refused.final)
@@ -233,7 +234,7 @@ class ControlLoop:
             outcome = ev.InviteAccepted(self._clock(), *key)
         latest = self._store.get(self._id)
         if latest.end is not None:
-            self._tell_session_ended(latest, service, latest.end.reason)  # not before: it must not overtake the invite
+            self._tell_session_ended(latest, service, latest.end.reason)  # only now: it must not overtake the invite
         return outcome
 
     async def _list_room(self, session: Session, *, asked_at: float) -> ev.Event:
@@ -248,7 +249,7 @@ class ControlLoop:
 
     async def _remove(self, session: Session, identity: str) -> ev.Event:
         stale_participant = session.stale_participant(identity)
-        assert stale_participant is not None, "only the removal of one is recorded"
+        assert stale_participant is not None, "removals are recorded only for stale participants"
         about = stale_participant.log_fields
         try:
             await self._rooms.remove(session.room_name, identity)
@@ -260,17 +261,19 @@ class ControlLoop:
         return ev.RemovalEnded(self._clock(), identity, removed=True)
 
     async def _clean_up(self, session: Session) -> ev.Event:
-        """Tells the services, once and in the background, and the room before it is deleted."""
+        """Tell the services in the background, on the first try only; wait for the final room status, delete the
+        room."""
         if session.end is not None and session.end.clean_ups == 1:
             for service in session.services:
                 attempt = service.current
                 if attempt.number and not attempt.in_flight and attempt.refusal is not ev.Refusal.DECLINED:
                     self._tell_session_ended(session, service, session.end.reason)
-        if self._room_status is not None:
-            await asyncio.wait([self._room_status])
-        made = session.room.created_at is not None or session.room.refused  # refused may mean: we did not hear
+        if self._publishing is not None:
+            await asyncio.wait([self._publishing])
+        # `refused` may mean that LiveKit created the room but its response was lost.
+        may_exist = session.room.created_at is not None or session.room.refused
         try:
-            if made and not session.room.taken:
+            if may_exist and not session.room.taken:
                 await self._delete_room(session)
         except Exception as error:
             log.error("room_not_deleted", error=str(error))
@@ -287,13 +290,13 @@ class ControlLoop:
 
     def _tell_session_ended(self, session: Session, service: RequiredService, reason: str) -> None:
         self._tasks.spawn(
-            self._send_session_ended(session, service, reason), name=f"{self._id} farewell {service.service_id}"
+            self._send_session_ended(session, service, reason), name=f"{self._id} session ended {service.service_id}"
         )
 
     async def _send_session_ended(self, session: Session, service: RequiredService, reason: str) -> None:
         tries = stamina.retry_context(on=InviteError, attempts=SESSION_ENDED_TRIES, timeout=SESSION_ENDED_TIMEOUT)
         try:
-            async for attempt in tries.with_name("farewell", (), {}):
+            async for attempt in tries.with_name("session ended", (), {}):
                 with attempt:
                     await self._backends.inviter.send_session_ended(session, service, reason)
         except InviteError as refused:

@@ -1,6 +1,6 @@
-"""Whether services that are late to join are at fault, or this machine and its network are.
+"""Decides whether services that are late to join are at fault, or this machine and its network.
 
-PURE: the time is given. The policy remembers the latest joins.
+PURE: times are passed in. The policy remembers the latest joins.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import Generic, TypeVar
 from manager_agent.session.session import InstanceRef
 
 LATE_BURST, LATE_INTERVAL = 3, 1.0
-"""So many services that are late are given up at once, and then one in so many seconds, of all sessions together, as
-long as it may be we who are slow: inviting others would double the load."""
-LATE_LOOK = 2.0
-"""Seconds within which whoever is late has been looked at (saw_late) again."""
+"""While the delay may be our own fault, LATE_BURST late services of all sessions are given up at once, then one every
+LATE_INTERVAL seconds: inviting replacements for all would double the load."""
+LATE_REPORT_MAX = 2.0
+"""Seconds after its last record_late for which an invite counts as late."""
 REMEMBERED = 600.0
-"""Seconds for which it is known that an instance joined."""
+"""Seconds for which the join of an instance is remembered."""
 Key = TypeVar("Key", bound=Hashable)
 
 
@@ -25,36 +25,36 @@ class LateJoinPolicy:
     def __init__(self) -> None:
         self._joined = Latest[InstanceRef](REMEMBERED)
         self._late: dict[InstanceRef, Latest[str]] = {}
-        """When each invite that is late was last looked at, for each instance that has any."""
+        """For each instance with late invites: the time of the last record_late of each invite."""
         self._free_at = 0.0
 
-    def saw_join(self, ref: InstanceRef, at: float) -> None:
-        """Somebody of this instance joined a room."""
-        self._joined.saw(ref, at)
+    def record_join(self, ref: InstanceRef, at: float) -> None:
+        """The instance joined a room."""
+        self._joined.record(ref, at)
 
-    def saw_late(self, ref: InstanceRef, invite_id: str, now: float) -> None:
-        """Nobody of this instance has joined for this invite in time. To be told as long as that is so."""
-        self._late.setdefault(ref, Latest(LATE_LOOK)).saw(invite_id, now)
+    def record_late(self, ref: InstanceRef, invite_id: str, now: float) -> None:
+        """The instance has not joined for this invite in time. Call it repeatedly while that is so."""
+        self._late.setdefault(ref, Latest(LATE_REPORT_MAX)).record(invite_id, now)
         self._late = {where: late for where, late in self._late.items() if late.count(now)}
 
-    def late(self, ref: InstanceRef, now: float) -> int:
-        """How many invites of this instance are late."""
+    def late_count(self, ref: InstanceRef, now: float) -> int:
+        """The number of late invites of this instance."""
         return self._late[ref].count(now) if ref in self._late else 0
 
-    def is_at_work(self, ref: InstanceRef, since: float) -> bool:
-        """Whether somebody of this instance has joined some room since then: it may have more to do than it can."""
+    def has_joined_since(self, ref: InstanceRef, since: float) -> bool:
+        """Whether the instance has joined any room since then: it is alive, though perhaps overloaded."""
         return self._joined.at(ref) > since
 
-    def is_over(self, ref: InstanceRef, due: float, now: float) -> bool:
-        """Whether one of this instance, which should have joined by `due`, is given up now."""
-        return self._others_are_sound(ref, due, now) or self._is_let_through(now)
+    def gives_up(self, ref: InstanceRef, due: float, now: float) -> bool:
+        """Whether to give up now on this instance, which should have joined by `due`."""
+        return self._is_other_on_time(ref, due, now) or self._is_within_rate(now)
 
-    def _others_are_sound(self, ref: InstanceRef, due: float, now: float) -> bool:
-        """Whether another instance has joined meanwhile and is late nowhere. Then it is not us."""
-        return any(joined > due and not self.late(other, now) for other, joined in self._joined if other != ref)
+    def _is_other_on_time(self, ref: InstanceRef, due: float, now: float) -> bool:
+        """Whether another instance has joined after `due` and is not late itself: then the fault is not ours."""
+        return any(joined > due and not self.late_count(other, now) for other, joined in self._joined if other != ref)
 
-    def _is_let_through(self, now: float) -> bool:
-        """A few at once, and then one in an interval: a leaky bucket (GCRA, ITU-T I.371)."""
+    def _is_within_rate(self, now: float) -> bool:
+        """A burst, then one per interval: a leaky bucket (GCRA, ITU-T I.371)."""
         earliest = max(self._free_at, now)
         if earliest - now > (LATE_BURST - 1) * LATE_INTERVAL:
             return False
@@ -63,7 +63,7 @@ class LateJoinPolicy:
 
 
 class Latest(Generic[Key]):
-    """When each was seen last; who was not seen for `kept` seconds is forgotten."""
+    """The latest time recorded for each key. Keys not recorded for `kept` seconds are dropped."""
 
     def __init__(self, kept: float) -> None:
         self._kept = kept
@@ -74,17 +74,17 @@ class Latest(Generic[Key]):
         return iter(self._at.items())
 
     def at(self, key: Key) -> float:
-        """Minus infinity if it is not known."""
+        """The latest time of the key; minus infinity if there is none."""
         return self._at.get(key, -math.inf)
 
-    def saw(self, key: Key, at: float) -> None:
+    def record(self, key: Key, at: float) -> None:
         if at > max(self.at(key), self._newest - self._kept):
-            self._at.pop(key, None)  # so that whoever was seen longest ago stands first
+            self._at.pop(key, None)  # keep the dict ordered by time, oldest first
             self._at[key] = at
         self.count(at)
 
     def count(self, now: float) -> int:
-        """How many are remembered."""
+        """Drop old keys; returns how many remain."""
         self._newest = max(self._newest, now)
         while (first := next(iter(self._at), None)) is not None and self._at[first] <= self._newest - self._kept:
             del self._at[first]

@@ -1,4 +1,4 @@
-"""Sessions from the outside: opened, closed, and driven in between (drive.py)."""
+"""Opens and closes sessions, and starts a control loop for each (control_loop.py)."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ from manager_agent.tasks import Tasks
 log = structlog.get_logger()
 
 SETTLE_TIMEOUT = 5.0
-"""Seconds that a caller waits for the cleaning up; it goes on without him."""
-FAREWELL_PATIENCE = 3.0
-"""Seconds that services have to take their farewell when the process ends."""
+"""Seconds that a caller waits for the cleanup, which then continues in the background."""
+SESSION_ENDED_GRACE = 3.0
+"""Seconds to tell services that their session ended when the process stops."""
 
 
 class Orchestrator:
@@ -41,15 +41,16 @@ class Orchestrator:
     ) -> None:
         self._backends = Backends(store, rooms, inviter, registry, Replacer(registry, identities), identities, clock)
         self._store, self._clock = store, clock
-        self._drives, self._io = Tasks(), Tasks()
+        self._control_loops, self._io = Tasks(), Tasks()
         self._closed = False
 
     async def open(self, session: Session) -> Session:
-        """Keeps the session and starts it. Returns it once its room exists, or it is over because LiveKit
-        would not make one. Raises RoomNameTaken, also for a room of LiveKit's that is not ours."""
+        """Store the session and start its control loop. Returns the session once its room exists, or once it is over
+        because LiveKit could not create one. Raises RoomNameTaken, also if LiveKit has a room of that name that is not
+        ours."""
         await self._store.add(session)
         control_loop = ControlLoop(session.session_id, self._backends, self._io)
-        self._drives.spawn(control_loop.run(), name=f"{session.session_id} drive")
+        self._control_loops.spawn(control_loop.run(), name=f"{session.session_id} control loop")
         session = await self._store.wait_for(
             session.session_id, lambda latest: latest.over or latest.room.created_at is not None
         )
@@ -59,27 +60,27 @@ class Orchestrator:
         return session
 
     async def close(self, session_id: str, *, client_gone: bool = False) -> Session:
-        """Ends a session, if it is not over already, and returns it once cleaned up, or SETTLE_TIMEOUT later.
-        Raises UnknownSession."""
+        """End a session, unless it is over already. Returns it once it is cleaned up, or after SETTLE_TIMEOUT. Raises
+        UnknownSession."""
         await self._store.update(session_id, ev.SessionClosed(self._clock(), client_gone))
         return await self.settled(session_id)
 
     async def settled(self, session_id: str) -> Session:
-        """A session that is over, once it is cleaned up, or as it is after SETTLE_TIMEOUT."""
+        """Wait up to SETTLE_TIMEOUT for the cleanup of a session that is over, and return the session."""
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_TIMEOUT):
                 await self._store.wait_for(session_id, _cleaned_up)
         return self._store.get(session_id)
 
     async def aclose(self) -> None:
-        """Ends every session, as nobody will be there to watch them: state is in memory. Once; bounded."""
+        """End every session: their state is in memory and is lost with the process. Idempotent; takes bounded time."""
         if self._closed:
             return
         self._closed = True
         alive = [session.session_id for session in self._store.list() if not _cleaned_up(session)]
         await asyncio.gather(*(self.close(session_id) for session_id in alive), return_exceptions=True)
-        await self._drives.aclose()
-        await self._io.aclose(FAREWELL_PATIENCE)
+        await self._control_loops.aclose()
+        await self._io.aclose(SESSION_ENDED_GRACE)
 
 
 def _cleaned_up(session: Session) -> bool:

@@ -1,4 +1,4 @@
-"""Proves that sessions can be had: a real room, a manager in it, a join, and a message there and back."""
+"""The deep health check: create a real room, wait for its manager, join, and exchange a message with the manager."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ IDENTITY = "health-check"
 
 
 class ProbeFailed(Exception):
-    """A session could not be had; the message says which step failed."""
+    """The deep health check failed. The message says at which step."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,18 +27,18 @@ class ProbeResult:
     took: float
     """Seconds."""
     webhooks_arrive: bool
-    """Whether one of LiveKit's webhooks came meanwhile."""
+    """Whether a LiveKit webhook about the room arrived meanwhile."""
 
 
 class Probe:
-    """One at a time: whoever asks meanwhile shares its outcome."""
+    """Runs one check at a time; concurrent callers share its outcome."""
 
     def __init__(self, *, orchestrator: Orchestrator, store: Store, rooms: Rooms, clock: Clock) -> None:
         self._orchestrator, self._store, self._rooms, self._clock = orchestrator, store, rooms, clock
         self._running: asyncio.Task[ProbeResult] | None = None
 
     async def run(self) -> ProbeResult:
-        """Raises ProbeFailed."""
+        """Run the check, or wait for the running one. Raises ProbeFailed."""
         if self._running is None or self._running.done():
             self._running = asyncio.create_task(self._prove(), name="probe")
         return await asyncio.shield(self._running)

@@ -1,5 +1,5 @@
-"""Compares what we hold with what LiveKit lists, every now and then: rooms of ours that no session owns are
-deleted, and sessions whose room is gone are told so. A room of anybody else is never touched."""
+"""Periodically compares our sessions with LiveKit's rooms: deletes rooms of ours that no session owns, and records the
+loss of rooms that are gone. Rooms that are not ours are never touched."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from manager_agent.store.store import Store, UnknownSession
 log = structlog.get_logger()
 
 INTERVAL, JITTER = 10.0, 0.2
-"""Seconds between two rounds, give or take so large a part."""
+"""Seconds between two rounds, and the share by which they vary at random."""
 
 
 class Reconciler:
     def __init__(self, *, store: Store, rooms: Rooms, clock: Clock) -> None:
         self._store, self._rooms, self._clock = store, rooms, clock
         self._unowned: frozenset[str] = frozenset()
-        """The sids of ours that no session owned in the last round. Only the second time they are deleted."""
+        """The sids of our rooms without a session in the last round. They are deleted in the second such round."""
         self.is_answered = True
-        """Whether LiveKit answered when it was last asked for its rooms."""
+        """Whether LiveKit answered the last listing of rooms."""
         self._running: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -39,13 +39,13 @@ class Reconciler:
             await asyncio.wait([self._running])
 
     async def round(self) -> None:
-        """One comparison. Raises LiveKitUnavailable."""
+        """Compare once. Raises LiveKitUnavailable."""
         asked_at = self._clock()
         listed = await self._list()
         for session in list(self._store.list()):
             if is_gone(session, listed, asked_at):
                 log.warning("room_gone", **session.log_fields)
-                await self._tell(session)
+                await self._record_closed(session)
         unowned = [room for room in listed if self._is_revenant(room) or (room.is_ours and not self._is_owned(room))]
         for room in unowned:
             if room.sid in self._unowned:
@@ -73,7 +73,7 @@ class Reconciler:
         return listed
 
     def _is_owned(self, room: ListedRoom) -> bool:
-        """Its session is here, and has not been cleaned up: what is being deleted needs no help."""
+        """Whether its session is here and not cleaned up yet; the cleanup deletes the room itself."""
         try:
             session = self._store.get(room.session_id)
         except UnknownSession:
@@ -84,7 +84,7 @@ class Reconciler:
         session = self._store.in_room(room.name)
         return session is not None and is_revenant(session, room.sid, is_blank=room.is_blank)
 
-    async def _tell(self, session: Session) -> None:
+    async def _record_closed(self, session: Session) -> None:
         try:
             await self._store.update(session.session_id, ev.RoomClosed(self._clock(), session.room.sid))
         except UnknownSession:
@@ -92,7 +92,7 @@ class Reconciler:
 
 
 def is_gone(session: Session, listed: Sequence[ListedRoom], asked_at: float) -> bool:
-    """Whether the session's room was there before LiveKit was asked, and is not listed."""
+    """Whether the session's room was created before LiveKit was asked, and is not listed."""
     created_at = session.room.created_at
     if session.over or created_at is None or created_at >= asked_at:
         return False

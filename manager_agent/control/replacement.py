@@ -1,6 +1,7 @@
-"""What is to be done for a service that failed: another instance, the same anew, the same invite again, or wait.
+"""Decides what to do about a failed service: invite another instance, invite the same one as a new attempt, repeat the
+same invite, or wait.
 
-Asks the registry, and answers with the event to record; the invite itself goes the way of every invite.
+Asks the registry and returns the event to record. The invite itself is then sent like any other.
 """
 
 from __future__ import annotations
@@ -19,27 +20,28 @@ from manager_agent.session.retries import again_at, invite_started
 from manager_agent.session.session import Session, deadline
 
 LATE_AT_MOST = 3
-"""So many times SERVICE_JOIN_TIMEOUT an instance may be late that is seen to be at work; but no longer than half of the
-time that there is, so that another one has the other half, unless that one has too much to do itself."""
-TOO_MUCH = 2
-"""So many late invites at once are too much to do."""
+"""An instance that keeps joining other rooms may be late by this many times SERVICE_JOIN_TIMEOUT, but by no more than
+half of the time until the deadline, so that a replacement has the other half. The latter limit does not apply if the
+replacement is overloaded itself."""
+OVERLOADED = 2
+"""Late invites from which on an instance counts as overloaded."""
 HOLD, IDLE_HOLD = 1.0, 5.0
-"""Seconds until the next search for an instance when there was none, and where the session does not wait for it."""
+"""Seconds before looking for a replacement again if none was found: if the session waits for it, and if not."""
 
 
 class Replacer:
-    """One a process."""
+    """Shared by all sessions of a process."""
 
     def __init__(self, registry: Registry, identities: Identities) -> None:
         self._registry, self._identities = registry, identities
         self._late_join_policy = LateJoinPolicy()
 
-    def saw_join(self, ref: InstanceRef, at: float) -> None:
-        """This instance has joined a room: it is alive."""
-        self._late_join_policy.saw_join(ref, at)
+    def record_join(self, ref: InstanceRef, at: float) -> None:
+        """The instance joined a room: it is alive."""
+        self._late_join_policy.record_join(ref, at)
 
     def decide(self, session: Session, entry: int, now: float) -> ev.InviteStarted | ev.ReplacementHeld:
-        """What to do for an entry whose current attempt failed."""
+        """Decide about an entry whose current attempt has failed."""
         service, current = session.services[entry], session.services[entry].current
         others = {other.service_id for index, other in enumerate(session.services) if index != entry}
         found = self._registry.another(service, others, _excluded(session, service, now))
@@ -49,7 +51,7 @@ class Replacer:
         has_moved = found is not None and found.service_id == service.service_id and found.ref != current.ref
         if late and not has_moved and self._has_time(session, current, found, now):
             return ev.ReplacementHeld(now, entry, current.number, now + HOLD * backoff(current.invite_id, 3))
-        if found is None:  # an instance at work on this invite knows it; one that restarted takes it for a first one
+        if found is None:  # repeat the invite: a working instance knows it, a restarted one takes it as new
             return invite_started(
                 self._identities, session, entry, attempt=current.number, tries=current.tries + 1, at=now
             )
@@ -59,18 +61,18 @@ class Replacer:
         )
 
     def _has_time(self, session: Session, late: Attempt, found: RegisteredService | None, now: float) -> bool:
-        """Whether to wait for one that is late, though `found` could be invited."""
+        """Whether to keep waiting for a late service although `found` could be invited."""
         timeout, since = session.limits.service_join_timeout, late.overdue_since or now
-        self._late_join_policy.saw_late(late.ref, late.invite_id, now)
-        if self._late_join_policy.is_at_work(late.ref, now - timeout):
-            no_better = found is not None and self._late_join_policy.late(found.ref, now) >= TOO_MUCH
-            if now < (since + LATE_AT_MOST * timeout if no_better else _late_until(session, late)):
+        self._late_join_policy.record_late(late.ref, late.invite_id, now)
+        if self._late_join_policy.has_joined_since(late.ref, now - timeout):
+            is_overloaded = found is not None and self._late_join_policy.late_count(found.ref, now) >= OVERLOADED
+            if now < (since + LATE_AT_MOST * timeout if is_overloaded else _late_until(session, late)):
                 return True
-        return not self._late_join_policy.is_over(late.ref, since + timeout, now)
+        return not self._late_join_policy.gives_up(late.ref, since + timeout, now)
 
 
 def _excluded(session: Session, service: RequiredService, now: float) -> Collection[InstanceRef]:
-    """Who may not be invited anew for this entry at this moment."""
+    """The instances that must not be invited now for this entry."""
     current = service.current
     if now < again_at(current):
         return service.tried
@@ -80,7 +82,7 @@ def _excluded(session: Session, service: RequiredService, now: float) -> Collect
 
 
 def _late_until(session: Session, attempt: Attempt) -> float:
-    """Until when at most one that accepted its invite is waited for."""
+    """The latest time until which to wait for a service that accepted its invite."""
     since, ends = attempt.overdue_since, deadline(session)
     if since is None or ends is None:
         return -math.inf
@@ -89,6 +91,6 @@ def _late_until(session: Session, attempt: Attempt) -> float:
 
 
 def _look_again_at(session: Session, attempt: Attempt, now: float) -> float:
-    """When to look for an instance again."""
+    """When to look for a replacement again."""
     again, at = again_at(attempt), now + (IDLE_HOLD if session.all_ready else HOLD)
     return again if now < again < at else at

@@ -1,4 +1,4 @@
-"""The room's metadata as the notice board of its session: written at every change, the last one always."""
+"""Publishes the session's status in its room's metadata, on every change. The final status is always written."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from manager_agent.store.store import Store
 log = structlog.get_logger()
 
 WRITES, PER_SECONDS = 5, 1.0
-"""So many writes to one room in so long a time: changes that come faster are told together."""
+"""The maximum writes to one room in that many seconds. Faster changes are written together."""
 PAUSE_AFTER_FAILURE = 1.0
 
 
-async def keep_room_informed(session_id: str, told: int, *, store: Store, rooms: Rooms, clock: Clock) -> None:
-    """Writes the session's status into its room at every change after revision `told`, until the session is
-    over and that is written too, or the room is gone."""
+async def publish_room_status(session_id: str, known: int, *, store: Store, rooms: Rooms, clock: Clock) -> None:
+    """Write the session's status into its room on every change after revision `known`, until the final status of an
+    ended session is written or the room is gone."""
 
-    def news(session: Session) -> bool:
-        return session.over or session.revision > told
+    def has_changed(session: Session) -> bool:
+        return session.over or session.revision > known
 
     written: deque[float] = deque(maxlen=WRITES)
     while True:
         if len(written) == WRITES:
             await asyncio.sleep(written[0] + PER_SECONDS - clock())
-        session = await store.wait_for(session_id, news)
+        session = await store.wait_for(session_id, has_changed)
         try:
             await rooms.show_status(session)
         except RoomMissing:
@@ -41,10 +41,10 @@ async def keep_room_informed(session_id: str, told: int, *, store: Store, rooms:
             write = log.warning if isinstance(error, LiveKitUnavailable) else log.exception
             write("status_not_written", error=str(error))
             if session.over:
-                return  # the room is about to be deleted; nobody can read it any more
+                return  # the room is about to be deleted
             await asyncio.sleep(PAUSE_AFTER_FAILURE)
             continue
-        told = session.revision
+        known = session.revision
         written.append(clock())
         if session.over:
             return

@@ -1,7 +1,7 @@
-"""The manager agent: a livekit-agents AgentServer that takes the jobs which this deployment dispatches.
+"""The manager agent: a livekit-agents AgentServer that takes the jobs dispatched by this deployment.
 
-Every room's job is a coroutine (jobs.py) that watches it (watcher.py). Which dispatch is in charge of a room is
-for the session to say: a job is taken only when the session has recorded it as the one.
+The job of each room is a coroutine (jobs.py) that watches the room (room_watcher.py). The session decides which job
+is in charge of its room: a job is accepted only if the session has recorded it as that one.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ log = structlog.get_logger()
 
 RESTART_PAUSE = 1.0
 CLOSE_TIMEOUT = 3.0
-"""Seconds. A LiveKit that hangs does not answer, and the process is to end all the same."""
+"""Seconds. The process must end even if LiveKit hangs."""
 HIDDEN = WorkerPermissions(
     can_publish=False, can_subscribe=True, can_publish_data=True, can_update_metadata=False, hidden=True
 )
-"""The room's users see nobody; data is for the acknowledgements."""
+"""Participants don't see the manager; it publishes data only for acknowledgements."""
 
 
 class ManagerAgent:
@@ -51,21 +51,21 @@ class ManagerAgent:
         self._url, self._key, self._secret, self._agent_name = url, api_key, api_secret, agent_name
         self._store, self._identities, self._clock = store, identities, clock
         self.rooms_held = 0
-        """How many rooms it watches, or is about to."""
+        """Rooms being watched or joined."""
         self._server: AgentServer | None = None
         self._running: asyncio.Task[None] | None = None
 
     @property
     def registered(self) -> bool:
-        """Whether LiveKit may send us jobs at this moment."""
+        """Whether LiveKit can send us jobs now."""
         return self._server is not None and jobs.is_connected(self._server)
 
     async def start(self) -> None:
-        """Starts taking jobs, in the background: LiveKit need not be there yet."""
+        """Start taking jobs in the background. LiveKit does not have to be up yet."""
         self._running = asyncio.create_task(self._run(), name="manager agent")
 
     async def aclose(self) -> None:
-        """Leaves every room, within CLOSE_TIMEOUT."""
+        """Leave every room within CLOSE_TIMEOUT."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running], timeout=CLOSE_TIMEOUT)
@@ -90,29 +90,29 @@ class ManagerAgent:
             multiprocessing_context="spawn",
             num_idle_processes=0,
             load_fnc=lambda: 0.0,
-            load_threshold=float("inf"),  # a finite one refuses jobs in bursts
+            load_threshold=float("inf"),  # with a finite one, bursts of jobs are rejected
             permissions=HIDDEN,
             max_retry=sys.maxsize,
             ws_url=self._url,
             api_key=self._key,
             api_secret=self._secret,
             host="127.0.0.1",
-            port=0,  # its own health page; ours is the API's
+            port=0,  # of the agent server's own health page, which is not used
         )
         server.rtc_session(_never_called, agent_name=self._agent_name, on_request=self._decide)
         jobs.install(server, self._watch, self._agent_name)
         return server
 
     async def _decide(self, request: JobRequest) -> None:
-        """Takes the job if it makes this manager the one in charge of its room."""
-        note = _read_dispatch_metadata(request.job.metadata)
-        if note is None:
+        """Accept the job if the session puts this manager in charge of its room; else reject it."""
+        metadata = _read_dispatch_metadata(request.job.metadata)
+        if metadata is None:
             log.warning("job_not_ours", room=request.room.name)
             await request.reject()
             return
-        identity, at = self._identities.manager(note.session_id, note.attempt), self._clock()
-        with structlog.contextvars.bound_contextvars(**self._about(note, request.room.name)):
-            if not await self._take_charge(note.session_id, identity, at):
+        identity, at = self._identities.manager(metadata.session_id, metadata.attempt), self._clock()
+        with structlog.contextvars.bound_contextvars(**self._log_fields(metadata, request.room.name)):
+            if not await self._take_charge(metadata.session_id, identity, at):
                 log.info("job_rejected", identity=identity)
                 await request.reject()
                 return
@@ -120,14 +120,14 @@ class ManagerAgent:
                 await request.accept(identity=identity, name="session manager")
             except Exception as error:
                 log.warning("job_not_assigned", identity=identity, error=repr(error))
-                await self._report_failure(note.session_id, identity)
+                await self._report_failure(metadata.session_id, identity)
 
-    def _about(self, note: DispatchMetadata, room_name: str) -> dict[str, Any]:
-        """What log lines about a job say. The session may be one that nobody here knows."""
-        about: dict[str, Any] = {"session_id": note.session_id, "room": room_name, "dispatch": note.attempt}
+    def _log_fields(self, metadata: DispatchMetadata, room_name: str) -> dict[str, Any]:
+        """The fields of log lines about a job. Its session may be unknown here."""
+        fields: dict[str, Any] = {"session_id": metadata.session_id, "room": room_name, "dispatch": metadata.attempt}
         with contextlib.suppress(UnknownSession):
-            about |= self._store.get(note.session_id).log_fields
-        return about
+            fields |= self._store.get(metadata.session_id).log_fields
+        return fields
 
     async def _take_charge(self, session_id: str, identity: str, at: float) -> bool:
         try:
@@ -138,14 +138,15 @@ class ManagerAgent:
         return not session.over and manager.identity == identity and manager.accepted_at == at
 
     async def _watch(self, info: RunningJobInfo) -> None:
-        """One job, from its assignment until the room is over or lost."""
-        note = _read_dispatch_metadata(info.job.metadata)
-        assert note is not None, "only jobs with a note are accepted"
+        """Run one job, from its assignment until the room is closed or lost."""
+        metadata = _read_dispatch_metadata(info.job.metadata)
+        assert metadata is not None, "only jobs with our metadata are accepted"
         identity = info.accept_arguments.identity
         self.rooms_held += 1
-        structlog.contextvars.bind_contextvars(**self._about(note, info.job.room.name))  # the task is the job's own
+        # Bound for good: this task runs only this job.
+        structlog.contextvars.bind_contextvars(**self._log_fields(metadata, info.job.room.name))
         try:
-            watcher = Watcher(session_id=note.session_id, identity=identity, store=self._store, clock=self._clock)
+            watcher = Watcher(session_id=metadata.session_id, identity=identity, store=self._store, clock=self._clock)
             await watcher.watch(info.url, info.token)
         except UnknownSession:
             log.info("manager_outlived_session", identity=identity)
@@ -153,16 +154,16 @@ class ManagerAgent:
             log.warning("manager_failed", identity=identity, error=repr(error))
         finally:
             self.rooms_held -= 1
-            await self._report_failure(note.session_id, identity)
+            await self._report_failure(metadata.session_id, identity)
 
     async def _report_failure(self, session_id: str, identity: str) -> None:
-        """Says that this manager is not there (any more); of a session that is over nobody takes notice."""
+        """Record that this manager is not in the room. A session that is over ignores it."""
         with contextlib.suppress(UnknownSession):
             await self._store.update(session_id, ev.ManagerFailed(self._clock(), identity))
 
 
 async def _never_called(_: JobContext) -> None:
-    """AgentServer wants an entrypoint; jobs.py does the jobs."""
+    """AgentServer requires an entrypoint, but jobs.py runs the jobs."""
 
 
 def _read_dispatch_metadata(metadata: str) -> DispatchMetadata | None:

@@ -1,9 +1,9 @@
-"""The SDK's capture of native logs, off, and its events given only to the room that they are about.
+"""Two patches of the SDK: disable its capture of native logs, and deliver events only to the room that they concern.
 
-`livekit.rtc` asks its native library to send every debug record through Python, and offers no switch: with it a
-joined room costs several times the memory and twice the CPU (see benchmarks/room_cost.py). Native logs then go
-to stderr, under RUST_LOG. This file leans on `livekit.rtc._ffi_client` of one exact version;
-tests/unit/livekit/test_internals.py fails when that moves.
+`livekit.rtc` has its native library send every debug record through Python, and has no option to disable this. It costs
+several times the memory and twice the CPU per room (see benchmarks/room_cost.py). Without it native logs go to stderr,
+filtered by RUST_LOG. This file depends on `livekit.rtc._ffi_client` of one exact version;
+tests/unit/livekit/test_internals.py fails if that changes.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ _load = _ffi_client.get_ffi_lib
 
 
 def disable_log_capture() -> None:
-    """Switches the capture off for this process. Call it before the first room is made; again is harmless.
+    """Disable the capture for this process. Call it before creating the first room. Idempotent.
 
-    Raises RuntimeError when the native library is already up with the capture on.
+    Raises RuntimeError if the native library is already initialized with the capture enabled.
     """
     if _ffi_client.get_ffi_lib is _load_without_log_capture:
         return
     if _ffi_client.FfiClient._instance is not None:
-        raise RuntimeError("quiet() must be called before the first livekit.rtc object is made")
+        raise RuntimeError("disable_log_capture() must be called before the first livekit.rtc object is created")
     os.environ.setdefault("RUST_LOG", "error")  # read by the native library itself
     _ffi_client.get_ffi_lib = _load_without_log_capture
 
@@ -37,7 +37,7 @@ def _load_without_log_capture() -> Any:
 
 
 class _LibraryWithoutLogCapture:
-    """The native library, but `livekit_ffi_initialize` is told not to capture logs, whatever is asked."""
+    """The native library, except that `livekit_ffi_initialize` never captures logs."""
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
@@ -54,12 +54,12 @@ class _LibraryWithoutLogCapture:
 
 
 def filter_events_to_room(room: rtc.Room) -> None:
-    """From now on only this room's own events go into its queue. Call it once the room is connected.
+    """From now on, put only this room's own events into its queue. Call it once the room is connected.
 
-    The SDK puts every event of every room into the queue of each, which with a hundred rooms costs the loop nearly
-    two milliseconds an event. For a room that publishes no tracks: to publish, one waits for other events.
+    The SDK puts every event of every room into the queue of each room: with a hundred rooms this costs the event loop
+    nearly two milliseconds per event. Not for rooms that publish tracks: publishing waits for events dropped here.
     """
-    assert room._ffi_handle is not None, "connect it first"
+    assert room._ffi_handle is not None, "connect the room first"
     queue, own_queue = _ffi_client.FfiClient.instance.queue, room._ffi_queue
     own_room, own_participant = room._ffi_handle.handle, room.local_participant._ffi_handle.handle
 

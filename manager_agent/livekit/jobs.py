@@ -1,9 +1,9 @@
-"""livekit-agents jobs as coroutines on the loop of the process: the only file that leans on its internals.
+"""Runs livekit-agents jobs as coroutines on the process's event loop. The only file that depends on its internals.
 
-AgentServer runs every job in a process or a thread of its own: 50 or 7 MB a room. Watching a room needs neither.
-`AgentServer.run()` builds its pool of processes privately and emits `worker_started` before it connects; at that
-moment `install` puts a pool of coroutines with the same few methods in its place. That holds for the exact
-version pinned in pyproject.toml; tests/unit/livekit/test_internals.py fails when it moves.
+AgentServer runs each job in its own process or thread, at 50 or 7 MB per room. Watching a room needs neither.
+`AgentServer.run()` creates its process pool privately and emits `worker_started` before it connects; at that moment
+`install` replaces the pool with a pool of coroutines that has the same methods. This relies on the exact version pinned
+in pyproject.toml; tests/unit/livekit/test_internals.py fails if that changes.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from livekit.agents.job import RunningJobInfo
 log = structlog.get_logger()
 
 Watch = Callable[[RunningJobInfo], Awaitable[None]]
-"""Does one job until it is over. An exception fails the job."""
+"""Runs one job to its end. An exception fails the job."""
 
 REPORT_TIMEOUT = 2.0
 
 WRITTEN_TO_ENVIRONMENT = ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET")
-"""What AgentServer.run() writes into os.environ for its child processes; we have none, and it is secret."""
+"""Secrets that AgentServer.run() writes into os.environ for its child processes, of which we have none."""
 
 
 class CoroutineJob:
-    """Stands for one running job, where AgentServer would keep a JobExecutor."""
+    """One running job, in place of AgentServer's JobExecutor."""
 
     def __init__(self, info: RunningJobInfo) -> None:
         self.running_job = info
@@ -48,7 +48,7 @@ class CoroutineJob:
 
 
 class CoroutinePool:
-    """Stands where AgentServer keeps its pool of processes."""
+    """The running jobs, in place of AgentServer's process pool."""
 
     def __init__(self, server: AgentServer, watch: Watch) -> None:
         self._server = server
@@ -63,7 +63,7 @@ class CoroutinePool:
         return self._jobs.get(job_id)
 
     def set_target_idle_processes(self, count: int) -> None:
-        """There is nothing to keep warm."""
+        """Do nothing: coroutines need no warm-up."""
 
     async def launch_job(self, info: RunningJobInfo) -> None:
         job = self._jobs[info.job.id] = CoroutineJob(info)
@@ -73,7 +73,7 @@ class CoroutinePool:
         await asyncio.gather(*(job.aclose() for job in self.processes))
 
     async def _run(self, job: CoroutineJob) -> None:
-        begun = asyncio.create_task(self._report(job), name="job begun")  # LiveKit need not know before we begin
+        started = asyncio.create_task(self._report(job), name="job started")  # no need to wait before starting
         try:
             await self._watch(job.running_job)
             job.status = JobStatus.SUCCESS
@@ -81,15 +81,15 @@ class CoroutinePool:
             log.exception("job_failed", job_id=job.running_job.job.id, room=job.running_job.job.room.name)
             job.status = JobStatus.FAILED
         except asyncio.CancelledError:
-            job.status = JobStatus.SUCCESS  # it was to end
+            job.status = JobStatus.SUCCESS  # we ended it
             raise
         finally:
             del self._jobs[job.running_job.job.id]
-            await begun
+            await started
             await self._report(job)
 
     async def _report(self, job: CoroutineJob) -> None:
-        """Tells LiveKit how the job is doing. While the connection is down the queue may be full, or closed."""
+        """Report the job's status to LiveKit. May fail while the connection is down: the queue is full or closed."""
         try:
             async with asyncio.timeout(REPORT_TIMEOUT):
                 await self._server._update_job_status(job)  # type: ignore[arg-type]
@@ -98,14 +98,14 @@ class CoroutinePool:
 
 
 def install(server: AgentServer, watch: Watch, agent_name: str) -> None:
-    """Makes `server`, which is not running yet, do its jobs by `watch` on this loop under exactly this name."""
-    server._agent_name = agent_name  # LIVEKIT_AGENT_NAME_OVERRIDE would have won over the argument
-    # It would run load_fnc in the default executor before every answer to LiveKit: behind slow look-ups of names.
+    """Make `server`, not running yet, run its jobs with `watch` on this event loop, under exactly this agent name."""
+    server._agent_name = agent_name  # LIVEKIT_AGENT_NAME_OVERRIDE would override the constructor's argument
+    # By default load_fnc runs in the default executor before every response to LiveKit, behind slow DNS lookups.
     server._invoke_load_fnc = _no_load  # type: ignore[method-assign]
     environment = {name: os.environ.get(name) for name in WRITTEN_TO_ENVIRONMENT}
     idle_pools: list[Any] = []
 
-    def put_in_place() -> None:
+    def replace_pool() -> None:
         for name, value in environment.items():
             os.environ.pop(name, None)
             if value is not None:
@@ -113,7 +113,7 @@ def install(server: AgentServer, watch: Watch, agent_name: str) -> None:
         idle_pools.append(asyncio.ensure_future(server._proc_pool.aclose()))
         server._proc_pool = CoroutinePool(server, watch)  # type: ignore[assignment]
 
-    server.on("worker_started", put_in_place)
+    server.on("worker_started", replace_pool)
 
 
 async def _no_load() -> float:
@@ -121,5 +121,5 @@ async def _no_load() -> float:
 
 
 def is_connected(server: AgentServer) -> bool:
-    """Whether LiveKit knows this server and may send it jobs."""
+    """Whether the server is registered with LiveKit and connected."""
     return server.id != "unregistered" and not server._connecting

@@ -1,7 +1,7 @@
-"""One room, watched: what the SDK tells of it, translated into events, and the answers to what services say.
+"""Watches one room: translates the SDK's events into session events, and acknowledges the signals of services.
 
-`rtc` calls back synchronously and swallows exceptions: the callbacks only put events into the watcher's inbox,
-and one coroutine takes them out in order.
+The SDK's callbacks are synchronous and their exceptions are swallowed. So they only put events into an inbox,
+which one coroutine processes in order.
 """
 
 from __future__ import annotations
@@ -38,15 +38,15 @@ log = structlog.get_logger()
 
 OPTIONS = rtc.RoomOptions(
     auto_subscribe=False,
-    # Looking for network addresses for ever costs an eighth of a join, for interfaces that a server does not change.
+    # Continual gathering of network addresses adds an eighth to the cost of a join; a server's interfaces don't change.
     rtc_config=rtc.RtcConfiguration(continual_gathering_policy=rtc.ContinualGatheringPolicy.GATHER_ONCE),
 )
 INBOX_MAX = 1_000
-"""Packets waiting to be looked at; more than that from one room is noise and dropped."""
+"""Unprocessed data packets of one room, beyond which further ones are dropped as noise."""
 
 
 class Watcher:
-    """The manager's presence in the room of one session, under one identity."""
+    """The manager in the room of one session, under one identity."""
 
     def __init__(self, *, session_id: str, identity: str, store: Store, clock: Clock) -> None:
         self._session_id, self._identity = session_id, identity
@@ -56,34 +56,35 @@ class Watcher:
         self._ignored: Counter[str] = Counter()
 
     async def watch(self, url: str, token: str) -> None:
-        """Joins the room and watches it until it closes. Raises TimeoutError, rtc.ConnectError."""
+        """Join the room and watch it until it closes. Raises TimeoutError, rtc.ConnectError."""
         self._listen()
         await connect(self._room, url, token, OPTIONS, CONNECT_TIMEOUT)
         filter_events_to_room(self._room)
         try:
             if self._store.get(self._session_id).manager.identity != self._identity:
-                return  # another one is in charge by now
-            self._room.local_participant.register_rpc_method(TOPIC, self._answer)
-            self._sweep()
+                return  # another manager is in charge by now
+            self._room.local_participant.register_rpc_method(TOPIC, self._on_rpc)
+            self._enqueue_present()
             log.info("manager_joined", identity=self._identity)
-            relief = asyncio.create_task(self._until_relieved(), name="relief")
+            replacement = asyncio.create_task(self._stop_when_replaced(), name="manager replacement")
             try:
-                await self._take_in_everything()
+                await self._process_inbox()
             finally:
-                relief.cancel()
+                replacement.cancel()
         finally:
             await disconnect(self._room)
 
-    async def _take_in_everything(self) -> None:
-        """Until the room is closed, or this manager is to leave it."""
+    async def _process_inbox(self) -> None:
+        """Process events in order until the room is closed or this manager has to leave."""
         while (item := await self._inbox.get()) is not None:
             if isinstance(item, rtc.DataPacket):
-                await self._hear(item)
+                await self._on_data(item)
             else:
                 await self._store.update(self._session_id, item)
 
-    async def _until_relieved(self) -> None:
-        """The session put another manager in charge, while this one was away and the SDK brought it back."""
+    async def _stop_when_replaced(self) -> None:
+        """Leave once the session has put another manager in charge, as it may while this one is disconnected before the
+        SDK reconnects."""
         with suppress(UnknownSession):
             await self._store.wait_for(self._session_id, lambda session: session.manager.identity != self._identity)
         log.warning("manager_relieved", identity=self._identity)
@@ -92,28 +93,28 @@ class Watcher:
     def _listen(self) -> None:
         room, put = self._room, self._inbox.put_nowait
 
-        def came(participant: rtc.RemoteParticipant) -> None:
+        def on_present(participant: rtc.RemoteParticipant) -> None:
             if participant.state == rtc.ParticipantState.PARTICIPANT_STATE_ACTIVE:
                 put(self._seen(participant))
 
-        def data(packet: rtc.DataPacket) -> None:
+        def on_data(packet: rtc.DataPacket) -> None:
             if packet.topic == TOPIC and self._inbox.qsize() < INBOX_MAX:
                 put(packet)
 
-        room.on("participant_connected", came)
-        room.on("participant_active", came)
+        room.on("participant_connected", on_present)
+        room.on("participant_active", on_present)
         room.on("participant_attributes_changed", lambda _changed, participant: put(self._seen(participant)))
         room.on("participant_disconnected", lambda participant: put(self._left(participant)))
-        room.on("data_received", data)
-        room.on("reconnected", lambda: self._sweep())
+        room.on("data_received", on_data)
+        room.on("reconnected", lambda: self._enqueue_present())
         room.on("disconnected", lambda reason: put(None))
 
-    def _sweep(self) -> None:
-        """Takes in who is there already, and ourselves: for them no event comes."""
-        for event in self._all_here():
+    def _enqueue_present(self) -> None:
+        """Enqueue events for the participants already present and for ourselves: the SDK sends none for them."""
+        for event in self._present():
             self._inbox.put_nowait(event)
 
-    def _all_here(self) -> Iterator[ev.ParticipantSeen]:
+    def _present(self) -> Iterator[ev.ParticipantSeen]:
         yield self._seen(self._room.local_participant)
         for participant in self._room.remote_participants.values():
             if participant.state == rtc.ParticipantState.PARTICIPANT_STATE_ACTIVE:
@@ -125,23 +126,23 @@ class Watcher:
     def _left(self, participant: rtc.Participant) -> ev.ParticipantLeft:
         return ev.ParticipantLeft(self._clock(), participant.identity, participant.sid)
 
-    async def _answer(self, call: rtc.RpcInvocationData) -> str:
-        """An RPC of a service: LiveKit vouches for its identity, and the answer is our acknowledgement."""
+    async def _on_rpc(self, call: rtc.RpcInvocationData) -> str:
+        """Handle an RPC of a service. LiveKit guarantees the caller's identity; the response is our acknowledgement."""
         try:
             signal = parse_signal(call.payload)
         except UnreadableMessage as error:
             self._ignore("rpc_unreadable", call.caller_identity, str(error))
             raise rtc.RpcError(RpcFault.UNREADABLE, str(error)) from None
-        session = await self._take_in(call.caller_identity, signal)
+        session = await self._apply(call.caller_identity, signal)
         if session.entry_of(call.caller_identity) is None:
             self._ignore("rpc_from_unknown_caller", call.caller_identity, "")
-            raise rtc.RpcError(RpcFault.UNKNOWN_CALLER, "no service was invited under this identity")
+            raise rtc.RpcError(RpcFault.UNKNOWN_CALLER, "no service was invited with this identity")
         if not session.has_taken_in(call.caller_identity, signal.type):
-            raise rtc.RpcError(RpcFault.NOT_NOW, f"a service that has left or failed can't say {signal.type}")
+            raise rtc.RpcError(RpcFault.NOT_NOW, f"a service that has left or failed can't signal {signal.type}")
         return Answer(revision=session.revision).model_dump_json()
 
-    async def _hear(self, packet: rtc.DataPacket) -> None:
-        """A data message of a service, acknowledged when it counts."""
+    async def _on_data(self, packet: rtc.DataPacket) -> None:
+        """Handle a data message of a service, and acknowledge it if it took effect."""
         sender = packet.participant.identity if packet.participant else None
         if len(packet.data) > SIGNAL_BYTES_MAX:
             self._ignore("data_too_long", sender, f"{len(packet.data)} bytes")
@@ -156,19 +157,24 @@ class Watcher:
         if identity is None or session.entry_of(identity) is None:
             self._ignore("data_from_unknown_sender", sender, "")
             return
-        session = await self._take_in(identity, signal)
+        session = await self._apply(identity, signal)
         if signal.invite_id and session.has_taken_in(identity, signal.type):
             await self._acknowledge(identity, signal.invite_id)
 
-    async def _take_in(self, identity: str, signal: ServiceMessage) -> Session:
-        known = self._room.remote_participants.get(identity)
-        if known is not None:
-            await self._store.update(self._session_id, self._seen(known))
+    async def _apply(self, identity: str, signal: ServiceMessage) -> Session:
+        """Record the signal, after the presence of its sender if it is in the room. Returns the session."""
+        participant = self._room.remote_participants.get(identity)
+        if participant is not None:
+            await self._store.update(self._session_id, self._seen(participant))
         event = ev.ServiceSignalled(self._clock(), identity, signal.type, Evidence.MESSAGE)
         session = await self._store.update(self._session_id, event)
         write = log.debug if signal.type is Signal.PROGRESS else log.info
         write(
-            "service_said", identity=identity, signal=signal.type, detail=signal.detail, **_service(session, identity)
+            "service_said",
+            identity=identity,
+            signal=signal.type,
+            detail=signal.detail,
+            **_service_fields(session, identity),
         )
         return session
 
@@ -178,25 +184,25 @@ class Watcher:
             await self._room.local_participant.publish_data(
                 payload, reliable=True, topic=TOPIC, destination_identities=[identity]
             )
-        except PublishDataError as error:  # it will say it again
-            log.info("ack_not_sent", identity=identity, error=str(error), **self._about(identity))
+        except PublishDataError as error:  # the service repeats its signal
+            log.info("ack_not_sent", identity=identity, error=str(error), **self._service_fields(identity))
 
     def _ignore(self, what: str, sender: str | None, detail: str) -> None:
-        """Counts what is ignored; logs the 1st, 2nd, 4th, 8th ... so that noise can't fill the log."""
+        """Count an ignored message. Log the 1st, 2nd, 4th, 8th ..., so that noise can't fill the log."""
         self._ignored[what] += 1
         so_far = self._ignored[what]
         if so_far & (so_far - 1) == 0:
-            log.warning(what, sender=sender, detail=detail[:200], so_far=so_far, **self._about(sender))
+            log.warning(what, sender=sender, detail=detail[:200], so_far=so_far, **self._service_fields(sender))
 
-    def _about(self, identity: str | None) -> dict[str, str | int]:
-        """Which service this is, if it is one and the session is not forgotten."""
+    def _service_fields(self, identity: str | None) -> dict[str, str | int]:
+        """The log fields of the service with this identity. Empty if it is none, or the session is gone."""
         with suppress(UnknownSession):
-            return _service(self._store.get(self._session_id), identity) if identity else {}
+            return _service_fields(self._store.get(self._session_id), identity) if identity else {}
         return {}
 
 
-def _service(session: Session, identity: str) -> dict[str, str | int]:
-    """Which service of the session, and which attempt of it, as a log line names it."""
+def _service_fields(session: Session, identity: str) -> dict[str, str | int]:
+    """The log fields of a service of the session: its id and attempt."""
     entry = session.entry_of(identity)
     if entry is None:
         return {}

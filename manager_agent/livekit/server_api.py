@@ -1,4 +1,4 @@
-"""The only file that talks to LiveKit's server API: rooms, dispatches, listings, metadata."""
+"""The only file that calls LiveKit's server API: rooms, dispatches, listings, metadata."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from manager_agent.session.session import Limits, RequiredService, Session, User
 
 CALL_TIMEOUT = 5.0
 CONNECT_TIMEOUT = aiohttp.ClientTimeout(sock_connect=0.8)
-"""Seconds; a server that can't be reached is known within one, one that hangs within five."""
+"""An unreachable server is detected within a second, a hanging one within CALL_TIMEOUT."""
 RETRY_AFTER = 2.0
 NO_NODE_RETRIES = 3
 NO_NODE_PAUSE = 0.2
@@ -27,22 +27,22 @@ ROOM_TIMEOUT_SLACK = 60
 
 
 class LiveKitUnavailable(Exception):
-    """LiveKit could not be reached, or could not serve; worth a try after `retry_after` seconds."""
+    """LiveKit could not be reached or could not serve. Retry after `retry_after` seconds."""
 
     retry_after = RETRY_AFTER
 
 
 class RoomTaken(Exception):
-    """LiveKit has a room of that name, and it is not ours."""
+    """LiveKit has a room of that name that is not ours."""
 
 
 class RoomMissing(LookupError):
-    """LiveKit has no such room, or it has no such participant."""
+    """LiveKit has no such room, or the room has no such participant."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Everybody in a room. Those who are `joining` are not there yet, and not gone either."""
+    """The participants of a room. Those `joining` are neither present nor gone."""
 
     participants: tuple[ParticipantInfo, ...]
     joining: tuple[str, ...]
@@ -50,14 +50,14 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class ListedRoom:
-    """A room that LiveKit has; `is_ours` when a session of this deployment made it."""
+    """A room listed by LiveKit. `is_ours`: created for a session of this deployment."""
 
     name: str
     sid: str
     session_id: str
     is_ours: bool
     is_blank: bool
-    """Without any metadata: nobody has made it on purpose, or made it his."""
+    """Without metadata: LiveKit created it for a joining participant."""
 
 
 class Rooms:
@@ -72,7 +72,7 @@ class Rooms:
         deployment: str,
         user_grants: Collection[Grant] = EVERY_GRANT,
     ) -> None:
-        """`user_grants`: all that a human in a room may ever be allowed."""
+        """`user_grants`: the maximum that a human in a room may be granted."""
         self.url, self.public_url = url, public_url
         self._tokens = Tokens(api_key, api_secret, user_grants=user_grants)
         self._key, self._secret = api_key, api_secret
@@ -89,10 +89,10 @@ class Rooms:
             await self._http.close()
 
     async def create(self, session: Session) -> str:
-        """Creates the session's room and dispatches its manager in the same call. Returns the room's sid.
+        """Create the session's room and dispatch its manager in the same call. Returns the room's sid.
 
-        Again for the same session is harmless: it returns the same room and dispatches nothing. Raises
-        RoomTaken, LiveKitUnavailable.
+        Idempotent: another call for the same session returns the same room and dispatches nothing. Raises RoomTaken,
+        LiveKitUnavailable.
         """
         keep = room_timeout(session.limits)
         request = api.CreateRoomRequest(
@@ -108,36 +108,37 @@ class Rooms:
         )
         for tries_left in reversed(range(NO_NODE_RETRIES)):
             try:
-                async with self._asking():
+                async with self._calling():
                     room = await self._livekit.room.create_room(request)
                 break
             except LiveKitUnavailable as error:
                 if not tries_left or "could not find any available nodes" not in str(error):
                     raise
-                await asyncio.sleep(NO_NODE_PAUSE)  # a server short of CPU says so; it passes
+                await asyncio.sleep(NO_NODE_PAUSE)  # a temporary answer of a server short of CPU
         status = RoomStatus.read(room.metadata)
         if status is None or status.session_id != session.session_id:
             raise RoomTaken(session.room_name)
         return room.sid
 
     async def dispatch_manager(self, session: Session, attempt: int) -> None:
-        """Dispatches the manager once more. Raises RoomMissing, LiveKitUnavailable."""
+        """Dispatch the manager again. Raises RoomMissing, LiveKitUnavailable."""
         await self.dispatch_agent(session.room_name, self._agent_name, _dispatch_metadata(session, attempt))
 
     async def dispatch_agent(self, room_name: str, agent_name: str, metadata: str) -> None:
-        """Asks LiveKit to send an agent; that is no promise that one comes. Raises as above."""
-        async with self._asking():
+        """Request an agent dispatch. LiveKit does not guarantee that an agent joins. Raises RoomMissing,
+        LiveKitUnavailable."""
+        async with self._calling():
             await self._livekit.agent_dispatch.create_dispatch(
                 api.CreateAgentDispatchRequest(room=room_name, agent_name=agent_name, metadata=metadata)
             )
 
     async def list_participants(self, room_name: str) -> Listing:
-        """Raises RoomMissing, LiveKitUnavailable."""
+        """List the participants of a room. Raises RoomMissing, LiveKitUnavailable."""
         room = self._livekit.room
-        async with self._asking():
+        async with self._calling():
             answer = await room.list_participants(api.ListParticipantsRequest(room=room_name))
             if not answer.participants and not (await room.list_rooms(api.ListRoomsRequest(names=[room_name]))).rooms:
-                raise RoomMissing(room_name)  # of a room that is gone nobody is listed, too
+                raise RoomMissing(room_name)  # the listing of a missing room is empty too
         active = api.ParticipantInfo.ACTIVE
         return Listing(
             participants=tuple(participant_of(info) for info in answer.participants if info.state == active),
@@ -145,9 +146,9 @@ class Rooms:
         )
 
     async def remove(self, room_name: str, identity: str) -> None:
-        """Removes a participant; one that is gone is no error. Its token stays good. Raises LiveKitUnavailable."""
+        """Remove a participant. No error if it is already gone. Its token stays valid. Raises LiveKitUnavailable."""
         try:
-            async with self._asking():
+            async with self._calling():
                 await self._livekit.room.remove_participant(
                     api.RoomParticipantIdentity(room=room_name, identity=identity)
                 )
@@ -155,8 +156,8 @@ class Rooms:
             pass
 
     async def list_rooms(self) -> list[ListedRoom]:
-        """Every room that LiveKit has. Raises LiveKitUnavailable."""
-        async with self._asking():
+        """List all rooms of the LiveKit server. Raises LiveKitUnavailable."""
+        async with self._calling():
             answer = await self._livekit.room.list_rooms(api.ListRoomsRequest())
         statuses = [(room, RoomStatus.read(room.metadata)) for room in answer.rooms]
         return [
@@ -171,17 +172,17 @@ class Rooms:
         ]
 
     async def show_status(self, session: Session) -> None:
-        """Writes the session's status into its room's metadata. Raises RoomMissing, LiveKitUnavailable."""
+        """Write the session's status into its room's metadata. Raises RoomMissing, LiveKitUnavailable."""
         metadata = RoomStatus.of(session, self._deployment).model_dump_json()
-        async with self._asking():
+        async with self._calling():
             await self._livekit.room.update_room_metadata(
                 api.UpdateRoomMetadataRequest(room=session.room_name, metadata=metadata)
             )
 
     async def delete(self, room_name: str) -> None:
-        """Deletes the room and everybody's stay in it; one that is gone is no error. Raises LiveKitUnavailable."""
+        """Delete the room and disconnect everyone. No error if it is already gone. Raises LiveKitUnavailable."""
         try:
-            async with self._asking():
+            async with self._calling():
                 await self._livekit.room.delete_room(api.DeleteRoomRequest(room=room_name))
         except RoomMissing:
             pass
@@ -191,15 +192,15 @@ class Rooms:
         return self._tokens.for_human(session, session.user)
 
     def participant_token(self, session: Session, human: User) -> AccessToken:
-        """A token for a further human in the session's room."""
+        """A token for an additional human in the session's room."""
         return self._tokens.for_human(session, human)
 
     def service_token(self, session: Session, service: RequiredService, now: float) -> AccessToken:
-        """The join token of a service that is invited at this instant."""
+        """The join token of a service invited at `now`."""
         return self._tokens.for_service(session, service, now)
 
     def joiner(self, jwt: str) -> Joiner:
-        """Who may join which room with this token. Raises InvalidToken."""
+        """The identity and room of a join token. Raises InvalidToken."""
         return self._tokens.joiner(jwt)
 
     @property
@@ -208,9 +209,10 @@ class Rooms:
         return self._api
 
     @asynccontextmanager
-    async def _asking(self) -> AsyncIterator[None]:
+    async def _calling(self) -> AsyncIterator[None]:
+        """Bound the duration of a call, and turn its errors into ours."""
         try:
-            async with asyncio.timeout(CALL_TIMEOUT):  # livekit-api would wait for ever
+            async with asyncio.timeout(CALL_TIMEOUT):  # livekit-api sets no timeout
                 yield
         except api.ServerError as error:
             if error.code == "not_found":
@@ -221,7 +223,7 @@ class Rooms:
 
 
 class _Connector(aiohttp.TCPConnector):
-    """livekit-api asks for no timeout at all, and that goes before a ClientSession's own."""
+    """Sets CONNECT_TIMEOUT: livekit-api passes no timeout with each request, which overrides the ClientSession's."""
 
     async def connect(
         self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
@@ -230,8 +232,10 @@ class _Connector(aiohttp.TCPConnector):
 
 
 def room_timeout(limits: Limits) -> int:
-    """Seconds for which LiveKit keeps the room without a human in it. Agents do not hold a room open, and we
-    delete it ourselves: this only must not be sooner than the longest wait for a human."""
+    """Seconds for which LiveKit keeps a room without humans (agents don't keep a room open).
+
+    We delete rooms ourselves; this only has to exceed the longest wait for a human.
+    """
     waits = (limits.ready_timeout, limits.user_join_timeout, limits.user_rejoin_timeout, limits.replacement_timeout)
     return int(sum(waits)) + ROOM_TIMEOUT_SLACK
 

@@ -1,1 +1,1 @@
-"""Requests to addresses that somebody gave us: invites and callbacks, signed and guarded."""
+"""Requests to addresses supplied by callers: invites and callbacks, signed, and checked against an address policy."""

@@ -1,12 +1,11 @@
-"""Which addresses may be called when somebody tells us to call them. PURE.
+"""Which addresses may be called when a caller supplies them. PURE.
 
-A registered endpoint is a wish of its registrant, and the manager stands where its registrant perhaps does not: beside
-LiveKit, in a private network, on a cloud machine. So an address is called only in networks that were chosen, and some
-never (server-side request forgery: CWE-918, OWASP's SSRF Prevention Cheat Sheet). An allow-list says where; NEVER is
-what stays out even when the list is as wide as 0.0.0.0/0.
+The manager can reach hosts that a caller who supplies an endpoint can't: it runs next to LiveKit, in a private network,
+on a cloud machine. To prevent server-side request forgery (CWE-918, OWASP's SSRF Prevention Cheat Sheet), it calls only
+addresses in allowed networks, and addresses in NEVER not even if the allow-list is as wide as 0.0.0.0/0.
 
-What can't be known here: a NAT64 prefix of the operator's own (RFC 6052, section 2.2), and a forwarder inside an
-allowed network. Such a network does not belong on the list.
+Not detected: a network-specific NAT64 prefix of the operator (RFC 6052, section 2.2), and a forwarder inside an allowed
+network. Do not allow such networks.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"
 PRIVATE: tuple[Network, ...] = tuple(
     ip_network(network) for network in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")
 )
-"""RFC 1918 and RFC 4193. Without loopback: what listens there trusts this machine."""
+"""RFC 1918 and RFC 4193. Without loopback: services listening there trust this machine."""
 
 NEVER: tuple[tuple[Network, str], ...] = tuple(
     (ip_network(network), why)
@@ -59,7 +58,7 @@ NEVER: tuple[tuple[Network, str], ...] = tuple(
         ("fd00:100::100:200/128", "cloud metadata (Alibaba)"),
     )
 )
-"""Called by nobody, whatever is allowed, and why; the first that fits."""
+"""Networks that are never called, whatever is allowed, and why. The first match counts."""
 
 IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 PRINTABLE_ASCII = re.compile(r"[\x21-\x7e]+")
@@ -71,29 +70,29 @@ PORT_MAX = 65_535
 
 
 class AddressRefused(OSError):
-    """An address that is not to be called; the message says why, and can be shown to whoever gave the address.
+    """An address that must not be called. The message says why, and may be shown to the caller that supplied it.
 
-    An OSError, as for a failed dial: of a host with several addresses the next one is tried.
+    An OSError, like a failed connect: if a host has several addresses, the next one is tried.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """What may be called: `networks`, without NEVER and without `own_port` on addresses of which `is_own` holds."""
+    """Allows addresses in `networks`, except those in NEVER, and `own_port` on addresses for which `is_own` is true."""
 
     networks: tuple[Network, ...]
     own_port: int
     is_own: Callable[[IP], bool]
 
     def admit(self, address: str) -> URL:
-        """The URL of an address that we are told to call. Raises AddressRefused.
+        """Parse an address to call. Raises AddressRefused.
 
-        A host that is an IP address is judged at once. One that has a name is judged when it is dialled, as only then
-        is it known what the name stands for.
+        A host that is an IP address is checked here. A host name is checked when connecting: only then are its IP
+        addresses known.
         """
         url = read_url(address)
         host, port = url.raw_host, url.port
-        assert host is not None, "read_url lets none pass without"
+        assert host is not None, "read_url requires a host"
         assert port is not None
         if ":" in host or _ends_in_a_number(host):
             self.check(host, port)
@@ -107,44 +106,44 @@ class AddressPolicy:
             raise AddressRefused(f"{address} is not an IP address") from None
         if isinstance(ip, IPv6Address):
             if ip.ipv4_mapped is not None:
-                ip = ip.ipv4_mapped  # it is dialled as IPv4 (RFC 4291, section 2.5.5.2)
+                ip = ip.ipv4_mapped  # connections to it use IPv4 (RFC 4291, section 2.5.5.2)
             elif ip.scope_id is not None:
-                raise AddressRefused(f"{ip} has a zone, which means nothing beyond this machine (RFC 4007)")
+                raise AddressRefused(f"{ip} has a zone, which is meaningful on this machine only (RFC 4007)")
         if (why := never_called(ip)) is not None:
             raise AddressRefused(f"{ip} is never called: {why}")
         if port == self.own_port and self.is_own(ip):
             raise AddressRefused(f"{ip} port {port} is the session manager itself")
         if not any(ip in network for network in self.networks):
-            raise AddressRefused(f"{ip} is in no network that may be called (INVITE_NETWORKS)")
+            raise AddressRefused(f"{ip} is not in an allowed network (INVITE_NETWORKS)")
 
 
 def never_called(ip: IP) -> str | None:
-    """Why this address is called by nobody, or None."""
+    """Why this address is never called, or None."""
     if ip.is_loopback:
-        return None  # ::1, which lies in the block of the IPv4-compatible addresses
+        return None  # ::1 lies in the block of the IPv4-compatible addresses
     return next((why for network, why in NEVER if ip in network), None)
 
 
 def read_url(text: str) -> URL:
-    """An http or https URL that every reader of URLs takes for the same one. Raises AddressRefused.
+    """Parse an http or https URL that every URL parser understands in the same way. Raises AddressRefused.
 
-    Narrower than RFC 3986: only printable ASCII (a host in other scripts is written as xn--, RFC 5891), neither user
-    nor fragment, and an IPv4 address only as four decimal numbers: inet_aton, and so many resolvers, would read
-    2130706433, 0x7f.1 and 0177.0.0.1 as 127.0.0.1.
+    Stricter than RFC 3986: only printable ASCII (internationalized hosts as xn--, RFC 5891), no user, no fragment, and
+    IPv4 addresses only as four decimal numbers: inet_aton, and therefore many resolvers, would read 2130706433, 0x7f.1
+    and 0177.0.0.1 as 127.0.0.1.
     """
     if not PRINTABLE_ASCII.fullmatch(text) or "\\" in text:
-        raise AddressRefused("should have printable ASCII characters only, without spaces and backslashes")
+        raise AddressRefused("should contain printable ASCII characters only, without spaces and backslashes")
     scheme, _, rest = text.partition("://")
     if scheme.lower() not in ("http", "https"):
         raise AddressRefused("should be an http or https URL")
     if "#" in rest:
-        raise AddressRefused("should have no fragment")
+        raise AddressRefused("should not have a fragment")
     authority = re.split("[/?]", rest, maxsplit=1)[0]
     if "@" in authority:
-        raise AddressRefused("should have neither user nor password")
+        raise AddressRefused("should not have a user or password")
     parts = AUTHORITY.fullmatch(authority)
     if parts is None or int(parts["port"] or 1) > PORT_MAX:
-        raise AddressRefused("should have a host, and a port from 1 to 65535 or none")
+        raise AddressRefused("should have a host, and optionally a port from 1 to 65535")
     _check_host(parts["host"])
     try:
         return URL(text)
@@ -158,13 +157,13 @@ def _check_host(host: str) -> None:
             raise AddressRefused("should have an IPv6 address between the brackets")
     elif _ends_in_a_number(host):
         if not _is(IPv4Address, host):
-            raise AddressRefused("should have its IPv4 address written as four decimal numbers")
+            raise AddressRefused("should have an IPv4 address of four decimal numbers")
     elif len(host) > NAME_MAX or not all(LABEL.fullmatch(label) for label in host.removesuffix(".").split(".")):
-        raise AddressRefused("should have a host name as in DNS")
+        raise AddressRefused("should have a valid DNS host name")
 
 
 def _ends_in_a_number(host: str) -> bool:
-    """Whether the host is an IPv4 address or nothing: the URL Standard's "ends in a number checker"."""
+    """Whether the host can only be an IPv4 address: the URL Standard's "ends in a number checker"."""
     return NUMBER.fullmatch(host.removesuffix(".").rpartition(".")[2]) is not None
 
 
@@ -177,10 +176,10 @@ def _is(kind: type[IP], text: str) -> bool:
 
 
 def read_networks(text: str) -> tuple[Network, ...]:
-    """Networks separated by commas, as in `10.0.0.0/8, fd12::/16`; an address alone is a network of one.
+    """Parse networks separated by commas, as in `10.0.0.0/8, fd12::/16`; a single address is a network of one.
 
-    Raises ValueError, which names the entry by its number, for one that is no network, has bits set behind its prefix,
-    or holds nothing that can be called.
+    Raises ValueError, with the entry's number, for an entry that is not a network, has bits set after its prefix, or
+    lies in NEVER.
     """
     return read_list(text, _network)
 
@@ -189,12 +188,12 @@ def _network(entry: str) -> Network:
     try:
         network = ip_network(entry)
     except ValueError:
-        raise ValueError("is not a network such as 10.0.0.0/8, with zeros behind the prefix") from None
+        raise ValueError("is not a network such as 10.0.0.0/8, with zeros after the prefix") from None
     if isinstance(network, IPv6Network):
         if network.network_address.scope_id is not None:
             raise ValueError("has a zone")
         if network.subnet_of(IPV4_MAPPED):
-            raise ValueError("stands for an IPv4 network: write it as one")
+            raise ValueError("is an IPv4-mapped network: write it as an IPv4 network")
     for never, why in NEVER:
         if _within(network, never) and not network.is_loopback:
             raise ValueError(f"is never called: {why}")

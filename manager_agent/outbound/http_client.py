@@ -1,8 +1,8 @@
-"""POSTs to addresses that we are told to call. Every address that is dialled, literal or from DNS, passes the guard.
+"""POSTs to addresses supplied by callers. Every IP address, literal or from DNS, is checked against the address policy.
 
-The guard sits where sockets are made, as nothing else sees all of them: what a name stands for may change between a
-check and the dial (DNS rebinding), and a literal address never asks a resolver. A connection that is used again was
-checked when it was made.
+The check happens where sockets are created, the only place that sees every connection: the address of a name may
+change between a check and the connect (DNS rebinding), and a literal address never goes through a resolver. A reused
+connection was checked when it was created.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from manager_agent.outbound.address_policy import IP, AddressPolicy, AddressRefu
 TIMEOUT = aiohttp.ClientTimeout(total=5, connect=2)
 """Seconds for one try."""
 RESPONSE_MAX = 64 * 1024
-"""Bytes of an answer that are read."""
+"""Bytes of a response that are read."""
 RESPONSE_TIMEOUT = 0.5
-"""Seconds for them, once the status is there."""
+"""Seconds to read them, after the status has arrived."""
 
 
 class DeliveryFailed(Exception):
-    """There was no answer. The message has our own words and the system's, nothing that came from the other side."""
+    """There was no response. The message has only our own and the system's words, none from the other side."""
 
 
 class GuardedHttpClient:
@@ -48,12 +48,12 @@ class GuardedHttpClient:
         connector = aiohttp.TCPConnector(
             socket_factory=self._socket,
             resolver=self._resolver,
-            limit=0,  # each try ends within TIMEOUT; a shared limit would let one slow host keep the others waiting
+            limit=0,  # each try ends within TIMEOUT; with a shared limit a slow host would delay all others
         )
         self._http = aiohttp.ClientSession(
             connector=connector,
             timeout=self._timeout,
-            trust_env=False,  # neither proxies, who would dial in our place, nor .netrc
+            trust_env=False,  # no proxies, which would connect in our place, and no .netrc
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             headers={"Accept-Encoding": "identity"},
@@ -64,7 +64,7 @@ class GuardedHttpClient:
             await self._http.close()
 
     async def deliver(self, address: str, body: bytes, headers: Mapping[str, str]) -> int:
-        """Posts once and returns the status, a redirect's too. Raises Undelivered."""
+        """POST once and return the status; redirects are not followed. Raises DeliveryFailed."""
         assert self._http is not None, "start() first"
         try:
             url = self._address_policy.admit(address)
@@ -73,10 +73,10 @@ class GuardedHttpClient:
                 return answer.status
         except AddressRefused as refused:
             raise DeliveryFailed(f"address refused: {refused}") from None
-        except aiohttp.ClientConnectorError as error:  # with AddressRefused in it, for an address that was dialled
+        except aiohttp.ClientConnectorError as error:  # wraps AddressRefused for an address found by DNS
             raise DeliveryFailed(f"not connected: {error.strerror or error.os_error}") from None
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise DeliveryFailed(type(error).__name__) from None  # the text of these may quote what was answered
+            raise DeliveryFailed(type(error).__name__) from None  # the text of these errors may quote the response
 
     def _socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, protocol, _, address = info
@@ -85,9 +85,9 @@ class GuardedHttpClient:
 
 
 async def _read(answer: aiohttp.ClientResponse, seconds: float) -> None:
-    """Reads what little may be said, unseen, so that the connection can be used again; else it is closed.
+    """Read and discard a short body, so that the connection can be reused; close it otherwise.
 
-    The status counts as soon as it is there: no body, however broken, endless or late, takes it back.
+    The status counts as soon as it arrives, even if the body is broken, endless or late.
     """
     left = RESPONSE_MAX
     with suppress(aiohttp.ClientError, TimeoutError):
@@ -97,12 +97,12 @@ async def _read(answer: aiohttp.ClientResponse, seconds: float) -> None:
 
 
 def is_this_machine(ip: IP) -> bool:
-    """Whether a port on this address is a port of this machine: loopback, or an interface's address."""
+    """Whether this address belongs to this machine: loopback, or the address of an interface."""
     return ip.is_loopback or ip in _interface_addresses()
 
 
 def _interface_addresses() -> set[IP]:
-    """As they are now: interfaces come and go."""
+    """Read on each call, as interfaces come and go."""
     return {
         ip_address(found.address.partition("%")[0])
         for addresses in psutil.net_if_addrs().values()

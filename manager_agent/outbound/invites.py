@@ -1,7 +1,6 @@
-"""Telling services: the signed invite and the farewell, by HTTP POST, or by LiveKit's agent dispatch.
+"""Invites services and tells them when their session ends: by signed HTTP POST, or by LiveKit's agent dispatch.
 
-Each call here is one try. When to try again is the plan's business (plan.py), so that a try that is under way,
-and how often it was tried, are facts of the session.
+Each call is one try. plan.py decides when to try again, so that running tries and their number are part of the session.
 """
 
 from __future__ import annotations
@@ -21,12 +20,12 @@ from manager_agent.session.session import RequiredService, Session, invite_deadl
 from manager_agent.traceparent import TraceContext
 
 TraceOf = Callable[[Session, RequiredService], TraceContext | None]
-"""On account of what a service is told something about the attempt that it was invited for."""
+"""The trace context to send to a service with messages about its current attempt; None if there is none."""
 DECLINES = frozenset({HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
 class InviteError(Exception):
-    """A try that came to nothing. `final` when the service wants no further one."""
+    """A failed try. `final`: the service wants no further one."""
 
     def __init__(self, why: Refusal, detail: str, *, final: bool = False) -> None:
         super().__init__(detail)
@@ -35,7 +34,7 @@ class InviteError(Exception):
 
 
 def trace_passed_on(session: Session, _: RequiredService) -> TraceContext | None:
-    """As it came, where we make no spans of our own."""
+    """The caller's trace context unchanged, for when we create no spans of our own."""
     return session.trace
 
 
@@ -63,7 +62,7 @@ class Inviter:
         await self._http_client.aclose()
 
     async def invite(self, session: Session, entry: int) -> None:
-        """Tells the service of this entry that it is wanted. Raises Refused."""
+        """Invite the service of this entry. Raises InviteError."""
         service = session.services[entry]
         instance = service.current.instance
         if instance.agent_name is not None:
@@ -74,7 +73,7 @@ class Inviter:
             await self._post(instance.endpoint, invite, self._trace_of(session, service))
 
     async def send_session_ended(self, session: Session, service: RequiredService, reason: str) -> None:
-        """Tells a service that the session is over, or over for it. Raises Refused."""
+        """Tell a service that the session is over, or over for this service. Raises InviteError."""
         endpoint = service.current.instance.endpoint
         if service.agent_name is not None or endpoint is None:
             return  # a dispatched agent sees its room close
@@ -106,9 +105,9 @@ class Inviter:
         )
 
     async def _dispatch(self, session: Session, service: RequiredService, agent_name: str) -> None:
-        note = self._invite(session, service).model_dump_json(exclude={"identity", "token"})
+        metadata = self._invite(session, service).model_dump_json(exclude={"identity", "token"})
         try:
-            await self._rooms.dispatch_agent(session.room_name, agent_name, note)
+            await self._rooms.dispatch_agent(session.room_name, agent_name, metadata)
         except (LiveKitUnavailable, RoomMissing) as error:
             raise InviteError(Refusal.UNREACHABLE, str(error)) from error
 

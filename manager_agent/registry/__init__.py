@@ -1,1 +1,1 @@
-"""Registered services: their instances, leases and capacity, and which of them is invited."""
+"""Registered services: their instances, leases and capacity, and the selection of instances to invite."""

@@ -1,8 +1,8 @@
-"""A circuit breaker: an instance that fails again and again is left alone for a while.
+"""A circuit breaker: an instance that fails repeatedly gets no sessions for a while.
 
-PURE. The time is given.
+PURE. Times are passed in.
 
-      5 failures in a row              its time is over            the trial fails: n + 1
+      5 failures in a row              suspension over             the trial fails: n + 1
     closed ------------> suspended ------------------> one trial ------------------------> suspended
        ^                for 30 s x n,                      |
        +----------------- up to 300 s ---------------------+  any success
@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 
 FAILURES_MAX = 5
 SUSPENSION, SUSPENSION_MAX = 30.0, 300.0
-"""Seconds: of the first suspension in a row, and of the longest."""
-TRIAL_PATIENCE = 60.0
-"""Seconds after which a trial that nobody reported on gives way to another: its session may have been closed."""
+"""Seconds of the first suspension in a row, and of the longest."""
+TRIAL_TIMEOUT = 60.0
+"""Seconds after which a trial without a reported outcome is abandoned: its session may have been closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +26,27 @@ class Breaker:
     suspensions: int = 0
     """In a row."""
     suspended_until: float | None = None
-    """None while it is closed."""
+    """None while the breaker is closed."""
     tried_at: float | None = None
-    """When the trial was begun."""
+    """When the trial started."""
 
     @property
     def closed(self) -> bool:
         return self.suspended_until is None
 
     def admits(self, now: float) -> bool:
-        """Whether a session may be given to the instance."""
+        """Whether the instance may get a session."""
         if self.suspended_until is None:
             return True
-        trial_under_way = self.tried_at is not None and now < self.tried_at + TRIAL_PATIENCE
-        return now >= self.suspended_until and not trial_under_way
+        is_trial_running = self.tried_at is not None and now < self.tried_at + TRIAL_TIMEOUT
+        return now >= self.suspended_until and not is_trial_running
 
     def chosen(self, now: float) -> Breaker:
-        """The instance was given a session: its trial, if one is due."""
+        """After the instance was given a session, which is its trial if one is due."""
         return self if self.closed or not self.admits(now) else replace(self, tried_at=now)
 
     def failed(self, now: float, *, may_suspend: bool) -> Breaker:
-        """After a failure. Those that come while it is suspended were begun before, and say nothing new."""
+        """After a failure. Ignored while suspended: such an invite was sent before the suspension."""
         if self.suspended_until is not None and now < self.suspended_until:
             return self
         failures = self.failures + 1

@@ -1,4 +1,4 @@
-"""Looks at the leases of registered services on a timer."""
+"""Checks the leases of registered services on a timer."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
-LOOK_INTERVAL = 1.0
+CHECK_INTERVAL = 1.0
 
 
 class LeaseSweeper:
-    """Looks at the leases every `interval` seconds."""
+    """Checks the leases every `interval` seconds."""
 
-    def __init__(self, registry: Registry, interval: float = LOOK_INTERVAL) -> None:
+    def __init__(self, registry: Registry, interval: float = CHECK_INTERVAL) -> None:
         self._registry, self._interval = registry, interval
         self._tasks = Tasks()
 
     async def start(self) -> None:
-        self._tasks.spawn(self._run(), name="registry reaper")
+        self._tasks.spawn(self._run(), name="lease sweeper")
 
     async def aclose(self) -> None:
         await self._tasks.aclose()
@@ -30,7 +30,7 @@ class LeaseSweeper:
     async def _run(self) -> None:
         while True:
             try:
-                self._registry.look()
+                self._registry.refresh()
             except Exception:
                 log.exception("reaper_fault")
             await asyncio.sleep(self._interval)

@@ -1,13 +1,14 @@
-"""Leases: how long a service counts as alive though nothing is heard of it.
+"""Leases: how long a service counts as alive without a heartbeat.
 
-PURE. A lease is a lower bound: it is never over early, and rather late than soon. Too late costs one invite that
-fails, and another instance is asked; too early takes a good instance away. So
+PURE. A lease is a lower bound: it never ends early, but may end late. Ending too late costs one failed invite, after
+which another instance is invited; ending too early loses a good instance. Therefore
 
-- a heartbeat may be late by half a lease, and by 2 s at least (GRACE): it may be on its way, or lie unread here;
-- time in which we did not look, as this process was suspended or its loop was blocked, does not count (AWAY);
-- if most leases are late at the moment one of them would be over, it is likelier that we were cut off than that they
-  all died: they begin anew, once, so that heartbeats have time to come again. The grace is what makes that moment
-  come after everybody is late: it is as long as the longest pause between two heartbeats should be.
+- a heartbeat may be late by half a lease, at least 2 s (GRACE): it may be on its way, or waiting here to be read;
+- time in which this process did not check leases, because it was suspended or its loop was blocked, does not count
+  (ABSENCE_MIN);
+- if most leases are late when the first of them would end, a network failure on our side is more likely than the death
+  of all these services: their leases restart, once, so that heartbeats can arrive again. The grace ensures that by then
+  all of them are late: it is as long as the longest pause between two heartbeats should be.
 """
 
 from __future__ import annotations
@@ -17,48 +18,48 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 GRACE_SHARE = 0.5
-"""Of a lease, for a heartbeat that is late."""
+"""Share of a lease by which a heartbeat may be late."""
 GRACE_MIN = 2.0
-AWAY = 2.0
-"""Seconds between two looks from which on we had not been looking; a shorter pause is within every grace."""
+ABSENCE_MIN = 2.0
+"""Seconds between two checks from which the time counts as our absence; every grace covers shorter pauses."""
 EXPIRED_KEPT = 300.0
-"""Seconds for which an expired service is still shown, and needs but a heartbeat to be back."""
+"""Seconds for which an expired service is still listed, and revived by a heartbeat."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
     seconds: float
     since: float
-    """When it began, or was renewed."""
+    """When it started, or was last renewed."""
     held: bool = False
-    """It began anew because most others were late too; only being heard of makes that possible again."""
+    """It was restarted because most leases were late. Not again before a heartbeat."""
 
     @property
     def expires_at(self) -> float:
-        """Nobody gives it up before."""
+        """The end without the grace."""
         return self.since + self.seconds
 
     @property
     def over_at(self) -> float:
-        """With the grace."""
+        """The end with the grace: from here on the service counts as expired."""
         return self.expires_at + max(GRACE_MIN, GRACE_SHARE * self.seconds)
 
     @property
-    def forgotten_at(self) -> float:
+    def reaped_at(self) -> float:
         return self.over_at + EXPIRED_KEPT
 
     def renewed(self, now: float) -> Lease:
         return Lease(self.seconds, now)
 
 
-def looked_at(leases: Mapping[str, Lease], before: float, now: float) -> dict[str, Lease]:
-    """The leases that were running at the last look, `before`, as they are to be seen `now`, by the same keys.
+def checked(leases: Mapping[str, Lease], before: float, now: float) -> dict[str, Lease]:
+    """The leases that were running at the last check, at `before`, as they count `now`, by the same keys.
 
-    A lease is over when `over_at` has come. One that was over at the last look is left out: it stays so.
+    A lease is over from `over_at` on. Leases that were over at the last check are left out: they stay over.
     """
-    away = now - before if now - before > AWAY else 0.0
+    absence = now - before if now - before > ABSENCE_MIN else 0.0
     running = {
-        key: replace(lease, since=lease.since + away) if away else lease
+        key: replace(lease, since=lease.since + absence) if absence else lease
         for key, lease in leases.items()
         if lease.over_at > before
     }
@@ -72,5 +73,5 @@ def looked_at(leases: Mapping[str, Lease], before: float, now: float) -> dict[st
 
 
 def next_due(leases: Iterable[Lease], now: float) -> float:
-    """The next instant at which there is something to be seen, unless a lease is renewed before."""
-    return min((at for one in leases for at in (one.over_at, one.forgotten_at) if at > now), default=math.inf)
+    """The next instant at which a lease ends or is reaped, unless it is renewed before."""
+    return min((at for one in leases for at in (one.over_at, one.reaped_at) if at > now), default=math.inf)

@@ -1,6 +1,6 @@
-"""Who is given to whom: a different instance for each requirement.
+"""Assigns a different instance to each requirement.
 
-PURE. It is a matching: whoever stands first does not take the only one who can meet a later requirement.
+PURE. A bipartite matching: an early requirement does not take the only instance that can meet a later one.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ from manager_agent.session.required_service import Requirement
 
 
 def by_importance(requirements: Sequence[Requirement]) -> list[int]:
-    """The indices of the requirements, in the order in which they choose: what must be there first, and of that
-    what only one service can be."""
+    """The indices of the requirements in the order of assignment: mandatory before optional; within each, those for one
+    service id first."""
     return sorted(range(len(requirements)), key=lambda i: (requirements[i].optional, not requirements[i].service_id))
 
 
 def assign(offers: Sequence[Sequence[str]], order: Sequence[int]) -> list[str | None]:
-    """One of its offers for each, none twice; None for those who can't have any.
+    """One offer for each requirement, none twice; None where none is left.
 
-    `offers[i]` are what `i` can have, the best first; `order` says who chooses first. Who has chosen may be moved to
-    another of his offers for the sake of a later one, but never loses.
+    `offers[i]`: the candidates of requirement `i`, best first. `order`: the order of assignment. An assigned
+    requirement may be moved to another of its offers to make room for a later one, but is never left without.
     """
     holders: dict[str, int] = {}
 

@@ -1,4 +1,4 @@
-"""Keeps the registrations on disk, and reads those that an earlier process has kept."""
+"""Saves the registrations to disk, and restores those saved by an earlier process."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from manager_agent.tasks import Tasks
 log = structlog.get_logger()
 
 SAVE_INTERVAL = 0.5
-"""Seconds between two writes at least: the changes of a burst are written together."""
+"""Minimum seconds between two writes: a burst of changes is written at once."""
 SAVE_RETRY = 10.0
-"""Seconds after a write that failed."""
+"""Seconds before retrying a failed write."""
 
 
 class SnapshotWriter:
-    """Takes in what an earlier process has kept in this directory, and keeps every change from then on."""
+    """Restores the registrations from this directory, then saves every change to it."""
 
     def __init__(
         self,
@@ -35,62 +35,62 @@ class SnapshotWriter:
         self._registry, self._directory = registry, directory
         self._to_disk, self._interval, self._retry = write, interval, retry
         self._tasks = Tasks()
-        self._kept = b""
+        self._saved = b""
         self._write: asyncio.Task[None] | None = None
-        self._well = True
-        self._taken_in = False
-        """What is on the disk was read; before, it must not be replaced."""
+        self._is_working = True
+        self._is_restored = False
+        """The file has been read. Before that it must not be replaced."""
 
     async def start(self) -> None:
-        await self._take_in()
-        self._tasks.spawn(self._run(), name="registry keeper")
+        await self._restore()
+        self._tasks.spawn(self._run(), name="registry snapshots")
 
     async def aclose(self) -> None:
         await self._tasks.aclose()
         if self._write is not None:
             await asyncio.wait([self._write])
-        if self._taken_in:
-            await self._keep()
+        if self._is_restored:
+            await self._save()
 
-    async def _take_in(self) -> None:
+    async def _restore(self) -> None:
         try:
-            kept = await asyncio.to_thread(read, self._directory)
+            saved = await asyncio.to_thread(read, self._directory)
         except OSError as error:
-            if self._well:
-                hint = "nothing is written until it can be read (STATE_DIR)"
+            if self._is_working:
+                hint = "nothing is saved until the file can be read (STATE_DIR)"
                 log.warning("registrations_not_read", directory=str(self._directory), why=error.strerror, hint=hint)
-            self._well = False
+            self._is_working = False
             return
-        restored = self._registry.restore(kept)
-        self._taken_in = True
+        restored = self._registry.restore(saved)
+        self._is_restored = True
         log.info("registrations_restored", services=restored, directory=str(self._directory))
-        await self._keep()
+        await self._save()
 
     async def _run(self) -> None:
-        while not self._taken_in:
+        while not self._is_restored:
             await asyncio.sleep(self._retry)
-            await self._take_in()
+            await self._restore()
         while True:
             await self._registry.changed.wait()
-            await self._keep()
-            await asyncio.sleep(self._interval if self._well else self._retry)
+            await self._save()
+            await asyncio.sleep(self._interval if self._is_working else self._retry)
 
-    async def _keep(self) -> None:
-        """Writes what is new. When that fails it is said, once, and tried again."""
+    async def _save(self) -> None:
+        """Write the registrations if they changed. A failure is logged once and retried."""
         self._registry.changed.clear()
         content = snapshot(self._registry.instances)
-        if content == self._kept:
+        if content == self._saved:
             return
         self._write = asyncio.create_task(asyncio.to_thread(self._to_disk, self._directory, content))
         try:
             await asyncio.shield(self._write)  # a thread can't be cancelled: aclose waits for it
         except OSError as error:
             self._registry.changed.set()
-            if self._well:
+            if self._is_working:
                 where, hint = str(self._directory), "registrations will not survive a restart (STATE_DIR)"
                 log.warning("registrations_not_kept", directory=where, why=error.strerror, hint=hint)
-            self._well = False
+            self._is_working = False
         else:
-            if not self._well:
+            if not self._is_working:
                 log.info("registrations_kept_again")
-            self._kept, self._well = content, True
+            self._saved, self._is_working = content, True

@@ -1,6 +1,6 @@
-"""All registered services at one instant: who is in what state, and who may be invited for what.
+"""All registered services at one instant: the state of each, and which may be invited for a requirement.
 
-PURE: the time and the random numbers that decide between equals are given.
+PURE: the time and the random generator that decides between equal instances are passed in.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from manager_agent.session.required_service import InstanceRef, RequiredService,
 
 @dataclass(frozen=True, slots=True)
 class InstanceStatus:
-    """One instance as it stands."""
+    """The current status of one instance."""
 
     instance: Instance
     state: InstanceState
     in_flight: int
-    """Places in live sessions that it holds: it is in the room, or is being invited."""
+    """Live sessions that it is in or is being invited to."""
 
     @property
     def service(self) -> RegisteredService:
@@ -33,7 +33,7 @@ class InstanceStatus:
 class Selection:
     instances: Mapping[str, Instance]
     in_use: Callable[[str], int]
-    """The places in live sessions that a service id holds."""
+    """How many live sessions use a service id."""
     now: float
 
     def status(self, instance: Instance) -> InstanceStatus:
@@ -41,26 +41,26 @@ class Selection:
         return InstanceStatus(instance, instance.state(self.now, last=last), self.in_use(instance.service.service_id))
 
     def is_last(self, instance: Instance) -> bool:
-        """Whether no other instance of its type is sound."""
+        """Whether no other instance of its type is reliable."""
         return not any(
-            other.service.type == instance.service.type and other is not instance and other.sound(self.now)
+            other.service.type == instance.service.type and other is not instance and other.is_reliable(self.now)
             for other in self.instances.values()
         )
 
     def pick(self, requirements: Sequence[Requirement], chance: random.Random) -> list[str | None]:
-        """A service id for each requirement, none twice; None for an optional one that nobody meets.
+        """A service id for each requirement, none twice; None for an optional requirement that no service meets.
 
-        Raises NotAvailable, which names every requirement that must be met and is not.
+        Raises NotAvailable, which names every unmet mandatory requirement.
         """
-        given = assign([self.offers(one, chance) for one in requirements], by_importance(requirements))
+        assigned = assign([self.offers(one, chance) for one in requirements], by_importance(requirements))
         unmet = [
-            Unmet(requirement, self._why_none(requirement, given))
-            for requirement, service_id in zip(requirements, given, strict=True)
+            Unmet(requirement, self._why_none(requirement, assigned))
+            for requirement, service_id in zip(requirements, assigned, strict=True)
             if service_id is None and not requirement.optional
         ]
         if unmet:
             raise NotAvailable(requirements, unmet)
-        return given
+        return assigned
 
     def offers(
         self,
@@ -70,16 +70,16 @@ class Selection:
         excluded: Collection[str] = (),
         holder: str | None = None,
     ) -> list[str]:
-        """The ids of those who may be invited, the least loaded first, equals in any order. `holder` has a place in the
-        session already, and needs no further one."""
+        """The ids of the services that may be invited, least loaded first, equal ones in random order. `holder` is in
+        the session already and needs no additional capacity."""
         offers: list[tuple[tuple[float, float], float, str]] = []
         for service_id, instance in self.instances.items():
             if service_id in excluded or not instance.service.meets(requirement):
                 continue
             status = self.status(instance)
             in_flight = status.in_flight - (service_id == holder)
-            if status.state is InstanceState.HEALTHY and instance.has_room(in_flight):
-                offers.append((instance.busy(in_flight), chance.random(), service_id))
+            if status.state is InstanceState.HEALTHY and instance.has_capacity(in_flight):
+                offers.append((instance.load_score(in_flight), chance.random(), service_id))
         return [service_id for _, _, service_id in sorted(offers)]
 
     def another(
@@ -90,11 +90,11 @@ class Selection:
         others: Collection[str],
         excluded: Collection[InstanceRef],
     ) -> RegisteredService | None:
-        """Who may be invited next for what this entry of a session asks for; None when there is nobody.
+        """The service to invite next for this entry of a session; None if there is none.
 
-        Whoever was not tried for it yet, then who was tried longest ago; of equals the least loaded. For what is
-        required by its id it can only be the same again. It is none of `others`, the ids that the session has already,
-        nor of `excluded`.
+        Prefer services not tried yet, then the one tried longest ago; among equals the least loaded. An entry required
+        by id can only get the same service again. `others`: ids used by the session's other entries; `excluded`:
+        instances that must not be invited now.
         """
         offers = self.offers(service.requirement, chance, excluded=others, holder=service.service_id)
         found = [self.instances[service_id].service for service_id in offers]
@@ -102,7 +102,7 @@ class Selection:
         last_tried = {ref: nth for nth, ref in enumerate(service.tried)}
         return min(free, key=lambda one: last_tried.get(one.ref, -1), default=None)
 
-    def _why_none(self, requirement: Requirement, given: Sequence[str | None]) -> ServiceReason:
-        """`no_capacity` if somebody else is registered who meets it, and can't be invited as things are."""
-        there = any(one.service.meets(requirement) for key, one in self.instances.items() if key not in given)
-        return ServiceReason.NO_CAPACITY if there else ServiceReason.NOT_REGISTERED
+    def _why_none(self, requirement: Requirement, assigned: Sequence[str | None]) -> ServiceReason:
+        """`no_capacity` if another registered service meets the requirement but can't be invited now."""
+        exists = any(one.service.meets(requirement) for key, one in self.instances.items() if key not in assigned)
+        return ServiceReason.NO_CAPACITY if exists else ServiceReason.NOT_REGISTERED

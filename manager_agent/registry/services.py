@@ -1,6 +1,6 @@
-"""Registered services, and what sessions ask for.
+"""Registered services, and the requirements of sessions.
 
-PURE. instances.py has the status of a registered service, selection.py chooses, and registry.py keeps them.
+PURE. instances.py has the state of a service, selection.py the selection, and registry.py holds them all.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ class RegisteredService:
     service_id: str
     type: str
     endpoint: str | None
-    """Where invites are posted; None for one that LiveKit dispatches by its `agent_name`."""
+    """The URL for invites; None for an agent that LiveKit dispatches by its `agent_name`."""
     agent_name: str | None = None
     ready_on: ReadyOn = ReadyOn.JOIN
     labels: Mapping[str, str] = field(default_factory=dict)
     metadata: Mapping[str, Any] = field(default_factory=dict)
     registered_at: float = 0.0
     capacity: int | None = None
-    """Sessions at once; None: as many as there are."""
+    """Concurrent sessions; None: unlimited."""
     lease_seconds: float | None = None
-    """How long it counts as alive without a heartbeat, at least; None: for ever."""
+    """Minimum seconds that it counts as alive without a heartbeat; None: unlimited."""
     static: bool = False
-    """It stands in the SERVICES_FILE: no caller replaces or removes it."""
+    """Listed in the SERVICES_FILE: callers can't replace or remove it."""
     owner: str = ""
     """The name of the caller that registered it."""
 
@@ -41,7 +41,7 @@ class RegisteredService:
 
     @property
     def chosen(self) -> Chosen:
-        """It as the instance to invite."""
+        """The service as the instance to invite."""
         return Chosen(self.service_id, self.type, self.endpoint, self.agent_name, self.ready_on)
 
     def meets(self, requirement: Requirement) -> bool:
@@ -52,14 +52,14 @@ class RegisteredService:
 
 @dataclass(frozen=True, slots=True)
 class Unmet:
-    """A requirement for which no instance can be invited."""
+    """A requirement for which no service can be invited."""
 
     requirement: Requirement
     reason: ServiceReason
 
 
 class NotAvailable(Exception):
-    """At least one service that must be there can't be invited; `unmet` says which and why."""
+    """At least one mandatory service can't be invited; `unmet` says which and why."""
 
     def __init__(self, requirements: Sequence[Requirement], unmet: Sequence[Unmet]) -> None:
         names = ", ".join(u.requirement.service_id or f"type {u.requirement.type}" for u in unmet)
@@ -75,7 +75,7 @@ class UnknownService(LookupError):
 
 
 class OtherInstance(Exception):
-    """An instance speaks of itself, and the registration is that of another one with the same id."""
+    """A request of one instance while another instance is registered with the same id."""
 
     def __init__(self, service_id: str) -> None:
         super().__init__(f"{service_id!r} is registered with another endpoint; that registration stays as it is")
@@ -84,5 +84,5 @@ class OtherInstance(Exception):
 
 class StaticService(Exception):
     def __init__(self, service_id: str) -> None:
-        super().__init__(f"{service_id!r} stands in the SERVICES_FILE; only there can it be changed or removed")
+        super().__init__(f"{service_id!r} is listed in SERVICES_FILE and can be changed or removed only there")
         self.service_id = service_id

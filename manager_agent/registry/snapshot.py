@@ -1,6 +1,6 @@
-"""The registrations in a file, so that they survive a restart: services register once, and may never do so again.
+"""The file of registrations. They survive a restart because a service may register only once.
 
-One JSON document, replaced as a whole: whoever reads it finds the old one or the new one, never half of one.
+The file is one JSON document, replaced atomically: a reader finds the old or the new one, never a partial one.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ log = structlog.get_logger()
 
 FILE = "services.json"
 PRIVATE = 0o600
-"""For us alone: services may tell of themselves what is nobody else's business."""
-
-
+"""The file's mode: readable by us only, as metadata of services may be confidential."""
 LATEST = 4e9
-"""No registration was made after this instant, in the year 2096."""
+"""The latest plausible time of a registration, in the year 2096."""
 
 
-class Kept(BaseModel):
-    """One registration. How it is doing will be seen; that it drains would never be said again. What a later version
-    of this program has written beside that is passed over."""
+class SavedRegistration(BaseModel):
+    """One registration. Of its state only `draining` is saved: a service reports it once. Fields of later versions are
+    ignored."""
 
     service: RegisteredService
     draining: bool = False
 
 
 class RegistrySnapshot(BaseModel):
-    """What stands in the file. Each registration is judged by itself, so that a bad one takes no other with it."""
+    """The content of the file. Entries are validated one by one: an invalid one does not affect the others."""
 
     version: Literal[1]
     services: list[Any]
 
 
 def snapshot(instances: Iterable[Instance]) -> bytes:
-    """The registrations as they are to be kept. Static ones are not: they have their own file."""
-    kept = [Kept(service=one.service, draining=one.draining) for one in instances if not one.service.static]
-    return RegistrySnapshot(version=1, services=kept).model_dump_json(indent=1).encode() + b"\n"
+    """The content of the file. Static services are left out: they have their own file."""
+    saved = [
+        SavedRegistration(service=one.service, draining=one.draining) for one in instances if not one.service.static
+    ]
+    return RegistrySnapshot(version=1, services=saved).model_dump_json(indent=1).encode() + b"\n"
 
 
 def write(directory: Path, content: bytes) -> None:
-    """Replaces the file. It is on the disk when this returns. Raises OSError, and then the old one is still there."""
+    """Replace the file; it is synced to disk on return. Raises OSError, which leaves the old file in place."""
     directory.mkdir(parents=True, exist_ok=True)
     new = directory / f"{FILE}.new"
     with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, PRIVATE), "wb") as file:
@@ -60,13 +60,16 @@ def write(directory: Path, content: bytes) -> None:
         file.flush()
         os.fsync(file.fileno())
     new.replace(directory / FILE)
-    with suppress(PermissionError):  # Windows can't open a directory, and needs not
+    with suppress(PermissionError):  # Windows can't open a directory and does not need to
         _sync(directory)
 
 
 def read(directory: Path) -> Sequence[Instance]:
-    """What was kept; nothing if there is no file. What can't be understood is left out, and the file set aside with a
-    message. Raises OSError when the file can't be read, or not be set aside: then it must not be replaced."""
+    """The saved registrations; none if there is no file.
+
+    Invalid entries are left out; the file is then renamed and the damage logged. Raises OSError if the file can't be
+    read or renamed: then it must not be replaced.
+    """
     path = directory / FILE
     try:
         content = path.read_bytes()
@@ -90,17 +93,17 @@ def read(directory: Path) -> Sequence[Instance]:
 
 def _instance(entry: Any) -> Instance:
     """Raises ValueError."""
-    kept = Kept.model_validate(entry)
-    service = kept.service
+    saved = SavedRegistration.model_validate(entry)
+    service = saved.service
     if not service.service_id or (service.endpoint is None and service.agent_name is None):
         raise ValueError("a service without an id, or without endpoint and agent_name")
     if service.capacity is not None and service.capacity < 1:
         raise ValueError("capacity below 1")
     if service.lease_seconds is not None and not 0 < service.lease_seconds < math.inf:
-        raise ValueError("a lease that is no time")
+        raise ValueError("an invalid lease_seconds")
     if not 0 <= service.registered_at < LATEST:
-        raise ValueError("registered at no time")
-    return Instance(service, draining=kept.draining)
+        raise ValueError("an invalid registered_at")
+    return Instance(service, draining=saved.draining)
 
 
 def _first(error: ValidationError) -> str:
@@ -109,15 +112,15 @@ def _first(error: ValidationError) -> str:
 
 
 def _set_aside(path: Path, why: str, kept: int) -> None:
-    """Raises OSError."""
+    """Rename the damaged file and log it. Raises OSError."""
     aside = path.with_name(f"{FILE}.damaged-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
     path.rename(aside)
-    hint = "services that are missing now, and do not register again by themselves, have to be told"
+    hint = "restart the missing services, unless they register again by themselves"
     log.error("registrations_damaged", file=str(path), why=why, kept=kept, hint=hint, set_aside=str(aside))
 
 
 def _sync(directory: Path) -> None:
-    """Makes the replacement itself outlive a loss of power."""
+    """Sync the directory, so that the rename survives a power failure."""
     handle = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -32,7 +32,7 @@ class RegistryScenario:
         end = self.now + seconds
         while self.now < end:
             self.now = min(self.now + TICK, end)
-            self.registry.look()
+            self.registry.refresh()
             for service_id in beating:
                 self.registry.heartbeat(service_id)
 

@@ -16,8 +16,8 @@ EXCUSED_FIELDS = {
     r"cursor": r"is not a cursor of this API",
     r"profile": r"is not a profile in the SERVICES_FILE",
     r"room_config\.agents\[\d+\]\.agent_name": r".* is not a service, type or profile",
-    r"endpoint|callback_url": r".* is in no network that may be called \(INVITE_NETWORKS\)|.* is never called: .*|"
-    r"should have (a host name as in DNS|its IPv4 address written as four decimal numbers|an IPv6 address .*)",
+    r"endpoint|callback_url": r".* is not in an allowed network \(INVITE_NETWORKS\)|.* is never called: .*|"
+    r"should have (a valid DNS host name|an IPv4 address of four decimal numbers|an IPv6 address .*)",
     r"required_services": r"names a service twice.*",
     r"room_config\.agents": r"names an agent twice|names a service twice.*",
     r"(user_)?identity|participant_identity|user_name|name|participant_name": r"should have at most \d+ bytes in UTF-8",

@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 
 from manager_agent.backoff import backoff
-from manager_agent.control.late_join_policy import LATE_BURST, LATE_LOOK
+from manager_agent.control.late_join_policy import LATE_BURST, LATE_REPORT_MAX
 from manager_agent.control.replacement import HOLD, IDLE_HOLD, LATE_AT_MOST, Replacer
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.registry import Registry
@@ -272,7 +272,7 @@ def test_the_only_instance_gets_the_same_invite_again_when_it_does_not_join() ->
 
 def is_late(session: Session, deciding: Replacer, seconds: float) -> bool:
     """Whether the wait for the first instance still goes on so long after it accepted, as it joins other rooms."""
-    deciding.saw_join(ref("asr-1"), START + seconds)
+    deciding.record_join(ref("asr-1"), START + seconds)
     return isinstance(deciding.decide(session, 0, START + seconds), ev.ReplacementHeld)
 
 
@@ -295,7 +295,7 @@ def test_after_ready_a_late_service_is_replaced_while_time_is_left() -> None:
     session = replaced(lost(), START + 6)
     session = apply(session, ev.InviteAccepted(START + 6, 0, 2, 1))
     deciding = replacer("asr-1", "asr-2", "asr-3")
-    deciding.saw_join(ref("asr-2"), START + 6 + JOIN_TIMEOUT)
+    deciding.record_join(ref("asr-2"), START + 6 + JOIN_TIMEOUT)
     assert session.limits.replacement_timeout == 2 * JOIN_TIMEOUT
     assert invited_now(deciding.decide(session, 0, START + 6 + JOIN_TIMEOUT)) == ("asr-3", 3, 1)
 
@@ -319,7 +319,7 @@ def test_a_silent_instance_beside_a_sound_one_is_replaced_everywhere_at_once() -
     """As soon as the first replacements have joined: then this server is not the cause."""
     deciding, now = replacer("asr-1", "asr-2"), START + JOIN_TIMEOUT
     assert through(late_sessions(deciding, now, instances=1)) == LATE_BURST
-    deciding.saw_join(ref("asr-2"), now + 0.2)
+    deciding.record_join(ref("asr-2"), now + 0.2)
     assert through(late_sessions(deciding, now + 1, instances=1)) == 30
 
 
@@ -329,7 +329,7 @@ def test_many_late_services_on_several_instances_are_replaced_slowly() -> None:
     count = through(late_sessions(deciding, now, instances=3))
     for second in range(1, 11):
         count += through(late_sessions(deciding, now + second, instances=3))
-        deciding.saw_join(ref("asr-2"), now + second + 0.5)
+        deciding.record_join(ref("asr-2"), now + second + 0.5)
     assert count <= LATE_BURST + 10
 
 
@@ -338,8 +338,8 @@ def test_an_instance_at_work_is_not_replaced_by_an_overloaded_one() -> None:
     deciding, session, half = replacer("asr-1", "asr-2"), replace(asked(), limits=Limits(ready_timeout=40)), 20
     late_sessions(deciding, START + half, instances=2)
     assert is_late(session, deciding, half)
-    assert is_late(session, deciding, half + LATE_LOOK - 0.1)
-    assert not is_late(session, deciding, half + LATE_LOOK)
+    assert is_late(session, deciding, half + LATE_REPORT_MAX - 0.1)
+    assert not is_late(session, deciding, half + LATE_REPORT_MAX)
 
 
 # --- an instance that has moved ---------------------------------------------------------------------
@@ -416,7 +416,7 @@ def test_a_suspended_instance_gets_its_trial_from_a_decided_replacement_only() -
     scenario.pass_time(30)
     deciding = Replacer(scenario.registry, Identities("secret"))
     late = replace(asked(scenario.now - JOIN_TIMEOUT), limits=Limits(ready_timeout=100))
-    deciding.saw_join(ref("asr-1"), scenario.now)
+    deciding.record_join(ref("asr-1"), scenario.now)
     assert isinstance(deciding.decide(late, 0, scenario.now), ev.ReplacementHeld)
     assert scenario.state("asr-2") is InstanceState.HEALTHY
     assert invited_now(deciding.decide(refused(), 0, scenario.now)) == ("asr-2", 2, 1)

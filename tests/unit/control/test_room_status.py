@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from manager_agent.control.room_status import PER_SECONDS, WRITES, keep_room_informed
+from manager_agent.control.room_status import PER_SECONDS, WRITES, publish_room_status
 from manager_agent.livekit.server_api import LiveKitUnavailable, Rooms
 from manager_agent.session.session import Session
 from manager_agent.store.memory import MemoryStore
@@ -44,7 +44,7 @@ async def test_fast_changes_are_written_to_the_room_together_and_the_last_one_al
     await store.add(given.a_session(given.JOINS))
     for event in (*given.created(), *given.invited(given.ASR), *given.accepted(given.ASR)):
         await store.update("s1", event)
-    room_status = asyncio.create_task(keep_room_informed("s1", 0, store=store, rooms=rooms, clock=now))
+    room_status = asyncio.create_task(publish_room_status("s1", 0, store=store, rooms=rooms, clock=now))
     try:
         for n in range(CHANGES):
             comes_or_goes = given.seen if n % 2 == 0 else given.left
@@ -66,7 +66,7 @@ async def test_a_failed_write_of_the_room_status_is_repeated(fault: Exception) -
     rooms = RecordingRooms(fault)
     store = MemoryStore(now)
     await store.add(given.a_session(given.JOINS))
-    room_status = asyncio.create_task(keep_room_informed("s1", 0, store=store, rooms=rooms, clock=now))
+    room_status = asyncio.create_task(publish_room_status("s1", 0, store=store, rooms=rooms, clock=now))
     try:
         await until_current(store, rooms)
     finally:

@@ -60,16 +60,16 @@ ADMITTED = [
 
 REFUSED = [
     # outside the networks
-    (PRIVATE_GUARD, "http://127.0.0.1/", "in no network"),
-    (PRIVATE_GUARD, "http://[::1]/", "in no network"),
-    (PRIVATE_GUARD, "http://[::ffff:127.0.0.1]/", "in no network"),
-    (PRIVATE_GUARD, "http://93.184.216.34/", "in no network"),
-    (PRIVATE_GUARD, "http://172.32.0.1/", "in no network"),
-    (PRIVATE_GUARD, "http://100.64.0.1/", "in no network"),
-    (PRIVATE_GUARD, "http://[2600:1406::1]/", "in no network"),
-    (DEV_GUARD, "http://10.0.0.1/", "in no network"),
-    (DEV_GUARD, "http://[fd12::2]/", "in no network"),
-    (DEV_GUARD, "http://[::ffff:10.0.0.1]/", "in no network"),
+    (PRIVATE_GUARD, "http://127.0.0.1/", "not in an allowed network"),
+    (PRIVATE_GUARD, "http://[::1]/", "not in an allowed network"),
+    (PRIVATE_GUARD, "http://[::ffff:127.0.0.1]/", "not in an allowed network"),
+    (PRIVATE_GUARD, "http://93.184.216.34/", "not in an allowed network"),
+    (PRIVATE_GUARD, "http://172.32.0.1/", "not in an allowed network"),
+    (PRIVATE_GUARD, "http://100.64.0.1/", "not in an allowed network"),
+    (PRIVATE_GUARD, "http://[2600:1406::1]/", "not in an allowed network"),
+    (DEV_GUARD, "http://10.0.0.1/", "not in an allowed network"),
+    (DEV_GUARD, "http://[fd12::2]/", "not in an allowed network"),
+    (DEV_GUARD, "http://[::ffff:10.0.0.1]/", "not in an allowed network"),
     # never, however wide the networks
     (WIDE_GUARD, "http://0.0.0.0/", "unspecified"),
     (WIDE_GUARD, "http://0.1.2.3/", "unspecified"),
@@ -142,13 +142,13 @@ REFUSED = [
     (WIDE_GUARD, "http:///invite", "host"),
     (WIDE_GUARD, "http://?x", "host"),
     (WIDE_GUARD, "http://:80/", "host"),
-    (WIDE_GUARD, "http://a..b/", "name as in DNS"),
-    (WIDE_GUARD, "http://.a/", "name as in DNS"),
-    (WIDE_GUARD, "http://a../", "name as in DNS"),
-    (WIDE_GUARD, "http://./", "name as in DNS"),
-    (WIDE_GUARD, "http://-a/", "name as in DNS"),
-    (WIDE_GUARD, f"http://{'a' * 64}/", "name as in DNS"),
-    (WIDE_GUARD, f"http://{'a.' * 127}/", "name as in DNS"),
+    (WIDE_GUARD, "http://a..b/", "a valid DNS host name"),
+    (WIDE_GUARD, "http://.a/", "a valid DNS host name"),
+    (WIDE_GUARD, "http://a../", "a valid DNS host name"),
+    (WIDE_GUARD, "http://./", "a valid DNS host name"),
+    (WIDE_GUARD, "http://-a/", "a valid DNS host name"),
+    (WIDE_GUARD, f"http://{'a' * 64}/", "a valid DNS host name"),
+    (WIDE_GUARD, f"http://{'a.' * 127}/", "a valid DNS host name"),
     (WIDE_GUARD, "http://a%2eb/", "host"),
     (WIDE_GUARD, "http://%31%32%37.0.0.1/", "host"),
     (WIDE_GUARD, "http://a,b/", "host"),
@@ -237,7 +237,7 @@ def test_only_plain_ip_addresses_are_dialed(address: str, why: str) -> None:
 def test_a_refusal_names_the_address_and_the_setting_to_change() -> None:
     with pytest.raises(AddressRefused) as caught:
         PRIVATE_GUARD.admit("http://[::ffff:93.184.216.34]/")
-    assert str(caught.value) == "93.184.216.34 is in no network that may be called (INVITE_NETWORKS)"
+    assert str(caught.value) == "93.184.216.34 is not in an allowed network (INVITE_NETWORKS)"
 
 
 def test_a_service_with_a_forbidden_endpoint_is_not_registered() -> None:

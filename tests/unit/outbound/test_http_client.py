@@ -173,7 +173,7 @@ async def test_deliver_returns_the_status_of_the_answer(post: Post, serve: Serve
     [
         ([METADATA_SERVER], "link-local"),
         (["::ffff:169.254.169.254"], "link-local"),
-        (["10.0.0.1"], "in no network"),
+        (["10.0.0.1"], "not in an allowed network"),
         (["0.0.0.0"], "unspecified"),
         (["64:ff9b::7f00:1"], "NAT64"),
         (["fe80::1%1"], "zone"),
@@ -222,7 +222,7 @@ async def test_localhost_is_checked_when_it_is_dialed(serve: Serve) -> None:
     async with a_client() as http_client:
         assert await http_client.deliver(url, b"{}", HEADERS) == 200
     async with a_client(networks=PRIVATE) as http_client:
-        assert "in no network" in await undelivered(http_client.deliver(url, b"{}", HEADERS))
+        assert "not in an allowed network" in await undelivered(http_client.deliver(url, b"{}", HEADERS))
 
 
 async def test_the_session_manager_never_dials_its_own_port(serve: Serve) -> None:
@@ -235,11 +235,9 @@ async def test_the_session_manager_never_dials_its_own_port(serve: Serve) -> Non
 
 
 async def test_an_invalid_address_is_not_dialed(post: Post) -> None:
-    assert await undelivered(post("http://user@127.0.0.1/")) == (
-        "address refused: should have neither user nor password"
-    )
+    assert await undelivered(post("http://user@127.0.0.1/")) == ("address refused: should not have a user or password")
     assert await undelivered(post("http://127.1/")) == (
-        "address refused: should have its IPv4 address written as four decimal numbers"
+        "address refused: should have an IPv4 address of four decimal numbers"
     )
 
 

@@ -6,7 +6,7 @@ from functools import reduce
 
 import pytest
 
-from manager_agent.registry.circuit_breaker import FAILURES_MAX, TRIAL_PATIENCE, Breaker
+from manager_agent.registry.circuit_breaker import FAILURES_MAX, TRIAL_TIMEOUT, Breaker
 
 pytestmark = pytest.mark.unit
 
@@ -27,7 +27,7 @@ def test_a_suspended_instance_gets_one_trial_when_its_time_is_over() -> None:
     due = failing(Breaker(), *range(5))
     trying = due.chosen(40)
     assert (due.admits(40), trying.admits(40), trying.chosen(41)) == (True, False, trying)
-    assert trying.admits(40 + TRIAL_PATIENCE)
+    assert trying.admits(40 + TRIAL_TIMEOUT)
     assert Breaker().chosen(40) == Breaker()
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager_agent.registry.leases import GRACE_MIN, Lease, looked_at
+from manager_agent.registry.leases import GRACE_MIN, Lease, checked
 
 pytestmark = pytest.mark.unit
 
@@ -22,7 +22,7 @@ class Looking:
 
     def look(self, after: float = TICK) -> None:
         before, self.now = self.now, self.now + after
-        self.leases |= looked_at(self.leases, before, self.now)
+        self.leases |= checked(self.leases, before, self.now)
 
     def until(self, instant: float, *beating: str, every: float = 5.0) -> None:
         """Look until that instant; `beating` send a heartbeat every `every` seconds."""

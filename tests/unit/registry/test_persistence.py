@@ -19,7 +19,7 @@ from structlog.testing import capture_logs
 
 from manager_agent.registry import snapshot
 from manager_agent.registry.instances import Instance
-from manager_agent.registry.lease_sweeper import LOOK_INTERVAL, LeaseSweeper
+from manager_agent.registry.lease_sweeper import CHECK_INTERVAL, LeaseSweeper
 from manager_agent.registry.persistence import SAVE_INTERVAL, SAVE_RETRY, SnapshotWriter
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.selection import Selection
@@ -247,25 +247,25 @@ async def test_a_disk_that_can_not_be_written_is_logged_once_and_tried_again(tmp
     assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == ["registrations_not_read"]
 
 
-class RegistryWithOneFailingLook(Registry):
-    """Its second look raises."""
+class RegistryWithOneFailingRefresh(Registry):
+    """Its second refresh raises."""
 
-    looks = 0
+    refreshes = 0
 
-    def look(self) -> Selection:
-        self.looks += 1
-        if self.looks == 2:
+    def refresh(self) -> Selection:
+        self.refreshes += 1
+        if self.refreshes == 2:
             raise RuntimeError("as the test wants it")
-        return super().look()
+        return super().refresh()
 
 
 @in_virtual_time
-async def test_the_lease_sweeper_keeps_looking_also_after_a_look_that_raised() -> None:
-    registry = RegistryWithOneFailingLook(lambda: 1_000.0, lambda _service_id: 0)
+async def test_the_lease_sweeper_keeps_checking_also_after_a_check_that_raised() -> None:
+    registry = RegistryWithOneFailingRefresh(lambda: 1_000.0, lambda _service_id: 0)
     sweeper = LeaseSweeper(registry)
     with capture_logs() as logs:
         await sweeper.start()
-        await let_pass(3.5 * LOOK_INTERVAL)
+        await let_pass(3.5 * CHECK_INTERVAL)
         await sweeper.aclose()
-    assert registry.looks == 4
+    assert registry.refreshes == 4
     assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["reaper_fault"]

@@ -153,7 +153,7 @@ def test_a_service_that_wants_no_further_invites_is_removed() -> None:
 def test_a_static_service_is_not_replaced_removed_or_reaped() -> None:
     """The file says what it is; its heartbeats say how it is doing."""
     scenario = RegistryScenario(asr(static=True, lease_seconds=10))
-    with pytest.raises(StaticService, match="'asr-1' stands in the SERVICES_FILE"):
+    with pytest.raises(StaticService, match="'asr-1' is listed in SERVICES_FILE"):
         scenario.registry.register(asr())
     with pytest.raises(StaticService):
         scenario.registry.remove("asr-1")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager_agent.registry.circuit_breaker import TRIAL_PATIENCE
+from manager_agent.registry.circuit_breaker import TRIAL_TIMEOUT
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.services import NotAvailable, RegisteredService
 from manager_agent.session.events import Refusal
@@ -184,7 +184,7 @@ def test_a_trial_without_an_outcome_is_repeated() -> None:
     scenario.fail("asr-1")
     scenario.pass_time(30)
     scenario.open(BY_ID)
-    scenario.pass_time(TRIAL_PATIENCE)
+    scenario.pass_time(TRIAL_TIMEOUT)
     assert scenario.open(BY_ID) == ["asr-1"]
 
 
