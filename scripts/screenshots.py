@@ -1,4 +1,4 @@
-"""Puts the pictures of the page at / into docs/images, for README.md: those that tests/browser last made of it.
+"""Copies the dashboard screenshots that tests/browser last made to docs/images, for README.md.
 
 .venv/bin/python -m pytest tests/browser/test_dashboard_live.py
 .venv/bin/python -m scripts.screenshots
@@ -14,18 +14,16 @@ ROOT = Path(__file__).resolve().parent.parent
 MADE = ROOT / "build" / "screenshots"
 SHOWN = ROOT / "docs" / "images"
 PICTURES = {"dashboard-replaced-light.png": "replaced.png", "dashboard-room-dark.png": "room.png"}
-"""What is shown, by what the tests call it."""
+"""The file names in docs/images, by the file names of the tests."""
 BYTES_MAX = 150_000
-"""Of one picture: whoever clones the repository fetches every version of it."""
+"""Bytes of one picture: a clone of the repository downloads every version of it."""
 
 
 def main() -> int:
     for made in PICTURES:
         picture = MADE / made
         if not picture.exists():
-            print(
-                f"screenshots: there is no {picture}: run tests/browser/test_dashboard_live.py first", file=sys.stderr
-            )
+            print(f"screenshots: {picture} is missing: run tests/browser/test_dashboard_live.py first", file=sys.stderr)
             return 1
         if picture.stat().st_size > BYTES_MAX:
             print(f"screenshots: {picture} has more than {BYTES_MAX} bytes", file=sys.stderr)
