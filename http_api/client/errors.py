@@ -1,4 +1,4 @@
-"""What a call can come to instead of an answer."""
+"""The errors of the client."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ TEXT_SHOWN = 200
 
 
 class Unreachable(Exception):
-    """No session manager answers there; the message says where, and why."""
+    """There was no usable response from a session manager. The message says from which URL, and why."""
 
 
 class ApiError(Exception):
-    """The session manager's answer is no. The message is readable, and has no secret in it."""
+    """The session manager answered with an error. The message is readable and contains no secrets."""
 
     def __init__(
         self,
@@ -38,21 +38,21 @@ class ApiError(Exception):
     ) -> None:
         self.status, self.slug, self.title, self.detail = status, slug, title, detail
         self.request_id = request_id
-        """What the server's logs know the request by."""
+        """The request's id in the server's logs."""
         self.errors = errors
-        """Every field that is wrong, where the request does not fit."""
+        """The invalid fields, if the request was invalid."""
         self.services = services
-        """How the required services fared, where the problem is about them."""
+        """The state of the required services, if the problem is about them."""
         self.retry_after = retry_after
-        """Seconds after which another try may do better."""
+        """Seconds after which a retry may succeed."""
         super().__init__(self._message())
 
     def __repr__(self) -> str:
-        return f"<Problem {self.status} {self.slug}: {self}>"
+        return f"<ApiError {self.status} {self.slug}: {self}>"
 
     @classmethod
     def of_answer(cls, status: int, raw: bytes, *, retry_after: float | None = None) -> Self:
-        """The problem in the body of an answer; what little is known when there is none in it."""
+        """The problem in the body of a response. Without one, the error has only the status."""
         try:
             said = _Body.model_validate_json(raw)
         except ValidationError:
@@ -70,7 +70,7 @@ class ApiError(Exception):
 
     @classmethod
     def of_session(cls, session: SessionView) -> Self:
-        """What the server would have answered to somebody who waited for a session that is over."""
+        """The error that the server answers with when a session ends while a request waits for it."""
         match session.reason:
             case EndReason.READY_TIMEOUT | EndReason.SERVICE_LOST:
                 row = API_ERRORS[errors.NotReady]

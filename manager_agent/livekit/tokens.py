@@ -1,7 +1,7 @@
-"""Join tokens: what each allows, to whom and for how long. They are made here, and read here when they come back.
+"""Creates and verifies join tokens.
 
-Least privilege: a token is for one identity in one room, lives only as long as that one is waited for, and lets nobody
-make, list, record or administer anything. Its end keeps nobody out who is in the room already.
+Least privilege: a token is valid for one identity in one room, only as long as that participant is awaited, and grants
+no right to create, list, record or administer rooms. Participants already in the room stay when their token expires.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from ulid import ULID
 from manager_agent.session.session import RequiredService, Session, User, invite_deadline
 
 USER_SLACK = 60
-"""Seconds a token outlives the time that a human has to come: TokenSource clients drop one 60 s before it expires."""
+"""Seconds added to the time that a human has to join: TokenSource clients drop a token 60 s before it expires."""
 SERVICE_SLACK = 60
-"""Seconds a token outlives the time that a service has to come, as no two clocks show the same."""
+"""Seconds added to the time that a service has to join, for differences between clocks."""
 
 
 class Grant(StrEnum):
-    """What a human in the room may be allowed."""
+    """A permission of a human in the room."""
 
     CAN_PUBLISH = "can_publish"
     CAN_SUBSCRIBE = "can_subscribe"
@@ -36,16 +36,16 @@ class Grant(StrEnum):
     CAN_PUBLISH_SOURCES = "can_publish_sources"
     """narrows `can_publish` to some kinds of tracks."""
     CAN_UPDATE_OWN_METADATA = "can_update_own_metadata"
-    """goes for its name and attributes as well."""
+    """includes its name and attributes."""
 
 
 EVERY_GRANT = tuple(Grant)
 USUAL = (Grant.CAN_PUBLISH, Grant.CAN_SUBSCRIBE, Grant.CAN_PUBLISH_DATA)
-"""What a human may do unless more or less was asked for."""
+"""The default permissions of a human."""
 
 
 class InvalidToken(Exception):
-    """A join token that is not LiveKit's, or no longer good."""
+    """Not a join token of this LiveKit deployment, or an expired one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class Joiner:
-    """Who may join which room with a token."""
+    """The participant identity and room of a join token."""
 
     identity: str
     room_name: str
@@ -103,7 +103,7 @@ class Tokens:
         return self._signed(service.identity, claims, lifetime)
 
     def joiner(self, token: str) -> Joiner:
-        """Who may join which room with this token. Raises InvalidToken."""
+        """Verify a join token. Returns its identity and room. Raises InvalidToken."""
         try:
             claims = api.TokenVerifier(self._key, self._secret).verify(token)
         except Exception as error:  # the verifier lets the JWT library's own errors through

@@ -13,18 +13,18 @@ from aiohttp import web
 UNTIL_TIMEOUT = 10.0
 
 HttpReady = Callable[[str, str], bool]
-"""Takes the session id and the bearer token of a `POST .../ready`; whether it is acknowledged."""
+"""Called with the session id and bearer token of a `POST .../ready`; returns whether it is acknowledged."""
 
 
 class FakeApi:
-    """Records every call. An async context manager; it can be stopped, and started again on its port."""
+    """A server that records every call. An async context manager; it can be stopped and restarted on its port."""
 
     def __init__(self, *answers: int, api_key: str | None = None, ready: HttpReady | None = None) -> None:
-        """`answers`: the statuses of the next registrations; afterwards 201. `api_key`: calls with another key get 401;
-        None: no key is needed. `ready`: answers `POST .../ready`; None: such calls get 503."""
+        """`answers`: the statuses of the next registrations, then 201. `api_key`: calls with another key get 401; None:
+        no key is needed. `ready`: decides about `POST .../ready`; None: such calls get 503."""
         self.answers = list(answers)
         self.beat_answers: list[int] = []
-        """The statuses of the next heartbeats; afterwards 200."""
+        """The statuses of the next heartbeats, then 200."""
         self.registrations: list[dict[str, Any]] = []
         self.beats: list[dict[str, Any]] = []
         self.beat_endpoints: list[str] = []
@@ -51,7 +51,7 @@ class FakeApi:
         return f"http://127.0.0.1:{self.port}"
 
     async def start(self, port: int = 0, host: str | None = "127.0.0.1") -> None:
-        """Listens on `port`, or on any free one; `host` None is every address. Raises OSError."""
+        """Listen on `port`, or on any free port if 0; `host` None means all addresses. Raises OSError."""
         app = web.Application()
         app.router.add_post("/api/v1/microservices/register", self._register)
         app.router.add_post("/api/v1/microservices/{service_id}/heartbeat", self._beat)
@@ -70,7 +70,7 @@ class FakeApi:
         await self._runner.cleanup()
 
     async def until(self, wanted: Callable[[], bool]) -> None:
-        """Returns once `wanted` holds for what has been called. Raises TimeoutError after UNTIL_TIMEOUT seconds."""
+        """Wait until the condition holds, checked after each call. Raises TimeoutError after UNTIL_TIMEOUT seconds."""
         async with asyncio.timeout(UNTIL_TIMEOUT), self._news:
             await self._news.wait_for(wanted)
 

@@ -1,4 +1,4 @@
-"""The manager in a room: what it sees of one service, and hears from it."""
+"""A fake manager in a room: records the presence and signals of services."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class HeardSignal:
     how: Evidence
     at: float
     manager: str
-    """The identity under which it was heard."""
+    """The manager's identity at that time."""
     acknowledged: bool
 
 
@@ -44,12 +44,12 @@ class FakeManager:
     """Joins a room as the manager, acknowledges signals as the manager does, and records them."""
 
     def __init__(self, *services: str, invites: str = "inv_", ignoring: float = 0) -> None:
-        """`services`: the identities whose signals count. `invites`: the prefix of the ids of its invites.
-        `ignoring`: how many of the next signals are not acknowledged; math.inf: none is."""
+        """`services`: the identities whose signals count. `invites`: the prefix of its invite ids. `ignoring`: how many
+        of the next signals are not acknowledged; math.inf: none is."""
         self._services, self._invites = services, invites
         self.ignoring = ignoring
         self.sids: list[str] = []
-        """Under which the services have joined, in turn."""
+        """The sids of the services' joins, in order."""
         self.heard: list[HeardSignal] = []
         self._room = rtc.Room()
         self._manager = ""
@@ -66,17 +66,17 @@ class FakeManager:
 
     @property
     def ready(self) -> list[HeardSignal]:
-        """The signals that say ready."""
+        """The `ready` signals."""
         return [heard for heard in self.heard if heard.message.type is Signal.READY]
 
     @property
     def failed(self) -> str | None:
-        """The detail of the last signal that says failed; None if there is none."""
+        """The detail of the last `failed` signal; None if there is none."""
         details = [heard.message.detail for heard in self.heard if heard.message.type is Signal.FAILED]
         return (details[-1] or "no detail") if details else None
 
     async def enter(self, manager: str, url: str, token: str) -> None:
-        """Joins the room under this identity. Raises Unable."""
+        """Join the room under the identity `manager`. Raises Unable."""
         self._manager = manager
         self._room = room = rtc.Room()
         room.on("participant_connected", self._on_seen)
@@ -98,7 +98,7 @@ class FakeManager:
             await disconnect(self._room)
 
     async def until(self, wanted: Callable[[], bool], seconds: float) -> bool:
-        """Waits, so many seconds at the most, for things to be as wanted; whether they are."""
+        """Wait up to `seconds` for the condition. Returns whether it holds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while not wanted():
@@ -107,7 +107,7 @@ class FakeManager:
         return wanted()
 
     def take(self, message: ServiceMessage, how: Evidence) -> bool:
-        """Records a signal of the service; whether it is acknowledged."""
+        """Record a signal of a service. Returns whether it is acknowledged."""
         acknowledged = self.ignoring <= 0
         self.ignoring = max(self.ignoring - 1, 0)
         self.heard.append(HeardSignal(message, how, time.monotonic(), self._manager, acknowledged))

@@ -21,13 +21,13 @@ DECLINED = frozenset({HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPSta
 
 
 class Harness:
-    """What all rules are checked with."""
+    """The manager's side of the check, shared by all rules."""
 
     def __init__(self, options: Options, http: aiohttp.ClientSession, livekit: api.LiveKitAPI) -> None:
         self.options, self.livekit = options, livekit
         self._http = http
         self.http_ready: HttpReady | None = None
-        """Answers `POST .../ready`: the scenario that is played."""
+        """Decides about `POST .../ready`; set by the running scenario."""
         self._slowest_join = 0.0
 
     def __repr__(self) -> str:
@@ -35,18 +35,19 @@ class Harness:
 
     @property
     def watch(self) -> float:
-        """Seconds to watch for what must not be: twice as long as it took to join, when that is much."""
+        """Seconds to watch for forbidden behavior: at least twice the slowest join."""
         return max(self.options.timeouts.watch, 2 * self._slowest_join)
 
     def joined_after(self, seconds: float) -> None:
         self._slowest_join = max(self._slowest_join, seconds)
 
     def hears_ready(self, session_id: str, token: str) -> bool:
-        """Whether this `POST .../ready` is acknowledged: never outside a scenario."""
+        """Whether to acknowledge this `POST .../ready`: never outside a scenario."""
         return self.http_ready is not None and self.http_ready(session_id, token)
 
     async def post(self, message: Invite | SessionEndedMessage | bytes, authorization: str | None = None) -> int:
-        """Posts once, signed unless told otherwise; the status of the answer. Raises Broken when there is none."""
+        """Post once and return the status of the response. `authorization`: instead of the manager's signature; empty:
+        no header. Raises Broken if there is no response."""
         body = message if isinstance(message, bytes) else message.model_dump_json().encode()
         headers = {"Content-Type": CONTENT_TYPE, "Authorization": authorization or self.signature(body)}
         if authorization == "":
@@ -62,16 +63,16 @@ class Harness:
         except aiohttp.ClientConnectorError as error:
             raise Broken(f"can't be reached: {error.os_error}") from None
         except aiohttp.ClientError as error:
-            raise Broken(f"ended the connection without an answer ({type(error).__name__})") from None
+            raise Broken(f"closed the connection without a response ({type(error).__name__})") from None
 
     def signature(self, body: bytes, *, secret: str | None = None, lifetime: float = LIFETIME) -> str:
-        """Signs `body` as the manager does, unless another secret or lifetime is given."""
+        """Sign `body` as the manager does, or with another secret or lifetime in seconds."""
         return signature(body, self.options.key, secret or self.options.secret, lifetime=lifetime)
 
 
 @asynccontextmanager
 async def harness_for(options: Options) -> AsyncIterator[Harness]:
-    """A stage, once LiveKit has answered. Raises Unable."""
+    """A harness, after LiveKit has answered. Raises Unable."""
     async with (
         aiohttp.ClientSession(trust_env=False) as http,
         api.LiveKitAPI(options.livekit, options.livekit_key, options.livekit_secret) as livekit,
@@ -80,7 +81,7 @@ async def harness_for(options: Options) -> AsyncIterator[Harness]:
             async with asyncio.timeout(LIVEKIT_TIMEOUT):
                 await livekit.room.list_rooms(api.ListRoomsRequest(names=["-"]))
         except (aiohttp.ClientError, TimeoutError, api.ServerError) as error:
-            raise Unable(f"LiveKit at {options.livekit} is of no use: {error!r}") from None
+            raise Unable(f"LiveKit at {options.livekit} can't be used: {error!r}") from None
         harness = Harness(options, http, livekit)
         async with listening(options, harness):
             yield harness
@@ -88,7 +89,7 @@ async def harness_for(options: Options) -> AsyncIterator[Harness]:
 
 @asynccontextmanager
 async def listening(options: Options, harness: Harness) -> AsyncIterator[None]:
-    """While inside, the manager's API is served on the port of the options, if there is one. Raises Unable."""
+    """Inside, serve the manager's API on the port of the options, if there is one. Raises Unable."""
     if options.listen is None:
         yield
         return

@@ -30,7 +30,7 @@ class Scenario:
         self.harness = harness
         self._mark = uuid4().hex[:12]
         self._name = f"check-{self._mark}"
-        """Of the room and of the session."""
+        """The room's name and the session's id."""
         self.identity = f"sm-{harness.options.service_id}-1-{self._mark}"
         self.fake_manager = FakeManager(self.identity, invites=f"inv_{self._mark}")
         self._managers = 0
@@ -44,7 +44,7 @@ class Scenario:
         return f"sm-manager-{self._managers}-{self._mark}"
 
     def invite(self, *, deadline: float = 30.0, number: int = 1) -> Invite:
-        """An invite into this room, to be ready in so many seconds. Each `number` is another invite."""
+        """An invite into this room with `deadline` seconds to become ready. Each `number` is another invite."""
         options = self.harness.options
         return Invite(
             id=f"inv_{self._mark}_{number}",
@@ -66,7 +66,7 @@ class Scenario:
         return session_ended(invite, reason)
 
     async def invites(self) -> Invite:
-        """Posts an invite that has to be accepted. Raises Broken."""
+        """Post an invite that must be accepted. Raises Broken."""
         invite = self.invite()
         await self.must_accept(invite)
         return invite
@@ -99,14 +99,14 @@ class Scenario:
             raise Broken(f"{what}, and was still in the room {limit:g} s later")
 
     async def open(self) -> None:
-        """Makes the room and puts the manager into it."""
+        """Create the room, and join it as the manager."""
         self._next_manager()
         request = api.CreateRoomRequest(name=self._name, metadata=self._status(), empty_timeout=60)
         await self.harness.livekit.room.create_room(request)
         await self._enter()
 
     async def replace_manager(self) -> None:
-        """Another manager under another identity, as the room's metadata tells, which is there before it."""
+        """Replace the manager by one with another identity. The room's metadata names it before it joins."""
         await self.fake_manager.leave()
         self._next_manager()
         status = api.UpdateRoomMetadataRequest(room=self._name, metadata=self._status())
@@ -114,7 +114,7 @@ class Scenario:
         await self._enter()
 
     async def aclose(self) -> None:
-        with suppress(Broken):  # it is over, whether it hears it or not
+        with suppress(Broken):  # the session is over, whatever the service answers
             await self.harness.post(self.session_ended(self.invite()))
         with suppress(api.ServerError):
             await self.harness.livekit.room.delete_room(api.DeleteRoomRequest(room=self._name))
@@ -156,7 +156,7 @@ class Scenario:
 
 
 def session_ended(invite: Invite, reason: str = "closed") -> SessionEndedMessage:
-    """Tells the service of this invite that the session is over."""
+    """The message that tells the service of this invite that its session is over."""
     told = invite.model_dump(include={"createdAt", "session", "service_id", "attempt", "identity"})
     return SessionEndedMessage(id=f"{invite.id}_end", reason=reason, **told)
 
