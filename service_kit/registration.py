@@ -91,8 +91,8 @@ class Registration:
                 await self._register()
                 break
             except NotNow as error:
-                report = self._log.debug if clock() - started < QUIET_TIME else self._log.warning
-                report("not_registered_yet", why=str(error), tries=tries)
+                write = self._log.debug if clock() - started < QUIET_TIME else self._log.warning
+                write("not_registered_yet", why=str(error), tries=tries)
                 await asyncio.sleep(pause)
         self._log.info("registered", endpoint=redacted_url(self._entry["endpoint"]), tries=tries)
 
