@@ -40,7 +40,7 @@ SERVICE_ID = "benchmark-service"
 PAUSE = 0.2
 """Seconds between two joins of one caller. Without the pause the machine's load would be measured."""
 POLL_INTERVAL = 0.2
-PATIENCE = 15.0
+TIMEOUT = 15.0
 """Seconds. A room that is not open by then is an error; a join that is not noticed by then counts as never noticed."""
 
 
@@ -230,7 +230,7 @@ class Latencies:
     design: WatchDesign
     callers: int
     ms: Sequence[float]
-    """Latencies of the joins that were noticed within PATIENCE."""
+    """Latencies of the joins that were noticed within TIMEOUT."""
     unknown: int
 
 
@@ -276,13 +276,13 @@ async def latency_ms(watch: RoomWatch, gate: asyncio.Semaphore) -> float | None:
     """The latency of one service's join; None when it was never noticed."""
     room = rtc.Room()
     async with gate:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             seat = await watch.open()
         await room.connect(seat.url, seat.token, rtc.RoomOptions(auto_subscribe=False))
         connected_at = time.time()
         await asyncio.sleep(PAUSE)
     try:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT):
             return 1_000 * (await watch.known_at(seat) - connected_at)
     except TimeoutError:
         return None

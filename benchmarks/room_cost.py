@@ -30,7 +30,7 @@ from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 KEY, SECRET = "devkey", "secret"
 SLICE_BEFORE, SLICE_AFTER = 2.0, 4.0
 """Seconds. Idle use is measured over three slices of the latter length."""
-PATIENCE = 15.0
+TIMEOUT = 15.0
 """Seconds. A manager that has not joined by then counts as lost. The slowest to join took about three."""
 
 
@@ -226,7 +226,7 @@ class Arrivals:
         """Wait until the room's manager has joined. Returns the instant; None if it does not join."""
         arrival = self._rooms[room] = asyncio.get_running_loop().create_future()
         try:
-            return await asyncio.wait_for(arrival, PATIENCE)
+            return await asyncio.wait_for(arrival, TIMEOUT)
         except TimeoutError:
             return None
 

@@ -14,7 +14,7 @@ from tests.leak_scanner import LEAK_SCANNER
 from tests.waiting import waiting_for
 
 Answer = Callable[[dict[str, Any]], Awaitable[int]]
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 
 class CallbackReceiver:
@@ -54,7 +54,7 @@ class CallbackReceiver:
 
     async def tries(self, number: int) -> None:
         """Return once there were so many posts. Raises AssertionError with the events received."""
-        async with waiting_for(f"{number} posts to the receiver", lambda: self.events, PATIENCE), self._news:
+        async with waiting_for(f"{number} posts to the receiver", lambda: self.events, TIMEOUT), self._news:
             await self._news.wait_for(lambda: len(self.posts) >= number)
 
     def believes(self, key: str, secret: str) -> bool:

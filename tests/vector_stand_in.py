@@ -17,7 +17,7 @@ from aiohttp import web
 
 from tests.waiting import described, waiting_for
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 NESTING_MAX = 128
 """The limit of Vector's JSON parser."""
 BODY_MAX = 100 * 1024 * 1024
@@ -142,7 +142,7 @@ class VectorStandIn:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Return once what has come is as wanted. Raises AssertionError with what has come."""
-        async with waiting_for(described(holds), lambda: (self, self.names[-20:]), PATIENCE), self._news:
+        async with waiting_for(described(holds), lambda: (self, self.names[-20:]), TIMEOUT), self._news:
             await self._news.wait_for(holds)
 
     async def _health(self, request: web.Request) -> web.StreamResponse:

@@ -22,16 +22,16 @@ log = structlog.get_logger()
 ALGORITHMS = frozenset({"RS256", "ES256"})
 RSA_BITS_MIN = 2_048
 FRESH = 300.0
-"""Seconds for which what was fetched is not fetched again, but for a key that is not in it."""
+"""Seconds for which a fetched key set is used without another fetch, unless a key is missing from it."""
 PAUSE = 5.0
-"""Seconds between two tries to fetch, whoever asks for what."""
+"""Seconds between two fetches, whichever key is asked for."""
 TIMEOUT = aiohttp.ClientTimeout(total=3, connect=2)
 SIZE_MAX = 64 * 1024
 HEADERS = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
 
 
 class BadKeySet(Exception):
-    """What the issuer answers is no set of keys that can be used."""
+    """The issuer's answer is not a usable key set."""
 
 
 class KeySet:
@@ -41,7 +41,7 @@ class KeySet:
         self._fetched_at: float | None = None
         self._tried_at = -PAUSE
         self._failed = False
-        """The last try. Then nobody whose key is known waits for the next one."""
+        """Whether the last fetch failed. While so, requests whose key is known do not wait for the next one."""
         self._tasks = Tasks()
         self._fetching: asyncio.Task[None] | None = None
         self._http: aiohttp.ClientSession | None = None

@@ -1,7 +1,8 @@
-"""Telling clients' own back ends what becomes of their sessions: one signed POST for each state that a session takes.
+"""Callbacks: one signed POST to the owner's back end for each state that a session takes.
 
-For one session in order: the next event waits until the one before is delivered or given up. Sessions do not wait for
-each other, nor for any of this. deliveries.py says when an event is tried again, and when it is given up.
+The events of one session are delivered in order: the next one waits until the one before is delivered or given up.
+Sessions do not wait for each other, nor for their callbacks. deliveries.py decides when an event is retried and when it
+is given up.
 """
 
 from __future__ import annotations
@@ -28,19 +29,19 @@ from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
-LINE_MAX = 32
-"""Events that may wait for one session. Beyond, the oldest gives way: what is newer says more."""
+QUEUE_MAX = 32
+"""Events that may wait for one session. Beyond it the oldest is given up: newer ones say more."""
 BYTES_MAX, OWNER_BYTES_MAX = 64 * 1024 * 1024, 16 * 1024 * 1024
-"""Of all that waits, and of what waits for one owner. What comes beyond is given up at once."""
+"""Bytes that may wait, in all and for one owner. Events beyond them are given up at once."""
 UNDER_WAY_MAX, OWNER_UNDER_WAY_MAX = 100, 20
-"""Tries at once, of all and of one owner: receivers that hang keep no other owner's waiting."""
-STOP_PATIENCE = 3.0
-"""Seconds for what is pending when the process ends."""
+"""Concurrent tries, in all and for one owner: receivers that hang do not delay other owners."""
+STOP_TIMEOUT = 3.0
+"""Seconds for pending events when the process ends."""
 
 View = Callable[[Session], Mapping[str, Any]]
-"""The session as its owner is shown it, without a token."""
+"""The session as its owner sees it, without a token."""
 SigningKeys = Callable[[str], tuple[str, str]]
-"""Key and secret that sign what is sent to the owner of this name."""
+"""From the name of an owner to the key and secret that sign its callbacks."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,26 +52,26 @@ class QueuedDelivery:
 
 @dataclass(slots=True)
 class SessionQueue:
-    """What is still to be told of one session, in order; the first is under way."""
+    """The undelivered events of one session, in order; the first is under way."""
 
-    letters: deque[QueuedDelivery] = field(default_factory=deque)
+    deliveries: deque[QueuedDelivery] = field(default_factory=deque)
     is_unwanted: bool = False
-    """The other side wants to hear no more."""
+    """The receiver answered 410: it wants no further events."""
     is_over: bool = False
-    """The session is, and so nothing more will come."""
+    """The session is over, so no further event follows."""
 
 
 class Callbacks:
-    """`tell` is for the store's listen(); `delivery_log` has what became of each event."""
+    """`tell` is a listener of the store; `delivery_log` has the outcome of each event."""
 
     def __init__(self, *, http_client: GuardedHttpClient, clock: Clock, view: View, signing_keys: SigningKeys) -> None:
         self.delivery_log = DeliveryLog()
         self.finished: Counter[DeliveryState] = Counter()
-        """How many events were delivered, and how many given up."""
+        """Number of events delivered and given up."""
         self._http_client, self._clock, self._view, self._signing_keys = http_client, clock, view, signing_keys
-        self._lines: dict[str, SessionQueue] = {}
+        self._queues: dict[str, SessionQueue] = {}
         self._bytes: Counter[str] = Counter()
-        """That wait, by owner."""
+        """Waiting bytes, by owner."""
         self._slots = asyncio.Semaphore(UNDER_WAY_MAX)
         self._slots_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._tasks = Tasks()
@@ -80,78 +81,77 @@ class Callbacks:
         await self._http_client.start()
 
     async def aclose(self) -> None:
-        """Once the sessions are ended. What waits for its next try is tried at once; after STOP_PATIENCE the rest is
-        dropped."""
+        """Call it once the sessions are ended. Make waiting retries at once; drop the rest after STOP_TIMEOUT."""
         self._stopping.set()
-        await self._tasks.aclose(STOP_PATIENCE)
+        await self._tasks.aclose(STOP_TIMEOUT)
         if self.pending:
             log.warning("callbacks_dropped", count=self.pending)
         await self._http_client.aclose()
 
     @property
     def pending(self) -> int:
-        """How many events are under way, or wait for their turn."""
-        return sum(len(line.letters) for line in self._lines.values())
+        """Number of events under way or waiting."""
+        return sum(len(queue.deliveries) for queue in self._queues.values())
 
     def tell(self, change: Change) -> None:
-        """Sends the event of this change, if it is one, when its turn comes."""
+        """Queue the event of this change, if it is one."""
         session, session_id = change.session, change.session_id
         if (url := session.callback_url) is None or (event := event_of(change)) is None:
             return
-        line = self._lines.get(session_id)
-        if line is not None and line.is_unwanted:
-            line.is_over = session.over
-            self._forget(session_id, line)
+        queue = self._queues.get(session_id)
+        if queue is not None and queue.is_unwanted:
+            queue.is_over = session.over
+            self._forget(session_id, queue)
             return
         now = self._clock()
         delivery = Delivery(f"cb_{ULID.from_timestamp(now)}", event, session_id, session.owner, url, now)
         content = {"event": event, "id": delivery.id, "createdAt": str(int(now)), "session": self._view(session)}
-        letter = QueuedDelivery(delivery, json.dumps(content, separators=(",", ":")).encode())
+        queued = QueuedDelivery(delivery, json.dumps(content, separators=(",", ":")).encode())
         self.delivery_log.add(delivery)
-        if not self._has_room_for(letter):
-            self._dispatch_metadata(letter, delivery.abandoned("too much is waiting to be delivered", now))
+        if not self._has_room_for(queued):
+            self._record(queued, delivery.abandoned("too much is waiting to be delivered", now))
             return
-        self._bytes[session.owner] += len(letter.body)
-        if line is None:
-            line = self._lines[session_id] = SessionQueue()
-            delivering = self._deliver_in_order(session_id, line, session.log_fields)
+        self._bytes[session.owner] += len(queued.body)
+        if queue is None:
+            queue = self._queues[session_id] = SessionQueue()
+            delivering = self._deliver_in_order(session_id, queue, session.log_fields)
             self._tasks.spawn(delivering, name=f"{session_id} callbacks")
-        line.letters.append(letter)
-        line.is_over = session.over
-        if len(line.letters) > LINE_MAX:
-            self._abandon(line, line.letters[1], "too many later ones were waiting")
+        queue.deliveries.append(queued)
+        queue.is_over = session.over
+        if len(queue.deliveries) > QUEUE_MAX:
+            self._abandon(queue, queue.deliveries[1], "too many later ones were waiting")
 
-    def _has_room_for(self, letter: QueuedDelivery) -> bool:
-        owner, size = letter.delivery.owner, len(letter.body)
+    def _has_room_for(self, queued: QueuedDelivery) -> bool:
+        owner, size = queued.delivery.owner, len(queued.body)
         return self._bytes[owner] + size <= OWNER_BYTES_MAX and self._bytes.total() + size <= BYTES_MAX
 
-    async def _deliver_in_order(self, session_id: str, line: SessionQueue, about: Mapping[str, str]) -> None:
-        structlog.contextvars.clear_contextvars()  # those of whatever made the first event
+    async def _deliver_in_order(self, session_id: str, queue: SessionQueue, about: Mapping[str, str]) -> None:
+        structlog.contextvars.clear_contextvars()  # those of the code that caused the first event
         structlog.contextvars.bind_contextvars(**about)
-        while line.letters:
-            letter = line.letters[0]
-            await self._deliver(letter)
-            self._take_out(line, letter)
-            if letter.delivery.is_unwanted:
-                line.is_unwanted = True
-                for later in list(line.letters):
-                    self._abandon(line, later, "an earlier event of the session was answered with 410")
-        self._forget(session_id, line)
+        while queue.deliveries:
+            queued = queue.deliveries[0]
+            await self._deliver(queued)
+            self._take_out(queue, queued)
+            if queued.delivery.is_unwanted:
+                queue.is_unwanted = True
+                for later in list(queue.deliveries):
+                    self._abandon(queue, later, "an earlier event of the session was answered with 410")
+        self._forget(session_id, queue)
 
-    async def _deliver(self, letter: QueuedDelivery) -> None:
-        """Until it is delivered or given up."""
-        while letter.delivery.state is DeliveryState.PENDING:
-            await self._pause(letter.delivery.next_try_at)
-            async with self._slot(letter.delivery.owner):
-                self._dispatch_metadata(letter, letter.delivery.begun(self._clock()))
-                after = await self._try(letter)
-            self._dispatch_metadata(letter, after)
+    async def _deliver(self, queued: QueuedDelivery) -> None:
+        """Try until it is delivered or given up."""
+        while queued.delivery.state is DeliveryState.PENDING:
+            await self._pause(queued.delivery.next_try_at)
+            async with self._slot(queued.delivery.owner):
+                self._record(queued, queued.delivery.begun(self._clock()))
+                after = await self._try(queued)
+            self._record(queued, after)
 
-    async def _try(self, letter: QueuedDelivery) -> Delivery:
-        delivery = letter.delivery
+    async def _try(self, queued: QueuedDelivery) -> Delivery:
+        delivery = queued.delivery
         try:
-            headers = signed_headers(letter.body, *self._signing_keys(delivery.owner))
-            status = await self._http_client.deliver(delivery.url, letter.body, headers)
+            headers = signed_headers(queued.body, *self._signing_keys(delivery.owner))
+            status = await self._http_client.deliver(delivery.url, queued.body, headers)
         except DeliveryFailed as error:
             return delivery.unanswered(str(error), self._clock())
         except Exception:
@@ -160,7 +160,7 @@ class Callbacks:
         return delivery.answered(status, self._clock())
 
     async def _pause(self, until: float | None) -> None:
-        """Not any longer when the process is asked to end; but what fails after that has its pause again."""
+        """Sleep until then, or until the process is asked to end. A try that fails after that is paused in full."""
         seconds = 0.0 if until is None else until - self._clock()
         if self._stopping.is_set():
             await asyncio.sleep(seconds)
@@ -175,8 +175,8 @@ class Callbacks:
         async with own, self._slots:
             yield
 
-    def _dispatch_metadata(self, letter: QueuedDelivery, delivery: Delivery) -> None:
-        letter.delivery = delivery
+    def _record(self, queued: QueuedDelivery, delivery: Delivery) -> None:
+        queued.delivery = delivery
         self.delivery_log.update(delivery)
         if delivery.finished_at is not None:
             self.finished[delivery.state] += 1
@@ -189,18 +189,18 @@ class Callbacks:
         elif delivery.next_try_at is not None:
             log.debug("callback_failed", tries=delivery.tries, **how, **about)
 
-    def _abandon(self, line: SessionQueue, letter: QueuedDelivery, why: str) -> None:
-        self._take_out(line, letter)
-        self._dispatch_metadata(letter, letter.delivery.abandoned(why, self._clock()))
+    def _abandon(self, queue: SessionQueue, queued: QueuedDelivery, why: str) -> None:
+        self._take_out(queue, queued)
+        self._record(queued, queued.delivery.abandoned(why, self._clock()))
 
-    def _take_out(self, line: SessionQueue, letter: QueuedDelivery) -> None:
-        line.letters.remove(letter)
-        owner = letter.delivery.owner
-        self._bytes[owner] -= len(letter.body)
+    def _take_out(self, queue: SessionQueue, queued: QueuedDelivery) -> None:
+        queue.deliveries.remove(queued)
+        owner = queued.delivery.owner
+        self._bytes[owner] -= len(queued.body)
         if not self._bytes[owner]:
             del self._bytes[owner]
 
-    def _forget(self, session_id: str, line: SessionQueue) -> None:
-        """Unless it is to be remembered that nobody wants to hear of this session."""
-        if line.is_over or not line.is_unwanted:
-            self._lines.pop(session_id, None)
+    def _forget(self, session_id: str, queue: SessionQueue) -> None:
+        """Drop the queue, unless it must remember that the receiver wants no events of this session."""
+        if queue.is_over or not queue.is_unwanted:
+            self._queues.pop(session_id, None)

@@ -5,7 +5,7 @@ PURE: the time is given.
                 2xx
     pending ------------> delivered
       |  ^ |
-      |  +-+ anything else, or no answer: tried again, for PATIENCE from the first try
+      |  +-+ anything else, or no answer: tried again, for RETRY_WINDOW from the first try
       |
       +-----------------> given_up      also at 410, and when its turn never came
 """
@@ -24,7 +24,7 @@ from manager_agent.backoff import backoff
 from manager_agent.session.changes import StateChanged
 from manager_agent.store.store import Change
 
-PATIENCE = 600.0
+RETRY_WINDOW = 600.0
 """Seconds after its first try in which an event is tried again."""
 PAUSE, PAUSE_MAX = 1.0, 60.0
 """Seconds between two tries, but for the spread: after the first, and at most."""
@@ -110,7 +110,7 @@ class Delivery:
     def _failed(self, at: float) -> Delivery:
         assert self.first_tried_at is not None, "begun() first"
         due = at + backoff(self.id, self.tries, first=PAUSE, most=PAUSE_MAX)
-        if due > self.first_tried_at + PATIENCE:
+        if due > self.first_tried_at + RETRY_WINDOW:
             return self._given_up(at)
         return replace(self, next_try_at=due)
 

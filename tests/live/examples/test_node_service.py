@@ -26,7 +26,7 @@ from tests.waiting import eventually, waiting_for
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
 
-PATIENCE = 20.0
+TIMEOUT = 20.0
 
 
 class NodeService:
@@ -47,7 +47,7 @@ class NodeService:
 
     async def tells(self, event: str, **fields: Any) -> dict[str, Any]:
         """The first such event, once it is printed."""
-        async with waiting_for(f"the event {event} {fields}", lambda: self.events, PATIENCE), self._news:
+        async with waiting_for(f"the event {event} {fields}", lambda: self.events, TIMEOUT), self._news:
             await self._news.wait_for(lambda: self.told(event, **fields) or self._reading.done())
         assert self.told(event, **fields), f"it ended without {event!r}: {self.events}"
         return self.told(event, **fields)[0]
@@ -55,7 +55,7 @@ class NodeService:
     async def stop(self) -> int:
         """Send SIGTERM, read the rest of the output, and return the exit code."""
         self._process.terminate()
-        async with waiting_for("the node service to end", lambda: self.events, PATIENCE):
+        async with waiting_for("the node service to end", lambda: self.events, TIMEOUT):
             await self._reading
             return await self._process.wait()
 
@@ -171,7 +171,7 @@ async def test_node_service_takes_a_signed_invite_once(node_service_folder: Path
         assert await participants() == [identity]
         assert await manager.post(endpoint, session_ended(sent, reason="user_left")) == 200
         await service.tells("left", reason="user_left")
-        await eventually("an empty room", participants, lambda found: not found, within=PATIENCE)
+        await eventually("an empty room", participants, lambda found: not found, within=TIMEOUT)
         assert await manager.post(endpoint, sent) == 200, "the answer to the invite was lost"
         assert await service.stop() == 0
         assert [len(service.told(event)) for event in ("joined", "left", "visit_failed")] == [1, 1, 0]

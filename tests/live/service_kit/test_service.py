@@ -27,13 +27,13 @@ pytestmark = pytest.mark.live
 MANAGER, NEXT_MANAGER = "sm-manager-1", "sm-manager-2"
 SERVICE_IDENTITY = "sm-asr-service-1"
 SERVICE_IDENTITIES = tuple(f"sm-{module.service.service_id}-1" for module in (asr_service, llm_service, tts_service))
-PATIENCE = 10.0
+TIMEOUT = 10.0
 
 T = TypeVar("T")
 
 
 async def within_patience(wanted: str, work: Awaitable[T]) -> T:
-    async with waiting_for(wanted, lambda: work, PATIENCE):
+    async with waiting_for(wanted, lambda: work, TIMEOUT):
         return await work
 
 
@@ -110,7 +110,7 @@ class KitRoom:
 
     async def until(self, wanted: Callable[[set[str]], bool]) -> None:
         """Return once the identities in the room are as wanted."""
-        await eventually(described(wanted), self.identities, wanted, within=PATIENCE)
+        await eventually(described(wanted), self.identities, wanted, within=TIMEOUT)
 
 
 @pytest.fixture

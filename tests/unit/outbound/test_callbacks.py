@@ -15,14 +15,14 @@ from structlog.typing import EventDict
 
 from manager_agent.outbound.address_policy import LOOPBACK, AddressPolicy
 from manager_agent.outbound.callbacks import (
-    LINE_MAX,
     OWNER_BYTES_MAX,
     OWNER_UNDER_WAY_MAX,
-    STOP_PATIENCE,
+    QUEUE_MAX,
+    STOP_TIMEOUT,
     UNDER_WAY_MAX,
     Callbacks,
 )
-from manager_agent.outbound.deliveries import PATIENCE, Delivery
+from manager_agent.outbound.deliveries import RETRY_WINDOW, Delivery
 from manager_agent.outbound.http_client import DeliveryFailed, GuardedHttpClient
 from manager_agent.session import events as ev
 from manager_agent.session.events import Event
@@ -193,12 +193,12 @@ async def test_an_undeliverable_event_is_given_up_after_ten_minutes_and_the_next
 
     harness = CallbackHarness(takes_the_last)
     await harness.open("s1", *READY, CLOSED)
-    await let_pass(2 * PATIENCE)
+    await let_pass(2 * RETRY_WINDOW)
     assert harness.outcomes() == [("session_ready", "given_up"), ("session_ended", "delivered")]
     given_up, delivered = harness.deliveries()
     assert given_up.last_error == "not connected: Connection refused"
     assert given_up.tries == harness.sent_events().count("session_ready") > 10
-    assert START + PATIENCE - 100 < delivered.finished_at <= START + PATIENCE  # type: ignore[operator]
+    assert START + RETRY_WINDOW - 100 < delivered.finished_at <= START + RETRY_WINDOW  # type: ignore[operator]
 
 
 @in_virtual_time
@@ -251,7 +251,7 @@ async def test_a_full_session_queue_drops_its_oldest_waiting_event() -> None:
         return 200
 
     harness = CallbackHarness(late)
-    comings = [event for _ in range(LINE_MAX) for event in (ACTIVE, READY_AGAIN)]
+    comings = [event for _ in range(QUEUE_MAX) for event in (ACTIVE, READY_AGAIN)]
     fresh = (
         replace(event, participant=replace(event.participant, sid=f"PA_u{n // 2}"))
         if isinstance(event, ev.ParticipantSeen)
@@ -263,10 +263,10 @@ async def test_a_full_session_queue_drops_its_oldest_waiting_event() -> None:
     await harness.update("s1", *fresh, CLOSED)
     answering.set()
     await let_pass(1)
-    assert len(harness.sent_events()) == LINE_MAX
+    assert len(harness.sent_events()) == QUEUE_MAX
     assert (harness.sent_events()[0], harness.sent_events()[-1]) == ("session_ready", "session_ended")
     states = [state for _, state in harness.outcomes()]
-    assert states == ["delivered", *["given_up"] * (len(states) - LINE_MAX), *["delivered"] * (LINE_MAX - 1)]
+    assert states == ["delivered", *["given_up"] * (len(states) - QUEUE_MAX), *["delivered"] * (QUEUE_MAX - 1)]
 
 
 @in_virtual_time
@@ -281,7 +281,7 @@ async def test_waiting_events_are_limited_in_bytes_for_each_owner() -> None:
     states = [delivery.state for delivery in harness.deliveries()]
     assert states == ["pending"] * many + ["given_up"] * 3 + ["pending"]
     assert harness.deliveries()[-2].last_error == "too much is waiting to be delivered"
-    await let_pass(2 * PATIENCE)  # by then all are given up and have made room
+    await let_pass(2 * RETRY_WINDOW)  # by then all are given up and have made room
     await harness.open("later", *READY)
     assert harness.deliveries()[-1].state == "pending"
 
@@ -332,7 +332,7 @@ async def test_callback_logs_contain_the_host_and_nothing_else_of_the_url() -> N
     harness = CallbackHarness(hangs)
     with capture_logs() as logs:
         await harness.open("s1", *READY)
-        await let_pass(2 * PATIENCE)
+        await let_pass(2 * RETRY_WINDOW)
     assert entries(logs, "callback_failed")
     assert [entry["host"] for entry in entries(logs, "callback_given_up")] == ["shop.example"]
     assert "a-word" not in str(logs)
@@ -367,7 +367,7 @@ async def test_on_shutdown_the_rest_is_dropped_after_three_seconds_and_counted_i
     stopped_at = now()
     with capture_logs() as logs:
         await harness.callbacks.aclose()
-    assert now() - stopped_at == pytest.approx(STOP_PATIENCE)
+    assert now() - stopped_at == pytest.approx(STOP_TIMEOUT)
     assert [entry["count"] for entry in entries(logs, "callbacks_dropped")] == [20]
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
@@ -397,5 +397,5 @@ async def test_callbacks_keep_nothing_of_sessions_that_are_over() -> None:
     for n in (0, 1, 3):
         await harness.update(f"s{n}", CLOSED)
     await let_pass(1)
-    assert (harness.callbacks._lines, dict(harness.callbacks._bytes)) == ({}, {})
+    assert (harness.callbacks._queues, dict(harness.callbacks._bytes)) == ({}, {})
     assert asyncio.all_tasks() == {asyncio.current_task()}

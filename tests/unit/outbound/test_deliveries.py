@@ -10,8 +10,8 @@ import pytest
 from manager_agent.outbound.deliveries import (
     KEPT,
     OWNERS_MAX,
-    PATIENCE,
     PAUSE_MAX,
+    RETRY_WINDOW,
     CallbackEvent,
     Delivery,
     DeliveryLog,
@@ -125,7 +125,7 @@ def test_delivery_tries_have_growing_pauses_and_end_after_ten_minutes(number: in
     assert 0.5 <= pauses[0] <= 1.5
     assert max(pauses) <= 1.5 * PAUSE_MAX
     assert all(0.5 <= pause / min(2.0**n, PAUSE_MAX) <= 1.5 for n, pause in enumerate(pauses))
-    assert START + PATIENCE - 1.5 * PAUSE_MAX - 0.1 < tried[-1] <= START + PATIENCE
+    assert START + RETRY_WINDOW - 1.5 * PAUSE_MAX - 0.1 < tried[-1] <= START + RETRY_WINDOW
 
 
 def test_two_deliveries_are_not_repeated_in_step() -> None:
@@ -134,7 +134,7 @@ def test_two_deliveries_are_not_repeated_in_step() -> None:
 
 def test_the_ten_minutes_of_a_delivery_begin_with_its_first_try() -> None:
     """Not while it waits for its turn."""
-    late = START + 10 * PATIENCE
+    late = START + 10 * RETRY_WINDOW
     assert a_delivery().begun(late).answered(500, late).state is DeliveryState.PENDING
 
 
