@@ -123,10 +123,17 @@ def test_the_error_for_an_unreadable_signal_does_not_repeat_its_payload() -> Non
     assert "'ready'" in str(caught.value)
 
 
-JSON_VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
-    max_leaves=20,
+# Not st.recursive(): it reads its argument's source from this file, which may change during a run.
+JSON_VALUES: st.SearchStrategy[Any] = st.deferred(
+    lambda: (
+        st.none()
+        | st.booleans()
+        | st.integers()
+        | st.floats()
+        | st.text(max_size=20)
+        | st.lists(JSON_VALUES, max_size=4)
+        | st.dictionaries(st.text(max_size=10), JSON_VALUES, max_size=4)
+    )
 )
 MESSAGES = st.fixed_dictionaries(
     {"type": st.sampled_from([*Signal, "ended"]) | JSON_VALUES},
