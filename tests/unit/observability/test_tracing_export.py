@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 from http_api.observability import logs
 from http_api.observability.exit_budget import INTERRUPTED, KEPT_FOR_LOGS, ExitBudget
@@ -63,10 +63,15 @@ class SlowExporter(SpanExporter):
         return SpanExportResult.SUCCESS
 
 
+def in_full_batches(exporter: SpanExporter) -> BatchSpanProcessor:
+    """Without the timer, which on a slow machine would export part of the first batch."""
+    return BatchSpanProcessor(exporter, QUEUE_MAX, schedule_delay_millis=3_600_000, max_export_batch_size=BATCH_MAX)
+
+
 async def test_a_full_span_queue_drops_its_oldest_spans(log: io.StringIO) -> None:
     """Making a span never blocks."""
     exporter = SlowExporter()
-    tracing = OtelTracing(exporter, resource={"service.name": "ours"})
+    tracing = OtelTracing(exporter, resource={"service.name": "ours"}, processor=in_full_batches)
     await tracing.start()
     for number in range(BATCH_MAX):
         tracing.record(a_span(number))
@@ -74,7 +79,7 @@ async def test_a_full_span_queue_drops_its_oldest_spans(log: io.StringIO) -> Non
     for number in range(BATCH_MAX, BATCH_MAX + 100 + QUEUE_MAX):
         tracing.record(a_span(number))
     exporter.may_go_on.set()
-    await tracing.aclose(ExitBudget())
+    await tracing.aclose(ExitBudget(30.0))
     assert exporter.numbers == [*range(BATCH_MAX), *range(BATCH_MAX + 100, BATCH_MAX + 100 + QUEUE_MAX)]
     (complaint,) = lines(log)
     assert (complaint["event"], complaint["level"]) == ("traces_not_exported", "warning")
@@ -95,7 +100,7 @@ async def test_an_absent_trace_collector_blocks_nothing_and_is_reported_once(log
 
 async def test_spans_unsent_at_shutdown_are_reported_within_the_exit_budget(log: io.StringIO) -> None:
     exporter, budget = SlowExporter(), ExitBudget(KEPT_FOR_LOGS + 0.05)
-    tracing = OtelTracing(exporter, resource={"service.name": "ours"})
+    tracing = OtelTracing(exporter, resource={"service.name": "ours"}, processor=in_full_batches)
     await tracing.start()
     for number in range(BATCH_MAX):
         tracing.record(a_span(number))
