@@ -21,7 +21,7 @@ from http_api.streams.rendered import RenderedSessions
 from http_api.streams.seen_services import SeenServices
 from manager_agent.clock import Clock
 from manager_agent.registry.registry import Registry
-from manager_agent.session.changes import Revised, SessionForgotten, SessionOpened
+from manager_agent.session.change_values import Revised, SessionForgotten, SessionOpened
 from manager_agent.session.session import Session
 from manager_agent.store.store import Change, Store, UnknownSession
 from manager_agent.tasks import Tasks

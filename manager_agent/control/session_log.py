@@ -12,7 +12,7 @@ from typing import Any
 
 import structlog
 
-from manager_agent.session.changes import (
+from manager_agent.session.change_values import (
     AttemptStarted,
     AttemptStep,
     SessionChange,

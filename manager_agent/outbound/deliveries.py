@@ -21,7 +21,7 @@ from http import HTTPStatus
 from yarl import URL
 
 from manager_agent.backoff import backoff
-from manager_agent.session.changes import StateChanged
+from manager_agent.session.change_values import StateChanged
 from manager_agent.store.store import Change
 
 RETRY_WINDOW = 600.0

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from manager_agent.session.changes import SessionChange, changes
+from manager_agent.session.change_values import SessionChange
+from manager_agent.session.changes import changes
 from manager_agent.session.counts import SessionCounts
 from manager_agent.session.events import Event
 from manager_agent.session.session import Session

@@ -10,7 +10,7 @@ from prometheus_client.metrics_core import CounterMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from manager_agent.clock import Clock
-from manager_agent.session.changes import Missable
+from manager_agent.session.change_values import Missable
 
 GRACE = 5.0
 """Seconds until an expected webhook counts as missed. Most take milliseconds; a query to LiveKit can be faster."""

@@ -6,7 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from http_api.observability.metrics.awaited import AwaitedWebhooks
 from http_api.observability.metrics.labels import Bounded
-from manager_agent.session.changes import (
+from manager_agent.session.change_values import (
     AttemptEnded,
     AttemptStarted,
     AttemptStep,

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 
 from http_api.observability.tracing.spans import Attribute, Kind, Span, attempt_trace, session_trace
-from manager_agent.session.changes import (
+from manager_agent.session.change_values import (
     AttemptEnded,
     AttemptStep,
     CleanUpEnded,

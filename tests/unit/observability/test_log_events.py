@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from manager_agent.session.changes import AttemptStep
+from manager_agent.session.change_values import AttemptStep
 from scripts.livekit_server import ROOT
 
 pytestmark = pytest.mark.unit

@@ -23,7 +23,7 @@ from http_api.observability.metrics.sessions import ATTEMPT_REASONS, SessionMetr
 from http_api.observability.metrics.webhooks import EVENTS, WebhookMetrics, instant_of
 from http_api.resources.metrics import understood
 from manager_agent.session import events as ev
-from manager_agent.session.changes import Missable
+from manager_agent.session.change_values import Missable
 from manager_agent.session.events import Event, Evidence, Refusal
 from manager_agent.session.session import FAILURES, EndReason, ServiceReason, Session
 from manager_agent.session.transitions import apply

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from manager_agent.session import events as ev
-from manager_agent.session.changes import (
+from manager_agent.session.change_values import (
     AttemptEnded,
     AttemptStarted,
     AttemptStep,
@@ -37,8 +37,8 @@ from manager_agent.session.changes import (
     UserJoined,
     UserLeft,
     WebhookAwaited,
-    changes,
 )
+from manager_agent.session.changes import changes
 from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
 from manager_agent.session.session import EndReason, RequiredService, ServiceReason, Session, SessionState
 from manager_agent.session.transitions import apply
