@@ -8,7 +8,8 @@ from contextlib import suppress
 import structlog
 
 from manager_agent.clock import Clock
-from manager_agent.control.control_loop import Backends, ControlLoop
+from manager_agent.control.action_io import Backends
+from manager_agent.control.control_loop import ControlLoop
 from manager_agent.control.replacement import Replacer
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.invites import Inviter

@@ -1,0 +1,178 @@
+"""The I/O of each action of one session. Each method takes the session and returns the event of its outcome, if any; it
+handles its own errors."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+import stamina
+import structlog
+
+from manager_agent.clock import Clock
+from manager_agent.control.replacement import Replacer
+from manager_agent.control.room_status import publish_room_status
+from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms, RoomTaken
+from manager_agent.outbound.invites import InviteError, Inviter
+from manager_agent.registry.registry import Registry
+from manager_agent.session import events as ev
+from manager_agent.session.identities import Identities
+from manager_agent.session.plan import SendInvite
+from manager_agent.session.required_service import Attempt
+from manager_agent.session.session import RequiredService, Session
+from manager_agent.store.store import Store
+from manager_agent.tasks import Tasks
+
+log = structlog.get_logger()
+
+DELETE_TRIES, DELETE_TIMEOUT = 3, 10.0
+SESSION_ENDED_TRIES, SESSION_ENDED_TIMEOUT = 3, 10.0
+PAUSE_AFTER_FAULT = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Backends:
+    """What control loops work with; shared by all of a process."""
+
+    store: Store
+    rooms: Rooms
+    inviter: Inviter
+    registry: Registry
+    replacer: Replacer
+    identities: Identities
+    clock: Clock
+
+
+class ActionIO:
+    """`tasks`: runs what goes on after an action, such as the messages about the end of the session."""
+
+    def __init__(self, session_id: str, backends: Backends, tasks: Tasks) -> None:
+        self._id = session_id
+        self._backends, self._tasks = backends, tasks
+        self._store, self._rooms, self._clock = backends.store, backends.rooms, backends.clock
+        self._publishing: asyncio.Task[None] | None = None
+        self._reported: set[tuple[int, int, bool]] = set()
+
+    async def create_room(self, session: Session) -> ev.Event:
+        try:
+            sid = await self._rooms.create(session)
+        except RoomTaken:
+            return ev.RoomRefused(self._clock(), taken=True)
+        except Exception as error:
+            log.warning("room_not_created", error=str(error))
+            return ev.RoomRefused(self._clock())
+        log.info("room_created", sid=sid)
+        room_status = publish_room_status(
+            self._id, session.revision, store=self._store, rooms=self._rooms, clock=self._clock
+        )
+        self._publishing = self._tasks.spawn(room_status, name=f"{self._id} room status")
+        return ev.RoomCreated(self._clock(), sid)
+
+    async def dispatch_manager(self, session: Session) -> ev.Event | None:
+        attempt = session.manager.attempt
+        log.warning("manager_dispatched_again", dispatch=attempt)
+        try:
+            await self._rooms.dispatch_manager(session, attempt)
+        except RoomMissing:
+            return ev.RoomClosed(self._clock(), session.room.sid)
+        except Exception as error:
+            log.warning("manager_not_dispatched", dispatch=attempt, error=str(error))
+        return None  # the outcome is that the manager joins
+
+    async def invite(self, session: Session, invite: SendInvite) -> ev.Event:
+        service = session.services[invite.entry]
+        about = {"service_id": service.service_id, "attempt": invite.attempt, "tries": invite.tries}
+        key = (invite.entry, invite.attempt, invite.tries)
+        try:
+            await self._backends.inviter.invite(session, invite.entry)
+        except InviteError as refused:
+            log.warning("invite_refused", why=refused.why, detail=str(refused), final=refused.final, **about)
+            if refused.why is ev.Refusal.UNREACHABLE:
+                self.report_outcome(invite.entry, service.current, succeeded=False)
+            if refused.final:
+                self._backends.registry.retire(service.current.ref)
+            outcome: ev.Event = ev.InviteRefused(self._clock(), *key, refused.why, refused.final)
+        except Exception:
+            log.exception("invite_fault", **about)
+            outcome = ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE)
+        else:
+            outcome = ev.InviteAccepted(self._clock(), *key)
+        latest = self._store.get(self._id)
+        if latest.end is not None:
+            self.tell_session_ended(latest, service, latest.end.reason)  # only now: it must not overtake the invite
+        return outcome
+
+    async def list_room(self, session: Session, *, asked_at: float) -> ev.Event:
+        try:
+            listing = await self._rooms.list_participants(session.room_name)
+        except RoomMissing:
+            return ev.RoomClosed(self._clock(), session.room.sid)
+        except Exception as error:
+            log.warning("room_not_listed", error=str(error))
+            return ev.ListingFailed(self._clock(), asked_at)
+        return ev.RoomListed(self._clock(), asked_at, listing.participants, listing.joining)
+
+    async def remove(self, session: Session, identity: str) -> ev.Event:
+        stale_participant = session.stale_participant(identity)
+        assert stale_participant is not None, "removals are recorded only for stale participants"
+        about = stale_participant.log_fields
+        try:
+            await self._rooms.remove(session.room_name, identity)
+        except Exception as error:
+            log.warning("participant_not_removed", error=str(error), **about)
+            await asyncio.sleep(PAUSE_AFTER_FAULT)
+            return ev.RemovalEnded(self._clock(), identity, removed=False)
+        log.info("participant_removed", **about)
+        return ev.RemovalEnded(self._clock(), identity, removed=True)
+
+    async def clean_up(self, session: Session) -> ev.Event:
+        """Tell the services in the background, on the first try only; wait for the final room status, delete the
+        room."""
+        if session.end is not None and session.end.clean_ups == 1:
+            for service in session.services:
+                attempt = service.current
+                if attempt.number and not attempt.in_flight and attempt.refusal is not ev.Refusal.DECLINED:
+                    self.tell_session_ended(session, service, session.end.reason)
+        if self._publishing is not None:
+            await asyncio.wait([self._publishing])
+        # `refused` may mean that LiveKit created the room but its response was lost.
+        may_exist = session.room.created_at is not None or session.room.refused
+        try:
+            if may_exist and not session.room.taken:
+                await self._delete_room(session)
+        except Exception as error:
+            log.error("room_not_deleted", error=str(error))
+            return ev.CleanUpFailed(self._clock())
+        log.info("session_cleaned_up")
+        return ev.CleanedUp(self._clock())
+
+    async def _delete_room(self, session: Session) -> None:
+        """Raises LiveKitUnavailable."""
+        tries = stamina.retry_context(on=LiveKitUnavailable, attempts=DELETE_TRIES, timeout=DELETE_TIMEOUT)
+        async for attempt in tries.with_name("delete room", (), {}):
+            with attempt:
+                await self._rooms.delete(session.room_name)
+
+    def report_outcome(self, entry: int, attempt: Attempt, *, succeeded: bool) -> None:
+        """Report to the registry, once per attempt, whether the instance succeeded."""
+        outcome = (entry, attempt.number, succeeded)
+        if outcome in self._reported:
+            return
+        self._reported.add(outcome)
+        report = self._backends.registry.report_success if succeeded else self._backends.registry.report_failure
+        report(attempt.ref)
+
+    def tell_session_ended(self, session: Session, service: RequiredService, reason: str) -> None:
+        self._tasks.spawn(
+            self._send_session_ended(session, service, reason), name=f"{self._id} session ended {service.service_id}"
+        )
+
+    async def _send_session_ended(self, session: Session, service: RequiredService, reason: str) -> None:
+        tries = stamina.retry_context(on=InviteError, attempts=SESSION_ENDED_TRIES, timeout=SESSION_ENDED_TIMEOUT)
+        try:
+            async for attempt in tries.with_name("session ended", (), {}):
+                with attempt:
+                    await self._backends.inviter.send_session_ended(session, service, reason)
+        except InviteError as refused:
+            about = {"service_id": service.service_id, "attempt": service.attempt}
+            log.warning("farewell_refused", detail=str(refused), **about)
