@@ -113,9 +113,9 @@ class ActionIO:
         return ev.RoomListed(self._clock(), asked_at, listing.participants, listing.joining)
 
     async def remove(self, session: Session, identity: str) -> ev.Event:
-        stale_participant = session.stale_participant(identity)
-        assert stale_participant is not None, "removals are recorded only for stale participants"
-        about = stale_participant.log_fields
+        stale = session.stale_participant(identity)
+        assert stale is not None, "removals are recorded only for stale participants"
+        about = stale.log_fields
         try:
             await self._rooms.remove(session.room_name, identity)
         except Exception as error:

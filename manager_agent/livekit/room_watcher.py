@@ -137,7 +137,7 @@ class Watcher:
         if session.entry_of(call.caller_identity) is None:
             self._ignore("rpc_from_unknown_caller", call.caller_identity, "")
             raise rtc.RpcError(RpcFault.UNKNOWN_CALLER, "no service was invited with this identity")
-        if not session.has_taken_in(call.caller_identity, signal.type):
+        if not session.has_applied(call.caller_identity, signal.type):
             raise rtc.RpcError(RpcFault.NOT_NOW, f"a service that has left or failed can't signal {signal.type}")
         return Answer(revision=session.revision).model_dump_json()
 
@@ -158,7 +158,7 @@ class Watcher:
             self._ignore("data_from_unknown_sender", sender, "")
             return
         session = await self._apply(identity, signal)
-        if signal.invite_id and session.has_taken_in(identity, signal.type):
+        if signal.invite_id and session.has_applied(identity, signal.type):
             await self._acknowledge(identity, signal.invite_id)
 
     async def _apply(self, identity: str, signal: ServiceMessage) -> Session:

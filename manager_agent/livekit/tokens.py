@@ -19,7 +19,8 @@ from livekit import api
 from livekit.api.access_token import Claims
 from ulid import ULID
 
-from manager_agent.session.session import RequiredService, Session, User, invite_deadline
+from manager_agent.session.deadlines import invite_deadline
+from manager_agent.session.session import RequiredService, Session, User
 
 USER_SLACK = 60
 """Seconds added to the time that a human has to join: TokenSource clients drop a token 60 s before it expires."""

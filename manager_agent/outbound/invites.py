@@ -14,9 +14,10 @@ from manager_agent.messages import Invite, SessionEndedMessage, instant, invited
 from manager_agent.outbound.address_policy import AddressPolicy
 from manager_agent.outbound.http_client import DeliveryFailed, GuardedHttpClient
 from manager_agent.outbound.signing import signed_headers
+from manager_agent.session.deadlines import invite_deadline
 from manager_agent.session.events import Refusal
 from manager_agent.session.identities import Identities
-from manager_agent.session.session import RequiredService, Session, invite_deadline
+from manager_agent.session.session import RequiredService, Session
 from manager_agent.traceparent import TraceContext
 
 TraceOf = Callable[[Session, RequiredService], TraceContext | None]

@@ -6,6 +6,7 @@ gives every join a new participant sid and an instant, by which the reports are 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 REMEMBERED_LEAVES = 16
@@ -61,3 +62,25 @@ class Presence:
 
     def _with_gone(self, sid: str) -> tuple[str, ...]:
         return (*self.gone, sid)[-REMEMBERED_LEAVES:]
+
+
+@dataclass(frozen=True, slots=True)
+class StaleParticipant:
+    """A service of an earlier attempt, or an earlier manager. If it is found in the room it is removed, because its
+    token is still valid."""
+
+    identity: str
+    presence: Presence = Presence()
+    not_before: float = -math.inf
+    """It is not removed before this instant: it may still be waiting for the reply to its last signal."""
+    removing: str | None = None
+    """The sid of the participant that LiveKit was asked to remove, until it responds."""
+    service_id: str | None = None
+    attempt: int | None = None
+    """The service and the attempt that it belonged to; None for a manager or a surplus agent."""
+
+    @property
+    def log_fields(self) -> dict[str, str | int]:
+        """The fields of every log entry about it."""
+        fields = {"identity": self.identity, "service_id": self.service_id, "attempt": self.attempt}
+        return {name: value for name, value in fields.items() if value is not None}

@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from manager_agent.backoff import backoff
+from manager_agent.session.deadlines import deadline
 from manager_agent.session.required_service import Attempt
 from manager_agent.session.retries import replace_at, resend_at
-from manager_agent.session.session import Session, deadline
+from manager_agent.session.session import Session
 
 BLIND_LISTING_INTERVAL = 0.2
 """Seconds between two listings of a room whose webhooks do not arrive, while services are awaited."""
@@ -109,9 +110,9 @@ def _while_alive(session: Session) -> Iterator[tuple[float, Action]]:
     yield session.manager.next_dispatch_at, DispatchManager(session.manager.attempt + 1)
     for entry, service in enumerate(session.services):
         yield from _invite(session, entry, service.current)
-    for stale_participant in session.stale_participants:
-        if stale_participant.presence.here and stale_participant.removing is None:
-            yield stale_participant.not_before, Remove(stale_participant.identity)
+    for stale in session.stale_participants:
+        if stale.presence.here and stale.removing is None:
+            yield stale.not_before, Remove(stale.identity)
     if session.listing_since is None:
         yield _next_listing_at(session, session.room.created_at), ListRoom()
 

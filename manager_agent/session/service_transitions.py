@@ -12,9 +12,9 @@ from dataclasses import replace
 from manager_agent.backoff import backoff
 from manager_agent.session import events as ev
 from manager_agent.session.events import Evidence, ParticipantInfo, ReadyOn, Signal
-from manager_agent.session.participant import Presence
+from manager_agent.session.participant import Presence, StaleParticipant
 from manager_agent.session.required_service import Attempt, RequiredService
-from manager_agent.session.session import Session, StaleParticipant
+from manager_agent.session.session import Session
 
 STATE_ATTRIBUTE = "session.state"
 """The participant attribute with which an invited service can signal `ready`, `failed` or `draining`."""
@@ -44,23 +44,22 @@ def invite_started(session: Session, event: ev.InviteStarted) -> Session:
 def _make_attempt_stale(session: Session, attempt: Attempt, at: float) -> Session:
     if attempt.identity is None:
         return session
-    stale_participant = StaleParticipant(
+    stale = StaleParticipant(
         attempt.identity,
         attempt.presence,
         not_before=at + LAST_ANSWER_GRACE,
         service_id=attempt.instance.service_id,
         attempt=attempt.number,
     )
-    return make_stale(session, stale_participant)
+    return make_stale(session, stale)
 
 
-def make_stale(session: Session, stale_participant: StaleParticipant) -> Session:
+def make_stale(session: Session, stale: StaleParticipant) -> Session:
     """Record a participant of an attempt that is over as stale, whether it is in the room or may still join."""
-    if session.is_stale(stale_participant.identity):
+    if session.is_stale(stale.identity):
         return session
-    return replace(
-        session, stale_participants=(*session.stale_participants, stale_participant)[-STALE_PARTICIPANTS_KEPT:]
-    )
+    kept = (*session.stale_participants, stale)[-STALE_PARTICIPANTS_KEPT:]
+    return replace(session, stale_participants=kept)
 
 
 def invite_accepted(session: Session, event: ev.InviteAccepted) -> Session:
@@ -96,24 +95,18 @@ def replacement_held(session: Session, event: ev.ReplacementHeld) -> Session:
 
 
 def removal_started(session: Session, event: ev.RemovalStarted) -> Session:
-    def started(stale_participant: StaleParticipant) -> StaleParticipant:
-        return (
-            stale_participant
-            if stale_participant.removing
-            else replace(stale_participant, removing=stale_participant.presence.sid)
-        )
+    def started(stale: StaleParticipant) -> StaleParticipant:
+        return stale if stale.removing else replace(stale, removing=stale.presence.sid)
 
     return with_stale_participant(session, event.identity, started)
 
 
 def removal_ended(session: Session, event: ev.RemovalEnded) -> Session:
-    def ended(stale_participant: StaleParticipant) -> StaleParticipant:
-        if stale_participant.removing is None:
-            return stale_participant
-        presence = (
-            stale_participant.presence.left(stale_participant.removing) if event.removed else stale_participant.presence
-        )
-        return replace(stale_participant, removing=None, presence=presence)
+    def ended(stale: StaleParticipant) -> StaleParticipant:
+        if stale.removing is None:
+            return stale
+        presence = stale.presence.left(stale.removing) if event.removed else stale.presence
+        return replace(stale, removing=None, presence=presence)
 
     return with_stale_participant(session, event.identity, ended)
 
@@ -121,12 +114,8 @@ def removal_ended(session: Session, event: ev.RemovalEnded) -> Session:
 def with_stale_participant(
     session: Session, identity: str, change: Callable[[StaleParticipant], StaleParticipant]
 ) -> Session:
-    stale_participants = tuple(change(o) if o.identity == identity else o for o in session.stale_participants)
-    return (
-        session
-        if stale_participants == session.stale_participants
-        else replace(session, stale_participants=stale_participants)
-    )
+    changed = tuple(change(one) if one.identity == identity else one for one in session.stale_participants)
+    return session if changed == session.stale_participants else replace(session, stale_participants=changed)
 
 
 def _invited(session: Session, event: ev.InviteAccepted | ev.InviteRefused) -> Attempt | None:

@@ -14,7 +14,8 @@ facts below, so no flag can disagree with them.
 
     any of these ---- a reason ----> ended | failed      final: no event changes it
 
-transitions.py defines how each event changes the facts, and plan.py what to do next.
+transitions.py defines how each event changes the facts, deadlines.py when the session ends if nothing happens, and
+plan.py what to do next.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from typing import Any
 from manager_agent.session.dispatch import ManagerDispatch
 from manager_agent.session.events import ReadyOn as ReadyOn
 from manager_agent.session.events import Signal
-from manager_agent.session.participant import Presence
+from manager_agent.session.participant import Presence, StaleParticipant
 from manager_agent.session.required_service import InstanceRef as InstanceRef
 from manager_agent.session.required_service import RequiredService as RequiredService
 from manager_agent.session.required_service import ServiceReason as ServiceReason
@@ -38,8 +39,6 @@ from manager_agent.traceparent import TraceContext, read_trace
 
 OUR_IDENTITIES = "sm-"
 """The prefix of the identities that the session manager assigns. Users' identities must not have it."""
-FRUITLESS_DISPATCHES_MAX = 3
-"""A waiting session fails after this many dispatches in a row whose manager did not join or did not stay."""
 
 
 class SessionState(StrEnum):
@@ -113,28 +112,6 @@ class Room:
     def in_flight(self) -> bool:
         """LiveKit was asked to create it and has not responded yet."""
         return self.requested_at is not None and self.created_at is None and not self.refused
-
-
-@dataclass(frozen=True, slots=True)
-class StaleParticipant:
-    """A service of an earlier attempt, or an earlier manager. If it is found in the room it is removed, because its
-    token is still valid."""
-
-    identity: str
-    presence: Presence = Presence()
-    not_before: float = -math.inf
-    """It is not removed before this instant: it may still be waiting for the reply to its last signal."""
-    removing: str | None = None
-    """The sid of the participant that LiveKit was asked to remove, until it responds."""
-    service_id: str | None = None
-    attempt: int | None = None
-    """The service and the attempt that it belonged to; None for a manager or a surplus agent."""
-
-    @property
-    def log_fields(self) -> dict[str, str | int]:
-        """The fields of every log entry about it."""
-        fields = {"identity": self.identity, "service_id": self.service_id, "attempt": self.attempt}
-        return {name: value for name, value in fields.items() if value is not None}
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,14 +215,7 @@ class Session:
         return index_of(self.services, lambda service: service.identity == identity)
 
     def stale_participant(self, identity: str) -> StaleParticipant | None:
-        return next(
-            (
-                stale_participant
-                for stale_participant in self.stale_participants
-                if stale_participant.identity == identity
-            ),
-            None,
-        )
+        return next((stale for stale in self.stale_participants if stale.identity == identity), None)
 
     def is_stale(self, identity: str) -> bool:
         return self.stale_participant(identity) is not None
@@ -255,8 +225,8 @@ class Session:
         entry = index_of(self.services, lambda service: bool(invite_id) and service.invite_id == invite_id)
         return None if entry is None else self.services[entry].identity
 
-    def has_taken_in(self, identity: str, signal: Signal) -> bool:
-        """Whether the service's last signal took effect and can be acknowledged."""
+    def has_applied(self, identity: str, signal: Signal) -> bool:
+        """Whether this signal of the service has taken effect and can be acknowledged."""
         entry = self.entry_of(identity)
         if entry is None:
             return False
@@ -273,33 +243,6 @@ class Session:
         ready = sum(service.state is ServiceState.READY for service in needed)
         why = f" {self.end.reason}" if self.end else ""
         return f"<Session {self.room_name} [{self.state}{why} {ready}/{len(needed)} ready] rev {self.revision}>"
-
-
-def deadline(session: Session) -> tuple[float, EndReason] | None:
-    """The next instant at which the session ends unless something happens first, and the reason it would have."""
-    if session.end is not None:
-        return None
-    limits, since = session.limits, session.state_since
-    ends = [(session.created_at + limits.max_duration, EndReason.EXPIRED)]
-    match session.state:
-        case SessionState.WAITING:
-            ends.append((session.ready_deadline, EndReason.READY_TIMEOUT))
-            if session.manager.fruitless >= FRUITLESS_DISPATCHES_MAX:
-                ends.append((session.manager.next_dispatch_at, EndReason.ROOM_UNAVAILABLE))
-        case SessionState.READY if session.user_left_at is not None:
-            ends.append((max(since, session.user_left_at) + limits.user_rejoin_timeout, EndReason.USER_LEFT))
-        case SessionState.READY:
-            latest = max((session.ready_at or since) + limits.user_join_timeout, since + limits.user_rejoin_timeout)
-            ends.append((latest, EndReason.USER_NEVER_JOINED))
-        case SessionState.DEGRADED:
-            ends.append((since + limits.replacement_timeout, EndReason.SERVICE_LOST))
-    return min(ends)
-
-
-def invite_deadline(session: Session, now: float) -> float:
-    """Until when to wait for a service invited at `now`: the session's ready deadline, or, for a replacement of a lost
-    service, the replacement timeout from now."""
-    return session.ready_deadline if session.ready_at is None else now + session.limits.replacement_timeout
 
 
 def is_revenant(session: Session, sid: str, *, is_blank: bool) -> bool:

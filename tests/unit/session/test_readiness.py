@@ -268,7 +268,7 @@ def test_a_service_that_has_left_can_not_signal_ready() -> None:
         asked_for(given.JOINS), given.seen("sm-asr-1", "PA_1", NOW), given.left("sm-asr-1", "PA_1", NOW + 1)
     )
     assert apply(session, given.signal("sm-asr-1", Signal.READY, NOW + 2)) is session
-    assert not session.has_taken_in("sm-asr-1", Signal.READY)
+    assert not session.has_applied("sm-asr-1", Signal.READY)
 
 
 def test_a_service_lost_before_the_session_was_ready_makes_it_wait_again() -> None:

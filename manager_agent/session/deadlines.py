@@ -1,0 +1,35 @@
+"""Until when a session may wait: for its services, its user, its manager, a replacement. PURE."""
+
+from __future__ import annotations
+
+from manager_agent.session.session import EndReason, Session, SessionState
+
+FRUITLESS_DISPATCHES_MAX = 3
+"""A waiting session fails after this many dispatches in a row whose manager did not join or did not stay."""
+
+
+def deadline(session: Session) -> tuple[float, EndReason] | None:
+    """The next instant at which the session ends unless something happens first, and the reason it would have."""
+    if session.end is not None:
+        return None
+    limits, since = session.limits, session.state_since
+    ends = [(session.created_at + limits.max_duration, EndReason.EXPIRED)]
+    match session.state:
+        case SessionState.WAITING:
+            ends.append((session.ready_deadline, EndReason.READY_TIMEOUT))
+            if session.manager.fruitless >= FRUITLESS_DISPATCHES_MAX:
+                ends.append((session.manager.next_dispatch_at, EndReason.ROOM_UNAVAILABLE))
+        case SessionState.READY if session.user_left_at is not None:
+            ends.append((max(since, session.user_left_at) + limits.user_rejoin_timeout, EndReason.USER_LEFT))
+        case SessionState.READY:
+            latest = max((session.ready_at or since) + limits.user_join_timeout, since + limits.user_rejoin_timeout)
+            ends.append((latest, EndReason.USER_NEVER_JOINED))
+        case SessionState.DEGRADED:
+            ends.append((since + limits.replacement_timeout, EndReason.SERVICE_LOST))
+    return min(ends)
+
+
+def invite_deadline(session: Session, now: float) -> float:
+    """Until when to wait for a service invited at `now`: the session's ready deadline, or, for a replacement of a lost
+    service, the replacement timeout from now."""
+    return session.ready_deadline if session.ready_at is None else now + session.limits.replacement_timeout
