@@ -20,8 +20,9 @@ from http_api.streams.subscribers import FeedReaders, Reader
 from manager_agent.clock import steady_clock
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
+from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import Chosen
-from manager_agent.session.required_service import Attempt, RequiredService, Requirement
+from manager_agent.session.required_service import RequiredService, Requirement
 from manager_agent.session.session import Session, User
 from manager_agent.store.memory import MemoryStore
 

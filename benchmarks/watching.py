@@ -30,8 +30,9 @@ from http_api.resources.metrics import Collected
 from http_api.settings.settings import DevSettings
 from manager_agent.clock import steady_clock
 from manager_agent.session import events as ev
+from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import Chosen, Event, ParticipantInfo
-from manager_agent.session.required_service import Attempt, RequiredService, Requirement
+from manager_agent.session.required_service import RequiredService, Requirement
 from manager_agent.session.session import Session, User
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.store import Store

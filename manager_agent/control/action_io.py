@@ -16,9 +16,9 @@ from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Ro
 from manager_agent.outbound.invites import InviteError, Inviter
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
+from manager_agent.session.attempt import Attempt
 from manager_agent.session.identities import Identities
 from manager_agent.session.plan import SendInvite
-from manager_agent.session.required_service import Attempt
 from manager_agent.session.session import RequiredService, Session
 from manager_agent.store.store import Store
 from manager_agent.tasks import Tasks

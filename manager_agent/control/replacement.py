@@ -14,9 +14,10 @@ from manager_agent.control.late_join_policy import LateJoinPolicy
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session import events as ev
+from manager_agent.session.attempt import Attempt, InstanceRef
 from manager_agent.session.deadlines import deadline
 from manager_agent.session.identities import Identities
-from manager_agent.session.required_service import Attempt, InstanceRef, RequiredService
+from manager_agent.session.required_service import RequiredService
 from manager_agent.session.retries import again_at, invite_started
 from manager_agent.session.session import Session
 

@@ -19,7 +19,8 @@ from manager_agent.registry.instances import Instance, registered
 from manager_agent.registry.leases import ABSENCE_MIN, checked, next_due
 from manager_agent.registry.selection import InstanceStatus, Selection
 from manager_agent.registry.services import OtherInstance, RegisteredService, StaticService, UnknownService
-from manager_agent.session.required_service import Attempt, InstanceRef, RequiredService, Requirement
+from manager_agent.session.attempt import Attempt, InstanceRef
+from manager_agent.session.required_service import RequiredService, Requirement
 
 log = structlog.get_logger()
 

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.matching import assign, by_importance
 from manager_agent.registry.services import NotAvailable, RegisteredService, Unmet
-from manager_agent.session.required_service import InstanceRef, RequiredService, Requirement, ServiceReason
+from manager_agent.session.attempt import InstanceRef, ServiceReason
+from manager_agent.session.required_service import RequiredService, Requirement
 
 
 @dataclass(frozen=True, slots=True)

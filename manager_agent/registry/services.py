@@ -9,8 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from manager_agent.session.attempt import InstanceRef, ServiceReason
 from manager_agent.session.events import Chosen, ReadyOn
-from manager_agent.session.required_service import InstanceRef, Requirement, ServiceReason
+from manager_agent.session.required_service import Requirement
 
 
 @dataclass(frozen=True, slots=True)

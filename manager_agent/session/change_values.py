@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from manager_agent.session.required_service import Attempt, ServiceReason
+from manager_agent.session.attempt import Attempt, ServiceReason
 from manager_agent.session.session import FAILURES, EndReason, SessionState
 
 

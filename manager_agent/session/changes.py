@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from manager_agent.session import events as ev
+from manager_agent.session.attempt import Attempt
 from manager_agent.session.change_values import (
     AttemptEnded,
     AttemptStarted,
@@ -35,7 +36,7 @@ from manager_agent.session.change_values import (
 )
 from manager_agent.session.events import Event
 from manager_agent.session.participant import Presence
-from manager_agent.session.required_service import Attempt, RequiredService
+from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session, SessionState
 
 

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from manager_agent.backoff import backoff
+from manager_agent.session.attempt import Attempt
 from manager_agent.session.deadlines import deadline
-from manager_agent.session.required_service import Attempt
 from manager_agent.session.retries import replace_at, resend_at
 from manager_agent.session.session import Session
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from manager_agent.session import events as ev
+from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.participant import Presence, StaleParticipant
-from manager_agent.session.required_service import Attempt
 from manager_agent.session.service_transitions import (
     lost,
     make_stale,

@@ -1,73 +1,20 @@
 """One required service of a session: its requirement, the current attempt to get it, and the past attempts.
 
-PURE. An attempt invites one instance for the entry, possibly the same instance again. Its state is derived from its
-facts. The next attempt starts without any of them, and signals of earlier attempts no longer count.
+PURE. The next attempt invites another instance, or the same one again. It starts without the facts of the earlier
+attempts, and their signals no longer count.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import NamedTuple
 
-from manager_agent.redacted_url import redacted_url
-from manager_agent.session.events import Chosen, Evidence, Refusal
+from manager_agent.session.attempt import Attempt, InstanceRef, ServiceState, Timeline
+from manager_agent.session.events import Chosen, Evidence
 from manager_agent.session.participant import Presence
 
 PAST_KEPT = 32
 """The maximum number of past attempts kept per entry."""
-
-
-class ServiceState(StrEnum):
-    PENDING = "pending"
-    INVITED = "invited"
-    ACCEPTED = "accepted"
-    JOINED = "joined"
-    READY = "ready"
-    LOST = "lost"
-    FAILED = "failed"
-
-
-class ServiceReason(StrEnum):
-    """Why a service is not ready."""
-
-    NOT_REGISTERED = "not_registered"
-    NO_CAPACITY = "no_capacity"
-    UNREACHABLE = "unreachable"
-    DECLINED = "declined"
-    NEVER_JOINED = "never_joined"
-    JOINED_NOT_READY = "joined_not_ready"
-    REPORTED_FAILURE = "reported_failure"
-    LEFT = "left"
-
-
-class InstanceRef(NamedTuple):
-    """The address of an instance. The same service id at another address is another instance."""
-
-    service_id: str
-    endpoint: str | None
-    agent_name: str | None
-
-    @property
-    def log_fields(self) -> dict[str, str]:
-        """The fields of every log entry about it."""
-        endpoint = self.endpoint and redacted_url(self.endpoint)
-        fields = {"service_id": self.service_id, "endpoint": endpoint, "agent_name": self.agent_name}
-        return {name: value for name, value in fields.items() if value}
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """The instants of one attempt, in seconds since the epoch."""
-
-    invited: float | None = None
-    accepted: float | None = None
-    joined: float | None = None
-    ready: float | None = None
-    left: float | None = None
-    failed: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,119 +25,6 @@ class Requirement:
     type: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     optional: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One try to get a service for an entry, with one instance."""
-
-    instance: Chosen
-    number: int = 0
-    """0: the instance is chosen but not invited yet."""
-    identity: str | None = None
-    invite_id: str = ""
-    tries: int = 0
-    in_flight: bool = False
-    retry_at: float = math.inf
-    refusal: Refusal | None = None
-    presence: Presence = Presence()
-    ready_by: Evidence | None = None
-    was_ready: bool = False
-    """Whether it was ready as an earlier participant, which has left and whose signals no longer count."""
-    was_accepted: bool = False
-    """Whether it had accepted before the same invite was sent again and refused."""
-    reported_failure: bool = False
-    refused_at: float | None = None
-    resent_at: float = -math.inf
-    """When the same invite was last sent again."""
-    held_until: float = -math.inf
-    """It is not replaced before this instant."""
-    timeline: Timeline = Timeline()
-
-    @property
-    def ref(self) -> InstanceRef:
-        instance = self.instance
-        return InstanceRef(instance.service_id, instance.endpoint, instance.agent_name)
-
-    @property
-    def invited_at(self) -> float:
-        """When the attempt started. Only for an instance that was invited."""
-        assert self.timeline.invited is not None, "an attempt begins with its invite"
-        return self.timeline.invited
-
-    @property
-    def answered_at(self) -> float:
-        """When it accepted its invite, or else was invited: it may join before its response arrives."""
-        return self.invited_at if self.timeline.accepted is None else self.timeline.accepted
-
-    @property
-    def lost(self) -> bool:
-        return self.timeline.left is not None
-
-    @property
-    def refused(self) -> bool:
-        """It declined the invite or could not be reached."""
-        heard_of = self.timeline.joined is not None or self.ready_by is not None
-        return self.refusal is not None and not self.in_flight and not heard_of
-
-    @property
-    def refused_for_good(self) -> bool:
-        return self.refusal is not None and not self.in_flight and self.retry_at == math.inf
-
-    @property
-    def declined(self) -> bool:
-        """It was reached and declined: it is healthy but has no capacity."""
-        return self.refused and self.refusal is Refusal.DECLINED
-
-    @property
-    def state(self) -> ServiceState:
-        if self.reported_failure:
-            return ServiceState.FAILED
-        if self.lost:
-            return ServiceState.LOST
-        if self.ready_by is not None:
-            return ServiceState.READY
-        if self.timeline.joined is not None:
-            return ServiceState.JOINED
-        if self.refused_for_good:
-            return ServiceState.FAILED
-        if self.timeline.accepted is not None:
-            return ServiceState.ACCEPTED
-        return ServiceState.PENDING if self.number == 0 else ServiceState.INVITED
-
-    @property
-    def overdue_since(self) -> float | None:
-        """When it accepted; None unless its join is awaited."""
-        return self.timeline.accepted if self.state is ServiceState.ACCEPTED else None
-
-    @property
-    def may_be_asked_again(self) -> bool:
-        """Whether the same invite may be sent again. An agent that is dispatched again would join twice."""
-        if self.overdue_since is not None:
-            return self.instance.agent_name is None
-        return self.refused and not self.refused_for_good and not self.reported_failure
-
-    @property
-    def fault(self) -> ServiceReason | None:
-        """What went wrong so far; None while it may only need more time."""
-        match self.state:
-            case ServiceState.FAILED if self.reported_failure:
-                return ServiceReason.REPORTED_FAILURE
-            case ServiceState.LOST:
-                return ServiceReason.LEFT
-            case ServiceState.INVITED | ServiceState.FAILED if self.refusal is not None:
-                return ServiceReason(self.refusal)
-        return None
-
-    @property
-    def shortfall(self) -> ServiceReason | None:
-        """Why it was not ready at the deadline; None if it was ready."""
-        match self.state:
-            case ServiceState.READY:
-                return None
-            case ServiceState.JOINED:
-                return ServiceReason.JOINED_NOT_READY
-        return self.fault or ServiceReason.NEVER_JOINED
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ from __future__ import annotations
 import math
 
 from manager_agent.backoff import backoff
+from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import Chosen, InviteStarted
 from manager_agent.session.identities import Identities
-from manager_agent.session.required_service import Attempt
 from manager_agent.session.session import Session
 
 REJOIN_GRACE = 0.5

@@ -11,9 +11,10 @@ from dataclasses import replace
 
 from manager_agent.backoff import backoff
 from manager_agent.session import events as ev
+from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import Evidence, ParticipantInfo, ReadyOn, Signal
 from manager_agent.session.participant import Presence, StaleParticipant
-from manager_agent.session.required_service import Attempt, RequiredService
+from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session
 
 STATE_ATTRIBUTE = "session.state"

@@ -8,8 +8,9 @@ from functools import reduce
 from typing import Any
 
 from manager_agent.session import events as ev
+from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import Chosen, Event, Evidence, ParticipantInfo, ReadyOn, Signal
-from manager_agent.session.required_service import Attempt, RequiredService, Requirement
+from manager_agent.session.required_service import RequiredService, Requirement
 from manager_agent.session.session import Session, User
 from manager_agent.session.transitions import apply
 

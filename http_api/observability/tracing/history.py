@@ -20,6 +20,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 
 from http_api.observability.tracing.spans import Attribute, Kind, Span, attempt_trace, session_trace
+from manager_agent.session.attempt import Attempt
 from manager_agent.session.change_values import (
     AttemptEnded,
     AttemptStep,
@@ -31,7 +32,6 @@ from manager_agent.session.change_values import (
     SessionEnded,
     StepTaken,
 )
-from manager_agent.session.required_service import Attempt
 from manager_agent.session.session import FAILURES, EndReason, Session
 from manager_agent.store.store import Change
 from manager_agent.traceparent import TraceContext

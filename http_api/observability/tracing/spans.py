@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TypeAlias
 
-from manager_agent.session.required_service import Attempt
+from manager_agent.session.attempt import Attempt
 from manager_agent.session.session import Session
 from manager_agent.traceparent import TraceContext
 
