@@ -1,4 +1,4 @@
-"""Lists in text, their entries separated by commas. PURE."""
+"""Parse comma-separated lists. PURE."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ T = TypeVar("T")
 
 
 def read_list(text: str, read: Callable[[str], T]) -> tuple[T, ...]:
-    """What `read` makes of each entry of `text`, without the spaces around it. An empty text has one empty entry.
+    """Apply `read` to each entry of `text`, stripped of spaces. An empty text has one empty entry.
 
-    Raises ValueError when `read` does. The message begins with the number of the entry, and shows nothing of it that
-    `read` does not show: it may hold a secret.
+    Raises ValueError when `read` does. The message starts with the entry's number and contains the entry only if the
+    message of `read` does: it may be a secret.
     """
     found = []
     for number, entry in enumerate(text.split(","), start=1):

@@ -146,10 +146,10 @@ class FeedReaders:
         """Note the change for every reader that may see the session, if clients can see it."""
         if not self._readers:
             return
-        for happened in change.happened:
-            if isinstance(happened, SessionForgotten):
+        for part in change.parts:
+            if isinstance(part, SessionForgotten):
                 self._rendered.forget(change.session_id)
-            if isinstance(happened, SessionOpened | Revised | SessionForgotten):
+            if isinstance(part, SessionOpened | Revised | SessionForgotten):
                 self._note(change.session)
 
     def _note(self, session: Session) -> None:

@@ -1,7 +1,7 @@
-"""What happens to sessions, as log events: one for each step that a session, a service or the user takes.
+"""Log the changes of sessions: one event for each step of a session, a service or the user.
 
-`log_changes` is for the store's listen(), so that no step is missed however short it lasts, and each is logged in the
-context of its cause: the log line of a join that a webhook tells has the webhook's request_id.
+`log_changes` is a listener of the store: it sees every change, however short a state lasts, and logs it in the context
+of its cause. For example, a join reported by a webhook is logged with the webhook's request_id.
 """
 
 from __future__ import annotations
@@ -28,34 +28,34 @@ from manager_agent.store.store import Change
 
 log = structlog.get_logger()
 
-TROUBLE = frozenset({AttemptStep.LEFT, AttemptStep.FAILED})
-STATES_OF_TROUBLE = frozenset({SessionState.DEGRADED, SessionState.FAILED})
+WARNING_STEPS = frozenset({AttemptStep.LEFT, AttemptStep.FAILED})
+WARNING_STATES = frozenset({SessionState.DEGRADED, SessionState.FAILED})
 
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One step, as an event of the log."""
+    """One step as a log event."""
 
     event: str
     fields: dict[str, Any] = field(default_factory=dict)
-    is_trouble: bool = False
+    is_warning: bool = False
 
 
 def log_changes(change: Change) -> None:
     """Log every step of this change."""
     for step in steps_of(change):
-        write = log.warning if step.is_trouble else log.info
+        write = log.warning if step.is_warning else log.info
         write(step.event, **change.session.log_fields, **step.fields)
 
 
 def steps_of(change: Change) -> Iterator[LogLine]:
-    """Every step of this change, in the order in which they are logged. PURE."""
-    for happened in change.happened:
-        yield from _lines(change.session, happened)
+    """Every step of this change, in the order to log them."""
+    for part in change.parts:
+        yield from _lines(change.session, part)
 
 
-def _lines(session: Session, happened: SessionChange) -> Iterator[LogLine]:
-    match happened:
+def _lines(session: Session, part: SessionChange) -> Iterator[LogLine]:
+    match part:
         case SessionOpened():
             services = [service.service_id for service in session.services]
             about = {"services": services, "user": session.user.identity, "owner": session.owner}
@@ -63,43 +63,45 @@ def _lines(session: Session, happened: SessionChange) -> Iterator[LogLine]:
         case SessionForgotten():
             yield LogLine("session_forgotten")
         case AttemptStarted(entry):
-            yield LogLine("service_invited", _who(session.services[entry]))
+            yield LogLine("service_invited", _service_fields(session.services[entry]))
         case StepTaken(entry, step, at):
-            trouble = step in TROUBLE and not session.over
-            yield LogLine(f"service_{step}", _about(session, session.services[entry], step, at), is_trouble=trouble)
+            is_warning = step in WARNING_STEPS and not session.over
+            yield LogLine(
+                f"service_{step}", _step_fields(session, session.services[entry], step, at), is_warning=is_warning
+            )
         case UserJoined():
             yield LogLine("user_joined", {"identity": session.user.identity})
         case UserLeft():
             yield LogLine("user_left", {"identity": session.user.identity})
         case StateChanged(before, after, lasted):
             if after is SessionState.FAILED:
-                yield from _missing(session)
+                yield from _not_ready(session)
             fields = {"state": after, "before": before, "after_ms": _ms(lasted)}
             if session.end is not None:
                 fields["reason"] = session.end.reason
-            yield LogLine("session_state", fields, is_trouble=after in STATES_OF_TROUBLE)
+            yield LogLine("session_state", fields, is_warning=after in WARNING_STATES)
 
 
-def _missing(session: Session) -> Iterator[LogLine]:
-    """The services that were required and not there when the session failed. One that never joined, or never answered,
-    has taken no step that would name it."""
+def _not_ready(session: Session) -> Iterator[LogLine]:
+    """The required services that were not ready when the session failed. A service that never answered or joined has
+    taken no step, so no other event names it."""
     for service in session.services:
         if not service.optional and service.state is not ServiceState.READY:
-            about = {**_who(service), "state": service.state, "reason": session.reason_of(service)}
-            yield LogLine("service_missing", about, is_trouble=True)
+            about = {**_service_fields(service), "state": service.state, "reason": session.reason_of(service)}
+            yield LogLine("service_missing", about, is_warning=True)
 
 
-def _about(session: Session, service: RequiredService, step: AttemptStep, at: float) -> dict[str, Any]:
-    fields = {**_who(service), "after_ms": _ms(at - service.current.invited_at)}
+def _step_fields(session: Session, service: RequiredService, step: AttemptStep, at: float) -> dict[str, Any]:
+    fields = {**_service_fields(service), "after_ms": _ms(at - service.current.invited_at)}
     if step is AttemptStep.READY:
         fields["evidence"] = service.ready_by
-    if step in TROUBLE:
+    if step in WARNING_STEPS:
         fields["reason"] = session.reason_of(service)
     return fields
 
 
-def _who(service: RequiredService) -> dict[str, Any]:
-    """An agent that is dispatched by its name has no identity before it comes."""
+def _service_fields(service: RequiredService) -> dict[str, Any]:
+    """The fields of every event about a service. A dispatched agent has no identity before it joins."""
     fields: dict[str, Any] = {"service_id": service.service_id, "type": service.type, "attempt": service.attempt}
     return fields if service.identity is None else {**fields, "identity": service.identity}
 

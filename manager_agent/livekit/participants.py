@@ -1,4 +1,4 @@
-"""LiveKit's participants, as its API and its SDK show them, translated into ParticipantInfo."""
+"""Translates the participants of LiveKit's API and SDK into ParticipantInfo."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from manager_agent.session.events import ParticipantInfo
 
 
 def participant_of(info: models.ParticipantInfo) -> ParticipantInfo:
-    """A participant as the server API and webhooks show it."""
+    """From the server API or a webhook."""
     return ParticipantInfo(
         identity=info.identity,
         sid=info.sid,
@@ -20,7 +20,7 @@ def participant_of(info: models.ParticipantInfo) -> ParticipantInfo:
 
 
 def participant_in_room(participant: rtc.Participant) -> ParticipantInfo:
-    """A participant as the SDK shows it in a room."""
+    """From the SDK in a room."""
     joined = participant.joined_at
     return ParticipantInfo(
         identity=participant.identity,

@@ -35,9 +35,9 @@ class Grant(StrEnum):
     CAN_SUBSCRIBE = "can_subscribe"
     CAN_PUBLISH_DATA = "can_publish_data"
     CAN_PUBLISH_SOURCES = "can_publish_sources"
-    """narrows `can_publish` to some kinds of tracks."""
+    """Limits `can_publish` to some kinds of tracks."""
     CAN_UPDATE_OWN_METADATA = "can_update_own_metadata"
-    """includes its name and attributes."""
+    """Includes its name and attributes."""
 
 
 EVERY_GRANT = tuple(Grant)
@@ -72,14 +72,14 @@ class Tokens:
         user_grants: Collection[Grant] = EVERY_GRANT,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        """`user_grants`: all that a human may ever be allowed. Tokens need the time as LiveKit has it, not as the
-        sessions count it."""
+        """`user_grants`: the maximum that a human may be granted. `wall_clock`: the time that LiveKit compares tokens
+        with, unlike the steady clock of the sessions."""
         self._key, self._secret = key, secret
         self._user_grants = frozenset(user_grants)
         self._wall_clock = wall_clock
 
     def for_human(self, session: Session, human: User) -> AccessToken:
-        """For the session's user, or for a further human in its room."""
+        """A token for the session's user, or for an additional human in its room."""
         metadata = human.metadata
         if metadata is None:
             metadata = json.dumps(dict(session.metadata)) if session.metadata else ""
@@ -92,12 +92,12 @@ class Tokens:
         return self._signed(human.identity, claims, math.ceil(session.limits.user_join_timeout) + USER_SLACK)
 
     def for_service(self, session: Session, service: RequiredService, now: float) -> AccessToken:
-        """For a service that is invited at this instant. The identity is that of one attempt."""
+        """A token for the current attempt of a service, invited at `now`."""
         assert service.identity is not None
         grants = api.VideoGrants(
             room_join=True,
             room=session.room_name,
-            can_update_own_metadata=True,  # attributes are among what it may say that it is ready with
+            can_update_own_metadata=True,  # a service may signal by an attribute
         )
         claims = Claims(name=service.service_id, kind="agent", video=grants)
         lifetime = math.ceil(max(invite_deadline(session, now) - now, 0)) + SERVICE_SLACK
@@ -114,12 +114,12 @@ class Tokens:
         return Joiner(claims.identity, claims.video.room)
 
     def _granted(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        """Arguments of `VideoGrants`. The usual is said either way: to LiveKit, what is left out is allowed."""
+        """Arguments of `VideoGrants`. The USUAL grants are always explicit: LiveKit allows those that are left out."""
         granted = {g: asked.get(g, g in USUAL) if g in self._user_grants else False for g in Grant}
         return {str(grant): value for grant, value in granted.items() if value or grant in USUAL}
 
     def _signed(self, identity: str, claims: Claims, lifetime: int) -> AccessToken:
-        """Signs what livekit-api's `AccessToken` would, and an id of its own, from our clock."""
-        now = int(self._wall_clock())  # a JWT knows whole seconds only
+        """Sign the claims like livekit-api's `AccessToken`, but with our clock and a unique id."""
+        now = int(self._wall_clock())  # JWTs have whole seconds
         common = {"iss": self._key, "sub": identity, "jti": str(ULID()), "nbf": now, "exp": now + lifetime}
         return AccessToken(jwt.encode(claims.asdict() | common, self._secret, algorithm="HS256"), now + lifetime)

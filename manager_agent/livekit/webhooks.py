@@ -1,4 +1,4 @@
-"""LiveKit's webhooks, verified and translated into events of a session. They may be lost, late or sent twice."""
+"""Verifies LiveKit's webhooks and translates them into session events. They may be lost, late or sent twice."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ROOM_BEGAN = frozenset({"room_started", "participant_joined"})
 
 
 class UnsignedWebhook(Exception):
-    """The webhook is not signed with this deployment's LiveKit key, or its body is not the signed one."""
+    """The webhook is not signed with this deployment's LiveKit key, or its body was changed."""
 
 
 class UnreadableWebhook(Exception):
@@ -28,7 +28,7 @@ class UnreadableWebhook(Exception):
 
 
 def signed_digest(authorization: str, api_key: str, api_secret: str) -> bytes:
-    """The SHA-256 of the body, as the signature states it. Raises UnsignedWebhook."""
+    """The SHA-256 of the body according to the signature. Raises UnsignedWebhook."""
     try:
         claims = api.TokenVerifier(api_key, api_secret).verify(authorization.removeprefix("Bearer "))
         return base64.b64decode(claims.sha256 or "", validate=True)
@@ -37,7 +37,7 @@ def signed_digest(authorization: str, api_key: str, api_secret: str) -> bytes:
 
 
 def read_webhook(raw: bytes, digest: bytes) -> WebhookEvent:
-    """The webhook in the body. Raises UnsignedWebhook unless the body's SHA-256 is `digest`, UnreadableWebhook."""
+    """Parse the body. Raises UnsignedWebhook if its SHA-256 is not `digest`, UnreadableWebhook."""
     if not hmac.compare_digest(hashlib.sha256(raw).digest(), digest):
         raise UnsignedWebhook("the webhook's body does not match its signature")
     try:
@@ -47,21 +47,21 @@ def read_webhook(raw: bytes, digest: bytes) -> WebhookEvent:
 
 
 def is_about(webhook: WebhookEvent, session: Session) -> bool:
-    """False for a webhook about an older room of the same name. Until LiveKit has answered which room is the session's,
-    only `room_started` can be about it: participants are invited later."""
+    """Whether the webhook is about the session's room, not about an older room of the same name. Before LiveKit has
+    returned the room's sid, only `room_started` can be: participants are invited later."""
     if session.room.sid:
         return webhook.room.sid in ("", session.room.sid)
     return webhook.event == "room_started"
 
 
 def shows_revenant(webhook: WebhookEvent, session: Session) -> bool:
-    """Whether the webhook says that the session's deleted room is back."""
+    """Whether the webhook shows that the session's deleted room was created again."""
     room = webhook.room
     return webhook.event in ROOM_BEGAN and is_revenant(session, room.sid, is_blank=not room.metadata)
 
 
 def events_of(webhook: WebhookEvent, at: float) -> list[Event]:
-    """What a webhook about a session's room says of the session."""
+    """The session events of a webhook about the session's room."""
     events: list[Event] = [WebhookArrived(at)]
     if webhook.event == "participant_joined":
         events.append(ParticipantSeen(at, participant_of(webhook.participant)))

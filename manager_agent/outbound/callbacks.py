@@ -1,8 +1,7 @@
-"""Callbacks: one signed POST to the owner's back end for each state that a session takes.
+"""Callbacks: one signed POST to the owner's back end for each state that a session enters.
 
-The events of one session are delivered in order: the next one waits until the one before is delivered or given up.
-Sessions do not wait for each other, nor for their callbacks. deliveries.py decides when an event is retried and when it
-is given up.
+The events of one session are delivered in order: each waits until the previous one is delivered or given up. Sessions
+wait neither for each other nor for their callbacks. deliveries.py decides when to retry an event and when to give up.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from manager_agent.tasks import Tasks
 log = structlog.get_logger()
 
 QUEUE_MAX = 32
-"""Events that may wait for one session. Beyond it the oldest is given up: newer ones say more."""
+"""Events that may wait for one session. Beyond it the oldest is given up: newer ones matter more."""
 BYTES_MAX, OWNER_BYTES_MAX = 64 * 1024 * 1024, 16 * 1024 * 1024
 """Bytes that may wait, in all and for one owner. Events beyond them are given up at once."""
 UNDER_WAY_MAX, OWNER_UNDER_WAY_MAX = 100, 20

@@ -24,20 +24,21 @@ def assign(offers: Sequence[Sequence[str]], order: Sequence[int]) -> list[str | 
     """
     holders: dict[str, int] = {}
 
-    def give(to: int, passed: set[str]) -> bool:
-        free = [offer for offer in offers[to] if offer not in holders]
+    def place(requirement: int, visited: set[str]) -> bool:
+        """Assign an offer to the requirement, moving others if necessary: an augmenting path."""
+        free = [offer for offer in offers[requirement] if offer not in holders]
         if free:
-            holders[free[0]] = to
+            holders[free[0]] = requirement
             return True
-        for offer in offers[to]:
-            if offer not in passed:
-                passed.add(offer)
-                if give(holders[offer], passed):
-                    holders[offer] = to
+        for offer in offers[requirement]:
+            if offer not in visited:
+                visited.add(offer)
+                if place(holders[offer], visited):
+                    holders[offer] = requirement
                     return True
         return False
 
-    for one in order:
-        give(one, set())
-    given = {holder: offer for offer, holder in holders.items()}
-    return [given.get(i) for i in range(len(offers))]
+    for requirement in order:
+        place(requirement, set())
+    assigned = {requirement: offer for offer, requirement in holders.items()}
+    return [assigned.get(i) for i in range(len(offers))]

@@ -1,6 +1,6 @@
-"""The store that keeps the sessions in memory, in one process, on one event loop.
+"""A store that keeps the sessions in memory, in one process, on one event loop.
 
-`update` applies the event without an await between read and write, and wakes all that wait for that session.
+`update` applies the event without an await between read and write, and wakes the waiters of that session.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from manager_agent.store.store import Change, Listener, RoomNameTaken, UnknownSe
 log = structlog.get_logger()
 
 Timing = Callable[[float], None]
-"""Is given the seconds that each update took, listeners included."""
+"""Called with the seconds that each update took, including its listeners."""
 
 
 @dataclass(slots=True)
 class _Record:
-    """A session as it is, and the callers that wait for it to change."""
+    """A session, and a future for each caller that waits for its next change."""
 
     session: Session
     waiters: set[asyncio.Future[None]] = field(default_factory=set)
@@ -44,8 +44,8 @@ class _Record:
         self.waiters.clear()
 
     async def change(self) -> None:
-        """Return once it has changed. Each waiter has a future of its own: a shared one would have to be searched for
-        the callback of each waiter that gives up."""
+        """Wait for the next change. Each waiter has its own future: cancelling a waiter of a shared one would search
+        all of its callbacks."""
         waiter = asyncio.get_running_loop().create_future()
         self.waiters.add(waiter)
         try:
@@ -54,8 +54,8 @@ class _Record:
             self.waiters.discard(waiter)
 
 
-def _untimed(seconds: float) -> None:
-    """For a caller that does not measure."""
+def _untimed(_: float) -> None:
+    """Measure nothing."""
 
 
 class MemoryStore:

@@ -1,4 +1,4 @@
-"""The door to the sessions: what a store does, what it tells its listeners, and the errors that it raises.
+"""The interface of a store: what it does, what it passes to its listeners, and the errors that it raises.
 
 `update` is the only way a session changes. memory.py keeps the sessions in this process.
 """
@@ -23,22 +23,22 @@ class Change:
 
     session_id: str
     before: Session | None
-    """None: it is new."""
+    """None: the session is new."""
     after: Session | None
-    """None: it is forgotten."""
+    """None: the session was removed."""
     event: Event | None = None
-    """What changed it; None when it is new, or forgotten."""
+    """The event that changed it; None when the session is new or was removed."""
 
     @property
     def session(self) -> Session:
-        """The session after the change; a forgotten one as it was last."""
+        """The session after the change; a removed one as it was before."""
         session = self.after or self.before
-        assert session is not None, "a change is of a session"
+        assert session is not None, "a change has a session"
         return session
 
     @cached_property
-    def happened(self) -> tuple[SessionChange, ...]:
-        """What happened in it: computed once for all listeners."""
+    def parts(self) -> tuple[SessionChange, ...]:
+        """Everything that changed, in the order to report it; computed once for all listeners."""
         return tuple(changes(self.before, self.after, self.event))
 
 
@@ -52,7 +52,7 @@ class UnknownSession(LookupError):
 
 
 class RoomNameTaken(Exception):
-    """The room name is in use, or was until a moment ago; free again in `retry_after` seconds at the earliest."""
+    """The room name is in use or was until recently; it is free in `retry_after` seconds at the earliest."""
 
     def __init__(self, room_name: str, retry_after: float) -> None:
         super().__init__(f"room name {room_name!r} is in use or was until a moment ago")
@@ -63,15 +63,15 @@ class RoomNameTaken(Exception):
 class Store(Protocol):
     @property
     def counts(self) -> SessionCounts:
-        """Of the sessions as they are. For reading."""
+        """Counts of the current sessions, read-only."""
 
     @property
     def waiters(self) -> int:
-        """How many callers wait for a change of some session."""
+        """The number of callers in wait_for."""
 
     def listen(self, listener: Listener) -> None:
-        """Call `listener` at every change of every session, in order and at once: it must not take long. A waiter
-        (wait_for) may find that several changes were made. A listener that raises is logged and changes nothing."""
+        """Call `listener` synchronously with every change of every session, in order; it must be quick. (wait_for may
+        skip changes.) An exception of a listener is logged and has no other effect."""
 
     async def add(self, session: Session) -> None:
         """Keep a new session. Raises RoomNameTaken."""
@@ -80,19 +80,19 @@ class Store(Protocol):
         """Apply `event` and return the session after it. Raises UnknownSession."""
 
     def remove(self, session_id: str) -> None:
-        """Forget a session. Raises UnknownSession."""
+        """Remove a session. Raises UnknownSession."""
 
     def get(self, session_id: str) -> Session:
         """Raises UnknownSession."""
 
     def in_room(self, room_name: str) -> Session | None:
-        """The session whose room has this name, or had it last."""
+        """The session whose room has this name, or was the last to have it."""
 
     def list(self) -> Iterator[Session]:
         """Every session, oldest first."""
 
     def in_use(self, service_id: str) -> int:
-        """How many live sessions have this service reserved: from when it is chosen until the session is over."""
+        """The number of live sessions that have reserved this service: from its selection until the session is over."""
 
     async def wait_for(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
-        """Wait until the session is as wanted and return it. Raises UnknownSession, also while waiting."""
+        """Wait until `wanted(session)` is true and return the session. Raises UnknownSession, also while waiting."""

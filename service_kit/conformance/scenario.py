@@ -1,4 +1,4 @@
-"""One session of a check: a room, the manager in it, and what the service is told of it."""
+"""One session of a check: a room with a fake manager in it, and the messages to the service about it."""
 
 from __future__ import annotations
 

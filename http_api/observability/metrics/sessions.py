@@ -107,8 +107,8 @@ class SessionMetrics:
     def hear(self, change: Change) -> None:
         """Takes in a change of a session. It is called for every one of them."""
         if change.session.owner:  # the health check's sessions have none
-            for happened in change.happened:
-                self._take_in(change.session, happened)
+            for part in change.parts:
+                self._take_in(change.session, part)
 
     def expect_profile(self, profile: str) -> None:
         """Has its series begin at zero."""
@@ -141,8 +141,8 @@ class SessionMetrics:
         known = service_type in self.known_types
         self._refused.labels(service_type if known else self._types_asked_for.of(service_type), reason).inc()
 
-    def _take_in(self, session: Session, happened: SessionChange) -> None:
-        match happened:
+    def _take_in(self, session: Session, part: SessionChange) -> None:
+        match part:
             case SessionCreated():
                 self._created.labels(self._profiles.of(session.profile)).inc()
                 for service in session.services:
@@ -154,13 +154,13 @@ class SessionMetrics:
             case AttemptStarted(entry):
                 self._attempts.labels(self._type(session, entry)).inc()
             case StepTaken():
-                self._take_in_step(session, happened)
+                self._take_in_step(session, part)
             case AttemptEnded(attempt=attempt, end=end):
                 shown = self.expect_type(attempt.instance.type)
                 if end is None:
                     self._replaced.labels(shown).inc()
-                if happened.failure is not None:
-                    self._failed.labels(shown, happened.failure).inc()
+                if part.failure is not None:
+                    self._failed.labels(shown, part.failure).inc()
             case InviteAnswered(entry, outcome):
                 self._invites.labels(self._type(session, entry), outcome).inc()
             case ManagerDispatchedAgain():

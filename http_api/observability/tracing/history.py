@@ -56,23 +56,23 @@ def spans_of(change: Change) -> Iterator[Span]:
     if trace is None or not trace.sampled or change.event is None:
         return
     turn = _Turn(change.session, change.event.at, trace)
-    for happened in change.happened:
-        yield from _spans(turn, happened)
+    for part in change.parts:
+        yield from _spans(turn, part)
 
 
-def _spans(turn: _Turn, happened: SessionChange) -> Iterator[Span]:
-    match happened:
+def _spans(turn: _Turn, part: SessionChange) -> Iterator[Span]:
+    match part:
         case RoomAnswered():
             yield _room(turn)
         case ManagerDispatchEnded():
-            yield _dispatch(turn, happened)
+            yield _dispatch(turn, part)
         case InviteAnswered(entry):
             attempt = turn.session.services[entry].current
             yield _invite(turn, attempt_trace(turn.session, attempt), attempt, turn.at, attempt.refusal)
         case StepTaken(step=AttemptStep.JOINED | AttemptStep.READY):
-            yield _step(turn, happened)
+            yield _step(turn, part)
         case AttemptEnded():
-            yield from _attempt(turn, happened)
+            yield from _attempt(turn, part)
         case SessionEnded(reason):
             yield _session(turn, reason)
         case CleanUpEnded(since, tries, failed):

@@ -68,7 +68,7 @@ def test_the_session_log_has_every_step_of_a_session_that_becomes_ready() -> Non
     }
     assert told[8].fields == {"state": "ready", "before": "waiting", "after_ms": 500.0}
     assert told[-1].fields["reason"] == "closed"
-    assert not any(step.is_trouble for step in told)
+    assert not any(step.is_warning for step in told)
 
 
 def test_a_lost_or_failed_service_is_logged_as_a_warning_with_its_reason() -> None:
@@ -79,7 +79,7 @@ def test_a_lost_or_failed_service_is_logged_as_a_warning_with_its_reason() -> No
         ready, given.left(ASR_IDENTITY, "PA_1", START + 5), given.signal(LLM_IDENTITY, Signal.FAILED, START + 6)
     )
     assert names(told) == ["service_left", "service_failed"]
-    assert [(step.fields["reason"], step.is_trouble) for step in told] == [("left", True), ("reported_failure", True)]
+    assert [(step.fields["reason"], step.is_warning) for step in told] == [("left", True), ("reported_failure", True)]
 
 
 def test_the_next_attempt_of_a_service_is_logged_from_its_start() -> None:
@@ -107,7 +107,7 @@ def test_a_failed_session_is_logged_with_every_missing_service() -> None:
         given.seen(ASR_IDENTITY, "PA_1", START + 0.3),
     )
     told = steps(begun, ev.DeadlinePassed(START + 60))
-    assert [(step.event, step.is_trouble) for step in told] == [
+    assert [(step.event, step.is_warning) for step in told] == [
         ("service_missing", True),
         ("service_missing", True),
         ("session_state", True),
@@ -138,7 +138,7 @@ def test_a_degraded_session_is_logged_as_a_warning() -> None:
         given.seen(ASR_IDENTITY, "PA_1", START + 1),
     )
     told = steps(ready, given.left(ASR_IDENTITY, "PA_1", START + 5))
-    assert [(step.event, step.is_trouble) for step in told] == [("service_left", True), ("session_state", True)]
+    assert [(step.event, step.is_warning) for step in told] == [("service_left", True), ("session_state", True)]
 
 
 def test_changes_without_a_log_event_are_not_logged() -> None:
