@@ -181,7 +181,7 @@ async def test_session_may_require_a_profile(start_api: StartApi, services_file:
     assert (status, [error["field"] for error in problem["errors"]]) == (422, ["profile"])
 
 
-async def test_registrations_survive_a_restart(start_api: StartApi, tmp_path: Path) -> None:
+async def test_registered_services_are_known_after_the_server_restarts(start_api: StartApi, tmp_path: Path) -> None:
     """With a renewed lease. Without STATE_DIR they do not."""
     first = await start_api(state_dir=tmp_path / "state")
     await register(first, lease_seconds=30, labels={"language": "de"})

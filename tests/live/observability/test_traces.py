@@ -84,7 +84,7 @@ async def test_session_is_one_trace_from_request_to_end(stack: Stack, otel_colle
     (whole,) = (span for span in spans if span["name"] == "session")
     assert {span["parentSpanId"] for span in attempts.values()} == {whole["spanId"]}
     assert [attempts[name]["attributes"]["evidence"] for name in ("asr", "llm")] == ["join", "message"]
-    assert told(asr) == [of_attempt(attempts["asr"])] * 2, "invite and farewell"
+    assert told(asr) == [of_attempt(attempts["asr"])] * 2, "the invite and the message that the session ended"
     assert told(llm) == [of_attempt(attempts["llm"])] * 2
     assert asr.invites[0].traceparent == of_attempt(attempts["asr"])
 

@@ -32,8 +32,8 @@ TIMEOUT = 10.0
 T = TypeVar("T")
 
 
-async def within_patience(wanted: str, work: Awaitable[T]) -> T:
-    async with waiting_for(wanted, lambda: work, TIMEOUT):
+async def in_time(wanted: str, work: Awaitable[T], seen: Callable[[], object]) -> T:
+    async with waiting_for(wanted, seen, TIMEOUT):
         return await work
 
 
@@ -150,7 +150,7 @@ class Diary:
         return self.service.jobs[0]
 
     async def over(self) -> str:
-        return await within_patience("the job's end", self.reason)
+        return await in_time("the job's end", self.reason, lambda: self.service.jobs)
 
 
 async def test_ready_signal_is_repeated_until_acknowledged(kit_room: KitRoom) -> None:
@@ -286,7 +286,7 @@ async def test_missing_room_ends_the_job(kit_room: KitRoom) -> None:
     async with diary.service.serving(kit_room.http.settings()) as endpoint:
         assert await kit_room.http.post(endpoint, kit_room.invite(diary.service)) == 200
         over = diary.job.over
-        assert await within_patience("the job's end", over) == "left"
+        assert await in_time("the job's end", over, lambda: diary.service.jobs) == "left"
     assert not diary.ready.is_set()
 
 
@@ -297,7 +297,7 @@ async def test_join_that_succeeds_after_its_timeout_is_undone(kit_room: KitRoom)
         over = diary.job.over
         await asyncio.sleep(0.5)  # longer than the join may take
         detour.open.set()
-        assert await within_patience("the job's end", over) == "left"
+        assert await in_time("the job's end", over, lambda: diary.service.jobs) == "left"
         assert SERVICE_IDENTITY not in await kit_room.identities()
     assert not diary.ready.is_set()
 
@@ -365,8 +365,9 @@ async def test_each_example_service_becomes_ready(kit_room: KitRoom) -> None:
             assert (len(heard) == 4) == (module is llm_service)
             if module is llm_service:
                 await alice.local_participant.send_text("hello", topic="lk.chat")
-                assert await within_patience("the answer of llm-service", signal.get()) == "You said: hello"
+                said = await in_time("the answer of llm-service", signal.get(), lambda: manager.heard)
+                assert said == "You said: hello"
             if module is tts_service:
-                assert (await within_patience("the track of tts-service", beeps.get())).name == "voice"
+                assert (await in_time("the track of tts-service", beeps.get(), lambda: manager.heard)).name == "voice"
         assert identity not in await kit_room.identities()
     await alice.disconnect()

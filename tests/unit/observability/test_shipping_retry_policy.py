@@ -40,11 +40,11 @@ NONE_DROPPED = dict.fromkeys(Dropped, 0)
 
 
 def after(*answers: CollectorResponse, batch: Batch = MANY) -> list[RetryPolicy]:
-    courses, retry_policy = [], RetryPolicy("seed")
+    policies, retry_policy = [], RetryPolicy("seed")
     for answer in answers:
         retry_policy = retry_policy.after(answer, batch)
-        courses.append(retry_policy)
-    return courses
+        policies.append(retry_policy)
+    return policies
 
 
 @given(st.integers(200, 599))
@@ -62,11 +62,11 @@ def test_every_collector_status_has_a_response_class(status: int) -> None:
 
 @pytest.mark.parametrize("status", [301, 307, 401, 403, 404, 405, 415])
 def test_a_misconfigured_collector_is_reported_at_once_and_tried_slowly(status: int) -> None:
-    courses = after(*[CollectorResponse.of(status)] * 12)
-    assert {retry_policy.outcome for retry_policy in courses} == {BatchOutcome.KEPT}
-    assert all(retry_policy.is_failing for retry_policy in courses)
-    assert SLOW_PAUSE / 2 <= courses[0].pause <= SLOW_PAUSE * 1.5
-    assert SLOW_PAUSE_MAX / 2 <= courses[-1].pause <= SLOW_PAUSE_MAX * 1.5
+    policies = after(*[CollectorResponse.of(status)] * 12)
+    assert {retry_policy.outcome for retry_policy in policies} == {BatchOutcome.KEPT}
+    assert all(retry_policy.is_failing for retry_policy in policies)
+    assert SLOW_PAUSE / 2 <= policies[0].pause <= SLOW_PAUSE * 1.5
+    assert SLOW_PAUSE_MAX / 2 <= policies[-1].pause <= SLOW_PAUSE_MAX * 1.5
 
 
 def test_an_accepted_batch_is_followed_by_the_next_at_once() -> None:
@@ -76,10 +76,10 @@ def test_an_accepted_batch_is_followed_by_the_next_at_once() -> None:
 
 @pytest.mark.parametrize("answer", [UNANSWERED, *map(CollectorResponse.of, sorted(LATER))])
 def test_an_absent_collector_is_tried_without_end_with_growing_pauses(answer: CollectorResponse) -> None:
-    courses = after(*[answer] * 50)
-    assert {retry_policy.outcome for retry_policy in courses} == {BatchOutcome.KEPT}
-    assert PAUSE / 2 <= courses[0].pause <= PAUSE * 1.5
-    assert all(PAUSE_MAX / 2 <= retry_policy.pause <= PAUSE_MAX * 1.5 for retry_policy in courses[10:])
+    policies = after(*[answer] * 50)
+    assert {retry_policy.outcome for retry_policy in policies} == {BatchOutcome.KEPT}
+    assert PAUSE / 2 <= policies[0].pause <= PAUSE * 1.5
+    assert all(PAUSE_MAX / 2 <= retry_policy.pause <= PAUSE_MAX * 1.5 for retry_policy in policies[10:])
 
 
 def test_retries_of_several_processes_are_spread_in_time() -> None:
@@ -98,18 +98,18 @@ def test_a_single_shipping_failure_is_not_reported() -> None:
 
 def test_a_batch_at_which_the_collector_always_fails_is_given_up() -> None:
     """Other batches are not: it may be only this one that the collector can't read."""
-    courses = after(*[CollectorResponse.of(500)] * TRIES_MAX)
-    assert [retry_policy.outcome for retry_policy in courses] == [
+    policies = after(*[CollectorResponse.of(500)] * TRIES_MAX)
+    assert [retry_policy.outcome for retry_policy in policies] == [
         *[BatchOutcome.KEPT] * (TRIES_MAX - 1),
         BatchOutcome.GIVEN_UP,
     ]
-    following = courses[-1].after(CollectorResponse.of(500), replace(MANY, end=9))
+    following = policies[-1].after(CollectorResponse.of(500), replace(MANY, end=9))
     assert (following.outcome, following.failed_tries) == (BatchOutcome.KEPT, 1)
 
 
 def test_an_unrelated_failure_does_not_count_against_the_batch() -> None:
-    courses = after(*[CollectorResponse.of(500), UNANSWERED] * (TRIES_MAX - 1), CollectorResponse.of(500))
-    assert [retry_policy.outcome for retry_policy in courses].index(BatchOutcome.GIVEN_UP) == 2 * (TRIES_MAX - 1)
+    policies = after(*[CollectorResponse.of(500), UNANSWERED] * (TRIES_MAX - 1), CollectorResponse.of(500))
+    assert [retry_policy.outcome for retry_policy in policies].index(BatchOutcome.GIVEN_UP) == 2 * (TRIES_MAX - 1)
 
 
 @pytest.mark.parametrize("status", sorted(UNREADABLE))
@@ -120,12 +120,12 @@ def test_a_refused_batch_is_halved_at_once_and_a_refused_record_dropped(status: 
 
 
 def test_a_collector_that_refuses_everything_is_tried_with_growing_pauses() -> None:
-    courses = after(*[CollectorResponse.of(400)] * (REFUSALS_AT_ONCE + 10))
-    assert {retry_policy.pause for retry_policy in courses[:REFUSALS_AT_ONCE]} == {0}
-    assert courses[REFUSALS_AT_ONCE].pause >= PAUSE / 2
-    assert courses[-1].pause >= PAUSE_MAX / 2
-    assert courses[-1].is_failing
-    assert courses[-1].after(CollectorResponse.of(200), MANY).after(CollectorResponse.of(400), MANY).pause == 0
+    policies = after(*[CollectorResponse.of(400)] * (REFUSALS_AT_ONCE + 10))
+    assert {retry_policy.pause for retry_policy in policies[:REFUSALS_AT_ONCE]} == {0}
+    assert policies[REFUSALS_AT_ONCE].pause >= PAUSE / 2
+    assert policies[-1].pause >= PAUSE_MAX / 2
+    assert policies[-1].is_failing
+    assert policies[-1].after(CollectorResponse.of(200), MANY).after(CollectorResponse.of(400), MANY).pause == 0
 
 
 def test_the_retry_after_of_a_collector_is_followed_within_bounds() -> None:
