@@ -34,7 +34,7 @@ async def test_a_failed_task_is_logged_with_the_context_it_has_bound() -> None:
     assert "session_id" not in after
 
 
-async def test_a_task_for_all_does_not_log_the_context_of_its_creator() -> None:
+async def test_a_task_shared_by_all_requests_does_not_log_the_context_of_its_creator() -> None:
     async def says(event: str) -> None:
         structlog.get_logger().info(event)
 

@@ -29,7 +29,7 @@ async def shows(stack: Stack, wanted: Callable[[ScrapedMetrics], bool]) -> Scrap
     return await eventually(described(wanted), lambda: scrape(stack.http), wanted, every=0.05)
 
 
-async def test_metrics_of_a_session_with_a_replaced_service(stack: Stack) -> None:
+async def test_metrics_count_a_session_with_a_replaced_service(stack: Stack) -> None:
     bots = {name: await stack.bot(name, ready_on="signal") for name in ("bot-1", "bot-2")}
     session_id = (await stack.request(BOTS))["session_id"]
     invited = await stack.until(session_id, lambda s: s.services[0].timeline.accepted is not None)

@@ -52,7 +52,7 @@ def test_grants_of_a_livekit_token_become_permissions(grants: Any, scopes: set[S
     assert scopes_of(grants) == scopes
 
 
-async def test_each_api_key_is_a_caller_and_the_livekit_key_is_a_single_one() -> None:
+async def test_each_api_key_is_its_own_caller_and_all_livekit_tokens_are_one_caller() -> None:
     assert await principal(ACME.key) == Principal("acme", ACME.scopes)
     assert await principal(OPERATOR.key) == Principal("operator", frozenset(Scope))
     first, second = livekit_token("a", room_create=True), livekit_token("b", room_create=True, room_admin=True)

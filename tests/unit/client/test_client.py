@@ -56,7 +56,7 @@ def test_an_sse_retry_is_read_only_if_it_is_all_digits(retry: str) -> None:
     assert events_in(f"retry: {retry}\n\ndata: a\n\n") == [Event("a", "")]
 
 
-def test_feeds_without_news_are_reopened_with_growing_pauses() -> None:
+def test_client_reopens_an_event_stream_without_news_with_growing_pauses() -> None:
     """Not before the server's `retry`, and with an upper limit."""
     assert [pause_after(fruitless, 2.0) for fruitless in range(5)] == [PAUSE, 2, 4, PAUSE_MAX, PAUSE_MAX]
     assert [pause_after(fruitless, 0.0) for fruitless in (1, 2, 3)] == [PAUSE, 2 * PAUSE, 4 * PAUSE]
@@ -81,7 +81,7 @@ def test_the_sse_reader_accepts_any_line(lines: list[str]) -> None:
 
 
 @given(st.integers(100, 999), st.one_of(st.binary(), st.from_type(dict).map(lambda value: repr(value).encode())))
-def test_an_error_without_a_problem_document_becomes_a_problem(status: int, raw: bytes) -> None:
+def test_an_error_response_without_a_problem_document_becomes_an_api_error(status: int, raw: bytes) -> None:
     problem = ApiError.of_answer(status, raw)
     assert problem.status == status
     assert str(status) in str(problem)
@@ -117,7 +117,9 @@ def test_a_problem_type_of_another_server_has_no_slug() -> None:
         (EndReason.CLOSED, 409, "session_over", "Session over"),
     ],
 )
-def test_error_for_an_ended_session_is_the_servers(reason: EndReason, status: int, slug: str, title: str) -> None:
+def test_client_error_for_an_ended_session_equals_the_servers_problem(
+    reason: EndReason, status: int, slug: str, title: str
+) -> None:
     session = SessionView.of(Session("ses_1", "room-1", User("alice"), 0.0)).model_copy(update={"reason": reason})
     error = ApiError.of_session(session)
     assert (error.status, error.slug, error.title) == (status, slug, title)

@@ -66,7 +66,7 @@ def test_a_human_token_has_the_requested_name_metadata_and_attributes() -> None:
 
 
 @pytest.mark.parametrize("metadata", ["", "as it is", "{}"])
-def test_metadata_of_a_participant_wins_over_that_of_the_session(metadata: str) -> None:
+def test_metadata_of_the_user_wins_over_that_of_the_session_in_a_token(metadata: str) -> None:
     session = replace(of_user(metadata=metadata), metadata={"plan": "gold"})
     assert claims_of(tokens().for_human(session, session.user)).get("metadata", "") == metadata
 

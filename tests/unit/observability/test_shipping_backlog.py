@@ -230,7 +230,7 @@ class Histories(RuleBasedStateMachine):
         assert not left or left[0] > max(self.arrived, default=0)
 
 
-TestHistories = Histories.TestCase
+TestBacklogHistories = Histories.TestCase
 
 
 @dataclass

@@ -176,7 +176,7 @@ ENDING: list[Event] = [
 HERE: list[Event] = [ev.JobAccepted(START + 0.3, given.MANAGER), given.seen(given.MANAGER, "PA_m", START + 0.4)]
 
 
-def test_spans_of_a_session_that_becomes_ready_and_is_closed() -> None:
+def test_a_session_that_becomes_ready_and_is_closed_has_a_span_for_each_step() -> None:
     assert story(
         given.JOINS,
         given.SIGNALS,

@@ -196,7 +196,7 @@ REFUSED = [
 ]
 
 
-def test_the_table_of_addresses_is_no_smaller_than_it_was() -> None:
+def test_at_least_sixty_forbidden_addresses_are_tried() -> None:
     assert len({address for _, address, _ in REFUSED}) >= 60
 
 

@@ -132,7 +132,7 @@ def entries(logs: list[EventDict], event: str) -> list[EventDict]:
 
 
 @in_virtual_time
-async def test_every_state_is_sent_even_when_all_change_in_one_loop_turn() -> None:
+async def test_every_state_has_a_callback_even_if_all_change_in_one_loop_turn() -> None:
     """And nothing else: a change that leaves the state as it was is no event, and neither is `waiting`."""
     harness = CallbackHarness(accepts)
     await harness.open("s1", *READY, ACTIVE, READY_AGAIN, CLOSED, ev.CleanUpStarted(START))
@@ -167,7 +167,7 @@ async def test_the_callback_body_shows_the_session_as_it_was_at_the_event() -> N
 
 
 @in_virtual_time
-async def test_an_event_is_not_sent_before_the_previous_one_is_delivered() -> None:
+async def test_a_callback_is_not_sent_before_the_previous_one_is_delivered() -> None:
     """However long that takes, and even if the receiver would accept it."""
     repaired = asyncio.Event()
 
@@ -185,7 +185,7 @@ async def test_an_event_is_not_sent_before_the_previous_one_is_delivered() -> No
 
 
 @in_virtual_time
-async def test_an_undeliverable_event_is_given_up_after_ten_minutes_and_the_next_is_sent() -> None:
+async def test_an_undeliverable_callback_is_given_up_after_ten_minutes_and_the_next_sent() -> None:
     async def takes_the_last(sent: Sent) -> int:
         if sent.event == "session_ready":
             raise DeliveryFailed("not connected: Connection refused")
@@ -214,7 +214,7 @@ async def test_callbacks_of_one_session_do_not_wait_for_those_of_another() -> No
 
 
 @in_virtual_time
-async def test_after_410_no_further_events_of_that_session_are_sent() -> None:
+async def test_after_410_no_further_callbacks_of_that_session_are_sent() -> None:
     """Neither those that waited nor later ones. Other sessions are not affected."""
 
     async def unwanted(sent: Sent) -> int:
@@ -242,7 +242,7 @@ async def test_after_410_no_further_events_of_that_session_are_sent() -> None:
 
 
 @in_virtual_time
-async def test_a_full_session_queue_drops_its_oldest_waiting_event() -> None:
+async def test_a_full_callback_queue_drops_its_oldest_waiting_event() -> None:
     """Never the one that is being sent."""
     answering = asyncio.Event()
 
@@ -270,7 +270,7 @@ async def test_a_full_session_queue_drops_its_oldest_waiting_event() -> None:
 
 
 @in_virtual_time
-async def test_waiting_events_are_limited_in_bytes_for_each_owner() -> None:
+async def test_waiting_callbacks_are_limited_in_bytes_for_each_owner() -> None:
     many = OWNER_BYTES_MAX // 1_000_000
     big = {"metadata": "x" * 1_000_000}
     harness = CallbackHarness(hangs, view=lambda session: {"session_id": session.session_id, **big})
@@ -287,7 +287,7 @@ async def test_waiting_events_are_limited_in_bytes_for_each_owner() -> None:
 
 
 @in_virtual_time
-async def test_receivers_that_hang_delay_only_their_own_owner() -> None:
+async def test_callback_receivers_that_hang_delay_only_their_own_owner() -> None:
     async def shops_hang(sent: Sent) -> int:
         return await (accepts if sent.session_id == "quick" else hangs)(sent)
 
@@ -311,7 +311,7 @@ async def test_the_number_of_concurrent_deliveries_is_limited() -> None:
 
 
 @in_virtual_time
-async def test_an_internal_error_is_logged_and_the_event_is_tried_again() -> None:
+async def test_an_internal_error_is_logged_and_the_callback_is_tried_again() -> None:
     faults = iter([RuntimeError("unexpected")])
 
     def signing_keys(owner: str) -> tuple[str, str]:
@@ -340,7 +340,7 @@ async def test_callback_logs_contain_the_host_and_nothing_else_of_the_url() -> N
 
 
 @in_virtual_time
-async def test_on_shutdown_an_event_that_waits_for_its_next_try_is_tried_at_once() -> None:
+async def test_on_shutdown_a_callback_that_waits_for_its_next_try_is_tried_at_once() -> None:
     answers = iter([503, 503, 503, 503, 503, 200, 503, 200])
 
     async def recovers(sent: Sent) -> int:
@@ -359,7 +359,7 @@ async def test_on_shutdown_an_event_that_waits_for_its_next_try_is_tried_at_once
 
 
 @in_virtual_time
-async def test_on_shutdown_the_rest_is_dropped_after_three_seconds_and_counted_in_the_log() -> None:
+async def test_on_shutdown_remaining_callbacks_are_dropped_after_three_seconds_and_logged() -> None:
     harness = CallbackHarness(hangs)
     for n in range(10):
         await harness.open(f"s{n}", *READY, CLOSED)

@@ -92,26 +92,26 @@ def test_a_session_refused_for_its_room_name_has_no_callback_event() -> None:
 
 
 @pytest.mark.parametrize("status", [200, 201, 204, 299])
-def test_any_2xx_answer_means_delivered(status: int) -> None:
+def test_a_callback_answered_with_any_2xx_is_delivered(status: int) -> None:
     delivered = a_delivery().begun(START).answered(status, START + 1)
     assert (delivered.state, delivered.last_status, delivered.finished_at) == ("delivered", status, START + 1)
 
 
 @pytest.mark.parametrize("status", [100, 199, 300, 302, 308, 400, 401, 404, 409, 429, 500, 503, 599])
-def test_any_other_answer_is_followed_by_another_try(status: int) -> None:
+def test_a_callback_answered_otherwise_is_tried_again(status: int) -> None:
     failed = a_delivery().begun(START).answered(status, START + 1)
     assert (failed.state, failed.last_status) == ("pending", status)
     assert failed.next_try_at is not None
     assert failed.next_try_at > START + 1
 
 
-def test_an_unanswered_try_is_repeated_and_clears_the_last_status() -> None:
+def test_an_unanswered_callback_is_tried_again_and_has_no_last_status() -> None:
     failed = a_delivery().begun(START).answered(500, START).begun(START + 1).unanswered("TimeoutError", START + 6)
     assert (failed.state, failed.tries) == ("pending", 2)
     assert (failed.last_status, failed.last_error) == (None, "TimeoutError")
 
 
-def test_answer_410_gives_the_delivery_up_at_once() -> None:
+def test_a_callback_answered_with_410_is_given_up_at_once() -> None:
     gone = a_delivery().begun(START).answered(410, START + 1)
     assert (gone.state, gone.is_unwanted, gone.tries) == ("given_up", True, 1)
 
@@ -150,7 +150,7 @@ def every_owner(_: str) -> bool:
     return True
 
 
-def test_the_last_hundred_of_each_owner_are_kept_newest_first() -> None:
+def test_the_last_hundred_deliveries_of_each_owner_are_kept_newest_first() -> None:
     delivery_log = DeliveryLog()
     for number in range(KEPT + 20):
         delivery_log.add(a_delivery(f"cb_{number}", at=START + number))
@@ -193,7 +193,7 @@ def test_an_update_of_a_dropped_delivery_is_ignored() -> None:
     assert "cb_0" not in [d.id for d in delivery_log.latest(every_owner)]
 
 
-def test_with_very_many_owners_the_least_recent_are_forgotten() -> None:
+def test_deliveries_of_the_least_recent_of_very_many_owners_are_forgotten() -> None:
     delivery_log = DeliveryLog()
     delivery_log.add(a_delivery("cb_quiet", "quiet"))
     delivery_log.add(a_delivery("cb_old", "lively"))

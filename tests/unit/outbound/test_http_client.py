@@ -241,7 +241,7 @@ async def test_an_invalid_address_is_not_dialed(post: Post) -> None:
     )
 
 
-async def test_redirects_are_returned_and_not_followed(post: Post, serve: Serve) -> None:
+async def test_deliver_returns_a_redirect_and_does_not_follow_it(post: Post, serve: Serve) -> None:
     elsewhere = await serve(ok)
     for status in (301, 302, 303, 307, 308):
 
@@ -253,7 +253,7 @@ async def test_redirects_are_returned_and_not_followed(post: Post, serve: Serve)
     assert not elsewhere.requests
 
 
-async def test_proxies_and_netrc_are_ignored(
+async def test_deliver_ignores_proxies_and_netrc_of_the_environment(
     serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     proxy, service = await serve(ok), await serve(ok)
@@ -342,7 +342,7 @@ async def test_an_answer_is_not_decompressed(post: Post, serve: Serve) -> None:
     assert service.requests[0].headers["Accept-Encoding"] == "identity"
 
 
-async def test_the_status_counts_even_if_the_answer_breaks_off(post: Post, serve_raw: ServeRaw) -> None:
+async def test_the_status_of_an_answer_counts_even_if_its_body_breaks_off(post: Post, serve_raw: ServeRaw) -> None:
     async def broken(writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 202 Accepted\r\nContent-Length: 100\r\n\r\nonly this")
 

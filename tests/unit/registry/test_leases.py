@@ -108,7 +108,7 @@ def test_expired_leases_do_not_count_when_most_are_late() -> None:
 
 
 @pytest.mark.parametrize("away", [3.0, 100.0, 86_400.0])
-def test_time_without_a_look_at_the_leases_does_not_count(away: float) -> None:
+def test_time_in_which_leases_are_not_checked_does_not_count(away: float) -> None:
     """The process was suspended, or its loop blocked. A lease that was over before still is."""
     looking = Looking(dead=1, one=20, alone=20)
     looking.until(19, "one")

@@ -179,7 +179,7 @@ def test_a_failed_trial_suspends_the_instance_for_longer() -> None:
     assert scenario.state("asr-1") is HEALTHY
 
 
-def test_a_trial_without_an_outcome_is_repeated() -> None:
+def test_the_trial_of_a_suspended_instance_is_repeated_if_it_has_no_outcome() -> None:
     """Its session may have been closed."""
     scenario = RegistryScenario(*asrs(2))
     scenario.fail("asr-1")
@@ -189,7 +189,7 @@ def test_a_trial_without_an_outcome_is_repeated() -> None:
     assert scenario.open(BY_ID) == ["asr-1"]
 
 
-def test_a_refused_session_does_not_use_up_a_trial() -> None:
+def test_a_refused_session_does_not_use_up_the_trial_of_a_suspended_instance() -> None:
     scenario = RegistryScenario(*asrs(2))
     scenario.fail("asr-1")
     scenario.pass_time(30)
