@@ -1,6 +1,6 @@
 """The exceptions of the HTTP API. Each carries only plain values; its message is meant for the caller.
 
-problems.py maps each to a status.
+problems/ maps each to a status.
 """
 
 from __future__ import annotations

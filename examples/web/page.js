@@ -42,7 +42,7 @@ function inWords({ state, services, reason }) {
       return ["Everything is ready", "", "good"];
     case "degraded":
       return [`Reconnecting ${missing.map(nameOf).join(" and ")}…`, "This takes a moment.", "busy"];
-    default: // only the API has the reason
+    default: // ended or failed
       return ["The session is over", WHY[reason] ?? "", state === "failed" ? "bad" : ""];
   }
 }

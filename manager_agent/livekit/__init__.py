@@ -1,1 +1,1 @@
-"""Everything that talks to LiveKit. The only folder that imports livekit."""
+"""Everything that talks to LiveKit. The only folder of manager_agent that imports livekit."""

@@ -1,4 +1,4 @@
-"""The word PURE in a docstring and the import contracts in pyproject.toml say the same."""
+"""The import contracts in pyproject.toml agree with the word PURE in docstrings and the folders in docs/design.md."""
 
 from __future__ import annotations
 
@@ -63,6 +63,24 @@ def test_pure_modules_read_no_clock_and_do_no_io() -> None:
         if isinstance(node, ast.Call) and called(node) in CLOCK_CALLS | BUILTIN_IO
     }
     assert impure == set()
+
+
+@pytest.mark.parametrize("package", ["http_api", "manager_agent"])
+def test_design_md_lists_all_folders_in_the_order_of_the_layers(package: str) -> None:
+    [layers] = [contract["layers"] for contract in contracts() if contract.get("containers") == [package]]
+    layer_of = {name: number for number, layer in enumerate(layers) for name in layer.split(" | ")}
+    listed = [name for name in folders_in_design_md(package) if name in layer_of]
+    assert sorted(listed) == sorted(layer_of)
+    assert listed == sorted(listed, key=lambda name: layer_of[name])
+
+
+def folders_in_design_md(package: str) -> list[str]:
+    """The folders and modules listed below this package, from top to bottom."""
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    below = re.search(rf"^{package}/ .*\n((?:  .*\n)+)", text, re.MULTILINE)
+    assert below is not None, f"docs/design.md does not list {package}"
+    names = re.findall(r"^  ((?:\w+(?:/|\.py)(?: |$))+)", below[1], re.MULTILINE)
+    return [name.removesuffix(".py").rstrip("/") for line in names for name in line.split()]
 
 
 def called(call: ast.Call) -> str:

@@ -47,7 +47,7 @@ def test_the_cli_reference_lists_every_command_and_exit_code() -> None:
     for command in COMMANDS:
         assert f"session-manager {' '.join(command)}".strip() in told
     for code in ExitCode:
-        assert f"| {code.value} |" in told
+        assert f"| {code.value} | {MEANINGS[code]}" in told
 
 
 def test_help_does_not_import_what_only_commands_need() -> None:
