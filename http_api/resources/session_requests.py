@@ -59,10 +59,8 @@ class SessionRequests:
         ready_timeout: float | None = None,
         max_duration: float | None = None,
     ) -> Session:
-        """The complete session, not opened yet. Open it right after this call, without an await in between, so that it
-        can't exceed the quotas. Its room gets a generated name when `room_name` is None. Raises TooManySessions,
-        Overloaded, NotAvailable."""
-        self.quotas.check(owner)
+        """The complete session, not opened yet. Open it without an await in between: its services are chosen by the
+        capacity that they have now. Its room gets a generated name when `room_name` is None. Raises NotAvailable."""
         services, now = self.registry.choose(requirements), self.clock()
         ulid = ULID.from_timestamp(now)
         return Session(
@@ -88,13 +86,14 @@ class SessionRequests:
     async def open(self, session: Session, max_wait: float | None, *, ends_with_its_client: bool = True) -> Session:
         """Open the session and wait until it is ready, at most `max_wait` seconds (None: no limit).
 
-        Raises Unready, Overloaded, and, when the session is over by then, the error that says why: NotReady,
-        RoomNameTaken, RoomUnavailable or SessionOver. When the call is cancelled because the client disconnected, the
-        session ends, unless `ends_with_its_client` is false.
+        Raises Unready, Overloaded, TooManySessions, and, when the session is over by then, the error that says why:
+        NotReady, RoomNameTaken, RoomUnavailable or SessionOver. When the call is cancelled because the client
+        disconnected, the session ends, unless `ends_with_its_client` is false.
         """
         if self.stopping.is_set():
             raise Unready(IS_STOPPING)
         with self.waiters.waiting():
+            self.quotas.check(session.owner)  # no await between this check and opening, so no session exceeds them
             try:
                 session = await self.orchestrator.open(session)
                 return await self._until_ready(session.session_id, max_wait)

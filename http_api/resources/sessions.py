@@ -36,7 +36,8 @@ async def create(request: web.Request) -> web.Response:
     """
     app, settings, session_requests = request.app, request.app[SETTINGS], request.app[SESSION_REQUESTS]
     owner = request[PRINCIPAL].name
-    session_requests.quotas.check(owner)  # refuse before the body is read; meanwhile others open sessions: see build()
+    # Refuse before reading the body. Meanwhile others may open sessions, so open() checks again.
+    session_requests.quotas.check(owner)
     profiles, bounds = app[PROFILES], {"longest": settings.session_ttl, "grants": settings.user_grants}
     body = await read_body(request, CreateSession, profiles=profiles, address_policy=app[ADDRESS_POLICY], **bounds)
     preferred = preferences(request.headers.getall("Prefer", ()))
