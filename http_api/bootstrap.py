@@ -28,7 +28,7 @@ from http_api.limits.idempotency_store import IdempotencyStore
 from http_api.limits.quotas import Quotas
 from http_api.limits.rate_limits import RATE_LIMITS
 from http_api.limits.waiters import WAITERS, Waiters
-from http_api.models.requests import PROFILES, Profiles
+from http_api.models.required_services import PROFILES, Profiles
 from http_api.models.responses import SessionView
 from http_api.observability.logs.recent import RECENT_LOGS
 from http_api.observability.metrics.metrics import METRICS, Metrics

@@ -28,7 +28,8 @@ from http_api.errors import (
     Unauthorized,
     Unready,
 )
-from http_api.models import requests, responses
+from http_api.models import queries, responses, services
+from http_api.models import sessions as session_models
 from http_api.models import timeline as timeline_models
 from http_api.models import token_source as token_source_models
 from http_api.operations import Media, Operation, ResponseSpec, Tag
@@ -93,12 +94,12 @@ SESSIONS = (
             ACCEPTED: ResponseSpec("the session is not ready yet and continues", responses.SessionView, headers=MADE),
         },
         (RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready),
-        body=requests.CreateSession, headers=PREFER | IDEMPOTENCY | TRACE, is_idempotent=True, creates=True,
+        body=session_models.CreateSession, headers=PREFER | IDEMPOTENCY | TRACE, is_idempotent=True, creates=True,
     ),
     Operation(
         "sessions_list_all", "GET", sessions.PATH, sessions.list_all, Tag.SESSIONS, Permission.SESSIONS,
         {OK: ResponseSpec("a page of sessions", responses.SessionList)},
-        query=requests.ListSessions,
+        query=queries.ListSessions,
     ),
     Operation(
         "sessions_show", "GET", SESSION, sessions.show, Tag.SESSIONS, Permission.SESSIONS,
@@ -139,7 +140,7 @@ SESSIONS = (
         "participants_add", "POST", SESSION + "/participants", participants.add, Tag.TOKENS, Permission.SESSIONS,
         {CREATED: ResponseSpec("the participant, with the token", responses.ParticipantView)},
         (UnknownSession, NoToken, IdentityTaken),
-        body=requests.AddParticipant,
+        body=session_models.AddParticipant,
     ),
     Operation(
         "token_source_give", "POST", token_source.PATH, token_source.give, Tag.TOKENS, Permission.FRONT_END,
@@ -154,7 +155,7 @@ SESSIONS = (
         "ready_say_ready", "POST", SESSION + "/ready", ready.say_ready, Tag.SERVICES, Permission.OWN_PROOF,
         {OK: ResponseSpec("the service is ready", messages.Answer)},
         (UnknownSession, SessionOver, ServiceOut, Forbidden),
-        body=requests.SayReady, proof=Proof.INVITE,
+        body=session_models.SayReady, proof=Proof.INVITE,
     ),
 )  # fmt: skip
 
@@ -187,7 +188,7 @@ SERVICES = (
             OK: ResponseSpec("registered, replacing an earlier one", responses.ServiceView, headers=REPLAYED),
         },
         (StaticService, OtherCaller),
-        body=requests.RegisterService, headers=IDEMPOTENCY, is_idempotent=True,
+        body=services.RegisterService, headers=IDEMPOTENCY, is_idempotent=True,
     ),
     Operation(
         "microservices_list_all", "GET", microservices.PATH, microservices.list_all, Tag.SERVICES, Permission.SERVICES,
@@ -202,14 +203,14 @@ SERVICES = (
         "microservices_remove", "DELETE", SERVICE, microservices.remove, Tag.SERVICES, Permission.SERVICES,
         {OK: ResponseSpec("the removed service", responses.ServiceView)},
         (UnknownService, OtherInstance, StaticService, OtherCaller),
-        query=requests.InstanceQuery,
+        query=queries.InstanceQuery,
     ),
     Operation(
         "microservices_heartbeat", "POST", SERVICE + "/heartbeat", microservices.heartbeat,
         Tag.SERVICES, Permission.SERVICES,
         {OK: ResponseSpec("the service", responses.ServiceView)},
         (UnknownService, OtherInstance, OtherCaller),
-        body=requests.Heartbeat, needs_body=False, query=requests.InstanceQuery,
+        body=services.Heartbeat, needs_body=False, query=queries.InstanceQuery,
     ),
 )  # fmt: skip
 
@@ -217,7 +218,7 @@ RUNNING = (
     Operation(
         "health_health", "GET", "/health", health.health, Tag.OPERATIONS, Permission.PUBLIC,
         {OK: ResponseSpec("the server responds; with `deep`, the probe passed", responses.Health | responses.Proven)},
-        (ProbeFailed, Unauthorized, Forbidden, KeysUnavailable, RateLimited), query=requests.HealthQuery, is_vital=True,
+        (ProbeFailed, Unauthorized, Forbidden, KeysUnavailable, RateLimited), query=queries.HealthQuery, is_vital=True,
     ),
     Operation(
         "health_livez", "GET", "/livez", health.livez, Tag.OPERATIONS, Permission.PUBLIC,

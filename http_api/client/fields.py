@@ -1,4 +1,4 @@
-"""Request bodies as keyword arguments: the fields of models/requests.py, which the server validates."""
+"""Request bodies as keyword arguments. The server validates them: models/sessions.py and models/services.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class UserGrantFields(TypedDict, total=False):
 
 
 class SessionFields(TypedDict, total=False):
-    """The fields of requests.CreateSession. `None` means not given."""
+    """The fields of CreateSession. `None` means not given."""
 
     user_identity: str | None
     """Generated if not given."""
@@ -41,7 +41,7 @@ class SessionFields(TypedDict, total=False):
 
 
 class ParticipantFields(TypedDict, total=False):
-    """The fields of requests.AddParticipant."""
+    """The fields of AddParticipant."""
 
     identity: Required[str]
     name: str | None
@@ -51,7 +51,7 @@ class ParticipantFields(TypedDict, total=False):
 
 
 class ServiceFields(TypedDict, total=False):
-    """The fields of requests.RegisterService."""
+    """The fields of RegisterService."""
 
     service_id: Required[str]
     metadata: Required[dict[str, Any]]

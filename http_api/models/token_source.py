@@ -14,7 +14,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from http_api.errors import FieldError, Invalid
 from http_api.models import field_types, json_schemas
 from http_api.models.field_types import wrong
-from http_api.models.requests import REQUIRED_SERVICES_MAX, Profiles, named_twice
+from http_api.models.required_services import REQUIRED_SERVICES_MAX, Profiles, named_twice
 from http_api.models.responses import View
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session.required_service import Requirement

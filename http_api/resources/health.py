@@ -10,7 +10,7 @@ from http_api.access.principals import Scope
 from http_api.app_keys import AGENT, PROBE, STOPPING
 from http_api.errors import MissingScope, Unready
 from http_api.limits.rate_limits import identify
-from http_api.models.requests import HealthQuery
+from http_api.models.queries import HealthQuery
 from http_api.models.responses import Alive, Health, Proven, answer
 from http_api.protocol.bodies import read_query
 

@@ -8,8 +8,9 @@ from http import HTTPStatus
 from aiohttp import web
 
 from http_api.app_keys import ADDRESS_POLICY, CLOCK, REGISTRY
-from http_api.models.requests import Heartbeat, InstanceQuery, RegisterService
+from http_api.models.queries import InstanceQuery
 from http_api.models.responses import ServiceList, ServiceView, answer
+from http_api.models.services import Heartbeat, RegisterService
 from http_api.protocol.bodies import read_body, read_query
 from http_api.request_context import PRINCIPAL
 from http_api.resources.ownership import refuse_others

@@ -8,8 +8,8 @@ from aiohttp import web
 
 from http_api.app_keys import ROOMS
 from http_api.errors import IdentityTaken, NoToken
-from http_api.models.requests import AddParticipant
 from http_api.models.responses import ParticipantView, answer
+from http_api.models.sessions import AddParticipant
 from http_api.observability.tracing.requests import giving_token
 from http_api.protocol.bodies import read_body
 from http_api.resources.ownership import own_session_of, state_of

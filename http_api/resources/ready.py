@@ -7,8 +7,8 @@ from aiohttp import web
 from http_api.access.authentication import bearer
 from http_api.app_keys import CLOCK, ROOMS, STORE
 from http_api.errors import Forbidden, ServiceOut, SessionOver
-from http_api.models.requests import SayReady
 from http_api.models.responses import answer
+from http_api.models.sessions import SayReady
 from http_api.observability.logs.context import bind_session
 from http_api.protocol.bodies import read_body
 from http_api.resources.ownership import state_of

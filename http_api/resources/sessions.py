@@ -11,8 +11,10 @@ from http_api.app_keys import ADDRESS_POLICY, CLOCK, ORCHESTRATOR, STORE
 from http_api.errors import NoToken
 from http_api.limits.waiters import WAITERS, decided, until
 from http_api.models.paging import page
-from http_api.models.requests import PROFILES, CreateSession, ListSessions
+from http_api.models.queries import ListSessions
+from http_api.models.required_services import PROFILES
 from http_api.models.responses import SessionList, SessionView, answer
+from http_api.models.sessions import CreateSession
 from http_api.observability.logs.context import bind_session
 from http_api.protocol import server_timing
 from http_api.protocol.bodies import read_body, read_query

@@ -10,7 +10,7 @@ from ulid import ULID
 from http_api.access.principals import Principal
 from http_api.app_keys import REGISTRY, STORE
 from http_api.errors import Forbidden
-from http_api.models.requests import PROFILES
+from http_api.models.required_services import PROFILES
 from http_api.models.responses import answer
 from http_api.models.token_source import (
     DEFAULT_PROFILE,

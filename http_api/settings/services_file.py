@@ -18,7 +18,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from http_api.models.requests import Profiles, ServicesFileBody, requirements_of
+from http_api.models.required_services import Profiles, requirements_of
+from http_api.models.services import ServicesFileBody
 from http_api.protocol.bodies import field_path
 from http_api.settings.settings import BadSettings
 from http_api.settings.yaml_lines import Document, Mistake, read_yaml

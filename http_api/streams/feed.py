@@ -10,7 +10,7 @@ from aiohttp import web
 
 from http_api.access.principals import Principal
 from http_api.app_keys import STORE
-from http_api.models.requests import PROFILES, Profiles
+from http_api.models.required_services import PROFILES, Profiles
 from http_api.request_context import PRINCIPAL
 from http_api.streams.event_stream import EventStream, event_stream, head
 from http_api.streams.models import CallerView, FeedEvent, Forgotten, ServiceGone, Snapshot

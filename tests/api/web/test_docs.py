@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from http_api.models.requests import RegisterService
+from http_api.models.services import RegisterService
 from http_api.openapi.curls import SERVER, SESSION_ID, curl
 from http_api.openapi.document import document
 from http_api.openapi.schemas import example_of

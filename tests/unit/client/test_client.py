@@ -12,15 +12,11 @@ from http_api.client import ApiError, Client
 from http_api.client import fields as known
 from http_api.client.client import PAUSE, PAUSE_MAX, pause_after
 from http_api.client.sse import Event, EventReader
-from http_api.models.requests import (
-    AddParticipant,
-    Body,
-    CreateSession,
-    RegisterService,
-    RequiredServiceEntry,
-    UserGrants,
-)
+from http_api.models.requests import Body
+from http_api.models.required_services import RequiredServiceEntry
 from http_api.models.responses import SessionView
+from http_api.models.services import RegisterService
+from http_api.models.sessions import AddParticipant, CreateSession, UserGrants
 from http_api.problems.table import TYPE
 from manager_agent.session.session import EndReason, Session, User
 

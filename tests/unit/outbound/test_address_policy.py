@@ -9,7 +9,7 @@ import psutil
 import pytest
 
 from http_api.errors import Invalid
-from http_api.models.requests import RegisterService
+from http_api.models.services import RegisterService
 from http_api.protocol.bodies import validated
 from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, AddressPolicy, AddressRefused, read_networks
 from manager_agent.outbound.http_client import is_this_machine
