@@ -43,8 +43,8 @@ class Media(StrEnum):
 class ResponseSpec:
     """One successful response of an operation."""
 
-    says: str
-    """The description: when it is sent, or what it contains."""
+    description: str
+    """When it is sent, or what it contains: the first word in lower case, no full stop."""
     view: Shape | None = None
     """The model of the body, or of each event's data. None: no body, or one that is not JSON."""
     media: Media = Media.JSON
@@ -86,11 +86,15 @@ class Operation:
     @property
     def summary(self) -> str:
         """The OpenAPI summary: the first line of the handler's docstring."""
-        return self.says.partition("\n")[0]
+        return self._docstring.partition("\n")[0]
 
     @property
-    def says(self) -> str:
-        """The handler's docstring."""
+    def description(self) -> str:
+        """The OpenAPI description: the rest of the handler's docstring."""
+        return self._docstring.partition("\n")[2].strip()
+
+    @property
+    def _docstring(self) -> str:
         return inspect.getdoc(self.handler) or ""
 
 

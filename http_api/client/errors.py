@@ -54,17 +54,17 @@ class ApiError(Exception):
     def of_answer(cls, status: int, raw: bytes, *, retry_after: float | None = None) -> Self:
         """The problem in the body of a response. Without one, the error has only the status."""
         try:
-            said = _Body.model_validate_json(raw)
+            problem = _Body.model_validate_json(raw)
         except ValidationError:
             return cls(status, title=_phrase(status), retry_after=retry_after)
         return cls(
             status,
-            title=said.title or _phrase(status),
-            slug=said.type.removeprefix(TYPE) if said.type.startswith(TYPE) else "",
-            detail=said.detail,
-            request_id=said.request_id,
-            errors=tuple(FieldError(wrong.field, wrong.detail) for wrong in said.errors),
-            services=tuple(said.services),
+            title=problem.title or _phrase(status),
+            slug=problem.type.removeprefix(TYPE) if problem.type.startswith(TYPE) else "",
+            detail=problem.detail,
+            request_id=problem.request_id,
+            errors=tuple(FieldError(wrong.field, wrong.detail) for wrong in problem.errors),
+            services=tuple(problem.services),
             retry_after=retry_after,
         )
 
@@ -84,13 +84,13 @@ class ApiError(Exception):
 
     def _message(self) -> str:
         fields = [f"{wrong.field}: {wrong.detail}" for wrong in self.errors]
-        said = "; ".join(filter(None, [self.detail, *fields]))
+        details = "; ".join(filter(None, [self.detail, *fields]))
         known = ", ".join(filter(None, [str(self.status), self.slug, self.request_id]))
-        return f"{self.title}{f': {said}' if said else ''} ({known})"
+        return f"{self.title}{f': {details}' if details else ''} ({known})"
 
 
 class _Body(BaseModel):
-    """application/problem+json as far as it is used here; whatever else is in it, comes later, or is missing."""
+    """application/problem+json as far as it is used here. Every member may be missing, and others are ignored."""
 
     model_config = ConfigDict(extra="ignore")
 

@@ -15,7 +15,7 @@ class Event:
     """The last id received, with this event or an earlier one: the value for `Last-Event-ID`."""
     name: str = "message"
     retry: float = 0.0
-    """Seconds to wait before reconnecting, as the server last said."""
+    """Seconds to wait before reconnecting, as the server last sent it."""
 
 
 @dataclass(slots=True)

@@ -39,10 +39,10 @@ def beginning_otherwise(prefix: str) -> Schema:
     return {"not": {"pattern": f"^{prefix}"}, "description": f"Must not begin with `{prefix}`."}
 
 
-def dictionary(key: Schema, value: Schema, most: int, says: str = "") -> Schema:
+def dictionary(key: Schema, value: Schema, most: int, description: str = "") -> Schema:
     """The schema of an object with free keys. Pydantic's own schema would allow keys that do not match the pattern."""
     schema = {"type": "object", "propertyNames": key, "additionalProperties": value, "maxProperties": most}
-    return {**schema, "description": says} if says else schema
+    return {**schema, "description": description} if description else schema
 
 
 JSON_VALUE_NAME = "JsonValue"

@@ -70,21 +70,21 @@ class AttemptView(View):
     late: LateView | None
 
     @classmethod
-    def of(cls, told: TimelineAttempt) -> Self:
-        attempt = told.attempt
+    def of(cls, given: TimelineAttempt) -> Self:
+        attempt = given.attempt
         return cls(
-            entry=told.entry,
+            entry=given.entry,
             attempt=attempt.number,
             service_id=attempt.instance.service_id,
             type=attempt.instance.type,
-            optional=told.optional,
+            optional=given.optional,
             state=attempt.state,
-            reason=told.reason,
-            ready_by=told.ready_by,
+            reason=given.reason,
+            ready_by=given.ready_by,
             tries=attempt.tries,
             timeline=known_instants(attempt.timeline),
-            until=None if told.until is None else rfc3339(told.until),
-            late=None if told.late is None else LateView.of(told.late),
+            until=None if given.until is None else rfc3339(given.until),
+            late=None if given.late is None else LateView.of(given.late),
         )
 
 

@@ -83,20 +83,20 @@ def answers(operation: Operation, schemas: Schemas, links: dict[str, Any]) -> di
 
 
 def _answer(operation: Operation, answer: ResponseSpec, schemas: Schemas) -> dict[str, Any]:
-    told: dict[str, Any] = {
-        "description": _sentence(answer.says),
+    described: dict[str, Any] = {
+        "description": _sentence(answer.description),
         "headers": {
-            **{name: {"description": _sentence(says), **TEXTUAL} for name, says in answer.headers.items()},
+            **{name: {"description": _sentence(text), **TEXTUAL} for name, text in answer.headers.items()},
             **_shared(operation, ()),
         },
     }
     if answer.view is not None:
         schema = schemas.views[answer.view]
         is_stream = answer.media is Media.EVENTS
-        told["content"] = {answer.media: {"schema": _event(schema, answer.events) if is_stream else schema}}
+        described["content"] = {answer.media: {"schema": _event(schema, answer.events) if is_stream else schema}}
     elif answer.media is not Media.JSON:
-        told["content"] = {answer.media: {"schema": {"type": "string"}}}
-    return told
+        described["content"] = {answer.media: {"schema": {"type": "string"}}}
+    return described
 
 
 def _event(schema: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
@@ -108,8 +108,8 @@ def _event(schema: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
 
 def _problem(operation: Operation, status: HTTPStatus, rows: list[Row]) -> dict[str, Any]:
     schemas = [{"$ref": REF.format(model=name_of(row.slug))} for row in rows]
-    told = (("Retry-After", RETRIED), (server_timing.HEADER, TIMED), ("WWW-Authenticate", CHALLENGED))
-    more = [name for name, statuses in told if status in statuses]
+    by_status = (("Retry-After", RETRIED), (server_timing.HEADER, TIMED), ("WWW-Authenticate", CHALLENGED))
+    more = [name for name, statuses in by_status if status in statuses]
     return {
         "description": "; ".join(f"`{row.slug}`: {row.title}" for row in rows) + ".",
         "headers": _shared(operation, more),
@@ -128,8 +128,8 @@ def _shared(operation: Operation, more: Iterable[str]) -> dict[str, Any]:
 
 
 def header_components() -> dict[str, Any]:
-    return {name: {"description": _sentence(says), **TEXTUAL} for name, says in HEADERS.items()}
+    return {name: {"description": _sentence(text), **TEXTUAL} for name, text in HEADERS.items()}
 
 
-def _sentence(says: str) -> str:
-    return says[:1].upper() + says[1:] + "."
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."

@@ -91,7 +91,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
             "license": {"name": "MIT", "identifier": "MIT"},
         },
         "servers": [{"url": "/"}],
-        "tags": [{"name": tag.value, "description": says} for tag, says in TAGS.items()],
+        "tags": [{"name": tag.value, "description": description} for tag, description in TAGS.items()],
         "paths": paths,
         "components": {
             "schemas": schemas.components,
@@ -102,7 +102,7 @@ def document(operations: Iterable[Operation]) -> dict[str, Any]:
 
 
 def _operation(operation: Operation, operations: Sequence[Operation], schemas: Schemas) -> dict[str, Any]:
-    told: dict[str, Any] = {
+    described: dict[str, Any] = {
         "operationId": operation.id,
         "tags": [operation.tag.value],
         "summary": operation.summary,
@@ -111,16 +111,15 @@ def _operation(operation: Operation, operations: Sequence[Operation], schemas: S
     }
     if operation.body is not None:
         content = {"application/json": {"schema": schemas.bodies[operation.body]}}
-        told["requestBody"] = {"content": content, "required": operation.needs_body}
-    told["responses"] = answers(operation, schemas, _links(operation, operations))
+        described["requestBody"] = {"content": content, "required": operation.needs_body}
+    described["responses"] = answers(operation, schemas, _links(operation, operations))
     if operation.access is not Permission.PUBLIC:
-        told["security"] = _security(operation)
-    return told
+        described["security"] = _security(operation)
+    return described
 
 
 def _description(operation: Operation) -> str:
-    rest = operation.says.partition("\n")[2].strip()
-    return f"{rest}\n\n```sh\n{curl(operation)}\n```".strip()
+    return f"{operation.description}\n\n```sh\n{curl(operation)}\n```".strip()
 
 
 def _security(operation: Operation) -> list[dict[str, list[str]]]:
@@ -139,16 +138,16 @@ def _parameters(operation: Operation, schemas: Schemas) -> Iterator[dict[str, An
     if operation.query is not None:
         assert isinstance(operation.query, type)
         yield from _query(operation.query, schemas.queries[operation.query])
-    for name, says in {**operation.headers, "X-Request-Id": REQUEST_ID}.items():
+    for name, description in {**operation.headers, "X-Request-Id": REQUEST_ID}.items():
         pattern = {"pattern": HEADER_PATTERNS[name]} if name in HEADER_PATTERNS else {}
-        yield {"name": name, "in": "header", "description": says, "schema": {"type": "string", **pattern}}
+        yield {"name": name, "in": "header", "description": description, "schema": {"type": "string", **pattern}}
 
 
 def _query(model: type[BaseModel], schema: Schema) -> Iterator[dict[str, Any]]:
     example = example_of(model)
     for name, field in schema["properties"].items():
-        told = {key: value for key, value in _given(field).items() if key != "description"}
-        parameter = {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": told}
+        in_schema = {key: value for key, value in _given(field).items() if key != "description"}
+        parameter = {"name": name, "in": "query", "required": name in schema.get("required", ()), "schema": in_schema}
         if "description" in field:
             parameter["description"] = field["description"]
         if name in example:

@@ -20,7 +20,8 @@ Instant = float | None
 def server_timing(session: Session, now: float) -> str:
     """The value of the header for the session at the instant `now`: milliseconds of the phases that are over."""
     return ", ".join(
-        f'{name};dur={max(took, 0.0) * 1000:.1f};desc="{says}"' for name, says, took in _phases(session, now)
+        f'{name};dur={max(took, 0.0) * 1000:.1f};desc="{description}"'
+        for name, description, took in _phases(session, now)
     )
 
 
@@ -31,7 +32,7 @@ def _phases(session: Session, now: float) -> Iterator[tuple[str, str, float]]:
     needed = [service for service in session.services if not service.optional]
     invited = min((at for service in needed for at in _invites(service)), default=None)
     accepted, joined = _last(needed, _accepted_at), _last(needed, _joined_at)
-    for name, says, begun, ended in (
+    for name, description, begun, ended in (
         ("room", "LiveKit creates the room", room.requested_at, room.created_at),
         ("manager", "the manager agent joins", room.created_at, session.manager.came_at),
         ("invite", "the services accept", invited, accepted),
@@ -40,7 +41,7 @@ def _phases(session: Session, now: float) -> Iterator[tuple[str, str, float]]:
         ("total", "since the request", session.created_at, over_at),
     ):
         if begun is not None and ended is not None:
-            yield name, says, ended - begun
+            yield name, description, ended - begun
 
 
 def _invites(service: RequiredService) -> Iterator[float]:

@@ -66,9 +66,9 @@ async def heartbeat(request: web.Request) -> web.Response:
     404 when the service is not registered: it should register again.
     """
     service_id, asked = request.match_info["service_id"], read_query(request, InstanceQuery)
-    said = await read_body(request, Heartbeat) if request.can_read_body else Heartbeat()
+    reported = await read_body(request, Heartbeat) if request.can_read_body else Heartbeat()
     refuse_others(request, service_id)
     status = request.app[REGISTRY].heartbeat(
-        service_id, load=said.load, draining=said.draining, endpoint=asked.endpoint
+        service_id, load=reported.load, draining=reported.draining, endpoint=asked.endpoint
     )
     return answer(ServiceView.of(status))

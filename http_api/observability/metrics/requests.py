@@ -35,7 +35,7 @@ class RequestMetrics:
             self._problems.labels(problem)
 
     def answered(self, operation: str | None, status: int | None, problem: str | None, seconds: float) -> None:
-        """`operation`: its id; None for an unknown path or method. `status`: None when the answer was broken off."""
+        """`operation`: its id; None for an unknown path or method. `status`: None if the response was cut off."""
         operation = operation or UNKNOWN
         self._requests.labels(operation, ABORTED if status is None else str(status)).inc()
         self._duration.labels(operation).observe(seconds)

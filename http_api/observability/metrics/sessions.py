@@ -1,4 +1,4 @@
-"""What becomes of sessions and of their services: every change of the store, counted and timed."""
+"""Metrics of sessions and their services: every change in the store, counted and timed."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from manager_agent.session.session import FAILURES, EndReason, ServiceReason, Se
 from manager_agent.store.store import Change
 
 REFUSING = frozenset({ServiceReason.NOT_REGISTERED, ServiceReason.NO_CAPACITY})
-"""Why no instance can be invited, and the request for a session is refused."""
+"""The reasons for which a request for a session is refused."""
 ATTEMPT_REASONS = tuple(reason for reason in ServiceReason if reason not in REFUSING)
-"""Why an attempt fails."""
+"""The reasons for which an attempt fails."""
 SECONDS = (0.05, 0.1, 0.25, 0.5, 0.75, 1, 1.5, 2, 3, 5, 7.5, 10, 15, 20, 30, 60)
-"""A session is ready within one or two, as a rule, and with one that was replaced within ten."""
+"""Most sessions are ready within one or two, and within ten if a service was replaced."""
 STEPS = {
     AttemptStep.ACCEPTED: (
         "session_manager_service_time_to_accept_seconds",
@@ -47,7 +47,7 @@ STEPS = {
 
 
 class SessionMetrics:
-    """`hear` is for the store's listen()."""
+    """`tell` is a listener for the store."""
 
     def __init__(
         self, registry: CollectorRegistry, types: Bounded, profiles: Bounded, awaited: AwaitedWebhooks
@@ -55,7 +55,7 @@ class SessionMetrics:
         self._types, self._profiles, self._awaited = types, profiles, awaited
         self._types_asked_for = Bounded()
         self.known_types: set[str] = set()
-        """Those that are shown, of services that there are or were."""
+        """The label values of types with a service that is or was registered."""
         self._created = Counter(
             "session_manager_sessions_created_total",
             "Sessions that got a room or ended without one.",
@@ -71,8 +71,8 @@ class SessionMetrics:
             "session_manager_sessions_ended_total", "Sessions that are over.", ["state", "reason"], registry=registry
         )
         self._steps = {
-            step: Histogram(name, says, ["type"], registry=registry, buckets=SECONDS)
-            for step, (name, says) in STEPS.items()
+            step: Histogram(name, description, ["type"], registry=registry, buckets=SECONDS)
+            for step, (name, description) in STEPS.items()
         }
         self._refused = Counter(
             "session_manager_services_refused_total", "Required services for which no service could be invited.",
@@ -104,20 +104,19 @@ class SessionMetrics:
         for reason in EndReason:
             self._ended.labels(_state_of(reason), reason)
 
-    def hear(self, change: Change) -> None:
-        """Takes in a change of a session. It is called for every one of them."""
-        if change.session.owner:  # the health check's sessions have none
+    def tell(self, change: Change) -> None:
+        if change.session.owner:  # the probe's sessions have none
             for part in change.parts:
                 self._take_in(change.session, part)
 
     def expect_profile(self, profile: str) -> None:
-        """Has its series begin at zero."""
+        """Create the series of this profile at zero."""
         shown = self._profiles.of(profile)
         self._created.labels(shown)
         self._time_to_ready.labels(shown)
 
     def expect_type(self, service_type: str) -> str:
-        """Has its series begin at zero. What is shown for this type of service."""
+        """Create the series of this service type at zero. Returns its label value."""
         shown = self._types.of(service_type)
         if shown not in self.known_types:
             self.known_types.add(shown)

@@ -46,7 +46,7 @@ class State(Collector):
         yield _logs_dropped(logs)
         delivered = "session_manager_log_records_delivered_total"
         yield CounterMetricFamily(delivered, "Log records that the collector accepted.", value=logs.delivered)
-        for name, says, value in (
+        for name, description, value in (
             ("session_manager_waiters", "Requests that are waiting.", self._waiters.count),
             ("session_manager_rooms_held", "Rooms that the manager agent watches.", self._agent.rooms_held),
             ("session_manager_manager_registered", "1 if registered with LiveKit.", self._agent.registered),
@@ -54,7 +54,7 @@ class State(Collector):
             ("session_manager_log_queue_records", "Log records waiting to be shipped.", logs.queued_records),
             ("session_manager_log_queue_bytes", "Size of the log records waiting to be shipped.", logs.queued_bytes),
         ):
-            yield GaugeMetricFamily(name, says, value=float(value))
+            yield GaugeMetricFamily(name, description, value=float(value))
 
     def _sessions(self) -> Metric:
         family = GaugeMetricFamily("session_manager_sessions", "Stored sessions, by state.", labels=["state"])

@@ -28,7 +28,7 @@ def wire(
 ) -> None:
     """Connect the metrics, once per process. The SERVICES_FILE's services and profiles are registered first, so that
     they get label values before the limit is reached."""
-    store.listen(metrics.sessions.hear)
+    store.listen(metrics.sessions.tell)
     metrics.requests.expect(row.slug for row in (*TABLE.values(), UNEXPECTED))
     for service in registry.list():
         metrics.sessions.expect_type(service.type)

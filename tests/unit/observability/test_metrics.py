@@ -60,10 +60,10 @@ def test_invented_types_and_profiles_make_few_metric_series() -> None:
     metrics = session_metrics(registry)
     before = len(shown(registry).series)
     for n in range(VALUES_MAX):
-        metrics.hear(created_change(invented(n)))
+        metrics.tell(created_change(invented(n)))
     full = len(shown(registry).series)
     for n in range(VALUES_MAX, VALUES_MAX + 1_000):
-        metrics.hear(created_change(invented(n)))
+        metrics.tell(created_change(invented(n)))
     found = shown(registry)
     assert full > before
     assert len(found.series) - full == (full - before) / VALUES_MAX, "`other`, and nothing else"
@@ -106,7 +106,7 @@ def test_metrics_for_alerts_start_at_zero() -> None:
 async def test_every_attempt_of_a_type_with_a_dead_instance_counts_as_failed() -> None:
     """However often each is invited: alerts use the share of attempts that fail."""
     registry, store = CollectorRegistry(), MemoryStore(lambda: START)
-    store.listen(session_metrics(registry).hear)
+    store.listen(session_metrics(registry).tell)
     for n in range(5):
         await store.add(replace(given.a_session(given.JOINS), session_id=f"s{n}", room_name=f"r{n}", owner="acme"))
         for event in (*given.managed(), *refused_again_and_again(tries=6), ev.DeadlinePassed(START + 60)):
@@ -140,7 +140,7 @@ async def test_session_metrics_agree_with_the_store_at_every_step(block: int) ->
     """Several histories at once, interleaved in any order, and purged."""
     chance = random.Random(block)
     registry, store = CollectorRegistry(), MemoryStore(lambda: START)
-    store.listen(session_metrics(registry).hear)
+    store.listen(session_metrics(registry).tell)
     events: dict[str, list[Event]] = {}
     for n in range(4):
         model = a_history(*by_chance(block * 4 + n))
@@ -336,7 +336,7 @@ def test_metrics_are_served_in_the_accepted_format_or_as_plain_text(accept: str,
 
 def test_each_application_has_its_own_metrics() -> None:
     one, another = Metrics(), Metrics()
-    one.sessions.hear(created_change(replace(given.a_session(given.JOINS), owner="acme")))
+    one.sessions.tell(created_change(replace(given.a_session(given.JOINS), owner="acme")))
     assert shown(one.registry).total("session_manager_sessions_created_total") == 1
     assert shown(another.registry).total("session_manager_sessions_created_total") == 0
 

@@ -131,7 +131,7 @@ NOT_SAMPLES = ("_bucket", "_count", "_created")
 def counted(before: Session, event: Event) -> set[str]:
     registry = CollectorRegistry()
     metrics = SessionMetrics(registry, Bounded(), Bounded(), AwaitedWebhooks(registry, lambda: START))
-    metrics.hear(Change(before.session_id, before, apply(before, event), event))
+    metrics.tell(Change(before.session_id, before, apply(before, event), event))
     return {
         " ".join([name.removeprefix("session_manager_"), *(label for _, label in sorted(labels)), f"{value:g}"])
         for (name, labels), value in ScrapedMetrics(registry.collect()).series.items()
@@ -156,7 +156,7 @@ def test_no_measured_duration_is_negative() -> None:
     registry = CollectorRegistry()
     metrics = SessionMetrics(registry, Bounded(), Bounded(), AwaitedWebhooks(registry, lambda: START))
     event = seen("sm-asr-1", "PA_asr", START - 5)
-    metrics.hear(Change("s1", WAITING, apply(WAITING, event), event))
+    metrics.tell(Change("s1", WAITING, apply(WAITING, event), event))
     found = ScrapedMetrics(registry.collect())
     for step in ("join", "ready"):
         assert found.total(f"session_manager_service_time_to_{step}_seconds_count", type="ASR") == 1
