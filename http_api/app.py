@@ -8,20 +8,20 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 
 from http_api.access.authentication import AUTHENTICATOR
-from http_api.admission import admission
+from http_api.admission import admit
 from http_api.app_keys import CALLBACKS, ORCHESTRATOR, STOPPING, TASKS
-from http_api.bootstrap import Components, provide, upkeep_of
+from http_api.bootstrap import Components, provide, registry_tasks
 from http_api.limits.idempotency import idempotency
 from http_api.limits.rate_limits import show_allowance
 from http_api.observability.metrics.loop_lag import LoopLag
-from http_api.observability.middleware import observed, show_request_id
+from http_api.observability.middleware import observe, show_request_id
 from http_api.observability.upstreams import UPSTREAMS
 from http_api.operations import OPERATIONS_BY_HANDLER, Operation
 from http_api.problems.problems import problems
 from http_api.protocol.cors import CrossOrigin
 from http_api.routes import OPERATIONS
 from http_api.streams.subscribers import FEED
-from http_api.web.docs import DOCUMENT, described
+from http_api.web.docs import DOCUMENT, document_file
 from manager_agent.livekit import ffi
 
 
@@ -29,10 +29,10 @@ def create_app(components: Components) -> web.Application:
     """The application, not started. Raises BadSettings."""
     ffi.disable_log_capture()
     cross_origin = CrossOrigin(components.settings.cors_origins)
-    app = web.Application(middlewares=[observed, cross_origin.preflight, problems, admission, idempotency])
+    app = web.Application(middlewares=[observe, cross_origin.preflight, problems, admit, idempotency])
     provide(app, components)
     app[OPERATIONS_BY_HANDLER] = {operation.handler: operation for operation in OPERATIONS}
-    app[DOCUMENT] = described(OPERATIONS)
+    app[DOCUMENT] = document_file(OPERATIONS)
     app.router.add_routes([_route(operation) for operation in OPERATIONS])
     app.cleanup_ctx.append(lambda app: _running(app, components))
     app.on_response_prepare.extend([show_request_id, show_allowance, cross_origin.allow])
@@ -48,13 +48,14 @@ def _route(operation: Operation) -> web.RouteDef:
 
 
 async def _running(app: web.Application, components: Components) -> AsyncIterator[None]:
+    """Start the parts in this order, and close them in the reverse order."""
     settings, registry = components.settings, components.registry
     async with AsyncExitStack() as stack:
         stack.push_async_callback(components.tracing.aclose, components.sinks.exit_budget)
         await components.tracing.start()
-        watching = (LoopLag(components.metrics.loop_lag.observe), app[UPSTREAMS])
-        telling = (app[AUTHENTICATOR], *upkeep_of(settings, registry), components.reconciler, app[CALLBACKS])
-        for part in (*watching, *telling, components.rooms, components.inviter, components.agent):
+        monitors = (LoopLag(components.metrics.loop_lag.observe), app[UPSTREAMS])
+        background = (app[AUTHENTICATOR], *registry_tasks(settings, registry), components.reconciler, app[CALLBACKS])
+        for part in (*monitors, *background, components.rooms, components.inviter, components.agent):
             stack.push_async_callback(part.aclose)
             await part.start()
         stack.push_async_callback(app[FEED].aclose)
@@ -64,7 +65,7 @@ async def _running(app: web.Application, components: Components) -> AsyncIterato
 
 
 async def _end_sessions(app: web.Application) -> None:
-    """Before the requests under way are waited for: those who wait for a session get their answer now."""
+    """Runs before aiohttp waits for running requests: those that wait for a session are answered now."""
     app[STOPPING].set()
     await app[ORCHESTRATOR].aclose()
     app[FEED].end()

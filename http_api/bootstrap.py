@@ -1,4 +1,4 @@
-"""The composition root: the one place where the objects of a process are made and given to each other."""
+"""The composition root: the only place where the objects of a process are created and connected."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ from manager_agent.tasks import Tasks
 
 @dataclass(frozen=True, slots=True)
 class Components:
-    """The manager agent, and what measures it."""
+    """The manager agent, and its metrics and traces."""
 
     settings: Settings
     sinks: LogSinks
@@ -91,7 +91,7 @@ def compose(
     reconciler: type[Reconciler] = Reconciler,
     tracing: Tracing | None = None,
 ) -> Components:
-    """The components, none of them started; tests give classes of their own. `sinks`: those that logging fills. Raises
+    """The components, none of them started. `sinks`: those that logging fills. Tests pass classes of their own. Raises
     BadSettings."""
     clock, metrics, tracing = steady_clock(), Metrics(), tracing or tracing_of(settings)
     key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
@@ -138,7 +138,7 @@ def compose(
 
 
 def provide(app: web.Application, components: Components) -> None:
-    """Keeps everything that handlers use in the application, under its key. Raises BadSettings."""
+    """Store everything that handlers use in the application, under its key. Raises BadSettings."""
     settings, sinks, clock, store = components.settings, components.sinks, components.clock, components.store
     registry, orchestrator, rooms = components.registry, components.orchestrator, components.rooms
     app[SETTINGS], app[CLOCK], app[STORE], app[REGISTRY] = settings, clock, store, registry
@@ -183,7 +183,7 @@ def provide(app: web.Application, components: Components) -> None:
 
 
 def authenticator_of(settings: Settings, clock: Clock) -> Authenticator:
-    """What finds out who is asking, not started."""
+    """The Authenticator, not started."""
     return Authenticator(
         is_open=settings.is_open,
         api_keys=settings.api_keys,
@@ -225,12 +225,12 @@ def registry_of(
     return registry, file.profiles
 
 
-def upkeep_of(settings: Settings, registry: Registry) -> Sequence[SnapshotWriter | LeaseSweeper]:
-    """What the registry needs in the background."""
+def registry_tasks(settings: Settings, registry: Registry) -> Sequence[SnapshotWriter | LeaseSweeper]:
+    """The background tasks of the registry."""
     writers = [] if settings.state_dir is None else [SnapshotWriter(registry, settings.state_dir)]
     return [*writers, LeaseSweeper(registry)]
 
 
 def address_policy_of(settings: Settings) -> AddressPolicy:
-    """Judges the addresses that callers of this server may have it call."""
+    """The policy for the addresses that callers may have this server call."""
     return AddressPolicy(networks=settings.invite_networks, own_port=settings.server_port, is_own=is_this_machine)

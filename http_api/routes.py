@@ -47,7 +47,7 @@ from http_api.resources import (
     webhooks,
 )
 from http_api.streams import feed, session_events
-from http_api.streams import models as feed_views
+from http_api.streams import models as feed_models
 from http_api.web import dashboard, docs
 from manager_agent import messages
 from manager_agent.control.probe import ProbeFailed
@@ -164,8 +164,8 @@ FEED = (
         "feed_follow", "GET", feed.PATH, feed.follow, Tag.SESSIONS, Permission.SESSIONS,
         {
             OK: ResponseSpec(
-                "the current state, then every change", feed_views.Told, Media.EVENTS,
-                events=tuple(feed_views.FeedEvent),
+                "the current state, then every change", feed_models.EventData, Media.EVENTS,
+                events=tuple(feed_models.FeedEvent),
             ),
         },
         (TooManyStreams, Overloaded),

@@ -9,7 +9,7 @@ from http_api.cli.fitted import Fitted
 from http_api.cli.services import registered_table
 from http_api.cli.sessions import sessions_table
 from http_api.models.responses import ServiceView, SessionView
-from http_api.streams.models import Forgotten, HealthView, ServiceGone, Snapshot, Told
+from http_api.streams.models import EventData, Forgotten, HealthView, ServiceGone, Snapshot
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
@@ -27,27 +27,27 @@ class Overview:
     """Empty if the caller may not see services."""
     health: HealthView | None = None
 
-    def take(self, told: Told) -> list[SessionView]:
+    def take(self, data: EventData) -> list[SessionView]:
         """Apply one event of the feed. Returns the sessions that changed, oldest first; for the first snapshot, at most
         SHOWN of them."""
-        match told:
+        match data:
             case Snapshot():
                 most = SHOWN if self.health is None else None
-                before, self.sessions = self.sessions, {session.session_id: session for session in told.sessions}
-                self.services = {service.service_id: service for service in told.services or ()}
-                self.health = told.health
+                before, self.sessions = self.sessions, {session.session_id: session for session in data.sessions}
+                self.services = {service.service_id: service for service in data.services or ()}
+                self.health = data.health
                 return [one for one in self._newest_first()[:most][::-1] if before.get(one.session_id) != one]
             case SessionView():
-                self.sessions[told.session_id] = told
-                return [told]
+                self.sessions[data.session_id] = data
+                return [data]
             case Forgotten():
-                self.sessions.pop(told.session_id, None)
+                self.sessions.pop(data.session_id, None)
             case ServiceView():
-                self.services[told.service_id] = told
+                self.services[data.service_id] = data
             case ServiceGone():
-                self.services.pop(told.service_id, None)
+                self.services.pop(data.service_id, None)
             case HealthView():
-                self.health = told
+                self.health = data
         return []
 
     def newest(self) -> list[SessionView]:
@@ -58,7 +58,7 @@ class Overview:
         """Session ids sort by creation time."""
         return sorted(self.sessions.values(), key=lambda session: session.session_id, reverse=True)
 
-    def troubles(self) -> list[str]:
+    def unavailable(self) -> list[str]:
         """One line for each upstream that is unavailable."""
         upstreams = () if self.health is None else self.health.dependencies
         return [
@@ -73,9 +73,9 @@ class Overview:
         from rich.text import Text
 
         line, inner = Segment.line(), options.update(height=None)
-        troubles = [Text(trouble, "bold red", no_wrap=True, overflow="ellipsis") for trouble in self.troubles()]
-        yield from troubles
-        height = options.max_height - len(troubles) - 1  # the last line is the cursor's
+        unavailable = [Text(line, "bold red", no_wrap=True, overflow="ellipsis") for line in self.unavailable()]
+        yield from unavailable
+        height = options.max_height - len(unavailable) - 1  # the last line is the cursor's
         sessions = Fitted(self.newest(), sessions_table)
         services = Fitted([service for _, service in sorted(self.services.items())], registered_table)
         reserved = height * SERVICES_SHARE if self.services else 0.0

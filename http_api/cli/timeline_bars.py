@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 HEAD = ("service", "attempt", "state")
 PHASES = ("invited", "accepted", "joined", "ready")
-BLOCKS, LETTERS = " ░▒▓█✗", " .-=#x"
+BLOCKS, ASCII = " ░▒▓█✗", " .-=#x"
 """Characters for a cell of a bar: before the invite, in each phase, and where the attempt failed."""
 STYLES = ("", "yellow", "yellow", "cyan", "green", "bold red")
 BROKEN = 5
@@ -139,7 +139,7 @@ class Drawing:
         scale = scale_of(self.timeline, now, cells)
         yield self._steps(scale)
         yield ""
-        marks = LETTERS if options.ascii_only else BLOCKS
+        marks = ASCII if options.ascii_only else BLOCKS
         bars = [_drawn(bar(one, scale), marks) for one in attempts]
         head = [*HEAD, f"0 to {format_elapsed(scale.seconds)}"]
         if is_beside:

@@ -98,14 +98,14 @@ async def _drawn(picture: Callable[[], RenderableType]) -> AsyncIterator[None]:
 async def _list_all(client: Client, as_json: bool) -> ExitCode:
     from http_api.cli.overview import Overview
 
-    overview, troubles = Overview(), list[str]()
+    overview, unavailable = Overview(), list[str]()
     async with aclosing(client.follow_all()) as events:
         async for event in events:
             _list(overview.take(event), as_json)
-            if overview.troubles() != troubles and not as_json:
-                troubles = overview.troubles()
-                for trouble in troubles:
-                    output.print_error(trouble)
+            if overview.unavailable() != unavailable and not as_json:
+                unavailable = overview.unavailable()
+                for line in unavailable:
+                    output.print_error(line)
     return ExitCode.OK
 
 

@@ -25,7 +25,7 @@ from http_api.models.responses import (
     SessionWithToken,
 )
 from http_api.models.timeline import TimelineView
-from http_api.streams.models import FeedEvent, Forgotten, HealthView, ServiceGone, Snapshot, Told
+from http_api.streams.models import EventData, FeedEvent, Forgotten, HealthView, ServiceGone, Snapshot
 from manager_agent.session.session import GIVES_TOKENS, SessionState
 
 SESSIONS = ("api", "v1", "sessions")
@@ -184,7 +184,7 @@ class Client:
             if not news:
                 await asyncio.sleep(PAUSE)
 
-    async def follow_all(self) -> AsyncGenerator[Told, None]:
+    async def follow_all(self) -> AsyncGenerator[EventData, None]:
         """Yield everything visible to the caller: a Snapshot, then each new or changed SessionView, Forgotten when a
         session is dropped, likewise ServiceView and ServiceGone, and HealthView when it changes.
 

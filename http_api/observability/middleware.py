@@ -27,7 +27,7 @@ ACCEPTED_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 @web.middleware
-async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
+async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The outermost middleware, so that requests refused by the others are observed too."""
     app, operation, started = request.app, operation_of(request), perf_counter()
     theirs = request.headers.get(REQUEST_ID_HEADER, "")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import structlog
@@ -32,34 +32,35 @@ class Upstream:
     """A system that this server depends on."""
 
     name: str
-    trouble: Callable[[], str | None]
+    why_away: Callable[[], str | None]
     """Why it is unavailable, or None when it is available. Shown to every caller: it must contain no address and no
     secret. Must not block."""
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class UpstreamStatus:
     """The status of an upstream at the last check."""
 
     name: str
     since: float
     """When it was first seen in this state."""
-    trouble: str | None
+    why_away: str | None
+    """Why it is unavailable, or None when it is available."""
 
     @property
     def state(self) -> DependencyState:
-        return DependencyState.UP if self.trouble is None else DependencyState.AWAY
+        return DependencyState.UP if self.why_away is None else DependencyState.AWAY
 
 
 def livekit(is_registered: Callable[[], bool], answers: Callable[[], bool]) -> Upstream:
     """LiveKit as an upstream: available when the manager agent is registered and the last API call succeeded."""
 
-    def trouble() -> str | None:
+    def why_away() -> str | None:
         if not is_registered():
             return "the manager agent is not registered with LiveKit"
         return None if answers() else "LiveKit does not respond to requests for its list of rooms"
 
-    return Upstream("livekit", trouble)
+    return Upstream("livekit", why_away)
 
 
 class Upstreams:
@@ -68,7 +69,7 @@ class Upstreams:
         self._listeners: list[Callable[[], None]] = []
         self._tasks = Tasks()
         now = clock()
-        self.found = tuple(Found(one.name, now, one.trouble()) for one in upstreams)
+        self.statuses = tuple(UpstreamStatus(one.name, now, one.why_away()) for one in upstreams)
         """The status of each upstream, in the given order. Read-only."""
 
     def listen(self, listener: Callable[[], None]) -> None:
@@ -81,32 +82,32 @@ class Upstreams:
     async def aclose(self) -> None:
         await self._tasks.aclose()
 
-    def look(self) -> None:
+    def check(self) -> None:
         """Check every upstream, and call the listeners if a status changed."""
         now = self._clock()
-        before, pairs = self.found, zip(self._upstreams, self.found, strict=True)
-        self.found = tuple(_looked_at(upstream, known, now) for upstream, known in pairs)
-        changes = [after for known, after in zip(before, self.found, strict=True) if after != known]
+        before, pairs = self.statuses, zip(self._upstreams, self.statuses, strict=True)
+        self.statuses = tuple(_checked(upstream, known, now) for upstream, known in pairs)
+        changes = [after for known, after in zip(before, self.statuses, strict=True) if after != known]
         for one in changes:
             if one.state is DependencyState.UP:
                 log.info("dependency_up", upstream=one.name)
             else:
-                log.warning("dependency_away", upstream=one.name, why=one.trouble)
+                log.warning("dependency_away", upstream=one.name, why=one.why_away)
         for listener in self._listeners if changes else ():
             listener()
 
     async def _run(self) -> None:
         while True:
             try:
-                self.look()
+                self.check()
             except Exception:
                 log.exception("dependencies_fault")
             await asyncio.sleep(INTERVAL)
 
 
-def _looked_at(upstream: Upstream, before: Found, now: float) -> Found:
-    found = Found(upstream.name, before.since, upstream.trouble())
-    return found if found.state is before.state else Found(found.name, now, found.trouble)
+def _checked(upstream: Upstream, before: UpstreamStatus, now: float) -> UpstreamStatus:
+    status = UpstreamStatus(upstream.name, before.since, upstream.why_away())
+    return status if status.state is before.state else replace(status, since=now)
 
 
 UPSTREAMS = web.AppKey("UPSTREAMS", Upstreams)

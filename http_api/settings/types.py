@@ -20,7 +20,7 @@ from manager_agent.comma_list import read_list
 from manager_agent.livekit.tokens import Grant
 from manager_agent.outbound.address_policy import AddressRefused, Network, read_networks, read_url
 
-TELLING = 8
+QUERY_SECRET_MIN = 8
 """The minimum length at which a value in a URL's query counts as a secret. Hiding every `1` and `true` in the log would
 hide too much."""
 HEADER_NAME, HEADER_VALUE = (
@@ -61,7 +61,7 @@ def _not_blank(secret: SecretStr) -> SecretStr:
 
 
 def _from_text(read: Callable[[str], Any]) -> BeforeValidator:
-    """Makes `read` what becomes of a text; other values are left to pydantic."""
+    """Parse strings with `read`; leave other values to pydantic."""
     return BeforeValidator(lambda value: read(value) if isinstance(value, str) else value)
 
 
@@ -88,7 +88,7 @@ def secrets_of(url: str) -> frozenset[str]:
     """Possible secrets in a URL: the whole URL, and the values in its query, decoded and as written."""
     query = urlsplit(url).query
     values = {value for pair in query.split("&") for raw in (pair.partition("=")[2],) for value in (raw, unquote(raw))}
-    return frozenset({url, *(value for value in values if len(value) >= TELLING)})
+    return frozenset({url, *(value for value in values if len(value) >= QUERY_SECRET_MIN)})
 
 
 def read_otlp_headers(text: str) -> dict[str, str]:

@@ -8,7 +8,7 @@ from typing import Self
 from http_api import VERSION
 from http_api.access.principals import Principal, Scope
 from http_api.models.responses import ServiceView, SessionView, View
-from http_api.observability.upstreams import DependencyState, Found, Upstreams
+from http_api.observability.upstreams import DependencyState, Upstreams, UpstreamStatus
 from manager_agent.messages import rfc3339
 
 
@@ -34,8 +34,8 @@ class DependencyView(View):
     """Why it is unavailable; null when it is available."""
 
     @classmethod
-    def of(cls, found: Found) -> Self:
-        return cls(name=found.name, state=found.state, since=rfc3339(found.since), detail=found.trouble)
+    def of(cls, status: UpstreamStatus) -> Self:
+        return cls(name=status.name, state=status.state, since=rfc3339(status.since), detail=status.why_away)
 
 
 class HealthView(View):
@@ -46,8 +46,8 @@ class HealthView(View):
 
     @classmethod
     def of(cls, upstreams: Upstreams, now: float) -> Self:
-        found = [DependencyView.of(one) for one in upstreams.found]
-        return cls(dependencies=found, time=rfc3339(now), version=VERSION)
+        dependencies = [DependencyView.of(status) for status in upstreams.statuses]
+        return cls(dependencies=dependencies, time=rfc3339(now), version=VERSION)
 
 
 class CallerView(View):
@@ -85,5 +85,5 @@ class ServiceGone(View):
     service_id: str
 
 
-Told = Snapshot | SessionView | Forgotten | ServiceView | ServiceGone | HealthView
-"""The data of an event."""
+EventData = Snapshot | SessionView | Forgotten | ServiceView | ServiceGone | HealthView
+"""The data of an event of the feed."""

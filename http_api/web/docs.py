@@ -32,7 +32,7 @@ class OpenApi(RootModel[dict[str, Any]]):
     """An OpenAPI 3.1 document."""
 
 
-def described(operations: Iterable[Operation]) -> File:
+def document_file(operations: Iterable[Operation]) -> File:
     """The OpenAPI document of these operations, as a file."""
     content = json.dumps(document(operations), ensure_ascii=False, separators=(",", ":")).encode()
     return File(content, Media.JSON)

@@ -243,8 +243,8 @@ async def test_health_without_upstreams_reports_nothing(api: Api) -> None:
     """A look that finds no change notifies no listener."""
     upstreams = Upstreams((), api.parts.clock)
     upstreams.listen(lambda: pytest.fail("nothing has changed"))
-    upstreams.look()
-    assert upstreams.found == ()
+    upstreams.check()
+    assert upstreams.statuses == ()
 
 
 # --- who may see what -------------------------------------------------------------------------------

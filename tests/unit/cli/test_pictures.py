@@ -263,8 +263,8 @@ def test_services_fill_the_rows_that_few_sessions_leave() -> None:
 
 def test_an_overview_shows_what_is_unavailable_until_it_is_back() -> None:
     overview = Overview()
-    assert overview.troubles() == []
+    assert overview.unavailable() == []
     overview.take(health(DependencyState.AWAY, "it does not answer"))
-    assert overview.troubles() == ["livekit has been unavailable since 2026-01-01T00:00:00.000Z: it does not answer"]
+    assert overview.unavailable() == ["livekit has been unavailable since 2026-01-01T00:00:00.000Z: it does not answer"]
     overview.take(snapshot())
-    assert overview.troubles() == []
+    assert overview.unavailable() == []
