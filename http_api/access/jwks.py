@@ -1,4 +1,4 @@
-"""The keys of a caller's own issuer: fetched, kept for a while, and found by their id (RFC 7517)."""
+"""The key set of the callers' own issuer (RFC 7517): fetched, cached, and looked up by key id."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ RSA_BITS_MIN = 2_048
 FRESH = 300.0
 """Seconds for which a fetched key set is used without another fetch, unless a key is missing from it."""
 PAUSE = 5.0
-"""Seconds between two fetches, whichever key is asked for."""
+"""Minimum seconds between two fetches, also for different keys."""
 TIMEOUT = aiohttp.ClientTimeout(total=3, connect=2)
 SIZE_MAX = 64 * 1024
 HEADERS = {"Accept": "application/jwk-set+json, application/json", "Accept-Encoding": "identity"}
 
 
 class BadKeySet(Exception):
-    """The issuer's answer is not a usable key set."""
+    """The issuer's response is not a usable key set."""
 
 
 class KeySet:
@@ -55,13 +55,13 @@ class KeySet:
             await self._http.close()
 
     async def find(self, kid: str) -> jwt.PyJWK:
-        """The key of this id. Raises KeysUnavailable when none were ever fetched, PyJWKSetError when it is none of
-        the issuer's."""
+        """The key with this id. Raises KeysUnavailable if no key set was ever fetched, and PyJWKSetError if the issuer
+        has no such key."""
         known = kid in self._keys
         if not known or self._is_old():
             fetching, failed = self._fetch_soon(), self._failed
             if fetching is not None and not (known and failed):
-                await asyncio.shield(fetching)  # who asked first may go away
+                await asyncio.shield(fetching)  # shared: the request that started it may be cancelled
         if self._fetched_at is None:
             raise KeysUnavailable
         if kid not in self._keys:
@@ -72,7 +72,7 @@ class KeySet:
         return self._fetched_at is None or self._clock() - self._fetched_at >= FRESH
 
     def _fetch_soon(self) -> asyncio.Task[None] | None:
-        """The fetch under way, one for all who want it; None when there was one a moment ago."""
+        """The running fetch, shared by all requests; None within PAUSE after the last one."""
         if self._fetching is None or self._fetching.done():
             if self._clock() - self._tried_at < PAUSE:
                 return None
@@ -81,7 +81,7 @@ class KeySet:
         return self._fetching
 
     async def _fetch(self) -> None:
-        """What was fetched before stays when it fails."""
+        """Replace the keys. If this fails, the earlier ones stay."""
         try:
             self._keys = read_key_set(await self._get())
         except (aiohttp.ClientError, TimeoutError, BadKeySet) as error:
@@ -105,12 +105,12 @@ class KeySet:
 
 
 def read_key_set(raw: bytes) -> Mapping[str, jwt.PyJWK]:
-    """The keys that can be used, by their ids: those that have one, and are for signatures by one of ALGORITHMS.
-    Raises BadKeySet when there are none."""
+    """The usable keys by their ids: those with an id, for signatures with one of ALGORITHMS. Raises BadKeySet if there
+    are none."""
     try:
         listed = json.loads(raw)["keys"]
     except (ValueError, TypeError, LookupError, RecursionError):
-        raise BadKeySet("is no JSON Web Key Set") from None
+        raise BadKeySet("is not a JSON Web Key Set") from None
     found = map(_read_key, listed if isinstance(listed, list) else ())
     usable = {key.key_id: key for key in found if key is not None and isinstance(key.key_id, str)}
     if not usable:
@@ -118,11 +118,11 @@ def read_key_set(raw: bytes) -> Mapping[str, jwt.PyJWK]:
     return usable
 
 
-def _read_key(said: Any) -> jwt.PyJWK | None:
-    """None for one that is of no use: other kinds may stand beside ours."""
+def _read_key(entry: Any) -> jwt.PyJWK | None:
+    """The key in an entry; None if it is not usable, because a key set may contain keys of other kinds."""
     try:
-        key = jwt.PyJWK(said)
-    except Exception:  # the library lets others than its own errors through
+        key = jwt.PyJWK(entry)
+    except Exception:  # the library also raises errors other than its own
         return None
     return key if _is_usable(key) else None
 
@@ -132,4 +132,4 @@ def _is_usable(key: jwt.PyJWK) -> bool:
         return False
     if isinstance(key.key, RSAPublicKey):
         return key.key.key_size >= RSA_BITS_MIN
-    return isinstance(key.key, EllipticCurvePublicKey)  # a private key that is published proves nothing
+    return isinstance(key.key, EllipticCurvePublicKey)  # a published private key proves nothing

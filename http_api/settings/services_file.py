@@ -1,11 +1,11 @@
-"""The SERVICES_FILE: static services, and profiles. Whatever is wrong in it is named at once, with its line and field.
+"""The SERVICES_FILE: static services, and profiles. Every mistake in it is reported at once, with line and field.
 
     services:
       - {service_id: asr-1, endpoint: "http://asr-1:9000/", metadata: {type: ASR}, capacity: 40}
     profiles:
       voice-bot: [asr-1, {type: TTS, labels: {language: de}}]
 
-A service has the fields of a registration; what sessions may require, the profiles may.
+A service has the fields of a registration, and a profile those of the required services of a session.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from manager_agent.registry.services import RegisteredService
 
 
 class BadServicesFile(BadSettings):
-    """The SERVICES_FILE can't be used. The message names every mistake, and shows no value."""
+    """The SERVICES_FILE is invalid. The message lists every mistake, and no values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,33 +38,33 @@ class ServicesFile:
 
 
 def read_services_file(path: Path, at: float, address_policy: AddressPolicy) -> ServicesFile:
-    """What stands in the file, its services registered at this instant. Raises BadServicesFile."""
+    """Read the file. Its services are registered at the instant `at`. Raises BadServicesFile."""
     try:
         document = read_yaml(path.read_bytes())
     except OSError as error:
         raise BadServicesFile(f"SERVICES_FILE: {path} can't be read: {error.strerror}") from None
-    mistakes = [*document.mistakes, *_twice(document)]
+    mistakes = [*document.mistakes, *_duplicates(document)]
     try:
         body = ServicesFileBody.model_validate(document.value or {}, context={"address_policy": address_policy})
     except ValidationError as wrong:
-        mistakes += _misfits(document, wrong)
+        mistakes += _invalid_fields(document, wrong)
     if mistakes:
         raise _complaint(path, mistakes)
     services = tuple(service.service(at, static=True) for service in body.services or ())
     return ServicesFile(services, {name: requirements_of(entries) for name, entries in (body.profiles or {}).items()})
 
 
-def _misfits(document: Document, wrong: ValidationError) -> Iterator[Mistake]:
-    """What does not fit, but for fields of which it is said already that they can't be understood."""
-    said = {mistake.field for mistake in document.mistakes}
+def _invalid_fields(document: Document, wrong: ValidationError) -> Iterator[Mistake]:
+    """The invalid fields, except those that could not be parsed, which are mistakes already."""
+    unparsed = {mistake.field for mistake in document.mistakes}
     for error in wrong.errors(include_url=False, include_input=False, include_context=False):
         path = field_path(error["loc"])
-        if path not in said:
+        if path not in unparsed:
             yield Mistake(document.line(error["loc"]), path, error["msg"])
 
 
-def _twice(document: Document) -> Iterator[Mistake]:
-    """Service ids that stand in the file more than once."""
+def _duplicates(document: Document) -> Iterator[Mistake]:
+    """Service ids that are in the file more than once."""
     value = document.value if isinstance(document.value, Mapping) else {}
     services = value.get("services")
     ids = [_id(service) for service in services] if isinstance(services, list) else []
@@ -73,7 +73,7 @@ def _twice(document: Document) -> Iterator[Mistake]:
         if service_id is not None and count[service_id] > 1 and service_id in ids[:index]:
             loc = ("services", index, "service_id")
             first = document.line(("services", ids.index(service_id), "service_id"))
-            yield Mistake(document.line(loc), field_path(loc), f"stands in line {first} already")
+            yield Mistake(document.line(loc), field_path(loc), f"is already in line {first}")
 
 
 def _id(service: Any) -> str | None:

@@ -1,7 +1,7 @@
-"""YAML as plain JSON values that remember the lines they stand in.
+"""Parse YAML into plain JSON values and the line of each.
 
-What YAML has and JSON has not is left out, and said: tags, keys that are no text, keys given twice, infinity. `no`,
-`on` and dates are text here, as in YAML 1.2: a language is not false.
+What JSON can't express is reported as a mistake: tags, keys that are not strings, duplicate keys, infinity. `no`, `on`
+and dates are strings, as in YAML 1.2: `no` may be the language Norwegian.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from http_api.protocol.bodies import DEPTH_MAX, UNPRINTABLE, field_path
 
 Loc = tuple[int | str, ...]
 TAG = "tag:yaml.org,2002:"
-TEXTS = frozenset({f"{TAG}str", f"{TAG}timestamp"})
-OTHERS = frozenset({f"{TAG}int", f"{TAG}float", f"{TAG}null"})
-TRUTH = {"true": True, "false": False}
+STRING_TAGS = frozenset({f"{TAG}str", f"{TAG}timestamp"})
+NUMBER_OR_NULL_TAGS = frozenset({f"{TAG}int", f"{TAG}float", f"{TAG}null"})
+BOOLEANS = {"true": True, "false": False}
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -33,11 +33,11 @@ class Mistake:
 class Document:
     value: Any = None
     mistakes: list[Mistake] = field(default_factory=list)
-    """What could not be understood; it stands as null in `value`."""
+    """What could not be parsed. It is null in `value`."""
     lines: dict[Loc, int] = field(default_factory=dict)
 
     def line(self, loc: Sequence[int | str]) -> int:
-        """Where the value at `loc` stands, or, if there is none, what it is missing from. Parts in parentheses or
+        """The line of the value at `loc`, or of the nearest enclosing value if there is none. Parts in parentheses or
         brackets are pydantic's own, for the branch of a union and for a key."""
         known: Loc = tuple(part for part in loc if isinstance(part, int) or not part.startswith(("(", "[")))
         while known not in self.lines and known:
@@ -46,7 +46,7 @@ class Document:
 
 
 def read_yaml(raw: bytes) -> Document:
-    """The one document in `raw`. Its value is None when it is empty, or can't be read at all."""
+    """Parse `raw`, which contains one document. The value is None if it is empty or is not YAML."""
     try:
         loader = yaml.SafeLoader(raw)
         node, document = loader.get_single_node(), Document()
@@ -58,11 +58,11 @@ def read_yaml(raw: bytes) -> Document:
     except RecursionError:
         return Document(mistakes=[Mistake(1, "", f"is nested deeper than {DEPTH_MAX} levels")])
     if node is not None:
-        document.value = _Reading(loader, document).value(node, ())
+        document.value = _Parser(loader, document).value(node, ())
     return document
 
 
-class _Reading:
+class _Parser:
     def __init__(self, loader: yaml.SafeLoader, document: Document) -> None:
         self._loader, self._document = loader, document
 
@@ -84,9 +84,9 @@ class _Reading:
         for key_node, item in node.value:
             key = self._scalar(key_node, loc) if isinstance(key_node, yaml.ScalarNode) else None
             if not isinstance(key, str):
-                self._wrong(key_node, loc, "has a key that is no text; put it in quotes")
+                self._wrong(key_node, loc, "has a key that is not a string; put it in quotes")
             elif key in found:
-                self._wrong(key_node, (*loc, key), f"stands in line {self._document.line((*loc, key))} already")
+                self._wrong(key_node, (*loc, key), f"is already in line {self._document.line((*loc, key))}")
             else:
                 self._document.lines[(*loc, key)] = _line(key_node)
                 found[key] = self.value(item, (*loc, key))
@@ -95,15 +95,15 @@ class _Reading:
     def _scalar(self, node: yaml.ScalarNode, loc: Loc) -> Any:
         text, tag = str(node.value), node.tag
         if tag == f"{TAG}bool":
-            return TRUTH.get(text.lower(), text)
-        if tag in TEXTS:
+            return BOOLEANS.get(text.lower(), text)
+        if tag in STRING_TAGS:
             return self._wrong(node, loc, "has a control character") if UNPRINTABLE.search(text) else text
-        if tag not in OTHERS:
-            return self._wrong(node, loc, f"is of a kind that is not known here: {tag.removeprefix(TAG)}")
+        if tag not in NUMBER_OR_NULL_TAGS:
+            return self._wrong(node, loc, f"has an unsupported tag: {tag.removeprefix(TAG)}")
         try:
             number = self._loader.construct_object(node)
         except (ValueError, yaml.YAMLError):
-            return self._wrong(node, loc, "is no number")
+            return self._wrong(node, loc, "is not a number")
         if isinstance(number, float) and not math.isfinite(number):
             return self._wrong(node, loc, "is not finite")
         return number

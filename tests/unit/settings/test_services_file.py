@@ -150,7 +150,7 @@ extra: true
         "25 profiles.other[0]",
         "26 extra",
     ]
-    assert said[7] == "13: services[3].service_id: stands in line 10 already"
+    assert said[7] == "13: services[3].service_id: is already in line 10"
     assert "s3cret" not in "".join(said)
 
 
@@ -169,15 +169,15 @@ def test_a_profile_that_requires_a_service_twice_is_a_mistake(tmp_path: Path) ->
         (b"\xff\xfe\xfa", ["1: is not YAML: "]),
         (b"services: \x00", ["1: is not YAML: "]),
         ("[" * 3_000, ["1: is "]),
-        ("services: []\nservices: []\n", ["2: services: stands in line 1 already"]),
-        ("profiles:\n  a: [x]\n  a: [y]", ["3: profiles.a: stands in line 2 already"]),
-        ("1: x", ["1: has a key that is no text"]),
-        ("? [a]\n: x", ["1: has a key that is no text"]),
+        ("services: []\nservices: []\n", ["2: services: is already in line 1"]),
+        ("profiles:\n  a: [x]\n  a: [y]", ["3: profiles.a: is already in line 2"]),
+        ("1: x", ["1: has a key that is not a string"]),
+        ("? [a]\n: x", ["1: has a key that is not a string"]),
         ("profiles: &a {x: *a}", ["1: profiles.x", "1: profiles.x.x.x"]),
         ('services: "\\0"', ["1: services: has a control character"]),
-        ("services: !!python/none x", ["1: services: is of a kind that is not known here: "]),
+        ("services: !!python/none x", ["1: services: has an unsupported tag: "]),
         ("services: .inf", ["1: services: is not finite"]),
-        ("services: !!int x", ["1: services: is no number"]),
+        ("services: !!int x", ["1: services: is not a number"]),
         ("services", ["1: (body): Input should be"]),
         ("- services", ["1: (body): Input should be"]),
     ],
