@@ -14,7 +14,7 @@ from http_api import VERSION
 from http_api.observability import logs
 from http_api.observability.exit_budget import ExitBudget
 from http_api.observability.logs import native, unhandled
-from http_api.observability.shipping.shipper import shipper_of
+from http_api.observability.shipping.log_shipper import shipper_of
 from http_api.observability.sinks import LogSinks
 from http_api.server import CannotListen, serve
 from http_api.settings.settings import BadSettings, Settings

@@ -33,7 +33,7 @@ from http_api.models.responses import SessionView
 from http_api.observability.logs.recent import RECENT_LOGS
 from http_api.observability.metrics.metrics import METRICS, Metrics
 from http_api.observability.metrics.wiring import wire
-from http_api.observability.shipping.shipper import SHIPPER
+from http_api.observability.shipping.log_shipper import SHIPPER
 from http_api.observability.sinks import LogSinks
 from http_api.observability.tracing import TRACING, Tracing, tracing_of
 from http_api.observability.upstreams import UPSTREAMS, Upstreams, livekit

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from http_api.observability.exit_budget import ExitBudget
 from http_api.observability.logs import Sink
 from http_api.observability.logs.recent import RecentLogs
-from http_api.observability.shipping.shipper import LogShipper, Off
+from http_api.observability.shipping.log_shipper import LogShipper, Off
 
 
 @dataclass(frozen=True, slots=True)

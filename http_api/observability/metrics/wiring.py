@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from http_api.limits.waiters import Waiters
 from http_api.observability.metrics.metrics import Metrics
 from http_api.observability.metrics.state import State
-from http_api.observability.shipping.shipper import LogShipper
+from http_api.observability.shipping.log_shipper import LogShipper
 from http_api.problems.problems import TABLE
 from http_api.problems.table import UNEXPECTED
 from manager_agent.livekit.agent import ManagerAgent

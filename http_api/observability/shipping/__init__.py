@@ -2,5 +2,6 @@
 
 Every entry goes into the bounded backlog.py. A separate thread (shipper.py) takes batches from it, encodes them
 (formats.py), posts them (collector.py), classifies the response (response_class.py) and decides what to do with the
-batch (retry_policy.py). Failures are reported at intervals (failure_reporter.py). Start with shipper.py.
+batch (retry_policy.py). Failures are reported at intervals (failure_reporter.py). log_shipper.py chooses between this
+and no shipping. Start with shipper.py.
 """

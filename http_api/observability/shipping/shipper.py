@@ -17,20 +17,17 @@ from itertools import count
 from typing import Any, Self
 
 import structlog
-from aiohttp import web
 
 from http_api.observability.exit_budget import ExitBudget
 from http_api.observability.logs import Entry
-from http_api.observability.resource import resource_of
 from http_api.observability.shipping.backlog import Backlog
 from http_api.observability.shipping.batch import Batch, Bounds, Dropped, Stats
 from http_api.observability.shipping.collector import TIMEOUT, Collector
 from http_api.observability.shipping.daemon_threads import DaemonThreads
 from http_api.observability.shipping.failure_reporter import FailureReporter, ReportKind
-from http_api.observability.shipping.formats import JSON, Format, otlp_of
+from http_api.observability.shipping.formats import Format
 from http_api.observability.shipping.retry_policy import BatchOutcome, RetryPolicy
 from http_api.settings.log_endpoint import LogEndpoint
-from http_api.settings.settings import Settings
 from manager_agent.backoff import backoff
 from manager_agent.tasks import Tasks
 
@@ -48,28 +45,6 @@ OWN_API_HINT = (
     "this is Vector's own API, which responds with 200 to everything and stores nothing; "
     "set VECTOR_LOG_ENDPOINT to the address of an http_server source, see deploy/vector.yaml"
 )
-
-
-class Off:
-    """The shipper when log shipping is disabled."""
-
-    is_on = False
-
-    def __repr__(self) -> str:
-        return "<Off>"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
-
-    def put(self, entry: Entry) -> None:
-        pass
-
-    @property
-    def stats(self) -> Stats:
-        return Stats()
 
 
 class Shipper:
@@ -232,18 +207,3 @@ class Shipper:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._ending.wait()
-
-
-LogShipper = Shipper | Off
-
-
-def shipper_of(settings: Settings, exit_budget: ExitBudget) -> LogShipper:
-    """The shipper for these settings, not started."""
-    if not settings.vector_log_enabled:
-        return Off()
-    format = JSON if settings.vector_log_format == JSON.name else otlp_of(resource_of(settings))
-    return Shipper(settings.vector_log_endpoint, format, exit_budget=exit_budget)
-
-
-SHIPPER: web.AppKey[LogShipper] = web.AppKey("SHIPPER")
-"""The log shipper, for its `stats`."""

@@ -26,7 +26,8 @@ from http_api.observability.metrics.metrics import METRICS
 from http_api.observability.shipping.batch import Bounds, Dropped
 from http_api.observability.shipping.collector import Collector
 from http_api.observability.shipping.formats import JSON, Format, otlp_of
-from http_api.observability.shipping.shipper import SHIPPER, Off, Shipper
+from http_api.observability.shipping.log_shipper import SHIPPER, Off
+from http_api.observability.shipping.shipper import Shipper
 from http_api.observability.sinks import LogSinks
 from http_api.settings.log_endpoint import LogEndpoint
 from http_api.settings.settings import DevSettings
