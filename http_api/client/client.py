@@ -11,8 +11,9 @@ from typing import Any, Self, Unpack
 from pydantic import TypeAdapter
 from ulid import ULID
 
-from http_api.client.calls import Calls, Reply, read
+from http_api.client.calls import Calls, Reply
 from http_api.client.errors import ApiError, Unreachable
+from http_api.client.event_streams import SESSION, follow, follow_all
 from http_api.client.fields import ParticipantFields, ServiceFields, SessionFields
 from http_api.models.responses import (
     Health,
@@ -25,7 +26,7 @@ from http_api.models.responses import (
     SessionWithToken,
 )
 from http_api.models.timeline import TimelineView
-from http_api.streams.models import EventData, FeedEvent, Forgotten, HealthView, ServiceGone, Snapshot
+from http_api.streams.models import EventData
 from manager_agent.session.session import GIVES_TOKENS, SessionState
 
 SESSIONS = ("api", "v1", "sessions")
@@ -33,16 +34,11 @@ SERVICES = ("api", "v1", "microservices")
 FEED = ("api", "v1", "events")
 WAIT = 20
 """Seconds that the server is asked to hold a response: less than the usual timeouts of proxies."""
-PAUSE = 0.25
-"""Seconds before reconnecting an event stream that broke off."""
-PAUSE_MAX = 8.0
-"""Seconds before reconnecting after several streams in a row that brought only a snapshot."""
 TAKE_BACK_TIMEOUT = 2.0
 PROOF_TIME = 15.0
 """Extra seconds for a deep health check, which creates a room."""
 PAGE = "200"
 
-SESSION: TypeAdapter[SessionView] = TypeAdapter(SessionWithToken | SessionView)
 WITH_TOKEN = TypeAdapter(SessionWithToken)
 PARTICIPANT = TypeAdapter(ParticipantView)
 SESSION_LIST = TypeAdapter(SessionList)
@@ -51,15 +47,6 @@ SERVICE_LIST = TypeAdapter(ServiceList)
 HEALTH = TypeAdapter(Health)
 PROVEN = TypeAdapter(Proven)
 TIMELINE = TypeAdapter(TimelineView)
-FEED_SHAPES: Mapping[str, TypeAdapter[Any]] = {
-    FeedEvent.SNAPSHOT: TypeAdapter(Snapshot),
-    FeedEvent.SESSION: TypeAdapter(SessionView),
-    FeedEvent.FORGOTTEN: TypeAdapter(Forgotten),
-    FeedEvent.SERVICE: TypeAdapter(ServiceView),
-    FeedEvent.SERVICE_GONE: TypeAdapter(ServiceGone),
-    FeedEvent.HEALTH: TypeAdapter(HealthView),
-}
-"""The type of each event of the feed. Other events come from a later version and are ignored."""
 
 
 class Client:
@@ -165,45 +152,19 @@ class Client:
             cursor = page.next_cursor
             query["cursor"] = cursor or ""
 
-    async def follow(self, session_id: str) -> AsyncGenerator[SessionView, None]:
+    def follow(self, session_id: str) -> AsyncGenerator[SessionView, None]:
         """Yield the session's current state, then each change until it is over. Reconnects when a connection
         breaks."""
-        last, over, after = -1, False, ""
-        while True:
-            news = False
-            async with self._calls.stream(*SESSIONS, session_id, "events", after=after) as events:
-                if events is None:
-                    return
-                async for event in events:
-                    after, session = event.id, read(event.data, SESSION, self._calls.url)
-                    if session.revision > last:
-                        last, over, news = session.revision, session.ended_at is not None, True
-                        yield session
-            if not news and over:
-                return
-            if not news:
-                await asyncio.sleep(PAUSE)
+        return follow(self._calls, *SESSIONS, session_id, "events")
 
-    async def follow_all(self) -> AsyncGenerator[EventData, None]:
+    def follow_all(self) -> AsyncGenerator[EventData, None]:
         """Yield everything visible to the caller: a Snapshot, then each new or changed SessionView, Forgotten when a
         session is dropped, likewise ServiceView and ServiceGone, and HealthView when it changes.
 
         Reconnects when a connection breaks, which yields a Snapshot again. After connections that brought nothing else
         the pause grows.
         """
-        fruitless = 0
-        while True:
-            count, retry = 0, 0.0
-            async with self._calls.stream(*FEED) as events:
-                if events is None:
-                    return
-                async for event in events:
-                    retry = event.retry
-                    if event.name in FEED_SHAPES:
-                        count += 1
-                        yield read(event.data, FEED_SHAPES[event.name], self._calls.url)
-            fruitless = 0 if count > 1 else fruitless + 1
-            await asyncio.sleep(pause_after(fruitless, retry))
+        return follow_all(self._calls, *FEED)
 
     async def timeline(self, session_id: str) -> TimelineView:
         """The session's history: its steps, every attempt to start a service, and what is still awaited."""
@@ -256,14 +217,6 @@ class Client:
     async def proof(self) -> Proven:
         """A deep health check: create a test session. Raises ApiError naming the step that failed."""
         return (await self._calls.ask("GET", "health", query={"deep": "true"}, wait=PROOF_TIME)).read(PROVEN)
-
-
-def pause_after(fruitless: int, retry: float) -> float:
-    """Seconds before reconnecting to the feed.
-
-    `fruitless`: connections in a row that brought only a snapshot; `retry`: seconds that the server asked for. PURE.
-    """
-    return min(PAUSE_MAX, max(PAUSE, retry) * 2.0 ** min(fruitless - 1, 10)) if fruitless else PAUSE
 
 
 def _given(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from http_api.client import ApiError, Client
 from http_api.client import fields as known
-from http_api.client.client import PAUSE, PAUSE_MAX, pause_after
+from http_api.client.event_streams import PAUSE, PAUSE_MAX, pause_after
 from http_api.client.sse import Event, EventReader
 from http_api.models.requests import Body
 from http_api.models.required_services import RequiredServiceEntry
