@@ -10,7 +10,8 @@ from aiohttp import web
 from http_api.access.authentication import AUTHENTICATOR
 from http_api.admission import admit
 from http_api.app_keys import CALLBACKS, ORCHESTRATOR, STOPPING, TASKS
-from http_api.bootstrap import Components, provide, registry_tasks
+from http_api.app_state import provide
+from http_api.bootstrap import Components, registry_tasks
 from http_api.limits.idempotency import idempotency
 from http_api.limits.rate_limits import show_allowance
 from http_api.observability.metrics.loop_lag import LoopLag

@@ -2,55 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from aiohttp import web
-
-from http_api.access.authentication import AUTHENTICATOR, Authenticator
-from http_api.app_keys import (
-    ADDRESS_POLICY,
-    AGENT,
-    CALLBACKS,
-    CLOCK,
-    ORCHESTRATOR,
-    PROBE,
-    REGISTRY,
-    ROOMS,
-    STOPPING,
-    STORE,
-    TASKS,
-)
-from http_api.limits.gcra import Rate, RateLimits
-from http_api.limits.idempotency import IDEMPOTENCY_STORE
-from http_api.limits.idempotency_store import IdempotencyStore
-from http_api.limits.quotas import Quotas
-from http_api.limits.rate_limits import RATE_LIMITS
-from http_api.limits.waiters import WAITERS, Waiters
-from http_api.models.required_services import PROFILES, Profiles
-from http_api.models.responses import SessionView
-from http_api.observability.logs.recent import RECENT_LOGS
-from http_api.observability.metrics.metrics import METRICS, Metrics
-from http_api.observability.metrics.wiring import wire
-from http_api.observability.shipping.log_shipper import SHIPPER
+from http_api.models.required_services import Profiles
+from http_api.observability.metrics.metrics import Metrics
 from http_api.observability.sinks import LogSinks
-from http_api.observability.tracing import TRACING, Tracing, tracing_of
-from http_api.observability.upstreams import UPSTREAMS, Upstreams, livekit
-from http_api.resources.session_requests import SESSION_REQUESTS, SessionRequests
+from http_api.observability.tracing import Tracing, tracing_of
 from http_api.settings.services_file import ServicesFile, read_services_file
-from http_api.settings.settings import SETTINGS, BadSettings, Settings
-from http_api.streams.subscribers import FEED, FeedReaders
+from http_api.settings.settings import BadSettings, Settings
 from manager_agent.clock import Clock, steady_clock
 from manager_agent.control.orchestrator import Orchestrator
-from manager_agent.control.probe import Probe
 from manager_agent.control.reconcile import Reconciler
-from manager_agent.control.session_log import log_changes
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.server_api import Rooms
-from manager_agent.outbound.address_policy import AddressPolicy, AddressRefused
-from manager_agent.outbound.callbacks import Callbacks, SigningKeys
-from manager_agent.outbound.http_client import GuardedHttpClient, is_this_machine
+from manager_agent.outbound.address_policy import AddressPolicy
+from manager_agent.outbound.http_client import is_this_machine
 from manager_agent.outbound.invites import Inviter
 from manager_agent.registry.lease_sweeper import LeaseSweeper
 from manager_agent.registry.persistence import SnapshotWriter
@@ -58,7 +25,6 @@ from manager_agent.registry.registry import Registry
 from manager_agent.session.identities import Identities
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.store import Store
-from manager_agent.tasks import Tasks
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,81 +101,6 @@ def compose(
         ),
         reconciler=reconciler(store=store, rooms=livekit_rooms, clock=clock),
     )  # fmt: skip
-
-
-def provide(app: web.Application, components: Components) -> None:
-    """Store everything that handlers use in the application, under its key. Raises BadSettings."""
-    settings, sinks, clock, store = components.settings, components.sinks, components.clock, components.store
-    registry, orchestrator, rooms = components.registry, components.orchestrator, components.rooms
-    app[SETTINGS], app[CLOCK], app[STORE], app[REGISTRY] = settings, clock, store, registry
-    app[PROFILES], app[ADDRESS_POLICY] = components.profiles, components.address_policy
-    app[ROOMS], app[ORCHESTRATOR], app[AGENT] = rooms, orchestrator, components.agent
-    app[METRICS], app[TRACING] = components.metrics, components.tracing
-    app[RECENT_LOGS], app[SHIPPER] = sinks.recent, sinks.shipper
-    app[PROBE] = Probe(orchestrator=orchestrator, store=store, rooms=rooms, clock=clock)
-    app[TASKS], app[STOPPING] = tasks, stopping = Tasks(), asyncio.Event()
-    app[AUTHENTICATOR] = authenticator = authenticator_of(settings, clock)
-    app[CALLBACKS] = callbacks = callbacks_of(
-        settings, components.address_policy, clock, signing_keys=authenticator.signing_keys
-    )
-    upstream = livekit(lambda: components.agent.registered, lambda: components.reconciler.is_answered)
-    app[UPSTREAMS] = upstreams = Upstreams([upstream], clock)
-    app[FEED] = feed = FeedReaders(store, registry, upstreams, clock)
-    app[RATE_LIMITS] = RateLimits.of(Rate(settings.rate_limit, settings.rate_limit_burst), clock)
-    app[IDEMPOTENCY_STORE] = IdempotencyStore(clock)
-    app[WAITERS] = waiters = Waiters(settings.waiters_max)
-    app[SESSION_REQUESTS] = SessionRequests(
-        store=store,
-        registry=registry,
-        orchestrator=orchestrator,
-        quotas=Quotas(
-            store.counts,
-            per_caller=settings.sessions_per_caller,
-            in_all=settings.sessions_max,
-            in_making=settings.creates_in_flight,
-        ),
-        waiters=waiters,
-        tasks=tasks,
-        stopping=stopping,
-        clock=clock,
-        limits=settings.limits(),
-        callback_urls={name: url.get_secret_value() for name, url in settings.callback_urls.items()},
-    )
-    upstreams.listen(feed.tell_health)
-    store.listen(sinks.recent.follow)  # before the first line about a new session is logged
-    for listener in (log_changes, callbacks.tell, feed.tell, components.tracing.tell):
-        store.listen(listener)
-    wire(components.metrics, store, registry, components.profiles, components.agent, callbacks, waiters, sinks.shipper)
-
-
-def authenticator_of(settings: Settings, clock: Clock) -> Authenticator:
-    """The Authenticator, not started."""
-    return Authenticator(
-        is_open=settings.is_open,
-        api_keys=settings.api_keys,
-        livekit_key=(settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()),
-        jwks_url=settings.jwks_url,
-        jwks_audience=settings.jwks_audience,
-        jwks_issuer=settings.jwks_issuer,
-        clock=clock,
-    )
-
-
-def callbacks_of(
-    settings: Settings, address_policy: AddressPolicy, clock: Clock, *, signing_keys: SigningKeys
-) -> Callbacks:
-    """The Callbacks, not started. Raises BadSettings when the address policy refuses one of the CALLBACK_URLS."""
-    for number, url in enumerate(settings.callback_urls.values(), start=1):
-        try:
-            address_policy.admit(url.get_secret_value())
-        except AddressRefused as refused:
-            raise BadSettings(f"CALLBACK_URLS: entry {number}: {refused}") from None
-    return Callbacks(
-        http_client=GuardedHttpClient(address_policy),
-        clock=clock,
-        view=lambda session: SessionView.of(session).model_dump(mode="json"),
-        signing_keys=signing_keys,
-    )
 
 
 def registry_of(

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 
 from http_api.access.authentication import EXP_MAX, LEEWAY, Authenticator, bearer, scopes_of
 from http_api.access.principals import DEVELOPER, Principal, Scope
-from http_api.bootstrap import authenticator_of
+from http_api.app_state import authenticator_of
 from http_api.errors import NotBelieved, Unauthorized
 from http_api.settings.settings import DevSettings, Settings
 from manager_agent.clock import steady_clock
