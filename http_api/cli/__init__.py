@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+
 import typer
 
 from http_api.cli.config import config
@@ -21,14 +24,21 @@ def _group(help_text: str) -> typer.Typer:
     return typer.Typer(help=help_text, epilog=EPILOG, no_args_is_help=True, pretty_exceptions_enable=False)
 
 
+def _add(group: typer.Typer, command: Callable[..., None]) -> None:
+    """Add the command. In its help each paragraph is one line, because the terminal wraps it."""
+    paragraphs = (inspect.getdoc(command) or "").split("\n\n")
+    text = "\n\n".join(" ".join(paragraph.split()) for paragraph in paragraphs)
+    group.command(help=text, epilog=EPILOG)(command)
+
+
 app = _group("Run, inspect and diagnose a LiveKit session manager.")
 token = _group("Inspect LiveKit tokens.")
 key = _group("Create API keys.")
 
 for command in (serve, services, sessions, create, watch, timeline, config, doctor):
-    app.command(epilog=EPILOG)(command)
-token.command(epilog=EPILOG)(decode)
-key.command(epilog=EPILOG)(new)
+    _add(app, command)
+_add(token, decode)
+_add(key, new)
 app.add_typer(token, name="token")
 app.add_typer(key, name="key")
 

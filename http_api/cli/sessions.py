@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 States = Annotated[list[str] | None, typer.Option("--state", help="Only sessions in this state; repeatable.")]
 RegisteredService = Annotated[str | None, typer.Option("--service", help="Only sessions with this service.")]
-Limit = Annotated[int, typer.Option("--limit", min=1, help="At most this many, the newest.")]
+Limit = Annotated[int, typer.Option("--limit", min=1, help="The maximum number of sessions.")]
 
 
 def sessions(

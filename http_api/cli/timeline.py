@@ -17,7 +17,7 @@ def timeline(
     api_key_env: KeyVariable = KEY_VARIABLE,
     as_json: Json = False,
 ) -> None:
-    """Show a session's history: its steps, and every attempt to start each service.
+    """Show a session's history: its steps, and every attempt to get each service.
 
     --json with a key of scope `admin` also includes the session's log entries.
     """

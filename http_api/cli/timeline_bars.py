@@ -1,4 +1,4 @@
-"""Draws a timeline: the session's steps, and a bar to scale for each attempt to start a service."""
+"""Draw a timeline: the session's steps, and a bar to scale for each attempt to get a service."""
 
 from __future__ import annotations
 

@@ -91,7 +91,8 @@ class Client:
                 await self.close(opened.session_id)
 
     async def create(self, *, wait: int = 0, **fields: Unpack[SessionFields]) -> SessionView:
-        """Create a session. Returns once its room exists, or once it is ready if `wait` is given (up to 60 seconds).
+        """Create a session. Returns once its room exists; with `wait` once it is ready, or after that many seconds (at
+        most 60).
 
         Retries never create a second session. Cancelling the call ends the session.
         """
@@ -167,7 +168,7 @@ class Client:
         return follow_all(self._calls, *FEED)
 
     async def timeline(self, session_id: str) -> TimelineView:
-        """The session's history: its steps, every attempt to start a service, and what is still awaited."""
+        """The session's history: its steps, every attempt to get each service, and what is still awaited."""
         return (await self._calls.ask("GET", *SESSIONS, session_id, "timeline")).read(TIMELINE)
 
     async def close(self, session_id: str) -> SessionView:
@@ -190,6 +191,7 @@ class Client:
         return (await self._calls.ask("GET", *SERVICES)).read(SERVICE_LIST).services
 
     async def service(self, service_id: str) -> ServiceView:
+        """One registered service."""
         return (await self._calls.ask("GET", *SERVICES, service_id)).read(SERVICE)
 
     async def register(self, **fields: Unpack[ServiceFields]) -> ServiceView:

@@ -84,9 +84,11 @@ class SessionView(View):
     created_at: str
     ready_at: str | None
     ready_deadline: str
+    """The session fails unless all required services are ready by then."""
     ended_at: str | None
     reason: EndReason | None
     revision: int
+    """Increases with each change of what is shown here."""
 
     @classmethod
     def of(cls, session: Session, **more: str) -> Self:
@@ -154,7 +156,7 @@ class ServiceView(View):
     registered_at: str
     static: bool
     in_flight: int
-    """The number of live sessions' entries assigned to it."""
+    """The number of required services of live sessions for which it is chosen."""
     capacity: int | None
     load: float | None
     """The load that it last reported, 0 to 1."""

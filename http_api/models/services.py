@@ -57,7 +57,9 @@ class RegisterService(Body):
     ready_on: Annotated[ReadyOn, Field(strict=False)] = ReadyOn.JOIN
     labels: field_types.Labels | None = None
     capacity: Annotated[int, Field(ge=1, le=CAPACITY_MAX), BeforeValidator(_whole)] | None = None
+    """The number of sessions that it can serve at once; unlimited when not given."""
     lease_seconds: Annotated[float, Field(ge=1, le=LEASE_MAX)] | None = None
+    """Seconds that the registration lasts without a heartbeat; unlimited when not given."""
 
     @field_validator("endpoint")
     @classmethod
@@ -102,3 +104,4 @@ class Heartbeat(Body):
 
     load: Annotated[float, Field(ge=0, le=1)] | None = None
     draining: bool | None = None
+    """`true`: it gets no new sessions and keeps the current ones."""

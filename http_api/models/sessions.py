@@ -78,12 +78,13 @@ class CreateSession(Body):
     required_services: Annotated[RequiredServices | None, Field(validate_default=True)] = None
     """Together with a profile: the services required in addition to it."""
     ready_timeout: Annotated[float, Field(ge=1, le=READY_TIMEOUT_MAX)] | None = None
+    """Seconds that the required services may take to become ready; READY_TIMEOUT when not given."""
     max_duration: Annotated[float, Field(ge=1, le=MONTH)] | None = None
-    """Seconds, at most SESSION_TTL."""
+    """Seconds that the session may last, at most SESSION_TTL."""
     user_attributes: field_types.Attributes | None = None
     user_grants: UserGrants | None = None
     callback_url: Address | None = None
-    """The URL to which every change of the session's state is posted."""
+    """The URL to which every change of the session's state is posted; the caller's in CALLBACK_URLS when not given."""
 
     @field_validator("max_duration")
     @classmethod

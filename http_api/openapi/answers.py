@@ -84,9 +84,9 @@ def answers(operation: Operation, schemas: Schemas, links: dict[str, Any]) -> di
 
 def _answer(operation: Operation, answer: ResponseSpec, schemas: Schemas) -> dict[str, Any]:
     described: dict[str, Any] = {
-        "description": _sentence(answer.description),
+        "description": sentence(answer.description),
         "headers": {
-            **{name: {"description": _sentence(text), **TEXTUAL} for name, text in answer.headers.items()},
+            **{name: {"description": sentence(text), **TEXTUAL} for name, text in answer.headers.items()},
             **_shared(operation, ()),
         },
     }
@@ -128,8 +128,9 @@ def _shared(operation: Operation, more: Iterable[str]) -> dict[str, Any]:
 
 
 def header_components() -> dict[str, Any]:
-    return {name: {"description": _sentence(text), **TEXTUAL} for name, text in HEADERS.items()}
+    return {name: {"description": sentence(text), **TEXTUAL} for name, text in HEADERS.items()}
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
+    """The text with a capital and a full stop."""
     return text[:1].upper() + text[1:] + "."

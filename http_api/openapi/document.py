@@ -13,7 +13,7 @@ from http_api import VERSION
 from http_api.access.principals import Permission, Proof
 from http_api.models import field_types
 from http_api.models.paging import SESSION_ID
-from http_api.openapi.answers import answers, header_components
+from http_api.openapi.answers import answers, header_components, sentence
 from http_api.openapi.curls import IN_PATHS, curl
 from http_api.openapi.schemas import Schema, Schemas, example_of, schemas_of
 from http_api.operations import Operation, Tag
@@ -69,7 +69,7 @@ PARTS_OF_PATHS: dict[str, Schema] = {
     "session_id": {"type": "string", "pattern": f"^{SESSION_ID.pattern}$"},
     "service_id": TypeAdapter(field_types.ServiceId).json_schema(),
 }
-REQUEST_ID = "Identifies the request in the server's log and in problems: up to 64 letters, digits, `.`, `_`, `-`."
+REQUEST_ID = "identifies the request in the server's log and in problems: up to 64 letters, digits, `.`, `_`, `-`"
 HEADER_PATTERNS: dict[str, str] = {
     "Idempotency-Key": r'^([\x21\x23-\x7e][\x21-\x7e]{0,254}|"([\x21\x23-\x5b\x5d-\x7e]|\\["\\]){1,255}")$',
 }
@@ -140,7 +140,12 @@ def _parameters(operation: Operation, schemas: Schemas) -> Iterator[dict[str, An
         yield from _query(operation.query, schemas.queries[operation.query])
     for name, description in {**operation.headers, "X-Request-Id": REQUEST_ID}.items():
         pattern = {"pattern": HEADER_PATTERNS[name]} if name in HEADER_PATTERNS else {}
-        yield {"name": name, "in": "header", "description": description, "schema": {"type": "string", **pattern}}
+        yield {
+            "name": name,
+            "in": "header",
+            "description": sentence(description),
+            "schema": {"type": "string", **pattern},
+        }
 
 
 def _query(model: type[BaseModel], schema: Schema) -> Iterator[dict[str, Any]]:

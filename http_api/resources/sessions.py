@@ -32,7 +32,7 @@ PATH = "/api/v1/sessions"
 async def create(request: web.Request) -> web.Response:
     """Create a session.
 
-    Responds with 201 and the token once the session is ready. With `Prefer: wait=N` it responds within N seconds, with
+    The response is 201 with the token once the session is ready. With `Prefer: wait=N` it comes within N seconds, with
     `Prefer: respond-async` at once: if the session is not ready by then, the response is 202 and the session continues.
     The session ends if the client disconnects while waiting, unless the request has an `Idempotency-Key`.
     """

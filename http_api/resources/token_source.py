@@ -38,7 +38,7 @@ PATH = "/api/v1/token"
 async def give(request: web.Request) -> web.Response:
     """Create a token for LiveKit's TokenSource.
 
-    Creates a session and responds with a token once the session is ready. Each `room_config.agents[].agent_name` is a
+    Create a session, and respond with a token once the session is ready. Each `room_config.agents[].agent_name` is a
     service id, else a type, else a profile; without agents the default profile is used. An agent's `metadata` is passed
     on in the invites as `session.metadata.agents.<agent_name>`. Unknown fields are ignored. Missing names are
     generated.

@@ -35,7 +35,7 @@ OWNERS_MAX = 1_000
 
 
 class CallbackEvent(StrEnum):
-    """An event for a client's back end: the session has entered the state of this name."""
+    """The event of a callback: the session has entered the state of this name."""
 
     READY = "session_ready"
     DEGRADED = "session_degraded"
