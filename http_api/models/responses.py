@@ -102,7 +102,7 @@ class SessionView(View):
             metadata=dict(session.metadata),
             services=[RequiredServiceView.of(session, service) for service in session.services],
             created_at=rfc3339(session.created_at),
-            ready_at=None if session.ready_at is None else rfc3339(session.ready_at),
+            ready_at=rfc3339_or_none(session.ready_at),
             ready_deadline=rfc3339(session.ready_deadline),
             ended_at=None if session.end is None else rfc3339(session.end.at),
             reason=None if session.end is None else session.end.reason,
@@ -218,6 +218,10 @@ def answer(view: BaseModel, status: HTTPStatus = HTTPStatus.OK, **headers: str) 
         content_type="application/json",
         headers={"Cache-Control": "no-store", **named},
     )
+
+
+def rfc3339_or_none(at: float | None) -> str | None:
+    return None if at is None else rfc3339(at)
 
 
 def known_instants(timeline: Timeline) -> dict[str, str]:

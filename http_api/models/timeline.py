@@ -6,7 +6,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field
 
-from http_api.models.responses import View, known_instants
+from http_api.models.responses import View, known_instants, rfc3339_or_none
 from manager_agent.messages import rfc3339
 from manager_agent.session.events import Evidence
 from manager_agent.session.session import EndReason, ServiceReason, ServiceState, Session, SessionState
@@ -42,9 +42,12 @@ class LateView(View):
 
     @classmethod
     def of(cls, late: Late) -> Self:
-        due = None if late.due is None else rfc3339(late.due)
-        retry_at = None if late.retry_at is None else rfc3339(late.retry_at)
-        return cls(awaited=late.awaited, since=rfc3339(late.since), due=due, retry_at=retry_at)
+        return cls(
+            awaited=late.awaited,
+            since=rfc3339(late.since),
+            due=rfc3339_or_none(late.due),
+            retry_at=rfc3339_or_none(late.retry_at),
+        )
 
 
 class AttemptView(View):
@@ -83,7 +86,7 @@ class AttemptView(View):
             ready_by=given.ready_by,
             tries=attempt.tries,
             timeline=known_instants(attempt.timeline),
-            until=None if given.until is None else rfc3339(given.until),
+            until=rfc3339_or_none(given.until),
             late=None if given.late is None else LateView.of(given.late),
         )
 
@@ -124,7 +127,7 @@ class TimelineView(View):
             reason=None if session.end is None else session.end.reason,
             revision=session.revision,
             created_at=rfc3339(session.created_at),
-            ready_at=None if session.ready_at is None else rfc3339(session.ready_at),
+            ready_at=rfc3339_or_none(session.ready_at),
             ready_deadline=rfc3339(session.ready_deadline),
             ended_at=None if session.end is None else rfc3339(session.end.at),
             now=rfc3339(now),

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from http_api.access.principals import Principal
 from http_api.app_keys import CALLBACKS
-from http_api.models.responses import View, answer
+from http_api.models.responses import View, answer, rfc3339_or_none
 from http_api.request_context import PRINCIPAL
 from manager_agent.messages import rfc3339
 from manager_agent.outbound.deliveries import CallbackEvent, Delivery, DeliveryState
@@ -50,8 +50,8 @@ class CallbackView(View):
             tries=delivery.tries,
             last_status=delivery.last_status,
             last_error=delivery.last_error,
-            next_try_at=None if delivery.next_try_at is None else rfc3339(delivery.next_try_at),
-            finished_at=None if delivery.finished_at is None else rfc3339(delivery.finished_at),
+            next_try_at=rfc3339_or_none(delivery.next_try_at),
+            finished_at=rfc3339_or_none(delivery.finished_at),
         )
 
 
