@@ -6,8 +6,10 @@ app.py serves requests from it, and openapi/ generates the OpenAPI document from
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Any
 
 from aiohttp import web
+from aiohttp.typedefs import Handler
 
 from http_api.access.principals import Permission, Proof
 from http_api.errors import (
@@ -84,7 +86,6 @@ TRACE = {
 SEEN = {"Last-Event-ID": "the last revision received; an EventSource sends it when it reconnects"}
 KNOWN_FILE = {"If-None-Match": "the `ETag` of the client's copy: 304 if it is current (RFC 9110)"}
 FILE_TAG = {"ETag": "changes with the content"}
-KNOWN = "the client's copy is current"
 
 SESSIONS = (
     Operation(
@@ -240,42 +241,28 @@ RUNNING = (
     ),
 )  # fmt: skip
 
-DOCS = (
-    Operation(
-        "docs_openapi", "GET", "/openapi.json", docs.openapi, Tag.OPERATIONS, Permission.PUBLIC,
-        {
-            OK: ResponseSpec("the OpenAPI document", docs.OpenApi, headers=FILE_TAG),
-            NOT_MODIFIED: ResponseSpec(KNOWN, headers=FILE_TAG),
-        },
-        headers=KNOWN_FILE,
-    ),
-    Operation(
-        "docs_page", "GET", "/docs", docs.page, Tag.OPERATIONS, Permission.PUBLIC,
-        {
-            OK: ResponseSpec("the page", media=Media.HTML, headers=FILE_TAG),
-            NOT_MODIFIED: ResponseSpec(KNOWN, headers=FILE_TAG),
-        },
-        headers=KNOWN_FILE,
-    ),
-    Operation(
-        "docs_asset", "GET", "/docs/{file}", docs.asset, Tag.OPERATIONS, Permission.PUBLIC,
-        {OK: ResponseSpec("the file")}, is_documented=False,
-    ),
-)  # fmt: skip
 
-DASHBOARD = (
-    Operation(
-        "dashboard_page", "GET", "/", dashboard.page, Tag.OPERATIONS, Permission.PUBLIC,
-        {
-            OK: ResponseSpec("the page", media=Media.HTML, headers=FILE_TAG),
-            NOT_MODIFIED: ResponseSpec(KNOWN, headers=FILE_TAG),
-        },
-        headers=KNOWN_FILE,
-    ),
-    Operation(
-        "dashboard_asset", "GET", "/dashboard/{file}", dashboard.asset, Tag.OPERATIONS, Permission.PUBLIC,
-        {OK: ResponseSpec("the file")}, is_documented=False,
-    ),
-)  # fmt: skip
+def _file(id: str, path: str, handler: Handler, what: str, **content: Any) -> Operation:
+    """An operation to get a public file, which the client may keep and revalidate."""
+    responses = {
+        OK: ResponseSpec(what, headers=FILE_TAG, **content),
+        NOT_MODIFIED: ResponseSpec("the client's copy is current", headers=FILE_TAG),
+    }
+    return Operation(id, "GET", path, handler, Tag.OPERATIONS, Permission.PUBLIC, responses, headers=KNOWN_FILE)
 
-OPERATIONS = (*SESSIONS, *FEED, *CALLBACKS, *SERVICES, *RUNNING, *DOCS, *DASHBOARD)
+
+def _asset(id: str, path: str, handler: Handler) -> Operation:
+    """An operation to get a file that only a page of ours needs."""
+    responses = {OK: ResponseSpec("the file")}
+    return Operation(id, "GET", path, handler, Tag.OPERATIONS, Permission.PUBLIC, responses, is_documented=False)
+
+
+PAGES = (
+    _file("docs_openapi", "/openapi.json", docs.openapi, "the OpenAPI document", view=docs.OpenApi),
+    _file("docs_page", "/docs", docs.page, "the page", media=Media.HTML),
+    _asset("docs_asset", "/docs/{file}", docs.asset),
+    _file("dashboard_page", "/", dashboard.page, "the page", media=Media.HTML),
+    _asset("dashboard_asset", "/dashboard/{file}", dashboard.asset),
+)
+
+OPERATIONS = (*SESSIONS, *FEED, *CALLBACKS, *SERVICES, *RUNNING, *PAGES)
