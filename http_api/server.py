@@ -60,9 +60,7 @@ async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
 
 
 @asynccontextmanager
-async def serving(
-    components: Components,
-) -> AsyncIterator[web.Application]:
+async def serving(components: Components) -> AsyncIterator[web.Application]:
     """Inside, the application is listening; on exit all sessions are ended. Raises BadSettings, CannotListen."""
     app, settings = create_app(components), components.settings
     listener = listen(settings.server_host, settings.server_port)

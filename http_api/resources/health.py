@@ -37,7 +37,7 @@ async def health(request: web.Request) -> web.Response:
 async def livez(_: web.Request) -> web.Response:
     """Liveness probe.
 
-    It only shows that the event loop runs: a restart would not help against any other failure.
+    It only shows that the event loop runs, because a restart would not fix any other failure.
     """
     return answer(Alive())
 

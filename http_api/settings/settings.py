@@ -41,7 +41,7 @@ OTHER_NAMES = {"LIVEKIT_SERVER_URL": "LIVEKIT_URL"}
 
 
 class BadSettings(Exception):
-    """The settings are invalid. The message names every invalid variable, and no values."""
+    """The settings are invalid. The message names every invalid variable, but shows no values."""
 
 
 class Settings(BaseSettings):

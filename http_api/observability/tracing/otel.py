@@ -35,7 +35,7 @@ from opentelemetry.trace import (
 from http_api import VERSION
 from http_api.observability.exit_budget import KEPT_FOR_LOGS, ExitBudget
 from http_api.observability.resource import resource_of
-from http_api.observability.tracing.complaints import Complaints
+from http_api.observability.tracing.export_warnings import ExportWarnings
 from http_api.observability.tracing.history import spans_of
 from http_api.observability.tracing.spans import Kind, Span, attempt_trace
 from http_api.settings.settings import Settings
@@ -81,7 +81,7 @@ class OtelTracing:
         traces keep their parent's sampling decision. `processor`: makes the span processor for the exporter."""
         self._exporter, self._processor = _Counted(exporter), processor
         self._recorded = 0
-        self._sampler, self._ids, self._complaints = TraceIdRatioBased(ratio), _Ids(), Complaints()
+        self._sampler, self._ids, self._export_warnings = TraceIdRatioBased(ratio), _Ids(), ExportWarnings()
         self._provider = TracerProvider(
             sampler=ALWAYS_ON,  # spans that are not sampled are filtered out in record()
             resource=_resource(resource),
@@ -92,7 +92,7 @@ class OtelTracing:
         self._tracer = self._provider.get_tracer("livekit-session-manager", VERSION)
 
     async def start(self) -> None:
-        self._complaints.install()
+        self._export_warnings.install()
         self._provider.add_span_processor(self._processor(self._exporter))  # starts a thread
 
     async def aclose(self, budget: ExitBudget) -> None:
@@ -101,7 +101,7 @@ class OtelTracing:
 
         def flush() -> None:
             self._provider.shutdown()
-            self._complaints.uninstall()
+            self._export_warnings.uninstall()
             with suppress(RuntimeError):  # the loop is closed: aclose() timed out
                 loop.call_soon_threadsafe(flushed.set)
 

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 from http_api.observability import logs
 from http_api.observability.exit_budget import INTERRUPTED, KEPT_FOR_LOGS, ExitBudget
 from http_api.observability.tracing import Untraced, tracing_of
-from http_api.observability.tracing.complaints import EVERY, LOGGERS, Complaints
+from http_api.observability.tracing.export_warnings import EVERY, LOGGERS, ExportWarnings
 from http_api.observability.tracing.otel import BATCH_MAX, QUEUE_MAX, OtelTracing
 from http_api.observability.tracing.spans import Span
 from http_api.settings.settings import DevSettings
@@ -131,7 +131,7 @@ def test_export_complaints_of_one_minute_make_one_warning(log: io.StringIO) -> N
     minutes = count()
     for name in LOGGERS:  # a flush of the test before may go on in the background, and its filter with it
         logging.getLogger(name).filters.clear()
-    complaints = Complaints(clock=lambda: next(minutes) * EVERY / 10)
+    complaints = ExportWarnings(clock=lambda: next(minutes) * EVERY / 10)
     complaints.install()
     try:
         for number in range(20):

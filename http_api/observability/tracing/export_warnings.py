@@ -16,7 +16,7 @@ LOGGERS = ("opentelemetry.exporter.otlp.proto.http.trace_exporter", "opentelemet
 """The loggers of the exporter and of its queue."""
 
 
-class Complaints(logging.Filter):
+class ExportWarnings(logging.Filter):
     """Drops all records of these loggers, and logs a warning of our own at intervals."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
