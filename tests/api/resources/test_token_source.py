@@ -122,6 +122,13 @@ async def test_agent_without_a_registered_service_is_424(api: Api) -> None:
     assert (status, problem["services"][0]["reason"]) == (424, "not_registered")
 
 
+async def test_unavailable_service_is_424_even_at_sessions_max(start_api: StartApi, services_file: Path) -> None:
+    """The services are chosen before the quotas are checked."""
+    api = await start_api(services_file=services_file, sessions_max=1)
+    answers = [(await api.ask("POST", TOKEN, body))[0] for body in (PLAIN, agents("gone"), PLAIN)]
+    assert answers == [201, 424, 503]
+
+
 async def test_default_profile_setting_names_another_profile(start_api: StartApi, services_file: Path) -> None:
     api = await start_api(services_file=services_file, default_profile="nothing")
     status, _, _ = await api.ask("POST", TOKEN, {})
