@@ -43,7 +43,9 @@ PRODUCT = ("manager_agent/", "http_api/", "service_kit/", "examples/", "scripts/
 VENDORED = re.compile(r"^http_api/static/(?:htm|livekit-client|swagger-ui)/")
 TEXTS = (".md", ".js", ".html", ".css", ".yaml", ".toml")
 CODE_BLOCK = re.compile(r"^```.*?^```|`[^`\n]+`", re.MULTILINE | re.DOTALL)
-WORDS = re.compile(rf"(?<![\w-])(?:{'|'.join(BANNED)})(?![\w-])", re.IGNORECASE)
+STRINGS = frozenset({tokenize.STRING, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)})
+"""From Python 3.12 on, f-strings are tokens of their own."""
+WORDS = re.compile(rf"(?<![\w-])(?:{'|'.join(BANNED)})(?![\w-])".replace(" ", r"\s+"), re.IGNORECASE)
 
 
 class ProseFinding(NamedTuple):
@@ -75,7 +77,7 @@ def _python_prose(path: str, text: str) -> Iterator[tuple[int, str]]:
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         line = token.start[0]
         is_message = path.startswith(PRODUCT) and " " in token.string and path != "scripts/prose.py"
-        if token.type == tokenize.COMMENT or (token.type == tokenize.STRING and (line in docstrings or is_message)):
+        if token.type == tokenize.COMMENT or (token.type in STRINGS and (line in docstrings or is_message)):
             yield line, token.string
 
 

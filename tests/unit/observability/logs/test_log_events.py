@@ -26,7 +26,7 @@ BY_VARIABLE = frozenset({"write", "_ignore", "LogLine"})
 """Functions that are called with the name of an event, and choose the level elsewhere."""
 NAME = re.compile(r"[a-z]+(_[a-z0-9]+)+|[a-z]+")
 UNWRITTEN = "log_not_written"
-"""Replaces a line that could not be written: see tests/unit/observability/test_logs.py."""
+"""Replaces a line that could not be written: see tests/unit/observability/logs/test_setup.py."""
 LOGGERS = frozenset({"log"})
 NOT_LOGGING = ("http_api/cli/", "http_api/doctor/", "service_kit/conformance/")
 

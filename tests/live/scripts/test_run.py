@@ -120,6 +120,7 @@ async def test_scripts_run_shows_a_session_and_leaves_nothing_behind() -> None:
         assert Path(folder).is_dir()
     assert process.returncode == 0, run.output
     assert run.output.endswith("Stopping.\n")
+    assert [line for line in run.output.splitlines() if re.search(r"retry|warning|Traceback", line)] == []
     assert [child for child in children if child.is_running()] == []
     assert not Path(folder).exists()
     require_free(run.server_port, "SERVER_PORT")
