@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from aiohttp import web
@@ -42,7 +42,7 @@ class SessionRequests:
     clock: Clock
     limits: Limits
     """The default limits of a session."""
-    callback_urls: Mapping[str, str]
+    callback_urls: Mapping[str, str] = field(repr=False)
     """The default callback URLs by caller, for sessions without their own."""
 
     def build(
