@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytest
@@ -16,6 +17,12 @@ from tests.waiting import begin_test
 LAST = "test_secrecy.py"
 AGAIN = pytest.mark.flaky(reruns=2)
 """WebRTC on a machine that is busy with something else may miss a deadline. The report names what was run again."""
+
+
+def pytest_configure() -> None:
+    """A run in the background of a shell ignores SIGINT, and so would the programs that tests start and interrupt."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

@@ -86,7 +86,7 @@ async def test_dashboard_asks_for_a_key_and_explains_an_insufficient_one(
     await expect(page.get_by_role("heading", name="This key was refused")).to_be_visible()
     await use_key(page, WATCHER.key)
     await expect(page.get_by_role("heading", name="This key lacks a scope")).to_be_visible()
-    await expect(page.get_by_text("This takes the scope sessions.")).to_be_visible()
+    await expect(page.get_by_text("Requires the scope sessions.")).to_be_visible()
     await dashboard.is_accessible()
 
     await use_key(page, ACME.key)
