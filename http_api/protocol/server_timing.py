@@ -34,7 +34,7 @@ def _phases(session: Session, now: float) -> Iterator[tuple[str, str, float]]:
     accepted, joined = _last(needed, _accepted_at), _last(needed, _joined_at)
     for name, description, begun, ended in (
         ("room", "LiveKit creates the room", room.requested_at, room.created_at),
-        ("manager", "the manager agent joins", room.created_at, session.manager.came_at),
+        ("manager", "the manager agent joins", room.created_at, session.manager.joined_at),
         ("invite", "the services accept", invited, accepted),
         ("join", "the services join", accepted, joined),
         ("ready", "the services become ready", joined, session.ready_at),

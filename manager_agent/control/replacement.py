@@ -57,7 +57,7 @@ class Replacer:
             return invite_started(
                 self._identities, session, entry, attempt=current.number, tries=current.tries + 1, at=now
             )
-        instead = self._registry.give(found.service_id).chosen
+        instead = self._registry.assign(found.service_id).chosen
         return invite_started(
             self._identities, session, entry, attempt=current.number + 1, tries=1, at=now, instead=instead
         )

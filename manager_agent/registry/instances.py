@@ -18,13 +18,13 @@ NOMINAL_CAPACITY = 100
 
 class InstanceState(StrEnum):
     HEALTHY = "healthy"
-    """is when it may get sessions, up to its capacity."""
+    """It may get sessions, up to its capacity."""
     DRAINING = "draining"
-    """is when it finishes its current sessions and gets no new ones."""
+    """It finishes its current sessions and gets no new ones."""
     SUSPENDED = "suspended"
-    """is when it failed repeatedly and gets no sessions for a while (circuit_breaker.py)."""
+    """It failed repeatedly and gets no sessions for a while (circuit_breaker.py)."""
     EXPIRED = "expired"
-    """is when its lease has expired. A heartbeat makes it healthy again until it is reaped."""
+    """Its lease has expired. A heartbeat makes it healthy again until it is reaped."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class Instance:
     draining: bool = False
     load: float | None = None
     """The load that it last reported, 0 to 1."""
-    in_flight_then: int = 0
+    in_flight_at_report: int = 0
     """Its sessions and pending invites at the time of that report."""
     breaker: Breaker = field(default_factory=Breaker)
 
@@ -69,14 +69,14 @@ class Instance:
         reserved = in_flight / capacity
         if self.load is None:
             return reserved, reserved
-        since = max(0, in_flight - self.in_flight_then) / capacity
+        since = max(0, in_flight - self.in_flight_at_report) / capacity
         return max(self.load + since, reserved), reserved
 
     def after_heartbeat(self, now: float, *, load: float | None, draining: bool | None, in_flight: int) -> Instance:
         """The instance after a heartbeat. None leaves a value unchanged."""
         renewed = replace(self, lease=self.lease and self.lease.renewed(now))
         if load is not None:
-            renewed = replace(renewed, load=load, in_flight_then=in_flight)
+            renewed = replace(renewed, load=load, in_flight_at_report=in_flight)
         return renewed if draining is None else replace(renewed, draining=draining)
 
 

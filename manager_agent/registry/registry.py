@@ -128,7 +128,9 @@ class Registry:
         """
         selection = self.refresh()
         picked = zip(requirements, selection.pick(requirements, self._chance), strict=True)
-        return tuple(RequiredService(asked, Attempt(self.give(one).chosen)) for asked, one in picked if one is not None)
+        return tuple(
+            RequiredService(asked, Attempt(self.assign(one).chosen)) for asked, one in picked if one is not None
+        )
 
     def another(
         self, service: RequiredService, others: Collection[str], excluded: Collection[InstanceRef] = ()
@@ -137,8 +139,8 @@ class Registry:
         none."""
         return self.refresh().another(service, self._chance, others=others, excluded=excluded)
 
-    def give(self, service_id: str) -> RegisteredService:
-        """Note that a service gets a session, which is its trial if one is due."""
+    def assign(self, service_id: str) -> RegisteredService:
+        """Record that a service gets a session, which is its trial if one is due."""
         instance = self._instances[service_id]
         self._put(replace(instance, breaker=instance.breaker.chosen(self._clock())))
         return instance.service

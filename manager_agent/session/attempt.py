@@ -115,8 +115,8 @@ class Attempt:
     @property
     def refused(self) -> bool:
         """It declined the invite or could not be reached."""
-        heard_of = self.timeline.joined is not None or self.ready_by is not None
-        return self.refusal is not None and not self.in_flight and not heard_of
+        has_appeared = self.timeline.joined is not None or self.ready_by is not None
+        return self.refusal is not None and not self.in_flight and not has_appeared
 
     @property
     def refused_for_good(self) -> bool:

@@ -35,7 +35,7 @@ class ManagerDispatch:
     accepted_at: float | None = None
     """When its job was accepted: from then on only this manager is in charge. None: no manager is."""
     presence: Presence = Presence()
-    came_at: float | None = None
+    joined_at: float | None = None
     """When it was first seen in the room."""
     left_at: float | None = None
     """When it was last reported to have left."""
@@ -81,8 +81,8 @@ class ManagerDispatch:
     def seen(self, presence: Presence, at: float) -> ManagerDispatch:
         if presence is self.presence:
             return self
-        came_at = at if self.came_at is None else self.came_at
-        return replace(self, presence=presence, came_at=came_at, awaited_since=None)
+        joined_at = at if self.joined_at is None else self.joined_at
+        return replace(self, presence=presence, joined_at=joined_at, awaited_since=None)
 
     def left(self, presence: Presence, at: float) -> ManagerDispatch:
         """It was reported to have left. It may return soon under the same identity."""
@@ -92,7 +92,7 @@ class ManagerDispatch:
     def gone(self, at: float) -> ManagerDispatch:
         """It is no longer in charge. The next dispatch is due after a pause, which grows as long as no manager
         stays."""
-        stayed = self.came_at is not None and at - self.came_at >= STAY
+        stayed = self.joined_at is not None and at - self.joined_at >= STAY
         fruitless = 0 if stayed else self.fruitless
         identity = self.identity or ""
         return ManagerDispatch(

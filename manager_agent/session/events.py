@@ -121,7 +121,7 @@ class RoomClosed:
 
     at: float
     sid: str = ""
-    told: bool = False
+    by_webhook: bool = False
     """Whether a webhook reported it; otherwise a query of the room found out."""
 
 

@@ -20,7 +20,7 @@ class Presence:
     sid: str | None = None
     joined_ms: int = 0
     """LiveKit's instant of this join, or of the last one, in milliseconds; 0 when the source did not report it."""
-    told_at: float | None = None
+    reported_at: float | None = None
     """When this join was first reported to us, in seconds since the epoch."""
     gone: tuple[str, ...] = ()
     """Sids known to have left, including any whose join was not reported yet; newest last."""
@@ -34,7 +34,7 @@ class Presence:
         if sid == self.sid or sid in self.gone or 0 < joined_ms < self.joined_ms:
             return self
         gone = self._with_gone(self.sid) if self.sid else self.gone
-        return Presence(sid=sid, joined_ms=joined_ms, told_at=at, gone=gone)
+        return Presence(sid=sid, joined_ms=joined_ms, reported_at=at, gone=gone)
 
     def left(self, sid: str) -> Presence:
         """The participant `sid` has left. Only the current participant's leave changes the presence; all are
@@ -42,7 +42,7 @@ class Presence:
         if sid in self.gone:
             return self
         gone = self._with_gone(sid)
-        return replace(self, sid=None, told_at=None, gone=gone) if sid == self.sid else replace(self, gone=gone)
+        return replace(self, sid=None, reported_at=None, gone=gone) if sid == self.sid else replace(self, gone=gone)
 
     def overtaken(self, sid: str, joined_ms: int) -> Presence:
         """The participant `sid` has joined. Even if it has left already, no earlier participant is here any longer."""
@@ -52,7 +52,7 @@ class Presence:
 
     def not_listed(self, asked_at: float) -> Presence:
         """A listing requested at `asked_at` did not show this identity. Later reports take precedence."""
-        if self.sid is None or self.told_at is None or self.told_at >= asked_at:
+        if self.sid is None or self.reported_at is None or self.reported_at >= asked_at:
             return self
         return self.left(self.sid)
 

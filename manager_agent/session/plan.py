@@ -121,7 +121,7 @@ def _next_listing_at(session: Session, created_at: float) -> float:
     latest = session.listed_at or created_at
     if session.listing_failures:
         return latest + backoff(session.session_id, session.listing_failures)
-    watched_since = session.manager.presence.told_at
+    watched_since = session.manager.presence.reported_at
     if watched_since is not None and watched_since > latest:
         return watched_since  # participants may have left while the room was not watched
     if session.all_ready:

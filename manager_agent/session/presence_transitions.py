@@ -33,8 +33,8 @@ def _seen(session: Session, seen: ParticipantInfo, at: float) -> Session:
     session = _left(session, seen.identity, lambda presence: presence.overtaken(seen.sid, seen.joined_ms), at)
     if seen.identity == session.user.identity:
         presence = session.user_presence.seen(seen.sid, seen.joined_ms, at)
-        came_at = at if session.user_came_at is None and presence.here else session.user_came_at
-        return replace(session, user_presence=presence, user_came_at=came_at)
+        joined_at = at if session.user_joined_at is None and presence.here else session.user_joined_at
+        return replace(session, user_presence=presence, user_joined_at=joined_at)
     manager = session.manager
     if seen.identity == manager.identity and manager.in_charge:
         return replace(session, manager=manager.seen(manager.presence.seen(seen.sid, seen.joined_ms, at), at))

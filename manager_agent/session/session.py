@@ -150,7 +150,7 @@ class Session:
     manager: ManagerDispatch = ManagerDispatch()
     stale_participants: tuple[StaleParticipant, ...] = ()
     user_presence: Presence = Presence()
-    user_came_at: float | None = None
+    user_joined_at: float | None = None
     """When the user was first seen in the room."""
     user_left_at: float | None = None
     """When we last learned that the user had left the room."""

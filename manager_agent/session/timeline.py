@@ -74,18 +74,18 @@ class TimelineAttempt:
 
 def steps(session: Session) -> list[TimelineStep]:
     """The steps known so far, in order of time. A user who rejoins has joined twice."""
-    user, manager, came_at = session.user_presence, session.manager, session.user_came_at
-    came_back_at = user.told_at if user.told_at != came_at else None
+    user, manager, joined_at = session.user_presence, session.manager, session.user_joined_at
+    rejoined_at = user.reported_at if user.reported_at != joined_at else None
     known = (
         (StepName.REQUESTED, session.created_at),
         (StepName.ROOM_REQUESTED, session.room.requested_at),
         (StepName.ROOM_CREATED, session.room.created_at),
         (StepName.MANAGER_ACCEPTED, manager.accepted_at),
-        (StepName.MANAGER_JOINED, manager.came_at),
+        (StepName.MANAGER_JOINED, manager.joined_at),
         (StepName.READY, session.ready_at),
-        (StepName.USER_JOINED, came_at),
+        (StepName.USER_JOINED, joined_at),
         (StepName.USER_LEFT, session.user_left_at),
-        (StepName.USER_JOINED, came_back_at),
+        (StepName.USER_JOINED, rejoined_at),
         (StepName.ENDED, None if session.end is None else session.end.at),
     )
     return sorted((TimelineStep(name, at) for name, at in known if at is not None), key=lambda step: step.at)

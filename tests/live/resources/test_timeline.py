@@ -42,7 +42,7 @@ async def one_that_fails_is_replaced(stack: Stack) -> tuple[dict[str, Any], Bot,
     await second.invited()
     await second.join()
     await second.say_by_rpc()
-    await stack.until(session["session_id"], lambda s: s.all_ready and s.manager.came_at is not None)
+    await stack.until(session["session_id"], lambda s: s.all_ready and s.manager.joined_at is not None)
     return session, first, second
 
 

@@ -58,7 +58,7 @@ def webhook(event: str, participant: models.ParticipantInfo | None = None) -> ap
         ),
         (webhook("participant_left", ALICE), [ParticipantLeft(AT, "alice", "PA_1")]),
         (webhook("participant_connection_aborted", ALICE), [ParticipantLeft(AT, "alice", "PA_1", aborted=True)]),
-        (webhook("room_finished"), [RoomClosed(AT, "RM_1", told=True)]),
+        (webhook("room_finished"), [RoomClosed(AT, "RM_1", by_webhook=True)]),
     ],
 )
 def test_each_webhook_becomes_its_session_event(hook: api.WebhookEvent, further: list[Event]) -> None:

@@ -325,7 +325,7 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
     ),
     "a webhook reports that the room is closed": (
         ASR_LOST,
-        ev.RoomClosed(NOW, "RM_1", told=True),
+        ev.RoomClosed(NOW, "RM_1", by_webhook=True),
         [
             StateChanged(SessionState.DEGRADED, SessionState.ENDED, 0.5),
             Ended(ASR, EndReason.ROOM_CLOSED, ServiceReason.LEFT, None),

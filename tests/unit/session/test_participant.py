@@ -23,7 +23,7 @@ def test_a_new_presence_is_not_here() -> None:
 
 def test_a_participant_is_here_from_its_join_to_its_own_leave() -> None:
     """The first report of the join is remembered."""
-    assert (FIRST.here, FIRST.sid, FIRST.told_at) == (True, "PA_1", 1.0)
+    assert (FIRST.here, FIRST.sid, FIRST.reported_at) == (True, "PA_1", 1.0)
     assert FIRST.left("PA_0").here
     assert not FIRST.left("PA_1").here
 

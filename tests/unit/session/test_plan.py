@@ -215,7 +215,7 @@ def test_a_final_refusal_is_not_followed_by_another_invite() -> None:
     ],
     ids=["accepted", "joined", "ready", "failed"],
 )
-def test_a_service_that_was_heard_of_is_not_invited_again(event: Event) -> None:
+def test_a_service_that_has_appeared_is_not_invited_again(event: Event) -> None:
     """Whatever the outcome of the first try: it must have received the invite."""
     session = refused(given.after(given.a_session(given.SIGNALS), *given.managed(), *given.invited(ASR)), START)
     if isinstance(event, ev.InviteAccepted):
