@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from manager_agent.session.attempt import ServiceState
 from manager_agent.session.events import Evidence as Evidence
+from manager_agent.session.events import ReadyOn as ReadyOn
 from manager_agent.session.events import Signal as Signal
 from manager_agent.session.service_transitions import STATE_ATTRIBUTE as STATE_ATTRIBUTE
-from manager_agent.session.session import EndReason, ServiceState, Session
-from manager_agent.session.session import ReadyOn as ReadyOn
+from manager_agent.session.session import EndReason, Session
 from manager_agent.session.session import SessionState as SessionState
 
 TOPIC = "session-manager"

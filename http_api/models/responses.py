@@ -13,18 +13,10 @@ from manager_agent.livekit.tokens import AccessToken
 from manager_agent.messages import rfc3339
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.selection import InstanceStatus
-from manager_agent.session.events import Evidence
-from manager_agent.session.required_service import Requirement
-from manager_agent.session.session import (
-    EndReason,
-    ReadyOn,
-    RequiredService,
-    ServiceReason,
-    ServiceState,
-    Session,
-    SessionState,
-    Timeline,
-)
+from manager_agent.session.attempt import ServiceReason, ServiceState, Timeline
+from manager_agent.session.events import Evidence, ReadyOn
+from manager_agent.session.required_service import RequiredService, Requirement
+from manager_agent.session.session import EndReason, Session, SessionState
 
 
 class View(BaseModel):

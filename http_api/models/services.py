@@ -11,7 +11,7 @@ from http_api.models.field_types import wrong
 from http_api.models.requests import Address, Body
 from http_api.models.required_services import RequiredServices
 from manager_agent.registry.services import RegisteredService
-from manager_agent.session.session import ReadyOn
+from manager_agent.session.events import ReadyOn
 
 CAPACITY_MAX = 1_000_000
 LEASE_MAX = 86_400.0

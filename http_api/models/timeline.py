@@ -8,8 +8,9 @@ from pydantic import Field
 
 from http_api.models.responses import View, known_instants, rfc3339_or_none
 from manager_agent.messages import rfc3339
+from manager_agent.session.attempt import ServiceReason, ServiceState
 from manager_agent.session.events import Evidence
-from manager_agent.session.session import EndReason, ServiceReason, ServiceState, Session, SessionState
+from manager_agent.session.session import EndReason, Session, SessionState
 from manager_agent.session.timeline import (
     Awaited,
     Late,

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from manager_agent.session.session import RequiredService, Session
+from manager_agent.session.required_service import RequiredService
+from manager_agent.session.session import Session
 
 HEADER = "Server-Timing"
 DESCRIPTION = "milliseconds of each finished phase: `room`, `manager`, `invite`, `join`, `ready`, and `total` (W3C)"

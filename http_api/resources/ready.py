@@ -14,8 +14,9 @@ from http_api.protocol.bodies import read_body
 from http_api.resources.ownership import state_of
 from manager_agent.livekit.tokens import Joiner
 from manager_agent.messages import Answer
+from manager_agent.session.attempt import ServiceState
 from manager_agent.session.events import Evidence, ServiceSignalled, Signal
-from manager_agent.session.session import ServiceState, Session
+from manager_agent.session.session import Session
 from manager_agent.store.store import UnknownSession
 
 

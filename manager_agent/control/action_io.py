@@ -19,7 +19,8 @@ from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.identities import Identities
 from manager_agent.session.plan import SendInvite
-from manager_agent.session.session import RequiredService, Session
+from manager_agent.session.required_service import RequiredService
+from manager_agent.session.session import Session
 from manager_agent.store.store import Store
 from manager_agent.tasks import Tasks
 

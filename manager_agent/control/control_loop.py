@@ -15,6 +15,7 @@ import structlog
 
 from manager_agent.control.action_io import PAUSE_AFTER_FAULT, ActionIO, Backends
 from manager_agent.session import events as ev
+from manager_agent.session.attempt import ServiceState
 from manager_agent.session.plan import (
     Action,
     CheckDeadline,
@@ -29,7 +30,7 @@ from manager_agent.session.plan import (
     plan,
 )
 from manager_agent.session.retries import invite_started
-from manager_agent.session.session import ServiceState, Session
+from manager_agent.session.session import Session
 from manager_agent.store.store import UnknownSession
 from manager_agent.tasks import Tasks
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Hashable, Iterator
 from typing import Generic, TypeVar
 
-from manager_agent.session.session import InstanceRef
+from manager_agent.session.attempt import InstanceRef
 
 LATE_BURST, LATE_INTERVAL = 3, 1.0
 """While the delay may be our own fault, LATE_BURST late services of all sessions are given up at once, then one every

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from manager_agent.session.attempt import ServiceState
 from manager_agent.session.change_values import (
     AttemptStarted,
     AttemptStep,
@@ -23,7 +24,8 @@ from manager_agent.session.change_values import (
     UserJoined,
     UserLeft,
 )
-from manager_agent.session.session import RequiredService, ServiceState, Session, SessionState
+from manager_agent.session.required_service import RequiredService
+from manager_agent.session.session import Session, SessionState
 from manager_agent.store.store import Change
 
 log = structlog.get_logger()

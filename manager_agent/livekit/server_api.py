@@ -15,7 +15,8 @@ from manager_agent.livekit.participants import participant_of
 from manager_agent.livekit.tokens import EVERY_GRANT, AccessToken, Grant, Joiner, Tokens
 from manager_agent.messages import DispatchMetadata, RoomStatus
 from manager_agent.session.events import ParticipantInfo
-from manager_agent.session.session import Limits, RequiredService, Session, User
+from manager_agent.session.required_service import RequiredService
+from manager_agent.session.session import Limits, Session, User
 
 CALL_TIMEOUT = 5.0
 CONNECT_TIMEOUT = aiohttp.ClientTimeout(sock_connect=0.8)

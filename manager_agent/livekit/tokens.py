@@ -20,7 +20,8 @@ from livekit.api.access_token import Claims
 from ulid import ULID
 
 from manager_agent.session.deadlines import invite_deadline
-from manager_agent.session.session import RequiredService, Session, User
+from manager_agent.session.required_service import RequiredService
+from manager_agent.session.session import Session, User
 
 USER_SLACK = 60
 """Seconds added to the time that a human has to join: TokenSource clients drop a token 60 s before it expires."""

@@ -17,7 +17,8 @@ from manager_agent.outbound.signing import signed_headers
 from manager_agent.session.deadlines import invite_deadline
 from manager_agent.session.events import Refusal
 from manager_agent.session.identities import Identities
-from manager_agent.session.session import RequiredService, Session
+from manager_agent.session.required_service import RequiredService
+from manager_agent.session.session import Session
 from manager_agent.traceparent import TraceContext
 
 TraceOf = Callable[[Session, RequiredService], TraceContext | None]

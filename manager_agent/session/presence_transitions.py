@@ -12,6 +12,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.participant import Presence, StaleParticipant
+from manager_agent.session.required_service import RequiredService
 from manager_agent.session.service_transitions import (
     lost,
     make_stale,
@@ -20,7 +21,7 @@ from manager_agent.session.service_transitions import (
     with_attempt,
     with_stale_participant,
 )
-from manager_agent.session.session import OUR_IDENTITIES, RequiredService, Session, index_of
+from manager_agent.session.session import OUR_IDENTITIES, Session, index_of
 
 AGENT_NAME_ATTRIBUTE = "lk.agent.name"
 

@@ -26,15 +26,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from manager_agent.session.attempt import InstanceRef as InstanceRef
-from manager_agent.session.attempt import ServiceReason as ServiceReason
-from manager_agent.session.attempt import ServiceState as ServiceState
-from manager_agent.session.attempt import Timeline as Timeline
+from manager_agent.session.attempt import ServiceReason, ServiceState
 from manager_agent.session.dispatch import ManagerDispatch
-from manager_agent.session.events import ReadyOn as ReadyOn
 from manager_agent.session.events import Signal
 from manager_agent.session.participant import Presence, StaleParticipant
-from manager_agent.session.required_service import RequiredService as RequiredService
+from manager_agent.session.required_service import RequiredService
 from manager_agent.traceparent import TraceContext, read_trace
 
 OUR_IDENTITIES = "sm-"

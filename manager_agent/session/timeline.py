@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from itertools import pairwise
 
-from manager_agent.session.attempt import Attempt
+from manager_agent.session.attempt import Attempt, ServiceReason, ServiceState
 from manager_agent.session.deadlines import deadline
 from manager_agent.session.events import Evidence
+from manager_agent.session.required_service import RequiredService
 from manager_agent.session.retries import resend_at
-from manager_agent.session.session import RequiredService, ServiceReason, ServiceState, Session
+from manager_agent.session.session import Session
 
 
 class StepName(StrEnum):

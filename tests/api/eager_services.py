@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+from manager_agent.session.attempt import ServiceState
 from manager_agent.session.events import DeadlinePassed, Evidence, ServiceSignalled, Signal
-from manager_agent.session.session import ServiceState, Session
+from manager_agent.session.session import Session
 from manager_agent.store.store import Change, Store
 
 

@@ -22,7 +22,8 @@ from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.server_api import ListedRoom, Listing, LiveKitUnavailable, Rooms, RoomTaken
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.outbound.invites import Inviter
-from manager_agent.session.session import RequiredService, Session
+from manager_agent.session.required_service import RequiredService
+from manager_agent.session.session import Session
 from tests.session_report import in_short
 from tests.waiting import described, waiting_for
 

@@ -11,8 +11,8 @@ import pytest
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import NotAvailable, RegisteredService
+from manager_agent.session.attempt import ServiceReason
 from manager_agent.session.required_service import Requirement
-from manager_agent.session.session import ServiceReason
 
 TICK = 1.0
 

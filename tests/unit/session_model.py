@@ -15,7 +15,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from manager_agent.session import events as ev
-from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
+from manager_agent.session.attempt import ServiceState
+from manager_agent.session.events import Event, Evidence, ParticipantInfo, ReadyOn, Refusal, Signal
 from manager_agent.session.plan import (
     CheckDeadline,
     CleanUp,
@@ -27,7 +28,7 @@ from manager_agent.session.plan import (
     SendInvite,
     plan,
 )
-from manager_agent.session.session import ReadyOn, RequiredService, ServiceState
+from manager_agent.session.required_service import RequiredService
 from manager_agent.session.transitions import apply as transition
 from tests.unit.sessions import START, a_session
 

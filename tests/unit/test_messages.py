@@ -31,8 +31,8 @@ from manager_agent.messages import (
     parse_signal,
     rfc3339,
 )
-from manager_agent.session.events import Signal
-from manager_agent.session.session import ReadyOn, User
+from manager_agent.session.events import ReadyOn, Signal
+from manager_agent.session.session import User
 from tests.unit import sessions as given
 from tests.unit.sessions import START
 

@@ -6,6 +6,7 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from http_api.observability.metrics.awaited import AwaitedWebhooks
 from http_api.observability.metrics.labels import Bounded
+from manager_agent.session.attempt import ServiceReason
 from manager_agent.session.change_values import (
     AttemptEnded,
     AttemptStarted,
@@ -21,7 +22,7 @@ from manager_agent.session.change_values import (
     WebhookAwaited,
 )
 from manager_agent.session.events import Evidence
-from manager_agent.session.session import FAILURES, EndReason, ServiceReason, Session, SessionState
+from manager_agent.session.session import FAILURES, EndReason, Session, SessionState
 from manager_agent.store.store import Change
 
 REFUSING = frozenset({ServiceReason.NOT_REGISTERED, ServiceReason.NO_CAPACITY})

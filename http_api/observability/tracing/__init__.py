@@ -15,7 +15,8 @@ from http_api.observability.tracing.otel import exporting
 from http_api.observability.tracing.spans import Span
 from http_api.settings.settings import Settings
 from manager_agent.outbound.invites import trace_passed_on
-from manager_agent.session.session import RequiredService, Session
+from manager_agent.session.required_service import RequiredService
+from manager_agent.session.session import Session
 from manager_agent.store.store import Change
 from manager_agent.traceparent import TraceContext
 

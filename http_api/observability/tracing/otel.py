@@ -39,7 +39,8 @@ from http_api.observability.tracing.export_warnings import ExportWarnings
 from http_api.observability.tracing.history import spans_of
 from http_api.observability.tracing.spans import Kind, Span, attempt_trace
 from http_api.settings.settings import Settings
-from manager_agent.session.session import RequiredService, Session
+from manager_agent.session.required_service import RequiredService
+from manager_agent.session.session import Session
 from manager_agent.store.store import Change
 from manager_agent.traceparent import RANDOM, SAMPLED, TraceContext
 

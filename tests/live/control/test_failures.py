@@ -9,7 +9,8 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from manager_agent.session.session import ServiceState, Session, SessionState
+from manager_agent.session.attempt import ServiceState
+from manager_agent.session.session import Session, SessionState
 from tests.live.bots import Bot
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human

@@ -19,7 +19,8 @@ from http_api.cli.progress import Progress, steps_of
 from http_api.client import ApiError, Unreachable
 from http_api.models.responses import RequiredServiceView, SessionView
 from http_api.settings.settings import BadSettings
-from manager_agent.session.session import ServiceState, SessionState
+from manager_agent.session.attempt import ServiceState
+from manager_agent.session.session import SessionState
 
 pytestmark = pytest.mark.unit
 

@@ -12,7 +12,7 @@ from manager_agent.control.late_join_policy import (
     LateJoinPolicy,
     Latest,
 )
-from manager_agent.session.session import InstanceRef
+from manager_agent.session.attempt import InstanceRef
 
 pytestmark = pytest.mark.unit
 

@@ -15,20 +15,14 @@ from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session import events as ev
+from manager_agent.session.attempt import InstanceRef, ServiceReason, ServiceState
 from manager_agent.session.events import Chosen, Event, ReadyOn, Refusal, Signal
 from manager_agent.session.identities import Identities
 from manager_agent.session.plan import Action, Remove, Replace, SendInvite, plan
 from manager_agent.session.required_service import PAST_KEPT
 from manager_agent.session.retries import REJOIN_GRACE
 from manager_agent.session.service_transitions import LAST_ANSWER_GRACE
-from manager_agent.session.session import (
-    InstanceRef,
-    Limits,
-    ServiceReason,
-    ServiceState,
-    Session,
-    SessionState,
-)
+from manager_agent.session.session import Limits, Session, SessionState
 from manager_agent.session.transitions import apply
 from tests.unit import sessions as given
 from tests.unit.registries import RegistryScenario, asrs

@@ -13,8 +13,8 @@ from http_api.models.queries import ListSessions
 from http_api.models.services import Heartbeat, RegisterService
 from http_api.models.sessions import AddParticipant, CreateSession, SayReady
 from http_api.protocol.bodies import DEPTH_MAX, field_path, parse_json, validated
+from manager_agent.session.events import ReadyOn
 from manager_agent.session.required_service import Requirement
-from manager_agent.session.session import ReadyOn
 
 pytestmark = pytest.mark.unit
 

@@ -24,7 +24,7 @@ from manager_agent.registry.persistence import SAVE_INTERVAL, SAVE_RETRY, Snapsh
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.selection import Selection
 from manager_agent.registry.services import RegisteredService
-from manager_agent.session.session import ReadyOn
+from manager_agent.session.events import ReadyOn
 from tests.unit.registries import asr
 from tests.unit.virtual_time import in_virtual_time, let_pass
 from tests.unit.waits import until

@@ -12,7 +12,7 @@ from manager_agent.registry.circuit_breaker import FAILURES_MAX
 from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.leases import EXPIRED_KEPT
 from manager_agent.registry.services import OtherInstance, StaticService, UnknownService
-from manager_agent.session.session import ServiceReason
+from manager_agent.session.attempt import ServiceReason
 from tests.unit.registries import ANY_ASR, RegistryScenario, asr, asrs
 
 pytestmark = pytest.mark.unit

@@ -12,15 +12,9 @@ from hypothesis import strategies as st
 from manager_agent.registry.circuit_breaker import TRIAL_TIMEOUT
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.services import NotAvailable, RegisteredService
-from manager_agent.session.attempt import Attempt
+from manager_agent.session.attempt import Attempt, InstanceRef, ServiceReason, Timeline
 from manager_agent.session.events import Refusal
-from manager_agent.session.required_service import Requirement
-from manager_agent.session.session import (
-    InstanceRef,
-    RequiredService,
-    ServiceReason,
-    Timeline,
-)
+from manager_agent.session.required_service import RequiredService, Requirement
 from tests.unit.registries import ANY_ASR, RegistryScenario, asr, asrs
 from tests.unit.sessions import a_service
 

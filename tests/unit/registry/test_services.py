@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import NotAvailable, RegisteredService, UnknownService, Unmet
+from manager_agent.session.attempt import ServiceReason, ServiceState
+from manager_agent.session.events import ReadyOn
 from manager_agent.session.required_service import Requirement
-from manager_agent.session.session import ReadyOn, ServiceReason, ServiceState
 from tests.unit.sessions import a_service, made_optional
 
 pytestmark = pytest.mark.unit

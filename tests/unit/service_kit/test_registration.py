@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from manager_agent.session.session import ReadyOn
+from manager_agent.session.events import ReadyOn
 from scripts.livekit_server import ROOT
 from service_kit import RegistrationRefused, Service, SessionJob
 from service_kit.pauses import pauses

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from manager_agent.session import events as ev
+from manager_agent.session.attempt import ServiceReason
 from manager_agent.session.change_values import (
     AttemptEnded,
     AttemptStarted,
@@ -40,7 +41,8 @@ from manager_agent.session.change_values import (
 )
 from manager_agent.session.changes import changes
 from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
-from manager_agent.session.session import EndReason, RequiredService, ServiceReason, Session, SessionState
+from manager_agent.session.required_service import RequiredService
+from manager_agent.session.session import EndReason, Session, SessionState
 from manager_agent.session.transitions import apply
 from tests.unit import sessions as given
 from tests.unit.session.test_histories import SERVICES, STEPS, a_history, by_chance

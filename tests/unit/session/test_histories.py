@@ -13,8 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from manager_agent.session import events as ev
-from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
-from manager_agent.session.session import ReadyOn, RequiredService, ServiceState
+from manager_agent.session.attempt import ServiceState
+from manager_agent.session.events import Event, Evidence, ParticipantInfo, ReadyOn, Refusal, Signal
+from manager_agent.session.required_service import RequiredService
 from manager_agent.session.transitions import apply
 from tests.unit.session_model import USER, EventReport, SessionModel
 from tests.unit.sessions import AGENT, JOINS, SIGNALS, START, made_optional, with_instance

@@ -33,7 +33,8 @@ from manager_agent.session.plan import (
     SendInvite,
     plan,
 )
-from manager_agent.session.session import EndReason, Limits, RequiredService, Session, SessionState
+from manager_agent.session.required_service import RequiredService
+from manager_agent.session.session import EndReason, Limits, Session, SessionState
 from manager_agent.session.transitions import apply
 from tests.unit import sessions as given
 from tests.unit.sessions import ASR, BOT, LLM, START

@@ -7,8 +7,10 @@ from dataclasses import replace
 import pytest
 
 from manager_agent.session import events as ev
+from manager_agent.session.attempt import ServiceReason, ServiceState
 from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
-from manager_agent.session.session import RequiredService, ServiceReason, ServiceState, Session, SessionState
+from manager_agent.session.required_service import RequiredService
+from manager_agent.session.session import Session, SessionState
 from manager_agent.session.transitions import apply
 from tests.unit import sessions as given
 from tests.unit.sessions import ASR, START

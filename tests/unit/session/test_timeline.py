@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from manager_agent.session import events as ev
+from manager_agent.session.attempt import ServiceReason, ServiceState
 from manager_agent.session.deadlines import deadline
 from manager_agent.session.events import Chosen, Evidence, ReadyOn, Refusal, Signal
-from manager_agent.session.session import RequiredService, ServiceReason, ServiceState, Session
+from manager_agent.session.required_service import RequiredService
+from manager_agent.session.session import Session
 from manager_agent.session.timeline import (
     Awaited,
     Late,

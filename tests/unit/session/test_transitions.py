@@ -8,11 +8,12 @@ from typing import Any, get_args
 import pytest
 
 from manager_agent.session import events as ev
+from manager_agent.session.attempt import ServiceState
 from manager_agent.session.deadlines import deadline
 from manager_agent.session.dispatch import JOIN_TIMEOUT, RETURN_TIMEOUT, STAY
 from manager_agent.session.events import Event, Evidence, ParticipantInfo, Refusal, Signal
 from manager_agent.session.plan import Remove, Replace, SendInvite, plan
-from manager_agent.session.session import EndReason, ServiceState, Session, SessionState
+from manager_agent.session.session import EndReason, Session, SessionState
 from manager_agent.session.transitions import apply
 from tests.unit import sessions as given
 from tests.unit.sessions import ASR, BOT, LLM, START

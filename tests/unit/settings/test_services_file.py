@@ -11,8 +11,8 @@ from http_api.settings.services_file import BadServicesFile, ServicesFile, read_
 from http_api.settings.settings import BadSettings
 from manager_agent.outbound.address_policy import AddressPolicy, read_networks
 from manager_agent.registry.services import RegisteredService
+from manager_agent.session.events import ReadyOn
 from manager_agent.session.required_service import Requirement
-from manager_agent.session.session import ReadyOn
 
 pytestmark = pytest.mark.unit
 

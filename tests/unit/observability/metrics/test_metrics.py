@@ -23,9 +23,10 @@ from http_api.observability.metrics.sessions import ATTEMPT_REASONS, SessionMetr
 from http_api.observability.metrics.webhooks import EVENTS, WebhookMetrics, instant_of
 from http_api.resources.metrics import understood
 from manager_agent.session import events as ev
+from manager_agent.session.attempt import ServiceReason
 from manager_agent.session.change_values import Missable
 from manager_agent.session.events import Event, Evidence, Refusal
-from manager_agent.session.session import FAILURES, EndReason, ServiceReason, Session
+from manager_agent.session.session import FAILURES, EndReason, Session
 from manager_agent.session.transitions import apply
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.store import Change

@@ -12,8 +12,10 @@ import pytest
 from http_api.observability.tracing.history import spans_of
 from http_api.observability.tracing.spans import Span, attempt_trace
 from manager_agent.session import events as ev
+from manager_agent.session.attempt import ServiceState
 from manager_agent.session.events import Event, Evidence, Refusal, Signal
-from manager_agent.session.session import RequiredService, ServiceState, Session
+from manager_agent.session.required_service import RequiredService
+from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
 from manager_agent.store.store import Change
 from manager_agent.traceparent import read_trace
