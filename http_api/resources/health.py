@@ -13,6 +13,7 @@ from http_api.limits.rate_limits import identify
 from http_api.models.queries import HealthQuery
 from http_api.models.responses import Alive, Health, Proven, answer
 from http_api.protocol.bodies import read_query
+from http_api.resources.session_requests import IS_STOPPING
 
 PROBING = frozenset({Scope.ADMIN, Scope.METRICS})
 
@@ -48,7 +49,7 @@ async def readyz(request: web.Request) -> web.Response:
     503 until the manager agent is registered with LiveKit, and while the process is stopping.
     """
     if request.app[STOPPING].is_set():
-        raise Unready("the session manager is stopping")
+        raise Unready(IS_STOPPING)
     if not request.app[AGENT].registered:
         raise Unready("the manager agent is not registered with LiveKit")
     return answer(Alive())
