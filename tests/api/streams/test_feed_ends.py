@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 
 import aiohttp
 import pytest
@@ -21,6 +20,7 @@ from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 from tests.api.still_sessions import server_tasks, time_passes
 from tests.api.streams.feed_reader import PATH, MakeSessions, Readers, by_id
+from tests.api.streams.raw_reader import all_of, raw_reader
 from tests.tenants import ACME, OPERATOR, RIVAL, bearer, livekit_token, production
 from tests.waiting import waiting_for
 
@@ -117,29 +117,6 @@ async def test_disconnected_feed_reader_leaves_nothing_behind(api: Api, readers:
 # --- slow readers -----------------------------------------------------------------------------------
 
 
-async def raw_reader(api: Api) -> socket.socket:
-    """A connection that has requested the feed and has read nothing."""
-    connection = socket.socket()
-    connection.setblocking(False)
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    loop = asyncio.get_running_loop()
-    await loop.sock_connect(connection, ("127.0.0.1", api.port))
-    await loop.sock_sendall(connection, f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
-    return connection
-
-
-async def all_of(connection: socket.socket) -> bytes:
-    """Everything that can be read until the connection ends."""
-    loop, received = asyncio.get_running_loop(), bytearray()
-    with connection:
-        try:
-            while chunk := await loop.sock_recv(connection, 65_536):
-                received += chunk
-        except ConnectionResetError:
-            pass
-    return bytes(received)
-
-
 async def reads(api: Api, count: int) -> None:
     """Return once the feed has so many readers."""
     async with waiting_for(f"{count} readers of the feed", lambda: api.app[FEED].count):
@@ -152,7 +129,7 @@ async def test_feed_reader_that_stalls_in_the_snapshot_is_cut_off(
 ) -> None:
     """Only a small part of the snapshot is buffered for it."""
     await some_sessions(1_000, metadata={"text": "x" * 2_000})
-    connection = await raw_reader(api)
+    connection = await raw_reader(api.port, PATH, read_buffer=4_096)
     await reads(api, 1)
     for _ in range(100):  # a piece each, as long as they can be sent
         await asyncio.sleep(0)
@@ -171,7 +148,7 @@ async def test_slow_feed_reader_with_progress_gets_the_snapshot(
     made = await some_sessions(1_000, metadata={"text": "x" * 2_000})
     loop, received = asyncio.get_running_loop(), bytearray()
     jumps = 2 * int(HEARTBEAT / (SEND_TIMEOUT - 1))
-    with await raw_reader(api) as connection:
+    with await raw_reader(api.port, PATH, read_buffer=4_096) as connection:
         for jump in range(1, jumps + 1):
             while len(received) < jump * 256 * 1024:  # more than is buffered on the way
                 received += await loop.sock_recv(connection, 16_384)
@@ -197,7 +174,7 @@ async def test_feed_reader_that_stalls_on_changes_is_cut_off(
     api: Api, some_sessions: MakeSessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A thousand sessions change again and again; the reader delays no other task."""
-    connection = await raw_reader(api)
+    connection = await raw_reader(api.port, PATH, read_buffer=4_096)
     await reads(api, 1)
     made = await some_sessions(1_000)
     for time in range(20):

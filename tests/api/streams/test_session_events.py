@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -18,6 +17,7 @@ from manager_agent.session import events as ev
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, stand_ins
 from tests.api.still_sessions import StillSession, server_tasks, still_session, time_passes
+from tests.api.streams.raw_reader import all_of, raw_reader
 from tests.event_stream import EventSource
 from tests.waiting import waiting_for
 
@@ -33,33 +33,12 @@ async def still(api: Api) -> AsyncIterator[StillSession]:
         yield session
 
 
+def events_path(still: StillSession) -> str:
+    return f"/api/v1{still.path}/events"
+
+
 def reader_of(still: StillSession, last_id: str | None = None) -> EventSource:
-    return EventSource(still.api.http, f"/api/v1{still.path}/events", last_id)
-
-
-async def raw_reader(still: StillSession, read_buffer: int | None = None) -> socket.socket:
-    """A connection that has requested the events and has read nothing."""
-    connection = socket.socket()
-    connection.setblocking(False)
-    if read_buffer is not None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, read_buffer)
-    loop = asyncio.get_running_loop()
-    await loop.sock_connect(connection, ("127.0.0.1", still.api.port))
-    asked = f"GET /api/v1{still.path}/events HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
-    await loop.sock_sendall(connection, asked.encode())
-    return connection
-
-
-async def all_of(connection: socket.socket) -> bytes:
-    """Everything that can be read until the connection ends."""
-    loop, received = asyncio.get_running_loop(), bytearray()
-    with connection:
-        try:
-            while chunk := await loop.sock_recv(connection, 65_536):
-                received += chunk
-        except ConnectionResetError:
-            pass
-    return bytes(received)
+    return EventSource(still.api.http, events_path(still), last_id)
 
 
 # --- what is told -----------------------------------------------------------------------------------
@@ -237,7 +216,7 @@ async def test_session_stream_reports_the_end_at_shutdown(api: Api) -> None:
 async def test_fault_in_a_stream_breaks_the_connection(api: Api) -> None:
     """There is no second answer within the first, and no regular end of the stream."""
     async with still_session(api, "ses_odd", metadata={"": object()}) as odd:
-        received = await all_of(await raw_reader(odd))
+        received = await all_of(await raw_reader(odd.api.port, events_path(odd)))
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     assert received.count(b"HTTP/1.1") == 1
     assert not received.endswith(b"0\r\n\r\n")
@@ -252,7 +231,7 @@ async def test_stalled_stream_reader_is_cut_off_and_costs_little(
 ) -> None:
     """The session changes thousands of times; only a small part is buffered for the reader."""
     others = server_tasks()
-    connection = await raw_reader(still, read_buffer=4_096)
+    connection = await raw_reader(still.api.port, events_path(still), read_buffer=4_096)
     await still.has_waiters(1)
     serving_tasks = server_tasks() - others
     await still.becomes_ready()
@@ -275,7 +254,7 @@ async def test_stalled_stream_reader_is_cut_off_and_costs_little(
 
 async def test_stream_reader_after_a_stall_goes_on_with_the_newest_state(still: StillSession) -> None:
     """Outdated states are left out, the order is kept, and the end arrives."""
-    connection = await raw_reader(still, read_buffer=4_096)
+    connection = await raw_reader(still.api.port, events_path(still), read_buffer=4_096)
     await still.has_waiters(1)
     await still.becomes_ready()
     for time in range(2_000):
