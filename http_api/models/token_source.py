@@ -1,7 +1,8 @@
 """The request and response of LiveKit's TokenSource, and the requirements that a request stands for.
 
 LiveKit's SDKs send these requests, and different versions send different fields: unlike in the rest of the API, unknown
-fields are ignored. As in protobuf, an empty string means not given.
+fields beside `room_config` are ignored. As in protobuf's JSON, a field may have its name in camelCase, and an empty
+string means not given.
 """
 
 from __future__ import annotations
@@ -9,7 +10,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
 
 from http_api.errors import FieldError, Invalid
 from http_api.models import field_types, json_schemas
@@ -42,25 +55,79 @@ def _each_once(agents: list[Agent]) -> list[Agent]:
     return agents
 
 
-class _Lenient(BaseModel):
-    model_config = ConfigDict(extra="ignore", strict=True, frozen=True, json_schema_extra=json_schemas.OPEN)
+def _only_default(otherwise: str) -> WrapValidator:
+    """Reject every value but the field's default in protobuf, which has no effect, with this message."""
+
+    def check(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise wrong(otherwise) from None
+
+    return WrapValidator(check)
 
 
-class Agent(_Lenient):
+_NOT_SUPPORTED = _only_default("is not supported: the session manager configures the room and its services itself")
+_MISPLACED = _only_default("belongs in an entry of room_config.agents")
+
+NoText = Annotated[NotGiven, _NOT_SUPPORTED]
+NoNumber = Annotated[Literal[0] | None, _NOT_SUPPORTED]
+NoFlag = Annotated[Literal[False] | None, _NOT_SUPPORTED]
+NoObject = Annotated[
+    Annotated[dict[str, Any], Field(max_length=0), WithJsonSchema({"type": "object", "maxProperties": 0})] | None,
+    _NOT_SUPPORTED,
+]
+
+
+class _ProtobufJson(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _in_snake_case(cls, message: Any) -> Any:
+        """Rename the fields that have their names in camelCase."""
+        if not isinstance(message, dict):
+            return message
+        names = {to_camel(name): name for name in cls.model_fields}
+        renamed: dict[str, Any] = {}
+        for key, value in message.items():
+            name = str(names.get(key, key))
+            if renamed.setdefault(name, value) != value:
+                raise wrong(f"{name} and {to_camel(name)} are one field, and have different values")
+        return renamed
+
+
+class Agent(_ProtobufJson):
     agent_name: Annotated[
         field_types.Printable | None, BeforeValidator(_given, json_schema_input_type=field_types.Printable | NotGiven)
     ] = None
     metadata: field_types.MetadataText | None = None
+    restart_policy: Annotated[Literal["JRP_ON_FAILURE"] | Literal[0] | None, _NOT_SUPPORTED] = None
+    deployment: NoText = None
+    attributes: NoObject = None
 
 
-class RoomConfig(_Lenient):
+class RoomConfig(_ProtobufJson):
+    """LiveKit's RoomConfiguration. Of its fields, only `agents` can be used."""
+
     agents: Annotated[list[Agent], Field(max_length=REQUIRED_SERVICES_MAX), AfterValidator(_each_once)] | None = None
+    name: NoText = None
+    empty_timeout: NoNumber = None
+    departure_timeout: NoNumber = None
+    max_participants: NoNumber = None
+    metadata: NoText = None
+    egress: NoObject = None
+    min_playout_delay: NoNumber = None
+    max_playout_delay: NoNumber = None
+    sync_streams: NoFlag = None
+    tags: NoObject = None
 
 
-class TokenRequest(_Lenient):
+class TokenRequest(_ProtobufJson):
     """LiveKit's TokenSourceRequest. All fields are optional."""
 
     model_config = ConfigDict(
+        extra="ignore",
         json_schema_extra={
             **json_schemas.OPEN,
             "examples": [
@@ -70,7 +137,7 @@ class TokenRequest(_Lenient):
                     "room_config": {"agents": [{"agent_name": "asr-service"}]},
                 }
             ],
-        }
+        },
     )
 
     room_name: Annotated[
@@ -84,6 +151,8 @@ class TokenRequest(_Lenient):
     participant_metadata: field_types.MetadataText | None = None
     participant_attributes: field_types.Attributes | None = None
     room_config: RoomConfig | None = None
+    agent_name: Annotated[NotGiven, _MISPLACED] = None
+    agent_metadata: Annotated[NotGiven, _MISPLACED] = None
 
     @property
     def agents(self) -> Sequence[Agent]:
@@ -107,8 +176,8 @@ def metadata_of(agents: Sequence[Agent], default: str) -> dict[str, Any]:
 def requirements_of(
     agents: Sequence[Agent], profiles: Profiles, services: Iterable[RegisteredService], default: str
 ) -> list[Requirement]:
-    """The requirements for these agents, in order. Each name is a service id, else a type, else a profile. No agents,
-    or an agent without a name, mean the default profile. Raises Invalid.
+    """The requirements for these agents, in order. Each name is a service id, else a type, else a profile, else the
+    agent name of a registered service. No agents, or an agent without a name, mean the default profile. Raises Invalid.
 
     Ids and types in profiles are known even when no such service is registered, so the meaning of a name does not
     depend on which services are running.
@@ -119,7 +188,7 @@ def requirements_of(
         if meaning is None:
             field = f"{AGENTS}[{index}].agent_name" if agents else AGENTS
             unknown.append(
-                FieldError(field, NO_DEFAULT if name is None else f"{name!r} is not a service, type or profile")
+                FieldError(field, NO_DEFAULT if name is None else f"{name!r} is not a service, type, profile or agent")
             )
         else:
             found.extend(profiles[meaning] if isinstance(meaning, str) else [meaning])
@@ -139,6 +208,8 @@ def _meanings(
     agents: Sequence[Agent], profiles: Profiles, services: Iterable[RegisteredService], default: str
 ) -> Iterator[tuple[str | None, Requirement | str | None]]:
     """Each name with its meaning: a requirement, the name of a profile, or None when unknown."""
+    services = list(services)
+    of_agent = {service.agent_name: service.service_id for service in reversed(services)}
     known = [Requirement(service_id=service.service_id, type=service.type) for service in services]
     known += [requirement for profile in profiles.values() for requirement in profile]
     ids, types = {one.service_id for one in known}, {one.type for one in known}
@@ -147,6 +218,8 @@ def _meanings(
             yield name, Requirement(service_id=name)
         elif name is not None and name in types:
             yield name, Requirement(type=name)
+        elif name is not None and name not in profiles and name in of_agent:
+            yield name, Requirement(service_id=of_agent[name])
         else:
             yield name, (name or default) if (name or default) in profiles else None
 

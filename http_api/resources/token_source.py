@@ -39,9 +39,10 @@ async def give(request: web.Request) -> web.Response:
     """Create a token for LiveKit's TokenSource.
 
     Create a session, and respond with a token once the session is ready. Each `room_config.agents[].agent_name` is a
-    service id, else a type, else a profile; without agents the default profile is used. An agent's `metadata` is passed
-    on in the invites as `session.metadata.agents.<agent_name>`. Unknown fields are ignored. Missing names are
-    generated.
+    service id, else a type, else a profile, else the `agent_name` of a registered service; without agents the default
+    profile is used. An agent's `metadata` is passed on in the invites as `session.metadata.agents.<agent_name>`. Names
+    may be in camelCase. Missing names are generated. Other fields of `room_config` are rejected unless they have their
+    default values; unknown fields beside it are ignored.
 
     If the caller already has a session in the room, its user gets another token with the session's own settings, and
     any other identity joins as an additional participant; while a service is being replaced, both wait. A user

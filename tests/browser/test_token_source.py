@@ -150,4 +150,4 @@ async def test_reloaded_token_source_page_rejoins_its_session(front: Front) -> N
 async def test_token_source_page_learns_the_unknown_agent_name(front: Front) -> None:
     await front.ask(agentName="nobody")
     await expect(front.page.locator("#error")).to_contain_text("received 422")
-    await expect(front.page.locator("#error")).to_contain_text("'nobody' is not a service, type or profile")
+    await expect(front.page.locator("#error")).to_contain_text("'nobody' is not a service, type, profile or agent")

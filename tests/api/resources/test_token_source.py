@@ -112,7 +112,7 @@ async def test_unknown_agent_name_is_422(api: Api) -> None:
     status, _, problem = await api.ask("POST", TOKEN, agents("asr-1", "nobody"))
     assert (status, problem["errors"]) == (
         422,
-        [{"field": "room_config.agents[1].agent_name", "detail": "'nobody' is not a service, type or profile"}],
+        [{"field": "room_config.agents[1].agent_name", "detail": "'nobody' is not a service, type, profile or agent"}],
     )
     assert sessions(api) == []
 
@@ -152,7 +152,7 @@ async def test_agent_metadata_goes_to_invites_and_user_data_to_the_token(api: Ap
         "participant_name": "Alice",
         "participant_metadata": "as it is",
         "participant_attributes": {"lang": "de"},
-        "room_config": {"agents": [{"agent_name": "TTS", "metadata": '{"voice": 7}', "deployment": "x"}], "name": "y"},
+        "room_config": {"agents": [{"agent_name": "TTS", "metadata": '{"voice": 7}', "deployment": ""}], "name": ""},
     }
     asking = asyncio.create_task(api.ask("POST", TOKEN, ALICE | given))
     session = await only_session(api)

@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from livekit.protocol.agent_dispatch import RoomAgentDispatch
+from livekit.protocol.room import RoomConfiguration
 
 from http_api.errors import Invalid
 from http_api.models.token_source import TokenRequest, metadata_of, profile_of, requirements_of
@@ -59,6 +64,18 @@ def test_an_agent_name_is_a_service_id_or_a_type_or_a_profile(name: str, meant: 
     assert required(name) == meant
 
 
+def test_the_agent_name_of_a_registered_service_is_its_last_meaning() -> None:
+    agents = [
+        RegisteredService(f"a-{n}", "agent", None, agent_name=name) for n, name in enumerate(("x", "x", "voice-bot"))
+    ]
+
+    def meant(name: str) -> list[Requirement]:
+        return requirements_of(asked({"agent_name": name}).agents, PROFILES, agents, "default")
+
+    assert meant("x") == [Requirement(service_id="a-0")]
+    assert meant("voice-bot") == PROFILES["voice-bot"]
+
+
 def test_services_of_a_profile_are_required_before_they_are_registered() -> None:
     assert required("TTS-DE") == [Requirement(type="TTS-DE")]
     profiles = {"p": [Requirement(service_id="later")]}
@@ -71,8 +88,8 @@ def test_several_agents_are_required_in_the_order_of_the_request() -> None:
 
 def test_all_unknown_agent_names_are_named() -> None:
     assert refused("asr-1", "asr-2", "Voice") == {
-        "room_config.agents[1].agent_name": "'asr-2' is not a service, type or profile",
-        "room_config.agents[2].agent_name": "'Voice' is not a service, type or profile",
+        "room_config.agents[1].agent_name": "'asr-2' is not a service, type, profile or agent",
+        "room_config.agents[2].agent_name": "'Voice' is not a service, type, profile or agent",
     }
 
 
@@ -138,26 +155,81 @@ def test_every_token_source_field_is_optional_as_the_sdks_send_it(body: dict[str
     assert (request.room_name, request.participant_identity, list(request.agents)) == (None, None, [])
 
 
-def test_unknown_token_source_fields_are_ignored() -> None:
-    request = validated(
-        TokenRequest,
-        {
-            "participant_kind": 7,
-            "room_config": {
-                "name": 5,
-                "empty_timeout": "x",
-                "tags": {},
-                "agents": [{"agent_name": "a", "deployment": "d", "attributes": {"a": "b"}, "restart_policy": 1}],
-            },
-        },
-    )
+def test_unknown_token_source_fields_beside_room_config_are_ignored() -> None:
+    request = validated(TokenRequest, {"participant_kind": 7, "room_config": {"agents": [{"agent_name": "a"}]}})
     assert [agent.agent_name for agent in request.agents] == ["a"]
+
+
+def test_token_source_names_may_be_in_camel_case_at_any_depth() -> None:
+    agent = {"agentName": "a", "metadata": "m", "restartPolicy": "JRP_ON_FAILURE"}
+    given = {
+        "roomName": "demo",
+        "participant_identity": "alice",
+        "participantName": "Alice",
+        "participantMetadata": "m",
+        "participantAttributes": {"homeTown": "b", "home_town": "c"},
+    }
+    asked = validated(TokenRequest, given | {"room_config": {"agents": [agent]}})
+    assert asked == validated(TokenRequest, given | {"roomConfig": {"agents": [agent | {"agent_name": "a"}]}})
+    assert (asked.room_name, asked.participant_name, asked.participant_metadata) == ("demo", "Alice", "m")
+    assert asked.participant_attributes == {"homeTown": "b", "home_town": "c"}
+    assert [agent.agent_name for agent in asked.agents] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"room_name": "a", "roomName": "b"}, "(body)"),
+        ({"room_config": {"emptyTimeout": 0, "empty_timeout": 5}}, "room_config"),
+        ({"roomConfig": {"agents": [{"agent_name": "a", "agentName": "b"}]}}, "room_config.agents[0]"),
+    ],
+)
+def test_a_token_source_field_with_two_values_is_rejected(body: Any, field: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        validated(TokenRequest, body)
+    assert [(bad.field, "different values" in bad.detail) for bad in caught.value.fields] == [(field, True)]
+
+
+def a_value_for(field: FieldDescriptor) -> Any:
+    """A value that is not the default."""
+    values = {field.TYPE_STRING: "x", field.TYPE_UINT32: 5, field.TYPE_BOOL: True, field.TYPE_ENUM: 1}
+    return values.get(field.type, {"some": "x"})
+
+
+def fields_of(message: type[Message], *supported: str) -> list[Any]:
+    return [field for field in message.DESCRIPTOR.fields if field.name not in supported]
+
+
+@pytest.mark.parametrize("field", fields_of(RoomConfiguration, "agents"), ids=lambda field: field.name)
+def test_a_room_configuration_without_effect_is_rejected(field: FieldDescriptor) -> None:
+    for name in (field.name, field.json_name):
+        with pytest.raises(Invalid) as caught:
+            validated(TokenRequest, {"room_config": {name: a_value_for(field)}})
+        assert [bad.field for bad in caught.value.fields] == [f"room_config.{field.name}"]
+        assert "not supported" in caught.value.fields[0].detail
+
+
+@pytest.mark.parametrize("field", fields_of(RoomAgentDispatch, "agent_name", "metadata"), ids=lambda field: field.name)
+def test_an_agent_setting_without_effect_is_rejected(field: FieldDescriptor) -> None:
+    for name in (field.name, field.json_name):
+        with pytest.raises(Invalid) as caught:
+            asked({"agent_name": "a", name: a_value_for(field)})
+        assert [bad.field for bad in caught.value.fields] == [f"room_config.agents[0].{field.name}"]
+
+
+def test_defaults_of_protobuf_are_accepted() -> None:
+    agent = RoomAgentDispatch(agent_name="a")
+    config = MessageToDict(RoomConfiguration(agents=[agent]), always_print_fields_with_no_presence=True)
+    assert [agent.agent_name for agent in validated(TokenRequest, {"room_config": config}).agents] == ["a"]
 
 
 @pytest.mark.parametrize(
     ("body", "field"),
     [
         ([], "(body)"),
+        ({"agentName": "a"}, "agent_name"),
+        ({"agent_metadata": "m"}, "agent_metadata"),
+        ({"room_config": {"egres": {}}}, "room_config.egres"),
         ({"room_name": "a room"}, "room_name"),
         ({"room_name": 7}, "room_name"),
         ({"participant_identity": "sm-asr"}, "participant_identity"),
