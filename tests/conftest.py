@@ -1,8 +1,8 @@
-"""For all tests: which ones are run again when they fail, how long waits may take, and a look at every API answer."""
+"""For all tests: signals, how long waits may take, and a look for leaked secrets in every answer of the API."""
 
 from __future__ import annotations
 
-import signal
+from collections.abc import Generator
 from typing import Any
 
 import pytest
@@ -12,30 +12,24 @@ from http_api.app_keys import STORE
 from tests.leak_scanner import LEAK_SCANNER
 from tests.otel_collector import otel_collector as otel_collector
 from tests.otel_collector import otel_collector_binary as otel_collector_binary
+from tests.signals import pytest_configure as pytest_configure
+from tests.signals import pytest_unconfigure as pytest_unconfigure
 from tests.waiting import begin_test
-
-LAST = "test_secrecy.py"
-AGAIN = pytest.mark.flaky(reruns=2)
-"""WebRTC on a machine that is busy with something else may miss a deadline. The report names what was run again."""
-
-
-def pytest_configure() -> None:
-    """A run in the background of a shell ignores SIGINT, and so would the programs that tests start and interrupt."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    items.sort(key=lambda item: item.path.name == LAST)
-    for item in items:
-        if item.get_closest_marker("live") or item.get_closest_marker("browser"):
-            item.add_marker(AGAIN)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     begin_test(item)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown() -> Generator[None]:
+    """After its fixtures, which scan logs too: fail a test in which something was leaked."""
+    try:
+        return (yield)
+    finally:
+        if found := LEAK_SCANNER.take_found():
+            pytest.fail("\n".join(found), pytrace=False)
 
 
 def _is_ours(request: Any) -> bool:

@@ -1,6 +1,7 @@
-"""What the session manager let out during the whole test run: every token, and every secret in a place without secrets.
+"""What the session manager lets out in tests: every token it hands out, and every secret in a place without secrets.
 
-Filled by conftest.py while the other tests run; checked by test_secrecy.py, the last test of a run.
+Filled by conftest.py while the tests run. After each test, conftest.py fails it if something was found: a token that
+grants too much, an identity that is used twice, or a leak.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+import jwt
 
 from manager_agent.messages import Invite
 
@@ -21,18 +25,38 @@ API_KEY = re.compile(r"\bsm_[A-Za-z0-9_-]{43}\b")
 PAGES = frozenset({"text/html", "text/javascript", "text/css"})
 SHOWN = 60
 
+USER_GRANTS = frozenset(
+    {
+        "roomJoin",
+        "room",
+        "canPublish",
+        "canSubscribe",
+        "canPublishData",
+        "canPublishSources",
+        "canUpdateOwnMetadata",
+    }
+)
+SERVICE_GRANTS = USER_GRANTS - {"canPublishSources"}
+USER_CLAIMS = frozenset({"iss", "sub", "nbf", "iat", "exp", "jti", "name", "metadata", "attributes", "video", "kind"})
+LIFE_MIN, LIFE_MAX = 60, 15 * 60
+"""Seconds: clients renew a token a minute before it expires; the longest ready timeout, and a little more."""
+OURS = "sm-"
+
 
 @dataclass(slots=True)
 class LeakScanner:
     secrets: set[str] = field(default_factory=set)
     """The secrets of the servers under test."""
-    user_tokens: dict[str, str] = field(default_factory=dict)
-    """Each with the request whose answer had it."""
-    invites: dict[str, Invite] = field(default_factory=dict)
-    """The invites by token."""
     looked_at: Counter[str] = field(default_factory=Counter)
-    """The number of texts of each kind."""
-    leaks: list[str] = field(default_factory=list)
+    """The number of texts of each kind, and of user and service tokens."""
+    _found: list[str] = field(default_factory=list)
+    _attempts: dict[str, tuple[str, str, int]] = field(default_factory=dict)
+    """By service identity: the only session, service and attempt that it may be used for."""
+
+    def take_found(self) -> list[str]:
+        """Return what was found since the last call."""
+        found, self._found = self._found, []
+        return found
 
     def answer(self, request: str, path: str, content_type: str, body: bytes) -> None:
         """The body of an answer of the API's."""
@@ -42,8 +66,16 @@ class LeakScanner:
         self.text(content_type, request, text)
 
     def invite(self, invite: Invite) -> None:
-        if invite.token:
-            self.invites[invite.token] = invite
+        """An invite that a service received."""
+        if not invite.token:
+            return
+        assert invite.identity is not None
+        self.looked_at["service token"] += 1
+        attempt = (invite.session.session_id, invite.service_id, invite.attempt)
+        wrong = wrong_in_service_token(claims_of(invite.token), invite)
+        if self._attempts.setdefault(invite.identity, attempt) != attempt:
+            wrong.append(f"{invite.identity} is also the identity of {self._attempts[invite.identity]}")
+        self._found += [f"token of the invite {attempt}: {what}" for what in wrong]
 
     def text(self, kind: str, where: str, text: str) -> None:
         """Any text that others may read: it must contain no token and no secret."""
@@ -54,7 +86,7 @@ class LeakScanner:
         found = [match[0] for pattern in (JWT, API_KEY) for match in pattern.finditer(text)]
         for leak in (*words, *found):
             at = text.index(leak)
-            self.leaks.append(f"{kind} of {where}: ...{text[max(at - SHOWN, 0) : at + SHOWN]}...")
+            self._found.append(f"{kind} of {where}: ...{text[max(at - SHOWN, 0) : at + SHOWN]}...")
 
     def _without_tokens(self, request: str, text: str) -> str:
         try:
@@ -65,8 +97,45 @@ class LeakScanner:
             return text
         for name in TOKEN_FIELDS:
             if token := body.pop(name, None):
-                self.user_tokens[token] = request
+                self.looked_at["user token"] += 1
+                self._found += [f"token for {request}: {what}" for what in wrong_in_user_token(claims_of(token))]
         return json.dumps(body)
+
+
+def claims_of(token: str) -> dict[str, Any]:
+    claims: dict[str, Any] = jwt.decode(token, options={"verify_signature": False})
+    return claims
+
+
+def wrong_in_user_token(claims: Mapping[str, Any]) -> list[str]:
+    """What is wrong with it as a token that admits one user to one room for a while."""
+    wrong = [f"the claim {name}" for name in set(claims) - USER_CLAIMS]
+    if claims["sub"].startswith(OURS):
+        wrong.append(f"a service's identity {claims['sub']}")
+    if claims.get("kind", "standard") != "standard":
+        wrong.append(f"the kind {claims['kind']}")
+    return wrong + _wrong_grants(claims, USER_GRANTS) + _wrong_life(claims)
+
+
+def wrong_in_service_token(claims: Mapping[str, Any], invite: Invite) -> list[str]:
+    """What is wrong with it as a token for one attempt of one service in one room."""
+    wrong = []
+    if claims["video"].get("room") != invite.session.room_name:
+        wrong.append(f"the room {claims['video'].get('room')}")
+    if (claims["sub"], claims.get("kind")) != (invite.identity, "agent") or not claims["sub"].startswith(OURS):
+        wrong.append(f"the identity {claims['sub']} of kind {claims.get('kind')}")
+    return wrong + _wrong_grants(claims, SERVICE_GRANTS) + _wrong_life(claims)
+
+
+def _wrong_grants(claims: Mapping[str, Any], allowed: frozenset[str]) -> list[str]:
+    granted = {name for name, value in claims["video"].items() if value}
+    excess, missing = granted - allowed, {"roomJoin", "room"} - granted
+    return [f"the grant {name}" for name in sorted(excess)] + [f"no grant {name}" for name in sorted(missing)]
+
+
+def _wrong_life(claims: Mapping[str, Any]) -> list[str]:
+    life = claims["exp"] - claims["nbf"]
+    return [] if LIFE_MIN < life <= LIFE_MAX else [f"a life of {life} s"]
 
 
 def _is_telling(secret: str) -> bool:
