@@ -34,6 +34,7 @@ from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 from tests.leak_scanner import LEAK_SCANNER
 from tests.live.bots import Bot
 from tests.live.node_example import node_service_folder as node_service_folder
+from tests.livekit_proxy import LiveKitProxy
 from tests.session_report import in_short
 from tests.waiting import described, waiting_for
 
@@ -187,10 +188,19 @@ async def start_stack(request: pytest.FixtureRequest) -> AsyncIterator[StartStac
         async def start(site: Site, *, kind: type[Settings] = DevSettings, **settings: Any) -> Stack:
             sinks = LogSinks()
             log = _show_logs_on_failure(request.node, site, sinks.recent.take)
-            chosen = kind(_env_file=None, LIVEKIT_SERVER_URL=site.livekit.url, server_port=site.api_port, **settings)  # type: ignore[call-arg]
+            defaults: dict[str, Any] = {"LIVEKIT_SERVER_URL": site.livekit.url, "server_port": site.api_port}
+            chosen = kind(_env_file=None, **defaults | settings)
             return await stacks.enter_async_context(_running(site, chosen, log, sinks))
 
         yield start
+
+
+@pytest.fixture
+async def proxy(site: Site) -> AsyncIterator[LiveKitProxy]:
+    """A proxy in front of the livekit-server that can misbehave. Started with
+    `start_stack(site, LIVEKIT_SERVER_URL=proxy.url)`, an API and all its participants use it."""
+    async with LiveKitProxy(site.livekit.http_url) as proxy:
+        yield proxy
 
 
 @pytest.fixture
