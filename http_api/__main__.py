@@ -46,7 +46,8 @@ def run(*, dev: bool, program: Program = serve) -> int:
     exit_budget = ExitBudget()
     try:
         settings = Settings.load(dev=dev)
-        with native.captured() as stderr, unhandled.logged():
+        stderr = native.capture()
+        with unhandled.logged():
             sinks = LogSinks(shipper=shipper_of(settings, exit_budget), exit_budget=exit_budget)
             logs.configure(
                 dev=settings.dev,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 
 import pytest
@@ -17,7 +17,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.session import Session
 from manager_agent.store.store import UnknownSession
 from tests.api.stand_ins import Api, StartApi
-from tests.api.still_sessions import still_session
+from tests.api.still_sessions import StillSession, still_session
 from tests.browser.dashboard import PHONE, Show
 from tests.browser.sample_sessions import sample_session, user_comes, user_goes
 from tests.tenants import ACME, OPERATOR, WATCHER, Tenant, production
@@ -56,6 +56,19 @@ def put() -> Iterator[Put]:
     for api, session_id in kept:
         with suppress(UnknownSession):
             api.parts.store.remove(session_id)
+
+
+@pytest.fixture
+async def still(api: Api) -> AsyncIterator[StillSession]:
+    """A session without a control loop. Requested before `show`: the window closes before the session is removed."""
+    async with still_session(api) as session:
+        yield session
+
+
+@pytest.fixture
+def show(put: Put, show: Show) -> Show:
+    """Requests `put` first: the window closes before its sessions are removed."""
+    return show
 
 
 def origin(api: Api) -> str:
@@ -345,18 +358,19 @@ async def test_services_view_shows_load_capacity_and_lease(api: Api, show: Show)
     await expect(row).to_contain_text("draining")
 
 
-async def test_timeline_view_shows_a_repeated_invite_without_a_new_revision(api: Api, show: Show) -> None:
+async def test_timeline_view_shows_a_repeated_invite_without_a_new_revision(
+    api: Api, still: StillSession, show: Show
+) -> None:
     """A repeated invite of an unreachable service changes no revision."""
-    async with still_session(api) as still:
-        await still.happens(ev.InviteRefused(api.parts.clock(), ASR, 1, 1, ev.Refusal.UNREACHABLE))
-        dashboard = await show(origin(api), at=f"#{still.path}")
-        lane = dashboard.lane("asr-service")
-        await expect(lane).to_contain_text("invited again")
-        known = still.now.revision
-        await still.happens(ev.InviteStarted(api.parts.clock(), ASR, 1, 2, "sm-asr-1", "inv_0"))
-        assert still.now.revision == known
-        await expect(lane).to_contain_text("sent 2 times")
-        await expect(lane).not_to_contain_text("invited again")
+    await still.happens(ev.InviteRefused(api.parts.clock(), ASR, 1, 1, ev.Refusal.UNREACHABLE))
+    dashboard = await show(origin(api), at=f"#{still.path}")
+    lane = dashboard.lane("asr-service")
+    await expect(lane).to_contain_text("invited again")
+    known = still.now.revision
+    await still.happens(ev.InviteStarted(api.parts.clock(), ASR, 1, 2, "sm-asr-1", "inv_0"))
+    assert still.now.revision == known
+    await expect(lane).to_contain_text("sent 2 times")
+    await expect(lane).not_to_contain_text("invited again")
 
 
 async def test_dashboard_reports_forgotten_and_unknown_sessions(api: Api, show: Show, put: Put) -> None:
@@ -398,27 +412,26 @@ async def test_dashboard_fetches_a_session_missing_from_the_feed(api: Api, show:
     await expect(dashboard.verdict).to_contain_text("It was ended by request.")
 
 
-async def test_timeline_view_reports_that_a_refresh_failed(api: Api, show: Show) -> None:
-    async with still_session(api) as still:
-        dashboard = await show(origin(api), refused=["/timeline"])
-        page = dashboard.page
-        await page.route("**/timeline", lambda route: route.fulfill(status=503, json={"title": "Out of order"}))
-        await page.evaluate(f"location.hash = '{still.path}'")
-        await expect(page.get_by_role("alert")).to_contain_text("Out of order")
-        await page.unroute("**/timeline")
-        await page.get_by_role("button", name="Try again").click()
-        await expect(dashboard.lane("asr-service")).to_be_visible()
-        await expect(page.get_by_role("alert")).to_have_count(0)
+async def test_timeline_view_reports_that_a_refresh_failed(api: Api, still: StillSession, show: Show) -> None:
+    dashboard = await show(origin(api), refused=["/timeline"])
+    page = dashboard.page
+    await page.route("**/timeline", lambda route: route.fulfill(status=503, json={"title": "Out of order"}))
+    await page.evaluate(f"location.hash = '{still.path}'")
+    await expect(page.get_by_role("alert")).to_contain_text("Out of order")
+    await page.unroute("**/timeline")
+    await page.get_by_role("button", name="Try again").click()
+    await expect(dashboard.lane("asr-service")).to_be_visible()
+    await expect(page.get_by_role("alert")).to_have_count(0)
 
-        await page.route("**/timeline", lambda route: route.fulfill(status=503, json={"title": "Out of order"}))
-        await still.ends()
-        await expect(page.get_by_text("could not be refreshed: Out of order.")).to_be_visible()
-        await expect(dashboard.lane("asr-service")).not_to_contain_text("Waiting for it")
-        await dashboard.photograph("old-timeline")
-        await dashboard.is_accessible()
-        await page.unroute("**/timeline")
-        await page.get_by_role("button", name="Try again").click()
-        await expect(page.get_by_text("could not be refreshed")).to_have_count(0)
+    await page.route("**/timeline", lambda route: route.fulfill(status=503, json={"title": "Out of order"}))
+    await still.ends()
+    await expect(page.get_by_text("could not be refreshed: Out of order.")).to_be_visible()
+    await expect(dashboard.lane("asr-service")).not_to_contain_text("Waiting for it")
+    await dashboard.photograph("old-timeline")
+    await dashboard.is_accessible()
+    await page.unroute("**/timeline")
+    await page.get_by_role("button", name="Try again").click()
+    await expect(page.get_by_text("could not be refreshed")).to_have_count(0)
 
 
 async def test_session_row_under_the_pointer_does_not_move(api: Api, show: Show, put: Put) -> None:

@@ -1,20 +1,19 @@
 """Log what native code writes to stderr: the logs of LiveKit's SDK and WebRTC, and panic messages.
 
-Native code writes to file descriptor 2 and bypasses Python's logging. Within `captured`, that descriptor is a pipe that
+Native code writes to file descriptor 2 and bypasses Python's logging. After `capture()`, that descriptor is a pipe that
 a thread reads, and Python's own stderr still goes to the original stream. What native code writes just before it aborts
 the process is lost with the thread; faulthandler shows where it happened.
 """
 
 from __future__ import annotations
 
+import atexit
 import faulthandler
 import logging
 import os
 import re
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TextIO
 
 STDERR = 2
@@ -34,32 +33,31 @@ LINE_MAX = 16 * 1024
 STOP_TIMEOUT = 1.0
 
 
-@contextmanager
-def captured() -> Iterator[TextIO]:
-    """Capture native output within the block. Yields the original stderr, which the log should be written to; it stays
-    open afterwards. If the process was started without stderr, nothing is captured and the yielded stream discards all
-    output."""
+def capture() -> TextIO:
+    """Capture native output until the interpreter exits. Returns the original stderr, which the log should be written
+    to. If the process was started without stderr, nothing is captured and the returned stream discards all output.
+
+    Call it before the SDK is loaded, which ends its threads at exit: until then they may log. Exit handlers run in
+    reverse order."""
     before = sys.stderr
     if before is None:
-        yield open(os.devnull, "w")  # noqa: SIM115 - as below
-        return
+        return open(os.devnull, "w")
     before.flush()
     real = open(os.dup(STDERR), "w", buffering=1, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
     reading, writing = os.pipe()
-    knew_faults = faulthandler.is_enabled()
+    os.dup2(writing, STDERR)
+    os.close(writing)
+    sys.stderr = real
+    faulthandler.enable(real)  # a fatal error's traceback would be lost in the pipe
     reader = threading.Thread(target=_read, args=(reading,), name="native log", daemon=True)
-    try:
-        os.dup2(writing, STDERR)
-        os.close(writing)
-        sys.stderr = real
-        faulthandler.enable(real)  # a fatal error's traceback would be lost in the pipe
-        reader.start()
-        yield real
-    finally:
+    reader.start()
+
+    def release() -> None:
         os.dup2(real.fileno(), STDERR)  # closes the last write end, so the reader reaches the end
         reader.join(STOP_TIMEOUT)
-        faulthandler.enable(STDERR) if knew_faults else faulthandler.disable()
-        sys.stderr = before
+
+    atexit.register(release)
+    return real
 
 
 def _read(reading: int) -> None:

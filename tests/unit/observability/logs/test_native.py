@@ -37,11 +37,10 @@ def run(program: str, *, code: int = 0, **env: str) -> tuple[list[dict[str, Any]
 
 def test_lines_of_the_native_sdk_are_logged_with_their_own_level() -> None:
     entries, others = run("""
-with native.captured() as stderr:
-    log_to(stderr)
-    write('[2026-01-31T12:00:00Z ERROR livekit::rtc_engine] closed: hush hush\\n')
-    write('[2026-01-31T12:00:00Z DEBUG livekit::room] of no interest\\n')
-    write('thread panicked at src/lib.rs\\n')
+log_to(native.capture())
+write('[2026-01-31T12:00:00Z ERROR livekit::rtc_engine] closed: hush hush\\n')
+write('[2026-01-31T12:00:00Z DEBUG livekit::room] of no interest\\n')
+write('thread panicked at src/lib.rs\\n')
 """)
     said = [(entry["logger"], entry["level"], entry["event"]) for entry in entries]
     assert said == [
@@ -53,24 +52,31 @@ with native.captured() as stderr:
 
 
 def test_python_stderr_goes_where_it_went_before() -> None:
-    """So does native stderr once the capture is over. An unfinished line is not lost."""
+    """An unfinished native line is not lost."""
     entries, others = run("""
-with native.captured() as stderr:
-    log_to(stderr)
-    print("by Python", file=sys.stderr)
-    write("no end")
-print("afterwards", file=sys.stderr)
-write("afterwards\\n")
+log_to(native.capture())
+print("by Python", file=sys.stderr)
+write("no end")
 """)
     assert [entry["event"] for entry in entries] == ["no end"]
-    assert others == ["by Python", "afterwards", "afterwards"]
+    assert others == ["by Python"]
+
+
+def test_native_lines_are_logged_until_the_sdk_ends_its_threads() -> None:
+    """At exit, by a handler that the SDK registers after the capture began."""
+    entries, others = run("""
+import atexit
+log_to(native.capture())
+atexit.register(write, "[2026-01-31T12:00:00Z WARN  livekit::rtc_engine] peer connection is closed\\n")
+""")
+    assert [(entry["logger"], entry["event"]) for entry in entries] == [("livekit.native", "peer connection is closed")]
+    assert others == []
 
 
 def test_an_endless_native_line_is_logged_in_pieces() -> None:
     entries, _ = run("""
-with native.captured() as stderr:
-    log_to(stderr)
-    write("x" * 300_000)
+log_to(native.capture())
+write("x" * 300_000)
 """)
     assert len(entries) > 1
 
@@ -79,9 +85,8 @@ def test_a_crashing_process_writes_its_stack_to_the_real_stderr() -> None:
     """By then the pipe has no reader."""
     _, others = run(
         """
-with native.captured() as stderr:
-    log_to(stderr)
-    ctypes.string_at(0)
+log_to(native.capture())
+ctypes.string_at(0)
 """,
         code=-signal.SIGSEGV,
     )
@@ -91,10 +96,9 @@ with native.captured() as stderr:
 def test_native_lines_are_logged_as_json_in_every_locale() -> None:
     entries, _ = run(
         """
-with native.captured() as stderr:
-    log_to(stderr)
-    import structlog
-    structlog.get_logger("x").info("ünï", smile=chr(0x1F600))
+log_to(native.capture())
+import structlog
+structlog.get_logger("x").info("ünï", smile=chr(0x1F600))
 """,
         LC_ALL="C",
         PYTHONUTF8="0",
@@ -104,7 +108,7 @@ with native.captured() as stderr:
 
 
 def test_native_log_capture_does_nothing_without_a_stderr() -> None:
-    program = "with native.captured() as stderr:\n    log_to(stderr)\n    print('runs')"
+    program = "log_to(native.capture())\nprint('runs')"
     command = shlex.join([sys.executable, "-c", PRELUDE + program]) + " 2>&-"
     done = subprocess.run(["sh", "-c", command], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert (done.returncode, done.stdout) == (0, "runs\n")
