@@ -8,10 +8,11 @@ from aiohttp import web
 
 from http_api.access.authentication import AUTHENTICATOR, Authenticator
 from http_api.app_keys import (
-    ADDRESS_POLICY,
     AGENT,
+    CALLBACK_ADDRESSES,
     CALLBACKS,
     CLOCK,
+    INVITE_ADDRESSES,
     ORCHESTRATOR,
     PROBE,
     REGISTRY,
@@ -52,7 +53,8 @@ def provide(app: web.Application, components: Components) -> None:
     settings, sinks, clock, store = components.settings, components.sinks, components.clock, components.store
     registry, orchestrator, rooms = components.registry, components.orchestrator, components.rooms
     app[SETTINGS], app[CLOCK], app[STORE], app[REGISTRY] = settings, clock, store, registry
-    app[PROFILES], app[ADDRESS_POLICY] = components.profiles, components.address_policy
+    app[PROFILES] = components.profiles
+    app[INVITE_ADDRESSES], app[CALLBACK_ADDRESSES] = components.invite_addresses, components.callback_addresses
     app[ROOMS], app[ORCHESTRATOR], app[AGENT] = rooms, orchestrator, components.agent
     app[METRICS], app[TRACING] = components.metrics, components.tracing
     app[RECENT_LOGS], app[SHIPPER] = sinks.recent, sinks.shipper
@@ -60,7 +62,7 @@ def provide(app: web.Application, components: Components) -> None:
     app[TASKS], app[STOPPING] = tasks, stopping = Tasks(), asyncio.Event()
     app[AUTHENTICATOR] = authenticator = authenticator_of(settings, clock)
     app[CALLBACKS] = callbacks = callbacks_of(
-        settings, components.address_policy, clock, signing_keys=authenticator.signing_keys
+        settings, components.callback_addresses, clock, signing_keys=authenticator.signing_keys
     )
     upstream = livekit(lambda: components.agent.registered, lambda: components.reconciler.is_answered)
     app[UPSTREAMS] = upstreams = Upstreams([upstream], clock)

@@ -16,7 +16,7 @@ from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.server_api import Rooms
-from manager_agent.outbound.address_policy import AddressPolicy
+from manager_agent.outbound.address_policy import AddressPolicy, Networks
 from manager_agent.outbound.http_client import is_this_machine
 from manager_agent.outbound.invites import Inviter
 from manager_agent.registry.lease_sweeper import LeaseSweeper
@@ -36,7 +36,8 @@ class Components:
     clock: Clock
     metrics: Metrics
     tracing: Tracing
-    address_policy: AddressPolicy
+    invite_addresses: AddressPolicy
+    callback_addresses: AddressPolicy
     store: Store
     registry: Registry
     profiles: Profiles
@@ -62,9 +63,11 @@ def compose(
     clock, metrics, tracing = steady_clock(), Metrics(), tracing or tracing_of(settings)
     key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
     invite_key, invite_secret = settings.invite_keys
-    identities, address_policy = Identities(secret), address_policy_of(settings)
+    identities = Identities(secret)
+    invite_addresses = address_policy_of(settings, settings.invite_networks, "INVITE_NETWORKS")
+    callback_addresses = address_policy_of(settings, settings.callback_networks, "CALLBACK_NETWORKS")
     store = MemoryStore(clock, metrics.store_updates.observe)
-    registry, profiles = registry_of(settings, store, address_policy, clock)
+    registry, profiles = registry_of(settings, store, invite_addresses, clock)
     livekit_rooms = rooms(
         url=settings.livekit_server_url,
         public_url=settings.public_url,
@@ -80,11 +83,12 @@ def compose(
         clock=clock,
         api_key=invite_key,
         api_secret=invite_secret,
-        address_policy=address_policy,
+        address_policy=invite_addresses,
         trace_of=tracing.of_attempt,
     )
     return Components(
-        settings, sinks or LogSinks(), clock, metrics, tracing, address_policy, store, registry, profiles,
+        settings, sinks or LogSinks(), clock, metrics, tracing,
+        invite_addresses, callback_addresses, store, registry, profiles,
         rooms=livekit_rooms,
         inviter=invites,
         orchestrator=Orchestrator(
@@ -122,6 +126,6 @@ def registry_tasks(settings: Settings, registry: Registry) -> Sequence[SnapshotW
     return [*writers, LeaseSweeper(registry)]
 
 
-def address_policy_of(settings: Settings) -> AddressPolicy:
-    """The policy for the addresses that callers may have this server call."""
-    return AddressPolicy(networks=settings.invite_networks, own_port=settings.server_port, is_own=is_this_machine)
+def address_policy_of(settings: Settings, networks: Networks, setting: str) -> AddressPolicy:
+    """The policy for addresses that callers may have this server call, in the networks of this setting."""
+    return AddressPolicy(networks, own_port=settings.server_port, is_own=is_this_machine, setting=setting)

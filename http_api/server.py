@@ -29,8 +29,9 @@ log = structlog.get_logger()
 
 SHUTDOWN_TIMEOUT = 5.0
 """Seconds for running requests to finish once the process is asked to stop."""
-LOOKUPS_MAX = 64
-"""Concurrent DNS lookups. Threads are created as needed."""
+THREADS_MAX = 32
+"""Threads for the disk and for lookups of LiveKit's host. Callers' host names are resolved in threads of their own
+(manager_agent/outbound/lookups.py), so a slow name server of theirs delays neither."""
 
 
 class CannotListen(Exception):
@@ -42,8 +43,7 @@ async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
 
     `sinks`: the sinks of the log. Raises BadSettings and CannotListen before anything is started.
     """
-    # Service host names are resolved in this executor: a few slow name servers must not delay all other lookups.
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(LOOKUPS_MAX, thread_name_prefix="lookup"))
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="io"))
     if not settings.invites_have_own_key and not settings.dev:
         log.warning("invites_signed_with_livekit_secret", hint="set INVITE_API_KEY and INVITE_API_SECRET")
     async with serving(compose(settings, sinks)):

@@ -58,6 +58,7 @@ def production(**more: Any) -> dict[str, Any]:
         "livekit_api_key": LIVEKIT_KEY,
         "livekit_api_secret": LIVEKIT_SECRET,
         "invite_networks": LOOPBACK,
+        "callback_networks": LOOPBACK,
         "server_host": "127.0.0.1",
         **more,
     }

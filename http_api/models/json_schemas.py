@@ -31,7 +31,8 @@ URL: Schema = {
     "format": "uri",
     "pattern": r"^[Hh][Tt][Tt][Pp][Ss]?://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]{1,253})(:[1-9][0-9]{0,4})?"
     r"([/?][\x21\x22\x24-\x5b\x5d-\x7e]*)?$",
-    "description": "An http or https URL in an allowed network (INVITE_NETWORKS), without user or fragment.",
+    "description": "An http or https URL in an allowed network (INVITE_NETWORKS or CALLBACK_NETWORKS), without user or "
+    "fragment.",
 }
 
 

@@ -35,6 +35,8 @@ class RequiredServiceView(View):
     state: ServiceState
     optional: bool
     reason: ServiceReason | None
+    detail: str | None = None
+    """More about the reason `unreachable`: why the session manager refuses to call the endpoint."""
     ready_by: Evidence | None = None
     attempt: int = 0
     timeline: dict[str, str] = Field(default_factory=dict)
@@ -48,6 +50,7 @@ class RequiredServiceView(View):
             state=service.state,
             optional=service.optional,
             reason=session.reason_of(service),
+            detail=service.current.fault_detail,
             ready_by=service.ready_by,
             attempt=service.attempt,
             timeline=known_instants(service.timeline),

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api.app_keys import ADDRESS_POLICY, CLOCK, REGISTRY
+from http_api.app_keys import CLOCK, INVITE_ADDRESSES, REGISTRY
 from http_api.models.queries import InstanceQuery
 from http_api.models.responses import ServiceList, ServiceView, answer
 from http_api.models.services import Heartbeat, RegisterService
@@ -24,7 +24,7 @@ async def register(request: web.Request) -> web.Response:
     201 when it is new, 200 when it replaces the registered service of the same id. With `lease_seconds` the service is
     removed unless its lease is renewed in time.
     """
-    body = await read_body(request, RegisterService, address_policy=request.app[ADDRESS_POLICY])
+    body = await read_body(request, RegisterService, address_policy=request.app[INVITE_ADDRESSES])
     refuse_others(request, body.service_id)
     service = replace(body.service(request.app[CLOCK]()), owner=request[PRINCIPAL].name)
     registry = request.app[REGISTRY]

@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api.app_keys import ADDRESS_POLICY, CLOCK, ORCHESTRATOR, STORE
+from http_api.app_keys import CALLBACK_ADDRESSES, CLOCK, ORCHESTRATOR, STORE
 from http_api.errors import NoToken
 from http_api.limits.waiters import WAITERS, decided, until
 from http_api.models.paging import page
@@ -41,7 +41,7 @@ async def create(request: web.Request) -> web.Response:
     # Refuse before reading the body. Meanwhile others may open sessions, so open() checks again.
     session_requests.quotas.check(owner)
     profiles, bounds = app[PROFILES], {"longest": settings.session_ttl, "grants": settings.user_grants}
-    body = await read_body(request, CreateSession, profiles=profiles, address_policy=app[ADDRESS_POLICY], **bounds)
+    body = await read_body(request, CreateSession, profiles=profiles, address_policy=app[CALLBACK_ADDRESSES], **bounds)
     preferred = preferences(request.headers.getall("Prefer", ()))
     session = session_requests.build(
         body.user(),

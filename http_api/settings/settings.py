@@ -21,7 +21,7 @@ from http_api.settings.types import (
     Key,
     LogFormat,
     LogLevel,
-    Networks,
+    NetworkList,
     Origins,
     OtlpHeaders,
     Seconds,
@@ -32,7 +32,7 @@ from http_api.settings.types import (
     secrets_of,
 )
 from manager_agent.livekit.tokens import EVERY_GRANT
-from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE
+from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, PUBLIC
 from manager_agent.session.session import Limits
 
 DOTENV = Path(__file__).resolve().parents[2] / ".env"
@@ -111,8 +111,11 @@ class Settings(BaseSettings):
     """The key that signs invites and by which services verify them; LIVEKIT_API_KEY when not set."""
     invite_api_secret: Annotated[Secret | None, Field(validate_default=True)] = None
     """The secret of that key. With it services can verify invites without having LiveKit's secret."""
-    invite_networks: Networks = PRIVATE
-    """The networks, separated by commas, in which services and callbacks may be called."""
+    invite_networks: NetworkList = PRIVATE
+    """The networks, separated by commas, in which services may be called; `public` stands for all public addresses."""
+    callback_networks: NetworkList = (PUBLIC,)
+    """The networks, separated by commas, in which receivers of callbacks may be called; `public` stands for all public
+    addresses."""
     deployment: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,62}$")] = "default"
     """The name of this deployment, which marks the rooms that belong to it."""
     services_file: Path | None = None
@@ -243,7 +246,8 @@ class DevSettings(Settings):
     livekit_api_key: Key = "devkey"
     livekit_api_secret: Secret = SecretStr("secret")
     server_host: Annotated[str, Field(min_length=1, max_length=253)] = "127.0.0.1"
-    invite_networks: Networks = LOOPBACK
+    invite_networks: NetworkList = LOOPBACK
+    callback_networks: NetworkList = (*LOOPBACK, PUBLIC)
     log_level: LogLevel = "debug"
 
 

@@ -18,7 +18,7 @@ from http_api.protocol.origins import read_origins
 from http_api.settings.log_endpoint import LogEndpoint, read_log_endpoint
 from manager_agent.comma_list import read_list
 from manager_agent.livekit.tokens import Grant
-from manager_agent.outbound.address_policy import AddressRefused, Network, read_networks, read_url
+from manager_agent.outbound.address_policy import AddressRefused, Networks, read_networks, read_url
 
 QUERY_SECRET_MIN = 8
 """The minimum length at which a value in a URL's query counts as a secret. Hiding every `1` and `true` in the log would
@@ -122,7 +122,7 @@ JwksUrl = Annotated[str, AfterValidator(_key_url)]
 Key = Annotated[str, Field(min_length=1, max_length=256)]
 Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
 Seconds = Annotated[float, Field(gt=0, le=MONTH, allow_inf_nan=False)]
-Networks = Annotated[tuple[Network, ...], NoDecode, _from_text(read_networks)]
+NetworkList = Annotated[Networks, NoDecode, _from_text(read_networks)]
 ApiKeys = Annotated[tuple[KeyEntry, ...], NoDecode, _from_text(read_api_keys)]
 Origins = Annotated[tuple[str, ...], NoDecode, _from_text(read_origins)]
 CallbackUrls = Annotated[Mapping[str, SecretStr], NoDecode, _from_text(read_callback_urls)]

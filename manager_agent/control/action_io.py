@@ -21,7 +21,7 @@ from manager_agent.session.identities import Identities
 from manager_agent.session.plan import SendInvite
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session
-from manager_agent.store.store import Store
+from manager_agent.store.store import Store, UnknownSession
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
@@ -84,15 +84,21 @@ class ActionIO:
         service = session.services[invite.entry]
         about = {"service_id": service.service_id, "attempt": invite.attempt, "tries": invite.tries}
         key = (invite.entry, invite.attempt, invite.tries)
+        inviter = self._backends.inviter
         try:
-            await self._backends.inviter.invite(session, invite.entry)
+            async with inviter.slot(session, service):
+                if self._is_over():
+                    return ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE)  # it waited too long
+                await inviter.invite(session, invite.entry)
         except InviteError as refused:
             log.warning("invite_refused", why=refused.why, detail=str(refused), final=refused.final, **about)
             if refused.why is ev.Refusal.UNREACHABLE:
                 self.report_outcome(invite.entry, service.current, succeeded=False)
             if refused.final:
                 self._backends.registry.retire(service.current.ref)
-            outcome: ev.Event = ev.InviteRefused(self._clock(), *key, refused.why, refused.final)
+            outcome: ev.Event = ev.InviteRefused(
+                self._clock(), *key, refused.why, refused.final, detail=refused.public_detail
+            )
         except Exception:
             log.exception("invite_fault", **about)
             outcome = ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE)
@@ -102,6 +108,12 @@ class ActionIO:
         if latest.end is not None:
             self.tell_session_ended(latest, service, latest.end.reason)  # only now: it must not overtake the invite
         return outcome
+
+    def _is_over(self) -> bool:
+        try:
+            return self._store.get(self._id).over
+        except UnknownSession:
+            return True
 
     async def list_room(self, session: Session, *, asked_at: float) -> ev.Event:
         try:

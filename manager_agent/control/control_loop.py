@@ -144,9 +144,9 @@ class ControlLoop:
         """Run an action's I/O in a task and record its outcome."""
 
         async def do() -> None:
-            outcome = await io
-            if outcome is not None:
-                with suppress(UnknownSession):
+            with suppress(UnknownSession):
+                outcome = await io
+                if outcome is not None:
                     await self._record(outcome)
 
         self._tasks.spawn(do(), name=f"{self._id} {type(action).__name__}")

@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 from yarl import URL
 
@@ -22,6 +22,10 @@ from manager_agent.comma_list import read_list
 
 IP: TypeAlias = IPv4Address | IPv6Address
 Network: TypeAlias = IPv4Network | IPv6Network
+
+PUBLIC: Literal["public"] = "public"
+"""All addresses of the public internet, in a list of networks."""
+Networks: TypeAlias = tuple[Network | Literal["public"], ...]
 
 LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 PRIVATE: tuple[Network, ...] = tuple(
@@ -60,6 +64,7 @@ NEVER: tuple[tuple[Network, str], ...] = tuple(
 )
 """Networks that are never called, whatever is allowed, and why. The first match counts."""
 
+GLOBAL_UNICAST = IPv6Network("2000::/3")
 IPV4_MAPPED = IPv6Network("::ffff:0:0/96")
 PRINTABLE_ASCII = re.compile(r"[\x21-\x7e]+")
 AUTHORITY = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(?P<port>[1-9][0-9]{0,4}))?")
@@ -72,17 +77,26 @@ PORT_MAX = 65_535
 class AddressRefused(OSError):
     """An address that must not be called. The message says why, and may be shown to the caller that supplied it.
 
+    `public` says the same without the IP address, for a host name: what it resolves to here is our network's business.
     An OSError, like a failed connect: if a host has several addresses, the next one is tried.
     """
+
+    def __init__(self, message: str, public: str = "") -> None:
+        super().__init__(message)
+        self.public = public or message
 
 
 @dataclass(frozen=True, slots=True)
 class AddressPolicy:
-    """Allows addresses in `networks`, except those in NEVER, and `own_port` on addresses for which `is_own` is true."""
+    """Allows addresses in `networks`, except those in NEVER, and `own_port` on addresses for which `is_own` is true.
 
-    networks: tuple[Network, ...]
+    `setting`: the variable that sets the networks, for messages.
+    """
+
+    networks: Networks
     own_port: int
     is_own: Callable[[IP], bool]
+    setting: str = "INVITE_NETWORKS"
 
     def admit(self, address: str) -> URL:
         """Parse an address to call. Raises AddressRefused.
@@ -108,13 +122,22 @@ class AddressPolicy:
             if ip.ipv4_mapped is not None:
                 ip = ip.ipv4_mapped  # connections to it use IPv4 (RFC 4291, section 2.5.5.2)
             elif ip.scope_id is not None:
-                raise AddressRefused(f"{ip} has a zone, which is meaningful on this machine only (RFC 4007)")
+                raise _refused(ip, "has a zone, which is meaningful on this machine only (RFC 4007)")
         if (why := never_called(ip)) is not None:
-            raise AddressRefused(f"{ip} is never called: {why}")
+            raise _refused(ip, f"is never called, whatever {self.setting} allows: {why}")
         if port == self.own_port and self.is_own(ip):
-            raise AddressRefused(f"{ip} port {port} is the session manager itself")
-        if not any(ip in network for network in self.networks):
-            raise AddressRefused(f"{ip} is not in an allowed network (INVITE_NETWORKS)")
+            raise _refused(ip, f"with port {port} is the session manager itself, whatever {self.setting} allows")
+        if not any(is_public(ip) if network == PUBLIC else ip in network for network in self.networks):
+            raise _refused(ip, f"is not in an allowed network ({self.setting})")
+
+
+def _refused(ip: IP, why: str) -> AddressRefused:
+    return AddressRefused(f"{ip} {why}", f"the address {why}")
+
+
+def is_public(ip: IP) -> bool:
+    """Whether this is an address of the public internet. Some special ones count too, all of which lie in NEVER."""
+    return ip.is_global and (ip.version == 4 or ip in GLOBAL_UNICAST)
 
 
 def never_called(ip: IP) -> str | None:
@@ -175,8 +198,8 @@ def _is(kind: type[IP], text: str) -> bool:
     return True
 
 
-def read_networks(text: str) -> tuple[Network, ...]:
-    """Parse networks separated by commas, as in `10.0.0.0/8, fd12::/16`; a single address is a network of one.
+def read_networks(text: str) -> Networks:
+    """Parse networks separated by commas, as in `10.0.0.0/8, fd12::/16, public`; a single address is a network of one.
 
     Raises ValueError, with the entry's number, for an entry that is not a network, has bits set after its prefix, or
     lies in NEVER.
@@ -184,11 +207,13 @@ def read_networks(text: str) -> tuple[Network, ...]:
     return read_list(text, _network)
 
 
-def _network(entry: str) -> Network:
+def _network(entry: str) -> Network | Literal["public"]:
+    if entry.lower() == PUBLIC:
+        return PUBLIC
     try:
         network = ip_network(entry)
     except ValueError:
-        raise ValueError("is not a network such as 10.0.0.0/8, with zeros after the prefix") from None
+        raise ValueError("is not `public` or a network such as 10.0.0.0/8, with zeros after the prefix") from None
     if isinstance(network, IPv6Network):
         if network.network_address.scope_id is not None:
             raise ValueError("has a zone")

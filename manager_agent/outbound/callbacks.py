@@ -9,11 +9,10 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakValueDictionary
 
 import structlog
 from ulid import ULID
@@ -32,8 +31,6 @@ QUEUE_MAX = 32
 """Events that may wait for one session. Beyond it the oldest is given up: newer ones matter more."""
 BYTES_MAX, OWNER_BYTES_MAX = 64 * 1024 * 1024, 16 * 1024 * 1024
 """Bytes that may wait, in all and for one owner. Events beyond them are given up at once."""
-UNDER_WAY_MAX, OWNER_UNDER_WAY_MAX = 100, 20
-"""Concurrent tries, in all and for one owner: receivers that hang do not delay other owners."""
 STOP_TIMEOUT = 3.0
 """Seconds for pending events when the process ends."""
 
@@ -71,8 +68,6 @@ class Callbacks:
         self._queues: dict[str, SessionQueue] = {}
         self._bytes: Counter[str] = Counter()
         """Waiting bytes, by owner."""
-        self._slots = asyncio.Semaphore(UNDER_WAY_MAX)
-        self._slots_of: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._tasks = Tasks()
         self._stopping = asyncio.Event()
 
@@ -141,7 +136,7 @@ class Callbacks:
         """Try until it is delivered or given up."""
         while queued.delivery.state is DeliveryState.PENDING:
             await self._pause(queued.delivery.next_try_at)
-            async with self._slot(queued.delivery.owner):
+            async with self._http_client.slots.slot(queued.delivery.owner, queued.delivery.url):
                 self._record(queued, queued.delivery.begun(self._clock()))
                 after = await self._try(queued)
             self._record(queued, after)
@@ -150,9 +145,9 @@ class Callbacks:
         delivery = queued.delivery
         try:
             headers = signed_headers(queued.body, *self._signing_keys(delivery.owner))
-            status = await self._http_client.deliver(delivery.url, queued.body, headers)
+            status = await self._http_client.deliver(delivery.url, queued.body, headers, owner=delivery.owner)
         except DeliveryFailed as error:
-            return delivery.unanswered(str(error), self._clock())
+            return delivery.unanswered(error.refusal or str(error), self._clock())
         except Exception:
             log.exception("callback_fault", id=delivery.id)
             return delivery.unanswered("an error of this server", self._clock())
@@ -167,12 +162,6 @@ class Callbacks:
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._stopping.wait()
-
-    @asynccontextmanager
-    async def _slot(self, owner: str) -> AsyncIterator[None]:
-        own = self._slots_of.setdefault(owner, asyncio.Semaphore(OWNER_UNDER_WAY_MAX))
-        async with own, self._slots:
-            yield
 
     def _record(self, queued: QueuedDelivery, delivery: Delivery) -> None:
         queued.delivery = delivery

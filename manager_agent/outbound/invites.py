@@ -5,13 +5,15 @@ Each call is one try. plan.py decides when to try again, so that running tries a
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 from manager_agent.clock import Clock
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.messages import Invite, SessionEndedMessage, instant, invited_session
 from manager_agent.outbound.address_policy import AddressPolicy
+from manager_agent.outbound.fair_slots import SlotBounds
 from manager_agent.outbound.http_client import DeliveryFailed, GuardedHttpClient
 from manager_agent.outbound.signing import signed_headers
 from manager_agent.session.deadlines import invite_deadline
@@ -23,16 +25,20 @@ from manager_agent.traceparent import TraceContext
 
 TraceOf = Callable[[Session, RequiredService], TraceContext | None]
 """The trace context to send to a service with messages about its current attempt; None if there is none."""
+BOUNDS = SlotBounds(in_all=512, per_owner=128, per_target=32)
+"""Concurrent posts: in all, for one owner, and to one endpoint. A service that never answers occupies each for 5 s."""
 DECLINES = frozenset({HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
 class InviteError(Exception):
-    """A failed try. `final`: the service wants no further one."""
+    """A failed try. `final`: the service wants no further one. `public_detail`: what the session's owner may know of
+    the reason, which is nothing about networks that it can't see itself."""
 
-    def __init__(self, why: Refusal, detail: str, *, final: bool = False) -> None:
+    def __init__(self, why: Refusal, detail: str, *, final: bool = False, public_detail: str | None = None) -> None:
         super().__init__(detail)
         self.why = why
         self.final = final
+        self.public_detail = public_detail
 
 
 def trace_passed_on(session: Session, _: RequiredService) -> TraceContext | None:
@@ -55,7 +61,7 @@ class Inviter:
         self._rooms, self._identities, self._clock = rooms, identities, clock
         self._key, self._secret = api_key, api_secret
         self._trace_of = trace_of
-        self._http_client = GuardedHttpClient(address_policy)
+        self._http_client = GuardedHttpClient(address_policy, bounds=BOUNDS)
 
     async def start(self) -> None:
         await self._http_client.start()
@@ -63,8 +69,18 @@ class Inviter:
     async def aclose(self) -> None:
         await self._http_client.aclose()
 
+    @asynccontextmanager
+    async def slot(self, session: Session, service: RequiredService) -> AsyncIterator[None]:
+        """Hold the slot of an invite within the block, once one is free. Dispatches need none: LiveKit answers them."""
+        endpoint = service.current.instance.endpoint
+        if service.agent_name is not None or endpoint is None:
+            yield
+            return
+        async with self._http_client.slots.slot(session.owner, endpoint):
+            yield
+
     async def invite(self, session: Session, entry: int) -> None:
-        """Invite the service of this entry. Raises InviteError."""
+        """Invite the service of this entry; hold its slot. Raises InviteError."""
         service = session.services[entry]
         instance = service.current.instance
         if instance.agent_name is not None:
@@ -72,7 +88,7 @@ class Inviter:
         elif instance.endpoint is not None:
             token = self._rooms.service_token(session, service, self._clock()).jwt
             invite = self._invite(session, service).model_copy(update={"identity": service.identity, "token": token})
-            await self._post(instance.endpoint, invite, self._trace_of(session, service))
+            await self._post(session.owner, instance.endpoint, invite, self._trace_of(session, service))
 
     async def send_session_ended(self, session: Session, service: RequiredService, reason: str) -> None:
         """Tell a service that the session is over, or over for this service. Raises InviteError."""
@@ -88,7 +104,8 @@ class Inviter:
             identity=service.identity,
             reason=reason,
         )
-        await self._post(endpoint, session_ended, self._trace_of(session, service))
+        async with self.slot(session, service):
+            await self._post(session.owner, endpoint, session_ended, self._trace_of(session, service))
 
     def _invite(self, session: Session, service: RequiredService) -> Invite:
         trace = self._trace_of(session, service)
@@ -113,13 +130,15 @@ class Inviter:
         except (LiveKitUnavailable, RoomMissing) as error:
             raise InviteError(Refusal.UNREACHABLE, str(error)) from error
 
-    async def _post(self, endpoint: str, message: Invite | SessionEndedMessage, trace: TraceContext | None) -> None:
+    async def _post(
+        self, owner: str, endpoint: str, message: Invite | SessionEndedMessage, trace: TraceContext | None
+    ) -> None:
         body = message.model_dump_json().encode()
         headers = signed_headers(body, self._key, self._secret) | (trace.headers if trace else {})
         try:
-            status = await self._http_client.deliver(endpoint, body, headers)
+            status = await self._http_client.deliver(endpoint, body, headers, owner=owner)
         except DeliveryFailed as error:
-            raise InviteError(Refusal.UNREACHABLE, str(error)) from error
+            raise InviteError(Refusal.UNREACHABLE, str(error), public_detail=error.refusal) from error
         if 200 <= status < 300:
             return
         if status == HTTPStatus.GONE:

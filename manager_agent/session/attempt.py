@@ -78,6 +78,8 @@ class Attempt:
     in_flight: bool = False
     retry_at: float = math.inf
     refusal: Refusal | None = None
+    refusal_detail: str | None = None
+    """What the session's owner may know of the reason for the refusal."""
     presence: Presence = Presence()
     ready_by: Evidence | None = None
     was_ready: bool = False
@@ -166,6 +168,11 @@ class Attempt:
             case ServiceState.INVITED | ServiceState.FAILED if self.refusal is not None:
                 return ServiceReason(self.refusal)
         return None
+
+    @property
+    def fault_detail(self) -> str | None:
+        """What there is to say about a fault that is a refused invite."""
+        return self.refusal_detail if self.refusal is not None and self.fault == str(self.refusal) else None
 
     @property
     def shortfall(self) -> ServiceReason | None:

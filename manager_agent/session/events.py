@@ -223,6 +223,8 @@ class InviteRefused:
     why: Refusal
     final: bool = False
     """The service asked not to be invited again."""
+    detail: str | None = None
+    """What the session's owner may know of the reason."""
 
 
 @dataclass(frozen=True, slots=True)

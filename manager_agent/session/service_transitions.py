@@ -68,7 +68,9 @@ def invite_accepted(session: Session, event: ev.InviteAccepted) -> Session:
     if attempt is None:
         return session
     timeline = replace(attempt.timeline, accepted=attempt.timeline.accepted or event.at)
-    return with_attempt(session, event.entry, replace(attempt, in_flight=False, refusal=None, timeline=timeline))
+    return with_attempt(
+        session, event.entry, replace(attempt, in_flight=False, refusal=None, refusal_detail=None, timeline=timeline)
+    )
 
 
 def invite_refused(session: Session, event: ev.InviteRefused) -> Session:
@@ -80,6 +82,7 @@ def invite_refused(session: Session, event: ev.InviteRefused) -> Session:
         attempt,
         in_flight=False,
         refusal=event.why,
+        refusal_detail=event.detail,
         refused_at=event.at,
         retry_at=math.inf if event.final else event.at + pause,
         was_accepted=attempt.was_accepted or attempt.timeline.accepted is not None,

@@ -16,7 +16,7 @@ EXCUSED_FIELDS = {
     r"cursor": r"is not a cursor of this API",
     r"profile": r"is not a profile in the SERVICES_FILE",
     r"room_config\.agents\[\d+\]\.agent_name": r".* is not a service, type, profile or agent",
-    r"endpoint|callback_url": r".* is not in an allowed network \(INVITE_NETWORKS\)|.* is never called: .*|"
+    r"endpoint|callback_url": r".* is not in an allowed network \((INVITE|CALLBACK)_NETWORKS\)|.* is never called, .*|"
     r"should have (a valid DNS host name|an IPv4 address of four decimal numbers|an IPv6 address .*)",
     r"required_services": r"names a service twice.*",
     r"room_config\.agents": r"names an agent twice|names a service twice.*",

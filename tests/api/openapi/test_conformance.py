@@ -48,6 +48,7 @@ async def strict_api(start_api: StartApi, tmp_path: Path) -> tuple[Api, str]:
         livekit_api_secret="0123456789abcdef" * 2,
         api_keys=(KeyEntry("tester", digest_of(key), frozenset(Scope)),),
         invite_networks=LOOPBACK,
+        callback_networks=LOOPBACK,
         services_file=file,
         ready_timeout=0.05,
         session_ttl=MONTH,

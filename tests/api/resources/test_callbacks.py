@@ -37,7 +37,7 @@ KEYS: dict[str, Any] = {
     "livekit_api_key": LIVEKITS[0],
     "livekit_api_secret": LIVEKITS[1],
     "server_host": "127.0.0.1",
-    "invite_networks": LOOPBACK,
+    "callback_networks": LOOPBACK,
     "api_keys": (
         KeyEntry("shop", digest_of(SHOP)),
         KeyEntry("desk", digest_of(DESK)),
@@ -226,11 +226,11 @@ async def test_forbidden_callback_url_is_422(api: Api, url: Any) -> None:
 
 async def test_callback_host_name_is_checked_when_dialed(start_api: StartApi, listen: Listen) -> None:
     """The name may resolve to another address at each try."""
-    api = await start_api(invite_networks="10.0.0.0/8")
+    api = await start_api(callback_networks="10.0.0.0/8")
     receiver = await listen()
     await opened(api, callback_url=receiver.url.replace("127.0.0.1", "localhost"))
     listed = await eventually("an error", lambda: callbacks(api), lambda listed: listed[0]["last_error"] is not None)
-    assert "INVITE_NETWORKS" in listed[0]["last_error"]
+    assert "CALLBACK_NETWORKS" in listed[0]["last_error"]
     assert receiver.posts == []
 
 

@@ -34,7 +34,10 @@ async def test_service_is_registered_replaced_shown_listed_and_removed(api: Api)
 @pytest.mark.parametrize(
     ("endpoint", "why"),
     [
-        ("http://169.254.169.254/latest/", "169.254.169.254 is never called: link-local"),
+        (
+            "http://169.254.169.254/latest/",
+            "169.254.169.254 is never called, whatever INVITE_NETWORKS allows",
+        ),
         ("http://10.0.0.1/", "10.0.0.1 is not in an allowed network (INVITE_NETWORKS)"),
         ("http://127.0.0.1:{port}/livekit/webhook", "is the session manager itself"),
         ("http://0x7f.1/", "should have an IPv4 address of four decimal numbers"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -46,6 +48,10 @@ class RefusingInviter:
 
     def __init__(self, why: Refusal) -> None:
         self._why = why
+
+    @asynccontextmanager
+    async def slot(self, *about: object) -> AsyncIterator[None]:
+        yield
 
     async def invite(self, session: Session, entry: int) -> None:
         raise InviteError(self._why, "as the test wants it")

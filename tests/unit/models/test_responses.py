@@ -47,6 +47,7 @@ def test_a_waiting_session_has_exactly_the_shape_of_the_contract() -> None:
                 "state": "ready",
                 "optional": False,
                 "reason": None,
+                "detail": None,
                 "ready_by": "join",
                 "attempt": 1,
                 "timeline": {
@@ -62,6 +63,7 @@ def test_a_waiting_session_has_exactly_the_shape_of_the_contract() -> None:
                 "state": "invited",
                 "optional": False,
                 "reason": None,
+                "detail": None,
                 "ready_by": None,
                 "attempt": 1,
                 "timeline": {"invited": "1970-01-01T00:16:40.100Z"},
@@ -164,3 +166,16 @@ def test_responses_do_not_change_with_the_session() -> None:
     session = given.a_session(given.JOINS)
     shown = SessionView.of(session)
     assert SessionView.of(replace(session, revision=9)) != shown
+
+
+def test_refusal_of_an_address_is_told_to_the_sessions_owner() -> None:
+    """Until the invite is accepted: a later one may reach it."""
+    why = "the address is not in an allowed network (INVITE_NETWORKS)"
+    refused = ev.InviteRefused(1_000.2, given.ASR, 1, 1, ev.Refusal.UNREACHABLE, detail=why)
+    session = given.after(
+        given.a_session(given.JOINS), *given.created(1_000), *given.invited(given.ASR, at=1_000.1), refused
+    )
+    [service] = SessionView.of(session).services
+    assert (service.reason, service.detail) == ("unreachable", why)
+    [service] = SessionView.of(given.after(session, given.seen("sm-asr-1", "PA_1", 1_000.3))).services
+    assert (service.reason, service.detail) == (None, None)

@@ -16,14 +16,12 @@ from structlog.typing import EventDict
 from manager_agent.outbound.address_policy import LOOPBACK, AddressPolicy
 from manager_agent.outbound.callbacks import (
     OWNER_BYTES_MAX,
-    OWNER_UNDER_WAY_MAX,
     QUEUE_MAX,
     STOP_TIMEOUT,
-    UNDER_WAY_MAX,
     Callbacks,
 )
 from manager_agent.outbound.deliveries import RETRY_WINDOW, Delivery
-from manager_agent.outbound.http_client import DeliveryFailed, GuardedHttpClient
+from manager_agent.outbound.http_client import BOUNDS, DeliveryFailed, GuardedHttpClient
 from manager_agent.session import events as ev
 from manager_agent.session.events import Event
 from manager_agent.session.session import Session
@@ -69,7 +67,7 @@ class FakeHttpClient(GuardedHttpClient):
 
     async def aclose(self) -> None: ...
 
-    async def deliver(self, address: str, body: bytes, headers: Mapping[str, str]) -> int:
+    async def deliver(self, address: str, body: bytes, headers: Mapping[str, str], *, owner: str = "") -> int:
         content = json.loads(body)
         sent = Sent(now(), content["id"], content["event"], content["session"]["session_id"], body, address)
         self.sent.append(sent)
@@ -297,7 +295,7 @@ async def test_callback_receivers_that_hang_delay_only_their_own_owner() -> None
     await harness.open("quick", *READY, owner="desk")
     await let_pass(1)
     assert harness.sent_events("quick") == ["session_ready"]
-    assert harness.http_client.under_way == OWNER_UNDER_WAY_MAX
+    assert harness.http_client.under_way == BOUNDS.per_owner
 
 
 @in_virtual_time
@@ -306,7 +304,7 @@ async def test_the_number_of_concurrent_deliveries_is_limited() -> None:
     for n in range(400):
         await harness.open(f"s{n}", *READY, owner=f"owner-{n % 20}")
     await let_pass(60)
-    assert harness.http_client.under_way_most == UNDER_WAY_MAX
+    assert harness.http_client.under_way_most == BOUNDS.in_all
     assert len({sent.session_id for sent in harness.http_client.sent}) == 400
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -210,10 +211,10 @@ async def test_a_host_name_that_resolves_differently_later_is_checked_again(serv
 
 def _forget_names(http_client: GuardedHttpClient) -> None:
     """As if the DNS cache had expired."""
-    assert http_client._http is not None
-    connector = http_client._http.connector
-    assert isinstance(connector, aiohttp.TCPConnector)
-    connector.clear_dns_cache()
+    for session in (http_client._reusing, http_client._connecting):
+        assert session is not None
+        assert isinstance(session.connector, aiohttp.TCPConnector)
+        session.connector.clear_dns_cache()
 
 
 async def test_localhost_is_checked_when_it_is_dialed(serve: Serve) -> None:
@@ -431,4 +432,68 @@ async def test_an_invite_to_a_forbidden_address_is_unreachable_and_not_final() -
         await inviter.invite(session, 0)
     await inviter.aclose()
     assert (caught.value.why, caught.value.final) == (Refusal.UNREACHABLE, False)
-    assert str(caught.value).startswith(f"address refused: {METADATA_SERVER} is never called: link-local")
+    assert str(caught.value).startswith(f"address refused: {METADATA_SERVER} is never called, ")
+    assert caught.value.public_detail is not None
+    assert "INVITE_NETWORKS" in caught.value.public_detail
+
+
+# --- connections that the other side closes --------------------------------------------------------------
+
+
+@dataclass
+class ClosingServer:
+    """Answers the first request of each connection and does `then` when another one comes on it."""
+
+    then: bytes | None
+    connections: int = 0
+    requests: int = 0
+    port: int = 0
+
+    async def connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        for nth in itertools.count():
+            try:
+                head = await reader.readuntil(b"\r\n\r\n")
+            except (asyncio.IncompleteReadError, ConnectionError):
+                break
+            await reader.readexactly(2)
+            assert head.startswith(b"POST / ")
+            self.requests += 1
+            if nth:
+                if self.then is None:
+                    writer.transport.abort()
+                else:
+                    writer.write(self.then)
+                break
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+
+@asynccontextmanager
+async def a_closing_server(then: bytes | None) -> AsyncIterator[ClosingServer]:
+    closing = ClosingServer(then)
+    async with await asyncio.start_server(closing.connected, "127.0.0.1", 0) as server:
+        closing.port = server.sockets[0].getsockname()[1]
+        yield closing
+
+
+TOO_LATE = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+@pytest.mark.parametrize("then", [None, b"", TOO_LATE], ids=["reset", "closed", "408"])
+async def test_reused_connection_that_is_closed_is_replaced_by_a_new_one(post: Post, then: bytes | None) -> None:
+    async with a_closing_server(then) as server:
+        statuses = [await post(f"http://127.0.0.1:{server.port}/") for _ in range(2)]
+    assert (statuses, server.connections, server.requests) == ([200, 200], 2, 3)
+
+
+async def test_connection_that_is_closed_at_its_first_request_is_not_tried_again(
+    post: Post, serve_raw: ServeRaw
+) -> None:
+    connections: list[asyncio.StreamWriter] = []
+
+    async def close(writer: asyncio.StreamWriter) -> None:
+        connections.append(writer)
+
+    assert await undelivered(post(await serve_raw(close))) == "ServerDisconnectedError"
+    assert len(connections) == 1

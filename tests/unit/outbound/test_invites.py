@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
@@ -13,12 +14,13 @@ from manager_agent.livekit.server_api import Rooms
 from manager_agent.messages import Invite
 from manager_agent.outbound.address_policy import LOOPBACK, AddressPolicy
 from manager_agent.outbound.http_client import is_this_machine
-from manager_agent.outbound.invites import Inviter, TraceOf, trace_passed_on
+from manager_agent.outbound.invites import BOUNDS, Inviter, TraceOf, trace_passed_on
 from manager_agent.session.identities import Identities
 from manager_agent.session.session import Session
 from manager_agent.traceparent import read_trace
 from tests.live.bots import Bot
 from tests.unit.sessions import AGENT, a_service, a_session, after, invited
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.unit
 
@@ -99,3 +101,35 @@ async def test_an_agent_gets_the_trace_in_its_dispatch_metadata() -> None:
         await inviter.invite(of_trace(after(a_session(AGENT), *invited(0))), 0)
     invite = Invite.model_validate_json(notes[0])
     assert (invite.traceparent, invite.tracestate) == (TRACEPARENT, STATE)
+
+
+async def test_invites_to_a_black_hole_are_bounded_and_delay_no_other_owner() -> None:
+    """Without an answer an invite occupies its connection until the timeout; those that wait have none."""
+    connections = 0
+
+    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+
+    async with an_inviter() as (inviter, _), Bot("x") as bot, await asyncio.start_server(swallow, "127.0.0.1") as hole:
+        url = f"http://127.0.0.1:{hole.sockets[0].getsockname()[1]}/"
+
+        async def invite(owner: str, endpoint: str) -> None:
+            session = after(a_session(a_service("x", "ASR", endpoint=endpoint)), *invited(0))
+            session = replace(session, owner=owner)
+            async with inviter.slot(session, session.services[0]):
+                await inviter.invite(session, 0)
+
+        rivals = [asyncio.create_task(invite("rival", f"{url}{nth % 20}")) for nth in range(2_000)]
+        async with waiting_for("the rival's invites", lambda: connections):
+            while connections < BOUNDS.per_owner:
+                await asyncio.sleep(0.01)
+        await invite("acme", bot.endpoint)
+        assert [i.service_id for i in bot.invites] == ["x"]
+        assert connections == BOUNDS.per_owner
+        for task in rivals:
+            task.cancel()
+        await asyncio.wait(rivals)
