@@ -103,6 +103,7 @@ def authenticator_of(settings: Settings, clock: Clock) -> Authenticator:
         jwks_url=settings.jwks_url,
         jwks_audience=settings.jwks_audience,
         jwks_issuer=settings.jwks_issuer,
+        authorized_parties=settings.jwks_authorized_parties,
         clock=clock,
     )
 

@@ -9,12 +9,12 @@ from typing import Any, Self
 
 import jwt
 from aiohttp import web
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 AUDIENCE, ISSUER = "the session manager", "https://issuer.example.com/"
 
-PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 
 
 def rsa_key(bits: int = 2_048) -> rsa.RSAPrivateKey:
@@ -29,8 +29,10 @@ def jwk(kid: str | None, key: PrivateKey, **more: Any) -> dict[str, Any]:
     """The public half, as an issuer shows it."""
     if isinstance(key, rsa.RSAPrivateKey):
         shown = RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
-    else:
+    elif isinstance(key, ec.EllipticCurvePrivateKey):
         shown = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    else:
+        shown = OKPAlgorithm.to_jwk(key.public_key(), as_dict=True)
     return {"use": "sig", **shown, **({} if kid is None else {"kid": kid}), **more}
 
 
@@ -38,7 +40,11 @@ def key_set(keys: Mapping[str, PrivateKey]) -> bytes:
     return json.dumps({"keys": [jwk(kid, key) for kid, key in keys.items()]}).encode()
 
 
-KEYS: Mapping[str, PrivateKey] = {"rsa-1": rsa_key(), "ec-1": ec_key()}
+KEYS: Mapping[str, PrivateKey] = {
+    "rsa-1": rsa_key(),
+    "ec-1": ec_key(),
+    "ed-1": ed25519.Ed25519PrivateKey.generate(),
+}
 
 
 class Issuer:
@@ -73,7 +79,7 @@ class Issuer:
         usual = {"sub": "alice", "aud": AUDIENCE, "iss": ISSUER, "exp": time.time() + 300, "nbf": time.time()}
         said = {name: value for name, value in (usual | claims).items() if value is not None}
         key = key or self.keys[kid]
-        algorithm = "RS256" if isinstance(key, rsa.RSAPrivateKey) else "ES256"
+        algorithm = jwt.PyJWK(jwk(kid, key)).algorithm_name
         return jwt.encode(said, key, algorithm, {"kid": kid})
 
     async def _show(self, _: web.Request) -> web.Response:

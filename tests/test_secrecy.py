@@ -7,11 +7,17 @@ from typing import Any
 import jwt
 import pytest
 
+from manager_agent.livekit.tokens import BACKDATED
 from tests.leak_scanner import LIFE_MAX, LeakScanner, claims_of, wrong_in_user_token
 
 pytestmark = pytest.mark.unit
 
-GOOD = {"sub": "alice", "nbf": 0, "exp": LIFE_MAX, "video": {"roomJoin": True, "room": "r", "canPublish": True}}
+GOOD = {
+    "sub": "alice",
+    "nbf": -BACKDATED,
+    "exp": LIFE_MAX,
+    "video": {"roomJoin": True, "room": "r", "canPublish": True},
+}
 
 
 def signed(claims: dict[str, Any]) -> str:

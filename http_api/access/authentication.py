@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import jwt
@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from http_api.access.api_keys import KeyEntry, entry_of
 from http_api.access.jwks import ALGORITHMS, KeySet
+from http_api.access.jwt_refusals import RefusedClaim, why_refused
 from http_api.access.principals import DEVELOPER, Principal, Scope
 from http_api.errors import Forbidden, NotBelieved, Unauthorized
 from http_api.models.field_types import UserIdentity
@@ -37,13 +38,14 @@ class Authenticator:
         jwks_url: str | None,
         jwks_audience: str | None,
         jwks_issuer: str | None,
+        authorized_parties: Collection[str] = (),
         clock: Clock,
     ) -> None:
         """`is_open`: callers need no credentials. `livekit_key`: LiveKit's key and secret. `jwks_url`: the key set of
-        the callers' own issuer, if there is one."""
+        the callers' own issuer, if there is one. `authorized_parties`: the values accepted in `azp`; any if empty."""
         self._is_open, self._api_keys, self._livekit = is_open, api_keys, livekit_key
         self._jwks = KeySet(jwks_url, clock) if jwks_url else None
-        self._audience, self._issuer = jwks_audience, jwks_issuer
+        self._audience, self._issuer, self._parties = jwks_audience, jwks_issuer, frozenset(authorized_parties)
         self._users = f"jwks:{jwks_issuer or jwks_url}"
         """The caller name of the issuer's users. It can't collide with an API key's, which has no colon."""
 
@@ -65,10 +67,8 @@ class Authenticator:
             return Principal(entry.name, entry.scopes)
         try:
             return await self._signed(proof)
-        except jwt.ExpiredSignatureError:
-            raise NotBelieved("the token has expired") from None
-        except jwt.PyJWTError:
-            raise NotBelieved("the key or token is not valid") from None
+        except jwt.PyJWTError as error:
+            raise NotBelieved(why_refused(error)) from None
 
     def signing_keys(self, owner: str) -> tuple[str, str]:
         """The key and secret that sign callbacks to this caller. With an API key they are its name and its SHA-256 in
@@ -91,20 +91,25 @@ class Authenticator:
         key, secret = self._livekit
         claims = jwt.decode(proof, secret, ["HS256"], {"require": ["exp", "iss"]}, issuer=key, leeway=LEEWAY)
         if "sha256" in claims:
-            raise jwt.InvalidTokenError("the token is a webhook's signature, which does not identify a caller")
+            raise RefusedClaim(
+                "the token has a `sha256`: it is a webhook's signature, which does not identify a caller"
+            )
         return Principal(LIVEKIT, scopes_of(claims.get("video")), expires_at=end_of(claims))
 
     def _user(self, proof: str, key: jwt.PyJWK) -> Principal:
         """The user authenticated by the callers' issuer. Raises PyJWTError, Forbidden."""
+        required = {"exp": True, "sub": True, "aud": self._audience, "iss": self._issuer, "azp": self._parties}
         claims = jwt.decode(
             proof,
             key,
             [key.algorithm_name],
-            {"require": ["exp", "aud", "sub"]},
+            {"require": [claim for claim, wanted in required.items() if wanted]},
             audience=self._audience,
             issuer=self._issuer,
             leeway=LEEWAY,
         )
+        if self._parties and (not isinstance(claims["azp"], str) or claims["azp"] not in self._parties):
+            raise RefusedClaim("the token was given to another party: its `azp` is not in JWKS_AUTHORIZED_PARTIES")
         try:
             identity = IDENTITY.validate_python(claims["sub"])
             return Principal(self._users, identity=identity, expires_at=end_of(claims))

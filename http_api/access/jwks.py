@@ -11,6 +11,8 @@ import aiohttp
 import jwt
 import structlog
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
+from cryptography.hazmat.primitives.asymmetric.ed448 import Ed448PublicKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from http_api.errors import KeysUnavailable
@@ -19,7 +21,11 @@ from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
-ALGORITHMS = frozenset({"RS256", "ES256"})
+ALGORITHMS = frozenset(
+    f"{kind}{bits}" for kind in ("RS", "PS", "ES") for bits in (256, 384, 512)
+) | {"EdDSA"}  # fmt: skip
+"""The signatures with a key pair (RFC 7518, RFC 8037). Each key is good for one of them: its `alg`, or the usual one of
+its type."""
 RSA_BITS_MIN = 2_048
 FRESH = 300.0
 """Seconds for which a fetched key set is used without another fetch, unless a key is missing from it."""
@@ -132,4 +138,6 @@ def _is_usable(key: jwt.PyJWK) -> bool:
         return False
     if isinstance(key.key, RSAPublicKey):
         return key.key.key_size >= RSA_BITS_MIN
-    return isinstance(key.key, EllipticCurvePublicKey)  # a published private key proves nothing
+    return isinstance(
+        key.key, EllipticCurvePublicKey | Ed25519PublicKey | Ed448PublicKey
+    )  # a published private key proves nothing

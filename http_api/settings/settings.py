@@ -24,6 +24,7 @@ from http_api.settings.types import (
     NetworkList,
     Origins,
     OtlpHeaders,
+    Parties,
     Seconds,
     Secret,
     ServerUrl,
@@ -97,10 +98,12 @@ class Settings(BaseSettings):
     """The callers' API keys: `name:sha256` or `name:sha256:scope+scope`, separated by commas."""
     jwks_url: JwksUrl | None = None
     """The URL of the key set with which the callers' own issuer signs users' JWTs."""
-    jwks_audience: Annotated[Claim | None, Field(validate_default=True)] = None
-    """The required `aud` claim of those JWTs."""
+    jwks_audience: Claim | None = None
+    """The required `aud` claim of those JWTs. When not set, JWTs with an `aud` are refused."""
     jwks_issuer: Claim | None = None
     """The required `iss` claim of those JWTs; not checked when not set."""
+    jwks_authorized_parties: Annotated[Parties, Field(validate_default=True)] = ()
+    """The values, separated by commas, of which the `azp` claim of those JWTs must be one; not checked when not set."""
     cors_origins: Origins = ()
     """The origins, separated by commas, whose pages may call the API from a browser."""
 
@@ -156,12 +159,17 @@ class Settings(BaseSettings):
     """The maximum number of waiting requests: for a session to become ready, for its next change, and event streams.
     One caller may use a tenth of them for event streams."""
 
-    @field_validator("jwks_audience")
+    @field_validator("jwks_authorized_parties")
     @classmethod
-    def _comes_with_its_url(cls, audience: str | None, info: ValidationInfo) -> str | None:
-        if "jwks_url" in info.data and (info.data["jwks_url"] is None) != (audience is None):
-            raise ValueError("must be set together with JWKS_URL, or not at all")
-        return audience
+    def _says_whose_tokens_count(cls, parties: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
+        """Any of three claims shows that a JWT is meant for this deployment; without all, any of a shared issuer's
+        would do."""
+        told = any((parties, info.data.get("jwks_audience"), info.data.get("jwks_issuer")))
+        if {"jwks_url", "jwks_audience", "jwks_issuer"} <= info.data.keys() and told != bool(info.data["jwks_url"]):
+            raise ValueError(
+                "JWKS_URL needs one of JWKS_AUDIENCE, JWKS_ISSUER and JWKS_AUTHORIZED_PARTIES, and they need JWKS_URL"
+            )
+        return parties
 
     @field_validator("invite_api_secret")
     @classmethod

@@ -25,6 +25,8 @@ from manager_agent.session.session import Session, User
 
 USER_SLACK = 60
 """Seconds added to the time that a human has to join: TokenSource clients drop a token 60 s before it expires."""
+BACKDATED = 60
+"""Seconds by which tokens are valid before they are made: the verifier's clock may be behind."""
 SERVICE_SLACK = 60
 """Seconds added to the time that a service has to join, for differences between clocks."""
 
@@ -122,5 +124,5 @@ class Tokens:
     def _signed(self, identity: str, claims: Claims, lifetime: int) -> AccessToken:
         """Sign the claims like livekit-api's `AccessToken`, but with our clock and a unique id."""
         now = int(self._wall_clock())  # JWTs have whole seconds
-        common = {"iss": self._key, "sub": identity, "jti": str(ULID()), "nbf": now, "exp": now + lifetime}
+        common = {"iss": self._key, "sub": identity, "jti": str(ULID()), "nbf": now - BACKDATED, "exp": now + lifetime}
         return AccessToken(jwt.encode(claims.asdict() | common, self._secret, algorithm="HS256"), now + lifetime)

@@ -25,10 +25,12 @@ class NotSigned(Exception):
 
 
 def signature(body: bytes, api_key: str, api_secret: str, *, lifetime: float = LIFETIME) -> str:
-    """The signature of `body`, valid for `lifetime` seconds from now."""
+    """The signature of `body`, valid for `lifetime` seconds from now, and for LEEWAY before: the clock of the receiver
+    may be behind, and not every JWT library allows for that."""
     now = int(time.time())
     digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
-    return jwt.encode({"iss": api_key, "nbf": now, "exp": now + int(lifetime), "sha256": digest}, api_secret, "HS256")
+    claims = {"iss": api_key, "nbf": now - int(LEEWAY), "exp": now + int(lifetime), "sha256": digest}
+    return jwt.encode(claims, api_secret, "HS256")
 
 
 def signed_headers(body: bytes, api_key: str, api_secret: str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import AsyncIterator
 from typing import Any
 
 import jwt
@@ -16,6 +17,7 @@ from http_api.app_state import authenticator_of
 from http_api.errors import NotBelieved, Unauthorized
 from http_api.settings.settings import DevSettings, Settings
 from manager_agent.clock import steady_clock
+from tests.issuer import AUDIENCE, ISSUER, KEYS, Issuer
 from tests.tenants import ACME, LIVEKIT_KEY, LIVEKIT_SECRET, OPERATOR, livekit_token, production
 
 pytestmark = pytest.mark.unit
@@ -93,6 +95,76 @@ async def test_in_dev_mode_every_local_caller_is_the_developer(host: str) -> Non
 async def test_outside_dev_mode_on_loopback_a_credential_is_required(kind: type[Settings], host: str) -> None:
     with pytest.raises(Unauthorized):
         await authenticator(kind, server_host=host).identify(make_mocked_request("GET", "/"))
+
+
+ORIGIN = "https://app.example.com"
+CLERK = {"jwks_issuer": ISSUER, "jwks_authorized_parties": f"{ORIGIN}, https://other.example.com"}
+
+
+@pytest.fixture
+async def issuer() -> AsyncIterator[Issuer]:
+    async with Issuer() as issuer:
+        yield issuer
+
+
+async def user(issuer: Issuer, proof: str, **jwks: Any) -> Principal:
+    """Whom an authenticator with these settings finds in a JWT of the issuer."""
+    checking = authenticator(jwks_url=issuer.url, **jwks)
+    await checking.start()
+    try:
+        return await checking.identify(sent(f"Bearer {proof}"))
+    finally:
+        await checking.aclose()
+
+
+@pytest.mark.parametrize(
+    ("jwks", "claims"),
+    [
+        (CLERK, {"aud": None, "azp": ORIGIN}),
+        ({"jwks_issuer": ISSUER}, {"aud": None}),  # WorkOS
+        (
+            {"jwks_audience": AUDIENCE},
+            {"aud": [AUDIENCE, "https://userinfo.example.com"], "azp": "client", "iss": None},
+        ),
+    ],
+)
+@pytest.mark.parametrize("kid", KEYS)
+async def test_a_jwt_of_an_issuer_is_accepted_by_the_claims_that_are_configured(
+    issuer: Issuer, kid: str, jwks: dict[str, str], claims: dict[str, Any]
+) -> None:
+    assert (await user(issuer, issuer.sign(kid, **claims), **jwks)).identity == "alice"
+
+
+@pytest.mark.parametrize(
+    ("claims", "said"),
+    [
+        ({"azp": None}, "no `azp`"),
+        ({"azp": "https://evil.example.com"}, "`azp`"),
+        ({"azp": [ORIGIN]}, "`azp`"),
+        ({"azp": {"a": 1}}, "`azp`"),
+        ({"iss": None}, "no `iss`"),
+        ({"iss": "https://elsewhere.example.com"}, "`iss`"),
+        ({"aud": "another API"}, "`aud`"),
+        ({"sub": None}, "no `sub`"),
+        ({"sub": 7}, "`sub`"),
+        ({"exp": None}, "no `exp`"),
+        ({"exp": 1}, "expired: its `exp`"),
+        ({"exp": "soon"}, "`exp` is not a number"),
+        ({"nbf": []}, "`nbf` is not a number"),
+        ({"iat": {}}, "`iat` is not a number"),
+        ({"nbf": 2**33}, "`nbf` is in the future"),
+        ({"iat": 2**33}, "`iat` is in the future"),
+    ],
+)
+async def test_a_refused_jwt_of_an_issuer_names_the_claim(issuer: Issuer, claims: dict[str, Any], said: str) -> None:
+    with pytest.raises(NotBelieved, match=said):
+        await user(issuer, issuer.sign(**{"aud": None, "azp": ORIGIN} | claims), **CLERK)
+
+
+@pytest.mark.parametrize("jwks", [{"jwks_audience": AUDIENCE}, {"jwks_audience": AUDIENCE, "jwks_issuer": ISSUER}])
+async def test_a_configured_audience_is_required(issuer: Issuer, jwks: dict[str, str]) -> None:
+    with pytest.raises(NotBelieved, match="no `aud`"):
+        await user(issuer, issuer.sign(aud=None), **jwks)
 
 
 def sent(*authorization: str) -> Any:

@@ -49,8 +49,8 @@ async def keys(issuer: Issuer, clock: VirtualClock) -> AsyncIterator[KeySet]:
 
 async def test_issuer_keys_are_fetched_at_first_use_and_then_kept(keys: KeySet, issuer: Issuer) -> None:
     assert issuer.asked == 0
-    found = await asyncio.gather(*(keys.find(kid) for kid in ("rsa-1", "ec-1") * 50))
-    assert {key.algorithm_name for key in found} == {"RS256", "ES256"}
+    found = await asyncio.gather(*(keys.find(kid) for kid in ("rsa-1", "ec-1", "ed-1") * 50))
+    assert {key.algorithm_name for key in found} == {"RS256", "ES256", "EdDSA"}
     assert issuer.asked == 1
 
 
@@ -175,7 +175,6 @@ def test_issuer_keys_for_other_uses_and_of_unknown_kinds_are_ignored() -> None:
         SYMMETRIC | {"alg": "HS256"},
         jwk(None, RSA),
         jwk(None, RSA) | {"kid": 7},
-        jwk("1", RSA, alg="PS256"),
         jwk("1", RSA, alg="none"),
         jwk("1", RSA, use="enc"),
         jwk("1", EC, alg="RS256"),
@@ -191,3 +190,9 @@ def test_issuer_keys_that_are_too_weak_are_ignored(key: dict[str, object]) -> No
 
 def test_the_test_issuer_publishes_no_private_key() -> None:
     assert b'"d"' not in key_set({"1": RSA, "2": EC})
+
+
+@pytest.mark.parametrize("algorithm", ["RS512", "PS256"])
+def test_issuer_keys_are_used_with_the_algorithm_that_they_name(algorithm: str) -> None:
+    (key,) = read_key_set(json.dumps({"keys": [jwk("1", RSA, alg=algorithm)]}).encode()).values()
+    assert key.algorithm_name == algorithm

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.unit
 
 NOW = 1_766_400_000.7
 SECRET = "the secret of a LiveKit server, long"
-COMMON = {"iss": "key", "nbf": 1_766_400_000}
+COMMON = {"iss": "key", "nbf": 1_766_400_000 - 60}
 USUAL = {"roomJoin": True, "room": "demo", "canPublish": True, "canSubscribe": True, "canPublishData": True}
 
 
@@ -85,7 +85,7 @@ def test_a_token_of_a_further_human_has_nothing_of_the_first_one() -> None:
 def test_human_tokens_live_longer_than_the_minute_that_clients_subtract(timeout: float, life: int) -> None:
     session = replace(of_user(), limits=Limits(user_join_timeout=timeout))
     claims = claims_of(tokens().for_human(session, session.user))
-    assert claims["exp"] - claims["nbf"] == life
+    assert claims["exp"] - claims["nbf"] == 60 + life
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_service_token_allows_one_room_as_agent_until_its_deadline() -> None:
 def test_a_replacement_service_token_lives_for_the_time_to_replace_it() -> None:
     session = replace(invited(), ready_at=given.START + 5, limits=Limits(ready_timeout=30, replacement_timeout=15))
     claims = claims_of(tokens().for_service(session, session.services[0], given.START + 3_000))
-    assert claims["exp"] - claims["nbf"] == 15 + 60
+    assert claims["exp"] - claims["nbf"] == 60 + 15 + 60
 
 
 def test_each_attempt_has_its_own_identity_and_join_token() -> None:

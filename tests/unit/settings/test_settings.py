@@ -147,11 +147,16 @@ def test_an_invalid_api_keys_setting_names_the_position_alone(monkeypatch: pytes
 
 @pytest.mark.usefixtures("keys")
 @pytest.mark.parametrize("url", ["https://issuer.example.com/jwks", "http://localhost:9/jwks", "http://127.0.0.1:9/"])
-def test_a_jwks_url_requires_an_audience(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("claim", ["JWKS_AUDIENCE", "JWKS_ISSUER", "JWKS_AUTHORIZED_PARTIES"])
+def test_a_jwks_url_requires_a_claim_that_says_whose_tokens_count(
+    claim: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("JWKS_URL", url)
-    assert "JWKS_AUDIENCE: must be set together with JWKS_URL" in complaint()
-    monkeypatch.setenv("JWKS_AUDIENCE", "us")
+    assert "JWKS_URL needs one of JWKS_AUDIENCE, JWKS_ISSUER and JWKS_AUTHORIZED_PARTIES" in complaint()
+    monkeypatch.setenv(claim, "us")
     assert Settings.load().jwks_url == url
+    monkeypatch.delenv("JWKS_URL")
+    assert "they need JWKS_URL" in complaint()
 
 
 @pytest.mark.usefixtures("keys")
