@@ -108,13 +108,15 @@ class LiveKitServerCheck:
         """Create a room, give its name, delete it afterwards. Raises LiveKitRefused."""
         name = f"doctor-{str(ULID()).lower()}"
         async with self._asking():
-            await self._api.room.create_room(api.CreateRoomRequest(name=name, empty_timeout=ROOM_TIMEOUT))
+            made = await self._api.room.create_room(api.CreateRoomRequest(name=name, empty_timeout=ROOM_TIMEOUT))
         try:
             yield name
         finally:
             with suppress(LiveKitRefused):
                 async with self._asking():
-                    await self._api.room.delete_room(api.DeleteRoomRequest(room=name))
+                    listed = await self._api.room.list_rooms(api.ListRoomsRequest(names=[name]))
+                    if [room.sid for room in listed.rooms] == [made.sid]:
+                        await self._api.room.delete_room(api.DeleteRoomRequest(room=name))
 
     async def join(self, room: str) -> list[Finding]:
         """Join the room, and check the server version and the STUN servers that LiveKit announces."""

@@ -8,12 +8,12 @@ from http import HTTPStatus
 import structlog
 from aiohttp import web
 
-from http_api.app_keys import CLOCK, ROOMS, STORE, TASKS
+from http_api.app_keys import CLOCK, STORE
 from http_api.observability.logs.context import bind_session
 from http_api.observability.metrics.metrics import METRICS
 from http_api.protocol.bodies import read_bytes
 from http_api.settings.settings import SETTINGS
-from manager_agent.livekit.webhooks import events_of, is_about, read_webhook, shows_revenant, signed_digest
+from manager_agent.livekit.webhooks import events_of, is_about, read_webhook, signed_digest
 
 log = structlog.get_logger()
 
@@ -36,10 +36,7 @@ async def receive(request: web.Request) -> web.Response:
     if session is not None:
         bind_session(request, session)
     log.debug("webhook", event_name=webhook.event, room=webhook.room.name, ours=session is not None)
-    if session is not None and shows_revenant(webhook, session):
-        log.warning("room_came_back", sid=webhook.room.sid)
-        app[TASKS].spawn(app[ROOMS].delete(webhook.room.name), name=f"{session.session_id} revenant")
-    elif session is not None and is_about(webhook, session):
+    if session is not None and is_about(webhook, session):
         for event in events_of(webhook, app[CLOCK]()):
             await app[STORE].update(session.session_id, event)
     return web.Response(status=HTTPStatus.OK)

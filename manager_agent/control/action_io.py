@@ -128,9 +128,10 @@ class ActionIO:
     async def remove(self, session: Session, identity: str) -> ev.Event:
         stale = session.stale_participant(identity)
         assert stale is not None, "removals are recorded only for stale participants"
+        assert stale.removing is not None, "the removal was recorded"
         about = stale.log_fields
         try:
-            await self._rooms.remove(session.room_name, identity)
+            await self._rooms.remove(session.room_name, identity, stale.removing)
         except Exception as error:
             log.warning("participant_not_removed", error=str(error), **about)
             await asyncio.sleep(PAUSE_AFTER_FAULT)
@@ -164,7 +165,7 @@ class ActionIO:
         tries = stamina.retry_context(on=LiveKitUnavailable, attempts=DELETE_TRIES, timeout=DELETE_TIMEOUT)
         async for attempt in tries.with_name("delete room", (), {}):
             with attempt:
-                await self._rooms.delete(session.room_name)
+                await self._rooms.delete(session.room_name, sid=session.room.sid, session_id=session.session_id)
 
     def report_outcome(self, entry: int, attempt: Attempt, *, succeeded: bool) -> None:
         """Report to the registry, once per attempt, whether the instance succeeded."""

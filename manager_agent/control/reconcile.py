@@ -10,9 +10,10 @@ from collections.abc import Sequence
 import structlog
 
 from manager_agent.clock import Clock
-from manager_agent.livekit.server_api import ListedRoom, LiveKitUnavailable, Rooms
+from manager_agent.livekit.listed_room import ListedRoom
+from manager_agent.livekit.server_api import LiveKitUnavailable, Rooms
 from manager_agent.session import events as ev
-from manager_agent.session.session import Session, is_revenant
+from manager_agent.session.session import Session
 from manager_agent.store.store import Store, UnknownSession
 
 log = structlog.get_logger()
@@ -46,11 +47,11 @@ class Reconciler:
             if is_gone(session, listed, asked_at):
                 log.warning("room_gone", **session.log_fields)
                 await self._record_closed(session)
-        unowned = [room for room in listed if self._is_revenant(room) or (room.is_ours and not self._is_owned(room))]
+        unowned = [room for room in listed if room.is_ours and not self._is_owned(room)]
         for room in unowned:
             if room.sid in self._unowned:
                 log.warning("room_reaped", room=room.name, sid=room.sid, session_id=room.session_id)
-                await self._rooms.delete(room.name)
+                await self._rooms.delete(room.name, sid=room.sid, session_id=room.session_id)
         self._unowned = frozenset(room.sid for room in unowned)
 
     async def _run(self) -> None:
@@ -79,10 +80,6 @@ class Reconciler:
         except UnknownSession:
             return False
         return session.end is None or session.end.cleaned_at is None
-
-    def _is_revenant(self, room: ListedRoom) -> bool:
-        session = self._store.in_room(room.name)
-        return session is not None and is_revenant(session, room.sid, is_blank=room.is_blank)
 
     async def _record_closed(self, session: Session) -> None:
         try:

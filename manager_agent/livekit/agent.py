@@ -112,7 +112,7 @@ class ManagerAgent:
             return
         identity, at = self._identities.manager(metadata.session_id, metadata.attempt), self._clock()
         with structlog.contextvars.bound_contextvars(**self._log_fields(metadata, request.room.name)):
-            if not await self._take_charge(metadata.session_id, identity, at):
+            if not await self._take_charge(metadata.session_id, identity, at, request.room.sid):
                 log.info("job_rejected", identity=identity)
                 await request.reject()
                 return
@@ -129,8 +129,12 @@ class ManagerAgent:
             fields |= self._store.get(metadata.session_id).log_fields
         return fields
 
-    async def _take_charge(self, session_id: str, identity: str, at: float) -> bool:
+    async def _take_charge(self, session_id: str, identity: str, at: float, room_sid: str) -> bool:
+        """Record that this manager is in charge. False if another is, or if the job is for another's room that has the
+        session's room name by now."""
         try:
+            if self._store.get(session_id).room.sid not in ("", room_sid):
+                return False
             session = await self._store.update(session_id, ev.JobAccepted(at, identity))
         except UnknownSession:
             return False

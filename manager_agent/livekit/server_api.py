@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp.tracing import Trace
 from livekit import api
 
+from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.participants import participant_of
 from manager_agent.livekit.tokens import EVERY_GRANT, AccessToken, Grant, Joiner, Tokens
 from manager_agent.messages import DispatchMetadata, RoomStatus
@@ -49,18 +50,6 @@ class Listing:
     joining: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class ListedRoom:
-    """A room listed by LiveKit. `is_ours`: created for a session of this deployment."""
-
-    name: str
-    sid: str
-    session_id: str
-    is_ours: bool
-    is_blank: bool
-    """Without metadata: LiveKit created it for a joining participant."""
-
-
 class Rooms:
     def __init__(
         self,
@@ -94,7 +83,12 @@ class Rooms:
 
         Idempotent: another call for the same session returns the same room and dispatches nothing. Raises RoomTaken,
         LiveKitUnavailable.
+
+        It looks first: LiveKit writes our metadata into another's room if no node holds that room at the moment.
         """
+        found = await self._find(session.room_name)
+        if found is not None and not found.is_room_of(session):
+            raise RoomTaken(session.room_name)
         keep = room_timeout(session.limits)
         request = api.CreateRoomRequest(
             name=session.room_name,
@@ -116,21 +110,21 @@ class Rooms:
                 if not tries_left or "could not find any available nodes" not in str(error):
                     raise
                 await asyncio.sleep(NO_NODE_PAUSE)  # a temporary answer of a server short of CPU
-        status = RoomStatus.read(room.metadata)
-        if status is None or status.session_id != session.session_id:
+        if ListedRoom.of(room, self._deployment).session_id != session.session_id:
             raise RoomTaken(session.room_name)
         return room.sid
 
     async def dispatch_manager(self, session: Session, attempt: int) -> None:
         """Dispatch the manager again. Raises RoomMissing, LiveKitUnavailable."""
-        await self.dispatch_agent(session.room_name, self._agent_name, _dispatch_metadata(session, attempt))
+        await self.dispatch_agent(session, self._agent_name, _dispatch_metadata(session, attempt))
 
-    async def dispatch_agent(self, room_name: str, agent_name: str, metadata: str) -> None:
+    async def dispatch_agent(self, session: Session, agent_name: str, metadata: str) -> None:
         """Request an agent dispatch. LiveKit does not guarantee that an agent joins. Raises RoomMissing,
         LiveKitUnavailable."""
+        await self._look_at_room(session)
         async with self._calling():
             await self._livekit.agent_dispatch.create_dispatch(
-                api.CreateAgentDispatchRequest(room=room_name, agent_name=agent_name, metadata=metadata)
+                api.CreateAgentDispatchRequest(room=session.room_name, agent_name=agent_name, metadata=metadata)
             )
 
     async def list_participants(self, room_name: str) -> Listing:
@@ -146,13 +140,14 @@ class Rooms:
             joining=tuple(info.identity for info in answer.participants if info.state < active),
         )
 
-    async def remove(self, room_name: str, identity: str) -> None:
-        """Remove a participant. No error if it is already gone. Its token stays valid. Raises LiveKitUnavailable."""
+    async def remove(self, room_name: str, identity: str, sid: str) -> None:
+        """Remove the participant `sid`, which has this identity. No error if it is already gone, or if another
+        participant has the identity by now. Its token stays valid. Raises LiveKitUnavailable."""
+        participant = api.RoomParticipantIdentity(room=room_name, identity=identity)
         try:
             async with self._calling():
-                await self._livekit.room.remove_participant(
-                    api.RoomParticipantIdentity(room=room_name, identity=identity)
-                )
+                if (await self._livekit.room.get_participant(participant)).sid == sid:
+                    await self._livekit.room.remove_participant(participant)
         except RoomMissing:
             pass
 
@@ -160,28 +155,23 @@ class Rooms:
         """List all rooms of the LiveKit server. Raises LiveKitUnavailable."""
         async with self._calling():
             answer = await self._livekit.room.list_rooms(api.ListRoomsRequest())
-        statuses = [(room, RoomStatus.read(room.metadata)) for room in answer.rooms]
-        return [
-            ListedRoom(
-                name=room.name,
-                sid=room.sid,
-                session_id=status.session_id if status else "",
-                is_ours=status is not None and status.deployment == self._deployment,
-                is_blank=not room.metadata,
-            )
-            for room, status in statuses
-        ]
+        return [ListedRoom.of(room, self._deployment) for room in answer.rooms]
 
     async def show_status(self, session: Session) -> None:
         """Write the session's status into its room's metadata. Raises RoomMissing, LiveKitUnavailable."""
+        await self._look_at_room(session)
         metadata = RoomStatus.of(session, self._deployment).model_dump_json()
         async with self._calling():
             await self._livekit.room.update_room_metadata(
                 api.UpdateRoomMetadataRequest(room=session.room_name, metadata=metadata)
             )
 
-    async def delete(self, room_name: str) -> None:
-        """Delete the room and disconnect everyone. No error if it is already gone. Raises LiveKitUnavailable."""
+    async def delete(self, room_name: str, *, sid: str, session_id: str) -> None:
+        """Delete the room with this sid, or the one whose metadata names this session, and disconnect everyone. Any
+        other room of that name stays. No error if it is already gone. Raises LiveKitUnavailable."""
+        found = await self._find(room_name)
+        if found is None or not found.is_same(sid, session_id):
+            return
         try:
             async with self._calling():
                 await self._livekit.room.delete_room(api.DeleteRoomRequest(room=room_name))
@@ -203,6 +193,21 @@ class Rooms:
     def joiner(self, jwt: str) -> Joiner:
         """The identity and room of a join token. Raises InvalidToken."""
         return self._tokens.joiner(jwt)
+
+    async def _find(self, room_name: str) -> ListedRoom | None:
+        """The room that has this name now. Raises LiveKitUnavailable."""
+        async with self._calling():
+            rooms = (await self._livekit.room.list_rooms(api.ListRoomsRequest(names=[room_name]))).rooms
+        return ListedRoom.of(rooms[0], self._deployment) if rooms else None
+
+    async def _look_at_room(self, session: Session) -> None:
+        """Check that the session's room has its name now. Raises RoomMissing if another's room has it, and
+        LiveKitUnavailable if no room is listed: LiveKit's lists may lag behind, and the name may be taken next."""
+        found = await self._find(session.room_name)
+        if found is None:
+            raise LiveKitUnavailable(f"LiveKit does not list the room {session.room_name!r}")
+        if not found.is_room_of(session):
+            raise RoomMissing(f"another room has the name {session.room_name!r}")
 
     @property
     def _livekit(self) -> api.LiveKitAPI:

@@ -12,11 +12,10 @@ from livekit.protocol.webhook import WebhookEvent as WebhookEvent
 
 from manager_agent.livekit.participants import participant_of
 from manager_agent.session.events import Event, ParticipantLeft, ParticipantSeen, RoomClosed, WebhookArrived
-from manager_agent.session.session import Session, is_revenant
+from manager_agent.session.session import Session
 
 ABORTED = "participant_connection_aborted"
 LEFT = frozenset({"participant_left", ABORTED})
-ROOM_BEGAN = frozenset({"room_started", "participant_joined"})
 
 
 class UnsignedWebhook(Exception):
@@ -52,12 +51,6 @@ def is_about(webhook: WebhookEvent, session: Session) -> bool:
     if session.room.sid:
         return webhook.room.sid in ("", session.room.sid)
     return webhook.event == "room_started"
-
-
-def shows_revenant(webhook: WebhookEvent, session: Session) -> bool:
-    """Whether the webhook shows that the session's deleted room was created again."""
-    room = webhook.room
-    return webhook.event in ROOM_BEGAN and is_revenant(session, room.sid, is_blank=not room.metadata)
 
 
 def events_of(webhook: WebhookEvent, at: float) -> list[Event]:

@@ -126,7 +126,7 @@ class Inviter:
     async def _dispatch(self, session: Session, service: RequiredService, agent_name: str) -> None:
         metadata = self._invite(session, service).model_dump_json(exclude={"identity", "token"})
         try:
-            await self._rooms.dispatch_agent(session.room_name, agent_name, metadata)
+            await self._rooms.dispatch_agent(session, agent_name, metadata)
         except (LiveKitUnavailable, RoomMissing) as error:
             raise InviteError(Refusal.UNREACHABLE, str(error)) from error
 

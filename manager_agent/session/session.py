@@ -241,11 +241,5 @@ class Session:
         return f"<Session {self.room_name} [{self.state}{why} {ready}/{len(needed)} ready] rev {self.revision}>"
 
 
-def is_revenant(session: Session, sid: str, *, is_blank: bool) -> bool:
-    """Whether a room of the session's name, with this sid, is its deleted room created again: LiveKit creates one,
-    without metadata, for a participant who was joining at that moment. It has no manager and no services."""
-    return session.over and is_blank and sid != session.room.sid
-
-
 def index_of(services: tuple[RequiredService, ...], wanted: Callable[[RequiredService], bool]) -> int | None:
     return next((i for i, service in enumerate(services) if wanted(service)), None)

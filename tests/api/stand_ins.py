@@ -19,7 +19,8 @@ from http_api.observability.tracing import Tracing
 from http_api.settings.settings import Settings
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
-from manager_agent.livekit.server_api import ListedRoom, Listing, LiveKitUnavailable, Rooms, RoomTaken
+from manager_agent.livekit.listed_room import ListedRoom
+from manager_agent.livekit.server_api import Listing, LiveKitUnavailable, Rooms, RoomTaken
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.outbound.invites import Inviter
 from manager_agent.session.required_service import RequiredService
@@ -67,8 +68,9 @@ class StandInRooms(Rooms):
         self.livekit.rooms.append(session.room_name)
         return f"RM_{session.room_name}"
 
-    async def delete(self, room_name: str) -> None:
-        self.livekit.rooms.remove(room_name)
+    async def delete(self, room_name: str, *, sid: str, session_id: str) -> None:
+        if sid == f"RM_{room_name}":
+            self.livekit.rooms.remove(room_name)
 
     async def list_participants(self, room_name: str) -> Listing:
         return Listing((), ())
@@ -78,7 +80,7 @@ class StandInRooms(Rooms):
     async def list_rooms(self) -> list[ListedRoom]:
         if self.livekit.down:
             raise LiveKitUnavailable("http://10.0.0.7:7880 can't be reached")
-        return [ListedRoom(name, f"RM_{name}", "", is_ours=False, is_blank=False) for name in self.livekit.rooms]
+        return [ListedRoom(name, f"RM_{name}", "", is_ours=False) for name in self.livekit.rooms]
 
     async def show_status(self, session: Session) -> None: ...
 

@@ -14,7 +14,6 @@ from manager_agent.session import events as ev
 from manager_agent.session.session import EndReason, Session, SessionState
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import over, ready_session
-from tests.waiting import eventually
 
 pytestmark = pytest.mark.live
 
@@ -82,21 +81,3 @@ async def test_session_becomes_ready_without_webhooks_and_room_events(
         return latest.state is SessionState.READY
 
     await stack.until(session["session_id"], is_ready)
-
-
-@pytest.mark.parametrize("webhooks", [True, False])
-async def test_recreated_room_of_an_ended_session_is_deleted_again(
-    start_stack: StartStack, site: Site, silent_site: Site, webhooks: bool
-) -> None:
-    """The room has no manager, no services and no metadata: a participant in it would wait forever."""
-    stack = await start_stack(site if webhooks else silent_site)
-    session = await stack.request(prefer="wait=10")
-    await (await stack.http.delete(f"/api/v1/sessions/{session['session_id']}")).release()
-    await stack.livekit.room.create_room(api.CreateRoomRequest(name=session["room_name"]))
-    if webhooks:
-        await stack.logged("room_came_back", times=1)
-    else:
-        reconciling = reconciler(stack)
-        await reconciling.round()
-        await reconciling.round()
-    await eventually("no rooms", stack.rooms, lambda rooms: not rooms, within=10, every=0.05)

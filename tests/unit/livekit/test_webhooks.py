@@ -17,7 +17,6 @@ from manager_agent.livekit.webhooks import (
     events_of,
     is_about,
     read_webhook,
-    shows_revenant,
     signed_digest,
 )
 from manager_agent.session.events import (
@@ -28,7 +27,7 @@ from manager_agent.session.events import (
     RoomClosed,
     WebhookArrived,
 )
-from manager_agent.session.session import End, EndReason, Room, Session, User
+from manager_agent.session.session import Room, Session, User
 
 pytestmark = pytest.mark.unit
 
@@ -96,15 +95,3 @@ def test_a_webhook_about_an_earlier_room_of_the_name_is_ignored() -> None:
     assert is_about(webhook("room_started"), session)  # its sid is not known yet
     assert is_about(webhook("room_started"), replace(session, room=Room(sid="RM_1")))
     assert not is_about(webhook("room_finished"), replace(session, room=Room(sid="RM_2")))
-
-
-@pytest.mark.parametrize("event", ["room_started", "participant_joined"])
-def test_a_deleted_room_that_livekit_made_again_is_known_by_its_sid_and_no_metadata(event: str) -> None:
-    living = Session("ses_1", "demo", User("alice"), AT, room=Room(sid="RM_0"))
-    over = replace(living, end=End(EndReason.CLOSED, AT))
-    named = api.WebhookEvent(event=event, room=models.Room(name="demo", sid="RM_1", metadata="made on purpose"))
-    assert shows_revenant(webhook(event), over)
-    assert not shows_revenant(webhook(event), living)
-    assert not shows_revenant(webhook(event), replace(over, room=Room(sid="RM_1")))
-    assert not shows_revenant(named, over)
-    assert not shows_revenant(webhook("participant_left"), over)

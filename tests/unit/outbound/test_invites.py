@@ -33,7 +33,7 @@ class DispatchingRooms(Rooms):
 
     notes: list[str]
 
-    async def dispatch_agent(self, room_name: str, agent_name: str, metadata: str) -> None:
+    async def dispatch_agent(self, session: Session, agent_name: str, metadata: str) -> None:
         self.notes.append(metadata)
 
 

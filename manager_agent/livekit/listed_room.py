@@ -1,0 +1,44 @@
+"""A room as LiveKit lists it, and whose it is.
+
+LiveKit's calls take room names, and a name may be another's room by now. So whatever changes a room looks at it first
+and goes on only if the room is the one that was meant. LiveKit has no conditional calls: between the look and the call
+(a millisecond) the room can be deleted and its name taken by another. That remains possible.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from livekit.protocol.models import Room as RoomInfo
+
+from manager_agent.messages import RoomStatus
+from manager_agent.session.session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class ListedRoom:
+    """A room listed by LiveKit. `is_ours`: created for a session of this deployment."""
+
+    name: str
+    sid: str
+    session_id: str
+    """The session that its metadata names; empty if none."""
+    is_ours: bool
+
+    @classmethod
+    def of(cls, room: RoomInfo, deployment: str) -> ListedRoom:
+        status = RoomStatus.read(room.metadata)
+        return cls(
+            name=room.name,
+            sid=room.sid,
+            session_id=status.session_id if status else "",
+            is_ours=status is not None and status.deployment == deployment,
+        )
+
+    def is_room_of(self, session: Session) -> bool:
+        """Whether it was created for the session: it has the sid that LiveKit returned then, or its metadata names the
+        session (the response to the creation may have been lost)."""
+        return self.is_same(session.room.sid, session.session_id)
+
+    def is_same(self, sid: str, session_id: str) -> bool:
+        return self.sid == sid or (self.session_id == session_id != "")
