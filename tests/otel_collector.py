@@ -83,6 +83,7 @@ class OtelCollector:
     def __init__(self, binary: Path, folder: Path) -> None:
         self.endpoint = f"http://127.0.0.1:{free_port()}"
         """Takes POSTs to `/v1/logs` and `/v1/traces`."""
+        self.grpc_endpoint = f"http://127.0.0.1:{free_port()}"
         self._binary, self._folder = binary, folder
         self._printed: list[dict[str, Any]] = []
         self._news = asyncio.Condition()
@@ -127,7 +128,7 @@ class OtelCollector:
 
     async def _start(self) -> Process:
         config = self._folder / "collector.yaml"
-        config.write_text(yaml.safe_dump(_config(self.endpoint.removeprefix("http://"))))
+        config.write_text(yaml.safe_dump(_config(self.endpoint, self.grpc_endpoint)))
         with (self._folder / "collector.log").open("ab") as log:
             command = (self._binary, "--config", config)
             return await asyncio.create_subprocess_exec(
@@ -158,11 +159,12 @@ class OtelCollector:
                 self._news.notify_all()
 
 
-def _config(address: str) -> dict[str, Any]:
+def _config(http: str, grpc: str) -> dict[str, Any]:
+    protocols = {name: {"endpoint": url.removeprefix("http://")} for name, url in (("http", http), ("grpc", grpc))}
     pipeline = {"receivers": ["otlp"], "exporters": ["printer"]}
     telemetry = {"metrics": {"level": "none"}, "logs": {"level": "warn"}}
     return {
-        "receivers": {"otlp": {"protocols": {"http": {"endpoint": address}}}},
+        "receivers": {"otlp": {"protocols": protocols}},
         "exporters": {"printer": {}},
         "service": {"telemetry": telemetry, "pipelines": {"logs": pipeline, "traces": pipeline}},
     }

@@ -94,6 +94,8 @@ class VectorStandIn:
         """All accepted events in order of arrival."""
         self.statuses: list[int] = []
         """The statuses of the answered batches."""
+        self.looks: list[str] = []
+        """The paths of its GET requests: a real source logs an error for each but `/ping`."""
         self.requests = 0
         """Batches that have come, answered or not."""
         self.behavior: Behavior = well
@@ -146,13 +148,19 @@ class VectorStandIn:
             await self._news.wait_for(holds)
 
     async def _health(self, request: web.Request) -> web.StreamResponse:
-        return web.json_response({"ok": True}) if self._is_own_api else await self._receive(request)
+        if not self._is_own_api:
+            return await self._receive(request)
+        self.looks.append(request.path)
+        return web.json_response({"ok": True})
 
-    async def _ping(self, _: web.Request) -> web.Response:
+    async def _ping(self, request: web.Request) -> web.Response:
+        self.looks.append(request.path)
+        await self._tell()
         return web.Response(text="" if self._is_own_api else "pong")
 
     async def _receive(self, request: web.Request) -> web.StreamResponse:
         is_batch = request.method == "POST"
+        self.looks += [] if is_batch else [request.path]
         self.requests += is_batch
         await self._tell()
         answer = await self.behavior(request)

@@ -1,7 +1,7 @@
 """The bounded queue of records to ship, and the counts of delivered and dropped records.
 
 Any thread may put a record in at any time, without I/O and without blocking. A single thread takes batches out and
-settles each (`arrived`, `give_up`, `keep`, `halve`) before it takes the next.
+settles each (`arrived`, `refused`, `keep`, `halve`) before it takes the next.
 
 The records of a batch stay in the queue while it is being sent: they count toward the bounds and are the first to be
 dropped on overflow. A batch is identified by its end, because its beginning may have moved when it is sent again.
@@ -78,12 +78,12 @@ class Backlog:
             self._dropped[Dropped.REFUSED] += rejected
             self._remove(batch)
 
-    def give_up(self, batch: Batch, why: Dropped) -> None:
-        """Drop the batch for this reason."""
+    def refused(self, batch: Batch) -> None:
+        """Drop the batch: the collector will never accept it."""
         with self._lock:
             if self._is_closed:
                 return
-            self._dropped[why] += len(batch) - self._lost_under_way
+            self._dropped[Dropped.REFUSED] += len(batch) - self._lost_under_way
             self._settle()
             self._remove(batch)
 

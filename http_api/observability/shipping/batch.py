@@ -18,8 +18,6 @@ class Dropped(StrEnum):
     """It is larger than a whole batch may be."""
     REFUSED = "refused"
     """The collector refused it."""
-    GAVE_UP = "gave_up"
-    """The collector failed repeatedly at its batch."""
     AT_EXIT = "at_exit"
     """The process exited first."""
 

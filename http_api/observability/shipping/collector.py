@@ -72,7 +72,8 @@ class Collector:
         except Exception as error:
             # Errors of aiohttp, TLS and name resolution have no common class. Only the class name is reported, because
             # the message may quote the response.
-            return CollectorResponse(ResponseClass.UNANSWERED, f"not answered: {type(error).__name__}")
+            is_http = not isinstance(error, aiohttp.ClientResponseError | aiohttp.ServerDisconnectedError)
+            return CollectorResponse(ResponseClass.UNANSWERED, f"not answered: {type(error).__name__}", is_http=is_http)
 
     async def _written(self, lines: Sequence[bytes]) -> bytes:
         """Encode in slices. The sleep between them releases the GIL, which requests would otherwise wait for."""
@@ -84,20 +85,25 @@ class Collector:
 
     async def is_vectors_own_api(self) -> bool | None:
         """Whether the endpoint is Vector's own API, which responds with 200 to everything and stores nothing. None: no
-        response."""
+        response.
+
+        An http_server source responds to /ping with `pong`, and logs an error for each GET of another path.
+        """
         try:
-            if json.loads(await self._get("/health")) != {"ok": True}:
+            pong = await self._get("/ping")
+            if pong is None or pong.strip() == b"pong":
                 return False
-            return (await self._get("/ping")).strip() != b"pong"  # the response of an http_server source
+            return bool(json.loads(await self._get("/health") or b"null") == {"ok": True})
         except (aiohttp.ClientError, TimeoutError):
             return None
         except ValueError:
             return False
 
-    async def _get(self, path: str) -> bytes:
+    async def _get(self, path: str) -> bytes | None:
+        """The beginning of the body; None if the status is not 200."""
         url = self._endpoint.on_origin(path)
         async with self._http.get(url, timeout=LOOK_TIMEOUT, allow_redirects=False) as response:
-            return await _beginning(response) if response.status == HTTPStatus.OK else b""
+            return await _beginning(response) if response.status == HTTPStatus.OK else None
 
 
 async def _beginning(response: aiohttp.ClientResponse) -> bytes:

@@ -32,12 +32,13 @@ class FailureReporter:
         self._seen: Mapping[Dropped, int] = dict.fromkeys(Dropped, 0)
         self._reported: Mapping[Dropped, int] = self._seen
 
-    def look(self, *, now: float, is_failing: bool, dropped: Mapping[Dropped, int]) -> Report | None:
-        """The report to make after a try, if any. `dropped`: totals by reason. `now`: seconds of a monotonic clock."""
+    def look(self, *, now: float, is_failing: bool, has_arrived: bool, dropped: Mapping[Dropped, int]) -> Report | None:
+        """The report to make after a try, if any. `has_arrived`: the collector accepted the batch; nothing less is an
+        all-clear. `dropped`: totals by reason. `now`: seconds of a monotonic clock."""
         is_well = not is_failing and dropped == self._seen
         self._seen = dropped
         if is_well:
-            return self._report(ReportKind.ALL_CLEAR) if self._is_open else None
+            return self._report(ReportKind.ALL_CLEAR) if self._is_open and has_arrived else None
         if self._warned_at is not None and now < self._warned_at + QUIET:
             return None
         self._warned_at = now

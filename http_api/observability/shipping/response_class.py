@@ -1,8 +1,8 @@
 """Classify the collector's response to a batch. PURE.
 
-Vector's http_server source responds with 400 to a batch with one bad line, with 413 to one that is too large, with 500
-when an acknowledging sink failed, and under backpressure not at all. LATER includes OTLP's list of retryable responses
-(https://opentelemetry.io/docs/specs/otlp/#failures-1).
+Vector responds with 400 to a batch with one bad line, with 413 to one that is too large, with 500 when an acknowledging
+sink failed, and under backpressure not at all. No content of a batch causes a 5xx, so all of them mean LATER. LATER
+includes OTLP's list of retryable responses (https://opentelemetry.io/docs/specs/otlp/#failures-1).
 """
 
 from __future__ import annotations
@@ -17,14 +17,8 @@ RETRY_AFTER_MAX = 60.0
 """Seconds. A longer Retry-After is likely a mistake and is reduced to this."""
 
 UNREADABLE = frozenset({400, 413, 422})
-LATER = frozenset({408, 425, 429, 502, 503, 504})
-HINTS = {
-    401: "the collector requires a user and a password: https://user:password@host in VECTOR_LOG_ENDPOINT",
-    403: "the collector denied access",
-    404: "check that the path in VECTOR_LOG_ENDPOINT is that of the source",
-    405: "check that the path in VECTOR_LOG_ENDPOINT is that of the source",
-    415: "the collector does not support gzip, or VECTOR_LOG_FORMAT is not the format that it expects",
-}
+LATER = frozenset({408, 425, 429})
+"""Besides every status from 500."""
 
 
 class ResponseClass(StrEnum):
@@ -33,8 +27,6 @@ class ResponseClass(StrEnum):
     """The collector will never accept this batch: it has a bad record or is too large."""
     LATER = "later"
     """The batch is fine and should be sent again later."""
-    FAILED = "failed"
-    """The collector failed, possibly because of the batch."""
     MISCONFIGURED = "misconfigured"
     """The collector will accept nothing until the configuration is changed."""
     UNANSWERED = "unanswered"
@@ -49,11 +41,14 @@ class CollectorResponse:
     """Seconds after which the collector asks for a retry."""
     rejected: int = 0
     """Records that were refused although the rest of the batch was accepted."""
-    hint: str | None = None
+    status: int | None = None
+    """None: no response."""
+    is_http: bool = True
+    """False: something other than an HTTP/1.1 response arrived, or the connection was closed without one."""
 
     @classmethod
     def of(cls, status: int, *, retry_after: float | None = None, rejected: int = 0) -> CollectorResponse:
-        return cls(_response_class(status), f"responded with {status}", retry_after, rejected, HINTS.get(status))
+        return cls(_response_class(status), f"responded with {status}", retry_after, rejected, status)
 
 
 def _response_class(status: int) -> ResponseClass:
@@ -61,9 +56,9 @@ def _response_class(status: int) -> ResponseClass:
         return ResponseClass.TAKEN
     if status in UNREADABLE:
         return ResponseClass.REFUSED
-    if status in LATER:
+    if status in LATER or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return ResponseClass.LATER
-    return ResponseClass.FAILED if status >= HTTPStatus.INTERNAL_SERVER_ERROR else ResponseClass.MISCONFIGURED
+    return ResponseClass.MISCONFIGURED
 
 
 def retry_after(header: str | None, now: float) -> float | None:

@@ -4,7 +4,6 @@
                  refused, single record         dropped; next batch at once
     batch -----> refused, several records       halved at once, until the bad record is found
                  later, unanswered              kept, as long as the queue has room
-                 failed                         kept, up to TRIES_MAX tries: the batch itself may be the cause
                  misconfigured                  kept until an operator changes the configuration
 
 After a batch is kept there is a pause, which grows and has jitter, so that processes do not retry in step. One bad
@@ -21,8 +20,6 @@ from http_api.observability.shipping.batch import Batch
 from http_api.observability.shipping.response_class import CollectorResponse, ResponseClass
 from manager_agent.backoff import backoff
 
-TRIES_MAX = 10
-"""The maximum tries of a batch at which the collector fails."""
 PAUSE, PAUSE_MAX = 0.5, 30.0
 """Seconds without jitter: after the first failure, and at most."""
 SLOW_PAUSE, SLOW_PAUSE_MAX = 5.0, 60.0
@@ -39,7 +36,6 @@ class BatchOutcome(StrEnum):
     HALVED = "halved"
     KEPT = "kept"
     REFUSED = "refused"
-    GIVEN_UP = "given_up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +54,6 @@ class RetryPolicy:
     """Tries in a row that were neither accepted nor refused."""
     refusals: int = 0
     """Refusals since a batch was last accepted."""
-    failed_batch: int | None = None
-    failed_tries: int = 0
-    """How often the collector failed at that batch."""
 
     def after(self, answer: CollectorResponse, batch: Batch) -> RetryPolicy:
         match answer.response_class:
@@ -73,8 +66,7 @@ class RetryPolicy:
             pause = backoff(self.seed, failed.failures, first=SLOW_PAUSE, most=SLOW_PAUSE_MAX)
             return replace(failed, pause=pause, is_failing=True)
         pause = backoff(self.seed, failed.failures, first=PAUSE, most=PAUSE_MAX)
-        failed = replace(failed, pause=pause if answer.retry_after is None else max(answer.retry_after, PAUSE))
-        return failed._failed(batch) if answer.response_class is ResponseClass.FAILED else failed
+        return replace(failed, pause=pause if answer.retry_after is None else max(answer.retry_after, PAUSE))
 
     def _refused(self, batch: Batch) -> RetryPolicy:
         refusals = self.refusals + 1
@@ -86,10 +78,4 @@ class RetryPolicy:
             is_failing=too_many > 0,
             failures=0,
             refusals=refusals,
-            failed_batch=None,
         )
-
-    def _failed(self, batch: Batch) -> RetryPolicy:
-        tries = self.failed_tries + 1 if batch.end == self.failed_batch else 1
-        outcome = BatchOutcome.GIVEN_UP if tries >= TRIES_MAX else BatchOutcome.KEPT
-        return replace(self, outcome=outcome, failed_batch=batch.end, failed_tries=tries)

@@ -21,11 +21,12 @@ import structlog
 from http_api.observability.exit_budget import ExitBudget
 from http_api.observability.logs import Entry
 from http_api.observability.shipping.backlog import Backlog
-from http_api.observability.shipping.batch import Batch, Bounds, Dropped, Stats
+from http_api.observability.shipping.batch import Batch, Bounds, Stats
 from http_api.observability.shipping.collector import TIMEOUT, Collector
 from http_api.observability.shipping.daemon_threads import DaemonThreads
 from http_api.observability.shipping.failure_reporter import FailureReporter, ReportKind
 from http_api.observability.shipping.formats import Format
+from http_api.observability.shipping.hints import hint
 from http_api.observability.shipping.retry_policy import BatchOutcome, RetryPolicy
 from http_api.settings.log_endpoint import LogEndpoint
 from manager_agent.backoff import backoff
@@ -138,7 +139,10 @@ class Shipper:
             tasks.spawn(self._check_endpoint(collector), name="check the log collector")
             try:
                 while batch := await self._next_batch():
+                    had_failed = retry_policy.failures > 0
                     retry_policy = await self._send(batch, collector, retry_policy)
+                    if had_failed and not retry_policy.failures:  # another server may listen there now
+                        tasks.spawn(self._check_endpoint(collector), name="check the log collector")
                     await self._pause(retry_policy.pause)
             finally:
                 await tasks.aclose()
@@ -152,7 +156,7 @@ class Shipper:
         except Exception:
             self._backlog.keep(batch)
             raise
-        self._report(retry_policy.is_failing, answer.why, answer.hint)
+        self._report(retry_policy, answer.why, hint(answer, self._format.name))
         return retry_policy
 
     async def _check_endpoint(self, collector: Collector) -> None:
@@ -183,13 +187,16 @@ class Shipper:
             case BatchOutcome.HALVED:
                 self._backlog.halve(batch)
             case BatchOutcome.REFUSED:
-                self._backlog.give_up(batch, Dropped.REFUSED)
-            case BatchOutcome.GIVEN_UP:
-                self._backlog.give_up(batch, Dropped.GAVE_UP)
+                self._backlog.refused(batch)
 
-    def _report(self, is_failing: bool, why: str, hint: str | None) -> None:
+    def _report(self, after: RetryPolicy, why: str, hint: str | None) -> None:
         stats = self._backlog.stats()
-        report = self._failures.look(now=time.monotonic(), is_failing=is_failing, dropped=stats.dropped)
+        report = self._failures.look(
+            now=time.monotonic(),
+            is_failing=after.is_failing,
+            has_arrived=after.outcome is BatchOutcome.ARRIVED,
+            dropped=stats.dropped,
+        )
         if report is None:
             return
         about: dict[str, Any] = {"endpoint": str(self._endpoint), "queued": stats.queued_records}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import re
 import shutil
 import subprocess
@@ -80,6 +82,29 @@ def test_settings_in_the_vector_config_comments_match_its_source(file: Path, for
     address, path = address_and_path(source)
     url = read_log_endpoint(said[2]).post_to(format.path)
     assert (url.port, url.path) == (port(address), path)
+
+
+def test_the_sample_entry_of_the_vector_page_names_a_logger_of_this_project() -> None:
+    page = (DEPLOY.parent / "docs" / "vector.md").read_text()
+    sample = re.search(r"```json\n(.+)\n```", page)
+    assert sample is not None
+    assert importlib.util.find_spec(json.loads(sample[1])["logger"])
+
+
+@CONFIGURATIONS
+def test_vector_responds_when_a_sink_has_stored_the_entries(files: list[Path]) -> None:
+    """Otherwise a killed Vector loses them. The console sink of vector.yaml only shows what arrives."""
+    sinks = loaded(files)["sinks"]
+    assert {name for name, sink in sinks.items() if not sink.get("acknowledgements", {}).get("enabled")} <= (
+        {"console"} if len(sinks) > 1 else set()
+    )
+
+
+def test_loki_has_a_buffer_of_its_own_in_the_vector_config() -> None:
+    """Without it, the other sinks stop while Loki is down. Vector refuses a smaller one."""
+    buffer = loaded([LOKI])["sinks"]["loki"]["buffer"]
+    assert buffer["type"] == "disk"
+    assert buffer["max_size"] >= 268_435_488
 
 
 def test_vector_takes_json_at_the_default_log_endpoint() -> None:

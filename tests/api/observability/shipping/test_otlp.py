@@ -12,9 +12,10 @@ import structlog
 
 from http_api import VERSION
 from http_api.observability import logs
-from http_api.observability.shipping.batch import Bounds
+from http_api.observability.shipping.batch import Batch, Bounds
 from http_api.observability.shipping.collector import Collector
-from http_api.observability.shipping.formats import otlp_of
+from http_api.observability.shipping.formats import JSON, Format, otlp_of
+from http_api.observability.shipping.hints import hint
 from http_api.observability.shipping.shipper import Shipper
 from http_api.settings.log_endpoint import LogEndpoint
 from tests.otel_collector import OtelCollector
@@ -76,3 +77,16 @@ async def test_otlp_batch_arrives_complete(otel_collector: OtelCollector) -> Non
 async def test_otel_collector_is_not_mistaken_for_vectors_own_api(otel_collector: OtelCollector) -> None:
     async with asyncio.timeout(20), Collector(LogEndpoint(otel_collector.endpoint), OTLP) as collector:
         assert await collector.is_vectors_own_api() is False
+
+
+@pytest.mark.parametrize("format", [JSON, OTLP], ids=["json", "otlp"])
+async def test_grpc_port_of_a_collector_is_named_in_the_hint(otel_collector: OtelCollector, format: Format) -> None:
+    async with asyncio.timeout(20), Collector(LogEndpoint(otel_collector.grpc_endpoint), format) as collector:
+        response = await collector.send(Batch((b'{"event": "a"}',), 1))
+    assert "4317" in (hint(response, format.name) or "")
+
+
+async def test_json_for_an_otlp_port_is_named_in_the_hint(otel_collector: OtelCollector) -> None:
+    async with asyncio.timeout(20), Collector(LogEndpoint(otel_collector.endpoint), JSON) as collector:
+        response = await collector.send(Batch((b'{"event": "a"}',), 1))
+    assert "VECTOR_LOG_FORMAT=otlp" in (hint(response, JSON.name) or "")

@@ -223,6 +223,31 @@ async def test_newest_ten_thousand_entries_arrive_after_an_outage(vector: Vector
     assert shipper.stats.dropped[Dropped.OVERFLOW] == 2_000
 
 
+async def test_entries_are_kept_while_a_sink_fails_and_there_is_room(
+    vector: VectorStandIn, logged: io.StringIO
+) -> None:
+    """Vector responds with 500 to every batch until its sink works again."""
+    vector.behavior = vector_stand_in.answering(500, Retry_After="0")
+    async with shipping(vector.url, bounds=Bounds(linger=0.01, batch_records=1)) as shipper:
+        put(shipper, *numbered(0, 3))
+        await until_said(logged, "logs_not_shipped")
+        assert "directory" in said(logged, "logs_not_shipped")[0]["hint"]
+        vector.behavior = vector_stand_in.well
+        await vector.until(lambda: vector.names == numbered(0, 3))
+    assert not any(shipper.stats.dropped.values())
+
+
+async def test_every_entry_is_counted_that_a_failing_sink_leaves_at_exit(
+    vector: VectorStandIn, logged: io.StringIO
+) -> None:
+    """However often it was tried."""
+    vector.behavior = vector_stand_in.answering(500)
+    async with shipping(vector.url, bounds=Bounds(linger=0.01, batch_records=2)) as shipper:
+        put(shipper, *numbered(0, 9))
+        await vector.until(lambda: vector.requests >= 1)
+    assert said(logged, "logs_lost_at_exit")[0]["count"] == shipper.stats.dropped[Dropped.AT_EXIT] == 9
+
+
 async def test_shipper_does_not_follow_redirects(vector: VectorStandIn, logged: io.StringIO) -> None:
     async with VectorStandIn() as elsewhere:
         vector.behavior = vector_stand_in.answering(307, Location=f"{elsewhere.url}/")
@@ -334,6 +359,26 @@ async def test_other_collectors_are_not_mistaken_for_vectors_own_api(
     await vector.stop()
     async with Collector(endpoint, JSON) as collector:
         assert await collector.is_vectors_own_api() is None
+
+
+async def test_healthy_vector_is_asked_for_its_ping_only(vector: VectorStandIn) -> None:
+    """Any other GET makes it log an error."""
+    async with shipping(vector.url):
+        await vector.until(lambda: vector.looks == ["/ping"])
+    assert vector.looks == ["/ping"]
+
+
+async def test_endpoint_is_checked_again_after_an_outage(vector: VectorStandIn, logged: io.StringIO) -> None:
+    """Vector restarts without its source: its API then listens on the port of the source."""
+    async with shipping(vector.url) as shipper:
+        await vector.until(lambda: vector.looks == ["/ping"])
+        await vector.stop()
+        put(shipper, "a")
+        await until(lambda: shipper.stats.tries >= 2, lambda: shipper.stats)
+        own_api = VectorStandIn(is_own_api=True)
+        own_api.port = vector.port
+        async with own_api:
+            await until_said(logged, "vector_endpoint_is_vectors_own_api")
 
 
 async def test_shipper_ships_its_own_log_lines_without_a_loop(vector: VectorStandIn, logged: io.StringIO) -> None:

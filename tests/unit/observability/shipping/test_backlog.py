@@ -139,7 +139,7 @@ def test_a_closed_backlog_counts_what_is_left_and_takes_nothing() -> None:
     assert not backlog.put(b"4")
     backlog.halve(first)
     backlog.arrived(first)
-    backlog.give_up(first, Dropped.GAVE_UP)
+    backlog.refused(first)
     stats = backlog.stats()
     assert (stats.delivered, stats.queued_records, stats.queued_bytes) == (0, 0, 0)
     assert {reason: number for reason, number in stats.dropped.items() if number} == {Dropped.AT_EXIT: 4}
@@ -191,15 +191,13 @@ class Histories(RuleBasedStateMachine):
             assert self.backlog.stats().queued_records == 0
 
     @precondition(lambda self: self.batch is not None)
-    @rule(outcome=st.sampled_from(["arrived", "keep", "halve", "give_up"]))
+    @rule(outcome=st.sampled_from(["arrived", "keep", "halve", "refused"]))
     def settle(self, outcome: str) -> None:
         batch, self.batch = self.batch, None
         assert batch is not None
         if outcome == "arrived":
             self.arrived += map(int, batch.lines)
             self.backlog.arrived(batch)
-        elif outcome == "give_up":
-            self.backlog.give_up(batch, Dropped.GAVE_UP)
         else:
             getattr(self.backlog, outcome)(batch)
 
@@ -260,7 +258,7 @@ def shipped(backlog: Backlog, collector: Picky) -> None:
             case BatchOutcome.HALVED:
                 backlog.halve(batch)
             case BatchOutcome.REFUSED:
-                backlog.give_up(batch, Dropped.REFUSED)
+                backlog.refused(batch)
             case _:
                 raise AssertionError(retry_policy.outcome)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
@@ -26,7 +25,6 @@ from http_api.observability.shipping.retry_policy import (
     REFUSALS_AT_ONCE,
     SLOW_PAUSE,
     SLOW_PAUSE_MAX,
-    TRIES_MAX,
     BatchOutcome,
     RetryPolicy,
 )
@@ -54,10 +52,9 @@ def test_every_collector_status_has_a_response_class(status: int) -> None:
         assert response_class is ResponseClass.TAKEN
     elif status in UNREADABLE:
         assert response_class is ResponseClass.REFUSED
-    elif status in LATER:
-        assert response_class is ResponseClass.LATER
     else:
-        assert response_class is (ResponseClass.FAILED if status >= 500 else ResponseClass.MISCONFIGURED)
+        later = status in LATER or status >= 500
+        assert response_class is (ResponseClass.LATER if later else ResponseClass.MISCONFIGURED)
 
 
 @pytest.mark.parametrize("status", [301, 307, 401, 403, 404, 405, 415])
@@ -74,7 +71,7 @@ def test_an_accepted_batch_is_followed_by_the_next_at_once() -> None:
     assert (retry_policy.outcome, retry_policy.pause, retry_policy.is_failing) == (BatchOutcome.ARRIVED, 0, False)
 
 
-@pytest.mark.parametrize("answer", [UNANSWERED, *map(CollectorResponse.of, sorted(LATER))])
+@pytest.mark.parametrize("answer", [UNANSWERED, *map(CollectorResponse.of, (*sorted(LATER), 500, 502, 503))])
 def test_an_absent_collector_is_tried_without_end_with_growing_pauses(answer: CollectorResponse) -> None:
     policies = after(*[answer] * 50)
     assert {retry_policy.outcome for retry_policy in policies} == {BatchOutcome.KEPT}
@@ -94,22 +91,6 @@ def test_a_single_shipping_failure_is_not_reported() -> None:
         *(False, True),
         *(False, False),
     ]
-
-
-def test_a_batch_at_which_the_collector_always_fails_is_given_up() -> None:
-    """Other batches are not: it may be only this one that the collector can't read."""
-    policies = after(*[CollectorResponse.of(500)] * TRIES_MAX)
-    assert [retry_policy.outcome for retry_policy in policies] == [
-        *[BatchOutcome.KEPT] * (TRIES_MAX - 1),
-        BatchOutcome.GIVEN_UP,
-    ]
-    following = policies[-1].after(CollectorResponse.of(500), replace(MANY, end=9))
-    assert (following.outcome, following.failed_tries) == (BatchOutcome.KEPT, 1)
-
-
-def test_an_unrelated_failure_does_not_count_against_the_batch() -> None:
-    policies = after(*[CollectorResponse.of(500), UNANSWERED] * (TRIES_MAX - 1), CollectorResponse.of(500))
-    assert [retry_policy.outcome for retry_policy in policies].index(BatchOutcome.GIVEN_UP) == 2 * (TRIES_MAX - 1)
 
 
 @pytest.mark.parametrize("status", sorted(UNREADABLE))
@@ -141,9 +122,10 @@ def test_the_retry_after_of_a_collector_is_followed_within_bounds() -> None:
 
 
 def look(
-    trouble: FailureReporter, now: float, *, bad: bool, **dropped: int
+    trouble: FailureReporter, now: float, *, bad: bool, arrived: bool = True, **dropped: int
 ) -> tuple[ReportKind, dict[str, int]] | None:
-    found = trouble.look(now=now, is_failing=bad, dropped=NONE_DROPPED | {Dropped(k): n for k, n in dropped.items()})
+    told = NONE_DROPPED | {Dropped(k): n for k, n in dropped.items()}
+    found = trouble.look(now=now, is_failing=bad, has_arrived=arrived, dropped=told)
     return None if found is None else (found.kind, {str(reason): number for reason, number in found.dropped.items()})
 
 
@@ -153,12 +135,12 @@ def test_shipping_trouble_is_reported_once_a_minute_and_its_end_once() -> None:
     assert look(trouble, 1, bad=True) == (ReportKind.WARNING, {})
     assert look(trouble, QUIET, bad=True, overflow=5) is None
     assert look(trouble, QUIET + 1, bad=True, overflow=7) == (ReportKind.WARNING, {"overflow": 7})
-    assert look(trouble, QUIET + 2, bad=True, overflow=8, gave_up=1) is None
-    assert look(trouble, QUIET + 3, bad=False, overflow=8, gave_up=1) == (
+    assert look(trouble, QUIET + 2, bad=True, overflow=8, refused=1) is None
+    assert look(trouble, QUIET + 3, bad=False, overflow=8, refused=1) == (
         ReportKind.ALL_CLEAR,
-        {"overflow": 1, "gave_up": 1},
+        {"overflow": 1, "refused": 1},
     )
-    assert look(trouble, QUIET + 4, bad=False, overflow=8, gave_up=1) is None
+    assert look(trouble, QUIET + 4, bad=False, overflow=8, refused=1) is None
 
 
 def test_intermittent_shipping_trouble_is_reported_once_a_minute() -> None:
@@ -173,3 +155,11 @@ def test_dropped_records_are_reported_even_when_all_answers_are_good() -> None:
     assert look(trouble, 0, bad=False, overflow=3) == (ReportKind.WARNING, {"overflow": 3})
     assert look(trouble, 30, bad=False, overflow=9) is None
     assert look(trouble, 31, bad=False, overflow=9) == (ReportKind.ALL_CLEAR, {"overflow": 6})
+
+
+def test_shipping_is_well_again_only_after_a_batch_has_arrived() -> None:
+    """Not after a refusal that was halved, or a first failure: neither drops anything."""
+    trouble = FailureReporter()
+    assert look(trouble, 0, bad=True, arrived=False) == (ReportKind.WARNING, {})
+    assert look(trouble, 1, bad=False, arrived=False) is None
+    assert look(trouble, 2, bad=False) == (ReportKind.ALL_CLEAR, {})
