@@ -15,11 +15,14 @@ import structlog
 from livekit import rtc
 
 from manager_agent.livekit.room_connection import connect
-from manager_agent.messages import DETAIL_MAX, Invite, ServiceMessage, Signal
+from manager_agent.messages import DETAIL_MAX, Invite, ReadyOn, ServiceMessage, Signal
 from manager_agent.traceparent import read_trace
 from service_kit.signals import SignalSender
 
 LEAVE_TIMEOUT = 5.0
+AGENT_STATE = "lk.agent.state"
+"""LiveKit's own attribute, by which stock front ends (`useAgent`, `useVoiceAssistant`) show an agent as available."""
+AVAILABLE = "listening"
 
 
 class Decline(Exception):
@@ -76,6 +79,8 @@ class SessionJob:
         self.room.on("room_metadata_changed", self._on_metadata_changed)
         # After a reconnect with a new sid the manager sees a new participant; the SDK does not say if the sid changed.
         self.room.on("reconnected", self._signals.resend)
+        if self.invite.ready_on is ReadyOn.JOIN:
+            self.start(self._show_available())
         return self.room
 
     async def say_ready(self, detail: str | None = None) -> None:
@@ -83,6 +88,8 @@ class SessionJob:
 
         A manager that takes over later is told automatically. Raises SessionJobEnded.
         """
+        if self.room.isconnected():
+            self.start(self._show_available())
         await self._say(Signal.READY, detail)
 
     async def say_failed(self, detail: str | None = None) -> None:
@@ -128,6 +135,15 @@ class SessionJob:
                 await self.room.disconnect()
         except Exception as error:
             self.log.warning("not_left_in_order", why=repr(error))
+
+    async def _show_available(self) -> None:
+        """Set `lk.agent.state`, unless the service sets it itself. Nothing of the session depends on it."""
+        if AGENT_STATE in self.room.local_participant.attributes:
+            return
+        try:
+            await self.room.local_participant.set_attributes({AGENT_STATE: AVAILABLE})
+        except Exception as error:
+            self.log.warning("agent_state_not_set", why=repr(error))
 
     async def _say(self, signal: Signal, detail: str | None) -> None:
         if not self.room.isconnected() and not self.over.done():

@@ -371,3 +371,33 @@ async def test_each_example_service_becomes_ready(kit_room: KitRoom) -> None:
                 assert (await in_time("the track of tts-service", beeps.get(), lambda: manager.heard)).name == "voice"
         assert identity not in await kit_room.identities()
     await alice.disconnect()
+
+
+@pytest.mark.parametrize("ready_on", ["join", "signal"])
+@pytest.mark.parametrize("own", ["", "thinking"])
+async def test_stock_front_ends_see_a_ready_service_as_available(kit_room: KitRoom, ready_on: str, own: str) -> None:
+    """`useAgent` gives up on an agent without `lk.agent.state`. A service that sets it itself keeps its own."""
+    await kit_room.send_manager()
+    service = Service("asr-service", type="ASR", ready_on=ready_on)  # type: ignore[arg-type]
+    shown: list[str] = []
+    expected = asyncio.Event()
+
+    def note(_changed: dict[str, str], participant: rtc.Participant) -> None:
+        shown.append(participant.attributes.get("lk.agent.state", ""))
+        if shown[-1] == (own or "listening"):
+            expected.set()
+
+    @service.on_invite
+    async def serve(job: SessionJob) -> None:
+        job.room.on("participant_attributes_changed", note)
+        room = await job.join()
+        if own:
+            await room.local_participant.set_attributes({"lk.agent.state": own})
+        if ready_on == "signal":
+            await job.say_ready()
+        await job.ended()
+
+    async with service.serving(kit_room.http.settings()) as endpoint:
+        assert await kit_room.http.post(endpoint, kit_room.invite(service, ready_on=ready_on)) == 200
+        await in_time("lk.agent.state", expected.wait(), lambda: shown)
+    assert shown[-1] == (own or "listening")
