@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from livekit import rtc
 from livekit.protocol import models
 
 from manager_agent.session.events import ParticipantInfo
+
+CALL_STATUS, CALL_ACTIVE = "sip.callStatus", "active"
+"""LiveKit SIP puts a phone into the room before it is picked up. Its other states are `dialing`, `ringing`,
+`automation` (still sending DTMF) and `hangup`."""
 
 
 def participant_of(info: models.ParticipantInfo) -> ParticipantInfo:
@@ -15,6 +21,7 @@ def participant_of(info: models.ParticipantInfo) -> ParticipantInfo:
         sid=info.sid,
         joined_ms=info.joined_at_ms,
         is_agent=info.kind == models.ParticipantInfo.Kind.AGENT,
+        is_ringing=info.kind == models.ParticipantInfo.Kind.SIP and _is_ringing(info.attributes),
         attributes=dict(info.attributes),
     )
 
@@ -27,5 +34,12 @@ def participant_in_room(participant: rtc.Participant) -> ParticipantInfo:
         sid=participant.sid,
         joined_ms=int(joined.timestamp() * 1000) if joined else 0,
         is_agent=participant.kind == rtc.ParticipantKind.PARTICIPANT_KIND_AGENT,
+        is_ringing=participant.kind == rtc.ParticipantKind.PARTICIPANT_KIND_SIP and _is_ringing(participant.attributes),
         attributes=participant.attributes,
     )
+
+
+def _is_ringing(attributes: Mapping[str, str]) -> bool:
+    """Whether the call of a SIP participant with these attributes is not established. An older LiveKit SIP tells no
+    status."""
+    return attributes.get(CALL_STATUS, CALL_ACTIVE) != CALL_ACTIVE

@@ -272,3 +272,30 @@ async def test_livekit_agent_is_known_by_name_and_ready_after_initializing(stack
         assert ready.services[0].ready_by is Evidence.ATTRIBUTE
     finally:
         await agent.disconnect()
+
+
+async def test_phone_is_the_user_once_it_is_picked_up(stack: Stack) -> None:
+    """Simulate LiveKit SIP: it joins as a participant of kind SIP and keeps its call's status as an attribute."""
+    bot = await stack.bot("asr")
+    session_id = await invited(stack, bot)
+    await bot.join()
+    session = await stack.until(session_id, is_ready)
+    phone = rtc.Room()
+    token = (
+        api.AccessToken(KEY, SECRET)
+        .with_identity("alice")
+        .with_kind("sip")
+        .with_attributes({"sip.callStatus": "dialing"})
+        .with_grants(api.VideoGrants(room_join=True, room=session.room_name, can_update_own_metadata=True))
+    )
+    await connect(phone, stack.site.livekit.url, token.to_jwt(), QUIETLY, 10)
+    try:
+        for status in ("ringing", "automation"):
+            await phone.local_participant.set_attributes({"sip.callStatus": status})
+            await stack.until(session_id, lambda session: session.user_joined_at is None)
+        before = (await stack.view(session_id))["state"]
+        await phone.local_participant.set_attributes({"sip.callStatus": "active"})
+        active = await stack.until(session_id, lambda session: session.user_joined_at is not None)
+        assert (before, active.state) == ("ready", SessionState.ACTIVE)
+    finally:
+        await phone.disconnect()

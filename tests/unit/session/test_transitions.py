@@ -486,6 +486,22 @@ def test_a_service_that_is_not_ready_has_a_reason(
     assert (over.end and over.end.reason, over.reason_of(over.services[ASR])) == ("ready_timeout", in_the_end)
 
 
+# --- the user ---------------------------------------------------------------------------------------
+
+
+def test_a_phone_is_in_the_room_once_its_call_is_established() -> None:
+    """LiveKit SIP joins the room before the phone is picked up. What its status is later does not end its stay."""
+    session = given.after(given.a_session(), *given.managed())
+    ringing, talking = (ParticipantInfo("alice", "PA_a", is_ringing=ringing) for ringing in (True, False))
+    seen_ringing = (ev.ParticipantSeen(NOW, ringing), given.listed(NOW + 1, ringing))
+    assert given.after(session, *seen_ringing).state == "ready"
+    active = given.after(session, *seen_ringing, ev.ParticipantSeen(NOW + 2, talking))
+    assert (active.state, active.user_joined_at) == ("active", NOW + 2)
+    assert given.after(active, ev.ParticipantSeen(NOW + 3, ringing), given.listed(NOW + 4, ringing)).state == "active"
+    gone = given.after(session, *seen_ringing, given.left("alice", "PA_a", NOW + 2))
+    assert (gone.state, gone.user_joined_at) == ("ready", None)
+
+
 # --- dispatched agents ------------------------------------------------------------------------------
 
 BOT_NAME = {"lk.agent.name": "bot"}
