@@ -67,7 +67,7 @@ class ParticipantInfo:
     """LiveKit's participant kind AGENT, which only a holder of the API secret can grant."""
     attributes: Mapping[str, str] = field(default_factory=dict)
     is_ringing: bool = False
-    """A phone whose call is not established: nobody is listening on it yet, or any longer."""
+    """A phone whose call is not established."""
 
 
 # --- observations -----------------------------------------------------------------------------------

@@ -23,7 +23,9 @@ from manager_agent.session.service_transitions import (
 )
 from manager_agent.session.session import OUR_IDENTITIES, Session, index_of
 
-AGENT_NAME_ATTRIBUTE = "lk.agent.name"
+AGENT_NAME_ATTRIBUTES = ("lk.agent_name", "lk.agent.name")
+"""The first is written by livekit-server (since 1.9.2, livekit#3914) for every dispatched agent, in whatever language;
+the second by the Python SDK. Only the holder of LiveKit's secret can make a participant of kind AGENT."""
 
 
 def participant_seen(session: Session, event: ev.ParticipantSeen) -> Session:
@@ -33,6 +35,8 @@ def participant_seen(session: Session, event: ev.ParticipantSeen) -> Session:
 def _seen(session: Session, seen: ParticipantInfo, at: float) -> Session:
     session = _left(session, seen.identity, lambda presence: presence.overtaken(seen.sid, seen.joined_ms), at)
     if seen.identity == session.user.identity:
+        if seen.is_ringing:
+            return session
         presence = session.user_presence.seen(seen.sid, seen.joined_ms, at)
         joined_at = at if session.user_joined_at is None and presence.here else session.user_joined_at
         return replace(session, user_presence=presence, user_joined_at=joined_at)
@@ -55,11 +59,11 @@ def _seen(session: Session, seen: ParticipantInfo, at: float) -> Session:
 
 def _match_dispatched_agent(session: Session, seen: ParticipantInfo) -> tuple[Session, int | None]:
     """An agent that LiveKit dispatched for us has an identity assigned by LiveKit: recognize it by its agent name."""
-    name = seen.attributes.get(AGENT_NAME_ATTRIBUTE)
+    names = _agent_names(seen)
 
     def awaited(service: RequiredService) -> bool:
         known = service.presence.here or seen.sid in service.presence.gone
-        return bool(name) and service.agent_name == name and service.attempt > 0 and not known
+        return service.agent_name in names and service.attempt > 0 and not known
 
     entry = index_of(session.services, awaited)
     if entry is not None:
@@ -71,9 +75,13 @@ def _match_dispatched_agent(session: Session, seen: ParticipantInfo) -> tuple[Se
 
 def _is_surplus_agent(session: Session, seen: ParticipantInfo) -> bool:
     """An agent that joined for our dispatch although its entry already has one: it was dispatched twice."""
-    name = seen.attributes.get(AGENT_NAME_ATTRIBUTE)
-    same = [service for service in session.services if name and service.agent_name == name and service.attempt > 0]
+    names = _agent_names(seen)
+    same = [service for service in session.services if service.agent_name in names and service.attempt > 0]
     return bool(same) and all(s.presence.here and seen.sid not in s.presence.gone for s in same)
+
+
+def _agent_names(seen: ParticipantInfo) -> frozenset[str]:
+    return frozenset(name for key in AGENT_NAME_ATTRIBUTES if (name := seen.attributes.get(key)))
 
 
 def participant_left(session: Session, event: ev.ParticipantLeft) -> Session:

@@ -358,9 +358,14 @@ def awaiting_the_bot() -> Session:
     return given.after(given.a_session(given.AGENT), *given.managed(), started, *given.accepted(BOT_ALONE))
 
 
-def test_a_dispatched_agent_is_recognized_by_its_name() -> None:
-    """It joins under an identity of LiveKit's, which from then on is the service's."""
-    session = apply(awaiting_the_bot(), the_bot("PA_1", AGENT_STARTING))
+@pytest.mark.parametrize(
+    "names",
+    [{"lk.agent.name": "bot"}, {"lk.agent_name": "bot"}, {"lk.agent.name": "", "lk.agent_name": "bot"}],
+)
+def test_a_dispatched_agent_is_recognized_by_its_name(names: dict[str, str]) -> None:
+    """It joins under an identity of LiveKit's, which from then on is the service's. The server's attribute counts, and
+    the Python SDK's own."""
+    session = apply(awaiting_the_bot(), the_bot("PA_1", names))
     assert (session.state, session.services[BOT_ALONE].identity) == (SessionState.READY, "agent-AJ_1")
 
 
