@@ -70,7 +70,7 @@ def compose(
     registry, profiles = registry_of(settings, store, invite_addresses, clock)
     livekit_rooms = rooms(
         url=settings.livekit_server_url,
-        public_url=settings.public_url,
+        services_url=settings.services_url,
         api_key=key,
         api_secret=secret,
         agent_name=settings.agent_name,

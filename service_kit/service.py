@@ -111,6 +111,7 @@ class Service:
             join_timeout=self._join_timeout,
             grace=self._grace,
             capacity=self.capacity,
+            livekit_url=settings.service_livekit_url,
         )
         application = invite_endpoint(self._path, settings.invite_keys, jobs.take)
         runner = web.AppRunner(application, access_log=None, shutdown_timeout=self._grace)

@@ -38,11 +38,19 @@ ACCEPTED = InviteReply(HTTPStatus.OK, "accepted")
 
 class SessionJobs:
     def __init__(
-        self, handler: Handler, *, service_id: str, join_timeout: float, grace: float, capacity: int | None = None
+        self,
+        handler: Handler,
+        *,
+        service_id: str,
+        join_timeout: float,
+        grace: float,
+        capacity: int | None = None,
+        livekit_url: str | None = None,
     ) -> None:
-        """`capacity`: concurrent jobs; None: unlimited. `join_timeout` and `grace` in seconds, as in Service."""
+        """`capacity`: concurrent jobs; None: unlimited. `join_timeout` and `grace` in seconds, as in Service.
+        `livekit_url`: where LiveKit is reached, whatever an invite says; None: where the invite says."""
         self._handler, self._service_id, self._capacity = handler, service_id, capacity
-        self._join_timeout, self._grace = join_timeout, grace
+        self._join_timeout, self._grace, self._livekit_url = join_timeout, grace, livekit_url
         self._live: dict[str, tuple[SessionJob, asyncio.Task[InviteReply]]] = {}
         self._ended: dict[str, None] = {}
         self._idle = asyncio.Event()
@@ -120,6 +128,8 @@ class SessionJobs:
         return None
 
     def _start(self, invite: Invite) -> None:
+        if self._livekit_url is not None:
+            invite = invite.model_copy(update={"server_url": self._livekit_url})
         job = SessionJob(invite, join_timeout=self._join_timeout)
         running = asyncio.create_task(self._run(job), name=f"job {invite.id}")
         self._live[invite.id] = job, running

@@ -6,12 +6,15 @@ import argparse
 import re
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from yarl import URL
+
+from manager_agent.livekit_url import read_livekit_url
+from manager_agent.setting_text import without_quotes
 
 DEV_KEY, DEV_SECRET = "devkey", "secret"
 """The public keys with which a manager in dev mode signs its invites."""
@@ -23,6 +26,10 @@ def _sendable(key: SecretStr | None) -> SecretStr | None:
     if key is not None and not BEARER.fullmatch(key.get_secret_value()):
         raise ValueError("is not an API key")
     return key
+
+
+def _livekit_url(text: str | None) -> str | None:
+    return None if text is None else read_livekit_url(text)
 
 
 class ServiceSettings(BaseSettings):
@@ -42,14 +49,21 @@ class ServiceSettings(BaseSettings):
     invite_api_key: str | None = None
     invite_api_secret: SecretStr | None = None
     """The manager's INVITE_API_KEY and INVITE_API_SECRET. Default: those of dev mode if the manager is on this
-    machine."""
+    machine and can't be reached from others."""
     service_host: str = "127.0.0.1"
     service_port: int = Field(default=0, ge=0, le=65_535)
     """0: any free port."""
     service_endpoint: str | None = None
     """The URL at which the manager reaches the service. Default: http://SERVICE_HOST:SERVICE_PORT."""
+    service_livekit_url: Annotated[str | None, AfterValidator(_livekit_url)] = None
+    """The LiveKit URL to connect to, when this service reaches it at another one than its invites name."""
     service_drain_timeout: float | None = Field(default=None, ge=0)
     """Seconds for running jobs to finish on SIGTERM. Default: the service's own `drain_timeout`."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_meant(cls, value: Any) -> Any:
+        return without_quotes(value)
 
     @classmethod
     def from_command_line(cls, arguments: Sequence[str] | None = None) -> Self:
@@ -96,6 +110,11 @@ class ServiceSettings(BaseSettings):
             wrong.append("INVITE_API_KEY and INVITE_API_SECRET must be set together")
         elif self.invite_api_key is None and not local:
             wrong.append("INVITE_API_KEY and INVITE_API_SECRET are required: the manager is not on this machine")
+        if not is_loopback(self.service_host) and not {DEV_KEY, DEV_SECRET}.isdisjoint(self.invite_keys):
+            wrong.append(
+                "INVITE_API_KEY and INVITE_API_SECRET must be the manager's own: everyone knows those of dev mode, and "
+                f"{self.service_host or '0.0.0.0'} can be reached from other machines"
+            )
         if self.service_endpoint is None and not self._is_reachable(local):
             wrong.append(f"SERVICE_ENDPOINT is required: the manager can't reach {self.service_host or '0.0.0.0'}")
         if wrong:

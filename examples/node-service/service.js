@@ -25,12 +25,13 @@ const jobs = new Map();
 const stopping = new AbortController();
 const receiver = makeReceiver();
 
-/** Verifies the signature of invites. The keys of dev mode are public, so they are used only on this machine. */
+/** Verifies the signature of invites. Everyone knows the keys of dev mode: they count only where no other machine calls. */
 function makeReceiver() {
   const { INVITE_API_KEY: key, INVITE_API_SECRET: secret } = env;
   if (key && secret) return new WebhookReceiver(key, secret);
-  if (['localhost', '127.0.0.1'].includes(new URL(MANAGER).hostname)) return new WebhookReceiver('devkey', 'secret');
-  throw new Error('INVITE_API_KEY and INVITE_API_SECRET are required, because the manager is not on this machine');
+  const isHere = (host) => ['localhost', '127.0.0.1'].includes(host);
+  if (isHere(new URL(MANAGER).hostname) && isHere(HOST)) return new WebhookReceiver('devkey', 'secret');
+  throw new Error('INVITE_API_KEY and INVITE_API_SECRET are required beyond this machine');
 }
 
 /** Handle a message of the manager. Returns the HTTP status. @param {string} body @param {string} [signature] */

@@ -19,6 +19,7 @@ from yarl import URL
 from http_api.doctor.finding import Finding, ok, skipped, warning, wrong
 from http_api.doctor.network import STUN, skew_of, stun
 from http_api.settings.settings import Settings
+from manager_agent.livekit_url import http_url
 
 TIMEOUT = aiohttp.ClientTimeout(total=5)
 SKEW_NOTED, SKEW_MAX = 5.0, 30.0
@@ -42,8 +43,7 @@ class LiveKitServerCheck:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._key, self._secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
-        url = URL(settings.livekit_server_url)
-        self._url = url.with_scheme({"ws": "http", "wss": "https"}.get(url.scheme, url.scheme))
+        self._url = URL(http_url(settings.livekit_server_url))
         self._skew: float | None = None
 
     async def __aenter__(self) -> Self:
@@ -58,7 +58,7 @@ class LiveKitServerCheck:
         mend = "Start livekit-server, or set LIVEKIT_SERVER_URL to where it is."
         try:
             sent = time.time()
-            async with self._http.get(self._url, allow_redirects=False) as answer:
+            async with self._http.get(self._url / "", allow_redirects=False) as answer:
                 self._skew = skew_of(answer.headers, (sent + time.time()) / 2)
                 if answer.status != HTTPStatus.OK:
                     return wrong(REACHED, f"{self._url} is no livekit-server: it answers with {answer.status}", mend)

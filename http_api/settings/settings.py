@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import Annotated, Any, ClassVar
 
 from aiohttp import web
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -35,10 +35,15 @@ from http_api.settings.types import (
 from manager_agent.livekit.tokens import EVERY_GRANT
 from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, PUBLIC
 from manager_agent.session.session import Limits
+from manager_agent.setting_text import without_quotes
 
 DOTENV = Path(__file__).resolve().parents[2] / ".env"
 OTHER_NAMES = {"LIVEKIT_SERVER_URL": "LIVEKIT_URL"}
 """Variables with a second name: the one that LiveKit's own tools use."""
+
+
+PUBLISHED = frozenset({"devkey", "secret"})
+"""The key and secret of `livekit-server --dev`. A caller that holds them is an administrator of the API."""
 
 
 class BadSettings(Exception):
@@ -60,20 +65,22 @@ class Settings(BaseSettings):
     )
     dev: ClassVar[bool] = False
 
-    livekit_api_key: Key
+    server_host: Annotated[str, Field(min_length=1, max_length=253)] = "0.0.0.0"
+    """The address to listen on."""
+    server_port: Annotated[int, Field(ge=1, le=65_535)] = 8080
+    """The port to listen on."""
+    livekit_api_key: Annotated[Key, Field(validate_default=True)]
     """The API key of livekit-server."""
-    livekit_api_secret: Secret
+    livekit_api_secret: Annotated[Secret, Field(validate_default=True)]
     """The secret of that key: signs tokens and requests, verifies webhooks."""
     livekit_server_url: Annotated[
         ServerUrl, Field(validation_alias=AliasChoices("LIVEKIT_SERVER_URL", OTHER_NAMES["LIVEKIT_SERVER_URL"]))
     ] = "ws://localhost:7880"
     """The URL of livekit-server."""
     livekit_public_url: ServerUrl | None = None
-    """The LiveKit URL given to clients and services; LIVEKIT_SERVER_URL when not set."""
-    server_host: Annotated[str, Field(min_length=1, max_length=253)] = "0.0.0.0"
-    """The address to listen on."""
-    server_port: Annotated[int, Field(ge=1, le=65_535)] = 8080
-    """The port to listen on."""
+    """The LiveKit URL given to clients; LIVEKIT_SERVER_URL when not set."""
+    livekit_services_url: ServerUrl | None = None
+    """The LiveKit URL given to services; LIVEKIT_PUBLIC_URL when not set, else LIVEKIT_SERVER_URL."""
     log_level: LogLevel = "info"
     """The lowest level logged: `debug`, `info`, `warning` or `error`."""
     vector_log_enabled: bool = False
@@ -159,6 +166,22 @@ class Settings(BaseSettings):
     """The maximum number of waiting requests: for a session to become ready, for its next change, and event streams.
     One caller may use a tenth of them for event streams."""
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _as_meant(cls, value: Any) -> Any:
+        return without_quotes(value)
+
+    @field_validator("livekit_api_key", "livekit_api_secret", "invite_api_key", "invite_api_secret")
+    @classmethod
+    def _is_not_published(cls, value: str | SecretStr | None, info: ValidationInfo) -> str | SecretStr | None:
+        text = value.get_secret_value() if isinstance(value, SecretStr) else value
+        if text in PUBLISHED and not is_loopback(info.data.get("server_host", "127.0.0.1")):
+            raise ValueError(
+                "is the one of `livekit-server --dev`, which everyone knows, and SERVER_HOST is not loopback: set "
+                "SERVER_HOST to 127.0.0.1, or use keys of your own (`livekit-server generate-keys`)"
+            )
+        return value
+
     @field_validator("jwks_authorized_parties")
     @classmethod
     def _says_whose_tokens_count(cls, parties: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:
@@ -201,6 +224,10 @@ class Settings(BaseSettings):
     @property
     def public_url(self) -> str:
         return self.livekit_public_url or self.livekit_server_url
+
+    @property
+    def services_url(self) -> str:
+        return self.livekit_services_url or self.public_url
 
     @property
     def invites_have_own_key(self) -> bool:
@@ -251,8 +278,8 @@ class DevSettings(Settings):
 
     dev: ClassVar[bool] = True
 
-    livekit_api_key: Key = "devkey"
-    livekit_api_secret: Secret = SecretStr("secret")
+    livekit_api_key: Annotated[Key, Field(validate_default=True)] = "devkey"
+    livekit_api_secret: Annotated[Secret, Field(validate_default=True)] = SecretStr("secret")
     server_host: Annotated[str, Field(min_length=1, max_length=253)] = "127.0.0.1"
     invite_networks: NetworkList = LOOPBACK
     callback_networks: NetworkList = (*LOOPBACK, PUBLIC)

@@ -18,6 +18,7 @@ from http_api.protocol.origins import read_origins
 from http_api.settings.log_endpoint import LogEndpoint, read_log_endpoint
 from manager_agent.comma_list import read_list
 from manager_agent.livekit.tokens import Grant
+from manager_agent.livekit_url import read_livekit_url
 from manager_agent.outbound.address_policy import AddressRefused, Networks, read_networks, read_url
 
 QUERY_SECRET_MIN = 8
@@ -116,7 +117,7 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-ServerUrl = Annotated[str, AfterValidator(_url)]
+ServerUrl = Annotated[str, AfterValidator(read_livekit_url)]
 CollectorUrl = Annotated[str, AfterValidator(_collector_url)]
 JwksUrl = Annotated[str, AfterValidator(_key_url)]
 Key = Annotated[str, Field(min_length=1, max_length=256)]

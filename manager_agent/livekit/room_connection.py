@@ -10,6 +10,8 @@ import asyncio
 
 from livekit import rtc
 
+from manager_agent.livekit_url import read_livekit_url
+
 CONNECT_TIMEOUT = 10.0
 LEAVE_TIMEOUT = 10.0
 """Seconds that leaving may take, including that of an abandoned connect."""
@@ -19,12 +21,12 @@ _background: set[asyncio.Task[None]] = set()
 
 
 async def connect(room: rtc.Room, url: str, token: str, options: rtc.RoomOptions, timeout: float) -> None:
-    """Connect `room`, or give up after `timeout` seconds.
+    """Connect `room`, or give up after `timeout` seconds. `url` as read_livekit_url() takes it.
 
-    Raises rtc.ConnectError, or TimeoutError. TimeoutError is raised only after the abandoned connect has left the room,
-    or LEAVE_TIMEOUT seconds later, so that a successor does not meet it there.
+    Raises ValueError, rtc.ConnectError, or TimeoutError. TimeoutError is raised only after the abandoned connect has
+    left the room, or LEAVE_TIMEOUT seconds later, so that a successor does not meet it there.
     """
-    connecting = asyncio.create_task(room.connect(url, token, options), name="connect")
+    connecting = asyncio.create_task(room.connect(read_livekit_url(url), token, options), name="connect")
     try:
         async with asyncio.timeout(timeout):
             await asyncio.shield(connecting)

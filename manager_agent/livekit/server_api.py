@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
-from aiohttp.tracing import Trace
 from livekit import api
 
 from manager_agent.livekit.listed_room import ListedRoom
@@ -19,9 +18,9 @@ from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Limits, Session, User
 
-CALL_TIMEOUT = 5.0
-CONNECT_TIMEOUT = aiohttp.ClientTimeout(sock_connect=0.8)
-"""An unreachable server is detected within a second, a hanging one within CALL_TIMEOUT."""
+CALL_TIMEOUT = 10.0
+"""Seconds for one call, with the connection that it may need. A far server takes seconds for TCP and TLS; one that
+refuses is known at once."""
 RETRY_AFTER = 2.0
 NO_NODE_RETRIES = 3
 NO_NODE_PAUSE = 0.2
@@ -55,15 +54,16 @@ class Rooms:
         self,
         *,
         url: str,
-        public_url: str,
+        services_url: str,
         api_key: str,
         api_secret: str,
         agent_name: str,
         deployment: str,
         user_grants: Collection[Grant] = EVERY_GRANT,
     ) -> None:
-        """`user_grants`: the maximum that a human in a room may be granted."""
-        self.url, self.public_url = url, public_url
+        """`services_url`: the LiveKit URL that services are told to connect to. `user_grants`: the maximum that a human
+        in a room may be granted."""
+        self.url, self.services_url = url, services_url
         self._tokens = Tokens(api_key, api_secret, user_grants=user_grants)
         self._key, self._secret = api_key, api_secret
         self._agent_name, self._deployment = agent_name, deployment
@@ -71,7 +71,7 @@ class Rooms:
         self._api: api.LiveKitAPI | None = None
 
     async def start(self) -> None:
-        self._http = aiohttp.ClientSession(connector=_Connector(limit=0))
+        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         self._api = api.LiveKitAPI(self.url, self._key, self._secret, session=self._http, failover=False)
 
     async def aclose(self) -> None:
@@ -226,15 +226,6 @@ class Rooms:
             raise LiveKitUnavailable(f"LiveKit answered {error.code}: {error.message}") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise LiveKitUnavailable(f"LiveKit can't be reached: {error!r}") from error
-
-
-class _Connector(aiohttp.TCPConnector):
-    """Sets CONNECT_TIMEOUT: livekit-api passes no timeout with each request, which overrides the ClientSession's."""
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout
-    ) -> aiohttp.connector.Connection:
-        return await super().connect(req, traces, CONNECT_TIMEOUT)
 
 
 def room_timeout(limits: Limits) -> int:

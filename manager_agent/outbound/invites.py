@@ -115,7 +115,7 @@ class Inviter:
             session=invited_session(session),
             service_id=service.service_id,
             attempt=service.attempt,
-            server_url=self._rooms.public_url,
+            server_url=self._rooms.services_url,
             manager_identity=session.manager.identity,
             ready_on=service.current.instance.ready_on,
             ready_deadline=instant(invite_deadline(session, self._clock())),

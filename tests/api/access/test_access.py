@@ -424,9 +424,11 @@ async def test_deep_health_needs_the_admin_or_metrics_scope(start_api: StartApi)
 async def test_dev_mode_needs_no_key_on_loopback_only(start_api: StartApi) -> None:
     """On another address any host could call."""
     assert (await (await start_api()).ask("GET", "/sessions"))[0] == 200
-    elsewhere = await start_api(server_host="0.0.0.0")
+    elsewhere = await start_api(
+        server_host="0.0.0.0", livekit_api_key=tenants.LIVEKIT_KEY, livekit_api_secret=tenants.LIVEKIT_SECRET
+    )
     assert (await elsewhere.ask("GET", "/sessions"))[0] == 401
-    token = tenants.livekit_token(key="devkey", secret="secret", room_create=True)
+    token = tenants.livekit_token(room_create=True)
     assert (await elsewhere.ask("GET", "/sessions", headers=tenants.bearer(token)))[0] == 200
 
 

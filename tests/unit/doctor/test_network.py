@@ -6,7 +6,8 @@ import pytest
 
 from http_api.doctor.network import host_of, is_literal, skew_of, stun
 from http_api.doctor.serving import own_url
-from http_api.settings.settings import DevSettings
+from http_api.settings.settings import Settings
+from tests.tenants import production
 
 pytestmark = pytest.mark.unit
 
@@ -54,4 +55,4 @@ async def test_stun_servers_that_resolve_are_fine(urls: list[str]) -> None:
     ],
 )
 def test_the_doctor_calls_its_own_server_at_an_address_that_can_be_dialed(host: str, url: str) -> None:
-    assert str(own_url(DevSettings(_env_file=None, server_host=host, server_port=8080))) == url
+    assert str(own_url(Settings(_env_file=None, **production(server_host=host, server_port=8080)))) == url

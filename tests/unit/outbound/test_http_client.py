@@ -417,7 +417,7 @@ async def test_a_failed_connection_is_reported_in_the_words_of_the_system(post: 
 async def test_an_invite_to_a_forbidden_address_is_unreachable_and_not_final() -> None:
     address_policy = AddressPolicy(networks=PRIVATE, own_port=1, is_own=is_this_machine)
     url, key, secret = "ws://localhost:7880", "devkey", "secret"
-    rooms = Rooms(url=url, public_url=url, agent_name="m", deployment="d", api_key=key, api_secret=secret)
+    rooms = Rooms(url=url, services_url=url, agent_name="m", deployment="d", api_key=key, api_secret=secret)
     inviter = Inviter(
         rooms=rooms,
         identities=Identities(secret),

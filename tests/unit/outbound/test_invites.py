@@ -37,11 +37,16 @@ class DispatchingRooms(Rooms):
         self.notes.append(metadata)
 
 
+SERVICES_URL = "ws://livekit:7880"
+
+
 @asynccontextmanager
 async def an_inviter(trace_of: TraceOf = trace_passed_on) -> AsyncIterator[tuple[Inviter, list[str]]]:
     """A started inviter, and the metadata of the agents that it dispatches."""
     url, key, secret = "ws://localhost:7880", "devkey", "secret"
-    rooms = DispatchingRooms(url=url, public_url=url, agent_name="m", deployment="d", api_key=key, api_secret=secret)
+    rooms = DispatchingRooms(
+        url=url, services_url=SERVICES_URL, agent_name="m", deployment="d", api_key=key, api_secret=secret
+    )
     rooms.notes = []
     inviter = Inviter(
         rooms=rooms,
@@ -75,6 +80,13 @@ async def test_invite_and_session_ended_pass_the_trace_on_unchanged() -> None:
         await inviter.send_session_ended(session, session.services[0], "closed")
     assert told(bot) == [(TRACEPARENT, STATE)] * 2
     assert (bot.invites[0].traceparent, bot.invites[0].tracestate) == (TRACEPARENT, STATE)
+
+
+async def test_an_invite_names_the_livekit_url_of_services() -> None:
+    async with an_inviter() as (inviter, _), Bot("x") as bot:
+        session = after(a_session(a_service("x", "ASR", endpoint=bot.endpoint)), *invited(0))
+        await inviter.invite(session, 0)
+    assert bot.invites[0].server_url == SERVICES_URL
 
 
 async def test_with_tracing_an_invite_carries_the_span_of_its_attempt() -> None:

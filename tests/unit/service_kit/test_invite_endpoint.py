@@ -72,6 +72,15 @@ async def test_a_signed_invite_is_accepted_and_handled(
     assert repr(recorder.came[0]) == "<SessionJob of asr-service in room-1 [invited]>"
 
 
+async def test_a_service_connects_to_its_own_livekit_url_whatever_the_invite_names(
+    manager: ManagerStandIn, recorder: RecordingService
+) -> None:
+    settings = manager.settings().model_copy(update={"service_livekit_url": "ws://livekit:7880"})
+    async with recorder.service.serving(settings) as endpoint:
+        assert await manager.post(endpoint, invite()) == 200
+        assert [job.invite.server_url for job in recorder.came] == ["ws://livekit:7880"]
+
+
 TRACEPARENT = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 

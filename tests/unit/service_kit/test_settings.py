@@ -51,6 +51,13 @@ def test_service_settings_are_read_from_environment_and_arguments_win(
         ({"session_manager_url": ELSEWHERE, **KEYS}, "SERVICE_ENDPOINT is required"),
         ({"session_manager_url": ELSEWHERE, "service_host": "0.0.0.0", **KEYS}, "SERVICE_ENDPOINT is required"),
         ({"service_host": "0.0.0.0"}, "SERVICE_ENDPOINT is required"),
+        ({"service_host": "0.0.0.0", "service_endpoint": "http://asr"}, "everyone knows those of dev mode"),
+        (
+            {"service_host": "10.0.0.1", "invite_api_key": "own", "invite_api_secret": "secret"},
+            "everyone knows those of dev mode",
+        ),
+        ({"service_port": '"8101"'}, "is in quotes"),
+        ({"invite_api_key": "'key'", "invite_api_secret": "x"}, "is in quotes"),
         ({"session_manager_url": "localhost:8080"}, "SESSION_MANAGER_URL must be"),
         ({"invite_api_key": "key"}, "must be set together"),
         ({"invite_api_secret": "s3cret"}, "must be set together"),
@@ -80,3 +87,10 @@ def test_the_repr_of_service_settings_shows_no_secret() -> None:
     settings = ServiceSettings(**KEYS, session_manager_api_key="s3cret")  # type: ignore[arg-type]
     assert "s3cret" not in repr(settings)
     assert settings.api_key == "s3cret"
+
+
+def test_the_livekit_url_of_the_service_itself_is_normalized() -> None:
+    assert ServiceSettings().service_livekit_url is None
+    assert ServiceSettings(service_livekit_url="http://livekit:7880/").service_livekit_url == "ws://livekit:7880"
+    with pytest.raises(ValidationError, match="query"):
+        ServiceSettings(service_livekit_url="ws://livekit:7880/?a=b")

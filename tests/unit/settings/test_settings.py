@@ -90,6 +90,51 @@ def test_all_invalid_settings_are_named_at_once_without_their_values(monkeypatch
     assert SECRET not in said
 
 
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "manager.example.com"])
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [("LIVEKIT_API_KEY", "devkey"), ("LIVEKIT_API_SECRET", "secret"), ("INVITE_API_SECRET", "secret")],
+)
+@pytest.mark.usefixtures("keys")
+def test_a_key_that_everyone_knows_stops_the_start_unless_on_loopback(
+    monkeypatch: pytest.MonkeyPatch, host: str, variable: str, value: str
+) -> None:
+    monkeypatch.setenv("INVITE_API_KEY", "invites")
+    monkeypatch.setenv("INVITE_API_SECRET", "a secret of the invites")
+    monkeypatch.setenv("SERVER_HOST", host)
+    monkeypatch.setenv(variable, value)
+    said = complaint()
+    assert f"{variable}: is the one of `livekit-server --dev`" in said
+    assert len(said.splitlines()) == 2
+    monkeypatch.setenv("SERVER_HOST", "127.0.0.1")
+    Settings.load()
+
+
+def test_dev_mode_off_loopback_needs_keys_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SERVER_HOST", "0.0.0.0")
+    with pytest.raises(BadSettings, match=r"LIVEKIT_API_KEY: is the one of .*\n  LIVEKIT_API_SECRET: is the one of"):
+        Settings.load(dev=True)
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+@pytest.mark.parametrize(
+    "variable", ["LIVEKIT_API_KEY", "LIVEKIT_API_SECRET", "SERVER_HOST", "SERVER_PORT", "API_KEYS"]
+)
+@pytest.mark.usefixtures("keys")
+def test_a_value_in_quotes_is_refused_by_that_name(monkeypatch: pytest.MonkeyPatch, variable: str, quote: str) -> None:
+    monkeypatch.setenv(variable, f" {quote}{SECRET}{quote}\n")
+    said = complaint()
+    assert f"{variable}: is in quotes" in said
+    assert SECRET not in said
+
+
+def test_spaces_and_line_ends_around_keys_do_not_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_API_KEY", " APIx\r\n")
+    monkeypatch.setenv("LIVEKIT_API_SECRET", f"\t{SECRET}\n")
+    settings = Settings.load()
+    assert (settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()) == ("APIx", SECRET)
+
+
 @pytest.mark.usefixtures("keys")
 def test_blank_settings_are_unset_and_values_are_stripped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SERVER_PORT", "")
@@ -107,6 +152,18 @@ def test_the_dotenv_file_is_read_and_the_environment_wins(monkeypatch: pytest.Mo
     settings = Settings.load()
     assert (settings.server_port, settings.limits().ready_timeout) == (2, 2.5)
     assert settings.public_url == "wss://lk"
+
+
+@pytest.mark.usefixtures("keys")
+def test_services_get_the_url_of_browsers_unless_they_have_one_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_SERVER_URL", "ws://livekit:7880")
+    assert Settings.load().services_url == "ws://livekit:7880"
+    monkeypatch.setenv("LIVEKIT_PUBLIC_URL", "https://livekit.example.com/")
+    settings = Settings.load()
+    assert settings.public_url == settings.services_url == "wss://livekit.example.com"
+    monkeypatch.setenv("LIVEKIT_SERVICES_URL", "ws://livekit:7880/")
+    settings = Settings.load()
+    assert (settings.public_url, settings.services_url) == ("wss://livekit.example.com", "ws://livekit:7880")
 
 
 @pytest.mark.usefixtures("keys")
