@@ -16,7 +16,7 @@ class Scope(StrEnum):
     SESSIONS = "sessions"
     """Create sessions, and see and end the caller's own."""
     SERVICES = "services"
-    """See all services, register services, and change those that the caller registered."""
+    """Register services, see and change the caller's own, and see the shared ones."""
     ADMIN = "admin"
     """See and end all sessions, and everything else except their tokens."""
     METRICS = "metrics"
@@ -85,9 +85,13 @@ class Principal:
         """Whether it may see and end what `owner` created."""
         return self.owns(owner) or Scope.ADMIN in self.scopes
 
-    def speaks_for(self, owner: str) -> bool:
-        """Whether it may replace, remove and renew a service that `owner` registered. Services from the SERVICES_FILE
-        or from dev mode have no owner: every caller may."""
+    @property
+    def is_admin(self) -> bool:
+        return Scope.ADMIN in self.scopes
+
+    def may_register_over(self, owner: str) -> bool:
+        """Whether it may replace a service that `owner` registered. One from dev mode, or from before there were keys,
+        has no owner any more: the caller that registers it again owns it."""
         return self.sees(owner) or owner in (ANONYMOUS.name, DEVELOPER.name)
 
 

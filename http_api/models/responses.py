@@ -150,6 +150,8 @@ class ServiceView(View):
     metadata: dict[str, Any]
     registered_at: str
     static: bool
+    shared: bool
+    """Whether the sessions of every caller may use it. Its endpoint is null for others than its owner."""
     in_flight: int
     """The number of required services of live sessions for which it is chosen."""
     capacity: int | None
@@ -173,6 +175,7 @@ class ServiceView(View):
             metadata=dict(service.metadata),
             registered_at=rfc3339(service.registered_at),
             static=service.static,
+            shared=service.is_for_all,
             in_flight=status.in_flight,
             capacity=service.capacity,
             load=instance.load,

@@ -60,6 +60,8 @@ class RegisterService(Body):
     """The number of sessions that it can serve at once; unlimited when not given."""
     lease_seconds: Annotated[float, Field(ge=1, le=LEASE_MAX)] | None = None
     """Seconds that the registration lasts without a heartbeat; unlimited when not given."""
+    shared: bool | None = None
+    """`true`: the sessions of every caller may use it. Requires the scope `admin`."""
 
     @field_validator("endpoint")
     @classmethod
@@ -87,6 +89,7 @@ class RegisterService(Body):
             capacity=self.capacity,
             lease_seconds=self.lease_seconds,
             static=static,
+            shared=bool(self.shared),
         )
 
 

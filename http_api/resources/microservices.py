@@ -7,13 +7,15 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from http_api.access.principals import Scope
 from http_api.app_keys import CLOCK, INVITE_ADDRESSES, REGISTRY
+from http_api.errors import MissingScope
 from http_api.models.queries import InstanceQuery
-from http_api.models.responses import ServiceList, ServiceView, answer
+from http_api.models.responses import ServiceList, answer
 from http_api.models.services import Heartbeat, RegisterService
 from http_api.protocol.bodies import read_body, read_query
 from http_api.request_context import PRINCIPAL
-from http_api.resources.ownership import refuse_others
+from http_api.resources.ownership import refuse_others, refuse_taken, refuse_unseen, sees_service, service_view
 
 PATH = "/api/v1/microservices"
 
@@ -21,33 +23,40 @@ PATH = "/api/v1/microservices"
 async def register(request: web.Request) -> web.Response:
     """Register a service.
 
-    201 when it is new, 200 when it replaces the registered service of the same id. With `lease_seconds` the service is
-    removed unless its lease is renewed in time.
+    201 when it is new, 200 when it replaces the caller's service of the same id; 409 when the id is another caller's.
+    Only the caller's own sessions can use the service, unless it is `shared`, which requires the scope `admin`. With
+    `lease_seconds` the service is removed unless its lease is renewed in time.
     """
     body = await read_body(request, RegisterService, address_policy=request.app[INVITE_ADDRESSES])
-    refuse_others(request, body.service_id)
+    if body.shared and not request[PRINCIPAL].is_admin:
+        raise MissingScope(Scope.ADMIN)
+    refuse_taken(request, body.service_id)
     service = replace(body.service(request.app[CLOCK]()), owner=request[PRINCIPAL].name)
     registry = request.app[REGISTRY]
     new = registry.register(service)
-    view = ServiceView.of(registry.status(service.service_id))
+    view = service_view(request[PRINCIPAL], registry.status(service.service_id))
     return answer(view, HTTPStatus.CREATED, Location=f"{PATH}/{service.service_id}") if new else answer(view)
 
 
 async def list_all(request: web.Request) -> web.Response:
     """List services.
 
-    All registered services, sorted by id.
+    The caller's own services and the shared ones, sorted by id; with scope `admin` those of all callers. The endpoints
+    of shared services are null for others than their owner.
     """
-    statuses = request.app[REGISTRY].statuses()
-    return answer(ServiceList(services=[ServiceView.of(status) for status in statuses]))
+    statuses, principal = request.app[REGISTRY].statuses(), request[PRINCIPAL]
+    seen = (status for status in statuses if sees_service(principal, status.service))
+    return answer(ServiceList(services=[service_view(principal, status) for status in seen]))
 
 
 async def show(request: web.Request) -> web.Response:
     """Get a service.
 
-    A registered service and its current status.
+    A service of the caller, or a shared one, and its current status.
     """
-    return answer(ServiceView.of(request.app[REGISTRY].status(request.match_info["service_id"])))
+    service_id = request.match_info["service_id"]
+    refuse_unseen(request, service_id)
+    return answer(service_view(request[PRINCIPAL], request.app[REGISTRY].status(service_id)))
 
 
 async def remove(request: web.Request) -> web.Response:
@@ -57,7 +66,8 @@ async def remove(request: web.Request) -> web.Response:
     """
     service_id, asked = request.match_info["service_id"], read_query(request, InstanceQuery)
     refuse_others(request, service_id)
-    return answer(ServiceView.of(request.app[REGISTRY].remove(service_id, endpoint=asked.endpoint)))
+    status = request.app[REGISTRY].remove(service_id, endpoint=asked.endpoint)
+    return answer(service_view(request[PRINCIPAL], status))
 
 
 async def heartbeat(request: web.Request) -> web.Response:
@@ -71,4 +81,4 @@ async def heartbeat(request: web.Request) -> web.Response:
     status = request.app[REGISTRY].heartbeat(
         service_id, load=reported.load, draining=reported.draining, endpoint=asked.endpoint
     )
-    return answer(ServiceView.of(status))
+    return answer(service_view(request[PRINCIPAL], status))

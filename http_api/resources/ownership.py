@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from http_api.access.principals import Principal
 from http_api.app_keys import REGISTRY, ROOMS, STORE
 from http_api.errors import OtherCaller
-from http_api.models.responses import SessionView, SessionWithToken
+from http_api.models.responses import ServiceView, SessionView, SessionWithToken
 from http_api.observability.logs.context import bind_session
 from http_api.observability.tracing.requests import giving_token
 from http_api.request_context import PRINCIPAL
 from http_api.settings.settings import SETTINGS
 from manager_agent.livekit.tokens import AccessToken
-from manager_agent.registry.services import UnknownService
+from manager_agent.registry.selection import InstanceStatus
+from manager_agent.registry.services import RegisteredService, UnknownService
 from manager_agent.session.session import GIVES_TOKENS, Session
 from manager_agent.store.store import UnknownSession
 
@@ -49,13 +51,40 @@ def user_token(request: web.Request, session: Session) -> AccessToken:
         return request.app[ROOMS].user_token(session)
 
 
+def sees_service(principal: Principal, service: RegisteredService) -> bool:
+    """Whether the caller may see this service."""
+    return service.is_for_all or principal.sees(service.owner)
+
+
+def service_view(principal: Principal, status: InstanceStatus) -> ServiceView:
+    """The service as this caller may see it: its endpoint only if it is the caller's own."""
+    view = ServiceView.of(status)
+    return view if principal.sees(status.service.owner) else view.model_copy(update={"endpoint": None})
+
+
+def refuse_unseen(request: web.Request, service_id: str) -> None:
+    """Raises UnknownService, also for another caller's service, so as not to reveal that it exists."""
+    if not sees_service(request[PRINCIPAL], request.app[REGISTRY].get(service_id)):
+        raise UnknownService(service_id)
+
+
 def refuse_others(request: web.Request, service_id: str) -> None:
-    """Raise OtherCaller when another caller registered this service. Seeing services is not restricted."""
+    """For changes of a service. Raises UnknownService as refuse_unseen does, and OtherCaller for a shared service that
+    another caller registered, or that is listed in the SERVICES_FILE."""
+    refuse_unseen(request, service_id)
+    service = request.app[REGISTRY].get(service_id)
+    is_own = not service.static and request[PRINCIPAL].sees(service.owner)
+    if not is_own and not request[PRINCIPAL].is_admin:
+        raise OtherCaller(service_id)
+
+
+def refuse_taken(request: web.Request, service_id: str) -> None:
+    """For registrations. Raises OtherCaller when another caller has registered this id: ids are unique."""
     try:
-        owner = request.app[REGISTRY].get(service_id).owner
+        service = request.app[REGISTRY].get(service_id)
     except UnknownService:
-        return  # an unregistered id is free for any caller
-    if not request[PRINCIPAL].speaks_for(owner):
+        return
+    if not service.static and not request[PRINCIPAL].may_register_over(service.owner):
         raise OtherCaller(service_id)
 
 

@@ -61,7 +61,7 @@ class SessionRequests:
     ) -> Session:
         """The complete session, not opened yet. Open it without an await in between: its services are chosen by the
         capacity that they have now. Its room gets a generated name when `room_name` is None. Raises NotAvailable."""
-        services, now = self.registry.choose(requirements), self.clock()
+        services, now = self.registry.choose(requirements, owner), self.clock()
         ulid = ULID.from_timestamp(now)
         return Session(
             session_id=f"ses_{ulid}",

@@ -89,7 +89,7 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
     """Open a session for this user. Returns the token once it is ready. Raises the same errors as POST /sessions."""
     app, session_requests = request.app, request.app[SESSION_REQUESTS]
     default = app[SETTINGS].default_profile or DEFAULT_PROFILE
-    known = app[PROFILES], app[REGISTRY].list(), default
+    known = app[PROFILES], [one for one in app[REGISTRY].list() if one.serves(request[PRINCIPAL].name)], default
     session = session_requests.build(
         human,
         requirements_of(asked.agents, *known),

@@ -63,7 +63,7 @@ async def _tell_news(readers: FeedReaders, reader: Reader, stream: EventStream) 
         await asyncio.sleep(0)  # sending never blocks while the client keeps up: yield to the event loop
     for service_id in news.services:
         reader.knows_service(service_id)
-        service = readers.services.of(service_id)
+        service = readers.services.of(service_id, reader.principal)
         if service is None:
             await stream.send(ServiceGone(service_id=service_id).model_dump_json(), event=FeedEvent.SERVICE_GONE)
         else:
@@ -85,7 +85,7 @@ def _snapshot(readers: FeedReaders, reader: Reader, sessions: Iterable[Session],
         caller=CallerView.of(reader.principal),
     )
     reader.knows_services()
-    services = f"[{','.join(readers.services.all)}]" if reader.sees_services else "null"
+    services = f"[{','.join(readers.services.all(reader.principal))}]" if reader.sees_services else "null"
     yield f'],"services":{services},' + snapshot.model_dump_json(exclude={"sessions", "services"})[1:]
 
 

@@ -16,6 +16,7 @@ from aiohttp import web
 
 from http_api.access.principals import Permission, Principal
 from http_api.observability.upstreams import Upstreams
+from http_api.resources.ownership import sees_service
 from http_api.streams.models import HealthView
 from http_api.streams.rendered import RenderedSessions
 from http_api.streams.seen_services import SeenServices
@@ -196,9 +197,10 @@ class FeedReaders:
         readers = [reader for reader in self._readers if reader.sees_services]
         if not readers:
             return
-        for service_id in self.services.look(self._registry.statuses(), self._clock()):
+        for service in self.services.look(self._registry.statuses(), self._clock()):
             for reader in readers:
-                reader.note_service(service_id)
+                if sees_service(reader.principal, service):
+                    reader.note_service(service.service_id)
 
 
 FEED = web.AppKey("FEED", FeedReaders)

@@ -46,7 +46,7 @@ class Replacer:
         """Decide about an entry whose current attempt has failed."""
         service, current = session.services[entry], session.services[entry].current
         others = {other.service_id for index, other in enumerate(session.services) if index != entry}
-        found = self._registry.another(service, others, _excluded(session, service, now))
+        found = self._registry.another(service, others, _excluded(session, service, now), owner=session.owner)
         late = current.overdue_since is not None
         if found is None and not (late and current.may_be_asked_again):
             return ev.ReplacementHeld(now, entry, current.number, _look_again_at(session, current, now))

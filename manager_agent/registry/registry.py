@@ -121,23 +121,28 @@ class Registry:
     def instances(self) -> Collection[Instance]:
         return self._instances.values()
 
-    def choose(self, requirements: Sequence[Requirement]) -> tuple[RequiredService, ...]:
-        """Select one service for each requirement, none twice. Unmet optional requirements are left out.
+    def choose(self, requirements: Sequence[Requirement], owner: str = "") -> tuple[RequiredService, ...]:
+        """Select one service for each requirement of this caller, none twice. Unmet optional requirements are left out.
 
         Raises NotAvailable, which names every unmet mandatory requirement.
         """
         selection = self.refresh()
-        picked = zip(requirements, selection.pick(requirements, self._chance), strict=True)
+        picked = zip(requirements, selection.pick(requirements, self._chance, owner=owner), strict=True)
         return tuple(
             RequiredService(asked, Attempt(self.assign(one).chosen)) for asked, one in picked if one is not None
         )
 
     def another(
-        self, service: RequiredService, others: Collection[str], excluded: Collection[InstanceRef] = ()
+        self,
+        service: RequiredService,
+        others: Collection[str],
+        excluded: Collection[InstanceRef] = (),
+        *,
+        owner: str = "",
     ) -> RegisteredService | None:
-        """The service to invite next for this entry of a session, as Selection.another selects it; None if there is
-        none."""
-        return self.refresh().another(service, self._chance, others=others, excluded=excluded)
+        """The service to invite next for this entry of one of this caller's sessions, as Selection.another selects it;
+        None if there is none."""
+        return self.refresh().another(service, self._chance, owner=owner, others=others, excluded=excluded)
 
     def assign(self, service_id: str) -> RegisteredService:
         """Record that a service gets a session, which is its trial if one is due."""

@@ -42,20 +42,21 @@ class Selection:
         return InstanceStatus(instance, instance.state(self.now, last=last), self.in_use(instance.service.service_id))
 
     def is_last(self, instance: Instance) -> bool:
-        """Whether no other instance of its type is reliable."""
+        """Whether no other instance that could stand in for it is reliable."""
         return not any(
-            other.service.type == instance.service.type and other is not instance and other.is_reliable(self.now)
+            other.service.stands_in_for(instance.service) and other is not instance and other.is_reliable(self.now)
             for other in self.instances.values()
         )
 
-    def pick(self, requirements: Sequence[Requirement], chance: random.Random) -> list[str | None]:
-        """A service id for each requirement, none twice; None for an optional requirement that no service meets.
+    def pick(self, requirements: Sequence[Requirement], chance: random.Random, *, owner: str) -> list[str | None]:
+        """A service id for each requirement, none twice; None for an optional requirement that no service meets. Only
+        services that serve this caller count, as if the others did not exist.
 
         Raises NotAvailable, which names every unmet mandatory requirement.
         """
-        assigned = assign([self.offers(one, chance) for one in requirements], by_importance(requirements))
+        assigned = assign([self.offers(one, chance, owner=owner) for one in requirements], by_importance(requirements))
         unmet = [
-            Unmet(requirement, self._why_none(requirement, assigned))
+            Unmet(requirement, self._why_none(requirement, assigned, owner))
             for requirement, service_id in zip(requirements, assigned, strict=True)
             if service_id is None and not requirement.optional
         ]
@@ -68,6 +69,7 @@ class Selection:
         requirement: Requirement,
         chance: random.Random,
         *,
+        owner: str,
         excluded: Collection[str] = (),
         holder: str | None = None,
     ) -> list[str]:
@@ -75,7 +77,8 @@ class Selection:
         the session already and needs no additional capacity."""
         offers: list[tuple[tuple[float, float], float, str]] = []
         for service_id, instance in self.instances.items():
-            if service_id in excluded or not instance.service.meets(requirement):
+            service = instance.service
+            if service_id in excluded or not service.serves(owner) or not service.meets(requirement):
                 continue
             status = self.status(instance)
             in_flight = status.in_flight - (service_id == holder)
@@ -88,6 +91,7 @@ class Selection:
         service: RequiredService,
         chance: random.Random,
         *,
+        owner: str,
         others: Collection[str],
         excluded: Collection[InstanceRef],
     ) -> RegisteredService | None:
@@ -97,13 +101,17 @@ class Selection:
         by id can only get the same service again. `others`: ids used by the session's other entries; `excluded`:
         instances that must not be invited now.
         """
-        offers = self.offers(service.requirement, chance, excluded=others, holder=service.service_id)
+        offers = self.offers(service.requirement, chance, owner=owner, excluded=others, holder=service.service_id)
         found = [self.instances[service_id].service for service_id in offers]
         free = [one for one in found if one.ref not in excluded]
         last_tried = {ref: nth for nth, ref in enumerate(service.tried)}
         return min(free, key=lambda one: last_tried.get(one.ref, -1), default=None)
 
-    def _why_none(self, requirement: Requirement, assigned: Sequence[str | None]) -> ServiceReason:
+    def _why_none(self, requirement: Requirement, assigned: Sequence[str | None], owner: str) -> ServiceReason:
         """`no_capacity` if another registered service meets the requirement but can't be invited now."""
-        exists = any(one.service.meets(requirement) for key, one in self.instances.items() if key not in assigned)
+        exists = any(
+            one.service.serves(owner) and one.service.meets(requirement)
+            for key, one in self.instances.items()
+            if key not in assigned
+        )
         return ServiceReason.NO_CAPACITY if exists else ServiceReason.NOT_REGISTERED

@@ -34,7 +34,9 @@ class RegisteredService:
     static: bool = False
     """Listed in the SERVICES_FILE: callers can't replace or remove it."""
     owner: str = ""
-    """The name of the caller that registered it."""
+    """The name of the caller that registered it. Only that caller's sessions may use it, unless it is shared."""
+    shared: bool = False
+    """Registered by an administrator for the sessions of every caller."""
 
     @property
     def ref(self) -> InstanceRef:
@@ -44,6 +46,19 @@ class RegisteredService:
     def chosen(self) -> Chosen:
         """The service as the instance to invite."""
         return Chosen(self.service_id, self.type, self.endpoint, self.agent_name, self.ready_on)
+
+    @property
+    def is_for_all(self) -> bool:
+        """Whether the sessions of every caller may use it."""
+        return self.shared or self.static
+
+    def serves(self, owner: str) -> bool:
+        """Whether sessions of this caller may use it."""
+        return self.is_for_all or self.owner == owner
+
+    def stands_in_for(self, other: RegisteredService) -> bool:
+        """Whether every session that may use `other` may use this one instead."""
+        return self.type == other.type and (self.is_for_all or (not other.is_for_all and self.owner == other.owner))
 
     def meets(self, requirement: Requirement) -> bool:
         if requirement.service_id is not None:

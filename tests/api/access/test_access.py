@@ -24,6 +24,7 @@ from http_api.routes import OPERATIONS
 from http_api.settings.settings import Settings
 from tests import tenants
 from tests.api.stand_ins import Api, StartApi
+from tests.api.streams.feed_reader import Feed
 from tests.issuer import AUDIENCE, ISSUER, Issuer, jwk, rsa_key
 
 pytestmark = pytest.mark.api
@@ -87,8 +88,9 @@ BODIES: dict[str, dict[str, Any]] = {
 TAKEN_BY_ANOTHER = {
     "POST /api/v1/token": 409,
     "POST /api/v1/microservices/register": 409,
-    "DELETE /api/v1/microservices/{service_id}": 409,
-    "POST /api/v1/microservices/{service_id}/heartbeat": 409,
+    "GET /api/v1/microservices/{service_id}": 404,
+    "DELETE /api/v1/microservices/{service_id}": 404,
+    "POST /api/v1/microservices/{service_id}/heartbeat": 404,
 }
 """The status for a caller who may use the operation, but not on what Acme owns, where it is not 404."""
 
@@ -352,7 +354,8 @@ async def test_issuer_user_is_refused_a_token_for_another_identity_or_room(groun
 
 
 async def test_issuer_user_gets_a_token_when_the_services_are_ready(ground: Ground) -> None:
-    api = ground.api
+    api, registry = ground.api, ground.api.parts.registry
+    registry.register(replace(registry.get(SERVICE), shared=True))  # users of the issuer have no services of their own
     profile = {"room_name": "of-alice", "room_config": {"agents": [{"agent_name": SERVICE}]}}
     api.livekit.invited.clear()
     asking = api.http.post("/api/v1/token", json=profile, headers=tenants.bearer(ground.issuer.sign("ec-1")))
@@ -432,14 +435,63 @@ async def test_dev_mode_needs_no_key_on_loopback_only(start_api: StartApi) -> No
     assert (await elsewhere.ask("GET", "/sessions", headers=tenants.bearer(token)))[0] == 200
 
 
-async def test_service_registered_without_an_owner_may_be_taken_over(ground: Ground) -> None:
-    """Such as a service registered in dev mode, or before there were keys."""
-    registry = ground.api.parts.registry
+async def test_service_registered_without_an_owner_may_be_registered_by_any_caller(ground: Ground) -> None:
+    """Such as a service registered in dev mode, or before there were keys. Until then it is out of use."""
+    registry, heartbeat = ground.api.parts.registry, f"/microservices/{SERVICE}/heartbeat"
+    body = BODIES["POST /api/v1/microservices/register"]
     for owner in ("", "dev"):
         registry.register(replace(registry.get(SERVICE), owner=owner))
-        path = f"/microservices/{SERVICE}/heartbeat"
-        assert (await ground.api.ask("POST", path, headers=tenants.RIVAL.proof))[0] == 200
-        body = BODIES["POST /api/v1/microservices/register"]
+        assert (await ground.api.ask("POST", heartbeat, headers=tenants.RIVAL.proof))[0] == 404
         assert (await ground.api.ask("POST", "/microservices/register", body, tenants.RIVAL.proof))[0] == 200
         assert registry.get(SERVICE).owner == tenants.RIVAL.name
         assert (await ground.api.ask("POST", "/microservices/register", body, tenants.ACME.proof))[0] == 409
+
+
+def session_with(*required: Any) -> dict[str, Any]:
+    return {"user_identity": "bob", "required_services": list(required)}
+
+
+async def test_another_callers_service_is_used_by_no_session_of_others(ground: Ground) -> None:
+    """Neither by its id nor by its type, and the answer is that for an unknown service."""
+    for name, proof in others().items():
+        for required in (SERVICE, {"type": "ASR"}):
+            status, _, problem = await ground.api.ask("POST", "/sessions", session_with(required), dict(proof))
+            assert status == 424, f"{name}: {problem}"
+            assert problem["services"][0]["reason"] == "not_registered"
+
+
+async def test_shared_service_serves_every_caller_and_hides_its_endpoint(ground: Ground) -> None:
+    ask, entry = ground.api.ask, {"service_id": "tts", "endpoint": "http://127.0.0.1:7/", "metadata": {"type": "TTS"}}
+    shared = entry | {"shared": True}
+    status, _, problem = await ask("POST", "/microservices/register", shared, tenants.RIVAL.proof)
+    assert (status, problem["detail"]) == (403, "requires the scope admin")
+    status, _, shown = await ask("POST", "/microservices/register", shared, tenants.OPERATOR.proof)
+    assert (status, shown["shared"], shown["endpoint"]) == (201, True, "http://127.0.0.1:7/")
+    for proof in (tenants.RIVAL.proof, tenants.ACME.proof):
+        listed = (await ask("GET", "/microservices", headers=proof))[2]["services"]
+        [tts] = [service for service in listed if service["service_id"] == "tts"]
+        assert (tts["shared"], tts["endpoint"]) == (True, None)
+        assert (await ask("GET", "/microservices/tts", headers=proof))[2]["endpoint"] is None
+        for required in ("tts", {"type": "TTS"}):
+            body = session_with(required)
+            assert (await ask("POST", "/sessions", body, proof | {"Prefer": "respond-async"}))[0] == 202
+        for method, path in (("DELETE", "/microservices/tts"), ("POST", "/microservices/tts/heartbeat")):
+            assert (await ask(method, path, headers=proof))[0] == 409
+        assert (await ask("POST", "/microservices/register", entry, proof))[0] == 409
+
+
+async def test_administrator_sees_the_services_of_every_caller_with_their_endpoints(ground: Ground) -> None:
+    listed = (await ground.api.ask("GET", "/microservices", headers=tenants.OPERATOR.proof))[2]["services"]
+    assert [(one["service_id"], one["endpoint"]) for one in listed] == [(SERVICE, "http://127.0.0.1:1/")]
+
+
+async def test_feed_says_nothing_about_services_of_other_callers(ground: Ground) -> None:
+    async with ground.api.http.get("/api/v1/events", headers=tenants.RIVAL.proof) as stream:
+        feed = Feed(stream)
+        await feed.next()
+        path = f"/microservices/{SERVICE}"
+        assert (await ground.api.ask("DELETE", path, headers=tenants.ACME.proof))[0] == 200
+        own = {"service_id": "rival-asr", "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"}}
+        assert (await ground.api.ask("POST", "/microservices/register", own, tenants.RIVAL.proof))[0] == 201
+        await feed.until("service", lambda service: service["service_id"] == "rival-asr")
+        assert SERVICE not in str(feed.told)

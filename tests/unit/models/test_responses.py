@@ -108,6 +108,7 @@ def test_a_service_is_shown_as_registered() -> None:
         "metadata": {"type": "ASR"},
         "registered_at": "1970-01-01T00:00:01.500Z",
         "static": False,
+        "shared": False,
         "in_flight": 2,
         "capacity": None,
         "load": None,

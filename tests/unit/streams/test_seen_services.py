@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
+from http_api.access.principals import DEVELOPER
 from http_api.models.responses import ServiceView
 from http_api.streams.seen_services import FLEETING, SHORT_LEASE, SeenServices
 from manager_agent.registry.instances import Instance, InstanceState
@@ -23,16 +25,20 @@ def status(service_id: str, *, load: float | None = 0.1, lease: Lease | None = N
     return InstanceStatus(Instance(service, lease, load=load), InstanceState.HEALTHY, 0)
 
 
+def ids(services: Sequence[RegisteredService]) -> list[str]:
+    return [service.service_id for service in services]
+
+
 def test_the_feed_sends_services_that_are_new_changed_or_gone() -> None:
     seen, asr, tts = SeenServices(), status("asr"), status("tts")
-    assert seen.look([tts, asr], START) == ["tts", "asr"]
-    assert seen.look([tts, asr], START + 1) == []
+    assert ids(seen.look([tts, asr], START)) == ["tts", "asr"]
+    assert ids(seen.look([tts, asr], START + 1)) == []
     busy = replace(asr, in_flight=1)
-    assert seen.look([tts, busy], START + 2) == ["asr"]
-    assert seen.of("asr") == ServiceView.of(busy).model_dump_json()
-    assert [json.loads(made)["service_id"] for made in seen.all] == ["asr", "tts"]
-    assert seen.look([busy], START + 3) == ["tts"]
-    assert seen.of("tts") is None
+    assert ids(seen.look([tts, busy], START + 2)) == ["asr"]
+    assert seen.of("asr", DEVELOPER) == ServiceView.of(busy).model_dump_json()
+    assert [json.loads(made)["service_id"] for made in seen.all(DEVELOPER)] == ["asr", "tts"]
+    assert ids(seen.look([busy], START + 3)) == ["tts"]
+    assert seen.of("tts", DEVELOPER) is None
 
 
 @pytest.mark.parametrize(
@@ -42,7 +48,7 @@ def test_the_feed_sends_services_that_are_new_changed_or_gone() -> None:
 def test_a_changed_service_is_sent_at_the_next_look(change: dict[str, object]) -> None:
     seen = SeenServices()
     seen.look([status("asr")], START)
-    assert seen.look([replace(status("asr"), **change)], START + 1) == ["asr"]  # type: ignore[arg-type]
+    assert ids(seen.look([replace(status("asr"), **change)], START + 1)) == ["asr"]  # type: ignore[arg-type]
 
 
 def test_load_and_lease_are_sent_at_intervals_and_with_other_changes() -> None:
@@ -53,7 +59,7 @@ def test_load_and_lease_are_sent_at_intervals_and_with_other_changes() -> None:
         if second == 7:
             now = replace(now, state=InstanceState.DRAINING)
         if seen.look([now], START + second):
-            told[second] = json.loads(seen.of("asr") or "")["load"]
+            told[second] = json.loads(seen.of("asr", DEVELOPER) or "")["load"]
     assert told == {second: second / 100 for second in (0, 5, 7, 8)}
 
 
