@@ -23,6 +23,7 @@ from tests.live.conftest import (  # noqa: F401 - fixtures, and the hook that sh
     pytest_runtest_makereport,
     site,
     stack,
+    start_server,
     start_stack,
 )
 

@@ -23,7 +23,7 @@ from tests.browser.sample_sessions import sample_session, user_comes, user_goes
 from tests.tenants import ACME, OPERATOR, WATCHER, Tenant, production
 from tests.unit.sessions import ASR
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.browser
 
 Put = Callable[..., Awaitable[None]]
 

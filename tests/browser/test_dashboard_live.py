@@ -14,7 +14,7 @@ from tests.live.bots import Bot
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.puppets import Puppet
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.browser
 
 LOSS_TIMEOUT = 60.0
 """Seconds: LiveKit takes a while to notice that a participant's process was killed."""

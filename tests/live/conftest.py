@@ -1,11 +1,11 @@
-"""Live tests: one real livekit-server for the whole run, and for each test an API with its manager agent on the test's
-event loop. A failed test shows what the server and the manager logged."""
+"""Live tests: for each test a real livekit-server, and an API with its manager agent on the test's event loop. A failed
+test shows what the server and the manager logged."""
 
 from __future__ import annotations
 
 import asyncio
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,25 +146,34 @@ def livekit_binary() -> Path:
     return find_or_build()
 
 
-@pytest.fixture(scope="session")
-def site(livekit_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """The livekit-server of the run. Its webhooks go to the API of the running test."""
-    api_port = free_port()
-    yield from _serving(livekit_binary, api_port, f"http://127.0.0.1:{api_port}/livekit/webhook", tmp_path_factory)
+StartServer = Callable[[int, str | None], Awaitable[Site]]
 
 
-@pytest.fixture(scope="session")
-def silent_site(livekit_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+@pytest.fixture
+async def start_server(livekit_binary: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[StartServer]:
+    """Start a livekit-server for the API at this port, with webhooks to this URL or without: it outlasts the APIs of
+    `start_stack`. Not one server for all tests: late webhooks and rooms of one would disturb the next."""
+    async with AsyncExitStack() as servers:
+
+        async def start(api_port: int, webhook_url: str | None) -> Site:
+            log = tmp_path_factory.mktemp("livekit") / "server.log"
+            server = LiveKitServer(livekit_binary, port=free_port(), webhook_url=webhook_url, log=log)
+            return Site(await servers.enter_async_context(server), api_port)
+
+        yield start
+
+
+@pytest.fixture
+async def site(start_server: StartServer) -> Site:
+    """A livekit-server whose webhooks go to the API of the test."""
+    port = free_port()
+    return await start_server(port, f"http://127.0.0.1:{port}/livekit/webhook")
+
+
+@pytest.fixture
+async def silent_site(start_server: StartServer) -> Site:
     """A livekit-server that sends no webhooks."""
-    yield from _serving(livekit_binary, free_port(), None, tmp_path_factory)
-
-
-def _serving(binary: Path, api_port: int, webhook_url: str | None, tmp: pytest.TempPathFactory) -> Iterator[Site]:
-    log = tmp.mktemp("livekit") / "server.log"
-    server = LiveKitServer(binary, port=free_port(), webhook_url=webhook_url, log=log)
-    asyncio.run(server.start())
-    yield Site(server, api_port)
-    asyncio.run(server.stop())
+    return await start_server(free_port(), None)
 
 
 @pytest.fixture(autouse=True)
@@ -180,7 +189,7 @@ async def no_room_outlives_its_loop() -> AsyncIterator[None]:
 
 
 @pytest.fixture
-async def start_stack(request: pytest.FixtureRequest) -> AsyncIterator[StartStack]:
+async def start_stack(request: pytest.FixtureRequest, start_server: StartServer) -> AsyncIterator[StartStack]:
     """Start an API with the given settings: `await start_stack(site, ready_timeout=2)`. In dev mode unless another
     `kind` of settings is given."""
     async with AsyncExitStack() as stacks:
@@ -232,7 +241,6 @@ async def _running(site: Site, settings: Settings, log: io.StringIO, sinks: LogS
 @dataclass(slots=True)
 class _LogsOfATest:
     server: Path
-    server_from: int
     manager: io.StringIO
 
 
@@ -242,8 +250,7 @@ _LOGS = pytest.StashKey[list[_LogsOfATest]]()
 def _show_logs_on_failure(test: pytest.Item, site: Site, sink: logs.Sink) -> io.StringIO:
     manager = io.StringIO()
     logs.configure(dev=True, level="debug", secrets=[SECRET], stream=manager, sinks=[sink])
-    log = site.livekit.log
-    test.stash.setdefault(_LOGS, []).append(_LogsOfATest(log, log.stat().st_size, manager))
+    test.stash.setdefault(_LOGS, []).append(_LogsOfATest(site.livekit.log, manager))
     return manager
 
 
@@ -254,7 +261,7 @@ def pytest_runtest_makereport(
     report = yield
     if report.failed:
         for captured in item.stash.get(_LOGS, []):
-            server = captured.server.read_bytes()[captured.server_from :].decode(errors="replace")
+            server = captured.server.read_text(errors="replace")
             report.sections.append(("livekit-server", server[-LOG_SHOWN:]))
             report.sections.append(("manager", captured.manager.getvalue()[-LOG_SHOWN:]))
     return report

@@ -106,7 +106,8 @@ async def test_services_command_lists_state_load_and_capacity(api: Api) -> None:
 
 async def test_sessions_command_filters_by_state_and_service(api: Api) -> None:
     await api.register("asr-service")
-    waiting, ready = (await api.open("asr-service"))[2], (await api.open(user_identity="bob"))[2]
+    waiting = (await api.open("asr-service", ready_timeout=600))[2]
+    ready = (await api.open(user_identity="bob"))[2]
     everything = await run(api, "sessions")
     assert [line.split()[0] for line in everything.out.splitlines()[1:]] == [ready["session_id"], waiting["session_id"]]
     for options, wanted in (
@@ -232,7 +233,7 @@ async def test_timeline_command_shows_every_attempt_and_prints_the_apis_json(api
         assert first.split()[:3] == ["asr-service", "1", "invited"]
         assert first.rstrip().endswith("declined, replaced")
         assert second.split()[:3] == ["asr-2", "2", "accepted"]
-        assert "expected to join within 1" in second
+        assert "expected to join" in second
         told = (await run(api, "timeline", still.session_id, "--json")).document
         asked = (await api.ask("GET", f"{still.path}/timeline"))[2]
         unlike = {"now": "", "log": []}  # it was asked for once more meanwhile

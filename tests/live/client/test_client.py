@@ -12,7 +12,7 @@ from manager_agent.livekit.room_connection import connect
 from tests.live.bots import QUIETLY
 from tests.live.conftest import Site, Stack, StartStack
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.live
 
 
 async def test_client_creates_joins_follows_and_closes_a_session(stack: Stack) -> None:

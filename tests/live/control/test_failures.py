@@ -16,9 +16,11 @@ from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human
 from tests.live.puppets import Puppet
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.live
 
 ANY_BOT = {"type": "BOT"}
+JOIN_TIMEOUT = 6.0
+"""Seconds: what a test waits until a service is replaced, and what its successor has on a busy machine."""
 LOSS_TIMEOUT = 60
 """Seconds that LiveKit may take to notice that a participant's process is gone."""
 
@@ -35,7 +37,7 @@ def on_second_attempt(session: Session) -> bool:
 
 
 async def test_service_that_accepts_and_never_joins_is_replaced(start_stack: StartStack, site: Site) -> None:
-    stack = await start_stack(site, service_join_timeout=1.0)
+    stack = await start_stack(site, service_join_timeout=JOIN_TIMEOUT)
     async with AsyncExitStack() as exits:
         idle = await exits.enter_async_context(Puppet(stack.url, "bot-1", behavior="stay-away"))
         session = await stack.request(ANY_BOT)
@@ -47,7 +49,7 @@ async def test_service_that_accepts_and_never_joins_is_replaced(start_stack: Sta
 
 
 async def test_service_killed_before_it_joins_is_replaced(start_stack: StartStack, site: Site) -> None:
-    stack = await start_stack(site, service_join_timeout=1.0)
+    stack = await start_stack(site, service_join_timeout=JOIN_TIMEOUT)
     async with AsyncExitStack() as exits:
         doomed = await exits.enter_async_context(Puppet(stack.url, "bot-1", behavior="stay-away"))
         session = await stack.request(ANY_BOT)
@@ -141,7 +143,7 @@ async def test_late_join_of_an_older_attempt_is_removed(stack: Stack) -> None:
 
 
 async def test_service_that_never_signals_ready_is_named_in_the_problem(start_stack: StartStack, site: Site) -> None:
-    stack = await start_stack(site, ready_timeout=4)
+    stack = await start_stack(site, ready_timeout=10)
     bot = await stack.bot("asr", ready_on="signal")
     body = {"user_identity": "alice", "required_services": ["asr"]}
     asking = asyncio.create_task(stack.http.post("/api/v1/sessions", json=body))
@@ -188,7 +190,7 @@ async def test_service_restarted_before_it_joined_is_invited_again(
     start_stack: StartStack, site: Site, required: object
 ) -> None:
     """Before the session was ever ready."""
-    stack = await start_stack(site, service_join_timeout=1.0)
+    stack = await start_stack(site, service_join_timeout=JOIN_TIMEOUT)
     async with AsyncExitStack() as exits:
         killed = await exits.enter_async_context(Puppet(stack.url, "bot-1", behavior="stay-away"))
         session = await stack.request(required)

@@ -19,7 +19,7 @@ from http_api.settings.settings import Settings
 from scripts.livekit_server import ROOT, LiveKitServer, free_port
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(60)]
+pytestmark = pytest.mark.live
 
 FINE, NO, USAGE = 0, 1, 2
 ALWAYS = {"port", "livekit", "clock", "livekit keys", "room.auto_create", "livekit version", "stun", "webhooks"}

@@ -17,7 +17,7 @@ from tests.live.conftest import Site, Stack
 from tests.live.humans import Human
 from tests.waiting import waiting_for
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(90)]
+pytestmark = pytest.mark.live
 
 
 @asynccontextmanager

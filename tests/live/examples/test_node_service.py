@@ -24,7 +24,7 @@ from tests.live.node_example import SERVICE
 from tests.manager_stand_in import ManagerStandIn, invite, invited_session
 from tests.waiting import eventually, waiting_for
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.live
 
 TIMEOUT = 20.0
 

@@ -11,7 +11,7 @@ import pytest
 from tests.live.conftest import Stack
 from tests.live.puppets import Puppet
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.live
 
 AT_ONCE = 200
 SERVICES = ("asr", "llm")

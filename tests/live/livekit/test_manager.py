@@ -75,7 +75,6 @@ async def test_dropped_manager_dispatch_is_repeated(start_stack: StartStack, sit
     assert await managers(stack, session["room_name"]) == [watched.manager.identity]
 
 
-@pytest.mark.timeout(90)
 async def test_waiting_session_fails_without_a_manager(start_stack: StartStack, site: Site) -> None:
     stack = await start_stack(site)
     await stack.manager.aclose()
@@ -213,7 +212,6 @@ def hung(site: Site) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-@pytest.mark.timeout(90)
 async def test_hanging_livekit_is_503_and_its_late_room_is_deleted(start_stack: StartStack, silent_site: Site) -> None:
     """LiveKit may create the room after the request to delete it: then the reconciler finds the orphan."""
     stack = await start_stack(silent_site)
@@ -226,7 +224,6 @@ async def test_hanging_livekit_is_503_and_its_late_room_is_deleted(start_stack: 
     await eventually("no rooms", stack.rooms, lambda rooms: not rooms, every=0.1)
 
 
-@pytest.mark.timeout(90)
 async def test_process_stops_while_livekit_hangs(start_stack: StartStack, silent_site: Site) -> None:
     stack = await start_stack(silent_site)
     session = await stack.request(prefer="wait=10")

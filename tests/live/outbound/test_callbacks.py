@@ -19,7 +19,7 @@ from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 from tests.live.humans import Human, ready_session
 from tests.waiting import eventually, waiting_for
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.live
 
 
 async def test_callbacks_report_each_session_state_once_and_in_order(stack: Stack) -> None:

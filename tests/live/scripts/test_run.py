@@ -25,7 +25,7 @@ from http_api.settings.settings import Settings
 from scripts.livekit_server import ROOT, free_port, require_free
 from tests.waiting import eventually, waiting_for
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.live
 
 README, README_ZH = ROOT / "README.md", ROOT / "README.zh.md"
 SERVICES = ROOT / "docs" / "services.md"

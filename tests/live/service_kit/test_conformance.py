@@ -30,7 +30,7 @@ from service_kit.conformance.runner import check
 from tests.live.conftest import KEY, SECRET, Site
 from tests.manager_stand_in import ManagerStandIn
 
-pytestmark = [pytest.mark.live, pytest.mark.timeout(120)]
+pytestmark = pytest.mark.live
 
 SERVICE = "sloppy-service"
 SHORT = Timeouts(answer=2, join=5, ready=3, leave=4, watch=3, repeat=5)

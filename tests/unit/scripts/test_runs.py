@@ -12,7 +12,7 @@ import pytest
 
 from scripts.livekit_server import ROOT
 
-pytestmark = [pytest.mark.unit, pytest.mark.timeout(180)]
+pytestmark = pytest.mark.unit
 
 TERMINATED = """
 import os, signal, pytest
