@@ -24,6 +24,7 @@ from manager_agent.registry.persistence import SnapshotWriter
 from manager_agent.registry.registry import Registry
 from manager_agent.session.identities import Identities
 from manager_agent.store.memory import MemoryStore
+from manager_agent.store.room_names import RoomNames
 from manager_agent.store.store import Store
 
 
@@ -66,7 +67,8 @@ def compose(
     identities = Identities(secret)
     invite_addresses = address_policy_of(settings, settings.invite_networks, "INVITE_NETWORKS")
     callback_addresses = address_policy_of(settings, settings.callback_networks, "CALLBACK_NETWORKS")
-    store = MemoryStore(clock, metrics.store_updates.observe)
+    names = RoomNames()
+    store = MemoryStore(clock, metrics.store_updates.observe, names)
     registry, profiles = registry_of(settings, store, invite_addresses, clock)
     livekit_rooms = rooms(
         url=settings.livekit_server_url,
@@ -76,6 +78,7 @@ def compose(
         agent_name=settings.agent_name,
         deployment=settings.deployment,
         user_grants=settings.user_grants,
+        room_names=names,
     )
     invites = inviter(
         rooms=livekit_rooms,

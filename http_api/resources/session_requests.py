@@ -27,6 +27,10 @@ from manager_agent.store.store import RoomNameTaken, Store, UnknownSession
 from manager_agent.tasks import Tasks
 from manager_agent.traceparent import TraceContext
 
+NAME_LOOK_INTERVAL = 1.0
+"""Seconds between two looks whether a room name is free."""
+NAME_WAIT = 5.0
+"""Seconds that POST /sessions waits for the deletion of the caller's last room of that name."""
 IS_STOPPING = "the session manager is stopping"
 
 
@@ -101,6 +105,28 @@ class SessionRequests:
                 if ends_with_its_client:
                     self.tasks.spawn(self._give_up(session.session_id), name=f"{session.session_id} give up")
                 raise
+
+    async def wait_for_name(self, room_name: str | None, tenant: str, max_wait: float) -> None:
+        """Wait until this tenant may have the room name, if it is known to be within `max_wait` seconds; return at once
+        if not. Raises Overloaded."""
+        if room_name is None or not self.store.name_free_in(room_name, tenant):
+            return
+        ends = self.clock() + max_wait
+        with self.waiters.waiting():
+            while 0 < (wait := self.store.name_free_in(room_name, tenant)) <= ends - self.clock():
+                holder = self.store.in_room(room_name)
+                if self.stopping.is_set() or (holder is not None and not holder.over):
+                    return
+                await self._change_of(holder, min(wait, NAME_LOOK_INTERVAL))
+
+    async def _change_of(self, session: Session | None, max_wait: float) -> None:
+        """Return at the next change of the session, or after `max_wait` seconds."""
+        if session is None:
+            await asyncio.sleep(max_wait)
+            return
+        with suppress(TimeoutError, UnknownSession):
+            async with asyncio.timeout(max_wait):
+                await self.store.wait_for(session.session_id, lambda latest: latest is not session)
 
     async def until_ready(self, session_id: str) -> Session:
         """The session once it is ready. Raises UnknownSession, Overloaded, and, when the session is over by then, the

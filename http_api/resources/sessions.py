@@ -22,7 +22,7 @@ from http_api.protocol.conditional import KnownTags, entity_tag, known_tags
 from http_api.protocol.prefer import preferences
 from http_api.request_context import PRINCIPAL, TRACE
 from http_api.resources.ownership import own_session_of, session_of, state_of, view_for
-from http_api.resources.session_requests import SESSION_REQUESTS
+from http_api.resources.session_requests import NAME_WAIT, SESSION_REQUESTS
 from http_api.settings.settings import SETTINGS
 from manager_agent.session.session import GIVES_TOKENS, Session
 
@@ -43,6 +43,7 @@ async def create(request: web.Request) -> web.Response:
     profiles, bounds = app[PROFILES], {"longest": settings.session_ttl, "grants": settings.user_grants}
     body = await read_body(request, CreateSession, profiles=profiles, address_policy=app[CALLBACK_ADDRESSES], **bounds)
     preferred = preferences(request.headers.getall("Prefer", ()))
+    await session_requests.wait_for_name(body.room_name, owner, NAME_WAIT)
     session = session_requests.build(
         body.user(),
         body.requirements(profiles),

@@ -45,7 +45,8 @@ async def give(request: web.Request) -> web.Response:
     default values; unknown fields beside it are ignored.
 
     If the caller already has a session in the room, its user gets another token with the session's own settings, and
-    any other identity joins as an additional participant; while a service is being replaced, both wait. A user
+    any other identity joins as an additional participant; while a service is being replaced, both wait. If the room
+    name is still reserved by tokens of an earlier session, the request waits for it too, up to READY_TIMEOUT. A user
     authenticated by the caller's issuer (JWKS_URL) gets tokens only for that user's own identity.
 
     If the client disconnects while waiting, a session whose room name was generated ends, because no client could find
@@ -55,6 +56,8 @@ async def give(request: web.Request) -> web.Response:
     app, principal = request.app, request[PRINCIPAL]
     asked = await read_body(request, TokenRequest) if request.can_read_body else TokenRequest()
     human = _human(asked, principal)
+    session_requests = app[SESSION_REQUESTS]
+    await session_requests.wait_for_name(asked.room_name, principal.name, app[SETTINGS].ready_timeout)
     # Of two simultaneous requests for one room, the second finds the session of the first: there is no await between
     # this lookup and opening the session.
     session = _live_session(app[STORE], asked.room_name, principal)

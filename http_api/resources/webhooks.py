@@ -8,12 +8,14 @@ from http import HTTPStatus
 import structlog
 from aiohttp import web
 
-from http_api.app_keys import CLOCK, STORE
+from http_api.app_keys import CLOCK, ROOMS, STORE, TASKS
 from http_api.observability.logs.context import bind_session
 from http_api.observability.metrics.metrics import METRICS
 from http_api.protocol.bodies import read_bytes
 from http_api.settings.settings import SETTINGS
-from manager_agent.livekit.webhooks import events_of, is_about, read_webhook, signed_digest
+from manager_agent.livekit.listed_room import ListedRoom
+from manager_agent.livekit.participants import participant_of
+from manager_agent.livekit.webhooks import WebhookEvent, events_of, is_about, read_webhook, signed_digest
 
 log = structlog.get_logger()
 
@@ -39,4 +41,14 @@ async def receive(request: web.Request) -> web.Response:
     if session is not None and is_about(webhook, session):
         for event in events_of(webhook, app[CLOCK]()):
             await app[STORE].update(session.session_id, event)
+    elif webhook.event == "participant_joined":
+        _remove_old_token_holder(app, webhook)
     return web.Response(status=HTTPStatus.OK)
+
+
+def _remove_old_token_holder(app: web.Application, webhook: WebhookEvent) -> None:
+    """Remove a participant that entered a room of no session here with a token of an earlier session."""
+    room, seen = ListedRoom.of(webhook.room, app[SETTINGS].deployment), participant_of(webhook.participant)
+    if app[ROOMS].has_old_token(room, seen):
+        log.warning("old_token_holder_removed", room=room.name, sid=room.sid, identity=seen.identity)
+        app[TASKS].spawn(app[ROOMS].remove(room.name, seen.identity, seen.sid), name=f"remove {seen.sid}")

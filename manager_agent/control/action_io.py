@@ -125,19 +125,19 @@ class ActionIO:
             return ev.ListingFailed(self._clock(), asked_at)
         return ev.RoomListed(self._clock(), asked_at, listing.participants, listing.joining)
 
-    async def remove(self, session: Session, identity: str) -> ev.Event:
-        stale = session.stale_participant(identity)
-        assert stale is not None, "removals are recorded only for stale participants"
-        assert stale.removing is not None, "the removal was recorded"
-        about = stale.log_fields
+    async def remove(self, session: Session, identity: str, trespasser: str) -> ev.Event:
+        stale = None if trespasser else session.stale_participant(identity)
+        sid = trespasser or (stale and stale.removing)
+        assert sid, "the removal was recorded"
+        about = stale.log_fields if stale else {"identity": identity, "of_another_session": True}
         try:
-            await self._rooms.remove(session.room_name, identity, stale.removing)
+            await self._rooms.remove(session.room_name, identity, sid)
         except Exception as error:
             log.warning("participant_not_removed", error=str(error), **about)
             await asyncio.sleep(PAUSE_AFTER_FAULT)
-            return ev.RemovalEnded(self._clock(), identity, removed=False)
+            return ev.RemovalEnded(self._clock(), identity, removed=False, trespasser=trespasser)
         log.info("participant_removed", **about)
-        return ev.RemovalEnded(self._clock(), identity, removed=True)
+        return ev.RemovalEnded(self._clock(), identity, removed=True, trespasser=trespasser)
 
     async def clean_up(self, session: Session) -> ev.Event:
         """Tell the services in the background, on the first try only; wait for the final room status, delete the

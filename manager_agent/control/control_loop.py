@@ -97,9 +97,9 @@ class ControlLoop:
                     self._do(action, self._io.invite(recorded, action))
             case Replace(entry) if action in plan(self._store.get(self._id), now).actions:  # still due
                 await self._replace(entry, now)
-            case Remove(identity):
-                if session := await self._recorded(ev.RemovalStarted(now, identity)):
-                    self._do(action, self._io.remove(session, identity))
+            case Remove(identity, trespasser):
+                if session := await self._recorded(ev.RemovalStarted(now, identity, trespasser)):
+                    self._do(action, self._io.remove(session, identity, trespasser))
             case ListRoom():
                 if session := await self._recorded(ev.ListingStarted(now)):
                     self._do(action, self._io.list_room(session, asked_at=now))

@@ -6,12 +6,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from contextlib import suppress
 
 import structlog
 
 from manager_agent.clock import Clock
 from manager_agent.livekit.listed_room import ListedRoom
-from manager_agent.livekit.server_api import LiveKitUnavailable, Rooms
+from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session
 from manager_agent.store.store import Store, UnknownSession
@@ -52,7 +53,15 @@ class Reconciler:
             if room.sid in self._unowned:
                 log.warning("room_reaped", room=room.name, sid=room.sid, session_id=room.session_id)
                 await self._rooms.delete(room.name, sid=room.sid, session_id=room.session_id)
+        for room in listed:
+            if not self._is_owned(room):
+                await self._remove_old_token_holders(room)
         self._unowned = frozenset(room.sid for room in unowned)
+
+    async def _remove_old_token_holders(self, room: ListedRoom) -> None:
+        with suppress(RoomMissing):
+            for identity in await self._rooms.remove_old_token_holders(room):
+                log.warning("old_token_holder_removed", room=room.name, sid=room.sid, identity=identity)
 
     async def _run(self) -> None:
         while True:
@@ -79,6 +88,8 @@ class Reconciler:
             session = self._store.get(room.session_id)
         except UnknownSession:
             return False
+        if session.room.sid not in ("", room.sid):
+            return True  # its metadata names the session, but the session's room is another one
         return session.end is None or session.end.cleaned_at is None
 
     async def _record_closed(self, session: Session) -> None:

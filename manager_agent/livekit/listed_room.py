@@ -36,9 +36,10 @@ class ListedRoom:
         )
 
     def is_room_of(self, session: Session) -> bool:
-        """Whether it was created for the session: it has the sid that LiveKit returned then, or its metadata names the
-        session (the response to the creation may have been lost)."""
+        """Whether it was created for the session."""
         return self.is_same(session.room.sid, session.session_id)
 
     def is_same(self, sid: str, session_id: str) -> bool:
-        return self.sid == sid or (self.session_id == session_id != "")
+        """Whether it has this sid or, if that is empty because LiveKit's response to the creation was lost, metadata
+        that names this session."""
+        return self.sid == sid if sid else self.session_id == session_id != ""

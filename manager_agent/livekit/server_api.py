@@ -17,6 +17,8 @@ from manager_agent.messages import DispatchMetadata, RoomStatus
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Limits, Session, User
+from manager_agent.session.trespassers import SESSION_ATTRIBUTE
+from manager_agent.store.room_names import RoomNames
 
 CALL_TIMEOUT = 10.0
 """Seconds for one call, with the connection that it may need. A far server takes seconds for TCP and TLS; one that
@@ -60,9 +62,11 @@ class Rooms:
         agent_name: str,
         deployment: str,
         user_grants: Collection[Grant] = EVERY_GRANT,
+        room_names: RoomNames | None = None,
     ) -> None:
         """`services_url`: the LiveKit URL that services are told to connect to. `user_grants`: the maximum that a human
-        in a room may be granted."""
+        in a room may be granted. `room_names`: told every token that is given out."""
+        self._names = room_names or RoomNames()
         self.url, self.services_url = url, services_url
         self._tokens = Tokens(api_key, api_secret, user_grants=user_grants)
         self._key, self._secret = api_key, api_secret
@@ -151,6 +155,22 @@ class Rooms:
         except RoomMissing:
             pass
 
+    async def remove_old_token_holders(self, room: ListedRoom) -> list[str]:
+        """Remove everyone who entered this room, which is of no session here, with a token of an earlier session whose
+        room had its name. Returns their identities. Raises RoomMissing, LiveKitUnavailable."""
+        if not self._names.is_reserved(room.name):
+            return []
+        here = (await self.list_participants(room.name)).participants
+        found = [one for one in here if self.has_old_token(room, one)]
+        for one in found:
+            await self.remove(room.name, one.identity, one.sid)
+        return [one.identity for one in found]
+
+    def has_old_token(self, room: ListedRoom, seen: ParticipantInfo) -> bool:
+        """Whether the participant entered with a token of an earlier session whose room had the same name."""
+        session_id = seen.attributes.get(SESSION_ATTRIBUTE, "")
+        return session_id not in ("", room.session_id) and self._names.may_enter(room.name, session_id)
+
     async def list_rooms(self) -> list[ListedRoom]:
         """List all rooms of the LiveKit server. Raises LiveKitUnavailable."""
         async with self._calling():
@@ -162,13 +182,16 @@ class Rooms:
         await self._look_at_room(session)
         metadata = RoomStatus.of(session, self._deployment).model_dump_json()
         async with self._calling():
-            await self._livekit.room.update_room_metadata(
-                api.UpdateRoomMetadataRequest(room=session.room_name, metadata=metadata)
-            )
+            request = api.UpdateRoomMetadataRequest(room=session.room_name, metadata=metadata)
+            written = await self._livekit.room.update_room_metadata(request)
+            if session.room.sid not in ("", written.sid):  # replaced since the look: it must not look like ours
+                blank = api.UpdateRoomMetadataRequest(room=session.room_name, metadata="")
+                await self._livekit.room.update_room_metadata(blank)
+                raise RoomMissing(f"another room has the name {session.room_name!r}")
 
     async def delete(self, room_name: str, *, sid: str, session_id: str) -> None:
-        """Delete the room with this sid, or the one whose metadata names this session, and disconnect everyone. Any
-        other room of that name stays. No error if it is already gone. Raises LiveKitUnavailable."""
+        """Delete the room with this sid (if empty: the one whose metadata names this session) and disconnect everyone.
+        Any other room of that name stays. No error if it is already gone. Raises LiveKitUnavailable."""
         found = await self._find(room_name)
         if found is None or not found.is_same(sid, session_id):
             return
@@ -180,15 +203,21 @@ class Rooms:
 
     def user_token(self, session: Session) -> AccessToken:
         """A fresh token for the session's user."""
-        return self._tokens.for_human(session, session.user)
+        return self.participant_token(session, session.user)
 
     def participant_token(self, session: Session, human: User) -> AccessToken:
-        """A token for an additional human in the session's room."""
-        return self._tokens.for_human(session, human)
+        """A token for a human in the session's room."""
+        token = self._tokens.for_human(session, human)
+        return self._reserving(session, token, is_recognized=not self._tokens.can_hide(human))
 
     def service_token(self, session: Session, service: RequiredService, now: float) -> AccessToken:
         """The join token of a service invited at `now`."""
-        return self._tokens.for_service(session, service, now)
+        return self._reserving(session, self._tokens.for_service(session, service, now), is_recognized=True)
+
+    def _reserving(self, session: Session, token: AccessToken, *, is_recognized: bool) -> AccessToken:
+        names, expires_at = self._names, token.expires_at
+        names.issued(session.room_name, session.session_id, session.tenant, expires_at, is_recognized=is_recognized)
+        return token
 
     def joiner(self, jwt: str) -> Joiner:
         """The identity and room of a join token. Raises InvalidToken."""

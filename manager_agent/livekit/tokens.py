@@ -22,6 +22,7 @@ from ulid import ULID
 from manager_agent.session.deadlines import invite_deadline
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session, User
+from manager_agent.session.trespassers import SESSION_ATTRIBUTE
 
 USER_SLACK = 60
 """Seconds added to the time that a human has to join: TokenSource clients drop a token 60 s before it expires."""
@@ -89,7 +90,7 @@ class Tokens:
         claims = Claims(
             name=human.name,
             metadata=metadata,
-            attributes=dict(human.attributes) or None,
+            attributes={**human.attributes, SESSION_ATTRIBUTE: session.session_id},
             video=api.VideoGrants(room_join=True, room=session.room_name, **self._granted(human.grants)),
         )
         return self._signed(human.identity, claims, math.ceil(session.limits.user_join_timeout) + USER_SLACK)
@@ -102,7 +103,8 @@ class Tokens:
             room=session.room_name,
             can_update_own_metadata=True,  # a service may signal by an attribute
         )
-        claims = Claims(name=service.service_id, kind="agent", video=grants)
+        attributes = {SESSION_ATTRIBUTE: session.session_id}
+        claims = Claims(name=service.service_id, kind="agent", attributes=attributes, video=grants)
         lifetime = math.ceil(max(invite_deadline(session, now) - now, 0)) + SERVICE_SLACK
         return self._signed(service.identity, claims, lifetime)
 
@@ -115,6 +117,10 @@ class Tokens:
         if not claims.identity or not claims.video or not claims.video.room_join or not claims.video.room:
             raise InvalidToken("the token is no join token")
         return Joiner(claims.identity, claims.video.room)
+
+    def can_hide(self, human: User) -> bool:
+        """Whether the holder of this human's token can change the attribute that names its session."""
+        return bool(self._granted(human.grants).get(Grant.CAN_UPDATE_OWN_METADATA))
 
     def _granted(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments of `VideoGrants`. The USUAL grants are always explicit: LiveKit allows those that are left out."""

@@ -241,10 +241,12 @@ class ReplacementHeld:
 
 @dataclass(frozen=True, slots=True)
 class RemovalStarted:
-    """A participant of an older attempt is about to be removed from the room."""
+    """A participant of an older attempt, or of another session, is about to be removed from the room."""
 
     at: float
     identity: str
+    trespasser: str = ""
+    """The sid of a participant of another session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,6 +254,7 @@ class RemovalEnded:
     at: float
     identity: str
     removed: bool
+    trespasser: str = ""
 
 
 @dataclass(frozen=True, slots=True)

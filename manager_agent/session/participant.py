@@ -65,6 +65,15 @@ class Presence:
 
 
 @dataclass(frozen=True, slots=True)
+class Trespasser:
+    """A participant with a token of another session, whose room had the same name. It is removed."""
+
+    identity: str
+    sid: str
+    removing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class StaleParticipant:
     """A service of an earlier attempt, or an earlier manager. If it is found in the room it is removed, because its
     token is still valid."""

@@ -53,9 +53,10 @@ class Replace:
 
 @dataclass(frozen=True, slots=True)
 class Remove:
-    """Remove a stale participant from the room."""
+    """Remove a stale participant from the room, or the participant of another session with the sid `trespasser`."""
 
     identity: str
+    trespasser: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,9 @@ def _while_alive(session: Session) -> Iterator[tuple[float, Action]]:
     for stale in session.stale_participants:
         if stale.presence.here and stale.removing is None:
             yield stale.not_before, Remove(stale.identity)
+    for one in session.trespassers:
+        if not one.removing:
+            yield -math.inf, Remove(one.identity, one.sid)
     if session.listing_since is None:
         yield _next_listing_at(session, session.room.created_at), ListRoom()
 

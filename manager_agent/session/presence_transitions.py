@@ -22,6 +22,7 @@ from manager_agent.session.service_transitions import (
     with_stale_participant,
 )
 from manager_agent.session.session import OUR_IDENTITIES, Session, index_of
+from manager_agent.session.trespassers import is_trespasser, trespasser_left, trespasser_seen
 
 AGENT_NAME_ATTRIBUTES = ("lk.agent_name", "lk.agent.name")
 """The first is written by livekit-server (since 1.9.2, livekit#3914) for every dispatched agent, in whatever language;
@@ -29,6 +30,8 @@ the second by the Python SDK. Only the holder of LiveKit's secret can make a par
 
 
 def participant_seen(session: Session, event: ev.ParticipantSeen) -> Session:
+    if is_trespasser(session, event.participant):
+        return trespasser_seen(session, event.participant)
     return _seen(session, event.participant, event.at)
 
 
@@ -85,6 +88,7 @@ def _agent_names(seen: ParticipantInfo) -> frozenset[str]:
 
 
 def participant_left(session: Session, event: ev.ParticipantLeft) -> Session:
+    session = trespasser_left(session, event.sid)
     if session.entry_of(event.identity) is None:
         session = _unknown_left(session, event.sid)
     left = _left(session, event.identity, lambda presence: presence.left(event.sid), event.at)
@@ -121,7 +125,8 @@ def room_listed(session: Session, event: ev.RoomListed) -> Session:
     if event.asked_at < session.listed_as_of:
         return session
     session = replace(session, listed_as_of=event.asked_at)
-    listed = {seen.identity for seen in event.participants} | set(event.joining)
+    here = [seen for seen in event.participants if not is_trespasser(session, seen)]
+    listed = {seen.identity for seen in here} | set(event.joining)
     known = [session.user.identity, session.manager.identity, *(s.identity for s in session.services)]
     known += [stale.identity for stale in session.stale_participants]
     for identity in known:
@@ -130,8 +135,11 @@ def room_listed(session: Session, event: ev.RoomListed) -> Session:
     for entry, service in enumerate(session.services):
         if service.identity not in listed and _signaled_before(service.current, event.asked_at):
             session = with_attempt(session, entry, lost(service.current, event.at))
-    for seen in event.participants:  # last: a listed participant may replace one that is gone
+    for seen in here:  # last: a listed participant may replace one that is gone
         session = _seen(session, seen, event.at)
+    for seen in event.participants:
+        if is_trespasser(session, seen):
+            session = trespasser_seen(session, seen)
     return session
 
 

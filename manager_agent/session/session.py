@@ -29,7 +29,7 @@ from typing import Any
 from manager_agent.session.attempt import ServiceReason, ServiceState
 from manager_agent.session.dispatch import ManagerDispatch
 from manager_agent.session.events import Signal
-from manager_agent.session.participant import Presence, StaleParticipant
+from manager_agent.session.participant import Presence, StaleParticipant, Trespasser
 from manager_agent.session.required_service import RequiredService
 from manager_agent.traceparent import TraceContext, read_trace
 
@@ -64,6 +64,8 @@ class EndReason(StrEnum):
     ROOM_UNAVAILABLE = "room_unavailable"
 
 
+PROMPT = 2.0
+"""Seconds."""
 FAILURES = frozenset({EndReason.READY_TIMEOUT, EndReason.SERVICE_LOST, EndReason.ROOM_UNAVAILABLE})
 GIVES_TOKENS = frozenset({SessionState.READY, SessionState.ACTIVE})
 
@@ -122,6 +124,14 @@ class End:
     retry_at: float = -math.inf
     cleaned_at: float | None = None
 
+    @property
+    def was_cleaned_promptly(self) -> bool:
+        """Whether LiveKit deleted the room at the first request and at once. A deletion that takes long may still go on
+        afterwards, and then take a new room of the same name with it (livekit/livekit#4726)."""
+        if self.cleaned_at is None or self.cleaning_since is None:
+            return False
+        return self.clean_ups == 1 and self.cleaned_at - self.cleaning_since <= PROMPT
+
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Session:
@@ -145,6 +155,7 @@ class Session:
     room: Room = Room()
     manager: ManagerDispatch = ManagerDispatch()
     stale_participants: tuple[StaleParticipant, ...] = ()
+    trespassers: tuple[Trespasser, ...] = ()
     user_presence: Presence = Presence()
     user_joined_at: float | None = None
     """When the user was first seen in the room."""
@@ -180,6 +191,11 @@ class Session:
         return self.room.created_at is not None and all(
             service.state is ServiceState.READY for service in self.services if not service.optional
         )
+
+    @property
+    def tenant(self) -> str:
+        """Whose room name it is: the caller's that requested it."""
+        return self.owner
 
     @property
     def over(self) -> bool:

@@ -27,6 +27,7 @@ from manager_agent.session.service_transitions import (
     service_signalled,
 )
 from manager_agent.session.session import GIVES_TOKENS, End, EndReason, Session
+from manager_agent.session.trespassers import trespasser_removal
 
 CLEAN_UP_PAUSE = 30.0
 """Seconds until the deletion of a room is retried."""
@@ -148,6 +149,14 @@ def _with_stale_manager(session: Session) -> Session:
     return make_stale(session, StaleParticipant(manager.identity, manager.presence))
 
 
+def _removal_started(session: Session, event: ev.RemovalStarted) -> Session:
+    return trespasser_removal(session, event) if event.trespasser else removal_started(session, event)
+
+
+def _removal_ended(session: Session, event: ev.RemovalEnded) -> Session:
+    return trespasser_removal(session, event) if event.trespasser else removal_ended(session, event)
+
+
 # --- how the room is watched -------------------------------------------------------------------------
 
 
@@ -185,8 +194,8 @@ _TRANSITIONS: Mapping[type, Callable[[Session, Any], Session]] = {
     ev.ParticipantLeft: participant_left,
     ev.WebhookArrived: _webhook_arrived,
     ev.ReplacementHeld: replacement_held,
-    ev.RemovalStarted: removal_started,
-    ev.RemovalEnded: removal_ended,
+    ev.RemovalStarted: _removal_started,
+    ev.RemovalEnded: _removal_ended,
     ev.ListingStarted: _listing_started,
     ev.ListingFailed: _listing_failed,
     ev.DeadlinePassed: _deadline_passed,

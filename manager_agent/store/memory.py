@@ -18,10 +18,13 @@ from manager_agent.session.events import Event
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
+from manager_agent.store.room_names import RoomNames
 from manager_agent.store.store import Change, Listener, RoomNameTaken, UnknownSession
 
 log = structlog.get_logger()
 
+CLEAN_UP_EXPECTED = 1.0
+"""Seconds in which a room is usually deleted."""
 Timing = Callable[[float], None]
 """Called with the seconds that each update took, including its listeners."""
 
@@ -54,6 +57,18 @@ class _Record:
             self.waiters.discard(waiter)
 
 
+def _held_for(holder: Session, tenant: str, now: float) -> float:
+    """The seconds for which the last session of a room still holds the name."""
+    if holder.end is None:
+        return NAME_QUARANTINE
+    if holder.room.taken:
+        return 0.0  # it never had the name
+    if holder.end.cleaned_at is None:
+        return CLEAN_UP_EXPECTED if holder.tenant == tenant else NAME_QUARANTINE
+    is_free = holder.tenant == tenant and holder.end.was_cleaned_promptly
+    return 0.0 if is_free else holder.end.cleaned_at + NAME_QUARANTINE - now
+
+
 def _untimed(_: float) -> None:
     """Measure nothing."""
 
@@ -61,8 +76,10 @@ def _untimed(_: float) -> None:
 class MemoryStore:
     """The Store of one process."""
 
-    def __init__(self, clock: Clock, timing: Timing = _untimed) -> None:
+    def __init__(self, clock: Clock, timing: Timing = _untimed, names: RoomNames | None = None) -> None:
+        """`names`: the names that tokens reserve; those of other sessions than the stored ones too."""
         self._clock, self._timing = clock, timing
+        self._names = names or RoomNames()
         self._records: dict[str, _Record] = {}
         self._by_room: dict[str, str] = {}
         self.counts = SessionCounts()
@@ -72,12 +89,8 @@ class MemoryStore:
         self._listeners.append(listener)
 
     async def add(self, session: Session) -> None:
-        holder = self.in_room(session.room_name)
-        if holder is not None:
-            gone_at = holder.end.cleaned_at if holder.end else None
-            free_at = (self._clock() if gone_at is None else gone_at) + NAME_QUARANTINE
-            if free_at > self._clock():
-                raise RoomNameTaken(session.room_name, free_at - self._clock())
+        if (wait := self.name_free_in(session.room_name, session.tenant)) > 0:
+            raise RoomNameTaken(session.room_name, wait)
         self._records[session.session_id] = _Record(session)
         self._by_room[session.room_name] = session.session_id
         self.counts.enter(session)
@@ -111,6 +124,10 @@ class MemoryStore:
     def in_room(self, room_name: str) -> Session | None:
         session_id = self._by_room.get(room_name)
         return None if session_id is None else self._records[session_id].session
+
+    def name_free_in(self, room_name: str, tenant: str) -> float:
+        holder, reserved = self.in_room(room_name), self._names.reserved_for(room_name, tenant)
+        return reserved if holder is None else max(reserved, _held_for(holder, tenant, self._clock()))
 
     def list(self) -> Iterator[Session]:
         return (record.session for record in list(self._records.values()))

@@ -88,6 +88,9 @@ class Store(Protocol):
     def in_room(self, room_name: str) -> Session | None:
         """The session whose room has this name, or was the last to have it."""
 
+    def name_free_in(self, room_name: str, tenant: str) -> float:
+        """Seconds until `add` takes a session of this tenant with this room name, at the earliest; 0 if now."""
+
     def list(self) -> Iterator[Session]:
         """Every session, oldest first."""
 

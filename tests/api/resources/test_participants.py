@@ -40,7 +40,12 @@ async def test_further_participant_gets_its_own_token_for_the_room(api: Api) -> 
         "canPublishData": True,
     }
     told = {name: claims[name] for name in ("sub", "name", "attributes", "metadata")}
-    assert told == {"sub": "bob", "name": "Bob", "attributes": {"c": "d"}, "metadata": "m"}
+    assert told == {
+        "sub": "bob",
+        "name": "Bob",
+        "attributes": {"c": "d", "session.id": session["session_id"]},
+        "metadata": "m",
+    }
 
 
 async def test_adding_a_participant_changes_no_stored_session(api: Api) -> None:

@@ -160,7 +160,7 @@ async def test_agent_metadata_goes_to_invites_and_user_data_to_the_token(api: Ap
     assert session.metadata == {"agents": {"TTS": '{"voice": 7}'}}
     await api.say_ready(session.session_id, "tts-1")
     claims = claims_of((await asking)[2])
-    assert (claims["name"], claims["metadata"], claims["attributes"]) == ("Alice", "as it is", {"lang": "de"})
+    assert (claims["name"], claims["metadata"], claims["attributes"]["lang"]) == ("Alice", "as it is", "de")
     assert claims["sub"] == "alice"
 
 
@@ -223,7 +223,7 @@ async def test_same_identity_gets_a_new_token_and_another_joins_the_room(api: Ap
     assert [claims["sub"] for claims in (first, again, bob)] == ["alice", "alice", "bob"]
     assert {claims["video"]["room"] for claims in (first, again, bob)} == {"demo"}
     assert len({claims["jti"] for claims in (first, again, bob)}) == 3
-    assert (bob["name"], bob["metadata"], bob["attributes"]) == ("Bob", "b", {"a": "b"})
+    assert (bob["name"], bob["metadata"], bob["attributes"]["a"]) == ("Bob", "b", "b")
     assert len(sessions(api)) == 1
 
 
@@ -273,12 +273,11 @@ async def test_token_for_a_session_created_over_the_api_has_its_own_grants(api: 
     assert "metadata" not in bob
 
 
-async def test_room_name_of_an_ended_session_stays_taken_for_a_while(api: Api) -> None:
-    await api.ask("POST", TOKEN, ALICE | PLAIN)
-    await api.ask("DELETE", f"/sessions/{sessions(api)[0].session_id}")
-    status, headers, problem = await api.ask("POST", TOKEN, ALICE | PLAIN)
-    assert (status, slug(problem)) == (409, "room_name_taken")
-    assert 1 <= int(headers["Retry-After"]) <= 30
+async def test_room_of_an_ended_session_can_be_restarted_by_its_owner_at_once(api: Api) -> None:
+    for _ in range(3):
+        assert (await api.ask("POST", TOKEN, ALICE | PLAIN))[0] == 201
+        await api.ask("DELETE", f"/sessions/{sessions(api)[-1].session_id}")
+    assert len(sessions(api)) == 3
 
 
 async def test_two_hundred_concurrent_token_requests_for_a_room_get_one_session(api: Api) -> None:

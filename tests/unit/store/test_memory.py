@@ -113,8 +113,8 @@ async def test_the_name_of_a_room_in_use_is_taken(store: MemoryStore, clock: Vir
 
 
 async def test_the_name_of_a_deleted_room_is_taken_for_30_seconds(store: MemoryStore, clock: VirtualClock) -> None:
-    """The error says for how long; then the name can be used again."""
-    await store.add(given.a_session())
+    """For other callers. The error says for how long; then the name can be used again."""
+    await store.add(replace(given.a_session(), owner="acme"))
     for event in (ev.SessionClosed(START), ev.CleanUpStarted(START), ev.CleanedUp(START)):
         await store.update("s1", event)
     clock.now += NAME_QUARANTINE - 10
@@ -156,6 +156,33 @@ async def test_removing_an_old_session_does_not_free_the_room_name_of_a_new_one(
     assert store.in_room("demo") is store.get("s2")
     with pytest.raises(RoomNameTaken):
         await store.add(another("s3"))
+
+
+async def test_the_owner_may_use_the_name_of_a_room_that_was_deleted_at_once(store: MemoryStore) -> None:
+    await store.add(given.a_session())
+    for event in (ev.SessionClosed(START), ev.CleanUpStarted(START), ev.CleanedUp(START)):
+        await store.update("s1", event)
+    await store.add(another("s2"))
+    assert store.in_room("demo") is store.get("s2")
+
+
+async def test_the_owner_waits_for_a_room_whose_deletion_took_long(store: MemoryStore, clock: VirtualClock) -> None:
+    """It may still go on, and take the new room with it."""
+    await store.add(given.a_session())
+    for event in (ev.SessionClosed(START), ev.CleanUpStarted(START), ev.CleanedUp(START + 3)):
+        await store.update("s1", event)
+    clock.now = START + 3
+    with pytest.raises(RoomNameTaken) as caught:
+        await store.add(another("s2"))
+    assert caught.value.retry_after == NAME_QUARANTINE
+
+
+async def test_a_room_that_was_never_ours_does_not_hold_its_name(store: MemoryStore) -> None:
+    """The request for it was abandoned, and LiveKit has refused it since."""
+    await store.add(given.a_session())
+    for event in (*given.requested(), ev.SessionClosed(START), ev.RoomRefused(START, taken=True)):
+        await store.update("s1", event)
+    await store.add(replace(another("s2"), owner="acme"))
 
 
 async def test_a_session_with_a_taken_room_name_is_not_stored(store: MemoryStore) -> None:

@@ -1,0 +1,113 @@
+"""Room names that are used again: tokens of the earlier sessions of a name open no room of a later one."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import suppress
+from typing import Any
+
+import jwt
+import pytest
+from livekit import api, rtc
+
+from http_api.app_keys import ROOMS
+from manager_agent.control.reconcile import Reconciler
+from tests.live.conftest import Site, Stack, StartStack
+from tests.live.humans import Human, ready_session
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.live
+
+NAME = "standup"
+
+
+async def ended(stack: Stack, **more: Any) -> dict[str, Any]:
+    """A session of this room that has ended, with the token that it gave out."""
+    session = await stack.request(prefer="wait=10", room_name=NAME, **more)
+    await (await stack.http.delete(f"/api/v1/sessions/{session['session_id']}")).release()
+    return session
+
+
+async def identities(stack: Stack) -> list[str]:
+    with suppress(api.ServerError):
+        return sorted(one.identity for one in await stack.participants(NAME) if not one.permission.hidden)
+    return []
+
+
+async def test_owner_restarts_at_once_and_old_tokens_open_nothing(stack: Stack) -> None:
+    """The second session has another room; a participant with a token of the first one is removed, also under the
+    identity of its user, and is not taken for that user."""
+    first = await ended(stack)
+    second = await stack.request(prefer="wait=10", room_name=NAME)
+    session = stack.store.get(second["session_id"])
+    assert session.room.sid != stack.store.get(first["session_id"]).room.sid
+    late = Human()
+    await late.join(first)
+    await late.is_out()
+    assert stack.store.get(second["session_id"]).user_joined_at is None
+    alice = Human()
+    await alice.join(second)
+    await stack.until(second["session_id"], lambda latest: latest.user_presence.here)
+    assert await identities(stack) == ["alice"]
+    await alice.leave()
+
+
+async def test_old_token_of_a_service_opens_nothing(stack: Stack) -> None:
+    bot = await stack.bot("asr")
+    first = await ready_session(stack, bot, room_name=NAME)
+    invite = bot.invites[0]
+    await (await stack.http.delete(f"/api/v1/sessions/{first['session_id']}")).release()
+    await stack.request(prefer="wait=10", room_name=NAME)
+    await bot.join(invite)
+    await eventually("an empty room", lambda: identities(stack), lambda left: not left, within=10, every=0.05)
+
+
+@pytest.mark.parametrize("webhooks", [True, False])
+async def test_old_token_in_a_foreign_room_is_removed_and_the_room_stays(
+    start_stack: StartStack, site: Site, silent_site: Site, webhooks: bool
+) -> None:
+    """Without webhooks the reconciler finds it. Others in that room stay too."""
+    stack = await start_stack(site if webhooks else silent_site)
+    first = await ended(stack)
+    made = await stack.livekit.room.create_room(api.CreateRoomRequest(name=NAME))
+    grants = api.VideoGrants(room_join=True, room=NAME)
+    token = api.AccessToken("devkey", "secret").with_identity("stranger").with_grants(grants).to_jwt()
+    stranger, late = rtc.Room(), rtc.Room()
+    await stranger.connect(stack.site.livekit.url, token)
+    await late.connect(stack.site.livekit.url, first["access_token"])
+    reconciler = Reconciler(store=stack.store, rooms=stack.app[ROOMS], clock=stack.clock)
+
+    async def found() -> list[str]:
+        if not webhooks:
+            await reconciler.round()
+        return await identities(stack)
+
+    await eventually("the stranger alone", found, lambda here: here == ["stranger"], within=10, every=0.1)
+    rooms = (await stack.livekit.room.list_rooms(api.ListRoomsRequest(names=[NAME]))).rooms
+    assert [room.sid for room in rooms] == [made.sid]
+    await asyncio.gather(stranger.disconnect(), late.disconnect())
+    await stack.livekit.room.delete_room(api.DeleteRoomRequest(room=NAME))
+
+
+async def test_token_request_waits_for_the_room_name(start_stack: StartStack, site: Site) -> None:
+    """While the last room of that name is being deleted."""
+    stack = await start_stack(site)
+    first = await stack.request(prefer="wait=10", room_name=NAME)
+    closing = asyncio.create_task(stack.http.delete(f"/api/v1/sessions/{first['session_id']}"))
+    await stack.until(first["session_id"], lambda session: session.over)
+    body = {"room_name": NAME, "participant_identity": "alice", "room_config": {"agents": [{"agent_name": "asr"}]}}
+    bot = await stack.bot("asr")
+    asking = asyncio.create_task(stack.http.post("/api/v1/token", json=body))
+    await bot.invited()
+    await bot.join()
+    answer = await asking
+    assert answer.status == 201
+    await (await closing).release()
+
+
+async def test_token_of_a_session_names_it(stack: Stack) -> None:
+    session = await stack.request(prefer="wait=10", room_name=NAME, user_attributes={"session.id": "another"})
+    claims = jwt.decode(session["access_token"], options={"verify_signature": False})
+    assert claims["attributes"]["session.id"] == session["session_id"]
+    assert claims["exp"] > time.time()

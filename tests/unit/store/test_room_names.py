@@ -1,0 +1,71 @@
+"""Room names reserved by tokens: as long as any token opens a room of that name."""
+
+from __future__ import annotations
+
+import pytest
+
+from manager_agent.store.room_names import LEEWAY, SWEPT_FROM, RoomNames
+from tests.unit.sessions import START
+from tests.unit.virtual_time import VirtualClock
+
+pytestmark = pytest.mark.unit
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    return VirtualClock()
+
+
+@pytest.fixture
+def names(clock: VirtualClock) -> RoomNames:
+    return RoomNames(clock)
+
+
+def test_name_is_reserved_until_the_last_token_expires(names: RoomNames, clock: VirtualClock) -> None:
+    """Whichever session of the owner gave it out. The owner itself need not wait."""
+    names.issued("demo", "s1", "acme", START + 180, is_recognized=True)
+    names.issued("demo", "s2", "acme", START + 100, is_recognized=True)
+    assert names.reserved_for("demo", "rival") == 180
+    assert names.reserved_for("demo", "acme") == 0
+    assert names.reserved_for("another", "rival") == 0
+    clock.now += 179.5
+    assert names.reserved_for("demo", "rival") == 0.5
+    clock.now += 0.5
+    assert names.reserved_for("demo", "rival") == 0
+
+
+def test_owner_waits_for_tokens_whose_holder_can_hide_the_session(names: RoomNames, clock: VirtualClock) -> None:
+    """As long as LiveKit accepts them."""
+    names.issued("demo", "s1", "acme", START + 180, is_recognized=False)
+    names.issued("demo", "s1", "acme", START + 200, is_recognized=True)
+    assert names.reserved_for("demo", "acme") == 180 + LEEWAY
+    assert names.reserved_for("demo", "rival") == 180 + LEEWAY
+
+
+def test_tokens_of_a_session_may_enter_as_long_as_livekit_accepts_them(names: RoomNames, clock: VirtualClock) -> None:
+    names.issued("demo", "s1", "acme", START + 180, is_recognized=True)
+    clock.now += 180 + LEEWAY - 1
+    assert names.may_enter("demo", "s1")
+    assert not names.may_enter("demo", "s2")
+    assert not names.may_enter("another", "s1")
+    clock.now += 1
+    assert not names.may_enter("demo", "s1")
+    assert not names.is_reserved("demo")
+
+
+def test_next_owner_of_a_name_replaces_the_earlier_one(names: RoomNames, clock: VirtualClock) -> None:
+    names.issued("demo", "s1", "acme", START + 180, is_recognized=True)
+    clock.now += 180
+    names.issued("demo", "s2", "rival", START + 400, is_recognized=True)
+    assert names.reserved_for("demo", "rival") == 0
+    assert names.reserved_for("demo", "acme") == 220
+
+
+def test_ended_reservations_are_forgotten(names: RoomNames, clock: VirtualClock) -> None:
+    """Also the sessions of a name that is used over and over."""
+    for n in range(20 * SWEPT_FROM):
+        clock.now += 1
+        names.issued(f"room-{n}", f"s{n}", "acme", clock.now + 180, is_recognized=True)
+        names.issued("demo", f"s{n}", "acme", clock.now + 180, is_recognized=True)
+    assert names.count <= SWEPT_FROM + 1
+    assert sum(names.may_enter("demo", f"s{n}") for n in range(20 * SWEPT_FROM)) == 180 + LEEWAY
