@@ -82,8 +82,9 @@ class Principal:
         return self.name == owner
 
     def sees(self, owner: str) -> bool:
-        """Whether it may see and end what `owner` created."""
-        return self.owns(owner) or Scope.ADMIN in self.scopes
+        """Whether it may see and end what `owner` created. The health check's sessions have no owner: no caller sees
+        them."""
+        return bool(owner) and (self.owns(owner) or Scope.ADMIN in self.scopes)
 
     @property
     def is_admin(self) -> bool:

@@ -13,6 +13,7 @@ from manager_agent.livekit.probe_participant import ProbeParticipant, RoomUnusab
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.session.session import Limits, Session, User
 from manager_agent.store.store import Store
+from manager_agent.tasks import Tasks
 
 PROBE_TIMEOUT = 10.0
 IDENTITY = "health-check"
@@ -31,11 +32,13 @@ class ProbeResult:
 
 
 class Probe:
-    """Runs one check at a time; concurrent callers share its outcome."""
+    """Runs one check at a time; concurrent callers share its outcome. Its sessions have no owner: no caller sees
+    them, and no metric counts them."""
 
     def __init__(self, *, orchestrator: Orchestrator, store: Store, rooms: Rooms, clock: Clock) -> None:
         self._orchestrator, self._store, self._rooms, self._clock = orchestrator, store, rooms, clock
         self._running: asyncio.Task[ProbeResult] | None = None
+        self._leaving = Tasks()
 
     async def run(self) -> ProbeResult:
         """Run the check, or wait for the running one. Raises ProbeFailed."""
@@ -64,9 +67,14 @@ class Probe:
                 await participant.join(self._rooms.url, self._rooms.user_token(session).jwt)
                 step = "get an answer from the manager"
                 await participant.get_answer(session.manager.identity or "")
-            return ProbeResult(self._clock() - start, self._store.get(session.session_id).webhooks_arrive)
+            result = ProbeResult(self._clock() - start, self._store.get(session.session_id).webhooks_arrive)
         except (TimeoutError, RoomUnusable) as error:
             raise ProbeFailed(f"could not {step}: {error!r}") from error
         finally:
-            await participant.leave()
-            await self._orchestrator.close(session.session_id)
+            leaving = self._leaving.spawn(self._leave(session, participant), name="probe leaves")
+        await asyncio.wait([leaving])  # a failure is told at once instead: LiveKit may delete the room late or never
+        return result
+
+    async def _leave(self, session: Session, participant: ProbeParticipant) -> None:
+        await participant.leave()
+        await self._orchestrator.close(session.session_id)

@@ -44,9 +44,9 @@ class LogLine:
 
 
 def log_changes(change: Change) -> None:
-    """Log every step of this change."""
+    """Log every step of this change; those of the health check's sessions, which have no owner, at level debug."""
     for step in steps_of(change):
-        write = log.warning if step.is_warning else log.info
+        write = log.debug if not change.session.owner else log.warning if step.is_warning else log.info
         write(step.event, **change.session.log_fields, **step.fields)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from livekit import rtc
 
-from manager_agent.livekit.room_connection import connect
+from manager_agent.livekit.room_connection import connect, disconnect
 from manager_agent.messages import TOPIC, RpcFault
 
 
@@ -40,4 +40,4 @@ class ProbeParticipant:
                 raise RoomUnusable(repr(answer)) from answer
 
     async def leave(self) -> None:
-        await self._room.disconnect()
+        await disconnect(self._room)

@@ -46,8 +46,9 @@ class RecentLogs:
         self._lock.put((session_id, entry.line.encode()))
 
     def follow(self, change: Change) -> None:
-        """Register a new session; drop the entries of a removed one."""
-        if change.before is not None and change.after is not None:
+        """Register a new session; drop the entries of a removed one. The health check's sessions have no owner, who
+        could read their entries."""
+        if not change.session.owner or (change.before is not None and change.after is not None):
             return
         with self._lock:
             if change.after is not None:

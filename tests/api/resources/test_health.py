@@ -7,10 +7,13 @@ import asyncio
 import aiohttp
 import pytest
 
+from http_api.observability.logs.recent import RECENT_LOGS
 from http_api.server import serving
 from http_api.settings.settings import DevSettings
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, stand_ins
+from tests.api.still_sessions import still_session
+from tests.api.streams.feed_reader import Readers
 
 pytestmark = pytest.mark.api
 
@@ -24,6 +27,22 @@ async def test_server_is_alive_but_not_ready_before_the_agent_registers(api: Api
     assert (status, headers["Retry-After"]) == (503, "2")
     api.agent.is_registered = True
     assert (await api.ask("GET", "//readyz"))[0] == 200
+
+
+async def test_deep_health_sessions_are_shown_to_no_caller_and_kept_in_no_log(api: Api, readers: Readers) -> None:
+    """Dev mode's caller has the scope admin."""
+    feed = await readers.reader()
+    async with still_session(api, "ses_probe", owner="") as probe:
+        await probe.becomes_ready()
+        assert (await api.ask("GET", "/sessions"))[2]["sessions"] == []
+        assert (await api.ask("GET", "/sessions/ses_probe"))[0] == 404
+        assert (await api.ask("DELETE", "/sessions/ses_probe"))[0] == 404
+        _, snapshot = await (await readers.reader()).next()
+        assert snapshot["sessions"] == []
+        assert api.app[RECENT_LOGS].of("ses_probe") == []
+        async with still_session(api, "ses_ours"):
+            told = await feed.until("session")
+    assert told["session_id"] == "ses_ours"
 
 
 async def test_shutdown_answers_waiting_requests_and_leaves_no_room() -> None:

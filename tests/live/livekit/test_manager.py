@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 from livekit import api, rtc
 
+from manager_agent.control import orchestrator
 from manager_agent.livekit.room_watcher import Watcher
 from manager_agent.messages import DispatchMetadata, RoomStatus
 from manager_agent.session.session import EndReason, Session, SessionState
@@ -172,11 +173,14 @@ async def test_deep_health_creates_a_session_and_leaves_nothing(stack: Stack) ->
     assert await stack.rooms() == []
 
 
-async def test_deep_health_names_the_failing_step(start_stack: StartStack, silent_site: Site) -> None:
+async def test_deep_health_names_the_failing_step_without_waiting_for_the_clean_up(
+    start_stack: StartStack, silent_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orchestrator, "SETTLE_TIMEOUT", 3_600.0)
     stack = await start_stack(silent_site)
     await silent_site.livekit.stop()
     try:
-        async with stack.http.get("/health?deep=true") as answer:
+        async with waiting_for("the answer", stack.log.getvalue), stack.http.get("/health?deep=true") as answer:
             problem = await answer.json()
         assert (answer.status, problem["detail"]) == (503, "LiveKit did not create a room")
     finally:

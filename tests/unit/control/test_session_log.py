@@ -151,20 +151,27 @@ def test_changes_without_a_log_event_are_not_logged() -> None:
 
 
 def test_session_log_entries_have_session_id_and_room_name() -> None:
-    new = given.a_session(given.JOINS)
+    new = replace(given.a_session(given.JOINS), owner="acme")
     with capture_logs() as logs:
         log_changes(Change("s1", None, new))
         log_changes(Change("s1", new, None))
     about = {"session_id": "s1", "room": "demo", "log_level": "info"}
     assert logs == [
-        {"event": "session_opened", "services": ["asr-service"], "user": "alice", "owner": "", **about},
+        {"event": "session_opened", "services": ["asr-service"], "user": "alice", "owner": "acme", **about},
         {"event": "session_forgotten", **about},
     ]
 
 
 def test_session_trouble_is_logged_at_level_warning() -> None:
-    begun = given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR), *given.accepted(ASR))
+    asked = replace(given.a_session(given.JOINS), owner="acme")
+    begun = given.after(asked, *given.managed(), *given.invited(ASR), *given.accepted(ASR))
     event = given.signal(ASR_IDENTITY, Signal.FAILED, START + 1)
     with capture_logs() as logs:
         log_changes(Change("s1", begun, apply(begun, event), event))
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [("service_failed", "warning")]
+
+
+def test_steps_of_the_health_check_are_logged_at_level_debug() -> None:
+    with capture_logs() as logs:
+        log_changes(Change("s1", None, given.a_session(given.JOINS)))
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [("session_opened", "debug")]

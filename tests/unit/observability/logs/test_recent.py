@@ -20,7 +20,7 @@ pytestmark = pytest.mark.unit
 
 
 def session(session_id: str) -> Session:
-    return replace(a_session(), session_id=session_id)
+    return replace(a_session(), session_id=session_id, owner="acme")
 
 
 def begins(logs: RecentLogs, *session_ids: str) -> None:
