@@ -36,6 +36,8 @@ class RpcFault(IntEnum):
     """No service was invited under this identity, or the invite is not known yet. Repeat the signal."""
     NOT_NOW = 4090
     """The service has left or failed."""
+    TOO_MANY = 4290
+    """The participant sends too many messages. Pause."""
 
 
 class Message(BaseModel):

@@ -15,6 +15,9 @@ from typing import Any
 from livekit import rtc
 from livekit.rtc import _ffi_client
 from livekit.rtc._proto.ffi_pb2 import FfiEvent
+from livekit.rtc._proto.room_pb2 import RoomEvent
+
+from manager_agent.livekit.participant_budget import ParticipantBudget
 
 _load = _ffi_client.get_ffi_lib
 
@@ -53,8 +56,13 @@ class _LibraryWithoutLogCapture:
         return getattr(self._library, name)
 
 
-def filter_events_to_room(room: rtc.Room) -> None:
-    """From now on, put only this room's own events into its queue. Call it once the room is connected.
+def filter_events_to_room(room: rtc.Room, topic: str, budget: ParticipantBudget) -> None:
+    """From now on, put only this room's own events into its queue, of data only messages on `topic`, and of each
+    participant only what its budget takes. Call it once the room is connected.
+
+    What is dropped never reaches the event loop. Text and byte streams are dropped too: the SDK would log each, with
+    the topic that its sender chose. Attributes that are dropped are seen in the next listing of the room. RPCs are let
+    through, as each needs a response.
 
     The SDK puts every event of every room into the queue of each room: with a hundred rooms this costs the event loop
     nearly two milliseconds per event. Not for rooms that publish tracks: publishing waits for events dropped here.
@@ -66,7 +74,7 @@ def filter_events_to_room(room: rtc.Room) -> None:
     def is_own(event: FfiEvent) -> bool:
         match event.WhichOneof("message"):
             case "room_event":
-                return event.room_event.room_handle == own_room
+                return event.room_event.room_handle == own_room and _is_wanted(event.room_event, topic, budget)
             case "rpc_method_invocation":
                 return event.rpc_method_invocation.local_participant_handle == own_participant
         return False
@@ -75,3 +83,31 @@ def filter_events_to_room(room: rtc.Room) -> None:
         queue._subscribers[:] = [
             (each, loop, is_own if each is own_queue else wanted) for each, loop, wanted in queue._subscribers
         ]
+
+
+def _is_wanted(event: RoomEvent, topic: str, budget: ParticipantBudget) -> bool:
+    """Whether to deliver this event of a room. Releases what a dropped one holds."""
+    match event.WhichOneof("message"):
+        case "text_stream_opened":
+            _release(event.text_stream_opened.reader.handle.id)
+            return False
+        case "byte_stream_opened":
+            _release(event.byte_stream_opened.reader.handle.id)
+            return False
+        case "data_packet_received":
+            packet = event.data_packet_received
+            if packet.WhichOneof("value") != "user":
+                return False
+            if packet.user.topic == topic and budget.takes(packet.participant_identity, "data"):
+                return True
+            _release(packet.user.data.handle.id)
+            return False
+        case "participant_attributes_changed":
+            return budget.takes(event.participant_attributes_changed.participant_identity, "attributes")
+        case "transcription_received" | "participant_metadata_changed" | "participant_name_changed":
+            return False
+    return True
+
+
+def _release(handle: int) -> None:
+    _ffi_client.FfiClient.instance._ffi_lib.livekit_ffi_drop_handle(ctypes.c_uint64(handle))

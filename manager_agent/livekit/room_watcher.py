@@ -7,6 +7,7 @@ which one coroutine processes in order.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +18,7 @@ from livekit.rtc.participant import PublishDataError
 
 from manager_agent.clock import Clock
 from manager_agent.livekit.ffi import filter_events_to_room
+from manager_agent.livekit.participant_budget import ParticipantBudget
 from manager_agent.livekit.participants import participant_in_room
 from manager_agent.livekit.room_connection import CONNECT_TIMEOUT, connect, disconnect
 from manager_agent.messages import (
@@ -41,6 +43,8 @@ OPTIONS = rtc.RoomOptions(
     # Continual gathering of network addresses adds an eighth to the cost of a join; a server's interfaces don't change.
     rtc_config=rtc.RtcConfiguration(continual_gathering_policy=rtc.ContinualGatheringPolicy.GATHER_ONCE),
 )
+IGNORED_INTERVAL = 60.0
+"""Seconds between two log entries about messages of one room that are ignored."""
 INBOX_MAX = 1_000
 """Unprocessed data packets of one room, beyond which further ones are dropped as noise."""
 
@@ -53,13 +57,17 @@ class Watcher:
         self._store, self._clock = store, clock
         self._room = rtc.Room()
         self._inbox: asyncio.Queue[ev.Event | rtc.DataPacket | None] = asyncio.Queue()
+        self._budget = ParticipantBudget()
+        self._said: set[tuple[str, Signal]] = set()
+        """The signals of services that were logged."""
         self._ignored: Counter[str] = Counter()
+        self._ignored_logged_at = -math.inf
 
     async def watch(self, url: str, token: str) -> None:
         """Join the room and watch it until it closes. Raises TimeoutError, rtc.ConnectError."""
         self._listen()
         await connect(self._room, url, token, OPTIONS, CONNECT_TIMEOUT)
-        filter_events_to_room(self._room)
+        filter_events_to_room(self._room, TOPIC, self._budget)
         try:
             if self._store.get(self._session_id).manager.identity != self._identity:
                 return  # another manager is in charge by now
@@ -128,15 +136,21 @@ class Watcher:
 
     async def _on_rpc(self, call: rtc.RpcInvocationData) -> str:
         """Handle an RPC of a service. LiveKit guarantees the caller's identity; the response is our acknowledgement."""
+        if not self._budget.takes(call.caller_identity, "rpc"):
+            self._ignore("rpc_too_often", call.caller_identity, "")
+            raise rtc.RpcError(RpcFault.TOO_MANY, "too many messages of this participant")
         try:
             signal = parse_signal(call.payload)
         except UnreadableMessage as error:
             self._ignore("rpc_unreadable", call.caller_identity, str(error))
             raise rtc.RpcError(RpcFault.UNREADABLE, str(error)) from None
-        session = await self._apply(call.caller_identity, signal)
+        if self._store.get(self._session_id).entry_of(call.caller_identity) is None:
+            await self._record_presence(call.caller_identity)  # it may be a dispatched agent, known once it is seen
+        session = self._store.get(self._session_id)
         if session.entry_of(call.caller_identity) is None:
             self._ignore("rpc_from_unknown_caller", call.caller_identity, "")
             raise rtc.RpcError(RpcFault.UNKNOWN_CALLER, "no service was invited with this identity")
+        session = await self._apply(call.caller_identity, signal)
         if not session.has_applied(call.caller_identity, signal.type):
             raise rtc.RpcError(RpcFault.NOT_NOW, f"a service that has left or failed can't signal {signal.type}")
         return Answer(revision=session.revision).model_dump_json()
@@ -163,12 +177,13 @@ class Watcher:
 
     async def _apply(self, identity: str, signal: ServiceMessage) -> Session:
         """Record the signal, after the presence of its sender if it is in the room. Returns the session."""
-        participant = self._room.remote_participants.get(identity)
-        if participant is not None:
-            await self._store.update(self._session_id, self._seen(participant))
+        await self._record_presence(identity)
+        before = self._store.get(self._session_id)
         event = ev.ServiceSignalled(self._clock(), identity, signal.type, Evidence.MESSAGE)
         session = await self._store.update(self._session_id, event)
-        write = log.debug if signal.type is Signal.PROGRESS else log.info
+        is_new = session is not before or (identity, signal.type) not in self._said
+        self._said.add((identity, signal.type))
+        write = log.info if is_new and signal.type is not Signal.PROGRESS else log.debug
         write(
             "service_said",
             identity=identity,
@@ -177,6 +192,12 @@ class Watcher:
             **_service_fields(session, identity),
         )
         return session
+
+    async def _record_presence(self, identity: str) -> None:
+        """Record that this participant is here, if it is: its join may not have been reported yet."""
+        participant = self._room.remote_participants.get(identity)
+        if participant is not None:
+            await self._store.update(self._session_id, self._seen(participant))
 
     async def _acknowledge(self, identity: str, invite_id: str) -> None:
         payload = Ack(invite_id=invite_id).model_dump_json().encode()
@@ -188,11 +209,15 @@ class Watcher:
             log.info("ack_not_sent", identity=identity, error=str(error), **self._service_fields(identity))
 
     def _ignore(self, what: str, sender: str | None, detail: str) -> None:
-        """Count an ignored message. Log the 1st, 2nd, 4th, 8th ..., so that noise can't fill the log."""
+        """Count an ignored message. Log one in IGNORED_INTERVAL, of whatever kind, with the counts of all kinds, so
+        that noise can't fill the log."""
         self._ignored[what] += 1
-        so_far = self._ignored[what]
-        if so_far & (so_far - 1) == 0:
-            log.warning(what, sender=sender, detail=detail[:200], so_far=so_far, **self._service_fields(sender))
+        now = self._clock()
+        if now >= self._ignored_logged_at + IGNORED_INTERVAL:
+            self._ignored_logged_at = now
+            counts = self._ignored + Counter({f"{kind}_dropped": n for kind, n in self._budget.dropped.items()})
+            about = self._service_fields(sender)
+            log.warning(what, sender=sender, detail=detail[:200], so_far=self._ignored[what], ignored=counts, **about)
 
     def _service_fields(self, identity: str | None) -> dict[str, str | int]:
         """The log fields of the service with this identity. Empty if it is none, or the session is gone."""

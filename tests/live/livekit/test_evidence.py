@@ -151,6 +151,7 @@ async def test_service_that_leaves_may_come_back(stack: Stack) -> None:
         "state": "lost",
         "optional": False,
         "reason": "left",
+        "detail": None,
         "ready_by": None,
         "attempt": 1,
         "timeline": {},

@@ -1,0 +1,44 @@
+"""How much one participant may send to the manager: beyond it, messages are dropped before they cost anything.
+
+A token bucket for each participant of a room, shared by its data messages, RPCs and attribute changes. Used by the
+SDK's own thread and by the event loop.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, OrderedDict
+from threading import Lock
+
+BURST, PER_SECOND = 100.0, 50.0
+PARTICIPANTS_MAX = 1_000
+"""Participants that are remembered. An older one starts with a full bucket again."""
+
+
+class ParticipantBudget:
+    def __init__(self) -> None:
+        self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
+        """The tokens that each participant had left, and when."""
+        self._dropped: Counter[str] = Counter()
+        self._lock = Lock()
+
+    def takes(self, identity: str, what: str) -> bool:
+        """Whether to process this message of a participant. If not, it is counted under `what`."""
+        now = time.monotonic()
+        with self._lock:
+            left, at = self._buckets.get(identity, (BURST, now))
+            left = min(BURST, left + (now - at) * PER_SECOND)
+            is_taken = left >= 1.0
+            self._buckets[identity] = (left - 1.0 if is_taken else left, now)
+            self._buckets.move_to_end(identity)
+            if len(self._buckets) > PARTICIPANTS_MAX:
+                self._buckets.popitem(last=False)
+            if not is_taken:
+                self._dropped[what] += 1
+        return is_taken
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """How many messages were dropped so far, by what they are."""
+        with self._lock:
+            return dict(self._dropped)
