@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from manager_agent.characters import UNSAFE_LINES, visible
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -39,7 +41,7 @@ def print_json(value: Any) -> None:
 
 
 def print_error(message: str) -> None:
-    err().print(f"session-manager: {message}", style="red", markup=False, soft_wrap=True)
+    err().print(f"session-manager: {visible(message, UNSAFE_LINES)}", style="red", markup=False, soft_wrap=True)
 
 
 def table(*columns: str, rows: Iterable[Sequence[object]], right: Sequence[str] = ()) -> Table:
@@ -59,7 +61,7 @@ def _cell(cell: object) -> Text:
 
     if isinstance(cell, Text):
         return cell
-    return Text("-") if cell is None else Text(str(cell), _style(cell))
+    return Text("-") if cell is None else Text(visible(str(cell)), _style(cell))
 
 
 def format_duration(seconds: float) -> str:

@@ -12,6 +12,7 @@ import typer
 from http_api.cli import output
 from http_api.cli.exits import run
 from http_api.cli.target import KEY_VARIABLE, URL, Json, KeyVariable, Url, connected
+from manager_agent.characters import visible
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -79,7 +80,7 @@ def headline(session: SessionView) -> Text:
     from rich.text import Text
 
     reason = "" if session.reason is None else f": {session.reason}"
-    return Text(f"{session.session_id} of {session.user_identity} is {session.state}{reason}", "bold")
+    return Text(visible(f"{session.session_id} of {session.user_identity} is {session.state}{reason}"), "bold")
 
 
 def services_table(session: SessionView) -> Table:

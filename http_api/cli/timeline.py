@@ -9,6 +9,7 @@ import typer
 from http_api.cli import output
 from http_api.cli.exits import run
 from http_api.cli.target import KEY_VARIABLE, URL, Json, KeyVariable, Url, connected
+from manager_agent.characters import visible
 
 
 def timeline(
@@ -34,5 +35,6 @@ async def _show(url: str, key_variable: str, session_id: str, as_json: bool) -> 
 
     console = output.out()
     reason = "" if history.reason is None else f": {history.reason}"
-    console.print(f"{history.session_id} in room {history.room_name} is {history.state}{reason}", markup=False)
+    said = f"{history.session_id} in room {history.room_name} is {history.state}{reason}"
+    console.print(visible(said), markup=False)
     console.print(Drawing(history))

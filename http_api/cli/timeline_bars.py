@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from http_api.cli import output
 from http_api.models.timeline import AttemptView, TimelineView
+from manager_agent.characters import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -151,7 +152,7 @@ class Drawing:
         for name, drawn, note in zip(names, bars, remarks, strict=True):
             yield _table(head, [[*name, drawn]], [*widths, cells], show_head=False)
             if note:
-                yield Text(f"  {note}")
+                yield Text(visible(f"  {note}"))
 
     def _now(self) -> datetime:
         """The time on the server's clock."""

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from http_api.models import json_schemas
+from manager_agent.characters import BIDI_CONTROLS, position_of
 from manager_agent.outbound.address_policy import AddressRefused, read_url
 from manager_agent.session.session import OUR_IDENTITIES
 
@@ -38,19 +39,36 @@ def wrong(message: str) -> PydanticCustomError:
 
 def _name_sized(text: str) -> str:
     if len(text.encode()) > NAME_BYTES_MAX:
-        raise wrong(f"should have at most {NAME_BYTES_MAX} bytes in UTF-8")
+        raise wrong(f"should have at most {NAME_BYTES_MAX} bytes in UTF-8, has {len(text.encode())}")
     return text
 
 
 def _printable(text: str) -> str:
-    if any(c != " " and unicodedata.category(c) in UNSEEN for c in text) or text != text.strip():
-        raise wrong("should have printable characters only, and no space at either end")
+    for index, c in enumerate(text):
+        if c != " " and unicodedata.category(c) in UNSEEN:
+            raise wrong(f"should have printable characters only, not {position_of(text, index)}")
+    return _no_space_at_its_ends(text)
+
+
+def _no_space_at_its_ends(text: str) -> str:
+    for index in (0, -1) if text else ():
+        if text[index].isspace():
+            raise wrong(f"should have no space at either end, not {position_of(text, index % len(text))}")
     return text
 
 
 def _one_line(text: str) -> str:
-    if any(unicodedata.category(character) in NOT_ON_ONE_LINE for character in text):
-        raise wrong("should be one line without control characters")
+    for index, c in enumerate(text):
+        if unicodedata.category(c) in NOT_ON_ONE_LINE:
+            raise wrong(f"should be one line without control characters, not {position_of(text, index)}")
+    return text
+
+
+def _in_reading_order(text: str) -> str:
+    """Refuse what changes the order in which a log, a terminal or a page shows the text around it."""
+    for index, c in enumerate(text):
+        if c in BIDI_CONTROLS:
+            raise wrong(f"should not change the direction of text by {position_of(text, index)}")
     return text
 
 
@@ -103,9 +121,11 @@ Printable = Annotated[
 ]
 UserIdentity = Annotated[
     str,
-    Field(min_length=1, max_length=128, json_schema_extra=json_schemas.USER_IDENTITY),
-    AfterValidator(_printable),
+    Field(min_length=1, max_length=NAME_BYTES_MAX, json_schema_extra=json_schemas.USER_IDENTITY),
     AfterValidator(_name_sized),
+    AfterValidator(_one_line),
+    AfterValidator(_in_reading_order),
+    AfterValidator(_no_space_at_its_ends),
     AfterValidator(_not_ours),
 ]
 UserName = Annotated[
@@ -114,7 +134,14 @@ UserName = Annotated[
     AfterValidator(_name_sized),
     AfterValidator(_one_line),
 ]
-RoomName = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:@~+=-]*$")]
+RoomName = Annotated[
+    str,
+    Field(min_length=1, max_length=NAME_BYTES_MAX, json_schema_extra=json_schemas.ROOM_NAME),
+    AfterValidator(_name_sized),
+    AfterValidator(_one_line),
+    AfterValidator(_in_reading_order),
+]
+"""Whatever livekit-server takes, except characters that logs, terminals and pages can't show safely."""
 ServiceId = Annotated[str, Field(max_length=128, pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.:@-]*$")]
 ProfileName = ServiceId
 ServiceType = Annotated[

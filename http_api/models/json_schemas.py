@@ -19,11 +19,15 @@ UNSEEN = (
 )
 """The characters of field_types.UNSEEN as ranges, because not every regex engine supports Unicode categories."""
 PRINTABLE: Schema = {"pattern": f"^[^ {UNSEEN}]+( +[^ {UNSEEN}]+)*$"}
+UNSAFE = r"\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069"
+"""Control characters, line separators and bidirectional controls."""
+SPACES = r" \xa0\u1680\u2000-\u200a\u202f\u205f\u3000"
+ROOM_NAME: Schema = {"pattern": f"^[^{UNSAFE}]+$", "description": "At most 256 bytes in UTF-8."}
 ONE_LINE: Schema = {"pattern": r"^[^\x00-\x1f\x7f-\x9f\u2028\u2029]*$"}
 TEXT: Schema = {"pattern": r"^[^\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]*$"}
 """Any string in a body."""
 USER_IDENTITY: Schema = {
-    **PRINTABLE,
+    "pattern": f"^[^{SPACES}{UNSAFE}]([^{UNSAFE}]*[^{SPACES}{UNSAFE}])?$",
     "not": {"pattern": f"^{OUR_IDENTITIES}"},
     "description": f"At most 256 bytes in UTF-8. Must not begin with `{OUR_IDENTITIES}`.",
 }

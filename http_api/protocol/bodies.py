@@ -17,6 +17,7 @@ from aiohttp import web
 from pydantic import BaseModel, ValidationError
 
 from http_api.errors import FieldError, Invalid, MalformedBody, SlowBody, UnsupportedBody
+from manager_agent.characters import position_of
 
 BODY_MAX = 64 * 1024
 BODY_TIMEOUT = 10.0
@@ -91,8 +92,13 @@ def parse_json(raw: bytes) -> Any:
         raise MalformedBody(f"nested deeper than {DEPTH_MAX} levels") from None
     except ValueError as error:  # an integer of thousands of digits
         raise MalformedBody(str(error)) from None
-    unprintable = [FieldError(field_path(loc), "contains a control character or a lone surrogate")
-                   for loc, text in _texts(value) if UNPRINTABLE.search(text)]  # fmt: skip
+    unprintable = [
+        FieldError(
+            field_path(loc), f"may not have control characters or lone surrogates: {position_of(text, bad.start())}"
+        )
+        for loc, text in _texts(value)
+        if (bad := UNPRINTABLE.search(text))
+    ]
     if unprintable:
         raise Invalid(unprintable)
     return value

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -20,6 +21,7 @@ import structlog
 from jwt import InsecureKeyLengthWarning
 
 from http_api.observability.logs.redaction import EventDict, redactor
+from manager_agent.characters import UNSAFE, UNSAFE_LINES, visible
 
 CHATTY = ("asyncio", "aiohttp.server", "livekit", "livekit.agents", "urllib3", "watchfiles")
 """Packages whose debug logs are irrelevant to sessions."""
@@ -37,10 +39,12 @@ class Entry:
 
     @cached_property
     def line(self) -> str:
-        """The entry as JSON, on one line."""
-        return json.dumps(self.fields, ensure_ascii=False, separators=(",", ":"))
+        """The entry as JSON, on one line, safe to look at on a terminal."""
+        return visible(json.dumps(self.fields, ensure_ascii=False, separators=(",", ":")), UNSAFE_IN_JSON)
 
 
+UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+"""What JSON leaves as it is. All of it stands in strings, where the escapes mean the same."""
 Distribute = Callable[[Any, str, EventDict], str]
 Sink = Callable[[Entry], None]
 """Receives each entry when it is logged, in any thread. It must not block, and must not log."""
@@ -129,4 +133,17 @@ def _distributor(sinks: Sequence[Sink], console: Any) -> Distribute:
 
 def _console(stream: TextIO) -> Any:
     plain = structlog.dev.plain_traceback
-    return structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)
+    render = structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=plain)
+
+    def rendered(logger: Any, method: str, event: EventDict) -> str:
+        safe = {
+            key: visible(value, _unsafe_in(key)) if isinstance(value, str) else value for key, value in event.items()
+        }
+        return render(logger, method, safe)
+
+    return rendered
+
+
+def _unsafe_in(key: str) -> re.Pattern[str]:
+    """Tracebacks keep their lines."""
+    return UNSAFE_LINES if key in ("exception", "stack") else UNSAFE

@@ -13,6 +13,7 @@ from livekit import api
 from manager_agent.session.session import EndReason, SessionState
 from tests.live.conftest import SECRET, Site, Stack, StartStack
 from tests.live.humans import Human, over, ready_session
+from tests.names import NAMES
 
 pytestmark = pytest.mark.live
 
@@ -289,3 +290,18 @@ async def test_room_of_another_program_is_left_alone(stack: Stack) -> None:
     assert room.metadata == "theirs"
     assert list(stack.store.list()) == []
     await stack.livekit.room.delete_room(api.DeleteRoomRequest(room="theirs"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_rooms_and_users_of_any_name_become_active(stack: Stack, name: str) -> None:
+    bot = await stack.bot("asr")
+    session = await ready_session(stack, bot, room_name=name, user_identity=name)
+    human = Human()
+    await human.join(session)
+    await stack.until(session["session_id"], lambda session: session.state is SessionState.ACTIVE)
+    assert (human.room.name, human.room.local_participant.identity) == (name, name)
+    view = await stack.view(session["session_id"])
+    assert (view["room_name"], view["user_identity"]) == (name, name)
+    async with stack.http.delete(f"/api/v1/sessions/{session['session_id']}") as answer:
+        assert (await answer.json())["reason"] == "closed"
+    await human.is_out()

@@ -37,6 +37,8 @@ def accepts(kind: Any) -> Callable[[str], bool]:
     ("schema", "accepted"),
     [
         (json_schemas.PRINTABLE, accepts(field_types.Printable)),
+        (json_schemas.ROOM_NAME, accepts(field_types.RoomName)),
+        (json_schemas.USER_IDENTITY, accepts(field_types.UserIdentity)),
         (json_schemas.ONE_LINE, accepts(field_types.UserName)),
         (json_schemas.TEXT, lambda text: UNPRINTABLE.search(text) is None),
     ],

@@ -158,3 +158,16 @@ def test_unhandled_errors_of_threads_and_finalizers_are_logged(stream: io.String
     assert (of_thread["thread"], of_finalizer["of"]) == ("worker", "function")
     assert f"ValueError: of a thread: {REDACTED}" in of_thread["exception"]
     assert f"ValueError: of a finalizer: {REDACTED}" in of_finalizer["exception"]
+
+
+@pytest.mark.parametrize("dev", [True, False])
+def test_a_log_entry_is_one_line_that_no_terminal_obeys(stream: io.StringIO, dev: bool) -> None:
+    """Rooms of others may have any name."""
+    logs.configure(dev=dev, level="info", secrets=[SECRET], stream=stream)
+    structlog.get_logger("a").info("found", room="a\n\x1b[2J\x9b\u202e\u2028b")
+    said = stream.getvalue()
+    assert len(said.splitlines()) == 1
+    assert not {"\x9b", "\u202e", "\u2028"} & set(said)
+    assert "\x1b[2J" not in said
+    if not dev:
+        assert lines(stream)[0]["room"] == "a\n\x1b[2J\x9b\u202e\u2028b"
