@@ -104,6 +104,7 @@ def authenticator_of(settings: Settings, clock: Clock) -> Authenticator:
         jwks_audience=settings.jwks_audience,
         jwks_issuer=settings.jwks_issuer,
         authorized_parties=settings.jwks_authorized_parties,
+        rooms_claim=settings.jwks_rooms_claim,
         clock=clock,
     )
 

@@ -39,15 +39,19 @@ class Authenticator:
         jwks_audience: str | None,
         jwks_issuer: str | None,
         authorized_parties: Collection[str] = (),
+        rooms_claim: str | None = None,
         clock: Clock,
     ) -> None:
         """`is_open`: callers need no credentials. `livekit_key`: LiveKit's key and secret. `jwks_url`: the key set of
-        the callers' own issuer, if there is one. `authorized_parties`: the values accepted in `azp`; any if empty."""
+        the callers' own issuer, if there is one. `authorized_parties`: the values accepted in `azp`; any if empty.
+        `rooms_claim`: the claim that lists the rooms that a user shares with other users of the issuer."""
         self._is_open, self._api_keys, self._livekit = is_open, api_keys, livekit_key
         self._jwks = KeySet(jwks_url, clock) if jwks_url else None
         self._audience, self._issuer, self._parties = jwks_audience, jwks_issuer, frozenset(authorized_parties)
         self._users = f"jwks:{jwks_issuer or jwks_url}"
-        """The caller name of the issuer's users. It can't collide with an API key's, which has no colon."""
+        """The beginning of the caller names of the issuer's users. They can't collide with those of API keys, which
+        have no colon."""
+        self._rooms_claim = rooms_claim
 
     async def start(self) -> None:
         if self._jwks is not None:
@@ -112,7 +116,13 @@ class Authenticator:
             raise RefusedClaim("the token was given to another party: its `azp` is not in JWKS_AUTHORIZED_PARTIES")
         try:
             identity = IDENTITY.validate_python(claims["sub"])
-            return Principal(self._users, identity=identity, expires_at=end_of(claims))
+            return Principal(
+                f"{self._users}:{identity}",
+                identity=identity,
+                group=self._users,
+                shared_rooms=rooms_of(claims.get(self._rooms_claim)) if self._rooms_claim else frozenset(),
+                expires_at=end_of(claims),
+            )
         except ValidationError:
             raise Forbidden("the token's `sub` is not valid as a participant identity") from None
 
@@ -131,6 +141,11 @@ def bearer(request: web.Request) -> str:
 def end_of(claims: dict[str, Any]) -> float:
     """The instant (seconds since the epoch) until which a JWT with these claims is accepted. PURE."""
     return min(int(claims["exp"]), EXP_MAX) + LEEWAY
+
+
+def rooms_of(claim: Any) -> frozenset[str]:
+    """The room names in the claim JWKS_ROOMS_CLAIM: a string or a list of strings. Anything else names none."""
+    return frozenset(name for name in (claim if isinstance(claim, list) else [claim]) if isinstance(name, str))
 
 
 def scopes_of(grants: Any) -> frozenset[Scope]:

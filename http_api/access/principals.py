@@ -67,6 +67,10 @@ class Principal:
     scopes: frozenset[Scope] = frozenset()
     identity: str | None = None
     """For a user authenticated by the callers' issuer: the only identity for which it may get tokens."""
+    group: str = ""
+    """For a user authenticated by the callers' issuer: the name that all users of the issuer have in common."""
+    shared_rooms: frozenset[str] = frozenset()
+    """The names of the rooms that this user shares with the other users of the group."""
     is_trusted: bool = False
     """Whether it is exempt from per-caller limits (dev mode on loopback)."""
     expires_at: float | None = field(default=None, compare=False)
@@ -80,6 +84,14 @@ class Principal:
 
     def owns(self, owner: str) -> bool:
         return self.name == owner
+
+    def group_in(self, room_name: str) -> str:
+        """The group with which it shares this room; empty if it does not."""
+        return self.group if room_name in self.shared_rooms else ""
+
+    def may_enter(self, owner: str, shared_with: str, room_name: str) -> bool:
+        """Whether it may enter the room of a session of `owner`, shared with the group `shared_with`."""
+        return self.owns(owner) or self.group_in(room_name) == shared_with != ""
 
     def sees(self, owner: str) -> bool:
         """Whether it may see and end what `owner` created. The health check's sessions have no owner: no caller sees

@@ -33,7 +33,7 @@ async def identify(request: web.Request) -> Principal:
         raise
     del request[ALLOWANCE]
     if not principal.is_trusted:
-        _count(request, limits.principals.take(f"{principal.name} {principal.identity or ''}"))
+        _count(request, limits.principals.take(principal.name))
     return principal
 
 

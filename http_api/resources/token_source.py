@@ -47,7 +47,8 @@ async def give(request: web.Request) -> web.Response:
     If the caller already has a session in the room, its user gets another token with the session's own settings, and
     any other identity joins as an additional participant; while a service is being replaced, both wait. If the room
     name is still reserved by tokens of an earlier session, the request waits for it too, up to READY_TIMEOUT. A user
-    authenticated by the caller's issuer (JWKS_URL) gets tokens only for that user's own identity.
+    authenticated by the caller's issuer (JWKS_URL) gets tokens only for that user's own identity,
+    and enters a room that another user opened only if both users' JWTs list the room in the claim JWKS_ROOMS_CLAIM.
 
     If the client disconnects while waiting, a session whose room name was generated ends, because no client could find
     it again. A session whose room name was given continues: a reloaded page joins it, and if none does, it ends at the
@@ -57,7 +58,9 @@ async def give(request: web.Request) -> web.Response:
     asked = await read_body(request, TokenRequest) if request.can_read_body else TokenRequest()
     human = _human(asked, principal)
     session_requests = app[SESSION_REQUESTS]
-    await session_requests.wait_for_name(asked.room_name, principal.name, app[SETTINGS].ready_timeout)
+    await session_requests.wait_for_name(
+        asked.room_name, _tenant(principal, asked.room_name), app[SETTINGS].ready_timeout
+    )
     # Of two simultaneous requests for one room, the second finds the session of the first: there is no await between
     # this lookup and opening the session.
     session = _live_session(app[STORE], asked.room_name, principal)
@@ -78,12 +81,17 @@ def _human(asked: TokenRequest, principal: Principal) -> User:
     )
 
 
+def _tenant(principal: Principal, room_name: str | None) -> str:
+    """Whose name the room's name is: the caller's, or that of the group with which the caller shares the room."""
+    return principal.group_in(room_name or "") or principal.name
+
+
 def _live_session(store: Store, room_name: str | None, principal: Principal) -> Session | None:
     """The caller's live session in this room, if any. Raises RoomNameTaken when it belongs to another caller."""
     session = store.in_room(room_name) if room_name is not None else None
     if session is None or session.over:
         return None
-    if not principal.owns(session.owner):
+    if not principal.may_enter(session.owner, session.shared_with, session.room_name):
         raise RoomNameTaken(session.room_name, NAME_QUARANTINE)
     return session
 
@@ -97,10 +105,12 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
         human,
         requirements_of(asked.agents, *known),
         owner=request[PRINCIPAL].name,
+        shared_with=request[PRINCIPAL].group_in(asked.room_name or ""),
         room_name=asked.room_name,
         trace=request.get(TRACE),
         metadata=metadata_of(asked.agents, default),
         profile=profile_of(asked.agents, *known),
+        callback_url=session_requests.callback_urls.get(request[PRINCIPAL].group),
     )
     bind_session(request, session)
     session = await session_requests.open(session, None, ends_with_its_client=asked.room_name is None)

@@ -109,6 +109,9 @@ class Settings(BaseSettings):
     """The required `aud` claim of those JWTs. When not set, JWTs with an `aud` are refused."""
     jwks_issuer: Claim | None = None
     """The required `iss` claim of those JWTs; not checked when not set."""
+    jwks_rooms_claim: Claim | None = None
+    """The claim of those JWTs with the names of the rooms that a user shares with the issuer's other users. When not
+    set, a user can't enter a room that another user opened."""
     jwks_authorized_parties: Annotated[Parties, Field(validate_default=True)] = ()
     """The values, separated by commas, of which the `azp` claim of those JWTs must be one; not checked when not set."""
     cors_origins: Origins = ()

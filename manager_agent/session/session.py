@@ -144,6 +144,8 @@ class Session:
     limits: Limits = Limits()
     owner: str = ""
     """The name of the caller that requested it; empty for the health check's sessions."""
+    shared_with: str = ""
+    """The group of callers that may enter the room by its name, in addition to the owner."""
     profile: str = ""
     """The requested profile, if any."""
     callback_url: str | None = None
@@ -194,8 +196,8 @@ class Session:
 
     @property
     def tenant(self) -> str:
-        """Whose room name it is: the caller's that requested it."""
-        return self.owner
+        """Whose room name it is: the caller's that requested it, or that of the group with which it is shared."""
+        return self.shared_with or self.owner
 
     @property
     def over(self) -> bool:

@@ -20,6 +20,7 @@ from multidict import CIMultiDictProxy
 from http_api.access.api_keys import new_key
 from http_api.access.principals import Permission
 from http_api.openapi.document import document
+from http_api.resources.session_requests import SESSION_REQUESTS
 from http_api.routes import OPERATIONS
 from http_api.settings.settings import Settings
 from tests import tenants
@@ -122,6 +123,10 @@ def test_document_names_the_credential_of_every_operation() -> None:
         assert call.front_end == (access is Permission.FRONT_END)
 
 
+PROFILE = {"room_config": {"agents": [{"agent_name": "plain"}]}}
+"""Asks for a session without services."""
+
+
 @dataclass
 class Ground:
     """An API outside dev mode, with a ready session of Acme."""
@@ -152,8 +157,10 @@ class Ground:
 @pytest.fixture
 async def ground(start_api: StartApi) -> AsyncIterator[Ground]:
     async with Issuer() as issuer:
-        jwks = {"jwks_url": issuer.url, "jwks_audience": AUDIENCE, "jwks_issuer": ISSUER}
+        jwks = {"jwks_url": issuer.url, "jwks_audience": AUDIENCE, "jwks_issuer": ISSUER, "jwks_rooms_claim": "rooms"}
         api = await start_api(Settings, **tenants.production(rate_limit=100_000, rate_limit_burst=1_000_000, **jwks))
+        assert isinstance(api.parts.profiles, dict)
+        api.parts.profiles["plain"] = []
         entry = {"service_id": SERVICE, "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"}}
         assert (await api.ask("POST", "/microservices/register", entry, tenants.ACME.proof))[0] == 201
         wanted = {**PRIVATE, "required_services": [SERVICE]}
@@ -375,7 +382,49 @@ async def test_issuer_user_gets_a_token_when_the_services_are_ready(ground: Grou
     assert (claims["sub"], claims["video"]["room"]) == ("alice", "of-alice")
     session = api.parts.store.in_room("of-alice")
     assert session is not None
-    assert session.owner == f"jwks:{ISSUER}"
+    assert session.owner == f"jwks:{ISSUER}:alice"
+
+
+async def test_room_of_a_user_lets_in_another_only_if_both_tokens_list_it(ground: Ground) -> None:
+    """JWKS_ROOMS_CLAIM names the claim. A token that lists another room does not help, nor one of the two alone."""
+    api = ground.api
+
+    async def ask(sub: str, room: str, *shared: str) -> int:
+        proof = tenants.bearer(ground.issuer.sign(sub=sub, rooms=list(shared)))
+        return (await api.ask("POST", "/token", {"room_name": room, **PROFILE}, proof))[0]
+
+    assert await ask("alice", "private") == 201
+    assert await ask("alice", "private") == 201
+    assert await ask("bob", "private") == 409
+    assert await ask("bob", "private", "private") == 409
+    assert await ask("alice", "standup", "standup") == 201
+    assert await ask("bob", "standup", "another") == 409
+    assert await ask("bob", "standup", "another", "standup") == 201
+
+
+async def test_room_name_of_a_user_stays_reserved_until_the_token_expires(ground: Ground) -> None:
+    """For other users and callers. Its own user may restart it at once."""
+    api = ground.api
+    alice, bob = (tenants.bearer(ground.issuer.sign(sub=sub)) for sub in ("alice", "bob"))
+    body = {"room_name": "mine", **PROFILE}
+    _, _, given = await api.ask("POST", "/token", body, alice)
+    expires_at = jwt.decode(given["participant_token"], tenants.LIVEKIT_SECRET, ["HS256"])["exp"]
+    session = api.parts.store.in_room("mine")
+    assert session is not None
+    await api.parts.orchestrator.close(session.session_id)
+    status, headers, problem = await api.ask("POST", "/token", body, bob)
+    assert (status, problem["type"].rpartition(":")[2]) == (409, "room_name_taken")
+    assert 0 <= int(headers["Retry-After"]) - (expires_at - time.time()) <= 2
+    assert (await api.ask("POST", "/token", body, alice))[0] == 201
+
+
+async def test_users_of_one_issuer_have_quotas_of_their_own(ground: Ground) -> None:
+    ground.api.app[SESSION_REQUESTS].quotas._per_caller = 1
+
+    async def ask(sub: str) -> int:
+        return (await ground.api.ask("POST", "/token", PROFILE, tenants.bearer(ground.issuer.sign(sub=sub))))[0]
+
+    assert [await ask("alice"), await ask("alice"), await ask("bob")] == [201, 429, 201]
 
 
 async def test_unreachable_issuer_gives_503_with_retry_after(ground: Ground) -> None:
