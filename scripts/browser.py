@@ -1,13 +1,13 @@
-"""Installs what tests/browser needs besides Python: Chromium, livekit-client for the example page, and axe.
+"""Installs what tests/browser needs besides Python: Chromium, livekit-client for the example page, and the
+packages of tests/node.
 
-`python scripts/browser.py --ensure` installs what is missing: Debian's Chromium with apt-get (needs root), the rest
+`python -m scripts.browser --ensure` installs what is missing: Debian's Chromium with apt-get (needs root), the rest
 with npm. If it can't, it says why the browser tests are skipped, or fails if CI is set.
 """
 
 from __future__ import annotations
 
 import argparse
-import hashlib
 import os
 import platform
 import shutil
@@ -16,9 +16,11 @@ import sys
 import time
 from pathlib import Path
 
+from scripts import npm_packages
+
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = (ROOT / "examples" / "web", ROOT / "tests" / "browser")
+PACKAGES = (ROOT / "examples" / "web", ROOT / "tests" / "node")
 """The folders with a package-lock.json to install with npm."""
 APT_GET = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120")
 LINES_SHOWN = 15  # of a program's output, in an error message
@@ -57,20 +59,11 @@ def install() -> None:
 
 def install_packages() -> None:
     """Install the npm packages of PACKAGES, unless they are up to date. Raises BrowserMissing."""
-    for folder in PACKAGES:
-        _install_packages(folder)
-
-
-def _install_packages(folder: Path) -> None:
-    lock = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
-    stamp = folder / "node_modules" / ".installed"
-    if stamp.exists() and stamp.read_text() == lock:
-        return
-    npm = shutil.which("npm")
-    if npm is None:
-        raise BrowserMissing("no npm on the PATH to install livekit-client and axe")
-    _run([npm, "ci", "--no-audit", "--no-fund"], cwd=folder)
-    stamp.write_text(lock)
+    try:
+        for folder in PACKAGES:
+            npm_packages.install(folder)
+    except npm_packages.NpmFailed as failed:
+        raise BrowserMissing(str(failed)) from None
 
 
 def _system() -> str:

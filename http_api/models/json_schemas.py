@@ -50,18 +50,11 @@ def dictionary(key: Schema, value: Schema, most: int, description: str = "") -> 
     return {**schema, "description": description} if description else schema
 
 
-JSON_VALUE_NAME = "JsonValue"
-_VALUE: Schema = {"$ref": f"#/components/schemas/{JSON_VALUE_NAME}"}
-OPEN: Schema = {"propertyNames": TEXT, "additionalProperties": _VALUE}
-"""An object that may have additional fields with any JSON."""
-_OBJECT: Schema = {"type": "object", **OPEN}
-JSON_VALUE: Schema = {
-    "description": "Any JSON, at most 32 levels deep, without control characters.",
-    "anyOf": [
-        {"type": ["null", "boolean", "number"]},
-        {"type": "string", **TEXT},
-        {"type": "array", "items": _VALUE},
-        _OBJECT,
-    ],
+OPEN: Schema = {"propertyNames": TEXT, "additionalProperties": True}
+"""An object that may have additional fields with any JSON. What bodies.py demands of the values (no control characters,
+at most 32 levels) would take a schema that refers to itself, which generators of clients can't use."""
+METADATA: Schema = {
+    "type": "object",
+    **OPEN,
+    "description": "At most 16 KiB as JSON and 32 levels deep, without control characters.",
 }
-METADATA: Schema = {**_OBJECT, "description": "At most 16 KiB as JSON."}

@@ -27,6 +27,7 @@ class RequiredServiceEntry(Body):
         json_schema_extra={
             "oneOf": [
                 {
+                    "title": "RequiredServiceById",
                     "required": ["service_id"],
                     "properties": {
                         "service_id": {"type": "string"},
@@ -35,6 +36,7 @@ class RequiredServiceEntry(Body):
                     },
                 },
                 {
+                    "title": "RequiredServiceByType",
                     "required": ["type"],
                     "properties": {"type": {"type": "string"}, "service_id": {"type": "null"}},
                 },

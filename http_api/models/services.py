@@ -35,8 +35,16 @@ class RegisterService(Body):
     model_config = ConfigDict(
         json_schema_extra={
             "anyOf": [
-                {"required": ["endpoint"], "properties": {"endpoint": {"type": "string"}}},
-                {"required": ["agent_name"], "properties": {"agent_name": {"type": "string"}}},
+                {
+                    "title": "RegisterEndpoint",
+                    "required": ["endpoint"],
+                    "properties": {"endpoint": {"type": "string"}},
+                },
+                {
+                    "title": "RegisterAgent",
+                    "required": ["agent_name"],
+                    "properties": {"agent_name": {"type": "string"}},
+                },
             ],
             "examples": [
                 {

@@ -56,8 +56,16 @@ class CreateSession(Body):
     model_config = ConfigDict(
         json_schema_extra={
             "anyOf": [
-                {"required": ["required_services"], "properties": {"required_services": {"type": "array"}}},
-                {"required": ["profile"], "properties": {"profile": {"type": "string"}}},
+                {
+                    "title": "CreateSessionWithServices",
+                    "required": ["required_services"],
+                    "properties": {"required_services": {"type": "array"}},
+                },
+                {
+                    "title": "CreateSessionWithProfile",
+                    "required": ["profile"],
+                    "properties": {"profile": {"type": "string"}},
+                },
             ],
             "examples": [
                 {

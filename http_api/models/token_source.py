@@ -60,9 +60,12 @@ def _only_default(otherwise: str) -> WrapValidator:
 
     def check(value: object, handler: ValidatorFunctionWrapHandler) -> object:
         try:
-            return handler(value)
+            accepted = handler(value)
         except ValidationError:
             raise wrong(otherwise) from None
+        if isinstance(value, bool) != isinstance(accepted, bool):  # to pydantic 0 is a Literal[False]
+            raise wrong(otherwise)
+        return accepted
 
     return WrapValidator(check)
 

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from http_api import errors
 from http_api.access.principals import Permission
-from http_api.openapi.schemas import REF, Schemas, name_of
+from http_api.openapi.schemas import REF, Schemas, name_of, sentence
 from http_api.operations import Media, Operation, ResponseSpec
 from http_api.problems.problems import CONTENT_TYPE, row_of
 from http_api.problems.table import Row
@@ -102,7 +102,7 @@ def _answer(operation: Operation, answer: ResponseSpec, schemas: Schemas) -> dic
 def _event(schema: dict[str, Any], names: Sequence[str]) -> dict[str, Any]:
     """The schema of one server-sent event of the stream."""
     data = {"type": "string", "contentMediaType": Media.JSON, "contentSchema": schema}
-    first = {"event": {"enum": [*map(str, names)]}} if names else {"id": {"type": "string"}}
+    first = {"event": {"type": "string", "enum": [*map(str, names)]}} if names else {"id": {"type": "string"}}
     return {"type": "object", "properties": {**first, "data": data}, "required": [*first, "data"]}
 
 
@@ -129,8 +129,3 @@ def _shared(operation: Operation, more: Iterable[str]) -> dict[str, Any]:
 
 def header_components() -> dict[str, Any]:
     return {name: {"description": sentence(text), **TEXTUAL} for name, text in HEADERS.items()}
-
-
-def sentence(text: str) -> str:
-    """The text with a capital and a full stop."""
-    return text[:1].upper() + text[1:] + "."

@@ -13,9 +13,9 @@ from http_api import VERSION
 from http_api.access.principals import Permission, Proof
 from http_api.models import field_types
 from http_api.models.paging import SESSION_ID
-from http_api.openapi.answers import answers, header_components, sentence
+from http_api.openapi.answers import answers, header_components
 from http_api.openapi.curls import IN_PATHS, curl
-from http_api.openapi.schemas import Schema, Schemas, example_of, schemas_of
+from http_api.openapi.schemas import Schema, Schemas, example_of, schemas_of, sentence
 from http_api.operations import Operation, Tag
 
 ABOUT = """

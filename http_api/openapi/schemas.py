@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,6 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode
 
-from http_api.models.json_schemas import JSON_VALUE, JSON_VALUE_NAME
 from http_api.operations import Operation, Shape
 from http_api.problems.problems import TABLE
 from http_api.problems.table import TYPE, UNEXPECTED, Row
@@ -52,8 +52,10 @@ def schemas_of(operations: Iterable[Operation]) -> Schemas:
         ref_template=REF,
         schema_generator=_Untitled,
     )
-    components: dict[str, Schema] = {**definitions["$defs"], JSON_VALUE_NAME: JSON_VALUE}
-    components |= {name_of(row.slug): _problem(made, row) for row in rows()}
+    components: dict[str, Schema] = {}
+    for name, schema in definitions["$defs"].items():
+        components |= _expanded(name, _without_defaults(schema))
+    components |= {name_of(row.slug): _problem(components, made, row) for row in rows()}
     return Schemas(
         bodies={shape: made[shape, TAKEN] for shape in bodies},
         queries={shape: components.pop(_name(made[shape, TAKEN])) for shape in queries},
@@ -77,17 +79,65 @@ def name_of(slug: str) -> str:
     return "".join(word.capitalize() for word in slug.split("_")) + "Problem"
 
 
-def _problem(made: Mapping[tuple[Shape, JsonSchemaMode], Schema], row: Row) -> Schema:
+def _problem(components: Mapping[str, Schema], made: Mapping[tuple[Shape, JsonSchemaMode], Schema], row: Row) -> Schema:
     """The schema of all problems with this row's type. Members that only some of them have are not required."""
     shapes = _each(other.shape for other in rows() if other.slug == row.slug)
-    carried = [made[shape, GIVEN] for shape in shapes]
+    carried = [components[_name(made[shape, GIVEN])] for shape in shapes]
+    members = {name: member for schema in carried for name, member in schema["properties"].items()}
+    fixed = {"type": {"type": "string", "const": TYPE + row.slug}, "status": {"type": "integer", "const": row.status}}
     return {
-        "title": row.title,
-        "allOf": [
-            carried[0] if len(carried) == 1 else {"anyOf": carried},
-            {"properties": {"type": {"const": TYPE + row.slug}, "status": {"const": row.status.value}}},
-        ],
+        "title": name_of(row.slug),
+        "description": sentence(row.title),
+        "type": "object",
+        "properties": {name: member | fixed.get(name, {}) for name, member in members.items()},
+        "required": [name for name in members if all(name in schema["required"] for schema in carried)],
     }
+
+
+def _without_defaults(schema: Schema) -> Schema:
+    """The schema with the defaults of its fields in their descriptions: in `default`, openapi-typescript takes them for
+    fields that requests must have."""
+    fields = {name: _without_default(field) for name, field in schema.get("properties", {}).items()}
+    return {**schema, "properties": fields} if fields else schema
+
+
+def _without_default(field: Schema) -> Schema:
+    rest = {key: value for key, value in field.items() if key != "default"}
+    default = field.get("default")
+    if default is None:
+        return rest
+    said = f"Default: `{json.dumps(default)}`."
+    return {**rest, "description": f"{rest['description']} {said}" if "description" in rest else said}
+
+
+def _expanded(name: str, schema: Schema) -> dict[str, Schema]:
+    """The schema by its name, with a component for each alternative of an object, written out in full: generators of
+    clients read each by itself. In the models an alternative only names the fields in which it differs."""
+    choice = next((key for key in ("anyOf", "oneOf") if key in schema and "properties" in schema), None)
+    if choice is None:
+        return {name: schema}
+    about: Schema = {key: schema[key] for key in ("title", "description", "examples") if key in schema}
+    shared = {key: value for key, value in schema.items() if key != choice and key not in about}
+    alternatives = {partial["title"]: _alternative(shared, partial) for partial in schema[choice]}
+    return {name: {**about, choice: [{"$ref": REF.format(model=title)} for title in alternatives]}, **alternatives}
+
+
+def _alternative(shared: Schema, partial: Schema) -> Schema:
+    narrowed = {
+        name: _narrowed(shared["properties"][name], field) for name, field in partial.get("properties", {}).items()
+    }
+    required = dict.fromkeys([*shared.get("required", ()), *partial.get("required", ())])
+    fields = {"properties": shared["properties"] | narrowed, "required": list(required)}
+    return {**shared, **partial, **fields}
+
+
+def _narrowed(field: Schema, to: Schema) -> Schema:
+    """The branch of this optional field that has the type of `to`, else `to` itself."""
+    for branch in field.get("anyOf", ()):
+        if branch.get("type") == to.get("type"):
+            rest = {key: value for key, value in field.items() if key != "anyOf"}
+            return {**rest, **branch, **to}
+    return to
 
 
 def _each(shapes: Iterable[Shape | None]) -> list[Shape]:
@@ -106,3 +156,8 @@ def example_of(model: type[BaseModel]) -> Any:
     if not examples:
         raise LookupError(f"{model.__name__} has no example")
     return examples[0]
+
+
+def sentence(text: str) -> str:
+    """The text with a capital and a full stop."""
+    return text[:1].upper() + text[1:] + "."

@@ -13,7 +13,7 @@ from playwright.async_api import Browser, Locator, Page, expect
 from scripts.livekit_server import ROOT
 
 SCREENSHOTS = ROOT / "build" / "screenshots"
-AXE = Path(__file__).with_name("node_modules") / "axe-core" / "axe.min.js"
+AXE = Path(__file__).parents[1] / "node" / "node_modules" / "axe-core" / "axe.min.js"
 Scheme = Literal["light", "dark"]
 SCHEMES: tuple[Scheme, ...] = ("light", "dark")
 WIDE, PHONE = (1280, 800), (360, 740)

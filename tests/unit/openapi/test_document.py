@@ -145,7 +145,7 @@ def test_every_example_is_valid_for_its_model_and_the_document(model: type[BaseM
         ("CreateSession", {"user_identity": "alice", "required_services": [{}]}),
         ("CreateSession", {"user_identity": "alice", "required_services": [{"service_id": "a", "type": "b"}]}),
         ("CreateSession", {"user_identity": "alice", "required_services": [{"service_id": "a", "labels": {"b": "c"}}]}),
-        ("CreateSession", {"user_identity": "alice", "required_services": [], "metadata": {"a": ["\x00"]}}),
+        ("CreateSession", {"user_identity": "alice", "required_services": [], "metadata": {"\x00": 1}}),
         ("CreateSession", {"user_identity": "alice", "required_services": [], "user_attributes": {"lk.a": "b"}}),
         ("RegisterService", {"service_id": "a", "metadata": {"type": "b"}}),
         ("RegisterService", {"service_id": "a", "metadata": {"type": "b"}, "endpoint": "ftp://a/"}),
@@ -160,8 +160,8 @@ def test_the_document_refuses_what_our_own_validators_refuse(model: str, body: d
 @pytest.mark.parametrize("row", TABLE.values(), ids=lambda row: row.slug)
 def test_the_document_describes_every_problem_type(row: Any) -> None:
     problem = DOCUMENT["components"]["schemas"][name_of(row.slug)]
-    assert problem["allOf"][1]["properties"]["type"] == {"const": TYPE + row.slug}
-    assert problem["allOf"][1]["properties"]["status"] == {"const": row.status.value}
+    assert problem["properties"]["type"]["const"] == TYPE + row.slug
+    assert problem["properties"]["status"]["const"] == row.status.value
 
 
 def test_creating_operations_link_to_the_operations_on_their_result() -> None:
