@@ -85,6 +85,7 @@ def provide(app: web.Application, components: Components) -> None:
         stopping=stopping,
         clock=clock,
         limits=settings.limits(),
+        token_join_timeout=settings.token_join_timeout,
         callback_urls={name: url.get_secret_value() for name, url in settings.callback_urls.items()},
     )
     upstreams.listen(feed.tell_health)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from http_api.access.principals import Principal
-from http_api.app_keys import REGISTRY, ROOMS, STORE
+from http_api.app_keys import CLOCK, REGISTRY, ROOMS, STORE
 from http_api.errors import OtherCaller
 from http_api.models.responses import ServiceView, SessionView, SessionWithToken
 from http_api.observability.logs.context import bind_session
@@ -48,7 +48,7 @@ def view_for(request: web.Request, session: Session) -> SessionView:
 def user_token(request: web.Request, session: Session) -> AccessToken:
     """A fresh token for the session's user."""
     with giving_token(request, session):
-        return request.app[ROOMS].user_token(session)
+        return request.app[ROOMS].user_token(session, request.app[CLOCK]())
 
 
 def sees_service(principal: Principal, service: RegisteredService) -> bool:

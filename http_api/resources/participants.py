@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api.app_keys import ROOMS
+from http_api.app_keys import CLOCK, ROOMS
 from http_api.errors import IdentityTaken, NoToken
 from http_api.models.responses import ParticipantView, answer
 from http_api.models.sessions import AddParticipant
@@ -49,4 +49,4 @@ def further_token(request: web.Request, session: Session, human: User) -> Access
     if identity == session.user.identity or session.entry_of(identity) is not None or session.is_stale(identity):
         raise IdentityTaken(identity)
     with giving_token(request, session):
-        return request.app[ROOMS].participant_token(session, human)
+        return request.app[ROOMS].participant_token(session, human, request.app[CLOCK]())

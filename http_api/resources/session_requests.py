@@ -46,6 +46,8 @@ class SessionRequests:
     clock: Clock
     limits: Limits
     """The default limits of a session."""
+    token_join_timeout: float
+    """`user_join_timeout` of sessions opened by the token endpoint."""
     callback_urls: Mapping[str, str] = field(repr=False)
     """The default callback URLs by caller, for sessions without their own."""
 
@@ -88,6 +90,11 @@ class SessionRequests:
             tracestate="" if trace is None else trace.state,
             state_since=now,
         )
+
+    def awaiting_guests(self, session: Session) -> Session:
+        """The session as the token endpoint opens it."""
+        limits = replace(session.limits, user_join_timeout=self.token_join_timeout)
+        return replace(session, has_guests=True, limits=limits)
 
     async def open(self, session: Session, max_wait: float | None, *, ends_with_its_client: bool = True) -> Session:
         """Open the session and wait until it is ready, at most `max_wait` seconds (None: no limit).

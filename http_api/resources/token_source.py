@@ -8,7 +8,7 @@ from aiohttp import web
 from ulid import ULID
 
 from http_api.access.principals import Principal
-from http_api.app_keys import REGISTRY, STORE
+from http_api.app_keys import CLOCK, REGISTRY, STORE
 from http_api.errors import Forbidden
 from http_api.models.required_services import PROFILES
 from http_api.models.responses import answer
@@ -28,6 +28,7 @@ from http_api.resources.participants import further_token
 from http_api.resources.session_requests import SESSION_REQUESTS
 from http_api.settings.settings import SETTINGS
 from manager_agent.livekit.tokens import AccessToken
+from manager_agent.session.events import TokenGiven
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import Session, User
 from manager_agent.store.store import RoomNameTaken, Store, UnknownSession
@@ -112,6 +113,7 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
         profile=profile_of(asked.agents, *known),
         callback_url=session_requests.callback_urls.get(request[PRINCIPAL].group),
     )
+    session = session_requests.awaiting_guests(session)
     bind_session(request, session)
     session = await session_requests.open(session, None, ends_with_its_client=asked.room_name is None)
     return user_token(request, session)
@@ -120,11 +122,13 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
 async def _let_in(request: web.Request, session: Session, human: User) -> AccessToken:
     """A token for a running session, once it is ready. Raises IdentityTaken, and what until_ready raises when the
     session is over by then."""
+    app = request.app
     bind_session(request, session)
     try:
-        session = await request.app[SESSION_REQUESTS].until_ready(session.session_id)
+        session = await app[SESSION_REQUESTS].until_ready(session.session_id)
     except UnknownSession:  # LiveKit has a foreign room of that name, so the session was never created
         raise RoomNameTaken(session.room_name, NAME_QUARANTINE) from None
+    session = await app[STORE].update(session.session_id, TokenGiven(app[CLOCK](), human.identity))
     if human.identity == session.user.identity:
         return user_token(request, session)
     return further_token(request, session, human)

@@ -147,6 +147,9 @@ class Settings(BaseSettings):
     """How long a service that accepted its invite may take to join before another is invited."""
     user_join_timeout: Seconds = 120.0
     """How long the user may take to join once the session is ready."""
+    token_join_timeout: Seconds = 30.0
+    """How long anyone may take to join a session that was opened by `POST /api/v1/token`, instead of USER_JOIN_TIMEOUT:
+    stock clients fetch tokens that they do not use."""
     user_rejoin_timeout: Seconds = 20.0
     """How long the user may be away before the session ends."""
     replacement_timeout: Seconds = 20.0

@@ -201,13 +201,13 @@ class Rooms:
         except RoomMissing:
             pass
 
-    def user_token(self, session: Session) -> AccessToken:
+    def user_token(self, session: Session, now: float) -> AccessToken:
         """A fresh token for the session's user."""
-        return self.participant_token(session, session.user)
+        return self.participant_token(session, session.user, now)
 
-    def participant_token(self, session: Session, human: User) -> AccessToken:
+    def participant_token(self, session: Session, human: User, now: float) -> AccessToken:
         """A token for a human in the session's room."""
-        token = self._tokens.for_human(session, human)
+        token = self._tokens.for_human(session, human, now)
         return self._reserving(session, token, is_recognized=not self._tokens.can_hide(human))
 
     def service_token(self, session: Session, service: RequiredService, now: float) -> AccessToken:

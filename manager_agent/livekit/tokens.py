@@ -19,7 +19,7 @@ from livekit import api
 from livekit.api.access_token import Claims
 from ulid import ULID
 
-from manager_agent.session.deadlines import invite_deadline
+from manager_agent.session.deadlines import invite_deadline, join_deadline
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session, User
 from manager_agent.session.trespassers import SESSION_ATTRIBUTE
@@ -28,6 +28,8 @@ USER_SLACK = 60
 """Seconds added to the time that a human has to join: TokenSource clients drop a token 60 s before it expires."""
 BACKDATED = 60
 """Seconds by which tokens are valid before they are made: the verifier's clock may be behind."""
+CONNECTING = 2.0
+"""Seconds that a client may take to connect: what it does with a token until a minute before its expiry succeeds."""
 SERVICE_SLACK = 60
 """Seconds added to the time that a service has to join, for differences between clocks."""
 
@@ -82,8 +84,9 @@ class Tokens:
         self._user_grants = frozenset(user_grants)
         self._wall_clock = wall_clock
 
-    def for_human(self, session: Session, human: User) -> AccessToken:
-        """A token for the session's user, or for an additional human in its room."""
+    def for_human(self, session: Session, human: User, now: float) -> AccessToken:
+        """A token for the session's user, or for an additional human in its room. It lasts as long as its holder can
+        rely on the session, and the minute that clients subtract."""
         metadata = human.metadata
         if metadata is None:
             metadata = json.dumps(dict(session.metadata)) if session.metadata else ""
@@ -93,7 +96,8 @@ class Tokens:
             attributes={**human.attributes, SESSION_ATTRIBUTE: session.session_id},
             video=api.VideoGrants(room_join=True, room=session.room_name, **self._granted(human.grants)),
         )
-        return self._signed(human.identity, claims, math.ceil(session.limits.user_join_timeout) + USER_SLACK)
+        usable = max(join_deadline(session, now) - now - CONNECTING, 0.0)
+        return self._signed(human.identity, claims, math.floor(usable) + USER_SLACK)
 
     def for_service(self, session: Session, service: RequiredService, now: float) -> AccessToken:
         """A token for the current attempt of a service, invited at `now`."""

@@ -20,13 +20,26 @@ def deadline(session: Session) -> tuple[float, EndReason] | None:
             if session.manager.fruitless >= FRUITLESS_DISPATCHES_MAX:
                 ends.append((session.manager.next_dispatch_at, EndReason.ROOM_UNAVAILABLE))
         case SessionState.READY if session.user_left_at is not None:
-            ends.append((max(since, session.user_left_at) + limits.user_rejoin_timeout, EndReason.USER_LEFT))
+            latest = max(since, session.user_left_at, session.token_given_at) + limits.user_rejoin_timeout
+            ends.append((latest, EndReason.USER_LEFT))
         case SessionState.READY:
-            latest = max((session.ready_at or since) + limits.user_join_timeout, since + limits.user_rejoin_timeout)
+            awaited_since = max(session.ready_at or since, session.token_given_at)
+            latest = max(awaited_since + limits.user_join_timeout, since + limits.user_rejoin_timeout)
             ends.append((latest, EndReason.USER_NEVER_JOINED))
         case SessionState.DEGRADED:
             ends.append((since + limits.replacement_timeout, EndReason.SERVICE_LOST))
     return min(ends)
+
+
+def join_deadline(session: Session, now: float) -> float:
+    """The instant until which someone who gets a token now can rely on the session, unless it is ended by request: it
+    lasts until then even if the room stays empty, or becomes empty at once."""
+    match session.state, deadline(session):
+        case SessionState.READY, (ends_at, _):
+            return ends_at
+        case SessionState.ACTIVE, (ends_at, _):
+            return min(ends_at, now + session.limits.user_rejoin_timeout)
+    return now + session.limits.user_join_timeout
 
 
 def invite_deadline(session: Session, now: float) -> float:

@@ -273,6 +273,14 @@ class SessionClosed:
 
 
 @dataclass(frozen=True, slots=True)
+class TokenGiven:
+    """The token endpoint is giving a token for this identity, which is awaited from now on."""
+
+    at: float
+    identity: str
+
+
+@dataclass(frozen=True, slots=True)
 class CleanUpStarted:
     """The room is about to be deleted and the services notified."""
 
@@ -296,5 +304,5 @@ Event = (
     | ServiceSignalled | JobAccepted | ManagerFailed | DeadlinePassed
     | RoomRequested | RoomCreated | RoomRefused | ManagerDispatched | InviteStarted | InviteAccepted
     | InviteRefused | ReplacementHeld | RemovalStarted | RemovalEnded | ListingStarted | SessionClosed
-    | CleanUpStarted | CleanedUp | CleanUpFailed
+    | TokenGiven | CleanUpStarted | CleanedUp | CleanUpFailed
 )  # fmt: skip

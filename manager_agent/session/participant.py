@@ -74,6 +74,14 @@ class Trespasser:
 
 
 @dataclass(frozen=True, slots=True)
+class Guest:
+    """A human besides the session's user who keeps the session."""
+
+    identity: str
+    presence: Presence = Presence()
+
+
+@dataclass(frozen=True, slots=True)
 class StaleParticipant:
     """A service of an earlier attempt, or an earlier manager. If it is found in the room it is removed, because its
     token is still valid."""

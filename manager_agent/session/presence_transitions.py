@@ -11,6 +11,7 @@ from dataclasses import replace
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import ParticipantInfo
+from manager_agent.session.guests import guest_left, guest_seen
 from manager_agent.session.participant import Presence, StaleParticipant
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.service_transitions import (
@@ -43,6 +44,8 @@ def _seen(session: Session, seen: ParticipantInfo, at: float) -> Session:
         presence = session.user_presence.seen(seen.sid, seen.joined_ms, at)
         joined_at = at if session.user_joined_at is None and presence.here else session.user_joined_at
         return replace(session, user_presence=presence, user_joined_at=joined_at)
+    if session.guest(seen.identity) is not None:
+        return guest_seen(session, seen, at)
     manager = session.manager
     if seen.identity == manager.identity and manager.in_charge:
         return replace(session, manager=manager.seen(manager.presence.seen(seen.sid, seen.joined_ms, at), at))
@@ -109,6 +112,8 @@ def _left(session: Session, identity: str, leave: Callable[[Presence], Presence]
         presence = leave(session.user_presence)
         left_at = session.user_left_at if presence is session.user_presence else at
         return replace(session, user_presence=presence, user_left_at=left_at)
+    if session.guest(identity) is not None:
+        return guest_left(session, identity, leave, at)
     if identity == session.manager.identity and session.manager.in_charge:
         return replace(session, manager=session.manager.left(leave(session.manager.presence), at))
     if session.is_stale(identity):
@@ -128,6 +133,7 @@ def room_listed(session: Session, event: ev.RoomListed) -> Session:
     here = [seen for seen in event.participants if not is_trespasser(session, seen)]
     listed = {seen.identity for seen in here} | set(event.joining)
     known = [session.user.identity, session.manager.identity, *(s.identity for s in session.services)]
+    known += [guest.identity for guest in session.guests]
     known += [stale.identity for stale in session.stale_participants]
     for identity in known:
         if identity and identity not in listed:

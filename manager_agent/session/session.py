@@ -29,7 +29,7 @@ from typing import Any
 from manager_agent.session.attempt import ServiceReason, ServiceState
 from manager_agent.session.dispatch import ManagerDispatch
 from manager_agent.session.events import Signal
-from manager_agent.session.participant import Presence, StaleParticipant, Trespasser
+from manager_agent.session.participant import Guest, Presence, StaleParticipant, Trespasser
 from manager_agent.session.required_service import RequiredService
 from manager_agent.traceparent import TraceContext, read_trace
 
@@ -159,10 +159,16 @@ class Session:
     stale_participants: tuple[StaleParticipant, ...] = ()
     trespassers: tuple[Trespasser, ...] = ()
     user_presence: Presence = Presence()
+    has_guests: bool = False
+    """Whether it was opened by the token endpoint: everyone who gets a token there is a guest."""
+    guests: tuple[Guest, ...] = ()
+    """Those besides the user whose stay keeps the session."""
+    token_given_at: float = -math.inf
+    """When the token endpoint last gave a token."""
     user_joined_at: float | None = None
     """When the user was first seen in the room."""
     user_left_at: float | None = None
-    """When we last learned that the user had left the room."""
+    """When we last learned that the user, or a guest, had left the room."""
     webhooks_arrive: bool = False
     listing_since: float | None = None
     """When LiveKit was asked for the room's participants, until it responds."""
@@ -186,7 +192,7 @@ class Session:
             return SessionState.FAILED if self.end.reason in FAILURES else SessionState.ENDED
         if not self.all_ready:
             return SessionState.WAITING if self.ready_at is None else SessionState.DEGRADED
-        return SessionState.ACTIVE if self.user_presence.here else SessionState.READY
+        return SessionState.ACTIVE if self.someone_here else SessionState.READY
 
     @property
     def all_ready(self) -> bool:
@@ -198,6 +204,11 @@ class Session:
     def tenant(self) -> str:
         """Whose room name it is: the caller's that requested it, or that of the group with which it is shared."""
         return self.shared_with or self.owner
+
+    @property
+    def someone_here(self) -> bool:
+        """Whether the user or a guest is in the room."""
+        return self.user_presence.here or any(guest.presence.here for guest in self.guests)
 
     @property
     def over(self) -> bool:
@@ -227,6 +238,9 @@ class Session:
     def entry_of(self, identity: str) -> int | None:
         """The index of the entry whose service was invited or joined under this identity."""
         return index_of(self.services, lambda service: service.identity == identity)
+
+    def guest(self, identity: str) -> Guest | None:
+        return next((guest for guest in self.guests if guest.identity == identity), None)
 
     def stale_participant(self, identity: str) -> StaleParticipant | None:
         return next((stale for stale in self.stale_participants if stale.identity == identity), None)

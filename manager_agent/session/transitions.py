@@ -14,6 +14,7 @@ from typing import Any
 
 from manager_agent.session import events as ev
 from manager_agent.session.deadlines import deadline
+from manager_agent.session.guests import token_given
 from manager_agent.session.participant import StaleParticipant
 from manager_agent.session.presence_transitions import participant_left, participant_seen, room_listed
 from manager_agent.session.service_transitions import (
@@ -200,6 +201,7 @@ _TRANSITIONS: Mapping[type, Callable[[Session, Any], Session]] = {
     ev.ListingFailed: _listing_failed,
     ev.DeadlinePassed: _deadline_passed,
     ev.SessionClosed: _session_closed,
+    ev.TokenGiven: token_given,
     ev.CleanUpStarted: _clean_up_started,
     ev.CleanedUp: _cleaned_up,
     ev.CleanUpFailed: _clean_up_failed,

@@ -53,10 +53,10 @@ class LiveKit:
 class StandInRooms(Rooms):
     livekit: LiveKit
 
-    def user_token(self, session: Session) -> AccessToken:
+    def user_token(self, session: Session, now: float) -> AccessToken:
         if self.livekit.broken:
             raise RuntimeError("the password is 1234")
-        return super().user_token(session)
+        return super().user_token(session, now)
 
     async def create(self, session: Session) -> str:
         if self.livekit.down:

@@ -41,7 +41,7 @@ def of_user(**user: Any) -> Session:
 
 def granted(asked: dict[str, Any], *allowed: Grant) -> Any:
     session = of_user(grants=asked)
-    video = claims_of(tokens(allowed or tuple(Grant)).for_human(session, session.user))["video"]
+    video = claims_of(tokens(allowed or tuple(Grant)).for_human(session, session.user, 0.0))["video"]
     return {name: value for name, value in video.items() if USUAL.get(name) != value}
 
 
@@ -50,17 +50,17 @@ def granted(asked: dict[str, Any], *allowed: Grant) -> Any:
 
 def test_a_human_token_allows_one_room_and_identity_for_a_limited_time() -> None:
     session = of_user()
-    assert claims_of(tokens().for_human(session, session.user)) == {
+    assert claims_of(tokens().for_human(session, session.user, 0.0)) == {
         **COMMON,
         "sub": "alice",
-        "exp": 1_766_400_000 + 120 + 60,
+        "exp": 1_766_400_000 + 118 + 60,
         "video": USUAL,
     }
 
 
 def test_a_human_token_has_the_requested_name_metadata_and_attributes() -> None:
     session = replace(of_user(name="Alice", attributes={"lang": "de"}), metadata={"plan": "gold"})
-    claims = claims_of(tokens().for_human(session, session.user))
+    claims = claims_of(tokens().for_human(session, session.user, 0.0))
     assert (claims["name"], claims["attributes"]["lang"], claims["metadata"]) == ("Alice", "de", '{"plan": "gold"}')
     assert "kind" not in claims
 
@@ -68,23 +68,23 @@ def test_a_human_token_has_the_requested_name_metadata_and_attributes() -> None:
 @pytest.mark.parametrize("metadata", ["", "as it is", "{}"])
 def test_metadata_of_the_user_wins_over_that_of_the_session_in_a_token(metadata: str) -> None:
     session = replace(of_user(metadata=metadata), metadata={"plan": "gold"})
-    assert claims_of(tokens().for_human(session, session.user)).get("metadata", "") == metadata
+    assert claims_of(tokens().for_human(session, session.user, 0.0)).get("metadata", "") == metadata
 
 
 def test_a_token_of_a_further_human_has_nothing_of_the_first_one() -> None:
     session = replace(of_user(name="Alice", attributes={"a": "b"}, grants={"can_publish": False}), metadata={"c": "d"})
-    assert claims_of(tokens().for_human(session, User("bob", metadata=""))) == {
+    assert claims_of(tokens().for_human(session, User("bob", metadata=""), 0.0)) == {
         **COMMON,
         "sub": "bob",
-        "exp": 1_766_400_000 + 180,
+        "exp": 1_766_400_000 + 178,
         "video": USUAL,
     }
 
 
-@pytest.mark.parametrize(("timeout", "life"), [(0.2, 61), (1, 61), (20.5, 81), (120, 180)])
-def test_human_tokens_live_longer_than_the_minute_that_clients_subtract(timeout: float, life: int) -> None:
+@pytest.mark.parametrize(("timeout", "life"), [(0.2, 60), (2, 60), (20.5, 78), (120, 178)])
+def test_human_tokens_last_as_long_as_the_room_and_the_minute_that_clients_subtract(timeout: float, life: int) -> None:
     session = replace(of_user(), limits=Limits(user_join_timeout=timeout))
-    claims = claims_of(tokens().for_human(session, session.user))
+    claims = claims_of(tokens().for_human(session, session.user, 0.0))
     assert claims["exp"] - claims["nbf"] == 60 + life
 
 
@@ -111,7 +111,7 @@ def test_a_human_token_never_has_grants_that_the_server_does_not_allow() -> None
 
 def test_two_join_tokens_for_the_same_human_differ() -> None:
     session, maker = of_user(), tokens()
-    assert len({maker.for_human(session, session.user).jwt for _ in range(100)}) == 100
+    assert len({maker.for_human(session, session.user, 0.0).jwt for _ in range(100)}) == 100
 
 
 # --- services ---------------------------------------------------------------------------------------
@@ -184,5 +184,5 @@ def test_a_text_that_is_not_a_jwt_is_refused(text: str) -> None:
 
 def test_the_repr_of_a_join_token_does_not_show_it() -> None:
     session = of_user()
-    token = tokens().for_human(session, session.user)
+    token = tokens().for_human(session, session.user, 0.0)
     assert token.jwt not in repr(token)

@@ -86,6 +86,8 @@ def take_step(model: SessionModel, what: str, chance: random.Random) -> None:
             model.record(ev.ListingFailed(model.now, model.session.listing_since))
         case "webhooks arrive":
             model.unreported.append(EventReport(ev.WebhookArrived(model.now)))
+        case "a token is given":
+            model.unreported.append(EventReport(ev.TokenGiven(model.now, USER)))
         case "the session is closed":
             model.unreported.append(EventReport(ev.SessionClosed(model.now, chance.random() < 0.5)))
         case "due actions are done":
@@ -121,6 +123,7 @@ STEP_WEIGHTS = {
     "a manager fails": 1,
     "a listing fails": 2,
     "webhooks arrive": 1,
+    "a token is given": 1,
     "due actions are done": 5,
     "time passes": 2,
     "some reports arrive": 12,

@@ -88,6 +88,7 @@ RemovalEnded                   | =       =       =        =         =         = 
 ReplacementHeld                | =       =       .        .         .         .         .         =      =       =
 SessionClosed                  | closed  closed  closed   closed    closed    closed    closed    =      =       =
 SessionClosed, client gone     | client_gone client_gone client_gone client_gone client_gone client_gone client_gone = = =
+TokenGiven                     | .       .       .        .         .         .         .         =      =       =
 CleanUpStarted                 | =       =       =        =         =         =         =         .      .       .
 CleanedUp                      | =       =       =        =         =         =         =         .      .       .
 CleanUpFailed                  | =       =       =        =         =         =         =         =      =       =
@@ -175,6 +176,7 @@ RemovalEnded                   | =        =        =        =        =        = 
 ReplacementHeld                | =        .        .        .        .        .        .        .        .
 SessionClosed                  | .        .        .        .        .        .        .        .        .
 SessionClosed, client gone     | .        .        .        .        .        .        .        .        .
+TokenGiven                     | .        .        .        .        .        .        .        .        .
 CleanUpStarted                 | =        =        =        =        =        =        =        =        =
 CleanedUp                      | =        =        =        =        =        =        =        =        =
 CleanUpFailed                  | =        =        =        =        =        =        =        =        =
@@ -254,6 +256,7 @@ EVENTS: dict[str, Event] = {
     "ListingFailed": ev.ListingFailed(NOW, asked_at=NOW - 1),
     "SessionClosed": ev.SessionClosed(NOW),
     "SessionClosed, client gone": ev.SessionClosed(NOW, by_client_gone=True),
+    "TokenGiven": ev.TokenGiven(NOW, "alice"),
     "CleanUpStarted": ev.CleanUpStarted(NOW),
     "CleanedUp": ev.CleanedUp(NOW),
     "CleanUpFailed": ev.CleanUpFailed(NOW),
