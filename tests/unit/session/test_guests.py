@@ -1,4 +1,4 @@
-"""Guests: whoever the token endpoint gave a token keeps the session, and who gets a token now finds it alive."""
+"""Guests: those to whom the token endpoint gave a token keep the session, and who gets a token now finds it alive."""
 
 from __future__ import annotations
 
