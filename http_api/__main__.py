@@ -18,13 +18,14 @@ from http_api.observability.shipping.log_shipper import shipper_of
 from http_api.observability.sinks import LogSinks
 from http_api.server import CannotListen, serve
 from http_api.settings.settings import BadSettings, Settings
+from manager_agent.livekit.ffi import PANIC_EXIT_CODE, has_panicked
 
 log = structlog.get_logger()
 
 UNUSABLE = 2
 """Exit code if the settings are invalid or their port can't be used."""
-FAULT = 70
-"""Exit code after an internal error, which is logged: EX_SOFTWARE of sysexits.h."""
+FAULT = PANIC_EXIT_CODE
+"""Exit code after an internal error or a panic of the native library, which are logged."""
 INTERRUPTED = 130
 """Exit code after Ctrl-C while starting, or after a second one while stopping."""
 
@@ -80,7 +81,7 @@ def _served(serving: Coroutine[Any, Any, None], sinks: LogSinks) -> int:
     except Exception:
         log.critical("ended_by_fault", exc_info=True)  # logged, so that it is shipped too
         return FAULT
-    return 0
+    return FAULT if has_panicked() else 0
 
 
 if __name__ == "__main__":

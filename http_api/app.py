@@ -29,6 +29,7 @@ from manager_agent.livekit import ffi
 def create_app(components: Components) -> web.Application:
     """The application, not started. Raises BadSettings."""
     ffi.disable_log_capture()
+    ffi.tell_panics_apart()
     cross_origin = CrossOrigin(components.settings.cors_origins)
     app = web.Application(middlewares=[observe, cross_origin.preflight, problems, admit, idempotency])
     provide(app, components)

@@ -13,7 +13,7 @@ import structlog
 from aiohttp import web
 from jwt import InsecureKeyLengthWarning
 
-from manager_agent.livekit.ffi import disable_log_capture
+from manager_agent.livekit.ffi import PANIC_EXIT_CODE, disable_log_capture, has_panicked, tell_panics_apart
 from manager_agent.messages import ReadyOn
 from service_kit.invite_endpoint import invite_endpoint
 from service_kit.load import LoadGauge, read
@@ -69,6 +69,7 @@ class Service:
         self._jobs: SessionJobs | None = None
         self._registration: Registration | None = None
         _disable_log_capture_if_possible()
+        tell_panics_apart()
 
     def __repr__(self) -> str:
         return f"<Service {self.service_id} [{len(self.jobs)} jobs]>"
@@ -145,7 +146,7 @@ class Service:
         """Serve with the settings of the command line and the environment. On SIGTERM or SIGINT drain, then exit; on a
         second signal exit at once.
 
-        Exits with a message if the service can't start.
+        Exits with a message if the service can't start, and with PANIC_EXIT_CODE after a panic of the native library.
         """
         settings = ServiceSettings.from_command_line()
         warnings.filterwarnings("ignore", category=InsecureKeyLengthWarning)  # the key is the manager's choice
@@ -153,6 +154,8 @@ class Service:
             asyncio.run(self._serve_until_signal(settings))
         except (RegistrationRefused, OSError) as error:
             raise SystemExit(f"{self.service_id}: {error}") from None
+        if has_panicked():
+            raise SystemExit(PANIC_EXIT_CODE)
 
     async def _serve_until_signal(self, settings: ServiceSettings) -> None:
         serving_task = asyncio.current_task()

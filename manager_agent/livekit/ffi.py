@@ -1,4 +1,5 @@
-"""Two patches of the SDK: disable its capture of native logs, and deliver events only to the room that they concern.
+"""Three patches of the SDK: disable its capture of native logs, tell its panics from a request to stop, and deliver
+events only to the room that they concern.
 
 `livekit.rtc` has its native library send every debug record through Python, and has no option to disable this. It costs
 several times the memory and twice the CPU per room (see benchmarks/room_cost.py). Without it native logs go to stderr,
@@ -10,8 +11,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from typing import Any
 
+import structlog
 from livekit import rtc
 from livekit.rtc import _ffi_client
 from livekit.rtc._proto.ffi_pb2 import FfiEvent
@@ -19,7 +22,44 @@ from livekit.rtc._proto.room_pb2 import RoomEvent
 
 from manager_agent.livekit.participant_budget import ParticipantBudget
 
+log = structlog.get_logger()
+
+PANIC_EXIT_CODE = 70
+"""Exit code after a panic: EX_SOFTWARE of sysexits.h."""
+PANIC_STOP_TIMEOUT = 30.0
+"""Seconds to stop in order after a panic, before the process is ended: waits for the native side never return."""
+
 _load = _ffi_client.get_ffi_lib
+_panicked = threading.Event()
+
+
+def tell_panics_apart() -> None:
+    """From now on, log a panic of the native library, and end the process with PANIC_EXIT_CODE if it does not stop in
+    order. Idempotent.
+
+    The SDK sends its own process SIGTERM, as an operator does: it would end with 0, and nothing would restart it.
+    """
+    _ffi_client.os = _OsOfTheSdk()  # type: ignore[assignment, attr-defined]
+
+
+def has_panicked() -> bool:
+    """Whether the native library has panicked. The process must end with PANIC_EXIT_CODE."""
+    return _panicked.is_set()
+
+
+class _OsOfTheSdk:
+    """The module `os` in the SDK's client, which calls os.kill() for one purpose: to end the process after a panic."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def kill(self, pid: int, number: int) -> None:
+        _panicked.set()
+        log.critical("native_panic", hint="restart the process; the SDK's message is on stderr as `FFI Panic`")
+        ending = threading.Timer(PANIC_STOP_TIMEOUT, os._exit, [PANIC_EXIT_CODE])
+        ending.daemon = True
+        ending.start()
+        os.kill(pid, number)
 
 
 def disable_log_capture() -> None:

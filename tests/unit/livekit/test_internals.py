@@ -40,6 +40,12 @@ def test_the_sdk_requests_log_capture_through_a_replaceable_function() -> None:
     assert re.search(r"self\._ffi_lib\.livekit_ffi_initialize\(\s*ffi_event_callback, True,", source)
 
 
+def test_the_sdk_kills_its_process_after_a_panic_and_for_no_other_reason() -> None:
+    source = inspect.getsource(_ffi_client)
+    assert re.findall(r"os\.kill\(.*", source) == ["os.kill(os.getpid(), signal.SIGTERM)"]
+    assert 'elif which == "panic":' in source
+
+
 def test_the_sdk_keeps_its_event_subscribers_as_we_filter_them() -> None:
     """filter_events_to_room() puts a filter beside the queue of one room, which the SDK has subscribed."""
     queue: _ffi_client.FfiQueue[object] = _ffi_client.FfiQueue()
