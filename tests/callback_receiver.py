@@ -14,7 +14,6 @@ from tests.leak_scanner import LEAK_SCANNER
 from tests.waiting import waiting_for
 
 Answer = Callable[[dict[str, Any]], Awaitable[int]]
-TIMEOUT = 20.0
 
 
 class CallbackReceiver:
@@ -54,7 +53,7 @@ class CallbackReceiver:
 
     async def tries(self, number: int) -> None:
         """Return once there were so many posts. Raises AssertionError with the events received."""
-        async with waiting_for(f"{number} posts to the receiver", lambda: self.events, TIMEOUT), self._news:
+        async with waiting_for(f"{number} posts to the receiver", lambda: self.events), self._news:
             await self._news.wait_for(lambda: len(self.posts) >= number)
 
     def believes(self, key: str, secret: str) -> bool:

@@ -29,7 +29,6 @@ from scripts.livekit_server import BUILD_HOME, free_port
 from tests.waiting import described, waiting_for
 
 SOURCES = Path(__file__).resolve().parent / "collector"
-TIMEOUT = 20.0
 POLL_INTERVAL = 0.02
 LINE_MAX = 64 * 1024 * 1024
 """Bytes of one printed line, which is one request."""
@@ -95,7 +94,7 @@ class OtelCollector:
         self._process = await self._start()
         self._reading = asyncio.create_task(self._read(self._process), name="what the collector prints")
         try:
-            async with waiting_for("the collector to listen", self._log_end, TIMEOUT):
+            async with waiting_for("the collector to listen", self._log_end):
                 await self._answer()
         except BaseException:
             await self.__aexit__()
@@ -123,7 +122,7 @@ class OtelCollector:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Return once what was received is as wanted. Raises AssertionError with what was received."""
-        async with waiting_for(described(holds), self._received, TIMEOUT), self._news:
+        async with waiting_for(described(holds), self._received), self._news:
             await self._news.wait_for(holds)
 
     async def _start(self) -> Process:

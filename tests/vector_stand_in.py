@@ -17,7 +17,6 @@ from aiohttp import web
 
 from tests.waiting import described, waiting_for
 
-TIMEOUT = 20.0
 NESTING_MAX = 128
 """The limit of Vector's JSON parser."""
 BODY_MAX = 100 * 1024 * 1024
@@ -144,7 +143,7 @@ class VectorStandIn:
 
     async def until(self, holds: Callable[[], bool]) -> None:
         """Return once what has come is as wanted. Raises AssertionError with what has come."""
-        async with waiting_for(described(holds), lambda: (self, self.names[-20:]), TIMEOUT), self._news:
+        async with waiting_for(described(holds), lambda: (self, self.names[-20:])), self._news:
             await self._news.wait_for(holds)
 
     async def _health(self, request: web.Request) -> web.StreamResponse:

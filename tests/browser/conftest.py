@@ -32,7 +32,7 @@ QUIET = ["--disable-gpu", "--disable-quic", "--disable-sync", "--disable-backgro
 """Beyond playwright's own options: the browser fetches nothing but the page."""
 PRETEND = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
 """A microphone that beeps, and may be used without asking."""
-TIMEOUT_MS = 15_000
+TIMEOUT_MS = 60_000
 
 expect.set_options(timeout=TIMEOUT_MS)
 

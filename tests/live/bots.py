@@ -17,7 +17,7 @@ from tests.leak_scanner import LEAK_SCANNER
 from tests.waiting import waiting_for
 
 QUIETLY = rtc.RoomOptions(auto_subscribe=False)
-CONNECT_TIMEOUT = 20.0
+CONNECT_TIMEOUT = 60.0
 NOT_LISTENING = {
     rtc.RpcError.ErrorCode.UNSUPPORTED_METHOD,
     rtc.RpcError.ErrorCode.RECIPIENT_NOT_FOUND,

@@ -41,7 +41,6 @@ from tests.waiting import described, waiting_for
 disable_log_capture()
 
 KEY, SECRET = "devkey", "secret"
-START_TIMEOUT = 10.0
 LOG_SHOWN = 20_000
 """Characters of each log that a failed test shows."""
 
@@ -227,7 +226,7 @@ async def _running(site: Site, settings: Settings, log: io.StringIO, sinks: LogS
         app = await served.enter_async_context(serving(compose(settings, sinks)))
         http = await cleanup.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{site.api_port}"))
         livekit = await cleanup.enter_async_context(api.LiveKitAPI(site.livekit.http_url, KEY, SECRET))
-        async with waiting_for("the server to be ready", lambda: log.getvalue()[-2_000:], START_TIMEOUT):
+        async with waiting_for("the server to be ready", lambda: log.getvalue()[-2_000:]):
             while (await http.get("/readyz")).status != 200:
                 await asyncio.sleep(0.01)
         stack = Stack(site, app, http, livekit, log, bots, served)

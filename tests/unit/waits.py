@@ -11,7 +11,7 @@ from tests.waiting import described, eventually
 T = TypeVar("T")
 
 
-async def until(look: Callable[[], T], holds: Callable[[T], object] = bool, *, within: float = 5.0) -> T:
+async def until(look: Callable[[], T], holds: Callable[[T], object] = bool, *, within: float = 60.0) -> T:
     """Look again and again until `holds` is true of what is seen, and return that; fail after `within` seconds of the
     running loop."""
 

@@ -45,7 +45,7 @@ async def test_service_that_accepts_and_never_joins_is_replaced(start_stack: Sta
         await exits.enter_async_context(Puppet(stack.url, "bot-2"))
         ready = await stack.until(session["session_id"], on_second_attempt)
         assert ready.services[0].service_id == "bot-2"
-        assert len(idle.invites) == 1
+        assert len(set(idle.invites)) == 1
 
 
 async def test_service_killed_before_it_joins_is_replaced(start_stack: StartStack, site: Site) -> None:
@@ -134,8 +134,8 @@ async def test_late_join_of_an_older_attempt_is_removed(stack: Stack) -> None:
     ready = await stack.until(session["session_id"], lambda s: s.state is SessionState.READY)
     await old.join()  # with the token of its old invite, which is still good
     await stack.logged("participant_removed", times=1)
-    [removed] = stack.logged_of(session["session_id"], "participant_removed")
-    assert (removed["service_id"], removed["attempt"]) == (chosen.service_id, 1)
+    removed = stack.logged_of(session["session_id"], "participant_removed")  # again, until LiveKit lists it no more
+    assert {(each["service_id"], each["attempt"]) for each in removed} == {(chosen.service_id, 1)}
     again = await stack.until(session["session_id"], lambda s: not any(o.presence.here for o in s.stale_participants))
     assert again.services == ready.services
     names = [p.identity for p in await stack.participants(session["room_name"])]

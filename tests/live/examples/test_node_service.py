@@ -26,8 +26,6 @@ from tests.waiting import eventually, waiting_for
 
 pytestmark = pytest.mark.live
 
-TIMEOUT = 20.0
-
 
 class NodeService:
     """The running process. It prints what it does as JSON, one object a line."""
@@ -47,7 +45,7 @@ class NodeService:
 
     async def tells(self, event: str, **fields: Any) -> dict[str, Any]:
         """The first such event, once it is printed."""
-        async with waiting_for(f"the event {event} {fields}", lambda: self.events, TIMEOUT), self._news:
+        async with waiting_for(f"the event {event} {fields}", lambda: self.events), self._news:
             await self._news.wait_for(lambda: self.told(event, **fields) or self._reading.done())
         assert self.told(event, **fields), f"it ended without {event!r}: {self.events}"
         return self.told(event, **fields)[0]
@@ -55,7 +53,7 @@ class NodeService:
     async def stop(self) -> int:
         """Send SIGTERM, read the rest of the output, and return the exit code."""
         self._process.terminate()
-        async with waiting_for("the node service to end", lambda: self.events, TIMEOUT):
+        async with waiting_for("the node service to end", lambda: self.events):
             await self._reading
             return await self._process.wait()
 
@@ -171,7 +169,7 @@ async def test_node_service_takes_a_signed_invite_once(node_service_folder: Path
         assert await participants() == [identity]
         assert await manager.post(endpoint, session_ended(sent, reason="user_left")) == 200
         await service.tells("left", reason="user_left")
-        await eventually("an empty room", participants, lambda found: not found, within=TIMEOUT)
+        await eventually("an empty room", participants, lambda found: not found)
         assert await manager.post(endpoint, sent) == 200, "the answer to the invite was lost"
         assert await service.stop() == 0
         assert [len(service.told(event)) for event in ("joined", "left", "visit_failed")] == [1, 1, 0]

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from livekit import api, rtc
 
+from http_api.models.responses import SessionView
 from manager_agent.livekit.room_connection import connect
 from manager_agent.session.events import Evidence
 from manager_agent.session.session import Session, SessionState
@@ -79,7 +80,7 @@ async def test_data_message_makes_a_service_ready_and_is_acknowledged(stack: Sta
     await bot.say_by_data()
     session = await stack.until(session_id, is_ready)
     assert session.services[0].ready_by is Evidence.MESSAGE
-    async with waiting_for("the acknowledgement", lambda: bot, within=10):
+    async with waiting_for("the acknowledgement", lambda: bot):
         heard = await bot.heard.get()
     assert heard == {"type": "ack", "invite_id": bot.invites[0].id}
 
@@ -143,19 +144,11 @@ async def test_service_that_leaves_may_come_back(stack: Stack) -> None:
     await first.leave()
     session = await stack.until(session_id, lambda session: session.services[0].current.lost)
     assert session.state is SessionState.WAITING
+    shown = SessionView.of(session).model_dump(mode="json")["services"][0]  # before it is invited again
+    assert shown.items() >= {"service_id": "asr", "state": "lost", "reason": "left", "attempt": 1}.items()
+    assert shown["ready_by"] is None
     await second.join()
     await stack.until(session_id, lambda session: session.services[1].ready_by is not None)
-    assert (await stack.view(session_id))["services"][0] | {"timeline": {}} == {
-        "service_id": "asr",
-        "type": "BOT",
-        "state": "lost",
-        "optional": False,
-        "reason": "left",
-        "detail": None,
-        "ready_by": None,
-        "attempt": 1,
-        "timeline": {},
-    }
     await first.join()
     await stack.until(session_id, is_ready)
 

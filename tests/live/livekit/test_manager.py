@@ -200,8 +200,9 @@ async def test_manager_reconnecting_under_a_new_sid_stays_the_only_one(stack: St
         session["session_id"],
         lambda s: is_watched(s) and s.manager.presence.sid != first.manager.presence.sid,
     )
-    assert (back.manager.attempt, back.manager.identity) == (1, first.manager.identity)
-    assert await managers(stack, session["room_name"]) == [first.manager.identity]
+    assert await managers(stack, session["room_name"]) == [back.manager.identity]
+    if back.manager.attempt == 1:  # else it took longer than a manager may be away, and another one came
+        assert back.manager.identity == first.manager.identity
 
 
 @contextmanager
@@ -233,7 +234,7 @@ async def test_process_stops_while_livekit_hangs(start_stack: StartStack, silent
     session = await stack.request(prefer="wait=10")
     await stack.until(session["session_id"], is_watched)
     with hung(silent_site):
-        async with waiting_for("the process to stop", lambda: stack.log.getvalue()[-2_000:], within=30):
+        async with waiting_for("the process to stop", lambda: stack.log.getvalue()[-2_000:]):
             await stack.stop()
     await asyncio.to_thread(silent_site.restart)
 

@@ -73,7 +73,7 @@ async def test_refused_registration_ends_the_service_with_a_reason(
 ) -> None:
     with pytest.raises(RegistrationRefused, match=f"{status} .*SESSION_MANAGER_API_KEY"):
         async with (
-            waiting_for("the refusal", lambda: stack.log.getvalue()[-2_000:], within=10),
+            waiting_for("the refusal", lambda: stack.log.getvalue()[-2_000:]),
             a_service().serving(settings(stack, tenant)),
         ):
             pytest.fail("it is registered")

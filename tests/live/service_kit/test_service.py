@@ -27,13 +27,12 @@ pytestmark = pytest.mark.live
 MANAGER, NEXT_MANAGER = "sm-manager-1", "sm-manager-2"
 SERVICE_IDENTITY = "sm-asr-service-1"
 SERVICE_IDENTITIES = tuple(f"sm-{module.service.service_id}-1" for module in (asr_service, llm_service, tts_service))
-TIMEOUT = 10.0
 
 T = TypeVar("T")
 
 
 async def in_time(wanted: str, work: Awaitable[T], seen: Callable[[], object]) -> T:
-    async with waiting_for(wanted, seen, TIMEOUT):
+    async with waiting_for(wanted, seen):
         return await work
 
 
@@ -110,7 +109,7 @@ class KitRoom:
 
     async def until(self, wanted: Callable[[set[str]], bool]) -> None:
         """Return once the identities in the room are as wanted."""
-        await eventually(described(wanted), self.identities, wanted, within=TIMEOUT)
+        await eventually(described(wanted), self.identities, wanted)
 
 
 @pytest.fixture
@@ -158,7 +157,7 @@ async def test_ready_signal_is_repeated_until_acknowledged(kit_room: KitRoom) ->
     async with diary.service.serving(kit_room.http.settings()) as endpoint:
         assert await kit_room.http.post(endpoint, kit_room.invite(diary.service)) == 200
         assert await manager.hears() == ServiceMessage(type=Signal.READY, detail="warm")
-        async with waiting_for("say_ready() to return", lambda: manager.heard, within=1):
+        async with waiting_for("say_ready() to return", lambda: manager.heard):
             await diary.ready.wait()
         assert await manager.hears_nothing_for(1.0)
     assert len(manager.heard) == 3

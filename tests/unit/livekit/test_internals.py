@@ -143,7 +143,7 @@ async def test_agent_server_runs_jobs_on_this_loop_and_leaves_no_secret_in_envir
     started = asyncio.Event()
     server.on("worker_started", started.set)
     running = asyncio.create_task(server.run(unregistered=True))
-    async with waiting_for("worker_started", lambda: running, within=10):
+    async with waiting_for("worker_started", lambda: running):
         await started.wait()
 
     assert server._agent_name == "ours"

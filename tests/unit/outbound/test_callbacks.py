@@ -346,7 +346,7 @@ async def test_on_shutdown_a_callback_that_waits_for_its_next_try_is_tried_at_on
 
     harness = CallbackHarness(recovers)
     await harness.open("s1", *READY)
-    await until(lambda: len(harness.http_client.sent), lambda tries: tries == 5, within=30)
+    await until(lambda: len(harness.http_client.sent), lambda tries: tries == 5)
     await harness.update("s1", CLOSED)
     stopped_at = now()
     with capture_logs() as logs:

@@ -135,7 +135,7 @@ class Program:
         return str(self.manager.registrations[0]["endpoint"])
 
     async def ends(self) -> int:
-        async with waiting_for("the program to end", lambda: self.manager, within=20):
+        async with waiting_for("the program to end", lambda: self.manager):
             await self.process.communicate()
         assert self.process.returncode is not None
         return self.process.returncode
@@ -150,7 +150,7 @@ async def program(manager: ManagerStandIn) -> AsyncIterator[Program]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
-    async with waiting_for("the program to register", lambda: manager, within=20):
+    async with waiting_for("the program to register", lambda: manager):
         await manager.until(lambda: bool(manager.registrations))
     yield Program(manager, process)
     if process.returncode is None:

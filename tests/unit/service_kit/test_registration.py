@@ -71,7 +71,7 @@ async def test_a_service_registers_once_the_manager_comes_up(manager: ManagerSta
     assert not entered.done()
     manager.answers = [503, 429]
     await manager.start(manager.port)
-    async with waiting_for("the service to register", lambda: manager, within=5):
+    async with waiting_for("the service to register", lambda: manager):
         await entered
     assert len(manager.registrations) == 3
 
@@ -112,7 +112,7 @@ async def test_a_refused_api_key_names_the_setting_to_change(status: int, said: 
 
 
 async def test_a_service_stops_although_the_manager_is_gone(manager: ManagerStandIn) -> None:
-    async with asyncio.timeout(3), a_service().serving(manager.settings()):
+    async with a_service().serving(manager.settings()):
         await manager.stop()
     await manager.start()
 
@@ -132,9 +132,9 @@ async def test_a_service_port_in_use_is_an_error_at_once(manager: ManagerStandIn
 
 async def test_a_program_serves_until_sigterm_and_then_deregisters(manager: ManagerStandIn) -> None:
     program = await example(manager, "0")
-    await until(lambda: manager.registrations, within=20)
+    await until(lambda: manager.registrations)
     program.terminate()
-    async with waiting_for("the program to end", lambda: manager, within=20):
+    async with waiting_for("the program to end", lambda: manager):
         await program.communicate()
     assert program.returncode == 0
     assert manager.removed == ["asr-service"]
@@ -142,7 +142,7 @@ async def test_a_program_serves_until_sigterm_and_then_deregisters(manager: Mana
 
 async def test_a_program_that_can_not_start_says_why(manager: ManagerStandIn) -> None:
     program = await example(manager, str(manager.port))
-    async with waiting_for("the program to end", lambda: manager, within=20):
+    async with waiting_for("the program to end", lambda: manager):
         output, _ = await program.communicate()
     assert program.returncode == 1
     assert output.decode().splitlines()[-1].startswith("asr-service: ")

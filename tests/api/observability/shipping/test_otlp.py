@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import logging
 from collections.abc import Iterator
@@ -75,18 +74,18 @@ async def test_otlp_batch_arrives_complete(otel_collector: OtelCollector) -> Non
 
 
 async def test_otel_collector_is_not_mistaken_for_vectors_own_api(otel_collector: OtelCollector) -> None:
-    async with asyncio.timeout(20), Collector(LogEndpoint(otel_collector.endpoint), OTLP) as collector:
+    async with Collector(LogEndpoint(otel_collector.endpoint), OTLP) as collector:
         assert await collector.is_vectors_own_api() is False
 
 
 @pytest.mark.parametrize("format", [JSON, OTLP], ids=["json", "otlp"])
 async def test_grpc_port_of_a_collector_is_named_in_the_hint(otel_collector: OtelCollector, format: Format) -> None:
-    async with asyncio.timeout(20), Collector(LogEndpoint(otel_collector.grpc_endpoint), format) as collector:
+    async with Collector(LogEndpoint(otel_collector.grpc_endpoint), format) as collector:
         response = await collector.send(Batch((b'{"event": "a"}',), 1))
     assert "4317" in (hint(response, format.name) or "")
 
 
 async def test_json_for_an_otlp_port_is_named_in_the_hint(otel_collector: OtelCollector) -> None:
-    async with asyncio.timeout(20), Collector(LogEndpoint(otel_collector.endpoint), JSON) as collector:
+    async with Collector(LogEndpoint(otel_collector.endpoint), JSON) as collector:
         response = await collector.send(Batch((b'{"event": "a"}',), 1))
     assert "VECTOR_LOG_FORMAT=otlp" in (hint(response, JSON.name) or "")

@@ -40,7 +40,6 @@ pytestmark = pytest.mark.api
 
 SOON = Bounds(linger=0.01)
 SECRET = "a-secret-of-the-settings"
-TIMEOUT = 20.0
 
 
 @pytest.fixture
@@ -90,7 +89,7 @@ def numbered(first: int, end: int) -> list[str]:
 
 async def until(holds: Callable[[], bool], seen: Callable[[], object]) -> None:
     """Poll: what goes on in the shipper's thread causes no event here."""
-    async with waiting_for(described(holds), seen, TIMEOUT):
+    async with waiting_for(described(holds), seen):
         while not holds():
             await asyncio.sleep(0.01)
 
@@ -283,7 +282,7 @@ async def test_exit_does_not_wait_for_a_failing_collector(
     vector: VectorStandIn, logged: io.StringIO, trouble: Behavior
 ) -> None:
     vector.behavior = trouble
-    async with waiting_for("the shipper to give up", lambda: vector, TIMEOUT), shipping(vector.url) as shipper:
+    async with waiting_for("the shipper to give up", lambda: vector), shipping(vector.url) as shipper:
         put(shipper, "a")
         await vector.until(lambda: vector.requests >= 1)
     assert shipper.stats.dropped[Dropped.AT_EXIT] == 1
