@@ -36,6 +36,7 @@ from http_api.observability.metrics.wiring import wire
 from http_api.observability.shipping.log_shipper import SHIPPER
 from http_api.observability.tracing import TRACING
 from http_api.observability.upstreams import UPSTREAMS, Upstreams, livekit
+from http_api.resources.abandoned import AbandonedSessions
 from http_api.resources.session_requests import SESSION_REQUESTS, SessionRequests
 from http_api.settings.settings import SETTINGS, BadSettings, Settings
 from http_api.streams.subscribers import FEED, FeedReaders
@@ -81,7 +82,7 @@ def provide(app: web.Application, components: Components) -> None:
             in_making=settings.creates_in_flight,
         ),
         waiters=waiters,
-        tasks=tasks,
+        abandoned=AbandonedSessions(store, orchestrator, tasks),
         stopping=stopping,
         clock=clock,
         limits=settings.limits(),

@@ -43,10 +43,14 @@ async def add(request: web.Request) -> web.Response:
 
 
 def further_token(request: web.Request, session: Session, human: User) -> AccessToken:
-    """A token for another human participant of a session that gives tokens. Raises IdentityTaken for an identity of the
-    session's own user or services: LiveKit disconnects a participant when another one joins with the same identity."""
-    identity = human.identity
-    if identity == session.user.identity or session.entry_of(identity) is not None or session.is_stale(identity):
-        raise IdentityTaken(identity)
+    """A token for another human participant of a session that gives tokens. Raises IdentityTaken."""
+    refuse_taken_identity(session, human.identity)
     with giving_token(request, session):
         return request.app[ROOMS].participant_token(session, human, request.app[CLOCK]())
+
+
+def refuse_taken_identity(session: Session, identity: str) -> None:
+    """Raise IdentityTaken for an identity of the session's own user or services: LiveKit disconnects a participant when
+    another one joins with the same identity."""
+    if identity == session.user.identity or session.entry_of(identity) is not None or session.is_stale(identity):
+        raise IdentityTaken(identity)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -16,6 +16,7 @@ from http_api.limits.quotas import Quotas
 from http_api.limits.waiters import Waiters, decided, until
 from http_api.models.responses import SessionView
 from http_api.protocol.server_timing import server_timing
+from http_api.resources.abandoned import AbandonedSessions
 from http_api.resources.ownership import state_of
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
@@ -24,7 +25,6 @@ from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.required_service import Requirement
 from manager_agent.session.session import EndReason, Limits, Session, User
 from manager_agent.store.store import RoomNameTaken, Store, UnknownSession
-from manager_agent.tasks import Tasks
 from manager_agent.traceparent import TraceContext
 
 NAME_LOOK_INTERVAL = 1.0
@@ -41,7 +41,7 @@ class SessionRequests:
     orchestrator: Orchestrator
     quotas: Quotas
     waiters: Waiters
-    tasks: Tasks
+    abandoned: AbandonedSessions
     stopping: asyncio.Event
     clock: Clock
     limits: Limits
@@ -96,12 +96,20 @@ class SessionRequests:
         limits = replace(session.limits, user_join_timeout=self.token_join_timeout)
         return replace(session, has_guests=True, limits=limits)
 
-    async def open(self, session: Session, max_wait: float | None, *, ends_with_its_client: bool = True) -> Session:
+    async def open(
+        self,
+        session: Session,
+        max_wait: float | None,
+        *,
+        ends_with_its_client: bool = True,
+        request: Hashable | None = None,
+    ) -> Session:
         """Open the session and wait until it is ready, at most `max_wait` seconds (None: no limit).
 
         Raises Unready, Overloaded, TooManySessions, and, when the session is over by then, the error that says why:
         NotReady, RoomNameTaken, RoomUnavailable or SessionOver. When the call is cancelled because the client
-        disconnected, the session ends, unless `ends_with_its_client` is false.
+        disconnected, the session ends, unless `ends_with_its_client` is false; it is kept for a moment for the same
+        `request`, if one is given.
         """
         if self.stopping.is_set():
             raise Unready(IS_STOPPING)
@@ -112,7 +120,7 @@ class SessionRequests:
                 return await self._until_ready(session.session_id, max_wait)
             except asyncio.CancelledError:
                 if ends_with_its_client:
-                    self.tasks.spawn(self._give_up(session.session_id), name=f"{session.session_id} give up")
+                    self.abandoned.keep(session.session_id, request)
                 raise
 
     async def wait_for_name(self, room_name: str | None, tenant: str, max_wait: float) -> None:
@@ -137,21 +145,23 @@ class SessionRequests:
             async with asyncio.timeout(max_wait):
                 await self.store.wait_for(session.session_id, lambda latest: latest is not session)
 
-    async def until_ready(self, session_id: str) -> Session:
+    async def until_ready(self, session_id: str, *, request: Hashable | None = None) -> Session:
         """The session once it is ready. Raises UnknownSession, Overloaded, and, when the session is over by then, the
-        error that says why."""
+        error that says why. When the client of this `request` disconnects, the session is kept for a moment and ends;
+        without a request it continues."""
         with self.waiters.waiting():
-            return await self._until_ready(session_id, None)
+            try:
+                return await self._until_ready(session_id, None)
+            except asyncio.CancelledError:
+                if request is not None:
+                    self.abandoned.keep(session_id, request)
+                raise
 
     async def _until_ready(self, session_id: str, max_wait: float | None) -> Session:
         session = await until(self.store, session_id, decided, max_wait)
         if session.over:
             raise await self._failure_of(session)
         return session
-
-    async def _give_up(self, session_id: str) -> None:
-        with suppress(UnknownSession):  # refused at the same moment
-            await self.orchestrator.close(session_id, client_gone=True)
 
     async def _failure_of(self, session: Session) -> Exception:
         """The error for a session that is over before it was ready."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from http import HTTPStatus
 
 from aiohttp import web
@@ -24,7 +25,7 @@ from http_api.observability.logs.context import bind_session
 from http_api.protocol.bodies import read_body
 from http_api.request_context import PRINCIPAL, TRACE
 from http_api.resources.ownership import user_token
-from http_api.resources.participants import further_token
+from http_api.resources.participants import further_token, refuse_taken_identity
 from http_api.resources.session_requests import SESSION_REQUESTS
 from http_api.settings.settings import SETTINGS
 from manager_agent.livekit.tokens import AccessToken
@@ -51,9 +52,9 @@ async def give(request: web.Request) -> web.Response:
     authenticated by the caller's issuer (JWKS_URL) gets tokens only for that user's own identity,
     and enters a room that another user opened only if both users' JWTs list the room in the claim JWKS_ROOMS_CLAIM.
 
-    If the client disconnects while waiting, a session whose room name was generated ends, because no client could find
-    it again. A session whose room name was given continues: a reloaded page joins it, and if none does, it ends at the
-    join timeout.
+    If the client disconnects while waiting, a session whose room name was generated is kept for 10 seconds, in which
+    the same request of the same caller finds it, and then ends. A session whose room name was given continues: a
+    reloaded page joins it, and if none does, it ends at the join timeout.
     """
     app, principal = request.app, request[PRINCIPAL]
     asked = await read_body(request, TokenRequest) if request.can_read_body else TokenRequest()
@@ -65,7 +66,12 @@ async def give(request: web.Request) -> web.Response:
     # Of two simultaneous requests for one room, the second finds the session of the first: there is no await between
     # this lookup and opening the session.
     session = _live_session(app[STORE], asked.room_name, principal)
-    token = await (_open(request, asked, human) if session is None else _let_in(request, session, human))
+    if session is not None:
+        token = await _let_in(request, session, human)
+    elif asked.room_name is None and (abandoned := session_requests.abandoned.take(_same(principal, asked))):
+        token = await _take_up(request, abandoned, asked)
+    else:
+        token = await _open(request, asked, human)
     view = TokenResponse(server_url=app[SETTINGS].public_url, participant_token=token.jwt)
     return answer(view, HTTPStatus.CREATED)
 
@@ -115,8 +121,26 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
     )
     session = session_requests.awaiting_guests(session)
     bind_session(request, session)
-    session = await session_requests.open(session, None, ends_with_its_client=asked.room_name is None)
+    session = await session_requests.open(
+        session, None, ends_with_its_client=asked.room_name is None, request=_same(request[PRINCIPAL], asked)
+    )
     return user_token(request, session)
+
+
+async def _take_up(request: web.Request, session: Session, asked: TokenRequest) -> AccessToken:
+    """The token of a session that an earlier request like this one opened and did not wait for, once it is ready.
+    Raises what until_ready raises."""
+    app = request.app
+    bind_session(request, session)
+    same = _same(request[PRINCIPAL], asked)
+    session = await app[SESSION_REQUESTS].until_ready(session.session_id, request=same)
+    session = await app[STORE].update(session.session_id, TokenGiven(app[CLOCK](), session.user.identity))
+    return user_token(request, session)
+
+
+def _same(principal: Principal, asked: TokenRequest) -> Hashable:
+    """Equal for two requests of the same caller for the same."""
+    return principal.name, principal.identity, asked.model_dump_json()
 
 
 async def _let_in(request: web.Request, session: Session, human: User) -> AccessToken:
@@ -128,6 +152,8 @@ async def _let_in(request: web.Request, session: Session, human: User) -> Access
         session = await app[SESSION_REQUESTS].until_ready(session.session_id)
     except UnknownSession:  # LiveKit has a foreign room of that name, so the session was never created
         raise RoomNameTaken(session.room_name, NAME_QUARANTINE) from None
+    if human.identity != session.user.identity:
+        refuse_taken_identity(session, human.identity)
     session = await app[STORE].update(session.session_id, TokenGiven(app[CLOCK](), human.identity))
     if human.identity == session.user.identity:
         return user_token(request, session)

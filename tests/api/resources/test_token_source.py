@@ -17,8 +17,10 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from http_api.resources import abandoned
 from http_api.settings.settings import BadSettings, Settings
 from manager_agent.session import events as ev
+from manager_agent.session.deadlines import deadline
 from manager_agent.session.session import EndReason, Session, SessionState
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, StartApi
@@ -308,13 +310,106 @@ async def test_concurrent_token_requests_for_a_foreign_room_are_all_409(api: Api
 # --- a client that goes away ------------------------------------------------------------------------
 
 
-async def test_disconnected_client_ends_a_session_with_a_generated_room(api: Api) -> None:
+async def test_disconnected_client_ends_a_session_with_a_generated_room(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(abandoned, "KEPT", 0.05)
     asking = asyncio.create_task(api.ask("POST", TOKEN, {"participant_identity": "alice"}))
     session = await only_session(api)
     asking.cancel()
     over = await api.until(session.session_id, lambda latest: latest.over)
     assert over.end is not None
     assert over.end.reason is EndReason.CLIENT_GONE
+
+
+async def test_client_that_gives_up_and_asks_again_finds_its_session(api: Api) -> None:
+    """OkHttp gives up after 10 s. The same request takes the session up, as often as it is repeated; another does
+    not."""
+    body = {"participantName": "Alice"}
+    asking = asyncio.create_task(api.ask("POST", TOKEN, body))
+    session = await only_session(api)
+    for _ in range(2):
+        await api.has_waiting(1)
+        asking.cancel()
+        await api.has_waiting(0)
+        asking = asyncio.create_task(api.ask("POST", TOKEN, {"participant_name": "Alice"}))
+    other = asyncio.create_task(api.ask("POST", TOKEN, {"participant_name": "Bob"}))
+    await api.has_waiting(2)
+    assert len(sessions(api)) == 2
+    await api.say_ready(session.session_id, "asr-1")
+    claims = claims_of((await asking)[2])
+    assert (claims["sub"], claims["video"]["room"]) == (session.user.identity, session.room_name)
+    assert not other.done()
+    other.cancel()
+
+
+async def test_session_taken_up_once_is_not_given_to_a_second_client(api: Api) -> None:
+    asking = asyncio.create_task(api.ask("POST", TOKEN, {}))
+    session = await only_session(api)
+    await api.has_waiting(1)
+    asking.cancel()
+    await api.has_waiting(0)
+    both = [asyncio.create_task(api.ask("POST", TOKEN, {})) for _ in range(2)]
+    await api.has_waiting(2)
+    assert len(sessions(api)) == 2
+    await api.say_ready(session.session_id, "asr-1")
+    done, rest = await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+    assert [claims_of(task.result()[2])["video"]["room"] for task in done] == [session.room_name]
+    for task in rest:
+        task.cancel()
+
+
+# --- who keeps the session, and how long a token may be used ----------------------------------------
+
+
+async def test_token_can_be_used_only_as_long_as_its_room_lasts(start_api: StartApi, services_file: Path) -> None:
+    """A client uses a token until a minute before its expiry, so the room must last until then."""
+    api = await start_api(services_file=services_file, token_join_timeout=30, user_rejoin_timeout=20)
+    await api.ask("POST", TOKEN, ALICE | PLAIN)
+    (session,) = sessions(api)
+    assert session.limits.user_join_timeout == 30
+
+    async def usable() -> tuple[float, float]:
+        claims = claims_of((await api.ask("POST", TOKEN, ALICE))[2])
+        now = time.time()
+        return claims["exp"] - 60 - now, until_then(api.parts.store.get(session.session_id), now)
+
+    def until_then(latest: Session, now: float) -> float:
+        due = deadline(latest)
+        assert due is not None
+        return due[0] - now
+
+    token, room = await usable()
+    assert 0 < token <= room <= 30
+    now = api.parts.clock()
+    came = ev.ParticipantSeen(now, ev.ParticipantInfo("alice", "PA_1", 1))
+    await api.parts.store.update(session.session_id, came)
+    token, _ = await usable()
+    assert 0 < token <= 20
+    await api.parts.store.update(session.session_id, ev.ParticipantLeft(now, "alice", "PA_1"))
+    token, room = await usable()
+    assert 0 < token <= room <= 20
+
+
+async def test_reloaded_page_without_an_identity_keeps_the_session(api: Api) -> None:
+    first = claims_of((await api.ask("POST", TOKEN, {"room_name": "demo"} | PLAIN))[2])
+    (session,) = sessions(api)
+    now = api.parts.clock()
+    await api.parts.store.update(session.session_id, ev.ParticipantSeen(now, ev.ParticipantInfo(first["sub"], "PA_1")))
+    again = claims_of((await api.ask("POST", TOKEN, {"room_name": "demo"}))[2])
+    assert again["sub"] != first["sub"]
+    await api.parts.store.update(session.session_id, ev.ParticipantLeft(now, first["sub"], "PA_1"))
+    came = ev.ParticipantSeen(now, ev.ParticipantInfo(again["sub"], "PA_2"))
+    assert (await api.parts.store.update(session.session_id, came)).state is SessionState.ACTIVE
+
+
+async def test_session_created_over_the_api_is_kept_by_its_own_user_only(api: Api) -> None:
+    await api.open(room_name="demo")
+    bob = claims_of((await api.ask("POST", TOKEN, BOB))[2])
+    (session,) = sessions(api)
+    came = ev.ParticipantSeen(api.parts.clock(), ev.ParticipantInfo(bob["sub"], "PA_2"))
+    assert (await api.parts.store.update(session.session_id, came)).state is SessionState.READY
+    assert session.limits.user_join_timeout == 120
 
 
 async def test_reloaded_page_joins_the_session_it_asked_for(api: Api) -> None:
