@@ -13,6 +13,7 @@ from manager_agent.clock import Clock
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.messages import Invite, SessionEndedMessage, instant, invited_session
 from manager_agent.outbound.address_policy import AddressPolicy
+from manager_agent.outbound.dispatch_metadata import dispatch_metadata
 from manager_agent.outbound.fair_slots import SlotBounds
 from manager_agent.outbound.http_client import DeliveryFailed, GuardedHttpClient
 from manager_agent.outbound.signing import signed_headers
@@ -124,7 +125,8 @@ class Inviter:
         )
 
     async def _dispatch(self, session: Session, service: RequiredService, agent_name: str) -> None:
-        metadata = self._invite(session, service).model_dump_json(exclude={"identity", "token"})
+        names = service.service_id, agent_name, service.type, session.profile
+        metadata = dispatch_metadata(self._invite(session, service), *names)
         try:
             await self._rooms.dispatch_agent(session, agent_name, metadata)
         except (LiveKitUnavailable, RoomMissing) as error:

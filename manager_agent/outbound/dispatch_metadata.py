@@ -1,0 +1,36 @@
+"""The metadata with which a LiveKit agent is dispatched: the invite, and what the client sent for this agent.
+
+A stock agent parses its dispatch metadata as it was given by the client (`room_config.agents[].metadata`), so the
+members of that JSON object are members here, too. Where names clash the invite's count; the client's are always in
+`session.metadata`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from manager_agent.messages import Invite
+
+PLAIN_TEXT = "metadata"
+"""The member for an agent's own metadata that is not a JSON object."""
+
+
+def dispatch_metadata(invite: Invite, *agent_names: str | None) -> str:
+    """The metadata as JSON. `agent_names`: the names under which the client may have asked for this agent."""
+    ours = invite.model_dump(mode="json", exclude={"identity", "token"})
+    return json.dumps({**_for_agent(invite.session.metadata, agent_names), **ours}, ensure_ascii=False)
+
+
+def _for_agent(metadata: Mapping[str, Any], names: tuple[str | None, ...]) -> Mapping[str, Any]:
+    """The session's metadata, or what a TokenSource request has for this very agent."""
+    agents = metadata.get("agents")
+    texts = [agents[name] for name in names if name in agents] if isinstance(agents, dict) else []
+    if not texts or not isinstance(texts[0], str):
+        return metadata
+    try:
+        given = json.loads(texts[0])
+    except (ValueError, RecursionError):
+        given = None
+    return given if isinstance(given, dict) else {PLAIN_TEXT: texts[0]}
