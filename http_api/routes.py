@@ -53,6 +53,7 @@ from http_api.streams import models as feed_models
 from http_api.web import dashboard, docs
 from manager_agent import messages
 from manager_agent.control.probe import ProbeFailed
+from manager_agent.livekit.tokens import TokenTooLong
 from manager_agent.registry.services import NotAvailable, OtherInstance, StaticService, UnknownService
 from manager_agent.store.store import RoomNameTaken, UnknownSession
 from manager_agent.traceparent import TRACEPARENT, TRACESTATE
@@ -94,7 +95,7 @@ SESSIONS = (
             CREATED: ResponseSpec("the session is ready; with the token", responses.SessionWithToken, headers=MADE),
             ACCEPTED: ResponseSpec("the session is not ready yet and continues", responses.SessionView, headers=MADE),
         },
-        (RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready),
+        (RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready, TokenTooLong),
         body=session_models.CreateSession, headers=PREFER | IDEMPOTENCY | TRACE, is_idempotent=True, creates=True,
     ),
     Operation(
@@ -140,7 +141,7 @@ SESSIONS = (
     Operation(
         "participants_add", "POST", SESSION + "/participants", participants.add, Tag.TOKENS, Permission.SESSIONS,
         {CREATED: ResponseSpec("the participant, with the token", responses.ParticipantView)},
-        (UnknownSession, NoToken, IdentityTaken),
+        (UnknownSession, NoToken, IdentityTaken, TokenTooLong),
         body=session_models.AddParticipant,
     ),
     Operation(
@@ -148,7 +149,7 @@ SESSIONS = (
         {CREATED: ResponseSpec("the session is ready; with the token", token_source_models.TokenResponse)},
         (
             RoomNameTaken, NotAvailable, NotReady, RoomUnavailable, SessionOver, Unready, Overloaded, Forbidden,
-            IdentityTaken,
+            IdentityTaken, TokenTooLong,
         ),
         body=token_source_models.TokenRequest, needs_body=False, headers=TRACE, creates=True,
     ),

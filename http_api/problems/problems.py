@@ -19,7 +19,7 @@ from http_api.protocol import server_timing
 from http_api.request_context import PROBLEM, REQUEST_ID, UNMET
 from manager_agent.control.probe import ProbeFailed
 from manager_agent.livekit.server_api import LiveKitUnavailable
-from manager_agent.livekit.tokens import InvalidToken
+from manager_agent.livekit.tokens import InvalidToken, TokenTooLong
 from manager_agent.livekit.webhooks import UnreadableWebhook, UnsignedWebhook
 from manager_agent.registry.services import NotAvailable, OtherInstance, StaticService, UnknownService
 from manager_agent.store.store import RoomNameTaken, UnknownSession
@@ -31,6 +31,7 @@ REQUEST_ID_HEADER = "X-Request-Id"
 
 TABLE: Mapping[type[BaseException], Row] = {
     InvalidToken: API_ERRORS[errors.Unauthorized],
+    TokenTooLong: Row(HTTPStatus.UNPROCESSABLE_ENTITY, "token_too_long", "Join token too long"),
     UnsignedWebhook: API_ERRORS[errors.Unauthorized],
     UnreadableWebhook: API_ERRORS[errors.MalformedBody],
     UnknownSession: Row(HTTPStatus.NOT_FOUND, "unknown_session", "Unknown session"),

@@ -68,6 +68,11 @@ def refuse_unseen(request: web.Request, service_id: str) -> None:
         raise UnknownService(service_id)
 
 
+def refuse_long_token(request: web.Request, session: Session) -> None:
+    """Raise TokenTooLong if the session's user could never get a token, before its room is created."""
+    request.app[ROOMS].refuse_long_token(session, request.app[CLOCK]())
+
+
 def refuse_others(request: web.Request, service_id: str) -> None:
     """For changes of a service. Raises UnknownService as refuse_unseen does, and OtherCaller for a shared service that
     another caller registered, or that is listed in the SERVICES_FILE."""

@@ -21,7 +21,7 @@ from http_api.protocol.bodies import read_body, read_query
 from http_api.protocol.conditional import KnownTags, entity_tag, known_tags
 from http_api.protocol.prefer import preferences
 from http_api.request_context import PRINCIPAL, TRACE
-from http_api.resources.ownership import own_session_of, session_of, state_of, view_for
+from http_api.resources.ownership import own_session_of, refuse_long_token, session_of, state_of, view_for
 from http_api.resources.session_requests import NAME_WAIT, SESSION_REQUESTS
 from http_api.settings.settings import SETTINGS
 from manager_agent.session.session import GIVES_TOKENS, Session
@@ -56,6 +56,7 @@ async def create(request: web.Request) -> web.Response:
         ready_timeout=body.ready_timeout,
         max_duration=body.max_duration,
     )
+    refuse_long_token(request, session)
     bind_session(request, session)
     session = await session_requests.open(session, preferred.max_wait)
     status = HTTPStatus.CREATED if session.state in GIVES_TOKENS else HTTPStatus.ACCEPTED

@@ -205,6 +205,10 @@ class Rooms:
         """A fresh token for the session's user."""
         return self.participant_token(session, session.user, now)
 
+    def refuse_long_token(self, session: Session, now: float) -> None:
+        """Raise TokenTooLong if the session's user could never get a token. Nothing is issued."""
+        self._tokens.for_human(session, session.user, now)
+
     def participant_token(self, session: Session, human: User, now: float) -> AccessToken:
         """A token for a human in the session's room."""
         token = self._tokens.for_human(session, human, now)

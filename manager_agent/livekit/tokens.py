@@ -26,6 +26,9 @@ from manager_agent.session.trespassers import SESSION_ATTRIBUTE
 
 USER_SLACK = 60
 """Seconds added to the time that a human has to join: TokenSource clients drop a token 60 s before it expires."""
+TOKEN_BYTES_MAX = 40 * 1024
+"""Room for 16 KiB of metadata and 8 KiB of attributes with little to escape. livekit-server itself takes a request head
+of 1 MiB; proxies before it often need a higher limit than their own (docs/api.md)."""
 BACKDATED = 60
 """Seconds by which tokens are valid before they are made: the verifier's clock may be behind."""
 CONNECTING = 2.0
@@ -49,6 +52,16 @@ class Grant(StrEnum):
 EVERY_GRANT = tuple(Grant)
 USUAL = (Grant.CAN_PUBLISH, Grant.CAN_SUBSCRIBE, Grant.CAN_PUBLISH_DATA)
 """The default permissions of a human."""
+
+
+class TokenTooLong(Exception):
+    """The participant's metadata, attributes and name do not fit into a join token."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(
+            f"the metadata, attributes and names make a join token of {size} bytes; at most {TOKEN_BYTES_MAX} are "
+            "possible, because clients send it in a URL"
+        )
 
 
 class InvalidToken(Exception):
@@ -89,7 +102,7 @@ class Tokens:
         rely on the session, and the minute that clients subtract."""
         metadata = human.metadata
         if metadata is None:
-            metadata = json.dumps(dict(session.metadata)) if session.metadata else ""
+            metadata = _compact(dict(session.metadata)) if session.metadata else ""
         claims = Claims(
             name=human.name,
             metadata=metadata,
@@ -135,4 +148,12 @@ class Tokens:
         """Sign the claims like livekit-api's `AccessToken`, but with our clock and a unique id."""
         now = int(self._wall_clock())  # JWTs have whole seconds
         common = {"iss": self._key, "sub": identity, "jti": str(ULID()), "nbf": now - BACKDATED, "exp": now + lifetime}
-        return AccessToken(jwt.encode(claims.asdict() | common, self._secret, algorithm="HS256"), now + lifetime)
+        payload = _compact(claims.asdict() | common).encode()  # jwt.encode would escape everything but ASCII
+        token = jwt.PyJWS().encode(payload, self._secret, algorithm="HS256")
+        if len(token) > TOKEN_BYTES_MAX:
+            raise TokenTooLong(len(token))
+        return AccessToken(token, now + lifetime)
+
+
+def _compact(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))

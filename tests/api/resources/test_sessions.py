@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from typing import Any
 
 import jwt
 import pytest
@@ -271,3 +272,25 @@ async def test_ready_signal_of_a_failed_service_or_ended_session_is_409(api: Api
     await api.ask("DELETE", f"/sessions/{session_id}")
     status, _, problem = await api.say_ready(session_id, "llm-service")
     assert (status, problem["type"].rpartition(":")[2]) == (409, "session_over")
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/sessions", {"metadata": {"q": '"' * 8_000}, "user_attributes": {"a": "b" * 8_000}}),
+        ("/token", {"participant_metadata": '"' * 16_000, "participant_attributes": {"a": "b" * 8_000}}),
+    ],
+)
+async def test_a_session_whose_token_would_be_too_long_is_not_opened(
+    start_api: StartApi, path: str, body: dict[str, Any]
+) -> None:
+    api = await start_api()
+    entry = {"service_id": "asr", "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"}}
+    assert (await api.ask("POST", "/microservices/register", entry))[0] == 201
+    asked: dict[str, Any] = {"user_identity": "alice", "required_services": ["asr"]} | body
+    if path == "/token":
+        asked = {"room_config": {"agents": [{"agent_name": "asr"}]}} | body
+    status, _, problem = await api.ask("POST", path, asked)
+    assert (status, problem["type"].rpartition(":")[2]) == (422, "token_too_long"), problem
+    assert "40960" in problem["detail"]
+    assert list(api.parts.store.list()) == []

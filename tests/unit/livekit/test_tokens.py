@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import jwt
 import pytest
 
-from manager_agent.livekit.tokens import AccessToken, Grant, InvalidToken, Tokens
+from manager_agent.livekit.tokens import TOKEN_BYTES_MAX, AccessToken, Grant, InvalidToken, Tokens, TokenTooLong
 from manager_agent.session.session import Limits, Session, User
 from tests.unit import sessions as given
 
@@ -61,7 +62,7 @@ def test_a_human_token_allows_one_room_and_identity_for_a_limited_time() -> None
 def test_a_human_token_has_the_requested_name_metadata_and_attributes() -> None:
     session = replace(of_user(name="Alice", attributes={"lang": "de"}), metadata={"plan": "gold"})
     claims = claims_of(tokens().for_human(session, session.user, 0.0))
-    assert (claims["name"], claims["attributes"]["lang"], claims["metadata"]) == ("Alice", "de", '{"plan": "gold"}')
+    assert (claims["name"], claims["attributes"]["lang"], claims["metadata"]) == ("Alice", "de", '{"plan":"gold"}')
     assert "kind" not in claims
 
 
@@ -186,3 +187,18 @@ def test_the_repr_of_a_join_token_does_not_show_it() -> None:
     session = of_user()
     token = tokens().for_human(session, session.user, 0.0)
     assert token.jwt not in repr(token)
+
+
+def test_text_of_any_script_takes_no_more_room_in_a_token_than_its_bytes() -> None:
+    """Escaped to ASCII, each of these characters would take six bytes, in the metadata once more."""
+    metadata = {"briefing": "会议" * 2_700}
+    session = replace(of_user(name="山田"), metadata=metadata)
+    token = tokens().for_human(session, session.user, 0.0).jwt
+    assert json.loads(claims_of(tokens().for_human(session, session.user, 0.0))["metadata"]) == metadata
+    assert len(token) < 16 * 1024 * 4 / 3 + 1_000
+
+
+def test_a_token_that_is_too_long_for_a_url_is_not_made() -> None:
+    session = replace(of_user(attributes={"a": "b" * 8_000}), metadata={"quotes": '"' * 8_000})
+    with pytest.raises(TokenTooLong, match=str(TOKEN_BYTES_MAX)):
+        tokens().for_human(session, session.user, 0.0)

@@ -18,7 +18,7 @@ from http_api.problems.table import TYPE, UNEXPECTED
 from http_api.resources.ownership import state_of
 from http_api.resources.session_requests import services_of
 from manager_agent.livekit.server_api import LiveKitUnavailable
-from manager_agent.livekit.tokens import InvalidToken
+from manager_agent.livekit.tokens import InvalidToken, TokenTooLong
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import (
     NotAvailable,
@@ -92,6 +92,7 @@ def failed(reason_at: float = given.START + 31) -> Any:
         (errors.UnsupportedBody("text/plain"), 415, "unsupported_media_type"),
         (web.HTTPExpectationFailed(), 417, "expectation_failed"),
         (Invalid([FieldError("a", "b")]), 422, "invalid"),
+        (TokenTooLong(50_000), 422, "token_too_long"),
         (not_available(), 424, "service_not_available"),
         (RuntimeError("the password is 1234"), 500, "internal_error"),
         (web.HTTPGone(), 500, "internal_error"),
