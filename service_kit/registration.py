@@ -29,7 +29,7 @@ STATIC = "static_service"
 """The end of the problem type if the service is listed in the manager's SERVICES_FILE."""
 UNPROVED: Mapping[int, str] = {
     HTTPStatus.UNAUTHORIZED: " (set SESSION_MANAGER_API_KEY to a key that the manager knows)",
-    HTTPStatus.FORBIDDEN: " (SESSION_MANAGER_API_KEY needs the scope `services`)",
+    HTTPStatus.FORBIDDEN: " (SESSION_MANAGER_API_KEY needs the scope `services`, for a shared service also `admin`)",
 }
 WORTH_A_RETRY = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS})
 

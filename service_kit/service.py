@@ -38,6 +38,7 @@ class Service:
         capacity: int | None = None,
         lease: float | None = 30.0,
         ready_on: ReadyOn = ReadyOn.SIGNAL,
+        shared: bool = False,
         path: str = "/",
         join_timeout: float = 10.0,
         grace: float = 5.0,
@@ -49,6 +50,7 @@ class Service:
         `capacity`: concurrent jobs; further invites are answered with 429.
         `lease`: without a heartbeat for this long, the manager may drop the service; None: never.
         `ready_on`: ready by a signal from the handler, or by joining alone.
+        `shared`: for the sessions of every caller; requires an API key with the scope `admin`.
         `path`: of the endpoint that receives invites.
         `join_timeout`: for connecting to a room.
         `grace`: for the handler to finish when its session ends, before it is cancelled.
@@ -63,6 +65,7 @@ class Service:
         self.service_id, self.type, self.version = service_id, type, version
         self.labels, self.capacity = dict(labels or {}), capacity
         self._lease, self._ready_on, self._path = lease, ready_on, path
+        self._shared = shared
         self._join_timeout, self._grace, self._drain_timeout = join_timeout, grace, drain_timeout
         self._handler: Handler | None = None
         self._gauge: LoadGauge | None = None
@@ -187,6 +190,7 @@ class Service:
             "labels": self.labels or None,
             "capacity": self.capacity,
             "lease_seconds": self._lease,
+            "shared": self._shared or None,
         }
         return {name: value for name, value in entry.items() if value is not None}
 

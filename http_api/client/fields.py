@@ -61,3 +61,4 @@ class ServiceFields(TypedDict, total=False):
     labels: dict[str, str] | None
     capacity: int | None
     lease_seconds: float | None
+    shared: bool | None

@@ -9,7 +9,6 @@ from dataclasses import replace
 
 import pytest
 
-from manager_agent.clock import steady_clock
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.messages import Invite
 from manager_agent.outbound.address_policy import LOOPBACK, AddressPolicy
@@ -19,7 +18,7 @@ from manager_agent.session.identities import Identities
 from manager_agent.session.session import Session
 from manager_agent.traceparent import read_trace
 from tests.live.bots import Bot
-from tests.unit.sessions import AGENT, a_service, a_session, after, invited
+from tests.unit.sessions import AGENT, START, a_service, a_session, after, invited
 from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.unit
@@ -51,7 +50,7 @@ async def an_inviter(trace_of: TraceOf = trace_passed_on) -> AsyncIterator[tuple
     inviter = Inviter(
         rooms=rooms,
         identities=Identities(secret),
-        clock=steady_clock(),
+        clock=lambda: START,
         address_policy=AddressPolicy(networks=LOOPBACK, own_port=1, is_own=is_this_machine),
         api_key=key,
         api_secret=secret,

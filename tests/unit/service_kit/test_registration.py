@@ -53,6 +53,11 @@ async def test_a_service_registers_the_endpoint_it_listens_on_and_deregisters(ma
     assert manager.removed == ["asr-service"]
 
 
+async def test_a_shared_service_registers_as_shared(manager: ManagerStandIn) -> None:
+    async with a_service(shared=True).serving(manager.settings()):
+        assert manager.registrations[0]["shared"] is True
+
+
 async def test_a_service_can_advertise_another_endpoint(manager: ManagerStandIn) -> None:
     advertised = "https://asr.example.com/invites?for=a+b%20c&d"
     settings = manager.settings(service_endpoint=advertised)

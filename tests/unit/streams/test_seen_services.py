@@ -21,7 +21,7 @@ pytestmark = pytest.mark.unit
 
 
 def status(service_id: str, *, load: float | None = 0.1, lease: Lease | None = None) -> InstanceStatus:
-    service = RegisteredService(service_id, "ASR", f"http://{service_id}.example/")
+    service = RegisteredService(service_id, "ASR", f"http://{service_id}.example/", owner=DEVELOPER.name)
     return InstanceStatus(Instance(service, lease, load=load), InstanceState.HEALTHY, 0)
 
 
