@@ -109,8 +109,9 @@ class Tokens:
             attributes={**human.attributes, SESSION_ATTRIBUTE: session.session_id},
             video=api.VideoGrants(room_join=True, room=session.room_name, **self._granted(human.grants)),
         )
-        usable = max(join_deadline(session, now) - now - CONNECTING, 0.0)
-        return self._signed(human.identity, claims, math.floor(usable) + USER_SLACK)
+        usable = math.floor(join_deadline(session, now) - now - CONNECTING)
+        # At least a second: a client may refuse a fresh token that it considers expired.
+        return self._signed(human.identity, claims, max(usable, 1) + USER_SLACK)
 
     def for_service(self, session: Session, service: RequiredService, now: float) -> AccessToken:
         """A token for the current attempt of a service, invited at `now`."""

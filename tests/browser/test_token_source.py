@@ -11,7 +11,8 @@ from aiohttp import web
 from playwright.async_api import Locator, Page, expect
 
 from examples.web.server import FILES
-from manager_agent.session.session import SessionState
+from manager_agent.session.deadlines import deadline
+from manager_agent.session.session import EndReason, SessionState
 from scripts.livekit_server import free_port
 from tests.browser.conftest import Browse
 from tests.live.bots import Bot
@@ -144,6 +145,26 @@ async def test_reloaded_token_source_page_rejoins_its_session(front: Front) -> N
     await front.shows("alice in demo: active")
     [session] = front.stack.store.list()
     await front.stack.until(session.session_id, lambda s: s.state is SessionState.ACTIVE)
+    assert [len(bot.invites) for bot in bots] == [1, 1]
+
+
+async def test_reloaded_token_source_page_without_identity_keeps_its_session(front: Front) -> None:
+    """Each load gets another identity. The session does not end because the first one has left."""
+    bots = await hearing_and_voice(front.stack)
+    asked = {"roomName": "demo", "agentName": "voice-bot"}
+    await front.ask(**asked)
+    for bot in bots:
+        await bot.join(await bot.invited())
+    [session] = front.stack.store.list()
+    await front.shows(f"{session.user.identity} in demo: active")
+    await front.page.reload()
+    await front.ask(**asked)
+    latest = await front.stack.until(session.session_id, lambda s: s.user_left_at is not None and s.someone_here)
+    [guest] = [guest.identity for guest in latest.guests if guest.presence.here]
+    await front.shows(f"{guest} in demo: active")
+    due = deadline(latest)
+    assert due is not None
+    assert due[1] is EndReason.EXPIRED
     assert [len(bot.invites) for bot in bots] == [1, 1]
 
 

@@ -82,7 +82,7 @@ def test_a_token_of_a_further_human_has_nothing_of_the_first_one() -> None:
     }
 
 
-@pytest.mark.parametrize(("timeout", "life"), [(0.2, 60), (2, 60), (20.5, 78), (120, 178)])
+@pytest.mark.parametrize(("timeout", "life"), [(0.2, 61), (2, 61), (20.5, 78), (120, 178)])
 def test_human_tokens_last_as_long_as_the_room_and_the_minute_that_clients_subtract(timeout: float, life: int) -> None:
     session = replace(of_user(), limits=Limits(user_join_timeout=timeout))
     claims = claims_of(tokens().for_human(session, session.user, 0.0))
