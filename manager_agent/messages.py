@@ -191,7 +191,7 @@ def invited_session(session: Session) -> InvitedSession:
         session_id=session.session_id,
         room_name=session.room_name,
         user_identity=session.user.identity,
-        metadata=dict(session.metadata),
+        metadata=session.metadata.parsed(),
     )
 
 

@@ -10,6 +10,7 @@ from http_api.models import field_types, json_schemas
 from http_api.models.field_types import wrong
 from http_api.models.requests import Address, Body
 from http_api.models.required_services import RequiredServices
+from manager_agent.json_object import JsonObject
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session.events import ReadyOn
 
@@ -92,7 +93,7 @@ class RegisterService(Body):
             agent_name=self.agent_name,
             ready_on=self.ready_on,
             labels=self.labels or {},
-            metadata=self.metadata.model_dump(exclude_unset=True),
+            metadata=JsonObject.of(self.metadata.model_dump(exclude_unset=True)),
             registered_at=at,
             capacity=self.capacity,
             lease_seconds=self.lease_seconds,

@@ -20,6 +20,7 @@ from http_api.resources.abandoned import AbandonedSessions
 from http_api.resources.ownership import state_of
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
+from manager_agent.json_object import JsonObject
 from manager_agent.registry.registry import Registry
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.required_service import Requirement
@@ -60,7 +61,7 @@ class SessionRequests:
         shared_with: str = "",
         room_name: str | None,
         trace: TraceContext | None,
-        metadata: Mapping[str, Any],
+        metadata: JsonObject,
         profile: str,
         callback_url: str | None = None,
         ready_timeout: float | None = None,

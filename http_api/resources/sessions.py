@@ -24,6 +24,7 @@ from http_api.request_context import PRINCIPAL, TRACE
 from http_api.resources.ownership import own_session_of, refuse_long_token, session_of, state_of, view_for
 from http_api.resources.session_requests import NAME_WAIT, SESSION_REQUESTS
 from http_api.settings.settings import SETTINGS
+from manager_agent.json_object import JsonObject
 from manager_agent.session.session import GIVES_TOKENS, Session
 
 PATH = "/api/v1/sessions"
@@ -36,33 +37,38 @@ async def create(request: web.Request) -> web.Response:
     `Prefer: respond-async` at once: if the session is not ready by then, the response is 202 and the session continues.
     The session ends if the client disconnects while waiting, unless the request has an `Idempotency-Key`.
     """
-    app, settings, session_requests = request.app, request.app[SETTINGS], request.app[SESSION_REQUESTS]
-    owner = request[PRINCIPAL].name
+    app, session_requests = request.app, request.app[SESSION_REQUESTS]
     # Refuse before reading the body. Meanwhile others may open sessions, so open() checks again.
-    session_requests.quotas.check(owner)
-    profiles, bounds = app[PROFILES], {"longest": settings.session_ttl, "grants": settings.user_grants}
-    body = await read_body(request, CreateSession, profiles=profiles, address_policy=app[CALLBACK_ADDRESSES], **bounds)
-    preferred = preferences(request.headers.getall("Prefer", ()))
-    await session_requests.wait_for_name(body.room_name, owner, NAME_WAIT)
-    session = session_requests.build(
-        body.user(),
-        body.requirements(profiles),
-        owner=owner,
-        room_name=body.room_name,
-        trace=request.get(TRACE),
-        metadata=body.metadata or {},
-        profile=body.profile or "",
-        callback_url=body.callback_url,
-        ready_timeout=body.ready_timeout,
-        max_duration=body.max_duration,
-    )
+    session_requests.quotas.check(request[PRINCIPAL].name)
+    session = await _requested(request)
     refuse_long_token(request, session)
+    preferred = preferences(request.headers.getall("Prefer", ()))
     bind_session(request, session)
     session = await session_requests.open(session, preferred.max_wait)
     status = HTTPStatus.CREATED if session.state in GIVES_TOKENS else HTTPStatus.ACCEPTED
     headers = preferred.applied(asynchronously=status is HTTPStatus.ACCEPTED)
     headers[server_timing.HEADER] = server_timing.server_timing(session, app[CLOCK]())
     return _tagged(view_for(request, session), status, Location=f"{PATH}/{session.session_id}", **headers)
+
+
+async def _requested(request: web.Request) -> Session:
+    """The session that the body asks for. The body itself, which may be large, is not kept while its client waits."""
+    app, settings = request.app, request.app[SETTINGS]
+    profiles, bounds = app[PROFILES], {"longest": settings.session_ttl, "grants": settings.user_grants}
+    body = await read_body(request, CreateSession, profiles=profiles, address_policy=app[CALLBACK_ADDRESSES], **bounds)
+    await app[SESSION_REQUESTS].wait_for_name(body.room_name, request[PRINCIPAL].name, NAME_WAIT)
+    return app[SESSION_REQUESTS].build(
+        body.user(),
+        body.requirements(profiles),
+        owner=request[PRINCIPAL].name,
+        room_name=body.room_name,
+        trace=request.get(TRACE),
+        metadata=JsonObject.of(body.metadata or {}),
+        profile=body.profile or "",
+        callback_url=body.callback_url,
+        ready_timeout=body.ready_timeout,
+        max_duration=body.max_duration,
+    )
 
 
 async def list_all(request: web.Request) -> web.Response:

@@ -28,6 +28,7 @@ from http_api.resources.ownership import refuse_long_token, user_token
 from http_api.resources.participants import further_token, refuse_taken_identity
 from http_api.resources.session_requests import SESSION_REQUESTS
 from http_api.settings.settings import SETTINGS
+from manager_agent.json_object import JsonObject
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.session.events import TokenGiven
 from manager_agent.session.plan import NAME_QUARANTINE
@@ -115,7 +116,7 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
         shared_with=request[PRINCIPAL].group_in(asked.room_name or ""),
         room_name=asked.room_name,
         trace=request.get(TRACE),
-        metadata=metadata_of(asked.agents, default),
+        metadata=JsonObject.of(metadata_of(asked.agents, default)),
         profile=profile_of(asked.agents, *known),
         callback_url=session_requests.callback_urls.get(request[PRINCIPAL].group),
     )

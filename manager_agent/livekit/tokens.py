@@ -6,7 +6,6 @@ no right to create, list, record or administer rooms. Participants already in th
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Collection, Mapping
@@ -102,7 +101,7 @@ class Tokens:
         rely on the session, and the minute that clients subtract."""
         metadata = human.metadata
         if metadata is None:
-            metadata = _compact(dict(session.metadata)) if session.metadata else ""
+            metadata = session.metadata.text if session.metadata else ""
         claims = Claims(
             name=human.name,
             metadata=metadata,

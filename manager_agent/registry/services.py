@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from manager_agent.json_object import EMPTY, JsonObject
 from manager_agent.session.attempt import InstanceRef, ServiceReason
 from manager_agent.session.events import Chosen, ReadyOn
 from manager_agent.session.required_service import Requirement
@@ -25,7 +25,7 @@ class RegisteredService:
     agent_name: str | None = None
     ready_on: ReadyOn = ReadyOn.JOIN
     labels: Mapping[str, str] = field(default_factory=dict)
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: JsonObject = EMPTY
     registered_at: float = 0.0
     capacity: int | None = None
     """Concurrent sessions; None: unlimited."""

@@ -26,6 +26,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
+from manager_agent.json_object import EMPTY, JsonObject
 from manager_agent.session.attempt import ServiceReason, ServiceState
 from manager_agent.session.dispatch import ManagerDispatch
 from manager_agent.session.events import Signal
@@ -140,7 +141,7 @@ class Session:
     user: User
     created_at: float
     services: tuple[RequiredService, ...] = ()
-    metadata: Mapping[str, Any] = field(default_factory=dict)
+    metadata: JsonObject = EMPTY
     limits: Limits = Limits()
     owner: str = ""
     """The name of the caller that requested it; empty for the health check's sessions."""

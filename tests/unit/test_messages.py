@@ -15,6 +15,7 @@ import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from manager_agent.json_object import JsonObject
 from manager_agent.messages import (
     DETAIL_MAX,
     SIGNAL_BYTES_MAX,
@@ -169,7 +170,7 @@ SESSION = replace(
         given.seen("sm-asr-1", "PA_1", START + 1),
     ),
     user=User("alice", "Alice A.", {"plan": "gold"}, {"canPublish": True}),
-    metadata={"topic": "a private matter"},
+    metadata=JsonObject.of({"topic": "a private matter"}),
 )
 STATUS: dict[str, Any] = {
     "session_manager": 1,

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from http_api.access.api_keys import KeyEntry, digest_of, new_key
 from http_api.cli.exits import ExitCode
 from http_api.settings.settings import Settings
+from manager_agent.json_object import JsonObject
 from manager_agent.session import events as ev
 from manager_agent.session.events import Chosen, ReadyOn, Refusal
 from scripts.livekit_server import ROOT, free_port
@@ -217,7 +218,7 @@ async def test_watch_command_reports_a_livekit_outage_on_stderr(api: Api) -> Non
 
 
 async def test_timeline_command_shows_every_attempt_and_prints_the_apis_json(api: Api) -> None:
-    async with still_session(api, metadata={"a": "[red]"}) as still:
+    async with still_session(api, metadata=JsonObject.of({"a": "[red]"})) as still:
         other = Chosen("asr-2", "ASR", "http://127.0.0.1:2/", None, ReadyOn.JOIN)
         now = api.parts.clock()
         await still.happens(

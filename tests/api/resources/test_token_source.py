@@ -159,7 +159,7 @@ async def test_agent_metadata_goes_to_invites_and_user_data_to_the_token(api: Ap
     }
     asking = asyncio.create_task(api.ask("POST", TOKEN, ALICE | given))
     session = await only_session(api)
-    assert session.metadata == {"agents": {"TTS": '{"voice": 7}'}}
+    assert session.metadata.parsed() == {"agents": {"TTS": '{"voice": 7}'}}
     await api.say_ready(session.session_id, "tts-1")
     claims = claims_of((await asking)[2])
     assert (claims["name"], claims["metadata"], claims["attributes"]["lang"]) == ("Alice", "as it is", "de")

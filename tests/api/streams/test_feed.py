@@ -14,6 +14,7 @@ from http_api.access.principals import Scope
 from http_api.observability.upstreams import Upstreams
 from http_api.settings.settings import Settings
 from http_api.streams.feed import SNAPSHOT_CHARACTERS, SNAPSHOT_SESSIONS
+from manager_agent.json_object import JsonObject
 from manager_agent.session import events as ev
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import StillSession, still_session
@@ -77,7 +78,7 @@ async def test_feed_snapshot_has_fewer_sessions_with_large_metadata(
 ) -> None:
     """The others are reported when they change."""
     size = 12_000
-    made = await some_sessions(500, metadata={"text": "x" * size})
+    made = await some_sessions(500, metadata=JsonObject.of({"text": "x" * size}))
     feed = await readers.reader()
     _, told = await feed.next()
     assert len(told["sessions"]) * size < SNAPSHOT_CHARACTERS + size

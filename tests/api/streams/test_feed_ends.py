@@ -15,6 +15,7 @@ from http_api.server import serving
 from http_api.settings.settings import DevSettings, Settings
 from http_api.streams.event_stream import HEARTBEAT, RETRY, SEND_TIMEOUT
 from http_api.streams.subscribers import FEED
+from manager_agent.json_object import JsonObject
 from manager_agent.session import events as ev
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
@@ -128,7 +129,7 @@ async def test_feed_reader_that_stalls_in_the_snapshot_is_cut_off(
     api: Api, some_sessions: MakeSessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Only a small part of the snapshot is buffered for it."""
-    await some_sessions(1_000, metadata={"text": "x" * 2_000})
+    await some_sessions(1_000, metadata=JsonObject.of({"text": "x" * 2_000}))
     connection = await raw_reader(api.port, PATH, read_buffer=4_096)
     await reads(api, 1)
     for _ in range(100):  # a piece each, as long as they can be sent
@@ -145,7 +146,7 @@ async def test_slow_feed_reader_with_progress_gets_the_snapshot(
     api: Api, some_sessions: MakeSessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As long as there is progress. No heartbeat gets into the snapshot, though one is due."""
-    made = await some_sessions(1_000, metadata={"text": "x" * 2_000})
+    made = await some_sessions(1_000, metadata=JsonObject.of({"text": "x" * 2_000}))
     loop, received = asyncio.get_running_loop(), bytearray()
     jumps = 2 * int(HEARTBEAT / (SEND_TIMEOUT - 1))
     with await raw_reader(api.port, PATH, read_buffer=4_096) as connection:

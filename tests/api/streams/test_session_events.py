@@ -13,6 +13,7 @@ import pytest
 from http_api.server import serving
 from http_api.settings.settings import DevSettings
 from http_api.streams.event_stream import HEARTBEAT, RETRY, SEND_TIMEOUT
+from manager_agent.json_object import JsonObject
 from manager_agent.session import events as ev
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, stand_ins
@@ -215,7 +216,7 @@ async def test_session_stream_reports_the_end_at_shutdown(api: Api) -> None:
 
 async def test_fault_in_a_stream_breaks_the_connection(api: Api) -> None:
     """There is no second answer within the first, and no regular end of the stream."""
-    async with still_session(api, "ses_odd", metadata={"": object()}) as odd:
+    async with still_session(api, "ses_odd", metadata=JsonObject(b"no JSON")) as odd:
         received = await all_of(await raw_reader(odd.api.port, events_path(odd)))
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     assert received.count(b"HTTP/1.1") == 1

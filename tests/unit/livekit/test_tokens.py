@@ -10,6 +10,7 @@ from typing import Any
 import jwt
 import pytest
 
+from manager_agent.json_object import JsonObject
 from manager_agent.livekit.tokens import TOKEN_BYTES_MAX, AccessToken, Grant, InvalidToken, Tokens, TokenTooLong
 from manager_agent.session.session import Limits, Session, User
 from tests.unit import sessions as given
@@ -60,7 +61,7 @@ def test_a_human_token_allows_one_room_and_identity_for_a_limited_time() -> None
 
 
 def test_a_human_token_has_the_requested_name_metadata_and_attributes() -> None:
-    session = replace(of_user(name="Alice", attributes={"lang": "de"}), metadata={"plan": "gold"})
+    session = replace(of_user(name="Alice", attributes={"lang": "de"}), metadata=JsonObject.of({"plan": "gold"}))
     claims = claims_of(tokens().for_human(session, session.user, 0.0))
     assert (claims["name"], claims["attributes"]["lang"], claims["metadata"]) == ("Alice", "de", '{"plan":"gold"}')
     assert "kind" not in claims
@@ -68,12 +69,13 @@ def test_a_human_token_has_the_requested_name_metadata_and_attributes() -> None:
 
 @pytest.mark.parametrize("metadata", ["", "as it is", "{}"])
 def test_metadata_of_the_user_wins_over_that_of_the_session_in_a_token(metadata: str) -> None:
-    session = replace(of_user(metadata=metadata), metadata={"plan": "gold"})
+    session = replace(of_user(metadata=metadata), metadata=JsonObject.of({"plan": "gold"}))
     assert claims_of(tokens().for_human(session, session.user, 0.0)).get("metadata", "") == metadata
 
 
 def test_a_token_of_a_further_human_has_nothing_of_the_first_one() -> None:
-    session = replace(of_user(name="Alice", attributes={"a": "b"}, grants={"can_publish": False}), metadata={"c": "d"})
+    first = of_user(name="Alice", attributes={"a": "b"}, grants={"can_publish": False})
+    session = replace(first, metadata=JsonObject.of({"c": "d"}))
     assert claims_of(tokens().for_human(session, User("bob", metadata=""), 0.0)) == {
         **COMMON,
         "sub": "bob",

@@ -10,6 +10,7 @@ from ulid import ULID
 
 from http_api.models.paging import page, read_cursor, write_cursor
 from http_api.models.responses import ServiceView, SessionView, SessionWithToken
+from manager_agent.json_object import JsonObject
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.leases import Lease
@@ -94,7 +95,7 @@ def test_the_owner_gets_three_more_fields_and_the_token_is_not_in_the_repr() -> 
 
 def test_a_service_is_shown_as_registered() -> None:
     service = RegisteredService(
-        "asr", "ASR", "http://asr/", labels={"lang": "zh"}, metadata={"type": "ASR"}, registered_at=1.5
+        "asr", "ASR", "http://asr/", labels={"lang": "zh"}, metadata=JsonObject.of({"type": "ASR"}), registered_at=1.5
     )
     status = InstanceStatus(Instance(service), InstanceState.HEALTHY, in_flight=2)
     assert json.loads(ServiceView.of(status).model_dump_json()) == {

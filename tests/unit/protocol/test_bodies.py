@@ -260,7 +260,7 @@ def test_a_registered_service_keeps_its_metadata() -> None:
     more = {"metadata": metadata, "ready_on": "signal", "capacity": 40, "lease_seconds": 15}
     service = validated(RegisterService, SERVICE | more).service(7.0)
     assert (service.type, service.ready_on, service.registered_at) == ("ASR", ReadyOn.SIGNAL, 7.0)
-    assert (service.metadata, service.capacity, service.lease_seconds) == (metadata, 40, 15)
+    assert (service.metadata.parsed(), service.capacity, service.lease_seconds) == (metadata, 40, 15)
     assert not service.static
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from manager_agent.json_object import JsonObject
 from manager_agent.registry import snapshot
 from manager_agent.registry.instances import Instance
 from manager_agent.registry.lease_sweeper import CHECK_INTERVAL, LeaseSweeper
@@ -38,7 +39,7 @@ FULL = RegisteredService(
     agent_name="llm",
     ready_on=ReadyOn.SIGNAL,
     labels={"language": "中文"},
-    metadata={"type": "LLM", "nested": {"list": [1, 2.5, None, True]}},
+    metadata=JsonObject.of({"type": "LLM", "nested": {"list": [1, 2.5, None, True]}}),
     registered_at=1_766_400_000.123,
     capacity=40,
     lease_seconds=15.0,

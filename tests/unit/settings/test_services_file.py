@@ -9,6 +9,7 @@ import pytest
 
 from http_api.settings.services_file import BadServicesFile, ServicesFile, read_services_file
 from http_api.settings.settings import BadSettings
+from manager_agent.json_object import JsonObject
 from manager_agent.outbound.address_policy import AddressPolicy, read_networks
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session.events import ReadyOn
@@ -64,15 +65,17 @@ def test_the_services_file_gives_services_and_profiles(tmp_path: Path) -> None:
         "http://asr:9000/",
         ready_on=ReadyOn.SIGNAL,
         labels={"language": "no"},
-        metadata={
-            "type": "ASR",
-            "version": "1.0.0",
-            "since": "2024-05-01",
-            "languages": ["no", "de"],
-            "ratio": 0.5,
-            "tested": "yes",
-            "old": False,
-        },
+        metadata=JsonObject.of(
+            {
+                "type": "ASR",
+                "version": "1.0.0",
+                "since": "2024-05-01",
+                "languages": ["no", "de"],
+                "ratio": 0.5,
+                "tested": "yes",
+                "old": False,
+            }
+        ),
         registered_at=7.0,
         capacity=40,
         static=True,
