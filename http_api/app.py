@@ -19,6 +19,7 @@ from http_api.observability.middleware import observe, show_request_id
 from http_api.observability.upstreams import UPSTREAMS
 from http_api.operations import OPERATIONS_BY_HANDLER, Operation
 from http_api.problems.problems import problems
+from http_api.protocol.bodies import expect
 from http_api.protocol.cors import CrossOrigin
 from http_api.routes import OPERATIONS
 from http_api.streams.subscribers import FEED
@@ -45,8 +46,8 @@ def create_app(components: Components) -> web.Application:
 def _route(operation: Operation) -> web.RouteDef:
     """A GET answers HEAD as well."""
     if operation.method == "GET":
-        return web.get(operation.path, operation.handler)
-    return web.route(operation.method, operation.path, operation.handler)
+        return web.get(operation.path, operation.handler, expect_handler=expect)
+    return web.route(operation.method, operation.path, operation.handler, expect_handler=expect)
 
 
 async def _running(app: web.Application, components: Components) -> AsyncIterator[None]:

@@ -25,7 +25,7 @@ from http_api.bootstrap import Components
 from http_api.limits.gcra import Rate, RateLimits
 from http_api.limits.idempotency import IDEMPOTENCY_STORE
 from http_api.limits.idempotency_store import IdempotencyStore
-from http_api.limits.quotas import Quotas
+from http_api.limits.quotas import SERVICE_QUOTAS, Quotas, ServiceQuotas
 from http_api.limits.rate_limits import RATE_LIMITS
 from http_api.limits.waiters import WAITERS, Waiters
 from http_api.models.required_services import PROFILES
@@ -70,6 +70,7 @@ def provide(app: web.Application, components: Components) -> None:
     app[FEED] = feed = FeedReaders(store, registry, upstreams, clock)
     app[RATE_LIMITS] = RateLimits.of(Rate(settings.rate_limit, settings.rate_limit_burst), clock)
     app[IDEMPOTENCY_STORE] = IdempotencyStore(clock)
+    app[SERVICE_QUOTAS] = ServiceQuotas(registry, per_caller=settings.services_per_caller, in_all=settings.services_max)
     app[WAITERS] = waiters = Waiters(settings.waiters_max)
     app[SESSION_REQUESTS] = SessionRequests(
         store=store,

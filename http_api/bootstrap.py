@@ -23,6 +23,7 @@ from manager_agent.registry.lease_sweeper import LeaseSweeper
 from manager_agent.registry.persistence import SnapshotWriter
 from manager_agent.registry.registry import Registry
 from manager_agent.session.identities import Identities
+from manager_agent.store.ended_sessions import EndedSessions
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.room_names import RoomNames
 from manager_agent.store.store import Store
@@ -68,7 +69,8 @@ def compose(
     invite_addresses = address_policy_of(settings, settings.invite_networks, "INVITE_NETWORKS")
     callback_addresses = address_policy_of(settings, settings.callback_networks, "CALLBACK_NETWORKS")
     names = RoomNames()
-    store = MemoryStore(clock, metrics.store_updates.observe, names)
+    ended = EndedSessions(per_caller=settings.sessions_kept_per_caller, in_all=settings.sessions_kept)
+    store = MemoryStore(clock, metrics.store_updates.observe, names, ended)
     registry, profiles = registry_of(settings, store, invite_addresses, clock)
     livekit_rooms = rooms(
         url=settings.livekit_server_url,

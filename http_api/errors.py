@@ -9,6 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+FIELDS_MAX = 20
+"""The most invalid fields listed in one problem; a body can have thousands."""
+
 
 class MalformedBody(Exception):
     """The body is not valid JSON, or has values that the API does not accept in any field."""
@@ -22,10 +25,42 @@ class SlowBody(Exception):
     """The body was not received in time."""
 
 
+class HeaderTooLarge(Exception):
+    """A header, or all of them together, is too large. `name`: the header's; None for all of them."""
+
+    def __init__(self, name: str | None, most: int) -> None:
+        what = "the headers together have" if name is None else f"the header {name} has"
+        super().__init__(f"{what} more than {most} bytes")
+
+
+class TooManyHeaders(HeaderTooLarge):
+    def __init__(self, most: int) -> None:
+        super(HeaderTooLarge, self).__init__(f"the request has more than {most} headers")
+
+
+class UriTooLong(Exception):
+    """The path and query of the request are too long."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"the path and query have more than {most} bytes")
+
+
+class SlowHeaders(Exception):
+    """The headers were not received in time."""
+
+    def __init__(self, seconds: float) -> None:
+        super().__init__(f"the headers were not received within {seconds:g} seconds")
+
+
 class UnsupportedBody(Exception):
     def __init__(self, content_type: str) -> None:
         received = content_type[:80] or "a body without Content-Type"
         super().__init__(f"send the body as application/json in UTF-8, not as {received}")
+
+
+class UnsupportedEncoding(UnsupportedBody):
+    def __init__(self, coding: str) -> None:
+        super(UnsupportedBody, self).__init__(f"send the body without Content-Encoding, not as {coding[:80]}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,11 +72,12 @@ class FieldError:
 
 
 class Invalid(Exception):
-    """The body or the query is invalid. `fields` lists every invalid field."""
+    """The body or the query is invalid. `fields` lists invalid fields, and there are `more` that it does not list."""
 
-    def __init__(self, fields: Sequence[FieldError]) -> None:
-        super().__init__(f"{len(fields)} {'field is' if len(fields) == 1 else 'fields are'} invalid")
-        self.fields = tuple(fields)
+    def __init__(self, fields: Sequence[FieldError], more: int = 0) -> None:
+        count = len(fields) + more
+        super().__init__(f"{count} {'field is' if count == 1 else 'fields are'} invalid")
+        self.fields, self.more = tuple(fields[:FIELDS_MAX]), more + max(len(fields) - FIELDS_MAX, 0)
 
 
 class Unauthorized(Exception):
@@ -68,6 +104,26 @@ class KeysUnavailable(Exception):
 
 class Forbidden(Exception):
     """The caller is not allowed to do this."""
+
+
+class CrossSite(Forbidden):
+    """A page of another origin sent the request, and callers need no credentials."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "a page of another origin sent this request, and callers need no key here (dev mode on loopback): "
+            "list the page's origin in CORS_ORIGINS"
+        )
+
+
+class Misdirected(Exception):
+    """The Host header does not name loopback, and callers need no credentials."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "callers need no key here (dev mode on loopback), so that only requests to localhost, 127.0.0.1 or [::1] "
+            "are served: the Host header names another host"
+        )
 
 
 class MissingScope(Forbidden):
@@ -110,6 +166,15 @@ class TooManySessions(Exception):
 
     def __init__(self, most: int) -> None:
         super().__init__(f"you already have {most} sessions, the maximum for one caller")
+
+
+class TooManyServices(Exception):
+    """The caller has registered as many services as it may."""
+
+    retry_after = 60.0
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"you have registered {most} services, the maximum for one caller (SERVICES_PER_CALLER)")
 
 
 class TooManyStreams(Exception):

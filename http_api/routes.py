@@ -26,6 +26,7 @@ from http_api.errors import (
     ServiceOut,
     SessionOver,
     SlowBody,
+    TooManyServices,
     TooManyStreams,
     Unauthorized,
     Unready,
@@ -189,7 +190,7 @@ SERVICES = (
             CREATED: ResponseSpec("registered", responses.ServiceView, headers=LOCATION | REPLAYED),
             OK: ResponseSpec("registered, replacing an earlier one", responses.ServiceView, headers=REPLAYED),
         },
-        (StaticService, OtherCaller),
+        (StaticService, OtherCaller, TooManyServices, Overloaded),
         body=services.RegisterService, headers=IDEMPOTENCY, is_idempotent=True,
     ),
     Operation(

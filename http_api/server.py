@@ -1,4 +1,4 @@
-"""Serves the application: the listening socket, signals, and requests that are not valid HTTP."""
+"""Serves the application: the listening socket and signals."""
 
 from __future__ import annotations
 
@@ -10,19 +10,14 @@ import socket
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
-from http import HTTPStatus
 
 import structlog
 from aiohttp import web
-from aiohttp.web_protocol import RequestHandler
 
 from http_api.app import create_app
 from http_api.bootstrap import Components, compose
-from http_api.errors import MalformedRequest
-from http_api.observability.logs.access import AccessLog
+from http_api.connections import ClientConnection, IdleConnections
 from http_api.observability.sinks import LogSinks
-from http_api.problems.problems import answer_to
-from http_api.request_context import REQUEST_ID
 from http_api.settings.settings import Settings
 
 log = structlog.get_logger()
@@ -101,35 +96,9 @@ def _stop_signal() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-def _connections(runner: web.AppRunner) -> Callable[[], RequestHandler]:
-    """The protocol factory of aiohttp's own sites, with `_Connection` as its RequestHandler."""
+def _connections(runner: web.AppRunner) -> Callable[[], ClientConnection]:
+    """The protocol factory of aiohttp's own sites, with `ClientConnection` as its RequestHandler."""
     server, loop = runner.server, asyncio.get_running_loop()
     assert server is not None, "setup() first"
-    return lambda: _Connection(server, loop=loop, access_log_class=AccessLog)
-
-
-class _Connection(RequestHandler):
-    """A connection that answers with problem+json even when no middleware runs."""
-
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        if isinstance(resp, web.HTTPException) and resp.status >= HTTPStatus.BAD_REQUEST:
-            resp = answer_to(request, resp)  # an unknown Expect header
-        return await super().finish_response(request, resp, start_time)
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if request.writer.output_size > 0:
-            raise ConnectionResetError("the response was interrupted") from exc  # problems.py has logged why
-        if status != HTTPStatus.BAD_REQUEST:
-            return super().handle_error(request, status, exc, message)
-        response = answer_to(request, MalformedRequest("this is not HTTP/1.1, or a header is too long"))
-        log.debug("malformed_request", request_id=request[REQUEST_ID], remote=request.remote, error=repr(exc))
-        response.force_close()
-        return response
+    idle = IdleConnections(loop)
+    return lambda: ClientConnection(server, idle, loop=loop)

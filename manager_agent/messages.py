@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from enum import IntEnum
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.events import Evidence as Evidence
@@ -142,6 +142,14 @@ class DispatchMetadata(Message):
     attempt: int
 
 
+def _milliseconds(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+Instant = Annotated[datetime, PlainSerializer(_milliseconds, return_type=str, when_used="json")]
+"""In JSON always with milliseconds, also when they are 0: a fixed format is easier to parse."""
+
+
 # --- to a service -----------------------------------------------------------------------------------
 
 
@@ -167,7 +175,7 @@ class Invite(Message):
     server_url: str
     manager_identity: str | None
     ready_on: ReadyOn
-    ready_deadline: datetime
+    ready_deadline: Instant
     traceparent: str | None = None
     tracestate: str | None = None
     """The trace context for the service to continue; also in the HTTP headers of the same names."""
@@ -202,4 +210,4 @@ def instant(at: float) -> datetime:
 
 def rfc3339(at: float) -> str:
     """The instant `at` (seconds since the epoch) as RFC 3339 in UTC with milliseconds."""
-    return instant(at).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return _milliseconds(instant(at))

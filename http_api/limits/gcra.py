@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 KNOWN_MAX = 10_000
 FORGOTTEN_AT_ONCE = 2
@@ -105,11 +105,15 @@ class Allowances:
 @dataclass(frozen=True, slots=True)
 class RateLimits:
     principals: Allowances
-    unauthenticated: Allowances
-    """By address: requests to public operations and to unknown paths."""
+    invited: Allowances
+    """By identity: requests with the token of an invite."""
+    public: Allowances
+    """By address: requests to public operations."""
+    unknown: Allowances
+    """By address: requests to paths that do not exist."""
     failures: Allowances
     """By address: requests whose authentication failed."""
 
     @classmethod
     def of(cls, rate: Rate, clock: Callable[[], float]) -> RateLimits:
-        return cls(Allowances(rate, clock), Allowances(rate, clock), Allowances(rate, clock))
+        return cls(*(Allowances(rate, clock) for _ in fields(cls)))

@@ -1,9 +1,12 @@
-"""Quotas on concurrent sessions: per caller, in total, and of those whose room is being created."""
+"""Quotas on concurrent sessions, and on registered services: per caller and in total."""
 
 from __future__ import annotations
 
+from aiohttp import web
+
 from http_api.access.principals import DEVELOPER
-from http_api.errors import Overloaded, TooManySessions
+from http_api.errors import Overloaded, TooManyServices, TooManySessions
+from manager_agent.registry.registry import Registry
 from manager_agent.session.counts import SessionCounts
 
 
@@ -23,3 +26,22 @@ class Quotas:
             raise Overloaded(f"the server already has {self._in_all} sessions (SESSIONS_MAX)")
         if self._counts.in_making >= self._in_making:
             raise Overloaded(f"{self._in_making} sessions are already being opened (CREATES_IN_FLIGHT)")
+
+
+class ServiceQuotas:
+    def __init__(self, registry: Registry, *, per_caller: int, in_all: int) -> None:
+        self._registry, self._per_caller, self._in_all = registry, per_caller, in_all
+
+    def check(self, owner: str, service_id: str) -> None:
+        """Check that this caller may register this service. Replacing one is always allowed. Raises TooManyServices,
+        Overloaded."""
+        owners = {instance.service.service_id: instance.service.owner for instance in self._registry.instances}
+        if service_id in owners:
+            return
+        if owner != DEVELOPER.name and sum(other == owner for other in owners.values()) >= self._per_caller:
+            raise TooManyServices(self._per_caller)
+        if len(owners) >= self._in_all:
+            raise Overloaded(f"the server already has {self._in_all} registered services (SERVICES_MAX)")
+
+
+SERVICE_QUOTAS = web.AppKey("SERVICE_QUOTAS", ServiceQuotas)

@@ -1,8 +1,8 @@
-"""Enforce rate limits: authenticated callers by name, all other requests by address.
+"""Enforce rate limits: callers that prove who they are by name, all other requests by address.
 
-Failed authentications count against a separate allowance of the address. This slows down guessing, and requests without
-credentials (services that signal ready, readers of the documentation) can't exhaust the allowance that callers at the
-same address need to authenticate.
+Credentials are verified first, and only requests that fail count against the address: behind a reverse proxy all
+clients may have one address, and one with wrong credentials must not keep out the others. Requests to public
+operations, requests to paths that do not exist, and failed authentications each have an allowance of their own.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from http_api.access.authentication import AUTHENTICATOR
 from http_api.access.principals import Principal
 from http_api.errors import RateLimited, Unauthorized
 from http_api.limits.gcra import Allowance, RateLimits
+from http_api.request_context import remote_of
 from http_api.settings.settings import SETTINGS
 
 SUBNET = 64
@@ -24,23 +25,38 @@ SUBNET = 64
 async def identify(request: web.Request) -> Principal:
     """The caller of the request, counted against its rate. Raises RateLimited, and what Authenticator.identify
     raises."""
-    limits, address = request.app[RATE_LIMITS], address_of(request.remote)
-    _count(request, limits.failures.look(address))
+    limits = request.app[RATE_LIMITS]
     try:
         principal = await request.app[AUTHENTICATOR].identify(request)
     except Unauthorized:
-        _count(request, limits.failures.take(address))
+        count_failure(request)
         raise
-    del request[ALLOWANCE]
     if not principal.is_trusted:
         _count(request, limits.principals.take(principal.name))
     return principal
 
 
-def count_unauthenticated(request: web.Request) -> None:
+def count_failure(request: web.Request) -> None:
+    """Count a request whose credentials are not valid. Raises RateLimited."""
+    _count(request, request.app[RATE_LIMITS].failures.take(address_of(remote_of(request))))
+
+
+def count_public(request: web.Request) -> None:
     """Count a request that needs no authentication. Raises RateLimited."""
     if not request.app[SETTINGS].is_open:
-        _count(request, request.app[RATE_LIMITS].unauthenticated.take(address_of(request.remote)))
+        _count(request, request.app[RATE_LIMITS].public.take(address_of(remote_of(request))))
+
+
+def count_unknown(request: web.Request) -> None:
+    """Count a request to a path or method that does not exist. Raises RateLimited."""
+    if not request.app[SETTINGS].is_open:
+        _count(request, request.app[RATE_LIMITS].unknown.take(address_of(remote_of(request))))
+
+
+def count_invited(request: web.Request, identity: str) -> None:
+    """Count a request with the token of an invite, whose signature is valid. Raises RateLimited."""
+    if not request.app[SETTINGS].is_open:
+        _count(request, request.app[RATE_LIMITS].invited.take(identity))
 
 
 async def show_allowance(request: web.Request, response: web.StreamResponse) -> None:

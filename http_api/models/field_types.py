@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Callable
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, WithJsonSchema
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 from http_api.models import json_schemas
@@ -109,6 +110,17 @@ def _attributes(attributes: dict[str, str]) -> dict[str, str]:
     return _sized(attributes, ATTRIBUTES_BYTES_MAX)
 
 
+def _at_most(most: int) -> Callable[[object], object]:
+    """A validator that rejects a dictionary with more items than `most` before they are validated one by one."""
+
+    def check(value: object) -> object:
+        if isinstance(value, dict) and len(value) > most:
+            raise wrong(f"should have at most {most} items, has {len(value)}")
+        return value
+
+    return check
+
+
 def _sized(value: dict[str, Any], most: int) -> dict[str, Any]:
     size = len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
     if size > most:
@@ -163,6 +175,7 @@ LabelKey = Annotated[str, Field(max_length=64, pattern=LABEL_KEY)]
 LabelValue = Annotated[str, Field(max_length=128), AfterValidator(_one_line)]
 Labels = Annotated[
     dict[LabelKey, LabelValue],
+    BeforeValidator(_at_most(LABELS_MAX)),
     Field(max_length=LABELS_MAX),
     WithJsonSchema(
         json_schemas.dictionary(
@@ -176,6 +189,7 @@ Metadata = Annotated[dict[str, Any], AfterValidator(sized_metadata), WithJsonSch
 MetadataText = Annotated[str, Field(json_schema_extra=json_schemas.TEXT), AfterValidator(_metadata_text)]
 Attributes = Annotated[
     dict[Printable, str],
+    BeforeValidator(_at_most(ATTRIBUTES_MAX)),
     Field(max_length=ATTRIBUTES_MAX),
     AfterValidator(_attributes),
     WithJsonSchema(

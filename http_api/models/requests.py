@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationInfo, model_validator
 
+from http_api.errors import FIELDS_MAX
 from http_api.models import field_types
 from http_api.models.field_types import wrong
 from manager_agent.outbound.address_policy import AddressPolicy, AddressRefused
@@ -19,6 +20,14 @@ from manager_agent.outbound.address_policy import AddressPolicy, AddressRefused
 
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_few_fields(cls, value: object) -> object:
+        """Reject thousands of unknown fields at once, not one by one."""
+        if isinstance(value, dict) and len(value) > len(cls.model_fields) + FIELDS_MAX:
+            raise wrong(f"should have at most {len(cls.model_fields)} fields, has {len(value)}")
+        return value
 
 
 def _may_be_called(address: str, info: ValidationInfo) -> str:

@@ -18,7 +18,9 @@ from http_api.observability.tracing import TRACING
 from http_api.observability.tracing.requests import RequestSpan
 from http_api.operations import operation_of
 from http_api.problems.problems import REQUEST_ID_HEADER, new_request_id
-from http_api.request_context import PROBLEM, REQUEST_ID, UNMET
+from http_api.protocol.forwarded import FORWARDED, X_FORWARDED_FOR, client_of
+from http_api.request_context import PROBLEM, REMOTE, REQUEST_ID, UNMET
+from http_api.settings.settings import SETTINGS
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import UnknownService
 from manager_agent.session.required_service import Requirement
@@ -31,6 +33,9 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     """The outermost middleware, so that requests refused by the others are observed too."""
     app, operation, started = request.app, operation_of(request), perf_counter()
     theirs = request.headers.get(REQUEST_ID_HEADER, "")
+    if request.remote is not None:
+        forwarded, listed = (request.headers.getall(name, ()) for name in (FORWARDED, X_FORWARDED_FOR))
+        request[REMOTE] = client_of(request.remote, forwarded, listed, app[SETTINGS].trusted_proxies)
     begin(request, theirs if ACCEPTED_REQUEST_ID.fullmatch(theirs) else new_request_id())
     span = RequestSpan(request, operation, app[TRACING], app[CLOCK])
     status: int | None = None

@@ -15,9 +15,6 @@ from http_api.models.responses import RequiredServiceView
 from manager_agent.registry.services import NotAvailable
 from manager_agent.session.session import EndReason, SessionState
 
-FIELDS_MAX = 100
-"""The most field errors listed in one problem; a body can contain thousands."""
-
 
 class Problem(BaseModel):
     """Why a request failed (RFC 9457, `application/problem+json`)."""
@@ -57,11 +54,13 @@ class FieldsProblem(Problem):
     """The body or the query is invalid. Lists the invalid fields."""
 
     errors: list[BadField]
-    """The invalid fields, at most 100."""
+    """The invalid fields, at most 20."""
+    more_errors: int
+    """The number of invalid fields that are not listed."""
 
     @staticmethod
     def members(error: Invalid, /) -> dict[str, Any]:
-        return {"errors": [asdict(field) for field in error.fields[:FIELDS_MAX]]}
+        return {"errors": [asdict(field) for field in error.fields], "more_errors": error.more}
 
 
 class SessionStateProblem(Problem):

@@ -134,6 +134,8 @@ def _headers(error: BaseException, status: HTTPStatus) -> dict[str, str]:
     challenge = getattr(error, "challenge", errors.NotBelieved.challenge if status == HTTPStatus.UNAUTHORIZED else None)
     if challenge is not None:
         headers["WWW-Authenticate"] = challenge
+    if isinstance(error, errors.UnsupportedEncoding):
+        headers["Accept-Encoding"] = "identity"
     if isinstance(error, errors.NotReady):
         headers[server_timing.HEADER] = error.server_timing
     retry_after = getattr(error, "retry_after", None)

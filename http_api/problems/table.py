@@ -53,6 +53,13 @@ API_ERRORS: Mapping[type[BaseException], Row] = {
     ),
     errors.Unauthorized: Row(HTTPStatus.UNAUTHORIZED, "unauthorized", "Unauthorized"),
     errors.Forbidden: Row(HTTPStatus.FORBIDDEN, "forbidden", "Forbidden"),
+    errors.SlowHeaders: Row(HTTPStatus.REQUEST_TIMEOUT, "slow_headers", "Headers not received in time"),
+    errors.HeaderTooLarge: Row(
+        HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "header_too_large", "Header too large"
+    ),
+    errors.UriTooLong: Row(HTTPStatus.REQUEST_URI_TOO_LONG, "uri_too_long", "Path or query too long"),
+    errors.Misdirected: Row(HTTPStatus.MISDIRECTED_REQUEST, "misdirected", "Not a loopback host"),
+    errors.CrossSite: Row(HTTPStatus.FORBIDDEN, "cross_site", "Page of another origin"),
     errors.SlowBody: Row(HTTPStatus.REQUEST_TIMEOUT, "slow_body", "Body not received in time"),
     errors.OtherCaller: Row(HTTPStatus.CONFLICT, "other_caller", "Registered by another caller"),
     errors.IdempotencyConflict: Row(HTTPStatus.CONFLICT, "idempotency_conflict", "Request in progress"),
@@ -60,13 +67,14 @@ API_ERRORS: Mapping[type[BaseException], Row] = {
     errors.IdentityTaken: Row(HTTPStatus.CONFLICT, "identity_taken", "Identity taken"),
     errors.SessionOver: Row(HTTPStatus.CONFLICT, "session_over", "Session over", SessionStateProblem),
     errors.ServiceOut: Row(HTTPStatus.CONFLICT, "service_out", "Service has left or failed"),
-    errors.UnsupportedBody: Row(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Body is not JSON"),
+    errors.UnsupportedBody: Row(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported body"),
     errors.Invalid: Row(HTTPStatus.UNPROCESSABLE_ENTITY, "invalid", "Invalid request", FieldsProblem),
     errors.IdempotencyKeyReused: Row(
         HTTPStatus.UNPROCESSABLE_ENTITY, "idempotency_key_reused", "Idempotency key reused for another request"
     ),
     errors.RateLimited: Row(HTTPStatus.TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
     errors.TooManySessions: Row(HTTPStatus.TOO_MANY_REQUESTS, "too_many_sessions", "Too many concurrent sessions"),
+    errors.TooManyServices: Row(HTTPStatus.TOO_MANY_REQUESTS, "too_many_services", "Too many registered services"),
     errors.TooManyStreams: Row(HTTPStatus.TOO_MANY_REQUESTS, "too_many_streams", "Too many concurrent streams"),
     errors.RoomUnavailable: Row(
         HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit unavailable", SessionServicesProblem

@@ -13,17 +13,31 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from pydantic import BaseModel, ValidationError
 
-from http_api.errors import FieldError, Invalid, MalformedBody, SlowBody, UnsupportedBody
+from http_api.errors import (
+    FIELDS_MAX,
+    FieldError,
+    Invalid,
+    MalformedBody,
+    SlowBody,
+    UnsupportedBody,
+    UnsupportedEncoding,
+)
 from manager_agent.characters import position_of
 
 BODY_MAX = 64 * 1024
+CONTINUE = "100-continue"
 BODY_TIMEOUT = 10.0
 """Seconds."""
 DEPTH_MAX = 32
+VALUES_MAX = 10_000
+"""The most values in one body. What the fields of any body may have is fewer: 16 KiB of metadata have 8,192."""
 KEY_SHOWN = 64
+STRING = re.compile(r'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+MAYBE_UNPRINTABLE = re.compile(r"\\[bf]|\\u(?:00[0189]|007[fF]|[dD][89a-fA-F])|[\x7f-\x9f]")
+"""What a JSON text has if one of its strings has UNPRINTABLE characters: mostly escapes."""
 UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff]")
 """Control characters except tab and line breaks, and lone surrogates."""
 
@@ -41,14 +55,35 @@ async def read_body(request: web.Request, model: type[Model], **context: Any) ->
 
 
 async def read_bytes(request: web.Request, most: int = BODY_MAX) -> bytes:
-    """The raw body. Raises SlowBody, and aiohttp's 413 when it has more than `most` bytes."""
+    """The raw body. Raises SlowBody, UnsupportedEncoding, and aiohttp's 413 when it has more than `most` bytes.
+
+    A client that sent `Expect: 100-continue` sends its body only now, so that a refused one is never sent.
+    """
     if BODY in request:
         return request[BODY]
+    coding = ",".join(request.headers.getall("Content-Encoding", ()))
+    if coding.strip().lower() not in ("", "identity"):
+        raise UnsupportedEncoding(coding)
+    if (request.content_length or 0) > most:
+        raise web.HTTPRequestEntityTooLarge(most, request.content_length or 0)
+    await _ask_for_body(request)
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
             return await request.clone(client_max_size=most).read()
     except TimeoutError:
         raise SlowBody(f"the body was not received within {BODY_TIMEOUT:g} seconds") from None
+
+
+async def expect(request: web.Request) -> None:
+    """An expect handler of aiohttp that leaves the `100 Continue` to read_bytes. Raises HTTPExpectationFailed."""
+    if request.headers.get("Expect", "").lower() != CONTINUE:
+        raise web.HTTPExpectationFailed
+
+
+async def _ask_for_body(request: web.Request) -> None:
+    if request.headers.get("Expect", "").lower() == CONTINUE and request.version == HttpVersion11:
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        request.writer.output_size = 0  # the response has not started
 
 
 def read_query(request: web.Request, model: type[Model]) -> Model:
@@ -58,12 +93,23 @@ def read_query(request: web.Request, model: type[Model]) -> Model:
 
 
 def validated(model: type[Model], value: Any, **context: Any) -> Model:
-    """The value as `model`. Raises Invalid, which lists every invalid field."""
+    """The value as `model`. Raises Invalid."""
+    value, more = _few_unknown(model, value)
     try:
         return model.model_validate(value, context=context)
     except ValidationError as wrong:
         errors = wrong.errors(include_url=False, include_input=False, include_context=False)
-        raise Invalid([FieldError(field_path(error["loc"]), error["msg"]) for error in errors]) from None
+        raise Invalid([FieldError(field_path(error["loc"]), error["msg"]) for error in errors], more) from None
+
+
+def _few_unknown(model: type[BaseModel], value: Any) -> tuple[Any, int]:
+    """The value without most of its unknown fields, if the model rejects them, and the number of those left out.
+    pydantic would make an error of each of thousands."""
+    if model.model_config.get("extra") != "forbid" or not isinstance(value, dict):
+        return value, 0
+    unknown = [key for key in value if key not in model.model_fields]
+    left_out = frozenset(unknown[FIELDS_MAX:])
+    return {key: inner for key, inner in value.items() if key not in left_out} if left_out else value, len(left_out)
 
 
 def field_path(loc: tuple[int | str, ...]) -> str:
@@ -82,6 +128,7 @@ def parse_json(raw: bytes) -> Any:
     """Parse a JSON text. Raises MalformedBody, or Invalid for strings with unprintable characters."""
     try:
         text = raw.decode()
+        _refuse_many(text)
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_number, parse_float=_finite)
     except UnicodeDecodeError:
         raise MalformedBody("the body is not UTF-8") from None
@@ -92,16 +139,41 @@ def parse_json(raw: bytes) -> Any:
         raise MalformedBody(f"nested deeper than {DEPTH_MAX} levels") from None
     except ValueError as error:  # an integer of thousands of digits
         raise MalformedBody(str(error)) from None
-    unprintable = [
-        FieldError(
-            field_path(loc), f"may not have control characters or lone surrogates: {position_of(text, bad.start())}"
-        )
-        for loc, text in _texts(value)
-        if (bad := UNPRINTABLE.search(text))
-    ]
-    if unprintable:
-        raise Invalid(unprintable)
+    _refuse_deep(value)
+    if MAYBE_UNPRINTABLE.search(text):
+        unprintable = [
+            FieldError(
+                field_path(loc), f"may not have control characters or lone surrogates: {position_of(text, bad.start())}"
+            )
+            for loc, text in _texts(value)
+            if (bad := UNPRINTABLE.search(text))
+        ]
+        if unprintable:
+            raise Invalid(unprintable)
     return value
+
+
+def _refuse_many(text: str) -> None:
+    """Raise Invalid for a JSON text with too many values, before they are made."""
+    if text.count(",") + text.count("[") + text.count("{") < VALUES_MAX:
+        return
+    bare = STRING.sub("", text)
+    if bare.count(",") + bare.count("[") + bare.count("{") >= VALUES_MAX:
+        raise Invalid([FieldError("(body)", f"has more than {VALUES_MAX} values")])
+
+
+def _refuse_deep(value: Any) -> None:
+    level, depth = [value], 0
+    while level:
+        if depth > DEPTH_MAX:
+            raise MalformedBody(f"nested deeper than {DEPTH_MAX} levels")
+        inner: list[Any] = []
+        for item in level:
+            if type(item) is dict:
+                inner.extend(item.values())
+            elif type(item) is list:
+                inner.extend(item)
+        level, depth = inner, depth + 1
 
 
 def _texts(value: Any) -> Iterator[tuple[tuple[int | str, ...], str]]:
@@ -109,8 +181,6 @@ def _texts(value: Any) -> Iterator[tuple[tuple[int | str, ...], str]]:
     rest: list[tuple[tuple[int | str, ...], Any]] = [((), value)]
     while rest:
         loc, item = rest.pop()
-        if len(loc) > DEPTH_MAX:
-            raise MalformedBody(f"nested deeper than {DEPTH_MAX} levels")
         if isinstance(item, str):
             yield loc, item
         elif isinstance(item, Mapping):

@@ -5,19 +5,16 @@ They authenticate like any other caller. The API uses no cookies, so credentials
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-REQUEST_HEADERS = ", ".join(
-    (
-        *("Authorization", "Content-Type", "Idempotency-Key", "If-None-Match", "Last-Event-ID", "Prefer"),
-        *("Traceparent", "Tracestate", "X-Request-Id"),
-    )
-)
-"""The headers that a page may send."""
+HEADER_NAMES = re.compile(r"(?:[ \t]*+[!#$%&'*+.^_`|~0-9A-Za-z-]++[ \t]*+(?:,|\Z))++")
+"""A list of header names, as a browser asks for them. A page of an allowed origin may send any header: tracing and
+monitoring libraries add their own."""
 ANSWER_HEADERS = ", ".join(
     (
         *("ETag", "Idempotency-Replayed", "Location", "Preference-Applied", "RateLimit", "RateLimit-Policy"),
@@ -45,7 +42,10 @@ class CrossOrigin:
         answer = web.Response(status=HTTPStatus.NO_CONTENT)
         if request.headers.get("Origin") in self._origins:
             answer.headers["Access-Control-Allow-Methods"] = ", ".join(sorted(unserved.allowed_methods))
-            answer.headers["Access-Control-Allow-Headers"] = REQUEST_HEADERS
+            answer.headers.add("Vary", "Access-Control-Request-Headers")
+            asked_for = ", ".join(request.headers.getall("Access-Control-Request-Headers", ()))
+            if HEADER_NAMES.fullmatch(asked_for):
+                answer.headers["Access-Control-Allow-Headers"] = asked_for
             answer.headers["Access-Control-Max-Age"] = str(MAX_AGE)
         return answer
 

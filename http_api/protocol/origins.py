@@ -9,6 +9,8 @@ from yarl import URL
 from manager_agent.comma_list import read_list
 
 ORIGIN = re.compile(r"https?://[a-z0-9.:\[\]_-]+")
+APP_ORIGIN = re.compile(r"(?!(?:https?|wss?|ftp|file|blob|data):)[a-z][a-z0-9+.-]*://[A-Za-z0-9._~-]+(?::[0-9]{1,5})?")
+"""The origin of an app or a browser extension, such as `capacitor://localhost`, which has a scheme of its own."""
 
 
 def read_origins(text: str) -> tuple[str, ...]:
@@ -21,11 +23,15 @@ def _origin(text: str) -> str:
     if text == "*":
         raise ValueError("is '*': list each origin, or pages of any origin could call the API")
     if not _is_origin(text):
-        raise ValueError("should be an origin as browsers write it, such as https://app.example.com")
+        raise ValueError(
+            "should be an origin as browsers write it, such as https://app.example.com or capacitor://localhost"
+        )
     return text
 
 
 def _is_origin(text: str) -> bool:
+    if APP_ORIGIN.fullmatch(text):
+        return True
     try:
         return ORIGIN.fullmatch(text) is not None and str(URL(text).origin()) == text
     except ValueError:

@@ -10,6 +10,7 @@ from aiohttp import web
 from http_api.access.principals import Scope
 from http_api.app_keys import CLOCK, INVITE_ADDRESSES, REGISTRY
 from http_api.errors import MissingScope
+from http_api.limits.quotas import SERVICE_QUOTAS
 from http_api.models.queries import InstanceQuery
 from http_api.models.responses import ServiceList, answer
 from http_api.models.services import Heartbeat, RegisterService
@@ -32,6 +33,7 @@ async def register(request: web.Request) -> web.Response:
         raise MissingScope(Scope.ADMIN)
     refuse_taken(request, body.service_id)
     service = replace(body.service(request.app[CLOCK]()), owner=request[PRINCIPAL].name)
+    request.app[SERVICE_QUOTAS].check(service.owner, service.service_id)
     registry = request.app[REGISTRY]
     new = registry.register(service)
     view = service_view(request[PRINCIPAL], registry.status(service.service_id))

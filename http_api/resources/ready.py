@@ -7,6 +7,7 @@ from aiohttp import web
 from http_api.access.authentication import bearer
 from http_api.app_keys import CLOCK, ROOMS, STORE
 from http_api.errors import Forbidden, ServiceOut, SessionOver
+from http_api.limits.rate_limits import count_invited
 from http_api.models.responses import answer
 from http_api.models.sessions import SayReady
 from http_api.observability.logs.context import bind_session
@@ -28,6 +29,7 @@ async def say_ready(request: web.Request) -> web.Response:
     """
     app, session_id = request.app, request.match_info["session_id"]
     joiner = app[ROOMS].joiner(bearer(request))
+    count_invited(request, joiner.identity)
     session = app[STORE].get(session_id)
     if joiner.room_name != session.room_name:
         raise UnknownSession(session_id)

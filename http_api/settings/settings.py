@@ -25,6 +25,7 @@ from http_api.settings.types import (
     Origins,
     OtlpHeaders,
     Parties,
+    Proxies,
     Seconds,
     Secret,
     ServerUrl,
@@ -117,6 +118,10 @@ class Settings(BaseSettings):
     cors_origins: Origins = ()
     """The origins, separated by commas, whose pages may call the API from a browser."""
 
+    trusted_proxies: Proxies = ()
+    """The networks, separated by commas, of the reverse proxies whose `Forwarded` or `X-Forwarded-For` header tells the
+    client's address, for rate limits and the log."""
+
     callback_urls: CallbackUrls = {}
     """The callers' default callback URLs for sessions that have none of their own: `name=url`, separated by commas."""
 
@@ -168,6 +173,14 @@ class Settings(BaseSettings):
     """The maximum number of concurrent sessions."""
     creates_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 100
     """The maximum number of sessions whose room is being created."""
+    sessions_kept_per_caller: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
+    """The maximum number of sessions of one caller that are kept after their end; the oldest are forgotten first."""
+    sessions_kept: Annotated[int, Field(ge=1, le=1_000_000)] = 5_000
+    """The maximum number of sessions that are kept after their end."""
+    services_per_caller: Annotated[int, Field(ge=1, le=1_000_000)] = 500
+    """The maximum number of services registered by one caller."""
+    services_max: Annotated[int, Field(ge=1, le=1_000_000)] = 5_000
+    """The maximum number of registered services."""
     waiters_max: Annotated[int, Field(ge=1, le=1_000_000)] = 10_000
     """The maximum number of waiting requests: for a session to become ready, for its next change, and event streams.
     One caller may use a tenth of them for event streams."""

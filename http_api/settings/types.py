@@ -14,6 +14,7 @@ from yarl import URL
 
 from http_api.access.api_keys import KeyEntry, read_api_keys
 from http_api.models.field_types import MONTH
+from http_api.protocol import forwarded
 from http_api.protocol.origins import read_origins
 from http_api.settings.log_endpoint import LogEndpoint, read_log_endpoint
 from manager_agent.comma_list import read_list
@@ -125,6 +126,7 @@ Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
 Seconds = Annotated[float, Field(gt=0, le=MONTH, allow_inf_nan=False)]
 NetworkList = Annotated[Networks, NoDecode, _from_text(read_networks)]
 ApiKeys = Annotated[tuple[KeyEntry, ...], NoDecode, _from_text(read_api_keys)]
+Proxies = Annotated[forwarded.Proxies, NoDecode, _from_text(forwarded.read_proxies)]
 Origins = Annotated[tuple[str, ...], NoDecode, _from_text(read_origins)]
 CallbackUrls = Annotated[Mapping[str, SecretStr], NoDecode, _from_text(read_callback_urls)]
 OtlpHeaders = Annotated[Mapping[str, SecretStr], NoDecode, _from_text(read_otlp_headers)]

@@ -15,7 +15,7 @@ from aiohttp_sse import EventSourceResponse
 
 from http_api.app_keys import CLOCK
 from http_api.limits.waiters import WAITERS
-from http_api.request_context import PRINCIPAL
+from http_api.request_context import PRINCIPAL, remote_of
 
 log = structlog.get_logger()
 
@@ -32,7 +32,8 @@ BUFFER_MAX = 16 * 1024
 """Bytes buffered for a client in this process, in addition to one event or one piece of it."""
 SOCKET_BUFFER = 32 * 1024
 """Bytes buffered for a client in the kernel, which allocates twice as many. The default would be megabytes."""
-HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-store"}
+HEADERS = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache, no-store, no-transform"}
+"""`no-transform`: a proxy that compresses the stream would hold events back."""
 
 
 class _Answer(EventSourceResponse):
@@ -90,7 +91,7 @@ class EventStream:
                 yield
         except TimeoutError:
             request = self._request
-            log.info("slow_reader_cut_off", path=request.path, remote=request.remote)
+            log.info("slow_reader_cut_off", path=request.path, remote=remote_of(request))
             if request.transport is not None:
                 request.transport.abort()
             raise ConnectionResetError("the client does not keep up") from None

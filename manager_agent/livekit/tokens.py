@@ -6,6 +6,7 @@ no right to create, list, record or administer rooms. Participants already in th
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from collections.abc import Callable, Collection, Mapping

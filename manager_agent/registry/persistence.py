@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
 
+from manager_agent.registry.instances import Instance
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.snapshot import read, snapshot, write
 from manager_agent.tasks import Tasks
@@ -36,7 +37,7 @@ class SnapshotWriter:
         self._to_disk, self._interval, self._retry = write, interval, retry
         self._tasks = Tasks()
         self._saved = b""
-        self._write: asyncio.Task[None] | None = None
+        self._write: asyncio.Task[bytes | None] | None = None
         self._is_working = True
         self._is_restored = False
         """The file has been read. Before that it must not be replaced."""
@@ -78,12 +79,10 @@ class SnapshotWriter:
     async def _save(self) -> None:
         """Write the registrations if they changed. A failure is logged once and retried."""
         self._registry.changed.clear()
-        content = snapshot(self._registry.instances)
-        if content == self._saved:
-            return
-        self._write = asyncio.create_task(asyncio.to_thread(self._to_disk, self._directory, content))
+        instances = tuple(self._registry.instances)
+        self._write = asyncio.create_task(asyncio.to_thread(self._write_changes, instances))
         try:
-            await asyncio.shield(self._write)  # a thread can't be cancelled: aclose waits for it
+            content = await asyncio.shield(self._write)  # a thread can't be cancelled: aclose waits for it
         except OSError as error:
             self._registry.changed.set()
             if self._is_working:
@@ -91,6 +90,17 @@ class SnapshotWriter:
                 log.warning("registrations_not_kept", directory=where, why=error.strerror, hint=hint)
             self._is_working = False
         else:
+            if content is None:
+                return
             if not self._is_working:
                 log.info("registrations_kept_again")
             self._saved, self._is_working = content, True
+
+    def _write_changes(self, instances: Sequence[Instance]) -> bytes | None:
+        """In a thread: write the registrations, and return the content of the file; None if it is the same as
+        before."""
+        content = snapshot(instances)
+        if content == self._saved:
+            return None
+        self._to_disk(self._directory, content)
+        return content

@@ -45,10 +45,12 @@ class RegistrySnapshot(BaseModel):
 
 def snapshot(instances: Iterable[Instance]) -> bytes:
     """The content of the file. Static services are left out: they have their own file."""
-    saved = [
+    saved = (
         SavedRegistration(service=one.service, draining=one.draining) for one in instances if not one.service.static
-    ]
-    return RegistrySnapshot(version=1, services=saved).model_dump_json(indent=1).encode() + b"\n"
+    )
+    # One by one: serializing thousands in one call would hold the interpreter's lock, and with it the event loop.
+    entries = ",\n".join(one.model_dump_json() for one in saved)
+    return f'{{"version":1,"services":[\n{entries}\n]}}\n'.encode()
 
 
 def write(directory: Path, content: bytes) -> None:

@@ -18,6 +18,7 @@ from manager_agent.session.events import Event
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
+from manager_agent.store.ended_sessions import EndedSessions
 from manager_agent.store.room_names import RoomNames
 from manager_agent.store.store import Change, Listener, RoomNameTaken, UnknownSession
 
@@ -73,13 +74,25 @@ def _untimed(_: float) -> None:
     """Measure nothing."""
 
 
+def _is_cleaned(session: Session) -> bool:
+    return session.end is not None and session.end.cleaned_at is not None
+
+
 class MemoryStore:
     """The Store of one process."""
 
-    def __init__(self, clock: Clock, timing: Timing = _untimed, names: RoomNames | None = None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        timing: Timing = _untimed,
+        names: RoomNames | None = None,
+        ended: EndedSessions | None = None,
+    ) -> None:
         """`names`: the names that tokens reserve; those of other sessions than the stored ones too."""
         self._clock, self._timing = clock, timing
-        self._names = names or RoomNames()
+        self._names, self._ended = names or RoomNames(), ended or EndedSessions()
+        self._quarantined: dict[str, float] = {}
+        """When the names of forgotten sessions' rooms are free again, oldest first."""
         self._records: dict[str, _Record] = {}
         self._by_room: dict[str, str] = {}
         self.counts = SessionCounts()
@@ -106,17 +119,31 @@ class MemoryStore:
             self.counts.enter(session)
             record.put(session)
             self._tell(Change(session_id, before, session, event))
+            if _is_cleaned(session) and not _is_cleaned(before):
+                self._ended.add(session.owner, session_id)
+                for oldest in self._ended.excess(session.owner):
+                    self._forget(oldest)
         self._timing(perf_counter() - started)
         return session
 
     def remove(self, session_id: str) -> None:
         record = self._record(session_id)
         self.counts.leave(record.session)
+        self._ended.discard(record.session.owner, session_id)
         del self._records[session_id]
         if self._by_room.get(record.session.room_name) == session_id:
             del self._by_room[record.session.room_name]
         record.wake()
         self._tell(Change(session_id, record.session, None))
+
+    def _forget(self, session_id: str) -> None:
+        """Remove an ended session before its time. The name of its room stays in quarantine."""
+        now, session = self._clock(), self.get(session_id)
+        while self._quarantined and next(iter(self._quarantined.values())) <= now:
+            del self._quarantined[next(iter(self._quarantined))]
+        if self._by_room.get(session.room_name) == session_id and session.end and session.end.cleaned_at is not None:
+            self._quarantined[session.room_name] = session.end.cleaned_at + NAME_QUARANTINE
+        self.remove(session_id)
 
     def get(self, session_id: str) -> Session:
         return self._record(session_id).session
@@ -127,7 +154,9 @@ class MemoryStore:
 
     def name_free_in(self, room_name: str, tenant: str) -> float:
         holder, reserved = self.in_room(room_name), self._names.reserved_for(room_name, tenant)
-        return reserved if holder is None else max(reserved, _held_for(holder, tenant, self._clock()))
+        now = self._clock()
+        held = self._quarantined.get(room_name, now) - now if holder is None else _held_for(holder, tenant, now)
+        return max(reserved, held)
 
     def list(self) -> Iterator[Session]:
         return (record.session for record in list(self._records.values()))

@@ -260,7 +260,7 @@ def test_an_invite_has_exactly_the_fields_of_the_contract() -> None:
         "server_url": "ws://localhost:7880",
         "manager_identity": given.MANAGER,
         "ready_on": "join",
-        "ready_deadline": "2025-12-22T10:40:30.500000Z",
+        "ready_deadline": "2025-12-22T10:40:30.500Z",
         "traceparent": None,
         "tracestate": None,
     }

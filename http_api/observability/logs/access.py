@@ -9,7 +9,7 @@ import structlog
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-from http_api.request_context import ABOUT, PRINCIPAL, PROBLEM, REQUEST_ID, TRACE
+from http_api.request_context import ABOUT, PRINCIPAL, PROBLEM, REQUEST_ID, TRACE, remote_of
 
 log = structlog.get_logger()
 
@@ -44,6 +44,6 @@ def _about(request: web.BaseRequest, seconds: float) -> Mapping[str, Any]:
         "request_id": request.get(REQUEST_ID),
         "caller": principal.name or None if principal else None,
         "problem": request.get(PROBLEM),
-        "remote": request.remote,
+        "remote": remote_of(request),
     }
     return {name: value for name, value in fields.items() if value is not None}

@@ -14,7 +14,7 @@ from http_api.app_keys import CLOCK
 from http_api.observability.tracing import TRACING, Tracing
 from http_api.observability.tracing.spans import Attribute, Kind, Span, session_trace
 from http_api.operations import Operation, Tag
-from http_api.request_context import ABOUT, PRINCIPAL, PROBLEM, REQUEST_ID, TRACE
+from http_api.request_context import ABOUT, PRINCIPAL, PROBLEM, REQUEST_ID, TRACE, remote_of
 from manager_agent.clock import Clock
 from manager_agent.session.session import Session
 from manager_agent.traceparent import TraceContext, trace_in
@@ -92,7 +92,7 @@ def _attributes(request: web.Request, route: str, status: int | None, failure: s
         "url.scheme": request.scheme,
         "url.path": request.path,
         "network.protocol.version": f"{request.version.major}.{request.version.minor}",
-        "client.address": request.remote,
+        "client.address": remote_of(request),
         "user_agent.original": request.headers.get("User-Agent", "")[:USER_AGENT_MAX] or None,
         "error.type": failure,
         "request_id": request[REQUEST_ID],

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from http_api.settings.settings import Settings
 from scripts.livekit_server import ROOT
 from tests.api.stand_ins import Api, StartApi
+from tests.tenants import ACME, RIVAL, production
 from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.api
@@ -214,3 +216,16 @@ async def test_invalid_services_file_stops_the_start_with_one_message(tmp_path: 
     assert (process.returncode, lines[0], len(lines)) == (2, "SERVICES_FILE can't be used:", 3)
     assert lines[1].startswith(f"  {path}:2: services[0].service_id: ")
     assert lines[2].startswith(f"  {path}:3: services[0].endpoint: ")
+
+
+async def test_registrations_of_one_caller_are_limited(start_api: StartApi) -> None:
+    """Replacing a service is always possible."""
+    api = await start_api(Settings, **production(services_per_caller=2, services_max=3))
+    for service_id, tenant, expected in (
+        ("a", ACME, 201), ("b", ACME, 201), ("c", ACME, 429), ("b", ACME, 200), ("d", RIVAL, 201), ("e", RIVAL, 503),
+    ):  # fmt: skip
+        body = {"service_id": service_id, "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"}}
+        status, _, problem = await api.ask("POST", "/microservices/register", body, tenant.proof)
+        assert status == expected
+        if expected == 429:
+            assert problem["type"].endswith(":too_many_services")

@@ -72,7 +72,10 @@ async def test_session_stream_has_stream_headers_and_a_request_id(still: StillSe
     """Even an id chosen by the caller."""
     asked = {"X-Request-Id": "mine-7"}
     async with still.api.http.get(f"/api/v1{still.path}/events", headers=asked) as answer:
-        assert (answer.content_type, answer.headers["Cache-Control"]) == ("text/event-stream", "no-store")
+        assert (answer.content_type, answer.headers["Cache-Control"]) == (
+            "text/event-stream",
+            "no-cache, no-store, no-transform",
+        )
         assert (answer.headers["X-Accel-Buffering"], answer.headers["X-Request-Id"]) == ("no", "mine-7")
         assert "Content-Length" not in answer.headers
 

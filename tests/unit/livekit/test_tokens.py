@@ -194,13 +194,13 @@ def test_the_repr_of_a_join_token_does_not_show_it() -> None:
 def test_text_of_any_script_takes_no_more_room_in_a_token_than_its_bytes() -> None:
     """Escaped to ASCII, each of these characters would take six bytes, in the metadata once more."""
     metadata = {"briefing": "会议" * 2_700}
-    session = replace(of_user(name="山田"), metadata=metadata)
+    session = replace(of_user(name="山田"), metadata=JsonObject.of(metadata))
     token = tokens().for_human(session, session.user, 0.0).jwt
     assert json.loads(claims_of(tokens().for_human(session, session.user, 0.0))["metadata"]) == metadata
     assert len(token) < 16 * 1024 * 4 / 3 + 1_000
 
 
 def test_a_token_that_is_too_long_for_a_url_is_not_made() -> None:
-    session = replace(of_user(attributes={"a": "b" * 8_000}), metadata={"quotes": '"' * 8_000})
+    session = replace(of_user(attributes={"a": "b" * 8_000}), metadata=JsonObject.of({"quotes": '"' * 8_000}))
     with pytest.raises(TokenTooLong, match=str(TOKEN_BYTES_MAX)):
         tokens().for_human(session, session.user, 0.0)

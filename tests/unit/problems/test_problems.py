@@ -11,8 +11,7 @@ from aiohttp import web
 
 from http_api import errors
 from http_api.access.principals import Scope
-from http_api.errors import FieldError, Invalid
-from http_api.problems.models import FIELDS_MAX
+from http_api.errors import FIELDS_MAX, FieldError, Invalid
 from http_api.problems.problems import CONTENT_TYPE, TABLE, problem, row_for, row_of
 from http_api.problems.table import TYPE, UNEXPECTED
 from http_api.resources.ownership import state_of

@@ -1,0 +1,192 @@
+"""One client's connection: bounds on its headers and on the time that it is idle, and problems for malformed requests.
+
+aiohttp has no time limit for headers, no limit on all of them together, and no count of idle connections.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from http import HTTPStatus
+
+import structlog
+from aiohttp import web
+from aiohttp.http_exceptions import LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import RequestHandler, _ErrInfo
+
+from http_api.errors import HeaderTooLarge, MalformedRequest, SlowHeaders, TooManyHeaders, UriTooLong
+from http_api.observability.logs.access import AccessLog
+from http_api.problems.problems import answer_to
+from http_api.request_context import REQUEST_ID
+
+log = structlog.get_logger()
+
+HEADER_MAX = 32 * 1024
+"""Bytes of one header: cookies and tokens of some identity providers have 20 KiB."""
+HEADERS_MAX = 64 * 1024
+"""Bytes of all headers together, with the request line."""
+COUNT_MAX = 128
+"""Headers."""
+URI_MAX = 8_190
+"""Bytes of the path and query."""
+HEADERS_TIMEOUT = 15.0
+"""Seconds from the first byte of a request to the end of its headers."""
+IDLE_TIMEOUT = 75.0
+"""Seconds between two requests, or before the first. Longer than the 60 s of common proxies: the side that sends
+requests should be the first to close."""
+IDLE_MAX = 1_000
+"""The most connections without a request. The one that is idle for longest is closed first."""
+IDLE_MIN = 5.0
+"""Seconds that a connection is left alone: its request may be on its way."""
+HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):")
+"""The beginning of a header. A request line has a space after the method."""
+NAME_SHOWN = 64
+TOO_MANY_HEADERS = "Too many headers"
+"""The beginning of aiohttp's message, the only sign of this error."""
+OURS = (HeaderTooLarge, UriTooLong, SlowHeaders)
+
+
+class IdleConnections:
+    """The connections without a request, and since when, the longest idle first."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._since: dict[ClientConnection, float] = {}
+        self._later: asyncio.TimerHandle | None = None
+
+    def add(self, connection: ClientConnection) -> None:
+        self._since.pop(connection, None)
+        self._since[connection] = self._loop.time()
+        if len(self._since) > IDLE_MAX:
+            self._close_some()
+
+    def discard(self, connection: ClientConnection) -> None:
+        self._since.pop(connection, None)
+
+    def _close_some(self) -> None:
+        while len(self._since) > IDLE_MAX:
+            oldest, since = next(iter(self._since.items()))
+            if since + IDLE_MIN > self._loop.time():
+                if self._later is None:
+                    self._later = self._loop.call_at(since + IDLE_MIN, self._try_again)
+                return
+            self.discard(oldest)
+            oldest.force_close()
+
+    def _try_again(self) -> None:
+        self._later = None
+        self._close_some()
+
+
+class ClientConnection(RequestHandler):
+    """Responds with problem+json even when no middleware runs."""
+
+    __slots__ = ("_headers_size", "_headers_timer", "_idle", "_line")
+
+    def __init__(self, server: web.Server, idle: IdleConnections, *, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            access_log_class=AccessLog,
+            keepalive_timeout=IDLE_TIMEOUT,
+            max_line_size=URI_MAX,
+            max_field_size=HEADER_MAX,
+            max_headers=COUNT_MAX,
+            auto_decompress=False,  # bodies.py refuses every coding
+        )
+        self._idle = idle
+        self._headers_timer: asyncio.TimerHandle | None = None
+        self._headers_size = 0
+        """Bytes received of the headers of the next request."""
+        self._line = b""
+        """The last line of them, as far as it was received."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self._idle.add(self)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._idle.discard(self)
+        self._headers_end()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        if self._request_in_progress or self._messages:  # a body, or a request sent ahead
+            super().data_received(data)
+            return
+        super().data_received(data)
+        if self._messages:
+            message, _ = self._messages[-1]
+            if isinstance(message, _ErrInfo) and isinstance(message.exc, LineTooLong):
+                self._messages[-1] = _error(_too_large(self._line + data))
+            self._idle.discard(self)
+            self._headers_end()
+        elif not (self._close or self._force_close) and data:
+            self._headers_go_on(data)
+
+    def _headers_go_on(self, data: bytes) -> None:
+        if self._headers_timer is None:
+            self._headers_timer = self._loop.call_later(HEADERS_TIMEOUT, self._refuse, SlowHeaders(HEADERS_TIMEOUT))
+        self._line = (self._line + data).rpartition(b"\n")[2]
+        self._headers_size += len(data)
+        if self._headers_size > HEADERS_MAX:
+            self._refuse(HeaderTooLarge(None, HEADERS_MAX))
+
+    def _headers_end(self) -> None:
+        if self._headers_timer is not None:
+            self._headers_timer.cancel()
+        self._headers_timer, self._headers_size, self._line = None, 0, b""
+
+    def _refuse(self, error: Exception) -> None:
+        """Respond to a request whose headers are not complete, and close."""
+        self._headers_end()
+        self._idle.discard(self)
+        self._messages.append(_error(error))
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        if isinstance(resp, web.HTTPException) and resp.status >= HTTPStatus.BAD_REQUEST:
+            resp = answer_to(request, resp)  # an unknown Expect header
+        finished = await super().finish_response(request, resp, start_time)
+        if self.transport is not None and not self._messages:
+            self._idle.add(self)
+        return finished
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if request.writer.output_size > 0:
+            raise ConnectionResetError("the response was interrupted") from exc  # problems.py has logged why
+        if status != HTTPStatus.BAD_REQUEST:
+            return super().handle_error(request, status, exc, message)
+        error = exc if isinstance(exc, OURS) else MalformedRequest("this is not HTTP/1.1")
+        if message is not None and message.startswith(TOO_MANY_HEADERS):
+            error = TooManyHeaders(COUNT_MAX)
+        response = answer_to(request, error)
+        log.debug("malformed_request", request_id=request[REQUEST_ID], remote=request.remote, error=repr(exc))
+        response.force_close()
+        return response
+
+
+def _error(error: Exception) -> tuple[RawRequestMessage | _ErrInfo, StreamReader]:
+    """What aiohttp queues in place of a request that it can't read."""
+    return _ErrInfo(status=HTTPStatus.BAD_REQUEST, exc=error, message=""), EMPTY_PAYLOAD
+
+
+def _too_large(received: bytes) -> Exception:
+    """The error for the part of a request that has a line above its limit. The name of the header is the client's
+    own."""
+    for line in received.split(b"\n"):
+        named = HEADER_LINE.match(line)
+        if named and len(line) > HEADER_MAX:
+            return HeaderTooLarge(named[1][:NAME_SHOWN].decode(), HEADER_MAX)
+    return UriTooLong(URI_MAX)

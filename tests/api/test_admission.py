@@ -1,0 +1,113 @@
+"""Who is admitted: behind one proxy's address, and on a developer's machine."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from http_api.access.api_keys import digest_of
+from http_api.settings.settings import Settings
+from tests.api.raw_requests import head, send
+from tests.api.stand_ins import Api, StartApi
+
+KEY = "sm_" + "k" * 43
+GOOD = {"Authorization": f"Bearer {KEY}"}
+
+
+@pytest.fixture
+async def shared(start_api: StartApi) -> Api:
+    """An API with keys, whose callers all have one address."""
+    return await start_api(
+        Settings,
+        livekit_api_key="devkey",
+        livekit_api_secret="s" * 32,
+        server_host="127.0.0.1",
+        invite_networks="127.0.0.0/8",
+        api_keys=f"shop:{digest_of(KEY)}",
+        trusted_proxies="127.0.0.1",
+        rate_limit=1,
+        rate_limit_burst=5,
+    )
+
+
+async def statuses(api: Api, count: int, path: str, **headers: str) -> set[int]:
+    asked = [api.ask("GET", path, headers={k.replace("_", "-"): v for k, v in headers.items()}) for _ in range(count)]
+    return {status for status, _, _ in await asyncio.gather(*asked)}
+
+
+async def test_wrong_keys_keep_out_nobody_else_at_the_address(shared: Api) -> None:
+    assert await statuses(shared, 60, "/sessions", Authorization="Bearer wrong") == {401, 429}
+    assert await statuses(shared, 5, "/sessions", **GOOD) == {200}
+
+
+async def test_good_keys_are_limited_by_caller(shared: Api) -> None:
+    assert await statuses(shared, 20, "/sessions", **GOOD) == {200, 429}
+
+
+async def test_unknown_paths_keep_no_service_from_saying_ready(shared: Api) -> None:
+    assert await statuses(shared, 60, "/nowhere") == {404, 429}
+    assert await statuses(shared, 60, "//openapi.json") == {200, 429}
+    assert await statuses(shared, 60, "/sessions") == {401, 429}
+    await shared.ask(
+        "POST", "/microservices/register",
+        {"service_id": "asr", "endpoint": "http://127.0.0.1:1/", "metadata": {"type": "ASR"}}, GOOD,
+    )  # fmt: skip
+    body = {"user_identity": "alice", "required_services": ["asr"]}
+    _, _, session = await shared.ask("POST", "/sessions", body, GOOD | {"Prefer": "respond-async"})
+    for _ in range(60):
+        await shared.say_ready(session["session_id"], "asr", token="wrong")
+    assert (await shared.say_ready(session["session_id"], "asr"))[0] == 200
+
+
+async def test_failures_are_counted_by_the_address_that_the_proxy_tells(shared: Api) -> None:
+    assert await statuses(shared, 20, "/sessions", X_Forwarded_For="203.0.113.7") == {401, 429}
+    assert await statuses(shared, 1, "/sessions", X_Forwarded_For="203.0.113.8") == {401}
+    assert await statuses(shared, 1, "/sessions", Forwarded="for=203.0.113.7") == {429}
+    assert await statuses(shared, 1, "/sessions", X_Forwarded_For="203.0.113.9, 203.0.113.7") == {429}
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "127.0.0.1.nip.io", "192.168.1.5"])
+@pytest.mark.parametrize("request_line", ["GET /", "GET /api/v1/sessions", "POST /api/v1/token", "GET /x"])
+async def test_rebound_host_name_is_not_served_in_dev_mode(api: Api, host: str, request_line: str) -> None:
+    response = await send(api.port, head(*request_line.split(), "Content-Length: 0", host=host))
+    assert (response.status, response.problem) == (421, "misdirected")
+
+
+@pytest.mark.parametrize(
+    "request_line",
+    ["POST /api/v1/token", "POST /api/v1/sessions", "DELETE /api/v1/sessions/x", "GET /api/v1/events",
+     "GET /api/v1/sessions/x/events", "POST /api/v1/microservices/asr/heartbeat", "GET /health?deep=true", "GET /x"],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "page",
+    [["Sec-Fetch-Site: cross-site"], ["Sec-Fetch-Site: same-site"], ["Origin: http://evil.example"], ["Origin: null"],
+     ["Origin: http://localhost:1", "Content-Type: text/plain"],
+     ["Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate", "Sec-Fetch-Dest: document"]],
+)  # fmt: skip
+async def test_page_of_another_origin_is_not_served_in_dev_mode(api: Api, request_line: str, page: list[str]) -> None:
+    method, path = request_line.split()
+    response = await send(api.port, head(method, path, *page, "Content-Length: 0"))
+    assert (response.status, response.problem) == (403, "cross_site")
+    assert "CORS_ORIGINS" in response.json["detail"]
+
+
+async def test_own_page_and_programs_are_served_in_dev_mode(api: Api) -> None:
+    host = f"localhost:{api.port}"
+    for lines in ([], ["Sec-Fetch-Site: none"], ["Sec-Fetch-Site: same-origin", f"Origin: http://{host}"]):
+        request = head("POST", "/api/v1/token", *lines, "Content-Length: 0", host=host)
+        assert (await send(api.port, request)).status == 422
+
+
+async def test_link_to_a_page_may_be_followed_in_dev_mode(api: Api) -> None:
+    link = ["Sec-Fetch-Site: cross-site", "Sec-Fetch-Mode: navigate"]
+    assert (await send(api.port, head("GET", "/docs", *link, "Sec-Fetch-Dest: document"))).status == 200
+    assert (await send(api.port, head("GET", "/docs", *link, "Sec-Fetch-Dest: iframe"))).status == 403
+
+
+async def test_configured_origin_is_served_in_dev_mode(start_api: StartApi) -> None:
+    api = await start_api(cors_origins="http://localhost:5173,capacitor://localhost")
+    for origin in ("http://localhost:5173", "capacitor://localhost"):
+        lines = [f"Origin: {origin}", "Sec-Fetch-Site: same-site", "Content-Length: 0"]
+        response = await send(api.port, head("POST", "/api/v1/token", *lines))
+        assert (response.status, response.headers["access-control-allow-origin"]) == (422, origin)
