@@ -13,6 +13,7 @@ import aiohttp
 import structlog
 from yarl import URL
 
+from manager_agent.proxy_rule import proxy_rule
 from manager_agent.redacted_url import redacted_url
 from service_kit.pauses import pauses
 
@@ -56,7 +57,7 @@ async def registered(
     Entering waits until the manager is up and raises RegistrationRefused; leaving raises nothing.
     """
     headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-    async with aiohttp.ClientSession(headers=headers) as http:
+    async with aiohttp.ClientSession(headers=headers, proxy=proxy_rule().of(manager_url)) as http:
         registration = Registration(http, URL(manager_url) / "api/v1/microservices", entry, status)
         await registration.make()
         lease: float | None = entry.get("lease_seconds")

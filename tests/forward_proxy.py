@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -16,7 +16,6 @@ class ForwardProxy:
     def __init__(self) -> None:
         self.passed: list[str] = []
         self._connections: set[asyncio.Task[None]] = set()
-        self._closing = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
@@ -33,40 +32,30 @@ class ForwardProxy:
     def url(self) -> str:
         return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
-    @property
-    def environment(self) -> dict[str, str]:
-        """The variables that send everything through this proxy."""
-        return {"HTTP_PROXY": self.url, "HTTPS_PROXY": self.url}
-
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._connections.add(task)
-        try:
-            await self._serve(reader, writer)
-        except (OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # a client or a server that hung up, or the end of the test
-        finally:
-            writer.close()
-            self._connections.discard(task)
+        writers = [writer]
+        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            await self._serve(reader, writers)
+        for each in writers:
+            each.transport.abort()
+        self._connections.discard(task)
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, reader: asyncio.StreamReader, writers: list[asyncio.StreamWriter]) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         method, target, version = head.partition(b"\r\n")[0].decode().split()
         self.passed.append(f"{method} {target}")
         url = urlsplit(f"//{target}" if method == "CONNECT" else target)
         upstream, to_upstream = await asyncio.open_connection(url.hostname, url.port or 80)
+        writers.append(to_upstream)
         if method == "CONNECT":
-            writer.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            writers[0].write(b"HTTP/1.1 200 Connection established\r\n\r\n")
         else:
             path = target.partition("://")[2].partition("/")[2]
             to_upstream.write(f"{method} /{path} {version}\r\n".encode() + head.partition(b"\r\n")[2])
-        try:
-            await asyncio.wait(
-                [asyncio.create_task(_pump(reader, to_upstream)), asyncio.create_task(_pump(upstream, writer))]
-            )
-        finally:
-            to_upstream.close()
+        await asyncio.gather(_pump(reader, to_upstream), _pump(upstream, writers[0]))
 
 
 async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
@@ -74,4 +63,4 @@ async def _pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> N
         while chunk := await source.read(HEAD_MAX):
             target.write(chunk)
             await target.drain()
-        target.write_eof()
+    target.close()

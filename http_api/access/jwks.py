@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from http_api.errors import KeysUnavailable
 from manager_agent.clock import Clock
+from manager_agent.proxy_rule import proxy_rule
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
@@ -53,7 +54,9 @@ class KeySet:
         self._http: aiohttp.ClientSession | None = None
 
     async def start(self) -> None:
-        self._http = aiohttp.ClientSession(timeout=TIMEOUT, headers=HEADERS, auto_decompress=False)
+        self._http = aiohttp.ClientSession(
+            timeout=TIMEOUT, headers=HEADERS, auto_decompress=False, proxy=proxy_rule().of(self._url)
+        )
 
     async def aclose(self) -> None:
         await self._tasks.aclose()

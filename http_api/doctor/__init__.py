@@ -7,9 +7,10 @@ from collections.abc import AsyncGenerator
 from http_api.doctor import serving
 from http_api.doctor.finding import CheckVerdict, Finding, skipped, wrong
 from http_api.doctor.livekit import AUTO_CREATE, CLOCK, JOINED, KEYS, LiveKitRefused, LiveKitServerCheck
-from http_api.doctor.network import STUN
+from http_api.doctor.network import STUN, proxies
 from http_api.server import CannotListen
 from http_api.settings.settings import Settings
+from manager_agent.proxy_rule import proxy_rule
 
 OF_ROOMS = (AUTO_CREATE, JOINED, STUN, serving.WEBHOOKS)
 
@@ -18,6 +19,8 @@ async def examine(settings: Settings) -> AsyncGenerator[Finding, None]:
     """Yield each finding as soon as it is known."""
     port, is_served = await serving.check_port(settings)
     yield port
+    if not (rule := proxy_rule()).is_empty:
+        yield proxies(settings, rule)
     async with LiveKitServerCheck(settings) as livekit:
         reached = await livekit.reach()
         yield reached

@@ -20,6 +20,7 @@ from http_api.doctor.finding import Finding, ok, skipped, warning, wrong
 from http_api.doctor.network import STUN, skew_of, stun
 from http_api.settings.settings import Settings
 from manager_agent.livekit_url import http_url
+from manager_agent.proxy_rule import proxy_rule
 
 TIMEOUT = aiohttp.ClientTimeout(total=5)
 SKEW_NOTED, SKEW_MAX = 5.0, 30.0
@@ -47,7 +48,7 @@ class LiveKitServerCheck:
         self._skew: float | None = None
 
     async def __aenter__(self) -> Self:
-        self._http = aiohttp.ClientSession(timeout=TIMEOUT)
+        self._http = aiohttp.ClientSession(timeout=TIMEOUT, proxy=proxy_rule().of(str(self._url)))
         self._api = api.LiveKitAPI(str(self._url), self._key, self._secret, session=self._http, failover=False)
         return self
 

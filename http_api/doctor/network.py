@@ -9,8 +9,11 @@ from email.utils import parsedate_to_datetime
 from ipaddress import ip_address
 
 from http_api.doctor.finding import Finding, ok, warning
+from http_api.settings.connections import outgoing_connections
+from http_api.settings.settings import Settings
+from manager_agent.proxy_rule import UNUSABLE, ProxyRule
 
-STUN = "stun"
+STUN, PROXIES = "stun", "proxies"
 RESOLVE_TIMEOUT = 3.0
 
 
@@ -20,6 +23,15 @@ def skew_of(headers: Mapping[str, str], now: float) -> float | None:
         return parsedate_to_datetime(headers["Date"]).timestamp() - now
     except (KeyError, ValueError):
         return None
+
+
+def proxies(settings: Settings, rule: ProxyRule) -> Finding:
+    """Say which way each kind of connection takes."""
+    ways = list(outgoing_connections(settings, rule))
+    says = "; ".join(f"{connection.what} {connection.how}" for connection in ways)
+    if any(UNUSABLE in connection.how for connection in ways):
+        return warning(PROXIES, says, "Set HTTP_PROXY or HTTPS_PROXY to an http:// proxy.")
+    return ok(PROXIES, says)
 
 
 async def stun(urls: Iterable[str]) -> Finding:

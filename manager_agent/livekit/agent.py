@@ -21,6 +21,7 @@ from manager_agent.livekit import jobs
 from manager_agent.livekit.room_connection import drain
 from manager_agent.livekit.room_watcher import Watcher
 from manager_agent.messages import DispatchMetadata
+from manager_agent.proxy_rule import proxy_rule
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
 from manager_agent.store.store import Store, UnknownSession
@@ -94,6 +95,7 @@ class ManagerAgent:
             permissions=HIDDEN,
             max_retry=sys.maxsize,
             ws_url=self._url,
+            http_proxy=proxy_rule().of(self._url),  # its default ignores NO_PROXY
             api_key=self._key,
             api_secret=self._secret,
             host="127.0.0.1",

@@ -10,6 +10,7 @@ import asyncio
 
 from livekit import rtc
 
+from manager_agent.livekit.signal_proxy import set_signal_proxy
 from manager_agent.livekit_url import read_livekit_url
 
 CONNECT_TIMEOUT = 10.0
@@ -26,7 +27,9 @@ async def connect(room: rtc.Room, url: str, token: str, options: rtc.RoomOptions
     Raises ValueError, rtc.ConnectError, or TimeoutError. TimeoutError is raised only after the abandoned connect has
     left the room, or LEAVE_TIMEOUT seconds later, so that a successor does not meet it there.
     """
-    connecting = asyncio.create_task(room.connect(read_livekit_url(url), token, options), name="connect")
+    url = read_livekit_url(url)
+    set_signal_proxy(url)
+    connecting = asyncio.create_task(room.connect(url, token, options), name="connect")
     try:
         async with asyncio.timeout(timeout):
             await asyncio.shield(connecting)

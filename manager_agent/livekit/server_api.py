@@ -14,6 +14,7 @@ from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.participants import participant_of
 from manager_agent.livekit.tokens import EVERY_GRANT, AccessToken, Grant, Joiner, Tokens
 from manager_agent.messages import DispatchMetadata, RoomStatus
+from manager_agent.proxy_rule import proxy_rule
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Limits, Session, User
@@ -75,7 +76,7 @@ class Rooms:
         self._api: api.LiveKitAPI | None = None
 
     async def start(self) -> None:
-        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), proxy=proxy_rule().of(self.url))
         self._api = api.LiveKitAPI(self.url, self._key, self._secret, session=self._http, failover=False)
 
     async def aclose(self) -> None:

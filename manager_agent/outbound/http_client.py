@@ -135,7 +135,7 @@ class GuardedHttpClient:
         return aiohttp.ClientSession(
             connector=connector,
             timeout=self._timeout,
-            trust_env=False,  # no proxies, which would connect in our place, and no .netrc
+            trust_env=False,  # no .netrc, and no proxy, which would connect in our place, past the address policy
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
             headers={"Accept-Encoding": "identity"},

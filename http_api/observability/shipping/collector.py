@@ -18,6 +18,7 @@ from http_api.observability.shipping.batch import Batch
 from http_api.observability.shipping.formats import Format
 from http_api.observability.shipping.response_class import CollectorResponse, ResponseClass, retry_after
 from http_api.settings.log_endpoint import LogEndpoint
+from manager_agent.proxy_rule import proxy_rule
 
 TIMEOUT = 10.0
 """Seconds for one batch in total. A busy collector may not respond, or respond without end."""
@@ -44,7 +45,8 @@ class Collector:
         self._headers = headers
         self._http = aiohttp.ClientSession(
             timeout=self._timeout,
-            trust_env=False,  # neither proxies nor .netrc
+            trust_env=False,  # no .netrc, and the proxy of our own rule
+            proxy=proxy_rule().of(str(self._url)),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={hdrs.ACCEPT_ENCODING: "identity"},
         )

@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
+import requests
 import structlog
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http import Compression
@@ -39,6 +40,7 @@ from http_api.observability.tracing.export_warnings import ExportWarnings
 from http_api.observability.tracing.history import spans_of
 from http_api.observability.tracing.spans import Kind, Span, attempt_trace
 from http_api.settings.settings import Settings
+from manager_agent.proxy_rule import proxy_rule
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session
 from manager_agent.store.store import Change
@@ -58,9 +60,24 @@ def exporting(settings: Settings) -> OtelTracing:
     """The Tracing that exports to the collector in the settings, not started."""
     headers = {name: value.get_secret_value() for name, value in settings.otel_exporter_otlp_headers.items()}
     exporter = OTLPSpanExporter(
-        endpoint=settings.traces_url, headers=headers, timeout=EXPORT_TIMEOUT, compression=Compression.Gzip
+        endpoint=settings.traces_url,
+        headers=headers,
+        timeout=EXPORT_TIMEOUT,
+        compression=Compression.Gzip,
+        session=_session(settings.traces_url or ""),
     )
     return OtelTracing(exporter, resource=resource_of(settings), ratio=settings.otel_traces_sampler_arg)
+
+
+def _session(url: str) -> requests.Session | None:
+    """A session that reaches the collector as our rule says; None, for the exporter's own, when no proxy is set."""
+    rule = proxy_rule()
+    if rule.is_empty:
+        return None
+    session, proxy = requests.Session(), rule.of(url)
+    session.trust_env = False  # the variables are changed for LiveKit's SDK
+    session.proxies = {} if proxy is None else {"http": proxy, "https": proxy}
+    return session
 
 
 def _in_batches(exporter: SpanExporter) -> SpanProcessor:
