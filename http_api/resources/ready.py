@@ -25,7 +25,7 @@ async def say_ready(request: web.Request) -> web.Response:
     """Signal that a service is ready.
 
     The service authenticates with the join token of its invite. The signal takes effect even before the service has
-    joined the room.
+    joined the room, which it must do within SERVICE_JOIN_TIMEOUT.
     """
     app, session_id = request.app, request.match_info["session_id"]
     joiner = app[ROOMS].joiner(bearer(request))

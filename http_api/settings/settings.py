@@ -149,7 +149,8 @@ class Settings(BaseSettings):
     ready_timeout: Annotated[Seconds, Field(le=600)] = 30.0
     """How long all required services may take to become ready."""
     service_join_timeout: Seconds = 10.0
-    """How long a service that accepted its invite may take to join before another is invited."""
+    """How long a service that accepted its invite, or signaled ready by HTTP, may take to join before another is
+    invited."""
     user_join_timeout: Seconds = 120.0
     """How long the user may take to join once the session is ready."""
     token_join_timeout: Seconds = 30.0

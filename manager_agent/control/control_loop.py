@@ -69,8 +69,9 @@ class ControlLoop:
     async def _step(self) -> None:
         session, now = self._store.get(self._id), self._clock()
         for entry, service in enumerate(session.services):
-            if service.timeline.joined is not None:
-                self._replacer.record_join(service.current.ref, service.timeline.joined)
+            if service.timeline.joined is None:
+                continue  # not in the room yet, whatever it signaled by HTTP
+            self._replacer.record_join(service.current.ref, service.timeline.joined)
             if service.state is ServiceState.READY:
                 self._io.report_outcome(entry, service.current, succeeded=True)
         due = plan(session, now)

@@ -87,6 +87,8 @@ class Attempt:
     was_accepted: bool = False
     """Whether it had accepted before the same invite was sent again and refused."""
     reported_failure: bool = False
+    never_joined: bool = False
+    """Whether it signaled ready by HTTP and was not in the room in time. A late join makes that void."""
     refused_at: float | None = None
     resent_at: float = -math.inf
     """When the same invite was last sent again."""
@@ -135,6 +137,8 @@ class Attempt:
             return ServiceState.FAILED
         if self.lost:
             return ServiceState.LOST
+        if self.never_joined:
+            return ServiceState.FAILED
         if self.ready_by is not None:
             return ServiceState.READY
         if self.timeline.joined is not None:
@@ -151,6 +155,12 @@ class Attempt:
         return self.timeline.accepted if self.state is ServiceState.ACCEPTED else None
 
     @property
+    def unseen_since(self) -> float | None:
+        """When it signaled ready by HTTP; None unless it is ready only by that and was not seen in the room yet."""
+        is_unseen = self.state is ServiceState.READY and self.timeline.joined is None
+        return self.timeline.ready if is_unseen else None
+
+    @property
     def may_be_asked_again(self) -> bool:
         """Whether the same invite may be sent again. An agent that is dispatched again would join twice."""
         if self.overdue_since is not None:
@@ -165,6 +175,8 @@ class Attempt:
                 return ServiceReason.REPORTED_FAILURE
             case ServiceState.LOST:
                 return ServiceReason.LEFT
+            case ServiceState.FAILED if self.never_joined:
+                return ServiceReason.NEVER_JOINED
             case ServiceState.INVITED | ServiceState.FAILED if self.refusal is not None:
                 return ServiceReason(self.refusal)
         return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from manager_agent.session.session import EndReason, Session, SessionState
 
 FRUITLESS_DISPATCHES_MAX = 3
@@ -46,3 +48,12 @@ def invite_deadline(session: Session, now: float) -> float:
     """Until when to wait for a service invited at `now`: the session's ready deadline, or, for a replacement of a lost
     service, the replacement timeout from now."""
     return session.ready_deadline if session.ready_at is None else now + session.limits.replacement_timeout
+
+
+def appearance_deadlines(session: Session) -> Iterator[tuple[int, float]]:
+    """The entries whose service signaled ready by HTTP and was not seen in the room yet, each with the instant by which
+    it must be there."""
+    for entry, service in enumerate(session.services):
+        since = service.current.unseen_since
+        if since is not None:
+            yield entry, since + session.limits.service_join_timeout

@@ -13,15 +13,15 @@ from dataclasses import dataclass
 
 from manager_agent.backoff import backoff
 from manager_agent.session.attempt import Attempt
-from manager_agent.session.deadlines import deadline
+from manager_agent.session.deadlines import appearance_deadlines, deadline
 from manager_agent.session.retries import replace_at, resend_at
 from manager_agent.session.session import Session
 
 BLIND_LISTING_INTERVAL = 0.2
 """Seconds between two listings of a room whose webhooks do not arrive, while services are awaited."""
 WAITING_LISTING_INTERVAL, LISTING_INTERVAL = 5.0, 30.0
-"""Seconds between two listings of any other room: while services are awaited, and when all are ready. Listings find
-changes that were not reported."""
+"""Seconds between two listings of any other room: while services are awaited, and when all are ready and were seen.
+Listings find changes that were not reported."""
 NAME_QUARANTINE = 30.0
 """Seconds for which the name of a deleted room is not reused (livekit/livekit#4726)."""
 
@@ -128,9 +128,12 @@ def _next_listing_at(session: Session, created_at: float) -> float:
     watched_since = session.manager.presence.reported_at
     if watched_since is not None and watched_since > latest:
         return watched_since  # participants may have left while the room was not watched
-    if session.all_ready:
+    unseen = [due for _, due in appearance_deadlines(session)]
+    if session.all_ready and not unseen:
         return latest + LISTING_INTERVAL
-    return latest + (WAITING_LISTING_INTERVAL if session.webhooks_arrive else BLIND_LISTING_INTERVAL)
+    regular = latest + (WAITING_LISTING_INTERVAL if session.webhooks_arrive else BLIND_LISTING_INTERVAL)
+    checks = [max(due, latest + BLIND_LISTING_INTERVAL) for due in unseen if due > session.listed_as_of]
+    return min([regular, *checks])
 
 
 def _invite(session: Session, entry: int, attempt: Attempt) -> Iterator[tuple[float, Action]]:

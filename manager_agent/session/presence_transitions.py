@@ -15,6 +15,7 @@ from manager_agent.session.guests import guest_left, guest_seen
 from manager_agent.session.participant import Presence, StaleParticipant
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.service_transitions import (
+    fail_unseen_services,
     lost,
     make_stale,
     service_left,
@@ -129,6 +130,7 @@ def room_listed(session: Session, event: ev.RoomListed) -> Session:
         session = replace(session, listing_since=None, listing_failures=0, listed_at=event.at)
     if event.asked_at < session.listed_as_of:
         return session
+    previous_as_of = session.listed_as_of
     session = replace(session, listed_as_of=event.asked_at)
     here = [seen for seen in event.participants if not is_trespasser(session, seen)]
     listed = {seen.identity for seen in here} | set(event.joining)
@@ -146,7 +148,7 @@ def room_listed(session: Session, event: ev.RoomListed) -> Session:
     for seen in event.participants:
         if is_trespasser(session, seen):
             session = trespasser_seen(session, seen)
-    return session
+    return fail_unseen_services(session, event, previous_as_of)
 
 
 def _signaled_before(attempt: Attempt, asked_at: float) -> bool:

@@ -21,6 +21,8 @@ def failed_at(attempt: Attempt) -> float | None:
         return attempt.timeline.failed
     if attempt.lost:
         return attempt.timeline.left
+    if attempt.never_joined:
+        return attempt.timeline.failed
     return attempt.refused_at if attempt.refused else None
 
 

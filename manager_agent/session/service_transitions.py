@@ -12,6 +12,7 @@ from dataclasses import replace
 from manager_agent.backoff import backoff
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
+from manager_agent.session.deadlines import appearance_deadlines
 from manager_agent.session.events import Evidence, ParticipantInfo, ReadyOn, Signal
 from manager_agent.session.participant import Presence, StaleParticipant
 from manager_agent.session.required_service import RequiredService
@@ -134,13 +135,14 @@ def service_signalled(session: Session, event: ev.ServiceSignalled) -> Session:
     if entry is None:
         return session
     attempt = session.services[entry].current
-    if attempt.reported_failure or attempt.lost:
+    is_in_room = event.evidence is not Evidence.HTTP
+    if attempt.reported_failure or attempt.lost or (attempt.never_joined and not is_in_room):
         return session
     if event.signal is Signal.FAILED:
         return with_attempt(session, entry, _reported_failure(attempt, event.at))
     if event.signal is Signal.READY:
-        if event.evidence is not Evidence.HTTP and attempt.timeline.joined is None:
-            attempt = replace(attempt, timeline=replace(attempt.timeline, joined=event.at))
+        if is_in_room and attempt.timeline.joined is None:
+            attempt = _came(attempt, event.at)
         return with_attempt(session, entry, _ready(attempt, event.evidence, event.at))
     return session
 
@@ -169,10 +171,30 @@ def _joined(attempt: Attempt, presence: Presence, at: float) -> Attempt:
     if attempt.lost or attempt.presence.here:  # rejoined as another participant: its earlier signals no longer count
         ready_by, was_ready = None, was_ready or timeline.ready is not None
         timeline = replace(timeline, joined=at, ready=None, left=None)
-    elif timeline.joined is None:
-        timeline = replace(timeline, joined=at)
     attempt = replace(attempt, presence=presence, timeline=timeline, ready_by=ready_by, was_ready=was_ready)
+    if timeline.joined is None:
+        attempt = _came(attempt, at)
     return _ready(attempt, Evidence.JOIN, at) if attempt.instance.ready_on is ReadyOn.JOIN else attempt
+
+
+def _came(attempt: Attempt, at: float) -> Attempt:
+    """It is in the room for the first time. That it was late no longer counts, and an earlier signal still does."""
+    failed = None if attempt.never_joined else attempt.timeline.failed
+    return replace(attempt, never_joined=False, timeline=replace(attempt.timeline, joined=at, failed=failed))
+
+
+def fail_unseen_services(session: Session, event: ev.RoomListed, previous_as_of: float) -> Session:
+    """Fail each service that signaled ready by HTTP and was in no listing since: the previous one (requested at
+    `previous_as_of`) and this one, requested when its time was over."""
+    for entry, due in list(appearance_deadlines(session)):
+        attempt = session.services[entry].current
+        since = attempt.unseen_since
+        if since is None or attempt.identity in event.joining:
+            continue
+        if previous_as_of >= since and event.asked_at >= due:
+            timeline = replace(attempt.timeline, failed=event.at)
+            session = with_attempt(session, entry, replace(attempt, never_joined=True, timeline=timeline))
+    return session
 
 
 def service_left(session: Session, entry: int, presence: Presence, at: float) -> Session:

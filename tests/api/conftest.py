@@ -23,6 +23,9 @@ from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 from tests.api.streams.feed_reader import MakeSessions, Readers
 from tests.leak_scanner import LEAK_SCANNER
 
+NEVER_JOINING = 600.0
+"""Seconds for services to join: stand-ins signal ready and are never in a room."""
+
 
 @pytest.fixture
 async def start_api() -> AsyncIterator[StartApi]:
@@ -32,7 +35,7 @@ async def start_api() -> AsyncIterator[StartApi]:
 
         async def start(kind: type[Settings] = DevSettings, *, tracing: Tracing | None = None, **settings: Any) -> Api:
             port = free_port()
-            chosen = kind(_env_file=None, server_port=port, **settings)
+            chosen = kind(_env_file=None, server_port=port, **{"service_join_timeout": NEVER_JOINING, **settings})
             livekit, sinks = LiveKit(), LogSinks()
             parts, agent = stand_ins(chosen, livekit, sinks, tracing)
             stack.callback(_logged(chosen, sinks.recent.take))

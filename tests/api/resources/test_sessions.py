@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jwt
 import pytest
 
 from manager_agent.session import events as ev
-from manager_agent.session.session import EndReason, SessionState
+from manager_agent.session.attempt import ServiceReason, ServiceState
+from manager_agent.session.session import EndReason, Session, SessionState
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import server_tasks
 from tests.waiting import waiting_for
@@ -256,6 +258,26 @@ async def test_ready_signal_is_accepted_from_the_invited_service_only(api: Api) 
     ]:
         assert (await api.say_ready(session, service, token))[0] == status
     assert api.parts.store.get(session_id).state is SessionState.WAITING
+
+
+async def test_service_that_signals_ready_and_never_joins_is_invited_again(start_api: StartApi) -> None:
+    """Each such attempt is a failure of the instance, whose signals are no successes in between."""
+    api = await start_api(service_join_timeout=0.5)
+    await api.register("asr-service")
+    session_id = (await api.open("asr-service"))[2]["session_id"]
+    for attempt in (1, 2):
+        await api.until(session_id, has_accepted(attempt))
+        assert (await api.say_ready(session_id, "asr-service"))[0] == 200
+        lost = await api.until(session_id, lambda session: session.services[0].state is ServiceState.FAILED)
+        assert lost.state is SessionState.DEGRADED
+        assert lost.reason_of(lost.services[0]) is ServiceReason.NEVER_JOINED
+    await api.until(session_id, has_accepted(3))
+    (instance,) = api.parts.registry.instances
+    assert instance.breaker.failures == 2
+
+
+def has_accepted(attempt: int) -> Callable[[Session], bool]:
+    return lambda session: (session.services[0].attempt, session.services[0].state) == (attempt, ServiceState.ACCEPTED)
 
 
 async def test_ready_signal_of_a_failed_service_or_ended_session_is_409(api: Api) -> None:

@@ -11,10 +11,12 @@ from livekit import api, rtc
 
 from http_api.models.responses import SessionView
 from manager_agent.livekit.room_connection import connect
+from manager_agent.session.attempt import ServiceReason
 from manager_agent.session.events import Evidence
 from manager_agent.session.session import Session, SessionState
 from tests.live.bots import QUIETLY, Bot
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
+from tests.live.humans import Human
 from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.live
@@ -102,6 +104,31 @@ async def test_http_signal_makes_a_service_ready_before_the_join(stack: Stack) -
     session = await stack.until(session_id, is_ready)
     assert session.services[0].ready_by is Evidence.HTTP
     assert session.services[0].timeline.joined is None
+
+
+async def test_service_that_signals_by_http_and_never_joins_is_replaced(start_stack: StartStack, site: Site) -> None:
+    """The user is told. The next instance signals by HTTP too, and joins afterwards."""
+    stack = await start_stack(site, service_join_timeout=6)
+    bots = {name: await stack.bot(name, **SIGNAL) for name in ("asr-1", "asr-2")}
+    session_id = (await stack.request({"type": "BOT"}))["session_id"]
+    first = (await stack.until(session_id, lambda session: session.services[0].attempt == 1)).services[0].service_id
+    await bots[first].invited()
+    await (await bots[first].say_by_http(stack.http)).release()
+    await stack.until(session_id, is_ready)
+    human = Human()
+    await human.join(await stack.view(session_id))
+    lost = await stack.until(session_id, lambda session: session.services[0].attempt == 2)
+    assert lost.services[0].past[0].shortfall is ServiceReason.NEVER_JOINED
+    second = bots[lost.services[0].service_id]
+    assert second is not bots[first]
+    await human.sees("degraded")
+    await second.invited()
+    await (await second.say_by_http(stack.http)).release()
+    await second.join()
+    there = await stack.until(session_id, has_joined)
+    assert (there.state, there.services[0].ready_by) == (SessionState.ACTIVE, Evidence.HTTP)
+    assert (await bots[first].told_goodbye()).reason == "replaced"
+    await human.leave()
 
 
 async def test_signals_sent_right_after_the_join_are_not_lost(stack: Stack) -> None:
