@@ -73,7 +73,7 @@ def format_duration(seconds: float) -> str:
 
 
 GOOD = frozenset({"ready", "active", "healthy"})
-BAD = frozenset({"failed", "lost", "degraded", "suspended", "expired"})
+BAD = frozenset({"failed", "lost", "degraded", "suspended", "no_worker", "expired"})
 
 
 def _style(cell: object) -> str:

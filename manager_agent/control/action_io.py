@@ -10,6 +10,7 @@ import stamina
 import structlog
 
 from manager_agent.clock import Clock
+from manager_agent.control.agent_jobs import AgentJobs
 from manager_agent.control.replacement import Replacer
 from manager_agent.control.room_status import publish_room_status
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms, RoomTaken
@@ -51,6 +52,7 @@ class ActionIO:
         self._id = session_id
         self._backends, self._tasks = backends, tasks
         self._store, self._rooms, self._clock = backends.store, backends.rooms, backends.clock
+        self._agent_jobs = AgentJobs(backends.store, backends.rooms, backends.clock)
         self._publishing: asyncio.Task[None] | None = None
         self._reported: set[tuple[int, int, bool]] = set()
 
@@ -89,10 +91,14 @@ class ActionIO:
             async with inviter.slot(session, service):
                 if self._is_over():
                     return ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE)  # it waited too long
-                await inviter.invite(session, invite.entry)
+                dispatch_id = await inviter.invite(session, invite.entry)
+            if dispatch_id is not None and await self._agent_jobs.found_worker(session, invite, dispatch_id):
+                self._backends.registry.report_worker(service.current.ref)
         except InviteError as refused:
             log.warning("invite_refused", why=refused.why, detail=str(refused), final=refused.final, **about)
-            if refused.why is ev.Refusal.UNREACHABLE:
+            if refused.why is ev.Refusal.NO_WORKER:
+                self._backends.registry.report_no_worker(service.current.ref)
+            if refused.why is not ev.Refusal.DECLINED:
                 self.report_outcome(invite.entry, service.current, succeeded=False)
             if refused.final:
                 self._backends.registry.retire(service.current.ref)

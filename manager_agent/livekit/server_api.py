@@ -123,14 +123,25 @@ class Rooms:
         """Dispatch the manager again. Raises RoomMissing, LiveKitUnavailable."""
         await self.dispatch_agent(session, self._agent_name, _dispatch_metadata(session, attempt))
 
-    async def dispatch_agent(self, session: Session, agent_name: str, metadata: str) -> None:
-        """Request an agent dispatch. LiveKit does not guarantee that an agent joins. Raises RoomMissing,
-        LiveKitUnavailable."""
+    async def dispatch_agent(self, session: Session, agent_name: str, metadata: str) -> str:
+        """Request an agent dispatch and return its id. LiveKit does not guarantee that an agent joins. Raises
+        RoomMissing, LiveKitUnavailable."""
         await self._look_at_room(session)
         async with self._calling():
-            await self._livekit.agent_dispatch.create_dispatch(
-                api.CreateAgentDispatchRequest(room=session.room_name, agent_name=agent_name, metadata=metadata)
-            )
+            request = api.CreateAgentDispatchRequest(room=session.room_name, agent_name=agent_name, metadata=metadata)
+            return (await self._livekit.agent_dispatch.create_dispatch(request)).id
+
+    async def has_job(self, room_name: str, dispatch_id: str) -> bool:
+        """Whether a worker took the job of this dispatch. LiveKit may show it seconds later. Raises RoomMissing,
+        LiveKitUnavailable."""
+        async with self._calling():
+            dispatch = await self._livekit.agent_dispatch.get_dispatch(dispatch_id, room_name)
+        return dispatch is not None and len(dispatch.state.jobs) > 0
+
+    async def delete_dispatch(self, room_name: str, dispatch_id: str) -> None:
+        """Delete a dispatch. Raises RoomMissing, LiveKitUnavailable."""
+        async with self._calling():
+            await self._livekit.agent_dispatch.delete_dispatch(dispatch_id, room_name)
 
     async def list_participants(self, room_name: str) -> Listing:
         """List the participants of a room. Raises RoomMissing, LiveKitUnavailable."""

@@ -80,16 +80,18 @@ class Inviter:
         async with self._http_client.slots.slot(session.owner, endpoint):
             yield
 
-    async def invite(self, session: Session, entry: int) -> None:
-        """Invite the service of this entry; hold its slot. Raises InviteError."""
+    async def invite(self, session: Session, entry: int) -> str | None:
+        """Invite the service of this entry; hold its slot. Returns the id of the dispatch if it is a dispatched agent.
+        Raises InviteError."""
         service = session.services[entry]
         instance = service.current.instance
         if instance.agent_name is not None:
-            await self._dispatch(session, service, instance.agent_name)
-        elif instance.endpoint is not None:
+            return await self._dispatch(session, service, instance.agent_name)
+        if instance.endpoint is not None:
             token = self._rooms.service_token(session, service, self._clock()).jwt
             invite = self._invite(session, service).model_copy(update={"identity": service.identity, "token": token})
             await self._post(session.owner, instance.endpoint, invite, self._trace_of(session, service))
+        return None
 
     async def send_session_ended(self, session: Session, service: RequiredService, reason: str) -> None:
         """Tell a service that the session is over, or over for this service. Raises InviteError."""
@@ -124,11 +126,11 @@ class Inviter:
             tracestate=(trace.state or None) if trace else None,
         )
 
-    async def _dispatch(self, session: Session, service: RequiredService, agent_name: str) -> None:
+    async def _dispatch(self, session: Session, service: RequiredService, agent_name: str) -> str:
         names = service.service_id, agent_name, service.type, session.profile
         metadata = dispatch_metadata(self._invite(session, service), *names)
         try:
-            await self._rooms.dispatch_agent(session, agent_name, metadata)
+            return await self._rooms.dispatch_agent(session, agent_name, metadata)
         except (LiveKitUnavailable, RoomMissing) as error:
             raise InviteError(Refusal.UNREACHABLE, str(error)) from error
 

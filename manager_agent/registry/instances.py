@@ -14,6 +14,8 @@ from manager_agent.registry.services import RegisteredService
 
 NOMINAL_CAPACITY = 100
 """The capacity assumed for an instance without one when loads are compared. It limits nothing."""
+NO_WORKER_PAUSE = 30.0
+"""Seconds for which other instances are preferred to an agent whose dispatch found no worker."""
 
 
 class InstanceState(StrEnum):
@@ -23,6 +25,8 @@ class InstanceState(StrEnum):
     """It finishes its current sessions and gets no new ones."""
     SUSPENDED = "suspended"
     """It failed repeatedly and gets no sessions for a while (circuit_breaker.py)."""
+    NO_WORKER = "no_worker"
+    """An agent whose last dispatch found no worker. It may get sessions; other instances come first for a while."""
     EXPIRED = "expired"
     """Its lease has expired. A heartbeat makes it healthy again until it is reaped."""
 
@@ -38,13 +42,16 @@ class Instance:
     in_flight_at_report: int = 0
     """Its sessions and pending invites at the time of that report."""
     breaker: Breaker = field(default_factory=Breaker)
+    no_worker_at: float | None = None
+    """When a dispatch of this agent last found no worker; None since one was found."""
 
     def expired(self, now: float) -> bool:
         return self.lease is not None and now >= self.lease.over_at
 
     def is_reliable(self, now: float) -> bool:
-        """Whether it can stand in for others: not expired, not draining, breaker closed."""
-        return not self.expired(now) and not self.draining and self.breaker.closed
+        """Whether it can stand in for others: not expired, not draining, not without a worker, breaker closed."""
+        is_up = not self.expired(now) and not self.draining and self.no_worker_at is None
+        return is_up and self.breaker.closed
 
     def state(self, now: float, *, last: bool) -> InstanceState:
         """`last`: no other instance of its type is reliable, so it is never suspended."""
@@ -54,7 +61,11 @@ class Instance:
             return InstanceState.DRAINING
         if not last and not self.breaker.admits(now):
             return InstanceState.SUSPENDED
-        return InstanceState.HEALTHY
+        return InstanceState.HEALTHY if self.no_worker_at is None else InstanceState.NO_WORKER
+
+    def lacked_worker(self, now: float) -> bool:
+        """Whether a dispatch found no worker so recently that other instances come first."""
+        return self.no_worker_at is not None and now < self.no_worker_at + NO_WORKER_PAUSE
 
     def has_capacity(self, in_flight: int) -> bool:
         return self.service.capacity is None or in_flight < self.service.capacity

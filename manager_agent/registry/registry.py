@@ -153,7 +153,17 @@ class Registry:
     def report_success(self, ref: InstanceRef) -> None:
         """An invited instance became ready: close its breaker."""
         if (instance := self._instance_at(ref)) is not None:
-            self._put(replace(instance, breaker=Breaker()))
+            self._put(replace(instance, breaker=Breaker(), no_worker_at=None))
+
+    def report_no_worker(self, ref: InstanceRef) -> None:
+        """A dispatch of this agent found no worker."""
+        if (instance := self._instance_at(ref)) is not None:
+            self._put(replace(instance, no_worker_at=self._clock()))
+
+    def report_worker(self, ref: InstanceRef) -> None:
+        """A dispatch of this agent found a worker."""
+        if (instance := self._instance_at(ref)) is not None and instance.no_worker_at is not None:
+            self._put(replace(instance, no_worker_at=None))
 
     def report_failure(self, ref: InstanceRef) -> None:
         """An invited instance failed. After several failures in a row it is suspended, unless it is the last reliable

@@ -15,6 +15,9 @@ from manager_agent.registry.services import NotAvailable, RegisteredService, Unm
 from manager_agent.session.attempt import InstanceRef, ServiceReason
 from manager_agent.session.required_service import RequiredService, Requirement
 
+ADMITTING = frozenset({InstanceState.HEALTHY, InstanceState.NO_WORKER})
+"""The states in which an instance may get sessions."""
+
 
 @dataclass(frozen=True, slots=True)
 class InstanceStatus:
@@ -73,18 +76,20 @@ class Selection:
         excluded: Collection[str] = (),
         holder: str | None = None,
     ) -> list[str]:
-        """The ids of the services that may be invited, least loaded first, equal ones in random order. `holder` is in
+        """The ids of the services that may be invited, least loaded first, equal ones in random order, and
+        last those without a worker. `holder` is in
         the session already and needs no additional capacity."""
-        offers: list[tuple[tuple[float, float], float, str]] = []
+        offers: list[tuple[bool, tuple[float, float], float, str]] = []
         for service_id, instance in self.instances.items():
             service = instance.service
             if service_id in excluded or not service.serves(owner) or not service.meets(requirement):
                 continue
             status = self.status(instance)
             in_flight = status.in_flight - (service_id == holder)
-            if status.state is InstanceState.HEALTHY and instance.has_capacity(in_flight):
-                offers.append((instance.load_score(in_flight), chance.random(), service_id))
-        return [service_id for _, _, service_id in sorted(offers)]
+            if status.state in ADMITTING and instance.has_capacity(in_flight):
+                rank = instance.lacked_worker(self.now), instance.load_score(in_flight), chance.random()
+                offers.append((*rank, service_id))
+        return [service_id for *_, service_id in sorted(offers)]
 
     def another(
         self,

@@ -32,6 +32,7 @@ class ServiceReason(StrEnum):
     NO_CAPACITY = "no_capacity"
     UNREACHABLE = "unreachable"
     DECLINED = "declined"
+    NO_WORKER = "no_worker"
     NEVER_JOINED = "never_joined"
     JOINED_NOT_READY = "joined_not_ready"
     REPORTED_FAILURE = "reported_failure"
@@ -117,10 +118,14 @@ class Attempt:
         return self.timeline.left is not None
 
     @property
+    def has_appeared(self) -> bool:
+        """It joined, or signaled over HTTP that it is ready."""
+        return self.timeline.joined is not None or self.ready_by is not None
+
+    @property
     def refused(self) -> bool:
-        """It declined the invite or could not be reached."""
-        has_appeared = self.timeline.joined is not None or self.ready_by is not None
-        return self.refusal is not None and not self.in_flight and not has_appeared
+        """It declined the invite, could not be reached, or has no worker."""
+        return self.refusal is not None and not self.in_flight and not self.has_appeared
 
     @property
     def refused_for_good(self) -> bool:

@@ -25,6 +25,7 @@ class InviteOutcome(StrEnum):
     ACCEPTED = "accepted"
     DECLINED = "declined"
     UNREACHABLE = "unreachable"
+    NO_WORKER = "no_worker"
 
 
 class Missable(StrEnum):

@@ -29,6 +29,8 @@ class Refusal(StrEnum):
 
     UNREACHABLE = "unreachable"
     DECLINED = "declined"
+    NO_WORKER = "no_worker"
+    """LiveKit dispatched an agent whose job no worker took."""
 
 
 class ReadyOn(StrEnum):

@@ -27,6 +27,7 @@ const SHAPES = {
   healthy: [FULL, CHECK],
   draining: [RING, HALF],
   suspended: [TRIANGLE],
+  no_worker: [TRIANGLE],
   expired: [DOTTED],
   up: [FULL, CHECK],
   away: [TRIANGLE],

@@ -30,6 +30,7 @@ export const WHY_NOT_READY = {
   no_capacity: "has no capacity left",
   unreachable: "could not be reached",
   declined: "declined the invite",
+  no_worker: "no worker took the agent's job",
   never_joined: "never joined the room",
   joined_not_ready: "joined, but never signaled ready",
   reported_failure: "reported a failure",
@@ -61,6 +62,7 @@ export const INSTANCE_MEANS = {
   healthy: "accepts sessions, up to its capacity",
   draining: "finishes its sessions and accepts no new ones",
   suspended: "suspended for a while after repeated failures",
+  no_worker: "LiveKit found no worker for this agent",
   expired: "its lease has ended",
 };
 

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from manager_agent.session.events import Evidence
-from scripts.livekit_server import ROOT
+from tests.live.agent_worker import agent_worker
 from tests.live.conftest import Site, Stack
 from tests.live.humans import Human
 from tests.waiting import waiting_for
@@ -20,33 +16,9 @@ from tests.waiting import waiting_for
 pytestmark = pytest.mark.live
 
 
-@asynccontextmanager
-async def agent(site: Site, log: Path) -> AsyncIterator[None]:
-    """examples/agent_service.py, registered with LiveKit."""
-    keys = {"LIVEKIT_URL": site.livekit.url, "LIVEKIT_API_KEY": "devkey", "LIVEKIT_API_SECRET": "secret"}
-    with log.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "examples.agent_service", "dev", "--no-reload"),
-            cwd=ROOT,
-            env=os.environ | keys,
-            stdout=output,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-    try:
-        async with waiting_for("the agent to register", log.read_text):
-            while "registered worker" not in log.read_text():
-                assert process.returncode is None, log.read_text()
-                await asyncio.sleep(0.05)
-        yield
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            await process.wait()
-
-
 async def test_ordinary_livekit_agent_becomes_a_service(stack: Stack, site: Site, tmp_path: Path) -> None:
     registration = {"service_id": "echo-agent", "agent_name": "echo-agent", "metadata": {"type": "AGENT"}}
-    async with agent(site, tmp_path / "agent.log"):
+    async with agent_worker(site, tmp_path / "agent.log"):
         async with stack.http.post("/api/v1/microservices/register", json=registration) as answer:
             assert answer.status == 201, await answer.text()
         session = await stack.request("echo-agent", prefer="wait=30")

@@ -17,7 +17,7 @@ from tests.unit.registries import ANY_ASR, RegistryScenario, asr, asrs
 
 pytestmark = pytest.mark.unit
 
-HEALTHY, DRAINING, SUSPENDED, EXPIRED = InstanceState
+HEALTHY, DRAINING, SUSPENDED, NO_WORKER, EXPIRED = InstanceState
 NO_CAPACITY = [ServiceReason.NO_CAPACITY]
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manager_agent.registry.circuit_breaker import TRIAL_TIMEOUT
-from manager_agent.registry.instances import InstanceState
+from manager_agent.registry.instances import NO_WORKER_PAUSE, InstanceState
 from manager_agent.registry.services import NotAvailable, RegisteredService
 from manager_agent.session.attempt import Attempt, InstanceRef, ServiceReason, Timeline
 from manager_agent.session.events import Refusal
@@ -20,7 +20,7 @@ from tests.unit.sessions import a_service
 
 pytestmark = pytest.mark.unit
 
-HEALTHY, DRAINING, SUSPENDED, EXPIRED = InstanceState
+HEALTHY, DRAINING, SUSPENDED, NO_WORKER, EXPIRED = InstanceState
 NO_CAPACITY, NOT_REGISTERED = ServiceReason.NO_CAPACITY, ServiceReason.NOT_REGISTERED
 BY_ID = Requirement("asr-1")
 
@@ -285,3 +285,27 @@ def test_a_service_required_by_id_is_replaced_only_by_itself() -> None:
     moved = scenario.registry.another(entry, ())
     assert moved is not None
     assert moved.endpoint == "http://moved.example/"
+
+
+# --- agents without a worker ------------------------------------------------------------------------
+
+
+def test_an_agent_without_a_worker_is_not_healthy_and_chosen_last_for_a_while() -> None:
+    scenario = RegistryScenario(
+        asr("asr-1", endpoint=None, agent_name="a"), asr("asr-2", endpoint=None, agent_name="b")
+    )
+    ref = scenario.registry.get("asr-1").ref
+    scenario.registry.report_no_worker(ref)
+    assert scenario.state("asr-1") is NO_WORKER
+    assert scenario.open(ANY_ASR) + scenario.open(ANY_ASR) == ["asr-2", "asr-2"]
+    scenario.pass_time(NO_WORKER_PAUSE)
+    assert (scenario.open(ANY_ASR), scenario.state("asr-1")) == (["asr-1"], NO_WORKER)
+    scenario.registry.report_worker(ref)
+    assert scenario.state("asr-1") is HEALTHY
+
+
+def test_the_only_agent_of_its_type_is_chosen_without_a_worker_too() -> None:
+    scenario = RegistryScenario(asr("asr-1", endpoint=None, agent_name="a"))
+    scenario.registry.report_no_worker(scenario.registry.get("asr-1").ref)
+    scenario.fail("asr-1")
+    assert (scenario.open(ANY_ASR), scenario.state("asr-1")) == (["asr-1"], NO_WORKER)

@@ -470,6 +470,7 @@ def test_a_service_that_signals_ready_although_it_refused_has_not_failed() -> No
         ([*given.invited(ASR), *given.accepted(ASR)], None, "never_joined"),
         ([*given.invited(ASR), ev.InviteRefused(NOW, ASR, 1, 1, Refusal.DECLINED)], "declined", "declined"),
         ([*given.invited(ASR), ev.InviteRefused(NOW, ASR, 1, 1, Refusal.UNREACHABLE)], "unreachable", "unreachable"),
+        ([*given.invited(ASR), ev.InviteRefused(NOW, ASR, 1, 1, Refusal.NO_WORKER)], "no_worker", "no_worker"),
         ([*given.invited(ASR), given.seen("sm-asr-1", "PA_1", NOW)], None, "joined_not_ready"),
         (
             [*given.invited(ASR), given.seen("sm-asr-1", "PA_1", NOW), given.left("sm-asr-1", "PA_1", NOW)],

@@ -1,0 +1,64 @@
+"""Agents that LiveKit dispatches: with a worker, without one, and with one that comes later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from manager_agent.session.attempt import ServiceState
+from manager_agent.session.events import Refusal
+from tests.live.agent_worker import agent_worker
+from tests.live.conftest import Site, Stack, StartStack
+
+pytestmark = pytest.mark.live
+
+ECHO = {"service_id": "echo-agent", "agent_name": "echo-agent", "metadata": {"type": "AGENT"}}
+
+
+async def register(stack: Stack) -> None:
+    async with stack.http.post("/api/v1/microservices/register", json=ECHO) as answer:
+        assert answer.status == 201, await answer.text()
+
+
+async def state_of_echo(stack: Stack) -> str:
+    async with stack.http.get("/api/v1/microservices/echo-agent") as answer:
+        state: str = (await answer.json())["state"]
+        return state
+
+
+async def dispatches(stack: Stack, room_name: str) -> int:
+    found = await stack.livekit.agent_dispatch.list_dispatch(room_name)
+    return len([one for one in found if one.agent_name == "echo-agent"])
+
+
+async def test_agent_without_a_worker_is_never_accepted_and_named_no_worker(
+    start_stack: StartStack, site: Site
+) -> None:
+    stack = await start_stack(site, ready_timeout=8)
+    await register(stack)
+    body = {"user_identity": "alice", "required_services": ["echo-agent"]}
+    async with stack.http.post("/api/v1/sessions", json=body) as answer:
+        problem = await answer.json()
+    assert (answer.status, problem["services"][0]["reason"]) == (504, "no_worker")
+    session = stack.store.get(problem["session_id"])
+    assert session.services[0].timeline.accepted is None
+    assert await state_of_echo(stack) == "no_worker"
+    async with stack.http.get("/metrics") as answer:
+        shown = await answer.text()
+    assert 'session_manager_registered_services{state="healthy",type="AGENT"} 0.0' in shown
+    assert 'session_manager_registered_services{state="no_worker",type="AGENT"} 1.0' in shown
+
+
+async def test_worker_that_comes_later_gets_the_session(start_stack: StartStack, site: Site, tmp_path: Path) -> None:
+    stack = await start_stack(site, ready_timeout=300)
+    await register(stack)
+    asked = await stack.request("echo-agent")
+    session_id = asked["session_id"]
+    waits = await stack.until(session_id, lambda latest: latest.services[0].current.refusal is Refusal.NO_WORKER)
+    assert (waits.services[0].state, waits.reason_of(waits.services[0])) == (ServiceState.INVITED, "no_worker")
+    async with agent_worker(site, tmp_path / "agent.log"):
+        ready = await stack.until(session_id, lambda latest: latest.all_ready)
+        assert ready.services[0].presence.here
+        assert await dispatches(stack, ready.room_name) == 1
+        assert await state_of_echo(stack) == "healthy"
