@@ -20,6 +20,7 @@ from manager_agent.traceparent import read_trace
 from service_kit.signals import SignalSender
 
 LEAVE_TIMEOUT = 5.0
+ATTRIBUTE_TIMEOUT = 2.0
 AGENT_STATE = "lk.agent.state"
 """LiveKit's own attribute, by which stock front ends (`useAgent`, `useVoiceAssistant`) show an agent as available."""
 AVAILABLE = "listening"
@@ -80,17 +81,16 @@ class SessionJob:
         # After a reconnect with a new sid the manager sees a new participant; the SDK does not say if the sid changed.
         self.room.on("reconnected", self._signals.resend)
         if self.invite.ready_on is ReadyOn.JOIN:
-            self.start(self._show_available())
+            await self._show_available()
         return self.room
 
     async def say_ready(self, detail: str | None = None) -> None:
-        """Tell the manager that the service is ready; returns when the manager has acknowledged it.
+        """Tell the manager that the service is ready, and front ends that it is available (`lk.agent.state`); returns
+        when the manager has acknowledged it. A service that shows states of its own sets them after this.
 
         A manager that takes over later is told automatically. Raises SessionJobEnded.
         """
-        if self.room.isconnected():
-            self.start(self._show_available())
-        await self._say(Signal.READY, detail)
+        await asyncio.gather(self._say(Signal.READY, detail), self._show_available())
 
     async def say_failed(self, detail: str | None = None) -> None:
         """Tell the manager that the service has failed in this session. Otherwise like say_ready."""
@@ -137,11 +137,12 @@ class SessionJob:
             self.log.warning("not_left_in_order", why=repr(error))
 
     async def _show_available(self) -> None:
-        """Set `lk.agent.state`, unless the service sets it itself. Nothing of the session depends on it."""
-        if AGENT_STATE in self.room.local_participant.attributes:
+        """Set `lk.agent.state`. Nothing of the session depends on it."""
+        if not self.room.isconnected():
             return
         try:
-            await self.room.local_participant.set_attributes({AGENT_STATE: AVAILABLE})
+            async with asyncio.timeout(ATTRIBUTE_TIMEOUT):
+                await self.room.local_participant.set_attributes({AGENT_STATE: AVAILABLE})
         except Exception as error:
             self.log.warning("agent_state_not_set", why=repr(error))
 

@@ -375,7 +375,7 @@ async def test_each_example_service_becomes_ready(kit_room: KitRoom) -> None:
 @pytest.mark.parametrize("ready_on", ["join", "signal"])
 @pytest.mark.parametrize("own", ["", "thinking"])
 async def test_stock_front_ends_see_a_ready_service_as_available(kit_room: KitRoom, ready_on: str, own: str) -> None:
-    """`useAgent` gives up on an agent without `lk.agent.state`. A service that sets it itself keeps its own."""
+    """`useAgent` gives up on an agent without `lk.agent.state`. What a service sets itself counts."""
     await kit_room.send_manager()
     service = Service("asr-service", type="ASR", ready_on=ready_on)  # type: ignore[arg-type]
     shown: list[str] = []
@@ -390,10 +390,10 @@ async def test_stock_front_ends_see_a_ready_service_as_available(kit_room: KitRo
     async def serve(job: SessionJob) -> None:
         job.room.on("participant_attributes_changed", note)
         room = await job.join()
-        if own:
-            await room.local_participant.set_attributes({"lk.agent.state": own})
         if ready_on == "signal":
             await job.say_ready()
+        if own:
+            await room.local_participant.set_attributes({"lk.agent.state": own})
         await job.ended()
 
     async with service.serving(kit_room.http.settings()) as endpoint:
