@@ -78,6 +78,7 @@ def provide(app: web.Application, components: Components) -> None:
         orchestrator=orchestrator,
         quotas=Quotas(
             store.counts,
+            components.room_names,
             per_caller=settings.sessions_per_caller,
             in_all=settings.sessions_max,
             in_making=settings.creates_in_flight,

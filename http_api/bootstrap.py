@@ -48,6 +48,7 @@ class Components:
     orchestrator: Orchestrator
     agent: ManagerAgent
     reconciler: Reconciler
+    room_names: RoomNames
 
 
 def compose(
@@ -109,6 +110,7 @@ def compose(
             clock=clock,
         ),
         reconciler=reconciler(store=store, rooms=livekit_rooms, clock=clock),
+        room_names=names,
     )  # fmt: skip
 
 

@@ -168,6 +168,16 @@ class TooManySessions(Exception):
         super().__init__(f"you already have {most} sessions, the maximum for one caller")
 
 
+class TooManyRoomNames(Exception):
+    """Tokens of too many sessions of the caller have not expired yet, and reserve the names of their rooms. When the
+    next one expires is not looked up: `retry_after` is a guess."""
+
+    retry_after = 60.0
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"tokens of {most} of your sessions, which reserve room names, have not expired yet")
+
+
 class TooManyServices(Exception):
     """The caller has registered as many services as it may."""
 

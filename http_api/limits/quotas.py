@@ -1,22 +1,29 @@
-"""Quotas on concurrent sessions, and on registered services: per caller and in total."""
+"""Quotas on concurrent sessions, on reserved room names, and on registered services: per caller and in total."""
 
 from __future__ import annotations
 
 from aiohttp import web
 
 from http_api.access.principals import DEVELOPER
-from http_api.errors import Overloaded, TooManyServices, TooManySessions
+from http_api.errors import Overloaded, TooManyRoomNames, TooManyServices, TooManySessions
 from manager_agent.registry.registry import Registry
 from manager_agent.session.counts import SessionCounts
+from manager_agent.store.room_names import RoomNames
+
+NAMES_PER_CALLER, NAMES_MAX = 5_000, 50_000
+"""Sessions whose tokens reserve room names, of one caller and in all, from which on no session is opened."""
 
 
 class Quotas:
-    def __init__(self, counts: SessionCounts, *, per_caller: int, in_all: int, in_making: int) -> None:
-        self._counts = counts
+    def __init__(
+        self, counts: SessionCounts, names: RoomNames, *, per_caller: int, in_all: int, in_making: int
+    ) -> None:
+        self._counts, self._names = counts, names
         self._per_caller, self._in_all, self._in_making = per_caller, in_all, in_making
 
     def check(self, owner: str) -> None:
-        """Check that another session may be opened for this caller. Raises TooManySessions, Overloaded.
+        """Check that another session may be opened for this caller. Raises TooManySessions,
+        TooManyRoomNames, Overloaded.
 
         A session opened right after this call, without an await in between, can't exceed the quotas.
         """
@@ -26,6 +33,10 @@ class Quotas:
             raise Overloaded(f"the server already has {self._in_all} sessions (SESSIONS_MAX)")
         if self._counts.in_making >= self._in_making:
             raise Overloaded(f"{self._in_making} sessions are already being opened (CREATES_IN_FLIGHT)")
+        if owner != DEVELOPER.name and self._names.count_of(owner) >= NAMES_PER_CALLER:
+            raise TooManyRoomNames(NAMES_PER_CALLER)
+        if self._names.count >= NAMES_MAX:
+            raise Overloaded(f"tokens of {NAMES_MAX} sessions, which reserve room names, have not expired yet")
 
 
 class ServiceQuotas:

@@ -28,7 +28,7 @@ OF_BODIES: tuple[Kind, ...] = (
 )
 OF_KNOWN_CALLERS: tuple[Kind, ...] = (errors.Unauthorized, errors.Forbidden, errors.KeysUnavailable)
 OF_KEYS: tuple[Kind, ...] = (errors.IdempotencyConflict, errors.IdempotencyKeyReused)
-OF_CREATING: tuple[Kind, ...] = (errors.TooManySessions, errors.Overloaded)
+OF_CREATING: tuple[Kind, ...] = (errors.TooManySessions, errors.TooManyRoomNames, errors.Overloaded)
 RETRIED = (HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 TIMED = (HTTPStatus.GATEWAY_TIMEOUT,)
 CHALLENGED = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN)

@@ -74,6 +74,7 @@ API_ERRORS: Mapping[type[BaseException], Row] = {
     ),
     errors.RateLimited: Row(HTTPStatus.TOO_MANY_REQUESTS, "rate_limited", "Too many requests"),
     errors.TooManySessions: Row(HTTPStatus.TOO_MANY_REQUESTS, "too_many_sessions", "Too many concurrent sessions"),
+    errors.TooManyRoomNames: Row(HTTPStatus.TOO_MANY_REQUESTS, "too_many_room_names", "Too many reserved room names"),
     errors.TooManyServices: Row(HTTPStatus.TOO_MANY_REQUESTS, "too_many_services", "Too many registered services"),
     errors.TooManyStreams: Row(HTTPStatus.TOO_MANY_REQUESTS, "too_many_streams", "Too many concurrent streams"),
     errors.RoomUnavailable: Row(

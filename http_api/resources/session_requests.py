@@ -107,10 +107,10 @@ class SessionRequests:
     ) -> Session:
         """Open the session and wait until it is ready, at most `max_wait` seconds (None: no limit).
 
-        Raises Unready, Overloaded, TooManySessions, and, when the session is over by then, the error that says why:
-        NotReady, RoomNameTaken, RoomUnavailable or SessionOver. When the call is cancelled because the client
-        disconnected, the session ends, unless `ends_with_its_client` is false; it is kept for a moment for the same
-        `request`, if one is given.
+        Raises Unready, Overloaded, TooManySessions, TooManyRoomNames, and, when the session is over by then, the error
+        that says why: NotReady, RoomNameTaken, RoomUnavailable or SessionOver. When the call is cancelled because the
+        client disconnected, the session ends, unless `ends_with_its_client` is false; it is kept for a moment for the
+        same `request`, if one is given.
         """
         if self.stopping.is_set():
             raise Unready(IS_STOPPING)

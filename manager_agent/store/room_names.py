@@ -1,19 +1,19 @@
 """Room names reserved by tokens: a token for a name opens any room that has it.
 
-The reservations outlive their sessions. Each ends with its last token, so there are never more than sessions that got
-tokens within the life of a token; `count` lets the API refuse more.
+The reservations outlive their sessions. Each ends with its last token, never earlier. There is one entry for each
+session whose tokens are valid; too many of them keep new sessions out (http_api/limits/quotas.py).
 """
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 LEEWAY = 60.0
 """Seconds for which LiveKit accepts a token after its expiry (livekit/protocol, auth/verifier.go)."""
-SWEPT_FROM = 1_000
-"""Names from which expired reservations are looked for, at every doubling."""
 
 
 @dataclass(slots=True)
@@ -32,23 +32,32 @@ class RoomNames:
         """`wall_clock`: the time that LiveKit compares tokens with."""
         self._clock = wall_clock
         self._by_name: dict[str, _Reservation] = {}
-        self._sweep_at = SWEPT_FROM
+        self._expiries: list[tuple[float, str, str]] = []
+        """A heap with one item for each session of a name. Tokens may have been given out since it was put there."""
+        self._counts: Counter[str] = Counter()
+        """The sessions of each owner's names."""
 
     @property
     def count(self) -> int:
-        """Reserved names, and some whose reservation has just ended."""
-        return len(self._by_name)
+        """Sessions whose tokens reserve a name."""
+        self._forget_expired()
+        return len(self._expiries)
+
+    def count_of(self, owner: str) -> int:
+        """Those whose name is reserved for this caller."""
+        self._forget_expired()
+        return self._counts[owner]
 
     def issued(self, room_name: str, session_id: str, owner: str, expires_at: float, *, is_recognized: bool) -> None:
         """A token for this room was given out. `is_recognized`: whether its holder is seen to belong to the session
         (messages.py, SESSION_ATTRIBUTE) as long as it is in a room."""
-        self._sweep()
-        kept = self._by_name.get(room_name)
-        if kept is None or kept.owner != owner:
-            kept = self._by_name[room_name] = _Reservation(owner, expires_at)
-        kept.until = max(kept.until, expires_at)
-        kept.sessions = {one: until for one, until in kept.sessions.items() if until + LEEWAY > self._clock()}
+        self._forget_expired()
+        kept = self._by_name.setdefault(room_name, _Reservation(owner, expires_at))
+        if session_id not in kept.sessions:
+            heappush(self._expiries, (expires_at, room_name, session_id))
+            self._counts[kept.owner] += 1
         kept.sessions[session_id] = max(kept.sessions.get(session_id, expires_at), expires_at)
+        kept.until = max(kept.until, expires_at)
         if not is_recognized:
             kept.unrecognized_until = max(kept.unrecognized_until, expires_at)
 
@@ -56,13 +65,13 @@ class RoomNames:
         """Seconds until this caller may have the name; 0 if now.
 
         The owner of the reservation need not wait: a participant with a token of another session is removed. A token
-        whose holder can't be recognized is waited for, as long as LiveKit accepts it.
+        whose holder can't be recognized is waited for. LiveKit accepts each token for LEEWAY after its expiry.
         """
         kept = self._by_name.get(room_name)
         if kept is None:
             return 0.0
-        unrecognized = kept.unrecognized_until + LEEWAY
-        return max(0.0, (unrecognized if kept.owner == owner else max(kept.until, unrecognized)) - self._clock())
+        until = kept.unrecognized_until if kept.owner == owner else kept.until
+        return max(0.0, until + LEEWAY - self._clock())
 
     def may_enter(self, room_name: str, session_id: str) -> bool:
         """Whether a token of this session can still open a room of this name."""
@@ -74,7 +83,17 @@ class RoomNames:
         kept = self._by_name.get(room_name)
         return kept is not None and kept.until + LEEWAY > self._clock()
 
-    def _sweep(self) -> None:
-        if len(self._by_name) >= self._sweep_at:
-            self._by_name = {name: kept for name, kept in self._by_name.items() if self.is_reserved(name)}
-            self._sweep_at = max(SWEPT_FROM, 2 * len(self._by_name))
+    def _forget_expired(self) -> None:
+        accepted_from = self._clock() - LEEWAY
+        while self._expiries and self._expiries[0][0] <= accepted_from:
+            _, room_name, session_id = heappop(self._expiries)
+            kept = self._by_name[room_name]
+            if (until := kept.sessions[session_id]) > accepted_from:
+                heappush(self._expiries, (until, room_name, session_id))
+                continue
+            del kept.sessions[session_id]
+            self._counts[kept.owner] -= 1
+            if not self._counts[kept.owner]:
+                del self._counts[kept.owner]
+            if not kept.sessions:
+                del self._by_name[room_name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from typing import Any
@@ -11,6 +12,7 @@ import aiohttp
 import pytest
 
 from http_api.access.api_keys import digest_of
+from http_api.limits.quotas import NAMES_MAX, NAMES_PER_CALLER
 from http_api.settings.settings import Settings
 from tests.api.stand_ins import Api, StartApi
 
@@ -216,3 +218,25 @@ async def test_query_with_thousands_of_parameters_is_422(api: Api) -> None:
     query = "&".join(f"p{n}" for n in range(1_200))
     status, _, problem = await api.ask("GET", f"/sessions?{query}")
     assert (status, len(problem["errors"]), problem["more_errors"]) == (422, 20, 1_180)
+
+
+def reserve(api: Api, owner: str, times: int) -> None:
+    """As many sessions of this caller as that have given out tokens and ended."""
+    expires_at = time.time() + 180
+    for n in range(times):
+        api.parts.room_names.issued(f"{owner}-{n}", f"ses_{owner}{n}", owner, expires_at, is_recognized=True)
+
+
+async def test_caller_with_too_many_reserved_room_names_opens_no_session(start_api: StartApi) -> None:
+    """With a name or without one; its reservations stay. Others are not affected."""
+    api = await start(start_api)
+    reserve(api, "alice", NAMES_PER_CALLER)
+    assert await open_at_once(api, 1, ALICE) == {(429, "too_many_room_names"): 1}
+    assert await open_at_once(api, 1, BOB) == {(201, ""): 1}
+    assert api.parts.room_names.is_reserved("alice-0")
+
+
+async def test_too_many_reserved_room_names_in_all_are_503(start_api: StartApi) -> None:
+    api = await start(start_api)
+    reserve(api, "others", NAMES_MAX)
+    assert await open_at_once(api, 1, BOB) == {(503, "overloaded"): 1}

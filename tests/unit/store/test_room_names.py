@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from manager_agent.store.room_names import LEEWAY, SWEPT_FROM, RoomNames
+from manager_agent.store.room_names import LEEWAY, RoomNames
 from tests.unit.sessions import START
 from tests.unit.virtual_time import VirtualClock
 
@@ -22,13 +22,13 @@ def names(clock: VirtualClock) -> RoomNames:
 
 
 def test_name_is_reserved_until_the_last_token_expires(names: RoomNames, clock: VirtualClock) -> None:
-    """Whichever session of the owner gave it out. The owner itself need not wait."""
+    """And LiveKit accepts it no more, whichever session of the owner gave it out. The owner itself need not wait."""
     names.issued("demo", "s1", "acme", START + 180, is_recognized=True)
     names.issued("demo", "s2", "acme", START + 100, is_recognized=True)
-    assert names.reserved_for("demo", "rival") == 180
+    assert names.reserved_for("demo", "rival") == 180 + LEEWAY
     assert names.reserved_for("demo", "acme") == 0
     assert names.reserved_for("another", "rival") == 0
-    clock.now += 179.5
+    clock.now += 179.5 + LEEWAY
     assert names.reserved_for("demo", "rival") == 0.5
     clock.now += 0.5
     assert names.reserved_for("demo", "rival") == 0
@@ -39,7 +39,7 @@ def test_owner_waits_for_tokens_whose_holder_can_hide_the_session(names: RoomNam
     names.issued("demo", "s1", "acme", START + 180, is_recognized=False)
     names.issued("demo", "s1", "acme", START + 200, is_recognized=True)
     assert names.reserved_for("demo", "acme") == 180 + LEEWAY
-    assert names.reserved_for("demo", "rival") == 180 + LEEWAY
+    assert names.reserved_for("demo", "rival") == 200 + LEEWAY
 
 
 def test_tokens_of_a_session_may_enter_as_long_as_livekit_accepts_them(names: RoomNames, clock: VirtualClock) -> None:
@@ -55,17 +55,31 @@ def test_tokens_of_a_session_may_enter_as_long_as_livekit_accepts_them(names: Ro
 
 def test_next_owner_of_a_name_replaces_the_earlier_one(names: RoomNames, clock: VirtualClock) -> None:
     names.issued("demo", "s1", "acme", START + 180, is_recognized=True)
-    clock.now += 180
+    clock.now += 180 + LEEWAY
     names.issued("demo", "s2", "rival", START + 400, is_recognized=True)
     assert names.reserved_for("demo", "rival") == 0
     assert names.reserved_for("demo", "acme") == 220
+    assert (names.count_of("acme"), names.count_of("rival")) == (0, 1)
 
 
 def test_ended_reservations_are_forgotten(names: RoomNames, clock: VirtualClock) -> None:
     """Also the sessions of a name that is used over and over."""
-    for n in range(20 * SWEPT_FROM):
+    valid = int(180 + LEEWAY)
+    for n in range(4 * valid):
         clock.now += 1
         names.issued(f"room-{n}", f"s{n}", "acme", clock.now + 180, is_recognized=True)
-        names.issued("demo", f"s{n}", "acme", clock.now + 180, is_recognized=True)
-    assert names.count <= SWEPT_FROM + 1
-    assert sum(names.may_enter("demo", f"s{n}") for n in range(20 * SWEPT_FROM)) == 180 + LEEWAY
+        names.issued("demo", f"s{n}", "rival", clock.now + 180, is_recognized=True)
+    assert (names.count, names.count_of("acme"), names.count_of("rival")) == (2 * valid, valid, valid)
+    assert sum(names.may_enter("demo", f"s{n}") for n in range(4 * valid)) == valid
+    clock.now += valid
+    assert (names.count, names.count_of("acme"), names.reserved_for("demo", "acme")) == (0, 0, 0)
+
+
+def test_later_token_of_a_session_is_counted_once_and_kept_to_its_end(names: RoomNames, clock: VirtualClock) -> None:
+    names.issued("demo", "s1", "acme", START + 100, is_recognized=True)
+    names.issued("demo", "s1", "acme", START + 300, is_recognized=True)
+    clock.now += 299 + LEEWAY
+    assert names.count == names.count_of("acme") == 1
+    assert names.may_enter("demo", "s1")
+    clock.now += 1
+    assert names.count == 0
