@@ -65,7 +65,9 @@ def provide(app: web.Application, components: Components) -> None:
     app[CALLBACKS] = callbacks = callbacks_of(
         settings, components.callback_addresses, clock, signing_keys=authenticator.signing_keys
     )
-    upstream = livekit(lambda: components.agent.registered, lambda: components.reconciler.is_answered)
+    upstream = livekit(
+        lambda: components.agent.registered, lambda: components.reconciler.is_answered, lambda: rooms.rejection
+    )
     app[UPSTREAMS] = upstreams = Upstreams([upstream], clock)
     app[FEED] = feed = FeedReaders(store, registry, upstreams, clock)
     app[RATE_LIMITS] = RateLimits.of(Rate(settings.rate_limit, settings.rate_limit_burst), clock)
@@ -86,6 +88,7 @@ def provide(app: web.Application, components: Components) -> None:
         waiters=waiters,
         abandoned=AbandonedSessions(store, orchestrator, tasks),
         stopping=stopping,
+        rejection=lambda: rooms.rejection,
         clock=clock,
         limits=settings.limits(),
         token_join_timeout=settings.token_join_timeout,

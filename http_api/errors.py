@@ -235,11 +235,20 @@ class NotReady(Exception):
 class RoomUnavailable(Exception):
     """LiveKit did not create the room, or no manager joined it."""
 
-    retry_after = 2.0
-
-    def __init__(self, session_id: str, reason: str | None, services: Sequence[Mapping[str, Any]]) -> None:
-        """`services`: the JSON of each, as in the session."""
-        super().__init__("LiveKit can't serve this session at the moment")
+    def __init__(
+        self,
+        session_id: str,
+        reason: str | None,
+        services: Sequence[Mapping[str, Any]],
+        *,
+        rejection: str | None = None,
+    ) -> None:
+        """`services`: the JSON of each, as in the session. `rejection`: why LiveKit does not accept our keys; then
+        another try does not help."""
+        is_rejected = rejection is not None
+        says = f"LiveKit rejects the session manager, so that retrying does not help: {rejection}"
+        super().__init__(says if is_rejected else "LiveKit can't serve this session at the moment")
+        self.retry_after = None if is_rejected else 2.0
         self.session_id, self.reason, self.services = session_id, reason, services
 
 

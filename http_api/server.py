@@ -19,7 +19,7 @@ from http_api.bootstrap import Components, compose
 from http_api.connections import ClientConnection, IdleConnections
 from http_api.observability.sinks import LogSinks
 from http_api.settings.connections import outgoing_connections
-from http_api.settings.settings import Settings
+from http_api.settings.settings import SECRET_MIN, Settings
 from manager_agent.proxy_rule import proxy_rule
 
 log = structlog.get_logger()
@@ -43,6 +43,8 @@ async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="io"))
     if not settings.invites_have_own_key and not settings.dev:
         log.warning("invites_signed_with_livekit_secret", hint="set INVITE_API_KEY and INVITE_API_SECRET")
+    for name in settings.short_secrets:
+        log.warning("secret_is_short", variable=name, hint=f"use at least {SECRET_MIN} characters")
     rule = proxy_rule()
     for connection in () if rule.is_empty else outgoing_connections(settings, rule):
         log.info("proxy_rule", what=connection.what, how=connection.how)

@@ -18,14 +18,14 @@ from yarl import URL
 
 from http_api.doctor.finding import Finding, ok, skipped, warning, wrong
 from http_api.doctor.network import STUN, skew_of, stun
-from http_api.settings.settings import Settings
+from http_api.settings.settings import SECRET_MIN, Settings
+from manager_agent.livekit.rejection import why_rejected
 from manager_agent.livekit_url import http_url
 from manager_agent.proxy_rule import proxy_rule
 
 TIMEOUT = aiohttp.ClientTimeout(total=5)
 SKEW_NOTED, SKEW_MAX = 5.0, 30.0
 """Seconds. LiveKit rejects tokens from a machine whose clock is a minute off."""
-SECRET_MIN = 32
 ROOM_TIMEOUT = 30
 """Seconds after which LiveKit deletes the doctor's room if the doctor does not."""
 IDENTITY = "sm-doctor"
@@ -73,11 +73,19 @@ class LiveKitServerCheck:
                 await self._api.room.list_rooms(api.ListRoomsRequest())
         except LiveKitRefused as refused:
             mend = "LIVEKIT_API_KEY and LIVEKIT_API_SECRET must be a pair in `keys` of livekit.yaml."
-            return wrong(KEYS, str(refused), mend)
-        if len(self._secret) < SECRET_MIN and not self._settings.dev:
-            mend = f"Generate a secret of at least {SECRET_MIN} characters: `livekit-server generate-keys`."
-            return warning(KEYS, "accepted, but the secret is short enough to be guessed", mend)
+            return wrong(KEYS, f"{refused}{await self._why_rejected()}", mend)
+        if short := self._settings.short_secrets:
+            mend = f"Generate secrets of at least {SECRET_MIN} characters: `livekit-server generate-keys`."
+            return warning(KEYS, f"accepted, but {' and '.join(short)} is short enough to be guessed", mend)
         return ok(KEYS, "accepted")
+
+    async def _why_rejected(self) -> str:
+        """More about a rejection, to append. Empty if there is nothing to say."""
+        try:
+            why = await why_rejected(self._http, self._settings.livekit_server_url, self._key, self._secret)
+        except (aiohttp.ClientError, TimeoutError):
+            return ""
+        return f": {why}" if why else ""
 
     def clock(self) -> Finding:
         """Compare clocks. Call reach() first."""

@@ -52,10 +52,15 @@ class UpstreamStatus:
         return DependencyState.UP if self.why_away is None else DependencyState.AWAY
 
 
-def livekit(is_registered: Callable[[], bool], answers: Callable[[], bool]) -> Upstream:
-    """LiveKit as an upstream: available when the manager agent is registered and the last API call succeeded."""
+def livekit(
+    is_registered: Callable[[], bool], answers: Callable[[], bool], rejection: Callable[[], str | None]
+) -> Upstream:
+    """LiveKit as an upstream: available when the manager agent is registered and the last API call succeeded.
+    `rejection`: why LiveKit does not accept our keys, if so."""
 
     def why_away() -> str | None:
+        if (why := rejection()) is not None:
+            return f"LiveKit rejects the session manager: {why}"
         if not is_registered():
             return "the manager agent is not registered with LiveKit"
         return None if answers() else "LiveKit does not respond to requests for its list of rooms"

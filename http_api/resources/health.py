@@ -7,7 +7,7 @@ from typing import Literal
 from aiohttp import web
 
 from http_api.access.principals import Scope
-from http_api.app_keys import AGENT, PROBE, STOPPING
+from http_api.app_keys import AGENT, PROBE, ROOMS, STOPPING
 from http_api.errors import MissingScope, Unready
 from http_api.limits.rate_limits import identify
 from http_api.models.queries import HealthQuery
@@ -51,5 +51,6 @@ async def readyz(request: web.Request) -> web.Response:
     if request.app[STOPPING].is_set():
         raise Unready(IS_STOPPING)
     if not request.app[AGENT].registered:
-        raise Unready("the manager agent is not registered with LiveKit")
+        why = request.app[ROOMS].rejection
+        raise Unready("the manager agent is not registered with LiveKit" + (f": {why}" if why else ""))
     return answer(Alive())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -44,6 +44,8 @@ class SessionRequests:
     waiters: Waiters
     abandoned: AbandonedSessions
     stopping: asyncio.Event
+    rejection: Callable[[], str | None]
+    """Why LiveKit does not accept our keys, if so."""
     clock: Clock
     limits: Limits
     """The default limits of a session."""
@@ -175,7 +177,7 @@ class SessionRequests:
                 session = await self.orchestrator.settled(session.session_id)
                 return NotReady(*services_of(session), server_timing(session, session.state_since))
             case EndReason.ROOM_UNAVAILABLE:
-                return RoomUnavailable(*services_of(session))
+                return RoomUnavailable(*services_of(session), rejection=self.rejection())
         return SessionOver(*state_of(session))
 
 

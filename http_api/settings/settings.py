@@ -43,6 +43,8 @@ OTHER_NAMES = {"LIVEKIT_SERVER_URL": "LIVEKIT_URL"}
 """Variables with a second name: the one that LiveKit's own tools use."""
 
 
+SECRET_MIN = 32
+"""Characters. RFC 7518, section 3.2: a key of HS256 must have as many bits as its hash."""
 PUBLISHED = frozenset({"devkey", "secret"})
 """The key and secret of `livekit-server --dev`. A caller that holds them is an administrator of the API."""
 
@@ -259,6 +261,13 @@ class Settings(BaseSettings):
         if self.invite_api_key is not None and self.invite_api_secret is not None:
             return self.invite_api_key, self.invite_api_secret.get_secret_value()
         return self.livekit_api_key, self.livekit_api_secret.get_secret_value()
+
+    @property
+    def short_secrets(self) -> tuple[str, ...]:
+        """The variables whose secret is short enough to be guessed. None in dev mode, where everyone knows it."""
+        secrets = {"LIVEKIT_API_SECRET": self.livekit_api_secret, "INVITE_API_SECRET": self.invite_api_secret}
+        known = {name: len(secret.get_secret_value()) for name, secret in secrets.items() if secret is not None}
+        return () if self.dev else tuple(name for name, length in known.items() if length < SECRET_MIN)
 
     @property
     def traces_url(self) -> str | None:

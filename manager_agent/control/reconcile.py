@@ -64,6 +64,8 @@ class Reconciler:
                 log.warning("old_token_holder_removed", room=room.name, sid=room.sid, identity=identity)
 
     async def _run(self) -> None:
+        with suppress(LiveKitUnavailable):  # the first round says what is wrong then
+            await self._list()  # at once, so that keys which LiveKit rejects are known at the start
         while True:
             await asyncio.sleep(INTERVAL * random.uniform(1 - JITTER, 1 + JITTER))
             try:

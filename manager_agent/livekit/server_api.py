@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Collection
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from http import HTTPStatus
 
 import aiohttp
+import structlog
 from livekit import api
 
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.participants import participant_of
+from manager_agent.livekit.rejection import UNKNOWN, why_rejected
 from manager_agent.livekit.tokens import EVERY_GRANT, AccessToken, Grant, Joiner, Tokens
 from manager_agent.messages import DispatchMetadata, RoomStatus
 from manager_agent.proxy_rule import proxy_rule
@@ -20,6 +23,8 @@ from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Limits, Session, User
 from manager_agent.session.trespassers import SESSION_ATTRIBUTE
 from manager_agent.store.room_names import RoomNames
+
+log = structlog.get_logger()
 
 CALL_TIMEOUT = 10.0
 """Seconds for one call, with the connection that it may need. A far server takes seconds for TCP and TLS; one that
@@ -34,6 +39,10 @@ class LiveKitUnavailable(Exception):
     """LiveKit could not be reached or could not serve. Retry after `retry_after` seconds."""
 
     retry_after = RETRY_AFTER
+
+
+class LiveKitRejects(LiveKitUnavailable):
+    """LiveKit does not accept our API key, secret or clock. The message says which. Waiting does not help."""
 
 
 class RoomTaken(Exception):
@@ -72,6 +81,8 @@ class Rooms:
         self._tokens = Tokens(api_key, api_secret, user_grants=user_grants)
         self._key, self._secret = api_key, api_secret
         self._agent_name, self._deployment = agent_name, deployment
+        self.rejection: str | None = None
+        """Why LiveKit rejected the last call, because of our key, secret or clock; None if it did not."""
         self._http: aiohttp.ClientSession | None = None
         self._api: api.LiveKitAPI | None = None
 
@@ -265,12 +276,28 @@ class Rooms:
         try:
             async with asyncio.timeout(CALL_TIMEOUT):  # livekit-api sets no timeout
                 yield
+            self.rejection = None
         except api.ServerError as error:
+            if error.status == HTTPStatus.UNAUTHORIZED:
+                raise LiveKitRejects(await self._note_rejection()) from error
+            self.rejection = None
             if error.code == "not_found":
                 raise RoomMissing(str(error)) from error
             raise LiveKitUnavailable(f"LiveKit answered {error.code}: {error.message}") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise LiveKitUnavailable(f"LiveKit can't be reached: {error!r}") from error
+
+    async def _note_rejection(self) -> str:
+        """Find out why LiveKit rejects us, and say so in the log when that is news."""
+        assert self._http is not None, "start() first"
+        why = UNKNOWN
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async with asyncio.timeout(CALL_TIMEOUT):
+                why = await why_rejected(self._http, self.url, self._key, self._secret) or UNKNOWN
+        if why != self.rejection:
+            log.error("livekit_rejects", why=why, hint="waiting does not help; `session-manager doctor` checks it")
+        self.rejection = why
+        return why
 
 
 def room_timeout(limits: Limits) -> int:

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 
 from http_api.observability.logs.recent import RECENT_LOGS
+from http_api.observability.upstreams import UPSTREAMS
 from http_api.server import serving
 from http_api.settings.settings import DevSettings
 from scripts.livekit_server import free_port
@@ -27,6 +28,21 @@ async def test_server_is_alive_but_not_ready_before_the_agent_registers(api: Api
     assert (status, headers["Retry-After"]) == (503, "2")
     api.agent.is_registered = True
     assert (await api.ask("GET", "//readyz"))[0] == 200
+
+
+async def test_keys_that_livekit_rejects_are_told_from_a_livekit_that_is_away(api: Api) -> None:
+    """Waiting helps in one case only."""
+    api.agent.is_registered, api.livekit.down = False, True
+    status, headers, problem = await api.open(prefer="")
+    assert (status, headers["Retry-After"]) == (503, "2")
+    assert problem["detail"] == "LiveKit can't serve this session at the moment"
+    api.parts.rooms.rejection = "LIVEKIT_API_KEY is unknown"
+    status, headers, problem = await api.open(prefer="")
+    assert (status, "Retry-After" in headers) == (503, False)
+    assert "retrying does not help: LIVEKIT_API_KEY is unknown" in problem["detail"]
+    assert "LIVEKIT_API_KEY is unknown" in (await api.ask("GET", "//readyz"))[2]["detail"]
+    api.app[UPSTREAMS].check()
+    assert "LIVEKIT_API_KEY is unknown" in (api.app[UPSTREAMS].statuses[0].why_away or "")
 
 
 async def test_deep_health_sessions_are_shown_to_no_caller_and_kept_in_no_log(api: Api, readers: Readers) -> None:

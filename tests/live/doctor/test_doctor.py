@@ -72,7 +72,7 @@ async def test_doctor_authenticates_with_the_livekit_key(start_stack: StartStack
     await start_stack(
         site, kind=Settings, livekit_api_key=KEY, livekit_api_secret=SecretStr(SECRET), server_host="127.0.0.1"
     )
-    env = {"LIVEKIT_API_KEY": KEY, "LIVEKIT_API_SECRET": SECRET}
+    env = {"LIVEKIT_API_KEY": KEY, "LIVEKIT_API_SECRET": SECRET, "SERVER_HOST": "127.0.0.1"}
     code, out, _ = await doctor(site.livekit.url, site.api_port, **env)
     assert code == FINE
     assert "a test session took" in out

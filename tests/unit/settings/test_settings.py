@@ -368,3 +368,13 @@ def test_callback_urls_and_their_query_values_are_kept_from_logs(monkeypatch: py
     url = "https://backend.example/hooks?key=a%20hidden%20word&v=1"
     monkeypatch.setenv("CALLBACK_URLS", f"frontend={url}")
     assert Settings.load().kept_from_logs == {SECRET, url, "a hidden word", "a%20hidden%20word"}
+
+
+@pytest.mark.usefixtures("keys")
+def test_secrets_short_enough_to_be_guessed_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVEKIT_API_SECRET", "x" * 32)
+    assert Settings.load().short_secrets == ()
+    monkeypatch.setenv("INVITE_API_KEY", "invites")
+    monkeypatch.setenv("INVITE_API_SECRET", "x" * 31)
+    assert Settings.load().short_secrets == ("INVITE_API_SECRET",)
+    assert Settings.load(dev=True).short_secrets == ()
