@@ -60,7 +60,8 @@ class Probe:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 session = await self._orchestrator.open(session)
                 if session.over:
-                    raise ProbeFailed("LiveKit did not create a room")
+                    why = self._rooms.rejection
+                    raise ProbeFailed("LiveKit did not create a room" + (f": {why}" if why else ""))
                 step = "get a manager into the room"
                 session = await self._store.wait_for(session.session_id, lambda latest: latest.manager.presence.here)
                 step = "join the room"
