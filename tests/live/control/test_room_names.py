@@ -12,9 +12,12 @@ import pytest
 from livekit import api, rtc
 
 from http_api.app_keys import ROOMS
+from http_api.limits.waiters import WAITERS
 from manager_agent.control.reconcile import Reconciler
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, ready_session
+from tests.livekit_faults import Hold
+from tests.livekit_proxy import LiveKitProxy
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.live
@@ -90,20 +93,43 @@ async def test_old_token_in_a_foreign_room_is_removed_and_the_room_stays(
     await stack.livekit.room.delete_room(api.DeleteRoomRequest(room=NAME))
 
 
-async def test_token_request_waits_for_the_room_name(start_stack: StartStack, site: Site) -> None:
-    """While the last room of that name is being deleted."""
-    stack = await start_stack(site)
+async def test_token_request_waits_for_the_room_name(start_stack: StartStack, site: Site, proxy: LiveKitProxy) -> None:
+    """While the last room of that name is being deleted. If that takes long, the name is quarantined for 30 s."""
+    stack = await start_stack(site, LIVEKIT_SERVER_URL=proxy.url, ready_timeout=60)
     first = await stack.request(prefer="wait=10", room_name=NAME)
+    proxy.on("DeleteRoom", hold := Hold(), times=1)
     closing = asyncio.create_task(stack.http.delete(f"/api/v1/sessions/{first['session_id']}"))
-    await stack.until(first["session_id"], lambda session: session.over)
+    await hold.reached()
     body = {"room_name": NAME, "participant_identity": "alice", "room_config": {"agents": [{"agent_name": "asr"}]}}
     bot = await stack.bot("asr")
     asking = asyncio.create_task(stack.http.post("/api/v1/token", json=body))
+
+    async def waiting() -> int:
+        return stack.app[WAITERS].count
+
+    await eventually("the request to wait", waiting, within=10)
+    assert not bot.invites
+    hold.release()
     await bot.invited()
     await bot.join()
     answer = await asking
     assert answer.status == 201
     await (await closing).release()
+
+
+async def test_service_that_returns_to_a_deleted_room_is_removed_and_the_room_closes(stack: Stack) -> None:
+    """Its token is still valid. The room that it opened again, which is of no session, is left to LiveKit."""
+    bot = await stack.bot("asr")
+    session = await ready_session(stack, bot, room_name=NAME)
+    await (await stack.http.delete(f"/api/v1/sessions/{session['session_id']}")).release()
+    await stack.livekit.room.create_room(api.CreateRoomRequest(name=NAME, empty_timeout=1, departure_timeout=1))
+    await bot.join(bot.invites[0])
+    await eventually("an empty room", lambda: identities(stack), lambda left: not left, within=15, every=0.1)
+
+    async def rooms() -> list[str]:
+        return [room.name for room in (await stack.livekit.room.list_rooms(api.ListRoomsRequest(names=[NAME]))).rooms]
+
+    await eventually("no room", rooms, lambda left: not left, within=30, every=0.2)
 
 
 async def test_token_of_a_session_names_it(stack: Stack) -> None:
