@@ -17,10 +17,12 @@ from typing import Any
 import structlog
 from livekit import rtc
 from livekit.rtc import _ffi_client
-from livekit.rtc._proto.ffi_pb2 import FfiEvent
+from livekit.rtc._proto.ffi_pb2 import FfiEvent, FfiRequest
 from livekit.rtc._proto.room_pb2 import RoomEvent
+from livekit.rtc._proto.rpc_pb2 import RpcMethodInvocationEvent, RpcMethodInvocationResponseRequest
 
 from manager_agent.livekit.participant_budget import ParticipantBudget
+from manager_agent.messages import RpcFault
 
 log = structlog.get_logger()
 
@@ -101,8 +103,8 @@ def filter_events_to_room(room: rtc.Room, topic: str, budget: ParticipantBudget)
     participant only what its budget takes. Call it once the room is connected.
 
     What is dropped never reaches the event loop. Text and byte streams are dropped too: the SDK would log each, with
-    the topic that its sender chose. Attributes that are dropped are seen in the next listing of the room. RPCs are let
-    through, as each needs a response.
+    the topic that its sender chose. Attributes that are dropped are seen in the next listing of the room. RPCs that
+    are too many get their error at once.
 
     The SDK puts every event of every room into the queue of each room: with a hundred rooms this costs the event loop
     nearly two milliseconds per event. Not for rooms that publish tracks: publishing waits for events dropped here.
@@ -116,7 +118,9 @@ def filter_events_to_room(room: rtc.Room, topic: str, budget: ParticipantBudget)
             case "room_event":
                 return event.room_event.room_handle == own_room and _is_wanted(event.room_event, topic, budget)
             case "rpc_method_invocation":
-                return event.rpc_method_invocation.local_participant_handle == own_participant
+                return event.rpc_method_invocation.local_participant_handle == own_participant and _is_rpc_wanted(
+                    event.rpc_method_invocation, budget
+                )
         return False
 
     with queue._lock:
@@ -147,6 +151,19 @@ def _is_wanted(event: RoomEvent, topic: str, budget: ParticipantBudget) -> bool:
         case "transcription_received" | "participant_metadata_changed" | "participant_name_changed":
             return False
     return True
+
+
+def _is_rpc_wanted(call: RpcMethodInvocationEvent, budget: ParticipantBudget) -> bool:
+    """Whether to deliver this RPC. Answers one that is too many: without an answer its caller and the native library
+    would wait for it, and on the event loop each costs two tasks."""
+    if budget.takes(call.caller_identity, "rpc"):
+        return True
+    error = rtc.RpcError(RpcFault.TOO_MANY, "too many messages of this participant")._to_proto()
+    answer = RpcMethodInvocationResponseRequest(
+        local_participant_handle=call.local_participant_handle, invocation_id=call.invocation_id, error=error
+    )
+    _ffi_client.FfiClient.instance.request(FfiRequest(rpc_method_invocation_response=answer))
+    return False
 
 
 def _release(handle: int) -> None:

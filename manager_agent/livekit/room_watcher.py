@@ -44,7 +44,7 @@ OPTIONS = rtc.RoomOptions(
     rtc_config=rtc.RtcConfiguration(continual_gathering_policy=rtc.ContinualGatheringPolicy.GATHER_ONCE),
 )
 IGNORED_INTERVAL = 60.0
-"""Seconds between two log entries about messages of one room that are ignored."""
+"""Seconds between two log entries about messages of one room that are ignored, or that say nothing new."""
 INBOX_MAX = 1_000
 """Unprocessed data packets of one room, beyond which further ones are dropped as noise."""
 
@@ -61,7 +61,7 @@ class Watcher:
         self._said: set[tuple[str, Signal]] = set()
         """The signals of services that were logged."""
         self._ignored: Counter[str] = Counter()
-        self._ignored_logged_at = -math.inf
+        self._ignored_logged_at = self._repeated_logged_at = -math.inf
 
     async def watch(self, url: str, token: str) -> None:
         """Join the room and watch it until it closes. Raises TimeoutError, rtc.ConnectError."""
@@ -136,9 +136,6 @@ class Watcher:
 
     async def _on_rpc(self, call: rtc.RpcInvocationData) -> str:
         """Handle an RPC of a service. LiveKit guarantees the caller's identity; the response is our acknowledgement."""
-        if not self._budget.takes(call.caller_identity, "rpc"):
-            self._ignore("rpc_too_often", call.caller_identity, "")
-            raise rtc.RpcError(RpcFault.TOO_MANY, "too many messages of this participant")
         try:
             signal = parse_signal(call.payload)
         except UnreadableMessage as error:
@@ -183,14 +180,12 @@ class Watcher:
         session = await self._store.update(self._session_id, event)
         is_new = session is not before or (identity, signal.type) not in self._said
         self._said.add((identity, signal.type))
-        write = log.info if is_new and signal.type is not Signal.PROGRESS else log.debug
-        write(
-            "service_said",
-            identity=identity,
-            signal=signal.type,
-            detail=signal.detail,
-            **_service_fields(session, identity),
-        )
+        about = {"identity": identity, "signal": signal.type, **_service_fields(session, identity)}
+        if is_new and signal.type is not Signal.PROGRESS:
+            log.info("service_said", detail=signal.detail, **about)
+        elif self._clock() >= self._repeated_logged_at + IGNORED_INTERVAL:
+            self._repeated_logged_at = self._clock()
+            log.debug("service_said", **about)
         return session
 
     async def _record_presence(self, identity: str) -> None:
@@ -206,7 +201,7 @@ class Watcher:
                 payload, reliable=True, topic=TOPIC, destination_identities=[identity]
             )
         except PublishDataError as error:  # the service repeats its signal
-            log.info("ack_not_sent", identity=identity, error=str(error), **self._service_fields(identity))
+            self._ignore("ack_not_sent", identity, str(error))
 
     def _ignore(self, what: str, sender: str | None, detail: str) -> None:
         """Count an ignored message. Log one in IGNORED_INTERVAL, of whatever kind, with the counts of all kinds, so

@@ -15,12 +15,12 @@ from tests.waiting import waiting_for
 
 
 @asynccontextmanager
-async def agent_worker(site: Site, log: Path) -> AsyncIterator[None]:
-    """examples/agent_service.py, registered with LiveKit."""
+async def agent_worker(site: Site, log: Path, module: str = "examples.agent_service") -> AsyncIterator[None]:
+    """The agent of this module, registered with LiveKit."""
     keys = {"LIVEKIT_URL": site.livekit.url, "LIVEKIT_API_KEY": "devkey", "LIVEKIT_API_SECRET": "secret"}
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "examples.agent_service", "dev", "--no-reload"),
+            *(sys.executable, "-m", module, "dev", "--no-reload"),
             cwd=ROOT,
             env=os.environ | keys,
             stdout=output,

@@ -57,7 +57,7 @@ async def test_worker_that_comes_later_gets_the_session(start_stack: StartStack,
     session_id = asked["session_id"]
     waits = await stack.until(session_id, lambda latest: latest.services[0].current.refusal is Refusal.NO_WORKER)
     assert (waits.services[0].state, waits.reason_of(waits.services[0])) == (ServiceState.INVITED, "no_worker")
-    async with agent_worker(site, tmp_path / "agent.log"):
+    async with agent_worker(site, tmp_path / "agent.log", "tests.live.idle_agent"):
         ready = await stack.until(session_id, lambda latest: latest.all_ready)
         assert ready.services[0].presence.here
         assert await dispatches(stack, ready.room_name) == 1
