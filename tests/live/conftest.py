@@ -15,6 +15,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from livekit import api
+from livekit.rtc import _ffi_client
 from livekit.rtc._ffi_client import FfiClient
 
 from http_api.app_keys import AGENT, CLOCK, REGISTRY, STORE
@@ -36,9 +37,11 @@ from tests.live.bots import Bot
 from tests.live.node_example import node_service_folder as node_service_folder
 from tests.livekit_proxy import LiveKitProxy
 from tests.session_report import in_short
+from tests.signals import write_to_terminal
 from tests.waiting import described, waiting_for
 
 disable_log_capture()
+vars(_ffi_client)["print"] = write_to_terminal  # why the SDK panicked: what is captured is lost with the process
 
 KEY, SECRET = "devkey", "secret"
 LOG_SHOWN = 20_000

@@ -12,14 +12,18 @@ import pytest
 
 from scripts.livekit_server import ROOT
 
-pytestmark = pytest.mark.unit
+pytestmark = [pytest.mark.unit, pytest.mark.timeout(600)]  # each starts several processes
 
-TERMINATED = """
-import os, signal, pytest
+PANICKING = """
+import ctypes, signal, pytest
+from livekit.rtc import _ffi_client
+from livekit.rtc._proto.ffi_pb2 import FfiEvent, Panic
 @pytest.mark.parametrize("number", range(6))
 def test_number(number):
     if number == 3:
-        os.kill(os.getpid(), signal.SIGTERM)  # as LiveKit's SDK does when its native side panics
+        event = FfiEvent(panic=Panic(message="nobody took the room")).SerializeToString()
+        buffer = (ctypes.c_uint8 * len(event)).from_buffer_copy(event)
+        _ffi_client.ffi_event_callback(buffer, len(event))
         signal.pause()
 """
 INTERRUPTING = """
@@ -74,10 +78,12 @@ def outcomes(done: subprocess.CompletedProcess[str]) -> dict[str, int]:
     return {kind: int(count) for count, kind in re.findall(r"(\d+) (passed|failed|error)", last)}
 
 
-def test_a_run_names_the_test_in_which_a_process_was_terminated_and_goes_on(run: Run) -> None:
-    done = run(TERMINATED, "-n", "2", "--dist", "worksteal")
+def test_a_run_names_the_test_in_which_the_sdk_panicked_and_goes_on(run: Run) -> None:
+    """The SDK terminates its process then."""
+    done = run(PANICKING, "-p", "tests.live.conftest", "-n", "2", "--dist", "worksteal")
     assert outcomes(done) == {"passed": 5, "failed": 1}, done.stdout
     assert re.search(r"crashed while running '.*test_number\[3\]'", done.stdout), done.stdout
+    assert "FFI Panic:  nobody took the room" in done.stdout
     assert re.search(r'File ".*/test_inner.py", line \d+ in test_number', done.stdout), "no stack was shown"
 
 
