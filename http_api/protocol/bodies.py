@@ -10,6 +10,7 @@ import asyncio
 import json
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn, TypeVar
 
@@ -141,15 +142,7 @@ def parse_json(raw: bytes) -> Any:
         raise MalformedBody(str(error)) from None
     _refuse_deep(value)
     if MAYBE_UNPRINTABLE.search(text):
-        unprintable = [
-            FieldError(
-                field_path(loc), f"may not have control characters or lone surrogates: {position_of(text, bad.start())}"
-            )
-            for loc, text in _texts(value)
-            if (bad := UNPRINTABLE.search(text))
-        ]
-        if unprintable:
-            raise Invalid(unprintable)
+        _refuse_unprintable(value)
     return value
 
 
@@ -160,6 +153,20 @@ def _refuse_many(text: str) -> None:
     bare = STRING.sub("", text)
     if bare.count(",") + bare.count("[") + bare.count("{") >= VALUES_MAX:
         raise Invalid([FieldError("(body)", f"has more than {VALUES_MAX} values")])
+
+
+def _refuse_unprintable(value: Any) -> None:
+    found, more = list[FieldError](), 0
+    for loc, text in _texts(value):
+        if (bad := UNPRINTABLE.search(text)) is None:
+            continue
+        if len(found) == FIELDS_MAX:
+            more += 1
+            continue
+        why = f"may not have control characters or lone surrogates: {position_of(text, bad.start())}"
+        found.append(FieldError(field_path(loc), why))
+    if found:
+        raise Invalid(found, more)
 
 
 def _refuse_deep(value: Any) -> None:
@@ -191,11 +198,10 @@ def _texts(value: Any) -> Iterator[tuple[tuple[int | str, ...], str]]:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in pairs:
-        if key in found:
-            raise MalformedBody(f"duplicate key {key[:KEY_SHOWN]!a} in an object")
-        found[key] = value
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = Counter(key for key, _ in pairs).most_common(1)[0][0]
+        raise MalformedBody(f"duplicate key {twice[:KEY_SHOWN]!a} in an object")
     return found
 
 
