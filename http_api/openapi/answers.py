@@ -18,7 +18,16 @@ from http_api.protocol import server_timing
 
 Kind = type[Exception]
 
-OF_ALL: tuple[Kind, ...] = (errors.MalformedRequest, web.HTTPExpectationFailed, Exception)
+OF_ALL: tuple[Kind, ...] = (
+    errors.MalformedRequest,
+    errors.SlowHeaders,
+    errors.HeaderTooLarge,
+    errors.UriTooLong,
+    errors.Misdirected,
+    errors.CrossSite,
+    web.HTTPExpectationFailed,
+    Exception,
+)
 OF_BODIES: tuple[Kind, ...] = (
     errors.MalformedBody,
     errors.SlowBody,
