@@ -74,7 +74,7 @@ async def test_doctor_authenticates_with_the_livekit_key(start_stack: StartStack
     )
     env = {"LIVEKIT_API_KEY": KEY, "LIVEKIT_API_SECRET": SECRET, "SERVER_HOST": "127.0.0.1"}
     code, out, _ = await doctor(site.livekit.url, site.api_port, **env)
-    assert code == FINE
+    assert code == FINE, out
     assert "a test session took" in out
     assert "short enough to be guessed" in out
 
