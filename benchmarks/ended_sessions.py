@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import sys
 import time
-import tracemalloc
+from types import FunctionType, ModuleType
+from typing import Any
 
 from benchmarks.measuring import times
 from benchmarks.watching import SERVICES, a_course
@@ -31,20 +33,27 @@ LARGE = JsonObject.of({"list": [{}] * 5_400})
 
 async def used(opened: int, callers: int, metadata: JsonObject, ended: EndedSessions) -> tuple[int, float]:
     """The sessions that are kept after so many were opened and closed, and their memory in bytes."""
-    gc.collect()
-    tracemalloc.start()
     store, now = MemoryStore(steady_clock(), ended=ended), time.time()
-    before, _ = tracemalloc.get_traced_memory()
     for number in range(opened):
         session_id, kept = f"ses_{number:026}", JsonObject(bytes(bytearray(metadata.raw)))
         owner = f"caller-{number % callers}"
         await store.add(Session(session_id, session_id, User("alice"), now, SERVICES, metadata=kept, owner=owner))
         for event in (*a_course(now), ev.CleanUpStarted(now), ev.CleanedUp(now)):
             await store.update(session_id, event)
-    gc.collect()
-    after, _ = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    return sum(1 for _ in store.list()), after - before
+    return sum(1 for _ in store.list()), size_of(store)
+
+
+def size_of(root: Any) -> int:
+    """The memory of everything that can be reached from an object, in bytes; what is shared counts once."""
+    seen, rest, size = {id(root)}, [root], 0
+    while rest:
+        item = rest.pop()
+        size += sys.getsizeof(item)
+        for inner in gc.get_referents(item):
+            if id(inner) not in seen and not isinstance(inner, type | ModuleType | FunctionType):
+                seen.add(id(inner))
+                rest.append(inner)
+    return size
 
 
 def bounded() -> EndedSessions:
@@ -66,11 +75,8 @@ async def main() -> None:
         floor = floor or size
         print(f"{name:<42} {kept:>6} {size / MIB:>7.1f}  {times(size, floor):<7} {size / kept / 1024:>8.1f}")
     print(f"{'metadata of 16 KiB, as text':<42} {'':>6} {'':>7}  {'':<7} {len(LARGE.raw) / 1024:>8.1f}")
-    tracemalloc.start()
-    parsed = LARGE.parsed()
-    size, _ = tracemalloc.get_traced_memory()
+    size = size_of(LARGE.parsed())
     print(f"{'metadata of 16 KiB, as Python objects':<42} {'':>6} {'':>7}  {'':<7} {size / 1024:>8.1f}")
-    del parsed
 
 
 if __name__ == "__main__":

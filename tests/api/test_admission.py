@@ -11,6 +11,8 @@ from http_api.settings.settings import Settings
 from tests.api.raw_requests import head, send
 from tests.api.stand_ins import Api, StartApi
 
+pytestmark = pytest.mark.api
+
 KEY = "sm_" + "k" * 43
 GOOD = {"Authorization": f"Bearer {KEY}"}
 

@@ -10,6 +10,8 @@ from http_api import connections
 from tests.api.raw_requests import head, read_response, send
 from tests.api.stand_ins import Api, StartApi
 
+pytestmark = pytest.mark.api
+
 
 @pytest.mark.parametrize("name", ["Cookie", "Authorization"])
 async def test_header_of_20_kilobytes_is_taken(api: Api, name: str) -> None:

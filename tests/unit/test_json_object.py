@@ -11,6 +11,8 @@ from pydantic import BaseModel
 
 from manager_agent.json_object import EMPTY, JsonObject
 
+pytestmark = pytest.mark.unit
+
 LARGE: dict[str, object] = {"list": [{} for _ in range(5_400)]}
 """16 KiB of JSON."""
 

@@ -14,6 +14,7 @@ import hypothesis
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
 
 from manager_agent.json_object import JsonObject
 from manager_agent.messages import (
@@ -21,6 +22,7 @@ from manager_agent.messages import (
     SIGNAL_BYTES_MAX,
     Ack,
     Answer,
+    Instant,
     Invite,
     RoomStatus,
     RpcFault,
@@ -334,3 +336,8 @@ def test_a_shown_time_is_at_most_a_millisecond_before_the_real_one(at: float) ->
     read = datetime.fromisoformat(rfc3339(at))
     assert (read, read.tzinfo) == (instant(at), UTC)
     assert -1e-6 <= at - read.timestamp() < 0.001 + 1e-6
+
+
+@pytest.mark.parametrize(("at", "shown"), [(30.0, "30.000Z"), (30.5, "30.500Z"), (30.1239, "30.123Z")])
+def test_deadline_of_an_invite_always_has_milliseconds(at: float, shown: str) -> None:
+    assert TypeAdapter(Instant).dump_json(instant(1766400000 + at)).decode() == f'"2025-12-22T10:40:{shown}"'

@@ -11,6 +11,8 @@ import pytest
 from tests.api.raw_requests import head, read_response, send
 from tests.api.stand_ins import Api
 
+pytestmark = pytest.mark.api
+
 JSON = "Content-Type: application/json"
 WANTED = json.dumps({"user_identity": "alice", "required_services": []}).encode()
 

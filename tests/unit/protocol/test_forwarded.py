@@ -6,6 +6,8 @@ import pytest
 
 from http_api.protocol.forwarded import HOPS_MAX, client_of, read_proxies
 
+pytestmark = pytest.mark.unit
+
 TRUSTED = read_proxies("10.0.0.0/8, 127.0.0.1, fd00::/8")
 PROXY = "10.0.0.1"
 

@@ -6,6 +6,8 @@ import pytest
 
 from http_api.protocol.local_callers import is_foreign_page, is_loopback_host
 
+pytestmark = pytest.mark.unit
+
 
 @pytest.mark.parametrize(
     "host",

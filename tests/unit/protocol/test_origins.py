@@ -25,3 +25,19 @@ def test_an_invalid_origin_is_named_by_its_position(origin: str) -> None:
     with pytest.raises(ValueError, match=r"^entry 2 ") as raised:
         read_origins(f"http://localhost:3000,{origin}")
     assert len(origin) < 9 or origin not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["capacitor://localhost", "ionic://localhost", "tauri://localhost", "app://obsidian.md",
+     "chrome-extension://abcdefghijklmnopabcdefghijklmnop", "moz-extension://6a1b2c3d-0000-4000-8000-1234567890ab",
+     "safari-web-extension://6A1B2C3D-0000-4000-8000-1234567890AB"],
+)  # fmt: skip
+def test_apps_and_extensions_have_origins(origin: str) -> None:
+    assert read_origins(origin) == (origin,)
+
+
+@pytest.mark.parametrize("text", ["capacitor://", "capacitor:localhost", "://localhost", "capacitor://a/b", "data://a"])
+def test_other_uris_of_apps_are_no_origins(text: str) -> None:
+    with pytest.raises(ValueError, match=r"^entry 1 "):
+        read_origins(text)

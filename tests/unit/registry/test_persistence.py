@@ -8,7 +8,8 @@ import asyncio
 import json
 import os
 import stat
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,7 +19,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from manager_agent.json_object import JsonObject
-from manager_agent.registry import snapshot
+from manager_agent.registry import persistence, snapshot
 from manager_agent.registry.instances import Instance
 from manager_agent.registry.lease_sweeper import CHECK_INTERVAL, LeaseSweeper
 from manager_agent.registry.persistence import SAVE_INTERVAL, SAVE_RETRY, SnapshotWriter
@@ -270,3 +271,18 @@ async def test_the_lease_sweeper_keeps_checking_also_after_a_check_that_raised()
         await sweeper.aclose()
     assert registry.refreshes == 4
     assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == ["reaper_fault"]
+
+
+async def test_snapshot_is_made_in_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of registrations would keep the event loop busy for long."""
+    made_in = set[threading.Thread]()
+
+    def made(instances: Iterable[Instance]) -> bytes:
+        made_in.add(threading.current_thread())
+        return snapshot.snapshot(instances)
+
+    monkeypatch.setattr(persistence, "snapshot", made)
+    async with persisted(a_registry(asr()), tmp_path):
+        await until(lambda: bool(made_in))
+    assert made_in
+    assert threading.main_thread() not in made_in

@@ -12,6 +12,8 @@ from manager_agent.store.ended_sessions import EndedSessions
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.store import RoomNameTaken
 
+pytestmark = pytest.mark.unit
+
 NOW = 1_000.0
 
 
