@@ -11,12 +11,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from http_api.access.api_keys import KeyEntry, digest_of, new_key
+from http_api.settings.settings import Settings
 from manager_agent.session.session import SessionState
 from scripts.livekit_server import ROOT, free_port
 from tests.callback_receiver import CallbackReceiver
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 from tests.live.humans import Human, ready_session
+from tests.tenants import ACME, production
 from tests.waiting import eventually, waiting_for
 
 pytestmark = pytest.mark.live
@@ -63,10 +64,11 @@ async def test_documented_node_receiver_accepts_signed_callbacks_only(
     node_service_folder: Path, start_stack: StartStack, site: Site
 ) -> None:
     """docs/callbacks.md, in JavaScript: LiveKit's own SDK, and the key of an API key's owner."""
-    key, port = new_key(), free_port()
-    stack = await start_stack(site, server_host="0.0.0.0", api_keys=(KeyEntry("shop", digest_of(key)),))
+    port = free_port()
+    keys = production(livekit_api_key=KEY, livekit_api_secret=SECRET)
+    stack = await start_stack(site, kind=Settings, **keys)
     [code] = re.findall(r"^```js\n(.*?)^```$", (ROOT / "docs" / "callbacks.md").read_text(), re.M | re.S)
-    mine = {"SESSION_MANAGER_KEY": key, "SESSION_MANAGER_KEY_NAME": "shop", "PORT": str(port)}
+    mine = {"SESSION_MANAGER_KEY": ACME.key, "SESSION_MANAGER_KEY_NAME": ACME.name, "PORT": str(port)}
     command = ("node", "--input-type=module", "--eval", code)
     process = await asyncio.create_subprocess_exec(
         *command, cwd=node_service_folder, env=os.environ | mine, stdout=PIPE
@@ -76,8 +78,7 @@ async def test_documented_node_receiver_accepts_signed_callbacks_only(
     body = {"user_identity": "alice", "required_services": [], "callback_url": url}
     try:
         await eventually("the receiver to listen", lambda: refuses_a_forgery(stack.http, url), every=0.05)
-        headers = {"Authorization": f"Bearer {key}"}
-        async with stack.http.post("/api/v1/sessions", json=body, headers=headers) as answer:
+        async with stack.http.post("/api/v1/sessions", json=body, headers=ACME.proof) as answer:
             session = await answer.json()
             assert answer.status == 201, session
         async with waiting_for("the receiver to print the event", lambda: process):
