@@ -40,7 +40,7 @@ SERVICE: dict[str, Any] = {"service_id": "asr", "endpoint": "http://127.0.0.1:1/
 
 
 class QuickRooms(Rooms):
-    async def create(self, session: Session) -> str:
+    async def create(self, session: Session, *, patience: float = 0.0) -> str:
         return f"RM_{session.session_id}"
 
     async def delete(self, room_name: str, *, sid: str, session_id: str) -> None: ...

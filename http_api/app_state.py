@@ -78,6 +78,7 @@ def provide(app: web.Application, components: Components) -> None:
         store=store,
         registry=registry,
         orchestrator=orchestrator,
+        rooms=components.rooms,
         quotas=Quotas(
             store.counts,
             components.room_names,
@@ -98,7 +99,10 @@ def provide(app: web.Application, components: Components) -> None:
     store.listen(sinks.recent.follow)  # before the first line about a new session is logged
     for listener in (log_changes, callbacks.tell, feed.tell, components.tracing.tell):
         store.listen(listener)
-    wire(components.metrics, store, registry, components.profiles, components.agent, callbacks, waiters, sinks.shipper)
+    wire(
+        components.metrics, store, registry, components.profiles, components.agent, components.reconciler, callbacks,
+        waiters, sinks.shipper,
+    )  # fmt: skip
 
 
 def authenticator_of(settings: Settings, clock: Clock) -> Authenticator:

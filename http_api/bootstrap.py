@@ -12,6 +12,7 @@ from http_api.observability.tracing import Tracing, tracing_of
 from http_api.settings.services_file import ServicesFile, read_services_file
 from http_api.settings.settings import BadSettings, Settings
 from manager_agent.clock import Clock, steady_clock
+from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
@@ -69,7 +70,7 @@ def compose(
     identities = Identities(secret)
     invite_addresses = address_policy_of(settings, settings.invite_networks, "INVITE_NETWORKS")
     callback_addresses = address_policy_of(settings, settings.callback_networks, "CALLBACK_NETWORKS")
-    names = RoomNames()
+    names, missed_rooms = RoomNames(), MissedRooms()
     ended = EndedSessions(per_caller=settings.sessions_kept_per_caller, in_all=settings.sessions_kept)
     store = MemoryStore(clock, metrics.store_updates.observe, names, ended)
     registry, profiles = registry_of(settings, store, invite_addresses, clock)
@@ -98,7 +99,8 @@ def compose(
         rooms=livekit_rooms,
         inviter=invites,
         orchestrator=Orchestrator(
-            store=store, rooms=livekit_rooms, inviter=invites, registry=registry, identities=identities, clock=clock
+            store=store, rooms=livekit_rooms, inviter=invites, registry=registry, identities=identities,
+            missed_rooms=missed_rooms, clock=clock,
         ),
         agent=agent(
             url=settings.livekit_server_url,
@@ -109,7 +111,7 @@ def compose(
             identities=identities,
             clock=clock,
         ),
-        reconciler=reconciler(store=store, rooms=livekit_rooms, clock=clock),
+        reconciler=reconciler(store=store, rooms=livekit_rooms, missed_rooms=missed_rooms, clock=clock),
         room_names=names,
     )  # fmt: skip
 

@@ -21,6 +21,7 @@ from http_api.resources.ownership import state_of
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.json_object import JsonObject
+from manager_agent.livekit.server_api import Rooms
 from manager_agent.registry.registry import Registry
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.required_service import Requirement
@@ -40,6 +41,7 @@ class SessionRequests:
     store: Store
     registry: Registry
     orchestrator: Orchestrator
+    rooms: Rooms
     quotas: Quotas
     waiters: Waiters
     abandoned: AbandonedSessions
@@ -98,6 +100,10 @@ class SessionRequests:
         """The session as the token endpoint opens it."""
         limits = replace(session.limits, user_join_timeout=self.token_join_timeout)
         return replace(session, has_guests=True, limits=limits)
+
+    async def check_livekit(self) -> None:
+        """Raises LiveKitUnavailable. Call it before a session is built, so that no failed session is left behind."""
+        await self.rooms.check()
 
     async def open(
         self,

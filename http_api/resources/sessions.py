@@ -56,6 +56,7 @@ async def _requested(request: web.Request) -> Session:
     app, settings = request.app, request.app[SETTINGS]
     profiles, bounds = app[PROFILES], {"longest": settings.session_ttl, "grants": settings.user_grants}
     body = await read_body(request, CreateSession, profiles=profiles, address_policy=app[CALLBACK_ADDRESSES], **bounds)
+    await app[SESSION_REQUESTS].check_livekit()
     await app[SESSION_REQUESTS].wait_for_name(body.room_name, request[PRINCIPAL].name, NAME_WAIT)
     return app[SESSION_REQUESTS].build(
         body.user(),

@@ -65,8 +65,11 @@ async def give(request: web.Request) -> web.Response:
         asked.room_name, _tenant(principal, asked.room_name), app[SETTINGS].ready_timeout
     )
     # Of two simultaneous requests for one room, the second finds the session of the first: there is no await between
-    # this lookup and opening the session.
+    # the last lookup and opening the session.
     session = _live_session(app[STORE], asked.room_name, principal)
+    if session is None:
+        await session_requests.check_livekit()
+        session = _live_session(app[STORE], asked.room_name, principal)
     if session is not None:
         token = await _let_in(request, session, human)
     elif asked.room_name is None and (abandoned := session_requests.abandoned.take(_same(principal, asked))):

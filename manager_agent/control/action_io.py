@@ -11,6 +11,7 @@ import structlog
 
 from manager_agent.clock import Clock
 from manager_agent.control.agent_jobs import AgentJobs
+from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.replacement import Replacer
 from manager_agent.control.room_status import publish_room_status
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms, RoomTaken
@@ -30,6 +31,8 @@ log = structlog.get_logger()
 DELETE_TRIES, DELETE_TIMEOUT = 3, 10.0
 SESSION_ENDED_TRIES, SESSION_ENDED_TIMEOUT = 3, 10.0
 PAUSE_AFTER_FAULT = 1.0
+NO_NODE_PATIENCE = 5.0
+"""The most seconds for which LiveKit is asked again for a room while it says that it has no node for one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,7 @@ class Backends:
     registry: Registry
     replacer: Replacer
     identities: Identities
+    missed_rooms: MissedRooms
     clock: Clock
 
 
@@ -53,12 +57,14 @@ class ActionIO:
         self._backends, self._tasks = backends, tasks
         self._store, self._rooms, self._clock = backends.store, backends.rooms, backends.clock
         self._agent_jobs = AgentJobs(backends.store, backends.rooms, backends.clock)
+        self._missed_rooms = backends.missed_rooms
         self._publishing: asyncio.Task[None] | None = None
         self._reported: set[tuple[int, int, bool]] = set()
 
     async def create_room(self, session: Session) -> ev.Event:
+        patience = min(NO_NODE_PATIENCE, session.ready_deadline - self._clock())
         try:
-            sid = await self._rooms.create(session)
+            sid = await self._rooms.create(session, patience=patience)
         except RoomTaken:
             return ev.RoomRefused(self._clock(), taken=True)
         except Exception as error:
@@ -66,7 +72,12 @@ class ActionIO:
             return ev.RoomRefused(self._clock())
         log.info("room_created", sid=sid)
         room_status = publish_room_status(
-            self._id, session.revision, store=self._store, rooms=self._rooms, clock=self._clock
+            self._id,
+            session.revision,
+            store=self._store,
+            rooms=self._rooms,
+            clock=self._clock,
+            missed=self._room_missed,
         )
         self._publishing = self._tasks.spawn(room_status, name=f"{self._id} room status")
         return ev.RoomCreated(self._clock(), sid)
@@ -74,10 +85,11 @@ class ActionIO:
     async def dispatch_manager(self, session: Session) -> ev.Event | None:
         attempt = session.manager.attempt
         log.warning("manager_dispatched_again", dispatch=attempt)
+        asked_at = self._clock()
         try:
             await self._rooms.dispatch_manager(session, attempt)
         except RoomMissing:
-            return ev.RoomClosed(self._clock(), session.room.sid)
+            return self._room_missed(asked_at)
         except Exception as error:
             log.warning("manager_not_dispatched", dispatch=attempt, error=str(error))
         return None  # the outcome is that the manager joins
@@ -124,12 +136,19 @@ class ActionIO:
     async def list_room(self, session: Session, *, asked_at: float) -> ev.Event:
         try:
             listing = await self._rooms.list_participants(session.room_name)
+            is_silent = _needs_an_answer(session) and not await self._rooms.is_answering(session.room_name)
         except RoomMissing:
-            return ev.RoomClosed(self._clock(), session.room.sid)
+            return self._room_missed(asked_at)
         except Exception as error:
             log.warning("room_not_listed", error=str(error))
             return ev.ListingFailed(self._clock(), asked_at)
-        return ev.RoomListed(self._clock(), asked_at, listing.participants, listing.joining)
+        if is_silent:
+            log.warning("room_silent")
+        return ev.RoomListed(self._clock(), asked_at, listing.participants, listing.joining, is_silent)
+
+    def _room_missed(self, asked_at: float) -> ev.RoomMissed:
+        log.warning("room_missed")
+        return ev.RoomMissed(self._clock(), asked_at, self._missed_rooms.is_doubted(self._id, self._clock()))
 
     async def remove(self, session: Session, identity: str, trespasser: str) -> ev.Event:
         stale = None if trespasser else session.stale_participant(identity)
@@ -196,3 +215,8 @@ class ActionIO:
         except InviteError as refused:
             about = {"service_id": service.service_id, "attempt": service.attempt}
             log.warning("farewell_refused", detail=str(refused), **about)
+
+
+def _needs_an_answer(session: Session) -> bool:
+    """Whether to ask the room's node itself: no manager is in the room to notice that the node is dead."""
+    return session.ready_at is not None and not session.manager.presence.here

@@ -10,6 +10,7 @@ import structlog
 from manager_agent.clock import Clock
 from manager_agent.control.action_io import Backends
 from manager_agent.control.control_loop import ControlLoop
+from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.replacement import Replacer
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.invites import Inviter
@@ -38,9 +39,11 @@ class Orchestrator:
         inviter: Inviter,
         registry: Registry,
         identities: Identities,
+        missed_rooms: MissedRooms,
         clock: Clock,
     ) -> None:
-        self._backends = Backends(store, rooms, inviter, registry, Replacer(registry, identities), identities, clock)
+        replacer = Replacer(registry, identities)
+        self._backends = Backends(store, rooms, inviter, registry, replacer, identities, missed_rooms, clock)
         self._store, self._clock = store, clock
         self._control_loops, self._io = Tasks(), Tasks()
         self._closed = False

@@ -1,5 +1,5 @@
-"""Periodically compares our sessions with LiveKit's rooms: deletes rooms of ours that no session owns, and records the
-loss of rooms that are gone. Rooms that are not ours are never touched."""
+"""Periodically compares our sessions with LiveKit's rooms: deletes rooms of ours that no session owns, and records
+which rooms are not listed. Rooms that are not ours are never touched."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from contextlib import suppress
 import structlog
 
 from manager_agent.clock import Clock
+from manager_agent.control.missed_rooms import MissedRooms
+from manager_agent.control.unowned_rooms import UnownedRooms
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.session import events as ev
@@ -24,10 +26,9 @@ INTERVAL, JITTER = 10.0, 0.2
 
 
 class Reconciler:
-    def __init__(self, *, store: Store, rooms: Rooms, clock: Clock) -> None:
+    def __init__(self, *, store: Store, rooms: Rooms, missed_rooms: MissedRooms, clock: Clock) -> None:
         self._store, self._rooms, self._clock = store, rooms, clock
-        self._unowned: frozenset[str] = frozenset()
-        """The sids of our rooms without a session in the last round. They are deleted in the second such round."""
+        self._missed_rooms, self._unowned = missed_rooms, UnownedRooms()
         self.is_answered = True
         """Whether LiveKit answered the last listing of rooms."""
         self._running: asyncio.Task[None] | None = None
@@ -45,18 +46,32 @@ class Reconciler:
         asked_at = self._clock()
         listed = await self._list()
         for session in list(self._store.list()):
-            if is_gone(session, listed, asked_at):
-                log.warning("room_gone", **session.log_fields)
-                await self._record_closed(session)
+            if is_missed(session, listed, asked_at):
+                log.warning("room_missed", **session.log_fields)
+                await self._record_missed(session, asked_at)
         unowned = [room for room in listed if room.is_ours and not self._is_owned(room)]
-        for room in unowned:
-            if room.sid in self._unowned:
-                log.warning("room_reaped", room=room.name, sid=room.sid, session_id=room.session_id)
-                await self._rooms.delete(room.name, sid=room.sid, session_id=room.session_id)
+        for room, tries in self._unowned.due(unowned, asked_at):
+            await self._delete(room, tries)
         for room in listed:
             if not self._is_owned(room):
                 await self._remove_old_token_holders(room)
-        self._unowned = frozenset(room.sid for room in unowned)
+
+    async def _delete(self, room: ListedRoom, tries: int) -> None:
+        """Delete a room. One that can't be deleted is logged at the 1st, 2nd, 4th, 8th ... try."""
+        about = {"room": room.name, "sid": room.sid, "session_id": room.session_id, "tries": tries}
+        is_logged = tries & (tries - 1) == 0
+        if is_logged:
+            log.warning("room_reaped", **about)
+        try:
+            await self._rooms.delete(room.name, sid=room.sid, session_id=room.session_id)
+        except LiveKitUnavailable as error:
+            if is_logged:
+                log.warning("room_not_reaped", error=str(error), **about)
+
+    @property
+    def undeletable(self) -> int:
+        """The number of rooms of ours without a session that LiveKit lists after several tries to delete them."""
+        return self._unowned.undeletable
 
     async def _remove_old_token_holders(self, room: ListedRoom) -> None:
         with suppress(RoomMissing):
@@ -94,14 +109,15 @@ class Reconciler:
             return True  # its metadata names the session, but the session's room is another one
         return session.end is None or session.end.cleaned_at is None
 
-    async def _record_closed(self, session: Session) -> None:
+    async def _record_missed(self, session: Session, asked_at: float) -> None:
+        is_doubted = self._missed_rooms.is_doubted(session.session_id, self._clock())
         try:
-            await self._store.update(session.session_id, ev.RoomClosed(self._clock(), session.room.sid))
+            await self._store.update(session.session_id, ev.RoomMissed(self._clock(), asked_at, is_doubted))
         except UnknownSession:
             return
 
 
-def is_gone(session: Session, listed: Sequence[ListedRoom], asked_at: float) -> bool:
+def is_missed(session: Session, listed: Sequence[ListedRoom], asked_at: float) -> bool:
     """Whether the session's room was created before LiveKit was asked, and is not listed."""
     created_at = session.room.created_at
     if session.over or created_at is None or created_at >= asked_at:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 
 import structlog
 
@@ -20,9 +21,11 @@ WRITES, PER_SECONDS = 5, 1.0
 PAUSE_AFTER_FAILURE = 1.0
 
 
-async def publish_room_status(session_id: str, known: int, *, store: Store, rooms: Rooms, clock: Clock) -> None:
+async def publish_room_status(
+    session_id: str, known: int, *, store: Store, rooms: Rooms, clock: Clock, missed: Callable[[float], ev.RoomMissed]
+) -> None:
     """Write the session's status into its room on every change after revision `known`, until the final status of an
-    ended session is written or the room is gone."""
+    ended session is written. `missed` makes the event for a room that LiveKit did not know when asked at an instant."""
 
     def has_changed(session: Session) -> bool:
         return session.over or session.revision > known
@@ -32,11 +35,15 @@ async def publish_room_status(session_id: str, known: int, *, store: Store, room
         if len(written) == WRITES:
             await asyncio.sleep(written[0] + PER_SECONDS - clock())
         session = await store.wait_for(session_id, has_changed)
+        asked_at = clock()
         try:
             await rooms.show_status(session)
         except RoomMissing:
-            await store.update(session_id, ev.RoomClosed(clock(), session.room.sid))
-            return
+            if session.over:
+                return
+            await store.update(session_id, missed(asked_at))
+            await asyncio.sleep(PAUSE_AFTER_FAILURE)
+            continue
         except Exception as error:
             write = log.warning if isinstance(error, LiveKitUnavailable) else log.exception
             write("status_not_written", error=str(error))

@@ -17,6 +17,7 @@ from livekit import rtc
 from livekit.rtc.participant import PublishDataError
 
 from manager_agent.clock import Clock
+from manager_agent.livekit.attendance import Attendance
 from manager_agent.livekit.ffi import filter_events_to_room
 from manager_agent.livekit.participant_budget import ParticipantBudget
 from manager_agent.livekit.participants import participant_in_room
@@ -32,7 +33,7 @@ from manager_agent.messages import (
     parse_signal,
 )
 from manager_agent.session import events as ev
-from manager_agent.session.events import Evidence, Signal
+from manager_agent.session.events import Evidence, ParticipantInfo, Signal
 from manager_agent.session.session import Session
 from manager_agent.store.store import Store, UnknownSession
 
@@ -45,6 +46,8 @@ OPTIONS = rtc.RoomOptions(
 )
 IGNORED_INTERVAL = 60.0
 """Seconds between two log entries about messages of one room that are ignored, or that say nothing new."""
+RECONNECT_TIMEOUT = 20.0
+"""Seconds for the SDK to restore its connection."""
 INBOX_MAX = 1_000
 """Unprocessed data packets of one room, beyond which further ones are dropped as noise."""
 
@@ -58,6 +61,8 @@ class Watcher:
         self._room = rtc.Room()
         self._inbox: asyncio.Queue[ev.Event | rtc.DataPacket | None] = asyncio.Queue()
         self._budget = ParticipantBudget()
+        self._attendance = Attendance()
+        self._giving_up: asyncio.TimerHandle | None = None
         self._said: set[tuple[str, Signal]] = set()
         """The signals of services that were logged."""
         self._ignored: Counter[str] = Counter()
@@ -79,6 +84,8 @@ class Watcher:
                 await self._process_inbox()
             finally:
                 replacement.cancel()
+                if self._giving_up is not None:
+                    self._giving_up.cancel()
         finally:
             await disconnect(self._room)
 
@@ -112,9 +119,10 @@ class Watcher:
         room.on("participant_connected", on_present)
         room.on("participant_active", on_present)
         room.on("participant_attributes_changed", lambda _changed, participant: put(self._seen(participant)))
-        room.on("participant_disconnected", lambda participant: put(self._left(participant)))
+        room.on("participant_disconnected", self._on_left)
         room.on("data_received", on_data)
-        room.on("reconnected", lambda: self._enqueue_present())
+        room.on("reconnecting", self._on_reconnecting)
+        room.on("reconnected", self._on_reconnected)
         room.on("disconnected", lambda reason: put(None))
 
     def _enqueue_present(self) -> None:
@@ -129,10 +137,33 @@ class Watcher:
                 yield self._seen(participant)
 
     def _seen(self, participant: rtc.Participant) -> ev.ParticipantSeen:
-        return ev.ParticipantSeen(self._clock(), participant_in_room(participant))
+        info = participant_in_room(participant)
+        self._attendance.seen(info)
+        return ev.ParticipantSeen(self._clock(), info, seen_by=self._identity)
 
-    def _left(self, participant: rtc.Participant) -> ev.ParticipantLeft:
-        return ev.ParticipantLeft(self._clock(), participant.identity, participant.sid)
+    def _on_left(self, participant: rtc.RemoteParticipant) -> None:
+        if self._attendance.left(participant.sid):
+            self._enqueue_left(participant_in_room(participant))
+
+    def _enqueue_left(self, gone: ParticipantInfo) -> None:
+        self._inbox.put_nowait(ev.ParticipantLeft(self._clock(), gone.identity, gone.sid, seen_by=self._identity))
+
+    def _on_reconnecting(self) -> None:
+        """Give up after RECONNECT_TIMEOUT: the node may be dead, and another manager may get into the room."""
+        self._attendance.reconnecting()
+        if self._giving_up is None:
+            loop = asyncio.get_running_loop()
+            self._giving_up = loop.call_later(RECONNECT_TIMEOUT, self._inbox.put_nowait, None)
+
+    def _on_reconnected(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+        self._enqueue_present()
+        present = (self._room.local_participant, *self._room.remote_participants.values())
+        for gone in self._attendance.reconnected(participant.sid for participant in present):
+            if gone.identity != self._identity:
+                self._enqueue_left(gone)
 
     async def _on_rpc(self, call: rtc.RpcInvocationData) -> str:
         """Handle an RPC of a service. LiveKit guarantees the caller's identity; the response is our acknowledgement."""

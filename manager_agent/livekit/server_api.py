@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -29,8 +30,10 @@ log = structlog.get_logger()
 CALL_TIMEOUT = 10.0
 """Seconds for one call, with the connection that it may need. A far server takes seconds for TCP and TLS; one that
 refuses is known at once."""
+CHECK_TIMEOUT, CHECK_PAUSE = 5.0, 1.0
+CHECKED_ROOM = "-"
+"""The name of no room: LiveKit looks up nothing more than necessary."""
 RETRY_AFTER = 2.0
-NO_NODE_RETRIES = 3
 NO_NODE_PAUSE = 0.2
 ROOM_TIMEOUT_SLACK = 60
 
@@ -83,6 +86,7 @@ class Rooms:
         self._agent_name, self._deployment = agent_name, deployment
         self.rejection: str | None = None
         """Why LiveKit rejected the last call, because of our key, secret or clock; None if it did not."""
+        self._away_until = -math.inf
         self._http: aiohttp.ClientSession | None = None
         self._api: api.LiveKitAPI | None = None
 
@@ -94,9 +98,10 @@ class Rooms:
         if self._http is not None:
             await self._http.close()
 
-    async def create(self, session: Session) -> str:
+    async def create(self, session: Session, *, patience: float = 0.0) -> str:
         """Create the session's room and dispatch its manager in the same call. Returns the room's sid.
 
+        `patience`: the seconds for which a LiveKit that has no node for the room at the moment is asked again.
         Idempotent: another call for the same session returns the same room and dispatches nothing. Raises RoomTaken,
         LiveKitUnavailable.
 
@@ -117,13 +122,15 @@ class Rooms:
                 )
             ],
         )
-        for tries_left in reversed(range(NO_NODE_RETRIES)):
+        give_up_at = asyncio.get_running_loop().time() + patience
+        while True:
             try:
                 async with self._calling():
                     room = await self._livekit.room.create_room(request)
                 break
             except LiveKitUnavailable as error:
-                if not tries_left or "could not find any available nodes" not in str(error):
+                too_late = asyncio.get_running_loop().time() + NO_NODE_PAUSE > give_up_at
+                if too_late or "could not find any available nodes" not in str(error):
                     raise
                 await asyncio.sleep(NO_NODE_PAUSE)  # a temporary answer of a server short of CPU
         if ListedRoom.of(room, self._deployment).session_id != session.session_id:
@@ -166,6 +173,27 @@ class Rooms:
             participants=tuple(participant_of(info) for info in answer.participants if info.state == active),
             joining=tuple(info.identity for info in answer.participants if info.state < active),
         )
+
+    async def is_answering(self, room_name: str) -> bool:
+        """Whether the node that has the room answers. LiveKit's lists come from its store, this comes from the node."""
+        try:
+            async with self._calling():
+                await self._livekit.agent_dispatch.list_dispatch(room_name)
+        except (LiveKitUnavailable, RoomMissing):
+            return False
+        return True
+
+    async def check(self) -> None:
+        """Ask LiveKit for something small, but not within CHECK_PAUSE after it did not answer. Raises
+        LiveKitUnavailable."""
+        if asyncio.get_running_loop().time() < self._away_until:
+            raise LiveKitUnavailable("LiveKit did not answer a moment ago")
+        try:
+            async with self._calling(CHECK_TIMEOUT):
+                await self._livekit.room.list_rooms(api.ListRoomsRequest(names=[CHECKED_ROOM]))
+        except LiveKitUnavailable:
+            self._away_until = asyncio.get_running_loop().time() + CHECK_PAUSE
+            raise
 
     async def remove(self, room_name: str, identity: str, sid: str) -> None:
         """Remove the participant `sid`, which has this identity. No error if it is already gone, or if another
@@ -271,10 +299,10 @@ class Rooms:
         return self._api
 
     @asynccontextmanager
-    async def _calling(self) -> AsyncIterator[None]:
+    async def _calling(self, timeout: float = CALL_TIMEOUT) -> AsyncIterator[None]:
         """Bound the duration of a call, and turn its errors into ours."""
         try:
-            async with asyncio.timeout(CALL_TIMEOUT):  # livekit-api sets no timeout
+            async with asyncio.timeout(timeout):  # livekit-api sets no timeout
                 yield
             self.rejection = None
         except api.ServerError as error:

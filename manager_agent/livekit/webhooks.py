@@ -62,5 +62,5 @@ def events_of(webhook: WebhookEvent, at: float) -> list[Event]:
         gone = webhook.participant
         events.append(ParticipantLeft(at, gone.identity, gone.sid, aborted=webhook.event == ABORTED))
     elif webhook.event == "room_finished":
-        events.append(RoomClosed(at, webhook.room.sid, by_webhook=True))
+        events.append(RoomClosed(at, webhook.room.sid))
     return events

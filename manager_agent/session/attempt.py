@@ -83,6 +83,8 @@ class Attempt:
     """What the session's owner may know of the reason for the refusal."""
     presence: Presence = Presence()
     ready_by: Evidence | None = None
+    ready_before_loss: Evidence | None = None
+    """What had made it ready when it was lost, in case the loss was reported in error."""
     was_ready: bool = False
     """Whether it was ready as an earlier participant, which has left and whose signals no longer count."""
     was_accepted: bool = False

@@ -149,7 +149,7 @@ def _awaited_webhooks(before: Session, after: Session, event: Event | None) -> I
             for was, now in zip(_presences(before), _presences(after), strict=True):
                 if now is not was:
                     yield from _webhooks_of(was, now)
-        case ev.RoomClosed(by_webhook=False) if before.webhooks_arrive:
+        case ev.RoomMissed() if before.webhooks_arrive and after.over:
             yield WebhookAwaited(Missable.ROOM_FINISHED, before.room.sid)
 
 

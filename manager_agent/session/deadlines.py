@@ -9,6 +9,9 @@ from manager_agent.session.session import EndReason, Session, SessionState
 FRUITLESS_DISPATCHES_MAX = 3
 """A waiting session fails after this many dispatches in a row whose manager did not join or did not stay."""
 
+SILENCE_MAX = 60.0
+"""Seconds for which a room may be without a manager and its node silent: the node is dead, whatever LiveKit lists."""
+
 
 def deadline(session: Session) -> tuple[float, EndReason] | None:
     """The next instant at which the session ends unless something happens first, and the reason it would have."""
@@ -16,6 +19,8 @@ def deadline(session: Session) -> tuple[float, EndReason] | None:
         return None
     limits, since = session.limits, session.state_since
     ends = [(session.created_at + limits.max_duration, EndReason.EXPIRED)]
+    if session.room.silent_since is not None:
+        ends.append((session.room.silent_since + SILENCE_MAX, EndReason.ROOM_CLOSED))
     match session.state:
         case SessionState.WAITING:
             ends.append((session.ready_deadline, EndReason.READY_TIMEOUT))

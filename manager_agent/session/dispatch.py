@@ -35,6 +35,8 @@ class ManagerDispatch:
     accepted_at: float | None = None
     """When its job was accepted: from then on only this manager is in charge. None: no manager is."""
     presence: Presence = Presence()
+    is_connected: bool = False
+    """Whether it has reported itself from the room and has not reported the end of its connection since."""
     joined_at: float | None = None
     """When it was first seen in the room."""
     left_at: float | None = None
@@ -83,6 +85,10 @@ class ManagerDispatch:
             return self
         joined_at = at if self.joined_at is None else self.joined_at
         return replace(self, presence=presence, joined_at=joined_at, awaited_since=None)
+
+    def connected(self) -> ManagerDispatch:
+        """It reported what it sees in the room."""
+        return self if self.is_connected else replace(self, is_connected=True)
 
     def left(self, presence: Presence, at: float) -> ManagerDispatch:
         """It was reported to have left. It may return soon under the same identity."""

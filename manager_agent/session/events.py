@@ -77,10 +77,12 @@ class ParticipantInfo:
 
 @dataclass(frozen=True, slots=True)
 class ParticipantSeen:
-    """A participant is in the room, according to a join, a change of its attributes, or a listing."""
+    """A participant is in the room, according to a join or a change of its attributes."""
 
     at: float
     participant: ParticipantInfo
+    seen_by: str | None = None
+    """The identity of the manager that sees it in the room; None: a webhook reported it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +92,14 @@ class ParticipantLeft:
     sid: str
     aborted: bool = False
     """Its connection was aborted before it was in the room."""
+    seen_by: str | None = None
+    """The identity of the manager that saw it leave; None: a webhook reported it."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoomListed:
-    """LiveKit listed the room's participants; `asked_at` is when the listing was requested."""
+    """LiveKit listed the room's participants; `asked_at` is when the listing was requested. Listings come from an
+    eventually consistent store and may lack participants (livekit#2399)."""
 
     at: float
     asked_at: float
@@ -102,6 +107,9 @@ class RoomListed:
     """The participants that have joined."""
     joining: tuple[str, ...] = ()
     """Identities that are joining: not in the room yet, and not gone."""
+    is_silent: bool = False
+    """Whether the node that should have the room was asked for it and did not answer: LiveKit lists the rooms and
+    participants of a node that was killed for hours (livekit#3766)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,12 +129,20 @@ class WebhookArrived:
 
 @dataclass(frozen=True, slots=True)
 class RoomClosed:
-    """The room is gone. `sid` is empty when the source did not report it."""
+    """A webhook reported that the room is gone. `sid` is empty when it did not say which."""
 
     at: float
     sid: str = ""
-    by_webhook: bool = False
-    """Whether a webhook reported it; otherwise a query of the room found out."""
+
+
+@dataclass(frozen=True, slots=True)
+class RoomMissed:
+    """LiveKit did not know the room when asked for it at `asked_at`."""
+
+    at: float
+    asked_at: float
+    is_doubted: bool = False
+    """Whether it missed the rooms of several sessions at the same time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +318,7 @@ class CleanUpFailed:
 
 
 Event = (
-    ParticipantSeen | ParticipantLeft | RoomListed | ListingFailed | WebhookArrived | RoomClosed
+    ParticipantSeen | ParticipantLeft | RoomListed | ListingFailed | WebhookArrived | RoomClosed | RoomMissed
     | ServiceSignalled | JobAccepted | ManagerFailed | DeadlinePassed
     | RoomRequested | RoomCreated | RoomRefused | ManagerDispatched | InviteStarted | InviteAccepted
     | InviteRefused | ReplacementHeld | RemovalStarted | RemovalEnded | ListingStarted | SessionClosed

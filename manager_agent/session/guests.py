@@ -10,7 +10,6 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from manager_agent.session import events as ev
-from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.participant import Guest, Presence
 from manager_agent.session.session import Session
 
@@ -28,13 +27,19 @@ def token_given(session: Session, event: ev.TokenGiven) -> Session:
     return replace(session, guests=(*guests, Guest(event.identity)))
 
 
-def guest_seen(session: Session, seen: ParticipantInfo, at: float) -> Session:
-    return _with_presence(session, seen.identity, lambda presence: presence.seen(seen.sid, seen.joined_ms, at))
+def guest_seen(session: Session, identity: str, see: Callable[[Presence], Presence]) -> Session:
+    return _with_presence(session, identity, see)
 
 
 def guest_left(session: Session, identity: str, leave: Callable[[Presence], Presence], at: float) -> Session:
     left = _with_presence(session, identity, leave)
-    return session if left == session else replace(left, user_left_at=at)
+    was, now = _presence(session, identity), _presence(left, identity)
+    return left if (was.sid, was.gone) == (now.sid, now.gone) else replace(left, user_left_at=at)
+
+
+def _presence(session: Session, identity: str) -> Presence:
+    guest = session.guest(identity)
+    return Presence() if guest is None else guest.presence
 
 
 def _with_presence(session: Session, identity: str, change: Callable[[Presence], Presence]) -> Session:

@@ -1,7 +1,10 @@
 """Whether one identity is in the room, according to the reports received.
 
 PURE. Webhooks, room events and listings report the same joins and leaves late, repeatedly and out of order. LiveKit
-gives every join a new participant sid and an instant, by which the reports are ordered.
+gives every join a new participant sid and an instant, by which the reports are ordered. No report is always true: a
+listing may lack a participant, and a leave may be reported of one that is still there. So a participant that a listing
+lacks is only missed, one that is shown again is back, and what the manager sees in the room counts for more than a
+listing.
 """
 
 from __future__ import annotations
@@ -11,6 +14,29 @@ from dataclasses import dataclass, replace
 
 REMEMBERED_LEAVES = 16
 """The number of sids remembered after they left. Leaves are reported late by seconds, not by dozens of joins."""
+MISSES_MAX, MISSED_FOR = 3, 1.0
+"""A participant is gone when so many listings in a row lack it, the last requested so many seconds after the first."""
+LISTING_LAG = 1.0
+"""Seconds after a reported leave for which a listing may still show the participant."""
+ROOM_EVENT_LAG = 3.0
+"""The same for the manager's view of the room, which LiveKit updates every two seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """The leave of the participant that was in the room last."""
+
+    sid: str
+    at: float
+    was_seen: bool
+    """Whether a manager saw it in the room."""
+
+    def is_refuted(self, sid: str, shown_at: float | None, by: str | None) -> bool:
+        """Whether `sid`, shown in the room at `shown_at`, proves that the leave was reported in error."""
+        if shown_at is None or sid != self.sid:
+            return False
+        lag = LISTING_LAG if by is None else 0.0 if self.was_seen else ROOM_EVENT_LAG
+        return shown_at >= self.at + lag
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,25 +50,48 @@ class Presence:
     """When this join was first reported to us, in seconds since the epoch."""
     gone: tuple[str, ...] = ()
     """Sids known to have left, including any whose join was not reported yet; newest last."""
+    last: Departure | None = None
+    """The leave of the last participant here; None if another one has replaced it."""
+    seen_by: str | None = None
+    """The identity of the manager that sees this participant in the room; None: only others reported it."""
+    misses: int = 0
+    """Listings in a row that lacked it, counted up to MISSES_MAX."""
+    missed_since: float = math.inf
+    """When the first of them was requested."""
 
     @property
     def here(self) -> bool:
         return self.sid is not None
 
-    def seen(self, sid: str, joined_ms: int, at: float) -> Presence:
-        """The participant `sid` was seen in the room. Unchanged when that is already known or outdated."""
-        if sid == self.sid or sid in self.gone or 0 < joined_ms < self.joined_ms:
-            return self
-        gone = self._with_gone(self.sid) if self.sid else self.gone
-        return Presence(sid=sid, joined_ms=joined_ms, reported_at=at, gone=gone)
+    def has_left(self, sid: str, shown_at: float | None = None, by: str | None = None) -> bool:
+        """Whether this participant is known to have left, and a report that shows it in the room is outdated."""
+        return sid in self.gone and not self._is_back(sid, shown_at, by)
 
-    def left(self, sid: str) -> Presence:
-        """The participant `sid` has left. Only the current participant's leave changes the presence; all are
-        remembered."""
+    def seen(
+        self, sid: str, joined_ms: int, at: float, *, shown_at: float | None = None, by: str | None = None
+    ) -> Presence:
+        """The participant `sid` was seen in the room. Unchanged when that is already known or outdated.
+
+        `shown_at`: when it was in the room for certain, according to a listing or to the manager `by`; None for a
+        webhook, which may be late.
+        """
+        if sid == self.sid:
+            found = self.found()
+            return found if by in (None, self.seen_by) else replace(found, seen_by=by)
+        if self.has_left(sid, shown_at, by) or 0 < joined_ms < self.joined_ms:
+            return self
+        gone = self._with_gone(self.sid) if self.sid else tuple(one for one in self.gone if one != sid)
+        return Presence(sid=sid, joined_ms=joined_ms, reported_at=at, gone=gone, seen_by=by)
+
+    def left(self, sid: str, at: float, by: str | None = None) -> Presence:
+        """The participant `sid` has left, according to the manager `by` or to another source. Only the current
+        participant's leave changes the presence; all are remembered."""
         if sid in self.gone:
             return self
         gone = self._with_gone(sid)
-        return replace(self, sid=None, reported_at=None, gone=gone) if sid == self.sid else replace(self, gone=gone)
+        if sid != self.sid:
+            return replace(self, gone=gone)
+        return replace(self._empty(Departure(sid, at, was_seen=by is not None)), gone=gone)
 
     def overtaken(self, sid: str, joined_ms: int) -> Presence:
         """The participant `sid` has joined. Even if it has left already, no earlier participant is here any longer."""
@@ -50,15 +99,37 @@ class Presence:
             return self
         return replace(self.void(), joined_ms=joined_ms)
 
-    def not_listed(self, asked_at: float) -> Presence:
-        """A listing requested at `asked_at` did not show this identity. Later reports take precedence."""
-        if self.sid is None or self.reported_at is None or self.reported_at >= asked_at:
+    def missed(self, asked_at: float, *, is_watched: bool) -> Presence:
+        """A listing requested at `asked_at` lacked this identity. Later reports take precedence.
+
+        `is_watched`: the manager in the room sees it, or may not see it yet, so that it stays here.
+        """
+        if self.reported_at is not None and self.reported_at >= asked_at:
             return self
-        return self.left(self.sid)
+        misses = min(self.misses + 1, MISSES_MAX)
+        missed = self if misses == self.misses else replace(self, misses=misses)
+        missed = missed if asked_at >= self.missed_since else replace(missed, missed_since=asked_at)
+        if self.sid is None or is_watched or not missed.is_missed_for_good(asked_at):
+            return missed
+        return self._empty(Departure(self.sid, -math.inf, was_seen=False))
+
+    def is_missed_for_good(self, asked_at: float) -> bool:
+        """Whether enough listings lacked it, up to one requested at `asked_at`."""
+        return self.misses == MISSES_MAX and asked_at >= self.missed_since + MISSED_FOR
+
+    def found(self) -> Presence:
+        """Earlier listings that lacked it no longer count."""
+        return replace(self, misses=0, missed_since=math.inf) if self.misses else self
 
     def void(self) -> Presence:
         """No participant is here any longer, and none of the earlier ones can return."""
         return Presence(gone=self._with_gone(self.sid) if self.sid else self.gone)
+
+    def _is_back(self, sid: str, shown_at: float | None, by: str | None) -> bool:
+        return self.sid is None and self.last is not None and self.last.is_refuted(sid, shown_at, by)
+
+    def _empty(self, departure: Departure) -> Presence:
+        return Presence(joined_ms=self.joined_ms, gone=self.gone, last=departure)
 
     def _with_gone(self, sid: str) -> tuple[str, ...]:
         return (*self.gone, sid)[-REMEMBERED_LEAVES:]

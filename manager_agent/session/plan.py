@@ -20,8 +20,12 @@ from manager_agent.session.session import Session
 BLIND_LISTING_INTERVAL = 0.2
 """Seconds between two listings of a room whose webhooks do not arrive, while services are awaited."""
 WAITING_LISTING_INTERVAL, LISTING_INTERVAL = 5.0, 30.0
-"""Seconds between two listings of any other room: while services are awaited, and when all are ready and were seen.
-Listings find changes that were not reported."""
+"""Seconds between two listings of any other room: while services or a manager are awaited, and when all are ready and
+were seen. Listings find changes that were not reported."""
+DOUBT_PAUSES = 0.1, 1.0
+"""Seconds until LiveKit is asked again after one answer that lacked a participant, and after each further one."""
+UNCLEANED_KEPT = 120.0
+"""The least seconds for which a session is kept whose room can't be deleted."""
 NAME_QUARANTINE = 30.0
 """Seconds for which the name of a deleted room is not reused (livekit/livekit#4726)."""
 
@@ -94,8 +98,9 @@ def plan(session: Session, now: float) -> Plan:
     """What is due at `now`, and when to plan again."""
     due = list(_after_the_end(session) if session.over else _while_alive(session))
     actions = tuple(action for at, action in due if at <= now)
-    if CheckDeadline() in actions:
-        actions = (CheckDeadline(),)  # no other action is worth starting
+    for last in (CheckDeadline(), Purge()):
+        if last in actions:
+            actions = (last,)  # no other action is worth starting
     return Plan(actions, min((at for at, _ in due if at > now), default=math.inf))
 
 
@@ -125,12 +130,18 @@ def _next_listing_at(session: Session, created_at: float) -> float:
     latest = session.listed_at or created_at
     if session.listing_failures:
         return latest + backoff(session.session_id, session.listing_failures)
+    if session.doubts:
+        return latest + (DOUBT_PAUSES[0] if session.doubts == 1 else DOUBT_PAUSES[1])
+    return min(_next_regular_listing_at(session, latest), max(session.leave_shown_at, latest + DOUBT_PAUSES[0]))
+
+
+def _next_regular_listing_at(session: Session, latest: float) -> float:
     watched_since = session.manager.presence.reported_at
     if watched_since is not None and watched_since > latest:
         return watched_since  # participants may have left while the room was not watched
     unseen = [due for _, due in appearance_deadlines(session)]
     if session.all_ready and not unseen:
-        return latest + LISTING_INTERVAL
+        return latest + (LISTING_INTERVAL if session.manager.presence.here else WAITING_LISTING_INTERVAL)
     regular = latest + (WAITING_LISTING_INTERVAL if session.webhooks_arrive else BLIND_LISTING_INTERVAL)
     checks = [max(due, latest + BLIND_LISTING_INTERVAL) for due in unseen if due > session.listed_as_of]
     return min([regular, *checks])
@@ -152,5 +163,7 @@ def _after_the_end(session: Session) -> Iterator[tuple[float, Action]]:
         return  # a room that is being created can't be deleted yet
     if end.cleaning_since is None and end.cleaned_at is None:
         yield end.retry_at, CleanUp()
+        if end.clean_ups:
+            yield end.at + max(session.limits.retention, UNCLEANED_KEPT), Purge()
     elif end.cleaned_at is not None:
         yield max(end.at + session.limits.retention, end.cleaned_at + NAME_QUARANTINE), Purge()

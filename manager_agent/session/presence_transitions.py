@@ -5,14 +5,15 @@ PURE. Used by transitions.py, which has the table of all event types.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.guests import guest_left, guest_seen
-from manager_agent.session.participant import Presence, StaleParticipant
+from manager_agent.session.participant import ROOM_EVENT_LAG, Presence, StaleParticipant
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.service_transitions import (
     fail_unseen_services,
@@ -31,45 +32,74 @@ AGENT_NAME_ATTRIBUTES = ("lk.agent_name", "lk.agent.name")
 the second by the Python SDK. Only the holder of LiveKit's secret can make a participant of kind AGENT."""
 
 
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """A report of a participant in the room; `shown_at` and `by` as for Presence.seen."""
+
+    participant: ParticipantInfo
+    at: float
+    shown_at: float | None
+    by: str | None
+
+    def of(self, presence: Presence) -> Presence:
+        """The presence of its identity after this report."""
+        seen = self.participant
+        return presence.seen(seen.sid, seen.joined_ms, self.at, shown_at=self.shown_at, by=self.by)
+
+    def is_outdated(self, presence: Presence) -> bool:
+        return presence.has_left(self.participant.sid, self.shown_at, self.by)
+
+
 def participant_seen(session: Session, event: ev.ParticipantSeen) -> Session:
+    by = _watching(session, event.seen_by)
+    if by is not None:
+        room = replace(session.room, silent_since=None)
+        session = replace(session, manager=session.manager.connected(), room=room)
     if is_trespasser(session, event.participant):
         return trespasser_seen(session, event.participant)
-    return _seen(session, event.participant, event.at)
+    return _seen(session, Sight(event.participant, event.at, None if by is None else event.at, by))
 
 
-def _seen(session: Session, seen: ParticipantInfo, at: float) -> Session:
+def _watching(session: Session, seen_by: str | None) -> str | None:
+    """The identity of the manager that reports an event; None for a webhook, and for an earlier manager."""
+    return seen_by if session.manager.in_charge and seen_by == session.manager.identity else None
+
+
+def _seen(session: Session, sight: Sight) -> Session:
+    seen, at = sight.participant, sight.at
     session = _left(session, seen.identity, lambda presence: presence.overtaken(seen.sid, seen.joined_ms), at)
     if seen.identity == session.user.identity:
         if seen.is_ringing:
             return session
-        presence = session.user_presence.seen(seen.sid, seen.joined_ms, at)
+        presence = sight.of(session.user_presence)
         joined_at = at if session.user_joined_at is None and presence.here else session.user_joined_at
         return replace(session, user_presence=presence, user_joined_at=joined_at)
     if session.guest(seen.identity) is not None:
-        return guest_seen(session, seen, at)
+        return guest_seen(session, seen.identity, sight.of)
     manager = session.manager
     if seen.identity == manager.identity and manager.in_charge:
-        return replace(session, manager=manager.seen(manager.presence.seen(seen.sid, seen.joined_ms, at), at))
+        return replace(session, manager=manager.seen(sight.of(manager.presence), at))
     if session.is_stale(seen.identity):
         return with_stale_participant(
-            session,
-            seen.identity,
-            lambda stale: replace(stale, presence=stale.presence.seen(seen.sid, seen.joined_ms, at)),
+            session, seen.identity, lambda stale: replace(stale, presence=sight.of(stale.presence))
         )
     entry = session.entry_of(seen.identity)
     if entry is None and seen.is_agent and not seen.identity.startswith(OUR_IDENTITIES):
-        session, entry = _match_dispatched_agent(session, seen)
-        if entry is None and _is_surplus_agent(session, seen):
-            return make_stale(session, StaleParticipant(seen.identity, Presence().seen(seen.sid, seen.joined_ms, at)))
-    return session if entry is None else service_seen(session, entry, seen, at)
+        session, entry = _match_dispatched_agent(session, sight)
+        if entry is None and _is_surplus_agent(session, sight):
+            return make_stale(session, StaleParticipant(seen.identity, sight.of(Presence())))
+    if entry is None:
+        return session
+    return service_seen(session, entry, seen, sight.of(session.services[entry].presence), at)
 
 
-def _match_dispatched_agent(session: Session, seen: ParticipantInfo) -> tuple[Session, int | None]:
+def _match_dispatched_agent(session: Session, sight: Sight) -> tuple[Session, int | None]:
     """An agent that LiveKit dispatched for us has an identity assigned by LiveKit: recognize it by its agent name."""
+    seen = sight.participant
     names = _agent_names(seen)
 
     def awaited(service: RequiredService) -> bool:
-        known = service.presence.here or seen.sid in service.presence.gone
+        known = service.presence.here or sight.is_outdated(service.presence)
         return service.agent_name in names and service.attempt > 0 and not known
 
     entry = index_of(session.services, awaited)
@@ -80,11 +110,12 @@ def _match_dispatched_agent(session: Session, seen: ParticipantInfo) -> tuple[Se
     return session, entry
 
 
-def _is_surplus_agent(session: Session, seen: ParticipantInfo) -> bool:
+def _is_surplus_agent(session: Session, sight: Sight) -> bool:
     """An agent that joined for our dispatch although its entry already has one: it was dispatched twice."""
-    names = _agent_names(seen)
+    names = _agent_names(sight.participant)
     same = [service for service in session.services if service.agent_name in names and service.attempt > 0]
-    return bool(same) and all(s.presence.here and seen.sid not in s.presence.gone for s in same)
+    here = [service.presence for service in same if service.presence.here and not service.presence.misses]
+    return bool(same) and len(here) == len(same) and not any(map(sight.is_outdated, here))
 
 
 def _agent_names(seen: ParticipantInfo) -> frozenset[str]:
@@ -94,24 +125,25 @@ def _agent_names(seen: ParticipantInfo) -> frozenset[str]:
 def participant_left(session: Session, event: ev.ParticipantLeft) -> Session:
     session = trespasser_left(session, event.sid)
     if session.entry_of(event.identity) is None:
-        session = _unknown_left(session, event.sid)
-    left = _left(session, event.identity, lambda presence: presence.left(event.sid), event.at)
+        session = _unknown_left(session, event)
+    by = _watching(session, event.seen_by)
+    left = _left(session, event.identity, lambda presence: presence.left(event.sid, event.at, by), event.at)
     return replace(left, user_left_at=session.user_left_at) if event.aborted else left
 
 
-def _unknown_left(session: Session, sid: str) -> Session:
+def _unknown_left(session: Session, event: ev.ParticipantLeft) -> Session:
     """Remember the leave, because it may be of an agent dispatched for us whose join is reported later."""
     for entry, service in enumerate(session.services):
         if service.agent_name:
-            left = replace(service.current, presence=service.presence.left(sid))
+            left = replace(service.current, presence=service.presence.left(event.sid, event.at))
             session = with_attempt(session, entry, left)
     return session
 
 
 def _left(session: Session, identity: str, leave: Callable[[Presence], Presence], at: float) -> Session:
     if identity == session.user.identity:
-        presence = leave(session.user_presence)
-        left_at = session.user_left_at if presence is session.user_presence else at
+        was, presence = session.user_presence, leave(session.user_presence)
+        left_at = at if (presence.sid, presence.gone) != (was.sid, was.gone) else session.user_left_at
         return replace(session, user_presence=presence, user_left_at=left_at)
     if session.guest(identity) is not None:
         return guest_left(session, identity, leave, at)
@@ -128,27 +160,54 @@ def _left(session: Session, identity: str, leave: Callable[[Presence], Presence]
 def room_listed(session: Session, event: ev.RoomListed) -> Session:
     if event.asked_at == session.listing_since:
         session = replace(session, listing_since=None, listing_failures=0, listed_at=event.at)
-    if event.asked_at < session.listed_as_of:
+    if event.asked_at <= session.listed_as_of:
         return session
     previous_as_of = session.listed_as_of
-    session = replace(session, listed_as_of=event.asked_at)
+    session = replace(session, listed_as_of=event.asked_at, room=session.room.listed(event.asked_at, event.is_silent))
     here = [seen for seen in event.participants if not is_trespasser(session, seen)]
     listed = {seen.identity for seen in here} | set(event.joining)
-    known = [session.user.identity, session.manager.identity, *(s.identity for s in session.services)]
-    known += [guest.identity for guest in session.guests]
-    known += [stale.identity for stale in session.stale_participants]
-    for identity in known:
-        if identity and identity not in listed:
-            session = _left(session, identity, lambda presence: presence.not_listed(event.asked_at), event.at)
+    for identity in _identities(session):
+        if identity not in listed:
+            session = _missed(session, identity, event)
     for entry, service in enumerate(session.services):
         if service.identity not in listed and _signaled_before(service.current, event.asked_at):
-            session = with_attempt(session, entry, lost(service.current, event.at))
+            session = _missed_after_signal(session, entry, event)
     for seen in here:  # last: a listed participant may replace one that is gone
-        session = _seen(session, seen, event.at)
+        session = _seen(session, Sight(seen, event.at, shown_at=event.asked_at, by=None))
     for seen in event.participants:
         if is_trespasser(session, seen):
             session = trespasser_seen(session, seen)
     return fail_unseen_services(session, event, previous_as_of)
+
+
+def _identities(session: Session) -> list[str]:
+    """Every identity whose presence is recorded."""
+    known = [session.user.identity, session.manager.identity, *(s.identity for s in session.services)]
+    known += [guest.identity for guest in session.guests]
+    known += [stale.identity for stale in session.stale_participants]
+    return [identity for identity in known if identity]
+
+
+def _missed(session: Session, identity: str, event: ev.RoomListed) -> Session:
+    """The listing lacks this identity. Whether it has left depends on earlier listings, and on the manager."""
+
+    def missed(presence: Presence) -> Presence:
+        if not presence.here:
+            return presence
+        known_since = -math.inf if presence.reported_at is None else presence.reported_at
+        may_be_unseen = session.manager.is_connected and event.asked_at < known_since + ROOM_EVENT_LAG
+        return presence.missed(event.asked_at, is_watched=may_be_unseen or session.is_watched(presence))
+
+    return _left(session, identity, missed, event.at)
+
+
+def _missed_after_signal(session: Session, entry: int, event: ev.RoomListed) -> Session:
+    """The same for a service that sent a signal in the room although its join was never reported."""
+    attempt = session.services[entry].current
+    presence = attempt.presence.missed(event.asked_at, is_watched=False)
+    if presence.is_missed_for_good(event.asked_at):
+        return with_attempt(session, entry, lost(replace(attempt, presence=presence.found()), event.at))
+    return with_attempt(session, entry, replace(attempt, presence=presence))
 
 
 def _signaled_before(attempt: Attempt, asked_at: float) -> bool:

@@ -110,7 +110,7 @@ def removal_ended(session: Session, event: ev.RemovalEnded) -> Session:
     def ended(stale: StaleParticipant) -> StaleParticipant:
         if stale.removing is None:
             return stale
-        presence = stale.presence.left(stale.removing) if event.removed else stale.presence
+        presence = stale.presence.left(stale.removing, event.at) if event.removed else stale.presence
         return replace(stale, removing=None, presence=presence)
 
     return with_stale_participant(session, event.identity, ended)
@@ -147,15 +147,19 @@ def service_signalled(session: Session, event: ev.ServiceSignalled) -> Session:
     return session
 
 
-def service_seen(session: Session, entry: int, seen: ParticipantInfo, at: float) -> Session:
+def service_seen(session: Session, entry: int, seen: ParticipantInfo, presence: Presence, at: float) -> Session:
+    """`presence`: that of the service after it was seen."""
     attempt = session.services[entry].current
-    presence = attempt.presence.seen(seen.sid, seen.joined_ms, at)
     if presence.sid != seen.sid:  # an older participant, or one that is known to have left
         if presence.here or attempt.lost:
             return session
         timeline = replace(attempt.timeline, joined=attempt.timeline.joined or at)
         return with_attempt(session, entry, lost(replace(attempt, timeline=timeline), at))
-    if presence is not attempt.presence:
+    if presence.sid == attempt.presence.sid:
+        attempt = attempt if presence is attempt.presence else replace(attempt, presence=presence)
+    elif attempt.lost and attempt.presence.last is not None and attempt.presence.last.sid == seen.sid:
+        attempt = _returned(attempt, presence)
+    else:
         attempt = _joined(attempt, presence, at)
     signal, agent_state = seen.attributes.get(STATE_ATTRIBUTE), seen.attributes.get(AGENT_STATE_ATTRIBUTE, "")
     if signal == Signal.FAILED and not attempt.reported_failure:
@@ -197,6 +201,12 @@ def fail_unseen_services(session: Session, event: ev.RoomListed, previous_as_of:
     return session
 
 
+def _returned(attempt: Attempt, presence: Presence) -> Attempt:
+    """The same participant is still there: its loss was reported in error, and what it signaled before counts."""
+    timeline = replace(attempt.timeline, left=None)
+    return replace(attempt, presence=presence, timeline=timeline, ready_by=attempt.ready_before_loss)
+
+
 def service_left(session: Session, entry: int, presence: Presence, at: float) -> Session:
     attempt = session.services[entry].current
     left = replace(attempt, presence=presence)
@@ -204,7 +214,8 @@ def service_left(session: Session, entry: int, presence: Presence, at: float) ->
 
 
 def lost(attempt: Attempt, at: float) -> Attempt:
-    return replace(attempt, ready_by=None, timeline=replace(attempt.timeline, left=at))
+    timeline = replace(attempt.timeline, left=at)
+    return replace(attempt, ready_by=None, ready_before_loss=attempt.ready_by, timeline=timeline)
 
 
 def _ready(attempt: Attempt, evidence: Evidence, at: float) -> Attempt:

@@ -30,8 +30,9 @@ from manager_agent.json_object import EMPTY, JsonObject
 from manager_agent.session.attempt import ServiceReason, ServiceState
 from manager_agent.session.dispatch import ManagerDispatch
 from manager_agent.session.events import Signal
-from manager_agent.session.participant import Guest, Presence, StaleParticipant, Trespasser
+from manager_agent.session.participant import LISTING_LAG, MISSES_MAX, Guest, Presence, StaleParticipant, Trespasser
 from manager_agent.session.required_service import RequiredService
+from manager_agent.session.room import ROOM_MISSES_MAX, Room
 from manager_agent.traceparent import TraceContext, read_trace
 
 OUR_IDENTITIES = "sm-"
@@ -94,23 +95,6 @@ class User:
     grants: Mapping[str, Any] = field(default_factory=dict)
     metadata: str | None = None
     """The participant's metadata; None: the session's metadata as JSON."""
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """The LiveKit room and the progress of its creation."""
-
-    requested_at: float | None = None
-    sid: str = ""
-    created_at: float | None = None
-    refused: bool = False
-    taken: bool = False
-    """A room of this name exists and is not ours. It must not be touched."""
-
-    @property
-    def in_flight(self) -> bool:
-        """LiveKit was asked to create it and has not responded yet."""
-        return self.requested_at is not None and self.created_at is None and not self.refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +226,37 @@ class Session:
 
     def guest(self, identity: str) -> Guest | None:
         return next((guest for guest in self.guests if guest.identity == identity), None)
+
+    def is_watched(self, presence: Presence) -> bool:
+        """Whether the manager sees this participant in the room, and is connected to it."""
+        return self.manager.is_connected and presence.seen_by == self.manager.identity
+
+    @property
+    def presences(self) -> tuple[Presence, ...]:
+        return (
+            self.user_presence,
+            self.manager.presence,
+            *(service.presence for service in self.services),
+            *(guest.presence for guest in self.guests),
+            *(stale.presence for stale in self.stale_participants),
+        )
+
+    @property
+    def doubts(self) -> int:
+        """How many of LiveKit's latest answers in a row lacked the room or a participant that the manager does not see.
+        If any did, it must be asked again."""
+        room, is_connected = self.room, self.manager.is_connected
+        in_room = room.misses if room.misses < ROOM_MISSES_MAX or not is_connected else 0
+        missed = [one.misses for one in self.presences if one.misses < MISSES_MAX or not self.is_watched(one)]
+        return max(in_room, int(room.reported_closed), *missed)
+
+    @property
+    def leave_shown_at(self) -> float:
+        """From when on a listing shows whether the latest reported leave is true; infinity if one has shown it, or none
+        was reported."""
+        leaves = [one.last.at for one in self.presences if one.last is not None and not one.last.was_seen]
+        shown_at = max(leaves, default=-math.inf) + LISTING_LAG
+        return shown_at if shown_at > self.listed_as_of else math.inf
 
     def stale_participant(self, identity: str) -> StaleParticipant | None:
         return next((stale for stale in self.stale_participants if stale.identity == identity), None)

@@ -30,8 +30,8 @@ from manager_agent.session.service_transitions import (
 from manager_agent.session.session import GIVES_TOKENS, End, EndReason, Session
 from manager_agent.session.trespassers import trespasser_removal
 
-CLEAN_UP_PAUSE = 30.0
-"""Seconds until the deletion of a room is retried."""
+CLEAN_UP_PAUSE, CLEAN_UP_PAUSE_MAX = 30.0, 900.0
+"""Seconds until the deletion of a room is retried. Doubles with every failure, up to the maximum."""
 AFTER_THE_END = ev.RoomCreated | ev.RoomRefused | ev.CleanUpStarted | ev.CleanedUp | ev.CleanUpFailed
 """Events that still apply when the session is over: responses that were in flight, and the clean-up."""
 
@@ -82,7 +82,22 @@ def _room_refused(session: Session, event: ev.RoomRefused) -> Session:
 
 
 def _room_closed(session: Session, event: ev.RoomClosed) -> Session:
+    """The webhook is believed at once unless the manager is in the room. Then the end of its connection confirms it."""
     if session.room.created_at is None or event.sid not in ("", session.room.sid):
+        return session
+    if session.manager.is_connected:
+        return replace(session, room=replace(session.room, reported_closed=True))
+    return _ended(session, EndReason.ROOM_CLOSED, event.at)
+
+
+def _room_missed(session: Session, event: ev.RoomMissed) -> Session:
+    if event.asked_at == session.listing_since:
+        session = replace(session, listing_since=None, listing_failures=0, listed_at=event.at)
+    created_at = session.room.created_at
+    if created_at is None or event.asked_at <= max(created_at, session.listed_as_of):
+        return session
+    session = replace(session, room=session.room.missed(event))
+    if session.manager.is_connected or not session.room.is_missed_for_good(event):
         return session
     return _ended(session, EndReason.ROOM_CLOSED, event.at)
 
@@ -117,7 +132,8 @@ def _clean_up_failed(session: Session, event: ev.CleanUpFailed) -> Session:
     end = session.end
     if end is None or end.cleaning_since is None or end.cleaned_at is not None:
         return session
-    return replace(session, end=replace(end, cleaning_since=None, retry_at=event.at + CLEAN_UP_PAUSE))
+    pause = min(CLEAN_UP_PAUSE * 2.0 ** (end.clean_ups - 1), CLEAN_UP_PAUSE_MAX)
+    return replace(session, end=replace(end, cleaning_since=None, retry_at=event.at + pause))
 
 
 # --- the manager ------------------------------------------------------------------------------------
@@ -139,6 +155,8 @@ def _manager_failed(session: Session, event: ev.ManagerFailed) -> Session:
     manager = session.manager
     if not manager.in_charge or event.identity != manager.identity:
         return session
+    if session.room.reported_closed:
+        return _ended(session, EndReason.ROOM_CLOSED, event.at)
     return replace(_with_stale_manager(session), manager=manager.gone(event.at))
 
 
@@ -175,7 +193,8 @@ def _listing_failed(session: Session, event: ev.ListingFailed) -> Session:
     if event.asked_at != session.listing_since:
         return session
     failures = session.listing_failures + 1
-    return replace(session, listing_since=None, listing_failures=failures, listed_at=event.at)
+    room = replace(session.room, silent_since=None)  # all of LiveKit is away, not only the room's node
+    return replace(session, room=room, listing_since=None, listing_failures=failures, listed_at=event.at)
 
 
 _TRANSITIONS: Mapping[type, Callable[[Session, Any], Session]] = {
@@ -183,6 +202,7 @@ _TRANSITIONS: Mapping[type, Callable[[Session, Any], Session]] = {
     ev.RoomCreated: _room_created,
     ev.RoomRefused: _room_refused,
     ev.RoomClosed: _room_closed,
+    ev.RoomMissed: _room_missed,
     ev.RoomListed: room_listed,
     ev.ManagerDispatched: _manager_dispatched,
     ev.JobAccepted: _job_accepted,

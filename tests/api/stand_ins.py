@@ -58,7 +58,14 @@ class StandInRooms(Rooms):
             raise RuntimeError("the password is 1234")
         return super().user_token(session, now)
 
-    async def create(self, session: Session) -> str:
+    async def check(self) -> None:
+        if self.livekit.down:
+            raise LiveKitUnavailable("http://10.0.0.7:7880 can't be reached")
+
+    async def is_answering(self, room_name: str) -> bool:
+        return not self.livekit.down
+
+    async def create(self, session: Session, *, patience: float = 0.0) -> str:
         if self.livekit.down:
             raise LiveKitUnavailable("http://10.0.0.7:7880 can't be reached")
         if self.livekit.is_slow:

@@ -209,7 +209,8 @@ async def start_stack(request: pytest.FixtureRequest, start_server: StartServer)
 @pytest.fixture
 async def proxy(site: Site) -> AsyncIterator[LiveKitProxy]:
     """A proxy in front of the livekit-server that can misbehave. Started with
-    `start_stack(site, LIVEKIT_SERVER_URL=proxy.url)`, an API and all its participants use it."""
+    `start_stack(site, LIVEKIT_SERVER_URL=proxy.url)`, an API and all its participants use it. Request it before
+    `start_stack`, so that it ends last."""
     async with LiveKitProxy(site.livekit.http_url) as proxy:
         yield proxy
 

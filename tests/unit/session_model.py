@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.events import Event, Evidence, ParticipantInfo, ReadyOn, Refusal, Signal
+from manager_agent.session.participant import MISSED_FOR, MISSES_MAX
 from manager_agent.session.plan import (
     CheckDeadline,
     CleanUp,
@@ -232,9 +233,18 @@ class SessionModel:
             return  # a second agent of the same name, which it shows, may have replaced the first by then
         if isinstance(report.event, ev.RemovalStarted | ev.RemovalEnded):
             return  # each removal has a start and an end of its own
+        if isinstance(report.event, ev.ParticipantSeen) and self.brings_back(report.event.participant):
+            return
         late = (ev.ParticipantSeen, ev.ParticipantLeft, ev.ServiceSignalled, ev.RoomListed)
         event = replace(report.event, at=self.now) if isinstance(report.event, late) else report.event
         assert transition(self.session, event) is self.session
+
+    def brings_back(self, seen: ParticipantInfo) -> bool:
+        """Whether listings lacked the participant, so that a repeated report of its join counts."""
+        return any(
+            (one.sid == seen.sid and one.misses > 0) or (one.last is not None and one.last.sid == seen.sid)
+            for one in self.session.presences
+        )
 
     def overtook_the_join(self, report: EventReport) -> bool:
         """The signal was reported before its sender was known to be here, and counted for the participant that was;
@@ -275,16 +285,21 @@ class SessionModel:
         return any(self.reports_of(stay, ev.ParticipantLeft))
 
     def is_missed(self, stay: Stay, after: float) -> bool:
-        """Whether a listing that was requested after that instant did not show this identity."""
-        newest = 0.0
+        """Whether enough listings in a row that were requested after that instant did not show this identity, and
+        nothing has shown it since."""
+        newest, missed = 0.0, list[float]()
         for report in self.delivered:
-            listing = report.event
-            if isinstance(listing, ev.RoomListed) and listing.asked_at >= newest:
-                newest = listing.asked_at
-                shown = [*(seen.identity for seen in listing.participants), *listing.joining]
-                if listing.asked_at > after and stay.identity not in shown:
-                    return True
-        return False
+            event = report.event
+            if isinstance(event, ev.ParticipantSeen) and report.stay is stay:
+                missed = []
+            if not isinstance(event, ev.RoomListed) or event.asked_at <= newest:
+                continue
+            newest = event.asked_at
+            if stay.identity in (*(seen.identity for seen in event.participants), *event.joining):
+                missed = []
+            elif newest > after:
+                missed.append(newest)
+        return len(missed) >= MISSES_MAX and missed[-1] >= missed[0] + MISSED_FOR
 
     def is_here(self, stay: Stay) -> bool:
         """Reported to be here, and not reported in any way to be gone. Of two agents of one name the second is a
@@ -370,13 +385,14 @@ class SessionModel:
         assert (session.state == "waiting") <= (session.ready_at is None)
         assert (session.state == "degraded") <= (session.ready_at is not None)
 
-    def check_that_one_listing_is_enough(self) -> None:
-        """After one listing the session knows which participants are here, whatever was reported before."""
+    def check_that_listings_are_enough(self) -> None:
+        """After a few listings the session knows which participants are here, whatever was reported before."""
         if self.session.over or not all(self.attempts):
             return
-        self.now += 1.0
-        self.list_room()
-        self.deliver(len(self.unreported) - 1)
+        for _ in range(MISSES_MAX):
+            self.now += MISSED_FOR
+            self.list_room()
+            self.deliver(len(self.unreported) - 1)
         if USER not in [stay.identity for stay in self.coming()]:
             assert self.session.user_presence.here == (USER in [stay.identity for stay in self.present()])
         for entry, service in enumerate(self.session.services):

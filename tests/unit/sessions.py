@@ -10,7 +10,9 @@ from typing import Any
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import Chosen, Event, Evidence, ParticipantInfo, ReadyOn, Signal
+from manager_agent.session.participant import MISSED_FOR
 from manager_agent.session.required_service import RequiredService, Requirement
+from manager_agent.session.room import ROOM_MISSED_FOR
 from manager_agent.session.session import Session, User
 from manager_agent.session.transitions import apply
 
@@ -72,7 +74,17 @@ def created(at: float = START) -> list[Event]:
 
 def managed(at: float = START) -> list[Event]:
     """The room is made and its manager is in it."""
-    return [*created(at), ev.JobAccepted(at, MANAGER), seen(MANAGER, "PA_manager", at)]
+    return [*created(at), *in_charge(at)]
+
+
+def in_charge(at: float) -> list[Event]:
+    """The manager takes the room, according to a webhook."""
+    return [ev.JobAccepted(at, MANAGER), seen(MANAGER, "PA_manager", at)]
+
+
+def watched(at: float = START) -> list[Event]:
+    """The room is made and its manager reports from it what it sees there."""
+    return [*created(at), ev.JobAccepted(at, MANAGER), shown(MANAGER, "PA_manager", at)]
 
 
 def invited(*entries: int, at: float = START) -> list[Event]:
@@ -95,6 +107,11 @@ def seen(
     return ev.ParticipantSeen(at, ParticipantInfo(identity, sid, joined_ms, is_agent, attributes or {}))
 
 
+def shown(identity: str, sid: str, at: float, by: str = MANAGER) -> ev.ParticipantSeen:
+    """The manager sees the participant in the room."""
+    return ev.ParticipantSeen(at, ParticipantInfo(identity, sid), seen_by=by)
+
+
 def left(identity: str, sid: str, at: float) -> ev.ParticipantLeft:
     return ev.ParticipantLeft(at, identity, sid)
 
@@ -107,3 +124,13 @@ def listed(
     at: float, *here: ParticipantInfo, asked_at: float | None = None, joining: tuple[str, ...] = ()
 ) -> ev.RoomListed:
     return ev.RoomListed(at, at if asked_at is None else asked_at, here, joining)
+
+
+def unlisted(at: float, *here: ParticipantInfo) -> list[Event]:
+    """As many listings, up to one at `at`, as it takes to believe that all others have left."""
+    return [listed(when, *here) for when in (at - MISSED_FOR - 0.001, at - MISSED_FOR / 2, at)]
+
+
+def room_missed(at: float) -> list[Event]:
+    """As many answers that there is no such room, up to one at `at`, as it takes to believe it."""
+    return [ev.RoomMissed(when, when) for when in (at - ROOM_MISSED_FOR - 0.001, at - ROOM_MISSED_FOR / 2, at)]

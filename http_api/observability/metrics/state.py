@@ -10,6 +10,7 @@ from prometheus_client.registry import Collector
 
 from http_api.limits.waiters import Waiters
 from http_api.observability.shipping.batch import Stats
+from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.outbound.callbacks import Callbacks
 from manager_agent.outbound.deliveries import DeliveryState
@@ -17,6 +18,8 @@ from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.registry import Registry
 from manager_agent.session.session import SessionState
 from manager_agent.store.store import Store
+
+UNDELETABLE = "Rooms without a session that LiveKit still lists after several tries to delete them."
 
 
 class State(Collector):
@@ -26,6 +29,7 @@ class State(Collector):
         store: Store,
         waiters: Waiters,
         agent: ManagerAgent,
+        reconciler: Reconciler,
         registry: Registry,
         callbacks: Callbacks,
         log_queue: Callable[[], Stats],
@@ -35,6 +39,7 @@ class State(Collector):
         """`log_queue` returns the shipper's statistics; `shown_type` maps a service type to its label value.
         `known_types` are shown even when no such service is registered any longer."""
         self._store, self._waiters, self._agent, self._registry = store, waiters, agent, registry
+        self._reconciler = reconciler
         self._callbacks, self._log_queue, self._shown_type = callbacks, log_queue, shown_type
         self._known_types = known_types
 
@@ -49,6 +54,7 @@ class State(Collector):
         for name, description, value in (
             ("session_manager_waiters", "Requests that are waiting.", self._waiters.count),
             ("session_manager_rooms_held", "Rooms that the manager agent watches.", self._agent.rooms_held),
+            ("session_manager_rooms_undeletable", UNDELETABLE, self._reconciler.undeletable),
             ("session_manager_manager_registered", "1 if registered with LiveKit.", self._agent.registered),
             ("session_manager_callbacks_pending", "Callbacks not yet finished.", self._callbacks.pending),
             ("session_manager_log_queue_records", "Log records waiting to be shipped.", logs.queued_records),

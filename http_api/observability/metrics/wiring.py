@@ -10,6 +10,7 @@ from http_api.observability.metrics.state import State
 from http_api.observability.shipping.log_shipper import LogShipper
 from http_api.problems.problems import TABLE
 from http_api.problems.table import UNEXPECTED
+from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.outbound.callbacks import Callbacks
 from manager_agent.registry.registry import Registry
@@ -22,6 +23,7 @@ def wire(
     registry: Registry,
     profiles: Iterable[str],
     agent: ManagerAgent,
+    reconciler: Reconciler,
     callbacks: Callbacks,
     waiters: Waiters,
     shipper: LogShipper,
@@ -38,6 +40,7 @@ def wire(
         store=store,
         waiters=waiters,
         agent=agent,
+        reconciler=reconciler,
         registry=registry,
         callbacks=callbacks,
         log_queue=lambda: shipper.stats,

@@ -31,6 +31,7 @@ from tests.api.still_sessions import still_session
 from tests.callback_receiver import CallbackReceiver
 from tests.scraped_metrics import ScrapedMetrics, scrape
 from tests.tenants import ACME, OPERATOR, WATCHER, production
+from tests.unit import sessions as given
 from tests.unit.sessions import ASR, JOINS, managed, with_instance
 from tests.waiting import described, eventually
 
@@ -297,8 +298,8 @@ async def test_missed_webhook_is_counted_only_where_webhooks_arrive(api: Api) ->
     async with still_session(api, "ses_told", webhooks_arrive=True) as session:
         await session.user_comes()
         now = api.parts.clock()
-        await session.happens(ev.RoomListed(now, now, ()), ev.RoomClosed(now, "RM_1"))
-        assert session.now.user_left_at == now
+        await session.happens(*given.unlisted(now + 2), *given.room_missed(now + 4))
+        assert session.now.user_left_at == now + 2
         assert await post(api, webhook("room-ses_told", "participant_left", identity="alice", sid="PA_alice_1")) == 200
     missed = "session_manager_webhooks_missed_total"
     shown = await until_exposed(api, missed)

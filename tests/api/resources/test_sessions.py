@@ -111,8 +111,9 @@ async def test_room_name_in_use_is_409_with_retry_after(api: Api) -> None:
 async def test_create_without_livekit_is_503_and_leaves_nothing(api: Api, prefer: str) -> None:
     api.livekit.down = True
     status, headers, problem = await api.open(prefer=prefer)
-    assert (status, headers["Retry-After"], problem["reason"]) == (503, "2", "room_unavailable")
+    assert (status, headers["Retry-After"], problem["type"].rsplit(":")[-1]) == (503, "2", "room_unavailable")
     assert "10.0.0.7" not in str(problem)
+    assert list(api.parts.store.list()) == []
 
 
 async def test_disconnected_client_ends_the_session_it_waited_for(api: Api) -> None:

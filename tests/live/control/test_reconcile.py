@@ -8,6 +8,7 @@ import pytest
 from livekit import api
 
 from http_api.app_keys import ROOMS
+from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.messages import RoomStatus
 from manager_agent.session import events as ev
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.live
 
 
 def reconciler(stack: Stack) -> Reconciler:
-    return Reconciler(store=stack.store, rooms=stack.app[ROOMS], clock=stack.clock)
+    return Reconciler(store=stack.store, rooms=stack.app[ROOMS], missed_rooms=MissedRooms(), clock=stack.clock)
 
 
 def status(session_id: str, deployment: str) -> str:

@@ -13,6 +13,7 @@ from livekit import api, rtc
 
 from http_api.app_keys import ROOMS
 from http_api.limits.waiters import WAITERS
+from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.reconcile import Reconciler
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, ready_session
@@ -79,7 +80,7 @@ async def test_old_token_in_a_foreign_room_is_removed_and_the_room_stays(
     stranger, late = rtc.Room(), rtc.Room()
     await stranger.connect(stack.site.livekit.url, token)
     await late.connect(stack.site.livekit.url, first["access_token"])
-    reconciler = Reconciler(store=stack.store, rooms=stack.app[ROOMS], clock=stack.clock)
+    reconciler = Reconciler(store=stack.store, rooms=stack.app[ROOMS], missed_rooms=MissedRooms(), clock=stack.clock)
 
     async def found() -> list[str]:
         if not webhooks:

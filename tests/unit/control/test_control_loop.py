@@ -12,6 +12,7 @@ import pytest
 from structlog.contextvars import bound_contextvars, merge_contextvars
 from structlog.testing import capture_logs
 
+from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.session_log import log_changes
 from manager_agent.livekit.server_api import Listing
@@ -32,7 +33,7 @@ pytestmark = pytest.mark.unit
 class NoRooms:
     """Rooms that are created at once and stay empty."""
 
-    async def create(self, session: Session) -> str:
+    async def create(self, session: Session, *, patience: float) -> str:
         return "RM_1"
 
     async def list_participants(self, room_name: str) -> Listing:
@@ -72,7 +73,13 @@ async def test_an_instance_is_suspended_for_not_answering_and_not_for_being_full
     rooms: Any = NoRooms()
     inviter: Any = RefusingInviter(why)
     orchestrator = Orchestrator(
-        store=store, rooms=rooms, inviter=inviter, registry=registry, identities=Identities("secret"), clock=time.time
+        store=store,
+        rooms=rooms,
+        inviter=inviter,
+        registry=registry,
+        identities=Identities("secret"),
+        missed_rooms=MissedRooms(),
+        clock=time.time,
     )
     chosen = [registry.choose([Requirement("asr-1")]) for _ in range(FAILURES_MAX)]
     for n, services in enumerate(chosen):
@@ -92,7 +99,13 @@ async def test_work_for_a_session_is_logged_with_the_request_that_opened_it() ->
     rooms: Any = NoRooms()
     inviter: Any = RefusingInviter(Refusal.UNREACHABLE)
     orchestrator = Orchestrator(
-        store=store, rooms=rooms, inviter=inviter, registry=registry, identities=Identities("secret"), clock=time.time
+        store=store,
+        rooms=rooms,
+        inviter=inviter,
+        registry=registry,
+        identities=Identities("secret"),
+        missed_rooms=MissedRooms(),
+        clock=time.time,
     )
     services = registry.choose([ANY_ASR])
     with capture_logs(processors=[merge_contextvars]) as logs:

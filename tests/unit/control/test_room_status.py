@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from manager_agent.control.room_status import PER_SECONDS, WRITES, publish_room_status
-from manager_agent.livekit.server_api import LiveKitUnavailable, Rooms
+from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
+from manager_agent.session import events as ev
 from manager_agent.session.session import Session
 from manager_agent.store.memory import MemoryStore
 from tests.unit import sessions as given
@@ -17,6 +18,10 @@ from tests.unit.waits import until
 pytestmark = pytest.mark.unit
 
 CHANGES = 60
+
+
+def missed(asked_at: float) -> ev.RoomMissed:
+    return ev.RoomMissed(now(), asked_at)
 
 
 class RecordingRooms(Rooms):
@@ -44,7 +49,7 @@ async def test_fast_changes_are_written_to_the_room_together_and_the_last_one_al
     await store.add(given.a_session(given.JOINS))
     for event in (*given.created(), *given.invited(given.ASR), *given.accepted(given.ASR)):
         await store.update("s1", event)
-    room_status = asyncio.create_task(publish_room_status("s1", 0, store=store, rooms=rooms, clock=now))
+    room_status = asyncio.create_task(publish_room_status("s1", 0, store=store, rooms=rooms, clock=now, missed=missed))
     try:
         for n in range(CHANGES):
             comes_or_goes = given.seen if n % 2 == 0 else given.left
@@ -59,14 +64,16 @@ async def test_fast_changes_are_written_to_the_room_together_and_the_last_one_al
 
 
 @pytest.mark.parametrize(
-    "fault", [LiveKitUnavailable("down"), RuntimeError("as the test wants it")], ids=lambda fault: type(fault).__name__
+    "fault",
+    [LiveKitUnavailable("down"), RoomMissing("demo"), RuntimeError("as the test wants it")],
+    ids=lambda fault: type(fault).__name__,
 )
 @in_virtual_time
 async def test_a_failed_write_of_the_room_status_is_repeated(fault: Exception) -> None:
     rooms = RecordingRooms(fault)
     store = MemoryStore(now)
     await store.add(given.a_session(given.JOINS))
-    room_status = asyncio.create_task(publish_room_status("s1", 0, store=store, rooms=rooms, clock=now))
+    room_status = asyncio.create_task(publish_room_status("s1", 0, store=store, rooms=rooms, clock=now, missed=missed))
     try:
         await until_current(store, rooms)
     finally:

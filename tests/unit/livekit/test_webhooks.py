@@ -27,7 +27,8 @@ from manager_agent.session.events import (
     RoomClosed,
     WebhookArrived,
 )
-from manager_agent.session.session import Room, Session, User
+from manager_agent.session.room import Room
+from manager_agent.session.session import Session, User
 
 pytestmark = pytest.mark.unit
 
@@ -57,7 +58,7 @@ def webhook(event: str, participant: models.ParticipantInfo | None = None) -> ap
         ),
         (webhook("participant_left", ALICE), [ParticipantLeft(AT, "alice", "PA_1")]),
         (webhook("participant_connection_aborted", ALICE), [ParticipantLeft(AT, "alice", "PA_1", aborted=True)]),
-        (webhook("room_finished"), [RoomClosed(AT, "RM_1", by_webhook=True)]),
+        (webhook("room_finished"), [RoomClosed(AT, "RM_1")]),
     ],
 )
 def test_each_webhook_becomes_its_session_event(hook: api.WebhookEvent, further: list[Event]) -> None:

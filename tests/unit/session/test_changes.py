@@ -64,6 +64,7 @@ WAITING = given.after(
 )
 JOINED = given.after(WAITING, *given.accepted(ASR, LLM), ASR_SEEN, LLM_SEEN)
 READY = given.after(JOINED, given.signal("sm-llm-1", Signal.READY, START + 2))
+WITHOUT_ASR = given.unlisted(NOW, ParticipantInfo(given.MANAGER, "PA_manager"), ParticipantInfo("sm-llm-1", "PA_llm"))
 ASR_LOST = given.after(READY, given.left("sm-asr-1", "PA_asr", START + 2.5))
 LLM_LOST = given.after(READY, given.left("sm-llm-1", "PA_llm", START + 2.5))
 DECLINED = given.after(WAITING, ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.DECLINED, final=True))
@@ -327,7 +328,7 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
     ),
     "a webhook reports that the room is closed": (
         ASR_LOST,
-        ev.RoomClosed(NOW, "RM_1", by_webhook=True),
+        ev.RoomClosed(NOW, "RM_1"),
         [
             StateChanged(SessionState.DEGRADED, SessionState.ENDED, 0.5),
             Ended(ASR, EndReason.ROOM_CLOSED, ServiceReason.LEFT, None),
@@ -335,8 +336,8 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
         ],
     ),
     "a closed room is found before its webhook": (
-        READY,
-        ev.RoomClosed(NOW, "RM_1"),
+        given.after(READY, *given.room_missed(NOW)[:-1]),
+        given.room_missed(NOW)[-1],
         [
             StateChanged(SessionState.READY, SessionState.ENDED, 1), Ended(ASR, EndReason.ROOM_CLOSED, None, None),
             Ended(LLM, EndReason.ROOM_CLOSED, None, None), SessionEnded(EndReason.ROOM_CLOSED),
@@ -344,8 +345,8 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
         ],
     ),
     "a closed room is found without webhooks": (
-        replace(READY, webhooks_arrive=False),
-        ev.RoomClosed(NOW, "RM_1"),
+        given.after(replace(READY, webhooks_arrive=False), *given.room_missed(NOW)[:-1]),
+        given.room_missed(NOW)[-1],
         [
             StateChanged(SessionState.READY, SessionState.ENDED, 1), Ended(ASR, EndReason.ROOM_CLOSED, None, None),
             Ended(LLM, EndReason.ROOM_CLOSED, None, None), SessionEnded(EndReason.ROOM_CLOSED), Revised(),
@@ -374,9 +375,9 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
         ev.RoomRefused(NOW, taken=True),
         [RoomAnswered()],
     ),
-    "a listing shows that a service has left": (
-        READY,
-        given.listed(NOW, ParticipantInfo(given.MANAGER, "PA_manager"), ParticipantInfo("sm-llm-1", "PA_llm")),
+    "listings show that a service has left": (
+        given.after(READY, *WITHOUT_ASR[:-1]),
+        WITHOUT_ASR[-1],
         [
             StepTaken(ASR, AttemptStep.LEFT, NOW, NOW, is_first=True),
             StateChanged(SessionState.READY, SessionState.DEGRADED, 1),
@@ -407,9 +408,9 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
         given.listed(NOW, ParticipantInfo("sm-asr-1", "PA_asr"), ParticipantInfo("sm-llm-1", "PA_llm")),
         [],
     ),
-    "a listing shows a change without webhooks": (
-        replace(READY, webhooks_arrive=False),
-        given.listed(NOW, ParticipantInfo("sm-llm-1", "PA_llm")),
+    "listings show a change without webhooks": (
+        given.after(replace(READY, webhooks_arrive=False), *WITHOUT_ASR[:-1]),
+        WITHOUT_ASR[-1],
         [
             StepTaken(ASR, AttemptStep.LEFT, NOW, NOW, is_first=True),
             StateChanged(SessionState.READY, SessionState.DEGRADED, 1), Revised(),

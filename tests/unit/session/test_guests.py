@@ -44,8 +44,10 @@ def test_the_session_lasts_until_the_last_guest_has_left() -> None:
     assert given.after(both, given.left("alice", "PA_alice", START + 12)).state is SessionState.ACTIVE
 
 
-def test_a_guest_that_a_listing_does_not_show_has_left() -> None:
-    session = opened(BOB_ASKED, BOB_CAME, given.listed(START + 20))
+def test_a_guest_that_listings_do_not_show_has_left() -> None:
+    missed = opened(BOB_ASKED, BOB_CAME, given.listed(START + 12))
+    assert (missed.state, missed.user_left_at) == (SessionState.ACTIVE, None)
+    session = opened(BOB_ASKED, BOB_CAME, *given.unlisted(START + 20))
     assert (session.state, session.user_left_at) == (SessionState.READY, START + 20)
 
 

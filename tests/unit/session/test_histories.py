@@ -70,6 +70,8 @@ def take_step(model: SessionModel, what: str, chance: random.Random) -> None:
             model.join(USER, on_its_way=chance.random() < 0.1)
         case "the room is listed":
             model.list_room()
+        case "the room is missed":
+            model.unreported.append(EventReport(ev.RoomMissed(model.now, model.now)))
         case "an invite is answered" if identities:
             model.answer(entry, chance.choice([None, None, *Refusal]), final=chance.random() < 0.1)
         case "a service is replaced" if identities:
@@ -116,6 +118,7 @@ STEP_WEIGHTS = {
     "a service signals": 5,
     "the user joins": 1,
     "the room is listed": 3,
+    "the room is missed": 1,
     "an invite is answered": 2,
     "a service is replaced": 2,
     "there is no replacement": 1,
@@ -144,7 +147,7 @@ def a_history(services: tuple[RequiredService, ...], steps: list[tuple[str, int]
     for what, number in steps:
         take_step(model, what, random.Random(number))
         model.check_conclusions()
-    model.check_that_one_listing_is_enough()
+    model.check_that_listings_are_enough()
     model.check_conclusions()
     return model
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import reduce
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager_agent.session.participant import REMEMBERED_LEAVES, Presence
+from manager_agent.session.participant import LISTING_LAG, REMEMBERED_LEAVES, ROOM_EVENT_LAG, Presence
 
 pytestmark = pytest.mark.unit
 
@@ -18,29 +20,29 @@ SECOND = FIRST.seen("PA_2", 2_000, at=2.0)
 def test_a_new_presence_is_not_here() -> None:
     """And the leave of an unknown participant does not change that."""
     assert not ANONYMOUS.here
-    assert not ANONYMOUS.left("PA_1").here
+    assert not ANONYMOUS.left("PA_1", at=2.0).here
 
 
 def test_a_participant_is_here_from_its_join_to_its_own_leave() -> None:
     """The first report of the join is remembered."""
     assert (FIRST.here, FIRST.sid, FIRST.reported_at) == (True, "PA_1", 1.0)
-    assert FIRST.left("PA_0").here
-    assert not FIRST.left("PA_1").here
+    assert FIRST.left("PA_0", at=2.0).here
+    assert not FIRST.left("PA_1", at=2.0).here
 
 
-@pytest.mark.parametrize("presence", [FIRST, SECOND, FIRST.left("PA_1"), FIRST.left("PA_0")])
+@pytest.mark.parametrize("presence", [FIRST, SECOND, FIRST.left("PA_1", at=2.0), FIRST.left("PA_0", at=2.0)])
 def test_a_repeated_join_or_leave_changes_nothing(presence: Presence) -> None:
     """The same object comes back."""
     if presence.sid:
         assert presence.seen(presence.sid, presence.joined_ms, at=9.0) is presence
     for sid in presence.gone:
-        assert presence.left(sid) is presence
+        assert presence.left(sid, at=2.0) is presence
 
 
 def test_a_newer_participant_replaces_the_older_one_of_its_identity() -> None:
     """LiveKit has one participant of an identity at a time: the older one is gone, even if no leave is reported."""
     assert (SECOND.sid, SECOND.gone) == ("PA_2", ("PA_1",))
-    assert SECOND.left("PA_1") is SECOND
+    assert SECOND.left("PA_1", at=2.0) is SECOND
     assert SECOND.seen("PA_1", 1_000, at=3.0) is SECOND
 
 
@@ -49,7 +51,7 @@ def test_a_late_report_of_an_older_join_does_not_replace_the_newer_one() -> None
     here."""
     newer = ANONYMOUS.seen("PA_2", 2_000, at=1.0)
     assert newer.seen("PA_1", 1_000, at=2.0) is newer
-    gone = newer.left("PA_2")
+    gone = newer.left("PA_2", at=2.0)
     assert gone.seen("PA_1", 1_000, at=2.0) is gone
 
 
@@ -61,38 +63,89 @@ def test_joins_without_an_instant_are_ordered_by_their_report() -> None:
 
 def test_a_leave_reported_before_its_join_is_remembered() -> None:
     """Once the join is reported, it is over already."""
-    assert not ANONYMOUS.left("PA_1").seen("PA_1", 1_000, at=2.0).here
+    assert not ANONYMOUS.left("PA_1", at=2.0).seen("PA_1", 1_000, at=2.0).here
 
 
 def test_a_newer_participant_that_joined_and_left_leaves_the_identity_absent() -> None:
     """Its leave was reported before its join: by then the one before it is gone too."""
-    overtaken = FIRST.left("PA_2").overtaken("PA_2", 2_000)
+    overtaken = FIRST.left("PA_2", at=2.0).overtaken("PA_2", 2_000)
     assert (overtaken.here, overtaken.gone) == (False, ("PA_2", "PA_1"))
-    assert not ANONYMOUS.left("PA_2").overtaken("PA_2", 2_000).seen("PA_1", 1_000, at=3.0).here
-    assert FIRST.left("PA_0").overtaken("PA_0", 500).here
+    assert not ANONYMOUS.left("PA_2", at=2.0).overtaken("PA_2", 2_000).seen("PA_1", 1_000, at=3.0).here
+    assert FIRST.left("PA_0", at=2.0).overtaken("PA_0", 500).here
     assert FIRST.overtaken("PA_2", 2_000) is FIRST
+
+
+def missed(presence: Presence, *asked_at: float, is_watched: bool = False) -> Presence:
+    return reduce(lambda latest, at: latest.missed(at, is_watched=is_watched), asked_at, presence)
+
+
+def test_a_participant_is_gone_only_after_several_listings_lacked_it() -> None:
+    """Over some time: an eventually consistent store may lack it twice in the same moment."""
+    assert missed(FIRST, 5.0, 5.1).here
+    assert missed(FIRST, 5.0, 5.1, 5.2, 5.9).here
+    assert not missed(FIRST, 5.0, 5.1, 6.0).here
 
 
 def test_a_listing_counts_only_if_requested_after_the_join_was_known() -> None:
     """What was learned later wins."""
-    assert FIRST.not_listed(asked_at=0.9) is FIRST
-    assert FIRST.not_listed(asked_at=1.0) is FIRST
-    assert not FIRST.not_listed(asked_at=1.1).here
-    assert ANONYMOUS.not_listed(asked_at=1.1) is ANONYMOUS
+    assert FIRST.missed(0.9, is_watched=False) is FIRST
+    assert FIRST.missed(1.0, is_watched=False) is FIRST
+    assert FIRST.missed(1.1, is_watched=False).misses == 1
 
 
-def test_an_unlisted_participant_does_not_return_by_a_late_report() -> None:
-    """Being absent from a listing counts as the leave of that very participant."""
-    gone = FIRST.not_listed(asked_at=5.0)
-    assert gone.seen("PA_1", 1_000, at=6.0) is gone
-    assert gone.seen("PA_2", 2_000, at=6.0).here
+def test_a_listing_that_shows_the_participant_clears_the_earlier_misses() -> None:
+    found = missed(FIRST, 5.0, 5.1).seen("PA_1", 1_000, at=5.2, shown_at=5.2)
+    assert found == FIRST
+    assert missed(found, 7.0, 9.0).here
+
+
+def test_listings_never_end_what_the_manager_sees_in_the_room() -> None:
+    watched = FIRST.seen("PA_1", 1_000, at=1.5, shown_at=1.5, by="sm-manager-1")
+    doubted = missed(watched, *range(5, 100), is_watched=True)
+    assert doubted.here
+    assert not doubted.missed(101.0, is_watched=False).here
+
+
+@pytest.mark.parametrize("shown_at", [None, 7.0])
+def test_an_unlisted_participant_returns_when_any_source_shows_it(shown_at: float | None) -> None:
+    gone = missed(FIRST, 5.0, 5.1, 6.0)
+    back = gone.seen("PA_1", 1_000, at=7.0, shown_at=shown_at)
+    assert (back.sid, back.gone) == ("PA_1", ())
+    assert gone.seen("PA_2", 2_000, at=7.0).sid == "PA_2"
+
+
+@pytest.mark.parametrize(
+    ("left_by", "shown_at", "shown_by", "is_back"),
+    [
+        (None, None, None, False),
+        (None, 10.0 + LISTING_LAG - 0.1, None, False),
+        (None, 10.0 + LISTING_LAG, None, True),
+        (None, 10.0 + ROOM_EVENT_LAG - 0.1, "sm-manager-1", False),
+        (None, 10.0 + ROOM_EVENT_LAG, "sm-manager-1", True),
+        ("sm-manager-1", 10.0, "sm-manager-1", True),
+        ("sm-manager-1", 10.0 + LISTING_LAG, None, True),
+    ],
+)
+def test_a_participant_reported_to_have_left_is_back_when_it_is_shown_later(
+    left_by: str | None, shown_at: float | None, shown_by: str | None, is_back: bool
+) -> None:
+    """Not by a webhook, which may be late, nor by a source that may not know of the leave yet."""
+    gone = FIRST.left("PA_1", at=10.0, by=left_by)
+    back = gone.seen("PA_1", 1_000, at=20.0, shown_at=shown_at, by=shown_by)
+    assert back.here is is_back
+    assert ("PA_1" in back.gone) is not is_back
+
+
+def test_a_participant_that_was_replaced_by_a_newer_one_never_returns() -> None:
+    for replaced in (SECOND, SECOND.left("PA_2", at=3.0), FIRST.void(), FIRST.left("PA_1", at=3.0).void()):
+        assert replaced.seen("PA_1", 1_000, at=99.0, shown_at=99.0, by="sm-manager-1").sid != "PA_1"
 
 
 def test_the_number_of_remembered_leaves_is_limited() -> None:
     """A client that reconnects all day does not fill the memory, and older joins stay older all the same."""
     presence = ANONYMOUS
     for number in range(1, 1_000):
-        presence = presence.seen(f"PA_{number}", number, at=float(number)).left(f"PA_{number}")
+        presence = presence.seen(f"PA_{number}", number, at=float(number)).left(f"PA_{number}", at=2.0)
     assert len(presence.gone) == REMEMBERED_LEAVES
     assert not presence.seen("PA_5", 5, at=2_000.0).here
 
@@ -109,7 +162,7 @@ def test_reports_in_any_order_lead_to_the_true_presence(data: st.DataObject) -> 
     presence = ANONYMOUS
     for what, number in data.draw(st.permutations(joins + leaves + again)):
         if what == "left":
-            presence = presence.left(f"PA_{number}")
+            presence = presence.left(f"PA_{number}", at=2.0)
         else:
             presence = presence.overtaken(f"PA_{number}", number).seen(f"PA_{number}", number, at=1.0)
     assert presence.sid == (f"PA_{count}" if last_one_stays else None)

@@ -273,14 +273,15 @@ def test_a_room_is_listed_when_a_manager_has_joined() -> None:
     ("events", "interval"),
     [
         ([ev.WebhookArrived(START + 0.1)], WAITING_LISTING_INTERVAL),
-        ([given.seen("sm-asr-1", "PA_1", START + 0.1)], LISTING_INTERVAL),
+        ([given.seen("sm-asr-1", "PA_1", START + 0.1)], WAITING_LISTING_INTERVAL),
+        ([*given.in_charge(START), given.seen("sm-asr-1", "PA_1", START)], LISTING_INTERVAL),
         (
             [given.seen("sm-asr-1", "PA_1", START + 0.1), given.left("sm-asr-1", "PA_1", START + 0.1)],
             BLIND_LISTING_INTERVAL,
         ),
         ([ev.SessionClosed(START + 0.1)], math.inf),
     ],
-    ids=["webhooks arrive", "ready", "degraded", "over"],
+    ids=["webhooks arrive", "ready without a manager", "ready", "degraded", "over"],
 )
 def test_a_watched_room_is_listed_at_long_intervals(events: list[Event], interval: float) -> None:
     """In case a report was lost: webhooks get lost."""

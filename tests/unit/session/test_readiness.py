@@ -300,9 +300,9 @@ def test_a_lost_service_that_comes_back_restores_the_session() -> None:
 def test_a_listing_requested_before_a_join_was_known_does_not_undo_it() -> None:
     """What was learned later wins, even if the answer comes last."""
     session = given.after(asked_for(given.JOINS), given.seen("sm-asr-1", "PA_1", NOW))
-    assert given.after(session, given.listed(NOW + 2, asked_at=NOW - 1)).state is SessionState.READY
-    assert given.after(session, given.listed(NOW + 2, asked_at=NOW)).state is SessionState.READY
-    assert given.after(session, given.listed(NOW + 2, asked_at=NOW + 1)).state is SessionState.DEGRADED
+    for asked_at in (NOW - 1, NOW):
+        assert given.after(session, given.listed(NOW + 2, asked_at=asked_at)).services == session.services
+    assert given.after(session, *given.unlisted(NOW + 2)).state is SessionState.DEGRADED
 
 
 def test_a_listing_that_arrives_after_a_newer_one_is_ignored() -> None:
@@ -312,11 +312,12 @@ def test_a_listing_that_arrives_after_a_newer_one_is_ignored() -> None:
 
 
 def test_a_listing_without_a_service_takes_back_its_signal_in_the_room() -> None:
-    """A service that sent a message, and whose join was never reported, is lost when a later listing does not show
+    """A service that sent a message, and whose join was never reported, is lost when later listings do not show
     it."""
     session = given.after(asked_for(given.SIGNALS), given.signal("sm-asr-1", Signal.READY, NOW))
     assert apply(session, given.listed(NOW + 1, asked_at=NOW)).state is SessionState.READY
-    assert apply(session, given.listed(NOW + 1, asked_at=NOW + 0.1)).state is SessionState.DEGRADED
+    assert apply(session, given.listed(NOW + 1, asked_at=NOW + 0.1)).state is SessionState.READY
+    assert given.after(session, *given.unlisted(NOW + 2)).state is SessionState.DEGRADED
 
 
 def test_a_listing_does_not_take_back_a_signal_by_http_before_the_join() -> None:
@@ -427,11 +428,13 @@ def test_an_agent_of_an_earlier_attempt_changes_nothing() -> None:
     assert apply(session, the_bot("PA_2", AGENT_UP, NOW + 2, identity="agent-AJ_2")).state is SessionState.READY
 
 
-def test_a_listing_with_another_agent_replaces_the_first_one() -> None:
+def test_listings_with_another_agent_replace_the_first_one() -> None:
     """The first has left, and the second is here."""
     session = apply(awaiting_the_bot(), the_bot("PA_1", AGENT_UP))
     second = ParticipantInfo("agent-AJ_2", "PA_2", is_agent=True, attributes=AGENT_UP)
-    replaced = apply(session, given.listed(NOW + 1, second))
+    doubted = apply(session, given.listed(NOW + 1, second))
+    assert (doubted.services[BOT_ALONE].identity, doubted.stale_participants) == ("agent-AJ_1", ())
+    replaced = given.after(session, *given.unlisted(NOW + 2, second))
     assert (replaced.state, replaced.services[BOT_ALONE].identity) == (SessionState.READY, "agent-AJ_2")
 
 

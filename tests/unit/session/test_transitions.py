@@ -40,9 +40,10 @@ RoomRefused, taken             | =       room_unavailable = =       =         = 
 RoomClosed                     | =       =       room_closed room_closed room_closed room_closed room_closed = = =
 RoomClosed, any of that name   | =       =       room_closed room_closed room_closed room_closed room_closed = = =
 RoomClosed, another one        | =       =       =        =         =         =         =         =      =       =
-RoomListed, services           | .       .       ready    .         ready     .         .         =      =       =
-RoomListed, services and user  | .       .       active   active    .         .         .         =      =       =
-RoomListed, empty              | .       .       .        degraded  degraded  degraded  .         =      =       =
+RoomMissed                     | =       =       .        .         .         .         .         =      =       =
+RoomListed, services           | .       .       ready    .         .         .         ready     =      =       =
+RoomListed, services and user  | .       .       active   active    .         active    active    =      =       =
+RoomListed, empty              | .       .       .        .         .         .         .         =      =       =
 RoomListed, all on their way   | .       .       .        .         .         .         .         =      =       =
 RoomListed, empty, before      | .       .       .        .         .         .         .         =      =       =
 ParticipantSeen, asr           | =       =       ready    =         =         =         =         =      =       =
@@ -128,9 +129,10 @@ RoomRefused, taken             | =        =        =        =        =        = 
 RoomClosed                     | .        .        .        .        .        .        .        .        .
 RoomClosed, any of that name   | .        .        .        .        .        .        .        .        .
 RoomClosed, another one        | =        =        =        =        =        =        =        =        =
-RoomListed, services           | .        joined   joined   joined   .        .        .        .        joined
-RoomListed, services and user  | .        joined   joined   joined   .        .        .        .        joined
-RoomListed, empty              | .        .        .        .        lost     lost     .        .        .
+RoomMissed                     | .        .        .        .        .        .        .        .        .
+RoomListed, services           | .        joined   joined   joined   .        .        ready    .        joined
+RoomListed, services and user  | .        joined   joined   joined   .        .        ready    .        joined
+RoomListed, empty              | .        .        .        .        .        .        .        .        .
 RoomListed, all on their way   | .        .        .        .        .        .        .        .        .
 RoomListed, empty, before      | .        .        .        .        .        .        .        .        .
 ParticipantSeen, asr           | =        joined   joined   joined   =        =        =        =        joined
@@ -208,6 +210,7 @@ EVENTS: dict[str, Event] = {
     "RoomClosed": ev.RoomClosed(NOW, "RM_1"),
     "RoomClosed, any of that name": ev.RoomClosed(NOW),
     "RoomClosed, another one": ev.RoomClosed(NOW, "RM_0"),
+    "RoomMissed": ev.RoomMissed(NOW, NOW),
     "RoomListed, services": given.listed(NOW, MANAGER_HERE, ASR_HERE, LLM_HERE),
     "RoomListed, services and user": given.listed(NOW, MANAGER_HERE, ASR_HERE, LLM_HERE, USER_HERE),
     "RoomListed, empty": given.listed(NOW, asked_at=NOW - 0.01),
@@ -350,6 +353,7 @@ def test_the_transition_table_has_exactly_the_arrows_of_the_diagram() -> None:
         "ready -> degraded",
         "active -> degraded",
         "degraded -> ready",
+        "degraded -> active",  # a service that was lost is back, and the user is there
     }
     assert {f"{state} -> ended" for state in alive} | {"waiting -> failed", "degraded -> failed"} <= arrows
 
@@ -627,12 +631,12 @@ def test_a_manager_that_joins_too_late_is_removed() -> None:
 
 @pytest.mark.parametrize(
     "end",
-    [given.left(given.MANAGER, "PA_manager", NOW), given.listed(NOW, asked_at=NOW - 1)],
+    [[given.left(given.MANAGER, "PA_manager", NOW)], given.unlisted(NOW)],
     ids=["left", "not listed"],
 )
-def test_a_manager_that_left_may_reconnect_before_it_is_replaced(end: Event) -> None:
+def test_a_manager_that_left_may_reconnect_before_it_is_replaced(end: list[Event]) -> None:
     """The SDK reconnects under the same identity; no other manager is dispatched meanwhile, but soon after."""
-    session = given.after(given.a_session(given.JOINS), *given.managed(), end)
+    session = given.after(given.a_session(given.JOINS), *given.managed(), *end)
     assert (session.manager.in_charge, session.manager.next_dispatch_at) == (True, NOW + RETURN_TIMEOUT)
     back = apply(session, given.seen(given.MANAGER, "PA_manager_again", NOW + 1))
     assert (back.manager.presence.here, back.manager.attempt) == (True, 1)

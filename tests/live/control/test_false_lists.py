@@ -1,0 +1,254 @@
+"""A livekit-server whose answers are not true: lists that lack rooms and participants, rooms that can't be deleted, a
+node that is dead and listed, no node for a new room, and no LiveKit at all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from livekit import api
+
+from http_api.app_keys import ROOMS
+from manager_agent.control import reconcile, unowned_rooms
+from manager_agent.control.missed_rooms import FEW, MissedRooms
+from manager_agent.control.reconcile import Reconciler
+from manager_agent.session import deadlines, plan, transitions
+from manager_agent.session.events import ParticipantLeft
+from manager_agent.session.session import EndReason, Session, SessionState
+from manager_agent.store.store import UnknownSession
+from tests.live.conftest import Site, Stack, StartStack
+from tests.live.humans import Human, over, ready_session
+from tests.livekit_faults import altered, emptied, failing, without_participant
+from tests.livekit_proxy import LiveKitProxy
+from tests.scraped_metrics import scrape
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.live
+
+ALONE: dict[str, Any] = {"user_identity": "alice", "required_services": []}
+LOOKS = 8
+"""More listings than it takes to believe them."""
+
+
+@pytest.fixture
+async def proxied(proxy: LiveKitProxy, start_stack: StartStack, site: Site, monkeypatch: pytest.MonkeyPatch) -> Stack:
+    """A stack whose calls of LiveKit pass the proxy, and which lists its rooms often."""
+    monkeypatch.setattr(plan, "LISTING_INTERVAL", 0.3)
+    return await start_stack(site, LIVEKIT_SERVER_URL=proxy.url)
+
+
+async def running_call(stack: Stack) -> Session:
+    """A session with its service, its manager and its user in the room."""
+    session = await ready_session(stack, await stack.bot("asr"))
+    await Human().join(session)
+    return await stack.until(session["session_id"], lambda s: s.state is SessionState.ACTIVE and s.manager.is_connected)
+
+
+async def unwatched(stack: Stack, session: Session) -> Session:
+    """The session once its manager is gone."""
+    await stack.manager.aclose()
+    return await stack.until(session.session_id, lambda latest: not latest.manager.in_charge)
+
+
+# --- participants -----------------------------------------------------------------------------------
+
+
+async def test_a_call_goes_on_while_listings_lack_everyone_whom_the_manager_sees(
+    proxied: Stack, proxy: LiveKitProxy
+) -> None:
+    session = await running_call(proxied)
+    lacking = proxy.on("ListParticipants", emptied)
+    await lacking.applied(LOOKS)
+    latest = proxied.store.get(session.session_id)
+    assert (latest.state, latest.services[0].attempt, latest.user_left_at) == (SessionState.ACTIVE, 1, None)
+    assert latest.revision == session.revision
+
+
+async def test_one_listing_without_the_user_ends_nothing_even_without_a_manager(
+    proxied: Stack, proxy: LiveKitProxy
+) -> None:
+    session = await unwatched(proxied, await running_call(proxied))
+    lacking = proxy.on("ListParticipants", altered(without_participant("alice", session.services[0].identity or "")))
+    await proxied.until(session.session_id, lambda latest: latest.user_presence.misses == 1)
+    lacking.lift()
+    found = await proxied.until(session.session_id, lambda latest: latest.doubts == 0)
+    assert (found.state, found.services[0].attempt, found.user_left_at) == (SessionState.ACTIVE, 1, None)
+
+
+async def test_a_user_whom_listings_lack_is_back_when_one_shows_it(proxied: Stack, proxy: LiveKitProxy) -> None:
+    session = await unwatched(proxied, await running_call(proxied))
+    lacking = proxy.on("ListParticipants", altered(without_participant("alice")))
+    away = await proxied.until(session.session_id, lambda latest: latest.state is SessionState.READY)
+    assert not away.user_presence.here
+    lacking.lift()
+    back = await proxied.until(session.session_id, lambda latest: latest.state is SessionState.ACTIVE)
+    assert back.user_presence.sid == session.user_presence.sid
+
+
+async def test_a_webhook_about_a_leave_that_did_not_happen_is_found_out(proxied: Stack) -> None:
+    session = await running_call(proxied)
+    sid = session.user_presence.sid or ""
+    await proxied.store.update(session.session_id, ParticipantLeft(proxied.clock(), session.user.identity, sid))
+    assert proxied.store.get(session.session_id).state is SessionState.READY
+    await proxied.until(session.session_id, lambda latest: latest.state is SessionState.ACTIVE)
+
+
+# --- rooms --------------------------------------------------------------------------------------------
+
+
+async def rounds(stack: Stack, times: int) -> None:
+    reconciler = Reconciler(store=stack.store, rooms=stack.app[ROOMS], missed_rooms=MissedRooms(), clock=stack.clock)
+    for _ in range(times):
+        await reconciler.round()
+
+
+async def test_sessions_go_on_while_no_room_is_listed(proxied: Stack, proxy: LiveKitProxy) -> None:
+    """Their managers are in the rooms. Nothing is deleted."""
+    session = await running_call(proxied)
+    proxy.on("ListRooms", emptied)
+    lacking = proxy.on("ListParticipants", emptied)
+    await lacking.applied(LOOKS)
+    await rounds(proxied, LOOKS)
+    latest = proxied.store.get(session.session_id)
+    assert (latest.state, latest.room.misses > 1) == (SessionState.ACTIVE, True)
+    assert proxy.requests("DeleteRoom") == []
+
+
+async def test_one_list_without_the_room_ends_nothing_even_without_a_manager(
+    proxied: Stack, proxy: LiveKitProxy
+) -> None:
+    session = await unwatched(proxied, await running_call(proxied))
+    lacking = proxy.on("ListRooms", emptied, times=1, where=lambda request: not request.names)
+    await rounds(proxied, 1)
+    await lacking.applied()
+    found = await proxied.until(session.session_id, lambda latest: latest.room.misses == 0)
+    assert found.state is SessionState.ACTIVE
+
+
+async def test_a_deleted_room_ends_its_session_when_no_manager_is_in_it(
+    start_stack: StartStack, silent_site: Site
+) -> None:
+    stack = await start_stack(silent_site)
+    session = await unwatched(stack, await running_call(stack))
+    await stack.livekit.room.delete_room(api.DeleteRoomRequest(room=session.room_name))
+    ended = await over(stack, session.session_id)
+    assert ended.end is not None
+    assert ended.end.reason is EndReason.ROOM_CLOSED
+
+
+async def test_lists_that_would_end_many_sessions_at_once_are_doubted(proxied: Stack, proxy: LiveKitProxy) -> None:
+    sessions = [await proxied.request(prefer="wait=10", user_identity=f"user-{n}") for n in range(FEW + 2)]
+    await proxied.manager.aclose()
+    proxy.on("ListRooms", emptied)
+    lacking = proxy.on("ListParticipants", emptied)
+    await lacking.applied(LOOKS * len(sessions))
+    await proxied.logged("room_list_doubted", times=1)
+    assert {proxied.store.get(session["session_id"]).state for session in sessions} == {SessionState.READY}
+    assert proxy.requests("DeleteRoom") == []
+
+
+# --- a dead node --------------------------------------------------------------------------------------
+
+
+async def test_a_room_of_a_dead_node_is_closed_though_it_stays_listed(
+    proxied: Stack, proxy: LiveKitProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadlines, "SILENCE_MAX", 1.0)
+    monkeypatch.setattr(plan, "WAITING_LISTING_INTERVAL", 0.2)
+    session = await running_call(proxied)
+    proxy.on("ListDispatch", failing(503, "unavailable", "no response from servers"))
+    await unwatched(proxied, session)
+    ended = await over(proxied, session.session_id)
+    assert ended.end is not None
+    assert ended.end.reason is EndReason.ROOM_CLOSED
+
+
+async def test_a_call_goes_on_without_a_manager_while_its_node_answers(
+    proxied: Stack, proxy: LiveKitProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(deadlines, "SILENCE_MAX", 0.5)
+    monkeypatch.setattr(plan, "WAITING_LISTING_INTERVAL", 0.2)
+    session = await unwatched(proxied, await running_call(proxied))
+    asked = len(proxy.requests("ListDispatch"))
+    await eventually("several answers", lambda: _requests(proxy, "ListDispatch"), lambda n: n > asked + LOOKS)
+    assert proxied.store.get(session.session_id).state is SessionState.ACTIVE
+
+
+async def _requests(proxy: LiveKitProxy, method: str) -> int:
+    return len(proxy.requests(method))
+
+
+# --- rooms that can't be deleted ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "fault", [failing(500, "internal", "broken"), failing(404, "not_found", "no such room")], ids=["500", "404"]
+)
+async def test_a_room_that_cannot_be_deleted_is_tried_a_few_times_and_its_session_forgotten(
+    proxy: LiveKitProxy, start_stack: StartStack, site: Site, monkeypatch: pytest.MonkeyPatch, fault: Any
+) -> None:
+    for module, name, seconds in (
+        (transitions, "CLEAN_UP_PAUSE", 0.2),
+        (plan, "UNCLEANED_KEPT", 0.0),
+        (plan, "NAME_QUARANTINE", 0.0),
+        (unowned_rooms, "PAUSE", 0.2),
+        (reconcile, "INTERVAL", 0.05),
+    ):
+        monkeypatch.setattr(module, name, seconds)
+    stack = await start_stack(site, LIVEKIT_SERVER_URL=proxy.url, session_retention=3)
+    session = await stack.request(prefer="wait=10")
+    undeletable = proxy.on("DeleteRoom", fault)
+    await (await stack.http.delete(f"/api/v1/sessions/{session['session_id']}")).release()
+
+    async def is_forgotten() -> bool:
+        try:
+            stack.store.get(session["session_id"])
+        except UnknownSession:
+            return True
+        return False
+
+    await eventually("the session to be forgotten", is_forgotten)
+
+    async def counted() -> float:
+        return (await scrape(stack.http)).total("session_manager_rooms_undeletable")
+
+    await eventually("the room to be counted", counted, lambda count: count == 1)
+    listings, tries = len(proxy.requests("ListRooms")), len(proxy.requests("DeleteRoom"))
+    assert tries < listings / 2
+    undeletable.lift()
+    await eventually("no rooms", stack.rooms, lambda rooms: not rooms)
+    await eventually("no room to be counted", counted, lambda count: count == 0)
+
+
+# --- no LiveKit, no node --------------------------------------------------------------------------------
+
+
+async def test_requests_are_refused_without_a_session_while_livekit_is_away(
+    proxied: Stack, proxy: LiveKitProxy
+) -> None:
+    await proxy.refuse()
+    before = (await scrape(proxied.http)).by("state", "session_manager_sessions")
+    for path, body in (("sessions", ALONE), ("token", {})):
+        async with proxied.http.post(f"/api/v1/{path}", json=body) as answer:
+            assert (answer.status, (await answer.json())["type"].rsplit(":")[-1]) == (503, "room_unavailable")
+            assert int(answer.headers["Retry-After"]) > 0
+    assert list(proxied.store.list()) == []
+    assert (await scrape(proxied.http)).by("state", "session_manager_sessions") == before
+    await proxy.accept()
+
+    async def created() -> int:
+        async with proxied.http.post("/api/v1/sessions", json=ALONE) as answer:
+            return answer.status
+
+    await eventually("a session", created, lambda status: status == 201)
+
+
+async def test_a_room_is_requested_again_while_livekit_finds_no_node(proxied: Stack, proxy: LiveKitProxy) -> None:
+    """As long as the session has time, at most five seconds."""
+    busy = proxy.on("CreateRoom", failing(503, "unavailable", "could not find any available nodes"), times=8)
+    session = await proxied.request(prefer="wait=20")
+    assert session["state"] == "ready"
+    assert busy.ended == 8
+    proxy.on("CreateRoom", failing(503, "unavailable", "could not find any available nodes"))
+    async with proxied.http.post("/api/v1/sessions", json=ALONE | {"ready_timeout": 1}) as answer:
+        assert answer.status == 503
