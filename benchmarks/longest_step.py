@@ -40,6 +40,8 @@ SERVICE: dict[str, Any] = {"service_id": "asr", "endpoint": "http://127.0.0.1:1/
 
 
 class QuickRooms(Rooms):
+    async def check(self) -> None: ...
+
     async def create(self, session: Session, *, patience: float = 0.0) -> str:
         return f"RM_{session.session_id}"
 

@@ -18,7 +18,7 @@ from http_api.problems.table import API_ERRORS, TYPE, UNEXPECTED, Row
 from http_api.protocol import server_timing
 from http_api.request_context import PROBLEM, REQUEST_ID, UNMET
 from manager_agent.control.probe import ProbeFailed
-from manager_agent.livekit.server_api import LiveKitUnavailable
+from manager_agent.livekit.server_api import LiveKitRejects, LiveKitUnavailable
 from manager_agent.livekit.tokens import InvalidToken, TokenTooLong
 from manager_agent.livekit.webhooks import UnreadableWebhook, UnsignedWebhook
 from manager_agent.registry.services import NotAvailable, OtherInstance, StaticService, UnknownService
@@ -46,6 +46,7 @@ TABLE: Mapping[type[BaseException], Row] = {
         HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit unavailable",
         detail="LiveKit could not be reached or could not serve the request",
     ),
+    LiveKitRejects: Row(HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit unavailable"),
     ProbeFailed: Row(HTTPStatus.SERVICE_UNAVAILABLE, "unhealthy", "Deep health check failed"),
     **API_ERRORS,
 }  # fmt: skip

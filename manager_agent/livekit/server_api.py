@@ -39,13 +39,18 @@ ROOM_TIMEOUT_SLACK = 60
 
 
 class LiveKitUnavailable(Exception):
-    """LiveKit could not be reached or could not serve. Retry after `retry_after` seconds."""
+    """LiveKit could not be reached or could not serve. Retry after `retry_after` seconds; None: that does not help."""
 
-    retry_after = RETRY_AFTER
+    retry_after: float | None = RETRY_AFTER
 
 
 class LiveKitRejects(LiveKitUnavailable):
-    """LiveKit does not accept our API key, secret or clock. The message says which. Waiting does not help."""
+    """LiveKit does not accept our API key, secret or clock: `why` says which. Waiting does not help."""
+
+    retry_after = None
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"LiveKit rejects the session manager, so that retrying does not help: {why}")
 
 
 class RoomTaken(Exception):

@@ -20,7 +20,7 @@ from http_api.settings.settings import Settings
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.listed_room import ListedRoom
-from manager_agent.livekit.server_api import Listing, LiveKitUnavailable, Rooms, RoomTaken
+from manager_agent.livekit.server_api import Listing, LiveKitRejects, LiveKitUnavailable, Rooms, RoomTaken
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.outbound.invites import Inviter
 from manager_agent.session.required_service import RequiredService
@@ -59,6 +59,8 @@ class StandInRooms(Rooms):
         return super().user_token(session, now)
 
     async def check(self) -> None:
+        if self.rejection is not None:
+            raise LiveKitRejects(self.rejection)
         if self.livekit.down:
             raise LiveKitUnavailable("http://10.0.0.7:7880 can't be reached")
 

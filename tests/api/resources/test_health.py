@@ -35,7 +35,7 @@ async def test_keys_that_livekit_rejects_are_told_from_a_livekit_that_is_away(ap
     api.agent.is_registered, api.livekit.down = False, True
     status, headers, problem = await api.open(prefer="")
     assert (status, headers["Retry-After"]) == (503, "2")
-    assert problem["detail"] == "LiveKit can't serve this session at the moment"
+    assert problem["detail"] == "LiveKit could not be reached or could not serve the request"
     api.parts.rooms.rejection = "LIVEKIT_API_KEY is unknown"
     status, headers, problem = await api.open(prefer="")
     assert (status, "Retry-After" in headers) == (503, False)
