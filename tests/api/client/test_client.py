@@ -140,7 +140,7 @@ async def test_failed_session_block_raises_the_servers_problem(start_api: StartA
 
 async def test_api_error_names_every_invalid_field(client: Client) -> None:
     with pytest.raises(ApiError) as caught:
-        await client.create(user_identity="sm-me", room_name="/", required_services=[])
+        await client.create(user_identity="sm-me", room_name="two\nlines", required_services=[])
     problem = caught.value
     assert (problem.status, problem.slug) == (422, "invalid")
     assert {wrong.field for wrong in problem.errors} == {"user_identity", "room_name"}

@@ -64,7 +64,8 @@ async def test_user_grants_are_enforced_and_user_attributes_arrive(stack: Stack)
     with pytest.raises(PublishTrackError):
         await publish(human)
     alice = await participant(stack, session["room_name"], "alice")
-    assert (dict(alice.attributes), len(alice.tracks)) == ({"plan": "gold"}, 0)
+    assert dict(alice.attributes) == {"plan": "gold", "session.id": session["session_id"]}
+    assert len(alice.tracks) == 0
     assert not alice.permission.can_publish
     assert not alice.permission.can_publish_data
     assert not alice.permission.can_update_metadata
@@ -81,7 +82,7 @@ async def test_user_may_publish_and_set_granted_attributes(stack: Stack) -> None
     alice = await eventually(  # the server learns of the track after the SDK has announced it
         "the track of alice", lambda: participant(stack, session["room_name"], "alice"), lambda alice: alice.tracks
     )
-    assert dict(alice.attributes) == {"mood": "good"}
+    assert dict(alice.attributes) == {"mood": "good", "session.id": session["session_id"]}
     await human.leave()
 
 

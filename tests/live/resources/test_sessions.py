@@ -271,14 +271,16 @@ async def test_unregistered_service_is_refused_before_a_room_is_made(stack: Stac
 
 
 async def test_room_name_in_use_is_refused(stack: Stack) -> None:
-    await stack.request(room_name="lobby")
-    for _ in range(2):  # in use, then deleted a moment ago
-        body = {"user_identity": "bob", "required_services": [], "room_name": "lobby"}
+    """Also when a session of the name has ended: its owner gets the name back at once, but for one session only."""
+    body = {"user_identity": "bob", "required_services": [], "room_name": "lobby"}
+    for _ in range(2):
+        live = await stack.request(prefer="wait=10", room_name="lobby")
         async with stack.http.post("/api/v1/sessions", json=body) as answer:
-            assert answer.status == 409, await answer.text()
-            assert 0 < int(answer.headers["Retry-After"]) <= 30
-        [session] = stack.store.list()
-        await (await stack.http.delete(f"/api/v1/sessions/{session.session_id}")).release()
+            problem = await answer.json()
+        assert (answer.status, problem["type"].rpartition(":")[2]) == (409, "room_name_taken")
+        assert 0 < int(answer.headers["Retry-After"]) <= 30
+        assert stack.store.get(live["session_id"]).end is None
+        await (await stack.http.delete(f"/api/v1/sessions/{live['session_id']}")).release()
 
 
 async def test_room_of_another_program_is_left_alone(stack: Stack) -> None:

@@ -19,8 +19,8 @@ pytestmark = pytest.mark.live
 INVITES = {"invite_api_key": "invites", "invite_api_secret": SecretStr("an-invite-secret-of-thirty-two-bytes")}
 
 
-def a_service() -> Service:
-    service = Service("asr-service", type="ASR", lease=1.0)
+def a_service(*, shared: bool = False) -> Service:
+    service = Service("asr-service", type="ASR", lease=1.0, shared=shared)
 
     @service.on_invite
     async def attend(job: SessionJob) -> None:
@@ -42,10 +42,34 @@ async def stack(start_stack: StartStack, site: Site) -> Stack:
     return await start_stack(site, kind=Settings, **keys)
 
 
-async def test_tenant_uses_the_service_of_another_tenant(stack: Stack) -> None:
-    """Acme's service is invited into the rival's room, where the rival's user meets it; Acme sees no session."""
+async def test_service_of_one_tenant_does_not_exist_for_another(stack: Stack) -> None:
+    """Its owner gets it; for the rival no room is created and no token is signed."""
     body = {"user_identity": "alice", "required_services": ["asr-service"]}
     async with a_service().serving(settings(stack, ACME)):
+        async with stack.http.post("/api/v1/sessions", json=body, headers=RIVAL.proof) as answer:
+            problem = await answer.json()
+        assert (answer.status, problem["services"][0]["reason"]) == (424, "not_registered")
+        assert await stack.rooms() == []
+        service = "/api/v1/microservices/asr-service"
+        assert (await stack.http.get(service, headers=RIVAL.proof)).status == 404
+        assert (await stack.http.delete(service, headers=RIVAL.proof)).status == 404
+        async with stack.http.post("/api/v1/sessions", json=body, headers=ACME.proof) as answer:
+            assert answer.status == 201, await answer.text()
+
+
+async def test_only_an_admin_shares_a_service(stack: Stack) -> None:
+    with pytest.raises(RegistrationRefused, match=r"403 .*admin"):
+        async with (
+            waiting_for("the refusal", lambda: stack.log.getvalue()[-2_000:]),
+            a_service(shared=True).serving(settings(stack, ACME)),
+        ):
+            pytest.fail("it is registered")
+
+
+async def test_tenant_uses_the_shared_service_of_an_operator(stack: Stack) -> None:
+    """The service is invited into the rival's room, where the rival's user meets it; Acme sees no session."""
+    body = {"user_identity": "alice", "required_services": ["asr-service"]}
+    async with a_service(shared=True).serving(settings(stack, OPERATOR)):
         async with stack.http.post("/api/v1/sessions", json=body, headers=RIVAL.proof) as answer:
             session = await answer.json()
             assert (answer.status, session["state"]) == (201, "ready"), session
