@@ -1,4 +1,4 @@
-"""For all tests: signals, how long waits may take, and a look for leaked secrets in every answer of the API."""
+"""For all tests: signals, orphans of dead workers, how long waits may take, and a look for secrets in every answer."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from aiohttp import web
 
 from http_api.app_keys import STORE
 from tests.leak_scanner import LEAK_SCANNER
+from tests.orphans import pytest_testnodedown as pytest_testnodedown
+from tests.orphans import pytest_xdist_newgateway as pytest_xdist_newgateway
 from tests.otel_collector import otel_collector as otel_collector
 from tests.otel_collector import otel_collector_binary as otel_collector_binary
 from tests.signals import pytest_configure as pytest_configure

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from scripts.livekit_server import ROOT
@@ -34,6 +35,16 @@ def test_child():
     child.send_signal(signal.SIGINT)
     child.communicate()
     assert child.returncode == -signal.SIGINT
+"""
+DYING = """
+import os, pathlib, signal, subprocess
+def test_dying():
+    command = ["sh", "-c", "sleep 600 & echo $$ $!; wait"]
+    child = subprocess.Popen(command, process_group=0, stdout=subprocess.PIPE)
+    pathlib.Path(__file__).with_name("pids").write_bytes(child.stdout.readline())
+    os.kill(os.getpid(), signal.SIGKILL)
+def test_other():
+    pass
 """
 LEAKING = """
 import jwt
@@ -91,6 +102,15 @@ def test_a_run_names_the_test_in_which_the_sdk_panicked_and_goes_on(run: Run) ->
 def test_tests_can_interrupt_programs_in_a_run_that_ignores_sigint(run: Run, workers: str) -> None:
     done = run(INTERRUPTING, "-n", workers, before=("sh", "-c", 'trap "" INT QUIT; exec "$@"', "run"))
     assert outcomes(done) == {"passed": 1}, done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux hands orphans to another process than init")
+def test_programs_of_a_dead_worker_are_ended(run: Run, tmp_path: Path) -> None:
+    done = run(DYING, "-n", "1")
+    assert outcomes(done) == {"passed": 1, "failed": 1}, done.stdout
+    child, grandchild = map(int, (tmp_path / "pids").read_text().split())
+    assert not psutil.pid_exists(child)
+    assert not psutil.pid_exists(grandchild)
 
 
 @pytest.mark.parametrize("workers", ["0", "2"])
