@@ -115,14 +115,14 @@ class Sessions:
         self._sessions[session["room_name"]] = session["session_id"]
         return await self._invite(session["room_name"])
 
-    async def known_at(self, seat: Seat) -> float:
-        """The instant from the session's timeline, with millisecond precision, so polling does not affect the
-        result."""
+    async def known_at(self, seat: Seat, step: str = "joined") -> float:
+        """The instant of the service's step, from the session's timeline: with millisecond precision, so polling does
+        not affect the result."""
         while True:
             async with self._http.get(f"/api/v1/sessions/{self._sessions[seat.room]}") as answer:
                 timeline = (await answer.json())["services"][0]["timeline"]
-            if "joined" in timeline:
-                return datetime.fromisoformat(timeline["joined"]).timestamp()
+            if step in timeline:
+                return datetime.fromisoformat(timeline[step]).timestamp()
             await asyncio.sleep(POLL_INTERVAL)
 
     async def close(self, seat: Seat) -> None:
@@ -190,9 +190,10 @@ async def listening(watch: Sessions) -> AsyncIterator[str]:
         await runner.cleanup()
 
 
-async def registered(http: aiohttp.ClientSession, endpoint: str) -> None:
+async def registered(http: aiohttp.ClientSession, endpoint: str, ready_on: str = "join") -> None:
     """Wait until the session manager is ready, and register the service."""
-    service = {"service_id": SERVICE_ID, "endpoint": endpoint, "metadata": {"type": "BENCHMARK"}}
+    metadata = {"type": "BENCHMARK"}
+    service = {"service_id": SERVICE_ID, "endpoint": endpoint, "ready_on": ready_on, "metadata": metadata}
     async with asyncio.timeout(START_TIMEOUT):
         while True:
             with suppress(aiohttp.ClientConnectionError):
