@@ -59,7 +59,7 @@ def invite(service_id: str = "asr-service", *, id: str = "inv_1", **more: Any) -
         "server_url": "ws://127.0.0.1:1",
         "manager_identity": "sm-manager-1",
         "ready_on": ReadyOn.SIGNAL,
-        "ready_deadline": datetime.now(UTC) + timedelta(seconds=30),
+        "ready_deadline": datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=30),
     }
     return Invite(**fields | more)
 

@@ -216,7 +216,7 @@ class Watcher:
             log.info("service_said", detail=signal.detail, **about)
         elif self._clock() >= self._repeated_logged_at + IGNORED_INTERVAL:
             self._repeated_logged_at = self._clock()
-            log.debug("service_said", **about)
+            log.debug("service_repeats", **about)
         return session
 
     async def _record_presence(self, identity: str) -> None:

@@ -207,7 +207,12 @@ async def test_service_metrics_follow_an_attempt_from_invite_to_replacement(api:
     assert shown.total("session_manager_services_ready_total", type="ASR", evidence="join") == 1
     assert shown.total("session_manager_service_replacements_total", type="ASR") == 1
     assert shown.total("session_manager_service_failures_total", type="ASR", reason="reported_failure") == 1
-    assert shown.by("outcome", "session_manager_invites_total") == {"accepted": 1, "declined": 1, "unreachable": 0}
+    assert shown.by("outcome", "session_manager_invites_total") == {
+        "accepted": 1,
+        "declined": 1,
+        "no_worker": 0,
+        "unreachable": 0,
+    }
 
 
 async def test_registered_services_metric_counts_by_type_and_state(api: Api) -> None:
@@ -216,7 +221,7 @@ async def test_registered_services_metric_counts_by_type_and_state(api: Api) -> 
     await api.ask("POST", "/microservices/asr-2/heartbeat", {"draining": True})
     services = "session_manager_registered_services"
     shown = await exposed(api)
-    assert shown.by("state", services) == {"healthy": 2, "draining": 1, "suspended": 0, "expired": 0}
+    assert shown.by("state", services) == {"healthy": 2, "draining": 1, "suspended": 0, "no_worker": 0, "expired": 0}
     assert shown.by("type", services) == {"ASR": 2, "LLM": 1}
 
 
@@ -226,7 +231,7 @@ async def test_service_type_without_services_is_shown_as_zero(api: Api) -> None:
     assert (await exposed(api)).total(services, type="ASR", state="healthy") == 1
     await api.ask("DELETE", "/microservices/asr-1")
     shown = await exposed(api)
-    assert shown.by("state", services) == {"healthy": 0, "draining": 0, "suspended": 0, "expired": 0}
+    assert shown.by("state", services) == {"healthy": 0, "draining": 0, "suspended": 0, "no_worker": 0, "expired": 0}
     assert shown.by("type", services) == {"ASR": 0}
 
 

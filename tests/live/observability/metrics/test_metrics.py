@@ -53,7 +53,12 @@ async def test_metrics_count_a_session_with_a_replaced_service(stack: Stack) -> 
     assert shown.by("profile", "session_manager_session_time_to_ready_seconds_count") == {"none": 1}
     assert shown.total("session_manager_rooms_held") == 1
     assert shown.total("session_manager_manager_registered") == 1
-    assert shown.by("outcome", "session_manager_invites_total") == {"accepted": 2, "declined": 0, "unreachable": 0}
+    assert shown.by("outcome", "session_manager_invites_total") == {
+        "accepted": 2,
+        "declined": 0,
+        "no_worker": 0,
+        "unreachable": 0,
+    }
     assert shown.total("session_manager_service_time_to_accept_seconds_count", type="BOT") == 2
     assert shown.total("session_manager_service_time_to_join_seconds_count", type="BOT") == 2
     assert shown.total("session_manager_service_time_to_ready_seconds_count", type="BOT") == 1
