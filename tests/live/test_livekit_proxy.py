@@ -27,11 +27,16 @@ pytestmark = pytest.mark.live
 
 @pytest.fixture
 async def livekit(proxy: LiveKitProxy) -> AsyncIterator[api.LiveKitAPI]:
-    """LiveKit's server API through the proxy. Deletes all rooms at the end."""
+    """LiveKit's server API through the proxy, without rooms before and afterwards."""
     async with api.LiveKitAPI(proxy.http_url, KEY, SECRET, failover=False) as livekit:
+        await delete_rooms(livekit)
         yield livekit
-        for name in await rooms_in(livekit):
-            await livekit.room.delete_room(api.DeleteRoomRequest(room=name))
+        await delete_rooms(livekit)
+
+
+async def delete_rooms(livekit: api.LiveKitAPI) -> None:
+    for name in await rooms_in(livekit):
+        await livekit.room.delete_room(api.DeleteRoomRequest(room=name))
 
 
 async def make_room(livekit: api.LiveKitAPI, name: str) -> None:

@@ -19,9 +19,13 @@ from manager_agent.messages import DispatchMetadata, RoomStatus
 from manager_agent.session.session import EndReason, Session, SessionState
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, over, ready_session
+from tests.livekit_faults import Hold
+from tests.livekit_proxy import LiveKitProxy
 from tests.waiting import eventually, waiting_for
 
 pytestmark = pytest.mark.live
+
+ALONE = {"user_identity": "alice", "required_services": []}
 
 
 def is_watched(session: Session) -> bool:
@@ -143,8 +147,7 @@ async def test_livekit_outage_is_503_and_leaves_nothing(start_stack: StartStack,
             assert answer.status == 503
             assert int(answer.headers["Retry-After"]) > 0
             assert problem["status"] == 503
-        [session] = stack.store.list()
-        assert (session.state, bot.invites) == (SessionState.FAILED, [])
+        assert (list(stack.store.list()), bot.invites) == ([], [])
     finally:
         await silent_site.livekit.start()
     assert await stack.rooms() == []
@@ -217,15 +220,29 @@ def hung(site: Site) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-async def test_hanging_livekit_is_503_and_its_late_room_is_deleted(start_stack: StartStack, silent_site: Site) -> None:
-    """LiveKit may create the room after the request to delete it: then the reconciler finds the orphan."""
+async def test_hanging_livekit_is_503_and_leaves_no_session(start_stack: StartStack, silent_site: Site) -> None:
+    """The next request does not wait for it again."""
     stack = await start_stack(silent_site)
     with hung(silent_site):
-        body = {"user_identity": "alice", "required_services": []}
-        async with stack.http.post("/api/v1/sessions", json=body, timeout=aiohttp.ClientTimeout(total=10)) as answer:
-            assert answer.status == 503, await answer.text()
+        for seconds in (10, 2):
+            timeout = aiohttp.ClientTimeout(total=seconds)
+            async with stack.http.post("/api/v1/sessions", json=ALONE, timeout=timeout) as answer:
+                assert answer.status == 503, await answer.text()
+    assert list(stack.store.list()) == []
+
+
+async def test_room_that_livekit_creates_too_late_is_deleted(
+    proxy: LiveKitProxy, start_stack: StartStack, site: Site
+) -> None:
+    """LiveKit may create the room after the request to delete it: then the reconciler finds the orphan."""
+    stack = await start_stack(site, LIVEKIT_SERVER_URL=proxy.url)
+    proxy.on("CreateRoom", hold := Hold())
+    async with stack.http.post("/api/v1/sessions", json=ALONE) as answer:
+        assert answer.status == 503, await answer.text()
     [session] = stack.store.list()
     await over(stack, session.session_id)
+    hold.release()
+    await eventually("the late room", stack.rooms, lambda rooms: rooms == [session.room_name])
     await eventually("no rooms", stack.rooms, lambda rooms: not rooms, every=0.1)
 
 
