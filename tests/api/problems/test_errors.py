@@ -30,7 +30,7 @@ JSON = {"Content-Type": "application/json"}
         ("POST", "/docs", {}, b"", 405),
         ("GET", "/docs/../app.py", {}, b"", 404),
         ("POST", "/api/v1/sessions", JSON, b"{", 400),
-        ("POST", "/api/v1/sessions", JSON, b"[" * 60_000, 400),
+        ("POST", "/api/v1/sessions", JSON, b"[" * 60_000, 422),
         ("POST", "/api/v1/sessions", JSON | {"Content-Encoding": "gzip"}, b"no gzip", 415),
         ("POST", "/api/v1/sessions", JSON | {"Content-Encoding": "gzip"}, gzip.compress(b" " * 9_000_000), 415),
         ("POST", "/api/v1/sessions", JSON, b"x" * 70_000, 413),
