@@ -275,7 +275,7 @@ async def test_livekit_agent_is_known_by_name_and_ready_after_initializing(stack
     ) as answer:
         assert answer.status == 201, await answer.text()
     session = await stack.request("echo")
-    await stack.until(session["session_id"], lambda session: session.services[0].timeline.accepted is not None)
+    await stack.until(session["session_id"], lambda session: session.services[0].timeline.invited is not None)
     agent = rtc.Room()
     token = (
         api.AccessToken(KEY, SECRET)
