@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from manager_agent.backoff import doubling
 from manager_agent.livekit.listed_room import ListedRoom
 
 PAUSE, PAUSE_MAX = 15.0, 3_600.0
@@ -42,5 +43,5 @@ class UnownedRooms:
             if tries is None or now < tries.next_at:
                 continue
             tries.count += 1
-            tries.next_at = now + min(PAUSE * 2.0 ** (tries.count - 1), PAUSE_MAX)
+            tries.next_at = now + doubling(tries.count, first=PAUSE, most=PAUSE_MAX)
             yield room, tries.count

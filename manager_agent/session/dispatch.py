@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-from manager_agent.backoff import backoff
+from manager_agent.backoff import backoff, doubling
 from manager_agent.session.participant import Presence
 
 ACCEPT_TIMEOUT = 2.0
@@ -64,7 +64,7 @@ class ManagerDispatch:
         """The next manager was dispatched. The previous one is no longer in charge, see next_dispatch_at."""
         earlier = self.gone(at) if self.in_charge else self
         fruitless = earlier.fruitless + 1
-        timeout = min(ACCEPT_TIMEOUT * 2.0 ** (fruitless - 1), ACCEPT_TIMEOUT_MAX)
+        timeout = doubling(fruitless, first=ACCEPT_TIMEOUT, most=ACCEPT_TIMEOUT_MAX)
         return replace(
             earlier,
             attempt=attempt,

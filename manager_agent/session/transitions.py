@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from manager_agent.backoff import doubling
 from manager_agent.session import events as ev
 from manager_agent.session.deadlines import deadline
 from manager_agent.session.guests import token_given
@@ -132,7 +133,7 @@ def _clean_up_failed(session: Session, event: ev.CleanUpFailed) -> Session:
     end = session.end
     if end is None or end.cleaning_since is None or end.cleaned_at is not None:
         return session
-    pause = min(CLEAN_UP_PAUSE * 2.0 ** (end.clean_ups - 1), CLEAN_UP_PAUSE_MAX)
+    pause = doubling(end.clean_ups, first=CLEAN_UP_PAUSE, most=CLEAN_UP_PAUSE_MAX)
     return replace(session, end=replace(end, cleaning_since=None, retry_at=event.at + pause))
 
 
