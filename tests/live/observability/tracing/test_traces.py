@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,6 +12,7 @@ from manager_agent.messages import Invite
 from tests.live.bots import Bot
 from tests.live.conftest import Site, Stack, StartStack
 from tests.otel_collector import OtelCollector
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.live
 
@@ -127,10 +127,12 @@ async def test_dispatch_metadata_has_the_traceparent_of_the_attempt(
     headers = {"traceparent": TRACEPARENT, "Prefer": "respond-async"}
     async with stack.http.post("/api/v1/sessions", json=body, headers=headers) as answer:
         session = await answer.json()
-    await stack.until(session["session_id"], lambda latest: latest.services[0].timeline.accepted is not None)
-    dispatches = await stack.livekit.agent_dispatch.list_dispatch(session["room_name"])
-    notes = [json.loads(dispatch.metadata) for dispatch in dispatches if dispatch.agent_name == "an-agent"]
-    invites = [Invite.model_validate(note) for note in notes]
+
+    async def notes() -> list[str]:
+        dispatches = await stack.livekit.agent_dispatch.list_dispatch(session["room_name"])
+        return [dispatch.metadata for dispatch in dispatches if dispatch.agent_name == "an-agent"]
+
+    invites = [Invite.model_validate_json(note) for note in await eventually("the dispatch of the agent", notes)]
     spans = await ended(stack, otel_collector, session["session_id"])
     (attempt,) = (span for span in spans if span["name"] == "attempt AGENT")
     assert [invite.traceparent for invite in invites] == [of_attempt(attempt)]
