@@ -142,7 +142,7 @@ UserIdentity = Annotated[
 ]
 UserName = Annotated[
     str,
-    Field(max_length=128, json_schema_extra=json_schemas.ONE_LINE),
+    Field(max_length=NAME_BYTES_MAX, json_schema_extra=json_schemas.ONE_LINE),
     AfterValidator(_name_sized),
     AfterValidator(_one_line),
 ]

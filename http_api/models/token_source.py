@@ -22,7 +22,7 @@ from pydantic import (
     WrapValidator,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
+from pydantic.alias_generators import to_camel, to_snake
 
 from http_api.errors import FieldError, Invalid
 from http_api.models import field_types, json_schemas
@@ -59,6 +59,10 @@ def _only_default(otherwise: str) -> WrapValidator:
     """Reject every value but the field's default in protobuf, which has no effect, with this message."""
 
     def check(value: object, handler: ValidatorFunctionWrapHandler) -> object:
+        if value == "0":
+            value = 0  # in protobuf's JSON an integer may be a string
+        elif isinstance(value, dict):
+            value = {name: inner for name, inner in value.items() if inner is not None}
         try:
             accepted = handler(value)
         except ValidationError:
@@ -95,9 +99,26 @@ class _ProtobufJson(BaseModel):
         renamed: dict[str, Any] = {}
         for key, value in message.items():
             name = str(names.get(key, key))
-            if renamed.setdefault(name, value) != value:
+            earlier = renamed.get(name)
+            if earlier and value and not _mean_the_same(name, earlier, value):
                 raise wrong(f"{name} and {to_camel(name)} are one field, and have different values")
+            renamed[name] = earlier or value  # a default of protobuf is like a field that is not given
         return renamed
+
+
+MESSAGES = frozenset({"room_config", "agents"})
+"""The fields whose value is a message, or a list of them, of TokenRequest and RoomConfig."""
+
+
+def _mean_the_same(name: str, one: object, other: object) -> bool:
+    return one == other or (name in MESSAGES and _snake_case_of(one) == _snake_case_of(other))
+
+
+def _snake_case_of(value: object) -> object:
+    """A message with all names in snake_case, those in the messages within it, too."""
+    if isinstance(value, dict):
+        return {to_snake(str(name)): _snake_case_of(inner) for name, inner in value.items()}
+    return [_snake_case_of(inner) for inner in value] if isinstance(value, list) else value
 
 
 class Agent(_ProtobufJson):

@@ -68,9 +68,9 @@ def _watching(session: Session, seen_by: str | None) -> str | None:
 def _seen(session: Session, sight: Sight) -> Session:
     seen, at = sight.participant, sight.at
     session = _left(session, seen.identity, lambda presence: presence.overtaken(seen.sid, seen.joined_ms), at)
+    if seen.is_ringing and (seen.identity == session.user.identity or session.guest(seen.identity) is not None):
+        return session
     if seen.identity == session.user.identity:
-        if seen.is_ringing:
-            return session
         presence = sight.of(session.user_presence)
         joined_at = at if session.user_joined_at is None and presence.here else session.user_joined_at
         return replace(session, user_presence=presence, user_joined_at=joined_at)

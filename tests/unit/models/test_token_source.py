@@ -180,7 +180,9 @@ def test_token_source_names_may_be_in_camel_case_at_any_depth() -> None:
     ("body", "field"),
     [
         ({"room_name": "a", "roomName": "b"}, "(body)"),
-        ({"room_config": {"emptyTimeout": 0, "empty_timeout": 5}}, "room_config"),
+        ({"room_config": {"emptyTimeout": 4, "empty_timeout": 5}}, "room_config"),
+        ({"room_config": {"agents": [{"agent_name": "a"}]}, "roomConfig": {"agents": [{"agentName": "b"}]}}, "(body)"),
+        ({"participant_attributes": {"aB": "1"}, "participantAttributes": {"a_b": "1"}}, "(body)"),
         ({"roomConfig": {"agents": [{"agent_name": "a", "agentName": "b"}]}}, "room_config.agents[0]"),
     ],
 )
@@ -188,6 +190,24 @@ def test_a_token_source_field_with_two_values_is_rejected(body: Any, field: str)
     with pytest.raises(Invalid) as caught:
         validated(TokenRequest, body)
     assert [(bad.field, "different values" in bad.detail) for bad in caught.value.fields] == [(field, True)]
+
+
+@pytest.mark.parametrize("none", [None, "", []])
+def test_of_a_token_source_field_in_both_spellings_the_given_value_counts(none: Any) -> None:
+    for given in ({"roomName": "demo", "room_name": none}, {"roomName": none, "room_name": "demo"}):
+        assert validated(TokenRequest, given).room_name == "demo"
+
+
+def test_a_room_configuration_may_be_given_in_both_spellings_at_once() -> None:
+    agent = {"agent_name": "a", "metadata": '{"aB": 1}'}
+    both = {"room_config": {"agents": [agent]}, "roomConfig": {"agents": [{"agentName": "a", "metadata": '{"aB": 1}'}]}}
+    assert validated(TokenRequest, both) == validated(TokenRequest, {"room_config": {"agents": [agent]}})
+
+
+def test_defaults_in_any_form_of_protobuf_json_are_accepted() -> None:
+    agent: dict[str, Any] = {"agentName": "a", "restartPolicy": "0", "attributes": {}, "deployment": None}
+    config = {"maxParticipants": "0", "egress": {"room": None, "tracks": None}, "agents": [agent]}
+    assert [agent.agent_name for agent in validated(TokenRequest, {"roomConfig": config}).agents] == ["a"]
 
 
 def a_value_for(field: FieldDescriptor) -> Any:
@@ -232,11 +252,14 @@ def test_defaults_of_protobuf_are_accepted() -> None:
         ({"room_config": {"egres": {}}}, "room_config.egres"),
         ({"room_name": "a\nroom"}, "room_name"),
         ({"room_config": {"sync_streams": 0}}, "room_config.sync_streams"),
+        ({"room_config": {"maxParticipants": "5"}}, "room_config.max_participants"),
+        ({"room_config": {"egress": {"room": {}}}}, "room_config.egress"),
         ({"room_config": {"empty_timeout": False}}, "room_config.empty_timeout"),
         ({"room_name": 7}, "room_name"),
         ({"participant_identity": "sm-asr"}, "participant_identity"),
         ({"participant_identity": "a" * 257}, "participant_identity"),
         ({"participant_name": "two\nlines"}, "participant_name"),
+        ({"participant_name": "a" * 257}, "participant_name"),
         ({"participant_metadata": {}}, "participant_metadata"),
         ({"participant_metadata": "张" * 6_000}, "participant_metadata"),
         ({"participant_attributes": {"lk.agent.state": "x"}}, "participant_attributes"),

@@ -38,6 +38,13 @@ def test_a_reloaded_page_with_another_identity_keeps_the_session() -> None:
     assert (gone.state, deadline(gone)) == (SessionState.READY, (START + 70, EndReason.USER_LEFT))
 
 
+def test_a_guest_that_only_rings_is_not_in_the_room() -> None:
+    ringing, talking = (ev.ParticipantInfo("bob", "PA_bob", is_ringing=rings) for rings in (True, False))
+    rung = opened(BOB_ASKED, ev.ParticipantSeen(START + 11, ringing), given.listed(START + 12, ringing))
+    assert rung.state is SessionState.READY
+    assert given.after(rung, ev.ParticipantSeen(START + 13, talking)).state is SessionState.ACTIVE
+
+
 def test_the_session_lasts_until_the_last_guest_has_left() -> None:
     both = opened(ALICE_CAME, BOB_ASKED, BOB_CAME)
     assert given.after(both, given.left("bob", "PA_bob", START + 12)).state is SessionState.ACTIVE
