@@ -3,8 +3,8 @@
 PURE. Webhooks, room events and listings report the same joins and leaves late, repeatedly and out of order. LiveKit
 gives every join a new participant sid and an instant, by which the reports are ordered. No report is always true: a
 listing may lack a participant, and a leave may be reported of one that is still there. So a participant that a listing
-lacks is only missed, one that is shown again is back, and what the manager sees in the room counts for more than a
-listing.
+lacks is only missed, one that is shown again is back, and what the manager sees in the room counts for more than
+webhooks and listings: it takes both to end a presence that the manager sees.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ class Departure:
 
     sid: str
     at: float
-    was_seen: bool
-    """Whether a manager saw it in the room."""
+    seen_by: str | None
+    """The identity of the manager that saw it in the room; None: other sources reported it."""
 
     def is_refuted(self, sid: str, shown_at: float | None, by: str | None) -> bool:
         """Whether `sid`, shown in the room at `shown_at`, proves that the leave was reported in error."""
         if shown_at is None or sid != self.sid:
             return False
-        lag = LISTING_LAG if by is None else 0.0 if self.was_seen else ROOM_EVENT_LAG
+        lag = LISTING_LAG if by is None else 0.0 if self.seen_by is not None else ROOM_EVENT_LAG
         return shown_at >= self.at + lag
 
 
@@ -58,6 +58,8 @@ class Presence:
     """Listings in a row that lacked it, counted up to MISSES_MAX."""
     missed_since: float = math.inf
     """When the first of them was requested."""
+    leave_reported_at: float | None = None
+    """When a webhook reported its leave although the manager in the room sees it; None once it is checked."""
 
     @property
     def here(self) -> bool:
@@ -76,22 +78,27 @@ class Presence:
         webhook, which may be late.
         """
         if sid == self.sid:
-            found = self.found()
+            found = self._checked(shown_at, by).found()
             return found if by in (None, self.seen_by) else replace(found, seen_by=by)
         if self.has_left(sid, shown_at, by) or 0 < joined_ms < self.joined_ms:
             return self
         gone = self._with_gone(self.sid) if self.sid else tuple(one for one in self.gone if one != sid)
         return Presence(sid=sid, joined_ms=joined_ms, reported_at=at, gone=gone, seen_by=by)
 
-    def left(self, sid: str, at: float, by: str | None = None) -> Presence:
+    def left(self, sid: str, at: float, by: str | None = None, *, is_watched: bool = False) -> Presence:
         """The participant `sid` has left, according to the manager `by` or to another source. Only the current
-        participant's leave changes the presence; all are remembered."""
+        participant's leave changes the presence; all are remembered.
+
+        `is_watched`: the manager in the room sees it, so that it stays here until a listing or the manager confirms the
+        leave.
+        """
         if sid in self.gone:
             return self
-        gone = self._with_gone(sid)
         if sid != self.sid:
-            return replace(self, gone=gone)
-        return replace(self._empty(Departure(sid, at, was_seen=by is not None)), gone=gone)
+            return replace(self, gone=self._with_gone(sid))
+        if by is None and is_watched:
+            return self if self.leave_reported_at is not None else replace(self, leave_reported_at=at)
+        return self._without(Departure(sid, at, by))
 
     def overtaken(self, sid: str, joined_ms: int) -> Presence:
         """The participant `sid` has joined. Even if it has left already, no earlier participant is here any longer."""
@@ -106,12 +113,14 @@ class Presence:
         """
         if self.reported_at is not None and self.reported_at >= asked_at:
             return self
+        if self.sid is not None and self.leave_reported_at is not None and asked_at >= self.leave_reported_at:
+            return self._without(Departure(self.sid, self.leave_reported_at, None))
         misses = min(self.misses + 1, MISSES_MAX)
         missed = self if misses == self.misses else replace(self, misses=misses)
         missed = missed if asked_at >= self.missed_since else replace(missed, missed_since=asked_at)
         if self.sid is None or is_watched or not missed.is_missed_for_good(asked_at):
             return missed
-        return self._empty(Departure(self.sid, -math.inf, was_seen=False))
+        return self._empty(Departure(self.sid, -math.inf, None))
 
     def is_missed_for_good(self, asked_at: float) -> bool:
         """Whether enough listings lacked it, up to one requested at `asked_at`."""
@@ -127,6 +136,17 @@ class Presence:
 
     def _is_back(self, sid: str, shown_at: float | None, by: str | None) -> bool:
         return self.sid is None and self.last is not None and self.last.is_refuted(sid, shown_at, by)
+
+    def _checked(self, shown_at: float | None, by: str | None) -> Presence:
+        """Without the reported leave if the participant was shown in the room late enough afterwards."""
+        if self.sid is None or self.leave_reported_at is None:
+            return self
+        is_refuted = Departure(self.sid, self.leave_reported_at, None).is_refuted(self.sid, shown_at, by)
+        return replace(self, leave_reported_at=None) if is_refuted else self
+
+    def _without(self, departure: Departure) -> Presence:
+        """The same when the leave was reported, so that late reports of the join are outdated."""
+        return replace(self._empty(departure), gone=self._with_gone(departure.sid))
 
     def _empty(self, departure: Departure) -> Presence:
         return Presence(joined_ms=self.joined_ms, gone=self.gone, last=departure)

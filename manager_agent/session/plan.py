@@ -130,9 +130,10 @@ def _next_listing_at(session: Session, created_at: float) -> float:
     latest = session.listed_at or created_at
     if session.listing_failures:
         return latest + backoff(session.session_id, session.listing_failures)
+    check_at = max(session.leave_check_at, latest + DOUBT_PAUSES[0])
     if session.doubts:
-        return latest + (DOUBT_PAUSES[0] if session.doubts == 1 else DOUBT_PAUSES[1])
-    return min(_next_regular_listing_at(session, latest), max(session.leave_shown_at, latest + DOUBT_PAUSES[0]))
+        return min(check_at, latest + (DOUBT_PAUSES[0] if session.doubts == 1 else DOUBT_PAUSES[1]))
+    return min(check_at, _next_regular_listing_at(session, latest))
 
 
 def _next_regular_listing_at(session: Session, latest: float) -> float:

@@ -40,14 +40,22 @@ class Sight:
     at: float
     shown_at: float | None
     by: str | None
+    watching: str | None
+    """The identity of the manager that is connected to the room."""
 
     def of(self, presence: Presence) -> Presence:
         """The presence of its identity after this report."""
         seen = self.participant
-        return presence.seen(seen.sid, seen.joined_ms, self.at, shown_at=self.shown_at, by=self.by)
+        return presence.seen(seen.sid, seen.joined_ms, self.at, shown_at=self._shown_at(presence), by=self.by)
 
     def is_outdated(self, presence: Presence) -> bool:
-        return presence.has_left(self.participant.sid, self.shown_at, self.by)
+        return presence.has_left(self.participant.sid, self._shown_at(presence), self.by)
+
+    def _shown_at(self, presence: Presence) -> float | None:
+        """None: a listing that shows whom the manager in the room saw leave is as good as a late report."""
+        saw_leave = presence.last.seen_by if presence.last is not None else None
+        is_contradicted = self.by is None and saw_leave is not None and saw_leave == self.watching
+        return None if is_contradicted else self.shown_at
 
 
 def participant_seen(session: Session, event: ev.ParticipantSeen) -> Session:
@@ -57,7 +65,8 @@ def participant_seen(session: Session, event: ev.ParticipantSeen) -> Session:
         session = replace(session, manager=session.manager.connected(), room=room)
     if is_trespasser(session, event.participant):
         return trespasser_seen(session, event.participant)
-    return _seen(session, Sight(event.participant, event.at, None if by is None else event.at, by))
+    shown_at = None if by is None else event.at
+    return _seen(session, Sight(event.participant, event.at, shown_at, by, session.watching))
 
 
 def _watching(session: Session, seen_by: str | None) -> str | None:
@@ -127,7 +136,11 @@ def participant_left(session: Session, event: ev.ParticipantLeft) -> Session:
     if session.entry_of(event.identity) is None:
         session = _unknown_left(session, event)
     by = _watching(session, event.seen_by)
-    left = _left(session, event.identity, lambda presence: presence.left(event.sid, event.at, by), event.at)
+
+    def leave(presence: Presence) -> Presence:
+        return presence.left(event.sid, event.at, by, is_watched=session.is_watched(presence))
+
+    left = _left(session, event.identity, leave, event.at)
     return replace(left, user_left_at=session.user_left_at) if event.aborted else left
 
 
@@ -173,7 +186,7 @@ def room_listed(session: Session, event: ev.RoomListed) -> Session:
         if service.identity not in listed and _signaled_before(service.current, event.asked_at):
             session = _missed_after_signal(session, entry, event)
     for seen in here:  # last: a listed participant may replace one that is gone
-        session = _seen(session, Sight(seen, event.at, shown_at=event.asked_at, by=None))
+        session = _seen(session, Sight(seen, event.at, event.asked_at, None, session.watching))
     for seen in event.participants:
         if is_trespasser(session, seen):
             session = trespasser_seen(session, seen)

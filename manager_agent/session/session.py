@@ -227,9 +227,14 @@ class Session:
     def guest(self, identity: str) -> Guest | None:
         return next((guest for guest in self.guests if guest.identity == identity), None)
 
+    @property
+    def watching(self) -> str | None:
+        """The identity of the manager that is connected to the room."""
+        return self.manager.identity if self.manager.is_connected else None
+
     def is_watched(self, presence: Presence) -> bool:
         """Whether the manager sees this participant in the room, and is connected to it."""
-        return self.manager.is_connected and presence.seen_by == self.manager.identity
+        return presence.seen_by is not None and presence.seen_by == self.watching
 
     @property
     def presences(self) -> tuple[Presence, ...]:
@@ -251,12 +256,16 @@ class Session:
         return max(in_room, int(room.reported_closed), *missed)
 
     @property
-    def leave_shown_at(self) -> float:
-        """From when on a listing shows whether the latest reported leave is true; infinity if one has shown it, or none
-        was reported."""
-        leaves = [one.last.at for one in self.presences if one.last is not None and not one.last.was_seen]
-        shown_at = max(leaves, default=-math.inf) + LISTING_LAG
-        return shown_at if shown_at > self.listed_as_of else math.inf
+    def leave_check_at(self) -> float:
+        """When to list the room to check reported leaves; infinity if a listing has shown them all.
+
+        A listing shows one LISTING_LAG after it was reported. If the manager in the room sees the participant, an
+        earlier one may confirm the leave.
+        """
+        doubted = [one.leave_reported_at for one in self.presences if one.leave_reported_at is not None]
+        believed = [one.last.at for one in self.presences if one.last is not None and one.last.seen_by is None]
+        checks = [*doubted, *(at + LISTING_LAG for at in (*doubted, *believed))]
+        return min((at for at in checks if at > self.listed_as_of), default=math.inf)
 
     def stale_participant(self, identity: str) -> StaleParticipant | None:
         return next((stale for stale in self.stale_participants if stale.identity == identity), None)

@@ -85,12 +85,18 @@ async def test_a_user_whom_listings_lack_is_back_when_one_shows_it(proxied: Stac
     assert back.user_presence.sid == session.user_presence.sid
 
 
-async def test_a_webhook_about_a_leave_that_did_not_happen_is_found_out(proxied: Stack) -> None:
+async def test_a_webhook_about_a_leave_that_did_not_happen_is_found_out(proxied: Stack, proxy: LiveKitProxy) -> None:
+    """The manager sees the user and the service. Nothing changes while LiveKit is asked."""
     session = await running_call(proxied)
-    sid = session.user_presence.sid or ""
-    await proxied.store.update(session.session_id, ParticipantLeft(proxied.clock(), session.user.identity, sid))
-    assert proxied.store.get(session.session_id).state is SessionState.READY
-    await proxied.until(session.session_id, lambda latest: latest.state is SessionState.ACTIVE)
+    user, service = session.user_presence, session.services[0]
+    await proxied.until(session.session_id, lambda s: s.is_watched(s.user_presence) and s.is_watched(service.presence))
+    for identity, sid in ((session.user.identity, user.sid), (service.identity, service.presence.sid)):
+        assert identity
+        assert sid
+        await proxied.store.update(session.session_id, ParticipantLeft(proxied.clock(), identity, sid))
+    checked = await proxied.until(session.session_id, lambda s: all(p.leave_reported_at is None for p in s.presences))
+    assert (checked.state, checked.services[0].attempt, checked.user_left_at) == (SessionState.ACTIVE, 1, None)
+    assert checked.revision == session.revision
 
 
 # --- rooms --------------------------------------------------------------------------------------------

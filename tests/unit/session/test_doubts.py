@@ -33,6 +33,7 @@ pytestmark = pytest.mark.unit
 NOW = START + 100
 MANAGER, ASR_HERE = ParticipantInfo(given.MANAGER, "PA_manager"), ParticipantInfo("sm-asr-1", "PA_asr")
 USER = ParticipantInfo("alice", "PA_user")
+Listed = tuple[ParticipantInfo, ...]
 
 
 def active(*room: Event) -> Session:
@@ -125,6 +126,57 @@ def test_a_leave_reported_by_a_webhook_is_checked_by_a_listing() -> None:
     checked = given.after(left, ev.ListingStarted(NOW + 1), given.listed(NOW + 1, ASR_HERE))
     assert listing_at(checked) > NOW + 2
     assert apply(left, given.listed(NOW + 1, ASR_HERE, USER)).state == "active"
+
+
+LEAVES = pytest.mark.parametrize(
+    ("who", "rest"), [(ASR_HERE, (MANAGER, USER)), (USER, (MANAGER, ASR_HERE)), (MANAGER, (ASR_HERE, USER))]
+)
+"""Of a service, of the user, of the manager."""
+
+
+@LEAVES
+def test_a_webhook_alone_ends_no_presence_that_the_manager_sees(who: ParticipantInfo, rest: Listed) -> None:
+    """The room is listed at once, and again when a listing can't lag behind any more."""
+    told = apply(WATCHED, given.left(who.identity, who.sid, NOW))
+    assert (told.state, told.revision) == ("active", WATCHED.revision)
+    assert (ListRoom() in plan(told, NOW).actions, plan(told, NOW + 60).actions) == (True, (ListRoom(),))
+    shown = given.after(told, ev.ListingStarted(NOW), given.listed(NOW, who, *rest))
+    assert listing_at(shown) == pytest.approx(NOW + LISTING_LAG)
+    denied = given.after(shown, ev.ListingStarted(NOW + 1), given.listed(NOW + 1, who, *rest))
+    assert listing_at(denied) > NOW + 2
+    assert (denied.state, denied.presences) == ("active", WATCHED.presences)
+
+
+@LEAVES
+def test_a_webhook_and_a_listing_end_a_presence_that_the_manager_sees(who: ParticipantInfo, rest: Listed) -> None:
+    """The manager learns of a leave two seconds later than both."""
+    told = given.after(WATCHED, given.listed(NOW, *rest), given.left(who.identity, who.sid, NOW + 1))
+    assert who.sid in [one.sid for one in told.presences]
+    gone = given.after(told, ev.ListingStarted(NOW + 1.01), given.listed(NOW + 1.01, *rest))
+    assert who.sid not in [one.sid for one in gone.presences]
+    assert apply(gone, given.seen(who.identity, who.sid, NOW + 2)) is gone  # a late webhook
+
+
+def test_a_leave_that_the_manager_confirms_needs_no_listing() -> None:
+    told = apply(WATCHED, given.left("alice", "PA_user", NOW))
+    confirmed = apply(told, replace(given.left("alice", "PA_user", NOW + 2), seen_by=given.MANAGER))
+    assert (confirmed.state, confirmed.user_left_at) == ("ready", NOW + 2)
+
+
+def test_a_webhook_counts_again_once_the_manager_is_gone() -> None:
+    alone = given.after(WATCHED, given.left("alice", "PA_user", NOW), ev.ManagerFailed(NOW + 1, given.MANAGER))
+    assert apply(alone, given.left("alice", "PA_user", NOW + 1)).state == "ready"
+    assert apply(alone, given.listed(NOW + 1, ASR_HERE)).state == "ready"
+
+
+def test_a_listing_does_not_bring_back_whom_the_manager_saw_leave() -> None:
+    """An outdated listing may show it for long. Without a manager the listing is all there is."""
+    leaves = [replace(given.left(one.identity, one.sid, NOW), seen_by=given.MANAGER) for one in (ASR_HERE, USER)]
+    left = given.after(WATCHED, *leaves)
+    listing = given.listed(NOW + 60, MANAGER, ASR_HERE, USER)
+    assert (apply(left, listing).user_presence.here, apply(left, listing).services[ASR].state) == (False, "lost")
+    alone = apply(left, ev.ManagerFailed(NOW + 1, given.MANAGER))
+    assert apply(alone, listing).state == "active"
 
 
 def test_a_manager_that_connects_anew_sees_everybody_again() -> None:
