@@ -56,10 +56,6 @@ class RegisteredService:
         """Whether sessions of this caller may use it."""
         return self.is_for_all or self.owner == owner
 
-    def stands_in_for(self, other: RegisteredService) -> bool:
-        """Whether every session that may use `other` may use this one instead."""
-        return self.type == other.type and (self.is_for_all or (not other.is_for_all and self.owner == other.owner))
-
     def meets(self, requirement: Requirement) -> bool:
         if requirement.service_id is not None:
             return self.service_id == requirement.service_id

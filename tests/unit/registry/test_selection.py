@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from manager_agent.registry.circuit_breaker import TRIAL_TIMEOUT
-from manager_agent.registry.instances import NO_WORKER_PAUSE, InstanceState
+from manager_agent.registry.instances import NO_WORKER_PAUSE, Instance, InstanceState
 from manager_agent.registry.services import NotAvailable, RegisteredService
 from manager_agent.session.attempt import Attempt, InstanceRef, ServiceReason, Timeline
 from manager_agent.session.events import Refusal
@@ -309,3 +309,37 @@ def test_the_only_agent_of_its_type_is_chosen_without_a_worker_too() -> None:
     scenario.registry.report_no_worker(scenario.registry.get("asr-1").ref)
     scenario.fail("asr-1")
     assert (scenario.open(ANY_ASR), scenario.state("asr-1")) == (["asr-1"], NO_WORKER)
+
+
+# --- many services ----------------------------------------------------------------------------------
+
+
+def test_choice_looks_at_each_failing_service_a_few_times_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much a session requires: one caller's hundreds of them would keep all others waiting for seconds."""
+    scenario, looks = RegistryScenario(*asrs(100)), 0
+    for number in range(1, 100):
+        scenario.fail(f"asr-{number}")
+    was_reliable = Instance.is_reliable
+
+    def is_reliable(instance: Instance, now: float) -> bool:
+        nonlocal looks
+        looks += 1
+        return was_reliable(instance, now)
+
+    monkeypatch.setattr(Instance, "is_reliable", is_reliable)
+    chosen = scenario.registry.choose([ANY_ASR, *[Requirement(type="ASR", optional=True)] * 31])
+    assert [entry.service_id for entry in chosen] == ["asr-100"]
+    assert [status.state for status in scenario.registry.statuses()].count(SUSPENDED) == 99
+    assert looks <= 4 * 100
+
+
+def test_shared_service_stands_in_for_every_caller_and_another_callers_for_none() -> None:
+    mine, theirs, shared = asr("mine", owner="shop"), asr("theirs", owner="game"), asr("shared", shared=True)
+    scenario = RegistryScenario(mine, theirs)
+    scenario.fail("mine")
+    assert scenario.state("mine") is HEALTHY
+    scenario.registry.register(shared)
+    scenario.fail("mine", times=1)
+    assert scenario.state("mine") is SUSPENDED
+    scenario.fail("shared")
+    assert scenario.state("shared") is HEALTHY
