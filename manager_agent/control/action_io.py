@@ -99,12 +99,15 @@ class ActionIO:
         about = {"service_id": service.service_id, "attempt": invite.attempt, "tries": invite.tries}
         key = (invite.entry, invite.attempt, invite.tries)
         inviter = self._backends.inviter
+        agent: str | None = None
         try:
             async with inviter.slot(session, service):
                 if self._is_over():
                     return ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE)  # it waited too long
                 dispatch_id = await inviter.invite(session, invite.entry)
-            if dispatch_id is not None and await self._agent_jobs.found_worker(session, invite, dispatch_id):
+            if dispatch_id is not None:
+                agent = await self._agent_jobs.agent_of(session, invite, dispatch_id)
+            if agent is not None:
                 self._backends.registry.report_worker(service.current.ref)
         except InviteError as refused:
             log.warning("invite_refused", why=refused.why, detail=str(refused), final=refused.final, **about)
@@ -121,7 +124,7 @@ class ActionIO:
             log.exception("invite_fault", **about)
             outcome = ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE)
         else:
-            outcome = ev.InviteAccepted(self._clock(), *key)
+            outcome = ev.InviteAccepted(self._clock(), *key, identity=agent or None)
         latest = self._store.get(self._id)
         if latest.end is not None:
             self.tell_session_ended(latest, service, latest.end.reason)  # only now: it must not overtake the invite

@@ -1,4 +1,4 @@
-"""Whether a worker takes the job of a dispatched agent.
+"""Whether a worker takes the job of a dispatched agent, and under which identity the agent joins.
 
 LiveKit answers a dispatch before it looks for a worker, drops the job if it finds none or only workers above their load
 threshold, and never offers the dispatch to a worker that comes later. Only ListDispatch shows whether it has a job.
@@ -33,27 +33,29 @@ class AgentJobs:
     def __init__(self, store: Store, rooms: Rooms, clock: Clock) -> None:
         self._store, self._rooms, self._clock = store, rooms, clock
 
-    async def found_worker(self, session: Session, invite: SendInvite, dispatch_id: str) -> bool:
-        """Wait until the dispatch of this invite has a job or its agent joined. False if it no longer matters, or if
-        LiveKit can't say: the agent may join. If there is no job in time, delete the dispatch and raise InviteError."""
+    async def agent_of(self, session: Session, invite: SendInvite, dispatch_id: str) -> str | None:
+        """Wait until the dispatch of this invite has a job or its agent joined, and return the agent's identity, empty
+        if LiveKit does not tell it. None if it no longer matters, or if LiveKit can't say: the agent may join. If there
+        is no job in time, delete the dispatch and raise InviteError."""
         dispatched_at = self._clock()
         try:
             while await self._awaits(session.session_id, invite, LOOK_INTERVAL):
-                has_job = await self._has_job(session, dispatch_id)
-                if has_job:
-                    return True
+                says, identity = await self._job_identity(session, dispatch_id)
+                if identity is not None:
+                    return identity
                 ends = deadline(self._store.get(session.session_id))
                 out_of_time = ends is not None and self._clock() >= ends[0] - LAST_LOOK
                 if not out_of_time and self._clock() < dispatched_at + JOB_TIMEOUT:
                     continue
-                if has_job is None:
-                    return False
+                if not says:
+                    return None
                 await self._delete(session, dispatch_id)
                 raise InviteError(Refusal.NO_WORKER, "no worker took the agent's job")
             attempt = self._store.get(session.session_id).services[invite.entry].current
-            return attempt.number == invite.attempt and attempt.has_appeared
+            has_joined = attempt.number == invite.attempt and attempt.has_appeared
+            return attempt.identity or "" if has_joined else None
         except UnknownSession:
-            return False
+            return None
 
     async def _awaits(self, session_id: str, invite: SendInvite, seconds: float) -> bool:
         """Wait until the agent of this invite joined or is no longer awaited. Returns whether it still is after
@@ -71,12 +73,12 @@ class AgentJobs:
             return True
         return False
 
-    async def _has_job(self, session: Session, dispatch_id: str) -> bool | None:
-        """None: LiveKit did not say."""
+    async def _job_identity(self, session: Session, dispatch_id: str) -> tuple[bool, str | None]:
+        """Whether LiveKit says anything, and the identity of the agent that has the job, if one has it."""
         try:
-            return await self._rooms.has_job(session.room_name, dispatch_id)
+            return True, await self._rooms.job_identity(session.room_name, dispatch_id)
         except (LiveKitUnavailable, RoomMissing):
-            return None
+            return False, None
 
     async def _delete(self, session: Session, dispatch_id: str) -> None:
         """Delete the dispatch, so that the next one is the only one. One that stays gets no job either."""

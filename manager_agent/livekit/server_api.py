@@ -154,12 +154,13 @@ class Rooms:
             request = api.CreateAgentDispatchRequest(room=session.room_name, agent_name=agent_name, metadata=metadata)
             return (await self._livekit.agent_dispatch.create_dispatch(request)).id
 
-    async def has_job(self, room_name: str, dispatch_id: str) -> bool:
-        """Whether a worker took the job of this dispatch. LiveKit may show it seconds later. Raises RoomMissing,
-        LiveKitUnavailable."""
+    async def job_identity(self, room_name: str, dispatch_id: str) -> str | None:
+        """The identity with which the agent of this dispatch joins; empty if LiveKit does not tell it, None if no
+        worker took the job. LiveKit may show it seconds later. Raises RoomMissing, LiveKitUnavailable."""
         async with self._calling():
             dispatch = await self._livekit.agent_dispatch.get_dispatch(dispatch_id, room_name)
-        return dispatch is not None and len(dispatch.state.jobs) > 0
+        jobs = () if dispatch is None else dispatch.state.jobs
+        return jobs[-1].state.participant_identity if jobs else None
 
     async def delete_dispatch(self, room_name: str, dispatch_id: str) -> None:
         """Delete a dispatch. Raises RoomMissing, LiveKitUnavailable."""

@@ -232,6 +232,8 @@ class InviteAccepted:
     entry: int
     attempt: int
     tries: int
+    identity: str | None = None
+    """The identity that LiveKit assigned to the dispatched agent, if it is known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,13 +103,15 @@ def _seen(session: Session, sight: Sight) -> Session:
 
 
 def _match_dispatched_agent(session: Session, sight: Sight) -> tuple[Session, int | None]:
-    """An agent that LiveKit dispatched for us has an identity assigned by LiveKit: recognize it by its agent name."""
+    """Recognize an agent that LiveKit dispatched for us under an identity of its own: by its agent name, or by the
+    identity of an earlier attempt's job."""
     seen = sight.participant
     names = _agent_names(seen)
 
     def awaited(service: RequiredService) -> bool:
         known = service.presence.here or sight.is_outdated(service.presence)
-        return service.agent_name in names and service.attempt > 0 and not known
+        is_ours = service.agent_name in names or any(seen.identity == attempt.identity for attempt in service.past)
+        return service.agent_name is not None and is_ours and service.attempt > 0 and not known
 
     entry = index_of(session.services, awaited)
     if entry is not None:

@@ -44,7 +44,8 @@ def invite_started(session: Session, event: ev.InviteStarted) -> Session:
 
 
 def _make_attempt_stale(session: Session, attempt: Attempt, at: float) -> Session:
-    if attempt.identity is None:
+    is_late_agent = attempt.instance.agent_name is not None and not attempt.has_appeared
+    if attempt.identity is None or is_late_agent:  # a late agent does for the next attempt
         return session
     stale = StaleParticipant(
         attempt.identity,
@@ -69,9 +70,10 @@ def invite_accepted(session: Session, event: ev.InviteAccepted) -> Session:
     if attempt is None:
         return session
     timeline = replace(attempt.timeline, accepted=attempt.timeline.accepted or event.at)
-    return with_attempt(
-        session, event.entry, replace(attempt, in_flight=False, refusal=None, refusal_detail=None, timeline=timeline)
-    )
+    accepted = replace(attempt, in_flight=False, refusal=None, refusal_detail=None, timeline=timeline)
+    if attempt.identity is None and event.identity is not None and not session.is_stale(event.identity):
+        accepted = replace(accepted, identity=event.identity)
+    return with_attempt(session, event.entry, accepted)
 
 
 def invite_refused(session: Session, event: ev.InviteRefused) -> Session:

@@ -32,10 +32,10 @@ class Dispatches:
         self._job_at, self._is_away = job_at, is_away
         self.deleted: list[str] = []
 
-    async def has_job(self, room_name: str, dispatch_id: str) -> bool:
+    async def job_identity(self, room_name: str, dispatch_id: str) -> str | None:
         if self._is_away:
             raise LiveKitUnavailable("away")
-        return self._job_at is not None and now() >= self._job_at
+        return "agent-AJ_1" if self._job_at is not None and now() >= self._job_at else None
 
     async def delete_dispatch(self, room_name: str, dispatch_id: str) -> None:
         self.deleted.append(dispatch_id)
@@ -47,21 +47,21 @@ def dispatched(ready_timeout: float = 30.0) -> Session:
     return given.after(session, *given.managed(), ev.InviteStarted(START, 0, 1, 1, None, "inv_0"))
 
 
-async def waiting(session: Session, dispatches: Dispatches) -> tuple[MemoryStore, asyncio.Task[bool]]:
+async def waiting(session: Session, dispatches: Dispatches) -> tuple[MemoryStore, asyncio.Task[str | None]]:
     store = MemoryStore(now)
     await store.add(session)
     rooms: Any = dispatches
     jobs = AgentJobs(store, rooms, now)
-    return store, asyncio.create_task(jobs.found_worker(session, INVITE, "AD_1"))
+    return store, asyncio.create_task(jobs.agent_of(session, INVITE, "AD_1"))
 
 
 @pytest.mark.parametrize("job_at", [START, START + 5.4])
-def test_dispatch_with_a_job_found_a_worker(job_at: float) -> None:
+def test_dispatch_with_a_job_tells_the_identity_of_its_agent(job_at: float) -> None:
     @in_virtual_time
     async def run() -> None:
         dispatches = Dispatches(job_at)
         _, found = await waiting(dispatched(), dispatches)
-        assert await found
+        assert await found == "agent-AJ_1"
         assert dispatches.deleted == []
 
     run()
@@ -89,7 +89,7 @@ async def test_agent_that_joins_was_found_though_its_dispatch_shows_no_job() -> 
     await asyncio.sleep(0.2)
     joined = given.seen("agent-1", "PA_1", now(), is_agent=True, attributes={"lk.agent.name": "bot"})
     await store.update("s1", joined)
-    assert await found
+    assert await found == "agent-1"
     assert (now() - START < 0.3, dispatches.deleted) == (True, [])
 
 
@@ -97,7 +97,7 @@ async def test_agent_that_joins_was_found_though_its_dispatch_shows_no_job() -> 
 async def test_dispatch_that_livekit_says_nothing_about_is_left_alone() -> None:
     dispatches = Dispatches(is_away=True)
     _, found = await waiting(dispatched(), dispatches)
-    assert not await found
+    assert await found is None
     assert dispatches.deleted == []
 
 
@@ -106,5 +106,5 @@ async def test_session_that_is_over_no_longer_waits_for_a_job() -> None:
     dispatches = Dispatches()
     store, found = await waiting(dispatched(), dispatches)
     await store.update("s1", ev.SessionClosed(now()))
-    assert not await found
+    assert await found is None
     assert (now() - START < 1, dispatches.deleted) == (True, [])

@@ -370,6 +370,38 @@ def test_a_dispatched_agent_is_recognized_by_its_name(names: dict[str, str]) -> 
     assert (session.state, session.services[BOT_ALONE].identity) == (SessionState.READY, "agent-AJ_1")
 
 
+def dispatched_again(identity: str | None) -> Session:
+    """The agent's first job was known, but it did not join in time."""
+    started = ev.InviteStarted(START, BOT_ALONE, 1, 1, None, "inv_2")
+    first = ev.InviteAccepted(START, BOT_ALONE, 1, 1, identity=identity)
+    again = ev.InviteStarted(START + 15, BOT_ALONE, 2, 1, None, "inv_3")
+    return given.after(given.a_session(given.AGENT), *given.managed(), started, first, again)
+
+
+def test_an_agent_without_a_name_is_recognized_by_the_identity_of_its_job() -> None:
+    started = ev.InviteStarted(START, BOT_ALONE, 1, 1, None, "inv_2")
+    took_job = ev.InviteAccepted(START, BOT_ALONE, 1, 1, identity="agent-AJ_1")
+    session = given.after(given.a_session(given.AGENT), *given.managed(), started, took_job)
+    assert session.services[BOT_ALONE].state is ServiceState.ACCEPTED
+    assert apply(session, the_bot("PA_2", {}, identity="agent-AJ_2")).state is SessionState.WAITING
+    assert apply(session, the_bot("PA_1", {})).state is SessionState.READY
+
+
+def test_a_nameless_agent_that_came_before_its_job_is_recognized_by_a_listing() -> None:
+    started = ev.InviteStarted(START, BOT_ALONE, 1, 1, None, "inv_2")
+    session = given.after(given.a_session(given.AGENT), *given.managed(), started, the_bot("PA_1", {}))
+    took_job = ev.InviteAccepted(START, BOT_ALONE, 1, 1, identity="agent-AJ_1")
+    listed = given.listed(NOW + 2, ParticipantInfo("agent-AJ_1", "PA_1", is_agent=True))
+    assert given.after(session, took_job, listed).state is SessionState.READY
+
+
+@pytest.mark.parametrize(("names", "identity"), [({}, "agent-AJ_1"), ({"lk.agent_name": "bot"}, None)])
+def test_a_late_agent_does_for_the_next_attempt(names: dict[str, str], identity: str | None) -> None:
+    session = apply(dispatched_again(identity), the_bot("PA_1", names, START + 16))
+    assert (session.state, session.stale_participants) == (SessionState.READY, ())
+    assert (session.services[BOT_ALONE].identity, session.services[BOT_ALONE].attempt) == ("agent-AJ_1", 2)
+
+
 @pytest.mark.parametrize(("state", "expected"), [("initializing", "joined"), ("", "joined"), ("idle", "ready")])
 def test_an_agent_is_ready_once_its_state_says_so(state: str, expected: str) -> None:
     """If it has to signal, `lk.agent.state` past `initializing` is the signal."""
