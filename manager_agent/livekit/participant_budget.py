@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from threading import Lock
 
 BURST, PER_SECOND = 100.0, 50.0
@@ -16,7 +17,8 @@ PARTICIPANTS_MAX = 1_000
 
 
 class ParticipantBudget:
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
         self._buckets: OrderedDict[str, tuple[float, float]] = OrderedDict()
         """The tokens that each participant had left, and when."""
         self._dropped: Counter[str] = Counter()
@@ -24,7 +26,7 @@ class ParticipantBudget:
 
     def takes(self, identity: str, what: str) -> bool:
         """Whether to process this message of a participant. If not, it is counted under `what`."""
-        now = time.monotonic()
+        now = self._clock()
         with self._lock:
             left, at = self._buckets.get(identity, (BURST, now))
             left = min(BURST, left + (now - at) * PER_SECOND)

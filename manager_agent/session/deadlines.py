@@ -30,8 +30,10 @@ def deadline(session: Session) -> tuple[float, EndReason] | None:
             latest = max(since, session.user_left_at, session.token_given_at) + limits.user_rejoin_timeout
             ends.append((latest, EndReason.USER_LEFT))
         case SessionState.READY:
-            awaited_since = max(session.ready_at or since, session.token_given_at)
-            latest = max(awaited_since + limits.user_join_timeout, since + limits.user_rejoin_timeout)
+            ready_at = since if session.ready_at is None else session.ready_at
+            latest = max(ready_at, session.token_given_at) + limits.user_join_timeout
+            if since > ready_at:  # ready again: no user could join in between
+                latest = max(latest, since + limits.user_rejoin_timeout)
             ends.append((latest, EndReason.USER_NEVER_JOINED))
         case SessionState.DEGRADED:
             ends.append((since + limits.replacement_timeout, EndReason.SERVICE_LOST))

@@ -17,6 +17,7 @@ from http_api.observability.sinks import LogSinks
 from http_api.observability.tracing import Tracing
 from http_api.server import serving
 from http_api.settings.settings import DevSettings, Settings
+from manager_agent.session import dispatch
 from manager_agent.session.session import Session, User
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
@@ -24,13 +25,16 @@ from tests.api.streams.feed_reader import MakeSessions, Readers
 from tests.leak_scanner import LEAK_SCANNER
 
 NEVER_JOINING = 600.0
-"""Seconds for services to join: stand-ins signal ready and are never in a room."""
+"""Seconds for services to join, and for a manager to take its job: stand-ins signal ready and are never in a room. No
+session ends for that while a test runs."""
 
 
 @pytest.fixture
-async def start_api() -> AsyncIterator[StartApi]:
+async def start_api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartApi]:
     """Starts an API with settings of the test's own: `await start_api(ready_timeout=1)`. It is one in dev mode unless
     another `kind` of settings is given. Its spans go where the settings say, unless another `tracing` is given."""
+    for setting in ("ACCEPT_TIMEOUT", "ACCEPT_TIMEOUT_MAX"):
+        monkeypatch.setattr(dispatch, setting, NEVER_JOINING)
     async with AsyncExitStack() as stack:
 
         async def start(kind: type[Settings] = DevSettings, *, tracing: Tracing | None = None, **settings: Any) -> Api:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from manager_agent.clock import steady_clock
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, AddressPolicy, Network
-from manager_agent.outbound.http_client import RESPONSE_TIMEOUT, DeliveryFailed, GuardedHttpClient, is_this_machine
+from manager_agent.outbound.http_client import DeliveryFailed, GuardedHttpClient, is_this_machine
 from manager_agent.outbound.invites import InviteError, Inviter
 from manager_agent.session.events import Refusal
 from manager_agent.session.identities import Identities
@@ -34,6 +33,9 @@ SAID = "what-the-service-said"
 HEADERS = {"Content-Type": "application/webhook+json"}
 MUCH = 32 * 1024 * 1024
 """Bytes; far more than the buffers of a connection hold."""
+NEVER = 600.0
+"""Seconds; longer than any test may take."""
+UNLIMITED = aiohttp.ClientTimeout(total=NEVER)
 
 Post = Callable[..., Awaitable[int]]
 Serve = Callable[[Callable[[web.Request], Awaitable[web.StreamResponse]]], Awaitable["LoopbackServer"]]
@@ -311,15 +313,13 @@ async def test_only_the_beginning_of_a_huge_answer_is_read(
         return answer
 
     service = await serve(huge)
-    started = time.monotonic()
-    async with a_client(response_timeout=30.0) as http_client:
+    async with a_client(timeout=UNLIMITED, response_timeout=NEVER) as http_client:
         assert await http_client.deliver(service.url, b"{}", HEADERS) == 200
-        assert time.monotonic() - started < 5
         await gave_up.wait()
     assert written < MUCH
 
 
-async def test_an_answer_that_trickles_endlessly_does_not_block_the_delivery(post: Post, serve: Serve) -> None:
+async def test_an_answer_that_trickles_endlessly_does_not_block_the_delivery(serve: Serve) -> None:
     async def trickle(request: web.Request) -> web.StreamResponse:
         answer = web.StreamResponse(status=503)
         await answer.prepare(request)
@@ -328,9 +328,8 @@ async def test_an_answer_that_trickles_endlessly_does_not_block_the_delivery(pos
             await asyncio.sleep(0.01)
 
     service = await serve(trickle)
-    started = time.monotonic()
-    assert await post(service.url) == 503
-    assert time.monotonic() - started < RESPONSE_TIMEOUT + 1
+    async with a_client(timeout=UNLIMITED) as http_client:
+        assert await http_client.deliver(service.url, b"{}", HEADERS) == 503
 
 
 async def test_an_answer_is_not_decompressed(post: Post, serve: Serve) -> None:
@@ -397,9 +396,7 @@ async def test_an_invalid_or_endless_answer_ends_in_time_and_is_not_quoted(
 ) -> None:
     url = await serve_raw(answer)
     async with a_client(timeout=aiohttp.ClientTimeout(total=0.5)) as http_client:
-        started = time.monotonic()
         said = await undelivered(http_client.deliver(url, b"{}", HEADERS))
-    assert time.monotonic() - started < 2
     assert said.isidentifier()
 
 

@@ -69,6 +69,13 @@ def test_a_token_extends_the_time_to_join_and_to_return() -> None:
     assert deadline(returning) == (START + 49, EndReason.USER_LEFT)
 
 
+def test_a_join_timeout_shorter_than_the_rejoin_timeout_counts() -> None:
+    brief = replace(opened(), limits=replace(LIMITS, user_join_timeout=5))
+    assert deadline(brief) == (START + 5, EndReason.USER_NEVER_JOINED)
+    again = replace(brief, ready_at=START, state_since=START + 60)
+    assert deadline(again) == (START + 80, EndReason.USER_NEVER_JOINED), "the user could not join while it was degraded"
+
+
 def test_the_join_deadline_is_the_instant_that_the_session_lasts_to_at_least() -> None:
     assert join_deadline(opened(), START + 5) == START + 30
     assert join_deadline(opened(ALICE_CAME), START + 5) == START + 25
