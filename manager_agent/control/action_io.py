@@ -162,7 +162,6 @@ class ActionIO:
             await self._rooms.remove(session.room_name, identity, sid)
         except Exception as error:
             log.warning("participant_not_removed", error=str(error), **about)
-            await asyncio.sleep(PAUSE_AFTER_FAULT)
             return ev.RemovalEnded(self._clock(), identity, removed=False, trespasser=trespasser)
         log.info("participant_removed", **about)
         return ev.RemovalEnded(self._clock(), identity, removed=True, trespasser=trespasser)

@@ -12,6 +12,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+from manager_agent.backoff import doubling
+
 REMEMBERED_LEAVES = 16
 """The number of sids remembered after they left. Leaves are reported late by seconds, not by dozens of joins."""
 MISSES_MAX, MISSED_FOR = 3, 1.0
@@ -20,6 +22,8 @@ LISTING_LAG = 1.0
 """Seconds after a reported leave for which a listing may still show the participant."""
 ROOM_EVENT_LAG = 3.0
 """The same for the manager's view of the room, which LiveKit updates every two seconds."""
+REMOVAL_PAUSE, REMOVAL_PAUSE_MAX = 1.0, 300.0
+"""Seconds from one try to remove a participant to the next. Doubles with every try, up to the maximum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +160,32 @@ class Presence:
 
 
 @dataclass(frozen=True, slots=True)
+class Removals:
+    """The tries to remove one participant. LiveKit may refuse it, or go on listing a participant that is gone, so the
+    pauses between the tries grow."""
+
+    sid: str = ""
+    tries: int = 0
+    retry_at: float = -math.inf
+
+    def started(self, sid: str) -> Removals:
+        return Removals(sid, self.tries + 1) if sid == self.sid else Removals(sid, 1)
+
+    def ended(self, at: float) -> Removals:
+        return replace(self, retry_at=at + doubling(self.tries, first=REMOVAL_PAUSE, most=REMOVAL_PAUSE_MAX))
+
+    def due_at(self, sid: str | None) -> float:
+        return self.retry_at if sid == self.sid else -math.inf
+
+
+@dataclass(frozen=True, slots=True)
 class Trespasser:
     """A participant with a token of another session, whose room had the same name. It is removed."""
 
     identity: str
     sid: str
     removing: bool = False
+    removals: Removals = Removals()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,9 +207,15 @@ class StaleParticipant:
     """It is not removed before this instant: it may still be waiting for the reply to its last signal."""
     removing: str | None = None
     """The sid of the participant that LiveKit was asked to remove, until it responds."""
+    removals: Removals = Removals()
     service_id: str | None = None
     attempt: int | None = None
     """The service and the attempt that it belonged to; None for a manager or a surplus agent."""
+
+    @property
+    def removal_at(self) -> float:
+        """When to remove it, if it is in the room."""
+        return max(self.not_before, self.removals.due_at(self.presence.sid))
 
     @property
     def log_fields(self) -> dict[str, str | int]:

@@ -118,10 +118,10 @@ def _while_alive(session: Session) -> Iterator[tuple[float, Action]]:
         yield from _invite(session, entry, service.current)
     for stale in session.stale_participants:
         if stale.presence.here and stale.removing is None:
-            yield stale.not_before, Remove(stale.identity)
+            yield stale.removal_at, Remove(stale.identity)
     for one in session.trespassers:
         if not one.removing:
-            yield -math.inf, Remove(one.identity, one.sid)
+            yield one.removals.due_at(one.sid), Remove(one.identity, one.sid)
     if session.listing_since is None:
         yield _next_listing_at(session, session.room.created_at), ListRoom()
 

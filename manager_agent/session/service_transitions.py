@@ -103,7 +103,10 @@ def replacement_held(session: Session, event: ev.ReplacementHeld) -> Session:
 
 def removal_started(session: Session, event: ev.RemovalStarted) -> Session:
     def started(stale: StaleParticipant) -> StaleParticipant:
-        return stale if stale.removing else replace(stale, removing=stale.presence.sid)
+        sid = stale.presence.sid
+        if stale.removing or sid is None:
+            return stale
+        return replace(stale, removing=sid, removals=stale.removals.started(sid))
 
     return with_stale_participant(session, event.identity, started)
 
@@ -113,7 +116,7 @@ def removal_ended(session: Session, event: ev.RemovalEnded) -> Session:
         if stale.removing is None:
             return stale
         presence = stale.presence.left(stale.removing, event.at) if event.removed else stale.presence
-        return replace(stale, removing=None, presence=presence)
+        return replace(stale, removing=None, presence=presence, removals=stale.removals.ended(event.at))
 
     return with_stale_participant(session, event.identity, ended)
 

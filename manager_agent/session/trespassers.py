@@ -39,8 +39,13 @@ def trespasser_removal(session: Session, event: ev.RemovalStarted | ev.RemovalEn
     """Its removal has begun, succeeded, or failed; a failed one is repeated."""
     if isinstance(event, ev.RemovalEnded) and event.removed:
         return trespasser_left(session, event.trespasser)
-    removing = isinstance(event, ev.RemovalStarted)
-    changed = tuple(
-        replace(one, removing=removing) if one.sid == event.trespasser else one for one in session.trespassers
-    )
+
+    def change(one: Trespasser) -> Trespasser:
+        if one.sid != event.trespasser:
+            return one
+        if isinstance(event, ev.RemovalStarted):
+            return one if one.removing else replace(one, removing=True, removals=one.removals.started(one.sid))
+        return replace(one, removing=False, removals=one.removals.ended(event.at))
+
+    changed = tuple(change(one) for one in session.trespassers)
     return session if changed == session.trespassers else replace(session, trespassers=changed)

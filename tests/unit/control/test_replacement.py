@@ -16,8 +16,9 @@ from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import InstanceRef, ServiceReason, ServiceState
-from manager_agent.session.events import Chosen, Event, ReadyOn, Refusal, Signal
+from manager_agent.session.events import Chosen, Event, ParticipantInfo, ReadyOn, Refusal, Signal
 from manager_agent.session.identities import Identities
+from manager_agent.session.participant import REMOVAL_PAUSE, REMOVAL_PAUSE_MAX
 from manager_agent.session.plan import Action, Remove, Replace, SendInvite, plan
 from manager_agent.session.required_service import PAST_KEPT
 from manager_agent.session.retries import REJOIN_GRACE
@@ -116,7 +117,8 @@ def test_signals_of_a_replaced_attempt_are_ignored_and_it_is_removed() -> None:
     assert actions(back, START + 5, Remove) == [Remove(FIRST)]
     removing = apply(back, ev.RemovalStarted(START + 5, FIRST))
     assert actions(removing, START + 6, Remove) == []
-    assert actions(apply(removing, ev.RemovalEnded(START + 6, FIRST, removed=False)), START + 6, Remove)
+    failed = apply(removing, ev.RemovalEnded(START + 6, FIRST, removed=False))
+    assert actions(failed, START + 6 + REMOVAL_PAUSE, Remove)
     removed = apply(removing, ev.RemovalEnded(START + 6, FIRST, removed=True))
     assert actions(removed, START + 6, Remove) == []
     assert actions(apply(removed, given.seen(FIRST, "PA_1c", START + 7)), START + 7, Remove) == [Remove(FIRST)]
@@ -138,6 +140,27 @@ def test_a_stale_participant_that_rejoins_during_its_removal_is_removed_again() 
         session, ev.RemovalStarted(START + 6, FIRST), given.listed(START + 7), ev.RemovalEnded(START + 8, FIRST, True)
     )
     assert actions(gone, START + 8, Remove) == []
+
+
+@pytest.mark.parametrize("removed", [True, False])
+def test_the_pauses_grow_while_a_participant_that_was_removed_stays_listed(removed: bool) -> None:
+    """Whether LiveKit says that it removed it or not. Another participant of this identity is removed at once."""
+    session = replaced(
+        given.after(asked(), given.seen(FIRST, "PA_1", START + 1), given.signal(FIRST, Signal.FAILED, START + 2)),
+        START + 3,
+    )
+    session, now, tries = replace(session, limits=Limits(ready_timeout=7_200)), START + 10, []
+    while now < START + 3_600:
+        if actions(session, now, Remove):
+            tries.append(now)
+            session = given.after(session, ev.RemovalStarted(now, FIRST), ev.RemovalEnded(now, FIRST, removed))
+        now += 1
+        session = apply(session, given.listed(now, ParticipantInfo(FIRST, "PA_1")))
+    pauses = [later - earlier for earlier, later in pairwise(tries)]
+    assert pauses == sorted(pauses)
+    assert (pauses[0], pauses[-1]) == (REMOVAL_PAUSE, REMOVAL_PAUSE_MAX)
+    again = given.after(session, given.seen(FIRST, "PA_2", now, joined_ms=1))
+    assert actions(again, now, Remove) == [Remove(FIRST)]
 
 
 def test_a_replaced_participant_is_removed_once_it_has_its_last_answer() -> None:

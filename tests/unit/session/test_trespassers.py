@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from manager_agent.session import events as ev
+from manager_agent.session.participant import REMOVAL_PAUSE
 from manager_agent.session.plan import Remove, plan
 from manager_agent.session.session import SessionState
 from manager_agent.session.trespassers import SESSION_ATTRIBUTE
@@ -47,7 +48,8 @@ def test_removal_is_done_once_and_repeated_only_if_it_failed() -> None:
     remove = Remove("alice", "PA_old")
     assert remove not in plan(removing, START + 1).actions
     failed = given.after(removing, ev.RemovalEnded(START + 2, "alice", removed=False, trespasser="PA_old"))
-    assert remove in plan(failed, START + 2).actions
+    assert remove not in plan(failed, START + 2).actions
+    assert remove in plan(failed, START + 2 + REMOVAL_PAUSE).actions
     done = given.after(removing, ev.RemovalEnded(START + 2, "alice", removed=True, trespasser="PA_old"))
     assert not done.trespassers
 
