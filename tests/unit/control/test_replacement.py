@@ -149,7 +149,7 @@ def test_the_pauses_grow_while_a_participant_that_was_removed_stays_listed(remov
         given.after(asked(), given.seen(FIRST, "PA_1", START + 1), given.signal(FIRST, Signal.FAILED, START + 2)),
         START + 3,
     )
-    session, now, tries = replace(session, limits=Limits(ready_timeout=7_200)), START + 10, []
+    session, now, tries = replace(session, limits=Limits(replacement_timeout=7_200)), START + 10, []
     while now < START + 3_600:
         if actions(session, now, Remove):
             tries.append(now)
