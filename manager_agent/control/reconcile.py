@@ -50,11 +50,10 @@ class Reconciler:
                 log.warning("room_missed", **session.log_fields)
                 await self._record_missed(session, asked_at)
         unowned = [room for room in listed if room.is_ours and not self._is_owned(room)]
-        for room, tries in self._unowned.due(unowned, asked_at):
-            await self._delete(room, tries)
-        for room in listed:
-            if not self._is_owned(room):
-                await self._remove_old_token_holders(room)
+        # LiveKit may hang for some rooms: those of a node that was killed.
+        deleting = [self._delete(room, tries) for room, tries in self._unowned.due(unowned, asked_at)]
+        removing = [self._remove_old_token_holders(room) for room in listed if not self._is_owned(room)]
+        await asyncio.gather(*deleting, *removing)
 
     async def _delete(self, room: ListedRoom, tries: int) -> None:
         """Delete a room. One that can't be deleted is logged at the 1st, 2nd, 4th, 8th ... try."""
@@ -74,9 +73,14 @@ class Reconciler:
         return self._unowned.undeletable
 
     async def _remove_old_token_holders(self, room: ListedRoom) -> None:
-        with suppress(RoomMissing):
+        about = {"room": room.name, "sid": room.sid}
+        try:
             for identity in await self._rooms.remove_old_token_holders(room):
-                log.warning("old_token_holder_removed", room=room.name, sid=room.sid, identity=identity)
+                log.warning("old_token_holder_removed", identity=identity, **about)
+        except RoomMissing:
+            return
+        except LiveKitUnavailable as error:
+            log.warning("old_token_holders_not_removed", error=str(error), **about)
 
     async def _run(self) -> None:
         with suppress(LiveKitUnavailable):  # the first round says what is wrong then

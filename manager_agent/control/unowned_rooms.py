@@ -6,7 +6,7 @@ the pauses between the tries grow.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from manager_agent.backoff import doubling
@@ -16,6 +16,8 @@ PAUSE, PAUSE_MAX = 15.0, 3_600.0
 """Seconds from one try to delete a room to the next. Doubles with every try, up to the maximum."""
 UNDELETABLE_TRIES = 3
 """A room that is still listed after so many tries counts as one that can't be deleted."""
+AT_ONCE = 20
+"""The most rooms to delete at a time. After a restart there may be hundreds."""
 
 
 @dataclass(slots=True)
@@ -33,15 +35,17 @@ class UnownedRooms:
     def undeletable(self) -> int:
         return sum(tries.count >= UNDELETABLE_TRIES for tries in self._tries.values())
 
-    def due(self, listed: Sequence[ListedRoom], now: float) -> Iterator[tuple[ListedRoom, int]]:
+    def due(self, listed: Sequence[ListedRoom], now: float) -> list[tuple[ListedRoom, int]]:
         """The rooms to delete now, each with the number of the try. `listed` are all unowned rooms of a new listing. A
         room is not deleted when it is first listed: its session may be about to own it."""
         earlier, self._tries = self._tries, {}
+        due: list[tuple[ListedRoom, int]] = []
         for room in listed:
             tries = earlier.get(room.sid)
             self._tries[room.sid] = tries or _Tries()
-            if tries is None or now < tries.next_at:
+            if tries is None or now < tries.next_at or len(due) == AT_ONCE:
                 continue
             tries.count += 1
             tries.next_at = now + doubling(tries.count, first=PAUSE, most=PAUSE_MAX)
-            yield room, tries.count
+            due.append((room, tries.count))
+        return due

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from manager_agent.control.unowned_rooms import PAUSE, PAUSE_MAX, UNDELETABLE_TRIES, UnownedRooms
+from manager_agent.control.unowned_rooms import AT_ONCE, PAUSE, PAUSE_MAX, UNDELETABLE_TRIES, UnownedRooms
 from manager_agent.livekit.listed_room import ListedRoom
 
 pytestmark = pytest.mark.unit
@@ -44,5 +44,15 @@ def test_room_that_is_no_longer_listed_is_not_undeletable() -> None:
     for number in range(UNDELETABLE_TRIES + 1):
         tries_at(unowned, number * PAUSE_MAX)
     assert unowned.undeletable == 1
-    assert list(unowned.due([], 0)) == []
+    assert unowned.due([], 0) == []
     assert unowned.undeletable == 0
+
+
+def test_many_rooms_that_livekit_cannot_delete_let_the_others_have_their_turn() -> None:
+    rooms = [ListedRoom(f"room-{n}", f"RM_{n}", f"ses_{n}", is_ours=True) for n in range(3 * AT_ONCE)]
+    unowned, tried = UnownedRooms(), set[str]()
+    for number in range(4):
+        due = unowned.due(rooms, float(number))
+        assert len(due) <= AT_ONCE
+        tried |= {room.sid for room, _ in due}
+    assert len(tried) == len(rooms)

@@ -1,0 +1,57 @@
+"""What a round does while LiveKit fails or hangs for some rooms."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import cast
+
+import pytest
+
+from manager_agent.control.missed_rooms import MissedRooms
+from manager_agent.control.reconcile import Reconciler
+from manager_agent.livekit.listed_room import ListedRoom
+from manager_agent.livekit.server_api import LiveKitUnavailable, Rooms
+from manager_agent.store.memory import MemoryStore
+from tests.unit.sessions import START
+
+pytestmark = pytest.mark.unit
+
+DEAD, OTHER = ListedRoom("dead", "RM_1", "ses_1", is_ours=True), ListedRoom("other", "RM_2", "ses_2", is_ours=True)
+FOREIGN = ListedRoom("lobby", "RM_3", "", is_ours=False)
+
+
+class FaultyRooms:
+    """LiveKit hangs when it is to delete the first room, until another one is deleted, and fails for its
+    participants."""
+
+    def __init__(self) -> None:
+        self.deleted, self.looked_at = asyncio.Event(), list[str]()
+
+    async def list_rooms(self) -> list[ListedRoom]:
+        return [DEAD, OTHER, FOREIGN]
+
+    async def delete(self, room_name: str, *, sid: str, session_id: str) -> None:
+        if room_name == DEAD.name:
+            await self.deleted.wait()
+            raise LiveKitUnavailable("broken")
+        self.deleted.set()
+
+    async def remove_old_token_holders(self, room: ListedRoom) -> list[str]:
+        self.looked_at.append(room.name)
+        if room is DEAD:
+            raise LiveKitUnavailable("broken")
+        return []
+
+
+async def test_room_for_which_livekit_hangs_or_fails_keeps_no_other_waiting() -> None:
+    rooms = FaultyRooms()
+    reconciler = Reconciler(
+        store=MemoryStore(lambda: START),
+        rooms=cast(Rooms, rooms),
+        missed_rooms=MissedRooms(),
+        clock=lambda: START,
+    )
+    for _ in range(2):  # a room is not deleted when it is first listed
+        async with asyncio.timeout(5):
+            await reconciler.round()
+    assert rooms.looked_at == [room.name for room in (DEAD, OTHER, FOREIGN)] * 2
