@@ -36,7 +36,7 @@ from http_api.observability.metrics.wiring import wire
 from http_api.observability.shipping.log_shipper import SHIPPER
 from http_api.observability.tracing import TRACING
 from http_api.observability.upstreams import UPSTREAMS, Upstreams, livekit
-from http_api.resources.abandoned import AbandonedSessions
+from http_api.resources.repeated_requests import RepeatedRequests
 from http_api.resources.session_requests import SESSION_REQUESTS, SessionRequests
 from http_api.settings.settings import SETTINGS, BadSettings, Settings
 from http_api.streams.subscribers import FEED, FeedReaders
@@ -87,7 +87,7 @@ def provide(app: web.Application, components: Components) -> None:
             in_making=settings.creates_in_flight,
         ),
         waiters=waiters,
-        abandoned=AbandonedSessions(store, orchestrator, tasks),
+        repeated=RepeatedRequests(store, orchestrator, tasks),
         stopping=stopping,
         rejection=lambda: rooms.rejection,
         clock=clock,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,8 +16,8 @@ from http_api.limits.quotas import Quotas
 from http_api.limits.waiters import Waiters, decided, until
 from http_api.models.responses import SessionView
 from http_api.protocol.server_timing import server_timing
-from http_api.resources.abandoned import AbandonedSessions
 from http_api.resources.ownership import state_of
+from http_api.resources.repeated_requests import RepeatedRequests
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.json_object import JsonObject
@@ -44,7 +44,7 @@ class SessionRequests:
     rooms: Rooms
     quotas: Quotas
     waiters: Waiters
-    abandoned: AbandonedSessions
+    repeated: RepeatedRequests
     stopping: asyncio.Event
     rejection: Callable[[], str | None]
     """Why LiveKit does not accept our keys, if so."""
@@ -122,15 +122,11 @@ class SessionRequests:
         """
         if self.stopping.is_set():
             raise Unready(IS_STOPPING)
-        with self.waiters.waiting():
+        client = self.repeated.client_of(session.session_id, request) if ends_with_its_client else nullcontext()
+        with self.waiters.waiting(), client:
             self.quotas.check(session.owner)  # no await between this check and opening, so no session exceeds them
-            try:
-                session = await self.orchestrator.open(session)
-                return await self._until_ready(session.session_id, max_wait)
-            except asyncio.CancelledError:
-                if ends_with_its_client:
-                    self.abandoned.keep(session.session_id, request)
-                raise
+            session = await self.orchestrator.open(session)
+            return await self._until_ready(session.session_id, max_wait)
 
     async def wait_for_name(self, room_name: str | None, tenant: str, max_wait: float) -> None:
         """Wait until this tenant may have the room name, if it is known to be within `max_wait` seconds; return at once
@@ -158,13 +154,9 @@ class SessionRequests:
         """The session once it is ready. Raises UnknownSession, Overloaded, and, when the session is over by then, the
         error that says why. When the client of this `request` disconnects, the session is kept for a moment and ends;
         without a request it continues."""
-        with self.waiters.waiting():
-            try:
-                return await self._until_ready(session_id, None)
-            except asyncio.CancelledError:
-                if request is not None:
-                    self.abandoned.keep(session_id, request)
-                raise
+        client = nullcontext() if request is None else self.repeated.client_of(session_id, request)
+        with self.waiters.waiting(), client:
+            return await self._until_ready(session_id, None)
 
     async def _until_ready(self, session_id: str, max_wait: float | None) -> Session:
         session = await until(self.store, session_id, decided, max_wait)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from contextlib import nullcontext
 from http import HTTPStatus
 
 from aiohttp import web
@@ -54,8 +55,10 @@ async def give(request: web.Request) -> web.Response:
     and enters a room that another user opened only if both users' JWTs list the room in the claim JWKS_ROOMS_CLAIM.
 
     If the client disconnects while waiting, a session whose room name was generated is kept for 10 seconds, in which
-    the same request of the same caller finds it, and then ends. A session whose room name was given continues: a
-    reloaded page joins it, and if none does, it ends at the join timeout.
+    the same request of the same caller finds it, and then ends. A request with an identity also finds the session of
+    the same request before it while that one waits, and for 10 seconds after its response unless a participant has
+    joined. A session whose room name was given continues: a reloaded page joins it, and if none does, it ends at
+    the join timeout.
     """
     app, principal = request.app, request[PRINCIPAL]
     asked = await read_body(request, TokenRequest) if request.can_read_body else TokenRequest()
@@ -72,8 +75,8 @@ async def give(request: web.Request) -> web.Response:
         session = _live_session(app[STORE], asked.room_name, principal)
     if session is not None:
         token = await _let_in(request, session, human)
-    elif asked.room_name is None and (abandoned := session_requests.abandoned.take(_same(principal, asked))):
-        token = await _take_up(request, abandoned, asked)
+    elif (earlier := _earlier_session(request, asked)) is not None:
+        token = await _take_up(request, earlier, asked)
     else:
         token = await _open(request, asked, human)
     view = TokenResponse(server_url=app[SETTINGS].public_url, participant_token=token.jwt)
@@ -126,15 +129,31 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
     session = session_requests.awaiting_guests(session)
     refuse_long_token(request, session)
     bind_session(request, session)
-    session = await session_requests.open(
-        session, None, ends_with_its_client=asked.room_name is None, request=_same(request[PRINCIPAL], asked)
-    )
+    same = _same(request[PRINCIPAL], asked)
+    is_shared = asked.room_name is None and _is_of_one_user(request[PRINCIPAL], asked)
+    with session_requests.repeated.shared(session.session_id, same) if is_shared else nullcontext():
+        session = await session_requests.open(session, None, ends_with_its_client=asked.room_name is None, request=same)
     return user_token(request, session)
 
 
+def _earlier_session(request: web.Request, asked: TokenRequest) -> Session | None:
+    """The session without a room name of the client's that an earlier request like this one opened, if this client may
+    have it."""
+    if asked.room_name is not None:
+        return None
+    repeated, same = request.app[SESSION_REQUESTS].repeated, _same(request[PRINCIPAL], asked)
+    shared = repeated.find_shared(same) if _is_of_one_user(request[PRINCIPAL], asked) else None
+    return repeated.take_abandoned(same) or shared
+
+
+def _is_of_one_user(principal: Principal, asked: TokenRequest) -> bool:
+    """Whether all requests like this one are of the same user. A caller may ask for many users who have no identity."""
+    return principal.identity is not None or asked.participant_identity is not None
+
+
 async def _take_up(request: web.Request, session: Session, asked: TokenRequest) -> AccessToken:
-    """The token of a session that an earlier request like this one opened and did not wait for, once it is ready.
-    Raises what until_ready raises."""
+    """The token of a session that an earlier request like this one opened, once it is ready. Raises what until_ready
+    raises."""
     app = request.app
     bind_session(request, session)
     same = _same(request[PRINCIPAL], asked)

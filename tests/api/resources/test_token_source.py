@@ -17,7 +17,7 @@ import pytest
 from aiohttp import web
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from http_api.resources import abandoned
+from http_api.resources import repeated_requests
 from http_api.settings.settings import BadSettings, Settings
 from manager_agent.session import events as ev
 from manager_agent.session.deadlines import deadline
@@ -313,7 +313,7 @@ async def test_concurrent_token_requests_for_a_foreign_room_are_all_409(api: Api
 async def test_disconnected_client_ends_a_session_with_a_generated_room(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(abandoned, "KEPT", 0.05)
+    monkeypatch.setattr(repeated_requests, "KEPT", 0.05)
     asking = asyncio.create_task(api.ask("POST", TOKEN, {"participant_identity": "alice"}))
     session = await only_session(api)
     asking.cancel()
@@ -357,6 +357,62 @@ async def test_session_taken_up_once_is_not_given_to_a_second_client(api: Api) -
     assert [claims_of(task.result()[2])["video"]["room"] for task in done] == [session.room_name]
     for task in rest:
         task.cancel()
+
+
+async def both_waiting(api: Api, body: dict[str, Any]) -> tuple[Session, list[asyncio.Task[Any]]]:
+    """The session of two requests with this body, the second of which is sent while the first one waits."""
+    first = asyncio.create_task(api.ask("POST", TOKEN, body))
+    session = await only_session(api)
+    await api.has_waiting(1)
+    second = asyncio.create_task(api.ask("POST", TOKEN, body))
+    await api.has_waiting(2)
+    return session, [first, second]
+
+
+async def test_repeated_request_with_an_identity_finds_its_session_while_the_first_waits(api: Api) -> None:
+    """A proxy may keep the first request waiting although its client has given up."""
+    session, both = await both_waiting(api, {"participant_identity": "alice"})
+    both[0].cancel()
+    await api.has_waiting(1)
+    await api.say_ready(session.session_id, "asr-1")
+    claims = claims_of((await both[1])[2])
+    assert (claims["sub"], claims["video"]["room"], len(sessions(api))) == ("alice", session.room_name, 1)
+
+
+async def test_session_of_two_requests_ends_when_both_clients_disconnected(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(repeated_requests, "KEPT", 0.05)
+    session, both = await both_waiting(api, {"participant_identity": "alice"})
+    for task in both:
+        task.cancel()
+    over = await api.until(session.session_id, lambda latest: latest.over)
+    assert over.end is not None
+    assert over.end.reason is EndReason.CLIENT_GONE
+
+
+async def test_repeated_request_with_an_identity_finds_its_session_until_somebody_joined(api: Api) -> None:
+    body = {"participant_identity": "alice"} | PLAIN
+    rooms = [claims_of((await api.ask("POST", TOKEN, body))[2])["video"]["room"] for _ in range(2)]
+    (session,) = sessions(api)
+    assert rooms == [session.room_name] * 2
+    came = ev.ParticipantSeen(api.parts.clock(), ev.ParticipantInfo("alice", "PA_1", 1))
+    await api.parts.store.update(session.session_id, came)
+    assert claims_of((await api.ask("POST", TOKEN, body))[2])["video"]["room"] != session.room_name
+
+
+async def test_repeated_request_finds_its_session_for_a_moment_only(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repeated_requests, "KEPT", 0.0)
+    body = {"participant_identity": "alice"} | PLAIN
+    first = claims_of((await api.ask("POST", TOKEN, body))[2])["video"]["room"]
+    await asyncio.sleep(0)
+    assert claims_of((await api.ask("POST", TOKEN, body))[2])["video"]["room"] != first
+
+
+@pytest.mark.parametrize("more", [{}, {"participant_name": "Alice"}])
+async def test_equal_requests_without_an_identity_are_of_different_users(api: Api, more: dict[str, str]) -> None:
+    rooms = [claims_of((await api.ask("POST", TOKEN, more | PLAIN))[2])["video"]["room"] for _ in range(2)]
+    assert rooms[0] != rooms[1]
 
 
 # --- who keeps the session, and how long a token may be used ----------------------------------------
@@ -477,6 +533,14 @@ async def test_issuer_user_gets_tokens_for_its_own_identity_only(guarded: tuple[
     for body in ({}, {"participant_identity": "bob"}, {"participant_identity": ""}):
         status, _, answer = await api.ask("POST", TOKEN, body | PLAIN, user("bob"))
         assert (status, claims_of(answer)["sub"]) == (201, "bob")
+
+
+async def test_equal_requests_of_issuer_users_share_a_session_only_with_their_own(guarded: tuple[Api, Any]) -> None:
+    api, user = guarded
+    asked = [claims_of((await api.ask("POST", TOKEN, PLAIN, user(name)))[2]) for name in ("alice", "bob", "alice")]
+    assert [claims["sub"] for claims in asked] == ["alice", "bob", "alice"]
+    rooms = [claims["video"]["room"] for claims in asked]
+    assert (rooms[0] == rooms[2], rooms[0] == rooms[1]) == (True, False)
 
 
 async def test_room_of_an_issuer_user_is_closed_to_other_users_and_callers(guarded: tuple[Api, Any]) -> None:

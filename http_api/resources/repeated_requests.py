@@ -1,0 +1,105 @@
+"""Sessions with a generated room name, found again by a repeated request: those whose clients all disconnected while
+they waited for their tokens, and those that a user with an identity of its own asked for a moment ago."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from manager_agent.control.orchestrator import Orchestrator
+from manager_agent.session.session import Session
+from manager_agent.store.store import Store, UnknownSession
+from manager_agent.tasks import Tasks
+
+KEPT = 10.0
+"""Seconds for which such a session is kept. HTTP clients give up after a time of their own (OkHttp, on Android, after
+10 s), and then ask again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatedRequests:
+    store: Store
+    orchestrator: Orchestrator
+    tasks: Tasks
+    _kept: dict[Hashable, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """The abandoned sessions, by the request that opened them."""
+    _shared: dict[Hashable, str] = field(default_factory=dict)
+    """The latest session of each request of a user, for a while."""
+    _clients: Counter[str] = field(default_factory=Counter)
+    """The number of clients that wait for each session."""
+
+    @contextmanager
+    def client_of(self, session_id: str, request: Hashable | None) -> Iterator[None]:
+        """Inside, a client waits for the session. When the last one has disconnected, keep the session for the next
+        client with the same request, or end it at once if there is no request."""
+        self._clients[session_id] += 1
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self._clients[session_id] == 1:
+                self.tasks.spawn(self._end(session_id, request), name=f"{session_id} give up")
+            raise
+        finally:
+            self._clients[session_id] -= 1
+            if not self._clients[session_id]:
+                del self._clients[session_id]
+
+    @contextmanager
+    def shared(self, session_id: str, request: Hashable) -> Iterator[None]:
+        """From here to KEPT seconds after the block, this is the session for the same request."""
+        self._shared[request] = session_id
+        try:
+            yield
+        finally:
+            self.tasks.spawn(self._stop_sharing(session_id, request), name=f"{session_id} stop sharing")
+
+    def find_shared(self, request: Hashable) -> Session | None:
+        """The session that is shared for this request, unless a participant was in it already."""
+        try:
+            session = self.store.get(self._shared[request])
+        except (KeyError, UnknownSession):
+            return None
+        is_unused = session.user_joined_at is None and session.user_left_at is None and not session.someone_here
+        return session if is_unused and not session.over else None
+
+    def take_abandoned(self, request: Hashable) -> Session | None:
+        """A session that an earlier client with the same request abandoned, if any is alive."""
+        while kept := self._kept.get(request):
+            session_id = kept[0]
+            self._forget(session_id, request)
+            try:
+                session = self.store.get(session_id)
+            except UnknownSession:
+                continue
+            if not session.over:
+                return session
+        return None
+
+    async def _stop_sharing(self, session_id: str, request: Hashable) -> None:
+        await asyncio.sleep(KEPT)
+        if self._shared.get(request) == session_id:
+            del self._shared[request]
+
+    async def _end(self, session_id: str, request: Hashable | None) -> None:
+        if request is not None:
+            self._kept[request].append(session_id)
+            await asyncio.sleep(KEPT)
+            if not self._forget(session_id, request):
+                return
+        try:
+            await self.orchestrator.close(session_id, client_gone=True)
+        except UnknownSession:
+            return  # refused at the same moment
+
+    def _forget(self, session_id: str, request: Hashable) -> bool:
+        """Keep the session no longer. Returns whether it was kept."""
+        kept = self._kept.get(request, [])
+        if session_id not in kept:
+            return False
+        kept.remove(session_id)
+        if not kept:
+            del self._kept[request]
+        return True
