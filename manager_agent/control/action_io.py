@@ -31,8 +31,8 @@ log = structlog.get_logger()
 DELETE_TRIES, DELETE_TIMEOUT = 3, 10.0
 SESSION_ENDED_TRIES, SESSION_ENDED_TIMEOUT = 3, 10.0
 PAUSE_AFTER_FAULT = 1.0
-NO_NODE_PATIENCE = 5.0
-"""The most seconds for which LiveKit is asked again for a room while it says that it has no node for one."""
+CREATE_PATIENCE = 5.0
+"""The most seconds for which LiveKit is asked again for a room while it is there and can't serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class ActionIO:
         self._reported: set[tuple[int, int, bool]] = set()
 
     async def create_room(self, session: Session) -> ev.Event:
-        patience = min(NO_NODE_PATIENCE, session.ready_deadline - self._clock())
+        patience = min(CREATE_PATIENCE, session.ready_deadline - self._clock())
         try:
             sid = await self._rooms.create(session, patience=patience)
         except RoomTaken:

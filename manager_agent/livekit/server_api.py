@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -34,7 +34,10 @@ CHECK_TIMEOUT, CHECK_PAUSE = 5.0, 1.0
 CHECKED_ROOM = "-"
 """The name of no room: LiveKit looks up nothing more than necessary."""
 RETRY_AFTER = 2.0
-NO_NODE_PAUSE = 0.2
+CREATE_PAUSE = 0.2
+"""Seconds until a LiveKit that could not serve at the moment is asked for a room again."""
+LOOK_PAUSES = 0.1, 1.0
+"""Seconds until a room that we made is looked for again when LiveKit's list lacks it: lists may lag behind."""
 ROOM_TIMEOUT_SLACK = 60
 
 
@@ -42,6 +45,10 @@ class LiveKitUnavailable(Exception):
     """LiveKit could not be reached or could not serve. Retry after `retry_after` seconds; None: that does not help."""
 
     retry_after: float | None = RETRY_AFTER
+
+
+class LiveKitBusy(LiveKitUnavailable):
+    """LiveKit is there and could not serve at the moment. It found no node, or the node did not answer in time."""
 
 
 class LiveKitRejects(LiveKitUnavailable):
@@ -106,12 +113,13 @@ class Rooms:
     async def create(self, session: Session, *, patience: float = 0.0) -> str:
         """Create the session's room and dispatch its manager in the same call. Returns the room's sid.
 
-        `patience`: the seconds for which a LiveKit that has no node for the room at the moment is asked again.
+        `patience`: the seconds for which a LiveKit that can't serve at the moment is asked again.
         Idempotent: another call for the same session returns the same room and dispatches nothing. Raises RoomTaken,
         LiveKitUnavailable.
 
         It looks first: LiveKit writes our metadata into another's room if no node holds that room at the moment.
         """
+        give_up_at = asyncio.get_running_loop().time() + patience
         found = await self._find(session.room_name)
         if found is not None and not found.is_room_of(session):
             raise RoomTaken(session.room_name)
@@ -127,17 +135,15 @@ class Rooms:
                 )
             ],
         )
-        give_up_at = asyncio.get_running_loop().time() + patience
         while True:
             try:
                 async with self._calling():
                     room = await self._livekit.room.create_room(request)
                 break
-            except LiveKitUnavailable as error:
-                too_late = asyncio.get_running_loop().time() + NO_NODE_PAUSE > give_up_at
-                if too_late or "could not find any available nodes" not in str(error):
+            except LiveKitBusy:
+                if asyncio.get_running_loop().time() + CREATE_PAUSE > give_up_at:
                     raise
-                await asyncio.sleep(NO_NODE_PAUSE)  # a temporary answer of a server short of CPU
+                await asyncio.sleep(CREATE_PAUSE)
         if ListedRoom.of(room, self._deployment).session_id != session.session_id:
             raise RoomTaken(session.room_name)
         return room.sid
@@ -249,7 +255,7 @@ class Rooms:
     async def delete(self, room_name: str, *, sid: str, session_id: str) -> None:
         """Delete the room with this sid (if empty: the one whose metadata names this session) and disconnect everyone.
         Any other room of that name stays. No error if it is already gone. Raises LiveKitUnavailable."""
-        found = await self._find(room_name)
+        found = await self._find(room_name, LOOK_PAUSES if sid else ())
         if found is None or not found.is_same(sid, session_id):
             return
         try:
@@ -284,16 +290,21 @@ class Rooms:
         """The identity and room of a join token. Raises InvalidToken."""
         return self._tokens.joiner(jwt)
 
-    async def _find(self, room_name: str) -> ListedRoom | None:
-        """The room that has this name now. Raises LiveKitUnavailable."""
-        async with self._calling():
-            rooms = (await self._livekit.room.list_rooms(api.ListRoomsRequest(names=[room_name]))).rooms
-        return ListedRoom.of(rooms[0], self._deployment) if rooms else None
+    async def _find(self, room_name: str, pauses: Sequence[float] = ()) -> ListedRoom | None:
+        """The room that has this name now. It is looked for again after each of the pauses. Raises
+        LiveKitUnavailable."""
+        for pause in (0.0, *pauses):
+            await asyncio.sleep(pause)
+            async with self._calling():
+                rooms = (await self._livekit.room.list_rooms(api.ListRoomsRequest(names=[room_name]))).rooms
+            if rooms:
+                return ListedRoom.of(rooms[0], self._deployment)
+        return None
 
     async def _look_at_room(self, session: Session) -> None:
         """Check that the session's room has its name now. Raises RoomMissing if another's room has it, and
         LiveKitUnavailable if no room is listed: LiveKit's lists may lag behind, and the name may be taken next."""
-        found = await self._find(session.room_name)
+        found = await self._find(session.room_name, () if session.over else LOOK_PAUSES)
         if found is None:
             raise LiveKitUnavailable(f"LiveKit does not list the room {session.room_name!r}")
         if not found.is_room_of(session):
@@ -317,7 +328,8 @@ class Rooms:
             self.rejection = None
             if error.code == "not_found":
                 raise RoomMissing(str(error)) from error
-            raise LiveKitUnavailable(f"LiveKit answered {error.code}: {error.message}") from error
+            kind = LiveKitBusy if error.status == HTTPStatus.SERVICE_UNAVAILABLE else LiveKitUnavailable
+            raise kind(f"LiveKit answered {error.code}: {error.message}") from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise LiveKitUnavailable(f"LiveKit can't be reached: {error!r}") from error
 

@@ -153,6 +153,14 @@ async def test_lists_that_would_end_many_sessions_at_once_are_doubted(proxied: S
     assert proxy.requests("DeleteRoom") == []
 
 
+async def test_a_room_is_deleted_with_its_session_though_one_list_lacks_it(proxied: Stack, proxy: LiveKitProxy) -> None:
+    session = await proxied.request(prefer="wait=10")
+    lacking = proxy.on("ListRooms", emptied, where=lambda request: session["room_name"] in request.names, times=2)
+    await (await proxied.http.delete(f"/api/v1/sessions/{session['session_id']}")).release()
+    assert lacking.ended == 2
+    assert await proxied.rooms() == []
+
+
 # --- a dead node --------------------------------------------------------------------------------------
 
 
@@ -249,12 +257,15 @@ async def test_requests_are_refused_without_a_session_while_livekit_is_away(
     await eventually("a session", created, lambda status: status == 201)
 
 
-async def test_a_room_is_requested_again_while_livekit_finds_no_node(proxied: Stack, proxy: LiveKitProxy) -> None:
+@pytest.mark.parametrize("message", ["could not find any available nodes", "no response from servers"])
+async def test_a_room_is_requested_again_while_livekit_cannot_serve(
+    proxied: Stack, proxy: LiveKitProxy, message: str
+) -> None:
     """As long as the session has time, at most five seconds."""
-    busy = proxy.on("CreateRoom", failing(503, "unavailable", "could not find any available nodes"), times=8)
+    busy = proxy.on("CreateRoom", failing(503, "unavailable", message), times=8)
     session = await proxied.request(prefer="wait=20")
     assert session["state"] == "ready"
     assert busy.ended == 8
-    proxy.on("CreateRoom", failing(503, "unavailable", "could not find any available nodes"))
+    proxy.on("CreateRoom", failing(503, "unavailable", message))
     async with proxied.http.post("/api/v1/sessions", json=ALONE | {"ready_timeout": 1}) as answer:
         assert answer.status == 503
