@@ -31,6 +31,14 @@ PANIC_EXIT_CODE = 70
 PANIC_STOP_TIMEOUT = 30.0
 """Seconds to stop in order after a panic, before the process is ended: waits for the native side never return."""
 
+WANTED = frozenset(
+    {"participant_connected", "participant_active", "participant_disconnected", "room_sid_changed", "room_updated"}
+    | {"connection_state_changed", "reconnecting", "reconnected", "disconnected", "moved", "token_refreshed", "eos"}
+)
+"""The events of a room that are delivered however many there are: no participant can cause them without leaving and
+joining. Any participant can cause thousands a second of the others, such as those about muted tracks, names, metadata
+and typing indicators."""
+
 _load = _ffi_client.get_ffi_lib
 _panicked = threading.Event()
 
@@ -99,8 +107,8 @@ class _LibraryWithoutLogCapture:
 
 
 def filter_events_to_room(room: rtc.Room, topic: str, budget: ParticipantBudget) -> None:
-    """From now on, put only this room's own events into its queue, of data only messages on `topic`, and of each
-    participant only what its budget takes. Call it once the room is connected.
+    """From now on, put only this room's own events into its queue: those in WANTED, and messages on `topic`, RPCs and
+    attribute changes as far as the budget of their participant takes them. Call it once the room is connected.
 
     What is dropped never reaches the event loop. Text and byte streams are dropped too: the SDK would log each, with
     the topic that its sender chose. Attributes that are dropped are seen in the next listing of the room. RPCs that
@@ -132,25 +140,35 @@ def filter_events_to_room(room: rtc.Room, topic: str, budget: ParticipantBudget)
 def _is_wanted(event: RoomEvent, topic: str, budget: ParticipantBudget) -> bool:
     """Whether to deliver this event of a room. Releases what a dropped one holds."""
     match event.WhichOneof("message"):
-        case "text_stream_opened":
-            _release(event.text_stream_opened.reader.handle.id)
-            return False
-        case "byte_stream_opened":
-            _release(event.byte_stream_opened.reader.handle.id)
-            return False
         case "data_packet_received":
             packet = event.data_packet_received
-            if packet.WhichOneof("value") != "user":
-                return False
-            if packet.user.topic == topic and budget.takes(packet.participant_identity, "data"):
-                return True
-            _release(packet.user.data.handle.id)
-            return False
+            is_ours = packet.WhichOneof("value") == "user" and packet.user.topic == topic
+            is_wanted = is_ours and budget.takes(packet.participant_identity, "data")
         case "participant_attributes_changed":
-            return budget.takes(event.participant_attributes_changed.participant_identity, "attributes")
-        case "transcription_received" | "participant_metadata_changed" | "participant_name_changed":
-            return False
-    return True
+            is_wanted = budget.takes(event.participant_attributes_changed.participant_identity, "attributes")
+        case kind:
+            is_wanted = kind in WANTED
+    if not is_wanted and (handle := _handle_of(event)):
+        _ffi_client.FfiClient.instance._ffi_lib.livekit_ffi_drop_handle(ctypes.c_uint64(handle))
+    return is_wanted
+
+
+def _handle_of(event: RoomEvent) -> int:
+    """The native object that the receiver of this event owns; 0 if there is none."""
+    match event.WhichOneof("message"):
+        case "data_packet_received" if event.data_packet_received.WhichOneof("value") == "user":
+            return event.data_packet_received.user.data.handle.id
+        case "text_stream_opened":
+            return event.text_stream_opened.reader.handle.id
+        case "byte_stream_opened":
+            return event.byte_stream_opened.reader.handle.id
+        case "track_published":
+            return event.track_published.publication.handle.id
+        case "track_subscribed":
+            return event.track_subscribed.track.handle.id
+        case "data_track_published":
+            return event.data_track_published.track.handle.id
+    return 0
 
 
 def _is_rpc_wanted(call: RpcMethodInvocationEvent, budget: ParticipantBudget) -> bool:
@@ -164,7 +182,3 @@ def _is_rpc_wanted(call: RpcMethodInvocationEvent, budget: ParticipantBudget) ->
     )
     _ffi_client.FfiClient.instance.request(FfiRequest(rpc_method_invocation_response=answer))
     return False
-
-
-def _release(handle: int) -> None:
-    _ffi_client.FfiClient.instance._ffi_lib.livekit_ffi_drop_handle(ctypes.c_uint64(handle))
