@@ -172,8 +172,7 @@ class Watcher:
         except UnreadableMessage as error:
             self._ignore("rpc_unreadable", call.caller_identity, str(error))
             raise rtc.RpcError(RpcFault.UNREADABLE, str(error)) from None
-        if self._store.get(self._session_id).entry_of(call.caller_identity) is None:
-            await self._record_presence(call.caller_identity)  # it may be a dispatched agent, known once it is seen
+        await self._record_presence(call.caller_identity)  # it may be a dispatched agent, known once it is seen
         session = self._store.get(self._session_id)
         if session.entry_of(call.caller_identity) is None:
             self._ignore("rpc_from_unknown_caller", call.caller_identity, "")
@@ -199,13 +198,13 @@ class Watcher:
         if identity is None or session.entry_of(identity) is None:
             self._ignore("data_from_unknown_sender", sender, "")
             return
+        await self._record_presence(identity)
         session = await self._apply(identity, signal)
         if signal.invite_id and session.has_applied(identity, signal.type):
             await self._acknowledge(identity, signal.invite_id)
 
     async def _apply(self, identity: str, signal: ServiceMessage) -> Session:
-        """Record the signal, after the presence of its sender if it is in the room. Returns the session."""
-        await self._record_presence(identity)
+        """Record the signal. Returns the session."""
         before = self._store.get(self._session_id)
         event = ev.ServiceSignalled(self._clock(), identity, signal.type, Evidence.MESSAGE)
         session = await self._store.update(self._session_id, event)
