@@ -10,7 +10,7 @@ from ulid import ULID
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.livekit.probe_participant import ProbeParticipant, RoomUnusable
-from manager_agent.livekit.server_api import Rooms
+from manager_agent.livekit.server_api import LiveKitUnavailable, Rooms
 from manager_agent.session.session import Limits, Session, User
 from manager_agent.store.store import Store
 from manager_agent.tasks import Tasks
@@ -48,6 +48,10 @@ class Probe:
 
     async def _prove(self) -> ProbeResult:
         start, ulid = self._clock(), ULID()
+        try:
+            await self._rooms.check()
+        except LiveKitUnavailable as error:
+            raise self._without_room() from error
         session = Session(
             session_id=f"ses_{ulid}",
             room_name=f"health-check-{str(ulid).lower()}",
@@ -60,8 +64,7 @@ class Probe:
             async with asyncio.timeout(PROBE_TIMEOUT):
                 session = await self._orchestrator.open(session)
                 if session.over:
-                    why = self._rooms.rejection
-                    raise ProbeFailed("LiveKit did not create a room" + (f": {why}" if why else ""))
+                    raise self._without_room()
                 step = "get a manager into the room"
                 session = await self._store.wait_for(session.session_id, lambda latest: latest.manager.presence.here)
                 step = "join the room"
@@ -75,6 +78,10 @@ class Probe:
             leaving = self._leaving.spawn(self._leave(session, participant), name="probe leaves")
         await asyncio.wait([leaving])  # a failure is told at once instead: LiveKit may delete the room late or never
         return result
+
+    def _without_room(self) -> ProbeFailed:
+        why = self._rooms.rejection
+        return ProbeFailed("LiveKit did not create a room" + (f": {why}" if why else ""))
 
     async def _leave(self, session: Session, participant: ProbeParticipant) -> None:
         await participant.leave()

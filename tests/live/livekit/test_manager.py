@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import aiohttp
 import pytest
@@ -19,7 +20,7 @@ from manager_agent.messages import DispatchMetadata, RoomStatus
 from manager_agent.session.session import EndReason, Session, SessionState
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, over, ready_session
-from tests.livekit_faults import Hold
+from tests.livekit_faults import Call, Hold, failing
 from tests.livekit_proxy import LiveKitProxy
 from tests.waiting import eventually, waiting_for
 
@@ -177,17 +178,33 @@ async def test_deep_health_creates_a_session_and_leaves_nothing(stack: Stack) ->
 
 
 async def test_deep_health_names_the_failing_step_without_waiting_for_the_clean_up(
-    start_stack: StartStack, silent_site: Site, monkeypatch: pytest.MonkeyPatch
+    start_stack: StartStack, site: Site, proxy: LiveKitProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(orchestrator, "SETTLE_TIMEOUT", 3_600.0)
-    stack = await start_stack(silent_site)
-    await silent_site.livekit.stop()
-    try:
-        async with waiting_for("the answer", stack.log.getvalue), stack.http.get("/health?deep=true") as answer:
-            problem = await answer.json()
-        assert (answer.status, problem["detail"]) == (503, "LiveKit did not create a room")
-    finally:
-        await silent_site.livekit.start()
+    stack = await start_stack(site, LIVEKIT_SERVER_URL=proxy.url)
+    hold = Hold()
+
+    async def fails(call: Call) -> Any:
+        proxy.on("ListRooms", hold)  # the clean-up looks for the room
+        return await failing()(call)
+
+    proxy.on("CreateRoom", fails)
+    async with waiting_for("the answer", stack.log.getvalue), stack.http.get("/health?deep=true") as answer:
+        problem = await answer.json()
+    assert (answer.status, problem["detail"]) == (503, "LiveKit did not create a room")
+    hold.release()
+
+
+async def test_deep_health_opens_no_session_while_livekit_is_away(
+    start_stack: StartStack, site: Site, proxy: LiveKitProxy
+) -> None:
+    stack = await start_stack(site, LIVEKIT_SERVER_URL=proxy.url)
+    await proxy.refuse()
+    async with stack.http.get("/health?deep=true") as answer:
+        problem = await answer.json()
+    assert (answer.status, problem["detail"]) == (503, "LiveKit did not create a room")
+    assert list(stack.store.list()) == []
+    await proxy.accept()
 
 
 async def test_manager_reconnecting_under_a_new_sid_stays_the_only_one(stack: Stack) -> None:
