@@ -145,12 +145,13 @@ class ActionIO:
         except Exception as error:
             log.warning("room_not_listed", error=str(error))
             return ev.ListingFailed(self._clock(), asked_at)
-        if is_silent:
+        if is_silent and session.room.silent_since is None:
             log.warning("room_silent")
         return ev.RoomListed(self._clock(), asked_at, listing.participants, listing.joining, is_silent)
 
     def _room_missed(self, asked_at: float) -> ev.RoomMissed:
-        log.warning("room_missed")
+        if not self._store.get(self._id).room.misses:
+            log.warning("room_missed")
         return ev.RoomMissed(self._clock(), asked_at, self._missed_rooms.is_doubted(self._id, self._clock()))
 
     async def remove(self, session: Session, identity: str, trespasser: str) -> ev.Event:

@@ -47,7 +47,8 @@ class Reconciler:
         listed = await self._list()
         for session in list(self._store.list()):
             if is_missed(session, listed, asked_at):
-                log.warning("room_missed", **session.log_fields)
+                if not session.room.misses:
+                    log.warning("room_missed", **session.log_fields)
                 await self._record_missed(session, asked_at)
         unowned = [room for room in listed if room.is_ours and not self._is_owned(room)]
         # LiveKit may hang for some rooms: those of a node that was killed.

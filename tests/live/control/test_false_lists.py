@@ -117,6 +117,7 @@ async def test_sessions_go_on_while_no_room_is_listed(proxied: Stack, proxy: Liv
     await rounds(proxied, LOOKS)
     latest = proxied.store.get(session.session_id)
     assert (latest.state, latest.room.misses > 1) == (SessionState.ACTIVE, True)
+    assert len(proxied.logged_of(session.session_id, "room_missed")) == 1
     assert proxy.requests("DeleteRoom") == []
 
 
