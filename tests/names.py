@@ -18,5 +18,6 @@ NAMES = (
     "🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f",
     '"><script>alert(1)</script>',
     "[red]\\markup[/red]",
+    "__proto__",
     "é" * 128,
 )

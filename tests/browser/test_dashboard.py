@@ -7,6 +7,7 @@ import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
 
 import pytest
 from playwright.async_api import Page, Route, expect
@@ -14,12 +15,13 @@ from playwright.async_api import Page, Route, expect
 from http_api.access.principals import Scope
 from http_api.settings.settings import Settings
 from manager_agent.session import events as ev
-from manager_agent.session.session import Session
+from manager_agent.session.session import Session, User
 from manager_agent.store.store import UnknownSession
 from tests.api.stand_ins import Api, StartApi
 from tests.api.still_sessions import StillSession, still_session
-from tests.browser.dashboard import PHONE, Show
+from tests.browser.dashboard import PHONE, WIDE, Show
 from tests.browser.sample_sessions import sample_session, user_comes, user_goes
+from tests.names import NAMES
 from tests.tenants import ACME, OPERATOR, WATCHER, Tenant, production
 from tests.unit.sessions import ASR
 
@@ -260,6 +262,25 @@ async def test_dashboard_fits_on_a_phone(api: Api, show: Show, put: Put) -> None
         await dashboard.fits()
         await dashboard.photograph(f"phone-{view.lower()}")
         await dashboard.is_accessible()
+
+
+@pytest.mark.parametrize("size", [WIDE, PHONE], ids=["wide", "phone"])
+async def test_dashboard_shows_names_as_they_are(api: Api, show: Show, put: Put, size: tuple[int, int]) -> None:
+    at = api.parts.clock() - 60
+    given = [(f"{number:02} {name}", sample_session(number, at + number)) for number, name in enumerate(NAMES)]
+    for name, session in given:
+        user = User(identity=name[3:], name=name, metadata=name)
+        await put(api, replace(session, room_name=name, user=user))
+    dashboard = await show(origin(api), size=size)
+    for name, session in reversed(given):
+        await dashboard.open(f"#/sessions/{session.session_id}")
+        await expect(dashboard.title).to_have_text(name)
+        await expect(dashboard.page.get_by_role("article").get_by_text(name[3:], exact=True).first).to_be_visible()
+        await dashboard.fits()
+        if size == WIDE:  # a phone shows the list alone, and a part of it
+            await expect(dashboard.row(name)).to_have_count(1)
+    await dashboard.open("#/sessions")
+    await dashboard.fits()
 
 
 async def test_dashboard_reports_a_script_that_fails_to_load(api: Api, show: Show) -> None:

@@ -55,11 +55,11 @@ export function StartForm({ world, calls, visits, kept }) {
       </p>
       <form ref=${element} onSubmit=${submit} novalidate>
         <${Field} name="user_identity" label="Identity" error=${errors.user_identity}>
-          ${(props) => html`<input ...${props} required maxlength="128" autocomplete="off" spellcheck=${false}
+          ${(props) => html`<input ...${props} required maxlength="256" autocomplete="off" spellcheck=${false}
             value=${form.user_identity} onInput=${(event) => change({ user_identity: event.target.value })} />`}
         </${Field}>
         <${Field} name="user_name" label="Name" hint="optional" error=${errors.user_name}>
-          ${(props) => html`<input ...${props} value=${form.user_name} maxlength="128" autocomplete="off"
+          ${(props) => html`<input ...${props} value=${form.user_name} maxlength="256" autocomplete="off"
             onInput=${(event) => change({ user_name: event.target.value })} />`}
         </${Field}>
         ${world.profiles.length > 0 && html`
