@@ -70,8 +70,10 @@ class Reconciler:
 
     @property
     def undeletable(self) -> int:
-        """The number of rooms of ours without a session that LiveKit lists after several tries to delete them."""
-        return self._unowned.undeletable
+        """The number of rooms that LiveKit did not delete in several tries: those of sessions that are over, and rooms
+        of ours without a session."""
+        left = sum(session.end is not None and session.end.has_room_left for session in self._store.list())
+        return left + self._unowned.undeletable
 
     async def _remove_old_token_holders(self, room: ListedRoom) -> None:
         about = {"room": room.name, "sid": room.sid}

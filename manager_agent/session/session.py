@@ -110,6 +110,11 @@ class End:
     cleaned_at: float | None = None
 
     @property
+    def has_room_left(self) -> bool:
+        """Whether LiveKit did not delete the room when it was asked to, and will be asked again."""
+        return self.cleaned_at is None and self.retry_at > -math.inf
+
+    @property
     def was_cleaned_promptly(self) -> bool:
         """Whether LiveKit deleted the room at the first request and at once. A deletion that takes long may still go on
         afterwards, and then take a new room of the same name with it (livekit/livekit#4726)."""

@@ -19,7 +19,7 @@ from manager_agent.registry.registry import Registry
 from manager_agent.session.session import SessionState
 from manager_agent.store.store import Store
 
-UNDELETABLE = "Rooms without a session that LiveKit still lists after several tries to delete them."
+UNDELETABLE = "Rooms of ended sessions, or of none, that LiveKit did not delete in several tries."
 
 
 class State(Collector):

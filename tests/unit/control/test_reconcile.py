@@ -11,7 +11,10 @@ from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import LiveKitUnavailable, Rooms
+from manager_agent.session import events as ev
+from manager_agent.session.transitions import CLEAN_UP_PAUSE
 from manager_agent.store.memory import MemoryStore
+from tests.unit import sessions as given
 from tests.unit.sessions import START
 
 pytestmark = pytest.mark.unit
@@ -43,15 +46,32 @@ class FaultyRooms:
         return []
 
 
+def reconciler_of(store: MemoryStore, rooms: FaultyRooms) -> Reconciler:
+    return Reconciler(store=store, rooms=cast(Rooms, rooms), missed_rooms=MissedRooms(), clock=lambda: START)
+
+
 async def test_room_for_which_livekit_hangs_or_fails_keeps_no_other_waiting() -> None:
     rooms = FaultyRooms()
-    reconciler = Reconciler(
-        store=MemoryStore(lambda: START),
-        rooms=cast(Rooms, rooms),
-        missed_rooms=MissedRooms(),
-        clock=lambda: START,
-    )
+    reconciler = reconciler_of(MemoryStore(lambda: START), rooms)
     for _ in range(2):  # a room is not deleted when it is first listed
         async with asyncio.timeout(5):
             await reconciler.round()
     assert rooms.looked_at == [room.name for room in (DEAD, OTHER, FOREIGN)] * 2
+
+
+async def test_room_of_an_ended_session_counts_as_undeletable_until_it_is_deleted() -> None:
+    store = MemoryStore(lambda: START)
+    reconciler = reconciler_of(store, FaultyRooms())
+    session = given.after(given.a_session(), *given.created())
+    await store.add(session)
+    counts = []
+    for event in (
+        ev.SessionClosed(START + 1),
+        ev.CleanUpStarted(START + 1),
+        ev.CleanUpFailed(START + 2),
+        ev.CleanUpStarted(START + 2 + CLEAN_UP_PAUSE),
+        ev.CleanedUp(START + 3 + CLEAN_UP_PAUSE),
+    ):
+        await store.update(session.session_id, event)
+        counts.append(reconciler.undeletable)
+    assert counts == [0, 0, 1, 1, 0]
