@@ -19,6 +19,7 @@ from http_api.observability.sinks import LogSinks
 from http_api.server import CannotListen, serve
 from http_api.settings.settings import BadSettings, Settings
 from manager_agent.livekit.ffi import PANIC_EXIT_CODE, has_panicked
+from manager_agent.proxy_rule import proxy_rule
 
 log = structlog.get_logger()
 
@@ -53,7 +54,7 @@ def run(*, dev: bool, program: Program = serve) -> int:
             logs.configure(
                 dev=settings.dev,
                 level=settings.log_level,
-                secrets=settings.kept_from_logs,
+                secrets=settings.kept_from_logs | proxy_rule().secrets,
                 stream=stderr,
                 sinks=sinks.takers,
             )

@@ -18,6 +18,8 @@ def read_livekit_url(text: str) -> str:
         url = URL(text)
     except ValueError:
         raise ValueError("is not a URL") from None
+    if not text.isprintable() or " " in text:
+        raise ValueError("must be a URL without spaces and control characters")
     if url.scheme not in SOCKET_SCHEMES or not url.host:
         raise ValueError("must be a ws, wss, http or https URL with a host")
     if url.user is not None or url.password is not None or "?" in text or "#" in text:

@@ -15,6 +15,7 @@ from yarl import URL
 
 from manager_agent.proxy_rule import proxy_rule
 from manager_agent.redacted_url import redacted_url
+from manager_agent.unreachable import why_unreachable
 from service_kit.pauses import pauses
 
 TIMEOUT = aiohttp.ClientTimeout(total=10, connect=2)
@@ -165,7 +166,7 @@ class Registration:
             async with call as answer:
                 return answer.status, (await answer.content.read(ANSWER_SHOWN)).decode(errors="replace")
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise NotNow(repr(error)) from error
+            raise NotNow(why_unreachable(error)) from None
 
 
 def _is_fine(status: int | None) -> bool:

@@ -14,6 +14,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from yarl import URL
 
 from manager_agent.livekit_url import read_livekit_url
+from manager_agent.proxy_rule import BadProxy, proxy_rule
 from manager_agent.setting_text import without_quotes
 
 DEV_KEY, DEV_SECRET = "devkey", "secret"
@@ -117,6 +118,10 @@ class ServiceSettings(BaseSettings):
             )
         if self.service_endpoint is None and not self._is_reachable(local):
             wrong.append(f"SERVICE_ENDPOINT is required: the manager can't reach {self.service_host or '0.0.0.0'}")
+        try:
+            proxy_rule()
+        except BadProxy as error:
+            wrong.append(str(error))
         if wrong:
             raise ValueError("; ".join(wrong))
         return self

@@ -19,6 +19,7 @@ from http_api.errors import KeysUnavailable
 from manager_agent.clock import Clock
 from manager_agent.proxy_rule import proxy_rule
 from manager_agent.tasks import Tasks
+from manager_agent.unreachable import why_unreachable
 
 log = structlog.get_logger()
 
@@ -95,7 +96,8 @@ class KeySet:
             self._keys = read_key_set(await self._get())
         except (aiohttp.ClientError, TimeoutError, BadKeySet) as error:
             self._failed = True
-            log.warning("jwks_not_fetched", url=self._url, why=str(error) or type(error).__name__, kept=len(self._keys))
+            why = str(error) if isinstance(error, BadKeySet) else why_unreachable(error)
+            log.warning("jwks_not_fetched", url=self._url, why=why, kept=len(self._keys))
         else:
             self._fetched_at, self._failed = self._clock(), False
             log.info("jwks_fetched", url=self._url, keys=len(self._keys))

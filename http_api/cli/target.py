@@ -33,9 +33,12 @@ Dev = Annotated[bool, typer.Option("--dev", help="Use the defaults of dev mode."
 async def connected(url: str, key_variable: str) -> AsyncIterator[Client]:
     """A client of the session manager at `url`, with the API key in that variable. Raises CommandError."""
     from http_api.client import Client
+    from manager_agent.proxy_rule import BadProxy
 
     try:
         client = Client(url, os.environ.get(key_variable) or None, max_wait=MAX_WAIT)
+    except BadProxy as wrong:
+        raise CommandError(str(wrong)) from None
     except ValueError as wrong:
         raise CommandError(f"--url: {wrong}") from None
     async with client:

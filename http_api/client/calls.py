@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -21,6 +19,8 @@ from http_api.client.errors import ApiError, Unreachable
 from http_api.client.sse import Event, EventReader
 from http_api.errors import IdempotencyConflict
 from http_api.problems.table import API_ERRORS
+from manager_agent.proxy_rule import proxy_rule
+from manager_agent.unreachable import why_unreachable
 
 PAUSE_FIRST, PAUSE_MAX, PAUSE_JITTER = 0.1, 2.0, 0.1
 CONNECT_TIMEOUT = 5.0
@@ -58,11 +58,12 @@ class Calls:
     def __init__(self, url: str, api_key: str | None, *, timeout: float, max_wait: float) -> None:
         self.url = _checked(url)
         self._headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
+        self._proxy = proxy_rule().of(url)
         self._timeout, self._max_wait = timeout, max_wait
         self._http: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
-        self._http = aiohttp.ClientSession(headers=self._headers)
+        self._http = aiohttp.ClientSession(headers=self._headers, proxy=self._proxy)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -148,7 +149,7 @@ class Calls:
         except TimeoutError:
             raise _NoAnswer(f"{self.url} did not answer in time") from None
         except aiohttp.ClientError as error:
-            raise _NoAnswer(f"{self.url} can't be reached: {_why(error)}") from None
+            raise _NoAnswer(f"{self.url} can't be reached: {why_unreachable(error)}") from None
 
 
 def read(raw: str | bytes, shape: TypeAdapter[T], url: URL) -> T:
@@ -177,9 +178,3 @@ def _checked(url: str) -> URL:
     if parsed.user is not None or parsed.password is not None or parsed.query_string or parsed.fragment:
         raise ValueError("the URL of a session manager must not have a user, password, query or fragment")
     return parsed
-
-
-def _why(error: aiohttp.ClientError) -> str:
-    if isinstance(error, OSError) and error.errno is not None and error.errno in errno.errorcode:
-        return os.strerror(error.errno)
-    return type(error).__name__

@@ -20,10 +20,13 @@ from http_api.doctor.finding import Finding, ok, skipped, warning, wrong
 from http_api.doctor.network import STUN, skew_of, stun
 from http_api.settings.settings import SECRET_MIN, Settings
 from manager_agent.livekit.rejection import why_rejected
+from manager_agent.livekit.server_api import CALL_TIMEOUT
 from manager_agent.livekit_url import http_url
 from manager_agent.proxy_rule import proxy_rule
+from manager_agent.unreachable import why_unreachable
 
-TIMEOUT = aiohttp.ClientTimeout(total=5)
+TIMEOUT = aiohttp.ClientTimeout(total=CALL_TIMEOUT)
+"""As for the calls of the session manager: a far server takes seconds."""
 SKEW_NOTED, SKEW_MAX = 5.0, 30.0
 """Seconds. LiveKit rejects tokens from a machine whose clock is a minute off."""
 ROOM_TIMEOUT = 30
@@ -64,7 +67,7 @@ class LiveKitServerCheck:
                 if answer.status != HTTPStatus.OK:
                     return wrong(REACHED, f"{self._url} is no livekit-server: it answers with {answer.status}", mend)
         except (aiohttp.ClientError, TimeoutError) as error:
-            return wrong(REACHED, f"{self._url} can't be reached ({type(error).__name__})", mend)
+            return wrong(REACHED, f"{self._url} can't be reached: {why_unreachable(error)}", mend)
         return ok(REACHED, f"{self._url} answers")
 
     async def keys(self) -> Finding:
@@ -166,4 +169,4 @@ class LiveKitServerCheck:
             why = "not accepted" if is_unauthorized else f"livekit-server answers with {error.status}"
             raise LiveKitRefused(why) from None
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise LiveKitRefused(f"livekit-server does not answer ({type(error).__name__})") from None
+            raise LiveKitRefused(f"livekit-server does not answer: {why_unreachable(error)}") from None

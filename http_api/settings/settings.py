@@ -35,6 +35,7 @@ from http_api.settings.types import (
 )
 from manager_agent.livekit.tokens import EVERY_GRANT
 from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, PUBLIC
+from manager_agent.proxy_rule import BadProxy, proxy_rule
 from manager_agent.session.session import Limits
 from manager_agent.setting_text import without_quotes
 
@@ -47,6 +48,7 @@ SECRET_MIN = 32
 """Characters. RFC 7518, section 3.2: a key of HS256 must have as many bits as its hash."""
 PUBLISHED = frozenset({"devkey", "secret"})
 """The key and secret of `livekit-server --dev`. A caller that holds them is an administrator of the API."""
+COMPLAINT = "These environment variables are missing or invalid:"
 
 
 class BadSettings(Exception):
@@ -225,13 +227,17 @@ class Settings(BaseSettings):
 
     @classmethod
     def load(cls, *, dev: bool = False) -> Settings:
-        """Read the settings, with dev mode's defaults if `dev`. Raises BadSettings."""
+        """Read the settings, with dev mode's defaults if `dev`, and the variables of proxies. Raises BadSettings."""
         try:
-            return (DevSettings if dev else Settings)()
+            settings = (DevSettings if dev else Settings)()
+            proxy_rule()
         except ValidationError as wrong:
             raise BadSettings(_complaint(wrong, dev=dev)) from None
+        except BadProxy as wrong:
+            raise BadSettings(f"{COMPLAINT}\n  {wrong}") from None
         except (OSError, UnicodeError) as error:
             raise BadSettings(f"{DOTENV} can't be read: {type(error).__name__}") from None
+        return settings
 
     @property
     def agent_name(self) -> str:
@@ -321,7 +327,7 @@ def _complaint(wrong: ValidationError, *, dev: bool) -> str:
     lines = [f"  {_variable(error['loc'])}{_what(error['type'], error['msg'])}" for error in errors]
     missing = any(error["type"] == "missing" for error in errors)
     hint = "\n`--dev` starts with the key and secret of `livekit-server --dev`." if missing and not dev else ""
-    return "These environment variables are missing or invalid:\n" + "\n".join(lines) + hint
+    return f"{COMPLAINT}\n" + "\n".join(lines) + hint
 
 
 def _variable(loc: tuple[int | str, ...]) -> str:

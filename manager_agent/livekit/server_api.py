@@ -24,6 +24,7 @@ from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Limits, Session, User
 from manager_agent.session.trespassers import SESSION_ATTRIBUTE
 from manager_agent.store.room_names import RoomNames
+from manager_agent.unreachable import why_unreachable
 
 log = structlog.get_logger()
 
@@ -331,7 +332,7 @@ class Rooms:
             kind = LiveKitBusy if error.status == HTTPStatus.SERVICE_UNAVAILABLE else LiveKitUnavailable
             raise kind(f"LiveKit answered {error.code}: {error.message}") from error
         except (aiohttp.ClientError, TimeoutError) as error:
-            raise LiveKitUnavailable(f"LiveKit can't be reached: {error!r}") from error
+            raise LiveKitUnavailable(f"LiveKit can't be reached: {why_unreachable(error)}") from error
 
     async def _note_rejection(self) -> str:
         """Find out why LiveKit rejects us, and say so in the log when that is news."""

@@ -20,7 +20,9 @@ def set_signal_proxy(url: str) -> None:
         return
     proxy = rule.of(url)
     for name in VARIABLES[url.partition("://")[0]]:
+        if os.environ.get(name) == proxy:
+            continue  # a change may break a thread of native code that reads the environment at this moment
         if proxy is None:
-            os.environ.pop(name, None)
+            del os.environ[name]
         else:
             os.environ[name] = proxy

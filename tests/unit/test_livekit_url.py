@@ -37,6 +37,9 @@ def test_a_livekit_url_is_read_as_a_socket_url_without_a_slash_at_the_end(writte
         ("wss://host/#x", "fragment"),
         ("wss://user:s3cret@host", "no user or password"),
         ("ws://[::1", "URL"),
+        ("wss:// host", "spaces"),
+        ("wss://host/a b", "spaces"),
+        ("wss://host\n/a", "control characters"),
     ],
 )
 def test_a_url_that_livekit_could_not_use_is_refused_without_being_shown(written: str, why: str) -> None:

@@ -1,0 +1,54 @@
+"""The variables of proxies in the environment of a server: one that can't be used, and one with a password."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+
+from scripts.livekit_server import free_port
+from tests.raw_server import raw_server
+from tests.waiting import waiting_for
+
+pytestmark = pytest.mark.api
+
+ROOT = Path(__file__).resolve().parents[2]
+REFUSING = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
+
+
+async def server(**environment: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "http_api", "--dev"), cwd=ROOT,
+        env=os.environ | {"SERVER_PORT": str(free_port())} | environment,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+    )  # fmt: skip
+
+
+async def test_a_proxy_in_quotes_stops_the_start_and_names_the_variable() -> None:
+    process = await server(HTTPS_PROXY='"http://user:s3cret@proxy:3128"')
+    written, _ = await process.communicate()
+    assert process.returncode == 2
+    assert b"HTTPS_PROXY: is in quotes" in written
+    assert b"s3cret" not in written
+
+
+async def test_the_password_of_a_proxy_that_refuses_is_not_logged() -> None:
+    written = bytearray()
+    async with raw_server(REFUSING) as port:
+        livekit, proxy = "wss://livekit.example.com", f"http://user:s3cret@127.0.0.1:{port}"
+        process = await server(LIVEKIT_SERVER_URL=livekit, HTTPS_PROXY=proxy)
+        assert process.stdout is not None
+        try:
+            async with waiting_for("the failure of the agent server", lambda: bytes(written[-2_000:]), within=30):
+                while b"failed to connect to livekit" not in written:
+                    written += await process.stdout.readline()
+        finally:
+            process.terminate()
+            written += (await process.communicate())[0]
+    assert b"Proxy Authentication Required" in written
+    assert b"s3cret" not in written
+    assert b64encode(b"user:s3cret") not in written
