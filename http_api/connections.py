@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from contextlib import suppress
 from http import HTTPStatus
 
 import structlog
@@ -33,6 +34,9 @@ URI_MAX = 8_190
 """Bytes of the path and query."""
 HEADERS_TIMEOUT = 15.0
 """Seconds from the first byte of a request to the end of its headers."""
+LINGER_TIMEOUT = 2.0
+"""Seconds for which the rest of a request that was refused is received and dropped: if the connection were closed with
+data unread, the client would see a reset instead of the response."""
 IDLE_TIMEOUT = 75.0
 """Seconds between two requests, or before the first. Longer than the 60 s of common proxies: the side that sends
 requests should be the first to close."""
@@ -83,7 +87,7 @@ class IdleConnections:
 class ClientConnection(RequestHandler):
     """Responds with problem+json even when no middleware runs."""
 
-    __slots__ = ("_headers_size", "_headers_timer", "_idle", "_line")
+    __slots__ = ("_body", "_gone", "_headers_size", "_headers_timer", "_idle", "_is_refused", "_line")
 
     def __init__(self, server: web.Server, idle: IdleConnections, *, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -102,6 +106,10 @@ class ClientConnection(RequestHandler):
         """Bytes received of the headers of the next request."""
         self._line = b""
         """The last line of them, as far as it was received."""
+        self._body: StreamReader = EMPTY_PAYLOAD
+        """The body of the latest request, which may still be arriving after the response."""
+        self._is_refused = False
+        self._gone = asyncio.Event()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
@@ -110,13 +118,19 @@ class ClientConnection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._idle.discard(self)
         self._headers_end()
+        self._gone.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._request_in_progress or self._messages:  # a body, or a request sent ahead
-            super().data_received(data)
+        if self._is_refused:
             return
+        # More of a request whose headers were read, or a request sent ahead of its response.
+        is_after = self._request_in_progress or self._messages or not self._body.is_eof()
         super().data_received(data)
+        if self._messages:
+            self._body = self._messages[-1][1]
+        if is_after:
+            return
         if self._messages:
             message, _ = self._messages[-1]
             if isinstance(message, _ErrInfo) and isinstance(message.exc, LineTooLong):
@@ -153,9 +167,19 @@ class ClientConnection(RequestHandler):
         if isinstance(resp, web.HTTPException) and resp.status >= HTTPStatus.BAD_REQUEST:
             resp = answer_to(request, resp)  # an unknown Expect header
         finished = await super().finish_response(request, resp, start_time)
+        if self._is_refused:
+            await self._linger()
+            return finished
         if self.transport is not None and not self._messages:
             self._idle.add(self)
         return finished
+
+    async def _linger(self) -> None:
+        if self.transport is not None and self.transport.can_write_eof():
+            self.transport.write_eof()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LINGER_TIMEOUT):
+                    await self._gone.wait()
 
     def handle_error(
         self,
@@ -174,6 +198,7 @@ class ClientConnection(RequestHandler):
         response = answer_to(request, error)
         log.debug("malformed_request", request_id=request[REQUEST_ID], remote=request.remote, error=repr(exc))
         response.force_close()
+        self._is_refused = True
         return response
 
 

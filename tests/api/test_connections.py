@@ -38,6 +38,34 @@ async def test_header_above_the_limit_is_named_when_it_arrives_in_parts(api: Api
     assert "Cookie" in response.json["detail"]
 
 
+@pytest.mark.parametrize("line", ["Cookie: " + "c" * 200_000, "\r\n".join(f"X-{n}: {'c' * 900}" for n in range(300))])
+async def test_a_client_that_is_still_sending_gets_the_response_and_no_reset(api: Api, line: str) -> None:
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    request = head("GET", "/livez", line)
+    for begin in range(0, len(request), 4_096):
+        writer.write(request[begin : begin + 4_096])
+        await asyncio.sleep(0.001)
+    response = await read_response(reader)
+    assert (response.status, response.problem) == (431, "header_too_large")
+    assert await reader.read() == b""
+    writer.close()
+
+
+async def test_the_rest_of_a_body_after_its_response_does_not_count_as_headers(api: Api) -> None:
+    """Or a second response would be read as that of the next request."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
+    body = b"[" * 200_000
+    writer.write(head("GET", "/livez", f"Content-Length: {len(body)}"))
+    assert (await read_response(reader)).status == 200
+    for begin in range(0, len(body), 4_096):
+        writer.write(body[begin : begin + 4_096])
+        await asyncio.sleep(0)
+    writer.write(head("GET", "/livez", "Connection: close"))
+    assert (await read_response(reader)).status == 200
+    assert await reader.read() == b""
+    writer.close()
+
+
 async def test_headers_have_a_limit_together(api: Api) -> None:
     reader, writer = await asyncio.open_connection("127.0.0.1", api.port)
     writer.write(head("GET", "/livez", *(f"X-{n}: {'c' * 30_000}" for n in range(4)))[:-2])
