@@ -31,6 +31,7 @@ def _for_agent(metadata: Mapping[str, Any], names: tuple[str | None, ...]) -> Ma
         return metadata
     try:
         given = json.loads(texts[0])
-    except (ValueError, RecursionError):
+        json.dumps(given, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):  # no JSON, or with what JSON does not have: NaN, half a surrogate pair
         given = None
     return given if isinstance(given, dict) else {PLAIN_TEXT: texts[0]}

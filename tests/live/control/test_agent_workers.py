@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from livekit import api
 
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.events import Refusal
+from manager_agent.session.session import Session
 from tests.live.agent_worker import agent_worker
 from tests.live.conftest import Site, Stack, StartStack
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.live
 
@@ -62,3 +68,34 @@ async def test_worker_that_comes_later_gets_the_session(start_stack: StartStack,
         assert ready.services[0].presence.here
         assert await dispatches(stack, ready.room_name) == 1
         assert await state_of_echo(stack) == "healthy"
+
+
+@pytest.mark.parametrize("named", [("agent_name", "room_config"), ("agentName", "roomConfig")], ids=["snake", "camel"])
+async def test_stock_agent_parses_its_own_metadata_from_a_token_request(
+    stack: Stack, site: Site, tmp_path: Path, named: tuple[str, str]
+) -> None:
+    agent_name, room_config = named
+    dialer = {"service_id": "phone-service", "agent_name": "dialer", "metadata": {"type": "AGENT"}}
+    async with agent_worker(site, tmp_path / "agent.log", "tests.live.metadata_agent"):
+        async with stack.http.post("/api/v1/microservices/register", json=dialer) as answer:
+            assert answer.status == 201, await answer.text()
+        agent = {agent_name: "dialer", "metadata": json.dumps({"phone_number": "+49 30", "語": "日本語"})}
+        asking = asyncio.create_task(stack.http.post("/api/v1/token", json={room_config: {"agents": [agent]}}))
+        [session] = await eventually("a session", sessions_of(stack), bool)
+        accepted = await stack.until(session.session_id, lambda latest: bool(latest.services[0].timeline.accepted))
+        identity = accepted.services[0].identity
+        assert (await asking).status == 201
+
+        async def attributes() -> list[dict[str, str]]:
+            here: list[api.ParticipantInfo] = await stack.participants(session.room_name)
+            return [dict(one.attributes) for one in here if one.identity == identity]
+
+        [shown] = await eventually("the agent's attributes", attributes, lambda seen: bool(seen) and "語" in seen[0])
+        assert (shown["phone"], shown["語"]) == ("+49 30", "日本語")
+
+
+def sessions_of(stack: Stack) -> Callable[[], Awaitable[list[Session]]]:
+    async def sessions() -> list[Session]:
+        return list(stack.store.list())
+
+    return sessions
