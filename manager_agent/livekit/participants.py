@@ -39,6 +39,12 @@ def participant_in_room(participant: rtc.Participant) -> ParticipantInfo:
     )
 
 
+def may_be_replaced(reason: int | None) -> bool:
+    """Whether a participant that left for this reason was put out by another one that joined under its identity. The
+    SDK knows of no reason if it learns of the other one before the leave."""
+    return reason in (None, models.DisconnectReason.DUPLICATE_IDENTITY)
+
+
 def _is_ringing(attributes: Mapping[str, str]) -> bool:
     """Whether the call of a SIP participant with these attributes is not established. An older LiveKit SIP tells no
     status."""

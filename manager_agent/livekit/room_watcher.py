@@ -20,7 +20,7 @@ from manager_agent.clock import Clock
 from manager_agent.livekit.attendance import Attendance
 from manager_agent.livekit.ffi import filter_events_to_room
 from manager_agent.livekit.participant_budget import ParticipantBudget
-from manager_agent.livekit.participants import participant_in_room
+from manager_agent.livekit.participants import may_be_replaced, participant_in_room
 from manager_agent.livekit.room_connection import CONNECT_TIMEOUT, connect, disconnect
 from manager_agent.messages import (
     SIGNAL_BYTES_MAX,
@@ -143,10 +143,12 @@ class Watcher:
 
     def _on_left(self, participant: rtc.RemoteParticipant) -> None:
         if self._attendance.left(participant.sid):
-            self._enqueue_left(participant_in_room(participant))
+            replaced = may_be_replaced(participant.disconnect_reason)
+            self._enqueue_left(participant_in_room(participant), replaced=replaced)
 
-    def _enqueue_left(self, gone: ParticipantInfo) -> None:
-        self._inbox.put_nowait(ev.ParticipantLeft(self._clock(), gone.identity, gone.sid, seen_by=self._identity))
+    def _enqueue_left(self, gone: ParticipantInfo, *, replaced: bool) -> None:
+        at, by = self._clock(), self._identity
+        self._inbox.put_nowait(ev.ParticipantLeft(at, gone.identity, gone.sid, replaced=replaced, seen_by=by))
 
     def _on_reconnecting(self) -> None:
         """Give up after RECONNECT_TIMEOUT: the node may be dead, and another manager may get into the room."""
@@ -163,7 +165,7 @@ class Watcher:
         present = (self._room.local_participant, *self._room.remote_participants.values())
         for gone in self._attendance.reconnected(participant.sid for participant in present):
             if gone.identity != self._identity:
-                self._enqueue_left(gone)
+                self._enqueue_left(gone, replaced=gone.identity in self._room.remote_participants)
 
     async def _on_rpc(self, call: rtc.RpcInvocationData) -> str:
         """Handle an RPC of a service. LiveKit guarantees the caller's identity; the response is our acknowledgement."""

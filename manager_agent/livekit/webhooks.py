@@ -10,7 +10,7 @@ from google.protobuf.json_format import Parse, ParseError
 from livekit import api
 from livekit.protocol.webhook import WebhookEvent as WebhookEvent
 
-from manager_agent.livekit.participants import participant_of
+from manager_agent.livekit.participants import may_be_replaced, participant_of
 from manager_agent.session.events import Event, ParticipantLeft, ParticipantSeen, RoomClosed, WebhookArrived
 from manager_agent.session.session import Session
 
@@ -59,8 +59,9 @@ def events_of(webhook: WebhookEvent, at: float) -> list[Event]:
     if webhook.event == "participant_joined":
         events.append(ParticipantSeen(at, participant_of(webhook.participant)))
     elif webhook.event in LEFT:
-        gone = webhook.participant
-        events.append(ParticipantLeft(at, gone.identity, gone.sid, aborted=webhook.event == ABORTED))
+        gone, is_aborted = webhook.participant, webhook.event == ABORTED
+        replaced = may_be_replaced(gone.disconnect_reason)
+        events.append(ParticipantLeft(at, gone.identity, gone.sid, aborted=is_aborted, replaced=replaced))
     elif webhook.event == "room_finished":
         events.append(RoomClosed(at, webhook.room.sid))
     return events

@@ -92,6 +92,8 @@ class ParticipantLeft:
     sid: str
     aborted: bool = False
     """Its connection was aborted before it was in the room."""
+    replaced: bool = False
+    """It was put out by another participant that has joined under the same identity, or that is not ruled out."""
     seen_by: str | None = None
     """The identity of the manager that saw it leave; None: a webhook reported it."""
 

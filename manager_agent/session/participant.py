@@ -63,11 +63,17 @@ class Presence:
     missed_since: float = math.inf
     """When the first of them was requested."""
     leave_reported_at: float | None = None
-    """When a webhook reported its leave although the manager in the room sees it; None once it is checked."""
+    """When its leave was reported that has to be checked: a webhook did although the manager in the room sees it, or
+    it was put out by another one of its identity. None once it is checked."""
 
     @property
     def here(self) -> bool:
         return self.sid is not None
+
+    @property
+    def is_replaced(self) -> bool:
+        """Whether `sid` was put out by another participant of the same identity, whose sid is not known yet."""
+        return self.sid in self.gone
 
     def has_left(self, sid: str, shown_at: float | None = None, by: str | None = None) -> bool:
         """Whether this participant is known to have left, and a report that shows it in the room is outdated."""
@@ -82,7 +88,10 @@ class Presence:
         webhook, which may be late.
         """
         if sid == self.sid:
-            found = self._checked(shown_at, by).found()
+            checked = self._checked(shown_at, by)
+            if checked.is_replaced:
+                return self
+            found = checked.found()
             return found if by in (None, self.seen_by) else replace(found, seen_by=by)
         if self.has_left(sid, shown_at, by) or 0 < joined_ms < self.joined_ms:
             return self
@@ -96,7 +105,7 @@ class Presence:
         `is_watched`: the manager in the room sees it, so that it stays here until a listing or the manager confirms the
         leave.
         """
-        if sid in self.gone:
+        if sid in self.gone and sid != self.sid:
             return self
         if sid != self.sid:
             return replace(self, gone=self._with_gone(sid))
@@ -104,9 +113,18 @@ class Presence:
             return self if self.leave_reported_at is not None else replace(self, leave_reported_at=at)
         return self._without(Departure(sid, at, by))
 
+    def replaced(self, sid: str, at: float) -> Presence:
+        """The participant `sid` has left because another one has joined under the same identity, or may have. The
+        other's join may be reported seconds later, so the identity is here until listings lack it."""
+        if self.is_replaced or sid != self.sid:
+            return self if sid == self.sid else self.left(sid, at)
+        misses, since = max(self.misses, 1), min(self.missed_since, at)
+        doubted = replace(self, seen_by=None, misses=misses, missed_since=since, leave_reported_at=at)
+        return replace(doubted, gone=self._with_gone(sid))
+
     def overtaken(self, sid: str, joined_ms: int) -> Presence:
         """The participant `sid` has joined. Even if it has left already, no earlier participant is here any longer."""
-        if sid not in self.gone or joined_ms <= self.joined_ms:
+        if sid not in self.gone or sid == self.sid or joined_ms <= self.joined_ms:
             return self
         return replace(self.void(), joined_ms=joined_ms)
 
@@ -117,8 +135,9 @@ class Presence:
         """
         if self.reported_at is not None and self.reported_at >= asked_at:
             return self
-        if self.sid is not None and self.leave_reported_at is not None and asked_at >= self.leave_reported_at:
-            return self._without(Departure(self.sid, self.leave_reported_at, None))
+        told_at = None if self.is_replaced else self.leave_reported_at
+        if self.sid is not None and told_at is not None and asked_at >= told_at:
+            return self._without(Departure(self.sid, told_at, None))
         misses = min(self.misses + 1, MISSES_MAX)
         missed = self if misses == self.misses else replace(self, misses=misses)
         missed = missed if asked_at >= self.missed_since else replace(missed, missed_since=asked_at)
@@ -146,7 +165,9 @@ class Presence:
         if self.sid is None or self.leave_reported_at is None:
             return self
         is_refuted = Departure(self.sid, self.leave_reported_at, None).is_refuted(self.sid, shown_at, by)
-        return replace(self, leave_reported_at=None) if is_refuted else self
+        if not is_refuted:
+            return self
+        return replace(self, leave_reported_at=None, gone=tuple(one for one in self.gone if one != self.sid))
 
     def _without(self, departure: Departure) -> Presence:
         """The same when the leave was reported, so that late reports of the join are outdated."""
@@ -156,7 +177,7 @@ class Presence:
         return Presence(joined_ms=self.joined_ms, gone=self.gone, last=departure)
 
     def _with_gone(self, sid: str) -> tuple[str, ...]:
-        return (*self.gone, sid)[-REMEMBERED_LEAVES:]
+        return self.gone if sid in self.gone else (*self.gone, sid)[-REMEMBERED_LEAVES:]
 
 
 @dataclass(frozen=True, slots=True)

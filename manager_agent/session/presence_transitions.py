@@ -140,6 +140,8 @@ def participant_left(session: Session, event: ev.ParticipantLeft) -> Session:
     by = _watching(session, event.seen_by)
 
     def leave(presence: Presence) -> Presence:
+        if event.replaced:
+            return presence.replaced(event.sid, event.at)
         return presence.left(event.sid, event.at, by, is_watched=session.is_watched(presence))
 
     left = _left(session, event.identity, leave, event.at)

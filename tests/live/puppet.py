@@ -1,7 +1,8 @@
 """A service in a process of its own, to be killed or frozen by tests.
 
 Prints the id of every invite it receives, one a line, and `joined` when it is in a room. `--behavior` is what it does
-with an invite: `join`, or `stay-away` after accepting."""
+with an invite: `join`, or `stay-away` after accepting. An invite that is sent again changes nothing, unless its join
+failed: LiveKit would put out the participant that is there."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ JOIN_TIMEOUT = 60.0
 
 
 async def main(manager_url: str, service_id: str, type: str, ready_on: str, behavior: str) -> None:
-    joining: set[asyncio.Task[None]] = set()
+    joining: dict[str, asyncio.Task[None]] = {}
     rooms: list[rtc.Room] = []
 
     async def join(server_url: str, token: str) -> None:
@@ -35,9 +36,14 @@ async def main(manager_url: str, service_id: str, type: str, ready_on: str, beha
         message = await request.json()
         if message["event"] == "session_invited":
             print(message["id"], flush=True)
-            if behavior == "join":
-                joining.add(asyncio.create_task(join(message["server_url"], message["token"])))
+            if behavior == "join" and not is_joining(message["id"]):
+                joining[message["id"]] = asyncio.create_task(join(message["server_url"], message["token"]))
         return web.Response()
+
+    def is_joining(invite_id: str) -> bool:
+        """Whether it is in the room, or on its way."""
+        task = joining.get(invite_id)
+        return task is not None and not (task.done() and task.exception())
 
     app = web.Application()
     app.router.add_post("/", receive)

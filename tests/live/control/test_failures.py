@@ -13,8 +13,9 @@ from manager_agent.session.attempt import ServiceState, Timeline
 from manager_agent.session.session import Session, SessionState
 from tests.live.bots import Bot
 from tests.live.conftest import Site, Stack, StartStack
-from tests.live.humans import Human
+from tests.live.humans import Human, ready_session
 from tests.live.puppets import Puppet
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.live
 
@@ -256,3 +257,25 @@ async def test_lost_optional_service_is_replaced_in_a_ready_session(stack: Stack
     await come(other)
     again = await stack.until(session["session_id"], lambda s: s.services[0].state is ServiceState.READY)
     assert (again.state, again.services[0].attempt) == (SessionState.READY, 2)
+
+
+@pytest.mark.parametrize("reports", ["webhooks", "room events"])
+async def test_service_that_joins_twice_with_one_invite_is_not_lost(
+    start_stack: StartStack, site: Site, silent_site: Site, reports: str
+) -> None:
+    """LiveKit puts the first connection out, and the second may take long to be reported."""
+    stack = await start_stack(site if reports == "webhooks" else silent_site)
+    bot = await stack.bot("bot-1")
+    session = await ready_session(stack, bot)
+    await stack.until(session["session_id"], lambda s: s.manager.is_connected)
+    first = bot.room
+    put_out = asyncio.Event()
+    first.on("disconnected", lambda _reason: put_out.set())
+    await bot.join()
+    async with waiting_for("the first connection to be closed", lambda: first.connection_state):
+        await put_out.wait()
+    second = bot.room.local_participant.sid
+    moved = await stack.until(session["session_id"], lambda s: s.services[0].presence.sid == second)
+    assert (moved.state, moved.services[0].attempt) == (SessionState.READY, 1)
+    assert first.local_participant.sid in moved.services[0].presence.gone
+    assert stack.logged_of(session["session_id"], "service_left") == []

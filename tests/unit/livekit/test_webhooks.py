@@ -37,6 +37,13 @@ AT = 1_000.0
 ALICE = models.ParticipantInfo(identity="alice", sid="PA_1", joined_at_ms=7, attributes={"a": "b"})
 
 
+Reason = models.DisconnectReason
+
+
+def gone(reason: models.DisconnectReason) -> models.ParticipantInfo:
+    return models.ParticipantInfo(identity="alice", sid="PA_1", disconnect_reason=reason)
+
+
 def signature(body: bytes, secret: str = SECRET) -> str:
     digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
     return api.AccessToken(KEY, secret).with_sha256(digest).to_jwt()
@@ -55,6 +62,11 @@ def webhook(event: str, participant: models.ParticipantInfo | None = None) -> ap
         (
             webhook("participant_joined", ALICE),
             [ParticipantSeen(AT, ParticipantInfo("alice", "PA_1", 7, False, {"a": "b"}))],
+        ),
+        (webhook("participant_left", gone(Reason.CLIENT_INITIATED)), [ParticipantLeft(AT, "alice", "PA_1")]),
+        (
+            webhook("participant_left", gone(Reason.DUPLICATE_IDENTITY)),
+            [ParticipantLeft(AT, "alice", "PA_1", replaced=True)],
         ),
         (webhook("participant_left", ALICE), [ParticipantLeft(AT, "alice", "PA_1")]),
         (webhook("participant_connection_aborted", ALICE), [ParticipantLeft(AT, "alice", "PA_1", aborted=True)]),

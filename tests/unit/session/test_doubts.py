@@ -179,6 +179,27 @@ def test_a_listing_does_not_bring_back_whom_the_manager_saw_leave() -> None:
     assert apply(alone, listing).state == "active"
 
 
+@pytest.mark.parametrize("session", [UNWATCHED, WATCHED], ids=["unwatched", "watched"])
+@pytest.mark.parametrize("by", [None, given.MANAGER])
+def test_a_service_that_joins_twice_is_not_lost_in_between(session: Session, by: str | None) -> None:
+    """LiveKit puts out the earlier participant, and may report the later one's join seconds afterwards. A listing shows
+    that it is there; what the earlier one signaled does not count for it."""
+    replaced = apply(session, ev.ParticipantLeft(NOW, "sm-asr-1", "PA_asr", replaced=True, seen_by=by))
+    assert (replaced.state, replaced.services[ASR].state) == ("active", "ready")
+    assert listing_at(replaced) <= NOW + DOUBT_PAUSES[0]
+    joining = apply(replaced, given.listed(NOW + 0.1, MANAGER, USER, joining=("sm-asr-1",)))
+    assert joining.services[ASR].state == "ready"
+    joined = apply(joining, given.seen("sm-asr-1", "PA_asr_2", NOW + 9))
+    assert (joined.state, joined.services[ASR].state, joined.doubts) == ("degraded", "joined", 0)
+
+
+@pytest.mark.parametrize("session", [UNWATCHED, WATCHED], ids=["unwatched", "watched"])
+def test_a_service_put_out_by_one_that_is_not_there_either_is_lost(session: Session) -> None:
+    replaced = apply(session, ev.ParticipantLeft(NOW, "sm-asr-1", "PA_asr", replaced=True))
+    lost = given.after(replaced, *given.unlisted(NOW + 2, MANAGER, USER))
+    assert (lost.state, lost.services[ASR].state) == ("degraded", "lost")
+
+
 def test_a_manager_that_connects_anew_sees_everybody_again() -> None:
     """After a full reconnect the SDK reports that all have left, and then that they are there."""
     left = given.after(

@@ -141,6 +141,40 @@ def test_a_participant_that_was_replaced_by_a_newer_one_never_returns() -> None:
         assert replaced.seen("PA_1", 1_000, at=99.0, shown_at=99.0, by="sm-manager-1").sid != "PA_1"
 
 
+def test_an_identity_stays_here_while_its_participant_is_put_out_by_the_next() -> None:
+    """The join of the next one may be reported first, later, or not at all before its leave."""
+    replaced = FIRST.replaced("PA_1", at=2.0)
+    assert (replaced.here, replaced.misses, replaced.gone) == (True, 1, ("PA_1",))
+    assert replaced.replaced("PA_1", at=2.5) is replaced
+    assert replaced.seen("PA_1", 1_000, at=3.0, shown_at=3.0, by="sm-manager-1") is replaced
+    assert replaced.overtaken("PA_1", 1_000) is replaced
+    successor = replaced.seen("PA_2", 2_000, at=3.0)
+    assert (successor.sid, successor.misses, successor.gone) == ("PA_2", 0, ("PA_1",))
+    assert SECOND.replaced("PA_1", at=3.0) is SECOND
+    assert not replaced.left("PA_2", at=3.0).overtaken("PA_2", 2_000).here
+    assert not ANONYMOUS.replaced("PA_1", at=1.0).seen("PA_1", 1_000, at=2.0).here
+
+
+def test_an_identity_whose_participant_was_put_out_is_gone_once_listings_lack_it() -> None:
+    """Whoever saw the participant: nobody has seen its successor."""
+    watched = FIRST.seen("PA_1", 1_000, at=1.5, shown_at=1.5, by="sm-manager-1")
+    replaced = watched.replaced("PA_1", at=2.0)
+    assert replaced.seen_by is None
+    again = replaced.missed(2.1, is_watched=False)
+    assert again.here
+    assert not again.missed(3.1, is_watched=False).here
+
+
+def test_a_participant_reported_as_put_out_is_back_when_it_is_shown_later() -> None:
+    back = FIRST.replaced("PA_1", at=2.0).seen("PA_1", 1_000, at=9.0, shown_at=9.0)
+    assert (back.sid, back.gone, back.misses, back.leave_reported_at) == ("PA_1", (), 0, None)
+
+
+def test_a_reported_end_of_a_participant_counts_for_more_than_the_doubt_whether_it_was_replaced() -> None:
+    """LiveKit removed it, or told another reason."""
+    assert not FIRST.replaced("PA_1", at=2.0).left("PA_1", at=3.0).here
+
+
 def test_the_number_of_remembered_leaves_is_limited() -> None:
     """A client that reconnects all day does not fill the memory, and older joins stay older all the same."""
     presence = ANONYMOUS
