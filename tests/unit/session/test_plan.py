@@ -482,6 +482,15 @@ def test_a_waiting_session_fails_after_three_dispatches_without_a_manager() -> N
     assert dispatched == [2, 6]
 
 
+def test_a_session_that_may_wait_longer_tries_more_dispatches_before_it_fails() -> None:
+    """On a busy machine a manager takes long to join."""
+    session = given.a_session(given.JOINS)
+    patient = Life(replace(session, limits=replace(session.limits, ready_timeout=120)))
+    patient.managers_come = patient.services_come = False
+    assert patient.until(over).ended == "room_unavailable after 60 s"
+    assert [at - START for at, action in patient.instants if isinstance(action, DispatchManager)] == [2, 6, 14, 30]
+
+
 def test_a_ready_session_goes_on_without_a_manager() -> None:
     """The token was given: managers are dispatched as long as the session lives."""
     life = a_life(given.JOINS, managers_come=False).until(over)
