@@ -10,7 +10,7 @@ import aiohttp
 from aiohttp import web
 from livekit import rtc
 
-from manager_agent.livekit.room_connection import connect
+from manager_agent.livekit.room_connection import connect, disconnect
 from manager_agent.messages import TOPIC, Invite, SessionEndedMessage
 from scripts.livekit_server import free_port
 from tests.leak_scanner import LEAK_SCANNER
@@ -53,7 +53,7 @@ class Bot:
 
     async def __aexit__(self, *_: object) -> None:
         for room in self._rooms:
-            await room.disconnect()
+            await disconnect(room)
         if self._runner is not None:
             await self._runner.cleanup()
 
@@ -82,7 +82,7 @@ class Bot:
         await connect(self.room, invite.server_url, invite.token or "", QUIETLY, CONNECT_TIMEOUT)
 
     async def leave(self) -> None:
-        await self.room.disconnect()
+        await disconnect(self.room)
 
     async def say_by_rpc(self, payload: str = '{"type": "ready"}', *, to: str | None = None) -> dict[str, Any]:
         """Send an RPC, again while the manager is not listening yet. Raises the rtc.RpcError of a manager that is."""

@@ -44,6 +44,8 @@ disable_log_capture()
 vars(_ffi_client)["print"] = write_to_terminal  # why the SDK panicked: what is captured is lost with the process
 
 KEY, SECRET = "devkey", "secret"
+LAST_LOOK_TIMEOUT = 5.0
+"""Seconds that a test waits at its end for LiveKit's list of rooms: a frozen server never answers."""
 LOG_SHOWN = 20_000
 """Characters of each log that a failed test shows."""
 
@@ -100,22 +102,36 @@ class Stack:
     async def bot(self, service_id: str, type: str = "BOT", **registration: Any) -> Bot:
         """A registered service."""
         bot = await self.bots.enter_async_context(Bot(service_id, type))
-        async with self.http.post("/api/v1/microservices/register", json=bot.registration(**registration)) as answer:
+        body = bot.registration(**registration)
+        async with (
+            waiting_for(f"the registration of {service_id}", self.sessions),
+            self.http.post("/api/v1/microservices/register", json=body) as answer,
+        ):
             assert answer.status == 201, await answer.text()
         return bot
 
     async def request(self, *required: Any, prefer: str = "respond-async", **more: Any) -> dict[str, Any]:
         """Create a session and return the body of the answer, which must not be a problem."""
         body = {"user_identity": "alice", "required_services": list(required), **more}
-        async with self.http.post("/api/v1/sessions", json=body, headers={"Prefer": prefer}) as answer:
+        async with (
+            waiting_for(f"a session with {required}", self.sessions),
+            self.http.post("/api/v1/sessions", json=body, headers={"Prefer": prefer}) as answer,
+        ):
             session: dict[str, Any] = await answer.json()
             assert answer.status in (201, 202), session
             return session
 
     async def view(self, session_id: str) -> dict[str, Any]:
-        async with self.http.get(f"/api/v1/sessions/{session_id}") as answer:
+        async with (
+            waiting_for(f"the view of {session_id}", self.sessions),
+            self.http.get(f"/api/v1/sessions/{session_id}") as answer,
+        ):
             session: dict[str, Any] = await answer.json()
             return session
+
+    def sessions(self) -> list[str]:
+        """Each session in one line, for the message of a failed wait."""
+        return [in_short(session) for session in self.store.list()]
 
     async def until(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
         """Return the session once it is as wanted."""
@@ -133,10 +149,12 @@ class Stack:
         return [entry for entry in self.app[RECENT_LOGS].of(session_id) if entry["event"] == event]
 
     async def rooms(self) -> list[str]:
-        return [room.name for room in (await self.livekit.room.list_rooms(api.ListRoomsRequest())).rooms]
+        async with waiting_for("LiveKit's list of rooms", self.sessions):  # LiveKitAPI has no timeout of its own
+            return [room.name for room in (await self.livekit.room.list_rooms(api.ListRoomsRequest())).rooms]
 
     async def participants(self, room_name: str) -> list[api.ParticipantInfo]:
-        listing = await self.livekit.room.list_participants(api.ListParticipantsRequest(room=room_name))
+        async with waiting_for(f"LiveKit's list of participants of {room_name}", self.sessions):
+            listing = await self.livekit.room.list_participants(api.ListParticipantsRequest(room=room_name))
         return list(listing.participants)
 
 
@@ -236,7 +254,9 @@ async def _running(site: Site, settings: Settings, log: io.StringIO, sinks: LogS
         stack = Stack(site, app, http, livekit, log, bots, served)
         yield stack
         with suppress(aiohttp.ClientError, TimeoutError, api.ServerError):  # a test may have stopped LiveKit
-            for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms:
+            async with asyncio.timeout(LAST_LOOK_TIMEOUT):
+                listing = await livekit.room.list_rooms(api.ListRoomsRequest())
+            for room in listing.rooms:
                 LEAK_SCANNER.text("room metadata", room.name, room.metadata)
     LEAK_SCANNER.text("log", "the manager", log.getvalue())
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from livekit import rtc
 
-from manager_agent.livekit.room_connection import connect
+from manager_agent.livekit.room_connection import connect, disconnect
 from manager_agent.session.session import Session
 from tests.live.bots import QUIETLY, Bot
 from tests.live.conftest import Stack
@@ -50,7 +50,7 @@ class Human:
         self._news.set()
 
     async def leave(self) -> None:
-        await self.room.disconnect()
+        await disconnect(self.room)
 
 
 async def ready_session(stack: Stack, *bots: Bot, **more: Any) -> dict[str, Any]:

@@ -156,7 +156,7 @@ def test_an_identity_stays_here_while_its_participant_is_put_out_by_the_next() -
 
 
 def test_an_identity_whose_participant_was_put_out_is_gone_once_listings_lack_it() -> None:
-    """Whoever saw the participant: nobody has seen its successor."""
+    """Also if the manager saw the participant: no source has shown its successor."""
     watched = FIRST.seen("PA_1", 1_000, at=1.5, shown_at=1.5, by="sm-manager-1")
     replaced = watched.replaced("PA_1", at=2.0)
     assert replaced.seen_by is None
