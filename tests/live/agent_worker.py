@@ -11,6 +11,7 @@ from pathlib import Path
 
 from scripts.livekit_server import ROOT
 from tests.live.conftest import Site
+from tests.processes import ended
 from tests.waiting import waiting_for
 
 
@@ -35,4 +36,4 @@ async def agent_worker(site: Site, log: Path, module: str = "examples.agent_serv
     finally:
         if process.returncode is None:
             process.terminate()
-            await process.wait()
+            await ended(process, module, log.read_text)

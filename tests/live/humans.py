@@ -10,7 +10,7 @@ from livekit import rtc
 
 from manager_agent.livekit.room_connection import connect, disconnect
 from manager_agent.session.session import Session
-from tests.live.bots import QUIETLY, Bot
+from tests.live.bots import CONNECT_TIMEOUT, QUIETLY, Bot
 from tests.live.conftest import Stack
 from tests.waiting import waiting_for
 
@@ -27,7 +27,7 @@ class Human:
         self.room.on("disconnected", lambda _reason: self.out.set())
 
     async def join(self, session: dict[str, Any]) -> None:
-        await connect(self.room, session["server_url"], session["access_token"], QUIETLY, 20)
+        await connect(self.room, session["server_url"], session["access_token"], QUIETLY, CONNECT_TIMEOUT)
         self._read(self.room.metadata)
 
     async def sees(self, state: str) -> None:

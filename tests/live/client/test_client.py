@@ -8,9 +8,10 @@ import pytest
 from livekit import rtc
 
 from http_api.client import ApiError, Client
-from manager_agent.livekit.room_connection import connect
-from tests.live.bots import QUIETLY
+from manager_agent.livekit.room_connection import connect, disconnect
+from tests.live.bots import CONNECT_TIMEOUT, QUIETLY
 from tests.live.conftest import Site, Stack, StartStack
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.live
 
@@ -28,13 +29,14 @@ async def test_client_creates_joins_follows_and_closes_a_session(stack: Stack) -
         await bot.invited()
         await bot.join()
         ready = await client.until_ready(created.session_id)
-        await connect(room, ready.server_url, ready.access_token, QUIETLY, 20)
+        await connect(room, ready.server_url, ready.access_token, QUIETLY, CONNECT_TIMEOUT)
         await stack.until(created.session_id, lambda session: session.state == "active")
         further = await client.add_participant(created.session_id, identity="bob")
         assert further.room_name == room.name == ready.room_name
         await client.close(created.session_id)
-        await following
-        await room.disconnect()
+        async with waiting_for("the last state", lambda: seen):
+            await following
+        await disconnect(room)
     assert list(dict.fromkeys(seen)) == ["waiting", "ready", "active", "ended"]
     assert (await bot.told_goodbye()).session.session_id == created.session_id
 

@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from http_api.settings.settings import Settings
 from scripts.livekit_server import ROOT, LiveKitServer, free_port
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
+from tests.processes import finished
 
 pytestmark = pytest.mark.live
 
@@ -35,7 +36,7 @@ async def doctor(url: str, port: int, *options: str, **env: str) -> tuple[int, s
         stdout=pipe,
         stderr=pipe,
     )
-    out, err = await process.communicate()
+    out, err = await finished(process, "the doctor")
     assert process.returncode is not None
     assert "Traceback" not in err.decode(), err.decode()
     return process.returncode, out.decode(), err.decode()

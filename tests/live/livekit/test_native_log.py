@@ -14,7 +14,7 @@ import pytest
 from http_api.access.api_keys import digest_of, new_key
 from scripts.livekit_server import ROOT
 from tests.live.conftest import KEY, SECRET, Site
-from tests.waiting import eventually
+from tests.waiting import eventually, waiting_for
 
 pytestmark = pytest.mark.live
 
@@ -44,7 +44,8 @@ async def test_native_sdk_log_lines_become_json_entries(site: Site) -> None:
                 assert answer.status == 200, await answer.text()
     finally:
         process.send_signal(signal.SIGTERM)
-        await process.wait()
+        async with waiting_for("the session manager to end", lambda: process):
+            await process.wait()
     entries = [json.loads(line) for line in (await output).splitlines()]
     native = [entry for entry in entries if entry["logger"] == "livekit.native"]
     assert any(entry["event"].startswith("connecting to ws://") for entry in native)

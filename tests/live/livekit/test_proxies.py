@@ -15,6 +15,7 @@ import pytest
 from scripts.livekit_server import free_port
 from tests.forward_proxy import ForwardProxy
 from tests.live.conftest import Site
+from tests.processes import ended
 from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.live
@@ -46,7 +47,7 @@ async def running(*arguments: str, **environment: str) -> AsyncIterator[None]:
         yield
     finally:
         process.terminate()
-        await process.wait()
+        await ended(process, " ".join(arguments))
 
 
 async def session_in_processes(site: Site, **environment: str) -> None:

@@ -17,6 +17,7 @@ from scripts.livekit_server import ROOT, free_port
 from tests.callback_receiver import CallbackReceiver
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 from tests.live.humans import Human, ready_session
+from tests.processes import ended
 from tests.tenants import ACME, production
 from tests.waiting import eventually, waiting_for
 
@@ -86,7 +87,7 @@ async def test_documented_node_receiver_accepts_signed_callbacks_only(
         assert told.split() == ["session_ready", session["session_id"]]
     finally:
         process.kill()
-        await process.wait()
+        await ended(process, "the receiver")
 
 
 async def refuses_a_forgery(http: aiohttp.ClientSession, url: str) -> bool:

@@ -8,8 +8,9 @@ from livekit import rtc
 from pydantic import SecretStr
 
 from http_api.settings.settings import Settings
-from manager_agent.livekit.room_connection import connect
+from manager_agent.livekit.room_connection import connect, disconnect
 from service_kit import RegistrationRefused, Service, ServiceSettings, SessionJob
+from tests.live.bots import CONNECT_TIMEOUT, QUIETLY
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 from tests.tenants import ACME, OPERATOR, RIVAL, WATCHER, Tenant, production
 from tests.waiting import waiting_for
@@ -76,12 +77,12 @@ async def test_tenant_uses_the_shared_service_of_an_operator(stack: Stack) -> No
         claims = jwt.decode(session["access_token"], SECRET, ["HS256"])
         assert (claims["sub"], claims["video"]["room"]) == ("alice", session["room_name"])
         room, path = rtc.Room(), f"/api/v1/sessions/{session['session_id']}"
-        await connect(room, session["server_url"], session["access_token"], rtc.RoomOptions(auto_subscribe=False), 10)
+        await connect(room, session["server_url"], session["access_token"], QUIETLY, CONNECT_TIMEOUT)
         try:
             await stack.until(session["session_id"], lambda latest: latest.state == "active")
             assert [name for name in room.remote_participants if name.startswith("sm-asr-service")]
         finally:
-            await room.disconnect()
+            await disconnect(room)
         assert (await stack.http.get(path, headers=ACME.proof)).status == 404
         assert (await stack.http.delete(path, headers=ACME.proof)).status == 404
         service = "/api/v1/microservices/asr-service"

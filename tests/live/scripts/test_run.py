@@ -23,6 +23,7 @@ import pytest
 
 from http_api.settings.settings import Settings
 from scripts.livekit_server import ROOT, free_port, require_free
+from tests.processes import ended, finished
 from tests.waiting import eventually, waiting_for
 
 pytestmark = pytest.mark.live
@@ -88,8 +89,7 @@ class DemoRun:
         finally:
             if process.returncode is None:
                 process.send_signal(signal.SIGINT)
-            self.output += (await process.stdout.read()).decode()
-            await process.wait()
+            self.output += (await finished(process, "scripts/run", lambda: self.output))[0].decode()
 
 
 async def curl(run: DemoRun, command: list[str]) -> Any:
@@ -98,7 +98,7 @@ async def curl(run: DemoRun, command: list[str]) -> Any:
     process = await asyncio.create_subprocess_exec(
         *(*moved, "--write-out", "\n%{http_code}"), stdout=asyncio.subprocess.PIPE
     )
-    body, _, status = (await process.communicate())[0].decode().rpartition("\n")
+    body, _, status = (await finished(process, shlex.join(moved)))[0].decode().rpartition("\n")
     assert status.startswith("2"), f"{shlex.join(moved)}\n{status} {body}"
     return json.loads(body)
 
@@ -173,7 +173,7 @@ async def serve_and_use(run: DemoRun, code: str, script: Path) -> None:
                 assert answer.status == 201, await answer.text()
     finally:
         service.terminate()
-        await service.wait()
+        await ended(service, "the README's service")
 
 
 def test_scripts_named_in_the_readme_exist() -> None:

@@ -16,7 +16,7 @@ from aiohttp import web
 from livekit import rtc
 
 from examples import asr_service
-from manager_agent.livekit.room_connection import connect
+from manager_agent.livekit.room_connection import connect, disconnect
 from manager_agent.messages import TOPIC
 from manager_agent.outbound.signing import NotSigned, verify
 from scripts.livekit_server import ROOT, free_port
@@ -27,8 +27,10 @@ from service_kit.conformance.options import Options, Timeouts
 from service_kit.conformance.report import Broken, RuleVerdict, Unable
 from service_kit.conformance.rules import Rule
 from service_kit.conformance.runner import check
+from tests.live.bots import CONNECT_TIMEOUT
 from tests.live.conftest import KEY, SECRET, Site
 from tests.manager_stand_in import ManagerStandIn
+from tests.processes import finished
 
 pytestmark = pytest.mark.live
 
@@ -78,10 +80,12 @@ class Sloppy:
     async def job(self, invite: dict[str, Any], session_id: str) -> None:
         room = rtc.Room()
         room.on("data_received", lambda packet: self.acked.add(json.loads(packet.data)["invite_id"]))
-        await connect(room, invite["server_url"], invite["token"], rtc.RoomOptions(auto_subscribe=False), 10)
+        await connect(
+            room, invite["server_url"], invite["token"], rtc.RoomOptions(auto_subscribe=False), CONNECT_TIMEOUT
+        )
         self.rooms[session_id] = room
         if session_id in self.over and self.leaves:
-            await room.disconnect()
+            await disconnect(room)
         elif self.says_ready:
             await getattr(self, f"say_by_{self.ready_by}")(room, invite)
 
@@ -146,7 +150,7 @@ class Sloppy:
             for task in self.tasks:
                 task.cancel()
             await asyncio.gather(*self.tasks, return_exceptions=True)
-            await asyncio.gather(*(room.disconnect() for room in self.rooms.values()))
+            await asyncio.gather(*(disconnect(room) for room in self.rooms.values()))
             await runner.cleanup()
 
 
@@ -180,7 +184,7 @@ async def program(*arguments: str) -> tuple[int, str]:
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    output, errors = await process.communicate()
+    output, errors = await finished(process, "the conformance program")
     assert process.returncode is not None
     return process.returncode, (output or errors).decode()
 

@@ -208,7 +208,7 @@ async def test_service_leaves_when_the_session_has_ended(kit_room: KitRoom) -> N
     async with diary.service.serving(kit_room.http.settings()) as endpoint:
         sent = kit_room.invite(diary.service)
         await kit_room.http.post(endpoint, sent)
-        await diary.ready.wait()
+        await in_time("the signal ready", diary.ready.wait(), lambda: diary.service.jobs)
         assert SERVICE_IDENTITY in await kit_room.identities()
         assert await kit_room.http.post(endpoint, session_ended(sent, reason="user_left")) == 200
         assert await diary.over() == "user_left"
@@ -220,7 +220,7 @@ async def test_job_ends_when_the_room_is_deleted(kit_room: KitRoom) -> None:
     diary = Diary()
     async with diary.service.serving(kit_room.http.settings()) as endpoint:
         await kit_room.http.post(endpoint, kit_room.invite(diary.service))
-        await diary.ready.wait()
+        await in_time("the signal ready", diary.ready.wait(), lambda: diary.service.jobs)
         await kit_room.delete_room()
         assert await diary.over() == "room_deleted"
 
@@ -241,7 +241,7 @@ async def test_stopped_service_leaves_its_rooms(kit_room: KitRoom) -> None:
     diary = Diary()
     async with diary.service.serving(kit_room.http.settings()) as endpoint:
         await kit_room.http.post(endpoint, kit_room.invite(diary.service))
-        await diary.ready.wait()
+        await in_time("the signal ready", diary.ready.wait(), lambda: diary.service.jobs)
     assert await diary.over() == "service_stopped"
     assert SERVICE_IDENTITY not in await kit_room.identities()
 
