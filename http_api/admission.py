@@ -55,14 +55,17 @@ async def _with_own_proof(request: web.Request, handler: Handler, operation: Ope
 def _refuse_foreign_pages(request: web.Request, operation: Operation | None) -> None:
     """Refuse what pages of other origins send while callers need no credentials. Raises Misdirected, CrossSite.
 
-    What has a signature of its own is admitted: no page has one. So is a link to one of our pages.
+    A program that signs its requests, such as livekit-server, may know us under another name. A page may not, signed or
+    not: everyone knows the key of dev mode. Browsers send Origin with every POST. A link to one of our pages is
+    admitted.
     """
-    if operation is not None and operation.access is Permission.OWN_PROOF:
-        return
-    if not is_loopback_host(request.host):
-        raise Misdirected
     origin, site = request.headers.get("Origin"), request.headers.get("Sec-Fetch-Site")
-    if is_foreign_page(request.host, origin, site, request.app[SETTINGS].cors_origins) and not (
+    if operation is not None and operation.access is Permission.OWN_PROOF and origin is None and site is None:
+        return
+    host = request.headers.get("Host", "")
+    if not (is_loopback_host(host) and is_loopback_host(request.host)):  # they differ if the request line has a URL
+        raise Misdirected
+    if is_foreign_page(host, origin, site, request.app[SETTINGS].cors_origins) and not (
         origin is None and _is_followed_link(request, operation)
     ):
         raise CrossSite

@@ -3,6 +3,7 @@
 200 accepted, also if accepted before
 400 invalid JSON, 413 too long, 408 too slow, 422 unknown message
 401 not signed with our keys
+403 sent by a web page, which may know the keys of dev mode
 409 declined, or the session is over, 429 at capacity, 503 the service is stopping
 """
 
@@ -25,6 +26,10 @@ BODY_MAX = 64 * 1024
 """Bytes. An invite without metadata takes about 1,500."""
 BODY_TIMEOUT = 10.0
 
+PAGES_ONLY = frozenset({"Origin", "Sec-Fetch-Site"})
+"""Headers that browsers send with every POST, and the session manager never: a page can reach a service on loopback,
+and under a name of its own (DNS rebinding) it may set any other header."""
+
 log = structlog.get_logger()
 
 _message: TypeAdapter[Invite | SessionEndedMessage] = TypeAdapter(
@@ -39,6 +44,9 @@ def invite_endpoint(path: str, keys: tuple[str, str], take: MessageHandler) -> w
     """An application that passes each message signed with `keys` (API key, secret) to `take` and sends its reply."""
 
     async def receive(request: web.Request) -> web.Response:
+        if any(name in request.headers for name in PAGES_ONLY):
+            log.warning("message_of_a_page", origin=request.headers.get("Origin"))
+            return _response(InviteReply(HTTPStatus.FORBIDDEN, "web pages may not send invites"))
         try:
             async with asyncio.timeout(BODY_TIMEOUT):
                 body = await request.read()

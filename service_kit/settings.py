@@ -111,10 +111,12 @@ class ServiceSettings(BaseSettings):
             wrong.append("INVITE_API_KEY and INVITE_API_SECRET must be set together")
         elif self.invite_api_key is None and not local:
             wrong.append("INVITE_API_KEY and INVITE_API_SECRET are required: the manager is not on this machine")
-        if not is_loopback(self.service_host) and not {DEV_KEY, DEV_SECRET}.isdisjoint(self.invite_keys):
+        hosts = (self.service_host or WILDCARDS[1], self.service_endpoint and URL(self.service_endpoint).host)
+        public = next((host for host in hosts if host is not None and not is_loopback(host)), None)
+        if public is not None and not {DEV_KEY, DEV_SECRET}.isdisjoint(self.invite_keys):
             wrong.append(
                 "INVITE_API_KEY and INVITE_API_SECRET must be the manager's own: everyone knows those of dev mode, and "
-                f"{self.service_host or '0.0.0.0'} can be reached from other machines"
+                f"{public} can be reached from other machines"
             )
         if self.service_endpoint is None and not self._is_reachable(local):
             wrong.append(f"SERVICE_ENDPOINT is required: the manager can't reach {self.service_host or '0.0.0.0'}")

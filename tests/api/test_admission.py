@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import jwt
 import pytest
 
 from http_api.access.api_keys import digest_of
@@ -113,3 +114,38 @@ async def test_configured_origin_is_served_in_dev_mode(start_api: StartApi) -> N
         lines = [f"Origin: {origin}", "Sec-Fetch-Site: same-site", "Content-Length: 0"]
         response = await send(api.port, head("POST", "/api/v1/token", *lines))
         assert (response.status, response.headers["access-control-allow-origin"]) == (422, origin)
+
+
+@pytest.mark.parametrize("path", ["/livekit/webhook", "/api/v1/sessions/x/ready"])
+async def test_page_that_knows_the_key_of_dev_mode_is_not_served(api: Api, path: str) -> None:
+    """Under a name of its own (DNS rebinding) a page may set Authorization, and dev mode's secret is public."""
+    signed = jwt.encode({"iss": "devkey", "exp": 9_999_999_999, "sha256": "x"}, "secret", "HS256")
+    lines = [f"Authorization: {signed}", "Content-Length: 0"]
+    rebound = head("POST", path, *lines, "Origin: http://evil.example", host="evil.example")
+    assert (await send(api.port, rebound)).status == 421
+    assert (await send(api.port, head("POST", path, *lines, "Origin: http://evil.example"))).status == 403
+    assert (await send(api.port, head("POST", path, *lines, host="host.docker.internal"))).status == 401
+
+
+@pytest.mark.parametrize(
+    ("request_line", "hosts"),
+    [
+        ("GET /livez HTTP/1.0", []),
+        ("GET /livez HTTP/1.1", [""]),
+        ("GET http://evil.example/livez HTTP/1.1", ["localhost"]),
+        ("GET http://localhost/livez HTTP/1.1", ["evil.example"]),
+        ("GET /livez HTTP/1.1", ["2130706433"]),
+        ("GET /livez HTTP/1.1", ["127.1"]),
+        ("GET /livez HTTP/1.1", ["0x7f.0.0.1"]),
+        ("GET /livez HTTP/1.1", ["localhost.evil.example"]),
+        ("GET /livez HTTP/1.1", ["localhost@evil.example"]),
+    ],
+)
+async def test_host_that_is_not_one_loopback_name_is_not_served(api: Api, request_line: str, hosts: list[str]) -> None:
+    request = "\r\n".join([request_line, *(f"Host: {host}" for host in hosts), "", ""]).encode()
+    assert (await send(api.port, request)).status == 421
+
+
+@pytest.mark.parametrize("host", ["LOCALHOST:8080", "localhost.", "[::1]:8080", "127.0.0.2", "[0:0:0:0:0:0:0:1]"])
+async def test_loopback_host_in_any_spelling_of_browsers_is_served(api: Api, host: str) -> None:
+    assert (await send(api.port, head("GET", "/livez", host=host))).status == 200

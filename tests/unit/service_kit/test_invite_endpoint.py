@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import aiohttp
 import jwt
 import pytest
 import structlog
@@ -378,3 +379,13 @@ async def test_two_services_in_one_process_are_independent(manager: ManagerStand
 
 async def until_alone(recorder: RecordingService, but: int = 0) -> None:
     await until(lambda: recorder.service.jobs, lambda jobs: len(jobs) <= but)
+
+
+@pytest.mark.parametrize("header", ["Origin", "origin", "sec-fetch-site"])
+async def test_signed_message_of_a_web_page_is_refused(endpoint: str, recorder: RecordingService, header: str) -> None:
+    """It may know the secret of dev mode, and reach loopback by DNS rebinding."""
+    body = invite().model_dump_json().encode()
+    headers = {"Authorization": signature(body, KEY, SECRET), header: "http://evil.example"}
+    async with aiohttp.ClientSession() as http, http.post(endpoint, data=body, headers=headers) as answer:
+        assert answer.status == 403
+    assert recorder.came == []

@@ -52,6 +52,7 @@ def test_service_settings_are_read_from_environment_and_arguments_win(
         ({"session_manager_url": ELSEWHERE, "service_host": "0.0.0.0", **KEYS}, "SERVICE_ENDPOINT is required"),
         ({"service_host": "0.0.0.0"}, "SERVICE_ENDPOINT is required"),
         ({"service_host": "0.0.0.0", "service_endpoint": "http://asr"}, "everyone knows those of dev mode"),
+        ({"service_endpoint": "https://asr.example.com/invites"}, "everyone knows those of dev mode"),
         (
             {"service_host": "10.0.0.1", "invite_api_key": "own", "invite_api_secret": "secret"},
             "everyone knows those of dev mode",
