@@ -12,7 +12,7 @@ from http_api.app_keys import CLOCK, INVITE_ADDRESSES, REGISTRY
 from http_api.errors import MissingScope
 from http_api.limits.quotas import SERVICE_QUOTAS
 from http_api.models.queries import InstanceQuery
-from http_api.models.responses import ServiceList, answer
+from http_api.models.responses import ServiceList, ServiceView, answer, answer_list
 from http_api.models.services import Heartbeat, RegisterService
 from http_api.protocol.bodies import read_body, read_query
 from http_api.request_context import PRINCIPAL
@@ -48,7 +48,8 @@ async def list_all(request: web.Request) -> web.Response:
     """
     statuses, principal = request.app[REGISTRY].statuses(), request[PRINCIPAL]
     seen = (status for status in statuses if sees_service(principal, status.service))
-    return answer(ServiceList(services=[service_view(principal, status) for status in seen]))
+    items = (ServiceView.json_of(one, shows_endpoint=principal.sees(one.service.owner)) for one in seen)
+    return await answer_list(ServiceList(services=[]), "services", items)
 
 
 async def show(request: web.Request) -> web.Response:

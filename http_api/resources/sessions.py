@@ -13,7 +13,7 @@ from http_api.limits.waiters import WAITERS, decided, until
 from http_api.models.paging import page
 from http_api.models.queries import ListSessions
 from http_api.models.required_services import PROFILES
-from http_api.models.responses import SessionList, SessionView, answer
+from http_api.models.responses import SessionList, SessionView, answer, answer_list
 from http_api.models.sessions import CreateSession
 from http_api.observability.logs.context import bind_session
 from http_api.protocol import server_timing
@@ -81,7 +81,7 @@ async def list_all(request: web.Request) -> web.Response:
     asked, principal = read_query(request, ListSessions), request[PRINCIPAL]
     sessions = (s for s in request.app[STORE].list() if principal.sees(s.owner) and _fits(s, asked))
     shown, cursor = page(sessions, limit=asked.limit, after=asked.cursor)
-    return answer(SessionList(sessions=[SessionView.of(session) for session in shown], next_cursor=cursor))
+    return await answer_list(SessionList(sessions=[], next_cursor=cursor), "sessions", map(SessionView.json_of, shown))
 
 
 async def show(request: web.Request) -> web.Response:

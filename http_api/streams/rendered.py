@@ -23,7 +23,7 @@ class RenderedSessions:
         kept = self._kept.get(session.session_id)
         if kept is not None and kept[0] == session.revision:
             return kept[1]
-        made = SessionView.of(session).model_dump_json()
+        made = SessionView.json_of(session)
         self.forget(session.session_id)
         self._kept[session.session_id] = (session.revision, made)
         self.characters += len(made)

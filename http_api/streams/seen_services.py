@@ -66,10 +66,8 @@ class SeenServices:
 
 
 def _seen(status: InstanceStatus, now: float) -> _Seen:
-    view = ServiceView.of(status)
-    others = view.model_copy(update={"endpoint": None})
-    made = view.model_dump_json(), others.model_dump_json()
-    return _Seen(status.service, _lasting(status), _fleeting(status), *made, now)
+    made, made_for_others = (ServiceView.json_of(status, shows_endpoint=shown) for shown in (True, False))
+    return _Seen(status.service, _lasting(status), _fleeting(status), made, made_for_others, now)
 
 
 def _is_news(seen: _Seen | None, status: InstanceStatus, now: float) -> bool:

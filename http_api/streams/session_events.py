@@ -42,7 +42,7 @@ async def _tell(store: Store, stream: EventStream, session_id: str, seen: str | 
     while not over:
         session = await store.wait_for(session_id, _other_than(seen))
         seen, over = str(session.revision), session.over
-        await stream.send(SessionView.of(session).model_dump_json(), id=seen)
+        await stream.send(SessionView.json_of(session), id=seen)
     await stream.end()
 
 

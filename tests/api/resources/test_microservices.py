@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from http_api.settings.settings import Settings
+from manager_agent.json_object import JsonObject
 from scripts.livekit_server import ROOT
 from tests.api.stand_ins import Api, StartApi
 from tests.tenants import ACME, RIVAL, production
@@ -229,3 +230,17 @@ async def test_registrations_of_one_caller_are_limited(start_api: StartApi) -> N
         assert status == expected
         if expected == 429:
             assert problem["type"].endswith(":too_many_services")
+
+
+async def test_lists_parse_no_metadata(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One caller's hundreds of services or sessions with 16 KiB each would keep the others waiting."""
+    metadata = {"type": "ASR", "list": [{}] * 100}
+    body = {"service_id": "asr", "endpoint": "http://127.0.0.1:1/", "metadata": metadata}
+    await api.ask("POST", "/microservices/register", body)
+    await api.open("asr", metadata=metadata)
+    monkeypatch.setattr(JsonObject, "parsed", lambda metadata: {} if not metadata else pytest.fail("it is parsed"))
+    status, headers, listed = await api.ask("GET", "/microservices")
+    assert (status, listed["services"][0]["metadata"]) == (200, metadata)
+    assert headers["Cache-Control"] == "no-store"
+    status, _, listed = await api.ask("GET", "/sessions")
+    assert (status, listed["sessions"][0]["metadata"], listed["next_cursor"]) == (200, metadata, None)

@@ -181,3 +181,21 @@ def test_refusal_of_an_address_is_told_to_the_sessions_owner() -> None:
     assert (service.reason, service.detail) == ("unreachable", why)
     [service] = SessionView.of(given.after(session, given.seen("sm-asr-1", "PA_1", 1_000.3))).services
     assert (service.reason, service.detail) == (None, None)
+
+
+TRICKY = '"metadata":{}'
+
+
+def test_json_is_that_of_the_view_and_metadata_is_not_parsed_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parsed, 200 sessions with 16 KiB of `[{},{},...]` would keep everyone else waiting for a tenth of a second."""
+    metadata = JsonObject.of({"text": TRICKY, "list": [{}, 1.5, None], "metadata": {}})
+    session = replace(given.a_session(given.JOINS), metadata=metadata, user=User(TRICKY, TRICKY), room_name=TRICKY)
+    service = RegisteredService(
+        "asr", "ASR", "http://asr.example/", owner="shop", metadata=metadata, labels={"metadata": "{}", "x": TRICKY}
+    )
+    status = InstanceStatus(Instance(service), InstanceState.HEALTHY, 3)
+    views = SessionView.of(session).model_dump(mode="json"), ServiceView.of(status).model_dump(mode="json")
+    monkeypatch.setattr(JsonObject, "parsed", lambda metadata: {} if not metadata else pytest.fail("it is parsed"))
+    assert json.loads(SessionView.json_of(session)) == views[0]
+    assert json.loads(ServiceView.json_of(status, shows_endpoint=True)) == views[1]
+    assert json.loads(ServiceView.json_of(status, shows_endpoint=False)) == views[1] | {"endpoint": None}
