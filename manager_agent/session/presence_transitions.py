@@ -5,7 +5,6 @@ PURE. Used by transitions.py, which has the table of all event types.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -142,7 +141,7 @@ def participant_left(session: Session, event: ev.ParticipantLeft) -> Session:
     def leave(presence: Presence) -> Presence:
         if event.replaced:
             return presence.replaced(event.sid, event.at)
-        return presence.left(event.sid, event.at, by, is_watched=session.is_watched(presence))
+        return presence.left(event.sid, event.at, by, is_watched=session.may_be_watched(presence, event.at))
 
     left = _left(session, event.identity, leave, event.at)
     return replace(left, user_left_at=session.user_left_at) if event.aborted else left
@@ -187,7 +186,7 @@ def room_listed(session: Session, event: ev.RoomListed) -> Session:
         if identity not in listed:
             session = _missed(session, identity, event)
     for entry, service in enumerate(session.services):
-        if service.identity not in listed and _signaled_before(service.current, event.asked_at):
+        if service.identity not in listed and _signaled_before(session, service.current, event.asked_at):
             session = _missed_after_signal(session, entry, event)
     for seen in here:  # last: a listed participant may replace one that is gone
         session = _seen(session, Sight(seen, event.at, event.asked_at, None, session.watching))
@@ -211,9 +210,7 @@ def _missed(session: Session, identity: str, event: ev.RoomListed) -> Session:
     def missed(presence: Presence) -> Presence:
         if not presence.here:
             return presence
-        known_since = -math.inf if presence.reported_at is None else presence.reported_at
-        may_be_unseen = session.manager.is_connected and event.asked_at < known_since + ROOM_EVENT_LAG
-        return presence.missed(event.asked_at, is_watched=may_be_unseen or session.is_watched(presence))
+        return presence.missed(event.asked_at, is_watched=session.may_be_watched(presence, event.asked_at))
 
     return _left(session, identity, missed, event.at)
 
@@ -227,7 +224,8 @@ def _missed_after_signal(session: Session, entry: int, event: ev.RoomListed) -> 
     return with_attempt(session, entry, replace(attempt, presence=presence))
 
 
-def _signaled_before(attempt: Attempt, asked_at: float) -> bool:
-    """Whether it sent a signal in the room before that instant, although its join was never reported."""
-    joined = attempt.timeline.joined
-    return not attempt.presence.here and not attempt.lost and joined is not None and joined < asked_at
+def _signaled_before(session: Session, attempt: Attempt, asked_at: float) -> bool:
+    """Whether it sent a signal in the room before that instant, although its join was never reported. A connected
+    manager reports it late."""
+    joined, lag = attempt.timeline.joined, ROOM_EVENT_LAG if session.manager.is_connected else 0.0
+    return not attempt.presence.here and not attempt.lost and joined is not None and joined + lag < asked_at

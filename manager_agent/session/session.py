@@ -30,7 +30,15 @@ from manager_agent.json_object import EMPTY, JsonObject
 from manager_agent.session.attempt import ServiceReason, ServiceState
 from manager_agent.session.dispatch import ManagerDispatch
 from manager_agent.session.events import Signal
-from manager_agent.session.participant import LISTING_LAG, MISSES_MAX, Guest, Presence, StaleParticipant, Trespasser
+from manager_agent.session.participant import (
+    LISTING_LAG,
+    MISSES_MAX,
+    ROOM_EVENT_LAG,
+    Guest,
+    Presence,
+    StaleParticipant,
+    Trespasser,
+)
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.room import ROOM_MISSES_MAX, Room
 from manager_agent.traceparent import TraceContext, read_trace
@@ -240,6 +248,12 @@ class Session:
     def is_watched(self, presence: Presence) -> bool:
         """Whether the manager sees this participant in the room, and is connected to it."""
         return presence.seen_by is not None and presence.seen_by == self.watching
+
+    def may_be_watched(self, presence: Presence, at: float) -> bool:
+        """Whether it is watched at this instant, or joined too recently for the manager to see it yet."""
+        known_since = -math.inf if presence.reported_at is None else presence.reported_at
+        is_recent = self.manager.is_connected and at < known_since + ROOM_EVENT_LAG
+        return is_recent or self.is_watched(presence)
 
     @property
     def presences(self) -> tuple[Presence, ...]:

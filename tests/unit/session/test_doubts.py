@@ -11,7 +11,7 @@ import pytest
 from manager_agent.session import events as ev
 from manager_agent.session.deadlines import SILENCE_MAX, deadline
 from manager_agent.session.events import Event, ParticipantInfo, Signal
-from manager_agent.session.participant import LISTING_LAG, MISSES_MAX
+from manager_agent.session.participant import LISTING_LAG, MISSES_MAX, ROOM_EVENT_LAG
 from manager_agent.session.plan import (
     DOUBT_PAUSES,
     LISTING_INTERVAL,
@@ -90,6 +90,17 @@ def test_what_the_manager_sees_counts_for_more_than_any_number_of_listings() -> 
     assert doubted.doubts == 0  # it is listed at the usual pace
     left = apply(doubted, replace(given.left("alice", "PA_user", NOW + 100), seen_by=given.MANAGER))
     assert left.state == "ready"
+
+
+@pytest.mark.parametrize(("room", "lag"), [(given.created(), 0.0), (given.watched(), ROOM_EVENT_LAG)])
+def test_listings_count_against_a_signal_once_the_manager_would_see_its_sender(room: list[Event], lag: float) -> None:
+    """The manager hears it at once, and sees the join seconds later."""
+    signals = given.with_instance(given.SIGNALS, service_id="asr-service")
+    session = given.after(given.a_session(signals), *room, *given.invited(ASR), *given.accepted(ASR))
+    said = given.after(session, given.seen("alice", "PA_user", NOW), given.signal("sm-asr-1", Signal.READY, NOW))
+    early = given.after(said, *given.unlisted(NOW + max(lag, 0.1) - 0.1, USER))
+    assert early.services[ASR].state == "ready"
+    assert given.after(early, *given.unlisted(NOW + lag + 1.1, USER)).services[ASR].state == "lost"
 
 
 def test_listings_count_again_when_the_manager_is_gone() -> None:
