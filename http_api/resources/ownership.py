@@ -48,7 +48,7 @@ def view_for(request: web.Request, session: Session) -> SessionView:
 def user_token(request: web.Request, session: Session) -> AccessToken:
     """A fresh token for the session's user."""
     with giving_token(request, session):
-        return request.app[ROOMS].user_token(session, request.app[CLOCK]())
+        return request.app[ROOMS].tokens.for_user(session, request.app[CLOCK]())
 
 
 def sees_service(principal: Principal, service: RegisteredService) -> bool:
@@ -70,7 +70,7 @@ def refuse_unseen(request: web.Request, service_id: str) -> None:
 
 def refuse_long_token(request: web.Request, session: Session) -> None:
     """Raise TokenTooLong if the session's user could never get a token, before its room is created."""
-    request.app[ROOMS].refuse_long_token(session, request.app[CLOCK]())
+    request.app[ROOMS].tokens.refuse_long(session, request.app[CLOCK]())
 
 
 def refuse_others(request: web.Request, service_id: str) -> None:

@@ -46,7 +46,7 @@ def further_token(request: web.Request, session: Session, human: User) -> Access
     """A token for another human participant of a session that gives tokens. Raises IdentityTaken."""
     refuse_taken_identity(session, human.identity)
     with giving_token(request, session):
-        return request.app[ROOMS].participant_token(session, human, request.app[CLOCK]())
+        return request.app[ROOMS].tokens.for_human(session, human, request.app[CLOCK]())
 
 
 def refuse_taken_identity(session: Session, identity: str) -> None:

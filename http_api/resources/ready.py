@@ -28,7 +28,7 @@ async def say_ready(request: web.Request) -> web.Response:
     joined the room, which it must do within SERVICE_JOIN_TIMEOUT.
     """
     app, session_id = request.app, request.match_info["session_id"]
-    joiner = app[ROOMS].joiner(bearer(request))
+    joiner = app[ROOMS].tokens.joiner(bearer(request))
     count_invited(request, joiner.identity)
     session = app[STORE].get(session_id)
     if joiner.room_name != session.room_name:

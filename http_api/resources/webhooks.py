@@ -49,6 +49,6 @@ async def receive(request: web.Request) -> web.Response:
 def _remove_old_token_holder(app: web.Application, webhook: WebhookEvent) -> None:
     """Remove a participant that entered a room of no session here with a token of an earlier session."""
     room, seen = ListedRoom.of(webhook.room, app[SETTINGS].deployment), participant_of(webhook.participant)
-    if app[ROOMS].has_old_token(room, seen):
+    if app[ROOMS].tokens.has_old_token(room, seen):
         log.warning("old_token_holder_removed", room=room.name, sid=room.sid, identity=seen.identity)
         app[TASKS].spawn(app[ROOMS].remove(room.name, seen.identity, seen.sid), name=f"remove {seen.sid}")

@@ -68,7 +68,7 @@ class Probe:
                 step = "get a manager into the room"
                 session = await self._store.wait_for(session.session_id, lambda latest: latest.manager.presence.here)
                 step = "join the room"
-                await participant.join(self._rooms.url, self._rooms.user_token(session, self._clock()).jwt)
+                await participant.join(self._rooms.url, self._rooms.tokens.for_user(session, self._clock()).jwt)
                 step = "get an answer from the manager"
                 await participant.get_answer(session.manager.identity or "")
             result = ProbeResult(self._clock() - start, self._store.get(session.session_id).webhooks_arrive)

@@ -13,16 +13,15 @@ import aiohttp
 import structlog
 from livekit import api
 
+from manager_agent.livekit.join_tokens import JoinTokens
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.participants import participant_of
 from manager_agent.livekit.rejection import UNKNOWN, why_rejected
-from manager_agent.livekit.tokens import EVERY_GRANT, AccessToken, Grant, Joiner, Tokens
+from manager_agent.livekit.tokens import EVERY_GRANT, Grant, Tokens
 from manager_agent.messages import DispatchMetadata, RoomStatus
 from manager_agent.proxy_rule import proxy_rule
 from manager_agent.session.events import ParticipantInfo
-from manager_agent.session.required_service import RequiredService
-from manager_agent.session.session import Limits, Session, User
-from manager_agent.session.trespassers import SESSION_ATTRIBUTE
+from manager_agent.session.session import Limits, Session
 from manager_agent.store.room_names import RoomNames
 from manager_agent.unreachable import why_unreachable
 
@@ -92,9 +91,8 @@ class Rooms:
     ) -> None:
         """`services_url`: the LiveKit URL that services are told to connect to. `user_grants`: the maximum that a human
         in a room may be granted. `room_names`: told every token that is given out."""
-        self._names = room_names or RoomNames()
         self.url, self.services_url = url, services_url
-        self._tokens = Tokens(api_key, api_secret, user_grants=user_grants)
+        self.tokens = JoinTokens(Tokens(api_key, api_secret, user_grants=user_grants), room_names or RoomNames())
         self._key, self._secret = api_key, api_secret
         self._agent_name, self._deployment = agent_name, deployment
         self.rejection: str | None = None
@@ -222,18 +220,13 @@ class Rooms:
     async def remove_old_token_holders(self, room: ListedRoom) -> list[str]:
         """Remove everyone who entered this room, which is of no session here, with a token of an earlier session whose
         room had its name. Returns their identities. Raises RoomMissing, LiveKitUnavailable."""
-        if not self._names.is_reserved(room.name):
+        if not self.tokens.is_reserved(room.name):
             return []
         here = (await self.list_participants(room.name)).participants
-        found = [one for one in here if self.has_old_token(room, one)]
+        found = [one for one in here if self.tokens.has_old_token(room, one)]
         for one in found:
             await self.remove(room.name, one.identity, one.sid)
         return [one.identity for one in found]
-
-    def has_old_token(self, room: ListedRoom, seen: ParticipantInfo) -> bool:
-        """Whether the participant entered with a token of an earlier session whose room had the same name."""
-        session_id = seen.attributes.get(SESSION_ATTRIBUTE, "")
-        return session_id not in ("", room.session_id) and self._names.may_enter(room.name, session_id)
 
     async def list_rooms(self) -> list[ListedRoom]:
         """List all rooms of the LiveKit server. Raises LiveKitUnavailable."""
@@ -264,32 +257,6 @@ class Rooms:
                 await self._livekit.room.delete_room(api.DeleteRoomRequest(room=room_name))
         except RoomMissing:
             pass
-
-    def user_token(self, session: Session, now: float) -> AccessToken:
-        """A fresh token for the session's user."""
-        return self.participant_token(session, session.user, now)
-
-    def refuse_long_token(self, session: Session, now: float) -> None:
-        """Raise TokenTooLong if the session's user could never get a token. Nothing is issued."""
-        self._tokens.for_human(session, session.user, now)
-
-    def participant_token(self, session: Session, human: User, now: float) -> AccessToken:
-        """A token for a human in the session's room."""
-        token = self._tokens.for_human(session, human, now)
-        return self._reserving(session, token, is_recognized=not self._tokens.can_hide(human))
-
-    def service_token(self, session: Session, service: RequiredService, now: float) -> AccessToken:
-        """The join token of a service invited at `now`."""
-        return self._reserving(session, self._tokens.for_service(session, service, now), is_recognized=True)
-
-    def _reserving(self, session: Session, token: AccessToken, *, is_recognized: bool) -> AccessToken:
-        names, expires_at = self._names, token.expires_at
-        names.issued(session.room_name, session.session_id, session.tenant, expires_at, is_recognized=is_recognized)
-        return token
-
-    def joiner(self, jwt: str) -> Joiner:
-        """The identity and room of a join token. Raises InvalidToken."""
-        return self._tokens.joiner(jwt)
 
     async def _find(self, room_name: str, pauses: Sequence[float] = ()) -> ListedRoom | None:
         """The room that has this name now. It is looked for again after each of the pauses. Raises

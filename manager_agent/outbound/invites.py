@@ -88,7 +88,7 @@ class Inviter:
         if instance.agent_name is not None:
             return await self._dispatch(session, service, instance.agent_name)
         if instance.endpoint is not None:
-            token = self._rooms.service_token(session, service, self._clock()).jwt
+            token = self._rooms.tokens.for_service(session, service, self._clock()).jwt
             invite = self._invite(session, service).model_copy(update={"identity": service.identity, "token": token})
             await self._post(session.owner, instance.endpoint, invite, self._trace_of(session, service))
         return None

@@ -19,6 +19,7 @@ from http_api.observability.tracing import Tracing
 from http_api.settings.settings import Settings
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
+from manager_agent.livekit.join_tokens import JoinTokens
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import Listing, LiveKitRejects, LiveKitUnavailable, Rooms, RoomTaken
 from manager_agent.livekit.tokens import AccessToken
@@ -50,13 +51,17 @@ class LiveKit:
     """Lists the rooms when a test runs a round."""
 
 
-class StandInRooms(Rooms):
+class StandInTokens(JoinTokens):
     livekit: LiveKit
 
-    def user_token(self, session: Session, now: float) -> AccessToken:
+    def for_user(self, session: Session, now: float) -> AccessToken:
         if self.livekit.broken:
             raise RuntimeError("the password is 1234")
-        return super().user_token(session, now)
+        return super().for_user(session, now)
+
+
+class StandInRooms(Rooms):
+    livekit: LiveKit
 
     async def check(self) -> None:
         if self.rejection is not None:
@@ -100,7 +105,7 @@ class StandInInviter(Inviter):
     async def invite(self, session: Session, entry: int) -> None:
         service = session.services[entry]
         if service.agent_name is None:
-            token = self._rooms.service_token(session, service, self._clock())
+            token = self._rooms.tokens.for_service(session, service, self._clock())
             self.livekit.invites[service.service_id] = token.jwt
         self.livekit.invite_count[service.service_id] += 1
         self.livekit.invited.set()
@@ -198,6 +203,7 @@ def stand_ins(
     assert isinstance(rooms, StandInRooms)
     assert isinstance(inviter, StandInInviter)
     assert isinstance(agent, StandInAgent)
-    rooms.livekit = inviter.livekit = livekit
+    rooms.tokens = tokens = StandInTokens(rooms.tokens._tokens, parts.room_names)
+    rooms.livekit = inviter.livekit = tokens.livekit = livekit
     livekit.reconciler = parts.reconciler
     return parts, agent

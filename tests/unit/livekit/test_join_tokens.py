@@ -1,0 +1,61 @@
+"""What the tokens that are given out reserve and open."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from manager_agent.livekit.join_tokens import JoinTokens
+from manager_agent.livekit.listed_room import ListedRoom
+from manager_agent.livekit.tokens import AccessToken, Tokens
+from manager_agent.session.events import ParticipantInfo
+from manager_agent.session.session import User
+from manager_agent.session.trespassers import SESSION_ATTRIBUTE
+from manager_agent.store.room_names import LEEWAY, RoomNames
+from tests.unit import sessions as given
+from tests.unit.sessions import START
+
+pytestmark = pytest.mark.unit
+
+SESSION = given.after(given.a_session(given.JOINS), *given.created(), *given.invited(given.ASR))
+
+
+Give = Callable[[JoinTokens], AccessToken]
+
+
+class WallClock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda tokens: tokens.for_user(SESSION, START),
+        lambda tokens: tokens.for_human(SESSION, User("bob"), START),
+        lambda tokens: tokens.for_service(SESSION, SESSION.services[given.ASR], START),
+    ],
+    ids=["user", "participant", "service"],
+)
+def test_token_reserves_the_name_of_its_room_until_livekit_rejects_it(give: Give) -> None:
+    clock = WallClock()
+    tokens = JoinTokens(Tokens("key", "s" * 32, wall_clock=clock), RoomNames(clock))
+    holder = ParticipantInfo("bob", "PA_1", attributes={SESSION_ATTRIBUTE: SESSION.session_id})
+    blank, own = (ListedRoom(SESSION.room_name, "RM_2", name, is_ours=False) for name in ("", SESSION.session_id))
+    assert not tokens.has_old_token(blank, holder)
+    expires_at = give(tokens).expires_at
+    for now in (clock.now, expires_at + LEEWAY - 1):
+        clock.now = now
+        assert tokens.is_reserved(SESSION.room_name)
+        assert (tokens.has_old_token(blank, holder), tokens.has_old_token(own, holder)) == (True, False)
+    clock.now = expires_at + LEEWAY
+    assert (tokens.is_reserved(SESSION.room_name), tokens.has_old_token(blank, holder)) == (False, False)
+
+
+def test_refusing_a_long_token_reserves_nothing() -> None:
+    tokens = JoinTokens(Tokens("key", "s" * 32), RoomNames())
+    tokens.refuse_long(SESSION, START)
+    assert not tokens.is_reserved(SESSION.room_name)
