@@ -88,6 +88,8 @@ class Authenticator:
                 return self._granted(proof)
             case str(algorithm), str(kid) if algorithm in ALGORITHMS and self._jwks is not None:
                 return self._user(proof, await self._jwks.find(kid))
+            case str(algorithm), None if algorithm in ALGORITHMS and self._jwks is not None:
+                raise RefusedClaim("the token's header has no `kid`, which names the issuer's key")
         raise jwt.InvalidAlgorithmError
 
     def _granted(self, proof: str) -> Principal:
@@ -123,8 +125,9 @@ class Authenticator:
                 shared_rooms=rooms_of(claims.get(self._rooms_claim)) if self._rooms_claim else frozenset(),
                 expires_at=end_of(claims),
             )
-        except ValidationError:
-            raise Forbidden("the token's `sub` is not valid as a participant identity") from None
+        except ValidationError as error:
+            why = error.errors(include_url=False, include_input=False, include_context=False)[0]["msg"]
+            raise Forbidden(f"the token's `sub` is not valid as a participant identity: {why}") from None
 
 
 def bearer(request: web.Request) -> str:

@@ -1,7 +1,7 @@
 """Why a JWT is refused, as the caller is told: which claim is missing, early or wrong. PURE.
 
-The claims are checked after the signature, so only the holder of a token that the issuer signed learns about them. No
-message shows what a claim has to be.
+The claims are checked after the signature, so only the holder of a token that the issuer signed learns about them. The
+header is read before, and says nothing that the issuer does not publish. No message shows what a claim has to be.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ NOT_A_TIME = re.compile(r"claim \((?P<claim>exp|nbf|iat)\) must be")
 
 
 class RefusedClaim(jwt.InvalidTokenError):
-    """A claim that we check ourselves is wrong. Its message is for the caller."""
+    """A claim, or part of the header, that we check ourselves is wrong. Its message is for the caller."""
 
 
 def why_refused(error: jwt.PyJWTError) -> str:
@@ -33,6 +33,8 @@ def why_refused(error: jwt.PyJWTError) -> str:
             return f"the token is not valid yet: its `{claim}` is in the future; compare the clocks"
         case jwt.InvalidAudienceError():
             return "the token is for another audience: its `aud` is not the one expected here (JWKS_AUDIENCE)"
+        case jwt.PyJWKSetError():
+            return "the issuer has no key (JWKS_URL) with the `kid` in the token's header"
         case jwt.InvalidIssuerError():
             return "the token is of another issuer: its `iss` is not the one expected here"
         case RefusedClaim():

@@ -14,7 +14,7 @@ from multidict import CIMultiDict
 from http_api.access.authentication import EXP_MAX, LEEWAY, Authenticator, bearer, scopes_of
 from http_api.access.principals import DEVELOPER, Principal, Scope
 from http_api.app_state import authenticator_of
-from http_api.errors import NotBelieved, Unauthorized
+from http_api.errors import Forbidden, NotBelieved, Unauthorized
 from http_api.settings.settings import DevSettings, Settings
 from manager_agent.clock import steady_clock
 from tests.issuer import AUDIENCE, ISSUER, KEYS, Issuer
@@ -159,6 +159,26 @@ async def test_a_jwt_of_an_issuer_is_accepted_by_the_claims_that_are_configured(
 async def test_a_refused_jwt_of_an_issuer_names_the_claim(issuer: Issuer, claims: dict[str, Any], said: str) -> None:
     with pytest.raises(NotBelieved, match=said):
         await user(issuer, issuer.sign(**{"aud": None, "azp": ORIGIN} | claims), **CLERK)
+
+
+@pytest.mark.parametrize(
+    ("header", "said"), [({}, "no `kid`"), ({"kid": "unknown"}, "no key .* `kid`"), ({"kid": ""}, "no key .* `kid`")]
+)
+async def test_a_jwt_of_an_issuer_without_a_known_key_names_its_kid(
+    issuer: Issuer, header: dict[str, str], said: str
+) -> None:
+    claims = {"sub": "alice", "iss": ISSUER, "exp": time.time() + 60}
+    with pytest.raises(NotBelieved, match=said):
+        await user(issuer, jwt.encode(claims, KEYS["ec-1"], "ES256", header), jwks_issuer=ISSUER)
+
+
+@pytest.mark.parametrize(
+    ("subject", "said"),
+    [("a\nb", r"U\+000A at position 2"), ("sm-asr", "sm-"), ("é" * 129, "256 bytes"), ("", "at least 1")],
+)
+async def test_a_subject_that_is_no_identity_names_the_character(issuer: Issuer, subject: str, said: str) -> None:
+    with pytest.raises(Forbidden, match=said):
+        await user(issuer, issuer.sign(sub=subject, aud=None), jwks_issuer=ISSUER)
 
 
 @pytest.mark.parametrize("jwks", [{"jwks_audience": AUDIENCE}, {"jwks_audience": AUDIENCE, "jwks_issuer": ISSUER}])
