@@ -1,5 +1,5 @@
-"""Sessions with a generated room name, found again by a repeated request: those whose clients all disconnected while
-they waited for their tokens, and those that a user with an identity of its own asked for a moment ago."""
+"""Sessions with a generated room name, found again by a repeated request: those that clients wait for, and those whose
+clients all disconnected before that."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class RepeatedRequests:
     tasks: Tasks
     _kept: dict[Hashable, list[str]] = field(default_factory=lambda: defaultdict(list))
     """The abandoned sessions, by the request that opened them."""
-    _shared: dict[Hashable, str] = field(default_factory=dict)
-    """The latest session of each request of a user, for a while."""
+    _awaited: dict[Hashable, str] = field(default_factory=dict)
+    """The latest session that clients wait for, by their request."""
     _clients: Counter[str] = field(default_factory=Counter)
     """The number of clients that wait for each session."""
 
@@ -36,6 +36,8 @@ class RepeatedRequests:
         """Inside, a client waits for the session. When the last one has disconnected, keep the session for the next
         client with the same request, or end it at once if there is no request."""
         self._clients[session_id] += 1
+        if request is not None:
+            self._awaited[request] = session_id
         try:
             yield
         except asyncio.CancelledError:
@@ -46,24 +48,16 @@ class RepeatedRequests:
             self._clients[session_id] -= 1
             if not self._clients[session_id]:
                 del self._clients[session_id]
+                if request is not None and self._awaited.get(request) == session_id:
+                    del self._awaited[request]
 
-    @contextmanager
-    def shared(self, session_id: str, request: Hashable) -> Iterator[None]:
-        """From here to KEPT seconds after the block, this is the session for the same request."""
-        self._shared[request] = session_id
+    def awaited(self, request: Hashable) -> Session | None:
+        """The session that clients with the same request wait for."""
         try:
-            yield
-        finally:
-            self.tasks.spawn(self._stop_sharing(session_id, request), name=f"{session_id} stop sharing")
-
-    def find_shared(self, request: Hashable) -> Session | None:
-        """The session that is shared for this request, unless a participant was in it already."""
-        try:
-            session = self.store.get(self._shared[request])
+            session = self.store.get(self._awaited[request])
         except (KeyError, UnknownSession):
             return None
-        is_unused = session.user_joined_at is None and session.user_left_at is None and not session.someone_here
-        return session if is_unused and not session.over else None
+        return None if session.over else session
 
     def take_abandoned(self, request: Hashable) -> Session | None:
         """A session that an earlier client with the same request abandoned, if any is alive."""
@@ -77,11 +71,6 @@ class RepeatedRequests:
             if not session.over:
                 return session
         return None
-
-    async def _stop_sharing(self, session_id: str, request: Hashable) -> None:
-        await asyncio.sleep(KEPT)
-        if self._shared.get(request) == session_id:
-            del self._shared[request]
 
     async def _end(self, session_id: str, request: Hashable | None) -> None:
         if request is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from contextlib import nullcontext
 from http import HTTPStatus
 
 from aiohttp import web
@@ -55,10 +54,9 @@ async def give(request: web.Request) -> web.Response:
     and enters a room that another user opened only if both users' JWTs list the room in the claim JWKS_ROOMS_CLAIM.
 
     If the client disconnects while waiting, a session whose room name was generated is kept for 10 seconds, in which
-    the same request of the same caller finds it, and then ends. A request with an identity also finds the session of
-    the same request before it while that one waits, and for 10 seconds after its response unless a participant has
-    joined. A session whose room name was given continues: a reloaded page joins it, and if none does, it ends at
-    the join timeout.
+    the same request of the same caller finds it, and then ends. The same request with an identity also finds it while
+    the first one still waits. A session whose room name was given continues: a reloaded page joins it, and if none
+    does, it ends at the join timeout.
     """
     app, principal = request.app, request[PRINCIPAL]
     asked = await read_body(request, TokenRequest) if request.can_read_body else TokenRequest()
@@ -129,10 +127,9 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
     session = session_requests.awaiting_guests(session)
     refuse_long_token(request, session)
     bind_session(request, session)
-    same = _same(request[PRINCIPAL], asked)
-    is_shared = asked.room_name is None and _is_of_one_user(request[PRINCIPAL], asked)
-    with session_requests.repeated.shared(session.session_id, same) if is_shared else nullcontext():
-        session = await session_requests.open(session, None, ends_with_its_client=asked.room_name is None, request=same)
+    session = await session_requests.open(
+        session, None, ends_with_its_client=asked.room_name is None, request=_same(request[PRINCIPAL], asked)
+    )
     return user_token(request, session)
 
 
@@ -142,8 +139,8 @@ def _earlier_session(request: web.Request, asked: TokenRequest) -> Session | Non
     if asked.room_name is not None:
         return None
     repeated, same = request.app[SESSION_REQUESTS].repeated, _same(request[PRINCIPAL], asked)
-    shared = repeated.find_shared(same) if _is_of_one_user(request[PRINCIPAL], asked) else None
-    return repeated.take_abandoned(same) or shared
+    awaited = repeated.awaited(same) if _is_of_one_user(request[PRINCIPAL], asked) else None
+    return awaited or repeated.take_abandoned(same)
 
 
 def _is_of_one_user(principal: Principal, asked: TokenRequest) -> bool:

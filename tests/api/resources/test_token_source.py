@@ -391,28 +391,29 @@ async def test_session_of_two_requests_ends_when_both_clients_disconnected(
     assert over.end.reason is EndReason.CLIENT_GONE
 
 
-async def test_repeated_request_with_an_identity_finds_its_session_until_somebody_joined(api: Api) -> None:
+async def test_third_request_with_an_identity_finds_the_session_of_the_second(api: Api) -> None:
+    body = {"participant_identity": "alice"}
+    session, both = await both_waiting(api, body)
+    both[0].cancel()
+    await api.has_waiting(1)
+    third = asyncio.create_task(api.ask("POST", TOKEN, body))
+    await api.has_waiting(2)
+    await api.say_ready(session.session_id, "asr-1")
+    rooms = [claims_of((await task)[2])["video"]["room"] for task in (both[1], third)]
+    assert (rooms, len(sessions(api))) == ([session.room_name] * 2, 1)
+
+
+async def test_request_with_an_identity_opens_another_session_once_the_first_has_its_token(api: Api) -> None:
     body = {"participant_identity": "alice"} | PLAIN
     rooms = [claims_of((await api.ask("POST", TOKEN, body))[2])["video"]["room"] for _ in range(2)]
-    (session,) = sessions(api)
-    assert rooms == [session.room_name] * 2
-    came = ev.ParticipantSeen(api.parts.clock(), ev.ParticipantInfo("alice", "PA_1", 1))
-    await api.parts.store.update(session.session_id, came)
-    assert claims_of((await api.ask("POST", TOKEN, body))[2])["video"]["room"] != session.room_name
-
-
-async def test_repeated_request_finds_its_session_for_a_moment_only(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repeated_requests, "KEPT", 0.0)
-    body = {"participant_identity": "alice"} | PLAIN
-    first = claims_of((await api.ask("POST", TOKEN, body))[2])["video"]["room"]
-    await asyncio.sleep(0)
-    assert claims_of((await api.ask("POST", TOKEN, body))[2])["video"]["room"] != first
-
-
-@pytest.mark.parametrize("more", [{}, {"participant_name": "Alice"}])
-async def test_equal_requests_without_an_identity_are_of_different_users(api: Api, more: dict[str, str]) -> None:
-    rooms = [claims_of((await api.ask("POST", TOKEN, more | PLAIN))[2])["video"]["room"] for _ in range(2)]
     assert rooms[0] != rooms[1]
+
+
+async def test_equal_waiting_requests_without_an_identity_are_of_different_users(api: Api) -> None:
+    _, both = await both_waiting(api, {"participant_name": "Alice"})
+    assert len(sessions(api)) == 2
+    for task in both:
+        task.cancel()
 
 
 # --- who keeps the session, and how long a token may be used ----------------------------------------
@@ -535,12 +536,15 @@ async def test_issuer_user_gets_tokens_for_its_own_identity_only(guarded: tuple[
         assert (status, claims_of(answer)["sub"]) == (201, "bob")
 
 
-async def test_equal_requests_of_issuer_users_share_a_session_only_with_their_own(guarded: tuple[Api, Any]) -> None:
+async def test_waiting_requests_of_issuer_users_share_a_session_only_with_their_own(guarded: tuple[Api, Any]) -> None:
     api, user = guarded
-    asked = [claims_of((await api.ask("POST", TOKEN, PLAIN, user(name)))[2]) for name in ("alice", "bob", "alice")]
-    assert [claims["sub"] for claims in asked] == ["alice", "bob", "alice"]
-    rooms = [claims["video"]["room"] for claims in asked]
-    assert (rooms[0] == rooms[2], rooms[0] == rooms[1]) == (True, False)
+    asking = []
+    for count, name in enumerate(("alice", "bob", "alice"), 1):
+        asking.append(asyncio.create_task(api.ask("POST", TOKEN, {}, user(name))))
+        await api.has_waiting(count)
+    assert sorted(session.user.identity for session in sessions(api)) == ["alice", "bob"]
+    for task in asking:
+        task.cancel()
 
 
 async def test_room_of_an_issuer_user_is_closed_to_other_users_and_callers(guarded: tuple[Api, Any]) -> None:
