@@ -15,6 +15,7 @@ from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.replacement import Replacer
 from manager_agent.control.room_status import publish_room_status
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms, RoomTaken
+from manager_agent.outbound.fair_slots import TooManyWaiting
 from manager_agent.outbound.invites import InviteError, Inviter
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
@@ -218,6 +219,8 @@ class ActionIO:
         except InviteError as refused:
             about = {"service_id": service.service_id, "attempt": service.attempt}
             log.warning("farewell_refused", detail=str(refused), **about)
+        except TooManyWaiting as dropped:
+            log.debug("farewell_dropped", detail=str(dropped), service_id=service.service_id)
 
 
 def _needs_an_answer(session: Session) -> bool:

@@ -46,24 +46,26 @@ class FairSlots:
         return sum(len(futures) for targets in self._waiting.values() for futures in targets.values())
 
     @asynccontextmanager
-    async def slot(self, owner: str, target: str) -> AsyncIterator[None]:
+    async def slot(self, owner: str, target: str, *, waiting_max: int | None = None) -> AsyncIterator[None]:
         """Hold a slot within the block, once one is free. Raises TooManyWaiting."""
-        await self.acquire(owner, target)
+        await self.acquire(owner, target, waiting_max=waiting_max)
         try:
             yield
         finally:
             self.release(owner, target)
 
-    async def acquire(self, owner: str, target: str) -> None:
-        """Take a slot, once one is free, for as long as until `release`. Raises TooManyWaiting."""
+    async def acquire(self, owner: str, target: str, *, waiting_max: int | None = None) -> None:
+        """Take a slot, once one is free, for as long as until `release`. `waiting_max`: how much of this owner may wait
+        for this one to wait too, where the bounds say nothing. Raises TooManyWaiting."""
         if self._is_free(owner, target):  # a free slot is given to what waits at once, so nothing waits for this one
             self._take(owner, target)
             return
-        targets = self._waiting.setdefault(owner, OrderedDict())
-        most = self._bounds.waiting_per_owner
+        targets = self._waiting.get(owner, OrderedDict())
+        most = self._bounds.waiting_per_owner if waiting_max is None else waiting_max
         if most is not None and sum(map(len, targets.values())) >= most:
             raise TooManyWaiting(f"{most} are waiting already")
         granted = asyncio.get_running_loop().create_future()
+        targets = self._waiting.setdefault(owner, targets)
         targets.setdefault(target, deque()).append(granted)
         try:
             await granted

@@ -127,6 +127,7 @@ class GuardedHttpClient:
         connector = aiohttp.TCPConnector(
             socket_factory=self._socket,
             resolver=resolver,
+            use_dns_cache=False,  # it would share the lookups of one owner, and their failures, with the others
             limit=0,  # `slots` bounds them, fairly
             force_close=force_close,
         )

@@ -28,6 +28,9 @@ TraceOf = Callable[[Session, RequiredService], TraceContext | None]
 """The trace context to send to a service with messages about its current attempt; None if there is none."""
 BOUNDS = SlotBounds(in_all=512, per_owner=128, per_target=32)
 """Concurrent posts: in all, for one owner, and to one endpoint. A service that never answers occupies each for 5 s."""
+ENDS_WAITING_MAX = 10_000
+"""How many posts of one owner may wait before messages about the end of sessions are dropped. Invites are bounded by
+the owner's sessions; these outlive them, and services that hang would let them grow without end."""
 DECLINES = frozenset({HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
@@ -71,13 +74,16 @@ class Inviter:
         await self._http_client.aclose()
 
     @asynccontextmanager
-    async def slot(self, session: Session, service: RequiredService) -> AsyncIterator[None]:
-        """Hold the slot of an invite within the block, once one is free. Dispatches need none: LiveKit answers them."""
+    async def slot(
+        self, session: Session, service: RequiredService, *, waiting_max: int | None = None
+    ) -> AsyncIterator[None]:
+        """Hold the slot of an invite within the block, once one is free. Dispatches need none: LiveKit answers them.
+        Raises TooManyWaiting when more than `waiting_max` wait already."""
         endpoint = service.current.instance.endpoint
         if service.agent_name is not None or endpoint is None:
             yield
             return
-        async with self._http_client.slots.slot(session.owner, endpoint):
+        async with self._http_client.slots.slot(session.owner, endpoint, waiting_max=waiting_max):
             yield
 
     async def invite(self, session: Session, entry: int) -> str | None:
@@ -94,7 +100,7 @@ class Inviter:
         return None
 
     async def send_session_ended(self, session: Session, service: RequiredService, reason: str) -> None:
-        """Tell a service that the session is over, or over for this service. Raises InviteError."""
+        """Tell a service that the session is over, or over for this service. Raises InviteError, TooManyWaiting."""
         endpoint = service.current.instance.endpoint
         if service.agent_name is not None or endpoint is None:
             return  # a dispatched agent sees its room close
@@ -107,7 +113,7 @@ class Inviter:
             identity=service.identity,
             reason=reason,
         )
-        async with self.slot(session, service):
+        async with self.slot(session, service, waiting_max=ENDS_WAITING_MAX):
             await self._post(session.owner, endpoint, session_ended, self._trace_of(session, service))
 
     def _invite(self, session: Session, service: RequiredService) -> Invite:

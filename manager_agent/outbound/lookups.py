@@ -48,22 +48,19 @@ class Lookups(AbstractResolver):
         self, *, bounds: SlotBounds = BOUNDS, timeout: float = LOOKUP_TIMEOUT, resolve: GetAddrInfo = socket.getaddrinfo
     ) -> None:
         self._slots, self._timeout, self._resolve = FairSlots(bounds), timeout, resolve
+        self._running: dict[tuple[str, str, int], asyncio.Task[list[Any]]] = {}
+        """By owner, host name and address family: connections that begin together share a lookup."""
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """The addresses of the host. Raises OSError if there are none, or within the time limit none were found."""
-        owner = _owner.get()
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._slots.acquire(owner, host)
-                looking_up = self._in_thread(host, port, family)
-                looking_up.add_done_callback(lambda done: self._free(done, owner, host))
-                found = await asyncio.shield(looking_up)  # its thread occupies the slot until it ends
-        except TimeoutError:
-            raise OSError(None, f"the host name was not resolved within {self._timeout} s") from None
-        except TooManyWaiting:
-            raise OSError(None, "too many host names of this caller are being resolved") from None
+        key = (_owner.get(), host, family)
+        looking_up = self._running.get(key)
+        if looking_up is None:
+            looking_up = self._running[key] = asyncio.create_task(self._found(*key), name=f"look up {host}")
+            looking_up.add_done_callback(lambda done: self._end(key, done))
+        found = await asyncio.shield(looking_up)  # others may wait for it too
         return [
             ResolveResult(
                 hostname=host,
@@ -78,6 +75,23 @@ class Lookups(AbstractResolver):
 
     async def close(self) -> None:
         """Nothing to close: the threads are daemons, so a lookup that hangs does not delay the end of the process."""
+
+    async def _found(self, owner: str, host: str, family: int) -> list[Any]:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._slots.acquire(owner, host)
+                looking_up = self._in_thread(host, 0, socket.AddressFamily(family))
+                looking_up.add_done_callback(lambda done: self._free(done, owner, host))
+                return await asyncio.shield(looking_up)  # its thread occupies the slot until it ends
+        except TimeoutError:
+            raise OSError(None, f"the host name was not resolved within {self._timeout} s") from None
+        except TooManyWaiting:
+            raise OSError(None, "too many host names of this caller are being resolved") from None
+
+    def _end(self, key: tuple[str, str, int], done: asyncio.Task[list[Any]]) -> None:
+        del self._running[key]
+        if not done.cancelled():
+            done.exception()  # retrieved, as its callers may have given up
 
     def _in_thread(self, host: str, port: int, family: socket.AddressFamily) -> asyncio.Future[list[Any]]:
         loop = asyncio.get_running_loop()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -18,12 +19,15 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from manager_agent.clock import steady_clock
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, AddressPolicy, Network
+from manager_agent.outbound.fair_slots import SlotBounds
 from manager_agent.outbound.http_client import DeliveryFailed, GuardedHttpClient, is_this_machine
 from manager_agent.outbound.invites import InviteError, Inviter
+from manager_agent.outbound.lookups import Lookups
 from manager_agent.session.events import Refusal
 from manager_agent.session.identities import Identities
 from tests.unit.sessions import a_service, a_session, after, invited
 from tests.unit.waits import never
+from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.unit
 
@@ -206,17 +210,8 @@ async def test_a_host_name_that_resolves_differently_later_is_checked_again(serv
     async with a_client(["127.0.0.1"], [METADATA_SERVER]) as http_client:
         url = f"http://asr.example:{service.port}/"
         assert await http_client.deliver(url, b"{}", HEADERS) == 200
-        _forget_names(http_client)
         assert "link-local" in await undelivered(http_client.deliver(url, b"{}", HEADERS))
     assert len(service.requests) == 1
-
-
-def _forget_names(http_client: GuardedHttpClient) -> None:
-    """As if the DNS cache had expired."""
-    for session in (http_client._reusing, http_client._connecting):
-        assert session is not None
-        assert isinstance(session.connector, aiohttp.TCPConnector)
-        session.connector.clear_dns_cache()
 
 
 async def test_localhost_is_checked_when_it_is_dialed(serve: Serve) -> None:
@@ -494,3 +489,39 @@ async def test_connection_that_is_closed_at_its_first_request_is_not_tried_again
 
     assert await undelivered(post(await serve_raw(close))) == "ServerDisconnectedError"
     assert len(connections) == 1
+
+
+async def test_host_name_is_looked_up_for_each_owner_apart(serve: Serve) -> None:
+    """Another owner that asks for the same name at that moment, and may look up no more, fails alone."""
+    service, released, asked = await serve(ok), threading.Event(), list[str]()
+
+    def resolve(host: str, port: int, *_: Any) -> list[Any]:
+        asked.append(host)
+        if host.startswith("slow"):
+            released.wait(30)
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))]
+
+    policy = AddressPolicy(networks=LOOPBACK, own_port=1, is_own=is_this_machine)
+    bounds = SlotBounds(in_all=8, per_owner=1, per_target=1, waiting_per_owner=2)
+    http_client = GuardedHttpClient(policy, resolver=Lookups(bounds=bounds, timeout=20.0, resolve=resolve))
+    await http_client.start()
+
+    def deliver(owner: str, host: str) -> asyncio.Task[int]:
+        delivering = http_client.deliver(f"http://{host}:{service.port}/", b"{}", HEADERS, owner=owner)
+        return asyncio.create_task(delivering)
+
+    try:
+        hanging = deliver("rival", "slow.example")
+        async with waiting_for("the lookup that hangs", lambda: asked):
+            while not asked:
+                await asyncio.sleep(0.001)
+        waiting = deliver("rival", "asr.example")
+        await asyncio.sleep(0)
+        acme = [deliver("acme", "asr.example") for _ in range(3)]
+        assert await asyncio.gather(*acme) == [200] * 3
+        assert asked == ["slow.example", "asr.example"]
+        assert not waiting.done()
+    finally:
+        released.set()
+        await asyncio.gather(hanging, waiting, return_exceptions=True)
+        await http_client.aclose()

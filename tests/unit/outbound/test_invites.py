@@ -11,7 +11,9 @@ import pytest
 
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.messages import Invite
+from manager_agent.outbound import invites
 from manager_agent.outbound.address_policy import LOOPBACK, AddressPolicy
+from manager_agent.outbound.fair_slots import TooManyWaiting
 from manager_agent.outbound.http_client import is_this_machine
 from manager_agent.outbound.invites import BOUNDS, Inviter, TraceOf, trace_passed_on
 from manager_agent.session.identities import Identities
@@ -62,6 +64,13 @@ async def an_inviter(trace_of: TraceOf = trace_passed_on) -> AsyncIterator[tuple
         yield inviter, rooms.notes
     finally:
         await inviter.aclose()
+
+
+async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Take connections, and never answer."""
+    with suppress(ConnectionError):
+        await reader.read()
+    writer.close()
 
 
 def of_trace(session: Session, traceparent: str = TRACEPARENT, tracestate: str = STATE) -> Session:
@@ -119,11 +128,6 @@ async def test_invites_to_a_black_hole_are_bounded_and_delay_no_other_owner() ->
     """Without an answer an invite occupies its connection until the timeout; those that wait have none."""
     running = most = 0
 
-    async def swallow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError):
-            await reader.read()
-        writer.close()
-
     async with an_inviter() as (inviter, _), Bot("x") as bot, await asyncio.start_server(swallow, "127.0.0.1") as hole:
         url = f"http://127.0.0.1:{hole.sockets[0].getsockname()[1]}/"
 
@@ -149,3 +153,33 @@ async def test_invites_to_a_black_hole_are_bounded_and_delay_no_other_owner() ->
         for task in rivals:
             task.cancel()
         await asyncio.wait(rivals)
+
+
+async def test_messages_about_ended_sessions_pile_up_no_further_than_their_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A service that takes invites and then hangs: its owner may open and close sessions forever."""
+    monkeypatch.setattr(invites, "ENDS_WAITING_MAX", 100)
+
+    async with an_inviter() as (inviter, _), Bot("x") as bot, await asyncio.start_server(swallow, "127.0.0.1") as hole:
+
+        def a_session_of(owner: str, endpoint: str) -> Session:
+            session = after(a_session(a_service("x", "ASR", endpoint=endpoint)), *invited(0))
+            return replace(session, owner=owner)
+
+        rival = a_session_of("rival", f"http://127.0.0.1:{hole.sockets[0].getsockname()[1]}/")
+
+        async def end() -> None:
+            await inviter.send_session_ended(rival, rival.services[0], "closed")
+
+        ending = [asyncio.create_task(end()) for _ in range(BOUNDS.per_target + 100 + 50)]
+        async with waiting_for("the messages that are dropped", lambda: len(ending)):
+            while sum(task.done() for task in ending) < 50:
+                await asyncio.sleep(0.01)
+        assert all(isinstance(task.exception(), TooManyWaiting) for task in ending if task.done())
+        acme = a_session_of("acme", bot.endpoint)
+        await inviter.send_session_ended(acme, acme.services[0], "closed")
+        assert len(bot.session_ended_messages) == 1
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
