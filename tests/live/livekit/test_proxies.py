@@ -15,6 +15,7 @@ import pytest
 from scripts.livekit_server import free_port
 from tests.forward_proxy import ForwardProxy
 from tests.live.conftest import Site
+from tests.livekit_fronts import slow_tls
 from tests.processes import ended
 from tests.waiting import waiting_for
 
@@ -53,11 +54,11 @@ async def running(*arguments: str, **environment: str) -> AsyncIterator[None]:
 async def session_in_processes(site: Site, **environment: str) -> None:
     """Create a session with a service in such processes: it becomes ready, and its manager answers in the room."""
     port = free_port()
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://localhost:{port}"
     async with AsyncExitStack() as stack:
         http = await stack.enter_async_context(aiohttp.ClientSession(url))
-        server = {"SERVER_PORT": str(port), "LIVEKIT_SERVER_URL": site.livekit.url, "LOG_LEVEL": "info"}
-        await stack.enter_async_context(running("-m", "http_api", "--dev", **server, **environment))
+        server = {"SERVER_PORT": str(port), "LIVEKIT_SERVER_URL": site.livekit.url, "LOG_LEVEL": "info"} | environment
+        await stack.enter_async_context(running("-m", "http_api", "--dev", **server))
         await stack.enter_async_context(running("-c", SERVICE, SESSION_MANAGER_URL=url, **environment))
         async with waiting_for("the service and the manager agent", lambda: None, within=30):
             while not await _is_up(http):
@@ -106,3 +107,23 @@ async def test_with_a_proxy_the_api_the_agent_and_every_participant_go_through_i
 async def test_a_proxy_for_other_schemes_is_not_used(silent_site: Site) -> None:
     """livekit-agents would use HTTPS_PROXY for ws too."""
     await session_in_processes(silent_site, HTTPS_PROXY="http://127.0.0.1:1")
+
+
+@pytest.mark.parametrize("no_proxy", ["localhost", "localhost, 127.0.0.0/8"])
+async def test_a_wss_url_goes_through_https_proxy_unless_exempt(
+    silent_site: Site, tmp_path: Path, no_proxy: str
+) -> None:
+    async with slow_tls(silent_site.livekit.port, 0.0, tmp_path) as (url, _), ForwardProxy() as proxy:
+        await session_in_processes(
+            silent_site,
+            LIVEKIT_SERVER_URL=url,
+            SSL_CERT_FILE=str(tmp_path / "certificate.pem"),
+            HTTPS_PROXY=proxy.url,
+            HTTP_PROXY="http://127.0.0.1:1",  # not for wss
+            NO_PROXY=no_proxy,
+        )
+        assert set(proxy.passed) <= {f"CONNECT {url.removeprefix('wss://')}"}
+        if "," in no_proxy:
+            assert proxy.passed == []
+        else:
+            assert len(proxy.passed) >= 6, "the API, the agent server, two managers, a service and the probe"
