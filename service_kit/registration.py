@@ -15,6 +15,7 @@ from yarl import URL
 
 from manager_agent.proxy_rule import proxy_rule
 from manager_agent.redacted_url import redacted_url
+from manager_agent.resend import resend_when_closed
 from manager_agent.unreachable import why_unreachable
 from service_kit.pauses import pauses
 
@@ -58,7 +59,8 @@ async def registered(
     Entering waits until the manager is up and raises RegistrationRefused; leaving raises nothing.
     """
     headers = {} if api_key is None else {"Authorization": f"Bearer {api_key}"}
-    async with aiohttp.ClientSession(headers=headers, proxy=proxy_rule().of(manager_url)) as http:
+    proxy, again = proxy_rule().of(manager_url), resend_when_closed(lambda _: True)  # all calls are idempotent
+    async with aiohttp.ClientSession(headers=headers, proxy=proxy, middlewares=[again]) as http:
         registration = Registration(http, URL(manager_url) / "api/v1/microservices", entry, status)
         await registration.make()
         lease: float | None = entry.get("lease_seconds")

@@ -12,6 +12,7 @@ from http import HTTPStatus
 import aiohttp
 import structlog
 from livekit import api
+from yarl import URL
 
 from manager_agent.livekit.join_tokens import JoinTokens
 from manager_agent.livekit.listed_room import ListedRoom
@@ -20,6 +21,7 @@ from manager_agent.livekit.rejection import UNKNOWN, why_rejected
 from manager_agent.livekit.tokens import EVERY_GRANT, Grant, Tokens
 from manager_agent.messages import DispatchMetadata, RoomStatus
 from manager_agent.proxy_rule import proxy_rule
+from manager_agent.resend import resend_when_closed
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.session import Limits, Session
 from manager_agent.store.room_names import RoomNames
@@ -102,7 +104,11 @@ class Rooms:
         self._api: api.LiveKitAPI | None = None
 
     async def start(self) -> None:
-        self._http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), proxy=proxy_rule().of(self.url))
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            proxy=proxy_rule().of(self.url),
+            middlewares=[resend_when_closed(_only_asks)],
+        )
         self._api = api.LiveKitAPI(self.url, self._key, self._secret, session=self._http, failover=False)
 
     async def aclose(self) -> None:
@@ -321,6 +327,11 @@ def room_timeout(limits: Limits) -> int:
     """
     waits = (limits.ready_timeout, limits.user_join_timeout, limits.user_rejoin_timeout, limits.replacement_timeout)
     return int(sum(waits)) + ROOM_TIMEOUT_SLACK
+
+
+def _only_asks(url: URL) -> bool:
+    """Whether a call changes nothing. One that does is made right after one that does not, on the same connection."""
+    return url.name.startswith("List")
 
 
 def _dispatch_metadata(session: Session, attempt: int) -> str:

@@ -27,6 +27,7 @@ from yarl import URL
 from manager_agent.outbound.address_policy import IP, AddressPolicy, AddressRefused
 from manager_agent.outbound.fair_slots import FairSlots, SlotBounds
 from manager_agent.outbound.lookups import Lookups, lookups_for
+from manager_agent.resend import CLOSED
 
 TIMEOUT = aiohttp.ClientTimeout(total=5, connect=2)
 """Seconds for one try."""
@@ -36,10 +37,6 @@ RESPONSE_MAX = 64 * 1024
 """Bytes of a response that are read."""
 RESPONSE_TIMEOUT = 0.5
 """Seconds to read them, after the status has arrived."""
-
-
-CLOSED = (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError, ConnectionResetError)
-"""What a connection raises that the other side has closed."""
 
 
 class DeliveryFailed(Exception):

@@ -60,7 +60,7 @@ async def session_in_processes(site: Site, **environment: str) -> None:
         server = {"SERVER_PORT": str(port), "LIVEKIT_SERVER_URL": site.livekit.url, "LOG_LEVEL": "info"} | environment
         await stack.enter_async_context(running("-m", "http_api", "--dev", **server))
         await stack.enter_async_context(running("-c", SERVICE, SESSION_MANAGER_URL=url, **environment))
-        async with waiting_for("the service and the manager agent", lambda: None, within=30):
+        async with waiting_for("the service and the manager agent", lambda: None):
             while not await _is_up(http):
                 await asyncio.sleep(0.05)
         body = {"user_identity": "alice", "required_services": ["kit"]}
