@@ -18,6 +18,9 @@ REMEMBERED_LEAVES = 16
 """The number of sids remembered after they left. Leaves are reported late by seconds, not by dozens of joins."""
 MISSES_MAX, MISSED_FOR = 3, 1.0
 """A participant is gone when so many listings in a row lack it, the last requested so many seconds after the first."""
+SUCCESSOR_MISSED_FOR = 30.0
+"""The same for a participant that joined after another one of its identity: when the earlier one closes, LiveKit may
+delete the later one's entry from what it lists, for as long as the later one's state does not change (livekit#2399)."""
 LISTING_LAG = 1.0
 """Seconds after a reported leave for which a listing may still show the participant."""
 ROOM_EVENT_LAG = 3.0
@@ -147,7 +150,9 @@ class Presence:
 
     def is_missed_for_good(self, asked_at: float) -> bool:
         """Whether enough listings lacked it, up to one requested at `asked_at`."""
-        return self.misses == MISSES_MAX and asked_at >= self.missed_since + MISSED_FOR
+        is_successor = any(sid != self.sid for sid in self.gone)
+        missed_for = SUCCESSOR_MISSED_FOR if is_successor else MISSED_FOR
+        return self.misses == MISSES_MAX and asked_at >= self.missed_since + missed_for
 
     def found(self) -> Presence:
         """Earlier listings that lacked it no longer count."""

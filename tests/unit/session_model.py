@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.events import Event, Evidence, ParticipantInfo, ReadyOn, Refusal, Signal
-from manager_agent.session.participant import MISSED_FOR, MISSES_MAX
+from manager_agent.session.participant import MISSED_FOR, MISSES_MAX, SUCCESSOR_MISSED_FOR
 from manager_agent.session.plan import (
     CheckDeadline,
     CleanUp,
@@ -390,7 +390,7 @@ class SessionModel:
         if self.session.over or not all(self.attempts):
             return
         for _ in range(MISSES_MAX):
-            self.now += MISSED_FOR
+            self.now += SUCCESSOR_MISSED_FOR
             self.list_room()
             self.deliver(len(self.unreported) - 1)
         if USER not in [stay.identity for stay in self.coming()]:

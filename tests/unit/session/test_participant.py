@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manager_agent.session.participant import LISTING_LAG, REMEMBERED_LEAVES, ROOM_EVENT_LAG, Presence
+from manager_agent.session.participant import (
+    LISTING_LAG,
+    REMEMBERED_LEAVES,
+    ROOM_EVENT_LAG,
+    SUCCESSOR_MISSED_FOR,
+    Presence,
+)
 
 pytestmark = pytest.mark.unit
 
@@ -84,6 +90,15 @@ def test_a_participant_is_gone_only_after_several_listings_lacked_it() -> None:
     assert missed(FIRST, 5.0, 5.1).here
     assert missed(FIRST, 5.0, 5.1, 5.2, 5.9).here
     assert not missed(FIRST, 5.0, 5.1, 6.0).here
+
+
+def test_a_participant_after_another_of_its_identity_is_missed_for_longer() -> None:
+    """LiveKit deletes its entry when it closes the earlier one (livekit#2399)."""
+    presence = ANONYMOUS.seen("PA_2", 2_000, at=1.0).left("PA_1", at=2.0)
+    for asked_at in (3.0, 3.5, 4.0, 2.0 + SUCCESSOR_MISSED_FOR):
+        presence = presence.missed(asked_at, is_watched=False)
+        assert presence.here
+    assert not presence.missed(3.0 + SUCCESSOR_MISSED_FOR, is_watched=False).here
 
 
 def test_a_listing_counts_only_if_requested_after_the_join_was_known() -> None:
