@@ -109,7 +109,7 @@ async def test_room_whose_creation_was_not_confirmed_is_deleted(proxied: Stack, 
     """Its metadata names the session: LiveKit made it, and only the answer was lost."""
     proxy.on("CreateRoom", answer_lost, times=1)
     assert await refused(proxied) == 503
-    await eventually("no room", lambda: room_now(proxied), lambda room: room is None, within=10, every=0.05)
+    await eventually("no room", lambda: room_now(proxied), lambda room: room is None, every=0.05)
 
 
 async def test_room_that_took_the_name_of_a_deleted_one_is_not_written_to(proxied: Stack) -> None:

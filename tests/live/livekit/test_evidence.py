@@ -14,7 +14,7 @@ from manager_agent.livekit.room_connection import connect
 from manager_agent.session.attempt import ServiceReason
 from manager_agent.session.events import Evidence
 from manager_agent.session.session import Session, SessionState
-from tests.live.bots import QUIETLY, Bot
+from tests.live.bots import CONNECT_TIMEOUT, QUIETLY, Bot
 from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
 from tests.live.humans import Human
 from tests.waiting import waiting_for
@@ -214,7 +214,7 @@ async def test_invalid_and_forged_signals_change_nothing(stack: Stack) -> None:
     invite, _ = await asyncio.gather(bot.invited(), other.invited())
     before = await stack.until(session_id, is_watched)
     stranger = rtc.Room()
-    await connect(stranger, stack.site.livekit.url, stranger_token(before.room_name), QUIETLY, 10)
+    await connect(stranger, stack.site.livekit.url, stranger_token(before.room_name), QUIETLY, CONNECT_TIMEOUT)
     try:
         for payload in (
             json.dumps({"type": "ready", "service_id": "asr"}).encode(),
@@ -284,7 +284,7 @@ async def test_livekit_agent_is_known_by_name_and_ready_after_initializing(stack
         .with_attributes({"lk.agent.name": "echo-agent", "lk.agent.state": "initializing"})
         .with_grants(api.VideoGrants(room_join=True, room=session["room_name"], can_update_own_metadata=True))
     )
-    await connect(agent, stack.site.livekit.url, token.to_jwt(), QUIETLY, 10)
+    await connect(agent, stack.site.livekit.url, token.to_jwt(), QUIETLY, CONNECT_TIMEOUT)
     try:
         await stack.until(session["session_id"], has_joined)
         assert (await stack.view(session["session_id"]))["state"] == "waiting"
@@ -309,7 +309,7 @@ async def test_phone_is_the_user_once_it_is_picked_up(stack: Stack) -> None:
         .with_attributes({"sip.callStatus": "dialing"})
         .with_grants(api.VideoGrants(room_join=True, room=session.room_name, can_update_own_metadata=True))
     )
-    await connect(phone, stack.site.livekit.url, token.to_jwt(), QUIETLY, 10)
+    await connect(phone, stack.site.livekit.url, token.to_jwt(), QUIETLY, CONNECT_TIMEOUT)
     try:
         for status in ("ringing", "automation"):
             await phone.local_participant.set_attributes({"sip.callStatus": status})

@@ -14,6 +14,7 @@ from http_api.settings.settings import DevSettings
 from manager_agent.livekit.room_connection import connect, disconnect
 from manager_agent.livekit.server_api import Rooms
 from service_kit import Service, ServiceSettings, SessionJob
+from tests.live.bots import CONNECT_TIMEOUT
 from tests.live.conftest import KEY, SECRET, Site, StartStack
 from tests.livekit_fronts import PATH, below_a_path, slow_tls
 
@@ -40,7 +41,7 @@ async def test_a_livekit_below_a_path_serves_manager_kit_users_and_doctor(
             assert session["state"] == "ready"
             assert session["server_url"] == front.replace("http", "ws") + PATH
             user = rtc.Room()
-            await connect(user, session["server_url"], session["access_token"], rtc.RoomOptions(), 10)
+            await connect(user, session["server_url"], session["access_token"], rtc.RoomOptions(), CONNECT_TIMEOUT)
             await stack.until(session["session_id"], lambda latest: latest.manager.presence.here)
             await stack.until(session["session_id"], lambda latest: latest.state == "active")
             await disconnect(user)

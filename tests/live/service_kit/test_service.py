@@ -18,6 +18,7 @@ from scripts.livekit_server import LiveKitServer
 from service_kit import Service, SessionJob
 from service_kit.conformance.fake_manager import FakeManager, HeardSignal
 from service_kit.conformance.scenario import session_ended
+from tests.live.bots import CONNECT_TIMEOUT
 from tests.live.conftest import KEY, SECRET, Site
 from tests.manager_stand_in import ManagerStandIn, invite, invited_session
 from tests.waiting import described, eventually, waiting_for
@@ -349,7 +350,7 @@ async def test_each_example_service_becomes_ready(kit_room: KitRoom) -> None:
 
     alice.on("track_subscribed", lambda track, *_: beeps.put_nowait(track))
     alice.register_text_stream_handler("lk.chat", lambda text, _: reading.add(asyncio.create_task(read(text))))
-    await connect(alice, kit_room.server.url, kit_room.token("alice"), rtc.RoomOptions(), 10)
+    await connect(alice, kit_room.server.url, kit_room.token("alice"), rtc.RoomOptions(), CONNECT_TIMEOUT)
 
     for module in (asr_service, llm_service, tts_service):
         service = module.service

@@ -10,7 +10,7 @@ from livekit import rtc
 
 from manager_agent.livekit.room_connection import connect
 from tests.event_stream import EventSource
-from tests.live.bots import QUIETLY
+from tests.live.bots import CONNECT_TIMEOUT, QUIETLY
 from tests.live.conftest import Stack
 
 pytestmark = pytest.mark.live
@@ -29,7 +29,7 @@ async def test_session_stream_shows_services_user_and_end(stack: Stack) -> None:
     async def user_joins() -> None:
         async with stack.http.post(f"/api/v1/sessions/{requested['session_id']}/token") as answer:
             session = await answer.json()
-        await connect(user, session["server_url"], session["access_token"], QUIETLY, 20)
+        await connect(user, session["server_url"], session["access_token"], QUIETLY, CONNECT_TIMEOUT)
 
     async def both_join() -> None:
         await asyncio.gather(asr.invited(), llm.invited())
