@@ -85,6 +85,8 @@ def provide(app: web.Application, components: Components) -> None:
             per_caller=settings.sessions_per_caller,
             in_all=settings.sessions_max,
             in_making=settings.creates_in_flight,
+            names_per_caller=settings.room_names_per_caller,
+            names_in_all=settings.room_names_max,
         ),
         waiters=waiters,
         repeated=RepeatedRequests(store, orchestrator, tasks),

@@ -10,16 +10,22 @@ from manager_agent.registry.registry import Registry
 from manager_agent.session.counts import SessionCounts
 from manager_agent.store.room_names import RoomNames
 
-NAMES_PER_CALLER, NAMES_MAX = 5_000, 50_000
-"""Sessions whose tokens reserve room names, of one caller and in all, from which on no session is opened."""
-
 
 class Quotas:
     def __init__(
-        self, counts: SessionCounts, names: RoomNames, *, per_caller: int, in_all: int, in_making: int
+        self,
+        counts: SessionCounts,
+        names: RoomNames,
+        *,
+        per_caller: int,
+        in_all: int,
+        in_making: int,
+        names_per_caller: int,
+        names_in_all: int,
     ) -> None:
         self._counts, self._names = counts, names
         self._per_caller, self._in_all, self._in_making = per_caller, in_all, in_making
+        self._names_per_caller, self._names_in_all = names_per_caller, names_in_all
 
     def check(self, owner: str) -> None:
         """Check that another session may be opened for this caller. Raises TooManySessions,
@@ -33,10 +39,10 @@ class Quotas:
             raise Overloaded(f"the server already has {self._in_all} sessions (SESSIONS_MAX)")
         if self._counts.in_making >= self._in_making:
             raise Overloaded(f"{self._in_making} sessions are already being opened (CREATES_IN_FLIGHT)")
-        if owner != DEVELOPER.name and self._names.count_of(owner) >= NAMES_PER_CALLER:
-            raise TooManyRoomNames(NAMES_PER_CALLER)
-        if self._names.count >= NAMES_MAX:
-            raise Overloaded(f"tokens of {NAMES_MAX} sessions, which reserve room names, have not expired yet")
+        if owner != DEVELOPER.name and self._names.count_of(owner) >= self._names_per_caller:
+            raise TooManyRoomNames(self._names_per_caller)
+        if self._names.count >= self._names_in_all:
+            raise Overloaded(f"tokens of {self._names_in_all} sessions reserve room names (ROOM_NAMES_MAX)")
 
 
 class ServiceQuotas:

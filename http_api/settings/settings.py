@@ -182,6 +182,10 @@ class Settings(BaseSettings):
     """The maximum number of sessions of one caller that are kept after their end; the oldest are forgotten first."""
     sessions_kept: Annotated[int, Field(ge=1, le=1_000_000)] = 5_000
     """The maximum number of sessions that are kept after their end."""
+    room_names_per_caller: Annotated[int, Field(ge=1, le=1_000_000)] = 5_000
+    """The maximum number of sessions of one caller, also ended ones, whose tokens reserve the names of their rooms."""
+    room_names_max: Annotated[int, Field(ge=1, le=1_000_000)] = 50_000
+    """The maximum number of sessions, also ended ones, whose tokens reserve the names of their rooms."""
     services_per_caller: Annotated[int, Field(ge=1, le=1_000_000)] = 500
     """The maximum number of services registered by one caller."""
     services_max: Annotated[int, Field(ge=1, le=1_000_000)] = 5_000

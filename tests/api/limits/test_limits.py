@@ -12,7 +12,6 @@ import aiohttp
 import pytest
 
 from http_api.access.api_keys import digest_of
-from http_api.limits.quotas import NAMES_MAX, NAMES_PER_CALLER
 from http_api.settings.settings import Settings
 from tests.api.stand_ins import Api, StartApi
 
@@ -229,14 +228,14 @@ def reserve(api: Api, owner: str, times: int) -> None:
 
 async def test_caller_with_too_many_reserved_room_names_opens_no_session(start_api: StartApi) -> None:
     """With a name or without one; its reservations stay. Others are not affected."""
-    api = await start(start_api)
-    reserve(api, "alice", NAMES_PER_CALLER)
+    api = await start(start_api, room_names_per_caller=3)
+    reserve(api, "alice", 3)
     assert await open_at_once(api, 1, ALICE) == {(429, "too_many_room_names"): 1}
     assert await open_at_once(api, 1, BOB) == {(201, ""): 1}
     assert api.parts.room_names.is_reserved("alice-0")
 
 
 async def test_too_many_reserved_room_names_in_all_are_503(start_api: StartApi) -> None:
-    api = await start(start_api)
-    reserve(api, "others", NAMES_MAX)
+    api = await start(start_api, room_names_max=5)
+    reserve(api, "others", 5)
     assert await open_at_once(api, 1, BOB) == {(503, "overloaded"): 1}
