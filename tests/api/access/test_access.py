@@ -425,10 +425,11 @@ async def test_room_name_of_a_user_stays_reserved_until_the_token_expires(ground
 async def test_users_of_one_issuer_have_quotas_of_their_own(ground: Ground) -> None:
     ground.api.app[SESSION_REQUESTS].quotas._per_caller = 1
 
-    async def ask(sub: str) -> int:
-        return (await ground.api.ask("POST", "/token", PROFILE, tenants.bearer(ground.issuer.sign(sub=sub))))[0]
+    async def ask(sub: str, room_name: str) -> int:
+        body = {**PROFILE, "room_name": room_name}
+        return (await ground.api.ask("POST", "/token", body, tenants.bearer(ground.issuer.sign(sub=sub))))[0]
 
-    assert [await ask("alice"), await ask("alice"), await ask("bob")] == [201, 429, 201]
+    assert [await ask("alice", "one"), await ask("alice", "two"), await ask("bob", "three")] == [201, 429, 201]
 
 
 async def test_unreachable_issuer_gives_503_with_retry_after(ground: Ground) -> None:
