@@ -157,7 +157,7 @@ async def test_documented_commands_work(tmp_path: Path) -> None:
 async def serve_and_use(run: DemoRun, code: str, script: Path) -> None:
     """Start the README's service and create a session that requires it."""
     script.write_text(code)
-    environment = os.environ | {"SESSION_MANAGER_URL": run.url, "PYTHONPATH": str(ROOT)}
+    environment = os.environ | {"SESSION_MANAGER_URL": run.url, "PYTHONPATH": str(ROOT), "SERVICE_DRAIN_TIMEOUT": "0"}
     service = await asyncio.create_subprocess_exec(sys.executable, script, env=environment)
     try:
         async with aiohttp.ClientSession(run.url) as http:

@@ -12,7 +12,7 @@ from http_api.errors import Invalid, MalformedBody
 from http_api.models.queries import ListSessions
 from http_api.models.services import Heartbeat, RegisterService
 from http_api.models.sessions import AddParticipant, CreateSession, SayReady
-from http_api.protocol.bodies import DEPTH_MAX, field_path, parse_json, validated
+from http_api.protocol.bodies import DEPTH_MAX, VALUES_MAX, field_path, parse_json, validated
 from manager_agent.session.events import ReadyOn
 from manager_agent.session.required_service import Requirement
 from tests.names import NAMES
@@ -326,3 +326,17 @@ def test_json_of_the_greatest_allowed_depth_is_read() -> None:
 def test_field_paths_of_errors_leave_out_union_branches() -> None:
     assert field_path(("required_services", 0, "(entry)", "type")) == "required_services[0].type"
     assert field_path(()) == "(body)"
+
+
+@pytest.mark.parametrize("value", ["{}", "[]", "0", '{"a":0}'])
+def test_a_body_of_too_many_values_is_refused_before_they_are_made(value: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_json(f"[{','.join([value] * VALUES_MAX)}".encode())  # not closed, so that it can't have been parsed
+    assert [(bad.field, bad.detail) for bad in caught.value.fields] == [
+        ("(body)", f"has more than {VALUES_MAX} values")
+    ]
+
+
+def test_punctuation_in_strings_makes_no_values() -> None:
+    text = ',[{\\"' * VALUES_MAX
+    assert parse_json(json.dumps([text]).encode()) == [text]
