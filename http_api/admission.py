@@ -9,7 +9,7 @@ from http_api.access.principals import ANONYMOUS, Permission
 from http_api.errors import CrossSite, Misdirected, MissingScope, Unauthorized
 from http_api.limits.rate_limits import count_failure, count_public, count_unknown, identify
 from http_api.operations import Media, Operation, operation_of
-from http_api.protocol.local_callers import is_foreign_page, is_loopback_host
+from http_api.protocol.local_callers import is_foreign_page, names_loopback
 from http_api.request_context import PRINCIPAL
 from http_api.settings.settings import SETTINGS
 from manager_agent.livekit.tokens import InvalidToken
@@ -63,7 +63,7 @@ def _refuse_foreign_pages(request: web.Request, operation: Operation | None) -> 
     if operation is not None and operation.access is Permission.OWN_PROOF and origin is None and site is None:
         return
     host = request.headers.get("Host", "")
-    if not (is_loopback_host(host) and is_loopback_host(request.host)):  # they differ if the request line has a URL
+    if not (names_loopback(host) and names_loopback(request.host)):  # they differ if the request line has a URL
         raise Misdirected
     if is_foreign_page(host, origin, site, request.app[SETTINGS].cors_origins) and not (
         origin is None and _is_followed_link(request, operation)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, field_validator, model_validator
@@ -14,6 +13,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from yarl import URL
 
 from manager_agent.livekit_url import read_livekit_url
+from manager_agent.loopback import is_loopback
 from manager_agent.proxy_rule import BadProxy, proxy_rule
 from manager_agent.setting_text import without_quotes
 
@@ -104,7 +104,7 @@ class ServiceSettings(BaseSettings):
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
         wrong = []
-        local = is_loopback(URL(self.session_manager_url).host)
+        local = is_loopback(URL(self.session_manager_url).host or "")
         if URL(self.session_manager_url).scheme not in ("http", "https"):
             wrong.append("SESSION_MANAGER_URL must be an http(s) URL")
         if (self.invite_api_key is None) != (self.invite_api_secret is None):
@@ -130,15 +130,6 @@ class ServiceSettings(BaseSettings):
 
     def _is_reachable(self, manager_is_local: bool) -> bool:
         return self.service_host not in WILDCARDS and (manager_is_local or not is_loopback(self.service_host))
-
-
-def is_loopback(host: str | None) -> bool:
-    if host is None or host == "localhost":
-        return host is not None
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _line(error: ErrorDetails) -> str:

@@ -16,7 +16,7 @@ OWN_SITE = frozenset({"same-origin", "none"})
 """Sec-Fetch-Site of our own pages, and of what users type or bookmark."""
 
 
-def is_loopback_host(host: str) -> bool:
+def names_loopback(host: str) -> bool:
     """Whether the value of a Host header names loopback: `localhost`, an address in 127.0.0.0/8 or `[::1]`, with any
     port. Other spellings of these addresses are refused."""
     match = _HOST.fullmatch(host)

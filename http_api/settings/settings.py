@@ -30,10 +30,10 @@ from http_api.settings.types import (
     Secret,
     ServerUrl,
     ShippedTo,
-    is_loopback,
     secrets_of,
 )
 from manager_agent.livekit.tokens import EVERY_GRANT
+from manager_agent.loopback import is_loopback
 from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, PUBLIC
 from manager_agent.proxy_rule import BadProxy, proxy_rule
 from manager_agent.session.session import Limits

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from ipaddress import ip_address
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
@@ -20,6 +19,7 @@ from http_api.settings.log_endpoint import LogEndpoint, read_log_endpoint
 from manager_agent.comma_list import read_list
 from manager_agent.livekit.tokens import Grant
 from manager_agent.livekit_url import read_livekit_url
+from manager_agent.loopback import is_loopback
 from manager_agent.outbound.address_policy import AddressRefused, Networks, read_networks, read_url
 
 QUERY_SECRET_MIN = 8
@@ -108,14 +108,6 @@ def _header(entry: str) -> tuple[str, str]:
 
 def _names(text: str) -> tuple[str, ...]:
     return read_list(text, str)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether the host is a loopback address, reachable only from this machine."""
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 ServerUrl = Annotated[str, AfterValidator(read_livekit_url)]

@@ -9,6 +9,7 @@ import pytest
 from http_api import connections
 from tests.api.raw_requests import head, read_response, send
 from tests.api.stand_ins import Api, StartApi
+from tests.api.still_sessions import time_passes
 
 pytestmark = pytest.mark.api
 
@@ -112,6 +113,27 @@ async def test_longest_idle_connections_are_closed_first(start_api: StartApi, mo
     for reader, writer in opened[1:]:
         writer.write(head("GET", "/livez"))
         assert (await read_response(reader)).status == 200
+    for _, writer in opened:
+        writer.close()
+
+
+async def test_connection_that_is_idle_for_a_moment_is_left_alone(
+    start_api: StartApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its request may be on its way, however many connections are idle."""
+    monkeypatch.setattr(connections, "IDLE_MAX", 1)
+    monkeypatch.setattr(connections, "IDLE_MIN", 600.0)
+    monkeypatch.setattr(connections, "IDLE_TIMEOUT", 6_000.0)
+    api = await start_api()
+    opened = [await asyncio.open_connection("127.0.0.1", api.port) for _ in range(3)]
+    for reader, writer in opened:
+        writer.write(head("GET", "/livez"))
+        assert (await read_response(reader)).status == 200
+    time_passes(monkeypatch, 700)
+    for reader, _ in opened[:2]:
+        assert await reader.read() == b""
+    opened[2][1].write(head("GET", "/livez"))
+    assert (await read_response(opened[2][0])).status == 200
     for _, writer in opened:
         writer.close()
 

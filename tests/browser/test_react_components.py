@@ -115,7 +115,7 @@ async def react(
     return ReactPage(stack, page)
 
 
-@pytest.mark.parametrize("react", [IMPATIENT], indirect=True)
+@pytest.mark.parametrize("react", [IMPATIENT], indirect=True, ids=["impatient"])
 async def test_react_page_starts_after_its_first_session_has_ended(react: ReactPage) -> None:
     """The page asks for a token when it is shown. It must not use that token once its room is gone."""
     await react.mount(agentName="nothing")
@@ -125,7 +125,7 @@ async def test_react_page_starts_after_its_first_session_has_ended(react: ReactP
     assert (await react.joined()).session_id != unused.session_id
 
 
-@pytest.mark.parametrize("react", [IMPATIENT], indirect=True)
+@pytest.mark.parametrize("react", [IMPATIENT], indirect=True, ids=["impatient"])
 async def test_react_page_starts_again_after_its_end(react: ReactPage) -> None:
     """`end()` asks for another token and so opens another session. `start()` joins it, or a third if it is over; unused
     sessions end soon."""

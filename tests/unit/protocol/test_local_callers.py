@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from http_api.protocol.local_callers import is_foreign_page, is_loopback_host
+from http_api.protocol.local_callers import is_foreign_page, names_loopback
 
 pytestmark = pytest.mark.unit
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.unit
      "[0:0:0:0:0:0:0:1]", "127.0.0.1."],
 )  # fmt: skip
 def test_loopback_host_is_served(host: str) -> None:
-    assert is_loopback_host(host)
+    assert names_loopback(host)
 
 
 @pytest.mark.parametrize(
@@ -25,7 +25,7 @@ def test_loopback_host_is_served(host: str) -> None:
      "localhost..", "", " localhost", "localhost:", "localhost:x", "[::1", "localhost,evil.example", "\uff4cocalhost"],
 )  # fmt: skip
 def test_other_host_is_not_loopback(host: str) -> None:
-    assert not is_loopback_host(host)
+    assert not names_loopback(host)
 
 
 @pytest.mark.parametrize(
