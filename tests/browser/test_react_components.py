@@ -26,7 +26,7 @@ pytestmark = pytest.mark.browser
 
 PROFILES = "profiles: {nothing: [], assistant: [kit-service]}"
 IMPATIENT = {"token_join_timeout": 4, "user_rejoin_timeout": 4}
-"""Settings with which sessions end soon that nobody joins, or returns to."""
+"""Settings with which a session ends soon when no user joins or returns."""
 PAGE = """<!doctype html>
 <link rel="icon" href="data:,">
 <div id="root"></div>
