@@ -65,25 +65,15 @@ def compose(
     """The components, none of them started. `sinks`: those that logging fills. Tests pass classes of their own. Raises
     BadSettings."""
     clock, metrics, tracing = steady_clock(), Metrics(), tracing or tracing_of(settings)
-    key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
     invite_key, invite_secret = settings.invite_keys
-    identities = Identities(secret)
+    identities = Identities(settings.livekit_api_secret.get_secret_value())
     invite_addresses = address_policy_of(settings, settings.invite_networks, "INVITE_NETWORKS")
     callback_addresses = address_policy_of(settings, settings.callback_networks, "CALLBACK_NETWORKS")
     names, missed_rooms = RoomNames(), MissedRooms()
     ended = EndedSessions(per_caller=settings.sessions_kept_per_caller, in_all=settings.sessions_kept)
     store = MemoryStore(clock, metrics.store_updates.observe, names, ended)
     registry, profiles = registry_of(settings, store, invite_addresses, clock)
-    livekit_rooms = rooms(
-        url=settings.livekit_server_url,
-        services_url=settings.services_url,
-        api_key=key,
-        api_secret=secret,
-        agent_name=settings.agent_name,
-        deployment=settings.deployment,
-        user_grants=settings.user_grants,
-        room_names=names,
-    )
+    livekit_rooms = rooms_of(settings, rooms, names)
     invites = inviter(
         rooms=livekit_rooms,
         identities=identities,
@@ -104,8 +94,8 @@ def compose(
         ),
         agent=agent(
             url=settings.livekit_server_url,
-            api_key=key,
-            api_secret=secret,
+            api_key=settings.livekit_api_key,
+            api_secret=settings.livekit_api_secret.get_secret_value(),
             agent_name=settings.agent_name,
             store=store,
             identities=identities,
@@ -114,6 +104,20 @@ def compose(
         reconciler=reconciler(store=store, rooms=livekit_rooms, missed_rooms=missed_rooms, clock=clock),
         room_names=names,
     )  # fmt: skip
+
+
+def rooms_of(settings: Settings, kind: type[Rooms], room_names: RoomNames) -> Rooms:
+    """The calls to LiveKit, not started. `kind`: Rooms, or what tests have instead."""
+    return kind(
+        url=settings.livekit_server_url,
+        services_url=settings.services_url,
+        api_key=settings.livekit_api_key,
+        api_secret=settings.livekit_api_secret.get_secret_value(),
+        agent_name=settings.agent_name,
+        deployment=settings.deployment,
+        user_grants=settings.user_grants,
+        room_names=room_names,
+    )
 
 
 def registry_of(

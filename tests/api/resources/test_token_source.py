@@ -282,6 +282,14 @@ async def test_room_of_an_ended_session_can_be_restarted_by_its_owner_at_once(ap
     assert len(sessions(api)) == 3
 
 
+async def test_token_for_a_room_in_use_does_not_wait_for_its_name(start_api: StartApi, services_file: Path) -> None:
+    """However long a request may wait for a name that is reserved."""
+    api = await start_api(services_file=services_file, ready_timeout=600)
+    assert (await api.ask("POST", TOKEN, ALICE | PLAIN))[0] == 201
+    assert (await api.ask("POST", TOKEN, ALICE | {"participant_identity": "bob"}))[0] == 201
+    assert len(sessions(api)) == 1
+
+
 async def test_two_hundred_concurrent_token_requests_for_a_room_get_one_session(api: Api) -> None:
     bodies = [{"room_name": "demo", "participant_identity": f"user-{n % 20}"} for n in range(200)]
 

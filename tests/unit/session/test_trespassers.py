@@ -8,7 +8,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.participant import REMOVAL_PAUSE
 from manager_agent.session.plan import Remove, plan
 from manager_agent.session.session import SessionState
-from manager_agent.session.trespassers import SESSION_ATTRIBUTE
+from manager_agent.session.trespassers import SESSION_ATTRIBUTE, TRESPASSERS_KEPT
 from tests.unit import sessions as given
 from tests.unit.sessions import JOINS, START
 
@@ -52,6 +52,14 @@ def test_removal_is_done_once_and_repeated_only_if_it_failed() -> None:
     assert remove in plan(failed, START + 2 + REMOVAL_PAUSE).actions
     done = given.after(removing, ev.RemovalEnded(START + 2, "alice", removed=True, trespasser="PA_old"))
     assert not done.trespassers
+
+
+def test_only_the_latest_participants_of_other_sessions_are_remembered() -> None:
+    session = READY
+    for number in range(TRESPASSERS_KEPT * 2):
+        session = given.after(session, given.seen("alice", f"PA_{number}", START + 1, attributes=OTHER))
+    assert len(session.trespassers) == TRESPASSERS_KEPT
+    assert session.trespassers[-1].sid == f"PA_{TRESPASSERS_KEPT * 2 - 1}"
 
 
 def test_user_who_joins_beside_the_old_token_counts_and_stays() -> None:
