@@ -219,7 +219,7 @@ async def test_session_stream_reports_the_end_at_shutdown(api: Api) -> None:
 
 async def test_fault_in_a_stream_breaks_the_connection(api: Api) -> None:
     """There is no second answer within the first, and no regular end of the stream."""
-    async with still_session(api, "ses_odd", metadata=JsonObject(b"no JSON")) as odd:
+    async with still_session(api, "ses_odd", metadata=JsonObject(b"\xff is no UTF-8")) as odd:
         received = await all_of(await raw_reader(odd.api.port, events_path(odd)))
     assert received.startswith(b"HTTP/1.1 200 OK\r\n")
     assert received.count(b"HTTP/1.1") == 1
