@@ -89,7 +89,7 @@ async def test_a_webhook_about_a_leave_that_did_not_happen_is_found_out(proxied:
     """The manager sees the user and the service. Nothing changes while LiveKit is asked."""
     session = await running_call(proxied)
     user, service = session.user_presence, session.services[0]
-    await proxied.until(session.session_id, lambda s: s.is_watched(s.user_presence) and s.is_watched(service.presence))
+    await proxied.until(session.session_id, lambda s: all(map(s.is_watched, (s.user_presence, s.services[0].presence))))
     for identity, sid in ((session.user.identity, user.sid), (service.identity, service.presence.sid)):
         assert identity
         assert sid
