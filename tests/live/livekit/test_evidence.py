@@ -11,6 +11,7 @@ from livekit import api, rtc
 
 from http_api.models.responses import SessionView
 from manager_agent.livekit.room_connection import connect
+from manager_agent.session import retries
 from manager_agent.session.attempt import ServiceReason
 from manager_agent.session.events import Evidence
 from manager_agent.session.session import Session, SessionState
@@ -162,7 +163,8 @@ async def test_service_in_the_room_before_the_manager_is_found(start_stack: Star
     assert session.services[0].ready_by is Evidence.ATTRIBUTE
 
 
-async def test_service_that_leaves_may_come_back(stack: Stack) -> None:
+async def test_service_that_leaves_may_come_back(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retries, "REJOIN_GRACE", 60.0)
     first, second = await stack.bot("asr"), await stack.bot("llm")
     session_id = (await stack.request("asr", "llm"))["session_id"]
     await asyncio.gather(first.invited(), second.invited())
