@@ -53,7 +53,11 @@ def capture() -> TextIO:
     reader.start()
 
     def release() -> None:
-        os.dup2(real.fileno(), STDERR)  # closes the last write end, so the reader reaches the end
+        # Closes the last write end, so the reader reaches the end. Threads of the SDK that outlive it may still log:
+        # raw lines would break a log of JSON.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, STDERR)
+        os.close(nowhere)
         reader.join(STOP_TIMEOUT)
 
     atexit.register(release)
