@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from http_api.app_keys import STORE
+from tests.dying_workers import pytest_xdist_setupnodes as pytest_xdist_setupnodes
 from tests.leak_scanner import LEAK_SCANNER
 from tests.orphans import pytest_testnodedown as pytest_testnodedown
 from tests.orphans import pytest_xdist_newgateway as pytest_xdist_newgateway

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import time
 
 import psutil
 import pytest
@@ -14,6 +15,8 @@ END_TIMEOUT = 5.0
 
 _workers: set[int] = set()
 """The process ids of all workers that this run has started."""
+_dead: set[int] = set()
+"""Those whose death was noticed."""
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -27,8 +30,24 @@ def pytest_xdist_newgateway() -> None:
 def pytest_testnodedown(error: object) -> None:
     """After the death of a worker: kill the orphans, one generation after the other."""
     if error and sys.platform == "linux":
+        _wait_for_a_death()
         while orphans := [child for child in psutil.Process().children() if child.pid not in _workers]:
             for orphan in orphans:
                 orphan.kill()
             if psutil.wait_procs(orphans, timeout=END_TIMEOUT)[1]:
                 break
+
+
+def _wait_for_a_death() -> None:
+    """Wait until a worker that was alive is dead. Its connection ends first, and its children become ours last."""
+    give_up_at = time.monotonic() + END_TIMEOUT
+    while not (died := {pid for pid in _workers - _dead if not _is_alive(pid)}) and time.monotonic() < give_up_at:
+        time.sleep(0.01)
+    _dead.update(died)
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
