@@ -15,6 +15,7 @@ import pytest
 from livekit import api, rtc
 
 from manager_agent.control import orchestrator
+from manager_agent.livekit import server_api
 from manager_agent.livekit.room_watcher import Watcher
 from manager_agent.messages import DispatchMetadata, RoomStatus
 from manager_agent.session.session import EndReason, Session, SessionState
@@ -237,13 +238,16 @@ def hung(site: Site) -> Iterator[None]:
         os.kill(pid, signal.SIGCONT)
 
 
-async def test_hanging_livekit_is_503_and_leaves_no_session(start_stack: StartStack, silent_site: Site) -> None:
+async def test_hanging_livekit_is_503_and_leaves_no_session(
+    start_stack: StartStack, silent_site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The next request does not wait for it again."""
     stack = await start_stack(silent_site)
+    monkeypatch.setattr(server_api, "CHECK_PAUSE", 3_600.0)
     with hung(silent_site):
-        for seconds in (10, 2):
-            timeout = aiohttp.ClientTimeout(total=seconds)
-            async with stack.http.post("/api/v1/sessions", json=ALONE, timeout=timeout) as answer:
+        for check_timeout in (0.5, 3_600.0):
+            monkeypatch.setattr(server_api, "CHECK_TIMEOUT", check_timeout)
+            async with stack.http.post("/api/v1/sessions", json=ALONE) as answer:
                 assert answer.status == 503, await answer.text()
     assert list(stack.store.list()) == []
 
