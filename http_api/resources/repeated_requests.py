@@ -53,24 +53,25 @@ class RepeatedRequests:
 
     def awaited(self, request: Hashable) -> Session | None:
         """The session that clients with the same request wait for."""
-        try:
-            session = self.store.get(self._awaited[request])
-        except (KeyError, UnknownSession):
-            return None
-        return None if session.over else session
+        session_id = self._awaited.get(request)
+        return None if session_id is None else self._alive(session_id)
 
     def take_abandoned(self, request: Hashable) -> Session | None:
         """A session that an earlier client with the same request abandoned, if any is alive."""
         while kept := self._kept.get(request):
             session_id = kept[0]
             self._forget(session_id, request)
-            try:
-                session = self.store.get(session_id)
-            except UnknownSession:
-                continue
-            if not session.over:
+            if (session := self._alive(session_id)) is not None:
                 return session
         return None
+
+    def _alive(self, session_id: str) -> Session | None:
+        """The session, unless it is over or unknown by now."""
+        try:
+            session = self.store.get(session_id)
+        except UnknownSession:
+            return None
+        return None if session.over else session
 
     async def _end(self, session_id: str, request: Hashable | None) -> None:
         if request is not None:
