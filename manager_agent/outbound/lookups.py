@@ -80,7 +80,7 @@ class Lookups(AbstractResolver):
         try:
             async with asyncio.timeout(self._timeout):
                 await self._slots.acquire(owner, host)
-                looking_up = self._in_thread(host, 0, socket.AddressFamily(family))
+                looking_up = self._in_thread(host, family)
                 looking_up.add_done_callback(lambda done: self._free(done, owner, host))
                 return await asyncio.shield(looking_up)  # its thread occupies the slot until it ends
         except TimeoutError:
@@ -93,7 +93,7 @@ class Lookups(AbstractResolver):
         if not done.cancelled():
             done.exception()  # retrieved, as its callers may have given up
 
-    def _in_thread(self, host: str, port: int, family: socket.AddressFamily) -> asyncio.Future[list[Any]]:
+    def _in_thread(self, host: str, family: int) -> asyncio.Future[list[Any]]:
         loop = asyncio.get_running_loop()
         result: asyncio.Future[list[Any]] = loop.create_future()
 
@@ -104,7 +104,7 @@ class Lookups(AbstractResolver):
         def look_up() -> None:
             found, failed = None, None
             try:
-                found = self._resolve(host, port, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
+                found = self._resolve(host, 0, family, socket.SOCK_STREAM, 0, socket.AI_ADDRCONFIG)
             except Exception as error:
                 failed = error
             with suppress(RuntimeError):  # the loop is closed
