@@ -151,9 +151,7 @@ class ActionIO:
         return ev.RoomListed(self._clock(), asked_at, listing.participants, listing.joining, is_silent)
 
     def _room_missed(self, asked_at: float) -> ev.RoomMissed:
-        if not self._store.get(self._id).room.misses:
-            log.warning("room_missed")
-        return ev.RoomMissed(self._clock(), asked_at, self._missed_rooms.is_doubted(self._id, self._clock()))
+        return self._missed_rooms.missed(self._store.get(self._id), asked_at, self._clock())
 
     async def remove(self, session: Session, identity: str, trespasser: str) -> ev.Event:
         stale = None if trespasser else session.stale_participant(identity)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import structlog
 
 from manager_agent.control.late_join_policy import Latest
+from manager_agent.session.events import RoomMissed
+from manager_agent.session.session import Session
 
 log = structlog.get_logger()
 
@@ -19,12 +21,14 @@ class MissedRooms:
         self._missed = Latest[str](WITHIN)
         self._are_doubted = False
 
-    def is_doubted(self, session_id: str, now: float) -> bool:
-        """Record that LiveKit does not know the room of this session. Returns whether its answer is to be doubted for
-        longer, because it misses the rooms of other sessions too."""
-        self._missed.record(session_id, now)
+    def missed(self, session: Session, asked_at: float, now: float) -> RoomMissed:
+        """The event for a room that LiveKit did not know when asked at `asked_at`. Log it, once until LiveKit knows the
+        room again. Its answer is doubted for longer if it misses the rooms of other sessions too."""
+        if not session.room.misses:
+            log.warning("room_missed", **session.log_fields)
+        self._missed.record(session.session_id, now)
         missed = self._missed.count(now)
         if missed > FEW and not self._are_doubted:
             log.warning("room_list_doubted", missed=missed)
         self._are_doubted = missed > FEW
-        return self._are_doubted
+        return RoomMissed(now, asked_at, self._are_doubted)

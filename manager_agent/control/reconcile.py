@@ -15,7 +15,6 @@ from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.unowned_rooms import UnownedRooms
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
-from manager_agent.session import events as ev
 from manager_agent.session.session import Session
 from manager_agent.store.store import Store, UnknownSession
 
@@ -47,8 +46,6 @@ class Reconciler:
         listed = await self._list()
         for session in list(self._store.list()):
             if is_missed(session, listed, asked_at):
-                if not session.room.misses:
-                    log.warning("room_missed", **session.log_fields)
                 await self._record_missed(session, asked_at)
         unowned = [room for room in listed if room.is_ours and not self._is_owned(room)]
         # LiveKit may hang for some rooms: those of a node that was killed.
@@ -117,9 +114,9 @@ class Reconciler:
         return session.end is None or session.end.cleaned_at is None
 
     async def _record_missed(self, session: Session, asked_at: float) -> None:
-        is_doubted = self._missed_rooms.is_doubted(session.session_id, self._clock())
+        missed = self._missed_rooms.missed(session, asked_at, self._clock())
         try:
-            await self._store.update(session.session_id, ev.RoomMissed(self._clock(), asked_at, is_doubted))
+            await self._store.update(session.session_id, missed)
         except UnknownSession:
             return
 
