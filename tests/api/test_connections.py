@@ -14,6 +14,12 @@ from tests.api.still_sessions import time_passes
 pytestmark = pytest.mark.api
 
 
+async def is_served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """Whether a request on this connection is answered."""
+    writer.write(head("GET", "/livez"))
+    return (await read_response(reader)).status == 200
+
+
 @pytest.mark.parametrize("name", ["Cookie", "Authorization"])
 async def test_header_of_20_kilobytes_is_taken(api: Api, name: str) -> None:
     assert (await send(api.port, head("GET", "/livez", f"{name}: {'c' * 20_000}"))).status == 200
@@ -106,13 +112,11 @@ async def test_longest_idle_connections_are_closed_first(start_api: StartApi, mo
     api = await start_api()
     opened = [await asyncio.open_connection("127.0.0.1", api.port) for _ in range(2)]
     for reader, writer in opened:
-        writer.write(head("GET", "/livez"))
-        assert (await read_response(reader)).status == 200
+        assert await is_served(reader, writer)
     opened += [await asyncio.open_connection("127.0.0.1", api.port) for _ in range(2)]
     assert await opened[0][0].read() == b""
     for reader, writer in opened[1:]:
-        writer.write(head("GET", "/livez"))
-        assert (await read_response(reader)).status == 200
+        assert await is_served(reader, writer)
     for _, writer in opened:
         writer.close()
 
@@ -127,13 +131,11 @@ async def test_connection_that_is_idle_for_a_moment_is_left_alone(
     api = await start_api()
     opened = [await asyncio.open_connection("127.0.0.1", api.port) for _ in range(3)]
     for reader, writer in opened:
-        writer.write(head("GET", "/livez"))
-        assert (await read_response(reader)).status == 200
+        assert await is_served(reader, writer)
     time_passes(monkeypatch, 700)
     for reader, _ in opened[:2]:
         assert await reader.read() == b""
-    opened[2][1].write(head("GET", "/livez"))
-    assert (await read_response(opened[2][0])).status == 200
+    assert await is_served(*opened[2])
     for _, writer in opened:
         writer.close()
 
