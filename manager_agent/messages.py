@@ -16,6 +16,7 @@ from manager_agent.session.attempt import ServiceState
 from manager_agent.session.events import Evidence as Evidence
 from manager_agent.session.events import ReadyOn as ReadyOn
 from manager_agent.session.events import Signal as Signal
+from manager_agent.session.progress import Progress
 from manager_agent.session.service_transitions import STATE_ATTRIBUTE as STATE_ATTRIBUTE
 from manager_agent.session.session import EndReason, Session
 from manager_agent.session.session import SessionState as SessionState
@@ -110,6 +111,8 @@ class RoomStatus(Message):
     services: list[ServiceStatus]
     manager_identity: str | None
     revision: int
+    progress: Progress | None = None
+    """What the session manager itself needs to continue the session after a restart."""
 
     @classmethod
     def of(cls, session: Session, deployment: str) -> RoomStatus:
@@ -124,6 +127,7 @@ class RoomStatus(Message):
             ],
             manager_identity=session.manager.identity,
             revision=session.revision,
+            progress=Progress.of(session),
         )
 
     @classmethod
@@ -140,6 +144,8 @@ class DispatchMetadata(Message):
 
     session_id: str
     attempt: int
+    specification: str = ""
+    """See specification.py."""
 
 
 def _milliseconds(at: datetime) -> str:

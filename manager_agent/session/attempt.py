@@ -77,6 +77,8 @@ class Attempt:
     invite_id: str = ""
     tries: int = 0
     in_flight: bool = False
+    is_interrupted: bool = False
+    """Whether the process that sent the invite has ended, so that it is not known whether it arrived."""
     retry_at: float = math.inf
     refusal: Refusal | None = None
     refusal_detail: str | None = None
@@ -120,6 +122,11 @@ class Attempt:
         return self.timeline.left is not None
 
     @property
+    def is_under_way(self) -> bool:
+        """Whether the outcome of its invite is not known yet."""
+        return self.in_flight or self.is_interrupted
+
+    @property
     def has_appeared(self) -> bool:
         """It joined, or signaled over HTTP that it is ready."""
         return self.timeline.joined is not None or self.ready_by is not None
@@ -127,11 +134,11 @@ class Attempt:
     @property
     def refused(self) -> bool:
         """It declined the invite, could not be reached, or has no worker."""
-        return self.refusal is not None and not self.in_flight and not self.has_appeared
+        return self.refusal is not None and not self.is_under_way and not self.has_appeared
 
     @property
     def refused_for_good(self) -> bool:
-        return self.refusal is not None and not self.in_flight and self.retry_at == math.inf
+        return self.refusal is not None and not self.is_under_way and self.retry_at == math.inf
 
     @property
     def declined(self) -> bool:
@@ -170,6 +177,8 @@ class Attempt:
     @property
     def may_be_asked_again(self) -> bool:
         """Whether the same invite may be sent again. An agent that is dispatched again would join twice."""
+        if self.is_interrupted:
+            return not self.has_appeared
         if self.overdue_since is not None:
             return self.instance.agent_name is None
         return self.refused and not self.refused_for_good and not self.reported_failure

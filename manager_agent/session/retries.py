@@ -37,7 +37,9 @@ def again_at(attempt: Attempt) -> float:
 
 
 def resend_at(attempt: Attempt) -> float:
-    """When to send the same invite again to an instance that refused it; infinity: never."""
+    """When to send the same invite again to an instance that refused it, or may not have got it; infinity: never."""
+    if attempt.is_interrupted:
+        return -math.inf if attempt.may_be_asked_again and not attempt.in_flight else math.inf
     return attempt.retry_at if attempt.refused and attempt.may_be_asked_again else math.inf
 
 

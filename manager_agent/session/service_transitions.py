@@ -39,7 +39,7 @@ def invite_started(session: Session, event: ev.InviteStarted) -> Session:
     again = event.attempt == current.number and event.tries == current.tries + 1
     if not again or not current.may_be_asked_again:
         return session
-    resent = replace(current, tries=event.tries, in_flight=True, resent_at=event.at)
+    resent = replace(current, tries=event.tries, in_flight=True, is_interrupted=False, resent_at=event.at)
     return with_attempt(session, event.entry, resent)
 
 

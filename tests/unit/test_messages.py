@@ -186,6 +186,22 @@ STATUS: dict[str, Any] = {
     ],
     "manager_identity": given.MANAGER,
     "revision": SESSION.revision,
+    "progress": {
+        "room_created": START,
+        "state_since": 0.0,
+        "services": [
+            {
+                "attempt": 1,
+                "in_flight": True,
+                "sid": "PA_1",
+                "ready_by": "join",
+                "invited": START,
+                "joined": START + 1,
+                "ready": START + 1,
+            },
+            {"attempt": 1, "in_flight": True, "invited": START},
+        ],
+    },
 }
 
 

@@ -1,0 +1,210 @@
+"""The progress of a session: the facts that came after its specification.
+
+PURE. It is kept in the room's metadata, which every participant can read and only the server can write, so it contains
+nothing private: no addresses, no invite ids. A process that continues the session of another one applies it to the
+specification, and then observes the room like any other.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
+
+from manager_agent.session.attempt import Attempt, Timeline
+from manager_agent.session.dispatch import ManagerDispatch
+from manager_agent.session.events import Evidence, Refusal
+from manager_agent.session.identities import Identities
+from manager_agent.session.participant import Presence, StaleParticipant
+from manager_agent.session.required_service import RequiredService
+from manager_agent.session.room import Room
+from manager_agent.session.session import End, EndReason, Session
+
+SPENT_KEPT = 4
+"""Earlier managers that are removed if they are still in the room."""
+
+
+class _Facts(BaseModel):
+    """Fields of later versions are ignored; those at their default are not written."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = type(self).model_fields
+        return {name: value for name, value in dump(self).items() if getattr(self, name) != fields[name].default}
+
+
+class ServiceProgress(_Facts):
+    """The current attempt of one required service."""
+
+    attempt: int = Field(ge=0)
+    tries: int = 1
+    identity: str | None = None
+    """Of an agent that LiveKit dispatched. That of another service can be computed."""
+    sid: str | None = None
+    """The participant in the room."""
+    in_flight: bool = False
+    refusal: Refusal | None = None
+    is_final: bool = False
+    """Whether the refused invite is not sent again."""
+    ready_by: Evidence | None = None
+    was_ready: bool = False
+    was_accepted: bool = False
+    reported_failure: bool = False
+    never_joined: bool = False
+    refused_at: float | None = None
+    invited: float | None = None
+    accepted: float | None = None
+    joined: float | None = None
+    ready: float | None = None
+    left: float | None = None
+    failed: float | None = None
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> ServiceProgress:
+        times = attempt.timeline
+        return cls(
+            attempt=attempt.number,
+            tries=attempt.tries,
+            identity=attempt.identity if attempt.instance.agent_name else None,
+            sid=attempt.presence.sid,
+            in_flight=attempt.in_flight,
+            refusal=attempt.refusal,
+            is_final=attempt.refused_for_good,
+            ready_by=attempt.ready_by,
+            was_ready=attempt.was_ready,
+            was_accepted=attempt.was_accepted,
+            reported_failure=attempt.reported_failure,
+            never_joined=attempt.never_joined,
+            refused_at=attempt.refused_at,
+            invited=times.invited,
+            accepted=times.accepted,
+            joined=times.joined,
+            ready=times.ready,
+            left=times.left,
+            failed=times.failed,
+        )
+
+    def applied(self, attempt: Attempt, identity: str | None, invite_id: str, now: float) -> Attempt:
+        """The attempt as it stood when this was recorded. Whether an invite that was under way has arrived is not
+        known: it is sent again."""
+        is_open = self.accepted is None and self.ready_by is None and self.joined is None
+        return replace(
+            attempt,
+            identity=self.identity or identity,
+            invite_id=invite_id,
+            tries=self.tries,
+            refusal=self.refusal,
+            retry_at=math.inf if self.is_final or self.refusal is None else now,
+            is_interrupted=is_open and (self.in_flight or self.refusal is None),
+            presence=_presence(self.sid, now),
+            ready_by=self.ready_by,
+            was_ready=self.was_ready,
+            was_accepted=self.was_accepted,
+            reported_failure=self.reported_failure,
+            never_joined=self.never_joined,
+            refused_at=self.refused_at,
+            timeline=Timeline(self.invited, self.accepted, self.joined, self.ready, self.left, self.failed),
+        )
+
+
+class Progress(_Facts):
+    """What a room's metadata says about its session, besides the status (messages.RoomStatus)."""
+
+    services: tuple[ServiceProgress, ...] = ()
+    room_created: float | None = None
+    state_since: float
+    ready_at: float | None = None
+    user_sid: str | None = None
+    user_joined_at: float | None = None
+    user_left_at: float | None = None
+    token_given_at: float | None = None
+    end_reason: EndReason | None = None
+    ended_at: float | None = None
+
+    @classmethod
+    def of(cls, session: Session) -> Progress:
+        given_at, end = session.token_given_at, session.end
+        return cls(
+            services=tuple(ServiceProgress.of(service.current) for service in session.services),
+            room_created=session.room.created_at,
+            state_since=session.state_since,
+            ready_at=session.ready_at,
+            user_sid=session.user_presence.sid,
+            user_joined_at=session.user_joined_at,
+            user_left_at=session.user_left_at,
+            token_given_at=None if given_at == -math.inf else given_at,
+            end_reason=end and end.reason,
+            ended_at=end and end.at,
+        )
+
+
+def resumed(
+    session: Session,
+    progress: Progress,
+    *,
+    revision: int,
+    room_sid: str,
+    manager_attempts: int,
+    identities: Identities,
+    now: float,
+    dispatch_at: float,
+) -> Session:
+    """The session of another process, ready to be continued at `now`.
+
+    `session`: as its specification has it. `manager_attempts`: how often its manager was dispatched; the next one is
+    dispatched at `dispatch_at`. The participants are those recorded; a listing of the room must follow.
+    """
+    services = tuple(_resumed_services(session, progress, identities, now))
+    given_at = progress.token_given_at
+    created_at = session.created_at if progress.room_created is None else progress.room_created
+    end = None
+    if progress.end_reason is not None:
+        end = End(progress.end_reason, now if progress.ended_at is None else progress.ended_at)
+    managers = [identities.manager(session.session_id, number + 1) for number in range(manager_attempts)]
+    return replace(
+        session,
+        services=services,
+        room=Room(requested_at=session.created_at, sid=room_sid, created_at=created_at),
+        manager=ManagerDispatch(
+            attempt=manager_attempts,
+            identity=managers[-1] if managers else None,
+            dispatch_at=dispatch_at,
+            spent=tuple(managers[-SPENT_KEPT:]),
+        ),
+        stale_participants=tuple(StaleParticipant(identity) for identity in managers[-SPENT_KEPT:]),
+        user_presence=_presence(progress.user_sid, now),
+        user_joined_at=progress.user_joined_at,
+        user_left_at=progress.user_left_at,
+        token_given_at=-math.inf if given_at is None else given_at,
+        end=end,
+        state_since=progress.state_since,
+        ready_at=progress.ready_at,
+        revision=revision,
+    )
+
+
+def _resumed_services(
+    session: Session, progress: Progress, identities: Identities, now: float
+) -> Iterator[RequiredService]:
+    known = dict(enumerate(progress.services))
+    for entry, service in enumerate(session.services):
+        facts = known.get(entry)
+        number = max(service.current.number, 1)  # an attempt is recorded before its invite, the first with the room
+        if facts is None or facts.attempt < number:
+            facts = ServiceProgress(attempt=number, in_flight=True, invited=now)
+        instance = service.current.instance
+        identity = None
+        if instance.agent_name is None:
+            identity = identities.service(session.session_id, entry, instance.service_id, number)
+        invite_id = identities.invite(session.session_id, entry, number)
+        current = replace(service.current, number=number)
+        yield replace(service, current=facts.applied(current, identity, invite_id, now))
+
+
+def _presence(sid: str | None, now: float) -> Presence:
+    return Presence() if sid is None else Presence(sid=sid, reported_at=now)

@@ -1,0 +1,110 @@
+"""A session is recorded in its specification and in its room's metadata, and another process continues it from these
+two alone."""
+
+from __future__ import annotations
+
+import json
+import random
+
+import pytest
+
+from manager_agent.messages import RoomStatus
+from manager_agent.session import events as ev
+from manager_agent.session.attempt import ServiceState
+from manager_agent.session.identities import Identities
+from manager_agent.session.plan import Replace, SendInvite, plan
+from manager_agent.session.progress import Progress, resumed
+from manager_agent.session.session import Session
+from manager_agent.session.specification import Specification
+from tests.unit.session.test_histories import by_chance, take_step
+from tests.unit.session_model import SessionModel
+from tests.unit.sessions import JOINS, SIGNALS, START, a_session, accepted, after, created, invited
+
+pytestmark = pytest.mark.unit
+
+IDENTITIES = Identities("secret")
+
+
+def recorded_and_resumed(session: Session, now: float) -> Session:
+    """The session as a second process finds it, after both parts of the record went through LiveKit as text."""
+    metadata = RoomStatus.read(RoomStatus.of(session, "d").model_dump_json())
+    assert metadata is not None
+    assert metadata.progress is not None
+    return resumed(
+        Specification.read(Specification.of(session).text()).session(),
+        metadata.progress,
+        revision=metadata.revision,
+        room_sid=session.room.sid,
+        manager_attempts=session.manager.attempt,
+        identities=IDENTITIES,
+        now=now,
+        dispatch_at=now,
+    )
+
+
+def what_clients_see(session: Session) -> dict[str, object]:
+    services = [(s.service_id, s.state, s.ready_by, s.current.timeline, session.reason_of(s)) for s in session.services]
+    return {
+        "state": session.state,
+        "reason": session.end and session.end.reason,
+        "times": (session.created_at, session.ready_at, session.state_since, session.user_joined_at),
+        "services": services,
+        "past": [[(past.ref, past.number, past.state) for past in s.past] for s in session.services],
+        "revision": session.revision,
+        "user": session.user_presence.sid,
+    }
+
+
+@pytest.mark.parametrize("block", range(4))
+def test_a_session_resumed_at_any_moment_is_what_clients_saw_before(block: int) -> None:
+    for seed in range(block * 50, block * 50 + 50):
+        services, steps = by_chance(seed)
+        model = SessionModel(services)
+        for what in ("due actions are done", "all reports arrive", "due actions are done"):
+            take_step(model, what, random.Random(0))
+        for what, number in steps:
+            take_step(model, what, random.Random(number))
+            session = model.session
+            if session.room.created_at is None or any(s.attempt == 0 for s in session.services):
+                continue
+            again = recorded_and_resumed(session, model.now)
+            assert what_clients_see(again) == what_clients_see(session), f"history {seed}"
+
+
+def test_an_invite_that_was_under_way_is_sent_again_under_the_same_id() -> None:
+    session = after(a_session(JOINS), *created(), *invited(0))
+    again = recorded_and_resumed(session, START + 1)
+    assert again.services[0].invite_id == IDENTITIES.invite("s1", 0, 1)
+    assert SendInvite(0, attempt=1, tries=2) in plan(again, START + 1).actions
+
+
+def test_a_retry_that_was_under_way_is_repeated_before_another_instance_is_chosen() -> None:
+    refused = ev.InviteRefused(START, 0, 1, 1, ev.Refusal.UNREACHABLE)
+    retried = ev.InviteStarted(START + 1, 0, 1, 2, IDENTITIES.service("s1", 0, "asr-service", 1), "inv_0")
+    session = after(a_session(JOINS), *created(), *invited(0), refused, retried)
+    again = recorded_and_resumed(session, START + 2)
+    assert what_clients_see(again) == what_clients_see(session)
+    due = plan(again, START + 2).actions
+    assert SendInvite(0, attempt=1, tries=3) in due
+    assert not [action for action in due if isinstance(action, Replace)]
+
+
+def test_a_service_whose_invite_was_not_recorded_yet_is_invited_as_the_first_attempt() -> None:
+    again = recorded_and_resumed(after(a_session(JOINS), *created()), START + 1)
+    assert (again.services[0].attempt, again.services[0].state) == (1, ServiceState.INVITED)
+    assert again.services[0].identity == IDENTITIES.service("s1", 0, "asr-service", 1)
+    assert SendInvite(0, attempt=1, tries=2) in plan(again, START + 1).actions
+
+
+def test_a_service_that_accepted_is_not_invited_again() -> None:
+    again = recorded_and_resumed(after(a_session(JOINS), *created(), *invited(0), *accepted(0)), START + 1)
+    assert not [action for action in plan(again, START + 1).actions if isinstance(action, SendInvite)]
+
+
+def test_the_record_that_participants_read_has_no_addresses_and_no_invite_ids() -> None:
+    session = after(a_session(JOINS, SIGNALS), *created(), *invited(0), *invited(1))
+    text = json.dumps(Progress.of(session).model_dump(mode="json"))
+    assert "example" not in text
+    for service in session.services:
+        assert service.invite_id
+        assert service.invite_id not in text

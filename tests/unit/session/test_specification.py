@@ -1,0 +1,120 @@
+"""The text in which a session's specification is kept: it comes back whole, or says why it does not."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import random
+import string
+import zlib
+from dataclasses import replace
+
+import pytest
+
+from manager_agent.json_object import JsonObject
+from manager_agent.session.attempt import Attempt
+from manager_agent.session.events import Chosen
+from manager_agent.session.session import Limits, Session, User
+from manager_agent.session.specification import (
+    TEXT_MAX,
+    DamagedSpecification,
+    NewerSpecification,
+    Specification,
+    SpecificationTooLong,
+)
+from tests.unit.sessions import AGENT, JOINS, SIGNALS, a_session
+
+pytestmark = pytest.mark.unit
+
+
+def a_full_session() -> Session:
+    return replace(
+        a_session(JOINS, SIGNALS, AGENT),
+        user=User("алиса\u200d", "爱丽丝", {"a": "1"}, {"can_publish": False, "can_publish_sources": ["camera"]}, "m"),
+        metadata=JsonObject.of({"topic": "天气", "deep": [{"x": None}]}),
+        limits=Limits(ready_timeout=12.5, retention=7.0),
+        owner="acme",
+        shared_with="group",
+        profile="assistant",
+        callback_url="https://acme.example/hook?token=1",
+        traceparent="00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        tracestate="a=b",
+        has_guests=True,
+    )
+
+
+def a_long_session(characters: int) -> Session:
+    noise = "".join(random.Random(1).choices(string.printable, k=characters))
+    return replace(a_full_session(), metadata=JsonObject.of({"noise": noise}))
+
+
+def test_a_specification_comes_back_whole_from_its_text() -> None:
+    specification = Specification.of(a_full_session())
+    assert Specification.read(specification.text()) == specification
+
+
+def test_the_session_of_a_specification_has_everything_that_was_asked_for() -> None:
+    session = a_full_session()
+    assert Specification.of(Specification.of(session).session()) == Specification.of(session)
+    assert replace(Specification.of(session).session(), state_since=0.0) == session
+
+
+@pytest.mark.parametrize("at", [0, 3, 25, 100, -1])
+def test_a_changed_text_is_damaged(at: int) -> None:
+    text = Specification.of(a_full_session()).text()
+    index = at % len(text)
+    changed = text[:index] + ("x" if text[index] != "x" else "y") + text[index + 1 :]
+    with pytest.raises(DamagedSpecification):
+        Specification.read(changed)
+
+
+@pytest.mark.parametrize("text", ["", "1", "1.", "1..", "{}", "1.e3b0c44298fc1c14.", "\u0661.a.b"])
+def test_anything_else_is_damaged(text: str) -> None:
+    with pytest.raises(DamagedSpecification):
+        Specification.read(text)
+
+
+def sealed(raw: bytes) -> str:
+    """A text with a true checksum and this content."""
+    content = base64.b85encode(zlib.compress(raw)).decode()
+    return f"1.{hashlib.sha256(content.encode()).hexdigest()[:16]}.{content}"
+
+
+@pytest.mark.parametrize(
+    "raw", [b"", b"[]", b'{"session_id": 1}', b"0" * 10_000_000], ids=["empty", "list", "types", "long"]
+)
+def test_a_sealed_text_of_something_else_is_damaged(raw: bytes) -> None:
+    with pytest.raises(DamagedSpecification):
+        Specification.read(sealed(raw))
+
+
+def test_a_text_of_a_newer_version_is_told_apart_from_a_damaged_one() -> None:
+    with pytest.raises(NewerSpecification):
+        Specification.read("2.anything")
+
+
+def test_fields_of_later_versions_are_ignored() -> None:
+    read = Specification.read(
+        sealed(b'{"session_id":"s","room_name":"r","user":{"identity":"u","mood":1},"created_at":1.0,"later":{}}')
+    )
+    assert read == Specification("s", "r", User("u"), 1.0)
+
+
+def test_a_session_that_does_not_fit_is_refused() -> None:
+    assert len(Specification.of(a_long_session(12_000)).text()) <= TEXT_MAX
+    with pytest.raises(SpecificationTooLong, match="characters"):
+        Specification.of(a_long_session(20_000)).text()
+
+
+def test_past_attempts_that_do_not_fit_are_left_out_oldest_first() -> None:
+    session = a_long_session(12_500)
+    service = session.services[0]
+    letters = random.Random(2)
+    noise = ["".join(letters.choices(string.ascii_letters, k=300)) for _ in range(32)]
+    past = tuple(Attempt(Chosen(f"s{n}", "ASR", f"http://{text}/"), n + 1) for n, text in enumerate(noise))
+    full = replace(session, services=(replace(service, past=past), *session.services[1:]))
+    text = Specification.of(full).text()
+    assert len(text) <= TEXT_MAX
+    kept = Specification.read(text).services[0].past
+    assert kept == past[-len(kept) :]
+    assert 0 < len(kept) < len(past)
