@@ -58,7 +58,14 @@ async def _running(app: web.Application, components: Components) -> AsyncIterato
         await components.tracing.start()
         monitors = (LoopLag(components.metrics.loop_lag.observe), app[UPSTREAMS])
         background = (app[AUTHENTICATOR], *registry_tasks(settings, registry), components.reconciler, app[CALLBACKS])
-        for part in (*monitors, *background, components.rooms, components.inviter, components.agent):
+        for part in (
+            *monitors,
+            *background,
+            components.rooms,
+            components.inviter,
+            components.recovery,
+            components.agent,
+        ):
             stack.push_async_callback(part.aclose)
             await part.start()
         stack.push_async_callback(app[FEED].aclose)

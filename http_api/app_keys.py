@@ -12,11 +12,13 @@ from aiohttp import web
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.probe import Probe
+from manager_agent.control.recovery import Recovery
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.address_policy import AddressPolicy
 from manager_agent.outbound.callbacks import Callbacks
 from manager_agent.registry.registry import Registry
+from manager_agent.store.recording import Recording
 from manager_agent.store.store import Store
 from manager_agent.tasks import Tasks
 
@@ -25,6 +27,8 @@ STORE: web.AppKey[Store] = web.AppKey("STORE")
 REGISTRY = web.AppKey("REGISTRY", Registry)
 ROOMS = web.AppKey("ROOMS", Rooms)
 ORCHESTRATOR = web.AppKey("ORCHESTRATOR", Orchestrator)
+RECORDING = web.AppKey("RECORDING", Recording)
+RECOVERY = web.AppKey("RECOVERY", Recovery)
 PROBE = web.AppKey("PROBE", Probe)
 AGENT = web.AppKey("AGENT", ManagerAgent)
 INVITE_ADDRESSES = web.AppKey("INVITE_ADDRESSES", AddressPolicy)

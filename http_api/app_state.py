@@ -15,6 +15,8 @@ from http_api.app_keys import (
     INVITE_ADDRESSES,
     ORCHESTRATOR,
     PROBE,
+    RECORDING,
+    RECOVERY,
     REGISTRY,
     ROOMS,
     STOPPING,
@@ -57,6 +59,7 @@ def provide(app: web.Application, components: Components) -> None:
     app[PROFILES] = components.profiles
     app[INVITE_ADDRESSES], app[CALLBACK_ADDRESSES] = components.invite_addresses, components.callback_addresses
     app[ROOMS], app[ORCHESTRATOR], app[AGENT] = rooms, orchestrator, components.agent
+    app[RECORDING], app[RECOVERY] = components.recording, components.recovery
     app[METRICS], app[TRACING] = components.metrics, components.tracing
     app[RECENT_LOGS], app[SHIPPER] = sinks.recent, sinks.shipper
     app[PROBE] = Probe(orchestrator=orchestrator, store=store, rooms=rooms, clock=clock)

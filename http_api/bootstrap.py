@@ -15,6 +15,7 @@ from manager_agent.clock import Clock, steady_clock
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.reconcile import Reconciler
+from manager_agent.control.recovery import Recovery
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.address_policy import AddressPolicy, Networks
@@ -26,6 +27,7 @@ from manager_agent.registry.registry import Registry
 from manager_agent.session.identities import Identities
 from manager_agent.store.ended_sessions import EndedSessions
 from manager_agent.store.memory import MemoryStore
+from manager_agent.store.recording import Recording
 from manager_agent.store.room_names import RoomNames
 from manager_agent.store.store import Store
 
@@ -46,7 +48,9 @@ class Components:
     profiles: Profiles
     rooms: Rooms
     inviter: Inviter
+    recording: Recording
     orchestrator: Orchestrator
+    recovery: Recovery
     agent: ManagerAgent
     reconciler: Reconciler
     room_names: RoomNames
@@ -83,15 +87,20 @@ def compose(
         address_policy=invite_addresses,
         trace_of=tracing.of_attempt,
     )
+    recording = Recording(store)
+    orchestrator = Orchestrator(
+        store=store, rooms=livekit_rooms, inviter=invites, registry=registry, identities=identities,
+        missed_rooms=missed_rooms, recording=recording, clock=clock,
+    )  # fmt: skip
+    recovery = Recovery(store=store, rooms=livekit_rooms, orchestrator=orchestrator, identities=identities, clock=clock)
     return Components(
         settings, sinks or LogSinks(), clock, metrics, tracing,
         invite_addresses, callback_addresses, store, registry, profiles,
         rooms=livekit_rooms,
         inviter=invites,
-        orchestrator=Orchestrator(
-            store=store, rooms=livekit_rooms, inviter=invites, registry=registry, identities=identities,
-            missed_rooms=missed_rooms, clock=clock,
-        ),
+        recording=recording,
+        orchestrator=orchestrator,
+        recovery=recovery,
         agent=agent(
             url=settings.livekit_server_url,
             api_key=settings.livekit_api_key,
@@ -99,9 +108,12 @@ def compose(
             agent_name=settings.agent_name,
             store=store,
             identities=identities,
+            recording=recording,
             clock=clock,
         ),
-        reconciler=reconciler(store=store, rooms=livekit_rooms, missed_rooms=missed_rooms, clock=clock),
+        reconciler=reconciler(
+            store=store, rooms=livekit_rooms, missed_rooms=missed_rooms, recovery=recovery, clock=clock
+        ),
         room_names=names,
     )  # fmt: skip
 

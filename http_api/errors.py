@@ -259,6 +259,15 @@ class Overloaded(Exception):
 
 
 class Unready(Exception):
-    """This process can't accept sessions now."""
+    """This process can't serve the request now."""
 
     retry_after = 2.0
+
+
+class Recovering(Unready):
+    """The request is about a session that may still be recovered."""
+
+    retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("the sessions of an earlier process are still being recovered")

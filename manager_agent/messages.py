@@ -37,6 +37,8 @@ class RpcFault(IntEnum):
     """No service was invited under this identity, or the invite is not known yet. Repeat the signal."""
     NOT_NOW = 4090
     """The service has left or failed."""
+    NOT_RECORDED = 5030
+    """LiveKit does not take the session's record at the moment. Repeat the signal."""
     TOO_MANY = 4290
     """The participant sends too many messages. Pause."""
 

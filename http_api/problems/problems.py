@@ -13,6 +13,7 @@ from aiohttp.typedefs import Handler
 from ulid import ULID
 
 from http_api import errors
+from http_api.app_keys import RECOVERY
 from http_api.problems.models import ServicesProblem
 from http_api.problems.table import API_ERRORS, TYPE, UNEXPECTED, Row
 from http_api.protocol import server_timing
@@ -22,6 +23,7 @@ from manager_agent.livekit.server_api import LiveKitRejects, LiveKitUnavailable
 from manager_agent.livekit.tokens import InvalidToken, TokenTooLong
 from manager_agent.livekit.webhooks import UnreadableWebhook, UnsignedWebhook
 from manager_agent.registry.services import NotAvailable, OtherInstance, StaticService, UnknownService
+from manager_agent.store.recording import NotRecorded
 from manager_agent.store.store import RoomNameTaken, UnknownSession
 
 log = structlog.get_logger()
@@ -47,6 +49,7 @@ TABLE: Mapping[type[BaseException], Row] = {
         detail="LiveKit could not be reached or could not serve the request",
     ),
     LiveKitRejects: Row(HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit unavailable"),
+    NotRecorded: Row(HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit unavailable"),
     ProbeFailed: Row(HTTPStatus.SERVICE_UNAVAILABLE, "unhealthy", "Deep health check failed"),
     **API_ERRORS,
 }  # fmt: skip
@@ -106,6 +109,8 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 def answer_for(request: web.Request, error: Exception) -> web.Response:
     """The problem response for an error of a handler. Log the error if it is unexpected."""
+    if isinstance(error, UnknownSession) and not request.app[RECOVERY].is_complete:
+        error = errors.Recovering()
     if row_for(error) is UNEXPECTED:
         log.exception("request_failed", method=request.method, path=request.path, exc_info=error)
     return answer_to(request, error)

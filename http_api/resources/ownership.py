@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from http_api.access.principals import Principal
-from http_api.app_keys import CLOCK, REGISTRY, ROOMS, STORE
+from http_api.app_keys import CLOCK, RECORDING, REGISTRY, ROOMS, STORE
 from http_api.errors import OtherCaller
 from http_api.models.responses import ServiceView, SessionView, SessionWithToken
 from http_api.observability.logs.context import bind_session
@@ -38,15 +38,18 @@ def own_session_of(request: web.Request) -> Session:
     return session
 
 
-def view_for(request: web.Request, session: Session) -> SessionView:
-    """The session as this caller may see it: with a token if the caller owns it and it is ready or active."""
+async def view_for(request: web.Request, session: Session) -> SessionView:
+    """The session as this caller may see it: with a token if the caller owns it and it is ready or active. Raises
+    NotRecorded."""
     if session.state not in GIVES_TOKENS or not request[PRINCIPAL].owns(session.owner):
         return SessionView.of(session)
-    return SessionWithToken.for_owner(session, user_token(request, session), request.app[SETTINGS].public_url)
+    token = await user_token(request, session)
+    return SessionWithToken.for_owner(session, token, request.app[SETTINGS].public_url)
 
 
-def user_token(request: web.Request, session: Session) -> AccessToken:
-    """A fresh token for the session's user."""
+async def user_token(request: web.Request, session: Session) -> AccessToken:
+    """A fresh token for the session's user, once it is recorded that the session gives tokens. Raises NotRecorded."""
+    await request.app[RECORDING].until_recorded(session.session_id)
     with giving_token(request, session):
         return request.app[ROOMS].tokens.for_user(session, request.app[CLOCK]())
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api.app_keys import CLOCK, ROOMS
+from http_api.app_keys import CLOCK, RECORDING, ROOMS
 from http_api.errors import IdentityTaken, NoToken
 from http_api.models.responses import ParticipantView, answer
 from http_api.models.sessions import AddParticipant
@@ -30,7 +30,7 @@ async def add(request: web.Request) -> web.Response:
     session, human = own_session_of(request), asked.human()
     if session.state not in GIVES_TOKENS:
         raise NoToken(*state_of(session))
-    token = further_token(request, session, human)
+    token = await further_token(request, session, human)
     view = ParticipantView(
         identity=human.identity,
         name=human.name,
@@ -42,9 +42,10 @@ async def add(request: web.Request) -> web.Response:
     return answer(view, HTTPStatus.CREATED)
 
 
-def further_token(request: web.Request, session: Session, human: User) -> AccessToken:
-    """A token for another human participant of a session that gives tokens. Raises IdentityTaken."""
+async def further_token(request: web.Request, session: Session, human: User) -> AccessToken:
+    """A token for another human participant of a session that gives tokens. Raises IdentityTaken, NotRecorded."""
     refuse_taken_identity(session, human.identity)
+    await request.app[RECORDING].until_recorded(session.session_id)
     with giving_token(request, session):
         return request.app[ROOMS].tokens.for_human(session, human, request.app[CLOCK]())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from http_api.access.authentication import bearer
-from http_api.app_keys import CLOCK, ROOMS, STORE
+from http_api.app_keys import CLOCK, RECORDING, ROOMS, STORE
 from http_api.errors import Forbidden, ServiceOut, SessionOver
 from http_api.limits.rate_limits import count_invited
 from http_api.models.responses import answer
@@ -42,6 +42,7 @@ async def say_ready(request: web.Request) -> web.Response:
         raise SessionOver(*state_of(session))
     if (service := session.services[entry]).state is not ServiceState.READY:
         raise ServiceOut(service.service_id, service.state)
+    await app[RECORDING].until_recorded(session_id)
     return answer(Answer(revision=session.revision))
 
 

@@ -48,7 +48,7 @@ async def create(request: web.Request) -> web.Response:
     status = HTTPStatus.CREATED if session.state in GIVES_TOKENS else HTTPStatus.ACCEPTED
     headers = preferred.applied(asynchronously=status is HTTPStatus.ACCEPTED)
     headers[server_timing.HEADER] = server_timing.server_timing(session, app[CLOCK]())
-    return _tagged(view_for(request, session), status, Location=f"{PATH}/{session.session_id}", **headers)
+    return _tagged(await view_for(request, session), status, Location=f"{PATH}/{session.session_id}", **headers)
 
 
 async def _requested(request: web.Request) -> Session:
@@ -100,7 +100,7 @@ async def show(request: web.Request) -> web.Response:
     if known is not None and known.match(session.revision):
         headers |= {"ETag": entity_tag(session.revision), "Cache-Control": "no-store"}
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return _tagged(view_for(request, session), HTTPStatus.OK, **headers)
+    return _tagged(await view_for(request, session), HTTPStatus.OK, **headers)
 
 
 async def close(request: web.Request) -> web.Response:
@@ -117,7 +117,7 @@ async def give_token(request: web.Request) -> web.Response:
     session = own_session_of(request)
     if session.state not in GIVES_TOKENS:
         raise NoToken(*state_of(session))
-    return _tagged(view_for(request, session))
+    return _tagged(await view_for(request, session))
 
 
 def _tagged(view: SessionView, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> web.Response:

@@ -130,7 +130,7 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
     session = await session_requests.open(
         session, None, ends_with_its_client=asked.room_name is None, request=_same(request[PRINCIPAL], asked)
     )
-    return user_token(request, session)
+    return await user_token(request, session)
 
 
 def _earlier_session(request: web.Request, asked: TokenRequest) -> Session | None:
@@ -156,7 +156,7 @@ async def _take_up(request: web.Request, session: Session, asked: TokenRequest) 
     same = _same(request[PRINCIPAL], asked)
     session = await app[SESSION_REQUESTS].until_ready(session.session_id, request=same)
     session = await app[STORE].update(session.session_id, TokenGiven(app[CLOCK](), session.user.identity))
-    return user_token(request, session)
+    return await user_token(request, session)
 
 
 def _same(principal: Principal, asked: TokenRequest) -> Hashable:
@@ -177,5 +177,5 @@ async def _let_in(request: web.Request, session: Session, human: User) -> Access
         refuse_taken_identity(session, human.identity)
     session = await app[STORE].update(session.session_id, TokenGiven(app[CLOCK](), human.identity))
     if human.identity == session.user.identity:
-        return user_token(request, session)
-    return further_token(request, session, human)
+        return await user_token(request, session)
+    return await further_token(request, session, human)

@@ -22,7 +22,7 @@ from http_api.streams.rendered import RenderedSessions
 from http_api.streams.seen_services import SeenServices
 from manager_agent.clock import Clock
 from manager_agent.registry.registry import Registry
-from manager_agent.session.change_values import Revised, SessionForgotten, SessionOpened
+from manager_agent.session.change_values import Revised, SessionForgotten, SessionOpened, SessionRestored
 from manager_agent.session.session import Session
 from manager_agent.store.store import Change, Store, UnknownSession
 from manager_agent.tasks import Tasks
@@ -150,7 +150,7 @@ class FeedReaders:
         for part in change.parts:
             if isinstance(part, SessionForgotten):
                 self._rendered.forget(change.session_id)
-            if isinstance(part, SessionOpened | Revised | SessionForgotten):
+            if isinstance(part, SessionOpened | SessionRestored | Revised | SessionForgotten):
                 self._note(change.session)
 
     def _note(self, session: Session) -> None:

@@ -13,7 +13,7 @@ from manager_agent.clock import Clock
 from manager_agent.control.agent_jobs import AgentJobs
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.replacement import Replacer
-from manager_agent.control.room_status import publish_room_status
+from manager_agent.control.room_status import RoomStatusWriter
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms, RoomTaken
 from manager_agent.outbound.fair_slots import TooManyWaiting
 from manager_agent.outbound.invites import InviteError, Inviter
@@ -24,6 +24,7 @@ from manager_agent.session.identities import Identities
 from manager_agent.session.plan import SendInvite
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session
+from manager_agent.store.recording import NotRecorded, Recording
 from manager_agent.store.store import Store, UnknownSession
 from manager_agent.tasks import Tasks
 
@@ -47,6 +48,7 @@ class Backends:
     replacer: Replacer
     identities: Identities
     missed_rooms: MissedRooms
+    recording: Recording
     clock: Clock
 
 
@@ -72,16 +74,19 @@ class ActionIO:
             log.warning("room_not_created", error=str(error))
             return ev.RoomRefused(self._clock())
         log.info("room_created", sid=sid)
-        room_status = publish_room_status(
-            self._id,
-            session.revision,
+        self.keep_recorded(session)
+        return ev.RoomCreated(self._clock(), sid)
+
+    def keep_recorded(self, recorded: Session) -> None:
+        """Write the session's record on every change from now on. `recorded`: the session that it has now."""
+        writer = RoomStatusWriter(
             store=self._store,
             rooms=self._rooms,
+            recording=self._backends.recording,
             clock=self._clock,
             missed=self._room_missed,
         )
-        self._publishing = self._tasks.spawn(room_status, name=f"{self._id} room status")
-        return ev.RoomCreated(self._clock(), sid)
+        self._publishing = self._tasks.spawn(writer.run(recorded), name=f"{self._id} room status")
 
     async def dispatch_manager(self, session: Session) -> ev.Event | None:
         attempt = session.manager.attempt
@@ -105,6 +110,8 @@ class ActionIO:
             async with inviter.slot(session, service):
                 if self._is_over():
                     return ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE)  # it waited too long
+                if invite.attempt > 1:  # the first is recorded with the room
+                    await self._backends.recording.until_recorded(self._id)
                 dispatch_id = await inviter.invite(session, invite.entry)
             if dispatch_id is not None:
                 agent = await self._agent_jobs.agent_of(session, invite, dispatch_id)
@@ -121,6 +128,9 @@ class ActionIO:
             outcome: ev.Event = ev.InviteRefused(
                 self._clock(), *key, refused.why, refused.final, detail=refused.public_detail
             )
+        except NotRecorded as error:
+            log.warning("invite_not_recorded", detail=str(error), **about)
+            outcome = ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE, detail=str(error))
         except Exception:
             log.exception("invite_fault", **about)
             outcome = ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE)

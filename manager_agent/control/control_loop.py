@@ -47,6 +47,10 @@ class ControlLoop:
         self._replacer, self._identities = backends.replacer, backends.identities
         self._io, self._tasks = ActionIO(session_id, backends, tasks), tasks
 
+    def resume(self, recorded: Session) -> None:
+        """Call it before `run` for a session whose room exists already. `recorded`: the session that its record has."""
+        self._io.keep_recorded(recorded)
+
     async def run(self) -> None:
         """Run until the session is removed from the store."""
         self._bind_context(self._store.get(self._id))

@@ -19,6 +19,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import Session
+from manager_agent.store.recording import Recording
 from manager_agent.store.store import RoomNameTaken, Store
 from manager_agent.tasks import Tasks
 
@@ -40,10 +41,11 @@ class Orchestrator:
         registry: Registry,
         identities: Identities,
         missed_rooms: MissedRooms,
+        recording: Recording,
         clock: Clock,
     ) -> None:
         replacer = Replacer(registry, identities)
-        self._backends = Backends(store, rooms, inviter, registry, replacer, identities, missed_rooms, clock)
+        self._backends = Backends(store, rooms, inviter, registry, replacer, identities, missed_rooms, recording, clock)
         self._store, self._clock = store, clock
         self._control_loops, self._io = Tasks(), Tasks()
         self._closed = False
@@ -62,6 +64,13 @@ class Orchestrator:
             self._store.remove(session.session_id)
             raise RoomNameTaken(session.room_name, NAME_QUARANTINE)
         return session
+
+    def resume(self, session: Session, recorded: Session) -> None:
+        """Continue a session of an earlier process, whose room exists. `recorded`: the session that its record has."""
+        self._store.restore(session)
+        control_loop = ControlLoop(session.session_id, self._backends, self._io)
+        control_loop.resume(recorded)
+        self._control_loops.spawn(control_loop.run(), name=f"{session.session_id} control loop")
 
     async def close(self, session_id: str, *, client_gone: bool = False) -> Session:
         """End a session, unless it is over already. Returns it once it is cleaned up, or after SETTLE_TIMEOUT. Raises

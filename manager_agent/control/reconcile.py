@@ -1,5 +1,5 @@
-"""Periodically compares our sessions with LiveKit's rooms: deletes rooms of ours that no session owns, and records
-which rooms are not listed. Rooms that are not ours are never touched."""
+"""Periodically compares our sessions with LiveKit's rooms: recovers the sessions of rooms that no session owns, deletes
+those whose session is over, and records which rooms are not listed. Rooms that are not ours are never touched."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import structlog
 
 from manager_agent.clock import Clock
 from manager_agent.control.missed_rooms import MissedRooms
+from manager_agent.control.recovery import Recovery
 from manager_agent.control.unowned_rooms import UnownedRooms
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
@@ -25,8 +26,11 @@ INTERVAL, JITTER = 10.0, 0.2
 
 
 class Reconciler:
-    def __init__(self, *, store: Store, rooms: Rooms, missed_rooms: MissedRooms, clock: Clock) -> None:
+    def __init__(
+        self, *, store: Store, rooms: Rooms, missed_rooms: MissedRooms, recovery: Recovery, clock: Clock
+    ) -> None:
         self._store, self._rooms, self._clock = store, rooms, clock
+        self._recovery = recovery
         self._missed_rooms, self._unowned = missed_rooms, UnownedRooms()
         self.is_answered = True
         """Whether LiveKit answered the last listing of rooms."""
@@ -47,7 +51,9 @@ class Reconciler:
         for session in list(self._store.list()):
             if is_missed(session, listed, asked_at):
                 await self._record_missed(session, asked_at)
-        unowned = [room for room in listed if room.is_ours and not self._is_owned(room)]
+        ours = [room for room in listed if room.is_ours]
+        abandoned = await asyncio.gather(*map(self._is_abandoned, ours))
+        unowned = [room for room, is_abandoned in zip(ours, abandoned, strict=True) if is_abandoned]
         # LiveKit may hang for some rooms: those of a node that was killed.
         deleting = [self._delete(room, tries) for room, tries in self._unowned.due(unowned, asked_at)]
         removing = [self._remove_old_token_holders(room) for room in listed if not self._is_owned(room)]
@@ -102,6 +108,19 @@ class Reconciler:
             raise
         self.is_answered = True
         return listed
+
+    async def _is_abandoned(self, room: ListedRoom) -> bool:
+        """Whether a room of ours may be deleted. One whose session is not known here is recovered first, and left alone
+        if that fails: people may be in it."""
+        if self._is_owned(room) or self._recovery.is_unreadable(room):
+            return False
+        if self._recovery.is_known(room) or room.is_over:
+            return True
+        try:
+            await self._recovery.recover(room)
+        except LiveKitUnavailable as error:
+            log.warning("not_recovered_yet", room=room.name, sid=room.sid, error=str(error))
+        return False
 
     def _is_owned(self, room: ListedRoom) -> bool:
         """Whether its session is here and not cleaned up yet; the cleanup deletes the room itself."""

@@ -1,4 +1,9 @@
-"""Publishes the session's status in its room's metadata, on every change. The final status is always written."""
+"""Keeps the record of a session in its room up to date: the status in the room's metadata, which is public, and the
+specification, which is not. Another process can continue the session from these two (recovery.py).
+
+Every change is written. Changes that nobody waits for are written together if they are fast; the final status is always
+written.
+"""
 
 from __future__ import annotations
 
@@ -12,46 +17,83 @@ from manager_agent.clock import Clock
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session
+from manager_agent.session.specification import Specification, SpecificationTooLong
+from manager_agent.store.recording import Recording, RoomRecord
 from manager_agent.store.store import Store
 
 log = structlog.get_logger()
 
 WRITES, PER_SECONDS = 5, 1.0
-"""The maximum writes to one room in that many seconds. Faster changes are written together."""
+"""The maximum writes to one room in that many seconds, unless somebody waits for one."""
 PAUSE_AFTER_FAILURE = 1.0
 
 
-async def publish_room_status(
-    session_id: str, known: int, *, store: Store, rooms: Rooms, clock: Clock, missed: Callable[[float], ev.RoomMissed]
-) -> None:
-    """Write the session's status into its room on every change after revision `known`, until the final status of an
-    ended session is written. `missed` makes the event for a room that LiveKit did not know when asked at an instant."""
+class RoomStatusWriter:
+    """Writes the record of one room."""
 
-    def has_changed(session: Session) -> bool:
-        return session.over or session.revision > known
+    def __init__(
+        self,
+        *,
+        store: Store,
+        rooms: Rooms,
+        recording: Recording,
+        clock: Clock,
+        missed: Callable[[float], ev.RoomMissed],
+    ) -> None:
+        """`missed` makes the event for a room that LiveKit did not know when asked at an instant."""
+        self._store, self._rooms, self._recording, self._clock = store, rooms, recording, clock
+        self._missed = missed
+        self._specification: Specification | None = None
 
-    written: deque[float] = deque(maxlen=WRITES)
-    while True:
-        if len(written) == WRITES:
-            await asyncio.sleep(written[0] + PER_SECONDS - clock())
-        session = await store.wait_for(session_id, has_changed)
-        asked_at = clock()
+    async def run(self, created: Session) -> None:
+        """Write the session on every change, until the final status of an ended session is written. `created`: the
+        session as it was recorded when the room was created."""
+        record = self._recording.open(created.session_id)
+        self._specification = Specification.of(created)
+        record.wrote(created, [])
         try:
-            await rooms.show_status(session)
-        except RoomMissing:
+            await self._write_changes(created.session_id, record)
+        finally:
+            self._recording.close(created.session_id)
+
+    async def _write_changes(self, session_id: str, record: RoomRecord) -> None:
+        written: deque[float] = deque(maxlen=WRITES)
+        while True:
+            if len(written) == WRITES:
+                await record.pause(written[0] + PER_SECONDS - self._clock())
+            session = await self._store.wait_for(
+                session_id, lambda latest: latest.over or record.is_awaited or record.lacks(latest)
+            )
+            waiting, asked_at = record.take_waiting(), self._clock()
+            try:
+                await self._write(session)
+            except RoomMissing:
+                record.put_back(waiting)
+                if session.over:
+                    return
+                await self._store.update(session_id, self._missed(asked_at))
+                await asyncio.sleep(PAUSE_AFTER_FAILURE)
+                continue
+            except Exception as error:
+                record.put_back(waiting)
+                write = log.warning if isinstance(error, LiveKitUnavailable) else log.exception
+                write("status_not_written", error=str(error))
+                if session.over:
+                    return  # the room is about to be deleted
+                await asyncio.sleep(PAUSE_AFTER_FAILURE)
+                continue
+            record.wrote(session, waiting)
+            written.append(self._clock())
             if session.over:
                 return
-            await store.update(session_id, missed(asked_at))
-            await asyncio.sleep(PAUSE_AFTER_FAILURE)
-            continue
-        except Exception as error:
-            write = log.warning if isinstance(error, LiveKitUnavailable) else log.exception
-            write("status_not_written", error=str(error))
-            if session.over:
-                return  # the room is about to be deleted
-            await asyncio.sleep(PAUSE_AFTER_FAILURE)
-            continue
-        known = session.revision
-        written.append(clock())
-        if session.over:
-            return
+
+    async def _write(self, session: Session) -> None:
+        """Raises RoomMissing, LiveKitUnavailable."""
+        specification = Specification.of(session)
+        if specification != self._specification:
+            try:
+                await self._rooms.record_specification(session)
+            except SpecificationTooLong as error:  # by the address of another instance, or the names of guests
+                log.error("specification_not_written", error=str(error))
+            self._specification = specification
+        await self._rooms.show_status(session)

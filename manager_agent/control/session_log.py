@@ -19,6 +19,7 @@ from manager_agent.session.change_values import (
     SessionChange,
     SessionForgotten,
     SessionOpened,
+    SessionRestored,
     StateChanged,
     StepTaken,
     UserJoined,
@@ -62,6 +63,8 @@ def _lines(session: Session, part: SessionChange) -> Iterator[LogLine]:
             services = [service.service_id for service in session.services]
             about = {"services": services, "user": session.user.identity, "owner": session.owner}
             yield LogLine("session_opened", about)
+        case SessionRestored():
+            yield LogLine("session_recovered", {"state": session.state, "revision": session.revision})
         case SessionForgotten():
             yield LogLine("session_forgotten")
         case AttemptStarted(entry):

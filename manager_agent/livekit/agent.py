@@ -14,16 +14,17 @@ from typing import Any
 import structlog
 from livekit.agents import AgentServer, JobContext, JobExecutorType, JobRequest, WorkerPermissions
 from livekit.agents.job import RunningJobInfo
-from pydantic import ValidationError
 
 from manager_agent.clock import Clock
 from manager_agent.livekit import jobs
 from manager_agent.livekit.room_connection import drain
+from manager_agent.livekit.room_record import read_dispatch_metadata
 from manager_agent.livekit.room_watcher import Watcher
 from manager_agent.messages import DispatchMetadata
 from manager_agent.proxy_rule import proxy_rule
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
+from manager_agent.store.recording import Recording
 from manager_agent.store.store import Store, UnknownSession
 
 log = structlog.get_logger()
@@ -47,10 +48,12 @@ class ManagerAgent:
         agent_name: str,
         store: Store,
         identities: Identities,
+        recording: Recording,
         clock: Clock,
     ) -> None:
         self._url, self._key, self._secret, self._agent_name = url, api_key, api_secret, agent_name
         self._store, self._identities, self._clock = store, identities, clock
+        self._recording = recording
         self.rooms_held = 0
         """Rooms being watched or joined."""
         self._server: AgentServer | None = None
@@ -107,7 +110,7 @@ class ManagerAgent:
 
     async def _decide(self, request: JobRequest) -> None:
         """Accept the job if the session puts this manager in charge of its room; else reject it."""
-        metadata = _read_dispatch_metadata(request.job.metadata)
+        metadata = read_dispatch_metadata(request.job.metadata)
         if metadata is None:
             log.warning("job_not_ours", room=request.room.name)
             await request.reject()
@@ -145,14 +148,20 @@ class ManagerAgent:
 
     async def _watch(self, info: RunningJobInfo) -> None:
         """Run one job, from its assignment until the room is closed or lost."""
-        metadata = _read_dispatch_metadata(info.job.metadata)
+        metadata = read_dispatch_metadata(info.job.metadata)
         assert metadata is not None, "only jobs with our metadata are accepted"
         identity = info.accept_arguments.identity
         self.rooms_held += 1
         # Bound for good: this task runs only this job.
         structlog.contextvars.bind_contextvars(**self._log_fields(metadata, info.job.room.name))
         try:
-            watcher = Watcher(session_id=metadata.session_id, identity=identity, store=self._store, clock=self._clock)
+            watcher = Watcher(
+                session_id=metadata.session_id,
+                identity=identity,
+                store=self._store,
+                recording=self._recording,
+                clock=self._clock,
+            )
             await watcher.watch(info.url, info.token)
         except UnknownSession:
             log.info("manager_outlived_session", identity=identity)
@@ -170,10 +179,3 @@ class ManagerAgent:
 
 async def _never_called(_: JobContext) -> None:
     """AgentServer requires an entrypoint, but jobs.py runs the jobs."""
-
-
-def _read_dispatch_metadata(metadata: str) -> DispatchMetadata | None:
-    try:
-        return DispatchMetadata.model_validate_json(metadata)
-    except ValidationError:
-        return None

@@ -24,6 +24,13 @@ class ListedRoom:
     session_id: str
     """The session that its metadata names; empty if none."""
     is_ours: bool
+    status: RoomStatus | None = None
+    """The status in its metadata; None if that is not a session manager's."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether its metadata says that its session is over."""
+        return self.status is not None and self.status.reason is not None
 
     @classmethod
     def of(cls, room: RoomInfo, deployment: str) -> ListedRoom:
@@ -33,6 +40,7 @@ class ListedRoom:
             sid=room.sid,
             session_id=status.session_id if status else "",
             is_ours=status is not None and status.deployment == deployment,
+            status=status,
         )
 
     def is_room_of(self, session: Session) -> bool:

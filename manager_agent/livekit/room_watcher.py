@@ -35,7 +35,9 @@ from manager_agent.messages import (
 from manager_agent.session import events as ev
 from manager_agent.session.events import Evidence, ParticipantInfo, Signal
 from manager_agent.session.session import Session
+from manager_agent.store.recording import NotRecorded, Recording
 from manager_agent.store.store import Store, UnknownSession
+from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
@@ -55,14 +57,15 @@ INBOX_MAX = 1_000
 class Watcher:
     """The manager in the room of one session, under one identity."""
 
-    def __init__(self, *, session_id: str, identity: str, store: Store, clock: Clock) -> None:
+    def __init__(self, *, session_id: str, identity: str, store: Store, recording: Recording, clock: Clock) -> None:
         self._session_id, self._identity = session_id, identity
-        self._store, self._clock = store, clock
+        self._store, self._recording, self._clock = store, recording, clock
         self._room = rtc.Room()
         self._inbox: asyncio.Queue[ev.Event | rtc.DataPacket | None] = asyncio.Queue()
         self._budget = ParticipantBudget()
         self._attendance = Attendance()
         self._giving_up: asyncio.TimerHandle | None = None
+        self._acknowledgements = Tasks()
         self._said: set[tuple[str, Signal]] = set()
         """The signals of services that were logged."""
         self._ignored: Counter[str] = Counter()
@@ -84,6 +87,7 @@ class Watcher:
                 await self._process_inbox()
             finally:
                 replacement.cancel()
+                await self._acknowledgements.aclose()
                 if self._giving_up is not None:
                     self._giving_up.cancel()
         finally:
@@ -182,6 +186,10 @@ class Watcher:
         session = await self._apply(call.caller_identity, signal)
         if not session.has_applied(call.caller_identity, signal.type):
             raise rtc.RpcError(RpcFault.NOT_NOW, f"a service that has left or failed can't signal {signal.type}")
+        try:
+            await self._recording.until_recorded(self._session_id)
+        except NotRecorded as error:
+            raise rtc.RpcError(RpcFault.NOT_RECORDED, str(error)) from None
         return Answer(revision=session.revision).model_dump_json()
 
     async def _on_data(self, packet: rtc.DataPacket) -> None:
@@ -203,7 +211,7 @@ class Watcher:
         await self._record_presence(identity)
         session = await self._apply(identity, signal)
         if signal.invite_id and session.has_applied(identity, signal.type):
-            await self._acknowledge(identity, signal.invite_id)
+            self._acknowledgements.spawn(self._acknowledge(identity, signal.invite_id), name="acknowledgement")
 
     async def _apply(self, identity: str, signal: ServiceMessage) -> Session:
         """Record the signal. Returns the session."""
@@ -227,6 +235,12 @@ class Watcher:
             await self._store.update(self._session_id, self._seen(participant))
 
     async def _acknowledge(self, identity: str, invite_id: str) -> None:
+        """Once the signal is recorded; the service repeats it until then."""
+        try:
+            await self._recording.until_recorded(self._session_id)
+        except (NotRecorded, UnknownSession) as error:
+            self._ignore("ack_not_sent", identity, str(error))
+            return
         payload = Ack(invite_id=invite_id).model_dump_json().encode()
         try:
             await self._room.local_participant.publish_data(

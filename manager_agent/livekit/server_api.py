@@ -18,8 +18,9 @@ from manager_agent.livekit.join_tokens import JoinTokens
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.participants import participant_of
 from manager_agent.livekit.rejection import UNKNOWN, why_rejected
+from manager_agent.livekit.room_record import RECORD, RecordedDispatches, dispatch_metadata
 from manager_agent.livekit.tokens import EVERY_GRANT, Grant, Tokens
-from manager_agent.messages import DispatchMetadata, RoomStatus
+from manager_agent.messages import RoomStatus
 from manager_agent.proxy_rule import proxy_rule
 from manager_agent.resend import resend_when_closed
 from manager_agent.session.events import ParticipantInfo
@@ -136,7 +137,7 @@ class Rooms:
             departure_timeout=keep,
             agents=[
                 api.RoomAgentDispatch(
-                    agent_name=self._agent_name, metadata=_dispatch_metadata(session, session.manager.attempt)
+                    agent_name=self._agent_name, metadata=dispatch_metadata(session, session.manager.attempt)
                 )
             ],
         )
@@ -155,7 +156,25 @@ class Rooms:
 
     async def dispatch_manager(self, session: Session, attempt: int) -> None:
         """Dispatch the manager again. Raises RoomMissing, LiveKitUnavailable."""
-        await self.dispatch_agent(session, self._agent_name, _dispatch_metadata(session, attempt))
+        await self.dispatch_agent(session, self._agent_name, dispatch_metadata(session, attempt))
+
+    async def record_specification(self, session: Session) -> None:
+        """Record the session's specification, which has changed, in place of an earlier record. Raises
+        SpecificationTooLong, RoomMissing, LiveKitUnavailable."""
+        name = self._agent_name + RECORD
+        metadata = dispatch_metadata(session, session.manager.attempt)
+        newest = await self.dispatch_agent(session, name, metadata)
+        for dispatch in await self._dispatches(session.room_name):
+            if dispatch.agent_name == name and dispatch.id != newest:
+                await self.delete_dispatch(session.room_name, dispatch.id)
+
+    async def recorded_dispatches(self, room_name: str) -> RecordedDispatches:
+        """What the room's dispatches say about its session. Raises RoomMissing, LiveKitUnavailable."""
+        return RecordedDispatches.of(await self._dispatches(room_name), self._agent_name)
+
+    async def _dispatches(self, room_name: str) -> Sequence[api.AgentDispatch]:
+        async with self._calling():
+            return await self._livekit.agent_dispatch.list_dispatch(room_name)
 
     async def dispatch_agent(self, session: Session, agent_name: str, metadata: str) -> str:
         """Request an agent dispatch and return its id. LiveKit does not guarantee that an agent joins. Raises
@@ -332,7 +351,3 @@ def room_timeout(limits: Limits) -> int:
 def _only_asks(url: URL) -> bool:
     """Whether a call changes nothing. One that does is made right after one that does not, on the same connection."""
     return url.name.startswith("List")
-
-
-def _dispatch_metadata(session: Session, attempt: int) -> str:
-    return DispatchMetadata(session_id=session.session_id, attempt=attempt).model_dump_json()

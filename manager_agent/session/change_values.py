@@ -45,6 +45,11 @@ class SessionOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class SessionRestored:
+    """The session is new in this process: an earlier one had it."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionForgotten:
     """The session was removed from the store."""
 
@@ -188,7 +193,7 @@ class WebhookAwaited:
 
 
 SessionChange = (
-    SessionOpened | SessionForgotten | Revised | RoomAnswered | SessionCreated | StateChanged | SessionReady
-    | SessionEnded | CleanUpEnded | UserJoined | UserLeft | ManagerDispatchedAgain | ManagerDispatchEnded
+    SessionOpened | SessionRestored | SessionForgotten | Revised | RoomAnswered | SessionCreated | StateChanged
+    | SessionReady | SessionEnded | CleanUpEnded | UserJoined | UserLeft | ManagerDispatchedAgain | ManagerDispatchEnded
     | AttemptStarted | InviteAnswered | StepTaken | AttemptEnded | WebhookAwaited
 )  # fmt: skip

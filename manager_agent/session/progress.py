@@ -8,7 +8,7 @@ specification, and then observes the room like any other.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -138,9 +138,25 @@ class Progress(_Facts):
             user_joined_at=session.user_joined_at,
             user_left_at=session.user_left_at,
             token_given_at=None if given_at == -math.inf else given_at,
-            end_reason=end and end.reason,
-            ended_at=end and end.at,
+            end_reason=None if end is None else end.reason,
+            ended_at=None if end is None else end.at,
         )
+
+
+def recorded_facts(session: Session) -> tuple[object, ...]:
+    """Equal for two states of a session whose records are the same; cheaper than to compare the records."""
+    services = tuple(
+        (
+            current.number, current.tries, current.identity, current.instance, current.in_flight, current.refusal,
+            current.refused_for_good, current.presence.sid, current.ready_by, current.was_ready, current.was_accepted,
+            current.reported_failure, current.never_joined, current.refused_at, current.timeline,
+        )
+        for current in (service.current for service in session.services)
+    )  # fmt: skip
+    users = session.user_presence.sid, session.user_joined_at, session.user_left_at, session.token_given_at
+    guests = tuple(guest.identity for guest in session.guests)
+    manager, end = session.manager, session.end
+    return session.revision, services, users, guests, manager.identity, end and (end.reason, end.at)
 
 
 def resumed(
@@ -153,13 +169,15 @@ def resumed(
     identities: Identities,
     now: float,
     dispatch_at: float,
+    dispatched_invites: Collection[str] = (),
 ) -> Session:
     """The session of another process, ready to be continued at `now`.
 
     `session`: as its specification has it. `manager_attempts`: how often its manager was dispatched; the next one is
-    dispatched at `dispatch_at`. The participants are those recorded; a listing of the room must follow.
+    dispatched at `dispatch_at`. `dispatched_invites`: the ids of the invites for which LiveKit has a dispatch of an
+    agent; they are not sent again. The participants are those recorded; a listing of the room must follow.
     """
-    services = tuple(_resumed_services(session, progress, identities, now))
+    services = tuple(_resumed_services(session, progress, identities, dispatched_invites, now))
     given_at = progress.token_given_at
     created_at = session.created_at if progress.room_created is None else progress.room_created
     end = None
@@ -189,7 +207,7 @@ def resumed(
 
 
 def _resumed_services(
-    session: Session, progress: Progress, identities: Identities, now: float
+    session: Session, progress: Progress, identities: Identities, dispatched_invites: Collection[str], now: float
 ) -> Iterator[RequiredService]:
     known = dict(enumerate(progress.services))
     for entry, service in enumerate(session.services):
@@ -202,6 +220,8 @@ def _resumed_services(
         if instance.agent_name is None:
             identity = identities.service(session.session_id, entry, instance.service_id, number)
         invite_id = identities.invite(session.session_id, entry, number)
+        if facts.in_flight and invite_id in dispatched_invites:
+            facts = facts.model_copy(update={"in_flight": False, "accepted": now})
         current = replace(service.current, number=number)
         yield replace(service, current=facts.applied(current, identity, invite_id, now))
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
@@ -158,6 +159,18 @@ class Specification:
             raise DamagedSpecification(f"{error.error_count()} invalid fields") from None
         except (ValueError, zlib.error) as error:
             raise DamagedSpecification(str(error)) from None
+
+    @classmethod
+    def newest(cls, texts: Iterable[str]) -> Specification:
+        """The first of these texts, newest first, that can be read. Raises NewerSpecification, and DamagedSpecification
+        if none can."""
+        damaged = DamagedSpecification("there is none")
+        for text in texts:
+            try:
+                return cls.read(text)
+            except DamagedSpecification as error:
+                damaged = error
+        raise damaged
 
 
 _ADAPTER = TypeAdapter(Specification)

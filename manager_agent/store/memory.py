@@ -104,10 +104,17 @@ class MemoryStore:
     async def add(self, session: Session) -> None:
         if (wait := self.name_free_in(session.room_name, session.tenant)) > 0:
             raise RoomNameTaken(session.room_name, wait)
+        self._keep(session)
+        self._tell(Change(session.session_id, None, session))
+
+    def restore(self, session: Session) -> None:
+        self._keep(session)
+        self._tell(Change(session.session_id, None, session, is_restored=True))
+
+    def _keep(self, session: Session) -> None:
         self._records[session.session_id] = _Record(session)
         self._by_room[session.room_name] = session.session_id
         self.counts.enter(session)
-        self._tell(Change(session.session_id, None, session))
 
     async def update(self, session_id: str, event: Event) -> Session:
         started = perf_counter()

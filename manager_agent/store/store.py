@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-from manager_agent.session.change_values import SessionChange
+from manager_agent.session.change_values import SessionChange, SessionRestored
 from manager_agent.session.changes import changes
 from manager_agent.session.counts import SessionCounts
 from manager_agent.session.events import Event
@@ -28,6 +28,8 @@ class Change:
     """None: the session was removed."""
     event: Event | None = None
     """The event that changed it; None when the session is new or was removed."""
+    is_restored: bool = False
+    """Whether it is new here only: another process had it before."""
 
     @property
     def session(self) -> Session:
@@ -39,7 +41,7 @@ class Change:
     @cached_property
     def parts(self) -> tuple[SessionChange, ...]:
         """Everything that changed, in the order to report it; computed once for all listeners."""
-        return tuple(changes(self.before, self.after, self.event))
+        return (SessionRestored(),) if self.is_restored else tuple(changes(self.before, self.after, self.event))
 
 
 Listener = Callable[[Change], None]
@@ -75,6 +77,9 @@ class Store(Protocol):
 
     async def add(self, session: Session) -> None:
         """Keep a new session. Raises RoomNameTaken."""
+
+    def restore(self, session: Session) -> None:
+        """Keep a session that another process had. Its room has its name, whatever else is known of the name."""
 
     async def update(self, session_id: str, event: Event) -> Session:
         """Apply `event` and return the session after it. Raises UnknownSession."""

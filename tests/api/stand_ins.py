@@ -98,6 +98,8 @@ class StandInRooms(Rooms):
 
     async def show_status(self, session: Session) -> None: ...
 
+    async def record_specification(self, session: Session) -> None: ...
+
 
 class StandInInviter(Inviter):
     livekit: LiveKit

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from livekit import api
 
-from http_api.app_keys import ROOMS
+from http_api.app_keys import RECOVERY, ROOMS
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.messages import RoomStatus
@@ -20,14 +20,21 @@ pytestmark = pytest.mark.live
 
 
 def reconciler(stack: Stack) -> Reconciler:
-    return Reconciler(store=stack.store, rooms=stack.app[ROOMS], missed_rooms=MissedRooms(), clock=stack.clock)
+    return Reconciler(
+        store=stack.store,
+        rooms=stack.app[ROOMS],
+        missed_rooms=MissedRooms(),
+        recovery=stack.app[RECOVERY],
+        clock=stack.clock,
+    )
 
 
-def status(session_id: str, deployment: str) -> str:
+def status(session_id: str, deployment: str, *, is_over: bool) -> str:
     room = RoomStatus(
         deployment=deployment,
         session_id=session_id,
-        state=SessionState.ACTIVE,
+        state=SessionState.ENDED if is_over else SessionState.ACTIVE,
+        reason=EndReason.CLOSED if is_over else None,
         services=[],
         manager_identity=None,
         revision=1,
@@ -35,11 +42,13 @@ def status(session_id: str, deployment: str) -> str:
     return room.model_dump_json()
 
 
-async def test_orphaned_rooms_of_this_deployment_are_deleted(stack: Stack) -> None:
-    """Only when they have no session twice in a row, and only those of this deployment."""
+async def test_rooms_of_sessions_that_are_over_are_deleted(stack: Stack) -> None:
+    """Only when they have no session twice in a row, and only those of this deployment. A room whose session can't be
+    recovered is left alone: people may be in it."""
     rooms = {
-        "left-behind": status("ses_of_a_process_that_died", "default"),
-        "another-deployment": status("ses_1", "staging"),
+        "left-behind": status("ses_of_a_process_that_died", "default", is_over=True),
+        "unreadable": status("ses_that_was_not_recorded", "default", is_over=False),
+        "another-deployment": status("ses_1", "staging", is_over=True),
         "somebody-elses": "",
         "something-else": '{"session_manager": "no"}',
     }
@@ -49,8 +58,11 @@ async def test_orphaned_rooms_of_this_deployment_are_deleted(stack: Stack) -> No
     reconciling = reconciler(stack)
     await reconciling.round()
     assert set(await stack.rooms()) == {*rooms, session["room_name"]}
-    await reconciling.round()
-    assert set(await stack.rooms()) == {*rooms, session["room_name"]} - {"left-behind"}
+    for _ in range(2):
+        await reconciling.round()
+        assert set(await stack.rooms()) == {*rooms, session["room_name"]} - {"left-behind"}
+    async with stack.http.get("/health") as answer:
+        assert (await answer.json())["unreadable_rooms"] == 1
     for name in await stack.rooms():
         await stack.livekit.room.delete_room(api.DeleteRoomRequest(room=name))
 

@@ -6,11 +6,12 @@ import asyncio
 
 import pytest
 
-from manager_agent.control.room_status import PER_SECONDS, WRITES, publish_room_status
+from manager_agent.control.room_status import PER_SECONDS, WRITES, RoomStatusWriter
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session
 from manager_agent.store.memory import MemoryStore
+from manager_agent.store.recording import Recording
 from tests.unit import sessions as given
 from tests.unit.virtual_time import in_virtual_time, let_pass, now
 from tests.unit.waits import until
@@ -37,6 +38,10 @@ class RecordingRooms(Rooms):
         self.written.append((now(), session.revision))
 
 
+def writer_of(store: MemoryStore, rooms: Rooms, recording: Recording | None = None) -> RoomStatusWriter:
+    return RoomStatusWriter(store=store, rooms=rooms, recording=recording or Recording(store), clock=now, missed=missed)
+
+
 async def until_current(store: MemoryStore, rooms: RecordingRooms) -> None:
     """Until the newest revision of the session is written."""
     await until(lambda: rooms.written[-1:], lambda last: bool(last) and last[0][1] >= store.get("s1").revision)
@@ -49,7 +54,7 @@ async def test_fast_changes_are_written_to_the_room_together_and_the_last_one_al
     await store.add(given.a_session(given.JOINS))
     for event in (*given.created(), *given.invited(given.ASR), *given.accepted(given.ASR)):
         await store.update("s1", event)
-    room_status = asyncio.create_task(publish_room_status("s1", 0, store=store, rooms=rooms, clock=now, missed=missed))
+    room_status = asyncio.create_task(writer_of(store, rooms).run(given.a_session(given.JOINS)))
     try:
         for n in range(CHANGES):
             comes_or_goes = given.seen if n % 2 == 0 else given.left
@@ -73,7 +78,7 @@ async def test_a_failed_write_of_the_room_status_is_repeated(fault: Exception) -
     rooms = RecordingRooms(fault)
     store = MemoryStore(now)
     await store.add(given.a_session(given.JOINS))
-    room_status = asyncio.create_task(publish_room_status("s1", 0, store=store, rooms=rooms, clock=now, missed=missed))
+    room_status = asyncio.create_task(writer_of(store, rooms).run(given.a_session(given.JOINS)))
     try:
         await until_current(store, rooms)
     finally:

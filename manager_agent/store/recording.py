@@ -1,0 +1,117 @@
+"""What is acknowledged is recorded first: whoever gives out a token, an acknowledgement or a callback waits until the
+record of the session's room in LiveKit has what it rests on.
+
+The writer of each room (control/room_status.py) tells its RoomRecord what it has written. Those who wait while a write
+is under way share the next one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+from manager_agent.session.progress import recorded_facts
+from manager_agent.session.session import Session
+from manager_agent.store.store import Store
+
+TIMEOUT = 5.0
+"""Seconds."""
+
+
+class NotRecorded(Exception):
+    """LiveKit does not take the record of a session at the moment. Retry after `retry_after` seconds."""
+
+    retry_after = 1.0
+
+    def __init__(self) -> None:
+        super().__init__("LiveKit could not record the session's state in time")
+
+
+class RoomRecord:
+    """What the record of one room has."""
+
+    def __init__(self) -> None:
+        self._written: Session | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+        self._is_wanted = asyncio.Event()
+
+    def lacks(self, session: Session) -> bool:
+        """Whether the record differs from what it should have for this session."""
+        written = self._written
+        if written is session:
+            return False
+        if written is None or recorded_facts(written) != recorded_facts(session):
+            return True
+        self._written = session
+        return False
+
+    def wrote(self, session: Session, waiting: list[asyncio.Future[None]]) -> None:
+        """The record has this session now. `waiting`: those who waited before the write began."""
+        self._written = session
+        for future in waiting:
+            if not future.done():
+                future.set_result(None)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether anyone waits for the next write."""
+        return bool(self._waiting)
+
+    def take_waiting(self) -> list[asyncio.Future[None]]:
+        """Those who wait for the next write, which begins now."""
+        waiting, self._waiting = [one for one in self._waiting if not one.done()], []
+        self._is_wanted.clear()
+        return waiting
+
+    def put_back(self, waiting: list[asyncio.Future[None]]) -> None:
+        """The write failed."""
+        self._waiting = waiting + self._waiting
+
+    async def pause(self, seconds: float) -> None:
+        """Sleep, but not while anyone waits for the next write."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._is_wanted.wait()
+
+    async def wait(self) -> None:
+        """Wait until a write that begins after this call has succeeded."""
+        future = asyncio.get_running_loop().create_future()
+        self._waiting.append(future)
+        self._is_wanted.set()
+        await future
+
+    def close(self) -> None:
+        """Nothing is written any more: the room is about to be deleted, or is gone."""
+        for future in self.take_waiting():
+            future.set_result(None)
+
+
+class Recording:
+    """The records of all rooms of this process."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._rooms: dict[str, RoomRecord] = {}
+
+    def open(self, session_id: str) -> RoomRecord:
+        """The record of a room whose writer starts."""
+        record = self._rooms[session_id] = RoomRecord()
+        return record
+
+    def close(self, session_id: str) -> None:
+        """The writer has ended: the session is over. There is nothing left to wait for."""
+        record = self._rooms.pop(session_id, None)
+        if record is not None:
+            record.close()
+
+    async def until_recorded(self, session_id: str, timeout: float | None = TIMEOUT) -> None:
+        """Wait until the record has the session as it is now; return at once if its room is gone. Raises NotRecorded
+        after `timeout` seconds."""
+        record = self._rooms.get(session_id)
+        if record is None or not record.lacks(self._store.get(session_id)):
+            return
+        try:
+            async with asyncio.timeout(timeout):
+                await record.wait()
+        except TimeoutError:
+            raise NotRecorded from None
