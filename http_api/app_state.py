@@ -48,6 +48,7 @@ from manager_agent.control.session_log import log_changes
 from manager_agent.outbound.address_policy import AddressPolicy, AddressRefused
 from manager_agent.outbound.callbacks import Callbacks, SigningKeys
 from manager_agent.outbound.http_client import GuardedHttpClient
+from manager_agent.store.recording import Recording
 from manager_agent.tasks import Tasks
 
 
@@ -66,7 +67,11 @@ def provide(app: web.Application, components: Components) -> None:
     app[TASKS], app[STOPPING] = tasks, stopping = Tasks(), asyncio.Event()
     app[AUTHENTICATOR] = authenticator = authenticator_of(settings, clock)
     app[CALLBACKS] = callbacks = callbacks_of(
-        settings, components.callback_addresses, clock, signing_keys=authenticator.signing_keys
+        settings,
+        components.callback_addresses,
+        components.recording,
+        clock,
+        signing_keys=authenticator.signing_keys,
     )
     upstream = livekit(
         lambda: components.agent.registered, lambda: components.reconciler.is_answered, lambda: rooms.rejection
@@ -126,7 +131,7 @@ def authenticator_of(settings: Settings, clock: Clock) -> Authenticator:
 
 
 def callbacks_of(
-    settings: Settings, address_policy: AddressPolicy, clock: Clock, *, signing_keys: SigningKeys
+    settings: Settings, address_policy: AddressPolicy, recording: Recording, clock: Clock, *, signing_keys: SigningKeys
 ) -> Callbacks:
     """The Callbacks, not started. Raises BadSettings when the address policy refuses one of the CALLBACK_URLS."""
     for number, url in enumerate(settings.callback_urls.values(), start=1):
@@ -136,6 +141,7 @@ def callbacks_of(
             raise BadSettings(f"CALLBACK_URLS: entry {number}: {refused}") from None
     return Callbacks(
         http_client=GuardedHttpClient(address_policy),
+        recording=recording,
         clock=clock,
         view=lambda session: SessionView.of(session).model_dump(mode="json"),
         signing_keys=signing_keys,

@@ -212,6 +212,10 @@ class Health(View):
     status: Literal["ok"] = "ok"
     version: str = VERSION
     manager_agent: Literal["registered", "not registered"]
+    recovery: Literal["complete", "under way"]
+    """Whether the sessions of an earlier process are known."""
+    unreadable_rooms: int
+    """Rooms of this deployment whose session can't be continued. They are left alone."""
 
 
 class Alive(View):

@@ -23,6 +23,7 @@ from manager_agent.livekit.server_api import LiveKitRejects, LiveKitUnavailable
 from manager_agent.livekit.tokens import InvalidToken, TokenTooLong
 from manager_agent.livekit.webhooks import UnreadableWebhook, UnsignedWebhook
 from manager_agent.registry.services import NotAvailable, OtherInstance, StaticService, UnknownService
+from manager_agent.session.specification import SpecificationTooLong
 from manager_agent.store.recording import NotRecorded
 from manager_agent.store.store import RoomNameTaken, UnknownSession
 
@@ -34,6 +35,7 @@ REQUEST_ID_HEADER = "X-Request-Id"
 TABLE: Mapping[type[BaseException], Row] = {
     InvalidToken: API_ERRORS[errors.Unauthorized],
     TokenTooLong: Row(HTTPStatus.UNPROCESSABLE_ENTITY, "token_too_long", "Join token too long"),
+    SpecificationTooLong: Row(HTTPStatus.UNPROCESSABLE_ENTITY, "session_too_long", "Session too long"),
     UnsignedWebhook: API_ERRORS[errors.Unauthorized],
     UnreadableWebhook: API_ERRORS[errors.MalformedBody],
     UnknownSession: Row(HTTPStatus.NOT_FOUND, "unknown_session", "Unknown session"),

@@ -7,7 +7,7 @@ from typing import Literal
 from aiohttp import web
 
 from http_api.access.principals import Scope
-from http_api.app_keys import AGENT, PROBE, ROOMS, STOPPING
+from http_api.app_keys import AGENT, PROBE, RECOVERY, ROOMS, STOPPING
 from http_api.errors import MissingScope, Unready
 from http_api.limits.rate_limits import identify
 from http_api.models.queries import HealthQuery
@@ -32,7 +32,14 @@ async def health(request: web.Request) -> web.Response:
         webhooks: Literal["arrived", "none came"] = "arrived" if proof.webhooks_arrive else "none came"
         return answer(Proven(took_ms=round(proof.took * 1000), webhooks=webhooks))
     registered = request.app[AGENT].registered
-    return answer(Health(manager_agent="registered" if registered else "not registered"))
+    recovery = request.app[RECOVERY]
+    return answer(
+        Health(
+            manager_agent="registered" if registered else "not registered",
+            recovery="complete" if recovery.is_complete else "under way",
+            unreadable_rooms=len(recovery.unreadable),
+        )
+    )
 
 
 async def livez(_: web.Request) -> web.Response:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from aiohttp import web
 
 from http_api.access.principals import Principal
-from http_api.app_keys import CLOCK, RECORDING, REGISTRY, ROOMS, STORE
-from http_api.errors import OtherCaller
+from http_api.app_keys import CLOCK, RECORDING, RECOVERY, REGISTRY, ROOMS, STORE
+from http_api.errors import OtherCaller, Recovering
 from http_api.models.responses import ServiceView, SessionView, SessionWithToken
 from http_api.observability.logs.context import bind_session
 from http_api.observability.tracing.requests import giving_token
@@ -16,7 +16,14 @@ from manager_agent.livekit.tokens import AccessToken
 from manager_agent.registry.selection import InstanceStatus
 from manager_agent.registry.services import RegisteredService, UnknownService
 from manager_agent.session.session import GIVES_TOKENS, Session
+from manager_agent.session.specification import Specification
 from manager_agent.store.store import UnknownSession
+
+
+def refuse_while_recovering(request: web.Request) -> None:
+    """Raise Recovering while sessions of an earlier process may not be known yet."""
+    if not request.app[RECOVERY].is_complete:
+        raise Recovering
 
 
 def session_of(request: web.Request) -> Session:
@@ -71,9 +78,11 @@ def refuse_unseen(request: web.Request, service_id: str) -> None:
         raise UnknownService(service_id)
 
 
-def refuse_long_token(request: web.Request, session: Session) -> None:
-    """Raise TokenTooLong if the session's user could never get a token, before its room is created."""
+def refuse_too_long(request: web.Request, session: Session) -> None:
+    """Raise TokenTooLong if the session's user could never get a token, and SpecificationTooLong if the session could
+    not be recorded, before its room is created."""
     request.app[ROOMS].tokens.refuse_long(session, request.app[CLOCK]())
+    Specification.of(session).text()
 
 
 def refuse_others(request: web.Request, service_id: str) -> None:

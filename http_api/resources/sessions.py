@@ -21,7 +21,14 @@ from http_api.protocol.bodies import read_body, read_query
 from http_api.protocol.conditional import KnownTags, entity_tag, known_tags
 from http_api.protocol.prefer import preferences
 from http_api.request_context import PRINCIPAL, TRACE
-from http_api.resources.ownership import own_session_of, refuse_long_token, session_of, state_of, view_for
+from http_api.resources.ownership import (
+    own_session_of,
+    refuse_too_long,
+    refuse_while_recovering,
+    session_of,
+    state_of,
+    view_for,
+)
 from http_api.resources.session_requests import NAME_WAIT, SESSION_REQUESTS
 from http_api.settings.settings import SETTINGS
 from manager_agent.json_object import JsonObject
@@ -41,7 +48,7 @@ async def create(request: web.Request) -> web.Response:
     # Refuse before reading the body. Meanwhile others may open sessions, so open() checks again.
     session_requests.quotas.check(request[PRINCIPAL].name)
     session = await _requested(request)
-    refuse_long_token(request, session)
+    refuse_too_long(request, session)
     preferred = preferences(request.headers.getall("Prefer", ()))
     bind_session(request, session)
     session = await session_requests.open(session, preferred.max_wait)
@@ -56,6 +63,8 @@ async def _requested(request: web.Request) -> Session:
     app, settings = request.app, request.app[SETTINGS]
     profiles, bounds = app[PROFILES], {"longest": settings.session_ttl, "grants": settings.user_grants}
     body = await read_body(request, CreateSession, profiles=profiles, address_policy=app[CALLBACK_ADDRESSES], **bounds)
+    if body.room_name is not None:
+        refuse_while_recovering(request)
     await app[SESSION_REQUESTS].check_livekit()
     await app[SESSION_REQUESTS].wait_for_name(body.room_name, request[PRINCIPAL].name, NAME_WAIT)
     return app[SESSION_REQUESTS].build(
@@ -79,6 +88,7 @@ async def list_all(request: web.Request) -> web.Response:
     for SESSION_RETENTION seconds. Tokens are never listed.
     """
     asked, principal = read_query(request, ListSessions), request[PRINCIPAL]
+    refuse_while_recovering(request)
     sessions = (s for s in request.app[STORE].list() if principal.sees(s.owner) and _fits(s, asked))
     shown, cursor = page(sessions, limit=asked.limit, after=asked.cursor)
     return await answer_list(SessionList(sessions=[], next_cursor=cursor), "sessions", map(SessionView.json_of, shown))

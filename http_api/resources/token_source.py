@@ -24,7 +24,7 @@ from http_api.models.token_source import (
 from http_api.observability.logs.context import bind_session
 from http_api.protocol.bodies import read_body
 from http_api.request_context import PRINCIPAL, TRACE
-from http_api.resources.ownership import refuse_long_token, user_token
+from http_api.resources.ownership import refuse_too_long, refuse_while_recovering, user_token
 from http_api.resources.participants import further_token, refuse_taken_identity
 from http_api.resources.session_requests import SESSION_REQUESTS
 from http_api.settings.settings import SETTINGS
@@ -62,6 +62,8 @@ async def give(request: web.Request) -> web.Response:
     asked = await read_body(request, TokenRequest) if request.can_read_body else TokenRequest()
     human = _human(asked, principal)
     session_requests = app[SESSION_REQUESTS]
+    if asked.room_name is not None:
+        refuse_while_recovering(request)
     await session_requests.wait_for_name(
         asked.room_name, _tenant(principal, asked.room_name), app[SETTINGS].ready_timeout
     )
@@ -125,7 +127,7 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
         callback_url=session_requests.callback_urls.get(request[PRINCIPAL].group),
     )
     session = session_requests.awaiting_guests(session)
-    refuse_long_token(request, session)
+    refuse_too_long(request, session)
     bind_session(request, session)
     session = await session_requests.open(
         session, None, ends_with_its_client=asked.room_name is None, request=_same(request[PRINCIPAL], asked)

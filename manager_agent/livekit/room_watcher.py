@@ -238,7 +238,7 @@ class Watcher:
         """Once the signal is recorded; the service repeats it until then."""
         try:
             await self._recording.until_recorded(self._session_id)
-        except (NotRecorded, UnknownSession) as error:
+        except NotRecorded as error:
             self._ignore("ack_not_sent", identity, str(error))
             return
         payload = Ack(invite_id=invite_id).model_dump_json().encode()

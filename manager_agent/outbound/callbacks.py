@@ -22,6 +22,7 @@ from manager_agent.outbound.deliveries import Delivery, DeliveryLog, DeliverySta
 from manager_agent.outbound.http_client import DeliveryFailed, GuardedHttpClient
 from manager_agent.outbound.signing import signed_headers
 from manager_agent.session.session import Session
+from manager_agent.store.recording import Recording
 from manager_agent.store.store import Change
 from manager_agent.tasks import Tasks
 
@@ -60,7 +61,16 @@ class SessionQueue:
 class Callbacks:
     """`tell` is a listener of the store; `delivery_log` has the outcome of each event."""
 
-    def __init__(self, *, http_client: GuardedHttpClient, clock: Clock, view: View, signing_keys: SigningKeys) -> None:
+    def __init__(
+        self,
+        *,
+        http_client: GuardedHttpClient,
+        recording: Recording,
+        clock: Clock,
+        view: View,
+        signing_keys: SigningKeys,
+    ) -> None:
+        self._recording = recording
         self.delivery_log = DeliveryLog()
         self.finished: Counter[DeliveryState] = Counter()
         """Number of events delivered and given up."""
@@ -124,6 +134,7 @@ class Callbacks:
         structlog.contextvars.bind_contextvars(**about)
         while queue.deliveries:
             queued = queue.deliveries[0]
+            await self._recording.until_recorded(session_id, timeout=None)
             await self._deliver(queued)
             self._take_out(queue, queued)
             if queued.delivery.is_unwanted:

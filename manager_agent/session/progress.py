@@ -212,7 +212,7 @@ def _resumed_services(
     known = dict(enumerate(progress.services))
     for entry, service in enumerate(session.services):
         facts = known.get(entry)
-        number = max(service.current.number, 1)  # an attempt is recorded before its invite, the first with the room
+        number = service.current.number
         if facts is None or facts.attempt < number:
             facts = ServiceProgress(attempt=number, in_flight=True, invited=now)
         instance = service.current.instance
@@ -222,8 +222,7 @@ def _resumed_services(
         invite_id = identities.invite(session.session_id, entry, number)
         if facts.in_flight and invite_id in dispatched_invites:
             facts = facts.model_copy(update={"in_flight": False, "accepted": now})
-        current = replace(service.current, number=number)
-        yield replace(service, current=facts.applied(current, identity, invite_id, now))
+        yield replace(service, current=facts.applied(service.current, identity, invite_id, now))
 
 
 def _presence(sid: str | None, now: float) -> Presence:

@@ -58,8 +58,8 @@ class SpecifiedService:
 
     requirement: Requirement
     current: Chosen
-    attempt: int = 0
-    """The number of the attempt with the current instance; 0: it is not invited yet."""
+    attempt: int = 1
+    """The number of the attempt with the current instance, which may not have begun yet."""
     past: tuple[Attempt, ...] = ()
 
 
@@ -189,4 +189,4 @@ def _checksum(content: str) -> str:
 def _specified(service: RequiredService) -> SpecifiedService:
     current = service.current
     past = tuple(replace(attempt, presence=Presence()) for attempt in service.past)
-    return SpecifiedService(service.requirement, current.instance, current.number, past)
+    return SpecifiedService(service.requirement, current.instance, max(current.number, 1), past)

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from manager_agent.session.progress import recorded_facts
 from manager_agent.session.session import Session
-from manager_agent.store.store import Store
+from manager_agent.store.store import Store, UnknownSession
 
 TIMEOUT = 5.0
 """Seconds."""
@@ -108,7 +108,10 @@ class Recording:
         """Wait until the record has the session as it is now; return at once if its room is gone. Raises NotRecorded
         after `timeout` seconds."""
         record = self._rooms.get(session_id)
-        if record is None or not record.lacks(self._store.get(session_id)):
+        try:
+            if record is None or not record.lacks(self._store.get(session_id)):
+                return
+        except UnknownSession:
             return
         try:
             async with asyncio.timeout(timeout):

@@ -9,6 +9,7 @@ import pytest
 
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.reconcile import Reconciler
+from manager_agent.control.recovery import Recovery
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import LiveKitUnavailable, Rooms
 from manager_agent.session import events as ev
@@ -46,8 +47,24 @@ class FaultyRooms:
         return []
 
 
+class KnownRooms:
+    """Every room's session is known, and over."""
+
+    def is_known(self, _: ListedRoom) -> bool:
+        return True
+
+    def is_unreadable(self, _: ListedRoom) -> bool:
+        return False
+
+
 def reconciler_of(store: MemoryStore, rooms: FaultyRooms) -> Reconciler:
-    return Reconciler(store=store, rooms=cast(Rooms, rooms), missed_rooms=MissedRooms(), clock=lambda: START)
+    return Reconciler(
+        store=store,
+        rooms=cast(Rooms, rooms),
+        missed_rooms=MissedRooms(),
+        recovery=cast(Recovery, KnownRooms()),
+        clock=lambda: START,
+    )
 
 
 async def test_room_for_which_livekit_hangs_or_fails_keeps_no_other_waiting() -> None:

@@ -10,6 +10,7 @@ from manager_agent.control.room_status import PER_SECONDS, WRITES, RoomStatusWri
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session
+from manager_agent.session.specification import Specification
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.recording import Recording
 from tests.unit import sessions as given
@@ -31,6 +32,10 @@ class RecordingRooms(Rooms):
     def __init__(self, *faults: Exception) -> None:
         self.faults = list(faults)
         self.written: list[tuple[float, int]] = []
+        self.specifications: list[Specification] = []
+
+    async def record_specification(self, session: Session) -> None:
+        self.specifications.append(Specification.of(session))
 
     async def show_status(self, session: Session) -> None:
         if self.faults:
@@ -64,6 +69,7 @@ async def test_fast_changes_are_written_to_the_room_together_and_the_last_one_al
     finally:
         room_status.cancel()
     assert store.get("s1").revision > CHANGES
+    assert rooms.specifications == []
     at = [instant for instant, _ in rooms.written]
     assert all(later - earlier > PER_SECONDS * 0.9 for earlier, later in zip(at, at[WRITES:], strict=False))
 
@@ -78,8 +84,37 @@ async def test_a_failed_write_of_the_room_status_is_repeated(fault: Exception) -
     rooms = RecordingRooms(fault)
     store = MemoryStore(now)
     await store.add(given.a_session(given.JOINS))
+    for event in (*given.created(), *given.invited(given.ASR)):
+        await store.update("s1", event)
     room_status = asyncio.create_task(writer_of(store, rooms).run(given.a_session(given.JOINS)))
     try:
         await until_current(store, rooms)
     finally:
         room_status.cancel()
+
+
+@in_virtual_time
+async def test_the_specification_is_written_only_when_another_instance_is_chosen() -> None:
+    rooms, store = RecordingRooms(), MemoryStore(now)
+    await store.add(given.a_session(given.JOINS))
+    for event in given.created():
+        await store.update("s1", event)
+    room_status = asyncio.create_task(writer_of(store, rooms).run(store.get("s1")))
+    try:
+        for event in (
+            *given.invited(given.ASR),
+            given.seen("sm-asr-1", "PA_1", now()),
+            given.left("sm-asr-1", "PA_1", now()),
+        ):
+            await store.update("s1", event)
+        await until_current(store, rooms)
+        assert rooms.specifications == []
+        await store.update(
+            "s1", ev.InviteStarted(now(), 0, 2, 1, "sm-asr-2", "inv_2", ev.Chosen("asr-2", "ASR", "http://b/"))
+        )
+        await until_current(store, rooms)
+    finally:
+        room_status.cancel()
+    (written,) = rooms.specifications
+    assert (written.services[0].attempt, written.services[0].current.endpoint) == (2, "http://b/")
+    assert [past.instance.service_id for past in written.services[0].past] == ["asr-service"]

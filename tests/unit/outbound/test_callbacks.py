@@ -26,6 +26,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.events import Event
 from manager_agent.session.session import Session
 from manager_agent.store.memory import MemoryStore
+from manager_agent.store.recording import Recording
 from tests.unit import sessions as given
 from tests.unit.sessions import START
 from tests.unit.virtual_time import in_virtual_time, let_pass, now
@@ -90,7 +91,14 @@ class CallbackHarness:
         signing_keys: Callable[[str], tuple[str, str]] = lambda owner: (owner, "f" * 64),
     ) -> None:
         self.store, self.http_client = MemoryStore(now), FakeHttpClient(answer)
-        self.callbacks = Callbacks(http_client=self.http_client, clock=now, view=view, signing_keys=signing_keys)
+        self.recording = Recording(self.store)
+        self.callbacks = Callbacks(
+            http_client=self.http_client,
+            recording=self.recording,
+            clock=now,
+            view=view,
+            signing_keys=signing_keys,
+        )
         self.store.listen(self.callbacks.tell)
 
     async def update(self, session_id: str, *events: Event) -> None:

@@ -14,6 +14,7 @@ import pytest
 from manager_agent.json_object import JsonObject
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import Chosen
+from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Limits, Session, User
 from manager_agent.session.specification import (
     TEXT_MAX,
@@ -43,6 +44,11 @@ def a_full_session() -> Session:
     )
 
 
+def with_attempt_1(service: RequiredService) -> RequiredService:
+    """The first attempt is recorded before it begins."""
+    return replace(service, current=replace(service.current, number=1))
+
+
 def a_long_session(characters: int) -> Session:
     noise = "".join(random.Random(1).choices(string.printable, k=characters))
     return replace(a_full_session(), metadata=JsonObject.of({"noise": noise}))
@@ -56,7 +62,8 @@ def test_a_specification_comes_back_whole_from_its_text() -> None:
 def test_the_session_of_a_specification_has_everything_that_was_asked_for() -> None:
     session = a_full_session()
     assert Specification.of(Specification.of(session).session()) == Specification.of(session)
-    assert replace(Specification.of(session).session(), state_since=0.0) == session
+    invited = replace(session, services=tuple(with_attempt_1(service) for service in session.services))
+    assert replace(Specification.of(session).session(), state_since=0.0) == invited
 
 
 @pytest.mark.parametrize("at", [0, 3, 25, 100, -1])

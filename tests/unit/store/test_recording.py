@@ -1,0 +1,100 @@
+"""Whoever acknowledges something waits until the room's record has it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from manager_agent.session import events as ev
+from manager_agent.store.memory import MemoryStore
+from manager_agent.store.recording import TIMEOUT, NotRecorded, Recording, RoomRecord
+from tests.unit import sessions as given
+from tests.unit.virtual_time import in_virtual_time, let_pass, now
+
+pytestmark = pytest.mark.unit
+
+
+async def a_recorded_session() -> tuple[MemoryStore, Recording, RoomRecord]:
+    store = MemoryStore(now)
+    recording = Recording(store)
+    await store.add(given.after(given.a_session(given.JOINS), *given.created()))
+    record = recording.open("s1")
+    record.wrote(store.get("s1"), [])
+    return store, recording, record
+
+
+async def change(store: MemoryStore) -> None:
+    for event in (*given.invited(given.ASR), *given.accepted(given.ASR)):
+        await store.update("s1", event)
+
+
+@in_virtual_time
+async def test_what_is_recorded_is_not_waited_for() -> None:
+    store, recording, _ = await a_recorded_session()
+    await recording.until_recorded("s1", timeout=0)
+    await store.update("s1", ev.WebhookArrived(now()))  # this is not recorded
+    await recording.until_recorded("s1", timeout=0)
+
+
+@in_virtual_time
+async def test_a_change_is_waited_for_until_it_is_written() -> None:
+    store, recording, record = await a_recorded_session()
+    await change(store)
+    waiting = asyncio.create_task(recording.until_recorded("s1"))
+    await let_pass(1.0)
+    assert not waiting.done()
+    record.wrote(store.get("s1"), record.take_waiting())
+    await waiting
+
+
+@in_virtual_time
+async def test_a_write_that_began_before_the_change_does_not_count() -> None:
+    store, recording, record = await a_recorded_session()
+    before, early = store.get("s1"), record.take_waiting()
+    await change(store)
+    waiting = asyncio.create_task(recording.until_recorded("s1"))
+    await let_pass(0.1)
+    record.wrote(before, early)
+    await let_pass(0.1)
+    assert not waiting.done()
+    assert record.is_awaited
+    record.wrote(store.get("s1"), record.take_waiting())
+    await waiting
+
+
+@in_virtual_time
+async def test_what_livekit_does_not_record_in_time_is_not_acknowledged() -> None:
+    store, recording, record = await a_recorded_session()
+    await change(store)
+    asked_at = now()
+    with pytest.raises(NotRecorded):
+        await recording.until_recorded("s1")
+    assert now() == asked_at + TIMEOUT
+    record.put_back(record.take_waiting())
+    assert not record.is_awaited
+
+
+@in_virtual_time
+async def test_nothing_is_waited_for_when_the_room_is_gone() -> None:
+    store, recording, _ = await a_recorded_session()
+    await change(store)
+    waiting = asyncio.create_task(recording.until_recorded("s1"))
+    await let_pass(0.1)
+    recording.close("s1")
+    await waiting
+    await recording.until_recorded("s1", timeout=0)
+
+
+@in_virtual_time
+async def test_the_pause_between_writes_ends_when_somebody_waits() -> None:
+    store, recording, record = await a_recorded_session()
+    await change(store)
+    pause = asyncio.create_task(record.pause(60.0))
+    await let_pass(1.0)
+    assert not pause.done()
+    waiting = asyncio.create_task(recording.until_recorded("s1", timeout=None))
+    await pause
+    assert now() < given.START + 60.0
+    record.wrote(store.get("s1"), record.take_waiting())
+    await waiting
