@@ -103,6 +103,7 @@ async def test_the_specification_is_written_only_when_another_instance_is_chosen
     try:
         for event in (
             *given.invited(given.ASR),
+            *given.accepted(given.ASR),
             given.seen("sm-asr-1", "PA_1", now()),
             given.left("sm-asr-1", "PA_1", now()),
         ):
