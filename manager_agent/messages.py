@@ -16,7 +16,7 @@ from manager_agent.session.attempt import ServiceState
 from manager_agent.session.events import Evidence as Evidence
 from manager_agent.session.events import ReadyOn as ReadyOn
 from manager_agent.session.events import Signal as Signal
-from manager_agent.session.progress import Progress
+from manager_agent.session.progress import SessionProgress
 from manager_agent.session.service_transitions import STATE_ATTRIBUTE as STATE_ATTRIBUTE
 from manager_agent.session.session import EndReason, Session
 from manager_agent.session.session import SessionState as SessionState
@@ -37,10 +37,10 @@ class RpcFault(IntEnum):
     """No service was invited under this identity, or the invite is not known yet. Repeat the signal."""
     NOT_NOW = 4090
     """The service has left or failed."""
-    NOT_RECORDED = 5030
-    """LiveKit does not take the session's record at the moment. Repeat the signal."""
     TOO_MANY = 4290
     """The participant sends too many messages. Pause."""
+    NOT_RECORDED = 5030
+    """LiveKit does not take the session's record at the moment. Repeat the signal."""
 
 
 class Message(BaseModel):
@@ -113,7 +113,7 @@ class RoomStatus(Message):
     services: list[ServiceStatus]
     manager_identity: str | None
     revision: int
-    progress: Progress | None = None
+    progress: SessionProgress | None = None
     """What the session manager itself needs to continue the session after a restart."""
 
     @classmethod
@@ -129,7 +129,7 @@ class RoomStatus(Message):
             ],
             manager_identity=session.manager.identity,
             revision=session.revision,
-            progress=Progress.of(session),
+            progress=SessionProgress.of(session),
         )
 
     @classmethod

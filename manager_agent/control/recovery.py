@@ -162,7 +162,7 @@ class Recovery:
             case NewerSpecification():
                 hint = "it is of a newer version of this program: upgrade, or wait until it closes"
             case _:
-                hint = "it is left alone; delete it in LiveKit if nobody needs it"
+                hint = "it is left alone; delete it in LiveKit if it is not needed"
         about = {"room": room.name, "sid": room.sid, "session_id": room.session_id}
         log.error("room_unreadable", why=str(error), hint=hint, **about)
         self._unreadable[room.sid] = UnreadableRoom(room.name, room.sid, str(error))

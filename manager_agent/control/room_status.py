@@ -1,7 +1,7 @@
 """Keeps the record of a session in its room up to date: the status in the room's metadata, which is public, and the
 specification, which is not. Another process can continue the session from these two (recovery.py).
 
-Every change is written. Changes that nobody waits for are written together if they are fast; the final status is always
+Every change is written. Fast changes are written together, unless a caller waits for one; the final status is always
 written.
 """
 
@@ -24,7 +24,7 @@ from manager_agent.store.store import Store
 log = structlog.get_logger()
 
 WRITES, PER_SECONDS = 5, 1.0
-"""The maximum writes to one room in that many seconds, unless somebody waits for one."""
+"""The maximum writes to one room in that many seconds, unless a caller waits for one."""
 PAUSE_AFTER_FAILURE = 1.0
 
 

@@ -2,7 +2,7 @@
 
 The specification of a session (session/specification.py) is in the metadata of each dispatch of its manager. When it
 changes later, it is put into a dispatch for an agent that does not exist: LiveKit keeps that for as long as the room
-lives, and shows it to nobody but the holder of the API secret.
+lives, and shows it to the holder of the API secret only.
 """
 
 from __future__ import annotations

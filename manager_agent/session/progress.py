@@ -112,7 +112,7 @@ class ServiceProgress(_Facts):
         )
 
 
-class Progress(_Facts):
+class SessionProgress(_Facts):
     """What a room's metadata says about its session, besides the status (messages.RoomStatus)."""
 
     services: tuple[ServiceProgress, ...] = ()
@@ -127,7 +127,7 @@ class Progress(_Facts):
     ended_at: float | None = None
 
     @classmethod
-    def of(cls, session: Session) -> Progress:
+    def of(cls, session: Session) -> SessionProgress:
         given_at, end = session.token_given_at, session.end
         return cls(
             services=tuple(ServiceProgress.of(service.current) for service in session.services),
@@ -161,7 +161,7 @@ def recorded_facts(session: Session) -> tuple[object, ...]:
 
 def resumed(
     session: Session,
-    progress: Progress,
+    progress: SessionProgress,
     *,
     revision: int,
     room_sid: str,
@@ -207,7 +207,7 @@ def resumed(
 
 
 def _resumed_services(
-    session: Session, progress: Progress, identities: Identities, dispatched_invites: Collection[str], now: float
+    session: Session, progress: SessionProgress, identities: Identities, dispatched_invites: Collection[str], now: float
 ) -> Iterator[RequiredService]:
     known = dict(enumerate(progress.services))
     for entry, service in enumerate(session.services):

@@ -1,5 +1,5 @@
-"""What is acknowledged is recorded first: whoever gives out a token, an acknowledgement or a callback waits until the
-record of the session's room in LiveKit has what it rests on.
+"""What is acknowledged is recorded first: a token, an acknowledgement or a callback waits until the record of the
+session's room in LiveKit has what it rests on.
 
 The writer of each room (control/room_status.py) tells its RoomRecord what it has written. Those who wait while a write
 is under way share the next one.

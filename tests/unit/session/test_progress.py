@@ -13,7 +13,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.identities import Identities
 from manager_agent.session.plan import Replace, SendInvite, plan
-from manager_agent.session.progress import Progress, resumed
+from manager_agent.session.progress import SessionProgress, resumed
 from manager_agent.session.session import Session
 from manager_agent.session.specification import Specification
 from tests.unit.session.test_histories import by_chance, take_step
@@ -103,7 +103,7 @@ def test_a_service_that_accepted_is_not_invited_again() -> None:
 
 def test_the_record_that_participants_read_has_no_addresses_and_no_invite_ids() -> None:
     session = after(a_session(JOINS, SIGNALS), *created(), *invited(0), *invited(1))
-    text = json.dumps(Progress.of(session).model_dump(mode="json"))
+    text = json.dumps(SessionProgress.of(session).model_dump(mode="json"))
     assert "example" not in text
     for service in session.services:
         assert service.invite_id

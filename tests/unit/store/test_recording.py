@@ -1,4 +1,4 @@
-"""Whoever acknowledges something waits until the room's record has it."""
+"""An acknowledgement waits until the room's record has what it says."""
 
 from __future__ import annotations
 
