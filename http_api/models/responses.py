@@ -212,9 +212,9 @@ class Health(View):
     status: Literal["ok"] = "ok"
     version: str = VERSION
     manager_agent: Literal["registered", "not registered"]
-    recovery: Literal["complete", "under way"]
+    recovery: Literal["complete", "under way"] = "complete"
     """Whether the sessions of an earlier process are known."""
-    unreadable_rooms: int
+    unreadable_rooms: int = 0
     """Rooms of this deployment whose session can't be continued. They are left alone."""
 
 
