@@ -29,6 +29,9 @@ log = structlog.get_logger()
 
 AT_ONCE = 16
 """Rooms that are read at the same time."""
+ROUNDS_MAX = 5
+"""Rounds after which recovery counts as complete although some rooms could not be read: LiveKit lists the rooms of a
+killed node for hours. The reconciler goes on trying."""
 RETRY_PAUSE = 1.0
 """Seconds until LiveKit is asked again for what it did not answer."""
 MANAGERS_PER_SECOND = 15.0
@@ -71,32 +74,42 @@ class Recovery:
             await asyncio.wait([self._running])
 
     async def _run(self) -> None:
-        while True:
-            try:
-                await self._recover_all()
+        unread = await self._list_rooms()
+        for _ in range(ROUNDS_MAX):
+            unread = await self._recover_all(unread)
+            if not unread:
                 break
-            except LiveKitUnavailable as error:
-                log.warning("not_recovered_yet", error=str(error))
-            except Exception:
-                log.exception("recovery_fault")
             await asyncio.sleep(RETRY_PAUSE)
         self.is_complete = True
         if self._recovered or self._unreadable:
             log.info("recovered", sessions=self._recovered, unreadable=len(self._unreadable))
 
-    async def _recover_all(self) -> None:
-        """Raises LiveKitUnavailable if anything could not be read; what was recovered before stays."""
+    async def _list_rooms(self) -> Sequence[ListedRoom]:
+        """The rooms of this deployment, once LiveKit lists them."""
+        while True:
+            try:
+                return [room for room in await self._rooms.list_rooms() if room.is_ours]
+            except LiveKitUnavailable as error:
+                log.warning("not_recovered_yet", error=str(error))
+                await asyncio.sleep(RETRY_PAUSE)
+
+    async def _recover_all(self, rooms: Sequence[ListedRoom]) -> Sequence[ListedRoom]:
+        """Recover the sessions of these rooms. Returns the rooms that LiveKit did not let us read."""
         slots = asyncio.Semaphore(AT_ONCE)
 
-        async def one(room: ListedRoom) -> None:
+        async def is_read(room: ListedRoom) -> bool:
             async with slots:
-                await self.recover(room)
+                try:
+                    await self.recover(room)
+                except LiveKitUnavailable as error:
+                    log.warning("not_recovered_yet", room=room.name, sid=room.sid, error=str(error))
+                    return False
+                except Exception:
+                    log.exception("recovery_fault", room=room.name, sid=room.sid)
+                return True
 
-        listed = [room for room in await self._rooms.list_rooms() if room.is_ours]
-        outcomes = await asyncio.gather(*map(one, listed), return_exceptions=True)
-        for outcome in outcomes:
-            if isinstance(outcome, BaseException):
-                raise outcome
+        outcomes = await asyncio.gather(*map(is_read, rooms))
+        return [room for room, read in zip(rooms, outcomes, strict=True) if not read]
 
     async def recover(self, room: ListedRoom) -> bool:
         """Continue the session of this room, which is ours, unless it is known already. Returns whether it is known
