@@ -19,7 +19,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 
-from http_api.observability.tracing.spans import Attribute, Kind, Span, attempt_trace, session_trace
+from http_api.observability.tracing.spans import Attribute, Span, SpanRole, attempt_trace, session_trace
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.change_values import (
     AttemptEnded,
@@ -84,7 +84,9 @@ def _room(moment: _Moment) -> Span:
     room = moment.session.room
     error = (NAME_TAKEN if room.taken else EndReason.ROOM_UNAVAILABLE) if room.refused else None
     since = moment.at if room.requested_at is None else room.requested_at
-    return _span(moment, "create room", moment.trace, since, moment.at, {"sid": room.sid or None}, error, Kind.CLIENT)
+    return _span(
+        moment, "create room", moment.trace, since, moment.at, {"sid": room.sid or None}, error, SpanRole.CLIENT
+    )
 
 
 def _dispatch(moment: _Moment, ended: ManagerDispatchEnded) -> Span:
@@ -139,7 +141,7 @@ def _attempt(moment: _Moment, ended: AttemptEnded) -> Iterator[Span]:
 def _invite(moment: _Moment, trace: TraceContext | None, attempt: Attempt, until: float, error: str | None) -> Span:
     """The current try."""
     sent_at = max(attempt.invited_at, attempt.resent_at)
-    return _span(moment, "invite", trace, sent_at, until, {"tries": attempt.tries}, error, Kind.CLIENT)
+    return _span(moment, "invite", trace, sent_at, until, {"tries": attempt.tries}, error, SpanRole.CLIENT)
 
 
 def _span(
@@ -150,7 +152,7 @@ def _span(
     end: float,
     about: Mapping[str, Attribute | None] | None = None,
     error: str | None = None,
-    kind: Kind = Kind.INTERNAL,
+    kind: SpanRole = SpanRole.INTERNAL,
     context: TraceContext | None = None,
 ) -> Span:
     attributes: dict[str, Attribute] = {"session_id": moment.session.session_id}

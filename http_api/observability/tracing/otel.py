@@ -38,7 +38,7 @@ from http_api.observability.exit_budget import KEPT_FOR_LOGS, ExitBudget
 from http_api.observability.resource import resource_of
 from http_api.observability.tracing.export_warnings import ExportWarnings
 from http_api.observability.tracing.history import spans_of
-from http_api.observability.tracing.spans import Kind, Span, attempt_trace
+from http_api.observability.tracing.spans import Span, SpanRole, attempt_trace
 from http_api.settings.settings import Settings
 from manager_agent.proxy_rule import proxy_rule
 from manager_agent.session.required_service import RequiredService
@@ -154,7 +154,9 @@ class OtelTracing:
         with self._ids.given(span.context):
             recorded = self._tracer.start_span(
                 span.name,
-                context=Context() if span.parent is None else _context(span.parent, is_remote=span.kind is Kind.SERVER),
+                context=Context()
+                if span.parent is None
+                else _context(span.parent, is_remote=span.kind is SpanRole.SERVER),
                 kind=SpanKind[span.kind.name],
                 attributes=span.attributes,
                 links=[Link(_span_context(span.link))] if span.link else (),

@@ -12,7 +12,7 @@ from aiohttp import web
 from http_api.access.principals import ANONYMOUS, Permission
 from http_api.app_keys import CLOCK
 from http_api.observability.tracing import TRACING, Tracing
-from http_api.observability.tracing.spans import Attribute, Kind, Span, session_trace
+from http_api.observability.tracing.spans import Attribute, Span, SpanRole, session_trace
 from http_api.operations import Operation, Tag
 from http_api.request_context import ABOUT, PRINCIPAL, PROBLEM, REQUEST_ID, TRACE, remote_of
 from manager_agent.clock import Clock
@@ -51,7 +51,7 @@ class RequestSpan:
         route = resource.canonical if resource is not None else request.path
         about = _attributes(request, route, status, failure)
         name, end = f"{request.method} {route}", self._clock()
-        self._tracing.record(Span(name, self._incoming, self._start, end, about, failure, Kind.SERVER, trace))
+        self._tracing.record(Span(name, self._incoming, self._start, end, about, failure, SpanRole.SERVER, trace))
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from manager_agent.traceparent import TraceContext
 Attribute: TypeAlias = str | int | float | bool
 
 
-class Kind(StrEnum):
+class SpanRole(StrEnum):
     """OpenTelemetry's span kinds that are used here."""
 
     INTERNAL = "internal"
@@ -40,7 +40,7 @@ class Span:
     attributes: Mapping[str, Attribute] = field(default_factory=dict)
     error: str | None = None
     """Why it failed; None if it did not."""
-    kind: Kind = Kind.INTERNAL
+    kind: SpanRole = SpanRole.INTERNAL
     context: TraceContext | None = None
     """The span's own context; None if nothing refers to it."""
     link: TraceContext | None = None
