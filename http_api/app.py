@@ -59,6 +59,7 @@ async def _running(app: web.Application, components: Components) -> AsyncIterato
         monitors = (LoopLag(components.metrics.loop_lag.observe), app[UPSTREAMS])
         background = (app[AUTHENTICATOR], *registry_tasks(settings, registry), components.reconciler, app[CALLBACKS])
         for part in (
+            components.records,
             *monitors,
             *background,
             components.rooms,

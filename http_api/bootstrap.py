@@ -21,6 +21,8 @@ from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.address_policy import AddressPolicy, Networks
 from manager_agent.outbound.http_client import is_this_machine
 from manager_agent.outbound.invites import Inviter
+from manager_agent.records.memory import MemoryRecords
+from manager_agent.records.records import Records
 from manager_agent.registry.lease_sweeper import LeaseSweeper
 from manager_agent.registry.persistence import SnapshotWriter
 from manager_agent.registry.registry import Registry
@@ -43,6 +45,7 @@ class Components:
     tracing: Tracing
     invite_addresses: AddressPolicy
     callback_addresses: AddressPolicy
+    records: Records
     store: Store
     registry: Registry
     profiles: Profiles
@@ -65,6 +68,7 @@ def compose(
     agent: type[ManagerAgent] = ManagerAgent,
     reconciler: type[Reconciler] = Reconciler,
     tracing: Tracing | None = None,
+    records: Records | None = None,
 ) -> Components:
     """The components, none of them started. `sinks`: those that logging fills. Tests pass classes of their own. Raises
     BadSettings."""
@@ -95,7 +99,7 @@ def compose(
     recovery = Recovery(store=store, rooms=livekit_rooms, orchestrator=orchestrator, identities=identities, clock=clock)
     return Components(
         settings, sinks or LogSinks(), clock, metrics, tracing,
-        invite_addresses, callback_addresses, store, registry, profiles,
+        invite_addresses, callback_addresses, records or MemoryRecords(clock), store, registry, profiles,
         rooms=livekit_rooms,
         inviter=invites,
         recording=recording,

@@ -1,0 +1,43 @@
+"""Records in memory: they end with the process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from manager_agent.clock import Clock
+from manager_agent.records.records import Kind, Record
+
+SWEEP_INTERVAL = 60.0
+"""Seconds between two removals of expired records."""
+
+
+class MemoryRecords:
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._records: dict[tuple[Kind, str], Record] = {}
+        self._swept_at = clock()
+
+    async def start(self) -> None: ...
+
+    async def aclose(self) -> None: ...
+
+    async def load(self, kind: Kind) -> Sequence[Record]:
+        now = self._clock()
+        return [record for record in self._records.values() if record.kind is kind and record.is_live(now)]
+
+    def put(self, kind: Kind, key: str, value: bytes, expires_at: float | None = None) -> None:
+        self._records[kind, key] = Record(kind, key, value, expires_at)
+        self._sweep()
+
+    def delete(self, kind: Kind, key: str) -> None:
+        self._records.pop((kind, key), None)
+
+    async def committed(self) -> None: ...
+
+    def _sweep(self) -> None:
+        if (now := self._clock()) < self._swept_at + SWEEP_INTERVAL:
+            return
+        self._swept_at = now
+        for place, record in list(self._records.items()):
+            if not record.is_live(now):
+                del self._records[place]

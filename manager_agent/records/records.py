@@ -1,0 +1,60 @@
+"""Records: what LiveKit's rooms can't hold, as small values by kind and key.
+
+PURE. The values are bytes of their owners, who put a version into each: a value that its owner can't read is skipped
+and logged by the owner.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class Kind(StrEnum):
+    """What a record is. The values are stored: they never change."""
+
+    REGISTRATION = "registration"
+    """A registered service, by its id."""
+    ANSWER = "answer"
+    """An answer kept for repeated requests, by its idempotency key."""
+    DELIVERY = "delivery"
+    """A callback that is not delivered yet, by the id of its event."""
+    ENDED_SESSION = "ended_session"
+    """A session that is over and can still be read, by its id."""
+    ROOM_NAME = "room_name"
+    """A room name that tokens reserve."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    kind: Kind
+    key: str
+    value: bytes
+    expires_at: float | None = None
+    """When it is forgotten, in seconds since the epoch; None: never."""
+
+    def is_live(self, now: float) -> bool:
+        return self.expires_at is None or now < self.expires_at
+
+
+class Records(Protocol):
+    """The records of one deployment. All calls are made on one event loop."""
+
+    async def start(self) -> None: ...
+
+    async def aclose(self) -> None:
+        """Make everything durable that was put, as far as that is possible, and stop."""
+
+    async def load(self, kind: Kind) -> Sequence[Record]:
+        """The records of this kind that have not expired, in the order in which their keys were first put."""
+
+    def put(self, kind: Kind, key: str, value: bytes, expires_at: float | None = None) -> None:
+        """Add or replace a record. It is queued, and written in the order of the calls."""
+
+    def delete(self, kind: Kind, key: str) -> None:
+        """Remove a record, in the same queue. One that does not exist is no error."""
+
+    async def committed(self) -> None:
+        """Return once everything that was put or deleted so far is durable, or can't be made durable at the moment."""
