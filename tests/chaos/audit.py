@@ -1,0 +1,81 @@
+"""Compares the ledger with what is true after a disturbance."""
+
+from __future__ import annotations
+
+from manager_agent.messages import RoomStatus
+from tests.chaos.ledger import InvitedAs, KnownSession, Ledger, View
+from tests.chaos.scripts_of_sessions import SessionScript
+
+KEPT = ("room_name", "user_identity", "user_name", "metadata", "created_at", "ready_deadline")
+"""Fields that never change."""
+LOST = "no acknowledged session is lost"
+KEEPS = "an acknowledged session stays the same"
+UNCHANGED = "what is recorded is not undone"
+
+
+class Audit:
+    def __init__(self, ledger: Ledger, scripts: dict[int, SessionScript]) -> None:
+        self._ledger, self._scripts = ledger, scripts
+
+    def compare(self, known: KnownSession, status: int, view: View, room: RoomStatus | None) -> None:
+        """An acknowledged session with the answer to GET, and with its room's metadata."""
+        session_id = known.session_id
+        if status == 404 and (known.over is not None or known.is_unwanted):
+            return  # rooms do not hold sessions that are over
+        if status != 200:
+            self._ledger.breaks(LOST, f"GET of {session_id}: {status} {view}")
+            return
+        for name in KEPT:
+            if view[name] != known.first[name]:
+                self._ledger.breaks(KEEPS, f"{name} of {session_id} was {known.first[name]!r}, is {view[name]!r}")
+        if known.over is not None:
+            if (view["reason"], view["ended_at"]) != (known.over["reason"], known.over["ended_at"]):
+                self._ledger.breaks(UNCHANGED, f"{session_id} had ended, now: {_short(view)}")
+        elif not known.is_unwanted:
+            self._compare_live(known, view, room)
+        if view["revision"] < known.recorded_revision:
+            what = f"revision of {session_id} was {known.recorded_revision}, is {view['revision']}"
+            self._ledger.breaks(UNCHANGED, what)
+
+    def _compare_live(self, known: KnownSession, view: View, room: RoomStatus | None) -> None:
+        session_id = known.session_id
+        if view["reason"] is not None:
+            self._ledger.breaks(LOST, f"{session_id} ended by itself: {_short(view)}")
+            return
+        if room is None:
+            self._ledger.breaks(LOST, f"{session_id} has no room: {_short(view)}")
+        if known.recorded is not None and known.recorded["ready_at"] != view["ready_at"]:
+            what = f"ready_at of {session_id} was {known.recorded['ready_at']}, is {view['ready_at']}"
+            self._ledger.breaks(UNCHANGED, what)
+        script = self._scripts[known.first["metadata"]["script"]]
+        for service in view["services"]:
+            self._compare_service(session_id, service, script)
+        if known.recorded is not None:
+            self._compare_attempts(known.recorded, view)
+
+    def _compare_service(self, session_id: str, service: View, script: SessionScript) -> None:
+        entry = script.entry_of(service["service_id"])
+        failures = sum(
+            key in self._ledger.failed
+            for service_id in script.entries[entry].service_ids
+            for key in [InvitedAs(session_id, service_id, 1)]
+        )
+        if service["attempt"] > 1 + failures:
+            self._ledger.breaks(
+                "nobody well is replaced", f"{session_id}: {service} although {failures} attempts failed"
+            )
+        key = InvitedAs(session_id, service["service_id"], service["attempt"])
+        if key in self._ledger.ready_acknowledged and service["state"] != "ready":
+            self._ledger.breaks(UNCHANGED, f"{key} was acknowledged as ready, is {service}")
+
+    def _compare_attempts(self, recorded: View, view: View) -> None:
+        for before, after in zip(recorded["services"], view["services"], strict=True):
+            if after["attempt"] < before["attempt"]:
+                self._ledger.breaks(UNCHANGED, f"{recorded['session_id']}: {before} became {after}")
+            if after["attempt"] == before["attempt"] and not before["timeline"].items() <= after["timeline"].items():
+                self._ledger.breaks(UNCHANGED, f"{recorded['session_id']}: timeline {before} became {after}")
+
+
+def _short(view: View) -> str:
+    services = [(one["service_id"], one["attempt"], one["state"], one["reason"]) for one in view["services"]]
+    return f"{view['state']} {view['reason']} at {view['ended_at']}, {services}"

@@ -1,0 +1,86 @@
+"""Many runs, and a table of their outcomes:
+
+python -m tests.chaos.campaign [--seed SEED] [--count COUNT] [--only NUMBER]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import secrets
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.measuring import percentile
+from tests.chaos.chaos_site import ChaosSite
+from tests.chaos.kill_points import KillPoint, kill_points
+from tests.chaos.run import Outcome, run_once
+
+COUNT = 60
+COLUMNS = {
+    "lost": "no acknowledged session is lost",
+    "early tokens": "no token early",
+    "double managers": "one manager per room",
+    "rooms left": "no room is left",
+}
+"""The promises that have a column of their own."""
+
+TIMES = ("listens p50 s", "max s", "all answered p50 s", "max s ")
+"""From the strike until the next process listens, and from then until every acknowledged session is answered."""
+
+
+async def run_all(points: Sequence[KillPoint], folder: Path) -> list[Outcome]:
+    """Run them one after the other. What breaks is printed at once, with the command to repeat it."""
+    outcomes = []
+    async with ChaosSite(folder) as site:
+        for point in points:
+            began = time.monotonic()
+            outcome = await run_once(site, point)
+            outcomes.append(outcome)
+            late = "" if outcome.is_on_time else ", the moment did not come"
+            print(f"{point}: {len(outcome.violations)} broken, {time.monotonic() - began:.0f} s{late}", flush=True)
+            for violation in outcome.violations:
+                print(f"    {violation}\n    repeat it: {point.command}", flush=True)
+    return outcomes
+
+
+def show(outcomes: Sequence[Outcome]) -> None:
+    table = Table(title=f"kill -9 at {len(outcomes)} points, seed {outcomes[0].point.seed}")
+    for heading in ("kind", "runs", "acknowledged", *COLUMNS, "other", *TIMES):
+        table.add_column(heading, justify="left" if heading == "kind" else "right")
+    kinds = list(dict.fromkeys(outcome.point.kind for outcome in outcomes))
+    for kind in [*kinds, "all"]:
+        ours = [outcome for outcome in outcomes if kind in (outcome.point.kind, "all")]
+        broken = [violation.promise for outcome in ours for violation in outcome.violations]
+        named = [broken.count(promise) for promise in COLUMNS.values()]
+        times = [outcome.listening_after for outcome in ours], [outcome.answered_after for outcome in ours]
+        shown = [f"{value:.1f}" for some in times for value in (percentile(some, 50), max(some))]
+        row = (len(ours), sum(outcome.acknowledged for outcome in ours), *named, len(broken) - sum(named))
+        table.add_row(kind, *map(str, row), *shown)
+    Console(width=150).print(table)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seed", default=secrets.token_hex(3), help="of the whole campaign")
+    parser.add_argument("--count", type=int, default=COUNT, help="number of kill points")
+    parser.add_argument("--only", type=int, help="run the kill point with this number alone")
+    parser.add_argument("--logs", type=Path, help="an empty folder for the logs")
+    asked = parser.parse_args()
+    points = kill_points(asked.seed, max(asked.count, (asked.only or 0) + 1))
+    if asked.only is not None:
+        points = [points[asked.only]]
+    with tempfile.TemporaryDirectory() as temporary:
+        outcomes = asyncio.run(run_all(points, asked.logs or Path(temporary)))
+    show(outcomes)
+    return 1 if any(outcome.violations for outcome in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

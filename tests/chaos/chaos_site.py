@@ -1,0 +1,139 @@
+"""A livekit-server, a session manager as a process of its own behind a proxy, its services and a receiver of callbacks:
+where the runs of a campaign take place, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import aiohttp
+from livekit import api
+
+from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from tests.callback_receiver import CallbackReceiver
+from tests.chaos.happenings import Happenings
+from tests.chaos.ledger import Ledger
+from tests.chaos.room_watch import OutsideWatch
+from tests.chaos.scripted_client import ApiCaller
+from tests.chaos.scripted_service import ScriptedService
+from tests.chaos.scripts_of_sessions import ALONE, PAIRED, SessionScript
+from tests.live.conftest import KEY, SECRET, Site
+from tests.live.manager_process import ManagerProcess
+from tests.livekit_faults import Behavior, Call, ConnectionCut
+from tests.livekit_proxy import LiveKitProxy
+
+OBSERVED = (
+    "CreateRoom",
+    "CreateDispatch",
+    "DeleteDispatch",
+    "ListDispatch",
+    "ListParticipants",
+    "UpdateRoomMetadata",
+    "RemoveParticipant",
+    "DeleteRoom",
+)
+
+
+class ChaosSite:
+    """`folder`: for logs and the state of the session manager."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.happenings, self.ledger = Happenings(), Ledger()
+        self.scripts: dict[int, SessionScript] = {}
+        """Of all runs, by number."""
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        enter = self._stack.enter_async_context
+        binary = await asyncio.to_thread(find_or_build)
+        port, log = free_port(), self._folder / "livekit.log"
+        webhook_url = f"http://127.0.0.1:{port}/livekit/webhook"
+        server = await enter(LiveKitServer(binary, port=free_port(), webhook_url=webhook_url, log=log))
+        livekit = await enter(api.LiveKitAPI(server.http_url, KEY, SECRET))
+        proxy = await enter(LiveKitProxy(server.http_url))
+        for method in OBSERVED:
+            proxy.on(method, self._observe())
+        self.callbacks = await enter(CallbackReceiver(answer=self._take_callback))
+        self.services = [await enter(service) for service in self._services()]
+        environment = {
+            "LIVEKIT_SERVER_URL": proxy.url,
+            "LIVEKIT_PUBLIC_URL": server.url,
+            "SERVICE_JOIN_TIMEOUT": "30",
+            "READY_TIMEOUT": "90",
+            "STATE_DIR": str(self._folder),
+        }
+        self.manager = await enter(
+            ManagerProcess(Site(server, port), port=port, log=self._folder / "manager.log", **environment)
+        )
+        self.url = f"http://127.0.0.1:{port}"
+        self.api = ApiCaller(self.url)
+        for service in self.services:
+            service.api_url = self.url
+            status, answer = await self.api("POST", "/microservices/register", service.registration)
+            assert status == 201, answer
+        self.watch = await enter(OutsideWatch(livekit, self.ledger))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.happenings.let_go()
+        await self._stack.aclose()
+
+    async def listens(self) -> float:
+        """Wait until the API answers anything. Returns the time of the monotonic clock."""
+        async with aiohttp.ClientSession() as http:
+            while True:
+                try:
+                    async with http.get(f"{self.url}/livez"):
+                        return time.monotonic()
+                except aiohttp.ClientError:
+                    await asyncio.sleep(0.01)
+
+    def _services(self) -> list[ScriptedService]:
+        kinds = [("BOT", means, service_id) for service_id, means in ALONE.items()]
+        for type_name, (means, service_ids) in PAIRED.items():
+            kinds += [(type_name, means, service_id) for service_id in service_ids]
+        shared: dict[str, Any] = {"happenings": self.happenings, "ledger": self.ledger, "script_of": self._script_of}
+        return [ScriptedService(service_id, type_name, means, **shared) for type_name, means, service_id in kinds]
+
+    def _script_of(self, metadata: Any) -> SessionScript:
+        return self.scripts[metadata["script"]]
+
+    async def _take_callback(self, event: dict[str, Any]) -> int:
+        self.ledger.called_back(event)
+        await self.happenings.happens("callback received")
+        asyncio.get_running_loop().call_soon(
+            lambda: asyncio.ensure_future(self.happenings.happens("callback answered"))
+        )
+        return 200
+
+    def _observe(self) -> Behavior:
+        async def behavior(call: Call) -> Any:
+            facts = _facts_of(call)
+            if await self.happenings.happens(f"{call.method} sent", **facts):
+                raise ConnectionCut
+            answer = await call.ask()
+            if await self.happenings.happens(f"{call.method} answered", **facts):
+                raise ConnectionCut
+            return answer
+
+        return behavior
+
+
+def _facts_of(call: Call) -> dict[str, Any]:
+    match call.method:
+        case "UpdateRoomMetadata":
+            return {"status": _status(call.request.metadata)}
+        case "CreateDispatch":
+            return {"agent_name": call.request.agent_name}
+        case _:
+            return {}
+
+
+def _status(metadata: str) -> dict[str, Any]:
+    status: dict[str, Any] = json.loads(metadata) if metadata else {}
+    return {"state": "", "progress": {"services": []}} | status

@@ -1,0 +1,123 @@
+"""Everything that the session manager acknowledged: to clients, to services and to the receivers of callbacks."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from manager_agent.messages import Invite
+
+View = dict[str, Any]
+
+
+class InvitedAs(NamedTuple):
+    """One attempt of a required service."""
+
+    session_id: str
+    service_id: str
+    attempt: int
+
+
+@dataclass(slots=True)
+class KnownSession:
+    """What was acknowledged of one session."""
+
+    session_id: str
+    first: View
+    """The first answer about it."""
+    recorded: View | None = None
+    """The newest answer that had a token, or callback: the room's record has what it says."""
+    recorded_revision: int = 0
+    over: View | None = None
+    """The first answer that says that it is over."""
+    is_unwanted: bool = False
+    """Whether its end was requested: from then on it may be over."""
+    humans: int = 0
+    """Those who are in the room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A promise that was broken."""
+
+    promise: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.promise}: {self.what}"
+
+
+@dataclass(slots=True)
+class Ledger:
+    sessions: dict[str, KnownSession] = field(default_factory=dict)
+    invite_ids: dict[InvitedAs, set[str]] = field(default_factory=lambda: defaultdict(set))
+    said_ready: set[InvitedAs] = field(default_factory=set)
+    """Those that began to say so, in whatever way."""
+    ready_acknowledged: set[InvitedAs] = field(default_factory=set)
+    failed: set[InvitedAs] = field(default_factory=set)
+    """Those that were told to fail."""
+    callbacks: list[View] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
+    acknowledged: int = 0
+    """Everything that was acknowledged, counted."""
+
+    def breaks(self, promise: str, what: str) -> None:
+        self.violations.append(Violation(promise, f"[{time.strftime('%H:%M:%S')}] {what}"))
+
+    def answered(self, view: View) -> KnownSession:
+        """A client got this answer about a session."""
+        self.acknowledged += 1
+        known = self.sessions.get(view["session_id"])
+        if known is None:
+            known = self.sessions[view["session_id"]] = KnownSession(view["session_id"], view)
+        if "access_token" in view:
+            self._check_token(view, "a client")
+            self._record(known, view)
+        if view["reason"] is not None and known.over is None:
+            known.over = view
+        return known
+
+    def called_back(self, event: View) -> None:
+        """The receiver of callbacks got this event."""
+        self.acknowledged += 1
+        self.callbacks.append(event)
+        view = event["session"]
+        if view["state"] in ("ready", "active"):
+            self._check_token(view, "a callback")
+        if known := self.sessions.get(view["session_id"]):
+            self._record(known, view)
+            if view["reason"] is not None and known.over is None:
+                known.over = view
+
+    def invited(self, invite: Invite) -> InvitedAs:
+        self.acknowledged += 1
+        ids = self.invite_ids[key := InvitedAs(invite.session.session_id, invite.service_id, invite.attempt)]
+        ids.add(invite.id)
+        if len(ids) > 1:
+            self.breaks("one invite id per attempt", f"{key} was invited as {sorted(ids)}")
+        return key
+
+    def ready_is_known(self, key: InvitedAs, revision: int = 0) -> None:
+        """A service got the acknowledgement that it is ready."""
+        self.acknowledged += 1
+        self.ready_acknowledged.add(key)
+        if known := self.sessions.get(key.session_id):
+            known.recorded_revision = max(known.recorded_revision, revision)
+
+    def alive(self) -> Iterable[KnownSession]:
+        """Those that may not be over."""
+        return [one for one in self.sessions.values() if not one.is_unwanted and one.over is None]
+
+    def _record(self, known: KnownSession, view: View) -> None:
+        if known.recorded is None or view["revision"] >= known.recorded["revision"]:
+            known.recorded = view
+        known.recorded_revision = max(known.recorded_revision, view["revision"])
+
+    def _check_token(self, view: View, who: str) -> None:
+        for service in view["services"]:
+            key = InvitedAs(view["session_id"], service["service_id"], service["attempt"])
+            if not service["optional"] and key not in self.said_ready:
+                self.breaks("no token early", f"{who} saw {view['state']} before {key} said ready")

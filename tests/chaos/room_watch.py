@@ -1,0 +1,63 @@
+"""Watches the rooms of a livekit-server from outside."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Self
+
+from livekit import api
+
+from manager_agent.messages import RoomStatus
+from manager_agent.session.session import OUR_IDENTITIES
+from tests.chaos.ledger import Ledger
+
+INTERVAL = 0.25
+OVERLAP = 2.0
+"""Seconds for which LiveKit may list two managers of a room."""
+
+
+class OutsideWatch:
+    def __init__(self, livekit: api.LiveKitAPI, ledger: Ledger) -> None:
+        self._livekit, self._ledger = livekit, ledger
+        self._double_since: dict[str, float] = {}
+
+    async def __aenter__(self) -> Self:
+        self._running = asyncio.create_task(self._run(), name="room watch")
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._running.cancel()
+        await asyncio.wait([self._running])
+
+    async def sessions(self) -> dict[str, RoomStatus]:
+        """The status of each room of ours, by session id."""
+        rooms = (await self._livekit.room.list_rooms(api.ListRoomsRequest())).rooms
+        statuses = [status for room in rooms if (status := RoomStatus.read(room.metadata)) is not None]
+        return {status.session_id: status for status in statuses}
+
+    async def managers(self, room_name: str) -> list[str]:
+        """The identities of the managers in a room."""
+        try:
+            listing = await self._livekit.room.list_participants(api.ListParticipantsRequest(room=room_name))
+        except api.TwirpError:
+            return []  # the room is gone
+        active = (one for one in listing.participants if one.state == api.ParticipantInfo.ACTIVE)
+        return [one.identity for one in active if one.identity.startswith(f"{OUR_IDENTITIES}manager-")]
+
+    async def _run(self) -> None:
+        while True:
+            rooms = (await self._livekit.room.list_rooms(api.ListRoomsRequest())).rooms
+            for room in rooms:
+                await self._look_at(room.name)
+            await asyncio.sleep(INTERVAL)
+
+    async def _look_at(self, room_name: str) -> None:
+        managers = await self.managers(room_name)
+        if len(managers) < 2:
+            self._double_since.pop(room_name, None)
+            return
+        since = self._double_since.setdefault(room_name, time.monotonic())
+        if time.monotonic() - since > OVERLAP:
+            self._ledger.breaks("one manager per room", f"{room_name} has had {sorted(managers)} for {OVERLAP} s")
+            self._double_since[room_name] = float("inf")

@@ -1,0 +1,141 @@
+"""The client and the user of one session of a run. The client follows Retry-After, and asks again when its connection
+breaks."""
+
+from __future__ import annotations
+
+import asyncio
+from http import HTTPStatus
+from typing import Any
+
+import aiohttp
+from livekit import rtc
+
+from manager_agent.livekit.room_connection import connect, disconnect
+from tests.chaos.happenings import Happenings
+from tests.chaos.ledger import KnownSession, Ledger, View
+from tests.chaos.scripts_of_sessions import SessionScript
+
+POLL_PAUSE = 0.15
+CONNECT_TIMEOUT = 30.0
+QUIETLY = rtc.RoomOptions(auto_subscribe=False)
+
+
+class ApiCaller:
+    """Calls the API until it gets an answer other than 503."""
+
+    def __init__(self, url: str) -> None:
+        self._url = f"{url}/api/v1"
+
+    async def __call__(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
+        async with aiohttp.ClientSession() as http:
+            while True:
+                pause = 0.1
+                try:
+                    async with http.request(method, self._url + path, json=body, headers=headers) as answer:
+                        if answer.status != HTTPStatus.SERVICE_UNAVAILABLE:
+                            return answer.status, await answer.json()
+                        pause = min(float(answer.headers.get("Retry-After", pause)), 1.0)
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(pause)
+
+
+class ScriptedClient:
+    def __init__(
+        self, script: SessionScript, api: ApiCaller, *, callback_url: str, happenings: Happenings, ledger: Ledger
+    ) -> None:
+        self.script = script
+        self._api, self._callback_url = api, callback_url
+        self._happenings, self._ledger = happenings, ledger
+        self.known: KnownSession | None = None
+        """Its session, once it is acknowledged."""
+        self._rooms: list[rtc.Room] = []
+
+    def __repr__(self) -> str:
+        return f"<ScriptedClient {self.script} known={self.known}>"
+
+    async def run(self) -> None:
+        """Return when the script is through; the session may live on."""
+        view = await self._create()
+        while "access_token" not in view and view["reason"] is None:
+            await asyncio.sleep(POLL_PAUSE)
+            view = await self._ask("GET", "")
+        if view["reason"] is not None:
+            return
+        await self._happenings.happens("token received")
+        await self._use(view)
+        if self.script.lasts is not None:
+            await asyncio.sleep(self.script.lasts)
+            await self.end()
+
+    async def end(self) -> None:
+        """End the session, as often as it takes until that is acknowledged."""
+        assert self.known is not None
+        self.known.is_unwanted = True
+        asking = asyncio.create_task(self._ask("DELETE", ""))
+        await self._happenings.happens("end requested")
+        await asking
+        await self._happenings.happens("end acknowledged")
+
+    async def leave(self) -> None:
+        for room in self._rooms:
+            await disconnect(room)
+
+    async def _create(self) -> View:
+        body = {
+            "user_identity": f"user-{self.script.number}",
+            "user_name": f"User {self.script.number}",
+            "metadata": self.script.metadata,
+            "required_services": [entry.requirement for entry in self.script.entries],
+            "callback_url": self._callback_url,
+        }
+        asking = asyncio.create_task(self._api("POST", "/sessions", body, Prefer=self.script.prefer))
+        await self._happenings.happens("session requested")
+        status, view = await asking
+        if status not in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
+            self._ledger.breaks("sessions are created", f"{status}: {view}")
+            raise AssertionError(view)
+        self.known = self._ledger.answered(view)
+        await self._happenings.happens("session acknowledged")
+        return dict(view)
+
+    async def _ask(self, method: str, path: str) -> View:
+        assert self.known is not None
+        session_id, was_over = self.known.session_id, self.known.over is not None or self.known.is_unwanted
+        status, view = await self._api(method, f"/sessions/{session_id}{path}")
+        if status == HTTPStatus.NOT_FOUND and was_over:
+            return self.known.first | {"reason": "forgotten"}
+        if status == HTTPStatus.CONFLICT:  # no token at the moment: a service has to be replaced
+            return self.known.first
+        if status != HTTPStatus.OK:
+            self._ledger.breaks("no acknowledged session is lost", f"{method} of {session_id}: {status} {view}")
+            raise AssertionError(view)
+        self._ledger.answered(view)
+        return dict(view)
+
+    async def _use(self, view: View) -> None:
+        path = f"/sessions/{view['session_id']}"
+        if self.script.renews_token:
+            await self._ask("POST", "/token")
+            await self._happenings.happens("token renewed")
+        if self.script.user_joins:
+            await self._join(view)
+            await self._happenings.happens("user joined")
+        if self.script.invites_guest:
+            status, guest = await self._api("POST", f"{path}/participants", {"identity": f"guest-{self.script.number}"})
+            if status == HTTPStatus.CREATED:
+                await self._join(guest)
+                await self._happenings.happens("guest admitted")
+
+    async def _join(self, view: View) -> None:
+        assert self.known is not None
+        known, room = self.known, rtc.Room()
+        self._rooms.append(room)
+
+        def note_end(reason: Any) -> None:
+            if not known.is_unwanted and known.over is None:
+                self._ledger.breaks("no human is disconnected", f"{room.name}: {rtc.DisconnectReason.Name(reason)}")
+
+        room.on("disconnected", note_end)
+        await connect(room, view["server_url"], view["access_token"], QUIETLY, CONNECT_TIMEOUT)
+        known.humans += 1
