@@ -33,6 +33,7 @@ from manager_agent.session.change_values import (
     SessionForgotten,
     SessionOpened,
     SessionReady,
+    SessionRestored,
     StateChanged,
     StepTaken,
     UserJoined,
@@ -448,7 +449,7 @@ def test_the_examples_have_every_kind_of_event_and_of_change() -> None:
     events = {type(event) for _, event, _ in CASES.values()}
     assert events | {*SILENT, *NOT_IN_CASES} == set(get_args(Event))
     found = {type(one) for _, _, expected in CASES.values() for one in expected} - {Ended}
-    assert found | {AttemptEnded, SessionOpened, SessionForgotten} == set(get_args(SessionChange))
+    assert found | {AttemptEnded, SessionOpened, SessionForgotten, SessionRestored} == set(get_args(SessionChange))
 
 
 def test_opening_and_removing_a_session_are_changes() -> None:
@@ -525,4 +526,4 @@ def test_counts_of_changes_agree_with_the_final_session_in_long_histories() -> N
         model = a_history(*by_chance(seed))
         check_changes(model)
         met |= {type(one) for one in all_changes(model)}
-    assert met == set(get_args(SessionChange)) - {SessionForgotten}
+    assert met == set(get_args(SessionChange)) - {SessionForgotten, SessionRestored}
