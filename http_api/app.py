@@ -22,9 +22,11 @@ from http_api.problems.problems import problems
 from http_api.protocol.bodies import expect
 from http_api.protocol.cors import CrossOrigin
 from http_api.routes import OPERATIONS
+from http_api.settings.settings import BadSettings
 from http_api.streams.subscribers import FEED
 from http_api.web.docs import DOCUMENT, document_file
 from manager_agent.livekit import ffi
+from manager_agent.records.records import NewerRecords
 
 
 def create_app(components: Components) -> web.Application:
@@ -68,7 +70,10 @@ async def _running(app: web.Application, components: Components) -> AsyncIterato
             components.agent,
         ):
             stack.push_async_callback(part.aclose)
-            await part.start()
+            try:
+                await part.start()
+            except NewerRecords as newer:
+                raise BadSettings(str(newer)) from None
         stack.push_async_callback(app[FEED].aclose)
         stack.push_async_callback(components.orchestrator.aclose)
         stack.push_async_callback(app[TASKS].aclose)

@@ -17,6 +17,7 @@ from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.address_policy import AddressPolicy
 from manager_agent.outbound.callbacks import Callbacks
+from manager_agent.records.records import Records
 from manager_agent.registry.registry import Registry
 from manager_agent.store.recording import Recording
 from manager_agent.store.store import Store
@@ -24,6 +25,7 @@ from manager_agent.tasks import Tasks
 
 CLOCK: web.AppKey[Clock] = web.AppKey("CLOCK")
 STORE: web.AppKey[Store] = web.AppKey("STORE")
+RECORDS: web.AppKey[Records] = web.AppKey("RECORDS")
 REGISTRY = web.AppKey("REGISTRY", Registry)
 ROOMS = web.AppKey("ROOMS", Rooms)
 ORCHESTRATOR = web.AppKey("ORCHESTRATOR", Orchestrator)

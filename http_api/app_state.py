@@ -16,6 +16,7 @@ from http_api.app_keys import (
     ORCHESTRATOR,
     PROBE,
     RECORDING,
+    RECORDS,
     RECOVERY,
     REGISTRY,
     ROOMS,
@@ -60,7 +61,7 @@ def provide(app: web.Application, components: Components) -> None:
     app[PROFILES] = components.profiles
     app[INVITE_ADDRESSES], app[CALLBACK_ADDRESSES] = components.invite_addresses, components.callback_addresses
     app[ROOMS], app[ORCHESTRATOR], app[AGENT] = rooms, orchestrator, components.agent
-    app[RECORDING], app[RECOVERY] = components.recording, components.recovery
+    app[RECORDS], app[RECORDING], app[RECOVERY] = components.records, components.recording, components.recovery
     app[METRICS], app[TRACING] = components.metrics, components.tracing
     app[RECENT_LOGS], app[SHIPPER] = sinks.recent, sinks.shipper
     app[PROBE] = Probe(orchestrator=orchestrator, store=store, rooms=rooms, clock=clock)
@@ -111,7 +112,7 @@ def provide(app: web.Application, components: Components) -> None:
         store.listen(listener)
     wire(
         components.metrics, store, registry, components.profiles, components.agent, components.reconciler, callbacks,
-        waiters, sinks.shipper,
+        waiters, sinks.shipper, components.records,
     )  # fmt: skip
 
 

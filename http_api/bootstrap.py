@@ -23,6 +23,7 @@ from manager_agent.outbound.http_client import is_this_machine
 from manager_agent.outbound.invites import Inviter
 from manager_agent.records.memory import MemoryRecords
 from manager_agent.records.records import Records
+from manager_agent.records.sqlite import SqliteRecords
 from manager_agent.registry.lease_sweeper import LeaseSweeper
 from manager_agent.registry.persistence import SnapshotWriter
 from manager_agent.registry.registry import Registry
@@ -99,7 +100,7 @@ def compose(
     recovery = Recovery(store=store, rooms=livekit_rooms, orchestrator=orchestrator, identities=identities, clock=clock)
     return Components(
         settings, sinks or LogSinks(), clock, metrics, tracing,
-        invite_addresses, callback_addresses, records or MemoryRecords(clock), store, registry, profiles,
+        invite_addresses, callback_addresses, records or records_of(settings, clock), store, registry, profiles,
         rooms=livekit_rooms,
         inviter=invites,
         recording=recording,
@@ -120,6 +121,11 @@ def compose(
         ),
         room_names=names,
     )  # fmt: skip
+
+
+def records_of(settings: Settings, clock: Clock) -> Records:
+    """The records, not started."""
+    return MemoryRecords(clock) if settings.state_dir is None else SqliteRecords(settings.state_dir, clock)
 
 
 def rooms_of(settings: Settings, kind: type[Rooms], room_names: RoomNames) -> Rooms:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from manager_agent.clock import Clock
-from manager_agent.records.records import Kind, Record
+from manager_agent.records.records import Kind, Record, RecordStats
 
 SWEEP_INTERVAL = 60.0
 """Seconds between two removals of expired records."""
@@ -33,6 +33,10 @@ class MemoryRecords:
         self._records.pop((kind, key), None)
 
     async def committed(self) -> None: ...
+
+    @property
+    def stats(self) -> RecordStats:
+        return RecordStats()
 
     def _sweep(self) -> None:
         if (now := self._clock()) < self._swept_at + SWEEP_INTERVAL:

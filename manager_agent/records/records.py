@@ -39,16 +39,31 @@ class Record:
         return self.expires_at is None or now < self.expires_at
 
 
+@dataclass(frozen=True, slots=True)
+class RecordStats:
+    pending: int = 0
+    """Changes that are not durable yet."""
+    is_failing: bool = False
+    """Whether changes can't be made durable at the moment."""
+    lost: int = 0
+    """Changes that were given up: too many were pending, or they could not be written."""
+
+
+class NewerRecords(Exception):
+    """A newer version of the program has written the records. The message names the way back."""
+
+
 class Records(Protocol):
     """The records of one deployment. All calls are made on one event loop."""
 
-    async def start(self) -> None: ...
+    async def start(self) -> None:
+        """Raises NewerRecords."""
 
     async def aclose(self) -> None:
         """Make everything durable that was put, as far as that is possible, and stop."""
 
     async def load(self, kind: Kind) -> Sequence[Record]:
-        """The records of this kind that have not expired, in the order in which their keys were first put."""
+        """The durable records of this kind that have not expired, in the order in which their keys were first put."""
 
     def put(self, kind: Kind, key: str, value: bytes, expires_at: float | None = None) -> None:
         """Add or replace a record. It is queued, and written in the order of the calls."""
@@ -58,3 +73,6 @@ class Records(Protocol):
 
     async def committed(self) -> None:
         """Return once everything that was put or deleted so far is durable, or can't be made durable at the moment."""
+
+    @property
+    def stats(self) -> RecordStats: ...

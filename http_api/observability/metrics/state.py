@@ -14,11 +14,14 @@ from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.outbound.callbacks import Callbacks
 from manager_agent.outbound.deliveries import DeliveryState
+from manager_agent.records.records import Records
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.registry import Registry
 from manager_agent.session.session import SessionState
 from manager_agent.store.store import Store
 
+RECORDS_PENDING = "Changes of records that are not in STATE_DIR yet."
+RECORDS_LOST = "Changes of records that were given up because STATE_DIR did not take them."
 UNDELETABLE = "Rooms of ended sessions, or of none, that LiveKit did not delete in several tries."
 
 
@@ -33,6 +36,7 @@ class State(Collector):
         registry: Registry,
         callbacks: Callbacks,
         log_queue: Callable[[], Stats],
+        records: Records,
         shown_type: Callable[[str], str],
         known_types: Collection[str],
     ) -> None:
@@ -41,7 +45,7 @@ class State(Collector):
         self._store, self._waiters, self._agent, self._registry = store, waiters, agent, registry
         self._reconciler = reconciler
         self._callbacks, self._log_queue, self._shown_type = callbacks, log_queue, shown_type
-        self._known_types = known_types
+        self._known_types, self._records = known_types, records
 
     def collect(self) -> Iterable[Metric]:
         yield self._sessions()
@@ -51,12 +55,16 @@ class State(Collector):
         yield _logs_dropped(logs)
         delivered = "session_manager_log_records_delivered_total"
         yield CounterMetricFamily(delivered, "Log records that the collector accepted.", value=logs.delivered)
+        records = self._records.stats
+        yield CounterMetricFamily("session_manager_record_changes_lost_total", RECORDS_LOST, value=records.lost)
         for name, description, value in (
             ("session_manager_waiters", "Requests that are waiting.", self._waiters.count),
             ("session_manager_rooms_held", "Rooms that the manager agent watches.", self._agent.rooms_held),
             ("session_manager_rooms_undeletable", UNDELETABLE, self._reconciler.undeletable),
             ("session_manager_manager_registered", "1 if registered with LiveKit.", self._agent.registered),
             ("session_manager_callbacks_pending", "Callbacks not yet finished.", self._callbacks.pending),
+            ("session_manager_record_changes_pending", RECORDS_PENDING, records.pending),
+            ("session_manager_records_failing", "1 while STATE_DIR takes no records.", records.is_failing),
             ("session_manager_log_queue_records", "Log records waiting to be shipped.", logs.queued_records),
             ("session_manager_log_queue_bytes", "Size of the log records waiting to be shipped.", logs.queued_bytes),
         ):

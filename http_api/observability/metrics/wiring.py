@@ -13,6 +13,7 @@ from http_api.problems.table import UNEXPECTED
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.outbound.callbacks import Callbacks
+from manager_agent.records.records import Records
 from manager_agent.registry.registry import Registry
 from manager_agent.store.store import Store
 
@@ -27,6 +28,7 @@ def wire(
     callbacks: Callbacks,
     waiters: Waiters,
     shipper: LogShipper,
+    records: Records,
 ) -> None:
     """Connect the metrics, once per process. The SERVICES_FILE's services and profiles are registered first, so that
     they get label values before the limit is reached."""
@@ -44,6 +46,7 @@ def wire(
         registry=registry,
         callbacks=callbacks,
         log_queue=lambda: shipper.stats,
+        records=records,
         shown_type=metrics.sessions.expect_type,
         known_types=metrics.sessions.known_types,
     )

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from manager_agent.records.memory import MemoryRecords
-from manager_agent.records.records import Kind, Record, Records
+from manager_agent.records.records import Kind, Record, Records, RecordStats
+from manager_agent.records.sqlite import SqliteRecords
 
 pytestmark = pytest.mark.unit
 
@@ -27,9 +29,9 @@ def clock() -> SetClock:
     return SetClock()
 
 
-@pytest.fixture
-async def records(clock: SetClock) -> AsyncIterator[Records]:
-    records = MemoryRecords(clock)
+@pytest.fixture(params=["memory", "sqlite"])
+async def records(request: pytest.FixtureRequest, clock: SetClock, tmp_path: Path) -> AsyncIterator[Records]:
+    records: Records = MemoryRecords(clock) if request.param == "memory" else SqliteRecords(tmp_path, clock)
     await records.start()
     yield records
     await records.aclose()
@@ -91,3 +93,16 @@ async def test_expired_records_are_not_loaded(records: Records, clock: SetClock)
     assert await keys(records) == ["b", "c"]
     clock.now = 1e12
     assert await keys(records) == ["c"]
+
+
+async def test_records_that_are_committed_are_not_pending(records: Records) -> None:
+    for n in range(1_000):
+        records.put(Kind.ANSWER, str(n), b"x" * 1_000)
+    await records.committed()
+    assert records.stats == RecordStats()
+    assert len(await keys(records)) == 1_000
+
+
+async def test_nothing_put_is_committed_at_once(records: Records) -> None:
+    await records.committed()
+    assert await records.load(Kind.ANSWER) == []

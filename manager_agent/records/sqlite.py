@@ -1,0 +1,167 @@
+"""Records in one SQLite file: they survive the process.
+
+Changes are queued on the event loop and written by a thread of their own. What is put while a transaction is written is
+written together by the next one, so that one sync of the disk serves all who wait. A disk that refuses stops nothing:
+the changes stay pending, and are written once it takes them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+import structlog
+
+from manager_agent.clock import Clock
+from manager_agent.records.pending_changes import PendingChanges, RecordChange
+from manager_agent.records.records import Kind, NewerRecords, Record, RecordStats
+from manager_agent.records.sqlite_file import FILE, DiskRefused, SqliteFile
+from manager_agent.tasks import Tasks
+
+log = structlog.get_logger()
+
+T = TypeVar("T")
+
+RETRY = 5.0
+"""Seconds until a disk that refused is tried again."""
+PATIENCE = 5.0
+"""The most seconds that anyone waits for the disk."""
+SWEEP_INTERVAL = 60.0
+"""Seconds between two removals of expired records."""
+NOT_KEPT = "what is recorded meanwhile is lost if the process ends (STATE_DIR)"
+
+
+class SqliteRecords:
+    def __init__(
+        self, directory: Path, clock: Clock, *, pending: PendingChanges | None = None, retry: float = RETRY
+    ) -> None:
+        """`directory`: the STATE_DIR, which is made if it does not exist."""
+        self._path, self._file, self._clock, self._retry = directory / FILE, SqliteFile(directory), clock, retry
+        self._pending = PendingChanges() if pending is None else pending
+        self._writing: asyncio.Task[None] | None = None
+        self._waiting: list[asyncio.Future[None]] = []
+        self._wanted = asyncio.Event()
+        self._is_failing = False
+        self._faults = 0
+        """Changes that could not be written for another reason than the disk."""
+        self._swept_at = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="records")
+        self._tasks = Tasks()
+
+    @property
+    def stats(self) -> RecordStats:
+        return RecordStats(len(self._pending), self._is_failing, self._pending.lost + self._faults)
+
+    async def start(self) -> None:
+        """Raises NewerRecords. Any other failure is logged, and the file tried again."""
+        try:
+            await self._in_thread(lambda: self._file.write((), self._clock(), sweep=True))
+        except DiskRefused as error:
+            self._failed(str(error))
+        else:
+            log.info("records_opened", file=str(self._path))
+        self._swept_at = self._clock()
+        self._tasks.spawn(self._run(), name="records")
+
+    async def aclose(self) -> None:
+        await self._tasks.aclose()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                if self._pending or self._writing is not None:
+                    await self._write()
+                await self._in_thread(self._file.close)
+        if self._pending or self._writing is not None:
+            log.error("records_not_written", changes=len(self._pending), file=str(self._path))
+        self._thread.shutdown(wait=False)
+
+    async def load(self, kind: Kind) -> Sequence[Record]:
+        try:
+            return await self._in_thread(lambda: self._file.read(kind, self._clock()))
+        except (DiskRefused, NewerRecords) as error:
+            hint = "what it has is known after a restart, once it can be read (STATE_DIR)"
+            log.error("records_not_read", kind=kind, file=str(self._path), why=str(error), hint=hint)
+            return ()
+
+    def put(self, kind: Kind, key: str, value: bytes, expires_at: float | None = None) -> None:
+        self._add(RecordChange(kind, key, Record(kind, key, value, expires_at)))
+
+    def delete(self, kind: Kind, key: str) -> None:
+        self._add(RecordChange(kind, key, None))
+
+    def _add(self, change: RecordChange) -> None:
+        self._pending.add(change)
+        self._wanted.set()
+
+    async def committed(self) -> None:
+        if self._is_failing or (not self._pending and self._writing is None):
+            return
+        done = asyncio.get_running_loop().create_future()
+        self._waiting.append(done)
+        self._wanted.set()
+        await asyncio.wait([done], timeout=PATIENCE)
+        if not done.done():
+            self._failed(f"the disk has not answered for {PATIENCE:.0f} s")
+
+    async def _run(self) -> None:
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SWEEP_INTERVAL):
+                    await self._wanted.wait()
+            await self._write()
+            if self._is_failing:
+                await asyncio.sleep(self._retry)
+
+    async def _write(self) -> None:
+        """Write what is pending, after what is being written."""
+        while self._writing is not None:
+            await asyncio.wait([self._writing])
+        self._writing = asyncio.create_task(self._write_pending())
+        await asyncio.shield(self._writing)  # a thread can't be cancelled
+
+    async def _write_pending(self) -> None:
+        self._wanted.clear()
+        changes, self._waiting, waiting = self._pending.take(), [], self._waiting
+        now = self._clock()
+        sweep = now >= self._swept_at + SWEEP_INTERVAL
+        try:
+            if changes or sweep or self._is_failing:
+                await self._in_thread(lambda: self._file.write(changes, now, sweep=sweep))
+        except (DiskRefused, NewerRecords) as error:
+            self._pending.give_back(changes)
+            self._failed(str(error))
+        except Exception:
+            self._faults += len(changes)
+            log.exception("records_fault", changes=len(changes))
+        else:
+            self._succeeded(swept_at=now if sweep else self._swept_at)
+        finally:
+            self._writing = None
+            _release(waiting)
+
+    def _failed(self, why: str) -> None:
+        """Log it, once until a write succeeds."""
+        if not self._is_failing:
+            log.error("records_not_kept", file=str(self._path), why=why, hint=NOT_KEPT)
+        self._is_failing = True
+        self._wanted.set()
+        _release(self._waiting)
+
+    def _succeeded(self, swept_at: float) -> None:
+        self._swept_at = swept_at
+        if self._is_failing:
+            log.info("records_kept_again", file=str(self._path), lost=self._pending.lost)
+        self._is_failing = False
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+def _release(waiting: list[asyncio.Future[None]]) -> None:
+    for done in waiting:
+        if not done.done():
+            done.set_result(None)
+    waiting.clear()

@@ -1,0 +1,99 @@
+"""The SQLite file with the records: read and written. Blocking calls, all made in one thread.
+
+Several processes may have it open, as during a rolling update. It must be on a local disk: SQLite's WAL does not work
+on network file systems.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import structlog
+
+from manager_agent.records.pending_changes import RecordChange
+from manager_agent.records.records import Kind, Record
+from manager_agent.records.sqlite_opening import VERSION, DamagedFile, opened, refuse_newer
+
+log = structlog.get_logger()
+
+FILE = "session-manager.db"
+PUT = (
+    "INSERT INTO record (kind, key, expires_at, value) VALUES (?, ?, ?, ?)"
+    " ON CONFLICT (kind, key) DO UPDATE SET expires_at = excluded.expires_at, value = excluded.value"
+)
+DELETE = "DELETE FROM record WHERE kind = ? AND key = ?"
+SWEEP = "DELETE FROM record WHERE expires_at <= ?"
+LOAD = (
+    "SELECT key, value, expires_at FROM record WHERE kind = ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY place"
+)
+
+
+class DiskRefused(Exception):
+    """The file can't be opened, read or written at the moment."""
+
+
+class SqliteFile:
+    """The file in this directory, not open. Its methods raise DiskRefused."""
+
+    def __init__(self, directory: Path) -> None:
+        self.path = directory / FILE
+        self._connection: sqlite3.Connection | None = None
+        self._inode = 0
+
+    def read(self, kind: Kind, now: float) -> Sequence[Record]:
+        """The records of this kind that have not expired. Raises NewerRecords."""
+        with self._open() as connection:
+            rows = connection.execute(LOAD, (kind, now)).fetchall()
+        return [Record(kind, key, bytes(value), expires_at) for key, value, expires_at in rows]
+
+    def write(self, changes: Sequence[RecordChange], now: float, *, sweep: bool) -> None:
+        """Make these changes durable, all or none. `sweep`: remove expired records too. Raises NewerRecords."""
+        with self._open() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            refuse_newer(connection, self.path)
+            for change in changes:
+                if change.record is None or change.is_anew:
+                    connection.execute(DELETE, (change.kind, change.key))
+                if (record := change.record) is not None:
+                    connection.execute(PUT, (record.kind, record.key, record.expires_at, record.value))
+            if sweep:
+                connection.execute(SWEEP, (now,))
+            if not changes:  # something is written, to see whether the disk takes it
+                connection.execute(f"PRAGMA user_version = {VERSION}")
+            connection.execute("COMMIT")
+
+    def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            with suppress(sqlite3.Error):
+                connection.close()
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        """The connection. It is closed if the block fails, and opened and checked again by the next one."""
+        try:
+            if self._connection is not None and _inode(self.path) != self._inode:
+                hint = "what it had is lost; leave STATE_DIR alone"
+                log.error("records_file_replaced", file=str(self.path), hint=hint)
+                self.close()
+            if self._connection is None:
+                self._connection, self._inode = opened(self.path), _inode(self.path)
+            yield self._connection
+        except (OSError, sqlite3.Error, DamagedFile) as error:
+            self.close()
+            if isinstance(error, sqlite3.DataError | sqlite3.ProgrammingError | sqlite3.IntegrityError):
+                raise  # a fault of what is written
+            raise DiskRefused(str(error)) from error
+        except BaseException:
+            self.close()
+            raise
+
+
+def _inode(path: Path) -> int:
+    try:
+        return path.stat().st_ino
+    except FileNotFoundError:
+        return 0
