@@ -7,7 +7,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api.app_keys import CALLBACK_ADDRESSES, CLOCK, ORCHESTRATOR, STORE
+from http_api.app_keys import CALLBACK_ADDRESSES, CLOCK, ORCHESTRATOR, RECORDING, STORE
 from http_api.errors import NoToken
 from http_api.limits.waiters import WAITERS, decided, until
 from http_api.models.paging import page
@@ -119,6 +119,7 @@ async def close(request: web.Request) -> web.Response:
     Delete the room and notify the services. Repeating the request gets the same response.
     """
     session = await request.app[ORCHESTRATOR].close(session_of(request).session_id)
+    await request.app[RECORDING].until_recorded(session.session_id)
     return _tagged(SessionView.of(session))
 
 

@@ -61,6 +61,7 @@ class ActionIO:
         self._store, self._rooms, self._clock = backends.store, backends.rooms, backends.clock
         self._agent_jobs = AgentJobs(backends.store, backends.rooms, backends.clock)
         self._missed_rooms = backends.missed_rooms
+        self._writer: RoomStatusWriter | None = None
         self._publishing: asyncio.Task[None] | None = None
         self._reported: set[tuple[int, int, bool]] = set()
 
@@ -79,14 +80,15 @@ class ActionIO:
 
     def keep_recorded(self, recorded: Session) -> None:
         """Write the session's record on every change from now on. `recorded`: the session that it has now."""
-        writer = RoomStatusWriter(
+        self._writer = RoomStatusWriter(
             store=self._store,
             rooms=self._rooms,
             recording=self._backends.recording,
             clock=self._clock,
             missed=self._room_missed,
+            created=recorded,
         )
-        self._publishing = self._tasks.spawn(writer.run(recorded), name=f"{self._id} room status")
+        self._publishing = self._tasks.spawn(self._writer.run(), name=f"{self._id} room status")
 
     async def dispatch_manager(self, session: Session) -> ev.Event | None:
         attempt = session.manager.attempt
@@ -177,15 +179,15 @@ class ActionIO:
         return ev.RemovalEnded(self._clock(), identity, removed=True, trespasser=trespasser)
 
     async def clean_up(self, session: Session) -> ev.Event:
-        """Tell the services in the background, on the first try only; wait for the final room status, delete the
-        room."""
+        """Write the final room status once, or try to; tell the services in the background, on the first try only;
+        delete the room."""
+        if self._writer is not None:
+            await self._writer.tried_last.wait()
         if session.end is not None and session.end.clean_ups == 1:
             for service in session.services:
                 attempt = service.current
                 if attempt.number and not attempt.in_flight and attempt.refusal is not ev.Refusal.DECLINED:
                     self.tell_session_ended(session, service, session.end.reason)
-        if self._publishing is not None:
-            await asyncio.wait([self._publishing])
         # `refused` may mean that LiveKit created the room but its response was lost.
         may_exist = session.room.created_at is not None or session.room.refused
         try:
@@ -194,8 +196,15 @@ class ActionIO:
         except Exception as error:
             log.error("room_not_deleted", error=str(error))
             return ev.CleanUpFailed(self._clock())
+        self.forget_record()
         log.info("session_cleaned_up")
         return ev.CleanedUp(self._clock())
+
+    def forget_record(self) -> None:
+        """The room is gone, or the session is not known any more."""
+        if self._publishing is not None:
+            self._publishing.cancel()
+        self._backends.recording.close(self._id)
 
     async def _delete_room(self, session: Session) -> None:
         """Raises LiveKitUnavailable."""

@@ -58,6 +58,7 @@ class ControlLoop:
             try:
                 await self._step()
             except UnknownSession:
+                self._io.forget_record()
                 return
             except Exception:
                 log.exception("drive_fault")

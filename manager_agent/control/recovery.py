@@ -37,6 +37,10 @@ RETRY_PAUSE = 1.0
 MANAGERS_PER_SECOND = 15.0
 """Managers are dispatched to recovered rooms at this rate: about as many joins as one process can make in a second."""
 
+UNRECORDED_REVISIONS = 1000
+"""More than the changes that an earlier process can have shown to clients without recording them. A revision never
+stands for two states: clients compare revisions as entity tags."""
+
 
 @dataclass(frozen=True, slots=True)
 class UnreadableRoom:
@@ -146,7 +150,7 @@ class Recovery:
         return resumed(
             specification.session(),
             room.status.progress,
-            revision=room.status.revision,
+            revision=room.status.revision + UNRECORDED_REVISIONS,
             room_sid=room.sid,
             manager_attempts=recorded.manager_attempts,
             identities=self._identities,

@@ -39,22 +39,26 @@ class RoomStatusWriter:
         recording: Recording,
         clock: Clock,
         missed: Callable[[float], ev.RoomMissed],
+        created: Session,
     ) -> None:
-        """`missed` makes the event for a room that LiveKit did not know when asked at an instant."""
+        """`missed` makes the event for a room that LiveKit did not know when asked at an instant. `created`: the
+        session as it was recorded when the room was created. From now on acknowledgements wait for the record."""
         self._store, self._rooms, self._recording, self._clock = store, rooms, recording, clock
         self._missed = missed
-        self._specification: Specification | None = None
+        self._session_id, self._specification = created.session_id, Specification.of(created)
+        self._record = recording.open(created.session_id)
+        self._record.wrote(created, [])
+        self.tried_last = asyncio.Event()
+        """Set once it was tried to write the final status, or it will not be tried."""
 
-    async def run(self, created: Session) -> None:
-        """Write the session on every change, until the final status of an ended session is written. `created`: the
-        session as it was recorded when the room was created."""
-        record = self._recording.open(created.session_id)
-        self._specification = Specification.of(created)
-        record.wrote(created, [])
+    async def run(self) -> None:
+        """Write the session on every change, until the final status of an ended session is written or the room is
+        gone."""
         try:
-            await self._write_changes(created.session_id, record)
+            await self._write_changes(self._session_id, self._record)
         finally:
-            self._recording.close(created.session_id)
+            self.tried_last.set()
+        self._recording.close(self._session_id)
 
     async def _write_changes(self, session_id: str, record: RoomRecord) -> None:
         written: deque[float] = deque(maxlen=WRITES)
@@ -79,7 +83,7 @@ class RoomStatusWriter:
                 write = log.warning if isinstance(error, LiveKitUnavailable) else log.exception
                 write("status_not_written", error=str(error))
                 if session.over:
-                    return  # the room is about to be deleted
+                    self.tried_last.set()
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
                 continue
             record.wrote(session, waiting)

@@ -99,7 +99,7 @@ class Recording:
         return record
 
     def close(self, session_id: str) -> None:
-        """The writer has ended: the session is over. There is nothing left to wait for."""
+        """The final state is recorded, or the room is gone. There is nothing left to wait for."""
         record = self._rooms.pop(session_id, None)
         if record is not None:
             record.close()

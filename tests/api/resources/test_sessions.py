@@ -10,10 +10,12 @@ from typing import Any
 import jwt
 import pytest
 
+from manager_agent.control import orchestrator
+from manager_agent.livekit.server_api import LiveKitUnavailable
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceReason, ServiceState
 from manager_agent.session.session import EndReason, Session, SessionState
-from tests.api.stand_ins import Api, StartApi
+from tests.api.stand_ins import Api, StandInRooms, StartApi
 from tests.api.still_sessions import server_tasks
 from tests.waiting import waiting_for
 
@@ -214,6 +216,26 @@ async def test_new_token_is_409_unless_the_session_is_ready(api: Api) -> None:
     assert (status, session.keys() >= TOKEN_FIELDS) == (200, True)
     await api.ask("DELETE", f"/sessions/{session_id}")
     assert (await api.ask("POST", path))[0] == 409
+
+
+async def test_an_end_that_livekit_does_not_record_is_not_acknowledged(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def unavailable(*_: object, **__: object) -> None:
+        raise LiveKitUnavailable("down")
+
+    _, _, session = await api.open()
+    path = f"/sessions/{session['session_id']}"
+    with monkeypatch.context() as down:
+        down.setattr(StandInRooms, "show_status", unavailable)
+        down.setattr(StandInRooms, "delete", unavailable)
+        down.setattr(orchestrator, "SETTLE_TIMEOUT", 0.1)
+        status, headers, problem = await api.ask("DELETE", path)
+        assert (status, problem["type"].rpartition(":")[2]) == (503, "room_unavailable")
+        assert headers["Retry-After"]
+    await asyncio.sleep(float(headers["Retry-After"]))
+    status, _, closed = await api.ask("DELETE", path)
+    assert (status, closed["reason"]) == (200, "closed")
 
 
 @pytest.mark.parametrize(("method", "below"), [("GET", ""), ("DELETE", ""), ("POST", "/token")])

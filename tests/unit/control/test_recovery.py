@@ -62,10 +62,12 @@ SESSION = given.after(given.a_session(given.JOINS), *given.created(), *given.inv
 TEXT = Specification.of(SESSION).text()
 
 
-async def recovered(*rooms: ListedRoom, texts: tuple[str, ...] = (TEXT,), **faults: list[Exception]) -> Recovery:
+async def recovered(
+    *rooms: ListedRoom, texts: tuple[str, ...] = (TEXT,), store: MemoryStore | None = None, **faults: list[Exception]
+) -> Recovery:
     """The recovery, once it is complete."""
     livekit = RecordedRooms(*rooms, texts=texts, faults={name.strip("_"): raised for name, raised in faults.items()})
-    store = MemoryStore(now)
+    store = store or MemoryStore(now)
     recovery = Recovery(
         store=store,
         rooms=cast(Rooms, livekit),
@@ -124,3 +126,11 @@ async def test_a_room_whose_record_is_damaged_or_newer_is_left_alone(texts: tupl
 async def test_the_newest_specification_that_can_be_read_counts() -> None:
     recovery = await recovered(a_room(SESSION), texts=("1.damaged.text", TEXT))
     assert recovery.is_known(a_room(SESSION))
+
+
+@in_virtual_time
+async def test_revisions_that_were_shown_and_not_recorded_are_not_used_again() -> None:
+    store = MemoryStore(now)
+    await recovered(a_room(SESSION), store=store)
+    shown = given.after(SESSION, *given.accepted(given.ASR), given.seen("sm-asr-1", "PA_1", given.START))
+    assert store.get("s1").revision > shown.revision

@@ -12,7 +12,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.session import Session
 from manager_agent.session.specification import Specification
 from manager_agent.store.memory import MemoryStore
-from manager_agent.store.recording import Recording
+from manager_agent.store.recording import NotRecorded, Recording
 from tests.unit import sessions as given
 from tests.unit.virtual_time import in_virtual_time, let_pass, now
 from tests.unit.waits import until
@@ -43,8 +43,11 @@ class RecordingRooms(Rooms):
         self.written.append((now(), session.revision))
 
 
-def writer_of(store: MemoryStore, rooms: Rooms, recording: Recording | None = None) -> RoomStatusWriter:
-    return RoomStatusWriter(store=store, rooms=rooms, recording=recording or Recording(store), clock=now, missed=missed)
+def writer_of(
+    store: MemoryStore, rooms: Rooms, created: Session, recording: Recording | None = None
+) -> RoomStatusWriter:
+    recording = recording or Recording(store)
+    return RoomStatusWriter(store=store, rooms=rooms, recording=recording, clock=now, missed=missed, created=created)
 
 
 async def until_current(store: MemoryStore, rooms: RecordingRooms) -> None:
@@ -59,7 +62,7 @@ async def test_fast_changes_are_written_to_the_room_together_and_the_last_one_al
     await store.add(given.a_session(given.JOINS))
     for event in (*given.created(), *given.invited(given.ASR), *given.accepted(given.ASR)):
         await store.update("s1", event)
-    room_status = asyncio.create_task(writer_of(store, rooms).run(given.a_session(given.JOINS)))
+    room_status = asyncio.create_task(writer_of(store, rooms, given.a_session(given.JOINS)).run())
     try:
         for n in range(CHANGES):
             comes_or_goes = given.seen if n % 2 == 0 else given.left
@@ -86,7 +89,7 @@ async def test_a_failed_write_of_the_room_status_is_repeated(fault: Exception) -
     await store.add(given.a_session(given.JOINS))
     for event in (*given.created(), *given.invited(given.ASR)):
         await store.update("s1", event)
-    room_status = asyncio.create_task(writer_of(store, rooms).run(given.a_session(given.JOINS)))
+    room_status = asyncio.create_task(writer_of(store, rooms, given.a_session(given.JOINS)).run())
     try:
         await until_current(store, rooms)
     finally:
@@ -99,7 +102,7 @@ async def test_the_specification_is_written_only_when_another_instance_is_chosen
     await store.add(given.a_session(given.JOINS))
     for event in given.created():
         await store.update("s1", event)
-    room_status = asyncio.create_task(writer_of(store, rooms).run(store.get("s1")))
+    room_status = asyncio.create_task(writer_of(store, rooms, store.get("s1")).run())
     try:
         for event in (
             *given.invited(given.ASR),
@@ -119,3 +122,20 @@ async def test_the_specification_is_written_only_when_another_instance_is_chosen
     (written,) = rooms.specifications
     assert (written.services[0].attempt, written.services[0].current.endpoint) == (2, "http://b/")
     assert [past.instance.service_id for past in written.services[0].past] == ["asr-service"]
+
+
+@in_virtual_time
+async def test_an_end_that_is_not_written_is_not_recorded_and_is_written_later() -> None:
+    rooms, store = RecordingRooms(*[LiveKitUnavailable("down")] * 10), MemoryStore(now)
+    recording = Recording(store)
+    await store.add(given.after(given.a_session(given.JOINS), *given.created()))
+    writer = writer_of(store, rooms, store.get("s1"), recording)
+    await store.update("s1", ev.SessionClosed(now()))
+    writing = asyncio.create_task(writer.run())
+    await writer.tried_last.wait()
+    assert rooms.written == []
+    with pytest.raises(NotRecorded):
+        await recording.until_recorded("s1")
+    await recording.until_recorded("s1", timeout=None)
+    await writing
+    assert [revision for _, revision in rooms.written] == [store.get("s1").revision]
