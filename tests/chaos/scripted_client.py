@@ -52,7 +52,7 @@ class ScriptedClient:
         self._rooms: list[rtc.Room] = []
 
     def __repr__(self) -> str:
-        return f"<ScriptedClient {self.script} known={self.known}>"
+        return f"<ScriptedClient {self.script.number} of {self.known.session_id if self.known else None}>"
 
     async def run(self) -> None:
         """Return when the script is through; the session may live on."""
