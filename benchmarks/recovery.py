@@ -1,0 +1,203 @@
+"""Measure how soon a killed session manager's rooms are looked after again.
+
+    python -m benchmarks.recovery [--rooms 300]
+
+A session manager in a process of its own opens sessions without services, each with its room and its manager. It is
+killed (SIGKILL), and another process is started. The floor is what LiveKit needs to answer the same questions: the list
+of rooms and, for each room, its dispatches and participants, asked by this process with the bare client.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+import tempfile
+import time
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import Awaitable, Callable, Iterable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import aiohttp
+from livekit import api
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.child import run
+from scripts.livekit_server import ROOT, LiveKitServer, find_or_build, free_port
+
+KEY, SECRET = "devkey", "secret"
+AT_ONCE = 16
+MANAGER = "sm-manager-"
+POLL_PAUSE = 0.1
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """Seconds."""
+
+    floor: float
+    """The bare calls to LiveKit."""
+    listening: float
+    """From SIGKILL until the next process listens: the start of a Python process."""
+    new_session: float
+    """From SIGKILL until a new session is created."""
+    answered: float
+    """From SIGKILL until every session is answered by GET."""
+    managed: float
+    """From SIGKILL until every room has its new manager."""
+
+
+class RecoveryBench:
+    def __init__(self, http: aiohttp.ClientSession, livekit: api.LiveKitAPI, environment: dict[str, str], log: Path):
+        self._http, self._livekit, self._log = http, livekit, log
+        self._environment = os.environ | environment
+        self._process: Process | None = None
+
+    async def start(self) -> None:
+        """Start the process; it does not listen yet."""
+        with self._log.open("ab") as log:
+            command = (sys.executable, "-m", "http_api", "--dev")
+            self._process = await asyncio.create_subprocess_exec(
+                *command, cwd=ROOT, env=self._environment, stdin=DEVNULL, stdout=log, stderr=log
+            )
+
+    async def kill(self) -> None:
+        if self._process is not None and self._process.returncode is None:
+            self._process.send_signal(signal.SIGKILL)
+            await self._process.wait()
+
+    async def until(self, method: str, path: str, *statuses: int, body: object = None) -> dict[str, str]:
+        """Ask until the answer has one of these statuses, and return its body."""
+        while True:
+            try:
+                async with self._http.request(method, path, json=body, headers={"Prefer": "respond-async"}) as answer:
+                    if answer.status in statuses:
+                        return dict(await answer.json())
+                    assert answer.status == 503, await answer.text()
+            except aiohttp.ClientConnectionError:
+                pass
+            await asyncio.sleep(POLL_PAUSE)
+
+    async def open_session(self, number: int) -> dict[str, str]:
+        body = {"user_identity": f"user-{number}", "required_services": []}
+        return await self.until("POST", "/api/v1/sessions", 201, body=body)
+
+    async def until_managed(self, room_name: str, *, besides: str = "") -> str:
+        """The identity of the manager in the room, once there is another than `besides`."""
+        while True:
+            listing = await self._livekit.room.list_participants(api.ListParticipantsRequest(room=room_name))
+            active = [one.identity for one in listing.participants if one.state == api.ParticipantInfo.ACTIVE]
+            for identity in active:
+                if identity.startswith(MANAGER) and identity != besides:
+                    return identity
+            await asyncio.sleep(POLL_PAUSE)
+
+    async def floor(self, room_names: Iterable[str]) -> float:
+        began = time.perf_counter()
+        await self._livekit.room.list_rooms(api.ListRoomsRequest())
+
+        async def read(room_name: str) -> None:
+            await self._livekit.agent_dispatch.list_dispatch(room_name)
+            await self._livekit.room.list_participants(api.ListParticipantsRequest(room=room_name))
+
+        await together(room_names, read)
+        return time.perf_counter() - began
+
+    async def measure(self, count: int) -> Recovered:
+        await self.start()
+        await self.until("GET", "/readyz", 200)
+        sessions = await together(range(count), self.open_session)
+        names = [session["room_name"] for session in sessions]
+        managers = dict(zip(names, await together(names, self.until_managed), strict=True))
+        began = time.perf_counter()
+        await self.kill()
+        floor = await self.floor(names)
+        began += floor
+        await self.start()
+        await self.until("GET", "/livez", 200)
+        listening = time.perf_counter() - began
+
+        async def known(session: dict[str, str]) -> None:
+            await self.until("GET", f"/api/v1/sessions/{session['session_id']}", 200)
+
+        async def managed(name: str) -> None:
+            await self.until_managed(name, besides=managers[name])
+
+        async def timed(awaited: Awaitable[object]) -> float:
+            await awaited
+            return time.perf_counter() - began
+
+        new, answered, all_managed = await asyncio.gather(
+            timed(self.open_session(count)), timed(together(sessions, known)), timed(together(names, managed))
+        )
+        return Recovered(floor, listening, new, answered, all_managed)
+
+
+async def together(items: Iterable[T], do: Callable[[T], Awaitable[R]]) -> list[R]:
+    """`do` for all items, AT_ONCE at a time."""
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def one(item: T) -> R:
+        async with slots:
+            return await do(item)
+
+    return await asyncio.gather(*map(one, items))
+
+
+async def measure(count: int, folder: Path) -> Recovered:
+    port = free_port()
+    webhooks = f"http://127.0.0.1:{port}/livekit/webhook"
+    livekit = LiveKitServer(find_or_build(), port=free_port(), webhook_url=webhooks, log=folder / "livekit.log")
+    environment = {
+        "SERVER_PORT": str(port),
+        "LIVEKIT_SERVER_URL": livekit.url,
+        "LOG_LEVEL": "error",
+        "USER_JOIN_TIMEOUT": "3600",
+        "SERVER_HOST": "127.0.0.1",
+    }
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(livekit)
+        client = await stack.enter_async_context(api.LiveKitAPI(livekit.http_url, KEY, SECRET))
+        connector = aiohttp.TCPConnector(limit=0)
+        http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}", connector=connector))
+        bench = RecoveryBench(http, client, environment, folder / "manager.log")
+        stack.push_async_callback(bench.kill)
+        return await bench.measure(count)
+
+
+def show(count: int, recovered: Recovered) -> None:
+    table = Table(title=f"{count} rooms after kill -9, seconds")
+    table.add_column("")
+    table.add_column("since SIGKILL", justify="right")
+    table.add_column("since it listens", justify="right")
+    table.add_row("floor: LiveKit's answers", f"{recovered.floor:.2f}", "")
+    rows = {
+        "the next process listens": recovered.listening,
+        "a new session is created": recovered.new_session,
+        "every session is answered": recovered.answered,
+        "every room has its manager": recovered.managed,
+    }
+    for name, seconds in rows.items():
+        table.add_row(name, f"{seconds:.2f}", f"{seconds - recovered.listening:.2f}")
+    Console().print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rooms", type=int, default=300)
+    count = parser.parse_args().rooms
+    with tempfile.TemporaryDirectory() as folder:
+        show(count, run(measure(count, Path(folder))))
+
+
+if __name__ == "__main__":
+    main()
