@@ -54,14 +54,14 @@ def _route(operation: Operation) -> web.RouteDef:
 
 async def _running(app: web.Application, components: Components) -> AsyncIterator[None]:
     """Start the parts in this order, and close them in the reverse order."""
-    settings, registry = components.settings, components.registry
+    registry, records = components.registry, components.records
     async with AsyncExitStack() as stack:
         stack.push_async_callback(components.tracing.aclose, components.sinks.exit_budget)
         await components.tracing.start()
         monitors = (LoopLag(components.metrics.loop_lag.observe), app[UPSTREAMS])
-        background = (app[AUTHENTICATOR], *registry_tasks(settings, registry), components.reconciler, app[CALLBACKS])
+        background = (app[AUTHENTICATOR], *registry_tasks(registry, records), components.reconciler, app[CALLBACKS])
         for part in (
-            components.records,
+            records,
             *monitors,
             *background,
             components.rooms,

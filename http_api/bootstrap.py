@@ -25,7 +25,7 @@ from manager_agent.records.memory import MemoryRecords
 from manager_agent.records.records import Records
 from manager_agent.records.sqlite import SqliteRecords
 from manager_agent.registry.lease_sweeper import LeaseSweeper
-from manager_agent.registry.persistence import SnapshotWriter
+from manager_agent.registry.persistence import RegistrationKeeper
 from manager_agent.registry.registry import Registry
 from manager_agent.session.identities import Identities
 from manager_agent.store.ended_sessions import EndedSessions
@@ -155,10 +155,9 @@ def registry_of(
     return registry, file.profiles
 
 
-def registry_tasks(settings: Settings, registry: Registry) -> Sequence[SnapshotWriter | LeaseSweeper]:
-    """The background tasks of the registry."""
-    writers = [] if settings.state_dir is None else [SnapshotWriter(registry, settings.state_dir)]
-    return [*writers, LeaseSweeper(registry)]
+def registry_tasks(registry: Registry, records: Records) -> Sequence[RegistrationKeeper | LeaseSweeper]:
+    """What keeps and checks the registrations while the process runs."""
+    return [RegistrationKeeper(registry, records), LeaseSweeper(registry)]
 
 
 def address_policy_of(settings: Settings, networks: Networks, setting: str) -> AddressPolicy:

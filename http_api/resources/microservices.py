@@ -8,7 +8,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from http_api.access.principals import Scope
-from http_api.app_keys import CLOCK, INVITE_ADDRESSES, REGISTRY
+from http_api.app_keys import CLOCK, INVITE_ADDRESSES, RECORDS, REGISTRY
 from http_api.errors import MissingScope
 from http_api.limits.quotas import SERVICE_QUOTAS
 from http_api.models.queries import InstanceQuery
@@ -37,6 +37,7 @@ async def register(request: web.Request) -> web.Response:
     registry = request.app[REGISTRY]
     new = registry.register(service)
     view = service_view(request[PRINCIPAL], registry.status(service.service_id))
+    await request.app[RECORDS].committed()
     return answer(view, HTTPStatus.CREATED, Location=f"{PATH}/{service.service_id}") if new else answer(view)
 
 
@@ -70,6 +71,7 @@ async def remove(request: web.Request) -> web.Response:
     service_id, asked = request.match_info["service_id"], read_query(request, InstanceQuery)
     refuse_others(request, service_id)
     status = request.app[REGISTRY].remove(service_id, endpoint=asked.endpoint)
+    await request.app[RECORDS].committed()
     return answer(service_view(request[PRINCIPAL], status))
 
 
@@ -84,4 +86,6 @@ async def heartbeat(request: web.Request) -> web.Response:
     status = request.app[REGISTRY].heartbeat(
         service_id, load=reported.load, draining=reported.draining, endpoint=asked.endpoint
     )
+    if reported.draining is not None:
+        await request.app[RECORDS].committed()
     return answer(service_view(request[PRINCIPAL], status))

@@ -1,106 +1,74 @@
-"""Saves the registrations to disk, and restores those saved by an earlier process."""
+"""Keeps the registrations in the records, and restores those of an earlier process: a service may register only
+once."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Sequence
-from pathlib import Path
+import math
 
 import structlog
+from pydantic import BaseModel, TypeAdapter, model_validator
 
+from manager_agent.records.records import Kind, Records
+from manager_agent.records.values import Values
 from manager_agent.registry.instances import Instance
 from manager_agent.registry.registry import Registry
-from manager_agent.registry.snapshot import read, snapshot, write
-from manager_agent.tasks import Tasks
+from manager_agent.registry.services import RegisteredService
 
 log = structlog.get_logger()
 
-SAVE_INTERVAL = 0.5
-"""Minimum seconds between two writes: a burst of changes is written at once."""
-SAVE_RETRY = 10.0
-"""Seconds before retrying a failed write."""
+LATEST = 4e9
+"""The latest plausible time of a registration, in the year 2096."""
 
 
-class SnapshotWriter:
-    """Restores the registrations from this directory, then saves every change to it."""
+class SavedRegistration(BaseModel):
+    """One registration. Of its state only `draining` is saved: a service reports it once. Fields of later versions are
+    ignored."""
 
-    def __init__(
-        self,
-        registry: Registry,
-        directory: Path,
-        *,
-        write: Callable[[Path, bytes], None] = write,
-        interval: float = SAVE_INTERVAL,
-        retry: float = SAVE_RETRY,
-    ) -> None:
-        self._registry, self._directory = registry, directory
-        self._to_disk, self._interval, self._retry = write, interval, retry
-        self._tasks = Tasks()
-        self._saved = b""
-        self._write: asyncio.Task[bytes | None] | None = None
-        self._is_working = True
-        self._is_restored = False
-        """The file has been read. Before that it must not be replaced."""
+    service: RegisteredService
+    draining: bool = False
+
+    @model_validator(mode="after")
+    def _is_usable(self) -> SavedRegistration:
+        service = self.service
+        if not service.service_id or (service.endpoint is None and service.agent_name is None):
+            raise ValueError("a service without an id, or without endpoint and agent_name")
+        if service.capacity is not None and service.capacity < 1:
+            raise ValueError("capacity below 1")
+        if service.lease_seconds is not None and not 0 < service.lease_seconds < math.inf:
+            raise ValueError("an invalid lease_seconds")
+        if not 0 <= service.registered_at < LATEST:
+            raise ValueError("an invalid registered_at")
+        return self
+
+
+VALUES = Values(Kind.REGISTRATION, 1, TypeAdapter(SavedRegistration))
+
+
+class RegistrationKeeper:
+    """Restores the registrations when it starts, and keeps every change from then on."""
+
+    def __init__(self, registry: Registry, records: Records) -> None:
+        self._registry, self._records = registry, records
 
     async def start(self) -> None:
-        await self._restore()
-        self._tasks.spawn(self._run(), name="registry snapshots")
+        await self.restore()
+        self._registry.keep_with(self.keep)
 
-    async def aclose(self) -> None:
-        await self._tasks.aclose()
-        if self._write is not None:
-            await asyncio.wait([self._write])
-        if self._is_restored:
-            await self._save()
+    async def aclose(self) -> None: ...
 
-    async def _restore(self) -> None:
-        try:
-            saved = await asyncio.to_thread(read, self._directory)
-        except OSError as error:
-            if self._is_working:
-                hint = "nothing is saved until the file can be read (STATE_DIR)"
-                log.warning("registrations_not_read", directory=str(self._directory), why=error.strerror, hint=hint)
-            self._is_working = False
-            return
-        restored = self._registry.restore(saved)
-        self._is_restored = True
-        log.info("registrations_restored", services=restored, directory=str(self._directory))
-        await self._save()
+    async def restore(self) -> None:
+        """Add the registrations in the records whose ids are not registered."""
+        kept = VALUES.read(await self._records.load(Kind.REGISTRATION))
+        restored = self._registry.restore(Instance(saved.service, draining=saved.draining) for saved in kept.values())
+        log.info("registrations_restored", services=restored)
+        for service_id in kept:
+            if self._registry.get(service_id).static:  # listed in the SERVICES_FILE since
+                self._records.delete(Kind.REGISTRATION, service_id)
 
-    async def _run(self) -> None:
-        while not self._is_restored:
-            await asyncio.sleep(self._retry)
-            await self._restore()
-        while True:
-            await self._registry.changed.wait()
-            await self._save()
-            await asyncio.sleep(self._interval if self._is_working else self._retry)
-
-    async def _save(self) -> None:
-        """Write the registrations if they changed. A failure is logged once and retried."""
-        self._registry.changed.clear()
-        instances = tuple(self._registry.instances)
-        self._write = asyncio.create_task(asyncio.to_thread(self._write_changes, instances))
-        try:
-            content = await asyncio.shield(self._write)  # a thread can't be cancelled: aclose waits for it
-        except OSError as error:
-            self._registry.changed.set()
-            if self._is_working:
-                where, hint = str(self._directory), "registrations will not survive a restart (STATE_DIR)"
-                log.warning("registrations_not_kept", directory=where, why=error.strerror, hint=hint)
-            self._is_working = False
+    def keep(self, service_id: str, instance: Instance | None) -> None:
+        """Keep the registration of this service; None: it has been removed. Static services have their own file."""
+        if instance is None or instance.service.static:
+            self._records.delete(Kind.REGISTRATION, service_id)
         else:
-            if content is None:
-                return
-            if not self._is_working:
-                log.info("registrations_kept_again")
-            self._saved, self._is_working = content, True
-
-    def _write_changes(self, instances: Sequence[Instance]) -> bytes | None:
-        """In a thread: write the registrations, and return the content of the file; None if it is the same as
-        before."""
-        content = snapshot(instances)
-        if content == self._saved:
-            return None
-        self._to_disk(self._directory, content)
-        return content
+            saved = SavedRegistration(service=instance.service, draining=instance.draining)
+            self._records.put(Kind.REGISTRATION, service_id, VALUES.write(saved))

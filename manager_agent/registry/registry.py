@@ -6,7 +6,6 @@ Every call first checks the leases: expired services are marked, long expired on
 
 from __future__ import annotations
 
-import asyncio
 import random
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
@@ -32,11 +31,15 @@ class Registry:
         self._chance = chance or random.Random()
         self._instances: dict[str, Instance] = {}
         self._checked_at = self._due = clock()
-        self.changed = asyncio.Event()
-        """Set when something changes that has to be saved. SnapshotWriter clears it."""
+        self._keep: Callable[[str, Instance | None], None] = lambda _service_id, _instance: None
 
     def __repr__(self) -> str:
         return f"<Registry {', '.join(f'{s.service.service_id} {s.state}' for s in self.statuses())}>"
+
+    def keep_with(self, keep: Callable[[str, Instance | None], None]) -> None:
+        """Have every change that has to survive the process kept by this function: the service id, and its instance;
+        None if it was removed."""
+        self._keep = keep
 
     def register(self, service: RegisteredService) -> bool:
         """Add or replace a service. Returns whether it is new. Running sessions keep their invites. Raises
@@ -45,8 +48,9 @@ class Registry:
         before = self._instances.get(service.service_id)
         if before is not None and before.service.static:
             raise StaticService(service.service_id)
-        self._put(registered(service, before, now))
-        self.changed.set()
+        after = registered(service, before, now)
+        self._put(after)
+        self._keep(service.service_id, after)
         log.info("service_registered", **service.ref.log_fields, type=service.type, is_new=before is None)
         return before is None
 
@@ -63,7 +67,7 @@ class Registry:
         self._put(after)
         if after.draining is not before.draining:
             log.info("service_draining" if after.draining else "service_not_draining", service_id=service_id)
-            self.changed.set()
+            self._keep(service_id, after)
         return self.status(service_id)
 
     def remove(self, service_id: str, *, endpoint: str | None = None) -> InstanceStatus:
@@ -211,7 +215,7 @@ class Registry:
 
     def _delete(self, service_id: str) -> None:
         del self._instances[service_id]
-        self.changed.set()
+        self._keep(service_id, None)
 
     def _find(self, service_id: str, endpoint: str | None = None) -> Instance:
         instance = self._instances.get(service_id)

@@ -179,28 +179,6 @@ def test_a_restored_service_has_a_whole_lease() -> None:
     assert scenario.registry.get("asr-2") == old
 
 
-def test_changes_to_be_persisted_are_signalled() -> None:
-    scenario = RegistryScenario()
-    changed = scenario.registry.changed
-    changes: list[Callable[[], object]] = [
-        lambda: scenario.registry.register(asr(lease_seconds=10)),
-        lambda: scenario.registry.register(asr(lease_seconds=20)),
-        lambda: scenario.registry.heartbeat("asr-1", draining=True),
-        lambda: scenario.registry.remove("asr-1"),
-    ]
-    for change in changes:
-        changed.clear()
-        change()
-        assert changed.is_set()
-    scenario.registry.register(asr(lease_seconds=10))
-    changed.clear()
-    scenario.registry.heartbeat("asr-1", load=0.1)
-    scenario.pass_time(20)
-    assert not changed.is_set()
-    scenario.pass_time(EXPIRED_KEPT)
-    assert changed.is_set()
-
-
 def test_the_repr_of_the_registry_names_its_services() -> None:
     scenario = RegistryScenario(*asrs(2), replace(asr("asr-3"), lease_seconds=5))
     scenario.registry.heartbeat("asr-2", draining=True)
