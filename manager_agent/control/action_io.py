@@ -4,7 +4,7 @@ handles its own errors."""
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import stamina
 import structlog
@@ -24,6 +24,7 @@ from manager_agent.session.identities import Identities
 from manager_agent.session.plan import SendInvite
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session
+from manager_agent.session.transitions import apply
 from manager_agent.store.recording import NotRecorded, Recording
 from manager_agent.store.store import Store, UnknownSession
 from manager_agent.tasks import Tasks
@@ -33,6 +34,8 @@ log = structlog.get_logger()
 DELETE_TRIES, DELETE_TIMEOUT = 3, 10.0
 SESSION_ENDED_TRIES, SESSION_ENDED_TIMEOUT = 3, 10.0
 PAUSE_AFTER_FAULT = 1.0
+NEW_ROOM = "new"
+"""In place of the sid of a room that is about to be made."""
 CREATE_PATIENCE = 5.0
 """The most seconds for which LiveKit is asked again for a room while it is there and can't serve."""
 
@@ -77,6 +80,24 @@ class ActionIO:
         log.info("room_created", sid=sid)
         self.keep_recorded(session)
         return ev.RoomCreated(self._clock(), sid)
+
+    async def make_room_again(self, session: Session) -> ev.Event:
+        """Ask LiveKit for the room of a session whose room seems to be lost. The new room's record has from its first
+        moment that the services are awaited."""
+        manager = self._backends.identities.manager(self._id, session.manager.attempt + 1)
+        remade = apply(session, ev.RoomCreated(self._clock(), NEW_ROOM, manager))
+        try:
+            sid = await self._rooms.create(replace(remade, room=replace(remade.room, sid="")))
+        except RoomTaken:
+            return ev.RoomRefused(self._clock(), taken=True)
+        except Exception as error:
+            log.warning("room_not_created", error=str(error))
+            return ev.RoomRefused(self._clock())
+        if sid == session.room.sid:
+            log.info("room_found", sid=sid)
+        else:
+            log.info("room_created", sid=sid)
+        return ev.RoomCreated(self._clock(), sid, manager)
 
     def keep_recorded(self, recorded: Session) -> None:
         """Write the session's record on every change from now on. `recorded`: the session that it has now."""
@@ -211,7 +232,7 @@ class ActionIO:
         tries = stamina.retry_context(on=LiveKitUnavailable, attempts=DELETE_TRIES, timeout=DELETE_TIMEOUT)
         async for attempt in tries.with_name("delete room", (), {}):
             with attempt:
-                await self._rooms.delete(session.room_name, sid=session.room.sid, session_id=session.session_id)
+                await self._rooms.delete(session.room_name, sid=session.room.only_sid, session_id=session.session_id)
 
     def report_outcome(self, entry: int, attempt: Attempt, *, succeeded: bool) -> None:
         """Report to the registry, once per attempt, whether the instance succeeded."""

@@ -88,6 +88,9 @@ class ControlLoop:
 
     async def _begin(self, action: Action, now: float) -> None:
         match action:
+            case CreateRoom() if self._store.get(self._id).room.created_at is not None:
+                if session := await self._recorded(ev.RoomRequested(now)):
+                    self._do(action, self._io.make_room_again(session))
             case CreateRoom():
                 if await self._recorded(ev.RoomRequested(now)):
                     first = ev.ManagerDispatched(now, 1, self._identities.manager(self._id, 1))

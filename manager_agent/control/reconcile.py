@@ -128,7 +128,7 @@ class Reconciler:
             session = self._store.get(room.session_id)
         except UnknownSession:
             return False
-        if session.room.sid not in ("", room.sid):
+        if session.room.only_sid not in ("", room.sid):
             return True  # its metadata names the session, but the session's room is another one
         return session.end is None or session.end.cleaned_at is None
 

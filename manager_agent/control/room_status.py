@@ -45,7 +45,10 @@ class RoomStatusWriter:
         session as it was recorded when the room was created. From now on acknowledgements wait for the record."""
         self._store, self._rooms, self._recording, self._clock = store, rooms, recording, clock
         self._missed = missed
-        self._session_id, self._specification = created.session_id, Specification.of(created)
+        self._session_id = created.session_id
+        self._specification: Specification | None = Specification.of(created)
+        self._room_sid = created.room.sid
+        """The room whose record has this specification; empty: the first one."""
         self._record = recording.open(created.session_id)
         self._record.wrote(created, [])
         self.tried_last = asyncio.Event()
@@ -94,10 +97,13 @@ class RoomStatusWriter:
     async def _write(self, session: Session) -> None:
         """Raises RoomMissing, LiveKitUnavailable."""
         specification = Specification.of(session)
+        if self._room_sid not in ("", session.room.sid):
+            self._specification = None  # it was made again, with the specification of that moment
         if specification != self._specification:
             try:
                 await self._rooms.record_specification(session)
             except SpecificationTooLong as error:  # by the address of another instance, or the names of guests
                 log.error("specification_not_written", error=str(error))
             self._specification = specification
+        self._room_sid = session.room.sid
         await self._rooms.show_status(session)

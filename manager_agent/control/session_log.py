@@ -16,6 +16,7 @@ from manager_agent.session.attempt import ServiceState
 from manager_agent.session.change_values import (
     AttemptStarted,
     AttemptStep,
+    RoomLost,
     SessionChange,
     SessionForgotten,
     SessionOpened,
@@ -67,6 +68,8 @@ def _lines(session: Session, part: SessionChange) -> Iterator[LogLine]:
             yield LogLine("session_recovered", {"state": session.state, "revision": session.revision})
         case SessionForgotten():
             yield LogLine("session_forgotten")
+        case RoomLost(sid, remakes, _):
+            yield LogLine("room_lost", {"sid": sid, "remakes": remakes}, is_warning=True)
         case AttemptStarted(entry):
             yield LogLine("service_invited", _service_fields(session.services[entry]))
         case StepTaken(entry, step, at):

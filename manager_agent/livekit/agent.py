@@ -30,6 +30,8 @@ from manager_agent.store.store import Store, UnknownSession
 log = structlog.get_logger()
 
 RESTART_PAUSE = 1.0
+REMAKE_TIMEOUT = 3.0
+"""Seconds that an offered job waits for LiveKit's answer about a room that is made again."""
 CLOSE_TIMEOUT = 3.0
 """Seconds. The process must end even if LiveKit hangs."""
 HIDDEN = WorkerPermissions(
@@ -136,8 +138,11 @@ class ManagerAgent:
 
     async def _take_charge(self, session_id: str, identity: str, at: float, room_sid: str) -> bool:
         """Record that this manager is in charge. False if another is, or if the job is for another's room that has the
-        session's room name by now."""
+        session's room name by now. LiveKit may offer it before it has answered that it made the room again."""
         try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(REMAKE_TIMEOUT):
+                    await self._store.wait_for(session_id, lambda session: session.room.remaking_since is None)
             if self._store.get(session_id).room.sid not in ("", room_sid):
                 return False
             session = await self._store.update(session_id, ev.JobAccepted(at, identity))

@@ -38,6 +38,7 @@ class CallbackEvent(StrEnum):
     """The event of a callback: the session has entered the state of this name."""
 
     READY = "session_ready"
+    WAITING = "session_waiting"
     DEGRADED = "session_degraded"
     ACTIVE = "session_active"
     ENDED = "session_ended"

@@ -34,6 +34,8 @@ class ServiceReason(StrEnum):
     DECLINED = "declined"
     NO_WORKER = "no_worker"
     NEVER_JOINED = "never_joined"
+    ROOM_LOST = "room_lost"
+    """LiveKit lost its room. It is invited again to the next one."""
     JOINED_NOT_READY = "joined_not_ready"
     REPORTED_FAILURE = "reported_failure"
     LEFT = "left"
@@ -94,6 +96,8 @@ class Attempt:
     reported_failure: bool = False
     never_joined: bool = False
     """Whether it signaled ready by HTTP and was not in the room in time. A late join makes that void."""
+    lost_with_room: bool = False
+    """Whether LiveKit lost the room that it was invited to. The same instance is invited again as the next attempt."""
     refused_at: float | None = None
     resent_at: float = -math.inf
     """When the same invite was last sent again."""
@@ -119,7 +123,7 @@ class Attempt:
 
     @property
     def lost(self) -> bool:
-        return self.timeline.left is not None
+        return self.timeline.left is not None or self.lost_with_room
 
     @property
     def is_under_way(self) -> bool:
@@ -189,6 +193,8 @@ class Attempt:
         match self.state:
             case ServiceState.FAILED if self.reported_failure:
                 return ServiceReason.REPORTED_FAILURE
+            case ServiceState.LOST if self.lost_with_room:
+                return ServiceReason.ROOM_LOST
             case ServiceState.LOST:
                 return ServiceReason.LEFT
             case ServiceState.FAILED if self.never_joined:

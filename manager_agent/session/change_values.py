@@ -65,6 +65,18 @@ class RoomAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomLost:
+    """LiveKit had lost the room and has made another one. The services are invited again."""
+
+    sid: str
+    """Of the room that was lost."""
+    remakes: int
+    """How often the session's room was made again."""
+    since: float
+    """When the loss was noticed."""
+
+
+@dataclass(frozen=True, slots=True)
 class SessionCreated:
     """Its room exists, or it is over without one. Never for a session whose room name belongs to another room."""
 
@@ -177,7 +189,7 @@ class AttemptEnded:
     @property
     def failure(self) -> ServiceReason | None:
         """The reason, if the service is responsible for it; None: the attempt did not fail."""
-        if self.end is EndReason.ROOM_CLOSED:
+        if self.end is EndReason.ROOM_CLOSED or self.attempt.lost_with_room:
             return None  # a service that has left was disconnected with the room
         return self.attempt.fault if self.end is EndReason.ROOM_UNAVAILABLE else self.reason
 
@@ -193,7 +205,7 @@ class WebhookAwaited:
 
 
 SessionChange = (
-    SessionOpened | SessionRestored | SessionForgotten | Revised | RoomAnswered | SessionCreated | StateChanged
-    | SessionReady | SessionEnded | CleanUpEnded | UserJoined | UserLeft | ManagerDispatchedAgain | ManagerDispatchEnded
-    | AttemptStarted | InviteAnswered | StepTaken | AttemptEnded | WebhookAwaited
+    SessionOpened | SessionRestored | SessionForgotten | Revised | RoomAnswered | RoomLost | SessionCreated
+    | StateChanged | SessionReady | SessionEnded | CleanUpEnded | UserJoined | UserLeft | ManagerDispatchedAgain
+    | ManagerDispatchEnded | AttemptStarted | InviteAnswered | StepTaken | AttemptEnded | WebhookAwaited
 )  # fmt: skip

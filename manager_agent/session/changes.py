@@ -22,6 +22,7 @@ from manager_agent.session.change_values import (
     Missable,
     Revised,
     RoomAnswered,
+    RoomLost,
     SessionChange,
     SessionCreated,
     SessionEnded,
@@ -64,8 +65,11 @@ def changes(before: Session | None, after: Session | None, event: Event | None) 
 
 def _of_room_and_manager(before: Session, after: Session) -> Iterator[SessionChange]:
     ends = before.end is None and after.end is not None
-    if before.room.in_flight and not after.room.in_flight:
+    if before.room.created_at is None and before.room.in_flight and not after.room.in_flight:
         yield RoomAnswered()
+    lost_at = after.room.previous_lost_at
+    if before.end is None and after.room.remakes > before.room.remakes and lost_at is not None:
+        yield RoomLost(before.room.sid, after.room.remakes, lost_at)
     if (ends or after.room is not before.room) and _is_created(after) and not _is_created(before):
         yield SessionCreated()
     was, now = before.manager, after.manager
@@ -84,7 +88,8 @@ def _is_created(session: Session) -> bool:
 def _of_state(before: Session, after: Session) -> Iterator[SessionChange]:
     if before.revision != after.revision and before.state is not after.state:  # a new state is a new revision
         yield StateChanged(before.state, after.state, after.state_since - before.state_since)
-    if before.ready_at is None and after.ready_at is not None:
+    is_first = before.ready_at is None and after.waiting_again_since is None
+    if is_first and after.ready_at is not None:
         yield SessionReady(max(0.0, after.ready_at - after.created_at))
     if after.end is None:
         return
@@ -113,6 +118,8 @@ def _of_service(entry: int, service_before: RequiredService, service: RequiredSe
         if was.number:
             yield AttemptEnded(entry, was, end=None)
         yield AttemptStarted(entry)
+        return
+    if now.lost_with_room and not was.lost_with_room:
         return
     if was.in_flight and not now.in_flight:
         yield InviteAnswered(entry, InviteOutcome(now.refusal or InviteOutcome.ACCEPTED))

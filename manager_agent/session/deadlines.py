@@ -10,7 +10,8 @@ FRUITLESS_DISPATCHES_MAX = 3
 """A waiting session fails after this many dispatches in a row whose manager did not join or did not stay..."""
 DISPATCHES_SHARE = 1 / 3
 """...but not before this share of its ready timeout is over: on a busy machine a manager takes longer to join, and a
-longer ready timeout allows for that."""
+longer ready timeout allows for that. A session whose room was made again waits until its deadline: LiveKit has just
+come back, and the agent has to register first."""
 
 SILENCE_MAX = 60.0
 """Seconds for which a room may be without a manager and its node silent: the node is dead, whatever LiveKit lists."""
@@ -29,7 +30,8 @@ def deadline(session: Session) -> tuple[float, EndReason] | None:
             ends.append((session.ready_deadline, EndReason.READY_TIMEOUT))
             dispatch_at = session.manager.next_dispatch_at
             has_tried = dispatch_at >= session.created_at + limits.ready_timeout * DISPATCHES_SHARE
-            if has_tried and session.manager.fruitless >= FRUITLESS_DISPATCHES_MAX:
+            is_fruitless = has_tried and session.manager.fruitless >= FRUITLESS_DISPATCHES_MAX
+            if is_fruitless and not session.room.remakes:
                 ends.append((dispatch_at, EndReason.ROOM_UNAVAILABLE))
         case SessionState.READY if session.user_left_at is not None:
             latest = max(since, session.user_left_at, session.token_given_at) + limits.user_rejoin_timeout

@@ -74,6 +74,11 @@ class ManagerDispatch:
             dispatch_at=at + timeout,
         )
 
+    def remade(self, identity: str, at: float) -> ManagerDispatch:
+        """The room was lost with this manager and made again; the next one was dispatched with it."""
+        spent = (*self.spent, self.identity or "")[-SPENT_IDENTITIES_KEPT:]
+        return ManagerDispatch(attempt=self.attempt, spent=spent).dispatched(self.attempt + 1, identity, at)
+
     def accepted(self, identity: str, at: float) -> ManagerDispatch:
         """A dispatched job was accepted under this identity. Returns the same object if it is too late."""
         if self.attempt == 0 or self.in_charge or identity in self.spent:

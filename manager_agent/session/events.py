@@ -185,15 +185,20 @@ class DeadlinePassed:
 
 @dataclass(frozen=True, slots=True)
 class RoomRequested:
-    """The room is about to be created; its manager's first dispatch goes with it."""
+    """The room is about to be created, for the first time or again; a manager's dispatch goes with it."""
 
     at: float
 
 
 @dataclass(frozen=True, slots=True)
 class RoomCreated:
+    """LiveKit has made the room, or has it still."""
+
     at: float
     sid: str
+    manager: str = ""
+    """For a room that was made again: the identity of the manager that was dispatched with it, if it is another room
+    than before."""
 
 
 @dataclass(frozen=True, slots=True)

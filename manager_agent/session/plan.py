@@ -32,7 +32,7 @@ NAME_QUARANTINE = 30.0
 
 @dataclass(frozen=True, slots=True)
 class CreateRoom:
-    """Create the room and dispatch the manager in the same call."""
+    """Create the room and dispatch the manager in the same call. Also to make a room again that seems to be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,10 @@ def _while_alive(session: Session) -> Iterator[tuple[float, Action]]:
         yield ends[0], CheckDeadline()
     if session.room.requested_at is None:
         yield -math.inf, CreateRoom()
-    if session.room.created_at is None:
+    if session.room.created_at is None or session.room.in_flight:
+        return
+    if session.room.lost_since is not None and session.may_be_remade:
+        yield session.room.remake_at, CreateRoom()
         return
     yield session.manager.next_dispatch_at, DispatchManager(session.manager.attempt + 1)
     for entry, service in enumerate(session.services):
@@ -151,6 +154,9 @@ def _next_regular_listing_at(session: Session, latest: float) -> float:
 def _invite(session: Session, entry: int, attempt: Attempt) -> Iterator[tuple[float, Action]]:
     if attempt.number == 0:
         yield -math.inf, SendInvite(entry, attempt=1, tries=1)
+        return
+    if attempt.lost_with_room:
+        yield -math.inf, SendInvite(entry, attempt.number + 1, tries=1)
         return
     yield replace_at(attempt, session.limits.service_join_timeout), Replace(entry, attempt.number)
     again = SendInvite(entry, attempt.number, attempt.tries + 1)

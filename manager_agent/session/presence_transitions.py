@@ -176,7 +176,7 @@ def _left(session: Session, identity: str, leave: Callable[[Presence], Presence]
 def room_listed(session: Session, event: ev.RoomListed) -> Session:
     if event.asked_at == session.listing_since:
         session = replace(session, listing_since=None, listing_failures=0, listed_at=event.at)
-    if event.asked_at <= session.listed_as_of:
+    if event.asked_at <= session.listed_as_of or session.room.may_be_replaced:
         return session
     previous_as_of = session.listed_as_of
     session = replace(session, listed_as_of=event.asked_at, room=session.room.listed(event.asked_at, event.is_silent))

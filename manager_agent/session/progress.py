@@ -56,6 +56,7 @@ class ServiceProgress(_Facts):
     was_accepted: bool = False
     reported_failure: bool = False
     never_joined: bool = False
+    lost_with_room: bool = False
     refused_at: float | None = None
     invited: float | None = None
     accepted: float | None = None
@@ -80,6 +81,7 @@ class ServiceProgress(_Facts):
             was_accepted=attempt.was_accepted,
             reported_failure=attempt.reported_failure,
             never_joined=attempt.never_joined,
+            lost_with_room=attempt.lost_with_room,
             refused_at=attempt.refused_at,
             invited=times.invited,
             accepted=times.accepted,
@@ -92,7 +94,7 @@ class ServiceProgress(_Facts):
     def applied(self, attempt: Attempt, identity: str | None, invite_id: str, now: float) -> Attempt:
         """The attempt as it stood when this was recorded. Whether an invite that was under way has arrived is not
         known: it is sent again."""
-        is_open = self.accepted is None and self.ready_by is None and self.joined is None
+        is_open = not self.lost_with_room and self.accepted is None and self.ready_by is None and self.joined is None
         return replace(
             attempt,
             identity=self.identity or identity,
@@ -107,6 +109,7 @@ class ServiceProgress(_Facts):
             was_accepted=self.was_accepted,
             reported_failure=self.reported_failure,
             never_joined=self.never_joined,
+            lost_with_room=self.lost_with_room,
             refused_at=self.refused_at,
             timeline=Timeline(self.invited, self.accepted, self.joined, self.ready, self.left, self.failed),
         )
@@ -117,6 +120,12 @@ class SessionProgress(_Facts):
 
     services: tuple[ServiceProgress, ...] = ()
     room_created: float | None = None
+    remakes: int = 0
+    """How often the room was lost and made again."""
+    room_lost: float | None = None
+    """When the room before this one was lost."""
+    waiting_again: float | None = None
+    """When a session that had been ready began to wait again."""
     state_since: float
     ready_at: float | None = None
     user_sid: str | None = None
@@ -132,6 +141,9 @@ class SessionProgress(_Facts):
         return cls(
             services=tuple(ServiceProgress.of(service.current) for service in session.services),
             room_created=session.room.created_at,
+            remakes=session.room.remakes,
+            room_lost=session.room.previous_lost_at,
+            waiting_again=session.waiting_again_since,
             state_since=session.state_since,
             ready_at=session.ready_at,
             user_sid=session.user_presence.sid,
@@ -149,14 +161,17 @@ def recorded_facts(session: Session) -> tuple[object, ...]:
         (
             current.number, current.tries, current.identity, current.instance, current.in_flight, current.refusal,
             current.refused_for_good, current.presence.sid, current.ready_by, current.was_ready, current.was_accepted,
-            current.reported_failure, current.never_joined, current.refused_at, current.timeline,
+            current.reported_failure, current.never_joined, current.lost_with_room, current.refused_at,
+            current.timeline,
         )
         for current in (service.current for service in session.services)
     )  # fmt: skip
     users = session.user_presence.sid, session.user_joined_at, session.user_left_at, session.token_given_at
     guests = tuple(guest.identity for guest in session.guests)
     manager, end = session.manager, session.end
-    return session.revision, services, users, guests, manager.identity, end and (end.reason, end.at)
+    # What was written while LiveKit was asked to make the room again may not be in the room that it has now.
+    room = session.room.remakes, session.room.remaking_since
+    return session.revision, services, users, guests, manager.identity, end and (end.reason, end.at), room
 
 
 def resumed(
@@ -187,7 +202,13 @@ def resumed(
     return replace(
         session,
         services=services,
-        room=Room(requested_at=session.created_at, sid=room_sid, created_at=created_at),
+        room=Room(
+            requested_at=session.created_at,
+            sid=room_sid,
+            created_at=created_at,
+            remakes=progress.remakes,
+            previous_lost_at=progress.room_lost,
+        ),
         manager=ManagerDispatch(
             attempt=manager_attempts,
             identity=managers[-1] if managers else None,
@@ -202,6 +223,7 @@ def resumed(
         end=end,
         state_since=progress.state_since,
         ready_at=progress.ready_at,
+        waiting_again_since=progress.waiting_again,
         revision=revision,
     )
 

@@ -10,7 +10,11 @@ facts below, so no flag can disagree with them.
                                              | v                      |
                                           degraded <------------------+
 
-    If the user is already in the room when all services become ready, the session is active at once.
+    waiting <---- the room is lost while it is empty ---- waiting | ready | degraded
+
+    If the user is already in the room when all services become ready, the session is active at once. A room that is
+    lost is made again, and the services are invited again, with a new ready deadline if they had been ready. If someone
+    is in it, the session ends.
 
     any of these ---- a reason ----> ended | failed      final: no event changes it
 
@@ -40,7 +44,7 @@ from manager_agent.session.participant import (
     Trespasser,
 )
 from manager_agent.session.required_service import RequiredService
-from manager_agent.session.room import ROOM_MISSES_MAX, Room
+from manager_agent.session.room import REMAKES_MAX, ROOM_MISSES_MAX, Room
 from manager_agent.traceparent import TraceContext, read_trace
 
 OUR_IDENTITIES = "sm-"
@@ -49,7 +53,7 @@ OUR_IDENTITIES = "sm-"
 
 class SessionState(StrEnum):
     WAITING = "waiting"
-    """The required services are not all ready, and never were."""
+    """The required services are not all ready, and never were in this room."""
     READY = "ready"
     """All required services are ready, and the user is not in the room. Tokens are issued."""
     ACTIVE = "active"
@@ -181,6 +185,9 @@ class Session:
     state_since: float = 0.0
     """When the derived state last changed."""
     ready_at: float | None = None
+    """When all required services were ready for the first time in this room."""
+    waiting_again_since: float | None = None
+    """When it began to wait again, because the room was lost after all had been ready."""
     revision: int = 1
     """Incremented by every change that clients can see."""
 
@@ -213,8 +220,19 @@ class Session:
         return self.end is not None
 
     @property
+    def waiting_since(self) -> float:
+        """When its services began to be awaited, for the first time or again."""
+        return self.created_at if self.waiting_again_since is None else self.waiting_again_since
+
+    @property
     def ready_deadline(self) -> float:
-        return self.created_at + self.limits.ready_timeout
+        return self.waiting_since + self.limits.ready_timeout
+
+    @property
+    def may_be_remade(self) -> bool:
+        """Whether its room is made again if it is lost. Not if someone is in it, whose stay that would end."""
+        is_occupied = self.ready_at is not None and self.someone_here
+        return not self.over and not is_occupied and self.room.remakes < REMAKES_MAX
 
     @property
     def trace(self) -> TraceContext | None:
@@ -270,7 +288,8 @@ class Session:
         """How many of LiveKit's latest answers in a row lacked the room or a participant that the manager does not see.
         If any did, it must be asked again."""
         room, is_connected = self.room, self.manager.is_connected
-        in_room = room.misses if room.misses < ROOM_MISSES_MAX or not is_connected else 0
+        is_open = room.misses < ROOM_MISSES_MAX or not is_connected or self.may_be_remade
+        in_room = room.misses if is_open else 0
         missed = [one.misses for one in self.presences if one.misses < MISSES_MAX or not self.is_watched(one)]
         return max(in_room, int(room.reported_closed), *missed)
 

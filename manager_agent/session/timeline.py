@@ -20,6 +20,7 @@ from manager_agent.session.session import Session
 class StepName(StrEnum):
     REQUESTED = "requested"
     ROOM_REQUESTED = "room_requested"
+    ROOM_LOST = "room_lost"
     ROOM_CREATED = "room_created"
     MANAGER_ACCEPTED = "manager_accepted"
     MANAGER_JOINED = "manager_joined"
@@ -80,6 +81,7 @@ def steps(session: Session) -> list[TimelineStep]:
     known = (
         (StepName.REQUESTED, session.created_at),
         (StepName.ROOM_REQUESTED, session.room.requested_at),
+        (StepName.ROOM_LOST, session.room.previous_lost_at),
         (StepName.ROOM_CREATED, session.room.created_at),
         (StepName.MANAGER_ACCEPTED, manager.accepted_at),
         (StepName.MANAGER_JOINED, manager.joined_at),

@@ -1,8 +1,8 @@
 """What each event does to a session: `apply(session, event) -> session`.
 
 PURE. One small function per event type, listed in the table at the end; presence_transitions.py has those about joins
-and leaves, service_transitions.py those about services. An event that is late, repeated, or about an older attempt or
-participant changes nothing, and then the same object is returned.
+and leaves, service_transitions.py those about services, room_transitions.py those about the room. An event that is
+late, repeated, or about an older attempt, participant or room changes nothing, and then the same object is returned.
 """
 
 from __future__ import annotations
@@ -18,6 +18,15 @@ from manager_agent.session.deadlines import deadline
 from manager_agent.session.guests import token_given
 from manager_agent.session.participant import StaleParticipant
 from manager_agent.session.presence_transitions import participant_left, participant_seen, room_listed
+from manager_agent.session.room_transitions import (
+    ended,
+    room_closed,
+    room_created,
+    room_gone,
+    room_missed,
+    room_refused,
+    room_requested,
+)
 from manager_agent.session.service_transitions import (
     invite_accepted,
     invite_refused,
@@ -28,7 +37,7 @@ from manager_agent.session.service_transitions import (
     replacement_held,
     service_signalled,
 )
-from manager_agent.session.session import GIVES_TOKENS, End, EndReason, Session
+from manager_agent.session.session import GIVES_TOKENS, EndReason, Session
 from manager_agent.session.trespassers import trespasser_removal
 
 CLEAN_UP_PAUSE, CLEAN_UP_PAUSE_MAX = 30.0, 900.0
@@ -60,60 +69,16 @@ def _public(session: Session) -> tuple[object, ...]:
     return (session.state, session.end and session.end.reason, session.manager.identity, services)
 
 
-# --- the room, the end ------------------------------------------------------------------------------
-
-
-def _room_requested(session: Session, event: ev.RoomRequested) -> Session:
-    if session.room.requested_at is not None:
-        return session
-    return replace(session, room=replace(session.room, requested_at=event.at))
-
-
-def _room_created(session: Session, event: ev.RoomCreated) -> Session:
-    if not session.room.in_flight:
-        return session
-    return replace(session, room=replace(session.room, sid=event.sid, created_at=event.at))
-
-
-def _room_refused(session: Session, event: ev.RoomRefused) -> Session:
-    if not session.room.in_flight:
-        return session
-    refused = replace(session, room=replace(session.room, refused=True, taken=event.taken))
-    return refused if refused.over else _ended(refused, EndReason.ROOM_UNAVAILABLE, event.at)
-
-
-def _room_closed(session: Session, event: ev.RoomClosed) -> Session:
-    """The webhook is believed at once unless the manager is in the room. Then the end of its connection confirms it."""
-    if session.room.created_at is None or event.sid not in ("", session.room.sid):
-        return session
-    if session.manager.is_connected:
-        return replace(session, room=replace(session.room, reported_closed=True))
-    return _ended(session, EndReason.ROOM_CLOSED, event.at)
-
-
-def _room_missed(session: Session, event: ev.RoomMissed) -> Session:
-    if event.asked_at == session.listing_since:
-        session = replace(session, listing_since=None, listing_failures=0, listed_at=event.at)
-    created_at = session.room.created_at
-    if created_at is None or event.asked_at <= max(created_at, session.listed_as_of):
-        return session
-    session = replace(session, room=session.room.missed(event))
-    if session.manager.is_connected or not session.room.is_missed_for_good(event):
-        return session
-    return _ended(session, EndReason.ROOM_CLOSED, event.at)
+# --- the end ------------------------------------------------------------------------------
 
 
 def _session_closed(session: Session, event: ev.SessionClosed) -> Session:
-    return _ended(session, EndReason.CLIENT_GONE if event.by_client_gone else EndReason.CLOSED, event.at)
+    return ended(session, EndReason.CLIENT_GONE if event.by_client_gone else EndReason.CLOSED, event.at)
 
 
 def _deadline_passed(session: Session, event: ev.DeadlinePassed) -> Session:
     due = deadline(session)
-    return _ended(session, due[1], event.at) if due and due[0] <= event.at else session
-
-
-def _ended(session: Session, reason: EndReason, at: float) -> Session:
-    return replace(session, end=End(reason, at))
+    return ended(session, due[1], event.at) if due and due[0] <= event.at else session
 
 
 def _clean_up_started(session: Session, event: ev.CleanUpStarted) -> Session:
@@ -157,8 +122,8 @@ def _manager_failed(session: Session, event: ev.ManagerFailed) -> Session:
     if not manager.in_charge or event.identity != manager.identity:
         return session
     if session.room.reported_closed:
-        return _ended(session, EndReason.ROOM_CLOSED, event.at)
-    return replace(_with_stale_manager(session), manager=manager.gone(event.at))
+        session = room_gone(session, event.at)
+    return session if session.over else replace(_with_stale_manager(session), manager=manager.gone(event.at))
 
 
 def _with_stale_manager(session: Session) -> Session:
@@ -185,7 +150,7 @@ def _webhook_arrived(session: Session, _: ev.WebhookArrived) -> Session:
 
 
 def _listing_started(session: Session, event: ev.ListingStarted) -> Session:
-    if session.listing_since is not None or event.at <= (session.listed_at or -math.inf):
+    if session.listing_since is not None or event.at <= max(session.listed_at or -math.inf, session.listed_as_of):
         return session
     return replace(session, listing_since=event.at)
 
@@ -199,11 +164,11 @@ def _listing_failed(session: Session, event: ev.ListingFailed) -> Session:
 
 
 _TRANSITIONS: Mapping[type, Callable[[Session, Any], Session]] = {
-    ev.RoomRequested: _room_requested,
-    ev.RoomCreated: _room_created,
-    ev.RoomRefused: _room_refused,
-    ev.RoomClosed: _room_closed,
-    ev.RoomMissed: _room_missed,
+    ev.RoomRequested: room_requested,
+    ev.RoomCreated: room_created,
+    ev.RoomRefused: room_refused,
+    ev.RoomClosed: room_closed,
+    ev.RoomMissed: room_missed,
     ev.RoomListed: room_listed,
     ev.ManagerDispatched: _manager_dispatched,
     ev.JobAccepted: _job_accepted,

@@ -48,6 +48,8 @@ class Stay:
     attributes: dict[str, str] = field(default_factory=dict)
     on_its_way: bool = False
     here: bool = True
+    room: int = 0
+    """How often the room had been made again when it joined."""
 
     @property
     def is_service(self) -> bool:
@@ -68,6 +70,10 @@ class EventReport:
 class SessionModel:
     def __init__(self, services: tuple[RequiredService, ...]) -> None:
         self.session = a_session(*services)
+        self.room_sid: str | None = None
+        """The room that LiveKit has; None: it has none."""
+        self.rooms = 0
+        """How many rooms LiveKit has made."""
         self.now = START
         self.stays: list[Stay] = []
         self.attempts: list[list[str | None]] = [[] for _ in services]
@@ -95,7 +101,8 @@ class SessionModel:
         self.now += TICK
         attributes = {"lk.agent.name": agent_name, "lk.agent.state": "initializing"} if agent_name else {}
         joined_ms = round((self.now - START) * 1000)
-        stay = Stay(identity, f"PA_{len(self.stays) + 1}", joined_ms, agent_name, attributes, on_its_way)
+        sid = f"PA_{len(self.stays) + 1}"
+        stay = Stay(identity, sid, joined_ms, agent_name, attributes, on_its_way, room=self.rooms - 1)
         self.stays.append(stay)
         if not on_its_way:
             self.arrive(stay)
@@ -120,10 +127,26 @@ class SessionModel:
         elif here if how is Evidence.MESSAGE else (how is Evidence.HTTP and not stay.agent_name):
             self.unreported.append(EventReport(ev.ServiceSignalled(self.now, stay.identity, signal, how), stay))
 
+    def lose_room(self) -> None:
+        """LiveKit loses the room, and reports no leaves. What it had to say of them, it says no more."""
+        self.room_sid = None
+        for stay in self.stays:
+            stay.here = stay.on_its_way = False
+
+    def make_room(self) -> str:
+        """The room that LiveKit has, or has made."""
+        if self.room_sid is None:
+            self.rooms += 1
+            self.room_sid = f"RM_{self.rooms}"
+        return self.room_sid
+
     def list_room(self) -> None:
         """List the room as it is now; requested a moment before the answer."""
         asked_at = self.now
         self.now += TICK
+        if self.room_sid is None:
+            self.unreported.append(EventReport(ev.RoomMissed(self.now, asked_at)))
+            return
         here = tuple(stay.seen() for stay in self.present())
         joining = tuple(stay.identity for stay in self.coming())
         self.unreported.append(EventReport(ev.RoomListed(asked_at, asked_at, here, joining)))
@@ -135,10 +158,15 @@ class SessionModel:
         """Record what the plan asks for; its outcome will be reported."""
         for action in plan(self.session, self.now).actions:
             match action:
-                case CreateRoom():
+                case CreateRoom() if self.session.room.created_at is None:
                     self.record(ev.RoomRequested(self.now))
                     self.dispatch(1)
-                    self.unreported.append(EventReport(ev.RoomCreated(self.now, "RM_1")))
+                    self.unreported.append(EventReport(ev.RoomCreated(self.now, self.make_room())))
+                case CreateRoom():
+                    if self.record(ev.RoomRequested(self.now)):
+                        manager = f"sm-manager-{self.session.manager.attempt + 1}"
+                        created = ev.RoomCreated(self.now, self.make_room(), manager)
+                        self.unreported.append(EventReport(created))
                 case DispatchManager(attempt):
                     self.dispatch(attempt)
                 case SendInvite(entry, attempt, tries):
@@ -196,6 +224,12 @@ class SessionModel:
         report = self.unreported[which] if again else self.unreported.pop(which)
         if isinstance(report.event, ev.ServiceSignalled) and self.is_superseded(report.stay):
             return
+        if report.stay is not None and self.is_of_another_room(report.stay):
+            return  # webhooks name their room, and a manager leaves when its room is replaced
+        if isinstance(report.event, ev.RoomListed) and self.session.room.may_be_replaced:
+            listed = transition(self.session, report.event)
+            assert (listed.services, listed.presences) == (self.session.services, self.session.presences)
+            return  # it may be of either room
         self.now += TICK
         self.apply(replace(report, event=replace(report.event, at=self.now)))
 
@@ -210,7 +244,8 @@ class SessionModel:
         assert (now is before) == (now == before)
         assert now.revision in (before.revision, before.revision + 1)
         assert now.revision > before.revision or now.state is before.state
-        assert before.ready_at is None or now.ready_at == before.ready_at
+        if now.room.remakes == before.room.remakes:
+            assert before.ready_at is None or now.ready_at == before.ready_at
         if before.end is not None:
             assert now.end is not None, "an end is final"
             assert (now.end.reason, now.end.at) == (before.end.reason, before.end.at)
@@ -231,8 +266,12 @@ class SessionModel:
             return
         if isinstance(report.event, ev.RoomListed) and any(service.agent_name for service in self.session.services):
             return  # a second agent of the same name, which it shows, may have replaced the first by then
-        if isinstance(report.event, ev.RemovalStarted | ev.RemovalEnded):
-            return  # each removal has a start and an end of its own
+        if isinstance(report.event, ev.RemovalStarted | ev.RemovalEnded | ev.RoomCreated | ev.RoomRefused):
+            return  # each removal has a start and an end of its own, and so has each request for a room
+        if report.stay is not None and self.is_of_another_room(report.stay):
+            return
+        if isinstance(report.event, ev.RoomClosed) and report.event.sid == self.session.room.sid:
+            return  # it may have turned out to be wrong before
         if isinstance(report.event, ev.ParticipantSeen) and self.brings_back(report.event.participant):
             return
         late = (ev.ParticipantSeen, ev.ParticipantLeft, ev.ServiceSignalled, ev.RoomListed)
@@ -245,6 +284,10 @@ class SessionModel:
             (one.sid == seen.sid and one.misses > 0) or (one.last is not None and one.last.sid == seen.sid)
             for one in self.session.presences
         )
+
+    def is_of_another_room(self, stay: Stay) -> bool:
+        """Whether it is, or was, in another room than the one that the session knows."""
+        return stay.room != self.session.room.remakes
 
     def overtook_the_join(self, report: EventReport) -> bool:
         """The signal was reported before its sender was known to be here, and counted for the participant that was;
@@ -305,6 +348,8 @@ class SessionModel:
         """Reported to be here, and not reported in any way to be gone. Of two agents of one name the second is a
         stranger while the first is here, so for agents it is enough that the latest report holds."""
         sightings = self.sightings(stay)
+        if self.is_of_another_room(stay):
+            return False
         if not sightings or self.has_left(stay) or self.is_superseded(stay):
             return False
         position, _ = sightings[-1 if stay.agent_name else 0]
@@ -389,6 +434,8 @@ class SessionModel:
         """After a few listings the session knows which participants are here, whatever was reported before."""
         if self.session.over or not all(self.attempts):
             return
+        if self.room_sid is None or self.session.room.sid != self.room_sid:
+            return
         for _ in range(MISSES_MAX):
             self.now += SUCCESSOR_MISSED_FOR
             self.list_room()
@@ -400,6 +447,8 @@ class SessionModel:
             if identity is None or service.current.reported_failure or identity in [v.identity for v in self.coming()]:
                 continue
             by_http = service.ready_by is Evidence.HTTP and service.timeline.joined is None
+            if service.current.lost_with_room:
+                continue  # it has not been invited into this room yet
             if any(stay.identity == identity for stay in self.present()):
                 assert service.state is ServiceState.READY or (
                     service.state is ServiceState.JOINED and service.current.instance.ready_on is ReadyOn.SIGNAL

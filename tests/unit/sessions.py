@@ -131,6 +131,16 @@ def unlisted(at: float, *here: ParticipantInfo) -> list[Event]:
     return [listed(when, *here) for when in (at - MISSED_FOR - 0.001, at - MISSED_FOR / 2, at)]
 
 
+def room_requested_again(at: float) -> list[Event]:
+    """A webhook says that the room is closed, and LiveKit is asked to make it again."""
+    return [ev.RoomClosed(at, "RM_1"), ev.RoomRequested(at)]
+
+
+def room_remade(at: float) -> list[Event]:
+    """The same, and LiveKit has made another one."""
+    return [*room_requested_again(at), ev.RoomCreated(at, "RM_2", "sm-manager-2")]
+
+
 def room_missed(at: float) -> list[Event]:
     """As many answers that there is no such room, up to one at `at`, as it takes to believe it."""
     return [ev.RoomMissed(when, when) for when in (at - ROOM_MISSED_FOR - 0.001, at - ROOM_MISSED_FOR / 2, at)]

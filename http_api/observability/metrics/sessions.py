@@ -14,6 +14,7 @@ from manager_agent.session.change_values import (
     InviteAnswered,
     InviteOutcome,
     ManagerDispatchedAgain,
+    RoomLost,
     SessionChange,
     SessionCreated,
     SessionEnded,
@@ -102,6 +103,9 @@ class SessionMetrics:
             "session_manager_manager_dispatches_repeated_total",
             "Manager dispatches repeated because the previous manager did not join or had left.", registry=registry,
         )  # fmt: skip
+        self._rooms_lost = Counter(
+            "session_manager_rooms_lost_total", "Rooms that LiveKit lost and that were made again.", registry=registry
+        )
         for reason in EndReason:
             self._ended.labels(_state_of(reason), reason)
 
@@ -151,6 +155,8 @@ class SessionMetrics:
                 self._time_to_ready.labels(self._profiles.of(session.profile)).observe(seconds)
             case SessionEnded(reason) if not session.room.taken:
                 self._ended.labels(_state_of(reason), reason).inc()
+            case RoomLost():
+                self._rooms_lost.inc()
             case AttemptStarted(entry):
                 self._attempts.labels(self._type(session, entry)).inc()
             case StepTaken():

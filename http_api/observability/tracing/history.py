@@ -2,6 +2,7 @@
 
     session                   from the request until its end
      |- create room
+     |- make room again       from the loss of the room
      |- dispatch manager      until a manager is in the room; one for each dispatch
      |- attempt ASR           from the invite until the next attempt, or the end of the session
      |   |- invite            one for each try
@@ -28,6 +29,7 @@ from manager_agent.session.change_values import (
     InviteAnswered,
     ManagerDispatchEnded,
     RoomAnswered,
+    RoomLost,
     SessionChange,
     SessionEnded,
     StepTaken,
@@ -64,6 +66,9 @@ def _spans(moment: _Moment, part: SessionChange) -> Iterator[Span]:
     match part:
         case RoomAnswered():
             yield _room(moment)
+        case RoomLost(sid, remakes, since):
+            about: dict[str, Attribute | None] = {"lost": sid, "sid": moment.session.room.sid, "remakes": remakes}
+            yield _span(moment, "make room again", moment.trace, since, moment.at, about, kind=SpanRole.CLIENT)
         case ManagerDispatchEnded():
             yield _dispatch(moment, part)
         case InviteAnswered(entry):

@@ -32,6 +32,7 @@ export const WHY_NOT_READY = {
   declined: "declined the invite",
   no_worker: "no worker took the agent's job",
   never_joined: "never joined the room",
+  room_lost: "LiveKit lost its room",
   joined_not_ready: "joined, but never signaled ready",
   reported_failure: "reported a failure",
   left: "left the room",
@@ -49,6 +50,7 @@ export const EVIDENCE = {
 export const STEPS = {
   requested: "requested",
   room_requested: "room requested",
+  room_lost: "room lost",
   room_created: "room created",
   manager_accepted: "manager accepted",
   manager_joined: "manager in the room",

@@ -27,6 +27,7 @@ from manager_agent.session.change_values import (
     Missable,
     Revised,
     RoomAnswered,
+    RoomLost,
     SessionChange,
     SessionCreated,
     SessionEnded,
@@ -66,6 +67,7 @@ WAITING = given.after(
 JOINED = given.after(WAITING, *given.accepted(ASR, LLM), ASR_SEEN, LLM_SEEN)
 READY = given.after(JOINED, given.signal("sm-llm-1", Signal.READY, START + 2))
 WITHOUT_ASR = given.unlisted(NOW, ParticipantInfo(given.MANAGER, "PA_manager"), ParticipantInfo("sm-llm-1", "PA_llm"))
+ACTIVE = given.after(READY, given.seen("alice", "PA_u", START + 2))
 ASR_LOST = given.after(READY, given.left("sm-asr-1", "PA_asr", START + 2.5))
 LLM_LOST = given.after(READY, given.left("sm-llm-1", "PA_llm", START + 2.5))
 DECLINED = given.after(WAITING, ev.InviteRefused(START + 1, ASR, 1, 1, Refusal.DECLINED, final=True))
@@ -74,6 +76,7 @@ SENT_AGAIN = (
     ev.InviteRefused(START + 1, ASR, 1, 2, Refusal.UNREACHABLE),
 )
 ASR_AGAIN = ev.InviteStarted(NOW, ASR, 2, 1, "sm-asr-2", "inv_0b")
+LLM_AGAIN = ev.InviteStarted(NOW, LLM, 2, 1, "sm-llm-2", "inv_1b")
 CLEANING = given.after(READY, ev.SessionClosed(START + 2), ev.CleanUpStarted(START + 2))
 
 
@@ -327,8 +330,30 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
             Ended(LLM, EndReason.CLOSED, None, None), SessionEnded(EndReason.CLOSED), Revised(),
         ],
     ),
+    "the room of a session is made again": (
+        given.after(READY, *given.room_requested_again(NOW)),
+        ev.RoomCreated(NOW, "RM_2", "sm-manager-2"),
+        [
+            RoomLost("RM_1", 1, NOW), ManagerDispatchedAgain(),
+            StateChanged(SessionState.READY, SessionState.WAITING, 1), Revised(),
+        ],
+    ),
+    "a service is invited into a room that was made again": (
+        given.after(READY, *given.room_remade(NOW)),
+        ASR_AGAIN,
+        [Ended(ASR, None, ServiceReason.ROOM_LOST, None), AttemptStarted(ASR), Revised()],
+    ),
+    "a session is ready again in a room that was made again": (
+        given.after(READY, *given.room_remade(NOW), ASR_AGAIN, LLM_AGAIN, given.seen("sm-asr-2", "PA_asr2", NOW)),
+        given.signal("sm-llm-2", Signal.READY, NOW),
+        [
+            StepTaken(LLM, AttemptStep.JOINED, NOW, NOW, is_first=True),
+            StepTaken(LLM, AttemptStep.READY, NOW, NOW, is_first=True),
+            StateChanged(SessionState.WAITING, SessionState.READY, 0), Revised(),
+        ],
+    ),
     "a webhook reports that the room is closed": (
-        ASR_LOST,
+        given.after(ACTIVE, given.left("sm-asr-1", "PA_asr", START + 2.5)),
         ev.RoomClosed(NOW, "RM_1"),
         [
             StateChanged(SessionState.DEGRADED, SessionState.ENDED, 0.5),
@@ -337,19 +362,19 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
         ],
     ),
     "a closed room is found before its webhook": (
-        given.after(READY, *given.room_missed(NOW)[:-1]),
+        given.after(ACTIVE, *given.room_missed(NOW)[:-1]),
         given.room_missed(NOW)[-1],
         [
-            StateChanged(SessionState.READY, SessionState.ENDED, 1), Ended(ASR, EndReason.ROOM_CLOSED, None, None),
+            StateChanged(SessionState.ACTIVE, SessionState.ENDED, 1), Ended(ASR, EndReason.ROOM_CLOSED, None, None),
             Ended(LLM, EndReason.ROOM_CLOSED, None, None), SessionEnded(EndReason.ROOM_CLOSED),
             WebhookAwaited(Missable.ROOM_FINISHED, "RM_1"), Revised(),
         ],
     ),
     "a closed room is found without webhooks": (
-        given.after(replace(READY, webhooks_arrive=False), *given.room_missed(NOW)[:-1]),
+        given.after(replace(ACTIVE, webhooks_arrive=False), *given.room_missed(NOW)[:-1]),
         given.room_missed(NOW)[-1],
         [
-            StateChanged(SessionState.READY, SessionState.ENDED, 1), Ended(ASR, EndReason.ROOM_CLOSED, None, None),
+            StateChanged(SessionState.ACTIVE, SessionState.ENDED, 1), Ended(ASR, EndReason.ROOM_CLOSED, None, None),
             Ended(LLM, EndReason.ROOM_CLOSED, None, None), SessionEnded(EndReason.ROOM_CLOSED), Revised(),
         ],
     ),
@@ -493,7 +518,9 @@ def check_changes(model: SessionModel) -> None:
     session, found = model.session, all_changes(model)
     assert len(of_kind(found, SessionCreated)) == (session.room.created_at is not None or session.over)
     assert len(of_kind(found, SessionEnded)) == session.over
-    assert len(of_kind(found, SessionReady)) == (session.ready_at is not None)
+    was_ready = session.ready_at is not None or session.waiting_again_since is not None
+    assert len(of_kind(found, SessionReady)) == was_ready
+    assert len(of_kind(found, RoomLost)) == session.room.remakes
     assert len(of_kind(found, Revised)) == session.revision - 1
     started, ended = of_kind(found, AttemptStarted), of_kind(found, AttemptEnded)
     replaced = [one for one in ended if one.end is None]

@@ -444,7 +444,10 @@ LIVES: dict[EndReason, tuple[Callable[[], Life], float]] = {
     ),
     EndReason.EXPIRED: (lambda: the_user_joins(a_life(given.JOINS).until(ready)), 86_400),
     EndReason.SERVICE_LOST: (lambda: a_life(given.JOINS).until(ready).on(given.left("sm-0-1", "PA_0_1", START)), 20),
-    EndReason.ROOM_CLOSED: (lambda: a_life(given.JOINS).until(ready, START + 7).on(ev.RoomClosed(START + 7)), 7),
+    EndReason.ROOM_CLOSED: (
+        lambda: the_user_joins(a_life(given.JOINS).until(ready)).until(at=START + 7).on(ev.RoomClosed(START + 7)),
+        7,
+    ),
     EndReason.CLOSED: (lambda: a_life(given.JOINS).until(ready, START + 7).on(ev.SessionClosed(START + 7)), 7),
     EndReason.CLIENT_GONE: (
         lambda: a_life(given.JOINS, services_come=False).until(at=START + 7).on(ev.SessionClosed(START + 7, True)),

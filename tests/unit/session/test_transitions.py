@@ -32,67 +32,68 @@ MANAGER_HERE, USER_HERE = ParticipantInfo(given.MANAGER, "PA_manager"), Particip
 #                                a state, or the reason of an end: that is what the session becomes
 
 OF_A_SESSION = """
-                               | new     making  waiting  ready     active    away      degraded  ended  failed  orphan
-RoomRequested                  | .       =       =        =         =         =         =         =      =       =
-RoomCreated                    | =       .       =        =         =         =         =         =      =       .
-RoomRefused                    | =       room_unavailable = =       =         =         =         =      =       .
-RoomRefused, taken             | =       room_unavailable = =       =         =         =         =      =       .
-RoomClosed                     | =       =       room_closed room_closed room_closed room_closed room_closed = = =
-RoomClosed, any of that name   | =       =       room_closed room_closed room_closed room_closed room_closed = = =
-RoomClosed, another one        | =       =       =        =         =         =         =         =      =       =
-RoomMissed                     | =       =       .        .         .         .         .         =      =       =
-RoomListed, services           | .       .       ready    .         .         .         ready     =      =       =
-RoomListed, services and user  | .       .       active   active    .         active    active    =      =       =
-RoomListed, empty              | .       .       .        .         .         .         .         =      =       =
-RoomListed, all on their way   | .       .       .        .         .         .         .         =      =       =
-RoomListed, empty, before      | .       .       .        .         .         .         .         =      =       =
-ParticipantSeen, asr           | =       =       ready    =         =         =         =         =      =       =
-ParticipantSeen, asr anew      | =       =       ready    .         .         .         ready     =      =       =
-ParticipantSeen, llm anew      | =       =       .        degraded  degraded  degraded  .         =      =       =
-ParticipantSeen, the user      | .       .       .        active    =         =         .         =      =       =
-ParticipantSeen, the user anew | .       .       .        active    .         active    .         =      =       =
-ParticipantSeen, a stranger    | =       =       =        =         =         =         =         =      =       =
-ParticipantSeen, the manager   | =       =       =        =         =         =         =         =      =       =
-ParticipantLeft, asr           | =       =       .        degraded  degraded  degraded  =         =      =       =
-ParticipantLeft, an older asr  | =       =       .        .         .         .         .         =      =       =
-ParticipantLeft, llm           | =       =       .        degraded  degraded  degraded  .         =      =       =
-ParticipantLeft, the user      | .       .       .        .         ready     =         .         =      =       =
-ParticipantLeft, an older user | .       .       .        .         .         .         .         =      =       =
-ParticipantLeft, a stranger    | =       =       =        =         =         =         =         =      =       =
-ParticipantLeft, the manager   | =       =       .        .         .         .         .         =      =       =
-WebhookArrived                 | .       .       .        .         .         .         .         =      =       =
-ServiceSignalled, asr is ready      | =       =       ready    =         =         =         =         =      =       =
-ServiceSignalled, asr has failed    | =       =       .        degraded  degraded  degraded  =         =      =       =
-ServiceSignalled, asr is on it      | =       =       =        =         =         =         =         =      =       =
-ServiceSignalled, asr is draining   | =       =       =        =         =         =         =         =      =       =
-ServiceSignalled, a stranger        | =       =       =        =         =         =         =         =      =       =
-JobAccepted                    | =       .       =        =         =         =         =         =      =       =
-JobAccepted, another one       | =       .       =        =         =         =         =         =      =       =
-ManagerFailed                  | =       =       .        .         .         .         .         =      =       =
-ManagerFailed, another one     | =       =       =        =         =         =         =         =      =       =
-DeadlinePassed, too early      | =       =       =        =         =         =         =         =      =       =
-DeadlinePassed                 | ready_timeout ready_timeout ready_timeout user_never_joined expired user_left service_lost = = =
-ManagerDispatched, first       | .       =       =        =         =         =         =         =      =       =
-ManagerDispatched, second      | =       .       =        =         =         =         =         =      =       =
-InviteStarted, first           | .       .       =        =         =         =         =         =      =       =
-InviteStarted, again           | =       =       =        =         =         =         =         =      =       =
-InviteStarted, next attempt    | =       =       =        degraded  degraded  degraded  .         =      =       =
-InviteAccepted                 | =       =       .        =         =         =         =         =      =       =
-InviteAccepted, an older try   | =       =       =        =         =         =         =         =      =       =
-InviteRefused                  | =       =       .        =         =         =         =         =      =       =
-InviteRefused, for good        | =       =       .        =         =         =         =         =      =       =
-InviteRefused, an older try    | =       =       =        =         =         =         =         =      =       =
-ListingStarted                 | .       .       .        .         .         .         .         =      =       =
-ListingFailed                  | =       =       =        =         =         =         =         =      =       =
-RemovalStarted                 | =       =       =        =         =         =         =         =      =       =
-RemovalEnded                   | =       =       =        =         =         =         =         =      =       =
-ReplacementHeld                | =       =       .        .         .         .         .         =      =       =
-SessionClosed                  | closed  closed  closed   closed    closed    closed    closed    =      =       =
-SessionClosed, client gone     | client_gone client_gone client_gone client_gone client_gone client_gone client_gone = = =
-TokenGiven                     | .       .       .        .         .         .         .         =      =       =
-CleanUpStarted                 | =       =       =        =         =         =         =         .      .       .
-CleanedUp                      | =       =       =        =         =         =         =         .      .       .
-CleanUpFailed                  | =       =       =        =         =         =         =         =      =       =
+                               | new       making    waiting   ready     active    away      degraded  ended     failed    orphan    lost      broken
+RoomRequested                  | .         =         =         =         =         =         =         =         =         =         =         =
+RoomCreated                    | =         .         =         =         =         =         =         =         =         .         .         .
+RoomCreated, another one       | =         .         =         =         =         =         =         =         =         .         waiting   waiting
+RoomRefused                    | =         room_unavailable =         =         =         =         =         =         =         .         .         .
+RoomRefused, taken             | =         room_unavailable =         =         =         =         =         =         =         .         room_closed room_closed
+RoomClosed                     | =         =         .         .         room_closed .         .         =         =         =         =         =
+RoomClosed, any of that name   | =         =         .         .         room_closed .         .         =         =         =         =         =
+RoomClosed, another one        | =         =         =         =         =         =         =         =         =         =         =         =
+RoomMissed                     | =         =         .         .         .         .         .         =         =         =         .         .
+RoomListed, services           | .         .         ready     .         .         .         ready     =         =         =         =         =
+RoomListed, services and user  | .         .         active    active    .         active    active    =         =         =         =         =
+RoomListed, empty              | .         .         .         .         .         .         .         =         =         =         =         =
+RoomListed, all on their way   | .         .         .         .         .         .         .         =         =         =         =         =
+RoomListed, empty, before      | .         .         .         .         .         .         .         =         =         =         =         =
+ParticipantSeen, asr           | =         =         ready     =         =         =         =         =         =         =         =         =
+ParticipantSeen, asr anew      | =         =         ready     .         .         .         ready     =         =         =         .         ready
+ParticipantSeen, llm anew      | =         =         .         degraded  degraded  degraded  .         =         =         =         degraded  .
+ParticipantSeen, the user      | .         .         .         active    =         =         .         =         =         =         active    .
+ParticipantSeen, the user anew | .         .         .         active    .         active    .         =         =         =         active    .
+ParticipantSeen, a stranger    | =         =         =         =         =         =         =         =         =         =         =         =
+ParticipantSeen, the manager   | =         =         =         =         =         =         =         =         =         =         =         =
+ParticipantLeft, asr           | =         =         .         degraded  degraded  degraded  =         =         =         =         degraded  =
+ParticipantLeft, an older asr  | =         =         .         .         .         .         .         =         =         =         .         .
+ParticipantLeft, llm           | =         =         .         degraded  degraded  degraded  .         =         =         =         degraded  .
+ParticipantLeft, the user      | .         .         .         .         ready     =         .         =         =         =         .         .
+ParticipantLeft, an older user | .         .         .         .         .         .         .         =         =         =         .         .
+ParticipantLeft, a stranger    | =         =         =         =         =         =         =         =         =         =         =         =
+ParticipantLeft, the manager   | =         =         .         .         .         .         .         =         =         =         .         .
+WebhookArrived                 | .         .         .         .         .         .         .         =         =         =         .         .
+ServiceSignalled, asr is ready | =         =         ready     =         =         =         =         =         =         =         =         =
+ServiceSignalled, asr has failed| =         =         .         degraded  degraded  degraded  =         =         =         =         degraded  =
+ServiceSignalled, asr is on it | =         =         =         =         =         =         =         =         =         =         =         =
+ServiceSignalled, asr is draining| =         =         =         =         =         =         =         =         =         =         =         =
+ServiceSignalled, a stranger   | =         =         =         =         =         =         =         =         =         =         =         =
+JobAccepted                    | =         .         =         =         =         =         =         =         =         =         =         =
+JobAccepted, another one       | =         .         =         =         =         =         =         =         =         =         =         =
+ManagerFailed                  | =         =         .         .         .         .         .         =         =         =         .         .
+ManagerFailed, another one     | =         =         =         =         =         =         =         =         =         =         =         =
+DeadlinePassed, too early      | =         =         =         =         =         =         =         =         =         =         =         =
+DeadlinePassed                 | ready_timeout ready_timeout ready_timeout user_never_joined expired   user_left service_lost =         =         =         user_never_joined service_lost
+ManagerDispatched, first       | .         =         =         =         =         =         =         =         =         =         =         =
+ManagerDispatched, second      | =         .         =         =         =         =         =         =         =         =         =         =
+InviteStarted, first           | .         .         =         =         =         =         =         =         =         =         =         =
+InviteStarted, again           | =         =         =         =         =         =         =         =         =         =         =         =
+InviteStarted, next attempt    | =         =         =         degraded  degraded  degraded  .         =         =         =         degraded  .
+InviteAccepted                 | =         =         .         =         =         =         =         =         =         =         =         =
+InviteAccepted, an older try   | =         =         =         =         =         =         =         =         =         =         =         =
+InviteRefused                  | =         =         .         =         =         =         =         =         =         =         =         =
+InviteRefused, for good        | =         =         .         =         =         =         =         =         =         =         =         =
+InviteRefused, an older try    | =         =         =         =         =         =         =         =         =         =         =         =
+ListingStarted                 | .         .         .         .         .         .         .         =         =         =         .         .
+ListingFailed                  | =         =         =         =         =         =         =         =         =         =         =         =
+RemovalStarted                 | =         =         =         =         =         =         =         =         =         =         =         =
+RemovalEnded                   | =         =         =         =         =         =         =         =         =         =         =         =
+ReplacementHeld                | =         =         .         .         .         .         .         =         =         =         .         .
+SessionClosed                  | closed    closed    closed    closed    closed    closed    closed    =         =         =         closed    closed
+SessionClosed, client gone     | client_gone client_gone client_gone client_gone client_gone client_gone client_gone =         =         =         client_gone client_gone
+TokenGiven                     | .         .         .         .         .         .         .         =         =         =         .         .
+CleanUpStarted                 | =         =         =         =         =         =         =         .         .         .         =         =
+CleanedUp                      | =         =         =         =         =         =         =         .         .         .         =         =
+CleanUpFailed                  | =         =         =         =         =         =         =         =         =         =         =         =
 """  # noqa: E501 - a table
 
 _waiting = given.after(
@@ -102,6 +103,7 @@ _waiting = given.after(
 )
 _ready = given.after(_waiting, ev.InviteAccepted(START + 2, ASR, 1, 1), given.seen("sm-asr-1", "PA_asr", START + 2))
 _active = given.after(_ready, given.seen("alice", "PA_user", START + 3))
+_degraded = given.after(_ready, given.left("sm-asr-1", "PA_asr", START + 3))
 _making = given.after(given.a_session(given.JOINS, given.SIGNALS), *given.requested())
 SESSIONS = {
     "new": given.a_session(given.JOINS, given.SIGNALS),
@@ -110,13 +112,15 @@ SESSIONS = {
     "ready": _ready,
     "active": _active,
     "away": given.after(_active, given.left("alice", "PA_user", START + 4)),
-    "degraded": given.after(_ready, given.left("sm-asr-1", "PA_asr", START + 3)),
+    "degraded": _degraded,
     "ended": given.after(_active, ev.SessionClosed(START + 4)),
     "failed": given.after(_waiting, ev.DeadlinePassed(START + 30)),
     "orphan": given.after(_making, ev.SessionClosed(START + 4)),
+    "lost": given.after(_ready, *given.room_requested_again(START + 5)),
+    "broken": given.after(_degraded, *given.room_requested_again(START + 5)),
 }
-"""The session of each column: "away" is ready again as the user has left, "orphan" is over while its room is
-created."""
+"""The session of each column: "away" is ready again as the user has left, "orphan" is over while its room is created,
+"lost" is ready and "broken" degraded while its room is made again."""
 
 # What becomes of the one service that a session needs; it has to say that it is ready.
 
@@ -124,6 +128,7 @@ OF_A_SERVICE = """
                                | pending  invited  refused  accepted joined   ready    lost     failed   dismissed
 RoomRequested                  | =        =        =        =        =        =        =        =        =
 RoomCreated                    | =        =        =        =        =        =        =        =        =
+RoomCreated, another one       | =        =        =        =        =        =        =        =        =
 RoomRefused                    | =        =        =        =        =        =        =        =        =
 RoomRefused, taken             | =        =        =        =        =        =        =        =        =
 RoomClosed                     | .        .        .        .        .        .        .        .        .
@@ -150,11 +155,11 @@ ParticipantLeft, an older user | .        .        .        .        .        . 
 ParticipantLeft, a stranger    | =        =        =        =        =        =        =        =        =
 ParticipantLeft, the manager   | .        .        .        .        .        .        .        .        .
 WebhookArrived                 | .        .        .        .        .        .        .        .        .
-ServiceSignalled, asr is ready      | =        ready    ready    ready    ready    =        =        =        ready
-ServiceSignalled, asr has failed    | =        failed   failed   failed   failed   failed   =        =        .
-ServiceSignalled, asr is on it      | =        =        =        =        =        =        =        =        =
-ServiceSignalled, asr is draining   | =        =        =        =        =        =        =        =        =
-ServiceSignalled, a stranger        | =        =        =        =        =        =        =        =        =
+ServiceSignalled, asr is ready | =        ready    ready    ready    ready    =        =        =        ready
+ServiceSignalled, asr has failed| =        failed   failed   failed   failed   failed   =        =        .
+ServiceSignalled, asr is on it | =        =        =        =        =        =        =        =        =
+ServiceSignalled, asr is draining| =        =        =        =        =        =        =        =        =
+ServiceSignalled, a stranger   | =        =        =        =        =        =        =        =        =
 JobAccepted                    | =        =        =        =        =        =        =        =        =
 JobAccepted, another one       | =        =        =        =        =        =        =        =        =
 ManagerFailed                  | .        .        .        .        .        .        .        .        .
@@ -205,6 +210,7 @@ SERVICES = {
 EVENTS: dict[str, Event] = {
     "RoomRequested": ev.RoomRequested(NOW),
     "RoomCreated": ev.RoomCreated(NOW, "RM_1"),
+    "RoomCreated, another one": ev.RoomCreated(NOW, "RM_2", "sm-manager-2"),
     "RoomRefused": ev.RoomRefused(NOW),
     "RoomRefused, taken": ev.RoomRefused(NOW, taken=True),
     "RoomClosed": ev.RoomClosed(NOW, "RM_1"),
@@ -332,14 +338,22 @@ def test_the_transition_tables_have_every_state_and_every_event() -> None:
 
 def test_every_column_of_the_tables_is_in_the_state_of_its_name() -> None:
     """The sessions of the tables are where their names say they are."""
-    others = {"new": "waiting", "making": "waiting", "away": "ready", "orphan": "ended"}
+    others = {
+        "new": "waiting",
+        "making": "waiting",
+        "away": "ready",
+        "orphan": "ended",
+        "lost": "ready",
+        "broken": "degraded",
+    }
     assert {name: session.state for name, session in SESSIONS.items()} == {n: others.get(n, n) for n in SESSIONS}
     others = {"refused": "invited", "dismissed": "failed"}
     assert {n: s.services[0].state for n, s in SERVICES.items()} == {n: others.get(n, n) for n in SERVICES}
 
 
 def test_the_transition_table_has_exactly_the_arrows_of_the_diagram() -> None:
-    """From waiting to ready once and never back, round and round between ready, active and degraded, and out."""
+    """From waiting to ready and back only with another room, round and round between ready, active and degraded, and
+    out."""
     arrows = set()
     for column, row, _ in cells(OF_A_SESSION):
         was, is_now = SESSIONS[column].state, apply(SESSIONS[column], EVENTS[row]).state
@@ -354,6 +368,8 @@ def test_the_transition_table_has_exactly_the_arrows_of_the_diagram() -> None:
         "active -> degraded",
         "degraded -> ready",
         "degraded -> active",  # a service that was lost is back, and the user is there
+        "ready -> waiting",  # the room was lost and made again
+        "degraded -> waiting",
     }
     assert {f"{state} -> ended" for state in alive} | {"waiting -> failed", "degraded -> failed"} <= arrows
 

@@ -108,6 +108,12 @@ COUNTED: dict[str, set[str]] = {
         "sessions_ended_total closed ended 1",
         "service_failures_total declined ASR 1",
     },
+    "the room of a session is made again": {"rooms_lost_total 1", "manager_dispatches_repeated_total 1"},
+    "a service is invited into a room that was made again": {
+        "service_replacements_total ASR 1",
+        "service_attempts_total ASR 1",
+    },
+    "a session is ready again in a room that was made again": {"services_ready_total message LLM 1"},
     "a webhook reports that the room is closed": {"sessions_ended_total room_closed ended 1"},
     "a closed room is found before its webhook": {"sessions_ended_total room_closed ended 1"},
     "a closed room is found without webhooks": {"sessions_ended_total room_closed ended 1"},
