@@ -41,7 +41,8 @@ CREATE_PAUSE = 0.2
 """Seconds until a LiveKit that could not serve at the moment is asked for a room again."""
 LOOK_PAUSES = 0.1, 1.0
 """Seconds until a room that we made is looked for again when LiveKit's list lacks it: lists may lag behind."""
-ROOM_TIMEOUT_SLACK = 60
+OUTLIVES = 120
+"""Seconds for which a room without humans outlives its manager, so that another process can continue its session."""
 
 
 class LiveKitUnavailable(Exception):
@@ -342,10 +343,10 @@ class Rooms:
 def room_timeout(limits: Limits) -> int:
     """Seconds for which LiveKit keeps a room without humans (agents don't keep a room open).
 
-    We delete rooms ourselves; this only has to exceed the longest wait for a human.
+    We delete rooms ourselves; this exceeds the longest wait for a human, so that the room outlives its manager.
     """
     waits = (limits.ready_timeout, limits.user_join_timeout, limits.user_rejoin_timeout, limits.replacement_timeout)
-    return int(sum(waits)) + ROOM_TIMEOUT_SLACK
+    return int(sum(waits)) + OUTLIVES
 
 
 def _only_asks(url: URL) -> bool:
