@@ -28,6 +28,9 @@ class Audit:
         for name in KEPT:
             if view[name] != known.first[name]:
                 self._ledger.breaks(KEEPS, f"{name} of {session_id} was {known.first[name]!r}, is {view[name]!r}")
+        if known.services_told and view["reason"] is None:
+            what = f"services were told that {session_id} is over ({known.services_told}), is {_short(view)}"
+            self._ledger.breaks(UNCHANGED, what)
         if known.over is not None:
             if (view["reason"], view["ended_at"]) != (known.over["reason"], known.over["ended_at"]):
                 self._ledger.breaks(UNCHANGED, f"{session_id} had ended, now: {_short(view)}")

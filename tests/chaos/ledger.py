@@ -37,6 +37,10 @@ class KnownSession:
     """Whether its end was requested: from then on it may be over."""
     humans: int = 0
     """Those who are in the room."""
+    shown: dict[int, View] = field(default_factory=dict)
+    """What was shown of it, by revision."""
+    services_told: str = ""
+    """Why it is over, according to a message to one of its services."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class Ledger:
         known = self.sessions.get(view["session_id"])
         if known is None:
             known = self.sessions[view["session_id"]] = KnownSession(view["session_id"], view)
+        self._check_revision(known, view)
         if "access_token" in view:
             self._check_token(view, "a client")
             self._record(known, view)
@@ -88,6 +93,7 @@ class Ledger:
         if view["state"] in ("ready", "active"):
             self._check_token(view, "a callback")
         if known := self.sessions.get(view["session_id"]):
+            self._check_revision(known, view)
             self._record(known, view)
             if view["reason"] is not None and known.over is None:
                 known.over = view
@@ -107,9 +113,24 @@ class Ledger:
         if known := self.sessions.get(key.session_id):
             known.recorded_revision = max(known.recorded_revision, revision)
 
+    def session_ended(self, session_id: str, reason: str) -> None:
+        """A service was told that its session is over."""
+        self.acknowledged += 1
+        if known := self.sessions.get(session_id):
+            known.services_told = reason
+
     def alive(self) -> Iterable[KnownSession]:
         """Those that may not be over."""
         return [one for one in self.sessions.values() if not one.is_unwanted and one.over is None]
+
+    def _check_revision(self, known: KnownSession, view: View) -> None:
+        """A client that has a revision is told that it is the newest: it must stand for one state alone."""
+        shown = {name: value for name, value in view.items() if "token" not in name and name != "server_url"}
+        before = known.shown.setdefault(view["revision"], shown)
+        if before != shown:
+            differences = {name: (value, shown[name]) for name, value in before.items() if value != shown[name]}
+            what = f"revision {view['revision']} of {known.session_id} was shown with {differences}"
+            self.breaks("one state per revision", what)
 
     def _record(self, known: KnownSession, view: View) -> None:
         if known.recorded is None or view["revision"] >= known.recorded["revision"]:

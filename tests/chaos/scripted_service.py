@@ -104,7 +104,9 @@ class ScriptedService:
 
     def _note_end(self, said: dict[str, Any], visit: asyncio.Task[None] | None) -> None:
         key = InvitedAs(said["session"]["session_id"], self.service_id, said["attempt"])
-        if said["reason"] == "replaced" and key not in self._ledger.failed:
+        if said["reason"] != "replaced":
+            self._ledger.session_ended(key.session_id, said["reason"])
+        elif key not in self._ledger.failed:
             self._ledger.breaks("nobody well is replaced", f"{key} was told that it is replaced")
         if visit is not None:
             visit.cancel()
