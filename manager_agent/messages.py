@@ -141,6 +141,22 @@ class RoomStatus(Message):
             return None
 
 
+class RoomOwner(Message):
+    """The part of a room's metadata that every version of the session manager writes and reads."""
+
+    session_manager: int
+    deployment: str = ""
+    session_id: str
+
+    @classmethod
+    def read(cls, metadata: str) -> RoomOwner | None:
+        """None when the metadata is not a session manager's."""
+        try:
+            return cls.model_validate_json(metadata)
+        except ValidationError:
+            return None
+
+
 class DispatchMetadata(Message):
     """The metadata of the manager's own dispatch, which participants can't see."""
 

@@ -108,8 +108,6 @@ class Recovery:
                 except LiveKitUnavailable as error:
                     log.warning("not_recovered_yet", room=room.name, sid=room.sid, error=str(error))
                     return False
-                except Exception:
-                    log.exception("recovery_fault", room=room.name, sid=room.sid)
                 return True
 
         outcomes = await asyncio.gather(*map(is_read, rooms))
@@ -133,6 +131,10 @@ class Recovery:
         except (DamagedSpecification, NewerSpecification) as error:
             self._leave_alone(room, error)
             return False
+        except Exception as error:  # one such room must not keep the others from being recovered
+            log.exception("recovery_fault", room=room.name, sid=room.sid)
+            self._leave_alone(room, ValueError(f"an error of this program: {error!r}"))
+            return False
         if self.is_known(room):  # recovered meanwhile
             return True
         self._recovered += 1
@@ -142,7 +144,7 @@ class Recovery:
     def _session(self, room: ListedRoom, recorded: RecordedDispatches) -> Session:
         """The session as it was recorded. Raises DamagedSpecification, NewerSpecification."""
         if room.status is None or room.status.progress is None:
-            raise DamagedSpecification("the room's metadata does not say how far the session is")
+            raise DamagedSpecification("this version can't read in the room's metadata how far the session is")
         specification = Specification.newest(recorded.specifications)
         if specification.session_id != room.session_id:
             raise DamagedSpecification("the specification is another session's")

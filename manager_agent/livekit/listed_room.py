@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from livekit.protocol.models import Room as RoomInfo
 
-from manager_agent.messages import RoomStatus
+from manager_agent.messages import RoomOwner, RoomStatus
 from manager_agent.session.session import Session
 
 
@@ -25,7 +25,8 @@ class ListedRoom:
     """The session that its metadata names; empty if none."""
     is_ours: bool
     status: RoomStatus | None = None
-    """The status in its metadata; None if that is not a session manager's."""
+    """The status in its metadata; None if that is not a session manager's, or of another version that this one can't
+    read."""
 
     @property
     def is_over(self) -> bool:
@@ -34,12 +35,12 @@ class ListedRoom:
 
     @classmethod
     def of(cls, room: RoomInfo, deployment: str) -> ListedRoom:
-        status = RoomStatus.read(room.metadata)
+        status, owner = RoomStatus.read(room.metadata), RoomOwner.read(room.metadata)
         return cls(
             name=room.name,
             sid=room.sid,
-            session_id=status.session_id if status else "",
-            is_ours=status is not None and status.deployment == deployment,
+            session_id=owner.session_id if owner else "",
+            is_ours=owner is not None and owner.deployment == deployment,
             status=status,
         )
 

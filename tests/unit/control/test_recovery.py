@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import cast
+from typing import Any, cast
 
 import pytest
+from livekit.protocol.models import Room as RoomInfo
 
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.recovery import ROUNDS_MAX, Recovery
@@ -14,6 +15,7 @@ from manager_agent.livekit.room_record import RecordedDispatches
 from manager_agent.livekit.server_api import Listing, LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.messages import RoomStatus
 from manager_agent.session.identities import Identities
+from manager_agent.session.progress import resumed
 from manager_agent.session.session import Session
 from manager_agent.session.specification import Specification
 from manager_agent.store.memory import MemoryStore
@@ -120,6 +122,31 @@ async def test_a_room_whose_record_is_damaged_or_newer_is_left_alone(texts: tupl
     assert (room.name, room.sid) == ("demo", "RM_1")
     assert why in room.why
     assert recovery.is_unreadable(a_room(SESSION))
+
+
+@in_virtual_time
+async def test_a_room_that_cant_be_recovered_by_an_error_of_ours_keeps_no_other_from_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def faulty(session: Session, *about: Any, room_sid: str, **more: Any) -> Session:
+        if room_sid == "RM_2":
+            raise RuntimeError("as the test wants it")
+        return resumed(session, *about, room_sid=room_sid, **more)
+
+    monkeypatch.setattr("manager_agent.control.recovery.resumed", faulty)
+    recovery = await recovered(a_room(SESSION, "RM_2"), a_room(SESSION))
+    assert [room.sid for room in recovery.unreadable] == ["RM_2"]
+    assert "as the test wants it" in recovery.unreadable[0].why
+    assert recovery.is_known(a_room(SESSION))
+
+
+@in_virtual_time
+async def test_a_room_whose_status_is_of_another_version_is_left_alone() -> None:
+    metadata = RoomStatus.of(SESSION, "d").model_dump_json().replace('"waiting"', '"a state of a later version"')
+    room = ListedRoom.of(RoomInfo(name="demo", sid="RM_1", metadata=metadata), "d")
+    assert room.is_ours
+    (unreadable,) = (await recovered(room)).unreadable
+    assert "this version" in unreadable.why
 
 
 @in_virtual_time
