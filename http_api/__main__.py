@@ -18,6 +18,7 @@ from http_api.observability.shipping.log_shipper import shipper_of
 from http_api.observability.sinks import LogSinks
 from http_api.server import CannotListen, serve
 from http_api.settings.settings import BadSettings, Settings
+from http_api.settings.state_dir import with_state_dir
 from manager_agent.livekit.ffi import PANIC_EXIT_CODE, has_panicked
 from manager_agent.proxy_rule import proxy_rule
 
@@ -43,11 +44,16 @@ def main() -> int:
     return run(dev=parser.parse_args().dev)
 
 
-def run(*, dev: bool, program: Program = serve) -> int:
-    """Serve until asked to stop, then ship the rest of the log. Returns the exit code."""
+def run(*, dev: bool, has_state_dir: bool = False, program: Program = serve) -> int:
+    """Serve until asked to stop, then ship the rest of the log. Returns the exit code.
+
+    `has_state_dir`: the user's own directory is the default of STATE_DIR.
+    """
     exit_budget = ExitBudget()
     try:
         settings = Settings.load(dev=dev)
+        if has_state_dir:
+            settings = with_state_dir(settings)
         stderr = native.capture()
         with unhandled.logged():
             sinks = LogSinks(shipper=shipper_of(settings, exit_budget), exit_budget=exit_budget)

@@ -21,6 +21,8 @@ from rich.console import Console
 from http_api.cli.create import create_ready_session
 from http_api.cli.progress import Progress
 from http_api.client import ApiError, Client, Unreachable
+from http_api.settings.settings import BadSettings, Settings
+from http_api.settings.state_dir import with_state_dir
 from scripts.livekit_server import (
     ROOT,
     LiveKitServer,
@@ -122,7 +124,10 @@ async def everything(ports: Ports, logs: Path) -> AsyncIterator[tuple[LiveKitSer
             stack.push_async_callback(program.stop)
             programs.append(program)
 
-        start("http_api", "http_api", "--dev", SERVER_PORT=str(ports.server_port), LIVEKIT_SERVER_URL=livekit.url)
+        env = {"SERVER_PORT": str(ports.server_port), "LIVEKIT_SERVER_URL": livekit.url}
+        if (state_dir := with_state_dir(Settings.load(dev=True)).state_dir) is not None:
+            env["STATE_DIR"] = str(state_dir)
+        start("http_api", "http_api", "--dev", **env)
         for service_id, module in SERVICES.items():
             # No drain: Ctrl-C should not wait for running sessions.
             env = {"SESSION_MANAGER_URL": api_url, "SERVICE_DRAIN_TIMEOUT": "0"}
@@ -206,7 +211,7 @@ async def main() -> None:
 if __name__ == "__main__":
     try:
         asyncio.run(main())
-    except (PortNotFreeError, LiveKitServerError, DemoProgramEnded) as error:
+    except (BadSettings, PortNotFreeError, LiveKitServerError, DemoProgramEnded) as error:
         sys.exit(f"run: {error}")
     except TimeoutError:
         sys.exit(f"run: the services did not register within {START_TIMEOUT:.0f} s")

@@ -20,6 +20,14 @@ from tests.signals import pytest_unconfigure as pytest_unconfigure
 from tests.waiting import begin_test
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_state_home(tmp_path_factory: pytest.TempPathFactory) -> Generator[None]:
+    """Keep what programs write by default out of the home directory."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     begin_test(item)

@@ -148,7 +148,8 @@ class Settings(BaseSettings):
     user_grants: Grants = EVERY_GRANT
     """The permissions, separated by commas, that callers may grant to users in rooms. All others are always denied."""
     state_dir: Path | None = None
-    """The directory in which registrations survive a restart. No other process may use it."""
+    """The directory in which survives what LiveKit's rooms can't hold: registrations, kept answers, undelivered
+    callbacks, ended sessions. On a local disk. `session-manager serve` and scripts/run have a default."""
 
     ready_timeout: Annotated[Seconds, Field(le=600)] = 30.0
     """How long all required services may take to become ready."""
