@@ -62,10 +62,12 @@ async def _running(app: web.Application, components: Components) -> AsyncIterato
         background = (app[AUTHENTICATOR], *registry_tasks(registry, records), components.reconciler, app[CALLBACKS])
         for part in (
             records,
+            components.room_names,
             *monitors,
             *background,
             components.rooms,
             components.inviter,
+            components.ended_records,
             components.recovery,
             components.agent,
         ):

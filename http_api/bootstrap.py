@@ -12,6 +12,7 @@ from http_api.observability.tracing import Tracing, tracing_of
 from http_api.settings.services_file import ServicesFile, read_services_file
 from http_api.settings.settings import BadSettings, Settings
 from manager_agent.clock import Clock, steady_clock
+from manager_agent.control.ended_records import EndedRecords
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.reconcile import Reconciler
@@ -54,6 +55,7 @@ class Components:
     inviter: Inviter
     recording: Recording
     orchestrator: Orchestrator
+    ended_records: EndedRecords
     recovery: Recovery
     agent: ManagerAgent
     reconciler: Reconciler
@@ -78,7 +80,8 @@ def compose(
     identities = Identities(settings.livekit_api_secret.get_secret_value())
     invite_addresses = address_policy_of(settings, settings.invite_networks, "INVITE_NETWORKS")
     callback_addresses = address_policy_of(settings, settings.callback_networks, "CALLBACK_NETWORKS")
-    names, missed_rooms = RoomNames(), MissedRooms()
+    records = records or records_of(settings, clock)
+    names, missed_rooms = RoomNames(records), MissedRooms()
     ended = EndedSessions(per_caller=settings.sessions_kept_per_caller, in_all=settings.sessions_kept)
     store = MemoryStore(clock, metrics.store_updates.observe, names, ended)
     registry, profiles = registry_of(settings, store, invite_addresses, clock)
@@ -95,16 +98,19 @@ def compose(
     recording = Recording(store)
     orchestrator = Orchestrator(
         store=store, rooms=livekit_rooms, inviter=invites, registry=registry, identities=identities,
-        missed_rooms=missed_rooms, recording=recording, clock=clock,
+        missed_rooms=missed_rooms, recording=recording, records=records, clock=clock,
     )  # fmt: skip
+    ended_records = EndedRecords(records, orchestrator)
+    store.listen(ended_records.tell)
     recovery = Recovery(store=store, rooms=livekit_rooms, orchestrator=orchestrator, identities=identities, clock=clock)
     return Components(
         settings, sinks or LogSinks(), clock, metrics, tracing,
-        invite_addresses, callback_addresses, records or records_of(settings, clock), store, registry, profiles,
+        invite_addresses, callback_addresses, records, store, registry, profiles,
         rooms=livekit_rooms,
         inviter=invites,
         recording=recording,
         orchestrator=orchestrator,
+        ended_records=ended_records,
         recovery=recovery,
         agent=agent(
             url=settings.livekit_server_url,

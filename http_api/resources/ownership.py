@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from http_api.access.principals import Principal
-from http_api.app_keys import CLOCK, RECORDING, RECOVERY, REGISTRY, ROOMS, STORE
+from http_api.app_keys import CLOCK, RECORDING, RECORDS, RECOVERY, REGISTRY, ROOMS, STORE
 from http_api.errors import OtherCaller, Recovering
 from http_api.models.responses import ServiceView, SessionView, SessionWithToken
 from http_api.observability.logs.context import bind_session
@@ -55,10 +55,13 @@ async def view_for(request: web.Request, session: Session) -> SessionView:
 
 
 async def user_token(request: web.Request, session: Session) -> AccessToken:
-    """A fresh token for the session's user, once it is recorded that the session gives tokens. Raises NotRecorded."""
+    """A fresh token for the session's user, once it is recorded that the session gives tokens and that the token
+    reserves the room's name. Raises NotRecorded."""
     await request.app[RECORDING].until_recorded(session.session_id)
     with giving_token(request, session):
-        return request.app[ROOMS].tokens.for_user(session, request.app[CLOCK]())
+        token = request.app[ROOMS].tokens.for_user(session, request.app[CLOCK]())
+    await request.app[RECORDS].committed()
+    return token
 
 
 def sees_service(principal: Principal, service: RegisteredService) -> bool:

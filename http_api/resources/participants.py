@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api.app_keys import CLOCK, RECORDING, ROOMS
+from http_api.app_keys import CLOCK, RECORDING, RECORDS, ROOMS
 from http_api.errors import IdentityTaken, NoToken
 from http_api.models.responses import ParticipantView, answer
 from http_api.models.sessions import AddParticipant
@@ -47,7 +47,9 @@ async def further_token(request: web.Request, session: Session, human: User) -> 
     refuse_taken_identity(session, human.identity)
     await request.app[RECORDING].until_recorded(session.session_id)
     with giving_token(request, session):
-        return request.app[ROOMS].tokens.for_human(session, human, request.app[CLOCK]())
+        token = request.app[ROOMS].tokens.for_human(session, human, request.app[CLOCK]())
+    await request.app[RECORDS].committed()
+    return token
 
 
 def refuse_taken_identity(session: Session, identity: str) -> None:

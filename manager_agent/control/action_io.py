@@ -17,6 +17,7 @@ from manager_agent.control.room_status import RoomStatusWriter
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms, RoomTaken
 from manager_agent.outbound.fair_slots import TooManyWaiting
 from manager_agent.outbound.invites import InviteError, Inviter
+from manager_agent.records.records import Records
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
@@ -52,6 +53,7 @@ class Backends:
     identities: Identities
     missed_rooms: MissedRooms
     recording: Recording
+    records: Records
     clock: Clock
 
 
@@ -209,6 +211,7 @@ class ActionIO:
                 attempt = service.current
                 if attempt.number and not attempt.in_flight and attempt.refusal is not ev.Refusal.DECLINED:
                     self.tell_session_ended(session, service, session.end.reason)
+        await self._backends.records.committed()  # the session is in the records now, or still in its room
         # `refused` may mean that LiveKit created the room but its response was lost.
         may_exist = session.room.created_at is not None or session.room.refused
         try:

@@ -53,7 +53,10 @@ class ControlLoop:
 
     async def run(self) -> None:
         """Run until the session is removed from the store."""
-        self._bind_context(self._store.get(self._id))
+        try:
+            self._bind_context(self._store.get(self._id))
+        except UnknownSession:
+            return  # there were too many ended ones
         while True:
             try:
                 await self._step()

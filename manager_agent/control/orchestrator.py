@@ -14,6 +14,7 @@ from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.replacement import Replacer
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.invites import Inviter
+from manager_agent.records.records import Records
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
@@ -42,10 +43,13 @@ class Orchestrator:
         identities: Identities,
         missed_rooms: MissedRooms,
         recording: Recording,
+        records: Records,
         clock: Clock,
     ) -> None:
         replacer = Replacer(registry, identities)
-        self._backends = Backends(store, rooms, inviter, registry, replacer, identities, missed_rooms, recording, clock)
+        self._backends = Backends(
+            store, rooms, inviter, registry, replacer, identities, missed_rooms, recording, records, clock
+        )
         self._store, self._clock = store, clock
         self._control_loops, self._io = Tasks(), Tasks()
         self._closed = False
@@ -65,11 +69,13 @@ class Orchestrator:
             raise RoomNameTaken(session.room_name, NAME_QUARANTINE)
         return session
 
-    def resume(self, session: Session, recorded: Session) -> None:
-        """Continue a session of an earlier process, whose room exists. `recorded`: the session that its record has."""
+    def resume(self, session: Session, recorded: Session | None) -> None:
+        """Continue a session of an earlier process. `recorded`: the session that the record of its room has; None if it
+        is over and its room is not written any more."""
         self._store.restore(session)
         control_loop = ControlLoop(session.session_id, self._backends, self._io)
-        control_loop.resume(recorded)
+        if recorded is not None:
+            control_loop.resume(recorded)
         self._control_loops.spawn(control_loop.run(), name=f"{session.session_id} control loop")
 
     async def close(self, session_id: str, *, client_gone: bool = False) -> Session:

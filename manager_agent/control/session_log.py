@@ -64,7 +64,7 @@ def _lines(session: Session, part: SessionChange) -> Iterator[LogLine]:
             services = [service.service_id for service in session.services]
             about = {"services": services, "user": session.user.identity, "owner": session.owner}
             yield LogLine("session_opened", about)
-        case SessionRestored():
+        case SessionRestored() if not session.over:
             yield LogLine("session_recovered", {"state": session.state, "revision": session.revision})
         case SessionForgotten():
             yield LogLine("session_forgotten")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from manager_agent.livekit.room_record import RECORD, RecordedDispatches, dispat
 from manager_agent.livekit.tokens import EVERY_GRANT, Grant, Tokens
 from manager_agent.messages import RoomStatus
 from manager_agent.proxy_rule import proxy_rule
+from manager_agent.records.memory import MemoryRecords
 from manager_agent.resend import resend_when_closed
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.session import Limits, Session
@@ -96,7 +98,9 @@ class Rooms:
         """`services_url`: the LiveKit URL that services are told to connect to. `user_grants`: the maximum that a human
         in a room may be granted. `room_names`: told every token that is given out."""
         self.url, self.services_url = url, services_url
-        self.tokens = JoinTokens(Tokens(api_key, api_secret, user_grants=user_grants), room_names or RoomNames())
+        self.tokens = JoinTokens(
+            Tokens(api_key, api_secret, user_grants=user_grants), room_names or RoomNames(MemoryRecords(time.time))
+        )
         self._key, self._secret = api_key, api_secret
         self._agent_name, self._deployment = agent_name, deployment
         self.rejection: str | None = None

@@ -13,6 +13,7 @@ from time import perf_counter
 import structlog
 
 from manager_agent.clock import Clock
+from manager_agent.records.memory import MemoryRecords
 from manager_agent.session.counts import SessionCounts
 from manager_agent.session.events import Event
 from manager_agent.session.plan import NAME_QUARANTINE
@@ -90,7 +91,7 @@ class MemoryStore:
     ) -> None:
         """`names`: the names that tokens reserve; those of other sessions than the stored ones too."""
         self._clock, self._timing = clock, timing
-        self._names, self._ended = names or RoomNames(), ended or EndedSessions()
+        self._names, self._ended = names or RoomNames(MemoryRecords(clock)), ended or EndedSessions()
         self._quarantined: dict[str, float] = {}
         """When the names of forgotten sessions' rooms are free again, oldest first."""
         self._records: dict[str, _Record] = {}
@@ -110,6 +111,8 @@ class MemoryStore:
     def restore(self, session: Session) -> None:
         self._keep(session)
         self._tell(Change(session.session_id, None, session, is_restored=True))
+        if _is_cleaned(session):
+            self._bound_ended(session)
 
     def _keep(self, session: Session) -> None:
         self._records[session.session_id] = _Record(session)
@@ -127,9 +130,7 @@ class MemoryStore:
             record.put(session)
             self._tell(Change(session_id, before, session, event))
             if _is_cleaned(session) and not _is_cleaned(before):
-                self._ended.add(session.owner, session_id)
-                for oldest in self._ended.excess(session.owner):
-                    self._forget(oldest)
+                self._bound_ended(session)
         self._timing(perf_counter() - started)
         return session
 
@@ -142,6 +143,12 @@ class MemoryStore:
             del self._by_room[record.session.room_name]
         record.wake()
         self._tell(Change(session_id, record.session, None))
+
+    def _bound_ended(self, session: Session) -> None:
+        """Forget ended sessions if there are too many with this one."""
+        self._ended.add(session.owner, session.session_id)
+        for oldest in self._ended.excess(session.owner):
+            self._forget(oldest)
 
     def _forget(self, session_id: str) -> None:
         """Remove an ended session before its time. The name of its room stays in quarantine."""

@@ -1,7 +1,8 @@
 """Room names reserved by tokens: a token for a name opens any room that has it.
 
-The reservations outlive their sessions. Each ends with its last token, never earlier. There is one entry for each
-session whose tokens are valid; too many of them keep new sessions out (http_api/limits/quotas.py).
+The reservations outlive their sessions, and the process if the records do. Each ends with its last token, never
+earlier. There is one entry for each session whose tokens are valid; too many of them keep new sessions out
+(http_api/limits/quotas.py).
 """
 
 from __future__ import annotations
@@ -11,6 +12,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
+
+from pydantic import TypeAdapter
+
+from manager_agent.records.records import Kind, Records
+from manager_agent.records.values import Values
 
 LEEWAY = 60.0
 """Seconds for which LiveKit accepts a token after its expiry (livekit/protocol, auth/verifier.go)."""
@@ -27,10 +33,23 @@ class _Reservation:
     """The sessions that gave out tokens, each with the expiry of its last one."""
 
 
+@dataclass(frozen=True, slots=True)
+class RecordedName:
+    """That tokens of one session reserve a name, by the id of the session."""
+
+    room_name: str
+    owner: str
+    until: float
+    unrecognized_until: float = 0.0
+
+
+VALUES = Values(Kind.ROOM_NAME, 1, TypeAdapter(RecordedName))
+
+
 class RoomNames:
-    def __init__(self, wall_clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, records: Records, wall_clock: Callable[[], float] = time.time) -> None:
         """`wall_clock`: the time that LiveKit compares tokens with."""
-        self._clock = wall_clock
+        self._records, self._clock = records, wall_clock
         self._by_name: dict[str, _Reservation] = {}
         self._expiries: list[tuple[float, str, str]] = []
         """A heap with one item for each session of a name. Tokens may have been given out since it was put there."""
@@ -48,18 +67,33 @@ class RoomNames:
         self._forget_expired()
         return self._counts[owner]
 
+    async def start(self) -> None:
+        """Reserve the names for which an earlier process gave out tokens. Call it before any other method."""
+        for session_id, name in VALUES.read(await self._records.load(Kind.ROOM_NAME)).items():
+            self._reserve(session_id, name)
+
+    async def aclose(self) -> None: ...
+
     def issued(self, room_name: str, session_id: str, owner: str, expires_at: float, *, is_recognized: bool) -> None:
         """A token for this room was given out. `is_recognized`: whether its holder is seen to belong to the session
         (messages.py, SESSION_ATTRIBUTE) as long as it is in a room."""
         self._forget_expired()
-        kept = self._by_name.setdefault(room_name, _Reservation(owner, expires_at))
+        kept = self._reserve(
+            session_id, RecordedName(room_name, owner, expires_at, 0.0 if is_recognized else expires_at)
+        )
+        until = kept.sessions[session_id]
+        recorded = RecordedName(room_name, kept.owner, until, kept.unrecognized_until)
+        self._records.put(Kind.ROOM_NAME, session_id, VALUES.write(recorded), expires_at=until + LEEWAY)
+
+    def _reserve(self, session_id: str, name: RecordedName) -> _Reservation:
+        kept = self._by_name.setdefault(name.room_name, _Reservation(name.owner, name.until))
         if session_id not in kept.sessions:
-            heappush(self._expiries, (expires_at, room_name, session_id))
+            heappush(self._expiries, (name.until, name.room_name, session_id))
             self._counts[kept.owner] += 1
-        kept.sessions[session_id] = max(kept.sessions.get(session_id, expires_at), expires_at)
-        kept.until = max(kept.until, expires_at)
-        if not is_recognized:
-            kept.unrecognized_until = max(kept.unrecognized_until, expires_at)
+        kept.sessions[session_id] = max(kept.sessions.get(session_id, name.until), name.until)
+        kept.until = max(kept.until, name.until)
+        kept.unrecognized_until = max(kept.unrecognized_until, name.unrecognized_until)
+        return kept
 
     def reserved_for(self, room_name: str, owner: str) -> float:
         """Seconds until this caller may have the name; 0 if now.

@@ -17,6 +17,7 @@ from http_api.observability.sinks import LogSinks
 from http_api.observability.tracing import Tracing
 from http_api.server import serving
 from http_api.settings.settings import DevSettings, Settings
+from manager_agent.records.records import Records
 from manager_agent.session import dispatch
 from manager_agent.session.session import Session, User
 from scripts.livekit_server import free_port
@@ -32,16 +33,23 @@ session ends for that while a test runs."""
 @pytest.fixture
 async def start_api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartApi]:
     """Starts an API with settings of the test's own: `await start_api(ready_timeout=1)`. It is one in dev mode unless
-    another `kind` of settings is given. Its spans go where the settings say, unless another `tracing` is given."""
+    another `kind` of settings is given. Its spans go where the settings say, unless another `tracing` is given.
+    `records`: those of another API, which it continues."""
     for setting in ("ACCEPT_TIMEOUT", "ACCEPT_TIMEOUT_MAX"):
         monkeypatch.setattr(dispatch, setting, NEVER_JOINING)
     async with AsyncExitStack() as stack:
 
-        async def start(kind: type[Settings] = DevSettings, *, tracing: Tracing | None = None, **settings: Any) -> Api:
+        async def start(
+            kind: type[Settings] = DevSettings,
+            *,
+            tracing: Tracing | None = None,
+            records: Records | None = None,
+            **settings: Any,
+        ) -> Api:
             port = free_port()
             chosen = kind(_env_file=None, server_port=port, **{"service_join_timeout": NEVER_JOINING, **settings})
             livekit, sinks = LiveKit(), LogSinks()
-            parts, agent = stand_ins(chosen, livekit, sinks, tracing)
+            parts, agent = stand_ins(chosen, livekit, sinks, tracing, records)
             stack.callback(_logged(chosen, sinks.recent.take))
             app = await stack.enter_async_context(serving(parts))
             http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))

@@ -24,6 +24,7 @@ from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import Listing, LiveKitRejects, LiveKitUnavailable, Rooms, RoomTaken
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.outbound.invites import Inviter
+from manager_agent.records.records import Records
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session
 from tests.session_report import in_short
@@ -44,6 +45,7 @@ class LiveKit:
     invited: asyncio.Event = field(default_factory=asyncio.Event)
     invite_count: Counter[str] = field(default_factory=Counter)
     """The number of invites of each service."""
+    fails_to_delete: bool = False
     is_slow: bool = False
     """Makes no room until `makes_rooms`."""
     makes_rooms: asyncio.Event = field(default_factory=asyncio.Event)
@@ -83,6 +85,8 @@ class StandInRooms(Rooms):
         return f"RM_{session.room_name}"
 
     async def delete(self, room_name: str, *, sid: str, session_id: str) -> None:
+        if self.livekit.fails_to_delete:
+            raise LiveKitUnavailable("http://10.0.0.7:7880 can't be reached")
         if sid == f"RM_{room_name}":
             self.livekit.rooms.remove(room_name)
 
@@ -189,7 +193,11 @@ StartApi = Callable[..., Awaitable[Api]]
 
 
 def stand_ins(
-    settings: Settings, livekit: LiveKit, sinks: LogSinks | None = None, tracing: Tracing | None = None
+    settings: Settings,
+    livekit: LiveKit,
+    sinks: LogSinks | None = None,
+    tracing: Tracing | None = None,
+    records: Records | None = None,
 ) -> tuple[Components, StandInAgent]:
     """The components of an API that talks to these stand-ins, and its agent."""
     parts = compose(
@@ -200,6 +208,7 @@ def stand_ins(
         agent=StandInAgent,
         reconciler=StandInReconciler,
         tracing=tracing,
+        records=records,
     )
     rooms, inviter, agent = parts.rooms, parts.inviter, parts.agent
     assert isinstance(rooms, StandInRooms)

@@ -1,10 +1,18 @@
-"""For all unit tests: parameters that read in a report."""
+"""For all unit tests: parameters that read in a report, and records in each of their homes."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Set
+from collections.abc import AsyncIterator, Mapping, Set
+from pathlib import Path
 from typing import Any
+
+import pytest
+
+from manager_agent.clock import Clock
+from manager_agent.records.memory import MemoryRecords
+from manager_agent.records.records import Records
+from manager_agent.records.sqlite import SqliteRecords
 
 LENGTH_MAX = 60
 
@@ -38,3 +46,12 @@ def _shown(value: Any) -> str:
         case None | bool() | int() | float() | str() | bytes():
             return str(value) if isinstance(value, str) and value.isprintable() and value else repr(value)
     return type(value).__name__
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+async def records(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> AsyncIterator[Records]:
+    """Each implementation of the port; `clock` is the test's."""
+    records: Records = MemoryRecords(clock) if request.param == "memory" else SqliteRecords(tmp_path, clock)
+    await records.start()
+    yield records
+    await records.aclose()

@@ -13,6 +13,7 @@ import pytest
 
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
+from manager_agent.records.memory import MemoryRecords
 from manager_agent.registry.registry import Registry
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.identities import Identities
@@ -67,6 +68,7 @@ async def test_services_are_told_the_end_after_it_is_recorded() -> None:
         identities=Identities("secret"),
         missed_rooms=MissedRooms(),
         recording=Recording(store),
+        records=MemoryRecords(time.time),
         clock=time.time,
     )
     services = registry.choose([Requirement("asr-1")])

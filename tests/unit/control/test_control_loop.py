@@ -17,6 +17,7 @@ from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.session_log import log_changes
 from manager_agent.livekit.server_api import Listing
 from manager_agent.outbound.invites import InviteError
+from manager_agent.records.memory import MemoryRecords
 from manager_agent.registry.circuit_breaker import FAILURES_MAX
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.registry import Registry
@@ -81,6 +82,7 @@ async def test_an_instance_is_suspended_for_not_answering_and_not_for_being_full
         identities=Identities("secret"),
         missed_rooms=MissedRooms(),
         recording=Recording(store),
+        records=MemoryRecords(time.time),
         clock=time.time,
     )
     chosen = [registry.choose([Requirement("asr-1")]) for _ in range(FAILURES_MAX)]
@@ -108,6 +110,7 @@ async def test_work_for_a_session_is_logged_with_the_request_that_opened_it() ->
         identities=Identities("secret"),
         missed_rooms=MissedRooms(),
         recording=Recording(store),
+        records=MemoryRecords(time.time),
         clock=time.time,
     )
     services = registry.choose([ANY_ASR])

@@ -9,6 +9,7 @@ import pytest
 from manager_agent.livekit.join_tokens import JoinTokens
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.tokens import AccessToken, Tokens
+from manager_agent.records.memory import MemoryRecords
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.session import User
 from manager_agent.session.trespassers import SESSION_ATTRIBUTE
@@ -42,7 +43,7 @@ class WallClock:
 )
 def test_token_reserves_the_name_of_its_room_until_livekit_rejects_it(give: Give) -> None:
     clock = WallClock()
-    tokens = JoinTokens(Tokens("key", "s" * 32, wall_clock=clock), RoomNames(clock))
+    tokens = JoinTokens(Tokens("key", "s" * 32, wall_clock=clock), RoomNames(MemoryRecords(clock), clock))
     holder = ParticipantInfo("bob", "PA_1", attributes={SESSION_ATTRIBUTE: SESSION.session_id})
     blank, own = (ListedRoom(SESSION.room_name, "RM_2", name, is_ours=False) for name in ("", SESSION.session_id))
     assert not tokens.has_old_token(blank, holder)
@@ -56,6 +57,6 @@ def test_token_reserves_the_name_of_its_room_until_livekit_rejects_it(give: Give
 
 
 def test_refusing_a_long_token_reserves_nothing() -> None:
-    tokens = JoinTokens(Tokens("key", "s" * 32), RoomNames())
+    tokens = JoinTokens(Tokens("key", "s" * 32), RoomNames(MemoryRecords(WallClock())))
     tokens.refuse_long(SESSION, START)
     assert not tokens.is_reserved(SESSION.room_name)

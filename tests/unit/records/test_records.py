@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
-from manager_agent.records.memory import MemoryRecords
 from manager_agent.records.records import Kind, Record, Records, RecordStats
-from manager_agent.records.sqlite import SqliteRecords
 
 pytestmark = pytest.mark.unit
 
@@ -27,14 +22,6 @@ class SetClock:
 @pytest.fixture
 def clock() -> SetClock:
     return SetClock()
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-async def records(request: pytest.FixtureRequest, clock: SetClock, tmp_path: Path) -> AsyncIterator[Records]:
-    records: Records = MemoryRecords(clock) if request.param == "memory" else SqliteRecords(tmp_path, clock)
-    await records.start()
-    yield records
-    await records.aclose()
 
 
 async def keys(records: Records, kind: Kind = Kind.ANSWER) -> list[str]:

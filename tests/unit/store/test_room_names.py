@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
+from manager_agent.records.records import Kind, Records
 from manager_agent.store.room_names import LEEWAY, RoomNames
 from tests.unit.sessions import START
 from tests.unit.virtual_time import VirtualClock
@@ -17,8 +19,8 @@ def clock() -> VirtualClock:
 
 
 @pytest.fixture
-def names(clock: VirtualClock) -> RoomNames:
-    return RoomNames(clock)
+def names(records: Records, clock: VirtualClock) -> RoomNames:
+    return RoomNames(records, clock)
 
 
 def test_name_is_reserved_until_the_last_token_expires(names: RoomNames, clock: VirtualClock) -> None:
@@ -83,3 +85,36 @@ def test_later_token_of_a_session_is_counted_once_and_kept_to_its_end(names: Roo
     assert names.may_enter("demo", "s1")
     clock.now += 1
     assert names.count == 0
+
+
+async def test_names_are_reserved_in_the_next_process_as_long_as_in_this_one(
+    names: RoomNames, records: Records, clock: VirtualClock
+) -> None:
+    names.issued("demo", "s1", "acme", START + 180, is_recognized=False)
+    names.issued("demo", "s1", "acme", START + 100, is_recognized=True)
+    names.issued("demo", "s2", "acme", START + 300, is_recognized=True)
+    names.issued("hall", "s3", "rival", START + 50, is_recognized=True)
+    await records.committed()
+    restarted = RoomNames(records, clock)
+    await restarted.start()
+    for one in (names, restarted):
+        assert (one.reserved_for("demo", "acme"), one.reserved_for("demo", "rival")) == (180 + LEEWAY, 300 + LEEWAY)
+        assert one.reserved_for("hall", "acme") == 50 + LEEWAY
+        assert (one.may_enter("demo", "s2"), one.may_enter("hall", "s2")) == (True, False)
+        assert (one.count, one.count_of("acme"), one.count_of("rival")) == (3, 2, 1)
+    clock.now += 200 + LEEWAY
+    assert [record.key for record in await records.load(Kind.ROOM_NAME)] == ["s2"]
+
+
+async def test_reservation_that_can_not_be_read_is_skipped_and_logged(names: RoomNames, records: Records) -> None:
+    records.put(Kind.ROOM_NAME, "s0", b"1.{}")
+    names.issued("demo", "s1", "acme", START + 180, is_recognized=True)
+    records.put(Kind.ROOM_NAME, "s2", b'2.{"name":"hall"}')
+    await records.committed()
+    restarted = RoomNames(records, lambda: START)
+    with capture_logs() as logs:
+        await restarted.start()
+    assert restarted.count == 1
+    assert [(entry["event"], entry["kind"], entry["count"]) for entry in logs] == [
+        ("records_unreadable", "room_name", 2)
+    ]

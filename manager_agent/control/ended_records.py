@@ -1,0 +1,79 @@
+"""Keeps ended sessions readable after a restart, by the records.
+
+A session is recorded when it ends, before its room is deleted, and again when its room is deleted. Until then the next
+process deletes the room.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import structlog
+from pydantic import ConfigDict, TypeAdapter, with_config
+
+from manager_agent.control.orchestrator import Orchestrator
+from manager_agent.records.records import Kind, Records
+from manager_agent.records.values import Values
+from manager_agent.session.plan import NAME_QUARANTINE, UNCLEANED_KEPT
+from manager_agent.session.session import End, Session
+from manager_agent.store.store import Change
+
+log = structlog.get_logger()
+
+
+@with_config(ConfigDict(ser_json_inf_nan="constants"))
+@dataclass(frozen=True, slots=True)
+class EndedSession:
+    session: Session
+
+
+VALUES = Values(Kind.ENDED_SESSION, 1, TypeAdapter(EndedSession))
+
+
+class EndedRecords:
+    """`tell` is a listener of the store."""
+
+    def __init__(self, records: Records, orchestrator: Orchestrator) -> None:
+        self._records, self._orchestrator = records, orchestrator
+
+    async def start(self) -> None:
+        """Restore the ended sessions of an earlier process. Call it before its live sessions are recovered: one of them
+        may have the room name of an ended one."""
+        kept = VALUES.read(await self._records.load(Kind.ENDED_SESSION))
+        for value in kept.values():
+            self._orchestrator.resume(_resumed(value.session), recorded=None)
+        if kept:
+            log.info("ended_sessions_restored", sessions=len(kept))
+
+    async def aclose(self) -> None: ...
+
+    def tell(self, change: Change) -> None:
+        before, after = change.before, change.after
+        if after is None:
+            if before is not None and _is_kept(before):
+                self._records.delete(Kind.ENDED_SESSION, change.session_id)
+        elif _is_kept(after) and not change.is_restored and _facts(after) != (before and _facts(before)):
+            end = after.end
+            assert end is not None
+            expires_at = end.at + max(after.limits.retention, UNCLEANED_KEPT) + NAME_QUARANTINE
+            value = VALUES.write(EndedSession(after))
+            self._records.put(Kind.ENDED_SESSION, change.session_id, value, expires_at=expires_at)
+
+
+def _is_kept(session: Session) -> bool:
+    """Whether it is over. One whose room may still be created is not recorded: its room is found and deleted."""
+    return session.over and not session.room.in_flight and not session.room.taken and bool(session.owner)
+
+
+def _facts(session: Session) -> tuple[bool, float | None]:
+    """What an ended session is recorded for again when it changes."""
+    return _is_kept(session), None if session.end is None else session.end.cleaned_at
+
+
+def _resumed(session: Session) -> Session:
+    """The session to continue: a clean-up that was under way begins again."""
+    end = session.end
+    assert end is not None, "only ended sessions are recorded"
+    if end.cleaned_at is not None:
+        return session
+    return replace(session, end=End(end.reason, end.at))
