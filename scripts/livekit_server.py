@@ -259,6 +259,13 @@ class LiveKitServer:
             process.kill()  # also if waiting was cancelled; no effect on a process that has ended
             process.wait()
 
+    def kill(self) -> None:
+        """End the server at once, as a machine that fails would. start() starts it again."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
     def check(self) -> None:
         """Raises LiveKitServerError if it has ended by itself."""
         if self._process is not None and self._process.poll() is not None:

@@ -13,6 +13,7 @@ import os
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import aiohttp
 import structlog
 from livekit.agents import AgentServer
 from livekit.agents.ipc.job_executor import JobStatus
@@ -24,6 +25,8 @@ Watch = Callable[[RunningJobInfo], Awaitable[None]]
 """Runs one job to its end. An exception fails the job."""
 
 REPORT_TIMEOUT = 2.0
+CONNECT_TIMEOUT, CONNECT_PAUSE = 10.0, 1.0
+"""Seconds for one try to connect to LiveKit, and between two tries."""
 
 WRITTEN_TO_ENVIRONMENT = ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET")
 """Secrets that AgentServer.run() writes into os.environ for its child processes, of which we have none."""
@@ -97,6 +100,36 @@ class CoroutinePool:
             log.debug("job_status_not_reported", job_id=job.running_job.job.id, error=repr(error))
 
 
+class PatientConnector:
+    """Connects AgentServer to LiveKit, in place of its HTTP session.
+
+    AgentServer pauses up to 10 seconds between its tries, and waits five minutes for a LiveKit that takes the
+    connection and says nothing. For so long a room that was made again would be without a manager."""
+
+    def __init__(self, http: aiohttp.ClientSession) -> None:
+        self._http = http
+
+    async def ws_connect(self, url: str, **options: Any) -> aiohttp.ClientWebSocketResponse:
+        """Connect, and try again as long as LiveKit is away. Raises aiohttp.WSServerHandshakeError: LiveKit is there
+        and refuses."""
+        tries = 0
+        while True:
+            try:
+                async with asyncio.timeout(CONNECT_TIMEOUT):
+                    connected: aiohttp.ClientWebSocketResponse = await self._http.ws_connect(url, **options)
+                    return connected
+            except aiohttp.WSServerHandshakeError:
+                raise
+            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+                tries += 1
+                if tries == 1:
+                    log.warning("agent_not_connected", error=repr(error))
+            await asyncio.sleep(CONNECT_PAUSE)
+
+    async def close(self) -> None:
+        await self._http.close()
+
+
 def install(server: AgentServer, watch: Watch, agent_name: str) -> None:
     """Make `server`, not running yet, run its jobs with `watch` on this event loop, under exactly this agent name."""
     server._agent_name = agent_name  # LIVEKIT_AGENT_NAME_OVERRIDE would override the constructor's argument
@@ -112,6 +145,8 @@ def install(server: AgentServer, watch: Watch, agent_name: str) -> None:
                 os.environ[name] = value
         idle_pools.append(asyncio.ensure_future(server._proc_pool.aclose()))
         server._proc_pool = CoroutinePool(server, watch)  # type: ignore[assignment]
+        assert server._http_session is not None, "run() makes it first"
+        server._http_session = PatientConnector(server._http_session)  # type: ignore[assignment]
 
     server.on("worker_started", replace_pool)
 

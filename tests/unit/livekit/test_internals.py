@@ -10,7 +10,9 @@ import subprocess
 import sys
 from importlib.metadata import version
 from types import SimpleNamespace
+from typing import Any
 
+import aiohttp
 import pytest
 from livekit import rtc
 from livekit.agents import AgentServer, JobContext, JobExecutorType
@@ -19,6 +21,7 @@ from livekit.agents.ipc.job_executor import JobStatus
 from livekit.rtc import _ffi_client
 
 from manager_agent.livekit import jobs
+from tests.unit.virtual_time import in_virtual_time, now
 from tests.unit.waits import let_others_run, never
 from tests.waiting import waiting_for
 
@@ -166,3 +169,50 @@ async def test_agent_server_runs_jobs_on_this_loop_and_leaves_no_secret_in_envir
 
 
 async def _never_called(_: JobContext) -> None: ...
+
+
+def test_agent_server_connects_through_a_session_that_can_be_replaced_before() -> None:
+    running, connecting = inspect.getsource(AgentServer.run), inspect.getsource(AgentServer._connection_task)
+    made, told = running.index("self._http_session = aiohttp"), running.index('self.emit("worker_started")')
+    started = running.index("self._connection_task()")
+    assert made < started < told
+    assert "await" not in running[started:told], "the task that connects has not begun to run"
+    assert connecting.count("self._http_session.") == 1
+    assert "await self._http_session.ws_connect(" in connecting
+
+
+class AwayTwice:
+    """An HTTP session whose LiveKit is away for two tries."""
+
+    def __init__(self) -> None:
+        self.tries = 0
+
+    async def ws_connect(self, url: str, **options: object) -> str:
+        self.tries += 1
+        if self.tries <= 2:
+            raise aiohttp.ClientConnectionError("away")
+        return url
+
+
+@in_virtual_time
+async def test_the_agent_tries_every_second_until_livekit_takes_its_connection() -> None:
+    http: Any = AwayTwice()
+    began = now()
+    connected: Any = await jobs.PatientConnector(http).ws_connect("ws://livekit/agent")
+    assert connected == "ws://livekit/agent"
+    assert (http.tries, now() - began) == (3, 2 * jobs.CONNECT_PAUSE)
+
+
+@in_virtual_time
+async def test_the_agent_gives_up_a_connection_that_livekit_takes_and_does_not_answer() -> None:
+    class SilentOnce(AwayTwice):
+        async def ws_connect(self, url: str, **options: object) -> str:
+            self.tries += 1
+            if self.tries == 1:
+                await asyncio.sleep(300)
+            return url
+
+    http: Any = SilentOnce()
+    began = now()
+    await jobs.PatientConnector(http).ws_connect("ws://livekit/agent")
+    assert now() - began == jobs.CONNECT_TIMEOUT + jobs.CONNECT_PAUSE
