@@ -63,8 +63,8 @@ class ChaosSite:
         environment = {
             "LIVEKIT_SERVER_URL": proxy.url,
             "LIVEKIT_PUBLIC_URL": server.url,
-            "SERVICE_JOIN_TIMEOUT": "30",
-            "READY_TIMEOUT": "90",
+            "SERVICE_JOIN_TIMEOUT": "120",
+            "READY_TIMEOUT": "240",
             "STATE_DIR": str(self._folder),
         }
         self.manager = await enter(

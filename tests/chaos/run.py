@@ -17,7 +17,8 @@ from tests.chaos.scripts_of_sessions import scripts
 
 MOMENT_TIMEOUT = 20.0
 """Seconds in which the moment may come; then the strike comes anyway."""
-SETTLE_TIMEOUT = 60.0
+SETTLE_TIMEOUT = 180.0
+"""Seconds in which all scripts must be through: enough for a starved machine."""
 PROCESS_ENDS = 0.1
 """Seconds in which a killed process has ended."""
 ROOMS_LEFT_TIMEOUT = 60.0

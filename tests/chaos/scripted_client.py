@@ -16,7 +16,7 @@ from tests.chaos.ledger import KnownSession, Ledger, View
 from tests.chaos.scripts_of_sessions import SessionScript
 
 POLL_PAUSE = 0.15
-CONNECT_TIMEOUT = 30.0
+CONNECT_TIMEOUT = 120.0
 QUIETLY = rtc.RoomOptions(auto_subscribe=False)
 
 

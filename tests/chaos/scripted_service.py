@@ -22,7 +22,7 @@ from tests.chaos.ledger import InvitedAs, Ledger
 from tests.chaos.scripts_of_sessions import EntryScript, Failure, Means, SessionScript
 
 QUIETLY = rtc.RoomOptions(auto_subscribe=False)
-CONNECT_TIMEOUT = 30.0
+CONNECT_TIMEOUT = 120.0
 REPEAT_PAUSE = 0.3
 
 ScriptOf = Callable[[Any], SessionScript]

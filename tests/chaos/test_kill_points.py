@@ -10,7 +10,7 @@ import pytest
 from tests.chaos.campaign import run_all
 from tests.chaos.kill_points import kill_points
 
-pytestmark = [pytest.mark.chaos, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
 SEED, PARTS, POINTS = "dozen", 3, 12
 
