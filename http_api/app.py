@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 
@@ -9,7 +10,7 @@ from aiohttp import web
 
 from http_api.access.authentication import AUTHENTICATOR
 from http_api.admission import admit
-from http_api.app_keys import CALLBACKS, ORCHESTRATOR, STOPPING, TASKS
+from http_api.app_keys import CALLBACKS, ORCHESTRATOR, TASKS
 from http_api.app_state import provide
 from http_api.bootstrap import Components, registry_tasks
 from http_api.limits.idempotency import idempotency
@@ -22,11 +23,19 @@ from http_api.problems.problems import problems
 from http_api.protocol.bodies import expect
 from http_api.protocol.cors import CrossOrigin
 from http_api.routes import OPERATIONS
-from http_api.settings.settings import BadSettings
+from http_api.settings.settings import SETTINGS, BadSettings
+from http_api.stopping import STOPPING, close_connection
 from http_api.streams.subscribers import FEED
 from http_api.web.docs import DOCUMENT, document_file
 from manager_agent.livekit import ffi
 from manager_agent.records.records import NewerRecords
+
+REQUESTS_TIMEOUT = 10.0
+"""Seconds for requests under way when the process is asked to stop; none after a panic of the native library."""
+ANSWER_TIMEOUT = 1.0
+"""Seconds to answer those that still wait for a session then."""
+CLOSE_TIMEOUT = 1.5
+"""Seconds to delete the rooms of sessions that end because their clients could not be told of them."""
 
 
 def create_app(components: Components) -> web.Application:
@@ -40,8 +49,7 @@ def create_app(components: Components) -> web.Application:
     app[DOCUMENT] = document_file(OPERATIONS)
     app.router.add_routes([_route(operation) for operation in OPERATIONS])
     app.cleanup_ctx.append(lambda app: _running(app, components))
-    app.on_response_prepare.extend([show_request_id, show_allowance, cross_origin.allow])
-    app.on_shutdown.append(_end_sessions)
+    app.on_response_prepare.extend([show_request_id, show_allowance, cross_origin.allow, close_connection])
     return app
 
 
@@ -69,7 +77,6 @@ async def _running(app: web.Application, components: Components) -> AsyncIterato
             components.inviter,
             components.ended_records,
             components.recovery,
-            components.agent,
         ):
             stack.push_async_callback(part.aclose)
             try:
@@ -78,12 +85,27 @@ async def _running(app: web.Application, components: Components) -> AsyncIterato
                 raise BadSettings(str(newer)) from None
         stack.push_async_callback(app[FEED].aclose)
         stack.push_async_callback(components.orchestrator.aclose)
-        stack.push_async_callback(app[TASKS].aclose)
+        stack.push_async_callback(_let_go, components)
+        await components.agent.start()
+        for acting in (components.reconciler, components.recovery, app[TASKS]):
+            stack.push_async_callback(acting.aclose)
         yield
 
 
-async def _end_sessions(app: web.Application) -> None:
-    """Runs before aiohttp waits for running requests: those that wait for a session are answered now."""
-    app[STOPPING].set()
-    await app[ORCHESTRATOR].aclose()
+async def _let_go(components: Components) -> None:
+    """Stop acting for the sessions. Managers leave before the last records are written: they acknowledge signals."""
+    await asyncio.gather(components.orchestrator.pause(), components.agent.aclose())
+
+
+async def finish_requests(app: web.Application) -> None:
+    """Answer every request that is under way, while the application still listens. Takes bounded time."""
+    stopping, has_time = app[STOPPING], not ffi.has_panicked()
+    stopping.begin()
+    if app[SETTINGS].stop_ends_sessions and has_time:
+        await app[ORCHESTRATOR].close_all()
+    stopping.polls.reach()
     app[FEED].end()
+    await stopping.requests_done(REQUESTS_TIMEOUT if has_time else 0.0)
+    stopping.waits.reach()
+    await stopping.requests_done(ANSWER_TIMEOUT)
+    await app[TASKS].aclose(CLOSE_TIMEOUT)

@@ -5,8 +5,6 @@ Every other key stands beside the class that it names.
 
 from __future__ import annotations
 
-import asyncio
-
 from aiohttp import web
 
 from manager_agent.clock import Clock
@@ -38,5 +36,3 @@ CALLBACK_ADDRESSES = web.AppKey("CALLBACK_ADDRESSES", AddressPolicy)
 CALLBACKS = web.AppKey("CALLBACKS", Callbacks)
 TASKS = web.AppKey("TASKS", Tasks)
 """What a request has begun and must be finished though its client is gone."""
-STOPPING = web.AppKey("STOPPING", asyncio.Event)
-"""Set once the process has been asked to end."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from aiohttp import web
 
 from http_api.access.authentication import AUTHENTICATOR, Authenticator
@@ -20,7 +18,6 @@ from http_api.app_keys import (
     RECOVERY,
     REGISTRY,
     ROOMS,
-    STOPPING,
     STORE,
     TASKS,
 )
@@ -42,6 +39,7 @@ from http_api.observability.upstreams import UPSTREAMS, Upstreams, livekit
 from http_api.resources.repeated_requests import RepeatedRequests
 from http_api.resources.session_requests import SESSION_REQUESTS, SessionRequests
 from http_api.settings.settings import SETTINGS, BadSettings, Settings
+from http_api.stopping import STOPPING, Stopping
 from http_api.streams.subscribers import FEED, FeedReaders
 from manager_agent.clock import Clock
 from manager_agent.control.probe import Probe
@@ -65,7 +63,7 @@ def provide(app: web.Application, components: Components) -> None:
     app[METRICS], app[TRACING] = components.metrics, components.tracing
     app[RECENT_LOGS], app[SHIPPER] = sinks.recent, sinks.shipper
     app[PROBE] = Probe(orchestrator=orchestrator, store=store, rooms=rooms, clock=clock)
-    app[TASKS], app[STOPPING] = tasks, stopping = Tasks(), asyncio.Event()
+    app[TASKS], app[STOPPING] = tasks, stopping = Tasks(), Stopping()
     app[AUTHENTICATOR] = authenticator = authenticator_of(settings, clock)
     app[CALLBACKS] = callbacks = callbacks_of(
         settings,
@@ -98,7 +96,7 @@ def provide(app: web.Application, components: Components) -> None:
             names_in_all=settings.room_names_max,
         ),
         waiters=waiters,
-        repeated=RepeatedRequests(store, orchestrator, tasks),
+        repeated=RepeatedRequests(store, orchestrator, tasks, stopping),
         stopping=stopping,
         rejection=lambda: rooms.rejection,
         clock=clock,

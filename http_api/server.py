@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import errno
 import gc
+import os
 import signal
 import socket
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
@@ -14,18 +16,21 @@ from contextlib import asynccontextmanager, contextmanager
 import structlog
 from aiohttp import web
 
-from http_api.app import create_app
+from http_api.app import create_app, finish_requests
 from http_api.bootstrap import Components, compose
 from http_api.connections import ClientConnection, IdleConnections
 from http_api.observability.sinks import LogSinks
 from http_api.settings.connections import outgoing_connections
 from http_api.settings.settings import SECRET_MIN, Settings
+from manager_agent.livekit.ffi import PANIC_EXIT_CODE
 from manager_agent.proxy_rule import proxy_rule
 
 log = structlog.get_logger()
 
-SHUTDOWN_TIMEOUT = 5.0
-"""Seconds for running requests to finish once the process is asked to stop."""
+SHUTDOWN_TIMEOUT = 0.5
+"""Seconds for responses to be received, once all requests are answered; twice so long for all connections to close."""
+STOP_TIMEOUT = 20.0
+"""Seconds from the signal to the end of the process. It is ended then, whatever it waits for."""
 THREADS_MAX = 32
 """Threads for the disk and for lookups of LiveKit's host. Callers' host names are resolved in threads of their own
 (manager_agent/outbound/lookups.py), so a slow name server of theirs delays neither."""
@@ -36,7 +41,7 @@ class CannotListen(Exception):
 
 
 async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
-    """Serve until SIGINT or SIGTERM, then end every session.
+    """Serve until SIGINT or SIGTERM. Sessions go on without this process, unless STOP_ENDS_SESSIONS is set.
 
     `sinks`: the sinks of the log. Raises BadSettings and CannotListen before anything is started.
     """
@@ -59,11 +64,13 @@ async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
                 log.info("callers_need_no_key", why="dev mode, and the API is reachable from this machine only")
             await stop.wait()
         log.info("stopping")
+        _end_in_time()
 
 
 @asynccontextmanager
 async def serving(components: Components) -> AsyncIterator[web.Application]:
-    """Inside, the application is listening; on exit all sessions are ended. Raises BadSettings, CannotListen."""
+    """Inside, the application is listening; on exit it answers what it was asked and lets its sessions go. Raises
+    BadSettings, CannotListen."""
     app, settings = create_app(components), components.settings
     listener = listen(settings.server_host, settings.server_port)
     # handler_cancellation: stop handling the request of a client that disconnects while waiting for a session.
@@ -73,9 +80,23 @@ async def serving(components: Components) -> AsyncIterator[web.Application]:
         await runner.setup()
         server = await asyncio.get_running_loop().create_server(_connections(runner), sock=listener)
         yield app
+        await finish_requests(app)
     finally:
         listener.close() if server is None else server.close()
         await runner.cleanup()
+
+
+def _end_in_time() -> None:
+    """End the process STOP_TIMEOUT seconds from now. Some of its threads can't be interrupted, such as those that look
+    host names up."""
+
+    def end() -> None:
+        log.critical("stop_timed_out", after=STOP_TIMEOUT)
+        os._exit(PANIC_EXIT_CODE)
+
+    ending = threading.Timer(STOP_TIMEOUT, end)
+    ending.daemon = True
+    ending.start()
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -11,6 +10,7 @@ from aiohttp import web
 
 from http_api.access.principals import Principal
 from http_api.errors import Overloaded, TooManyStreams
+from http_api.stopping import TimeLimits
 from manager_agent.session.session import GIVES_TOKENS, Session
 from manager_agent.store.store import Store
 
@@ -53,11 +53,13 @@ class Waiters:
                 self._streams += Counter()  # drops callers without streams
 
 
-async def until(store: Store, session_id: str, wanted: Callable[[Session], bool], max_wait: float | None) -> Session:
-    """The session once `wanted` is true of it, or its current state after `max_wait` seconds (None: no limit). Raises
-    UnknownSession, also while waiting."""
+async def until(
+    store: Store, session_id: str, wanted: Callable[[Session], bool], max_wait: float | None, limits: TimeLimits
+) -> Session:
+    """The session once `wanted` is true of it, or its current state after `max_wait` seconds (None: no limit) or once
+    `limits` are reached. Raises UnknownSession, also while waiting."""
     try:
-        async with asyncio.timeout(max_wait):
+        async with limits.timeout(max_wait):
             return await store.wait_for(session_id, wanted)
     except TimeoutError:
         return store.get(session_id)

@@ -21,6 +21,7 @@ from http_api.problems.problems import REQUEST_ID_HEADER, new_request_id
 from http_api.protocol.forwarded import FORWARDED, X_FORWARDED_FOR, client_of
 from http_api.request_context import PROBLEM, REMOTE, REQUEST_ID, UNMET
 from http_api.settings.settings import SETTINGS
+from http_api.stopping import STOPPING
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import UnknownService
 from manager_agent.session.required_service import Requirement
@@ -41,7 +42,8 @@ async def observe(request: web.Request, handler: Handler) -> web.StreamResponse:
     status: int | None = None
     failure: BaseException | None = None
     try:
-        answer = await handler(request)
+        with app[STOPPING].request():
+            answer = await handler(request)
         status = answer.status
         return answer
     except BaseException as error:

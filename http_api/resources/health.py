@@ -7,13 +7,13 @@ from typing import Literal
 from aiohttp import web
 
 from http_api.access.principals import Scope
-from http_api.app_keys import AGENT, PROBE, RECOVERY, ROOMS, STOPPING
+from http_api.app_keys import AGENT, PROBE, RECOVERY, ROOMS
 from http_api.errors import MissingScope, Unready
 from http_api.limits.rate_limits import identify
 from http_api.models.queries import HealthQuery
 from http_api.models.responses import Alive, Health, Proven, answer
 from http_api.protocol.bodies import read_query
-from http_api.resources.session_requests import IS_STOPPING
+from http_api.stopping import IS_STOPPING, STOPPING
 
 PROBING = frozenset({Scope.ADMIN, Scope.METRICS})
 
@@ -28,6 +28,8 @@ async def health(request: web.Request) -> web.Response:
         principal = await identify(request)
         if not principal.scopes & PROBING:
             raise MissingScope(*sorted(PROBING))
+        if request.app[STOPPING].is_begun:
+            raise Unready(IS_STOPPING)
         proof = await request.app[PROBE].run()
         webhooks: Literal["arrived", "none came"] = "arrived" if proof.webhooks_arrive else "none came"
         return answer(Proven(took_ms=round(proof.took * 1000), webhooks=webhooks))
@@ -55,7 +57,7 @@ async def readyz(request: web.Request) -> web.Response:
 
     503 until the manager agent is registered with LiveKit, and while the process is stopping.
     """
-    if request.app[STOPPING].is_set():
+    if request.app[STOPPING].is_begun:
         raise Unready(IS_STOPPING)
     if not request.app[AGENT].registered:
         why = request.app[ROOMS].rejection

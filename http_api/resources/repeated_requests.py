@@ -6,9 +6,11 @@ from __future__ import annotations
 import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from http_api.errors import Unready
+from http_api.stopping import Stopping
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.session.session import Session
 from manager_agent.store.store import Store, UnknownSession
@@ -24,6 +26,7 @@ class RepeatedRequests:
     store: Store
     orchestrator: Orchestrator
     tasks: Tasks
+    stopping: Stopping
     _kept: dict[Hashable, list[str]] = field(default_factory=lambda: defaultdict(list))
     """The abandoned sessions, by the request that opened them."""
     _awaited: dict[Hashable, str] = field(default_factory=dict)
@@ -34,15 +37,16 @@ class RepeatedRequests:
     @contextmanager
     def client_of(self, session_id: str, request: Hashable | None) -> Iterator[None]:
         """Inside, a client waits for the session. When the last one has disconnected, keep the session for the next
-        client with the same request, or end it at once if there is no request."""
+        client with the same request, or end it at once if there is no request or the process stops."""
         self._clients[session_id] += 1
         if request is not None:
             self._awaited[request] = session_id
         try:
             yield
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, Unready) as error:
             if self._clients[session_id] == 1:
-                self.tasks.spawn(self._end(session_id, request), name=f"{session_id} give up")
+                client_gone = isinstance(error, asyncio.CancelledError)
+                self.tasks.spawn(self._end(session_id, request, client_gone), name=f"{session_id} give up")
             raise
         finally:
             self._clients[session_id] -= 1
@@ -73,14 +77,16 @@ class RepeatedRequests:
             return None
         return None if session.over else session
 
-    async def _end(self, session_id: str, request: Hashable | None) -> None:
+    async def _end(self, session_id: str, request: Hashable | None, client_gone: bool) -> None:
         if request is not None:
             self._kept[request].append(session_id)
-            await asyncio.sleep(KEPT)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(KEPT):
+                    await self.stopping.begun()
             if not self._forget(session_id, request):
                 return
         try:
-            await self.orchestrator.close(session_id, client_gone=True)
+            await self.orchestrator.close(session_id, client_gone=client_gone)
         except UnknownSession:
             return  # refused at the same moment
 

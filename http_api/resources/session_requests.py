@@ -18,6 +18,7 @@ from http_api.models.responses import SessionView
 from http_api.protocol.server_timing import server_timing
 from http_api.resources.ownership import state_of
 from http_api.resources.repeated_requests import RepeatedRequests
+from http_api.stopping import IS_STOPPING, Stopping
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.json_object import JsonObject
@@ -33,7 +34,6 @@ NAME_LOOK_INTERVAL = 1.0
 """Seconds between two looks whether a room name is free."""
 NAME_WAIT = 5.0
 """Seconds that POST /sessions waits for the deletion of the caller's last room of that name."""
-IS_STOPPING = "the session manager is stopping"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +45,7 @@ class SessionRequests:
     quotas: Quotas
     waiters: Waiters
     repeated: RepeatedRequests
-    stopping: asyncio.Event
+    stopping: Stopping
     rejection: Callable[[], str | None]
     """Why LiveKit does not accept our keys, if so."""
     clock: Clock
@@ -118,14 +118,19 @@ class SessionRequests:
         Raises Unready, Overloaded, TooManySessions, TooManyRoomNames, and, when the session is over by then, the error
         that says why: NotReady, RoomNameTaken, RoomUnavailable or SessionOver. When the call is cancelled because the
         client disconnected, the session ends, unless `ends_with_its_client` is false; it is kept for a moment for the
-        same `request`, if one is given.
+        same `request`, if one is given. When the process stops before the session is ready, the session ends too, and
+        the error is Unready; with `max_wait` it goes on and is returned, if its room exists.
         """
-        if self.stopping.is_set():
+        if self.stopping.is_begun:
             raise Unready(IS_STOPPING)
         client = self.repeated.client_of(session.session_id, request) if ends_with_its_client else nullcontext()
         with self.waiters.waiting(), client:
             self.quotas.check(session.owner)  # no await between this check and opening, so no session exceeds them
-            session = await self.orchestrator.open(session)
+            try:
+                async with self.stopping.waits.timeout(None):
+                    session = await self.orchestrator.open(session)
+            except TimeoutError:
+                raise Unready(IS_STOPPING) from None
             return await self._until_ready(session.session_id, max_wait)
 
     async def wait_for_name(self, room_name: str | None, tenant: str, max_wait: float) -> None:
@@ -137,7 +142,7 @@ class SessionRequests:
         with self.waiters.waiting():
             while 0 < (wait := self.store.name_free_in(room_name, tenant)) <= ends - self.clock():
                 holder = self.store.in_room(room_name)
-                if self.stopping.is_set() or (holder is not None and not holder.over):
+                if self.stopping.is_begun or (holder is not None and not holder.over):
                     return
                 await self._change_of(holder, min(wait, NAME_LOOK_INTERVAL))
 
@@ -159,14 +164,16 @@ class SessionRequests:
             return await self._until_ready(session_id, None)
 
     async def _until_ready(self, session_id: str, max_wait: float | None) -> Session:
-        session = await until(self.store, session_id, decided, max_wait)
+        session = await until(self.store, session_id, decided, max_wait, self.stopping.waits)
         if session.over:
             raise await self._failure_of(session)
+        if max_wait is None and not decided(session):
+            raise Unready(IS_STOPPING)
         return session
 
     async def _failure_of(self, session: Session) -> Exception:
         """The error for a session that is over before it was ready."""
-        if self.stopping.is_set():
+        if self.stopping.is_begun:
             return Unready(IS_STOPPING)
         if session.room.taken:
             return RoomNameTaken(session.room_name, NAME_QUARANTINE)

@@ -9,6 +9,7 @@ from aiohttp import web
 
 from http_api.app_keys import CALLBACK_ADDRESSES, CLOCK, ORCHESTRATOR, RECORDING, STORE
 from http_api.errors import NoToken
+from http_api.limits.idempotency import HEADER
 from http_api.limits.waiters import WAITERS, decided, until
 from http_api.models.paging import page
 from http_api.models.queries import ListSessions
@@ -31,6 +32,7 @@ from http_api.resources.ownership import (
 )
 from http_api.resources.session_requests import NAME_WAIT, SESSION_REQUESTS
 from http_api.settings.settings import SETTINGS
+from http_api.stopping import STOPPING
 from manager_agent.json_object import JsonObject
 from manager_agent.session.session import GIVES_TOKENS, Session
 
@@ -51,7 +53,9 @@ async def create(request: web.Request) -> web.Response:
     refuse_too_long(request, session)
     preferred = preferences(request.headers.getall("Prefer", ()))
     bind_session(request, session)
-    session = await session_requests.open(session, preferred.max_wait)
+    session = await session_requests.open(
+        session, preferred.max_wait, ends_with_its_client=HEADER not in request.headers
+    )
     status = HTTPStatus.CREATED if session.state in GIVES_TOKENS else HTTPStatus.ACCEPTED
     headers = preferred.applied(asynchronously=status is HTTPStatus.ACCEPTED)
     headers[server_timing.HEADER] = server_timing.server_timing(session, app[CLOCK]())
@@ -105,7 +109,9 @@ async def show(request: web.Request) -> web.Response:
     preferred, wanted = preferences(request.headers.getall("Prefer", ())), _worth_waiting_for(known)
     if preferred.wait and not wanted(session):
         with request.app[WAITERS].waiting():
-            session = await until(request.app[STORE], session.session_id, wanted, preferred.wait)
+            session = await until(
+                request.app[STORE], session.session_id, wanted, preferred.wait, request.app[STOPPING].polls
+            )
     headers = {"Vary": "Prefer", **preferred.applied(asynchronously=False)}
     if known is not None and known.match(session.revision):
         headers |= {"ETag": entity_tag(session.revision), "Cache-Control": "no-store"}

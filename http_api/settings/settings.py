@@ -151,6 +151,9 @@ class Settings(BaseSettings):
     """The directory in which survives what LiveKit's rooms can't hold: registrations, kept answers, undelivered
     callbacks, ended sessions. On a local disk. `session-manager serve` and scripts/run have a default."""
 
+    stop_ends_sessions: bool = False
+    """Whether all sessions end when the process is stopped. Otherwise the next process continues them."""
+
     ready_timeout: Annotated[Seconds, Field(le=600)] = 30.0
     """How long all required services may take to become ready."""
     service_join_timeout: Seconds = 10.0

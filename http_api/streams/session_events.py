@@ -11,6 +11,7 @@ from aiohttp import web
 from http_api.app_keys import STORE
 from http_api.models.responses import SessionView
 from http_api.resources.ownership import session_of
+from http_api.stopping import STOPPING, TimeLimits
 from http_api.streams.event_stream import EventStream, event_stream, head
 from manager_agent.session.session import Session
 from manager_agent.store.store import Store, UnknownSession
@@ -31,16 +32,20 @@ async def follow(request: web.Request) -> web.StreamResponse:
         return head()
     async with event_stream(request) as stream:
         with suppress(UnknownSession):  # no longer stored
-            await _tell(request.app[STORE], stream, session.session_id, seen)
+            await _tell(request.app[STORE], stream, session.session_id, seen, request.app[STOPPING].polls)
     return stream.response
 
 
-async def _tell(store: Store, stream: EventStream, session_id: str, seen: str | None) -> None:
-    """Send the session whenever its revision differs from the one last seen, until it is over. Raises ConnectionError
-    when the client is gone or does not keep up, and UnknownSession."""
+async def _tell(store: Store, stream: EventStream, session_id: str, seen: str | None, limits: TimeLimits) -> None:
+    """Send the session whenever its revision differs from the one last seen, until it is over or `limits` are reached.
+    Raises ConnectionError when the client is gone or does not keep up, and UnknownSession."""
     over = False
     while not over:
-        session = await store.wait_for(session_id, _other_than(seen))
+        try:
+            async with limits.timeout(None):
+                session = await store.wait_for(session_id, _other_than(seen))
+        except TimeoutError:
+            break
         seen, over = str(session.revision), session.over
         await stream.send(SessionView.json_of(session), id=seen)
     await stream.end()

@@ -54,6 +54,8 @@ class Backends:
     missed_rooms: MissedRooms
     recording: Recording
     records: Records
+    writers: Tasks
+    """Write the records of rooms."""
     clock: Clock
 
 
@@ -111,7 +113,7 @@ class ActionIO:
             missed=self._room_missed,
             created=recorded,
         )
-        self._publishing = self._tasks.spawn(self._writer.run(), name=f"{self._id} room status")
+        self._publishing = self._backends.writers.spawn(self._writer.run(), name=f"{self._id} room status")
 
     async def dispatch_manager(self, session: Session) -> ev.Event | None:
         attempt = session.manager.attempt

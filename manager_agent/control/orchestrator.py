@@ -28,8 +28,12 @@ log = structlog.get_logger()
 
 SETTLE_TIMEOUT = 5.0
 """Seconds that a caller waits for the cleanup, which then continues in the background."""
-SESSION_ENDED_GRACE = 3.0
-"""Seconds to tell services that their session ended when the process stops."""
+SHOWN = 10
+"""Session ids in one log entry."""
+IO_GRACE = 2.0
+"""Seconds for calls under way when the process stops, such as invites and messages about ended sessions."""
+RECORD_TIMEOUT = 1.5
+"""Seconds to write what is not recorded yet when the process stops."""
 
 
 class Orchestrator:
@@ -47,12 +51,21 @@ class Orchestrator:
         clock: Clock,
     ) -> None:
         replacer = Replacer(registry, identities)
+        self._control_loops, self._io, self._writers = Tasks(), Tasks(), Tasks()
         self._backends = Backends(
-            store, rooms, inviter, registry, replacer, identities, missed_rooms, recording, records, clock
+            store,
+            rooms,
+            inviter,
+            registry,
+            replacer,
+            identities,
+            missed_rooms,
+            recording,
+            records,
+            self._writers,
+            clock,
         )
-        self._store, self._clock = store, clock
-        self._control_loops, self._io = Tasks(), Tasks()
-        self._closed = False
+        self._store, self._recording, self._clock = store, recording, clock
 
     async def open(self, session: Session) -> Session:
         """Store the session and start its control loop. Returns the session once its room exists, or once it is over
@@ -91,15 +104,22 @@ class Orchestrator:
                 await self._store.wait_for(session_id, _cleaned_up)
         return self._store.get(session_id)
 
-    async def aclose(self) -> None:
-        """End every session: their state is in memory and is lost with the process. Idempotent; takes bounded time."""
-        if self._closed:
-            return
-        self._closed = True
+    async def close_all(self) -> None:
+        """End every session. Takes bounded time."""
         alive = [session.session_id for session in self._store.list() if not _cleaned_up(session)]
         await asyncio.gather(*(self.close(session_id) for session_id in alive), return_exceptions=True)
+
+    async def pause(self) -> None:
+        """Do nothing more for any session; calls under way get IO_GRACE. The sessions and their rooms stay."""
         await self._control_loops.aclose()
-        await self._io.aclose(SESSION_ENDED_GRACE)
+        await self._io.aclose(IO_GRACE)
+
+    async def aclose(self) -> None:
+        """After `pause`, and once the managers have left: write what is not recorded yet, for RECORD_TIMEOUT."""
+        missing = await self._recording.until_all_recorded(RECORD_TIMEOUT)
+        if missing:
+            log.warning("sessions_not_recorded", count=len(missing), session_ids=missing[:SHOWN])
+        await self._writers.aclose()
 
 
 def _cleaned_up(session: Session) -> bool:

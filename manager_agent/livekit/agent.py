@@ -32,7 +32,7 @@ log = structlog.get_logger()
 RESTART_PAUSE = 1.0
 REMAKE_TIMEOUT = 3.0
 """Seconds that an offered job waits for LiveKit's answer about a room that is made again."""
-CLOSE_TIMEOUT = 3.0
+CLOSE_TIMEOUT = 2.0
 """Seconds. The process must end even if LiveKit hangs."""
 HIDDEN = WorkerPermissions(
     can_publish=False, can_subscribe=True, can_publish_data=True, can_update_metadata=False, hidden=True
@@ -72,10 +72,12 @@ class ManagerAgent:
 
     async def aclose(self) -> None:
         """Leave every room within CLOSE_TIMEOUT."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + CLOSE_TIMEOUT
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running], timeout=CLOSE_TIMEOUT)
-        await drain(CLOSE_TIMEOUT)
+        await drain(ends - loop.time())
 
     async def _run(self) -> None:
         while True:

@@ -32,7 +32,7 @@ QUEUE_MAX = 32
 """Events that may wait for one session. Beyond it the oldest is given up: newer ones matter more."""
 BYTES_MAX, OWNER_BYTES_MAX = 64 * 1024 * 1024, 16 * 1024 * 1024
 """Bytes that may wait, in all and for one owner. Events beyond them are given up at once."""
-STOP_TIMEOUT = 3.0
+STOP_TIMEOUT = 2.0
 """Seconds for pending events when the process ends."""
 
 View = Callable[[Session], Mapping[str, Any]]
@@ -85,7 +85,7 @@ class Callbacks:
         await self._http_client.start()
 
     async def aclose(self) -> None:
-        """Call it once the sessions are ended. Make waiting retries at once; drop the rest after STOP_TIMEOUT."""
+        """Call it once the sessions are recorded. Make waiting retries at once; drop the rest after STOP_TIMEOUT."""
         self._stopping.set()
         await self._tasks.aclose(STOP_TIMEOUT)
         if self.pending:

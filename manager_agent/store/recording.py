@@ -118,3 +118,12 @@ class Recording:
                 await record.wait()
         except TimeoutError:
             raise NotRecorded from None
+
+    async def until_all_recorded(self, timeout: float) -> list[str]:
+        """Wait until every record has its session as it is now. Returns the ids of those without after `timeout`
+        seconds."""
+        session_ids = list(self._rooms)
+        outcomes = await asyncio.gather(
+            *(self.until_recorded(session_id, timeout) for session_id in session_ids), return_exceptions=True
+        )
+        return [each for each, outcome in zip(session_ids, outcomes, strict=True) if outcome is not None]

@@ -62,8 +62,8 @@ async def test_deep_health_sessions_are_shown_to_no_caller_and_kept_in_no_log(ap
     assert told["session_id"] == "ses_ours"
 
 
-async def test_shutdown_answers_waiting_requests_and_leaves_no_room() -> None:
-    settings = DevSettings(_env_file=None, server_port=free_port())
+async def test_shutdown_that_ends_sessions_answers_waiting_requests_and_leaves_no_room() -> None:
+    settings = DevSettings(_env_file=None, server_port=free_port(), stop_ends_sessions=True)
     livekit = LiveKit()
     parts, agent = stand_ins(settings, livekit)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{settings.server_port}") as http:

@@ -87,9 +87,9 @@ async def test_streams_end_when_their_token_expires(start_api: StartApi, monkeyp
     readers.close()
 
 
-async def test_feed_reports_every_session_end_at_shutdown() -> None:
+async def test_feed_reports_every_session_that_a_shutdown_ends() -> None:
     port, livekit = free_port(), LiveKit()
-    chosen = DevSettings(_env_file=None, server_port=port)
+    chosen = DevSettings(_env_file=None, server_port=port, stop_ends_sessions=True)
     parts, agent = stand_ins(chosen, livekit)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
         stopping = Api(http, parts, livekit, agent, port)

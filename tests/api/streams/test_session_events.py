@@ -191,10 +191,10 @@ async def test_stream_of_a_forgotten_session_ends(still: StillSession) -> None:
     assert told == ["waiting"]
 
 
-async def test_session_stream_reports_the_end_at_shutdown(api: Api) -> None:
+async def test_session_stream_reports_the_end_at_a_shutdown_that_ends_sessions(api: Api) -> None:
     """Streams, long polls and requests for a session are all answered before their own time is up."""
     port, livekit = free_port(), LiveKit()
-    chosen = DevSettings(_env_file=None, server_port=port)
+    chosen = DevSettings(_env_file=None, server_port=port, stop_ends_sessions=True)
     parts, agent = stand_ins(chosen, livekit)
     async with aiohttp.ClientSession(f"http://127.0.0.1:{port}") as http:
         stopping = Api(http, parts, livekit, agent, port)

@@ -277,7 +277,10 @@ async def test_process_stops_while_livekit_hangs(start_stack: StartStack, silent
     await asyncio.to_thread(silent_site.restart)
 
 
-async def test_stopping_the_process_deletes_rooms_and_notifies_services(stack: Stack) -> None:
+async def test_a_stop_that_ends_sessions_deletes_rooms_and_notifies_services(
+    start_stack: StartStack, site: Site
+) -> None:
+    stack = await start_stack(site, stop_ends_sessions=True)
     bot = await stack.bot("asr")
     session = await ready_session(stack, bot)
     assert await stack.rooms() == [session["room_name"]]

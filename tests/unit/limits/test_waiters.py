@@ -10,6 +10,7 @@ import pytest
 from http_api.access.principals import DEVELOPER, Principal
 from http_api.errors import Overloaded, TooManyStreams
 from http_api.limits.waiters import Waiters, decided, until
+from http_api.stopping import TimeLimits
 from manager_agent.session import events as ev
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.store import UnknownSession
@@ -95,7 +96,7 @@ async def test_a_cancelled_request_releases_its_slot() -> None:
 
 
 async def test_until_returns_once_the_session_is_as_wanted(store: MemoryStore) -> None:
-    waiting = asyncio.create_task(until(store, "s1", decided, None))
+    waiting = asyncio.create_task(until(store, "s1", decided, None, TimeLimits()))
     await let_others_run()
     assert not waiting.done()
     await store.update("s1", JOINED)
@@ -105,17 +106,17 @@ async def test_until_returns_once_the_session_is_as_wanted(store: MemoryStore) -
 @pytest.mark.parametrize("max_wait", [0, 0.01])
 async def test_until_returns_the_session_as_it_is_when_max_wait_is_over(store: MemoryStore, max_wait: float) -> None:
     """And leaves no waiter in the store."""
-    assert await until(store, "s1", decided, max_wait) is store.get("s1")
+    assert await until(store, "s1", decided, max_wait, TimeLimits()) is store.get("s1")
     assert store.waiters == 0
 
 
 async def test_until_with_max_wait_zero_sees_a_session_that_is_ready_already(store: MemoryStore) -> None:
     await store.update("s1", JOINED)
-    assert decided(await until(store, "s1", decided, 0))
+    assert decided(await until(store, "s1", decided, 0, TimeLimits()))
 
 
 async def test_a_session_removed_while_a_request_waits_is_unknown(store: MemoryStore) -> None:
-    waiting = asyncio.create_task(until(store, "s1", decided, 60))
+    waiting = asyncio.create_task(until(store, "s1", decided, 60, TimeLimits()))
     await let_others_run()
     store.remove("s1")
     with pytest.raises(UnknownSession):

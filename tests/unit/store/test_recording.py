@@ -98,3 +98,16 @@ async def test_the_pause_between_writes_ends_when_somebody_waits() -> None:
     assert now() < given.START + 60.0
     record.wrote(store.get("s1"), record.take_waiting())
     await waiting
+
+
+@in_virtual_time
+async def test_all_records_are_waited_for_and_those_that_lack_something_are_named() -> None:
+    store, recording, record = await a_recorded_session()
+    assert await recording.until_all_recorded(1.0) == []
+    await change(store)
+    waiting = asyncio.create_task(recording.until_all_recorded(1.0))
+    await let_pass(0.5)
+    record.wrote(store.get("s1"), record.take_waiting())
+    assert await waiting == []
+    await store.update("s1", ev.SessionClosed(now()))
+    assert await recording.until_all_recorded(1.0) == ["s1"]

@@ -1,0 +1,92 @@
+"""The end of the process, as requests see it.
+
+begun            /readyz and requests for new sessions get 503; all else goes on
+`polls` reached  streams end, and long polls are answered with what there is
+`waits` reached  requests that wait for a session get 503
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+
+from aiohttp import web
+
+IS_STOPPING = "the session manager is stopping"
+
+
+class TimeLimits:
+    """Limits of waits that have something in common: `reach()` ends all of them at once."""
+
+    def __init__(self) -> None:
+        self._running = set[asyncio.Timeout]()
+        self._is_reached = False
+
+    @asynccontextmanager
+    async def timeout(self, seconds: float | None) -> AsyncIterator[asyncio.Timeout]:
+        """Like asyncio.timeout(). Raises TimeoutError after `seconds` (None: no limit), or once the limits are reached;
+        then also at the first wait inside."""
+        async with asyncio.timeout(0 if self._is_reached else seconds) as limit:
+            self._running.add(limit)
+            try:
+                yield limit
+            finally:
+                self._running.discard(limit)
+
+    def reach(self) -> None:
+        self._is_reached = True
+        now = asyncio.get_running_loop().time()
+        for limit in self._running:
+            if not limit.expired():
+                limit.reschedule(now)
+
+
+class Stopping:
+    def __init__(self) -> None:
+        self.polls, self.waits = TimeLimits(), TimeLimits()
+        """Of streams and long polls, and of requests that wait for a session."""
+        self._begun = asyncio.Event()
+        self._under_way = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def is_begun(self) -> bool:
+        """Whether the process was asked to end."""
+        return self._begun.is_set()
+
+    def begin(self) -> None:
+        self._begun.set()
+
+    async def begun(self) -> None:
+        """Wait until the process is asked to end."""
+        await self._begun.wait()
+
+    @contextmanager
+    def request(self) -> Iterator[None]:
+        """Inside, a request is under way."""
+        self._under_way += 1
+        self._idle.clear()
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def requests_done(self, seconds: float) -> None:
+        """Wait until no request is under way, at most so long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._idle.wait()
+
+
+STOPPING = web.AppKey("STOPPING", Stopping)
+
+
+async def close_connection(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal handler: once the process is stopping, the client's next request needs a connection to another one."""
+    if request.app[STOPPING].is_begun:
+        response.force_close()
+        response.headers["Connection"] = "close"  # aiohttp has decided on this header already
