@@ -16,10 +16,12 @@ from aiohttp.typedefs import Handler
 from http_api.app_keys import TASKS
 from http_api.errors import MalformedRequest, NotReady, SessionOver
 from http_api.limits.idempotency_store import IdempotencyScope, IdempotencyStore, StoredAnswer
+from http_api.limits.key_marks import KeyMark, key_mark
 from http_api.operations import operation_of
 from http_api.problems.problems import answer_for
 from http_api.protocol.bodies import BODY, read_bytes
 from http_api.request_context import PRINCIPAL, REQUEST_ID
+from http_api.settings.settings import SETTINGS
 
 HEADER, REPLAYED_HEADER = "Idempotency-Key", "Idempotency-Replayed"
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -44,6 +46,8 @@ async def idempotency(request: web.Request, handler: Handler) -> web.StreamRespo
         return web.Response(
             status=answer.status, headers=[*answer.headers, (REPLAYED_HEADER, "true")], body=answer.body
         )
+    secret = request.app[SETTINGS].livekit_api_secret.get_secret_value()
+    request[KEY_MARK] = key_mark(secret, scope, request[BODY])
     name = f"{operation.id} {request[REQUEST_ID]}"
     return await asyncio.shield(request.app[TASKS].spawn(_work(request, handler, scope), name=name))
 
@@ -80,4 +84,6 @@ def _copy(answer: web.StreamResponse) -> StoredAnswer:
     return StoredAnswer(answer.status, tuple(answer.headers.items()), answer.body)
 
 
+KEY_MARK = web.RequestKey("KEY_MARK", KeyMark)
+"""Set for a request with an Idempotency-Key that is executed."""
 IDEMPOTENCY_STORE = web.AppKey("IDEMPOTENCY_STORE", IdempotencyStore)

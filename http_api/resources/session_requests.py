@@ -155,13 +155,15 @@ class SessionRequests:
             async with asyncio.timeout(max_wait):
                 await self.store.wait_for(session.session_id, lambda latest: latest is not session)
 
-    async def until_ready(self, session_id: str, *, request: Hashable | None = None) -> Session:
-        """The session once it is ready. Raises UnknownSession, Overloaded, and, when the session is over by then, the
-        error that says why. When the client of this `request` disconnects, the session is kept for a moment and ends;
-        without a request it continues."""
+    async def until_ready(
+        self, session_id: str, *, max_wait: float | None = None, request: Hashable | None = None
+    ) -> Session:
+        """The session once it is ready, or as it is after `max_wait` seconds. Raises UnknownSession, Overloaded, and,
+        when the session is over by then, the error that says why. When the client of this `request` disconnects, the
+        session is kept for a moment and ends; without a request it continues."""
         client = nullcontext() if request is None else self.repeated.client_of(session_id, request)
         with self.waiters.waiting(), client:
-            return await self._until_ready(session_id, None)
+            return await self._until_ready(session_id, max_wait)
 
     async def _until_ready(self, session_id: str, max_wait: float | None) -> Session:
         session = await until(self.store, session_id, decided, max_wait, self.stopping.waits)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 
 from aiohttp import web
 
 from http_api.app_keys import CALLBACK_ADDRESSES, CLOCK, ORCHESTRATOR, RECORDING, STORE
 from http_api.errors import NoToken
-from http_api.limits.idempotency import HEADER
+from http_api.limits.idempotency import HEADER, KEY_MARK
+from http_api.limits.key_marks import KeyMark
 from http_api.limits.waiters import WAITERS, decided, until
 from http_api.models.paging import page
 from http_api.models.queries import ListSessions
@@ -49,17 +51,31 @@ async def create(request: web.Request) -> web.Response:
     app, session_requests = request.app, request.app[SESSION_REQUESTS]
     # Refuse before reading the body. Meanwhile others may open sessions, so open() checks again.
     session_requests.quotas.check(request[PRINCIPAL].name)
-    session = await _requested(request)
-    refuse_too_long(request, session)
     preferred = preferences(request.headers.getall("Prefer", ()))
-    bind_session(request, session)
-    session = await session_requests.open(
-        session, preferred.max_wait, ends_with_its_client=HEADER not in request.headers
-    )
+    if (earlier := _earlier_session(request)) is not None:
+        bind_session(request, earlier)
+        session = await session_requests.until_ready(earlier.session_id, max_wait=preferred.max_wait)
+    else:
+        session = await _requested(request)
+        refuse_too_long(request, session)
+        bind_session(request, session)
+        session = await session_requests.open(
+            session, preferred.max_wait, ends_with_its_client=HEADER not in request.headers
+        )
     status = HTTPStatus.CREATED if session.state in GIVES_TOKENS else HTTPStatus.ACCEPTED
     headers = preferred.applied(asynchronously=status is HTTPStatus.ACCEPTED)
     headers[server_timing.HEADER] = server_timing.server_timing(session, app[CLOCK]())
     return _tagged(await view_for(request, session), status, Location=f"{PATH}/{session.session_id}", **headers)
+
+
+def _earlier_session(request: web.Request) -> Session | None:
+    """The session that an earlier request with the same Idempotency-Key has opened, whose answer is not known: the
+    process was killed, or could not give it. Raises Recovering, IdempotencyKeyReused."""
+    mark: KeyMark | None = request.get(KEY_MARK)
+    if mark is None:
+        return None
+    refuse_while_recovering(request)
+    return mark.session_of(request[PRINCIPAL].name, request.app[STORE].list())
 
 
 async def _requested(request: web.Request) -> Session:
@@ -71,7 +87,7 @@ async def _requested(request: web.Request) -> Session:
         refuse_while_recovering(request)
     await app[SESSION_REQUESTS].check_livekit()
     await app[SESSION_REQUESTS].wait_for_name(body.room_name, request[PRINCIPAL].name, NAME_WAIT)
-    return app[SESSION_REQUESTS].build(
+    session = app[SESSION_REQUESTS].build(
         body.user(),
         body.requirements(profiles),
         owner=request[PRINCIPAL].name,
@@ -83,6 +99,8 @@ async def _requested(request: web.Request) -> Session:
         ready_timeout=body.ready_timeout,
         max_duration=body.max_duration,
     )
+    mark: KeyMark | None = request.get(KEY_MARK)
+    return session if mark is None else replace(session, session_id=mark.session_id(session.session_id))
 
 
 async def list_all(request: web.Request) -> web.Response:

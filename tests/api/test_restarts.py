@@ -74,3 +74,20 @@ async def test_next_process_deletes_the_room_of_a_session_that_was_just_over(sta
     assert second.livekit.rooms == []
     first.livekit.fails_to_delete = False
     await closing
+
+
+async def test_request_whose_answer_was_not_given_finds_its_session_by_its_key(start_api: StartApi) -> None:
+    """The answer failed after the session was opened."""
+    api = await start_api()
+    body, key = {"user_identity": "alice", "required_services": []}, {"Idempotency-Key": "k"}
+    api.livekit.broken = True
+    assert (await api.ask("POST", "/sessions", body, key))[0] == 500
+    api.livekit.broken = False
+    (session,) = api.parts.store.list()
+    other = {**body, "user_identity": "bob"}
+    assert (await api.ask("POST", "/sessions", other, key))[0] == 422
+    status, _, answer = await api.ask("POST", "/sessions", body, key)
+    assert (status, answer["session_id"]) == (201, session.session_id)
+    assert [each.session_id for each in api.parts.store.list()] == [session.session_id]
+    status, _, another = await api.ask("POST", "/sessions", body, {"Idempotency-Key": "K"})
+    assert (status, another["session_id"] == session.session_id) == (201, False)
