@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.measuring import times
 from benchmarks.watching import SERVICES, a_course
 from http_api.settings.settings import DevSettings
-from manager_agent.clock import steady_clock
+from manager_agent.clock import SteadyClock
 from manager_agent.json_object import JsonObject
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session, User
@@ -33,7 +33,7 @@ LARGE = JsonObject.of({"list": [{}] * 5_400})
 
 async def used(opened: int, callers: int, metadata: JsonObject, ended: EndedSessions) -> tuple[int, float]:
     """The sessions that are kept after so many were opened and closed, and their memory in bytes."""
-    store, now = MemoryStore(steady_clock(), ended=ended), time.time()
+    store, now = MemoryStore(SteadyClock(), ended=ended), time.time()
     for number in range(opened):
         session_id, kept = f"ses_{number:026}", JsonObject(bytes(bytearray(metadata.raw)))
         owner = f"caller-{number % callers}"

@@ -17,7 +17,7 @@ from benchmarks.measuring import times
 from http_api.access.principals import DEVELOPER
 from http_api.observability.upstreams import Upstreams
 from http_api.streams.subscribers import FeedReaders, Reader
-from manager_agent.clock import steady_clock
+from manager_agent.clock import SteadyClock
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
@@ -58,7 +58,7 @@ class FeedBench:
 
 
 async def feed_bench(readers: int, ids: list[str], stack: ExitStack) -> FeedBench:
-    clock = steady_clock()
+    clock = SteadyClock()
     store = MemoryStore(clock)
     feed = FeedReaders(store, Registry(clock, store.in_use), Upstreams((), clock), clock)
     store.listen(feed.tell)

@@ -28,7 +28,7 @@ from http_api.observability.metrics.metrics import METRICS
 from http_api.observability.sinks import LogSinks
 from http_api.resources.metrics import Collected
 from http_api.settings.settings import DevSettings
-from manager_agent.clock import steady_clock
+from manager_agent.clock import SteadyClock
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import Chosen, Event, ParticipantInfo
@@ -119,7 +119,7 @@ def scrape(app: web.Application, accept: str) -> tuple[float, float]:
 async def main() -> None:
     app = an_application()
     watched = (
-        Watched("no listeners", MemoryStore(steady_clock()), logging.INFO),
+        Watched("no listeners", MemoryStore(SteadyClock()), logging.INFO),
         Watched("all listeners, no logging", app[STORE], logging.ERROR),
         Watched("all listeners, LOG_LEVEL=info", app[STORE], logging.INFO),
     )

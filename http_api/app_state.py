@@ -64,12 +64,13 @@ def provide(app: web.Application, components: Components) -> None:
     app[RECENT_LOGS], app[SHIPPER] = sinks.recent, sinks.shipper
     app[PROBE] = Probe(orchestrator=orchestrator, store=store, rooms=rooms, clock=clock)
     app[TASKS], app[STOPPING] = tasks, stopping = Tasks(), Stopping()
-    app[AUTHENTICATOR] = authenticator = authenticator_of(settings, clock)
+    app[AUTHENTICATOR] = authenticator = authenticator_of(settings, clock, rooms.livekit_clock)
     app[CALLBACKS] = callbacks = callbacks_of(
         settings,
         components.callback_addresses,
         components.recording,
         clock,
+        rooms.livekit_clock,
         signing_keys=authenticator.signing_keys,
     )
     upstream = livekit(
@@ -114,7 +115,7 @@ def provide(app: web.Application, components: Components) -> None:
     )  # fmt: skip
 
 
-def authenticator_of(settings: Settings, clock: Clock) -> Authenticator:
+def authenticator_of(settings: Settings, clock: Clock, livekit_clock: Clock) -> Authenticator:
     """The Authenticator, not started."""
     return Authenticator(
         is_open=settings.is_open,
@@ -126,11 +127,18 @@ def authenticator_of(settings: Settings, clock: Clock) -> Authenticator:
         authorized_parties=settings.jwks_authorized_parties,
         rooms_claim=settings.jwks_rooms_claim,
         clock=clock,
+        livekit_clock=livekit_clock,
     )
 
 
 def callbacks_of(
-    settings: Settings, address_policy: AddressPolicy, recording: Recording, clock: Clock, *, signing_keys: SigningKeys
+    settings: Settings,
+    address_policy: AddressPolicy,
+    recording: Recording,
+    clock: Clock,
+    livekit_clock: Clock,
+    *,
+    signing_keys: SigningKeys,
 ) -> Callbacks:
     """The Callbacks, not started. Raises BadSettings when the address policy refuses one of the CALLBACK_URLS."""
     for number, url in enumerate(settings.callback_urls.values(), start=1):
@@ -142,6 +150,7 @@ def callbacks_of(
         http_client=GuardedHttpClient(address_policy),
         recording=recording,
         clock=clock,
+        livekit_clock=livekit_clock,
         view=lambda session: SessionView.of(session).model_dump(mode="json"),
         signing_keys=signing_keys,
     )

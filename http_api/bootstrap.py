@@ -11,13 +11,14 @@ from http_api.observability.sinks import LogSinks
 from http_api.observability.tracing import Tracing, tracing_of
 from http_api.settings.services_file import ServicesFile, read_services_file
 from http_api.settings.settings import BadSettings, Settings
-from manager_agent.clock import Clock, steady_clock
+from manager_agent.clock import Clock, SteadyClock
 from manager_agent.control.ended_records import EndedRecords
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.control.recovery import Recovery
 from manager_agent.livekit.agent import ManagerAgent
+from manager_agent.livekit.livekit_clock import LiveKitClock
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.address_policy import AddressPolicy, Networks
 from manager_agent.outbound.http_client import is_this_machine
@@ -75,17 +76,18 @@ def compose(
 ) -> Components:
     """The components, none of them started. `sinks`: those that logging fills. Tests pass classes of their own. Raises
     BadSettings."""
-    clock, metrics, tracing = steady_clock(), Metrics(), tracing or tracing_of(settings)
+    clock, metrics, tracing = SteadyClock(), Metrics(), tracing or tracing_of(settings)
+    livekit_clock = LiveKitClock(clock)
     invite_key, invite_secret = settings.invite_keys
     identities = Identities(settings.livekit_api_secret.get_secret_value())
     invite_addresses = address_policy_of(settings, settings.invite_networks, "INVITE_NETWORKS")
     callback_addresses = address_policy_of(settings, settings.callback_networks, "CALLBACK_NETWORKS")
     records = records or records_of(settings, clock)
-    names, missed_rooms = RoomNames(records), MissedRooms()
+    names, missed_rooms = RoomNames(records, livekit_clock), MissedRooms()
     ended = EndedSessions(per_caller=settings.sessions_kept_per_caller, in_all=settings.sessions_kept)
     store = MemoryStore(clock, metrics.store_updates.observe, names, ended)
     registry, profiles = registry_of(settings, store, invite_addresses, clock)
-    livekit_rooms = rooms_of(settings, rooms, names)
+    livekit_rooms = rooms_of(settings, rooms, names, clock, livekit_clock)
     invites = inviter(
         rooms=livekit_rooms,
         identities=identities,
@@ -121,6 +123,7 @@ def compose(
             identities=identities,
             recording=recording,
             clock=clock,
+            livekit_clock=livekit_clock,
         ),
         reconciler=reconciler(
             store=store, rooms=livekit_rooms, missed_rooms=missed_rooms, recovery=recovery, clock=clock
@@ -134,7 +137,9 @@ def records_of(settings: Settings, clock: Clock) -> Records:
     return MemoryRecords(clock) if settings.state_dir is None else SqliteRecords(settings.state_dir, clock)
 
 
-def rooms_of(settings: Settings, kind: type[Rooms], room_names: RoomNames) -> Rooms:
+def rooms_of(
+    settings: Settings, kind: type[Rooms], room_names: RoomNames, clock: SteadyClock, livekit_clock: LiveKitClock
+) -> Rooms:
     """The calls to LiveKit, not started. `kind`: Rooms, or what tests have instead."""
     return kind(
         url=settings.livekit_server_url,
@@ -145,6 +150,8 @@ def rooms_of(settings: Settings, kind: type[Rooms], room_names: RoomNames) -> Ro
         deployment=settings.deployment,
         user_grants=settings.user_grants,
         room_names=room_names,
+        clock=clock,
+        livekit_clock=livekit_clock,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PlainSerializer, ValidationError
 
+from manager_agent.clock_origin import ClockOrigin
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.events import Evidence as Evidence
 from manager_agent.session.events import ReadyOn as ReadyOn
@@ -117,7 +118,8 @@ class RoomStatus(Message):
     """What the session manager itself needs to continue the session after a restart."""
 
     @classmethod
-    def of(cls, session: Session, deployment: str) -> RoomStatus:
+    def of(cls, session: Session, deployment: str, clock: ClockOrigin | None = None) -> RoomStatus:
+        """`clock`: the origin of the clock that the session's instants are by."""
         return cls(
             deployment=deployment,
             session_id=session.session_id,
@@ -129,7 +131,7 @@ class RoomStatus(Message):
             ],
             manager_identity=session.manager.identity,
             revision=session.revision,
-            progress=SessionProgress.of(session),
+            progress=SessionProgress.of(session, clock),
         )
 
     @classmethod

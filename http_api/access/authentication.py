@@ -17,6 +17,7 @@ from http_api.access.principals import DEVELOPER, Principal, Scope
 from http_api.errors import Forbidden, NotBelieved, Unauthorized
 from http_api.models.field_types import UserIdentity
 from manager_agent.clock import Clock
+from manager_agent.dated_claims import verified_claims
 
 LEEWAY = 10.0
 """Seconds by which signers' clocks may differ from ours."""
@@ -41,10 +42,13 @@ class Authenticator:
         authorized_parties: Collection[str] = (),
         rooms_claim: str | None = None,
         clock: Clock,
+        livekit_clock: Clock,
     ) -> None:
         """`is_open`: callers need no credentials. `livekit_key`: LiveKit's key and secret. `jwks_url`: the key set of
         the callers' own issuer, if there is one. `authorized_parties`: the values accepted in `azp`; any if empty.
-        `rooms_claim`: the claim that lists the rooms that a user shares with other users of the issuer."""
+        `rooms_claim`: the claim that lists the rooms that a user shares with other users of the issuer.
+        `livekit_clock`: the time with which tokens are compared, as LiveKit compares its own."""
+        self._clock, self._livekit_clock = clock, livekit_clock
         self._is_open, self._api_keys, self._livekit = is_open, api_keys, livekit_key
         self._jwks = KeySet(jwks_url, clock) if jwks_url else None
         self._audience, self._issuer, self._parties = jwks_audience, jwks_issuer, frozenset(authorized_parties)
@@ -95,24 +99,26 @@ class Authenticator:
     def _granted(self, proof: str) -> Principal:
         """The caller with a JWT signed with LiveKit's key and secret. Raises PyJWTError."""
         key, secret = self._livekit
-        claims = jwt.decode(proof, secret, ["HS256"], {"require": ["exp", "iss"]}, issuer=key, leeway=LEEWAY)
+        now, required = self._livekit_clock(), ["exp", "iss"]
+        claims = verified_claims(proof, secret, ["HS256"], now=now, leeway=LEEWAY, require=required, issuer=key)
         if "sha256" in claims:
             raise RefusedClaim(
                 "the token has a `sha256`: it is a webhook's signature, which does not identify a caller"
             )
-        return Principal(LIVEKIT, scopes_of(claims.get("video")), expires_at=end_of(claims))
+        return Principal(LIVEKIT, scopes_of(claims.get("video")), expires_at=self._end_of(claims))
 
     def _user(self, proof: str, key: jwt.PyJWK) -> Principal:
         """The user authenticated by the callers' issuer. Raises PyJWTError, Forbidden."""
         required = {"exp": True, "sub": True, "aud": self._audience, "iss": self._issuer, "azp": self._parties}
-        claims = jwt.decode(
+        claims = verified_claims(
             proof,
             key,
             [key.algorithm_name],
-            {"require": [claim for claim, wanted in required.items() if wanted]},
+            now=self._livekit_clock(),
+            leeway=LEEWAY,
+            require=[claim for claim, wanted in required.items() if wanted],
             audience=self._audience,
             issuer=self._issuer,
-            leeway=LEEWAY,
         )
         if self._parties and (not isinstance(claims["azp"], str) or claims["azp"] not in self._parties):
             raise RefusedClaim("the token was given to another party: its `azp` is not in JWKS_AUTHORIZED_PARTIES")
@@ -123,11 +129,15 @@ class Authenticator:
                 identity=identity,
                 group=self._users,
                 shared_rooms=rooms_of(claims.get(self._rooms_claim)) if self._rooms_claim else frozenset(),
-                expires_at=end_of(claims),
+                expires_at=self._end_of(claims),
             )
         except ValidationError as error:
             why = error.errors(include_url=False, include_input=False, include_context=False)[0]["msg"]
             raise Forbidden(f"the token's `sub` is not valid as a participant identity: {why}") from None
+
+    def _end_of(self, claims: dict[str, Any]) -> float:
+        """The instant, by the process's clock, until which a JWT with these claims is accepted."""
+        return end_of(claims) - (self._livekit_clock() - self._clock())
 
 
 def bearer(request: web.Request) -> str:

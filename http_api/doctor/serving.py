@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from http import HTTPStatus
@@ -117,7 +118,7 @@ class Listener:
     async def _receive(self, request: web.Request) -> web.Response:
         async with self._news:
             try:
-                digest = signed_digest(request.headers.get("Authorization", ""), self._key, self._secret)
+                digest = signed_digest(request.headers.get("Authorization", ""), self._key, self._secret, time.time())
                 self._rooms.add(read_webhook(await read_bytes(request, BODY_MAX), digest).room.name)
             except (UnsignedWebhook, UnreadableWebhook):
                 self._is_forged = True

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from http import HTTPStatus
 
 import structlog
@@ -31,9 +30,10 @@ async def receive(request: web.Request) -> web.Response:
     """
     app, settings = request.app, request.app[SETTINGS]
     key, secret = settings.livekit_api_key, settings.livekit_api_secret.get_secret_value()
-    digest = signed_digest(request.headers.get("Authorization", ""), key, secret)
+    now = app[ROOMS].livekit_clock()
+    digest = signed_digest(request.headers.get("Authorization", ""), key, secret, now)
     webhook = read_webhook(await read_bytes(request, BODY_MAX), digest)
-    app[METRICS].webhooks.arrived(webhook, time.time())
+    app[METRICS].webhooks.arrived(webhook, now)
     session = app[STORE].in_room(webhook.room.name)
     if session is not None:
         bind_session(request, session)

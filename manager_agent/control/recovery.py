@@ -19,7 +19,7 @@ from manager_agent.livekit.room_record import RecordedDispatches
 from manager_agent.livekit.server_api import Listing, LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
-from manager_agent.session.progress import resumed
+from manager_agent.session.progress import SessionProgress, resumed
 from manager_agent.session.session import Session
 from manager_agent.session.specification import DamagedSpecification, NewerSpecification, Specification
 from manager_agent.session.transitions import apply
@@ -34,6 +34,9 @@ ROUNDS_MAX = 5
 killed node for hours. The reconciler goes on trying."""
 RETRY_PAUSE = 1.0
 """Seconds until LiveKit is asked again for what it did not answer."""
+CLOCKS_AGREE = 60.0
+"""Seconds by which the clocks of two machines may differ without a correction; LiveKit may take a while to create a
+room."""
 MANAGERS_PER_SECOND = 15.0
 """Managers are dispatched to recovered rooms at this rate: about as many joins as one process can make in a second."""
 
@@ -145,13 +148,13 @@ class Recovery:
         """The session as it was recorded. Raises DamagedSpecification, NewerSpecification."""
         if room.status is None or room.status.progress is None:
             raise DamagedSpecification("this version can't read in the room's metadata how far the session is")
-        specification = Specification.newest(recorded.specifications)
+        progress, specification = room.status.progress, Specification.newest(recorded.specifications)
         if specification.session_id != room.session_id:
             raise DamagedSpecification("the specification is another session's")
         now = self._clock()
         return resumed(
             specification.session(),
-            room.status.progress,
+            progress.shifted(self._seconds_ahead(progress, room.created_at)),
             revision=room.status.revision + UNRECORDED_REVISIONS,
             room_sid=room.sid,
             manager_attempts=recorded.manager_attempts,
@@ -160,6 +163,19 @@ class Recovery:
             dispatch_at=now + self._recovered / MANAGERS_PER_SECOND,
             dispatched_invites=recorded.invite_ids,
         )
+
+    def _seconds_ahead(self, progress: SessionProgress, room_created_at: float) -> float:
+        """Seconds by which our clock is ahead of that of the process that recorded this. Decision 0031.
+
+        `room_created_at`: by LiveKit's clock, which is the one that processes on different machines have in common.
+        """
+        origin, created_at = self._rooms.clock_origin, progress.room_created or progress.created
+        if origin is not None and (ahead := origin.ahead_of(progress.clock)) is not None:
+            return ahead
+        if created_at is None:
+            return 0.0
+        ahead = (room_created_at - created_at) - self._rooms.livekit_clock.ahead
+        return ahead if abs(ahead) > CLOCKS_AGREE else 0.0
 
     def _observed(self, session: Session, listing: Listing, asked_at: float) -> Session:
         return apply(session, ev.RoomListed(self._clock(), asked_at, listing.participants, listing.joining))

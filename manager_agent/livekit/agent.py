@@ -17,6 +17,7 @@ from livekit.agents.job import RunningJobInfo
 
 from manager_agent.clock import Clock
 from manager_agent.livekit import jobs
+from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits_time
 from manager_agent.livekit.room_connection import drain
 from manager_agent.livekit.room_record import read_dispatch_metadata
 from manager_agent.livekit.room_watcher import Watcher
@@ -52,10 +53,12 @@ class ManagerAgent:
         identities: Identities,
         recording: Recording,
         clock: Clock,
+        livekit_clock: LiveKitClock,
     ) -> None:
         self._url, self._key, self._secret, self._agent_name = url, api_key, api_secret, agent_name
         self._store, self._identities, self._clock = store, identities, clock
         self._recording = recording
+        self._signing = signed_in_livekits_time(livekit_clock, api_secret)
         self.rooms_held = 0
         """Rooms being watched or joined."""
         self._server: AgentServer | None = None
@@ -109,7 +112,7 @@ class ManagerAgent:
             port=0,  # of the agent server's own health page, which is not used
         )
         server.rtc_session(_never_called, agent_name=self._agent_name, on_request=self._decide)
-        jobs.install(server, self._watch, self._agent_name)
+        jobs.install(server, self._watch, self._agent_name, self._signing)
         return server
 
     async def _decide(self, request: JobRequest) -> None:

@@ -130,8 +130,9 @@ class PatientConnector:
         await self._http.close()
 
 
-def install(server: AgentServer, watch: Watch, agent_name: str) -> None:
-    """Make `server`, not running yet, run its jobs with `watch` on this event loop, under exactly this agent name."""
+def install(server: AgentServer, watch: Watch, agent_name: str, signing: aiohttp.ClientMiddlewareType) -> None:
+    """Make `server`, not running yet, run its jobs with `watch` on this event loop, under exactly this agent name, and
+    sign its requests to LiveKit with this middleware."""
     server._agent_name = agent_name  # LIVEKIT_AGENT_NAME_OVERRIDE would override the constructor's argument
     # By default load_fnc runs in the default executor before every response to LiveKit, behind slow DNS lookups.
     server._invoke_load_fnc = _no_load  # type: ignore[method-assign]
@@ -146,6 +147,7 @@ def install(server: AgentServer, watch: Watch, agent_name: str) -> None:
         idle_pools.append(asyncio.ensure_future(server._proc_pool.aclose()))
         server._proc_pool = CoroutinePool(server, watch)  # type: ignore[assignment]
         assert server._http_session is not None, "run() makes it first"
+        server._http_session._middlewares = (signing,)
         server._http_session = PatientConnector(server._http_session)  # type: ignore[assignment]
 
     server.on("worker_started", replace_pool)

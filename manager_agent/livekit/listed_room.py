@@ -27,6 +27,8 @@ class ListedRoom:
     status: RoomStatus | None = None
     """The status in its metadata; None if that is not a session manager's, or of another version that this one can't
     read."""
+    created_at: float = 0.0
+    """By LiveKit's clock."""
 
     @property
     def is_over(self) -> bool:
@@ -42,6 +44,7 @@ class ListedRoom:
             session_id=owner.session_id if owner else "",
             is_ours=owner is not None and owner.deployment == deployment,
             status=status,
+            created_at=room.creation_time_ms / 1000 or float(room.creation_time),
         )
 
     def is_room_of(self, session: Session) -> bool:

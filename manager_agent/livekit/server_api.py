@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import math
-import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -15,8 +14,10 @@ import structlog
 from livekit import api
 from yarl import URL
 
+from manager_agent.clock import SteadyClock
 from manager_agent.livekit.join_tokens import JoinTokens
 from manager_agent.livekit.listed_room import ListedRoom
+from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits_time
 from manager_agent.livekit.participants import participant_of
 from manager_agent.livekit.rejection import UNKNOWN, why_rejected
 from manager_agent.livekit.room_record import RECORD, RecordedDispatches, dispatch_metadata
@@ -94,13 +95,17 @@ class Rooms:
         deployment: str,
         user_grants: Collection[Grant] = EVERY_GRANT,
         room_names: RoomNames | None = None,
+        clock: SteadyClock | None = None,
+        livekit_clock: LiveKitClock | None = None,
     ) -> None:
         """`services_url`: the LiveKit URL that services are told to connect to. `user_grants`: the maximum that a human
-        in a room may be granted. `room_names`: told every token that is given out."""
+        in a room may be granted. `room_names`: told every token that is given out. `clock`: the one of the sessions.
+        `livekit_clock` learns LiveKit's time from its answers."""
         self.url, self.services_url = url, services_url
-        self.tokens = JoinTokens(
-            Tokens(api_key, api_secret, user_grants=user_grants), room_names or RoomNames(MemoryRecords(time.time))
-        )
+        clock = clock or SteadyClock()
+        self.clock_origin, self.livekit_clock = clock.origin, livekit_clock or LiveKitClock(clock)
+        tokens = Tokens(api_key, api_secret, user_grants=user_grants, livekit_clock=self.livekit_clock)
+        self.tokens = JoinTokens(tokens, room_names or RoomNames(MemoryRecords(clock), self.livekit_clock))
         self._key, self._secret = api_key, api_secret
         self._agent_name, self._deployment = agent_name, deployment
         self.rejection: str | None = None
@@ -113,7 +118,10 @@ class Rooms:
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             proxy=proxy_rule().of(self.url),
-            middlewares=[resend_when_closed(_only_asks)],
+            middlewares=[
+                resend_when_closed(_only_asks),
+                signed_in_livekits_time(self.livekit_clock, self._secret),
+            ],
         )
         self._api = api.LiveKitAPI(self.url, self._key, self._secret, session=self._http, failover=False)
 
@@ -137,7 +145,7 @@ class Rooms:
         keep = room_timeout(session.limits)
         request = api.CreateRoomRequest(
             name=session.room_name,
-            metadata=RoomStatus.of(session, self._deployment).model_dump_json(),
+            metadata=RoomStatus.of(session, self._deployment, self.clock_origin).model_dump_json(),
             empty_timeout=keep,
             departure_timeout=keep,
             agents=[
@@ -267,7 +275,7 @@ class Rooms:
     async def show_status(self, session: Session) -> None:
         """Write the session's status into its room's metadata. Raises RoomMissing, LiveKitUnavailable."""
         await self._look_at_room(session)
-        metadata = RoomStatus.of(session, self._deployment).model_dump_json()
+        metadata = RoomStatus.of(session, self._deployment, self.clock_origin).model_dump_json()
         async with self._calling():
             request = api.UpdateRoomMetadataRequest(room=session.room_name, metadata=metadata)
             written = await self._livekit.room.update_room_metadata(request)

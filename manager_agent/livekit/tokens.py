@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -19,10 +19,13 @@ from livekit import api
 from livekit.api.access_token import Claims
 from ulid import ULID
 
+from manager_agent.clock import Clock
+from manager_agent.dated_claims import verified_claims
 from manager_agent.session.deadlines import invite_deadline, join_deadline
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session, User
 from manager_agent.session.trespassers import SESSION_ATTRIBUTE
+from manager_agent.store.room_names import LEEWAY
 
 USER_SLACK = 60
 """Seconds added to the time that a human has to join: TokenSource clients drop a token 60 s before it expires."""
@@ -89,13 +92,13 @@ class Tokens:
         secret: str,
         *,
         user_grants: Collection[Grant] = EVERY_GRANT,
-        wall_clock: Callable[[], float] = time.time,
+        livekit_clock: Clock = time.time,
     ) -> None:
-        """`user_grants`: the maximum that a human may be granted. `wall_clock`: the time that LiveKit compares tokens
-        with, unlike the steady clock of the sessions."""
+        """`user_grants`: the maximum that a human may be granted. `livekit_clock`: the time that LiveKit compares
+        tokens with."""
         self._key, self._secret = key, secret
         self._user_grants = frozenset(user_grants)
-        self._wall_clock = wall_clock
+        self._livekit_clock = livekit_clock
 
     def for_human(self, session: Session, human: User, now: float) -> AccessToken:
         """A token for the session's user, or for an additional human in its room. It lasts as long as its holder can
@@ -129,12 +132,21 @@ class Tokens:
     def joiner(self, token: str) -> Joiner:
         """Verify a join token. Returns its identity and room. Raises InvalidToken."""
         try:
-            claims = api.TokenVerifier(self._key, self._secret).verify(token)
-        except Exception as error:  # the verifier lets the JWT library's own errors through
+            claims = verified_claims(
+                token,
+                self._secret,
+                ["HS256"],
+                now=self._livekit_clock(),
+                leeway=LEEWAY,
+                require=["exp"],
+                issuer=self._key,
+            )
+        except Exception as error:  # the JWT library lets errors of the JSON parser through
             raise InvalidToken("the token is not signed by this deployment or has expired") from error
-        if not claims.identity or not claims.video or not claims.video.room_join or not claims.video.room:
-            raise InvalidToken("the token is no join token")
-        return Joiner(claims.identity, claims.video.room)
+        match claims:
+            case {"sub": str(identity), "video": {"roomJoin": True, "room": str(room)}} if identity and room:
+                return Joiner(identity, room)
+        raise InvalidToken("the token is no join token")
 
     def can_hide(self, human: User) -> bool:
         """Whether the holder of this human's token can change the attribute that names its session."""
@@ -147,7 +159,7 @@ class Tokens:
 
     def _signed(self, identity: str, claims: Claims, lifetime: int) -> AccessToken:
         """Sign the claims like livekit-api's `AccessToken`, but with our clock and a unique id."""
-        now = int(self._wall_clock())  # JWTs have whole seconds
+        now = int(self._livekit_clock())  # JWTs have whole seconds
         common = {"iss": self._key, "sub": identity, "jti": str(ULID()), "nbf": now - BACKDATED, "exp": now + lifetime}
         payload = _compact(claims.asdict() | common).encode()  # jwt.encode would escape everything but ASCII
         token = jwt.PyJWS().encode(payload, self._secret, algorithm="HS256")

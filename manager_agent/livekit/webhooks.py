@@ -7,12 +7,13 @@ import hashlib
 import hmac
 
 from google.protobuf.json_format import Parse, ParseError
-from livekit import api
 from livekit.protocol.webhook import WebhookEvent as WebhookEvent
 
+from manager_agent.dated_claims import verified_claims
 from manager_agent.livekit.participants import may_be_replaced, participant_of
 from manager_agent.session.events import Event, ParticipantLeft, ParticipantSeen, RoomClosed, WebhookArrived
 from manager_agent.session.session import Session
+from manager_agent.store.room_names import LEEWAY
 
 ABORTED = "participant_connection_aborted"
 LEFT = frozenset({"participant_left", ABORTED})
@@ -26,12 +27,13 @@ class UnreadableWebhook(Exception):
     """The signed body is not a webhook of LiveKit."""
 
 
-def signed_digest(authorization: str, api_key: str, api_secret: str) -> bytes:
-    """The SHA-256 of the body according to the signature. Raises UnsignedWebhook."""
+def signed_digest(authorization: str, api_key: str, api_secret: str, now: float) -> bytes:
+    """The SHA-256 of the body according to the signature. `now`: LiveKit's time. Raises UnsignedWebhook."""
+    token = authorization.removeprefix("Bearer ")
     try:
-        claims = api.TokenVerifier(api_key, api_secret).verify(authorization.removeprefix("Bearer "))
-        return base64.b64decode(claims.sha256 or "", validate=True)
-    except Exception as error:  # the verifier also raises the JWT library's own errors
+        claims = verified_claims(token, api_secret, ["HS256"], now=now, leeway=LEEWAY, require=["exp"], issuer=api_key)
+        return base64.b64decode(claims.get("sha256", ""), validate=True)
+    except Exception as error:  # the JWT library lets errors of the JSON parser through
         raise UnsignedWebhook("the webhook is not signed with this deployment's LiveKit key") from error
 
 

@@ -67,6 +67,7 @@ class Callbacks:
         http_client: GuardedHttpClient,
         recording: Recording,
         clock: Clock,
+        livekit_clock: Clock,
         view: View,
         signing_keys: SigningKeys,
     ) -> None:
@@ -74,7 +75,8 @@ class Callbacks:
         self.delivery_log = DeliveryLog()
         self.finished: Counter[DeliveryState] = Counter()
         """Number of events delivered and given up."""
-        self._http_client, self._clock, self._view, self._signing_keys = http_client, clock, view, signing_keys
+        self._http_client, self._view, self._signing_keys = http_client, view, signing_keys
+        self._clock, self._livekit_clock = clock, livekit_clock
         self._queues: dict[str, SessionQueue] = {}
         self._bytes: Counter[str] = Counter()
         """Waiting bytes, by owner."""
@@ -155,7 +157,7 @@ class Callbacks:
     async def _try(self, queued: QueuedDelivery) -> Delivery:
         delivery = queued.delivery
         try:
-            headers = signed_headers(queued.body, *self._signing_keys(delivery.owner))
+            headers = signed_headers(queued.body, *self._signing_keys(delivery.owner), at=self._livekit_clock())
             status = await self._http_client.deliver(delivery.url, queued.body, headers, owner=delivery.owner)
         except DeliveryFailed as error:
             return delivery.unanswered(error.refusal or str(error), self._clock())

@@ -144,7 +144,8 @@ class Inviter:
         self, owner: str, endpoint: str, message: Invite | SessionEndedMessage, trace: TraceContext | None
     ) -> None:
         body = message.model_dump_json().encode()
-        headers = signed_headers(body, self._key, self._secret) | (trace.headers if trace else {})
+        headers = signed_headers(body, self._key, self._secret, at=self._rooms.livekit_clock())
+        headers |= trace.headers if trace else {}
         try:
             status = await self._http_client.deliver(endpoint, body, headers, owner=owner)
         except DeliveryFailed as error:

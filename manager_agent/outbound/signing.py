@@ -24,18 +24,20 @@ class NotSigned(Exception):
     """The signature is not valid for this body and this key. The message says why and shows no secret."""
 
 
-def signature(body: bytes, api_key: str, api_secret: str, *, lifetime: float = LIFETIME) -> str:
-    """The signature of `body`, valid for `lifetime` seconds from now, and for LEEWAY before: the clock of the receiver
-    may be behind, and not every JWT library allows for that."""
-    now = int(time.time())
+def signature(
+    body: bytes, api_key: str, api_secret: str, *, lifetime: float = LIFETIME, at: float | None = None
+) -> str:
+    """The signature of `body`, valid for `lifetime` seconds from `at` (None: now, by the wall clock), and for LEEWAY
+    before: the clock of the receiver may be behind, and not every JWT library allows for that."""
+    now = int(time.time() if at is None else at)
     digest = base64.b64encode(hashlib.sha256(body).digest()).decode()
     claims = {"iss": api_key, "nbf": now - int(LEEWAY), "exp": now + int(lifetime), "sha256": digest}
     return jwt.encode(claims, api_secret, "HS256")
 
 
-def signed_headers(body: bytes, api_key: str, api_secret: str) -> dict[str, str]:
-    """The headers of a post of `body`."""
-    return {"Content-Type": CONTENT_TYPE, "Authorization": signature(body, api_key, api_secret)}
+def signed_headers(body: bytes, api_key: str, api_secret: str, *, at: float | None = None) -> dict[str, str]:
+    """The headers of a post of `body` at `at` (None: now, by the wall clock)."""
+    return {"Content-Type": CONTENT_TYPE, "Authorization": signature(body, api_key, api_secret, at=at)}
 
 
 def verify(body: bytes, authorization: str, api_key: str, api_secret: str) -> None:

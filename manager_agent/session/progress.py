@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator
-from dataclasses import replace
-from typing import Any
+from dataclasses import fields, replace
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
+from manager_agent.clock_origin import ClockOrigin
 from manager_agent.session.attempt import Attempt, Timeline
 from manager_agent.session.dispatch import ManagerDispatch
 from manager_agent.session.events import Evidence, Refusal
@@ -23,6 +24,7 @@ from manager_agent.session.required_service import RequiredService
 from manager_agent.session.room import Room
 from manager_agent.session.session import End, EndReason, Session
 
+Instants = TypeVar("Instants", bound=BaseModel)
 SPENT_KEPT = 4
 """Earlier managers that are removed if they are still in the room."""
 
@@ -119,6 +121,10 @@ class SessionProgress(_Facts):
     """What a room's metadata says about its session, besides the status (messages.RoomStatus)."""
 
     services: tuple[ServiceProgress, ...] = ()
+    clock: ClockOrigin | None = None
+    """Of the process that recorded this: all instants are by its clock."""
+    created: float | None = None
+    """When the session was created. The specification has it by the clock of the process that created it."""
     room_created: float | None = None
     remakes: int = 0
     """How often the room was lost and made again."""
@@ -136,10 +142,12 @@ class SessionProgress(_Facts):
     ended_at: float | None = None
 
     @classmethod
-    def of(cls, session: Session) -> SessionProgress:
+    def of(cls, session: Session, clock: ClockOrigin | None = None) -> SessionProgress:
         given_at, end = session.token_given_at, session.end
         return cls(
             services=tuple(ServiceProgress.of(service.current) for service in session.services),
+            clock=clock,
+            created=session.created_at,
             room_created=session.room.created_at,
             remakes=session.room.remakes,
             room_lost=session.room.previous_lost_at,
@@ -153,6 +161,18 @@ class SessionProgress(_Facts):
             end_reason=None if end is None else end.reason,
             ended_at=None if end is None else end.at,
         )
+
+    def shifted(self, seconds: float) -> SessionProgress:
+        """The same by a clock that is ahead of the recorded one by so many seconds."""
+        return _shifted(self, seconds).model_copy(
+            update={"services": tuple(_shifted(service, seconds) for service in self.services)}
+        )
+
+
+def _shifted(facts: Instants, seconds: float) -> Instants:
+    """All floats among these facts are instants."""
+    found = ((name, getattr(facts, name)) for name in type(facts).model_fields)
+    return facts.model_copy(update={name: value + seconds for name, value in found if isinstance(value, float)})
 
 
 def recorded_facts(session: Session) -> tuple[object, ...]:
@@ -194,18 +214,20 @@ def resumed(
     """
     services = tuple(_resumed_services(session, progress, identities, dispatched_invites, now))
     given_at = progress.token_given_at
-    created_at = session.created_at if progress.room_created is None else progress.room_created
+    session_created = session.created_at if progress.created is None else progress.created
+    room_created = session_created if progress.room_created is None else progress.room_created
     end = None
     if progress.end_reason is not None:
         end = End(progress.end_reason, now if progress.ended_at is None else progress.ended_at)
     managers = [identities.manager(session.session_id, number + 1) for number in range(manager_attempts)]
     return replace(
         session,
+        created_at=session_created,
         services=services,
         room=Room(
-            requested_at=session.created_at,
+            requested_at=session_created,
             sid=room_sid,
-            created_at=created_at,
+            created_at=room_created,
             remakes=progress.remakes,
             previous_lost_at=progress.room_lost,
         ),
@@ -228,9 +250,16 @@ def resumed(
     )
 
 
+def _moved(attempt: Attempt, seconds: float) -> Attempt:
+    """The same attempt by another clock, which is ahead by so many seconds."""
+    times = (getattr(attempt.timeline, field.name) for field in fields(attempt.timeline))
+    return replace(attempt, timeline=Timeline(*(None if at is None else at + seconds for at in times)))
+
+
 def _resumed_services(
     session: Session, progress: SessionProgress, identities: Identities, dispatched_invites: Collection[str], now: float
 ) -> Iterator[RequiredService]:
+    moved = 0.0 if progress.created is None else progress.created - session.created_at
     known = dict(enumerate(progress.services))
     for entry, service in enumerate(session.services):
         facts = known.get(entry)
@@ -244,7 +273,8 @@ def _resumed_services(
         invite_id = identities.invite(session.session_id, entry, number)
         if facts.in_flight and invite_id in dispatched_invites:
             facts = facts.model_copy(update={"in_flight": False, "accepted": now})
-        yield replace(service, current=facts.applied(service.current, identity, invite_id, now))
+        past = tuple(_moved(attempt, moved) for attempt in service.past)
+        yield replace(service, current=facts.applied(service.current, identity, invite_id, now), past=past)
 
 
 def _presence(sid: str | None, now: float) -> Presence:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
 from pydantic import TypeAdapter
 
+from manager_agent.clock import Clock
 from manager_agent.records.records import Kind, Records
 from manager_agent.records.values import Values
 
@@ -47,9 +47,9 @@ VALUES = Values(Kind.ROOM_NAME, 1, TypeAdapter(RecordedName))
 
 
 class RoomNames:
-    def __init__(self, records: Records, wall_clock: Callable[[], float] = time.time) -> None:
-        """`wall_clock`: the time that LiveKit compares tokens with."""
-        self._records, self._clock = records, wall_clock
+    def __init__(self, records: Records, livekit_clock: Clock = time.time) -> None:
+        """`livekit_clock`: the time that LiveKit compares tokens with."""
+        self._records, self._clock = records, livekit_clock
         self._by_name: dict[str, _Reservation] = {}
         self._expiries: list[tuple[float, str, str]] = []
         """A heap with one item for each session of a name. Tokens may have been given out since it was put there."""

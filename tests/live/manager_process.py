@@ -21,6 +21,8 @@ ROOT = Path(__file__).parents[2]
 class ManagerProcess:
     """`python -m http_api --dev` in front of a livekit-server, on a port of its own."""
 
+    module = "http_api"
+
     def __init__(self, site: Site, *, port: int | None = None, log: Path, **environment: str) -> None:
         self.port = port or free_port()
         self.log = log
@@ -45,7 +47,7 @@ class ManagerProcess:
         """Start it and return once it is ready to serve."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "http_api", "--dev"),
+                *(sys.executable, "-m", self.module, "--dev"),
                 cwd=ROOT,
                 env=os.environ | self._environment,
                 stdin=asyncio.subprocess.DEVNULL,

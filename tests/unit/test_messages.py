@@ -187,6 +187,7 @@ STATUS: dict[str, Any] = {
     "manager_identity": given.MANAGER,
     "revision": SESSION.revision,
     "progress": {
+        "created": START,
         "room_created": START,
         "state_since": 0.0,
         "services": [

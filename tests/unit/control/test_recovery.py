@@ -8,9 +8,11 @@ from typing import Any, cast
 import pytest
 from livekit.protocol.models import Room as RoomInfo
 
+from manager_agent.clock import SteadyClock
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.recovery import ROUNDS_MAX, Recovery
 from manager_agent.livekit.listed_room import ListedRoom
+from manager_agent.livekit.livekit_clock import LiveKitClock
 from manager_agent.livekit.room_record import RecordedDispatches
 from manager_agent.livekit.server_api import Listing, LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.messages import RoomStatus
@@ -36,6 +38,8 @@ class RecordedRooms:
     def __init__(self, *rooms: ListedRoom, texts: tuple[str, ...], faults: dict[str, list[Exception]]) -> None:
         self.rooms, self.texts, self.faults = list(rooms), texts, faults
         self.asked: list[str] = []
+        clock = SteadyClock()
+        self.clock_origin, self.livekit_clock = clock.origin, LiveKitClock(clock)
 
     async def list_rooms(self) -> list[ListedRoom]:
         if self.faults.get("", []):

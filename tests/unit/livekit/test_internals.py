@@ -14,6 +14,7 @@ from typing import Any
 
 import aiohttp
 import pytest
+from aiohttp import ClientHandlerType, ClientRequest, ClientResponse
 from livekit import rtc
 from livekit.agents import AgentServer, JobContext, JobExecutorType
 from livekit.agents import worker as agents_worker
@@ -131,6 +132,9 @@ async def test_agent_server_runs_jobs_on_this_loop_and_leaves_no_secret_in_envir
         watched.append(info.job.id)  # type: ignore[attr-defined]
         await never()
 
+    async def sign(request: ClientRequest, handler: ClientHandlerType) -> ClientResponse:
+        return await handler(request)
+
     server = AgentServer(
         job_executor_type=JobExecutorType.THREAD,
         num_idle_processes=0,
@@ -142,7 +146,7 @@ async def test_agent_server_runs_jobs_on_this_loop_and_leaves_no_secret_in_envir
         api_secret="a secret of this test",
     )
     server.rtc_session(_never_called, agent_name="ours")
-    jobs.install(server, watch, "ours")
+    jobs.install(server, watch, "ours", sign)
     started = asyncio.Event()
     server.on("worker_started", started.set)
     running = asyncio.create_task(server.run(unregistered=True))
@@ -150,6 +154,8 @@ async def test_agent_server_runs_jobs_on_this_loop_and_leaves_no_secret_in_envir
         await started.wait()
 
     assert server._agent_name == "ours"
+    connector: Any = server._http_session
+    assert connector._http._middlewares == (sign,)
     assert "a secret of this test" not in os.environ.values()
     assert os.environ["LIVEKIT_URL"] == "ws://as.it.was"
     assert not jobs.is_connected(server)

@@ -43,7 +43,7 @@ class WallClock:
 )
 def test_token_reserves_the_name_of_its_room_until_livekit_rejects_it(give: Give) -> None:
     clock = WallClock()
-    tokens = JoinTokens(Tokens("key", "s" * 32, wall_clock=clock), RoomNames(MemoryRecords(clock), clock))
+    tokens = JoinTokens(Tokens("key", "s" * 32, livekit_clock=clock), RoomNames(MemoryRecords(clock), clock))
     holder = ParticipantInfo("bob", "PA_1", attributes={SESSION_ATTRIBUTE: SESSION.session_id})
     blank, own = (ListedRoom(SESSION.room_name, "RM_2", name, is_ours=False) for name in ("", SESSION.session_id))
     assert not tokens.has_old_token(blank, holder)

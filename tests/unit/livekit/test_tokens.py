@@ -24,7 +24,7 @@ USUAL = {"roomJoin": True, "room": "demo", "canPublish": True, "canSubscribe": T
 
 
 def tokens(user_grants: Sequence[Grant] = tuple(Grant)) -> Tokens:
-    return Tokens("key", SECRET, user_grants=user_grants, wall_clock=lambda: NOW)
+    return Tokens("key", SECRET, user_grants=user_grants, livekit_clock=lambda: NOW)
 
 
 def claims_of(token: AccessToken) -> dict[str, Any]:

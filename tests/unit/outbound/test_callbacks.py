@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -96,6 +97,7 @@ class CallbackHarness:
             http_client=self.http_client,
             recording=self.recording,
             clock=now,
+            livekit_clock=time.time,
             view=view,
             signing_keys=signing_keys,
         )

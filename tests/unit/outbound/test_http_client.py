@@ -16,7 +16,7 @@ import pytest
 from aiohttp import web
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-from manager_agent.clock import steady_clock
+from manager_agent.clock import SteadyClock
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, AddressPolicy, Network
 from manager_agent.outbound.fair_slots import SlotBounds
@@ -413,7 +413,7 @@ async def test_an_invite_to_a_forbidden_address_is_unreachable_and_not_final() -
     inviter = Inviter(
         rooms=rooms,
         identities=Identities(secret),
-        clock=steady_clock(),
+        clock=SteadyClock(),
         address_policy=address_policy,
         api_key=key,
         api_secret=secret,

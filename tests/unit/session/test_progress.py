@@ -42,6 +42,18 @@ def recorded_and_resumed(session: Session, now: float) -> Session:
     )
 
 
+def test_the_instants_of_another_clock_are_shifted_and_nothing_else() -> None:
+    session = after(a_session(JOINS), *created(), *invited(0))
+    progress = SessionProgress.of(session)
+    shifted = progress.shifted(3600)
+    assert shifted.created == session.created_at + 3600
+    assert shifted.state_since == session.state_since + 3600
+    assert shifted.ready_at is None
+    assert shifted.services[0].invited == (session.services[0].timeline.invited or 0) + 3600
+    assert shifted.services[0].attempt == progress.services[0].attempt
+    assert shifted.shifted(-3600) == progress
+
+
 def what_clients_see(session: Session) -> dict[str, object]:
     services = [(s.service_id, s.state, s.ready_by, s.current.timeline, session.reason_of(s)) for s in session.services]
     return {
