@@ -195,7 +195,7 @@ async def test_callbacks_do_not_follow_redirects(api: Api, listen: Listen) -> No
 
 
 async def test_callbacks_report_every_session_end_at_shutdown(listen: Listen) -> None:
-    settings = DevSettings(_env_file=None, server_port=free_port())
+    settings = DevSettings(_env_file=None, server_port=free_port(), stop_ends_sessions=True)
     parts, agent = stand_ins(settings, livekit := LiveKit())
     receiver = await listen()
     api_url = f"http://127.0.0.1:{settings.server_port}"

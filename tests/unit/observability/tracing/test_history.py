@@ -97,7 +97,7 @@ def test_every_started_step_has_one_span_when_the_session_is_over(
             report for report in model.applied if isinstance(report.event, ev.InviteStarted) and report.event.tries == 1
         ]
         assert names["session"] == 1
-        assert names["create"] == done[ev.RoomRequested]
+        assert names["create"] + names["make"] == done[ev.RoomRequested]
         assert names["dispatch"] == done[ev.ManagerDispatched]
         assert names["invite"] == done[ev.InviteStarted]
         assert names["attempt"] == len(first)
