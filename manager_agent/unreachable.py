@@ -8,7 +8,7 @@ import os
 import aiohttp
 
 
-def why_unreachable(error: aiohttp.ClientError | TimeoutError) -> str:
+def why_unreachable(error: aiohttp.ClientError | OSError) -> str:
     """What happened, without headers of the request and without the URL of a proxy, which may have a password."""
     match error:
         case aiohttp.ClientHttpProxyError():

@@ -19,6 +19,8 @@ from livekit.agents import AgentServer
 from livekit.agents.ipc.job_executor import JobStatus
 from livekit.agents.job import RunningJobInfo
 
+from manager_agent.unreachable import why_unreachable
+
 log = structlog.get_logger()
 
 Watch = Callable[[RunningJobInfo], Awaitable[None]]
@@ -123,7 +125,7 @@ class PatientConnector:
             except (aiohttp.ClientError, OSError, TimeoutError) as error:
                 tries += 1
                 if tries == 1:
-                    log.warning("agent_not_connected", error=repr(error))
+                    log.warning("agent_not_connected", error=why_unreachable(error))
             await asyncio.sleep(CONNECT_PAUSE)
 
     async def close(self) -> None:
