@@ -68,7 +68,7 @@ def _lines(session: Session, part: SessionChange) -> Iterator[LogLine]:
             yield LogLine("session_recovered", {"state": session.state, "revision": session.revision})
         case SessionForgotten():
             yield LogLine("session_forgotten")
-        case RoomLost(sid, remakes, _):
+        case RoomLost(sid, remakes):
             yield LogLine("room_lost", {"sid": sid, "remakes": remakes}, is_warning=True)
         case AttemptStarted(entry):
             yield LogLine("service_invited", _service_fields(session.services[entry]))

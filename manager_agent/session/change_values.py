@@ -61,7 +61,12 @@ class Revised:
 
 @dataclass(frozen=True, slots=True)
 class RoomAnswered:
-    """LiveKit created the room or refused to: see `session.room`."""
+    """LiveKit made the room or refused to: see `session.room`."""
+
+    since: float
+    """When LiveKit was asked."""
+    again: bool
+    """Whether the session had a room before, that seemed to be lost."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +77,6 @@ class RoomLost:
     """Of the room that was lost."""
     remakes: int
     """How often the session's room was made again."""
-    since: float
-    """When the loss was noticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +163,13 @@ class InviteAnswered:
 
 
 @dataclass(frozen=True, slots=True)
+class InviteAbandoned:
+    """The room was lost during a try of the current attempt's invite: its answer no longer counts."""
+
+    entry: int
+
+
+@dataclass(frozen=True, slots=True)
 class StepTaken:
     """The current attempt of an entry took a step."""
 
@@ -207,5 +217,6 @@ class WebhookAwaited:
 SessionChange = (
     SessionOpened | SessionRestored | SessionForgotten | Revised | RoomAnswered | RoomLost | SessionCreated
     | StateChanged | SessionReady | SessionEnded | CleanUpEnded | UserJoined | UserLeft | ManagerDispatchedAgain
-    | ManagerDispatchEnded | AttemptStarted | InviteAnswered | StepTaken | AttemptEnded | WebhookAwaited
+    | ManagerDispatchEnded | AttemptStarted | InviteAnswered | InviteAbandoned | StepTaken | AttemptEnded
+    | WebhookAwaited
 )  # fmt: skip

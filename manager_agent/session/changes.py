@@ -15,6 +15,7 @@ from manager_agent.session.change_values import (
     AttemptStarted,
     AttemptStep,
     CleanUpEnded,
+    InviteAbandoned,
     InviteAnswered,
     InviteOutcome,
     ManagerDispatchedAgain,
@@ -65,11 +66,10 @@ def changes(before: Session | None, after: Session | None, event: Event | None) 
 
 def _of_room_and_manager(before: Session, after: Session) -> Iterator[SessionChange]:
     ends = before.end is None and after.end is not None
-    if before.room.created_at is None and before.room.in_flight and not after.room.in_flight:
-        yield RoomAnswered()
-    lost_at = after.room.previous_lost_at
-    if before.end is None and after.room.remakes > before.room.remakes and lost_at is not None:
-        yield RoomLost(before.room.sid, after.room.remakes, lost_at)
+    if before.room.asked_since is not None and after.room.asked_since is None:
+        yield RoomAnswered(before.room.asked_since, again=before.room.created_at is not None)
+    if before.end is None and after.room.remakes > before.room.remakes:
+        yield RoomLost(before.room.sid, after.room.remakes)
     if (ends or after.room is not before.room) and _is_created(after) and not _is_created(before):
         yield SessionCreated()
     was, now = before.manager, after.manager
@@ -120,6 +120,8 @@ def _of_service(entry: int, service_before: RequiredService, service: RequiredSe
         yield AttemptStarted(entry)
         return
     if now.lost_with_room and not was.lost_with_room:
+        if was.in_flight:
+            yield InviteAbandoned(entry)
         return
     if was.in_flight and not now.in_flight:
         yield InviteAnswered(entry, InviteOutcome(now.refusal or InviteOutcome.ACCEPTED))

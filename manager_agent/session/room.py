@@ -63,11 +63,16 @@ class Room:
     """When the room before this one was lost."""
 
     @property
+    def asked_since(self) -> float | None:
+        """When LiveKit was asked to make it, until it responds."""
+        if self.created_at is None:
+            return None if self.refused else self.requested_at
+        return self.remaking_since
+
+    @property
     def in_flight(self) -> bool:
-        """LiveKit was asked to create it and has not responded yet."""
-        if self.remaking_since is not None:
-            return True
-        return self.requested_at is not None and self.created_at is None and not self.refused
+        """LiveKit was asked to make it and has not responded yet."""
+        return self.asked_since is not None
 
     @property
     def may_be_replaced(self) -> bool:

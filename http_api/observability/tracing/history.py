@@ -2,7 +2,7 @@
 
     session                   from the request until its end
      |- create room
-     |- make room again       from the loss of the room
+     |- make room again       one for each time that LiveKit was asked
      |- dispatch manager      until a manager is in the room; one for each dispatch
      |- attempt ASR           from the invite until the next attempt, or the end of the session
      |   |- invite            one for each try
@@ -21,15 +21,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import astuple, dataclass
 
 from http_api.observability.tracing.spans import Attribute, Span, SpanRole, attempt_trace, session_trace
-from manager_agent.session.attempt import Attempt
+from manager_agent.session.attempt import Attempt, ServiceReason
 from manager_agent.session.change_values import (
     AttemptEnded,
     AttemptStep,
     CleanUpEnded,
+    InviteAbandoned,
     InviteAnswered,
     ManagerDispatchEnded,
     RoomAnswered,
-    RoomLost,
     SessionChange,
     SessionEnded,
     StepTaken,
@@ -65,15 +65,16 @@ def spans_of(change: Change) -> Iterator[Span]:
 def _spans(moment: _Moment, part: SessionChange) -> Iterator[Span]:
     match part:
         case RoomAnswered():
-            yield _room(moment)
-        case RoomLost(sid, remakes, since):
-            about: dict[str, Attribute | None] = {"lost": sid, "sid": moment.session.room.sid, "remakes": remakes}
-            yield _span(moment, "make room again", moment.trace, since, moment.at, about, kind=SpanRole.CLIENT)
+            yield _room(moment, part)
         case ManagerDispatchEnded():
             yield _dispatch(moment, part)
         case InviteAnswered(entry):
             attempt = moment.session.services[entry].current
             yield _invite(moment, attempt_trace(moment.session, attempt), attempt, moment.at, attempt.refusal)
+        case InviteAbandoned(entry):
+            attempt = moment.session.services[entry].current
+            trace = attempt_trace(moment.session, attempt)
+            yield _invite(moment, trace, attempt, moment.at, ServiceReason.ROOM_LOST)
         case StepTaken(step=AttemptStep.JOINED | AttemptStep.READY):
             yield _step(moment, part)
         case AttemptEnded():
@@ -85,13 +86,13 @@ def _spans(moment: _Moment, part: SessionChange) -> Iterator[Span]:
             yield _span(moment, "clean up", moment.trace, since, moment.at, {"tries": tries}, error)
 
 
-def _room(moment: _Moment) -> Span:
+def _room(moment: _Moment, answered: RoomAnswered) -> Span:
     room = moment.session.room
-    error = (NAME_TAKEN if room.taken else EndReason.ROOM_UNAVAILABLE) if room.refused else None
-    since = moment.at if room.requested_at is None else room.requested_at
-    return _span(
-        moment, "create room", moment.trace, since, moment.at, {"sid": room.sid or None}, error, SpanRole.CLIENT
-    )
+    is_refused = room.refused or room.taken or room.refusals > 0
+    error = (NAME_TAKEN if room.taken else EndReason.ROOM_UNAVAILABLE) if is_refused else None
+    name = "make room again" if answered.again else "create room"
+    about = {"sid": room.sid or None, "remakes": room.remakes or None}
+    return _span(moment, name, moment.trace, answered.since, moment.at, about, error, SpanRole.CLIENT)
 
 
 def _dispatch(moment: _Moment, ended: ManagerDispatchEnded) -> Span:

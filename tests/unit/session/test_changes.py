@@ -20,6 +20,7 @@ from manager_agent.session.change_values import (
     AttemptStarted,
     AttemptStep,
     CleanUpEnded,
+    InviteAbandoned,
     InviteAnswered,
     InviteOutcome,
     ManagerDispatchedAgain,
@@ -194,13 +195,14 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
     "the room is created": (
         given.after(asked(given.JOINS, given.SIGNALS), *given.requested()),
         ev.RoomCreated(NOW, "RM_1"),
-        [RoomAnswered(), SessionCreated()],
+        [RoomAnswered(START, again=False), SessionCreated()],
     ),
     "the room of a session without services is created": (
         given.after(asked(), *given.requested()),
         ev.RoomCreated(NOW, "RM_1"),
         [
-            RoomAnswered(), SessionCreated(), StateChanged(SessionState.WAITING, SessionState.READY, 3),
+            RoomAnswered(START, again=False), SessionCreated(),
+            StateChanged(SessionState.WAITING, SessionState.READY, 3),
             SessionReady(3), Revised(),
         ],
     ),
@@ -215,7 +217,7 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
     "the room of a closed session is created": (
         given.after(asked(given.JOINS), *given.requested(), ev.SessionClosed(NOW)),
         ev.RoomCreated(NOW, "RM_1"),
-        [RoomAnswered()],
+        [RoomAnswered(START, again=False)],
     ),
     "a lost service comes back": (
         ASR_LOST,
@@ -334,8 +336,17 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
         given.after(READY, *given.room_requested_again(NOW)),
         ev.RoomCreated(NOW, "RM_2", "sm-manager-2"),
         [
-            RoomLost("RM_1", 1, NOW), ManagerDispatchedAgain(),
+            RoomAnswered(NOW, again=True), RoomLost("RM_1", 1), ManagerDispatchedAgain(),
             StateChanged(SessionState.READY, SessionState.WAITING, 1), Revised(),
+        ],
+    ),
+    "the room of a session is made again while a service is being invited": (
+        given.after(WAITING, *given.room_requested_again(NOW)),
+        ev.RoomCreated(NOW, "RM_2", "sm-manager-2"),
+        [
+            RoomAnswered(NOW, again=True), RoomLost("RM_1", 1), ManagerDispatchedAgain(), InviteAbandoned(ASR),
+            InviteAbandoned(LLM),
+            Revised(),
         ],
     ),
     "a service is invited into a room that was made again": (
@@ -382,7 +393,8 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
         given.after(asked(given.JOINS), *given.requested()),
         ev.RoomRefused(NOW),
         [
-            RoomAnswered(), SessionCreated(), ManagerDispatchEnded(1, "sm-manager-1", START, failed=True),
+            RoomAnswered(START, again=False), SessionCreated(),
+            ManagerDispatchEnded(1, "sm-manager-1", START, failed=True),
             StateChanged(SessionState.WAITING, SessionState.FAILED, 3), SessionEnded(EndReason.ROOM_UNAVAILABLE),
             Revised(),
         ],
@@ -391,7 +403,7 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
         given.after(asked(given.JOINS), *given.requested()),
         ev.RoomRefused(NOW, taken=True),
         [
-            RoomAnswered(), ManagerDispatchEnded(1, "sm-manager-1", START, failed=True),
+            RoomAnswered(START, again=False), ManagerDispatchEnded(1, "sm-manager-1", START, failed=True),
             StateChanged(SessionState.WAITING, SessionState.FAILED, 3), SessionEnded(EndReason.ROOM_UNAVAILABLE),
             Revised(),
         ],
@@ -399,7 +411,7 @@ CASES: dict[str, tuple[Session, Event, list[SessionChange | Ended]]] = {
     "the room name turns out to be taken after the end": (
         given.after(asked(given.JOINS), *given.requested(), ev.SessionClosed(NOW)),
         ev.RoomRefused(NOW, taken=True),
-        [RoomAnswered()],
+        [RoomAnswered(START, again=False)],
     ),
     "listings show that a service has left": (
         given.after(READY, *WITHOUT_ASR[:-1]),
