@@ -31,6 +31,9 @@ class Quotas:
         """Check that another session may be opened for this caller. Raises TooManySessions,
         TooManyRoomNames, Overloaded.
 
+        Of the places for sessions that are being opened, one caller may have as many as it leaves to the others: alone,
+        half of them. So no caller can use them up while LiveKit is slow.
+
         A session opened right after this call, without an await in between, can't exceed the quotas.
         """
         if owner != DEVELOPER.name and self._counts.live_of(owner) >= self._per_caller:
@@ -39,6 +42,8 @@ class Quotas:
             raise Overloaded(f"the server already has {self._in_all} sessions (SESSIONS_MAX)")
         if self._counts.in_making >= self._in_making:
             raise Overloaded(f"{self._in_making} sessions are already being opened (CREATES_IN_FLIGHT)")
+        if owner != DEVELOPER.name and self._counts.in_making_of(owner) >= self._in_making - self._counts.in_making:
+            raise Overloaded("you are opening as many sessions as there are places left (CREATES_IN_FLIGHT)")
         if owner != DEVELOPER.name and self._names.count_of(owner) >= self._names_per_caller:
             raise TooManyRoomNames(self._names_per_caller)
         if self._names.count >= self._names_in_all:

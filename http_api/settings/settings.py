@@ -181,7 +181,7 @@ class Settings(BaseSettings):
     sessions_max: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
     """The maximum number of concurrent sessions."""
     creates_in_flight: Annotated[int, Field(ge=1, le=1_000_000)] = 100
-    """The maximum number of sessions whose room is being created."""
+    """The maximum number of sessions whose room is being created. One caller may have as many as it leaves free."""
     sessions_kept_per_caller: Annotated[int, Field(ge=1, le=1_000_000)] = 1_000
     """The maximum number of sessions of one caller that are kept after their end; the oldest are forgotten first."""
     sessions_kept: Annotated[int, Field(ge=1, le=1_000_000)] = 5_000

@@ -161,6 +161,18 @@ async def test_three_hundred_concurrent_creates_stop_at_creates_in_flight(start_
     assert await open_at_once(api, 1) == {(201, ""): 1}
 
 
+async def test_one_caller_leaves_places_for_the_creates_of_others(start_api: StartApi) -> None:
+    """Of ten places: five for a caller alone, then three of the other five."""
+    api = await start(start_api, creates_in_flight=10)
+    api.livekit.is_slow = True
+    alice, bob = answers_at_once(api, 8, ALICE), answers_at_once(api, 8, BOB)
+    assert [await anext(alice) for _ in range(3)] == [(503, "overloaded")] * 3
+    assert [await anext(bob) for _ in range(5)] == [(503, "overloaded")] * 5
+    assert api.parts.store.counts.in_making == 8
+    api.livekit.makes_rooms.set()
+    assert [answer async for answer in alice] + [answer async for answer in bob] == [(201, "")] * 8
+
+
 async def test_ended_session_frees_its_place_in_the_quota(start_api: StartApi) -> None:
     api = await start(start_api, sessions_per_caller=1)
     body = {"user_identity": "alice", "required_services": []}

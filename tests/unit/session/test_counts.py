@@ -16,19 +16,21 @@ from tests.unit.sessions import JOINS, START, a_session
 pytestmark = pytest.mark.unit
 
 
-Counts = tuple[int, int, Counter[str], Counter[SessionState]]
-"""Live sessions, those without a room, live ones of each owner, and all sessions by state."""
+Counts = tuple[int, int, Counter[str], Counter[str], Counter[SessionState]]
+"""Live sessions, those without a room, both of each owner, and all sessions by state."""
 
 
 def found(sessions: list[Session]) -> Counts:
     live = [session for session in sessions if not session.over]
     making = sum(session.room.created_at is None for session in live)
-    return len(live), making, Counter(s.owner for s in live), Counter(s.state for s in sessions)
+    making_of = Counter(s.owner for s in live if s.room.created_at is None)
+    return len(live), making, Counter(s.owner for s in live), making_of, Counter(s.state for s in sessions)
 
 
 def counted(counts: SessionCounts) -> Counts:
     owners = Counter({name: counts.live_of(name) for name in ("a", "b")})
-    return counts.live, counts.in_making, owners, counts.by_state
+    making_of = Counter({name: counts.in_making_of(name) for name in ("a", "b")})
+    return counts.live, counts.in_making, owners, making_of, counts.by_state
 
 
 async def test_session_counts_follow_the_life_of_sessions() -> None:
@@ -48,10 +50,10 @@ async def test_a_probe_session_counts_as_live_and_in_no_state() -> None:
     """No client requested it; it probes that the server works."""
     store = MemoryStore(lambda: START)
     await store.add(a_session())
-    assert counted(store.counts) == (1, 1, Counter(), Counter())
+    assert counted(store.counts) == (1, 1, Counter(), Counter(), Counter())
     await store.update("s1", ev.SessionClosed(START))
     store.remove("s1")
-    assert counted(store.counts) == (0, 0, Counter(), Counter())
+    assert counted(store.counts) == (0, 0, Counter(), Counter(), Counter())
 
 
 async def test_a_session_removed_while_it_lives_is_no_longer_counted() -> None:
@@ -59,5 +61,5 @@ async def test_a_session_removed_while_it_lives_is_no_longer_counted() -> None:
     store = MemoryStore(lambda: START)
     await store.add(replace(a_session(JOINS), owner="a"))
     store.remove("s1")
-    assert counted(store.counts) == (0, 0, Counter(), Counter())
+    assert counted(store.counts) == (0, 0, Counter(), Counter(), Counter())
     assert store.counts.in_use("asr") == 0
