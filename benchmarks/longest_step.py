@@ -1,8 +1,9 @@
 """Measure how long one request can keep the event loop busy: `python -m benchmarks.longest_step`.
 
 The API runs in this process, with a stand-in for LiveKit that answers at once. A second process sends requests of up to
-64 KiB one after another. A step is one callback of the event loop; its CPU time counts, so that the load of the machine
-does not.
+64 KiB one after another; then those whose work grows with what the server has: it has thousands of sessions by then,
+the latest with 12 KiB of metadata each, and is given 500 services. A step is one callback of the event loop; its CPU
+time counts, so that the load of the machine does not.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from contextlib import contextmanager
 from statistics import median
 from typing import Any
 
+import aiohttp
+
 from benchmarks.measuring import times
 from http_api.bootstrap import compose
 from http_api.observability import logs
@@ -27,6 +30,7 @@ from http_api.server import serving
 from http_api.settings.settings import DevSettings
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
+from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import Listing, Rooms
 from manager_agent.session.session import Session
 from scripts.livekit_server import free_port
@@ -34,7 +38,9 @@ from scripts.livekit_server import free_port
 BODY_MAX = 64 * 1024
 SECONDS, PAUSE = 2.0, 0.02
 """Per case: how long requests are sent, and the pause between two."""
+BIG_SESSIONS, SERVICES = 200, 500
 SESSIONS, TOKEN, REGISTER = "/api/v1/sessions", "/api/v1/token", "/api/v1/microservices/register"
+MICROSERVICES = "/api/v1/microservices"
 USER: dict[str, Any] = {"user_identity": "alice", "required_services": []}
 SERVICE: dict[str, Any] = {"service_id": "asr", "endpoint": "http://127.0.0.1:1/"}
 
@@ -47,12 +53,17 @@ class QuickRooms(Rooms):
 
     async def delete(self, room_name: str, *, sid: str, session_id: str) -> None: ...
 
+    async def list_rooms(self) -> list[ListedRoom]:
+        return []
+
     async def list_participants(self, room_name: str) -> Listing:
         return Listing((), ())
 
     async def dispatch_manager(self, session: Session, attempt: int) -> None: ...
 
     async def show_status(self, session: Session) -> None: ...
+
+    async def record_specification(self, session: Session) -> None: ...
 
 
 class NoAgent(ManagerAgent):
@@ -81,8 +92,8 @@ def in_session(field: str, value: str) -> str:
     return json.dumps(USER, separators=(",", ":"))[:-1] + f',"{field}":{value}}}'
 
 
-def cases() -> Iterator[tuple[str, str, bytes]]:
-    """Name, path and body of each request."""
+def bodies() -> Iterator[tuple[str, str, bytes]]:
+    """Name, path and body of the requests whose work grows with their body."""
     yield "a small session", SESSIONS, json.dumps(USER).encode()
     yield "12 KiB of metadata `[{},{},...]`", SESSIONS, filled("{}", in_session("metadata", '{"a":[$]}'), 12 * 1024)
     yield "64 KiB of metadata `[{},{},...]`", SESSIONS, filled("{}", in_session("metadata", '{"a":[$]}'))
@@ -101,6 +112,27 @@ def cases() -> Iterator[tuple[str, str, bytes]]:
     yield "/token: unknown fields", TOKEN, filled('"a#":1', "{$}")
     yield "/token: agents", TOKEN, filled('{"agent_name":"a#"}', '{"room_config":{"agents":[$]}}')
     yield "/register: metadata", REGISTER, filled('"a#":1', json.dumps(SERVICE)[:-1] + ',"metadata":{"type":"A",$}}')
+
+
+def lookups() -> Iterator[tuple[str, str, str, bytes]]:
+    """Name, method, path and body of the requests whose work grows with what the server has."""
+    yield "100 sessions", "GET", f"{SESSIONS}?limit=100", b""
+    yield "100 sessions, none found", "GET", f"{SESSIONS}?limit=100&service=nothing", b""
+    yield "500 services", "GET", MICROSERVICES, b""
+    required = {"user_identity": "alice", "required_services": [{"type": "ASR"}]}
+    yield "a session with one of 500 services", "POST", SESSIONS, json.dumps(required).encode()
+    yield "/health", "GET", "/health", b""
+
+
+async def fill(port: int) -> None:
+    """Make the sessions and services that `lookups` are about."""
+    big = json.loads(filled("{}", in_session("metadata", '{"a":[$]}'), 12 * 1024))
+    async with aiohttp.ClientSession(f"http://127.0.0.1:{port}", raise_for_status=True) as http:
+        for _ in range(BIG_SESSIONS):
+            await http.post(SESSIONS, json=big, headers={"Prefer": "respond-async"})
+        for number in range(SERVICES):
+            service = SERVICE | {"service_id": f"asr-{number}", "metadata": {"type": "ASR"}}
+            await http.post(REGISTER, json=service)
 
 
 @contextmanager
@@ -147,16 +179,23 @@ async def main() -> None:
         gc.collect()
         gc.freeze()  # as the server does
         print(f"{'request':<38} {'bytes':>6}  {'status':<7} {'longest step, CPU ms':>20}")
-        request = f"GET /livez HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
-        status, floor = await flood(port, request)
-        print(f"{'floor: /livez':<38} {0:>6}  {status:<7} {1e3 * floor:>12.2f}  x 1.0")
-        for name, path, body in cases():
-            head = (
-                f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
-                f"Prefer: respond-async\r\nContent-Length: {len(body)}\r\n\r\n"
-            )
-            status, longest = await flood(port, head.encode() + body)
-            print(f"{name:<38} {len(body):>6}  {status:<7} {1e3 * longest:>12.2f}  {times(longest, floor)}")
+        floor = await show("floor: /livez", port, "GET", "/livez")
+        for name, path, body in bodies():
+            await show(name, port, "POST", path, body, floor)
+        await fill(port)
+        for name, method, path, body in lookups():
+            await show(name, port, method, path, body, floor)
+
+
+async def show(name: str, port: int, method: str, path: str, body: bytes = b"", floor: float | None = None) -> float:
+    """Print the row of a request. Returns its longest step."""
+    head = (
+        f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
+        f"Prefer: respond-async\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    status, longest = await flood(port, head.encode() + body)
+    print(f"{name:<38} {len(body):>6}  {status:<7} {1e3 * longest:>12.2f}  {times(longest, floor or longest)}")
+    return longest
 
 
 if __name__ == "__main__":
