@@ -230,9 +230,12 @@ async def test_hundred_sessions_spread_evenly_within_capacity(start_stack: Start
     bots = [await stack.bot(f"bot-{n}", ready_on="signal", capacity=40) for n in range(3)]
     asked = asyncio.gather(*(stack.request(ANY_BOT, prefer="respond-async", user_identity=f"u{n}") for n in range(100)))
     sessions = await asked
-    spread = Counter(s.services[0].service_id for s in stack.store.list())
-    assert sum(spread.values()) == 100
-    assert max(spread.values()) <= 40
+    taken = Counter(session.services[0].service_id for session in stack.store.list())
+    assert sum(taken.values()) == 100
+    assert max(taken.values()) <= 40
+    # On a slow machine an invite may time out, and the next attempt is another instance's.
+    attempts = [(*session.services[0].past, session.services[0].current) for session in stack.store.list()]
+    spread = Counter(first.instance.service_id for first, *_ in attempts)
     assert all(abs(count - 100 / 3) <= 100 / 3 * 0.1 for count in spread.values()), spread
     more = [await stack.request(ANY_BOT, user_identity=f"more{n}") for n in range(20)]
     async with stack.http.post(
