@@ -30,12 +30,16 @@ class KeyMark:
         """The id with this mark instead of its random part."""
         return session_id[:-MARK] + self.text
 
+    def is_of_key(self, session_id: str) -> bool:
+        """Whether a request with the same key may have opened this session."""
+        return session_id[-MARK:-OF_BODY] == self.text[:-OF_BODY]
+
     def session_of(self, owner: str, sessions: Iterable[Session]) -> Session | None:
         """The newest session that a request with the same key has opened, unless it never got a room. Raises
         IdempotencyKeyReused if the request was another one."""
-        key, found = self.text[:-OF_BODY], None
+        found = None
         for session in sessions:
-            if session.session_id[-MARK:-OF_BODY] == key and session.owner == owner:
+            if self.is_of_key(session.session_id) and session.owner == owner:
                 found = session
         if found is None or (found.end is not None and found.end.reason is EndReason.ROOM_UNAVAILABLE):
             return None

@@ -111,7 +111,7 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 def answer_for(request: web.Request, error: Exception) -> web.Response:
     """The problem response for an error of a handler. Log the error if it is unexpected."""
-    if isinstance(error, UnknownSession) and not request.app[RECOVERY].is_complete:
+    if isinstance(error, UnknownSession) and request.app[RECOVERY].may_find_session(error.session_id):
         error = errors.Recovering()
     if row_for(error) is UNEXPECTED:
         log.exception("request_failed", method=request.method, path=request.path, exc_info=error)

@@ -26,6 +26,12 @@ def refuse_while_recovering(request: web.Request) -> None:
         raise Recovering
 
 
+def refuse_unrecovered_name(request: web.Request, room_name: str | None) -> None:
+    """Raise Recovering while the session of a room of this name may not be known yet."""
+    if room_name is not None and request.app[RECOVERY].may_find(lambda room: room.name == room_name):
+        raise Recovering
+
+
 def session_of(request: web.Request) -> Session:
     """The session in the path. Raises UnknownSession, also for another caller's session, so as not to reveal that it
     exists."""

@@ -8,8 +8,8 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api.app_keys import CALLBACK_ADDRESSES, CLOCK, ORCHESTRATOR, RECORDING, STORE
-from http_api.errors import NoToken
+from http_api.app_keys import CALLBACK_ADDRESSES, CLOCK, ORCHESTRATOR, RECORDING, RECOVERY, STORE
+from http_api.errors import NoToken, Recovering
 from http_api.limits.idempotency import HEADER, KEY_MARK
 from http_api.limits.key_marks import KeyMark
 from http_api.limits.waiters import WAITERS, decided, until
@@ -27,6 +27,7 @@ from http_api.request_context import PRINCIPAL, TRACE
 from http_api.resources.ownership import (
     own_session_of,
     refuse_too_long,
+    refuse_unrecovered_name,
     refuse_while_recovering,
     session_of,
     state_of,
@@ -74,7 +75,8 @@ def _earlier_session(request: web.Request) -> Session | None:
     mark: KeyMark | None = request.get(KEY_MARK)
     if mark is None:
         return None
-    refuse_while_recovering(request)
+    if request.app[RECOVERY].may_find(lambda room: mark.is_of_key(room.session_id)):
+        raise Recovering
     return mark.session_of(request[PRINCIPAL].name, request.app[STORE].list())
 
 
@@ -83,8 +85,7 @@ async def _requested(request: web.Request) -> Session:
     app, settings = request.app, request.app[SETTINGS]
     profiles, bounds = app[PROFILES], {"longest": settings.session_ttl, "grants": settings.user_grants}
     body = await read_body(request, CreateSession, profiles=profiles, address_policy=app[CALLBACK_ADDRESSES], **bounds)
-    if body.room_name is not None:
-        refuse_while_recovering(request)
+    refuse_unrecovered_name(request, body.room_name)
     await app[SESSION_REQUESTS].check_livekit()
     await app[SESSION_REQUESTS].wait_for_name(body.room_name, request[PRINCIPAL].name, NAME_WAIT)
     session = app[SESSION_REQUESTS].build(

@@ -24,7 +24,7 @@ from http_api.models.token_source import (
 from http_api.observability.logs.context import bind_session
 from http_api.protocol.bodies import read_body
 from http_api.request_context import PRINCIPAL, TRACE
-from http_api.resources.ownership import refuse_too_long, refuse_while_recovering, user_token
+from http_api.resources.ownership import refuse_too_long, refuse_unrecovered_name, user_token
 from http_api.resources.participants import further_token, refuse_taken_identity
 from http_api.resources.session_requests import SESSION_REQUESTS
 from http_api.settings.settings import SETTINGS
@@ -62,8 +62,7 @@ async def give(request: web.Request) -> web.Response:
     asked = await read_body(request, TokenRequest) if request.can_read_body else TokenRequest()
     human = _human(asked, principal)
     session_requests = app[SESSION_REQUESTS]
-    if asked.room_name is not None:
-        refuse_while_recovering(request)
+    refuse_unrecovered_name(request, asked.room_name)
     await session_requests.wait_for_name(
         asked.room_name, _tenant(principal, asked.room_name), app[SETTINGS].ready_timeout
     )

@@ -208,12 +208,12 @@ class ActionIO:
         delete the room."""
         if self._writer is not None:
             await self._writer.tried_last.wait()
+        await self._backends.records.committed()  # the session is in the records now, or still in its room
         if session.end is not None and session.end.clean_ups == 1:
             for service in session.services:
                 attempt = service.current
                 if attempt.number and not attempt.in_flight and attempt.refusal is not ev.Refusal.DECLINED:
                     self.tell_session_ended(session, service, session.end.reason)
-        await self._backends.records.committed()  # the session is in the records now, or still in its room
         # `refused` may mean that LiveKit created the room but its response was lost.
         may_exist = session.room.created_at is not None or session.room.refused
         try:

@@ -55,8 +55,9 @@ class ControlLoop:
         """Run until the session is removed from the store."""
         try:
             self._bind_context(self._store.get(self._id))
-        except UnknownSession:
-            return  # there were too many ended ones
+        except UnknownSession:  # there were too many ended ones
+            self._io.forget_record()
+            return
         while True:
             try:
                 await self._step()

@@ -52,6 +52,7 @@ class Reconciler:
             if is_missed(session, listed, asked_at):
                 await self._record_missed(session, asked_at)
         ours = [room for room in listed if room.is_ours]
+        self._recovery.listed(ours)
         abandoned = await asyncio.gather(*map(self._is_abandoned, ours))
         unowned = [room for room, is_abandoned in zip(ours, abandoned, strict=True) if is_abandoned]
         # LiveKit may hang for some rooms: those of a node that was killed.

@@ -7,21 +7,20 @@ other: plan.py says what is missing, such as a manager. A room whose record can'
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 
 import structlog
 
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
+from manager_agent.control.recorded_session import recorded_session
 from manager_agent.livekit.listed_room import ListedRoom
-from manager_agent.livekit.room_record import RecordedDispatches
 from manager_agent.livekit.server_api import Listing, LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
-from manager_agent.session.progress import SessionProgress, resumed
-from manager_agent.session.session import Session
-from manager_agent.session.specification import DamagedSpecification, NewerSpecification, Specification
+from manager_agent.session.session import Session, SessionState
+from manager_agent.session.specification import DamagedSpecification, NewerSpecification
 from manager_agent.session.transitions import apply
 from manager_agent.store.store import Store, UnknownSession
 
@@ -31,18 +30,11 @@ AT_ONCE = 16
 """Rooms that are read at the same time."""
 ROUNDS_MAX = 5
 """Rounds after which recovery counts as complete although some rooms could not be read: LiveKit lists the rooms of a
-killed node for hours. The reconciler goes on trying."""
+killed node for hours. The reconciler goes on trying; until then their sessions are not unknown."""
 RETRY_PAUSE = 1.0
 """Seconds until LiveKit is asked again for what it did not answer."""
-CLOCKS_AGREE = 60.0
-"""Seconds by which the clocks of two machines may differ without a correction; LiveKit may take a while to create a
-room."""
 MANAGERS_PER_SECOND = 15.0
 """Managers are dispatched to recovered rooms at this rate: about as many joins as one process can make in a second."""
-
-UNRECORDED_REVISIONS = 1000
-"""More than the changes that an earlier process can have shown to clients without recording them. A revision never
-stands for two states: clients compare revisions as entity tags."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +53,11 @@ class Recovery:
         self._store, self._rooms, self._orchestrator = store, rooms, orchestrator
         self._identities, self._clock = identities, clock
         self.is_complete = False
-        """Whether every session that an earlier process left behind is known."""
+        """Whether it was tried to recover every session that an earlier process left behind."""
+        self._unread: dict[str, ListedRoom] | None = None
+        """The listed rooms whose sessions may still be recovered, by sid; None: no room is listed yet."""
+        self._under_way: set[str] = set()
+        """The sids of the rooms that are being read."""
         self._unreadable: dict[str, UnreadableRoom] = {}
         self._recovered = 0
         self._running: asyncio.Task[None] | None = None
@@ -80,11 +76,25 @@ class Recovery:
             self._running.cancel()
             await asyncio.wait([self._running])
 
+    def may_find(self, is_wanted: Callable[[ListedRoom], bool]) -> bool:
+        """Whether the session of such a room may still be recovered."""
+        return self._unread is None or any(map(is_wanted, self._unread.values()))
+
+    def may_find_session(self, session_id: str) -> bool:
+        """Whether this session may still be recovered."""
+        return self.may_find(lambda room: room.session_id == session_id)
+
+    def listed(self, ours: Collection[ListedRoom]) -> None:
+        """LiveKit lists these rooms of this deployment now. Sessions whose rooms are gone are not found any more."""
+        if self._unread is not None:
+            self._unread = {room.sid: room for room in ours if room.sid in self._unread}
+
     async def _run(self) -> None:
-        unread = await self._list_rooms()
         for _ in range(ROUNDS_MAX):
-            unread = await self._recover_all(unread)
-            if not unread:
+            rooms = await self._list_rooms()
+            self._unread = {room.sid: room for room in rooms if not self._is_settled(room)}
+            await self._recover_all(sorted(self._unread.values(), key=_urgency))
+            if not self._unread:
                 break
             await asyncio.sleep(RETRY_PAUSE)
         self.is_complete = True
@@ -100,85 +110,60 @@ class Recovery:
                 log.warning("not_recovered_yet", error=str(error))
                 await asyncio.sleep(RETRY_PAUSE)
 
-    async def _recover_all(self, rooms: Sequence[ListedRoom]) -> Sequence[ListedRoom]:
-        """Recover the sessions of these rooms. Returns the rooms that LiveKit did not let us read."""
+    async def _recover_all(self, rooms: Sequence[ListedRoom]) -> None:
+        """Recover the sessions of these rooms, as far as LiveKit lets us read them."""
         slots = asyncio.Semaphore(AT_ONCE)
 
-        async def is_read(room: ListedRoom) -> bool:
+        async def read(room: ListedRoom) -> None:
             async with slots:
                 try:
                     await self.recover(room)
                 except LiveKitUnavailable as error:
                     log.warning("not_recovered_yet", room=room.name, sid=room.sid, error=str(error))
-                    return False
-                return True
 
-        outcomes = await asyncio.gather(*map(is_read, rooms))
-        return [room for room, read in zip(rooms, outcomes, strict=True) if not read]
+        await asyncio.gather(*map(read, rooms))
 
-    async def recover(self, room: ListedRoom) -> bool:
-        """Continue the session of this room, which is ours, unless it is known already. Returns whether it is known
-        now; if not, the room is gone or must be left alone. Raises LiveKitUnavailable."""
-        if self.is_unreadable(room):
-            return False
-        if self.is_known(room):
-            return True
+    async def recover(self, room: ListedRoom) -> None:
+        """Continue the session of this room, which is ours, unless it is known already, the room is gone, or it must be
+        left alone. Raises LiveKitUnavailable."""
+        if self._is_settled(room) or room.sid in self._under_way:
+            return
+        self._under_way.add(room.sid)
+        try:
+            await self._recover(room)
+        finally:
+            self._under_way.discard(room.sid)
+        if self._unread is not None and self._is_settled(room):
+            self._unread.pop(room.sid, None)
+
+    async def _recover(self, room: ListedRoom) -> None:
         asked_at = self._clock()
         try:
             recorded = await self._rooms.recorded_dispatches(room.name)
             listing = await self._rooms.list_participants(room.name)
         except RoomMissing:
-            return False
+            return
+        now = self._clock()
         try:
-            session = self._session(room, recorded)
+            session = recorded_session(
+                room,
+                recorded,
+                self._identities,
+                origin=self._rooms.clock_origin,
+                livekit_ahead=self._rooms.livekit_clock.ahead,
+                now=now,
+                dispatch_at=now + self._recovered / MANAGERS_PER_SECOND,
+            )
+            observed = _observed(session, listing, asked_at, now)
         except (DamagedSpecification, NewerSpecification) as error:
             self._leave_alone(room, error)
-            return False
+            return
         except Exception as error:  # one such room must not keep the others from being recovered
             log.exception("recovery_fault", room=room.name, sid=room.sid)
             self._leave_alone(room, ValueError(f"an error of this program: {error!r}"))
-            return False
-        if self.is_known(room):  # recovered meanwhile
-            return True
+            return
         self._recovered += 1
-        self._orchestrator.resume(self._observed(session, listing, asked_at), recorded=session)
-        return True
-
-    def _session(self, room: ListedRoom, recorded: RecordedDispatches) -> Session:
-        """The session as it was recorded. Raises DamagedSpecification, NewerSpecification."""
-        if room.status is None or room.status.progress is None:
-            raise DamagedSpecification("this version can't read in the room's metadata how far the session is")
-        progress, specification = room.status.progress, Specification.newest(recorded.specifications)
-        if specification.session_id != room.session_id:
-            raise DamagedSpecification("the specification is another session's")
-        now = self._clock()
-        return resumed(
-            specification.session(),
-            progress.shifted(self._seconds_ahead(progress, room.created_at)),
-            revision=room.status.revision + UNRECORDED_REVISIONS,
-            room_sid=room.sid,
-            manager_attempts=recorded.manager_attempts,
-            identities=self._identities,
-            now=now,
-            dispatch_at=now + self._recovered / MANAGERS_PER_SECOND,
-            dispatched_invites=recorded.invite_ids,
-        )
-
-    def _seconds_ahead(self, progress: SessionProgress, room_created_at: float) -> float:
-        """Seconds by which our clock is ahead of that of the process that recorded this. Decision 0031.
-
-        `room_created_at`: by LiveKit's clock, which is the one that processes on different machines have in common.
-        """
-        origin, created_at = self._rooms.clock_origin, progress.room_created or progress.created
-        if origin is not None and (ahead := origin.ahead_of(progress.clock)) is not None:
-            return ahead
-        if created_at is None:
-            return 0.0
-        ahead = (room_created_at - created_at) - self._rooms.livekit_clock.ahead
-        return ahead if abs(ahead) > CLOCKS_AGREE else 0.0
-
-    def _observed(self, session: Session, listing: Listing, asked_at: float) -> Session:
-        return apply(session, ev.RoomListed(self._clock(), asked_at, listing.participants, listing.joining))
+        self._orchestrator.resume(observed, recorded=session)
 
     def is_unreadable(self, room: ListedRoom) -> bool:
         """Whether its record was found not to be readable."""
@@ -192,6 +177,9 @@ class Recovery:
             return False
         return True
 
+    def _is_settled(self, room: ListedRoom) -> bool:
+        return self.is_known(room) or self.is_unreadable(room)
+
     def _leave_alone(self, room: ListedRoom, error: ValueError) -> None:
         match error:
             case NewerSpecification():
@@ -201,3 +189,14 @@ class Recovery:
         about = {"room": room.name, "sid": room.sid, "session_id": room.session_id}
         log.error("room_unreadable", why=str(error), hint=hint, **about)
         self._unreadable[room.sid] = UnreadableRoom(room.name, room.sid, str(error))
+
+
+def _observed(session: Session, listing: Listing, asked_at: float, now: float) -> Session:
+    """The session after the listing that LiveKit was asked for at `asked_at`, which is its latest one."""
+    asked = replace(session, listing_since=asked_at)
+    return apply(asked, ev.RoomListed(now, asked_at, listing.participants, listing.joining))
+
+
+def _urgency(room: ListedRoom) -> bool:
+    """Rooms in which services are awaited come first: they get their managers first."""
+    return room.status is None or room.status.state is not SessionState.WAITING

@@ -2,31 +2,24 @@
 
 PURE. It is kept in the room's metadata, which every participant can read and only the server can write, so it contains
 nothing private: no addresses, no invite ids. A process that continues the session of another one applies it to the
-specification, and then observes the room like any other.
+specification (resumption.py), and then observes the room like any other.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from manager_agent.clock_origin import ClockOrigin
 from manager_agent.session.attempt import Attempt, Timeline
-from manager_agent.session.dispatch import ManagerDispatch
 from manager_agent.session.events import Evidence, Refusal
-from manager_agent.session.identities import Identities
-from manager_agent.session.participant import Presence, StaleParticipant
-from manager_agent.session.required_service import RequiredService
-from manager_agent.session.room import Room
-from manager_agent.session.session import End, EndReason, Session
+from manager_agent.session.participant import Presence
+from manager_agent.session.session import EndReason, Session
 
 Instants = TypeVar("Instants", bound=BaseModel)
-SPENT_KEPT = 4
-"""Earlier managers that are removed if they are still in the room."""
 
 
 class _Facts(BaseModel):
@@ -105,7 +98,7 @@ class ServiceProgress(_Facts):
             refusal=self.refusal,
             retry_at=math.inf if self.is_final or self.refusal is None else now,
             is_interrupted=is_open and (self.in_flight or self.refusal is None),
-            presence=_presence(self.sid, now),
+            presence=Presence(sid=self.sid),
             ready_by=self.ready_by,
             was_ready=self.was_ready,
             was_accepted=self.was_accepted,
@@ -138,6 +131,7 @@ class SessionProgress(_Facts):
     user_joined_at: float | None = None
     user_left_at: float | None = None
     token_given_at: float | None = None
+    webhooks_arrive: bool = False
     end_reason: EndReason | None = None
     ended_at: float | None = None
 
@@ -158,6 +152,7 @@ class SessionProgress(_Facts):
             user_joined_at=session.user_joined_at,
             user_left_at=session.user_left_at,
             token_given_at=None if given_at == -math.inf else given_at,
+            webhooks_arrive=session.webhooks_arrive,
             end_reason=None if end is None else end.reason,
             ended_at=None if end is None else end.at,
         )
@@ -192,90 +187,3 @@ def recorded_facts(session: Session) -> tuple[object, ...]:
     # What was written while LiveKit was asked to make the room again may not be in the room that it has now.
     room = session.room.remakes, session.room.remaking_since
     return session.revision, services, users, guests, manager.identity, end and (end.reason, end.at), room
-
-
-def resumed(
-    session: Session,
-    progress: SessionProgress,
-    *,
-    revision: int,
-    room_sid: str,
-    manager_attempts: int,
-    identities: Identities,
-    now: float,
-    dispatch_at: float,
-    dispatched_invites: Collection[str] = (),
-) -> Session:
-    """The session of another process, ready to be continued at `now`.
-
-    `session`: as its specification has it. `manager_attempts`: how often its manager was dispatched; the next one is
-    dispatched at `dispatch_at`. `dispatched_invites`: the ids of the invites for which LiveKit has a dispatch of an
-    agent; they are not sent again. The participants are those recorded; a listing of the room must follow.
-    """
-    services = tuple(_resumed_services(session, progress, identities, dispatched_invites, now))
-    given_at = progress.token_given_at
-    session_created = session.created_at if progress.created is None else progress.created
-    room_created = session_created if progress.room_created is None else progress.room_created
-    end = None
-    if progress.end_reason is not None:
-        end = End(progress.end_reason, now if progress.ended_at is None else progress.ended_at)
-    managers = [identities.manager(session.session_id, number + 1) for number in range(manager_attempts)]
-    return replace(
-        session,
-        created_at=session_created,
-        services=services,
-        room=Room(
-            requested_at=session_created,
-            sid=room_sid,
-            created_at=room_created,
-            remakes=progress.remakes,
-            previous_lost_at=progress.room_lost,
-        ),
-        manager=ManagerDispatch(
-            attempt=manager_attempts,
-            identity=managers[-1] if managers else None,
-            dispatch_at=dispatch_at,
-            spent=tuple(managers[-SPENT_KEPT:]),
-        ),
-        stale_participants=tuple(StaleParticipant(identity) for identity in managers[-SPENT_KEPT:]),
-        user_presence=_presence(progress.user_sid, now),
-        user_joined_at=progress.user_joined_at,
-        user_left_at=progress.user_left_at,
-        token_given_at=-math.inf if given_at is None else given_at,
-        end=end,
-        state_since=progress.state_since,
-        ready_at=progress.ready_at,
-        waiting_again_since=progress.waiting_again,
-        revision=revision,
-    )
-
-
-def _moved(attempt: Attempt, seconds: float) -> Attempt:
-    """The same attempt by another clock, which is ahead by so many seconds."""
-    times = (getattr(attempt.timeline, field.name) for field in fields(attempt.timeline))
-    return replace(attempt, timeline=Timeline(*(None if at is None else at + seconds for at in times)))
-
-
-def _resumed_services(
-    session: Session, progress: SessionProgress, identities: Identities, dispatched_invites: Collection[str], now: float
-) -> Iterator[RequiredService]:
-    moved = 0.0 if progress.created is None else progress.created - session.created_at
-    known = dict(enumerate(progress.services))
-    for entry, service in enumerate(session.services):
-        facts = known.get(entry)
-        number = service.current.number
-        if facts is None or facts.attempt < number:
-            facts = ServiceProgress(attempt=number, in_flight=True, invited=now)
-        instance = service.current.instance
-        identity = None
-        if instance.agent_name is None:
-            identity = identities.service(session.session_id, entry, instance.service_id, number)
-        invite_id = identities.invite(session.session_id, entry, number)
-        if facts.in_flight and invite_id in dispatched_invites:
-            facts = facts.model_copy(update={"in_flight": False, "accepted": now})
-        past = tuple(_moved(attempt, moved) for attempt in service.past)
-        yield replace(service, current=facts.applied(service.current, identity, invite_id, now), past=past)
-
-
-def _presence(sid: str | None, now: float) -> Presence:
-    return Presence() if sid is None else Presence(sid=sid, reported_at=now)

@@ -161,16 +161,21 @@ class Specification:
             raise DamagedSpecification(str(error)) from None
 
     @classmethod
-    def newest(cls, texts: Iterable[str]) -> Specification:
-        """The first of these texts, newest first, that can be read. Raises NewerSpecification, and DamagedSpecification
-        if none can."""
-        damaged = DamagedSpecification("there is none")
+    def latest(cls, texts: Iterable[str]) -> Specification:
+        """The latest of those that can be read. Raises NewerSpecification, and DamagedSpecification if none can.
+
+        The one with the most attempts and guests, which only increase: LiveKit may date a dispatch that was sent before
+        another one after it.
+        """
+        damaged, found = DamagedSpecification("there is none"), list[Specification]()
         for text in texts:
             try:
-                return cls.read(text)
+                found.append(cls.read(text))
             except DamagedSpecification as error:
                 damaged = error
-        raise damaged
+        if not found:
+            raise damaged
+        return max(found, key=lambda one: (sum(service.attempt for service in one.services), len(one.guests)))
 
 
 _ADAPTER = TypeAdapter(Specification)

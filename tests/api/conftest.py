@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
@@ -17,6 +17,7 @@ from http_api.observability.sinks import LogSinks
 from http_api.observability.tracing import Tracing
 from http_api.server import serving
 from http_api.settings.settings import DevSettings, Settings
+from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.records.records import Records
 from manager_agent.session import dispatch
 from manager_agent.session.session import Session, User
@@ -34,7 +35,7 @@ session ends for that while a test runs."""
 async def start_api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartApi]:
     """Starts an API with settings of the test's own: `await start_api(ready_timeout=1)`. It is one in dev mode unless
     another `kind` of settings is given. Its spans go where the settings say, unless another `tracing` is given.
-    `records`: those of another API, which it continues."""
+    `records`: those of another API, which it continues. `left_behind`: rooms of an earlier process."""
     for setting in ("ACCEPT_TIMEOUT", "ACCEPT_TIMEOUT_MAX"):
         monkeypatch.setattr(dispatch, setting, NEVER_JOINING)
     async with AsyncExitStack() as stack:
@@ -44,11 +45,12 @@ async def start_api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartApi]:
             *,
             tracing: Tracing | None = None,
             records: Records | None = None,
+            left_behind: Sequence[ListedRoom] = (),
             **settings: Any,
         ) -> Api:
             port = free_port()
             chosen = kind(_env_file=None, server_port=port, **{"service_join_timeout": NEVER_JOINING, **settings})
-            livekit, sinks = LiveKit(), LogSinks()
+            livekit, sinks = LiveKit(left_behind=list(left_behind)), LogSinks()
             parts, agent = stand_ins(chosen, livekit, sinks, tracing, records)
             stack.callback(_logged(chosen, sinks.recent.take))
             app = await stack.enter_async_context(serving(parts))

@@ -21,6 +21,7 @@ from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.join_tokens import JoinTokens
 from manager_agent.livekit.listed_room import ListedRoom
+from manager_agent.livekit.room_record import RecordedDispatches
 from manager_agent.livekit.server_api import Listing, LiveKitRejects, LiveKitUnavailable, Rooms, RoomTaken
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.outbound.invites import Inviter
@@ -40,6 +41,8 @@ class LiveKit:
     """Raises an unexpected error."""
     foreign_rooms: set[str] = field(default_factory=set)
     rooms: list[str] = field(default_factory=list)
+    left_behind: list[ListedRoom] = field(default_factory=list)
+    """The rooms of an earlier process, whose records can't be read at the moment."""
     invites: dict[str, str] = field(default_factory=dict)
     """The join token of each invited service, by its id; of the newest invite."""
     invited: asyncio.Event = field(default_factory=asyncio.Event)
@@ -98,7 +101,11 @@ class StandInRooms(Rooms):
     async def list_rooms(self) -> list[ListedRoom]:
         if self.livekit.down:
             raise LiveKitUnavailable("http://10.0.0.7:7880 can't be reached")
-        return [ListedRoom(name, f"RM_{name}", "", is_ours=False) for name in self.livekit.rooms]
+        others = [ListedRoom(name, f"RM_{name}", "", is_ours=False) for name in self.livekit.rooms]
+        return self.livekit.left_behind + others
+
+    async def recorded_dispatches(self, room_name: str) -> RecordedDispatches:
+        raise LiveKitUnavailable("http://10.0.0.7:7880 can't be reached")
 
     async def show_status(self, session: Session) -> None: ...
 

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
 
 from manager_agent.clock_origin import ClockOrigin
-from manager_agent.control.recovery import Recovery
+from manager_agent.control.recorded_session import clock_ahead
 from manager_agent.session.progress import SessionProgress
 
 pytestmark = pytest.mark.unit
@@ -19,16 +16,18 @@ HERE, CREATED, HOUR = ClockOrigin("here", 1_000.0), 1_700_000_000.0, 3600.0
 def ahead(recorded: ClockOrigin | None, *, room_created: float = CREATED, livekit_ahead: float = 0.0) -> float:
     """The seconds by which our clock is ahead of a record that was made by this clock. LiveKit made the room at CREATED
     by its own clock."""
-    rooms: Any = SimpleNamespace(clock_origin=HERE, livekit_clock=SimpleNamespace(ahead=livekit_ahead))
-    unused: Any = None
-    recovery = Recovery(store=unused, rooms=rooms, orchestrator=unused, identities=unused, clock=unused)
     progress = SessionProgress(clock=recorded, state_since=room_created, room_created=room_created)
-    return recovery._seconds_ahead(progress, CREATED)
+    return clock_ahead(progress, CREATED, HERE, livekit_ahead)
 
 
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR, 0.5, 0.0])
-def test_clocks_of_one_machine_are_compared_exactly(seconds: float) -> None:
+def test_clocks_of_one_machine_are_compared(seconds: float) -> None:
     assert ahead(ClockOrigin("here", HERE.at - seconds), livekit_ahead=HOUR) == seconds
+
+
+@pytest.mark.parametrize("seconds", [1e-6, -1e-6, 0.05])
+def test_clocks_that_drift_apart_leave_what_was_shown_as_it_is(seconds: float) -> None:
+    assert ahead(ClockOrigin("here", HERE.at - seconds)) == 0
 
 
 @pytest.mark.parametrize("recorded", [ClockOrigin("there", 5.0), None])

@@ -56,6 +56,8 @@ class KnownRooms:
     def is_unreadable(self, _: ListedRoom) -> bool:
         return False
 
+    def listed(self, _: object) -> None: ...
+
 
 def reconciler_of(store: MemoryStore, rooms: FaultyRooms) -> Reconciler:
     return Reconciler(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
@@ -16,20 +17,22 @@ from manager_agent.livekit.livekit_clock import LiveKitClock
 from manager_agent.livekit.room_record import RecordedDispatches
 from manager_agent.livekit.server_api import Listing, LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.messages import RoomStatus
+from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
-from manager_agent.session.progress import resumed
+from manager_agent.session.plan import DOUBT_PAUSES, ListRoom, plan
+from manager_agent.session.resumption import resumed
 from manager_agent.session.session import Session
 from manager_agent.session.specification import Specification
 from manager_agent.store.memory import MemoryStore
 from tests.unit import sessions as given
-from tests.unit.virtual_time import in_virtual_time, now
+from tests.unit.virtual_time import in_virtual_time, let_pass, now
 
 pytestmark = pytest.mark.unit
 
 
 def a_room(session: Session, sid: str = "RM_1") -> ListedRoom:
     status = RoomStatus.of(session, "d")
-    return ListedRoom(session.room_name, sid, session.session_id, is_ours=True, status=status)
+    return ListedRoom(session.room_name, sid, session.session_id, is_ours=True, status=status, created_at=given.START)
 
 
 class RecordedRooms:
@@ -38,16 +41,22 @@ class RecordedRooms:
     def __init__(self, *rooms: ListedRoom, texts: tuple[str, ...], faults: dict[str, list[Exception]]) -> None:
         self.rooms, self.texts, self.faults = list(rooms), texts, faults
         self.asked: list[str] = []
+        self.lists, self.reads = asyncio.Event(), asyncio.Event()
+        """LiveKit answers once they are set."""
+        self.lists.set()
+        self.reads.set()
         clock = SteadyClock()
         self.clock_origin, self.livekit_clock = clock.origin, LiveKitClock(clock)
 
     async def list_rooms(self) -> list[ListedRoom]:
+        await self.lists.wait()
         if self.faults.get("", []):
             raise self.faults[""].pop(0)
         return self.rooms
 
     async def recorded_dispatches(self, room_name: str) -> RecordedDispatches:
         self.asked.append(room_name)
+        await self.reads.wait()
         if self.faults.get(room_name, []):
             raise self.faults[room_name].pop(0)
         return RecordedDispatches(self.texts, manager_attempts=1, invite_ids=frozenset())
@@ -68,19 +77,22 @@ SESSION = given.after(given.a_session(given.JOINS), *given.created(), *given.inv
 TEXT = Specification.of(SESSION).text()
 
 
-async def recovered(
-    *rooms: ListedRoom, texts: tuple[str, ...] = (TEXT,), store: MemoryStore | None = None, **faults: list[Exception]
-) -> Recovery:
-    """The recovery, once it is complete."""
-    livekit = RecordedRooms(*rooms, texts=texts, faults={name.strip("_"): raised for name, raised in faults.items()})
-    store = store or MemoryStore(now)
-    recovery = Recovery(
+def recovery_of(livekit: RecordedRooms, store: MemoryStore) -> Recovery:
+    return Recovery(
         store=store,
         rooms=cast(Rooms, livekit),
         orchestrator=cast(Orchestrator, RestoringOrchestrator(store)),
         identities=Identities("secret"),
         clock=now,
     )
+
+
+async def recovered(
+    *rooms: ListedRoom, texts: tuple[str, ...] = (TEXT,), store: MemoryStore | None = None, **faults: list[Exception]
+) -> Recovery:
+    """The recovery, once it is complete."""
+    faults_of = {name.strip("_"): raised for name, raised in faults.items()}
+    recovery = recovery_of(RecordedRooms(*rooms, texts=texts, faults=faults_of), store or MemoryStore(now))
     await recovery.start()
     while not recovery.is_complete:
         await asyncio.sleep(0.1)
@@ -101,13 +113,66 @@ async def test_recovery_is_complete_although_one_room_never_answers() -> None:
     recovery = await recovered(a_room(SESSION), demo=list(dead))
     assert not recovery.is_known(a_room(SESSION))
     assert recovery.unreadable == []
-    assert await recovery.recover(a_room(SESSION))
+    assert recovery.may_find_session("s1")
+    await recovery.recover(a_room(SESSION))
+    assert recovery.is_known(a_room(SESSION))
+    assert not recovery.may_find_session("s1")
 
 
 @in_virtual_time
-async def test_recovery_leaves_out_a_room_that_is_gone_by_now() -> None:
-    recovery = await recovered(a_room(SESSION), demo=[RoomMissing("demo")])
+async def test_the_session_of_a_room_that_is_gone_is_looked_for_as_long_as_livekit_lists_the_room() -> None:
+    gone: list[Exception] = [RoomMissing("demo") for _ in range(ROUNDS_MAX)]
+    recovery = await recovered(a_room(SESSION), demo=gone)
     assert not recovery.is_known(a_room(SESSION))
+    recovery.listed([a_room(SESSION)])
+    assert recovery.may_find_session("s1")
+    recovery.listed([])
+    assert not recovery.may_find_session("s1")
+
+
+@in_virtual_time
+async def test_only_sessions_of_listed_rooms_may_be_found_and_any_before_the_rooms_are_listed() -> None:
+    livekit, store = RecordedRooms(a_room(SESSION), texts=(TEXT,), faults={}), MemoryStore(now)
+    livekit.lists.clear()
+    livekit.reads.clear()
+    recovery = recovery_of(livekit, store)
+    await recovery.start()
+    await let_pass(1)
+    assert recovery.may_find_session("another")
+    livekit.lists.set()
+    await let_pass(1)
+    assert (recovery.may_find_session("another"), recovery.may_find_session("s1")) == (False, True)
+    assert recovery.may_find(lambda room: room.name == "demo")
+    assert not recovery.is_complete
+    livekit.reads.set()
+    await let_pass(1)
+    assert (recovery.is_complete, recovery.may_find_session("s1")) == (True, False)
+    await recovery.aclose()
+
+
+@in_virtual_time
+async def test_a_room_that_is_read_twice_at_the_same_time_is_recovered_once() -> None:
+    livekit, store = RecordedRooms(a_room(SESSION), texts=(TEXT,), faults={}), MemoryStore(now)
+    livekit.reads.clear()
+    recovery = recovery_of(livekit, store)
+    both = asyncio.gather(recovery.recover(a_room(SESSION)), recovery.recover(a_room(SESSION)))
+    await let_pass(1)
+    livekit.reads.set()
+    await both
+    assert livekit.asked == ["demo"]
+    assert recovery.is_known(a_room(SESSION))
+
+
+@in_virtual_time
+async def test_rooms_in_which_services_are_awaited_get_their_managers_first() -> None:
+    ready = given.after(replace(given.a_session(), session_id="s2", room_name="plain"), *given.created())
+    texts, store = (TEXT,), MemoryStore(now)
+    livekit = RecordedRooms(a_room(ready, "RM_2"), a_room(SESSION), texts=texts, faults={})
+    recovery = recovery_of(livekit, store)
+    await recovery.start()
+    await let_pass(1)
+    assert livekit.asked == ["demo", "plain"]
+    await recovery.aclose()
 
 
 @pytest.mark.parametrize(
@@ -137,7 +202,7 @@ async def test_a_room_that_cant_be_recovered_by_an_error_of_ours_keeps_no_other_
             raise RuntimeError("as the test wants it")
         return resumed(session, *about, room_sid=room_sid, **more)
 
-    monkeypatch.setattr("manager_agent.control.recovery.resumed", faulty)
+    monkeypatch.setattr("manager_agent.control.recorded_session.resumed", faulty)
     recovery = await recovered(a_room(SESSION, "RM_2"), a_room(SESSION))
     assert [room.sid for room in recovery.unreadable] == ["RM_2"]
     assert "as the test wants it" in recovery.unreadable[0].why
@@ -154,14 +219,37 @@ async def test_a_room_whose_status_is_of_another_version_is_left_alone() -> None
 
 
 @in_virtual_time
-async def test_the_newest_specification_that_can_be_read_counts() -> None:
+async def test_a_damaged_specification_beside_one_that_can_be_read_does_not_count() -> None:
     recovery = await recovered(a_room(SESSION), texts=("1.damaged.text", TEXT))
     assert recovery.is_known(a_room(SESSION))
 
 
 @in_virtual_time
-async def test_revisions_that_were_shown_and_not_recorded_are_not_used_again() -> None:
+async def test_a_participant_that_the_first_listing_lacks_is_looked_for_again_at_once() -> None:
     store = MemoryStore(now)
-    await recovered(a_room(SESSION), store=store)
+    joined = given.after(SESSION, *given.accepted(given.ASR), given.seen("sm-asr-1", "PA_1", given.START))
+    await recovered(a_room(joined), store=store)
+    session = store.get("s1")
+    assert session.services[0].presence.here
+    assert session.doubts == 1
+    assert session.listed_at is not None
+    assert ListRoom() in plan(session, session.listed_at + DOUBT_PAUSES[0]).actions
+
+
+@in_virtual_time
+async def test_a_room_without_missing_participants_is_not_listed_again_at_once() -> None:
+    store = MemoryStore(now)
+    ready = given.after(given.a_session(), *given.created(), ev.WebhookArrived(given.START))
+    await recovered(a_room(ready), texts=(Specification.of(ready).text(),), store=store)
+    assert ListRoom() not in plan(store.get("s1"), now()).actions
+
+
+@in_virtual_time
+async def test_revisions_that_were_shown_and_not_recorded_are_not_used_again() -> None:
     shown = given.after(SESSION, *given.accepted(given.ASR), given.seen("sm-asr-1", "PA_1", given.START))
-    assert store.get("s1").revision > shown.revision
+    for _ in range(3):  # a process that is killed before it has recorded anything
+        store = MemoryStore(now)
+        await let_pass(0.5)
+        await recovered(a_room(SESSION), store=store)
+        assert store.get("s1").revision > shown.revision
+        shown = given.after(store.get("s1"), *given.accepted(given.ASR), given.seen("sm-asr-1", "PA_1", now()))

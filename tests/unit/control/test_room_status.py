@@ -139,3 +139,33 @@ async def test_an_end_that_is_not_written_is_not_recorded_and_is_written_later()
     await recording.until_recorded("s1", timeout=None)
     await writing
     assert [revision for _, revision in rooms.written] == [store.get("s1").revision]
+
+
+class HangingRooms(RecordingRooms):
+    """LiveKit takes no status any more."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = asyncio.Event()
+
+    async def show_status(self, session: Session) -> None:
+        self.asked.set()
+        await asyncio.Event().wait()
+
+
+@in_virtual_time
+async def test_a_writer_that_was_cancelled_acknowledges_nothing() -> None:
+    store, rooms = MemoryStore(now), HangingRooms()
+    recording = Recording(store)
+    await store.add(given.after(given.a_session(given.JOINS), *given.created()))
+    writing = asyncio.create_task(writer_of(store, rooms, store.get("s1"), recording).run())
+    for event in given.invited(given.ASR):
+        await store.update("s1", event)
+    await rooms.asked.wait()
+    waiting = [asyncio.create_task(recording.until_recorded("s1")) for _ in range(2)]
+    await let_pass(0.1)
+    writing.cancel()
+    await asyncio.wait([writing])
+    for refused in (*waiting, recording.until_recorded("s1")):
+        with pytest.raises(NotRecorded):
+            await refused

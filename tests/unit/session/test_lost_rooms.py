@@ -13,7 +13,7 @@ from manager_agent.session.deadlines import deadline
 from manager_agent.session.events import ParticipantInfo, Signal
 from manager_agent.session.identities import Identities
 from manager_agent.session.plan import CleanUp, CreateRoom, SendInvite, plan
-from manager_agent.session.progress import resumed
+from manager_agent.session.resumption import resumed
 from manager_agent.session.retries import invite_started
 from manager_agent.session.room import FOUND_PAUSE, REMAKE_PAUSE, REMAKES_MAX
 from manager_agent.session.session import EndReason, Session, SessionState

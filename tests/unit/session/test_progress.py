@@ -12,10 +12,12 @@ from manager_agent.messages import RoomStatus
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.identities import Identities
-from manager_agent.session.plan import Replace, SendInvite, plan
-from manager_agent.session.progress import SessionProgress, resumed
+from manager_agent.session.plan import Remove, Replace, SendInvite, plan
+from manager_agent.session.progress import SessionProgress
+from manager_agent.session.resumption import resumed, revision_after
 from manager_agent.session.session import Session
 from manager_agent.session.specification import Specification
+from tests.unit import sessions as given
 from tests.unit.session.test_histories import by_chance, take_step
 from tests.unit.session_model import SessionModel
 from tests.unit.sessions import JOINS, SIGNALS, START, a_session, accepted, after, created, invited
@@ -120,3 +122,25 @@ def test_the_record_that_participants_read_has_no_addresses_and_no_invite_ids() 
     for service in session.services:
         assert service.invite_id
         assert service.invite_id not in text
+
+
+def test_revisions_go_on_with_the_age_of_the_session() -> None:
+    assert revision_after(7, age=1.5) == 1_500
+    assert revision_after(7, age=-60.0) == 8
+
+
+def test_a_service_that_was_replaced_is_removed_by_the_next_process_too() -> None:
+    lost = given.left("sm-asr-1", "PA_1", START + 1)
+    replaced = ev.InviteStarted(START + 2, 0, 2, 1, "sm-asr-2", "inv_2", instead=JOINS.current.instance)
+    session = after(
+        a_session(JOINS), *created(), *invited(0), *accepted(0), given.seen("sm-asr-1", "PA_1", START), lost, replaced
+    )
+    again = recorded_and_resumed(session, START + 3)
+    assert again.stale_participant("sm-asr-1") is not None
+    back = after(again, given.seen("sm-asr-1", "PA_2", START + 4))
+    assert Remove("sm-asr-1") in plan(back, START + 4).actions
+
+
+def test_whether_webhooks_arrive_is_known_to_the_next_process() -> None:
+    session = after(a_session(JOINS), *created(), ev.WebhookArrived(START))
+    assert recorded_and_resumed(session, START + 1).webhooks_arrive

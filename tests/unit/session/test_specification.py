@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from manager_agent.json_object import JsonObject
+from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import Chosen
 from manager_agent.session.required_service import RequiredService
@@ -23,7 +24,7 @@ from manager_agent.session.specification import (
     Specification,
     SpecificationTooLong,
 )
-from tests.unit.sessions import AGENT, JOINS, SIGNALS, a_session
+from tests.unit.sessions import AGENT, JOINS, SIGNALS, START, a_session, after, created, invited, left
 
 pytestmark = pytest.mark.unit
 
@@ -125,3 +126,13 @@ def test_past_attempts_that_do_not_fit_are_left_out_oldest_first() -> None:
     kept = Specification.read(text).services[0].past
     assert kept == past[-len(kept) :]
     assert 0 < len(kept) < len(past)
+
+
+def test_the_latest_specification_is_the_one_with_the_most_attempts_and_guests() -> None:
+    """LiveKit may have got it before an earlier one."""
+    first = after(a_session(JOINS), *created(), *invited(0))
+    replaced = ev.InviteStarted(START + 2, 0, 2, 1, "sm-asr-2", "inv_2", instead=JOINS.current.instance)
+    second = Specification.of(after(first, left("sm-asr-1", "PA_1", START), replaced))
+    assert Specification.latest([Specification.of(first).text(), second.text()]) == second
+    newest_first = [replace(second, profile="new"), second]
+    assert Specification.latest([one.text() for one in newest_first]) == newest_first[0]

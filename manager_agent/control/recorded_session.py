@@ -1,0 +1,69 @@
+"""The session that the record of a room has, as another process has left it."""
+
+from __future__ import annotations
+
+from manager_agent.clock_origin import ClockOrigin
+from manager_agent.livekit.listed_room import ListedRoom
+from manager_agent.livekit.room_record import RecordedDispatches
+from manager_agent.session.identities import Identities
+from manager_agent.session.progress import SessionProgress
+from manager_agent.session.resumption import resumed, revision_after
+from manager_agent.session.session import Session
+from manager_agent.session.specification import DamagedSpecification, Specification
+
+DRIFT = 0.1
+"""Seconds by which the clocks of two processes of one machine may differ without a correction: clocks drift by
+microseconds, and what was shown of a session stays the same."""
+CLOCKS_AGREE = 60.0
+"""The same for two machines; LiveKit may take a while to create a room."""
+
+
+def recorded_session(
+    room: ListedRoom,
+    recorded: RecordedDispatches,
+    identities: Identities,
+    *,
+    origin: ClockOrigin | None,
+    livekit_ahead: float,
+    now: float,
+    dispatch_at: float,
+) -> Session:
+    """The session of this room, with a manager to be dispatched at `dispatch_at`. Raises DamagedSpecification,
+    NewerSpecification.
+
+    `origin`: of our clock. `livekit_ahead`: the seconds by which LiveKit's clock is ahead of ours.
+    """
+    if room.status is None or room.status.progress is None:
+        raise DamagedSpecification("this version can't read in the room's metadata how far the session is")
+    progress, specification = room.status.progress, Specification.latest(recorded.specifications)
+    if specification.session_id != room.session_id:
+        raise DamagedSpecification("the specification is another session's")
+    progress = progress.shifted(clock_ahead(progress, room.created_at, origin, livekit_ahead))
+    created = specification.created_at if progress.created is None else progress.created
+    return resumed(
+        specification.session(),
+        progress,
+        revision=revision_after(room.status.revision, now - created),
+        room_sid=room.sid,
+        manager_attempts=recorded.manager_attempts,
+        identities=identities,
+        now=now,
+        dispatch_at=dispatch_at,
+        dispatched_invites=recorded.invite_ids,
+    )
+
+
+def clock_ahead(
+    progress: SessionProgress, room_created_at: float, origin: ClockOrigin | None, livekit_ahead: float
+) -> float:
+    """Seconds by which our clock is ahead of that of the process that recorded this; 0 if they agree. Decision 0031.
+
+    `room_created_at`: by LiveKit's clock, which is the one that processes on different machines have in common.
+    """
+    created_at = progress.room_created or progress.created
+    if origin is not None and (ahead := origin.ahead_of(progress.clock)) is not None:
+        return ahead if abs(ahead) > DRIFT else 0.0
+    if created_at is None:
+        return 0.0
+    ahead = (room_created_at - created_at) - livekit_ahead
+    return ahead if abs(ahead) > CLOCKS_AGREE else 0.0
