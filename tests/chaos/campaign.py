@@ -1,4 +1,4 @@
-"""Many runs, and a table of their outcomes:
+"""Many runs, and tables of their outcomes:
 
 python -m tests.chaos.campaign [--seed SEED] [--count COUNT] [--only NUMBER]
 """
@@ -19,7 +19,8 @@ from rich.table import Table
 
 from benchmarks.measuring import percentile
 from tests.chaos.chaos_site import ChaosSite
-from tests.chaos.kill_points import KillPoint, kill_points
+from tests.chaos.disturbances import KILL
+from tests.chaos.kill_points import FIRST_FAULT, KillPoint, fault_points, kill_points
 from tests.chaos.run import Outcome, run_once
 
 COUNT = 60
@@ -50,8 +51,10 @@ async def run_all(points: Sequence[KillPoint], folder: Path) -> list[Outcome]:
     return outcomes
 
 
-def show(outcomes: Sequence[Outcome]) -> None:
-    table = Table(title=f"kill -9 at {len(outcomes)} points, seed {outcomes[0].point.seed}")
+def show(title: str, outcomes: Sequence[Outcome]) -> None:
+    if not outcomes:
+        return
+    table = Table(title=f"{title} at {len(outcomes)} points, seed {outcomes[0].point.seed}")
     for heading in ("kind", "runs", "acknowledged", *COLUMNS, "other", *TIMES):
         table.add_column(heading, justify="left" if heading == "kind" else "right")
     kinds = list(dict.fromkeys(outcome.point.kind for outcome in outcomes))
@@ -69,16 +72,18 @@ def show(outcomes: Sequence[Outcome]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seed", default=secrets.token_hex(3), help="of the whole campaign")
-    parser.add_argument("--count", type=int, default=COUNT, help="number of kill points")
-    parser.add_argument("--only", type=int, help="run the kill point with this number alone")
+    parser.add_argument("--count", type=int, default=COUNT, help="number of kill points, before the faults")
+    parser.add_argument("--only", type=int, help="run the point with this number alone")
     parser.add_argument("--logs", type=Path, help="an empty folder for the logs")
     asked = parser.parse_args()
-    points = kill_points(asked.seed, max(asked.count, (asked.only or 0) + 1))
+    points = [*kill_points(asked.seed, asked.count), *fault_points(asked.seed)]
     if asked.only is not None:
-        points = [points[asked.only]]
+        all_points = [*kill_points(asked.seed, FIRST_FAULT), *fault_points(asked.seed)]
+        points = [point for point in all_points if point.number == asked.only]
     with tempfile.TemporaryDirectory() as temporary:
         outcomes = asyncio.run(run_all(points, asked.logs or Path(temporary)))
-    show(outcomes)
+    show(KILL, [outcome for outcome in outcomes if outcome.point.disturbance == KILL])
+    show("faults of connections", [outcome for outcome in outcomes if outcome.point.disturbance != KILL])
     return 1 if any(outcome.violations for outcome in outcomes) else 0
 
 

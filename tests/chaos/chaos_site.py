@@ -1,4 +1,4 @@
-"""A livekit-server, a session manager as a process of its own behind a proxy, its services and a receiver of callbacks:
+"""A livekit-server, a session manager as a process of its own behind proxies, its services and a receiver of callbacks:
 where the runs of a campaign take place, one after the other."""
 
 from __future__ import annotations
@@ -12,9 +12,12 @@ from typing import Any, Self
 
 import aiohttp
 from livekit import api
+from yarl import URL
 
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from tests.byte_proxy import ByteProxy
 from tests.callback_receiver import CallbackReceiver
+from tests.chaos.disturbances import Victim
 from tests.chaos.happenings import Happenings
 from tests.chaos.ledger import Ledger
 from tests.chaos.room_watch import OutsideWatch
@@ -52,16 +55,18 @@ class ChaosSite:
         enter = self._stack.enter_async_context
         binary = await asyncio.to_thread(find_or_build)
         port, log = free_port(), self._folder / "livekit.log"
-        webhook_url = f"http://127.0.0.1:{port}/livekit/webhook"
+        webhooks = await enter(ByteProxy(port))
+        webhook_url = f"http://127.0.0.1:{webhooks.port}/livekit/webhook"
         server = await enter(LiveKitServer(binary, port=free_port(), webhook_url=webhook_url, log=log))
         livekit = await enter(api.LiveKitAPI(server.http_url, KEY, SECRET))
         proxy = await enter(LiveKitProxy(server.http_url))
         for method in OBSERVED:
             proxy.on(method, self._observe())
+        connections = await enter(ByteProxy(URL(proxy.url).port or 0))
         self.callbacks = await enter(CallbackReceiver(answer=self._take_callback))
         self.services = [await enter(service) for service in self._services()]
         environment = {
-            "LIVEKIT_SERVER_URL": proxy.url,
+            "LIVEKIT_SERVER_URL": f"ws://127.0.0.1:{connections.port}",
             "LIVEKIT_PUBLIC_URL": server.url,
             "SERVICE_JOIN_TIMEOUT": "120",
             "READY_TIMEOUT": "240",
@@ -70,6 +75,7 @@ class ChaosSite:
         self.manager = await enter(
             ManagerProcess(Site(server, port), port=port, log=self._folder / "manager.log", **environment)
         )
+        self.victim = Victim(self.manager, (connections, webhooks))
         self.url = f"http://127.0.0.1:{port}"
         self.api = ApiCaller(self.url)
         for service in self.services:

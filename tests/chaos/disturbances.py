@@ -1,24 +1,39 @@
-"""What is done to the session manager at the chosen moment. A new kind of disturbance is one more function here."""
+"""What is done at the chosen moment, to the session manager or to its connections with LiveKit. A new kind of
+disturbance is one more entry here."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
+from tests.byte_proxy import CLEAN, ByteFault, ByteProxy, Closing
 from tests.chaos.happenings import AwaitedMoment
 from tests.live.manager_process import ManagerProcess
 
-Disturbance = Callable[[ManagerProcess, AwaitedMoment | None], Coroutine[Any, Any, None]]
-"""Returns once the session manager works again. The second argument: a moment after the restart to strike again."""
-
 SECOND_TIMEOUT = 3.0
 """Seconds in which the second moment may come."""
+FAULT_LASTS = 8.0
+"""Seconds."""
+RESETS, RESET_PAUSE = 8, 1.0
 
 
-async def kill_and_restart(manager: ManagerProcess, again: AwaitedMoment | None) -> None:
+@dataclass(frozen=True, slots=True)
+class Victim:
+    manager: ManagerProcess
+    connections: Sequence[ByteProxy]
+    """Between it and LiveKit: API and signal connections, and webhooks."""
+
+
+Disturbance = Callable[[Victim, AwaitedMoment | None], Coroutine[Any, Any, None]]
+"""Returns once the session manager works again. The second argument: a moment after the restart to strike again."""
+
+
+async def kill_and_restart(victim: Victim, again: AwaitedMoment | None) -> None:
     """kill -9, and another process at once; with `again`, kill -9 of that one too, in the midst of its recovery."""
+    manager = victim.manager
     await manager.kill()
     if again is not None:
         starting = asyncio.create_task(manager.start())
@@ -30,3 +45,39 @@ async def kill_and_restart(manager: ManagerProcess, again: AwaitedMoment | None)
         starting.cancel()
         await asyncio.wait([starting])
     await manager.start()
+
+
+def on_connections(fault: ByteFault) -> Disturbance:
+    """Let all connections have this fault for a while."""
+
+    async def disturb(victim: Victim, _: AwaitedMoment | None) -> None:
+        for connection in victim.connections:
+            connection.set(fault)
+        await asyncio.sleep(FAULT_LASTS)
+        for connection in victim.connections:
+            connection.set(CLEAN)
+        await victim.manager.until_ready()
+
+    return disturb
+
+
+async def reset_connections(victim: Victim, _: AwaitedMoment | None) -> None:
+    """Reset all connections, again and again."""
+    for _number in range(RESETS):
+        for connection in victim.connections:
+            connection.reset_all()
+        await asyncio.sleep(RESET_PAUSE)
+    await victim.manager.until_ready()
+
+
+KILL = "kill -9"
+FAULTS: Mapping[str, Disturbance] = {
+    "latency": on_connections(ByteFault(latency=0.3)),
+    "jitter": on_connections(ByteFault(jitter=0.6)),
+    "slow drip": on_connections(ByteFault(latency=0.02, drip=256)),
+    "black hole": on_connections(ByteFault(closing=Closing.BLACK_HOLE)),
+    "half close": on_connections(ByteFault(closing=Closing.HALF_CLOSE)),
+    "refusal": on_connections(ByteFault(closing=Closing.REFUSE)),
+    "reset": reset_connections,
+}
+DISTURBANCES: Mapping[str, Disturbance] = {KILL: kill_and_restart, **FAULTS}

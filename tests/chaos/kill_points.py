@@ -1,14 +1,17 @@
-"""The points of a campaign: when which run is disturbed, all drawn from one seed."""
+"""The points of a campaign: when which run is disturbed how, all drawn from one seed."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
+from tests.chaos.disturbances import FAULTS, KILL
 from tests.chaos.happenings import Moment
 from tests.chaos.moments import DURING_RECOVERY, MOMENTS
 
+FIRST_FAULT = 1_000
+"""The number of the first point that is a fault of connections."""
 DELAY_MAX = 0.05
 """Seconds between a moment that does not hold and the strike."""
 
@@ -23,9 +26,12 @@ class KillPoint:
     delay: float
     again: Moment | None = None
     """It strikes again at this moment after the restart."""
+    disturbance: str = KILL
 
     @property
     def kind(self) -> str:
+        if self.disturbance != KILL:
+            return self.disturbance
         return self.moment.kind if self.again is None else self.again.kind
 
     @property
@@ -35,12 +41,19 @@ class KillPoint:
 
     def __str__(self) -> str:
         again = f", and {self.again}" if self.again else ""
-        return f"#{self.number} {self.moment} (no. {self.count}, +{self.delay * 1e3:.0f} ms{again})"
+        return f"#{self.number} {self.disturbance}, {self.moment} (no. {self.count}, +{self.delay * 1e3:.0f} ms{again})"
 
 
 def kill_points(seed: str, count: int) -> list[KillPoint]:
     """So many points, spread over the kinds."""
     return [_point(seed, number, moment) for number, moment in zip(range(count), _spread(Random(seed)), strict=False)]
+
+
+def fault_points(seed: str) -> list[KillPoint]:
+    """Each fault of connections once, at a moment drawn by seed."""
+    moments = Random(f"{seed}/faults").sample(MOMENTS, len(FAULTS))
+    numbered = enumerate(zip(FAULTS, moments, strict=True), start=FIRST_FAULT)
+    return [replace(_point(seed, number, moment), disturbance=fault) for number, (fault, moment) in numbered]
 
 
 def _spread(random: Random) -> Iterator[Moment]:

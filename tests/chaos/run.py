@@ -9,7 +9,7 @@ from random import Random
 
 from tests.chaos.audit import Audit
 from tests.chaos.chaos_site import ChaosSite
-from tests.chaos.disturbances import Disturbance, kill_and_restart
+from tests.chaos.disturbances import DISTURBANCES
 from tests.chaos.kill_points import KillPoint
 from tests.chaos.ledger import Violation
 from tests.chaos.scripted_client import ScriptedClient
@@ -39,7 +39,7 @@ class Outcome:
     violations: list[Violation] = field(default_factory=list)
 
 
-async def run_once(site: ChaosSite, point: KillPoint, disturb: Disturbance = kill_and_restart) -> Outcome:
+async def run_once(site: ChaosSite, point: KillPoint) -> Outcome:
     """Run it to its end. Breaches are in the outcome."""
     outcome, ledger = Outcome(point), site.ledger
     ledger.violations.clear()
@@ -58,7 +58,7 @@ async def run_once(site: ChaosSite, point: KillPoint, disturb: Disturbance = kil
     try:
         outcome.is_on_time = await _come(awaited.reached, running)
         await asyncio.sleep(point.delay)
-        await _strike(site, point, disturb, outcome, awaited.struck)
+        await _strike(site, point, outcome, awaited.struck)
         site.happenings.let_go()
         await _settle(site, running, clients)
         await _audit(site)
@@ -94,13 +94,11 @@ async def _end_later(client: ScriptedClient, seconds: float) -> None:
     await client.end()
 
 
-async def _strike(
-    site: ChaosSite, point: KillPoint, disturb: Disturbance, outcome: Outcome, struck: asyncio.Event
-) -> None:
+async def _strike(site: ChaosSite, point: KillPoint, outcome: Outcome, struck: asyncio.Event) -> None:
     again = site.happenings.await_moment(point.again, 1) if point.again else None
     began = time.monotonic()
     struck_at = [known.session_id for known in site.ledger.alive()]
-    disturbing = asyncio.create_task(disturb(site.manager, again))
+    disturbing = asyncio.create_task(DISTURBANCES[point.disturbance](site.victim, again))
     asyncio.get_running_loop().call_later(PROCESS_ENDS, struck.set)
     await asyncio.sleep(PROCESS_ENDS)
     listening_at = await site.listens()

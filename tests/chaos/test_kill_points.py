@@ -1,14 +1,15 @@
-"""kill -9 of the session manager at a dozen moments: nothing that was acknowledged is lost. A failure prints how to
-repeat it. scripts/chaos has many more."""
+"""kill -9 of the session manager at a dozen moments, and each fault of its connections with LiveKit once: nothing that
+was acknowledged is lost. A failure prints how to repeat it. scripts/chaos has many more."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.chaos.campaign import run_all
-from tests.chaos.kill_points import kill_points
+from tests.chaos.kill_points import KillPoint, fault_points, kill_points
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
@@ -17,8 +18,16 @@ SEED, PARTS, POINTS = "dozen", 3, 12
 
 @pytest.mark.parametrize("part", range(PARTS))
 async def test_nothing_acknowledged_is_lost_by_a_kill(part: int, tmp_path: Path) -> None:
-    points = kill_points(SEED, POINTS)[part::PARTS]
-    outcomes = await run_all(points, tmp_path)
+    await keeps_all_promises(kill_points(SEED, POINTS)[part::PARTS], tmp_path)
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+async def test_nothing_acknowledged_is_lost_by_faults_of_connections(part: int, tmp_path: Path) -> None:
+    await keeps_all_promises(fault_points(SEED)[part::PARTS], tmp_path)
+
+
+async def keeps_all_promises(points: Sequence[KillPoint], folder: Path) -> None:
+    outcomes = await run_all(points, folder)
     broken = [
         f"{outcome.point}: {violation}; repeat it: {outcome.point.command}"
         for outcome in outcomes

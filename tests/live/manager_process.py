@@ -54,6 +54,9 @@ class ManagerProcess:
                 stdout=log,
                 stderr=log,
             )
+        await self.until_ready()
+
+    async def until_ready(self) -> None:
         async with waiting_for("the session manager to be ready", lambda: self.tail):
             while await self._status("/readyz") != 200:
                 await asyncio.sleep(0.02)
