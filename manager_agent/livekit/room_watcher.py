@@ -87,6 +87,8 @@ class Watcher:
                 await self._process_inbox()
             finally:
                 replacement.cancel()
+                # Else the native side never frees the room: the method holds it (livekit/rust-sdks#1437).
+                self._room.local_participant.unregister_rpc_method(TOPIC)
                 await self._acknowledgements.aclose()
                 if self._giving_up is not None:
                     self._giving_up.cancel()
