@@ -26,7 +26,7 @@ from manager_agent.session.plan import SendInvite
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
-from manager_agent.store.recording import NotRecorded, Recording
+from manager_agent.store.recording import Recording
 from manager_agent.store.store import Store, UnknownSession
 from manager_agent.tasks import Tasks
 
@@ -133,12 +133,12 @@ class ActionIO:
         key = (invite.entry, invite.attempt, invite.tries)
         inviter = self._backends.inviter
         agent: str | None = None
+        if invite.attempt > 1:  # the first is recorded with the room
+            await self._backends.recording.until_recorded(self._id, timeout=None)
         try:
             async with inviter.slot(session, service):
                 if self._is_over():
                     return ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE)  # it waited too long
-                if invite.attempt > 1:  # the first is recorded with the room
-                    await self._backends.recording.until_recorded(self._id)
                 dispatch_id = await inviter.invite(session, invite.entry)
             if dispatch_id is not None:
                 agent = await self._agent_jobs.agent_of(session, invite, dispatch_id)
@@ -155,9 +155,6 @@ class ActionIO:
             outcome: ev.Event = ev.InviteRefused(
                 self._clock(), *key, refused.why, refused.final, detail=refused.public_detail
             )
-        except NotRecorded as error:
-            log.warning("invite_not_recorded", detail=str(error), **about)
-            outcome = ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE, detail=str(error))
         except Exception:
             log.exception("invite_fault", **about)
             outcome = ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE)

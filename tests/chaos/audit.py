@@ -58,15 +58,10 @@ class Audit:
 
     def _compare_service(self, session_id: str, service: View, script: SessionScript) -> None:
         entry = script.entry_of(service["service_id"])
-        failures = sum(
-            key in self._ledger.failed
-            for service_id in script.entries[entry].service_ids
-            for key in [InvitedAs(session_id, service_id, 1)]
-        )
-        if service["attempt"] > 1 + failures:
-            self._ledger.breaks(
-                "nobody well is replaced", f"{session_id}: {service} although {failures} attempts failed"
-            )
+        for number in range(1, service["attempt"]):
+            before = [InvitedAs(session_id, service_id, number) for service_id in script.entries[entry].service_ids]
+            if all(map(self._ledger.is_well, before)):
+                self._ledger.breaks("nobody well is replaced", f"attempt {number} of {session_id} was, now: {service}")
         key = InvitedAs(session_id, service["service_id"], service["attempt"])
         if key in self._ledger.ready_acknowledged and service["state"] != "ready":
             self._ledger.breaks(UNCHANGED, f"{key} was acknowledged as ready, is {service}")

@@ -45,7 +45,9 @@ async def run_all(points: Sequence[KillPoint], folder: Path) -> list[Outcome]:
             outcome = await run_once(site, point)
             outcomes.append(outcome)
             late = "" if outcome.is_on_time else ", the moment did not come"
-            print(f"{point}: {len(outcome.violations)} broken, {time.monotonic() - began:.0f} s{late}", flush=True)
+            starved = ", the machine was starved" if outcome.is_starved else ""
+            took = time.monotonic() - began
+            print(f"{point}: {len(outcome.violations)} broken, {took:.0f} s{late}{starved}", flush=True)
             for violation in outcome.violations:
                 print(f"    {violation}\n    repeat it: {point.command}", flush=True)
     return outcomes

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import time
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ import aiohttp
 from livekit import api
 from yarl import URL
 
-from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from scripts.livekit_server import LiveKitServer, PortNotFreeError, find_or_build, free_port, require_free
 from tests.byte_proxy import ByteProxy
 from tests.callback_receiver import CallbackReceiver
 from tests.chaos.disturbances import Victim
@@ -29,6 +30,7 @@ from tests.live.manager_process import ManagerProcess
 from tests.livekit_faults import Behavior, Call, ConnectionCut
 from tests.livekit_proxy import LiveKitProxy
 
+OWN_PORTS = 10_000, 20_000
 OBSERVED = (
     "CreateRoom",
     "CreateDispatch",
@@ -54,7 +56,7 @@ class ChaosSite:
     async def __aenter__(self) -> Self:
         enter = self._stack.enter_async_context
         binary = await asyncio.to_thread(find_or_build)
-        port, log = free_port(), self._folder / "livekit.log"
+        port, log = _own_port(), self._folder / "livekit.log"
         webhooks = await enter(ByteProxy(port))
         webhook_url = f"http://127.0.0.1:{webhooks.port}/livekit/webhook"
         server = await enter(LiveKitServer(binary, port=free_port(), webhook_url=webhook_url, log=log))
@@ -128,6 +130,15 @@ class ChaosSite:
             return answer
 
         return behavior
+
+
+def _own_port() -> int:
+    """A port that no test takes while the session manager is down: they all take those of free_port()."""
+    while True:
+        port = random.randrange(*OWN_PORTS)
+        with suppress(PortNotFreeError):
+            require_free(port, "SERVER_PORT")
+            return port
 
 
 def _facts_of(call: Call) -> dict[str, Any]:

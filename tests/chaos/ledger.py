@@ -63,6 +63,9 @@ class Ledger:
     ready_acknowledged: set[InvitedAs] = field(default_factory=set)
     failed: set[InvitedAs] = field(default_factory=set)
     """Those that were told to fail."""
+    joined: set[InvitedAs] = field(default_factory=set)
+    is_starved: bool = False
+    """Whether this machine was too slow for invites to be answered in time: then only a service that joined is well."""
     callbacks: list[View] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     acknowledged: int = 0
@@ -118,6 +121,10 @@ class Ledger:
         self.acknowledged += 1
         if known := self.sessions.get(session_id):
             known.services_told = reason
+
+    def is_well(self, key: InvitedAs) -> bool:
+        """Whether there is no reason to replace this service."""
+        return key not in self.failed and (key in self.joined or not self.is_starved)
 
     def alive(self) -> Iterable[KnownSession]:
         """Those that may not be over."""

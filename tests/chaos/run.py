@@ -11,14 +11,16 @@ from tests.chaos.audit import Audit
 from tests.chaos.chaos_site import ChaosSite
 from tests.chaos.disturbances import DISTURBANCES
 from tests.chaos.kill_points import KillPoint
-from tests.chaos.ledger import Violation
+from tests.chaos.ledger import Ledger, Violation
 from tests.chaos.scripted_client import ScriptedClient
 from tests.chaos.scripts_of_sessions import scripts
 
-MOMENT_TIMEOUT = 20.0
+MOMENT_TIMEOUT = 60.0
 """Seconds in which the moment may come; then the strike comes anyway."""
 SETTLE_TIMEOUT = 180.0
 """Seconds in which all scripts must be through: enough for a starved machine."""
+LAG_PAUSE, LAG_MAX = 0.1, 1.0
+"""How often to look at the lag of this process, and the lag from which on the machine is starved. Seconds."""
 PROCESS_ENDS = 0.1
 """Seconds in which a killed process has ended."""
 ROOMS_LEFT_TIMEOUT = 60.0
@@ -30,6 +32,7 @@ class Outcome:
     point: KillPoint
     is_on_time: bool = True
     """Whether the moment came."""
+    is_starved: bool = False
     acknowledged: int = 0
     """Sessions."""
     listening_after: float = 0.0
@@ -44,6 +47,7 @@ async def run_once(site: ChaosSite, point: KillPoint) -> Outcome:
     outcome, ledger = Outcome(point), site.ledger
     ledger.violations.clear()
     ledger.sessions.clear()
+    ledger.is_starved = False
     random = Random(f"{point.seed}/{point.number}/scripts")
     drawn = scripts(random, len(site.scripts))
     site.scripts |= {script.number: script for script in drawn}
@@ -53,6 +57,7 @@ async def run_once(site: ChaosSite, point: KillPoint) -> Outcome:
     ]
     awaited = site.happenings.await_moment(point.moment, point.count)
     running = [asyncio.create_task(client.run(), name=f"client {client.script.number}") for client in clients]
+    watching = asyncio.create_task(_notice_starvation(ledger))
     if point.kind == "delete":  # those that would last until the end of the run are ended in time
         running += [asyncio.create_task(_end_later(client, random.uniform(2.0, 4.0))) for client in clients[2:3]]
     try:
@@ -68,9 +73,19 @@ async def run_once(site: ChaosSite, point: KillPoint) -> Outcome:
             task.cancel()
         await asyncio.wait(running)
         await _end_all(site, clients)
-    outcome.acknowledged = len(ledger.sessions)
+    watching.cancel()
+    outcome.acknowledged, outcome.is_starved = len(ledger.sessions), ledger.is_starved
     outcome.violations = list(ledger.violations)
     return outcome
+
+
+async def _notice_starvation(ledger: Ledger) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        began = loop.time()
+        await asyncio.sleep(LAG_PAUSE)
+        if loop.time() > began + LAG_PAUSE + LAG_MAX:
+            ledger.is_starved = True
 
 
 async def _come(reached: asyncio.Event, running: list[asyncio.Task[None]]) -> bool:

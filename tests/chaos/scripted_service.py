@@ -106,7 +106,7 @@ class ScriptedService:
         key = InvitedAs(said["session"]["session_id"], self.service_id, said["attempt"])
         if said["reason"] != "replaced":
             self._ledger.session_ended(key.session_id, said["reason"])
-        elif key not in self._ledger.failed:
+        elif self._ledger.is_well(key):
             self._ledger.breaks("nobody well is replaced", f"{key} was told that it is replaced")
         if visit is not None:
             visit.cancel()
@@ -125,6 +125,7 @@ class ScriptedService:
             if self.means is Means.JOIN and not self._fails(invite, entry):
                 self._ledger.said_ready.add(key)
             await connect(room, invite.server_url, invite.token or "", QUIETLY, CONNECT_TIMEOUT)
+            self._ledger.joined.add(key)
             await self._happenings.happens("service joined")
             await asyncio.sleep(entry.pause)
             if self._fails(invite, entry):

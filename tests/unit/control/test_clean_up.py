@@ -1,4 +1,4 @@
-"""The end of a session is recorded before anyone is told."""
+"""The end of a session, and the next attempt of a service, are recorded before anyone is told."""
 
 from __future__ import annotations
 
@@ -11,18 +11,22 @@ from typing import Any
 
 import pytest
 
+from manager_agent.clock import Clock
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
+from manager_agent.outbound.invites import InviteError
 from manager_agent.records.memory import MemoryRecords
 from manager_agent.registry.registry import Registry
 from manager_agent.session.attempt import ServiceState
+from manager_agent.session.events import Refusal
 from manager_agent.session.identities import Identities
 from manager_agent.session.required_service import RequiredService, Requirement
 from manager_agent.session.session import Session, User
 from manager_agent.store.memory import MemoryStore
-from manager_agent.store.recording import Recording
+from manager_agent.store.recording import TIMEOUT, Recording
 from tests.unit.control.test_control_loop import NoRooms
-from tests.unit.registries import asrs
+from tests.unit.registries import ANY_ASR, asrs
+from tests.unit.virtual_time import in_virtual_time, let_pass, now
 from tests.unit.waits import until
 
 pytestmark = pytest.mark.unit
@@ -54,13 +58,8 @@ class AcceptingInviter:
         self._told.append(reason)
 
 
-async def test_services_are_told_the_end_after_it_is_recorded() -> None:
-    store, told = MemoryStore(time.time), list[str]()
-    registry = Registry(time.time, store.in_use, random.Random(0))
-    registry.register(asrs(1)[0])
-    rooms: Any = EndingRooms(told)
-    inviter: Any = AcceptingInviter(told)
-    orchestrator = Orchestrator(
+def orchestrator_of(store: MemoryStore, registry: Registry, rooms: Any, inviter: Any, clock: Clock) -> Orchestrator:
+    return Orchestrator(
         store=store,
         rooms=rooms,
         inviter=inviter,
@@ -68,13 +67,61 @@ async def test_services_are_told_the_end_after_it_is_recorded() -> None:
         identities=Identities("secret"),
         missed_rooms=MissedRooms(),
         recording=Recording(store),
-        records=MemoryRecords(time.time),
-        clock=time.time,
+        records=MemoryRecords(clock),
+        clock=clock,
     )
+
+
+async def test_services_are_told_the_end_after_it_is_recorded() -> None:
+    store, told = MemoryStore(time.time), list[str]()
+    registry = Registry(time.time, store.in_use, random.Random(0))
+    registry.register(asrs(1)[0])
+    orchestrator = orchestrator_of(store, registry, EndingRooms(told), AcceptingInviter(told), time.time)
     services = registry.choose([Requirement("asr-1")])
     await orchestrator.open(Session("s1", "room-1", User("alice"), time.time(), services))
     await store.wait_for("s1", lambda session: session.services[0].state is ServiceState.ACCEPTED)
     await orchestrator.close("s1")
     await until(lambda: told, lambda so_far: len(so_far) == 2)
     assert told == ["status", "closed"]
+    await orchestrator.aclose()
+
+
+class SlowRooms(NoRooms):
+    """LiveKit takes no record until it is let."""
+
+    def __init__(self) -> None:
+        self.takes_records = asyncio.Event()
+
+    async def show_status(self, _: Session) -> None:
+        await self.takes_records.wait()
+
+    async def record_specification(self, _: Session) -> None:
+        await self.takes_records.wait()
+
+
+class SecondInviter(AcceptingInviter):
+    """The first instance declines."""
+
+    async def invite(self, session: Session, entry: int) -> None:
+        attempt = session.services[entry].attempt
+        self._told.append(f"attempt {attempt}")
+        if attempt == 1:
+            raise InviteError(Refusal.DECLINED, "as the test wants it")
+
+
+@in_virtual_time
+async def test_the_next_attempt_waits_for_its_record_and_counts_against_no_service() -> None:
+    store, told, rooms = MemoryStore(now), list[str](), SlowRooms()
+    registry = Registry(now, store.in_use, random.Random(0))
+    for service in asrs(2):
+        registry.register(service)
+    orchestrator = orchestrator_of(store, registry, rooms, SecondInviter(told), now)
+    await orchestrator.open(Session("s1", "room-1", User("alice"), now(), registry.choose([ANY_ASR])))
+    await store.wait_for("s1", lambda session: session.services[0].attempt == 2)
+    await let_pass(TIMEOUT + 2.0)
+    assert told == ["attempt 1"]
+    rooms.takes_records.set()
+    session = await store.wait_for("s1", lambda session: session.services[0].state is ServiceState.ACCEPTED)
+    assert (session.services[0].attempt, told) == (2, ["attempt 1", "attempt 2"])
+    await orchestrator.pause()
     await orchestrator.aclose()
