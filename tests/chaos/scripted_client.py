@@ -128,14 +128,25 @@ class ScriptedClient:
                 await self._happenings.happens("guest admitted")
 
     async def _join(self, view: View) -> None:
+        """Enter the room, unless the session is over. A connect may fail on a starved machine."""
+        while True:
+            try:
+                return await self._enter(view)
+            except (rtc.ConnectError, TimeoutError):
+                if (await self._ask("GET", ""))["reason"] is not None:
+                    return None
+
+    async def _enter(self, view: View) -> None:
         assert self.known is not None
         known, room = self.known, rtc.Room()
         self._rooms.append(room)
 
         def note_end(reason: Any) -> None:
-            if not known.is_unwanted and known.over is None:
+            if is_in and not known.is_unwanted and known.over is None:
                 self._ledger.breaks("no human is disconnected", f"{room.name}: {rtc.DisconnectReason.Name(reason)}")
 
+        is_in = False
         room.on("disconnected", note_end)
         await connect(room, view["server_url"], view["access_token"], QUIETLY, CONNECT_TIMEOUT)
+        is_in = True
         known.humans += 1

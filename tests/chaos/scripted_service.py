@@ -115,6 +115,12 @@ class ScriptedService:
         await self._happenings.happens("invite answered")
 
     async def _visit(self, invite: Invite, key: InvitedAs, entry: EntryScript) -> None:
+        """Until the session is over, or the service is told so. A connect may fail on a starved machine."""
+        while key not in self._ledger.joined:
+            await self._stay(invite, key, entry)
+            await asyncio.sleep(REPEAT_PAUSE)
+
+    async def _stay(self, invite: Invite, key: InvitedAs, entry: EntryScript) -> None:
         room = rtc.Room()
         acknowledged = asyncio.Event()
         room.on("data_received", lambda packet: _note_ack(packet, invite, acknowledged))
@@ -134,7 +140,7 @@ class ScriptedService:
                 await self._say_ready(room, invite, key, acknowledged)
             await over.wait()
         except (rtc.ConnectError, TimeoutError, rtc.RpcError):
-            return  # the session is over
+            return
         finally:
             await disconnect(room)
 
