@@ -8,25 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import structlog
-from livekit.agents import AgentServer, JobContext, JobExecutorType, JobRequest, WorkerPermissions
-from livekit.agents.job import RunningJobInfo
 
 from manager_agent.clock import Clock
-from manager_agent.livekit import jobs
 from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits_time
 from manager_agent.livekit.room_connection import drain
 from manager_agent.livekit.room_record import read_dispatch_metadata
 from manager_agent.livekit.room_watcher import Watcher
 from manager_agent.messages import DispatchMetadata
-from manager_agent.proxy_rule import proxy_rule
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
 from manager_agent.store.recording import Recording
 from manager_agent.store.store import Store, UnknownSession
+
+if TYPE_CHECKING:
+    from livekit.agents import AgentServer, JobRequest
+    from livekit.agents.job import RunningJobInfo
 
 log = structlog.get_logger()
 
@@ -35,10 +35,6 @@ REMAKE_TIMEOUT = 3.0
 """Seconds that an offered job waits for LiveKit's answer about a room that is made again."""
 CLOSE_TIMEOUT = 2.0
 """Seconds. The process must end even if LiveKit hangs."""
-HIDDEN = WorkerPermissions(
-    can_publish=False, can_subscribe=True, can_publish_data=True, can_update_metadata=False, hidden=True
-)
-"""Participants don't see the manager; it publishes data only for acknowledgements."""
 
 
 class ManagerAgent:
@@ -67,7 +63,11 @@ class ManagerAgent:
     @property
     def registered(self) -> bool:
         """Whether LiveKit can send us jobs now."""
-        return self._server is not None and jobs.is_connected(self._server)
+        if self._server is None:
+            return False
+        from manager_agent.livekit import jobs  # loaded by then, see _run
+
+        return jobs.is_connected(self._server)
 
     async def start(self) -> None:
         """Start taking jobs in the background. LiveKit does not have to be up yet."""
@@ -83,8 +83,18 @@ class ManagerAgent:
         await drain(ends - loop.time())
 
     async def _run(self) -> None:
+        # In a thread: the import takes a second, in which the process serves already.
+        make_server = await asyncio.to_thread(_imported_make_server)
         while True:
-            self._server = self._make_server()
+            self._server = make_server(
+                url=self._url,
+                api_key=self._key,
+                api_secret=self._secret,
+                agent_name=self._agent_name,
+                decide=self._decide,
+                watch=self._watch,
+                signing=self._signing,
+            )
             try:
                 await self._server.run()
                 log.error("agent_server_stopped")
@@ -94,26 +104,6 @@ class ManagerAgent:
                 with contextlib.suppress(Exception):
                     await self._server.aclose()
             await asyncio.sleep(RESTART_PAUSE)
-
-    def _make_server(self) -> AgentServer:
-        server = AgentServer(
-            job_executor_type=JobExecutorType.THREAD,
-            multiprocessing_context="spawn",
-            num_idle_processes=0,
-            load_fnc=lambda: 0.0,
-            load_threshold=float("inf"),  # with a finite one, bursts of jobs are rejected
-            permissions=HIDDEN,
-            max_retry=sys.maxsize,
-            ws_url=self._url,
-            http_proxy=proxy_rule().of(self._url),  # its default ignores NO_PROXY
-            api_key=self._key,
-            api_secret=self._secret,
-            host="127.0.0.1",
-            port=0,  # of the agent server's own health page, which is not used
-        )
-        server.rtc_session(_never_called, agent_name=self._agent_name, on_request=self._decide)
-        jobs.install(server, self._watch, self._agent_name, self._signing)
-        return server
 
     async def _decide(self, request: JobRequest) -> None:
         """Accept the job if the session puts this manager in charge of its room; else reject it."""
@@ -187,5 +177,7 @@ class ManagerAgent:
             await self._store.update(session_id, ev.ManagerFailed(self._clock(), identity))
 
 
-async def _never_called(_: JobContext) -> None:
-    """AgentServer requires an entrypoint, but jobs.py runs the jobs."""
+def _imported_make_server() -> Callable[..., AgentServer]:
+    from manager_agent.livekit.agent_server import make_server
+
+    return make_server
