@@ -230,9 +230,10 @@ class Session:
 
     @property
     def may_be_remade(self) -> bool:
-        """Whether its room is made again if it is lost. Not if someone is in it, whose stay that would end."""
-        is_occupied = self.ready_at is not None and self.someone_here
-        return not self.over and not is_occupied and self.room.remakes < REMAKES_MAX
+        """Whether its room is made again if it is lost. Not if someone came into it once it was ready: that the user
+        left may be the first that is heard of the loss."""
+        was_entered = self.ready_at is not None and (self.someone_here or self.user_left_at is not None)
+        return not self.over and not was_entered and self.room.remakes < REMAKES_MAX
 
     @property
     def trace(self) -> TraceContext | None:

@@ -38,8 +38,8 @@ RoomCreated                    | =         .         =         =         =      
 RoomCreated, another one       | =         .         =         =         =         =         =         =         =         .         waiting   waiting
 RoomRefused                    | =         room_unavailable =         =         =         =         =         =         =         .         .         .
 RoomRefused, taken             | =         room_unavailable =         =         =         =         =         =         =         .         room_closed room_closed
-RoomClosed                     | =         =         .         .         room_closed .         .         =         =         =         =         =
-RoomClosed, any of that name   | =         =         .         .         room_closed .         .         =         =         =         =         =
+RoomClosed                     | =         =         .         .         room_closed room_closed .         =         =         =         =         =
+RoomClosed, any of that name   | =         =         .         .         room_closed room_closed .         =         =         =         =         =
 RoomClosed, another one        | =         =         =         =         =         =         =         =         =         =         =         =
 RoomMissed                     | =         =         .         .         .         .         .         =         =         =         .         .
 RoomListed, services           | .         .         ready     .         .         .         ready     =         =         =         =         =
