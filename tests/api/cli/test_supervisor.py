@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -77,10 +77,12 @@ async def supervised(*arguments: str, **environment: str) -> AsyncIterator[Super
         yield Supervised(process)
     finally:
         if process.returncode is None:
-            for child in psutil.Process(process.pid).children():
-                child.kill()
+            with suppress(psutil.NoSuchProcess):  # it has ended, and asyncio does not know it yet
+                for child in psutil.Process(process.pid).children():
+                    child.kill()
             process.kill()
-            await process.wait()
+        async with waiting_for("the end of the output", lambda: process, within=60):
+            await process.communicate()  # closes the pipe
 
 
 @pytest.mark.parametrize(

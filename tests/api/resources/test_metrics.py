@@ -23,7 +23,7 @@ from prometheus_client.registry import Collector
 from http_api import VERSION
 from http_api.settings.settings import Settings
 from manager_agent.session import events as ev
-from manager_agent.session.events import Evidence, Refusal, Signal
+from manager_agent.session.events import Evidence, ParticipantInfo, Refusal, Signal
 from manager_agent.session.session import EndReason, Session, SessionState, User
 from tests.api.resources.test_webhooks import post, webhook
 from tests.api.stand_ins import Api, StartApi
@@ -301,11 +301,13 @@ async def test_missed_webhook_is_counted_only_where_webhooks_arrive(api: Api) ->
     async with still_session(api, "ses_silent") as session:
         await session.happens(ev.RoomClosed(api.parts.clock(), "RM_1"))
     async with still_session(api, "ses_told", webhooks_arrive=True) as session:
+        await session.becomes_ready()
         await session.user_comes()
         now = api.parts.clock()
-        await session.happens(*given.unlisted(now + 2), *given.room_missed(now + 4))
-        assert session.now.user_left_at == now + 2
-        assert await post(api, webhook("room-ses_told", "participant_left", identity="alice", sid="PA_alice_1")) == 200
+        alice = ParticipantInfo("alice", "PA_alice_1")
+        await session.happens(*given.unlisted(now + 2, alice), *given.room_missed(now + 4))
+        assert session.now.over
+        assert await post(api, webhook("room-ses_told", "participant_left", identity="sm-asr-1", sid="PA_1")) == 200
     missed = "session_manager_webhooks_missed_total"
     shown = await until_exposed(api, missed)
     assert shown.by("event", missed) == {"participant_joined": 0, "participant_left": 0, "room_finished": 1}

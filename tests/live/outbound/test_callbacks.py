@@ -53,7 +53,8 @@ async def test_callbacks_report_each_session_state_once_and_in_order(stack: Stac
     assert receiver.believes(KEY, SECRET)
 
 
-async def test_callback_reports_the_session_end_when_the_manager_stops(stack: Stack) -> None:
+async def test_callback_reports_the_session_end_when_the_manager_stops(start_stack: StartStack, site: Site) -> None:
+    stack = await start_stack(site, stop_ends_sessions=True)
     async with CallbackReceiver() as receiver:
         bot = await stack.bot("asr")
         await ready_session(stack, bot, callback_url=receiver.url)

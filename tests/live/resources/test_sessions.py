@@ -193,10 +193,14 @@ async def test_session_expires_at_max_duration(stack: Stack) -> None:
     assert ended.end.reason is EndReason.EXPIRED
 
 
-async def test_room_deleted_from_outside_ends_its_session(stack: Stack) -> None:
+async def test_room_deleted_from_outside_ends_the_session_of_a_user(stack: Stack) -> None:
     session = await ready_session(stack, await stack.bot("asr"))
+    user = Human()
+    await user.join(session)
+    await stack.until(session["session_id"], lambda now: now.state is SessionState.ACTIVE)
     await stack.livekit.room.delete_room(api.DeleteRoomRequest(room=session["room_name"]))
     ended = await over(stack, session["session_id"])
+    await user.leave()
     assert ended.end is not None
     assert ended.end.reason is EndReason.ROOM_CLOSED
 

@@ -109,6 +109,10 @@ COUNTED: dict[str, set[str]] = {
         "service_failures_total declined ASR 1",
     },
     "the room of a session is made again": {"rooms_lost_total 1", "manager_dispatches_repeated_total 1"},
+    "the room of a session is made again while a service is being invited": {
+        "rooms_lost_total 1",
+        "manager_dispatches_repeated_total 1",
+    },
     "a service is invited into a room that was made again": {
         "service_replacements_total ASR 1",
         "service_attempts_total ASR 1",
