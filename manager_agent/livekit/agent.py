@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
+from collections import Counter
 from typing import Any
 
 import structlog
@@ -18,6 +19,7 @@ from pydantic import ValidationError
 
 from manager_agent.clock import Clock
 from manager_agent.livekit import jobs
+from manager_agent.livekit.participant_budget import ParticipantBudget
 from manager_agent.livekit.room_connection import drain
 from manager_agent.livekit.room_watcher import Watcher
 from manager_agent.messages import DispatchMetadata
@@ -53,6 +55,10 @@ class ManagerAgent:
         self._store, self._identities, self._clock = store, identities, clock
         self.rooms_held = 0
         """Rooms being watched or joined."""
+        self._budgets: set[ParticipantBudget] = set()
+        """Those of the rooms being watched or joined."""
+        self._messages: Counter[tuple[str, str]] = Counter()
+        """The messages in rooms that are no longer watched."""
         self._server: AgentServer | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -60,6 +66,11 @@ class ManagerAgent:
     def registered(self) -> bool:
         """Whether LiveKit can send us jobs now."""
         return self._server is not None and jobs.is_connected(self._server)
+
+    @property
+    def messages(self) -> Counter[tuple[str, str]]:
+        """How many messages participants sent to the manager, by KINDS and OUTCOMES of participant_budget.py."""
+        return sum((budget.counts for budget in self._budgets), self._messages)
 
     async def start(self) -> None:
         """Start taking jobs in the background. LiveKit does not have to be up yet."""
@@ -149,10 +160,13 @@ class ManagerAgent:
         assert metadata is not None, "only jobs with our metadata are accepted"
         identity = info.accept_arguments.identity
         self.rooms_held += 1
+        self._budgets.add(budget := ParticipantBudget())
         # Bound for good: this task runs only this job.
         structlog.contextvars.bind_contextvars(**self._log_fields(metadata, info.job.room.name))
         try:
-            watcher = Watcher(session_id=metadata.session_id, identity=identity, store=self._store, clock=self._clock)
+            watcher = Watcher(
+                session_id=metadata.session_id, identity=identity, store=self._store, clock=self._clock, budget=budget
+            )
             await watcher.watch(info.url, info.token)
         except UnknownSession:
             log.info("manager_outlived_session", identity=identity)
@@ -160,6 +174,8 @@ class ManagerAgent:
             log.warning("manager_failed", identity=identity, error=repr(error))
         finally:
             self.rooms_held -= 1
+            self._budgets.remove(budget)
+            self._messages += budget.counts
             await self._report_failure(metadata.session_id, identity)
 
     async def _report_failure(self, session_id: str, identity: str) -> None:
