@@ -33,7 +33,7 @@ WANTED = frozenset(
 joining. Any participant can cause thousands a second of the others, such as those about muted tracks, names, metadata
 and typing indicators."""
 KEPT_THREADS_MAX = 256
-"""More than the native library has threads that call back, which are as many as the machine has cores."""
+"""More than the native library has threads that call back: one for each core."""
 
 
 def route_events(room: rtc.Room, topic: str, budget: ParticipantBudget) -> None:
@@ -103,7 +103,7 @@ class RoutedQueue(_ffi_client.FfiQueue[FfiEvent]):
         """The same routes, by the handle of the room's local participant."""
         self._handles: dict[Any, tuple[int, int]] = {}
         """The handles of both, by the queue of the room."""
-        self._threads: set[int] = set()
+        self._thread, self._threads_kept = threading.local(), 0
 
     def route(self, room: int, participant: int, route: _Route) -> None:
         with self._lock:
@@ -141,10 +141,10 @@ class RoutedQueue(_ffi_client.FfiQueue[FfiEvent]):
 
     def _keep_thread_state(self) -> None:
         """Keep what the interpreter has allocated for this thread of the native library, until the process ends. Else
-        it allocates it for each event anew, which costs three times as much as to read and drop the event."""
-        thread = threading.get_ident()
-        if thread not in self._threads and len(self._threads) < KEPT_THREADS_MAX:
-            self._threads.add(thread)
+        it allocates it for each event anew, which costs more than to read the event and drop it."""
+        if not hasattr(self._thread, "is_kept") and self._threads_kept < KEPT_THREADS_MAX:
+            self._thread.is_kept = True
+            self._threads_kept += 1
             ctypes.pythonapi.PyGILState_Ensure()  # never released
 
 

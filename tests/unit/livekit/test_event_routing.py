@@ -17,7 +17,6 @@ from livekit.rtc._proto.handle_pb2 import FfiOwnedHandle
 from livekit.rtc._proto.room_pb2 import RoomEvent
 from livekit.rtc._utils import Queue
 
-from manager_agent.livekit import participant_budget
 from manager_agent.livekit.event_routing import RoutedQueue, route_events
 from manager_agent.livekit.participant_budget import BURST, ParticipantBudget
 from manager_agent.messages import RpcFault
@@ -62,8 +61,9 @@ class Client:
         )
 
     def watched_room(self, handle: int = OURS) -> Any:
+        """Time stands still for it: no participant may send more than the burst."""
         room = self.connected_room(handle)
-        route_events(room, "ours", ParticipantBudget())
+        route_events(room, "ours", ParticipantBudget(clock=lambda: 0.0))
         return room
 
 
@@ -72,12 +72,6 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Client:
     client = Client()
     monkeypatch.setattr(_ffi_client, "FfiClient", SimpleNamespace(instance=client))
     return client
-
-
-@pytest.fixture
-def still(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time stands still: no participant may send more than the burst."""
-    monkeypatch.setattr(participant_budget, "time", SimpleNamespace(monotonic=lambda: 0.0))
 
 
 def of_room(kind: str, room: int = OURS) -> FfiEvent:
@@ -111,7 +105,6 @@ async def delivered(*queues: Queue[FfiEvent]) -> list[list[FfiEvent]]:
     return [[queue.get_nowait() for _ in range(queue.qsize())] for queue in queues]
 
 
-@pytest.mark.usefixtures("still")
 @pytest.mark.parametrize("kind", KINDS)
 async def test_flood_of_any_kind_of_event_reaches_the_loop_only_within_the_budget(kind: str, client: Client) -> None:
     room = client.watched_room()
@@ -145,7 +138,6 @@ def _handles(message: object, depth: int = 0) -> list[FfiOwnedHandle]:
     return [handle for one in inner if hasattr(one, "DESCRIPTOR") for handle in _handles(one, depth + 1)]
 
 
-@pytest.mark.usefixtures("still")
 async def test_rpcs_that_are_too_many_are_answered_and_never_reach_the_loop(client: Client) -> None:
     room = client.watched_room()
     for number in range(int(BURST) + 2):
@@ -224,7 +216,7 @@ async def test_native_thread_that_brought_an_event_keeps_its_thread_state(is_eve
     client.watched_room()
     local, values = threading.local(), []
 
-    @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)
+    @ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.c_void_p)  # type: ignore[untyped-decorator]
     def call_back(_: object) -> None:
         local.value = threading.Event()
         values.append(weakref.ref(local.value))
