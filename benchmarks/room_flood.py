@@ -51,7 +51,7 @@ Arrived = dict[str, float]
 
 
 @dataclass(slots=True)
-class Case:
+class FloodCase:
     """What else goes on while sessions are requested, and how long they took."""
 
     title: str
@@ -113,7 +113,7 @@ def main() -> None:
     Console(width=120).print(as_table(cases))
 
 
-async def measure_all(count: int, rate: int, folder: Path) -> list[Case]:
+async def measure_all(count: int, rate: int, folder: Path) -> list[FloodCase]:
     binary, port = await asyncio.to_thread(find_or_build), free_port()
     url, log = f"http://127.0.0.1:{port}", folder / "api.log"
     webhook_url, server_log = f"{url}/livekit/webhook", folder / "livekit-server.log"
@@ -134,9 +134,9 @@ async def measure_all(count: int, rate: int, folder: Path) -> list[Case]:
                 flooder(server.url, room, manager, rate, folder) as flood,
             ):
                 cases = [
-                    Case("quiet"),
-                    Case("flood without a manager", floor, lambda: arrived_at_bystander(other)),
-                    Case("flood of a manager", flood, lambda: arrived_at_manager(http)),
+                    FloodCase("quiet"),
+                    FloodCase("flood without a manager", floor, lambda: arrived_at_bystander(other)),
+                    FloodCase("flood of a manager", flood, lambda: arrived_at_manager(http)),
                 ]
                 await take_turns(cases, watch, count)
                 async with cases[-1].flood():
@@ -144,7 +144,7 @@ async def measure_all(count: int, rate: int, folder: Path) -> list[Case]:
                 return cases
 
 
-async def take_turns(cases: Sequence[Case], watch: Sessions, count: int) -> None:
+async def take_turns(cases: Sequence[FloodCase], watch: Sessions, count: int) -> None:
     for done in range(0, count, TURN):
         Console(stderr=True).print(f"{done} of {count} sessions of each case ...")
         for case in cases:
@@ -248,7 +248,7 @@ def token(room: str, identity: str) -> str:
     return api.AccessToken(KEY, SECRET).with_identity(identity).with_grants(grants).to_jwt()
 
 
-def as_table(cases: Sequence[Case]) -> Table:
+def as_table(cases: Sequence[FloodCase]) -> Table:
     """One row per case, and the difference of the last to the one before, its floor."""
     percents = (50, 90, 99)
     title = f"From the request for a session until its service is ready, ms; {len(cases[0].ms)} sessions each"

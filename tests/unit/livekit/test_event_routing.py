@@ -34,7 +34,7 @@ OURS, PARTICIPANT = 100, 1_000
 """The handle of the first room, and how far its local participant's is from it."""
 
 
-class Client:
+class RecordingFfiClient:
     """The SDK's client, except that it records what the native library is asked for."""
 
     def __init__(self) -> None:
@@ -68,8 +68,8 @@ class Client:
 
 
 @pytest.fixture
-def client(monkeypatch: pytest.MonkeyPatch) -> Client:
-    client = Client()
+def client(monkeypatch: pytest.MonkeyPatch) -> RecordingFfiClient:
+    client = RecordingFfiClient()
     monkeypatch.setattr(_ffi_client, "FfiClient", SimpleNamespace(instance=client))
     return client
 
@@ -106,7 +106,9 @@ async def delivered(*queues: Queue[FfiEvent]) -> list[list[FfiEvent]]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_flood_of_any_kind_of_event_reaches_the_loop_only_within_the_budget(kind: str, client: Client) -> None:
+async def test_flood_of_any_kind_of_event_reaches_the_loop_only_within_the_budget(
+    kind: str, client: RecordingFfiClient
+) -> None:
     room = client.watched_room()
     for _ in range(500):
         client.queue.put(of_room(kind))
@@ -118,7 +120,7 @@ async def test_flood_of_any_kind_of_event_reaches_the_loop_only_within_the_budge
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_dropped_event_releases_the_native_object_that_it_holds(kind: str, client: Client) -> None:
+async def test_dropped_event_releases_the_native_object_that_it_holds(kind: str, client: RecordingFfiClient) -> None:
     """Found in the protocol, so that a new kind of event with an object is noticed."""
     room, event, handles = client.watched_room(), of_room(kind), 0
     if kind == "data_packet_received":
@@ -138,7 +140,7 @@ def _handles(message: object, depth: int = 0) -> list[FfiOwnedHandle]:
     return [handle for one in inner if hasattr(one, "DESCRIPTOR") for handle in _handles(one, depth + 1)]
 
 
-async def test_rpcs_that_are_too_many_are_answered_and_never_reach_the_loop(client: Client) -> None:
+async def test_rpcs_that_are_too_many_are_answered_and_never_reach_the_loop(client: RecordingFfiClient) -> None:
     room = client.watched_room()
     for number in range(int(BURST) + 2):
         client.queue.put(rpc(invocation=number))
@@ -153,7 +155,9 @@ async def test_rpcs_that_are_too_many_are_answered_and_never_reach_the_loop(clie
 
 
 @pytest.mark.parametrize("make", [lambda room: of_room("participant_connected", room), rpc])
-async def test_event_of_one_room_goes_to_no_other_subscriber(make: Callable[[int], FfiEvent], client: Client) -> None:
+async def test_event_of_one_room_goes_to_no_other_subscriber(
+    make: Callable[[int], FfiEvent], client: RecordingFfiClient
+) -> None:
     first, second = client.watched_room(OURS), client.watched_room(OURS + 1)
     joining, waiting = client.connected_room(OURS + 2)._ffi_queue, client.queue.subscribe()
     client.queue.put(make(OURS))
@@ -162,7 +166,9 @@ async def test_event_of_one_room_goes_to_no_other_subscriber(make: Callable[[int
     assert found == [[make(OURS)], [make(OURS + 1)], [], []]
 
 
-async def test_events_of_rooms_without_a_route_and_outcomes_go_to_all_other_subscribers(client: Client) -> None:
+async def test_events_of_rooms_without_a_route_and_outcomes_go_to_all_other_subscribers(
+    client: RecordingFfiClient,
+) -> None:
     """Also to those that subscribed before the first room had a route, each by its own filter."""
     before, picky = client.queue.subscribe(), client.queue.subscribe(filter_fn=lambda event: event.HasField("connect"))
     room = client.watched_room()
@@ -174,7 +180,7 @@ async def test_events_of_rooms_without_a_route_and_outcomes_go_to_all_other_subs
     assert client.released == []
 
 
-async def test_room_that_ends_loses_its_route_and_nothing_is_kept_of_it(client: Client) -> None:
+async def test_room_that_ends_loses_its_route_and_nothing_is_kept_of_it(client: RecordingFfiClient) -> None:
     room, other = client.watched_room(), client.watched_room(OURS + 1)
     client.queue.unsubscribe(room._ffi_queue)
     client.queue.unsubscribe(room._ffi_queue)  # the SDK does it more than once
@@ -187,7 +193,7 @@ async def test_room_that_ends_loses_its_route_and_nothing_is_kept_of_it(client: 
     assert (queue._rooms, queue._participants, queue._handles, queue._subscribers) == ({}, {}, {}, [])
 
 
-async def test_other_subscribers_come_and_go_as_before(client: Client) -> None:
+async def test_other_subscribers_come_and_go_as_before(client: RecordingFfiClient) -> None:
     client.watched_room()
     waiting = client.queue.subscribe()
     client.queue.unsubscribe(waiting)
@@ -195,14 +201,16 @@ async def test_other_subscribers_come_and_go_as_before(client: Client) -> None:
     assert await delivered(waiting) == [[]]
 
 
-async def test_a_thread_in_put_of_the_replaced_queue_excludes_changes_of_the_subscribers(client: Client) -> None:
+async def test_a_thread_in_put_of_the_replaced_queue_excludes_changes_of_the_subscribers(
+    client: RecordingFfiClient,
+) -> None:
     replaced = client.queue
     client.watched_room()
     assert client.queue is not replaced
     assert (client.queue._lock, client.queue._subscribers) == (replaced._lock, replaced._subscribers)
 
 
-async def test_closed_event_loop_is_no_error_in_the_native_thread(client: Client) -> None:
+async def test_closed_event_loop_is_no_error_in_the_native_thread(client: RecordingFfiClient) -> None:
     room = client.connected_room()
     room._loop = asyncio.new_event_loop()
     room._loop.close()
@@ -211,7 +219,9 @@ async def test_closed_event_loop_is_no_error_in_the_native_thread(client: Client
 
 
 @pytest.mark.parametrize("is_event", [True, False])
-async def test_native_thread_that_brought_an_event_keeps_its_thread_state(is_event: bool, client: Client) -> None:
+async def test_native_thread_that_brought_an_event_keeps_its_thread_state(
+    is_event: bool, client: RecordingFfiClient
+) -> None:
     """Else the interpreter allocates it anew for each event. It goes with the values that are local to the thread."""
     client.watched_room()
     local, values = threading.local(), []
