@@ -3,8 +3,8 @@
     python -m benchmarks.room_flood
 
 A participant sends data messages, RPCs and attribute changes to the manager of its room. The floor is the same flood to
-an ordinary participant of a room without a manager, which costs the machine and livekit-server the same: the difference
-to it is the manager's.
+a participant that ignores everything, in a room without a manager, which costs the machine and livekit-server the same:
+the difference to it is the manager's. The cases take turns, so that what else the machine does affects all alike.
 """
 
 from __future__ import annotations
@@ -13,63 +13,107 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import aiohttp
+import psutil
 from livekit import api, rtc
+from prometheus_client.parser import text_string_to_metric_families
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.child import run, running
+from benchmarks.child import Child, run, running
 from benchmarks.join_latency import KEY, SECRET, TIMEOUT, Sessions, environment, listening, registered
-from benchmarks.measuring import percentile, times
+from benchmarks.measuring import percentile
 from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.messages import TOPIC
 from manager_agent.session.session import OUR_IDENTITIES
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 
 OTHER_ROOM, BYSTANDER = "room-without-manager", "bystander"
+KINDS = ("data", "rpc", "attributes")
+TURN = 5
+"""Sessions of one case, before it is the turn of the next: to start and to end a flood takes longer than a session."""
 REPEAT = 0.025
 """Seconds between two `ready` signals of a service: the manager may not be in the room yet."""
+SETTLE = 0.5
+"""Seconds after a flood began or has been sent, and before log lines are counted."""
+IDLE_SLICE, IDLE_CPU, DRAIN_TIMEOUT = 0.2, 0.1, 5.0
+"""A flooder has sent everything once it used less than this share of a core for so many seconds."""
 LOG_SECONDS = 60.0
 """How long log lines are counted, while no session is requested."""
-SETTLE = 5.0
-"""Seconds before that, in which the last session is cleaned up."""
+
+Arrived = dict[str, float]
+"""Messages that have arrived so far, by kind. Kinds that can't be counted are missing."""
 
 
 @dataclass(slots=True)
-class Flood:
-    sent: int = 0
-    """Messages of each kind so far."""
-
-
-@dataclass(frozen=True, slots=True)
-class Readiness:
-    """How long sessions took from their request until their service was ready."""
+class FloodCase:
+    """What else goes on while sessions are requested, and how long they took."""
 
     title: str
-    ms: Sequence[float]
-    never: int
-    sent_per_second: float = 0.0
+    flooder: Child | None = None
+    arrived: Callable[[], Awaitable[Arrived]] | None = None
+    ms: list[float] = field(default_factory=list)
+    """From each request for a session until its service was ready."""
+    never: int = 0
+    seconds: float = 0.0
+    """The time during which messages were counted."""
+    received: Arrived = field(default_factory=dict)
+    """The messages that arrived in it."""
+    sent: int = 0
+    flooded_seconds: float = 0.0
     log_lines: int | None = None
     """In LOG_SECONDS."""
 
+    async def take_turn(self, watch: Sessions, count: int) -> None:
+        """Request so many sessions, one after another, during a flood."""
+        async with self.flood():
+            before, begun = await self._counts(), time.monotonic()
+            for _ in range(count):
+                took = await ready_after_ms(watch)
+                if took is None:
+                    self.never += 1
+                else:
+                    self.ms.append(took)
+            self.seconds += time.monotonic() - begun
+            for kind, total in (await self._counts()).items():
+                self.received[kind] = self.received.get(kind, 0.0) + total - before[kind]
+
+    @asynccontextmanager
+    async def flood(self) -> AsyncIterator[None]:
+        """The flood, from when it has settled until it is over."""
+        if self.flooder is None:
+            yield
+            return
+        self.flooder.send("go")
+        begun = time.monotonic()
+        await asyncio.sleep(SETTLE)
+        yield
+        self.flooder.send("pause")
+        self.sent = int(await self.flooder.receive())
+        self.flooded_seconds += time.monotonic() - begun
+        await drained(self.flooder.pid)
+
+    async def _counts(self) -> Arrived:
+        return await self.arrived() if self.arrived else {}
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.room_flood", description="Takes three minutes.")
-    parser.add_argument("--sessions", type=int, default=30, help="sessions per row (default 30)")
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.room_flood", description="Takes about five minutes.")
+    parser.add_argument("--sessions", type=int, default=100, help="sessions per case (default 100)")
     parser.add_argument("--rate", type=int, default=5_000, help="messages of each kind a second (default 5,000)")
     arguments = parser.parse_args()
     disable_log_capture()
     with tempfile.TemporaryDirectory(prefix="room-flood-") as folder:
-        results = run(measure_all(arguments.sessions, arguments.rate, Path(folder)))
-    Console(width=120).print(as_table(results, arguments.sessions))
+        cases = run(measure_all(arguments.sessions, arguments.rate, Path(folder)))
+    Console(width=120).print(as_table(cases))
 
 
-async def measure_all(count: int, rate: int, folder: Path) -> list[Readiness]:
+async def measure_all(count: int, rate: int, folder: Path) -> list[FloodCase]:
     binary, port = await asyncio.to_thread(find_or_build), free_port()
     url, log = f"http://127.0.0.1:{port}", folder / "api.log"
     webhook_url, server_log = f"{url}/livekit/webhook", folder / "livekit-server.log"
@@ -82,28 +126,29 @@ async def measure_all(count: int, rate: int, folder: Path) -> list[Readiness]:
         watch = Sessions(http)
         async with listening(watch) as endpoint:
             await registered(http, endpoint, ready_on="signal")
-            results = [await measure("quiet", watch, count, Flood())]
             await livekit.room.create_room(api.CreateRoomRequest(name=OTHER_ROOM))
-            async with (
-                bystander(server.url, folder),
-                flooding(server.url, OTHER_ROOM, BYSTANDER, rate, folder) as flood,
-            ):
-                results.append(await measure("flood without a manager", watch, count, flood))
             room, manager = await managed_room(http, livekit)
-            async with flooding(server.url, room, manager, rate, folder) as flood:
-                results.append(await measure("flood of a manager", watch, count, flood, log))
-            return results
+            async with (
+                bystander(server.url, folder) as other,
+                flooder(server.url, OTHER_ROOM, BYSTANDER, rate, folder) as floor,
+                flooder(server.url, room, manager, rate, folder) as flood,
+            ):
+                cases = [
+                    FloodCase("quiet"),
+                    FloodCase("flood without a manager", floor, lambda: arrived_at_bystander(other)),
+                    FloodCase("flood of a manager", flood, lambda: arrived_at_manager(http)),
+                ]
+                await take_turns(cases, watch, count)
+                async with cases[-1].flood():
+                    cases[-1].log_lines = await lines_added(log)
+                return cases
 
 
-async def measure(title: str, watch: Sessions, count: int, flood: Flood, log: Path | None = None) -> Readiness:
-    """Request sessions one after another; then count the lines of the log, if there is one."""
-    Console(stderr=True).print(f"{title}: {count} sessions ...")
-    before, begun = flood.sent, time.monotonic()
-    took = [await ready_after_ms(watch) for _ in range(count)]
-    rate = (flood.sent - before) / (time.monotonic() - begun)
-    lines = await lines_added(log) if log else None
-    known = [ms for ms in took if ms is not None]
-    return Readiness(title, known, count - len(known), rate, lines)
+async def take_turns(cases: Sequence[FloodCase], watch: Sessions, count: int) -> None:
+    for done in range(0, count, TURN):
+        Console(stderr=True).print(f"{done} of {count} sessions of each case ...")
+        for case in cases:
+            await case.take_turn(watch, min(TURN, count - done))
 
 
 async def ready_after_ms(watch: Sessions) -> float | None:
@@ -130,9 +175,36 @@ async def say_ready(room: rtc.Room) -> None:
         await asyncio.sleep(REPEAT)
 
 
-async def lines_added(log: Path) -> int:
-    """The lines that are added to the log in LOG_SECONDS, after SETTLE."""
+async def drained(pid: int) -> None:
+    """Wait until a flooder that was paused has sent what is queued in it, and that has settled."""
+    process, deadline = psutil.Process(pid), time.monotonic() + DRAIN_TIMEOUT
+    process.cpu_percent()
+    while time.monotonic() < deadline:
+        await asyncio.sleep(IDLE_SLICE)
+        if process.cpu_percent() < 100 * IDLE_CPU:
+            break
     await asyncio.sleep(SETTLE)
+
+
+async def arrived_at_manager(http: aiohttp.ClientSession) -> Arrived:
+    """From the manager's metrics: messages that it took or dropped."""
+    async with http.get("/metrics", raise_for_status=True) as answer:
+        families = text_string_to_metric_families(await answer.text())
+    arrived = dict.fromkeys(KINDS, 0.0)
+    for sample in (sample for family in families for sample in family.samples):
+        if sample.name == "session_manager_room_messages_total":
+            arrived[sample.labels["kind"]] += sample.value
+    return arrived
+
+
+async def arrived_at_bystander(bystander: Child) -> Arrived:
+    bystander.send("count")
+    data, attributes = (await bystander.receive()).split(" ")
+    return {"data": float(data), "attributes": float(attributes)}
+
+
+async def lines_added(log: Path) -> int:
+    """The lines that are added to the log in LOG_SECONDS."""
     before = await asyncio.to_thread(log.read_bytes)
     await asyncio.sleep(LOG_SECONDS)
     after = await asyncio.to_thread(log.read_bytes)
@@ -154,30 +226,21 @@ async def managed_room(http: aiohttp.ClientSession, livekit: api.LiveKitAPI) -> 
 
 
 @asynccontextmanager
-async def bystander(url: str, folder: Path) -> AsyncIterator[None]:
-    """An ordinary participant of OTHER_ROOM, in its own process, as the manager is."""
-    async with running("benchmarks.room_event", url, log=folder / "bystander.log") as child:
+async def bystander(url: str, folder: Path) -> AsyncIterator[Child]:
+    """In its own process, as the manager is."""
+    arguments = url, token(OTHER_ROOM, BYSTANDER)
+    async with running("benchmarks.room_bystander", *arguments, log=folder / "bystander.log") as child:
         await child.ready()
-        child.send(f"{OTHER_ROOM} {token(OTHER_ROOM, BYSTANDER)}")
-        await child.receive()
-        yield
+        yield child
 
 
 @asynccontextmanager
-async def flooding(url: str, room: str, target: str, rate: int, folder: Path) -> AsyncIterator[Flood]:
-    """Flood the target from a process of its own."""
-    arguments, flood = (url, token(room, "flooder"), target, str(rate)), Flood()
-    async with running("benchmarks.room_flooder", *arguments, log=folder / "flooder.log") as child:
+async def flooder(url: str, room: str, target: str, rate: int, folder: Path) -> AsyncIterator[Child]:
+    """In a process of its own, paused."""
+    arguments = url, token(room, "flooder"), target, str(rate)
+    async with running("benchmarks.room_flooder", *arguments, log=folder / f"flooder-of-{target}.log") as child:
         await child.ready()
-        await child.receive()  # a second later, the flood is running
-
-        async def count() -> None:
-            while True:
-                flood.sent = int((await child.receive()).removeprefix("sent "))
-
-        counting = asyncio.create_task(count())
-        yield flood
-        counting.cancel()
+        yield child
 
 
 def token(room: str, identity: str) -> str:
@@ -185,20 +248,25 @@ def token(room: str, identity: str) -> str:
     return api.AccessToken(KEY, SECRET).with_identity(identity).with_grants(grants).to_jwt()
 
 
-def as_table(results: Sequence[Readiness], count: int) -> Table:
-    """One row per case; the flood of a manager is compared with the same flood without one."""
-    floor = results[1]
-    table = Table(title=f"From the request for a session until its service is ready, {count} sessions each, ms")
+def as_table(cases: Sequence[FloodCase]) -> Table:
+    """One row per case, and the difference of the last to the one before, its floor."""
+    percents = (50, 90, 99)
+    title = f"From the request for a session until its service is ready, ms; {len(cases[0].ms)} sessions each"
+    table = Table(title=title, caption="other room: messages a second, sent of each kind, and those that arrived")
     table.add_column("other room")
-    for heading in ("sent/s of each kind", "p50", "p99", "later, p50", "later, p99", "never", "log lines/min"):
+    for heading in ("sent", *KINDS):
         table.add_column(heading, justify="right")
-    for result in results:
-        pairs = [(percentile(result.ms, percent), percentile(floor.ms, percent)) for percent in (50, 99)]
-        is_compared = result is results[-1]
-        later = [f"{ms - least:+,.0f}  {times(ms, least)}" if is_compared else "" for ms, least in pairs]
-        lines = "" if result.log_lines is None else f"{result.log_lines * 60 / LOG_SECONDS:.0f}"
-        figures = (f"{result.sent_per_second:,.0f}", *(f"{ms:,.0f}" for ms, _ in pairs), *later)
-        table.add_row(result.title, *figures, str(result.never), lines)
+    for heading in (*(f"p{percent}" for percent in percents), "never", "log lines/min"):
+        table.add_column(heading, justify="right")
+    for case in cases:
+        sent = f"{case.sent / case.flooded_seconds:,.0f}" if case.flooder else ""
+        arrived = (f"{case.received[kind] / case.seconds:,.0f}" if kind in case.received else "" for kind in KINDS)
+        lines = "" if case.log_lines is None else f"{case.log_lines * 60 / LOG_SECONDS:.0f}"
+        latencies = (f"{percentile(case.ms, percent):,.0f}" for percent in percents)
+        table.add_row(case.title, sent, *arrived, *latencies, str(case.never), lines)
+    floor, flooded = ([percentile(case.ms, percent) for percent in percents] for case in cases[-2:])
+    later = (f"{ms - least:+,.0f}" for ms, least in zip(flooded, floor, strict=True))
+    table.add_row("later than the floor", *("",) * (1 + len(KINDS)), *later, "", "")
     return table
 
 

@@ -3,8 +3,9 @@ room_flood.py.
 
     python -m benchmarks.room_flooder <url> <token> <identity to flood> <messages per second of each kind>
 
-It prints "ready" once it has joined, and every second "sent <messages of each kind so far>". Messages go to the SDK's
-native side directly, without waiting for their outcome: the SDK's own calls cost the square of those in flight.
+It prints "ready" once it has joined. It floods from a line "go" on stdin until the line "pause", to which it responds
+with the number of messages of each kind that it has sent so far. Messages go to the SDK's native side directly, without
+waiting for their outcome: the SDK's own calls cost the square of those in flight.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from livekit import rtc
 from livekit.rtc._ffi_client import FfiClient
 from livekit.rtc._proto.ffi_pb2 import FfiRequest
 
-from benchmarks.child import READY, say
+from benchmarks.child import commands, say
 from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.messages import TOPIC
 
@@ -26,24 +27,42 @@ SIGNAL = '{"type": "ready"}'
 PAYLOAD = ctypes.create_string_buffer(SIGNAL.encode())
 
 
-async def flood(url: str, token: str, target: str, per_second: int) -> None:
-    room, sent, told = rtc.Room(), 0, 0
+class Flooder:
+    def __init__(self, room: rtc.Room, target: str, per_second: int) -> None:
+        self.sent = 0
+        """Messages of each kind so far."""
+        self._requests = requests(room.local_participant._ffi_handle.handle, target)
+        self._per_second = per_second
+
+    async def flood(self) -> None:
+        """Flood until it is cancelled."""
+        loop, sent_before = asyncio.get_running_loop(), self.sent
+        started = loop.time()
+        while True:
+            due = int((loop.time() - started) * self._per_second) - (self.sent - sent_before)
+            for _ in range(min(due, self._per_second // 10)):
+                self._send_one_of_each()
+            await asyncio.sleep(TICK)
+
+    def _send_one_of_each(self) -> None:
+        self.sent += 1
+        data, call, attributes = self._requests
+        attributes.set_local_attributes.attributes[0].value = str(self.sent)
+        for request in (data, call, attributes):
+            FfiClient.instance.request(request)
+
+
+async def serve(url: str, token: str, target: str, per_second: int) -> None:
+    room = rtc.Room()
     await room.connect(url, token, rtc.RoomOptions(auto_subscribe=False))
     FfiClient.instance.queue._subscribers.clear()  # outcomes are ignored
-    data, call, attributes = requests(room.local_participant._ffi_handle.handle, target)
-    send, loop = FfiClient.instance.request, asyncio.get_running_loop()
-    say(READY)
-    started = loop.time()
-    while True:
-        for _ in range(min(int((loop.time() - started) * per_second) - sent, per_second // 10)):
-            sent += 1
-            attributes.set_local_attributes.attributes[0].value = str(sent)
-            for request in (data, call, attributes):
-                send(request)
-        if loop.time() - started > told + 1:
-            told += 1
-            say(f"sent {sent}")
-        await asyncio.sleep(TICK)
+    flooder, flooding = Flooder(room, target, per_second), None
+    async for command in commands():
+        if command == "go":
+            flooding = asyncio.create_task(flooder.flood())
+        elif flooding is not None:
+            flooding.cancel()
+            say(str(flooder.sent))
 
 
 def requests(me: int, target: str) -> tuple[FfiRequest, FfiRequest, FfiRequest]:
@@ -67,4 +86,4 @@ def requests(me: int, target: str) -> tuple[FfiRequest, FfiRequest, FfiRequest]:
 
 if __name__ == "__main__":
     disable_log_capture()
-    asyncio.run(flood(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))
+    asyncio.run(serve(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ import structlog
 
 from manager_agent.clock import Clock
 from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits_time
+from manager_agent.livekit.participant_budget import ParticipantBudget
 from manager_agent.livekit.room_connection import drain
 from manager_agent.livekit.room_record import read_dispatch_metadata
 from manager_agent.livekit.room_watcher import Watcher
@@ -57,6 +59,10 @@ class ManagerAgent:
         self._signing = signed_in_livekits_time(livekit_clock, api_secret)
         self.rooms_held = 0
         """Rooms being watched or joined."""
+        self._budgets: set[ParticipantBudget] = set()
+        """Those of the rooms being watched or joined."""
+        self._messages: Counter[tuple[str, str]] = Counter()
+        """The messages in rooms that are no longer watched."""
         self._server: AgentServer | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -68,6 +74,11 @@ class ManagerAgent:
         from manager_agent.livekit import jobs  # loaded by then, see _run
 
         return jobs.is_connected(self._server)
+
+    @property
+    def messages(self) -> Counter[tuple[str, str]]:
+        """How many messages participants sent to the manager, by KINDS and OUTCOMES of participant_budget.py."""
+        return sum((budget.counts for budget in self._budgets), self._messages)
 
     async def start(self) -> None:
         """Start taking jobs in the background. LiveKit does not have to be up yet."""
@@ -152,6 +163,7 @@ class ManagerAgent:
         assert metadata is not None, "only jobs with our metadata are accepted"
         identity = info.accept_arguments.identity
         self.rooms_held += 1
+        self._budgets.add(budget := ParticipantBudget())
         # Bound for good: this task runs only this job.
         structlog.contextvars.bind_contextvars(**self._log_fields(metadata, info.job.room.name))
         try:
@@ -161,6 +173,7 @@ class ManagerAgent:
                 store=self._store,
                 recording=self._recording,
                 clock=self._clock,
+                budget=budget,
             )
             await watcher.watch(info.url, info.token)
         except UnknownSession:
@@ -169,6 +182,8 @@ class ManagerAgent:
             log.warning("manager_failed", identity=identity, error=repr(error))
         finally:
             self.rooms_held -= 1
+            self._budgets.remove(budget)
+            self._messages += budget.counts
             await self._report_failure(metadata.session_id, identity)
 
     async def _report_failure(self, session_id: str, identity: str) -> None:

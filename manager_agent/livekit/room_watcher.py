@@ -18,7 +18,7 @@ from livekit.rtc.participant import PublishDataError
 
 from manager_agent.clock import Clock
 from manager_agent.livekit.attendance import Attendance
-from manager_agent.livekit.ffi import filter_events_to_room
+from manager_agent.livekit.event_routing import route_events
 from manager_agent.livekit.participant_budget import ParticipantBudget
 from manager_agent.livekit.participants import may_be_replaced, participant_in_room
 from manager_agent.livekit.room_connection import CONNECT_TIMEOUT, connect, disconnect
@@ -57,12 +57,21 @@ INBOX_MAX = 1_000
 class Watcher:
     """The manager in the room of one session, under one identity."""
 
-    def __init__(self, *, session_id: str, identity: str, store: Store, recording: Recording, clock: Clock) -> None:
+    def __init__(
+        self,
+        *,
+        session_id: str,
+        identity: str,
+        store: Store,
+        recording: Recording,
+        clock: Clock,
+        budget: ParticipantBudget,
+    ) -> None:
         self._session_id, self._identity = session_id, identity
         self._store, self._recording, self._clock = store, recording, clock
         self._room = rtc.Room()
         self._inbox: asyncio.Queue[ev.Event | rtc.DataPacket | None] = asyncio.Queue()
-        self._budget = ParticipantBudget()
+        self._budget = budget
         self._attendance = Attendance()
         self._giving_up: asyncio.TimerHandle | None = None
         self._acknowledgements = Tasks()
@@ -75,7 +84,7 @@ class Watcher:
         """Join the room and watch it until it closes. Raises TimeoutError, rtc.ConnectError."""
         self._listen()
         await connect(self._room, url, token, OPTIONS, CONNECT_TIMEOUT)
-        filter_events_to_room(self._room, TOPIC, self._budget)
+        route_events(self._room, TOPIC, self._budget)
         try:
             if self._store.get(self._session_id).manager.identity != self._identity:
                 return  # another manager is in charge by now

@@ -10,10 +10,13 @@ from __future__ import annotations
 import atexit
 import faulthandler
 import logging
+import math
 import os
 import re
 import sys
 import threading
+import time
+from collections import OrderedDict
 from typing import TextIO
 
 STDERR = 2
@@ -31,6 +34,15 @@ CHUNK = 64 * 1024
 LINE_MAX = 16 * 1024
 """Bytes. A longer line is split."""
 STOP_TIMEOUT = 1.0
+ALIKE_INTERVAL = 60.0
+"""Seconds between two warnings or errors of the SDK that are alike: any participant can cause thousands a second, such
+as by acknowledging RPCs that were never made."""
+ALIKE_MAX = 200
+"""Kinds of lines that are remembered. Beyond it the one that was logged least recently is forgotten."""
+
+_logged: OrderedDict[tuple[str, str], tuple[float, int]] = OrderedDict()
+"""By target and the message up to its first colon, where its data begins: when such a line was last logged, and how
+many were not logged since."""
 
 
 def capture() -> TextIO:
@@ -79,9 +91,27 @@ def _read(reading: int) -> None:
 
 
 def take(line: str) -> None:
-    """Log one line: an SDK line with its own level, any other as a warning, because output on stderr is unexpected."""
+    """Log one line: an SDK line with its own level, any other as a warning, because output on stderr is unexpected. Of
+    warnings and errors of the SDK that are alike, one is logged in ALIKE_INTERVAL, with how many were not (`alike`)."""
     parsed = LINE.fullmatch(line)
     if parsed is not None:
-        SDK.log(LEVELS[parsed["level"]], "%s", parsed["message"], extra={"target": parsed["target"]})
+        level, target, message = LEVELS[parsed["level"]], parsed["target"], parsed["message"]
+        skipped = _skipped_before(target, message) if level >= logging.WARNING else 0
+        if skipped is not None:
+            SDK.log(level, "%s", message, extra={"target": target} | ({"alike": skipped} if skipped else {}))
     elif line.strip():
         OTHERS.warning("%s", line)
+
+
+def _skipped_before(target: str, message: str) -> int | None:
+    """How many lines like this one were not logged since the last that was; None if this one is not to be logged."""
+    kind, now = (target, message.partition(":")[0]), time.monotonic()
+    logged_at, skipped = _logged.get(kind, (-math.inf, 0))
+    if now < logged_at + ALIKE_INTERVAL:
+        _logged[kind] = logged_at, skipped + 1
+        return None
+    _logged[kind] = now, 0
+    _logged.move_to_end(kind)
+    if len(_logged) > ALIKE_MAX:
+        _logged.popitem(last=False)
+    return skipped

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable
+from itertools import product
 
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -12,6 +13,7 @@ from http_api.limits.waiters import Waiters
 from http_api.observability.shipping.batch import Stats
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
+from manager_agent.livekit.participant_budget import KINDS, OUTCOMES
 from manager_agent.outbound.callbacks import Callbacks
 from manager_agent.outbound.deliveries import DeliveryState
 from manager_agent.records.records import Records
@@ -51,6 +53,7 @@ class State(Collector):
         yield self._sessions()
         yield self._services()
         yield self._callbacks_finished()
+        yield self._room_messages()
         logs = self._log_queue()
         yield _logs_dropped(logs)
         delivered = "session_manager_log_records_delivered_total"
@@ -85,6 +88,14 @@ class State(Collector):
         for service_type in sorted(self._known_types):
             for state in InstanceState:
                 family.add_metric([service_type, state], counts[service_type, state])
+        return family
+
+    def _room_messages(self) -> Metric:
+        family = CounterMetricFamily(
+            "session_manager_room_messages_total", "Messages to the manager in rooms.", labels=["kind", "outcome"]
+        )
+        for kind, outcome in product(KINDS, OUTCOMES):
+            family.add_metric([kind, outcome], self._agent.messages[kind, outcome])
         return family
 
     def _callbacks_finished(self) -> Metric:

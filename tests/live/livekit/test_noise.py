@@ -10,8 +10,10 @@ import pytest
 from livekit import api, rtc
 
 from manager_agent.livekit import participant_budget
+from manager_agent.livekit.participant_budget import BURST
 from manager_agent.messages import TOPIC, RpcFault
 from tests.live.conftest import KEY, SECRET, Stack
+from tests.scraped_metrics import scrape
 
 pytestmark = pytest.mark.live
 
@@ -52,10 +54,14 @@ async def test_flood_of_messages_leaves_one_log_entry_and_does_not_silence_servi
             await bot.join()
             await bot.say_by_rpc('{"type": "ready"}')
             await stack.until(session_id, lambda session: session.state == "ready")
+            shown = await scrape(stack.http)
     finally:
         await mallory.disconnect()
     assert {RpcFault.UNKNOWN_CALLER, RpcFault.TOO_MANY} == set(codes)
     entries = [entry for entry in stack.log.getvalue().splitlines() if "mallory" in entry]
     assert len(entries) == 1, entries
+    messages = shown.by("outcome", "session_manager_room_messages_total")
+    assert messages["taken"] >= BURST
+    assert messages["dropped"] >= 300 + 300 - BURST  # the RPCs and data messages; changes of attributes may be merged
     assert EVIL not in caplog.text
     assert "ignoring text stream" not in caplog.text + stack.log.getvalue()

@@ -1,4 +1,5 @@
-"""The internals of livekit and livekit-agents that ffi.py and jobs.py lean on: fails loudly when they move."""
+"""The internals of livekit and livekit-agents that ffi.py, event_routing.py and jobs.py lean on: fails loudly when they
+move."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ READ_ALL_SOURCE = inspect.getsource(agents_worker)
 
 
 def test_the_livekit_versions_are_those_whose_source_was_read() -> None:
-    """For another version, read the targets of ffi.py and jobs.py again, then change this line."""
+    """For another version, read the targets of ffi.py, event_routing.py and jobs.py again, then change this line."""
     assert (version("livekit-agents"), version("livekit")) == ("1.8.9", "1.1.21")
 
 
@@ -50,15 +51,19 @@ def test_the_sdk_kills_its_process_after_a_panic_and_for_no_other_reason() -> No
     assert 'elif which == "panic":' in source
 
 
-def test_the_sdk_keeps_its_event_subscribers_as_we_filter_them() -> None:
-    """filter_events_to_room() puts a filter beside the queue of one room, which the SDK has subscribed."""
+def test_the_sdk_puts_its_events_into_a_replaceable_queue_with_one_subscription_a_room() -> None:
+    """route_events() replaces the queue of the SDK's client and takes the room's subscription out of it."""
     queue: _ffi_client.FfiQueue[object] = _ffi_client.FfiQueue()
+    assert set(vars(queue)) == {"_lock", "_subscribers"}
     loop = asyncio.new_event_loop()
     own = queue.subscribe(loop)
     assert queue._subscribers == [(own, loop, None)]
     loop.close()
+    assert inspect.getsource(_ffi_client.FfiClient.queue.fget).endswith("return self._queue\n")  # type: ignore[attr-defined]
+    assert inspect.getsource(_ffi_client).count("FfiClient.instance.queue.put(event)") == 1
     connecting = inspect.getsource(rtc.Room.connect)
     assert "self._ffi_queue = FfiClient.instance.queue.subscribe(" in connecting
+    assert "self._task.add_done_callback(lambda _: FfiClient.instance.queue.unsubscribe(ffi_queue))" in connecting
     listening = inspect.getsource(rtc.Room._listen_task)
     assert "event.room_event.room_handle == self._ffi_handle.handle" in listening
     assert set(re.findall(r"if event\.WhichOneof\(\"message\"\) == \"(\w+)\"", listening)) == {"rpc_method_invocation"}

@@ -8,11 +8,14 @@ import shlex
 import signal
 import subprocess
 import sys
+from collections import OrderedDict
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from http_api.observability.logs.native import take
+from http_api.observability.logs import native
+from http_api.observability.logs.native import ALIKE_INTERVAL, ALIKE_MAX, take
 from scripts.livekit_server import ROOT
 
 pytestmark = pytest.mark.unit
@@ -119,3 +122,47 @@ def test_blank_native_lines_are_not_logged(line: str, caplog: pytest.LogCaptureF
     with caplog.at_level(logging.DEBUG):
         take(line)
     assert caplog.records == []
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
+    """The time that take() sees; no line was logged before."""
+    clock = SimpleNamespace(now=1_000.0)
+    monkeypatch.setattr(native, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    monkeypatch.setattr(native, "_logged", OrderedDict())
+    return clock
+
+
+def sdk_line(message: str, level: str = "ERROR") -> str:
+    return f"[2026-01-31T12:00:00Z {level} livekit_rpc::client] {message}"
+
+
+def test_sdk_errors_that_any_participant_can_cause_are_logged_once_a_minute(
+    clock: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        for number in range(500):
+            take(sdk_line(f"Ack received for unexpected RPC request: {number}"))
+        take(sdk_line("Failed to publish RPC ACK: closed"))
+        clock.now += ALIKE_INTERVAL
+        take(sdk_line("Ack received for unexpected RPC request: 500"))
+    assert [(record.message, vars(record).get("alike")) for record in caplog.records] == [
+        ("Ack received for unexpected RPC request: 0", None),
+        ("Failed to publish RPC ACK: closed", None),
+        ("Ack received for unexpected RPC request: 500", 499),
+    ]
+
+
+def test_sdk_lines_that_an_operator_asked_for_by_rust_log_are_all_logged(
+    clock: SimpleNamespace, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        for _ in range(3):
+            take(sdk_line("left: the room", "INFO"))
+    assert len(caplog.records) == 3
+
+
+def test_only_so_many_kinds_of_sdk_lines_are_remembered(clock: SimpleNamespace) -> None:
+    for number in range(ALIKE_MAX + 50):
+        take(sdk_line(f"kind {number}"))
+    assert len(native._logged) == ALIKE_MAX
