@@ -14,9 +14,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 
 FORWARDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+HEARD = (*FORWARDED, signal.SIGCHLD, signal.SIGALRM)
+"""Blocked, and taken one by one with sigwait(). A handler would run only once a wait that had just begun is over: the
+signal would be lost until the program ends."""
 FINAL = frozenset({0, 2})
 """Exit codes after which a restart would not help or is not wanted: it was stopped, or its settings are invalid."""
 PAUSE, PAUSE_MAX = 0.5, 30.0
@@ -33,78 +37,72 @@ KILLED = 128
 class Supervisor:
     def __init__(self, command: Sequence[str]) -> None:
         self._command = command
-        self._program: subprocess.Popen[bytes] | None = None
         self._signals = 0
-        """The signals received to end it."""
+        """The signals received to end the program."""
 
     def run(self) -> int:
         """Run the program until it ends for good. Returns its exit code."""
-        for number in FORWARDED:
-            signal.signal(number, self._pass_on)
-        signal.signal(signal.SIGALRM, self._kill)
+        signal.pthread_sigmask(signal.SIG_BLOCK, HEARD)
+        signal.signal(signal.SIGCHLD, lambda *_: None)  # one that is ignored would never be seen, though blocked
         restarts, pause = 0, PAUSE
         while True:
             started = time.monotonic()
             code = self._run_once()
-            if self._is_told() or code in FINAL:
+            if self._signals or code in FINAL:
                 return code
             if time.monotonic() - started >= STABLE:
                 pause = PAUSE
             restarts += 1
             _log("restarting", exit_code=code, pause=pause, restarts=restarts)
-            self._sleep(pause)
-            if self._is_told():
+            if self._is_told_within(pause):
                 return code
             pause = min(2 * pause, PAUSE_MAX)
 
     def _run_once(self) -> int:
         """The exit code of one run."""
-        signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)  # one that comes now is passed on once there is a program
-        try:
-            if self._is_told():
-                return 0
-            # In a group of its own: the terminal would send Ctrl-C to both, and the second signal kills.
-            self._program = subprocess.Popen(self._command, preexec_fn=_prepare(), process_group=0)
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
-        code = self._program.wait()
-        signal.alarm(0)
-        self._program = None
+        # In a group of its own: the terminal would send Ctrl-C to both, and the second signal kills.
+        program = subprocess.Popen(self._command, preexec_fn=_prepare(os.getpid()), process_group=0)
+        while (code := program.poll()) is None:
+            match signal.sigwait(HEARD):
+                case signal.SIGCHLD:
+                    pass
+                case signal.SIGALRM:
+                    program.kill()
+                case number:
+                    self._pass_on(number, program)
         return code if code >= 0 else KILLED - code
 
-    def _sleep(self, seconds: float) -> None:
-        """Sleep until then, or until a signal to end."""
-        ends = time.monotonic() + seconds
-        while not self._is_told() and (left := ends - time.monotonic()) > 0:
-            time.sleep(min(left, 0.1))
+    def _is_told_within(self, seconds: float) -> bool:
+        """Whether a signal to end comes within that time. Returns once it has come."""
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        while (number := signal.sigwait(HEARD)) != signal.SIGALRM:
+            if number in FORWARDED:
+                return True
+        return False
 
-    def _is_told(self) -> bool:
-        """Whether the program was told to end."""
-        return self._signals > 0
-
-    def _pass_on(self, number: int, _: object) -> None:
+    def _pass_on(self, number: int, program: subprocess.Popen[bytes]) -> None:
         """Pass a signal on to the program. The second one kills it."""
         self._signals += 1
         if self._signals > 1:
-            self._kill()
-        elif self._program is not None:
-            self._program.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
-            signal.alarm(int(STOP_TIMEOUT))
-
-    def _kill(self, *_: object) -> None:
-        if self._program is not None:
-            self._program.kill()
+            program.kill()
+        else:
+            program.send_signal(signal.SIGTERM if number == signal.SIGHUP else number)
+            signal.setitimer(signal.ITIMER_REAL, STOP_TIMEOUT)
 
 
-def _prepare() -> Callable[[], None]:
+def _prepare(supervisor: int) -> Callable[[], None]:
     """What the program does before it starts: take signals again, and, on Linux, ask for SIGTERM when the supervisor
     dies."""
     prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
     def prepare() -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+        for number in HEARD:
+            signal.signal(number, signal.SIG_DFL)
         if prctl is not None:
             prctl(PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
+        if os.getppid() != supervisor:  # it has died already
+            os._exit(KILLED + signal.SIGTERM)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, HEARD)
 
     return prepare
 
@@ -116,7 +114,8 @@ def _log(event: str, **fields: object) -> None:
     else:
         at = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
         line = json.dumps({**fields, "event": event, "level": "error", "logger": "supervisor", "timestamp": at})
-    os.write(2, f"{line}\n".encode())
+    with suppress(OSError):  # the reader is gone
+        os.write(2, f"{line}\n".encode())
 
 
 if __name__ == "__main__":
