@@ -3,7 +3,8 @@
 It knows nothing of what passes, so it fits the API, webhook and signal connections alike. livekit_proxy.py is the one
 for HTTP answers.
 
-Faults are set while it runs, and hold for the connections there are and those to come."""
+Faults are set while it runs, and hold for the connections there are and those to come: for all of them, or for those
+whose first bytes begin as given. API and signal connections go to one port."""
 
 from __future__ import annotations
 
@@ -47,10 +48,11 @@ CLEAN = ByteFault()
 
 
 class ByteProxy:
-    """An async context manager in front of 127.0.0.1:`port`. The same `seed` makes the same delays."""
+    """An async context manager in front of 127.0.0.1:`port`. The same `seed` makes the same delays. `only`: how the
+    first bytes of the connections begin for which faults hold; empty: all of them."""
 
-    def __init__(self, port: int, *, seed: int = 0) -> None:
-        self._target, self._random = port, random.Random(seed)
+    def __init__(self, port: int, *, seed: int = 0, only: tuple[bytes, ...] = ()) -> None:
+        self._target, self._random, self.only = port, random.Random(seed), only
         self.fault = CLEAN
         self.accepted = 0
         self._changed = asyncio.Event()
@@ -63,7 +65,8 @@ class ByteProxy:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
-        self.reset_all()
+        for connection in list(self._connections):
+            connection.reset()
         await asyncio.gather(*(one.over.wait() for one in list(self._connections)))
 
     def __repr__(self) -> str:
@@ -79,13 +82,16 @@ class ByteProxy:
         self._changed.set()
         self._changed = asyncio.Event()
         if fault.closing is Closing.HALF_CLOSE:
-            for connection in list(self._connections):
+            for connection in self._faulty():
                 connection.half_close()
 
     def reset_all(self) -> None:
-        """Reset every connection that is open, on both sides."""
-        for connection in list(self._connections):
+        """Reset every open connection for which faults hold, on both sides."""
+        for connection in self._faulty():
             connection.reset()
+
+    def _faulty(self) -> list[_Connection]:
+        return [connection for connection in self._connections if connection.is_faulty]
 
     async def until_passing(self) -> None:
         """Return while bytes pass."""
@@ -96,11 +102,12 @@ class ByteProxy:
         """Seconds before the next chunk passes."""
         return self.fault.latency + self._random.uniform(0.0, self.fault.jitter)
 
+    def is_for(self, first: bytes) -> bool:
+        """Whether faults hold for a connection whose client begins so."""
+        return first.startswith(self.only)
+
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.accepted += 1
-        if self.fault.closing is Closing.REFUSE:
-            reset(writer)
-            return
         connection = _Connection(self, writer)
         self._connections.add(connection)
         try:
@@ -114,15 +121,25 @@ class _Connection:
     def __init__(self, proxy: ByteProxy, client: asyncio.StreamWriter) -> None:
         self._proxy, self._client = proxy, client
         self._server: asyncio.StreamWriter | None = None
-        self._running: asyncio.Future[tuple[None, None]] | None = None
+        self._running = asyncio.current_task()
+        self.is_faulty = not proxy.only
+        """Whether the proxy's faults hold for it."""
         self.over = asyncio.Event()
 
     async def run(self, from_client: asyncio.StreamReader, port: int) -> None:
+        """Pass bytes until both sides have ended."""
         with suppress(OSError, asyncio.CancelledError):
-            await self._proxy.until_passing()
+            first = b""
+            if self._proxy.only:
+                first = await from_client.read(CHUNK)
+                self.is_faulty = self._proxy.is_for(first)
+            if self.is_faulty and self._proxy.fault.closing is Closing.REFUSE:
+                self.reset()
+            if self.is_faulty:
+                await self._proxy.until_passing()
             from_server, self._server = await asyncio.open_connection("127.0.0.1", port)
-            self._running = asyncio.gather(self._pump(from_client, self._server), self._pump(from_server, self._client))
-            await self._running
+            self._server.write(first)
+            await asyncio.gather(self._pump(from_client, self._server), self._pump(from_server, self._client))
         for writer in (self._client, self._server):
             if writer is not None:
                 writer.transport.abort()
@@ -141,14 +158,18 @@ class _Connection:
 
     async def _pump(self, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         with suppress(OSError, RuntimeError):  # the target was closed, or half closed
-            while chunk := await source.read(self._proxy.fault.drip or CHUNK):
-                if delay := self._proxy.delay():
-                    await asyncio.sleep(delay)
-                await self._proxy.until_passing()
+            while chunk := await source.read(self._piece()):
+                if self.is_faulty:
+                    await asyncio.sleep(self._proxy.delay())
+                    await self._proxy.until_passing()
                 target.write(chunk)
                 await target.drain()
             if target.can_write_eof():
                 target.write_eof()
+
+    def _piece(self) -> int:
+        """The most bytes to pass at a time."""
+        return self._proxy.fault.drip if self.is_faulty and self._proxy.fault.drip else CHUNK
 
 
 def reset(writer: asyncio.StreamWriter) -> None:

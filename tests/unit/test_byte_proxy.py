@@ -141,6 +141,23 @@ async def test_a_slow_drip_passes_every_byte_in_small_pieces(proxy: ByteProxy, c
     assert len(pieces) > 1
 
 
+async def test_only_connections_that_begin_as_wanted_have_faults() -> None:
+    server = await asyncio.start_server(echo, "127.0.0.1", 0)
+    async with ByteProxy(server.sockets[0].getsockname()[1], only=(b"POST ", b"GET /agent")) as proxy:
+        connections = [await asyncio.open_connection("127.0.0.1", proxy.port) for _ in range(3)]
+        agent, other, late = [EchoClient(*each) for each in connections]
+        await agent.echoed(b"GET /agent")
+        await other.echoed(b"GET /other")
+        proxy.set(ByteFault(closing=Closing.REFUSE))
+        proxy.reset_all()
+        late.writer.write(b"POST /")
+        for one in (agent, late):
+            with pytest.raises(ConnectionResetError):
+                await one.reader.read(1)
+        assert await other.echoed() == TEXT
+    server.close()
+
+
 async def test_the_same_seed_makes_the_same_delays() -> None:
     proxies = [ByteProxy(1, seed=seed) for seed in (3, 3, 4)]
     for proxy in proxies:
