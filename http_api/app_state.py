@@ -82,6 +82,7 @@ def provide(app: web.Application, components: Components) -> None:
     app[IDEMPOTENCY_STORE] = IdempotencyStore(clock)
     app[SERVICE_QUOTAS] = ServiceQuotas(registry, per_caller=settings.services_per_caller, in_all=settings.services_max)
     app[WAITERS] = waiters = Waiters(settings.waiters_max)
+    repeated = RepeatedRequests(store, orchestrator, tasks, stopping)
     app[SESSION_REQUESTS] = SessionRequests(
         store=store,
         registry=registry,
@@ -97,7 +98,7 @@ def provide(app: web.Application, components: Components) -> None:
             names_in_all=settings.room_names_max,
         ),
         waiters=waiters,
-        repeated=RepeatedRequests(store, orchestrator, tasks, stopping),
+        repeated=repeated,
         stopping=stopping,
         rejection=lambda: rooms.rejection,
         clock=clock,
@@ -107,7 +108,7 @@ def provide(app: web.Application, components: Components) -> None:
     )
     upstreams.listen(feed.tell_health)
     store.listen(sinks.recent.follow)  # before the first line about a new session is logged
-    for listener in (log_changes, callbacks.tell, feed.tell, components.tracing.tell):
+    for listener in (log_changes, callbacks.tell, feed.tell, components.tracing.tell, repeated.tell):
         store.listen(listener)
     wire(
         components.metrics, store, registry, components.profiles, components.agent, components.reconciler, callbacks,

@@ -1,9 +1,11 @@
-"""The part of a session's id that is computed from the Idempotency-Key of the request that opened it. PURE.
+"""The part of a session's id that is computed from the request that opened it. PURE.
 
 A process that is killed has recorded the session in its room, but kept no answer. The client's next try finds the
-session by its id.
+session by its id. The last 16 characters of an id are:
 
-    ses_ <time: 10 characters> <caller, operation and key: 10> <body: 6>      the last 16 are random without a key
+    <caller, operation and key: 10> <body: 6>    of a request with an Idempotency-Key
+    <caller, user and request: 10> <random: 6>   of a token request without a room name
+    <random: 16>                                 of another
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Self
 
 from ulid import ULID
 
@@ -50,9 +53,33 @@ class KeyMark:
 
 def key_mark(secret: str, scope: IdempotencyScope, body: bytes) -> KeyMark:
     """`secret`: keeps callers from computing the ids of each other's sessions."""
-    parts = (scope.principal, scope.operation, scope.key)
-    of_key, of_body = (_digest(secret, text) for text in ("\0".join(parts).encode(), body))
-    return KeyMark(of_key[: MARK - OF_BODY] + of_body[:OF_BODY])
+    of_key = _of_parts(secret, scope.principal, scope.operation, scope.key)
+    return KeyMark(of_key + _digest(secret, body)[:OF_BODY])
+
+
+@dataclass(frozen=True, slots=True)
+class RequestMark:
+    """Equal for two token requests of the same caller for the same."""
+
+    text: str = field(repr=False)
+
+    def session_id(self, session_id: str) -> str:
+        """The id with this mark instead of that part of its random one."""
+        return session_id[:-MARK] + self.text + session_id[-OF_BODY:]
+
+    @classmethod
+    def of_session(cls, session_id: str) -> Self:
+        """The mark of the request that opened the session, if that was a token request."""
+        return cls(session_id[-MARK:-OF_BODY])
+
+
+def request_mark(secret: str, principal: str, identity: str | None, asked: str) -> RequestMark:
+    """`asked`: the request as text. The other arguments: as for `key_mark`."""
+    return RequestMark(_of_parts(secret, "token", principal, identity or "", asked))
+
+
+def _of_parts(secret: str, *parts: str) -> str:
+    return _digest(secret, "\0".join(parts).encode())[: MARK - OF_BODY]
 
 
 def _digest(secret: str, text: bytes) -> str:

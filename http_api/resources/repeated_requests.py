@@ -1,19 +1,20 @@
-"""Sessions with a generated room name, found again by a repeated request: those that clients wait for, and those whose
-clients all disconnected before that."""
+"""Sessions with a generated room name, found again by a repeated request: those that clients wait for, those whose
+clients all disconnected before that, and those whose clients waited for an earlier process."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from http_api.errors import Unready
+from http_api.limits.key_marks import RequestMark
 from http_api.stopping import Stopping
 from manager_agent.control.orchestrator import Orchestrator
-from manager_agent.session.session import Session
-from manager_agent.store.store import Store, UnknownSession
+from manager_agent.session.session import Session, SessionState
+from manager_agent.store.store import Change, Store, UnknownSession
 from manager_agent.tasks import Tasks
 
 KEPT = 10.0
@@ -27,15 +28,25 @@ class RepeatedRequests:
     orchestrator: Orchestrator
     tasks: Tasks
     stopping: Stopping
-    _kept: dict[Hashable, list[str]] = field(default_factory=lambda: defaultdict(list))
+    _kept: dict[RequestMark, list[str]] = field(default_factory=lambda: defaultdict(list))
     """The abandoned sessions, by the request that opened them."""
-    _awaited: dict[Hashable, str] = field(default_factory=dict)
+    _awaited: dict[RequestMark, str] = field(default_factory=dict)
     """The latest session that clients wait for, by their request."""
     _clients: Counter[str] = field(default_factory=Counter)
     """The number of clients that wait for each session."""
+    _left: dict[RequestMark, str] = field(default_factory=dict)
+    """The sessions that an earlier process left waiting, by the request that opened them."""
+
+    def tell(self, change: Change) -> None:
+        """Listener of the store."""
+        mark, is_waiting = RequestMark.of_session(change.session_id), change.session.state is SessionState.WAITING
+        if change.is_restored and is_waiting:
+            self._left[mark] = change.session_id
+        elif not is_waiting and self._left.get(mark) == change.session_id:
+            del self._left[mark]
 
     @contextmanager
-    def client_of(self, session_id: str, request: Hashable | None) -> Iterator[None]:
+    def client_of(self, session_id: str, request: RequestMark | None) -> Iterator[None]:
         """Inside, a client waits for the session. When the last one has disconnected, keep the session for the next
         client with the same request, or end it at once if there is no request or the process stops."""
         self._clients[session_id] += 1
@@ -55,12 +66,12 @@ class RepeatedRequests:
                 if request is not None and self._awaited.get(request) == session_id:
                     del self._awaited[request]
 
-    def awaited(self, request: Hashable) -> Session | None:
+    def awaited(self, request: RequestMark) -> Session | None:
         """The session that clients with the same request wait for."""
         session_id = self._awaited.get(request)
         return None if session_id is None else self._alive(session_id)
 
-    def take_abandoned(self, request: Hashable) -> Session | None:
+    def take_abandoned(self, request: RequestMark) -> Session | None:
         """A session that an earlier client with the same request abandoned, if any is alive."""
         while kept := self._kept.get(request):
             session_id = kept[0]
@@ -68,6 +79,12 @@ class RepeatedRequests:
             if (session := self._alive(session_id)) is not None:
                 return session
         return None
+
+    def take_left(self, request: RequestMark) -> Session | None:
+        """A session that an earlier process opened for the same request, and that is still waiting: no client has a
+        token of it yet."""
+        session_id = self._left.pop(request, None)
+        return None if session_id is None else self._alive(session_id)
 
     def _alive(self, session_id: str) -> Session | None:
         """The session, unless it is over or unknown by now."""
@@ -77,7 +94,7 @@ class RepeatedRequests:
             return None
         return None if session.over else session
 
-    async def _end(self, session_id: str, request: Hashable | None, client_gone: bool) -> None:
+    async def _end(self, session_id: str, request: RequestMark | None, client_gone: bool) -> None:
         if request is not None:
             self._kept[request].append(session_id)
             with suppress(TimeoutError):
@@ -90,7 +107,7 @@ class RepeatedRequests:
         except UnknownSession:
             return  # refused at the same moment
 
-    def _forget(self, session_id: str, request: Hashable) -> bool:
+    def _forget(self, session_id: str, request: RequestMark) -> bool:
         """Keep the session no longer. Returns whether it was kept."""
         kept = self._kept.get(request, [])
         if session_id not in kept:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +12,7 @@ from aiohttp import web
 from ulid import ULID
 
 from http_api.errors import NotReady, RoomUnavailable, SessionOver, Unready
+from http_api.limits.key_marks import RequestMark
 from http_api.limits.quotas import Quotas
 from http_api.limits.waiters import Waiters, decided, until
 from http_api.models.responses import SessionView
@@ -111,7 +112,7 @@ class SessionRequests:
         max_wait: float | None,
         *,
         ends_with_its_client: bool = True,
-        request: Hashable | None = None,
+        request: RequestMark | None = None,
     ) -> Session:
         """Open the session and wait until it is ready, at most `max_wait` seconds (None: no limit).
 
@@ -156,7 +157,7 @@ class SessionRequests:
                 await self.store.wait_for(session.session_id, lambda latest: latest is not session)
 
     async def until_ready(
-        self, session_id: str, *, max_wait: float | None = None, request: Hashable | None = None
+        self, session_id: str, *, max_wait: float | None = None, request: RequestMark | None = None
     ) -> Session:
         """The session once it is ready, or as it is after `max_wait` seconds. Raises UnknownSession, Overloaded, and,
         when the session is over by then, the error that says why. When the client of this `request` disconnects, the

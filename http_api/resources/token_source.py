@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from dataclasses import replace
 from http import HTTPStatus
 
 from aiohttp import web
@@ -11,6 +11,7 @@ from ulid import ULID
 from http_api.access.principals import Principal
 from http_api.app_keys import CLOCK, REGISTRY, STORE
 from http_api.errors import Forbidden
+from http_api.limits.key_marks import RequestMark, request_mark
 from http_api.models.required_services import PROFILES
 from http_api.models.responses import answer
 from http_api.models.token_source import (
@@ -55,7 +56,8 @@ async def give(request: web.Request) -> web.Response:
 
     If the client disconnects while waiting, a session whose room name was generated is kept for 10 seconds, in which
     the same request of the same caller finds it, and then ends. The same request with an identity also finds it while
-    the first one still waits. A session whose room name was given continues: a reloaded page joins it, and if none
+    the first one still waits. If the server is killed meanwhile, the same request finds it after the restart, as long
+    as it is not ready. A session whose room name was given continues: a reloaded page joins it, and if none
     does, it ends at the join timeout.
     """
     app, principal = request.app, request[PRINCIPAL]
@@ -125,12 +127,11 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
         profile=profile_of(asked.agents, *known),
         callback_url=session_requests.callback_urls.get(request[PRINCIPAL].group),
     )
-    session = session_requests.awaiting_guests(session)
+    mark = _mark(request, asked)
+    session = session_requests.awaiting_guests(replace(session, session_id=mark.session_id(session.session_id)))
     refuse_too_long(request, session)
     bind_session(request, session)
-    session = await session_requests.open(
-        session, None, ends_with_its_client=asked.room_name is None, request=_same(request[PRINCIPAL], asked)
-    )
+    session = await session_requests.open(session, None, ends_with_its_client=asked.room_name is None, request=mark)
     return await user_token(request, session)
 
 
@@ -139,9 +140,9 @@ def _earlier_session(request: web.Request, asked: TokenRequest) -> Session | Non
     have it."""
     if asked.room_name is not None:
         return None
-    repeated, same = request.app[SESSION_REQUESTS].repeated, _same(request[PRINCIPAL], asked)
-    awaited = repeated.awaited(same) if _is_of_one_user(request[PRINCIPAL], asked) else None
-    return awaited or repeated.take_abandoned(same)
+    repeated, mark = request.app[SESSION_REQUESTS].repeated, _mark(request, asked)
+    awaited = repeated.awaited(mark) if _is_of_one_user(request[PRINCIPAL], asked) else None
+    return awaited or repeated.take_abandoned(mark) or repeated.take_left(mark)
 
 
 def _is_of_one_user(principal: Principal, asked: TokenRequest) -> bool:
@@ -154,15 +155,14 @@ async def _take_up(request: web.Request, session: Session, asked: TokenRequest) 
     raises."""
     app = request.app
     bind_session(request, session)
-    same = _same(request[PRINCIPAL], asked)
-    session = await app[SESSION_REQUESTS].until_ready(session.session_id, request=same)
+    session = await app[SESSION_REQUESTS].until_ready(session.session_id, request=_mark(request, asked))
     session = await app[STORE].update(session.session_id, TokenGiven(app[CLOCK](), session.user.identity))
     return await user_token(request, session)
 
 
-def _same(principal: Principal, asked: TokenRequest) -> Hashable:
-    """Equal for two requests of the same caller for the same."""
-    return principal.name, principal.identity, asked.model_dump_json()
+def _mark(request: web.Request, asked: TokenRequest) -> RequestMark:
+    principal, secret = request[PRINCIPAL], request.app[SETTINGS].livekit_api_secret.get_secret_value()
+    return request_mark(secret, principal.name, principal.identity, asked.model_dump_json())
 
 
 async def _let_in(request: web.Request, session: Session, human: User) -> AccessToken:

@@ -417,6 +417,38 @@ async def test_request_with_an_identity_opens_another_session_once_the_first_has
     assert rooms[0] != rooms[1]
 
 
+@pytest.mark.parametrize("body", [{"participant_identity": "alice"}, {"participant_name": "Alice"}])
+async def test_repeated_request_finds_the_session_that_an_earlier_process_left_waiting(
+    start_api: StartApi, services_file: Path, body: dict[str, Any]
+) -> None:
+    first, second = [await start_api(services_file=services_file) for _ in range(2)]
+    killed = asyncio.create_task(first.ask("POST", TOKEN, body))
+    session = await only_session(first)
+    second.parts.orchestrator.resume(session, recorded=session)
+    other = asyncio.create_task(second.ask("POST", TOKEN, body | {"participant_metadata": "other"}))
+    repeated = asyncio.create_task(second.ask("POST", TOKEN, body))
+    await second.has_waiting(2)
+    invited_by_the_first = first.livekit.invites["asr-1"]
+    assert (await second.say_ready(session.session_id, "asr-1", invited_by_the_first))[0] == 200
+    claims = claims_of((await repeated)[2])
+    assert (claims["sub"], claims["video"]["room"]) == (session.user.identity, session.room_name)
+    assert (len(sessions(second)), other.done()) == (2, False)
+    for task in (killed, other):
+        task.cancel()
+
+
+async def test_session_that_an_earlier_process_left_ready_is_not_given_out_again(
+    start_api: StartApi, services_file: Path
+) -> None:
+    """The earlier client may have its token."""
+    first, second = [await start_api(services_file=services_file) for _ in range(2)]
+    body = {"participant_identity": "alice"} | PLAIN
+    given = claims_of((await first.ask("POST", TOKEN, body))[2])["video"]["room"]
+    (session,) = sessions(first)
+    second.parts.orchestrator.resume(session, recorded=session)
+    assert claims_of((await second.ask("POST", TOKEN, body))[2])["video"]["room"] != given
+
+
 async def test_equal_waiting_requests_without_an_identity_are_of_different_users(api: Api) -> None:
     _, both = await both_waiting(api, {"participant_name": "Alice"})
     assert len(sessions(api)) == 2
