@@ -29,7 +29,7 @@ UNUSABLE = 2
 FAULT = PANIC_EXIT_CODE
 """Exit code after an internal error or a panic of the native library, which are logged."""
 INTERRUPTED = 130
-"""Exit code after Ctrl-C while starting, or after a second one while stopping."""
+"""Exit code after Ctrl-C while starting. A second one while stopping kills the process; shells show 130 too."""
 
 Program = Callable[[Settings, LogSinks], Coroutine[Any, Any, None]]
 """The program to run, given the settings and the sinks of the log."""

@@ -113,7 +113,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 @contextmanager
 def _stop_signal() -> Iterator[asyncio.Event]:
-    """An event set by the first SIGINT or SIGTERM. After the block, another signal ends the process at once."""
+    """An event set by the first SIGINT or SIGTERM. After the block, another one ends the process at once, as SIGKILL
+    does: sessions stay."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
@@ -122,6 +123,7 @@ def _stop_signal() -> Iterator[asyncio.Event]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)  # KeyboardInterrupt would cancel requests, which ends their sessions
 
 
 def _connections(runner: web.AppRunner) -> Callable[[], ClientConnection]:
