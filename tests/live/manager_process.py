@@ -47,7 +47,7 @@ class ManagerProcess:
         """Start it and return once it is ready to serve."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", self.module, "--dev"),
+                *(sys.executable, *self.arguments),
                 cwd=ROOT,
                 env=os.environ | self._environment,
                 stdin=asyncio.subprocess.DEVNULL,
@@ -60,6 +60,11 @@ class ManagerProcess:
         async with waiting_for("the session manager to be ready", lambda: self.tail):
             while await self._status("/readyz") != 200:
                 await asyncio.sleep(0.02)
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The arguments of the Python that runs it."""
+        return "-m", self.module, "--dev"
 
     async def kill(self) -> None:
         """End it at once, as a machine that fails would."""

@@ -57,7 +57,7 @@ class Supervised:
 
     async def ended(self) -> int:
         assert self.process.stdout is not None
-        async with waiting_for("the end of the supervisor", lambda: self.written[-2_000:], within=60):
+        async with waiting_for("the end of the supervisor", lambda: self.written[-2_000:]):
             self.written += (await self.process.stdout.read()).decode()
             return await self.process.wait()
 
@@ -78,9 +78,10 @@ async def supervised(*arguments: str, **environment: str) -> AsyncIterator[Super
     finally:
         if process.returncode is None:
             with suppress(psutil.NoSuchProcess):  # it has ended, and asyncio does not know it yet
-                for child in psutil.Process(process.pid).children():
-                    child.kill()
-            process.kill()
+                programs = psutil.Process(process.pid).children()
+                process.kill()  # first, or it would start another program
+                for program in programs:
+                    program.kill()
         async with waiting_for("the end of the output", lambda: process, within=60):
             await process.communicate()  # closes the pipe
 
@@ -125,7 +126,8 @@ async def test_a_signal_during_the_pause_ends_the_supervisor(tmp_path: Path) -> 
         for _ in range(3):
             await one.line_with("restarting")
         one.process.send_signal(signal.SIGTERM)
-        assert await one.ended() == 1
+        assert await one.ended() in (1, 128 + signal.SIGTERM)  # on a busy machine the pause may be over
+    assert (tmp_path / "runs").read_text().count("x") <= 4
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends the children of a killed process")
