@@ -29,6 +29,9 @@ Watch = Callable[[RunningJobInfo], Awaitable[None]]
 REPORT_TIMEOUT = 2.0
 CONNECT_TIMEOUT, CONNECT_PAUSE = 10.0, 1.0
 """Seconds for one try to connect to LiveKit, and between two tries."""
+HEARTBEAT = 10.0
+"""Seconds between two pings. A connection that does not answer one within half of that is dead; AgentServer's own
+heartbeat takes 45 seconds to find out."""
 
 WRITTEN_TO_ENVIRONMENT = ("LIVEKIT_URL", "LIVEKIT_API_KEY", "LIVEKIT_API_SECRET")
 """Secrets that AgentServer.run() writes into os.environ for its child processes, of which we have none."""
@@ -118,7 +121,9 @@ class PatientConnector:
         while True:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT):
-                    connected: aiohttp.ClientWebSocketResponse = await self._http.ws_connect(url, **options)
+                    connected: aiohttp.ClientWebSocketResponse = await self._http.ws_connect(
+                        url, **options | {"heartbeat": HEARTBEAT}
+                    )
                     return connected
             except aiohttp.WSServerHandshakeError:
                 raise
