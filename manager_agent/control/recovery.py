@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 import structlog
@@ -23,6 +24,7 @@ from manager_agent.session.session import Session, SessionState
 from manager_agent.session.specification import DamagedSpecification, NewerSpecification
 from manager_agent.session.transitions import apply
 from manager_agent.store.store import Store, UnknownSession
+from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
@@ -33,8 +35,13 @@ ROUNDS_MAX = 5
 killed node for hours. The reconciler goes on trying; until then their sessions are not unknown."""
 RETRY_PAUSE = 1.0
 """Seconds until LiveKit is asked again for what it did not answer."""
-MANAGERS_PER_SECOND = 15.0
-"""Managers are dispatched to recovered rooms at this rate: about as many joins as one process can make in a second."""
+MANAGERS_AT_ONCE = 6
+"""Recovered rooms that are given their managers at the same time. That keeps two cores busy: a join costs 60 ms of CPU,
+most of it in the SDK. More at once take longer each, and the API answers later."""
+MANAGER_TIMEOUT = 10.0
+"""Seconds that one of them waits for its manager before the next room has its turn."""
+TURN_TIMEOUT = 60.0
+"""Seconds after which a recovered room gets its manager in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +67,7 @@ class Recovery:
         """The sids of the rooms that are being read."""
         self._unreadable: dict[str, UnreadableRoom] = {}
         self._recovered = 0
+        self._joining, self._turns = asyncio.Semaphore(MANAGERS_AT_ONCE), Tasks()
         self._running: asyncio.Task[None] | None = None
 
     @property
@@ -75,6 +83,7 @@ class Recovery:
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
+        await self._turns.aclose()
 
     def may_find(self, is_wanted: Callable[[ListedRoom], bool]) -> bool:
         """Whether the session of such a room may still be recovered."""
@@ -152,7 +161,7 @@ class Recovery:
                 origin=self._rooms.clock_origin,
                 livekit_ahead=self._rooms.livekit_clock.ahead,
                 now=now,
-                dispatch_at=now + self._recovered / MANAGERS_PER_SECOND,
+                dispatch_at=now + TURN_TIMEOUT,
             )
             observed = _observed(session, listing, asked_at, now)
         except (DamagedSpecification, NewerSpecification) as error:
@@ -164,6 +173,15 @@ class Recovery:
             return
         self._recovered += 1
         self._orchestrator.resume(observed, recorded=session)
+        self._turns.spawn(self._bring_manager(session.session_id), name=f"{session.session_id} turn", for_all=True)
+
+    async def _bring_manager(self, session_id: str) -> None:
+        """Let a recovered session have its manager, as soon as it is its turn."""
+        async with self._joining:
+            with suppress(TimeoutError, UnknownSession):
+                await self._store.update(session_id, ev.ManagerDue(self._clock()))
+                async with asyncio.timeout(MANAGER_TIMEOUT):
+                    await self._store.wait_for(session_id, lambda latest: latest.over or latest.manager.presence.here)
 
     def is_unreadable(self, room: ListedRoom) -> bool:
         """Whether its record was found not to be readable."""

@@ -74,6 +74,12 @@ class ManagerDispatch:
             dispatch_at=at + timeout,
         )
 
+    def due(self, at: float) -> ManagerDispatch:
+        """The next one is to be dispatched at `at`, unless one is in charge or was dispatched and is awaited."""
+        if self.attempt == 0 or self.in_charge or self.awaited_since is not None:
+            return self
+        return replace(self, dispatch_at=min(self.dispatch_at, at))
+
     def remade(self, identity: str, at: float) -> ManagerDispatch:
         """The room was lost with this manager and made again; the next one was dispatched with it."""
         spent = (*self.spent, self.identity or "")[-SPENT_IDENTITIES_KEPT:]

@@ -219,6 +219,13 @@ class ManagerDispatched:
 
 
 @dataclass(frozen=True, slots=True)
+class ManagerDue:
+    """It is the turn of this session, which was recovered, to get a manager."""
+
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class InviteStarted:
     """Try number `tries` of the invite of entry `entry` is about to be sent."""
 
@@ -329,7 +336,7 @@ class CleanUpFailed:
 Event = (
     ParticipantSeen | ParticipantLeft | RoomListed | ListingFailed | WebhookArrived | RoomClosed | RoomMissed
     | ServiceSignalled | JobAccepted | ManagerFailed | DeadlinePassed
-    | RoomRequested | RoomCreated | RoomRefused | ManagerDispatched | InviteStarted | InviteAccepted
+    | RoomRequested | RoomCreated | RoomRefused | ManagerDispatched | ManagerDue | InviteStarted | InviteAccepted
     | InviteRefused | ReplacementHeld | RemovalStarted | RemovalEnded | ListingStarted | SessionClosed
     | TokenGiven | CleanUpStarted | CleanedUp | CleanUpFailed
 )  # fmt: skip

@@ -113,6 +113,10 @@ def _manager_dispatched(session: Session, event: ev.ManagerDispatched) -> Sessio
     return replace(_with_stale_manager(session), manager=manager.dispatched(event.attempt, event.identity, event.at))
 
 
+def _manager_due(session: Session, event: ev.ManagerDue) -> Session:
+    return replace(session, manager=session.manager.due(event.at))
+
+
 def _job_accepted(session: Session, event: ev.JobAccepted) -> Session:
     return replace(session, manager=session.manager.accepted(event.identity, event.at))
 
@@ -171,6 +175,7 @@ _TRANSITIONS: Mapping[type, Callable[[Session, Any], Session]] = {
     ev.RoomMissed: room_missed,
     ev.RoomListed: room_listed,
     ev.ManagerDispatched: _manager_dispatched,
+    ev.ManagerDue: _manager_due,
     ev.JobAccepted: _job_accepted,
     ev.ManagerFailed: _manager_failed,
     ev.InviteStarted: invite_started,

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from rich.console import Console
@@ -36,9 +37,9 @@ TIMES = ("listens p50 s", "max s", "all answered p50 s", "max s ")
 """From the strike until the next process listens, and from then until every acknowledged session is answered."""
 
 
-async def run_all(points: Sequence[KillPoint], folder: Path) -> list[Outcome]:
-    """Run them one after the other. What breaks is printed at once, with the command to repeat it."""
-    outcomes = []
+async def run_all(points: Sequence[KillPoint], folder: Path, outcomes: list[Outcome]) -> None:
+    """Run them one after the other, and append their outcomes. What breaks is printed at once, with the command to
+    repeat it."""
     async with ChaosSite(folder) as site:
         for point in points:
             began = time.monotonic()
@@ -50,7 +51,6 @@ async def run_all(points: Sequence[KillPoint], folder: Path) -> list[Outcome]:
             print(f"{point}: {len(outcome.violations)} broken, {took:.0f} s{late}{starved}", flush=True)
             for violation in outcome.violations:
                 print(f"    {violation}\n    repeat it: {point.command}", flush=True)
-    return outcomes
 
 
 def show(title: str, outcomes: Sequence[Outcome]) -> None:
@@ -82,11 +82,14 @@ def main() -> int:
     if asked.only is not None:
         all_points = [*kill_points(asked.seed, FIRST_FAULT), *fault_points(asked.seed)]
         points = [point for point in all_points if point.number == asked.only]
-    with tempfile.TemporaryDirectory() as temporary:
-        outcomes = asyncio.run(run_all(points, asked.logs or Path(temporary)))
+    outcomes: list[Outcome] = []
+    # Ctrl-C shows what there is.
+    with tempfile.TemporaryDirectory() as temporary, suppress(KeyboardInterrupt):
+        asyncio.run(run_all(points, asked.logs or Path(temporary), outcomes))
     show(KILL, [outcome for outcome in outcomes if outcome.point.disturbance == KILL])
     show("faults of connections", [outcome for outcome in outcomes if outcome.point.disturbance != KILL])
-    return 1 if any(outcome.violations for outcome in outcomes) else 0
+    is_complete = len(outcomes) == len(points)
+    return 0 if is_complete and not any(outcome.violations for outcome in outcomes) else 1
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import pytest
 
 from tests.chaos.campaign import run_all
 from tests.chaos.kill_points import KillPoint, fault_points, kill_points
+from tests.chaos.run import Outcome
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(900)]
 
@@ -27,7 +28,8 @@ async def test_nothing_acknowledged_is_lost_by_faults_of_connections(part: int, 
 
 
 async def keeps_all_promises(points: Sequence[KillPoint], folder: Path) -> None:
-    outcomes = await run_all(points, folder)
+    outcomes: list[Outcome] = []
+    await run_all(points, folder, outcomes)
     broken = [
         f"{outcome.point}: {violation}; repeat it: {outcome.point.command}"
         for outcome in outcomes

@@ -11,7 +11,7 @@ from livekit.protocol.models import Room as RoomInfo
 
 from manager_agent.clock import SteadyClock
 from manager_agent.control.orchestrator import Orchestrator
-from manager_agent.control.recovery import ROUNDS_MAX, Recovery
+from manager_agent.control.recovery import MANAGER_TIMEOUT, MANAGERS_AT_ONCE, ROUNDS_MAX, Recovery
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.livekit_clock import LiveKitClock
 from manager_agent.livekit.room_record import RecordedDispatches
@@ -38,7 +38,10 @@ def a_room(session: Session, sid: str = "RM_1") -> ListedRoom:
 class RecordedRooms:
     """Rooms with these dispatches. `faults` are raised instead, by the room's name, one at each question."""
 
-    def __init__(self, *rooms: ListedRoom, texts: tuple[str, ...], faults: dict[str, list[Exception]]) -> None:
+    def __init__(
+        self, *rooms: ListedRoom, texts: tuple[str, ...] | dict[str, str], faults: dict[str, list[Exception]]
+    ) -> None:
+        """`texts`: the specifications in each room, or the one of each by the room's name."""
         self.rooms, self.texts, self.faults = list(rooms), texts, faults
         self.asked: list[str] = []
         self.lists, self.reads = asyncio.Event(), asyncio.Event()
@@ -59,7 +62,8 @@ class RecordedRooms:
         await self.reads.wait()
         if self.faults.get(room_name, []):
             raise self.faults[room_name].pop(0)
-        return RecordedDispatches(self.texts, manager_attempts=1, invite_ids=frozenset())
+        texts = self.texts if isinstance(self.texts, tuple) else (self.texts[room_name],)
+        return RecordedDispatches(texts, manager_attempts=1, invite_ids=frozenset())
 
     async def list_participants(self, _: str) -> Listing:
         return Listing((), ())
@@ -253,3 +257,29 @@ async def test_revisions_that_were_shown_and_not_recorded_are_not_used_again() -
         await recovered(a_room(SESSION), store=store)
         assert store.get("s1").revision > shown.revision
         shown = given.after(store.get("s1"), *given.accepted(given.ASR), given.seen("sm-asr-1", "PA_1", now()))
+
+
+@in_virtual_time
+async def test_recovered_rooms_get_their_managers_a_few_at_a_time() -> None:
+    """The next one has its turn when a manager has joined, and at last when its time is over."""
+    count = MANAGERS_AT_ONCE + 2
+    sessions = [replace(SESSION, session_id=f"s{number}", room_name=f"room-{number}") for number in range(count)]
+    store, rooms = MemoryStore(now), [a_room(session, f"RM_{session.session_id}") for session in sessions]
+    livekit = RecordedRooms(*rooms, texts={one.room_name: Specification.of(one).text() for one in sessions}, faults={})
+    recovery = recovery_of(livekit, store)
+    await recovery.start()
+    await let_pass(1.0)
+
+    def due() -> list[str]:
+        return [one.session_id for one in store.list() if one.manager.next_dispatch_at <= now()]
+
+    assert due() == [f"s{number}" for number in range(MANAGERS_AT_ONCE)]
+    manager = store.get("s0").manager
+    dispatched = ev.ManagerDispatched(now(), manager.attempt + 1, "sm-next")
+    for event in (dispatched, ev.JobAccepted(now(), "sm-next"), given.seen("sm-next", "PA_next", now())):
+        await store.update("s0", event)
+    await let_pass(0.1)
+    assert due()[-1] == f"s{count - 2}"
+    await let_pass(MANAGER_TIMEOUT)
+    assert due()[-1] == f"s{count - 1}"
+    await recovery.aclose()

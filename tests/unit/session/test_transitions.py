@@ -69,6 +69,7 @@ ServiceSignalled, asr is draining| =         =         =         =         =    
 ServiceSignalled, a stranger   | =         =         =         =         =         =         =         =         =         =         =         =
 JobAccepted                    | =         .         =         =         =         =         =         =         =         =         =         =
 JobAccepted, another one       | =         .         =         =         =         =         =         =         =         =         =         =
+ManagerDue                     | =         =         =         =         =         =         =         =         =         =         =         =
 ManagerFailed                  | =         =         .         .         .         .         .         =         =         =         .         .
 ManagerFailed, another one     | =         =         =         =         =         =         =         =         =         =         =         =
 DeadlinePassed, too early      | =         =         =         =         =         =         =         =         =         =         =         =
@@ -162,6 +163,7 @@ ServiceSignalled, asr is draining| =        =        =        =        =        
 ServiceSignalled, a stranger   | =        =        =        =        =        =        =        =        =
 JobAccepted                    | =        =        =        =        =        =        =        =        =
 JobAccepted, another one       | =        =        =        =        =        =        =        =        =
+ManagerDue                     | =        =        =        =        =        =        =        =        =
 ManagerFailed                  | .        .        .        .        .        .        .        .        .
 ManagerFailed, another one     | =        =        =        =        =        =        =        =        =
 DeadlinePassed, too early      | =        =        =        =        =        =        =        =        =
@@ -244,6 +246,7 @@ EVENTS: dict[str, Event] = {
     "ServiceSignalled, a stranger": given.signal("asr-service", Signal.READY, NOW),
     "JobAccepted": ev.JobAccepted(NOW, given.MANAGER),
     "JobAccepted, another one": ev.JobAccepted(NOW, "sm-manager-9"),
+    "ManagerDue": ev.ManagerDue(NOW),
     "ManagerFailed": ev.ManagerFailed(NOW, given.MANAGER),
     "ManagerFailed, another one": ev.ManagerFailed(NOW, "sm-manager-9"),
     "DeadlinePassed, too early": ev.DeadlinePassed(NOW),
