@@ -39,10 +39,10 @@ class RepeatedRequests:
 
     def tell(self, change: Change) -> None:
         """Listener of the store."""
-        mark, is_waiting = RequestMark.of_session(change.session_id), change.session.state is SessionState.WAITING
-        if change.is_restored and is_waiting:
+        mark, state = RequestMark.of_session(change.session_id), change.session.state
+        if change.is_restored and state is SessionState.WAITING:  # no token was given: it would be recorded as ready
             self._left[mark] = change.session_id
-        elif not is_waiting and self._left.get(mark) == change.session_id:
+        elif state not in (SessionState.WAITING, SessionState.READY) and self._left.get(mark) == change.session_id:
             del self._left[mark]
 
     @contextmanager
@@ -81,8 +81,7 @@ class RepeatedRequests:
         return None
 
     def take_left(self, request: RequestMark) -> Session | None:
-        """A session that an earlier process opened for the same request, and that is still waiting: no client has a
-        token of it yet."""
+        """A session that an earlier process opened for the same request, and of which it gave no token."""
         session_id = self._left.pop(request, None)
         return None if session_id is None else self._alive(session_id)
 

@@ -56,9 +56,8 @@ async def give(request: web.Request) -> web.Response:
 
     If the client disconnects while waiting, a session whose room name was generated is kept for 10 seconds, in which
     the same request of the same caller finds it, and then ends. The same request with an identity also finds it while
-    the first one still waits. If the server is killed meanwhile, the same request finds it after the restart, as long
-    as it is not ready. A session whose room name was given continues: a reloaded page joins it, and if none
-    does, it ends at the join timeout.
+    the first one still waits. If the server is killed meanwhile, the same request finds it after the restart. A session
+    whose room name was given continues: a reloaded page joins it, and if none does, it ends at the join timeout.
     """
     app, principal = request.app, request[PRINCIPAL]
     asked = await read_body(request, TokenRequest) if request.can_read_body else TokenRequest()

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from livekit import api, rtc
 
@@ -115,6 +116,31 @@ async def test_a_waiting_session_becomes_ready_under_the_next_process(manager: M
     assert ready["access_token"]
     assert ready["services"][0]["attempt"] == 1
     assert {invite.id for invite in bot.invites} == {invite.id}
+
+
+async def test_a_token_request_that_a_crash_cut_off_finds_its_session_again(
+    silent_site: Site, tmp_path: Path, bot: Bot
+) -> None:
+    patient = {"READY_TIMEOUT": "150", "SERVICE_JOIN_TIMEOUT": "100"}
+    body = {"participant_identity": "alice", "room_config": {"agents": [{"agent_name": "asr"}]}}
+    async with ManagerProcess(silent_site, port=None, log=tmp_path / "manager.log", **patient) as manager:
+        await manager.ask("POST", "/microservices/register", bot.registration(ready_on="signal"))
+        asking = asyncio.create_task(manager.ask("POST", "/token", body))
+        invite = await bot.invited()
+        await manager.kill()
+        with pytest.raises(aiohttp.ClientConnectionError):
+            await asking
+        await bot.join()
+        await manager.start()
+        await manager.session(invite.session.session_id)
+        asking = asyncio.create_task(manager.ask("POST", "/token", body))
+        await bot.say_by_http(manager.http)
+        status, answer = await asking
+        assert status == 201, answer
+        user = await join_as_user({"server_url": answer["server_url"], "access_token": answer["participant_token"]})
+        await manager.until(invite.session.session_id, "active")
+        assert len(bot.invites) == 1
+        await user.disconnect()
 
 
 async def test_a_waiting_session_fails_at_its_own_deadline_after_a_crash(manager: ManagerProcess, bot: Bot) -> None:
