@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
@@ -17,6 +16,7 @@ from typing import TypeVar
 import structlog
 
 from manager_agent.clock import Clock
+from manager_agent.records.disk_thread import DiskThread
 from manager_agent.records.pending_changes import PendingChanges, RecordChange
 from manager_agent.records.records import Kind, NewerRecords, Record, RecordStats
 from manager_agent.records.sqlite_file import FILE, DiskRefused, SqliteFile
@@ -45,11 +45,12 @@ class SqliteRecords:
         self._writing: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._wanted = asyncio.Event()
-        self._is_failing = False
+        self._is_failing = self._is_silent = False
+        """Silent: it was waited for as long as PATIENCE, and has not answered since."""
         self._faults = 0
         """Changes that could not be written for another reason than the disk."""
         self._swept_at = 0.0
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="records")
+        self._thread = DiskThread("records")
         self._tasks = Tasks()
 
     @property
@@ -59,7 +60,10 @@ class SqliteRecords:
     async def start(self) -> None:
         """Raises NewerRecords. Any other failure is logged, and the file tried again."""
         try:
-            await self._in_thread(lambda: self._file.write((), self._clock(), sweep=True))
+            async with asyncio.timeout(PATIENCE):
+                await self._in_thread(lambda: self._file.write((), self._clock(), sweep=True))
+        except TimeoutError:
+            self._fell_silent()
         except DiskRefused as error:
             self._failed(str(error))
         else:
@@ -76,14 +80,16 @@ class SqliteRecords:
                 await self._in_thread(self._file.close)
         if self._pending or self._writing is not None:
             log.error("records_not_written", changes=len(self._pending), file=str(self._path))
-        self._thread.shutdown(wait=False)
+        self._thread.shutdown()
 
     async def load(self, kind: Kind) -> Sequence[Record]:
         try:
-            return await self._in_thread(lambda: self._file.read(kind, self._clock()))
-        except (DiskRefused, NewerRecords) as error:
+            async with asyncio.timeout(0 if self._is_silent else PATIENCE):
+                return await self._in_thread(lambda: self._file.read(kind, self._clock()))
+        except (TimeoutError, DiskRefused, NewerRecords) as error:
+            self._is_silent |= isinstance(error, TimeoutError)
             hint = "what it has is known after a restart, once it can be read (STATE_DIR)"
-            log.error("records_not_read", kind=kind, file=str(self._path), why=str(error), hint=hint)
+            log.error("records_not_read", kind=kind, file=str(self._path), why=str(error) or _silence(), hint=hint)
             return ()
 
     def put(self, kind: Kind, key: str, value: bytes, expires_at: float | None = None) -> None:
@@ -104,7 +110,7 @@ class SqliteRecords:
         self._wanted.set()
         await asyncio.wait([done], timeout=PATIENCE)
         if not done.done():
-            self._failed(f"the disk has not answered for {PATIENCE:.0f} s")
+            self._fell_silent()
 
     async def _run(self) -> None:
         while True:
@@ -132,6 +138,7 @@ class SqliteRecords:
                 await self._in_thread(lambda: self._file.write(changes, now, sweep=sweep))
         except (DiskRefused, NewerRecords) as error:
             self._pending.give_back(changes)
+            self._is_silent = False
             self._failed(str(error))
         except Exception:
             self._faults += len(changes)
@@ -150,14 +157,22 @@ class SqliteRecords:
         self._wanted.set()
         _release(self._waiting)
 
+    def _fell_silent(self) -> None:
+        self._is_silent = True
+        self._failed(_silence())
+
     def _succeeded(self, swept_at: float) -> None:
         self._swept_at = swept_at
         if self._is_failing:
             log.info("records_kept_again", file=str(self._path), lost=self._pending.lost)
-        self._is_failing = False
+        self._is_failing = self._is_silent = False
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, call)
+
+
+def _silence() -> str:
+    return f"the disk has not answered for {PATIENCE:.0f} s"
 
 
 def _release(waiting: list[asyncio.Future[None]]) -> None:

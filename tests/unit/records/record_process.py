@@ -5,8 +5,9 @@
     python -m tests.unit.records.record_process full-disk | read-only-disk <directory>
         mounts a small disk of its own there; run it in its own mount namespace
     python -m tests.unit.records.record_process size-limit <directory>
+    python -m tests.unit.records.record_process hanging-disk <directory>
 
-The last three go through the fault and end with 0 if all of their assertions hold.
+The last four go through the fault and end with 0 if all of their assertions hold.
 """
 
 from __future__ import annotations
@@ -15,17 +16,21 @@ import asyncio
 import resource
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from itertools import count
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import structlog
 from structlog.testing import capture_logs
 
+from manager_agent.records import sqlite
 from manager_agent.records.records import Kind
 from manager_agent.records.sqlite import SqliteRecords
+from manager_agent.records.sqlite_file import SqliteFile
 from tests.unit.waits import until
 
 WRITERS = 8
@@ -131,6 +136,20 @@ async def read_only_disk(directory: str) -> None:
     assert [entry["event"] for entry in logs] == ["records_not_kept", "records_kept_again"]
 
 
+async def hanging_disk(directory: str) -> None:
+    """From the start on. The process starts, goes on and ends."""
+    sqlite.PATIENCE = 0.2
+    with capture_logs() as logs, patch.object(SqliteFile, "_open", lambda _: threading.Event().wait()):
+        records = SqliteRecords(Path(directory), time.time)
+        await records.start()
+        assert await records.load(Kind.REGISTRATION) == ()
+        records.put(Kind.ANSWER, "a", b"")
+        await records.committed()
+        assert (records.stats.pending, records.stats.is_failing) == (1, True)
+        await records.aclose()
+    assert [entry["event"] for entry in logs] == ["records_not_kept", "records_not_read", "records_not_written"]
+
+
 def mount(*arguments: str) -> None:
     subprocess.run(["mount", *arguments], check=True)
 
@@ -140,6 +159,7 @@ MODES: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
     "full-disk": full_disk,
     "size-limit": size_limit,
     "read-only-disk": read_only_disk,
+    "hanging-disk": hanging_disk,
 }
 
 if __name__ == "__main__":

@@ -98,3 +98,7 @@ async def test_records_survive_a_disk_that_refuses_and_reach_it_later(tmp_path: 
 async def test_records_survive_a_limit_on_the_size_of_files_and_reach_the_disk_later(tmp_path: Path) -> None:
     """The same without a disk of its own: runs everywhere."""
     await run_to_its_end(*PROCESS, "size-limit", str(tmp_path))
+
+
+async def test_a_disk_that_never_answers_keeps_no_process_from_its_start_and_its_end(tmp_path: Path) -> None:
+    await run_to_its_end(*PROCESS, "hanging-disk", str(tmp_path))

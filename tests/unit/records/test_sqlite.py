@@ -235,9 +235,9 @@ async def test_what_is_put_during_a_write_is_written_together(tmp_path: Path, ga
 async def test_a_disk_that_does_not_answer_is_waited_for_once(
     tmp_path: Path, gated: type[GatedFile], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sqlite, "PATIENCE", 0.05)
     with capture_logs() as logs:
         async with opened(tmp_path, retry=0.01) as records:
+            monkeypatch.setattr(sqlite, "PATIENCE", 0.05)
             records.put(Kind.ANSWER, "a", b"")
             await asyncio.gather(*(records.committed() for _ in range(10)))
             assert records.stats.is_failing
