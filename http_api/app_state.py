@@ -44,10 +44,9 @@ from http_api.streams.subscribers import FEED, FeedReaders
 from manager_agent.clock import Clock
 from manager_agent.control.probe import Probe
 from manager_agent.control.session_log import log_changes
-from manager_agent.outbound.address_policy import AddressPolicy, AddressRefused
+from manager_agent.outbound.address_policy import AddressRefused
 from manager_agent.outbound.callbacks import Callbacks, SigningKeys
 from manager_agent.outbound.http_client import GuardedHttpClient
-from manager_agent.store.recording import Recording
 from manager_agent.tasks import Tasks
 
 
@@ -65,14 +64,7 @@ def provide(app: web.Application, components: Components) -> None:
     app[PROBE] = Probe(orchestrator=orchestrator, store=store, rooms=rooms, clock=clock)
     app[TASKS], app[STOPPING] = tasks, stopping = Tasks(), Stopping()
     app[AUTHENTICATOR] = authenticator = authenticator_of(settings, clock, rooms.livekit_clock)
-    app[CALLBACKS] = callbacks = callbacks_of(
-        settings,
-        components.callback_addresses,
-        components.recording,
-        clock,
-        rooms.livekit_clock,
-        signing_keys=authenticator.signing_keys,
-    )
+    app[CALLBACKS] = callbacks = callbacks_of(components, signing_keys=authenticator.signing_keys)
     upstream = livekit(
         lambda: components.agent.registered, lambda: components.reconciler.is_answered, lambda: rooms.rejection
     )
@@ -132,26 +124,21 @@ def authenticator_of(settings: Settings, clock: Clock, livekit_clock: Clock) -> 
     )
 
 
-def callbacks_of(
-    settings: Settings,
-    address_policy: AddressPolicy,
-    recording: Recording,
-    clock: Clock,
-    livekit_clock: Clock,
-    *,
-    signing_keys: SigningKeys,
-) -> Callbacks:
+def callbacks_of(components: Components, *, signing_keys: SigningKeys) -> Callbacks:
     """The Callbacks, not started. Raises BadSettings when the address policy refuses one of the CALLBACK_URLS."""
-    for number, url in enumerate(settings.callback_urls.values(), start=1):
+    address_policy = components.callback_addresses
+    for number, url in enumerate(components.settings.callback_urls.values(), start=1):
         try:
             address_policy.admit(url.get_secret_value())
         except AddressRefused as refused:
             raise BadSettings(f"CALLBACK_URLS: entry {number}: {refused}") from None
     return Callbacks(
         http_client=GuardedHttpClient(address_policy),
-        recording=recording,
-        clock=clock,
-        livekit_clock=livekit_clock,
+        recording=components.recording,
+        records=components.records,
+        recovered=components.recovery.completed,
+        clock=components.clock,
+        livekit_clock=components.rooms.livekit_clock,
         view=lambda session: SessionView.of(session).model_dump(mode="json"),
         signing_keys=signing_keys,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from manager_agent.clock_origin import ClockOrigin
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.room_record import RecordedDispatches
@@ -40,7 +42,7 @@ def recorded_session(
         raise DamagedSpecification("the specification is another session's")
     progress = progress.shifted(clock_ahead(progress, room.created_at, origin, livekit_ahead))
     created = specification.created_at if progress.created is None else progress.created
-    return resumed(
+    session = resumed(
         specification.session(),
         progress,
         revision=revision_after(room.status.revision, now - created),
@@ -51,6 +53,9 @@ def recorded_session(
         dispatch_at=dispatch_at,
         dispatched_invites=recorded.invite_ids,
     )
+    if session.state is not room.status.state:  # it was not recorded completely: this is another state
+        session = replace(session, state_revision=session.revision)
+    return session
 
 
 def clock_ahead(

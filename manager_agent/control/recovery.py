@@ -17,10 +17,10 @@ from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.recorded_session import recorded_session
 from manager_agent.livekit.listed_room import ListedRoom
-from manager_agent.livekit.server_api import Listing, LiveKitUnavailable, RoomMissing, Rooms
+from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
-from manager_agent.session.session import Session, SessionState
+from manager_agent.session.session import SessionState
 from manager_agent.session.specification import DamagedSpecification, NewerSpecification
 from manager_agent.session.transitions import apply
 from manager_agent.store.store import Store, UnknownSession
@@ -59,8 +59,7 @@ class Recovery:
     ) -> None:
         self._store, self._rooms, self._orchestrator = store, rooms, orchestrator
         self._identities, self._clock = identities, clock
-        self.is_complete = False
-        """Whether it was tried to recover every session that an earlier process left behind."""
+        self._completed = asyncio.Event()
         self._unread: dict[str, ListedRoom] | None = None
         """The listed rooms whose sessions may still be recovered, by sid; None: no room is listed yet."""
         self._under_way: set[str] = set()
@@ -69,6 +68,15 @@ class Recovery:
         self._recovered = 0
         self._joining, self._turns = asyncio.Semaphore(MANAGERS_AT_ONCE), Tasks()
         self._running: asyncio.Task[None] | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether it was tried to recover every session that an earlier process left behind."""
+        return self._completed.is_set()
+
+    async def completed(self) -> None:
+        """Wait until it is complete."""
+        await self._completed.wait()
 
     @property
     def unreadable(self) -> Sequence[UnreadableRoom]:
@@ -106,7 +114,7 @@ class Recovery:
             if not self._unread:
                 break
             await asyncio.sleep(RETRY_PAUSE)
-        self.is_complete = True
+        self._completed.set()
         if self._recovered or self._unreadable:
             log.info("recovered", sessions=self._recovered, unreadable=len(self._unreadable))
 
@@ -163,7 +171,9 @@ class Recovery:
                 now=now,
                 dispatch_at=now + TURN_TIMEOUT,
             )
-            observed = _observed(session, listing, asked_at, now)
+            asked = replace(session, listing_since=asked_at)
+            listed = ev.RoomListed(now, asked_at, listing.participants, listing.joining)
+            apply(asked, listed)  # an error in it is found here
         except (DamagedSpecification, NewerSpecification) as error:
             self._leave_alone(room, error)
             return
@@ -172,7 +182,9 @@ class Recovery:
             self._leave_alone(room, ValueError(f"an error of this program: {error!r}"))
             return
         self._recovered += 1
-        self._orchestrator.resume(observed, recorded=session)
+        self._orchestrator.resume(asked, recorded=session)
+        # What happened while no process ran is a change like any other, and reported. Nothing else runs before it.
+        await self._store.update(session.session_id, listed)
         self._turns.spawn(self._bring_manager(session.session_id), name=f"{session.session_id} turn", for_all=True)
 
     async def _bring_manager(self, session_id: str) -> None:
@@ -207,12 +219,6 @@ class Recovery:
         about = {"room": room.name, "sid": room.sid, "session_id": room.session_id}
         log.error("room_unreadable", why=str(error), hint=hint, **about)
         self._unreadable[room.sid] = UnreadableRoom(room.name, room.sid, str(error))
-
-
-def _observed(session: Session, listing: Listing, asked_at: float, now: float) -> Session:
-    """The session after the listing that LiveKit was asked for at `asked_at`, which is its latest one."""
-    asked = replace(session, listing_since=asked_at)
-    return apply(asked, ev.RoomListed(now, asked_at, listing.participants, listing.joining))
 
 
 def _urgency(room: ListedRoom) -> bool:

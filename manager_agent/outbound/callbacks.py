@@ -2,25 +2,28 @@
 
 The events of one session are delivered in order: each waits until the previous one is delivered or given up. Sessions
 wait neither for each other nor for their callbacks. deliveries.py decides when to retry an event and when to give up.
+The next process goes on with what is not delivered (delivery_records.py), and tells the present state of a session if
+it does not know that this was done.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections import Counter, deque
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
-from ulid import ULID
 
 from manager_agent.clock import Clock
-from manager_agent.outbound.deliveries import Delivery, DeliveryLog, DeliveryState, event_of
+from manager_agent.outbound.deliveries import Delivery, DeliveryLog, DeliveryState, is_event
+from manager_agent.outbound.delivery_queues import QUEUE_MAX, QueuedDelivery, SessionQueue, WaitingBytes
+from manager_agent.outbound.delivery_records import DeliveryRecords
 from manager_agent.outbound.http_client import DeliveryFailed, GuardedHttpClient
 from manager_agent.outbound.signing import signed_headers
+from manager_agent.records.records import Records
 from manager_agent.session.session import Session
 from manager_agent.store.recording import Recording
 from manager_agent.store.store import Change
@@ -28,12 +31,9 @@ from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
-QUEUE_MAX = 32
-"""Events that may wait for one session. Beyond it the oldest is given up: newer ones matter more."""
-BYTES_MAX, OWNER_BYTES_MAX = 64 * 1024 * 1024, 16 * 1024 * 1024
-"""Bytes that may wait, in all and for one owner. Events beyond them are given up at once."""
 STOP_TIMEOUT = 2.0
 """Seconds for pending events when the process ends."""
+LEFT = "the next process sends them with STATE_DIR; without it, those about the present state of a session"
 
 View = Callable[[Session], Mapping[str, Any]]
 """The session as its owner sees it, without a token."""
@@ -41,21 +41,7 @@ SigningKeys = Callable[[str], tuple[str, str]]
 """From the name of an owner to the key and secret that sign its callbacks."""
 
 
-@dataclass(slots=True, eq=False)
-class QueuedDelivery:
-    delivery: Delivery
-    body: bytes
-
-
-@dataclass(slots=True)
-class SessionQueue:
-    """The undelivered events of one session, in order; the first is under way."""
-
-    deliveries: deque[QueuedDelivery] = field(default_factory=deque)
-    is_unwanted: bool = False
-    """The receiver answered 410: it wants no further events."""
-    is_over: bool = False
-    """The session is over, so no further event follows."""
+_NO_QUEUE = SessionQueue()
 
 
 class Callbacks:
@@ -66,70 +52,117 @@ class Callbacks:
         *,
         http_client: GuardedHttpClient,
         recording: Recording,
+        records: Records,
+        recovered: Callable[[], Awaitable[object]],
         clock: Clock,
         livekit_clock: Clock,
         view: View,
         signing_keys: SigningKeys,
     ) -> None:
-        self._recording = recording
+        """`recovered`: returns once all sessions of earlier processes are known."""
+        self._recording, self._kept, self._recovered = recording, DeliveryRecords(records), recovered
         self.delivery_log = DeliveryLog()
         self.finished: Counter[DeliveryState] = Counter()
         """Number of events delivered and given up."""
         self._http_client, self._view, self._signing_keys = http_client, view, signing_keys
         self._clock, self._livekit_clock = clock, livekit_clock
         self._queues: dict[str, SessionQueue] = {}
-        self._bytes: Counter[str] = Counter()
-        """Waiting bytes, by owner."""
-        self._tasks = Tasks()
+        self._bytes = WaitingBytes()
+        self._tasks, self._waiting = Tasks(), Tasks()
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
+        """Call it before sessions are restored."""
         await self._http_client.start()
+        await self._kept.load()
+        self._waiting.spawn(self._deliver_rest(), name="callbacks of forgotten sessions")
 
     async def aclose(self) -> None:
-        """Call it once the sessions are recorded. Make waiting retries at once; drop the rest after STOP_TIMEOUT."""
+        """Call it once the sessions are recorded. Make waiting retries at once; leave the rest after STOP_TIMEOUT."""
         self._stopping.set()
+        await self._waiting.aclose()
         await self._tasks.aclose(STOP_TIMEOUT)
         if self.pending:
-            log.warning("callbacks_dropped", count=self.pending)
+            log.warning("callbacks_left", count=self.pending, hint=LEFT)
         await self._http_client.aclose()
 
     @property
     def pending(self) -> int:
         """Number of events under way or waiting."""
-        return sum(len(queue.deliveries) for queue in self._queues.values())
+        return self._kept.left + sum(len(queue.deliveries) for queue in self._queues.values())
 
     def tell(self, change: Change) -> None:
         """Queue the event of this change, if it is one."""
-        session, session_id = change.session, change.session_id
-        if (url := session.callback_url) is None or (event := event_of(change)) is None:
+        session = change.session
+        if session.callback_url is None:
             return
-        queue = self._queues.get(session_id)
+        if change.after is None:
+            self._session_forgotten(session)
+        elif change.is_restored:
+            self._session_restored(session, session.callback_url)
+        elif is_event(change):
+            self._add(session, session.callback_url)
+
+    def _session_forgotten(self, session: Session) -> None:
+        self._kept.forget(session.session_id)
+        if (queue := self._queues.get(session.session_id)) is not None:
+            queue.is_over = queue.is_forgotten = True
+            self._forget(session.session_id, queue)
+
+    def _session_restored(self, session: Session, url: str) -> None:
+        """Go on with what an earlier process left, and tell the present state if that was not done, as far as is known
+        here. The first state is no event."""
+        left = self._kept.take(session)
+        if left.last is not None and left.last.is_unwanted:
+            if not session.over:
+                self._queues[session.session_id] = SessionQueue(is_unwanted=True)
+            return
+        told = 1 if left.last is None else left.last.revision
+        for kept in left.pending:
+            told = kept.delivery.revision
+            self._enqueue(QueuedDelivery(kept.delivery, kept.body.encode()), session.log_fields, is_over=session.over)
+        if told < session.state_revision:
+            self._add(session, url)
+
+    async def _deliver_rest(self) -> None:
+        """Deliver what an earlier process left of sessions that are not known any more."""
+        await self._recovered()
+        for kept in self._kept.take_rest():
+            session_id, queued = kept.delivery.session_id, QueuedDelivery(kept.delivery, kept.body.encode())
+            self._enqueue(queued, {"session_id": session_id}, is_over=True, is_forgotten=True)
+
+    def _add(self, session: Session, url: str) -> None:
+        """Queue the event of the present state."""
+        queue = self._queues.get(session.session_id)
         if queue is not None and queue.is_unwanted:
             queue.is_over = session.over
-            self._forget(session_id, queue)
+            self._forget(session.session_id, queue)
             return
-        now = self._clock()
-        delivery = Delivery(f"cb_{ULID.from_timestamp(now)}", event, session_id, session.owner, url, now)
-        content = {"event": event, "id": delivery.id, "createdAt": str(int(now)), "session": self._view(session)}
+        delivery = Delivery.of(session, url, self._clock())
+        since, view = str(int(session.state_since)), self._view(session)
+        content = {"event": delivery.event, "id": delivery.id, "createdAt": since, "session": view}
         queued = QueuedDelivery(delivery, json.dumps(content, separators=(",", ":")).encode())
-        self.delivery_log.add(delivery)
-        if not self._has_room_for(queued):
-            self._record(queued, delivery.abandoned("too much is waiting to be delivered", now))
+        self._kept.keep(delivery, queued.body)
+        self._enqueue(queued, session.log_fields, is_over=session.over)
+
+    def _enqueue(
+        self, queued: QueuedDelivery, about: Mapping[str, str], *, is_over: bool, is_forgotten: bool = False
+    ) -> None:
+        """`about`: the fields of log entries about the session."""
+        session_id = queued.delivery.session_id
+        self.delivery_log.add(queued.delivery)
+        if not self._bytes.has_room_for(queued):
+            self._record(queued, queued.delivery.abandoned("too much is waiting to be delivered", self._clock()))
             return
-        self._bytes[session.owner] += len(queued.body)
+        self._bytes.add(queued)
+        queue = self._queues.get(session_id)
         if queue is None:
             queue = self._queues[session_id] = SessionQueue()
-            delivering = self._deliver_in_order(session_id, queue, session.log_fields)
-            self._tasks.spawn(delivering, name=f"{session_id} callbacks")
+            self._tasks.spawn(self._deliver_in_order(session_id, queue, about), name=f"{session_id} callbacks")
         queue.deliveries.append(queued)
-        queue.is_over = session.over
+        queue.is_over, queue.is_forgotten = is_over, is_forgotten
         if len(queue.deliveries) > QUEUE_MAX:
             self._abandon(queue, queue.deliveries[1], "too many later ones were waiting")
-
-    def _has_room_for(self, queued: QueuedDelivery) -> bool:
-        owner, size = queued.delivery.owner, len(queued.body)
-        return self._bytes[owner] + size <= OWNER_BYTES_MAX and self._bytes.total() + size <= BYTES_MAX
 
     async def _deliver_in_order(self, session_id: str, queue: SessionQueue, about: Mapping[str, str]) -> None:
         structlog.contextvars.clear_contextvars()  # those of the code that caused the first event
@@ -181,6 +214,8 @@ class Callbacks:
         self.delivery_log.update(delivery)
         if delivery.finished_at is not None:
             self.finished[delivery.state] += 1
+            queue = self._queues.get(delivery.session_id, _NO_QUEUE)
+            self._kept.finish(delivery, is_last=not queue.is_forgotten and not queue.is_unwanted)
         about = {"id": delivery.id, "session_id": delivery.session_id, "event_name": delivery.event}
         how = {"host": delivery.host, "status": delivery.last_status, "error": delivery.last_error}
         if delivery.state is DeliveryState.DELIVERED:
@@ -196,12 +231,9 @@ class Callbacks:
 
     def _take_out(self, queue: SessionQueue, queued: QueuedDelivery) -> None:
         queue.deliveries.remove(queued)
-        owner = queued.delivery.owner
-        self._bytes[owner] -= len(queued.body)
-        if not self._bytes[owner]:
-            del self._bytes[owner]
+        self._bytes.remove(queued)
 
     def _forget(self, session_id: str, queue: SessionQueue) -> None:
-        """Drop the queue, unless it must remember that the receiver wants no events of this session."""
-        if queue.is_over or not queue.is_unwanted:
+        """Drop the queue, unless it has events or must remember that the receiver wants none of this session."""
+        if not queue.is_needed:
             self._queues.pop(session_id, None)

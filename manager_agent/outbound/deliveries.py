@@ -22,6 +22,7 @@ from yarl import URL
 
 from manager_agent.backoff import backoff
 from manager_agent.session.change_values import StateChanged
+from manager_agent.session.session import Session
 from manager_agent.store.store import Change
 
 RETRY_WINDOW = 600.0
@@ -51,11 +52,14 @@ class DeliveryState(StrEnum):
     GIVEN_UP = "given_up"
 
 
-def event_of(change: Change) -> CallbackEvent | None:
-    """The event of this change; None if the state did not change, or the session was refused because its room name is
-    taken."""
-    states = [part.after for part in change.parts if isinstance(part, StateChanged)]
-    return CallbackEvent(f"session_{states[0]}") if states and not change.session.room.taken else None
+def is_event(change: Change) -> bool:
+    """Whether the state changed. Not if the session was refused because its room name is taken."""
+    return not change.session.room.taken and any(isinstance(part, StateChanged) for part in change.parts)
+
+
+def event_id(session: Session) -> str:
+    """The id of the event of its present state: computed, so that a process that tells it again gives it the same."""
+    return f"cb_{session.session_id.removeprefix('ses_')}_{session.state_revision}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +68,8 @@ class Delivery:
     """The same for every try."""
     event: CallbackEvent
     session_id: str
+    revision: int
+    """The revision with which the session entered the state."""
     owner: str
     """The name of the caller that owns the session."""
     url: str = field(repr=False)
@@ -84,10 +90,20 @@ class Delivery:
         """Host and port of the URL. The rest may contain a secret and is not shown to others."""
         return URL(self.url).host_port_subcomponent or ""
 
+    @classmethod
+    def of(cls, session: Session, url: str, at: float) -> Delivery:
+        """The event of the present state."""
+        event = CallbackEvent(f"session_{session.state}")
+        return cls(event_id(session), event, session.session_id, session.state_revision, session.owner, url, at)
+
     @property
     def is_unwanted(self) -> bool:
         """The receiver wants no further events of this session."""
         return self.last_status == HTTPStatus.GONE
+
+    def begun_anew(self) -> Delivery:
+        """As the next process sends it: with all the time for retries."""
+        return replace(self, first_tried_at=None, next_try_at=None)
 
     def begun(self, at: float) -> Delivery:
         """A try has started."""

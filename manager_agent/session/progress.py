@@ -126,8 +126,11 @@ class SessionProgress(_Facts):
     waiting_again: float | None = None
     """When a session that had been ready began to wait again."""
     state_since: float
+    state_revision: int = 1
     ready_at: float | None = None
     user_sid: str | None = None
+    guest_sids: dict[str, str] = {}
+    """Of the guests in the room, by identity."""
     user_joined_at: float | None = None
     user_left_at: float | None = None
     token_given_at: float | None = None
@@ -147,8 +150,10 @@ class SessionProgress(_Facts):
             room_lost=session.room.previous_lost_at,
             waiting_again=session.waiting_again_since,
             state_since=session.state_since,
+            state_revision=session.state_revision,
             ready_at=session.ready_at,
             user_sid=session.user_presence.sid,
+            guest_sids={guest.identity: guest.presence.sid for guest in session.guests if guest.presence.sid},
             user_joined_at=session.user_joined_at,
             user_left_at=session.user_left_at,
             token_given_at=None if given_at == -math.inf else given_at,
@@ -182,7 +187,7 @@ def recorded_facts(session: Session) -> tuple[object, ...]:
         for current in (service.current for service in session.services)
     )  # fmt: skip
     users = session.user_presence.sid, session.user_joined_at, session.user_left_at, session.token_given_at
-    guests = tuple(guest.identity for guest in session.guests)
+    guests = tuple((guest.identity, guest.presence.sid) for guest in session.guests)
     manager, end = session.manager, session.end
     # What was written while LiveKit was asked to make the room again may not be in the room that it has now.
     room = session.room.remakes, session.room.remaking_since

@@ -78,12 +78,16 @@ def resumed(
         ),
         stale_participants=(*_replaced(services), *map(StaleParticipant, managers[-SPENT_KEPT:])),
         user_presence=Presence(sid=progress.user_sid),
+        guests=tuple(
+            replace(guest, presence=Presence(sid=progress.guest_sids.get(guest.identity))) for guest in session.guests
+        ),
         user_joined_at=progress.user_joined_at,
         user_left_at=progress.user_left_at,
         token_given_at=-math.inf if given_at is None else given_at,
         webhooks_arrive=progress.webhooks_arrive,
         end=end,
         state_since=progress.state_since,
+        state_revision=progress.state_revision,
         ready_at=progress.ready_at,
         waiting_again_since=progress.waiting_again,
         revision=revision,

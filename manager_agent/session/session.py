@@ -190,6 +190,8 @@ class Session:
     """When it began to wait again, because the room was lost after all had been ready."""
     revision: int = 1
     """Incremented by every change that clients can see."""
+    state_revision: int = 1
+    """The revision with which the derived state last changed; 1: it is still the first one."""
 
     @property
     def state(self) -> SessionState:

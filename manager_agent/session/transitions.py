@@ -58,7 +58,9 @@ def apply(session: Session, event: ev.Event) -> Session:
     if changed.ready_at is None and changed.state in GIVES_TOKENS:
         changed = replace(changed, ready_at=event.at)
     if _public(changed) != _public(session):
-        changed = replace(changed, revision=session.revision + 1)
+        revision = session.revision + 1
+        entered = session.state_revision if changed.state is session.state else revision
+        changed = replace(changed, revision=revision, state_revision=entered)
     return changed
 
 

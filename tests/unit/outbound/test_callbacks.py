@@ -5,134 +5,33 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from manager_agent.outbound.address_policy import LOOPBACK, AddressPolicy
-from manager_agent.outbound.callbacks import (
-    OWNER_BYTES_MAX,
-    QUEUE_MAX,
-    STOP_TIMEOUT,
-    Callbacks,
-)
-from manager_agent.outbound.deliveries import RETRY_WINDOW, Delivery
-from manager_agent.outbound.http_client import BOUNDS, DeliveryFailed, GuardedHttpClient
+from manager_agent.outbound.callbacks import STOP_TIMEOUT
+from manager_agent.outbound.deliveries import RETRY_WINDOW
+from manager_agent.outbound.delivery_queues import OWNER_BYTES_MAX, QUEUE_MAX
+from manager_agent.outbound.http_client import BOUNDS, DeliveryFailed
 from manager_agent.session import events as ev
-from manager_agent.session.events import Event
-from manager_agent.session.session import Session
-from manager_agent.store.memory import MemoryStore
-from manager_agent.store.recording import Recording
-from tests.unit import sessions as given
+from tests.unit.outbound.callback_harness import (
+    ACTIVE,
+    CLOSED,
+    READY,
+    READY_AGAIN,
+    URL,
+    CallbackHarness,
+    Sent,
+    accepts,
+    hangs,
+)
 from tests.unit.sessions import START
 from tests.unit.virtual_time import in_virtual_time, let_pass, now
 from tests.unit.waits import until
 
 pytestmark = pytest.mark.unit
-
-URL = "https://shop.example/sessions?word=a-word"
-READY: list[Event] = [*given.managed(), *given.invited(0), given.seen("sm-asr-1", "PA_1", START)]
-ACTIVE, READY_AGAIN = given.seen("alice", "PA_2", START), given.left("alice", "PA_2", START)
-CLOSED = ev.SessionClosed(START)
-
-
-@dataclass(frozen=True)
-class Sent:
-    """One delivery attempt, as the receiver sees it."""
-
-    at: float
-    id: str
-    event: str
-    session_id: str
-    body: bytes
-    address: str
-
-
-Answer = Callable[[Sent], Awaitable[int]]
-
-
-class FakeHttpClient(GuardedHttpClient):
-    """Sends nothing. Answers in place of the receivers."""
-
-    def __init__(self, answer: Answer) -> None:
-        super().__init__(AddressPolicy(LOOPBACK, 1, lambda _: True))
-        self.sent: list[Sent] = []
-        self.under_way = self.under_way_most = 0
-        self._answer = answer
-
-    async def start(self) -> None: ...
-
-    async def aclose(self) -> None: ...
-
-    async def deliver(self, address: str, body: bytes, headers: Mapping[str, str], *, owner: str = "") -> int:
-        content = json.loads(body)
-        sent = Sent(now(), content["id"], content["event"], content["session"]["session_id"], body, address)
-        self.sent.append(sent)
-        self.under_way += 1
-        self.under_way_most = max(self.under_way_most, self.under_way)
-        try:
-            return await self._answer(sent)
-        finally:
-            self.under_way -= 1
-
-
-class CallbackHarness:
-    """The callbacks of a store, and receivers that answer as the test says."""
-
-    def __init__(
-        self,
-        answer: Answer,
-        *,
-        view: Callable[[Session], dict[str, Any]] = lambda session: {"session_id": session.session_id},
-        signing_keys: Callable[[str], tuple[str, str]] = lambda owner: (owner, "f" * 64),
-    ) -> None:
-        self.store, self.http_client = MemoryStore(now), FakeHttpClient(answer)
-        self.recording = Recording(self.store)
-        self.callbacks = Callbacks(
-            http_client=self.http_client,
-            recording=self.recording,
-            clock=now,
-            livekit_clock=time.time,
-            view=view,
-            signing_keys=signing_keys,
-        )
-        self.store.listen(self.callbacks.tell)
-
-    async def update(self, session_id: str, *events: Event) -> None:
-        for event in events:
-            await self.store.update(session_id, event)
-
-    async def open(self, session_id: str, *events: Event, owner: str = "shop", url: str | None = URL) -> None:
-        room = f"room-{session_id}"
-        session = given.a_session(given.JOINS)
-        await self.store.add(replace(session, session_id=session_id, room_name=room, owner=owner, callback_url=url))
-        await self.update(session_id, *events)
-
-    def sent_events(self, session_id: str = "s1") -> list[str]:
-        """The events that this session's receiver was sent, one for each try."""
-        return [sent.event for sent in self.http_client.sent if sent.session_id == session_id]
-
-    def outcomes(self) -> list[tuple[str, str]]:
-        """Event and state of each delivery, oldest first."""
-        return [(delivery.event, delivery.state) for delivery in self.deliveries()]
-
-    def deliveries(self) -> list[Delivery]:
-        """Oldest first."""
-        return self.callbacks.delivery_log.latest(lambda _: True)[::-1]
-
-
-async def accepts(_: Sent) -> int:
-    return 200
-
-
-async def hangs(_: Sent) -> int:
-    await let_pass(5)
-    raise DeliveryFailed("TimeoutError")
 
 
 def entries(logs: list[EventDict], event: str) -> list[EventDict]:
@@ -363,11 +262,11 @@ async def test_on_shutdown_a_callback_that_waits_for_its_next_try_is_tried_at_on
         await harness.callbacks.aclose()
     assert harness.outcomes() == [("session_ready", "delivered"), ("session_ended", "delivered")]
     assert [sent.at for sent in harness.http_client.sent[5:7]] == [stopped_at, stopped_at]
-    assert entries(logs, "callbacks_dropped") == []
+    assert entries(logs, "callbacks_left") == []
 
 
 @in_virtual_time
-async def test_on_shutdown_remaining_callbacks_are_dropped_after_three_seconds_and_logged() -> None:
+async def test_on_shutdown_remaining_callbacks_are_left_after_two_seconds_and_logged() -> None:
     harness = CallbackHarness(hangs)
     for n in range(10):
         await harness.open(f"s{n}", *READY, CLOSED)
@@ -376,7 +275,7 @@ async def test_on_shutdown_remaining_callbacks_are_dropped_after_three_seconds_a
     with capture_logs() as logs:
         await harness.callbacks.aclose()
     assert now() - stopped_at == pytest.approx(STOP_TIMEOUT)
-    assert [entry["count"] for entry in entries(logs, "callbacks_dropped")] == [20]
+    assert [entry["count"] for entry in entries(logs, "callbacks_left")] == [20]
     assert asyncio.all_tasks() == {asyncio.current_task()}
 
 
@@ -405,5 +304,5 @@ async def test_callbacks_keep_nothing_of_sessions_that_are_over() -> None:
     for n in (0, 1, 3):
         await harness.update(f"s{n}", CLOSED)
     await let_pass(1)
-    assert (harness.callbacks._queues, dict(harness.callbacks._bytes)) == ({}, {})
+    assert (harness.callbacks._queues, len(harness.callbacks._bytes)) == ({}, 0)
     assert asyncio.all_tasks() == {asyncio.current_task()}

@@ -16,7 +16,7 @@ from manager_agent.outbound.deliveries import (
     Delivery,
     DeliveryLog,
     DeliveryState,
-    event_of,
+    is_event,
 )
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session, SessionState
@@ -30,7 +30,7 @@ URL = "https://shop.example:8443/sessions?word=a-word"
 
 
 def a_delivery(id: str = "cb_1", owner: str = "shop", at: float = START) -> Delivery:
-    return Delivery(id, CallbackEvent.READY, "s1", owner, URL, at)
+    return Delivery(id, CallbackEvent.READY, "s1", 5, owner, URL, at)
 
 
 def history(delivery: Delivery, status: int) -> list[float]:
@@ -47,7 +47,7 @@ def history(delivery: Delivery, status: int) -> list[float]:
 
 
 def test_every_session_state_but_waiting_has_a_callback_event() -> None:
-    told = []
+    told: list[Delivery] = []
     before: Session | None = None
     for event in (
         None,
@@ -62,9 +62,10 @@ def test_every_session_state_but_waiting_has_a_callback_event() -> None:
         ev.CleanUpStarted(START + 6),
     ):
         session = given.a_session(given.JOINS) if event is None or before is None else given.after(before, event)
-        told.append(event_of(Change(session.session_id, before, session, event)))
+        if is_event(Change(session.session_id, before, session, event)):
+            told.append(Delivery.of(session, URL, START))
         before = session
-    assert [event for event in told if event is not None] == [
+    assert [delivery.event for delivery in told] == [
         "session_ready",
         "session_active",
         "session_degraded",
@@ -72,20 +73,23 @@ def test_every_session_state_but_waiting_has_a_callback_event() -> None:
         "session_ready",
         "session_ended",
     ]
+    assert [delivery.id for delivery in told] == [f"cb_s1_{delivery.revision}" for delivery in told]
+    assert len({delivery.id for delivery in told}) == len(told)
 
 
 def test_a_failed_session_has_a_callback_event() -> None:
     waiting = given.after(given.a_session(given.JOINS), *given.created())
     failed = given.after(waiting, ev.DeadlinePassed(waiting.ready_deadline))
     assert failed.state is SessionState.FAILED
-    assert event_of(Change(waiting.session_id, waiting, failed)) is CallbackEvent.FAILED
+    assert is_event(Change(waiting.session_id, waiting, failed))
+    assert Delivery.of(failed, URL, START).event is CallbackEvent.FAILED
 
 
 def test_a_session_refused_for_its_room_name_has_no_callback_event() -> None:
     waiting = given.after(given.a_session(), ev.RoomRequested(START))
     refused = given.after(waiting, ev.RoomRefused(START, taken=True))
     assert refused.over
-    assert event_of(Change(waiting.session_id, waiting, refused)) is None
+    assert not is_event(Change(waiting.session_id, waiting, refused))
 
 
 # --- tries ------------------------------------------------------------------------------------------
