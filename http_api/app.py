@@ -13,7 +13,8 @@ from http_api.admission import admit
 from http_api.app_keys import CALLBACKS, ORCHESTRATOR, TASKS
 from http_api.app_state import provide
 from http_api.bootstrap import Components, registry_tasks
-from http_api.limits.idempotency import idempotency
+from http_api.limits.answer_records import AnswerRecords
+from http_api.limits.idempotency import IDEMPOTENCY_STORE, idempotency
 from http_api.limits.rate_limits import show_allowance
 from http_api.observability.metrics.loop_lag import LoopLag
 from http_api.observability.middleware import observe, show_request_id
@@ -67,7 +68,10 @@ async def _running(app: web.Application, components: Components) -> AsyncIterato
         stack.push_async_callback(components.tracing.aclose, components.sinks.exit_budget)
         await components.tracing.start()
         monitors = (LoopLag(components.metrics.loop_lag.observe), app[UPSTREAMS])
-        background = (app[AUTHENTICATOR], *registry_tasks(registry, records), components.reconciler, app[CALLBACKS])
+        secret = components.settings.livekit_api_secret.get_secret_value()
+        answers = AnswerRecords(app[IDEMPOTENCY_STORE], records, secret)
+        tasks = (*registry_tasks(registry, records), components.reconciler)
+        background = (app[AUTHENTICATOR], answers, *tasks, app[CALLBACKS])
         for part in (
             records,
             components.room_names,

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
-from http_api.app_keys import TASKS
+from http_api.app_keys import RECORDS, TASKS
 from http_api.errors import MalformedRequest, NotReady, SessionOver
 from http_api.limits.idempotency_store import IdempotencyScope, IdempotencyStore, StoredAnswer
 from http_api.limits.key_marks import KeyMark, key_mark
@@ -43,6 +43,7 @@ async def idempotency(request: web.Request, handler: Handler) -> web.StreamRespo
     request[BODY] = await read_bytes(request)
     answer = request.app[IDEMPOTENCY_STORE].begin(scope, hashlib.sha256(request[BODY]).digest())
     if answer is not None:
+        await request.app[RECORDS].committed()
         return web.Response(
             status=answer.status, headers=[*answer.headers, (REPLAYED_HEADER, "true")], body=answer.body
         )
@@ -64,7 +65,8 @@ def read_key(headers: Sequence[str]) -> str:
 
 
 async def _work(request: web.Request, handler: Handler, scope: IdempotencyScope) -> web.StreamResponse:
-    """The handler's response or problem. Stored if it succeeded or failed with one of STORED_ERRORS."""
+    """The handler's response or problem. Stored if it succeeded or failed with one of STORED_ERRORS: then it is given
+    once that is committed."""
     kept: StoredAnswer | None = None
     try:
         try:
@@ -73,9 +75,11 @@ async def _work(request: web.Request, handler: Handler, scope: IdempotencyScope)
             answer, is_kept = answer_for(request, error), isinstance(error, STORED_ERRORS)
         if is_kept:
             kept = _copy(answer)
-        return answer
     finally:
         request.app[IDEMPOTENCY_STORE].finish(scope, kept)
+    if is_kept:
+        await request.app[RECORDS].committed()
+    return answer
 
 
 def _copy(answer: web.StreamResponse) -> StoredAnswer:

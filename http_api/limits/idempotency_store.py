@@ -40,10 +40,18 @@ class StoredAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class _Stored:
+class StoredRequest:
+    """A request with its response."""
+
     fingerprint: bytes
+    """The SHA-256 of its body."""
     answer: StoredAnswer
     until: float
+    """When it is forgotten."""
+
+
+Keeper = Callable[[IdempotencyScope, StoredRequest | None], None]
+"""Called with each request that is stored, and with None for one that is forgotten."""
 
 
 class IdempotencyStore:
@@ -51,9 +59,13 @@ class IdempotencyStore:
         self._clock, self._size_max = clock, size_max
         self._running: dict[IdempotencyScope, bytes] = {}
         """The fingerprints of the requests in progress."""
-        self._kept: dict[str, dict[IdempotencyScope, _Stored]] = {}
+        self._kept: dict[str, dict[IdempotencyScope, StoredRequest]] = {}
         """By caller, oldest first."""
         self._sizes: dict[str, int] = {}
+        self._keeper: Keeper = _keep_nothing
+
+    def keep_with(self, keeper: Keeper) -> None:
+        self._keeper = keeper
 
     @property
     def size(self) -> int:
@@ -81,9 +93,14 @@ class IdempotencyStore:
         fingerprint = self._running.pop(scope)
         if answer is None or answer.size > self._size_max:
             return
-        kept = _Stored(fingerprint, answer, self._clock() + KEPT_FOR)
-        self._kept.setdefault(scope.principal, {})[scope] = kept
-        self._sizes[scope.principal] = self._sizes.get(scope.principal, 0) + answer.size
+        stored = StoredRequest(fingerprint, answer, self._clock() + KEPT_FOR)
+        self._keeper(scope, stored)
+        self.restore(scope, stored)
+
+    def restore(self, scope: IdempotencyScope, stored: StoredRequest) -> None:
+        """Store a request again that was stored before, later than those restored so far."""
+        self._kept.setdefault(scope.principal, {})[scope] = stored
+        self._sizes[scope.principal] = self._sizes.get(scope.principal, 0) + stored.answer.size
         if self.size > self._size_max:
             for principal in list(self._kept):
                 self._expire(principal)
@@ -96,6 +113,11 @@ class IdempotencyStore:
 
     def _forget_oldest(self, principal: str) -> None:
         kept = self._kept[principal]
-        self._sizes[principal] -= kept.pop(next(iter(kept))).answer.size
+        scope = next(iter(kept))
+        self._sizes[principal] -= kept.pop(scope).answer.size
         if not kept:
             del self._kept[principal], self._sizes[principal]
+        self._keeper(scope, None)
+
+
+def _keep_nothing(scope: IdempotencyScope, stored: StoredRequest | None) -> None: ...

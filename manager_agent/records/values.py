@@ -1,12 +1,12 @@
 """What the values of records are: a version, and the JSON of a dataclass. Values that can't be read are skipped.
 
-<version>.<JSON>      the version is raised when an older program could not read the JSON
+<version>.<JSON>      the version is raised when an older program could not read the JSON, which may be encrypted
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
 from pydantic import TypeAdapter, ValidationError
@@ -18,14 +18,22 @@ log = structlog.get_logger()
 Value = TypeVar("Value")
 
 
+class Cipher(Protocol):
+    def encrypt(self, content: bytes) -> bytes: ...
+
+    def decrypt(self, encrypted: bytes) -> bytes:
+        """Raises ValueError if it was encrypted with another key, or changed."""
+
+
 class Values(Generic[Value]):
     """Writes and reads the values of one kind of records."""
 
-    def __init__(self, kind: Kind, version: int, adapter: TypeAdapter[Value]) -> None:
-        self._kind, self._version, self._adapter = kind, version, adapter
+    def __init__(self, kind: Kind, version: int, adapter: TypeAdapter[Value], cipher: Cipher | None = None) -> None:
+        self._kind, self._version, self._adapter, self._cipher = kind, version, adapter, cipher
 
     def write(self, value: Value) -> bytes:
-        return b"%d.%b" % (self._version, self._adapter.dump_json(value, exclude_defaults=True))
+        content = self._adapter.dump_json(value, exclude_defaults=True)
+        return b"%d.%b" % (self._version, content if self._cipher is None else self._cipher.encrypt(content))
 
     def read(self, records: Iterable[Record]) -> dict[str, Value]:
         """The values by the keys of their records, in this order. Those that can't be read are left out, which is
@@ -48,7 +56,7 @@ class Values(Generic[Value]):
         version, _, content = raw.partition(b".")
         if version != b"%d" % self._version:
             raise ValueError(f"this program reads version {self._version}, not {version[:10]!r}")
-        return self._adapter.validate_json(content)
+        return self._adapter.validate_json(content if self._cipher is None else self._cipher.decrypt(content))
 
 
 def _reason(error: ValueError) -> str:

@@ -91,3 +91,29 @@ async def test_request_whose_answer_was_not_given_finds_its_session_by_its_key(s
     assert [each.session_id for each in api.parts.store.list()] == [session.session_id]
     status, _, another = await api.ask("POST", "/sessions", body, {"Idempotency-Key": "K"})
     assert (status, another["session_id"] == session.session_id) == (201, False)
+
+
+async def test_stored_answer_is_given_by_the_next_process_byte_for_byte(start_api: StartApi) -> None:
+    """With the same token, though the session is over and the service is registered again."""
+    first = await start_api()
+    bodies = {
+        "/sessions": {"user_identity": "alice", "required_services": []},
+        "/microservices/register": {
+            "service_id": "asr",
+            "endpoint": "http://127.0.0.1:1/",
+            "metadata": {"type": "ASR"},
+        },
+    }
+
+    async def answers(api: Api) -> list[tuple[int, str | None, bytes]]:
+        found = []
+        for path, body in bodies.items():
+            async with api.http.post(f"/api/v1{path}", json=body, headers={"Idempotency-Key": "k"}) as answer:
+                found.append((answer.status, answer.headers.get("Idempotency-Replayed"), await answer.read()))
+        return found
+
+    given = await answers(first)
+    assert [status for status, _, _ in given] == [201, 201]
+    assert b'"access_token"' in given[0][2]
+    second = await start_api(records=first.parts.records)
+    assert await answers(second) == [(status, "true", body) for status, _, body in given]

@@ -1,0 +1,102 @@
+"""Keeps the stored responses to requests with an Idempotency-Key over a restart, by the records.
+
+Responses have tokens in them. They are encrypted with a key derived from LiveKit's API secret: with that secret anyone
+can make such tokens, and without it a copy of the file has none. Decision 0032.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+import structlog
+from cryptography.fernet import Fernet, InvalidToken
+from pydantic import TypeAdapter
+
+from http_api.limits.idempotency_store import IdempotencyScope, IdempotencyStore, StoredAnswer, StoredRequest
+from manager_agent.records.records import Kind, Records
+from manager_agent.records.values import Values
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedAnswer:
+    principal: str
+    operation: str
+    key: str
+    fingerprint: str
+    """In hexadecimal."""
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: str
+
+
+class SecretCipher:
+    """Encrypts with a key derived from a secret. With another secret nothing can be read, and its tokens are invalid
+    too."""
+
+    def __init__(self, secret: str) -> None:
+        key = hmac.digest(secret.encode(), b"session-manager/answers", "sha256")
+        self._fernet = Fernet(base64.urlsafe_b64encode(key))
+
+    def encrypt(self, content: bytes) -> bytes:
+        return self._fernet.encrypt(content)
+
+    def decrypt(self, encrypted: bytes) -> bytes:
+        try:
+            return self._fernet.decrypt(encrypted)
+        except InvalidToken:
+            raise ValueError("it was written with another LIVEKIT_API_SECRET, or changed") from None
+
+
+class AnswerRecords:
+    """Restores the stored responses when it starts, and keeps every change from then on."""
+
+    def __init__(self, store: IdempotencyStore, records: Records, secret: str) -> None:
+        """`secret`: LiveKit's."""
+        self._store, self._records = store, records
+        self._values = Values(Kind.ANSWER, 1, TypeAdapter(RecordedAnswer), SecretCipher(secret))
+
+    async def start(self) -> None:
+        self._store.keep_with(self.keep)
+        records = await self._records.load(Kind.ANSWER)
+        ends = {record.key: record.expires_at for record in records}
+        kept = self._values.read(records)
+        for key, recorded in kept.items():
+            if (until := ends[key]) is not None:
+                self._store.restore(*_stored(recorded, until))
+        if kept:
+            log.info("answers_restored", answers=len(kept))
+
+    async def aclose(self) -> None: ...
+
+    def keep(self, scope: IdempotencyScope, stored: StoredRequest | None) -> None:
+        """Keep the response; None: it is forgotten."""
+        key = hashlib.sha256("\0".join((scope.principal, scope.operation, scope.key)).encode()).hexdigest()
+        if stored is None:
+            self._records.delete(Kind.ANSWER, key)
+        else:
+            value = self._values.write(_recorded(scope, stored))
+            self._records.put(Kind.ANSWER, key, value, expires_at=stored.until)
+
+
+def _recorded(scope: IdempotencyScope, stored: StoredRequest) -> RecordedAnswer:
+    answer = stored.answer
+    return RecordedAnswer(
+        scope.principal,
+        scope.operation,
+        scope.key,
+        stored.fingerprint.hex(),
+        answer.status,
+        answer.headers,
+        answer.body.decode(),
+    )
+
+
+def _stored(recorded: RecordedAnswer, until: float) -> tuple[IdempotencyScope, StoredRequest]:
+    scope = IdempotencyScope(recorded.principal, recorded.operation, recorded.key)
+    answer = StoredAnswer(recorded.status, recorded.headers, recorded.body.encode())
+    return scope, StoredRequest(bytes.fromhex(recorded.fingerprint), answer, until)
