@@ -83,7 +83,8 @@ def compose(
     invite_addresses = address_policy_of(settings, settings.invite_networks, "INVITE_NETWORKS")
     callback_addresses = address_policy_of(settings, settings.callback_networks, "CALLBACK_NETWORKS")
     records = records or records_of(settings, clock)
-    names, missed_rooms = RoomNames(records, livekit_clock), MissedRooms()
+    names = RoomNames(records, livekit_clock, clock=clock, expect_livekit_ahead=livekit_clock.expect_ahead)
+    missed_rooms = MissedRooms()
     ended = EndedSessions(per_caller=settings.sessions_kept_per_caller, in_all=settings.sessions_kept)
     store = MemoryStore(clock, metrics.store_updates.observe, names, ended)
     registry, profiles = registry_of(settings, store, invite_addresses, clock)
@@ -132,9 +133,11 @@ def compose(
     )  # fmt: skip
 
 
-def records_of(settings: Settings, clock: Clock) -> Records:
+def records_of(settings: Settings, clock: SteadyClock) -> Records:
     """The records, not started."""
-    return MemoryRecords(clock) if settings.state_dir is None else SqliteRecords(settings.state_dir, clock)
+    if settings.state_dir is None:
+        return MemoryRecords(clock)
+    return SqliteRecords(settings.state_dir, clock, clock.origin)
 
 
 def rooms_of(

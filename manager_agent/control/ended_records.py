@@ -15,7 +15,8 @@ from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.records.records import Kind, Records
 from manager_agent.records.values import Values
 from manager_agent.session.plan import NAME_QUARANTINE, UNCLEANED_KEPT
-from manager_agent.session.session import End, Session
+from manager_agent.session.session import End, Limits, Session
+from manager_agent.shifted_instants import shifted
 from manager_agent.store.store import Change
 
 log = structlog.get_logger()
@@ -27,7 +28,11 @@ class EndedSession:
     session: Session
 
 
-VALUES = Values(Kind.ENDED_SESSION, 1, TypeAdapter(EndedSession))
+def _shifted(ended: EndedSession, seconds: float) -> EndedSession:
+    return shifted(ended, seconds, except_in=(Limits,))
+
+
+VALUES = Values(Kind.ENDED_SESSION, 1, TypeAdapter(EndedSession), shift=_shifted)
 
 
 class EndedRecords:

@@ -13,11 +13,9 @@ from manager_agent.session.resumption import resumed, revision_after
 from manager_agent.session.session import Session
 from manager_agent.session.specification import DamagedSpecification, Specification
 
-DRIFT = 0.1
-"""Seconds by which the clocks of two processes of one machine may differ without a correction: clocks drift by
-microseconds, and what was shown of a session stays the same."""
 CLOCKS_AGREE = 60.0
-"""The same for two machines; LiveKit may take a while to create a room."""
+"""Seconds by which the clocks of two machines may differ without a correction; LiveKit may take a while to create a
+room."""
 
 
 def recorded_session(
@@ -67,7 +65,7 @@ def clock_ahead(
     """
     created_at = progress.room_created or progress.created
     if origin is not None and (ahead := origin.ahead_of(progress.clock)) is not None:
-        return ahead if abs(ahead) > DRIFT else 0.0
+        return ahead
     if created_at is None:
         return 0.0
     ahead = (room_created_at - created_at) - livekit_ahead

@@ -40,6 +40,10 @@ class LiveKitClock:
     def __call__(self) -> float:
         return self._clock() + self.ahead
 
+    def expect_ahead(self, seconds: float) -> None:
+        """What an earlier process knew; until LiveKit answers."""
+        self.ahead = seconds
+
     def dated(self, claims: Mapping[str, Any]) -> dict[str, Any]:
         """The claims of a token for one request now."""
         now = self()

@@ -18,6 +18,7 @@ from manager_agent.outbound.deliveries import Delivery
 from manager_agent.records.records import Kind, Records
 from manager_agent.records.values import Values
 from manager_agent.session.session import Session
+from manager_agent.shifted_instants import shifted
 
 KEPT_FOR = 7 * 86_400.0
 """Seconds after an event until it is forgotten, if no process runs, or its session goes on for longer: it is told again
@@ -41,7 +42,7 @@ class LeftDeliveries:
     """The last one that was finished."""
 
 
-VALUES = Values(Kind.DELIVERY, 1, TypeAdapter(RecordedDelivery))
+VALUES = Values(Kind.DELIVERY, 1, TypeAdapter(RecordedDelivery), shift=shifted)
 
 
 class DeliveryRecords:

@@ -33,7 +33,10 @@ class Record:
     key: str
     value: bytes
     expires_at: float | None = None
-    """When it is forgotten, in seconds since the epoch; None: never."""
+    """When it is forgotten, in seconds since the epoch by the clock of this process; None: never."""
+    ahead: float | None = 0.0
+    """Seconds by which the clock of this process is ahead of that of its writer; None: that can't be told. The instants
+    in the value are by the writer's."""
 
     def is_live(self, now: float) -> bool:
         return self.expires_at is None or now < self.expires_at

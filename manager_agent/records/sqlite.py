@@ -16,6 +16,7 @@ from typing import TypeVar
 import structlog
 
 from manager_agent.clock import Clock
+from manager_agent.clock_origin import ClockOrigin
 from manager_agent.records.disk_thread import DiskThread
 from manager_agent.records.pending_changes import PendingChanges, RecordChange
 from manager_agent.records.records import Kind, NewerRecords, Record, RecordStats
@@ -37,10 +38,18 @@ NOT_KEPT = "what is recorded meanwhile is lost if the process ends (STATE_DIR)"
 
 class SqliteRecords:
     def __init__(
-        self, directory: Path, clock: Clock, *, pending: PendingChanges | None = None, retry: float = RETRY
+        self,
+        directory: Path,
+        clock: Clock,
+        origin: ClockOrigin | None = None,
+        *,
+        pending: PendingChanges | None = None,
+        retry: float = RETRY,
     ) -> None:
-        """`directory`: the STATE_DIR, which is made if it does not exist."""
-        self._path, self._file, self._clock, self._retry = directory / FILE, SqliteFile(directory), clock, retry
+        """`directory`: the STATE_DIR, which is made if it does not exist. `origin`: of the clock, to compare it with
+        those of the processes that wrote the file."""
+        self._path, self._file = directory / FILE, SqliteFile(directory, origin)
+        self._clock, self._retry = clock, retry
         self._pending = PendingChanges() if pending is None else pending
         self._writing: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []

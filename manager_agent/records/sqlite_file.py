@@ -13,6 +13,7 @@ from pathlib import Path
 
 import structlog
 
+from manager_agent.clock_origin import ClockOrigin
 from manager_agent.records.pending_changes import RecordChange
 from manager_agent.records.records import Kind, Record
 from manager_agent.records.sqlite_opening import VERSION, DamagedFile, opened, refuse_newer
@@ -21,14 +22,16 @@ log = structlog.get_logger()
 
 FILE = "session-manager.db"
 PUT = (
-    "INSERT INTO record (kind, key, expires_at, value) VALUES (?, ?, ?, ?)"
-    " ON CONFLICT (kind, key) DO UPDATE SET expires_at = excluded.expires_at, value = excluded.value"
+    "INSERT INTO record (kind, key, expires_at, value, machine, origin) VALUES (?, ?, ?, ?, ?, ?)"
+    " ON CONFLICT (kind, key) DO UPDATE SET expires_at = excluded.expires_at, value = excluded.value,"
+    " machine = excluded.machine, origin = excluded.origin"
 )
 DELETE = "DELETE FROM record WHERE kind = ? AND key = ?"
-SWEEP = "DELETE FROM record WHERE expires_at <= ?"
-LOAD = (
-    "SELECT key, value, expires_at FROM record WHERE kind = ? AND (expires_at IS NULL OR expires_at > ?) ORDER BY place"
-)
+SWEEP = "DELETE FROM record WHERE expires_at + CASE WHEN machine = ? THEN ? - origin ELSE 0 END <= ?"
+"""Decision 0031: an instant of another process of this machine is compared with our clock by the origins of both."""
+LOAD = "SELECT key, value, expires_at, machine, origin FROM record WHERE kind = ? ORDER BY place"
+NO_ORIGIN = ClockOrigin("", 0.0)
+"""Of a clock that can't be compared with those of other processes."""
 
 
 class DiskRefused(Exception):
@@ -38,16 +41,26 @@ class DiskRefused(Exception):
 class SqliteFile:
     """The file in this directory, not open. Its methods raise DiskRefused."""
 
-    def __init__(self, directory: Path) -> None:
-        self.path = directory / FILE
+    def __init__(self, directory: Path, origin: ClockOrigin | None = None) -> None:
+        """`origin`: of the clock by which the instants in the records are."""
+        self.path, self._origin = directory / FILE, origin or NO_ORIGIN
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
 
     def read(self, kind: Kind, now: float) -> Sequence[Record]:
         """The records of this kind that have not expired. Raises NewerRecords."""
         with self._open() as connection:
-            rows = connection.execute(LOAD, (kind, now)).fetchall()
-        return [Record(kind, key, bytes(value), expires_at) for key, value, expires_at in rows]
+            rows = connection.execute(LOAD, (kind,)).fetchall()
+        records = (
+            self._record(kind, key, bytes(value), expires_at, ClockOrigin(machine, at))
+            for key, value, expires_at, machine, at in rows
+        )
+        return [record for record in records if record.is_live(now)]
+
+    def _record(self, kind: Kind, key: str, value: bytes, expires_at: float | None, origin: ClockOrigin) -> Record:
+        """The record by our clock. `origin`: of the one that it was written by."""
+        ahead = self._origin.ahead_of(origin) if origin.machine else None
+        return Record(kind, key, value, None if expires_at is None else expires_at + (ahead or 0.0), ahead)
 
     def write(self, changes: Sequence[RecordChange], now: float, *, sweep: bool) -> None:
         """Make these changes durable, all or none. `sweep`: remove expired records too. Raises NewerRecords."""
@@ -58,9 +71,10 @@ class SqliteFile:
                 if change.record is None or change.is_anew:
                     connection.execute(DELETE, (change.kind, change.key))
                 if (record := change.record) is not None:
-                    connection.execute(PUT, (record.kind, record.key, record.expires_at, record.value))
+                    of_clock = self._origin.machine, self._origin.at
+                    connection.execute(PUT, (record.kind, record.key, record.expires_at, record.value, *of_clock))
             if sweep:
-                connection.execute(SWEEP, (now,))
+                connection.execute(SWEEP, (self._origin.machine or None, self._origin.at, now))
             if not changes:  # something is written, to see whether the disk takes it
                 connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")

@@ -33,12 +33,12 @@ BUSY_TIMEOUT = 3.0
 """Seconds to wait for another process that writes."""
 SCHEMA = (
     "CREATE TABLE record (place INTEGER PRIMARY KEY, kind TEXT NOT NULL, key TEXT NOT NULL, expires_at REAL,"
-    " value BLOB NOT NULL, UNIQUE (kind, key))",
+    " value BLOB NOT NULL, machine TEXT NOT NULL, origin REAL NOT NULL, UNIQUE (kind, key))",
     "CREATE INDEX record_expires_at ON record (expires_at) WHERE expires_at IS NOT NULL",
     f"PRAGMA application_id = {APPLICATION_ID}",
     f"PRAGMA user_version = {VERSION}",
 )
-COLUMNS = "SELECT place, kind, key, expires_at, value FROM record LIMIT 0"
+COLUMNS = "SELECT place, kind, key, expires_at, value, machine, origin FROM record LIMIT 0"
 DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
 """SQLite's codes for a damaged file; the last one: no such table or column."""
 

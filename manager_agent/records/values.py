@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
 import structlog
@@ -28,21 +28,32 @@ class Cipher(Protocol):
 class Values(Generic[Value]):
     """Writes and reads the values of one kind of records."""
 
-    def __init__(self, kind: Kind, version: int, adapter: TypeAdapter[Value], cipher: Cipher | None = None) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        version: int,
+        adapter: TypeAdapter[Value],
+        cipher: Cipher | None = None,
+        *,
+        shift: Callable[[Value, float], Value] | None = None,
+    ) -> None:
+        """`shift`: makes a value with the instants of a clock that is ahead by so many seconds."""
         self._kind, self._version, self._adapter, self._cipher = kind, version, adapter, cipher
+        self._shift = shift
 
     def write(self, value: Value) -> bytes:
         content = self._adapter.dump_json(value, exclude_defaults=True)
         return b"%d.%b" % (self._version, content if self._cipher is None else self._cipher.encrypt(content))
 
     def read(self, records: Iterable[Record]) -> dict[str, Value]:
-        """The values by the keys of their records, in this order. Those that can't be read are left out, which is
-        logged once."""
+        """The values by the keys of their records, in this order, with instants by our clock. Those that can't be read
+        are left out, which is logged once."""
         values: dict[str, Value] = {}
         unreadable: dict[str, str] = {}
         for record in records:
             try:
-                values[record.key] = self._read(record.value)
+                value = self._read(record.value)
+                values[record.key] = self._shift(value, record.ahead) if self._shift and record.ahead else value
             except ValueError as error:
                 unreadable[record.key] = _reason(error)
         if unreadable:

@@ -4,6 +4,7 @@ once."""
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import structlog
 from pydantic import BaseModel, TypeAdapter, model_validator
@@ -41,7 +42,12 @@ class SavedRegistration(BaseModel):
         return self
 
 
-VALUES = Values(Kind.REGISTRATION, 1, TypeAdapter(SavedRegistration))
+def _shifted(saved: SavedRegistration, seconds: float) -> SavedRegistration:
+    service = replace(saved.service, registered_at=saved.service.registered_at + seconds)
+    return saved.model_copy(update={"service": service})
+
+
+VALUES = Values(Kind.REGISTRATION, 1, TypeAdapter(SavedRegistration), shift=_shifted)
 
 
 class RegistrationKeeper:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 
 from pydantic import TypeAdapter
@@ -40,16 +41,32 @@ class RecordedName:
     room_name: str
     owner: str
     until: float
+    """This and the next by LiveKit's time."""
     unrecognized_until: float = 0.0
+    livekit_ahead: float = 0.0
+    """Seconds by which LiveKit's time was ahead of the clock of the process."""
 
 
-VALUES = Values(Kind.ROOM_NAME, 1, TypeAdapter(RecordedName))
+def _shifted(name: RecordedName, seconds: float) -> RecordedName:
+    return replace(name, livekit_ahead=name.livekit_ahead - seconds)
+
+
+VALUES = Values(Kind.ROOM_NAME, 1, TypeAdapter(RecordedName), shift=_shifted)
 
 
 class RoomNames:
-    def __init__(self, records: Records, livekit_clock: Clock = time.time) -> None:
-        """`livekit_clock`: the time that LiveKit compares tokens with."""
-        self._records, self._clock = records, livekit_clock
+    def __init__(
+        self,
+        records: Records,
+        livekit_clock: Clock = time.time,
+        *,
+        clock: Clock | None = None,
+        expect_livekit_ahead: Callable[[float], None] = lambda _: None,
+    ) -> None:
+        """`livekit_clock`: the time that LiveKit compares tokens with; `clock`: that of the process, if it is another.
+        `expect_livekit_ahead` is told by how much LiveKit's time is ahead, as far as an earlier process knew."""
+        self._records, self._clock, self._own_clock = records, livekit_clock, clock or livekit_clock
+        self._expect_livekit_ahead = expect_livekit_ahead
         self._by_name: dict[str, _Reservation] = {}
         self._expiries: list[tuple[float, str, str]] = []
         """A heap with one item for each session of a name. Tokens may have been given out since it was put there."""
@@ -69,8 +86,13 @@ class RoomNames:
 
     async def start(self) -> None:
         """Reserve the names for which an earlier process gave out tokens. Call it before any other method."""
-        for session_id, name in VALUES.read(await self._records.load(Kind.ROOM_NAME)).items():
+        records = await self._records.load(Kind.ROOM_NAME)
+        names = VALUES.read(records)
+        for session_id, name in names.items():
             self._reserve(session_id, name)
+        comparable = [record.key for record in records if record.ahead is not None and record.key in names]
+        if comparable:  # LiveKit has not told its time yet, and no name may be free before
+            self._expect_livekit_ahead(names[comparable[-1]].livekit_ahead)
 
     async def aclose(self) -> None: ...
 
@@ -82,8 +104,10 @@ class RoomNames:
             session_id, RecordedName(room_name, owner, expires_at, 0.0 if is_recognized else expires_at)
         )
         until = kept.sessions[session_id]
-        recorded = RecordedName(room_name, kept.owner, until, kept.unrecognized_until)
-        self._records.put(Kind.ROOM_NAME, session_id, VALUES.write(recorded), expires_at=until + LEEWAY)
+        ahead = self._clock() - self._own_clock()
+        recorded = RecordedName(room_name, kept.owner, until, kept.unrecognized_until, ahead)
+        kept_until = max(until, until - ahead) + LEEWAY
+        self._records.put(Kind.ROOM_NAME, session_id, VALUES.write(recorded), expires_at=kept_until)
 
     def _reserve(self, session_id: str, name: RecordedName) -> _Reservation:
         kept = self._by_name.setdefault(name.room_name, _Reservation(name.owner, name.until))

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 
 from manager_agent.clock import Clock
+from manager_agent.clock_origin import ClockOrigin
 from manager_agent.records.memory import MemoryRecords
 from manager_agent.records.records import Records
 from manager_agent.records.sqlite import SqliteRecords
 
 LENGTH_MAX = 60
+ORIGIN = ClockOrigin("the machine of the tests", 0.0)
 
 
 def pytest_make_parametrize_id(val: object) -> str | None:
@@ -51,7 +53,7 @@ def _shown(value: Any) -> str:
 @pytest.fixture(params=["memory", "sqlite"])
 async def records(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> AsyncIterator[Records]:
     """Each implementation of the port; `clock` is the test's."""
-    records: Records = MemoryRecords(clock) if request.param == "memory" else SqliteRecords(tmp_path, clock)
+    records: Records = MemoryRecords(clock) if request.param == "memory" else SqliteRecords(tmp_path, clock, ORIGIN)
     await records.start()
     yield records
     await records.aclose()

@@ -136,3 +136,23 @@ async def test_a_wall_clock_that_is_set_right_before_a_restart_expires_nothing(
         await manager.start()
         await manager.ask("POST", "/microservices/register", sessions.bot.registration())
         await sessions.use()
+
+
+@pytest.mark.parametrize("jump", [HOUR, -HOUR])
+async def test_a_jump_of_the_wall_clock_between_two_processes_expires_no_record(
+    jump: int, silent_site: Site, wall_clock: ShiftedWallClock, tmp_path: Path
+) -> None:
+    """In STATE_DIR: the answer of a repeated request, and a session that is over."""
+    environment = wall_clock.environment | {"STATE_DIR": str(tmp_path / "state"), "SESSION_RETENTION": "1000"}
+    async with ManagerProcess(silent_site, port=None, log=tmp_path / "manager.log", **environment) as manager:
+        body, key = {"user_identity": "alice", "required_services": []}, {"Idempotency-Key": "k"}
+        first = await manager.ask("POST", "/sessions", body, **key)
+        path = f"/sessions/{first[1]['session_id']}"
+        _, ended = await manager.ask("DELETE", path)
+        await manager.kill()
+        wall_clock.jump(jump)
+        await manager.start()
+        assert await manager.ask("POST", "/sessions", body, **key) == first
+        status, found = await manager.ask("GET", path)
+    same = ("session_id", "state", "reason", "revision")
+    assert (status, {name: found[name] for name in same}) == (200, {name: ended[name] for name in same})
