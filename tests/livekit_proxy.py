@@ -182,7 +182,11 @@ class LiveKitProxy:
         except aiohttp.WSServerHandshakeError as error:
             return web.Response(status=error.status)
         client = web.WebSocketResponse(max_msg_size=0, autoping=False)
-        await client.prepare(request)
+        try:
+            await client.prepare(request)
+        except ConnectionResetError:  # the client has gone meanwhile
+            await upstream.close()
+            return client
         passing = [asyncio.create_task(_pass(client, upstream)), asyncio.create_task(_pass(upstream, client))]
         try:
             await asyncio.wait(passing, return_when=asyncio.FIRST_COMPLETED)

@@ -9,8 +9,8 @@ from aiohttp import web
 from ulid import ULID
 
 from http_api.access.principals import Principal
-from http_api.app_keys import CLOCK, REGISTRY, STORE
-from http_api.errors import Forbidden
+from http_api.app_keys import CLOCK, RECOVERY, REGISTRY, STORE
+from http_api.errors import Forbidden, Recovering
 from http_api.limits.key_marks import RequestMark, request_mark
 from http_api.models.required_services import PROFILES
 from http_api.models.responses import answer
@@ -136,12 +136,15 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
 
 def _earlier_session(request: web.Request, asked: TokenRequest) -> Session | None:
     """The session without a room name of the client's that an earlier request like this one opened, if this client may
-    have it."""
+    have it. Raises Recovering."""
     if asked.room_name is not None:
         return None
     repeated, mark = request.app[SESSION_REQUESTS].repeated, _mark(request, asked)
     awaited = repeated.awaited(mark) if _is_of_one_user(request[PRINCIPAL], asked) else None
-    return awaited or repeated.take_abandoned(mark) or repeated.take_left(mark)
+    found = awaited or repeated.take_abandoned(mark) or repeated.take_left(mark)
+    if found is None and request.app[RECOVERY].may_find(lambda room: RequestMark.of_session(room.session_id) == mark):
+        raise Recovering
+    return found
 
 
 def _is_of_one_user(principal: Principal, asked: TokenRequest) -> bool:

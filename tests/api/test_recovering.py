@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -63,3 +64,18 @@ async def test_the_name_of_a_room_that_is_there_is_not_given_again(
 ) -> None:
     body = {"room_name": session["room_name"], **(BODY if path == "/sessions" else {})}
     assert (await recovering.ask("POST", path, body))[0] == 503
+
+
+async def test_a_repeated_token_request_waits_for_the_session_that_it_opened(
+    start_api: StartApi, tmp_path: Path
+) -> None:
+    services = tmp_path / "services.yaml"
+    services.write_text("profiles: {plain: []}")
+    profile = {"services_file": services, "default_profile": "plain"}
+    first, body = await start_api(**profile), {"participant_identity": "alice"}
+    assert (await first.ask("POST", "/token", body))[0] == 201
+    (session,) = first.parts.store.list()
+    room = ListedRoom(session.room_name, "RM_left", session.session_id, is_ours=True)
+    recovering = await start_api(left_behind=[room], **profile)
+    assert (await recovering.ask("POST", "/token", body))[0] == 503
+    assert (await recovering.ask("POST", "/token", {**body, "participant_identity": "bob"}))[0] == 201

@@ -70,7 +70,7 @@ class ChaosSite:
         environment = {
             "LIVEKIT_SERVER_URL": f"ws://127.0.0.1:{connections.port}",
             "LIVEKIT_PUBLIC_URL": server.url,
-            "SERVICE_JOIN_TIMEOUT": "120",
+            "SERVICE_JOIN_TIMEOUT": "30",
             "READY_TIMEOUT": "240",
             "STATE_DIR": str(self._folder),
         }
