@@ -68,7 +68,11 @@ class RoomNames:
         return self._counts[owner]
 
     async def start(self) -> None:
-        """Reserve the names for which an earlier process gave out tokens. Call it before any other method."""
+        """Call it before any other method."""
+        await self.restore()
+
+    async def restore(self) -> None:
+        """Reserve the names for which an earlier process gave out tokens."""
         for session_id, name in VALUES.read(await self._records.load(Kind.ROOM_NAME)).items():
             self._reserve(session_id, name)
 
