@@ -27,6 +27,15 @@ class AlwaysActing(ActingProcess):
     async def held(self) -> bool:
         return self.may_act
 
+    def pause(self) -> None:
+        """Let LiveKit not say who acts."""
+        self.acts = False
+
+    def go_on(self) -> None:
+        """Let LiveKit say that this process acts."""
+        self.acts = True
+        self._tell()
+
     def supersede(self) -> None:
         """Let a newer process take over."""
         self.has_successor = True

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from livekit import api
 
+from tests.byte_proxy import CLEAN, ByteFault, ByteProxy, Closing
 from tests.live.bots import Bot
 from tests.live.conftest import KEY, SECRET, Site
 from tests.live.humans import Human
 from tests.live.manager_process import ManagerProcess
 from tests.live.room_watch import ManagersInRoom
-from tests.livekit_proxy import LiveKitProxy
 from tests.waiting import waiting_for
 
 pytestmark = pytest.mark.live
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.live
 TWO_MANAGERS_MAX = 2.0
 """Seconds."""
 FROZEN = 30.0
-"""Seconds."""
+"""Seconds: LiveKit has closed the connections of the process then."""
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ async def services_file(bot: Bot, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def proxy(silent_site: Site) -> AsyncIterator[LiveKitProxy]:
-    async with LiveKitProxy(silent_site.livekit.http_url) as proxy:
+async def proxy(silent_site: Site) -> AsyncIterator[ByteProxy]:
+    async with ByteProxy(silent_site.livekit.port) as proxy:
         yield proxy
 
 
@@ -91,8 +91,9 @@ class Pair:
         async with waiting_for("the older process to be superseded", lambda: self.older.tail):
             while "superseded" not in self.older.log.read_text():
                 await asyncio.sleep(0.05)
-        status, known = await self.older.ask("GET", path)
-        assert (status, known["state"]) == (200, "active")
+        status, known = await self.older.ask("GET", "/sessions")
+        assert (status, [one["state"] for one in known["sessions"]]) == (200, ["active"])
+        await self.older.refuses("GET", path)  # the answer would have a token
         await self.older.refuses("DELETE", path)
         await self.older.refuses("POST", f"{path}/token")
         await self.older.refuses("POST", "/sessions", {"user_identity": "bob", "required_services": []})
@@ -162,16 +163,22 @@ async def test_process_that_was_frozen_is_refused_once_it_thaws(start_older: Any
     await pair.ends(session)
 
 
+@pytest.mark.parametrize("closing", [Closing.REFUSE, Closing.BLACK_HOLE])
 async def test_process_that_was_cut_off_is_refused_when_it_comes_back(
-    start_older: Any, silent_site: Site, livekit: api.LiveKitAPI, proxy: LiveKitProxy
+    closing: Closing, start_older: Any, silent_site: Site, livekit: api.LiveKitAPI, proxy: ByteProxy
 ) -> None:
-    pair = await start_older(LIVEKIT_SERVER_URL=proxy.url, LIVEKIT_PUBLIC_URL=silent_site.livekit.url)
+    pair = await start_older(
+        LIVEKIT_SERVER_URL=f"ws://127.0.0.1:{proxy.port}", LIVEKIT_PUBLIC_URL=silent_site.livekit.url
+    )
     session = await pair.open_session()
     async with ManagersInRoom(livekit, session["room_name"]) as managers:
-        await proxy.refuse()
+        proxy.set(ByteFault(closing=closing))
+        if closing is Closing.REFUSE:
+            proxy.reset_all()
         await pair.newer.start()
         await pair.older.refuses("DELETE", f"/sessions/{session['session_id']}")
-        await proxy.accept()
+        await pair.goes_on(session, managers)
+        proxy.set(CLEAN)
         await pair.is_superseded(session)
         await pair.goes_on(session, managers)
         assert managers.longest <= TWO_MANAGERS_MAX
