@@ -7,10 +7,12 @@ restarts; a process that does not find it makes it again.
 from __future__ import annotations
 
 import asyncio
+import math
 import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 
 import aiohttp
 import structlog
@@ -95,11 +97,13 @@ class ActingProcess:
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait([self._running])
-        if self._http is not None:
+        self._state = replace(self._state, confirmed_at=-math.inf)
+        http, self._http = self._http, None
+        if http is not None:
             with suppress(aiohttp.ClientError, api.ServerError, TimeoutError):
                 async with asyncio.timeout(RELEASE_TIMEOUT):
                     await self._release()
-            await self._http.close()
+            await http.close()
 
     async def held(self) -> bool:
         """Whether this process may act. Wait for it: until the next answer of LiveKit, or for the time that another
