@@ -33,8 +33,9 @@ INTERVAL, INTERVAL_MIN = 0.5, 0.05
 """Seconds between two polls; the shorter one while a caller waits for the outcome."""
 TIMEOUT = aiohttp.ClientTimeout(total=10.0, sock_read=2.0)
 """Seconds for one call: as long as any other for the connection, not much longer than an answer is of use for that."""
-PATIENCE = 3.0
-"""The most seconds for which what needs to act is held."""
+PATIENCE = 8.0
+"""The most seconds for which what needs to act is held while LiveKit, or this process, is slow. A call that fails ends
+it earlier."""
 RELEASE_TIMEOUT = 1.0
 KEPT = 10 * 365 * 86_400
 """Seconds for which LiveKit keeps the room without participants."""
@@ -150,6 +151,7 @@ class ActingProcess:
     def _learn(self, found: Turn | None, asked_at: float) -> None:
         """LiveKit was asked at this instant, and has answered just now."""
         self._state = self._state.polled(found, asked_at=asked_at, answered_at=time.monotonic(), wall_clock=time.time())
+        self._failure = "LiveKit's answer came too late"
         if self.is_superseded:
             log.warning("superseded", room=self.room_name)
             for listener in self._superseded:
