@@ -1,7 +1,8 @@
 """Whether this process is the one of its deployment that acts (acting.py), as LiveKit knows it.
 
 The register is the metadata of a room of the deployment's own, which is always empty. LiveKit keeps it until it
-restarts; a process that does not find it makes it again.
+restarts; a process that does not find it makes it again. It is asked by a thread of its own: a busy event loop would
+take so long for an answer that the process could never act.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import math
 import secrets
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 import aiohttp
 import structlog
@@ -57,7 +60,11 @@ class ActingProcess:
         self._was_acting = False
         self._http: aiohttp.ClientSession | None = None
         self._api: api.LiveKitAPI | None = None
-        self._running: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """Of those who call this object."""
+        self._asking: asyncio.AbstractEventLoop | None = None
+        """Of the thread."""
+        self._thread: threading.Thread | None = None
 
     def worker_name(self, agent_name: str) -> str:
         """The agent name under which LiveKit offers jobs to this process only: one that is frozen would swallow those
@@ -87,24 +94,38 @@ class ActingProcess:
 
     async def start(self) -> None:
         """Begin to ask LiveKit, in the background. LiveKit does not have to be up yet."""
+        self._loop, self._asking = asyncio.get_running_loop(), asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._asking.run_forever, name="acting process", daemon=True)
+        self._thread.start()
+        await _in_thread(self._asking, self._open())
+
+    async def aclose(self) -> None:
+        """Leave the turn to the next process, which need not wait then. Nothing may act any more."""
+        asking, thread = self._asking, self._thread
+        if asking is None or thread is None:
+            return
+        self._asking = self._thread = None
+        await _in_thread(asking, self._close())
+        asking.call_soon_threadsafe(asking.stop)
+        await asyncio.to_thread(thread.join)
+        asking.close()
+
+    async def _open(self) -> None:
         self._http = aiohttp.ClientSession(
             proxy=proxy_rule().of(self._url), timeout=TIMEOUT, middlewares=[self._signing]
         )
         self._api = api.LiveKitAPI(self._url, self._key, self._secret, session=self._http, failover=False)
         self._running = asyncio.create_task(self._run(), name="acting process")
 
-    async def aclose(self) -> None:
-        """Leave the turn to the next process, which need not wait then. Nothing may act any more."""
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.wait([self._running])
+    async def _close(self) -> None:
+        assert self._http is not None
+        self._running.cancel()
+        await asyncio.wait([self._running])
         self._state = replace(self._state, confirmed_at=-math.inf)
-        http, self._http = self._http, None
-        if http is not None:
-            with suppress(aiohttp.ClientError, api.ServerError, TimeoutError):
-                async with asyncio.timeout(RELEASE_TIMEOUT):
-                    await self._release()
-            await http.close()
+        with suppress(aiohttp.ClientError, api.ServerError, TimeoutError):
+            async with asyncio.timeout(RELEASE_TIMEOUT):
+                await self._release()
+        await self._http.close()
 
     async def held(self) -> bool:
         """Whether this process may act. Wait for it: until the next answer of LiveKit, or for the time that another
@@ -113,7 +134,8 @@ class ActingProcess:
         with suppress(TimeoutError):
             async with asyncio.timeout(PATIENCE):
                 while not (self.may_act or self.is_superseded or self._failures != failures):
-                    self._is_wanted.set()
+                    if self._asking is not None:
+                        self._asking.call_soon_threadsafe(self._is_wanted.set)
                     await self._news.wait()
         return self.may_act
 
@@ -141,8 +163,13 @@ class ActingProcess:
                 log.exception("acting_fault")
                 self._failed("LiveKit could not be asked")
             self._log_change()
-            self._tell()
+            self._call(self._tell)
             await self._pause()
+
+    def _call(self, listener: Callable[[], None]) -> None:
+        """Call it from the callers' loop."""
+        assert self._loop is not None, "start() first"
+        self._loop.call_soon_threadsafe(listener)
 
     async def _poll(self) -> None:
         asked_at = time.monotonic()
@@ -155,7 +182,7 @@ class ActingProcess:
         if self.is_superseded:
             log.warning("superseded", room=self.room_name)
             for listener in self._superseded:
-                listener()
+                self._call(listener)
 
     async def _pause(self) -> None:
         """Until the next poll is due."""
@@ -214,6 +241,10 @@ class ActingProcess:
     def _livekit(self) -> RoomService:
         assert self._api is not None, "start() first"
         return self._api.room
+
+
+async def _in_thread(loop: asyncio.AbstractEventLoop, call: Coroutine[Any, Any, None]) -> None:
+    await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, loop))
 
 
 def acts_first(acting: ActingProcess, only_asks: Callable[[URL], bool]) -> ClientMiddlewareType:
