@@ -19,7 +19,7 @@ from tests.live.manager_process import ManagerProcess
 from tests.live.room_watch import ManagersInRoom
 from tests.waiting import waiting_for
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.timeout(600)]
 
 TWO_MANAGERS_MAX = 2.0
 """Seconds."""
