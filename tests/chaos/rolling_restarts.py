@@ -97,7 +97,7 @@ async def roll(folder: Path, restarts: int) -> RollingOutcome:
         bot = await enter(EagerBot())
         client = await enter(Client(await enter(front.serving()), max_wait=CLIENT_PATIENCE))
         await client.register(**bot.registration())
-        calls = [await Call.of(client, outcome) for _ in range(CALLS)]
+        calls = [await LastingCall.of(client, outcome) for _ in range(CALLS)]
         watches = [await enter(ManagersInRoom(livekit, call.room_name)) for call in calls]
         stop = asyncio.Event()
         visitors = [asyncio.create_task(_visit(client, outcome, stop)) for _ in range(VISITORS)]
@@ -145,7 +145,7 @@ class Rolling:
             await process.end(signal.SIGTERM)
 
 
-class Call:
+class LastingCall:
     """A session whose user stays."""
 
     def __init__(self, client: Client, session_id: str, room_name: str, outcome: RollingOutcome) -> None:
@@ -153,7 +153,7 @@ class Call:
         self._user, self._is_ending = Human(), False
 
     @classmethod
-    async def of(cls, client: Client, outcome: RollingOutcome) -> Call:
+    async def of(cls, client: Client, outcome: RollingOutcome) -> LastingCall:
         ready = await client.until_ready((await client.create(required_services=[SERVICE])).session_id)
         call = cls(client, ready.session_id, ready.room_name, outcome)
         await call._user.join(ready.model_dump())

@@ -82,7 +82,7 @@ def test_one_of_two_that_start_at_the_same_moment_supersedes_the_other() -> None
 
 
 @dataclass
-class Process:
+class PolledProcess:
     state: Acting
     is_frozen: bool = False
     is_cut_off: bool = False
@@ -96,15 +96,15 @@ class Deployment:
 
     now: float = 0.0
     register: Turn | None = None
-    processes: list[Process] = field(default_factory=list)
+    processes: list[PolledProcess] = field(default_factory=list)
     writes: list[tuple[float, Turn]] = field(default_factory=list)
     overlap: float = 0.0
     """Seconds for which two have been allowed to act at the same time."""
 
     def start(self) -> None:
-        self.processes.append(Process(Acting(f"process {len(self.processes)}")))
+        self.processes.append(PolledProcess(Acting(f"process {len(self.processes)}")))
 
-    def step(self, process: Process) -> None:
+    def step(self, process: PolledProcess) -> None:
         """One step of a process that runs: it asks, or gets its answer and may write."""
         if process.is_frozen:
             return
