@@ -9,10 +9,11 @@ from contextlib import AsyncExitStack
 from aiohttp import web
 
 from http_api.access.authentication import AUTHENTICATOR
+from http_api.acting import close_unless_acting, refuse_unless_acting
 from http_api.admission import admit
 from http_api.app_keys import CALLBACKS, ORCHESTRATOR, TASKS
 from http_api.app_state import provide
-from http_api.bootstrap import Components, registry_tasks
+from http_api.bootstrap import Components
 from http_api.limits.answer_records import AnswerRecords
 from http_api.limits.idempotency import IDEMPOTENCY_STORE, idempotency
 from http_api.limits.rate_limits import show_allowance
@@ -44,13 +45,17 @@ def create_app(components: Components) -> web.Application:
     ffi.disable_log_capture()
     ffi.tell_panics_apart()
     cross_origin = CrossOrigin(components.settings.cors_origins)
-    app = web.Application(middlewares=[observe, cross_origin.preflight, problems, admit, idempotency])
+    app = web.Application(
+        middlewares=[observe, cross_origin.preflight, problems, admit, refuse_unless_acting, idempotency]
+    )
     provide(app, components)
     app[OPERATIONS_BY_HANDLER] = {operation.handler: operation for operation in OPERATIONS}
     app[DOCUMENT] = document_file(OPERATIONS)
     app.router.add_routes([_route(operation) for operation in OPERATIONS])
     app.cleanup_ctx.append(lambda app: _running(app, components))
-    app.on_response_prepare.extend([show_request_id, show_allowance, cross_origin.allow, close_connection])
+    app.on_response_prepare.extend(
+        [show_request_id, show_allowance, cross_origin.allow, close_connection, close_unless_acting]
+    )
     return app
 
 
@@ -63,20 +68,24 @@ def _route(operation: Operation) -> web.RouteDef:
 
 async def _running(app: web.Application, components: Components) -> AsyncIterator[None]:
     """Start the parts in this order, and close them in the reverse order."""
-    registry, records = components.registry, components.records
     async with AsyncExitStack() as stack:
         stack.push_async_callback(components.tracing.aclose, components.sinks.exit_budget)
         await components.tracing.start()
         monitors = (LoopLag(components.metrics.loop_lag.observe), app[UPSTREAMS])
         secret = components.settings.livekit_api_secret.get_secret_value()
-        answers = AnswerRecords(app[IDEMPOTENCY_STORE], records, secret)
-        tasks = (*registry_tasks(registry, records), components.reconciler)
-        background = (app[AUTHENTICATOR], answers, *tasks, app[CALLBACKS])
+        answers = AnswerRecords(app[IDEMPOTENCY_STORE], components.records, secret)
+        components.acting.when_superseded(lambda: step_down(app, components))
         for part in (
-            records,
+            components.acting,  # closed last: the next process acts from then on
+            components.records,
             components.room_names,
             *monitors,
-            *background,
+            app[AUTHENTICATOR],
+            answers,
+            components.registrations,
+            components.leases,
+            components.reconciler,
+            app[CALLBACKS],
             components.rooms,
             components.inviter,
             components.ended_records,
@@ -94,6 +103,17 @@ async def _running(app: web.Application, components: Components) -> AsyncIterato
         for acting in (components.reconciler, components.recovery, app[TASKS]):
             stack.push_async_callback(acting.aclose)
         yield
+
+
+def step_down(app: web.Application, components: Components) -> None:
+    """Another process has taken over. Change nothing any more, leave the rooms, and answer from what is known here."""
+    components.store.freeze()
+    components.recording.freeze()
+    components.records.freeze()
+    components.orchestrator.step_down()
+    app[FEED].end()
+    for part in (components.reconciler, components.recovery, components.leases, app[CALLBACKS], components.agent):
+        app[TASKS].spawn(part.aclose(), name="step down", for_all=True)
 
 
 async def _let_go(components: Components) -> None:

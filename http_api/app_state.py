@@ -6,6 +6,7 @@ from aiohttp import web
 
 from http_api.access.authentication import AUTHENTICATOR, Authenticator
 from http_api.app_keys import (
+    ACTING,
     AGENT,
     CALLBACK_ADDRESSES,
     CALLBACKS,
@@ -58,7 +59,8 @@ def provide(app: web.Application, components: Components) -> None:
     app[PROFILES] = components.profiles
     app[INVITE_ADDRESSES], app[CALLBACK_ADDRESSES] = components.invite_addresses, components.callback_addresses
     app[ROOMS], app[ORCHESTRATOR], app[AGENT] = rooms, orchestrator, components.agent
-    app[RECORDS], app[RECORDING], app[RECOVERY] = components.records, components.recording, components.recovery
+    app[ACTING], app[RECORDS] = components.acting, components.records
+    app[RECORDING], app[RECOVERY] = components.recording, components.recovery
     app[METRICS], app[TRACING] = components.metrics, components.tracing
     app[RECENT_LOGS], app[SHIPPER] = sinks.recent, sinks.shipper
     app[PROBE] = Probe(orchestrator=orchestrator, store=store, rooms=rooms, clock=clock)
@@ -80,6 +82,7 @@ def provide(app: web.Application, components: Components) -> None:
         registry=registry,
         orchestrator=orchestrator,
         rooms=components.rooms,
+        acting=components.acting,
         quotas=Quotas(
             store.counts,
             components.room_names,
@@ -103,8 +106,8 @@ def provide(app: web.Application, components: Components) -> None:
     for listener in (log_changes, callbacks.tell, feed.tell, components.tracing.tell, repeated.tell):
         store.listen(listener)
     wire(
-        components.metrics, store, registry, components.profiles, components.agent, components.reconciler, callbacks,
-        waiters, sinks.shipper, components.records,
+        components.metrics, store, registry, components.profiles, components.acting, components.agent,
+        components.reconciler, callbacks, waiters, sinks.shipper, components.records,
     )  # fmt: skip
 
 

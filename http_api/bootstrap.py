@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from http_api.models.required_services import Profiles
@@ -17,6 +16,7 @@ from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.control.recovery import Recovery
+from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.livekit_clock import LiveKitClock
 from manager_agent.livekit.server_api import Rooms
@@ -51,7 +51,10 @@ class Components:
     records: Records
     store: Store
     registry: Registry
+    registrations: RegistrationKeeper
+    leases: LeaseSweeper
     profiles: Profiles
+    acting: ActingProcess
     rooms: Rooms
     inviter: Inviter
     recording: Recording
@@ -67,6 +70,7 @@ def compose(
     settings: Settings,
     sinks: LogSinks | None = None,
     *,
+    acting: type[ActingProcess] = ActingProcess,
     rooms: type[Rooms] = Rooms,
     inviter: type[Inviter] = Inviter,
     agent: type[ManagerAgent] = ManagerAgent,
@@ -88,7 +92,15 @@ def compose(
     ended = EndedSessions(per_caller=settings.sessions_kept_per_caller, in_all=settings.sessions_kept)
     store = MemoryStore(clock, metrics.store_updates.observe, names, ended)
     registry, profiles = registry_of(settings, store, invite_addresses, clock)
-    livekit_rooms = rooms_of(settings, rooms, names, clock, livekit_clock)
+    acting_process = acting(
+        url=settings.livekit_server_url,
+        api_key=settings.livekit_api_key,
+        api_secret=settings.livekit_api_secret.get_secret_value(),
+        deployment=settings.deployment,
+        livekit_clock=livekit_clock,
+    )
+    registrations = RegistrationKeeper(registry, records)
+    livekit_rooms = rooms_of(settings, rooms, names, acting_process, clock, livekit_clock)
     invites = inviter(
         rooms=livekit_rooms,
         identities=identities,
@@ -101,14 +113,20 @@ def compose(
     recording = Recording(store)
     orchestrator = Orchestrator(
         store=store, rooms=livekit_rooms, inviter=invites, registry=registry, identities=identities,
-        missed_rooms=missed_rooms, recording=recording, records=records, clock=clock,
+        missed_rooms=missed_rooms, recording=recording, records=records, acting=acting_process,
+        clock=clock,
     )  # fmt: skip
-    ended_records = EndedRecords(records, orchestrator)
+    ended_records = EndedRecords(records, store, orchestrator)
     store.listen(ended_records.tell)
-    recovery = Recovery(store=store, rooms=livekit_rooms, orchestrator=orchestrator, identities=identities, clock=clock)
+    recovery = Recovery(
+        records=(names, registrations, ended_records),
+        store=store, rooms=livekit_rooms, orchestrator=orchestrator, identities=identities, acting=acting_process,
+        clock=clock,
+    )  # fmt: skip
     return Components(
         settings, sinks or LogSinks(), clock, metrics, tracing,
-        invite_addresses, callback_addresses, records, store, registry, profiles,
+        invite_addresses, callback_addresses, records, store, registry, registrations, LeaseSweeper(registry), profiles,
+        acting=acting_process,
         rooms=livekit_rooms,
         inviter=invites,
         recording=recording,
@@ -119,15 +137,17 @@ def compose(
             url=settings.livekit_server_url,
             api_key=settings.livekit_api_key,
             api_secret=settings.livekit_api_secret.get_secret_value(),
-            agent_name=settings.agent_name,
+            agent_name=acting_process.worker_name(settings.agent_name),
             store=store,
             identities=identities,
             recording=recording,
+            acting=acting_process,
             clock=clock,
             livekit_clock=livekit_clock,
         ),
         reconciler=reconciler(
-            store=store, rooms=livekit_rooms, missed_rooms=missed_rooms, recovery=recovery, clock=clock
+            store=store, rooms=livekit_rooms, missed_rooms=missed_rooms, recovery=recovery, acting=acting_process,
+            clock=clock,
         ),
         room_names=names,
     )  # fmt: skip
@@ -141,7 +161,12 @@ def records_of(settings: Settings, clock: SteadyClock) -> Records:
 
 
 def rooms_of(
-    settings: Settings, kind: type[Rooms], room_names: RoomNames, clock: SteadyClock, livekit_clock: LiveKitClock
+    settings: Settings,
+    kind: type[Rooms],
+    room_names: RoomNames,
+    acting: ActingProcess,
+    clock: SteadyClock,
+    livekit_clock: LiveKitClock,
 ) -> Rooms:
     """The calls to LiveKit, not started. `kind`: Rooms, or what tests have instead."""
     return kind(
@@ -153,6 +178,7 @@ def rooms_of(
         deployment=settings.deployment,
         user_grants=settings.user_grants,
         room_names=room_names,
+        acting=acting,
         clock=clock,
         livekit_clock=livekit_clock,
     )
@@ -169,11 +195,6 @@ def registry_of(
     for service in file.services:
         registry.register(service)
     return registry, file.profiles
-
-
-def registry_tasks(registry: Registry, records: Records) -> Sequence[RegistrationKeeper | LeaseSweeper]:
-    """What keeps and checks the registrations while the process runs."""
-    return [RegistrationKeeper(registry, records), LeaseSweeper(registry)]
 
 
 def address_policy_of(settings: Settings, networks: Networks, setting: str) -> AddressPolicy:

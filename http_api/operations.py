@@ -84,6 +84,11 @@ class Operation:
     """Exempt from rate limits: health checks by a supervisor, and LiveKit's webhooks."""
 
     @property
+    def changes(self) -> bool:
+        """Whether it may change a session or a service."""
+        return self.method != "GET" and not self.is_vital
+
+    @property
     def summary(self) -> str:
         """The OpenAPI summary: the first line of the handler's docstring."""
         return self._docstring.partition("\n")[0]

@@ -27,6 +27,11 @@ class Tasks:
         task.add_done_callback(self._done, context=context)  # an error is logged with the task's context variables
         return task
 
+    def cancel(self) -> None:
+        """Cancel all tasks. `aclose` waits for them."""
+        for task in self._tasks:
+            task.cancel()
+
     async def aclose(self, grace: float = 0.0) -> None:
         """Wait up to `grace` seconds for the tasks, then cancel the rest and wait for them."""
         if self._tasks:

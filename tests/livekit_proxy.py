@@ -43,10 +43,18 @@ METHODS = {
     for method in service.methods_by_name.values()
 }
 SHUTDOWN_TIMEOUT = 0.1
+REGISTERS = "session-manager."
+"""How the names of the rooms begin that have the process of a deployment that acts."""
 
 
-def _any(_: Any) -> bool:
-    return True
+def is_about_who_acts(request: Any) -> bool:
+    """Whether it is about the room that has the process of a deployment that acts."""
+    names = (getattr(request, "name", ""), getattr(request, "room", ""), *getattr(request, "names", ()))
+    return any(name.startswith(REGISTERS) for name in names)
+
+
+def _is_about_sessions(request: Any) -> bool:
+    return not is_about_who_acts(request)
 
 
 @dataclass(eq=False)
@@ -90,7 +98,7 @@ class LiveKitProxy:
         self._upstream, self._port = upstream.rstrip("/"), free_port()
         self.url, self.http_url = f"ws://127.0.0.1:{self._port}", f"http://127.0.0.1:{self._port}"
         self.calls: list[Call] = []
-        """The calls of the server API, in order."""
+        """The calls of the server API, in order, without those about who acts."""
         self._faults: list[Fault] = []
         self._runner: web.AppRunner | None = None
 
@@ -104,9 +112,15 @@ class LiveKitProxy:
         await self._http.close()
 
     def on(
-        self, method: str, behavior: Behavior, *, times: float = math.inf, where: Callable[[Any], bool] = _any
+        self,
+        method: str,
+        behavior: Behavior,
+        *,
+        times: float = math.inf,
+        where: Callable[[Any], bool] = _is_about_sessions,
     ) -> Fault:
-        """Let `behavior` answer the calls of this method whose request is as wanted. The newest such fault applies."""
+        """Let `behavior` answer the calls of this method whose request is as wanted. The newest such fault applies.
+        Managers ask all the time who acts: a fault is for those calls only if `where` says so."""
         fault = Fault(method, behavior, where, times)
         self._faults.insert(0, fault)
         return fault
@@ -149,7 +163,8 @@ class LiveKitProxy:
             return result.FromString(body)
 
         call = Call(method.name, method.input_type._concrete_class.FromString(await request.read()), ask, result)
-        self.calls.append(call)
+        if _is_about_sessions(call.request):
+            self.calls.append(call)
         fault = next((fault for fault in self._faults if fault.is_for(call)), None)
         try:
             answer = await (ask() if fault is None else fault.answer(call))

@@ -12,7 +12,7 @@ from http_api.access.principals import Principal
 from http_api.errors import Overloaded, TooManyStreams
 from http_api.stopping import TimeLimits
 from manager_agent.session.session import GIVES_TOKENS, Session
-from manager_agent.store.store import Store
+from manager_agent.store.store import NotActing, Store
 
 STREAMS_SHARE = 10
 """One caller's streams may use at most one in this many slots, because a stream can last indefinitely."""
@@ -56,12 +56,12 @@ class Waiters:
 async def until(
     store: Store, session_id: str, wanted: Callable[[Session], bool], max_wait: float | None, limits: TimeLimits
 ) -> Session:
-    """The session once `wanted` is true of it, or its current state after `max_wait` seconds (None: no limit) or once
-    `limits` are reached. Raises UnknownSession, also while waiting."""
+    """The session once `wanted` is true of it, or its current state after `max_wait` seconds (None: no limit), once
+    `limits` are reached, or when another process has taken over. Raises UnknownSession, also while waiting."""
     try:
         async with limits.timeout(max_wait):
             return await store.wait_for(session_id, wanted)
-    except TimeoutError:
+    except (TimeoutError, NotActing):
         return store.get(session_id)
 
 

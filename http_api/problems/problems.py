@@ -13,7 +13,7 @@ from aiohttp.typedefs import Handler
 from ulid import ULID
 
 from http_api import errors
-from http_api.app_keys import RECOVERY
+from http_api.app_keys import ACTING, RECOVERY
 from http_api.problems.models import ServicesProblem
 from http_api.problems.table import API_ERRORS, TYPE, UNEXPECTED, Row
 from http_api.protocol import server_timing
@@ -25,7 +25,7 @@ from manager_agent.livekit.webhooks import UnreadableWebhook, UnsignedWebhook
 from manager_agent.registry.services import NotAvailable, OtherInstance, StaticService, UnknownService
 from manager_agent.session.specification import SpecificationTooLong
 from manager_agent.store.recording import NotRecorded
-from manager_agent.store.store import RoomNameTaken, UnknownSession
+from manager_agent.store.store import NotActing, RoomNameTaken, UnknownSession
 
 log = structlog.get_logger()
 
@@ -51,6 +51,7 @@ TABLE: Mapping[type[BaseException], Row] = {
         detail="LiveKit could not be reached or could not serve the request",
     ),
     LiveKitRejects: Row(HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit unavailable"),
+    NotActing: Row(HTTPStatus.SERVICE_UNAVAILABLE, "not_acting", "Another process acts"),
     NotRecorded: Row(HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit unavailable"),
     ProbeFailed: Row(HTTPStatus.SERVICE_UNAVAILABLE, "unhealthy", "Deep health check failed"),
     **API_ERRORS,
@@ -111,7 +112,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
 
 def answer_for(request: web.Request, error: Exception) -> web.Response:
     """The problem response for an error of a handler. Log the error if it is unexpected."""
-    if isinstance(error, UnknownSession) and request.app[RECOVERY].may_find_session(error.session_id):
+    if isinstance(error, UnknownSession) and request.app[ACTING].is_superseded:
+        error = NotActing(request.app[ACTING].why_not)
+    elif isinstance(error, UnknownSession) and request.app[RECOVERY].may_find_session(error.session_id):
         error = errors.Recovering()
     if row_for(error) is UNEXPECTED:
         log.exception("request_failed", method=request.method, path=request.path, exc_info=error)

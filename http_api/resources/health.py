@@ -7,7 +7,7 @@ from typing import Literal
 from aiohttp import web
 
 from http_api.access.principals import Scope
-from http_api.app_keys import AGENT, PROBE, RECOVERY, ROOMS
+from http_api.app_keys import ACTING, AGENT, PROBE, RECOVERY, ROOMS
 from http_api.errors import MissingScope, Unready
 from http_api.limits.rate_limits import identify
 from http_api.models.queries import HealthQuery
@@ -55,11 +55,17 @@ async def livez(_: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """Readiness probe.
 
-    503 until the manager agent is registered with LiveKit, and while the process is stopping.
+    503 until the manager agent is registered with LiveKit, while LiveKit can't be asked, while the process is stopping,
+    and once a newer process of the deployment has taken over.
     """
     if request.app[STOPPING].is_begun:
         raise Unready(IS_STOPPING)
+    acting = request.app[ACTING]
+    if acting.is_superseded:
+        raise Unready(acting.why_not)
     if not request.app[AGENT].registered:
         why = request.app[ROOMS].rejection
         raise Unready("the manager agent is not registered with LiveKit" + (f": {why}" if why else ""))
+    if not acting.may_act:
+        raise Unready(acting.why_not)
     return answer(Alive())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from aiohttp import web
 
 from http_api.access.principals import Principal
-from http_api.app_keys import CLOCK, RECORDING, RECORDS, RECOVERY, REGISTRY, ROOMS, STORE
+from http_api.app_keys import ACTING, CLOCK, RECORDING, RECORDS, RECOVERY, REGISTRY, ROOMS, STORE
 from http_api.errors import OtherCaller, Recovering
 from http_api.models.responses import ServiceView, SessionView, SessionWithToken
 from http_api.observability.logs.context import bind_session
@@ -53,7 +53,7 @@ def own_session_of(request: web.Request) -> Session:
 
 async def view_for(request: web.Request, session: Session) -> SessionView:
     """The session as this caller may see it: with a token if the caller owns it and it is ready or active. Raises
-    NotRecorded."""
+    NotRecorded, NotActing."""
     if session.state not in GIVES_TOKENS or not request[PRINCIPAL].owns(session.owner):
         return SessionView.of(session)
     token = await user_token(request, session)
@@ -62,7 +62,9 @@ async def view_for(request: web.Request, session: Session) -> SessionView:
 
 async def user_token(request: web.Request, session: Session) -> AccessToken:
     """A fresh token for the session's user, once it is recorded that the session gives tokens and that the token
-    reserves the room's name. Raises NotRecorded."""
+    reserves the room's name. Raises NotRecorded, and NotActing, because another process may know better whether the
+    session gives tokens."""
+    await request.app[ACTING].require()
     await request.app[RECORDING].until_recorded(session.session_id)
     with giving_token(request, session):
         token = request.app[ROOMS].tokens.for_user(session, request.app[CLOCK]())

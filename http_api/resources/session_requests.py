@@ -23,14 +23,17 @@ from http_api.stopping import IS_STOPPING, Stopping
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.json_object import JsonObject
+from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.registry.registry import Registry
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.required_service import Requirement
 from manager_agent.session.session import EndReason, Limits, Session, User
-from manager_agent.store.store import RoomNameTaken, Store, UnknownSession
+from manager_agent.store.store import NotActing, RoomNameTaken, Store, UnknownSession
 from manager_agent.traceparent import TraceContext
 
+DECISION_GRACE = 3.0
+"""Seconds after its deadline within which a session ends, if this process acts."""
 NAME_LOOK_INTERVAL = 1.0
 """Seconds between two looks whether a room name is free."""
 NAME_WAIT = 5.0
@@ -43,6 +46,7 @@ class SessionRequests:
     registry: Registry
     orchestrator: Orchestrator
     rooms: Rooms
+    acting: ActingProcess
     quotas: Quotas
     waiters: Waiters
     repeated: RepeatedRequests
@@ -128,10 +132,10 @@ class SessionRequests:
         with self.waiters.waiting(), client:
             self.quotas.check(session.owner)  # no await between this check and opening, so no session exceeds them
             try:
-                async with self.stopping.waits.timeout(None):
+                async with self.stopping.waits.timeout(self._undecided_for(session)):
                     session = await self.orchestrator.open(session)
             except TimeoutError:
-                raise Unready(IS_STOPPING) from None
+                raise self._undecided() from None
             return await self._until_ready(session.session_id, max_wait)
 
     async def wait_for_name(self, room_name: str | None, tenant: str, max_wait: float) -> None:
@@ -167,12 +171,34 @@ class SessionRequests:
             return await self._until_ready(session_id, max_wait)
 
     async def _until_ready(self, session_id: str, max_wait: float | None) -> Session:
-        session = await until(self.store, session_id, decided, max_wait, self.stopping.waits)
+        if max_wait is None:
+            session = await self._decision(session_id)
+        else:
+            session = await until(self.store, session_id, decided, max_wait, self.stopping.waits)
         if session.over:
             raise await self._failure_of(session)
         if max_wait is None and not decided(session):
-            raise Unready(IS_STOPPING)
+            raise self._undecided()
         return session
+
+    async def _decision(self, session_id: str) -> Session:
+        """The session once it is ready or over, or as it is when another process acts, LiveKit is away longer than the
+        session has time, or the process stops."""
+        while True:
+            wait = self._undecided_for(self.store.get(session_id))
+            session = await until(self.store, session_id, decided, wait, self.stopping.waits)
+            if decided(session) or self.stopping.is_begun or not self.acting.may_act:
+                return session
+
+    def _undecided_for(self, session: Session) -> float:
+        """The seconds after which it is ready or over, unless this process may not act or is stopping."""
+        return max(0.0, session.ready_deadline - self.clock()) + DECISION_GRACE
+
+    def _undecided(self) -> Exception:
+        """The error for a session that is neither ready nor over after that time."""
+        if self.store.is_frozen:
+            return NotActing(self.acting.why_not)
+        return Unready(IS_STOPPING if self.stopping.is_begun else self.acting.why_not)
 
     async def _failure_of(self, session: Session) -> Exception:
         """The error for a session that is over before it was ready."""

@@ -7,7 +7,7 @@ from http import HTTPStatus
 import structlog
 from aiohttp import web
 
-from http_api.app_keys import CLOCK, ROOMS, STORE, TASKS
+from http_api.app_keys import ACTING, CLOCK, ROOMS, STORE, TASKS
 from http_api.observability.logs.context import bind_session
 from http_api.observability.metrics.metrics import METRICS
 from http_api.protocol.bodies import read_bytes
@@ -34,6 +34,8 @@ async def receive(request: web.Request) -> web.Response:
     digest = signed_digest(request.headers.get("Authorization", ""), key, secret, now)
     webhook = read_webhook(await read_bytes(request, BODY_MAX), digest)
     app[METRICS].webhooks.arrived(webhook, now)
+    if app[ACTING].is_superseded:
+        return web.Response(status=HTTPStatus.OK)
     session = app[STORE].in_room(webhook.room.name)
     if session is not None:
         bind_session(request, session)

@@ -14,7 +14,7 @@ from http_api.resources.ownership import session_of
 from http_api.stopping import STOPPING, TimeLimits
 from http_api.streams.event_stream import EventStream, event_stream, head
 from manager_agent.session.session import Session
-from manager_agent.store.store import Store, UnknownSession
+from manager_agent.store.store import NotActing, Store, UnknownSession
 
 
 async def follow(request: web.Request) -> web.StreamResponse:
@@ -31,7 +31,7 @@ async def follow(request: web.Request) -> web.StreamResponse:
     if request.method == "HEAD":
         return head()
     async with event_stream(request) as stream:
-        with suppress(UnknownSession):  # no longer stored
+        with suppress(UnknownSession, NotActing):  # no longer stored, or another process's
             await _tell(request.app[STORE], stream, session.session_id, seen, request.app[STOPPING].polls)
     return stream.response
 

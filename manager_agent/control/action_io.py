@@ -14,6 +14,7 @@ from manager_agent.control.agent_jobs import AgentJobs
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.replacement import Replacer
 from manager_agent.control.room_status import RoomStatusWriter
+from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms, RoomTaken
 from manager_agent.outbound.fair_slots import TooManyWaiting
 from manager_agent.outbound.invites import InviteError, Inviter
@@ -56,6 +57,7 @@ class Backends:
     records: Records
     writers: Tasks
     """Write the records of rooms."""
+    acting: ActingProcess
     clock: Clock
 
 

@@ -31,7 +31,7 @@ from manager_agent.session.plan import (
 )
 from manager_agent.session.retries import invite_started
 from manager_agent.session.session import Session
-from manager_agent.store.store import UnknownSession
+from manager_agent.store.store import NotActing, UnknownSession
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
@@ -43,7 +43,7 @@ REPLACED = "replaced"
 class ControlLoop:
     def __init__(self, session_id: str, backends: Backends, tasks: Tasks) -> None:
         self._id = session_id
-        self._store, self._clock = backends.store, backends.clock
+        self._store, self._acting, self._clock = backends.store, backends.acting, backends.clock
         self._replacer, self._identities = backends.replacer, backends.identities
         self._io, self._tasks = ActionIO(session_id, backends, tasks), tasks
 
@@ -64,6 +64,8 @@ class ControlLoop:
             except UnknownSession:
                 self._io.forget_record()
                 return
+            except NotActing:
+                return
             except Exception:
                 log.exception("drive_fault")
                 await asyncio.sleep(PAUSE_AFTER_FAULT)
@@ -76,6 +78,7 @@ class ControlLoop:
         structlog.contextvars.bind_contextvars(**session.log_fields, **opened_by)
 
     async def _step(self) -> None:
+        await self._acting.until_acting()  # a deadline that passed while LiveKit was away may be another process's now
         session, now = self._store.get(self._id), self._clock()
         for entry, service in enumerate(session.services):
             if service.timeline.joined is None:
@@ -157,7 +160,7 @@ class ControlLoop:
         """Run an action's I/O in a task and record its outcome."""
 
         async def do() -> None:
-            with suppress(UnknownSession):
+            with suppress(UnknownSession, NotActing):
                 outcome = await io
                 if outcome is not None:
                     await self._record(outcome)

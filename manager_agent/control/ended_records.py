@@ -17,7 +17,7 @@ from manager_agent.records.values import Values
 from manager_agent.session.plan import NAME_QUARANTINE, UNCLEANED_KEPT
 from manager_agent.session.session import End, Limits, Session
 from manager_agent.shifted_instants import shifted
-from manager_agent.store.store import Change
+from manager_agent.store.store import Change, Store
 
 log = structlog.get_logger()
 
@@ -38,17 +38,22 @@ VALUES = Values(Kind.ENDED_SESSION, 1, TypeAdapter(EndedSession), shift=_shifted
 class EndedRecords:
     """`tell` is a listener of the store."""
 
-    def __init__(self, records: Records, orchestrator: Orchestrator) -> None:
-        self._records, self._orchestrator = records, orchestrator
+    def __init__(self, records: Records, store: Store, orchestrator: Orchestrator) -> None:
+        self._records, self._store, self._orchestrator = records, store, orchestrator
 
     async def start(self) -> None:
-        """Restore the ended sessions of an earlier process. Call it before its live sessions are recovered: one of them
-        may have the room name of an ended one."""
+        await self.restore()
+
+    async def restore(self) -> None:
+        """Restore the ended sessions of an earlier process that are not known here. Call it before its live sessions
+        are recovered: one of them may have the room name of an ended one."""
         kept = VALUES.read(await self._records.load(Kind.ENDED_SESSION))
-        for value in kept.values():
-            self._orchestrator.resume(_resumed(value.session), recorded=None)
-        if kept:
-            log.info("ended_sessions_restored", sessions=len(kept))
+        known = {session.session_id for session in self._store.list()}
+        unknown = [value.session for session_id, value in kept.items() if session_id not in known]
+        for session in unknown:
+            self._orchestrator.resume(_resumed(session), recorded=None)
+        if unknown:
+            log.info("ended_sessions_restored", sessions=len(unknown))
 
     async def aclose(self) -> None: ...
 

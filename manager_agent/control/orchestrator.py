@@ -12,6 +12,7 @@ from manager_agent.control.action_io import Backends
 from manager_agent.control.control_loop import ControlLoop
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.replacement import Replacer
+from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.invites import Inviter
 from manager_agent.records.records import Records
@@ -48,6 +49,7 @@ class Orchestrator:
         missed_rooms: MissedRooms,
         recording: Recording,
         records: Records,
+        acting: ActingProcess,
         clock: Clock,
     ) -> None:
         replacer = Replacer(registry, identities)
@@ -63,6 +65,7 @@ class Orchestrator:
             recording,
             records,
             self._writers,
+            acting,
             clock,
         )
         self._store, self._recording, self._clock = store, recording, clock
@@ -103,6 +106,11 @@ class Orchestrator:
             async with asyncio.timeout(SETTLE_TIMEOUT):
                 await self._store.wait_for(session_id, _cleaned_up)
         return self._store.get(session_id)
+
+    def step_down(self) -> None:
+        """Stop at once, without ending anything: another process continues the sessions."""
+        for tasks in (self._control_loops, self._io, self._writers):
+            tasks.cancel()
 
     async def close_all(self) -> None:
         """End every session. Takes bounded time."""

@@ -14,6 +14,7 @@ from manager_agent.clock import Clock
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.recovery import Recovery
 from manager_agent.control.unowned_rooms import UnownedRooms
+from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.session.session import Session
@@ -27,10 +28,17 @@ INTERVAL, JITTER = 10.0, 0.2
 
 class Reconciler:
     def __init__(
-        self, *, store: Store, rooms: Rooms, missed_rooms: MissedRooms, recovery: Recovery, clock: Clock
+        self,
+        *,
+        store: Store,
+        rooms: Rooms,
+        missed_rooms: MissedRooms,
+        recovery: Recovery,
+        acting: ActingProcess,
+        clock: Clock,
     ) -> None:
         self._store, self._rooms, self._clock = store, rooms, clock
-        self._recovery = recovery
+        self._recovery, self._acting = recovery, acting
         self._missed_rooms, self._unowned = missed_rooms, UnownedRooms()
         self.is_answered = True
         """Whether LiveKit answered the last listing of rooms."""
@@ -95,7 +103,7 @@ class Reconciler:
         while True:
             await asyncio.sleep(INTERVAL * random.uniform(1 - JITTER, 1 + JITTER))
             try:
-                await self.round()
+                await (self.round() if self._acting.may_act else self._list())
             except LiveKitUnavailable as error:
                 log.warning("not_reconciled", error=str(error))
             except Exception:

@@ -10,12 +10,14 @@ import asyncio
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import structlog
 
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.recorded_session import recorded_session
+from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
 from manager_agent.session import events as ev
@@ -23,7 +25,7 @@ from manager_agent.session.identities import Identities
 from manager_agent.session.session import SessionState
 from manager_agent.session.specification import DamagedSpecification, NewerSpecification
 from manager_agent.session.transitions import apply
-from manager_agent.store.store import Store, UnknownSession
+from manager_agent.store.store import NotActing, Store, UnknownSession
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
@@ -53,12 +55,27 @@ class UnreadableRoom:
     why: str
 
 
+class Restorable(Protocol):
+    async def restore(self) -> None:
+        """Take over what an earlier process has put into the records and is not known here."""
+
+
 class Recovery:
     def __init__(
-        self, *, store: Store, rooms: Rooms, orchestrator: Orchestrator, identities: Identities, clock: Clock
+        self,
+        *,
+        records: Sequence[Restorable],
+        store: Store,
+        rooms: Rooms,
+        orchestrator: Orchestrator,
+        identities: Identities,
+        acting: ActingProcess,
+        clock: Clock,
     ) -> None:
+        """`records`: restored again, in this order, once this process acts: until then another one may write them."""
+        self._from_records = records
         self._store, self._rooms, self._orchestrator = store, rooms, orchestrator
-        self._identities, self._clock = identities, clock
+        self._identities, self._acting, self._clock = identities, acting, clock
         self._completed = asyncio.Event()
         self._unread: dict[str, ListedRoom] | None = None
         """The listed rooms whose sessions may still be recovered, by sid; None: no room is listed yet."""
@@ -84,7 +101,7 @@ class Recovery:
         return list(self._unreadable.values())
 
     async def start(self) -> None:
-        """Begin to recover, in the background."""
+        """Begin to recover, in the background, once this process may act."""
         self._running = asyncio.create_task(self._run(), name="recovery")
 
     async def aclose(self) -> None:
@@ -107,6 +124,9 @@ class Recovery:
             self._unread = {room.sid: room for room in ours if room.sid in self._unread}
 
     async def _run(self) -> None:
+        await self._acting.until_acting()
+        for kept in self._from_records:
+            await kept.restore()
         for _ in range(ROUNDS_MAX):
             rooms = await self._list_rooms()
             self._unread = {room.sid: room for room in rooms if not self._is_settled(room)}
@@ -190,7 +210,7 @@ class Recovery:
     async def _bring_manager(self, session_id: str) -> None:
         """Let a recovered session have its manager, as soon as it is its turn."""
         async with self._joining:
-            with suppress(TimeoutError, UnknownSession):
+            with suppress(TimeoutError, UnknownSession, NotActing):
                 await self._store.update(session_id, ev.ManagerDue(self._clock()))
                 async with asyncio.timeout(MANAGER_TIMEOUT):
                     await self._store.wait_for(session_id, lambda latest: latest.over or latest.manager.presence.here)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 
 from manager_agent.clock import Clock
+from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits_time
 from manager_agent.livekit.participant_budget import ParticipantBudget
 from manager_agent.livekit.room_connection import drain
@@ -24,7 +25,7 @@ from manager_agent.messages import DispatchMetadata
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
 from manager_agent.store.recording import Recording
-from manager_agent.store.store import Store, UnknownSession
+from manager_agent.store.store import NotActing, Store, UnknownSession
 
 if TYPE_CHECKING:
     from livekit.agents import AgentServer, JobRequest
@@ -50,12 +51,13 @@ class ManagerAgent:
         store: Store,
         identities: Identities,
         recording: Recording,
+        acting: ActingProcess,
         clock: Clock,
         livekit_clock: LiveKitClock,
     ) -> None:
         self._url, self._key, self._secret, self._agent_name = url, api_key, api_secret, agent_name
         self._store, self._identities, self._clock = store, identities, clock
-        self._recording = recording
+        self._recording, self._acting = recording, acting
         self._signing = signed_in_livekits_time(livekit_clock, api_secret)
         self.rooms_held = 0
         """Rooms being watched or joined."""
@@ -81,7 +83,7 @@ class ManagerAgent:
         return sum((budget.counts for budget in self._budgets), self._messages)
 
     async def start(self) -> None:
-        """Start taking jobs in the background. LiveKit does not have to be up yet."""
+        """Start taking jobs in the background, once this process may act. LiveKit does not have to be up yet."""
         self._running = asyncio.create_task(self._run(), name="manager agent")
 
     async def aclose(self) -> None:
@@ -96,6 +98,7 @@ class ManagerAgent:
     async def _run(self) -> None:
         # In a thread: the import takes a second, in which the process serves already.
         make_server = await asyncio.to_thread(_imported_make_server)
+        await self._acting.until_acting()
         while True:
             self._server = make_server(
                 url=self._url,
@@ -125,7 +128,9 @@ class ManagerAgent:
             return
         identity, at = self._identities.manager(metadata.session_id, metadata.attempt), self._clock()
         with structlog.contextvars.bound_contextvars(**self._log_fields(metadata, request.room.name)):
-            if not await self._take_charge(metadata.session_id, identity, at, request.room.sid):
+            if not await self._acting.held() or not await self._take_charge(
+                metadata.session_id, identity, at, request.room.sid
+            ):
                 log.info("job_rejected", identity=identity)
                 await request.reject()
                 return
@@ -152,7 +157,7 @@ class ManagerAgent:
             if self._store.get(session_id).room.sid not in ("", room_sid):
                 return False
             session = await self._store.update(session_id, ev.JobAccepted(at, identity))
-        except UnknownSession:
+        except (UnknownSession, NotActing):
             return False
         manager = session.manager
         return not session.over and manager.identity == identity and manager.accepted_at == at
@@ -178,6 +183,8 @@ class ManagerAgent:
             await watcher.watch(info.url, info.token)
         except UnknownSession:
             log.info("manager_outlived_session", identity=identity)
+        except NotActing:
+            log.info("manager_superseded", identity=identity)
         except Exception as error:
             log.warning("manager_failed", identity=identity, error=repr(error))
         finally:
@@ -188,7 +195,7 @@ class ManagerAgent:
 
     async def _report_failure(self, session_id: str, identity: str) -> None:
         """Record that this manager is not in the room. A session that is over ignores it."""
-        with contextlib.suppress(UnknownSession):
+        with contextlib.suppress(UnknownSession, NotActing):
             await self._store.update(session_id, ev.ManagerFailed(self._clock(), identity))
 
 

@@ -39,11 +39,16 @@ class RecordedDispatches:
     """The invites of agents that LiveKit dispatched."""
 
     @classmethod
-    def of(cls, dispatches: Iterable[AgentDispatch], manager_name: str) -> RecordedDispatches:
+    def of(cls, dispatches: Iterable[AgentDispatch], agent_name: str) -> RecordedDispatches:
+        """`agent_name`: of the deployment's managers. Each process has a name of its own below it."""
+
+        def is_ours(one: AgentDispatch) -> bool:
+            return one.agent_name == agent_name or one.agent_name.startswith(agent_name + "/")
+
         newest_first = sorted(dispatches, key=lambda one: one.state.created_at, reverse=True)
-        ours = [one for one in newest_first if one.agent_name in (manager_name, manager_name + RECORD)]
+        ours = filter(is_ours, newest_first)
         found = [metadata for one in ours if (metadata := read_dispatch_metadata(one.metadata)) is not None]
-        others = (one for one in newest_first if one.agent_name not in (manager_name, manager_name + RECORD))
+        others = (one for one in newest_first if not is_ours(one))
         return cls(
             specifications=tuple(metadata.specification for metadata in found if metadata.specification),
             manager_attempts=max((metadata.attempt for metadata in found), default=0),

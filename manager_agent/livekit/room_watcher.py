@@ -36,7 +36,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.events import Evidence, ParticipantInfo, Signal
 from manager_agent.session.session import Session
 from manager_agent.store.recording import NotRecorded, Recording
-from manager_agent.store.store import Store, UnknownSession
+from manager_agent.store.store import NotActing, Store, UnknownSession
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
@@ -115,7 +115,7 @@ class Watcher:
     async def _stop_when_replaced(self) -> None:
         """Leave once the session has put another manager in charge, as it may while this one is disconnected before the
         SDK reconnects."""
-        with suppress(UnknownSession):
+        with suppress(UnknownSession, NotActing):
             await self._store.wait_for(self._session_id, lambda session: session.manager.identity != self._identity)
         log.warning("manager_relieved", identity=self._identity)
         self._inbox.put_nowait(None)
@@ -199,7 +199,7 @@ class Watcher:
             raise rtc.RpcError(RpcFault.NOT_NOW, f"a service that has left or failed can't signal {signal.type}")
         try:
             await self._recording.until_recorded(self._session_id)
-        except NotRecorded as error:
+        except (NotRecorded, NotActing) as error:
             raise rtc.RpcError(RpcFault.NOT_RECORDED, str(error)) from None
         return Answer(revision=session.revision).model_dump_json()
 
@@ -249,7 +249,7 @@ class Watcher:
         """Once the signal is recorded; the service repeats it until then."""
         try:
             await self._recording.until_recorded(self._session_id)
-        except NotRecorded as error:
+        except (NotRecorded, NotActing) as error:
             self._ignore("ack_not_sent", identity, str(error))
             return
         payload = Ack(invite_id=invite_id).model_dump_json().encode()

@@ -1,4 +1,7 @@
-"""The only file that calls LiveKit's server API: rooms, dispatches, listings, metadata."""
+"""The only file that calls LiveKit's server API for rooms: their making and end, dispatches, listings, metadata.
+
+What changes anything is sent only while this process is the one of its deployment that acts (acting_process.py).
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from livekit import api
 from yarl import URL
 
 from manager_agent.clock import SteadyClock
+from manager_agent.livekit.acting_process import ActingProcess, acts_first
 from manager_agent.livekit.join_tokens import JoinTokens
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits_time
@@ -29,6 +33,7 @@ from manager_agent.resend import resend_when_closed
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.session import Limits, Session
 from manager_agent.store.room_names import RoomNames
+from manager_agent.store.store import NotActing
 from manager_agent.unreachable import why_unreachable
 
 log = structlog.get_logger()
@@ -95,11 +100,13 @@ class Rooms:
         deployment: str,
         user_grants: Collection[Grant] = EVERY_GRANT,
         room_names: RoomNames | None = None,
+        acting: ActingProcess | None = None,
         clock: SteadyClock | None = None,
         livekit_clock: LiveKitClock | None = None,
     ) -> None:
         """`services_url`: the LiveKit URL that services are told to connect to. `user_grants`: the maximum that a human
-        in a room may be granted. `room_names`: told every token that is given out. `clock`: the one of the sessions.
+        in a room may be granted. `room_names`: told every token that is given out. `acting`: None where
+        no other process shares the deployment. `clock`: the one of the sessions.
         `livekit_clock` learns LiveKit's time from its answers."""
         self.url, self.services_url = url, services_url
         clock = clock or SteadyClock()
@@ -107,7 +114,8 @@ class Rooms:
         tokens = Tokens(api_key, api_secret, user_grants=user_grants, livekit_clock=self.livekit_clock)
         self.tokens = JoinTokens(tokens, room_names or RoomNames(MemoryRecords(clock), self.livekit_clock))
         self._key, self._secret = api_key, api_secret
-        self._agent_name, self._deployment = agent_name, deployment
+        self._agent_name, self._deployment, self._acting = agent_name, deployment, acting
+        self._manager_name = agent_name if acting is None else acting.worker_name(agent_name)
         self.rejection: str | None = None
         """Why LiveKit rejected the last call, because of our key, secret or clock; None if it did not."""
         self._away_until = -math.inf
@@ -115,10 +123,12 @@ class Rooms:
         self._api: api.LiveKitAPI | None = None
 
     async def start(self) -> None:
+        gates = [] if self._acting is None else [acts_first(self._acting, _only_asks)]
         self._http = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0),
             proxy=proxy_rule().of(self.url),
             middlewares=[
+                *gates,
                 resend_when_closed(_only_asks),
                 signed_in_livekits_time(self.livekit_clock, self._secret),
             ],
@@ -138,6 +148,8 @@ class Rooms:
 
         It looks first: LiveKit writes our metadata into another's room if no node holds that room at the moment.
         """
+        if self._acting is not None and session.room_name == self._acting.room_name:
+            raise RoomTaken(session.room_name)
         give_up_at = asyncio.get_running_loop().time() + patience
         found = await self._find(session.room_name)
         if found is not None and not found.is_room_of(session):
@@ -150,7 +162,7 @@ class Rooms:
             departure_timeout=keep,
             agents=[
                 api.RoomAgentDispatch(
-                    agent_name=self._agent_name, metadata=dispatch_metadata(session, session.manager.attempt)
+                    agent_name=self._manager_name, metadata=dispatch_metadata(session, session.manager.attempt)
                 )
             ],
         )
@@ -169,7 +181,7 @@ class Rooms:
 
     async def dispatch_manager(self, session: Session, attempt: int) -> None:
         """Dispatch the manager again. Raises RoomMissing, LiveKitUnavailable."""
-        await self.dispatch_agent(session, self._agent_name, dispatch_metadata(session, attempt))
+        await self.dispatch_agent(session, self._manager_name, dispatch_metadata(session, attempt))
 
     async def record_specification(self, session: Session) -> None:
         """Record the session's specification, which has changed, in place of an earlier record. Raises
@@ -336,6 +348,8 @@ class Rooms:
                 raise RoomMissing(str(error)) from error
             kind = LiveKitBusy if error.status == HTTPStatus.SERVICE_UNAVAILABLE else LiveKitUnavailable
             raise kind(f"LiveKit answered {error.code}: {error.message}") from error
+        except NotActing as error:
+            raise LiveKitUnavailable(str(error)) from error
         except (aiohttp.ClientError, TimeoutError) as error:
             raise LiveKitUnavailable(f"LiveKit can't be reached: {why_unreachable(error)}") from error
 

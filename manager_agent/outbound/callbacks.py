@@ -26,7 +26,7 @@ from manager_agent.outbound.signing import signed_headers
 from manager_agent.records.records import Records
 from manager_agent.session.session import Session
 from manager_agent.store.recording import Recording
-from manager_agent.store.store import Change
+from manager_agent.store.store import Change, NotActing
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
@@ -169,7 +169,10 @@ class Callbacks:
         structlog.contextvars.bind_contextvars(**about)
         while queue.deliveries:
             queued = queue.deliveries[0]
-            await self._recording.until_recorded(session_id, timeout=None)
+            try:
+                await self._recording.until_recorded(session_id, timeout=None)
+            except NotActing:
+                break  # what is not recorded did not happen for the process that has taken over
             await self._deliver(queued)
             self._take_out(queue, queued)
             if queued.delivery.is_unwanted:

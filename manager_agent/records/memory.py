@@ -16,6 +16,7 @@ class MemoryRecords:
         self._clock = clock
         self._records: dict[tuple[Kind, str], Record] = {}
         self._swept_at = clock()
+        self._is_frozen = False
 
     async def start(self) -> None: ...
 
@@ -26,11 +27,16 @@ class MemoryRecords:
         return [record for record in self._records.values() if record.kind is kind and record.is_live(now)]
 
     def put(self, kind: Kind, key: str, value: bytes, expires_at: float | None = None) -> None:
-        self._records[kind, key] = Record(kind, key, value, expires_at)
-        self._sweep()
+        if not self._is_frozen:
+            self._records[kind, key] = Record(kind, key, value, expires_at)
+            self._sweep()
 
     def delete(self, kind: Kind, key: str) -> None:
-        self._records.pop((kind, key), None)
+        if not self._is_frozen:
+            self._records.pop((kind, key), None)
+
+    def freeze(self) -> None:
+        self._is_frozen = True
 
     async def committed(self) -> None: ...
 

@@ -74,6 +74,9 @@ class Records(Protocol):
     def delete(self, kind: Kind, key: str) -> None:
         """Remove a record, in the same queue. One that does not exist is no error."""
 
+    def freeze(self) -> None:
+        """Another process writes the records from now on: what is put or deleted here later has no effect."""
+
     async def committed(self) -> None:
         """Return once everything that was put or deleted so far is durable, or can't be made durable at the moment."""
 

@@ -54,7 +54,7 @@ class SqliteRecords:
         self._writing: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._wanted = asyncio.Event()
-        self._is_failing = self._is_silent = False
+        self._is_failing = self._is_silent = self._is_frozen = False
         """Silent: it was waited for as long as PATIENCE, and has not answered since."""
         self._faults = 0
         """Changes that could not be written for another reason than the disk."""
@@ -107,7 +107,12 @@ class SqliteRecords:
     def delete(self, kind: Kind, key: str) -> None:
         self._add(RecordChange(kind, key, None))
 
+    def freeze(self) -> None:
+        self._is_frozen = True
+
     def _add(self, change: RecordChange) -> None:
+        if self._is_frozen:
+            return
         self._pending.add(change)
         self._wanted.set()
 
@@ -141,7 +146,7 @@ class SqliteRecords:
         self._wanted.clear()
         changes, self._waiting, waiting = self._pending.take(), [], self._waiting
         now = self._clock()
-        sweep = now >= self._swept_at + SWEEP_INTERVAL
+        sweep = now >= self._swept_at + SWEEP_INTERVAL and not self._is_frozen
         try:
             if changes or sweep or self._is_failing:
                 await self._in_thread(lambda: self._file.write(changes, now, sweep=sweep))

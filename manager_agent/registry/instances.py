@@ -48,6 +48,13 @@ class Instance:
     def expired(self, now: float) -> bool:
         return self.lease is not None and now >= self.lease.over_at
 
+    def is_older_than(self, saved: Instance) -> bool:
+        """Whether `saved`, which has the same id, was registered later, or is the same and has begun to drain since."""
+        if self.service.static:
+            return False
+        has_drained = saved.draining and not self.draining and saved.service == self.service
+        return saved.service.registered_at > self.service.registered_at or has_drained
+
     def is_reliable(self, now: float) -> bool:
         """Whether it can stand in for others: not expired, not draining, not without a worker, breaker closed."""
         is_up = not self.expired(now) and not self.draining and self.no_worker_at is None

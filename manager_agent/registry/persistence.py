@@ -55,6 +55,7 @@ class RegistrationKeeper:
 
     def __init__(self, registry: Registry, records: Records) -> None:
         self._registry, self._records = registry, records
+        self._restored: dict[str, RegisteredService] = {}
 
     async def start(self) -> None:
         await self.restore()
@@ -63,10 +64,16 @@ class RegistrationKeeper:
     async def aclose(self) -> None: ...
 
     async def restore(self) -> None:
-        """Add the registrations in the records whose ids are not registered."""
+        """Add the registrations in the records, unless later ones of the same ids are known, and remove those that were
+        restored before and have been removed by another process since."""
         kept = VALUES.read(await self._records.load(Kind.REGISTRATION))
+        for service_id, service in self._restored.items():
+            if service_id not in kept and self._registry.has(service):
+                self._registry.remove(service_id)
         restored = self._registry.restore(Instance(saved.service, draining=saved.draining) for saved in kept.values())
-        log.info("registrations_restored", services=restored)
+        self._restored = {service_id: saved.service for service_id, saved in kept.items()}
+        if restored:
+            log.info("registrations_restored", services=restored)
         for service_id in kept:
             if self._registry.get(service_id).static:  # listed in the SERVICES_FILE since
                 self._records.delete(Kind.REGISTRATION, service_id)

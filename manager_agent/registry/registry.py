@@ -95,18 +95,24 @@ class Registry:
             self._delete(ref.service_id)
 
     def restore(self, instances: Iterable[Instance]) -> int:
-        """Add instances saved by an earlier process, with new leases. Registered ids keep their instance. Returns how
-        many were added."""
+        """Add instances saved by an earlier process, with new leases. Registered ids keep their instance, unless it was
+        registered earlier than the saved one. Returns how many were added."""
         now, count = self.refresh().now, 0
         for saved in instances:
-            if saved.service.service_id not in self._instances:
-                self._put(replace(registered(saved.service, None, now), draining=saved.draining))
+            here = self._instances.get(saved.service.service_id)
+            if here is None or here.is_older_than(saved):
+                self._put(replace(registered(saved.service, here, now), draining=saved.draining))
                 count += 1
         return count
 
     def get(self, service_id: str) -> RegisteredService:
         """Raises UnknownService."""
         return self._find(service_id).service
+
+    def has(self, service: RegisteredService) -> bool:
+        """Whether it is registered, and just so."""
+        here = self._instances.get(service.service_id)
+        return here is not None and here.service == service
 
     def status(self, service_id: str) -> InstanceStatus:
         """Raises UnknownService."""

@@ -21,7 +21,7 @@ from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
 from manager_agent.store.ended_sessions import EndedSessions
 from manager_agent.store.room_names import RoomNames
-from manager_agent.store.store import Change, Listener, RoomNameTaken, UnknownSession
+from manager_agent.store.store import Change, Listener, NotActing, RoomNameTaken, UnknownSession
 
 log = structlog.get_logger()
 
@@ -98,11 +98,18 @@ class MemoryStore:
         self._by_room: dict[str, str] = {}
         self.counts = SessionCounts()
         self._listeners: list[Listener] = []
+        self.is_frozen = False
+
+    def freeze(self) -> None:
+        self.is_frozen = True
+        for record in self._records.values():
+            record.wake()
 
     def listen(self, listener: Listener) -> None:
         self._listeners.append(listener)
 
     async def add(self, session: Session) -> None:
+        self._refuse_when_frozen()
         if (wait := self.name_free_in(session.room_name, session.tenant)) > 0:
             raise RoomNameTaken(session.room_name, wait)
         self._keep(session)
@@ -122,6 +129,7 @@ class MemoryStore:
     async def update(self, session_id: str, event: Event) -> Session:
         started = perf_counter()
         record = self._record(session_id)
+        self._refuse_when_frozen()
         before = record.session
         session = apply(before, event)
         if session is not before:
@@ -187,7 +195,12 @@ class MemoryStore:
             record = self._record(session_id)
             if wanted(record.session):
                 return record.session
+            self._refuse_when_frozen()
             await record.change()
+
+    def _refuse_when_frozen(self) -> None:
+        if self.is_frozen:
+            raise NotActing("another process of this deployment has taken over")
 
     def _tell(self, change: Change) -> None:
         for listener in self._listeners:

@@ -12,7 +12,7 @@ from contextlib import suppress
 
 from manager_agent.session.progress import recorded_facts
 from manager_agent.session.session import Session
-from manager_agent.store.store import Store, UnknownSession
+from manager_agent.store.store import NotActing, Store, UnknownSession
 
 TIMEOUT = 5.0
 """Seconds."""
@@ -106,18 +106,30 @@ class Recording:
 
     async def until_recorded(self, session_id: str, timeout: float | None = TIMEOUT) -> None:
         """Wait until the record has the session as it is now; return at once if its room is gone. Raises NotRecorded
-        after `timeout` seconds."""
+        after `timeout` seconds, NotActing."""
         record = self._rooms.get(session_id)
         try:
             if record is None or not record.lacks(self._store.get(session_id)):
                 return
         except UnknownSession:
             return
+        self._refuse_when_frozen()
         try:
             async with asyncio.timeout(timeout):
                 await record.wait()
         except TimeoutError:
             raise NotRecorded from None
+        self._refuse_when_frozen()
+
+    def freeze(self) -> None:
+        """Another process writes the records from now on: those who wait here get NotActing. Call it once the store is
+        frozen."""
+        for record in self._rooms.values():
+            record.close()
+
+    def _refuse_when_frozen(self) -> None:
+        if self._store.is_frozen:
+            raise NotActing("another process of this deployment has taken over")
 
     async def until_all_recorded(self, timeout: float) -> list[str]:
         """Wait until every record has its session as it is now. Returns the ids of those without after `timeout`

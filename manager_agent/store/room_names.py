@@ -85,7 +85,11 @@ class RoomNames:
         return self._counts[owner]
 
     async def start(self) -> None:
-        """Reserve the names for which an earlier process gave out tokens. Call it before any other method."""
+        """Call it before any other method."""
+        await self.restore()
+
+    async def restore(self) -> None:
+        """Reserve the names for which an earlier process gave out tokens."""
         records = await self._records.load(Kind.ROOM_NAME)
         names = VALUES.read(records)
         for session_id, name in names.items():

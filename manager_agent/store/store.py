@@ -62,6 +62,13 @@ class RoomNameTaken(Exception):
         self.retry_after = retry_after
 
 
+class NotActing(Exception):
+    """This process may not change anything, for now or for good: another process of its deployment acts, or LiveKit
+    does not say which one. Retry after `retry_after` seconds: another process may serve the request."""
+
+    retry_after = 1.0
+
+
 class Store(Protocol):
     @property
     def counts(self) -> SessionCounts:
@@ -75,14 +82,22 @@ class Store(Protocol):
         """Call `listener` synchronously with every change of every session, in order; it must be quick. (wait_for may
         skip changes.) An exception of a listener is logged and has no other effect."""
 
+    def freeze(self) -> None:
+        """Keep every session as it is now, for good: `add`, `update` and `wait_for` raise NotActing from now on, also
+        for those that wait already."""
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether `freeze` was called."""
+
     async def add(self, session: Session) -> None:
-        """Keep a new session. Raises RoomNameTaken."""
+        """Keep a new session. Raises RoomNameTaken, NotActing."""
 
     def restore(self, session: Session) -> None:
         """Keep a session that another process had. Its room has its name, whatever else is known of the name."""
 
     async def update(self, session_id: str, event: Event) -> Session:
-        """Apply `event` and return the session after it. Raises UnknownSession."""
+        """Apply `event` and return the session after it. Raises UnknownSession, NotActing."""
 
     def remove(self, session_id: str) -> None:
         """Remove a session. Raises UnknownSession."""
@@ -103,4 +118,5 @@ class Store(Protocol):
         """The number of live sessions that have reserved this service: from its selection until the session is over."""
 
     async def wait_for(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
-        """Wait until `wanted(session)` is true and return the session. Raises UnknownSession, also while waiting."""
+        """Wait until `wanted(session)` is true and return the session. Raises UnknownSession and NotActing, also while
+        waiting."""

@@ -22,6 +22,7 @@ from manager_agent.records.records import Records
 from manager_agent.session import dispatch
 from manager_agent.session.session import Session, User
 from scripts.livekit_server import free_port
+from tests.always_acting import AlwaysActing
 from tests.api.stand_ins import Api, LiveKit, StartApi, stand_ins
 from tests.api.streams.feed_reader import MakeSessions, Readers
 from tests.leak_scanner import LEAK_SCANNER
@@ -35,7 +36,8 @@ session ends for that while a test runs."""
 async def start_api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartApi]:
     """Starts an API with settings of the test's own: `await start_api(ready_timeout=1)`. It is one in dev mode unless
     another `kind` of settings is given. Its spans go where the settings say, unless another `tracing` is given.
-    `records`: those of another API, which it continues. `left_behind`: rooms of an earlier process."""
+    `records`: those of another API, which it continues. `left_behind`: rooms of an earlier process. Unless `is_acting`,
+    another process may act at first."""
     for setting in ("ACCEPT_TIMEOUT", "ACCEPT_TIMEOUT_MAX"):
         monkeypatch.setattr(dispatch, setting, NEVER_JOINING)
     async with AsyncExitStack() as stack:
@@ -46,12 +48,15 @@ async def start_api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartApi]:
             tracing: Tracing | None = None,
             records: Records | None = None,
             left_behind: Sequence[ListedRoom] = (),
+            is_acting: bool = True,
             **settings: Any,
         ) -> Api:
             port = free_port()
             chosen = kind(_env_file=None, server_port=port, **{"service_join_timeout": NEVER_JOINING, **settings})
             livekit, sinks = LiveKit(left_behind=list(left_behind)), LogSinks()
             parts, agent = stand_ins(chosen, livekit, sinks, tracing, records)
+            assert isinstance(parts.acting, AlwaysActing)
+            parts.acting.acts = is_acting
             stack.callback(_logged(chosen, sinks.recent.take))
             app = await stack.enter_async_context(serving(parts))
             http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))

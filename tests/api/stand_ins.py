@@ -28,6 +28,7 @@ from manager_agent.outbound.invites import Inviter
 from manager_agent.records.records import Records
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session
+from tests.always_acting import AlwaysActing
 from tests.session_report import in_short
 from tests.waiting import described, waiting_for
 
@@ -210,6 +211,7 @@ def stand_ins(
     parts = compose(
         settings,
         sinks,
+        acting=AlwaysActing,
         rooms=StandInRooms,
         inviter=StandInInviter,
         agent=StandInAgent,

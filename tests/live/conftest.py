@@ -35,7 +35,7 @@ from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 from tests.leak_scanner import LEAK_SCANNER
 from tests.live.bots import Bot
 from tests.live.node_example import node_service_folder as node_service_folder
-from tests.livekit_proxy import LiveKitProxy
+from tests.livekit_proxy import REGISTERS, LiveKitProxy
 from tests.session_report import in_short
 from tests.signals import write_to_terminal
 from tests.waiting import described, waiting_for
@@ -149,13 +149,20 @@ class Stack:
         return [entry for entry in self.app[RECENT_LOGS].of(session_id) if entry["event"] == event]
 
     async def rooms(self) -> list[str]:
+        """The names of the rooms, without the one that has the process that acts."""
         async with waiting_for("LiveKit's list of rooms", self.sessions):  # LiveKitAPI has no timeout of its own
-            return [room.name for room in (await self.livekit.room.list_rooms(api.ListRoomsRequest())).rooms]
+            return await room_names(self.livekit)
 
     async def participants(self, room_name: str) -> list[api.ParticipantInfo]:
         async with waiting_for(f"LiveKit's list of participants of {room_name}", self.sessions):
             listing = await self.livekit.room.list_participants(api.ListParticipantsRequest(room=room_name))
         return list(listing.participants)
+
+
+async def room_names(livekit: api.LiveKitAPI) -> list[str]:
+    """The names of the rooms, without those that have the process of a deployment that acts."""
+    listed = (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms
+    return [room.name for room in listed if not room.name.startswith(REGISTERS)]
 
 
 StartStack = Callable[..., Awaitable[Stack]]

@@ -66,9 +66,18 @@ class ManagerProcess:
         """The arguments of the Python that runs it."""
         return "-m", self.module, "--dev"
 
+    async def is_ready(self) -> bool:
+        """Whether it is ready to serve now. One that has ended is not."""
+        return self.is_running and await self._status("/readyz") == 200
+
     async def kill(self) -> None:
         """End it at once, as a machine that fails would."""
         await self.end(signal.SIGKILL)
+
+    def send(self, number: signal.Signals) -> None:
+        """Send a signal that does not end it, such as SIGSTOP and SIGCONT."""
+        assert self._process is not None
+        self._process.send_signal(number)
 
     async def end(self, number: signal.Signals) -> int:
         """Send a signal and wait for the end. Returns the exit code."""
@@ -78,9 +87,23 @@ class ManagerProcess:
         return await self._process.wait()
 
     @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.returncode is None
+
+    @property
     def tail(self) -> str:
         """The end of its log."""
         return self.log.read_text(errors="replace")[-4_000:]
+
+    async def refuses(self, method: str, path: str, body: Any = None) -> dict[str, Any]:
+        """The problem with which it refuses a request because another process acts. Checks that it says when to try
+        again."""
+        async with self.http.request(method, f"/api/v1{path}", json=body) as answer:
+            problem = await answer.json()
+            assert (answer.status, answer.headers.get("Retry-After")) == (503, "1"), problem
+            assert answer.headers["Connection"] == "close"
+        assert problem["type"].endswith(":not_acting"), problem
+        return dict(problem)
 
     async def ask(self, method: str, path: str, body: Any = None, **headers: str) -> tuple[int, Any]:
         """Status and JSON body of the answer."""

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from http_api.limits.waiters import Waiters
 from http_api.observability.shipping.batch import Stats
 from manager_agent.control.reconcile import Reconciler
+from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.participant_budget import KINDS, OUTCOMES
 from manager_agent.outbound.callbacks import Callbacks
@@ -33,6 +34,7 @@ class State(Collector):
         *,
         store: Store,
         waiters: Waiters,
+        acting: ActingProcess,
         agent: ManagerAgent,
         reconciler: Reconciler,
         registry: Registry,
@@ -45,7 +47,7 @@ class State(Collector):
         """`log_queue` returns the shipper's statistics; `shown_type` maps a service type to its label value.
         `known_types` are shown even when no such service is registered any longer."""
         self._store, self._waiters, self._agent, self._registry = store, waiters, agent, registry
-        self._reconciler = reconciler
+        self._acting, self._reconciler = acting, reconciler
         self._callbacks, self._log_queue, self._shown_type = callbacks, log_queue, shown_type
         self._known_types, self._records = known_types, records
 
@@ -64,6 +66,7 @@ class State(Collector):
             ("session_manager_waiters", "Requests that are waiting.", self._waiters.count),
             ("session_manager_rooms_held", "Rooms that the manager agent watches.", self._agent.rooms_held),
             ("session_manager_rooms_undeletable", UNDELETABLE, self._reconciler.undeletable),
+            ("session_manager_acting", "1 if this process acts for its deployment.", self._acting.may_act),
             ("session_manager_manager_registered", "1 if registered with LiveKit.", self._agent.registered),
             ("session_manager_callbacks_pending", "Callbacks not yet finished.", self._callbacks.pending),
             ("session_manager_record_changes_pending", RECORDS_PENDING, records.pending),

@@ -11,6 +11,7 @@ from http_api.observability.shipping.log_shipper import LogShipper
 from http_api.problems.problems import TABLE
 from http_api.problems.table import UNEXPECTED
 from manager_agent.control.reconcile import Reconciler
+from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.outbound.callbacks import Callbacks
 from manager_agent.records.records import Records
@@ -23,6 +24,7 @@ def wire(
     store: Store,
     registry: Registry,
     profiles: Iterable[str],
+    acting: ActingProcess,
     agent: ManagerAgent,
     reconciler: Reconciler,
     callbacks: Callbacks,
@@ -41,6 +43,7 @@ def wire(
     state = State(
         store=store,
         waiters=waiters,
+        acting=acting,
         agent=agent,
         reconciler=reconciler,
         registry=registry,

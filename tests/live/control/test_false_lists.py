@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from livekit import api
 
-from http_api.app_keys import RECOVERY, ROOMS
+from http_api.app_keys import ACTING, RECOVERY, ROOMS
 from manager_agent.control import reconcile, unowned_rooms
 from manager_agent.control.missed_rooms import FEW, MissedRooms
 from manager_agent.control.reconcile import Reconciler
@@ -108,6 +108,7 @@ async def rounds(stack: Stack, times: int) -> None:
         rooms=stack.app[ROOMS],
         missed_rooms=MissedRooms(),
         recovery=stack.app[RECOVERY],
+        acting=stack.app[ACTING],
         clock=stack.clock,
     )
     for _ in range(times):

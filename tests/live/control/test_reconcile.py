@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from livekit import api
 
-from http_api.app_keys import RECOVERY, ROOMS
+from http_api.app_keys import ACTING, RECOVERY, ROOMS
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.messages import RoomStatus
@@ -25,6 +25,7 @@ def reconciler(stack: Stack) -> Reconciler:
         rooms=stack.app[ROOMS],
         missed_rooms=MissedRooms(),
         recovery=stack.app[RECOVERY],
+        acting=stack.app[ACTING],
         clock=stack.clock,
     )
 

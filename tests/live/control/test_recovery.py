@@ -13,7 +13,7 @@ from livekit import api, rtc
 
 from manager_agent.messages import RoomStatus
 from tests.live.bots import Bot
-from tests.live.conftest import KEY, SECRET, Site
+from tests.live.conftest import KEY, SECRET, Site, room_names
 from tests.live.manager_process import ManagerProcess
 from tests.waiting import waiting_for
 
@@ -170,5 +170,5 @@ async def test_a_room_with_a_damaged_record_is_left_alone(manager: ManagerProces
     status, _ = await manager.ask("GET", f"/sessions/{session['session_id']}")
     assert status == 404
     assert user.isconnected()
-    assert [room.name for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms] == [room_name]
+    assert await room_names(livekit) == [room_name]
     await user.disconnect()

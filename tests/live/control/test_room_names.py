@@ -11,7 +11,7 @@ import jwt
 import pytest
 from livekit import api, rtc
 
-from http_api.app_keys import RECOVERY, ROOMS
+from http_api.app_keys import ACTING, RECOVERY, ROOMS
 from http_api.limits.waiters import WAITERS
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.reconcile import Reconciler
@@ -85,6 +85,7 @@ async def test_old_token_in_a_foreign_room_is_removed_and_the_room_stays(
         rooms=stack.app[ROOMS],
         missed_rooms=MissedRooms(),
         recovery=stack.app[RECOVERY],
+        acting=stack.app[ACTING],
         clock=stack.clock,
     )
 

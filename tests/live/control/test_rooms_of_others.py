@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 from livekit import api
 
-from http_api.app_keys import RECOVERY, ROOMS
+from http_api.app_keys import ACTING, RECOVERY, ROOMS
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.server_api import RoomMissing, RoomTaken
@@ -51,6 +51,7 @@ async def stays(stack: Stack, made: api.Room) -> None:
         rooms=stack.app[ROOMS],
         missed_rooms=MissedRooms(),
         recovery=stack.app[RECOVERY],
+        acting=stack.app[ACTING],
         clock=stack.clock,
     )
     await reconciler.round()

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from http_api.settings.settings import Settings
 from scripts.livekit_server import ROOT, LiveKitServer, free_port
-from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack
+from tests.live.conftest import KEY, SECRET, Site, Stack, StartStack, room_names
 from tests.processes import finished
 
 pytestmark = pytest.mark.live
@@ -60,7 +60,7 @@ def those(found: dict[str, dict[str, Any]], verdict: str) -> set[str]:
 
 async def rooms(site: Site) -> list[str]:
     async with api.LiveKitAPI(site.livekit.url, KEY, SECRET) as livekit:
-        return [room.name for room in (await livekit.room.list_rooms(api.ListRoomsRequest())).rooms]
+        return await room_names(livekit)
 
 
 async def test_doctor_uses_a_running_session_manager_as_proof(stack: Stack) -> None:

@@ -14,6 +14,8 @@ import aiohttp
 import pytest
 from livekit import api, rtc
 
+from http_api.app_keys import ACTING
+from http_api.settings.settings import SETTINGS
 from manager_agent.control import orchestrator
 from manager_agent.livekit import server_api
 from manager_agent.livekit.room_watcher import Watcher
@@ -111,6 +113,11 @@ async def test_manager_that_can_not_connect_is_dispatched_again(stack: Stack) ->
     assert watched.state is SessionState.READY
 
 
+def worker_name(stack: Stack) -> str:
+    """The agent name under which LiveKit offers jobs to the API's manager agent."""
+    return stack.app[ACTING].worker_name(stack.app[SETTINGS].agent_name)
+
+
 async def test_second_job_for_a_room_makes_no_second_manager(stack: Stack) -> None:
     """Dispatch what a slow machine may see: a second job of the older attempt, and a later one."""
     session = await stack.request(prefer="wait=10")
@@ -118,9 +125,7 @@ async def test_second_job_for_a_room_makes_no_second_manager(stack: Stack) -> No
     for attempt in (1, 2):
         note = DispatchMetadata(session_id=session["session_id"], attempt=attempt).model_dump_json()
         await stack.livekit.agent_dispatch.create_dispatch(
-            api.CreateAgentDispatchRequest(
-                room=session["room_name"], agent_name="session-manager-default", metadata=note
-            )
+            api.CreateAgentDispatchRequest(room=session["room_name"], agent_name=worker_name(stack), metadata=note)
         )
     await stack.logged("job_rejected", times=2)
     assert await managers(stack, session["room_name"]) == [first.manager.identity]
@@ -130,7 +135,7 @@ async def test_jobs_with_unknown_sessions_or_foreign_metadata_are_rejected(stack
     await stack.livekit.room.create_room(api.CreateRoomRequest(name="foreign"))
     for metadata in ("", "not ours", DispatchMetadata(session_id="ses_nobody", attempt=1).model_dump_json()):
         await stack.livekit.agent_dispatch.create_dispatch(
-            api.CreateAgentDispatchRequest(room="foreign", agent_name="session-manager-default", metadata=metadata)
+            api.CreateAgentDispatchRequest(room="foreign", agent_name=worker_name(stack), metadata=metadata)
         )
     await stack.logged("job_not_ours", times=2)
     await stack.logged("job_rejected", times=1)

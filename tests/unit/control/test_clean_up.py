@@ -24,6 +24,7 @@ from manager_agent.session.required_service import RequiredService, Requirement
 from manager_agent.session.session import Session, User
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.recording import TIMEOUT, Recording
+from tests.always_acting import always_acting
 from tests.unit.control.test_control_loop import NoRooms
 from tests.unit.registries import ANY_ASR, asrs
 from tests.unit.virtual_time import in_virtual_time, let_pass, now
@@ -68,6 +69,7 @@ def orchestrator_of(store: MemoryStore, registry: Registry, rooms: Any, inviter:
         missed_rooms=MissedRooms(),
         recording=Recording(store),
         records=MemoryRecords(clock),
+        acting=always_acting(),
         clock=clock,
     )
 

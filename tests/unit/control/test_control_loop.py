@@ -27,6 +27,7 @@ from manager_agent.session.required_service import Requirement
 from manager_agent.session.session import Session, User
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.recording import Recording
+from tests.always_acting import always_acting
 from tests.unit.registries import ANY_ASR, asrs
 
 pytestmark = pytest.mark.unit
@@ -83,6 +84,7 @@ async def test_an_instance_is_suspended_for_not_answering_and_not_for_being_full
         missed_rooms=MissedRooms(),
         recording=Recording(store),
         records=MemoryRecords(time.time),
+        acting=always_acting(),
         clock=time.time,
     )
     chosen = [registry.choose([Requirement("asr-1")]) for _ in range(FAILURES_MAX)]
@@ -111,6 +113,7 @@ async def test_work_for_a_session_is_logged_with_the_request_that_opened_it() ->
         missed_rooms=MissedRooms(),
         recording=Recording(store),
         records=MemoryRecords(time.time),
+        acting=always_acting(),
         clock=time.time,
     )
     services = registry.choose([ANY_ASR])

@@ -31,6 +31,7 @@ from manager_agent.session.identities import Identities
 from manager_agent.session.session import Limits, Session, SessionState
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.recording import NotRecorded, Recording
+from tests.always_acting import always_acting
 from tests.unit import sessions as given
 from tests.unit.registries import asr
 from tests.unit.virtual_time import in_virtual_time, let_pass, now
@@ -100,7 +101,7 @@ class Process:
 
 @asynccontextmanager
 async def process_of(lost: LostLiveKit) -> AsyncIterator[Process]:
-    store, rooms = MemoryStore(now), LostRooms(lost)
+    store, rooms, acting = MemoryStore(now), LostRooms(lost), always_acting()
     recording, missed_rooms = Recording(store), MissedRooms()
     registry = Registry(now, store.in_use, random.Random(0))
     registry.register(asr("asr-service"))
@@ -113,10 +114,21 @@ async def process_of(lost: LostLiveKit) -> AsyncIterator[Process]:
         missed_rooms=missed_rooms,
         recording=recording,
         records=MemoryRecords(now),
+        acting=acting,
         clock=now,
     )
-    recovery = Recovery(store=store, rooms=rooms, orchestrator=orchestrator, identities=Identities("secret"), clock=now)
-    reconciler = Reconciler(store=store, rooms=rooms, missed_rooms=missed_rooms, recovery=recovery, clock=now)
+    recovery = Recovery(
+        records=(),
+        store=store,
+        rooms=rooms,
+        orchestrator=orchestrator,
+        identities=Identities("secret"),
+        acting=acting,
+        clock=now,
+    )
+    reconciler = Reconciler(
+        store=store, rooms=rooms, missed_rooms=missed_rooms, recovery=recovery, acting=acting, clock=now
+    )
     connecting = asyncio.create_task(
         PatientConnector(cast(aiohttp.ClientSession, lost)).ws_connect("ws://livekit.example")
     )

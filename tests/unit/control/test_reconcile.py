@@ -15,6 +15,7 @@ from manager_agent.livekit.server_api import LiveKitUnavailable, Rooms
 from manager_agent.session import events as ev
 from manager_agent.session.transitions import CLEAN_UP_PAUSE
 from manager_agent.store.memory import MemoryStore
+from tests.always_acting import always_acting
 from tests.unit import sessions as given
 from tests.unit.sessions import START
 
@@ -65,6 +66,7 @@ def reconciler_of(store: MemoryStore, rooms: FaultyRooms) -> Reconciler:
         rooms=cast(Rooms, rooms),
         missed_rooms=MissedRooms(),
         recovery=cast(Recovery, KnownRooms()),
+        acting=always_acting(),
         clock=lambda: START,
     )
 

@@ -24,6 +24,7 @@ from manager_agent.session.resumption import resumed
 from manager_agent.session.session import Session
 from manager_agent.session.specification import Specification
 from manager_agent.store.memory import MemoryStore
+from tests.always_acting import always_acting
 from tests.unit import sessions as given
 from tests.unit.virtual_time import in_virtual_time, let_pass, now
 
@@ -87,6 +88,8 @@ def recovery_of(livekit: RecordedRooms, store: MemoryStore) -> Recovery:
         rooms=cast(Rooms, livekit),
         orchestrator=cast(Orchestrator, RestoringOrchestrator(store)),
         identities=Identities("secret"),
+        records=(),
+        acting=always_acting(),
         clock=now,
     )
 

@@ -50,7 +50,8 @@ def test_systemd_accepts_every_line_of_the_unit(tmp_path: Path) -> None:
 
 def test_kubernetes_waits_until_the_process_has_stopped_and_probes_what_exists() -> None:
     deployment, service = yaml.safe_load_all(MANIFEST.read_text())
-    assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]) == (1, {"type": "Recreate"})
+    rolling = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": 1, "maxUnavailable": 0}}
+    assert (deployment["spec"]["replicas"], deployment["spec"]["strategy"]) == (1, rolling)
     pod = deployment["spec"]["template"]["spec"]
     [container] = pod["containers"]
     pause = int(container["lifecycle"]["preStop"]["exec"]["command"][1])

@@ -93,3 +93,13 @@ async def test_records_that_are_committed_are_not_pending(records: Records) -> N
 async def test_nothing_put_is_committed_at_once(records: Records) -> None:
     await records.committed()
     assert await records.load(Kind.ANSWER) == []
+
+
+async def test_frozen_records_keep_what_was_put_before_and_nothing_later(records: Records) -> None:
+    records.put(Kind.ANSWER, "before", b"1")
+    records.freeze()
+    records.put(Kind.ANSWER, "before", b"2")
+    records.put(Kind.ANSWER, "later", b"1")
+    records.delete(Kind.ANSWER, "before")
+    await records.committed()
+    assert list(await records.load(Kind.ANSWER)) == [Record(Kind.ANSWER, "before", b"1")]

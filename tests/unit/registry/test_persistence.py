@@ -116,6 +116,28 @@ async def test_a_static_service_is_not_kept_and_replaces_the_kept_one(records: R
     assert await restored(records) == []
 
 
+async def test_restoring_again_finds_what_another_process_has_changed_since(records: Records) -> None:
+    """Later registrations, those that drain, and those that were removed; what was registered here later stays."""
+    older = await keeping(a_registry(), records)
+    for number in range(1, 5):
+        older.register(asr(f"asr-{number}", registered_at=10.0))
+    registry = a_registry()
+    keeper = RegistrationKeeper(registry, records)
+    await keeper.start()
+    registry.register(asr("asr-4", registered_at=30.0))
+    older.register(asr("asr-1", registered_at=20.0, lease_seconds=5))
+    older.heartbeat("asr-2", draining=True)
+    older.remove("asr-3")
+    older.register(asr("asr-5", registered_at=20.0))
+    await keeper.restore()
+    assert [Instance(one.service, draining=one.draining) for one in registry.instances] == [
+        Instance(asr("asr-1", registered_at=20.0, lease_seconds=5)),
+        Instance(asr("asr-2", registered_at=10.0), draining=True),
+        Instance(asr("asr-4", registered_at=30.0)),
+        Instance(asr("asr-5", registered_at=20.0)),
+    ]
+
+
 def changed(instance: Instance, **fields: Any) -> bytes:
     """The value of a kept registration with other fields."""
     saved = SavedRegistration(service=instance.service).model_dump(mode="json")

@@ -9,6 +9,7 @@ import pytest
 from manager_agent.session import events as ev
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.recording import TIMEOUT, NotRecorded, Recording, RoomRecord
+from manager_agent.store.store import NotActing
 from tests.unit import sessions as given
 from tests.unit.virtual_time import in_virtual_time, let_pass, now
 
@@ -111,3 +112,17 @@ async def test_all_records_are_waited_for_and_those_that_lack_something_are_name
     assert await waiting == []
     await store.update("s1", ev.SessionClosed(now()))
     assert await recording.until_all_recorded(1.0) == ["s1"]
+
+
+@in_virtual_time
+async def test_those_who_wait_are_told_when_another_process_takes_over() -> None:
+    store, recording, _ = await a_recorded_session()
+    await recording.until_recorded("s1", timeout=0)
+    await change(store)
+    waiting = asyncio.create_task(recording.until_recorded("s1", timeout=None))
+    await let_pass(0.1)
+    store.freeze()
+    recording.freeze()
+    for asking in (waiting, recording.until_recorded("s1")):
+        with pytest.raises(NotActing):
+            await asking

@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 from livekit import api, rtc
 
-from http_api.app_keys import RECOVERY, ROOMS
+from http_api.app_keys import ACTING, RECOVERY, ROOMS
 from http_api.observability.metrics.awaited import GRACE
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.reconcile import Reconciler
@@ -123,6 +123,7 @@ async def test_room_gone_without_a_webhook_counts_a_missed_webhook(start_stack: 
         rooms=stack.app[ROOMS],
         missed_rooms=MissedRooms(),
         recovery=stack.app[RECOVERY],
+        acting=stack.app[ACTING],
         clock=stack.clock,
     ).round()
     await over(stack, session["session_id"])

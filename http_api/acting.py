@@ -1,0 +1,33 @@
+"""Whether this process may change anything: another one of its deployment may have taken over."""
+
+from __future__ import annotations
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from http_api.access.principals import Permission
+from http_api.app_keys import ACTING
+from http_api.operations import Operation, operation_of
+from manager_agent.store.store import NotActing
+
+
+@web.middleware
+async def refuse_unless_acting(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Middleware: hold what would change anything until this process may act. Raises NotActing."""
+    operation, acting = operation_of(request), request.app[ACTING]
+    is_refused = operation is not None and operation.changes and not await acting.held()
+    if is_refused and (acting.is_superseded or not _may_go_on_without_livekit(operation)):
+        raise NotActing(acting.why_not)
+    return await handler(request)
+
+
+def _may_go_on_without_livekit(operation: Operation | None) -> bool:
+    """Services are not in LiveKit. What creates a session finds out itself, and says so in its own words."""
+    return operation is None or operation.creates or operation.access is Permission.SERVICES
+
+
+async def close_unless_acting(request: web.Request, response: web.StreamResponse) -> None:
+    """Signal handler: the client's next request takes a new connection, which may lead to the process that acts."""
+    if not request.app[ACTING].may_act:
+        response.force_close()
+        response.headers["Connection"] = "close"
