@@ -59,6 +59,8 @@ class IdleConnections:
         self._loop = loop
         self._since: dict[ClientConnection, float] = {}
         self._later: asyncio.TimerHandle | None = None
+        self.may_come = True
+        """False: the server has closed. A connection that was accepted at that moment is closed at once."""
 
     def add(self, connection: ClientConnection) -> None:
         self._since.pop(connection, None)
@@ -113,6 +115,9 @@ class ClientConnection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
+        if not self._idle.may_come:
+            self.force_close()
+            return
         self._idle.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:
