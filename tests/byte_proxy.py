@@ -55,6 +55,7 @@ class ByteProxy:
         self._target, self._random, self.only = port, random.Random(seed), only
         self.fault = CLEAN
         self.accepted = 0
+        self._is_closed = False
         self._changed = asyncio.Event()
         self._connections: set[_Connection] = set()
 
@@ -65,6 +66,7 @@ class ByteProxy:
 
     async def __aexit__(self, *_: object) -> None:
         self._server.close()
+        self._is_closed = True
         for connection in list(self._connections):
             connection.reset()
         await asyncio.gather(*(one.over.wait() for one in list(self._connections)))
@@ -107,6 +109,9 @@ class ByteProxy:
         return first.startswith(self.only)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._is_closed:  # accepted at that moment
+            writer.transport.abort()
+            return
         self.accepted += 1
         connection = _Connection(self, writer)
         self._connections.add(connection)
