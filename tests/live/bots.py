@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any, Self
 
 import aiohttp
@@ -84,11 +85,16 @@ class Bot:
     async def leave(self) -> None:
         await disconnect(self.room)
 
-    async def say_by_rpc(self, payload: str = '{"type": "ready"}', *, to: str | None = None) -> dict[str, Any]:
-        """Send an RPC, again while the manager is not listening yet. Raises the rtc.RpcError of a manager that is."""
-        manager, errors = to or self.invites[-1].manager_identity or "", [0]
-        async with waiting_for(f"an answer of {manager}", lambda: f"RPC error {errors[-1]}"):
+    async def say_by_rpc(
+        self, payload: str = '{"type": "ready"}', *, to: Callable[[], str | None] | None = None
+    ) -> dict[str, Any]:
+        """Send an RPC, again while the manager is not listening yet. Raises the rtc.RpcError of a manager that is.
+
+        `to`: the manager's identity now, if it may be another one than that of the invite."""
+        errors = [0]
+        async with waiting_for("an answer of the manager", lambda: f"RPC error {errors[-1]}"):
             while True:
+                manager = (to() if to else self.invites[-1].manager_identity) or ""
                 try:
                     answer = await self.room.local_participant.perform_rpc(
                         destination_identity=manager,

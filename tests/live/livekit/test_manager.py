@@ -63,7 +63,7 @@ async def test_removed_manager_is_replaced_and_the_session_stays_ready(stack: St
     assert latest.state is SessionState.READY
     assert latest.manager.attempt == first.attempt + 1
     assert await managers(stack, session["room_name"]) == [latest.manager.identity]
-    answer = await bot.say_by_rpc(to=latest.manager.identity)
+    answer = await bot.say_by_rpc(to=lambda: latest.manager.identity)
     assert answer["ok"] is True
     [room] = (await stack.livekit.room.list_rooms(api.ListRoomsRequest(names=[session["room_name"]]))).rooms
     status = RoomStatus.read(room.metadata)
