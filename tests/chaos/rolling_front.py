@@ -41,8 +41,8 @@ class RollingFront:
             from_target, to_target = await asyncio.open_connection("127.0.0.1", target.port)
             writers.append(to_target)
             await asyncio.gather(_pass(reader, to_target), _pass(from_target, writer))
-        except OSError:
-            return  # the process has ended: the client's connection ends too
+        except (OSError, asyncio.CancelledError):
+            return  # the process has ended, or the test: the client's connection ends too
         finally:
             for one in writers:
                 one.transport.abort()
