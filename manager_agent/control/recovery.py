@@ -73,7 +73,7 @@ class Recovery:
         clock: Clock,
     ) -> None:
         """`records`: restored again, in this order, once this process acts: until then another one may write them."""
-        self._from_records = records
+        self._from_records, self._has_records = records, False
         self._store, self._rooms, self._orchestrator = store, rooms, orchestrator
         self._identities, self._acting, self._clock = identities, acting, clock
         self._completed = asyncio.Event()
@@ -127,6 +127,7 @@ class Recovery:
         await self._acting.until_acting()
         for kept in self._from_records:
             await kept.restore()
+        self._has_records = True
         for _ in range(ROUNDS_MAX):
             rooms = await self._list_rooms()
             self._unread = {room.sid: room for room in rooms if not self._is_settled(room)}
@@ -162,8 +163,9 @@ class Recovery:
 
     async def recover(self, room: ListedRoom) -> None:
         """Continue the session of this room, which is ours, unless it is known already, the room is gone, or it must be
-        left alone. Raises LiveKitUnavailable."""
-        if self._is_settled(room) or room.sid in self._under_way:
+        left alone. Nothing is recovered before the records were read: the session may be over. Raises
+        LiveKitUnavailable."""
+        if not self._has_records or self._is_settled(room) or room.sid in self._under_way:
             return
         self._under_way.add(room.sid)
         try:

@@ -35,13 +35,17 @@ class RollingFront:
         assert task is not None
         self._connections.add(task)
         task.add_done_callback(self._connections.discard)
+        writers = [writer]
         try:
             target = await self._target()
             from_target, to_target = await asyncio.open_connection("127.0.0.1", target.port)
-        except OSError:
-            writer.close()
-            return
-        await asyncio.gather(_pass(reader, to_target), _pass(from_target, writer))
+            writers.append(to_target)
+            await asyncio.gather(_pass(reader, to_target), _pass(from_target, writer))
+        except (OSError, asyncio.CancelledError):
+            return  # the process has ended, or the test: the client's connection ends too
+        finally:
+            for one in writers:
+                one.transport.abort()
 
     async def _target(self) -> ManagerProcess:
         for process in reversed(self.processes):

@@ -20,6 +20,7 @@ from livekit import api, rtc
 
 from http_api.client.client import Client
 from http_api.client.errors import ApiError, Unreachable
+from manager_agent.messages import Invite
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 from tests.chaos.rolling_front import RollingFront
 from tests.live.bots import Bot
@@ -56,12 +57,12 @@ class EagerBot(Bot):
         answer = await super()._receive(request)
         for invite in self.invites:
             if invite.id not in self._joining:  # one that is sent again changes nothing
-                self._joining[invite.id] = asyncio.create_task(self._try_to_join(len(self._joining)))
+                self._joining[invite.id] = asyncio.create_task(self._try_to_join(invite))
         return answer
 
-    async def _try_to_join(self, number: int) -> None:
+    async def _try_to_join(self, invite: Invite) -> None:
         with suppress(rtc.ConnectError, TimeoutError):  # the session is over
-            await self.join(self.invites[number])
+            await self.join(invite)
 
 
 @dataclass(slots=True)

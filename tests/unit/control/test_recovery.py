@@ -11,7 +11,7 @@ from livekit.protocol.models import Room as RoomInfo
 
 from manager_agent.clock import SteadyClock
 from manager_agent.control.orchestrator import Orchestrator
-from manager_agent.control.recovery import MANAGER_TIMEOUT, MANAGERS_AT_ONCE, ROUNDS_MAX, Recovery
+from manager_agent.control.recovery import MANAGER_TIMEOUT, MANAGERS_AT_ONCE, ROUNDS_MAX, Recovery, Restorable
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.livekit_clock import LiveKitClock
 from manager_agent.livekit.room_record import RecordedDispatches
@@ -82,13 +82,13 @@ SESSION = given.after(given.a_session(given.JOINS), *given.created(), *given.inv
 TEXT = Specification.of(SESSION).text()
 
 
-def recovery_of(livekit: RecordedRooms, store: MemoryStore) -> Recovery:
+def recovery_of(livekit: RecordedRooms, store: MemoryStore, *records: Restorable) -> Recovery:
     return Recovery(
         store=store,
         rooms=cast(Rooms, livekit),
         orchestrator=cast(Orchestrator, RestoringOrchestrator(store)),
         identities=Identities("secret"),
-        records=(),
+        records=records,
         acting=always_acting(),
         clock=now,
     )
@@ -162,12 +162,37 @@ async def test_a_room_that_is_read_twice_at_the_same_time_is_recovered_once() ->
     livekit, store = RecordedRooms(a_room(SESSION), texts=(TEXT,), faults={}), MemoryStore(now)
     livekit.reads.clear()
     recovery = recovery_of(livekit, store)
+    await recovery.start()
     both = asyncio.gather(recovery.recover(a_room(SESSION)), recovery.recover(a_room(SESSION)))
     await let_pass(1)
+    await recovery.recover(a_room(SESSION))
     livekit.reads.set()
     await both
+    await let_pass(1)
     assert livekit.asked == ["demo"]
     assert recovery.is_known(a_room(SESSION))
+    await recovery.aclose()
+
+
+@in_virtual_time
+async def test_no_room_is_recovered_before_the_records_were_read() -> None:
+    """They may say that its session is over. The reconciler may ask for it before."""
+
+    class SlowRecords:
+        async def restore(self) -> None:
+            await asyncio.sleep(60)
+            store.restore(ended)
+
+    ended = given.after(SESSION, ev.SessionClosed(now()))
+    livekit, store = RecordedRooms(a_room(SESSION), texts=(TEXT,), faults={}), MemoryStore(now)
+    recovery = recovery_of(livekit, store, SlowRecords())
+    await recovery.start()
+    await let_pass(1)
+    await recovery.recover(a_room(SESSION))
+    assert list(store.list()) == []
+    await let_pass(120)
+    assert list(store.list()) == [ended]
+    await recovery.aclose()
 
 
 @in_virtual_time
