@@ -46,6 +46,8 @@ IDLE_MIN = 5.0
 """Seconds that a connection is left alone: its request may be on its way."""
 HEADER_LINE = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):")
 """The beginning of a header. A request line has a space after the method."""
+ACCEPT_STEPS = 5
+"""Iterations of the event loop from accept() to connection_made() and the first step of a handler, and one more."""
 NAME_SHOWN = 64
 TOO_MANY_HEADERS = "Too many headers"
 """The beginning of aiohttp's message, the only sign of this error."""
@@ -59,8 +61,6 @@ class IdleConnections:
         self._loop = loop
         self._since: dict[ClientConnection, float] = {}
         self._later: asyncio.TimerHandle | None = None
-        self.may_come = True
-        """False: the server has closed. A connection that was accepted at that moment is closed at once."""
 
     def add(self, connection: ClientConnection) -> None:
         self._since.pop(connection, None)
@@ -84,6 +84,17 @@ class IdleConnections:
     def _try_again(self) -> None:
         self._later = None
         self._close_some()
+
+
+async def close_server(server: asyncio.Server) -> None:
+    """Accept no more connections. Those that are accepted at this moment are made first: Server.close() would forget
+    their sockets without closing them (Server._attach() fails then, CPython 3.11)."""
+    loop = asyncio.get_running_loop()
+    for listener in server.sockets:
+        loop.remove_reader(listener.fileno())
+    for _ in range(ACCEPT_STEPS):
+        await asyncio.sleep(0)
+    server.close()
 
 
 class ClientConnection(RequestHandler):
@@ -115,9 +126,6 @@ class ClientConnection(RequestHandler):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
-        if not self._idle.may_come:
-            self.force_close()
-            return
         self._idle.add(self)
 
     def connection_lost(self, exc: BaseException | None) -> None:

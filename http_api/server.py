@@ -18,7 +18,7 @@ from aiohttp import web
 
 from http_api.app import create_app, finish_requests
 from http_api.bootstrap import Components, compose
-from http_api.connections import ClientConnection, IdleConnections
+from http_api.connections import ClientConnection, IdleConnections, close_server
 from http_api.observability.sinks import LogSinks
 from http_api.settings.connections import outgoing_connections
 from http_api.settings.settings import SECRET_MIN, Settings
@@ -75,15 +75,14 @@ async def serving(components: Components) -> AsyncIterator[web.Application]:
     listener = listen(settings.server_host, settings.server_port)
     # handler_cancellation: stop handling the request of a client that disconnects while waiting for a session.
     runner = web.AppRunner(app, handler_cancellation=True, shutdown_timeout=SHUTDOWN_TIMEOUT)
-    idle, server = IdleConnections(asyncio.get_running_loop()), None
+    server: asyncio.Server | None = None
     try:
         await runner.setup()
-        server = await asyncio.get_running_loop().create_server(_connections(runner, idle), sock=listener)
+        server = await asyncio.get_running_loop().create_server(_connections(runner), sock=listener)
         yield app
         await finish_requests(app)
     finally:
-        listener.close() if server is None else server.close()
-        idle.may_come = False
+        listener.close() if server is None else await close_server(server)
         await runner.cleanup()
 
 
@@ -127,8 +126,9 @@ def _stop_signal() -> Iterator[asyncio.Event]:
             signal.signal(number, signal.SIG_DFL)  # KeyboardInterrupt would cancel requests, which ends their sessions
 
 
-def _connections(runner: web.AppRunner, idle: IdleConnections) -> Callable[[], ClientConnection]:
+def _connections(runner: web.AppRunner) -> Callable[[], ClientConnection]:
     """The protocol factory of aiohttp's own sites, with `ClientConnection` as its RequestHandler."""
     server, loop = runner.server, asyncio.get_running_loop()
     assert server is not None, "setup() first"
+    idle = IdleConnections(loop)
     return lambda: ClientConnection(server, idle, loop=loop)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import fields, is_dataclass, replace
 from typing import Any, TypeVar
+
+from pydantic import BaseModel
 
 T = TypeVar("T")
 
 
 def shifted(value: T, seconds: float, *, except_in: tuple[type, ...] = ()) -> T:
-    """The value by a clock that is ahead by so many seconds: every float in it is an instant, in dataclasses and tuples
-    too, except in dataclasses of the types `except_in`."""
+    """The value by a clock that is ahead by so many seconds: every float in it is an instant, in dataclasses, models
+    and tuples too, except in those of the types `except_in`."""
     found: T = _shifted(value, seconds, except_in) if seconds else value
     return found
 
@@ -20,8 +23,18 @@ def _shifted(value: Any, seconds: float, except_in: tuple[type, ...]) -> Any:
         return value + seconds
     if type(value) is tuple:
         return tuple(_shifted(item, seconds, except_in) for item in value)
-    if not is_dataclass(value) or isinstance(value, (type, except_in)):
+    if isinstance(value, except_in):
         return value
-    before = {field.name: getattr(value, field.name) for field in fields(value) if field.init}
+    if isinstance(value, BaseModel):
+        return value.model_copy(update=_changed(value, type(value).model_fields, seconds, except_in))
+    if is_dataclass(value) and not isinstance(value, type):
+        names = [field.name for field in fields(value) if field.init]
+        return replace(value, **_changed(value, names, seconds, except_in))
+    return value
+
+
+def _changed(value: object, names: Iterable[str], seconds: float, except_in: tuple[type, ...]) -> dict[str, Any]:
+    """The attributes with these names that have instants, shifted."""
+    before = {name: getattr(value, name) for name in names}
     after = {name: _shifted(item, seconds, except_in) for name, item in before.items()}
-    return replace(value, **{name: item for name, item in after.items() if item is not before[name]})
+    return {name: item for name, item in after.items() if item is not before[name]}

@@ -17,6 +17,8 @@ from enum import Enum
 from socket import SO_LINGER, SOL_SOCKET
 from typing import Self
 
+from http_api.connections import close_server
+
 CHUNK = 16 * 1024
 
 
@@ -55,7 +57,6 @@ class ByteProxy:
         self._target, self._random, self.only = port, random.Random(seed), only
         self.fault = CLEAN
         self.accepted = 0
-        self._is_closed = False
         self._changed = asyncio.Event()
         self._connections: set[_Connection] = set()
 
@@ -65,8 +66,7 @@ class ByteProxy:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
-        self._is_closed = True
+        await close_server(self._server)
         for connection in list(self._connections):
             connection.reset()
         await asyncio.gather(*(one.over.wait() for one in list(self._connections)))
@@ -109,9 +109,6 @@ class ByteProxy:
         return first.startswith(self.only)
 
     async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._is_closed:  # accepted at that moment
-            writer.transport.abort()
-            return
         self.accepted += 1
         connection = _Connection(self, writer)
         self._connections.add(connection)

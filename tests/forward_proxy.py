@@ -7,6 +7,8 @@ from contextlib import suppress
 from typing import Self
 from urllib.parse import urlsplit
 
+from http_api.connections import close_server
+
 HEAD_MAX = 64 * 1024
 
 
@@ -22,7 +24,7 @@ class ForwardProxy:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
+        await close_server(self._server)
         for connection in self._connections:
             connection.cancel()
         if self._connections:

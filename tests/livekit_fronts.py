@@ -16,6 +16,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from http_api.connections import close_server
+
 PATH = "/livekit"
 HOP_BY_HOP = frozenset({"connection", "host", "transfer-encoding", "content-length", "upgrade"})
 
@@ -115,7 +117,7 @@ async def _relay(to_port: int, seconds: float, tls: ssl.SSLContext | None = None
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
-        server.close()
+        await close_server(server)
         for connection in connections:
             connection.cancel()
         if connections:

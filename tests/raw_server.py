@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
+from http_api.connections import close_server
+
 
 @asynccontextmanager
 async def raw_server(response: bytes) -> AsyncIterator[int]:
@@ -22,4 +24,4 @@ async def raw_server(response: bytes) -> AsyncIterator[int]:
     try:
         yield server.sockets[0].getsockname()[1]
     finally:
-        server.close()
+        await close_server(server)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
@@ -18,8 +18,7 @@ from manager_agent.session.attempt import Attempt, Timeline
 from manager_agent.session.events import Evidence, Refusal
 from manager_agent.session.participant import Presence
 from manager_agent.session.session import EndReason, Session
-
-Instants = TypeVar("Instants", bound=BaseModel)
+from manager_agent.shifted_instants import shifted
 
 
 class _Facts(BaseModel):
@@ -164,15 +163,7 @@ class SessionProgress(_Facts):
 
     def shifted(self, seconds: float) -> SessionProgress:
         """The same by a clock that is ahead of the recorded one by so many seconds."""
-        return _shifted(self, seconds).model_copy(
-            update={"services": tuple(_shifted(service, seconds) for service in self.services)}
-        )
-
-
-def _shifted(facts: Instants, seconds: float) -> Instants:
-    """All floats among these facts are instants."""
-    found = ((name, getattr(facts, name)) for name in type(facts).model_fields)
-    return facts.model_copy(update={name: value + seconds for name, value in found if isinstance(value, float)})
+        return shifted(self, seconds, except_in=(ClockOrigin,))
 
 
 def recorded_facts(session: Session) -> tuple[object, ...]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
 
 import pytest
 
@@ -155,3 +157,30 @@ async def test_two_requests_sent_at_once_are_both_answered(api: Api) -> None:
     writer.write(head("GET", "/nowhere")[-10:])
     assert (await read_response(reader)).status == 404
     writer.close()
+
+
+class KeptTransport(asyncio.Protocol):
+    """A connection that adds its transport to the list."""
+
+    def __init__(self, transports: list[asyncio.BaseTransport]) -> None:
+        self._transports = transports
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transports.append(transport)
+
+
+@pytest.mark.parametrize("steps", range(connections.ACCEPT_STEPS))
+async def test_no_connection_is_forgotten_that_is_accepted_while_the_server_closes(steps: int) -> None:
+    """Python warns of sockets that were never closed, and a warning fails the test."""
+    transports = list[asyncio.BaseTransport]()
+    server = await asyncio.get_running_loop().create_server(lambda: KeptTransport(transports), "127.0.0.1", 0)
+    with socket.create_connection(server.sockets[0].getsockname()):
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        await connections.close_server(server)
+        accepted = len(transports)
+        while transports:
+            transports.pop().close()
+        await asyncio.sleep(0)
+    gc.collect()
+    assert accepted == (steps > 1), "the loop accepts it in its second iteration"

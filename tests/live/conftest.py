@@ -18,7 +18,7 @@ from livekit import api
 from livekit.rtc import _ffi_client
 from livekit.rtc._ffi_client import FfiClient
 
-from http_api.app_keys import AGENT, CLOCK, REGISTRY, STORE
+from http_api.app_keys import ACTING, AGENT, CLOCK, RECOVERY, REGISTRY, ROOMS, STORE
 from http_api.bootstrap import compose
 from http_api.observability import logs
 from http_api.observability.logs.recent import RECENT_LOGS
@@ -26,6 +26,8 @@ from http_api.observability.sinks import LogSinks
 from http_api.server import serving
 from http_api.settings.settings import DevSettings, Settings
 from manager_agent.clock import Clock
+from manager_agent.control.missed_rooms import MissedRooms
+from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.ffi import disable_log_capture
 from manager_agent.registry.registry import Registry
@@ -94,6 +96,17 @@ class Stack:
     @property
     def clock(self) -> Clock:
         return self.app[CLOCK]
+
+    def new_reconciler(self) -> Reconciler:
+        """One that does a round when the test says so."""
+        return Reconciler(
+            store=self.store,
+            rooms=self.app[ROOMS],
+            missed_rooms=MissedRooms(),
+            recovery=self.app[RECOVERY],
+            acting=self.app[ACTING],
+            clock=self.clock,
+        )
 
     @property
     def url(self) -> str:
@@ -295,3 +308,10 @@ def pytest_runtest_makereport(
             report.sections.append(("livekit-server", server[-LOG_SHOWN:]))
             report.sections.append(("manager", captured.manager.getvalue()[-LOG_SHOWN:]))
     return report
+
+
+@pytest.fixture
+async def livekit(silent_site: Site) -> AsyncIterator[api.LiveKitAPI]:
+    """LiveKit's API, as seen past the session manager."""
+    async with api.LiveKitAPI(silent_site.livekit.http_url, KEY, SECRET) as livekit:
+        yield livekit

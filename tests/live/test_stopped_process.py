@@ -15,7 +15,7 @@ from livekit import api, rtc
 
 from tests.byte_proxy import CLEAN, ByteFault, ByteProxy, Closing
 from tests.live.bots import Bot
-from tests.live.conftest import KEY, SECRET, Site
+from tests.live.conftest import Site
 from tests.live.manager_process import ManagerProcess
 from tests.waiting import eventually, waiting_for
 
@@ -26,12 +26,6 @@ LIMITS = {"READY_TIMEOUT": "150", "USER_JOIN_TIMEOUT": "150", "SERVICE_JOIN_TIME
 KEPT = ("session_id", "room_name", "state", "user_identity", "created_at", "ready_deadline", "services")
 
 MakeBot = Callable[[str], Awaitable[Bot]]
-
-
-@pytest.fixture
-async def livekit(silent_site: Site) -> AsyncIterator[api.LiveKitAPI]:
-    async with api.LiveKitAPI(silent_site.livekit.http_url, KEY, SECRET) as livekit:
-        yield livekit
 
 
 @pytest.fixture

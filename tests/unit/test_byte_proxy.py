@@ -8,6 +8,7 @@ from contextlib import suppress
 
 import pytest
 
+from http_api.connections import close_server
 from tests.byte_proxy import CLEAN, ByteFault, ByteProxy, Closing
 from tests.waiting import waiting_for
 
@@ -48,7 +49,7 @@ async def proxy() -> AsyncIterator[ByteProxy]:
     server = await asyncio.start_server(echo, "127.0.0.1", 0)
     async with ByteProxy(server.sockets[0].getsockname()[1], seed=7) as proxy:
         yield proxy
-    server.close()
+    await close_server(server)
 
 
 @pytest.fixture
@@ -155,7 +156,7 @@ async def test_only_connections_that_begin_as_wanted_have_faults() -> None:
             with pytest.raises(ConnectionResetError):
                 await one.reader.read(1)
         assert await other.echoed() == TEXT
-    server.close()
+    await close_server(server)
 
 
 async def test_the_same_seed_makes_the_same_delays() -> None:

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import aiohttp
 import pytest
 
+from http_api.connections import close_server
 from manager_agent.resend import resend_when_closed
 
 pytestmark = pytest.mark.unit
@@ -33,7 +34,7 @@ async def closing_when_reused(requests: list[bytes]) -> AsyncIterator[str]:
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
     finally:
-        server.close()
+        await close_server(server)
 
 
 async def test_a_post_on_a_connection_that_is_being_closed_is_sent_again() -> None:

@@ -8,10 +8,8 @@ from typing import Any
 import pytest
 from livekit import api
 
-from http_api.app_keys import ACTING, RECOVERY, ROOMS
 from manager_agent.control import reconcile, unowned_rooms
-from manager_agent.control.missed_rooms import FEW, MissedRooms
-from manager_agent.control.reconcile import Reconciler
+from manager_agent.control.missed_rooms import FEW
 from manager_agent.session import deadlines, plan, transitions
 from manager_agent.session.events import ParticipantLeft
 from manager_agent.session.session import EndReason, Session, SessionState
@@ -103,14 +101,7 @@ async def test_a_webhook_about_a_leave_that_did_not_happen_is_found_out(proxied:
 
 
 async def rounds(stack: Stack, times: int) -> None:
-    reconciler = Reconciler(
-        store=stack.store,
-        rooms=stack.app[ROOMS],
-        missed_rooms=MissedRooms(),
-        recovery=stack.app[RECOVERY],
-        acting=stack.app[ACTING],
-        clock=stack.clock,
-    )
+    reconciler = stack.new_reconciler()
     for _ in range(times):
         await reconciler.round()
 

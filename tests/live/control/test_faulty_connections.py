@@ -145,6 +145,11 @@ def manager_is_here(session: Session) -> bool:
     return session.manager.presence.here
 
 
+def manager_now(stack: Stack, session: dict[str, Any]) -> str | None:
+    """The identity of its manager. LiveKit may show one whose connection was cut until another one replaces it."""
+    return stack.store.get(session["session_id"]).manager.identity
+
+
 @pytest.mark.parametrize("name", FAULTS)
 @pytest.mark.parametrize("faulty", CONNECTIONS, indirect=True)
 async def test_what_is_acknowledged_during_a_fault_holds_and_sessions_go_on_after_it(
@@ -183,7 +188,7 @@ async def test_what_is_acknowledged_during_a_fault_holds_and_sessions_go_on_afte
     here = stack.store.get(active["session_id"])
     assert (here.state, here.services[0].attempt, len(in_call.invites)) == (SessionState.ACTIVE, 1, 1)
     assert not user.out.is_set()
-    assert (await in_call.say_by_rpc('{"type": "progress"}', to=lambda: here.manager.identity))["ok"]
+    assert (await in_call.say_by_rpc('{"type": "progress"}', to=lambda: manager_now(stack, active)))["ok"]
     await late_bot.say_by_http(stack.http)
     await stack.until(waiting["session_id"], lambda session: session.state is SessionState.READY)
     async with stack.http.delete(f"/api/v1/sessions/{active['session_id']}") as answer:

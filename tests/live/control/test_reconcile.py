@@ -7,9 +7,6 @@ import asyncio
 import pytest
 from livekit import api
 
-from http_api.app_keys import ACTING, RECOVERY, ROOMS
-from manager_agent.control.missed_rooms import MissedRooms
-from manager_agent.control.reconcile import Reconciler
 from manager_agent.messages import RoomStatus
 from manager_agent.session import events as ev
 from manager_agent.session.session import EndReason, Session, SessionState
@@ -17,17 +14,6 @@ from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import ready_session
 
 pytestmark = pytest.mark.live
-
-
-def reconciler(stack: Stack) -> Reconciler:
-    return Reconciler(
-        store=stack.store,
-        rooms=stack.app[ROOMS],
-        missed_rooms=MissedRooms(),
-        recovery=stack.app[RECOVERY],
-        acting=stack.app[ACTING],
-        clock=stack.clock,
-    )
 
 
 def status(session_id: str, deployment: str, *, is_over: bool) -> str:
@@ -56,7 +42,7 @@ async def test_rooms_of_sessions_that_are_over_are_deleted(stack: Stack) -> None
     for name, metadata in rooms.items():
         await stack.livekit.room.create_room(api.CreateRoomRequest(name=name, metadata=metadata))
     session = await stack.request(prefer="wait=10")
-    reconciling = reconciler(stack)
+    reconciling = stack.new_reconciler()
     await reconciling.round()
     assert set(await stack.rooms()) == {*rooms, session["room_name"]}
     for _ in range(2):
@@ -74,7 +60,7 @@ async def test_deleted_room_is_made_again_without_a_webhook(start_stack: StartSt
     await stack.manager.aclose()
     await stack.livekit.room.delete_room(api.DeleteRoomRequest(room=session["room_name"]))
     sid = stack.store.get(session["session_id"]).room.sid
-    await reconciler(stack).round()
+    await stack.new_reconciler().round()
 
     def has_another_room(latest: Session) -> bool:
         return latest.room.sid not in ("", sid)

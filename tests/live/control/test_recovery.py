@@ -13,7 +13,7 @@ from livekit import api, rtc
 
 from manager_agent.messages import RoomStatus
 from tests.live.bots import Bot
-from tests.live.conftest import KEY, SECRET, Site, room_names
+from tests.live.conftest import Site, room_names
 from tests.live.manager_process import ManagerProcess
 from tests.waiting import waiting_for
 
@@ -26,12 +26,6 @@ METADATA = {"topic": "天气"}
 async def manager(silent_site: Site, tmp_path: Path) -> AsyncIterator[ManagerProcess]:
     async with ManagerProcess(silent_site, log=tmp_path / "manager.log") as manager:
         yield manager
-
-
-@pytest.fixture
-async def livekit(silent_site: Site) -> AsyncIterator[api.LiveKitAPI]:
-    async with api.LiveKitAPI(silent_site.livekit.http_url, KEY, SECRET) as livekit:
-        yield livekit
 
 
 @pytest.fixture

@@ -11,10 +11,7 @@ import jwt
 import pytest
 from livekit import api, rtc
 
-from http_api.app_keys import ACTING, RECOVERY, ROOMS
 from http_api.limits.waiters import WAITERS
-from manager_agent.control.missed_rooms import MissedRooms
-from manager_agent.control.reconcile import Reconciler
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, ready_session
 from tests.livekit_faults import Hold
@@ -80,14 +77,7 @@ async def test_old_token_in_a_foreign_room_is_removed_and_the_room_stays(
     stranger, late = rtc.Room(), rtc.Room()
     await stranger.connect(stack.site.livekit.url, token)
     await late.connect(stack.site.livekit.url, first["access_token"])
-    reconciler = Reconciler(
-        store=stack.store,
-        rooms=stack.app[ROOMS],
-        missed_rooms=MissedRooms(),
-        recovery=stack.app[RECOVERY],
-        acting=stack.app[ACTING],
-        clock=stack.clock,
-    )
+    reconciler = stack.new_reconciler()
 
     async def found() -> list[str]:
         if not webhooks:

@@ -9,9 +9,7 @@ from contextlib import suppress
 import pytest
 from livekit import api
 
-from http_api.app_keys import ACTING, RECOVERY, ROOMS
-from manager_agent.control.missed_rooms import MissedRooms
-from manager_agent.control.reconcile import Reconciler
+from http_api.app_keys import ROOMS
 from manager_agent.livekit.server_api import RoomMissing, RoomTaken
 from manager_agent.messages import RoomStatus
 from manager_agent.session.session import Session
@@ -46,14 +44,7 @@ async def room_now(stack: Stack) -> api.Room | None:
 
 async def stays(stack: Stack, made: api.Room) -> None:
     """The room is as it was made, also after two rounds of the reconciler."""
-    reconciler = Reconciler(
-        store=stack.store,
-        rooms=stack.app[ROOMS],
-        missed_rooms=MissedRooms(),
-        recovery=stack.app[RECOVERY],
-        acting=stack.app[ACTING],
-        clock=stack.clock,
-    )
+    reconciler = stack.new_reconciler()
     await reconciler.round()
     await reconciler.round()
     now = await room_now(stack)

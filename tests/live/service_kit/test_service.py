@@ -12,6 +12,7 @@ import pytest
 from livekit import api, rtc
 
 from examples import asr_service, llm_service, tts_service
+from http_api.connections import close_server
 from manager_agent.livekit.room_connection import connect
 from manager_agent.messages import Invite, RoomStatus, ServiceMessage, SessionState, Signal
 from scripts.livekit_server import LiveKitServer
@@ -317,7 +318,7 @@ class Detour:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self._server.close()
+        await close_server(self._server)
         for task in self._moving:
             task.cancel()
         for end in self._ends:

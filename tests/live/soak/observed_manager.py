@@ -28,7 +28,8 @@ from manager_agent.session.session import Session
 from manager_agent.store.memory import MemoryStore
 
 FIGURES, LEAKS, TRACE = "SOAK_FIGURES", "SOAK_LEAKS", "SOAK_TRACE"
-LEAK_SIZE = 256 * 1024
+LEAK_SIZE = 4 * 1024 * 1024
+"""Bytes a session: far more than the rooms that the SDK frees only seconds after they were left."""
 FRAMES = 8
 _leaked: list[object] = []
 Add = Callable[[MemoryStore, Session], Coroutine[Any, Any, None]]

@@ -7,25 +7,18 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 
-from manager_agent.clock import Clock
-from manager_agent.control.missed_rooms import MissedRooms
-from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.outbound.invites import InviteError
-from manager_agent.records.memory import MemoryRecords
 from manager_agent.registry.registry import Registry
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.events import Refusal
-from manager_agent.session.identities import Identities
 from manager_agent.session.required_service import RequiredService, Requirement
 from manager_agent.session.session import Session, User
 from manager_agent.store.memory import MemoryStore
-from manager_agent.store.recording import TIMEOUT, Recording
-from tests.always_acting import always_acting
-from tests.unit.control.test_control_loop import NoRooms
+from manager_agent.store.recording import TIMEOUT
+from tests.unit.control.orchestrators import NoRooms, orchestrator_of
 from tests.unit.registries import ANY_ASR, asrs
 from tests.unit.virtual_time import in_virtual_time, let_pass, now
 from tests.unit.waits import until
@@ -57,21 +50,6 @@ class AcceptingInviter:
 
     async def send_session_ended(self, session: Session, service: RequiredService, reason: str) -> None:
         self._told.append(reason)
-
-
-def orchestrator_of(store: MemoryStore, registry: Registry, rooms: Any, inviter: Any, clock: Clock) -> Orchestrator:
-    return Orchestrator(
-        store=store,
-        rooms=rooms,
-        inviter=inviter,
-        registry=registry,
-        identities=Identities("secret"),
-        missed_rooms=MissedRooms(),
-        recording=Recording(store),
-        records=MemoryRecords(clock),
-        acting=always_acting(),
-        clock=clock,
-    )
 
 
 async def test_services_are_told_the_end_after_it_is_recorded() -> None:

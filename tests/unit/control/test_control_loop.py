@@ -6,45 +6,24 @@ import random
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 import pytest
 from structlog.contextvars import bound_contextvars, merge_contextvars
 from structlog.testing import capture_logs
 
-from manager_agent.control.missed_rooms import MissedRooms
-from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.session_log import log_changes
-from manager_agent.livekit.server_api import Listing
 from manager_agent.outbound.invites import InviteError
-from manager_agent.records.memory import MemoryRecords
 from manager_agent.registry.circuit_breaker import FAILURES_MAX
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.registry import Registry
 from manager_agent.session.events import Refusal
-from manager_agent.session.identities import Identities
 from manager_agent.session.required_service import Requirement
 from manager_agent.session.session import Session, User
 from manager_agent.store.memory import MemoryStore
-from manager_agent.store.recording import Recording
-from tests.always_acting import always_acting
+from tests.unit.control.orchestrators import NoRooms, orchestrator_of
 from tests.unit.registries import ANY_ASR, asrs
 
 pytestmark = pytest.mark.unit
-
-
-class NoRooms:
-    """Rooms that are created at once and stay empty."""
-
-    async def create(self, session: Session, *, patience: float) -> str:
-        return "RM_1"
-
-    async def list_participants(self, room_name: str) -> Listing:
-        return Listing((), ())
-
-    async def show_status(self, session: Session) -> None: ...
-
-    async def delete(self, room_name: str, *, sid: str, session_id: str) -> None: ...
 
 
 class RefusingInviter:
@@ -73,20 +52,8 @@ async def test_an_instance_is_suspended_for_not_answering_and_not_for_being_full
     registry = Registry(time.time, store.in_use, random.Random(0))
     for service in asrs(2):
         registry.register(service)
-    rooms: Any = NoRooms()
-    inviter: Any = RefusingInviter(why)
-    orchestrator = Orchestrator(
-        store=store,
-        rooms=rooms,
-        inviter=inviter,
-        registry=registry,
-        identities=Identities("secret"),
-        missed_rooms=MissedRooms(),
-        recording=Recording(store),
-        records=MemoryRecords(time.time),
-        acting=always_acting(),
-        clock=time.time,
-    )
+    inviter = RefusingInviter(why)
+    orchestrator = orchestrator_of(store, registry, NoRooms(), inviter, time.time)
     chosen = [registry.choose([Requirement("asr-1")]) for _ in range(FAILURES_MAX)]
     for n, services in enumerate(chosen):
         await orchestrator.open(Session(f"s{n}", f"room-{n}", User("alice"), time.time(), services))
@@ -102,20 +69,8 @@ async def test_work_for_a_session_is_logged_with_the_request_that_opened_it() ->
     registry = Registry(time.time, store.in_use, random.Random(0))
     for service in asrs(2):
         registry.register(service)
-    rooms: Any = NoRooms()
-    inviter: Any = RefusingInviter(Refusal.UNREACHABLE)
-    orchestrator = Orchestrator(
-        store=store,
-        rooms=rooms,
-        inviter=inviter,
-        registry=registry,
-        identities=Identities("secret"),
-        missed_rooms=MissedRooms(),
-        recording=Recording(store),
-        records=MemoryRecords(time.time),
-        acting=always_acting(),
-        clock=time.time,
-    )
+    inviter = RefusingInviter(Refusal.UNREACHABLE)
+    orchestrator = orchestrator_of(store, registry, NoRooms(), inviter, time.time)
     services = registry.choose([ANY_ASR])
     with capture_logs(processors=[merge_contextvars]) as logs:
         with bound_contextvars(request_id="req_1", principal="frontend"):

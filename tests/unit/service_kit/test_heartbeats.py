@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from http_api.connections import close_server
 from scripts.livekit_server import ROOT
 from service_kit import Service, SessionJob
 from service_kit.conformance.scenario import session_ended
@@ -164,7 +165,7 @@ async def nowhere() -> AsyncIterator[str]:
     writers: list[asyncio.StreamWriter] = []
     server = await asyncio.start_server(lambda _, writer: writers.append(writer), "127.0.0.1", 0)
     yield f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    server.close()
+    await close_server(server)
     for writer in writers:
         writer.close()
     await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)

@@ -9,10 +9,7 @@ from contextlib import suppress
 import pytest
 from livekit import api, rtc
 
-from http_api.app_keys import ACTING, RECOVERY, ROOMS
 from http_api.observability.metrics.awaited import GRACE
-from manager_agent.control.missed_rooms import MissedRooms
-from manager_agent.control.reconcile import Reconciler
 from manager_agent.session import events as ev
 from manager_agent.session.session import SessionState
 from tests.live.conftest import Site, Stack, StartStack
@@ -118,14 +115,7 @@ async def test_room_gone_without_a_webhook_counts_a_missed_webhook(start_stack: 
     await stack.store.update(session["session_id"], ev.WebhookArrived(stack.clock()))
     await stack.manager.aclose()
     await stack.livekit.room.delete_room(api.DeleteRoomRequest(room=session["room_name"]))
-    await Reconciler(
-        store=stack.store,
-        rooms=stack.app[ROOMS],
-        missed_rooms=MissedRooms(),
-        recovery=stack.app[RECOVERY],
-        acting=stack.app[ACTING],
-        clock=stack.clock,
-    ).round()
+    await stack.new_reconciler().round()
     await over(stack, session["session_id"])
     await user.leave()
     missed = {"event": "room_finished"}
