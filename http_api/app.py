@@ -75,6 +75,9 @@ async def _running(app: web.Application, components: Components) -> AsyncIterato
         secret = components.settings.livekit_api_secret.get_secret_value()
         answers = AnswerRecords(app[IDEMPOTENCY_STORE], components.records, secret)
         components.acting.when_superseded(lambda: step_down(app, components))
+        components.recovery.restore_first(
+            components.room_names, components.registrations, answers, app[CALLBACKS], components.ended_records
+        )
         for part in (
             components.acting,  # closed last: the next process acts from then on
             components.records,
@@ -88,7 +91,6 @@ async def _running(app: web.Application, components: Components) -> AsyncIterato
             app[CALLBACKS],
             components.rooms,
             components.inviter,
-            components.ended_records,
             components.recovery,
         ):
             stack.push_async_callback(part.aclose)

@@ -119,7 +119,6 @@ def compose(
     ended_records = EndedRecords(records, store, orchestrator)
     store.listen(ended_records.tell)
     recovery = Recovery(
-        records=(names, registrations, ended_records),
         store=store, rooms=livekit_rooms, orchestrator=orchestrator, identities=identities, acting=acting_process,
         clock=clock,
     )  # fmt: skip

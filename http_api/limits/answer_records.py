@@ -53,7 +53,7 @@ class SecretCipher:
 
 
 class AnswerRecords:
-    """Restores the stored responses when it starts, and keeps every change from then on."""
+    """Restores the stored responses, and keeps every change from its start on."""
 
     def __init__(self, store: IdempotencyStore, records: Records, secret: str) -> None:
         """`secret`: LiveKit's."""
@@ -62,14 +62,18 @@ class AnswerRecords:
 
     async def start(self) -> None:
         self._store.keep_with(self.keep)
-        records = await self._records.load(Kind.ANSWER)
+        await self.restore()
+
+    async def restore(self) -> None:
+        """Take over the responses in the records that are not known here."""
+        restored, records = 0, await self._records.load(Kind.ANSWER)
         ends = {record.key: record.expires_at for record in records}
         kept = self._values.read(records)
         for key, recorded in kept.items():
             if (until := ends[key]) is not None:
-                self._store.restore(*_stored(recorded, until))
-        if kept:
-            log.info("answers_restored", answers=len(kept))
+                restored += self._store.restore(*_stored(recorded, until))
+        if restored:
+            log.info("answers_restored", answers=restored)
 
     async def aclose(self) -> None: ...
 

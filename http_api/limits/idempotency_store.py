@@ -97,15 +97,19 @@ class IdempotencyStore:
         self._keeper(scope, stored)
         self.restore(scope, stored)
 
-    def restore(self, scope: IdempotencyScope, stored: StoredRequest) -> None:
-        """Store a request again that was stored before, later than those restored so far."""
-        self._kept.setdefault(scope.principal, {})[scope] = stored
+    def restore(self, scope: IdempotencyScope, stored: StoredRequest) -> bool:
+        """Store a request again that was stored before, later than those restored so far. False: it is here already."""
+        kept = self._kept.setdefault(scope.principal, {})
+        if scope in kept:
+            return False
+        kept[scope] = stored
         self._sizes[scope.principal] = self._sizes.get(scope.principal, 0) + stored.answer.size
         if self.size > self._size_max:
             for principal in list(self._kept):
                 self._expire(principal)
         while self.size > self._size_max:
             self._forget_oldest(max(self._sizes, key=self._sizes.__getitem__))
+        return True
 
     def _expire(self, principal: str) -> None:
         while (kept := self._kept.get(principal)) and next(iter(kept.values())).until <= self._clock():

@@ -41,12 +41,9 @@ class EndedRecords:
     def __init__(self, records: Records, store: Store, orchestrator: Orchestrator) -> None:
         self._records, self._store, self._orchestrator = records, store, orchestrator
 
-    async def start(self) -> None:
-        await self.restore()
-
     async def restore(self) -> None:
-        """Restore the ended sessions of an earlier process that are not known here. Call it before its live sessions
-        are recovered: one of them may have the room name of an ended one."""
+        """Restore the ended sessions of an earlier process. Call it before its live sessions are recovered: one of them
+        may have the room name of an ended one."""
         kept = VALUES.read(await self._records.load(Kind.ENDED_SESSION))
         known = {session.session_id for session in self._store.list()}
         unknown = [value.session for session_id, value in kept.items() if session_id not in known]
@@ -54,8 +51,6 @@ class EndedRecords:
             self._orchestrator.resume(_resumed(session), recorded=None)
         if unknown:
             log.info("ended_sessions_restored", sessions=len(unknown))
-
-    async def aclose(self) -> None: ...
 
     def tell(self, change: Change) -> None:
         before, after = change.before, change.after

@@ -64,7 +64,6 @@ class Recovery:
     def __init__(
         self,
         *,
-        records: Sequence[Restorable],
         store: Store,
         rooms: Rooms,
         orchestrator: Orchestrator,
@@ -72,8 +71,8 @@ class Recovery:
         acting: ActingProcess,
         clock: Clock,
     ) -> None:
-        """`records`: restored again, in this order, once this process acts: until then another one may write them."""
-        self._from_records, self._has_records = records, False
+        self._from_records: Sequence[Restorable] = ()
+        self._has_records = False
         self._store, self._rooms, self._orchestrator = store, rooms, orchestrator
         self._identities, self._acting, self._clock = identities, acting, clock
         self._completed = asyncio.Event()
@@ -99,6 +98,11 @@ class Recovery:
     def unreadable(self) -> Sequence[UnreadableRoom]:
         """The rooms that are left alone."""
         return list(self._unreadable.values())
+
+    def restore_first(self, *kept: Restorable) -> None:
+        """Restore these in this order once this process acts, before any session is recovered: until it acts another
+        one may write the records. Call it before `start`."""
+        self._from_records = kept
 
     async def start(self) -> None:
         """Begin to recover, in the background, once this process may act."""

@@ -57,7 +57,8 @@ class ActingProcess:
         self._failures, self._failure = 0, "LiveKit was not asked yet"
         self._news, self._is_wanted = asyncio.Event(), asyncio.Event()
         self._superseded: list[Callable[[], None]] = []
-        self._was_acting = False
+        self._was_acting: bool | None = None
+        """None: it has never acted, and not said so yet."""
         self._http: aiohttp.ClientSession | None = None
         self._api: api.LiveKitAPI | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -198,7 +199,8 @@ class ActingProcess:
         self._failure = why
 
     def _log_change(self) -> None:
-        if self.may_act == self._was_acting or self.is_superseded:
+        is_beginning = self._was_acting is None and not self.may_act and self._failures == 0
+        if self.may_act == self._was_acting or self.is_superseded or is_beginning:
             return
         self._was_acting = self.may_act
         if self._was_acting:

@@ -72,8 +72,10 @@ class Callbacks:
         self._stopping = asyncio.Event()
 
     async def start(self) -> None:
-        """Call it before sessions are restored."""
         await self._http_client.start()
+
+    async def restore(self) -> None:
+        """Take over what an earlier process left. Call it once, before sessions are restored."""
         await self._kept.load()
         self._waiting.spawn(self._deliver_rest(), name="callbacks of forgotten sessions")
 

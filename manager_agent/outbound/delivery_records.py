@@ -47,10 +47,12 @@ VALUES = Values(Kind.DELIVERY, 1, TypeAdapter(RecordedDelivery), shift=shifted)
 
 class DeliveryRecords:
     def __init__(self, records: Records) -> None:
-        self._records = records
+        self._records, self._is_loaded = records, False
         self._pending: dict[str, list[RecordedDelivery]] = {}
         """Those that an earlier process left, until they are taken; by session."""
         self._last: dict[str, Delivery] = {}
+        self._new: set[str] = set()
+        """The sessions of this process that had events before those of the earlier one were loaded."""
 
     @property
     def left(self) -> int:
@@ -58,14 +60,18 @@ class DeliveryRecords:
         return sum(map(len, self._pending.values()))
 
     async def load(self) -> None:
-        """Call it before any other method."""
+        """Call it once, when the earlier process writes no more, and before its sessions are known."""
         for kept in VALUES.read(await self._records.load(Kind.DELIVERY)).values():
             delivery = kept.delivery
+            if delivery.session_id in self._new:
+                continue
             if delivery.finished_at is None:
                 anew = replace(kept, delivery=delivery.begun_anew())
                 self._pending.setdefault(delivery.session_id, []).append(anew)
             else:
                 self._last[delivery.session_id] = delivery
+        self._is_loaded = True
+        self._new.clear()
 
     def take(self, session: Session) -> LeftDeliveries:
         """What is left of this session, as it was recorded. Drops events that its receiver does not want, and events of
@@ -87,6 +93,8 @@ class DeliveryRecords:
         return rest
 
     def keep(self, delivery: Delivery, body: bytes) -> None:
+        if not self._is_loaded:
+            self._new.add(delivery.session_id)
         value = VALUES.write(RecordedDelivery(delivery, body.decode()))
         self._records.put(Kind.DELIVERY, delivery.id, value, expires_at=delivery.created_at + KEPT_FOR)
 

@@ -17,34 +17,48 @@ from tests.waiting import waiting_for
 pytestmark = pytest.mark.api
 
 ROOT = Path(__file__).resolve().parents[2]
+SERVER = ("-m", "http_api")
+ACTS_WITHOUT_LIVEKIT = """
+import functools, sys
+from http_api import server
+from http_api.__main__ import main
+from tests.always_acting import AlwaysActing
+
+server.compose = functools.partial(server.compose, acting=AlwaysActing)
+sys.exit(main())
+"""
+"""A server whose agent tries LiveKit although LiveKit never said that this process may act."""
 REFUSING = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
 
 
-async def server(**environment: str) -> asyncio.subprocess.Process:
+async def server(*program: str, **environment: str) -> asyncio.subprocess.Process:
     return await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "http_api", "--dev"), cwd=ROOT,
+        *(sys.executable, *program, "--dev"), cwd=ROOT,
         env=os.environ | {"SERVER_PORT": str(free_port())} | environment,
         stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
     )  # fmt: skip
 
 
 async def test_a_proxy_in_quotes_stops_the_start_and_names_the_variable() -> None:
-    process = await server(HTTPS_PROXY='"http://user:s3cret@proxy:3128"')
+    process = await server(*SERVER, HTTPS_PROXY='"http://user:s3cret@proxy:3128"')
     written, _ = await process.communicate()
     assert process.returncode == 2
     assert b"HTTPS_PROXY: is in quotes" in written
     assert b"s3cret" not in written
 
 
-async def test_the_password_of_a_proxy_that_refuses_is_not_logged() -> None:
+@pytest.mark.parametrize(
+    ("program", "failure"), [(SERVER, b"not_acting"), (("-c", ACTS_WITHOUT_LIVEKIT), b"agent_not_connected")]
+)
+async def test_the_password_of_a_proxy_that_refuses_is_not_logged(program: tuple[str, ...], failure: bytes) -> None:
     written = bytearray()
     async with raw_server(REFUSING) as port:
         livekit, proxy = "wss://livekit.example.com", f"http://user:s3cret@127.0.0.1:{port}"
-        process = await server(LIVEKIT_SERVER_URL=livekit, HTTPS_PROXY=proxy)
+        process = await server(*program, LIVEKIT_SERVER_URL=livekit, HTTPS_PROXY=proxy)
         assert process.stdout is not None
         try:
-            async with waiting_for("the failure of the agent server", lambda: bytes(written[-2_000:]), within=30):
-                while b"agent_not_connected" not in written:
+            async with waiting_for("the failure to be logged", lambda: bytes(written[-2_000:]), within=30):
+                while failure not in written:
                     written += await process.stdout.readline()
         finally:
             process.terminate()

@@ -43,8 +43,8 @@ HOUR, DAY = 60 * MINUTE, 24 * 60 * MINUTE
 SETTLED_AFTER = 20 * MINUTE
 """By then the pauses between tries have grown to their maximum."""
 LONG = Limits(ready_timeout=DAY, service_join_timeout=DAY, user_join_timeout=DAY, retention=DAY)
-GROWTH_MAX = 20 * 1024
-"""Bytes in all, of thousands of failed calls."""
+GROWTH_MAX = 64 * 1024
+"""Bytes in all: less than the smallest object for each of the thousands of failed calls."""
 UNDER_WAY = 10
 """How many more calls may be under way at one moment than at another."""
 
@@ -118,7 +118,6 @@ async def process_of(lost: LostLiveKit) -> AsyncIterator[Process]:
         clock=now,
     )
     recovery = Recovery(
-        records=(),
         store=store,
         rooms=rooms,
         orchestrator=orchestrator,

@@ -83,15 +83,16 @@ TEXT = Specification.of(SESSION).text()
 
 
 def recovery_of(livekit: RecordedRooms, store: MemoryStore, *records: Restorable) -> Recovery:
-    return Recovery(
+    recovery = Recovery(
         store=store,
         rooms=cast(Rooms, livekit),
         orchestrator=cast(Orchestrator, RestoringOrchestrator(store)),
         identities=Identities("secret"),
-        records=records,
         acting=always_acting(),
         clock=now,
     )
+    recovery.restore_first(*records)
+    return recovery
 
 
 async def recovered(

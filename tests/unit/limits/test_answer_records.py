@@ -48,6 +48,22 @@ async def test_next_process_gives_the_same_answer(records: Records, clock: Virtu
     assert again.begin(IdempotencyScope("rival", "sessions_create", "k"), PRINT) is None
 
 
+async def test_answers_of_a_process_that_went_on_are_taken_over_later(records: Records, clock: VirtualClock) -> None:
+    """Those of a rolling update: both processes run, and the new one takes over."""
+    first = await started(records, clock)
+    answered(first)
+    await records.committed()
+    second = IdempotencyStore(clock, 100_000)
+    kept = AnswerRecords(second, records, SECRET)
+    await kept.start()
+    size, later = second.size, IdempotencyScope("acme", "sessions_create", "later")
+    answered(first, later)
+    await records.committed()
+    await kept.restore()
+    assert second.begin(later, PRINT) == ANSWER
+    assert second.size == 2 * size
+
+
 async def test_records_show_neither_token_nor_key_of_an_answer(records: Records, clock: VirtualClock) -> None:
     answered(await started(records, clock), IdempotencyScope("acme", "sessions_create", "a-key-of-the-client"))
     await records.committed()

@@ -73,6 +73,7 @@ async def started(first: CallbackHarness, records: Records, *, forgets: bool = F
 
     second = CallbackHarness(accepts, records=records, recovered=recovered)
     await second.callbacks.start()
+    await second.callbacks.restore()
     if not forgets:
         for session in first.store.list():
             second.store.restore(resumed(session))
@@ -150,6 +151,18 @@ async def test_state_whose_event_was_not_recorded_is_told_by_the_next_process(ho
 
 
 @in_virtual_time
+async def test_events_of_sessions_that_were_opened_before_the_records_were_read_are_sent_once(home: Home) -> None:
+    await home.begin()
+    process = CallbackHarness(hangs, records=home.records, recovered=lambda: let_pass(1))
+    await process.callbacks.start()
+    await process.open("ses_1", *READY)
+    await home.records.committed()
+    await process.callbacks.restore()
+    await let_pass(2)
+    assert process.callbacks.pending == 1
+
+
+@in_virtual_time
 async def test_event_of_a_state_that_was_not_recorded_is_dropped(home: Home) -> None:
     """The process was killed before the room's record had it."""
     await home.begin()
@@ -160,6 +173,7 @@ async def test_event_of_a_state_that_was_not_recorded_is_dropped(home: Home) -> 
     records = await killed(first, home)
     second = CallbackHarness(accepts, records=records)
     await second.callbacks.start()
+    await second.callbacks.restore()
     second.store.restore(resumed(recorded))
     await let_pass(1)
     assert second.sent_events("ses_1") == ["session_ready"]
@@ -238,6 +252,7 @@ async def test_retries_of_the_next_process_have_all_their_time(home: Home) -> No
     await let_pass(RETRY_WINDOW)
     second = CallbackHarness(hangs, records=records)
     await second.callbacks.start()
+    await second.callbacks.restore()
     second.store.restore(resumed(first.store.get("ses_1")))
     await let_pass(RETRY_WINDOW / 2)
     assert second.outcomes() == [("session_ready", "pending")]

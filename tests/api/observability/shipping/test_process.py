@@ -133,8 +133,8 @@ async def test_process_starts_and_stops_without_a_collector() -> None:
     async with running(f"http://127.0.0.1:{free_port()}", *SERVER) as run:
         assert run.process.stderr is not None
         lines = [b""]
-        async with waiting_for("the server to try LiveKit: by then it handles signals", lambda: lines):
-            while b"not_recovered_yet" not in lines[-1]:
+        async with waiting_for("the server to listen: by then it handles signals", lambda: lines):
+            while b" listening " not in lines[-1]:
                 lines.append(await run.process.stderr.readline())
                 assert lines[-1], f"the process ended: {lines}"
         run.terminate()
