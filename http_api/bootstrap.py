@@ -20,6 +20,7 @@ from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.livekit_clock import LiveKitClock
 from manager_agent.livekit.server_api import Rooms
+from manager_agent.livekit.turn_register import TurnRegister
 from manager_agent.outbound.address_policy import AddressPolicy, Networks
 from manager_agent.outbound.http_client import is_this_machine
 from manager_agent.outbound.invites import Inviter
@@ -92,13 +93,7 @@ def compose(
     ended = EndedSessions(per_caller=settings.sessions_kept_per_caller, in_all=settings.sessions_kept)
     store = MemoryStore(clock, metrics.store_updates.observe, names, ended)
     registry, profiles = registry_of(settings, store, invite_addresses, clock)
-    acting_process = acting(
-        url=settings.livekit_server_url,
-        api_key=settings.livekit_api_key,
-        api_secret=settings.livekit_api_secret.get_secret_value(),
-        deployment=settings.deployment,
-        livekit_clock=livekit_clock,
-    )
+    acting_process = acting(register_of(settings, livekit_clock))
     registrations = RegistrationKeeper(registry, records)
     livekit_rooms = rooms_of(settings, rooms, names, acting_process, clock, livekit_clock)
     invites = inviter(
@@ -150,6 +145,17 @@ def compose(
         ),
         room_names=names,
     )  # fmt: skip
+
+
+def register_of(settings: Settings, livekit_clock: LiveKitClock) -> TurnRegister:
+    """The register of the process that acts, not started."""
+    return TurnRegister(
+        url=settings.livekit_server_url,
+        api_key=settings.livekit_api_key,
+        api_secret=settings.livekit_api_secret.get_secret_value(),
+        deployment=settings.deployment,
+        livekit_clock=livekit_clock,
+    )
 
 
 def records_of(settings: Settings, clock: SteadyClock) -> Records:

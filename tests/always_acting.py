@@ -6,6 +6,7 @@ import time
 
 from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.livekit_clock import LiveKitClock
+from manager_agent.livekit.turn_register import TurnRegister
 
 
 class AlwaysActing(ActingProcess):
@@ -44,10 +45,11 @@ class AlwaysActing(ActingProcess):
 
 
 def always_acting() -> AlwaysActing:
-    return AlwaysActing(
+    register = TurnRegister(
         url="ws://127.0.0.1:1",
         api_key="key",
         api_secret="secret",
         deployment="default",
         livekit_clock=LiveKitClock(time.time),
     )
+    return AlwaysActing(register)

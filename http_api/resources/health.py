@@ -64,7 +64,7 @@ async def readyz(request: web.Request) -> web.Response:
     if acting.is_superseded:
         raise Unready(acting.why_not)
     if not request.app[AGENT].registered:
-        why = request.app[ROOMS].rejection
+        why = request.app[ROOMS].rejection or (None if acting.may_act else acting.why_not)
         raise Unready("the manager agent is not registered with LiveKit" + (f": {why}" if why else ""))
     if not acting.may_act:
         raise Unready(acting.why_not)

@@ -30,6 +30,12 @@ FAULTS = {
     "black hole": ByteFault(closing=Closing.BLACK_HOLE),
 }
 CUTS = ("reset", "black hole")
+WHY_UNREADY = {
+    ("API", "reset"): "LiveKit can't be reached",
+    ("API", "black hole"): "LiveKit does not answer",
+    ("signal", "reset"): "not registered",
+    ("signal", "black hole"): "not registered",
+}
 CONNECTIONS = {"API": (b"POST /twirp",), "signal": (b"GET /agent", b"GET /rtc"), "webhook": ()}
 """How the connections of each kind begin. The signal connections are those of the agent and of its managers."""
 PATIENT = {"ready_timeout": 200, "user_join_timeout": 200, "service_join_timeout": 150}
@@ -166,8 +172,8 @@ async def test_what_is_acknowledged_during_a_fault_holds_and_sessions_go_on_afte
     doomed = await stack.request(user_identity="dora", prefer="wait=20")
 
     faulty.begin(FAULTS[name])
-    if name in CUTS and connection == "signal":
-        assert "not registered" in await faulty.readiness(503)
+    if name in CUTS and connection != "webhook":
+        assert WHY_UNREADY[connection, name] in await faulty.readiness(503)
     acknowledged = Acknowledged(stack)
     await late_bot.join()
     await asyncio.gather(

@@ -11,6 +11,7 @@ import pytest
 
 from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.livekit_clock import LiveKitClock
+from manager_agent.livekit.turn_register import TurnRegister
 from tests.live.conftest import KEY, SECRET, Site
 from tests.livekit_faults import emptied
 from tests.livekit_proxy import LiveKitProxy, is_about_who_acts
@@ -22,8 +23,9 @@ pytestmark = pytest.mark.live
 class Processes(AsyncExitStack):
     async def start(self, url: str) -> ActingProcess:
         """A process that asks this LiveKit who acts. It acts."""
+        clock = LiveKitClock(time.time)
         process = ActingProcess(
-            url=url, api_key=KEY, api_secret=SECRET, deployment="default", livekit_clock=LiveKitClock(time.time)
+            TurnRegister(url=url, api_key=KEY, api_secret=SECRET, deployment="default", livekit_clock=clock)
         )
         self.push_async_callback(process.aclose)
         await process.start()
