@@ -32,15 +32,16 @@ class ShiftedWallClock:
         self.environment = {
             "LD_PRELOAD": str(faketime),
             "FAKETIME_TIMESTAMP_FILE": str(self._shift),
-            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
 
     def jump(self, seconds: int) -> None:
-        """Set the clock to so many seconds after the true time, or before it."""
+        """Set the clock to so many seconds after the true time, or before it. A process that runs reads it within a
+        second: at each look at its clock would be slow."""
         new = self._shift.with_suffix(".new")
         new.write_text(f"{seconds:+d}\n")
-        new.replace(self._shift)  # the process reads it at every look at its clock
+        new.replace(self._shift)
 
 
 def ensure() -> None:
