@@ -15,6 +15,8 @@ class ResourceUse:
     """When no session is left. Memory in bytes."""
 
     cycles: int
+    failed: int
+    """Cycles that did not go as they should."""
     seconds: float
     uss: int
     """Memory of this process alone."""
@@ -38,12 +40,16 @@ class ResourceUse:
 
 
 def leaks(base: ResourceUse, last: ResourceUse, memory: str = "uss") -> Iterator[str]:
-    """What is lost from cycle to cycle, one line each; nothing if all is well. `memory`: the figure that may not grow.
-    `uss` varies by megabytes with what the allocators keep for later, `allocated` does not."""
+    """What is lost from cycle to cycle, and how many cycles failed, one line each; nothing if all is well.
+
+    `memory`: the figure that may not grow. `uss` varies by megabytes with what the allocators keep for later,
+    `allocated` does not."""
     for name in COUNTED:
         before, after = getattr(base, name), getattr(last, name)
         if after > before:
             yield f"{name}: {before} after {base.cycles} cycles, {after} after {last.cycles}"
+    if last.failed:
+        yield f"cycles: {last.failed} of {last.cycles} failed"
     if last.rooms:
         yield f"rooms: {last.rooms} are left"
     growth = last.growth_since(base, memory)

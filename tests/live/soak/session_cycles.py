@@ -146,7 +146,9 @@ class Cycles:
         """The figures of the manager now."""
         async with api.LiveKitAPI(self._site.livekit.http_url, KEY, SECRET) as livekit:
             rooms = len((await livekit.room.list_rooms(api.ListRoomsRequest())).rooms)
-        return ResourceUse(self.done, time.monotonic() - self._started, rooms=rooms, **await self._manager.used())
+        return ResourceUse(
+            self.done, len(self.failures), time.monotonic() - self._started, rooms=rooms, **await self._manager.used()
+        )
 
     async def at_rest(self, base: ResourceUse) -> ResourceUse:
         """The figures once they are back at the base; those of the last look after REST_TIMEOUT."""

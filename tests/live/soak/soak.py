@@ -48,9 +48,13 @@ async def soak(folder: Path, is_over: Callable[[ResourceUse], bool], **environme
         with (folder / "figures.jsonl").open("w") as file:
             seen = [await cycles.warmed_up(WARM_UP)]
             keep_base(folder)
+            told = 0
             while True:
                 print(json.dumps(asdict(seen[-1])), file=file, flush=True)
-                say(seen[0], seen[-1], cycles.failures)
+                say(seen[0], seen[-1])
+                for failure in cycles.failures[told:]:
+                    print(f"           {failure}", flush=True)
+                told = len(cycles.failures)
                 if is_over(seen[-1]):
                     return seen
                 await cycles.run(ROUND)
@@ -66,7 +70,7 @@ async def crash(service: QuickService) -> None:
         service.is_crashed = False
 
 
-def say(base: ResourceUse, now: ResourceUse, failures: list[str]) -> None:
+def say(base: ResourceUse, now: ResourceUse) -> None:
     grown = now.growth_since(base) / 1024, now.growth_since(base, "allocated") / 1024
     print(
         f"{now.seconds:7.0f} s  {now.cycles:6} cycles  {now.uss / 1e6:6.1f} MB ({grown[0]:+.1f} KiB a cycle)  "
@@ -74,8 +78,6 @@ def say(base: ResourceUse, now: ResourceUse, failures: list[str]) -> None:
         f"{now.threads} threads  {now.files} files  {now.rooms} rooms",
         flush=True,
     )
-    while failures:
-        print(f"           {failures.pop()}", flush=True)
 
 
 def keep_base(folder: Path) -> None:
@@ -117,7 +119,7 @@ def main() -> int:
     plot(seen, folder / "figures.svg")
     found = list(leaks(seen[0], seen[-1]))
     print(f"figures, plot and logs: {folder}")
-    print("\n".join(["leaks:", *found, "more Python objects than at first:", *grown(folder)]) if found else "no leaks")
+    print("\n".join(["found:", *found, "more Python objects than at first:", *grown(folder)]) if found else "no leaks")
     return 1 if found else 0
 
 
