@@ -19,8 +19,8 @@ from yarl import URL
 from http_api.doctor.finding import Finding, ok, skipped, warning, wrong
 from http_api.doctor.network import STUN, skew_of, stun
 from http_api.settings.settings import SECRET_MIN, Settings
+from manager_agent.livekit.calls import CALL_TIMEOUT
 from manager_agent.livekit.rejection import why_rejected
-from manager_agent.livekit.server_api import CALL_TIMEOUT
 from manager_agent.livekit_url import http_url
 from manager_agent.proxy_rule import proxy_rule
 from manager_agent.unreachable import why_unreachable

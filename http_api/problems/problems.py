@@ -19,7 +19,7 @@ from http_api.problems.table import API_ERRORS, TYPE, UNEXPECTED, Row
 from http_api.protocol import server_timing
 from http_api.request_context import PROBLEM, REQUEST_ID, UNMET
 from manager_agent.control.probe import ProbeFailed
-from manager_agent.livekit.server_api import LiveKitRejects, LiveKitUnavailable
+from manager_agent.livekit.calls import LiveKitRejects, LiveKitUnavailable
 from manager_agent.livekit.tokens import InvalidToken, TokenTooLong
 from manager_agent.livekit.webhooks import UnreadableWebhook, UnsignedWebhook
 from manager_agent.registry.services import NotAvailable, OtherInstance, StaticService, UnknownService

@@ -15,7 +15,8 @@ from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.replacement import Replacer
 from manager_agent.control.room_status import RoomStatusWriter
 from manager_agent.livekit.acting_process import ActingProcess
-from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms, RoomTaken
+from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
+from manager_agent.livekit.server_api import Rooms, RoomTaken
 from manager_agent.outbound.fair_slots import TooManyWaiting
 from manager_agent.outbound.invites import InviteError, Inviter
 from manager_agent.records.records import Records

@@ -12,7 +12,8 @@ from contextlib import suppress
 import structlog
 
 from manager_agent.clock import Clock
-from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
+from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
+from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.invites import InviteError
 from manager_agent.session.deadlines import deadline
 from manager_agent.session.events import Refusal

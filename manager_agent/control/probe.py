@@ -9,8 +9,9 @@ from ulid import ULID
 
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
+from manager_agent.livekit.calls import LiveKitUnavailable
 from manager_agent.livekit.probe_participant import ProbeParticipant, RoomUnusable
-from manager_agent.livekit.server_api import LiveKitUnavailable, Rooms
+from manager_agent.livekit.server_api import Rooms
 from manager_agent.session.session import Limits, Session, User
 from manager_agent.store.store import Store
 from manager_agent.tasks import Tasks

@@ -15,8 +15,9 @@ from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.recovery import Recovery
 from manager_agent.control.unowned_rooms import UnownedRooms
 from manager_agent.livekit.acting_process import ActingProcess
+from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.listed_room import ListedRoom
-from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
+from manager_agent.livekit.server_api import Rooms
 from manager_agent.session.session import Session
 from manager_agent.store.store import Store, UnknownSession
 

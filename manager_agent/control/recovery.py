@@ -18,8 +18,9 @@ from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.recorded_session import recorded_session
 from manager_agent.livekit.acting_process import ActingProcess
+from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.listed_room import ListedRoom
-from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
+from manager_agent.livekit.server_api import Rooms
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
 from manager_agent.session.session import SessionState

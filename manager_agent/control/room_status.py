@@ -14,7 +14,8 @@ from collections.abc import Callable
 import structlog
 
 from manager_agent.clock import Clock
-from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
+from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
+from manager_agent.livekit.server_api import Rooms
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session
 from manager_agent.session.specification import Specification, SpecificationTooLong

@@ -1,50 +1,28 @@
-"""The only file that calls LiveKit's server API for rooms: their making and end, dispatches, listings, metadata.
-
-What changes anything is sent only while this process is the one of its deployment that acts (acting_process.py).
-"""
+"""The only file that calls LiveKit's server API for rooms: their making and end, dispatches, listings, metadata."""
 
 from __future__ import annotations
 
 import asyncio
-import math
-from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 
-import aiohttp
-import structlog
 from livekit import api
-from yarl import URL
 
 from manager_agent.clock import SteadyClock
-from manager_agent.livekit.acting_process import ActingProcess, acts_first
+from manager_agent.livekit.acting_process import ActingProcess
+from manager_agent.livekit.calls import LiveKitBusy, LiveKitCalls, LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.join_tokens import JoinTokens
 from manager_agent.livekit.listed_room import ListedRoom
-from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits_time
+from manager_agent.livekit.livekit_clock import LiveKitClock
 from manager_agent.livekit.participants import participant_of
-from manager_agent.livekit.rejection import UNKNOWN, why_rejected
 from manager_agent.livekit.room_record import RECORD, RecordedDispatches, dispatch_metadata
 from manager_agent.livekit.tokens import EVERY_GRANT, Grant, Tokens
 from manager_agent.messages import RoomStatus
-from manager_agent.proxy_rule import proxy_rule
 from manager_agent.records.memory import MemoryRecords
-from manager_agent.resend import resend_when_closed
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.session import Limits, Session
 from manager_agent.store.room_names import RoomNames
-from manager_agent.store.store import NotActing
-from manager_agent.unreachable import why_unreachable
 
-log = structlog.get_logger()
-
-CALL_TIMEOUT = 10.0
-"""Seconds for one call, with the connection that it may need. A far server takes seconds for TCP and TLS; one that
-refuses is known at once."""
-CHECK_TIMEOUT, CHECK_PAUSE = 5.0, 1.0
-CHECKED_ROOM = "-"
-"""The name of no room: LiveKit looks up nothing more than necessary."""
-RETRY_AFTER = 2.0
 CREATE_PAUSE = 0.2
 """Seconds until a LiveKit that could not serve at the moment is asked for a room again."""
 LOOK_PAUSES = 0.1, 1.0
@@ -53,31 +31,8 @@ OUTLIVES = 120
 """Seconds for which a room without humans outlives its manager, so that another process can continue its session."""
 
 
-class LiveKitUnavailable(Exception):
-    """LiveKit could not be reached or could not serve. Retry after `retry_after` seconds; None: that does not help."""
-
-    retry_after: float | None = RETRY_AFTER
-
-
-class LiveKitBusy(LiveKitUnavailable):
-    """LiveKit is there and could not serve at the moment. It found no node, or the node did not answer in time."""
-
-
-class LiveKitRejects(LiveKitUnavailable):
-    """LiveKit does not accept our API key, secret or clock: `why` says which. Waiting does not help."""
-
-    retry_after = None
-
-    def __init__(self, why: str) -> None:
-        super().__init__(f"LiveKit rejects the session manager, so that retrying does not help: {why}")
-
-
 class RoomTaken(Exception):
     """LiveKit has a room of that name that is not ours."""
-
-
-class RoomMissing(LookupError):
-    """LiveKit has no such room, or the room has no such participant."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +43,7 @@ class Listing:
     joining: tuple[str, ...]
 
 
-class Rooms:
+class Rooms(LiveKitCalls):
     def __init__(
         self,
         *,
@@ -108,36 +63,13 @@ class Rooms:
         in a room may be granted. `room_names`: told every token that is given out. `acting`: None where
         no other process shares the deployment. `clock`: the one of the sessions.
         `livekit_clock` learns LiveKit's time from its answers."""
-        self.url, self.services_url = url, services_url
         clock = clock or SteadyClock()
-        self.clock_origin, self.livekit_clock = clock.origin, livekit_clock or LiveKitClock(clock)
+        super().__init__(url, api_key, api_secret, acting, livekit_clock or LiveKitClock(clock))
+        self.services_url, self.clock_origin = services_url, clock.origin
         tokens = Tokens(api_key, api_secret, user_grants=user_grants, livekit_clock=self.livekit_clock)
         self.tokens = JoinTokens(tokens, room_names or RoomNames(MemoryRecords(clock), self.livekit_clock))
-        self._key, self._secret = api_key, api_secret
-        self._agent_name, self._deployment, self._acting = agent_name, deployment, acting
+        self._agent_name, self._deployment = agent_name, deployment
         self._manager_name = agent_name if acting is None else acting.worker_name(agent_name)
-        self.rejection: str | None = None
-        """Why LiveKit rejected the last call, because of our key, secret or clock; None if it did not."""
-        self._away_until = -math.inf
-        self._http: aiohttp.ClientSession | None = None
-        self._api: api.LiveKitAPI | None = None
-
-    async def start(self) -> None:
-        gates = [] if self._acting is None else [acts_first(self._acting, _only_asks)]
-        self._http = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            proxy=proxy_rule().of(self.url),
-            middlewares=[
-                *gates,
-                resend_when_closed(_only_asks),
-                signed_in_livekits_time(self.livekit_clock, self._secret),
-            ],
-        )
-        self._api = api.LiveKitAPI(self.url, self._key, self._secret, session=self._http, failover=False)
-
-    async def aclose(self) -> None:
-        if self._http is not None:
-            await self._http.close()
 
     async def create(self, session: Session, *, patience: float = 0.0) -> str:
         """Create the session's room and dispatch its manager in the same call. Returns the room's sid.
@@ -244,18 +176,6 @@ class Rooms:
             return False
         return True
 
-    async def check(self) -> None:
-        """Ask LiveKit for something small, but not within CHECK_PAUSE after it did not answer. Raises
-        LiveKitUnavailable."""
-        if asyncio.get_running_loop().time() < self._away_until:
-            raise LiveKitUnavailable("LiveKit did not answer a moment ago")
-        try:
-            async with self._calling(CHECK_TIMEOUT):
-                await self._livekit.room.list_rooms(api.ListRoomsRequest(names=[CHECKED_ROOM]))
-        except LiveKitUnavailable:
-            self._away_until = asyncio.get_running_loop().time() + CHECK_PAUSE
-            raise
-
     async def remove(self, room_name: str, identity: str, sid: str) -> None:
         """Remove the participant `sid`, which has this identity. No error if it is already gone, or if another
         participant has the identity by now. Its token stays valid. Raises LiveKitUnavailable."""
@@ -328,43 +248,6 @@ class Rooms:
         if not found.is_room_of(session):
             raise RoomMissing(f"another room has the name {session.room_name!r}")
 
-    @property
-    def _livekit(self) -> api.LiveKitAPI:
-        assert self._api is not None, "start() first"
-        return self._api
-
-    @asynccontextmanager
-    async def _calling(self, timeout: float = CALL_TIMEOUT) -> AsyncIterator[None]:
-        """Bound the duration of a call, and turn its errors into ours."""
-        try:
-            async with asyncio.timeout(timeout):  # livekit-api sets no timeout
-                yield
-            self.rejection = None
-        except api.ServerError as error:
-            if error.status == HTTPStatus.UNAUTHORIZED:
-                raise LiveKitRejects(await self._note_rejection()) from error
-            self.rejection = None
-            if error.code == "not_found":
-                raise RoomMissing(str(error)) from error
-            kind = LiveKitBusy if error.status == HTTPStatus.SERVICE_UNAVAILABLE else LiveKitUnavailable
-            raise kind(f"LiveKit answered {error.code}: {error.message}") from error
-        except NotActing as error:
-            raise LiveKitUnavailable(str(error)) from error
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise LiveKitUnavailable(f"LiveKit can't be reached: {why_unreachable(error)}") from error
-
-    async def _note_rejection(self) -> str:
-        """Find out why LiveKit rejects us, and say so in the log when that is news."""
-        assert self._http is not None, "start() first"
-        why = UNKNOWN
-        with suppress(aiohttp.ClientError, TimeoutError):
-            async with asyncio.timeout(CALL_TIMEOUT):
-                why = await why_rejected(self._http, self.url, self._key, self._secret) or UNKNOWN
-        if why != self.rejection:
-            log.error("livekit_rejects", why=why, hint="waiting does not help; `session-manager doctor` checks it")
-        self.rejection = why
-        return why
-
 
 def room_timeout(limits: Limits) -> int:
     """Seconds for which LiveKit keeps a room without humans (agents don't keep a room open).
@@ -373,8 +256,3 @@ def room_timeout(limits: Limits) -> int:
     """
     waits = (limits.ready_timeout, limits.user_join_timeout, limits.user_rejoin_timeout, limits.replacement_timeout)
     return int(sum(waits)) + OUTLIVES
-
-
-def _only_asks(url: URL) -> bool:
-    """Whether a call changes nothing. One that does is made right after one that does not, on the same connection."""
-    return url.name.startswith("List")

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 from http import HTTPStatus
 
 from manager_agent.clock import Clock
-from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
+from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
+from manager_agent.livekit.server_api import Rooms
 from manager_agent.messages import Invite, SessionEndedMessage, instant, invited_session
 from manager_agent.outbound.address_policy import AddressPolicy
 from manager_agent.outbound.dispatch_metadata import dispatch_metadata

@@ -19,10 +19,11 @@ from http_api.observability.tracing import Tracing
 from http_api.settings.settings import Settings
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
+from manager_agent.livekit.calls import LiveKitRejects, LiveKitUnavailable
 from manager_agent.livekit.join_tokens import JoinTokens
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.room_record import RecordedDispatches
-from manager_agent.livekit.server_api import Listing, LiveKitRejects, LiveKitUnavailable, Rooms, RoomTaken
+from manager_agent.livekit.server_api import Listing, Rooms, RoomTaken
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.outbound.invites import Inviter
 from manager_agent.records.records import Records

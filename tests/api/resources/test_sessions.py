@@ -11,7 +11,7 @@ import jwt
 import pytest
 
 from manager_agent.control import orchestrator
-from manager_agent.livekit.server_api import LiveKitUnavailable
+from manager_agent.livekit.calls import LiveKitUnavailable
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceReason, ServiceState
 from manager_agent.session.session import EndReason, Session, SessionState

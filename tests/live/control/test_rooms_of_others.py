@@ -10,7 +10,8 @@ import pytest
 from livekit import api
 
 from http_api.app_keys import ROOMS
-from manager_agent.livekit.server_api import RoomMissing, RoomTaken
+from manager_agent.livekit.calls import RoomMissing
+from manager_agent.livekit.server_api import RoomTaken
 from manager_agent.messages import RoomStatus
 from manager_agent.session.session import Session
 from tests.live.conftest import Site, Stack, StartStack

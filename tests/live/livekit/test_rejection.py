@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
-from manager_agent.livekit.server_api import LiveKitRejects, LiveKitUnavailable, Rooms
+from manager_agent.livekit.calls import LiveKitRejects, LiveKitUnavailable
+from manager_agent.livekit.server_api import Rooms
 from scripts.livekit_server import free_port
 from tests.live.conftest import KEY, SECRET, Site
 

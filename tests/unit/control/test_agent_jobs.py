@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from manager_agent.control.agent_jobs import JOB_TIMEOUT, AgentJobs
-from manager_agent.livekit.server_api import LiveKitUnavailable
+from manager_agent.livekit.calls import LiveKitUnavailable
 from manager_agent.outbound.invites import InviteError
 from manager_agent.session import events as ev
 from manager_agent.session.events import Refusal

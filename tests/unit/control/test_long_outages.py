@@ -21,9 +21,10 @@ from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.control.recovery import Recovery
+from manager_agent.livekit.calls import LiveKitUnavailable
 from manager_agent.livekit.jobs import PatientConnector
 from manager_agent.livekit.livekit_clock import LiveKitClock
-from manager_agent.livekit.server_api import LiveKitUnavailable, Rooms
+from manager_agent.livekit.server_api import Rooms
 from manager_agent.records.memory import MemoryRecords
 from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev

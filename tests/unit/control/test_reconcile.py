@@ -10,8 +10,9 @@ import pytest
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.control.recovery import Recovery
+from manager_agent.livekit.calls import LiveKitUnavailable
 from manager_agent.livekit.listed_room import ListedRoom
-from manager_agent.livekit.server_api import LiveKitUnavailable, Rooms
+from manager_agent.livekit.server_api import Rooms
 from manager_agent.session import events as ev
 from manager_agent.session.transitions import CLEAN_UP_PAUSE
 from manager_agent.store.memory import MemoryStore

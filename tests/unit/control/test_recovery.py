@@ -12,10 +12,11 @@ from livekit.protocol.models import Room as RoomInfo
 from manager_agent.clock import SteadyClock
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.recovery import MANAGER_TIMEOUT, MANAGERS_AT_ONCE, ROUNDS_MAX, Recovery, Restorable
+from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.livekit_clock import LiveKitClock
 from manager_agent.livekit.room_record import RecordedDispatches
-from manager_agent.livekit.server_api import Listing, LiveKitUnavailable, RoomMissing, Rooms
+from manager_agent.livekit.server_api import Listing, Rooms
 from manager_agent.messages import RoomStatus
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities

@@ -7,7 +7,8 @@ import asyncio
 import pytest
 
 from manager_agent.control.room_status import PER_SECONDS, WRITES, RoomStatusWriter
-from manager_agent.livekit.server_api import LiveKitUnavailable, RoomMissing, Rooms
+from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
+from manager_agent.livekit.server_api import Rooms
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session
 from manager_agent.session.specification import Specification

@@ -16,7 +16,7 @@ from http_api.problems.problems import CONTENT_TYPE, TABLE, problem, row_for, ro
 from http_api.problems.table import TYPE, UNEXPECTED
 from http_api.resources.ownership import state_of
 from http_api.resources.session_requests import services_of
-from manager_agent.livekit.server_api import LiveKitUnavailable
+from manager_agent.livekit.calls import LiveKitUnavailable
 from manager_agent.livekit.tokens import InvalidToken, TokenTooLong
 from manager_agent.registry.registry import Registry
 from manager_agent.registry.services import (

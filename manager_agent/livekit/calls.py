@@ -1,0 +1,146 @@
+"""Calls of LiveKit's server API: the connections, how long a call may take, and its errors.
+
+What changes anything is sent only while this process is the one of its deployment that acts (acting_process.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+
+import aiohttp
+import structlog
+from livekit import api
+from yarl import URL
+
+from manager_agent.livekit.acting_process import ActingProcess, acts_first
+from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits_time
+from manager_agent.livekit.rejection import UNKNOWN, why_rejected
+from manager_agent.proxy_rule import proxy_rule
+from manager_agent.resend import resend_when_closed
+from manager_agent.store.store import NotActing
+from manager_agent.unreachable import why_unreachable
+
+log = structlog.get_logger()
+
+CALL_TIMEOUT = 10.0
+"""Seconds for one call, with the connection that it may need. A far server takes seconds for TCP and TLS; one that
+refuses is known at once."""
+CHECK_TIMEOUT, CHECK_PAUSE = 5.0, 1.0
+CHECKED_ROOM = "-"
+"""The name of no room: LiveKit looks up nothing more than necessary."""
+RETRY_AFTER = 2.0
+
+
+class LiveKitUnavailable(Exception):
+    """LiveKit could not be reached or could not serve. Retry after `retry_after` seconds; None: that does not help."""
+
+    retry_after: float | None = RETRY_AFTER
+
+
+class LiveKitBusy(LiveKitUnavailable):
+    """LiveKit is there and could not serve at the moment. It found no node, or the node did not answer in time."""
+
+
+class LiveKitRejects(LiveKitUnavailable):
+    """LiveKit does not accept our API key, secret or clock: `why` says which. Waiting does not help."""
+
+    retry_after = None
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"LiveKit rejects the session manager, so that retrying does not help: {why}")
+
+
+class RoomMissing(LookupError):
+    """LiveKit has no such room, or the room has no such participant."""
+
+
+class LiveKitCalls:
+    """The base of what calls LiveKit: `async with self._calling(): await self._livekit...`."""
+
+    def __init__(
+        self, url: str, api_key: str, api_secret: str, acting: ActingProcess | None, livekit_clock: LiveKitClock
+    ) -> None:
+        """`acting`: None where no other process shares the deployment. `livekit_clock` learns LiveKit's time from its
+        answers."""
+        self.url, self.livekit_clock = url, livekit_clock
+        self._key, self._secret, self._acting = api_key, api_secret, acting
+        self.rejection: str | None = None
+        """Why LiveKit rejected the last call, because of our key, secret or clock; None if it did not."""
+        self._away_until = -math.inf
+        self._http: aiohttp.ClientSession | None = None
+        self._api: api.LiveKitAPI | None = None
+
+    async def start(self) -> None:
+        gates = [] if self._acting is None else [acts_first(self._acting, _only_asks)]
+        self._http = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            proxy=proxy_rule().of(self.url),
+            middlewares=[
+                *gates,
+                resend_when_closed(_only_asks),
+                signed_in_livekits_time(self.livekit_clock, self._secret),
+            ],
+        )
+        self._api = api.LiveKitAPI(self.url, self._key, self._secret, session=self._http, failover=False)
+
+    async def aclose(self) -> None:
+        if self._http is not None:
+            await self._http.close()
+
+    async def check(self) -> None:
+        """Ask LiveKit for something small, but not within CHECK_PAUSE after it did not answer. Raises
+        LiveKitUnavailable."""
+        if asyncio.get_running_loop().time() < self._away_until:
+            raise LiveKitUnavailable("LiveKit did not answer a moment ago")
+        try:
+            async with self._calling(CHECK_TIMEOUT):
+                await self._livekit.room.list_rooms(api.ListRoomsRequest(names=[CHECKED_ROOM]))
+        except LiveKitUnavailable:
+            self._away_until = asyncio.get_running_loop().time() + CHECK_PAUSE
+            raise
+
+    @property
+    def _livekit(self) -> api.LiveKitAPI:
+        assert self._api is not None, "start() first"
+        return self._api
+
+    @asynccontextmanager
+    async def _calling(self, timeout: float = CALL_TIMEOUT) -> AsyncIterator[None]:
+        """Bound the duration of a call, and turn its errors into ours."""
+        try:
+            async with asyncio.timeout(timeout):  # livekit-api sets no timeout
+                yield
+            self.rejection = None
+        except api.ServerError as error:
+            if error.status == HTTPStatus.UNAUTHORIZED:
+                raise LiveKitRejects(await self._note_rejection()) from error
+            self.rejection = None
+            if error.code == "not_found":
+                raise RoomMissing(str(error)) from error
+            kind = LiveKitBusy if error.status == HTTPStatus.SERVICE_UNAVAILABLE else LiveKitUnavailable
+            raise kind(f"LiveKit answered {error.code}: {error.message}") from error
+        except NotActing as error:
+            raise LiveKitUnavailable(str(error)) from error
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise LiveKitUnavailable(f"LiveKit can't be reached: {why_unreachable(error)}") from error
+
+    async def _note_rejection(self) -> str:
+        """Find out why LiveKit rejects us, and say so in the log when that is news."""
+        assert self._http is not None, "start() first"
+        why = UNKNOWN
+        with suppress(aiohttp.ClientError, TimeoutError):
+            async with asyncio.timeout(CALL_TIMEOUT):
+                why = await why_rejected(self._http, self.url, self._key, self._secret) or UNKNOWN
+        if why != self.rejection:
+            log.error("livekit_rejects", why=why, hint="waiting does not help; `session-manager doctor` checks it")
+        self.rejection = why
+        return why
+
+
+def _only_asks(url: URL) -> bool:
+    """Whether a call changes nothing. One that does is made right after one that does not, on the same connection."""
+    return url.name.startswith("List")
