@@ -20,7 +20,7 @@ import structlog
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 from yarl import URL
 
-from manager_agent.livekit.acting import LEASE, Acting, Turn
+from manager_agent.livekit.acting import Acting, Turn
 from manager_agent.livekit.turn_register import NoAnswer, TurnRegister
 from manager_agent.store.store import NotActing
 
@@ -70,7 +70,7 @@ class ActingProcess:
         """Why it may not act, when it may not. Contains no address and no secret."""
         if self.is_superseded:
             return SUPERSEDED
-        if time.monotonic() > self._asked_at + LEASE:
+        if time.monotonic() > self._asked_at + INTERVAL:
             return "LiveKit does not answer"
         return "another process of this deployment may still act" if self._state.waits else self._failure
 

