@@ -29,7 +29,7 @@ class Closing(Enum):
     REFUSE = "refuse"
     """New connections are reset at once."""
     BLACK_HOLE = "black hole"
-    """Bytes are taken and never passed on, in both directions. Nothing is closed."""
+    """Bytes are taken and not passed on as long as the fault lasts, in both directions. Nothing is closed."""
     HALF_CLOSE = "half close"
     """The server's end of its side is told to the client, while the client's bytes go on."""
 

@@ -130,8 +130,7 @@ class Recovery:
 
     async def _run(self) -> None:
         await self._acting.until_acting()
-        for kept in self._from_records:
-            await kept.restore()
+        await self._restore_records()
         self._has_records = True
         for _ in range(ROUNDS_MAX):
             rooms = await self._list_rooms()
@@ -144,6 +143,13 @@ class Recovery:
         if self._recovered or self._unreadable:
             log.info("recovered", sessions=self._recovered, unreadable=len(self._unreadable))
 
+    async def _restore_records(self) -> None:
+        for kept in self._from_records:
+            try:
+                await kept.restore()
+            except Exception:  # what is lost by an error in one of them must not keep the sessions from going on
+                log.exception("recovery_fault", records=type(kept).__name__)
+
     async def _list_rooms(self) -> Sequence[ListedRoom]:
         """The rooms of this deployment, once LiveKit lists them."""
         while True:
@@ -151,7 +157,9 @@ class Recovery:
                 return [room for room in await self._rooms.list_rooms() if room.is_ours]
             except LiveKitUnavailable as error:
                 log.warning("not_recovered_yet", error=str(error))
-                await asyncio.sleep(RETRY_PAUSE)
+            except Exception:
+                log.exception("recovery_fault")
+            await asyncio.sleep(RETRY_PAUSE)
 
     async def _recover_all(self, rooms: Sequence[ListedRoom]) -> None:
         """Recover the sessions of these rooms, as far as LiveKit lets us read them."""
@@ -163,6 +171,8 @@ class Recovery:
                     await self.recover(room)
                 except LiveKitUnavailable as error:
                     log.warning("not_recovered_yet", room=room.name, sid=room.sid, error=str(error))
+                except Exception:
+                    log.exception("recovery_fault", room=room.name, sid=room.sid)
 
         await asyncio.gather(*map(read, rooms))
 

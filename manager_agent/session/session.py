@@ -10,11 +10,11 @@ facts below, so no flag can disagree with them.
                                              | v                      |
                                           degraded <------------------+
 
-    waiting <---- the room is lost while it is empty ---- waiting | ready | degraded
+    waiting <---- the room is lost before anyone entered it ---- waiting | ready | degraded
 
     If the user is already in the room when all services become ready, the session is active at once. A room that is
     lost is made again, and the services are invited again, with a new ready deadline if they had been ready. If someone
-    is in it, the session ends.
+    has entered it since they were, the session ends.
 
     any of these ---- a reason ----> ended | failed      final: no event changes it
 

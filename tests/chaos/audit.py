@@ -20,8 +20,6 @@ class Audit:
     def compare(self, known: KnownSession, status: int, view: View, room: RoomStatus | None) -> None:
         """An acknowledged session with the answer to GET, and with its room's metadata."""
         session_id = known.session_id
-        if status == 404 and (known.over is not None or known.is_unwanted):
-            return  # rooms do not hold sessions that are over
         if status != 200:
             self._ledger.breaks(LOST, f"GET of {session_id}: {status} {view}")
             return

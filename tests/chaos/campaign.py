@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import secrets
+import signal
 import sys
 import tempfile
 import time
@@ -33,6 +34,8 @@ COLUMNS = {
 }
 """The promises that have a column of their own."""
 
+LATE_MAX = 1 / 6
+"""The share of the points whose moments need not come."""
 TIMES = ("listens p50 s", "max s", "all answered p50 s", "max s ")
 """From the strike until the next process listens, and from then until every acknowledged session is answered."""
 
@@ -57,7 +60,7 @@ def show(title: str, outcomes: Sequence[Outcome]) -> None:
     if not outcomes:
         return
     table = Table(title=f"{title} at {len(outcomes)} points, seed {outcomes[0].point.seed}")
-    for heading in ("kind", "runs", "acknowledged", *COLUMNS, "other", *TIMES):
+    for heading in ("kind", "runs", "late", "starved", "acknowledged", *COLUMNS, "other", *TIMES):
         table.add_column(heading, justify="left" if heading == "kind" else "right")
     kinds = list(dict.fromkeys(outcome.point.kind for outcome in outcomes))
     for kind in [*kinds, "all"]:
@@ -66,9 +69,16 @@ def show(title: str, outcomes: Sequence[Outcome]) -> None:
         named = [broken.count(promise) for promise in COLUMNS.values()]
         times = [outcome.listening_after for outcome in ours], [outcome.answered_after for outcome in ours]
         shown = [f"{value:.1f}" for some in times for value in (percentile(some, 50), max(some))]
-        row = (len(ours), sum(outcome.acknowledged for outcome in ours), *named, len(broken) - sum(named))
+        late, starved = len(late_ones(ours)), sum(outcome.is_starved for outcome in ours)
+        acknowledged = sum(outcome.acknowledged for outcome in ours)
+        row = (len(ours), late, starved, acknowledged, *named, len(broken) - sum(named))
         table.add_row(kind, *map(str, row), *shown)
     Console(width=150).print(table)
+
+
+def late_ones(outcomes: Sequence[Outcome]) -> list[KillPoint]:
+    """The points whose moments never came: they prove nothing."""
+    return [outcome.point for outcome in outcomes if not outcome.is_on_time]
 
 
 def main() -> int:
@@ -83,12 +93,13 @@ def main() -> int:
         all_points = [*kill_points(asked.seed, FIRST_FAULT), *fault_points(asked.seed)]
         points = [point for point in all_points if point.number == asked.only]
     outcomes: list[Outcome] = []
-    # Ctrl-C shows what there is.
+    # Ctrl-C shows what there is, and so does a panic of the SDK, which sends SIGTERM to its process.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as temporary, suppress(KeyboardInterrupt):
         asyncio.run(run_all(points, asked.logs or Path(temporary), outcomes))
     show(KILL, [outcome for outcome in outcomes if outcome.point.disturbance == KILL])
     show("faults of connections", [outcome for outcome in outcomes if outcome.point.disturbance != KILL])
-    is_complete = len(outcomes) == len(points)
+    is_complete = len(outcomes) == len(points) and len(late_ones(outcomes)) <= LATE_MAX * len(points)
     return 0 if is_complete and not any(outcome.violations for outcome in outcomes) else 1
 
 

@@ -13,8 +13,8 @@ from tests.byte_proxy import CLEAN, ByteFault, ByteProxy, Closing
 from tests.chaos.happenings import AwaitedMoment
 from tests.live.manager_process import ManagerProcess
 
-SECOND_TIMEOUT = 3.0
-"""Seconds in which the second moment may come."""
+SECOND_TIMEOUT = 30.0
+"""Seconds in which the second moment may come: a process recovers once it is started and may act."""
 FAULT_LASTS = 8.0
 """Seconds."""
 RESETS, RESET_PAUSE = 8, 1.0

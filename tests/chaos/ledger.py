@@ -126,6 +126,13 @@ class Ledger:
         """Whether there is no reason to replace this service."""
         return key not in self.failed and (key in self.joined or not self.is_starved)
 
+    def missing_callbacks(self) -> list[tuple[str, str]]:
+        """Session and event of each state that a client was told and the receiver of callbacks was not."""
+        arrived = {(event["session"]["session_id"], event["event"]) for event in self.callbacks}
+        told = [(one.session_id, "session_ready") for one in self.sessions.values() if one.recorded is not None]
+        told += [(one.session_id, "session_ended") for one in self.sessions.values() if one.over is not None]
+        return [one for one in told if one not in arrived]
+
     def alive(self) -> Iterable[KnownSession]:
         """Those that may not be over."""
         return [one for one in self.sessions.values() if not one.is_unwanted and one.over is None]

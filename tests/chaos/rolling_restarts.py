@@ -13,6 +13,7 @@ import sys
 import tempfile
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 from aiohttp import web
@@ -22,7 +23,9 @@ from http_api.client.client import Client
 from http_api.client.errors import ApiError, Unreachable
 from manager_agent.messages import Invite
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+from tests.chaos.ledger import Ledger
 from tests.chaos.rolling_front import RollingFront
+from tests.chaos.room_watch import OutsideWatch
 from tests.live.bots import Bot
 from tests.live.conftest import KEY, SECRET, Site
 from tests.live.humans import Human
@@ -76,11 +79,14 @@ class RollingOutcome:
     """What happened to sessions without their clients."""
     two_managers: float = 0.0
     """The most seconds for which there were two managers in a room."""
+    noticed: list[float] = field(default_factory=list)
+    """Seconds from when the newer process acted until the older one noticed; negative: it had noticed before."""
 
     def __str__(self) -> str:
         return (
             f"{self.restarts} rolling restarts, {self.sessions} sessions: {len(self.failed)} failed requests, "
-            f"{len(self.lost)} lost sessions, two managers in a room for at most {self.two_managers:.2f} s"
+            f"{len(self.lost)} lost sessions, two managers in a room for at most {self.two_managers:.2f} s, the older process noticed at the latest "
+            f"{max(self.noticed, default=0.0):+.2f} s after the newer one acted"
         )
 
 
@@ -99,12 +105,13 @@ async def roll(folder: Path, restarts: int) -> RollingOutcome:
         client = await enter(Client(await enter(front.serving()), max_wait=CLIENT_PATIENCE))
         await client.register(**bot.registration())
         calls = [await LastingCall.of(client, outcome) for _ in range(CALLS)]
+        all_rooms = await enter(OutsideWatch(livekit, Ledger()))
         watches = [await enter(ManagersInRoom(livekit, call.room_name)) for call in calls]
         stop = asyncio.Event()
         visitors = [asyncio.create_task(_visit(client, outcome, stop)) for _ in range(VISITORS)]
         for _ in range(restarts):
             before = outcome.sessions
-            await rolling.restart()
+            outcome.noticed.append(await rolling.restart())
             outcome.restarts += 1
             async with waiting_for("sessions of every visitor after the restart", lambda: outcome):
                 while outcome.sessions < before + 2 * VISITORS:
@@ -114,6 +121,8 @@ async def roll(folder: Path, restarts: int) -> RollingOutcome:
         for call in calls:
             await call.is_going_on()
         outcome.two_managers = max(watch.longest for watch in watches)
+        all_rooms.is_watching()
+        outcome.lost += map(str, all_rooms.violations)
     return outcome
 
 
@@ -132,18 +141,31 @@ class Rolling:
         await process.start()
         return process
 
-    async def restart(self) -> None:
-        """Start another one, and stop the older one once it is ready."""
+    async def restart(self) -> float:
+        """Start another one, and stop the older one once it is ready and the older one has noticed. Returns the seconds
+        from when the newer one acted until then."""
         older = self._front.processes[-1]
-        await self.start()
+        newer = await self.start()
+        noticed = await _logged(older, " superseded ") - await _logged(newer, " acting ")
         assert await older.end(signal.SIGTERM) == 0, older.tail
         self._front.processes.remove(older)
         await older.http.close()
+        return noticed
 
     async def stop(self) -> None:
         for process in self._front.processes:
             await process.http.close()
             await process.end(signal.SIGTERM)
+
+
+async def _logged(process: ManagerProcess, event: str) -> float:
+    """When the process first logged this, in seconds since the epoch; waits for it."""
+    async with waiting_for(f"{event} in the log", lambda: process.tail):
+        while True:
+            for line in process.log.read_text().splitlines():
+                if event in line:
+                    return datetime.fromisoformat(line.split()[0]).timestamp()
+            await asyncio.sleep(0.05)
 
 
 class LastingCall:

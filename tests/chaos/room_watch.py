@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Self
 
 from livekit import api
 
 from manager_agent.messages import RoomStatus
 from manager_agent.session.session import OUR_IDENTITIES
-from tests.chaos.ledger import Ledger
+from tests.chaos.ledger import Ledger, Violation
 
 INTERVAL = 0.25
 OVERLAP = 2.0
@@ -29,6 +30,15 @@ class OutsideWatch:
     async def __aexit__(self, *_: object) -> None:
         self._running.cancel()
         await asyncio.wait([self._running])
+
+    @property
+    def violations(self) -> Sequence[Violation]:
+        return self._ledger.violations
+
+    def is_watching(self) -> None:
+        """Raises the error that has ended the watch, if one has."""
+        if self._running.done():
+            self._running.result()
 
     async def sessions(self) -> dict[str, RoomStatus]:
         """The status of each room of ours, by session id."""

@@ -23,6 +23,8 @@ LAG_PAUSE, LAG_MAX = 0.1, 1.0
 """How often to look at the lag of this process, and the lag from which on the machine is starved. Seconds."""
 PROCESS_ENDS = 0.1
 """Seconds in which a killed process has ended."""
+CALLBACKS_TIMEOUT = 60.0
+"""Seconds in which callbacks arrive that were interrupted: a try that failed is repeated after a pause."""
 ROOMS_LEFT_TIMEOUT = 60.0
 """Seconds after the end of the sessions in which their rooms must be gone."""
 
@@ -31,7 +33,7 @@ ROOMS_LEFT_TIMEOUT = 60.0
 class Outcome:
     point: KillPoint
     is_on_time: bool = True
-    """Whether the moment came."""
+    """Whether the moments came."""
     is_starved: bool = False
     acknowledged: int = 0
     """Sessions."""
@@ -47,6 +49,7 @@ async def run_once(site: ChaosSite, point: KillPoint) -> Outcome:
     outcome, ledger = Outcome(point), site.ledger
     ledger.violations.clear()
     ledger.sessions.clear()
+    ledger.callbacks.clear()
     ledger.is_starved = False
     random = Random(f"{point.seed}/{point.number}/scripts")
     drawn = scripts(random, len(site.scripts))
@@ -66,7 +69,7 @@ async def run_once(site: ChaosSite, point: KillPoint) -> Outcome:
         await _strike(site, point, outcome, awaited.struck)
         site.happenings.let_go()
         await _settle(site, running, clients)
-        await _audit(site)
+        await _audit(site, clients)
     finally:
         site.happenings.let_go()
         for task in running:
@@ -121,6 +124,7 @@ async def _strike(site: ChaosSite, point: KillPoint, outcome: Outcome, struck: a
     await asyncio.gather(*answers)
     outcome.listening_after, outcome.answered_after = listening_at - began, time.monotonic() - listening_at
     await disturbing
+    outcome.is_on_time &= again is None or again.reached.is_set()
 
 
 async def _settle(site: ChaosSite, running: list[asyncio.Task[None]], clients: list[ScriptedClient]) -> None:
@@ -133,17 +137,30 @@ async def _settle(site: ChaosSite, running: list[asyncio.Task[None]], clients: l
         site.ledger.breaks("every session gets ready", f"{[task.get_name() for task in pending]}; {clients}")
 
 
-async def _audit(site: ChaosSite) -> None:
+async def _audit(site: ChaosSite, clients: list[ScriptedClient]) -> None:
     audit = Audit(site.ledger, site.scripts)
     rooms = await site.watch.sessions()
     for known in list(site.ledger.sessions.values()):
         status, view = await site.api("GET", f"/sessions/{known.session_id}")
         audit.compare(known, status, view, rooms.get(known.session_id))
+    await asyncio.gather(*(client.repeat() for client in clients))
+    await _callbacks_arrive(site)
+    site.watch.is_watching()
     _, listed = await site.api("GET", "/sessions?limit=200")
     ids = {view["session_id"] for view in listed["sessions"]}
     for session_id, room in rooms.items():
         if session_id not in ids and session_id in await site.watch.sessions():
             site.ledger.breaks("every room has its session", f"nothing is known of {session_id}: {room}")
+
+
+async def _callbacks_arrive(site: ChaosSite) -> None:
+    """Wait until the receiver has the event of each state that was acknowledged to a client."""
+    began = time.monotonic()
+    while missing := site.ledger.missing_callbacks():
+        if time.monotonic() - began > CALLBACKS_TIMEOUT:
+            site.ledger.breaks("callbacks arrive", f"{missing} have not after {CALLBACKS_TIMEOUT:.0f} s")
+            return
+        await asyncio.sleep(0.1)
 
 
 async def _end_all(site: ChaosSite, clients: list[ScriptedClient]) -> None:

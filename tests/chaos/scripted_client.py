@@ -49,6 +49,8 @@ class ScriptedClient:
         self._happenings, self._ledger = happenings, ledger
         self.known: KnownSession | None = None
         """Its session, once it is acknowledged."""
+        self._key = f"chaos-{script.number}" if script.number % 2 else None
+        """Every second client has one."""
         self._rooms: list[rtc.Room] = []
 
     def __repr__(self) -> str:
@@ -81,15 +83,17 @@ class ScriptedClient:
         for room in self._rooms:
             await disconnect(room)
 
+    async def repeat(self) -> None:
+        """Ask for the session again, with the same Idempotency-Key if it had one. It must be the same."""
+        if self.known is None or self._key is None:
+            return
+        status, view = await self._api("POST", "/sessions", self._body, **self._headers)
+        if (status // 100, view.get("session_id")) != (2, self.known.session_id):
+            what = f"{self._key} of {self.known.session_id} is answered with {status} {view}"
+            self._ledger.breaks("a repeated request finds its session", what)
+
     async def _create(self) -> View:
-        body = {
-            "user_identity": f"user-{self.script.number}",
-            "user_name": f"User {self.script.number}",
-            "metadata": self.script.metadata,
-            "required_services": [entry.requirement for entry in self.script.entries],
-            "callback_url": self._callback_url,
-        }
-        asking = asyncio.create_task(self._api("POST", "/sessions", body, Prefer=self.script.prefer))
+        asking = asyncio.create_task(self._api("POST", "/sessions", self._body, **self._headers))
         await self._happenings.happens("session requested")
         status, view = await asking
         if status not in (HTTPStatus.CREATED, HTTPStatus.ACCEPTED):
@@ -99,12 +103,25 @@ class ScriptedClient:
         await self._happenings.happens("session acknowledged")
         return dict(view)
 
+    @property
+    def _headers(self) -> dict[str, str]:
+        key = {} if self._key is None else {"Idempotency-Key": self._key}
+        return {"Prefer": self.script.prefer} | key
+
+    @property
+    def _body(self) -> dict[str, Any]:
+        return {
+            "user_identity": f"user-{self.script.number}",
+            "user_name": f"User {self.script.number}",
+            "metadata": self.script.metadata,
+            "required_services": [entry.requirement for entry in self.script.entries],
+            "callback_url": self._callback_url,
+        }
+
     async def _ask(self, method: str, path: str) -> View:
         assert self.known is not None
-        session_id, was_over = self.known.session_id, self.known.over is not None or self.known.is_unwanted
+        session_id = self.known.session_id
         status, view = await self._api(method, f"/sessions/{session_id}{path}")
-        if status == HTTPStatus.NOT_FOUND and was_over:
-            return self.known.first | {"reason": "forgotten"}
         if status == HTTPStatus.CONFLICT:  # no token at the moment: a service has to be replaced
             return self.known.first
         if status != HTTPStatus.OK:

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import json
 import logging
+import signal
 import sys
 import tempfile
 import time
@@ -13,7 +14,7 @@ import tracemalloc
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, suppress
+from contextlib import AsyncExitStack
 from dataclasses import asdict
 from pathlib import Path
 
@@ -108,6 +109,7 @@ def main() -> int:
     folder.mkdir(parents=True, exist_ok=True)
     warnings.simplefilter("ignore", InsecureKeyLengthWarning)  # of LiveKit's development secret
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))  # of the service kit
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # a panic of the SDK sends it to its process
     started = time.monotonic()
 
     def is_over(now: ResourceUse) -> bool:
@@ -124,5 +126,7 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    with suppress(KeyboardInterrupt):
+    try:
         sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(1)
