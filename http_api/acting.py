@@ -8,7 +8,7 @@ from aiohttp.typedefs import Handler
 from http_api.access.principals import Permission
 from http_api.app_keys import ACTING
 from http_api.operations import Operation, operation_of
-from manager_agent.store.store import NotActing
+from manager_agent.not_acting import NotActing
 
 
 @web.middleware

@@ -114,6 +114,7 @@ def compose(
     ended_records = EndedRecords(records, store, orchestrator)
     store.listen(ended_records.tell)
     recovery = Recovery(
+        records=records,
         store=store, rooms=livekit_rooms, orchestrator=orchestrator, identities=identities, acting=acting_process,
         clock=clock,
     )  # fmt: skip
@@ -135,6 +136,7 @@ def compose(
             store=store,
             identities=identities,
             recording=recording,
+            rooms=livekit_rooms,
             acting=acting_process,
             clock=clock,
             livekit_clock=livekit_clock,

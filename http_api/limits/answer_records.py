@@ -58,6 +58,8 @@ class AnswerRecords:
     def __init__(self, store: IdempotencyStore, records: Records, secret: str) -> None:
         """`secret`: LiveKit's."""
         self._store, self._records = store, records
+        self._known: set[str] = set()
+        """The keys of the records that were taken over."""
         self._values = Values(Kind.ANSWER, 1, TypeAdapter(RecordedAnswer), SecretCipher(secret))
 
     async def start(self) -> None:
@@ -67,8 +69,10 @@ class AnswerRecords:
     async def restore(self) -> None:
         """Take over the responses in the records that are not known here."""
         restored, records = 0, await self._records.load(Kind.ANSWER)
+        records = [record for record in records if record.key not in self._known]
         ends = {record.key: record.expires_at for record in records}
         kept = self._values.read(records)
+        self._known |= kept.keys()
         for key, recorded in kept.items():
             if (until := ends[key]) is not None:
                 restored += self._store.restore(*_stored(recorded, until))

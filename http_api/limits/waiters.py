@@ -11,8 +11,9 @@ from aiohttp import web
 from http_api.access.principals import Principal
 from http_api.errors import Overloaded, TooManyStreams
 from http_api.stopping import TimeLimits
+from manager_agent.not_acting import NotActing
 from manager_agent.session.session import GIVES_TOKENS, Session
-from manager_agent.store.store import NotActing, Store
+from manager_agent.store.store import Store
 
 STREAMS_SHARE = 10
 """One caller's streams may use at most one in this many slots, because a stream can last indefinitely."""

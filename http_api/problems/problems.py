@@ -22,10 +22,11 @@ from manager_agent.control.probe import ProbeFailed
 from manager_agent.livekit.calls import LiveKitRejects, LiveKitUnavailable
 from manager_agent.livekit.tokens import InvalidToken, TokenTooLong
 from manager_agent.livekit.webhooks import UnreadableWebhook, UnsignedWebhook
+from manager_agent.not_acting import NotActing
 from manager_agent.registry.services import NotAvailable, OtherInstance, StaticService, UnknownService
 from manager_agent.session.specification import SpecificationTooLong
 from manager_agent.store.recording import NotRecorded
-from manager_agent.store.store import NotActing, RoomNameTaken, UnknownSession
+from manager_agent.store.store import RoomNameTaken, UnknownSession
 
 log = structlog.get_logger()
 

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api.app_keys import CLOCK, RECORDING, RECORDS, ROOMS
+from http_api.app_keys import ACTING, CLOCK, RECORDING, RECORDS, ROOMS
 from http_api.errors import IdentityTaken, NoToken
 from http_api.models.responses import ParticipantView, answer
 from http_api.models.sessions import AddParticipant
@@ -43,9 +43,11 @@ async def add(request: web.Request) -> web.Response:
 
 
 async def further_token(request: web.Request, session: Session, human: User) -> AccessToken:
-    """A token for another human participant of a session that gives tokens. Raises IdentityTaken, NotRecorded."""
+    """A token for another human participant of a session that gives tokens. Raises IdentityTaken, NotRecorded,
+    NotActing."""
     refuse_taken_identity(session, human.identity)
     await request.app[RECORDING].until_recorded(session.session_id)
+    await request.app[ACTING].require()
     with giving_token(request, session):
         token = request.app[ROOMS].tokens.for_human(session, human, request.app[CLOCK]())
     await request.app[RECORDS].committed()

@@ -25,11 +25,12 @@ from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.json_object import JsonObject
 from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.server_api import Rooms
+from manager_agent.not_acting import NotActing
 from manager_agent.registry.registry import Registry
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.required_service import Requirement
 from manager_agent.session.session import EndReason, Limits, Session, User
-from manager_agent.store.store import NotActing, RoomNameTaken, Store, UnknownSession
+from manager_agent.store.store import RoomNameTaken, Store, UnknownSession
 from manager_agent.traceparent import TraceContext
 
 DECISION_GRACE = 3.0

@@ -13,8 +13,9 @@ from http_api.models.responses import SessionView
 from http_api.resources.ownership import session_of
 from http_api.stopping import STOPPING, TimeLimits
 from http_api.streams.event_stream import EventStream, event_stream, head
+from manager_agent.not_acting import NotActing
 from manager_agent.session.session import Session
-from manager_agent.store.store import NotActing, Store, UnknownSession
+from manager_agent.store.store import Store, UnknownSession
 
 
 async def follow(request: web.Request) -> web.StreamResponse:

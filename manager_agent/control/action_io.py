@@ -140,6 +140,7 @@ class ActionIO:
             await self._backends.recording.until_recorded(self._id, timeout=None)
         try:
             async with inviter.slot(session, service):
+                await self._backends.acting.until_acting()
                 if self._is_over():
                     return ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE)  # it waited too long
                 dispatch_id = await inviter.invite(session, invite.entry)

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from manager_agent.control.action_io import PAUSE_AFTER_FAULT, ActionIO, Backends
+from manager_agent.not_acting import NotActing
 from manager_agent.session import events as ev
 from manager_agent.session.attempt import ServiceState
 from manager_agent.session.plan import (
@@ -31,7 +32,7 @@ from manager_agent.session.plan import (
 )
 from manager_agent.session.retries import invite_started
 from manager_agent.session.session import Session
-from manager_agent.store.store import NotActing, UnknownSession
+from manager_agent.store.store import UnknownSession
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()

@@ -104,7 +104,7 @@ class Orchestrator:
         """Wait up to SETTLE_TIMEOUT for the cleanup of a session that is over, and return the session."""
         with suppress(TimeoutError):
             async with asyncio.timeout(SETTLE_TIMEOUT):
-                await self._store.wait_for(session_id, _cleaned_up)
+                await self._store.wait_for(session_id, lambda session: session.is_cleaned_up)
         return self._store.get(session_id)
 
     def step_down(self) -> None:
@@ -114,7 +114,7 @@ class Orchestrator:
 
     async def close_all(self) -> None:
         """End every session. Takes bounded time."""
-        alive = [session.session_id for session in self._store.list() if not _cleaned_up(session)]
+        alive = [session.session_id for session in self._store.list() if not session.is_cleaned_up]
         await asyncio.gather(*(self.close(session_id) for session_id in alive), return_exceptions=True)
 
     async def pause(self) -> None:
@@ -128,7 +128,3 @@ class Orchestrator:
         if missing:
             log.warning("sessions_not_recorded", count=len(missing), session_ids=missing[:SHOWN])
         await self._writers.aclose()
-
-
-def _cleaned_up(session: Session) -> bool:
-    return session.end is not None and session.end.cleaned_at is not None

@@ -21,12 +21,14 @@ from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import Rooms
+from manager_agent.not_acting import NotActing
+from manager_agent.records.records import Records
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
 from manager_agent.session.session import SessionState
 from manager_agent.session.specification import DamagedSpecification, NewerSpecification
 from manager_agent.session.transitions import apply
-from manager_agent.store.store import NotActing, Store, UnknownSession
+from manager_agent.store.store import Store, UnknownSession
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
@@ -65,6 +67,7 @@ class Recovery:
     def __init__(
         self,
         *,
+        records: Records,
         store: Store,
         rooms: Rooms,
         orchestrator: Orchestrator,
@@ -72,6 +75,7 @@ class Recovery:
         acting: ActingProcess,
         clock: Clock,
     ) -> None:
+        self._records = records
         self._from_records: Sequence[Restorable] = ()
         self._has_records = False
         self._store, self._rooms, self._orchestrator = store, rooms, orchestrator
@@ -130,6 +134,7 @@ class Recovery:
 
     async def _run(self) -> None:
         await self._acting.until_acting()
+        await self._records.take_over(self._acting.turn)
         await self._restore_records()
         self._has_records = True
         for _ in range(ROUNDS_MAX):

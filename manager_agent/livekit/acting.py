@@ -26,8 +26,8 @@ class Turn:
 
     @property
     def text(self) -> str:
-        """As the register has it."""
-        return f"{self.number} {self.process}"
+        """As the register and the records have it. The text of a greater turn is greater."""
+        return f"{self.number:020d} {self.process}"
 
     @classmethod
     def read(cls, text: str) -> Self | None:

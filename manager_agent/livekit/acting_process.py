@@ -22,7 +22,7 @@ from yarl import URL
 
 from manager_agent.livekit.acting import Acting, Turn
 from manager_agent.livekit.turn_register import NoAnswer, TurnRegister
-from manager_agent.store.store import NotActing
+from manager_agent.not_acting import NotActing
 
 log = structlog.get_logger()
 
@@ -49,6 +49,11 @@ class ActingProcess:
         self._asking: asyncio.AbstractEventLoop | None = None
         """Of the thread."""
         self._thread: threading.Thread | None = None
+
+    @property
+    def turn(self) -> str:
+        """Its turn as text, which is greater than those of earlier processes. Empty until it has asked LiveKit."""
+        return "" if self._state.turn is None else self._state.turn.text
 
     def worker_name(self, agent_name: str) -> str:
         """The agent name under which LiveKit offers jobs to this process only: one that is frozen would swallow those
@@ -178,11 +183,11 @@ class ActingProcess:
 
     async def _pause(self) -> None:
         """Until the next poll is due."""
+        self._is_wanted.clear()
         await asyncio.sleep(INTERVAL_MIN)
         wait_end = self._state.acts_from - time.monotonic()
         with suppress(TimeoutError):
             async with asyncio.timeout(wait_end if 0 < wait_end < INTERVAL else INTERVAL - INTERVAL_MIN):
-                self._is_wanted.clear()
                 await self._is_wanted.wait()
 
     def _failed(self, why: str) -> None:

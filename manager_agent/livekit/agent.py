@@ -21,11 +21,13 @@ from manager_agent.livekit.participant_budget import ParticipantBudget
 from manager_agent.livekit.room_connection import drain
 from manager_agent.livekit.room_record import read_dispatch_metadata
 from manager_agent.livekit.room_watcher import Watcher
+from manager_agent.livekit.server_api import Rooms
 from manager_agent.messages import DispatchMetadata
+from manager_agent.not_acting import NotActing
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
 from manager_agent.store.recording import Recording
-from manager_agent.store.store import NotActing, Store, UnknownSession
+from manager_agent.store.store import Store, UnknownSession
 
 if TYPE_CHECKING:
     from livekit.agents import AgentServer, JobRequest
@@ -51,13 +53,14 @@ class ManagerAgent:
         store: Store,
         identities: Identities,
         recording: Recording,
+        rooms: Rooms,
         acting: ActingProcess,
         clock: Clock,
         livekit_clock: LiveKitClock,
     ) -> None:
         self._url, self._key, self._secret, self._agent_name = url, api_key, api_secret, agent_name
         self._store, self._identities, self._clock = store, identities, clock
-        self._recording, self._acting = recording, acting
+        self._recording, self._rooms, self._acting = recording, rooms, acting
         self._signing = signed_in_livekits_time(livekit_clock, api_secret)
         self.rooms_held = 0
         """Rooms being watched or joined."""
@@ -179,6 +182,7 @@ class ManagerAgent:
                 recording=self._recording,
                 clock=self._clock,
                 budget=budget,
+                rooms=self._rooms,
             )
             await watcher.watch(info.url, info.token)
         except UnknownSession:

@@ -19,9 +19,9 @@ from yarl import URL
 from manager_agent.livekit.acting_process import ActingProcess, acts_first
 from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits_time
 from manager_agent.livekit.rejection import UNKNOWN, why_rejected
+from manager_agent.not_acting import NotActing
 from manager_agent.proxy_rule import proxy_rule
 from manager_agent.resend import resend_when_closed
-from manager_agent.store.store import NotActing
 from manager_agent.unreachable import why_unreachable
 
 log = structlog.get_logger()

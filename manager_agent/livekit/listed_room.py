@@ -29,6 +29,8 @@ class ListedRoom:
     read."""
     created_at: float = 0.0
     """By LiveKit's clock."""
+    is_blank: bool = False
+    """Whether it has no metadata."""
 
     @property
     def is_over(self) -> bool:
@@ -45,6 +47,7 @@ class ListedRoom:
             is_ours=owner is not None and owner.deployment == deployment,
             status=status,
             created_at=room.creation_time_ms / 1000 or float(room.creation_time),
+            is_blank=not room.metadata,
         )
 
     def is_room_of(self, session: Session) -> bool:

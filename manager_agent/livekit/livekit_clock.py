@@ -8,6 +8,7 @@ is refused at times at which it is not valid, and accepted at no other.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -34,6 +35,7 @@ class LiveKitClock:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._learning, self._has_learned = threading.Lock(), False
         self.ahead = 0.0
         """Seconds by which LiveKit's time is ahead of the process's clock."""
 
@@ -42,7 +44,8 @@ class LiveKitClock:
 
     def expect_ahead(self, seconds: float) -> None:
         """What an earlier process knew; until LiveKit answers."""
-        self.ahead = seconds
+        if not self._has_learned:
+            self.ahead = seconds
 
     def dated(self, claims: Mapping[str, Any]) -> dict[str, Any]:
         """The claims of a token for one request now."""
@@ -51,7 +54,12 @@ class LiveKitClock:
 
     def learn(self, headers: Mapping[str, str], sent_at: float, *, is_accepted: bool) -> bool:
         """Learn from the answer to a request with a token dated at `sent_at`, in LiveKit's time as known then. Returns
-        whether LiveKit's time is another than was known."""
+        whether LiveKit's time is another than was known. Called by several threads."""
+        with self._learning:
+            self._has_learned = True
+            return self._learn(headers, sent_at, is_accepted)
+
+    def _learn(self, headers: Mapping[str, str], sent_at: float, is_accepted: bool) -> bool:
         now = self()
         skew = _skew(headers, (sent_at + now) / 2)
         if skew is None or abs(skew) <= AGREED + (now - sent_at) / 2:

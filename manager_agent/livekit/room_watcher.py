@@ -22,6 +22,7 @@ from manager_agent.livekit.event_routing import route_events
 from manager_agent.livekit.participant_budget import ParticipantBudget
 from manager_agent.livekit.participants import may_be_replaced, participant_in_room
 from manager_agent.livekit.room_connection import CONNECT_TIMEOUT, connect, disconnect
+from manager_agent.livekit.server_api import Rooms
 from manager_agent.messages import (
     SIGNAL_BYTES_MAX,
     TOPIC,
@@ -32,11 +33,12 @@ from manager_agent.messages import (
     UnreadableMessage,
     parse_signal,
 )
+from manager_agent.not_acting import NotActing
 from manager_agent.session import events as ev
 from manager_agent.session.events import Evidence, ParticipantInfo, Signal
 from manager_agent.session.session import Session
 from manager_agent.store.recording import NotRecorded, Recording
-from manager_agent.store.store import NotActing, Store, UnknownSession
+from manager_agent.store.store import Store, UnknownSession
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
@@ -66,12 +68,13 @@ class Watcher:
         recording: Recording,
         clock: Clock,
         budget: ParticipantBudget,
+        rooms: Rooms,
     ) -> None:
         self._session_id, self._identity = session_id, identity
         self._store, self._recording, self._clock = store, recording, clock
         self._room = rtc.Room()
         self._inbox: asyncio.Queue[ev.Event | rtc.DataPacket | None] = asyncio.Queue()
-        self._budget = budget
+        self._budget, self._rooms = budget, rooms
         self._attendance = Attendance()
         self._giving_up: asyncio.TimerHandle | None = None
         self._acknowledgements = Tasks()
@@ -86,23 +89,41 @@ class Watcher:
         await connect(self._room, url, token, OPTIONS, CONNECT_TIMEOUT)
         route_events(self._room, TOPIC, self._budget)
         try:
-            if self._store.get(self._session_id).manager.identity != self._identity:
-                return  # another manager is in charge by now
-            self._room.local_participant.register_rpc_method(TOPIC, self._on_rpc)
-            self._enqueue_present()
-            log.info("manager_joined", identity=self._identity)
-            replacement = asyncio.create_task(self._stop_when_replaced(), name="manager replacement")
-            try:
-                await self._process_inbox()
-            finally:
-                replacement.cancel()
-                # Else the native side never frees the room: the method holds it (livekit/rust-sdks#1437).
-                self._room.local_participant.unregister_rpc_method(TOPIC)
-                await self._acknowledgements.aclose()
-                if self._giving_up is not None:
-                    self._giving_up.cancel()
+            if self._is_in_charge():
+                await self._serve()
+            if self._room.isconnected():
+                await self._delete_what_came_back()
         finally:
             await disconnect(self._room)
+
+    def _is_in_charge(self) -> bool:
+        """Whether the session needs this manager: its room is there, and no other manager is in charge by now. Raises
+        UnknownSession."""
+        session = self._store.get(self._session_id)
+        return session.manager.identity == self._identity and not session.is_cleaned_up
+
+    async def _serve(self) -> None:
+        """Watch the room until it closes or this manager has to leave."""
+        self._room.local_participant.register_rpc_method(TOPIC, self._on_rpc)
+        self._enqueue_present()
+        log.info("manager_joined", identity=self._identity)
+        leaving = asyncio.create_task(self._stop_when_not_in_charge(), name="manager leaving")
+        try:
+            await self._process_inbox()
+        finally:
+            leaving.cancel()
+            # Else the native side never frees the room: the method holds it (livekit/rust-sdks#1437).
+            self._room.local_participant.unregister_rpc_method(TOPIC)
+            await self._acknowledgements.aclose()
+            if self._giving_up is not None:
+                self._giving_up.cancel()
+
+    async def _delete_what_came_back(self) -> None:
+        """LiveKit makes a deleted room again for a participant that joins or reconnects at that moment, such as this
+        manager, and keeps it for minutes."""
+        session = self._store.get(self._session_id)
+        if session.is_cleaned_up:
+            await self._rooms.delete_what_came_back(session, self._identity)
 
     async def _process_inbox(self) -> None:
         """Process events in order until the room is closed or this manager has to leave."""
@@ -112,12 +133,13 @@ class Watcher:
             else:
                 await self._store.update(self._session_id, item)
 
-    async def _stop_when_replaced(self) -> None:
+    async def _stop_when_not_in_charge(self) -> None:
         """Leave once the session has put another manager in charge, as it may while this one is disconnected before the
-        SDK reconnects."""
+        SDK reconnects, and once its room is deleted, as LiveKit may not say so."""
         with suppress(UnknownSession, NotActing):
-            await self._store.wait_for(self._session_id, lambda session: session.manager.identity != self._identity)
-        log.warning("manager_relieved", identity=self._identity)
+            await self._store.wait_for(self._session_id, lambda _: not self._is_in_charge())
+            if not self._store.get(self._session_id).is_cleaned_up:
+                log.warning("manager_relieved", identity=self._identity)
         self._inbox.put_nowait(None)
 
     def _listen(self) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
+import structlog
 from livekit import api
 
 from manager_agent.clock import SteadyClock
@@ -22,6 +24,8 @@ from manager_agent.records.memory import MemoryRecords
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.session import Limits, Session
 from manager_agent.store.room_names import RoomNames
+
+log = structlog.get_logger()
 
 CREATE_PAUSE = 0.2
 """Seconds until a LiveKit that could not serve at the moment is asked for a room again."""
@@ -227,6 +231,18 @@ class Rooms(LiveKitCalls):
                 await self._livekit.room.delete_room(api.DeleteRoomRequest(room=room_name))
         except RoomMissing:
             pass
+
+    async def delete_what_came_back(self, session: Session, manager: str) -> None:
+        """Delete the room that LiveKit made in place of the session's deleted one, because this manager was joining:
+        it has no metadata, and nobody else is in it. Raises LiveKitUnavailable."""
+        found = await self._find(session.room_name)
+        if found is None or not found.is_blank or found.sid == session.room.sid:
+            return
+        with suppress(RoomMissing):
+            listing = await self.list_participants(session.room_name)
+            if {*listing.joining, *(one.identity for one in listing.participants)} == {manager}:
+                log.info("room_came_back", sid=found.sid)
+                await self.delete(session.room_name, sid=found.sid, session_id=session.session_id)
 
     async def _find(self, room_name: str, pauses: Sequence[float] = ()) -> ListedRoom | None:
         """The room that has this name now. It is looked for again after each of the pauses. Raises

@@ -18,8 +18,9 @@ from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits
 from manager_agent.proxy_rule import proxy_rule
 from manager_agent.unreachable import why_unreachable
 
-TIMEOUT = aiohttp.ClientTimeout(total=10.0, sock_read=2.0)
-"""Seconds for one call: as long as any other for the connection, not much longer than an answer is of use for that."""
+TIMEOUT = aiohttp.ClientTimeout(total=10.0, sock_connect=2.0, sock_read=2.0)
+"""Seconds for one call: a far server takes seconds for TLS. A connection or an answer that hangs is not waited for much
+longer than an answer is of use."""
 KEPT = 10 * 365 * 86_400
 """Seconds for which LiveKit keeps the room without participants."""
 

@@ -18,6 +18,7 @@ from typing import Any
 import structlog
 
 from manager_agent.clock import Clock
+from manager_agent.not_acting import NotActing
 from manager_agent.outbound.deliveries import Delivery, DeliveryLog, DeliveryState, is_event
 from manager_agent.outbound.delivery_queues import QUEUE_MAX, QueuedDelivery, SessionQueue, WaitingBytes
 from manager_agent.outbound.delivery_records import DeliveryRecords
@@ -26,7 +27,7 @@ from manager_agent.outbound.signing import signed_headers
 from manager_agent.records.records import Records
 from manager_agent.session.session import Session
 from manager_agent.store.recording import Recording
-from manager_agent.store.store import Change, NotActing
+from manager_agent.store.store import Change
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from manager_agent.clock import Clock
-from manager_agent.records.records import Kind, Record, RecordStats
+from manager_agent.not_acting import NotActing
+from manager_agent.records.records import FROZEN, Kind, Record, RecordStats
 
 SWEEP_INTERVAL = 60.0
 """Seconds between two removals of expired records."""
@@ -35,10 +36,14 @@ class MemoryRecords:
         if not self._is_frozen:
             self._records.pop((kind, key), None)
 
+    async def take_over(self, turn: str) -> None: ...
+
     def freeze(self) -> None:
         self._is_frozen = True
 
-    async def committed(self) -> None: ...
+    async def committed(self) -> None:
+        if self._is_frozen:
+            raise NotActing(FROZEN)
 
     @property
     def stats(self) -> RecordStats:

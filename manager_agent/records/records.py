@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+FROZEN = "another process of this deployment writes the records"
+
 
 class Kind(StrEnum):
     """What a record is. The values are stored: they never change."""
@@ -25,6 +27,8 @@ class Kind(StrEnum):
     """A session that is over and can still be read, by its id."""
     ROOM_NAME = "room_name"
     """A room name that tokens reserve."""
+    WRITER = "writer"
+    """The turn of the process that writes the records. Not for their owners."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +78,16 @@ class Records(Protocol):
     def delete(self, kind: Kind, key: str) -> None:
         """Remove a record, in the same queue. One that does not exist is no error."""
 
+    async def take_over(self, turn: str) -> None:
+        """This process writes the records from now on: no process with a smaller turn does, and this one no more once
+        one with a greater turn has taken over. Turns are compared as texts."""
+
     def freeze(self) -> None:
         """Another process writes the records from now on: what is put or deleted here later has no effect."""
 
     async def committed(self) -> None:
-        """Return once everything that was put or deleted so far is durable, or can't be made durable at the moment."""
+        """Return once everything that was put or deleted so far is durable, or can't be made durable at the moment.
+        Raises NotActing if it may have had no effect, because another process writes the records."""
 
     @property
     def stats(self) -> RecordStats: ...

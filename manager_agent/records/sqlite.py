@@ -17,10 +17,11 @@ import structlog
 
 from manager_agent.clock import Clock
 from manager_agent.clock_origin import ClockOrigin
+from manager_agent.not_acting import NotActing
 from manager_agent.records.disk_thread import DiskThread
 from manager_agent.records.pending_changes import PendingChanges, RecordChange
-from manager_agent.records.records import Kind, NewerRecords, Record, RecordStats
-from manager_agent.records.sqlite_file import FILE, DiskRefused, SqliteFile
+from manager_agent.records.records import FROZEN, Kind, NewerRecords, Record, RecordStats
+from manager_agent.records.sqlite_file import FILE, DiskRefused, SqliteFile, WrittenByAnother
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
@@ -54,7 +55,7 @@ class SqliteRecords:
         self._writing: asyncio.Task[None] | None = None
         self._waiting: list[asyncio.Future[None]] = []
         self._wanted = asyncio.Event()
-        self._is_failing = self._is_silent = self._is_frozen = False
+        self._is_failing = self._is_silent = self._is_frozen = self._must_claim = False
         """Silent: it was waited for as long as PATIENCE, and has not answered since."""
         self._faults = 0
         """Changes that could not be written for another reason than the disk."""
@@ -107,6 +108,14 @@ class SqliteRecords:
     def delete(self, kind: Kind, key: str) -> None:
         self._add(RecordChange(kind, key, None))
 
+    async def take_over(self, turn: str) -> None:
+        self._file.turn, self._must_claim = turn, True
+        try:
+            async with asyncio.timeout(0 if self._is_silent else PATIENCE):
+                await self._write()
+        except TimeoutError:
+            self._fell_silent()
+
     def freeze(self) -> None:
         self._is_frozen = True
 
@@ -117,14 +126,15 @@ class SqliteRecords:
         self._wanted.set()
 
     async def committed(self) -> None:
-        if self._is_failing or (not self._pending and self._writing is None):
-            return
-        done = asyncio.get_running_loop().create_future()
-        self._waiting.append(done)
-        self._wanted.set()
-        await asyncio.wait([done], timeout=PATIENCE)
-        if not done.done():
-            self._fell_silent()
+        if not self._is_failing and (self._pending or self._writing is not None):
+            done = asyncio.get_running_loop().create_future()
+            self._waiting.append(done)
+            self._wanted.set()
+            await asyncio.wait([done], timeout=PATIENCE)
+            if not done.done():
+                self._fell_silent()
+        if self._is_frozen:
+            raise NotActing(FROZEN)
 
     async def _run(self) -> None:
         while True:
@@ -148,8 +158,12 @@ class SqliteRecords:
         now = self._clock()
         sweep = now >= self._swept_at + SWEEP_INTERVAL and not self._is_frozen
         try:
-            if changes or sweep or self._is_failing:
+            if changes or sweep or self._is_failing or self._must_claim:
                 await self._in_thread(lambda: self._file.write(changes, now, sweep=sweep))
+        except WrittenByAnother:
+            self._must_claim = False
+            self.freeze()
+            log.warning("records_superseded", changes=len(changes))
         except (DiskRefused, NewerRecords) as error:
             self._pending.give_back(changes)
             self._is_silent = False
@@ -158,6 +172,7 @@ class SqliteRecords:
             self._faults += len(changes)
             log.exception("records_fault", changes=len(changes))
         else:
+            self._must_claim = False
             self._succeeded(swept_at=now if sweep else self._swept_at)
         finally:
             self._writing = None

@@ -30,6 +30,7 @@ DELETE = "DELETE FROM record WHERE kind = ? AND key = ?"
 SWEEP = "DELETE FROM record WHERE expires_at + CASE WHEN machine = ? THEN ? - origin ELSE 0 END <= ?"
 """Decision 0031: an instant of another process of this machine is compared with our clock by the origins of both."""
 LOAD = "SELECT key, value, expires_at, machine, origin FROM record WHERE kind = ? ORDER BY place"
+WRITER = "SELECT value FROM record WHERE kind = ? AND key = ''"
 NO_ORIGIN = ClockOrigin("", 0.0)
 """Of a clock that can't be compared with those of other processes."""
 
@@ -38,12 +39,18 @@ class DiskRefused(Exception):
     """The file can't be opened, read or written at the moment."""
 
 
+class WrittenByAnother(Exception):
+    """A process with a greater turn writes the file: nothing was written."""
+
+
 class SqliteFile:
     """The file in this directory, not open. Its methods raise DiskRefused."""
 
     def __init__(self, directory: Path, origin: ClockOrigin | None = None) -> None:
         """`origin`: of the clock by which the instants in the records are."""
         self.path, self._origin = directory / FILE, origin or NO_ORIGIN
+        self.turn = ""
+        """Of this process, as text; empty: it writes as long as no process has a turn, or before it has one."""
         self._connection: sqlite3.Connection | None = None
         self._inode = 0
 
@@ -63,10 +70,13 @@ class SqliteFile:
         return Record(kind, key, value, None if expires_at is None else expires_at + (ahead or 0.0), ahead)
 
     def write(self, changes: Sequence[RecordChange], now: float, *, sweep: bool) -> None:
-        """Make these changes durable, all or none. `sweep`: remove expired records too. Raises NewerRecords."""
+        """Make these changes durable, all or none. `sweep`: remove expired records too. Raises NewerRecords,
+        WrittenByAnother."""
         with self._open() as connection:
             connection.execute("BEGIN IMMEDIATE")
             refuse_newer(connection, self.path)
+            if self.turn:
+                self._claim(connection)
             for change in changes:
                 if change.record is None or change.is_anew:
                     connection.execute(DELETE, (change.kind, change.key))
@@ -78,6 +88,15 @@ class SqliteFile:
             if not changes:  # something is written, to see whether the disk takes it
                 connection.execute(f"PRAGMA user_version = {VERSION}")
             connection.execute("COMMIT")
+
+    def _claim(self, connection: sqlite3.Connection) -> None:
+        """Put our turn in place of a smaller one. Raises WrittenByAnother if there is a greater one."""
+        found = connection.execute(WRITER, (Kind.WRITER,)).fetchone()
+        writer = "" if found is None else bytes(found[0]).decode()
+        if writer > self.turn:
+            raise WrittenByAnother(writer)
+        if writer < self.turn:
+            connection.execute(PUT, (Kind.WRITER, "", None, self.turn.encode(), NO_ORIGIN.machine, NO_ORIGIN.at))
 
     def close(self) -> None:
         connection, self._connection = self._connection, None

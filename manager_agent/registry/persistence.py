@@ -66,9 +66,11 @@ class RegistrationKeeper:
     async def restore(self) -> None:
         """Add the registrations in the records, unless later ones of the same ids are known, and remove those that were
         restored before and have been removed by another process since."""
-        kept = VALUES.read(await self._records.load(Kind.REGISTRATION))
-        for service_id, service in self._restored.items():
-            if service_id not in kept and self._registry.has(service):
+        records = await self._records.load(Kind.REGISTRATION)
+        kept, recorded = VALUES.read(records), {record.key for record in records}
+        # No records at all: they may be unreadable at the moment.
+        for service_id, service in self._restored.items() if recorded else ():
+            if service_id not in recorded and self._registry.has(service):
                 self._registry.remove(service_id)
         restored = self._registry.restore(Instance(saved.service, draining=saved.draining) for saved in kept.values())
         self._restored = {service_id: saved.service for service_id, saved in kept.items()}

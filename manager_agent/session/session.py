@@ -231,6 +231,11 @@ class Session:
         return self.waiting_since + self.limits.ready_timeout
 
     @property
+    def is_cleaned_up(self) -> bool:
+        """Whether it is over and its room is deleted."""
+        return self.end is not None and self.end.cleaned_at is not None
+
+    @property
     def may_be_remade(self) -> bool:
         """Whether its room is made again if it is lost. Not if someone came into it once it was ready: that the user
         left may be the first that is heard of the loss."""

@@ -13,6 +13,7 @@ from time import perf_counter
 import structlog
 
 from manager_agent.clock import Clock
+from manager_agent.not_acting import NotActing
 from manager_agent.records.memory import MemoryRecords
 from manager_agent.session.counts import SessionCounts
 from manager_agent.session.events import Event
@@ -21,7 +22,7 @@ from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
 from manager_agent.store.ended_sessions import EndedSessions
 from manager_agent.store.room_names import RoomNames
-from manager_agent.store.store import Change, Listener, NotActing, RoomNameTaken, UnknownSession
+from manager_agent.store.store import Change, Listener, RoomNameTaken, UnknownSession
 
 log = structlog.get_logger()
 

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+from manager_agent.not_acting import NotActing
 from manager_agent.session.progress import recorded_facts
 from manager_agent.session.session import Session
-from manager_agent.store.store import NotActing, Store, UnknownSession
+from manager_agent.store.store import Store, UnknownSession
 
 TIMEOUT = 5.0
 """Seconds."""

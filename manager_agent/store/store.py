@@ -62,13 +62,6 @@ class RoomNameTaken(Exception):
         self.retry_after = retry_after
 
 
-class NotActing(Exception):
-    """This process may not change anything, for now or for good: another process of its deployment acts, or LiveKit
-    does not say which one. Retry after `retry_after` seconds: another process may serve the request."""
-
-    retry_after = 1.0
-
-
 class Store(Protocol):
     @property
     def counts(self) -> SessionCounts:

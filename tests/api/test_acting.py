@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from manager_agent.not_acting import NotActing
 from manager_agent.records.records import Kind
 from tests.always_acting import AlwaysActing
 from tests.api.stand_ins import Api, StartApi
@@ -80,7 +81,8 @@ async def test_superseded_process_writes_no_records(api: Api) -> None:
     acting(api).supersede()
     records.put(Kind.REGISTRATION, "late", b"1.{}")
     records.delete(Kind.REGISTRATION, "asr-service")
-    await records.committed()
+    with pytest.raises(NotActing):
+        await records.committed()
     assert await records.load(Kind.REGISTRATION) == kept
 
 

@@ -83,10 +83,11 @@ class RollingOutcome:
     """Seconds from when the newer process acted until the older one noticed; negative: it had noticed before."""
 
     def __str__(self) -> str:
+        noticed = max(self.noticed, default=0.0)
         return (
             f"{self.restarts} rolling restarts, {self.sessions} sessions: {len(self.failed)} failed requests, "
-            f"{len(self.lost)} lost sessions, two managers in a room for at most {self.two_managers:.2f} s, the older process noticed at the latest "
-            f"{max(self.noticed, default=0.0):+.2f} s after the newer one acted"
+            f"{len(self.lost)} lost sessions, two managers in a room for at most {self.two_managers:.2f} s, the older "
+            f"process noticed at the latest {noticed:+.2f} s after the newer one acted"
         )
 
 

@@ -14,7 +14,7 @@ import aiohttp
 import pytest
 from livekit import api, rtc
 
-from http_api.app_keys import ACTING
+from http_api.app_keys import ACTING, AGENT
 from http_api.settings.settings import SETTINGS
 from manager_agent.control import orchestrator
 from manager_agent.livekit import server_api
@@ -48,6 +48,24 @@ async def test_manager_is_hidden_from_users(stack: Stack) -> None:
     assert dict(human.room.remote_participants) == {}
     assert len(await managers(stack, session["room_name"])) == 1
     await human.leave()
+
+
+async def test_no_room_comes_back_for_a_manager_that_was_joining_when_it_was_deleted(stack: Stack) -> None:
+    """LiveKit makes the room again, without metadata, for a participant that joins at that moment."""
+
+    async def end_while_the_manager_joins(number: int) -> None:
+        session = await stack.request(user_identity=f"user-{number}", prefer="wait=10")
+        await stack.until(session["session_id"], lambda latest: latest.manager.accepted_at is not None)
+        await asyncio.sleep(0.004 * (number % 20))
+        async with stack.http.delete(f"/api/v1/sessions/{session['session_id']}") as answer:
+            assert answer.status == 200
+
+    for batch in range(0, 60, 6):
+        await asyncio.gather(*map(end_while_the_manager_joins, range(batch, batch + 6)))
+    await eventually("all rooms to be gone", stack.rooms, lambda rooms: not rooms)
+    await eventually(
+        "all managers to be gone", lambda: asyncio.sleep(0, stack.app[AGENT].rooms_held), lambda held: not held
+    )
 
 
 async def test_removed_manager_is_replaced_and_the_session_stays_ready(stack: Stack) -> None:

@@ -119,6 +119,7 @@ async def process_of(lost: LostLiveKit) -> AsyncIterator[Process]:
         clock=now,
     )
     recovery = Recovery(
+        records=MemoryRecords(now),
         store=store,
         rooms=rooms,
         orchestrator=orchestrator,

@@ -18,6 +18,7 @@ from manager_agent.livekit.livekit_clock import LiveKitClock
 from manager_agent.livekit.room_record import RecordedDispatches
 from manager_agent.livekit.server_api import Listing, Rooms
 from manager_agent.messages import RoomStatus
+from manager_agent.records.memory import MemoryRecords
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
 from manager_agent.session.plan import DOUBT_PAUSES, ListRoom, plan
@@ -85,6 +86,7 @@ TEXT = Specification.of(SESSION).text()
 
 def recovery_of(livekit: RecordedRooms, store: MemoryStore, *records: Restorable) -> Recovery:
     recovery = Recovery(
+        records=MemoryRecords(now),
         store=store,
         rooms=cast(Rooms, livekit),
         orchestrator=cast(Orchestrator, RestoringOrchestrator(store)),

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
+from manager_agent.not_acting import NotActing
 from manager_agent.session import events as ev
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.recording import TIMEOUT, NotRecorded, Recording, RoomRecord
-from manager_agent.store.store import NotActing
 from tests.unit import sessions as given
 from tests.unit.virtual_time import in_virtual_time, let_pass, now
 
