@@ -234,7 +234,7 @@ class Rooms(LiveKitCalls):
 
     async def delete_what_came_back(self, session: Session, manager: str) -> None:
         """Delete the room that LiveKit made in place of the session's deleted one, because this manager was joining:
-        it has no metadata, and nobody else is in it. Raises LiveKitUnavailable."""
+        it has no metadata, and no one else is in it. Raises LiveKitUnavailable."""
         found = await self._find(session.room_name)
         if found is None or not found.is_blank or found.sid == session.room.sid:
             return

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from manager_agent.not_acting import NotActing
 from manager_agent.records import sqlite, sqlite_opening
 from manager_agent.records.pending_changes import PendingChanges, RecordChange
 from manager_agent.records.records import Kind, NewerRecords, Record, RecordStats
@@ -313,3 +314,30 @@ def test_a_change_after_a_deletion_is_anew() -> None:
     pending.add(a_change("a", b"2"))
     [change] = pending.take()
     assert (change.record, change.is_anew) == (a_change("a", b"2").record, True)
+
+
+async def test_a_process_writes_nothing_more_once_a_newer_one_has_taken_over(tmp_path: Path) -> None:
+    """Also one that was frozen or cut off meanwhile, and does not know it."""
+    async with opened(tmp_path) as older, opened(tmp_path) as newer:
+        await older.take_over("1")
+        older.put(Kind.ANSWER, "before", b"")
+        assert await keys(older) == ["before"]
+        await newer.take_over("2")
+        newer.put(Kind.ANSWER, "of the newer one", b"")
+        older.delete(Kind.ANSWER, "before")
+        older.put(Kind.ANSWER, "too late", b"")
+        with pytest.raises(NotActing):
+            await older.committed()
+        with pytest.raises(NotActing):
+            await older.committed()
+        assert await keys(newer) == ["before", "of the newer one"]
+
+
+async def test_a_process_that_has_no_turn_yet_may_write(tmp_path: Path) -> None:
+    """It takes registrations before it acts."""
+    async with opened(tmp_path) as older, opened(tmp_path) as newer:
+        await older.take_over("1")
+        newer.put(Kind.REGISTRATION, "early", b"")
+        assert await keys(newer, Kind.REGISTRATION) == ["early"]
+        await newer.take_over("2")
+        assert await keys(newer, Kind.REGISTRATION) == ["early"]
