@@ -17,7 +17,7 @@ from livekit import api, rtc
 from http_api.app_keys import ACTING, AGENT
 from http_api.settings.settings import SETTINGS
 from manager_agent.control import orchestrator
-from manager_agent.livekit import server_api
+from manager_agent.livekit import calls
 from manager_agent.livekit.room_watcher import Watcher
 from manager_agent.messages import DispatchMetadata, RoomStatus
 from manager_agent.session.session import EndReason, Session, SessionState
@@ -264,10 +264,10 @@ async def test_hanging_livekit_is_503_and_leaves_no_session(
 ) -> None:
     """The next request does not wait for it again."""
     stack = await start_stack(silent_site)
-    monkeypatch.setattr(server_api, "CHECK_PAUSE", 3_600.0)
+    monkeypatch.setattr(calls, "CHECK_PAUSE", 3_600.0)
     with hung(silent_site):
         for check_timeout in (0.5, 3_600.0):
-            monkeypatch.setattr(server_api, "CHECK_TIMEOUT", check_timeout)
+            monkeypatch.setattr(calls, "CHECK_TIMEOUT", check_timeout)
             async with stack.http.post("/api/v1/sessions", json=ALONE) as answer:
                 assert answer.status == 503, await answer.text()
     assert list(stack.store.list()) == []
