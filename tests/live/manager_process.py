@@ -45,6 +45,11 @@ class ManagerProcess:
 
     async def start(self) -> None:
         """Start it and return once it is ready to serve."""
+        await self.spawn()
+        await self.until_ready()
+
+    async def spawn(self) -> None:
+        """Begin to start it."""
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, *self.arguments),
@@ -54,7 +59,12 @@ class ManagerProcess:
                 stdout=log,
                 stderr=log,
             )
-        await self.until_ready()
+
+    async def ended(self) -> int:
+        """Wait for its end. Returns the exit code."""
+        assert self._process is not None
+        async with waiting_for("the session manager to end", lambda: self.tail):
+            return await self._process.wait()
 
     async def until_ready(self) -> None:
         async with waiting_for("the session manager to be ready", lambda: self.tail):

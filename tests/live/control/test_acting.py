@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from livekit import api
 
+from http_api.__main__ import UNUSABLE
+from manager_agent.records.sqlite_file import FILE
+from manager_agent.records.sqlite_opening import APPLICATION_ID, VERSION
 from tests.byte_proxy import CLEAN, ByteFault, ByteProxy, Closing
 from tests.live.bots import Bot
 from tests.live.conftest import KEY, SECRET, Site
@@ -144,6 +149,25 @@ async def test_newer_process_takes_over_unnoticed(start_older: Any, livekit: api
     assert await pair.older.end(signal.SIGTERM) == 0
     assert pair.left == []
     await pair.ends(session)
+
+
+async def test_process_that_can_not_start_takes_nothing_over(
+    start_older: Any, silent_site: Site, tmp_path: Path
+) -> None:
+    """Its STATE_DIR is of a newer version, as after a roll-back."""
+    pair = await start_older()
+    session = await pair.open_session()
+    with closing(sqlite3.connect(tmp_path / FILE)) as file:
+        file.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        file.execute(f"PRAGMA user_version = {VERSION + 1}")
+    newer = ManagerProcess(silent_site, log=tmp_path / "unusable.log", STATE_DIR=str(tmp_path))
+    await newer.spawn()
+    assert await newer.ended() == UNUSABLE
+    await newer.http.close()
+    status, _ = await pair.older.ask("DELETE", f"/sessions/{session['session_id']}")
+    assert status == 200
+    assert "superseded" not in pair.older.log.read_text()
+    await pair.user.is_out()
 
 
 async def test_process_that_was_frozen_is_refused_once_it_thaws(start_older: Any, livekit: api.LiveKitAPI) -> None:
