@@ -15,7 +15,7 @@ from typing import Any
 from livekit import api, rtc
 
 from manager_agent.livekit.room_connection import connect, disconnect
-from tests.live.conftest import KEY, SECRET, Site
+from tests.live.conftest import KEY, SECRET, Site, room_names
 from tests.live.manager_process import ManagerProcess
 from tests.live.soak.figures import ResourceUse
 from tests.live.soak.observed_manager import FIGURES
@@ -145,7 +145,7 @@ class Cycles:
     async def figures(self) -> ResourceUse:
         """The figures of the manager now."""
         async with api.LiveKitAPI(self._site.livekit.http_url, KEY, SECRET) as livekit:
-            rooms = len((await livekit.room.list_rooms(api.ListRoomsRequest())).rooms)
+            rooms = len(await room_names(livekit))
         return ResourceUse(
             self.done, len(self.failures), time.monotonic() - self._started, rooms=rooms, **await self._manager.used()
         )
