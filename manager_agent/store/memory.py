@@ -76,10 +76,6 @@ def _untimed(_: float) -> None:
     """Measure nothing."""
 
 
-def _is_cleaned(session: Session) -> bool:
-    return session.end is not None and session.end.cleaned_at is not None
-
-
 class MemoryStore:
     """The Store of one process."""
 
@@ -119,7 +115,7 @@ class MemoryStore:
     def restore(self, session: Session) -> None:
         self._keep(session)
         self._tell(Change(session.session_id, None, session, is_restored=True))
-        if _is_cleaned(session):
+        if session.is_cleaned_up:
             self._bound_ended(session)
 
     def _keep(self, session: Session) -> None:
@@ -138,7 +134,7 @@ class MemoryStore:
             self.counts.enter(session)
             record.put(session)
             self._tell(Change(session_id, before, session, event))
-            if _is_cleaned(session) and not _is_cleaned(before):
+            if session.is_cleaned_up and not before.is_cleaned_up:
                 self._bound_ended(session)
         self._timing(perf_counter() - started)
         return session
