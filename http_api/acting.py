@@ -15,15 +15,16 @@ from manager_agent.not_acting import NotActing
 async def refuse_unless_acting(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Middleware: hold what would change anything until this process may act. Raises NotActing."""
     operation, acting = operation_of(request), request.app[ACTING]
-    is_refused = operation is not None and operation.changes and not await acting.held()
-    if is_refused and (acting.is_superseded or not _may_go_on_without_livekit(operation)):
+    if operation is None or not operation.changes or await acting.held():
+        return await handler(request)
+    if acting.is_superseded or not _may_go_on_without_livekit(operation):
         raise NotActing(acting.why_not)
     return await handler(request)
 
 
-def _may_go_on_without_livekit(operation: Operation | None) -> bool:
+def _may_go_on_without_livekit(operation: Operation) -> bool:
     """Services are not in LiveKit. What creates a session finds out itself, and says so in its own words."""
-    return operation is None or operation.creates or operation.access is Permission.SERVICES
+    return operation.creates or operation.access is Permission.SERVICES
 
 
 async def close_unless_acting(request: web.Request, response: web.StreamResponse) -> None:
