@@ -99,7 +99,8 @@ class VectorStandIn:
         """Batches that have come, answered or not."""
         self.behavior: Behavior = well
         self.port = 0
-        self._path, self._authorization, self._is_own_api, self._body_max = path, authorization, is_own_api, body_max
+        self._path, self._authorization, self._body_max = path, authorization, body_max
+        self.is_own_api = is_own_api
         self._runner: web.AppRunner | None = None
         self._news = asyncio.Condition()
 
@@ -147,7 +148,7 @@ class VectorStandIn:
             await self._news.wait_for(holds)
 
     async def _health(self, request: web.Request) -> web.StreamResponse:
-        if not self._is_own_api:
+        if not self.is_own_api:
             return await self._receive(request)
         self.looks.append(request.path)
         return web.json_response({"ok": True})
@@ -155,7 +156,7 @@ class VectorStandIn:
     async def _ping(self, request: web.Request) -> web.Response:
         self.looks.append(request.path)
         await self._tell()
-        return web.Response(text="" if self._is_own_api else "pong")
+        return web.Response(text="" if self.is_own_api else "pong")
 
     async def _receive(self, request: web.Request) -> web.StreamResponse:
         is_batch = request.method == "POST"
@@ -171,7 +172,7 @@ class VectorStandIn:
         return answer
 
     async def _status(self, request: web.Request) -> int:
-        if self._is_own_api:
+        if self.is_own_api:
             return 200
         if request.path != self._path:
             return 404 if self._path == "/" else 405

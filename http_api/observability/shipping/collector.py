@@ -16,7 +16,12 @@ from aiohttp import hdrs
 
 from http_api.observability.shipping.batch import Batch
 from http_api.observability.shipping.formats import Format
-from http_api.observability.shipping.response_class import CollectorResponse, ResponseClass, retry_after
+from http_api.observability.shipping.response_class import (
+    VECTORS_OWN_API,
+    CollectorResponse,
+    ResponseClass,
+    retry_after,
+)
 from http_api.settings.log_endpoint import LogEndpoint
 from manager_agent.proxy_rule import proxy_rule
 
@@ -30,6 +35,9 @@ RESPONSE_TIMEOUT = 1.0
 COMPRESSION = 1
 """The gzip level, of 9. Log lines are so repetitive that higher levels cost time and save little."""
 
+NO_HTTP = (aiohttp.ClientResponseError, aiohttp.ServerDisconnectedError, aiohttp.ClientOSError)
+"""What a port of another protocol causes: a response that can't be parsed, or the end or reset of the connection."""
+
 
 class Collector:
     """An async context manager for a session with the collector."""
@@ -37,6 +45,9 @@ class Collector:
     def __init__(self, endpoint: LogEndpoint, format: Format, timeout: float = TIMEOUT) -> None:
         self._endpoint, self._format, self._timeout = endpoint, format, aiohttp.ClientTimeout(total=timeout)
         self._url = endpoint.post_to(format.path)
+        self._is_known = False
+        """Whether the server that responds now was found not to be Vector's own API. After a failure another server may
+        listen there."""
 
     async def __aenter__(self) -> Self:
         headers = {hdrs.CONTENT_TYPE: self._format.content_type, hdrs.CONTENT_ENCODING: "gzip"}
@@ -56,7 +67,22 @@ class Collector:
         await self._http.close()
 
     async def send(self, batch: Batch) -> CollectorResponse:
-        """Post the batch once. Redirects are not followed: a redirect is the response."""
+        """Post the batch once. Vector's own API accepts everything, so the first response that does is believed only
+        after a look at the server."""
+        response = await self._post(batch)
+        match response.response_class:
+            case ResponseClass.TAKEN:
+                if not self._is_known and await self.is_vectors_own_api():
+                    return VECTORS_OWN_API
+                self._is_known = True
+            case ResponseClass.LATER | ResponseClass.MISCONFIGURED | ResponseClass.UNANSWERED:
+                self._is_known = False
+            case ResponseClass.REFUSED:
+                pass
+        return response
+
+    async def _post(self, batch: Batch) -> CollectorResponse:
+        """Redirects are not followed: a redirect is the response."""
         try:
             body = gzip.compress(await self._written(batch.lines), COMPRESSION, mtime=0)
         except Exception as error:  # the encoding of one of the records failed
@@ -74,7 +100,7 @@ class Collector:
         except Exception as error:
             # Errors of aiohttp, TLS and name resolution have no common class. Only the class name is reported, because
             # the message may quote the response.
-            is_http = not isinstance(error, aiohttp.ClientResponseError | aiohttp.ServerDisconnectedError)
+            is_http = not isinstance(error, NO_HTTP)
             return CollectorResponse(ResponseClass.UNANSWERED, f"not answered: {type(error).__name__}", is_http=is_http)
 
     async def _written(self, lines: Sequence[bytes]) -> bytes:
@@ -96,10 +122,10 @@ class Collector:
             if pong is None or pong.strip() == b"pong":
                 return False
             return bool(json.loads(await self._get("/health") or b"null") == {"ok": True})
-        except (aiohttp.ClientError, TimeoutError):
-            return None
-        except ValueError:
+        except (ValueError, RecursionError):  # of the JSON parser
             return False
+        except Exception:
+            return None
 
     async def _get(self, path: str) -> bytes | None:
         """The beginning of the body; None if the status is not 200."""

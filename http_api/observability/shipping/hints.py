@@ -7,7 +7,7 @@ content type, and when a sink failed.
 
 from __future__ import annotations
 
-from http_api.observability.shipping.response_class import CollectorResponse
+from http_api.observability.shipping.response_class import VECTORS_OWN_API, CollectorResponse
 
 _SINK = (
     "a sink of the collector failed, and the collector's own log says which; Vector's file sink needs a directory that "
@@ -15,19 +15,26 @@ _SINK = (
 )
 _PATH = "check that the path in VECTOR_LOG_ENDPOINT is that of the source"
 _SOURCE = {
-    "json": "VECTOR_LOG_FORMAT=json is for the port of Vector's http_server source; an OTLP port needs "
-    "VECTOR_LOG_FORMAT=otlp",
+    "json": "VECTOR_LOG_FORMAT=json is for the port of Vector's http_server source; the HTTP port of an OTLP receiver, "
+    "usually 4318, needs VECTOR_LOG_FORMAT=otlp",
     "otlp": "VECTOR_LOG_FORMAT=otlp is for the HTTP port of an OTLP receiver, usually 4318; Vector's http_server "
     "source needs VECTOR_LOG_FORMAT=json",
 }
-_NO_HTTP = "this may not be an HTTP port: OTLP uses 4317 for gRPC, which is not supported, and 4318 for HTTP"
+_NO_HTTP = "this may not be an HTTP port; 4317 is OTLP's port for gRPC, which is not supported"
+
+_OWN_API = (
+    "this is Vector's own API, which responds with 200 to everything and stores nothing; "
+    "set VECTOR_LOG_ENDPOINT to the address of an http_server source, see deploy/vector.yaml"
+)
 
 
 def hint(response: CollectorResponse, format: str) -> str | None:
     """What to check, if anything is known about such a response. `format`: the name of the format of the batch."""
-    if not response.is_http:
-        return _NO_HTTP
     source = _SOURCE[format]
+    if not response.is_http:
+        return f"{_NO_HTTP}: {source}"
+    if response == VECTORS_OWN_API:
+        return _OWN_API
     match response.status:
         case 400:
             return f"the collector can't read the batch: {source}"

@@ -61,6 +61,12 @@ def _response_class(status: int) -> ResponseClass:
     return ResponseClass.MISCONFIGURED
 
 
+VECTORS_OWN_API = CollectorResponse(
+    ResponseClass.MISCONFIGURED, "Vector's own API responded, which stores nothing", status=HTTPStatus.OK
+)
+"""Vector's own API, which is no source, responds with 200 to everything and stores nothing."""
+
+
 def retry_after(header: str | None, now: float) -> float | None:
     """The seconds until the time in a Retry-After header, which contains seconds or a date (RFC 9110, 10.2.3); at most
     RETRY_AFTER_MAX. None when it is missing or malformed. `now`: seconds since the epoch."""

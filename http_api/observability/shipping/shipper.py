@@ -30,7 +30,6 @@ from http_api.observability.shipping.hints import hint
 from http_api.observability.shipping.retry_policy import BatchOutcome, RetryPolicy
 from http_api.settings.log_endpoint import LogEndpoint
 from manager_agent.backoff import backoff
-from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
@@ -40,12 +39,6 @@ LAST_PAUSE = 0.1
 """Seconds between two tries at exit."""
 ENDING = 0.2
 """The part of the exit budget, in seconds, that the thread has to end after its last try."""
-CHECK_INTERVAL = 10.0
-"""Seconds between checks of the endpoint, until it responds."""
-OWN_API_HINT = (
-    "this is Vector's own API, which responds with 200 to everything and stores nothing; "
-    "set VECTOR_LOG_ENDPOINT to the address of an http_server source, see deploy/vector.yaml"
-)
 
 
 class Shipper:
@@ -134,18 +127,11 @@ class Shipper:
 
     async def _ship(self) -> None:
         """Ship batches until the process exits and the backlog is empty. Raises on an internal error."""
-        retry_policy, tasks = RetryPolicy(seed=secrets.token_hex(8)), Tasks()
+        retry_policy = RetryPolicy(seed=secrets.token_hex(8))
         async with Collector(self._endpoint, self._format, self._timeout) as collector:
-            tasks.spawn(self._check_endpoint(collector), name="check the log collector")
-            try:
-                while batch := await self._next_batch():
-                    had_failed = retry_policy.failures > 0
-                    retry_policy = await self._send(batch, collector, retry_policy)
-                    if had_failed and not retry_policy.failures:  # another server may listen there now
-                        tasks.spawn(self._check_endpoint(collector), name="check the log collector")
-                    await self._pause(retry_policy.pause)
-            finally:
-                await tasks.aclose()
+            while batch := await self._next_batch():
+                retry_policy = await self._send(batch, collector, retry_policy)
+                await self._pause(retry_policy.pause)
 
     async def _send(self, batch: Batch, collector: Collector, retry_policy: RetryPolicy) -> RetryPolicy:
         """Send the batch and settle it. Returns the policy after the response."""
@@ -158,13 +144,6 @@ class Shipper:
             raise
         self._report(retry_policy, answer.why, hint(answer, self._format.name))
         return retry_policy
-
-    async def _check_endpoint(self, collector: Collector) -> None:
-        """Warn if the endpoint is Vector's own API."""
-        while (is_own_api := await collector.is_vectors_own_api()) is None:
-            await asyncio.sleep(CHECK_INTERVAL)
-        if is_own_api:
-            log.warning("vector_endpoint_is_vectors_own_api", endpoint=str(self._endpoint), hint=OWN_API_HINT)
 
     async def _next_batch(self) -> Batch | None:
         """Wait for the next batch. None: the process exits and the backlog is empty."""

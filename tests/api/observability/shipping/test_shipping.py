@@ -23,9 +23,10 @@ from http_api.observability.exit_budget import ExitBudget
 from http_api.observability.logs import Entry
 from http_api.observability.logs.redaction import REDACTED
 from http_api.observability.metrics.metrics import METRICS
-from http_api.observability.shipping.batch import Bounds, Dropped
+from http_api.observability.shipping.batch import Batch, Bounds, Dropped
 from http_api.observability.shipping.collector import Collector
 from http_api.observability.shipping.formats import JSON, Format, otlp_of
+from http_api.observability.shipping.hints import hint
 from http_api.observability.shipping.log_shipper import SHIPPER, Off
 from http_api.observability.shipping.shipper import Shipper
 from http_api.observability.sinks import LogSinks
@@ -33,6 +34,7 @@ from http_api.settings.log_endpoint import LogEndpoint
 from http_api.settings.settings import DevSettings
 from tests import vector_stand_in
 from tests.api.stand_ins import LiveKit, StartApi, stand_ins
+from tests.byte_proxy import reset
 from tests.vector_stand_in import Behavior, VectorStandIn
 from tests.waiting import described, waiting_for
 
@@ -337,12 +339,15 @@ async def test_shipper_logs_its_own_fault_and_goes_on(vector: VectorStandIn, log
     assert (shipper.stats.delivered, sum(shipper.stats.dropped.values())) == (2, 0)
 
 
-async def test_endpoint_that_is_vectors_own_api_is_reported(logged: io.StringIO) -> None:
-    """Even if it answers only later."""
-    async with VectorStandIn(is_own_api=True) as own_api, shipping(own_api.url):
-        await until_said(logged, "vector_endpoint_is_vectors_own_api")
-    (warning,) = said(logged, "vector_endpoint_is_vectors_own_api")
+async def test_vectors_own_api_is_reported_and_gets_no_entries(logged: io.StringIO) -> None:
+    async with VectorStandIn(is_own_api=True) as own_api, shipping(own_api.url) as shipper:
+        put(shipper, "a")
+        await until_said(logged, "logs_not_shipped")
+        assert (shipper.stats.delivered, shipper.stats.queued_records) == (0, 1)
+    (warning,) = said(logged, "logs_not_shipped")
+    assert "Vector's own API" in warning["why"]
     assert "http_server" in warning["hint"]
+    assert said(logged, "logs_lost_at_exit")[0]["count"] == 1
 
 
 @pytest.mark.parametrize(
@@ -360,24 +365,43 @@ async def test_other_collectors_are_not_mistaken_for_vectors_own_api(
         assert await collector.is_vectors_own_api() is None
 
 
-async def test_healthy_vector_is_asked_for_its_ping_only(vector: VectorStandIn) -> None:
+async def test_port_that_resets_the_connection_is_hinted_not_to_be_for_http() -> None:
+    """As a gRPC server may do with a request in HTTP/1.1."""
+
+    async def accept(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        reset(writer)
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    endpoint = LogEndpoint(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+    async with server, Collector(endpoint, JSON) as collector:
+        response = await collector.send(Batch((b'{"event": "a"}',), 1))
+    assert response.why == "not answered: ClientOSError"
+    assert "4317" in (hint(response, JSON.name) or "")
+
+
+async def test_healthy_vector_is_asked_for_its_ping_only_and_once(vector: VectorStandIn) -> None:
     """Any other GET makes it log an error."""
-    async with shipping(vector.url):
-        await vector.until(lambda: vector.looks == ["/ping"])
-    assert vector.looks == ["/ping"]
+    async with shipping(vector.url, bounds=Bounds(linger=0.01, batch_records=1)) as shipper:
+        put(shipper, "a", "b")
+    assert (vector.looks, vector.names) == (["/ping"], ["a", "b"])
 
 
-async def test_endpoint_is_checked_again_after_an_outage(vector: VectorStandIn, logged: io.StringIO) -> None:
-    """Vector restarts without its source: its API then listens on the port of the source."""
+async def test_entries_wait_until_vector_has_its_source_back(vector: VectorStandIn, logged: io.StringIO) -> None:
+    """Vector restarts without its source, so that its API listens on the port of the source, and then with it."""
     async with shipping(vector.url) as shipper:
-        await vector.until(lambda: vector.looks == ["/ping"])
-        await vector.stop()
         put(shipper, "a")
-        await until(lambda: shipper.stats.tries >= 2, lambda: shipper.stats)
-        own_api = VectorStandIn(is_own_api=True)
-        own_api.port = vector.port
-        async with own_api:
-            await until_said(logged, "vector_endpoint_is_vectors_own_api")
+        await vector.until(lambda: vector.names == ["a"])
+        vector.behavior = vector_stand_in.answering(503)
+        put(shipper, "b")
+        await vector.until(lambda: vector.statuses == [200, 503])
+        vector.behavior, vector.is_own_api = vector_stand_in.well, True
+        await until_said(logged, "logs_not_shipped")
+        assert "Vector's own API" in said(logged, "logs_not_shipped")[0]["why"]
+        assert said(logged, "logs_shipped_again") == []
+        assert (shipper.stats.delivered, shipper.stats.queued_records) == (1, 1)
+        vector.is_own_api = False
+    assert vector.names == ["a", "b"]
+    assert len(said(logged, "logs_shipped_again")) == 1
 
 
 async def test_shipper_ships_its_own_log_lines_without_a_loop(vector: VectorStandIn, logged: io.StringIO) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from http_api.observability.shipping.formats import JSON, otlp_of
+from http_api.observability.shipping.formats import JSON, Format, otlp_of
 from http_api.observability.shipping.hints import hint
 from http_api.observability.shipping.response_class import CollectorResponse, ResponseClass
 
@@ -32,10 +32,11 @@ def test_the_hint_for_a_collector_status_names_what_to_check(format: str, status
     assert [word for word in words if word not in text] == []
 
 
-def test_a_response_that_is_not_http_hints_at_the_grpc_port() -> None:
-    text = hint(CollectorResponse(ResponseClass.UNANSWERED, "not answered", is_http=False), OTLP.name)
-    assert text is not None
-    assert "4317" in text
+@pytest.mark.parametrize("format", [JSON, OTLP], ids=lambda format: format.name)
+def test_a_response_that_is_not_http_hints_at_the_grpc_port_and_the_formats(format: Format) -> None:
+    text = hint(CollectorResponse(ResponseClass.UNANSWERED, "not answered", is_http=False), format.name) or ""
+    words = ["4317", "gRPC", "VECTOR_LOG_FORMAT=json", "http_server", "VECTOR_LOG_FORMAT=otlp", "4318"]
+    assert [word for word in words if word not in text] == []
 
 
 @pytest.mark.parametrize("status", [429, 502, 503])
