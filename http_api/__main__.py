@@ -16,7 +16,8 @@ from http_api.observability.exit_budget import ExitBudget
 from http_api.observability.logs import native, unhandled
 from http_api.observability.shipping.log_shipper import shipper_of
 from http_api.observability.sinks import LogSinks
-from http_api.server import CannotListen, serve
+from http_api.open_files import raise_limit
+from http_api.server import CannotListen, SuccessorStopped, serve
 from http_api.settings.settings import BadSettings, Settings
 from http_api.settings.state_dir import with_state_dir
 from manager_agent.livekit.ffi import PANIC_EXIT_CODE, has_panicked
@@ -28,8 +29,10 @@ UNUSABLE = 2
 """Exit code if the settings are invalid or their port can't be used."""
 FAULT = PANIC_EXIT_CODE
 """Exit code after an internal error or a panic of the native library, which are logged."""
+SUCCESSOR_STOPPED = 75
+"""Exit code of a superseded process that has to be started again, to act: EX_TEMPFAIL of sysexits.h."""
 INTERRUPTED = 130
-"""Exit code after Ctrl-C while starting. A second one while stopping kills the process; shells show 130 too."""
+"""Exit code after Ctrl-C while starting, and after a second one while stopping."""
 
 Program = Callable[[Settings, LogSinks], Coroutine[Any, Any, None]]
 """The program to run, given the settings and the sinks of the log."""
@@ -49,6 +52,7 @@ def run(*, dev: bool, has_state_dir: bool = False, program: Program = serve) -> 
 
     `has_state_dir`: the user's own directory is the default of STATE_DIR.
     """
+    raise_limit()
     exit_budget = ExitBudget()
     try:
         settings = Settings.load(dev=dev)
@@ -85,6 +89,8 @@ def _served(serving: Coroutine[Any, Any, None], sinks: LogSinks) -> int:
         if sinks.shipper.is_on:
             log.critical("not_started", why=str(error))  # only for the shipped log: run() prints the message here
         raise
+    except SuccessorStopped:
+        return SUCCESSOR_STOPPED
     except Exception:
         log.critical("ended_by_fault", exc_info=True)  # logged, so that it is shipped too
         return FAULT
