@@ -18,15 +18,19 @@ from http_api.models.field_types import wrong
 from manager_agent.outbound.address_policy import AddressPolicy, AddressRefused
 
 
+def refuse_many_fields(model: type[BaseModel], value: object) -> None:
+    """For a before-validator: reject thousands of unknown fields at once, not one by one."""
+    if isinstance(value, dict) and len(value) > len(model.model_fields) + FIELDS_MAX:
+        raise wrong(f"should have at most {len(model.model_fields)} fields, has {len(value)}")
+
+
 class Body(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True)
 
     @model_validator(mode="before")
     @classmethod
     def _has_few_fields(cls, value: object) -> object:
-        """Reject thousands of unknown fields at once, not one by one."""
-        if isinstance(value, dict) and len(value) > len(cls.model_fields) + FIELDS_MAX:
-            raise wrong(f"should have at most {len(cls.model_fields)} fields, has {len(value)}")
+        refuse_many_fields(cls, value)
         return value
 
 

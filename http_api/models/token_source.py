@@ -8,6 +8,7 @@ string means not given.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -27,6 +28,7 @@ from pydantic.alias_generators import to_camel, to_snake
 from http_api.errors import FieldError, Invalid
 from http_api.models import field_types, json_schemas
 from http_api.models.field_types import wrong
+from http_api.models.requests import refuse_many_fields
 from http_api.models.required_services import REQUIRED_SERVICES_MAX, Profiles, named_twice
 from http_api.models.responses import View
 from manager_agent.registry.services import RegisteredService
@@ -95,6 +97,8 @@ class _ProtobufJson(BaseModel):
         """Rename the fields that have their names in camelCase."""
         if not isinstance(message, dict):
             return message
+        if cls.model_config.get("extra") == "forbid":
+            refuse_many_fields(cls, message)
         names = {to_camel(name): name for name in cls.model_fields}
         renamed: dict[str, Any] = {}
         for key, value in message.items():
@@ -215,7 +219,8 @@ def requirements_of(
                 FieldError(field, NO_DEFAULT if name is None else f"{name!r} is not a service, type, profile or agent")
             )
         else:
-            found.extend(profiles[meaning] if isinstance(meaning, str) else [meaning])
+            meant = profiles[meaning] if isinstance(meaning, str) else [meaning]
+            found.extend(replace(requirement, asked_as=name or default) for requirement in meant)
     if unknown:
         raise Invalid(unknown)
     return _bounded(found)

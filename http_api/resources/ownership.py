@@ -6,7 +6,7 @@ from aiohttp import web
 
 from http_api.access.principals import Principal
 from http_api.app_keys import ACTING, CLOCK, RECORDING, RECORDS, RECOVERY, REGISTRY, ROOMS, STORE
-from http_api.errors import OtherCaller, Recovering
+from http_api.errors import NoToken, OtherCaller, Recovering
 from http_api.models.responses import ServiceView, SessionView, SessionWithToken
 from http_api.observability.logs.context import bind_session
 from http_api.observability.tracing.requests import giving_token
@@ -52,20 +52,32 @@ def own_session_of(request: web.Request) -> Session:
 
 
 async def view_for(request: web.Request, session: Session) -> SessionView:
-    """The session as this caller may see it: with a token if the caller owns it and it is ready or active. Raises
-    NotRecorded, NotActing."""
+    """The session as this caller may see it: with a token if the caller owns it and it is ready or active. Raises what
+    token_giver raises."""
     if session.state not in GIVES_TOKENS or not request[PRINCIPAL].owns(session.owner):
         return SessionView.of(session)
+    session = await token_giver(request, session.session_id)
     token = await user_token(request, session)
     return SessionWithToken.for_owner(session, token, request.app[SETTINGS].public_url)
 
 
+async def token_giver(request: web.Request, session_id: str) -> Session:
+    """The session as it is once it is recorded that it gives tokens. Make the token without an await in between: the
+    session may change meanwhile. Raises NoToken, UnknownSession, NotRecorded, and NotActing, because another process
+    may know better whether the session gives tokens."""
+    acting = request.app[ACTING]
+    await acting.require()  # or the record would be awaited in vain
+    await request.app[RECORDING].until_recorded(session_id)
+    await acting.require()
+    session = request.app[STORE].get(session_id)
+    if session.state not in GIVES_TOKENS:
+        raise NoToken(*state_of(session))
+    return session
+
+
 async def user_token(request: web.Request, session: Session) -> AccessToken:
-    """A fresh token for the session's user, once it is recorded that the session gives tokens and that the token
-    reserves the room's name. Raises NotRecorded, and NotActing, because another process may know better whether the
-    session gives tokens."""
-    await request.app[ACTING].require()
-    await request.app[RECORDING].until_recorded(session.session_id)
+    """A fresh token for the user of a session from `token_giver`, once it is recorded that it reserves the room's
+    name. Raises NotActing."""
     with giving_token(request, session):
         token = request.app[ROOMS].tokens.for_user(session, request.app[CLOCK]())
     await request.app[RECORDS].committed()
@@ -93,7 +105,7 @@ def refuse_too_long(request: web.Request, session: Session) -> None:
     """Raise TokenTooLong if the session's user could never get a token, and SpecificationTooLong if the session could
     not be recorded, before its room is created."""
     request.app[ROOMS].tokens.refuse_long(session, request.app[CLOCK]())
-    Specification.of(session).text()
+    Specification.of(session).refuse_long()
 
 
 def refuse_others(request: web.Request, service_id: str) -> None:
@@ -114,6 +126,17 @@ def refuse_taken(request: web.Request, service_id: str) -> None:
         return
     if not service.static and not request[PRINCIPAL].may_register_over(service.owner):
         raise OtherCaller(service_id)
+
+
+def refuse_agent_of_others(request: web.Request, agent_name: str | None) -> None:
+    """For registrations. Raises OtherCaller when another caller has registered this agent, or the SERVICES_FILE lists
+    it: LiveKit would dispatch the other caller's workers into rooms of this one. Administrators may."""
+    principal = request[PRINCIPAL]
+    if agent_name is None or principal.is_admin:
+        return
+    agents = (one.service for one in request.app[REGISTRY].instances if one.service.agent_name == agent_name)
+    if any(agent.static or not principal.may_register_over(agent.owner) for agent in agents):
+        raise OtherCaller(agent_name)
 
 
 def state_of(session: Session) -> tuple[str, str, str | None]:

@@ -6,13 +6,13 @@ from http import HTTPStatus
 
 from aiohttp import web
 
-from http_api.app_keys import ACTING, CLOCK, RECORDING, RECORDS, ROOMS
+from http_api.app_keys import CLOCK, RECORDS, ROOMS
 from http_api.errors import IdentityTaken, NoToken
 from http_api.models.responses import ParticipantView, answer
 from http_api.models.sessions import AddParticipant
 from http_api.observability.tracing.requests import giving_token
 from http_api.protocol.bodies import read_body
-from http_api.resources.ownership import own_session_of, state_of
+from http_api.resources.ownership import own_session_of, state_of, token_giver
 from http_api.settings.settings import SETTINGS
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.messages import rfc3339
@@ -30,6 +30,7 @@ async def add(request: web.Request) -> web.Response:
     session, human = own_session_of(request), asked.human()
     if session.state not in GIVES_TOKENS:
         raise NoToken(*state_of(session))
+    session = await token_giver(request, session.session_id)
     token = await further_token(request, session, human)
     view = ParticipantView(
         identity=human.identity,
@@ -43,11 +44,9 @@ async def add(request: web.Request) -> web.Response:
 
 
 async def further_token(request: web.Request, session: Session, human: User) -> AccessToken:
-    """A token for another human participant of a session that gives tokens. Raises IdentityTaken, NotRecorded,
-    NotActing."""
+    """A token for another human participant of a session from `token_giver`, once it is recorded that it reserves the
+    room's name. Raises IdentityTaken, NotActing."""
     refuse_taken_identity(session, human.identity)
-    await request.app[RECORDING].until_recorded(session.session_id)
-    await request.app[ACTING].require()
     with giving_token(request, session):
         token = request.app[ROOMS].tokens.for_human(session, human, request.app[CLOCK]())
     await request.app[RECORDS].committed()

@@ -1,5 +1,5 @@
 """Sessions with a generated room name, found again by a repeated request: those that clients wait for, those whose
-clients all disconnected before that, and those whose clients waited for an earlier process."""
+clients all went away without a token, and those whose clients waited for an earlier process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from http_api.errors import Unready
 from http_api.limits.key_marks import RequestMark
 from http_api.stopping import Stopping
 from manager_agent.control.orchestrator import Orchestrator
+from manager_agent.not_acting import NotActing
 from manager_agent.session.session import Session, SessionState
+from manager_agent.store.recording import NotRecorded
 from manager_agent.store.store import Change, Store, UnknownSession
 from manager_agent.tasks import Tasks
 
@@ -34,28 +36,34 @@ class RepeatedRequests:
     """The latest session that clients wait for, by their request."""
     _clients: Counter[str] = field(default_factory=Counter)
     """The number of clients that wait for each session."""
+    _given: set[str] = field(default_factory=set)
+    """Those of these sessions that one client has by now."""
     _left: dict[RequestMark, str] = field(default_factory=dict)
     """The sessions that an earlier process left waiting, by the request that opened them."""
 
     def tell(self, change: Change) -> None:
         """Listener of the store."""
         mark, state = RequestMark.of_session(change.session_id), change.session.state
-        if change.is_restored and state is SessionState.WAITING:  # no token was given: it would be recorded as ready
+        was_ready = change.session.waiting_again_since is not None
+        if change.is_restored and state is SessionState.WAITING and not was_ready:  # so that no token was given
             self._left[mark] = change.session_id
         elif state not in (SessionState.WAITING, SessionState.READY) and self._left.get(mark) == change.session_id:
             del self._left[mark]
 
     @contextmanager
     def client_of(self, session_id: str, request: RequestMark | None) -> Iterator[None]:
-        """Inside, a client waits for the session. When the last one has disconnected, keep the session for the next
-        client with the same request, or end it at once if there is no request or the process stops."""
+        """Inside, a client waits for the session, up to the token. When the last one has disconnected, or was told to
+        ask again, and none has the session, keep it for the next client with the same request, or end it at once if
+        there is no request or the process stops."""
         self._clients[session_id] += 1
         if request is not None:
             self._awaited[request] = session_id
         try:
             yield
-        except (asyncio.CancelledError, Unready) as error:
-            if self._clients[session_id] == 1:
+            self._given.add(session_id)
+        except (asyncio.CancelledError, Unready, NotRecorded, NotActing) as error:
+            is_wanted = self._clients[session_id] > 1 or session_id in self._given
+            if not is_wanted and not self.store.is_frozen:
                 client_gone = isinstance(error, asyncio.CancelledError)
                 self.tasks.spawn(self._end(session_id, request, client_gone), name=f"{session_id} give up")
             raise
@@ -63,6 +71,7 @@ class RepeatedRequests:
             self._clients[session_id] -= 1
             if not self._clients[session_id]:
                 del self._clients[session_id]
+                self._given.discard(session_id)
                 if request is not None and self._awaited.get(request) == session_id:
                     del self._awaited[request]
 
@@ -103,8 +112,8 @@ class RepeatedRequests:
                 return
         try:
             await self.orchestrator.close(session_id, client_gone=client_gone)
-        except UnknownSession:
-            return  # refused at the same moment
+        except (UnknownSession, NotActing):
+            return  # refused at the same moment, or another process has it now
 
     def _forget(self, session_id: str, request: RequestMark) -> bool:
         """Keep the session no longer. Returns whether it was kept."""

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from aiohttp import web
 from ulid import ULID
 
-from http_api.errors import NotReady, RoomUnavailable, SessionOver, Unready
+from http_api.errors import NoToken, NotReady, RoomUnavailable, SessionOver, Unready
 from http_api.limits.key_marks import RequestMark
 from http_api.limits.quotas import Quotas
 from http_api.limits.waiters import Waiters, decided, until
@@ -39,6 +39,8 @@ NAME_LOOK_INTERVAL = 1.0
 """Seconds between two looks whether a room name is free."""
 NAME_WAIT = 5.0
 """Seconds that POST /sessions waits for the deletion of the caller's last room of that name."""
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,18 +116,22 @@ class SessionRequests:
     async def open(
         self,
         session: Session,
-        max_wait: float | None,
+        give: Callable[[Session], Awaitable[T]],
         *,
+        max_wait: float | None = None,
         ends_with_its_client: bool = True,
         request: RequestMark | None = None,
-    ) -> Session:
-        """Open the session and wait until it is ready, at most `max_wait` seconds (None: no limit).
+    ) -> T:
+        """Open the session and wait until it is ready, at most `max_wait` seconds (None: no limit). Returns what `give`
+        makes of it; if that raises NoToken, because the session is not ready any more, wait again.
 
-        Raises Unready, Overloaded, TooManySessions, TooManyRoomNames, and, when the session is over by then, the error
-        that says why: NotReady, RoomNameTaken, RoomUnavailable or SessionOver. When the call is cancelled because the
-        client disconnected, the session ends, unless `ends_with_its_client` is false; it is kept for a moment for the
-        same `request`, if one is given. When the process stops before the session is ready, the session ends too, and
-        the error is Unready; with `max_wait` it goes on and is returned, if its room exists.
+        Raises Unready, Overloaded, TooManySessions, TooManyRoomNames, what `give` raises, and, when the session is over
+        by then, the error that says why: NotReady, RoomNameTaken, RoomUnavailable or SessionOver.
+
+        When the call is cancelled because the client disconnected, the session ends, unless `ends_with_its_client` is
+        false; it is kept for a moment for the same `request`, if one is given. When the process stops before the
+        session is ready, the session ends too, and the error is Unready; with `max_wait` it goes on, if its room
+        exists.
         """
         if self.stopping.is_begun:
             raise Unready(IS_STOPPING)
@@ -137,20 +143,22 @@ class SessionRequests:
                     session = await self.orchestrator.open(session)
             except TimeoutError:
                 raise self._undecided() from None
-            return await self._until_ready(session.session_id, max_wait)
+            return await self._given(session.session_id, give, max_wait)
 
-    async def wait_for_name(self, room_name: str | None, tenant: str, max_wait: float) -> None:
+    async def wait_for_name(self, room_name: str | None, tenant: str, max_wait: float) -> float:
         """Wait until this tenant may have the room name, if it is known to be within `max_wait` seconds; return at once
-        if not. Raises Overloaded."""
+        if not. Returns the seconds that it took. Raises Overloaded."""
         if room_name is None or not self.store.name_free_in(room_name, tenant):
-            return
-        ends = self.clock() + max_wait
+            return 0.0
+        begun = self.clock()
+        ends = begun + max_wait
         with self.waiters.waiting():
             while 0 < (wait := self.store.name_free_in(room_name, tenant)) <= ends - self.clock():
                 holder = self.store.in_room(room_name)
                 if self.stopping.is_begun or (holder is not None and not holder.over):
-                    return
+                    break
                 await self._change_of(holder, min(wait, NAME_LOOK_INTERVAL))
+        return self.clock() - begun
 
     async def _change_of(self, session: Session | None, max_wait: float) -> None:
         """Return at the next change of the session, or after `max_wait` seconds."""
@@ -162,14 +170,29 @@ class SessionRequests:
                 await self.store.wait_for(session.session_id, lambda latest: latest is not session)
 
     async def until_ready(
-        self, session_id: str, *, max_wait: float | None = None, request: RequestMark | None = None
-    ) -> Session:
-        """The session once it is ready, or as it is after `max_wait` seconds. Raises UnknownSession, Overloaded, and,
-        when the session is over by then, the error that says why. When the client of this `request` disconnects, the
+        self,
+        session_id: str,
+        give: Callable[[Session], Awaitable[T]],
+        *,
+        max_wait: float | None = None,
+        request: RequestMark | None = None,
+    ) -> T:
+        """What `give` makes of the session once it is ready, or as it is after `max_wait` seconds; if that raises
+        NoToken, wait again. Raises UnknownSession, Overloaded, what `give` raises, and, when the session is over by
+        then, the error that says why. When the client of this `request` disconnects, the
         session is kept for a moment and ends; without a request it continues."""
         client = nullcontext() if request is None else self.repeated.client_of(session_id, request)
         with self.waiters.waiting(), client:
-            return await self._until_ready(session_id, max_wait)
+            return await self._given(session_id, give, max_wait)
+
+    async def _given(self, session_id: str, give: Callable[[Session], Awaitable[T]], max_wait: float | None) -> T:
+        ends = self.clock() + (max_wait or 0.0)
+        while True:
+            session = await self._until_ready(session_id, max_wait)
+            try:
+                return await give(session)
+            except NoToken:
+                max_wait = None if max_wait is None else max(0.0, ends - self.clock())
 
     async def _until_ready(self, session_id: str, max_wait: float | None) -> Session:
         if max_wait is None:
@@ -205,7 +228,7 @@ class SessionRequests:
         """The error for a session that is over before it was ready."""
         if self.stopping.is_begun:
             return Unready(IS_STOPPING)
-        if session.room.taken:
+        if session.room.is_refused_name:
             return RoomNameTaken(session.room_name, NAME_QUARANTINE)
         match session.end and session.end.reason:
             case EndReason.READY_TIMEOUT | EndReason.SERVICE_LOST:

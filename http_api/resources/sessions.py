@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
@@ -22,7 +23,7 @@ from http_api.observability.logs.context import bind_session
 from http_api.protocol import server_timing
 from http_api.protocol.bodies import read_body, read_query
 from http_api.protocol.conditional import KnownTags, entity_tag, known_tags
-from http_api.protocol.prefer import preferences
+from http_api.protocol.prefer import Preferences, preferences
 from http_api.request_context import PRINCIPAL, TRACE
 from http_api.resources.ownership import (
     own_session_of,
@@ -49,24 +50,29 @@ async def create(request: web.Request) -> web.Response:
     `Prefer: respond-async` at once: if the session is not ready by then, the response is 202 and the session continues.
     The session ends if the client disconnects while waiting, unless the request has an `Idempotency-Key`.
     """
-    app, session_requests = request.app, request.app[SESSION_REQUESTS]
+    session_requests = request.app[SESSION_REQUESTS]
     # Refuse before reading the body. Meanwhile others may open sessions, so open() checks again.
     session_requests.quotas.check(request[PRINCIPAL].name)
     preferred = preferences(request.headers.getall("Prefer", ()))
+    respond = partial(_created, request, preferred)
     if (earlier := _earlier_session(request)) is not None:
         bind_session(request, earlier)
-        session = await session_requests.until_ready(earlier.session_id, max_wait=preferred.max_wait)
-    else:
-        session = await _requested(request)
-        refuse_too_long(request, session)
-        bind_session(request, session)
-        session = await session_requests.open(
-            session, preferred.max_wait, ends_with_its_client=HEADER not in request.headers
-        )
+        return await session_requests.until_ready(earlier.session_id, respond, max_wait=preferred.max_wait)
+    session = await _requested(request)
+    refuse_too_long(request, session)
+    bind_session(request, session)
+    return await session_requests.open(
+        session, respond, max_wait=preferred.max_wait, ends_with_its_client=HEADER not in request.headers
+    )
+
+
+async def _created(request: web.Request, preferred: Preferences, session: Session) -> web.Response:
+    """The response about a session that was requested. Raises what view_for raises."""
     status = HTTPStatus.CREATED if session.state in GIVES_TOKENS else HTTPStatus.ACCEPTED
     headers = preferred.applied(asynchronously=status is HTTPStatus.ACCEPTED)
-    headers[server_timing.HEADER] = server_timing.server_timing(session, app[CLOCK]())
-    return _tagged(await view_for(request, session), status, Location=f"{PATH}/{session.session_id}", **headers)
+    view = await view_for(request, session)
+    headers[server_timing.HEADER] = server_timing.server_timing(session, request.app[CLOCK]())
+    return _tagged(view, status, Location=f"{PATH}/{session.session_id}", **headers)
 
 
 def _earlier_session(request: web.Request) -> Session | None:
@@ -135,7 +141,11 @@ async def show(request: web.Request) -> web.Response:
     if known is not None and known.match(session.revision):
         headers |= {"ETag": entity_tag(session.revision), "Cache-Control": "no-store"}
         return web.Response(status=HTTPStatus.NOT_MODIFIED, headers=headers)
-    return _tagged(await view_for(request, session), HTTPStatus.OK, **headers)
+    try:
+        view = await view_for(request, session)
+    except NoToken:  # it gave tokens until a moment ago
+        view = SessionView.of(session_of(request))
+    return _tagged(view, HTTPStatus.OK, **headers)
 
 
 async def close(request: web.Request) -> web.Response:

@@ -25,7 +25,7 @@ from http_api.models.token_source import (
 from http_api.observability.logs.context import bind_session
 from http_api.protocol.bodies import read_body
 from http_api.request_context import PRINCIPAL, TRACE
-from http_api.resources.ownership import refuse_too_long, refuse_unrecovered_name, user_token
+from http_api.resources.ownership import refuse_too_long, refuse_unrecovered_name, token_giver, user_token
 from http_api.resources.participants import further_token, refuse_taken_identity
 from http_api.resources.session_requests import SESSION_REQUESTS
 from http_api.settings.settings import SETTINGS
@@ -34,9 +34,14 @@ from manager_agent.livekit.tokens import AccessToken
 from manager_agent.session.events import TokenGiven
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import Session, User
+from manager_agent.session.specification import Specification
+from manager_agent.session.transitions import apply
 from manager_agent.store.store import RoomNameTaken, Store, UnknownSession
 
 PATH = "/api/v1/token"
+SERVICES_SHARE = 0.5
+"""The share of READY_TIMEOUT that the services have in any case. The request may wait for the name of its room for as
+long as READY_TIMEOUT, and takes at most one and a half of it: SDKs can't say how long they wait, and proxies end it."""
 
 
 async def give(request: web.Request) -> web.Response:
@@ -50,9 +55,10 @@ async def give(request: web.Request) -> web.Response:
 
     If the caller already has a session in the room, its user gets another token with the session's own settings, and
     any other identity joins as an additional participant; while a service is being replaced, both wait. If the room
-    name is still reserved by tokens of an earlier session, the request waits for it too, up to READY_TIMEOUT. A user
-    authenticated by the caller's issuer (JWKS_URL) gets tokens only for that user's own identity,
-    and enters a room that another user opened only if both users' JWTs list the room in the claim JWKS_ROOMS_CLAIM.
+    name is still reserved by tokens of an earlier session, the request waits for it too, up to READY_TIMEOUT; the
+    services have the rest, and half of READY_TIMEOUT in any case. A user authenticated by the caller's issuer
+    (JWKS_URL) gets tokens only for that user's own identity, and enters a room that another user opened only if both
+    users' JWTs list the room in the claim JWKS_ROOMS_CLAIM.
 
     If the client disconnects while waiting, a session whose room name was generated is kept for 10 seconds, in which
     the same request of the same caller finds it, and then ends. The same request with an identity also finds it while
@@ -64,9 +70,9 @@ async def give(request: web.Request) -> web.Response:
     human = _human(asked, principal)
     session_requests = app[SESSION_REQUESTS]
     refuse_unrecovered_name(request, asked.room_name)
-    await session_requests.wait_for_name(
-        asked.room_name, _tenant(principal, asked.room_name), app[SETTINGS].ready_timeout
-    )
+    tenant, ready_timeout = _tenant(principal, asked.room_name), app[SETTINGS].ready_timeout
+    waited = await session_requests.wait_for_name(asked.room_name, tenant, ready_timeout)
+    ready_timeout = max(ready_timeout - waited, ready_timeout * SERVICES_SHARE)
     # Of two simultaneous requests for one room, the second finds the session of the first: there is no await between
     # the last lookup and opening the session.
     session = _live_session(app[STORE], asked.room_name, principal)
@@ -78,7 +84,7 @@ async def give(request: web.Request) -> web.Response:
     elif (earlier := _earlier_session(request, asked)) is not None:
         token = await _take_up(request, earlier, asked)
     else:
-        token = await _open(request, asked, human)
+        token = await _open(request, asked, human, ready_timeout)
     view = TokenResponse(server_url=app[SETTINGS].public_url, participant_token=token.jwt)
     return answer(view, HTTPStatus.CREATED)
 
@@ -110,11 +116,12 @@ def _live_session(store: Store, room_name: str | None, principal: Principal) -> 
     return session
 
 
-async def _open(request: web.Request, asked: TokenRequest, human: User) -> AccessToken:
-    """Open a session for this user. Returns the token once it is ready. Raises the same errors as POST /sessions."""
+async def _open(request: web.Request, asked: TokenRequest, human: User, ready_timeout: float) -> AccessToken:
+    """Open a session for this user, which has so many seconds to become ready. Returns the token once it is. Raises the
+    same errors as POST /sessions."""
     app, session_requests = request.app, request.app[SESSION_REQUESTS]
     default = app[SETTINGS].default_profile or DEFAULT_PROFILE
-    known = app[PROFILES], [one for one in app[REGISTRY].list() if one.serves(request[PRINCIPAL].name)], default
+    known = app[PROFILES], app[REGISTRY].serving(request[PRINCIPAL].name), default
     session = session_requests.build(
         human,
         requirements_of(asked.agents, *known),
@@ -125,13 +132,17 @@ async def _open(request: web.Request, asked: TokenRequest, human: User) -> Acces
         metadata=JsonObject.of(metadata_of(asked.agents, default)),
         profile=profile_of(asked.agents, *known),
         callback_url=session_requests.callback_urls.get(request[PRINCIPAL].group),
+        ready_timeout=ready_timeout,
     )
     mark = _mark(request, asked)
     session = session_requests.awaiting_guests(replace(session, session_id=mark.session_id(session.session_id)))
     refuse_too_long(request, session)
     bind_session(request, session)
-    session = await session_requests.open(session, None, ends_with_its_client=asked.room_name is None, request=mark)
-    return await user_token(request, session)
+
+    async def give(ready: Session) -> AccessToken:
+        return await user_token(request, await token_giver(request, ready.session_id))
+
+    return await session_requests.open(session, give, ends_with_its_client=asked.room_name is None, request=mark)
 
 
 def _earlier_session(request: web.Request, asked: TokenRequest) -> Session | None:
@@ -157,9 +168,12 @@ async def _take_up(request: web.Request, session: Session, asked: TokenRequest) 
     raises."""
     app = request.app
     bind_session(request, session)
-    session = await app[SESSION_REQUESTS].until_ready(session.session_id, request=_mark(request, asked))
-    session = await app[STORE].update(session.session_id, TokenGiven(app[CLOCK](), session.user.identity))
-    return await user_token(request, session)
+
+    async def give(ready: Session) -> AccessToken:
+        await app[STORE].update(ready.session_id, TokenGiven(app[CLOCK](), ready.user.identity))
+        return await user_token(request, await token_giver(request, ready.session_id))
+
+    return await app[SESSION_REQUESTS].until_ready(session.session_id, give, request=_mark(request, asked))
 
 
 def _mark(request: web.Request, asked: TokenRequest) -> RequestMark:
@@ -168,17 +182,23 @@ def _mark(request: web.Request, asked: TokenRequest) -> RequestMark:
 
 
 async def _let_in(request: web.Request, session: Session, human: User) -> AccessToken:
-    """A token for a running session, once it is ready. Raises IdentityTaken, and what until_ready raises when the
-    session is over by then."""
+    """A token for a running session, once it is ready. Raises IdentityTaken, SpecificationTooLong, and what until_ready
+    raises when the session is over by then."""
     app = request.app
     bind_session(request, session)
+
+    async def give(ready: Session) -> AccessToken:
+        if human.identity != ready.user.identity:
+            refuse_taken_identity(ready, human.identity)
+        given = TokenGiven(app[CLOCK](), human.identity)
+        Specification.of(apply(ready, given)).text()  # a guest who could not be recorded is refused
+        await app[STORE].update(ready.session_id, given)
+        latest = await token_giver(request, ready.session_id)
+        if human.identity == latest.user.identity:
+            return await user_token(request, latest)
+        return await further_token(request, latest, human)
+
     try:
-        session = await app[SESSION_REQUESTS].until_ready(session.session_id)
+        return await app[SESSION_REQUESTS].until_ready(session.session_id, give)
     except UnknownSession:  # LiveKit has a foreign room of that name, so the session was never created
         raise RoomNameTaken(session.room_name, NAME_QUARANTINE) from None
-    if human.identity != session.user.identity:
-        refuse_taken_identity(session, human.identity)
-    session = await app[STORE].update(session.session_id, TokenGiven(app[CLOCK](), human.identity))
-    if human.identity == session.user.identity:
-        return await user_token(request, session)
-    return await further_token(request, session, human)

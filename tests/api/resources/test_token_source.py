@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
 import re
+import string
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,12 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from http_api.resources import repeated_requests
 from http_api.settings.settings import BadSettings, Settings
+from manager_agent.registry.registry import Registry
 from manager_agent.session import events as ev
 from manager_agent.session.deadlines import deadline
+from manager_agent.session.guests import GUESTS_MAX
 from manager_agent.session.session import EndReason, Session, SessionState
+from manager_agent.session.specification import Specification
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, StartApi
 
@@ -132,6 +138,12 @@ async def test_unavailable_service_is_424_even_at_sessions_max(start_api: StartA
     assert answers == [201, 424, 503]
 
 
+async def test_no_status_of_services_is_computed_for_a_token(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.delattr(Registry, "statuses")
+        assert (await api.ask("POST", TOKEN, PLAIN))[0] == 201
+
+
 async def test_default_profile_setting_names_another_profile(start_api: StartApi, services_file: Path) -> None:
     api = await start_api(services_file=services_file, default_profile="nothing")
     status, _, _ = await api.ask("POST", TOKEN, {})
@@ -229,6 +241,22 @@ async def test_same_identity_gets_a_new_token_and_another_joins_the_room(api: Ap
     assert len(sessions(api)) == 1
 
 
+async def test_guest_who_could_not_be_recorded_is_refused(api: Api) -> None:
+    await api.ask("POST", TOKEN, ALICE | PLAIN)
+    [session] = sessions(api)
+    letters = random.Random(1)
+    for _ in range(50):
+        guest = "".join(letters.choices(string.ascii_letters, k=500))
+        await api.parts.store.update(session.session_id, ev.TokenGiven(api.parts.clock(), guest))
+    identities = ("".join(letters.choices(string.ascii_letters, k=250)) for _ in range(GUESTS_MAX - 50))
+    answers = [await api.ask("POST", TOKEN, BOB | {"participant_identity": identity}) for identity in identities]
+    assert (answers[0][0], answers[-1][0], slug(answers[-1][2])) == (201, 422, "session_too_long")
+    admitted = sum(status == 201 for status, _, _ in answers)
+    [session] = sessions(api)
+    assert len(Specification.of(session).guests) == 50 + admitted
+    assert (await api.ask("POST", TOKEN, ALICE))[0] == 201
+
+
 async def test_token_requests_for_a_waiting_session_wait_for_it(api: Api) -> None:
     asking = [asyncio.create_task(api.ask("POST", TOKEN, body)) for body in (ALICE, ALICE, BOB)]
     session = await only_session(api)
@@ -280,6 +308,22 @@ async def test_room_of_an_ended_session_can_be_restarted_by_its_owner_at_once(ap
         assert (await api.ask("POST", TOKEN, ALICE | PLAIN))[0] == 201
         await api.ask("DELETE", f"/sessions/{sessions(api)[-1].session_id}")
     assert len(sessions(api)) == 3
+
+
+async def test_wait_for_the_name_of_a_room_is_part_of_the_time_to_become_ready(api: Api) -> None:
+    assert (await api.ask("POST", TOKEN, ALICE | PLAIN))[0] == 201
+    api.livekit.fails_to_delete = True
+    closing = asyncio.create_task(api.ask("DELETE", f"/sessions/{sessions(api)[0].session_id}"))
+    await api.until(sessions(api)[0].session_id, lambda latest: latest.end is not None and latest.end.clean_ups > 0)
+    asking = asyncio.create_task(api.ask("POST", TOKEN, ALICE))
+    await api.has_waiting(1)
+    await asyncio.sleep(0.05)
+    ready_by = api.parts.clock() + api.parts.settings.ready_timeout
+    api.livekit.fails_to_delete = False
+    await api.livekit.invited.wait()
+    assert sessions(api)[1].ready_deadline < ready_by
+    for task in (asking, closing):
+        task.cancel()
 
 
 async def test_token_for_a_room_in_use_does_not_wait_for_its_name(start_api: StartApi, services_file: Path) -> None:
@@ -447,6 +491,23 @@ async def test_session_that_an_earlier_process_left_ready_is_not_given_out_again
     (session,) = sessions(first)
     second.parts.orchestrator.resume(session, recorded=session)
     assert claims_of((await second.ask("POST", TOKEN, body))[2])["video"]["room"] != given
+
+
+async def test_session_that_was_ready_and_waits_again_is_not_given_out_by_the_next_process(
+    start_api: StartApi, services_file: Path
+) -> None:
+    """The earlier client may have its token, and may be on its way into the room that is made again."""
+    first, second = [await start_api(services_file=services_file) for _ in range(2)]
+    body = {"participant_identity": "alice"}
+    killed = asyncio.create_task(first.ask("POST", TOKEN, body))
+    session = await only_session(first)
+    again = replace(session, waiting_again_since=first.parts.clock())
+    second.parts.orchestrator.resume(again, recorded=again)
+    repeated = asyncio.create_task(second.ask("POST", TOKEN, body))
+    await second.has_waiting(1)
+    assert len(sessions(second)) == 2
+    for task in (killed, repeated):
+        task.cancel()
 
 
 async def test_equal_waiting_requests_without_an_identity_are_of_different_users(api: Api) -> None:

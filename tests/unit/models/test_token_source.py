@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from livekit.protocol.agent_dispatch import RoomAgentDispatch
 from livekit.protocol.room import RoomConfiguration
+from pydantic import ValidationError
 
 from http_api.errors import Invalid
 from http_api.models.token_source import TokenRequest, metadata_of, profile_of, requirements_of
@@ -33,7 +36,9 @@ def asked(*agents: dict[str, Any]) -> TokenRequest:
 
 
 def required(*names: str | None, profiles: Any = PROFILES, default: str = "default") -> list[Requirement]:
-    return requirements_of(asked(*({"agent_name": name} for name in names)).agents, profiles, SERVICES, default)
+    """The requirements, whatever they were asked as."""
+    agents = asked(*({"agent_name": name} for name in names)).agents
+    return [replace(one, asked_as="") for one in requirements_of(agents, profiles, SERVICES, default)]
 
 
 def profile(*names: str | None) -> str:
@@ -72,8 +77,8 @@ def test_the_agent_name_of_a_registered_service_is_its_last_meaning() -> None:
     def meant(name: str) -> list[Requirement]:
         return requirements_of(asked({"agent_name": name}).agents, PROFILES, agents, "default")
 
-    assert meant("x") == [Requirement(service_id="a-0")]
-    assert meant("voice-bot") == PROFILES["voice-bot"]
+    assert meant("x") == [Requirement(service_id="a-0", asked_as="x")]
+    assert [one.type or one.service_id for one in meant("voice-bot")] == ["asr-1", "TTS-DE"]
 
 
 def test_services_of_a_profile_are_required_before_they_are_registered() -> None:
@@ -84,6 +89,13 @@ def test_services_of_a_profile_are_required_before_they_are_registered() -> None
 
 def test_several_agents_are_required_in_the_order_of_the_request() -> None:
     assert required("voice", "asr-1") == [Requirement(type="voice"), Requirement(service_id="asr-1")]
+
+
+def test_requirements_keep_the_names_by_which_they_were_asked_for() -> None:
+    """Under these names their agents find the metadata that was sent for them."""
+    agents = asked({"agent_name": "voice-bot"}, {"agent_name": "voice"}, {"agent_name": ""}).agents
+    found = requirements_of(agents, PROFILES, SERVICES, "default")
+    assert [one.asked_as for one in found] == ["voice-bot", "voice-bot", "voice", "default"]
 
 
 def test_all_unknown_agent_names_are_named() -> None:
@@ -153,6 +165,18 @@ def test_agent_metadata_is_kept_under_the_requested_agent_names() -> None:
 def test_every_token_source_field_is_optional_as_the_sdks_send_it(body: dict[str, Any]) -> None:
     request = validated(TokenRequest, body)
     assert (request.room_name, request.participant_identity, list(request.agents)) == (None, None, [])
+
+
+@pytest.mark.parametrize("frame", [lambda fields: fields, lambda fields: {"agents": [fields] * 32}])
+def test_thousands_of_unknown_fields_in_room_config_make_few_errors(
+    frame: Callable[[dict[str, int]], dict[str, Any]],
+) -> None:
+    """pydantic would make one of each, and the event loop would wait for them."""
+    body = {"room_config": frame({f"a{number}": 1 for number in range(5_000)})}
+    with pytest.raises(ValidationError) as caught:
+        TokenRequest.model_validate(body)
+    assert caught.value.error_count() <= 32
+    assert "should have at most" in caught.value.errors()[0]["msg"]
 
 
 def test_unknown_token_source_fields_beside_room_config_are_ignored() -> None:
