@@ -15,7 +15,7 @@ import asyncio
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -167,7 +167,7 @@ async def sessions(binary: Path, folder: Path, *, webhooks: bool) -> AsyncIterat
         aiohttp.ClientSession(url) as http,
     ):
         watch = Sessions(http)
-        async with listening(watch) as endpoint:
+        async with listening(watch.receive) as endpoint:
             await registered(http, endpoint)
             yield watch
 
@@ -177,10 +177,10 @@ def environment(livekit_url: str, port: int) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def listening(watch: Sessions) -> AsyncIterator[str]:
+async def listening(receive: Callable[[web.Request], Awaitable[web.Response]]) -> AsyncIterator[str]:
     """Serve the endpoint of the service that all sessions require. Yields its URL."""
     app, port = web.Application(), free_port()
-    app.router.add_post("/", watch.receive)
+    app.router.add_post("/", receive)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

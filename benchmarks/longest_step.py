@@ -29,6 +29,7 @@ from http_api.observability.sinks import LogSinks
 from http_api.server import serving
 from http_api.settings.settings import DevSettings
 from manager_agent.control.reconcile import Reconciler
+from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import Listing, Rooms
@@ -64,6 +65,16 @@ class QuickRooms(Rooms):
     async def show_status(self, session: Session) -> None: ...
 
     async def record_specification(self, session: Session) -> None: ...
+
+
+class OnlyProcess(ActingProcess):
+    @property
+    def may_act(self) -> bool:
+        return True
+
+    async def start(self, last_writer: str = "") -> None: ...
+
+    async def aclose(self) -> None: ...
 
 
 class NoAgent(ManagerAgent):
@@ -110,6 +121,8 @@ def bodies() -> Iterator[tuple[str, str, bytes]]:
     yield "nested 30,000 deep", SESSIONS, b"[" * 30_000 + b"]" * 30_000
     yield "not JSON", SESSIONS, b'"' + b"\\" * (BODY_MAX - 1)
     yield "/token: unknown fields", TOKEN, filled('"a#":1', "{$}")
+    yield "/token: unknown fields of room_config", TOKEN, filled('"a#":1', '{"room_config":{$}}')
+    yield "/token: unknown fields of an agent", TOKEN, filled('"a#":1', '{"room_config":{"agents":[{$}]}}')
     yield "/token: agents", TOKEN, filled('{"agent_name":"a#"}', '{"room_config":{"agents":[$]}}')
     yield "/register: metadata", REGISTER, filled('"a#":1', json.dumps(SERVICE)[:-1] + ',"metadata":{"type":"A",$}}')
 
@@ -173,7 +186,8 @@ async def flood(port: int, request: bytes) -> tuple[str, float]:
 async def main() -> None:
     settings = DevSettings(_env_file=None, server_port=free_port(), sessions_max=1_000_000, creates_in_flight=1_000_000)
     logs.configure(dev=False, level="info", secrets=settings.secrets, stream=io.StringIO(), sinks=())
-    parts = compose(settings, LogSinks(), rooms=QuickRooms, agent=NoAgent, reconciler=NoReconciler)
+    stand_ins: dict[str, Any] = {"rooms": QuickRooms, "agent": NoAgent, "reconciler": NoReconciler}
+    parts = compose(settings, LogSinks(), acting=OnlyProcess, **stand_ins)
     async with serving(parts):
         port = settings.server_port
         gc.collect()

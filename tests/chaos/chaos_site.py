@@ -77,7 +77,7 @@ class ChaosSite:
         self.manager = await enter(
             ManagerProcess(Site(server, port), port=port, log=self._folder / "manager.log", **environment)
         )
-        self.victim = Victim(self.manager, (connections, webhooks))
+        self.victim = Victim(self.manager, (connections, webhooks), server)
         self.url = f"http://127.0.0.1:{port}"
         self.api = ApiCaller(self.url)
         for service in self.services:

@@ -4,11 +4,13 @@ disturbance is one more entry here."""
 from __future__ import annotations
 
 import asyncio
+import signal
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from scripts.livekit_server import LiveKitServer
 from tests.byte_proxy import CLEAN, ByteFault, ByteProxy, Closing
 from tests.chaos.happenings import AwaitedMoment
 from tests.live.manager_process import ManagerProcess
@@ -18,6 +20,10 @@ SECOND_TIMEOUT = 30.0
 FAULT_LASTS = 8.0
 """Seconds."""
 RESETS, RESET_PAUSE = 8, 1.0
+FROZEN = 30.0
+"""Seconds: longer than LiveKit waits for a participant that is silent."""
+LIVEKIT_IS_AWAY = 3.0
+"""Seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,7 @@ class Victim:
     manager: ManagerProcess
     connections: Sequence[ByteProxy]
     """Between it and LiveKit: API and signal connections, and webhooks."""
+    livekit: LiveKitServer
 
 
 Disturbance = Callable[[Victim, AwaitedMoment | None], Coroutine[Any, Any, None]]
@@ -45,6 +52,29 @@ async def kill_and_restart(victim: Victim, again: AwaitedMoment | None) -> None:
         starting.cancel()
         await asyncio.wait([starting])
     await manager.start()
+
+
+async def stop_and_restart(victim: Victim, _: AwaitedMoment | None) -> None:
+    """SIGTERM, and another process once that one has ended."""
+    await victim.manager.end(signal.SIGTERM)
+    await victim.manager.start()
+
+
+async def freeze_and_thaw(victim: Victim, _: AwaitedMoment | None) -> None:
+    victim.manager.send(signal.SIGSTOP)
+    try:
+        await asyncio.sleep(FROZEN)
+    finally:
+        victim.manager.send(signal.SIGCONT)
+    await victim.manager.until_ready()
+
+
+async def restart_livekit(victim: Victim, _: AwaitedMoment | None) -> None:
+    """All rooms are lost, with those who are in them."""
+    await victim.livekit.stop()
+    await asyncio.sleep(LIVEKIT_IS_AWAY)
+    await victim.livekit.start()
+    await victim.manager.until_ready()
 
 
 def on_connections(fault: ByteFault) -> Disturbance:
@@ -70,7 +100,7 @@ async def reset_connections(victim: Victim, _: AwaitedMoment | None) -> None:
     await victim.manager.until_ready()
 
 
-KILL = "kill -9"
+KILL, LIVEKIT_RESTART = "kill -9", "LiveKit restart"
 FAULTS: Mapping[str, Disturbance] = {
     "latency": on_connections(ByteFault(latency=0.3)),
     "jitter": on_connections(ByteFault(jitter=0.6)),
@@ -79,5 +109,8 @@ FAULTS: Mapping[str, Disturbance] = {
     "half close": on_connections(ByteFault(closing=Closing.HALF_CLOSE)),
     "refusal": on_connections(ByteFault(closing=Closing.REFUSE)),
     "reset": reset_connections,
+    "SIGTERM": stop_and_restart,
+    "SIGSTOP": freeze_and_thaw,
+    LIVEKIT_RESTART: restart_livekit,
 }
 DISTURBANCES: Mapping[str, Disturbance] = {KILL: kill_and_restart, **FAULTS}

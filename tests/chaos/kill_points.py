@@ -11,7 +11,7 @@ from tests.chaos.happenings import Moment
 from tests.chaos.moments import DURING_RECOVERY, MOMENTS
 
 FIRST_FAULT = 1_000
-"""The number of the first point that is a fault of connections."""
+"""The number of the first point that is another fault than a kill."""
 DELAY_MAX = 0.05
 """Seconds between a moment that does not hold and the strike."""
 
@@ -50,7 +50,7 @@ def kill_points(seed: str, count: int) -> list[KillPoint]:
 
 
 def fault_points(seed: str) -> list[KillPoint]:
-    """Each fault of connections once, at a moment drawn by seed."""
+    """Each fault once, at a moment drawn by seed."""
     moments = Random(f"{seed}/faults").sample(MOMENTS, len(FAULTS))
     numbered = enumerate(zip(FAULTS, moments, strict=True), start=FIRST_FAULT)
     return [replace(_point(seed, number, moment), disturbance=fault) for number, (fault, moment) in numbered]

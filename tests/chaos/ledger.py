@@ -5,10 +5,11 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from manager_agent.messages import Invite
+from tests.wall_clock import MachineClock
 
 View = dict[str, Any]
 
@@ -42,6 +43,11 @@ class KnownSession:
     services_told: str = ""
     """Why it is over, according to a message to one of its services."""
 
+    @property
+    def was_ready(self) -> bool:
+        """Whether it was shown to be ready: one may be over before."""
+        return any(view["state"] in ("ready", "active") for view in self.shown.values())
+
 
 @dataclass(frozen=True, slots=True)
 class Violation:
@@ -56,6 +62,7 @@ class Violation:
 
 @dataclass(slots=True)
 class Ledger:
+    clock: MachineClock = field(default_factory=MachineClock)
     sessions: dict[str, KnownSession] = field(default_factory=dict)
     invite_ids: dict[InvitedAs, set[str]] = field(default_factory=lambda: defaultdict(set))
     said_ready: set[InvitedAs] = field(default_factory=set)
@@ -66,6 +73,8 @@ class Ledger:
     joined: set[InvitedAs] = field(default_factory=set)
     is_starved: bool = False
     """Whether this machine was too slow for invites to be answered in time: then only a service that joined is well."""
+    rooms_are_lost: bool = False
+    """Whether LiveKit restarted: all participants are out of their rooms, and calls are over."""
     callbacks: list[View] = field(default_factory=list)
     violations: list[Violation] = field(default_factory=list)
     acknowledged: int = 0
@@ -124,14 +133,21 @@ class Ledger:
 
     def is_well(self, key: InvitedAs) -> bool:
         """Whether there is no reason to replace this service."""
+        if self.rooms_are_lost:
+            return False
         return key not in self.failed and (key in self.joined or not self.is_starved)
 
     def missing_callbacks(self) -> list[tuple[str, str]]:
         """Session and event of each state that a client was told and the receiver of callbacks was not."""
         arrived = {(event["session"]["session_id"], event["event"]) for event in self.callbacks}
-        told = [(one.session_id, "session_ready") for one in self.sessions.values() if one.recorded is not None]
-        told += [(one.session_id, "session_ended") for one in self.sessions.values() if one.over is not None]
+        told = [(one.session_id, "session_ready") for one in self.sessions.values() if one.was_ready]
+        told += [(one.session_id, f"session_{one.over['state']}") for one in self.sessions.values() if one.over]
         return [one for one in told if one not in arrived]
+
+    def comparable(self, known: KnownSession) -> KnownSession:
+        """What must be true of the session in the next process as well."""
+        views = {name: self.clock.comparable(getattr(known, name)) for name in ("first", "recorded", "over")}
+        return replace(known, **views)
 
     def alive(self) -> Iterable[KnownSession]:
         """Those that may not be over."""
@@ -140,7 +156,8 @@ class Ledger:
     def _check_revision(self, known: KnownSession, view: View) -> None:
         """A client that has a revision is told that it is the newest: it must stand for one state alone."""
         shown = {name: value for name, value in view.items() if "token" not in name and name != "server_url"}
-        before = known.shown.setdefault(view["revision"], shown)
+        before = self.clock.comparable(known.shown.setdefault(view["revision"], shown))
+        shown = self.clock.comparable(shown)
         if before != shown:
             differences = {name: (value, shown[name]) for name, value in before.items() if value != shown[name]}
             what = f"revision {view['revision']} of {known.session_id} was shown with {differences}"

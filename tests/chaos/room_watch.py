@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Self
 
+import aiohttp
 from livekit import api
 
 from manager_agent.messages import RoomStatus
@@ -57,9 +59,10 @@ class OutsideWatch:
 
     async def _run(self) -> None:
         while True:
-            rooms = (await self._livekit.room.list_rooms(api.ListRoomsRequest())).rooms
-            for room in rooms:
-                await self._look_at(room.name)
+            with suppress(aiohttp.ClientError, TimeoutError, api.TwirpError):  # LiveKit restarts
+                rooms = (await self._livekit.room.list_rooms(api.ListRoomsRequest())).rooms
+                for room in rooms:
+                    await self._look_at(room.name)
             await asyncio.sleep(INTERVAL)
 
     async def _look_at(self, room_name: str) -> None:

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from random import Random
 
 from tests.chaos.audit import Audit
 from tests.chaos.chaos_site import ChaosSite
-from tests.chaos.disturbances import DISTURBANCES
+from tests.chaos.disturbances import DISTURBANCES, LIVEKIT_RESTART
 from tests.chaos.kill_points import KillPoint
-from tests.chaos.ledger import Ledger, Violation
+from tests.chaos.ledger import KnownSession, Ledger, Violation
 from tests.chaos.scripted_client import ScriptedClient
 from tests.chaos.scripts_of_sessions import scripts
+from tests.wall_clock import MachineClock
 
 MOMENT_TIMEOUT = 60.0
 """Seconds in which the moment may come; then the strike comes anyway."""
+LAST_MOMENTS = 10.0
+"""Seconds in which a moment may still come after all scripts are through: a client that ended its session is answered
+before the room is deleted, services are told and callbacks are sent."""
 SETTLE_TIMEOUT = 180.0
 """Seconds in which all scripts must be through: enough for a starved machine."""
 LAG_PAUSE, LAG_MAX = 0.1, 1.0
@@ -50,7 +55,8 @@ async def run_once(site: ChaosSite, point: KillPoint) -> Outcome:
     ledger.violations.clear()
     ledger.sessions.clear()
     ledger.callbacks.clear()
-    ledger.is_starved = False
+    ledger.is_starved = ledger.rooms_are_lost = False
+    ledger.clock = MachineClock()
     random = Random(f"{point.seed}/{point.number}/scripts")
     drawn = scripts(random, len(site.scripts))
     site.scripts |= {script.number: script for script in drawn}
@@ -61,7 +67,7 @@ async def run_once(site: ChaosSite, point: KillPoint) -> Outcome:
     awaited = site.happenings.await_moment(point.moment, point.count)
     running = [asyncio.create_task(client.run(), name=f"client {client.script.number}") for client in clients]
     watching = asyncio.create_task(_notice_starvation(ledger))
-    if point.kind == "delete":  # those that would last until the end of the run are ended in time
+    if point.moment.kind == "delete":  # those that would last until the end of the run are ended in time
         running += [asyncio.create_task(_end_later(client, random.uniform(2.0, 4.0))) for client in clients[2:3]]
     try:
         outcome.is_on_time = await _come(awaited.reached, running)
@@ -69,6 +75,8 @@ async def run_once(site: ChaosSite, point: KillPoint) -> Outcome:
         await _strike(site, point, outcome, awaited.struck)
         site.happenings.let_go()
         await _settle(site, running, clients)
+        if ledger.rooms_are_lost:
+            await _rooms_are_made_again(site)
         await _audit(site, clients)
     finally:
         site.happenings.let_go()
@@ -94,15 +102,16 @@ async def _notice_starvation(ledger: Ledger) -> None:
 async def _come(reached: asyncio.Event, running: list[asyncio.Task[None]]) -> bool:
     """Wait until the moment is reached, or can't come any more. Returns whether it is."""
     coming = asyncio.create_task(reached.wait())
-    through = asyncio.create_task(_all_of(running))
+    through = asyncio.create_task(_last_moments(running))
     await asyncio.wait([coming, through], timeout=MOMENT_TIMEOUT, return_when=asyncio.FIRST_COMPLETED)
     coming.cancel()
     through.cancel()
     return reached.is_set()
 
 
-async def _all_of(tasks: list[asyncio.Task[None]]) -> None:
-    await asyncio.wait(tasks)
+async def _last_moments(scripts: list[asyncio.Task[None]]) -> None:
+    await asyncio.wait(scripts)
+    await asyncio.sleep(LAST_MOMENTS)
 
 
 async def _end_later(client: ScriptedClient, seconds: float) -> None:
@@ -115,6 +124,7 @@ async def _end_later(client: ScriptedClient, seconds: float) -> None:
 async def _strike(site: ChaosSite, point: KillPoint, outcome: Outcome, struck: asyncio.Event) -> None:
     again = site.happenings.await_moment(point.again, 1) if point.again else None
     began = time.monotonic()
+    site.ledger.rooms_are_lost = point.disturbance == LIVEKIT_RESTART
     struck_at = [known.session_id for known in site.ledger.alive()]
     disturbing = asyncio.create_task(DISTURBANCES[point.disturbance](site.victim, again))
     asyncio.get_running_loop().call_later(PROCESS_ENDS, struck.set)
@@ -135,6 +145,24 @@ async def _settle(site: ChaosSite, running: list[asyncio.Task[None]], clients: l
             site.ledger.breaks("the load goes on", repr(error))
     if pending:
         site.ledger.breaks("every session gets ready", f"{[task.get_name() for task in pending]}; {clients}")
+
+
+async def _rooms_are_made_again(site: ChaosSite) -> None:
+    """Wait until each session whose room was lost has a room and is ready again, unless it is over."""
+    for known in site.ledger.alive():
+        try:
+            async with asyncio.timeout(SETTLE_TIMEOUT):
+                while not await _is_settled(site, known):
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            site.ledger.breaks("every session gets ready", f"{known.session_id} does not get ready again")
+
+
+async def _is_settled(site: ChaosSite, known: KnownSession) -> bool:
+    status, view = await site.api("GET", f"/sessions/{known.session_id}")
+    if status != HTTPStatus.OK or view["reason"] is not None:
+        return True  # the audit says what is wrong with it
+    return view["state"] in ("ready", "active") and known.session_id in await site.watch.sessions()
 
 
 async def _audit(site: ChaosSite, clients: list[ScriptedClient]) -> None:

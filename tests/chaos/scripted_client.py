@@ -159,7 +159,8 @@ class ScriptedClient:
         self._rooms.append(room)
 
         def note_end(reason: Any) -> None:
-            if is_in and not known.is_unwanted and known.over is None:
+            is_expected = known.is_unwanted or known.over is not None or self._ledger.rooms_are_lost
+            if is_in and not is_expected:
                 self._ledger.breaks("no human is disconnected", f"{room.name}: {rtc.DisconnectReason.Name(reason)}")
 
         is_in = False

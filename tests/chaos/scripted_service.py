@@ -12,6 +12,7 @@ from typing import Any, Self
 import aiohttp
 from aiohttp import web
 from livekit import rtc
+from livekit.rtc.participant import PublishDataError
 
 from manager_agent.livekit.room_connection import connect, disconnect
 from manager_agent.messages import TOPIC, Invite, RoomStatus
@@ -139,7 +140,7 @@ class ScriptedService:
             else:
                 await self._say_ready(room, invite, key, acknowledged)
             await over.wait()
-        except (rtc.ConnectError, TimeoutError, rtc.RpcError):
+        except (rtc.ConnectError, TimeoutError, rtc.RpcError, PublishDataError):
             return
         finally:
             await disconnect(room)
@@ -149,12 +150,15 @@ class ScriptedService:
         return invite.attempt == 1 and entry.failure is not None
 
     async def _fail(self, room: rtc.Room, key: InvitedAs, entry: EntryScript) -> None:
+        """It has failed as soon as the manager sees it: then the visit is cancelled, often before the SDK returns."""
         self._ledger.failed.add(key)
-        if entry.failure is Failure.LEAVES:
-            await room.disconnect()
-        else:
-            await room.local_participant.set_attributes({"session.state": "failed"})
-        await self._happenings.happens("service failed")
+        try:
+            if entry.failure is Failure.LEAVES:
+                await room.disconnect()
+            else:
+                await room.local_participant.set_attributes({"session.state": "failed"})
+        finally:
+            await self._happenings.happens("service failed")
 
     async def _say_ready(self, room: rtc.Room, invite: Invite, key: InvitedAs, acknowledged: asyncio.Event) -> None:
         self._ledger.said_ready.add(key)

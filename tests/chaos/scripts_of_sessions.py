@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from random import Random
 from typing import Any
@@ -68,11 +68,14 @@ class SessionScript:
 
 
 def scripts(random: Random, first_number: int) -> list[SessionScript]:
-    """The sessions of one run. Each kind of failure and both ways to end occur in every run."""
+    """The sessions of one run. A failure, both ways to end, two users, a guest and a renewed token occur in every run:
+    there are moments of each."""
+    ends = _script(random, first_number + 1, lasts=random.uniform(0.0, 1.0))
+    lasts = _script(random, first_number + 2)
     return [
         _script(random, first_number, fails=random.choice(list(Failure)), paired=("TTS", "NLU")),
-        _script(random, first_number + 1, lasts=random.uniform(0.0, 1.0)),
-        _script(random, first_number + 2, user_joins=True),
+        replace(ends, user_joins=True),
+        replace(lasts, user_joins=True, invites_guest=True, renews_token=True),
         _script(random, first_number + 3, lasts=random.choice((None, random.uniform(0.0, 2.0)))),
     ]
 
@@ -84,7 +87,6 @@ def _script(
     fails: Failure | None = None,
     paired: tuple[str, ...] = (),
     lasts: float | None = None,
-    user_joins: bool | None = None,
 ) -> SessionScript:
     alone = random.sample(list(ALONE), k=random.randint(0 if paired else 1, 1 if paired else 3))
     entries = [EntryScript((name,), name, ALONE[name], random.uniform(0.0, 0.3)) for name in alone]
@@ -95,7 +97,7 @@ def _script(
         number,
         tuple(entries),
         prefer=random.choice(("respond-async", "wait=1", "wait=20")),
-        user_joins=random.random() < 0.5 if user_joins is None else user_joins,
+        user_joins=random.random() < 0.5,
         invites_guest=random.random() < 0.4,
         renews_token=random.random() < 0.6,
         lasts=lasts,

@@ -1,0 +1,152 @@
+"""Measure what it costs that an answer is given only once the room's record has what it says.
+
+    python -m benchmarks.recorded_answer [--trials 200] [--callers 1]
+
+Each trial is a session with one service, which says that it is ready by HTTP, and then says so again. The first answer
+waits until LiveKit has the change; the second one has nothing to record. Between the two, the floor is taken: the bare
+client replaces the metadata of a room with as many bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+from aiohttp import web
+from livekit import api
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.child import run
+from benchmarks.join_latency import KEY, SECRET, SERVICE_ID, listening, registered
+from benchmarks.measuring import percentile, times
+from http_api.bootstrap import compose
+from http_api.observability import logs
+from http_api.server import serving
+from http_api.settings.settings import DevSettings
+from manager_agent.livekit.ffi import disable_log_capture
+from manager_agent.messages import Invite
+from scripts.livekit_server import LiveKitServer, find_or_build, free_port
+
+FLOOR_ROOM = "floor"
+METADATA_BYTES = 400
+"""About the size of the public status of a session with one service."""
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerTimes:
+    """Seconds of each call, as its caller sees it."""
+
+    recorded: float
+    repeated: float
+    floor: float
+
+
+class AnswerBench:
+    """One service and its caller. Invites arrive at `invites`."""
+
+    def __init__(self, http: aiohttp.ClientSession, livekit: api.LiveKitAPI, invites: asyncio.Queue[Invite]) -> None:
+        self._http, self._livekit, self._invites = http, livekit, invites
+
+    async def trial(self, number: int) -> AnswerTimes:
+        body = {"user_identity": f"user-{number}", "required_services": [SERVICE_ID]}
+        headers = {"Prefer": "respond-async"}
+        async with self._http.post("/api/v1/sessions", json=body, headers=headers) as answer:
+            assert answer.status == 202, await answer.text()
+        invite = await self._invites.get()
+        recorded = await timed(lambda: self._say_ready(invite))
+        floor = await timed(self._replace_metadata)
+        repeated = await timed(lambda: self._say_ready(invite))
+        async with self._http.delete(f"/api/v1/sessions/{invite.session.session_id}") as answer:
+            assert answer.status == 200, await answer.text()
+        return AnswerTimes(recorded, repeated, floor)
+
+    async def _say_ready(self, invite: Invite) -> None:
+        path = f"/api/v1/sessions/{invite.session.session_id}/ready"
+        headers = {"Authorization": f"Bearer {invite.token}"}
+        async with self._http.post(path, json={"service_id": SERVICE_ID}, headers=headers) as answer:
+            assert answer.status == 200, await answer.text()
+            await answer.read()
+
+    async def _replace_metadata(self) -> None:
+        metadata = str(time.monotonic_ns()).ljust(METADATA_BYTES, ".")
+        await self._livekit.room.update_room_metadata(api.UpdateRoomMetadataRequest(room=FLOOR_ROOM, metadata=metadata))
+
+
+async def timed(call: Callable[[], Awaitable[None]]) -> float:
+    began = time.perf_counter()
+    await call()
+    return time.perf_counter() - began
+
+
+async def measure(count: int, callers: int, folder: Path) -> list[AnswerTimes]:
+    port, invites = free_port(), asyncio.Queue[Invite]()
+    webhooks = f"http://127.0.0.1:{port}/livekit/webhook"
+    livekit = LiveKitServer(find_or_build(), port=free_port(), webhook_url=webhooks, log=folder / "livekit.log")
+
+    async def receive(request: web.Request) -> web.Response:
+        text = await request.text()
+        if '"session_ended"' not in text:
+            invites.put_nowait(Invite.model_validate_json(text))
+        return web.Response()
+
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(livekit)
+        endpoint = await stack.enter_async_context(listening(receive))
+        settings = DevSettings(_env_file=None, LIVEKIT_SERVER_URL=livekit.url, server_port=port, log_level="error")  # type: ignore[call-arg]
+        logs.configure(dev=False, level=settings.log_level, secrets=settings.secrets)
+        await stack.enter_async_context(serving(compose(settings)))
+        client = await stack.enter_async_context(api.LiveKitAPI(livekit.http_url, KEY, SECRET))
+        http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))
+        await registered(http, endpoint, ready_on="signal")
+        await client.room.create_room(api.CreateRoomRequest(name=FLOOR_ROOM, empty_timeout=3_600))
+        bench, numbers, trials = AnswerBench(http, client, invites), iter(range(count)), list[AnswerTimes]()
+
+        async def call() -> None:
+            for number in numbers:
+                trials.append(await bench.trial(number))
+
+        await asyncio.gather(*(call() for _ in range(callers)))
+        return trials
+
+
+def show(trials: list[AnswerTimes], callers: int) -> None:
+    table = Table(title=f"POST .../ready, {len(trials)} sessions, {callers} at a time, ms")
+    table.add_column("")
+    for heading in ("p50", "x floor", "p99", "x floor "):
+        table.add_column(heading, justify="right")
+    rows = {
+        "floor: UpdateRoomMetadata by the bare client": [one.floor for one in trials],
+        "ready again: nothing to record": [one.repeated for one in trials],
+        "ready: recorded before the answer": [one.recorded for one in trials],
+        "difference of the two": [one.recorded - one.repeated for one in trials],
+    }
+    floor = [one.floor for one in trials]
+    for name, values in rows.items():
+        cells = []
+        for percent in (50, 99):
+            value, reference = percentile(values, percent), percentile(floor, percent)
+            cells += [f"{value * 1e3:.1f}", times(value, reference)]
+        table.add_row(name, *cells)
+    Console().print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--trials", type=int, default=200)
+    parser.add_argument("--callers", type=int, default=1)
+    asked = parser.parse_args()
+    disable_log_capture()
+    with tempfile.TemporaryDirectory() as folder:
+        show(run(measure(asked.trials, asked.callers, Path(folder))), asked.callers)
+
+
+if __name__ == "__main__":
+    main()
