@@ -11,6 +11,7 @@ from aiohttp import web
 from http_api.app_keys import STORE
 from tests.dying_workers import pytest_xdist_setupnodes as pytest_xdist_setupnodes
 from tests.leak_scanner import LEAK_SCANNER
+from tests.order import pytest_collection_modifyitems as pytest_collection_modifyitems
 from tests.orphans import pytest_testnodedown as pytest_testnodedown
 from tests.orphans import pytest_xdist_newgateway as pytest_xdist_newgateway
 from tests.otel_collector import otel_collector as otel_collector
