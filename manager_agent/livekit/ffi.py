@@ -24,7 +24,7 @@ PANIC_STOP_TIMEOUT = 30.0
 """Seconds to stop in order after a panic, before the process is ended: waits for the native side never return."""
 
 _load = _ffi_client.get_ffi_lib
-_panicked = threading.Event()
+_panicked, _panicking = threading.Event(), threading.Lock()
 
 
 def tell_panics_apart() -> None:
@@ -48,7 +48,12 @@ class _OsOfTheSdk:
         return getattr(os, name)
 
     def kill(self, pid: int, number: int) -> None:
-        _panicked.set()
+        """Each panic comes here, in a thread of the library. Only the first one stops the process: leaving the rooms
+        may panic again, and a second signal would end the process at once."""
+        with _panicking:
+            if _panicked.is_set():
+                return
+            _panicked.set()
         log.critical("native_panic", hint="restart the process; the SDK's message is on stderr as `FFI Panic`")
         ending = threading.Timer(PANIC_STOP_TIMEOUT, os._exit, [PANIC_EXIT_CODE])
         ending.daemon = True

@@ -19,6 +19,7 @@ from livekit.rtc.participant import PublishDataError
 from manager_agent.clock import Clock
 from manager_agent.livekit.attendance import Attendance
 from manager_agent.livekit.event_routing import route_events
+from manager_agent.livekit.join_slots import JoinSlots
 from manager_agent.livekit.participant_budget import ParticipantBudget
 from manager_agent.livekit.participants import may_be_replaced, participant_in_room
 from manager_agent.livekit.room_connection import CONNECT_TIMEOUT, connect, disconnect
@@ -69,12 +70,13 @@ class Watcher:
         clock: Clock,
         budget: ParticipantBudget,
         rooms: Rooms,
+        slots: JoinSlots,
     ) -> None:
         self._session_id, self._identity = session_id, identity
         self._store, self._recording, self._clock = store, recording, clock
         self._room = rtc.Room()
         self._inbox: asyncio.Queue[ev.Event | rtc.DataPacket | None] = asyncio.Queue()
-        self._budget, self._rooms = budget, rooms
+        self._budget, self._rooms, self._slots = budget, rooms, slots
         self._attendance = Attendance()
         self._giving_up: asyncio.TimerHandle | None = None
         self._acknowledgements = Tasks()
@@ -86,7 +88,10 @@ class Watcher:
     async def watch(self, url: str, token: str) -> None:
         """Join the room and watch it until it closes. Raises TimeoutError, rtc.ConnectError."""
         self._listen()
-        await connect(self._room, url, token, OPTIONS, CONNECT_TIMEOUT)
+        async with self._slots.slot():
+            if not self._is_in_charge():
+                return
+            await connect(self._room, url, token, OPTIONS, CONNECT_TIMEOUT)
         route_events(self._room, TOPIC, self._budget)
         try:
             if self._is_in_charge():

@@ -1,0 +1,63 @@
+"""Joins wait for each other, but not for one that hangs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from manager_agent.livekit.join_slots import HELD_MAX, JOINS_AT_ONCE, JOINS_MAX, JoinSlots
+from tests.unit.virtual_time import in_virtual_time, let_pass
+
+pytestmark = pytest.mark.unit
+
+
+class Joins:
+    """So many joins, which take as long as given."""
+
+    def __init__(self, count: int, seconds: float) -> None:
+        self._slots, self._seconds = JoinSlots(), seconds
+        self.begun = self.under_way = self.most = 0
+        self.all = asyncio.gather(*(self._join() for _ in range(count)))
+
+    async def _join(self) -> None:
+        async with self._slots.slot():
+            self.begun += 1
+            self.under_way += 1
+            self.most = max(self.most, self.under_way)
+            await asyncio.sleep(self._seconds)
+            self.under_way -= 1
+
+
+@in_virtual_time
+async def test_a_burst_of_joins_is_bounded_and_all_of_them_get_their_turn() -> None:
+    joins = Joins(5 * JOINS_AT_ONCE, 0.3)
+    await joins.all
+    assert (joins.begun, joins.most) == (5 * JOINS_AT_ONCE, JOINS_AT_ONCE)
+
+
+@in_virtual_time
+async def test_joins_that_hang_keep_no_other_one_waiting_for_long() -> None:
+    joins = Joins(2 * JOINS_AT_ONCE, 10 * HELD_MAX)
+    await let_pass(HELD_MAX / 2)
+    assert joins.begun == JOINS_AT_ONCE
+    await let_pass(HELD_MAX)
+    assert joins.begun == 2 * JOINS_AT_ONCE
+    joins.all.cancel()
+
+
+@in_virtual_time
+async def test_joins_that_hang_are_bounded_too() -> None:
+    joins = Joins(2 * JOINS_MAX, 100 * HELD_MAX)
+    await let_pass(10 * HELD_MAX)
+    assert joins.begun == JOINS_MAX
+    joins.all.cancel()
+
+
+@in_virtual_time
+async def test_a_join_that_is_cancelled_frees_its_slot_once() -> None:
+    hanging = Joins(JOINS_AT_ONCE, 10 * HELD_MAX)
+    await let_pass(HELD_MAX / 2)
+    hanging.all.cancel()
+    await let_pass(HELD_MAX)
+    assert hanging._slots._free._value == JOINS_AT_ONCE
