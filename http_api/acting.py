@@ -6,7 +6,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from http_api.access.principals import Permission
-from http_api.app_keys import ACTING
+from http_api.app_keys import ACTING, ROOMS
 from http_api.operations import Operation, operation_of
 from manager_agent.not_acting import NotActing
 
@@ -15,7 +15,10 @@ from manager_agent.not_acting import NotActing
 async def refuse_unless_acting(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Middleware: hold what would change anything until this process may act. Raises NotActing."""
     operation, acting = operation_of(request), request.app[ACTING]
-    if operation is None or not operation.changes or await acting.held():
+    if operation is None or not operation.changes or acting.may_act:
+        return await handler(request)
+    is_refused_anyway = operation.creates and request.app[ROOMS].is_away
+    if not is_refused_anyway and await acting.held():
         return await handler(request)
     if acting.is_superseded or not _may_go_on_without_livekit(operation):
         raise NotActing(acting.why_not)

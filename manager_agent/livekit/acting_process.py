@@ -20,18 +20,19 @@ import structlog
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 from yarl import URL
 
-from manager_agent.livekit.acting import Acting, Turn
+from manager_agent.livekit.acting import INTERVAL, Acting, Turn
 from manager_agent.livekit.turn_register import NoAnswer, TurnRegister
 from manager_agent.not_acting import NotActing
 
 log = structlog.get_logger()
 
-INTERVAL, INTERVAL_MIN = 0.5, 0.05
-"""Seconds between two polls; the shorter one while a caller waits for the outcome."""
+INTERVAL_MIN = 0.05
+"""Seconds between two polls while a caller waits for the outcome."""
+SUPERSEDED_INTERVAL = 2.0
+"""Seconds between two polls of a process that is superseded."""
 PATIENCE = 8.0
 """The most seconds for which what needs to act is held while LiveKit, or this process, is slow. A call that fails ends
 it earlier."""
-RELEASE_TIMEOUT = 1.0
 SUPERSEDED = "another process of this deployment has taken over"
 
 
@@ -77,21 +78,23 @@ class ActingProcess:
             return SUPERSEDED
         if time.monotonic() > self._asked_at + INTERVAL:
             return "LiveKit does not answer"
-        return "another process of this deployment may still act" if self._state.waits else self._failure
+        return "another process of this deployment may still act" if self._state.waits_for else self._failure
 
     def when_superseded(self, listener: Callable[[], None]) -> None:
         """Call `listener` at the moment at which this process learns that it is superseded. It must not block."""
         self._superseded.append(listener)
 
-    async def start(self) -> None:
-        """Begin to ask LiveKit, in the background. LiveKit does not have to be up yet."""
+    async def start(self, last_writer: str = "") -> None:
+        """Begin to ask LiveKit, in the background. LiveKit does not have to be up yet. `last_writer`: the turn that the
+        records have; the turn of this process will be greater."""
+        self._state = replace(self._state, found=Turn.read(last_writer))
         self._loop, self._asking = asyncio.get_running_loop(), asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._asking.run_forever, name="acting process", daemon=True)
         self._thread.start()
         await _in_thread(self._asking, self._open())
 
     async def aclose(self) -> None:
-        """Leave the turn to the next process, which need not wait then. Nothing may act any more."""
+        """Release the turn: the next process need not wait, and no older one acts again. Nothing may act any more."""
         asking, thread = self._asking, self._thread
         if asking is None or thread is None:
             return
@@ -118,6 +121,11 @@ class ActingProcess:
         if not self.may_act and not await self.held():
             raise NotActing(self.why_not)
 
+    async def until_successor_stopped(self) -> None:
+        """Return when this process is superseded, and the newer one has stopped. It may be never."""
+        while not self._state.is_last_one_left:
+            await self._news.wait()
+
     async def until_acting(self) -> None:
         """Return when this process may act. It may be never."""
         while not self.may_act:
@@ -134,17 +142,19 @@ class ActingProcess:
         await asyncio.wait([self._running])
         self._state = replace(self._state, confirmed_at=-math.inf)
         with suppress(NoAnswer, TimeoutError):
-            async with asyncio.timeout(RELEASE_TIMEOUT):
-                await self._release()
+            await self._release()
         await self._register.aclose()
 
     async def _release(self) -> None:
-        turn = self._state.turn
-        if turn is not None and not self.is_superseded and await self._register.read() == turn:
-            await self._register.write(None)
+        """Mark our turn as released, if the register has it. Raises NoAnswer, TimeoutError."""
+        if (turn := self._state.turn) is None:
+            return
+        async with asyncio.timeout(turn.lease - INTERVAL):  # for two answers, however far away LiveKit is
+            if await self._register.read() == turn:
+                await self._register.write(self._state.released(time.monotonic()))
 
     async def _run(self) -> None:
-        while not self.is_superseded:
+        while True:
             try:
                 await self._ask(self._register.read())
                 if self._state.must_write:
@@ -165,9 +175,10 @@ class ActingProcess:
             found = await answer
         finally:
             self._asked_at = math.inf
+        was_superseded = self.is_superseded
         self._state = self._state.polled(found, asked_at=asked_at, answered_at=time.monotonic(), wall_clock=time.time())
         self._failure = "LiveKit's answer came too late"
-        if self.is_superseded:
+        if self.is_superseded and not was_superseded:
             log.warning("superseded", room=self.room_name)
             for listener in self._superseded:
                 self._call(listener)
@@ -175,7 +186,7 @@ class ActingProcess:
     async def _write(self) -> None:
         """Write our turn, unless the register has a later one. Raises NoAnswer."""
         turn = self._state.turn
-        assert turn is not None, "the first answer gave us a turn"
+        assert turn is not None, "it is taken before it must be written"
         await self._ask(self._register.make(turn))
         if self._state.must_write:
             await self._register.write(turn)
@@ -186,8 +197,9 @@ class ActingProcess:
         self._is_wanted.clear()
         await asyncio.sleep(INTERVAL_MIN)
         wait_end = self._state.acts_from - time.monotonic()
+        interval = SUPERSEDED_INTERVAL if self.is_superseded else INTERVAL
         with suppress(TimeoutError):
-            async with asyncio.timeout(wait_end if 0 < wait_end < INTERVAL else INTERVAL - INTERVAL_MIN):
+            async with asyncio.timeout(wait_end if 0 < wait_end < INTERVAL else interval - INTERVAL_MIN):
                 await self._is_wanted.wait()
 
     def _failed(self, why: str) -> None:

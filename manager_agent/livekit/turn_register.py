@@ -18,9 +18,9 @@ from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits
 from manager_agent.proxy_rule import proxy_rule
 from manager_agent.unreachable import why_unreachable
 
-TIMEOUT = aiohttp.ClientTimeout(total=10.0, sock_connect=2.0, sock_read=2.0)
+TIMEOUT = aiohttp.ClientTimeout(total=10.0, sock_connect=3.0, sock_read=3.0)
 """Seconds for one call: a far server takes seconds for TLS. A connection or an answer that hangs is not waited for much
-longer than an answer is of use."""
+longer than an answer is of use to a process with the longest lease."""
 KEPT = 10 * 365 * 86_400
 """Seconds for which LiveKit keeps the room without participants."""
 
@@ -65,11 +65,11 @@ class TurnRegister:
         with _answered():
             return Turn.read((await self._livekit.create_room(made)).metadata)
 
-    async def write(self, turn: Turn | None) -> None:
+    async def write(self, turn: Turn) -> None:
         """Replace the turn in the room, which must exist. Raises NoAnswer."""
-        text = "" if turn is None else turn.text
+        replaced = api.UpdateRoomMetadataRequest(room=self.room_name, metadata=turn.text)
         with _answered():
-            await self._livekit.update_room_metadata(api.UpdateRoomMetadataRequest(room=self.room_name, metadata=text))
+            await self._livekit.update_room_metadata(replaced)
 
     @property
     def _livekit(self) -> RoomService:

@@ -32,6 +32,24 @@ async def refused(api: Api, method: str, path: str, body: object = None) -> str:
     return str(problem["detail"])
 
 
+async def test_request_for_a_session_is_refused_at_once_while_livekit_is_away(
+    api: Api, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """LiveKit, which hangs, is not awaited to say who acts."""
+
+    async def never(_: AlwaysActing) -> bool:
+        await asyncio.Event().wait()
+        return True
+
+    monkeypatch.setattr(AlwaysActing, "held", never)
+    acting(api).pause()
+    api.livekit.down = True
+    for path, body in (("/sessions", {"user_identity": "bob", "required_services": []}), ("/token", {})):
+        status, headers, problem = await api.ask("POST", path, body)
+        assert (status, headers["Retry-After"]) == (503, "2")
+        assert problem["type"].endswith(":room_unavailable")
+
+
 async def test_superseded_process_reads_and_changes_nothing(api: Api) -> None:
     await api.register("asr-service")
     _, _, waiting = await api.open("asr-service")

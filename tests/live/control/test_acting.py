@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from livekit import api
 
-from http_api.__main__ import UNUSABLE
+from http_api.__main__ import SUCCESSOR_STOPPED, UNUSABLE
 from manager_agent.records.sqlite_file import FILE
 from manager_agent.records.sqlite_opening import APPLICATION_ID, VERSION
 from tests.byte_proxy import CLEAN, ByteFault, ByteProxy, Closing
@@ -149,6 +149,38 @@ async def test_newer_process_takes_over_unnoticed(start_older: Any, livekit: api
     assert await pair.older.end(signal.SIGTERM) == 0
     assert pair.left == []
     await pair.ends(session)
+
+
+async def test_older_process_ends_to_act_again_once_the_newer_one_is_stopped(
+    start_older: Any, livekit: api.LiveKitAPI
+) -> None:
+    """A new version is rolled back."""
+    pair = await start_older()
+    session = await pair.open_session()
+    async with ManagersInRoom(livekit, session["room_name"]) as managers:
+        await pair.newer.start()
+        await pair.is_superseded(session)
+        assert await pair.newer.end(signal.SIGTERM) == 0
+        assert await pair.older.ended() == SUCCESSOR_STOPPED
+        pair.older, pair.newer = pair.newer, pair.older
+        await pair.newer.start()
+        await pair.goes_on(session, managers)
+    await pair.ends(session)
+
+
+async def test_process_that_was_frozen_undoes_nothing_of_a_newer_one_that_has_stopped(
+    start_older: Any, livekit: api.LiveKitAPI
+) -> None:
+    pair = await start_older()
+    session = await pair.open_session()
+    pair.older.send(signal.SIGSTOP)
+    await pair.newer.start()
+    await pair.ends(session)
+    assert await pair.newer.end(signal.SIGTERM) == 0
+    pair.older.send(signal.SIGCONT)
+    assert await pair.older.ended() == SUCCESSOR_STOPPED
+    listed = await livekit.room.list_rooms(api.ListRoomsRequest(names=[session["room_name"]]))
+    assert not listed.rooms
 
 
 async def test_process_that_can_not_start_takes_nothing_over(

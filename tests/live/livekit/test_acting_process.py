@@ -12,6 +12,7 @@ import pytest
 from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.livekit_clock import LiveKitClock
 from manager_agent.livekit.turn_register import TurnRegister
+from tests.byte_proxy import ByteFault, ByteProxy
 from tests.live.conftest import KEY, SECRET, Site
 from tests.livekit_faults import emptied
 from tests.livekit_proxy import LiveKitProxy, is_about_who_acts
@@ -80,10 +81,22 @@ async def test_process_that_is_alone_acts_on_at_once_when_livekit_is_back(proces
     assert not process.is_superseded
 
 
+async def test_process_acts_without_a_break_though_livekit_is_far_away(processes: Processes, site: Site) -> None:
+    """Each answer takes more than a second and a half."""
+    async with ByteProxy(site.livekit.port) as far:
+        far.set(ByteFault(latency=0.8))
+        process = await processes.start(f"ws://127.0.0.1:{far.port}")
+        for _ in range(60):
+            assert process.may_act, process.why_not
+            await asyncio.sleep(0.1)
+        await process.aclose()
+        assert (await processes.start(site.livekit.url))._state.acts_from < 0, "the turn was released"
+
+
 async def test_process_that_stops_lets_the_next_one_act_without_a_pause(processes: Processes, site: Site) -> None:
     stopped = await processes.start(site.livekit.url)
     await stopped.aclose()
     assert not stopped.may_act
     process = await processes.start(site.livekit.url)
-    assert not process._state.waits
-    assert process._state.acts_from < 0, "it found no other process's turn"
+    assert process._state.acts_from < 0, "it waited for no other process"
+    assert process.turn > stopped.turn
