@@ -16,7 +16,14 @@ from http_api.models.responses import ServiceList, ServiceView, answer, answer_l
 from http_api.models.services import Heartbeat, RegisterService
 from http_api.protocol.bodies import read_body, read_query
 from http_api.request_context import PRINCIPAL
-from http_api.resources.ownership import refuse_others, refuse_taken, refuse_unseen, sees_service, service_view
+from http_api.resources.ownership import (
+    refuse_agent_of_others,
+    refuse_others,
+    refuse_taken,
+    refuse_unseen,
+    sees_service,
+    service_view,
+)
 
 PATH = "/api/v1/microservices"
 
@@ -24,7 +31,8 @@ PATH = "/api/v1/microservices"
 async def register(request: web.Request) -> web.Response:
     """Register a service.
 
-    201 when it is new, 200 when it replaces the caller's service of the same id; 409 when the id is another caller's.
+    201 when it is new, 200 when it replaces the caller's service of the same id; 409 when the id or the `agent_name` is
+    another caller's.
     Only the caller's own sessions can use the service, unless it is `shared`, which requires the scope `admin`. With
     `lease_seconds` the service is removed unless its lease is renewed in time.
     """
@@ -32,6 +40,7 @@ async def register(request: web.Request) -> web.Response:
     if body.shared and not request[PRINCIPAL].is_admin:
         raise MissingScope(Scope.ADMIN)
     refuse_taken(request, body.service_id)
+    refuse_agent_of_others(request, body.agent_name)
     service = replace(body.service(request.app[CLOCK]()), owner=request[PRINCIPAL].name)
     request.app[SERVICE_QUOTAS].check(service.owner, service.service_id)
     registry = request.app[REGISTRY]

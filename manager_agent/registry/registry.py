@@ -6,6 +6,7 @@ Every call first checks the leases: expired services are marked, long expired on
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ import structlog
 from manager_agent.clock import Clock
 from manager_agent.registry.circuit_breaker import Breaker
 from manager_agent.registry.instances import Instance, registered
-from manager_agent.registry.leases import ABSENCE_MIN, checked, next_due
+from manager_agent.registry.leases import ABSENCE_MIN, EXPIRED_KEPT, checked, next_due
 from manager_agent.registry.selection import InstanceStatus, Selection
 from manager_agent.registry.services import OtherInstance, RegisteredService, StaticService, UnknownService
 from manager_agent.session.attempt import Attempt, InstanceRef
@@ -25,12 +26,21 @@ log = structlog.get_logger()
 
 
 class Registry:
-    def __init__(self, clock: Clock, in_use: Callable[[str], int], chance: random.Random | None = None) -> None:
-        """`in_use`: how many live sessions use a service id. `chance` decides between equal instances."""
-        self._clock, self._in_use = clock, in_use
+    def __init__(
+        self,
+        clock: Clock,
+        in_use: Callable[[str], int],
+        chance: random.Random | None = None,
+        *,
+        may_reap: Callable[[], bool] = lambda: True,
+    ) -> None:
+        """`in_use`: how many live sessions use a service id. `chance` decides between equal instances. `may_reap`:
+        whether this process gets the heartbeats; another one of the deployment may."""
+        self._clock, self._in_use, self._may_reap = clock, in_use, may_reap
         self._chance = chance or random.Random()
         self._instances: dict[str, Instance] = {}
         self._checked_at = self._due = clock()
+        self._reaps_from = -math.inf
         self._keep: Callable[[str, Instance | None], None] = lambda _service_id, _instance: None
 
     def __repr__(self) -> str:
@@ -95,14 +105,16 @@ class Registry:
             self._delete(ref.service_id)
 
     def restore(self, instances: Iterable[Instance]) -> int:
-        """Add instances saved by an earlier process, with new leases. Registered ids keep their instance, unless it was
-        registered earlier than the saved one. Returns how many were added."""
+        """Add instances saved by an earlier process, with new leases. Registered ids keep their instance, with a new
+        lease too, unless it was registered earlier than the saved one. Returns how many were added."""
         now, count = self.refresh().now, 0
         for saved in instances:
             here = self._instances.get(saved.service.service_id)
             if here is None or here.is_older_than(saved):
                 self._put(replace(registered(saved.service, here, now), draining=saved.draining))
                 count += 1
+            elif here.service == saved.service and here.lease is not None:
+                self._put(replace(here, lease=here.lease.renewed(now)))
         return count
 
     def get(self, service_id: str) -> RegisteredService:
@@ -126,6 +138,12 @@ class Registry:
     def list(self) -> Sequence[RegisteredService]:
         """All services, sorted by id."""
         return [status.service for status in self.statuses()]
+
+    def serving(self, owner: str) -> Sequence[RegisteredService]:
+        """The services that sessions of this caller may use, sorted by id."""
+        self.refresh()
+        found = (instance.service for instance in self._instances.values() if instance.service.serves(owner))
+        return sorted(found, key=lambda service: service.service_id)
 
     @property
     def instances(self) -> Collection[Instance]:
@@ -193,18 +211,24 @@ class Registry:
         """
         before, now = self._checked_at, self._clock()
         self._checked_at = now
+        if not self._may_reap():
+            self._reaps_from = now + EXPIRED_KEPT
         if now >= self._due or now - before > ABSENCE_MIN:
             self._check_leases(before, now)
         return Selection(self._instances, self._in_use, now)
 
     def _check_leases(self, before: float, now: float) -> None:
         leases = {key: one.lease for key, one in self._instances.items() if one.lease is not None}
-        running = checked(leases, before, now)
+        running, withheld = checked(leases, before, now), math.inf
         for key, lease in leases.items():
             if key not in running:
-                if now >= lease.reaped_at and not self._instances[key].service.static:
-                    log.info("service_reaped", service_id=key)
-                    self._delete(key)
+                if now < lease.reaped_at or self._instances[key].service.static:
+                    continue
+                if now < self._reaps_from:
+                    withheld = self._reaps_from
+                    continue
+                log.info("service_reaped", service_id=key)
+                self._delete(key)
                 continue
             self._put(replace(self._instances[key], lease=running[key]))
             if now >= running[key].over_at:
@@ -212,7 +236,7 @@ class Registry:
         held = [key for key, lease in running.items() if lease.held and not leases[key].held]
         if held:
             log.warning("leases_held", services=held, why="most leases are late at once: our network may have failed")
-        self._due = next_due({**leases, **running}.values(), now)
+        self._due = min(next_due({**leases, **running}.values(), now), withheld)
 
     def _put(self, instance: Instance) -> None:
         self._instances[instance.service.service_id] = instance

@@ -21,9 +21,14 @@ class RegistryScenario:
     """A registry whose time passes only here, second by second, and the slots that sessions hold."""
 
     def __init__(self, *services: RegisteredService, seed: int = 0) -> None:
-        self.now = 1_000.0
+        self.now, self.may_reap = 1_000.0, True
         self.refs: Counter[str] = Counter()
-        self.registry = Registry(lambda: self.now, lambda service_id: self.refs[service_id], random.Random(seed))
+        self.registry = Registry(
+            lambda: self.now,
+            lambda service_id: self.refs[service_id],
+            random.Random(seed),
+            may_reap=lambda: self.may_reap,
+        )
         for service in services:
             self.registry.register(service)
 

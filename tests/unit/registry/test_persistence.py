@@ -107,6 +107,22 @@ async def test_services_that_are_reaped_or_retired_are_kept_no_more(records: Rec
     assert await restored(records) == []
 
 
+async def test_services_whose_heartbeats_went_to_another_process_are_healthy_when_this_one_acts(
+    records: Records,
+) -> None:
+    older = await keeping(a_registry(), records)
+    older.register(asr("asr-1", lease_seconds=10))
+    scenario = RegistryScenario()
+    scenario.may_reap = False
+    keeper = RegistrationKeeper(scenario.registry, records)
+    await keeper.start()
+    scenario.pass_time(15 + 2 * EXPIRED_KEPT)
+    assert len(await records.load(Kind.REGISTRATION)) == 1
+    scenario.may_reap = True
+    await keeper.restore()
+    assert scenario.state("asr-1") is InstanceState.HEALTHY
+
+
 async def test_a_static_service_is_not_kept_and_replaces_the_kept_one(records: Records) -> None:
     (await keeping(a_registry(), records)).register(asr())
     static = asr(endpoint="http://static.example/", static=True)

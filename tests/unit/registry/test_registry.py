@@ -61,6 +61,19 @@ def test_an_expired_service_is_back_with_a_heartbeat_until_it_is_reaped() -> Non
         scenario.registry.heartbeat("asr-1")
 
 
+def test_services_are_reaped_only_by_the_process_that_has_acted_for_as_long() -> None:
+    """Their heartbeats may go to another process. One that has acted again for long enough knows better."""
+    scenario = RegistryScenario(asr(lease_seconds=10))
+    scenario.may_reap = False
+    scenario.pass_time(15 + 2 * EXPIRED_KEPT)
+    scenario.may_reap = True
+    scenario.pass_time(EXPIRED_KEPT - 1)
+    assert scenario.state("asr-1") is EXPIRED
+    scenario.pass_time(1)
+    with pytest.raises(UnknownService):
+        scenario.registry.get("asr-1")
+
+
 def test_when_most_services_expire_at_once_they_are_held_for_a_heartbeat() -> None:
     """The manager was cut off for 14 s: no service is taken for dead. One that has gone is found out a lease later."""
     scenario = RegistryScenario(*asrs(4, lease_seconds=10))

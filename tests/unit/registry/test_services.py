@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from itertools import permutations
 
 import pytest
@@ -55,6 +56,19 @@ def test_registering_a_service_again_replaces_it() -> None:
 def test_services_are_listed_in_order_of_their_id() -> None:
     """In whatever order they registered."""
     assert a_registry(LLM, BOT, ASR).list() == [ASR, BOT, LLM]
+
+
+def test_services_of_one_caller_are_found_without_the_status_of_any() -> None:
+    """The load of each takes its count of sessions."""
+
+    def count(service_id: str) -> int:
+        raise AssertionError(f"the sessions of {service_id} are counted")
+
+    registry = Registry(lambda: 0.0, count)
+    own, shared, other = replace(BOT, owner="alice"), replace(ASR, shared=True), replace(LLM, owner="bob")
+    for service in (other, own, shared):
+        registry.register(service)
+    assert registry.serving("alice") == [shared, own]
 
 
 def test_a_removed_service_is_unknown() -> None:
