@@ -13,9 +13,11 @@ from manager_agent.clock import Clock
 from manager_agent.control.agent_jobs import AgentJobs
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.replacement import Replacer
+from manager_agent.control.room_deletions import RoomDeletions
 from manager_agent.control.room_status import RoomStatusWriter
+from manager_agent.control.standstill import Standstill
 from manager_agent.livekit.acting_process import ActingProcess
-from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
+from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing, RoomReplaced
 from manager_agent.livekit.server_api import Rooms, RoomTaken
 from manager_agent.outbound.fair_slots import TooManyWaiting
 from manager_agent.outbound.invites import InviteError, Inviter
@@ -25,6 +27,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.identities import Identities
 from manager_agent.session.plan import SendInvite
+from manager_agent.session.presence_transitions import unlisted
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
@@ -37,6 +40,8 @@ log = structlog.get_logger()
 DELETE_TRIES, DELETE_TIMEOUT = 3, 10.0
 SESSION_ENDED_TRIES, SESSION_ENDED_TIMEOUT = 3, 10.0
 PAUSE_AFTER_FAULT = 1.0
+MANAGER_AWAITED = 20.0
+"""Seconds after a room was made in which it needs no manager."""
 NEW_ROOM = "new"
 """In place of the sid of a room that is about to be made."""
 CREATE_PATIENCE = 5.0
@@ -58,7 +63,9 @@ class Backends:
     records: Records
     writers: Tasks
     """Write the records of rooms."""
+    deletions: RoomDeletions
     acting: ActingProcess
+    standstill: Standstill
     clock: Clock
 
 
@@ -74,14 +81,19 @@ class ActionIO:
         self._writer: RoomStatusWriter | None = None
         self._publishing: asyncio.Task[None] | None = None
         self._reported: set[tuple[int, int, bool]] = set()
+        self._excused: set[tuple[int, int]] = set()
+        """The attempts whose latest try failed by a fault of LiveKit or ours: that says nothing about the instance."""
 
     async def create_room(self, session: Session) -> ev.Event:
-        patience = min(CREATE_PATIENCE, session.ready_deadline - self._clock())
+        began = self._clock()
+        patience = min(CREATE_PATIENCE, session.ready_deadline - began)
         try:
             sid = await self._rooms.create(session, patience=patience)
         except RoomTaken:
             return ev.RoomRefused(self._clock(), taken=True)
         except Exception as error:
+            if self._backends.standstill.was_late_since(began):
+                return await self.create_room(session)  # LiveKit may have made it
             log.warning("room_not_created", error=str(error))
             return ev.RoomRefused(self._clock())
         log.info("room_created", sid=sid)
@@ -124,8 +136,8 @@ class ActionIO:
         asked_at = self._clock()
         try:
             await self._rooms.dispatch_manager(session, attempt)
-        except RoomMissing:
-            return self._room_missed(asked_at)
+        except RoomMissing as missing:
+            return self._room_missed(missing, asked_at)
         except Exception as error:
             log.warning("manager_not_dispatched", dispatch=attempt, error=str(error))
         return None  # the outcome is that the manager joins
@@ -136,14 +148,14 @@ class ActionIO:
         key = (invite.entry, invite.attempt, invite.tries)
         inviter = self._backends.inviter
         agent: str | None = None
+        self._excused.add((invite.entry, invite.attempt))
         if invite.attempt > 1:  # the first is recorded with the room
             await self._backends.recording.until_recorded(self._id, timeout=None)
         try:
             async with inviter.slot(session, service):
-                await self._backends.acting.until_acting()
                 if self._is_over():
                     return ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE)  # it waited too long
-                dispatch_id = await inviter.invite(session, invite.entry)
+                dispatch_id = await self._send_invite(session, invite.entry)
             if dispatch_id is not None:
                 agent = await self._agent_jobs.agent_of(session, invite, dispatch_id)
             if agent is not None:
@@ -152,6 +164,8 @@ class ActionIO:
             log.warning("invite_refused", why=refused.why, detail=str(refused), final=refused.final, **about)
             if refused.why is ev.Refusal.NO_WORKER:
                 self._backends.registry.report_no_worker(service.current.ref)
+            if not refused.is_livekits:
+                self._excused.discard((invite.entry, invite.attempt))
             if refused.why is not ev.Refusal.DECLINED:
                 self.report_outcome(invite.entry, service.current, succeeded=False)
             if refused.final:
@@ -163,11 +177,28 @@ class ActionIO:
             log.exception("invite_fault", **about)
             outcome = ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE)
         else:
+            self._excused.discard((invite.entry, invite.attempt))
             outcome = ev.InviteAccepted(self._clock(), *key, identity=agent or None)
         latest = self._store.get(self._id)
         if latest.end is not None:
             self.tell_session_ended(latest, service, latest.end.reason)  # only now: it must not overtake the invite
         return outcome
+
+    async def _send_invite(self, session: Session, entry: int) -> str | None:
+        """The id of the dispatch, if it is a dispatched agent. Raises InviteError.
+
+        If this process was late meanwhile, a missing answer says nothing about the service. An invite by HTTP is sent
+        again then: it may arrive twice."""
+        is_dispatch = session.services[entry].agent_name is not None
+        while True:
+            await self._backends.acting.until_acting()
+            began = self._clock()
+            try:
+                return await self._backends.inviter.invite(session, entry)
+            except InviteError as error:
+                was_late = self._backends.standstill.was_late_since(began)
+                if error.why is not ev.Refusal.UNREACHABLE or not was_late or is_dispatch or self._is_over():
+                    raise
 
     def _is_over(self) -> bool:
         try:
@@ -177,19 +208,50 @@ class ActionIO:
 
     async def list_room(self, session: Session, *, asked_at: float) -> ev.Event:
         try:
-            listing = await self._rooms.list_participants(session.room_name)
-            is_silent = _needs_an_answer(session) and not await self._rooms.is_answering(session.room_name)
-        except RoomMissing:
-            return self._room_missed(asked_at)
+            return await self._list_room(session, asked_at)
         except Exception as error:
             log.warning("room_not_listed", error=str(error))
             return ev.ListingFailed(self._clock(), asked_at)
+
+    async def _list_room(self, session: Session, asked_at: float) -> ev.Event:
+        """Raises LiveKitUnavailable."""
+        try:
+            listing = await self._rooms.list_participants(session.room_name)
+        except RoomMissing as missing:
+            return await self._checked(self._room_missed(missing, asked_at))
+        is_silent = _needs_an_answer(session, asked_at) and not await self._rooms.is_answering(session.room_name)
         if is_silent and session.room.silent_since is None:
             log.warning("room_silent")
-        return ev.RoomListed(self._clock(), asked_at, listing.participants, listing.joining, is_silent)
+        listed = ev.RoomListed(self._clock(), asked_at, listing.participants, listing.joining, is_silent)
+        return await self._with_unlisted(listed)
 
-    def _room_missed(self, asked_at: float) -> ev.RoomMissed:
-        return self._missed_rooms.missed(self._store.get(self._id), asked_at, self._clock())
+    def _room_missed(self, missing: RoomMissing, asked_at: float) -> ev.RoomMissed:
+        is_replaced = isinstance(missing, RoomReplaced)
+        return self._missed_rooms.missed(self._store.get(self._id), asked_at, self._clock(), is_replaced=is_replaced)
+
+    async def _checked(self, missed: ev.RoomMissed) -> ev.RoomMissed | ev.ListingFailed:
+        """Ask the room's node before the session ends because LiveKit's lists lack its room. If it has the room, the
+        lists were wrong. Raises LiveKitUnavailable."""
+        confirmed, session = replace(missed, is_confirmed=True), self._store.get(self._id)
+        if not apply(session, confirmed).over:
+            return missed
+        if not await self._rooms.has_room(session):
+            return replace(confirmed, at=self._clock())
+        if not session.listing_failures:
+            log.warning("room_unlisted")
+        return ev.ListingFailed(self._clock(), missed.asked_at)
+
+    async def _with_unlisted(self, listed: ev.RoomListed) -> ev.RoomListed:
+        """Ask the nodes for participants that would count as gone only because LiveKit's lists lack them. Those that a
+        node has are neither present nor gone, until a list shows them. Raises LiveKitUnavailable."""
+        session = self._store.get(self._id)
+        if not (missing := unlisted(session, listed)):
+            return listed
+        answers = await asyncio.gather(*(self._rooms.has_participant(session.room_name, one) for one in missing))
+        found = tuple(identity for identity, is_there in zip(missing, answers, strict=True) if is_there)
+        if found:
+            log.debug("participants_unlisted", identities=found)
+        return replace(listed, at=self._clock(), joining=(*listed.joining, *found))
 
     async def remove(self, session: Session, identity: str, trespasser: str) -> ev.Event:
         stale = None if trespasser else session.stale_participant(identity)
@@ -219,7 +281,7 @@ class ActionIO:
         may_exist = session.room.created_at is not None or session.room.refused
         try:
             if may_exist and not session.room.taken:
-                await self._delete_room(session)
+                await self._backends.deletions.run(self._id, self._delete_room(session))
         except Exception as error:
             log.error("room_not_deleted", error=str(error))
             return ev.CleanUpFailed(self._clock())
@@ -235,15 +297,20 @@ class ActionIO:
 
     async def _delete_room(self, session: Session) -> None:
         """Raises LiveKitUnavailable."""
-        tries = stamina.retry_context(on=LiveKitUnavailable, attempts=DELETE_TRIES, timeout=DELETE_TIMEOUT)
+        tries = stamina.retry_context(on=self._may_end, attempts=DELETE_TRIES, timeout=DELETE_TIMEOUT)
         async for attempt in tries.with_name("delete room", (), {}):
             with attempt:
                 await self._rooms.delete(session.room_name, sid=session.room.only_sid, session_id=session.session_id)
 
+    def _may_end(self, error: Exception) -> bool:
+        """Whether this process may succeed where LiveKit was unavailable."""
+        return isinstance(error, LiveKitUnavailable) and not self._backends.acting.is_superseded
+
     def report_outcome(self, entry: int, attempt: Attempt, *, succeeded: bool) -> None:
         """Report to the registry, once per attempt, whether the instance succeeded."""
         outcome = (entry, attempt.number, succeeded)
-        if outcome in self._reported:
+        is_excused = not succeeded and (entry, attempt.number) in self._excused
+        if is_excused or outcome in self._reported:
             return
         self._reported.add(outcome)
         report = self._backends.registry.report_success if succeeded else self._backends.registry.report_failure
@@ -267,6 +334,9 @@ class ActionIO:
             log.debug("farewell_dropped", detail=str(dropped), service_id=service.service_id)
 
 
-def _needs_an_answer(session: Session) -> bool:
-    """Whether to ask the room's node itself: no manager is in the room to notice that the node is dead."""
-    return session.ready_at is not None and not session.manager.presence.here
+def _needs_an_answer(session: Session, now: float) -> bool:
+    """Whether to ask the room's node itself: no manager is in the room to notice that the node is dead. The first one
+    is awaited for a while."""
+    created_at = session.room.created_at
+    is_overdue = created_at is not None and now >= created_at + MANAGER_AWAITED
+    return not session.manager.presence.here and (session.ready_at is not None or is_overdue)

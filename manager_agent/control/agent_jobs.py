@@ -1,7 +1,8 @@
 """Whether a worker takes the job of a dispatched agent, and under which identity the agent joins.
 
-LiveKit answers a dispatch before it looks for a worker, drops the job if it finds none or only workers above their load
-threshold, and never offers the dispatch to a worker that comes later. Only ListDispatch shows whether it has a job.
+LiveKit answers a dispatch before it looks for a worker, drops the job if it finds none, only workers above their load
+threshold or one that rejects it, and never offers the dispatch to a worker that comes later. Only ListDispatch shows
+whether it has a job.
 """
 
 from __future__ import annotations

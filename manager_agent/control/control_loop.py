@@ -7,6 +7,7 @@ does not record the start, the action is skipped: it is no longer due.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Awaitable, Coroutine
 from contextlib import suppress
 from typing import Any
@@ -37,6 +38,8 @@ from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
+AWAY = 2.0
+"""Seconds without LiveKit after which this process knows as little as one that stood still."""
 REPLACED = "replaced"
 """The end reason sent to a service that was replaced by another instance."""
 
@@ -47,6 +50,7 @@ class ControlLoop:
         self._store, self._acting, self._clock = backends.store, backends.acting, backends.clock
         self._replacer, self._identities = backends.replacer, backends.identities
         self._io, self._tasks = ActionIO(session_id, backends, tasks), tasks
+        self._standstill, self._livekit_back_at = backends.standstill, -math.inf
 
     def resume(self, recorded: Session) -> None:
         """Call it before `run` for a session whose room exists already. `recorded`: the session that its record has."""
@@ -79,20 +83,27 @@ class ControlLoop:
         structlog.contextvars.bind_contextvars(**session.log_fields, **opened_by)
 
     async def _step(self) -> None:
+        began = self._clock()
         await self._acting.until_acting()  # a deadline that passed while LiveKit was away may be another process's now
         session, now = self._store.get(self._id), self._clock()
+        if now > began + AWAY:
+            self._livekit_back_at = now
         for entry, service in enumerate(session.services):
             if service.timeline.joined is None:
                 continue  # not in the room yet, whatever it signaled by HTTP
             self._replacer.record_join(service.current.ref, service.timeline.joined)
             if service.state is ServiceState.READY:
                 self._io.report_outcome(entry, service.current, succeeded=True)
-        due = plan(session, now)
+        due = plan(session, now, self._thawed_at)
         for action in due.actions:
             await self._begin(action, now)
         with suppress(TimeoutError):
             async with asyncio.timeout(min(due.wake_at - now, 3600.0)):
                 await self._store.wait_for(self._id, lambda latest: latest is not session)
+
+    @property
+    def _thawed_at(self) -> float:
+        return max(self._standstill.ended_at, self._livekit_back_at)
 
     async def _begin(self, action: Action, now: float) -> None:
         match action:
@@ -112,7 +123,7 @@ class ControlLoop:
                 started = invite_started(self._identities, session, entry, attempt=attempt, tries=tries, at=now)
                 if recorded := await self._recorded(started):
                     self._do(action, self._io.invite(recorded, action))
-            case Replace(entry) if action in plan(self._store.get(self._id), now).actions:  # still due
+            case Replace(entry) if action in plan(self._store.get(self._id), now, self._thawed_at).actions:  # still due
                 await self._replace(entry, now)
             case Remove(identity, trespasser):
                 if session := await self._recorded(ev.RemovalStarted(now, identity, trespasser)):

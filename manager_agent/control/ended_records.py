@@ -1,7 +1,7 @@
 """Keeps ended sessions readable after a restart, by the records.
 
 A session is recorded when it ends, before its room is deleted, and again when its room is deleted. Until then the next
-process deletes the room.
+process deletes the room. One that is found in its room, over, is recorded too: no process may have done so.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class EndedRecords:
         if after is None:
             if before is not None and _is_kept(before):
                 self._records.delete(Kind.ENDED_SESSION, change.session_id)
-        elif _is_kept(after) and not change.is_restored and _facts(after) != (before and _facts(before)):
+        elif _is_kept(after) and not _is_recorded(change) and _facts(after) != (before and _facts(before)):
             end = after.end
             assert end is not None
             expires_at = end.at + max(after.limits.retention, UNCLEANED_KEPT) + NAME_QUARANTINE
@@ -67,7 +67,12 @@ class EndedRecords:
 
 def _is_kept(session: Session) -> bool:
     """Whether it is over. One whose room may still be created is not recorded: its room is found and deleted."""
-    return session.over and not session.room.in_flight and not session.room.taken and bool(session.owner)
+    return session.over and not session.room.in_flight and not session.room.is_refused_name and bool(session.owner)
+
+
+def _is_recorded(change: Change) -> bool:
+    """Whether the session is known from its record. One that is not cleaned up may be known from its room."""
+    return change.is_restored and change.session.is_cleaned_up
 
 
 def _facts(session: Session) -> tuple[bool, float | None]:

@@ -21,9 +21,10 @@ class MissedRooms:
         self._missed = Latest[str](WITHIN)
         self._are_doubted = False
 
-    def missed(self, session: Session, asked_at: float, now: float) -> RoomMissed:
+    def missed(self, session: Session, asked_at: float, now: float, *, is_replaced: bool = False) -> RoomMissed:
         """The event for a room that LiveKit did not know when asked at `asked_at`. Log it, once until LiveKit knows the
-        room again. Its answer is doubted for longer if it misses the rooms of other sessions too."""
+        room again. Its answer is doubted for longer if it misses the rooms of other sessions too. `is_replaced`: the
+        name is another room's by now."""
         if not session.room.misses:
             log.warning("room_missed", **session.log_fields)
         self._missed.record(session.session_id, now)
@@ -31,4 +32,4 @@ class MissedRooms:
         if missed > FEW and not self._are_doubted:
             log.warning("room_list_doubted", missed=missed)
         self._are_doubted = missed > FEW
-        return RoomMissed(now, asked_at, self._are_doubted)
+        return RoomMissed(now, asked_at, self._are_doubted, is_replaced)

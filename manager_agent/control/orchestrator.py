@@ -12,8 +12,11 @@ from manager_agent.control.action_io import Backends
 from manager_agent.control.control_loop import ControlLoop
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.replacement import Replacer
+from manager_agent.control.room_deletions import RoomDeletions
+from manager_agent.control.standstill import Standstill
 from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.server_api import Rooms
+from manager_agent.not_acting import NotActing
 from manager_agent.outbound.invites import Inviter
 from manager_agent.records.records import Records
 from manager_agent.registry.registry import Registry
@@ -33,6 +36,8 @@ SHOWN = 10
 """Session ids in one log entry."""
 IO_GRACE = 2.0
 """Seconds for calls under way when the process stops, such as invites and messages about ended sessions."""
+HELD_TIMEOUT = 3.0
+"""Seconds to learn that this process may act when it is to end all sessions."""
 RECORD_TIMEOUT = 1.5
 """Seconds to write what is not recorded yet when the process stops."""
 
@@ -50,10 +55,12 @@ class Orchestrator:
         recording: Recording,
         records: Records,
         acting: ActingProcess,
+        standstill: Standstill,
         clock: Clock,
     ) -> None:
         replacer = Replacer(registry, identities)
         self._control_loops, self._io, self._writers = Tasks(), Tasks(), Tasks()
+        self._deletions = RoomDeletions()
         self._backends = Backends(
             store,
             rooms,
@@ -65,7 +72,9 @@ class Orchestrator:
             recording,
             records,
             self._writers,
+            self._deletions,
             acting,
+            standstill,
             clock,
         )
         self._store, self._recording, self._clock = store, recording, clock
@@ -80,7 +89,7 @@ class Orchestrator:
         session = await self._store.wait_for(
             session.session_id, lambda latest: latest.over or latest.room.created_at is not None
         )
-        if session.room.taken:
+        if session.room.is_refused_name:
             self._store.remove(session.session_id)
             raise RoomNameTaken(session.room_name, NAME_QUARANTINE)
         return session
@@ -88,7 +97,7 @@ class Orchestrator:
     def resume(self, session: Session, recorded: Session | None) -> None:
         """Continue a session of an earlier process. `recorded`: the session that the record of its room has; None if it
         is over and its room is not written any more."""
-        self._store.restore(session)
+        self._store.restore(session, None if recorded is None else recorded.state_revision)
         control_loop = ControlLoop(session.session_id, self._backends, self._io)
         if recorded is not None:
             control_loop.resume(recorded)
@@ -96,9 +105,15 @@ class Orchestrator:
 
     async def close(self, session_id: str, *, client_gone: bool = False) -> Session:
         """End a session, unless it is over already. Returns it once it is cleaned up, or after SETTLE_TIMEOUT. Raises
-        UnknownSession."""
+        UnknownSession, and NotActing if it is left to another process."""
         await self._store.update(session_id, ev.SessionClosed(self._clock(), client_gone))
-        return await self.settled(session_id)
+        try:
+            return await self.settled(session_id)
+        except NotActing:
+            if not await self._deletions.has_deleted(session_id):
+                raise
+        self._recording.close(session_id)
+        return self._store.get(session_id)
 
     async def settled(self, session_id: str) -> Session:
         """Wait up to SETTLE_TIMEOUT for the cleanup of a session that is over, and return the session."""
@@ -108,19 +123,32 @@ class Orchestrator:
         return self._store.get(session_id)
 
     def step_down(self) -> None:
-        """Stop at once, without ending anything: another process continues the sessions."""
+        """Stop at once, without ending anything: another process continues the sessions. The deletion of a room that is
+        under way may have been carried out already: its answer is still awaited."""
         for tasks in (self._control_loops, self._io, self._writers):
             tasks.cancel()
 
     async def close_all(self) -> None:
-        """End every session. Takes bounded time."""
-        alive = [session.session_id for session in self._store.list() if not session.is_cleaned_up]
-        await asyncio.gather(*(self.close(session_id) for session_id in alive), return_exceptions=True)
+        """End every session. Takes bounded time, and logs those that are left to the next process."""
+        acting = self._backends.acting
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HELD_TIMEOUT):
+                await acting.held()
+        if acting.may_act:
+            await asyncio.gather(*map(self.close, self._not_cleaned_up), return_exceptions=True)
+        if (left := self._not_cleaned_up) and not acting.is_superseded:
+            why = "LiveKit did not delete their rooms in time" if acting.may_act else acting.why_not
+            log.warning("sessions_not_ended", count=len(left), session_ids=left[:SHOWN], why=why)
+
+    @property
+    def _not_cleaned_up(self) -> list[str]:
+        return [session.session_id for session in self._store.list() if not session.is_cleaned_up]
 
     async def pause(self) -> None:
         """Do nothing more for any session; calls under way get IO_GRACE. The sessions and their rooms stay."""
         await self._control_loops.aclose()
         await self._io.aclose(IO_GRACE)
+        await self._deletions.aclose()
 
     async def aclose(self) -> None:
         """After `pause`, and once the managers have left: write what is not recorded yet, for RECORD_TIMEOUT."""

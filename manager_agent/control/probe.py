@@ -67,7 +67,11 @@ class Probe:
                 if session.over:
                     raise self._without_room()
                 step = "get a manager into the room"
-                session = await self._store.wait_for(session.session_id, lambda latest: latest.manager.presence.here)
+                session = await self._store.wait_for(
+                    session.session_id, lambda latest: latest.over or latest.manager.presence.here
+                )
+                if session.end is not None:
+                    raise ProbeFailed(f"could not {step}: the session ended: {session.end.reason}")
                 step = "join the room"
                 await participant.join(self._rooms.url, self._rooms.tokens.for_user(session, self._clock()).jwt)
                 step = "get an answer from the manager"

@@ -59,7 +59,7 @@ class Reconciler:
         listed = await self._list()
         for session in list(self._store.list()):
             if is_missed(session, listed, asked_at):
-                await self._record_missed(session, asked_at)
+                await self._record_missed(session, listed, asked_at)
         ours = [room for room in listed if room.is_ours]
         self._recovery.listed(ours)
         abandoned = await asyncio.gather(*map(self._is_abandoned, ours))
@@ -122,9 +122,9 @@ class Reconciler:
     async def _is_abandoned(self, room: ListedRoom) -> bool:
         """Whether a room of ours may be deleted. One whose session is not known here is recovered first, and left alone
         if that fails: people may be in it."""
-        if self._is_owned(room) or self._recovery.is_unreadable(room):
+        if self._is_owned(room):
             return False
-        if self._recovery.is_known(room) or room.is_over:
+        if not self._recovery.is_unreadable(room) and (self._recovery.is_known(room) or room.is_over):
             return True
         try:
             await self._recovery.recover(room)
@@ -142,8 +142,9 @@ class Reconciler:
             return True  # its metadata names the session, but the session's room is another one
         return session.end is None or session.end.cleaned_at is None
 
-    async def _record_missed(self, session: Session, asked_at: float) -> None:
-        missed = self._missed_rooms.missed(session, asked_at, self._clock())
+    async def _record_missed(self, session: Session, listed: Sequence[ListedRoom], asked_at: float) -> None:
+        is_replaced = any(room.name == session.room_name for room in listed)
+        missed = self._missed_rooms.missed(session, asked_at, self._clock(), is_replaced=is_replaced)
         try:
             await self._store.update(session.session_id, missed)
         except UnknownSession:

@@ -1,4 +1,4 @@
-"""The session that the record of a room has, as another process has left it."""
+"""The session that the record of a room has, as another process has left it, and the one to continue."""
 
 from __future__ import annotations
 
@@ -38,9 +38,12 @@ def recorded_session(
     progress, specification = room.status.progress, Specification.latest(recorded.specifications)
     if specification.session_id != room.session_id:
         raise DamagedSpecification("the specification is another session's")
+    if progress.end_reason is None and _is_earlier(specification, progress):
+        # To invite anew would put a second instance beside one that may serve, and is not known.
+        raise DamagedSpecification("the specification of its latest attempt is missing")
     progress = progress.shifted(clock_ahead(progress, room.created_at, origin, livekit_ahead))
     created = specification.created_at if progress.created is None else progress.created
-    session = resumed(
+    return resumed(
         specification.session(),
         progress,
         revision=revision_after(room.status.revision, now - created),
@@ -51,9 +54,20 @@ def recorded_session(
         dispatch_at=dispatch_at,
         dispatched_invites=recorded.invite_ids,
     )
-    if session.state is not room.status.state:  # it was not recorded completely: this is another state
-        session = replace(session, state_revision=session.revision)
-    return session
+
+
+def to_continue(recorded: Session, room: ListedRoom) -> Session:
+    """The session of this room's record as it goes on. If it was not recorded completely, it is in another state than
+    the record says, which begins with this revision."""
+    if room.status is None or recorded.state is room.status.state:
+        return recorded
+    return replace(recorded, state_revision=recorded.revision)
+
+
+def _is_earlier(specification: Specification, progress: SessionProgress) -> bool:
+    """Whether the progress has a later attempt than the specification, so that the instance is not known."""
+    pairs = zip(specification.services, progress.services, strict=False)
+    return any(facts.attempt > service.attempt for service, facts in pairs)
 
 
 def clock_ahead(

@@ -1,7 +1,8 @@
 """Continues the sessions of an earlier process of this deployment, from LiveKit's rooms alone.
 
 A room's record (control/room_status.py) and the listing of its participants make the session. Then it goes on like any
-other: plan.py says what is missing, such as a manager. A room whose record can't be read is left alone.
+other: plan.py says what is missing, such as a manager. A room whose record can't be read is left alone, and read again
+later: LiveKit's lists may lag behind.
 """
 
 from __future__ import annotations
@@ -14,9 +15,10 @@ from typing import Protocol
 
 import structlog
 
+from manager_agent.backoff import doubling
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
-from manager_agent.control.recorded_session import recorded_session
+from manager_agent.control.recorded_session import recorded_session, to_continue
 from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.listed_room import ListedRoom
@@ -40,6 +42,10 @@ ROUNDS_MAX = 5
 killed node for hours. The reconciler goes on trying; until then their sessions are not unknown."""
 RETRY_PAUSE = 1.0
 """Seconds until LiveKit is asked again for what it did not answer."""
+READS_BELIEVED = 3
+"""A record that looks damaged is believed to be so after this many reads. Until then its session may still be found."""
+READ_AGAIN, READ_AGAIN_MAX = 10.0, 600.0
+"""Seconds until an unreadable room is read again. Doubles with every read, up to the maximum."""
 MANAGERS_AT_ONCE = 6
 """Recovered rooms that are given their managers at the same time. That keeps two cores busy: a join costs 60 ms of CPU,
 most of it in the SDK. More at once take longer each, and the API answers later."""
@@ -56,6 +62,10 @@ class UnreadableRoom:
     name: str
     sid: str
     why: str
+    reads: int
+    is_believed: bool
+    """Whether its session counts as unknown. LiveKit's list may have lacked the dispatches of a new room."""
+    read_again_at: float
 
 
 class Restorable(Protocol):
@@ -86,6 +96,9 @@ class Recovery:
         self._under_way: set[str] = set()
         """The sids of the rooms that are being read."""
         self._unreadable: dict[str, UnreadableRoom] = {}
+        """By sid, as long as LiveKit lists them."""
+        self._unlisted: set[str] = set()
+        """The sids of those that the latest listing lacks."""
         self._recovered = 0
         self._joining, self._turns = asyncio.Semaphore(MANAGERS_AT_ONCE), Tasks()
         self._running: asyncio.Task[None] | None = None
@@ -102,7 +115,7 @@ class Recovery:
     @property
     def unreadable(self) -> Sequence[UnreadableRoom]:
         """The rooms that are left alone."""
-        return list(self._unreadable.values())
+        return [room for room in self._unreadable.values() if room.is_believed]
 
     def restore_first(self, *kept: Restorable) -> None:
         """Restore these in this order once this process acts, before any session is recovered: until it acts another
@@ -128,9 +141,14 @@ class Recovery:
         return self.may_find(lambda room: room.session_id == session_id)
 
     def listed(self, ours: Collection[ListedRoom]) -> None:
-        """LiveKit lists these rooms of this deployment now. Sessions whose rooms are gone are not found any more."""
+        """LiveKit lists these rooms of this deployment now. Sessions whose rooms are gone are not found any more.
+        Unreadable rooms are forgotten when two listings in a row lack them."""
         if self._unread is not None:
             self._unread = {room.sid: room for room in ours if room.sid in self._unread}
+        unlisted = self._unreadable.keys() - {room.sid for room in ours}
+        for sid in unlisted & self._unlisted:
+            del self._unreadable[sid]
+        self._unlisted = unlisted
 
     async def _run(self) -> None:
         await self._acting.until_acting()
@@ -146,7 +164,7 @@ class Recovery:
             await asyncio.sleep(RETRY_PAUSE)
         self._completed.set()
         if self._recovered or self._unreadable:
-            log.info("recovered", sessions=self._recovered, unreadable=len(self._unreadable))
+            log.info("recovered", sessions=self._recovered, unreadable=len(self.unreadable))
 
     async def _restore_records(self) -> None:
         for kept in self._from_records:
@@ -183,9 +201,9 @@ class Recovery:
 
     async def recover(self, room: ListedRoom) -> None:
         """Continue the session of this room, which is ours, unless it is known already, the room is gone, or it must be
-        left alone. Nothing is recovered before the records were read: the session may be over. Raises
-        LiveKitUnavailable."""
-        if not self._has_records or self._is_settled(room) or room.sid in self._under_way:
+        left alone. One that could not be read is read again when that is due. Nothing is recovered before the records
+        were read: the session may be over. Raises LiveKitUnavailable."""
+        if not self._has_records or self.is_known(room) or room.sid in self._under_way or not self._is_due(room):
             return
         self._under_way.add(room.sid)
         try:
@@ -213,7 +231,7 @@ class Recovery:
                 now=now,
                 dispatch_at=now + TURN_TIMEOUT,
             )
-            asked = replace(session, listing_since=asked_at)
+            asked = replace(to_continue(session, room), listing_since=asked_at)
             listed = ev.RoomListed(now, asked_at, listing.participants, listing.joining)
             apply(asked, listed)  # an error in it is found here
         except (DamagedSpecification, NewerSpecification) as error:
@@ -223,7 +241,9 @@ class Recovery:
             log.exception("recovery_fault", room=room.name, sid=room.sid)
             self._leave_alone(room, ValueError(f"an error of this program: {error!r}"))
             return
+        self._unreadable.pop(room.sid, None)
         self._recovered += 1
+        self._rooms.tokens.reserve_again(session, now)
         self._orchestrator.resume(asked, recorded=session)
         # What happened while no process ran is a change like any other, and reported. Nothing else runs before it.
         await self._store.update(session.session_id, listed)
@@ -238,8 +258,13 @@ class Recovery:
                     await self._store.wait_for(session_id, lambda latest: latest.over or latest.manager.presence.here)
 
     def is_unreadable(self, room: ListedRoom) -> bool:
-        """Whether its record was found not to be readable."""
-        return room.sid in self._unreadable
+        """Whether its record is believed not to be readable."""
+        found = self._unreadable.get(room.sid)
+        return found is not None and found.is_believed
+
+    def _is_due(self, room: ListedRoom) -> bool:
+        found = self._unreadable.get(room.sid)
+        return found is None or self._clock() >= found.read_again_at
 
     def is_known(self, room: ListedRoom) -> bool:
         """Whether its session is known here, also if it is over."""
@@ -253,14 +278,20 @@ class Recovery:
         return self.is_known(room) or self.is_unreadable(room)
 
     def _leave_alone(self, room: ListedRoom, error: ValueError) -> None:
+        before, now = self._unreadable.get(room.sid), self._clock()
+        reads = 1 if before is None else before.reads + 1
+        is_believed = not isinstance(error, DamagedSpecification) or reads >= READS_BELIEVED
+        pause = doubling(reads, first=READ_AGAIN, most=READ_AGAIN_MAX) if is_believed else 0.0
+        self._unreadable[room.sid] = UnreadableRoom(room.name, room.sid, str(error), reads, is_believed, now + pause)
+        if not is_believed or (before is not None and before.is_believed):
+            return
         match error:
             case NewerSpecification():
                 hint = "it is of a newer version of this program: upgrade, or wait until it closes"
             case _:
-                hint = "it is left alone; delete it in LiveKit if it is not needed"
+                hint = "it is left alone, and read again later; delete it in LiveKit if it is not needed"
         about = {"room": room.name, "sid": room.sid, "session_id": room.session_id}
         log.error("room_unreadable", why=str(error), hint=hint, **about)
-        self._unreadable[room.sid] = UnreadableRoom(room.name, room.sid, str(error))
 
 
 def _urgency(room: ListedRoom) -> bool:

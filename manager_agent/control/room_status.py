@@ -39,7 +39,7 @@ class RoomStatusWriter:
         rooms: Rooms,
         recording: Recording,
         clock: Clock,
-        missed: Callable[[float], ev.RoomMissed],
+        missed: Callable[[RoomMissing, float], ev.RoomMissed],
         created: Session,
     ) -> None:
         """`missed` makes the event for a room that LiveKit did not know when asked at an instant. `created`: the
@@ -48,6 +48,8 @@ class RoomStatusWriter:
         self._missed = missed
         self._session_id = created.session_id
         self._specification: Specification | None = Specification.of(created)
+        self._too_long: Specification | None = None
+        """The one that could not be written last."""
         self._room_sid = created.room.sid
         """The room whose record has this specification; empty: the first one."""
         self._record = recording.open(created.session_id)
@@ -75,11 +77,15 @@ class RoomStatusWriter:
             waiting, asked_at = record.take_waiting(), self._clock()
             try:
                 await self._write(session)
-            except RoomMissing:
+            except RoomMissing as missing:
                 record.put_back(waiting)
                 if session.over:
                     return
-                await self._store.update(session_id, self._missed(asked_at))
+                await self._store.update(session_id, self._missed(missing, asked_at))
+                await asyncio.sleep(PAUSE_AFTER_FAILURE)
+                continue
+            except SpecificationTooLong:
+                record.put_back(waiting)
                 await asyncio.sleep(PAUSE_AFTER_FAILURE)
                 continue
             except Exception as error:
@@ -96,15 +102,23 @@ class RoomStatusWriter:
                 return
 
     async def _write(self, session: Session) -> None:
-        """Raises RoomMissing, LiveKitUnavailable."""
+        """Raises RoomMissing, LiveKitUnavailable, SpecificationTooLong.
+
+        A status without its specification would have the progress of an instance that is not recorded. So none is
+        written then, except the final one."""
         specification = Specification.of(session)
         if self._room_sid not in ("", session.room.sid):
             self._specification = None  # it was made again, with the specification of that moment
         if specification != self._specification:
             try:
                 await self._rooms.record_specification(session)
-            except SpecificationTooLong as error:  # by the address of another instance, or the names of guests
-                log.error("specification_not_written", error=str(error))
-            self._specification = specification
+            except SpecificationTooLong as error:  # by the address of another instance
+                if specification != self._too_long:
+                    log.error("specification_not_written", error=str(error))
+                self._too_long = specification
+                if not session.over:
+                    raise
+            else:
+                self._specification = specification
         self._room_sid = session.room.sid
         await self._rooms.show_status(session)

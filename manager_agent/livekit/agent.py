@@ -16,6 +16,7 @@ import structlog
 
 from manager_agent.clock import Clock
 from manager_agent.livekit.acting_process import ActingProcess
+from manager_agent.livekit.join_slots import JoinSlots
 from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits_time
 from manager_agent.livekit.participant_budget import ParticipantBudget
 from manager_agent.livekit.room_connection import drain
@@ -62,6 +63,7 @@ class ManagerAgent:
         self._store, self._identities, self._clock = store, identities, clock
         self._recording, self._rooms, self._acting = recording, rooms, acting
         self._signing = signed_in_livekits_time(livekit_clock, api_secret)
+        self._slots = JoinSlots()
         self.rooms_held = 0
         """Rooms being watched or joined."""
         self._budgets: set[ParticipantBudget] = set()
@@ -95,7 +97,10 @@ class ManagerAgent:
         ends = loop.time() + CLOSE_TIMEOUT
         if self._running is not None:
             self._running.cancel()
-            await asyncio.wait([self._running], timeout=CLOSE_TIMEOUT)
+            _, left = await asyncio.wait([self._running], timeout=CLOSE_TIMEOUT)
+            for running in left:
+                running.cancel()
+        await self._disconnect()
         await drain(ends - loop.time())
 
     async def _run(self) -> None:
@@ -120,7 +125,15 @@ class ManagerAgent:
             finally:
                 with contextlib.suppress(Exception):
                     await self._server.aclose()
+            with contextlib.suppress(Exception):  # one that failed early may lack what is closed here
+                await self._disconnect()
             await asyncio.sleep(RESTART_PAUSE)
+
+    async def _disconnect(self) -> None:
+        if self._server is not None:
+            from manager_agent.livekit import jobs  # loaded by then, see _run
+
+            await jobs.disconnect(self._server)
 
     async def _decide(self, request: JobRequest) -> None:
         """Accept the job if the session puts this manager in charge of its room; else reject it."""
@@ -183,6 +196,7 @@ class ManagerAgent:
                 clock=self._clock,
                 budget=budget,
                 rooms=self._rooms,
+                slots=self._slots,
             )
             await watcher.watch(info.url, info.token)
         except UnknownSession:

@@ -30,6 +30,8 @@ CALL_TIMEOUT = 10.0
 """Seconds for one call, with the connection that it may need. A far server takes seconds for TCP and TLS; one that
 refuses is known at once."""
 CHECK_TIMEOUT, CHECK_PAUSE = 5.0, 1.0
+AWAY_PATIENCE = 0.2
+"""Seconds that a caller waits for a check while LiveKit is known to be away."""
 CHECKED_ROOM = "-"
 """The name of no room: LiveKit looks up nothing more than necessary."""
 RETRY_AFTER = 2.0
@@ -58,6 +60,10 @@ class RoomMissing(LookupError):
     """LiveKit has no such room, or the room has no such participant."""
 
 
+class RoomReplaced(RoomMissing):
+    """Another room has the name of the session's room, which is gone."""
+
+
 class LiveKitCalls:
     """The base of what calls LiveKit: `async with self._calling(): await self._livekit...`."""
 
@@ -70,7 +76,10 @@ class LiveKitCalls:
         self._key, self._secret, self._acting = api_key, api_secret, acting
         self.rejection: str | None = None
         """Why LiveKit rejected the last call, because of our key, secret or clock; None if it did not."""
-        self._away_until = -math.inf
+        self._away: LiveKitUnavailable | None = None
+        """How the last check failed; None once anything was answered."""
+        self._checking: asyncio.Task[None] | None = None
+        self._checked_at = -math.inf
         self._http: aiohttp.ClientSession | None = None
         self._api: api.LiveKitAPI | None = None
 
@@ -88,20 +97,39 @@ class LiveKitCalls:
         self._api = api.LiveKitAPI(self.url, self._key, self._secret, session=self._http, failover=False)
 
     async def aclose(self) -> None:
+        if self._checking is not None:
+            self._checking.cancel()
+            await asyncio.wait([self._checking])
         if self._http is not None:
             await self._http.close()
 
+    @property
+    def is_away(self) -> bool:
+        """Whether LiveKit did not answer the last check, and has answered nothing since."""
+        return self._away is not None
+
     async def check(self) -> None:
-        """Ask LiveKit for something small, but not within CHECK_PAUSE after it did not answer. Raises
-        LiveKitUnavailable."""
-        if asyncio.get_running_loop().time() < self._away_until:
-            raise LiveKitUnavailable("LiveKit did not answer a moment ago")
+        """Ask LiveKit for something small, one question at a time for all callers. While it is away they hardly wait:
+        it is asked again in the background, but not within CHECK_PAUSE. Raises LiveKitUnavailable."""
+        if self._checking is None or (self._checking.done() and not self._was_checked_lately):
+            self._checking = asyncio.create_task(self._check(), name="check LiveKit")
+        done, _ = await asyncio.wait([self._checking], timeout=AWAY_PATIENCE if self.is_away else None)
+        for check in done:
+            check.result()
+        if self._away is not None:
+            raise self._away.with_traceback(None)
+
+    @property
+    def _was_checked_lately(self) -> bool:
+        return self.is_away and asyncio.get_running_loop().time() < self._checked_at + CHECK_PAUSE
+
+    async def _check(self) -> None:
         try:
             async with self._calling(CHECK_TIMEOUT):
                 await self._livekit.room.list_rooms(api.ListRoomsRequest(names=[CHECKED_ROOM]))
-        except LiveKitUnavailable:
-            self._away_until = asyncio.get_running_loop().time() + CHECK_PAUSE
-            raise
+        except LiveKitUnavailable as error:
+            self._away = error
+        self._checked_at = asyncio.get_running_loop().time()
 
     @property
     def _livekit(self) -> api.LiveKitAPI:
@@ -114,11 +142,11 @@ class LiveKitCalls:
         try:
             async with asyncio.timeout(timeout):  # livekit-api sets no timeout
                 yield
-            self.rejection = None
+            self.rejection = self._away = None
         except api.ServerError as error:
             if error.status == HTTPStatus.UNAUTHORIZED:
                 raise LiveKitRejects(await self._note_rejection()) from error
-            self.rejection = None
+            self.rejection = self._away = None
             if error.code == "not_found":
                 raise RoomMissing(str(error)) from error
             kind = LiveKitBusy if error.status == HTTPStatus.SERVICE_UNAVAILABLE else LiveKitUnavailable

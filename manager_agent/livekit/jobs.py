@@ -167,3 +167,13 @@ async def _no_load() -> float:
 def is_connected(server: AgentServer) -> bool:
     """Whether the server is registered with LiveKit and connected."""
     return server.id != "unregistered" and not server._connecting
+
+
+async def disconnect(server: AgentServer) -> None:
+    """Close its connections to LiveKit and the socket of its health page, unless it has closed them itself. Its own
+    aclose() does so last, and may wait for seconds until LiveKit has assigned a job that was accepted; it does nothing
+    for a server that had only begun to run."""
+    if server._http_session is not None:
+        await server._http_session.close()
+    if server._http_server is not None:
+        await server._http_server.aclose()

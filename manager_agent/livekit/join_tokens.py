@@ -30,6 +30,13 @@ class JoinTokens:
         """The join token of a service invited at `now`."""
         return self._reserving(session, self._tokens.for_service(session, service, now), is_recognized=True)
 
+    def reserve_again(self, session: Session, now: float) -> None:
+        """Reserve the name of a session of an earlier process, as long as tokens that it gave out may be valid: they
+        may not be in the records."""
+        until, is_recognized = self._tokens.latest_expiry(session, now), not self._tokens.can_hide(session.user)
+        names, name = self._names, session.room_name
+        names.issued(name, session.session_id, session.tenant, until, is_recognized=is_recognized)
+
     def refuse_long(self, session: Session, now: float) -> None:
         """Raise TokenTooLong if the session's user could never get a token. Nothing is issued."""
         self._tokens.for_human(session, session.user, now)

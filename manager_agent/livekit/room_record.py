@@ -70,6 +70,12 @@ def read_dispatch_metadata(metadata: str) -> DispatchMetadata | None:
         return None
 
 
+def name_session(dispatches: Iterable[AgentDispatch], session_id: str) -> bool:
+    """Whether these are the dispatches of a room that was made for this session."""
+    found = (read_dispatch_metadata(one.metadata) for one in dispatches)
+    return any(metadata is not None and metadata.session_id == session_id for metadata in found)
+
+
 def _invite_id(metadata: str) -> str:
     try:
         return _SentInvite.model_validate_json(metadata).id

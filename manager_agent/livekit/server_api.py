@@ -9,15 +9,16 @@ from dataclasses import dataclass
 
 import structlog
 from livekit import api
+from livekit.protocol.agent import JobState
 
 from manager_agent.clock import SteadyClock
 from manager_agent.livekit.acting_process import ActingProcess
-from manager_agent.livekit.calls import LiveKitBusy, LiveKitCalls, LiveKitUnavailable, RoomMissing
+from manager_agent.livekit.calls import LiveKitBusy, LiveKitCalls, LiveKitUnavailable, RoomMissing, RoomReplaced
 from manager_agent.livekit.join_tokens import JoinTokens
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.livekit_clock import LiveKitClock
 from manager_agent.livekit.participants import participant_of
-from manager_agent.livekit.room_record import RECORD, RecordedDispatches, dispatch_metadata
+from manager_agent.livekit.room_record import RECORD, RecordedDispatches, dispatch_metadata, name_session
 from manager_agent.livekit.tokens import EVERY_GRANT, Grant, Tokens
 from manager_agent.messages import RoomStatus
 from manager_agent.records.memory import MemoryRecords
@@ -147,11 +148,13 @@ class Rooms(LiveKitCalls):
 
     async def job_identity(self, room_name: str, dispatch_id: str) -> str | None:
         """The identity with which the agent of this dispatch joins; empty if LiveKit does not tell it, None if no
-        worker took the job. LiveKit may show it seconds later. Raises RoomMissing, LiveKitUnavailable."""
+        worker took the job. LiveKit may show it seconds later, and shows a rejected one as ended. Raises RoomMissing,
+        LiveKitUnavailable."""
         async with self._calling():
             dispatch = await self._livekit.agent_dispatch.get_dispatch(dispatch_id, room_name)
         jobs = () if dispatch is None else dispatch.state.jobs
-        return jobs[-1].state.participant_identity if jobs else None
+        taken = [job.state.participant_identity for job in jobs if not _is_rejected(job.state)]
+        return taken[-1] if taken else None
 
     async def delete_dispatch(self, room_name: str, dispatch_id: str) -> None:
         """Delete a dispatch. Raises RoomMissing, LiveKitUnavailable."""
@@ -177,6 +180,27 @@ class Rooms(LiveKitCalls):
             async with self._calling():
                 await self._livekit.agent_dispatch.list_dispatch(room_name)
         except (LiveKitUnavailable, RoomMissing):
+            return False
+        return True
+
+    async def has_room(self, session: Session) -> bool:
+        """Whether a node says that it has the session's room, whatever LiveKit's lists say. LiveKit needs seconds to
+        find out that no node has it. Raises LiveKitUnavailable."""
+        try:
+            dispatches = await self._dispatches(session.room_name)
+        except (LiveKitBusy, RoomMissing):
+            return False
+        return name_session(dispatches, session.session_id)
+
+    async def has_participant(self, room_name: str, identity: str) -> bool:
+        """Whether a node says that it has the participant, whatever LiveKit's lists say. The node is asked to change
+        nothing of its subscriptions. LiveKit needs seconds to find out that no node has it. Raises
+        LiveKitUnavailable."""
+        try:
+            async with self._calling():
+                nothing = api.UpdateSubscriptionsRequest(room=room_name, identity=identity)
+                await self._livekit.room.update_subscriptions(nothing)
+        except (LiveKitBusy, RoomMissing):
             return False
         return True
 
@@ -218,7 +242,7 @@ class Rooms(LiveKitCalls):
             if session.room.sid not in ("", written.sid):  # replaced since the look: it must not look like ours
                 blank = api.UpdateRoomMetadataRequest(room=session.room_name, metadata="")
                 await self._livekit.room.update_room_metadata(blank)
-                raise RoomMissing(f"another room has the name {session.room_name!r}")
+                raise RoomReplaced(f"another room has the name {session.room_name!r}")
 
     async def delete(self, room_name: str, *, sid: str, session_id: str) -> None:
         """Delete the room with this sid (if empty: the one whose metadata names this session) and disconnect everyone.
@@ -256,13 +280,20 @@ class Rooms(LiveKitCalls):
         return None
 
     async def _look_at_room(self, session: Session) -> None:
-        """Check that the session's room has its name now. Raises RoomMissing if another's room has it, and
-        LiveKitUnavailable if no room is listed: LiveKit's lists may lag behind, and the name may be taken next."""
+        """Check that the session's room has its name now. Raises RoomReplaced if another's room has it, and
+        LiveKitUnavailable if no room is listed and no node has it: LiveKit's lists may lag behind, and the name may be
+        taken next."""
         found = await self._find(session.room_name, () if session.over else LOOK_PAUSES)
         if found is None:
-            raise LiveKitUnavailable(f"LiveKit does not list the room {session.room_name!r}")
-        if not found.is_room_of(session):
-            raise RoomMissing(f"another room has the name {session.room_name!r}")
+            if not await self.has_room(session):
+                raise LiveKitUnavailable(f"LiveKit does not list the room {session.room_name!r}")
+        elif not found.is_room_of(session):
+            raise RoomReplaced(f"another room has the name {session.room_name!r}")
+
+
+def _is_rejected(job: JobState) -> bool:
+    """Whether it ended without an agent."""
+    return job.ended_at > 0 and not job.participant_identity
 
 
 def room_timeout(limits: Limits) -> int:

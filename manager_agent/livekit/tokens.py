@@ -129,6 +129,14 @@ class Tokens:
         lifetime = math.ceil(max(invite_deadline(session, now) - now, 0)) + SERVICE_SLACK
         return self._signed(service.identity, claims, lifetime)
 
+    def latest_expiry(self, session: Session, now: float) -> float:
+        """The latest instant, by LiveKit's time, at which a token of this session that was given out until `now` may
+        expire."""
+        limits = session.limits
+        human = max(limits.user_join_timeout, limits.user_rejoin_timeout) + USER_SLACK
+        service = max(session.ready_deadline - now, limits.replacement_timeout) + SERVICE_SLACK
+        return self._livekit_clock() + (max(human, service) if session.services else human)
+
     def joiner(self, token: str) -> Joiner:
         """Verify a join token. Returns its identity and room. Raises InvalidToken."""
         try:

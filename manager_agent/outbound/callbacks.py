@@ -102,7 +102,8 @@ class Callbacks:
         if change.after is None:
             self._session_forgotten(session)
         elif change.is_restored:
-            self._session_restored(session, session.callback_url)
+            revision = session.state_revision if change.recorded_revision is None else change.recorded_revision
+            self._session_restored(session, session.callback_url, revision)
         elif is_event(change):
             self._add(session, session.callback_url)
 
@@ -112,10 +113,10 @@ class Callbacks:
             queue.is_over = queue.is_forgotten = True
             self._forget(session.session_id, queue)
 
-    def _session_restored(self, session: Session, url: str) -> None:
+    def _session_restored(self, session: Session, url: str, recorded_revision: int) -> None:
         """Go on with what an earlier process left, and tell the present state if that was not done, as far as is known
-        here. The first state is no event."""
-        left = self._kept.take(session)
+        here. The first state is no event. `recorded_revision`: with which the latest recorded state began."""
+        left = self._kept.take(session.session_id, recorded_revision)
         if left.last is not None and left.last.is_unwanted:
             if not session.over:
                 self._queues[session.session_id] = SessionQueue(is_unwanted=True)

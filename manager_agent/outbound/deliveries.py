@@ -54,7 +54,7 @@ class DeliveryState(StrEnum):
 
 def is_event(change: Change) -> bool:
     """Whether the state changed. Not if the session was refused because its room name is taken."""
-    return not change.session.room.taken and any(isinstance(part, StateChanged) for part in change.parts)
+    return not change.session.room.is_refused_name and any(isinstance(part, StateChanged) for part in change.parts)
 
 
 def event_id(session: Session) -> str:

@@ -17,7 +17,6 @@ from pydantic import TypeAdapter
 from manager_agent.outbound.deliveries import Delivery
 from manager_agent.records.records import Kind, Records
 from manager_agent.records.values import Values
-from manager_agent.session.session import Session
 from manager_agent.shifted_instants import shifted
 
 KEPT_FOR = 7 * 86_400.0
@@ -73,12 +72,12 @@ class DeliveryRecords:
         self._is_loaded = True
         self._new.clear()
 
-    def take(self, session: Session) -> LeftDeliveries:
-        """What is left of this session, as it was recorded. Drops events that its receiver does not want, and events of
-        states that were not recorded."""
-        pending, last = self._pending.pop(session.session_id, []), self._last.pop(session.session_id, None)
+    def take(self, session_id: str, recorded_revision: int) -> LeftDeliveries:
+        """What is left of this session, whose latest recorded state began with this revision. Drops events that its
+        receiver does not want, and events of states that were not recorded."""
+        pending, last = self._pending.pop(session_id, []), self._last.pop(session_id, None)
         is_unwanted = last is not None and last.is_unwanted
-        due = [kept for kept in pending if kept.delivery.revision <= session.state_revision and not is_unwanted]
+        due = [kept for kept in pending if kept.delivery.revision <= recorded_revision and not is_unwanted]
         for kept in pending:
             if kept not in due:
                 self._records.delete(Kind.DELIVERY, kept.delivery.id)

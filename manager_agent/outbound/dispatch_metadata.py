@@ -17,18 +17,23 @@ PLAIN_TEXT = "metadata"
 """The member for an agent's own metadata that is not a JSON object."""
 
 
-def dispatch_metadata(invite: Invite, *agent_names: str | None) -> str:
-    """The metadata as JSON. `agent_names`: the names under which the client may have asked for this agent."""
+def dispatch_metadata(invite: Invite, asked_as: str, *other_names: str | None) -> str:
+    """The metadata as JSON. `asked_as`: the name by which a TokenSource request asked for this agent; if it is empty,
+    one of the `other_names` may be that name."""
     ours = invite.model_dump(mode="json", exclude={"identity", "token"})
-    return json.dumps({**_for_agent(invite.session.metadata, agent_names), **ours}, ensure_ascii=False)
+    names = (asked_as,) if asked_as else other_names
+    theirs = _for_agent(invite.session.metadata, names, otherwise={} if asked_as else invite.session.metadata)
+    return json.dumps({**theirs, **ours}, ensure_ascii=False)
 
 
-def _for_agent(metadata: Mapping[str, Any], names: tuple[str | None, ...]) -> Mapping[str, Any]:
-    """The session's metadata, or what a TokenSource request has for this very agent."""
+def _for_agent(
+    metadata: Mapping[str, Any], names: tuple[str | None, ...], *, otherwise: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """What a TokenSource request has for this very agent."""
     agents = metadata.get("agents")
     texts = [agents[name] for name in names if name in agents] if isinstance(agents, dict) else []
     if not texts or not isinstance(texts[0], str):
-        return metadata
+        return otherwise
     try:
         given = json.loads(texts[0])
         json.dumps(given, ensure_ascii=False, allow_nan=False).encode()

@@ -32,18 +32,27 @@ BOUNDS = SlotBounds(in_all=512, per_owner=128, per_target=32)
 ENDS_WAITING_MAX = 10_000
 """How many posts of one owner may wait before messages about the end of sessions are dropped. Invites are bounded by
 the owner's sessions; these outlive them, and services that hang would let them grow without end."""
+NOT_DISPATCHED = "LiveKit did not take the dispatch of the agent"
 DECLINES = frozenset({HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
 class InviteError(Exception):
     """A failed try. `final`: the service wants no further one. `public_detail`: what the session's owner may know of
-    the reason, which is nothing about networks that it can't see itself."""
+    the reason, which is nothing about networks that it can't see itself. `is_livekits`: LiveKit failed, which says
+    nothing about the service."""
 
-    def __init__(self, why: Refusal, detail: str, *, final: bool = False, public_detail: str | None = None) -> None:
+    def __init__(
+        self,
+        why: Refusal,
+        detail: str,
+        *,
+        final: bool = False,
+        public_detail: str | None = None,
+        is_livekits: bool = False,
+    ) -> None:
         super().__init__(detail)
-        self.why = why
-        self.final = final
-        self.public_detail = public_detail
+        self.why, self.final = why, final
+        self.public_detail, self.is_livekits = public_detail, is_livekits
 
 
 def trace_passed_on(session: Session, _: RequiredService) -> TraceContext | None:
@@ -134,12 +143,14 @@ class Inviter:
         )
 
     async def _dispatch(self, session: Session, service: RequiredService, agent_name: str) -> str:
-        names = service.service_id, agent_name, service.type, session.profile
+        names = service.requirement.asked_as, service.service_id, agent_name, service.type, session.profile
         metadata = dispatch_metadata(self._invite(session, service), *names)
         try:
             return await self._rooms.dispatch_agent(session, agent_name, metadata)
         except (LiveKitUnavailable, RoomMissing) as error:
-            raise InviteError(Refusal.UNREACHABLE, str(error)) from error
+            raise InviteError(
+                Refusal.UNREACHABLE, str(error), public_detail=NOT_DISPATCHED, is_livekits=True
+            ) from error
 
     async def _post(
         self, owner: str, endpoint: str, message: Invite | SessionEndedMessage, trace: TraceContext | None

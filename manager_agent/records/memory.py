@@ -36,6 +36,9 @@ class MemoryRecords:
         if not self._is_frozen:
             self._records.pop((kind, key), None)
 
+    async def last_writer(self) -> str:
+        return ""
+
     async def take_over(self, turn: str) -> None: ...
 
     def freeze(self) -> None:
@@ -47,7 +50,7 @@ class MemoryRecords:
 
     @property
     def stats(self) -> RecordStats:
-        return RecordStats()
+        return RecordStats(is_frozen=self._is_frozen)
 
     def _sweep(self) -> None:
         if (now := self._clock()) < self._swept_at + SWEEP_INTERVAL:

@@ -54,6 +54,8 @@ class RecordStats:
     """Whether changes can't be made durable at the moment."""
     lost: int = 0
     """Changes that were given up: too many were pending, or they could not be written."""
+    is_frozen: bool = False
+    """Whether another process writes the records."""
 
 
 class NewerRecords(Exception):
@@ -77,6 +79,9 @@ class Records(Protocol):
 
     def delete(self, kind: Kind, key: str) -> None:
         """Remove a record, in the same queue. One that does not exist is no error."""
+
+    async def last_writer(self) -> str:
+        """The turn of the process that took over last. Empty if there was none, or it can't be read."""
 
     async def take_over(self, turn: str) -> None:
         """This process writes the records from now on: no process with a smaller turn does, and this one no more once

@@ -65,7 +65,9 @@ class SqliteRecords:
 
     @property
     def stats(self) -> RecordStats:
-        return RecordStats(len(self._pending), self._is_failing, self._pending.lost + self._faults)
+        return RecordStats(
+            len(self._pending), self._is_failing, self._pending.lost + self._faults, is_frozen=self._is_frozen
+        )
 
     async def start(self) -> None:
         """Raises NewerRecords. Any other failure is logged, and the file tried again."""
@@ -107,6 +109,9 @@ class SqliteRecords:
 
     def delete(self, kind: Kind, key: str) -> None:
         self._add(RecordChange(kind, key, None))
+
+    async def last_writer(self) -> str:
+        return "".join([record.value.decode() for record in await self.load(Kind.WRITER)])
 
     async def take_over(self, turn: str) -> None:
         self._file.turn, self._must_claim = turn, True

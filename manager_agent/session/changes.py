@@ -82,7 +82,7 @@ def _of_room_and_manager(before: Session, after: Session) -> Iterator[SessionCha
 
 
 def _is_created(session: Session) -> bool:
-    return session.room.created_at is not None or (session.over and not session.room.taken)
+    return session.room.created_at is not None or (session.over and not session.room.is_refused_name)
 
 
 def _of_state(before: Session, after: Session) -> Iterator[SessionChange]:

@@ -145,6 +145,8 @@ class RoomMissed:
     asked_at: float
     is_doubted: bool = False
     """Whether it missed the rooms of several sessions at the same time."""
+    is_confirmed: bool = False
+    """Whether no node says that it has the room, or another room has its name. A list alone ends no session."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What to do next for a session: `plan(session, now) -> Plan`.
+"""What to do next for a session: `plan(session, now, thawed_at) -> Plan`.
 
 PURE. The plan depends only on the session, so a process that takes over a session continues where it stood. An action
 in progress is a fact of the session (requested, in flight, listing since), which the control loop records before the
@@ -24,6 +24,9 @@ WAITING_LISTING_INTERVAL, LISTING_INTERVAL = 5.0, 30.0
 were seen. Listings find changes that were not reported."""
 DOUBT_PAUSES = 0.1, 1.0
 """Seconds until LiveKit is asked again after one answer that lacked a participant, and after each further one."""
+THAW_GRACE = 5.0
+"""Seconds after a standstill of the process, for what happened meanwhile to arrive: nothing is found overdue before. A
+manager that was removed from its room has to come back first, as services say in the room that they are ready."""
 UNCLEANED_KEPT = 120.0
 """The least seconds for which a session is kept whose room can't be deleted."""
 NAME_QUARANTINE = 30.0
@@ -94,9 +97,10 @@ class Plan:
     """When to plan again if nothing changes first; infinity if only a change can matter."""
 
 
-def plan(session: Session, now: float) -> Plan:
-    """What is due at `now`, and when to plan again."""
-    due = list(_after_the_end(session) if session.over else _while_alive(session))
+def plan(session: Session, now: float, thawed_at: float = -math.inf) -> Plan:
+    """What is due at `now`, and when to plan again. `thawed_at`: when this process last went on after a standstill, or
+    LiveKit came back to it."""
+    due = list(_after_the_end(session) if session.over else _while_alive(session, thawed_at))
     actions = tuple(action for at, action in due if at <= now)
     for last in (CheckDeadline(), Purge()):
         if last in actions:
@@ -104,11 +108,11 @@ def plan(session: Session, now: float) -> Plan:
     return Plan(actions, min((at for at, _ in due if at > now), default=math.inf))
 
 
-def _while_alive(session: Session) -> Iterator[tuple[float, Action]]:
+def _while_alive(session: Session, thawed_at: float) -> Iterator[tuple[float, Action]]:
     """Every action of a live session with the instant at which it is due."""
     ends = deadline(session)
     if ends is not None:
-        yield ends[0], CheckDeadline()
+        yield max(ends[0], thawed_at + THAW_GRACE), CheckDeadline()
     if session.room.requested_at is None:
         yield -math.inf, CreateRoom()
     if session.room.created_at is None or session.room.in_flight:
@@ -118,7 +122,7 @@ def _while_alive(session: Session) -> Iterator[tuple[float, Action]]:
         return
     yield session.manager.next_dispatch_at, DispatchManager(session.manager.attempt + 1)
     for entry, service in enumerate(session.services):
-        yield from _invite(session, entry, service.current)
+        yield from _invite(session, entry, service.current, thawed_at)
     for stale in session.stale_participants:
         if stale.presence.here and stale.removing is None:
             yield stale.removal_at, Remove(stale.identity)
@@ -126,16 +130,18 @@ def _while_alive(session: Session) -> Iterator[tuple[float, Action]]:
         if not one.removing:
             yield one.removals.due_at(one.sid), Remove(one.identity, one.sid)
     if session.listing_since is None:
-        yield _next_listing_at(session, session.room.created_at), ListRoom()
+        yield _next_listing_at(session, session.room.created_at, thawed_at), ListRoom()
 
 
-def _next_listing_at(session: Session, created_at: float) -> float:
+def _next_listing_at(session: Session, created_at: float, thawed_at: float) -> float:
     latest = session.listed_at or created_at
     if session.listing_failures:
         return latest + backoff(session.session_id, session.listing_failures)
     check_at = max(session.leave_check_at, latest + DOUBT_PAUSES[0])
     if session.doubts:
         return min(check_at, latest + (DOUBT_PAUSES[0] if session.doubts == 1 else DOUBT_PAUSES[1]))
+    if max(session.listed_as_of, created_at) < thawed_at:
+        return thawed_at
     return min(check_at, _next_regular_listing_at(session, latest))
 
 
@@ -151,14 +157,15 @@ def _next_regular_listing_at(session: Session, latest: float) -> float:
     return min([regular, *checks])
 
 
-def _invite(session: Session, entry: int, attempt: Attempt) -> Iterator[tuple[float, Action]]:
+def _invite(session: Session, entry: int, attempt: Attempt, thawed_at: float) -> Iterator[tuple[float, Action]]:
     if attempt.number == 0:
         yield -math.inf, SendInvite(entry, attempt=1, tries=1)
         return
     if attempt.lost_with_room:
         yield -math.inf, SendInvite(entry, attempt.number + 1, tries=1)
         return
-    yield replace_at(attempt, session.limits.service_join_timeout), Replace(entry, attempt.number)
+    grace_ends = -math.inf if attempt.overdue_since is None else thawed_at + THAW_GRACE
+    yield max(replace_at(attempt, session.limits.service_join_timeout), grace_ends), Replace(entry, attempt.number)
     again = SendInvite(entry, attempt.number, attempt.tries + 1)
     yield resend_at(attempt), again  # after Replace: another instance, if there is one, comes first
 

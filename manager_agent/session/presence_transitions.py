@@ -196,6 +196,25 @@ def room_listed(session: Session, event: ev.RoomListed) -> Session:
     return fail_unseen_services(session, event, previous_as_of)
 
 
+def unlisted(session: Session, event: ev.RoomListed) -> list[str]:
+    """The identities that would count as gone with this listing only because it and earlier ones lack them: no manager
+    is connected that would see them."""
+    count = _count_here(room_listed(session, event))
+    if session.manager.is_connected or count >= _count_here(session):
+        return []
+
+    def counts(identity: str) -> bool:
+        return _count_here(room_listed(session, replace(event, joining=(*event.joining, identity)))) > count
+
+    return [identity for identity in _identities(session) if counts(identity)]
+
+
+def _count_here(session: Session) -> int:
+    """How many are in the room, and services not lost."""
+    here = sum(presence.here for presence in session.presences)
+    return here + sum(not service.current.lost for service in session.services)
+
+
 def _identities(session: Session) -> list[str]:
     """Every identity whose presence is recorded."""
     known = [session.user.identity, session.manager.identity, *(s.identity for s in session.services)]

@@ -25,6 +25,8 @@ class Requirement:
     type: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     optional: bool = False
+    asked_as: str = ""
+    """The name in a TokenSource request that stands for it, maybe among others; empty if it was requested otherwise."""
 
 
 @dataclass(frozen=True, slots=True)

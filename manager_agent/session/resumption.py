@@ -117,7 +117,7 @@ def _resumed_services(
     for entry, service in enumerate(session.services):
         facts = known.get(entry)
         number = service.current.number
-        if facts is None or facts.attempt < number:
+        if facts is None or facts.attempt != number:  # of another attempt, whose instance is not this one
             facts = ServiceProgress(attempt=number, in_flight=True, invited=now)
         instance = service.current.instance
         identity = None

@@ -63,6 +63,11 @@ class Room:
     """When the room before this one was lost."""
 
     @property
+    def is_refused_name(self) -> bool:
+        """Whether the name was another's when the room was to be created: there never was one."""
+        return self.taken and self.created_at is None
+
+    @property
     def asked_since(self) -> float | None:
         """When LiveKit was asked to make it, until it responds."""
         if self.created_at is None:
@@ -119,6 +124,10 @@ class Room:
         refusals = self.refusals + 1
         pause = doubling(refusals, first=REMAKE_PAUSE, most=REMAKE_PAUSE_MAX)
         return replace(self, remaking_since=None, refusals=refusals, retry_at=at + pause)
+
+    def unwatched(self) -> Room:
+        """Its manager is gone. What LiveKit's lists lacked while the manager was there does not count any longer."""
+        return replace(self, misses=0, missed_since=math.inf) if self.misses else self
 
     @property
     def is_suspected_closed(self) -> bool:

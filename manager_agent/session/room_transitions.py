@@ -80,8 +80,8 @@ def room_missed(session: Session, event: ev.RoomMissed) -> Session:
     if session.may_be_remade:
         is_lost = room.is_missed_for_good(event, is_doubted=False) and event.at >= room.retry_at
         return room_gone(session, event.at) if is_lost else session
-    is_gone = not session.manager.is_connected and room.is_missed_for_good(event, is_doubted=event.is_doubted)
-    return room_gone(session, event.at) if is_gone else session
+    is_gone = event.is_confirmed and room.is_missed_for_good(event, is_doubted=event.is_doubted)
+    return room_gone(session, event.at) if is_gone and not session.manager.is_connected else session
 
 
 def room_gone(session: Session, at: float) -> Session:

@@ -28,8 +28,10 @@ from manager_agent.session.required_service import RequiredService, Requirement
 from manager_agent.session.session import Limits, Session, User
 
 VERSION = 1
-TEXT_MAX = 16 * 1024
-"""Characters."""
+NEW_TEXT_MAX = 16 * 1024
+"""Characters, when the session is opened."""
+TEXT_MAX = 24 * 1024
+"""Characters later: other instances may have longer addresses, and guests may come."""
 JSON_MAX = 256 * 1024
 """Bytes of the uncompressed content, beyond which a text is damaged."""
 
@@ -45,10 +47,10 @@ class NewerSpecification(ValueError):
 class SpecificationTooLong(ValueError):
     """The session can't be recorded: its metadata, attributes and names are too long."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, most: int) -> None:
         super().__init__(
             f"the metadata, attributes and names of the session take {size} characters when compressed; "
-            f"LiveKit keeps at most {TEXT_MAX}"
+            f"at most {most} can be recorded"
         )
 
 
@@ -128,13 +130,18 @@ class Specification:
             guests=tuple(map(Guest, self.guests)),
         )
 
+    def refuse_long(self) -> None:
+        """Raise SpecificationTooLong if the session must not be opened."""
+        if (size := len(self.text())) > NEW_TEXT_MAX:
+            raise SpecificationTooLong(size, NEW_TEXT_MAX)
+
     def text(self) -> str:
         """Raises SpecificationTooLong. Past attempts are left out, oldest first, if they do not fit."""
         text = _text(self)
         if len(text) <= TEXT_MAX:
             return text
         if not any(service.past for service in self.services):
-            raise SpecificationTooLong(len(text))
+            raise SpecificationTooLong(len(text), TEXT_MAX)
         fewer = tuple(replace(service, past=service.past[(len(service.past) + 1) // 2 :]) for service in self.services)
         return replace(self, services=fewer).text()
 

@@ -112,7 +112,9 @@ def _manager_dispatched(session: Session, event: ev.ManagerDispatched) -> Sessio
     too_soon = manager.attempt > 0 and event.at < manager.next_dispatch_at
     if event.attempt != manager.attempt + 1 or too_soon:
         return session
-    return replace(_with_stale_manager(session), manager=manager.dispatched(event.attempt, event.identity, event.at))
+    room = session.room.unwatched() if manager.in_charge else session.room
+    dispatched = manager.dispatched(event.attempt, event.identity, event.at)
+    return replace(_with_stale_manager(session), manager=dispatched, room=room)
 
 
 def _manager_due(session: Session, event: ev.ManagerDue) -> Session:
@@ -129,7 +131,9 @@ def _manager_failed(session: Session, event: ev.ManagerFailed) -> Session:
         return session
     if session.room.reported_closed:
         session = room_gone(session, event.at)
-    return session if session.over else replace(_with_stale_manager(session), manager=manager.gone(event.at))
+    if session.over:
+        return session
+    return replace(_with_stale_manager(session), manager=manager.gone(event.at), room=session.room.unwatched())
 
 
 def _with_stale_manager(session: Session) -> Session:

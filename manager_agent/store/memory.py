@@ -65,7 +65,7 @@ def _held_for(holder: Session, tenant: str, now: float) -> float:
     if holder.end is None:
         return NAME_QUARANTINE
     if holder.room.taken:
-        return 0.0  # it never had the name
+        return 0.0  # the name is another room's
     if holder.end.cleaned_at is None:
         return CLEAN_UP_EXPECTED if holder.tenant == tenant else NAME_QUARANTINE
     is_free = holder.tenant == tenant and holder.end.was_cleaned_promptly
@@ -112,9 +112,9 @@ class MemoryStore:
         self._keep(session)
         self._tell(Change(session.session_id, None, session))
 
-    def restore(self, session: Session) -> None:
+    def restore(self, session: Session, recorded_revision: int | None = None) -> None:
         self._keep(session)
-        self._tell(Change(session.session_id, None, session, is_restored=True))
+        self._tell(Change(session.session_id, None, session, is_restored=True, recorded_revision=recorded_revision))
         if session.is_cleaned_up:
             self._bound_ended(session)
 

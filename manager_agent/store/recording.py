@@ -15,8 +15,8 @@ from manager_agent.session.progress import recorded_facts
 from manager_agent.session.session import Session
 from manager_agent.store.store import Store, UnknownSession
 
-TIMEOUT = 5.0
-"""Seconds."""
+TIMEOUT = 10.0
+"""Seconds. A record takes several calls, and LiveKit may be far away."""
 
 
 class NotRecorded(Exception):
@@ -34,6 +34,8 @@ class RoomRecord:
     def __init__(self) -> None:
         self._written: Session | None = None
         self._waiting: list[asyncio.Future[None]] = []
+        self._served: list[asyncio.Future[None]] = []
+        """Those who waited before the latest write began, which may be under way."""
         self._is_wanted = asyncio.Event()
 
     def lacks(self, session: Session) -> bool:
@@ -62,6 +64,7 @@ class RoomRecord:
         """Those who wait for the next write, which begins now."""
         waiting, self._waiting = [one for one in self._waiting if not one.done()], []
         self._is_wanted.clear()
+        self._served = waiting
         return waiting
 
     def put_back(self, waiting: list[asyncio.Future[None]]) -> None:
@@ -82,9 +85,11 @@ class RoomRecord:
         await future
 
     def close(self) -> None:
-        """Nothing is written any more: the room is about to be deleted, or is gone."""
-        for future in self.take_waiting():
-            future.set_result(None)
+        """Nothing is written any more: the room is about to be deleted, or is gone. A write under way may have been
+        cancelled, so those who wait for it go on too."""
+        for future in (*self._served, *self.take_waiting()):
+            if not future.done():
+                future.set_result(None)
 
 
 class Recording:

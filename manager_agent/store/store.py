@@ -30,6 +30,8 @@ class Change:
     """The event that changed it; None when the session is new or was removed."""
     is_restored: bool = False
     """Whether it is new here only: another process had it before."""
+    recorded_revision: int | None = None
+    """The revision with which a restored session entered the state that its record has. None: its present state."""
 
     @property
     def session(self) -> Session:
@@ -86,8 +88,9 @@ class Store(Protocol):
     async def add(self, session: Session) -> None:
         """Keep a new session. Raises RoomNameTaken, NotActing."""
 
-    def restore(self, session: Session) -> None:
-        """Keep a session that another process had. Its room has its name, whatever else is known of the name."""
+    def restore(self, session: Session, recorded_revision: int | None = None) -> None:
+        """Keep a session that another process had. Its room has its name, whatever else is known of the name.
+        `recorded_revision`: see Change."""
 
     async def update(self, session_id: str, event: Event) -> Session:
         """Apply `event` and return the session after it. Raises UnknownSession, NotActing."""

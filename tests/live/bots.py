@@ -24,6 +24,8 @@ NOT_LISTENING = {
     rtc.RpcError.ErrorCode.RECIPIENT_NOT_FOUND,
     rtc.RpcError.ErrorCode.CONNECTION_TIMEOUT,
 }
+ANSWER_LOST = {rtc.RpcError.ErrorCode.RESPONSE_TIMEOUT, rtc.RpcError.ErrorCode.RECIPIENT_DISCONNECTED}
+"""A manager that is cut from LiveKit may still hear a call. Its answer is lost with it."""
 
 
 class Bot:
@@ -90,8 +92,9 @@ class Bot:
     ) -> dict[str, Any]:
         """Send an RPC, again while the manager is not listening yet. Raises the rtc.RpcError of a manager that is.
 
-        `to`: the manager's identity now, if it may be another one than that of the invite."""
-        errors = [0]
+        `to`: the manager's identity now, if it may be another one than that of the invite. It may be replaced during
+        the call, which is then made again."""
+        errors, call_again = [0], NOT_LISTENING | ANSWER_LOST if to else NOT_LISTENING
         async with waiting_for("an answer of the manager", lambda: f"RPC error {errors[-1]}"):
             while True:
                 manager = (to() if to else self.invites[-1].manager_identity) or ""
@@ -104,7 +107,7 @@ class Bot:
                         max_round_trip_latency=1,
                     )
                 except rtc.RpcError as error:
-                    if error.code not in NOT_LISTENING:
+                    if error.code not in call_again:
                         raise
                     errors.append(error.code)
                     await asyncio.sleep(0.05)

@@ -94,6 +94,7 @@ class ManagerProcess:
         assert self._process is not None
         if self._process.returncode is None:
             self._process.send_signal(number)
+            self._process.send_signal(signal.SIGCONT)  # it may be frozen
         return await self._process.wait()
 
     @property
@@ -122,9 +123,16 @@ class ManagerProcess:
 
     async def session(self, session_id: str) -> dict[str, Any]:
         """The session, asked for again while the answer is 503."""
-        async with waiting_for(f"an answer about {session_id}", lambda: self.tail):
+        return await self._answer("GET", f"/sessions/{session_id}")
+
+    async def end_session(self, session_id: str) -> dict[str, Any]:
+        """The session that was ended by this, as often as it takes: the answer is 503 while it may not act."""
+        return await self._answer("DELETE", f"/sessions/{session_id}")
+
+    async def _answer(self, method: str, path: str) -> dict[str, Any]:
+        async with waiting_for(f"an answer to {method} {path}", lambda: self.tail):
             while True:
-                status, session = await self.ask("GET", f"/sessions/{session_id}")
+                status, session = await self.ask(method, path)
                 if status != 503:
                     assert status == 200, session
                     return dict(session)

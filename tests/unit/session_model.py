@@ -145,7 +145,7 @@ class SessionModel:
         asked_at = self.now
         self.now += TICK
         if self.room_sid is None:
-            self.unreported.append(EventReport(ev.RoomMissed(self.now, asked_at)))
+            self.unreported.append(EventReport(ev.RoomMissed(self.now, asked_at, is_confirmed=True)))
             return
         here = tuple(stay.seen() for stay in self.present())
         joining = tuple(stay.identity for stay in self.coming())

@@ -143,4 +143,7 @@ def room_remade(at: float) -> list[Event]:
 
 def room_missed(at: float) -> list[Event]:
     """As many answers that there is no such room, up to one at `at`, as it takes to believe it."""
-    return [ev.RoomMissed(when, when) for when in (at - ROOM_MISSED_FOR - 0.001, at - ROOM_MISSED_FOR / 2, at)]
+    earlier: list[Event] = [
+        ev.RoomMissed(when, when) for when in (at - ROOM_MISSED_FOR - 0.001, at - ROOM_MISSED_FOR / 2)
+    ]
+    return [*earlier, ev.RoomMissed(at, at, is_confirmed=True)]

@@ -91,3 +91,10 @@ async def let_pass(seconds: float) -> None:
     """Let so much virtual time pass, with all that is due in it."""
     assert isinstance(asyncio.get_running_loop(), VirtualTimeLoop), "this would take real time"
     await asyncio.sleep(seconds)
+
+
+def stand_still(seconds: float) -> None:
+    """Let so much virtual time pass in which nothing runs, as in a process that is frozen."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualTimeLoop), "this would take real time"
+    loop.now += seconds

@@ -1,4 +1,5 @@
-"""Agents that LiveKit dispatches: with a worker, without one, and with one that comes later."""
+"""Agents that LiveKit dispatches: with a worker, without one, with one that takes no job, and with one that comes
+later."""
 
 from __future__ import annotations
 
@@ -54,6 +55,24 @@ async def test_agent_without_a_worker_is_never_accepted_and_named_no_worker(
         shown = await answer.text()
     assert 'session_manager_registered_services{state="healthy",type="AGENT"} 0.0' in shown
     assert 'session_manager_registered_services{state="no_worker",type="AGENT"} 1.0' in shown
+
+
+@pytest.mark.parametrize("agent", ["busy_agent", "rejecting_agent"], ids=["above its load threshold", "rejecting"])
+async def test_agent_whose_worker_takes_no_job_is_named_no_worker_until_one_does(
+    start_stack: StartStack, site: Site, tmp_path: Path, agent: str
+) -> None:
+    stack = await start_stack(site, ready_timeout=300)
+    await register(stack)
+    async with agent_worker(site, tmp_path / "agent.log", f"tests.live.{agent}"):
+        asked = await stack.request("echo-agent")
+        session_id = asked["session_id"]
+        waits = await stack.until(session_id, lambda latest: latest.services[0].current.refusal is Refusal.NO_WORKER)
+        assert waits.services[0].timeline.accepted is None
+        assert await state_of_echo(stack) == "no_worker"
+    async with agent_worker(site, tmp_path / "other.log", "tests.live.idle_agent"):
+        ready = await stack.until(session_id, lambda latest: latest.all_ready)
+        assert ready.services[0].presence.here
+        assert await state_of_echo(stack) == "healthy"
 
 
 async def test_worker_that_comes_later_gets_the_session(start_stack: StartStack, site: Site, tmp_path: Path) -> None:

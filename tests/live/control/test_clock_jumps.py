@@ -5,6 +5,7 @@ LiveKit's clock is right; that of the session manager jumps, while it runs or be
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -158,7 +159,7 @@ async def test_a_jump_of_the_wall_clock_between_two_processes_expires_no_record(
         body, key = {"user_identity": "alice", "required_services": []}, {"Idempotency-Key": "k"}
         first = await manager.ask("POST", "/sessions", body, **key)
         path = f"/sessions/{first[1]['session_id']}"
-        _, ended = await manager.ask("DELETE", path)
+        ended = await manager.end_session(first[1]["session_id"])
         await manager.kill()
         wall_clock.jump(jump)
         await manager.start()
@@ -166,3 +167,27 @@ async def test_a_jump_of_the_wall_clock_between_two_processes_expires_no_record(
         status, found = await manager.ask("GET", path)
     same = ("session_id", "state", "reason", "revision")
     assert (status, {name: found[name] for name in same}) == (200, {name: ended[name] for name in same})
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+async def test_a_wall_clock_set_back_before_a_restart_keeps_no_process_from_writing_records(
+    is_lost: bool, silent_site: Site, wall_clock: ShiftedWallClock, tmp_path: Path
+) -> None:
+    """The first process stops in order, or is killed while LiveKit restarts and loses which process acted."""
+    wall_clock.jump(HOUR)
+    environment = wall_clock.environment | {"STATE_DIR": str(tmp_path / "state")}
+    async with ManagerProcess(silent_site, port=None, log=tmp_path / "manager.log", **environment) as manager:
+        await opened(manager, "alice")
+        if is_lost:
+            await manager.kill()
+            await silent_site.livekit.stop()
+            await silent_site.livekit.start()
+        else:
+            await manager.end(signal.SIGTERM)
+        wall_clock.jump(0)
+        await manager.start()
+        session = await opened(manager, "bob")
+        assert session["access_token"]
+        async with Bot("asr", "ASR") as bot:
+            status, _ = await manager.ask("POST", "/microservices/register", bot.registration())
+        assert status in (200, 201)

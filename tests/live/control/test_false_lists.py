@@ -3,23 +3,25 @@ node that is dead and listed, no node for a new room, and no LiveKit at all."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
 from livekit import api
 
-from manager_agent.control import reconcile, unowned_rooms
+from manager_agent.control import orchestrator, reconcile, unowned_rooms
 from manager_agent.control.missed_rooms import FEW
+from manager_agent.livekit import calls, server_api
 from manager_agent.session import deadlines, plan, transitions
 from manager_agent.session.events import ParticipantLeft
 from manager_agent.session.session import EndReason, Session, SessionState
 from manager_agent.store.store import UnknownSession
 from tests.live.conftest import Site, Stack, StartStack
 from tests.live.humans import Human, over, ready_session
-from tests.livekit_faults import altered, emptied, failing, without_participant
+from tests.livekit_faults import Hold, altered, emptied, failing, without_participant
 from tests.livekit_proxy import LiveKitProxy
 from tests.scraped_metrics import scrape
-from tests.waiting import eventually
+from tests.waiting import eventually, waiting_for
 
 pytestmark = pytest.mark.live
 
@@ -74,13 +76,44 @@ async def test_one_listing_without_the_user_ends_nothing_even_without_a_manager(
 
 
 async def test_a_user_whom_listings_lack_is_back_when_one_shows_it(proxied: Stack, proxy: LiveKitProxy) -> None:
+    """Even if the nodes did not answer for it when they were asked."""
     session = await unwatched(proxied, await running_call(proxied))
     lacking = proxy.on("ListParticipants", altered(without_participant("alice")))
+    proxy.on("UpdateSubscriptions", failing(503, "unavailable", "no response from servers"))
     away = await proxied.until(session.session_id, lambda latest: latest.state is SessionState.READY)
     assert not away.user_presence.here
     lacking.lift()
     back = await proxied.until(session.session_id, lambda latest: latest.state is SessionState.ACTIVE)
     assert back.user_presence.sid == session.user_presence.sid
+
+
+async def test_a_call_goes_on_without_a_manager_while_listings_lack_everyone(
+    proxied: Stack, proxy: LiveKitProxy
+) -> None:
+    """The nodes have the user and the service. They are asked for the manager too if its leave isn't known yet."""
+    session = await unwatched(proxied, await running_call(proxied))
+    lacking = proxy.on("ListParticipants", emptied)
+    await lacking.applied(LOOKS)
+    asked = {request.identity for request in proxy.requests("UpdateSubscriptions")}
+    latest = proxied.store.get(session.session_id)
+    assert (latest.state, latest.services[0].attempt, latest.user_left_at) == (SessionState.ACTIVE, 1, None)
+    assert asked >= {session.user.identity, session.services[0].identity}
+
+
+async def test_a_user_who_leaves_unnoticed_is_missed_once_no_node_has_it(
+    start_stack: StartStack, silent_site: Site
+) -> None:
+    stack = await start_stack(silent_site)
+    asked = await ready_session(stack, await stack.bot("asr"))
+    human = Human()
+    await human.join(asked)
+    session = await stack.until(
+        asked["session_id"], lambda s: s.state is SessionState.ACTIVE and s.manager.is_connected
+    )
+    await unwatched(stack, session)
+    await human.leave()
+    left = await stack.until(session.session_id, lambda latest: not latest.user_presence.here)
+    assert left.services[0].presence.here
 
 
 async def test_a_webhook_about_a_leave_that_did_not_happen_is_found_out(proxied: Stack, proxy: LiveKitProxy) -> None:
@@ -116,6 +149,23 @@ async def test_sessions_go_on_while_no_room_is_listed(proxied: Stack, proxy: Liv
     latest = proxied.store.get(session.session_id)
     assert (latest.state, latest.room.misses > 1) == (SessionState.ACTIVE, True)
     assert len(proxied.logged_of(session.session_id, "room_missed")) == 1
+    assert proxy.requests("DeleteRoom") == []
+
+
+async def test_a_call_goes_on_without_a_manager_while_no_room_is_listed(
+    proxied: Stack, proxy: LiveKitProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its node has the room, and another manager is dispatched into it."""
+    monkeypatch.setattr(server_api, "LOOK_PAUSES", ())
+    session = await running_call(proxied)
+    lists = [proxy.on(method, emptied) for method in ("ListRooms", "ListParticipants")]
+    await unwatched(proxied, session)
+    await proxied.logged("room_unlisted", times=1)
+    await lists[1].applied(lists[1].ended + 2)
+    await rounds(proxied, LOOKS)
+    await eventually("another dispatch", lambda: _requests(proxy, "CreateDispatch"), bool)
+    latest = proxied.store.get(session.session_id)
+    assert (latest.state, latest.services[0].attempt, latest.user_left_at) == (SessionState.ACTIVE, 1, None)
     assert proxy.requests("DeleteRoom") == []
 
 
@@ -234,6 +284,27 @@ async def test_a_room_that_cannot_be_deleted_is_tried_a_few_times_and_its_sessio
     await eventually("no room to be counted", counted, lambda count: count == 0)
 
 
+async def test_a_session_ends_while_livekit_hangs_on_the_deletion_of_its_room(
+    proxied: Stack, proxy: LiveKitProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No request waits for the deletion, and no other room."""
+    monkeypatch.setattr(orchestrator, "SETTLE_TIMEOUT", 0.1)
+    session = await proxied.request(prefer="wait=10")
+    hanging = proxy.on("DeleteRoom", hold := Hold(), where=lambda request: request.room == session["room_name"])
+    async with proxied.http.delete(f"/api/v1/sessions/{session['session_id']}") as answer:
+        ended = await answer.json()
+    await hold.reached()
+    assert (answer.status, ended["state"]) == (200, "ended")
+    assert not proxied.store.get(session["session_id"]).is_cleaned_up
+    other = await proxied.request(prefer="wait=10")
+    await (await proxied.http.delete(f"/api/v1/sessions/{other['session_id']}")).release()
+    await eventually("the other room to be deleted", proxied.rooms, lambda rooms: rooms == [session["room_name"]])
+    assert hanging.ended == 0
+    hold.release()
+    await proxied.until(session["session_id"], lambda latest: latest.is_cleaned_up)
+    await eventually("no rooms", proxied.rooms, lambda rooms: not rooms)
+
+
 # --- no LiveKit, no node --------------------------------------------------------------------------------
 
 
@@ -254,6 +325,28 @@ async def test_requests_are_refused_without_a_session_while_livekit_is_away(
         async with proxied.http.post("/api/v1/sessions", json=ALONE) as answer:
             return answer.status
 
+    await eventually("a session", created, lambda status: status == 201)
+
+
+async def test_requests_are_refused_at_once_while_livekit_hangs(
+    proxied: Stack, proxy: LiveKitProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share one check, and once that has failed none waits for the next one."""
+    monkeypatch.setattr(calls, "CHECK_PAUSE", 0.0)
+    hanging = proxy.on("ListRooms", hold := Hold(), where=lambda request: calls.CHECKED_ROOM in request.names)
+
+    async def created(_: object = None) -> int:
+        async with proxied.http.post("/api/v1/sessions", json=ALONE) as answer:
+            assert answer.status == 201 or int(answer.headers["Retry-After"]) > 0
+            return answer.status
+
+    for checks, timeout in ((1, 1.0), (2, 3_600.0)):
+        monkeypatch.setattr(calls, "CHECK_TIMEOUT", timeout)
+        async with waiting_for("answers", proxied.sessions):
+            assert await asyncio.gather(*map(created, range(3))) == [503] * 3
+        assert hanging.begun == checks
+    assert list(proxied.store.list()) == []
+    hold.release()
     await eventually("a session", created, lambda status: status == 201)
 
 

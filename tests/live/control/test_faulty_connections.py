@@ -202,3 +202,23 @@ async def test_what_is_acknowledged_during_a_fault_holds_and_sessions_go_on_afte
         assert answer.status == 200
     await in_call.told_goodbye()
     await user.is_out()
+
+
+async def test_a_far_livekit_makes_everything_slower_and_no_more(
+    start_server: StartServer, start_stack: StartStack
+) -> None:
+    """Each of its answers takes more than a second and a half, from the start of the process on."""
+    port = free_port()
+    site = await start_server(port, f"http://127.0.0.1:{port}/livekit/webhook")
+    async with ByteProxy(site.livekit.port) as far:
+        far.set(ByteFault(latency=0.8))
+        addresses = {"LIVEKIT_SERVER_URL": f"ws://127.0.0.1:{far.port}", "LIVEKIT_PUBLIC_URL": site.livekit.url}
+        stack = await start_stack(site, **addresses, **PATIENT)
+        bot = await stack.bot("bot-near")
+        session = await ready_session(stack, bot, user_identity="anna")
+        await stack.until(session["session_id"], manager_is_here)
+        async with stack.http.delete(f"/api/v1/sessions/{session['session_id']}") as answer:
+            assert answer.status == 200
+        await bot.told_goodbye()
+        await eventually("the room to be gone", stack.rooms, lambda rooms: session["room_name"] not in rooms)
+        await stack.stop()

@@ -69,7 +69,7 @@ async def test_users_and_services_of_an_active_session_do_not_notice(manager: Ma
     assert len(bot.invites) == 1
     assert left == []
     await user.disconnect()
-    await manager.ask("DELETE", f"/sessions/{session['session_id']}")
+    await manager.end_session(session["session_id"])
     assert (await bot.told_goodbye()).reason == "closed"
 
 

@@ -66,6 +66,13 @@ def test_token_decode_checks_the_signature_with_the_configured_secret(tmp_path: 
     assert json.loads(decode(token(), "--json").stdout)["verified"] is True
 
 
+def test_token_decode_refuses_a_secret_in_quotes() -> None:
+    """`docker --env-file` leaves them. It must not say that the token is signed with another secret."""
+    said = decode(token(), LIVEKIT_API_SECRET=f'"{SECRET}"')
+    assert (said.exit_code, "LIVEKIT_API_SECRET: is in quotes" in said.stderr) == (USAGE, True)
+    assert SECRET not in said.output
+
+
 def test_in_dev_mode_token_decode_checks_with_the_development_secret() -> None:
     said = decode(token(secret="secret"), "--dev", "--json")
     assert (said.exit_code, json.loads(said.stdout)["verified"]) == (FINE, True)

@@ -7,6 +7,7 @@ from typing import Any
 from manager_agent.clock import Clock
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
+from manager_agent.control.standstill import Standstill
 from manager_agent.livekit.server_api import Listing
 from manager_agent.records.memory import MemoryRecords
 from manager_agent.registry.registry import Registry
@@ -26,13 +27,31 @@ class NoRooms:
     async def list_participants(self, room_name: str) -> Listing:
         return Listing((), ())
 
+    async def is_answering(self, room_name: str) -> bool:
+        return True
+
+    async def has_room(self, session: Session) -> bool:
+        return False
+
+    async def has_participant(self, room_name: str, identity: str) -> bool:
+        return False
+
+    async def record_specification(self, session: Session) -> None: ...
+
     async def show_status(self, session: Session) -> None: ...
 
     async def delete(self, room_name: str, *, sid: str, session_id: str) -> None: ...
 
 
-def orchestrator_of(store: MemoryStore, registry: Registry, rooms: Any, inviter: Any, clock: Clock) -> Orchestrator:
-    """With records in memory; `rooms` and `inviter` are stand-ins."""
+def orchestrator_of(
+    store: MemoryStore,
+    registry: Registry,
+    rooms: Any,
+    inviter: Any,
+    clock: Clock,
+    standstill: Standstill | None = None,
+) -> Orchestrator:
+    """With records in memory; `rooms` and `inviter` are stand-ins. The process never stands still by default."""
     return Orchestrator(
         store=store,
         rooms=rooms,
@@ -43,5 +62,6 @@ def orchestrator_of(store: MemoryStore, registry: Registry, rooms: Any, inviter:
         recording=Recording(store),
         records=MemoryRecords(clock),
         acting=always_acting(),
+        standstill=standstill or Standstill(clock),
         clock=clock,
     )

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from manager_agent.not_acting import NotActing
 from manager_agent.outbound.invites import InviteError
 from manager_agent.registry.registry import Registry
 from manager_agent.session.attempt import ServiceState
@@ -21,7 +22,7 @@ from manager_agent.store.recording import TIMEOUT
 from tests.unit.control.orchestrators import NoRooms, orchestrator_of
 from tests.unit.registries import ANY_ASR, asrs
 from tests.unit.virtual_time import in_virtual_time, let_pass, now
-from tests.unit.waits import until
+from tests.unit.waits import let_others_run, until
 
 pytestmark = pytest.mark.unit
 
@@ -105,3 +106,46 @@ async def test_the_next_attempt_waits_for_its_record_and_counts_against_no_servi
     assert (session.services[0].attempt, told) == (2, ["attempt 1", "attempt 2"])
     await orchestrator.pause()
     await orchestrator.aclose()
+
+
+class DyingRooms(NoRooms):
+    """LiveKit answers the request to delete a room only when it is let."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self._error = error
+        self.is_asked, self.answers = asyncio.Event(), asyncio.Event()
+
+    async def delete(self, room_name: str, *, sid: str, session_id: str) -> None:
+        self.is_asked.set()
+        await self.answers.wait()
+        if self._error is not None:
+            raise self._error
+
+
+async def superseded_while_deleting(rooms: DyingRooms) -> asyncio.Task[Session]:
+    """A client's request to close a session, during which another process takes over and then LiveKit answers."""
+    store = MemoryStore(time.time)
+    registry = Registry(time.time, store.in_use, random.Random(0))
+    orchestrator = orchestrator_of(store, registry, rooms, AcceptingInviter([]), time.time)
+    await orchestrator.open(Session("s1", "room-1", User("alice"), time.time(), ()))
+    closing = asyncio.create_task(orchestrator.close("s1"))
+    await rooms.is_asked.wait()
+    store.freeze()
+    orchestrator.step_down()
+    await let_others_run()
+    assert not closing.done()
+    rooms.answers.set()
+    await asyncio.wait([closing])
+    await orchestrator.pause()
+    return closing
+
+
+async def test_a_client_is_told_of_a_deletion_under_way_when_another_process_took_over() -> None:
+    session = (await superseded_while_deleting(DyingRooms())).result()
+    assert session.end is not None
+    assert session.end.reason == "closed"
+
+
+async def test_a_client_is_sent_to_the_other_process_if_its_room_was_not_deleted() -> None:
+    closing = await superseded_while_deleting(DyingRooms(RuntimeError("refused")))
+    assert isinstance(closing.exception(), NotActing)

@@ -21,6 +21,7 @@ from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.control.recovery import Recovery
+from manager_agent.control.standstill import Standstill
 from manager_agent.livekit.calls import LiveKitUnavailable
 from manager_agent.livekit.jobs import PatientConnector
 from manager_agent.livekit.livekit_clock import LiveKitClock
@@ -116,6 +117,7 @@ async def process_of(lost: LostLiveKit) -> AsyncIterator[Process]:
         recording=recording,
         records=MemoryRecords(now),
         acting=acting,
+        standstill=Standstill(now),
         clock=now,
     )
     recovery = Recovery(

@@ -61,12 +61,28 @@ class KnownRooms:
     def listed(self, _: object) -> None: ...
 
 
-def reconciler_of(store: MemoryStore, rooms: FaultyRooms) -> Reconciler:
+class UnreadableRooms(KnownRooms):
+    """No room can be read."""
+
+    def __init__(self) -> None:
+        self.read = list[str]()
+
+    def is_known(self, _: ListedRoom) -> bool:
+        return False
+
+    def is_unreadable(self, _: ListedRoom) -> bool:
+        return True
+
+    async def recover(self, room: ListedRoom) -> None:
+        self.read.append(room.name)
+
+
+def reconciler_of(store: MemoryStore, rooms: FaultyRooms, recovery: object = None) -> Reconciler:
     return Reconciler(
         store=store,
         rooms=cast(Rooms, rooms),
         missed_rooms=MissedRooms(),
-        recovery=cast(Recovery, KnownRooms()),
+        recovery=cast(Recovery, recovery or KnownRooms()),
         acting=always_acting(),
         clock=lambda: START,
     )
@@ -79,6 +95,15 @@ async def test_room_for_which_livekit_hangs_or_fails_keeps_no_other_waiting() ->
         async with asyncio.timeout(5):
             await reconciler.round()
     assert rooms.looked_at == [room.name for room in (DEAD, OTHER, FOREIGN)] * 2
+
+
+async def test_unreadable_rooms_are_read_again_in_every_round_and_not_deleted() -> None:
+    rooms, recovery = FaultyRooms(), UnreadableRooms()
+    reconciler = reconciler_of(MemoryStore(lambda: START), rooms, recovery)
+    for _ in range(2):
+        await reconciler.round()
+    assert recovery.read == [DEAD.name, OTHER.name] * 2
+    assert not rooms.deleted.is_set()
 
 
 async def test_room_of_an_ended_session_counts_as_undeletable_until_it_is_deleted() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -11,12 +12,23 @@ from livekit.protocol.models import Room as RoomInfo
 
 from manager_agent.clock import SteadyClock
 from manager_agent.control.orchestrator import Orchestrator
-from manager_agent.control.recovery import MANAGER_TIMEOUT, MANAGERS_AT_ONCE, ROUNDS_MAX, Recovery, Restorable
+from manager_agent.control.recovery import (
+    MANAGER_TIMEOUT,
+    MANAGERS_AT_ONCE,
+    READ_AGAIN_MAX,
+    READS_BELIEVED,
+    RETRY_PAUSE,
+    ROUNDS_MAX,
+    Recovery,
+    Restorable,
+)
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
+from manager_agent.livekit.join_tokens import JoinTokens
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.livekit_clock import LiveKitClock
 from manager_agent.livekit.room_record import RecordedDispatches
 from manager_agent.livekit.server_api import Listing, Rooms
+from manager_agent.livekit.tokens import Tokens
 from manager_agent.messages import RoomStatus
 from manager_agent.records.memory import MemoryRecords
 from manager_agent.session import events as ev
@@ -26,6 +38,8 @@ from manager_agent.session.resumption import resumed
 from manager_agent.session.session import Session
 from manager_agent.session.specification import Specification
 from manager_agent.store.memory import MemoryStore
+from manager_agent.store.room_names import RoomNames
+from manager_agent.store.store import Change
 from tests.always_acting import always_acting
 from tests.unit import sessions as given
 from tests.unit.virtual_time import in_virtual_time, let_pass, now
@@ -53,6 +67,8 @@ class RecordedRooms:
         self.reads.set()
         clock = SteadyClock()
         self.clock_origin, self.livekit_clock = clock.origin, LiveKitClock(clock)
+        self.names = RoomNames(MemoryRecords(now), now)
+        self.tokens = JoinTokens(Tokens("key", "secret", livekit_clock=now), self.names)
 
     async def list_rooms(self) -> list[ListedRoom]:
         await self.lists.wait()
@@ -77,7 +93,7 @@ class RestoringOrchestrator:
         self._store = store
 
     def resume(self, session: Session, recorded: Session) -> None:
-        self._store.restore(session)
+        self._store.restore(session, recorded.state_revision)
 
 
 SESSION = given.after(given.a_session(given.JOINS), *given.created(), *given.invited(given.ASR))
@@ -227,6 +243,98 @@ async def test_a_room_whose_record_is_damaged_or_newer_is_left_alone(texts: tupl
     assert (room.name, room.sid) == ("demo", "RM_1")
     assert why in room.why
     assert recovery.is_unreadable(a_room(SESSION))
+
+
+@in_virtual_time
+async def test_the_name_of_a_recovered_room_is_reserved_for_tokens_given_out_earlier() -> None:
+    livekit = RecordedRooms(a_room(SESSION), texts=(TEXT,), faults={})
+    recovery = recovery_of(livekit, MemoryStore(now))
+    await recovery.start()
+    await let_pass(1)
+    assert livekit.names.reserved_for("demo", "rival") > 0
+    await recovery.aclose()
+
+
+@in_virtual_time
+async def test_the_session_of_a_room_whose_dispatches_are_listed_late_is_recovered() -> None:
+    livekit, store = RecordedRooms(a_room(SESSION), texts=(), faults={}), MemoryStore(now)
+    recovery = recovery_of(livekit, store)
+    await recovery.start()
+    await let_pass(0.1)
+    assert (recovery.unreadable, recovery.may_find_session("s1")) == ([], True)
+    livekit.texts = (TEXT,)
+    await let_pass(RETRY_PAUSE)
+    assert (recovery.is_known(a_room(SESSION)), recovery.is_complete) == (True, True)
+    await recovery.aclose()
+
+
+@in_virtual_time
+async def test_the_record_counts_for_callbacks_if_it_is_older_than_the_state_that_is_continued() -> None:
+    """Killed between the record of the next attempt and the status."""
+    ready = given.after(SESSION, *given.accepted(given.ASR), given.seen("sm-asr-1", "PA_1", given.START))
+    elsewhere = ev.Chosen("asr-2", "ASR", "http://b.example/")
+    lost = given.left("sm-asr-1", "PA_1", given.START + 1)
+    again = ev.InviteStarted(given.START + 2, given.ASR, 2, 1, "sm-asr-2", "inv_2", elsewhere)
+    text = Specification.of(given.after(ready, lost, again)).text()
+    store, restored = MemoryStore(now), list[Change]()
+    store.listen(restored.append)
+    await recovered(a_room(ready), texts=(text,), store=store)
+    assert restored[0].recorded_revision == ready.state_revision
+    assert restored[0].session.state is not ready.state
+    assert restored[0].session.state_revision > ready.state_revision
+
+
+def attempted_again() -> Session:
+    """A session whose service was replaced after the specification above."""
+    elsewhere = ev.Chosen("asr-2", "ASR", "http://b.example/")
+    refused = ev.InviteRefused(given.START, given.ASR, 1, 1, ev.Refusal.DECLINED)
+    return given.after(SESSION, refused, ev.InviteStarted(given.START, given.ASR, 2, 1, "sm-asr-2", "inv_2", elsewhere))
+
+
+@in_virtual_time
+async def test_progress_of_a_later_attempt_than_the_specification_has_is_not_resumed() -> None:
+    (unreadable,) = (await recovered(a_room(attempted_again()))).unreadable
+    assert "latest attempt" in unreadable.why
+
+
+@in_virtual_time
+async def test_a_session_that_is_over_is_recovered_without_its_latest_specification() -> None:
+    store = MemoryStore(now)
+    await recovered(a_room(given.after(attempted_again(), ev.SessionClosed(given.START + 1))), store=store)
+    session = store.get("s1")
+    assert (session.over, session.services[0].attempt, session.services[0].presence.sid) == (True, 1, None)
+
+
+@in_virtual_time
+async def test_an_unreadable_room_is_read_again_after_growing_pauses() -> None:
+    livekit, store = RecordedRooms(a_room(SESSION), texts=(), faults={}), MemoryStore(now)
+    recovery = recovery_of(livekit, store)
+    await recovery.start()
+    await let_pass(READS_BELIEVED * RETRY_PAUSE)
+    assert recovery.is_unreadable(a_room(SESSION))
+    read_at = list[float]()
+    for _ in range(100):  # rounds of the reconciler
+        before = len(livekit.asked)
+        await let_pass(10.0)
+        await recovery.recover(a_room(SESSION))
+        if len(livekit.asked) > before:
+            read_at.append(now())
+    pauses = [later - earlier for earlier, later in pairwise(read_at)]
+    assert len(pauses) >= 2
+    assert pauses == sorted(set(pauses))
+    livekit.texts = (TEXT,)
+    await let_pass(READ_AGAIN_MAX)
+    await recovery.recover(a_room(SESSION))
+    assert (recovery.is_known(a_room(SESSION)), recovery.unreadable) == (True, [])
+    await recovery.aclose()
+
+
+@in_virtual_time
+async def test_an_unreadable_room_is_forgotten_when_two_listings_in_a_row_lack_it() -> None:
+    recovery, room = await recovered(a_room(SESSION), texts=()), a_room(SESSION)
+    for listing, known in (([], 1), ([room], 1), ([], 1), ([], 0)):
+        recovery.listed(listing)
+        assert len(recovery.unreadable) == known
 
 
 @in_virtual_time

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import random
+import string
 
 import pytest
 
@@ -23,7 +25,7 @@ pytestmark = pytest.mark.unit
 CHANGES = 60
 
 
-def missed(asked_at: float) -> ev.RoomMissed:
+def missed(_: RoomMissing, asked_at: float) -> ev.RoomMissed:
     return ev.RoomMissed(now(), asked_at)
 
 
@@ -138,6 +140,35 @@ async def test_an_end_that_is_not_written_is_not_recorded_and_is_written_later()
     with pytest.raises(NotRecorded):
         await recording.until_recorded("s1")
     await recording.until_recorded("s1", timeout=None)
+    await writing
+    assert [revision for _, revision in rooms.written] == [store.get("s1").revision]
+
+
+class StrictRooms(RecordingRooms):
+    """LiveKit takes no specification that is too long."""
+
+    async def record_specification(self, session: Session) -> None:
+        Specification.of(session).text()
+        await super().record_specification(session)
+
+
+@in_virtual_time
+async def test_a_change_whose_specification_is_too_long_is_not_recorded_but_the_end_is() -> None:
+    store, rooms = MemoryStore(now), StrictRooms()
+    recording = Recording(store)
+    await store.add(given.after(given.a_session(given.JOINS), *given.created(), *given.invited(given.ASR)))
+    writing = asyncio.create_task(writer_of(store, rooms, store.get("s1"), recording).run())
+    noise = "".join(random.Random(1).choices(string.ascii_letters, k=40_000))
+    elsewhere = ev.Chosen("asr-2", "ASR", f"http://{noise}/")
+    for event in (
+        ev.InviteRefused(now(), 0, 1, 1, ev.Refusal.DECLINED),
+        ev.InviteStarted(now(), 0, 2, 1, "sm-asr-2", "inv_2", elsewhere),
+    ):
+        await store.update("s1", event)
+    with pytest.raises(NotRecorded):
+        await recording.until_recorded("s1")
+    assert (rooms.specifications, rooms.written) == ([], [])
+    await store.update("s1", ev.SessionClosed(now()))
     await writing
     assert [revision for _, revision in rooms.written] == [store.get("s1").revision]
 

@@ -23,6 +23,11 @@ SESSION = given.after(given.a_session(given.JOINS), *given.created(), *given.inv
 
 
 Give = Callable[[JoinTokens], AccessToken]
+GIVEN: list[Give] = [
+    lambda tokens: tokens.for_user(SESSION, START),
+    lambda tokens: tokens.for_human(SESSION, User("bob"), START),
+    lambda tokens: tokens.for_service(SESSION, SESSION.services[given.ASR], START),
+]
 
 
 class WallClock:
@@ -32,15 +37,7 @@ class WallClock:
         return self.now
 
 
-@pytest.mark.parametrize(
-    "give",
-    [
-        lambda tokens: tokens.for_user(SESSION, START),
-        lambda tokens: tokens.for_human(SESSION, User("bob"), START),
-        lambda tokens: tokens.for_service(SESSION, SESSION.services[given.ASR], START),
-    ],
-    ids=["user", "participant", "service"],
-)
+@pytest.mark.parametrize("give", GIVEN, ids=["user", "participant", "service"])
 def test_token_reserves_the_name_of_its_room_until_livekit_rejects_it(give: Give) -> None:
     clock = WallClock()
     tokens = JoinTokens(Tokens("key", "s" * 32, livekit_clock=clock), RoomNames(MemoryRecords(clock), clock))
@@ -54,6 +51,21 @@ def test_token_reserves_the_name_of_its_room_until_livekit_rejects_it(give: Give
         assert (tokens.has_old_token(blank, holder), tokens.has_old_token(own, holder)) == (True, False)
     clock.now = expires_at + LEEWAY
     assert (tokens.is_reserved(SESSION.room_name), tokens.has_old_token(blank, holder)) == (False, False)
+
+
+@pytest.mark.parametrize("give", GIVEN, ids=["user", "participant", "service"])
+def test_name_of_a_recovered_session_is_reserved_for_every_token_it_may_have_given_out(give: Give) -> None:
+    """By a process whose records are gone."""
+    clock = WallClock()
+    signing = Tokens("key", "s" * 32, livekit_clock=clock)
+    expires_at = give(JoinTokens(signing, RoomNames(MemoryRecords(clock), clock))).expires_at
+    names = RoomNames(MemoryRecords(clock), clock)
+    JoinTokens(signing, names).reserve_again(SESSION, START)
+    clock.now = expires_at + LEEWAY - 1
+    assert names.reserved_for(SESSION.room_name, "rival") > 0
+    assert names.reserved_for(SESSION.room_name, SESSION.tenant) == 0
+    clock.now += SESSION.limits.replacement_timeout + SESSION.limits.user_join_timeout
+    assert names.reserved_for(SESSION.room_name, "rival") == 0
 
 
 def test_refusing_a_long_token_reserves_nothing() -> None:

@@ -92,6 +92,13 @@ def test_a_session_refused_for_its_room_name_has_no_callback_event() -> None:
     assert not is_event(Change(waiting.session_id, waiting, refused))
 
 
+def test_a_session_whose_room_can_not_be_made_again_has_a_callback_event() -> None:
+    waiting = given.after(given.a_session(), *given.created(), *given.room_requested_again(START + 1))
+    ended = given.after(waiting, ev.RoomRefused(START + 2, taken=True))
+    assert is_event(Change(waiting.session_id, waiting, ended))
+    assert Delivery.of(ended, URL, START).event is CallbackEvent.ENDED
+
+
 # --- tries ------------------------------------------------------------------------------------------
 
 

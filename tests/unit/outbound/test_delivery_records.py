@@ -185,6 +185,26 @@ async def test_event_of_a_state_that_was_not_recorded_is_dropped(home: Home) -> 
 
 
 @in_virtual_time
+async def test_event_that_was_not_recorded_is_dropped_although_its_state_is_found_again(home: Home) -> None:
+    """As a new one, with another id."""
+    await home.begin()
+    first = CallbackHarness(hangs, records=home.records)
+    await first.open("ses_1", *READY)
+    recorded = first.store.get("ses_1")
+    await first.update("ses_1", ACTIVE)
+    found = resumed(first.store.get("ses_1"))
+    records = await killed(first, home)
+    second = CallbackHarness(accepts, records=records)
+    await second.callbacks.start()
+    await second.callbacks.restore()
+    second.store.restore(replace(found, state_revision=found.revision), recorded.state_revision)
+    await let_pass(1)
+    assert second.sent_events("ses_1") == ["session_ready", "session_active"]
+    assert second.http_client.sent[-1].id != first.deliveries()[-1].id
+    assert await kept(home.records) == ["ses_1"]
+
+
+@in_virtual_time
 async def test_receiver_that_wants_no_events_of_a_session_gets_none_after_a_restart(home: Home) -> None:
     """Also if others waited, and if the session has ended since."""
 

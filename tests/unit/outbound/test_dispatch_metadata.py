@@ -13,8 +13,9 @@ from tests.manager_stand_in import invite, invited_session
 pytestmark = pytest.mark.unit
 
 
-def metadata_for(*names: str, **metadata: Any) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(dispatch_metadata(invite("bot", session=invited_session(**metadata)), *names))
+def metadata_for(*names: str, asked_as: str = "", **metadata: Any) -> dict[str, Any]:
+    session = invited_session(**metadata)
+    said: dict[str, Any] = json.loads(dispatch_metadata(invite("bot", session=session), asked_as, *names))
     return said
 
 
@@ -47,3 +48,13 @@ def test_a_stock_agent_finds_its_own_metadata_beside_the_invite(metadata: dict[s
 def test_the_members_of_the_invite_count_where_names_clash() -> None:
     said = metadata_for("bot", event="hello", session="mine", id=7)
     assert (said["event"], said["id"], said["session"]["metadata"]["id"]) == ("session_invited", "inv_1", 7)
+
+
+@pytest.mark.parametrize(("asked_as", "more"), [("voice", {"phone": "+49"}), ("video", {"metadata": "x"}), ("bot", {})])
+def test_an_agent_gets_what_was_sent_for_the_name_by_which_it_was_asked_for(
+    asked_as: str, more: dict[str, Any]
+) -> None:
+    """And nothing of what was sent for others."""
+    agents = {"voice": '{"phone": "+49"}', "video": "x"}
+    said = metadata_for("bot", "voice", "video", asked_as=asked_as, agents=agents)
+    assert {key: said.get(key) for key in ("phone", "metadata", "agents") if key in said} == more

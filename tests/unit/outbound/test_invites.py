@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
 import pytest
 
+from manager_agent.json_object import JsonObject
+from manager_agent.livekit.calls import LiveKitUnavailable
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.messages import Invite
 from manager_agent.outbound import invites
 from manager_agent.outbound.address_policy import LOOPBACK, AddressPolicy
 from manager_agent.outbound.fair_slots import TooManyWaiting
 from manager_agent.outbound.http_client import is_this_machine
-from manager_agent.outbound.invites import BOUNDS, Inviter, TraceOf, trace_passed_on
+from manager_agent.outbound.invites import BOUNDS, NOT_DISPATCHED, InviteError, Inviter, TraceOf, trace_passed_on
 from manager_agent.session.identities import Identities
 from manager_agent.session.session import Session
 from manager_agent.traceparent import read_trace
@@ -122,6 +125,29 @@ async def test_an_agent_gets_the_trace_in_its_dispatch_metadata() -> None:
         await inviter.invite(of_trace(after(a_session(AGENT), *invited(0))), 0)
     invite = Invite.model_validate_json(notes[0])
     assert (invite.traceparent, invite.tracestate) == (TRACEPARENT, STATE)
+
+
+async def test_agents_of_two_profiles_get_the_metadata_of_their_own_profile() -> None:
+    metadata = JsonObject.of({"agents": {"voice": '{"lang": "de"}', "video": '{"size": 7}'}})
+    services = [
+        replace(AGENT, requirement=replace(AGENT.requirement, asked_as=name)) for name in ("voice", "video", "captions")
+    ]
+    session = replace(a_session(*services), metadata=metadata)
+    async with an_inviter() as (inviter, notes):
+        for entry in range(3):
+            await inviter.invite(after(session, *invited(entry)), entry)
+    assert [{"lang", "size", "agents"} & json.loads(note).keys() for note in notes] == [{"lang"}, {"size"}, set()]
+
+
+async def test_dispatch_that_livekit_does_not_take_is_no_failure_of_the_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def away(*_: object) -> str:
+        raise LiveKitUnavailable("away")
+
+    monkeypatch.setattr(DispatchingRooms, "dispatch_agent", away)
+    async with an_inviter() as (inviter, _):
+        with pytest.raises(InviteError) as caught:
+            await inviter.invite(after(a_session(AGENT), *invited(0)), 0)
+    assert (caught.value.is_livekits, caught.value.public_detail) == (True, NOT_DISPATCHED)
 
 
 async def test_invites_to_a_black_hole_are_bounded_and_delay_no_other_owner() -> None:

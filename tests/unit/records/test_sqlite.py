@@ -333,6 +333,14 @@ async def test_a_process_writes_nothing_more_once_a_newer_one_has_taken_over(tmp
         assert await keys(newer) == ["before", "of the newer one"]
 
 
+async def test_the_process_that_took_over_last_is_known_to_the_next_one(tmp_path: Path) -> None:
+    async with opened(tmp_path) as records:
+        assert await records.last_writer() == ""
+        await records.take_over("1")
+    async with opened(tmp_path) as records:
+        assert await records.last_writer() == "1"
+
+
 async def test_a_process_that_has_no_turn_yet_may_write(tmp_path: Path) -> None:
     """It takes registrations before it acts."""
     async with opened(tmp_path) as older, opened(tmp_path) as newer:

@@ -22,6 +22,7 @@ from manager_agent.session.plan import (
     Purge,
     plan,
 )
+from manager_agent.session.presence_transitions import unlisted
 from manager_agent.session.room import ROOM_DOUBTED_FOR
 from manager_agent.session.session import EndReason, Session, SessionState
 from manager_agent.session.transitions import CLEAN_UP_PAUSE, CLEAN_UP_PAUSE_MAX, apply
@@ -101,6 +102,25 @@ def test_listings_count_against_a_signal_once_the_manager_would_see_its_sender(r
     early = given.after(said, *given.unlisted(NOW + max(lag, 0.1) - 0.1, USER))
     assert early.services[ASR].state == "ready"
     assert given.after(early, *given.unlisted(NOW + lag + 1.1, USER)).services[ASR].state == "lost"
+
+
+def test_nodes_are_asked_for_those_whom_only_listings_lack() -> None:
+    *earlier, last = given.unlisted(NOW, USER)
+    assert isinstance(last, ev.RoomListed)
+    assert unlisted(UNWATCHED, last) == []  # it is early to believe it
+    doubted = given.after(UNWATCHED, *earlier)
+    assert unlisted(doubted, last) == ["sm-asr-1"]
+    assert apply(doubted, replace(last, joining=("sm-asr-1",))).services[ASR].state == "ready"
+    assert unlisted(given.after(WATCHED, *earlier), last) == []
+
+
+def test_nodes_are_asked_for_a_service_whose_join_was_never_reported() -> None:
+    signals = given.with_instance(given.SIGNALS, service_id="asr-service")
+    session = given.after(given.a_session(signals), *given.created(), *given.invited(ASR), *given.accepted(ASR))
+    said = given.after(session, given.signal("sm-asr-1", Signal.READY, START + 2))
+    *earlier, last = given.unlisted(NOW)
+    assert isinstance(last, ev.RoomListed)
+    assert unlisted(given.after(said, *earlier), last) == ["sm-asr-1"]
 
 
 def test_listings_count_again_when_the_manager_is_gone() -> None:
@@ -265,15 +285,35 @@ def test_a_room_that_stays_missing_is_closed() -> None:
 def test_a_room_with_a_connected_manager_is_not_closed_whatever_livekit_lists() -> None:
     missed = given.after(WATCHED, *(ev.RoomMissed(NOW + second, NOW + second) for second in range(100)))
     assert (missed.state, missed.doubts) == ("active", 0)
-    alone = apply(missed, ev.ManagerFailed(NOW + 100, given.MANAGER))
-    assert alone.doubts > 0
-    assert apply(alone, ev.RoomMissed(NOW + 101, NOW + 101)).over
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        [ev.ManagerFailed(NOW + 10, given.MANAGER)],
+        [given.left(given.MANAGER, "PA_manager", NOW), given.listed(NOW + 1), ev.ManagerDispatched(NOW + 20, 2, "m2")],
+    ],
+    ids=["it gave up", "it did not return"],
+)
+def test_answers_from_the_time_of_a_manager_do_not_count_once_it_is_gone(gone: list[Event]) -> None:
+    missed = given.after(WATCHED, *(ev.RoomMissed(NOW + n / 10, NOW + n / 10) for n in range(-20, 0)))
+    alone = given.after(missed, *gone)
+    assert (alone.manager.in_charge, alone.room.misses) == (False, 0)
+    assert not apply(alone, ev.RoomMissed(NOW + 30, NOW + 30, is_confirmed=True)).over
+    assert given.after(alone, *given.room_missed(NOW + 32)).over
+
+
+def test_lists_that_lack_a_room_end_no_session_until_its_node_was_asked() -> None:
+    missed = given.after(UNWATCHED, *(ev.RoomMissed(NOW + second, NOW + second) for second in range(100)))
+    assert (missed.state, missed.doubts > 1) == ("active", True)
+    assert apply(missed, ev.RoomMissed(NOW + 100, NOW + 100, is_confirmed=True)).over
 
 
 def test_rooms_missed_with_many_others_are_doubted_for_longer() -> None:
     def missed(seconds: float) -> Session:
-        answers = (0.0, 1.0, seconds)
-        return given.after(UNWATCHED, *(ev.RoomMissed(NOW + at, NOW + at, is_doubted=True) for at in answers))
+        instants = (NOW, NOW + 1.0, NOW + seconds)
+        answers = [ev.RoomMissed(at, at, is_doubted=True, is_confirmed=True) for at in instants]
+        return given.after(UNWATCHED, *answers)
 
     assert not missed(ROOM_DOUBTED_FOR - 1).over
     assert missed(ROOM_DOUBTED_FOR).over

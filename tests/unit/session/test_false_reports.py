@@ -33,7 +33,7 @@ PERSON = st.sampled_from(PEOPLE)
 LATE_JOIN = PERSON.map(lambda one: ev.ParticipantSeen(0, one))
 LISTS: st.SearchStrategy[Event] = st.one_of(
     st.lists(PERSON, max_size=2).map(lambda here: ev.RoomListed(0, 0, tuple(here))),
-    st.booleans().map(lambda is_doubted: ev.RoomMissed(0, 0, is_doubted)),
+    st.booleans().map(lambda is_doubted: ev.RoomMissed(0, 0, is_doubted, is_confirmed=True)),
     LATE_JOIN,
 )
 WEBHOOKS: st.SearchStrategy[Event] = st.one_of(

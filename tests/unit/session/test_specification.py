@@ -18,6 +18,7 @@ from manager_agent.session.events import Chosen
 from manager_agent.session.required_service import RequiredService
 from manager_agent.session.session import Limits, Session, User
 from manager_agent.session.specification import (
+    NEW_TEXT_MAX,
     TEXT_MAX,
     DamagedSpecification,
     NewerSpecification,
@@ -109,13 +110,20 @@ def test_fields_of_later_versions_are_ignored() -> None:
 
 
 def test_a_session_that_does_not_fit_is_refused() -> None:
-    assert len(Specification.of(a_long_session(12_000)).text()) <= TEXT_MAX
+    Specification.of(a_long_session(12_000)).refuse_long()
     with pytest.raises(SpecificationTooLong, match="characters"):
-        Specification.of(a_long_session(20_000)).text()
+        Specification.of(a_long_session(27_000)).text()
+
+
+def test_a_session_may_be_longer_later_than_when_it_is_opened() -> None:
+    longer = Specification.of(a_long_session(15_000))
+    assert NEW_TEXT_MAX < len(longer.text()) <= TEXT_MAX
+    with pytest.raises(SpecificationTooLong, match=str(NEW_TEXT_MAX)):
+        longer.refuse_long()
 
 
 def test_past_attempts_that_do_not_fit_are_left_out_oldest_first() -> None:
-    session = a_long_session(12_500)
+    session = a_long_session(18_500)
     service = session.services[0]
     letters = random.Random(2)
     noise = ["".join(letters.choices(string.ascii_letters, k=300)) for _ in range(32)]

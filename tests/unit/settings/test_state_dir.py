@@ -29,7 +29,19 @@ def test_state_dir_is_the_users_own_for_each_deployment(
         monkeypatch.delenv("XDG_STATE_HOME")
     else:
         monkeypatch.setenv("XDG_STATE_HOME", state_home)
-    assert with_state_dir(DevSettings(deployment="eu", state_dir=None)).state_dir == Path(expected)
+    state_dir = with_state_dir(DevSettings(deployment="eu", state_dir=None)).state_dir
+    assert state_dir is not None
+    assert str(state_dir).rpartition("-")[0] == expected
+
+
+def state_dir_with(livekit_url: str) -> Path | None:
+    return with_state_dir(DevSettings(livekit_server_url=livekit_url, state_dir=None)).state_dir
+
+
+def test_state_dir_is_another_one_for_another_livekit_server() -> None:
+    urls = "ws://a.example:7880", "ws://b.example:7880", "ws://a.example:7881", "ws://a.example:7880/below"
+    assert len({state_dir_with(url) for url in urls}) == len(urls)
+    assert state_dir_with("ws://A.example:7880/") == state_dir_with("http://a.example:7880")
 
 
 def test_state_dir_that_is_set_stays() -> None:

@@ -88,6 +88,20 @@ async def test_nothing_is_waited_for_when_the_room_is_gone() -> None:
 
 
 @in_virtual_time
+async def test_a_write_that_was_under_way_is_not_waited_for_when_the_room_is_gone() -> None:
+    """The writer was cancelled: it tells the record nothing any more."""
+    store, recording, record = await a_recorded_session()
+    await change(store)
+    waiting = asyncio.create_task(recording.until_recorded("s1", timeout=None))
+    await let_pass(0.1)
+    record.take_waiting()
+    recording.close("s1")
+    await let_pass(0.1)
+    assert waiting.done()
+    await waiting
+
+
+@in_virtual_time
 async def test_the_pause_between_writes_ends_when_somebody_waits() -> None:
     store, recording, record = await a_recorded_session()
     await change(store)
