@@ -11,7 +11,7 @@ from aiohttp import web
 from http_api.access.authentication import AUTHENTICATOR
 from http_api.acting import close_unless_acting, refuse_unless_acting
 from http_api.admission import admit
-from http_api.app_keys import ACTING, CALLBACKS, ORCHESTRATOR, TASKS
+from http_api.app_keys import CALLBACKS, ORCHESTRATOR, TASKS
 from http_api.app_state import provide
 from http_api.bootstrap import Components
 from http_api.limits.answer_records import AnswerRecords
@@ -83,6 +83,7 @@ async def _running(app: web.Application, components: Components) -> AsyncIterato
             components.records,
             components.room_names,
             *monitors,
+            components.standstill,
             app[AUTHENTICATOR],
             answers,
             components.registrations,
@@ -104,7 +105,7 @@ async def _running(app: web.Application, components: Components) -> AsyncIterato
         await components.agent.start()
         for acting in (components.reconciler, components.recovery, app[TASKS]):
             stack.push_async_callback(acting.aclose)
-        await components.acting.start()  # last: an older process never acts again then
+        await components.acting.start(await components.records.last_writer())  # last: no older process acts again then
         yield
 
 
@@ -128,7 +129,7 @@ async def finish_requests(app: web.Application) -> None:
     """Answer every request that is under way, while the application still listens. Takes bounded time."""
     stopping, has_time = app[STOPPING], not ffi.has_panicked()
     stopping.begin()
-    if app[SETTINGS].stop_ends_sessions and has_time and app[ACTING].may_act:
+    if app[SETTINGS].stop_ends_sessions and has_time:
         await app[ORCHESTRATOR].close_all()
     stopping.polls.reach()
     app[FEED].end()

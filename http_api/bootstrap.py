@@ -16,6 +16,7 @@ from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.control.recovery import Recovery
+from manager_agent.control.standstill import Standstill
 from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.livekit_clock import LiveKitClock
@@ -59,6 +60,7 @@ class Components:
     rooms: Rooms
     inviter: Inviter
     recording: Recording
+    standstill: Standstill
     orchestrator: Orchestrator
     ended_records: EndedRecords
     recovery: Recovery
@@ -92,8 +94,8 @@ def compose(
     missed_rooms = MissedRooms()
     ended = EndedSessions(per_caller=settings.sessions_kept_per_caller, in_all=settings.sessions_kept)
     store = MemoryStore(clock, metrics.store_updates.observe, names, ended)
-    registry, profiles = registry_of(settings, store, invite_addresses, clock)
     acting_process = acting(register_of(settings, livekit_clock))
+    registry, profiles = registry_of(settings, store, invite_addresses, acting_process, clock)
     registrations = RegistrationKeeper(registry, records)
     livekit_rooms = rooms_of(settings, rooms, names, acting_process, clock, livekit_clock)
     invites = inviter(
@@ -105,11 +107,11 @@ def compose(
         address_policy=invite_addresses,
         trace_of=tracing.of_attempt,
     )
-    recording = Recording(store)
+    recording, standstill = Recording(store), Standstill(clock)
     orchestrator = Orchestrator(
         store=store, rooms=livekit_rooms, inviter=invites, registry=registry, identities=identities,
         missed_rooms=missed_rooms, recording=recording, records=records, acting=acting_process,
-        clock=clock,
+        standstill=standstill, clock=clock,
     )  # fmt: skip
     ended_records = EndedRecords(records, store, orchestrator)
     store.listen(ended_records.tell)
@@ -125,6 +127,7 @@ def compose(
         rooms=livekit_rooms,
         inviter=invites,
         recording=recording,
+        standstill=standstill,
         orchestrator=orchestrator,
         ended_records=ended_records,
         recovery=recovery,
@@ -192,10 +195,10 @@ def rooms_of(
 
 
 def registry_of(
-    settings: Settings, store: Store, address_policy: AddressPolicy, clock: Clock
+    settings: Settings, store: Store, address_policy: AddressPolicy, acting: ActingProcess, clock: Clock
 ) -> tuple[Registry, Profiles]:
     """The registry with the static services in it, and the profiles. Raises BadSettings."""
-    registry, path = Registry(clock, store.in_use), settings.services_file
+    registry, path = Registry(clock, store.in_use, may_reap=lambda: acting.may_act), settings.services_file
     file = ServicesFile() if path is None else read_services_file(path, clock(), address_policy)
     if settings.default_profile not in (None, *file.profiles):
         raise BadSettings("DEFAULT_PROFILE: there is no such profile in the SERVICES_FILE")

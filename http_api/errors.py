@@ -135,10 +135,11 @@ class MissingScope(Forbidden):
 
 
 class OtherCaller(Exception):
-    """Another caller registered this service. Only that caller or an administrator may change it."""
+    """Another caller registered this service, or this agent. Only that caller or an administrator may change it."""
 
-    def __init__(self, service_id: str) -> None:
-        super().__init__(f"{service_id!r} is registered by another caller")
+    def __init__(self, name: str) -> None:
+        """`name`: the service id, or the agent's name."""
+        super().__init__(f"{name!r} is registered by another caller")
 
 
 class IdempotencyKeyReused(Exception):

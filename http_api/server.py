@@ -22,11 +22,14 @@ from http_api.connections import ClientConnection, IdleConnections, close_server
 from http_api.observability.sinks import LogSinks
 from http_api.settings.connections import outgoing_connections
 from http_api.settings.settings import SECRET_MIN, Settings
+from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.ffi import PANIC_EXIT_CODE
 from manager_agent.proxy_rule import proxy_rule
 
 log = structlog.get_logger()
 
+KILLED = 128
+"""Added to the number of a signal that ends the process, as shells do."""
 SHUTDOWN_TIMEOUT = 0.5
 """Seconds for responses to be received, once all requests are answered; twice so long for all connections to close."""
 STOP_TIMEOUT = 20.0
@@ -40,10 +43,14 @@ class CannotListen(Exception):
     """The address can't be listened on. The message says why, and which variables change it."""
 
 
+class SuccessorStopped(Exception):
+    """The process that had superseded this one has stopped, so none acts. Started again, this one is the newest."""
+
+
 async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
     """Serve until SIGINT or SIGTERM. Sessions go on without this process, unless STOP_ENDS_SESSIONS is set.
 
-    `sinks`: the sinks of the log. Raises BadSettings and CannotListen before anything is started.
+    `sinks`: the sinks of the log. Raises BadSettings and CannotListen before anything is started, and SuccessorStopped.
     """
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(THREADS_MAX, thread_name_prefix="io"))
     if not settings.invites_have_own_key and not settings.dev:
@@ -53,8 +60,9 @@ async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
     rule = proxy_rule()
     for connection in () if rule.is_empty else outgoing_connections(settings, rule):
         log.info("proxy_rule", what=connection.what, how=connection.how)
-    async with serving(compose(settings, sinks)):
-        with _stop_signal() as stop:  # before `listening` is logged: a reader of the log may send a signal then
+    components = compose(settings, sinks)
+    async with serving(components):
+        with stop_signal() as stop:  # before `listening` is logged: a reader of the log may send a signal then
             gc.collect()
             gc.freeze()  # loaded modules stay: scanning them in each full collection would take 200 ms
             log.info(
@@ -62,9 +70,22 @@ async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
             )
             if settings.is_open:
                 log.info("callers_need_no_key", why="dev mode, and the API is reachable from this machine only")
-            await stop.wait()
+            is_told = await _is_told_to_stop(stop, components.acting)
         log.info("stopping")
         _end_in_time()
+    if not is_told:
+        raise SuccessorStopped
+
+
+async def _is_told_to_stop(stop: asyncio.Event, acting: ActingProcess) -> bool:
+    """Wait for the end. Returns whether the process is told to stop; else its successor has stopped."""
+    reasons = [asyncio.create_task(reason) for reason in (stop.wait(), acting.until_successor_stopped())]
+    await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)
+    for reason in reasons:
+        reason.cancel()
+    if not stop.is_set():
+        log.warning("successor_stopped", hint="this process ends; started again, it is the newest one and acts")
+    return stop.is_set()
 
 
 @asynccontextmanager
@@ -112,9 +133,10 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 @contextmanager
-def _stop_signal() -> Iterator[asyncio.Event]:
+def stop_signal() -> Iterator[asyncio.Event]:
     """An event set by the first SIGINT or SIGTERM. After the block, another one ends the process at once, as SIGKILL
-    does: sessions stay."""
+    does: sessions stay. Its default action would do so too, but Linux ignores that for the first process of a
+    container."""
     stop, loop = asyncio.Event(), asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
@@ -123,7 +145,7 @@ def _stop_signal() -> Iterator[asyncio.Event]:
     finally:
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
-            signal.signal(number, signal.SIG_DFL)  # KeyboardInterrupt would cancel requests, which ends their sessions
+            signal.signal(number, lambda number, _: os._exit(KILLED + number))
 
 
 def _connections(runner: web.AppRunner) -> Callable[[], ClientConnection]:

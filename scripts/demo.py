@@ -125,7 +125,8 @@ async def everything(ports: Ports, logs: Path) -> AsyncIterator[tuple[LiveKitSer
             programs.append(program)
 
         env = {"SERVER_PORT": str(ports.server_port), "LIVEKIT_SERVER_URL": livekit.url}
-        if (state_dir := with_state_dir(Settings.load(dev=True)).state_dir) is not None:
+        settings = Settings.load(dev=True).model_copy(update={"livekit_server_url": livekit.url})
+        if (state_dir := with_state_dir(settings).state_dir) is not None:
             env["STATE_DIR"] = str(state_dir)
         start("http_api", "http_api", "--dev", **env)
         for service_id, module in SERVICES.items():

@@ -144,6 +144,14 @@ class LiveKitProxy:
         await web.TCPSite(self._runner, "127.0.0.1", self._port).start()
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
+        try:
+            return await self._answer(request)
+        except (ConnectionCut, aiohttp.ClientError):  # the latter: LiveKit is not there
+            if request.transport is not None:
+                request.transport.abort()
+            return web.Response()
+
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._pass_websocket(request)
         if request.path in METHODS and request.content_type == "application/protobuf":
@@ -170,10 +178,6 @@ class LiveKitProxy:
             answer = await (ask() if fault is None else fault.answer(call))
         except TwirpError as error:
             return web.json_response(error.body, status=error.status)
-        except (ConnectionCut, aiohttp.ClientError):
-            if request.transport is not None:
-                request.transport.abort()
-            return web.Response()
         return web.Response(body=answer.SerializeToString(), content_type="application/protobuf")
 
     async def _forward(self, request: web.Request) -> tuple[int, Mapping[str, str], bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import time
 
@@ -47,7 +48,8 @@ def _wait_for_a_death() -> None:
 
 
 def _is_alive(pid: int) -> bool:
+    """A worker whose main thread is a zombie keeps its children until its last thread has ended."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+    except ChildProcessError:  # it was waited for
         return False

@@ -1,4 +1,5 @@
-"""Shifts the wall clock of a process under test, also while it runs, with libfaketime. Its monotonic clock stays.
+"""Shifts the wall clock of a process under test, also while it runs, with libfaketime. Its monotonic clock stays. And
+tells whether the machine's own wall clock was set during a test.
 
 `python -m tests.wall_clock --ensure` installs what is missing: Debian's package faketime with apt-get (needs root).
 """
@@ -6,13 +7,45 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 APT_GET = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=120")
+
+SET = 0.05
+"""Seconds by which the wall clock and the monotonic clock drift apart in no test."""
+INSTANT = re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+Z")
+
+
+class MachineClock:
+    """Tells whether the machine's wall clock was set, as after a pause of a virtual machine. Then a session that the
+    next process recovers has other instants: all are shifted by as much (decision 0031)."""
+
+    def __init__(self) -> None:
+        self._began = time.time() - time.monotonic()
+
+    @property
+    def was_set(self) -> bool:
+        return abs(time.time() - time.monotonic() - self._began) > SET
+
+    def comparable(self, view: Any) -> Any:
+        """What is true of the JSON `view` also in the next process: all of it, but for its instants if the clock was
+        set."""
+        return _without_instants(view) if self.was_set else view
+
+
+def _without_instants(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _without_instants(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_without_instants(one) for one in value]
+    return "" if isinstance(value, str) and INSTANT.fullmatch(value) else value
 
 
 def library() -> Path | None:

@@ -35,11 +35,22 @@ async def connected(url: str, key_variable: str) -> AsyncIterator[Client]:
     from http_api.client import Client
     from manager_agent.proxy_rule import BadProxy
 
+    key = as_meant(key_variable, os.environ.get(key_variable, ""))
     try:
-        client = Client(url, os.environ.get(key_variable) or None, max_wait=MAX_WAIT)
+        client = Client(as_meant("--url", url), key or None, max_wait=MAX_WAIT)
     except BadProxy as wrong:
         raise CommandError(str(wrong)) from None
     except ValueError as wrong:
         raise CommandError(f"--url: {wrong}") from None
     async with client:
         yield client
+
+
+def as_meant(name: str, text: str) -> str:
+    """The text of a variable or an option, read as the settings are. Raises CommandError if it is in quotes."""
+    from manager_agent.setting_text import without_quotes
+
+    try:
+        return str(without_quotes(text))
+    except ValueError as wrong:
+        raise CommandError(f"{name}: {wrong}") from None

@@ -14,7 +14,7 @@ import typer
 
 from http_api.cli import output
 from http_api.cli.exits import CommandError, ExitCode, errors_reported
-from http_api.cli.target import Dev, Json
+from http_api.cli.target import Dev, Json, as_meant
 
 Token = Annotated[str, typer.Argument(help="The token; `-` reads stdin, which keeps it out of the process list.")]
 TOKEN_MAX = 1024 * 1024
@@ -98,7 +98,7 @@ def _secret(*, dev: bool) -> str | None:
 
     raw = origins(DevSettings if dev else Settings)["livekit_api_secret"].raw
     default = DevSettings.model_fields["livekit_api_secret"].default.get_secret_value() if dev else None
-    return default if raw is None else raw.strip()
+    return default if raw is None else as_meant("LIVEKIT_API_SECRET", raw)
 
 
 def _instant(seconds: float, now: float) -> str:

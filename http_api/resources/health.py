@@ -7,7 +7,7 @@ from typing import Literal
 from aiohttp import web
 
 from http_api.access.principals import Scope
-from http_api.app_keys import ACTING, AGENT, PROBE, RECOVERY, ROOMS
+from http_api.app_keys import ACTING, AGENT, PROBE, RECORDS, RECOVERY, ROOMS
 from http_api.errors import MissingScope, Unready
 from http_api.limits.rate_limits import identify
 from http_api.models.queries import HealthQuery
@@ -15,6 +15,7 @@ from http_api.models.responses import Alive, Health, Proven, answer
 from http_api.protocol.bodies import read_query
 from http_api.stopping import IS_STOPPING, STOPPING
 
+SHARED_STATE_DIR = "another process writes to this one's STATE_DIR: processes of two LiveKit servers need one each"
 PROBING = frozenset({Scope.ADMIN, Scope.METRICS})
 
 
@@ -56,7 +57,8 @@ async def readyz(request: web.Request) -> web.Response:
     """Readiness probe.
 
     503 until the manager agent is registered with LiveKit, while LiveKit can't be asked, while the process is stopping,
-    and once a newer process of the deployment has taken over.
+    once a newer process of the deployment has taken over, and once a process writes to the same STATE_DIR that has
+    another LiveKit server.
     """
     if request.app[STOPPING].is_begun:
         raise Unready(IS_STOPPING)
@@ -68,4 +70,6 @@ async def readyz(request: web.Request) -> web.Response:
         raise Unready("the manager agent is not registered with LiveKit" + (f": {why}" if why else ""))
     if not acting.may_act:
         raise Unready(acting.why_not)
+    if request.app[RECORDS].stats.is_frozen:
+        raise Unready(SHARED_STATE_DIR)
     return answer(Alive())

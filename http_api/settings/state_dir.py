@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
+
+from yarl import URL
 
 from http_api.settings.settings import Settings
 
@@ -11,8 +14,9 @@ from http_api.settings.settings import Settings
 def with_state_dir(settings: Settings) -> Settings:
     """These settings, with the user's own directory for the deployment if they have no STATE_DIR.
 
-    It is `$XDG_STATE_HOME/session-manager/<DEPLOYMENT>`; XDG_STATE_HOME is `~/.local/state` unless it is an absolute
-    path. A user without a home directory has none.
+    It is `$XDG_STATE_HOME/session-manager/<DEPLOYMENT>-<LiveKit>`; XDG_STATE_HOME is `~/.local/state` unless it is an
+    absolute path, and `<LiveKit>` a digest of the server's address: deployments of two servers may have one name. A
+    user without a home directory has none.
     """
     if settings.state_dir is not None:
         return settings
@@ -21,4 +25,10 @@ def with_state_dir(settings: Settings) -> Settings:
         home = home if home.is_absolute() else Path.home() / ".local" / "state"
     except RuntimeError:
         return settings
-    return settings.model_copy(update={"state_dir": home / "session-manager" / settings.deployment})
+    name = f"{settings.deployment}-{_server_digest(settings.livekit_server_url)}"
+    return settings.model_copy(update={"state_dir": home / "session-manager" / name})
+
+
+def _server_digest(livekit_url: str) -> str:
+    url = URL(livekit_url)
+    return hashlib.sha256(f"{url.host}:{url.port}{url.path.rstrip('/')}".encode()).hexdigest()[:8]

@@ -12,11 +12,14 @@ from livekit import api
 
 from manager_agent.messages import Invite, SessionEndedMessage
 from manager_agent.outbound.signing import CONTENT_TYPE, LIFETIME, signature
+from manager_agent.proxy_rule import BadProxy, proxy_rule
+from manager_agent.unreachable import why_unreachable
 from service_kit.conformance.fake_api import FakeApi, HttpReady
 from service_kit.conformance.options import Options
 from service_kit.conformance.report import Broken, Unable
 
 LIVEKIT_TIMEOUT = 5.0
+CALL_TIMEOUT = aiohttp.ClientTimeout(total=10)
 DECLINED = frozenset({HTTPStatus.CONFLICT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE})
 
 
@@ -73,14 +76,21 @@ class Harness:
 @asynccontextmanager
 async def harness_for(options: Options) -> AsyncIterator[Harness]:
     """A harness, after LiveKit has answered. Raises Unable."""
+    try:
+        proxy = proxy_rule().of(options.livekit)
+    except BadProxy as error:
+        raise Unable(str(error)) from None
     async with (
         aiohttp.ClientSession(trust_env=False) as http,
-        api.LiveKitAPI(options.livekit, options.livekit_key, options.livekit_secret) as livekit,
+        aiohttp.ClientSession(proxy=proxy, timeout=CALL_TIMEOUT) as to_livekit,
     ):
+        livekit = api.LiveKitAPI(options.livekit, options.livekit_key, options.livekit_secret, session=to_livekit)
         try:
             async with asyncio.timeout(LIVEKIT_TIMEOUT):
                 await livekit.room.list_rooms(api.ListRoomsRequest(names=["-"]))
-        except (aiohttp.ClientError, TimeoutError, api.ServerError) as error:
+        except (aiohttp.ClientError, TimeoutError) as error:
+            raise Unable(f"LiveKit at {options.livekit} can't be used: {why_unreachable(error)}") from None
+        except api.ServerError as error:
             raise Unable(f"LiveKit at {options.livekit} can't be used: {error!r}") from None
         harness = Harness(options, http, livekit)
         async with listening(options, harness):

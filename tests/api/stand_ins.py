@@ -53,6 +53,9 @@ class LiveKit:
     fails_to_delete: bool = False
     is_slow: bool = False
     """Makes no room until `makes_rooms`."""
+    takes_no_records: bool = False
+    """Records nothing until `takes_records`."""
+    takes_records: asyncio.Event = field(default_factory=asyncio.Event)
     makes_rooms: asyncio.Event = field(default_factory=asyncio.Event)
     reconciler: Reconciler = field(init=False)
     """Lists the rooms when a test runs a round."""
@@ -70,6 +73,10 @@ class StandInTokens(JoinTokens):
 class StandInRooms(Rooms):
     livekit: LiveKit
 
+    @property
+    def is_away(self) -> bool:
+        return self.livekit.down
+
     async def check(self) -> None:
         if self.rejection is not None:
             raise LiveKitRejects(self.rejection)
@@ -78,6 +85,12 @@ class StandInRooms(Rooms):
 
     async def is_answering(self, room_name: str) -> bool:
         return not self.livekit.down
+
+    async def has_room(self, session: Session) -> bool:
+        return False
+
+    async def has_participant(self, room_name: str, identity: str) -> bool:
+        return False
 
     async def create(self, session: Session, *, patience: float = 0.0) -> str:
         if self.livekit.down:
@@ -109,7 +122,9 @@ class StandInRooms(Rooms):
     async def recorded_dispatches(self, room_name: str) -> RecordedDispatches:
         raise LiveKitUnavailable("http://10.0.0.7:7880 can't be reached")
 
-    async def show_status(self, session: Session) -> None: ...
+    async def show_status(self, session: Session) -> None:
+        if self.livekit.takes_no_records:
+            await self.livekit.takes_records.wait()
 
     async def record_specification(self, session: Session) -> None: ...
 

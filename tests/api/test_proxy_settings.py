@@ -1,4 +1,4 @@
-"""The variables of proxies in the environment of a server: one that can't be used, and one with a password."""
+"""The variables of proxies, for a server and the conformance check: one that is invalid, and one with a password."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ server.compose = functools.partial(server.compose, acting=AlwaysActing)
 sys.exit(main())
 """
 """A server whose agent tries LiveKit although LiveKit never said that this process may act."""
+CHECK = ("-m", "service_kit.check", "http://127.0.0.1:1/", "--livekit", "wss://livekit.example.com")
 REFUSING = b"HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -66,3 +67,26 @@ async def test_the_password_of_a_proxy_that_refuses_is_not_logged(program: tuple
     assert b"the proxy answered 407" in written
     assert b"s3cret" not in written
     assert b64encode(b"user:s3cret") not in written
+
+
+async def check(**environment: str) -> tuple[int | None, bytes]:
+    """The exit code of the conformance check, and what it wrote."""
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, *CHECK), cwd=ROOT, env=os.environ | environment, stdout=pipe, stderr=asyncio.subprocess.STDOUT
+    )
+    written, _ = await process.communicate()
+    return process.returncode, written
+
+
+async def test_conformance_check_calls_livekit_through_the_proxy_that_its_rooms_use() -> None:
+    async with raw_server(REFUSING) as port:
+        code, written = await check(HTTPS_PROXY=f"http://user:s3cret@127.0.0.1:{port}")
+    assert (code, b"can't be used: the proxy answered 407" in written) == (2, True)
+    assert b"s3cret" not in written
+    assert b64encode(b"user:s3cret") not in written
+
+
+async def test_conformance_check_names_the_variable_of_a_proxy_in_quotes() -> None:
+    code, written = await check(HTTPS_PROXY='"http://user:s3cret@proxy:3128"')
+    assert (code, b"HTTPS_PROXY: is in quotes" in written, b"s3cret" in written) == (2, True, False)

@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 
 import aiohttp
 import pytest
+from structlog.testing import capture_logs
 
 from http_api import app
 from http_api.server import serving
 from http_api.settings.settings import DevSettings
 from http_api.stopping import STOPPING
+from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.session.events import Evidence, ServiceSignalled, Signal
 from manager_agent.session.session import EndReason, Session, SessionState
 from scripts.livekit_server import free_port
+from tests.always_acting import AlwaysActing
 from tests.api.stand_ins import Api, LiveKit, stand_ins
 from tests.api.streams.feed_reader import Readers
 from tests.event_stream import EventSource
@@ -55,6 +59,11 @@ async def stopping_api() -> AsyncIterator[StoppingApi]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(app, "REQUESTS_TIMEOUT", 0.3)
+
+
+@pytest.fixture
+def ends_sessions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STOP_ENDS_SESSIONS", "true")
 
 
 async def test_sessions_and_their_rooms_outlive_the_process(stopping_api: StoppingApi) -> None:
@@ -163,3 +172,33 @@ async def test_the_last_changes_are_recorded_before_the_process_ends(
     assert latest.state is SessionState.READY
     await stopping_api.stop()
     assert (written[-1].state, written[-1].revision) == (SessionState.READY, store.get(session_id).revision)
+
+
+@pytest.mark.usefixtures("ends_sessions")
+async def test_a_stop_that_ends_sessions_waits_for_a_slow_answer_about_who_acts(
+    stopping_api: StoppingApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await stopping_api.open("asr-service")
+    acting = stopping_api.parts.acting
+    assert isinstance(acting, AlwaysActing)
+    acting.pause()
+    monkeypatch.setattr(acting, "held", partial(ActingProcess.held, acting))
+    stopped = stopping_api.stop()
+    await stopping_api.is_stopping()
+    acting.go_on()
+    await stopped
+    assert {session.over for session in stopping_api.sessions} == {True}
+    assert stopping_api.livekit.rooms == []
+
+
+@pytest.mark.usefixtures("ends_sessions")
+async def test_a_stop_that_can_not_end_sessions_says_which_ones_are_left(stopping_api: StoppingApi) -> None:
+    session_id = (await stopping_api.open("asr-service"))[2]["session_id"]
+    acting = stopping_api.parts.acting
+    assert isinstance(acting, AlwaysActing)
+    acting.pause()
+    with capture_logs() as logs:
+        await stopping_api.stop()
+    [left] = [entry for entry in logs if entry["event"] == "sessions_not_ended"]
+    assert (left["count"], left["session_ids"], left["why"]) == (1, [session_id], "LiveKit was not asked yet")
+    assert not stopping_api.sessions[0].over

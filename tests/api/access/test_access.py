@@ -23,6 +23,7 @@ from http_api.openapi.document import document
 from http_api.resources.session_requests import SESSION_REQUESTS
 from http_api.routes import OPERATIONS
 from http_api.settings.settings import Settings
+from manager_agent.registry.services import RegisteredService
 from manager_agent.store.room_names import LEEWAY
 from tests import tenants
 from tests.api.stand_ins import Api, StartApi
@@ -532,6 +533,34 @@ async def test_shared_service_serves_every_caller_and_hides_its_endpoint(ground:
         for method, path in (("DELETE", "/microservices/tts"), ("POST", "/microservices/tts/heartbeat")):
             assert (await ask(method, path, headers=proof))[0] == 409
         assert (await ask("POST", "/microservices/register", entry, proof))[0] == 409
+
+
+async def test_agent_of_another_caller_can_not_be_registered_under_another_id(ground: Ground) -> None:
+    """LiveKit dispatches by the name alone: Acme's workers would join the rival's rooms."""
+    ask, bot = ground.api.ask, {"service_id": "bot", "agent_name": "support-bot", "metadata": {"type": "BOT"}}
+    lookalike = bot | {"service_id": "lookalike"}
+    assert (await ask("POST", "/microservices/register", bot, tenants.ACME.proof))[0] == 201
+    status, _, problem = await ask("POST", "/microservices/register", lookalike, tenants.RIVAL.proof)
+    assert (status, problem["type"].rpartition(":")[2]) == (409, "other_caller")
+    assert problem["detail"] == "'support-bot' is registered by another caller"
+    assert (await ask("GET", "/microservices/lookalike", headers=tenants.RIVAL.proof))[0] == 404
+    for proof, answer in ((tenants.ACME.proof, 201), (tenants.OPERATOR.proof, 200)):
+        assert (await ask("POST", "/microservices/register", lookalike, proof))[0] == answer
+    for service_id in ("bot", "lookalike"):
+        assert (await ask("DELETE", f"/microservices/{service_id}", headers=tenants.OPERATOR.proof))[0] == 200
+    assert (await ask("POST", "/microservices/register", lookalike, tenants.RIVAL.proof))[0] == 201, "it is free again"
+
+
+async def test_shared_and_static_agents_can_be_registered_by_administrators_only(ground: Ground) -> None:
+    ask, registry = ground.api.ask, ground.api.parts.registry
+    registry.register(RegisteredService("static", "BOT", None, agent_name="static-bot", static=True))
+    shared = {"service_id": "shared", "agent_name": "shared-bot", "metadata": {"type": "BOT"}, "shared": True}
+    assert (await ask("POST", "/microservices/register", shared, tenants.OPERATOR.proof))[0] == 201
+    for agent_name in ("static-bot", "shared-bot"):
+        body = {"service_id": f"my-{agent_name}", "agent_name": agent_name, "metadata": {"type": "BOT"}}
+        status, _, problem = await ask("POST", "/microservices/register", body, tenants.RIVAL.proof)
+        assert (status, problem["type"].rpartition(":")[2]) == (409, "other_caller")
+        assert (await ask("POST", "/microservices/register", body, tenants.OPERATOR.proof))[0] == 201
 
 
 async def test_administrator_sees_the_services_of_every_caller_with_their_endpoints(ground: Ground) -> None:

@@ -260,3 +260,11 @@ async def test_api_key_is_read_from_the_environment_and_never_shown(start_api: S
     ):
         assert key not in said.out + said.err
     assert [session.owner for session in api.parts.store.list()] == ["bob"]
+
+
+@pytest.mark.parametrize(("variable", "name"), [("SESSION_MANAGER_API_KEY",) * 2, ("SESSION_MANAGER_URL", "--url")])
+async def test_value_in_quotes_is_a_usage_error_that_says_so(api: Api, variable: str, name: str) -> None:
+    """`docker --env-file` leaves them."""
+    said = await run(api, "sessions", **{variable: '"a-value-in-quotes"'})
+    assert (said.code, f"{name}: is in quotes" in said.err) == (ExitCode.USAGE, True)
+    assert "a-value" not in said.out + said.err

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 
 import aiohttp
 import pytest
@@ -11,10 +12,14 @@ from http_api.observability.logs.recent import RECENT_LOGS
 from http_api.observability.upstreams import UPSTREAMS
 from http_api.server import serving
 from http_api.settings.settings import DevSettings
+from manager_agent.control import probe
+from manager_agent.session.events import SessionClosed
+from manager_agent.session.session import Session
 from scripts.livekit_server import free_port
 from tests.api.stand_ins import Api, LiveKit, stand_ins
 from tests.api.still_sessions import still_session
 from tests.api.streams.feed_reader import Readers
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.api
 
@@ -28,6 +33,14 @@ async def test_server_is_alive_but_not_ready_before_the_agent_registers(api: Api
     assert (status, headers["Retry-After"]) == (503, "2")
     api.agent.is_registered = True
     assert (await api.ask("GET", "//readyz"))[0] == 200
+
+
+async def test_process_whose_records_another_one_writes_is_not_ready(api: Api) -> None:
+    """It acts in its LiveKit server, the other one in another, and both have one STATE_DIR."""
+    api.parts.records.freeze()
+    status, headers, problem = await api.ask("GET", "//readyz")
+    assert (status, headers["Retry-After"]) == (503, "2")
+    assert "STATE_DIR" in problem["detail"]
 
 
 async def test_keys_that_livekit_rejects_are_told_from_a_livekit_that_is_away(api: Api) -> None:
@@ -44,6 +57,24 @@ async def test_keys_that_livekit_rejects_are_told_from_a_livekit_that_is_away(ap
     assert (await api.ask("GET", "//health?deep=true"))[2]["detail"].endswith("a room: LIVEKIT_API_KEY is unknown")
     api.app[UPSTREAMS].check()
     assert "LIVEKIT_API_KEY is unknown" in (api.app[UPSTREAMS].statuses[0].why_away or "")
+
+
+async def test_deep_health_check_fails_at_once_when_its_session_ends(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A LiveKit that dies after it made the room."""
+    monkeypatch.setattr(probe, "PROBE_TIMEOUT", 30.0)
+    asking = asyncio.create_task(api.ask("GET", "//health?deep=true"))
+    [session] = await eventually("the session of the check", sessions_in(api), bool)
+    await api.until(session.session_id, lambda latest: latest.room.created_at is not None)
+    await api.parts.store.update(session.session_id, SessionClosed(api.parts.clock()))
+    status, _, problem = await asking
+    assert (status, problem["detail"]) == (503, "could not get a manager into the room: the session ended: closed")
+
+
+def sessions_in(api: Api) -> Callable[[], Awaitable[list[Session]]]:
+    async def sessions() -> list[Session]:
+        return list(api.parts.store.list())
+
+    return sessions
 
 
 async def test_deep_health_sessions_are_shown_to_no_caller_and_kept_in_no_log(api: Api, readers: Readers) -> None:
