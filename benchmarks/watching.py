@@ -71,7 +71,7 @@ class Watched:
             for session_id in ids:
                 await self.store.update(session_id, event)
         for session_id in ids:
-            self.store.remove(session_id)
+            await self.store.remove(session_id)
         self.took.append((time.process_time() - begun) / (SESSIONS * (len(course) + 2)))
 
 

@@ -137,7 +137,7 @@ class ControlLoop:
             case CheckDeadline():
                 await self._record(ev.DeadlinePassed(now))
             case Purge():
-                self._store.remove(self._id)
+                await self._store.remove(self._id)
 
     async def _replace(self, entry: int, now: float) -> None:
         session = self._store.get(self._id)

@@ -48,7 +48,7 @@ class EndedRecords:
         known = {session.session_id for session in self._store.list()}
         unknown = [value.session for session_id, value in kept.items() if session_id not in known]
         for session in unknown:
-            self._orchestrator.resume(_resumed(session), recorded=None)
+            await self._orchestrator.resume(_resumed(session), recorded=None)
         if unknown:
             log.info("ended_sessions_restored", sessions=len(unknown))
 

@@ -90,14 +90,14 @@ class Orchestrator:
             session.session_id, lambda latest: latest.over or latest.room.created_at is not None
         )
         if session.room.is_refused_name:
-            self._store.remove(session.session_id)
+            await self._store.remove(session.session_id)
             raise RoomNameTaken(session.room_name, NAME_QUARANTINE)
         return session
 
-    def resume(self, session: Session, recorded: Session | None) -> None:
+    async def resume(self, session: Session, recorded: Session | None) -> None:
         """Continue a session of an earlier process. `recorded`: the session that the record of its room has; None if it
         is over and its room is not written any more."""
-        self._store.restore(session, None if recorded is None else recorded.state_revision)
+        await self._store.restore(session, None if recorded is None else recorded.state_revision)
         control_loop = ControlLoop(session.session_id, self._backends, self._io)
         if recorded is not None:
             control_loop.resume(recorded)

@@ -244,7 +244,7 @@ class Recovery:
         self._unreadable.pop(room.sid, None)
         self._recovered += 1
         self._rooms.tokens.reserve_again(session, now)
-        self._orchestrator.resume(asked, recorded=session)
+        await self._orchestrator.resume(asked, recorded=session)
         # What happened while no process ran is a change like any other, and reported. Nothing else runs before it.
         await self._store.update(session.session_id, listed)
         self._turns.spawn(self._bring_manager(session.session_id), name=f"{session.session_id} turn", for_all=True)

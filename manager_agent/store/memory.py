@@ -112,7 +112,7 @@ class MemoryStore:
         self._keep(session)
         self._tell(Change(session.session_id, None, session))
 
-    def restore(self, session: Session, recorded_revision: int | None = None) -> None:
+    async def restore(self, session: Session, recorded_revision: int | None = None) -> None:
         self._keep(session)
         self._tell(Change(session.session_id, None, session, is_restored=True, recorded_revision=recorded_revision))
         if session.is_cleaned_up:
@@ -139,7 +139,10 @@ class MemoryStore:
         self._timing(perf_counter() - started)
         return session
 
-    def remove(self, session_id: str) -> None:
+    async def remove(self, session_id: str) -> None:
+        self._remove(session_id)
+
+    def _remove(self, session_id: str) -> None:
         record = self._record(session_id)
         self.counts.leave(record.session)
         self._ended.discard(record.session.owner, session_id)
@@ -162,7 +165,7 @@ class MemoryStore:
             del self._quarantined[next(iter(self._quarantined))]
         if self._by_room.get(session.room_name) == session_id and session.end and session.end.cleaned_at is not None:
             self._quarantined[session.room_name] = session.end.cleaned_at + NAME_QUARANTINE
-        self.remove(session_id)
+        self._remove(session_id)
 
     def get(self, session_id: str) -> Session:
         return self._record(session_id).session

@@ -88,14 +88,14 @@ class Store(Protocol):
     async def add(self, session: Session) -> None:
         """Keep a new session. Raises RoomNameTaken, NotActing."""
 
-    def restore(self, session: Session, recorded_revision: int | None = None) -> None:
+    async def restore(self, session: Session, recorded_revision: int | None = None) -> None:
         """Keep a session that another process had. Its room has its name, whatever else is known of the name.
         `recorded_revision`: see Change."""
 
     async def update(self, session_id: str, event: Event) -> Session:
         """Apply `event` and return the session after it. Raises UnknownSession, NotActing."""
 
-    def remove(self, session_id: str) -> None:
+    async def remove(self, session_id: str) -> None:
         """Remove a session. Raises UnknownSession."""
 
     def get(self, session_id: str) -> Session:

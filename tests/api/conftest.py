@@ -108,4 +108,4 @@ async def some_sessions(api: Api) -> AsyncIterator[MakeSessions]:
 
     yield make
     for session in api.parts.store.list():
-        api.parts.store.remove(session.session_id)
+        await api.parts.store.remove(session.session_id)

@@ -75,7 +75,7 @@ async def still_session(api: Api, session_id: str = "ses_still", **fields: Any) 
     await still.happens(*managed(now), *invited(ASR, at=now))
     yield still
     with suppress(UnknownSession):
-        api.parts.store.remove(session_id)
+        await api.parts.store.remove(session_id)
 
 
 def server_tasks() -> set[asyncio.Task[Any]]:

@@ -38,7 +38,7 @@ async def test_session_without_retention_is_forgotten_in_the_records_too(start_a
     """A restart does not keep it longer, and it is deleted with the session."""
     first = await start_api(session_retention=0.0)
     ended = await ended_session(first)
-    first.parts.store.remove(ended["session_id"])
+    await first.parts.store.remove(ended["session_id"])
     assert await first.parts.records.load(Kind.ENDED_SESSION) == []
     second = await start_api(records=first.parts.records)
     assert (await second.ask("GET", f"/sessions/{ended['session_id']}"))[0] == 404

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 
@@ -45,7 +45,7 @@ LOOKER = Tenant("looker", frozenset({Scope.SESSIONS}))
 
 
 @pytest.fixture
-def put() -> Iterator[Put]:
+async def put() -> AsyncIterator[Put]:
     """Put sessions without a control loop into an API until the test is over: `await put(api, session)`."""
     kept: list[tuple[Api, str]] = []
 
@@ -57,7 +57,7 @@ def put() -> Iterator[Put]:
     yield put
     for api, session_id in kept:
         with suppress(UnknownSession):
-            api.parts.store.remove(session_id)
+            await api.parts.store.remove(session_id)
 
 
 @pytest.fixture
@@ -404,7 +404,7 @@ async def test_dashboard_reports_forgotten_and_unknown_sessions(api: Api, show: 
     await expect(dashboard.verdict).to_contain_text("The user left and did not come back in time.")
     await expect(dashboard.lane("worker-1").locator(".break")).to_have_count(1)
     await dashboard.photograph("forty-minutes")
-    api.parts.store.remove(session.session_id)
+    await api.parts.store.remove(session.session_id)
     await expect(page.get_by_text("The server has forgotten this session.")).to_be_visible()
     await expect(dashboard.lane("worker-1")).to_be_visible()
     await dashboard.is_accessible()

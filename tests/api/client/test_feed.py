@@ -28,7 +28,7 @@ async def test_follow_all_yields_each_event_with_its_own_type(api: Api) -> None:
         await api.register("asr-service")
         session_id = (await api.open())[2]["session_id"]
         await client.close(session_id)
-        api.parts.store.remove(session_id)
+        await api.parts.store.remove(session_id)
         api.agent.is_registered = False
         wanted: set[type] = {SessionView, Forgotten, ServiceView, ServiceGone, HealthView}
         while wanted:

@@ -209,7 +209,7 @@ async def test_create_waits_at_most_a_minute(api: Api, monkeypatch: pytest.Monke
 
 async def test_session_forgotten_during_a_long_poll_is_404(still: StillSession) -> None:
     asking = await waiting(still, If_None_Match=still.tag, Prefer="wait=50")
-    still.api.parts.store.remove(still.session_id)
+    await still.api.parts.store.remove(still.session_id)
     status, _, problem = await asking
     assert (status, problem["type"].rpartition(":")[2]) == (404, "unknown_session")
 

@@ -417,4 +417,4 @@ async def test_thousand_sessions_add_no_metric_series(api: Api) -> None:
     shown = await exposed(api)
     assert shown.total(SESSIONS, state="waiting") == shown.total("session_manager_sessions_created_total") == 1_000
     for session in sessions:
-        api.parts.store.remove(session.session_id)
+        await api.parts.store.remove(session.session_id)

@@ -101,7 +101,7 @@ async def test_log_entries_are_forgotten_with_the_session(api: Api) -> None:
     await api.ask("DELETE", f"/sessions/{session_id}")
     path = f"/sessions/{session_id}/timeline"
     assert (await api.ask("GET", path))[2]["log"]
-    api.parts.store.remove(session_id)
+    await api.parts.store.remove(session_id)
     assert (await api.ask("GET", path))[0] == 404
 
 

@@ -468,7 +468,7 @@ async def test_repeated_request_finds_the_session_that_an_earlier_process_left_w
     first, second = [await start_api(services_file=services_file) for _ in range(2)]
     killed = asyncio.create_task(first.ask("POST", TOKEN, body))
     session = await only_session(first)
-    second.parts.orchestrator.resume(session, recorded=session)
+    await second.parts.orchestrator.resume(session, recorded=session)
     other = asyncio.create_task(second.ask("POST", TOKEN, body | {"participant_metadata": "other"}))
     repeated = asyncio.create_task(second.ask("POST", TOKEN, body))
     await second.has_waiting(2)
@@ -489,7 +489,7 @@ async def test_session_that_an_earlier_process_left_ready_is_not_given_out_again
     body = {"participant_identity": "alice"} | PLAIN
     given = claims_of((await first.ask("POST", TOKEN, body))[2])["video"]["room"]
     (session,) = sessions(first)
-    second.parts.orchestrator.resume(session, recorded=session)
+    await second.parts.orchestrator.resume(session, recorded=session)
     assert claims_of((await second.ask("POST", TOKEN, body))[2])["video"]["room"] != given
 
 
@@ -502,7 +502,7 @@ async def test_session_that_was_ready_and_waits_again_is_not_given_out_by_the_ne
     killed = asyncio.create_task(first.ask("POST", TOKEN, body))
     session = await only_session(first)
     again = replace(session, waiting_again_since=first.parts.clock())
-    second.parts.orchestrator.resume(again, recorded=again)
+    await second.parts.orchestrator.resume(again, recorded=again)
     repeated = asyncio.create_task(second.ask("POST", TOKEN, body))
     await second.has_waiting(1)
     assert len(sessions(second)) == 2

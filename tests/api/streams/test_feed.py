@@ -105,7 +105,7 @@ async def test_feed_reports_each_session_change_until_forgotten(
         name, told = await feed.next()
         assert (name, told["state"]) == ("session", state)
         assert told == (await api.ask("GET", "/sessions"))[2]["sessions"][0]
-    api.parts.store.remove(still.session_id)
+    await api.parts.store.remove(still.session_id)
     assert await feed.next() == ("forgotten", {"session_id": still.session_id})
 
 
@@ -160,7 +160,7 @@ async def test_feed_misses_no_change_during_the_snapshot(
         await api.parts.store.update(session_id, ev.SessionClosed(api.parts.clock()))
         if number % 10 == 0:
             await asyncio.sleep(0)
-    api.parts.store.remove(made[0])
+    await api.parts.store.remove(made[0])
     await api.open()
     feed = await reading
     known = {session["session_id"]: session for session in (await feed.next())[1]["sessions"]}
@@ -264,7 +264,7 @@ async def test_feed_shows_other_callers_sessions_to_admins_only(start_api: Start
     ]
     for tenant, session_id in ((RIVAL, theirs), (ACME, ours)):
         await api.ask("DELETE", f"/sessions/{session_id}", headers=tenant.proof)
-        api.parts.store.remove(session_id)
+        await api.parts.store.remove(session_id)
     for feed, seen in ((acme, {ours}), (rival, {theirs}), (operator, {ours, theirs})):
         for _ in seen:
             await feed.until("forgotten")

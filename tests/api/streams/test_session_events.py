@@ -187,7 +187,7 @@ async def test_stream_of_a_forgotten_session_ends(still: StillSession) -> None:
     async for session in reader_of(still).connect():
         told.append(session["state"])
         await still.has_waiters(1)
-        still.api.parts.store.remove(still.session_id)
+        await still.api.parts.store.remove(still.session_id)
     assert told == ["waiting"]
 
 

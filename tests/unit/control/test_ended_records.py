@@ -24,8 +24,8 @@ class RestoringOnly:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
-    def resume(self, session: Session, recorded: Session | None) -> None:
-        self._store.restore(session)
+    async def resume(self, session: Session, recorded: Session | None) -> None:
+        await self._store.restore(session)
 
 
 def a_process(records: MemoryRecords) -> tuple[MemoryStore, EndedRecords]:
@@ -45,7 +45,7 @@ async def recorded(records: MemoryRecords) -> list[Session]:
 async def test_a_session_that_was_found_over_in_its_room_survives_a_kill_after_the_room_is_deleted() -> None:
     records = MemoryRecords(lambda: START)
     store, _ = a_process(records)
-    store.restore(OVER)
+    await store.restore(OVER)
     assert await recorded(records) == [OVER]
     next_store, ended_records = a_process(records)
     await ended_records.restore()
@@ -60,7 +60,7 @@ async def test_a_session_restored_from_its_record_is_not_written_again() -> None
         await store.update("s1", event)
     written = MemoryRecords(lambda: START)
     next_store, _ = a_process(written)
-    next_store.restore(store.get("s1"))
+    await next_store.restore(store.get("s1"))
     assert await recorded(written) == []
 
 

@@ -181,7 +181,7 @@ async def test_memory_and_tasks_do_not_grow_in_an_hour_without_livekit() -> None
     async with process_of(lost) as process:
         expected = {session.session_id: session.state for session in sessions()}
         for session in sessions():
-            process.orchestrator.resume(session, recorded=session)
+            await process.orchestrator.resume(session, recorded=session)
             await process.store.update(session.session_id, given.signal("sm-asr-1", ev.Signal.PROGRESS, now()))
         began = now()
         await refuse_callers(process, began + SETTLED_AFTER)

@@ -92,8 +92,8 @@ class RestoringOrchestrator:
     def __init__(self, store: MemoryStore) -> None:
         self._store = store
 
-    def resume(self, session: Session, recorded: Session) -> None:
-        self._store.restore(session, recorded.state_revision)
+    async def resume(self, session: Session, recorded: Session) -> None:
+        await self._store.restore(session, recorded.state_revision)
 
 
 SESSION = given.after(given.a_session(given.JOINS), *given.created(), *given.invited(given.ASR))
@@ -201,7 +201,7 @@ async def test_no_room_is_recovered_before_the_records_were_read() -> None:
     class SlowRecords:
         async def restore(self) -> None:
             await asyncio.sleep(60)
-            store.restore(ended)
+            await store.restore(ended)
 
     ended = given.after(SESSION, ev.SessionClosed(now()))
     livekit, store = RecordedRooms(a_room(SESSION), texts=(TEXT,), faults={}), MemoryStore(now)

@@ -118,7 +118,7 @@ async def test_until_with_max_wait_zero_sees_a_session_that_is_ready_already(sto
 async def test_a_session_removed_while_a_request_waits_is_unknown(store: MemoryStore) -> None:
     waiting = asyncio.create_task(until(store, "s1", decided, 60, TimeLimits()))
     await let_others_run()
-    store.remove("s1")
+    await store.remove("s1")
     with pytest.raises(UnknownSession):
         await waiting
 

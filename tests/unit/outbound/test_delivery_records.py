@@ -76,7 +76,7 @@ async def started(first: CallbackHarness, records: Records, *, forgets: bool = F
     await second.callbacks.restore()
     if not forgets:
         for session in first.store.list():
-            second.store.restore(resumed(session))
+            await second.store.restore(resumed(session))
     await let_pass(1)
     return second
 
@@ -174,7 +174,7 @@ async def test_event_of_a_state_that_was_not_recorded_is_dropped(home: Home) -> 
     second = CallbackHarness(accepts, records=records)
     await second.callbacks.start()
     await second.callbacks.restore()
-    second.store.restore(resumed(recorded))
+    await second.store.restore(resumed(recorded))
     await let_pass(1)
     assert second.sent_events("ses_1") == ["session_ready"]
     await second.update("ses_1", ACTIVE)
@@ -197,7 +197,7 @@ async def test_event_that_was_not_recorded_is_dropped_although_its_state_is_foun
     second = CallbackHarness(accepts, records=records)
     await second.callbacks.start()
     await second.callbacks.restore()
-    second.store.restore(replace(found, state_revision=found.revision), recorded.state_revision)
+    await second.store.restore(replace(found, state_revision=found.revision), recorded.state_revision)
     await let_pass(1)
     assert second.sent_events("ses_1") == ["session_ready", "session_active"]
     assert second.http_client.sent[-1].id != first.deliveries()[-1].id
@@ -249,12 +249,12 @@ async def test_nothing_is_kept_of_a_session_that_is_forgotten(home: Home) -> Non
     harness = CallbackHarness(late, records=home.records)
     await harness.open("ses_1", *READY, CLOSED)
     await let_pass(1)
-    harness.store.remove("ses_1")
+    await harness.store.remove("ses_1")
     await let_pass(10)
     await harness.open("ses_2", *READY, CLOSED)
     await let_pass(10)
     assert await kept(home.records) == ["ses_2"]
-    harness.store.remove("ses_2")
+    await harness.store.remove("ses_2")
     assert harness.sent_events("ses_1") == harness.sent_events("ses_2") == ["session_ready", "session_ended"]
     assert await kept(home.records) == []
 
@@ -273,7 +273,7 @@ async def test_retries_of_the_next_process_have_all_their_time(home: Home) -> No
     second = CallbackHarness(hangs, records=records)
     await second.callbacks.start()
     await second.callbacks.restore()
-    second.store.restore(resumed(first.store.get("ses_1")))
+    await second.store.restore(resumed(first.store.get("ses_1")))
     await let_pass(RETRY_WINDOW / 2)
     assert second.outcomes() == [("session_ready", "pending")]
     await let_pass(RETRY_WINDOW)

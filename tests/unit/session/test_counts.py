@@ -52,7 +52,7 @@ async def test_a_probe_session_counts_as_live_and_in_no_state() -> None:
     await store.add(a_session())
     assert counted(store.counts) == (1, 1, Counter(), Counter(), Counter())
     await store.update("s1", ev.SessionClosed(START))
-    store.remove("s1")
+    await store.remove("s1")
     assert counted(store.counts) == (0, 0, Counter(), Counter(), Counter())
 
 
@@ -60,6 +60,6 @@ async def test_a_session_removed_while_it_lives_is_no_longer_counted() -> None:
     """So is one whose room name turned out to be taken."""
     store = MemoryStore(lambda: START)
     await store.add(replace(a_session(JOINS), owner="a"))
-    store.remove("s1")
+    await store.remove("s1")
     assert counted(store.counts) == (0, 0, Counter(), Counter(), Counter())
     assert store.counts.in_use("asr") == 0

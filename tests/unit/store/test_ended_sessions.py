@@ -62,6 +62,6 @@ async def test_room_name_of_a_forgotten_session_stays_reserved() -> None:
 async def test_removed_session_makes_room_for_another() -> None:
     kept = store(per_caller=1)
     await ended(kept, 1)
-    kept.remove("ses_1")
+    await kept.remove("ses_1")
     await ended(kept, 2)
     assert ids(kept) == ["ses_2"]

@@ -73,7 +73,7 @@ async def test_sessions_are_listed_oldest_first(store: MemoryStore) -> None:
     for session in store.list():
         seen_so_far.append(session.session_id)
         if session.session_id != "s4":
-            store.remove(session.session_id)
+            await store.remove(session.session_id)
     assert seen_so_far == ["s0", "s1", "s2", "s3", "s4"]
     assert [session.session_id for session in store.list()] == ["s4"]
 
@@ -92,7 +92,7 @@ async def test_every_store_method_raises_unknown_session_with_its_id(store: Memo
 async def test_a_removed_session_is_forgotten(store: MemoryStore) -> None:
     """By its id and by its room."""
     await store.add(given.a_session())
-    store.remove("s1")
+    await store.remove("s1")
     assert store.in_room("demo") is None
     assert list(store.list()) == []
     with pytest.raises(UnknownSession):
@@ -152,7 +152,7 @@ async def test_removing_an_old_session_does_not_free_the_room_name_of_a_new_one(
         await store.update("s1", event)
     clock.now += NAME_QUARANTINE
     await store.add(another("s2"))
-    store.remove("s1")
+    await store.remove("s1")
     assert store.in_room("demo") is store.get("s2")
     with pytest.raises(RoomNameTaken):
         await store.add(another("s3"))
@@ -284,7 +284,7 @@ async def test_a_waiter_for_a_removed_session_raises_unknown_session(store: Memo
     """It would wait without end otherwise."""
     await store.add(given.a_session(given.JOINS))
     tasks = await waiting(store, is_ready, how_many=3)
-    store.remove("s1")
+    await store.remove("s1")
     for answer in await asyncio.gather(*tasks, return_exceptions=True):
         assert isinstance(answer, UnknownSession)
 
@@ -339,7 +339,7 @@ async def test_no_waiter_is_left_once_a_session_is_as_wanted_or_removed(store: M
     other = asyncio.create_task(store.wait_for("s2", is_ready))
     await let_others_run()
     assert store.waiters == 1
-    store.remove("s2")
+    await store.remove("s2")
     await asyncio.wait({other})
     assert (store.waiters, isinstance(other.exception(), UnknownSession)) == (0, True)
 
@@ -365,7 +365,7 @@ async def test_a_listener_is_told_that_a_session_is_removed(store: MemoryStore) 
     await store.add(given.a_session(given.JOINS))
     told: list[Change] = []
     store.listen(told.append)
-    store.remove("s1")
+    await store.remove("s1")
     assert told == [Change("s1", given.a_session(given.JOINS), None)]
 
 

@@ -162,7 +162,7 @@ async def test_session_metrics_agree_with_the_store_at_every_step(block: int) ->
         ready = sum(session.ready_at is not None for session in store.list())
         assert shown(registry).total("session_manager_session_time_to_ready_seconds_count") == ready
     for session_id in events:
-        store.remove(session_id)
+        await store.remove(session_id)
     assert shown(registry).series == now, "forgetting counted something"
     assert store.counts.by_state.total() == 0
 
