@@ -23,7 +23,7 @@ from typing import Any
 import aiohttp
 
 from benchmarks.measuring import times
-from http_api.bootstrap import compose
+from http_api.bootstrap import ComponentTypes, compose
 from http_api.observability import logs
 from http_api.observability.sinks import LogSinks
 from http_api.server import serving
@@ -186,8 +186,8 @@ async def flood(port: int, request: bytes) -> tuple[str, float]:
 async def main() -> None:
     settings = DevSettings(_env_file=None, server_port=free_port(), sessions_max=1_000_000, creates_in_flight=1_000_000)
     logs.configure(dev=False, level="info", secrets=settings.secrets, stream=io.StringIO(), sinks=())
-    stand_ins: dict[str, Any] = {"rooms": QuickRooms, "agent": NoAgent, "reconciler": NoReconciler}
-    parts = compose(settings, LogSinks(), acting=OnlyProcess, **stand_ins)
+    types = ComponentTypes(acting=OnlyProcess, rooms=QuickRooms, agent=NoAgent, reconciler=NoReconciler)
+    parts = compose(settings, LogSinks(), types=types)
     async with serving(parts):
         port = settings.server_port
         gc.collect()

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from http_api.bootstrap import Components, compose
+from http_api.bootstrap import Components, ComponentTypes, compose
 from http_api.limits.waiters import WAITERS
 from http_api.observability.sinks import LogSinks
 from http_api.observability.tracing import Tracing
@@ -224,17 +224,14 @@ def stand_ins(
     records: Records | None = None,
 ) -> tuple[Components, StandInAgent]:
     """The components of an API that talks to these stand-ins, and its agent."""
-    parts = compose(
-        settings,
-        sinks,
+    types = ComponentTypes(
         acting=AlwaysActing,
         rooms=StandInRooms,
         inviter=StandInInviter,
         agent=StandInAgent,
         reconciler=StandInReconciler,
-        tracing=tracing,
-        records=records,
     )
+    parts = compose(settings, sinks, types=types, tracing=tracing, records=records)
     rooms, inviter, agent = parts.rooms, parts.inviter, parts.agent
     assert isinstance(rooms, StandInRooms)
     assert isinstance(inviter, StandInInviter)
