@@ -23,14 +23,14 @@ async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
     if request.app[SETTINGS].is_open:
         _refuse_foreign_pages(request, operation)
     if operation is None:
-        count_unknown(request)
+        await count_unknown(request)
         return await handler(request)
     match operation.access:
         case Permission.OWN_PROOF:
             return await _with_own_proof(request, handler, operation)
         case Permission.PUBLIC:
             if not operation.is_vital:
-                count_public(request)
+                await count_public(request)
             principal = ANONYMOUS
         case _:
             principal = await identify(request)
@@ -48,7 +48,7 @@ async def _with_own_proof(request: web.Request, handler: Handler, operation: Ope
         return await handler(request)
     except (InvalidToken, Unauthorized):
         if not operation.is_vital:
-            count_failure(request)
+            await count_failure(request)
         raise
 
 

@@ -23,11 +23,12 @@ from http_api.app_keys import (
     TASKS,
 )
 from http_api.bootstrap import Components
-from http_api.limits.gcra import Rate, RateLimits
+from http_api.limits.gcra import Rate
 from http_api.limits.idempotency import IDEMPOTENCY_STORE
 from http_api.limits.idempotency_store import IdempotencyStore
 from http_api.limits.quotas import SERVICE_QUOTAS, Quotas, ServiceQuotas
 from http_api.limits.rate_limits import RATE_LIMITS
+from http_api.limits.rates import LocalRate, RateLimits
 from http_api.limits.waiters import WAITERS, Waiters
 from http_api.models.required_services import PROFILES
 from http_api.models.responses import SessionView
@@ -72,7 +73,8 @@ def provide(app: web.Application, components: Components) -> None:
     )
     app[UPSTREAMS] = upstreams = Upstreams([upstream], clock)
     app[FEED] = feed = FeedReaders(store, registry, upstreams, clock)
-    app[RATE_LIMITS] = RateLimits.of(Rate(settings.rate_limit, settings.rate_limit_burst), clock)
+    rate = Rate(settings.rate_limit, settings.rate_limit_burst)
+    app[RATE_LIMITS] = RateLimits.of(lambda _: LocalRate(rate, clock))
     app[IDEMPOTENCY_STORE] = IdempotencyStore(clock)
     app[SERVICE_QUOTAS] = ServiceQuotas(registry, per_caller=settings.services_per_caller, in_all=settings.services_max)
     app[WAITERS] = waiters = Waiters(settings.waiters_max)

@@ -89,6 +89,16 @@ class Operation:
         return self.method != "GET" and not self.is_vital
 
     @property
+    def reads_state(self) -> bool:
+        """Whether it reads or may change a session or a service. Files, health checks and metrics do not."""
+        return self.access not in (Permission.PUBLIC, Permission.METRICS)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether it answers with server-sent events."""
+        return any(answer.media is Media.EVENTS for answer in self.answers.values())
+
+    @property
     def summary(self) -> str:
         """The OpenAPI summary: the first line of the handler's docstring."""
         return self._docstring.partition("\n")[0]

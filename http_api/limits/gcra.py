@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 KNOWN_MAX = 10_000
 FORGOTTEN_AT_ONCE = 2
@@ -100,20 +100,3 @@ class Allowances:
             if first is None or (self._paid_off_at[first] > now and len(self._paid_off_at) < self._most):
                 return
             del self._paid_off_at[first]
-
-
-@dataclass(frozen=True, slots=True)
-class RateLimits:
-    principals: Allowances
-    invited: Allowances
-    """By identity: requests with the token of an invite."""
-    public: Allowances
-    """By address: requests to public operations."""
-    unknown: Allowances
-    """By address: requests to paths that do not exist."""
-    failures: Allowances
-    """By address: requests whose authentication failed."""
-
-    @classmethod
-    def of(cls, rate: Rate, clock: Callable[[], float]) -> RateLimits:
-        return cls(*(Allowances(rate, clock) for _ in fields(cls)))

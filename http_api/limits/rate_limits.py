@@ -14,7 +14,8 @@ from aiohttp import web
 from http_api.access.authentication import AUTHENTICATOR
 from http_api.access.principals import Principal
 from http_api.errors import RateLimited, Unauthorized
-from http_api.limits.gcra import Allowance, RateLimits
+from http_api.limits.gcra import Allowance
+from http_api.limits.rates import RateLimits
 from http_api.request_context import remote_of
 from http_api.settings.settings import SETTINGS
 
@@ -29,34 +30,34 @@ async def identify(request: web.Request) -> Principal:
     try:
         principal = await request.app[AUTHENTICATOR].identify(request)
     except Unauthorized:
-        count_failure(request)
+        await count_failure(request)
         raise
     if not principal.is_trusted:
-        _count(request, limits.principals.take(principal.name))
+        _count(request, await limits.principals.take(principal.name))
     return principal
 
 
-def count_failure(request: web.Request) -> None:
+async def count_failure(request: web.Request) -> None:
     """Count a request whose credentials are not valid. Raises RateLimited."""
-    _count(request, request.app[RATE_LIMITS].failures.take(address_of(remote_of(request))))
+    _count(request, await request.app[RATE_LIMITS].failures.take(address_of(remote_of(request))))
 
 
-def count_public(request: web.Request) -> None:
+async def count_public(request: web.Request) -> None:
     """Count a request that needs no authentication. Raises RateLimited."""
     if not request.app[SETTINGS].is_open:
-        _count(request, request.app[RATE_LIMITS].public.take(address_of(remote_of(request))))
+        _count(request, await request.app[RATE_LIMITS].public.take(address_of(remote_of(request))))
 
 
-def count_unknown(request: web.Request) -> None:
+async def count_unknown(request: web.Request) -> None:
     """Count a request to a path or method that does not exist. Raises RateLimited."""
     if not request.app[SETTINGS].is_open:
-        _count(request, request.app[RATE_LIMITS].unknown.take(address_of(remote_of(request))))
+        _count(request, await request.app[RATE_LIMITS].unknown.take(address_of(remote_of(request))))
 
 
-def count_invited(request: web.Request, identity: str) -> None:
+async def count_invited(request: web.Request, identity: str) -> None:
     """Count a request with the token of an invite, whose signature is valid. Raises RateLimited."""
     if not request.app[SETTINGS].is_open:
-        _count(request, request.app[RATE_LIMITS].invited.take(identity))
+        _count(request, await request.app[RATE_LIMITS].invited.take(identity))
 
 
 async def show_allowance(request: web.Request, response: web.StreamResponse) -> None:

@@ -29,7 +29,7 @@ async def say_ready(request: web.Request) -> web.Response:
     """
     app, session_id = request.app, request.match_info["session_id"]
     joiner = app[ROOMS].tokens.joiner(bearer(request))
-    count_invited(request, joiner.identity)
+    await count_invited(request, joiner.identity)
     session = app[STORE].get(session_id)
     if joiner.room_name != session.room_name:
         raise UnknownSession(session_id)
