@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from aiohttp import web
 
+from manager_agent.acting_gate import ActingGate
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.probe import Probe
 from manager_agent.control.recovery import Recovery
-from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.address_policy import AddressPolicy
@@ -26,7 +26,7 @@ CLOCK: web.AppKey[Clock] = web.AppKey("CLOCK")
 STORE: web.AppKey[Store] = web.AppKey("STORE")
 RECORDS: web.AppKey[Records] = web.AppKey("RECORDS")
 REGISTRY = web.AppKey("REGISTRY", Registry)
-ACTING = web.AppKey("ACTING", ActingProcess)
+ACTING: web.AppKey[ActingGate] = web.AppKey("ACTING")
 ROOMS = web.AppKey("ROOMS", Rooms)
 ORCHESTRATOR = web.AppKey("ORCHESTRATOR", Orchestrator)
 RECORDING = web.AppKey("RECORDING", Recording)

@@ -22,7 +22,7 @@ from http_api.connections import ClientConnection, IdleConnections, close_server
 from http_api.observability.sinks import LogSinks
 from http_api.settings.connections import outgoing_connections
 from http_api.settings.settings import SECRET_MIN, Settings
-from manager_agent.livekit.acting_process import ActingProcess
+from manager_agent.acting_gate import ActingGate
 from manager_agent.livekit.ffi import PANIC_EXIT_CODE
 from manager_agent.proxy_rule import proxy_rule
 
@@ -77,7 +77,7 @@ async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
         raise SuccessorStopped
 
 
-async def _is_told_to_stop(stop: asyncio.Event, acting: ActingProcess) -> bool:
+async def _is_told_to_stop(stop: asyncio.Event, acting: ActingGate) -> bool:
     """Wait for the end. Returns whether the process is told to stop; else its successor has stopped."""
     reasons = [asyncio.create_task(reason) for reason in (stop.wait(), acting.until_successor_stopped())]
     await asyncio.wait(reasons, return_when=asyncio.FIRST_COMPLETED)

@@ -9,6 +9,7 @@ from http_api.observability.metrics.metrics import Metrics
 from http_api.observability.sinks import LogSinks
 from http_api.observability.tracing import Tracing
 from http_api.settings.settings import Settings
+from manager_agent.acting_gate import ActingGate
 from manager_agent.clock import Clock, SteadyClock
 from manager_agent.control.ended_records import EndedRecords
 from manager_agent.control.orchestrator import Orchestrator
@@ -58,7 +59,7 @@ class Foundation:
     records: Records
     room_names: RoomNames
     store: Store
-    acting: ActingProcess
+    acting: ActingGate
     recording: Recording
 
 
@@ -79,7 +80,7 @@ class Components:
     registrations: RegistrationKeeper
     leases: LeaseSweeper
     profiles: Profiles
-    acting: ActingProcess
+    acting: ActingGate
     rooms: Rooms
     inviter: Inviter
     recording: Recording

@@ -20,10 +20,10 @@ from http_api.protocol.server_timing import server_timing
 from http_api.resources.ownership import state_of
 from http_api.resources.repeated_requests import RepeatedRequests
 from http_api.stopping import IS_STOPPING, Stopping
+from manager_agent.acting_gate import ActingGate
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.json_object import JsonObject
-from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.not_acting import NotActing
 from manager_agent.registry.registry import Registry
@@ -49,7 +49,7 @@ class SessionRequests:
     registry: Registry
     orchestrator: Orchestrator
     rooms: Rooms
-    acting: ActingProcess
+    acting: ActingGate
     quotas: Quotas
     waiters: Waiters
     repeated: RepeatedRequests

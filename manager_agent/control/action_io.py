@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import stamina
 import structlog
 
+from manager_agent.acting_gate import ActingGate
 from manager_agent.clock import Clock
 from manager_agent.control.agent_jobs import AgentJobs
 from manager_agent.control.missed_rooms import MissedRooms
@@ -16,7 +17,6 @@ from manager_agent.control.replacement import Replacer
 from manager_agent.control.room_deletions import RoomDeletions
 from manager_agent.control.room_status import RoomStatusWriter
 from manager_agent.control.standstill import Standstill
-from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing, RoomReplaced
 from manager_agent.livekit.server_api import Rooms, RoomTaken
 from manager_agent.outbound.fair_slots import TooManyWaiting
@@ -64,7 +64,7 @@ class Backends:
     writers: Tasks
     """Write the records of rooms."""
     deletions: RoomDeletions
-    acting: ActingProcess
+    acting: ActingGate
     standstill: Standstill
     clock: Clock
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import structlog
 
+from manager_agent.acting_gate import ActingGate
 from manager_agent.clock import Clock
 from manager_agent.control.action_io import Backends
 from manager_agent.control.control_loop import ControlLoop
@@ -14,7 +15,6 @@ from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.replacement import Replacer
 from manager_agent.control.room_deletions import RoomDeletions
 from manager_agent.control.standstill import Standstill
-from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.not_acting import NotActing
 from manager_agent.outbound.invites import Inviter
@@ -54,7 +54,7 @@ class Orchestrator:
         missed_rooms: MissedRooms,
         recording: Recording,
         records: Records,
-        acting: ActingProcess,
+        acting: ActingGate,
         standstill: Standstill,
         clock: Clock,
     ) -> None:

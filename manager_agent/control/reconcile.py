@@ -10,11 +10,11 @@ from contextlib import suppress
 
 import structlog
 
+from manager_agent.acting_gate import ActingGate
 from manager_agent.clock import Clock
 from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.recovery import Recovery
 from manager_agent.control.unowned_rooms import UnownedRooms
-from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import Rooms
@@ -35,7 +35,7 @@ class Reconciler:
         rooms: Rooms,
         missed_rooms: MissedRooms,
         recovery: Recovery,
-        acting: ActingProcess,
+        acting: ActingGate,
         clock: Clock,
     ) -> None:
         self._store, self._rooms, self._clock = store, rooms, clock

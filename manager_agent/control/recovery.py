@@ -15,11 +15,11 @@ from typing import Protocol
 
 import structlog
 
+from manager_agent.acting_gate import ActingGate
 from manager_agent.backoff import doubling
 from manager_agent.clock import Clock
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.recorded_session import recorded_session, to_continue
-from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import Rooms
@@ -82,7 +82,7 @@ class Recovery:
         rooms: Rooms,
         orchestrator: Orchestrator,
         identities: Identities,
-        acting: ActingProcess,
+        acting: ActingGate,
         clock: Clock,
     ) -> None:
         self._records = records

@@ -20,6 +20,7 @@ import structlog
 from aiohttp import ClientHandlerType, ClientMiddlewareType, ClientRequest, ClientResponse
 from yarl import URL
 
+from manager_agent.acting_gate import ActingGate
 from manager_agent.livekit.acting import INTERVAL, Acting, Turn
 from manager_agent.livekit.turn_register import NoAnswer, TurnRegister
 from manager_agent.not_acting import NotActing
@@ -231,7 +232,7 @@ async def _in_thread(loop: asyncio.AbstractEventLoop, call: Coroutine[Any, Any, 
     await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(call, loop))
 
 
-def acts_first(acting: ActingProcess, only_asks: Callable[[URL], bool]) -> ClientMiddlewareType:
+def acts_first(acting: ActingGate, only_asks: Callable[[URL], bool]) -> ClientMiddlewareType:
     """A middleware of a ClientSession: what changes anything is sent only while this process may act. Its requests
     raise NotActing."""
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 
+from manager_agent.acting_gate import ActingGate
 from manager_agent.clock import Clock
-from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.join_slots import JoinSlots
 from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits_time
 from manager_agent.livekit.participant_budget import ParticipantBudget
@@ -55,7 +55,7 @@ class ManagerAgent:
         identities: Identities,
         recording: Recording,
         rooms: Rooms,
-        acting: ActingProcess,
+        acting: ActingGate,
         clock: Clock,
         livekit_clock: LiveKitClock,
     ) -> None:

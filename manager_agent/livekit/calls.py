@@ -16,7 +16,8 @@ import structlog
 from livekit import api
 from yarl import URL
 
-from manager_agent.livekit.acting_process import ActingProcess, acts_first
+from manager_agent.acting_gate import ActingGate
+from manager_agent.livekit.acting_process import acts_first
 from manager_agent.livekit.livekit_clock import LiveKitClock, signed_in_livekits_time
 from manager_agent.livekit.rejection import UNKNOWN, why_rejected
 from manager_agent.not_acting import NotActing
@@ -68,7 +69,7 @@ class LiveKitCalls:
     """The base of what calls LiveKit: `async with self._calling(): await self._livekit...`."""
 
     def __init__(
-        self, url: str, api_key: str, api_secret: str, acting: ActingProcess | None, livekit_clock: LiveKitClock
+        self, url: str, api_key: str, api_secret: str, acting: ActingGate | None, livekit_clock: LiveKitClock
     ) -> None:
         """`acting`: None where no other process shares the deployment. `livekit_clock` learns LiveKit's time from its
         answers."""

@@ -11,8 +11,8 @@ import structlog
 from livekit import api
 from livekit.protocol.agent import JobState
 
+from manager_agent.acting_gate import ActingGate
 from manager_agent.clock import SteadyClock
-from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.calls import LiveKitBusy, LiveKitCalls, LiveKitUnavailable, RoomMissing, RoomReplaced
 from manager_agent.livekit.join_tokens import JoinTokens
 from manager_agent.livekit.listed_room import ListedRoom
@@ -60,7 +60,7 @@ class Rooms(LiveKitCalls):
         deployment: str,
         user_grants: Collection[Grant] = EVERY_GRANT,
         room_names: RoomNames | None = None,
-        acting: ActingProcess | None = None,
+        acting: ActingGate | None = None,
         clock: SteadyClock | None = None,
         livekit_clock: LiveKitClock | None = None,
     ) -> None:

@@ -11,8 +11,8 @@ from prometheus_client.registry import Collector
 
 from http_api.limits.waiters import Waiters
 from http_api.observability.shipping.batch import Stats
+from manager_agent.acting_gate import ActingGate
 from manager_agent.control.reconcile import Reconciler
-from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.participant_budget import KINDS, OUTCOMES
 from manager_agent.outbound.callbacks import Callbacks
@@ -34,7 +34,7 @@ class State(Collector):
         *,
         store: Store,
         waiters: Waiters,
-        acting: ActingProcess,
+        acting: ActingGate,
         agent: ManagerAgent,
         reconciler: Reconciler,
         registry: Registry,

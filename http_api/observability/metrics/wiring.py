@@ -10,8 +10,8 @@ from http_api.observability.metrics.state import State
 from http_api.observability.shipping.log_shipper import LogShipper
 from http_api.problems.problems import TABLE
 from http_api.problems.table import UNEXPECTED
+from manager_agent.acting_gate import ActingGate
 from manager_agent.control.reconcile import Reconciler
-from manager_agent.livekit.acting_process import ActingProcess
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.outbound.callbacks import Callbacks
 from manager_agent.records.records import Records
@@ -24,7 +24,7 @@ def wire(
     store: Store,
     registry: Registry,
     profiles: Iterable[str],
-    acting: ActingProcess,
+    acting: ActingGate,
     agent: ManagerAgent,
     reconciler: Reconciler,
     callbacks: Callbacks,
