@@ -95,8 +95,10 @@ class RoomRecord:
 class Recording:
     """The records of all rooms of this process."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, store: Store, *, is_awaited: bool = True) -> None:
+        """Unless `is_awaited`, nothing waits for the rooms' records: the store keeps every change elsewhere before it
+        returns, and the rooms have second copies."""
+        self._store, self._is_awaited = store, is_awaited
         self._rooms: dict[str, RoomRecord] = {}
 
     def open(self, session_id: str) -> RoomRecord:
@@ -113,7 +115,7 @@ class Recording:
     async def until_recorded(self, session_id: str, timeout: float | None = TIMEOUT) -> None:
         """Wait until the record has the session as it is now; return at once if its room is gone. Raises NotRecorded
         after `timeout` seconds, NotActing."""
-        record = self._rooms.get(session_id)
+        record = self._rooms.get(session_id) if self._is_awaited else None
         try:
             if record is None or not record.lacks(self._store.get(session_id)):
                 return

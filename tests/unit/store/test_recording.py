@@ -50,6 +50,16 @@ async def test_a_change_is_waited_for_until_it_is_written() -> None:
 
 
 @in_virtual_time
+async def test_nothing_waits_for_second_copies() -> None:
+    store = MemoryStore(now)
+    recording = Recording(store, is_awaited=False)
+    await store.add(given.after(given.a_session(given.JOINS), *given.created()))
+    assert recording.open("s1").lacks(store.get("s1"))
+    await recording.until_recorded("s1", timeout=0)
+    assert await recording.until_all_recorded(timeout=0) == []
+
+
+@in_virtual_time
 async def test_a_write_that_began_before_the_change_does_not_count() -> None:
     store, recording, record = await a_recorded_session()
     before, early = store.get("s1"), record.take_waiting()
