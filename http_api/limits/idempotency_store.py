@@ -111,17 +111,28 @@ class IdempotencyStore:
             self._forget_oldest(max(self._sizes, key=self._sizes.__getitem__))
         return True
 
+    def kept(self, scope: IdempotencyScope) -> StoredRequest | None:
+        return self._kept.get(scope.principal, {}).get(scope)
+
+    def drop(self, scope: IdempotencyScope) -> None:
+        """Another replica has forgotten this request."""
+        if self.kept(scope) is not None:
+            self._remove(scope)
+
     def _expire(self, principal: str) -> None:
         while (kept := self._kept.get(principal)) and next(iter(kept.values())).until <= self._clock():
             self._forget_oldest(principal)
 
     def _forget_oldest(self, principal: str) -> None:
-        kept = self._kept[principal]
-        scope = next(iter(kept))
+        scope = next(iter(self._kept[principal]))
+        self._remove(scope)
+        self._keeper(scope, None)
+
+    def _remove(self, scope: IdempotencyScope) -> None:
+        principal, kept = scope.principal, self._kept[scope.principal]
         self._sizes[principal] -= kept.pop(scope).answer.size
         if not kept:
             del self._kept[principal], self._sizes[principal]
-        self._keeper(scope, None)
 
 
 def _keep_nothing(scope: IdempotencyScope, stored: StoredRequest | None) -> None: ...

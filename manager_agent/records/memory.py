@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 from manager_agent.clock import Clock
 from manager_agent.not_acting import NotActing
-from manager_agent.records.records import FROZEN, Kind, Record, RecordStats
+from manager_agent.records.records import FROZEN, Kind, Listener, ReadAnew, Record, RecordStats
 
 SWEEP_INTERVAL = 60.0
 """Seconds between two removals of expired records."""
 
 
 class MemoryRecords:
+    is_shared = False
+
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._records: dict[tuple[Kind, str], Record] = {}
@@ -35,6 +37,8 @@ class MemoryRecords:
     def delete(self, kind: Kind, key: str) -> None:
         if not self._is_frozen:
             self._records.pop((kind, key), None)
+
+    def listen(self, kind: Kind, listener: Listener, read_anew: ReadAnew | None = None) -> None: ...
 
     async def last_writer(self) -> str:
         return ""

@@ -6,7 +6,7 @@ and logged by the owner.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -58,12 +58,23 @@ class RecordStats:
     """Whether another process writes the records."""
 
 
+Listener = Callable[[Record | None, str], None]
+"""Told of a change by another replica: the record, None if it was deleted, and its key. The same change may be told
+again, and one that was made before a change of this replica later than that."""
+ReadAnew = Callable[[Set[str], bool], None]
+"""Told, after every record was told to the Listener, which keys there are, and whether others may have been lost; if
+they were not, other replicas have deleted them."""
+
+
 class NewerRecords(Exception):
     """A newer version of the program has written the records. The message names the way back."""
 
 
 class Records(Protocol):
     """The records of one deployment. All calls are made on one event loop."""
+
+    is_shared: bool
+    """Whether several replicas write these records at the same time."""
 
     async def start(self) -> None:
         """Raises NewerRecords."""
@@ -80,6 +91,11 @@ class Records(Protocol):
     def delete(self, kind: Kind, key: str) -> None:
         """Remove a record, in the same queue. One that does not exist is no error."""
 
+    def listen(self, kind: Kind, listener: Listener, read_anew: ReadAnew | None = None) -> None:
+        """Have what other replicas change told to `listener`, and have `read_anew` called when records were read anew,
+        because some may have been lost, or changes missed. Call it before `start`. Records that are not shared have
+        no other replicas."""
+
     async def last_writer(self) -> str:
         """The turn of the process that took over last. Empty if there was none, or it can't be read."""
 
@@ -91,7 +107,9 @@ class Records(Protocol):
         """Another process writes the records from now on: what is put or deleted here later has no effect."""
 
     async def committed(self) -> None:
-        """Return once everything that was put or deleted so far is durable, or can't be made durable at the moment.
+        """Return once everything that was put or deleted so far is durable; also if it can't be made durable at the
+        moment, unless the records are shared: RedisAway is raised then, because no other replica knows of it yet. It
+        stays pending.
         Raises NotActing if it may have had no effect, because another process writes the records."""
 
     @property

@@ -20,7 +20,7 @@ from manager_agent.clock_origin import ClockOrigin
 from manager_agent.not_acting import NotActing
 from manager_agent.records.disk_thread import DiskThread
 from manager_agent.records.pending_changes import PendingChanges, RecordChange
-from manager_agent.records.records import FROZEN, Kind, NewerRecords, Record, RecordStats
+from manager_agent.records.records import FROZEN, Kind, Listener, NewerRecords, ReadAnew, Record, RecordStats
 from manager_agent.records.sqlite_file import FILE, DiskRefused, SqliteFile, WrittenByAnother
 from manager_agent.tasks import Tasks
 
@@ -38,6 +38,8 @@ NOT_KEPT = "what is recorded meanwhile is lost if the process ends (STATE_DIR)"
 
 
 class SqliteRecords:
+    is_shared = False
+
     def __init__(
         self,
         directory: Path,
@@ -109,6 +111,8 @@ class SqliteRecords:
 
     def delete(self, kind: Kind, key: str) -> None:
         self._add(RecordChange(kind, key, None))
+
+    def listen(self, kind: Kind, listener: Listener, read_anew: ReadAnew | None = None) -> None: ...
 
     async def last_writer(self) -> str:
         return "".join([record.value.decode() for record in await self.load(Kind.WRITER)])

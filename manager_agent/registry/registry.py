@@ -33,23 +33,35 @@ class Registry:
         chance: random.Random | None = None,
         *,
         may_reap: Callable[[], bool] = lambda: True,
+        hears_all: Callable[[], bool] = lambda: True,
     ) -> None:
         """`in_use`: how many live sessions use a service id. `chance` decides between equal instances. `may_reap`:
-        whether this process gets the heartbeats; another one of the deployment may."""
-        self._clock, self._in_use, self._may_reap = clock, in_use, may_reap
+        whether this process removes services and says that they expired; another one of the deployment may.
+        `hears_all`: whether it learns of all heartbeats at the moment; leases stand still while it does not."""
+        self._clock, self._in_use, self._may_reap, self._hears_all = clock, in_use, may_reap, hears_all
         self._chance = chance or random.Random()
         self._instances: dict[str, Instance] = {}
         self._checked_at = self._due = clock()
         self._reaps_from = -math.inf
         self._keep: Callable[[str, Instance | None], None] = lambda _service_id, _instance: None
+        self._earliest: Callable[[str], float] = lambda _service_id: 0.0
+        self._spread: Callable[[Instance], None] = lambda _instance: None
 
     def __repr__(self) -> str:
         return f"<Registry {', '.join(f'{s.service.service_id} {s.state}' for s in self.statuses())}>"
 
-    def keep_with(self, keep: Callable[[str, Instance | None], None]) -> None:
+    def keep_with(
+        self, keep: Callable[[str, Instance | None], None], earliest: Callable[[str], float] | None = None
+    ) -> None:
         """Have every change that has to survive the process kept by this function: the service id, and its instance;
-        None if it was removed."""
+        None if it was removed. `earliest`: the first instant of a registration of this id that is later than those
+        before, by whichever clocks they were."""
         self._keep = keep
+        self._earliest = earliest or self._earliest
+
+    def spread_heartbeats_with(self, spread: Callable[[Instance], None]) -> None:
+        """Have every heartbeat told to this function: the instance after it."""
+        self._spread = spread
 
     def register(self, service: RegisteredService) -> bool:
         """Add or replace a service. Returns whether it is new. Running sessions keep their invites. Raises
@@ -58,6 +70,8 @@ class Registry:
         before = self._instances.get(service.service_id)
         if before is not None and before.service.static:
             raise StaticService(service.service_id)
+        if (earliest := self._earliest(service.service_id)) > service.registered_at:
+            service = replace(service, registered_at=earliest)
         after = registered(service, before, now)
         self._put(after)
         self._keep(service.service_id, after)
@@ -78,6 +92,7 @@ class Registry:
         if after.draining is not before.draining:
             log.info("service_draining" if after.draining else "service_not_draining", service_id=service_id)
             self._keep(service_id, after)
+        self._spread(after)
         return self.status(service_id)
 
     def remove(self, service_id: str, *, endpoint: str | None = None) -> InstanceStatus:
@@ -100,7 +115,8 @@ class Registry:
             return
         log.warning("service_retired", **ref.log_fields)
         if instance.service.static:
-            self._put(replace(instance, draining=True))
+            self._put(draining := replace(instance, draining=True))
+            self._keep(ref.service_id, draining)
         else:
             self._delete(ref.service_id)
 
@@ -116,6 +132,32 @@ class Registry:
             elif here.service == saved.service and here.lease is not None:
                 self._put(replace(here, lease=here.lease.renewed(now)))
         return count
+
+    def adopt(self, service: RegisteredService, *, draining: bool) -> None:
+        """Another replica has registered this service, or it drains, or drains no more. A static one stays as it is."""
+        now = self.refresh().now
+        here = self._instances.get(service.service_id)
+        if here is None or not here.service.static:
+            after = here if here is not None and here.service == service else registered(service, here, now)
+            self._put(replace(after, draining=draining))
+
+    def adopt_drain(self, service_id: str, *, draining: bool) -> None:
+        """At another replica this static service drains, or drains no more."""
+        here = self._instances.get(service_id)
+        if here is not None and here.service.static:
+            self._put(replace(here, draining=draining))
+
+    def adopt_heartbeat(self, service_id: str, *, load: float | None, in_flight: int) -> None:
+        """Another replica got a heartbeat. One of a service that is not known here has no effect."""
+        now = self.refresh().now
+        if (before := self._instances.get(service_id)) is not None:
+            self._put(before.after_heartbeat(now, load=load, draining=None, in_flight=in_flight))
+
+    def adopt_removal(self, service_id: str) -> None:
+        """Another replica has removed this service. A static one stays."""
+        here = self._instances.get(service_id)
+        if here is not None and not here.service.static:
+            del self._instances[service_id]
 
     def get(self, service_id: str) -> RegisteredService:
         """Raises UnknownService."""
@@ -213,9 +255,18 @@ class Registry:
         self._checked_at = now
         if not self._may_reap():
             self._reaps_from = now + EXPIRED_KEPT
+        if not self._hears_all():
+            self._stand_still(before, now)
+            before = now
         if now >= self._due or now - before > ABSENCE_MIN:
             self._check_leases(before, now)
         return Selection(self._instances, self._in_use, now)
+
+    def _stand_still(self, before: float, now: float) -> None:
+        for instance in list(self._instances.values()):
+            if instance.lease is not None and instance.lease.over_at > before:
+                lease = replace(instance.lease, since=instance.lease.since + now - before)
+                self._put(replace(instance, lease=lease))
 
     def _check_leases(self, before: float, now: float) -> None:
         leases = {key: one.lease for key, one in self._instances.items() if one.lease is not None}
@@ -231,7 +282,7 @@ class Registry:
                 self._delete(key)
                 continue
             self._put(replace(self._instances[key], lease=running[key]))
-            if now >= running[key].over_at:
+            if now >= running[key].over_at and self._may_reap():
                 log.warning("service_expired", service_id=key, lease_seconds=lease.seconds)
         held = [key for key, lease in running.items() if lease.held and not leases[key].held]
         if held:

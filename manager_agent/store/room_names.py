@@ -1,7 +1,10 @@
 """Room names reserved by tokens: a token for a name opens any room that has it.
 
 The reservations outlive their sessions, and the process if the records do. Each ends with its last token, never
-earlier. There is one entry for each session whose tokens are valid; too many of them keep new sessions out
+earlier. Tokens that other replicas give out reserve names here too: what they record is merged with what is known here,
+and recorded again if that is more.
+
+There is one entry for each session whose tokens are valid; too many of them keep new sessions out
 (http_api/limits/quotas.py).
 """
 
@@ -9,14 +12,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, field, replace
 from heapq import heappop, heappush
 
 from pydantic import TypeAdapter
 
 from manager_agent.clock import Clock
-from manager_agent.records.records import Kind, Records
+from manager_agent.records.records import Kind, Record, Records
 from manager_agent.records.values import Values
 
 LEEWAY = 60.0
@@ -72,6 +75,7 @@ class RoomNames:
         """A heap with one item for each session of a name. Tokens may have been given out since it was put there."""
         self._counts: Counter[str] = Counter()
         """The sessions of each owner's names."""
+        records.listen(Kind.ROOM_NAME, self._heard, self._read_anew)
 
     @property
     def count(self) -> int:
@@ -104,17 +108,41 @@ class RoomNames:
         """A token for this room was given out. `is_recognized`: whether its holder is seen to belong to the session
         (messages.py, SESSION_ATTRIBUTE) as long as it is in a room."""
         self._forget_expired()
-        kept = self._reserve(
-            session_id, RecordedName(room_name, owner, expires_at, 0.0 if is_recognized else expires_at)
-        )
-        until = kept.sessions[session_id]
-        ahead = self._clock() - self._own_clock()
+        self._reserve(session_id, RecordedName(room_name, owner, expires_at, 0.0 if is_recognized else expires_at))
+        self._record(room_name, session_id)
+
+    def _record(self, room_name: str, session_id: str) -> None:
+        kept = self._by_name[room_name]
+        until, ahead = kept.sessions[session_id], self._clock() - self._own_clock()
         recorded = RecordedName(room_name, kept.owner, until, kept.unrecognized_until, ahead)
         kept_until = max(until, until - ahead) + LEEWAY
         self._records.put(Kind.ROOM_NAME, session_id, VALUES.write(recorded), expires_at=kept_until)
 
+    def _heard(self, record: Record | None, session_id: str) -> None:
+        """Another replica has given out a token. Records of names are not deleted, they expire."""
+        self._forget_expired()
+        accepted_from = self._clock() - LEEWAY
+        for name in VALUES.read(() if record is None else (record,)).values():
+            if name.until <= accepted_from:
+                continue
+            kept = self._reserve(session_id, name)
+            is_longer_here = kept.sessions[session_id] > name.until
+            if is_longer_here or kept.unrecognized_until > max(name.unrecognized_until, accepted_from):
+                self._record(name.room_name, session_id)
+
+    def _read_anew(self, session_ids: Set[str], are_lost: bool) -> None:
+        """Record again what was lost."""
+        self._forget_expired()
+        for _, room_name, session_id in self._expiries:
+            if session_id not in session_ids:
+                self._record(room_name, session_id)
+
     def _reserve(self, session_id: str, name: RecordedName) -> _Reservation:
         kept = self._by_name.setdefault(name.room_name, _Reservation(name.owner, name.until))
+        if kept.owner != name.owner:  # by the clock of another replica, the names of the earlier owner have expired
+            self._counts[kept.owner] -= len(kept.sessions)
+            self._counts[name.owner] += len(kept.sessions)
+            kept.owner = name.owner
         if session_id not in kept.sessions:
             heappush(self._expiries, (name.until, name.room_name, session_id))
             self._counts[kept.owner] += 1

@@ -16,8 +16,9 @@ from manager_agent.records.sqlite import SqliteRecords
 from manager_agent.registry.instances import Instance, InstanceState
 from manager_agent.registry.lease_sweeper import CHECK_INTERVAL, LeaseSweeper
 from manager_agent.registry.leases import EXPIRED_KEPT
-from manager_agent.registry.persistence import VALUES, RegistrationKeeper, SavedRegistration
+from manager_agent.registry.persistence import RegistrationKeeper
 from manager_agent.registry.registry import Registry
+from manager_agent.registry.saved_registrations import VALUES, SavedRegistration
 from manager_agent.registry.selection import Selection
 from manager_agent.registry.services import RegisteredService
 from manager_agent.session.events import ReadyOn
