@@ -10,7 +10,6 @@ can make such tokens, and without it a copy of the file has none. Decision 0032.
 from __future__ import annotations
 
 import base64
-import hashlib
 import hmac
 from collections.abc import Iterable, Set
 from dataclasses import dataclass
@@ -80,7 +79,7 @@ class AnswerRecords:
 
     def keep(self, scope: IdempotencyScope, stored: StoredRequest | None) -> None:
         """Keep the response; None: it is forgotten."""
-        key = hashlib.sha256("\0".join((scope.principal, scope.operation, scope.key)).encode()).hexdigest()
+        key = scope.digest
         if stored is None:
             self._scopes.pop(key, None)
             self._records.delete(Kind.ANSWER, key)

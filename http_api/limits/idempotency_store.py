@@ -6,6 +6,7 @@ evict the responses of another.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -26,6 +27,11 @@ class IdempotencyScope:
     principal: str
     operation: str
     key: str = field(repr=False)
+
+    @property
+    def digest(self) -> str:
+        """Names it where it is kept: the key itself may be of any length and content."""
+        return hashlib.sha256("\0".join((self.principal, self.operation, self.key)).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

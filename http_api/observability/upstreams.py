@@ -1,4 +1,4 @@
-"""The upstreams that this server depends on, and whether they are available. Currently LiveKit.
+"""The upstreams that this server depends on, and whether they are available: LiveKit, and Redis if there are replicas.
 
 They are checked once per second, so that `since` is accurate at any time and listeners learn of changes promptly.
 """
@@ -66,6 +66,11 @@ def livekit(
         return None if answers() else "LiveKit does not respond to requests for its list of rooms"
 
     return Upstream("livekit", why_away)
+
+
+def redis(why_away: Callable[[], str | None]) -> Upstream:
+    """Redis as an upstream. `why_away`: why commands fail at the moment; None if they do not."""
+    return Upstream("redis", why_away)
 
 
 class Upstreams:

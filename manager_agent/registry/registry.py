@@ -191,13 +191,16 @@ class Registry:
     def instances(self) -> Collection[Instance]:
         return self._instances.values()
 
-    def choose(self, requirements: Sequence[Requirement], owner: str = "") -> tuple[RequiredService, ...]:
+    def choose(
+        self, requirements: Sequence[Requirement], owner: str = "", *, full: Collection[str] = ()
+    ) -> tuple[RequiredService, ...]:
         """Select one service for each requirement of this caller, none twice. Unmet optional requirements are left out.
+        `full`: the ids of services that have no capacity left, whatever is known of them here.
 
         Raises NotAvailable, which names every unmet mandatory requirement.
         """
         selection = self.refresh()
-        picked = zip(requirements, selection.pick(requirements, self._chance, owner=owner), strict=True)
+        picked = zip(requirements, selection.pick(requirements, self._chance, owner=owner, full=full), strict=True)
         return tuple(
             RequiredService(asked, Attempt(self.assign(one).chosen)) for asked, one in picked if one is not None
         )

@@ -62,14 +62,17 @@ class Selection:
         others = self._reliable[type, None] + (self._reliable[type, owner] if owner is not None else 0)
         return others == int(instance.is_reliable(self.now))
 
-    def pick(self, requirements: Sequence[Requirement], chance: random.Random, *, owner: str) -> list[str | None]:
+    def pick(
+        self, requirements: Sequence[Requirement], chance: random.Random, *, owner: str, full: Collection[str] = ()
+    ) -> list[str | None]:
         """A service id for each requirement, none twice; None for an optional requirement that no service meets. Only
-        services that serve this caller count, as if the others did not exist.
+        services that serve this caller count, as if the others did not exist. `full`: the ids of services that have no
+        capacity left, whatever is known of them here.
 
         Raises NotAvailable, which names every unmet mandatory requirement.
         """
         serving = self._serving(owner)
-        admitting = self._admitting(serving)
+        admitting = self._admitting([one for one in serving if one.service.service_id not in full])
         offers = [self._offers(one, admitting, chance) for one in requirements]
         assigned = assign(offers, by_importance(requirements))
         unmet = [

@@ -6,7 +6,10 @@ import { read, span, timeOfDay, useNow } from "./times.js";
 import { DEPENDENCIES, SESSION_STATES, STATE_MEANS, inWords } from "./words.js";
 
 const VIEWS = [["sessions", SESSIONS, "Sessions"], ["services", SERVICES, "Services"], ["start", START, "Start"]];
-const MEANS_AWAY = { livekit: "No session can start, and no participant can join a room." };
+const MEANS_AWAY = {
+  livekit: "No session can start, and no participant can join a room.",
+  redis: "Sessions go on in their rooms, but none can start, and this page may be out of date.",
+};
 
 export function Header({ world, route, visits, forgetKey }) {
   const visit = visits.current;

@@ -50,6 +50,15 @@ def test_a_refusal_tells_missing_services_from_full_ones() -> None:
     assert scenario.refused(ANY_ASR, ANY_ASR) == [NOT_REGISTERED]
 
 
+def test_a_service_that_is_full_elsewhere_is_left_out() -> None:
+    """Other replicas may have given its last slots away: no slot is known to be taken here."""
+    registry = RegistryScenario(*asrs(2, capacity=1)).registry
+    assert [entry.service_id for entry in registry.choose([ANY_ASR], full={"asr-1"})] == ["asr-2"]
+    with pytest.raises(NotAvailable) as caught:
+        registry.choose([ANY_ASR, BY_ID], full={"asr-1"})
+    assert [unmet.reason for unmet in caught.value.unmet] == [NO_CAPACITY]
+
+
 def test_a_hundred_sessions_spread_evenly_over_three_instances() -> None:
     """Of capacity 40 each: within 10 % of even, never above 40, and the 121st session is refused."""
     scenario = RegistryScenario(*asrs(3, capacity=40))
