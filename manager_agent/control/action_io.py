@@ -50,7 +50,7 @@ CREATE_PATIENCE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Backends:
-    """What control loops work with; shared by all of a process."""
+    """What a control loop works with. All of a process share it, except `store`, `io` and `writers`."""
 
     store: Store
     rooms: Rooms
@@ -61,8 +61,10 @@ class Backends:
     missed_rooms: MissedRooms
     recording: Recording
     records: Records
+    io: Tasks
+    """Carry out actions, and what goes on after them, such as the messages about the end of the session."""
     writers: Tasks
-    """Write the records of rooms."""
+    """Write the record of the room."""
     deletions: RoomDeletions
     acting: ActingGate
     standstill: Standstill
@@ -70,11 +72,8 @@ class Backends:
 
 
 class ActionIO:
-    """`tasks`: runs what goes on after an action, such as the messages about the end of the session."""
-
-    def __init__(self, session_id: str, backends: Backends, tasks: Tasks) -> None:
-        self._id = session_id
-        self._backends, self._tasks = backends, tasks
+    def __init__(self, session_id: str, backends: Backends) -> None:
+        self._id, self._backends = session_id, backends
         self._store, self._rooms, self._clock = backends.store, backends.rooms, backends.clock
         self._agent_jobs = AgentJobs(backends.store, backends.rooms, backends.clock)
         self._missed_rooms = backends.missed_rooms
@@ -118,8 +117,9 @@ class ActionIO:
             log.info("room_created", sid=sid)
         return ev.RoomCreated(self._clock(), sid, manager)
 
-    def keep_recorded(self, recorded: Session) -> None:
-        """Write the session's record on every change from now on. `recorded`: the session that it has now."""
+    def keep_recorded(self, recorded: Session, *, has_status: bool = True) -> None:
+        """Write the session's record on every change from now on. `recorded`: the session that it has now; unless
+        `has_status`, its status may be older."""
         self._writer = RoomStatusWriter(
             store=self._store,
             rooms=self._rooms,
@@ -127,6 +127,7 @@ class ActionIO:
             clock=self._clock,
             missed=self._room_missed,
             created=recorded,
+            has_status=has_status,
         )
         self._publishing = self._backends.writers.spawn(self._writer.run(), name=f"{self._id} room status")
 
@@ -317,7 +318,7 @@ class ActionIO:
         report(attempt.ref)
 
     def tell_session_ended(self, session: Session, service: RequiredService, reason: str) -> None:
-        self._tasks.spawn(
+        self._backends.io.spawn(
             self._send_session_ended(session, service, reason), name=f"{self._id} session ended {service.service_id}"
         )
 

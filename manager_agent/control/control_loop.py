@@ -34,7 +34,6 @@ from manager_agent.session.plan import (
 from manager_agent.session.retries import invite_started
 from manager_agent.session.session import Session
 from manager_agent.store.store import UnknownSession
-from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
@@ -45,16 +44,23 @@ REPLACED = "replaced"
 
 
 class ControlLoop:
-    def __init__(self, session_id: str, backends: Backends, tasks: Tasks) -> None:
+    def __init__(self, session_id: str, backends: Backends) -> None:
         self._id = session_id
         self._store, self._acting, self._clock = backends.store, backends.acting, backends.clock
         self._replacer, self._identities = backends.replacer, backends.identities
-        self._io, self._tasks = ActionIO(session_id, backends, tasks), tasks
+        self._io, self._tasks = ActionIO(session_id, backends), backends.io
         self._standstill, self._livekit_back_at = backends.standstill, -math.inf
 
     def resume(self, recorded: Session) -> None:
         """Call it before `run` for a session whose room exists already. `recorded`: the session that its record has."""
         self._io.keep_recorded(recorded)
+
+    def take_over(self, session: Session) -> None:
+        """Call it before `run` for a session for which another process acted until now. What happened meanwhile is
+        still on its way, so nothing is found overdue at once."""
+        self._livekit_back_at = self._clock()
+        if session.room.created_at is not None and not session.is_cleaned_up:
+            self._io.keep_recorded(session, has_status=False)
 
     async def run(self) -> None:
         """Run until the session is removed from the store."""
@@ -111,9 +117,10 @@ class ControlLoop:
                 if session := await self._recorded(ev.RoomRequested(now)):
                     self._do(action, self._io.make_room_again(session))
             case CreateRoom():
-                if await self._recorded(ev.RoomRequested(now)):
-                    first = ev.ManagerDispatched(now, 1, self._identities.manager(self._id, 1))
-                    self._do(action, self._io.create_room(await self._record(first)))
+                if session := await self._recorded(ev.RoomRequested(now)):
+                    first = session.manager.attempt + 1  # more than 1 if another process was interrupted
+                    dispatched = ev.ManagerDispatched(now, first, self._identities.manager(self._id, first))
+                    self._do(action, self._io.create_room(await self._record(dispatched)))
             case DispatchManager(attempt):
                 identity = self._identities.manager(self._id, attempt)
                 if session := await self._recorded(ev.ManagerDispatched(now, attempt, identity)):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, replace
 
 import structlog
 
@@ -15,6 +17,7 @@ from manager_agent.control.missed_rooms import MissedRooms
 from manager_agent.control.replacement import Replacer
 from manager_agent.control.room_deletions import RoomDeletions
 from manager_agent.control.standstill import Standstill
+from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.not_acting import NotActing
 from manager_agent.outbound.invites import Inviter
@@ -42,6 +45,19 @@ RECORD_TIMEOUT = 1.5
 """Seconds to write what is not recorded yet when the process stops."""
 
 
+@dataclass(frozen=True, slots=True)
+class SessionTasks:
+    """What runs for one session."""
+
+    loop: Tasks
+    io: Tasks
+    writers: Tasks
+
+    def cancel(self) -> None:
+        for tasks in (self.loop, self.io, self.writers):
+            tasks.cancel()
+
+
 class Orchestrator:
     def __init__(
         self,
@@ -57,10 +73,16 @@ class Orchestrator:
         acting: ActingGate,
         standstill: Standstill,
         clock: Clock,
+        acting_store: Callable[[str], Store] | None = None,
     ) -> None:
+        """`acting_store`: makes the store with which this process acts for one session; it refuses changes once another
+        process acts for it. None: no other process acts for a session of the store."""
         replacer = Replacer(registry, identities)
         self._control_loops, self._io, self._writers = Tasks(), Tasks(), Tasks()
+        self._running: dict[str, SessionTasks] = {}
+        """By the ids of the sessions for which this process acts."""
         self._deletions = RoomDeletions()
+        self._acting_store = acting_store or (lambda _: store)
         self._backends = Backends(
             store,
             rooms,
@@ -71,6 +93,7 @@ class Orchestrator:
             missed_rooms,
             recording,
             records,
+            self._io,
             self._writers,
             self._deletions,
             acting,
@@ -84,8 +107,7 @@ class Orchestrator:
         because LiveKit could not create one. Raises RoomNameTaken, also if LiveKit has a room of that name that is not
         ours."""
         await self._store.add(session)
-        control_loop = ControlLoop(session.session_id, self._backends, self._io)
-        self._control_loops.spawn(control_loop.run(), name=f"{session.session_id} control loop")
+        self._start(session.session_id)
         session = await self._store.wait_for(
             session.session_id, lambda latest: latest.over or latest.room.created_at is not None
         )
@@ -98,10 +120,52 @@ class Orchestrator:
         """Continue a session of an earlier process. `recorded`: the session that the record of its room has; None if it
         is over and its room is not written any more."""
         await self._store.restore(session, None if recorded is None else recorded.state_revision)
-        control_loop = ControlLoop(session.session_id, self._backends, self._io)
-        if recorded is not None:
-            control_loop.resume(recorded)
-        self._control_loops.spawn(control_loop.run(), name=f"{session.session_id} control loop")
+        self._start(session.session_id, lambda loop: None if recorded is None else loop.resume(recorded))
+
+    async def take_over(self, session_id: str, *, manager_at: float | None) -> None:
+        """Continue a session for which another process acted until now, unless it is continued already. Its manager is
+        replaced from `manager_at` on; None: it is one of this process. Raises UnknownSession, NotActing."""
+        if self.acts_for(session_id):
+            return
+        store = self._acting_store(session_id)
+        known = await self._dispatched_invites(store.get(session_id))
+        session = await store.update(session_id, ev.Interrupted(self._clock(), manager_at, known))
+        if not self.acts_for(session_id):
+            self._start(session_id, lambda loop: loop.take_over(session))
+
+    async def _dispatched_invites(self, session: Session) -> frozenset[str]:
+        """The ids of its invites that were sent as dispatches, if any may be under way; none if LiveKit can't say."""
+        if not any(one.current.in_flight and one.agent_name is not None for one in session.services):
+            return frozenset()
+        try:
+            return frozenset((await self._backends.rooms.recorded_dispatches(session.room_name)).invite_ids)
+        except (LiveKitUnavailable, RoomMissing):
+            return frozenset()
+
+    def acts_for(self, session_id: str) -> bool:
+        """Whether the session has a control loop here."""
+        return session_id in self._running
+
+    def let_go(self, session_id: str) -> None:
+        """Do nothing more for this session, at once, and end nothing: another process acts for it. The deletion of its
+        room that is under way is still awaited."""
+        tasks = self._running.pop(session_id, None)
+        if tasks is not None:
+            tasks.cancel()
+            self._recording.close(session_id)
+
+    def _start(self, session_id: str, prepare: Callable[[ControlLoop], None] = lambda _: None) -> None:
+        tasks = SessionTasks(Tasks(self._control_loops), Tasks(self._io), Tasks(self._writers))
+        self._running[session_id] = tasks
+        store = self._acting_store(session_id)
+        control_loop = ControlLoop(session_id, replace(self._backends, store=store, io=tasks.io, writers=tasks.writers))
+        prepare(control_loop)
+        running = tasks.loop.spawn(control_loop.run(), name=f"{session_id} control loop")
+        running.add_done_callback(lambda _: self._ended(session_id, tasks))
+
+    def _ended(self, session_id: str, tasks: SessionTasks) -> None:
+        if self._running.get(session_id) is tasks:
+            del self._running[session_id]
 
     async def close(self, session_id: str, *, client_gone: bool = False) -> Session:
         """End a session, unless it is over already. Returns it once it is cleaned up, or after SETTLE_TIMEOUT. Raises

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -18,12 +17,12 @@ import structlog
 from manager_agent.acting_gate import ActingGate
 from manager_agent.backoff import doubling
 from manager_agent.clock import Clock
+from manager_agent.control.manager_turns import TURN_TIMEOUT, ManagerTurns
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.recorded_session import recorded_session, to_continue
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import Rooms
-from manager_agent.not_acting import NotActing
 from manager_agent.records.records import Records
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
@@ -31,7 +30,6 @@ from manager_agent.session.session import SessionState
 from manager_agent.session.specification import DamagedSpecification, NewerSpecification
 from manager_agent.session.transitions import apply
 from manager_agent.store.store import Store, UnknownSession
-from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
@@ -46,13 +44,6 @@ READS_BELIEVED = 3
 """A record that looks damaged is believed to be so after this many reads. Until then its session may still be found."""
 READ_AGAIN, READ_AGAIN_MAX = 10.0, 600.0
 """Seconds until an unreadable room is read again. Doubles with every read, up to the maximum."""
-MANAGERS_AT_ONCE = 6
-"""Recovered rooms that are given their managers at the same time. That keeps two cores busy: a join costs 60 ms of CPU,
-most of it in the SDK. More at once take longer each, and the API answers later."""
-MANAGER_TIMEOUT = 10.0
-"""Seconds that one of them waits for its manager before the next room has its turn."""
-TURN_TIMEOUT = 60.0
-"""Seconds after which a recovered room gets its manager in any case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +75,9 @@ class Recovery:
         identities: Identities,
         acting: ActingGate,
         clock: Clock,
+        turns: ManagerTurns | None = None,
     ) -> None:
+        """`turns`: shared with others that continue sessions; None: there are none."""
         self._records = records
         self._from_records: Sequence[Restorable] = ()
         self._has_records = False
@@ -100,7 +93,7 @@ class Recovery:
         self._unlisted: set[str] = set()
         """The sids of those that the latest listing lacks."""
         self._recovered = 0
-        self._joining, self._turns = asyncio.Semaphore(MANAGERS_AT_ONCE), Tasks()
+        self._turns = turns or ManagerTurns(store, clock)
         self._running: asyncio.Task[None] | None = None
 
     @property
@@ -247,15 +240,7 @@ class Recovery:
         await self._orchestrator.resume(asked, recorded=session)
         # What happened while no process ran is a change like any other, and reported. Nothing else runs before it.
         await self._store.update(session.session_id, listed)
-        self._turns.spawn(self._bring_manager(session.session_id), name=f"{session.session_id} turn", for_all=True)
-
-    async def _bring_manager(self, session_id: str) -> None:
-        """Let a recovered session have its manager, as soon as it is its turn."""
-        async with self._joining:
-            with suppress(TimeoutError, UnknownSession, NotActing):
-                await self._store.update(session_id, ev.ManagerDue(self._clock()))
-                async with asyncio.timeout(MANAGER_TIMEOUT):
-                    await self._store.wait_for(session_id, lambda latest: latest.over or latest.manager.presence.here)
+        self._turns.bring(session.session_id)
 
     def is_unreadable(self, room: ListedRoom) -> bool:
         """Whether its record is believed not to be readable."""

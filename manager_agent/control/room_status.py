@@ -41,9 +41,11 @@ class RoomStatusWriter:
         clock: Clock,
         missed: Callable[[RoomMissing, float], ev.RoomMissed],
         created: Session,
+        has_status: bool = True,
     ) -> None:
         """`missed` makes the event for a room that LiveKit did not know when asked at an instant. `created`: the
-        session as it was recorded when the room was created. From now on acknowledgements wait for the record."""
+        session as it was recorded when the room was created, or as another process left it; unless `has_status`, its
+        status may be older. From now on acknowledgements wait for the record."""
         self._store, self._rooms, self._recording, self._clock = store, rooms, recording, clock
         self._missed = missed
         self._session_id = created.session_id
@@ -53,7 +55,8 @@ class RoomStatusWriter:
         self._room_sid = created.room.sid
         """The room whose record has this specification; empty: the first one."""
         self._record = recording.open(created.session_id)
-        self._record.wrote(created, [])
+        if has_status:
+            self._record.wrote(created, [])
         self.tried_last = asyncio.Event()
         """Set once it was tried to write the final status, or it will not be tried."""
 

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 JOINS_AT_ONCE, JOINS_MAX = 8, 24
-"""Joins that others wait for, and all of them. Recovery begins fewer (MANAGERS_AT_ONCE in control/recovery.py)."""
+"""Joins that others wait for, and all of them. Recovery begins fewer (MANAGERS_AT_ONCE in control/manager_turns.py)."""
 HELD_MAX = 3.0
 """Seconds. A join that takes longer mostly waits for LiveKit, and the next one may begin, up to JOINS_MAX."""
 

@@ -80,6 +80,15 @@ class ManagerDispatch:
             return self
         return replace(self, dispatch_at=min(self.dispatch_at, at))
 
+    def orphaned(self, due: float) -> ManagerDispatch:
+        """It is a manager of a process that acts no more for the session. The next one is dispatched at `due`."""
+        if self.attempt == 0:
+            return self
+        spent, identity = self.spent, self.identity or ""
+        if identity not in spent:
+            spent = (*spent, identity)[-SPENT_IDENTITIES_KEPT:]
+        return ManagerDispatch(attempt=self.attempt, identity=self.identity, dispatch_at=due, spent=spent)
+
     def remade(self, identity: str, at: float) -> ManagerDispatch:
         """The room was lost with this manager and made again; the next one was dispatched with it."""
         spent = (*self.spent, self.identity or "")[-SPENT_IDENTITIES_KEPT:]

@@ -222,9 +222,21 @@ class ManagerDispatched:
 
 @dataclass(frozen=True, slots=True)
 class ManagerDue:
-    """It is the turn of this session, which was recovered, to get a manager."""
+    """It is the turn of this session, which was recovered or taken over, to get a manager."""
 
     at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """What was begun for this session may have been carried out or not: the process that began it acts no more, or its
+    record may be lost."""
+
+    at: float
+    manager_at: float | None = None
+    """When to dispatch a manager in place of the present one, which is another process's; None: it stays."""
+    dispatched_invites: frozenset[str] = frozenset()
+    """The ids of the invites for which LiveKit has a dispatch of an agent; they are not sent again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,7 +350,7 @@ class CleanUpFailed:
 Event = (
     ParticipantSeen | ParticipantLeft | RoomListed | ListingFailed | WebhookArrived | RoomClosed | RoomMissed
     | ServiceSignalled | JobAccepted | ManagerFailed | DeadlinePassed
-    | RoomRequested | RoomCreated | RoomRefused | ManagerDispatched | ManagerDue | InviteStarted | InviteAccepted
-    | InviteRefused | ReplacementHeld | RemovalStarted | RemovalEnded | ListingStarted | SessionClosed
-    | TokenGiven | CleanUpStarted | CleanedUp | CleanUpFailed
+    | RoomRequested | RoomCreated | RoomRefused | ManagerDispatched | ManagerDue | Interrupted
+    | InviteStarted | InviteAccepted | InviteRefused | ReplacementHeld | RemovalStarted | RemovalEnded | ListingStarted
+    | SessionClosed | TokenGiven | CleanUpStarted | CleanedUp | CleanUpFailed
 )  # fmt: skip

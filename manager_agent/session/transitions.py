@@ -16,6 +16,7 @@ from manager_agent.backoff import doubling
 from manager_agent.session import events as ev
 from manager_agent.session.deadlines import deadline
 from manager_agent.session.guests import token_given
+from manager_agent.session.interruption import interrupted
 from manager_agent.session.participant import StaleParticipant
 from manager_agent.session.presence_transitions import participant_left, participant_seen, room_listed
 from manager_agent.session.room_transitions import (
@@ -42,7 +43,7 @@ from manager_agent.session.trespassers import trespasser_removal
 
 CLEAN_UP_PAUSE, CLEAN_UP_PAUSE_MAX = 30.0, 900.0
 """Seconds until the deletion of a room is retried. Doubles with every failure, up to the maximum."""
-AFTER_THE_END = ev.RoomCreated | ev.RoomRefused | ev.CleanUpStarted | ev.CleanedUp | ev.CleanUpFailed
+AFTER_THE_END = ev.RoomCreated | ev.RoomRefused | ev.Interrupted | ev.CleanUpStarted | ev.CleanedUp | ev.CleanUpFailed
 """Events that still apply when the session is over: responses that were in flight, and the clean-up."""
 
 
@@ -182,6 +183,7 @@ _TRANSITIONS: Mapping[type, Callable[[Session, Any], Session]] = {
     ev.RoomListed: room_listed,
     ev.ManagerDispatched: _manager_dispatched,
     ev.ManagerDue: _manager_due,
+    ev.Interrupted: interrupted,
     ev.JobAccepted: _job_accepted,
     ev.ManagerFailed: _manager_failed,
     ev.InviteStarted: invite_started,

@@ -11,10 +11,9 @@ import pytest
 from livekit.protocol.models import Room as RoomInfo
 
 from manager_agent.clock import SteadyClock
+from manager_agent.control.manager_turns import MANAGER_TIMEOUT, MANAGERS_AT_ONCE
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.control.recovery import (
-    MANAGER_TIMEOUT,
-    MANAGERS_AT_ONCE,
     READ_AGAIN_MAX,
     READS_BELIEVED,
     RETRY_PAUSE,

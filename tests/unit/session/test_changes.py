@@ -473,7 +473,7 @@ SILENT = (
     ev.RemovalEnded, ev.CleanUpStarted, ev.TokenGiven, ev.ManagerDue,
 )  # fmt: skip
 """Events that matter to the session alone."""
-NOT_IN_CASES = (ev.JobAccepted, ev.ManagerFailed)
+NOT_IN_CASES = (ev.JobAccepted, ev.ManagerFailed, ev.Interrupted)
 
 
 @pytest.mark.parametrize("case", CASES)

@@ -76,6 +76,8 @@ DeadlinePassed, too early      | =         =         =         =         =      
 DeadlinePassed                 | ready_timeout ready_timeout ready_timeout user_never_joined expired   user_left service_lost =         =         =         user_never_joined service_lost
 ManagerDispatched, first       | .         =         =         =         =         =         =         =         =         =         =         =
 ManagerDispatched, second      | =         .         =         =         =         =         =         =         =         =         =         =
+Interrupted                    | =         .         .         =         =         =         =         =         =         .         .         .
+Interrupted, another's manager | =         .         .         .         .         .         .         =         =         .         .         .
 InviteStarted, first           | .         .         =         =         =         =         =         =         =         =         =         =
 InviteStarted, again           | =         =         =         =         =         =         =         =         =         =         =         =
 InviteStarted, next attempt    | =         =         =         degraded  degraded  degraded  .         =         =         =         degraded  .
@@ -170,6 +172,8 @@ DeadlinePassed, too early      | =        =        =        =        =        = 
 DeadlinePassed                 | .        .        .        .        .        .        .        .        .
 ManagerDispatched, first       | =        =        =        =        =        =        =        =        =
 ManagerDispatched, second      | =        =        =        =        =        =        =        =        =
+Interrupted                    | =        .        =        =        =        =        =        =        =
+Interrupted, another's manager | .        .        .        .        .        .        .        .        .
 InviteStarted, first           | invited  =        =        =        =        =        =        =        =
 InviteStarted, again           | =        =        .        .        =        =        =        =        =
 InviteStarted, next attempt    | =        =        .        invited  invited  invited  invited  invited  invited
@@ -253,6 +257,8 @@ EVENTS: dict[str, Event] = {
     "DeadlinePassed": ev.DeadlinePassed(LATER),
     "ManagerDispatched, first": ev.ManagerDispatched(NOW, 1, given.MANAGER),
     "ManagerDispatched, second": ev.ManagerDispatched(NOW, 2, "sm-manager-2"),
+    "Interrupted": ev.Interrupted(NOW),
+    "Interrupted, another's manager": ev.Interrupted(NOW, manager_at=NOW + 1),
     "InviteStarted, first": ev.InviteStarted(NOW, ASR, 1, 1, "sm-asr-1", "inv_0"),
     "InviteStarted, again": ev.InviteStarted(NOW, ASR, 1, 2, "sm-asr-1", "inv_0"),
     "InviteStarted, next attempt": ev.InviteStarted(NOW, ASR, 2, 1, "sm-asr-2", "inv_0b"),
@@ -273,7 +279,14 @@ EVENTS: dict[str, Event] = {
     "CleanedUp": ev.CleanedUp(NOW),
     "CleanUpFailed": ev.CleanUpFailed(NOW),
 }
-STILL_COUNT_AFTER_THE_END = (ev.RoomCreated, ev.RoomRefused, ev.CleanUpStarted, ev.CleanedUp, ev.CleanUpFailed)
+STILL_COUNT_AFTER_THE_END = (
+    ev.RoomCreated,
+    ev.RoomRefused,
+    ev.Interrupted,
+    ev.CleanUpStarted,
+    ev.CleanedUp,
+    ev.CleanUpFailed,
+)
 OVER = {SessionState.ENDED, SessionState.FAILED}
 
 
