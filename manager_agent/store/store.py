@@ -32,6 +32,8 @@ class Change:
     """Whether it is new here only: another process had it before."""
     recorded_revision: int | None = None
     """The revision with which a restored session entered the state that its record has. None: its present state."""
+    is_remote: bool = False
+    """Whether another replica made it; its event is not known here."""
 
     @property
     def session(self) -> Session:
@@ -40,6 +42,12 @@ class Change:
         assert session is not None, "a change has a session"
         return session
 
+    @property
+    def ends_clean_up(self) -> bool:
+        """Whether the session is over and cleaned up with it."""
+        was_cleaned_up = self.before is not None and self.before.is_cleaned_up
+        return self.after is not None and self.after.is_cleaned_up and not was_cleaned_up
+
     @cached_property
     def parts(self) -> tuple[SessionChange, ...]:
         """Everything that changed, in the order to report it; computed once for all listeners."""
@@ -47,6 +55,12 @@ class Change:
 
 
 Listener = Callable[[Change], None]
+Timing = Callable[[float], None]
+"""Called with the seconds that each update took, including its listeners."""
+
+
+def untimed(_: float) -> None:
+    """Measure nothing."""
 
 
 class UnknownSession(LookupError):
