@@ -19,6 +19,7 @@ from manager_agent.control.room_status import RoomStatusWriter
 from manager_agent.control.standstill import Standstill
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing, RoomReplaced
 from manager_agent.livekit.server_api import Rooms, RoomTaken
+from manager_agent.not_acting import NotActing
 from manager_agent.outbound.fair_slots import TooManyWaiting
 from manager_agent.outbound.invites import InviteError, Inviter
 from manager_agent.records.records import Records
@@ -144,6 +145,7 @@ class ActionIO:
         return None  # the outcome is that the manager joins
 
     async def invite(self, session: Session, invite: SendInvite) -> ev.Event:
+        """Raises NotActing."""
         service = session.services[invite.entry]
         about = {"service_id": service.service_id, "attempt": invite.attempt, "tries": invite.tries}
         key = (invite.entry, invite.attempt, invite.tries)
@@ -174,6 +176,8 @@ class ActionIO:
             outcome: ev.Event = ev.InviteRefused(
                 self._clock(), *key, refused.why, refused.final, detail=refused.public_detail
             )
+        except NotActing:
+            raise
         except Exception:
             log.exception("invite_fault", **about)
             outcome = ev.InviteRefused(self._clock(), *key, ev.Refusal.UNREACHABLE)
@@ -260,7 +264,7 @@ class ActionIO:
         assert sid, "the removal was recorded"
         about = stale.log_fields if stale else {"identity": identity, "of_another_session": True}
         try:
-            await self._rooms.remove(session.room_name, identity, sid)
+            await self._rooms.remove(session.room_name, identity, sid, session_id=session.session_id)
         except Exception as error:
             log.warning("participant_not_removed", error=str(error), **about)
             return ev.RemovalEnded(self._clock(), identity, removed=False, trespasser=trespasser)

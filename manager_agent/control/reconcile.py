@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 import structlog
@@ -18,6 +18,7 @@ from manager_agent.control.unowned_rooms import UnownedRooms
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import Rooms
+from manager_agent.not_acting import NotActing
 from manager_agent.session.session import Session
 from manager_agent.store.store import Store, UnknownSession
 
@@ -37,13 +38,19 @@ class Reconciler:
         recovery: Recovery,
         acting: ActingGate,
         clock: Clock,
+        is_leader: Callable[[], bool] | None = None,
+        caught_up: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """`is_leader`: whether this replica does what only one may do; None: there are no others. `caught_up`: waits
+        until the sessions of all replicas are known here, and raises NotActing if they can't be."""
+        self._is_leader, self._caught_up = is_leader or (lambda: acting.may_act), caught_up
         self._store, self._rooms, self._clock = store, rooms, clock
-        self._recovery, self._acting = recovery, acting
+        self._recovery = recovery
         self._missed_rooms, self._unowned = missed_rooms, UnownedRooms()
         self.is_answered = True
         """Whether LiveKit answered the last listing of rooms."""
         self._running: asyncio.Task[None] | None = None
+        self._is_due = asyncio.Event()
 
     async def start(self) -> None:
         self._running = asyncio.create_task(self._run(), name="reconcile")
@@ -53,10 +60,16 @@ class Reconciler:
             self._running.cancel()
             await asyncio.wait([self._running])
 
+    def begin_now(self) -> None:
+        """Compare now, instead of when it is due."""
+        self._is_due.set()
+
     async def round(self) -> None:
-        """Compare once. Raises LiveKitUnavailable."""
+        """Compare once. Raises LiveKitUnavailable, NotActing."""
         asked_at = self._clock()
         listed = await self._list()
+        if self._caught_up is not None:
+            await self._caught_up()  # a session is known before its room can be listed
         for session in list(self._store.list()):
             if is_missed(session, listed, asked_at):
                 await self._record_missed(session, listed, asked_at)
@@ -102,9 +115,14 @@ class Reconciler:
         with suppress(LiveKitUnavailable):  # the first round says what is wrong then
             await self._list()  # at once, so that keys which LiveKit rejects are known at the start
         while True:
-            await asyncio.sleep(INTERVAL * random.uniform(1 - JITTER, 1 + JITTER))
+            with suppress(TimeoutError):
+                async with asyncio.timeout(INTERVAL * random.uniform(1 - JITTER, 1 + JITTER)):
+                    await self._is_due.wait()
+            self._is_due.clear()
             try:
-                await (self.round() if self._acting.may_act else self._list())
+                await (self.round() if self._is_leader() else self._list())
+            except NotActing as error:
+                log.warning("not_reconciled", error=str(error))
             except LiveKitUnavailable as error:
                 log.warning("not_reconciled", error=str(error))
             except Exception:

@@ -8,7 +8,7 @@ later: LiveKit's lists may lag behind.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -23,6 +23,7 @@ from manager_agent.control.recorded_session import recorded_session, to_continue
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import Rooms
+from manager_agent.not_acting import NotActing
 from manager_agent.records.records import Records
 from manager_agent.session import events as ev
 from manager_agent.session.identities import Identities
@@ -76,8 +77,12 @@ class Recovery:
         acting: ActingGate,
         clock: Clock,
         turns: ManagerTurns | None = None,
+        is_leader: Callable[[], bool] = lambda: True,
+        caught_up: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        """`turns`: shared with others that continue sessions; None: there are none."""
+        """`turns`: shared with others that continue sessions; None: there are none. `is_leader`: whether this replica
+        does what only one may do: the others leave rooms without a session to it. `caught_up`: see Reconciler."""
+        self._is_leader, self._caught_up = is_leader, caught_up
         self._records = records
         self._from_records: Sequence[Restorable] = ()
         self._has_records = False
@@ -149,7 +154,7 @@ class Recovery:
         await self._restore_records()
         self._has_records = True
         for _ in range(ROUNDS_MAX):
-            rooms = await self._list_rooms()
+            rooms = await self._list_rooms() if self._is_leader() else []
             self._unread = {room.sid: room for room in rooms if not self._is_settled(room)}
             await self._recover_all(sorted(self._unread.values(), key=_urgency))
             if not self._unread:
@@ -170,8 +175,11 @@ class Recovery:
         """The rooms of this deployment, once LiveKit lists them."""
         while True:
             try:
-                return [room for room in await self._rooms.list_rooms() if room.is_ours]
-            except LiveKitUnavailable as error:
+                rooms = [room for room in await self._rooms.list_rooms() if room.is_ours]
+                if self._caught_up is not None:
+                    await self._caught_up()
+                return rooms
+            except (LiveKitUnavailable, NotActing) as error:
                 log.warning("not_recovered_yet", error=str(error))
             except Exception:
                 log.exception("recovery_fault")

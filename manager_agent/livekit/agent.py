@@ -58,9 +58,12 @@ class ManagerAgent:
         acting: ActingGate,
         clock: Clock,
         livekit_clock: LiveKitClock,
+        acting_store: Callable[[str], Store] | None = None,
     ) -> None:
+        """`acting_store`: see Orchestrator."""
         self._url, self._key, self._secret, self._agent_name = url, api_key, api_secret, agent_name
         self._store, self._identities, self._clock = store, identities, clock
+        self._acting_store = acting_store or (lambda _: store)
         self._recording, self._rooms, self._acting = recording, rooms, acting
         self._signing = signed_in_livekits_time(livekit_clock, api_secret)
         self._slots = JoinSlots()
@@ -172,7 +175,7 @@ class ManagerAgent:
                     await self._store.wait_for(session_id, lambda session: session.room.remaking_since is None)
             if self._store.get(session_id).room.sid not in ("", room_sid):
                 return False
-            session = await self._store.update(session_id, ev.JobAccepted(at, identity))
+            session = await self._acting_store(session_id).update(session_id, ev.JobAccepted(at, identity))
         except (UnknownSession, NotActing):
             return False
         manager = session.manager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from manager_agent.livekit.listed_room import ListedRoom
+from manager_agent.livekit.room_acts import RoomActs
 from manager_agent.livekit.tokens import AccessToken, Joiner, Tokens
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.required_service import RequiredService
@@ -14,8 +15,8 @@ from manager_agent.store.room_names import RoomNames
 class JoinTokens:
     """Every token is recorded in `names` before anyone gets it."""
 
-    def __init__(self, tokens: Tokens, names: RoomNames) -> None:
-        self._tokens, self._names = tokens, names
+    def __init__(self, tokens: Tokens, names: RoomNames, acts: RoomActs | None = None) -> None:
+        self._tokens, self._names, self._acts = tokens, names, acts or RoomActs()
 
     def for_user(self, session: Session, now: float) -> AccessToken:
         """A fresh token for the session's user."""
@@ -24,10 +25,12 @@ class JoinTokens:
     def for_human(self, session: Session, human: User, now: float) -> AccessToken:
         """A token for a human in the session's room."""
         token = self._tokens.for_human(session, human, now)
+        self._acts.note("user_token", session.session_id, session.room_name)
         return self._reserving(session, token, is_recognized=not self._tokens.can_hide(human))
 
     def for_service(self, session: Session, service: RequiredService, now: float) -> AccessToken:
-        """The join token of a service invited at `now`."""
+        """The join token of a service invited at `now`. Raises NotActing."""
+        self._acts.begin("invite", session.session_id, session.room_name)
         return self._reserving(session, self._tokens.for_service(session, service, now), is_recognized=True)
 
     def reserve_again(self, session: Session, now: float) -> None:

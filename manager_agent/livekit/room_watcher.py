@@ -107,6 +107,16 @@ class Watcher:
         session = self._store.get(self._session_id)
         return session.manager.identity == self._identity and not session.is_cleaned_up
 
+    def _is_needed(self) -> bool:
+        """Whether this manager has to stay: it is in charge, or another replica's manager that is to relieve it is not
+        in the room yet. Raises UnknownSession."""
+        session = self._store.get(self._session_id)
+        if self._is_in_charge() or session.is_cleaned_up:
+            return not session.is_cleaned_up
+        relieved = session.stale_participant(self._identity)
+        is_awaited = not session.over and not session.manager.presence.here
+        return relieved is not None and is_awaited and self._clock() < relieved.not_before
+
     async def _serve(self) -> None:
         """Watch the room until it closes or this manager has to leave."""
         self._room.local_participant.register_rpc_method(TOPIC, self._on_rpc)
@@ -140,10 +150,15 @@ class Watcher:
 
     async def _stop_when_not_in_charge(self) -> None:
         """Leave once the session has put another manager in charge, as it may while this one is disconnected before the
-        SDK reconnects, and once its room is deleted, as LiveKit may not say so."""
+        SDK reconnects, once the one of another replica has relieved it, and once its room is deleted, as LiveKit may
+        not say so."""
         with suppress(UnknownSession, NotActing):
-            await self._store.wait_for(self._session_id, lambda _: not self._is_in_charge())
-            if not self._store.get(self._session_id).is_cleaned_up:
+            await self._store.wait_for(self._session_id, lambda _: not self._is_needed())
+            session = self._store.get(self._session_id)
+            relieved = session.stale_participant(self._identity)
+            if relieved is not None and relieved.not_before > -math.inf:
+                log.info("manager_handed_over", identity=self._identity, by=session.manager.identity)
+            elif not session.is_cleaned_up:
                 log.warning("manager_relieved", identity=self._identity)
         self._inbox.put_nowait(None)
 

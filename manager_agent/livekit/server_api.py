@@ -18,6 +18,7 @@ from manager_agent.livekit.join_tokens import JoinTokens
 from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.livekit_clock import LiveKitClock
 from manager_agent.livekit.participants import participant_of
+from manager_agent.livekit.room_acts import RoomActs
 from manager_agent.livekit.room_record import RECORD, RecordedDispatches, dispatch_metadata, name_session
 from manager_agent.livekit.tokens import EVERY_GRANT, Grant, Tokens
 from manager_agent.messages import RoomStatus
@@ -63,16 +64,17 @@ class Rooms(LiveKitCalls):
         acting: ActingGate | None = None,
         clock: SteadyClock | None = None,
         livekit_clock: LiveKitClock | None = None,
+        acts: RoomActs | None = None,
     ) -> None:
         """`services_url`: the LiveKit URL that services are told to connect to. `user_grants`: the maximum that a human
         in a room may be granted. `room_names`: told every token that is given out. `acting`: None where
         no other process shares the deployment. `clock`: the one of the sessions.
-        `livekit_clock` learns LiveKit's time from its answers."""
-        clock = clock or SteadyClock()
+        `livekit_clock` learns LiveKit's time from its answers. `acts` refuses what another replica has to do."""
+        clock, self._acts = clock or SteadyClock(), acts or RoomActs()
         super().__init__(url, api_key, api_secret, acting, livekit_clock or LiveKitClock(clock))
         self.services_url, self.clock_origin = services_url, clock.origin
         tokens = Tokens(api_key, api_secret, user_grants=user_grants, livekit_clock=self.livekit_clock)
-        self.tokens = JoinTokens(tokens, room_names or RoomNames(MemoryRecords(clock), self.livekit_clock))
+        self.tokens = JoinTokens(tokens, room_names or RoomNames(MemoryRecords(clock), self.livekit_clock), self._acts)
         self._agent_name, self._deployment = agent_name, deployment
         self._manager_name = agent_name if acting is None else acting.worker_name(agent_name)
 
@@ -106,6 +108,7 @@ class Rooms(LiveKitCalls):
         while True:
             try:
                 async with self._calling():
+                    self._acts.begin("create_room", session.session_id, session.room_name)
                     room = await self._livekit.room.create_room(request)
                 break
             except LiveKitBusy:
@@ -143,6 +146,7 @@ class Rooms(LiveKitCalls):
         RoomMissing, LiveKitUnavailable."""
         await self._look_at_room(session)
         async with self._calling():
+            self._acts.begin("create_dispatch", session.session_id, session.room_name)
             request = api.CreateAgentDispatchRequest(room=session.room_name, agent_name=agent_name, metadata=metadata)
             return (await self._livekit.agent_dispatch.create_dispatch(request)).id
 
@@ -204,13 +208,15 @@ class Rooms(LiveKitCalls):
             return False
         return True
 
-    async def remove(self, room_name: str, identity: str, sid: str) -> None:
-        """Remove the participant `sid`, which has this identity. No error if it is already gone, or if another
-        participant has the identity by now. Its token stays valid. Raises LiveKitUnavailable."""
+    async def remove(self, room_name: str, identity: str, sid: str, *, session_id: str = "") -> None:
+        """Remove the participant `sid`, which has this identity, from the room of a session, or of none. No error if it
+        is already gone, or if another participant has the identity by now. Its token stays valid. Raises
+        LiveKitUnavailable."""
         participant = api.RoomParticipantIdentity(room=room_name, identity=identity)
         try:
             async with self._calling():
                 if (await self._livekit.room.get_participant(participant)).sid == sid:
+                    self._acts.begin("remove_participant", session_id, room_name)
                     await self._livekit.room.remove_participant(participant)
         except RoomMissing:
             pass
@@ -237,6 +243,7 @@ class Rooms(LiveKitCalls):
         await self._look_at_room(session)
         metadata = RoomStatus.of(session, self._deployment, self.clock_origin).model_dump_json()
         async with self._calling():
+            self._acts.begin("update_room_metadata", session.session_id, session.room_name)
             request = api.UpdateRoomMetadataRequest(room=session.room_name, metadata=metadata)
             written = await self._livekit.room.update_room_metadata(request)
             if session.room.sid not in ("", written.sid):  # replaced since the look: it must not look like ours
@@ -252,6 +259,7 @@ class Rooms(LiveKitCalls):
             return
         try:
             async with self._calling():
+                self._acts.begin("delete_room", session_id, room_name)
                 await self._livekit.room.delete_room(api.DeleteRoomRequest(room=room_name))
         except RoomMissing:
             pass

@@ -1,0 +1,131 @@
+"""What becomes of actions under way when the process that began them was cut off."""
+
+from __future__ import annotations
+
+from manager_agent.session import events as ev
+from manager_agent.session.interruption import RELIEVED_STAY
+from manager_agent.session.plan import CleanUp, CreateRoom, DispatchManager, ListRoom, Remove, SendInvite, plan
+from manager_agent.session.session import Session
+from tests.unit import sessions as given
+from tests.unit.sessions import ASR, BOT, START
+
+NOW = START + 5
+MANAGER_2 = "sm-manager-2"
+
+_ready = given.after(
+    given.a_session(given.JOINS),
+    *(*given.watched(), *given.invited(ASR), *given.accepted(ASR), given.shown("sm-asr-1", "PA_asr", START + 1)),
+)
+
+
+def taken_over(session: Session, at: float = NOW, manager_at: float = NOW) -> Session:
+    return given.after(session, ev.Interrupted(at, manager_at))
+
+
+def due(session: Session, at: float = NOW) -> list[object]:
+    return list(plan(session, at).actions)
+
+
+def test_a_session_without_anything_under_way_keeps_its_state() -> None:
+    session = taken_over(_ready)
+    assert session.state is _ready.state
+    assert session.services == _ready.services
+
+
+def test_the_manager_of_another_process_is_replaced_when_it_is_time() -> None:
+    session = taken_over(_ready, manager_at=NOW + 60)
+    assert DispatchManager(2) not in due(session, NOW + 59)
+    assert DispatchManager(2) in due(session, NOW + 60)
+    assert DispatchManager(2) in due(given.after(session, ev.ManagerDue(NOW + 1)), NOW + 1)
+
+
+def test_the_relieved_manager_stays_until_the_next_one_is_there() -> None:
+    """It is removed only if it does not leave by itself."""
+    session = given.after(taken_over(_ready), ev.ManagerDispatched(NOW, 2, MANAGER_2))
+    remove = Remove(given.MANAGER)
+    assert remove not in due(session, NOW + RELIEVED_STAY - 0.1)
+    assert remove in due(session, NOW + RELIEVED_STAY)
+
+
+def test_the_relieved_manager_does_not_take_charge_again() -> None:
+    session = taken_over(_ready)
+    assert given.after(session, ev.JobAccepted(NOW + 1, given.MANAGER)) is session
+    assert given.after(session, ev.ManagerFailed(NOW + 1, given.MANAGER)) is session
+
+
+def test_its_own_manager_stays_in_charge_if_only_records_may_be_lost() -> None:
+    session = given.after(_ready, ev.Interrupted(NOW))
+    assert session is _ready
+
+
+def test_a_room_that_was_being_made_is_asked_for_again_with_the_next_manager() -> None:
+    session = taken_over(given.after(given.a_session(given.JOINS), *given.requested()), manager_at=NOW + 60)
+    assert due(session) == [CreateRoom()]
+    again = given.after(session, ev.RoomRequested(NOW), ev.ManagerDispatched(NOW, 2, MANAGER_2))
+    assert (again.manager.attempt, again.manager.identity) == (2, MANAGER_2)
+    assert given.after(again, ev.RoomCreated(NOW + 1, "RM_1")).room.sid == "RM_1"
+
+
+def test_a_room_that_was_being_made_again_is_asked_for_again() -> None:
+    session = taken_over(given.after(_ready, *given.room_requested_again(START + 4)))
+    assert session.room.may_be_replaced
+    assert CreateRoom() in due(session, NOW + 30)
+
+
+def test_an_invite_that_was_under_way_is_sent_again() -> None:
+    session = taken_over(given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR)))
+    assert SendInvite(ASR, 1, 2) in due(session)
+
+
+def test_a_dispatch_that_livekit_has_is_not_sent_again() -> None:
+    """An agent that is dispatched twice would join twice."""
+    session = given.after(
+        given.a_session(given.JOINS, given.SIGNALS, given.AGENT), *given.managed(), *given.invited(BOT)
+    )
+    known = given.after(session, ev.Interrupted(NOW, NOW, frozenset({f"inv_{BOT}"})))
+    assert known.services[BOT].current.timeline.accepted == NOW
+    assert not any(isinstance(action, SendInvite) and action.entry == BOT for action in due(known))
+
+
+def test_an_invite_that_was_sent_again_to_a_late_service_counts_as_accepted() -> None:
+    accepted = given.after(given.a_session(given.JOINS), *given.managed(), *given.invited(ASR), *given.accepted(ASR))
+    session = taken_over(given.after(accepted, ev.InviteStarted(START + 4, ASR, 1, 2, "sm-asr-1", "inv_0")))
+    attempt = session.services[ASR].current
+    assert not attempt.is_under_way
+    assert attempt.overdue_since == START
+
+
+def test_a_listing_that_was_under_way_is_made_again() -> None:
+    session = taken_over(given.after(_ready, ev.ListingStarted(START + 4)))
+    assert session.listing_since is None
+    assert ListRoom() in due(session, NOW + 30)
+
+
+def test_a_removal_that_was_under_way_is_made_again() -> None:
+    stale = given.after(
+        _ready,
+        *(ev.InviteStarted(START + 2, ASR, 2, 1, "sm-asr-2", "inv_0b"), ev.InviteAccepted(START + 3, ASR, 2, 1)),
+        ev.RemovalStarted(START + 4, "sm-asr-1"),
+    )
+    assert Remove("sm-asr-1") not in due(stale, NOW + 2)
+    assert Remove("sm-asr-1") in due(taken_over(stale), NOW + 2)
+
+
+def test_a_clean_up_that_was_under_way_begins_again() -> None:
+    over = given.after(_ready, ev.SessionClosed(START + 3), ev.CleanUpStarted(START + 4))
+    assert CleanUp() not in due(over)
+    session = taken_over(over)
+    assert CleanUp() in due(session)
+    assert session.manager is over.manager
+
+
+def test_a_room_that_was_being_made_as_the_session_ended_is_deleted() -> None:
+    """LiveKit may have made it."""
+    over = given.after(given.a_session(given.JOINS), *given.requested(), ev.SessionClosed(START + 1))
+    assert CleanUp() not in due(over)
+    assert CleanUp() in due(taken_over(over))
+
+
+def test_a_session_that_is_cleaned_up_is_left_as_it_is() -> None:
+    over = given.after(_ready, ev.SessionClosed(START + 3), ev.CleanUpStarted(START + 4), ev.CleanedUp(START + 4))
+    assert taken_over(over) is over
