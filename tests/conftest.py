@@ -16,6 +16,9 @@ from tests.orphans import pytest_testnodedown as pytest_testnodedown
 from tests.orphans import pytest_xdist_newgateway as pytest_xdist_newgateway
 from tests.otel_collector import otel_collector as otel_collector
 from tests.otel_collector import otel_collector_binary as otel_collector_binary
+from tests.redis_server import own_redis_server as own_redis_server
+from tests.redis_server import redis_server as redis_server
+from tests.redis_server import shared_redis_server as shared_redis_server
 from tests.signals import pytest_configure as pytest_configure
 from tests.signals import pytest_unconfigure as pytest_unconfigure
 from tests.waiting import begin_test

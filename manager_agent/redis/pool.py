@@ -1,0 +1,106 @@
+"""Connections to the primary, logged in, kept while they work."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from redis.asyncio.connection import (
+    AbstractConnection,
+    Connection,
+    RedisSSLContext,
+    SSLConnection,
+    UnixDomainSocketConnection,
+)
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from manager_agent.redis.primary import Address, primary_of, tls_options
+from manager_agent.redis.url import RedisUrl
+
+USED_ONCE = -1
+
+
+class Pool:
+    """Hands out each connection to one user at a time. How many there are is bounded by their users."""
+
+    def __init__(self, url: RedisUrl, key: str, *, connect_timeout: float) -> None:
+        """`key`: one of the deployment. `connect_timeout`: seconds. Their users bound everything else: redis-py would do
+        it with `asyncio.wait_for`, which in Python 3.11 may swallow a cancellation."""
+        self._url = url
+        self._primary = primary_of(url, key)
+        self._options: dict[str, Any] = {
+            "username": url.username or None,
+            "password": url.password or None,
+            "db": url.db,
+            "socket_connect_timeout": connect_timeout,
+            "socket_timeout": None,
+            # Whether a command may be sent again is known where it is sent.
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+            "client_name": "session-manager",
+        }
+        self._tls: RedisSSLContext | None = None
+        self._idle: list[AbstractConnection] = []
+        self._generation: dict[AbstractConnection, int] = {}
+        """Of the connections in use: how often the primary had been lost when each was made."""
+        self._losses = 0
+
+    async def acquire(self) -> AbstractConnection:
+        """Raises errors of redis-py and OSError."""
+        while self._idle:
+            connection = self._idle.pop()
+            # One that can be read has ended, or has an answer that was given up.
+            if connection.is_connected and not await connection.can_read():
+                self._generation[connection] = self._losses
+                return connection
+            await connection.disconnect(nowait=True)
+        losses = self._losses
+        connection = await self.connect(await self._primary.find())
+        self._generation[connection] = losses
+        return connection
+
+    async def connect(self, address: Address) -> AbstractConnection:
+        """A new connection to this server, used once. Raises errors of redis-py and OSError."""
+        connection = self._new(address)
+        try:
+            await connection.connect()  # type: ignore[no-untyped-call]
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        self._generation[connection] = USED_ONCE
+        return connection
+
+    def _new(self, address: Address) -> AbstractConnection:
+        if self._url.kind == "unix":
+            return UnixDomainSocketConnection(path=self._url.path, **self._options)
+        host, port = address
+        if not self._url.tls:
+            return Connection(host=host, port=port, **self._options)
+        connection = SSLConnection(host=host, port=port, **self._options, **tls_options(self._url))
+        # Made once: reading the system's authorities takes milliseconds.
+        self._tls = connection.ssl_context = self._tls or connection.ssl_context
+        return connection
+
+    async def release(self, connection: AbstractConnection, *, is_reusable: bool) -> None:
+        if self._generation.pop(connection) == self._losses and is_reusable:
+            self._idle.append(connection)
+        else:
+            await connection.disconnect(nowait=True)
+
+    async def lost(self) -> None:
+        """The primary did not answer, or is it no more. Connections in use are closed when they are released."""
+        self._losses += 1
+        self._primary.forget()
+        idle, self._idle = self._idle, []
+        for connection in idle:
+            await connection.disconnect(nowait=True)
+
+    async def moved(self, address: Address) -> None:
+        await self.lost()
+        self._primary.moved(address)
+
+    async def aclose(self) -> None:
+        await self.lost()
+        for connection in list(self._generation):
+            await connection.disconnect(nowait=True)
+        await self._primary.aclose()

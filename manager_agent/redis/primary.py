@@ -1,0 +1,135 @@
+"""Where the server is that has a deployment's keys: the only one, the primary that sentinels name, or a node of a
+cluster. redis-py knows how to ask."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from redis.asyncio import RedisCluster, Sentinel
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from manager_agent.redis.url import RedisUrl
+
+GUIDE_TIMEOUT = 0.4
+"""Seconds for one sentinel or node: when it does not answer, there is time to ask the next one."""
+
+Address = tuple[str, int]
+"""Host and port."""
+
+
+class Primary(Protocol):
+    async def find(self) -> Address:
+        """Where it is, as far as is known. Raises errors of redis-py and OSError."""
+
+    def forget(self) -> None:
+        """It did not answer, or is not the primary: look for it again."""
+
+    def moved(self, address: Address) -> None:
+        """A cluster said where the keys are now."""
+
+    async def aclose(self) -> None: ...
+
+
+def primary_of(url: RedisUrl, key: str) -> Primary:
+    """`key`: one of the deployment; all are in one slot."""
+    match url.kind:
+        case "sentinel":
+            return SentinelPrimary(url)
+        case "cluster":
+            return ClusterPrimary(url, key)
+    return OnlyServer(url.nodes[0] if url.nodes else ("", 0))
+
+
+def tls_options(url: RedisUrl) -> dict[str, Any]:
+    """The arguments of redis-py's connections about TLS; none without TLS."""
+    if not url.tls:
+        return {}
+    return {
+        "ssl_ca_certs": url.ca_file or None,
+        "ssl_certfile": url.certificate_file or None,
+        "ssl_keyfile": url.key_file or None,
+        "ssl_cert_reqs": "required" if url.verify else "none",
+        "ssl_check_hostname": url.check_hostname and url.verify,
+    }
+
+
+def _guide_options(url: RedisUrl, username: str, password: str) -> dict[str, Any]:
+    return {
+        "username": username or None,
+        "password": password or None,
+        "socket_connect_timeout": GUIDE_TIMEOUT,
+        "socket_timeout": GUIDE_TIMEOUT,
+        "retry": Retry(NoBackoff(), 0),
+        "protocol": 2,
+        "ssl": url.tls,
+        **tls_options(url),
+    }
+
+
+class OnlyServer:
+    def __init__(self, address: Address) -> None:
+        self._address = address
+
+    async def find(self) -> Address:
+        return self._address
+
+    def forget(self) -> None:
+        pass  # its name is resolved anew for each connection
+
+    def moved(self, address: Address) -> None:
+        pass  # a cluster, but the URL does not say so: the answer is an error
+
+    async def aclose(self) -> None:
+        pass
+
+
+class SentinelPrimary:
+    def __init__(self, url: RedisUrl) -> None:
+        login = _guide_options(url, url.sentinel_username, url.sentinel_password)
+        self._sentinel = Sentinel(url.nodes, sentinel_kwargs=login)  # type: ignore[no-untyped-call]
+        self._service = url.service
+
+    async def find(self) -> Address:
+        host, port = await self._sentinel.discover_master(self._service)
+        return str(host), int(port)
+
+    def forget(self) -> None:
+        pass  # sentinels are asked for each connection
+
+    def moved(self, address: Address) -> None:
+        pass
+
+    async def aclose(self) -> None:
+        await self._sentinel.aclose()
+
+
+class ClusterPrimary:
+    def __init__(self, url: RedisUrl, key: str) -> None:
+        cluster = RedisCluster(
+            startup_nodes=[ClusterNode(host, port) for host, port in url.nodes],
+            require_full_coverage=False,  # other slots don't matter
+            **_guide_options(url, url.username, url.password),
+        )
+        self._cluster = cluster
+        self._key = key
+        self._address: Address | None = None
+
+    async def find(self) -> Address:
+        if self._address is None:
+            await self._cluster.nodes_manager.initialize()
+            node = self._cluster.get_node_from_key(self._key)
+            assert node is not None  # only a node that was asked for as a replica may be
+            self._address = node.host, int(node.port)
+        return self._address
+
+    def forget(self) -> None:
+        self._address = None
+
+    def moved(self, address: Address) -> None:
+        self._address = address if address[0] else None
+
+    async def aclose(self) -> None:
+        await self._cluster.nodes_manager.aclose()
+        await self._cluster.nodes_manager.aclose("startup_nodes")

@@ -1,0 +1,35 @@
+"""Lua scripts: each changes several keys in one step, or reads them as they are together.
+
+A script is a file in lua/. Its first line may be `#!lua flags=allow-oom`, for what must go on when Redis is full. A
+line `-- include: NAME` stands for the file lua/NAME.lua, which has functions that several scripts need.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from importlib.resources import files
+
+INCLUDE = re.compile(r"^-- include: ([a-z_]+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Script:
+    name: str
+    source: str = field(repr=False)
+    sha: str = field(init=False, repr=False)
+    """By which Redis knows it: EVALSHA."""
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+        object.__setattr__(self, "sha", digest)
+
+
+def load_script(name: str) -> Script:
+    """The script of lua/NAME.lua. Raises FileNotFoundError."""
+    return Script(name, INCLUDE.sub(lambda match: _read(match[1]), _read(name)))
+
+
+def _read(name: str) -> str:
+    return (files(__package__) / "lua" / f"{name}.lua").read_text(encoding="utf-8")

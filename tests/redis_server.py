@@ -1,0 +1,236 @@
+"""A real redis-server, or valkey-server, for tests.
+
+The fixture `redis_server` is one that the tests of a worker share: each gets a deployment of its own, and leaves the
+server as it is. `own_redis_server` belongs to one test, which may stop, freeze and empty it.
+"""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import pytest
+from redis.asyncio import Redis
+
+from scripts.livekit_server import free_port
+from scripts.redis_server import RedisMissing, find_or_fetch, is_required
+from tests.certificates import Certificates
+
+START_TIMEOUT = 20.0
+POLL_INTERVAL = 0.005
+LINES_SHOWN = 15
+
+Setting = str | int
+"""The value of a line of redis.conf."""
+
+
+class RedisServer:
+    """A process on 127.0.0.1: a context manager, or call start() and stop(), repeatedly. It keeps its port."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        username: str = "",
+        password: str = "",
+        tls: Certificates | None = None,
+        persists: bool = False,
+        sentinel: bool = False,
+        **settings: Setting,
+    ) -> None:
+        """`folder`: for its files and its log. `username`: of an ACL user who may do all; without it, the password is
+        the default user's. `persists`: restart() finds what was written. `sentinel`: it is one. `settings`: lines of
+        redis.conf, with _ for -."""
+        self.port = free_port()
+        self.deployment = f"test-{secrets.token_hex(4)}"
+        """For the keys of one test."""
+        self._folder = folder / f"redis-{self.port}"
+        self._folder.mkdir(parents=True)
+        self.log = self._folder / "log"
+        self._username, self._password, self._tls = username, password, tls
+        self._is_sentinel = sentinel
+        self._process: subprocess.Popen[bytes] | None = None
+        self._config = self._folder / "redis.conf"
+        self._config.write_text(self._lines(persists, settings))
+
+    def __repr__(self) -> str:
+        return f"<RedisServer {self.port} [{f'pid {self._process.pid}' if self._process else 'stopped'}]>"
+
+    @property
+    def login(self) -> str:
+        """user:password@ of a URL, if any."""
+        return f"{self._username}:{self._password}@" if self._password else ""
+
+    @property
+    def query(self) -> str:
+        """The options of a URL, if any."""
+        return f"?ssl_ca_certs={self._tls.authority}" if self._tls else ""
+
+    @property
+    def url(self) -> str:
+        return f"redis{'s' if self._tls else ''}://{self.login}127.0.0.1:{self.port}/0{self.query}"
+
+    def client(self) -> Redis:
+        """A client of redis-py: an async context manager."""
+        return Redis(
+            host="127.0.0.1",
+            port=self.port,
+            username=self._username or None,
+            password=self._password or None,
+            ssl=self._tls is not None,
+            ssl_ca_certs=str(self._tls.authority) if self._tls else None,
+            protocol=2,
+        )
+
+    async def command(self, *words: str | bytes | float) -> Any:
+        """The answer of the server to one command, as it sends it."""
+        async with self.client() as client:
+            client.response_callbacks.clear()
+            return await client.execute_command(*words)  # type: ignore[no-untyped-call]
+
+    # -- its life --------------------------------------------------------------------------------------------
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Start it and wait until it answers. Takes some hundredths of a second, and blocks."""
+        program = str(find_or_fetch())
+        with self.log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [program, str(self._config), *(["--sentinel"] if self._is_sentinel else [])],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self._folder,
+                process_group=0,  # Ctrl-C does not end it before the tests that use it
+            )
+        try:
+            self._await_answer(self._process)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """End it, as by a failure of its machine: without a farewell."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait()
+
+    def restart(self) -> None:
+        """Without `persists` it is empty then."""
+        self.stop()
+        self.start()
+
+    def freeze(self) -> None:
+        """Let it take connections, which the system does, but answer nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    @property
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    async def flush(self) -> None:
+        """Empty it."""
+        await self.command("FLUSHALL")
+
+    async def limit_memory(self, limit: int = 1) -> None:
+        """Refuse what needs more memory than this many bytes; 0: there is no limit."""
+        await self.command("CONFIG", "SET", "maxmemory", limit)
+
+    def _await_answer(self, process: subprocess.Popen[bytes]) -> None:
+        """Until PING is answered, if only by an error: that a login is needed, but not that data is being loaded."""
+        give_up_at = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < give_up_at and process.poll() is None:
+            if (answer := self._pinged()) and b"LOADING" not in answer:
+                return
+            time.sleep(POLL_INTERVAL)
+        end = "\n".join(self.log.read_text(errors="replace").splitlines()[-LINES_SHOWN:])
+        raise RuntimeError(f"redis-server on port {self.port} did not start; the end of {self.log}:\n{end}")
+
+    def _pinged(self) -> bytes:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as plain:
+                if self._tls is None:
+                    return _ping(plain)
+                with self._tls.client_context().wrap_socket(plain, server_hostname="127.0.0.1") as encrypted:
+                    return _ping(encrypted)
+        except OSError:
+            return b""
+
+    # -- its configuration -----------------------------------------------------------------------------------
+
+    def _lines(self, persists: bool, settings: Mapping[str, Setting]) -> str:
+        lines: dict[str, Setting] = {
+            "bind": "127.0.0.1",
+            "dir": str(self._folder),
+            "daemonize": "no",
+            "logfile": '""',
+        }
+        if self._tls:
+            lines |= {"port": 0, "tls-port": self.port, "tls-auth-clients": "no", "tls-replication": "yes"}
+            lines |= {"tls-cert-file": str(self._tls.certificate), "tls-key-file": str(self._tls.key)}
+            lines |= {"tls-ca-cert-file": str(self._tls.authority)}
+        else:
+            lines["port"] = self.port
+        if not self._is_sentinel:
+            lines |= {"save": '""', "appendonly": "yes" if persists else "no", "appendfsync": "always"}
+            lines["repl-diskless-sync-delay"] = 0
+            lines |= {"user": f"{self._username} on >{self._password} ~* &* +@all"} if self._username else {}
+            lines |= {"requirepass": self._password} if self._password and not self._username else {}
+        lines |= {name.replace("_", "-"): value for name, value in settings.items()}
+        text = "".join(f"{name} {value}\n" for name, value in lines.items())
+        return text + ("user default off\n" if self._username else "")
+
+
+def _ping(connection: socket.socket) -> bytes:
+    connection.sendall(b"PING\r\n")
+    return connection.recv(100)
+
+
+@pytest.fixture(scope="session")
+def shared_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    _require_redis()
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(shared_redis_server: RedisServer) -> RedisServer:
+    """One that other tests use too, with a deployment of this test."""
+    if not shared_redis_server.is_running:
+        shared_redis_server.restart()
+    shared_redis_server.deployment = f"test-{secrets.token_hex(4)}"
+    return shared_redis_server
+
+
+@pytest.fixture
+def own_redis_server(tmp_path: Path) -> Iterator[RedisServer]:
+    """One of this test alone. It keeps nothing over a restart."""
+    _require_redis()
+    with RedisServer(tmp_path) as server:
+        yield server
+
+
+def _require_redis() -> None:
+    try:
+        find_or_fetch()
+    except RedisMissing as missing:
+        give_up = pytest.fail if is_required() else pytest.skip
+        give_up(str(missing))

@@ -1,0 +1,217 @@
+"""The log of changes against a real server: what comes, in which order, and when all is read anew."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+
+import pytest
+from structlog.testing import capture_logs
+
+from manager_agent.redis.changelog import ChangeLog, Entry
+from manager_agent.redis.connection import RedisAway, RedisConnection
+from manager_agent.redis.url import read_redis_url
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.unit
+
+
+class NumberMirror:
+    """Mirrors a sorted set of numbers, each of which a change told of."""
+
+    def __init__(self, server: RedisServer) -> None:
+        self.connection = RedisConnection(read_redis_url(server.url), server.deployment)
+        self.changelog = ChangeLog(self.connection)
+        self.numbers: list[int] = []
+        self.times_read = 0
+        self.was_read = asyncio.Event()
+        self.has_new = asyncio.Event()
+        self._key = self.connection.keys.of("numbers")
+        self.changelog.subscribe("number", self.apply, self.read_anew)
+
+    async def add(self, number: int) -> None:
+        keys = self.connection.keys
+        await self.connection.pipeline(
+            [
+                ("ZADD", self._key, number, number),
+                ("XADD", keys.changes, "*", "k", "number", "n", number),
+            ]
+        )
+
+    def apply(self, entry: Entry) -> None:
+        number = int(entry.fields[b"n"])
+        if number not in self.numbers:
+            self.numbers.append(number)
+        self.has_new.set()
+
+    async def read_anew(self) -> None:
+        self.numbers = [int(one) for one in await self.connection.call("ZRANGE", self._key, 0, -1)]
+        self.times_read += 1
+        self.was_read.set()
+        self.has_new.set()
+
+    async def has(self, number: int) -> None:
+        """Without asking: by the reader that waits for changes."""
+        while number not in self.numbers:
+            self.has_new.clear()
+            await self.has_new.wait()
+
+    async def is_read_anew(self) -> None:
+        self.was_read.clear()
+        await self.was_read.wait()
+
+    async def aclose(self) -> None:
+        await self.changelog.aclose()
+        await self.connection.aclose()
+
+
+Mirror = Callable[[RedisServer], Awaitable[NumberMirror]]
+
+
+@pytest.fixture
+async def mirror() -> AsyncIterator[Mirror]:
+    """Mirrors that are closed after the test."""
+    async with AsyncExitStack() as stack:
+
+        async def mirror(server: RedisServer) -> NumberMirror:
+            made = NumberMirror(server)
+            stack.push_async_callback(made.aclose)
+            await made.connection.start()
+            await made.changelog.start()
+            return made
+
+        yield mirror
+
+
+async def test_what_another_wrote_is_there_at_once(redis_server: RedisServer, mirror: Mirror) -> None:
+    one, other = await mirror(redis_server), await mirror(redis_server)
+    for number in range(20):
+        await one.add(number)
+        await other.changelog.caught_up()
+        assert other.numbers == list(range(number + 1))
+    assert other.times_read == 1
+    assert other.changelog.lag == 0
+
+
+async def test_changes_come_without_being_asked_for(redis_server: RedisServer, mirror: Mirror) -> None:
+    one, other = await mirror(redis_server), await mirror(redis_server)
+    await other.changelog.caught_up()
+    for number in range(5):
+        await one.add(number)
+        await other.has(number)
+
+
+async def test_many_who_wait_share_one_look(redis_server: RedisServer, mirror: Mirror) -> None:
+    one = await mirror(redis_server)
+    await one.changelog.caught_up()
+    looks: list[str] = []
+    one.connection._observe = lambda name, seconds, outcome: looks.append(name)
+    await asyncio.gather(*(one.changelog.caught_up() for _ in range(100)))
+    assert looks.count("read_changes") <= 3
+
+
+async def test_ten_thousand_changes_come_in_order(redis_server: RedisServer, mirror: Mirror) -> None:
+    one, other = await mirror(redis_server), await mirror(redis_server)
+    await other.changelog.caught_up()
+    changes = one.connection.keys.changes
+    for start in range(0, 10_000, 1000):
+        told = [("XADD", changes, "*", "k", "number", "n", n) for n in range(start, start + 1000)]
+        await one.connection.pipeline(told)
+    await other.changelog.caught_up()
+    assert other.numbers == list(range(10_000))
+    assert other.times_read == 1
+
+
+async def test_a_trimmed_stream_is_read_anew(redis_server: RedisServer, mirror: Mirror) -> None:
+    one, other = await mirror(redis_server), await mirror(redis_server)
+    await one.add(1)
+    await other.has(1)
+    changes = one.connection.keys.changes
+    with capture_logs() as logs:
+        await one.connection.call(
+            "EVAL",
+            "redis.call('ZADD', KEYS[2], 2, 2) redis.call('XADD', KEYS[1], '*', 'k', 'x') "
+            "return redis.call('XTRIM', KEYS[1], 'MAXLEN', 1)",
+            2,
+            changes,
+            one.connection.keys.of("numbers"),
+        )
+        await other.changelog.caught_up()
+    assert other.numbers == [1, 2]
+    assert {entry["reason"] for entry in logs if entry["event"] == "state_read_anew"} == {"changes_missed"}
+    assert other.times_read == 2
+
+
+async def test_an_empty_redis_is_noticed(own_redis_server: RedisServer, mirror: Mirror) -> None:
+    one = await mirror(own_redis_server)
+    await one.add(1)
+    await one.has(1)
+    own_redis_server.restart()
+    await one.is_read_anew()
+    assert one.numbers == []
+    await one.add(2)
+    await one.has(2)
+
+
+async def test_deleted_keys_are_noticed(redis_server: RedisServer, mirror: Mirror) -> None:
+    one = await mirror(redis_server)
+    await one.add(1)
+    await one.has(1)
+    keys = one.connection.keys
+    await one.connection.call("DEL", keys.epoch, keys.changes, keys.of("numbers"))
+    await one.changelog.caught_up()
+    assert one.numbers == []
+
+
+async def test_lost_changes_are_noticed_when_newer_ones_came(redis_server: RedisServer, mirror: Mirror) -> None:
+    one = await mirror(redis_server)
+    await one.add(1)
+    await one.add(2)
+    await one.has(2)
+    keys = one.connection.keys
+    # As after a failover to a replica that lacked the last change: it goes on from there.
+    await one.connection.call(
+        "EVAL",
+        "redis.call('XDEL', KEYS[1], ARGV[1]) redis.call('ZREM', KEYS[2], 2) redis.call('ZADD', KEYS[2], 3, 3) "
+        "return redis.call('XADD', KEYS[1], '*', 'k', 'number', 'n', 3)",
+        2,
+        keys.changes,
+        keys.of("numbers"),
+        one.changelog.position,
+    )
+    await one.changelog.caught_up()
+    assert one.numbers == [1, 3]
+
+
+async def test_a_frozen_redis_is_away_and_lags(own_redis_server: RedisServer, mirror: Mirror) -> None:
+    one = await mirror(own_redis_server)
+    await one.changelog.caught_up()
+    own_redis_server.freeze()
+    with pytest.raises(RedisAway):
+        await one.changelog.caught_up()
+    own_redis_server.thaw()
+    await one.add(1)
+    await one.has(1)
+    assert one.times_read == 1
+
+
+async def test_a_fault_in_one_change_does_not_stop_the_others(redis_server: RedisServer, mirror: Mirror) -> None:
+    one = await mirror(redis_server)
+    await one.changelog.caught_up()
+    with capture_logs() as logs:
+        await one.connection.call("XADD", one.connection.keys.changes, "*", "k", "number", "n", "no number")
+        await one.add(1)
+        await one.has(1)
+    assert [entry["kind"] for entry in logs if entry["event"] == "change_not_applied"] == ["number"]
+
+
+async def test_a_state_that_could_not_be_read_is_read_again(own_redis_server: RedisServer, mirror: Mirror) -> None:
+    own_redis_server.stop()
+    one = await mirror(own_redis_server)
+    with pytest.raises(RedisAway):
+        await one.changelog.caught_up()
+    own_redis_server.start()
+    await one.is_read_anew()
+    await one.changelog.caught_up()
+    assert one.times_read == 1

@@ -1,0 +1,164 @@
+"""Commands and scripts against a real server: what they return, and what is said when they fail."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from manager_agent.redis.connection import CommandRefused, RedisAway, RedisConnection
+from manager_agent.redis.script import Script
+from manager_agent.redis.url import read_redis_url
+from tests.redis_server import RedisServer
+
+pytestmark = pytest.mark.unit
+
+Connect = Callable[[RedisServer], RedisConnection]
+
+
+@pytest.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """Connections that are closed after the test."""
+    async with AsyncExitStack() as stack:
+
+        def connect(server: RedisServer) -> RedisConnection:
+            connection = RedisConnection(read_redis_url(server.url), server.deployment)
+            stack.push_async_callback(connection.aclose)
+            return connection
+
+        yield connect
+
+
+async def test_commands_are_answered(redis_server: RedisServer, connect: Connect) -> None:
+    connection = connect(redis_server)
+    assert repr(connection).endswith("[away]>")
+    await connection.start()
+    assert repr(connection).endswith("[there]>")
+    assert connection.back_since <= time.monotonic()
+    assert await connection.call("SET", connection.keys.of("x"), b"\x00\xff") == b"OK"
+    assert await connection.call("GET", connection.keys.of("x")) == b"\x00\xff"
+    assert await connection.call("GET", connection.keys.of("y")) is None
+    assert await connection.pipeline([("INCR", connection.keys.of("n")), ("INCR", connection.keys.of("n"))]) == [1, 2]
+
+
+async def test_a_script_is_sent_once(redis_server: RedisServer, connect: Connect) -> None:
+    connection = connect(redis_server)
+    script = Script("add", "return {redis.call('INCRBY', KEYS[1], ARGV[1]), ARGV[2]}")
+    key = connection.keys.of("n")
+    assert await connection.run(script, [key], [2, b"\xff"]) == [2, b"\xff"]
+    assert await connection.run(script, [key], [2, 1.5]) == [4, b"1.5"]
+    assert await redis_server.command("SCRIPT", "EXISTS", script.sha) == [1]
+
+
+async def test_a_wrong_command_is_refused_and_redis_is_not_away(redis_server: RedisServer, connect: Connect) -> None:
+    connection = connect(redis_server)
+    with pytest.raises(CommandRefused, match="NOSUCH"):
+        await connection.call("NOSUCH")
+    with pytest.raises(CommandRefused, match="broken"):
+        await connection.run(Script("broken", "return redis.call('INCR', 'a', 'b')"), [], [])
+    assert not connection.is_away
+    assert await connection.call("PING") == b"PONG"
+
+
+async def test_many_commands_at_once_share_few_connections(redis_server: RedisServer, connect: Connect) -> None:
+    connection = connect(redis_server)
+    key = connection.keys.of("n")
+    counted = await asyncio.gather(*(connection.call("INCR", key) for _ in range(1000)))
+    assert sorted(counted) == list(range(1, 1001))
+    clients = await redis_server.command("CLIENT", "LIST")
+    assert clients.count(b"name=session-manager") <= 40
+
+
+async def test_a_server_that_ended_is_away_until_it_is_back(own_redis_server: RedisServer, connect: Connect) -> None:
+    connection = connect(own_redis_server)
+    await connection.start()
+    own_redis_server.stop()
+    with capture_logs() as logs:
+        for _ in range(3):
+            with pytest.raises(RedisAway) as caught:
+                await connection.call("SET", "x", "1")
+        assert not caught.value.is_uncertain
+        assert connection.is_away
+        assert connection.back_since == float("inf")
+        own_redis_server.start()
+        before = time.monotonic()
+        assert await connection.call("PING") == b"PONG"
+        assert connection.back_since >= before
+    assert [(one["event"], one["log_level"]) for one in logs] == [("redis_away", "warning"), ("redis_back", "info")]
+
+
+async def test_a_restart_is_not_noticed_when_nothing_was_under_way(
+    own_redis_server: RedisServer, connect: Connect
+) -> None:
+    connection = connect(own_redis_server)
+    script = Script("one", "return 1")
+    assert await connection.run(script, [], []) == 1
+    own_redis_server.restart()
+    await asyncio.sleep(0.01)  # the event loop reads that the connection ended
+    assert await connection.run(script, [], []) == 1
+
+
+async def test_a_frozen_server_leaves_it_open_whether_it_did_it(
+    own_redis_server: RedisServer, connect: Connect
+) -> None:
+    connection = connect(own_redis_server)
+    await connection.start()
+    own_redis_server.freeze()
+    with pytest.raises(RedisAway) as caught:
+        await connection.call("INCR", "n")
+    assert caught.value.is_uncertain
+    own_redis_server.thaw()
+    assert await connection.call("GET", "n") == b"1"
+
+
+async def test_a_full_server_is_not_away_and_scripts_may_go_on(own_redis_server: RedisServer, connect: Connect) -> None:
+    connection = connect(own_redis_server)
+    await connection.start()
+    await own_redis_server.limit_memory()
+    with capture_logs() as logs:
+        for _ in range(2):
+            with pytest.raises(RedisAway) as caught:
+                await connection.call("SET", "x", "1")
+    assert [one["event"] for one in logs] == ["redis_refuses"]
+    assert not caught.value.is_uncertain
+    assert not connection.is_away
+    renewal = Script("renewal", "#!lua flags=allow-oom\nreturn redis.call('SET', KEYS[1], ARGV[1])")
+    assert await connection.run(renewal, ["x"], ["1"]) == b"OK"
+
+
+async def test_what_a_cancelled_command_would_get_is_not_given_to_the_next(
+    own_redis_server: RedisServer, connect: Connect
+) -> None:
+    connection = connect(own_redis_server)
+    await connection.start()
+    own_redis_server.freeze()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await connection.call("ECHO", "first")
+    own_redis_server.thaw()
+    assert await connection.call("ECHO", "second") == b"second"
+
+
+async def test_a_command_that_blocks_waits_longer(redis_server: RedisServer, connect: Connect) -> None:
+    connection = connect(redis_server)
+    assert await connection.call("BLPOP", connection.keys.of("empty"), "0.1", blocks=0.1) is None
+
+
+@pytest.mark.parametrize("username", ["", "manager"])
+async def test_login(tmp_path: Path, connect: Connect, username: str) -> None:
+    with RedisServer(tmp_path, username=username, password="s3cret") as server:
+        connection = connect(server)
+        assert await connection.call("PING") == b"PONG"
+        wrong = RedisConnection(read_redis_url(server.url.replace("s3cret", "wr0ng")), "test")
+        with capture_logs() as logs, pytest.raises(RedisAway) as caught:
+            await wrong.call("PING")
+        await wrong.aclose()
+    shown = repr([logs, caught.value, caught.value.__cause__, wrong, wrong.url, connection])
+    assert "refused user or password" in shown
+    assert "s3cret" not in shown
+    assert "wr0ng" not in shown
