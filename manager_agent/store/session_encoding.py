@@ -2,9 +2,9 @@
 
 <version>.<JSON>      fields that have their default are left out
 
-A new field with a default needs no new version: older programs ignore it, and lose it when they write the session. A new
-version is for everything else: a field that is needed, a default that changes, another meaning. A program leaves
-sessions alone that it can't read.
+A new field with a default needs no new version: older programs ignore it, and lose it when they write the session.
+Everything else does: a field that is needed, a default that changes, another meaning. A program leaves sessions alone
+that it can't read.
 """
 
 from __future__ import annotations

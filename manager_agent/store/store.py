@@ -1,6 +1,7 @@
 """The interface of a store: what it does, what it passes to its listeners, and the errors that it raises.
 
-`update` is the only way a session changes. memory.py keeps the sessions in this process.
+`update` is the only way a session changes. memory.py keeps the sessions in this process, redis.py shares them with other
+replicas: then every write may raise RedisAway too.
 """
 
 from __future__ import annotations
@@ -78,6 +79,14 @@ class RoomNameTaken(Exception):
         self.retry_after = retry_after
 
 
+class Full(Exception):
+    """A counter of all replicas has reached its limit: of a service, a caller or the deployment (counters.py)."""
+
+    def __init__(self, counter: str) -> None:
+        super().__init__(f"{counter} is full")
+        self.counter = counter
+
+
 class Store(Protocol):
     @property
     def counts(self) -> SessionCounts:
@@ -100,14 +109,14 @@ class Store(Protocol):
         """Whether `freeze` was called."""
 
     async def add(self, session: Session) -> None:
-        """Keep a new session. Raises RoomNameTaken, NotActing."""
+        """Keep a new session. Raises RoomNameTaken, Full, NotActing."""
 
     async def restore(self, session: Session, recorded_revision: int | None = None) -> None:
         """Keep a session that another process had. Its room has its name, whatever else is known of the name.
         `recorded_revision`: see Change."""
 
     async def update(self, session_id: str, event: Event) -> Session:
-        """Apply `event` and return the session after it. Raises UnknownSession, NotActing."""
+        """Apply `event` and return the session after it. Raises UnknownSession, Full, NotActing."""
 
     async def remove(self, session_id: str) -> None:
         """Remove a session. Raises UnknownSession."""

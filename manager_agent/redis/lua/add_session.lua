@@ -1,0 +1,28 @@
+-- Adds a session. Also one that is restored: whatever holds its room name, and without limits.
+-- Returns what came of it: written, there, name_taken or full; and its version, or the milliseconds for which the name
+-- is taken if that is known, or the counter.
+-- include: changes
+-- include: record
+-- include: session
+
+local there = redis.call('HGET', SESSION, 'v')
+if there then
+  return {'there', there}
+end
+local holder = redis.call('GET', NAME)
+if not wanted.is_restored and holder and holder ~= wanted.holder then
+  return {'name_taken', redis.call('PTTL', NAME)}
+end
+local full = count('[]', counters)
+if full then
+  return {'full', full}
+end
+redis.call('ZADD', SESSIONS, wanted.created_at, wanted.session_id)
+redis.call('SET', NAME, wanted.session_id)
+if wanted.is_restored then
+  store(1, wanted.owner, 1, 'restored', '1')
+else
+  store(1, wanted.owner, 1)
+end
+change_all_records()
+return {'written', 1}

@@ -1,0 +1,24 @@
+#!lua flags=allow-oom
+-- Changes a session if it is as the writer knows it: version, owner and fence.
+-- Returns what came of it: written, conflict, unknown or full; and its version, or the counter.
+-- include: changes
+-- include: record
+-- include: session
+
+local version, owner, fence, write, before = unpack(redis.call('HMGET', SESSION, 'v', 'o', 'f', 'w', 'c'))
+if not version then
+  return {'unknown'}
+end
+if write == wanted.write then -- it was carried out before, only the answer was lost
+  return {'written', version}
+end
+if tonumber(version) ~= wanted.version or owner ~= wanted.owner or tonumber(fence) ~= wanted.fence then
+  return {'conflict', version}
+end
+local full = count(before, counters)
+if full then
+  return {'full', full}
+end
+store(wanted.version + 1, owner, fence)
+change_all_records()
+return {'written', wanted.version + 1}

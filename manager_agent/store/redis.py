@@ -1,0 +1,346 @@
+"""A store that shares its sessions with other replicas through Redis.
+
+Reads are of the mirror, which the changelog keeps up to date. A write is decided by Redis: `update` is a compare-and-set
+around the pure `apply`, tried again with what others have written meanwhile. Each session has an owner, the replica that
+acts for it; any replica may record what it observed or was asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
+from itertools import count
+from random import uniform
+from time import perf_counter
+
+from manager_agent.clock import Clock
+from manager_agent.not_acting import NotActing
+from manager_agent.records.pending_changes import RecordChange
+from manager_agent.redis.changelog import ChangeLog, Entry
+from manager_agent.redis.connection import RedisAway, RedisConnection
+from manager_agent.session.counts import SessionCounts
+from manager_agent.session.events import Event
+from manager_agent.session.plan import NAME_QUARANTINE
+from manager_agent.session.session import Session
+from manager_agent.session.transitions import apply
+from manager_agent.store.ended_sessions import EndedSessions
+from manager_agent.store.mirror import Mirror
+from manager_agent.store.owned_store import OwnedStore
+from manager_agent.store.reading_anew import ReadingAnew
+from manager_agent.store.replicated_sessions import (
+    KnownSession,
+    OwnerListener,
+    PendingWrite,
+    ReplicatedSessions,
+    UnreadableSession,
+)
+from manager_agent.store.room_names import RoomNames
+from manager_agent.store.session_scripts import Answer, SessionScripts, Status, Write
+from manager_agent.store.store import Change, Full, Listener, RoomNameTaken, Timing, UnknownSession, untimed
+from manager_agent.store.stored_session import Ownership, StoredSession, read_session_entry
+
+TRIES = 40
+"""How often a write is tried that others are always faster than."""
+FIRST_TRIES, PAUSE = 3, 0.05
+"""After so many tries each is preceded by a random pause of up to so many seconds."""
+SENDS = 3
+"""How often a write is sent whose answer gets lost."""
+NOT_OWNER = "another replica acts for this session"
+
+Outbox = Callable[[Change], Sequence[RecordChange]]
+"""What is recorded in the same step as a change of this replica."""
+
+
+class RedisStore:
+    """The Store of one of several replicas. Writes raise RedisAway too: if it is uncertain, the change may still come."""
+
+    def __init__(
+        self,
+        connection: RedisConnection,
+        changelog: ChangeLog,
+        clock: Clock,
+        replica_id: str,
+        *,
+        timing: Timing = untimed,
+        names: RoomNames | None = None,
+        ended: EndedSessions | None = None,
+        outbox: Outbox = lambda change: (),
+        limit_of: Callable[[str], int | None] = lambda counter: None,
+    ) -> None:
+        """Create it before the changelog starts. `replica_id`: no other process ever had it. `limit_of`: the most that a
+        counter may have (counters.py); None: any number."""
+        self.replica_id = replica_id
+        self._changelog, self._clock, self._timing, self._outbox = changelog, clock, timing, outbox
+        self._mirror = Mirror(clock, names, ended)
+        self._sessions = ReplicatedSessions(self._mirror)
+        self._scripts = SessionScripts(connection, replica_id, limit_of)
+        self._numbers = count(1)
+        self._reading = ReadingAnew(connection, self._scripts, self._sessions)
+        changelog.subscribe("session", self._apply_entry, self._reading.read_anew)
+        changelog.subscribe("session_removed", self._apply_removal, self._reading.read_anew)
+
+    # --- reads --------------------------------------------------------------------------------------
+
+    @property
+    def counts(self) -> SessionCounts:
+        return self._mirror.counts
+
+    @property
+    def waiters(self) -> int:
+        return self._mirror.waiters
+
+    def get(self, session_id: str) -> Session:
+        return self._mirror.get(session_id)
+
+    def in_room(self, room_name: str) -> Session | None:
+        return self._mirror.in_room(room_name)
+
+    def name_free_in(self, room_name: str, tenant: str) -> float:
+        return self._mirror.name_free_in(room_name, tenant)
+
+    def list(self) -> Iterator[Session]:
+        return self._mirror.list()
+
+    def in_use(self, service_id: str) -> int:
+        return self.counts.in_use(service_id)
+
+    async def wait_for(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
+        return await self._mirror.wait_for(session_id, wanted)
+
+    def listen(self, listener: Listener) -> None:
+        self._mirror.listen(listener)
+
+    @property
+    def unreadable(self) -> Mapping[str, UnreadableSession]:
+        """The sessions that this program can't read, by their ids."""
+        return self._sessions.unreadable
+
+    # --- owners -------------------------------------------------------------------------------------
+
+    def owns(self, session_id: str) -> bool:
+        """Whether this replica acts for the session, as far as it knows."""
+        known = self._sessions.find(session_id)
+        return known is not None and known.ownership.owner == self.replica_id
+
+    def ownership(self, session_id: str) -> Ownership:
+        """Raises UnknownSession."""
+        return self._sessions.known(session_id).ownership
+
+    def owned(self) -> Iterator[Session]:
+        return self._sessions.owned_by(self.replica_id)
+
+    def owned_by(self, replica_id: str) -> Iterator[Session]:
+        return self._sessions.owned_by(replica_id)
+
+    def owners(self) -> Counter[str]:
+        """How many sessions each replica owns."""
+        return self._sessions.owners
+
+    def listen_to_owners(self, listener: OwnerListener) -> None:
+        """Call `listener` synchronously with each change of the owner of a session, after the change of the session."""
+        self._sessions.listen_to_owners(listener)
+
+    def acting(self, session_id: str) -> OwnedStore:
+        """The store for what acts for this session, as long as this replica owns it as it does now. Raises
+        UnknownSession, NotActing."""
+        ownership = self.ownership(session_id)
+        if ownership.owner != self.replica_id:
+            raise NotActing(NOT_OWNER)
+        return OwnedStore(self, session_id, ownership)
+
+    async def take(self, session_id: str, *, expected: Ownership, owner: str) -> bool:
+        """Give the session to another owner. False if it is not owned as expected, or there is no such session. Raises
+        RedisAway."""
+        answer = await self._scripts.take(self._next_name(), session_id, expected, owner)
+        await self._changelog.caught_up()
+        return answer.status is Status.WRITTEN
+
+    # --- freezing -----------------------------------------------------------------------------------
+
+    @property
+    def is_frozen(self) -> bool:
+        return self._mirror.is_frozen
+
+    def freeze(self) -> None:
+        self._mirror.freeze()
+
+    # --- adding -------------------------------------------------------------------------------------
+
+    async def add(self, session: Session) -> None:
+        self._mirror.refuse_when_frozen()
+        await self._changelog.caught_up()
+        pending = self._pending(Change(session.session_id, None, session), 1)
+        try:
+            await self._add(session, pending)
+        finally:
+            self._settle(pending)
+
+    async def _add(self, session: Session, pending: PendingWrite) -> None:
+        for is_last in (False, True):
+            if (wait := self.name_free_in(session.room_name, session.tenant)) > 0:
+                raise RoomNameTaken(session.room_name, wait)
+            answer = await self._send(pending, partial(self._scripts.add, holder=self.in_room(session.room_name)))
+            if answer.status is Status.FULL:
+                raise Full(answer.counter)
+            if answer.status is not Status.NAME_TAKEN:
+                self._written(pending, Ownership(self.replica_id, 1))
+                return
+            if is_last:  # by a session that is not known here, or not any more
+                raise RoomNameTaken(session.room_name, answer.version / 1000 if answer.version > 0 else NAME_QUARANTINE)
+            await self._changelog.caught_up()
+
+    async def restore(self, session: Session, recorded_revision: int | None = None) -> None:
+        change = Change(session.session_id, None, session, is_restored=True, recorded_revision=recorded_revision)
+        pending = self._pending(change, 1)
+        try:
+            answer = await self._send(pending, partial(self._scripts.add, holder=None))
+            if answer.status is Status.WRITTEN:
+                self._written(pending, Ownership(self.replica_id, 1))
+            else:
+                await self._changelog.caught_up()
+        finally:
+            self._settle(pending)
+        if session.is_cleaned_up:
+            await self._bound_ended(session.owner)
+
+    # --- changing -----------------------------------------------------------------------------------
+
+    async def update(self, session_id: str, event: Event) -> Session:
+        return await self.update_owned(session_id, event, None)
+
+    async def update_owned(self, session_id: str, event: Event, begun: Ownership | None) -> Session:
+        """The same, only as long as the session is owned so: raises NotActing otherwise."""
+        started = perf_counter()
+        known = self._sessions.known(session_id)
+        async with known.turn:
+            change = await self._update(session_id, event, begun)
+        if change.ends_clean_up:
+            await self._bound_ended(change.session.owner)
+        self._timing(perf_counter() - started)
+        return change.session
+
+    async def _update(self, session_id: str, event: Event, begun: Ownership | None) -> Change:
+        """The change; without one, both of its sessions are the same."""
+        for tried in range(TRIES):
+            self._mirror.refuse_when_frozen()
+            known, before = self._sessions.known(session_id), self.get(session_id)
+            version = known.version
+            if begun is not None and known.ownership != begun:
+                raise NotActing(NOT_OWNER)
+            change = Change(session_id, before, apply(before, event), event)
+            if change.after is before:
+                await self._changelog.caught_up()  # others may have changed it
+                if self._sessions.known(session_id).version == version:
+                    return change
+            elif await self._compare_and_set(known, change):
+                return change
+            else:
+                await self._others_first(tried)
+        raise RedisAway("others always changed the session first")
+
+    async def _compare_and_set(self, known: KnownSession, change: Change) -> bool:
+        version, ownership = known.version, known.ownership
+        pending = self._pending(change, version + 1)
+        try:
+            answer = await self._send(pending, partial(self._scripts.update, version=version, ownership=ownership))
+            if answer.status is Status.FULL:
+                raise Full(answer.counter)
+            if answer.status is Status.WRITTEN:
+                self._written(pending, ownership)
+            elif not pending.is_carried_out:
+                await self._changelog.caught_up()
+            return pending.is_carried_out
+        finally:
+            self._settle(pending)
+
+    async def _others_first(self, tried: int) -> None:
+        """Another write was first. With many writers, let the others go on for a moment."""
+        if tried >= FIRST_TRIES:
+            await asyncio.sleep(uniform(0, PAUSE))
+
+    # --- removing -----------------------------------------------------------------------------------
+
+    async def remove(self, session_id: str) -> None:
+        for tried in range(TRIES):
+            known = self._sessions.known(session_id)
+            async with known.turn:
+                if await self._remove(session_id):
+                    return
+            await self._others_first(tried)
+        raise RedisAway("others always changed the session first")
+
+    async def _remove(self, session_id: str) -> bool:
+        known, session = self._sessions.known(session_id), self.get(session_id)
+        free_at = self._mirror.quarantined_until(session)
+        quarantine = 0.0 if free_at is None else free_at - self._clock()
+        version = known.version
+        pending = self._pending(Change(session_id, session, None), version + 1)
+        try:
+            answer = await self._send(pending, partial(self._scripts.remove, version=version, quarantine=quarantine))
+            if answer.status is Status.WRITTEN:
+                self._sessions.removed(session_id, version + 1, pending.name, is_own=True)
+                return True
+            await self._changelog.caught_up()
+            return pending.is_carried_out
+        finally:
+            self._settle(pending)
+
+    async def _bound_ended(self, owner: str) -> None:
+        """Remove ended sessions if there are too many. The next one that ends continues where this fails."""
+        for oldest in self._mirror.excess(owner):
+            try:
+                await self.remove(oldest)
+            except (UnknownSession, RedisAway):
+                return
+
+    # --- sending ------------------------------------------------------------------------------------
+
+    def _next_name(self) -> str:
+        return f"{self.replica_id}/{next(self._numbers)}"
+
+    def _pending(self, change: Change, version: int) -> PendingWrite:
+        pending = PendingWrite(self._next_name(), version, change)
+        self._sessions.sent(pending)
+        return pending
+
+    async def _send(self, pending: PendingWrite, send: Callable[[Write], Awaitable[Answer]]) -> Answer:
+        """Send a write. If its answer is lost, look whether it was carried out, and send it again if not. Raises
+        RedisAway."""
+        write = Write(pending.name, pending.change, self._outbox(pending.change))
+        for is_last in (False,) * (SENDS - 1) + (True,):
+            pending.is_uncertain = pending.is_under_way = True
+            try:
+                answer = await send(write)
+                pending.is_uncertain = answer.status in (Status.WRITTEN, Status.THERE)
+                return answer
+            except RedisAway as away:
+                pending.is_uncertain = away.is_uncertain
+                if is_last or not away.is_uncertain:
+                    raise
+            finally:
+                pending.is_under_way = False
+            await self._changelog.caught_up()
+            if pending.is_carried_out:
+                return Answer(Status.WRITTEN, pending.version)
+        raise AssertionError("the last time returns or raises")
+
+    def _settle(self, pending: PendingWrite) -> None:
+        """Forget a write that was not carried out. One that may have been is told when its entry comes."""
+        if not pending.is_uncertain:
+            self._sessions.given_up(pending)
+
+    def _written(self, pending: PendingWrite, ownership: Ownership) -> None:
+        """Redis has carried it out. Its entry may have been read already."""
+        session = pending.change.session
+        self._sessions.advance(
+            StoredSession(session.session_id, pending.version, pending.name, ownership, session.room_name)
+        )
+
+    def _apply_entry(self, entry: Entry) -> None:
+        self._sessions.advance(read_session_entry(entry.fields))
+
+    def _apply_removal(self, entry: Entry) -> None:
+        fields = entry.fields
+        self._sessions.removed(fields[b"id"].decode(), int(fields[b"v"]), fields[b"w"].decode())
