@@ -1,5 +1,7 @@
-"""The store for what acts for one session: its control loop, its watcher. It changes the session only as long as this
-replica owns it without interruption: what another replica has done meanwhile is not known to the task that began before.
+"""The store for what acts for one session: its control loop, its watcher.
+
+It changes the session only as long as this replica owns it without interruption. A task that began before another
+replica acted does not know what that has done.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """A store that shares its sessions with other replicas through Redis.
 
-Reads are of the mirror, which the changelog keeps up to date. A write is decided by Redis: `update` is a compare-and-set
-around the pure `apply`, tried again with what others have written meanwhile. Each session has an owner, the replica that
-acts for it; any replica may record what it observed or was asked for.
+Reads are of the mirror, which the changelog keeps up to date. Writes are decided by Redis: `update` is a
+compare-and-set around the pure `apply`, tried again with what others have written meanwhile. Each session has an owner,
+the replica that acts for it; any replica may record what it observed or was asked for.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ Outbox = Callable[[Change], Sequence[RecordChange]]
 
 
 class RedisStore:
-    """The Store of one of several replicas. Writes raise RedisAway too: if it is uncertain, the change may still come."""
+    """The Store of one of several replicas. Writes raise RedisAway too: where it is uncertain, they may have had effect."""
 
     def __init__(
         self,
@@ -69,8 +69,8 @@ class RedisStore:
         outbox: Outbox = lambda change: (),
         limit_of: Callable[[str], int | None] = lambda counter: None,
     ) -> None:
-        """Create it before the changelog starts. `replica_id`: no other process ever had it. `limit_of`: the most that a
-        counter may have (counters.py); None: any number."""
+        """Create it before the changelog starts. `replica_id`: no other process ever had it. `limit_of`: the most that
+        a counter may have (counters.py); None: any number."""
         self.replica_id = replica_id
         self._changelog, self._clock, self._timing, self._outbox = changelog, clock, timing, outbox
         self._mirror = Mirror(clock, names, ended)

@@ -1,7 +1,7 @@
 """The interface of a store: what it does, what it passes to its listeners, and the errors that it raises.
 
-`update` is the only way a session changes. memory.py keeps the sessions in this process, redis.py shares them with other
-replicas: then every write may raise RedisAway too.
+`update` is the only way a session changes. memory.py keeps the sessions in this process, redis.py shares them with
+other replicas: then every write may raise RedisAway too.
 """
 
 from __future__ import annotations
