@@ -54,7 +54,7 @@ Outbox = Callable[[Change], Sequence[RecordChange]]
 
 
 class RedisStore:
-    """The Store of one of several replicas. Writes raise RedisAway too: where it is uncertain, they may have had effect."""
+    """The Store of one of several replicas. Writes raise RedisAway too; they may have had effect then."""
 
     def __init__(
         self,

@@ -10,8 +10,6 @@ import pytest
 from manager_agent.store.memory import MemoryStore
 from manager_agent.store.store import Store
 from tests.redis_server import RedisServer
-from tests.redis_server import redis_server as redis_server
-from tests.redis_server import shared_redis_server as shared_redis_server
 from tests.unit.store.replicas import StoreReplicas
 from tests.unit.virtual_time import VirtualClock
 
