@@ -18,7 +18,7 @@ STYLES = {"ok": "green", "warning": "yellow", "wrong": "red", "skipped": "dim"}
 
 
 def doctor(dev: Dev = False, as_json: Json = False) -> None:
-    """Check LiveKit, the port, webhooks, the clock and livekit.yaml, and say how to fix what is wrong.
+    """Check LiveKit, Redis, the port, webhooks, the clock and livekit.yaml, and say how to fix what is wrong.
 
     Run it on the session manager's machine with the same settings. It creates a room and deletes it again. Exit
     code 1: a check failed; warnings do not count.

@@ -8,6 +8,7 @@ from http_api.doctor import serving
 from http_api.doctor.finding import CheckVerdict, Finding, skipped, wrong
 from http_api.doctor.livekit import AUTO_CREATE, CLOCK, JOINED, KEYS, LiveKitRefused, LiveKitServerCheck
 from http_api.doctor.network import STUN, proxies
+from http_api.doctor.redis import check_redis
 from http_api.server import CannotListen
 from http_api.settings.settings import Settings
 from manager_agent.proxy_rule import proxy_rule
@@ -21,6 +22,9 @@ async def examine(settings: Settings) -> AsyncGenerator[Finding, None]:
     yield port
     if not (rule := proxy_rule()).is_empty:
         yield proxies(settings, rule)
+    if (url := settings.shared_redis) is not None:
+        async for finding in check_redis(url, settings.deployment):
+            yield finding
     async with LiveKitServerCheck(settings) as livekit:
         reached = await livekit.reach()
         yield reached

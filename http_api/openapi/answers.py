@@ -15,6 +15,7 @@ from http_api.operations import Media, Operation, ResponseSpec
 from http_api.problems.problems import CONTENT_TYPE, row_of
 from http_api.problems.table import Row
 from http_api.protocol import server_timing
+from manager_agent.redis.connection import RedisAway
 
 Kind = type[Exception]
 
@@ -73,6 +74,8 @@ def errors_of(operation: Operation) -> tuple[Kind, ...]:
         kinds += OF_CREATING
     if not operation.is_vital:
         kinds.append(errors.RateLimited)
+    if operation.reads_state:
+        kinds.append(RedisAway)
     return tuple(dict.fromkeys(kinds))
 
 

@@ -23,6 +23,7 @@ from manager_agent.livekit.calls import LiveKitRejects, LiveKitUnavailable
 from manager_agent.livekit.tokens import InvalidToken, TokenTooLong
 from manager_agent.livekit.webhooks import UnreadableWebhook, UnsignedWebhook
 from manager_agent.not_acting import NotActing
+from manager_agent.redis.connection import RedisAway
 from manager_agent.registry.services import NotAvailable, OtherInstance, StaticService, UnknownService
 from manager_agent.session.specification import SpecificationTooLong
 from manager_agent.store.recording import NotRecorded
@@ -53,6 +54,10 @@ TABLE: Mapping[type[BaseException], Row] = {
     ),
     LiveKitRejects: Row(HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit unavailable"),
     NotActing: Row(HTTPStatus.SERVICE_UNAVAILABLE, "not_acting", "Another process acts"),
+    RedisAway: Row(
+        HTTPStatus.SERVICE_UNAVAILABLE, "redis_unavailable", "Redis unavailable",
+        detail="Redis, in which the replicas keep the sessions, could not serve the request in time",
+    ),
     NotRecorded: Row(HTTPStatus.SERVICE_UNAVAILABLE, "room_unavailable", "LiveKit unavailable"),
     ProbeFailed: Row(HTTPStatus.SERVICE_UNAVAILABLE, "unhealthy", "Deep health check failed"),
     **API_ERRORS,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
+from urllib.parse import quote
 
 from aiohttp import web
 from pydantic import AliasChoices, Field, SecretStr, ValidationError, ValidationInfo, field_validator
@@ -26,6 +27,7 @@ from http_api.settings.types import (
     OtlpHeaders,
     Parties,
     Proxies,
+    RedisAddress,
     Seconds,
     Secret,
     ServerUrl,
@@ -36,6 +38,7 @@ from manager_agent.livekit.tokens import EVERY_GRANT
 from manager_agent.loopback import is_loopback
 from manager_agent.outbound.address_policy import LOOPBACK, PRIVATE, PUBLIC
 from manager_agent.proxy_rule import BadProxy, proxy_rule
+from manager_agent.redis.url import RedisUrl, read_redis_url
 from manager_agent.session.session import Limits
 from manager_agent.setting_text import without_quotes
 
@@ -150,6 +153,12 @@ class Settings(BaseSettings):
     state_dir: Path | None = None
     """The directory in which survives what LiveKit's rooms can't hold: registrations, kept answers, undelivered
     callbacks, ended sessions. On a local disk. `session-manager serve` and scripts/run have a default."""
+
+    redis_url: RedisAddress | None = None
+    """The URL of the Redis that several replicas of this deployment share, which all serve the same sessions. With it,
+    STATE_DIR is not used."""
+    replica_name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,127}$")] | None = None
+    """The name of this replica on the page and in `/health`; machine and port when not set."""
 
     stop_ends_sessions: bool = False
     """Whether all sessions end when the process is stopped. Otherwise the next process continues them."""
@@ -277,6 +286,11 @@ class Settings(BaseSettings):
         return self.livekit_api_key, self.livekit_api_secret.get_secret_value()
 
     @property
+    def shared_redis(self) -> RedisUrl | None:
+        """The Redis that the replicas share; None for a single process."""
+        return None if self.redis_url is None else read_redis_url(self.redis_url.get_secret_value())
+
+    @property
     def short_secrets(self) -> tuple[str, ...]:
         """The variables whose secret is short enough to be guessed. None in dev mode, where everyone knows it."""
         secrets = {"LIVEKIT_API_SECRET": self.livekit_api_secret, "INVITE_API_SECRET": self.invite_api_secret}
@@ -297,7 +311,17 @@ class Settings(BaseSettings):
         headers = (value.get_secret_value() for value in self.otel_exporter_otlp_headers.values())
         words = (word for header in headers for word in (header, header.split()[-1]))  # also the token of `Bearer ...`
         ours = {self.livekit_api_secret.get_secret_value(), self.invite_keys[1], *digests, *words}
-        return frozenset(ours) | self.vector_log_endpoint.secrets
+        return frozenset(ours) | self.vector_log_endpoint.secrets | self._secrets_of_redis
+
+    @property
+    def _secrets_of_redis(self) -> frozenset[str]:
+        """The URL, and its passwords as they are and as they are written."""
+        if self.redis_url is None or (url := self.shared_redis) is None:
+            return frozenset()
+        passwords = [password for password in (url.password, url.sentinel_password) if password]
+        if not passwords:
+            return frozenset()
+        return frozenset({self.redis_url.get_secret_value(), *passwords, *map(quote, passwords)})
 
     @property
     def kept_from_logs(self) -> frozenset[str]:

@@ -12,13 +12,13 @@ from http_api.settings.settings import Settings
 
 
 def with_state_dir(settings: Settings) -> Settings:
-    """These settings, with the user's own directory for the deployment if they have no STATE_DIR.
+    """These settings, with the user's own directory for the deployment if they have no STATE_DIR and no REDIS_URL.
 
     It is `$XDG_STATE_HOME/session-manager/<DEPLOYMENT>-<LiveKit>`; XDG_STATE_HOME is `~/.local/state` unless it is an
     absolute path, and `<LiveKit>` a digest of the server's address: deployments of two servers may have one name. A
     user without a home directory has none.
     """
-    if settings.state_dir is not None:
+    if settings.state_dir is not None or settings.redis_url is not None:
         return settings
     home = Path(os.environ.get("XDG_STATE_HOME", ""))
     try:

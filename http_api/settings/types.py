@@ -21,6 +21,7 @@ from manager_agent.livekit.tokens import Grant
 from manager_agent.livekit_url import read_livekit_url
 from manager_agent.loopback import is_loopback
 from manager_agent.outbound.address_policy import AddressRefused, Networks, read_networks, read_url
+from manager_agent.redis.url import read_redis_url
 
 QUERY_SECRET_MIN = 8
 """The minimum length at which a value in a URL's query counts as a secret. Hiding every `1` and `true` in the log would
@@ -59,6 +60,11 @@ def _collector_url(text: str) -> str:
 def _not_blank(secret: SecretStr) -> SecretStr:
     if not secret.get_secret_value():
         raise ValueError("is blank")
+    return secret
+
+
+def _redis_url(secret: SecretStr) -> SecretStr:
+    read_redis_url(secret.get_secret_value())
     return secret
 
 
@@ -113,6 +119,7 @@ def _names(text: str) -> tuple[str, ...]:
 ServerUrl = Annotated[str, AfterValidator(read_livekit_url)]
 CollectorUrl = Annotated[str, AfterValidator(_collector_url)]
 JwksUrl = Annotated[str, AfterValidator(_key_url)]
+RedisAddress = Annotated[SecretStr, AfterValidator(_redis_url)]
 Key = Annotated[str, Field(min_length=1, max_length=256)]
 Secret = Annotated[SecretStr, AfterValidator(_not_blank)]
 Seconds = Annotated[float, Field(gt=0, le=MONTH, allow_inf_nan=False)]

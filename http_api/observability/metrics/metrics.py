@@ -19,6 +19,7 @@ from prometheus_client import (
 from http_api import VERSION
 from http_api.observability.metrics.awaited import AwaitedWebhooks
 from http_api.observability.metrics.labels import Bounded
+from http_api.observability.metrics.redis import RedisMetrics
 from http_api.observability.metrics.requests import RequestMetrics
 from http_api.observability.metrics.sessions import SessionMetrics
 from http_api.observability.metrics.webhooks import WebhookMetrics
@@ -38,6 +39,7 @@ class Metrics:
         self.sessions = SessionMetrics(registry, types=Bounded(), profiles=Bounded(), awaited=awaited)
         self.requests = RequestMetrics(registry)
         self.webhooks = WebhookMetrics(registry, awaited)
+        self.redis = RedisMetrics(registry)
         self.loop_lag = Histogram(
             "session_manager_event_loop_lag_seconds", "How late the event loop woke a sleeping task.",
             registry=registry, buckets=LAGS,

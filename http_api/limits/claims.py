@@ -1,0 +1,93 @@
+"""Claims of idempotency keys: of requests with one key at several replicas at the same time, one is executed.
+
+A claim names its replica. It ends with the request, or with the replica: the next request takes over a claim whose
+replica is gone. A response that is kept is in the records before the claim ends, so the next one to claim the key
+finds it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+
+from aiohttp import web
+
+from http_api.errors import IdempotencyConflict, IdempotencyKeyReused
+from http_api.limits.idempotency_store import IdempotencyScope
+from manager_agent.redis.connection import RedisAway, RedisConnection
+from manager_agent.redis.script import load_script
+from manager_agent.tasks import Tasks
+
+SWAP = load_script("swap")
+KEPT_FOR = 900_000
+"""Milliseconds after which a claim is forgotten in any case: longer than any request takes."""
+LAST_SECONDS = 1.0
+"""Seconds to end claims when the process stops."""
+RETRY_PAUSE = 1.0
+"""Seconds between two tries to end a claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    key: str
+    value: str
+
+
+class IdempotencyClaims:
+    def __init__(self, connection: RedisConnection, replica_id: str, is_alive: Callable[[str], bool]) -> None:
+        """`is_alive`: whether a replica of this id may still execute a request."""
+        self._connection, self._replica_id, self._is_alive = connection, replica_id, is_alive
+        self._numbers, self._tasks = count(), Tasks()
+
+    async def start(self) -> None: ...
+
+    async def aclose(self) -> None:
+        await self._tasks.aclose(LAST_SECONDS)
+
+    async def take(self, scope: IdempotencyScope, fingerprint: bytes) -> Claim:
+        """Claim the key for a request that does not run here. Call `end` after it. Raises IdempotencyConflict,
+        IdempotencyKeyReused, RedisAway."""
+        value = f"{self._replica_id} {fingerprint.hex()} {next(self._numbers)}"  # unlike a claim that is being ended
+        claim = Claim(self._connection.keys.claim(scope.digest), value)
+        try:
+            found = await self._connection.call("SET", claim.key, claim.value, "NX", "GET", "PX", KEPT_FOR)
+            while found is not None:
+                self._refuse(found.decode(), fingerprint)
+                found = await self._swap(claim.key, found, claim.value)
+        except (RedisAway, asyncio.CancelledError):
+            self.end(claim)  # the command may have been carried out
+            raise
+        return claim
+
+    def end(self, claim: Claim) -> None:
+        """End the claim, in the background until Redis has done so."""
+        self._tasks.spawn(self._end(claim), name="end claim", for_all=True)
+
+    def _refuse(self, found: str, fingerprint: bytes) -> None:
+        """Raise the error for a request whose key has this claim, unless the claim is to be taken over."""
+        replica_id, claimed, _ = found.split(" ")
+        if replica_id == self._replica_id or not self._is_alive(replica_id):
+            return  # one of this replica that could not be ended yet, or of one that is gone
+        if claimed != fingerprint.hex():
+            raise IdempotencyKeyReused
+        raise IdempotencyConflict
+
+    async def _swap(self, key: str, expected: bytes, value: str) -> bytes | None:
+        """Replace the claim. Returns the one that is there instead, if it is another one by now. Raises RedisAway."""
+        found: bytes | None = await self._connection.run(SWAP, [key], [expected, value, KEPT_FOR])
+        return found
+
+    async def _end(self, claim: Claim) -> None:
+        ends = asyncio.get_running_loop().time() + KEPT_FOR / 1000
+        while asyncio.get_running_loop().time() < ends:
+            try:
+                await self._swap(claim.key, claim.value.encode(), "")
+                return
+            except RedisAway:
+                await asyncio.sleep(RETRY_PAUSE)
+
+
+CLAIMS: web.AppKey[IdempotencyClaims | None] = web.AppKey("CLAIMS")
+"""None: there are no other replicas."""
