@@ -42,6 +42,10 @@ class PendingChanges:
     def __len__(self) -> int:
         return len(self._changes)
 
+    def places(self) -> set[tuple[Kind, str]]:
+        """Kind and key of each."""
+        return set(self._changes)
+
     def add(self, change: RecordChange) -> None:
         place = (change.kind, change.key)
         before = self._changes.get(place)

@@ -14,6 +14,7 @@ from manager_agent.clock_origin import ClockOrigin
 from manager_agent.records.memory import MemoryRecords
 from manager_agent.records.records import Records
 from manager_agent.records.sqlite import SqliteRecords
+from tests.unit.redis_replicas import replica_records
 
 LENGTH_MAX = 60
 ORIGIN = ClockOrigin("the machine of the tests", 0.0)
@@ -50,9 +51,13 @@ def _shown(value: Any) -> str:
     return type(value).__name__
 
 
-@pytest.fixture(params=["memory", "sqlite"])
+@pytest.fixture(params=["memory", "sqlite", "redis"])
 async def records(request: pytest.FixtureRequest, clock: Clock, tmp_path: Path) -> AsyncIterator[Records]:
     """Each implementation of the port; `clock` is the test's."""
+    if request.param == "redis":
+        async with replica_records(request.getfixturevalue("redis_server"), clock) as shared:
+            yield shared
+        return
     records: Records = MemoryRecords(clock) if request.param == "memory" else SqliteRecords(tmp_path, clock, ORIGIN)
     await records.start()
     yield records
