@@ -1,0 +1,320 @@
+"""The truth about a simulation, and what must always hold. Every write, act, token and callback passes here."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from manager_agent.session.session import FAILURES, GIVES_TOKENS, EndReason, Session
+from tests.simulation.protocol_rules import RULES
+
+if TYPE_CHECKING:
+    from tests.simulation.simulated_redis import CallbackRecord, StoredSession, Written
+    from tests.simulation.world import World
+
+TAKE_OVER_MAX = 10.0
+"""Seconds after its death within which others own a replica's sessions, while Redis and they are well."""
+ROOM_LEFT_MAX = 60.0
+"""Seconds after the end of a session until which its room may exist, while LiveKit and Redis are well."""
+
+
+class Invariant(StrEnum):
+    EARLY_TOKEN = "a token before all services were ready"
+    STALE_TOKEN = "a token of a state that was over when it was asked for"
+    LOST_SESSION = "an acknowledged session was lost"
+    TWO_OWNERS = "a replica acted for the session of another"
+    LATE_TAKE_OVER = "sessions of a dead replica were not taken over in time"
+    OVER_CAPACITY = "a service has more sessions than its capacity"
+    CALLBACK_LOST = "a callback was lost"
+    CALLBACK_ORDER = "callbacks came out of order"
+    ROOM_LEFT = "a room was left after the end of its session"
+    NO_END = "a session did not end"
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    invariant: Invariant
+    at: float
+    """Seconds since the start."""
+    about: str
+
+    def __str__(self) -> str:
+        return f"{self.at:9.3f} s  {self.invariant}: {self.about}"
+
+
+@dataclass(eq=False, slots=True)
+class SessionTruth:
+    """What is known of one session."""
+
+    number: int
+    acknowledged_at: float | None = None
+    is_closing: bool = False
+    """Whether the client has asked for its end."""
+    user_here_since: float | None = None
+    user_left_at: float | None = None
+    gives_tokens: bool = False
+    gave_tokens_until: float = -math.inf
+    end: EndReason | None = None
+    ended_at: float | None = None
+    is_cleaned: bool = False
+    was_rolled_back: bool = False
+    """Whether Redis lost some of it."""
+    room_lost: bool = False
+    due_callbacks: list[int] | None = None
+    received: list[int] | None = None
+
+
+class Judge:
+    def __init__(self, world: World) -> None:
+        self._world, self._heap = world, world.heap
+        self.violations: list[Violation] = []
+        self.sessions: dict[str, SessionTruth] = {}
+        self.reasons: Counter[str] = Counter()
+        self.acts = self.tokens = self.callbacks = self.takes = self.writes = 0
+        self.longest_take_over = 0.0
+        self.longest_without_manager = 0.0
+        self._ready: set[tuple[str, str]] = set()
+        self._in_use: Counter[str] = Counter()
+        self._digest = hashlib.blake2b(digest_size=8)
+        self.uneasy_until = -math.inf
+        """When the last fault ended that hinders all replicas."""
+        self._faults: list[tuple[float, float]] = []
+
+    def digest(self, *parts: object) -> None:
+        self._digest.update(f"{self._heap.now:.6f} {parts}".encode())
+
+    @property
+    def printed(self) -> str:
+        return self._digest.hexdigest()
+
+    def violated(self, invariant: Invariant, about: str) -> None:
+        self.violations.append(Violation(invariant, self._world.since_start, about))
+
+    def truth(self, session_id: str) -> SessionTruth:
+        return self.sessions[session_id]
+
+    # --- faults ---
+
+    def fault(self, until: float, *, hinders_all: bool) -> None:
+        """`hinders_all`: while it lasts, no replica can do its part in time."""
+        self._faults.append((self._heap.now, until))
+        if hinders_all:
+            self.uneasy_until = max(self.uneasy_until, until)
+
+    def _was_disturbed(self, since: float) -> bool:
+        return any(until + 60.0 >= since for _, until in self._faults)
+
+    # --- writes ---
+
+    def written(self, session_id: str, before: StoredSession | None, after: StoredSession | None) -> None:
+        self.writes += 1
+        was, now = (None if one is None else one.session for one in (before, after))
+        if after is not None:
+            self.digest("write", session_id, after.version, after.owner, after.fence, after.session.state)
+        else:
+            self.digest("remove", session_id)
+        if before is not None and after is not None and before.fence != after.fence:
+            self.takes += 1
+            return
+        self._count(was, now)
+        self._follow(session_id, was, now)
+
+    def _count(self, was: Session | None, now: Session | None) -> None:
+        """The services that are reserved, counted apart from Redis's own counters."""
+        if was is not None and now is not None and was.services is now.services and was.over == now.over:
+            return
+        if was is not None and not was.over:
+            self._in_use.subtract(service.service_id for service in was.services)
+        if now is None or now.over:
+            return
+        self._in_use.update(service.service_id for service in now.services)
+        for service in now.services:
+            used, capacity = self._in_use[service.service_id], self._world.services.capacities_of(service.service_id)
+            if used > capacity:
+                self.violated(Invariant.OVER_CAPACITY, f"{service.service_id} has {used} of {capacity}")
+
+    def _follow(self, session_id: str, was: Session | None, now: Session | None) -> None:
+        truth = self.sessions.get(session_id)
+        if truth is None:
+            return
+        if now is None:
+            if was is not None and not was.over:
+                self.violated(Invariant.LOST_SESSION, f"{session_id} was removed while it was {was.state}")
+            return
+        if truth.gives_tokens and now.state not in GIVES_TOKENS:
+            truth.gave_tokens_until = self._heap.now
+        truth.gives_tokens = now.state in GIVES_TOKENS
+        if was is not None and now.state is not was.state and truth.due_callbacks is not None:
+            truth.due_callbacks.append(now.state_revision)
+        if now.end is not None and (was is None or was.end is None):
+            self._ended(session_id, truth, now, now.end.reason)
+        truth.is_cleaned = now.is_cleaned_up
+
+    def _ended(self, session_id: str, truth: SessionTruth, session: Session, reason: EndReason) -> None:
+        now = self._heap.now
+        truth.end, truth.ended_at = reason, now
+        self.reasons[reason] += 1
+        self._heap.after(ROOM_LEFT_MAX, self._check_room, session_id, session.room_name)
+        if truth.acknowledged_at is not None and (why := self._is_untrue(session_id, truth, session, reason)):
+            self.violated(Invariant.LOST_SESSION, f"{session_id} ended with {reason}, but {why}")
+
+    def _is_untrue(self, session_id: str, truth: SessionTruth, session: Session, reason: EndReason) -> str:
+        """Why the session should not have ended so; empty if it should."""
+        now, limits = self._heap.now, session.limits
+        if reason is EndReason.CLOSED:
+            return "" if truth.is_closing else "the client did not ask for it"
+        if reason is EndReason.USER_LEFT and truth.user_here_since is not None:
+            stayed = now - truth.user_here_since
+            return f"the user has been there for {stayed:.1f} s" if stayed > limits.user_rejoin_timeout else ""
+        if reason is EndReason.USER_NEVER_JOINED and truth.user_here_since is not None:
+            stayed = now - truth.user_here_since
+            return f"the user has been there for {stayed:.1f} s" if stayed > limits.user_rejoin_timeout else ""
+        if reason is EndReason.ROOM_CLOSED:
+            return "" if truth.room_lost else "LiveKit has not lost its room"
+        if reason is EndReason.EXPIRED:
+            return "it is not that old" if now < session.created_at + limits.max_duration else ""
+        if reason in FAILURES:
+            is_calm = not self._was_disturbed(session.created_at) and session_id not in self._world.services.troubled
+            return "nothing was wrong" if is_calm else ""
+        return ""
+
+    def _check_room(self, session_id: str, name: str) -> None:
+        """The room of a session that is over is gone."""
+        if self._heap.now < self.uneasy_until + ROOM_LEFT_MAX:
+            self._heap.at(self.uneasy_until + ROOM_LEFT_MAX, self._check_room, session_id, name)
+            return
+        room = self._world.livekit.rooms.get(name)
+        if room is not None and room.specified.session_id == session_id:
+            truth = self.sessions[session_id]
+            if truth.ended_at is not None and self._heap.now >= truth.ended_at + ROOM_LEFT_MAX:
+                self.violated(Invariant.ROOM_LEFT, f"{name}, whose session ended with {truth.end}")
+
+    # --- losses ---
+
+    def rolled_back(self, lost: Iterable[Written]) -> None:
+        """Redis came back without these writes. What was told meanwhile counts no more."""
+        for written in lost:
+            current = self._world.redis.sessions.get(written.session_id)
+            self._has_lost(written.session_id, current)
+
+    def emptied(self, lost: Iterable[StoredSession]) -> None:
+        for stored in lost:
+            self._has_lost(stored.session.session_id, None)
+        self._in_use.clear()
+
+    def _has_lost(self, session_id: str, current: StoredSession | None) -> None:
+        truth = self.sessions.get(session_id)
+        if truth is None:
+            return
+        truth.was_rolled_back = True
+        truth.due_callbacks = None
+        if truth.gives_tokens:
+            truth.gave_tokens_until = self._heap.now
+        truth.gives_tokens = current is not None and current.session.state in GIVES_TOKENS
+        if current is None or current.session.end is None:
+            truth.end = truth.ended_at = None
+            truth.is_cleaned = False
+
+    def recount(self) -> None:
+        """The services that are reserved, from what Redis has now."""
+        self._in_use = Counter(
+            service.service_id
+            for stored in self._world.redis.sessions.values()
+            if not stored.session.over
+            for service in stored.session.services
+        )
+
+    # --- acts ---
+
+    def acted(self, replica: str, session_id: str, fence: int, name: str) -> None:
+        """A replica begins to do something in the world for a session."""
+        self.acts += 1
+        self.digest("act", replica, session_id, name)
+        stored = self._world.redis.sessions.get(session_id)
+        if stored is not None and (stored.owner, stored.fence) != (replica, fence):
+            truth = self.sessions.get(session_id)
+            if truth is not None and truth.was_rolled_back and stored.fence < fence:
+                return  # Redis has lost that it was taken over
+            self.violated(
+                Invariant.TWO_OWNERS,
+                f"{replica} ({fence}) did {name!r} for {session_id} of {stored.owner} ({stored.fence})",
+            )
+
+    def replica_died(self, replica: str) -> None:
+        self._heap.after(TAKE_OVER_MAX, self._check_taken, replica, self._heap.now)
+
+    def _check_taken(self, replica: str, died_at: float) -> None:
+        calm_since = max(died_at, self._world.redis_back_at)
+        if self._world.redis.is_down or self._heap.now < calm_since + TAKE_OVER_MAX + RULES.lease:
+            if self._world.redis.is_down or self._world.redis_back_at > died_at - RULES.lease:
+                self._heap.after(1.0, self._check_taken, replica, died_at)
+                return
+        others = [one for one in self._world.live() if self._heap.now >= one.link.cut_until and not one.is_draining]
+        owned = self._world.redis.owned_by.get(replica)
+        if owned and others:
+            self.violated(Invariant.LATE_TAKE_OVER, f"{len(owned)} of {replica} after {self._heap.now - died_at:.1f} s")
+
+    # --- clients and services ---
+
+    def said_ready(self, session_id: str, identity: str) -> None:
+        self._ready.add((session_id, identity))
+
+    def token_given(self, session: Session, asked_at: float) -> None:
+        self.tokens += 1
+        self.digest("token", session.session_id)
+        truth = self.sessions[session.session_id]
+        for service in session.services:
+            if not service.optional and (session.session_id, service.identity or "") not in self._ready:
+                self.violated(
+                    Invariant.EARLY_TOKEN, f"{session.session_id}: {service.service_id} has not said that it is ready"
+                )
+        if not truth.gives_tokens and truth.gave_tokens_until < asked_at and not truth.was_rolled_back:
+            self.violated(Invariant.STALE_TOKEN, f"{session.session_id} was not ready when it was asked")
+
+    def not_found(self, session_id: str) -> None:
+        """A client was told that its session, which was acknowledged and is not over, does not exist."""
+        truth = self.sessions[session_id]
+        if truth.end is None:
+            self.violated(Invariant.LOST_SESSION, f"{session_id} is not known any more")
+
+    def manager_joined(self, session_id: str) -> None:
+        self.digest("manager", session_id)
+
+    # --- callbacks ---
+
+    def callback_received(self, record: CallbackRecord) -> None:
+        self.callbacks += 1
+        self.digest("callback", record.session_id, record.revision)
+        truth = self.sessions[record.session_id]
+        assert truth.received is not None
+        if record.revision in truth.received:
+            return
+        if truth.received and record.revision < truth.received[-1]:
+            self.violated(Invariant.CALLBACK_ORDER, f"{record.session_id}: {record.revision} after {truth.received}")
+        truth.received.append(record.revision)
+
+    # --- the end ---
+
+    def check_end(self) -> None:
+        """Nothing happens any more: all sessions are over and gone, and all was told."""
+        for session_id, truth in self.sessions.items():
+            if truth.acknowledged_at is None and session_id not in self._world.redis.sessions:
+                continue
+            if truth.end is None:
+                lost = session_id not in self._world.redis.sessions
+                self.violated(Invariant.LOST_SESSION if lost else Invariant.NO_END, session_id)
+            elif truth.due_callbacks is not None and set(truth.due_callbacks) - set(truth.received or ()):
+                missing = sorted(set(truth.due_callbacks) - set(truth.received or ()))
+                self.violated(Invariant.CALLBACK_LOST, f"{session_id}: {missing} of {truth.due_callbacks}")
+
+
+def violations_by_kind(violations: Iterable[Violation]) -> dict[Invariant, list[Violation]]:
+    found: defaultdict[Invariant, list[Violation]] = defaultdict(list)
+    for one in violations:
+        found[one.invariant].append(one)
+    return dict(found)

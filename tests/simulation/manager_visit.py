@@ -1,0 +1,96 @@
+"""A manager in a room: what it sees, it reports to its replica, and it answers what services say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from manager_agent.session import events as ev
+from manager_agent.session.events import Evidence, ParticipantInfo, Signal
+from tests.simulation.simulated_livekit import SimulatedRoom
+from tests.simulation.simulated_redis import StoredSession
+
+if TYPE_CHECKING:
+    from tests.simulation.simulated_replica import SimulatedReplica
+
+
+class ManagerVisit:
+    """It joins when it is made."""
+
+    def __init__(self, replica: SimulatedReplica, room: SimulatedRoom, session_id: str, identity: str) -> None:
+        self._replica, self._livekit = replica, replica.world.livekit
+        self.room, self._id, self.identity = room, session_id, identity
+        self._info = self._livekit.join(room, identity, is_agent=True, manager=self)
+        self.is_in_room = self._info is not None
+        if self._info is None:
+            self._report(ev.ManagerFailed(self._replica.now, identity))
+            return
+        replica.visits[session_id] = self
+        replica.world.judge.manager_joined(session_id)
+        replica.later(0.05, self._sweep)
+
+    def _sweep(self) -> None:
+        """Report all who are there."""
+        if self.is_in_room:
+            for one in list(self.room.participants.values()):
+                self._report(ev.ParticipantSeen(self._replica.now, one.info, self.identity))
+
+    def participant_seen(self, participant: ParticipantInfo) -> None:
+        self._replica.call(self._report_if_here, ev.ParticipantSeen, participant)
+
+    def participant_left(self, participant: ParticipantInfo) -> None:
+        self._replica.call(self._report_if_here, ev.ParticipantLeft, participant)
+
+    def _report_if_here(self, kind: type, participant: ParticipantInfo) -> None:
+        if not self.is_in_room:
+            return
+        now = self._replica.now
+        if kind is ev.ParticipantSeen:
+            self._report(ev.ParticipantSeen(now, participant, self.identity))
+        else:
+            self._report(ev.ParticipantLeft(now, participant.identity, participant.sid, seen_by=self.identity))
+
+    def signalled(self, identity: str, signal: Signal, acknowledge: Callable[[], None]) -> None:
+        """A service said something by RPC."""
+        self._replica.call(self._take_signal, identity, signal, acknowledge)
+
+    def _take_signal(self, identity: str, signal: Signal, acknowledge: Callable[[], None]) -> None:
+        def recorded(stored: StoredSession | None, _: bool) -> None:
+            if stored is not None and stored.session.has_applied(identity, signal):
+                acknowledge()
+
+        event = ev.ServiceSignalled(self._replica.now, identity, signal, Evidence.MESSAGE)
+        if self.is_in_room and (loop := self._replica.loops.get(self._id)) is not None:
+            self._replica.updates.update(self._id, event, recorded, fence=loop.fence)
+
+    def disconnected(self) -> None:
+        self._replica.call(self._lost)
+
+    def _lost(self) -> None:
+        if self.is_in_room:
+            self._out()
+            self._report(ev.ManagerFailed(self._replica.now, self.identity))
+
+    def leave(self) -> None:
+        """The replica does not act for the session any more."""
+        if self.is_in_room:
+            self._out()
+            if self._info is not None:
+                self._livekit.leave(self.room, self.identity, self._info.sid)
+
+    def _out(self) -> None:
+        self.is_in_room = False
+        if self._replica.visits.get(self._id) is self:
+            del self._replica.visits[self._id]
+
+    def vanish(self) -> None:
+        """Its process is gone; LiveKit notices later."""
+        self.is_in_room = False
+        if self._info is not None:
+            seconds = self.room.chances.uniform(1.0, 15.0)
+            self._replica.world.heap.after(seconds, self._livekit.leave, self.room, self.identity, self._info.sid)
+
+    def _report(self, event: ev.Event) -> None:
+        loop = self._replica.loops.get(self._id)
+        if loop is not None:
+            self._replica.updates.update(self._id, event, fence=loop.fence)

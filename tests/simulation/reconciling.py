@@ -1,0 +1,101 @@
+"""What the leader of a deployment does: compares sessions with LiveKit's rooms, and recovers rooms without a session."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from manager_agent.session import events as ev
+from manager_agent.session.progress import SessionProgress
+from manager_agent.session.resumption import resumed, revision_after
+from manager_agent.session.session import Session
+from manager_agent.session.specification import Specification
+from tests.simulation.protocol_rules import RULES
+from tests.simulation.simulated_livekit import LiveKitAway, SimulatedRoom
+
+if TYPE_CHECKING:
+    from tests.simulation.simulated_redis import Membership, StoredSession
+    from tests.simulation.simulated_replica import SimulatedReplica
+    from tests.simulation.world import World
+
+INTERVAL, AFTER_LOSS = 10.0, 1.0
+"""Seconds between two rounds, and until the first one after Redis came back empty."""
+RECOVERED_PER_SECOND = 20.0
+"""How many managers are dispatched in recovered rooms, by all replicas together."""
+
+
+class SimulatedReconciler:
+    def __init__(self, world: World) -> None:
+        self._world, self._heap = world, world.heap
+        self._next_at = self._heap.now + INTERVAL
+        self.recovered = 0
+
+    def lead(self, replica: SimulatedReplica, membership: Membership) -> None:
+        """Called with each renewal: only the leader goes on."""
+        if membership.leader != replica.id or not replica.may_act:
+            return
+        now = self._heap.now
+        if not membership.is_recovered:
+            self._next_at = min(self._next_at, now + AFTER_LOSS)
+        if now < self._next_at:
+            return
+        self._next_at = now + INTERVAL
+        replica.ask_livekit(self._world.livekit.listed_rooms, lambda rooms: self._compare(replica, now, rooms))
+
+    def _compare(self, replica: SimulatedReplica, asked_at: float, rooms: object) -> None:
+        if not isinstance(rooms, list) or not replica.may_act:
+            return
+        redis, listed = self._world.redis, {room.sid for room in rooms}
+        for session_id, stored in list(redis.sessions.items()):
+            session, created_at = stored.session, stored.session.room.created_at
+            if session.over or created_at is None or created_at >= asked_at or session.room.sid in listed:
+                continue
+            event = ev.RoomMissed(self._heap.now, asked_at)
+            replica.updates.update(session_id, event, fence=None)
+        unowned = [room for room in rooms if room.specified.session_id not in redis.sessions]
+        is_whole = True
+        for nth, room in enumerate(unowned):
+            is_whole = self._recover(replica, room, nth) and is_whole
+        if not redis.is_recovered and is_whole:
+            replica.link.ask(self._is_recovered, lambda _: None, lambda: None)
+
+    def _is_recovered(self) -> None:
+        self._world.redis.is_recovered = True
+        self._world.judge.recount()
+
+    def _recover(self, replica: SimulatedReplica, room: SimulatedRoom, nth: int) -> bool:
+        """Whether the room is taken care of."""
+        try:
+            replica.require_livekit()
+            if room.recorded is not None and room.recorded.over:
+                self._world.livekit.delete(room.name, room.sid)
+                return True
+        except LiveKitAway:
+            return False
+        session = self._resumed(room, self._heap.now + nth / RECOVERED_PER_SECOND)
+        alive = [one.id for one in self._world.live() if not one.is_draining]
+        owner = RULES.heir(session.session_id, alive) if alive else replica.id
+
+        def restored(stored: StoredSession) -> None:
+            self.recovered += 1
+            replica.learn(stored.session.session_id, stored)
+
+        replica.link.ask(lambda: self._world.redis.restore(session, owner), restored, lambda: None)
+        return True
+
+    def _resumed(self, room: SimulatedRoom, dispatch_at: float) -> Session:
+        """As a process that starts recovers it, from what the room has."""
+        now, recorded = self._heap.now, room.recorded or room.specified
+        specification = Specification.of(recorded).session()
+        revision = revision_after(recorded.revision, now - specification.created_at)
+        return resumed(
+            specification,
+            SessionProgress.of(recorded),
+            revision=revision,
+            room_sid=room.sid,
+            manager_attempts=room.dispatches,
+            identities=self._world.identities,
+            now=now,
+            dispatch_at=dispatch_at,
+        )
+
+

@@ -1,0 +1,151 @@
+"""What a replica does when a client asks it something: it reads all that was written before, then answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+from manager_agent.session import events as ev
+from manager_agent.session.session import GIVES_TOKENS, Session
+from tests.simulation.protocol_rules import RULES
+from tests.simulation.simulated_redis import StoredSession
+
+if TYPE_CHECKING:
+    from tests.simulation.simulated_replica import SimulatedReplica
+
+WAITS = 10.0
+"""Seconds for which a request waits for a session."""
+
+
+class Reply(StrEnum):
+    DONE = "done"
+    LATER = "later"
+    """503 with Retry-After, or the session is still waited for."""
+    UNKNOWN = "unknown"
+    OVER = "over"
+
+
+Answer = Callable[[Reply], None]
+Wish = Callable[["SimulatedReplica", set[str]], Session | None]
+"""The session that a client asks for, with services that are not excluded; None if there are none."""
+
+
+class RequestHandler:
+    """For one request at one replica."""
+
+    def __init__(self, replica: SimulatedReplica) -> None:
+        self._replica, self._redis = replica, replica.world.redis
+        self._began = replica.now
+
+    def _caught_up(self, then: Callable[[], None], answer: Answer) -> None:
+        """Go on once this replica has read all that was written when it asked."""
+
+        def asked(state: tuple[int, bool]) -> None:
+            run, is_recovered = state
+            if run != self._replica.run:
+                self._replica.read_anew()
+                answer(Reply.LATER)
+            elif not is_recovered and RULES.waits_for_recovery:
+                answer(Reply.LATER)
+            else:
+                self._replica.later(self._replica.link.read_lag, then)
+
+        if not RULES.tokens_are_read_from_what_is_newest:
+            then()
+            return
+        self._replica.link.ask(
+            lambda: (self._redis.run, self._redis.is_recovered), asked, lambda: answer(Reply.LATER)
+        )
+
+    # --- a new session ---
+
+    def create(self, wish: Wish, answer: Answer) -> None:
+        if not self._replica.may_act or self._replica.is_draining:
+            answer(Reply.LATER)
+            return
+        self._caught_up(lambda: self._add(wish, answer, set()), answer)
+
+    def _add(self, wish: Wish, answer: Answer, excluded: set[str]) -> None:
+        replica = self._replica
+        session = wish(replica, excluded)
+        if session is None:
+            answer(Reply.LATER)
+            return
+        write = replica.world.next_write()
+
+        def added(stored: StoredSession | str) -> None:
+            if isinstance(stored, str):
+                self._add(wish, answer, {*excluded, stored})
+                return
+            replica.learn(session.session_id, stored)
+            if RULES.room_is_awaited:
+                self._wait(session.session_id, _has_room, answer)
+            else:
+                answer(Reply.DONE)
+
+        replica.link.ask(lambda: self._redis.add(session, replica.id, write), added, lambda: answer(Reply.LATER))
+
+    # --- a token, the end ---
+
+    def token(self, session_id: str, answer: Answer) -> None:
+        self._caught_up(lambda: self._wait(session_id, self._token, answer), answer)
+
+    def _token(self, stored: StoredSession | None) -> Reply | None:
+        if stored is None:
+            return Reply.UNKNOWN
+        if stored.session.over:
+            return Reply.OVER
+        if stored.session.state in GIVES_TOKENS:
+            self._replica.world.judge.token_given(stored.session, self._began)
+            return Reply.DONE
+        return None
+
+    def close(self, session_id: str, answer: Answer) -> None:
+        def closed(stored: StoredSession | None, _: bool) -> None:
+            answer(Reply.DONE if stored is not None and stored.session.over else Reply.LATER)
+
+        def close() -> None:
+            if self._replica.read(session_id) is None:
+                answer(Reply.UNKNOWN)
+                return
+            self._replica.updates.update(session_id, ev.SessionClosed(self._replica.now), closed, fence=None)
+
+        self._caught_up(close, answer)
+
+    # --- waiting ---
+
+    def _wait(
+        self, session_id: str, check: Callable[[StoredSession | None], Reply | None], answer: Answer
+    ) -> None:
+        """Answer once `check` has a reply, or after a while."""
+        is_answered = False
+
+        def checked(stored: StoredSession | None) -> bool:
+            nonlocal is_answered
+            if is_answered:
+                return True
+            reply = check(stored)
+            if reply is None:
+                return False
+            is_answered = True
+            answer(reply)
+            return True
+
+        def expired() -> None:
+            nonlocal is_answered
+            if not is_answered:
+                is_answered = True
+                answer(Reply.LATER)
+
+        self._replica.wait_for(session_id, checked)
+        if not is_answered:
+            self._replica.later(WAITS, expired)
+
+
+def _has_room(stored: StoredSession | None) -> Reply | None:
+    if stored is None:
+        return Reply.LATER
+    if stored.session.over:
+        return Reply.OVER
+    return Reply.DONE if stored.session.room.created_at is not None else None

@@ -1,0 +1,273 @@
+"""A simulated LiveKit: rooms on several nodes, participants, dispatch, webhooks that get lost, and lists that lag.
+
+A call is carried out when it arrives; livekit calls of replicas travel in simulated_replica.py.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from manager_agent.session.events import ParticipantInfo
+from manager_agent.session.session import Session
+from tests.simulation.event_heap import EventHeap
+
+LIVEKIT_NODES = 3
+WEBHOOK_LOST, WEBHOOK_DOUBLED, WEBHOOK_LATE = 0.01, 0.01, 0.02
+"""The chances of each webhook."""
+DISPATCH_TAKES = 0.25
+"""Seconds from a dispatch to the offer of its job: LiveKit waits for bids of other nodes."""
+SILENT_FOR = 25.0
+"""Seconds for which the rooms of a node that was killed stay listed."""
+
+
+class LiveKitAway(Exception):
+    """LiveKit did not answer."""
+
+
+class NoRoom(Exception):
+    """LiveKit has no such room."""
+
+
+class ManagerWatch(Protocol):
+    """A manager in a room, as LiveKit reaches it."""
+
+    identity: str
+
+    def participant_seen(self, participant: ParticipantInfo) -> None: ...
+
+    def participant_left(self, participant: ParticipantInfo) -> None: ...
+
+    def disconnected(self) -> None:
+        """It was removed, or the room is gone."""
+
+
+@dataclass(eq=False, slots=True)
+class InRoom:
+    """One participant's stay."""
+
+    info: ParticipantInfo
+    manager: ManagerWatch | None = None
+    when_gone: Callable[[], None] | None = None
+
+
+@dataclass(eq=False, slots=True)
+class SimulatedRoom:
+    name: str
+    sid: str
+    node: int
+    created_at: float
+    specified: Session
+    """The session that the latest dispatch of a manager describes."""
+    chances: random.Random
+    recorded: Session | None = None
+    """The session that the metadata describes."""
+    dispatches: int = 0
+    participants: dict[str, InRoom] = field(default_factory=dict)
+    left_lately: list[tuple[float, ParticipantInfo]] = field(default_factory=list)
+    lost_at: float | None = None
+    """When its node was killed."""
+
+    @property
+    def managers(self) -> Iterable[ManagerWatch]:
+        return [one.manager for one in self.participants.values() if one.manager is not None]
+
+
+WebhookReceiver = Callable[[SimulatedRoom, str, ParticipantInfo | None, random.Random], None]
+JobOffer = Callable[[str, SimulatedRoom], None]
+
+
+class SimulatedLiveKit:
+    def __init__(self, heap: EventHeap, receive: WebhookReceiver, offer: JobOffer, digest: Callable[..., None]) -> None:
+        """`receive`: takes each webhook that arrives; `offer`: offers a job to the worker of a name."""
+        self._heap, self._receive, self._offer, self._digest = heap, receive, offer, digest
+        self.rooms: dict[str, SimulatedRoom] = {}
+        self.silent: dict[str, SimulatedRoom] = {}
+        """The rooms of killed nodes, which lists still have."""
+        self.away_until = self.webhooks_lost_until = self.lists_lag_until = -1.0
+        self._made = 0
+
+    # --- the server API ---
+
+    def create(self, session: Session, worker: str, chances: random.Random) -> SimulatedRoom:
+        """The room of that name, made now unless it exists, and then with a dispatch of a manager."""
+        self._require()
+        if (room := self.rooms.get(session.room_name)) is not None:
+            return room
+        self.silent.pop(session.room_name, None)
+        self._made += 1
+        node = self._made % LIVEKIT_NODES
+        room = SimulatedRoom(session.room_name, f"RM_{self._made}", node, self._heap.now, session, chances)
+        self.rooms[room.name] = room
+        self._dispatch(room, session, worker)
+        return room
+
+    def dispatch(self, name: str, session: Session, worker: str) -> None:
+        self._dispatch(self._room(name), session, worker)
+
+    def record(self, name: str, sid: str, session: Session) -> None:
+        """Write the metadata of the room."""
+        room = self._room(name)
+        if room.sid == sid:
+            room.recorded = session
+
+    def delete(self, name: str, sid: str) -> None:
+        """No error if it is gone."""
+        self._require()
+        self.silent.pop(name, None)
+        room = self.rooms.get(name)
+        if room is not None and sid in ("", room.sid):
+            self._close(room)
+            self._webhook(room, "room_finished", None)
+
+    def remove(self, name: str, identity: str, sid: str) -> None:
+        room = self._room(name)
+        found = room.participants.get(identity)
+        if found is not None and found.info.sid == sid:
+            self.leave(room, identity, sid)
+
+    def participants(self, name: str) -> tuple[tuple[ParticipantInfo, ...], bool]:
+        """Those listed, and whether the room's node does not answer."""
+        self._require()
+        if (silent := self.silent.get(name)) is not None and name not in self.rooms:
+            return tuple(one.info for one in silent.participants.values()), True
+        room = self._room(name)
+        listed = [one.info for one in room.participants.values()]
+        if self._heap.now < self.lists_lag_until:
+            since = self._heap.now - 1.0
+            listed = [info for info in listed if info.joined_ms / 1000 <= since]
+            gone = [info for at, info in room.left_lately if at > since]
+            listed += [info for info in gone if info.identity not in room.participants]
+        return tuple(listed), False
+
+    def listed_rooms(self) -> list[SimulatedRoom]:
+        self._require()
+        lags = self._heap.now < self.lists_lag_until
+        rooms = [room for room in self.rooms.values() if not lags or room.created_at <= self._heap.now - 1.0]
+        return [*rooms, *(room for name, room in self.silent.items() if name not in self.rooms)]
+
+    def has_participant(self, name: str, identity: str) -> bool:
+        self._require()
+        room = self.rooms.get(name)
+        return room is not None and identity in room.participants
+
+    def has_room(self, name: str, sid: str) -> bool:
+        self._require()
+        room = self.rooms.get(name)
+        return room is not None and room.sid == sid
+
+    def _require(self) -> None:
+        if self._heap.now < self.away_until:
+            raise LiveKitAway
+
+    def _room(self, name: str) -> SimulatedRoom:
+        self._require()
+        room = self.rooms.get(name)
+        if room is None:
+            raise NoRoom
+        return room
+
+    def _dispatch(self, room: SimulatedRoom, session: Session, worker: str) -> None:
+        room.dispatches += 1
+        room.specified = session
+        self._heap.after(DISPATCH_TAKES, self._offer_job, room, worker)
+
+    def _offer_job(self, room: SimulatedRoom, worker: str) -> None:
+        if self.rooms.get(room.name) is room and self._heap.now >= self.away_until:
+            self._offer(worker, room)
+
+    # --- participants ---
+
+    def join(
+        self,
+        room: SimulatedRoom,
+        identity: str,
+        *,
+        is_agent: bool = False,
+        attributes: dict[str, str] | None = None,
+        manager: ManagerWatch | None = None,
+        when_gone: Callable[[], None] | None = None,
+    ) -> ParticipantInfo | None:
+        """None if the room is gone."""
+        if self.rooms.get(room.name) is not room:
+            return None
+        if (earlier := room.participants.get(identity)) is not None:
+            self.leave(room, identity, earlier.info.sid)
+        self._made += 1
+        info = ParticipantInfo(
+            identity, f"PA_{self._made}", round(self._heap.now * 1000), is_agent, attributes or {}
+        )
+        room.participants[identity] = InRoom(info, manager, when_gone)
+        self._digest("join", room.name, identity)
+        self._webhook(room, "participant_joined", info)
+        self._tell_managers(room, info, joined=True)
+        return info
+
+    def set_attributes(self, room: SimulatedRoom, identity: str, sid: str, attributes: dict[str, str]) -> None:
+        found = room.participants.get(identity)
+        if found is None or found.info.sid != sid:
+            return
+        old = found.info
+        found.info = ParticipantInfo(identity, sid, old.joined_ms, old.is_agent, {**old.attributes, **attributes})
+        self._tell_managers(room, found.info, joined=True, at_once=True)
+
+    def leave(self, room: SimulatedRoom, identity: str, sid: str) -> None:
+        found = room.participants.get(identity)
+        if found is None or found.info.sid != sid:
+            return
+        del room.participants[identity]
+        room.left_lately = [*room.left_lately[-4:], (self._heap.now, found.info)]
+        self._digest("leave", room.name, identity)
+        self._gone(found)
+        if self.rooms.get(room.name) is room:
+            self._webhook(room, "participant_left", found.info)
+            self._tell_managers(room, found.info, joined=False)
+
+    @staticmethod
+    def _gone(one: InRoom) -> None:
+        if one.manager is not None:
+            one.manager.disconnected()
+        if one.when_gone is not None:
+            one.when_gone()
+
+    def _tell_managers(
+        self, room: SimulatedRoom, info: ParticipantInfo, *, joined: bool, at_once: bool = False
+    ) -> None:
+        """The SDK's room events: LiveKit sends them every two to three seconds, changed attributes at once."""
+        delay = room.chances.uniform(0.02, 0.06) if at_once else room.chances.uniform(0.5, 2.5)
+        for manager in room.managers:
+            if manager.identity != info.identity:
+                self._heap.after(delay, manager.participant_seen if joined else manager.participant_left, info)
+
+    def _webhook(self, room: SimulatedRoom, event: str, info: ParticipantInfo | None) -> None:
+        chances, now = room.chances, self._heap.now
+        if now < self.webhooks_lost_until or chances.random() < WEBHOOK_LOST:
+            return
+        for _ in range(2 if chances.random() < WEBHOOK_DOUBLED else 1):
+            late = chances.uniform(1.0, 8.0) if chances.random() < WEBHOOK_LATE else 0.0
+            self._heap.after(chances.uniform(0.003, 0.03) + late, self._receive, room, event, info, chances)
+
+    # --- ends of rooms ---
+
+    def _close(self, room: SimulatedRoom) -> None:
+        del self.rooms[room.name]
+        self._digest("room closed", room.name)
+        for one in room.participants.values():
+            self._gone(one)
+        room.participants = {}
+
+    def kill_node(self, node: int) -> None:
+        """Its rooms are gone, without a word. Lists have them for a while."""
+        for room in [room for room in self.rooms.values() if room.node == node % LIVEKIT_NODES]:
+            shown, room.lost_at = dict(room.participants), self._heap.now
+            self._close(room)
+            if room.chances.random() < 0.3:
+                room.participants = {name: InRoom(one.info) for name, one in shown.items()}
+                self.silent[room.name] = room
+                self._heap.after(SILENT_FOR, self._forget, room)
+
+    def _forget(self, room: SimulatedRoom) -> None:
+        if self.silent.get(room.name) is room:
+            del self.silent[room.name]

@@ -1,0 +1,279 @@
+"""A simulated Redis: sessions with their owners and fences, counters with limits, leases, and the log of all changes.
+
+Commands are carried out one after another, when they arrive. How they travel, and that they get lost, is in
+redis_link.py. What a replica mirrors follows from the log and its position in it: no copy is made for each replica.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_right
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from manager_agent.session.session import Session
+from tests.simulation.event_heap import EventHeap
+from tests.simulation.protocol_rules import RULES
+
+LOST_SECONDS = 1.0
+"""What is lost of the last writes when Redis comes back without them."""
+WRITES_REMEMBERED = 4
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSession:
+    """One session as Redis has it."""
+
+    session: Session
+    version: int
+    owner: str
+    fence: int
+    run: int
+    """Which life of Redis it was written in: a version means nothing in another one."""
+    writes: tuple[int, ...] = ()
+    """The ids of the latest writes, so that a replica whose answer was lost finds its own."""
+
+    @property
+    def order(self) -> tuple[int, int]:
+        return self.run, self.version
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """The answer to the renewal of a lease."""
+
+    remaining: Mapping[str, float]
+    """Seconds that are left of each replica's lease; below 0 once it has lapsed."""
+    leader: str
+    run: int
+    is_recovered: bool
+    """Whether the rooms were looked through for sessions since Redis came back empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallbackRecord:
+    """A callback that waits to be delivered."""
+
+    session_id: str
+    revision: int
+    is_last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A write that was carried out, kept as long as it may be lost."""
+
+    at: float
+    session_id: str
+    before: StoredSession | None
+    callbacks: tuple[CallbackRecord, ...]
+
+
+Listener = Callable[[str, StoredSession | None, StoredSession | None], None]
+
+
+class SimulatedRedis:
+    def __init__(self, heap: EventHeap, capacities: Mapping[str, int], written: Listener) -> None:
+        """`written`: called with each change of a session, before and after."""
+        self._heap, self._capacities, self._written = heap, capacities, written
+        self.sessions: dict[str, StoredSession] = {}
+        self.owned_by: defaultdict[str, dict[str, None]] = defaultdict(dict)
+        """Ordered, so that what is done for each is done in the same order in each run."""
+        self.counters: Counter[str] = Counter()
+        self.outbox: dict[str, deque[CallbackRecord]] = {}
+        self.leases: dict[str, float] = {}
+        self.leader, self.leader_until = "", 0.0
+        self.run, self.is_recovered = 1, True
+        self.is_down = False
+        self._log_times = array("d")
+        self._past: dict[str, deque[tuple[int, StoredSession | None]]] = {}
+        self._recent: deque[Written] = deque()
+        self.commands = 0
+
+    # --- leases ---
+
+    def renew(self, replica: str) -> Membership:
+        now = self._heap.now
+        self.leases[replica] = now + RULES.lease
+        if self.leader == replica or now >= self.leader_until:
+            self.leader, self.leader_until = replica, now + RULES.lease
+        for one in [one for one, until in self.leases.items() if until < now - 60.0 and not self.owned_by.get(one)]:
+            del self.leases[one]
+        remaining = {one: until - now for one, until in self.leases.items()}
+        return Membership(remaining, self.leader, self.run, self.is_recovered)
+
+    def release(self, replica: str) -> None:
+        """It stops in order: it has handed over its sessions."""
+        self.leases.pop(replica, None)
+        if self.leader == replica:
+            self.leader_until = 0.0
+
+    # --- sessions ---
+
+    def add(self, session: Session, owner: str, write: int) -> StoredSession | str:
+        """The stored session, or the id of the service that is full."""
+        known = self.sessions.get(session.session_id)
+        if known is not None:
+            return known
+        wanted = _reserved(session)
+        if (full := self._full(wanted, {})) and RULES.capacity_is_checked_in_redis:
+            return full
+        stored = StoredSession(session, 1, owner, 1, self.run, (write,))
+        self._commit(session.session_id, stored, ())
+        return stored
+
+    def restore(self, session: Session, owner: str) -> StoredSession:
+        """A session that was recovered from its room; what is stored of it counts for more."""
+        known = self.sessions.get(session.session_id)
+        if known is not None:
+            return known
+        stored = StoredSession(session, 1, owner, 1, self.run)
+        self._commit(session.session_id, stored, ())
+        return stored
+
+    def swap(
+        self,
+        expected: StoredSession,
+        session: Session,
+        fence: int,
+        callbacks: tuple[CallbackRecord, ...],
+        write: int,
+    ) -> tuple[bool, StoredSession | None, str]:
+        """Compare and set: whether it was written, what is stored now, and the service that is full."""
+        session_id = session.session_id
+        known = self.sessions.get(session_id)
+        if known is None or not RULES.may_swap(known, expected, fence):
+            return False, known, ""
+        if full := self._full(_reserved(session), _reserved(known.session)):
+            return False, known, full
+        writes = (*known.writes, write)[-WRITES_REMEMBERED:]
+        stored = StoredSession(session, known.version + 1, known.owner, known.fence, self.run, writes)
+        self._commit(session_id, stored, callbacks)
+        return True, stored, ""
+
+    def take(self, session_id: str, expected_owner: str, fence: int, owner: str) -> tuple[bool, StoredSession | None]:
+        """Make `owner` the owner, if the owner and the fence are those expected."""
+        known = self.sessions.get(session_id)
+        if known is None or (known.owner, known.fence) != (expected_owner, fence):
+            return False, known
+        stored = replace(known, owner=owner, fence=fence + 1, version=known.version + 1)
+        self._commit(session_id, stored, ())
+        return True, stored
+
+    def remove(self, session_id: str, fence: int) -> bool:
+        known = self.sessions.get(session_id)
+        if known is None or known.fence != fence:
+            return known is None
+        self._commit(session_id, None, ())
+        return True
+
+    def delivered(self, record: CallbackRecord) -> None:
+        waiting = self.outbox.get(record.session_id)
+        if waiting and waiting[0].revision == record.revision:
+            waiting.popleft()
+        if waiting is not None and not waiting:
+            del self.outbox[record.session_id]
+
+    def first_callback(self, session_id: str) -> CallbackRecord | None:
+        waiting = self.outbox.get(session_id)
+        return waiting[0] if waiting else None
+
+    def _full(self, wanted: Counter[str], had: Mapping[str, int]) -> str:
+        for service_id, count in wanted.items():
+            more = count - had.get(service_id, 0)
+            if more > 0 and self.counters[service_id] + more > self._capacities[service_id]:
+                return service_id
+        return ""
+
+    def _commit(self, session_id: str, stored: StoredSession | None, callbacks: tuple[CallbackRecord, ...]) -> None:
+        before, now = self.sessions.get(session_id), self._heap.now
+        self._set(session_id, before, stored)
+        if callbacks and RULES.callbacks_are_in_the_outbox:
+            self.outbox.setdefault(session_id, deque()).extend(callbacks)
+        recent = self._recent
+        recent.append(Written(now, session_id, before, callbacks))
+        while recent[0].at < now - LOST_SECONDS:
+            recent.popleft()
+        self._log(session_id, stored)
+        self._written(session_id, before, stored)
+
+    def _set(self, session_id: str, before: StoredSession | None, stored: StoredSession | None) -> None:
+        had = Counter[str]() if before is None else _reserved(before.session)
+        has = Counter[str]() if stored is None else _reserved(stored.session)
+        if had != has:
+            self.counters.update(has)
+            self.counters.subtract(had)
+        if before is not None and (stored is None or stored.owner != before.owner):
+            self.owned_by[before.owner].pop(session_id, None)
+        if stored is None:
+            self.sessions.pop(session_id, None)
+        else:
+            self.sessions[session_id] = stored
+            self.owned_by[stored.owner][session_id] = None
+
+    def _log(self, session_id: str, stored: StoredSession | None) -> None:
+        self._log_times.append(self._heap.now)
+        if stored is None:
+            self._past.pop(session_id, None)
+            return
+        past = self._past.setdefault(session_id, deque(maxlen=8))
+        past.append((len(self._log_times), stored))
+
+    # --- what a reader of the log knows ---
+
+    def position_at(self, instant: float) -> int:
+        """The position in the log of one that has read all that was written until then."""
+        return bisect_right(self._log_times, instant)
+
+    def logged(self, session_id: str, position: int) -> StoredSession | None:
+        """What a reader at this position mirrors."""
+        found = None
+        for at, stored in self._past.get(session_id, ()):
+            if at > position:
+                break
+            found = stored
+        return found
+
+    # --- restarts ---
+
+    def stop(self) -> None:
+        self.is_down = True
+
+    def come_back(self) -> None:
+        self.is_down = False
+        self.run += 1
+
+    def come_back_without_the_last(self) -> list[Written]:
+        """What was lost, latest first."""
+        self.come_back()
+        lost = list(reversed(self._recent))
+        for written in lost:
+            self._set(written.session_id, self.sessions.get(written.session_id), written.before)
+            self._log(written.session_id, written.before)
+            waiting = self.outbox.get(written.session_id)
+            while written.callbacks and waiting and waiting[-1].revision >= written.callbacks[0].revision:
+                waiting.pop()
+        self._recent.clear()
+        return lost
+
+    def come_back_empty(self) -> list[StoredSession]:
+        """What was lost."""
+        self.come_back()
+        lost = list(self.sessions.values())
+        for name in (self.sessions, self.owned_by, self.counters, self.outbox, self.leases, self._past, self._recent):
+            name.clear()
+        self.leader_until = 0.0
+        self.is_recovered = False
+        return lost
+
+
+def _reserved(session: Session) -> Counter[str]:
+    """The services that it has reserved."""
+    if session.over:
+        return Counter()
+    return Counter(service.service_id for service in session.services)
+
+
+def reserved(sessions: Iterable[Session]) -> Counter[str]:
+    return sum((_reserved(session) for session in sessions), Counter())

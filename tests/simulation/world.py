@@ -1,0 +1,284 @@
+"""Everything that a simulation has, and the faults that happen to it."""
+
+from __future__ import annotations
+
+import gc
+import math
+import random
+from collections import Counter
+from dataclasses import dataclass
+from itertools import count
+
+from manager_agent.session import events as ev
+from manager_agent.session.events import ParticipantInfo
+from manager_agent.session.identities import Identities
+from tests.simulation.event_heap import EventHeap
+from tests.simulation.history import START, Fault, FaultKind, History
+from tests.simulation.judge import Judge, SessionTruth, Violation
+from tests.simulation.reconciling import SimulatedReconciler
+from tests.simulation.simulated_client import SimulatedClient
+from tests.simulation.simulated_livekit import SimulatedLiveKit, SimulatedRoom
+from tests.simulation.simulated_redis import SimulatedRedis, StoredSession
+from tests.simulation.simulated_replica import SimulatedReplica
+from tests.simulation.simulated_services import SimulatedServices
+
+LIVE_SECONDS = 40.0
+"""About how long a session lives."""
+CAPACITY = 40
+"""Sessions of one service instance."""
+ENDS_AFTER = 900.0
+"""Seconds after the last session was asked for until which all are over and forgotten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came of a simulation."""
+
+    digest: str
+    violations: tuple[Violation, ...]
+    reasons: Counter[str]
+    acknowledged: int
+    tokens: int
+    acts: int
+    callbacks: int
+    writes: int
+    commands: int
+    takes: int
+    recovered: int
+    calls: int
+    lasted: float
+    """Seconds of the virtual clock."""
+
+
+class World:
+    def __init__(self, history: History, *, stops_at_first: bool = False) -> None:
+        self.history, self.heap = history, EventHeap(START)
+        self._stops_at_first = stops_at_first
+        self._chances: dict[str, random.Random] = {}
+        self._balance = history.chances("balance")
+        self._writes = count(1)
+        self.identities = Identities(str(history.seed))
+        self.redis_slow_until = self.redis_back_at = -math.inf
+        self.draining: set[str] = set()
+        self._watching: dict[str, dict[SimulatedReplica, None]] = {}
+        self.judge = Judge(self)
+        rate = len(history.sessions) / max(1.0, history.lasts)
+        per_type = max(2, math.ceil(1.5 * rate * LIVE_SECONDS / CAPACITY))
+        self.services = SimulatedServices(self, per_type, CAPACITY)
+        self.redis = SimulatedRedis(self.heap, self.services.capacities, self._written)
+        self.livekit = SimulatedLiveKit(self.heap, self._webhook, self._offer, self.judge.digest)
+        self.reconciler = SimulatedReconciler(self)
+        self._lives: Counter[int] = Counter()
+        self.replicas: dict[int, SimulatedReplica] = {}
+        self._by_id: dict[str, SimulatedReplica] = {}
+        for number in range(history.nodes):
+            self._start(number)
+        self._schedule()
+
+    def _schedule(self) -> None:
+        for script in self.history.sessions:
+            self.judge.sessions[f"ses_{script.number}"] = SessionTruth(script.number, due_callbacks=[], received=[])
+            client = SimulatedClient(self, script)
+            self.heap.at(START + 2.0 + script.at, client.ask)
+        for fault in self.history.faults:
+            self.heap.at(START + 2.0 + fault.at, self._happen, fault)
+
+    def run(self) -> Outcome:
+        """Until all sessions are over and forgotten."""
+        ends = START + self.history.lasts + ENDS_AFTER
+        at, gc_was_on = START, gc.isenabled()
+        gc.disable()
+        try:
+            while at < ends:
+                at = min(ends, at + 10.0)
+                self.heap.run(at)
+                gc.collect(1)
+                if self._stops_at_first and self.judge.violations:
+                    break
+                if at > START + 2.0 + self.history.lasts + 150.0 and not self.redis.sessions and not self.livekit.rooms:
+                    break
+        finally:
+            if gc_was_on:
+                gc.enable()
+        if not (self._stops_at_first and self.judge.violations):
+            self.judge.check_end()
+        return self._outcome()
+
+    def _outcome(self) -> Outcome:
+        judge = self.judge
+        acknowledged = sum(truth.acknowledged_at is not None for truth in judge.sessions.values())
+        return Outcome(
+            digest=judge.printed,
+            violations=tuple(judge.violations),
+            reasons=judge.reasons,
+            acknowledged=acknowledged,
+            tokens=judge.tokens,
+            acts=judge.acts,
+            callbacks=judge.callbacks,
+            writes=judge.writes,
+            commands=self.redis.commands,
+            takes=judge.takes,
+            recovered=self.reconciler.recovered,
+            calls=self.heap.calls,
+            lasted=self.since_start,
+        )
+
+    @property
+    def since_start(self) -> float:
+        return self.heap.now - START - 2.0
+
+    def next_write(self) -> int:
+        return next(self._writes)
+
+    def chances_of(self, session_id: str) -> random.Random:
+        chances = self._chances.get(session_id)
+        if chances is None:
+            chances = self._chances[session_id] = self.history.chances(session_id)
+        return chances
+
+    # --- replicas ---
+
+    def _start(self, number: int) -> None:
+        self._lives[number] += 1
+        replica = SimulatedReplica(self, number, self._lives[number])
+        self.replicas[number] = self._by_id[replica.id] = replica
+
+    def live(self) -> list[SimulatedReplica]:
+        return [one for one in self.replicas.values() if one.is_alive]
+
+    def balanced(self) -> SimulatedReplica | None:
+        """The replica to which a load balancer sends a request. It does not know who is frozen or cut off."""
+        live = [one for one in self.replicas.values() if one.is_alive and not one.is_draining]
+        return self._balance.choice(live) if live else None
+
+    def stopped(self, replica: SimulatedReplica) -> None:
+        """A replica has ended in order; another one is started in its place."""
+        replica.is_alive = False
+        self.draining.discard(replica.id)
+        if self.replicas.get(replica.number) is replica:
+            self.heap.after(1.0, self._start, replica.number)
+
+    # --- what is told to replicas ---
+
+    def watch(self, session_id: str, replica: SimulatedReplica) -> None:
+        self._watching.setdefault(session_id, {})[replica] = None
+
+    def unwatch(self, session_id: str, replica: SimulatedReplica) -> None:
+        watching = self._watching.get(session_id)
+        if watching is not None:
+            watching.pop(replica, None)
+            if not watching:
+                del self._watching[session_id]
+
+    def _written(self, session_id: str, before: StoredSession | None, after: StoredSession | None) -> None:
+        self.judge.written(session_id, before, after)
+        concerned = dict(self._watching.get(session_id, {}))
+        for stored in (before, after):
+            if stored is not None and (owner := self._by_id.get(stored.owner)) is not None and owner.is_alive:
+                concerned[owner] = None
+        for replica in concerned:
+            self.heap.after(replica.link.read_lag, replica.call, replica.notice, session_id, after)
+        if after is None:
+            self._forget(session_id)
+
+    def _forget(self, session_id: str) -> None:
+        self._chances.pop(session_id, None)
+        self._watching.pop(session_id, None)
+        for replica in self.replicas.values():
+            replica.known.pop(session_id, None)
+
+    def _webhook(
+        self, room: SimulatedRoom, event: str, participant: ParticipantInfo | None, chances: random.Random
+    ) -> None:
+        """LiveKit sends it to whatever replica the balancer names."""
+        live = self.live()
+        if live:
+            replica = live[int(chances.random() * len(live))]
+            replica.call(self._receive_webhook, replica, room, event, participant)
+
+    @staticmethod
+    def _receive_webhook(
+        replica: SimulatedReplica, room: SimulatedRoom, event: str, participant: ParticipantInfo | None
+    ) -> None:
+        session_id, now = room.specified.session_id, replica.now
+        stored = replica.read(session_id)
+        if stored is None or stored.session.over:
+            return
+        if not stored.session.webhooks_arrive:
+            replica.updates.update(session_id, ev.WebhookArrived(now), fence=None)
+        if participant is None:
+            replica.updates.update(session_id, ev.RoomClosed(now, room.sid), fence=None)
+        elif event == "participant_joined":
+            replica.updates.update(session_id, ev.ParticipantSeen(now, participant), fence=None)
+        else:
+            left = ev.ParticipantLeft(now, participant.identity, participant.sid)
+            replica.updates.update(session_id, left, fence=None)
+
+    def _offer(self, worker: str, room: SimulatedRoom) -> None:
+        replica = self._by_id.get(worker)
+        if replica is not None:
+            replica.call(replica.offered, room)
+
+    # --- faults ---
+
+    def _happen(self, fault: Fault) -> None:
+        self.judge.digest("fault", str(fault.kind), fault.target)
+        until = self.heap.now + fault.seconds
+        replica = self.replicas[fault.target % self.history.nodes]
+        hinders_all = True
+        match fault.kind:
+            case FaultKind.KILL | FaultKind.DRAIN | FaultKind.FREEZE | FaultKind.CUT_FROM_REDIS if not replica.is_alive:
+                return
+            case FaultKind.KILL:
+                replica.kill()
+                self.draining.discard(replica.id)
+                self.judge.replica_died(replica.id)
+                self.heap.at(until, self._start, replica.number)
+            case FaultKind.FREEZE:
+                replica.freeze(fault.seconds)
+            case FaultKind.DRAIN:
+                replica.call(replica.drain)
+            case FaultKind.CUT_FROM_REDIS:
+                replica.link.cut(until)
+            case FaultKind.CUT_FROM_LIVEKIT:
+                replica.livekit_cut_until = until
+            case FaultKind.REDIS_SLOW:
+                self.redis_slow_until = until
+            case FaultKind.REDIS_RESTART | FaultKind.REDIS_ROLLBACK | FaultKind.REDIS_EMPTY:
+                self.redis.stop()
+                self.heap.at(until, self._redis_comes_back, fault.kind)
+            case FaultKind.LIVEKIT_AWAY:
+                self.livekit.away_until = until
+            case FaultKind.LIVEKIT_NODE_KILL:
+                self._kill_livekit_node(fault.target)
+            case FaultKind.WEBHOOKS_LOST:
+                self.livekit.webhooks_lost_until = until
+                hinders_all = False
+            case FaultKind.LISTS_LAG:
+                self.livekit.lists_lag_until = until
+                hinders_all = False
+            case FaultKind.SERVICE_DOWN:
+                self.services.go_down(fault.target, until)
+                hinders_all = False
+        self.judge.fault(until, hinders_all=hinders_all)
+
+    def _kill_livekit_node(self, number: int) -> None:
+        before = dict(self.livekit.rooms)
+        self.livekit.kill_node(number)
+        for name, room in before.items():
+            if name not in self.livekit.rooms:
+                self.judge.sessions[room.specified.session_id].room_lost = True
+
+    def _redis_comes_back(self, kind: FaultKind) -> None:
+        if not self.redis.is_down:
+            return
+        self.redis_back_at = self.heap.now
+        if kind is FaultKind.REDIS_EMPTY:
+            self.judge.emptied(self.redis.come_back_empty())
+        elif kind is FaultKind.REDIS_ROLLBACK:
+            self.judge.rolled_back(self.redis.come_back_without_the_last())
+            self.judge.recount()
+        else:
+            self.redis.come_back()
+        for replica in self.live():
+            replica.later(replica.chances.uniform(0.0, 1.0), replica.read_anew)
