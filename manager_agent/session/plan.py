@@ -140,7 +140,7 @@ def _next_listing_at(session: Session, created_at: float, thawed_at: float) -> f
     check_at = max(session.leave_check_at, latest + DOUBT_PAUSES[0])
     if session.doubts:
         return min(check_at, latest + (DOUBT_PAUSES[0] if session.doubts == 1 else DOUBT_PAUSES[1]))
-    if max(session.listed_as_of, created_at) < thawed_at:
+    if max(session.listed_as_of, session.room.missed_at, created_at) < thawed_at:
         return thawed_at
     return min(check_at, _next_regular_listing_at(session, latest))
 

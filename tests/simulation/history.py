@@ -62,7 +62,7 @@ LONGEST = {
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Fault:
+class SimulatedFault:
     at: float
     """Seconds since the start."""
     kind: FaultKind
@@ -75,7 +75,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class SessionScript:
+class PlannedSession:
     at: float
     """When it is asked for, in seconds since the start."""
     number: int
@@ -88,8 +88,8 @@ class SessionScript:
 class History:
     seed: int
     nodes: int
-    sessions: tuple[SessionScript, ...]
-    faults: tuple[Fault, ...] = ()
+    sessions: tuple[PlannedSession, ...]
+    faults: tuple[SimulatedFault, ...] = ()
 
     def chances(self, *names: object) -> random.Random:
         """The chances of one part of the world, the same whatever else happens in it."""
@@ -102,7 +102,7 @@ class History:
         return max([*ends, *(script.at for script in self.sessions)], default=0.0)
 
     def __str__(self) -> str:
-        parts: list[Fault | SessionScript] = [*self.faults, *self.sessions]
+        parts: list[SimulatedFault | PlannedSession] = [*self.faults, *self.sessions]
         lines = [str(part) for part in sorted(parts, key=lambda part: part.at)]
         return "\n".join([f"seed {self.seed}, {self.nodes} replicas", *lines])
 
@@ -118,11 +118,11 @@ def drawn(
     """The history of this seed: sessions at random instants, and a fault of a random kind every now and then."""
     chances = random.Random(f"{seed}/history")
     lasts = sessions / (rate * nodes)
-    scripts = tuple(sorted(SessionScript(round(chances.uniform(0, lasts), 3), number) for number in range(sessions)))
-    allowed, faults, at = sorted(kinds), list[Fault](), chances.uniform(3.0, 8.0)
+    scripts = tuple(sorted(PlannedSession(round(chances.uniform(0, lasts), 3), number) for number in range(sessions)))
+    allowed, faults, at = sorted(kinds), list[SimulatedFault](), chances.uniform(3.0, 8.0)
     while allowed and at < lasts + 20.0:
         kind = chances.choice(allowed)
         seconds = round(chances.uniform(0.5, LONGEST[kind]), 3)
-        faults.append(Fault(round(at, 3), kind, chances.randrange(1_000), seconds))
+        faults.append(SimulatedFault(round(at, 3), kind, chances.randrange(1_000), seconds))
         at += CALM * chances.uniform(0.3, 2.0)
     return History(seed, nodes, scripts, tuple(faults))

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from manager_agent.session.session import FAILURES, GIVES_TOKENS, EndReason, Session
+from tests.simulation.history import FaultKind
 from tests.simulation.protocol_rules import RULES
 
 if TYPE_CHECKING:
@@ -21,6 +22,21 @@ TAKE_OVER_MAX = 10.0
 """Seconds after its death within which others own a replica's sessions, while Redis and they are well."""
 ROOM_LEFT_MAX = 60.0
 """Seconds after the end of a session until which its room may exist, while LiveKit and Redis are well."""
+
+
+HARMLESS = frozenset({FaultKind.WEBHOOKS_LOST, FaultKind.LISTS_LAG, FaultKind.SERVICE_DOWN})
+"""They keep no replica from doing its part in time."""
+HINDER_TAKERS = frozenset(
+    {
+        FaultKind.REDIS_SLOW,
+        FaultKind.REDIS_RESTART,
+        FaultKind.REDIS_ROLLBACK,
+        FaultKind.REDIS_EMPTY,
+        FaultKind.CUT_FROM_REDIS,
+        FaultKind.FREEZE,
+    }
+)
+"""They may keep the heirs of a dead replica from taking over."""
 
 
 class Invariant(StrEnum):
@@ -76,13 +92,11 @@ class Judge:
         self.sessions: dict[str, SessionTruth] = {}
         self.reasons: Counter[str] = Counter()
         self.acts = self.tokens = self.callbacks = self.takes = self.writes = 0
-        self.longest_take_over = 0.0
-        self.longest_without_manager = 0.0
         self._ready: set[tuple[str, str]] = set()
         self._in_use: Counter[str] = Counter()
         self._digest = hashlib.blake2b(digest_size=8)
-        self.uneasy_until = -math.inf
-        """When the last fault ended that hinders all replicas."""
+        self._uneasy_until = self._takers_hindered_until = -math.inf
+        """Until when a session's end, and a take-over, may take longer."""
         self._faults: list[tuple[float, float]] = []
 
     def digest(self, *parts: object) -> None:
@@ -100,11 +114,12 @@ class Judge:
 
     # --- faults ---
 
-    def fault(self, until: float, *, hinders_all: bool) -> None:
-        """`hinders_all`: while it lasts, no replica can do its part in time."""
+    def fault(self, kind: FaultKind, until: float) -> None:
         self._faults.append((self._heap.now, until))
-        if hinders_all:
-            self.uneasy_until = max(self.uneasy_until, until)
+        if kind not in HARMLESS:
+            self._uneasy_until = max(self._uneasy_until, until)
+        if kind in HINDER_TAKERS:
+            self._takers_hindered_until = max(self._takers_hindered_until, until)
 
     def _was_disturbed(self, since: float) -> bool:
         return any(until + 60.0 >= since for _, until in self._faults)
@@ -166,6 +181,8 @@ class Judge:
     def _is_untrue(self, session_id: str, truth: SessionTruth, session: Session, reason: EndReason) -> str:
         """Why the session should not have ended so; empty if it should."""
         now, limits = self._heap.now, session.limits
+        if truth.was_rolled_back:
+            return ""
         if reason is EndReason.CLOSED:
             return "" if truth.is_closing else "the client did not ask for it"
         if reason is EndReason.USER_LEFT and truth.user_here_since is not None:
@@ -185,8 +202,8 @@ class Judge:
 
     def _check_room(self, session_id: str, name: str) -> None:
         """The room of a session that is over is gone."""
-        if self._heap.now < self.uneasy_until + ROOM_LEFT_MAX:
-            self._heap.at(self.uneasy_until + ROOM_LEFT_MAX, self._check_room, session_id, name)
+        if self._heap.now < self._uneasy_until + ROOM_LEFT_MAX:
+            self._heap.at(self._uneasy_until + ROOM_LEFT_MAX, self._check_room, session_id, name)
             return
         room = self._world.livekit.rooms.get(name)
         if room is not None and room.specified.session_id == session_id:
@@ -216,7 +233,7 @@ class Judge:
         if truth.gives_tokens:
             truth.gave_tokens_until = self._heap.now
         truth.gives_tokens = current is not None and current.session.state in GIVES_TOKENS
-        if current is None or current.session.end is None:
+        if current is not None and current.session.end is None:
             truth.end = truth.ended_at = None
             truth.is_cleaned = False
 
@@ -246,15 +263,15 @@ class Judge:
             )
 
     def replica_died(self, replica: str) -> None:
-        self._heap.after(TAKE_OVER_MAX, self._check_taken, replica, self._heap.now)
+        self._check_taken(replica, self._heap.now)
 
     def _check_taken(self, replica: str, died_at: float) -> None:
-        calm_since = max(died_at, self._world.redis_back_at)
-        if self._world.redis.is_down or self._heap.now < calm_since + TAKE_OVER_MAX + RULES.lease:
-            if self._world.redis.is_down or self._world.redis_back_at > died_at - RULES.lease:
-                self._heap.after(1.0, self._check_taken, replica, died_at)
-                return
-        others = [one for one in self._world.live() if self._heap.now >= one.link.cut_until and not one.is_draining]
+        """Its sessions have another owner, TAKE_OVER_MAX after its death, or after others could take them again."""
+        due = max(died_at, self._takers_hindered_until + RULES.lease) + TAKE_OVER_MAX
+        if self._heap.now < due:
+            self._heap.at(due, self._check_taken, replica, died_at)
+            return
+        others = [one for one in self._world.live() if not one.is_draining]
         owned = self._world.redis.owned_by.get(replica)
         if owned and others:
             self.violated(Invariant.LATE_TAKE_OVER, f"{len(owned)} of {replica} after {self._heap.now - died_at:.1f} s")
@@ -294,7 +311,7 @@ class Judge:
         assert truth.received is not None
         if record.revision in truth.received:
             return
-        if truth.received and record.revision < truth.received[-1]:
+        if truth.received and record.revision < truth.received[-1] and not truth.was_rolled_back:
             self.violated(Invariant.CALLBACK_ORDER, f"{record.session_id}: {record.revision} after {truth.received}")
         truth.received.append(record.revision)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from manager_agent.session import events as ev
 from manager_agent.session.events import Evidence, ParticipantInfo, Signal
+from manager_agent.session.participant import Presence
+from manager_agent.session.session import Session
 from tests.simulation.simulated_livekit import SimulatedRoom
 from tests.simulation.simulated_redis import StoredSession
 
@@ -27,13 +29,20 @@ class ManagerVisit:
             return
         replica.visits[session_id] = self
         replica.world.judge.manager_joined(session_id)
-        replica.later(0.05, self._sweep)
+        replica.later(0.05, self.report_all)
 
-    def _sweep(self) -> None:
-        """Report all who are there."""
-        if self.is_in_room:
-            for one in list(self.room.participants.values()):
-                self._report(ev.ParticipantSeen(self._replica.now, one.info, self.identity))
+    def report_all(self) -> None:
+        """Report all who are there, and those who are not although the session has them."""
+        if not self.is_in_room:
+            return
+        now, stored = self._replica.now, self._replica.read(self._id)
+        here = [one.info for one in self.room.participants.values()]
+        for info in here:
+            self._report(ev.ParticipantSeen(now, info, self.identity))
+        sids = {info.sid for info in here}
+        for identity, presence in () if stored is None else _presences(stored.session):
+            if presence.sid is not None and presence.sid not in sids and presence.seen_by == self.identity:
+                self._report(ev.ParticipantLeft(now, identity, presence.sid, seen_by=self.identity))
 
     def participant_seen(self, participant: ParticipantInfo) -> None:
         self._replica.call(self._report_if_here, ev.ParticipantSeen, participant)
@@ -93,4 +102,10 @@ class ManagerVisit:
     def _report(self, event: ev.Event) -> None:
         loop = self._replica.loops.get(self._id)
         if loop is not None:
-            self._replica.updates.update(self._id, event, fence=loop.fence)
+            self._replica.updates.update(self._id, event, fence=loop.fence, is_kept=True)
+
+
+def _presences(session: Session) -> Iterator[tuple[str, Presence]]:
+    yield session.user.identity, session.user_presence
+    for service in session.services:
+        yield service.identity or "", service.presence

@@ -38,6 +38,10 @@ class ProtocolRules:
     def is_dead(self, remaining: float) -> bool:
         return remaining < 0.0
 
+    def may_inherit(self, age: float) -> bool:
+        """Whether a replica that first renewed its lease so many seconds ago takes over: a new one can't judge yet."""
+        return age >= self.lease + self.renewal
+
     def heir(self, session_id: str, alive: Sequence[str]) -> str:
         """Which of the replicas takes over a session: the one with the highest rendezvous hash."""
         return max(alive, key=lambda one: hashlib.blake2b(f"{session_id}/{one}".encode(), digest_size=8).digest())

@@ -1,7 +1,9 @@
-"""What the leader of a deployment does: compares sessions with LiveKit's rooms, and recovers rooms without a session."""
+"""What the leader does: compares sessions with LiveKit's rooms, and recovers the rooms that have no session."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from manager_agent.session import events as ev
@@ -52,25 +54,32 @@ class SimulatedReconciler:
             event = ev.RoomMissed(self._heap.now, asked_at)
             replica.updates.update(session_id, event, fence=None)
         unowned = [room for room in rooms if room.specified.session_id not in redis.sessions]
-        is_whole = True
+        left = {room.sid for room in unowned}
+
+        def done(room: SimulatedRoom | None) -> None:
+            """All rooms were looked through once each of them is taken care of."""
+            left.discard("" if room is None else room.sid)
+            if not left and not redis.is_recovered:
+                replica.link.ask(self._is_recovered, lambda _: None, lambda: None)
+
         for nth, room in enumerate(unowned):
-            is_whole = self._recover(replica, room, nth) and is_whole
-        if not redis.is_recovered and is_whole:
-            replica.link.ask(self._is_recovered, lambda _: None, lambda: None)
+            self._recover(replica, room, nth, partial(done, room))
+        done(None)
 
     def _is_recovered(self) -> None:
-        self._world.redis.is_recovered = True
+        self._world.redis.is_recovered, self._world.redis.was_emptied = True, False
         self._world.judge.recount()
 
-    def _recover(self, replica: SimulatedReplica, room: SimulatedRoom, nth: int) -> bool:
-        """Whether the room is taken care of."""
+    def _recover(self, replica: SimulatedReplica, room: SimulatedRoom, nth: int, done: Callable[[], None]) -> None:
+        """`done`: called once the room is taken care of."""
         try:
             replica.require_livekit()
             if room.recorded is not None and room.recorded.over:
                 self._world.livekit.delete(room.name, room.sid)
-                return True
+                done()
+                return
         except LiveKitAway:
-            return False
+            return
         session = self._resumed(room, self._heap.now + nth / RECOVERED_PER_SECOND)
         alive = [one.id for one in self._world.live() if not one.is_draining]
         owner = RULES.heir(session.session_id, alive) if alive else replica.id
@@ -78,9 +87,9 @@ class SimulatedReconciler:
         def restored(stored: StoredSession) -> None:
             self.recovered += 1
             replica.learn(stored.session.session_id, stored)
+            done()
 
         replica.link.ask(lambda: self._world.redis.restore(session, owner), restored, lambda: None)
-        return True
 
     def _resumed(self, room: SimulatedRoom, dispatch_at: float) -> Session:
         """As a process that starts recovers it, from what the room has."""
@@ -97,5 +106,3 @@ class SimulatedReconciler:
             now=now,
             dispatch_at=dispatch_at,
         )
-
-

@@ -54,7 +54,7 @@ class RedisLink:
 
     def _succeeded(self, then: Callable[[Any], None], answer: Any) -> None:
         if self.back_since == math.inf:
-            self.back_since = self._heap.now
+            self.back_since = self._replica.thawed_at = self._heap.now
         then(answer)
 
     def _failed(self, away: Away) -> None:

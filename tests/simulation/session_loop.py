@@ -186,9 +186,7 @@ class SessionLoop:
             if isinstance(answer, NoRoom):
                 self._tell(ev.RoomMissed(self._heap.now, asked_at))
 
-        self._ask(
-            "dispatch", lambda: self._world.livekit.dispatch(session.room_name, session, worker), answered
-        )
+        self._ask("dispatch", lambda: self._world.livekit.dispatch(session.room_name, session, worker), answered)
 
     def _invite(self, entry: int, session: Session) -> None:
         attempt = session.services[entry].current
@@ -211,7 +209,9 @@ class SessionLoop:
             self._start(held, lambda _: None, after)
             return
         started = (
-            invite_started(self._world.identities, session, entry, attempt=current.number, tries=current.tries + 1, at=now)
+            invite_started(
+                self._world.identities, session, entry, attempt=current.number, tries=current.tries + 1, at=now
+            )
             if found is None
             else invite_started(
                 self._world.identities,
@@ -235,7 +235,7 @@ class SessionLoop:
             self._tell(ev.RemovalEnded(self._heap.now, identity, removed=answer is not None))
 
         livekit = self._world.livekit
-        self._ask("remove", lambda: livekit.remove(session.room_name, identity, sid) or True, answered)
+        self._ask("remove", lambda: livekit.remove(session.room_name, identity, sid), answered)
 
     def _list(self, asked_at: float, session: Session) -> None:
         livekit, name = self._world.livekit, session.room_name
@@ -254,9 +254,7 @@ class SessionLoop:
                 infos, is_silent = answer
                 listed = ev.RoomListed(now, asked_at, infos, (), is_silent and not latest.session.manager.presence.here)
                 missing = unlisted(latest.session, listed)
-                there = tuple(
-                    one for one in missing if self._asked_itself(partial(livekit.has_participant, name, one))
-                )
+                there = tuple(one for one in missing if self._asked_itself(partial(livekit.has_participant, name, one)))
                 self._tell(ev.RoomListed(now, asked_at, infos, there, listed.is_silent))
             else:
                 self._tell(ev.ListingFailed(now, asked_at))
@@ -283,7 +281,7 @@ class SessionLoop:
             answered(True)
         elif self.stored is not None:
             delete = self._world.livekit.delete
-            self._ask("delete", lambda: delete(session.room_name, session.room.only_sid) or True, answered)
+            self._ask("delete", lambda: delete(session.room_name, session.room.only_sid), answered)
 
     def _purge(self, after: Callable[[], None]) -> None:
         redis = self._world.redis

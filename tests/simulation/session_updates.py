@@ -31,8 +31,8 @@ class PendingUpdate:
     """Under which ownership it is made; None: by any replica."""
     write: int
     is_kept: bool
-    """Whether it is tried again when Redis was away: the outcome of an action must not get lost."""
-    was_full: str = ""
+    """Whether it is tried again until Redis answers and the replica may act: the outcome of an action, and what a
+    manager saw, must not get lost."""
 
 
 class SessionUpdates:
@@ -59,6 +59,12 @@ class SessionUpdates:
             if stored is None or not self._may(stored, pending):
                 self._done(session_id, None, False)
                 continue
+            if pending.fence is not None and not self._replica.may_act:
+                if pending.is_kept:
+                    self._replica.later(RETRY, self._work, session_id)
+                    return
+                self._done(session_id, None, False)
+                continue
             if pending.write in stored.writes:  # its answer was lost
                 self._done(session_id, stored, True)
                 continue
@@ -68,21 +74,20 @@ class SessionUpdates:
                 continue
             fence = stored.fence if pending.fence is None else pending.fence
             command = partial(self._redis.swap, stored, after, fence, _callbacks(stored.session, after), pending.write)
-            self._replica.link.ask(
-                command, partial(self._swapped, session_id, after), partial(self._away, session_id)
-            )
+            self._replica.link.ask(command, partial(self._swapped, session_id, after), partial(self._away, session_id))
             return
         del self._waiting[session_id]
 
     def _may(self, stored: StoredSession, pending: PendingUpdate) -> bool:
-        if pending.fence is None:
-            return True
-        replica = self._replica
-        return replica.may_act and (stored.owner, stored.fence) == (replica.id, pending.fence)
+        """Whether the session is still this replica's, if that is needed."""
+        return pending.fence is None or (stored.owner, stored.fence) == (self._replica.id, pending.fence)
 
     def _swapped(self, session_id: str, after: Session, answer: tuple[bool, StoredSession | None, str]) -> None:
         written, stored, full = answer
-        if stored is None:
+        if stored is None and self._redis.run != self._replica.run:
+            self._replica.read_anew()  # Redis may have lost it: that says nothing about the session
+            self._done(session_id, None, False)
+        elif stored is None:
             self._replica.forget(session_id)
             self._done(session_id, None, False)
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,11 @@ from manager_agent.session.attempt import Attempt
 from manager_agent.session.events import Chosen, ParticipantInfo
 from manager_agent.session.required_service import RequiredService, Requirement
 from manager_agent.session.session import Limits, Session, User
-from tests.simulation.requests import Reply, RequestHandler
+from tests.simulation.request_handler import ClientReply, RequestHandler
 from tests.simulation.simulated_services import TYPES
 
 if TYPE_CHECKING:
-    from tests.simulation.history import SessionScript
+    from tests.simulation.history import PlannedSession
     from tests.simulation.simulated_replica import SimulatedReplica
     from tests.simulation.world import World
 
@@ -31,8 +32,11 @@ ANSWERED_WITHIN = 12.0
 TRIES_MAX = 40
 
 
+Request = Callable[[RequestHandler, int], None]
+
+
 class SimulatedClient:
-    def __init__(self, world: World, script: SessionScript) -> None:
+    def __init__(self, world: World, script: PlannedSession) -> None:
         self._world, self._heap = world, world.heap
         self.session_id = f"ses_{script.number}"
         self.truth = world.judge.sessions[self.session_id]
@@ -50,9 +54,8 @@ class SimulatedClient:
         """Ask for the session."""
         self._send(self._create)
 
-    def _send(self, request: str | object, pause: float = 0.0) -> None:
+    def _send(self, request: Request, pause: float = 0.0) -> None:
         """Send a request to some replica, and again to another if it is not answered."""
-        assert callable(request)
         if pause:
             self._heap.after(pause, self._send, request)
             return
@@ -68,7 +71,7 @@ class SimulatedClient:
         chances = self._world.chances_of(self.session_id)
         self._heap.after(chances.uniform(0.001, 0.005), replica.call, request, RequestHandler(replica), self._sent)
 
-    def _expire(self, sent: int, request: object) -> None:
+    def _expire(self, sent: int, request: Request) -> None:
         if sent == self._sent:
             self._send(request)
 
@@ -106,30 +109,30 @@ class SimulatedClient:
             state_since=now,
         )
 
-    def _created(self, sent: int, reply: Reply) -> None:
+    def _created(self, sent: int, reply: ClientReply) -> None:
         if not self._is_answered(sent):
             return
-        if reply is Reply.DONE:
+        if reply is ClientReply.DONE:
             if self.truth.acknowledged_at is None:
                 self.truth.acknowledged_at = self._heap.now
             self._tries = 0
             self._send(self._wait)
-        elif reply is Reply.LATER:
+        elif reply is ClientReply.LATER:
             self._send(self._create, 1.0)
 
     def _wait(self, handler: RequestHandler, sent: int) -> None:
         handler.token(self.session_id, partial(self._waited, sent))
 
-    def _waited(self, sent: int, reply: Reply) -> None:
+    def _waited(self, sent: int, reply: ClientReply) -> None:
         if not self._is_answered(sent):
             return
         chances = self._world.chances_of(self.session_id)
-        if reply is Reply.LATER:
+        if reply is ClientReply.LATER:
             self._tries -= 1
             self._send(self._wait, 1.0)
-        elif reply is Reply.UNKNOWN:
+        elif reply is ClientReply.UNKNOWN:
             self._world.judge.not_found(self.session_id)
-        elif reply is Reply.DONE and not self._never_joins:
+        elif reply is ClientReply.DONE and not self._never_joins:
             self._tries = 0
             self._heap.after(chances.uniform(0.1, 1.5), self._join)
 
@@ -166,6 +169,6 @@ class SimulatedClient:
     def _close(self, handler: RequestHandler, sent: int) -> None:
         handler.close(self.session_id, partial(self._closed, sent))
 
-    def _closed(self, sent: int, reply: Reply) -> None:
-        if self._is_answered(sent) and reply is Reply.LATER:
+    def _closed(self, sent: int, reply: ClientReply) -> None:
+        if self._is_answered(sent) and reply is ClientReply.LATER:
             self._send(self._close, 1.0)

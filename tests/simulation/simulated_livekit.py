@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from manager_agent.session.events import ParticipantInfo
+from manager_agent.session.events import ParticipantInfo, Signal
 from manager_agent.session.session import Session
 from tests.simulation.event_heap import EventHeap
 
@@ -39,6 +39,8 @@ class ManagerWatch(Protocol):
     def participant_seen(self, participant: ParticipantInfo) -> None: ...
 
     def participant_left(self, participant: ParticipantInfo) -> None: ...
+
+    def signalled(self, identity: str, signal: Signal, acknowledge: Callable[[], None]) -> None: ...
 
     def disconnected(self) -> None:
         """It was removed, or the room is gone."""
@@ -113,20 +115,23 @@ class SimulatedLiveKit:
         if room.sid == sid:
             room.recorded = session
 
-    def delete(self, name: str, sid: str) -> None:
-        """No error if it is gone."""
+    def delete(self, name: str, sid: str) -> bool:
+        """Always True: no error if it is gone."""
         self._require()
         self.silent.pop(name, None)
         room = self.rooms.get(name)
         if room is not None and sid in ("", room.sid):
             self._close(room)
             self._webhook(room, "room_finished", None)
+        return True
 
-    def remove(self, name: str, identity: str, sid: str) -> None:
+    def remove(self, name: str, identity: str, sid: str) -> bool:
+        """Always True: no error if it is gone."""
         room = self._room(name)
         found = room.participants.get(identity)
         if found is not None and found.info.sid == sid:
             self.leave(room, identity, sid)
+        return True
 
     def participants(self, name: str) -> tuple[tuple[ParticipantInfo, ...], bool]:
         """Those listed, and whether the room's node does not answer."""
@@ -196,9 +201,7 @@ class SimulatedLiveKit:
         if (earlier := room.participants.get(identity)) is not None:
             self.leave(room, identity, earlier.info.sid)
         self._made += 1
-        info = ParticipantInfo(
-            identity, f"PA_{self._made}", round(self._heap.now * 1000), is_agent, attributes or {}
-        )
+        info = ParticipantInfo(identity, f"PA_{self._made}", round(self._heap.now * 1000), is_agent, attributes or {})
         room.participants[identity] = InRoom(info, manager, when_gone)
         self._digest("join", room.name, identity)
         self._webhook(room, "participant_joined", info)

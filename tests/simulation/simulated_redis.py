@@ -45,10 +45,12 @@ class Membership:
 
     remaining: Mapping[str, float]
     """Seconds that are left of each replica's lease; below 0 once it has lapsed."""
+    ages: Mapping[str, float]
+    """Seconds since each replica first renewed its lease."""
     leader: str
     run: int
     is_recovered: bool
-    """Whether the rooms were looked through for sessions since Redis came back empty."""
+    """Whether the rooms were looked through for sessions since Redis came back, maybe without some."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +85,15 @@ class SimulatedRedis:
         self.counters: Counter[str] = Counter()
         self.outbox: dict[str, deque[CallbackRecord]] = {}
         self.leases: dict[str, float] = {}
+        self._since: dict[str, float] = {}
         self.leader, self.leader_until = "", 0.0
         self.run, self.is_recovered = 1, True
-        self.is_down = False
+        self.is_down = self.was_emptied = False
         self._log_times = array("d")
         self._past: dict[str, deque[tuple[int, StoredSession | None]]] = {}
         self._recent: deque[Written] = deque()
+        self._lost: dict[str, StoredSession | None] = {}
+        """What mirrors have of the sessions that Redis came back without, until they read the state anew."""
         self.commands = 0
 
     # --- leases ---
@@ -96,12 +101,14 @@ class SimulatedRedis:
     def renew(self, replica: str) -> Membership:
         now = self._heap.now
         self.leases[replica] = now + RULES.lease
+        self._since.setdefault(replica, now)
         if self.leader == replica or now >= self.leader_until:
             self.leader, self.leader_until = replica, now + RULES.lease
         for one in [one for one, until in self.leases.items() if until < now - 60.0 and not self.owned_by.get(one)]:
             del self.leases[one]
         remaining = {one: until - now for one, until in self.leases.items()}
-        return Membership(remaining, self.leader, self.run, self.is_recovered)
+        ages = {one: now - self._since[one] for one in self.leases}
+        return Membership(remaining, ages, self.leader, self.run, self.is_recovered)
 
     def release(self, replica: str) -> None:
         """It stops in order: it has handed over its sessions."""
@@ -226,8 +233,10 @@ class SimulatedRedis:
         """The position in the log of one that has read all that was written until then."""
         return bisect_right(self._log_times, instant)
 
-    def logged(self, session_id: str, position: int) -> StoredSession | None:
-        """What a reader at this position mirrors."""
+    def logged(self, session_id: str, position: int, run: int) -> StoredSession | None:
+        """What a reader at this position mirrors, which has read the state anew in this run or an earlier one."""
+        if run < self.run and session_id in self._lost:
+            return self._lost[session_id]
         found = None
         for at, stored in self._past.get(session_id, ()):
             if at > position:
@@ -241,13 +250,14 @@ class SimulatedRedis:
         self.is_down = True
 
     def come_back(self) -> None:
-        self.is_down = False
+        self.is_down, self.is_recovered, self._lost = False, False, {}
         self.run += 1
 
     def come_back_without_the_last(self) -> list[Written]:
         """What was lost, latest first."""
         self.come_back()
         lost = list(reversed(self._recent))
+        self._lost = {written.session_id: self.sessions.get(written.session_id) for written in lost}
         for written in lost:
             self._set(written.session_id, self.sessions.get(written.session_id), written.before)
             self._log(written.session_id, written.before)
@@ -261,10 +271,20 @@ class SimulatedRedis:
         """What was lost."""
         self.come_back()
         lost = list(self.sessions.values())
-        for name in (self.sessions, self.owned_by, self.counters, self.outbox, self.leases, self._past, self._recent):
+        self._lost = dict(self.sessions)
+        for name in (
+            self.sessions,
+            self.owned_by,
+            self.counters,
+            self.outbox,
+            self.leases,
+            self._past,
+            self._recent,
+            self._since,
+        ):
             name.clear()
         self.leader_until = 0.0
-        self.is_recovered = False
+        self.was_emptied = True
         return lost
 
 

@@ -43,8 +43,7 @@ class SimulatedReplica:
         self.visits: dict[str, ManagerVisit] = {}
         self.waiters: defaultdict[str, list[Callable[[StoredSession | None], bool]]] = defaultdict(list)
         self.acts_until = -math.inf
-        self.membership: Membership | None = None
-        self.run = world.redis.run
+        self.run, self.is_recovered = world.redis.run, world.redis.is_recovered
         self.own_outbox: dict[str, deque[CallbackRecord]] = {}
         self._taking: set[str] = set()
         self._managers_due_at = -math.inf
@@ -136,7 +135,7 @@ class SimulatedReplica:
         known = self.known.get(session_id)
         if known is not None and session_id in self.loops:
             return known
-        logged = self.world.redis.logged(session_id, self.link.position)
+        logged = self.world.redis.logged(session_id, self.link.position, self.run)
         if known is None or (logged is not None and logged.order >= known.order):
             return logged
         return known
@@ -170,7 +169,7 @@ class SimulatedReplica:
         if loop is not None and (stored.owner, stored.fence) != (self.id, loop.fence):
             self._let_go(session_id)
             loop = None
-        if loop is None and stored.owner == self.id and not stored.session.is_cleaned_up:
+        if loop is None and stored.owner == self.id:
             self._begin(stored)
 
     def _begin(self, stored: StoredSession) -> None:
@@ -204,10 +203,13 @@ class SimulatedReplica:
             self._is_reading = False
             self.later(0.5, self.read_anew)
 
-        self.later(self.chances.uniform(0.05, READS_ANEW), self.link.ask, lambda: self.world.redis.run, self._read, away)
+        self.later(self.chances.uniform(0.05, READS_ANEW), self.link.ask, self._state, self._read, away)
 
-    def _read(self, run: int) -> None:
-        self._is_reading, self.run = False, run
+    def _state(self) -> tuple[int, bool]:
+        return self.world.redis.run, self.world.redis.is_recovered
+
+    def _read(self, state: tuple[int, bool]) -> None:
+        self._is_reading, (self.run, self.is_recovered) = False, state
         self.link.has_read_anew()
         sessions = self.world.redis.sessions
         for session_id in [*self.known, *(one for one in self.waiters if one not in self.known)]:
@@ -234,7 +236,8 @@ class SimulatedReplica:
         def renewed(membership: Membership) -> None:
             could_act = self.may_act
             self.acts_until = max(self.acts_until, RULES.acts_until(sent_at, self.now))
-            self.membership = membership
+            if membership.run == self.run:
+                self.is_recovered = membership.is_recovered
             if membership.run != self.run:
                 self.read_anew()
             elif not could_act:
@@ -248,23 +251,26 @@ class SimulatedReplica:
     def _resume(self) -> None:
         """It may act again: what was begun before may have been done or not."""
         for session_id, loop in list(self.loops.items()):
-            interrupted = ev.Interrupted(self.now)
+            visit = self.visits.get(session_id)
+            interrupted = ev.Interrupted(self.now, manager_at=self.now if visit is None else None)
             self.updates.update(session_id, interrupted, lambda *_, one=loop: one.step(), fence=loop.fence)
+            if visit is not None:
+                visit.report_all()
 
     def _take_over(self, membership: Membership) -> None:
         if not RULES.may_judge(self.now, self.link.back_since) or not self.may_act or not RULES.takes_over:
             return
         alive = sorted(one for one, remaining in membership.remaining.items() if not RULES.is_dead(remaining))
-        alive = [one for one in alive if one not in self.world.draining] or alive
+        heirs = [one for one in alive if one not in self.world.draining and RULES.may_inherit(membership.ages[one])]
         for owner in sorted(self.world.redis.owned_by):
             owned = self.world.redis.owned_by[owner]
             if owned and owner not in alive and owner != self.id and owner not in self.world.draining:
                 for session_id in owned:
-                    if session_id not in self._taking and RULES.heir(session_id, alive) == self.id:
+                    if session_id not in self._taking and RULES.heir(session_id, heirs or alive) == self.id:
                         self._take(session_id)
 
     def _take(self, session_id: str) -> None:
-        stored = self.world.redis.logged(session_id, self.link.position)
+        stored = self.world.redis.logged(session_id, self.link.position, self.run)
         if stored is None:
             return
         self._taking.add(session_id)

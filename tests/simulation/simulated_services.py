@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from manager_agent.session import events as ev
 from manager_agent.session.events import Evidence, ParticipantInfo, ReadyOn, Refusal, Signal
-from manager_agent.session.session import Session
 from manager_agent.session.service_transitions import STATE_ATTRIBUTE
+from manager_agent.session.session import Session
 
 if TYPE_CHECKING:
     from tests.simulation.simulated_replica import SimulatedReplica

@@ -13,7 +13,7 @@ from manager_agent.session import events as ev
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.identities import Identities
 from tests.simulation.event_heap import EventHeap
-from tests.simulation.history import START, Fault, FaultKind, History
+from tests.simulation.history import START, FaultKind, History, SimulatedFault
 from tests.simulation.judge import Judge, SessionTruth, Violation
 from tests.simulation.reconciling import SimulatedReconciler
 from tests.simulation.simulated_client import SimulatedClient
@@ -31,7 +31,7 @@ ENDS_AFTER = 900.0
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SimulationOutcome:
     """What came of a simulation."""
 
     digest: str
@@ -58,7 +58,7 @@ class World:
         self._balance = history.chances("balance")
         self._writes = count(1)
         self.identities = Identities(str(history.seed))
-        self.redis_slow_until = self.redis_back_at = -math.inf
+        self.redis_slow_until = -math.inf
         self.draining: set[str] = set()
         self._watching: dict[str, dict[SimulatedReplica, None]] = {}
         self.judge = Judge(self)
@@ -83,7 +83,7 @@ class World:
         for fault in self.history.faults:
             self.heap.at(START + 2.0 + fault.at, self._happen, fault)
 
-    def run(self) -> Outcome:
+    def run(self) -> SimulationOutcome:
         """Until all sessions are over and forgotten."""
         ends = START + self.history.lasts + ENDS_AFTER
         at, gc_was_on = START, gc.isenabled()
@@ -104,10 +104,10 @@ class World:
             self.judge.check_end()
         return self._outcome()
 
-    def _outcome(self) -> Outcome:
+    def _outcome(self) -> SimulationOutcome:
         judge = self.judge
         acknowledged = sum(truth.acknowledged_at is not None for truth in judge.sessions.values())
-        return Outcome(
+        return SimulationOutcome(
             digest=judge.printed,
             violations=tuple(judge.violations),
             reasons=judge.reasons,
@@ -221,11 +221,10 @@ class World:
 
     # --- faults ---
 
-    def _happen(self, fault: Fault) -> None:
+    def _happen(self, fault: SimulatedFault) -> None:
         self.judge.digest("fault", str(fault.kind), fault.target)
         until = self.heap.now + fault.seconds
         replica = self.replicas[fault.target % self.history.nodes]
-        hinders_all = True
         match fault.kind:
             case FaultKind.KILL | FaultKind.DRAIN | FaultKind.FREEZE | FaultKind.CUT_FROM_REDIS if not replica.is_alive:
                 return
@@ -253,14 +252,11 @@ class World:
                 self._kill_livekit_node(fault.target)
             case FaultKind.WEBHOOKS_LOST:
                 self.livekit.webhooks_lost_until = until
-                hinders_all = False
             case FaultKind.LISTS_LAG:
                 self.livekit.lists_lag_until = until
-                hinders_all = False
             case FaultKind.SERVICE_DOWN:
                 self.services.go_down(fault.target, until)
-                hinders_all = False
-        self.judge.fault(until, hinders_all=hinders_all)
+        self.judge.fault(fault.kind, until)
 
     def _kill_livekit_node(self, number: int) -> None:
         before = dict(self.livekit.rooms)
@@ -272,7 +268,6 @@ class World:
     def _redis_comes_back(self, kind: FaultKind) -> None:
         if not self.redis.is_down:
             return
-        self.redis_back_at = self.heap.now
         if kind is FaultKind.REDIS_EMPTY:
             self.judge.emptied(self.redis.come_back_empty())
         elif kind is FaultKind.REDIS_ROLLBACK:

@@ -269,6 +269,19 @@ def test_a_room_is_listed_when_a_manager_has_joined() -> None:
     assert ListRoom() not in actions(listed_then, START + 4.2)
 
 
+def test_after_a_standstill_a_room_that_is_missing_is_not_asked_for_without_a_pause() -> None:
+    """The user is in it as far as the session knows, so it is not made again, and a manager seems to be connected."""
+    session = given.after(given.a_session(given.JOINS), *given.watched(), *given.invited(ASR), ev.WebhookArrived(START))
+    session = given.after(session, given.seen("sm-asr-1", "PA_1", START + 1), given.seen("alice", "PA_user", START + 2))
+    thawed_at = at = START + 100
+    for _ in range(10):
+        session = given.after(session, ev.ListingStarted(at), ev.RoomMissed(at + 0.002, at, is_confirmed=True))
+        assert not session.over
+        due = plan(session, at + 0.002, thawed_at)
+        at = at + 0.002 if ListRoom() in due.actions else due.wake_at
+    assert at > thawed_at + 5
+
+
 @pytest.mark.parametrize(
     ("events", "interval"),
     [

@@ -18,7 +18,7 @@ WAITS = 10.0
 """Seconds for which a request waits for a session."""
 
 
-class Reply(StrEnum):
+class ClientReply(StrEnum):
     DONE = "done"
     LATER = "later"
     """503 with Retry-After, or the session is still waited for."""
@@ -26,7 +26,7 @@ class Reply(StrEnum):
     OVER = "over"
 
 
-Answer = Callable[[Reply], None]
+Answer = Callable[[ClientReply], None]
 Wish = Callable[["SimulatedReplica", set[str]], Session | None]
 """The session that a client asks for, with services that are not excluded; None if there are none."""
 
@@ -42,12 +42,12 @@ class RequestHandler:
         """Go on once this replica has read all that was written when it asked."""
 
         def asked(state: tuple[int, bool]) -> None:
-            run, is_recovered = state
+            run, was_emptied = state
             if run != self._replica.run:
                 self._replica.read_anew()
-                answer(Reply.LATER)
-            elif not is_recovered and RULES.waits_for_recovery:
-                answer(Reply.LATER)
+                answer(ClientReply.LATER)
+            elif was_emptied and RULES.waits_for_recovery:
+                answer(ClientReply.LATER)
             else:
                 self._replica.later(self._replica.link.read_lag, then)
 
@@ -55,14 +55,14 @@ class RequestHandler:
             then()
             return
         self._replica.link.ask(
-            lambda: (self._redis.run, self._redis.is_recovered), asked, lambda: answer(Reply.LATER)
+            lambda: (self._redis.run, self._redis.was_emptied), asked, lambda: answer(ClientReply.LATER)
         )
 
     # --- a new session ---
 
     def create(self, wish: Wish, answer: Answer) -> None:
         if not self._replica.may_act or self._replica.is_draining:
-            answer(Reply.LATER)
+            answer(ClientReply.LATER)
             return
         self._caught_up(lambda: self._add(wish, answer, set()), answer)
 
@@ -70,7 +70,7 @@ class RequestHandler:
         replica = self._replica
         session = wish(replica, excluded)
         if session is None:
-            answer(Reply.LATER)
+            answer(ClientReply.LATER)
             return
         write = replica.world.next_write()
 
@@ -82,32 +82,32 @@ class RequestHandler:
             if RULES.room_is_awaited:
                 self._wait(session.session_id, _has_room, answer)
             else:
-                answer(Reply.DONE)
+                answer(ClientReply.DONE)
 
-        replica.link.ask(lambda: self._redis.add(session, replica.id, write), added, lambda: answer(Reply.LATER))
+        replica.link.ask(lambda: self._redis.add(session, replica.id, write), added, lambda: answer(ClientReply.LATER))
 
     # --- a token, the end ---
 
     def token(self, session_id: str, answer: Answer) -> None:
         self._caught_up(lambda: self._wait(session_id, self._token, answer), answer)
 
-    def _token(self, stored: StoredSession | None) -> Reply | None:
+    def _token(self, stored: StoredSession | None) -> ClientReply | None:
         if stored is None:
-            return Reply.UNKNOWN
+            return ClientReply.UNKNOWN if self._replica.is_recovered else ClientReply.LATER
         if stored.session.over:
-            return Reply.OVER
+            return ClientReply.OVER
         if stored.session.state in GIVES_TOKENS:
             self._replica.world.judge.token_given(stored.session, self._began)
-            return Reply.DONE
+            return ClientReply.DONE
         return None
 
     def close(self, session_id: str, answer: Answer) -> None:
         def closed(stored: StoredSession | None, _: bool) -> None:
-            answer(Reply.DONE if stored is not None and stored.session.over else Reply.LATER)
+            answer(ClientReply.DONE if stored is not None and stored.session.over else ClientReply.LATER)
 
         def close() -> None:
             if self._replica.read(session_id) is None:
-                answer(Reply.UNKNOWN)
+                answer(ClientReply.UNKNOWN)
                 return
             self._replica.updates.update(session_id, ev.SessionClosed(self._replica.now), closed, fence=None)
 
@@ -116,7 +116,7 @@ class RequestHandler:
     # --- waiting ---
 
     def _wait(
-        self, session_id: str, check: Callable[[StoredSession | None], Reply | None], answer: Answer
+        self, session_id: str, check: Callable[[StoredSession | None], ClientReply | None], answer: Answer
     ) -> None:
         """Answer once `check` has a reply, or after a while."""
         is_answered = False
@@ -136,16 +136,16 @@ class RequestHandler:
             nonlocal is_answered
             if not is_answered:
                 is_answered = True
-                answer(Reply.LATER)
+                answer(ClientReply.LATER)
 
         self._replica.wait_for(session_id, checked)
         if not is_answered:
             self._replica.later(WAITS, expired)
 
 
-def _has_room(stored: StoredSession | None) -> Reply | None:
+def _has_room(stored: StoredSession | None) -> ClientReply | None:
     if stored is None:
-        return Reply.LATER
+        return ClientReply.LATER
     if stored.session.over:
-        return Reply.OVER
-    return Reply.DONE if stored.session.room.created_at is not None else None
+        return ClientReply.OVER
+    return ClientReply.DONE if stored.session.room.created_at is not None else None
