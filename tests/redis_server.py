@@ -206,7 +206,7 @@ def _ping(connection: socket.socket) -> bytes:
 
 @pytest.fixture(scope="session")
 def shared_redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
-    _require_redis()
+    require_redis()
     with RedisServer(tmp_path_factory.mktemp("redis")) as server:
         yield server
 
@@ -223,12 +223,12 @@ def redis_server(shared_redis_server: RedisServer) -> RedisServer:
 @pytest.fixture
 def own_redis_server(tmp_path: Path) -> Iterator[RedisServer]:
     """One of this test alone. It keeps nothing over a restart."""
-    _require_redis()
+    require_redis()
     with RedisServer(tmp_path) as server:
         yield server
 
 
-def _require_redis() -> None:
+def require_redis() -> None:
     try:
         find_or_fetch()
     except RedisMissing as missing:

@@ -73,7 +73,7 @@ def _built_on(
         records=foundation.records,
         store=store,
         registry=registry,
-        registrations=RegistrationKeeper(registry, foundation.records),
+        registrations=RegistrationKeeper(registry, foundation.records, clock),
         leases=LeaseSweeper(registry),
         profiles=profiles,
         acting=acting,

@@ -276,7 +276,8 @@ class ActionIO:
         delete the room."""
         if self._writer is not None:
             await self._writer.tried_last.wait()
-        await self._backends.records.committed()  # the session is in the records now, or still in its room
+        if not self._backends.records.is_shared:  # otherwise the session is in Redis already
+            await self._backends.records.committed()  # the session is in the records now, or still in its room
         if session.end is not None and session.end.clean_ups == 1:
             for service in session.services:
                 attempt = service.current

@@ -1,7 +1,8 @@
 """The registered services of this process: registration, heartbeats, selection, failures, removal.
 
 It holds the state; instances.py, leases.py and circuit_breaker.py compute its changes, selection.py selects instances.
-Every call first checks the leases: expired services are marked, long expired ones reaped.
+Every call first checks the leases: expired services are marked, long expired ones reaped. Other replicas tell of their
+registrations (shared_registrations.py) and heartbeats (shared_heartbeats.py); failures are counted by each for itself.
 """
 
 from __future__ import annotations
