@@ -20,6 +20,7 @@ class Certificates:
 
     def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
         """`host`: an IP address, for which the server's certificate is."""
+        self.host = host
         self.authority = folder / "authority.pem"
         self.certificate = folder / "server.pem"
         self.key = folder / "server.key"

@@ -41,12 +41,12 @@ class RedisServer:
         password: str = "",
         tls: Certificates | None = None,
         persists: bool = False,
-        sentinel: bool = False,
+        watches: str = "",
         **settings: Setting,
     ) -> None:
         """`folder`: for its files and its log. `username`: of an ACL user who may do all; without it, the password is
-        the default user's. `persists`: restart() finds what was written. `sentinel`: it is one. `settings`: lines of
-        redis.conf, with _ for -."""
+        the default user's. `persists`: restart() finds what was written. `watches`: makes it a sentinel, with these
+        lines. `settings`: lines of redis.conf, with _ for -."""
         self.port = free_port()
         self.deployment = f"test-{secrets.token_hex(4)}"
         """For the keys of one test."""
@@ -54,7 +54,7 @@ class RedisServer:
         self._folder.mkdir(parents=True)
         self.log = self._folder / "log"
         self._username, self._password, self._tls = username, password, tls
-        self._is_sentinel = sentinel
+        self._watches = watches
         self._process: subprocess.Popen[bytes] | None = None
         self._config = self._folder / "redis.conf"
         self._config.write_text(self._lines(persists, settings))
@@ -108,7 +108,7 @@ class RedisServer:
         program = str(find_or_fetch())
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [program, str(self._config), *(["--sentinel"] if self._is_sentinel else [])],
+                [program, str(self._config), *(["--sentinel"] if self._watches else [])],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -169,7 +169,7 @@ class RedisServer:
             with socket.create_connection(("127.0.0.1", self.port), timeout=1.0) as plain:
                 if self._tls is None:
                     return _ping(plain)
-                with self._tls.client_context().wrap_socket(plain, server_hostname="127.0.0.1") as encrypted:
+                with self._tls.client_context().wrap_socket(plain, server_hostname=self._tls.host) as encrypted:
                     return _ping(encrypted)
         except OSError:
             return b""
@@ -185,18 +185,19 @@ class RedisServer:
         }
         if self._tls:
             lines |= {"port": 0, "tls-port": self.port, "tls-auth-clients": "no", "tls-replication": "yes"}
+            lines |= {"tls-cluster": "yes"} if "cluster_enabled" in settings else {}
             lines |= {"tls-cert-file": str(self._tls.certificate), "tls-key-file": str(self._tls.key)}
             lines |= {"tls-ca-cert-file": str(self._tls.authority)}
         else:
             lines["port"] = self.port
-        if not self._is_sentinel:
+        if not self._watches:
             lines |= {"save": '""', "appendonly": "yes" if persists else "no", "appendfsync": "always"}
             lines["repl-diskless-sync-delay"] = 0
             lines |= {"user": f"{self._username} on >{self._password} ~* &* +@all"} if self._username else {}
             lines |= {"requirepass": self._password} if self._password and not self._username else {}
         lines |= {name.replace("_", "-"): value for name, value in settings.items()}
         text = "".join(f"{name} {value}\n" for name, value in lines.items())
-        return text + ("user default off\n" if self._username else "")
+        return text + self._watches + ("user default off\n" if self._username else "")
 
 
 def _ping(connection: socket.socket) -> bytes:

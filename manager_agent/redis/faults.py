@@ -59,6 +59,8 @@ def fault_of_answer(error: Exception, what: str) -> RedisAway | CommandRefused:
     code = code_of(error)
     if code in AWAY:
         return RedisAway(f"Redis answered {code}", code=code)
+    if isinstance(error, exceptions.AskError):  # MOVED too
+        return RedisAway("Redis is a cluster, or its nodes don't agree: REDIS_URL must begin with redis+cluster://")
     if isinstance(error, exceptions.ConnectionError):
         return RedisAway("Redis refused the connection")
     return CommandRefused(f"{what}: {error}")

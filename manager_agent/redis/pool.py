@@ -24,8 +24,8 @@ class Pool:
     """Hands out each connection to one user at a time. How many there are is bounded by their users."""
 
     def __init__(self, url: RedisUrl, key: str, *, connect_timeout: float) -> None:
-        """`key`: one of the deployment. `connect_timeout`: seconds. Their users bound everything else: redis-py would do
-        it with `asyncio.wait_for`, which in Python 3.11 may swallow a cancellation."""
+        """`key`: one of the deployment. `connect_timeout`: seconds. The caller bounds everything else: redis-py would
+        do it with `asyncio.wait_for`, which in Python 3.11 may swallow a cancellation."""
         self._url = url
         self._primary = primary_of(url, key)
         self._options: dict[str, Any] = {
