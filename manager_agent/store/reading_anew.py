@@ -2,44 +2,85 @@
 
 Writes of this replica go on meanwhile. So a session that seems to have gone back or away is read once more, until no
 write of this replica was under way in between.
+
+Redis may have lost what it had: it was emptied, or another server went on that did not have the latest writes. Then the
+replicas put back what they know. Each begins with its own sessions, whose latest version it certainly has.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from contextlib import suppress
+from random import uniform
 
 import structlog
 
-from manager_agent.redis.connection import RedisConnection
-from manager_agent.store.replicated_sessions import KnownSession, ReplicatedSessions
-from manager_agent.store.session_scripts import SessionScripts
+from manager_agent.redis.changelog import ChangeLog
+from manager_agent.redis.connection import RedisAway, RedisConnection
+from manager_agent.store.mirror import Mirror
+from manager_agent.store.replicated_sessions import ReplicatedSessions
+from manager_agent.store.session_scripts import SessionScripts, Status, Write
+from manager_agent.store.store import Change
 from manager_agent.store.stored_session import StoredSession
+from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
-IDS_AT_ONCE, SESSIONS_AT_ONCE = 1_000, 50
+IDS_AT_ONCE, READ_AT_ONCE, SETTLED_AT_ONCE = 1_000, 50, 16
+OWNERS_FIRST = 3.0
+"""Seconds until others put back what the owner of a session has not."""
 
 
 class ReadingAnew:
-    def __init__(self, connection: RedisConnection, scripts: SessionScripts, sessions: ReplicatedSessions) -> None:
-        self._connection, self._scripts, self._sessions = connection, scripts, sessions
+    def __init__(
+        self,
+        connection: RedisConnection,
+        changelog: ChangeLog,
+        scripts: SessionScripts,
+        sessions: ReplicatedSessions,
+        mirror: Mirror,
+        replica_id: str,
+        owners_first: float,
+    ) -> None:
+        self._connection, self._changelog, self._scripts = connection, changelog, scripts
+        self._sessions, self._mirror = sessions, mirror
+        self._replica_id, self._owners_first = replica_id, owners_first
+        self._epoch = b""
+        self._put_back = 0
+        self._tasks = Tasks()
+
+    async def aclose(self) -> None:
+        await self._tasks.aclose()
 
     async def read_anew(self) -> None:
         """Raises RedisAway."""
-        doubted = set(self._sessions.ids)
-        for batch in _batches(await self._ids(), SESSIONS_AT_ONCE):
+        epoch, has_lost = await self._has_lost()
+        doubted = dict.fromkeys(self._sessions.ids)
+        for batch in _batches(await self._ids(), READ_AT_ONCE):
             for session_id, stored in zip(batch, await self._scripts.read(batch), strict=True):
                 match stored:
-                    case StoredSession() if self._is_in_order(stored):
-                        doubted.discard(session_id)
+                    case StoredSession() if self._sessions.is_in_order(stored):
+                        doubted.pop(session_id, None)
                         self._sessions.advance(stored, is_read_anew=True)
                     case ValueError():
                         log.warning("session_unreadable", session_id=session_id, why=str(stored))
-        for session_id in doubted:
-            await self._settle(session_id)
-        for session_id in set(self._sessions.unreadable):
-            await self._settle(session_id)
+        left = await self._settle_all([*doubted, *self._sessions.unreadable], has_lost, is_owner_gone=False)
+        if left:
+            self._tasks.spawn(self._put_back_later(left), name="put sessions back", for_all=True)
+        self._epoch = epoch
+
+    async def _has_lost(self) -> tuple[bytes, bool]:
+        """The epoch of Redis, and whether it has lost what it had when the changelog was last read."""
+        keys, position = self._connection.keys, self._changelog.position
+        epoch, oldest = await self._connection.pipeline(
+            [("GET", keys.epoch), ("XRANGE", keys.changes, "-", "+", "COUNT", 1)]
+        )
+        if not self._epoch:
+            return epoch or b"", False
+        # The position is not in the changelog any more. If older entries are, it was not trimmed away.
+        went_back = bool(oldest) and _order(oldest[0][0].decode()) < _order(position)
+        return epoch or b"", epoch != self._epoch or went_back
 
     async def _ids(self) -> Sequence[str]:
         """All sessions, oldest first."""
@@ -53,35 +94,80 @@ class ReadingAnew:
             if (cursor := int(answer)) == 0:
                 return sorted(created, key=created.__getitem__)
 
-    def _is_in_order(self, stored: StoredSession) -> bool:
-        """Whether it is what is known, or a later version."""
-        known = self._sessions.find(stored.session_id)
-        return known is None or stored.version > known.version or _is_known(known, stored)
+    async def _settle_all(self, session_ids: Sequence[str], has_lost: bool, *, is_owner_gone: bool) -> list[str]:
+        """Those that their owners are to put back."""
+        left: list[str] = []
+        for batch in _batches(session_ids, SETTLED_AT_ONCE):
+            settled = await asyncio.gather(
+                *(self._settle(session_id, has_lost, is_owner_gone=is_owner_gone) for session_id in batch)
+            )
+            left.extend(session_id for session_id, is_settled in zip(batch, settled, strict=True) if not is_settled)
+        return left
 
-    async def _settle(self, session_id: str) -> None:
-        """Take what is stored of a session, although something later was known of it."""
+    async def _settle(self, session_id: str, has_lost: bool, *, is_owner_gone: bool) -> bool:
+        """A session is not stored, or not in as late a version as is known. Take what is stored, or put it back. False
+        if its owner is to do so."""
         while True:
             known = self._sessions.find(session_id)
             version, is_quiet = (0, True) if known is None else (known.version, not known.is_being_written)
             (stored,) = await self._scripts.read([session_id])
             known = self._sessions.find(session_id)
-            if isinstance(stored, StoredSession) and self._is_in_order(stored):
+            if isinstance(stored, ValueError):
+                return True
+            if stored is not None and self._sessions.is_in_order(stored):
                 self._sessions.advance(stored, is_read_anew=True)
-                return
-            if not is_quiet or (known is not None and (known.is_being_written or known.version != version)):
+                return True
+            if known is not None and not (is_quiet and not known.is_being_written and known.version == version):
                 continue  # by now there may be something else
-            if isinstance(stored, StoredSession):
-                self._sessions.replace(stored)
-            elif stored is None:
-                self._sessions.lost(session_id)
-            return
+            if known is None or not has_lost or (stored and stored.ownership.fence > known.ownership.fence):
+                self._take(session_id, stored)
+                return True
+            if known.ownership.owner != self._replica_id and not is_owner_gone:
+                return False
+            if await self._is_put_back(session_id, stored):
+                return True
+
+    def _take(self, session_id: str, stored: StoredSession | None) -> None:
+        """What is stored is true, whatever was known."""
+        if stored is None:
+            self._sessions.lost(session_id)
+        else:
+            self._sessions.replace(stored)
+
+    # --- what Redis has lost ------------------------------------------------------------------------
+
+    async def _is_put_back(self, session_id: str, stored: StoredSession | None) -> bool:
+        """Store what is known of a session instead of what is stored. False if that has changed since it was read."""
+        known, session = self._sessions.known(session_id), self._mirror.get(session_id)
+        holder = self._mirror.in_room(session.room_name)
+        has_name = holder is not None and holder.session_id == session_id
+        self._put_back += 1
+        write = Write(f"{self._replica_id}/put-back/{self._put_back}", Change(session_id, session, session))
+        version = max(known.version, 0 if stored is None else stored.version) + 1
+        answer = await self._scripts.put_back(
+            write,
+            version,
+            known.ownership,
+            seen=stored,
+            has_name=has_name,
+        )
+        if answer.status is Status.WRITTEN:
+            self._sessions.advance(StoredSession(session_id, version, write.name, known.ownership, session.room_name))
+        return answer.status is Status.WRITTEN
+
+    async def _put_back_later(self, session_ids: Sequence[str]) -> None:
+        """Their owners put them back, unless those are gone too."""
+        while True:
+            await asyncio.sleep(self._owners_first * uniform(1.0, 1.5))
+            with suppress(RedisAway):
+                await self._settle_all(session_ids, True, is_owner_gone=True)
+                return
 
 
-def _is_known(known: KnownSession, stored: StoredSession) -> bool:
-    return (known.version, known.write) == (stored.version, stored.write)
+def _batches(ids: Sequence[str], size: int) -> Iterator[Sequence[str]]:
+    return (ids[at : at + size] for at in range(0, len(ids), size))
 
 
-def _batches(ids: Sequence[str], size: int) -> Iterator[list[str]]:
-    remaining = iter(ids)
-    while batch := list(islice(remaining, size)):
-        yield batch
+def _order(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number)

@@ -28,16 +28,16 @@ from manager_agent.session.transitions import apply
 from manager_agent.store.ended_sessions import EndedSessions
 from manager_agent.store.mirror import Mirror
 from manager_agent.store.owned_store import OwnedStore
-from manager_agent.store.reading_anew import ReadingAnew
+from manager_agent.store.reading_anew import OWNERS_FIRST, ReadingAnew
 from manager_agent.store.replicated_sessions import (
-    KnownSession,
+    MirroredSession,
     OwnerListener,
     PendingWrite,
     ReplicatedSessions,
     UnreadableSession,
 )
 from manager_agent.store.room_names import RoomNames
-from manager_agent.store.session_scripts import Answer, SessionScripts, Status, Write
+from manager_agent.store.session_scripts import SessionScripts, Status, Write, WriteAnswer
 from manager_agent.store.store import Change, Full, Listener, RoomNameTaken, Timing, UnknownSession, untimed
 from manager_agent.store.stored_session import Ownership, StoredSession, read_session_entry
 
@@ -68,18 +68,26 @@ class RedisStore:
         ended: EndedSessions | None = None,
         outbox: Outbox = lambda change: (),
         limit_of: Callable[[str], int | None] = lambda counter: None,
+        owners_first: float = OWNERS_FIRST,
     ) -> None:
         """Create it before the changelog starts. `replica_id`: no other process ever had it. `limit_of`: the most that
-        a counter may have (counters.py); None: any number."""
+        a counter may have (counters.py); None: any number. `owners_first`: seconds until others than their owners put
+        sessions back that Redis has lost."""
         self.replica_id = replica_id
         self._changelog, self._clock, self._timing, self._outbox = changelog, clock, timing, outbox
         self._mirror = Mirror(clock, names, ended)
         self._sessions = ReplicatedSessions(self._mirror)
         self._scripts = SessionScripts(connection, replica_id, limit_of)
         self._numbers = count(1)
-        self._reading = ReadingAnew(connection, self._scripts, self._sessions)
+        self._reading = ReadingAnew(
+            connection, changelog, self._scripts, self._sessions, self._mirror, replica_id, owners_first
+        )
         changelog.subscribe("session", self._apply_entry, self._reading.read_anew)
         changelog.subscribe("session_removed", self._apply_removal, self._reading.read_anew)
+
+    async def aclose(self) -> None:
+        """Call it once the changelog is closed."""
+        await self._reading.aclose()
 
     # --- reads --------------------------------------------------------------------------------------
 
@@ -240,7 +248,7 @@ class RedisStore:
                 await self._others_first(tried)
         raise RedisAway("others always changed the session first")
 
-    async def _compare_and_set(self, known: KnownSession, change: Change) -> bool:
+    async def _compare_and_set(self, known: MirroredSession, change: Change) -> bool:
         version, ownership = known.version, known.ownership
         pending = self._pending(change, version + 1)
         try:
@@ -305,7 +313,7 @@ class RedisStore:
         self._sessions.sent(pending)
         return pending
 
-    async def _send(self, pending: PendingWrite, send: Callable[[Write], Awaitable[Answer]]) -> Answer:
+    async def _send(self, pending: PendingWrite, send: Callable[[Write], Awaitable[WriteAnswer]]) -> WriteAnswer:
         """Send a write. If its answer is lost, look whether it was carried out, and send it again if not. Raises
         RedisAway."""
         write = Write(pending.name, pending.change, self._outbox(pending.change))
@@ -323,7 +331,7 @@ class RedisStore:
                 pending.is_under_way = False
             await self._changelog.caught_up()
             if pending.is_carried_out:
-                return Answer(Status.WRITTEN, pending.version)
+                return WriteAnswer(Status.WRITTEN, pending.version)
         raise AssertionError("the last time returns or raises")
 
     def _settle(self, pending: PendingWrite) -> None:

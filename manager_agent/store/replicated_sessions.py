@@ -42,7 +42,7 @@ class PendingWrite:
 
 
 @dataclass(slots=True)
-class KnownSession:
+class MirroredSession:
     """What is known of a session in the mirror."""
 
     version: int
@@ -70,7 +70,7 @@ class ReplicatedSessions:
 
     def __init__(self, mirror: Mirror) -> None:
         self._mirror = mirror
-        self._known: dict[str, KnownSession] = {}
+        self._known: dict[str, MirroredSession] = {}
         self._adding: dict[str, PendingWrite] = {}
         """New sessions that were sent, by their ids."""
         self._removed: dict[str, None] = {}
@@ -81,14 +81,14 @@ class ReplicatedSessions:
 
     # --- reads --------------------------------------------------------------------------------------
 
-    def known(self, session_id: str) -> KnownSession:
+    def known(self, session_id: str) -> MirroredSession:
         """Raises UnknownSession."""
         known = self._known.get(session_id)
         if known is None:
             raise UnknownSession(session_id)
         return known
 
-    def find(self, session_id: str) -> KnownSession | None:
+    def find(self, session_id: str) -> MirroredSession | None:
         return self._known.get(session_id)
 
     @property
@@ -164,11 +164,18 @@ class ReplicatedSessions:
             return False
         return stored.version == 1 or stored.is_restored or stored.session_id in self._unreadable
 
+    def is_in_order(self, stored: StoredSession) -> bool:
+        """Whether it is what is known of the session, or a later version."""
+        known = self._known.get(stored.session_id)
+        if known is None or stored.version > known.version:
+            return True
+        return (stored.version, stored.write) == (known.version, known.write)
+
     def replace(self, stored: StoredSession) -> None:
         """A session is stored so, although a later version of it was known: Redis has lost that."""
         self._store(stored, self._known.get(stored.session_id), is_read_anew=True)
 
-    def _store(self, stored: StoredSession, known: KnownSession | None, *, is_read_anew: bool) -> None:
+    def _store(self, stored: StoredSession, known: MirroredSession | None, *, is_read_anew: bool) -> None:
         session_id = stored.session_id
         change = self._taken_pending(session_id, stored.write, stored.version)
         before = None if known is None else self._mirror.get(session_id)
@@ -180,10 +187,10 @@ class ReplicatedSessions:
         owner_before = None if known is None else known.ownership
         self._own(owner_before, stored.ownership)
         if known is None:
-            self._known[session_id] = KnownSession(stored.version, stored.write, stored.ownership)
+            self._known[session_id] = MirroredSession(stored.version, stored.write, stored.ownership)
         else:
             known.version, known.write, known.ownership = stored.version, stored.write, stored.ownership
-        if change is None and after is not before:
+        if change is None and after is not before and after != before:
             is_restored = before is None and (stored.is_restored or is_read_anew)
             change = Change(session_id, before, after, is_restored=is_restored, is_remote=True)
         if change is not None:
@@ -208,7 +215,7 @@ class ReplicatedSessions:
         holder = self._mirror.in_room(session.room_name)
         return not is_read_anew or holder is None or not session.over or holder.over
 
-    def _keep_aside(self, stored: StoredSession, known: KnownSession | None, why: str) -> None:
+    def _keep_aside(self, stored: StoredSession, known: MirroredSession | None, why: str) -> None:
         if stored.session_id not in self._unreadable:
             log.warning("session_unreadable", session_id=stored.session_id, why=why)
         if known is not None:
@@ -237,7 +244,7 @@ class ReplicatedSessions:
         if (known := self._known.get(session_id)) is not None:
             self._drop(session_id, known, None)
 
-    def _drop(self, session_id: str, known: KnownSession, change: Change | None) -> None:
+    def _drop(self, session_id: str, known: MirroredSession, change: Change | None) -> None:
         del self._known[session_id]
         self._own(known.ownership, None)
         self._mirror.put(change or Change(session_id, self._mirror.get(session_id), None, is_remote=True))

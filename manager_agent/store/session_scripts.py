@@ -20,7 +20,7 @@ from manager_agent.store.store import Change
 from manager_agent.store.stored_session import STORED_FIELDS, Ownership, StoredSession, read_hash
 
 ADD, UPDATE, REMOVE = load_script("add_session"), load_script("update_session"), load_script("remove_session")
-TAKE = load_script("take_session")
+PUT_BACK, TAKE = load_script("put_back_session"), load_script("take_session")
 
 
 class Status(StrEnum):
@@ -38,7 +38,7 @@ class Status(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WriteAnswer:
     status: Status
     version: int = 0
     """Of the session; of a taken name: the milliseconds until it is free, negative if that is not known."""
@@ -72,7 +72,7 @@ class SessionScripts:
         )
         return [_stored(session_id, values) for session_id, values in zip(session_ids, answers, strict=True)]
 
-    async def add(self, write: Write, *, holder: Session | None) -> Answer:
+    async def add(self, write: Write, *, holder: Session | None) -> WriteAnswer:
         """`holder`: the session that had the room name before and no longer needs it."""
         session, is_restored = write.change.session, write.change.is_restored
         more = {
@@ -84,7 +84,7 @@ class SessionScripts:
         }
         return await self._write(ADD, write, more)
 
-    async def update(self, write: Write, version: int, ownership: Ownership) -> Answer:
+    async def update(self, write: Write, version: int, ownership: Ownership) -> WriteAnswer:
         more = {
             "version": version,
             "owner": ownership.owner,
@@ -93,12 +93,29 @@ class SessionScripts:
         }
         return await self._write(UPDATE, write, more)
 
-    async def remove(self, write: Write, version: int, *, quarantine: float) -> Answer:
+    async def remove(self, write: Write, version: int, *, quarantine: float) -> WriteAnswer:
         """`quarantine`: seconds for which the room name stays taken."""
         more = {"version": version, "quarantine": round(quarantine * 1000), "limits": {}}
         return await self._write(REMOVE, write, more)
 
-    async def take(self, name: str, session_id: str, expected: Ownership, owner: str) -> Answer:
+    async def put_back(
+        self, write: Write, version: int, ownership: Ownership, *, seen: StoredSession | None, has_name: bool
+    ) -> WriteAnswer:
+        """Store this version, as Redis has lost it. `seen`: what it has instead. `has_name`: whether the session is the
+        last to have its room name."""
+        more = {
+            "version": version,
+            "owner": ownership.owner,
+            "fence": ownership.fence,
+            "created_at": repr(write.change.session.created_at),
+            "seen_version": "" if seen is None else str(seen.version),
+            "seen_write": "" if seen is None else seen.write,
+            "has_name": has_name,
+            "limits": {},
+        }
+        return await self._write(PUT_BACK, write, more)
+
+    async def take(self, name: str, session_id: str, expected: Ownership, owner: str) -> WriteAnswer:
         keys = self._connection.keys
         args = (session_id, expected.owner, expected.fence, owner, name)
         return _answer(await self._connection.run(TAKE, (keys.changes, keys.session(session_id)), args))
@@ -109,7 +126,7 @@ class SessionScripts:
         limits = {counter: self._limit_of(counter) for counter in added}
         return {counter: limit for counter, limit in limits.items() if limit is not None}
 
-    async def _write(self, script: Any, write: Write, more: dict[str, Any]) -> Answer:
+    async def _write(self, script: Any, write: Write, more: dict[str, Any]) -> WriteAnswer:
         change, keys = write.change, self._connection.keys
         session, session_id = change.session, change.session_id
         kinds = list(dict.fromkeys(record.kind for record in write.records))
@@ -137,11 +154,11 @@ class SessionScripts:
         return _answer(answer)
 
 
-def _answer(raw: Sequence[Any]) -> Answer:
+def _answer(raw: Sequence[Any]) -> WriteAnswer:
     status = Status(raw[0].decode())
     if status is Status.FULL:
-        return Answer(status, counter=raw[1].decode())
-    return Answer(status, int(raw[1]) if len(raw) > 1 else 0)
+        return WriteAnswer(status, counter=raw[1].decode())
+    return WriteAnswer(status, int(raw[1]) if len(raw) > 1 else 0)
 
 
 def _stored(session_id: str, values: Sequence[bytes | None]) -> StoredSession | ValueError | None:

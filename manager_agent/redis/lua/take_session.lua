@@ -15,5 +15,5 @@ if owner ~= ARGV[2] or fence ~= ARGV[3] then
   return {'conflict', version}
 end
 redis.call('HSET', KEYS[2], 'v', version + 1, 'o', ARGV[4], 'f', fence + 1, 'w', ARGV[5])
-tell(CHANGES, 'session', 'id', ARGV[1], 'v', version + 1, 'o', ARGV[4], 'f', fence + 1, 'w', ARGV[5])
+tell(KEYS[1], 'session', 'id', ARGV[1], 'v', version + 1, 'o', ARGV[4], 'f', fence + 1, 'w', ARGV[5])
 return {'written', version + 1}

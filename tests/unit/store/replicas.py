@@ -9,23 +9,51 @@ from typing import Any, Self
 
 from manager_agent.clock import Clock
 from manager_agent.redis.changelog import ChangeLog
-from manager_agent.redis.connection import RedisConnection
+from manager_agent.redis.connection import RedisAway, RedisConnection
+from manager_agent.redis.script import Script
 from manager_agent.redis.url import read_redis_url
+from manager_agent.session.session import Session
 from manager_agent.store.redis import RedisStore
+from manager_agent.store.store import Change
 from tests.redis_server import RedisServer
 
 _NUMBERS: Iterator[int] = count(1)
 
 
+class LossyConnection(RedisConnection):
+    """Loses the answers to writes, or the writes."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.lost_answers = 0
+        """How many of the next scripts are carried out, but not answered."""
+        self.lost_writes = 0
+        """How many of the next are not carried out, and not answered. After those whose answers are lost."""
+
+    async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
+        if script.name == "read_changes":
+            return await super().run(script, keys, args)
+        if self.lost_answers:
+            self.lost_answers -= 1
+            await super().run(script, keys, args)
+            raise RedisAway("lost answer", is_uncertain=True)
+        if self.lost_writes:
+            self.lost_writes -= 1
+            raise RedisAway("lost write", is_uncertain=True)
+        return await super().run(script, keys, args)
+
+
 class StoreReplica:
     """One replica, as far as its store goes: a context manager."""
 
-    def __init__(self, server: RedisServer, clock: Clock, name: str = "", **options: Any) -> None:
+    def __init__(self, server: RedisServer, clock: Clock, **options: Any) -> None:
         """`options`: of RedisStore."""
-        self.replica_id = f"{name or 'replica'}-{next(_NUMBERS)}"
-        self.connection = RedisConnection(read_redis_url(server.url), server.deployment)
+        self.replica_id = f"replica-{next(_NUMBERS)}"
+        self.connection = LossyConnection(read_redis_url(server.url), server.deployment)
         self.changelog = ChangeLog(self.connection)
         self.store = RedisStore(self.connection, self.changelog, clock, self.replica_id, **options)
+        self.told: list[Change] = []
+        self.store.listen(self.told.append)
 
     async def __aenter__(self) -> Self:
         await self.connection.start()
@@ -35,7 +63,19 @@ class StoreReplica:
 
     async def __aexit__(self, *_: object) -> None:
         await self.changelog.aclose()
+        await self.store.aclose()
         await self.connection.aclose()
+
+    async def sessions(self) -> list[Session]:
+        """All, once the replica has caught up."""
+        await self.changelog.caught_up()
+        return list(self.store.list())
+
+    def states_told(self, session_id: str) -> list[Session | None]:
+        """What it was told of a session, from the beginning. Each change begins with what the one before led to."""
+        changes = [change for change in self.told if change.session_id == session_id]
+        assert [change.before for change in changes] == [None, *(change.after for change in changes[:-1])]
+        return [change.after for change in changes]
 
 
 class StoreReplicas:
