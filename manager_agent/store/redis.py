@@ -179,7 +179,7 @@ class RedisStore:
     async def add(self, session: Session) -> None:
         self._mirror.refuse_when_frozen()
         await self._changelog.caught_up()
-        pending = self._pending(Change(session.session_id, None, session), 1)
+        pending = self._pending(Change(session.session_id, None, session))
         try:
             await self._add(session, pending)
         finally:
@@ -190,22 +190,25 @@ class RedisStore:
             if (wait := self.name_free_in(session.room_name, session.tenant)) > 0:
                 raise RoomNameTaken(session.room_name, wait)
             answer = await self._send(pending, partial(self._scripts.add, holder=self.in_room(session.room_name)))
-            if answer.status is Status.FULL:
-                raise Full(answer.counter)
-            if answer.status is not Status.NAME_TAKEN:
-                self._written(pending, Ownership(self.replica_id, 1))
-                return
-            if is_last:  # by a session that is not known here, or not any more
-                raise RoomNameTaken(session.room_name, answer.version / 1000 if answer.version > 0 else NAME_QUARANTINE)
+            match answer.status:
+                case Status.WRITTEN:
+                    self._written(pending, answer.version, Ownership(self.replica_id, 1), is_new=True)
+                    return
+                case Status.FULL:
+                    raise Full(answer.counter)
             await self._changelog.caught_up()
+            if pending.is_carried_out:  # and changed by others since
+                return
+            if is_last:  # taken by a session that is not known here, or not any more
+                raise RoomNameTaken(session.room_name, answer.name_free_in or NAME_QUARANTINE)
 
     async def restore(self, session: Session, recorded_revision: int | None = None) -> None:
         change = Change(session.session_id, None, session, is_restored=True, recorded_revision=recorded_revision)
-        pending = self._pending(change, 1)
+        pending = self._pending(change)
         try:
             answer = await self._send(pending, partial(self._scripts.add, holder=None))
             if answer.status is Status.WRITTEN:
-                self._written(pending, Ownership(self.replica_id, 1))
+                self._written(pending, answer.version, Ownership(self.replica_id, 1), is_new=True)
             else:
                 await self._changelog.caught_up()
         finally:
@@ -256,7 +259,7 @@ class RedisStore:
             if answer.status is Status.FULL:
                 raise Full(answer.counter)
             if answer.status is Status.WRITTEN:
-                self._written(pending, ownership)
+                self._written(pending, answer.version, ownership)
             elif not pending.is_carried_out:
                 await self._changelog.caught_up()
             return pending.is_carried_out
@@ -308,7 +311,7 @@ class RedisStore:
     def _next_name(self) -> str:
         return f"{self.replica_id}/{next(self._numbers)}"
 
-    def _pending(self, change: Change, version: int) -> PendingWrite:
+    def _pending(self, change: Change, version: int = 0) -> PendingWrite:
         pending = PendingWrite(self._next_name(), version, change)
         self._sessions.sent(pending)
         return pending
@@ -321,7 +324,7 @@ class RedisStore:
             pending.is_uncertain = pending.is_under_way = True
             try:
                 answer = await send(write)
-                pending.is_uncertain = answer.status in (Status.WRITTEN, Status.THERE)
+                pending.is_uncertain = answer.status is Status.WRITTEN
                 return answer
             except RedisAway as away:
                 pending.is_uncertain = away.is_uncertain
@@ -339,11 +342,11 @@ class RedisStore:
         if not pending.is_uncertain:
             self._sessions.given_up(pending)
 
-    def _written(self, pending: PendingWrite, ownership: Ownership) -> None:
+    def _written(self, pending: PendingWrite, version: int, ownership: Ownership, *, is_new: bool = False) -> None:
         """Redis has carried it out. Its entry may have been read already."""
         session = pending.change.session
         self._sessions.advance(
-            StoredSession(session.session_id, pending.version, pending.name, ownership, session.room_name)
+            StoredSession(session.session_id, version, pending.name, ownership, session.room_name, is_new=is_new)
         )
 
     def _apply_entry(self, entry: Entry) -> None:

@@ -32,7 +32,7 @@ class PendingWrite:
 
     name: str
     version: int
-    """Of the session after it."""
+    """Of the session after it; 0 for a new one, to which Redis gives its first."""
     change: Change
     is_uncertain: bool = False
     """Whether it may be carried out, and its entry is not read yet."""
@@ -73,8 +73,9 @@ class ReplicatedSessions:
         self._known: dict[str, MirroredSession] = {}
         self._adding: dict[str, PendingWrite] = {}
         """New sessions that were sent, by their ids."""
-        self._removed: dict[str, None] = {}
-        """Ids of sessions that this replica removed and whose entries may not all be read, oldest first."""
+        self._removed: dict[str, int] = {}
+        """The last versions of sessions that this replica removed and whose entries may not all be read, oldest
+        first."""
         self._unreadable: dict[str, UnreadableSession] = {}
         self._owner_listeners: list[OwnerListener] = []
         self._owners: Counter[str] = Counter()
@@ -160,9 +161,8 @@ class ReplicatedSessions:
 
     def _begins(self, stored: StoredSession) -> bool:
         """Whether a session that is not known here begins with this."""
-        if stored.session_id in self._removed:
-            return False
-        return stored.version == 1 or stored.is_restored or stored.session_id in self._unreadable
+        is_removed = self._removed.get(stored.session_id, 0) >= stored.version
+        return not is_removed and (stored.is_new or stored.session_id in self._unreadable)
 
     def is_in_order(self, stored: StoredSession) -> bool:
         """Whether it is what is known of the session, or a later version."""
@@ -229,10 +229,10 @@ class ReplicatedSessions:
         write, which may be earlier than the entries before it."""
         self._unreadable.pop(session_id, None)
         if is_own:
-            self._removed[session_id] = None
+            self._removed[session_id] = version
             while len(self._removed) > REMOVED_KEPT:
                 del self._removed[next(iter(self._removed))]
-        else:
+        elif self._removed.get(session_id, 0) <= version:
             self._removed.pop(session_id, None)
         known = self._known.get(session_id)
         if known is not None and known.version < version:

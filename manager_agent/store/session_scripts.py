@@ -28,7 +28,7 @@ class Status(StrEnum):
 
     WRITTEN = "written"
     THERE = "there"
-    """The session is known to Redis already."""
+    """There is a session of this id already."""
     NAME_TAKEN = "name_taken"
     FULL = "full"
     CONFLICT = "conflict"
@@ -41,7 +41,8 @@ class Status(StrEnum):
 class WriteAnswer:
     status: Status
     version: int = 0
-    """Of the session; of a taken name: the milliseconds until it is free, negative if that is not known."""
+    name_free_in: float = 0.0
+    """Seconds until a name that is taken is free; 0 if that is not known."""
     counter: str = ""
     """The one that is full."""
 
@@ -158,6 +159,8 @@ def _answer(raw: Sequence[Any]) -> WriteAnswer:
     status = Status(raw[0].decode())
     if status is Status.FULL:
         return WriteAnswer(status, counter=raw[1].decode())
+    if status is Status.NAME_TAKEN:
+        return WriteAnswer(status, name_free_in=max(0, raw[1]) / 1000)
     return WriteAnswer(status, int(raw[1]) if len(raw) > 1 else 0)
 
 

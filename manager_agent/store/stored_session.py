@@ -28,6 +28,7 @@ class StoredSession:
     room_name: str = ""
     form: bytes | None = None
     """None: only the owner has changed."""
+    is_new: bool = False
     is_restored: bool = False
 
 
@@ -52,6 +53,7 @@ def read_session_entry(fields: Mapping[bytes, bytes]) -> StoredSession:
             Ownership(fields[b"o"].decode(), int(fields[b"f"])),
             fields.get(b"n", b"").decode(),
             fields.get(b"b"),
+            b"new" in fields,
             b"restored" in fields,
         )
     except KeyError as error:

@@ -5,9 +5,9 @@
 -- include: record
 -- include: session
 
-local there = redis.call('HGET', SESSION, 'v')
+local there, write = unpack(redis.call('HMGET', SESSION, 'v', 'w'))
 if there then
-  return {'there', there}
+  return {write == wanted.write and 'written' or 'there', there}
 end
 local holder = redis.call('GET', NAME)
 if not wanted.is_restored and holder and holder ~= wanted.holder then
@@ -17,12 +17,15 @@ local full = count('[]', counters)
 if full then
   return {'full', full}
 end
+-- Later than any version of a session of this id that was removed.
+local now = redis.call('TIME')
+local version = now[1] * 1000000 + now[2]
 redis.call('ZADD', SESSIONS, wanted.created_at, wanted.session_id)
 redis.call('SET', NAME, wanted.session_id)
 if wanted.is_restored then
-  store(1, wanted.owner, 1, 'restored', '1')
+  store(version, wanted.owner, 1, 'new', '1', 'restored', '1')
 else
-  store(1, wanted.owner, 1)
+  store(version, wanted.owner, 1, 'new', '1')
 end
 change_all_records()
-return {'written', 1}
+return {'written', version}

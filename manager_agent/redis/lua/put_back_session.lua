@@ -21,5 +21,5 @@ redis.call('ZADD', SESSIONS, wanted.created_at, wanted.session_id)
 if wanted.has_name then
   redis.call('SET', NAME, wanted.session_id, 'NX')
 end
-store(wanted.version, wanted.owner, wanted.fence, 'restored', '1')
+store(wanted.version, wanted.owner, wanted.fence, 'new', '1', 'restored', '1')
 return {'written', wanted.version}

@@ -74,7 +74,7 @@ class StoreReplica:
     def states_told(self, session_id: str) -> list[Session | None]:
         """What it was told of a session, from the beginning. Each change begins with what the one before led to."""
         changes = [change for change in self.told if change.session_id == session_id]
-        assert [change.before for change in changes] == [None, *(change.after for change in changes[:-1])]
+        assert [change.before for change in changes] == [None, *(change.after for change in changes)][: len(changes)]
         return [change.after for change in changes]
 
 
