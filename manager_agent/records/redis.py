@@ -14,13 +14,13 @@ than at another; it is removed for all only EXPIRED_KEPT after it expired.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 import structlog
 
 from manager_agent.clock import Clock
+from manager_agent.records.listeners import RecordListeners
 from manager_agent.records.pending_changes import PendingChanges, RecordChange
 from manager_agent.records.record_entries import StoredRecord, arguments_of, order_of, read_entry, read_stored
 from manager_agent.records.records import Kind, Listener, ReadAnew, Record, RecordStats
@@ -48,25 +48,6 @@ CHANGE = load_script("change_records")
 SWEEP = load_script("sweep_records")
 
 
-@dataclass(frozen=True, slots=True)
-class _Audience:
-    listener: Listener
-    read_anew: ReadAnew | None
-
-    def tell(self, record: Record | None, key: str) -> None:
-        try:
-            self.listener(record, key)
-        except Exception:
-            log.exception("records_fault", changes=1)
-
-    def tell_keys(self, keys: Set[str], are_lost: bool) -> None:
-        try:
-            if self.read_anew is not None:
-                self.read_anew(keys, are_lost)
-        except Exception:
-            log.exception("records_fault", changes=len(keys))
-
-
 class RedisRecords:
     is_shared = True
 
@@ -84,17 +65,20 @@ class RedisRecords:
         self._connection, self._changelog = connection, changelog
         self._clock, self._replica_id, self._retry = clock, replica_id, retry
         self._pending = PendingChanges() if pending is None else pending
-        self._audiences: dict[Kind, list[_Audience]] = {}
+        self._listeners = RecordListeners()
         self._epoch: bytes | None = None
         """Of Redis, when the records were last read anew."""
         self._changed_meanwhile: set[tuple[Kind, str]] | None = None
         """What this replica changes while the records are being read; None while they are not."""
+        self._reading = asyncio.Lock()
         self._writing, self._under_way = asyncio.Lock(), 0
         """The changes that are being written are no longer pending there."""
         self._waiting: list[asyncio.Future[bool]] = []
         self._wanted = asyncio.Event()
         self._away: RedisAway | None = None
         """Why the last group was not written."""
+        self._given_up = 0
+        """Of the pending changes that were given up, those whose owners have put them back."""
         self._faults = 0
         """Changes that could not be written because of an error in this program."""
         self._swept_at = 0.0
@@ -136,7 +120,7 @@ class RedisRecords:
         self._add(RecordChange(kind, key, None))
 
     def listen(self, kind: Kind, listener: Listener, read_anew: ReadAnew | None = None) -> None:
-        self._audiences.setdefault(kind, []).append(_Audience(listener, read_anew))
+        self._listeners.add(kind, listener, read_anew)
 
     async def last_writer(self) -> str:
         return ""
@@ -174,7 +158,10 @@ class RedisRecords:
             await self._write()
             if self._away is not None:
                 await asyncio.sleep(self._retry)
-            elif self._clock() >= self._swept_at + SWEEP_INTERVAL:
+                continue
+            if self._given_up != self._pending.lost:
+                await self._put_back_what_was_given_up()
+            if self._clock() >= self._swept_at + SWEEP_INTERVAL:
                 await self._sweep()
 
     async def _write(self) -> None:
@@ -251,25 +238,33 @@ class RedisRecords:
             return
         is_over = change.record is not None and not change.record.is_live(self._clock())
         if change.replica != self._replica_id and not is_over:
-            for audience in self._audiences.get(change.kind, ()):
-                audience.tell(change.record, change.key)
+            self._listeners.tell(change.kind, change.record, change.key)
 
     async def _read_anew(self) -> None:
-        """Tell the listeners of every record. Raises RedisAway."""
+        """Raises RedisAway."""
         epoch, are_lost = await self._look_for_loss()
-        try:
-            async with self._writing:
-                self._changed_meanwhile = self._pending.places()
-            for kind, audiences in self._audiences.items():
-                records = await self.read(kind)
-                changed = {key for of_kind, key in self._changed_meanwhile if of_kind is kind}
-                for audience in audiences:
-                    for record in records:
-                        audience.tell(record, record.key)
-                    audience.tell_keys({record.key for record in records} | changed, are_lost)
-        finally:
-            self._changed_meanwhile = None
+        await self._tell_all(are_lost=are_lost)
         self._epoch = epoch
+
+    async def _put_back_what_was_given_up(self) -> None:
+        given_up = self._pending.lost
+        with suppress(RedisAway):
+            await self._tell_all(are_lost=True)
+            self._given_up = given_up
+
+    async def _tell_all(self, *, are_lost: bool) -> None:
+        """Tell the listeners of every record. Raises RedisAway."""
+        async with self._reading:
+            try:
+                async with self._writing:
+                    self._changed_meanwhile = self._pending.places()
+                for kind in self._listeners.kinds:
+                    records = await self.read(kind)
+                    changed = {key for of_kind, key in self._changed_meanwhile if of_kind is kind}
+                    keys = {record.key for record in records} | changed
+                    self._listeners.tell_all(kind, records, keys, are_lost=are_lost)
+            finally:
+                self._changed_meanwhile = None
 
     async def _look_for_loss(self) -> tuple[bytes, bool]:
         """The epoch of Redis, and whether records may have been lost since they were last read. They were not if what

@@ -142,6 +142,7 @@ async def test_replica_that_is_started_while_redis_is_away_reads_once_it_is_ther
 
 
 async def test_changes_beyond_the_bound_are_given_up_while_redis_is_away(own_redis_server: RedisServer) -> None:
+    """Those who listen may put them again, also if Redis itself lost nothing."""
     pending = PendingChanges(changes_max=3)
     async with a_replica(own_redis_server, "a", pending=pending) as a:
         own_redis_server.stop()
@@ -151,6 +152,18 @@ async def test_changes_beyond_the_bound_are_given_up_while_redis_is_away(own_red
         own_redis_server.start()
         await until(lambda: a.records.stats, lambda stats: not stats.pending)
         assert await a.keys() == ["2", "3", "4"]
+        assert ({"2", "3", "4"}, True) in a.read
+
+
+async def test_changes_that_a_full_redis_did_not_take_in_time_may_be_put_again(own_redis_server: RedisServer) -> None:
+    pending = PendingChanges(changes_max=3)
+    async with a_replica(own_redis_server, "a", pending=pending) as a:
+        await own_redis_server.limit_memory()
+        for n in range(5):
+            a.records.put(Kind.ANSWER, str(n), b"1")
+        await until(lambda: a.records.stats.is_failing)
+        await own_redis_server.limit_memory(0)
+        await until(lambda: a.read[1:], lambda read: read == [({"2", "3", "4"}, True)])
 
 
 async def test_full_redis_takes_deletions_and_lets_those_who_wait_for_more_know(own_redis_server: RedisServer) -> None:
