@@ -181,8 +181,9 @@ def require_free(port: int, variable: str) -> None:
 # -- configuration -------------------------------------------------------------------------------------------
 
 
-def render_config(port: int, webhook_url: str | None) -> str:
+def render_config(port: int, webhook_url: str | None, redis: str | None = None) -> str:
     """livekit.yaml for this port, with webhooks to this URL, or without. Unchanged text if the file already fits.
+    `redis`: the address (host:port) of the Redis by which several servers are nodes of one LiveKit.
 
     If the port differs from the file's, the media ports are free ones too, so that several servers can run at once.
     """
@@ -196,6 +197,8 @@ def render_config(port: int, webhook_url: str | None) -> str:
         del config["webhook"]
     else:
         config["webhook"]["urls"] = [webhook_url]
+    if redis is not None:
+        config["redis"] = {"address": redis}
     return text if config == original else yaml.safe_dump(config, sort_keys=False)
 
 
@@ -208,13 +211,15 @@ class LiveKitServer:
     Its output is appended to `log`. Its configuration is livekit.yaml or a file next to the log.
     """
 
-    def __init__(self, binary: Path, *, port: int, webhook_url: str | None, log: Path) -> None:
+    def __init__(
+        self, binary: Path, *, port: int, webhook_url: str | None, log: Path, redis: str | None = None
+    ) -> None:
         self.port = port
         self.url = f"ws://127.0.0.1:{port}"
         self.http_url = f"http://127.0.0.1:{port}"
         self.log = log
         # Rendered once, so that a restarted server has the same ports.
-        self._command = [str(binary), "--dev", "--config", str(_config_file(port, webhook_url, log))]
+        self._command = [str(binary), "--dev", "--config", str(_config_file(port, webhook_url, log, redis))]
         # Not asyncio's subprocess: it may be stopped from another event loop than it was started in (test fixtures).
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -299,8 +304,8 @@ class LiveKitServer:
         return LiveKitServerError(f"livekit-server on port {self.port} {what}; the end of {self.log}:\n{end}")
 
 
-def _config_file(port: int, webhook_url: str | None, log: Path) -> Path:
-    config = render_config(port, webhook_url)
+def _config_file(port: int, webhook_url: str | None, log: Path, redis: str | None) -> Path:
+    config = render_config(port, webhook_url, redis)
     if config == LIVEKIT_YAML.read_text():
         return LIVEKIT_YAML
     rendered = log.with_suffix(".config.yaml")

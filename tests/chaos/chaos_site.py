@@ -17,14 +17,10 @@ from yarl import URL
 
 from scripts.livekit_server import LiveKitServer, PortNotFreeError, find_or_build, free_port, require_free
 from tests.byte_proxy import ByteProxy
-from tests.callback_receiver import CallbackReceiver
 from tests.chaos.disturbances import Victim
-from tests.chaos.happenings import Happenings
-from tests.chaos.ledger import Ledger
 from tests.chaos.room_watch import OutsideWatch
 from tests.chaos.scripted_client import ApiCaller
-from tests.chaos.scripted_service import ScriptedService
-from tests.chaos.scripts_of_sessions import ALONE, PAIRED, SessionScript
+from tests.chaos.scripted_site import ScriptedSite
 from tests.live.conftest import KEY, SECRET, Site
 from tests.live.manager_process import ManagerProcess
 from tests.livekit_faults import Behavior, Call, ConnectionCut
@@ -43,14 +39,12 @@ OBSERVED = (
 )
 
 
-class ChaosSite:
+class ChaosSite(ScriptedSite):
     """`folder`: for logs and the state of the session manager."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__()
         self._folder = folder
-        self.happenings, self.ledger = Happenings(), Ledger()
-        self.scripts: dict[int, SessionScript] = {}
-        """Of all runs, by number."""
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -65,8 +59,9 @@ class ChaosSite:
         for method in OBSERVED:
             proxy.on(method, self._observe())
         connections = await enter(ByteProxy(URL(proxy.url).port or 0))
-        self.callbacks = await enter(CallbackReceiver(answer=self._take_callback))
-        self.services = [await enter(service) for service in self._services()]
+        self.url = f"http://127.0.0.1:{port}"
+        self.api = ApiCaller(self.url)
+        await self.start_services(self._stack, self.url)
         environment = {
             "LIVEKIT_SERVER_URL": f"ws://127.0.0.1:{connections.port}",
             "LIVEKIT_PUBLIC_URL": server.url,
@@ -78,12 +73,7 @@ class ChaosSite:
             ManagerProcess(Site(server, port), port=port, log=self._folder / "manager.log", **environment)
         )
         self.victim = Victim(self.manager, (connections, webhooks), server)
-        self.url = f"http://127.0.0.1:{port}"
-        self.api = ApiCaller(self.url)
-        for service in self.services:
-            service.api_url = self.url
-            status, answer = await self.api("POST", "/microservices/register", service.registration)
-            assert status == 201, answer
+        await self.register_services()
         self.watch = await enter(OutsideWatch(livekit, self.ledger))
         return self
 
@@ -100,24 +90,6 @@ class ChaosSite:
                         return time.monotonic()
                 except aiohttp.ClientError:
                     await asyncio.sleep(0.01)
-
-    def _services(self) -> list[ScriptedService]:
-        kinds = [("BOT", means, service_id) for service_id, means in ALONE.items()]
-        for type_name, (means, service_ids) in PAIRED.items():
-            kinds += [(type_name, means, service_id) for service_id in service_ids]
-        shared: dict[str, Any] = {"happenings": self.happenings, "ledger": self.ledger, "script_of": self._script_of}
-        return [ScriptedService(service_id, type_name, means, **shared) for type_name, means, service_id in kinds]
-
-    def _script_of(self, metadata: Any) -> SessionScript:
-        return self.scripts[metadata["script"]]
-
-    async def _take_callback(self, event: dict[str, Any]) -> int:
-        self.ledger.called_back(event)
-        await self.happenings.happens("callback received")
-        asyncio.get_running_loop().call_soon(
-            lambda: asyncio.ensure_future(self.happenings.happens("callback answered"))
-        )
-        return 200
 
     def _observe(self) -> Behavior:
         async def behavior(call: Call) -> Any:

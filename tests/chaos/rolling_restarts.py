@@ -125,7 +125,7 @@ async def roll(folder: Path, restarts: int, *, has_state_dir: bool) -> RollingOu
         all_rooms = await enter(OutsideWatch(livekit, Ledger()))
         watches = [await enter(ManagersInRoom(livekit, call.room_name)) for call in calls]
         stop = asyncio.Event()
-        visitors = [asyncio.create_task(_visit(client, outcome, stop)) for _ in range(VISITORS)]
+        visitors = [asyncio.create_task(visit(client, outcome, stop)) for _ in range(VISITORS)]
         for _ in range(restarts):
             before = outcome.sessions
             outcome.noticed.append(await rolling.restart())
@@ -215,7 +215,7 @@ class LastingCall:
             self._outcome.lost.append(what)
 
 
-async def _visit(client: Client, outcome: RollingOutcome, stop: asyncio.Event) -> None:
+async def visit(client: Client, outcome: RollingOutcome, stop: asyncio.Event) -> None:
     """Open one session after the other, until it is time to stop."""
     while not stop.is_set():
         step = "create"

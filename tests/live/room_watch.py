@@ -20,10 +20,13 @@ class ManagersInRoom:
         self._livekit, self._room_name = livekit, room_name
         self._watching: asyncio.Task[None] | None = None
         self._more_since: float | None = None
+        self._none_since: float | None = None
         self.now: list[str] = []
         """The identities of the managers."""
         self.longest = 0.0
         """The most seconds for which there was more than one."""
+        self.longest_without = 0.0
+        """The most seconds for which there was none."""
 
     async def __aenter__(self) -> Self:
         self._watching = asyncio.create_task(self._watch())
@@ -41,9 +44,9 @@ class ManagersInRoom:
         while True:
             listed = (await self._livekit.room.list_participants(request)).participants
             self.now = [one.identity for one in listed if one.permission.hidden]
-            if len(self.now) < 2:
-                self._more_since = None
-            else:
-                self._more_since = self._more_since or time.monotonic()
-                self.longest = max(self.longest, time.monotonic() - self._more_since)
+            now = time.monotonic()
+            self._more_since = (self._more_since or now) if len(self.now) > 1 else None
+            self._none_since = (self._none_since or now) if not self.now else None
+            self.longest = max(self.longest, now - (self._more_since or now))
+            self.longest_without = max(self.longest_without, now - (self._none_since or now))
             await asyncio.sleep(INTERVAL)

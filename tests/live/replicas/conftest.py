@@ -1,0 +1,25 @@
+"""Sites with replicas."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.live.replicas.replica_site import ReplicaSite
+
+StartSite = Callable[..., Awaitable[ReplicaSite]]
+
+
+@pytest.fixture
+async def start_site(require_redis: None, livekit_binary: Path, tmp_path: Path) -> AsyncIterator[StartSite]:
+    """Start a site: `await start_site(replicas=2)`. A failed test shows what its replicas logged last."""
+    async with AsyncExitStack() as sites:
+
+        async def start(**how: Any) -> ReplicaSite:
+            return await sites.enter_async_context(ReplicaSite(tmp_path, **how))
+
+        yield start
