@@ -230,6 +230,7 @@ def own_redis_server(tmp_path: Path) -> Iterator[RedisServer]:
 
 
 def require_redis() -> None:
+    """Skip the test where there is no redis-server; in CI it fails."""
     try:
         find_or_fetch()
     except RedisMissing as missing:

@@ -24,6 +24,10 @@ class OutsideWatch:
     def __init__(self, livekit: api.LiveKitAPI, ledger: Ledger) -> None:
         self._livekit, self._ledger = livekit, ledger
         self._double_since: dict[str, float] = {}
+        self._seen_at: dict[str, float] = {}
+        """When a manager was in the room last."""
+        self.longest_without = 0.0
+        """The most seconds from one look at a room with a manager to the next one with a manager."""
 
     async def __aenter__(self) -> Self:
         self._running = asyncio.create_task(self._run(), name="room watch")
@@ -66,11 +70,14 @@ class OutsideWatch:
             await asyncio.sleep(INTERVAL)
 
     async def _look_at(self, room_name: str) -> None:
-        managers = await self.managers(room_name)
+        managers, now = await self.managers(room_name), time.monotonic()
+        if managers:
+            self.longest_without = max(self.longest_without, now - self._seen_at.get(room_name, now))
+            self._seen_at[room_name] = now
         if len(managers) < 2:
             self._double_since.pop(room_name, None)
             return
-        since = self._double_since.setdefault(room_name, time.monotonic())
-        if time.monotonic() - since > OVERLAP:
+        since = self._double_since.setdefault(room_name, now)
+        if now - since > OVERLAP:
             self._ledger.breaks("one manager per room", f"{room_name} has had {sorted(managers)} for {OVERLAP} s")
             self._double_since[room_name] = float("inf")

@@ -25,6 +25,8 @@ from tests.chaos.scripts_of_sessions import EntryScript, Failure, Means, Session
 QUIETLY = rtc.RoomOptions(auto_subscribe=False)
 CONNECT_TIMEOUT = 120.0
 REPEAT_PAUSE = 0.3
+HTTP_TIMEOUT = 10.0
+"""Seconds: a frozen process never answers."""
 
 ScriptOf = Callable[[Any], SessionScript]
 """From the session's metadata."""
@@ -57,7 +59,7 @@ class ScriptedService:
         port = free_port()
         await web.TCPSite(self._runner, "127.0.0.1", port).start()
         self.endpoint = f"http://127.0.0.1:{port}/"
-        self._http = aiohttp.ClientSession()
+        self._http = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=HTTP_TIMEOUT))
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -194,7 +196,7 @@ class ScriptedService:
         path = f"{self.api_url}/api/v1/sessions/{invite.session.session_id}/ready"
         headers = {"Authorization": f"Bearer {invite.token}"}
         while True:
-            with suppress(aiohttp.ClientError):
+            with suppress(aiohttp.ClientError, TimeoutError):
                 async with self._http.post(path, json={"service_id": self.service_id}, headers=headers) as answer:
                     if answer.status == HTTPStatus.OK:
                         return int((await answer.json())["revision"])

@@ -23,7 +23,7 @@ ROOMS_LEFT_TIMEOUT = 60.0
 
 
 async def notice_starvation(ledger: Ledger) -> None:
-    """Note it in the ledger when this process is late, for ever."""
+    """Note it in the ledger when this process is late until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         began = loop.time()

@@ -10,13 +10,15 @@ from typing import Any
 import pytest
 
 from tests.live.replicas.replica_site import ReplicaSite
+from tests.redis_server import require_redis
 
 StartSite = Callable[..., Awaitable[ReplicaSite]]
 
 
 @pytest.fixture
-async def start_site(require_redis: None, livekit_binary: Path, tmp_path: Path) -> AsyncIterator[StartSite]:
+async def start_site(livekit_binary: Path, tmp_path: Path) -> AsyncIterator[StartSite]:
     """Start a site: `await start_site(replicas=2)`. A failed test shows what its replicas logged last."""
+    require_redis()
     async with AsyncExitStack() as sites:
 
         async def start(**how: Any) -> ReplicaSite:

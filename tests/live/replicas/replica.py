@@ -30,7 +30,7 @@ class Replica(ManagerProcess):
     """A process of a deployment with REDIS_URL. A restarted one keeps its port and its log, and is another replica."""
 
     def __init__(self, site: Site, *, name: str, folder: Path, **environment: str) -> None:
-        super().__init__(site, log=folder / f"{name}.log", **environment)
+        super().__init__(site, port=None, log=folder / f"{name}.log", **environment)
         self.name, self.id = name, ""
         self.is_dev = True
 

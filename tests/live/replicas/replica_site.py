@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+from collections.abc import Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Self
 
 import aiohttp
 from livekit import api
-from tests.redis_server import RedisServer
 
 from manager_agent.session.session import OUR_IDENTITIES
 from scripts.livekit_server import LiveKitServer, find_or_build, free_port
@@ -20,6 +21,7 @@ from tests.live.bots import Bot
 from tests.live.conftest import KEY, SECRET, Site
 from tests.live.manager_process import ManagerProcess
 from tests.live.replicas.replica import Replica
+from tests.redis_server import RedisServer
 from tests.tcp_front import TcpFront
 from tests.waiting import eventually, waiting_for
 
@@ -57,7 +59,7 @@ class ReplicasFront(TcpFront):
         self._turns = itertools.count()
 
     async def look(self) -> None:
-        """Look at the readiness of all replicas, for ever."""
+        """Look at the readiness of all replicas until cancelled."""
         while True:
             known = list(self._replicas)
             answers = await asyncio.gather(*map(_is_ready, known))
@@ -93,7 +95,7 @@ class ReplicaSite:
         own_redis: bool = False,
         keeps: bool = False,
         is_dev: bool = True,
-        **environment: str,
+        environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._folder, self._count, self._environment = folder, replicas, environment
         self._has_own_redis, self._keeps, self._is_dev = own_redis, keeps, is_dev

@@ -21,6 +21,7 @@ async def test_replicas_continue_the_sessions_of_a_single_process(start_site: St
     site = await start_site(replicas=0)
     single = ManagerProcess(
         Site(site.nodes[0], site.nodes[0].port),
+        port=None,
         log=tmp_path / "single.log",
         STATE_DIR=str(tmp_path / "state"),
         **LIMITS,

@@ -28,7 +28,7 @@ async def test_sessions_go_on_while_redis_is_away(start_site: StartSite) -> None
         await refuses(replica, "POST", "/sessions", {"user_identity": "bob", "required_services": []})
         async with replica.http.get("/livez") as answer:
             assert answer.status == 200
-        await eventually("it to be unready", lambda one=replica: one.is_ready(), lambda is_ready: not is_ready)
+        await eventually("it to be unready", replica.is_ready, lambda is_ready: not is_ready)
     await asyncio.sleep(AWAY)
     assert await site.managers(call.room_name) == before
     assert call.noticed == []

@@ -20,7 +20,7 @@ RATE, BURST, SECONDS = 20, 20, 4.0
 
 
 async def test_capacity_is_never_exceeded_through_three_replicas(start_site: StartSite) -> None:
-    site = await start_site(replicas=3, USER_IDENTITY_LIMIT="0")
+    site = await start_site(replicas=3)
     await site.bot("asr", capacity=CAPACITY)
 
     async def create(number: int) -> tuple[int, dict[str, Any]]:
@@ -41,12 +41,14 @@ async def test_rate_limits_hold_over_all_replicas_together(start_site: StartSite
     site = await start_site(
         replicas=3,
         is_dev=False,
-        SERVER_HOST="127.0.0.1",
-        LIVEKIT_API_KEY="devkey",
-        LIVEKIT_API_SECRET="secret",
-        API_KEYS=ACME.entry.text,
-        RATE_LIMIT=str(RATE),
-        RATE_LIMIT_BURST=str(BURST),
+        environment={
+            "SERVER_HOST": "127.0.0.1",
+            "LIVEKIT_API_KEY": "devkey",
+            "LIVEKIT_API_SECRET": "secret",
+            "API_KEYS": str(ACME.entry),
+            "RATE_LIMIT": str(RATE),
+            "RATE_LIMIT_BURST": str(BURST),
+        },
     )
     began, passed = time.monotonic(), Counter[int]()
 
