@@ -80,11 +80,12 @@ def read_redis_url(text: str) -> RedisUrl:
         raise ValueError("must be a URL without spaces and control characters")
     try:
         parts = urlsplit(text)
-        options = dict(
-            parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query), max_num_fields=9)
-        )
+        pairs = parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query), max_num_fields=9)
     except ValueError:
         raise ValueError("is not a URL; percent-encode special characters of user and password") from None
+    options = dict(pairs)
+    if len(options) < len(pairs):
+        raise ValueError("must have each option once")
     if parts.scheme not in KINDS:
         raise ValueError(f"must begin with one of {', '.join(f'{scheme}://' for scheme in KINDS)}")
     if parts.fragment or "#" in text:

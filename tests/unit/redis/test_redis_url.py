@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -137,9 +139,6 @@ def test_what_is_no_url(text: str) -> None:
     st.sampled_from(["", "redis://", "rediss://u:p@h", "unix://", "redis+sentinel://h/", "redis+cluster://h"]),
 )
 def test_any_text_is_read_or_refused(text: str, start: str) -> None:
-    try:
+    with suppress(ValueError):
         url = read_redis_url(start + text)
-    except ValueError as error:
-        assert str(error)
-    else:
         assert read_redis_url(url.redacted).nodes == url.nodes
