@@ -7,95 +7,35 @@ import json
 from pathlib import Path
 
 import pytest
-from aiohttp import web
-from playwright.async_api import Locator, Page, expect
+from playwright.async_api import Page, expect
 
-from examples.web.server import FILES
 from manager_agent.session.deadlines import deadline
 from manager_agent.session.session import EndReason, SessionState
 from scripts.livekit_server import free_port
 from tests.browser.conftest import Browse
+from tests.browser.token_page import TokenPage, token_page_app
 from tests.live.bots import Bot
 from tests.live.conftest import Site, Stack, StartStack
 
 pytestmark = pytest.mark.browser
 
 PROFILES = "profiles: {voice-bot: [asr-service, {type: TTS}]}"
-PAGE = """<!doctype html>
-<link rel="icon" href="data:,">
-<p id="state">nothing</p><ul id="services"></ul><ul id="others"></ul><p id="error"></p>
-<script type="module">
-import { Room, RoomEvent, TokenSource } from "/livekit-client.js";
-
-const element = (id) => document.getElementById(id);
-const list = (id, lines) => element(id).replaceChildren(...lines.map((line) => {
-  const item = document.createElement("li");
-  item.textContent = line;
-  return item;
-}));
-
-window.start = async (endpoint, options) => {
-  try {
-    element("state").textContent = "asking";
-    const { serverUrl, participantToken } = await TokenSource.endpoint(endpoint).fetch(options);
-    const room = new Room();
-    const show = () => {
-      const { state, services } = JSON.parse(room.metadata);
-      element("state").textContent = `${room.localParticipant.identity} in ${room.name}: ${state}`;
-      list("services", services.map((service) => `${service.service_id} is ${service.state}`));
-      list("others", [...room.remoteParticipants.values()].map(({ identity, isAgent }) => `${identity} ${isAgent}`));
-    };
-    room.on(RoomEvent.RoomMetadataChanged, show);
-    room.on(RoomEvent.ParticipantConnected, show);
-    room.on(RoomEvent.ParticipantDisconnected, show);
-    room.on(RoomEvent.Disconnected, () => { element("state").textContent = "out"; });
-    await room.connect(serverUrl, participantToken);
-    show();
-  } catch (error) {
-    element("error").textContent = error.message;
-  }
-};
-</script>
-"""
 
 
-class Front:
+class Front(TokenPage):
     """The page, served from another origin than the API."""
 
     def __init__(self, stack: Stack, page: Page) -> None:
-        self.stack, self.page = stack, page
-
-    async def ask(self, **options: str) -> None:
-        """Start without waiting for the result."""
-        wanted = [f"{self.stack.url}/api/v1/token", options]
-        await self.page.evaluate("([endpoint, options]) => { window.start(endpoint, options); }", wanted)
-
-    async def shows(self, state: str) -> None:
-        await expect(self.page.locator("#state")).to_have_text(state)
-
-    @property
-    def services(self) -> Locator:
-        return self.page.locator("#services li")
-
-    @property
-    def others(self) -> Locator:
-        return self.page.locator("#others li")
+        super().__init__(page, stack.url)
+        self.stack = stack
 
 
 @pytest.fixture
 async def front(start_stack: StartStack, site: Site, browse: Browse, tmp_path: Path) -> Front:
-    async def page(request: web.Request) -> web.Response:
-        return web.Response(text=PAGE, content_type="text/html")
-
-    async def client(request: web.Request) -> web.FileResponse:
-        return web.FileResponse(FILES["/livekit-client.js"])
-
     services_file, port = tmp_path / "services.yaml", free_port()
     services_file.write_text(PROFILES)
     stack = await start_stack(site, services_file=services_file, cors_origins=f"http://127.0.0.1:{port}")
-    app = web.Application()
-    app.add_routes([web.get("/", page), web.get("/livekit-client.js", client)])
-    return Front(stack, await browse(app, port))
+    return Front(stack, await browse(token_page_app(), port))
 
 
 async def hearing_and_voice(stack: Stack) -> tuple[Bot, Bot]:
