@@ -19,7 +19,7 @@ import structlog
 from manager_agent.redis.changelog import ChangeLog
 from manager_agent.redis.connection import RedisAway, RedisConnection
 from manager_agent.store.mirror import Mirror
-from manager_agent.store.replicated_sessions import ReplicatedSessions
+from manager_agent.store.replicated_sessions import MirroredSession, ReplicatedSessions
 from manager_agent.store.session_scripts import SessionScripts, Status, Write
 from manager_agent.store.store import Change
 from manager_agent.store.stored_session import StoredSession
@@ -65,10 +65,17 @@ class ReadingAnew:
                         self._sessions.advance(stored, is_read_anew=True)
                     case ValueError():
                         log.warning("session_unreadable", session_id=session_id, why=str(stored))
-        left = await self._settle_all([*doubted, *self._sessions.unreadable], has_lost, is_owner_gone=False)
+        left = await self._settle_all([*doubted, *self._sessions.unreadable], has_lost, owners_first=True)
         if left:
-            self._tasks.spawn(self._put_back_later(left), name="put sessions back", for_all=True)
+            self._put_back_later(left)
         self._epoch = epoch
+
+    async def settle(self, session_id: str) -> None:
+        """What is stored of a session contradicts what is known. Raises RedisAway."""
+        await self._settle(session_id, True, owners_first=False)
+
+    def settle_soon(self, session_id: str) -> None:
+        self._tasks.spawn(self.settle(session_id), name=f"settle {session_id}", for_all=True)
 
     async def _has_lost(self) -> tuple[bytes, bool]:
         """The epoch of Redis, and whether it has lost what it had when the changelog was last read."""
@@ -94,17 +101,17 @@ class ReadingAnew:
             if (cursor := int(answer)) == 0:
                 return sorted(created, key=created.__getitem__)
 
-    async def _settle_all(self, session_ids: Sequence[str], has_lost: bool, *, is_owner_gone: bool) -> list[str]:
+    async def _settle_all(self, session_ids: Sequence[str], has_lost: bool, *, owners_first: bool) -> list[str]:
         """Those that their owners are to put back."""
         left: list[str] = []
         for batch in _batches(session_ids, SETTLED_AT_ONCE):
             settled = await asyncio.gather(
-                *(self._settle(session_id, has_lost, is_owner_gone=is_owner_gone) for session_id in batch)
+                *(self._settle(session_id, has_lost, owners_first=owners_first) for session_id in batch)
             )
             left.extend(session_id for session_id, is_settled in zip(batch, settled, strict=True) if not is_settled)
         return left
 
-    async def _settle(self, session_id: str, has_lost: bool, *, is_owner_gone: bool) -> bool:
+    async def _settle(self, session_id: str, has_lost: bool, *, owners_first: bool) -> bool:
         """A session is not stored, or not in as late a version as is known. Take what is stored, or put it back. False
         if its owner is to do so."""
         while True:
@@ -119,13 +126,21 @@ class ReadingAnew:
                 return True
             if known is not None and not (is_quiet and not known.is_being_written and known.version == version):
                 continue  # by now there may be something else
-            if known is None or not has_lost or (stored and stored.ownership.fence > known.ownership.fence):
+            if known is None or not (has_lost and self._is_better(known, stored)):
                 self._take(session_id, stored)
                 return True
-            if known.ownership.owner != self._replica_id and not is_owner_gone:
+            if owners_first and known.ownership.owner != self._replica_id:
                 return False
             if await self._is_put_back(session_id, stored):
                 return True
+
+    def _is_better(self, known: MirroredSession, stored: StoredSession | None) -> bool:
+        """Whether what is known is to be stored: it is later, or both are from the same version and this is the
+        owner."""
+        if stored is None:
+            return True
+        is_later = stored.version < known.version or known.ownership.owner == self._replica_id
+        return is_later and stored.ownership.fence <= known.ownership.fence
 
     def _take(self, session_id: str, stored: StoredSession | None) -> None:
         """What is stored is true, whatever was known."""
@@ -155,12 +170,15 @@ class ReadingAnew:
             self._sessions.advance(StoredSession(session_id, version, write.name, known.ownership, session.room_name))
         return answer.status is Status.WRITTEN
 
-    async def _put_back_later(self, session_ids: Sequence[str]) -> None:
+    def _put_back_later(self, session_ids: Sequence[str]) -> None:
         """Their owners put them back, unless those are gone too."""
+        self._tasks.spawn(self._put_back_for_owners(session_ids), name="put sessions back", for_all=True)
+
+    async def _put_back_for_owners(self, session_ids: Sequence[str]) -> None:
         while True:
             await asyncio.sleep(self._owners_first * uniform(1.0, 1.5))
             with suppress(RedisAway):
-                await self._settle_all(session_ids, True, is_owner_gone=True)
+                await self._settle_all(session_ids, True, owners_first=False)
                 return
 
 

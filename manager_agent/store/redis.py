@@ -30,7 +30,6 @@ from manager_agent.store.mirror import Mirror
 from manager_agent.store.owned_store import OwnedStore
 from manager_agent.store.reading_anew import OWNERS_FIRST, ReadingAnew
 from manager_agent.store.replicated_sessions import (
-    MirroredSession,
     OwnerListener,
     PendingWrite,
     ReplicatedSessions,
@@ -76,7 +75,7 @@ class RedisStore:
         self.replica_id = replica_id
         self._changelog, self._clock, self._timing, self._outbox = changelog, clock, timing, outbox
         self._mirror = Mirror(clock, names, ended)
-        self._sessions = ReplicatedSessions(self._mirror)
+        self._sessions = ReplicatedSessions(self._mirror, self._doubted)
         self._scripts = SessionScripts(connection, replica_id, limit_of)
         self._numbers = count(1)
         self._reading = ReadingAnew(
@@ -245,26 +244,31 @@ class RedisStore:
                 await self._changelog.caught_up()  # others may have changed it
                 if self._sessions.known(session_id).version == version:
                     return change
-            elif await self._compare_and_set(known, change):
+            elif await self._compare_and_set(self._sessions.stored(session_id), change):
                 return change
             else:
                 await self._others_first(tried)
         raise RedisAway("others always changed the session first")
 
-    async def _compare_and_set(self, known: MirroredSession, change: Change) -> bool:
-        version, ownership = known.version, known.ownership
-        pending = self._pending(change, version + 1)
+    async def _compare_and_set(self, known: StoredSession, change: Change) -> bool:
+        pending = self._pending(change, known.version + 1)
         try:
-            answer = await self._send(pending, partial(self._scripts.update, version=version, ownership=ownership))
+            answer = await self._send(pending, partial(self._scripts.update, known=known))
             if answer.status is Status.FULL:
                 raise Full(answer.counter)
             if answer.status is Status.WRITTEN:
-                self._written(pending, answer.version, ownership)
-            elif not pending.is_carried_out:
-                await self._changelog.caught_up()
+                self._written(pending, answer.version, known.ownership)
+            else:
+                await self._see_what_is_stored(known)
             return pending.is_carried_out
         finally:
             self._settle(pending)
+
+    async def _see_what_is_stored(self, known: StoredSession) -> None:
+        """It was not what was known."""
+        await self._changelog.caught_up()
+        if (found := self._sessions.find(known.session_id)) is not None and found.is_at(known):
+            await self._reading.settle(known.session_id)  # no entry says so: Redis has lost a write
 
     async def _others_first(self, tried: int) -> None:
         """Another write was first. With many writers, let the others go on for a moment."""
@@ -283,17 +287,16 @@ class RedisStore:
         raise RedisAway("others always changed the session first")
 
     async def _remove(self, session_id: str) -> bool:
-        known, session = self._sessions.known(session_id), self.get(session_id)
+        known, session = self._sessions.stored(session_id), self.get(session_id)
         free_at = self._mirror.quarantined_until(session)
         quarantine = 0.0 if free_at is None else free_at - self._clock()
-        version = known.version
-        pending = self._pending(Change(session_id, session, None), version + 1)
+        pending = self._pending(Change(session_id, session, None), known.version + 1)
         try:
-            answer = await self._send(pending, partial(self._scripts.remove, version=version, quarantine=quarantine))
+            answer = await self._send(pending, partial(self._scripts.remove, known=known, quarantine=quarantine))
             if answer.status is Status.WRITTEN:
-                self._sessions.removed(session_id, version + 1, pending.name, is_own=True)
+                self._sessions.removed(session_id, pending.version, pending.name, is_own=True)
                 return True
-            await self._changelog.caught_up()
+            await self._see_what_is_stored(known)
             return pending.is_carried_out
         finally:
             self._settle(pending)
@@ -320,6 +323,7 @@ class RedisStore:
         """Send a write. If its answer is lost, look whether it was carried out, and send it again if not. Raises
         RedisAway."""
         write = Write(pending.name, pending.change, self._outbox(pending.change))
+        was_uncertain = False
         for is_last in (False,) * (SENDS - 1) + (True,):
             pending.is_uncertain = pending.is_under_way = True
             try:
@@ -327,7 +331,7 @@ class RedisStore:
                 pending.is_uncertain = answer.status is Status.WRITTEN
                 return answer
             except RedisAway as away:
-                pending.is_uncertain = away.is_uncertain
+                was_uncertain = pending.is_uncertain = was_uncertain or away.is_uncertain
                 if is_last or not away.is_uncertain:
                     raise
             finally:
@@ -348,6 +352,9 @@ class RedisStore:
         self._sessions.advance(
             StoredSession(session.session_id, version, pending.name, ownership, session.room_name, is_new=is_new)
         )
+
+    def _doubted(self, session_id: str) -> None:
+        self._reading.settle_soon(session_id)
 
     def _apply_entry(self, entry: Entry) -> None:
         self._sessions.advance(read_session_entry(entry.fields))

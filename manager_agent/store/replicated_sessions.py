@@ -52,6 +52,9 @@ class MirroredSession:
     """For one write of this replica at a time."""
     pending: list[PendingWrite] = field(default_factory=list)
 
+    def is_at(self, stored: StoredSession) -> bool:
+        return (self.version, self.write) == (stored.version, stored.write)
+
     @property
     def is_being_written(self) -> bool:
         return any(pending.is_under_way for pending in self.pending)
@@ -68,8 +71,9 @@ class UnreadableSession:
 class ReplicatedSessions:
     """Only changes what this process knows; redis.py writes."""
 
-    def __init__(self, mirror: Mirror) -> None:
-        self._mirror = mirror
+    def __init__(self, mirror: Mirror, doubted: Callable[[str], None]) -> None:
+        """`doubted`: called with the id of a session of which an entry says what can't be."""
+        self._mirror, self._doubted = mirror, doubted
         self._known: dict[str, MirroredSession] = {}
         self._adding: dict[str, PendingWrite] = {}
         """New sessions that were sent, by their ids."""
@@ -88,6 +92,11 @@ class ReplicatedSessions:
         if known is None:
             raise UnknownSession(session_id)
         return known
+
+    def stored(self, session_id: str) -> StoredSession:
+        """What Redis has of a session, as far as is known. Raises UnknownSession."""
+        known = self.known(session_id)
+        return StoredSession(session_id, known.version, known.write, known.ownership)
 
     def find(self, session_id: str) -> MirroredSession | None:
         return self._known.get(session_id)
@@ -152,9 +161,11 @@ class ReplicatedSessions:
         """A session is stored so. Has no effect if that is known, or was removed since."""
         session_id, known = stored.session_id, self._known.get(stored.session_id)
         if known is not None and known.version >= stored.version:
+            if known.version == stored.version and known.write != stored.write:
+                self._doubted(session_id)  # Redis has lost one of the two writes
             return
         if known is None and not (is_read_anew or self._begins(stored)):
-            return  # an entry from before the session was removed
+            return  # from before the session was removed
         self._store(stored, known, is_read_anew=is_read_anew)
         if session_id in self._known:
             self._unreadable.pop(session_id, None)
@@ -169,7 +180,7 @@ class ReplicatedSessions:
         known = self._known.get(stored.session_id)
         if known is None or stored.version > known.version:
             return True
-        return (stored.version, stored.write) == (known.version, known.write)
+        return known.is_at(stored)
 
     def replace(self, stored: StoredSession) -> None:
         """A session is stored so, although a later version of it was known: Redis has lost that."""

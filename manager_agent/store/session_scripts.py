@@ -85,18 +85,25 @@ class SessionScripts:
         }
         return await self._write(ADD, write, more)
 
-    async def update(self, write: Write, version: int, ownership: Ownership) -> WriteAnswer:
+    async def update(self, write: Write, known: StoredSession) -> WriteAnswer:
+        """`known`: what the change is made from."""
         more = {
-            "version": version,
-            "owner": ownership.owner,
-            "fence": ownership.fence,
+            "version": known.version,
+            "last_write": known.write,
+            "owner": known.ownership.owner,
+            "fence": known.ownership.fence,
             "limits": self._limits(write.change),
         }
         return await self._write(UPDATE, write, more)
 
-    async def remove(self, write: Write, version: int, *, quarantine: float) -> WriteAnswer:
+    async def remove(self, write: Write, known: StoredSession, *, quarantine: float) -> WriteAnswer:
         """`quarantine`: seconds for which the room name stays taken."""
-        more = {"version": version, "quarantine": round(quarantine * 1000), "limits": {}}
+        more = {
+            "version": known.version,
+            "last_write": known.write,
+            "quarantine": round(quarantine * 1000),
+            "limits": {},
+        }
         return await self._write(REMOVE, write, more)
 
     async def put_back(

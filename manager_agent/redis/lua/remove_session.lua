@@ -1,15 +1,15 @@
 #!lua flags=allow-oom
--- Removes a session if it has the version that the writer knows. Its room name stays taken for a while if that is wanted.
+-- Removes a session if it is as the writer knows it. Its room name stays taken for a while if that is wanted.
 -- Returns what came of it: written, conflict or unknown; and its version.
 -- include: changes
 -- include: record
 -- include: session
 
-local version, before = unpack(redis.call('HMGET', SESSION, 'v', 'c'))
+local version, write, before = unpack(redis.call('HMGET', SESSION, 'v', 'w', 'c'))
 if not version then
   return {'unknown'}
 end
-if tonumber(version) ~= wanted.version then
+if tonumber(version) ~= wanted.version or write ~= wanted.last_write then
   return {'conflict', version}
 end
 count(before, '[]')

@@ -1,5 +1,6 @@
 #!lua flags=allow-oom
--- Changes a session if it is as the writer knows it: version, owner and fence.
+-- Changes a session if it is as the writer knows it: version, last write, owner and fence. A version may stand for two
+-- writes after Redis has lost one.
 -- Returns what came of it: written, conflict, unknown or full; and its version, or the counter.
 -- include: changes
 -- include: record
@@ -12,7 +13,8 @@ end
 if write == wanted.write then -- it was carried out before, only the answer was lost
   return {'written', version}
 end
-if tonumber(version) ~= wanted.version or owner ~= wanted.owner or tonumber(fence) ~= wanted.fence then
+local is_known = tonumber(version) == wanted.version and write == wanted.last_write
+if not is_known or owner ~= wanted.owner or tonumber(fence) ~= wanted.fence then
   return {'conflict', version}
 end
 local full = count(before, counters)

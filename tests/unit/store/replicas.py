@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import count
 from typing import Any, Self
 
@@ -65,6 +65,22 @@ class StoreReplica:
         await self.changelog.aclose()
         await self.store.aclose()
         await self.connection.aclose()
+
+    @asynccontextmanager
+    async def behind(self) -> AsyncIterator[None]:
+        """Read no changes meanwhile."""
+        async with self.changelog._looking:
+            yield
+
+    async def saved(self) -> list[tuple[bytes, bytes]]:
+        """Everything that Redis has."""
+        keys = sorted(await self.connection.call("KEYS", "*"))
+        return list(zip(keys, await self.connection.pipeline([("DUMP", key) for key in keys]), strict=True))
+
+    async def go_back_to(self, saved: list[tuple[bytes, bytes]]) -> None:
+        """Redis has again what it had, in one step."""
+        restored = [("RESTORE", key, 0, content) for key, content in saved]
+        await self.connection.pipeline([("MULTI",), ("FLUSHALL",), *restored, ("EXEC",)])
 
     async def sessions(self) -> list[Session]:
         """All, once the replica has caught up."""

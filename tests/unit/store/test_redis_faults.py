@@ -1,0 +1,347 @@
+"""Stores of several replicas whose Redis is away, loses answers, or loses what it had."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator
+from contextlib import suppress
+
+import pytest
+from structlog.testing import capture_logs
+
+from manager_agent.redis.connection import RedisAway
+from manager_agent.session import events as ev
+from manager_agent.session.session import Session, User
+from manager_agent.store.counters import LIVE
+from manager_agent.store.store import Change, RoomNameTaken, UnknownSession
+from manager_agent.store.stored_session import Ownership
+from tests.redis_server import RedisServer
+from tests.unit.sessions import START
+from tests.unit.store.replicas import StoreReplica, StoreReplicas
+from tests.unit.virtual_time import VirtualClock
+
+pytestmark = pytest.mark.unit
+
+REQUESTED = ev.RoomRequested(START)
+
+
+def a_session(number: int = 1) -> Session:
+    return Session(f"ses_{number}", f"room-{number}", User("alice"), START + number, owner="shop")
+
+
+@pytest.fixture
+async def own_replicas(own_redis_server: RedisServer, clock: VirtualClock) -> AsyncIterator[StoreReplicas]:
+    """On a Redis that may be stopped and emptied."""
+    async with StoreReplicas(own_redis_server, clock) as started:
+        yield started
+
+
+async def caught_up(*replicas: StoreReplica) -> None:
+    """Redis may be back only in a moment."""
+    for replica in replicas:
+        while True:
+            with suppress(RedisAway):
+                await replica.changelog.caught_up()
+                break
+
+
+# --- lost answers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("lost_answers", "lost_writes"), [(1, 0), (2, 0), (0, 1), (0, 2), (1, 1)])
+async def test_a_write_whose_answer_is_lost_has_effect_once(
+    replicas: StoreReplicas, lost_answers: int, lost_writes: int
+) -> None:
+    here, there = await replicas.start(2)
+
+    def lose() -> None:
+        here.connection.lost_answers, here.connection.lost_writes = lost_answers, lost_writes
+
+    lose()
+    await here.store.add(a_session())
+    lose()
+    session = await here.store.update("ses_1", REQUESTED)
+    assert session.room.requested_at == START
+    await there.changelog.caught_up()
+    assert there.states_told("ses_1") == here.states_told("ses_1")
+    assert [(change.event, change.is_remote) for change in here.told] == [(None, False), (REQUESTED, False)]
+    lose()
+    await here.store.remove("ses_1")
+    assert await there.sessions() == await here.sessions() == []
+    assert len(there.told) == len(here.told) == 3
+
+
+async def test_a_write_that_stays_uncertain_is_told_when_it_turns_out(replicas: StoreReplicas) -> None:
+    """The caller is told that it may have had effect."""
+    here, there = await replicas.start(2)
+    await here.store.add(a_session())
+    here.connection.lost_writes = 3
+    with pytest.raises(RedisAway) as caught:
+        await here.store.update("ses_1", REQUESTED)
+    assert caught.value.is_uncertain
+    assert len(await here.sessions()) == len(here.told) == 1
+    await there.changelog.caught_up()
+    await there.store.update("ses_1", ev.WebhookArrived(START))
+    assert (await here.store.update("ses_1", REQUESTED)).webhooks_arrive
+    assert [change.event for change in here.told] == [None, None, REQUESTED]
+
+
+async def test_an_update_that_is_cancelled_on_its_way_is_told_with_its_event(replicas: StoreReplicas) -> None:
+    here = await replicas.start_one()
+    await here.store.add(a_session())
+    updating = asyncio.create_task(here.store.update("ses_1", REQUESTED))
+    while not here.store._sessions.known("ses_1").is_being_written:
+        await asyncio.sleep(0)
+    updating.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await updating
+    session = await here.store.update("ses_1", ev.WebhookArrived(START))
+    assert session.webhooks_arrive
+    assert not any(change.is_remote for change in here.told)
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_replicas_agree_whatever_answers_were_lost(replicas: StoreReplicas, seed: int) -> None:
+    """And none is told of a change twice."""
+    chance = random.Random(seed)
+    started = await replicas.start(3)
+
+    async def live(replica: StoreReplica, dice: random.Random) -> None:
+        for step in range(15):
+            session_id = f"ses_{dice.randrange(3)}"
+            lost = dice.choice([(0, 0), (1, 0), (0, 1), (2, 0), (1, 2)])
+            replica.connection.lost_answers, replica.connection.lost_writes = lost
+            with suppress(RedisAway, RoomNameTaken, UnknownSession):
+                match dice.randrange(6):
+                    case 0 | 1:
+                        await replica.store.add(a_session(int(session_id[-1])))
+                    case 2:
+                        await replica.store.remove(session_id)
+                    case _:
+                        created = ev.RoomCreated(START + step, "RM_1")
+                        events: list[ev.Event] = [REQUESTED, ev.WebhookArrived(START), created]
+                        event = dice.choice(events)
+                        await replica.store.update(session_id, event)
+
+    await asyncio.gather(*(live(replica, random.Random(chance.random())) for replica in started))
+    for replica in started:
+        replica.connection.lost_answers = replica.connection.lost_writes = 0
+    kept = [{one.session_id: one for one in await replica.sessions()} for replica in started]
+    assert kept[0] == kept[1] == kept[2]
+    told = [[replica.states_told(f"ses_{number}") for number in range(3)] for replica in started]
+    assert told[0] == told[1] == told[2]
+    local = [change for replica in started for change in replica.told if not change.is_remote]
+    assert len(local) == sum(map(len, told[0]))
+
+
+# --- Redis is away ----------------------------------------------------------------------------------
+
+
+async def test_nothing_can_be_written_while_redis_is_away(own_replicas: StoreReplicas) -> None:
+    """What is known can be read."""
+    here = await own_replicas.start_one()
+    await here.store.add(a_session())
+    own_replicas.server.stop()
+    with pytest.raises(RedisAway):
+        await here.store.add(a_session(2))
+    with pytest.raises(RedisAway):
+        await here.store.update("ses_1", REQUESTED)
+    with pytest.raises(RedisAway):
+        await here.store.remove("ses_1")
+    with pytest.raises(RedisAway):
+        await here.store.take("ses_1", expected=here.store.ownership("ses_1"), owner="other")
+    assert list(here.store.list()) == [a_session()]
+    assert here.store.owns("ses_1")
+    assert len(here.told) == 1
+
+
+# --- missed changes ---------------------------------------------------------------------------------
+
+
+async def test_a_replica_that_missed_changes_is_told_the_differences(replicas: StoreReplicas) -> None:
+    """The changelog is trimmed, so it is too far behind to read all of them."""
+    here, there = await replicas.start(2)
+    for number in range(4):
+        await here.store.add(a_session(number))
+    await there.changelog.caught_up()
+    owners: list[tuple[str, Ownership | None, Ownership | None]] = []
+    there.store.listen_to_owners(lambda *change: owners.append(change))
+    before = len(there.told)
+    async with there.behind():
+        await here.store.update("ses_1", REQUESTED)
+        await here.store.update("ses_1", ev.RoomCreated(START, "RM_1"))
+        await here.store.remove("ses_2")
+        await here.store.take("ses_3", expected=here.store.ownership("ses_3"), owner="other")
+        await here.store.add(a_session(4))
+        await here.connection.call("XTRIM", here.connection.keys.changes, "MAXLEN", 1)
+    assert sorted((await there.sessions()), key=lambda one: one.session_id) == list(here.store.list())
+    told = {change.session_id: change for change in there.told[before:]}
+    assert len(told) == len(there.told) - before == 3
+    assert told["ses_1"].after == here.store.get("ses_1")
+    assert (told["ses_2"].after, told["ses_4"].before) == (None, None)
+    assert all(change.is_remote for change in told.values())
+    mine, others = Ownership(here.replica_id, 1), Ownership("other", 2)
+    expected = [("ses_4", None, mine), ("ses_2", mine, None), ("ses_3", mine, others)]
+    assert sorted(owners, key=str) == sorted(expected, key=str)
+
+
+async def test_own_writes_go_on_while_all_is_read_anew(replicas: StoreReplicas) -> None:
+    """None of them is taken for something that Redis has lost."""
+    here, there = await replicas.start(2)
+    for number in range(300):
+        await here.store.add(a_session(number))
+    await there.changelog.caught_up()
+
+    async def write() -> None:
+        for number in range(300):
+            await here.store.update(f"ses_{number}", REQUESTED)
+
+    async with here.behind():
+        await there.store.update("ses_1", ev.WebhookArrived(START))
+        await here.connection.call("XTRIM", here.connection.keys.changes, "MAXLEN", 1)
+    await asyncio.gather(write(), *(here.store.update(f"ses_{n}", ev.WebhookArrived(START)) for n in range(300)))
+    await caught_up(here, there)
+    for number in range(300):
+        assert here.store.get(f"ses_{number}") == there.store.get(f"ses_{number}")
+        assert here.store.get(f"ses_{number}").room.requested_at == START
+        here.states_told(f"ses_{number}")
+
+
+# --- lost data --------------------------------------------------------------------------------------
+
+
+async def test_sessions_are_put_back_by_their_owners_when_redis_was_emptied(own_replicas: StoreReplicas) -> None:
+    """With their state and owners, and as if nothing had happened."""
+    started = await own_replicas.start(3, owners_first=60.0)
+    for number in range(9):
+        await started[number % 3].store.add(a_session(number))
+    await caught_up(*started)
+    told = [len(replica.told) for replica in started]
+    own_replicas.server.restart()
+    await caught_up(*started)
+    await caught_up(*started)  # also with what the last one has put back
+    later = await own_replicas.start_one()
+    for replica in (*started, later):
+        assert {one.session_id for one in await replica.sessions()} == {f"ses_{number}" for number in range(9)}
+        assert replica.store.owners() == {one.replica_id: 3 for one in started}
+        assert replica.store.counts.live == 9
+    assert [len(replica.told) for replica in started] == told
+    assert await started[0].connection.call("HGET", started[0].connection.keys.counters, LIVE) == b"9"
+    for number, replica in enumerate(started):
+        await replica.store.acting(f"ses_{number}").update(f"ses_{number}", REQUESTED)
+    with pytest.raises(RoomNameTaken):
+        await later.store.add(Session("another", "room-1", User("bob"), START, owner="shop"))
+
+
+async def test_sessions_of_a_replica_that_is_gone_are_put_back_by_others(own_replicas: StoreReplicas) -> None:
+    """Also with the last owner, so that they are taken over as usual."""
+    gone = StoreReplica(own_replicas.server, VirtualClock())
+    async with gone:
+        (here,) = await own_replicas.start(1, owners_first=0.01)
+        await gone.store.add(a_session())
+        await here.changelog.caught_up()
+    own_replicas.server.restart()
+    put_back = asyncio.Event()
+    later = await own_replicas.start_one()
+    later.store.listen(lambda _: put_back.set())
+    await caught_up(here)
+    await put_back.wait()
+    assert await later.sessions() == [a_session()]
+    assert later.store.ownership("ses_1") == here.store.ownership("ses_1") == Ownership(gone.replica_id, 1)
+    assert len(here.told) == 1
+
+
+async def test_the_latest_writes_are_put_back_when_redis_has_gone_back(own_replicas: StoreReplicas) -> None:
+    """Another server goes on that did not have them yet."""
+    here, there = await own_replicas.start(2)
+    await here.store.add(a_session(1))
+    await here.store.add(a_session(2))
+    await there.changelog.caught_up()
+    earlier = await here.saved()
+    await here.store.update("ses_1", REQUESTED)
+    await there.store.take("ses_2", expected=there.store.ownership("ses_2"), owner=there.replica_id)
+    await here.store.add(a_session(3))
+    await caught_up(here, there)
+    told = len(here.told), len(there.told)
+    async with here.behind(), there.behind():
+        await here.go_back_to(earlier)
+    await caught_up(here, there)
+    await caught_up(here, there)
+    for replica in (here, there):
+        assert len(await replica.sessions()) == 3
+        assert replica.store.get("ses_1").room.requested_at == START
+        assert replica.store.ownership("ses_2") == Ownership(there.replica_id, 2)
+    assert (len(here.told), len(there.told)) == told
+    await there.store.update("ses_3", REQUESTED)
+
+
+@pytest.mark.parametrize("is_owner", [True, False])
+@pytest.mark.parametrize("others_write", [True, False])
+async def test_a_lost_write_that_no_entry_tells_of_is_found(
+    own_replicas: StoreReplicas, is_owner: bool, others_write: bool
+) -> None:
+    """It was answered, and lost before its entry was read. It is put back, unless others have written since and the
+    session is theirs."""
+    here, there = await own_replicas.start(2)
+    owner = here if is_owner else there
+    await owner.store.add(a_session())
+    await caught_up(here, there)
+    earlier = await here.saved()
+    async with here.behind(), there.behind():
+        await here.store.update("ses_1", REQUESTED)
+        await here.go_back_to(earlier)
+        if others_write:
+            await there.store.update("ses_1", ev.WebhookArrived(START))
+    await here.store.update("ses_1", ev.RoomCreated(START + 1, "RM_1"))
+    await caught_up(here, there)
+    assert here.store.get("ses_1") == there.store.get("ses_1")
+    assert here.store.get("ses_1").room.sid == ("RM_1" if is_owner or not others_write else "")
+
+
+# --- forms ------------------------------------------------------------------------------------------
+
+
+async def test_a_session_of_a_newer_program_is_left_alone(replicas: StoreReplicas) -> None:
+    """Until it can be read again. Its room name stays taken."""
+    here, there = await replicas.start(2)
+    await here.store.add(a_session(1))
+    await here.store.add(a_session(2))
+    await there.changelog.caught_up()
+    told: list[Change] = []
+    there.store.listen(told.append)
+    with capture_logs() as logs:
+        await write_form(here, "ses_1", b'2.{"of":"the future"}')
+        assert await there.sessions() == [a_session(2)]
+    assert [(entry["event"], entry["session_id"]) for entry in logs] == [("session_unreadable", "ses_1")] * 2
+    assert list(there.store.unreadable) == ["ses_1"]
+    assert there.store.unreadable["ses_1"].stored.room_name == "room-1"
+    assert (told[-1].after, told[-1].is_remote) == (None, True)
+    for change in (
+        there.store.update("ses_1", REQUESTED),
+        there.store.remove("ses_1"),
+        there.store.restore(a_session(1)),
+    ):
+        with suppress(UnknownSession):
+            await change
+    with pytest.raises(RoomNameTaken):
+        await there.store.add(Session("another", "room-1", User("bob"), START))
+    assert await there.connection.call("HGET", there.connection.keys.session("ses_1"), "b") == b'2.{"of":"the future"}'
+    later = await replicas.start_one()
+    assert list(later.store.unreadable) == ["ses_1"]
+    await write_form(here, "ses_1", await form_of(here, "ses_2"))
+    assert not (await there.sessions() and there.store.unreadable)
+
+
+async def form_of(replica: StoreReplica, session_id: str) -> bytes:
+    form: bytes = await replica.connection.call("HGET", replica.connection.keys.session(session_id), "b")
+    return form
+
+
+async def write_form(replica: StoreReplica, session_id: str, form: bytes) -> None:
+    """Another program writes this."""
+    keys, call = replica.connection.keys, replica.connection.call
+    version = 1 + int(await call("HGET", keys.session(session_id), "v"))
+    await call("HSET", keys.session(session_id), "b", form, "v", version, "w", "other")
+    fields = ("id", session_id, "v", version, "o", "newer", "f", 1, "w", "other", "n", "room-1", "b", form)
+    await call("XADD", keys.changes, "*", "k", "session", *fields)
