@@ -39,13 +39,14 @@ class RedisServer:
         *,
         username: str = "",
         password: str = "",
+        rights: str = "~* &* +@all",
         tls: Certificates | None = None,
         persists: bool = False,
         watches: str = "",
         **settings: Setting,
     ) -> None:
-        """`folder`: for its files and its log. `username`: of an ACL user who may do all; without it, the password is
-        the default user's. `persists`: restart() finds what was written. `watches`: makes it a sentinel, with these
+        """`folder`: for its files and its log. `username`: of an ACL user with these `rights`; without it, the password
+        is the default user's. `persists`: restart() finds what was written. `watches`: makes it a sentinel, with these
         lines. `settings`: lines of redis.conf, with _ for -."""
         self.port = free_port()
         self.deployment = f"test-{secrets.token_hex(4)}"
@@ -53,7 +54,7 @@ class RedisServer:
         self._folder = folder / f"redis-{self.port}"
         self._folder.mkdir(parents=True)
         self.log = self._folder / "log"
-        self._username, self._password, self._tls = username, password, tls
+        self._username, self._password, self._rights, self._tls = username, password, rights, tls
         self._watches = watches
         self._process: subprocess.Popen[bytes] | None = None
         self._config = self._folder / "redis.conf"
@@ -193,7 +194,7 @@ class RedisServer:
         if not self._watches:
             lines |= {"save": '""', "appendonly": "yes" if persists else "no", "appendfsync": "always"}
             lines["repl-diskless-sync-delay"] = 0
-            lines |= {"user": f"{self._username} on >{self._password} ~* &* +@all"} if self._username else {}
+            lines |= {"user": f"{self._username} on >{self._password} {self._rights}"} if self._username else {}
             lines |= {"requirepass": self._password} if self._password and not self._username else {}
         lines |= {name.replace("_", "-"): value for name, value in settings.items()}
         text = "".join(f"{name} {value}\n" for name, value in lines.items())

@@ -25,12 +25,14 @@ log = structlog.get_logger()
 
 CAUGHT_UP_WITHIN = 2.0
 """Seconds for which a request waits to be up to date."""
-BATCH = 200
+BATCH = 100
 """Entries that are read at once."""
 TURN = 0.005
 """Seconds for which entries are applied before others get their turn."""
 BLOCKS = 1.0
 """Seconds for which the reader waits for a change; also how often it looks whether Redis lost something."""
+AT_ONCE = 0.2
+"""Seconds within which a failure leaves time for another try."""
 PAUSE = 0.25
 """Seconds after a failure."""
 
@@ -66,6 +68,7 @@ class ChangeLog:
         """That of requests, while it has not begun."""
         self._looks: set[asyncio.Task[None]] = set()
         self._reader: asyncio.Task[None] | None = None
+        self._is_closing = False
         self._is_level = False
         self._level_at = clock()
 
@@ -83,6 +86,7 @@ class ChangeLog:
         self._reader = asyncio.create_task(self._read(), name="changelog", context=contextvars.Context())
 
     async def aclose(self) -> None:
+        self._is_closing = True
         tasks = [*self._looks, *([self._reader] if self._reader else [])]
         for task in tasks:
             task.cancel()
@@ -112,7 +116,7 @@ class ChangeLog:
     # -- reading ---------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        while True:
+        while not self._is_closing:  # a cancellation may be lost in another library
             try:
                 await self._look()
                 await self._changed()
@@ -164,7 +168,15 @@ class ChangeLog:
     async def _answer(self) -> tuple[str, str, bool, list[Entry]]:
         keys = self._connection.keys
         args = (self._epoch, self.position, BATCH, token_hex(8))
-        epoch, last, is_whole, entries = await self._connection.run(READ_CHANGES, (keys.epoch, keys.changes), args)
+        started = time.monotonic()
+        try:
+            answer = await self._connection.run(READ_CHANGES, (keys.epoch, keys.changes), args)
+        except RedisAway as away:
+            # A connection that had ended. This may be done twice.
+            if not away.is_uncertain or time.monotonic() - started > AT_ONCE:
+                raise
+            answer = await self._connection.run(READ_CHANGES, (keys.epoch, keys.changes), args)
+        epoch, last, is_whole, entries = answer
         return epoch.decode(), last.decode(), bool(is_whole), [_entry(one) for one in entries]
 
     async def _apply(self, entries: list[Entry]) -> None:

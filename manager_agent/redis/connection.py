@@ -126,15 +126,21 @@ class RedisConnection:
         if blocks:
             yield
             return
+        if self._turns.locked():
+            await self._queue()
+        else:
+            await self._turns.acquire()
+        try:
+            yield
+        finally:
+            self._turns.release()
+
+    async def _queue(self) -> None:
         try:
             async with asyncio.timeout(self._connect_timeout + ANSWER_TIMEOUT):
                 await self._turns.acquire()
         except TimeoutError:
             raise RedisAway("too many commands wait for Redis") from None
-        try:
-            yield
-        finally:
-            self._turns.release()
 
     async def _redirected(self, commands: Sequence[Command], blocks: float) -> list[Any]:
         """Exchange, and do so again while the keys turn out to be elsewhere: then nothing was carried out."""
@@ -176,7 +182,7 @@ class RedisConnection:
         except (exceptions.AuthenticationError, exceptions.BusyLoadingError) as error:
             raise fault_of_answer(error, "") from None
         except (OSError, exceptions.ConnectionError, exceptions.TimeoutError) as error:
-            await self._pool.lost()
+            await self._pool.lost(connection)
             raise RedisAway(why_unreached(error), is_uncertain=True) from None
         finally:
             await self._pool.release(connection, is_reusable=is_done)

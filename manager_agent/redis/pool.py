@@ -44,9 +44,12 @@ class Pool:
         self._generation: dict[AbstractConnection, int] = {}
         """Of the connections in use: how often the primary had been lost when each was made."""
         self._losses = 0
+        self._is_closed = False
 
     async def acquire(self) -> AbstractConnection:
         """Raises errors of redis-py and OSError."""
+        if self._is_closed:
+            raise ConnectionError("closed")
         while self._idle:
             connection = self._idle.pop()
             # One that can be read has ended, or has an answer that was given up.
@@ -87,8 +90,12 @@ class Pool:
         else:
             await connection.disconnect(nowait=True)
 
-    async def lost(self) -> None:
-        """The primary did not answer, or is it no more. Connections in use are closed when they are released."""
+    async def lost(self, connection: AbstractConnection | None = None) -> None:
+        """The primary did not answer, or is it no more. Connections in use are closed when they are released.
+
+        `connection`: on which that was seen. It says nothing of a primary that was found since it was made."""
+        if connection is not None and self._generation[connection] != self._losses:
+            return
         self._losses += 1
         self._primary.forget()
         idle, self._idle = self._idle, []
@@ -100,6 +107,7 @@ class Pool:
         self._primary.moved(address)
 
     async def aclose(self) -> None:
+        self._is_closed = True
         await self.lost()
         for connection in list(self._generation):
             await connection.disconnect(nowait=True)

@@ -3,12 +3,15 @@ cluster. redis-py knows how to ask."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Protocol
 
 from redis.asyncio import RedisCluster, Sentinel
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from manager_agent.redis.url import RedisUrl
 
@@ -87,13 +90,27 @@ class OnlyServer:
 
 class SentinelPrimary:
     def __init__(self, url: RedisUrl) -> None:
-        login = _guide_options(url, url.sentinel_username, url.sentinel_password)
-        self._sentinel = Sentinel(url.nodes, sentinel_kwargs=login)  # type: ignore[no-untyped-call]
+        # Each alone, and bounded here: redis-py would do it with `asyncio.wait_for`, as in pool.py.
+        login = _guide_options(url, url.sentinel_username, url.sentinel_password) | {"socket_timeout": None}
+        self._sentinels: list[Sentinel] = [
+            Sentinel([node], sentinel_kwargs=login)  # type: ignore[no-untyped-call]
+            for node in url.nodes
+        ]
         self._service = url.service
 
     async def find(self) -> Address:
-        host, port = await self._sentinel.discover_master(self._service)
-        return str(host), int(port)
+        failure: Exception | None = None
+        for sentinel in list(self._sentinels):
+            try:
+                async with asyncio.timeout(GUIDE_TIMEOUT):
+                    host, port = await sentinel.discover_master(self._service)
+            except (OSError, RedisError) as error:
+                failure = error
+            else:
+                self._sentinels.remove(sentinel)
+                self._sentinels.insert(0, sentinel)
+                return str(host), int(port)
+        raise failure or MasterNotFoundError
 
     def forget(self) -> None:
         pass  # sentinels are asked for each connection
@@ -102,7 +119,8 @@ class SentinelPrimary:
         pass
 
     async def aclose(self) -> None:
-        await self._sentinel.aclose()
+        for sentinel in self._sentinels:
+            await sentinel.aclose()
 
 
 class ClusterPrimary:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Protocol
 
 import pytest
 from structlog.testing import capture_logs
@@ -12,23 +15,34 @@ from structlog.testing import capture_logs
 from manager_agent.redis.changelog import ChangeLog, Entry
 from manager_agent.redis.connection import RedisAway, RedisConnection
 from manager_agent.redis.url import read_redis_url
+from tests.redis_groups import ClusterGroup, SentinelGroup
 from tests.redis_server import RedisServer
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.unit
+
+
+class HasUrl(Protocol):
+    @property
+    def url(self) -> str: ...
 
 
 class NumberMirror:
     """Mirrors a sorted set of numbers, each of which a change told of."""
 
-    def __init__(self, server: RedisServer) -> None:
-        self.connection = RedisConnection(read_redis_url(server.url), server.deployment)
+    def __init__(self, server: HasUrl) -> None:
+        self.connection = RedisConnection(read_redis_url(server.url), getattr(server, "deployment", "test"))
         self.changelog = ChangeLog(self.connection)
-        self.numbers: list[int] = []
+        self._numbers: dict[int, None] = {}
         self.times_read = 0
         self.was_read = asyncio.Event()
         self.has_new = asyncio.Event()
         self._key = self.connection.keys.of("numbers")
         self.changelog.subscribe("number", self.apply, self.read_anew)
+
+    @property
+    def numbers(self) -> list[int]:
+        return list(self._numbers)
 
     async def add(self, number: int) -> None:
         keys = self.connection.keys
@@ -40,13 +54,11 @@ class NumberMirror:
         )
 
     def apply(self, entry: Entry) -> None:
-        number = int(entry.fields[b"n"])
-        if number not in self.numbers:
-            self.numbers.append(number)
+        self._numbers[int(entry.fields[b"n"])] = None
         self.has_new.set()
 
     async def read_anew(self) -> None:
-        self.numbers = [int(one) for one in await self.connection.call("ZRANGE", self._key, 0, -1)]
+        self._numbers = {int(one): None for one in await self.connection.call("ZRANGE", self._key, 0, -1)}
         self.times_read += 1
         self.was_read.set()
         self.has_new.set()
@@ -66,7 +78,7 @@ class NumberMirror:
         await self.connection.aclose()
 
 
-Mirror = Callable[[RedisServer], Awaitable[NumberMirror]]
+Mirror = Callable[[HasUrl], Awaitable[NumberMirror]]
 
 
 @pytest.fixture
@@ -74,7 +86,7 @@ async def mirror() -> AsyncIterator[Mirror]:
     """Mirrors that are closed after the test."""
     async with AsyncExitStack() as stack:
 
-        async def mirror(server: RedisServer) -> NumberMirror:
+        async def mirror(server: HasUrl) -> NumberMirror:
             made = NumberMirror(server)
             stack.push_async_callback(made.aclose)
             await made.connection.start()
@@ -215,3 +227,66 @@ async def test_a_state_that_could_not_be_read_is_read_again(own_redis_server: Re
     await one.is_read_anew()
     await one.changelog.caught_up()
     assert one.times_read == 1
+
+
+async def test_an_ended_connection_is_not_noticed_by_who_reads(redis_server: RedisServer, mirror: Mirror) -> None:
+    one = await mirror(redis_server)
+    await one.changelog.caught_up()
+    for _ in range(20):
+        await redis_server.command("CLIENT", "KILL", "TYPE", "normal")
+        await one.changelog.caught_up()
+    assert one.times_read == 1
+
+
+async def test_few_rights_are_enough(tmp_path: Path, mirror: Mirror) -> None:
+    rights = "resetchannels ~sm:{test-*}:* -@all +@read +@write +@stream +@scripting +@connection"
+    with RedisServer(tmp_path, username="manager", password="s3cret", rights=rights) as server:
+        one = await mirror(server)
+        await one.add(1)
+        await one.has(1)
+        await one.changelog.caught_up()
+
+
+async def test_changes_go_on_when_a_replica_of_redis_takes_over(tmp_path: Path, mirror: Mirror) -> None:
+    async with SentinelGroup(tmp_path) as group:
+        one, other = await mirror(group), await mirror(group)
+        await one.add(1)
+        await one.connection.call("WAIT", 1, 0, blocks=10)
+        await other.has(1)
+        group.primary.stop()
+        await added(one, 2)
+        await other.has(2)
+        assert set(other.numbers) == {1, 2}
+
+
+async def test_changes_go_on_when_a_cluster_moves_them(tmp_path: Path, mirror: Mirror) -> None:
+    async with ClusterGroup(tmp_path) as group:
+        one, other = await mirror(group), await mirror(group)
+        await one.add(1)
+        await other.has(1)
+        async with group.moving(one.connection.keys.changes):
+            await other.changelog.caught_up()
+        await one.add(2)
+        await other.has(2)
+        assert other.times_read == 1
+
+
+async def added(mirror: NumberMirror, number: int) -> None:
+    async def is_added() -> bool:
+        try:
+            await mirror.add(number)
+        except RedisAway:
+            return False
+        return True
+
+    await eventually("Redis to take a change", is_added)
+
+
+async def test_it_ends_at_any_moment(redis_server: RedisServer) -> None:
+    for _ in range(60):
+        one = NumberMirror(redis_server)
+        await one.changelog.start()
+        requests = [asyncio.ensure_future(one.changelog.caught_up()) for _ in range(3)]
+        await asyncio.sleep(random.random() * 0.01)
+        await one.aclose()
+        await asyncio.gather(*requests, return_exceptions=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
@@ -15,6 +16,7 @@ from manager_agent.redis.connection import CommandRefused, RedisAway, RedisConne
 from manager_agent.redis.script import Script
 from manager_agent.redis.url import read_redis_url
 from tests.redis_server import RedisServer
+from tests.waiting import eventually
 
 pytestmark = pytest.mark.unit
 
@@ -142,6 +144,53 @@ async def test_what_a_cancelled_command_would_get_is_not_given_to_the_next(
             await connection.call("ECHO", "first")
     own_redis_server.thaw()
     assert await connection.call("ECHO", "second") == b"second"
+
+
+async def test_answers_belong_to_their_commands_whatever_is_cancelled(
+    redis_server: RedisServer, connect: Connect
+) -> None:
+    connection = connect(redis_server)
+
+    async def echo(number: int) -> None:
+        try:
+            async with asyncio.timeout(random.random() * 0.02):
+                assert await connection.call("ECHO", number) == b"%d" % number
+        except TimeoutError:
+            pass
+
+    await asyncio.gather(*(echo(number) for number in range(2000)))
+    assert await connection.call("ECHO", "last") == b"last"
+
+
+async def test_connections_that_others_end_are_replaced(redis_server: RedisServer, connect: Connect) -> None:
+    connection = connect(redis_server)
+    await asyncio.gather(*(connection.call("PING") for _ in range(10)))
+    await redis_server.command("CLIENT", "KILL", "TYPE", "normal")
+
+    async def pinged() -> bool:
+        try:
+            return bool(await connection.call("PING"))
+        except RedisAway:  # once, for that it had ended was not yet known
+            return False
+
+    assert await eventually("an answer", pinged)
+    assert await connection.call("PING") == b"PONG"
+
+
+async def test_a_closed_connection_opens_no_other(redis_server: RedisServer, connect: Connect) -> None:
+    connection = connect(redis_server)
+    await connection.start()
+    await connection.aclose()
+    with pytest.raises(RedisAway):
+        await connection.call("PING")
+
+
+async def test_what_the_acl_forbids_is_said(tmp_path: Path, connect: Connect) -> None:
+    with RedisServer(tmp_path, username="u", password="p", rights="~sm:{test}:* +@all -xadd") as server:
+        connection = connect(server)
+        with capture_logs() as logs, pytest.raises(RedisAway, match="NOPERM"):
+            await connection.call("XADD", connection.keys.changes, "*", "k", "x")
+    assert [(one["event"], one["code"]) for one in logs] == [("redis_refuses", "NOPERM")]
 
 
 async def test_a_command_that_blocks_waits_longer(redis_server: RedisServer, connect: Connect) -> None:
