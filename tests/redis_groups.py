@@ -71,8 +71,10 @@ class SentinelGroup:
 class ClusterGroup:
     """A cluster of three primaries with a third of the slots each, and a replica of each: an async context manager."""
 
-    def __init__(self, folder: Path, *, password: str = "", replicas: bool = False) -> None:
-        self._password = password
+    def __init__(
+        self, folder: Path, *, password: str = "", tls: Certificates | None = None, replicas: bool = False
+    ) -> None:
+        self._password, self._tls = password, tls
         self._bus_ports: dict[RedisServer, int] = {}
         self.primaries = [self._node(folder) for _ in range(3)]
         self.replicas = [self._node(folder) for _ in range(3)] if replicas else []
@@ -83,6 +85,7 @@ class ClusterGroup:
         node = RedisServer(
             folder,
             password=self._password,
+            tls=self._tls,
             masterauth=self._password or '""',
             cluster_enabled="yes",
             cluster_config_file="nodes.conf",
@@ -96,7 +99,8 @@ class ClusterGroup:
     def url(self) -> str:
         """The first of its nodes is not there."""
         nodes = ",".join(f"127.0.0.1:{port}" for port in (free_port(), *(node.port for node in self.primaries)))
-        return f"redis+cluster://{self.primaries[0].login}{nodes}"
+        scheme = "rediss" if self._tls else "redis"
+        return f"{scheme}+cluster://{self.primaries[0].login}{nodes}{self.primaries[0].query}"
 
     async def __aenter__(self) -> Self:
         nodes = [*self.primaries, *self.replicas]

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from secrets import token_hex
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -36,6 +36,8 @@ AT_ONCE = 0.2
 PAUSE = 0.25
 """Seconds after a failure."""
 
+REASONS = {"trimmed": "changes_missed", "lost": "redis_lost_data"}
+
 READ_CHANGES = load_script("read_changes")
 
 
@@ -46,6 +48,15 @@ class Entry:
     id: str
     kind: str
     fields: Mapping[bytes, bytes]
+
+
+class _Changes(NamedTuple):
+    epoch: str
+    last: str
+    """The id of the last entry."""
+    entries: list[Entry]
+    state: str
+    """whole; trimmed, lost: there is something missing before the entries."""
 
 
 Apply = Callable[[Entry], None]
@@ -157,15 +168,15 @@ class ChangeLog:
     async def _catch_up(self) -> None:
         target: str | None = None
         while target is None or _order(self.position) < _order(target):
-            epoch, last, is_whole, entries = await self._answer()
-            if not is_whole:
-                await self._read_anew(epoch, last)
+            answer = await self._answer()
+            if answer.state != "whole":
+                await self._read_anew(answer)
                 break
-            target = target or last
-            await self._apply(entries)
+            target = target or answer.last
+            await self._apply(answer.entries)
         self._is_level, self._level_at = True, self._clock()
 
-    async def _answer(self) -> tuple[str, str, bool, list[Entry]]:
+    async def _answer(self) -> _Changes:
         keys = self._connection.keys
         args = (self._epoch, self.position, BATCH, token_hex(8))
         started = time.monotonic()
@@ -176,8 +187,8 @@ class ChangeLog:
             if not away.is_uncertain or time.monotonic() - started > AT_ONCE:
                 raise
             answer = await self._connection.run(READ_CHANGES, (keys.epoch, keys.changes), args)
-        epoch, last, is_whole, entries = answer
-        return epoch.decode(), last.decode(), bool(is_whole), [_entry(one) for one in entries]
+        epoch, last, entries, state = answer
+        return _Changes(epoch.decode(), last.decode(), [_entry(one) for one in entries], state.decode())
 
     async def _apply(self, entries: list[Entry]) -> None:
         turn_ends = time.monotonic() + TURN
@@ -192,13 +203,13 @@ class ChangeLog:
                 await asyncio.sleep(0)
                 turn_ends = time.monotonic() + TURN
 
-    async def _read_anew(self, epoch: str, last: str) -> None:
-        """`last`: the position from before the state is read. Changes that are in the state too are applied again."""
-        reason = "started" if not self._epoch else "redis_lost_data" if epoch != self._epoch else "changes_missed"
+    async def _read_anew(self, found: _Changes) -> None:
+        """`found`: from before the state is read. Changes that are in the state too are applied again."""
+        reason = "started" if not self._epoch else REASONS[found.state]
         started = time.monotonic()
         for read_anew in self._readers_anew:
             await read_anew()
-        self._epoch, self.position = epoch, last
+        self._epoch, self.position = found.epoch, found.last
         log.info("state_read_anew", reason=reason, seconds=round(time.monotonic() - started, 3))
 
 

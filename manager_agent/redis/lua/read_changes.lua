@@ -2,7 +2,8 @@
 -- Reads the changes after a position, if nothing is missing between. On a replica it fails, as it may write.
 -- KEYS: epoch, changes
 -- ARGV: the epoch and the position that are known, how many entries at most, a word for a new epoch
--- Returns the epoch, the id of the last entry, whether nothing is missing (1, 0), and the entries.
+-- Returns the epoch, the id of the last entry, the entries, and whether they are whole: 'whole'; 'trimmed', if the
+-- position is too old; or 'lost', if Redis is not in the state any more that had this position.
 -- include: changes
 
 local epoch = redis.call('GET', KEYS[1])
@@ -18,13 +19,13 @@ if #last == 0 then
 end
 local last_id = last[1][1]
 if epoch ~= ARGV[1] then
-  return {epoch, last_id, 0, {}}
+  return {epoch, last_id, {}, 'lost'}
 end
 if last_id == ARGV[2] then
-  return {epoch, last_id, 1, {}}
+  return {epoch, last_id, {}, 'whole'}
 end
--- A position that is not there: it was trimmed away, or Redis went back to an earlier state.
 if #redis.call('XRANGE', KEYS[2], ARGV[2], ARGV[2]) == 0 then
-  return {epoch, last_id, 0, {}}
+  local has_older = #redis.call('XRANGE', KEYS[2], '-', '(' .. ARGV[2], 'COUNT', 1) > 0
+  return {epoch, last_id, {}, has_older and 'lost' or 'trimmed'}
 end
-return {epoch, last_id, 1, redis.call('XRANGE', KEYS[2], '(' .. ARGV[2], '+', 'COUNT', ARGV[3])}
+return {epoch, last_id, redis.call('XRANGE', KEYS[2], '(' .. ARGV[2], '+', 'COUNT', ARGV[3]), 'whole'}

@@ -166,6 +166,18 @@ async def test_an_empty_redis_is_noticed(own_redis_server: RedisServer, mirror: 
     await one.has(2)
 
 
+async def test_a_redis_that_kept_everything_is_not_read_anew(tmp_path: Path, mirror: Mirror) -> None:
+    with RedisServer(tmp_path, persists=True) as server:
+        one = await mirror(server)
+        await one.add(1)
+        await one.has(1)
+        server.restart()
+        await added(one, 2)
+        await one.has(2)
+        assert one.numbers == [1, 2]
+        assert one.times_read == 1
+
+
 async def test_deleted_keys_are_noticed(redis_server: RedisServer, mirror: Mirror) -> None:
     one = await mirror(redis_server)
     await one.add(1)
@@ -182,18 +194,20 @@ async def test_lost_changes_are_noticed_when_newer_ones_came(redis_server: Redis
     await one.add(2)
     await one.has(2)
     keys = one.connection.keys
-    # As after a failover to a replica that lacked the last change: it goes on from there.
-    await one.connection.call(
-        "EVAL",
-        "redis.call('XDEL', KEYS[1], ARGV[1]) redis.call('ZREM', KEYS[2], 2) redis.call('ZADD', KEYS[2], 3, 3) "
-        "return redis.call('XADD', KEYS[1], '*', 'k', 'number', 'n', 3)",
-        2,
-        keys.changes,
-        keys.of("numbers"),
-        one.changelog.position,
-    )
-    await one.changelog.caught_up()
+    with capture_logs() as logs:
+        # As after a failover to a replica that lacked the last change: it goes on from there.
+        await one.connection.call(
+            "EVAL",
+            "redis.call('XDEL', KEYS[1], ARGV[1]) redis.call('ZREM', KEYS[2], 2) redis.call('ZADD', KEYS[2], 3, 3) "
+            "return redis.call('XADD', KEYS[1], '*', 'k', 'number', 'n', 3)",
+            2,
+            keys.changes,
+            keys.of("numbers"),
+            one.changelog.position,
+        )
+        await one.changelog.caught_up()
     assert one.numbers == [1, 3]
+    assert [entry["reason"] for entry in logs] == ["redis_lost_data"]
 
 
 async def test_a_frozen_redis_is_away_and_lags(own_redis_server: RedisServer, mirror: Mirror) -> None:

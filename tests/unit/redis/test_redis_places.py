@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -111,13 +110,11 @@ async def test_sentinels_with_tls(tmp_path: Path, connect: Connect) -> None:
 
 async def test_no_sentinel_answers(tmp_path: Path, connect: Connect) -> None:
     with RedisServer(tmp_path, watches="sentinel monitor other 127.0.0.1 1 1\n") as sentinel:
-        started = time.monotonic()
         with pytest.raises(RedisAway) as caught:
             await connect(f"redis+sentinel://127.0.0.1:{sentinel.port}/main").call("PING")
         sentinel.freeze()
         with pytest.raises(RedisAway):
             await connect(f"redis+sentinel://127.0.0.1:{sentinel.port}/main").call("PING")
-        assert time.monotonic() - started < 10
     assert not caught.value.is_uncertain
 
 
@@ -133,6 +130,11 @@ async def test_a_cluster_whose_keys_move(tmp_path: Path, connect: Connect) -> No
         assert await counted(connection) == 3
         assert await connection.pipeline([("GET", connection.keys.of(key)) for key in "ab"]) == [b"3", b"3"]
         assert not connection.is_away
+
+
+async def test_a_cluster_with_tls(tmp_path: Path, connect: Connect) -> None:
+    async with ClusterGroup(tmp_path, tls=Certificates(tmp_path / "tls")) as group:
+        assert await counted(connect(group.url)) == 1
 
 
 async def test_a_node_of_a_cluster_fails(tmp_path: Path, connect: Connect) -> None:
