@@ -24,6 +24,7 @@ from manager_agent.records.listeners import RecordListeners
 from manager_agent.records.pending_changes import PendingChanges, RecordChange
 from manager_agent.records.record_entries import StoredRecord, arguments_of, order_of, read_entry, read_stored
 from manager_agent.records.records import Kind, Listener, ReadAnew, Record, RecordStats
+from manager_agent.records.written_changes import WrittenChanges
 from manager_agent.redis.changelog import ChangeLog, Entry
 from manager_agent.redis.connection import RedisAway, RedisConnection
 from manager_agent.redis.script import load_script
@@ -65,7 +66,7 @@ class RedisRecords:
         self._connection, self._changelog = connection, changelog
         self._clock, self._replica_id, self._retry = clock, replica_id, retry
         self._pending = PendingChanges() if pending is None else pending
-        self._listeners = RecordListeners()
+        self._written, self._listeners = WrittenChanges(), RecordListeners()
         self._epoch: bytes | None = None
         """Of Redis, when the records were last read anew."""
         self._changed_meanwhile: set[tuple[Kind, str]] | None = None
@@ -137,6 +138,11 @@ class RedisRecords:
             self._changed_meanwhile.add((change.kind, change.key))
         self._wanted.set()
 
+    def _add_again(self, lost: RecordChange) -> None:
+        """Redis has lost this change, unless a later one of its record is pending."""
+        if (lost.kind, lost.key) not in self._pending.places():
+            self._add(lost)
+
     async def committed(self) -> None:
         """Raises RedisAway."""
         if not self.stats.pending:
@@ -189,8 +195,10 @@ class RedisRecords:
     async def _write_group(self, group: Sequence[RecordChange]) -> None:
         keys, kinds = self._connection.keys, list(dict.fromkeys(change.kind for change in group))
         places = [place for kind in kinds for place in (keys.records(kind), keys.record_expiries(kind))]
+        arguments = [self._replica_id, *arguments_of(group, kinds)]
         try:
-            await self._connection.run(CHANGE, [keys.changes, *places], [self._replica_id, *arguments_of(group, kinds)])
+            entries = await self._connection.run(CHANGE, [keys.changes, *places], arguments)
+            self._written.watch([one.decode() for one in entries], group, self._changelog.position)
         except RedisAway:
             raise
         except Exception:
@@ -236,6 +244,8 @@ class RedisRecords:
             change = read_entry(entry.fields)
         except ValueError:  # of a newer version of this program
             return
+        for lost in self._written.seen(entry.id, (change.kind, change.key)):
+            self._add_again(lost)
         is_over = change.record is not None and not change.record.is_live(self._clock())
         if change.replica != self._replica_id and not is_over:
             self._listeners.tell(change.kind, change.record, change.key)
@@ -243,6 +253,9 @@ class RedisRecords:
     async def _read_anew(self) -> None:
         """Raises RedisAway."""
         epoch, are_lost = await self._look_for_loss()
+        written = self._written.take()
+        for change in written if are_lost else ():
+            self._add_again(change)
         await self._tell_all(are_lost=are_lost)
         self._epoch = epoch
 

@@ -2,12 +2,15 @@
 -- KEYS: changes; the records and the expiries of each kind in turn
 -- ARGV: the replica; for each change: the number of its kind among those keys from 1 on, kind, verb, key, value,
 -- expires_at
+-- Returns the ids of the entries.
 -- include: changes
 -- include: record
 
+local entries = {}
 for at = 2, #ARGV, 6 do
   local nth = 2 * tonumber(ARGV[at])
-  change_record(
+  entries[#entries + 1] = change_record(
     KEYS[1], KEYS[nth], KEYS[nth + 1], ARGV[at + 1], ARGV[1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4], ARGV[at + 5]
   )
 end
+return entries

@@ -22,7 +22,7 @@ from manager_agent.redis.connection import RedisAway, RedisConnection
 from tests.redis_server import RedisServer
 from tests.unit.redis_replicas import RedisReplica
 from tests.unit.waits import until
-from tests.waiting import waiting_for
+from tests.waiting import eventually, waiting_for
 
 pytestmark = pytest.mark.unit
 
@@ -239,6 +239,24 @@ async def test_replica_that_missed_changes_is_told_that_what_is_gone_was_deleted
         await a.connection.pipeline([("XDEL", changes, last), ("XADD", changes, "*", "k", "other")])
         await a.changelog.caught_up()
         assert a.read[2:] == [({"1"}, True)]
+
+
+async def test_an_acknowledged_change_that_redis_lost_before_anyone_saw_it_is_written_again(
+    redis_server: RedisServer,
+) -> None:
+    """As when it fails over: the changelog goes on without it."""
+    async with a_replica(redis_server, "a") as a, a_replica(redis_server, "b") as b:
+        await a.changelog.aclose()
+        a.records.put(Kind.ANSWER, "1", b"1")
+        a.records.put(Kind.ANSWER, "2", b"1")
+        await a.records.committed()
+        keys = a.connection.keys
+        [(lost, _)] = await a.connection.call("XREVRANGE", keys.changes, "+", "-", "COUNT", 1)
+        await a.connection.pipeline([("XDEL", keys.changes, lost), ("HDEL", keys.records(Kind.ANSWER), "2")])
+        b.records.put(Kind.ANSWER, "3", b"1")
+        assert await b.keys() == ["1", "3"]
+        await a.changelog.start()
+        await eventually("the lost change to be written", b.keys, lambda found: found == ["1", "3", "2"])
 
 
 async def test_records_that_expired_are_removed_a_while_later(redis_server: RedisServer) -> None:
