@@ -116,7 +116,7 @@ class ReadingAnew:
         if its owner is to do so."""
         while True:
             known = self._sessions.find(session_id)
-            version, is_quiet = (0, True) if known is None else (known.version, not known.is_being_written)
+            version, was_written = known and known.version, self._sessions.is_being_written(session_id)
             (stored,) = await self._scripts.read([session_id])
             known = self._sessions.find(session_id)
             if isinstance(stored, ValueError):
@@ -124,7 +124,7 @@ class ReadingAnew:
             if stored is not None and self._sessions.is_in_order(stored):
                 self._sessions.advance(stored, is_read_anew=True)
                 return True
-            if known is not None and not (is_quiet and not known.is_being_written and known.version == version):
+            if was_written or self._sessions.is_being_written(session_id) or (known and known.version) != version:
                 continue  # by now there may be something else
             if known is None or not (has_lost and self._is_better(known, stored)):
                 self._take(session_id, stored)

@@ -191,7 +191,7 @@ class RedisStore:
             answer = await self._send(pending, partial(self._scripts.add, holder=self.in_room(session.room_name)))
             match answer.status:
                 case Status.WRITTEN:
-                    self._written(pending, answer.version, Ownership(self.replica_id, 1), is_new=True)
+                    await self._added(pending, answer.version)
                     return
                 case Status.FULL:
                     raise Full(answer.counter)
@@ -207,7 +207,7 @@ class RedisStore:
         try:
             answer = await self._send(pending, partial(self._scripts.add, holder=None))
             if answer.status is Status.WRITTEN:
-                self._written(pending, answer.version, Ownership(self.replica_id, 1), is_new=True)
+                await self._added(pending, answer.version)
             else:
                 await self._changelog.caught_up()
         finally:
@@ -345,6 +345,14 @@ class RedisStore:
         """Forget a write that was not carried out. One that may have been is told when its entry comes."""
         if not pending.is_uncertain:
             self._sessions.given_up(pending)
+
+    async def _added(self, pending: PendingWrite, version: int) -> None:
+        if pending.is_carried_out:
+            return
+        if self._sessions.find(pending.change.session_id) is None:
+            self._written(pending, version, Ownership(self.replica_id, 1), is_new=True)
+        else:  # another session had this id, and its removal is to be told first
+            await self._changelog.caught_up()
 
     def _written(self, pending: PendingWrite, version: int, ownership: Ownership, *, is_new: bool = False) -> None:
         """Redis has carried it out. Its entry may have been read already."""

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import structlog
 
@@ -23,7 +24,7 @@ log = structlog.get_logger()
 
 OwnerListener = Callable[[str, Ownership | None, Ownership | None], None]
 """Called with the id of a session, its ownership before (None: it is new) and after (None: it was removed)."""
-REMOVED_KEPT = 10_000
+REMOVED_KEPT, PENDING_KEPT = 10_000, 10_000
 
 
 @dataclass(slots=True)
@@ -50,14 +51,9 @@ class MirroredSession:
     ownership: Ownership
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """For one write of this replica at a time."""
-    pending: list[PendingWrite] = field(default_factory=list)
 
     def is_at(self, stored: StoredSession) -> bool:
         return (self.version, self.write) == (stored.version, stored.write)
-
-    @property
-    def is_being_written(self) -> bool:
-        return any(pending.is_under_way for pending in self.pending)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,8 +71,8 @@ class ReplicatedSessions:
         """`doubted`: called with the id of a session of which an entry says what can't be."""
         self._mirror, self._doubted = mirror, doubted
         self._known: dict[str, MirroredSession] = {}
-        self._adding: dict[str, PendingWrite] = {}
-        """New sessions that were sent, by their ids."""
+        self._pending: dict[str, PendingWrite] = {}
+        """By their names, oldest first."""
         self._removed: dict[str, int] = {}
         """The last versions of sessions that this replica removed and whose entries may not all be read, oldest
         first."""
@@ -128,32 +124,24 @@ class ReplicatedSessions:
 
     def sent(self, pending: PendingWrite) -> None:
         """A write is about to be sent. When it is known to be carried out, its change is told as this replica's."""
-        known = self._known.get(pending.change.session_id)
-        if known is None:
-            self._adding[pending.change.session_id] = pending
-        else:
-            known.pending.append(pending)
+        self._pending[pending.name] = pending
+        _bound(self._pending, PENDING_KEPT)
 
     def given_up(self, pending: PendingWrite) -> None:
         """It certainly was not carried out."""
-        session_id = pending.change.session_id
-        if self._adding.get(session_id) is pending:
-            del self._adding[session_id]
-        if (known := self._known.get(session_id)) is not None and pending in known.pending:
-            known.pending.remove(pending)
+        self._pending.pop(pending.name, None)
 
-    def _taken_pending(self, session_id: str, name: str, version: int) -> Change | None:
-        """The change of this write, if it is an own one; those that it rules out are dropped."""
-        known = self._known.get(session_id)
-        if known is None:
-            adding = self._adding.pop(session_id, None)
-            found = [adding] if adding is not None and adding.name == name else []
-        else:
-            found = [pending for pending in known.pending if pending.name == name]
-            known.pending = [pending for pending in known.pending if pending.version > version]
-        for pending in found:
-            pending.is_carried_out = True
-        return found[0].change if found else None
+    def is_being_written(self, session_id: str) -> bool:
+        """Whether an answer about this session is awaited."""
+        return any(one.is_under_way and one.change.session_id == session_id for one in self._pending.values())
+
+    def _carried_out(self, name: str) -> Change | None:
+        """The change of a write that was carried out; None if it is another replica's."""
+        pending = self._pending.pop(name, None)
+        if pending is None:
+            return None
+        pending.is_carried_out = True
+        return pending.change
 
     # --- what Redis has decided ---------------------------------------------------------------------
 
@@ -188,7 +176,7 @@ class ReplicatedSessions:
 
     def _store(self, stored: StoredSession, known: MirroredSession | None, *, is_read_anew: bool) -> None:
         session_id = stored.session_id
-        change = self._taken_pending(session_id, stored.write, stored.version)
+        change = self._carried_out(stored.write)
         before = None if known is None else self._mirror.get(session_id)
         try:
             after = self._after(stored, before, change)
@@ -241,13 +229,12 @@ class ReplicatedSessions:
         self._unreadable.pop(session_id, None)
         if is_own:
             self._removed[session_id] = version
-            while len(self._removed) > REMOVED_KEPT:
-                del self._removed[next(iter(self._removed))]
+            _bound(self._removed, REMOVED_KEPT)
         elif self._removed.get(session_id, 0) <= version:
             self._removed.pop(session_id, None)
         known = self._known.get(session_id)
         if known is not None and known.version < version:
-            self._drop(session_id, known, self._taken_pending(session_id, write, version))
+            self._drop(session_id, known, self._carried_out(write))
 
     def lost(self, session_id: str) -> None:
         """A session is not stored any more, and no entry said so."""
@@ -277,3 +264,9 @@ class ReplicatedSessions:
                 listener(session_id, before, after)
             except Exception:
                 log.exception("listener_fault", session_id=session_id)
+
+
+def _bound(kept: dict[str, Any], most: int) -> None:
+    """Forget the oldest."""
+    while len(kept) > most:
+        del kept[next(iter(kept))]
