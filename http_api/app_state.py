@@ -47,7 +47,8 @@ from manager_agent.clock import Clock
 from manager_agent.control.probe import Probe
 from manager_agent.control.session_log import log_changes
 from manager_agent.outbound.address_policy import AddressRefused
-from manager_agent.outbound.callbacks import Callbacks, SigningKeys
+from manager_agent.outbound.callbacks import Callbacks
+from manager_agent.outbound.deliverer import SigningKeys
 from manager_agent.outbound.http_client import GuardedHttpClient
 from manager_agent.tasks import Tasks
 

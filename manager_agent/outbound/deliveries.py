@@ -142,8 +142,8 @@ class DeliveryLog:
     def __init__(self) -> None:
         self._owners: OrderedDict[str, OrderedDict[str, Delivery]] = OrderedDict()
 
-    def add(self, delivery: Delivery) -> None:
-        """Add a new delivery, dropping the oldest if there are more than KEPT."""
+    def put(self, delivery: Delivery) -> None:
+        """Add or update a delivery, dropping the oldest if there are more than KEPT."""
         page = self._owners.setdefault(delivery.owner, OrderedDict())
         self._owners.move_to_end(delivery.owner)
         page[delivery.id] = delivery
@@ -152,11 +152,13 @@ class DeliveryLog:
         if len(self._owners) > OWNERS_MAX:
             self._owners.popitem(last=False)
 
+    def has(self, delivery: Delivery) -> bool:
+        return delivery.id in self._owners.get(delivery.owner, ())
+
     def update(self, delivery: Delivery) -> None:
-        """Update a delivery that was added. Ignored if it was dropped since."""
-        page = self._owners.get(delivery.owner)
-        if page is not None and delivery.id in page:
-            page[delivery.id] = delivery
+        """Update a delivery that was put. Ignored if it was dropped since."""
+        if self.has(delivery):
+            self._owners[delivery.owner][delivery.id] = delivery
 
     def latest(self, seen: Callable[[str], bool]) -> list[Delivery]:
         """The latest KEPT deliveries, newest first, of all owners for which `seen` returns true."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter, deque
 from dataclasses import dataclass, field
 
@@ -30,6 +31,8 @@ class SessionQueue:
     """The session is over, so no further event follows."""
     is_forgotten: bool = False
     """The session is not known any more."""
+    task: asyncio.Task[None] | None = None
+    """That delivers them."""
 
     @property
     def is_needed(self) -> bool:

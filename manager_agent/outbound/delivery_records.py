@@ -97,7 +97,7 @@ class DeliveryRecords:
         value = VALUES.write(RecordedDelivery(delivery, body.decode()))
         self._records.put(Kind.DELIVERY, delivery.id, value, expires_at=delivery.created_at + KEPT_FOR)
 
-    def finish(self, delivery: Delivery, *, is_last: bool) -> None:
+    def finish(self, delivery: Delivery, is_last: bool) -> None:
         """`is_last`: whether the session is known, and this is what a restart must know of it."""
         if is_last:
             value = VALUES.write(RecordedDelivery(replace(delivery, url="")))

@@ -65,7 +65,6 @@ class RedisStore:
         timing: Timing = untimed,
         names: RoomNames | None = None,
         ended: EndedSessions | None = None,
-        outbox: Outbox = lambda change: (),
         limit_of: Callable[[str], int | None] = lambda counter: None,
         owners_first: float = OWNERS_FIRST,
     ) -> None:
@@ -73,7 +72,8 @@ class RedisStore:
         a counter may have (counters.py); None: any number. `owners_first`: seconds until others than their owners put
         sessions back that Redis has lost."""
         self.replica_id = replica_id
-        self._changelog, self._clock, self._timing, self._outbox = changelog, clock, timing, outbox
+        self._changelog, self._clock, self._timing = changelog, clock, timing
+        self._outbox: Outbox = lambda change: ()
         self._mirror = Mirror(clock, names, ended)
         self._sessions = ReplicatedSessions(self._mirror, self._doubted)
         self._scripts = SessionScripts(connection, replica_id, limit_of)
@@ -115,6 +115,10 @@ class RedisStore:
 
     async def wait_for(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
         return await self._mirror.wait_for(session_id, wanted)
+
+    def record_with(self, outbox: Outbox) -> None:
+        """Have what `outbox` returns for a change of this replica recorded in the same step."""
+        self._outbox = outbox
 
     def listen(self, listener: Listener) -> None:
         self._mirror.listen(listener)

@@ -348,7 +348,8 @@ async def test_records_of_a_change_are_written_with_it(replicas: StoreReplicas) 
         value = f"{change.session.revision}".encode()
         return [RecordChange(Kind.DELIVERY, "d1", Record(Kind.DELIVERY, "d1", value, START + 60))]
 
-    here = await replicas.start_one(outbox=recorded)
+    here = await replicas.start_one()
+    here.store.record_with(recorded)
     keys, call = here.connection.keys, here.connection.call
     await here.store.add(a_session())
     await here.store.update("ses_1", ev.SessionClosed(START))
