@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, NamedTuple
@@ -177,18 +177,21 @@ class ChangeLog:
         self._is_level, self._level_at = True, self._clock()
 
     async def _answer(self) -> _Changes:
-        keys = self._connection.keys
         args = (self._epoch, self.position, BATCH, token_hex(8))
         started = time.monotonic()
         try:
-            answer = await self._connection.run(READ_CHANGES, (keys.epoch, keys.changes), args)
+            answer = await self._run_read_changes(args)
         except RedisAway as away:
             # A connection that had ended. This may be done twice.
             if not away.is_uncertain or time.monotonic() - started > AT_ONCE:
                 raise
-            answer = await self._connection.run(READ_CHANGES, (keys.epoch, keys.changes), args)
+            answer = await self._run_read_changes(args)
         epoch, last, entries, state = answer
         return _Changes(epoch.decode(), last.decode(), [_entry(one) for one in entries], state.decode())
+
+    async def _run_read_changes(self, args: Sequence[str | int]) -> Any:
+        keys = self._connection.keys
+        return await self._connection.run(READ_CHANGES, (keys.epoch, keys.changes), args)
 
     async def _apply(self, entries: list[Entry]) -> None:
         turn_ends = time.monotonic() + TURN

@@ -81,7 +81,7 @@ class RedisConnection:
         """The answer to a command: bytes, int, None or a list of these.
 
         `blocks`: seconds for which the command itself waits. Raises RedisAway, CommandRefused."""
-        (answer,) = await self._carry_out(str(command[0]), [command], blocks)
+        (answer,) = await self._carry_out(str(command[0]), [command], blocks, is_urgent=blocks > 0)
         return _accepted(answer, str(command[0]))
 
     async def pipeline(self, commands: Sequence[Command]) -> list[Any]:
@@ -94,20 +94,22 @@ class RedisConnection:
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Word]) -> Any:
         """What a script returns. Raises RedisAway, CommandRefused."""
-        rest = (len(keys), *keys, *args)
-        (answer,) = await self._carry_out(script.name, [("EVALSHA", script.sha, *rest)])
+        rest, is_urgent = (len(keys), *keys, *args), script.is_urgent
+        (answer,) = await self._carry_out(script.name, [("EVALSHA", script.sha, *rest)], is_urgent=is_urgent)
         if isinstance(answer, exceptions.NoScriptError):
-            (answer,) = await self._carry_out(script.name, [("EVAL", script.source, *rest)])
+            (answer,) = await self._carry_out(script.name, [("EVAL", script.source, *rest)], is_urgent=is_urgent)
         return _accepted(answer, script.name)
 
     # -- one exchange ----------------------------------------------------------------------------------------
 
-    async def _carry_out(self, name: str, commands: Sequence[Command], blocks: float = 0.0) -> list[Any]:
+    async def _carry_out(
+        self, name: str, commands: Sequence[Command], blocks: float = 0.0, *, is_urgent: bool = False
+    ) -> list[Any]:
         """The answers; those that refuse a command are exceptions. Raises RedisAway."""
         started = time.monotonic()
         outcome = "ok"
         try:
-            async with self._turn(blocks):
+            async with self._turn(is_urgent):
                 answers = await self._redirected(commands, blocks)
             _require_served(answers)
         except RedisAway as away:
@@ -120,10 +122,10 @@ class RedisConnection:
         return answers
 
     @asynccontextmanager
-    async def _turn(self, blocks: float) -> AsyncIterator[None]:
-        """Wait until few enough commands are under way; those that block don't count. Raises RedisAway if that takes as
-        long as a command may."""
-        if blocks:
+    async def _turn(self, is_urgent: bool) -> AsyncIterator[None]:
+        """Wait until few enough commands are under way; urgent ones don't count. Raises RedisAway if that takes as long
+        as a command may."""
+        if is_urgent:
             yield
             return
         if self._turns.locked():

@@ -1,7 +1,8 @@
 """Lua scripts: each changes several keys in one step, or reads them as they are together.
 
 A script is a file in lua/. Its first line may be `#!lua flags=allow-oom`, for what must go on when Redis is full. A
-line `-- include: NAME` stands for the file lua/NAME.lua, which has functions that several scripts need.
+line `-- include: NAME` stands for the file lua/NAME.lua, which has functions that several scripts need. A line
+`-- urgent` says that it does not wait for its turn behind other commands, so that a burst holds up no lease.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from dataclasses import dataclass, field
 from importlib.resources import files
 
+URGENT = re.compile(r"^-- urgent$", re.MULTILINE)
 INCLUDE = re.compile(r"^-- include: ([a-z_]+)$", re.MULTILINE)
 
 
@@ -20,8 +22,10 @@ class Script:
     source: str = field(repr=False)
     sha: str = field(init=False, repr=False)
     """By which Redis knows it: EVALSHA."""
+    is_urgent: bool = field(init=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "is_urgent", URGENT.search(self.source) is not None)
         digest = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
         object.__setattr__(self, "sha", digest)
 

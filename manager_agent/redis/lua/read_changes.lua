@@ -4,6 +4,7 @@
 -- ARGV: the epoch and the position that are known, how many entries at most, a word for a new epoch
 -- Returns the epoch, the id of the last entry, the entries, and whether they are whole: 'whole'; 'trimmed', if the
 -- position is too old; or 'lost', if Redis is not in the state any more that had this position.
+-- urgent
 -- include: changes
 
 local epoch = redis.call('GET', KEYS[1])

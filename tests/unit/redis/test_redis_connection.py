@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from manager_agent.redis.connection import CommandRefused, RedisAway, RedisConnection
+from manager_agent.redis.connection import MAX_COMMANDS, CommandRefused, RedisAway, RedisConnection
 from manager_agent.redis.script import Script
 from manager_agent.redis.url import read_redis_url
 from tests.redis_server import RedisServer
@@ -175,6 +175,16 @@ async def test_connections_that_others_end_are_replaced(redis_server: RedisServe
 
     assert await eventually("an answer", pinged)
     assert await connection.call("PING") == b"PONG"
+
+
+async def test_what_is_urgent_does_not_wait_for_others(redis_server: RedisServer, connect: Connect) -> None:
+    connection = connect(redis_server)
+    key = connection.keys.of("waited-for")
+    others = [asyncio.ensure_future(connection.call("BLPOP", key, 30)) for _ in range(MAX_COMMANDS)]
+    await asyncio.sleep(0)
+    give = Script("give", "-- urgent\nfor _ = 1, ARGV[1] do redis.call('RPUSH', KEYS[1], 'x') end")
+    await connection.run(give, [key], [len(others)])
+    assert len(await asyncio.gather(*others)) == len(others)
 
 
 async def test_a_closed_connection_opens_no_other(redis_server: RedisServer, connect: Connect) -> None:
