@@ -23,8 +23,8 @@ from manager_agent.registry.registry import Registry
 from manager_agent.session.session import SessionState
 from manager_agent.store.store import Store
 
-RECORDS_PENDING = "Changes of records that are not in STATE_DIR yet."
-RECORDS_LOST = "Changes of records that were given up because STATE_DIR did not take them."
+RECORDS_PENDING = "Changes of records that are not in STATE_DIR, or Redis, yet."
+RECORDS_LOST = "Changes of records that were given up because STATE_DIR, or Redis, did not take them."
 UNDELETABLE = "Rooms of ended sessions, or of none, that LiveKit did not delete in several tries."
 
 
@@ -70,7 +70,7 @@ class State(Collector):
             ("session_manager_manager_registered", "1 if registered with LiveKit.", self._agent.registered),
             ("session_manager_callbacks_pending", "Callbacks not yet finished.", self._callbacks.pending),
             ("session_manager_record_changes_pending", RECORDS_PENDING, records.pending),
-            ("session_manager_records_failing", "1 while STATE_DIR takes no records.", records.is_failing),
+            ("session_manager_records_failing", "1 while STATE_DIR, or Redis, takes no records.", records.is_failing),
             ("session_manager_log_queue_records", "Log records waiting to be shipped.", logs.queued_records),
             ("session_manager_log_queue_bytes", "Size of the log records waiting to be shipped.", logs.queued_bytes),
         ):
