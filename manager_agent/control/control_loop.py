@@ -33,7 +33,7 @@ from manager_agent.session.plan import (
 )
 from manager_agent.session.retries import invite_started
 from manager_agent.session.session import Session
-from manager_agent.store.store import UnknownSession
+from manager_agent.store.store import Full, UnknownSession
 
 log = structlog.get_logger()
 
@@ -154,7 +154,13 @@ class ControlLoop:
         is_only_late = failed.overdue_since is not None and isinstance(decision, ev.ReplacementHeld)
         if not is_only_late and not failed.declined:
             self._io.report_outcome(entry, failed, succeeded=False)
-        recorded = await self._recorded(decision)
+        try:
+            recorded = await self._recorded(decision)
+        except Full:
+            instead = decision.instead if isinstance(decision, ev.InviteStarted) else None
+            service_id = None if instead is None else instead.service_id
+            await self._record(self._replacer.held_as_full(session, entry, service_id, now))
+            return
         if recorded is None or isinstance(decision, ev.ReplacementHeld):
             return
         if decision.attempt != failed.number:

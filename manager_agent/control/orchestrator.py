@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import structlog
 
@@ -28,7 +28,7 @@ from manager_agent.session.identities import Identities
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.session import Session
 from manager_agent.store.recording import Recording
-from manager_agent.store.store import RoomNameTaken, Store
+from manager_agent.store.store import RoomNameTaken, Store, UnknownSession
 from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
@@ -45,13 +45,14 @@ RECORD_TIMEOUT = 1.5
 """Seconds to write what is not recorded yet when the process stops."""
 
 
-@dataclass(frozen=True, slots=True)
 class SessionTasks:
     """What runs for one session."""
 
-    loop: Tasks
-    io: Tasks
-    writers: Tasks
+    def __init__(self, loops: Tasks, io: Tasks, writers: Tasks) -> None:
+        """The groups of all sessions."""
+        self.loop, self.io, self.writers = Tasks(loops), Tasks(io), Tasks(writers)
+        self.is_running = True
+        """Whether its control loop runs."""
 
     def cancel(self) -> None:
         for tasks in (self.loop, self.io, self.writers):
@@ -80,9 +81,9 @@ class Orchestrator:
         replacer = Replacer(registry, identities)
         self._control_loops, self._io, self._writers = Tasks(), Tasks(), Tasks()
         self._running: dict[str, SessionTasks] = {}
-        """By the ids of the sessions for which this process acts."""
+        """By the ids of the sessions for which this process acts or did so last."""
         self._deletions = RoomDeletions()
-        self._acting_store = acting_store or (lambda _: store)
+        self._acting_store, self._is_shared = acting_store or (lambda _: store), acting_store is not None
         self._backends = Backends(
             store,
             rooms,
@@ -144,7 +145,7 @@ class Orchestrator:
 
     def acts_for(self, session_id: str) -> bool:
         """Whether the session has a control loop here."""
-        return session_id in self._running
+        return session_id in self._running and self._running[session_id].is_running
 
     def let_go(self, session_id: str) -> None:
         """Do nothing more for this session, at once, and end nothing: another process acts for it. The deletion of its
@@ -155,15 +156,19 @@ class Orchestrator:
             self._recording.close(session_id)
 
     def _start(self, session_id: str, prepare: Callable[[ControlLoop], None] = lambda _: None) -> None:
-        tasks = SessionTasks(Tasks(self._control_loops), Tasks(self._io), Tasks(self._writers))
-        self._running[session_id] = tasks
         store = self._acting_store(session_id)
+        self.let_go(session_id)  # what an earlier control loop of it may have left running
+        tasks = self._running[session_id] = SessionTasks(self._control_loops, self._io, self._writers)
         control_loop = ControlLoop(session_id, replace(self._backends, store=store, io=tasks.io, writers=tasks.writers))
         prepare(control_loop)
         running = tasks.loop.spawn(control_loop.run(), name=f"{session_id} control loop")
         running.add_done_callback(lambda _: self._ended(session_id, tasks))
 
     def _ended(self, session_id: str, tasks: SessionTasks) -> None:
+        tasks.is_running = False
+        with suppress(UnknownSession):
+            self._store.get(session_id)
+            return
         if self._running.get(session_id) is tasks:
             del self._running[session_id]
 
@@ -193,7 +198,8 @@ class Orchestrator:
             tasks.cancel()
 
     async def close_all(self) -> None:
-        """End every session. Takes bounded time, and logs those that are left to the next process."""
+        """End every session for which this process acts. Takes bounded time, and logs those that are left to the next
+        process."""
         acting = self._backends.acting
         with suppress(TimeoutError):
             async with asyncio.timeout(HELD_TIMEOUT):
@@ -206,7 +212,8 @@ class Orchestrator:
 
     @property
     def _not_cleaned_up(self) -> list[str]:
-        return [session.session_id for session in self._store.list() if not session.is_cleaned_up]
+        left = [session.session_id for session in self._store.list() if not session.is_cleaned_up]
+        return list(filter(self.acts_for, left)) if self._is_shared else left
 
     async def pause(self) -> None:
         """Do nothing more for any session; calls under way get IO_GRACE. The sessions and their rooms stay."""

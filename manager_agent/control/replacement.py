@@ -29,6 +29,8 @@ OVERLOADED = 2
 """Late invites from which on an instance counts as overloaded."""
 HOLD, IDLE_HOLD = 1.0, 5.0
 """Seconds before looking for a replacement again if none was found: if the session waits for it, and if not."""
+FULL_FOR = 3.0
+"""Seconds for which a service is left out that turned out to be full."""
 
 
 class Replacer:
@@ -37,15 +39,25 @@ class Replacer:
     def __init__(self, registry: Registry, identities: Identities) -> None:
         self._registry, self._identities = registry, identities
         self._late_join_policy = LateJoinPolicy()
+        self._full: dict[str, float] = {}
+        """Until when services are left out that had no capacity left across replicas."""
 
     def record_join(self, ref: InstanceRef, at: float) -> None:
         """The instance joined a room: it is alive."""
         self._late_join_policy.record_join(ref, at)
 
+    def held_as_full(self, session: Session, entry: int, service_id: str | None, now: float) -> ev.ReplacementHeld:
+        """The service that was decided on had no capacity left. It is left out for a while."""
+        if service_id is not None:
+            self._full[service_id] = now + FULL_FOR
+        return ev.ReplacementHeld(now, entry, session.services[entry].current.number, now + HOLD)
+
     def decide(self, session: Session, entry: int, now: float) -> ev.InviteStarted | ev.ReplacementHeld:
         """Decide about an entry whose current attempt has failed."""
         service, current = session.services[entry], session.services[entry].current
         others = {other.service_id for index, other in enumerate(session.services) if index != entry}
+        self._full = {service_id: until for service_id, until in self._full.items() if until > now}
+        others |= self._full.keys() - {service.service_id}
         found = self._registry.another(service, others, _excluded(session, service, now), owner=session.owner)
         late = current.overdue_since is not None
         if found is None and not (late and current.may_be_asked_again):

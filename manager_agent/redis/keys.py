@@ -61,12 +61,17 @@ class Keys:
 
     @property
     def replicas(self) -> str:
-        """hash: id of a replica -> its lease."""
+        """hash: id of a replica -> what it tells about itself."""
         return self.of("replicas")
 
     @property
+    def leases(self) -> str:
+        """sorted set: ids of replicas by the instant at which their leases end."""
+        return self.of("leases")
+
+    @property
     def leader(self) -> str:
-        """The replica that reconciles, and until when."""
+        """hash: id = the replica that reconciles; grace, heard = instants (lua/liveness.lua)."""
         return self.of("leader")
 
     @property

@@ -161,10 +161,10 @@ class RedisStore:
             raise NotActing(NOT_OWNER)
         return OwnedStore(self, session_id, ownership)
 
-    async def take(self, session_id: str, *, expected: Ownership, owner: str) -> bool:
-        """Give the session to another owner. False if it is not owned as expected, or there is no such session. Raises
-        RedisAway."""
-        answer = await self._scripts.take(self._next_name(), session_id, expected, owner)
+    async def take(self, session_id: str, *, expected: Ownership, owner: str, only_from_dead: bool = False) -> bool:
+        """Give the session to another owner. False if it is not owned as expected, if there is no such session, or,
+        with `only_from_dead`, if the owner's lease has not lapsed. Raises RedisAway."""
+        answer = await self._scripts.take(self._next_name(), session_id, expected, owner, only_from_dead=only_from_dead)
         await self._changelog.caught_up()
         return answer.status is Status.WRITTEN
 

@@ -123,10 +123,13 @@ class SessionScripts:
         }
         return await self._write(PUT_BACK, write, more)
 
-    async def take(self, name: str, session_id: str, expected: Ownership, owner: str) -> WriteAnswer:
+    async def take(
+        self, name: str, session_id: str, expected: Ownership, owner: str, *, only_from_dead: bool
+    ) -> WriteAnswer:
         keys = self._connection.keys
-        args = (session_id, expected.owner, expected.fence, owner, name)
-        return _answer(await self._connection.run(TAKE, (keys.changes, keys.session(session_id)), args))
+        args = (session_id, expected.owner, expected.fence, owner, name, int(only_from_dead))
+        used = (keys.changes, keys.session(session_id), keys.leases, keys.leader)
+        return _answer(await self._connection.run(TAKE, used, args))
 
     def _limits(self, change: Change) -> dict[str, int]:
         """The limits of the counters in which the session is counted from now on."""
