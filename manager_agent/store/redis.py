@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from itertools import count
 from random import uniform
@@ -182,11 +183,8 @@ class RedisStore:
     async def add(self, session: Session) -> None:
         self._mirror.refuse_when_frozen()
         await self._changelog.caught_up()
-        pending = self._pending(Change(session.session_id, None, session))
-        try:
+        with self._pending(Change(session.session_id, None, session)) as pending:
             await self._add(session, pending)
-        finally:
-            self._settle(pending)
 
     async def _add(self, session: Session, pending: PendingWrite) -> None:
         for is_last in (False, True):
@@ -199,7 +197,7 @@ class RedisStore:
                     return
                 case Status.FULL:
                     raise Full(answer.counter)
-            await self._changelog.caught_up()
+            await self._caught_up_after(pending)
             if pending.is_carried_out:  # and changed by others since
                 return
             if is_last:  # taken by a session that is not known here, or not any more
@@ -207,15 +205,12 @@ class RedisStore:
 
     async def restore(self, session: Session, recorded_revision: int | None = None) -> None:
         change = Change(session.session_id, None, session, is_restored=True, recorded_revision=recorded_revision)
-        pending = self._pending(change)
-        try:
+        with self._pending(change) as pending:
             answer = await self._send(pending, partial(self._scripts.add, holder=None))
             if answer.status is Status.WRITTEN:
                 await self._added(pending, answer.version)
             else:
-                await self._changelog.caught_up()
-        finally:
-            self._settle(pending)
+                await self._caught_up_after(pending)
         if session.is_cleaned_up:
             await self._bound_ended(session.owner)
 
@@ -255,22 +250,19 @@ class RedisStore:
         raise RedisAway("others always changed the session first")
 
     async def _compare_and_set(self, known: StoredSession, change: Change) -> bool:
-        pending = self._pending(change, known.version + 1)
-        try:
+        with self._pending(change, known.version + 1) as pending:
             answer = await self._send(pending, partial(self._scripts.update, known=known))
             if answer.status is Status.FULL:
                 raise Full(answer.counter)
             if answer.status is Status.WRITTEN:
                 self._written(pending, answer.version, known.ownership)
             else:
-                await self._see_what_is_stored(known)
+                await self._see_what_is_stored(known, pending)
             return pending.is_carried_out
-        finally:
-            self._settle(pending)
 
-    async def _see_what_is_stored(self, known: StoredSession) -> None:
-        """It was not what was known."""
-        await self._changelog.caught_up()
+    async def _see_what_is_stored(self, known: StoredSession, pending: PendingWrite) -> None:
+        """It was not what was known when the write was sent."""
+        await self._caught_up_after(pending)
         if (found := self._sessions.find(known.session_id)) is not None and found.is_at(known):
             await self._reading.settle(known.session_id)  # no entry says so: Redis has lost a write
 
@@ -294,16 +286,13 @@ class RedisStore:
         known, session = self._sessions.stored(session_id), self.get(session_id)
         free_at = self._mirror.quarantined_until(session)
         quarantine = 0.0 if free_at is None else free_at - self._clock()
-        pending = self._pending(Change(session_id, session, None), known.version + 1)
-        try:
+        with self._pending(Change(session_id, session, None), known.version + 1) as pending:
             answer = await self._send(pending, partial(self._scripts.remove, known=known, quarantine=quarantine))
             if answer.status is Status.WRITTEN:
                 self._sessions.removed(session_id, pending.version, pending.name, is_own=True)
                 return True
-            await self._see_what_is_stored(known)
+            await self._see_what_is_stored(known, pending)
             return pending.is_carried_out
-        finally:
-            self._settle(pending)
 
     async def _bound_ended(self, owner: str) -> None:
         """Remove ended sessions if there are too many. The next one that ends continues where this fails."""
@@ -318,24 +307,19 @@ class RedisStore:
     def _next_name(self) -> str:
         return f"{self.replica_id}/{next(self._numbers)}"
 
-    def _pending(self, change: Change, version: int = 0) -> PendingWrite:
-        pending = PendingWrite(self._next_name(), version, change)
-        self._sessions.sent(pending)
-        return pending
-
     async def _send(self, pending: PendingWrite, send: Callable[[Write], Awaitable[WriteAnswer]]) -> WriteAnswer:
         """Send a write. If its answer is lost, look whether it was carried out, and send it again if not. Raises
         RedisAway."""
         write = Write(pending.name, pending.change, self._outbox(pending.change))
-        was_uncertain = False
         for is_last in (False,) * (SENDS - 1) + (True,):
+            was_uncertain = pending.is_uncertain
             pending.is_uncertain = pending.is_under_way = True
             try:
                 answer = await send(write)
-                pending.is_uncertain = answer.status is Status.WRITTEN
+                pending.is_uncertain = was_uncertain or answer.status is Status.WRITTEN
                 return answer
             except RedisAway as away:
-                was_uncertain = pending.is_uncertain = was_uncertain or away.is_uncertain
+                pending.is_uncertain = was_uncertain or away.is_uncertain
                 if is_last or not away.is_uncertain:
                     raise
             finally:
@@ -345,10 +329,25 @@ class RedisStore:
                 return WriteAnswer(Status.WRITTEN, pending.version)
         raise AssertionError("the last time returns or raises")
 
-    def _settle(self, pending: PendingWrite) -> None:
-        """Forget a write that was not carried out. One that may have been is told when its entry comes."""
-        if not pending.is_uncertain:
-            self._sessions.given_up(pending)
+    @contextmanager
+    def _pending(self, change: Change, version: int = 0) -> Iterator[PendingWrite]:
+        """A write that is about to be sent. One that may have been carried out at the end is told when its entry comes;
+        if RedisAway is raised then, it says so."""
+        pending = PendingWrite(self._next_name(), version, change)
+        self._sessions.sent(pending)
+        try:
+            yield pending
+        except RedisAway as away:
+            away.is_uncertain = pending.is_uncertain and not pending.is_carried_out
+            raise
+        finally:
+            if not pending.is_uncertain:
+                self._sessions.given_up(pending)
+
+    async def _caught_up_after(self, pending: PendingWrite) -> None:
+        """Whether a write was carried out is certain then, as it can't be any more."""
+        await self._changelog.caught_up()
+        pending.is_uncertain = False
 
     async def _added(self, pending: PendingWrite, version: int) -> None:
         if pending.is_carried_out:

@@ -29,9 +29,13 @@ class LossyConnection(RedisConnection):
         """How many of the next scripts are carried out, but not answered."""
         self.lost_writes = 0
         """How many of the next are not carried out, and not answered. After those whose answers are lost."""
+        self.is_cut = False
+        """Whether no changes can be read."""
 
     async def run(self, script: Script, keys: Sequence[str], args: Sequence[Any]) -> Any:
         if script.name == "read_changes":
+            if self.is_cut:
+                raise RedisAway("cut")
             return await super().run(script, keys, args)
         if self.lost_answers:
             self.lost_answers -= 1

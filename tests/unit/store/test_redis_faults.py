@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
 
 import pytest
@@ -85,6 +85,33 @@ async def test_a_write_that_stays_uncertain_is_told_when_it_turns_out(replicas: 
     await there.store.update("ses_1", ev.WebhookArrived(START))
     assert (await here.store.update("ses_1", REQUESTED)).webhooks_arrive
     assert [change.event for change in here.told] == [None, None, REQUESTED]
+
+
+@pytest.mark.parametrize("is_carried_out", [True, False])
+async def test_a_write_is_uncertain_while_what_came_of_it_cannot_be_read(
+    replicas: StoreReplicas, is_carried_out: bool
+) -> None:
+    """Once that can be read, it is told as this replica's, and has had effect once."""
+    here = await replicas.start_one()
+    await here.store.add(a_session())
+
+    async def cut_off(write: Awaitable[object]) -> None:
+        here.connection.is_cut = True
+        here.connection.lost_answers, here.connection.lost_writes = int(is_carried_out), int(not is_carried_out)
+        with pytest.raises(RedisAway) as caught:
+            await write
+        assert caught.value.is_uncertain
+        here.connection.is_cut = False
+
+    await cut_off(here.store.update("ses_1", REQUESTED))
+    assert (await here.store.update("ses_1", REQUESTED)).room.requested_at == START
+    assert [change.event for change in here.told] == [None, REQUESTED]
+    await cut_off(here.store.remove("ses_1"))
+    await here.changelog.caught_up()
+    with suppress(UnknownSession):
+        await here.store.remove("ses_1")
+    assert [change.after for change in here.told[2:]] == [None]
+    assert not any(change.is_remote for change in here.told)
 
 
 async def test_an_update_that_is_cancelled_on_its_way_is_told_with_its_event(replicas: StoreReplicas) -> None:
