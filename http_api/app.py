@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 
 from aiohttp import web
 
@@ -13,7 +14,8 @@ from http_api.acting import close_unless_acting, refuse_unless_acting
 from http_api.admission import admit
 from http_api.app_keys import CALLBACKS, ORCHESTRATOR, TASKS
 from http_api.app_state import provide
-from http_api.bootstrap import Components
+from http_api.bootstrap import Components, ReplicaParts, SharedFoundation
+from http_api.catch_up import catch_up
 from http_api.limits.answer_records import AnswerRecords
 from http_api.limits.idempotency import IDEMPOTENCY_STORE, idempotency
 from http_api.limits.rate_limits import show_allowance
@@ -24,8 +26,10 @@ from http_api.operations import OPERATIONS_BY_HANDLER, Operation
 from http_api.problems.problems import problems
 from http_api.protocol.bodies import expect
 from http_api.protocol.cors import CrossOrigin
+from http_api.replica import DRAIN
 from http_api.routes import OPERATIONS
 from http_api.settings.settings import SETTINGS, BadSettings
+from http_api.shared_state import TO_CLOSE, Closed
 from http_api.stopping import STOPPING, close_connection
 from http_api.streams.subscribers import FEED
 from http_api.web.docs import DOCUMENT, document_file
@@ -34,6 +38,10 @@ from manager_agent.records.records import NewerRecords
 
 REQUESTS_TIMEOUT = 10.0
 """Seconds for requests under way when the process is asked to stop; none after a panic of the native library."""
+REQUESTS_TIMEOUT_MIN = 2.0
+"""Seconds for them in any case: to hand sessions over before takes a part of that time."""
+DRAIN_TIMEOUT = 10.0
+"""Seconds to hand the sessions over to other replicas."""
 ANSWER_TIMEOUT = 1.0
 """Seconds to answer those that still wait for a session then."""
 CLOSE_TIMEOUT = 1.5
@@ -46,7 +54,15 @@ def create_app(components: Components) -> web.Application:
     ffi.tell_panics_apart()
     cross_origin = CrossOrigin(components.settings.cors_origins)
     app = web.Application(
-        middlewares=[observe, cross_origin.preflight, problems, admit, refuse_unless_acting, idempotency]
+        middlewares=[
+            observe,
+            cross_origin.preflight,
+            problems,
+            admit,
+            catch_up,
+            refuse_unless_acting,
+            idempotency,
+        ]
     )
     provide(app, components)
     app[OPERATIONS_BY_HANDLER] = {operation.handler: operation for operation in OPERATIONS}
@@ -71,42 +87,66 @@ async def _running(app: web.Application, components: Components) -> AsyncIterato
     async with AsyncExitStack() as stack:
         stack.push_async_callback(components.tracing.aclose, components.sinks.exit_budget)
         await components.tracing.start()
-        monitors = (LoopLag(components.metrics.loop_lag.observe), app[UPSTREAMS])
-        secret = components.settings.livekit_api_secret.get_secret_value()
-        answers = AnswerRecords(app[IDEMPOTENCY_STORE], components.records, secret)
         components.acting.when_superseded(lambda: step_down(app, components))
-        components.recovery.restore_first(
-            components.room_names, components.registrations, answers, app[CALLBACKS], components.ended_records
-        )
-        stack.push_async_callback(components.acting.aclose)  # the next process acts from then on
-        for part in (
-            components.records,
-            components.room_names,
-            *monitors,
-            components.standstill,
-            app[AUTHENTICATOR],
-            answers,
-            components.registrations,
-            components.leases,
-            components.reconciler,
-            app[CALLBACKS],
-            components.rooms,
-            components.inviter,
-            components.recovery,
-        ):
-            stack.push_async_callback(part.aclose)
-            try:
-                await part.start()
-            except NewerRecords as newer:
-                raise BadSettings(str(newer)) from None
+        await _start_parts(stack, app, components)
         stack.push_async_callback(app[FEED].aclose)
         stack.push_async_callback(components.orchestrator.aclose)
         stack.push_async_callback(_let_go, components)
         await components.agent.start()
         for acting in (components.reconciler, components.recovery, app[TASKS]):
             stack.push_async_callback(acting.aclose)
+        if components.replica is not None:
+            await _join(stack, components.replica)
         await components.acting.start(await components.records.last_writer())  # last: no older process acts again then
         yield
+
+
+async def _start_parts(stack: AsyncExitStack, app: web.Application, components: Components) -> None:
+    """Start what restores, keeps and observes, and waits to act."""
+    monitors = (LoopLag(components.metrics.loop_lag.observe), app[UPSTREAMS])
+    secret = components.settings.livekit_api_secret.get_secret_value()
+    answers = AnswerRecords(app[IDEMPOTENCY_STORE], components.records, secret)
+    kept = (components.room_names, components.registrations, answers, app[CALLBACKS])
+    ended = components.ended_records
+    components.recovery.restore_first(*kept, *(() if ended is None else (ended,)))
+    if components.replica is not None:
+        _close_after(stack, app, components.replica.shared)
+    stack.push_async_callback(components.acting.aclose)  # the next process acts from then on
+    for part in (
+        components.records,
+        components.room_names,
+        *monitors,
+        components.standstill,
+        app[AUTHENTICATOR],
+        answers,
+        components.registrations,
+        components.leases,
+        components.reconciler,
+        app[CALLBACKS],
+        components.rooms,
+        components.inviter,
+        components.recovery,
+    ):
+        stack.push_async_callback(part.aclose)
+        try:
+            await part.start()
+        except NewerRecords as newer:
+            raise BadSettings(str(newer)) from None
+
+
+def _close_after(stack: AsyncExitStack, app: web.Application, shared: SharedFoundation) -> None:
+    """Close the connection to Redis after all that needs it."""
+    parts: tuple[Closed, ...] = (shared.connection, shared.changelog, *app[TO_CLOSE])
+    for part in parts:
+        stack.push_async_callback(part.aclose)
+
+
+async def _join(stack: AsyncExitStack, replica: ReplicaParts) -> None:
+    """Begin to be one of the replicas, as soon as Redis is there: it need not be yet."""
+    await replica.shared.changelog.start()
+    for part in (replica.heartbeats, replica.owner, replica.take_over, replica.spreading):
+        stack.push_async_callback(part.aclose)
+        await part.start()
 
 
 def step_down(app: web.Application, components: Components) -> None:
@@ -129,11 +169,23 @@ async def finish_requests(app: web.Application) -> None:
     """Answer every request that is under way, while the application still listens. Takes bounded time."""
     stopping, has_time = app[STOPPING], not ffi.has_panicked()
     stopping.begin()
-    if app[SETTINGS].stop_ends_sessions and has_time:
-        await app[ORCHESTRATOR].close_all()
+    begun = time.monotonic()
+    if has_time:
+        await _leave_sessions(app)
     stopping.polls.reach()
     app[FEED].end()
-    await stopping.requests_done(REQUESTS_TIMEOUT if has_time else 0.0)
+    left = REQUESTS_TIMEOUT - (time.monotonic() - begun)
+    await stopping.requests_done(max(left, REQUESTS_TIMEOUT_MIN) if has_time else 0.0)
     stopping.waits.reach()
     await stopping.requests_done(ANSWER_TIMEOUT)
     await app[TASKS].aclose(CLOSE_TIMEOUT)
+
+
+async def _leave_sessions(app: web.Application) -> None:
+    """Hand the sessions over to other replicas, or end them if that is wanted."""
+    if (drain := app[DRAIN]) is not None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(DRAIN_TIMEOUT):  # also if Redis does not answer
+                await drain.finish(DRAIN_TIMEOUT - 1)
+    elif app[SETTINGS].stop_ends_sessions:
+        await app[ORCHESTRATOR].close_all()

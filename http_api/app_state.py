@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from aiohttp import web
 
 from http_api.access.authentication import AUTHENTICATOR, Authenticator
@@ -27,8 +29,6 @@ from http_api.limits.gcra import Rate
 from http_api.limits.idempotency import IDEMPOTENCY_STORE
 from http_api.limits.idempotency_store import IdempotencyStore
 from http_api.limits.quotas import SERVICE_QUOTAS, Quotas, ServiceQuotas
-from http_api.limits.rate_limits import RATE_LIMITS
-from http_api.limits.rates import LocalRate, RateLimits
 from http_api.limits.waiters import WAITERS, Waiters
 from http_api.models.required_services import PROFILES
 from http_api.models.responses import SessionView
@@ -37,10 +37,12 @@ from http_api.observability.metrics.metrics import METRICS
 from http_api.observability.metrics.wiring import wire
 from http_api.observability.shipping.log_shipper import SHIPPER
 from http_api.observability.tracing import TRACING
-from http_api.observability.upstreams import UPSTREAMS, Upstreams, livekit
+from http_api.observability.upstreams import UPSTREAMS, Upstreams, livekit, redis
+from http_api.replica import REPLICA_STATUS, ReplicaStatus
 from http_api.resources.repeated_requests import RepeatedRequests
 from http_api.resources.session_requests import SESSION_REQUESTS, SessionRequests
 from http_api.settings.settings import SETTINGS, BadSettings, Settings
+from http_api.shared_state import provide_shared
 from http_api.stopping import STOPPING, Stopping
 from http_api.streams.subscribers import FEED, FeedReaders
 from manager_agent.clock import Clock
@@ -50,6 +52,7 @@ from manager_agent.outbound.address_policy import AddressRefused
 from manager_agent.outbound.callbacks import Callbacks
 from manager_agent.outbound.deliverer import SigningKeys
 from manager_agent.outbound.http_client import GuardedHttpClient
+from manager_agent.store.store import local
 from manager_agent.tasks import Tasks
 
 
@@ -62,6 +65,8 @@ def provide(app: web.Application, components: Components) -> None:
     app[INVITE_ADDRESSES], app[CALLBACK_ADDRESSES] = components.invite_addresses, components.callback_addresses
     app[ROOMS], app[ORCHESTRATOR], app[AGENT] = rooms, orchestrator, components.agent
     app[ACTING], app[RECORDS] = components.acting, components.records
+    rate = Rate(settings.rate_limit, settings.rate_limit_burst)
+    shared_requests = provide_shared(app, components, rate, clock)
     app[RECORDING], app[RECOVERY] = components.recording, components.recovery
     app[METRICS], app[TRACING] = components.metrics, components.tracing
     app[RECENT_LOGS], app[SHIPPER] = sinks.recent, sinks.shipper
@@ -69,17 +74,12 @@ def provide(app: web.Application, components: Components) -> None:
     app[TASKS], app[STOPPING] = tasks, stopping = Tasks(), Stopping()
     app[AUTHENTICATOR] = authenticator = authenticator_of(settings, clock, rooms.livekit_clock)
     app[CALLBACKS] = callbacks = callbacks_of(components, signing_keys=authenticator.signing_keys)
-    upstream = livekit(
-        lambda: components.agent.registered, lambda: components.reconciler.is_answered, lambda: rooms.rejection
-    )
-    app[UPSTREAMS] = upstreams = Upstreams([upstream], clock)
-    app[FEED] = feed = FeedReaders(store, registry, upstreams, clock)
-    rate = Rate(settings.rate_limit, settings.rate_limit_burst)
-    app[RATE_LIMITS] = RateLimits.of(lambda _: LocalRate(rate, clock))
+    app[UPSTREAMS] = upstreams = upstreams_of(components, app[REPLICA_STATUS])
+    app[FEED] = feed = FeedReaders(store, registry, upstreams, clock, app[REPLICA_STATUS])
     app[IDEMPOTENCY_STORE] = IdempotencyStore(clock)
     app[SERVICE_QUOTAS] = ServiceQuotas(registry, per_caller=settings.services_per_caller, in_all=settings.services_max)
     app[WAITERS] = waiters = Waiters(settings.waiters_max)
-    repeated = RepeatedRequests(store, orchestrator, tasks, stopping)
+    repeated = RepeatedRequests(store, orchestrator, tasks, stopping, shared_requests)
     app[SESSION_REQUESTS] = SessionRequests(
         store=store,
         registry=registry,
@@ -95,6 +95,7 @@ def provide(app: web.Application, components: Components) -> None:
             names_per_caller=settings.room_names_per_caller,
             names_in_all=settings.room_names_max,
         ),
+        limits_of_all=None if components.replica is None else components.replica.shared.limits,
         waiters=waiters,
         repeated=repeated,
         stopping=stopping,
@@ -106,12 +107,23 @@ def provide(app: web.Application, components: Components) -> None:
     )
     upstreams.listen(feed.tell_health)
     store.listen(sinks.recent.follow)  # before the first line about a new session is logged
-    for listener in (log_changes, callbacks.tell, feed.tell, components.tracing.tell, repeated.tell):
+    for listener in (local(log_changes), callbacks.tell, feed.tell, local(components.tracing.tell), repeated.tell):
         store.listen(listener)
     wire(
         components.metrics, store, registry, components.profiles, components.acting, components.agent,
-        components.reconciler, callbacks, waiters, sinks.shipper, components.records,
+        components.reconciler, callbacks, waiters, sinks.shipper, components.records, app[REPLICA_STATUS],
     )  # fmt: skip
+
+
+def upstreams_of(components: Components, replica: Callable[[], ReplicaStatus] | None) -> Upstreams:
+    """What this process depends on, not started."""
+    agent, reconciler, rooms = components.agent, components.reconciler, components.rooms
+    upstreams = [livekit(lambda: agent.registered, lambda: reconciler.is_answered, lambda: rooms.rejection)]
+    if replica is None:
+        return Upstreams(upstreams, components.clock)
+    status = replica
+    upstreams.append(redis(lambda: status().why_away))
+    return Upstreams(upstreams, components.clock, beside=lambda: (status().leader, status().replicas))
 
 
 def authenticator_of(settings: Settings, clock: Clock, livekit_clock: Clock) -> Authenticator:

@@ -265,6 +265,13 @@ class Unready(Exception):
     retry_after = 2.0
 
 
+class NoReplicas(Exception):
+    """The process is not one of several replicas: it has no REDIS_URL."""
+
+    def __init__(self) -> None:
+        super().__init__("this process is not one of several replicas (REDIS_URL)")
+
+
 class Recovering(Unready):
     """The request is about a session that may still be recovered."""
 

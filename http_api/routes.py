@@ -17,6 +17,7 @@ from http_api.errors import (
     IdentityTaken,
     KeysUnavailable,
     MalformedBody,
+    NoReplicas,
     NoToken,
     NotReady,
     OtherCaller,
@@ -31,6 +32,7 @@ from http_api.errors import (
     Unauthorized,
     Unready,
 )
+from http_api.models import health as probes
 from http_api.models import queries, responses, services
 from http_api.models import sessions as session_models
 from http_api.models import timeline as timeline_models
@@ -44,6 +46,7 @@ from http_api.resources import (
     microservices,
     participants,
     ready,
+    replicas,
     sessions,
     timeline,
     token_source,
@@ -220,17 +223,21 @@ SERVICES = (
 RUNNING = (
     Operation(
         "health_health", "GET", "/health", health.health, Tag.OPERATIONS, Permission.PUBLIC,
-        {OK: ResponseSpec("the server responds; with `deep`, the probe passed", responses.Health | responses.Proven)},
+        {OK: ResponseSpec("the server responds; with `deep`, the probe passed", probes.Health | probes.Proven)},
         (ProbeFailed, Unauthorized, Forbidden, KeysUnavailable, RateLimited), query=queries.HealthQuery, is_vital=True,
     ),
     Operation(
         "health_livez", "GET", "/livez", health.livez, Tag.OPERATIONS, Permission.PUBLIC,
-        {OK: ResponseSpec("the process is alive", responses.Alive)}, is_vital=True,
+        {OK: ResponseSpec("the process is alive", probes.Alive)}, is_vital=True,
     ),
     Operation(
         "health_readyz", "GET", "/readyz", health.readyz, Tag.OPERATIONS, Permission.PUBLIC,
-        {OK: ResponseSpec("the process is ready for requests", responses.Alive)},
+        {OK: ResponseSpec("the process is ready for requests", probes.Alive)},
         (Unready,), is_vital=True,
+    ),
+    Operation(
+        "replicas_drain", "POST", replicas.PATH + "/drain", replicas.drain, Tag.OPERATIONS, Permission.ADMIN,
+        {ACCEPTED: ResponseSpec("the replica drains", probes.Draining)}, (NoReplicas,),
     ),
     Operation(
         "scrape_metrics", "GET", "/metrics", metrics.metrics, Tag.OPERATIONS, Permission.METRICS,

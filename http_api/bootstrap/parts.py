@@ -6,12 +6,16 @@ from http_api.bootstrap.components import ComponentTypes, Foundation, Instrument
 from http_api.models.required_services import Profiles
 from http_api.settings.services_file import ServicesFile, read_services_file
 from http_api.settings.settings import BadSettings, Settings
+from manager_agent.clock import Clock
+from manager_agent.control.ended_records import EndedRecords
+from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.address_policy import AddressPolicy, Networks
 from manager_agent.outbound.http_client import is_this_machine
 from manager_agent.outbound.invites import Inviter
 from manager_agent.registry.registry import Registry
+from manager_agent.registry.services import UnknownService
 from manager_agent.session.identities import Identities
 
 
@@ -19,14 +23,45 @@ def registry_of(
     settings: Settings, foundation: Foundation, instruments: Instruments, address_policy: AddressPolicy
 ) -> tuple[Registry, Profiles]:
     """The registry with the static services in it, and the profiles. Raises BadSettings."""
-    clock, acting, path = instruments.clock, foundation.acting, settings.services_file
-    registry = Registry(clock, foundation.store.in_use, may_reap=lambda: acting.may_act)
+    clock, path = instruments.clock, settings.services_file
+    registry = _empty_registry(foundation, clock)
     file = ServicesFile() if path is None else read_services_file(path, clock(), address_policy)
     if settings.default_profile not in (None, *file.profiles):
         raise BadSettings("DEFAULT_PROFILE: there is no such profile in the SERVICES_FILE")
     for service in file.services:
         registry.register(service)
     return registry, file.profiles
+
+
+def _empty_registry(foundation: Foundation, clock: Clock) -> Registry:
+    acting, shared = foundation.acting, foundation.shared
+    if shared is None:
+        return Registry(clock, foundation.store.in_use, may_reap=lambda: acting.may_act)
+    connection, membership = shared.connection, shared.membership
+    registry = Registry(
+        clock,
+        foundation.store.in_use,
+        may_reap=lambda: membership.is_leader,
+        hears_all=lambda: not connection.is_away,
+    )
+
+    def capacity_of(service_id: str) -> int | None:
+        try:
+            return registry.get(service_id).capacity
+        except UnknownService:
+            return None
+
+    shared.limits.capacity_of = capacity_of
+    return registry
+
+
+def ended_records_of(foundation: Foundation, orchestrator: Orchestrator) -> EndedRecords | None:
+    """What keeps ended sessions in the records; None if the store keeps them."""
+    if foundation.shared is not None:
+        return None
+    ended_records = EndedRecords(foundation.records, foundation.store, orchestrator)
+    foundation.store.listen(ended_records.tell)
+    return ended_records
 
 
 def rooms_of(settings: Settings, foundation: Foundation, instruments: Instruments, kind: type[Rooms]) -> Rooms:
@@ -43,6 +78,7 @@ def rooms_of(settings: Settings, foundation: Foundation, instruments: Instrument
         acting=foundation.acting,
         clock=instruments.clock,
         livekit_clock=instruments.livekit_clock,
+        acts=foundation.room_acts(),
     )
 
 
@@ -88,6 +124,7 @@ def agent_of(
         acting=foundation.acting,
         clock=instruments.clock,
         livekit_clock=instruments.livekit_clock,
+        acting_store=foundation.acting_store,
     )
 
 

@@ -10,6 +10,7 @@ import typer
 from http_api.cli.config import config
 from http_api.cli.create import create
 from http_api.cli.doctor import doctor
+from http_api.cli.drain import drain
 from http_api.cli.exits import EPILOG
 from http_api.cli.key import new
 from http_api.cli.serve import serve
@@ -35,7 +36,7 @@ app = _group("Run, inspect and diagnose a LiveKit session manager.")
 token = _group("Inspect LiveKit tokens.")
 key = _group("Create API keys.")
 
-for command in (serve, services, sessions, create, watch, timeline, config, doctor):
+for command in (serve, services, sessions, create, watch, timeline, drain, config, doctor):
     _add(app, command)
 _add(token, decode)
 _add(key, new)

@@ -15,10 +15,9 @@ from http_api.client.calls import Calls, Reply
 from http_api.client.errors import ApiError, Unreachable
 from http_api.client.event_streams import SESSION, follow, follow_all
 from http_api.client.fields import ParticipantFields, ServiceFields, SessionFields
+from http_api.models.health import Draining, Health, Proven
 from http_api.models.responses import (
-    Health,
     ParticipantView,
-    Proven,
     ServiceList,
     ServiceView,
     SessionList,
@@ -32,6 +31,7 @@ from manager_agent.session.session import GIVES_TOKENS, SessionState
 SESSIONS = ("api", "v1", "sessions")
 SERVICES = ("api", "v1", "microservices")
 FEED = ("api", "v1", "events")
+REPLICAS = ("api", "v1", "replicas")
 WAIT = 20
 """Seconds that the server is asked to hold a response: less than the usual timeouts of proxies."""
 TAKE_BACK_TIMEOUT = 2.0
@@ -45,6 +45,7 @@ SESSION_LIST = TypeAdapter(SessionList)
 SERVICE = TypeAdapter(ServiceView)
 SERVICE_LIST = TypeAdapter(ServiceList)
 HEALTH = TypeAdapter(Health)
+DRAINING = TypeAdapter(Draining)
 PROVEN = TypeAdapter(Proven)
 TIMELINE = TypeAdapter(TimelineView)
 
@@ -215,6 +216,10 @@ class Client:
     async def health(self) -> Health:
         """A shallow health check: the server answers."""
         return (await self._calls.ask("GET", "health")).read(HEALTH)
+
+    async def drain(self) -> Draining:
+        """Let the replica that answers hand its sessions over. Watch `health()` for how many it still has."""
+        return (await self._calls.ask("POST", *REPLICAS, "drain")).read(DRAINING)
 
     async def proof(self) -> Proven:
         """A deep health check: create a test session. Raises ApiError naming the step that failed."""

@@ -14,12 +14,14 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from http_api.app_keys import RECORDS, TASKS
-from http_api.errors import MalformedRequest, NotReady, SessionOver
+from http_api.errors import IdempotencyKeyReused, MalformedRequest, NotReady, SessionOver
+from http_api.limits.claims import CLAIMS, Claim, IdempotencyClaims
 from http_api.limits.idempotency_store import IdempotencyScope, IdempotencyStore, StoredAnswer
 from http_api.limits.key_marks import KeyMark, key_mark
 from http_api.operations import operation_of
 from http_api.problems.problems import answer_for
 from http_api.protocol.bodies import BODY, read_bytes
+from http_api.replica import caught_up
 from http_api.request_context import PRINCIPAL, REQUEST_ID
 from http_api.settings.settings import SETTINGS
 
@@ -35,13 +37,17 @@ error the client should be able to retry with the same key."""
 @web.middleware
 async def idempotency(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Middleware: replay the stored response to a repeated request. Raises MalformedRequest, IdempotencyKeyReused,
-    IdempotencyConflict, and the errors of reading the body."""
+    IdempotencyConflict, RedisAway, and the errors of reading the body."""
     operation, sent = operation_of(request), request.headers.getall(HEADER, ())
     if operation is None or not operation.is_idempotent or not sent:
         return await handler(request)
     scope = IdempotencyScope(request[PRINCIPAL].name, operation.id, read_key(sent))
     request[BODY] = await read_bytes(request)
-    answer = request.app[IDEMPOTENCY_STORE].begin(scope, hashlib.sha256(request[BODY]).digest())
+    fingerprint = hashlib.sha256(request[BODY]).digest()
+    answer = request.app[IDEMPOTENCY_STORE].begin(scope, fingerprint)
+    claim: Claim | None = None
+    if answer is None and (claims := request.app[CLAIMS]) is not None:
+        claim, answer = await _claimed(request, claims, scope, fingerprint)
     if answer is not None:
         await request.app[RECORDS].committed()
         return web.Response(
@@ -50,7 +56,31 @@ async def idempotency(request: web.Request, handler: Handler) -> web.StreamRespo
     secret = request.app[SETTINGS].livekit_api_secret.get_secret_value()
     request[KEY_MARK] = key_mark(secret, scope, request[BODY])
     name = f"{operation.id} {request[REQUEST_ID]}"
-    return await asyncio.shield(request.app[TASKS].spawn(_work(request, handler, scope), name=name))
+    return await asyncio.shield(request.app[TASKS].spawn(_work(request, handler, scope, claim), name=name))
+
+
+async def _claimed(
+    request: web.Request, claims: IdempotencyClaims, scope: IdempotencyScope, fingerprint: bytes
+) -> tuple[Claim | None, StoredAnswer | None]:
+    """Claim the key of a request that has begun here, or find the response that another replica has kept meanwhile.
+    Raises IdempotencyConflict, IdempotencyKeyReused, RedisAway."""
+    store, kept = request.app[IDEMPOTENCY_STORE], None
+    claim: Claim | None = None
+    try:
+        claim = await claims.take(scope, fingerprint)
+        await caught_up(request.app)
+        if (kept := store.kept(scope)) is None:
+            return claim, None
+    except BaseException:
+        store.finish(scope, None)
+        if claim is not None:
+            claims.end(claim)
+        raise
+    store.finish(scope, None)
+    claims.end(claim)
+    if kept.fingerprint != fingerprint:
+        raise IdempotencyKeyReused
+    return None, kept.answer
 
 
 def read_key(headers: Sequence[str]) -> str:
@@ -64,9 +94,23 @@ def read_key(headers: Sequence[str]) -> str:
     return key
 
 
-async def _work(request: web.Request, handler: Handler, scope: IdempotencyScope) -> web.StreamResponse:
-    """The handler's response or problem. Stored if it succeeded or failed with one of STORED_ERRORS: then it is given
-    once that is committed."""
+async def _work(
+    request: web.Request, handler: Handler, scope: IdempotencyScope, claim: Claim | None
+) -> web.StreamResponse:
+    """The handler's response or problem, once it is committed if it is stored."""
+    try:
+        answer, is_stored = await _executed(request, handler, scope)
+        if is_stored:
+            await request.app[RECORDS].committed()
+        return answer
+    finally:
+        if (claims := request.app[CLAIMS]) is not None and claim is not None:
+            claims.end(claim)  # other replicas find the response by now
+
+
+async def _executed(request: web.Request, handler: Handler, scope: IdempotencyScope) -> tuple[web.StreamResponse, bool]:
+    """The handler's response or problem, and whether it is stored: if it succeeded or failed with one of
+    STORED_ERRORS."""
     kept: StoredAnswer | None = None
     try:
         try:
@@ -77,9 +121,7 @@ async def _work(request: web.Request, handler: Handler, scope: IdempotencyScope)
             kept = _copy(answer)
     finally:
         request.app[IDEMPOTENCY_STORE].finish(scope, kept)
-    if is_kept:
-        await request.app[RECORDS].committed()
-    return answer
+    return answer, is_kept
 
 
 def _copy(answer: web.StreamResponse) -> StoredAnswer:

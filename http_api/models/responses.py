@@ -6,12 +6,11 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import replace
 from http import HTTPStatus
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 from aiohttp import web
 from pydantic import BaseModel, ConfigDict, Field
 
-from http_api import VERSION
 from manager_agent.json_object import EMPTY, JsonObject
 from manager_agent.livekit.tokens import AccessToken
 from manager_agent.messages import rfc3339
@@ -206,29 +205,6 @@ class ServiceView(View):
 
 class ServiceList(View):
     services: list[ServiceView]
-
-
-class Health(View):
-    status: Literal["ok"] = "ok"
-    version: str = VERSION
-    manager_agent: Literal["registered", "not registered"]
-    recovery: Literal["complete", "under way"] = "complete"
-    """Whether the sessions of an earlier process are known."""
-    unreadable_rooms: int = 0
-    """Rooms of this deployment whose session can't be continued. They are left alone."""
-
-
-class Alive(View):
-    status: Literal["ok"] = "ok"
-
-
-class Proven(View):
-    status: Literal["ok"] = "ok"
-    version: str = VERSION
-    took_ms: int
-    """Milliseconds taken to create a room, see the manager join, join it, and get a reply from the manager."""
-    webhooks: Literal["arrived", "none came"]
-    """Whether LiveKit's webhooks about that room arrived."""
 
 
 def answer(view: BaseModel, status: HTTPStatus = HTTPStatus.OK, **headers: str) -> web.Response:

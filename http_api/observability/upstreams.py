@@ -18,6 +18,7 @@ from manager_agent.tasks import Tasks
 
 log = structlog.get_logger()
 
+REDIS = "redis"
 INTERVAL = 1.0
 """Seconds between two checks."""
 
@@ -70,12 +71,16 @@ def livekit(
 
 def redis(why_away: Callable[[], str | None]) -> Upstream:
     """Redis as an upstream. `why_away`: why commands fail at the moment; None if they do not."""
-    return Upstream("redis", why_away)
+    return Upstream(REDIS, why_away)
 
 
 class Upstreams:
-    def __init__(self, upstreams: Sequence[Upstream], clock: Clock) -> None:
+    def __init__(
+        self, upstreams: Sequence[Upstream], clock: Clock, beside: Callable[[], object] = lambda: None
+    ) -> None:
+        """`beside`: something else whose changes the listeners are told of."""
         self._upstreams, self._clock = upstreams, clock
+        self._beside, self._known_beside = beside, beside()
         self._listeners: list[Callable[[], None]] = []
         self._tasks = Tasks()
         now = clock()
@@ -93,8 +98,8 @@ class Upstreams:
         await self._tasks.aclose()
 
     def check(self) -> None:
-        """Check every upstream, and call the listeners if a status changed."""
-        now = self._clock()
+        """Check every upstream, and call the listeners if a status, or what is beside them, has changed."""
+        now, beside_before, self._known_beside = self._clock(), self._known_beside, self._beside()
         before, pairs = self.statuses, zip(self._upstreams, self.statuses, strict=True)
         self.statuses = tuple(_checked(upstream, known, now) for upstream, known in pairs)
         changes = [after for known, after in zip(before, self.statuses, strict=True) if after != known]
@@ -103,7 +108,7 @@ class Upstreams:
                 log.info("dependency_up", upstream=one.name)
             else:
                 log.warning("dependency_away", upstream=one.name, why=one.why_away)
-        for listener in self._listeners if changes else ():
+        for listener in self._listeners if changes or self._known_beside != beside_before else ():
             listener()
 
     async def _run(self) -> None:

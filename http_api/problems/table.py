@@ -65,6 +65,7 @@ API_ERRORS: Mapping[type[BaseException], Row] = {
     errors.IdempotencyConflict: Row(HTTPStatus.CONFLICT, "idempotency_conflict", "Request in progress"),
     errors.NoToken: Row(HTTPStatus.CONFLICT, "no_token", "No token in this state", SessionStateProblem),
     errors.IdentityTaken: Row(HTTPStatus.CONFLICT, "identity_taken", "Identity taken"),
+    errors.NoReplicas: Row(HTTPStatus.CONFLICT, "no_replicas", "Not one of several replicas"),
     errors.SessionOver: Row(HTTPStatus.CONFLICT, "session_over", "Session over", SessionStateProblem),
     errors.ServiceOut: Row(HTTPStatus.CONFLICT, "service_out", "Service has left or failed"),
     errors.UnsupportedBody: Row(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", "Unsupported body"),

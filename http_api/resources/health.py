@@ -10,10 +10,14 @@ from http_api.access.principals import Scope
 from http_api.app_keys import ACTING, AGENT, PROBE, RECORDS, RECOVERY, ROOMS
 from http_api.errors import MissingScope, Unready
 from http_api.limits.rate_limits import identify
+from http_api.models.health import Alive, Health, Proven, RedisView, ReplicaView
 from http_api.models.queries import HealthQuery
-from http_api.models.responses import Alive, Health, Proven, answer
+from http_api.models.responses import answer
+from http_api.observability.upstreams import REDIS, UPSTREAMS
 from http_api.protocol.bodies import read_query
+from http_api.replica import replica_status
 from http_api.stopping import IS_STOPPING, STOPPING
+from manager_agent.messages import rfc3339
 
 SHARED_STATE_DIR = "another process writes to this one's STATE_DIR: processes of two LiveKit servers need one each"
 PROBING = frozenset({Scope.ADMIN, Scope.METRICS})
@@ -36,13 +40,24 @@ async def health(request: web.Request) -> web.Response:
         return answer(Proven(took_ms=round(proof.took * 1000), webhooks=webhooks))
     registered = request.app[AGENT].registered
     recovery = request.app[RECOVERY]
+    status = replica_status(request.app)
     return answer(
         Health(
             manager_agent="registered" if registered else "not registered",
             recovery="complete" if recovery.is_complete else "under way",
             unreadable_rooms=len(recovery.unreadable),
+            redis=_redis(request.app),
+            replica_id=None if status is None else status.own_id,
+            replicas=() if status is None else tuple(ReplicaView.of(one, status.leader) for one in status.replicas),
         )
     )
+
+
+def _redis(app: web.Application) -> RedisView | None:
+    for upstream in app[UPSTREAMS].statuses:
+        if upstream.name == REDIS:
+            return RedisView(state=upstream.state.value, since=rfc3339(upstream.since), detail=upstream.why_away)
+    return None
 
 
 async def livez(_: web.Request) -> web.Response:
@@ -56,12 +71,16 @@ async def livez(_: web.Request) -> web.Response:
 async def readyz(request: web.Request) -> web.Response:
     """Readiness probe.
 
-    503 until the manager agent is registered with LiveKit, while LiveKit can't be asked, while the process is stopping,
-    once a newer process of the deployment has taken over, and once a process writes to the same STATE_DIR that has
-    another LiveKit server.
+    503 until the manager agent is registered with LiveKit, while LiveKit can't be asked, while Redis is away (with
+    REDIS_URL), while the process is stopping or hands its sessions over, once a newer process of the deployment has
+    taken over, and once a process writes to the same STATE_DIR that has another LiveKit server.
     """
     if request.app[STOPPING].is_begun:
         raise Unready(IS_STOPPING)
+    if (status := replica_status(request.app)) is not None and status.is_draining:
+        raise Unready("this replica hands its sessions over, and takes no new ones")
+    if (redis := _redis(request.app)) is not None and redis.detail is not None:
+        raise Unready(f"Redis is away since {redis.since}: {redis.detail}")
     acting = request.app[ACTING]
     if acting.is_superseded:
         raise Unready(acting.why_not)

@@ -10,6 +10,7 @@ from http_api.errors import NoToken, OtherCaller, Recovering
 from http_api.models.responses import ServiceView, SessionView, SessionWithToken
 from http_api.observability.logs.context import bind_session
 from http_api.observability.tracing.requests import giving_token
+from http_api.replica import caught_up
 from http_api.request_context import PRINCIPAL
 from http_api.settings.settings import SETTINGS
 from manager_agent.livekit.tokens import AccessToken
@@ -63,11 +64,12 @@ async def view_for(request: web.Request, session: Session) -> SessionView:
 
 async def token_giver(request: web.Request, session_id: str) -> Session:
     """The session as it is once it is recorded that it gives tokens. Make the token without an await in between: the
-    session may change meanwhile. Raises NoToken, UnknownSession, NotRecorded, and NotActing, because another process
-    may know better whether the session gives tokens."""
+    session may change meanwhile. Raises NoToken, UnknownSession, NotRecorded, and NotActing or RedisAway, because
+    another process may know better whether the session gives tokens."""
     acting = request.app[ACTING]
     await acting.require()  # or the record would be awaited in vain
     await request.app[RECORDING].until_recorded(session_id)
+    await caught_up(request.app)  # this replica may have been frozen since it looked
     await acting.require()
     session = request.app[STORE].get(session_id)
     if session.state not in GIVES_TOKENS:

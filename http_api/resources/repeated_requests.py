@@ -1,5 +1,9 @@
 """Sessions with a generated room name, found again by a repeated request: those that clients wait for, those whose
-clients all went away without a token, and those whose clients waited for an earlier process."""
+clients all went away without a token, and those whose clients waited for an earlier process.
+
+With several replicas the first request may have come to another one. That one ends the session if its clients go away,
+unless a client here has taken it up by then: shared_requests.py has who was first.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +15,11 @@ from dataclasses import dataclass, field
 
 from http_api.errors import Unready
 from http_api.limits.key_marks import RequestMark
+from http_api.resources.shared_requests import SharedRequests
 from http_api.stopping import Stopping
 from manager_agent.control.orchestrator import Orchestrator
 from manager_agent.not_acting import NotActing
+from manager_agent.redis.connection import RedisAway
 from manager_agent.session.session import Session, SessionState
 from manager_agent.store.recording import NotRecorded
 from manager_agent.store.store import Change, Store, UnknownSession
@@ -30,6 +36,8 @@ class RepeatedRequests:
     orchestrator: Orchestrator
     tasks: Tasks
     stopping: Stopping
+    shared: SharedRequests | None = None
+    """None: there are no other replicas."""
     _kept: dict[RequestMark, list[str]] = field(default_factory=lambda: defaultdict(list))
     """The abandoned sessions, by the request that opened them."""
     _awaited: dict[RequestMark, str] = field(default_factory=dict)
@@ -40,6 +48,10 @@ class RepeatedRequests:
     """Those of these sessions that one client has by now."""
     _left: dict[RequestMark, str] = field(default_factory=dict)
     """The sessions that an earlier process left waiting, by the request that opened them."""
+    _elsewhere: dict[RequestMark, dict[str, str]] = field(default_factory=lambda: defaultdict(dict))
+    """The waiting sessions that other replicas opened, each with its replica, by the request that opened them."""
+    _borrowed: set[str] = field(default_factory=set)
+    """Those of them whose first client may still wait there: they are not ended here."""
 
     def tell(self, change: Change) -> None:
         """Listener of the store."""
@@ -49,6 +61,10 @@ class RepeatedRequests:
             self._left[mark] = change.session_id
         elif state not in (SessionState.WAITING, SessionState.READY) and self._left.get(mark) == change.session_id:
             del self._left[mark]
+        if self.shared is not None and change.is_remote and change.before is None and state is SessionState.WAITING:
+            self._elsewhere[mark][change.session_id] = self.shared.owner_of(change.session_id)
+        elif state not in (SessionState.WAITING, SessionState.READY) or change.after is None:
+            self._forget_elsewhere(mark, change.session_id)
 
     @contextmanager
     def client_of(self, session_id: str, request: RequestMark | None) -> Iterator[None]:
@@ -61,7 +77,7 @@ class RepeatedRequests:
         try:
             yield
             self._given.add(session_id)
-        except (asyncio.CancelledError, Unready, NotRecorded, NotActing) as error:
+        except (asyncio.CancelledError, Unready, NotRecorded, NotActing, RedisAway) as error:
             is_wanted = self._clients[session_id] > 1 or session_id in self._given
             if not is_wanted and not self.store.is_frozen:
                 client_gone = isinstance(error, asyncio.CancelledError)
@@ -80,12 +96,31 @@ class RepeatedRequests:
         session_id = self._awaited.get(request)
         return None if session_id is None else self._alive(session_id)
 
-    def take_abandoned(self, request: RequestMark) -> Session | None:
-        """A session that an earlier client with the same request abandoned, if any is alive."""
+    async def take_abandoned(self, request: RequestMark) -> Session | None:
+        """A session that an earlier client with the same request abandoned, if any is alive. Raises RedisAway."""
         while kept := self._kept.get(request):
             session_id = kept[0]
             self._forget(session_id, request)
+            if self._alive(session_id) is None:
+                continue
+            if (self.shared is None or await self.shared.take(session_id)) and (alive := self._alive(session_id)):
+                return alive
+        return None
+
+    async def take_elsewhere(self, request: RequestMark, *, is_of_one_user: bool) -> Session | None:
+        """A session that another replica opened for the same request, and that its client abandoned, or its replica has
+        died. If all such requests are `is_of_one_user`, also one that its client may still wait for. Raises
+        RedisAway."""
+        for session_id, replica in list(self._elsewhere.get(request, {}).items()):
+            if self.shared is None or self._alive(session_id) is None:
+                continue
+            is_left = not self.shared.is_alive(replica)
+            if not await self.shared.take(session_id, only_abandoned=not (is_left or is_of_one_user)):
+                continue
             if (session := self._alive(session_id)) is not None:
+                self._forget_elsewhere(request, session_id)
+                if not is_left:
+                    self._borrowed.add(session_id)
                 return session
         return None
 
@@ -103,17 +138,30 @@ class RepeatedRequests:
         return None if session.over else session
 
     async def _end(self, session_id: str, request: RequestMark | None, client_gone: bool) -> None:
+        if session_id in self._borrowed:
+            self._borrowed.discard(session_id)
+            return
         if request is not None:
             self._kept[request].append(session_id)
+            if self.shared is not None:
+                await self.shared.abandon(session_id)
             with suppress(TimeoutError):
                 async with asyncio.timeout(KEPT):
                     await self.stopping.begun()
             if not self._forget(session_id, request):
                 return
+            if self.shared is not None and not await self.shared.may_end(session_id):
+                return
         try:
             await self.orchestrator.close(session_id, client_gone=client_gone)
-        except (UnknownSession, NotActing):
-            return  # refused at the same moment, or another process has it now
+        except (UnknownSession, NotActing, RedisAway):
+            return  # refused at the same moment, or another process has it now; its deadlines end it
+
+    def _forget_elsewhere(self, request: RequestMark, session_id: str) -> None:
+        if session_id in (known := self._elsewhere.get(request, {})):
+            del known[session_id]
+            if not known:
+                del self._elsewhere[request]
 
     def _forget(self, session_id: str, request: RequestMark) -> bool:
         """Keep the session no longer. Returns whether it was kept."""

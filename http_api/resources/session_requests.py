@@ -12,6 +12,7 @@ from aiohttp import web
 from ulid import ULID
 
 from http_api.errors import NoToken, NotReady, RoomUnavailable, SessionOver, Unready
+from http_api.limits.counter_limits import CounterLimits, service_of
 from http_api.limits.key_marks import RequestMark
 from http_api.limits.quotas import Quotas
 from http_api.limits.waiters import Waiters, decided, until
@@ -30,7 +31,7 @@ from manager_agent.registry.registry import Registry
 from manager_agent.session.plan import NAME_QUARANTINE
 from manager_agent.session.required_service import Requirement
 from manager_agent.session.session import EndReason, Limits, Session, User
-from manager_agent.store.store import RoomNameTaken, Store, UnknownSession
+from manager_agent.store.store import Full, RoomNameTaken, Store, UnknownSession
 from manager_agent.traceparent import TraceContext
 
 DECISION_GRACE = 3.0
@@ -51,6 +52,8 @@ class SessionRequests:
     rooms: Rooms
     acting: ActingGate
     quotas: Quotas
+    limits_of_all: CounterLimits | None
+    """Those of all replicas; None: there are no others."""
     waiters: Waiters
     repeated: RepeatedRequests
     stopping: Stopping
@@ -140,10 +143,28 @@ class SessionRequests:
             self.quotas.check(session.owner)  # no await between this check and opening, so no session exceeds them
             try:
                 async with self.stopping.waits.timeout(self._undecided_for(session)):
-                    session = await self.orchestrator.open(session)
+                    session = await self._opened(session)
             except TimeoutError:
                 raise self._undecided() from None
             return await self._given(session.session_id, give, max_wait)
+
+    async def _opened(self, session: Session) -> Session:
+        """Open the session; with other services than those that turn out to be full, because other replicas gave their
+        last slots away at the same time. Raises NotAvailable if there are no others, and what Orchestrator.open
+        raises."""
+        full = set[str]()
+        while True:
+            try:
+                return await self.orchestrator.open(session)
+            except Full as error:
+                service_id = service_of(error.counter)
+                if service_id is None and self.limits_of_all is not None:
+                    raise self.limits_of_all.refusal(error.counter) from None
+                if service_id is None or service_id in full:
+                    raise
+                full.add(service_id)
+                requirements = [service.requirement for service in session.services]
+                session = replace(session, services=self.registry.choose(requirements, session.owner, full=full))
 
     async def wait_for_name(self, room_name: str | None, tenant: str, max_wait: float) -> float:
         """Wait until this tenant may have the room name, if it is known to be within `max_wait` seconds; return at once

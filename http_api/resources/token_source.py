@@ -81,7 +81,7 @@ async def give(request: web.Request) -> web.Response:
         session = _live_session(app[STORE], asked.room_name, principal)
     if session is not None:
         token = await _let_in(request, session, human)
-    elif (earlier := _earlier_session(request, asked)) is not None:
+    elif (earlier := await _earlier_session(request, asked)) is not None:
         token = await _take_up(request, earlier, asked)
     else:
         token = await _open(request, asked, human, ready_timeout)
@@ -145,14 +145,16 @@ async def _open(request: web.Request, asked: TokenRequest, human: User, ready_ti
     return await session_requests.open(session, give, ends_with_its_client=asked.room_name is None, request=mark)
 
 
-def _earlier_session(request: web.Request, asked: TokenRequest) -> Session | None:
+async def _earlier_session(request: web.Request, asked: TokenRequest) -> Session | None:
     """The session without a room name of the client's that an earlier request like this one opened, if this client may
-    have it. Raises Recovering."""
+    have it. Raises Recovering, RedisAway."""
     if asked.room_name is not None:
         return None
     repeated, mark = request.app[SESSION_REQUESTS].repeated, _mark(request, asked)
-    awaited = repeated.awaited(mark) if _is_of_one_user(request[PRINCIPAL], asked) else None
-    found = awaited or repeated.take_abandoned(mark) or repeated.take_left(mark)
+    is_of_one_user = _is_of_one_user(request[PRINCIPAL], asked)
+    found = repeated.awaited(mark) if is_of_one_user else None
+    found = found or await repeated.take_abandoned(mark) or repeated.take_left(mark)
+    found = found or await repeated.take_elsewhere(mark, is_of_one_user=is_of_one_user)
     if found is None and request.app[RECOVERY].may_find(lambda room: RequestMark.of_session(room.session_id) == mark):
         raise Recovering
     return found

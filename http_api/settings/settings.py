@@ -223,6 +223,13 @@ class Settings(BaseSettings):
             )
         return value
 
+    @field_validator("stop_ends_sessions")
+    @classmethod
+    def _has_no_other_replicas(cls, ends: bool, info: ValidationInfo) -> bool:
+        if ends and info.data.get("redis_url") is not None:
+            raise ValueError("can't be used with REDIS_URL: a replica that stops hands its sessions over")
+        return ends
+
     @field_validator("jwks_authorized_parties")
     @classmethod
     def _says_whose_tokens_count(cls, parties: tuple[str, ...], info: ValidationInfo) -> tuple[str, ...]:

@@ -7,8 +7,10 @@ from typing import Self
 
 from http_api import VERSION
 from http_api.access.principals import Principal, Scope
+from http_api.models.health import ReplicaView
 from http_api.models.responses import ServiceView, SessionView, View
 from http_api.observability.upstreams import DependencyState, Upstreams, UpstreamStatus
+from http_api.replica import ReplicaStatus
 from manager_agent.messages import rfc3339
 
 
@@ -43,11 +45,20 @@ class HealthView(View):
     time: str
     """The server's clock."""
     version: str
+    replica_id: str | None = None
+    """The id of the replica that sends this; null without REDIS_URL."""
+    replicas: tuple[ReplicaView, ...] = ()
+    """All replicas that are alive, as far as this one knows."""
 
     @classmethod
-    def of(cls, upstreams: Upstreams, now: float) -> Self:
-        dependencies = [DependencyView.of(status) for status in upstreams.statuses]
-        return cls(dependencies=dependencies, time=rfc3339(now), version=VERSION)
+    def of(cls, upstreams: Upstreams, status: ReplicaStatus | None, now: float) -> Self:
+        return cls(
+            dependencies=[DependencyView.of(status) for status in upstreams.statuses],
+            time=rfc3339(now),
+            version=VERSION,
+            replica_id=None if status is None else status.own_id,
+            replicas=() if status is None else tuple(ReplicaView.of(one, status.leader) for one in status.replicas),
+        )
 
 
 class CallerView(View):

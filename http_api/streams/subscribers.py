@@ -7,7 +7,7 @@ entry. Events are rendered when a reader takes its news, once for all readers.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -16,6 +16,7 @@ from aiohttp import web
 
 from http_api.access.principals import Permission, Principal
 from http_api.observability.upstreams import Upstreams
+from http_api.replica import ReplicaStatus
 from http_api.resources.ownership import sees_service
 from http_api.streams.models import HealthView
 from http_api.streams.rendered import RenderedSessions
@@ -110,8 +111,17 @@ class Reader:
 class FeedReaders:
     """`tell` is a listener for the store, `tell_health` one for the upstreams."""
 
-    def __init__(self, store: Store, registry: Registry, upstreams: Upstreams, clock: Clock) -> None:
+    def __init__(
+        self,
+        store: Store,
+        registry: Registry,
+        upstreams: Upstreams,
+        clock: Clock,
+        replica: Callable[[], ReplicaStatus] | None = None,
+    ) -> None:
+        """`replica`: what is known of the replicas; None: there are no others."""
         self._store, self._registry, self._upstreams, self._clock = store, registry, upstreams, clock
+        self._replica = replica
         self._readers: set[Reader] = set()
         self._rendered = RenderedSessions()
         self.services = SeenServices()
@@ -181,7 +191,7 @@ class FeedReaders:
             return None
 
     def health(self) -> HealthView:
-        return HealthView.of(self._upstreams, self._clock())
+        return HealthView.of(self._upstreams, None if self._replica is None else self._replica(), self._clock())
 
     # --- looking at the services ------------------------------------------------------------------------
 

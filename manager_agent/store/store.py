@@ -64,6 +64,11 @@ def untimed(_: float) -> None:
     """Measure nothing."""
 
 
+def local(listener: Listener) -> Listener:
+    """Tells `listener` what this process changed, and nothing that another replica did: that one reports it."""
+    return lambda change: None if change.is_remote else listener(change)
+
+
 class UnknownSession(LookupError):
     def __init__(self, session_id: str) -> None:
         super().__init__(f"there is no session {session_id!r}")

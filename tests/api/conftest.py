@@ -57,7 +57,7 @@ async def start_api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartApi]:
             parts, agent = stand_ins(chosen, livekit, sinks, tracing, records)
             assert isinstance(parts.acting, AlwaysActing)
             parts.acting.acts = is_acting
-            stack.callback(_logged(chosen, sinks.recent.take))
+            stack.callback(logged(chosen, sinks.recent.take))
             app = await stack.enter_async_context(serving(parts))
             http = await stack.enter_async_context(aiohttp.ClientSession(f"http://127.0.0.1:{port}"))
             api = Api(http, parts, livekit, agent, port)
@@ -67,7 +67,7 @@ async def start_api(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[StartApi]:
         yield start
 
 
-def _logged(settings: Settings, sink: logs.Sink) -> Callable[[], None]:
+def logged(settings: Settings, sink: logs.Sink) -> Callable[[], None]:
     """Log as the program does. Returns a function for the end of the test that prints the log."""
     log = io.StringIO()
     logs.configure(dev=settings.dev, level="debug", secrets=settings.kept_from_logs, stream=log, sinks=[sink])

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 
 from http_api.limits.waiters import Waiters
 from http_api.observability.shipping.batch import Stats
+from http_api.replica import ReplicaStatus
 from manager_agent.acting_gate import ActingGate
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
@@ -25,6 +26,13 @@ from manager_agent.store.store import Store
 
 RECORDS_PENDING = "Changes of records that are not in STATE_DIR, or Redis, yet."
 RECORDS_LOST = "Changes of records that were given up because STATE_DIR, or Redis, did not take them."
+OF_REPLICAS = (
+    ("session_manager_redis_away", "1 while Redis does not carry out commands."),
+    ("session_manager_redis_lag_seconds", "How far this replica is behind the changes of the others."),
+    ("session_manager_replicas", "Replicas of the deployment that are alive."),
+    ("session_manager_leader", "1 if this replica compares the sessions with LiveKit's rooms."),
+    ("session_manager_sessions_owned", "Live sessions for which this replica acts."),
+)
 UNDELETABLE = "Rooms of ended sessions, or of none, that LiveKit did not delete in several tries."
 
 
@@ -41,11 +49,14 @@ class State(Collector):
         callbacks: Callbacks,
         log_queue: Callable[[], Stats],
         records: Records,
+        replica: Callable[[], ReplicaStatus] | None,
         shown_type: Callable[[str], str],
         known_types: Collection[str],
     ) -> None:
-        """`log_queue` returns the shipper's statistics; `shown_type` maps a service type to its label value.
-        `known_types` are shown even when no such service is registered any longer."""
+        """`log_queue` returns the shipper's statistics; `replica` what is known of the replicas, None without others;
+        `shown_type` maps a service type to its label value. `known_types` are shown even when no such service is
+        registered any longer."""
+        self._replica = replica
         self._store, self._waiters, self._agent, self._registry = store, waiters, agent, registry
         self._acting, self._reconciler = acting, reconciler
         self._callbacks, self._log_queue, self._shown_type = callbacks, log_queue, shown_type
@@ -71,10 +82,23 @@ class State(Collector):
             ("session_manager_callbacks_pending", "Callbacks not yet finished.", self._callbacks.pending),
             ("session_manager_record_changes_pending", RECORDS_PENDING, records.pending),
             ("session_manager_records_failing", "1 while STATE_DIR, or Redis, takes no records.", records.is_failing),
+            *self._of_replicas(),
             ("session_manager_log_queue_records", "Log records waiting to be shipped.", logs.queued_records),
             ("session_manager_log_queue_bytes", "Size of the log records waiting to be shipped.", logs.queued_bytes),
         ):
             yield GaugeMetricFamily(name, description, value=float(value))
+
+    def _of_replicas(self) -> Iterable[tuple[str, str, float]]:
+        """Names, descriptions and values. All are zero without other replicas."""
+        status = None if self._replica is None else self._replica()
+        values = (
+            (0.0,) * len(OF_REPLICAS)
+            if status is None
+            else (
+                status.why_away is not None, status.lag, len(status.replicas), status.is_leader, status.sessions_owned,
+            )
+        )  # fmt: skip
+        return [(name, says, float(value)) for (name, says), value in zip(OF_REPLICAS, values, strict=True)]
 
     def _sessions(self) -> Metric:
         family = GaugeMetricFamily("session_manager_sessions", "Stored sessions, by state.", labels=["state"])

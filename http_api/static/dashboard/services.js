@@ -2,6 +2,7 @@
 import { html } from "./preact.js";
 import { Copyable } from "./copy.js";
 import { State } from "./marks.js";
+import { ReplicaList } from "./replicas.js";
 import { instant, read, span, useNow } from "./times.js";
 import { INSTANCE_MEANS } from "./words.js";
 
@@ -17,6 +18,7 @@ export function ServiceList({ world }) {
       ${services === null && html`<${NoScope} />`}
       ${services?.length === 0 && html`<${NoServices} />`}
       ${services?.length > 0 && html`<${Table} services=${services} now=${now} />`}
+      <${ReplicaList} world=${world} />
     </div>`;
 }
 

@@ -185,4 +185,4 @@ async def test_session_that_one_client_has_is_kept_when_the_other_one_disconnect
             pass  # it has its token
         raise asyncio.CancelledError
     await asyncio.sleep(0)
-    assert repeated.take_abandoned(mark) is None
+    assert await repeated.take_abandoned(mark) is None

@@ -378,3 +378,31 @@ def test_secrets_short_enough_to_be_guessed_are_named(monkeypatch: pytest.Monkey
     monkeypatch.setenv("INVITE_API_SECRET", "x" * 31)
     assert Settings.load().short_secrets == ("INVITE_API_SECRET",)
     assert Settings.load(dev=True).short_secrets == ()
+
+
+# --- replicas ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("keys")
+def test_an_invalid_redis_url_is_named_and_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", f"http://:{SECRET}@redis.example")
+    said = complaint()
+    assert "REDIS_URL: must begin with one of" in said
+    assert SECRET not in said
+
+
+@pytest.mark.usefixtures("keys")
+def test_the_password_of_redis_is_a_secret_as_it_is_and_as_it_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    url = "rediss://app:p%40ss-word@redis.example:6380/2"
+    monkeypatch.setenv("REDIS_URL", url)
+    settings = Settings.load()
+    assert {url, "p@ss-word", "p%40ss-word"} <= settings.secrets
+    assert "ss-word" not in repr(settings)
+    assert str(settings.shared_redis) == "rediss://redis.example:6380/2"
+
+
+@pytest.mark.usefixtures("keys")
+def test_replicas_hand_their_sessions_over_instead_of_ending_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://localhost")
+    monkeypatch.setenv("STOP_ENDS_SESSIONS", "true")
+    assert "STOP_ENDS_SESSIONS: can't be used with REDIS_URL" in complaint()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from http_api.settings.settings import DevSettings
 from http_api.settings.state_dir import with_state_dir
@@ -47,3 +48,8 @@ def test_state_dir_is_another_one_for_another_livekit_server() -> None:
 def test_state_dir_that_is_set_stays() -> None:
     settings = DevSettings(state_dir=Path("state"))
     assert with_state_dir(settings) is settings
+
+
+def test_replicas_that_share_a_redis_have_no_state_dir() -> None:
+    settings = DevSettings(redis_url=SecretStr("redis://localhost"), state_dir=None)
+    assert with_state_dir(settings).state_dir is None

@@ -1,0 +1,122 @@
+"""Rate limits, quotas, the capacity of services and idempotency keys hold for all replicas together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from functools import partial
+from typing import Any
+
+import pytest
+
+from http_api.access.api_keys import digest_of
+from http_api.settings.settings import Settings
+from tests.api.replicas.conftest import StartReplica
+from tests.api.stand_ins import Api
+from tests.redis_server import RedisServer
+from tests.waiting import eventually
+
+pytestmark = pytest.mark.api
+
+ALICE = {"Authorization": "Bearer sm_alice"}
+ASR = {"user_identity": "alice", "required_services": [{"type": "ASR"}]}
+
+
+async def three(start: StartReplica, server: RedisServer, **settings: Any) -> list[Api]:
+    """Three replicas with the caller Alice."""
+    chosen = {
+        "livekit_api_key": "key",
+        "livekit_api_secret": "a secret of this test",
+        "api_keys": f"alice:{digest_of('sm_alice')}:sessions+services",
+        **settings,
+    }
+    return [await start(server, Settings, **chosen) for _ in range(3)]
+
+
+async def register(api: Api, capacity: int) -> None:
+    body = {"service_id": "asr-1", "endpoint": "http://10.0.0.1:1/", "metadata": {"type": "ASR"}, "capacity": capacity}
+    status, _, answer = await api.ask("POST", "/microservices/register", body, ALICE)
+    assert status == 201, answer
+
+
+async def create(api: Api, **headers: str) -> tuple[int, Any]:
+    asked = {**ALICE, "Prefer": "respond-async", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    status, _, answer = await api.ask("POST", "/sessions", ASR, asked)
+    return status, answer
+
+
+def slug(problem: Any) -> str:
+    return str(problem["type"].rpartition(":")[2])
+
+
+async def test_one_rate_limit_holds_for_all_replicas(start_replica: StartReplica, redis_server: RedisServer) -> None:
+    replicas = await three(start_replica, redis_server, rate_limit=0.01, rate_limit_burst=30)
+    asking = [api.ask("GET", "/sessions", headers=ALICE) for api in replicas for _ in range(20)]
+    statuses = Counter(status for status, *_ in await asyncio.gather(*asking))
+    assert statuses == {200: 30, 429: 30}
+
+
+async def test_a_service_never_has_more_sessions_than_its_capacity(
+    start_replica: StartReplica, redis_server: RedisServer
+) -> None:
+    replicas = await three(start_replica, redis_server, rate_limit_burst=1_000)
+    await register(replicas[0], 40)
+    answers = await asyncio.gather(*(create(replicas[nth % 3]) for nth in range(100)))
+    assert Counter(status for status, _ in answers) == {202: 40, 424: 60}
+    assert {slug(answer) for status, answer in answers if status == 424} == {"service_not_available"}
+    shown = [(await api.ask("GET", "/microservices/asr-1", headers=ALICE))[2]["in_flight"] for api in replicas]
+    assert shown == [40] * 3
+
+
+async def test_a_full_service_is_replaced_by_another_one(
+    start_replica: StartReplica, redis_server: RedisServer
+) -> None:
+    replicas = await three(start_replica, redis_server, rate_limit_burst=1_000)
+    await register(replicas[0], 20)
+    body = {"service_id": "asr-2", "endpoint": "http://10.0.0.2:1/", "metadata": {"type": "ASR"}, "capacity": 20}
+    await replicas[1].ask("POST", "/microservices/register", body, ALICE)
+    answers = await asyncio.gather(*(create(replicas[nth % 3]) for nth in range(40)))
+    assert Counter(status for status, _ in answers) == {202: 40}
+
+
+async def test_the_quota_of_a_caller_holds_for_all_replicas(
+    start_replica: StartReplica, redis_server: RedisServer
+) -> None:
+    replicas = await three(start_replica, redis_server, rate_limit_burst=1_000, sessions_per_caller=10)
+    await register(replicas[0], 100)
+    answers = await asyncio.gather(*(create(replicas[nth % 3]) for nth in range(45)))
+    assert Counter(status for status, _ in answers) == {202: 10, 429: 35}
+    assert {slug(answer) for status, answer in answers if status == 429} == {"too_many_sessions"}
+
+
+async def test_of_requests_with_one_key_at_once_one_is_executed(
+    start_replica: StartReplica, redis_server: RedisServer
+) -> None:
+    replicas = await three(start_replica, redis_server, rate_limit_burst=1_000)
+    await register(replicas[0], 100)
+    answers = await asyncio.gather(*(create(api, Idempotency_Key="k1") for api in replicas for _ in range(5)))
+    created = [answer for status, answer in answers if status == 202]
+    refused = [answer for status, answer in answers if status == 409]
+    assert len(created) + len(refused) == 15
+    assert {slug(answer) for answer in refused} <= {"idempotency_conflict"}
+    assert len({session["session_id"] for session in created}) == 1
+    for api in replicas:
+        again = partial(create, api, Idempotency_Key="k1")
+        assert await eventually("the stored response", again, ok) == (202, created[0])
+    sessions = (await replicas[0].ask("GET", "/sessions", headers=ALICE))[2]["sessions"]
+    assert len(sessions) == 1
+
+
+def ok(answer: tuple[int, Any]) -> bool:
+    return answer[0] == 202
+
+
+async def test_a_key_is_refused_for_another_request_at_another_replica(
+    start_replica: StartReplica, redis_server: RedisServer
+) -> None:
+    one, other, _ = await three(start_replica, redis_server)
+    await register(one, 100)
+    assert (await create(one, Idempotency_Key="k1"))[0] == 202
+    headers = {**ALICE, "Idempotency-Key": "k1"}
+    status, _, problem = await other.ask("POST", "/sessions", {**ASR, "user_identity": "bob"}, headers)
+    assert (status, slug(problem)) == (422, "idempotency_key_reused")
