@@ -4,95 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Protocol
 
 import pytest
 from structlog.testing import capture_logs
 
-from manager_agent.redis.changelog import ChangeLog, Entry
-from manager_agent.redis.connection import RedisAway, RedisConnection
-from manager_agent.redis.url import read_redis_url
+from manager_agent.redis.connection import RedisAway
 from tests.redis_groups import ClusterGroup, SentinelGroup
 from tests.redis_server import RedisServer
+from tests.unit.redis.number_mirror import Mirror, NumberMirror, mirroring
 from tests.waiting import eventually
 
 pytestmark = pytest.mark.unit
 
 
-class HasUrl(Protocol):
-    @property
-    def url(self) -> str: ...
-
-
-class NumberMirror:
-    """Mirrors a sorted set of numbers, each of which a change told of."""
-
-    def __init__(self, server: HasUrl) -> None:
-        self.connection = RedisConnection(read_redis_url(server.url), getattr(server, "deployment", "test"))
-        self.changelog = ChangeLog(self.connection)
-        self._numbers: dict[int, None] = {}
-        self.times_read = 0
-        self.was_read = asyncio.Event()
-        self.has_new = asyncio.Event()
-        self._key = self.connection.keys.of("numbers")
-        self.changelog.subscribe("number", self.apply, self.read_anew)
-
-    @property
-    def numbers(self) -> list[int]:
-        return list(self._numbers)
-
-    async def add(self, number: int) -> None:
-        keys = self.connection.keys
-        await self.connection.pipeline(
-            [
-                ("ZADD", self._key, number, number),
-                ("XADD", keys.changes, "*", "k", "number", "n", number),
-            ]
-        )
-
-    def apply(self, entry: Entry) -> None:
-        self._numbers[int(entry.fields[b"n"])] = None
-        self.has_new.set()
-
-    async def read_anew(self) -> None:
-        self._numbers = {int(one): None for one in await self.connection.call("ZRANGE", self._key, 0, -1)}
-        self.times_read += 1
-        self.was_read.set()
-        self.has_new.set()
-
-    async def has(self, number: int) -> None:
-        """Without asking: by the reader that waits for changes."""
-        while number not in self.numbers:
-            self.has_new.clear()
-            await self.has_new.wait()
-
-    async def is_read_anew(self) -> None:
-        self.was_read.clear()
-        await self.was_read.wait()
-
-    async def aclose(self) -> None:
-        await self.changelog.aclose()
-        await self.connection.aclose()
-
-
-Mirror = Callable[[HasUrl], Awaitable[NumberMirror]]
-
-
 @pytest.fixture
 async def mirror() -> AsyncIterator[Mirror]:
-    """Mirrors that are closed after the test."""
-    async with AsyncExitStack() as stack:
-
-        async def mirror(server: HasUrl) -> NumberMirror:
-            made = NumberMirror(server)
-            stack.push_async_callback(made.aclose)
-            await made.connection.start()
-            await made.changelog.start()
-            return made
-
+    async with mirroring() as mirror:
         yield mirror
 
 
