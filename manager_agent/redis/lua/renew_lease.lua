@@ -4,7 +4,6 @@
 -- ARGV: id, what it tells, length of a lease in ms, ms of silence after which Redis was away, 1 if it may lead
 -- Returns: leader, ms of grace, then for each replica: id, ms that are left (0: lapsed, -1: it left), what it tells
 -- urgent
--- urgent
 -- include: liveness
 
 local leases, told, leader = KEYS[1], KEYS[2], KEYS[3]
