@@ -20,7 +20,7 @@ from manager_agent.livekit.listed_room import ListedRoom
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.not_acting import NotActing
 from manager_agent.session.session import Session
-from manager_agent.store.store import Store, UnknownSession
+from manager_agent.store.store import SessionUnreadable, Store, UnknownSession
 
 log = structlog.get_logger()
 
@@ -154,6 +154,8 @@ class Reconciler:
         """Whether its session is here and not cleaned up yet; the cleanup deletes the room itself."""
         try:
             session = self._store.get(room.session_id)
+        except SessionUnreadable:
+            return True
         except UnknownSession:
             return False
         if session.room.only_sid not in ("", room.sid):

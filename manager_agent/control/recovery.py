@@ -30,7 +30,7 @@ from manager_agent.session.identities import Identities
 from manager_agent.session.session import SessionState
 from manager_agent.session.specification import DamagedSpecification, NewerSpecification
 from manager_agent.session.transitions import apply
-from manager_agent.store.store import Store, UnknownSession
+from manager_agent.store.store import SessionUnreadable, Store, UnknownSession
 
 log = structlog.get_logger()
 
@@ -263,6 +263,8 @@ class Recovery:
         """Whether its session is known here, also if it is over."""
         try:
             self._store.get(room.session_id)
+        except SessionUnreadable:
+            return True
         except UnknownSession:
             return False
         return True

@@ -100,7 +100,11 @@ class RedisStore:
         return self._mirror.waiters
 
     def get(self, session_id: str) -> Session:
-        return self._mirror.get(session_id)
+        """Raises UnknownSession, SessionUnreadable."""
+        try:
+            return self._mirror.get(session_id)
+        except UnknownSession:
+            raise self._sessions.missing(session_id) from None
 
     def in_room(self, room_name: str) -> Session | None:
         return self._mirror.in_room(room_name)
@@ -115,7 +119,10 @@ class RedisStore:
         return self.counts.in_use(service_id)
 
     async def wait_for(self, session_id: str, wanted: Callable[[Session], bool]) -> Session:
-        return await self._mirror.wait_for(session_id, wanted)
+        try:
+            return await self._mirror.wait_for(session_id, wanted)
+        except UnknownSession:
+            raise self._sessions.missing(session_id) from None
 
     def record_with(self, outbox: Outbox) -> None:
         """Have what `outbox` returns for a change of this replica recorded in the same step."""
@@ -204,6 +211,7 @@ class RedisStore:
                 raise RoomNameTaken(session.room_name, answer.name_free_in or NAME_QUARANTINE)
 
     async def restore(self, session: Session, recorded_revision: int | None = None) -> None:
+        """Raises SessionUnreadable if it is stored already, by a newer version of the program."""
         change = Change(session.session_id, None, session, is_restored=True, recorded_revision=recorded_revision)
         with self._pending(change) as pending:
             answer = await self._send(pending, partial(self._scripts.add, holder=None))
@@ -211,6 +219,7 @@ class RedisStore:
                 await self._added(pending, answer.version)
             else:
                 await self._caught_up_after(pending)
+        self.get(session.session_id)
         if session.is_cleaned_up:
             await self._bound_ended(session.owner)
 
@@ -299,7 +308,9 @@ class RedisStore:
         for oldest in self._mirror.excess(owner):
             try:
                 await self.remove(oldest)
-            except (UnknownSession, RedisAway):
+            except UnknownSession:
+                continue
+            except RedisAway:
                 return
 
     # --- sending ------------------------------------------------------------------------------------

@@ -17,7 +17,7 @@ import structlog
 from manager_agent.session.session import Session
 from manager_agent.store.mirror import Mirror
 from manager_agent.store.session_encoding import UnreadableForm, decode
-from manager_agent.store.store import Change, UnknownSession
+from manager_agent.store.store import Change, SessionUnreadable, UnknownSession
 from manager_agent.store.stored_session import Ownership, StoredSession
 
 log = structlog.get_logger()
@@ -83,11 +83,15 @@ class ReplicatedSessions:
     # --- reads --------------------------------------------------------------------------------------
 
     def known(self, session_id: str) -> MirroredSession:
-        """Raises UnknownSession."""
+        """Raises UnknownSession, SessionUnreadable."""
         known = self._known.get(session_id)
         if known is None:
-            raise UnknownSession(session_id)
+            raise self.missing(session_id)
         return known
+
+    def missing(self, session_id: str) -> UnknownSession:
+        """The error for a session that is not in the mirror."""
+        return SessionUnreadable(session_id) if session_id in self._unreadable else UnknownSession(session_id)
 
     def stored(self, session_id: str) -> StoredSession:
         """What Redis has of a session, as far as is known. Raises UnknownSession."""
@@ -217,11 +221,11 @@ class ReplicatedSessions:
     def _keep_aside(self, stored: StoredSession, known: MirroredSession | None, why: str) -> None:
         if stored.session_id not in self._unreadable:
             log.warning("session_unreadable", session_id=stored.session_id, why=why)
-        if known is not None:
-            self._drop(stored.session_id, known, None)
         kept = self._unreadable.get(stored.session_id)
         form = stored.form if stored.form is not None or kept is None else kept.stored.form
         self._unreadable[stored.session_id] = UnreadableSession(replace(stored, form=form), why)
+        if known is not None:
+            self._drop(stored.session_id, known, None)
 
     def removed(self, session_id: str, version: int, write: str, *, is_own: bool = False) -> None:
         """A session was removed; with its last version that is `version`. `is_own`: known from the answer to an own

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
+from manager_agent.not_acting import NotActing
 from manager_agent.session.change_values import SessionChange, SessionRestored
 from manager_agent.session.changes import changes
 from manager_agent.session.counts import SessionCounts
@@ -73,6 +74,16 @@ class UnknownSession(LookupError):
     def __init__(self, session_id: str) -> None:
         super().__init__(f"there is no session {session_id!r}")
         self.session_id = session_id
+
+
+class SessionUnreadable(NotActing, UnknownSession):
+    """A newer version of the program has written the session. Replicas of that version act for it and can show it."""
+
+    def __init__(self, session_id: str) -> None:
+        UnknownSession.__init__(self, session_id)
+
+    def __str__(self) -> str:
+        return f"the session {self.session_id!r} is of a newer version of this program"
 
 
 class RoomNameTaken(Exception):

@@ -14,7 +14,7 @@ from manager_agent.redis.connection import RedisAway
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session, User
 from manager_agent.store.counters import LIVE
-from manager_agent.store.store import Change, RoomNameTaken, UnknownSession
+from manager_agent.store.store import Change, RoomNameTaken, SessionUnreadable, UnknownSession
 from manager_agent.store.stored_session import Ownership
 from tests.redis_server import RedisServer
 from tests.unit.sessions import START
@@ -337,6 +337,7 @@ async def test_a_session_of_a_newer_program_is_left_alone(replicas: StoreReplica
     await there.changelog.caught_up()
     told: list[Change] = []
     there.store.listen(told.append)
+    waiting = asyncio.create_task(there.store.wait_for("ses_1", lambda _: False))
     with capture_logs() as logs:
         await write_form(here, "ses_1", b'2.{"of":"the future"}')
         assert await there.sessions() == [a_session(2)]
@@ -349,8 +350,10 @@ async def test_a_session_of_a_newer_program_is_left_alone(replicas: StoreReplica
         there.store.remove("ses_1"),
         there.store.restore(a_session(1)),
     ):
-        with suppress(UnknownSession):
+        with pytest.raises(SessionUnreadable):
             await change
+    with pytest.raises(SessionUnreadable):
+        await waiting
     with pytest.raises(RoomNameTaken):
         await there.store.add(Session("another", "room-1", User("bob"), START))
     assert await there.connection.call("HGET", there.connection.keys.session("ses_1"), "b") == b'2.{"of":"the future"}'
