@@ -245,7 +245,10 @@ class Recovery:
         self._unreadable.pop(room.sid, None)
         self._recovered += 1
         self._rooms.tokens.reserve_again(session, now)
-        await self._orchestrator.resume(asked, recorded=session)
+        try:
+            await self._orchestrator.resume(asked, recorded=session)
+        except NotActing:  # another replica has the session
+            return
         # What happened while no process ran is a change like any other, and reported. Nothing else runs before it.
         await self._store.update(session.session_id, listed)
         self._turns.bring(session.session_id)

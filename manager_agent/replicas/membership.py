@@ -26,6 +26,8 @@ RENEW, LEAVE = load_script("renew_lease"), load_script("leave")
 AWAY_PAUSE = 0.25
 """Seconds until Redis is asked again when it did not answer."""
 LEAVE_TIMEOUT = 1.0
+CLOCKS_AGREE = 3.0
+"""Seconds by which this machine's clock may differ from Redis', the time of an answer included."""
 
 
 class Informed(Protocol):
@@ -43,13 +45,14 @@ class Membership:
         version: str = "",
         lease: float = LEASE,
         interval: float = INTERVAL,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         """`changes_of_all`: by which this replica learns what others do. `address`: at which its API is reached from
         other replicas. `lease`, `interval`: in seconds; the same in all replicas."""
         self.id = secrets.token_hex(8)
         self._connection, self._changes = connection, changes_of_all
         self._address, self._version = address, version
-        self._interval = interval
+        self._interval, self._wall_clock = interval, wall_clock
         self._state = ReplicaLease(lease, guard=min(0.5, lease / 10))
         self._quiet = QUIET * interval / INTERVAL
         self.roll = Roll()
@@ -57,6 +60,8 @@ class Membership:
         self.is_draining = False
         self._sessions: Callable[[], int] = lambda: 0
         self._listeners: list[Callable[[], None]] = []
+        self._when_leading: list[Callable[[], None]] = []
+        self._was_leader = self._is_clock_doubted = False
         self._renew_now, self._tasks = asyncio.Event(), Tasks()
         self._renewals = 0
         self.failure = "Redis was not asked yet"
@@ -69,6 +74,10 @@ class Membership:
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every answer of Redis, and when none came. It must not block."""
         self._listeners.append(listener)
+
+    def when_leading(self, listener: Callable[[], None]) -> None:
+        """Call `listener` whenever this replica becomes the leader, and may act. It must not block."""
+        self._when_leading.append(listener)
 
     @property
     def may_act(self) -> bool:
@@ -135,7 +144,8 @@ class Membership:
                 self.failure = "the lease could not be renewed"
                 log.exception("membership_fault")
             self._renewals += 1
-            for listener in list(self._listeners):
+            began_to_lead, self._was_leader = self.is_leader and not self._was_leader, self.is_leader
+            for listener in [*self._listeners, *(self._when_leading if began_to_lead else ())]:
                 listener()
             self._renew_now.clear()
             with suppress(TimeoutError):
@@ -159,7 +169,8 @@ class Membership:
             ],
         )
         self._state = self._state.renewed(sent_at, uptime())
-        before, self.roll = self.roll, read_roll(answer)
+        self._compare_clocks(answer[0] / 1000)
+        before, self.roll = self.roll, read_roll(answer[1:])
         self._log_changes(before)
 
     async def _inform(self) -> None:
@@ -167,6 +178,14 @@ class Membership:
         asked_at = uptime()
         await self._changes.caught_up()
         self._state = self._state.informed(asked_at)
+
+    def _compare_clocks(self, redis_time: float) -> None:
+        """Sessions have instants of all replicas, so their clocks must agree."""
+        ahead = self._wall_clock() - redis_time
+        is_doubted = abs(ahead) > CLOCKS_AGREE
+        if is_doubted and not self._is_clock_doubted:
+            log.warning("clock_differs", ahead=round(ahead, 1), hint="let all machines set their clocks by NTP")
+        self._is_clock_doubted = is_doubted
 
     def _log_changes(self, before: Roll) -> None:
         for what, one in changes(before, self.roll):
@@ -182,7 +201,7 @@ class Membership:
 
 
 def read_roll(answer: Sequence[Any]) -> Roll:
-    """What lua/renew_lease.lua returned. What another version tells about itself is read as far as it is known."""
+    """What lua/renew_lease.lua returned after the time. What another version tells is read as far as it is known."""
     leader, grace, *rest = answer
     alive: dict[str, ReplicaInfo] = {}
     left: set[str] = set()

@@ -41,6 +41,7 @@ class SessionOwner:
     ) -> None:
         self._store, self._orchestrator, self._turns = store, orchestrator, turns
         self._membership, self._clock = membership, clock
+        self._owned: set[str] = set()
         self._gained: set[str] = set()
         """The sessions of other replicas that are not continued yet: their managers are not ours."""
         self._beginning: set[str] = set()
@@ -57,16 +58,19 @@ class SessionOwner:
         await self._tasks.aclose()
 
     def _owner_changed(self, session_id: str, before: Ownership | None, after: Ownership | None) -> None:
-        if after is None:
-            self._gained.discard(session_id)
-        elif after.owner != self._store.replica_id:
+        if after is not None and after.owner == self._store.replica_id:
+            self._owned.add(session_id)
+            if before is not None and before != after:  # a new one is begun by what stored it
+                self._orchestrator.let_go(session_id)  # what was begun as an earlier owner
+                self._gained.add(session_id)
+                self._begin(session_id)
+            return
+        self._owned.discard(session_id)
+        self._gained.discard(session_id)
+        if after is not None:
             self._lost(session_id, after)
-        elif before is not None and before.owner != after.owner:  # a new one is begun by what stored it
-            self._gained.add(session_id)
-            self._begin(session_id)
 
     def _lost(self, session_id: str, after: Ownership) -> None:
-        self._gained.discard(session_id)
         if self._orchestrator.acts_for(session_id):
             self._orchestrator.let_go(session_id)
             log.info("session_let_go", session_id=session_id, owner=after.owner, fence=after.fence)
@@ -109,7 +113,7 @@ class SessionOwner:
         if not self._membership.may_act:
             return
         acts_for = self._orchestrator.acts_for
-        idle = {session.session_id for session in self._store.owned() if not acts_for(session.session_id)}
+        idle = {session_id for session_id in self._owned if not acts_for(session_id)}
         for session_id in idle & (self._unattended | self._gained):
             self._begin(session_id)
         self._unattended = idle

@@ -60,7 +60,7 @@ class Spreading:
         most = (DRAIN_MOST if self._membership.is_draining else MOST) - self._hand_over.awaited
         transfer = spread(self._membership.id, self._live.by_replica, self._membership.roll, max(most, 0))
         now, targets = self._clock(), list(transfer.targets)
-        for session in self._store.owned():
+        for session in self._store.owned() if targets else ():
             if not targets:
                 break
             if not session.over and is_settled(session, now) and await self._hand_over.give(session, targets[-1]):

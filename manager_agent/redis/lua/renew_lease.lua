@@ -2,7 +2,7 @@
 -- Renew the lease of a replica, and tell what is known of all.
 -- KEYS: leases, what replicas tell about themselves (hash), leader (hash: id, grace, heard)
 -- ARGV: id, what it tells, length of a lease in ms, ms of silence after which Redis was away, 1 if it may lead
--- Returns: leader, ms of grace, then for each replica: id, ms that are left (0: lapsed, -1: it left), what it tells
+-- Returns: the instant, leader, ms of grace, then for each replica: id, ms that are left (0: lapsed, -1: it left), what it tells
 -- urgent
 -- include: liveness
 
@@ -41,7 +41,7 @@ if not leads and ARGV[5] == '1' then
   leads = id
 end
 
-local answer = {leads or '', math.max(grace - now, 0)}
+local answer = {now, leads or '', math.max(grace - now, 0)}
 local found = redis.call('ZRANGE', leases, 0, -1, 'WITHSCORES')
 for i = 1, #found, 2 do
   local ends = tonumber(found[i + 1])

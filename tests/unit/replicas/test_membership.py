@@ -117,3 +117,23 @@ async def test_what_another_version_tells_about_itself_is_read_as_far_as_known(c
     roll = a.membership.roll
     assert [roll.alive[one].sessions for one in ("x", "y", "z")] == [0, 0, 0]
     assert roll.alive["z"].address == "http://z"
+
+
+async def test_the_new_leader_is_told_once_that_it_leads(cluster: Cluster) -> None:
+    a, b = await cluster.add(), await cluster.add()
+    told: list[str] = []
+    b.membership.when_leading(lambda: told.append("leads"))
+    await cluster.stop(a)
+    await until(lambda: b.membership.is_leader)
+    await b.membership.renew()
+    await b.membership.renew()
+    assert told == ["leads"]
+
+
+async def test_a_clock_that_differs_from_redis_is_told_once(cluster: Cluster) -> None:
+    a = await cluster.add()
+    a.membership._wall_clock = lambda: 0.0
+    with capture_logs() as logs:
+        await a.membership.renew()
+        await a.membership.renew()
+    assert [line["event"] for line in logs if line["event"] == "clock_differs"] == ["clock_differs"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from manager_agent.replicas import spreading
 from manager_agent.replicas.balance import TOLERANCE
 from manager_agent.session import events as ev
+from manager_agent.store.stored_session import Ownership
 from tests.redis_server import RedisServer
 from tests.unit.replicas.cluster import LEASE, Cluster
 from tests.unit.waits import until
@@ -220,3 +222,41 @@ async def test_a_session_that_lost_its_control_loop_is_begun_anew(own_cluster: C
     assert a.running == set()
     await until(lambda: a.running == {"ses_1"})
     assert a.store.ownership("ses_1").fence == 1
+
+
+async def test_a_session_that_went_away_and_came_back_unnoticed_is_begun_anew(cluster: Cluster) -> None:
+    """As when many changes were read as one: it is owned as before, with another fence."""
+    a, b = await cluster.add(), await cluster.add()
+    await a.open(1)
+    await cluster.until_settled()
+    before = a.store.ownership("ses_1")
+    a.owner._owner_changed("ses_1", Ownership(a.id, 0), before)
+    assert a.running == set()
+    await until(lambda: a.running == {"ses_1"})
+    await cluster.until_settled()
+    assert b.running == set()
+
+
+async def test_replicas_that_crash_join_and_drain_at_random_lose_no_session(cluster: Cluster) -> None:
+    chance = random.Random(13)
+    replicas = [await cluster.add() for _ in range(3)]
+    await asyncio.gather(*(replicas[number % 3].open(number) for number in range(15)))
+    await cluster.until_settled()
+    for _ in range(6):
+        victim = chance.choice(cluster.replicas)
+        match chance.choice(["crash", "cut off", "drain"]):
+            case "crash":
+                await cluster.crash(victim)
+                await cluster.add()
+            case "cut off":
+                victim.connection.is_cut_off = True
+                await asyncio.sleep(chance.choice([LEASE / 2, 2 * LEASE]))
+                victim.connection.is_cut_off = False
+            case "drain":
+                await victim.drain.finish(5.0)
+                await cluster.stop(victim)
+                await cluster.add()
+        if chance.random() < 0.5:
+            await cluster.until_settled()
+    await cluster.until_settled()
+    assert sum(cluster.shares) == 15
