@@ -255,7 +255,7 @@ async def test_an_acknowledged_change_that_redis_lost_before_anyone_saw_it_is_wr
         await a.connection.pipeline([("XDEL", keys.changes, lost), ("HDEL", keys.records(Kind.ANSWER), "2")])
         b.records.put(Kind.ANSWER, "3", b"1")
         assert await b.keys() == ["1", "3"]
-        await a.changelog.start()
+        await a.changelog.caught_up()
         await eventually("the lost change to be written", b.keys, lambda found: found == ["1", "3", "2"])
 
 
