@@ -44,7 +44,8 @@ REFUSAL_LOGGED_EVERY = 60.0
 Word = str | bytes | int | float
 Command = Sequence[Word]
 Observe = Callable[[str, float, str], None]
-"""Called with the name of a command or script, its seconds, and how it ended: ok, away or uncertain."""
+"""Called with the name of a command or script, its seconds, and how it ended: ok, away (not carried out), uncertain
+(it may have been), or refused (it is wrong)."""
 T = TypeVar("T")
 
 
@@ -96,7 +97,7 @@ class RedisConnection:
         """What a script returns. Raises RedisAway, CommandRefused."""
         rest, is_urgent = (len(keys), *keys, *args), script.is_urgent
         (answer,) = await self._carry_out(script.name, [("EVALSHA", script.sha, *rest)], is_urgent=is_urgent)
-        if isinstance(answer, exceptions.NoScriptError):
+        if _is_unknown_script(answer):
             (answer,) = await self._carry_out(script.name, [("EVAL", script.source, *rest)], is_urgent=is_urgent)
         return _accepted(answer, script.name)
 
@@ -112,6 +113,8 @@ class RedisConnection:
             async with self._turn(is_urgent):
                 answers = await self._redirected(commands, blocks)
             _require_served(answers)
+            if any(isinstance(answer, Exception) and not _is_unknown_script(answer) for answer in answers):
+                outcome = "refused"
         except RedisAway as away:
             outcome = "uncertain" if away.is_uncertain else "away"
             self._failed(away)
@@ -225,6 +228,10 @@ async def _answer(connection: AbstractConnection) -> Any:
         return await connection.read_response(timeout=math.inf)
     except exceptions.ResponseError as refusal:
         return refusal
+
+
+def _is_unknown_script(answer: Any) -> bool:
+    return isinstance(answer, exceptions.NoScriptError)
 
 
 def _require_served(answers: Sequence[Any]) -> None:

@@ -28,6 +28,8 @@ AWAY = frozenset(
 """The codes of answers that are about the state of Redis, or about what it lets us do, not about the command."""
 REFUSING = {"OOM": False, "NOPERM": False, "MISCONF": True, "NOREPLICAS": True}
 """Those of a Redis that may still carry out other commands -> whether it takes no writes at all."""
+SHOWN = 300
+"""Characters of an answer."""
 
 
 class RedisAway(Exception):
@@ -63,7 +65,8 @@ def fault_of_answer(error: Exception, what: str) -> RedisAway | CommandRefused:
         return RedisAway("Redis is a cluster, or its nodes don't agree: REDIS_URL must begin with redis+cluster://")
     if isinstance(error, exceptions.ConnectionError):
         return RedisAway("Redis refused the connection")
-    return CommandRefused(f"{what}: {error}")
+    said, _, _ = str(error).partition(", with args")  # which may be secret
+    return CommandRefused(f"{what}: {said[:SHOWN]}")
 
 
 def why_unreached(error: BaseException) -> str:

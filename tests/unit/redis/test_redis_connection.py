@@ -59,8 +59,9 @@ async def test_a_script_is_sent_once(redis_server: RedisServer, connect: Connect
 
 async def test_a_wrong_command_is_refused_and_redis_is_not_away(redis_server: RedisServer, connect: Connect) -> None:
     connection = connect(redis_server)
-    with pytest.raises(CommandRefused, match="NOSUCH"):
-        await connection.call("NOSUCH")
+    with pytest.raises(CommandRefused, match="NOSUCH") as caught:
+        await connection.call("NOSUCH", "s3cret")
+    assert "s3cret" not in str(caught.value)
     with pytest.raises(CommandRefused, match="broken"):
         await connection.run(Script("broken", "return redis.call('INCR', 'a', 'b')"), [], [])
     assert not connection.is_away
@@ -201,6 +202,22 @@ async def test_what_the_acl_forbids_is_said(tmp_path: Path, connect: Connect) ->
         with capture_logs() as logs, pytest.raises(RedisAway, match="NOPERM"):
             await connection.call("XADD", connection.keys.changes, "*", "k", "x")
     assert [(one["event"], one["code"]) for one in logs] == [("redis_refuses", "NOPERM")]
+
+
+async def test_who_observes_is_told_how_commands_end(own_redis_server: RedisServer) -> None:
+    told: list[tuple[str, str]] = []
+    url = read_redis_url(own_redis_server.url)
+    connection = RedisConnection(url, "test", lambda name, seconds, outcome: told.append((name, outcome)))
+    await connection.call("PING")
+    with pytest.raises(CommandRefused):
+        await connection.call("NOSUCH")
+    await connection.run(Script("one", "return 1"), [], [])
+    own_redis_server.stop()
+    while told[-1][1] != "away":  # what was sent on the connection that ended is uncertain
+        with pytest.raises(RedisAway):
+            await connection.call("INCR", "n")
+    await connection.aclose()
+    assert told[:4] == [("PING", "ok"), ("NOSUCH", "refused"), ("one", "ok"), ("one", "ok")]
 
 
 async def test_a_command_that_blocks_waits_longer(redis_server: RedisServer, connect: Connect) -> None:
