@@ -49,9 +49,10 @@ from manager_agent.clock import Clock
 from manager_agent.control.probe import Probe
 from manager_agent.control.session_log import log_changes
 from manager_agent.outbound.address_policy import AddressRefused
-from manager_agent.outbound.callbacks import Callbacks
+from manager_agent.outbound.callbacks import CallbackMeans, Callbacks
 from manager_agent.outbound.deliverer import SigningKeys
 from manager_agent.outbound.http_client import GuardedHttpClient
+from manager_agent.outbound.shared_callbacks import SharedCallbacks
 from manager_agent.store.store import local
 from manager_agent.tasks import Tasks
 
@@ -142,21 +143,31 @@ def authenticator_of(settings: Settings, clock: Clock, livekit_clock: Clock) -> 
     )
 
 
-def callbacks_of(components: Components, *, signing_keys: SigningKeys) -> Callbacks:
-    """The Callbacks, not started. Raises BadSettings when the address policy refuses one of the CALLBACK_URLS."""
+def callbacks_of(components: Components, *, signing_keys: SigningKeys) -> Callbacks | SharedCallbacks:
+    """The callbacks, not started. Raises BadSettings when the address policy refuses one of the CALLBACK_URLS."""
     address_policy = components.callback_addresses
     for number, url in enumerate(components.settings.callback_urls.values(), start=1):
         try:
             address_policy.admit(url.get_secret_value())
         except AddressRefused as refused:
             raise BadSettings(f"CALLBACK_URLS: entry {number}: {refused}") from None
-    return Callbacks(
+    sending = CallbackMeans(
         http_client=GuardedHttpClient(address_policy),
         recording=components.recording,
         records=components.records,
-        recovered=components.recovery.completed,
         clock=components.clock,
         livekit_clock=components.rooms.livekit_clock,
         view=lambda session: SessionView.of(session).model_dump(mode="json"),
         signing_keys=signing_keys,
+    )
+    if components.replica is None:
+        return Callbacks(sending, recovered=components.recovery.completed)
+    shared = components.replica.shared
+    return SharedCallbacks(
+        sending,
+        connection=shared.connection,
+        changelog=shared.changelog,
+        store=shared.store,
+        is_leader=lambda: shared.membership.is_leader,
+        is_dead=lambda replica_id: shared.membership.roll.is_dead(replica_id),
     )

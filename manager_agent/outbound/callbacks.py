@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -34,40 +35,51 @@ View = Callable[[Session], Mapping[str, Any]]
 """The session as its owner sees it, without a token."""
 
 
-def present_event(session: Session, url: str, view: View, at: float) -> QueuedDelivery:
-    """The event of the present state of a session, made at `at`."""
-    delivery = Delivery.of(session, url, at)
-    since, shown = str(int(session.state_since)), view(session)
-    content = {"event": delivery.event, "id": delivery.id, "createdAt": since, "session": shown}
-    return QueuedDelivery(delivery, json.dumps(content, separators=(",", ":")).encode())
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallbackMeans:
+    """What callbacks are made and sent with."""
+
+    http_client: GuardedHttpClient
+    recording: Recording
+    records: Records
+    clock: Clock
+    livekit_clock: Clock
+    view: View
+    signing_keys: SigningKeys
+
+    def deliverer(
+        self,
+        finish: Callable[[Delivery, bool], None],
+        tried: Callable[[Delivery], None] = lambda _: None,
+        delivery_log: DeliveryLog | None = None,
+    ) -> Deliverer:
+        """For the arguments see Deliverer."""
+        return Deliverer(
+            http_client=self.http_client,
+            recording=self.recording,
+            clock=self.clock,
+            livekit_clock=self.livekit_clock,
+            signing_keys=self.signing_keys,
+            finish=finish,
+            tried=tried,
+            delivery_log=delivery_log,
+        )
+
+    def event(self, session: Session, url: str) -> QueuedDelivery:
+        """The event of the present state of a session, made now."""
+        delivery = Delivery.of(session, url, self.clock())
+        since, shown = str(int(session.state_since)), self.view(session)
+        content = {"event": delivery.event, "id": delivery.id, "createdAt": since, "session": shown}
+        return QueuedDelivery(delivery, json.dumps(content, separators=(",", ":")).encode())
 
 
 class Callbacks:
     """`tell` is a listener of the store; `delivery_log` has the outcome of each event."""
 
-    def __init__(
-        self,
-        *,
-        http_client: GuardedHttpClient,
-        recording: Recording,
-        records: Records,
-        recovered: Callable[[], Awaitable[object]],
-        clock: Clock,
-        livekit_clock: Clock,
-        view: View,
-        signing_keys: SigningKeys,
-    ) -> None:
+    def __init__(self, means: CallbackMeans, recovered: Callable[[], Awaitable[object]]) -> None:
         """`recovered`: returns once all sessions of earlier processes are known."""
-        self._kept, self._recovered = DeliveryRecords(records), recovered
-        self._view, self._clock = view, clock
-        self._deliverer = Deliverer(
-            http_client=http_client,
-            recording=recording,
-            clock=clock,
-            livekit_clock=livekit_clock,
-            signing_keys=signing_keys,
-            finish=self._kept.finish,
-        )
+        self._means, self._kept, self._recovered = means, DeliveryRecords(means.records), recovered
+        self._deliverer = means.deliverer(self._kept.finish)
         self._waiting = Tasks()
 
     @property
@@ -141,7 +153,7 @@ class Callbacks:
         """Queue the event of the present state."""
         if self._deliverer.is_unwanted(session):
             return
-        queued = present_event(session, url, self._view, self._clock())
+        queued = self._means.event(session, url)
         self._kept.keep(queued.delivery, queued.body)
         self._enqueue(session, queued)
 

@@ -17,20 +17,15 @@ from typing import Protocol
 
 import structlog
 
-from manager_agent.clock import Clock
-from manager_agent.outbound.callbacks import View, present_event
-from manager_agent.outbound.deliverer import Deliverer, SigningKeys
+from manager_agent.outbound.callbacks import CallbackMeans
 from manager_agent.outbound.deliveries import DeliveryLog, DeliveryState, is_event
 from manager_agent.outbound.delivery_queues import QueuedDelivery
 from manager_agent.outbound.delivery_records import RecordedDelivery
-from manager_agent.outbound.http_client import GuardedHttpClient
 from manager_agent.outbound.shared_deliveries import SharedDeliveries
 from manager_agent.outbound.shared_delivery_log import SharedDeliveryLog
 from manager_agent.records.pending_changes import RecordChange
-from manager_agent.records.records import Records
 from manager_agent.redis.changelog import ChangeLog
 from manager_agent.redis.connection import RedisConnection
-from manager_agent.store.recording import Recording
 from manager_agent.store.store import Change, Store, UnknownSession
 from manager_agent.store.stored_session import Ownership
 from manager_agent.tasks import Tasks
@@ -57,49 +52,28 @@ class SharedStore(Store, Protocol):
     def listen_to_owners(self, listener: Callable[[str, Ownership | None, Ownership | None], None]) -> None: ...
 
 
-class Replicas(Protocol):
-    """What callbacks need to know of the other replicas (replicas/membership.py)."""
-
-    @property
-    def is_leader(self) -> bool: ...
-
-    def is_alive(self, replica_id: str) -> bool: ...
-
-
 class SharedCallbacks:
     """`tell` is a listener of the store; `delivery_log` has the outcome of each event, at any replica."""
 
     def __init__(
         self,
+        means: CallbackMeans,
         *,
-        http_client: GuardedHttpClient,
-        recording: Recording,
-        records: Records,
         connection: RedisConnection,
         changelog: ChangeLog,
         store: SharedStore,
-        replicas: Replicas,
-        clock: Clock,
-        livekit_clock: Clock,
-        view: View,
-        signing_keys: SigningKeys,
+        is_leader: Callable[[], bool],
+        is_dead: Callable[[str], bool],
     ) -> None:
-        """Create it before the changelog starts."""
+        """Create it before the changelog starts. `is_leader`: whether this replica does what only one of them may do.
+        `is_dead`: whether the replica of this id acts no more."""
         store.record_with(self.outbox)
-        self._store, self._replicas, self._view, self._clock = store, replicas, view, clock
-        self._shared = SharedDeliveries(records, self._recorded)
+        self._store, self._means, self._clock = store, means, means.clock
+        self._is_leader, self._is_dead = is_leader, is_dead
+        self._shared = SharedDeliveries(means.records, self._recorded)
         self.delivery_log = DeliveryLog()
         self._shared_log = SharedDeliveryLog(self.delivery_log, connection, changelog, store.replica_id)
-        self._deliverer = Deliverer(
-            http_client=http_client,
-            recording=recording,
-            clock=clock,
-            livekit_clock=livekit_clock,
-            signing_keys=signing_keys,
-            delivery_log=self.delivery_log,
-            tried=self._shared_log.tell,
-            finish=self._shared.finish,
-        )
+        self._deliverer = means.deliverer(self._shared.finish, self._shared_log.tell, self.delivery_log)
         self._removed_by: dict[str, str] = {}
         """The last owners of removed sessions with events."""
         self._orphans_since: dict[str, float] = {}
@@ -161,7 +135,7 @@ class SharedCallbacks:
             is_due = is_event(change)
         if not is_due:
             return None
-        queued = present_event(session, session.callback_url, self._view, self._clock())
+        queued = self._means.event(session, session.callback_url)
         return RecordedDelivery(queued.delivery, queued.body.decode())
 
     def _recorded(self, kept: RecordedDelivery) -> None:
@@ -214,11 +188,11 @@ class SharedCallbacks:
 
     def _is_left_here(self, session_id: str, now: float) -> bool:
         owner = self._removed_by.get(session_id)
-        if owner == self._store.replica_id or not self._replicas.is_leader:
+        if owner == self._store.replica_id or not self._is_leader():
             return owner == self._store.replica_id
         if owner is None:
             return now > self._orphans_since[session_id] + ORPHANED_AFTER
-        return not self._replicas.is_alive(owner)
+        return self._is_dead(owner)
 
     def _is_known(self, session_id: str) -> bool:
         try:

@@ -15,6 +15,7 @@ from manager_agent.acting_gate import ActingGate
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.outbound.callbacks import Callbacks
+from manager_agent.outbound.shared_callbacks import SharedCallbacks
 from manager_agent.records.records import Records
 from manager_agent.registry.registry import Registry
 from manager_agent.store.store import Store, local
@@ -28,7 +29,7 @@ def wire(
     acting: ActingGate,
     agent: ManagerAgent,
     reconciler: Reconciler,
-    callbacks: Callbacks,
+    callbacks: Callbacks | SharedCallbacks,
     waiters: Waiters,
     shipper: LogShipper,
     records: Records,

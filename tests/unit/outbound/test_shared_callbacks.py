@@ -12,6 +12,7 @@ from dataclasses import replace
 import pytest
 
 from manager_agent.outbound import shared_callbacks
+from manager_agent.outbound.callbacks import CallbackMeans
 from manager_agent.outbound.deliveries import DeliveryState
 from manager_agent.outbound.shared_callbacks import SharedCallbacks
 from manager_agent.records.records import Kind
@@ -31,34 +32,29 @@ from tests.unit.waits import never, until
 pytestmark = pytest.mark.unit
 
 
-class Alive:
-    """Who is there, as the test says."""
-
-    def __init__(self) -> None:
-        self.is_leader = False
-        self.dead: set[str] = set()
-
-    def is_alive(self, replica_id: str) -> bool:
-        return replica_id not in self.dead
-
-
 class CallbackReplica(StoreReplica):
     def __init__(self, server: RedisServer, clock: VirtualClock, answer: Answer) -> None:
         super().__init__(server, clock)
-        self.alive, self.http_client = Alive(), FakeHttpClient(answer)
+        self.http_client, self.is_leader = FakeHttpClient(answer), False
+        self.dead: set[str] = set()
+        """The replicas that act no more, as the test says."""
         self.records = RedisRecords(self.connection, self.changelog, time.time, self.replica_id)
-        self.callbacks = SharedCallbacks(
+        means = CallbackMeans(
             http_client=self.http_client,
             recording=Recording(self.store),
             records=self.records,
-            connection=self.connection,
-            changelog=self.changelog,
-            store=self.store,
-            replicas=self.alive,
             clock=time.time,
             livekit_clock=time.time,
             view=lambda session: {"session_id": session.session_id},
             signing_keys=lambda owner: (owner, "f" * 64),
+        )
+        self.callbacks = SharedCallbacks(
+            means,
+            connection=self.connection,
+            changelog=self.changelog,
+            store=self.store,
+            is_leader=lambda: self.is_leader,
+            is_dead=lambda replica_id: replica_id in self.dead,
         )
         self.store.listen(self.callbacks.tell)
 
@@ -196,7 +192,7 @@ async def test_events_of_a_removed_session_are_delivered_by_its_last_owner(start
         return 200
 
     here, there = await start(waits), await start()
-    there.alive.is_leader = True
+    there.is_leader = True
     await removed_with_events(here)
     await there.changelog.caught_up()
     with pytest.raises(UnknownSession):
@@ -212,11 +208,11 @@ async def test_the_leader_delivers_what_a_dead_replica_left_of_removed_sessions(
 ) -> None:
     monkeypatch.setattr(shared_callbacks, "ORPHANS_INTERVAL", 0.05)
     here, leader, other = await start(hangs), await start(), await start()
-    leader.alive.is_leader = True
+    leader.is_leader = True
     await removed_with_events(here)
     await leader.changelog.caught_up()
-    leader.alive.dead.add(here.replica_id)
-    other.alive.dead.add(here.replica_id)
+    leader.dead.add(here.replica_id)
+    other.dead.add(here.replica_id)
     await until(leader.sent, lambda sent: sent == ["session_ready", "session_ended"])
     await until(lambda: leader.callbacks.pending, lambda count: count == 0)
     assert (await leader.recorded(), other.sent()) == ([], [])
@@ -229,7 +225,7 @@ async def test_a_leader_that_does_not_know_who_removed_a_session_waits_for_it(
     here = await start(hangs)
     await removed_with_events(here)
     leader = await start()
-    leader.alive.is_leader = True
+    leader.is_leader = True
     await until(lambda: leader.callbacks._orphans_since)
     assert leader.sent() == []
     monkeypatch.setattr(shared_callbacks, "ORPHANED_AFTER", 0.0)
