@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from itertools import count
 from random import uniform
 from time import perf_counter
 
 from manager_agent.clock import Clock
 from manager_agent.not_acting import NotActing
-from manager_agent.records.pending_changes import RecordChange
 from manager_agent.redis.changelog import ChangeLog, Entry
 from manager_agent.redis.connection import RedisAway, RedisConnection
 from manager_agent.session.counts import SessionCounts
@@ -37,7 +34,8 @@ from manager_agent.store.replicated_sessions import (
     UnreadableSession,
 )
 from manager_agent.store.room_names import RoomNames
-from manager_agent.store.session_scripts import SessionScripts, Status, Write, WriteAnswer
+from manager_agent.store.session_scripts import SessionScripts, Status
+from manager_agent.store.session_writer import Outbox, SessionWriter
 from manager_agent.store.store import Change, Full, Listener, RoomNameTaken, Timing, UnknownSession, untimed
 from manager_agent.store.stored_session import Ownership, StoredSession, read_session_entry
 
@@ -45,12 +43,7 @@ TRIES = 40
 """How often a write is tried that others are always faster than."""
 FIRST_TRIES, PAUSE = 3, 0.05
 """After so many tries each is preceded by a random pause of up to so many seconds."""
-SENDS = 3
-"""How often a write is sent whose answer gets lost."""
 NOT_OWNER = "another replica acts for this session"
-
-Outbox = Callable[[Change], Sequence[RecordChange]]
-"""What is recorded in the same step as a change of this replica."""
 
 
 class RedisStore:
@@ -74,11 +67,10 @@ class RedisStore:
         sessions back that Redis has lost."""
         self.replica_id = replica_id
         self._changelog, self._clock, self._timing = changelog, clock, timing
-        self._outbox: Outbox = lambda change: ()
         self._mirror = Mirror(clock, names, ended)
         self._sessions = ReplicatedSessions(self._mirror, self._doubted)
         self._scripts = SessionScripts(connection, replica_id, limit_of)
-        self._numbers = count(1)
+        self._writer = SessionWriter(changelog, self._sessions, replica_id)
         self._reading = ReadingAnew(
             connection, changelog, self._scripts, self._sessions, self._mirror, replica_id, owners_first
         )
@@ -126,7 +118,7 @@ class RedisStore:
 
     def record_with(self, outbox: Outbox) -> None:
         """Have what `outbox` returns for a change of this replica recorded in the same step."""
-        self._outbox = outbox
+        self._writer.outbox = outbox
 
     def listen(self, listener: Listener) -> None:
         self._mirror.listen(listener)
@@ -172,7 +164,8 @@ class RedisStore:
     async def take(self, session_id: str, *, expected: Ownership, owner: str, only_from_dead: bool = False) -> bool:
         """Give the session to another owner. False if it is not owned as expected, if there is no such session, or,
         with `only_from_dead`, if the owner's lease has not lapsed. Raises RedisAway."""
-        answer = await self._scripts.take(self._next_name(), session_id, expected, owner, only_from_dead=only_from_dead)
+        name = self._writer.next_name()
+        answer = await self._scripts.take(name, session_id, expected, owner, only_from_dead=only_from_dead)
         await self._changelog.caught_up()
         return answer.status is Status.WRITTEN
 
@@ -190,21 +183,22 @@ class RedisStore:
     async def add(self, session: Session) -> None:
         self._mirror.refuse_when_frozen()
         await self._changelog.caught_up()
-        with self._pending(Change(session.session_id, None, session)) as pending:
+        with self._writer.pending(Change(session.session_id, None, session)) as pending:
             await self._add(session, pending)
 
     async def _add(self, session: Session, pending: PendingWrite) -> None:
         for is_last in (False, True):
             if (wait := self.name_free_in(session.room_name, session.tenant)) > 0:
                 raise RoomNameTaken(session.room_name, wait)
-            answer = await self._send(pending, partial(self._scripts.add, holder=self.in_room(session.room_name)))
+            holder = self.in_room(session.room_name)
+            answer = await self._writer.send(pending, partial(self._scripts.add, holder=holder))
             match answer.status:
                 case Status.WRITTEN:
                     await self._added(pending, answer.version)
                     return
                 case Status.FULL:
                     raise Full(answer.counter)
-            await self._caught_up_after(pending)
+            await self._writer.caught_up_after(pending)
             if pending.is_carried_out:  # and changed by others since
                 return
             if is_last:  # taken by a session that is not known here, or not any more
@@ -213,12 +207,12 @@ class RedisStore:
     async def restore(self, session: Session, recorded_revision: int | None = None) -> None:
         """Raises SessionUnreadable if it is stored already, by a newer version of the program."""
         change = Change(session.session_id, None, session, is_restored=True, recorded_revision=recorded_revision)
-        with self._pending(change) as pending:
-            answer = await self._send(pending, partial(self._scripts.add, holder=None))
+        with self._writer.pending(change) as pending:
+            answer = await self._writer.send(pending, partial(self._scripts.add, holder=None))
             if answer.status is Status.WRITTEN:
                 await self._added(pending, answer.version)
             else:
-                await self._caught_up_after(pending)
+                await self._writer.caught_up_after(pending)
         self.get(session.session_id)
         if session.is_cleaned_up:
             await self._bound_ended(session.owner)
@@ -259,8 +253,8 @@ class RedisStore:
         raise RedisAway("others always changed the session first")
 
     async def _compare_and_set(self, known: StoredSession, change: Change) -> bool:
-        with self._pending(change, known.version + 1) as pending:
-            answer = await self._send(pending, partial(self._scripts.update, known=known))
+        with self._writer.pending(change, known.version + 1) as pending:
+            answer = await self._writer.send(pending, partial(self._scripts.update, known=known))
             if answer.status is Status.FULL:
                 raise Full(answer.counter)
             if answer.status is Status.WRITTEN:
@@ -271,7 +265,7 @@ class RedisStore:
 
     async def _see_what_is_stored(self, known: StoredSession, pending: PendingWrite) -> None:
         """It was not what was known when the write was sent."""
-        await self._caught_up_after(pending)
+        await self._writer.caught_up_after(pending)
         if (found := self._sessions.find(known.session_id)) is not None and found.is_at(known):
             await self._reading.settle(known.session_id)  # no entry says so: Redis has lost a write
 
@@ -295,8 +289,8 @@ class RedisStore:
         known, session = self._sessions.stored(session_id), self.get(session_id)
         free_at = self._mirror.quarantined_until(session)
         quarantine = 0.0 if free_at is None else free_at - self._clock()
-        with self._pending(Change(session_id, session, None), known.version + 1) as pending:
-            answer = await self._send(pending, partial(self._scripts.remove, known=known, quarantine=quarantine))
+        with self._writer.pending(Change(session_id, session, None), known.version + 1) as pending:
+            answer = await self._writer.send(pending, partial(self._scripts.remove, known=known, quarantine=quarantine))
             if answer.status is Status.WRITTEN:
                 self._sessions.removed(session_id, pending.version, pending.name, is_own=True)
                 return True
@@ -313,52 +307,7 @@ class RedisStore:
             except RedisAway:
                 return
 
-    # --- sending ------------------------------------------------------------------------------------
-
-    def _next_name(self) -> str:
-        return f"{self.replica_id}/{next(self._numbers)}"
-
-    async def _send(self, pending: PendingWrite, send: Callable[[Write], Awaitable[WriteAnswer]]) -> WriteAnswer:
-        """Send a write. If its answer is lost, look whether it was carried out, and send it again if not. Raises
-        RedisAway."""
-        write = Write(pending.name, pending.change, self._outbox(pending.change))
-        for is_last in (False,) * (SENDS - 1) + (True,):
-            was_uncertain = pending.is_uncertain
-            pending.is_uncertain = pending.is_under_way = True
-            try:
-                answer = await send(write)
-                pending.is_uncertain = was_uncertain or answer.status is Status.WRITTEN
-                return answer
-            except RedisAway as away:
-                pending.is_uncertain = was_uncertain or away.is_uncertain
-                if is_last or not away.is_uncertain:
-                    raise
-            finally:
-                pending.is_under_way = False
-            await self._changelog.caught_up()
-            if pending.is_carried_out:
-                return WriteAnswer(Status.WRITTEN, pending.version)
-        raise AssertionError("the last time returns or raises")
-
-    @contextmanager
-    def _pending(self, change: Change, version: int = 0) -> Iterator[PendingWrite]:
-        """A write that is about to be sent. One that may have been carried out at the end is told when its entry comes;
-        if RedisAway is raised then, it says so."""
-        pending = PendingWrite(self._next_name(), version, change)
-        self._sessions.sent(pending)
-        try:
-            yield pending
-        except RedisAway as away:
-            away.is_uncertain = pending.is_uncertain and not pending.is_carried_out
-            raise
-        finally:
-            if not pending.is_uncertain:
-                self._sessions.given_up(pending)
-
-    async def _caught_up_after(self, pending: PendingWrite) -> None:
-        """Whether a write was carried out is certain then, as it can't be any more."""
-        await self._changelog.caught_up()
-        pending.is_uncertain = False
+    # --- what Redis has carried out -----------------------------------------------------------------
 
     async def _added(self, pending: PendingWrite, version: int) -> None:
         if pending.is_carried_out:
@@ -369,14 +318,11 @@ class RedisStore:
             await self._changelog.caught_up()
 
     def _written(self, pending: PendingWrite, version: int, ownership: Ownership, *, is_new: bool = False) -> None:
-        """Redis has carried it out. Its entry may have been read already."""
+        """Its entry may have been read already."""
         session = pending.change.session
         self._sessions.advance(
             StoredSession(session.session_id, version, pending.name, ownership, session.room_name, is_new=is_new)
         )
-
-    def _doubted(self, session_id: str) -> None:
-        self._reading.settle_soon(session_id)
 
     def _apply_entry(self, entry: Entry) -> None:
         self._sessions.advance(read_session_entry(entry.fields))
@@ -384,3 +330,6 @@ class RedisStore:
     def _apply_removal(self, entry: Entry) -> None:
         fields = entry.fields
         self._sessions.removed(fields[b"id"].decode(), int(fields[b"v"]), fields[b"w"].decode())
+
+    def _doubted(self, session_id: str) -> None:
+        self._reading.settle_soon(session_id)

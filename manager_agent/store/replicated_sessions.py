@@ -157,7 +157,9 @@ class ReplicatedSessions:
                 self._doubted(session_id)  # Redis has lost one of the two writes
             return
         if known is None and not (is_read_anew or self._begins(stored)):
-            return  # from before the session was removed
+            if self._removed.get(session_id, 0) < stored.version:
+                self._doubted(session_id)  # Redis has lost its removal, or its beginning was not read
+            return  # from before it was removed
         self._store(stored, known, is_read_anew=is_read_anew)
         if session_id in self._known:
             self._unreadable.pop(session_id, None)
@@ -232,7 +234,7 @@ class ReplicatedSessions:
         write, which may be earlier than the entries before it."""
         self._unreadable.pop(session_id, None)
         if is_own:
-            self._removed[session_id] = version
+            self._removed[session_id] = version - 1
             _bound(self._removed, REMOVED_KEPT)
         elif self._removed.get(session_id, 0) <= version:
             self._removed.pop(session_id, None)

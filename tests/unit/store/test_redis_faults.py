@@ -20,6 +20,7 @@ from tests.redis_server import RedisServer
 from tests.unit.sessions import START
 from tests.unit.store.replicas import StoreReplica, StoreReplicas
 from tests.unit.virtual_time import VirtualClock
+from tests.unit.waits import until
 
 pytestmark = pytest.mark.unit
 
@@ -324,6 +325,20 @@ async def test_a_lost_write_that_no_entry_tells_of_is_found(
     await caught_up(here, there)
     assert here.store.get("ses_1") == there.store.get("ses_1")
     assert here.store.get("ses_1").room.sid == ("RM_1" if is_owner or not others_write else "")
+
+
+async def test_a_session_whose_removal_was_lost_is_known_again(own_replicas: StoreReplicas) -> None:
+    here, there = await own_replicas.start(2)
+    await there.store.add(a_session())
+    await caught_up(here, there)
+    earlier = await here.saved()
+    async with here.behind(), there.behind():
+        await here.store.remove("ses_1")
+        await here.go_back_to(earlier)
+    await there.store.update("ses_1", REQUESTED)
+    await here.changelog.caught_up()
+    await until(lambda: [one.room.requested_at for one in here.store.list()], lambda found: found == [START])
+    here.states_told("ses_1")
 
 
 # --- forms ------------------------------------------------------------------------------------------
