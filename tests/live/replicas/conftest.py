@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -11,6 +12,10 @@ import pytest
 
 from tests.live.replicas.replica_site import ReplicaSite
 from tests.redis_server import require_redis
+
+PROBLEM = re.compile(r"\[(warning|error|critical) *\]|Error: ")
+SHOWN = 20
+"""Lines of each log."""
 
 StartSite = Callable[..., Awaitable[ReplicaSite]]
 
@@ -25,3 +30,6 @@ async def start_site(livekit_binary: Path, tmp_path: Path) -> AsyncIterator[Star
             return await sites.enter_async_context(ReplicaSite(tmp_path, **how))
 
         yield start
+    for log in sorted(tmp_path.glob("replica-*.log")):
+        problems = [line for line in log.read_text(errors="replace").splitlines() if PROBLEM.search(line)]
+        print(f"{log.name}: {len(problems)} problems", *problems[-SHOWN:], sep="\n")  # pytest shows it of a failed test
