@@ -123,14 +123,15 @@ class Orchestrator:
         await self._store.restore(session, None if recorded is None else recorded.state_revision)
         self._start(session.session_id, lambda loop: None if recorded is None else loop.resume(recorded))
 
-    async def take_over(self, session_id: str, *, manager_at: float | None) -> None:
+    async def take_over(self, session_id: str, *, manager_at: float | None, is_from_dead: bool = False) -> None:
         """Continue a session for which another process acted until now, unless it is continued already. Its manager is
-        replaced from `manager_at` on; None: it is one of this process. Raises UnknownSession, NotActing."""
+        replaced from `manager_at` on; None: it is one of this process. `is_from_dead`: whether the other process is
+        dead. Raises UnknownSession, NotActing."""
         if self.acts_for(session_id):
             return
         store = self._acting_store(session_id)
         known = await self._dispatched_invites(store.get(session_id))
-        session = await store.update(session_id, ev.Interrupted(self._clock(), manager_at, known))
+        session = await store.update(session_id, ev.Interrupted(self._clock(), manager_at, known, is_from_dead))
         if not self.acts_for(session_id):
             self._start(session_id, lambda loop: loop.take_over(session))
 

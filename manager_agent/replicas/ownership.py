@@ -42,8 +42,9 @@ class SessionOwner:
         self._store, self._orchestrator, self._turns = store, orchestrator, turns
         self._membership, self._clock = membership, clock
         self._owned: set[str] = set()
-        self._gained: set[str] = set()
-        """The sessions of other replicas that are not continued yet: their managers are not ours."""
+        self._gained: dict[str, bool] = {}
+        """The sessions of other replicas that are not continued yet: their managers are not ours. With each, whether its
+        replica is dead."""
         self._beginning: set[str] = set()
         self._unattended: set[str] = set()
         """The owned sessions that had no control loop at the latest look."""
@@ -62,11 +63,11 @@ class SessionOwner:
             self._owned.add(session_id)
             if before is not None and before != after:  # a new one is begun by what stored it
                 self._orchestrator.let_go(session_id)  # what was begun as an earlier owner
-                self._gained.add(session_id)
+                self._gained[session_id] = self._membership.roll.is_dead(before.owner)
                 self._begin(session_id)
             return
         self._owned.discard(session_id)
-        self._gained.discard(session_id)
+        self._gained.pop(session_id, None)
         if after is not None:
             self._lost(session_id, after)
 
@@ -85,9 +86,9 @@ class SessionOwner:
             async with self._slots:
                 if not self._store.owns(session_id) or not self._membership.may_act:
                     return
-                is_gained = session_id in self._gained
+                is_gained, is_from_dead = session_id in self._gained, self._gained.get(session_id, False)
                 manager_at = self._clock() + TURN_TIMEOUT if is_gained else None
-                await self._orchestrator.take_over(session_id, manager_at=manager_at)
+                await self._orchestrator.take_over(session_id, manager_at=manager_at, is_from_dead=is_from_dead)
         except (UnknownSession, NotActing):
             return
         except RedisAway as away:
@@ -96,7 +97,7 @@ class SessionOwner:
         finally:
             self._beginning.discard(session_id)
         if is_gained and self._orchestrator.acts_for(session_id):
-            self._gained.discard(session_id)
+            self._gained.pop(session_id, None)
             self._turns.bring(session_id)
 
     async def _run(self) -> None:
@@ -114,6 +115,6 @@ class SessionOwner:
             return
         acts_for = self._orchestrator.acts_for
         idle = {session_id for session_id in self._owned if not acts_for(session_id)}
-        for session_id in idle & (self._unattended | self._gained):
+        for session_id in idle & (self._unattended | self._gained.keys()):
             self._begin(session_id)
         self._unattended = idle

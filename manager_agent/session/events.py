@@ -237,6 +237,8 @@ class Interrupted:
     """When to dispatch a manager in place of the present one, which is another process's; None: it stays."""
     dispatched_invites: frozenset[str] = frozenset()
     """The ids of the invites for which LiveKit has a dispatch of an agent; they are not sent again."""
+    is_from_dead: bool = False
+    """Whether the other process is dead, as far as anyone knows: its manager does not leave by itself."""
 
 
 @dataclass(frozen=True, slots=True)

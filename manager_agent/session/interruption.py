@@ -19,6 +19,9 @@ from manager_agent.session.session import End, Session
 
 RELIEVED_STAY = 10.0
 """Seconds for which the manager of another process may stay in the room: it leaves when the next one is there."""
+DEAD_STAY = 1.0
+"""The same if the process is dead: about as long as the next one takes to come. If it was frozen, its manager would be
+there when it is thawed."""
 
 
 def interrupted(session: Session, event: ev.Interrupted) -> Session:
@@ -26,7 +29,8 @@ def interrupted(session: Session, event: ev.Interrupted) -> Session:
     if session.over:
         return session
     if event.manager_at is not None:
-        session = _with_manager_orphaned(session, event.at, event.manager_at)
+        stay = DEAD_STAY if event.is_from_dead else RELIEVED_STAY
+        session = _with_manager_orphaned(session, event.at, event.manager_at, stay)
     return replace(
         session,
         services=tuple(_service(service, event) for service in session.services),
@@ -39,10 +43,10 @@ def interrupted(session: Session, event: ev.Interrupted) -> Session:
     )
 
 
-def _with_manager_orphaned(session: Session, at: float, manager_at: float) -> Session:
+def _with_manager_orphaned(session: Session, at: float, manager_at: float, stay: float) -> Session:
     manager = session.manager
     if manager.identity is not None:
-        stale = StaleParticipant(manager.identity, manager.presence, not_before=at + RELIEVED_STAY)
+        stale = StaleParticipant(manager.identity, manager.presence, not_before=at + stay)
         session = make_stale(session, stale)
     due = at if session.room.created_at is None else manager_at
     return replace(session, manager=manager.orphaned(due), room=session.room.unwatched())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from manager_agent.session import events as ev
-from manager_agent.session.interruption import RELIEVED_STAY
+from manager_agent.session.interruption import DEAD_STAY, RELIEVED_STAY
 from manager_agent.session.plan import CleanUp, CreateRoom, DispatchManager, ListRoom, Remove, SendInvite, plan
 from manager_agent.session.session import Session
 from tests.unit import sessions as given
@@ -45,6 +45,14 @@ def test_the_relieved_manager_stays_until_the_next_one_is_there() -> None:
     remove = Remove(given.MANAGER)
     assert remove not in due(session, NOW + RELIEVED_STAY - 0.1)
     assert remove in due(session, NOW + RELIEVED_STAY)
+
+
+def test_the_manager_of_a_dead_process_is_removed_when_the_next_one_is_there() -> None:
+    orphaned = given.after(_ready, ev.Interrupted(NOW, NOW, is_from_dead=True))
+    session = given.after(orphaned, ev.ManagerDispatched(NOW, 2, MANAGER_2))
+    remove = Remove(given.MANAGER)
+    assert remove not in due(session, NOW + DEAD_STAY - 0.1)
+    assert remove in due(session, NOW + DEAD_STAY)
 
 
 def test_the_relieved_manager_does_not_take_charge_again() -> None:
