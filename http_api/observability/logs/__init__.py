@@ -5,6 +5,6 @@ logs its last one; native.py captures the output of native code, unhandled.py un
 sinks, one of which is recent.py with the newest entries of each session; unwaited.py is the lock that sinks use.
 """
 
-from http_api.observability.logs.setup import Entry as Entry
+from http_api.observability.logs.setup import LogEntry as LogEntry
 from http_api.observability.logs.setup import Sink as Sink
 from http_api.observability.logs.setup import configure as configure

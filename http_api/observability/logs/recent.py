@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from http_api.observability.logs import Entry
+from http_api.observability.logs import LogEntry
 from http_api.observability.logs.unwaited import UnwaitedLock
 from manager_agent.store.store import Change
 
@@ -38,7 +38,7 @@ class RecentLogs:
         self.entries = self.bytes = 0
         """The number and size of the entries kept."""
 
-    def take(self, entry: Entry) -> None:
+    def take(self, entry: LogEntry) -> None:
         """Keep an entry if it is about a session."""
         session_id = entry.fields.get("session_id")
         if not isinstance(session_id, str) or _is_read_access(entry.fields):

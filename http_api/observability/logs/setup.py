@@ -31,7 +31,7 @@ STAMP = structlog.processors.TimeStamper(fmt="iso", utc=True)
 
 
 @dataclass(frozen=True)
-class Entry:
+class LogEntry:
     """One log entry, free of secrets."""
 
     fields: Mapping[str, Any]
@@ -46,7 +46,7 @@ class Entry:
 UNSAFE_IN_JSON = re.compile("[\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 """What JSON leaves as it is. All of it stands in strings, where the escapes mean the same."""
 Distribute = Callable[[Any, str, EventDict], str]
-Sink = Callable[[Entry], None]
+Sink = Callable[[LogEntry], None]
 """Receives each entry when it is logged, in any thread. It must not block, and must not log."""
 
 
@@ -122,7 +122,7 @@ def _distributor(sinks: Sequence[Sink], console: Any) -> Distribute:
     """The last processor: passes the entry to every sink and returns the text for the stream."""
 
     def distribute(logger: Any, method: str, event: EventDict) -> str:
-        entry = Entry(event)
+        entry = LogEntry(event)
         for sink in sinks:
             with suppress(Exception):  # a failing sink must not affect the others
                 sink(entry)

@@ -7,7 +7,7 @@ from typing import Self
 from aiohttp import web
 
 from http_api.observability.exit_budget import ExitBudget
-from http_api.observability.logs import Entry
+from http_api.observability.logs import LogEntry
 from http_api.observability.resource import resource_of
 from http_api.observability.shipping.batch import Stats
 from http_api.observability.shipping.formats import JSON, otlp_of
@@ -29,7 +29,7 @@ class Off:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: LogEntry) -> None:
         pass
 
     @property

@@ -19,7 +19,7 @@ from typing import Any, Self
 import structlog
 
 from http_api.observability.exit_budget import ExitBudget
-from http_api.observability.logs import Entry
+from http_api.observability.logs import LogEntry
 from http_api.observability.shipping.backlog import Backlog
 from http_api.observability.shipping.batch import Batch, Bounds, Stats
 from http_api.observability.shipping.collector import TIMEOUT, Collector
@@ -82,7 +82,7 @@ class Shipper:
         if lost := self._backlog.close():
             log.warning("logs_lost_at_exit", count=lost, endpoint=str(self._endpoint))
 
-    def put(self, entry: Entry) -> None:
+    def put(self, entry: LogEntry) -> None:
         """Queue an entry. Usable as a Sink."""
         if self._backlog.put(entry.line.encode()) and self._is_running.is_set():
             self._call_in_loop(self._news.set)

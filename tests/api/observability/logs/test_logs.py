@@ -12,7 +12,7 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from http_api.observability import logs
-from http_api.observability.logs import Entry
+from http_api.observability.logs import LogEntry
 from http_api.observability.logs.access import PATH_MAX, log_abandoned
 from manager_agent.session.session import EndReason
 from tests.api.stand_ins import StartApi
@@ -24,7 +24,7 @@ class Lines:
     """Everything logged from now on."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[LogEntry] = []
         logs.configure(dev=False, level="debug", secrets=[], stream=io.StringIO(), sinks=[self.entries.append])
 
     def of(self, event: str) -> list[dict[str, Any]]:

@@ -65,7 +65,7 @@ async def test_otlp_batch_arrives_complete(otel_collector: OtelCollector) -> Non
     shipper = Shipper(LogEndpoint(otel_collector.endpoint), OTLP)
     with shipper:
         for number in range(1_000):
-            shipper.put(logs.Entry({"event": f"entry {number}", "level": "debug"}))
+            shipper.put(logs.LogEntry({"event": f"entry {number}", "level": "debug"}))
         await otel_collector.until(lambda: len(otel_collector.log_records()) == 1_000)
     assert [record["body"]["stringValue"] for record in otel_collector.log_records()] == [
         f"entry {number}" for number in range(1_000)

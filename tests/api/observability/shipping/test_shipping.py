@@ -20,7 +20,7 @@ from http_api.access.api_keys import new_key
 from http_api.app import create_app
 from http_api.observability import logs
 from http_api.observability.exit_budget import ExitBudget
-from http_api.observability.logs import Entry
+from http_api.observability.logs import LogEntry
 from http_api.observability.logs.redaction import REDACTED
 from http_api.observability.metrics.metrics import METRICS
 from http_api.observability.shipping.batch import Batch, Bounds, Dropped
@@ -82,7 +82,7 @@ async def shipping(
 
 def put(shipper: Shipper, *names: str, **more: Any) -> None:
     for name in names:
-        shipper.put(Entry({"event": name, "level": "info", "timestamp": "2026-11-25T01:28:18.123456Z", **more}))
+        shipper.put(LogEntry({"event": name, "level": "info", "timestamp": "2026-11-25T01:28:18.123456Z", **more}))
 
 
 def numbered(first: int, end: int) -> list[str]:
@@ -452,5 +452,5 @@ async def test_application_exposes_the_shippers_statistics(start_api: StartApi, 
 
 def test_disabled_shipper_accepts_entries() -> None:
     with Off() as off:
-        off.put(Entry({"event": "a"}))
+        off.put(LogEntry({"event": "a"}))
     assert (off.stats.queued_records, off.stats.delivered, sum(off.stats.dropped.values())) == (0, 0, 0)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from http_api.observability.logs import Entry
+from http_api.observability.logs import LogEntry
 from http_api.observability.logs.recent import LINE_MAX, RecentLogs
 from manager_agent.session.session import Session
 from manager_agent.store.store import Change
@@ -33,7 +33,7 @@ def ends(logs: RecentLogs, session_id: str) -> None:
 
 
 def says(logs: RecentLogs, session_id: object, event: str, **more: Any) -> None:
-    logs.take(Entry({"event": event, "level": "debug", "session_id": session_id, **more}))
+    logs.take(LogEntry({"event": event, "level": "debug", "session_id": session_id, **more}))
 
 
 def events(logs: RecentLogs, session_id: str) -> list[str]:
@@ -58,7 +58,7 @@ def test_recent_logs_keep_no_entry_without_a_known_session() -> None:
     begins(logs, "a")
     for session_id in (None, 7, ["a"], "another", ""):
         says(logs, session_id, "no")
-    logs.take(Entry({"event": "no"}))
+    logs.take(LogEntry({"event": "no"}))
     assert (logs.entries, logs.bytes, logs.of("another")) == (0, 0, [])
 
 
@@ -132,7 +132,7 @@ def test_recent_logs_keep_their_bounds_and_counts_in_every_history(steps: list[t
         else:
             says(logs, what, str(number), text="x" * which)
         kept = {session_id: logs.of(session_id) for session_id in "abc"}
-        lines = [Entry(entry).line.encode() for entries in kept.values() for entry in entries]
+        lines = [LogEntry(entry).line.encode() for entries in kept.values() for entry in entries]
         assert (logs.entries, logs.bytes) == (len(lines), sum(map(len, lines)))
         assert logs.entries <= 8
         assert logs.bytes <= 1_500

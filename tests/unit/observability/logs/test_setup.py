@@ -16,7 +16,7 @@ import structlog
 from livekit import api
 
 from http_api.observability import logs
-from http_api.observability.logs import Entry, unhandled
+from http_api.observability.logs import LogEntry, unhandled
 from http_api.observability.logs.redaction import REDACTED
 
 pytestmark = pytest.mark.unit
@@ -79,7 +79,7 @@ def test_python_warnings_are_logged(stream: io.StringIO) -> None:
 @pytest.mark.parametrize("dev", [True, False])
 def test_every_sink_gets_each_entry_redacted(stream: io.StringIO, dev: bool) -> None:
     """Whatever the stream shows."""
-    entries: list[Entry] = []
+    entries: list[LogEntry] = []
     logs.configure(dev=dev, level="info", secrets=[SECRET], stream=stream, sinks=[entries.append] * 2)
     structlog.get_logger("a").info("ours", token=TOKEN, session_id="ses_1")
     first, second = entries
@@ -108,10 +108,10 @@ def test_an_entry_that_can_not_be_written_is_replaced_by_a_note(
 
 
 def test_a_failing_sink_does_not_keep_the_entry_from_the_others(stream: io.StringIO) -> None:
-    def fails(entry: Entry) -> None:
+    def fails(entry: LogEntry) -> None:
         raise RuntimeError
 
-    entries: list[Entry] = []
+    entries: list[LogEntry] = []
     logs.configure(dev=False, level="info", secrets=[], stream=stream, sinks=[fails, entries.append])
     structlog.get_logger().info("told")
     assert [entry.fields["event"] for entry in entries] == [lines(stream)[0]["event"]] == ["told"]
@@ -119,7 +119,7 @@ def test_a_failing_sink_does_not_keep_the_entry_from_the_others(stream: io.Strin
 
 def test_logging_to_a_closed_stream_raises_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     gone = io.StringIO()
-    entries: list[Entry] = []
+    entries: list[LogEntry] = []
     logs.configure(dev=False, level="info", secrets=[], stream=gone, sinks=[entries.append])
     gone.close()
     structlog.get_logger().info("told")
