@@ -233,14 +233,15 @@ class ReplicatedSessions:
         """A session was removed; with its last version that is `version`. `is_own`: known from the answer to an own
         write, which may be earlier than the entries before it."""
         self._unreadable.pop(session_id, None)
+        if not is_own:
+            self._removed.pop(session_id, None)
+        known = self._known.get(session_id)
+        if known is None or known.version >= version:
+            return
         if is_own:
             self._removed[session_id] = version - 1
             _bound(self._removed, REMOVED_KEPT)
-        elif self._removed.get(session_id, 0) <= version:
-            self._removed.pop(session_id, None)
-        known = self._known.get(session_id)
-        if known is not None and known.version < version:
-            self._drop(session_id, known, self._carried_out(write))
+        self._drop(session_id, known, self._carried_out(write))
 
     def lost(self, session_id: str) -> None:
         """A session is not stored any more, and no entry said so."""
