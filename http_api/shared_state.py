@@ -36,15 +36,12 @@ def provide_shared(app: web.Application, components: Components, rate: Rate, clo
     shared = replica.shared
     connection, membership, store = shared.connection, shared.membership, shared.store
 
-    def is_alive(replica_id: str) -> bool:
-        return not membership.roll.is_dead(replica_id)
-
     rates = SharedRates(connection, rate, clock)
     app[CHANGELOG], app[DRAIN] = shared.changelog, replica.drain
-    app[CLAIMS] = claims = IdempotencyClaims(connection, membership.id, is_alive)
+    app[CLAIMS] = claims = IdempotencyClaims(connection, membership.id, membership.is_alive)
     app[RATE_LIMITS], app[TO_CLOSE] = RateLimits.of(rates.counter), (claims, rates)
     app[REPLICA_STATUS] = lambda: status_of(shared)
-    return SharedRequests(connection, lambda session_id: store.ownership(session_id).owner, is_alive)
+    return SharedRequests(connection, lambda session_id: store.ownership(session_id).owner, membership.is_alive)
 
 
 def status_of(shared: SharedFoundation) -> ReplicaStatus:

@@ -98,6 +98,10 @@ class Membership:
         """The other replicas that are alive."""
         return [one for one in self.roll.alive.values() if one.replica_id != self.id]
 
+    def is_alive(self, replica_id: str) -> bool:
+        """Whether a replica of this id may still act, as far as is known here."""
+        return not self.roll.is_dead(replica_id)
+
     async def start(self) -> None:
         """Begin to renew the lease, in the background. Redis does not have to be there yet."""
         self._tasks.spawn(self._run(), name="membership", for_all=True)

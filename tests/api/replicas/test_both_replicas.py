@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import jwt
@@ -11,6 +12,7 @@ import pytest
 
 from tests.api.stand_ins import Api
 from tests.api.streams.feed_reader import Readers
+from tests.callback_receiver import CallbackReceiver
 from tests.event_stream import EventSource
 from tests.waiting import eventually
 
@@ -143,3 +145,23 @@ async def test_health_shows_redis_the_leader_and_all_replicas(a: Api, b: Api) ->
     assert {one["id"] for one in shown["replicas"]} == {a.parts.acting.id, b.parts.acting.id}
     assert [one["id"] for one in shown["replicas"] if one["leads"]] == [a.parts.acting.id]
     assert (await a.ask("GET", "//readyz"))[0] == 200
+
+
+async def test_each_event_is_posted_once_and_listed_at_both_replicas(a: Api, b: Api) -> None:
+    async with CallbackReceiver() as receiver:
+        await a.register("asr-1")
+        session_id = (await b.open({"type": "ASR"}, callback_url=receiver.url))[2]["session_id"]
+        assert (await a.say_ready(session_id, "asr-1"))[0] == 200
+        assert (await a.ask("DELETE", f"/sessions/{session_id}"))[0] == 200
+        await receiver.tries(2)
+        listed = [await eventually("all are delivered", partial(callbacks, api), are_delivered) for api in (a, b)]
+    assert receiver.events == ["session_ready", "session_ended"]
+    assert [one["id"] for one in listed[0]] == [one["id"] for one in listed[1]]
+
+
+async def callbacks(api: Api) -> Any:
+    return (await api.ask("GET", "/callbacks"))[2]["callbacks"]
+
+
+def are_delivered(callbacks: Any) -> bool:
+    return [one["state"] for one in callbacks] == ["delivered"] * 2
