@@ -136,7 +136,7 @@ async def _start_parts(stack: AsyncExitStack, app: web.Application, components: 
 
 def _close_after(stack: AsyncExitStack, app: web.Application, shared: SharedFoundation) -> None:
     """Close the connection to Redis after all that needs it."""
-    parts: tuple[Closed, ...] = (shared.connection, shared.changelog, *app[TO_CLOSE])
+    parts: tuple[Closed, ...] = (shared.connection, shared.store, shared.changelog, *app[TO_CLOSE])
     for part in parts:
         stack.push_async_callback(part.aclose)
 
