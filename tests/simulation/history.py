@@ -90,6 +90,8 @@ class History:
     nodes: int
     sessions: tuple[PlannedSession, ...]
     faults: tuple[SimulatedFault, ...] = ()
+    instances: int = 0
+    """Service instances of each type; 0: as many as are needed."""
 
     def chances(self, *names: object) -> random.Random:
         """The chances of one part of the world, the same whatever else happens in it."""

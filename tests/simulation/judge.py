@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from manager_agent.replicas.lease import LEASE
 from manager_agent.session.session import FAILURES, GIVES_TOKENS, EndReason, Session
 from tests.simulation.history import FaultKind
-from tests.simulation.protocol_rules import RULES
 
 if TYPE_CHECKING:
     from tests.simulation.simulated_redis import CallbackRecord, StoredSession, Written
@@ -24,6 +24,8 @@ ROOM_LEFT_MAX = 60.0
 """Seconds after the end of a session until which its room may exist, while LiveKit and Redis are well."""
 
 
+RECOVERS_WITHIN = 25.0
+"""Seconds after the last fault within which sessions that are awaited have their services."""
 HARMLESS = frozenset({FaultKind.WEBHOOKS_LOST, FaultKind.LISTS_LAG, FaultKind.SERVICE_DOWN})
 """They keep no replica from doing its part in time."""
 HINDER_TAKERS = frozenset(
@@ -45,6 +47,7 @@ class Invariant(StrEnum):
     LOST_SESSION = "an acknowledged session was lost"
     TWO_OWNERS = "a replica acted for the session of another"
     LATE_TAKE_OVER = "sessions of a dead replica were not taken over in time"
+    NEEDLESS_TAKE_OVER = "sessions were taken from a replica that was well"
     OVER_CAPACITY = "a service has more sessions than its capacity"
     CALLBACK_LOST = "a callback was lost"
     CALLBACK_ORDER = "callbacks came out of order"
@@ -95,9 +98,9 @@ class Judge:
         self._ready: set[tuple[str, str]] = set()
         self._in_use: Counter[str] = Counter()
         self._digest = hashlib.blake2b(digest_size=8)
-        self._uneasy_until = self._takers_hindered_until = -math.inf
+        self._redis_slow_until = self._uneasy_until = self._takers_hindered_until = -math.inf
         """Until when a session's end, and a take-over, may take longer."""
-        self._faults: list[tuple[float, float]] = []
+        self._latest_fault_until = -math.inf
 
     def digest(self, *parts: object) -> None:
         self._digest.update(f"{self._heap.now:.6f} {parts}".encode())
@@ -115,14 +118,17 @@ class Judge:
     # --- faults ---
 
     def fault(self, kind: FaultKind, until: float) -> None:
-        self._faults.append((self._heap.now, until))
+        self._latest_fault_until = max(self._latest_fault_until, until)
         if kind not in HARMLESS:
             self._uneasy_until = max(self._uneasy_until, until)
+        if kind is FaultKind.REDIS_SLOW:
+            self._redis_slow_until = max(self._redis_slow_until, until)
         if kind in HINDER_TAKERS:
             self._takers_hindered_until = max(self._takers_hindered_until, until)
 
-    def _was_disturbed(self, since: float) -> bool:
-        return any(until + 60.0 >= since for _, until in self._faults)
+    def _was_disturbed(self) -> bool:
+        """Whether a fault was so short ago that a session may not have got its services since."""
+        return self._latest_fault_until + RECOVERS_WITHIN >= self._heap.now
 
     # --- writes ---
 
@@ -196,7 +202,9 @@ class Judge:
         if reason is EndReason.EXPIRED:
             return "it is not that old" if now < session.created_at + limits.max_duration else ""
         if reason in FAILURES:
-            is_calm = not self._was_disturbed(session.created_at) and session_id not in self._world.services.troubled
+            if session.room.created_at is None:
+                return "it never had a room"
+            is_calm = not self._was_disturbed() and session_id not in self._world.services.troubled
             return "nothing was wrong" if is_calm else ""
         return ""
 
@@ -267,7 +275,7 @@ class Judge:
 
     def _check_taken(self, replica: str, died_at: float) -> None:
         """Its sessions have another owner, TAKE_OVER_MAX after its death, or after others could take them again."""
-        due = max(died_at, self._takers_hindered_until + RULES.lease) + TAKE_OVER_MAX
+        due = max(died_at, self._takers_hindered_until + LEASE) + TAKE_OVER_MAX
         if self._heap.now < due:
             self._heap.at(due, self._check_taken, replica, died_at)
             return
@@ -275,6 +283,10 @@ class Judge:
         owned = self._world.redis.owned_by.get(replica)
         if owned and others:
             self.violated(Invariant.LATE_TAKE_OVER, f"{len(owned)} of {replica} after {self._heap.now - died_at:.1f} s")
+
+    def taken_from_the_living(self, owner: str) -> None:
+        if self._heap.now >= self._redis_slow_until + LEASE:
+            self.violated(Invariant.NEEDLESS_TAKE_OVER, owner)
 
     # --- clients and services ---
 

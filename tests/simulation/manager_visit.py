@@ -80,8 +80,12 @@ class ManagerVisit:
             self._out()
             self._report(ev.ManagerFailed(self._replica.now, self.identity))
 
+    def make_way(self, session: Session) -> None:
+        """Another replica acts for the session: leave once its manager is in the room."""
+        if session.over or (session.manager.identity != self.identity and session.manager.presence.here):
+            self.leave()
+
     def leave(self) -> None:
-        """The replica does not act for the session any more."""
         if self.is_in_room:
             self._out()
             if self._info is not None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
+from manager_agent.replicas.rendezvous import chosen
 from manager_agent.session import events as ev
 from manager_agent.session.progress import SessionProgress
 from manager_agent.session.resumption import resumed, revision_after
@@ -15,12 +16,13 @@ from tests.simulation.protocol_rules import RULES
 from tests.simulation.simulated_livekit import LiveKitAway, SimulatedRoom
 
 if TYPE_CHECKING:
-    from tests.simulation.simulated_redis import Membership, StoredSession
+    from manager_agent.replicas.lease import Roll
+    from tests.simulation.simulated_redis import StoredSession
     from tests.simulation.simulated_replica import SimulatedReplica
     from tests.simulation.world import World
 
-INTERVAL, AFTER_LOSS = 10.0, 1.0
-"""Seconds between two rounds, and until the first one after Redis came back empty."""
+INTERVAL, AFTER_LOSS = 10.0, 6.0
+"""Seconds between two rounds, and until the first one after Redis came back: replicas put back what it lost before."""
 RECOVERED_PER_SECOND = 20.0
 """How many managers are dispatched in recovered rooms, by all replicas together."""
 
@@ -29,15 +31,16 @@ class SimulatedReconciler:
     def __init__(self, world: World) -> None:
         self._world, self._heap = world, world.heap
         self._next_at = self._heap.now + INTERVAL
+        self._run = self._world.redis.run
         self.recovered = 0
 
-    def lead(self, replica: SimulatedReplica, membership: Membership) -> None:
+    def lead(self, replica: SimulatedReplica, roll: Roll) -> None:
         """Called with each renewal: only the leader goes on."""
-        if membership.leader != replica.id or not replica.may_act:
+        if roll.leader != replica.id or not replica.may_act:
             return
         now = self._heap.now
-        if not membership.is_recovered:
-            self._next_at = min(self._next_at, now + AFTER_LOSS)
+        if self._run != self._world.redis.run:
+            self._run, self._next_at = self._world.redis.run, now + AFTER_LOSS
         if now < self._next_at:
             return
         self._next_at = now + INTERVAL
@@ -62,7 +65,7 @@ class SimulatedReconciler:
             if not left and not redis.is_recovered:
                 replica.link.ask(self._is_recovered, lambda _: None, lambda: None)
 
-        for nth, room in enumerate(unowned):
+        for nth, room in enumerate(unowned if RULES.recovers_rooms else ()):
             self._recover(replica, room, nth, partial(done, room))
         done(None)
 
@@ -81,8 +84,7 @@ class SimulatedReconciler:
         except LiveKitAway:
             return
         session = self._resumed(room, self._heap.now + nth / RECOVERED_PER_SECOND)
-        alive = [one.id for one in self._world.live() if not one.is_draining]
-        owner = RULES.heir(session.session_id, alive) if alive else replica.id
+        owner = chosen(session.session_id, [one.replica_id for one in replica.membership.roll.takers] or [replica.id])
 
         def restored(stored: StoredSession) -> None:
             self.recovered += 1

@@ -83,6 +83,11 @@ class RedisLink:
         self._read_until = None
 
     @property
+    def is_behind(self) -> bool:
+        """Whether the log was not read on since the link was cut."""
+        return self._read_until is not None
+
+    @property
     def position(self) -> int:
         """How far the log was read."""
         until = self._heap.now - self.read_lag if self._read_until is None else self._read_until

@@ -46,12 +46,12 @@ class RequestHandler:
             if run != self._replica.run:
                 self._replica.read_anew()
                 answer(ClientReply.LATER)
-            elif was_emptied and RULES.waits_for_recovery:
+            elif was_emptied or self._replica.link.is_behind:
                 answer(ClientReply.LATER)
             else:
                 self._replica.later(self._replica.link.read_lag, then)
 
-        if not RULES.tokens_are_read_from_what_is_newest:
+        if not RULES.reads_what_is_newest:
             then()
             return
         self._replica.link.ask(

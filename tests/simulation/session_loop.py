@@ -138,9 +138,9 @@ class SessionLoop:
         """Record that an action starts, then do it, unless nothing was recorded. `after`: called in each case."""
 
         def recorded(stored: StoredSession | None, changed: bool) -> None:
-            if stored is None:
+            if stored is None:  # whether it was recorded is not known
                 self._is_busy = False
-                self._replica.later(1.0, self.step)
+                self._replica.later(1.0, self._replica.begin_anew, self._id)
                 return
             if changed and self.stored is not None:
                 action(stored.session)
@@ -310,6 +310,7 @@ class SessionLoop:
         if stored is None or stored.session.is_cleaned_up:
             return
         session = stored.session
+        self._world.judge.acted(self._replica.id, self._id, self.fence, "record")
         try:
             self._replica.require_livekit()
             self._world.livekit.record(session.room_name, session.room.sid, session)

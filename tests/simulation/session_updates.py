@@ -72,8 +72,7 @@ class SessionUpdates:
             if after is stored.session:
                 self._done(session_id, stored, False)
                 continue
-            fence = stored.fence if pending.fence is None else pending.fence
-            command = partial(self._redis.swap, stored, after, fence, _callbacks(stored.session, after), pending.write)
+            command = partial(self._redis.swap, stored, after, _callbacks(stored.session, after), pending.write)
             self._replica.link.ask(command, partial(self._swapped, session_id, after), partial(self._away, session_id))
             return
         del self._waiting[session_id]

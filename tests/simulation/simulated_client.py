@@ -45,6 +45,7 @@ class SimulatedClient:
         self._stays = chances.uniform(5.0, 30.0)
         draw = chances.random()
         self._never_joins, self._deletes, self._rejoins = draw < 0.03, 0.03 <= draw < 0.35, 0.35 <= draw < 0.45
+        self._asks_again_after = chances.uniform(1.0, 1.3 * self._stays) if chances.random() < 0.4 else None
         self._user = f"user-{script.number}"
         self._tries, self._sent = 0, 0
         self._info: ParticipantInfo | None = None
@@ -147,6 +148,15 @@ class SimulatedClient:
             return
         self._info, self.truth.user_here_since = info, self._heap.now
         self._heap.after(self._stays, self._leave, info)
+        if not self._has_joined and self._asks_again_after is not None:
+            self._heap.after(self._asks_again_after, self._ask_again)
+        self._has_joined = True
+
+    def _ask_again(self) -> None:
+        """A token for another participant, maybe when the session is over."""
+        replica = self._world.balanced()
+        if replica is not None:
+            replica.call(RequestHandler(replica).token, self.session_id, lambda reply: None)
 
     def _gone(self) -> None:
         self.truth.user_here_since, self.truth.user_left_at = None, self._heap.now

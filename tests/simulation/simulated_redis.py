@@ -9,12 +9,13 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_right
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from manager_agent.session.session import Session
 from tests.simulation.event_heap import EventHeap
 from tests.simulation.protocol_rules import RULES
+from tests.simulation.simulated_leases import SimulatedLeases
 
 LOST_SECONDS = 1.0
 """What is lost of the last writes when Redis comes back without them."""
@@ -40,20 +41,6 @@ class StoredSession:
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
-    """The answer to the renewal of a lease."""
-
-    remaining: Mapping[str, float]
-    """Seconds that are left of each replica's lease; below 0 once it has lapsed."""
-    ages: Mapping[str, float]
-    """Seconds since each replica first renewed its lease."""
-    leader: str
-    run: int
-    is_recovered: bool
-    """Whether the rooms were looked through for sessions since Redis came back, maybe without some."""
-
-
-@dataclass(frozen=True, slots=True)
 class CallbackRecord:
     """A callback that waits to be delivered."""
 
@@ -76,45 +63,27 @@ Listener = Callable[[str, StoredSession | None, StoredSession | None], None]
 
 
 class SimulatedRedis:
-    def __init__(self, heap: EventHeap, capacities: Mapping[str, int], written: Listener) -> None:
-        """`written`: called with each change of a session, before and after."""
-        self._heap, self._capacities, self._written = heap, capacities, written
+    def __init__(
+        self, heap: EventHeap, capacities: Mapping[str, int], written: Listener, taken: Callable[[str], None]
+    ) -> None:
+        """`written`: called with each change of a session, before and after; `taken`: with the owner from which a
+        session is taken because it counts as dead."""
+        self._heap, self._capacities, self._written, self._taken = heap, capacities, written, taken
         self.sessions: dict[str, StoredSession] = {}
         self.owned_by: defaultdict[str, dict[str, None]] = defaultdict(dict)
         """Ordered, so that what is done for each is done in the same order in each run."""
         self.counters: Counter[str] = Counter()
         self.outbox: dict[str, deque[CallbackRecord]] = {}
-        self.leases: dict[str, float] = {}
-        self._since: dict[str, float] = {}
-        self.leader, self.leader_until = "", 0.0
+        self.leases = SimulatedLeases()
+        self.live_by_owner: Counter[str] = Counter()
         self.run, self.is_recovered = 1, True
         self.is_down = self.was_emptied = False
         self._log_times = array("d")
         self._past: dict[str, deque[tuple[int, StoredSession | None]]] = {}
         self._recent: deque[Written] = deque()
-        self._lost: dict[str, StoredSession | None] = {}
+        self.lost: dict[str, StoredSession | None] = {}
         """What mirrors have of the sessions that Redis came back without, until they read the state anew."""
         self.commands = 0
-
-    # --- leases ---
-
-    def renew(self, replica: str) -> Membership:
-        now = self._heap.now
-        self.leases[replica] = now + RULES.lease
-        self._since.setdefault(replica, now)
-        if self.leader == replica or now >= self.leader_until:
-            self.leader, self.leader_until = replica, now + RULES.lease
-        for one in [one for one, until in self.leases.items() if until < now - 60.0 and not self.owned_by.get(one)]:
-            del self.leases[one]
-        remaining = {one: until - now for one, until in self.leases.items()}
-        ages = {one: now - self._since[one] for one in self.leases}
-        return Membership(remaining, ages, self.leader, self.run, self.is_recovered)
-
-    def release(self, replica: str) -> None:
-        """It stops in order: it has handed over its sessions."""
-        self.leases.pop(replica, None)
-        if self.leader == replica:
-            self.leader_until = 0.0
 
     # --- sessions ---
 
@@ -143,14 +112,13 @@ class SimulatedRedis:
         self,
         expected: StoredSession,
         session: Session,
-        fence: int,
         callbacks: tuple[CallbackRecord, ...],
         write: int,
     ) -> tuple[bool, StoredSession | None, str]:
         """Compare and set: whether it was written, what is stored now, and the service that is full."""
         session_id = session.session_id
         known = self.sessions.get(session_id)
-        if known is None or not RULES.may_swap(known, expected, fence):
+        if known is None or not RULES.may_swap(known, expected):
             return False, known, ""
         if full := self._full(_reserved(session), _reserved(known.session)):
             return False, known, full
@@ -159,14 +127,33 @@ class SimulatedRedis:
         self._commit(session_id, stored, callbacks)
         return True, stored, ""
 
-    def take(self, session_id: str, expected_owner: str, fence: int, owner: str) -> tuple[bool, StoredSession | None]:
+    def take(
+        self, session_id: str, expected_owner: str, fence: int, owner: str, *, only_from_dead: bool = False
+    ) -> tuple[bool, StoredSession | None]:
         """Make `owner` the owner, if the owner and the fence are those expected."""
         known = self.sessions.get(session_id)
         if known is None or (known.owner, known.fence) != (expected_owner, fence):
             return False, known
+        is_refused = only_from_dead and not self.leases.is_dead(expected_owner, self._heap.now)
+        if is_refused and RULES.takes_only_from_the_dead:
+            return False, known
+        if only_from_dead:
+            self._taken(expected_owner)
         stored = replace(known, owner=owner, fence=fence + 1, version=known.version + 1)
         self._commit(session_id, stored, ())
         return True, stored
+
+    def put_back(self, lost: StoredSession, seen: StoredSession | None) -> StoredSession | None:
+        """Store what a replica knows of a session, unless what is stored has changed since it looked. Returns what is
+        stored then."""
+        session_id = lost.session.session_id
+        known = self.sessions.get(session_id)
+        if known is not seen or (known is not None and known.fence > lost.fence):
+            return known
+        version = max(lost.version, 0 if known is None else known.version) + 1
+        stored = replace(lost, version=version, run=self.run)
+        self._commit(session_id, stored, ())
+        return stored
 
     def remove(self, session_id: str, fence: int) -> bool:
         known = self.sessions.get(session_id)
@@ -211,6 +198,8 @@ class SimulatedRedis:
         if had != has:
             self.counters.update(has)
             self.counters.subtract(had)
+        self.live_by_owner.subtract(() if before is None or before.session.over else (before.owner,))
+        self.live_by_owner.update(() if stored is None or stored.session.over else (stored.owner,))
         if before is not None and (stored is None or stored.owner != before.owner):
             self.owned_by[before.owner].pop(session_id, None)
         if stored is None:
@@ -235,8 +224,8 @@ class SimulatedRedis:
 
     def logged(self, session_id: str, position: int, run: int) -> StoredSession | None:
         """What a reader at this position mirrors, which has read the state anew in this run or an earlier one."""
-        if run < self.run and session_id in self._lost:
-            return self._lost[session_id]
+        if run < self.run and session_id in self.lost:
+            return self.lost[session_id]
         found = None
         for at, stored in self._past.get(session_id, ()):
             if at > position:
@@ -250,14 +239,14 @@ class SimulatedRedis:
         self.is_down = True
 
     def come_back(self) -> None:
-        self.is_down, self.is_recovered, self._lost = False, False, {}
+        self.is_down, self.is_recovered, self.lost = False, False, {}
         self.run += 1
 
     def come_back_without_the_last(self) -> list[Written]:
         """What was lost, latest first."""
         self.come_back()
         lost = list(reversed(self._recent))
-        self._lost = {written.session_id: self.sessions.get(written.session_id) for written in lost}
+        self.lost = {written.session_id: self.sessions.get(written.session_id) for written in lost}
         for written in lost:
             self._set(written.session_id, self.sessions.get(written.session_id), written.before)
             self._log(written.session_id, written.before)
@@ -271,19 +260,13 @@ class SimulatedRedis:
         """What was lost."""
         self.come_back()
         lost = list(self.sessions.values())
-        self._lost = dict(self.sessions)
-        for name in (
-            self.sessions,
-            self.owned_by,
-            self.counters,
-            self.outbox,
-            self.leases,
-            self._past,
-            self._recent,
-            self._since,
-        ):
-            name.clear()
-        self.leader_until = 0.0
+        self.lost = dict(self.sessions)
+        for kept in (self.sessions, self.owned_by, self.outbox, self._past):
+            kept.clear()
+        self.counters.clear()
+        self.live_by_owner.clear()
+        self._recent.clear()
+        self.leases = SimulatedLeases()
         self.was_emptied = True
         return lost
 
@@ -293,7 +276,3 @@ def _reserved(session: Session) -> Counter[str]:
     if session.over:
         return Counter()
     return Counter(service.service_id for service in session.services)
-
-
-def reserved(sessions: Iterable[Session]) -> Counter[str]:
-    return sum((_reserved(session) for session in sessions), Counter())

@@ -15,7 +15,8 @@ from tests.simulation.redis_link import RedisLink
 from tests.simulation.session_loop import SessionLoop
 from tests.simulation.session_updates import SessionUpdates
 from tests.simulation.simulated_livekit import LiveKitAway, NoRoom, SimulatedRoom
-from tests.simulation.simulated_redis import CallbackRecord, Membership, StoredSession
+from tests.simulation.simulated_membership import SimulatedMembership
+from tests.simulation.simulated_redis import CallbackRecord, StoredSession
 from tests.simulation.simulated_services import SimulatedInstance
 
 if TYPE_CHECKING:
@@ -27,6 +28,8 @@ MANAGER_JOINS = 0.08, 0.5
 MANAGERS_PER_SECOND = 10.0
 """How many managers a replica dispatches in the rooms that it took over."""
 READS_ANEW = 0.2
+OWNERS_FIRST = 3.0
+"""Seconds until others put back what the owner of a session has not."""
 
 
 class SimulatedReplica:
@@ -34,21 +37,28 @@ class SimulatedReplica:
         self.world, self.number, self.id = world, number, f"replica-{number}.{life}"
         self.chances = world.history.chances("replica", number, life)
         self.is_alive, self.frozen_until, self.livekit_cut_until = True, -math.inf, -math.inf
-        self.is_draining = False
-        self.thawed_at = -math.inf
+        self.started_at, self.thawed_at = world.heap.now, -math.inf
         self.link = RedisLink(self)
         self.updates = SessionUpdates(self)
         self.known: dict[str, StoredSession] = {}
         self.loops: dict[str, SessionLoop] = {}
         self.visits: dict[str, ManagerVisit] = {}
         self.waiters: defaultdict[str, list[Callable[[StoredSession | None], bool]]] = defaultdict(list)
-        self.acts_until = -math.inf
-        self.run, self.is_recovered = world.redis.run, world.redis.is_recovered
+        self.run, self.is_recovered = 0, False
+        """In which life of Redis this replica has read the state; 0: not yet."""
         self.own_outbox: dict[str, deque[CallbackRecord]] = {}
-        self._taking: set[str] = set()
         self._managers_due_at = -math.inf
         self._is_reading = False
-        self._renew()
+        self.membership = SimulatedMembership(self)
+        self.read_anew()
+
+    @property
+    def may_act(self) -> bool:
+        return self.membership.may_act
+
+    @property
+    def is_draining(self) -> bool:
+        return self.membership.is_draining
 
     # --- being a process ---
 
@@ -117,8 +127,8 @@ class SimulatedReplica:
         if identity is None or stored.session.manager.in_charge or stored.session.over:
             return
 
-        def accepted(known: StoredSession | None, changed: bool) -> None:
-            if known is not None and changed:
+        def accepted(_: StoredSession | None, changed: bool) -> None:
+            if changed and loop.stored is not None:
                 self.world.judge.acted(self.id, session_id, loop.fence, "accept")
                 self.later(room.chances.uniform(*MANAGER_JOINS), self._join, room, session_id, identity)
 
@@ -135,7 +145,7 @@ class SimulatedReplica:
         known = self.known.get(session_id)
         if known is not None and session_id in self.loops:
             return known
-        logged = self.world.redis.logged(session_id, self.link.position, self.run)
+        logged = self.world.redis.logged(session_id, self.link.position, self.run) if self.run else None
         if known is None or (logged is not None and logged.order >= known.order):
             return logged
         return known
@@ -150,6 +160,8 @@ class SimulatedReplica:
         """It is not in Redis any more."""
         self.known.pop(session_id, None)
         self._let_go(session_id)
+        if (visit := self.visits.get(session_id)) is not None:
+            visit.leave()
         self._tell_waiters(session_id, None)
 
     def notice(self, session_id: str, stored: StoredSession | None) -> None:
@@ -169,29 +181,48 @@ class SimulatedReplica:
         if loop is not None and (stored.owner, stored.fence) != (self.id, loop.fence):
             self._let_go(session_id)
             loop = None
-        if loop is None and stored.owner == self.id:
+        if loop is None and stored.owner == self.id and RULES.begins_what_it_gains:
             self._begin(stored)
+        elif stored.owner != self.id and (visit := self.visits.get(session_id)) is not None:
+            visit.make_way(stored.session)
 
     def _begin(self, stored: StoredSession) -> None:
         """Act for a session from now on. What others had begun may have been done or not."""
         session_id = stored.session.session_id
-        if session_id in self.loops:
-            return
         loop = self.loops[session_id] = SessionLoop(self, stored)
+        self.world.unwatch(session_id, self)
         if stored.version == 1:
             loop.step()
+        else:
+            self.begin_anew(session_id)
+
+    def begin_anew(self, session_id: str) -> None:
+        """What was begun for the session may have been done or not."""
+        loop, visit = self.loops.get(session_id), self.visits.get(session_id)
+        stored = self.read(session_id)
+        if loop is None or stored is None:
             return
-        self._managers_due_at = max(self.now, self._managers_due_at + 1 / MANAGERS_PER_SECOND)
-        interrupted = ev.Interrupted(self.now, manager_at=self._managers_due_at)
+        manager_at = None
+        if visit is None or visit.identity != stored.session.manager.identity:
+            manager_at = self._managers_due_at = max(self.now, self._managers_due_at + 1 / MANAGERS_PER_SECOND)
+        interrupted = ev.Interrupted(self.now, manager_at=manager_at)
         self.updates.update(session_id, interrupted, lambda *_: loop.step(), fence=loop.fence, is_kept=True)
+        if visit is not None:
+            visit.report_all()
+
+    def step_all(self) -> None:
+        """It may act again."""
+        for loop in list(self.loops.values()):
+            loop.step()
 
     def _let_go(self, session_id: str) -> None:
         loop = self.loops.pop(session_id, None)
         if loop is not None:
             loop.is_stopped = True
-        visit = self.visits.get(session_id)
-        if visit is not None:
-            visit.leave()
+        if session_id in self.visits:
+            self.world.watch(session_id, self)  # its manager leaves when the next one is there
+
+    # --- reading anew ---
 
     def read_anew(self) -> None:
         """Compare what is known with all that Redis has."""
@@ -203,117 +234,62 @@ class SimulatedReplica:
             self._is_reading = False
             self.later(0.5, self.read_anew)
 
-        self.later(self.chances.uniform(0.05, READS_ANEW), self.link.ask, self._state, self._read, away)
+        pause = self.chances.uniform(0.05, READS_ANEW)
+        self.later(pause, self.link.ask, self._state, self._read, away)
 
     def _state(self) -> tuple[int, bool]:
         return self.world.redis.run, self.world.redis.is_recovered
 
     def _read(self, state: tuple[int, bool]) -> None:
+        was_run = self.run
         self._is_reading, (self.run, self.is_recovered) = False, state
         self.link.has_read_anew()
-        sessions = self.world.redis.sessions
+        has_lost = was_run not in (0, self.run) and RULES.puts_back
+        sessions, lost = self.world.redis.sessions, self.world.redis.lost if has_lost else {}
         for session_id in [*self.known, *(one for one in self.waiters if one not in self.known)]:
-            stored = sessions.get(session_id)
+            stored, known = sessions.get(session_id), self.known.get(session_id)
+            if known is not None and session_id in lost and (stored is None or stored.version < known.version):
+                if known.owner == self.id:
+                    self._put_back(known, stored)
+            elif stored is None:
+                self.forget(session_id)
+            else:
+                self._take_as_read(session_id, stored)
+        for session_id in list(self.world.redis.owned_by.get(self.id, ())):
+            self.learn(session_id, sessions[session_id])
+        if lost:
+            self.later(self.chances.uniform(OWNERS_FIRST, 1.5 * OWNERS_FIRST), self._put_back_the_rest, self.run)
+        for session_id in list(self.loops):
+            self.begin_anew(session_id)
+
+    def _take_as_read(self, session_id: str, stored: StoredSession) -> None:
+        self.known[session_id] = stored
+        self._owner_is(session_id, stored)
+        self._tell_waiters(session_id, stored)
+
+    def _put_back(self, known: StoredSession, seen: StoredSession | None) -> None:
+        """Redis has lost what this replica knows of a session."""
+        session_id = known.session.session_id
+
+        def put_back(stored: StoredSession | None) -> None:
             if stored is None:
                 self.forget(session_id)
             else:
-                self.known[session_id] = stored
-                self._owner_is(session_id, stored)
-                self._tell_waiters(session_id, stored)
-        for session_id in list(self.world.redis.owned_by.get(self.id, ())):
-            self.learn(session_id, sessions[session_id])
-        self._resume()
+                self._take_as_read(session_id, stored)
 
-    # --- the lease ---
+        self.link.ask(lambda: self.world.redis.put_back(known, seen), put_back, lambda: None)
 
-    @property
-    def may_act(self) -> bool:
-        return self.now < self.acts_until
-
-    def _renew(self) -> None:
-        sent_at = self.now
-
-        def renewed(membership: Membership) -> None:
-            could_act = self.may_act
-            self.acts_until = max(self.acts_until, RULES.acts_until(sent_at, self.now))
-            if membership.run == self.run:
-                self.is_recovered = membership.is_recovered
-            if membership.run != self.run:
-                self.read_anew()
-            elif not could_act:
-                self._resume()
-            self._take_over(membership)
-            self.world.reconciler.lead(self, membership)
-
-        self.link.ask(lambda: self.world.redis.renew(self.id), renewed, lambda: None)
-        self.later(RULES.renewal, self._renew)
-
-    def _resume(self) -> None:
-        """It may act again: what was begun before may have been done or not."""
-        for session_id, loop in list(self.loops.items()):
-            visit = self.visits.get(session_id)
-            interrupted = ev.Interrupted(self.now, manager_at=self.now if visit is None else None)
-            self.updates.update(session_id, interrupted, lambda *_, one=loop: one.step(), fence=loop.fence)
-            if visit is not None:
-                visit.report_all()
-
-    def _take_over(self, membership: Membership) -> None:
-        if not RULES.may_judge(self.now, self.link.back_since) or not self.may_act or not RULES.takes_over:
+    def _put_back_the_rest(self, run: int) -> None:
+        """What the owners have not put back, because they are gone too."""
+        redis = self.world.redis
+        if run != redis.run:
             return
-        alive = sorted(one for one, remaining in membership.remaining.items() if not RULES.is_dead(remaining))
-        heirs = [one for one in alive if one not in self.world.draining and RULES.may_inherit(membership.ages[one])]
-        for owner in sorted(self.world.redis.owned_by):
-            owned = self.world.redis.owned_by[owner]
-            if owned and owner not in alive and owner != self.id and owner not in self.world.draining:
-                for session_id in owned:
-                    if session_id not in self._taking and RULES.heir(session_id, heirs or alive) == self.id:
-                        self._take(session_id)
-
-    def _take(self, session_id: str) -> None:
-        stored = self.world.redis.logged(session_id, self.link.position, self.run)
-        if stored is None:
-            return
-        self._taking.add(session_id)
-
-        def taken(answer: tuple[bool, StoredSession | None]) -> None:
-            self._taking.discard(session_id)
-            if answer[1] is not None:
-                self.learn(session_id, answer[1])
-
-        self.link.ask(
-            lambda: self.world.redis.take(session_id, stored.owner, stored.fence, self.id),
-            taken,
-            lambda: self._taking.discard(session_id),
-        )
-
-    def drain(self) -> None:
-        """Hand over all sessions, then end."""
-        self.is_draining = True
-        self.world.draining.add(self.id)
-        self._hand_over()
-
-    def _hand_over(self) -> None:
-        alive = [one.id for one in self.world.live() if not one.is_draining]
-        if not self.loops or not alive:
-            self.world.redis.release(self.id)
-            self.world.stopped(self)
-            return
-        session_id, loop = next(iter(self.loops.items()))
-        heir = RULES.heir(session_id, alive)
-        if RULES.stops_before_hand_over:
-            loop.is_stopped = True
-
-        def handed(answer: tuple[bool, StoredSession | None]) -> None:
-            if answer[1] is not None:
-                self.learn(session_id, answer[1])
-            self._let_go(session_id)
-            self._hand_over()
-
-        self.link.ask(
-            lambda: self.world.redis.take(session_id, self.id, loop.fence, heir),
-            handed,
-            lambda: self.later(0.5, self._hand_over),
-        )
+        for session_id, known in redis.lost.items():
+            seen = redis.sessions.get(session_id)
+            if known is not None and (seen is None or (seen.run < run and seen.version < known.version)):
+                self._put_back(known, seen)
+        for session_id in [one for one in self.known if one not in redis.sessions]:
+            self.forget(session_id)
 
     # --- callbacks ---
 

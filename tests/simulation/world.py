@@ -9,6 +9,8 @@ from collections import Counter
 from dataclasses import dataclass
 from itertools import count
 
+from manager_agent.replicas.lease import LEASE
+from manager_agent.replicas.rendezvous import chosen
 from manager_agent.session import events as ev
 from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.identities import Identities
@@ -26,6 +28,8 @@ LIVE_SECONDS = 40.0
 """About how long a session lives."""
 CAPACITY = 40
 """Sessions of one service instance."""
+WELL_FOR = 2 * LEASE
+"""Seconds without a disturbance after which nothing is taken from a replica."""
 ENDS_AFTER = 900.0
 """Seconds after the last session was asked for until which all are over and forgotten."""
 
@@ -59,13 +63,13 @@ class World:
         self._writes = count(1)
         self.identities = Identities(str(history.seed))
         self.redis_slow_until = -math.inf
-        self.draining: set[str] = set()
+        self._heirs: dict[tuple[str, tuple[str, ...]], str] = {}
         self._watching: dict[str, dict[SimulatedReplica, None]] = {}
         self.judge = Judge(self)
         rate = len(history.sessions) / max(1.0, history.lasts)
         per_type = max(2, math.ceil(1.5 * rate * LIVE_SECONDS / CAPACITY))
-        self.services = SimulatedServices(self, per_type, CAPACITY)
-        self.redis = SimulatedRedis(self.heap, self.services.capacities, self._written)
+        self.services = SimulatedServices(self, history.instances or per_type, CAPACITY)
+        self.redis = SimulatedRedis(self.heap, self.services.capacities, self._written, self._taken)
         self.livekit = SimulatedLiveKit(self.heap, self._webhook, self._offer, self.judge.digest)
         self.reconciler = SimulatedReconciler(self)
         self._lives: Counter[int] = Counter()
@@ -154,9 +158,17 @@ class World:
     def stopped(self, replica: SimulatedReplica) -> None:
         """A replica has ended in order; another one is started in its place."""
         replica.is_alive = False
-        self.draining.discard(replica.id)
         if self.replicas.get(replica.number) is replica:
             self.heap.after(1.0, self._start, replica.number)
+
+    def heir(self, session_id: str, takers: tuple[str, ...]) -> str:
+        """The replica that takes a session over: all come to the same, so it is computed once for all."""
+        key = session_id, takers
+        if key not in self._heirs:
+            if len(self._heirs) > 10_000:
+                self._heirs.clear()
+            self._heirs[key] = chosen(session_id, takers)
+        return self._heirs[key]
 
     # --- what is told to replicas ---
 
@@ -180,6 +192,14 @@ class World:
             self.heap.after(replica.link.read_lag, replica.call, replica.notice, session_id, after)
         if after is None:
             self._forget(session_id)
+
+    def _taken(self, owner: str) -> None:
+        """Sessions are taken from a replica that counts as dead."""
+        replica, now = self._by_id.get(owner), self.heap.now
+        if replica is not None and replica.is_alive and not replica.is_draining:
+            since = max(replica.started_at, replica.frozen_until, replica.link.cut_until)
+            if now >= since + WELL_FOR:
+                self.judge.taken_from_the_living(owner)
 
     def _forget(self, session_id: str) -> None:
         self._chances.pop(session_id, None)
@@ -230,13 +250,12 @@ class World:
                 return
             case FaultKind.KILL:
                 replica.kill()
-                self.draining.discard(replica.id)
                 self.judge.replica_died(replica.id)
                 self.heap.at(until, self._start, replica.number)
             case FaultKind.FREEZE:
                 replica.freeze(fault.seconds)
             case FaultKind.DRAIN:
-                replica.call(replica.drain)
+                replica.call(replica.membership.drain)
             case FaultKind.CUT_FROM_REDIS:
                 replica.link.cut(until)
             case FaultKind.CUT_FROM_LIVEKIT:
