@@ -199,8 +199,10 @@ def room_listed(session: Session, event: ev.RoomListed) -> Session:
 def unlisted(session: Session, event: ev.RoomListed) -> list[str]:
     """The identities that would count as gone with this listing only because it and earlier ones lack them: no manager
     is connected that would see them."""
+    if session.manager.is_connected:
+        return []
     count = _count_here(room_listed(session, event))
-    if session.manager.is_connected or count >= _count_here(session):
+    if count >= _count_here(session):
         return []
 
     def counts(identity: str) -> bool:

@@ -46,6 +46,8 @@ class SessionLoop:
         self._id, self.fence = stored.session.session_id, stored.fence
         self.is_stopped = False
         self._is_busy, self._wakes_at = False, math.inf
+        self._planned: tuple[Session, float] | None = None
+        """For what the plan was made, until it wakes up."""
         self._is_recording = False
         self._is_delivering = False
         self._recorded = 0
@@ -63,8 +65,12 @@ class SessionLoop:
     def step(self) -> None:
         if self._is_busy or (stored := self.stored) is None:
             return
-        now = self._heap.now
-        due = plan(stored.session, now, self._replica.thawed_at)
+        now, thawed_at = self._heap.now, self._replica.thawed_at
+        seen = stored.session, thawed_at
+        if self._is_planned(*seen) and now < self._wakes_at:
+            return
+        due = plan(stored.session, now, thawed_at)
+        self._planned = seen
         if due.actions:
             self._is_busy = True
             self._begin(due.actions, 0, now)
@@ -73,6 +79,10 @@ class SessionLoop:
         self.deliver()
         self._wake(due.wake_at)
 
+    def _is_planned(self, session: Session, thawed_at: float) -> bool:
+        planned = self._planned
+        return planned is not None and planned[0] is session and planned[1] == thawed_at
+
     def _wake(self, at: float) -> None:
         if at < self._wakes_at:
             self._wakes_at = at
@@ -80,7 +90,7 @@ class SessionLoop:
 
     def _woken(self, at: float) -> None:
         if at == self._wakes_at:
-            self._wakes_at = math.inf
+            self._wakes_at, self._planned = math.inf, None
             self.step()
 
     def _begin(self, actions: tuple[Action, ...], nth: int, now: float) -> None:
