@@ -15,7 +15,7 @@ from manager_agent.session.session import FAILURES, GIVES_TOKENS, EndReason, Ses
 from tests.simulation.history import FaultKind
 
 if TYPE_CHECKING:
-    from tests.simulation.simulated_redis import CallbackRecord, StoredSession, Written
+    from tests.simulation.simulated_redis import CallbackRecord, SimulatedSession, Written
     from tests.simulation.world import World
 
 TAKE_OVER_MAX = 10.0
@@ -56,7 +56,7 @@ class Invariant(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Violation:
+class InvariantViolation:
     invariant: Invariant
     at: float
     """Seconds since the start."""
@@ -91,7 +91,7 @@ class SessionTruth:
 class Judge:
     def __init__(self, world: World) -> None:
         self._world, self._heap = world, world.heap
-        self.violations: list[Violation] = []
+        self.violations: list[InvariantViolation] = []
         self.sessions: dict[str, SessionTruth] = {}
         self.reasons: Counter[str] = Counter()
         self.acts = self.tokens = self.callbacks = self.takes = self.writes = 0
@@ -110,7 +110,7 @@ class Judge:
         return self._digest.hexdigest()
 
     def violated(self, invariant: Invariant, about: str) -> None:
-        self.violations.append(Violation(invariant, self._world.since_start, about))
+        self.violations.append(InvariantViolation(invariant, self._world.since_start, about))
 
     def truth(self, session_id: str) -> SessionTruth:
         return self.sessions[session_id]
@@ -132,7 +132,7 @@ class Judge:
 
     # --- writes ---
 
-    def written(self, session_id: str, before: StoredSession | None, after: StoredSession | None) -> None:
+    def written(self, session_id: str, before: SimulatedSession | None, after: SimulatedSession | None) -> None:
         self.writes += 1
         was, now = (None if one is None else one.session for one in (before, after))
         if after is not None:
@@ -227,12 +227,12 @@ class Judge:
             current = self._world.redis.sessions.get(written.session_id)
             self._has_lost(written.session_id, current)
 
-    def emptied(self, lost: Iterable[StoredSession]) -> None:
+    def emptied(self, lost: Iterable[SimulatedSession]) -> None:
         for stored in lost:
             self._has_lost(stored.session.session_id, None)
         self._in_use.clear()
 
-    def _has_lost(self, session_id: str, current: StoredSession | None) -> None:
+    def _has_lost(self, session_id: str, current: SimulatedSession | None) -> None:
         truth = self.sessions.get(session_id)
         if truth is None:
             return
@@ -342,8 +342,8 @@ class Judge:
                 self.violated(Invariant.CALLBACK_LOST, f"{session_id}: {missing} of {truth.due_callbacks}")
 
 
-def violations_by_kind(violations: Iterable[Violation]) -> dict[Invariant, list[Violation]]:
-    found: defaultdict[Invariant, list[Violation]] = defaultdict(list)
+def violations_by_kind(violations: Iterable[InvariantViolation]) -> dict[Invariant, list[InvariantViolation]]:
+    found: defaultdict[Invariant, list[InvariantViolation]] = defaultdict(list)
     for one in violations:
         found[one.invariant].append(one)
     return dict(found)

@@ -10,7 +10,7 @@ from manager_agent.session.events import Evidence, ParticipantInfo, Signal
 from manager_agent.session.participant import Presence
 from manager_agent.session.session import Session
 from tests.simulation.simulated_livekit import SimulatedRoom
-from tests.simulation.simulated_redis import StoredSession
+from tests.simulation.simulated_redis import SimulatedSession
 
 if TYPE_CHECKING:
     from tests.simulation.simulated_replica import SimulatedReplica
@@ -64,7 +64,7 @@ class ManagerVisit:
         self._replica.call(self._take_signal, identity, signal, acknowledge)
 
     def _take_signal(self, identity: str, signal: Signal, acknowledge: Callable[[], None]) -> None:
-        def recorded(stored: StoredSession | None, _: bool) -> None:
+        def recorded(stored: SimulatedSession | None, _: bool) -> None:
             if stored is not None and stored.session.has_applied(identity, signal):
                 acknowledge()
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tests.simulation.simulated_redis import StoredSession
+    from tests.simulation.simulated_redis import SimulatedSession
 
 
 class ProtocolRules:
@@ -26,7 +26,7 @@ class ProtocolRules:
     recovers_rooms = True
     takes_only_from_the_dead = True
 
-    def may_swap(self, known: StoredSession, expected: StoredSession) -> bool:
+    def may_swap(self, known: SimulatedSession, expected: SimulatedSession) -> bool:
         """Whether a compare-and-set is carried out."""
         return (known.version, known.owner, known.fence) == (expected.version, expected.owner, expected.fence)
 

@@ -17,7 +17,7 @@ from tests.simulation.simulated_livekit import LiveKitAway, SimulatedRoom
 
 if TYPE_CHECKING:
     from manager_agent.replicas.lease import Roll
-    from tests.simulation.simulated_redis import StoredSession
+    from tests.simulation.simulated_redis import SimulatedSession
     from tests.simulation.simulated_replica import SimulatedReplica
     from tests.simulation.world import World
 
@@ -86,7 +86,7 @@ class SimulatedReconciler:
         session = self._resumed(room, self._heap.now + nth / RECOVERED_PER_SECOND)
         owner = chosen(session.session_id, [one.replica_id for one in replica.membership.roll.takers] or [replica.id])
 
-        def restored(stored: StoredSession) -> None:
+        def restored(stored: SimulatedSession) -> None:
             self.recovered += 1
             replica.learn(stored.session.session_id, stored)
             done()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from manager_agent.session import events as ev
 from manager_agent.session.session import GIVES_TOKENS, Session
 from tests.simulation.protocol_rules import RULES
-from tests.simulation.simulated_redis import StoredSession
+from tests.simulation.simulated_redis import SimulatedSession
 
 if TYPE_CHECKING:
     from tests.simulation.simulated_replica import SimulatedReplica
@@ -74,7 +74,7 @@ class RequestHandler:
             return
         write = replica.world.next_write()
 
-        def added(stored: StoredSession | str) -> None:
+        def added(stored: SimulatedSession | str) -> None:
             if isinstance(stored, str):
                 self._add(wish, answer, {*excluded, stored})
                 return
@@ -91,7 +91,7 @@ class RequestHandler:
     def token(self, session_id: str, answer: Answer) -> None:
         self._caught_up(lambda: self._wait(session_id, self._token, answer), answer)
 
-    def _token(self, stored: StoredSession | None) -> ClientReply | None:
+    def _token(self, stored: SimulatedSession | None) -> ClientReply | None:
         if stored is None:
             return ClientReply.UNKNOWN if self._replica.is_recovered else ClientReply.LATER
         if stored.session.over:
@@ -102,7 +102,7 @@ class RequestHandler:
         return None
 
     def close(self, session_id: str, answer: Answer) -> None:
-        def closed(stored: StoredSession | None, _: bool) -> None:
+        def closed(stored: SimulatedSession | None, _: bool) -> None:
             answer(ClientReply.DONE if stored is not None and stored.session.over else ClientReply.LATER)
 
         def close() -> None:
@@ -116,12 +116,12 @@ class RequestHandler:
     # --- waiting ---
 
     def _wait(
-        self, session_id: str, check: Callable[[StoredSession | None], ClientReply | None], answer: Answer
+        self, session_id: str, check: Callable[[SimulatedSession | None], ClientReply | None], answer: Answer
     ) -> None:
         """Answer once `check` has a reply, or after a while."""
         is_answered = False
 
-        def checked(stored: StoredSession | None) -> bool:
+        def checked(stored: SimulatedSession | None) -> bool:
             nonlocal is_answered
             if is_answered:
                 return True
@@ -143,7 +143,7 @@ class RequestHandler:
             self._replica.later(WAITS, expired)
 
 
-def _has_room(stored: StoredSession | None) -> ClientReply | None:
+def _has_room(stored: SimulatedSession | None) -> ClientReply | None:
     if stored is None:
         return ClientReply.LATER
     if stored.session.over:

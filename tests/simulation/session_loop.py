@@ -27,7 +27,7 @@ from manager_agent.session.retries import invite_started
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
 from tests.simulation.simulated_livekit import NoRoom, SimulatedRoom
-from tests.simulation.simulated_redis import StoredSession
+from tests.simulation.simulated_redis import SimulatedSession
 
 if TYPE_CHECKING:
     from tests.simulation.simulated_replica import SimulatedReplica
@@ -41,7 +41,7 @@ RECORD_RETRY = 2.0
 
 
 class SessionLoop:
-    def __init__(self, replica: SimulatedReplica, stored: StoredSession) -> None:
+    def __init__(self, replica: SimulatedReplica, stored: SimulatedSession) -> None:
         self._replica, self._world, self._heap = replica, replica.world, replica.world.heap
         self._id, self.fence = stored.session.session_id, stored.fence
         self.is_stopped = False
@@ -55,7 +55,7 @@ class SessionLoop:
     # --- planning ---
 
     @property
-    def stored(self) -> StoredSession | None:
+    def stored(self) -> SimulatedSession | None:
         """None if the replica may not act for the session."""
         stored = self._replica.read(self._id)
         if stored is None or self.is_stopped or not self._replica.may_act:
@@ -147,7 +147,7 @@ class SessionLoop:
     ) -> None:
         """Record that an action starts, then do it, unless nothing was recorded. `after`: called in each case."""
 
-        def recorded(stored: StoredSession | None, changed: bool) -> None:
+        def recorded(stored: SimulatedSession | None, changed: bool) -> None:
             if stored is None:  # whether it was recorded is not known
                 self._is_busy = False
                 self._replica.later(1.0, self._replica.begin_anew, self._id)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from manager_agent.session.events import Event
 from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
-from tests.simulation.simulated_redis import CallbackRecord, StoredSession
+from tests.simulation.simulated_redis import CallbackRecord, SimulatedSession
 
 if TYPE_CHECKING:
     from tests.simulation.simulated_replica import SimulatedReplica
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RETRY = 0.5
 """Seconds until the outcome of an action is written again when Redis was away."""
 
-Updated = Callable[[StoredSession | None, bool], None]
+Updated = Callable[[SimulatedSession | None, bool], None]
 """Takes the session as it is then, None if it is not known or Redis was away, and whether it was changed."""
 
 
@@ -77,11 +77,11 @@ class SessionUpdates:
             return
         del self._waiting[session_id]
 
-    def _may(self, stored: StoredSession, pending: PendingUpdate) -> bool:
+    def _may(self, stored: SimulatedSession, pending: PendingUpdate) -> bool:
         """Whether the session is still this replica's, if that is needed."""
         return pending.fence is None or (stored.owner, stored.fence) == (self._replica.id, pending.fence)
 
-    def _swapped(self, session_id: str, after: Session, answer: tuple[bool, StoredSession | None, str]) -> None:
+    def _swapped(self, session_id: str, after: Session, answer: tuple[bool, SimulatedSession | None, str]) -> None:
         written, stored, full = answer
         if stored is None and self._redis.run != self._replica.run:
             self._replica.read_anew()  # Redis may have lost it: that says nothing about the session
@@ -106,7 +106,7 @@ class SessionUpdates:
         self._done(session_id, None, False)
         self._work(session_id)
 
-    def _done(self, session_id: str, stored: StoredSession | None, changed: bool) -> None:
+    def _done(self, session_id: str, stored: SimulatedSession | None, changed: bool) -> None:
         pending = self._waiting[session_id].popleft()
         if pending.then is not None:
             pending.then(stored, changed)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from tests.simulation.history import History, SimulatedFault
-from tests.simulation.judge import Invariant, Violation
+from tests.simulation.judge import Invariant, InvariantViolation
 from tests.simulation.world import World
 
 BEFORE = 130.0
@@ -20,24 +20,24 @@ Part = TypeVar("Part")
 @dataclass(frozen=True, slots=True)
 class ShortHistory:
     history: History
-    violation: Violation
+    violation: InvariantViolation
     runs: int
     """How many histories were tried."""
 
 
-def shrunk(history: History, violation: Violation, *, runs_max: int = RUNS_MAX) -> ShortHistory:
+def shrunk(history: History, violation: InvariantViolation, *, runs_max: int = RUNS_MAX) -> ShortHistory:
     """A short history that violates the same invariant. `violation`: the first one of `history`."""
     return _Shrinking(history, violation, runs_max).run()
 
 
-def first_violation(history: History, invariant: Invariant | None = None) -> Violation | None:
+def first_violation(history: History, invariant: Invariant | None = None) -> InvariantViolation | None:
     """The first violation of this invariant, or of any."""
     found = World(history, stops_at_first=invariant is None).run().violations
     return next((one for one in found if invariant in (None, one.invariant)), None)
 
 
 class _Shrinking:
-    def __init__(self, history: History, violation: Violation, runs_max: int) -> None:
+    def __init__(self, history: History, violation: InvariantViolation, runs_max: int) -> None:
         self._history, self._violation, self._runs_max = history, violation, runs_max
         self._runs = 0
 

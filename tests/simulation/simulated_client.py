@@ -29,7 +29,7 @@ LIMITS = Limits(
 )
 ANSWERED_WITHIN = 12.0
 """Seconds until a client gives a request up and sends it again, to another replica."""
-TRIES_MAX = 40
+TRIES_MAX = 20
 
 
 Request = Callable[[RequestHandler, int], None]

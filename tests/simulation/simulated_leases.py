@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from manager_agent.replicas.lease import LEASE, QUIET, Replica, Roll
+from manager_agent.replicas.lease import LEASE, QUIET, ReplicaInfo, Roll
 
 KEPT = 300.0
 """Seconds for which a lease that has lapsed is remembered."""
@@ -13,11 +13,11 @@ class SimulatedLeases:
         self._ends: dict[str, float] = {}
         """When each lease ends."""
         self._left: dict[str, float] = {}
-        self._told: dict[str, Replica] = {}
+        self._told: dict[str, ReplicaInfo] = {}
         self._leader = ""
         self._heard = self._grace_until = 0.0
 
-    def renew(self, told: Replica, now: float) -> Roll:
+    def renew(self, told: ReplicaInfo, now: float) -> Roll:
         if now > self._heard + QUIET:
             self._grace_until = now + LEASE
         self._heard = now

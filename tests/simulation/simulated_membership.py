@@ -7,9 +7,9 @@ import math
 from typing import TYPE_CHECKING
 
 from manager_agent.replicas.balance import is_settled, spread
-from manager_agent.replicas.lease import INTERVAL, Lease, Replica, Roll
+from manager_agent.replicas.lease import INTERVAL, ReplicaInfo, ReplicaLease, Roll
 from tests.simulation.protocol_rules import RULES
-from tests.simulation.simulated_redis import StoredSession
+from tests.simulation.simulated_redis import SimulatedSession
 
 if TYPE_CHECKING:
     from tests.simulation.simulated_replica import SimulatedReplica
@@ -28,7 +28,7 @@ ARRIVAL_TIMEOUT = 10.0
 class SimulatedMembership:
     def __init__(self, replica: SimulatedReplica) -> None:
         self._replica, self._redis = replica, replica.world.redis
-        self.lease, self.roll = Lease(), Roll()
+        self.lease, self.roll = ReplicaLease(), Roll()
         self._dead_since: dict[str, float] = {}
         self._taking: set[str] = set()
         self._sent: dict[str, tuple[str | None, float]] = {}
@@ -49,7 +49,7 @@ class SimulatedMembership:
     def _renew(self) -> None:
         replica, sent_at = self._replica, self._replica.now
         live = self._redis.live_by_owner[replica.id]
-        told = Replica(replica.id, is_draining=self.is_draining, sessions=live)
+        told = ReplicaInfo(replica.id, is_draining=self.is_draining, sessions=live)
 
         def renewed(answer: tuple[Roll, int, bool]) -> None:
             self.roll, run, is_recovered = answer
@@ -110,7 +110,7 @@ class SimulatedMembership:
             return
         self._taking.add(session_id)
 
-        def taken(answer: tuple[bool, StoredSession | None]) -> None:
+        def taken(answer: tuple[bool, SimulatedSession | None]) -> None:
             self._taking.discard(session_id)
             if answer[1] is not None:
                 replica.learn(session_id, answer[1])
@@ -176,7 +176,7 @@ class SimulatedMembership:
             elif targets and not session.over and is_settled(session, now):
                 self._give(stored, targets.pop())
 
-    def _give(self, stored: StoredSession, target: str) -> None:
+    def _give(self, stored: SimulatedSession, target: str) -> None:
         replica, session = self._replica, stored.session
         session_id, loop = session.session_id, replica.loops[session.session_id]
         if loop.is_stopped:
@@ -184,7 +184,7 @@ class SimulatedMembership:
         if RULES.stops_before_hand_over:
             loop.is_stopped = True
 
-        def given(answer: tuple[bool, StoredSession | None]) -> None:
+        def given(answer: tuple[bool, SimulatedSession | None]) -> None:
             if not session.over and answer[0]:
                 self._sent[session_id] = session.manager.identity, replica.now + ARRIVAL_TIMEOUT
             if answer[1] is not None:

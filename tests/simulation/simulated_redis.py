@@ -23,7 +23,7 @@ WRITES_REMEMBERED = 4
 
 
 @dataclass(frozen=True, slots=True)
-class StoredSession:
+class SimulatedSession:
     """One session as Redis has it."""
 
     session: Session
@@ -55,11 +55,11 @@ class Written:
 
     at: float
     session_id: str
-    before: StoredSession | None
+    before: SimulatedSession | None
     callbacks: tuple[CallbackRecord, ...]
 
 
-Listener = Callable[[str, StoredSession | None, StoredSession | None], None]
+Listener = Callable[[str, SimulatedSession | None, SimulatedSession | None], None]
 
 
 class SimulatedRedis:
@@ -69,7 +69,7 @@ class SimulatedRedis:
         """`written`: called with each change of a session, before and after; `taken`: with the owner from which a
         session is taken because it counts as dead."""
         self._heap, self._capacities, self._written, self._taken = heap, capacities, written, taken
-        self.sessions: dict[str, StoredSession] = {}
+        self.sessions: dict[str, SimulatedSession] = {}
         self.owned_by: defaultdict[str, dict[str, None]] = defaultdict(dict)
         """Ordered, so that what is done for each is done in the same order in each run."""
         self.counters: Counter[str] = Counter()
@@ -79,15 +79,15 @@ class SimulatedRedis:
         self.run, self.is_recovered = 1, True
         self.is_down = self.was_emptied = False
         self._log_times = array("d")
-        self._past: dict[str, deque[tuple[int, StoredSession | None]]] = {}
+        self._past: dict[str, deque[tuple[int, SimulatedSession | None]]] = {}
         self._recent: deque[Written] = deque()
-        self.lost: dict[str, StoredSession | None] = {}
+        self.lost: dict[str, SimulatedSession | None] = {}
         """What mirrors have of the sessions that Redis came back without, until they read the state anew."""
         self.commands = 0
 
     # --- sessions ---
 
-    def add(self, session: Session, owner: str, write: int) -> StoredSession | str:
+    def add(self, session: Session, owner: str, write: int) -> SimulatedSession | str:
         """The stored session, or the id of the service that is full."""
         known = self.sessions.get(session.session_id)
         if known is not None:
@@ -95,41 +95,42 @@ class SimulatedRedis:
         wanted = _reserved(session)
         if (full := self._full(wanted, {})) and RULES.capacity_is_checked_in_redis:
             return full
-        stored = StoredSession(session, 1, owner, 1, self.run, (write,))
+        stored = SimulatedSession(session, 1, owner, 1, self.run, (write,))
         self._commit(session.session_id, stored, ())
         return stored
 
-    def restore(self, session: Session, owner: str) -> StoredSession:
+    def restore(self, session: Session, owner: str) -> SimulatedSession:
         """A session that was recovered from its room; what is stored of it counts for more."""
         known = self.sessions.get(session.session_id)
         if known is not None:
             return known
-        stored = StoredSession(session, 1, owner, 1, self.run)
+        stored = SimulatedSession(session, 1, owner, 1, self.run)
         self._commit(session.session_id, stored, ())
         return stored
 
     def swap(
         self,
-        expected: StoredSession,
+        expected: SimulatedSession,
         session: Session,
         callbacks: tuple[CallbackRecord, ...],
         write: int,
-    ) -> tuple[bool, StoredSession | None, str]:
+    ) -> tuple[bool, SimulatedSession | None, str]:
         """Compare and set: whether it was written, what is stored now, and the service that is full."""
         session_id = session.session_id
         known = self.sessions.get(session_id)
         if known is None or not RULES.may_swap(known, expected):
             return False, known, ""
-        if full := self._full(_reserved(session), _reserved(known.session)):
+        has_same = session.services is known.session.services
+        if not has_same and (full := self._full(_reserved(session), _reserved(known.session))):
             return False, known, full
         writes = (*known.writes, write)[-WRITES_REMEMBERED:]
-        stored = StoredSession(session, known.version + 1, known.owner, known.fence, self.run, writes)
+        stored = SimulatedSession(session, known.version + 1, known.owner, known.fence, self.run, writes)
         self._commit(session_id, stored, callbacks)
         return True, stored, ""
 
     def take(
         self, session_id: str, expected_owner: str, fence: int, owner: str, *, only_from_dead: bool = False
-    ) -> tuple[bool, StoredSession | None]:
+    ) -> tuple[bool, SimulatedSession | None]:
         """Make `owner` the owner, if the owner and the fence are those expected."""
         known = self.sessions.get(session_id)
         if known is None or (known.owner, known.fence) != (expected_owner, fence):
@@ -143,7 +144,7 @@ class SimulatedRedis:
         self._commit(session_id, stored, ())
         return True, stored
 
-    def put_back(self, lost: StoredSession, seen: StoredSession | None) -> StoredSession | None:
+    def put_back(self, lost: SimulatedSession, seen: SimulatedSession | None) -> SimulatedSession | None:
         """Store what a replica knows of a session, unless what is stored has changed since it looked. Returns what is
         stored then."""
         session_id = lost.session.session_id
@@ -180,7 +181,7 @@ class SimulatedRedis:
                 return service_id
         return ""
 
-    def _commit(self, session_id: str, stored: StoredSession | None, callbacks: tuple[CallbackRecord, ...]) -> None:
+    def _commit(self, session_id: str, stored: SimulatedSession | None, callbacks: tuple[CallbackRecord, ...]) -> None:
         before, now = self.sessions.get(session_id), self._heap.now
         self._set(session_id, before, stored)
         if callbacks and RULES.callbacks_are_in_the_outbox:
@@ -192,14 +193,14 @@ class SimulatedRedis:
         self._log(session_id, stored)
         self._written(session_id, before, stored)
 
-    def _set(self, session_id: str, before: StoredSession | None, stored: StoredSession | None) -> None:
-        had = Counter[str]() if before is None else _reserved(before.session)
-        has = Counter[str]() if stored is None else _reserved(stored.session)
-        if had != has:
-            self.counters.update(has)
-            self.counters.subtract(had)
-        self.live_by_owner.subtract(() if before is None or before.session.over else (before.owner,))
-        self.live_by_owner.update(() if stored is None or stored.session.over else (stored.owner,))
+    def _set(self, session_id: str, before: SimulatedSession | None, stored: SimulatedSession | None) -> None:
+        if before is not None and not before.session.over:
+            self.live_by_owner[before.owner] -= 1
+        if stored is not None and not stored.session.over:
+            self.live_by_owner[stored.owner] += 1
+        if not _reserve_the_same(before, stored):
+            self.counters.subtract(Counter() if before is None else _reserved(before.session))
+            self.counters.update(Counter() if stored is None else _reserved(stored.session))
         if before is not None and (stored is None or stored.owner != before.owner):
             self.owned_by[before.owner].pop(session_id, None)
         if stored is None:
@@ -208,7 +209,7 @@ class SimulatedRedis:
             self.sessions[session_id] = stored
             self.owned_by[stored.owner][session_id] = None
 
-    def _log(self, session_id: str, stored: StoredSession | None) -> None:
+    def _log(self, session_id: str, stored: SimulatedSession | None) -> None:
         self._log_times.append(self._heap.now)
         if stored is None:
             self._past.pop(session_id, None)
@@ -222,7 +223,7 @@ class SimulatedRedis:
         """The position in the log of one that has read all that was written until then."""
         return bisect_right(self._log_times, instant)
 
-    def logged(self, session_id: str, position: int, run: int) -> StoredSession | None:
+    def logged(self, session_id: str, position: int, run: int) -> SimulatedSession | None:
         """What a reader at this position mirrors, which has read the state anew in this run or an earlier one."""
         if run < self.run and session_id in self.lost:
             return self.lost[session_id]
@@ -256,7 +257,7 @@ class SimulatedRedis:
         self._recent.clear()
         return lost
 
-    def come_back_empty(self) -> list[StoredSession]:
+    def come_back_empty(self) -> list[SimulatedSession]:
         """What was lost."""
         self.come_back()
         lost = list(self.sessions.values())
@@ -269,6 +270,13 @@ class SimulatedRedis:
         self.leases = SimulatedLeases()
         self.was_emptied = True
         return lost
+
+
+def _reserve_the_same(one: SimulatedSession | None, other: SimulatedSession | None) -> bool:
+    """A shortcut: services change far less often than sessions."""
+    if one is None or other is None:
+        return False
+    return one.session.services is other.session.services and one.session.over == other.session.over
 
 
 def _reserved(session: Session) -> Counter[str]:

@@ -16,7 +16,7 @@ from tests.simulation.session_loop import SessionLoop
 from tests.simulation.session_updates import SessionUpdates
 from tests.simulation.simulated_livekit import LiveKitAway, NoRoom, SimulatedRoom
 from tests.simulation.simulated_membership import SimulatedMembership
-from tests.simulation.simulated_redis import CallbackRecord, StoredSession
+from tests.simulation.simulated_redis import CallbackRecord, SimulatedSession
 from tests.simulation.simulated_services import SimulatedInstance
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ class SimulatedReplica:
         self.started_at, self.thawed_at = world.heap.now, -math.inf
         self.link = RedisLink(self)
         self.updates = SessionUpdates(self)
-        self.known: dict[str, StoredSession] = {}
+        self.known: dict[str, SimulatedSession] = {}
         self.loops: dict[str, SessionLoop] = {}
         self.visits: dict[str, ManagerVisit] = {}
-        self.waiters: defaultdict[str, list[Callable[[StoredSession | None], bool]]] = defaultdict(list)
+        self.waiters: defaultdict[str, list[Callable[[SimulatedSession | None], bool]]] = defaultdict(list)
         self.run, self.is_recovered = 0, False
         """In which life of Redis this replica has read the state; 0: not yet."""
         self.own_outbox: dict[str, deque[CallbackRecord]] = {}
@@ -127,7 +127,7 @@ class SimulatedReplica:
         if identity is None or stored.session.manager.in_charge or stored.session.over:
             return
 
-        def accepted(_: StoredSession | None, changed: bool) -> None:
+        def accepted(_: SimulatedSession | None, changed: bool) -> None:
             if changed and loop.stored is not None:
                 self.world.judge.acted(self.id, session_id, loop.fence, "accept")
                 self.later(room.chances.uniform(*MANAGER_JOINS), self._join, room, session_id, identity)
@@ -140,7 +140,7 @@ class SimulatedReplica:
 
     # --- the mirror ---
 
-    def read(self, session_id: str) -> StoredSession | None:
+    def read(self, session_id: str) -> SimulatedSession | None:
         """What this replica knows of a session."""
         known = self.known.get(session_id)
         if known is not None and session_id in self.loops:
@@ -150,7 +150,7 @@ class SimulatedReplica:
             return logged
         return known
 
-    def learn(self, session_id: str, stored: StoredSession) -> None:
+    def learn(self, session_id: str, stored: SimulatedSession) -> None:
         known = self.known.get(session_id)
         if known is None or stored.order >= known.order:
             self.known[session_id] = stored
@@ -164,7 +164,7 @@ class SimulatedReplica:
             visit.leave()
         self._tell_waiters(session_id, None)
 
-    def notice(self, session_id: str, stored: StoredSession | None) -> None:
+    def notice(self, session_id: str, stored: SimulatedSession | None) -> None:
         """An entry of the log was read."""
         if stored is None:
             self.forget(session_id)
@@ -176,7 +176,7 @@ class SimulatedReplica:
         if (loop := self.loops.get(session_id)) is not None:
             loop.step()
 
-    def _owner_is(self, session_id: str, stored: StoredSession) -> None:
+    def _owner_is(self, session_id: str, stored: SimulatedSession) -> None:
         loop = self.loops.get(session_id)
         if loop is not None and (stored.owner, stored.fence) != (self.id, loop.fence):
             self._let_go(session_id)
@@ -186,7 +186,7 @@ class SimulatedReplica:
         elif stored.owner != self.id and (visit := self.visits.get(session_id)) is not None:
             visit.make_way(stored.session)
 
-    def _begin(self, stored: StoredSession) -> None:
+    def _begin(self, stored: SimulatedSession) -> None:
         """Act for a session from now on. What others had begun may have been done or not."""
         session_id = stored.session.session_id
         loop = self.loops[session_id] = SessionLoop(self, stored)
@@ -262,16 +262,16 @@ class SimulatedReplica:
         for session_id in list(self.loops):
             self.begin_anew(session_id)
 
-    def _take_as_read(self, session_id: str, stored: StoredSession) -> None:
+    def _take_as_read(self, session_id: str, stored: SimulatedSession) -> None:
         self.known[session_id] = stored
         self._owner_is(session_id, stored)
         self._tell_waiters(session_id, stored)
 
-    def _put_back(self, known: StoredSession, seen: StoredSession | None) -> None:
+    def _put_back(self, known: SimulatedSession, seen: SimulatedSession | None) -> None:
         """Redis has lost what this replica knows of a session."""
         session_id = known.session.session_id
 
-        def put_back(stored: StoredSession | None) -> None:
+        def put_back(stored: SimulatedSession | None) -> None:
             if stored is None:
                 self.forget(session_id)
             else:
@@ -313,14 +313,14 @@ class SimulatedReplica:
 
     # --- waiting ---
 
-    def wait_for(self, session_id: str, check: Callable[[StoredSession | None], bool]) -> None:
+    def wait_for(self, session_id: str, check: Callable[[SimulatedSession | None], bool]) -> None:
         """Call `check` with the session now and after each change, until it returns True."""
         if check(self.read(session_id)):
             return
         self.waiters[session_id].append(check)
         self.world.watch(session_id, self)
 
-    def _tell_waiters(self, session_id: str, stored: StoredSession | None) -> None:
+    def _tell_waiters(self, session_id: str, stored: SimulatedSession | None) -> None:
         waiting = self.waiters.get(session_id)
         if waiting is None:
             return

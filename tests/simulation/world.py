@@ -16,11 +16,11 @@ from manager_agent.session.events import ParticipantInfo
 from manager_agent.session.identities import Identities
 from tests.simulation.event_heap import EventHeap
 from tests.simulation.history import START, FaultKind, History, SimulatedFault
-from tests.simulation.judge import Judge, SessionTruth, Violation
+from tests.simulation.judge import InvariantViolation, Judge, SessionTruth
 from tests.simulation.reconciling import SimulatedReconciler
 from tests.simulation.simulated_client import SimulatedClient
 from tests.simulation.simulated_livekit import SimulatedLiveKit, SimulatedRoom
-from tests.simulation.simulated_redis import SimulatedRedis, StoredSession
+from tests.simulation.simulated_redis import SimulatedRedis, SimulatedSession
 from tests.simulation.simulated_replica import SimulatedReplica
 from tests.simulation.simulated_services import SimulatedServices
 
@@ -39,7 +39,7 @@ class SimulationOutcome:
     """What came of a simulation."""
 
     digest: str
-    violations: tuple[Violation, ...]
+    violations: tuple[InvariantViolation, ...]
     reasons: Counter[str]
     acknowledged: int
     tokens: int
@@ -182,7 +182,7 @@ class World:
             if not watching:
                 del self._watching[session_id]
 
-    def _written(self, session_id: str, before: StoredSession | None, after: StoredSession | None) -> None:
+    def _written(self, session_id: str, before: SimulatedSession | None, after: SimulatedSession | None) -> None:
         self.judge.written(session_id, before, after)
         concerned = dict(self._watching.get(session_id, {}))
         for stored in (before, after):
