@@ -16,6 +16,7 @@ import structlog
 from manager_agent.clock import Clock
 from manager_agent.livekit.calls import LiveKitUnavailable, RoomMissing
 from manager_agent.livekit.server_api import Rooms
+from manager_agent.not_acting import NotActing
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session
 from manager_agent.session.specification import Specification, SpecificationTooLong
@@ -61,10 +62,12 @@ class RoomStatusWriter:
         """Set once it was tried to write the final status, or it will not be tried."""
 
     async def run(self) -> None:
-        """Write the session on every change, until the final status of an ended session is written or the room is
-        gone."""
+        """Write the session on every change, until the final status of an ended session is written, the room is gone or
+        another process acts for the session."""
         try:
             await self._write_changes(self._session_id, self._record)
+        except NotActing:
+            return
         finally:
             self.tried_last.set()
         self._recording.close(self._session_id)

@@ -72,8 +72,9 @@ class SessionOwner:
             self._lost(session_id, after)
 
     def _lost(self, session_id: str, after: Ownership) -> None:
-        if self._orchestrator.acts_for(session_id):
-            self._orchestrator.let_go(session_id)
+        acted = self._orchestrator.acts_for(session_id)
+        self._orchestrator.let_go(session_id)  # also what a control loop that has ended left running
+        if acted:
             log.info("session_let_go", session_id=session_id, owner=after.owner, fence=after.fence)
 
     def _begin(self, session_id: str) -> None:

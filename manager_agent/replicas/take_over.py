@@ -47,13 +47,10 @@ class TakeOver:
             self._is_due.clear()
             try:
                 await self._take_all()
-            except RedisAway:
-                continue  # logged where the lease is renewed
             except Exception:
                 log.exception("take_over_fault")
 
     async def _take_all(self) -> None:
-        """Raises RedisAway."""
         if not self._membership.may_act:
             return
         roll, now = self._membership.roll, uptime()
@@ -81,7 +78,6 @@ class TakeOver:
         return [session for session in sessions if is_left or chosen(session.session_id, takers) == own_id]
 
     async def _take(self, session_id: str) -> None:
-        """Raises RedisAway."""
         if not self._membership.may_act:
             return
         try:
@@ -90,5 +86,5 @@ class TakeOver:
                 return
             if await self._store.take(session_id, expected=before, owner=self._membership.id, only_from_dead=True):
                 log.info("session_taken_over", session_id=session_id, former=before.owner, fence=before.fence + 1)
-        except UnknownSession:
+        except (UnknownSession, RedisAway):  # that Redis is away is logged where the lease is renewed
             return
