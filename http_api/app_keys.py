@@ -15,8 +15,7 @@ from manager_agent.control.recovery import Recovery
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.server_api import Rooms
 from manager_agent.outbound.address_policy import AddressPolicy
-from manager_agent.outbound.callbacks import Callbacks
-from manager_agent.outbound.shared_callbacks import SharedCallbacks
+from manager_agent.outbound.callback_service import CallbackService
 from manager_agent.records.records import Records
 from manager_agent.registry.registry import Registry
 from manager_agent.store.recording import Recording
@@ -36,6 +35,6 @@ PROBE = web.AppKey("PROBE", Probe)
 AGENT = web.AppKey("AGENT", ManagerAgent)
 INVITE_ADDRESSES = web.AppKey("INVITE_ADDRESSES", AddressPolicy)
 CALLBACK_ADDRESSES = web.AppKey("CALLBACK_ADDRESSES", AddressPolicy)
-CALLBACKS: web.AppKey[Callbacks | SharedCallbacks] = web.AppKey("CALLBACKS")
+CALLBACKS: web.AppKey[CallbackService] = web.AppKey("CALLBACKS")
 TASKS = web.AppKey("TASKS", Tasks)
 """What a request has begun and must be finished though its client is gone."""

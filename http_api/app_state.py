@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
 
@@ -24,7 +25,7 @@ from http_api.app_keys import (
     STORE,
     TASKS,
 )
-from http_api.bootstrap import Components
+from http_api.bootstrap import Components, SharedFoundation
 from http_api.limits.gcra import Rate
 from http_api.limits.idempotency import IDEMPOTENCY_STORE
 from http_api.limits.idempotency_store import IdempotencyStore
@@ -49,10 +50,14 @@ from manager_agent.clock import Clock
 from manager_agent.control.probe import Probe
 from manager_agent.control.session_log import log_changes
 from manager_agent.outbound.address_policy import AddressRefused
-from manager_agent.outbound.callbacks import CallbackMeans, Callbacks
-from manager_agent.outbound.deliverer import SigningKeys
+from manager_agent.outbound.callback_events import CallbackOutbox
+from manager_agent.outbound.callback_service import CallbackService
+from manager_agent.outbound.callbacks import Callbacks
+from manager_agent.outbound.delivery_tries import DeliveryTries, SigningKeys
 from manager_agent.outbound.http_client import GuardedHttpClient
 from manager_agent.outbound.shared_callbacks import SharedCallbacks
+from manager_agent.outbound.shared_deliveries import SharedDeliveries
+from manager_agent.session.session import Session
 from manager_agent.store.store import local
 from manager_agent.tasks import Tasks
 
@@ -143,7 +148,7 @@ def authenticator_of(settings: Settings, clock: Clock, livekit_clock: Clock) -> 
     )
 
 
-def callbacks_of(components: Components, *, signing_keys: SigningKeys) -> Callbacks | SharedCallbacks:
+def callbacks_of(components: Components, *, signing_keys: SigningKeys) -> CallbackService:
     """The callbacks, not started. Raises BadSettings when the address policy refuses one of the CALLBACK_URLS."""
     address_policy = components.callback_addresses
     for number, url in enumerate(components.settings.callback_urls.values(), start=1):
@@ -151,23 +156,34 @@ def callbacks_of(components: Components, *, signing_keys: SigningKeys) -> Callba
             address_policy.admit(url.get_secret_value())
         except AddressRefused as refused:
             raise BadSettings(f"CALLBACK_URLS: entry {number}: {refused}") from None
-    sending = CallbackMeans(
-        http_client=GuardedHttpClient(address_policy),
+    clock, livekit_clock = components.clock, components.rooms.livekit_clock
+    tries = DeliveryTries(GuardedHttpClient(address_policy), signing_keys, clock=clock, livekit_clock=livekit_clock)
+    if components.replica is not None:
+        return shared_callbacks_of(components, components.replica.shared, tries)
+    return Callbacks(
+        tries=tries,
         recording=components.recording,
         records=components.records,
-        clock=components.clock,
-        livekit_clock=components.rooms.livekit_clock,
-        view=lambda session: SessionView.of(session).model_dump(mode="json"),
-        signing_keys=signing_keys,
+        recovered=components.recovery.completed,
+        clock=clock,
+        view=view_of,
     )
-    if components.replica is None:
-        return Callbacks(sending, recovered=components.recovery.completed)
-    shared = components.replica.shared
+
+
+def shared_callbacks_of(components: Components, shared: SharedFoundation, tries: DeliveryTries) -> SharedCallbacks:
+    """Those of one of several replicas: each change of a session records its event."""
+    deliveries = SharedDeliveries(components.records)
+    shared.store.record_with(CallbackOutbox(deliveries, view_of, components.clock))
     return SharedCallbacks(
-        sending,
-        connection=shared.connection,
-        changelog=shared.changelog,
+        deliveries=deliveries,
+        tries=tries,
         store=shared.store,
-        is_leader=lambda: shared.membership.is_leader,
-        is_dead=lambda replica_id: shared.membership.roll.is_dead(replica_id),
+        acting=components.acting,
+        replicas=shared.membership,
+        clock=components.clock,
     )
+
+
+def view_of(session: Session) -> dict[str, Any]:
+    """The session as its owner is told of it."""
+    return SessionView.of(session).model_dump(mode="json")

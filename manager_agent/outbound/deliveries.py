@@ -13,7 +13,7 @@ PURE. Times are passed in.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from http import HTTPStatus
@@ -142,23 +142,27 @@ class DeliveryLog:
     def __init__(self) -> None:
         self._owners: OrderedDict[str, OrderedDict[str, Delivery]] = OrderedDict()
 
-    def put(self, delivery: Delivery) -> None:
-        """Add or update a delivery, dropping the oldest if there are more than KEPT."""
+    def add(self, delivery: Delivery) -> Sequence[Delivery]:
+        """Add a new delivery. Returns the oldest, which are dropped for it, if there are more than KEPT, or more than
+        OWNERS_MAX owners."""
         page = self._owners.setdefault(delivery.owner, OrderedDict())
         self._owners.move_to_end(delivery.owner)
         page[delivery.id] = delivery
-        if len(page) > KEPT:
-            page.popitem(last=False)
+        dropped = [page.popitem(last=False)[1]] if len(page) > KEPT else []
         if len(self._owners) > OWNERS_MAX:
-            self._owners.popitem(last=False)
+            _, oldest = self._owners.popitem(last=False)
+            dropped.extend(oldest.values())
+        return dropped
 
-    def has(self, delivery: Delivery) -> bool:
-        return delivery.id in self._owners.get(delivery.owner, ())
+    def find(self, owner: str, delivery_id: str) -> Delivery | None:
+        """A delivery to this owner. None: it was not added, or dropped since."""
+        return self._owners.get(owner, OrderedDict()).get(delivery_id)
 
     def update(self, delivery: Delivery) -> None:
-        """Update a delivery that was put. Ignored if it was dropped since."""
-        if self.has(delivery):
-            self._owners[delivery.owner][delivery.id] = delivery
+        """Update a delivery that was added. Ignored if it was dropped since."""
+        page = self._owners.get(delivery.owner)
+        if page is not None and delivery.id in page:
+            page[delivery.id] = delivery
 
     def latest(self, seen: Callable[[str], bool]) -> list[Delivery]:
         """The latest KEPT deliveries, newest first, of all owners for which `seen` returns true."""

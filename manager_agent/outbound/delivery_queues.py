@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter, deque
+from collections.abc import Sized
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from manager_agent.outbound.deliveries import Delivery
 
@@ -12,6 +13,14 @@ QUEUE_MAX = 32
 """Events that may wait for one session. Beyond it the oldest is given up: newer ones matter more."""
 BYTES_MAX, OWNER_BYTES_MAX = 64 * 1024 * 1024, 16 * 1024 * 1024
 """Bytes that may wait, in all and for one owner. Events beyond them are given up at once."""
+
+
+class WaitingDelivery(Protocol):
+    @property
+    def delivery(self) -> Delivery: ...
+
+    @property
+    def body(self) -> Sized: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -31,8 +40,6 @@ class SessionQueue:
     """The session is over, so no further event follows."""
     is_forgotten: bool = False
     """The session is not known any more."""
-    task: asyncio.Task[None] | None = None
-    """That delivers them."""
 
     @property
     def is_needed(self) -> bool:
@@ -46,15 +53,19 @@ class WaitingBytes:
     def __init__(self) -> None:
         self._by_owner: Counter[str] = Counter()
 
-    def has_room_for(self, queued: QueuedDelivery) -> bool:
+    def has_room_for(self, queued: WaitingDelivery) -> bool:
         size = len(queued.body)
         of_owner = self._by_owner[queued.delivery.owner]
         return of_owner + size <= OWNER_BYTES_MAX and self._by_owner.total() + size <= BYTES_MAX
 
-    def add(self, queued: QueuedDelivery) -> None:
+    def is_exceeded_by(self, owner: str) -> bool:
+        """Whether more waits than may, in all or for this owner."""
+        return self._by_owner[owner] > OWNER_BYTES_MAX or self._by_owner.total() > BYTES_MAX
+
+    def add(self, queued: WaitingDelivery) -> None:
         self._by_owner[queued.delivery.owner] += len(queued.body)
 
-    def remove(self, queued: QueuedDelivery) -> None:
+    def remove(self, queued: WaitingDelivery) -> None:
         owner = queued.delivery.owner
         self._by_owner[owner] -= len(queued.body)
         if not self._by_owner[owner]:

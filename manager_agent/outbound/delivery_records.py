@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from pydantic import TypeAdapter
 
 from manager_agent.outbound.deliveries import Delivery
-from manager_agent.records.records import Kind, Records
+from manager_agent.records.pending_changes import RecordChange
+from manager_agent.records.records import Kind, Record, Records
 from manager_agent.records.values import Values
 from manager_agent.shifted_instants import shifted
 
@@ -29,6 +30,8 @@ class RecordedDelivery:
     delivery: Delivery
     body: str = ""
     """Empty when finished."""
+    replica: str = ""
+    """The replica that delivers it, as its session is not known any more; empty: the one that owns the session."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,12 @@ class LeftDeliveries:
 
 
 VALUES = Values(Kind.DELIVERY, 1, TypeAdapter(RecordedDelivery), shift=shifted)
+
+
+def put_change(kept: RecordedDelivery, key: str = "") -> RecordChange:
+    """Records it, by the id of its event or by `key`."""
+    key, expires_at = key or kept.delivery.id, kept.delivery.created_at + KEPT_FOR
+    return RecordChange(Kind.DELIVERY, key, Record(Kind.DELIVERY, key, VALUES.write(kept), expires_at))
 
 
 class DeliveryRecords:
@@ -97,7 +106,7 @@ class DeliveryRecords:
         value = VALUES.write(RecordedDelivery(delivery, body.decode()))
         self._records.put(Kind.DELIVERY, delivery.id, value, expires_at=delivery.created_at + KEPT_FOR)
 
-    def finish(self, delivery: Delivery, is_last: bool) -> None:
+    def finish(self, delivery: Delivery, *, is_last: bool) -> None:
         """`is_last`: whether the session is known, and this is what a restart must know of it."""
         if is_last:
             value = VALUES.write(RecordedDelivery(replace(delivery, url="")))

@@ -1,127 +1,218 @@
-"""The callbacks of all replicas that are not finished, as this replica knows them from the records.
+"""The deliveries of all replicas, as each of them knows them from the records: what waits, and what became of the rest.
 
-They are recorded in the form of delivery_records.py, in the same step as the change that they tell of.
+    <id of the event>    not finished: the delivery and the body; finished: how, for as long as the log has it
+    <id of the session>  its receiver wants no more events of it
+
+A change of a session writes the record of its event in the same step (callback_events.py). That comes back to the
+replica that wrote it as to all others, so there is one way in which any of them learns of an event.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import replace
+from typing import Protocol
 
-from manager_agent.outbound.deliveries import Delivery
-from manager_agent.outbound.delivery_records import KEPT_FOR, VALUES, RecordedDelivery
-from manager_agent.records.pending_changes import RecordChange
+from manager_agent.outbound.deliveries import Delivery, DeliveryLog
+from manager_agent.outbound.delivery_queues import WaitingBytes
+from manager_agent.outbound.delivery_records import VALUES, RecordedDelivery, put_change
 from manager_agent.records.records import Kind, Record, Records
 
-FINISHED_KEPT = 10_000
+FINISHED_REMEMBERED = 20_000
+"""Events of which it is remembered that they are finished: what was recorded before may be told again."""
+
+
+class DeliveriesListener(Protocol):
+    def delivers(self, session_id: str) -> bool:
+        """Whether this replica delivers the events of the session."""
+
+    def heard(self, session_id: str, event_id: str) -> None:
+        """Something was recorded about this event, by another replica or with a change of the session."""
+
+    def added(self, event: RecordedDelivery, dropped: Sequence[Delivery]) -> None:
+        """An event is new here. `dropped`: deliveries that the log has no more because of it."""
 
 
 class SharedDeliveries:
-    def __init__(self, records: Records, is_pending: Callable[[RecordedDelivery], None]) -> None:
-        """`is_pending`: told of each delivery of other replicas that is not finished."""
-        self._records, self._is_pending = records, is_pending
+    def __init__(self, records: Records) -> None:
+        self._records = records
+        self.delivery_log = DeliveryLog()
+        self.waiting = WaitingBytes()
+        """Of all replicas."""
         self._pending: dict[str, dict[str, RecordedDelivery]] = {}
-        """By session and id."""
-        self._last: dict[str, Delivery] = {}
-        """The last finished delivery of each session."""
+        """By session and event."""
+        self._session_of: dict[str, str] = {}
+        """The session of each event that is pending."""
+        self._unwanted: dict[str, RecordedDelivery] = {}
         self._finished: dict[str, None] = {}
-        """The ids of deliveries that this replica finished lately: their records may be read once more."""
-        records.listen(Kind.DELIVERY, self._recorded, self._read_anew)
+        self._listener: DeliveriesListener | None = None
+        records.listen(Kind.DELIVERY, self._told, self._read_anew)
 
-    def __len__(self) -> int:
-        return sum(map(len, self._pending.values()))
+    def listen(self, listener: DeliveriesListener) -> None:
+        self._listener = listener
+
+    # --- reads --------------------------------------------------------------------------------------
 
     @property
-    def session_ids(self) -> Sequence[str]:
-        """The sessions with deliveries that are not finished."""
+    def sessions(self) -> Sequence[str]:
+        """Those with events that are pending."""
         return list(self._pending)
 
-    def pending_of(self, session_id: str) -> Sequence[RecordedDelivery]:
-        """In the order of their events."""
+    def pending(self, session_id: str) -> Sequence[RecordedDelivery]:
+        """In the order in which they are delivered."""
         return sorted(self._pending.get(session_id, {}).values(), key=lambda kept: kept.delivery.revision)
 
-    def told(self, session_id: str) -> int:
-        """The revision of the latest state that has an event, as far as is known. The first state is none."""
-        last = self._last.get(session_id)
-        pending = (kept.delivery.revision for kept in self.pending_of(session_id))
-        return max((1 if last is None else last.revision, *pending))
+    def count(self, session_id: str) -> int:
+        """How many are pending."""
+        return len(self._pending.get(session_id, ()))
+
+    def find(self, session_id: str, event_id: str) -> RecordedDelivery | None:
+        """None: it is not pending."""
+        return self._pending.get(session_id, {}).get(event_id)
+
+    def is_known(self, event_id: str, owner: str) -> bool:
+        """Whether the event was told to this owner, or will be, as far as is remembered."""
+        is_told = event_id in self._finished or self.delivery_log.find(owner, event_id) is not None
+        return is_told or event_id in self._session_of
 
     def is_unwanted(self, session_id: str) -> bool:
-        """Whether the receiver wants no further events of this session."""
-        last = self._last.get(session_id)
-        return last is not None and last.is_unwanted
+        """Whether the receiver wants no more events of the session."""
+        return session_id in self._unwanted
 
-    def change_of(self, kept: RecordedDelivery) -> RecordChange:
-        """What records a new delivery."""
-        return _change_of(kept.delivery.id, kept)
+    # --- what this replica does ---------------------------------------------------------------------
 
-    def keep(self, kept: RecordedDelivery) -> None:
-        """A delivery is recorded."""
-        self._pending.setdefault(kept.delivery.session_id, {})[kept.delivery.id] = kept
+    def show(self, delivery: Delivery) -> None:
+        """How a delivery is, for this replica only."""
+        if (kept := self.find(delivery.session_id, delivery.id)) is not None:
+            self._pending[delivery.session_id][delivery.id] = replace(kept, delivery=delivery)
+        self.delivery_log.update(delivery)
 
-    def finish(self, delivery: Delivery, is_last: bool) -> None:
-        """`is_last`: whether the session is known, and this is what a later owner must know of it."""
-        self._drop(delivery.session_id, delivery.id)
-        self._finished[delivery.id] = None
-        while len(self._finished) > FINISHED_KEPT:
-            del self._finished[next(iter(self._finished))]
-        if is_last:
-            self._last[delivery.session_id] = last = replace(delivery, url="")
-            self._put(_change_of(delivery.session_id, RecordedDelivery(last)))
-        self._records.delete(Kind.DELIVERY, delivery.id)
+    def record(self, delivery: Delivery) -> None:
+        """How a delivery is that is not finished, for all replicas."""
+        self.show(delivery)
+        if (kept := self.find(delivery.session_id, delivery.id)) is not None:
+            self._put(kept)
 
-    def session_removed(self, session_id: str, *, is_own: bool) -> None:
-        """`is_own`: whether this replica has removed it."""
-        if self._last.pop(session_id, None) is not None and is_own:
-            self._records.delete(Kind.DELIVERY, session_id)
+    def assign(self, session_id: str, replica_id: str) -> None:
+        """This replica delivers the events, as the session is not known any more."""
+        for event_id, kept in self._pending.get(session_id, {}).items():
+            self._pending[session_id][event_id] = assigned = replace(kept, replica=replica_id)
+            self._put(assigned)
 
-    def _put(self, change: RecordChange) -> None:
-        assert change.record is not None
-        self._records.put(change.kind, change.key, change.record.value, expires_at=change.record.expires_at)
+    def begin_anew(self, session_id: str) -> None:
+        """The events have all the time for retries from now on."""
+        for kept in self.pending(session_id):
+            self.show(kept.delivery.begun_anew())
 
-    def _recorded(self, record: Record | None, key: str) -> None:
-        """Another replica has changed this record, or it was read anew."""
+    def finish(self, delivery: Delivery) -> None:
+        """It is not tried again."""
+        self._end(delivery)
+        if self.delivery_log.find(delivery.owner, delivery.id) is None:
+            self._records.delete(Kind.DELIVERY, delivery.id)
+        else:
+            self._put(RecordedDelivery(delivery))
+
+    def refuse_more(self, delivery: Delivery) -> None:
+        """The receiver wants no more events of this session, which is known."""
+        self._unwanted[delivery.session_id] = kept = RecordedDelivery(replace(delivery, url=""))
+        self._put(kept, delivery.session_id)
+
+    def forget(self, deliveries: Sequence[Delivery]) -> None:
+        """Those that the log has no more."""
+        for delivery in deliveries:
+            if delivery.finished_at is not None:
+                self._records.delete(Kind.DELIVERY, delivery.id)
+
+    def _put(self, kept: RecordedDelivery, key: str = "") -> None:
+        change = put_change(kept, key)
+        assert change.record is not None, "it is put"
+        self._records.put(change.kind, change.key, change.record.value, change.record.expires_at)
+
+    # --- what is recorded ---------------------------------------------------------------------------
+
+    def _told(self, record: Record | None, key: str) -> None:
         if record is None:
             self._deleted(key)
-            return
-        for kept in VALUES.read([record]).values():
-            delivery = kept.delivery
-            if delivery.finished_at is not None:
-                self._last[delivery.session_id] = delivery
-            elif delivery.id in self._finished:
-                self._records.delete(Kind.DELIVERY, delivery.id)
-            else:
-                self.keep(replace(kept, delivery=delivery.begun_anew()))
-                self._is_pending(kept)
+        elif (kept := VALUES.read([record]).get(key)) is not None:
+            session_id = kept.delivery.session_id
+            if key == session_id:
+                self._unwanted[session_id] = kept
+            elif kept.delivery.finished_at is not None:
+                self._end(kept.delivery)
+            elif key not in self._finished:
+                self._keep(kept)
+            self._heard(session_id, key)
 
     def _deleted(self, key: str) -> None:
-        if self._last.pop(key, None) is None:
-            for session_id in [one for one, kept in self._pending.items() if key in kept]:
-                self._drop(session_id, key)
+        self._unwanted.pop(key, None)
+        session_id = self._session_of.get(key)
+        if session_id is not None:
+            self._take_out(key)
+            self._heard(session_id, key)
+
+    def _keep(self, kept: RecordedDelivery) -> None:
+        delivery, is_new = kept.delivery, kept.delivery.id not in self._session_of
+        self._take_out(delivery.id)
+        self._finished.pop(delivery.id, None)
+        self._pending.setdefault(delivery.session_id, {})[delivery.id] = kept
+        self._session_of[delivery.id] = delivery.session_id
+        self.waiting.add(kept)
+        if not is_new:
+            self.delivery_log.update(delivery)
+        else:
+            dropped = self.delivery_log.add(delivery)
+            if self._listener is not None:
+                self._listener.added(kept, dropped)
+
+    def _end(self, delivery: Delivery) -> None:
+        self._take_out(delivery.id)
+        if self.delivery_log.find(delivery.owner, delivery.id) is not None:
+            self.delivery_log.update(delivery)
+        elif delivery.id not in self._finished:
+            self.delivery_log.add(delivery)
+        self._remember(delivery.id)
+
+    def _take_out(self, event_id: str) -> None:
+        """It is not pending any more."""
+        session_id = self._session_of.pop(event_id, None)
+        if session_id is None:
+            return
+        events = self._pending[session_id]
+        self.waiting.remove(events.pop(event_id))
+        if not events:
+            del self._pending[session_id]
+        self._remember(event_id)
+
+    def _remember(self, event_id: str) -> None:
+        self._finished[event_id] = None
+        while len(self._finished) > FINISHED_REMEMBERED:
+            del self._finished[next(iter(self._finished))]
+
+    def _heard(self, session_id: str, event_id: str) -> None:
+        if self._listener is not None:
+            self._listener.heard(session_id, event_id)
 
     def _read_anew(self, keys: Set[str], are_lost: bool) -> None:
-        """Forget what is not recorded any more, or record it again if Redis has lost it."""
-        for session_id in self.session_ids:
-            for kept in self.pending_of(session_id):
-                if kept.delivery.id in keys:
-                    continue
-                if are_lost:
-                    self._put(self.change_of(kept))
-                else:
-                    self._drop(session_id, kept.delivery.id)
-        for session_id in [one for one in self._last if one not in keys]:
-            if are_lost:
-                self._put(_change_of(session_id, RecordedDelivery(self._last[session_id])))
-            else:
-                del self._last[session_id]
+        """Those of `keys` were told. The others were deleted; or lost, then who delivers them puts them back."""
+        missing = [event_id for event_id in self._session_of if event_id not in keys]
+        if not are_lost:
+            for key in [*missing, *(self._unwanted.keys() - keys)]:
+                self._deleted(key)
+            return
+        for kept in self._lost(keys):
+            self._put(kept, "" if kept.body or kept.delivery.url else kept.delivery.session_id)
 
-    def _drop(self, session_id: str, delivery_id: str) -> None:
-        kept = self._pending.get(session_id, {})
-        kept.pop(delivery_id, None)
-        if not kept:
-            self._pending.pop(session_id, None)
+    def _lost(self, keys: Set[str]) -> Iterator[RecordedDelivery]:
+        """Those that this replica puts back."""
+        for session_id, kept in self._unwanted.items():
+            if session_id not in keys and self._delivers(session_id):
+                yield kept
+        for event_id, session_id in self._session_of.items():
+            if event_id not in keys and self._delivers(session_id):
+                yield self._pending[session_id][event_id]
+        for delivery in self.delivery_log.latest(lambda _: True):
+            if delivery.finished_at and delivery.id not in keys and self._delivers(delivery.session_id):
+                yield RecordedDelivery(delivery)
 
-
-def _change_of(key: str, kept: RecordedDelivery) -> RecordChange:
-    record = Record(Kind.DELIVERY, key, VALUES.write(kept), kept.delivery.created_at + KEPT_FOR)
-    return RecordChange(Kind.DELIVERY, key, record)
+    def _delivers(self, session_id: str) -> bool:
+        return self._listener is not None and self._listener.delivers(session_id)

@@ -143,7 +143,7 @@ class SessionScripts:
         kinds = list(dict.fromkeys(record.kind for record in write.records))
         wanted = {
             "write": write.name,
-            "replica": self._replica_id,
+            "replica": "",  # so that this replica is told of the records too, when they are certainly written
             "session_id": session_id,
             "room_name": session.room_name,
             **more,

@@ -16,9 +16,8 @@ from manager_agent.acting_gate import ActingGate
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
 from manager_agent.livekit.participant_budget import KINDS, OUTCOMES
-from manager_agent.outbound.callbacks import Callbacks
+from manager_agent.outbound.callback_service import CallbackService
 from manager_agent.outbound.deliveries import DeliveryState
-from manager_agent.outbound.shared_callbacks import SharedCallbacks
 from manager_agent.records.records import Records
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.registry import Registry
@@ -47,7 +46,7 @@ class State(Collector):
         agent: ManagerAgent,
         reconciler: Reconciler,
         registry: Registry,
-        callbacks: Callbacks | SharedCallbacks,
+        callbacks: CallbackService,
         log_queue: Callable[[], Stats],
         records: Records,
         replica: Callable[[], ReplicaStatus] | None,

@@ -14,8 +14,7 @@ from http_api.replica import ReplicaStatus
 from manager_agent.acting_gate import ActingGate
 from manager_agent.control.reconcile import Reconciler
 from manager_agent.livekit.agent import ManagerAgent
-from manager_agent.outbound.callbacks import Callbacks
-from manager_agent.outbound.shared_callbacks import SharedCallbacks
+from manager_agent.outbound.callback_service import CallbackService
 from manager_agent.records.records import Records
 from manager_agent.registry.registry import Registry
 from manager_agent.store.store import Store, local
@@ -29,7 +28,7 @@ def wire(
     acting: ActingGate,
     agent: ManagerAgent,
     reconciler: Reconciler,
-    callbacks: Callbacks | SharedCallbacks,
+    callbacks: CallbackService,
     waiters: Waiters,
     shipper: LogShipper,
     records: Records,

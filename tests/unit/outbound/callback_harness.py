@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from manager_agent.outbound.address_policy import LOOPBACK, AddressPolicy
-from manager_agent.outbound.callbacks import CallbackMeans, Callbacks
+from manager_agent.outbound.callbacks import Callbacks
 from manager_agent.outbound.deliveries import Delivery
+from manager_agent.outbound.delivery_tries import DeliveryTries
 from manager_agent.outbound.http_client import DeliveryFailed, GuardedHttpClient
 from manager_agent.records.memory import MemoryRecords
 from manager_agent.records.records import Records
@@ -85,16 +86,14 @@ class CallbackHarness:
         """`records`: those of an earlier process. `recovered`: returns once all its sessions are known."""
         self.store, self.http_client = MemoryStore(now), FakeHttpClient(answer)
         self.recording = Recording(self.store)
-        means = CallbackMeans(
-            http_client=self.http_client,
+        self.callbacks = Callbacks(
+            tries=DeliveryTries(self.http_client, signing_keys, clock=now, livekit_clock=time.time),
             recording=self.recording,
             records=records or MemoryRecords(now),
+            recovered=recovered,
             clock=now,
-            livekit_clock=time.time,
             view=view,
-            signing_keys=signing_keys,
         )
-        self.callbacks = Callbacks(means, recovered)
         self.store.listen(self.callbacks.tell)
 
     async def update(self, session_id: str, *events: Event) -> None:

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from manager_agent.outbound.deliverer import STOP_TIMEOUT
+from manager_agent.outbound.callbacks import STOP_TIMEOUT
 from manager_agent.outbound.deliveries import RETRY_WINDOW
 from manager_agent.outbound.delivery_queues import OWNER_BYTES_MAX, QUEUE_MAX
 from manager_agent.outbound.http_client import BOUNDS, DeliveryFailed
@@ -304,5 +304,5 @@ async def test_callbacks_keep_nothing_of_sessions_that_are_over() -> None:
     for n in (0, 1, 3):
         await harness.update(f"s{n}", CLOSED)
     await let_pass(1)
-    assert (harness.callbacks._deliverer.queues, len(harness.callbacks._deliverer._bytes)) == ({}, 0)
+    assert (harness.callbacks._queues, len(harness.callbacks._bytes)) == ({}, 0)
     assert asyncio.all_tasks() == {asyncio.current_task()}

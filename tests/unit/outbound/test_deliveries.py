@@ -164,8 +164,8 @@ def every_owner(_: str) -> bool:
 def test_the_last_hundred_deliveries_of_each_owner_are_kept_newest_first() -> None:
     delivery_log = DeliveryLog()
     for number in range(KEPT + 20):
-        delivery_log.put(a_delivery(f"cb_{number}", at=START + number))
-    delivery_log.put(a_delivery("cb_desk", "desk", START + 5))
+        delivery_log.add(a_delivery(f"cb_{number}", at=START + number))
+    delivery_log.add(a_delivery("cb_desk", "desk", START + 5))
     assert [d.id for d in delivery_log.latest("shop".__eq__)] == [f"cb_{n}" for n in reversed(range(20, KEPT + 20))]
     assert [d.id for d in delivery_log.latest("desk".__eq__)] == ["cb_desk"]
     assert delivery_log.latest("nobody".__eq__) == []
@@ -174,8 +174,8 @@ def test_the_last_hundred_deliveries_of_each_owner_are_kept_newest_first() -> No
 def test_a_reader_of_all_owners_gets_the_last_hundred_deliveries() -> None:
     delivery_log = DeliveryLog()
     for number in range(KEPT):
-        delivery_log.put(a_delivery(f"cb_{number}", f"owner-{number % 7}", START + number))
-    delivery_log.put(a_delivery("cb_last", "desk", START + KEPT))
+        delivery_log.add(a_delivery(f"cb_{number}", f"owner-{number % 7}", START + number))
+    delivery_log.add(a_delivery("cb_last", "desk", START + KEPT))
     latest = [d.id for d in delivery_log.latest(every_owner)]
     assert latest == ["cb_last", *(f"cb_{n}" for n in reversed(range(1, KEPT)))]
 
@@ -183,14 +183,14 @@ def test_a_reader_of_all_owners_gets_the_last_hundred_deliveries() -> None:
 def test_of_deliveries_at_one_instant_the_later_one_comes_first() -> None:
     delivery_log = DeliveryLog()
     for number in range(5):
-        delivery_log.put(a_delivery(f"cb_{number}"))
+        delivery_log.add(a_delivery(f"cb_{number}"))
     assert [d.id for d in delivery_log.latest(every_owner)] == ["cb_4", "cb_3", "cb_2", "cb_1", "cb_0"]
 
 
 def test_an_updated_delivery_keeps_its_position() -> None:
     delivery_log = DeliveryLog()
-    delivery_log.put(a_delivery("cb_1"))
-    delivery_log.put(a_delivery("cb_2", at=START + 1))
+    delivery_log.add(a_delivery("cb_1"))
+    delivery_log.add(a_delivery("cb_2", at=START + 1))
     delivery_log.update(a_delivery("cb_1").begun(START).answered(200, START))
     assert [(d.id, d.state) for d in delivery_log.latest(every_owner)] == [("cb_2", "pending"), ("cb_1", "delivered")]
 
@@ -198,7 +198,7 @@ def test_an_updated_delivery_keeps_its_position() -> None:
 def test_an_update_of_a_dropped_delivery_is_ignored() -> None:
     delivery_log = DeliveryLog()
     for number in range(KEPT + 1):
-        delivery_log.put(a_delivery(f"cb_{number}", at=START + number))
+        delivery_log.add(a_delivery(f"cb_{number}", at=START + number))
     delivery_log.update(a_delivery("cb_0"))
     delivery_log.update(a_delivery("cb_0", "stranger"))
     assert "cb_0" not in [d.id for d in delivery_log.latest(every_owner)]
@@ -206,11 +206,11 @@ def test_an_update_of_a_dropped_delivery_is_ignored() -> None:
 
 def test_deliveries_of_the_least_recent_of_very_many_owners_are_forgotten() -> None:
     delivery_log = DeliveryLog()
-    delivery_log.put(a_delivery("cb_quiet", "quiet"))
-    delivery_log.put(a_delivery("cb_old", "lively"))
+    delivery_log.add(a_delivery("cb_quiet", "quiet"))
+    delivery_log.add(a_delivery("cb_old", "lively"))
     for number in range(OWNERS_MAX - 2):
-        delivery_log.put(a_delivery(f"cb_{number}", f"owner-{number}", START + 1))
-    delivery_log.put(replace(a_delivery("cb_new", "lively"), created_at=START + 2))
-    delivery_log.put(a_delivery("cb_latest", "latest", START + 3))
+        delivery_log.add(a_delivery(f"cb_{number}", f"owner-{number}", START + 1))
+    delivery_log.add(replace(a_delivery("cb_new", "lively"), created_at=START + 2))
+    delivery_log.add(a_delivery("cb_latest", "latest", START + 3))
     assert delivery_log.latest("quiet".__eq__) == []
     assert [d.id for d in delivery_log.latest("lively".__eq__)] == ["cb_new", "cb_old"]

@@ -60,7 +60,7 @@ async def killed(first: CallbackHarness, home: Home) -> Records:
     """End the first process without any of its manners. Returns the records for the next one."""
     await let_pass(0.1)
     await home.records.committed()
-    await first.callbacks._deliverer._tasks.aclose()
+    await first.callbacks._tasks.aclose()
     return await home.after_kill()
 
 

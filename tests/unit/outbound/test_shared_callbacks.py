@@ -1,243 +1,376 @@
-"""Callbacks of several replicas on one real Redis: the replica that acts for a session delivers its events, and the
-next one goes on. The receivers answer as the test says."""
+"""Callbacks of several replicas that share a Redis: each event is posted once and in order, by the replica that owns
+the session, and by the next one if it does not come to that."""
 
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
-from dataclasses import replace
+import json
+from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from manager_agent.outbound import shared_callbacks
-from manager_agent.outbound.callbacks import CallbackMeans
+from manager_agent.outbound import deliveries, shared_callbacks
 from manager_agent.outbound.deliveries import DeliveryState
-from manager_agent.outbound.shared_callbacks import SharedCallbacks
+from manager_agent.outbound.delivery_queues import QUEUE_MAX
 from manager_agent.records.records import Kind
-from manager_agent.records.redis import RedisRecords
 from manager_agent.session import events as ev
 from manager_agent.session.events import Event
-from manager_agent.store.recording import Recording
-from manager_agent.store.store import UnknownSession
+from tests.callback_receiver import CallbackReceiver
 from tests.redis_server import RedisServer
 from tests.unit import sessions as given
-from tests.unit.outbound.callback_harness import ACTIVE, CLOSED, READY, URL, Answer, FakeHttpClient, Sent, accepts
+from tests.unit.outbound.callback_replicas import CallbackReplica, CallbackReplicas
 from tests.unit.sessions import START
-from tests.unit.store.replicas import StoreReplica
-from tests.unit.virtual_time import VirtualClock
-from tests.unit.waits import never, until
+from tests.unit.waits import let_others_run, until
 
 pytestmark = pytest.mark.unit
 
-
-class CallbackReplica(StoreReplica):
-    def __init__(self, server: RedisServer, clock: VirtualClock, answer: Answer) -> None:
-        super().__init__(server, clock)
-        self.http_client, self.is_leader = FakeHttpClient(answer), False
-        self.dead: set[str] = set()
-        """The replicas that act no more, as the test says."""
-        self.records = RedisRecords(self.connection, self.changelog, time.time, self.replica_id)
-        means = CallbackMeans(
-            http_client=self.http_client,
-            recording=Recording(self.store),
-            records=self.records,
-            clock=time.time,
-            livekit_clock=time.time,
-            view=lambda session: {"session_id": session.session_id},
-            signing_keys=lambda owner: (owner, "f" * 64),
-        )
-        self.callbacks = SharedCallbacks(
-            means,
-            connection=self.connection,
-            changelog=self.changelog,
-            store=self.store,
-            is_leader=lambda: self.is_leader,
-            is_dead=lambda replica_id: replica_id in self.dead,
-        )
-        self.store.listen(self.callbacks.tell)
-
-    async def __aenter__(self) -> CallbackReplica:
-        await super().__aenter__()
-        await self.records.start()
-        await self.callbacks.start()
-        return self
-
-    async def __aexit__(self, *about: object) -> None:
-        await self.callbacks.aclose()
-        await self.records.aclose()
-        await super().__aexit__(*about)
-
-    async def open(self, session_id: str, *events: Event) -> None:
-        session = given.a_session(given.JOINS)
-        room = f"room-{session_id}"
-        await self.store.add(replace(session, session_id=session_id, room_name=room, owner="shop", callback_url=URL))
-        await self.update(session_id, *events)
-
-    async def update(self, session_id: str, *events: Event) -> None:
-        await self.changelog.caught_up()
-        for event in events:
-            await self.store.update(session_id, event)
-
-    async def give(self, session_id: str, to: CallbackReplica) -> None:
-        await self.changelog.caught_up()
-        owned = self.store.ownership(session_id)
-        assert await self.store.take(session_id, expected=owned, owner=to.replica_id)
-        await to.changelog.caught_up()
-
-    def sent(self) -> list[str]:
-        return [sent.event for sent in self.http_client.sent]
-
-    def outcomes(self) -> list[tuple[str, str]]:
-        """Event and state of each delivery as this replica lists them, oldest first."""
-        found = self.callbacks.delivery_log.latest(lambda _: True)
-        return [(one.event, one.state) for one in sorted(found, key=lambda one: one.revision)]
-
-    async def recorded(self) -> list[str]:
-        """What is recorded of events, once everything is written."""
-        await self.records.committed()
-        return sorted(record.key for record in await self.records.read(Kind.DELIVERY))
-
-
-Start = Callable[..., Awaitable[CallbackReplica]]
-
-
-@pytest.fixture
-async def start(redis_server: RedisServer) -> AsyncIterator[Start]:
-    async with AsyncExitStack() as stack:
-        clock = VirtualClock()
-
-        async def started(answer: Answer = accepts) -> CallbackReplica:
-            return await stack.enter_async_context(CallbackReplica(redis_server, clock, answer))
-
-        yield started
-
-
-async def hangs(_: Sent) -> int:
-    await never()
-    return 200
-
-
+READY: list[Event] = [*given.managed(), *given.invited(0), given.seen("sm-asr-1", "PA_1", START)]
+ACTIVE = given.seen("alice", "PA_2", START)
+CLOSED = ev.SessionClosed(START)
 ALL = ["session_ready", "session_active", "session_ended"]
 
 
-async def test_the_owner_delivers_what_other_replicas_caused(start: Start) -> None:
-    here, there = await start(), await start()
-    await here.open("ses_1", *READY)
-    await there.update("ses_1", ACTIVE)
-    await there.update("ses_1", CLOSED)
-    await until(lambda: here.sent(), lambda sent: sent == ALL)
-    assert there.sent() == []
-    delivered = [(event, DeliveryState.DELIVERED) for event in ALL]
-    await until(here.outcomes, lambda found: found == delivered)
-    await until(there.outcomes, lambda found: found == delivered)
-    assert await here.recorded() == ["ses_1"]
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shared_callbacks, "CHECK_INTERVAL", 0.02)
+    monkeypatch.setattr(shared_callbacks, "ORPHANED_AFTER", 0.2)
+    monkeypatch.setattr(deliveries, "PAUSE", 0.02)
 
 
-async def test_an_event_is_recorded_in_the_same_step_as_its_change(start: Start) -> None:
-    here = await start(hangs)
-    await here.open("ses_1", *READY)
-    records = await here.records.read(Kind.DELIVERY)
-    assert [record.key for record in records] == [here.callbacks.delivery_log.latest(lambda _: True)[0].id]
+@pytest.fixture
+async def replicas(redis_server: RedisServer) -> AsyncIterator[CallbackReplicas]:
+    async with CallbackReplicas(redis_server) as started:
+        yield started
 
 
-async def test_the_next_owner_goes_on_with_the_same_events_in_order(start: Start) -> None:
-    here, there = await start(hangs), await start()
-    await here.open("ses_1", *READY, ACTIVE, CLOSED)
-    await until(here.sent, lambda sent: sent == ["session_ready"])
-    await here.give("ses_1", there)
-    await until(there.sent, lambda sent: sent == ALL)
-    assert there.http_client.sent[0].id == here.http_client.sent[0].id
-    assert there.http_client.sent[0].body == here.http_client.sent[0].body
-    assert await there.recorded() == ["ses_1"]
-    await here.changelog.caught_up()
-    assert (here.callbacks.pending, here.http_client.under_way, len(here.sent())) == (0, 0, 1)
+def joined(nth: int) -> Event:
+    return given.seen("alice", f"PA_alice_{nth}", START, joined_ms=1_000 * nth)
 
 
-async def test_a_replica_that_starts_later_knows_what_is_not_delivered(start: Start) -> None:
-    here = await start(hangs)
-    await here.open("ses_1", *READY, ACTIVE)
-    there = await start()
-    await until(there.outcomes, lambda found: len(found) == 2)
-    await here.give("ses_1", there)
-    await until(there.sent, lambda sent: sent == ALL[:2])
+def left(nth: int) -> Event:
+    return given.left("alice", f"PA_alice_{nth}", START)
 
 
-async def test_a_receiver_that_wants_no_events_gets_none_from_any_owner(start: Start) -> None:
-    async def gone(_: Sent) -> int:
-        return 410
+class Gate:
+    """A receiver's answer that comes when the test says."""
 
-    here, there = await start(gone), await start()
-    await here.open("ses_1", *READY)
-    await until(here.outcomes, lambda found: found == [("session_ready", DeliveryState.GIVEN_UP)])
-    await here.records.committed()
-    await there.update("ses_1", ACTIVE)
-    await here.give("ses_1", there)
-    await there.update("ses_1", CLOSED)
-    assert await there.recorded() == ["ses_1"]
-    assert (len(here.sent()), there.sent()) == (1, [])
+    def __init__(self, status: int = 200) -> None:
+        self.status, self.opened = status, asyncio.Event()
+
+    async def __call__(self, _: dict[str, Any]) -> int:
+        await self.opened.wait()
+        return self.status
 
 
-async def removed_with_events(replica: CallbackReplica) -> None:
-    await replica.open("ses_1", *READY, CLOSED, ev.CleanUpStarted(START), ev.CleanedUp(START))
-    await replica.store.remove("ses_1")
+async def all_told(receiver: CallbackReceiver, *replicas: CallbackReplica) -> list[str]:
+    """The events that were posted, one for each try, once none is pending anywhere."""
+    for replica in replicas:
+        await replica.all_finished()
+    await let_others_run()
+    return receiver.events
 
 
-async def test_events_of_a_removed_session_are_delivered_by_its_last_owner(start: Start) -> None:
-    is_open = asyncio.Event()
-
-    async def waits(_: Sent) -> int:
-        await is_open.wait()
-        return 200
-
-    here, there = await start(waits), await start()
-    there.is_leader = True
-    await removed_with_events(here)
-    await there.changelog.caught_up()
-    with pytest.raises(UnknownSession):
-        there.store.get("ses_1")
-    is_open.set()
-    await until(here.sent, lambda sent: sent == ["session_ready", "session_ended"])
-    await until(lambda: here.callbacks.pending, lambda count: count == 0)
-    assert (await here.recorded(), there.sent()) == ([], [])
+# --- who delivers -----------------------------------------------------------------------------------
 
 
-async def test_the_leader_delivers_what_a_dead_replica_left_of_removed_sessions(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+async def test_each_event_is_posted_once_whoever_caused_it(replicas: CallbackReplicas) -> None:
+    a, b, c = await replicas.start("a", "b", "c")
+    async with CallbackReceiver() as receiver:
+        await a.open(receiver.url, *READY)
+        await b.update(ACTIVE)
+        await c.update(CLOSED)
+        assert await all_told(receiver, a, b, c) == ALL
+        assert [dict(replica.callbacks.finished) for replica in (a, b, c)] == [{"delivered": 3}, {}, {}]
+        assert a.log() == b.log() == c.log()
+        assert [delivery.id for delivery in a.log()] == [told["id"] for told in receiver.told]
+        assert a.outcomes() == [(event, "delivered") for event in ALL]
+
+
+async def test_many_sessions_of_all_replicas_are_told_in_order(replicas: CallbackReplicas) -> None:
+    started = await replicas.start("a", "b", "c")
+    async with CallbackReceiver() as receiver:
+
+        async def live(number: int) -> None:
+            session_id = f"ses_{number}"
+            await started[number % 3].open(receiver.url, *READY, session_id=session_id)
+            for step, event in enumerate((joined(1), left(1), joined(2), CLOSED)):
+                await started[(number + step) % 3].update(event, session_id=session_id)
+
+        await asyncio.gather(*map(live, range(24)))
+        await all_told(receiver, *started)
+        for number in range(24):
+            told = [one for one in receiver.told if one["session"]["session_id"] == f"ses_{number}"]
+            expected = ["session_ready", "session_active", "session_ready", "session_active", "session_ended"]
+            assert [one["event"] for one in told] == expected
+            assert len({one["id"] for one in told}) == 5
+        assert [replica.delivered for replica in started] == [40, 40, 40]
+        assert [replica.callbacks.pending for replica in started] == [0, 0, 0]
+
+
+async def test_an_event_is_recorded_in_the_same_step_as_its_state(replicas: CallbackReplicas) -> None:
+    """The replica that made the change is killed before it does anything else."""
+    a, b = await replicas.start("a", "b")
+    async with CallbackReceiver(answer=Gate()) as hanging:
+        await a.open(hanging.url, *READY)
+        await replicas.kill(a, leader="b")
+    await b.changelog.caught_up()
+    (kept,) = b.deliveries.pending("ses_1")
+    assert (kept.delivery.event, json.loads(kept.body)["id"]) == ("session_ready", kept.delivery.id)
+
+
+async def test_the_log_tells_of_tries_everywhere(replicas: CallbackReplicas) -> None:
+    a, b = await replicas.start("a", "b")
+    async with CallbackReceiver(500, 503) as receiver:
+        await a.open(receiver.url, *READY)
+        await until(lambda: [one.tries for one in b.log()], lambda tries: tries and tries[0] >= 1)
+        await all_told(receiver, a, b)
+        assert a.log() == b.log()
+        assert [(one.tries, one.last_status, one.url) for one in b.log()] == [(3, 200, receiver.url)]
+        c = await replicas.start_one("c")
+        assert c.log() == a.log()
+
+
+# --- another owner ----------------------------------------------------------------------------------
+
+
+async def test_the_next_owner_of_a_dead_replicas_session_goes_on(replicas: CallbackReplicas) -> None:
+    """In order, with the same ids and bodies. The try under way is repeated."""
+    a, b, c = await replicas.start("a", "b", "c")
+    gate = Gate()
+    async with CallbackReceiver(answer=gate) as receiver:
+        await a.open(receiver.url, *READY, ACTIVE)
+        await receiver.tries(1)
+        await replicas.kill(a, leader="b")
+        gate.opened.set()
+        await c.take()
+        await b.update(CLOSED)
+        assert await all_told(receiver, b, c) == ["session_ready", *ALL]
+        assert receiver.posts[0][0] == receiver.posts[1][0]
+        assert (b.callbacks.finished, c.delivered) == ({}, 3)
+
+
+async def test_a_session_that_is_handed_over_has_no_event_twice(replicas: CallbackReplicas) -> None:
+    """The new owner waits for the outcome of the try that is under way."""
+    a, b = await replicas.start("a", "b")
+    gate = Gate()
+    async with CallbackReceiver(answer=gate) as receiver:
+        await a.open(receiver.url, *READY, ACTIVE)
+        await receiver.tries(1)
+        await a.take(owner="b")
+        await b.changelog.caught_up()
+        await b.update(CLOSED)
+        await let_others_run()
+        assert receiver.events == ["session_ready"]
+        gate.opened.set()
+        assert await all_told(receiver, a, b) == ALL
+        assert (a.delivered, b.delivered) == (1, 2)
+
+
+async def test_a_session_that_is_handed_over_between_two_tries_goes_on_at_once(replicas: CallbackReplicas) -> None:
+    a, b = await replicas.start("a", "b")
+    async with CallbackReceiver(500) as receiver:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(deliveries, "PAUSE", 30.0)
+            await a.open(receiver.url, *READY)
+            await until(lambda: [one.next_try_at for one in a.log()], any)
+        await b.take()
+        assert await all_told(receiver, a, b) == ["session_ready"] * 2
+        assert (dict(a.callbacks.finished), dict(b.callbacks.finished)) == ({}, {"delivered": 1})
+
+
+async def test_a_session_is_handed_to_and_fro_while_it_changes(replicas: CallbackReplicas) -> None:
+    a, b = await replicas.start("a", "b")
+    async with CallbackReceiver() as receiver:
+        await a.open(receiver.url, *READY)
+        for nth, owner in enumerate((b, a, b, a)):
+            await owner.update(joined(nth))
+            await owner.take()
+            await owner.update(left(nth))
+        await a.update(CLOSED)
+        events = await all_told(receiver, a, b)
+        assert events == ["session_ready", *["session_active", "session_ready"] * 4, "session_ended"]
+
+
+async def test_a_frozen_replica_posts_nothing_that_another_one_has_posted(replicas: CallbackReplicas) -> None:
+    a, b = await replicas.start("a", "b")
+    async with CallbackReceiver(500) as receiver:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(deliveries, "PAUSE", 0.3)
+            await a.open(receiver.url, *READY)
+            await until(lambda: [one.next_try_at for one in a.log()], any)
+        replicas.leases.lapse("a", leader="b")
+        await b.take()
+        assert await all_told(receiver, b) == ["session_ready"] * 2
+        replicas.leases.dead = frozenset()
+        assert await all_told(receiver, a, b) == ["session_ready"] * 2
+
+
+# --- removed sessions -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["a", "b"])
+async def test_the_last_owner_delivers_what_a_removed_session_left(replicas: CallbackReplicas, by: str) -> None:
+    started = dict(zip("ab", await replicas.start("a", "b"), strict=True))
+    gate = Gate()
+    async with CallbackReceiver(answer=gate) as receiver:
+        await started["a"].open(receiver.url, *READY, ACTIVE, CLOSED)
+        await receiver.tries(1)
+        await started[by].changelog.caught_up()
+        await started[by].store.remove("ses_1")
+        gate.opened.set()
+        assert await all_told(receiver, *started.values()) == ALL
+        assert started["a"].delivered == 3
+
+
+async def test_the_leader_delivers_what_a_dead_replica_left_of_a_removed_session(replicas: CallbackReplicas) -> None:
+    a, b, c = await replicas.start("a", "b", "c")
+    gate = Gate()
+    async with CallbackReceiver(answer=gate) as receiver:
+        await a.open(receiver.url, *READY, CLOSED)
+        await receiver.tries(1)
+        await a.store.remove("ses_1")
+        await c.changelog.caught_up()
+        await replicas.kill(a, leader="c")
+        gate.opened.set()
+        assert await all_told(receiver, b, c) == ["session_ready", "session_ready", "session_ended"]
+        assert (b.callbacks.finished, c.delivered) == ({}, 2)
+
+
+async def test_the_leader_delivers_what_all_replicas_left(replicas: CallbackReplicas) -> None:
+    """The session is gone, and nothing says which replica was to deliver its events."""
+    a = await replicas.start_one("a")
+    gate = Gate()
+    async with CallbackReceiver(answer=gate) as receiver:
+        await a.open(receiver.url, *READY)
+        await receiver.tries(1)
+        await replicas.kill(a, leader="b")
+        await replicas.server.command("DEL", a.parts.connection.keys.session("ses_1"))
+        await replicas.server.command("ZREM", a.parts.connection.keys.sessions, "ses_1")
+        gate.opened.set()
+        b, c = await replicas.start("b", "c")
+        assert await all_told(receiver, b, c) == ["session_ready"] * 2
+        assert (b.delivered, c.callbacks.finished) == (1, {})
+
+
+# --- 410, bounds ------------------------------------------------------------------------------------
+
+
+async def test_a_receiver_that_wants_no_more_gets_no_more_from_any_replica(replicas: CallbackReplicas) -> None:
+    a, b = await replicas.start("a", "b")
+    async with CallbackReceiver(410) as receiver:
+        await a.open(receiver.url, *READY)
+        await all_told(receiver, a, b)
+        await until(lambda: b.deliveries.is_unwanted("ses_1"))
+        await b.update(ACTIVE)
+        await b.take()
+        await b.update(CLOSED)
+        c = await replicas.start_one("c")
+        assert await all_told(receiver, a, b, c) == ["session_ready"]
+        assert c.outcomes() == [("session_ready", "given_up")]
+        await c.store.remove("ses_1")
+        assert await kept(a) == [c.log()[0].id]
+
+
+async def test_what_waits_behind_an_unwanted_event_is_given_up(replicas: CallbackReplicas) -> None:
+    a, b = await replicas.start("a", "b")
+    gate = Gate(410)
+    async with CallbackReceiver(answer=gate) as receiver:
+        await a.open(receiver.url, *READY, ACTIVE)
+        await receiver.tries(1)
+        await b.update(CLOSED)
+        gate.opened.set()
+        assert await all_told(receiver, a, b) == ["session_ready"]
+        assert b.outcomes() == [(event, "given_up") for event in ALL]
+
+
+async def test_events_of_a_session_that_wait_are_bounded(replicas: CallbackReplicas) -> None:
+    """The oldest that is not under way is given up."""
+    a, b = await replicas.start("a", "b")
+    gate = Gate()
+    async with CallbackReceiver(answer=gate) as receiver:
+        await a.open(receiver.url, *READY)
+        for nth in range(QUEUE_MAX // 2 + 2):
+            await b.update(joined(nth), left(nth))
+        await a.changelog.caught_up()
+        assert a.callbacks.pending == QUEUE_MAX
+        gate.opened.set()
+        await all_told(receiver, a, b)
+        assert (a.delivered, a.callbacks.finished[DeliveryState.GIVEN_UP]) == (QUEUE_MAX, 5)
+        assert [(one.state, one.last_error) for one in b.log()[1:6]] == [
+            ("given_up", "too many later ones were waiting")
+        ] * 5
+
+
+async def test_bytes_that_wait_are_bounded(replicas: CallbackReplicas, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("manager_agent.outbound.delivery_queues.OWNER_BYTES_MAX", 150)
+    a, b = await replicas.start("a", "b")
+    gate = Gate()
+    async with CallbackReceiver(answer=gate) as receiver:
+        await a.open(receiver.url, *READY, ACTIVE)
+        await b.open(receiver.url, *READY, session_id="ses_2", owner="desk")
+        await b.changelog.caught_up()
+        gate.opened.set()
+        await all_told(receiver, a, b)
+        given_up = [(one.session_id, one.last_error) for one in b.log() if one.state == "given_up"]
+        assert given_up == [("ses_1", "too much is waiting to be delivered")]
+
+
+async def test_finished_events_are_kept_as_the_log_has_them(
+    replicas: CallbackReplicas, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shared_callbacks, "ORPHANS_INTERVAL", 0.05)
-    here, leader, other = await start(hangs), await start(), await start()
-    leader.is_leader = True
-    await removed_with_events(here)
-    await leader.changelog.caught_up()
-    leader.dead.add(here.replica_id)
-    other.dead.add(here.replica_id)
-    await until(leader.sent, lambda sent: sent == ["session_ready", "session_ended"])
-    await until(lambda: leader.callbacks.pending, lambda count: count == 0)
-    assert (await leader.recorded(), other.sent()) == ([], [])
+    monkeypatch.setattr(deliveries, "KEPT", 3)
+    a, b = await replicas.start("a", "b")
+    async with CallbackReceiver() as receiver:
+        await a.open(receiver.url, *READY)
+        for nth in range(3):
+            await b.update(joined(nth), left(nth))
+        await all_told(receiver, a, b)
+        await a.parts.records.committed()
+        assert len(receiver.events) == 7
+        assert await kept(b) == [one.id for one in b.log()] == [one.id for one in a.log()]
+        assert len(b.log()) == 3
 
 
-async def test_a_leader_that_does_not_know_who_removed_a_session_waits_for_it(
-    start: Start, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(shared_callbacks, "ORPHANS_INTERVAL", 0.05)
-    here = await start(hangs)
-    await removed_with_events(here)
-    leader = await start()
-    leader.is_leader = True
-    await until(lambda: leader.callbacks._orphans_since)
-    assert leader.sent() == []
-    monkeypatch.setattr(shared_callbacks, "ORPHANED_AFTER", 0.0)
-    await until(leader.sent, lambda sent: sent == ["session_ready", "session_ended"])
+# --- Redis ------------------------------------------------------------------------------------------
 
 
-async def test_events_that_redis_has_lost_are_recorded_again(start: Start) -> None:
-    here = await start(hangs)
-    await here.open("ses_1", *READY)
-    before = await here.recorded()
-    await here.connection.call("FLUSHALL")
-    await here.changelog.caught_up()
-    assert before
-    await until(lambda: here.callbacks._shared.session_ids)
-    assert await here.recorded() == before
+async def test_events_are_told_once_although_redis_was_away(own_redis_server: RedisServer) -> None:
+    """The try that is under way meanwhile is not repeated."""
+    async with CallbackReplicas(own_redis_server) as replicas:
+        a, b = await replicas.start("a", "b")
+        gate = Gate()
+        async with CallbackReceiver(answer=gate) as receiver:
+            await a.open(receiver.url, *READY, ACTIVE)
+            await receiver.tries(1)
+            own_redis_server.freeze()
+            gate.opened.set()
+            await receiver.tries(2)
+            own_redis_server.thaw()
+            await b.update(CLOSED)
+            assert await all_told(receiver, a, b) == ALL
+            assert a.log() == b.log()
+
+
+async def test_events_are_told_once_although_redis_lost_everything(own_redis_server: RedisServer) -> None:
+    async with CallbackReplicas(own_redis_server) as replicas:
+        a, b = await replicas.start("a", "b")
+        gate = Gate()
+        async with CallbackReceiver(answer=gate) as receiver:
+            await a.open(receiver.url, *READY)
+            await receiver.tries(1)
+            await a.update(ACTIVE)
+            own_redis_server.restart()
+            await until(lambda: a.parts.connection.is_away, lambda away: not away)
+            await b.changelog.caught_up()
+            await until(lambda: b.deliveries.count("ses_1"), lambda count: count == 2)
+            gate.opened.set()
+            await b.update(CLOSED)
+            assert await all_told(receiver, a, b) == ALL
+            c = await replicas.start_one("c")
+            assert c.log() == a.log() == b.log()
+
+
+async def kept(replica: CallbackReplica) -> list[str]:
+    """The keys of the records."""
+    return [record.key for record in await replica.parts.records.read(Kind.DELIVERY)]
