@@ -117,7 +117,7 @@ def agent_of(
         api_key=settings.livekit_api_key,
         api_secret=settings.livekit_api_secret.get_secret_value(),
         agent_name=foundation.acting.worker_name(settings.agent_name),
-        store=foundation.store,
+        store=foundation.background_store,
         identities=identities,
         recording=foundation.recording,
         rooms=rooms,

@@ -44,7 +44,6 @@ async def test_page_follows_its_room_while_its_replica_is_killed(replicas: Repli
 
     await asked.kill()
     replicas.replicas.remove(asked)
-    await asked.http.close()
     await voice.leave()
     await page.shows("alice in demo: degraded")
     await voice.join(await voice.invited(2))

@@ -74,7 +74,7 @@ async def roll_replicas(site: ClusterSite, _: Random) -> None:
         code = await replica.end(signal.SIGTERM)
         if code != 0:
             site.ledger.breaks("replicas stop in order", f"{replica.name} ended with {code}")
-        await site.deployed.remove_replica(replica)
+        site.replicas.remove(replica)
 
 
 async def _all_ready(site: ClusterSite) -> None:

@@ -50,7 +50,7 @@ async def run_on_cluster(site: ClusterSite, fault: str, seed: str, *, rate: floa
     site.api.answers.clear()
     site.api.broken = 0
     site.watch.longest_without = 0.0
-    random, ever = Random(f"{seed}/{fault}"), list(site.replicas)
+    random = Random(f"{seed}/{fault}")
     load = ClusterLoad(site, random, rate)
     watching = asyncio.create_task(notice_starvation(ledger))
     loading = asyncio.create_task(load.run(), name="load")
@@ -71,8 +71,7 @@ async def run_on_cluster(site: ClusterSite, fault: str, seed: str, *, rate: floa
         outcome.without_manager = site.watch.longest_without
         await end_all(site, load.clients)
     watching.cancel()
-    ever += [one for one in site.replicas if one not in ever]
-    acts = [act for act in acts_of(ever) if act.session_id in ledger.sessions]
+    acts = [act for act in acts_of(site.deployed.ever) if act.session_id in ledger.sessions]
     for what in double_owners(acts):
         ledger.breaks("one owner per session", what)
     outcome.sessions, outcome.acts, outcome.is_starved = len(ledger.sessions), len(acts), ledger.is_starved

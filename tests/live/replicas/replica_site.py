@@ -101,6 +101,8 @@ class ReplicaSite:
         self._has_own_redis, self._keeps, self._is_dev = own_redis, keeps, is_dev
         self.nodes: list[LiveKitServer] = []
         self.replicas: list[Replica] = []
+        """Those that a test has not taken out."""
+        self.ever: list[Replica] = []
         self._started = itertools.count()
         self._stack = AsyncExitStack()
 
@@ -157,13 +159,9 @@ class ReplicaSite:
         replica = Replica(site, name=name, folder=self._folder, **self.environment | shown | environment)
         replica.is_dev = self._is_dev
         self.replicas.append(replica)
+        self.ever.append(replica)
         await replica.start()
         return replica
-
-    async def remove_replica(self, replica: Replica) -> None:
-        """Forget one that has ended."""
-        self.replicas.remove(replica)
-        await replica.http.close()
 
     async def bot(
         self, service_id: str, type: str = "BOT", *, through: ManagerProcess | None = None, **registration: Any
@@ -220,7 +218,7 @@ class ReplicaSite:
 
     async def _stop_replicas(self) -> None:
         """All at once, as those who share a machine."""
-        await asyncio.gather(*(one.__aexit__() for one in self.replicas))
+        await asyncio.gather(*(one.__aexit__() for one in self.ever))
 
 
 async def _cancelled(task: asyncio.Task[None]) -> None:

@@ -47,10 +47,9 @@ async def test_session_of_a_killed_replica_is_taken_over_unnoticed(start_site: S
     user = Human()
     await user.join(ready)
     await call.others[1].until(waiting["session_id"], "active")
-    assert len(waiting_bot.invites) == 1
+    assert len({invite.id for invite in waiting_bot.invites}) == 1
     await call.ends(follower)
-    assert double_owners(acts_of([*call.others, call.owner])) == []
-    await call.owner.http.close()
+    assert double_owners(acts_of(site.ever)) == []
 
 
 async def test_thawed_replica_lets_go_of_what_others_took_over(start_site: StartSite) -> None:
@@ -80,7 +79,7 @@ async def test_thawed_replica_lets_go_of_what_others_took_over(start_site: Start
             await call.goes_on(replica)
         print(f"two managers for {managers.longest:.1f} s")
     await call.ends(frozen)
-    assert double_owners(acts_of(site.replicas)) == []
+    assert double_owners(acts_of(site.ever)) == []
 
 
 async def lets_go(replica: Replica, session_id: str) -> bool:
