@@ -196,10 +196,13 @@ class Membership:
             if one.replica_id == self.id:
                 continue
             about = {"replica": one.replica_id, "address": one.address, "version": one.version}
-            if what == "lapsed":
-                log.warning("lease_lapsed", sessions=one.sessions, **about)
-            else:
-                log.info(f"replica_{what}", **about)
+            match what:
+                case "joined":
+                    log.info("replica_joined", **about)
+                case "left":
+                    log.info("replica_left", **about)
+                case _:
+                    log.warning("lease_lapsed", sessions=one.sessions, **about)
         if self.roll.leader and self.roll.leader != before.leader:
             log.info("leader_changed", replica=self.roll.leader, is_this=self.roll.leader == self.id)
 

@@ -43,7 +43,7 @@ class SessionOwner:
         self._membership, self._clock = membership, clock
         self._owned: set[str] = set()
         self._gained: dict[str, bool] = {}
-        """The sessions of other replicas that are not continued yet: their managers are not ours. With each, whether its
+        """The sessions of other replicas that are not continued yet: their managers are not ours. Each with whether its
         replica is dead."""
         self._beginning: set[str] = set()
         self._unattended: set[str] = set()

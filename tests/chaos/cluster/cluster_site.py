@@ -9,7 +9,7 @@ from typing import Self
 from tests.chaos.cluster.checked_caller import CheckedCaller
 from tests.chaos.room_watch import OutsideWatch
 from tests.chaos.scripted_site import ScriptedSite
-from tests.live.replicas.replica import Replica
+from tests.live.replicas.replica import ReplicaProcess
 from tests.live.replicas.replica_site import ReplicaSite
 
 ENVIRONMENT = {"SERVICE_JOIN_TIMEOUT": "40", "READY_TIMEOUT": "240", "USER_JOIN_TIMEOUT": "600"}
@@ -43,5 +43,5 @@ class ClusterSite(ScriptedSite):
         await self._stack.aclose()
 
     @property
-    def replicas(self) -> list[Replica]:
+    def replicas(self) -> list[ReplicaProcess]:
         return self.deployed.replicas

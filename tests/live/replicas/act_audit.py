@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from tests.live.replicas.replica import LogLine, Replica
+from tests.live.replicas.replica import LoggedLine, ReplicaProcess
 
 ACT, BEGINNING = "room_act", "acting"
 OF_ANY_REPLICA = frozenset({"user_token"})
@@ -25,7 +25,7 @@ class RoomAct:
     """The replica that acted: each process has another."""
 
 
-def acts_of(replicas: Iterable[Replica]) -> list[RoomAct]:
+def acts_of(replicas: Iterable[ReplicaProcess]) -> list[RoomAct]:
     """What all their processes did as owners of sessions, also those that have ended."""
     acts: list[RoomAct] = []
     for replica in replicas:
@@ -59,6 +59,6 @@ def double_owners(acts: Iterable[RoomAct]) -> list[str]:
     return found
 
 
-def _fence(line: LogLine) -> int | None:
+def _fence(line: LoggedLine) -> int | None:
     fence = line.fields.get("fence", "")
     return int(fence) if line.fields.get("act") not in OF_ANY_REPLICA and fence.isdigit() else None

@@ -7,14 +7,14 @@ from typing import Any, Self
 from tests.live.bots import Bot
 from tests.live.humans import Human
 from tests.live.manager_process import ManagerProcess
-from tests.live.replicas.replica import Replica
+from tests.live.replicas.replica import ReplicaProcess
 from tests.live.replicas.replica_site import ReplicaSite
 
 SAME = ("session_id", "room_name", "state", "user_identity", "created_at", "ready_at", "services")
 """What users and clients are shown, and must not change when another replica acts."""
 
 
-class Call:
+class ReplicaCall:
     """A session in which both are."""
 
     def __init__(self, site: ReplicaSite, bot: Bot) -> None:
@@ -34,13 +34,13 @@ class Call:
             room.on("disconnected", lambda reason: call.noticed.append(f"disconnected: {reason}"))
             room.on("participant_disconnected", lambda participant: call.noticed.append(participant.identity))
         call.session = await through.until(opened["session_id"], "active")
-        if isinstance(through, Replica):
+        if isinstance(through, ReplicaProcess):
             call.owner = await site.owner(call.room_name)
         return call
 
     session: dict[str, Any]
     """As it was shown when both were in the room."""
-    owner: Replica
+    owner: ReplicaProcess
     """The replica that acted for it then, if there were replicas."""
 
     @property
@@ -52,11 +52,11 @@ class Call:
         return str(self.session["room_name"])
 
     @property
-    def others(self) -> list[Replica]:
+    def others(self) -> list[ReplicaProcess]:
         """The replicas that did not own it when it began."""
         return [one for one in self._site.replicas if one is not self.owner]
 
-    async def goes_on(self, through: Replica) -> None:
+    async def goes_on(self, through: ReplicaProcess) -> None:
         """Through this replica it is shown as before, and its service and user noticed nothing."""
         after = await through.session(self.id)
         assert {name: after[name] for name in SAME} == {name: self.session[name] for name in SAME}
@@ -64,7 +64,7 @@ class Call:
         assert self.bot.session_ended_messages == []
         assert [one.session.session_id for one in self.bot.invites].count(self.id) == 1
 
-    async def ends(self, through: Replica) -> None:
+    async def ends(self, through: ReplicaProcess) -> None:
         """It can be ended through this replica, for all who are in its room."""
         assert (await through.end_session(self.id))["reason"] == "closed"
         await self.user.is_out()

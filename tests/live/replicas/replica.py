@@ -17,7 +17,7 @@ FIELD = re.compile(r"(\w+)=('[^']*'|\S+)")
 
 
 @dataclass(frozen=True, slots=True)
-class LogLine:
+class LoggedLine:
     """One entry of the log in dev mode."""
 
     at: float
@@ -26,7 +26,7 @@ class LogLine:
     fields: dict[str, str]
 
 
-class Replica(ManagerProcess):
+class ReplicaProcess(ManagerProcess):
     """A process of a deployment with REDIS_URL. A restarted one keeps its port and its log, and is another replica."""
 
     def __init__(self, site: Site, *, name: str, folder: Path, **environment: str) -> None:
@@ -35,7 +35,7 @@ class Replica(ManagerProcess):
         self.is_dev = True
 
     def __repr__(self) -> str:
-        return f"<Replica {self.name} {self.id} on {self.port} [{'running' if self.is_running else 'ended'}]>"
+        return f"<ReplicaProcess {self.name} {self.id} on {self.port} [{'running' if self.is_running else 'ended'}]>"
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -55,20 +55,20 @@ class Replica(ManagerProcess):
             health: dict[str, Any] = await answer.json()
             return health
 
-    def lines(self, *events: str) -> Iterator[LogLine]:
+    def lines(self, *events: str) -> Iterator[LoggedLine]:
         """The entries with these event names, oldest first."""
         for line in self.log.read_text(errors="replace").splitlines():
             if (read := _read(line)) is not None and read.event in events:
                 yield read
 
-    def logged(self, event: str, **wanted: str) -> list[LogLine]:
+    def logged(self, event: str, **wanted: str) -> list[LoggedLine]:
         """The entries with this event name and these fields."""
         return [line for line in self.lines(event) if wanted.items() <= line.fields.items()]
 
 
-def _read(line: str) -> LogLine | None:
+def _read(line: str) -> LoggedLine | None:
     """None for what is no entry: the output of native code, and the further lines of a traceback."""
     if (found := ENTRY.match(line)) is None:
         return None
     fields = {name: value.strip("'") for name, value in FIELD.findall(found["rest"])}
-    return LogLine(datetime.fromisoformat(found["at"]).timestamp(), found["event"], fields)
+    return LoggedLine(datetime.fromisoformat(found["at"]).timestamp(), found["event"], fields)

@@ -20,7 +20,7 @@ from scripts.livekit_server import LiveKitServer, find_or_build, free_port
 from tests.live.bots import Bot
 from tests.live.conftest import KEY, SECRET, Site
 from tests.live.manager_process import ManagerProcess
-from tests.live.replicas.replica import Replica
+from tests.live.replicas.replica import ReplicaProcess
 from tests.redis_server import RedisServer
 from tests.tcp_front import TcpFront
 from tests.waiting import eventually, waiting_for
@@ -53,9 +53,9 @@ class NodesFront(TcpFront):
 class ReplicasFront(TcpFront):
     """Gives each connection to the next replica that was ready at the latest look."""
 
-    def __init__(self, replicas: list[Replica]) -> None:
+    def __init__(self, replicas: list[ReplicaProcess]) -> None:
         super().__init__()
-        self._replicas, self._ready = replicas, set[Replica]()
+        self._replicas, self._ready = replicas, set[ReplicaProcess]()
         self._turns = itertools.count()
 
     async def look(self) -> None:
@@ -74,7 +74,7 @@ class ReplicasFront(TcpFront):
         return candidates[next(self._turns) % len(candidates)].port
 
 
-async def _is_ready(replica: Replica) -> bool:
+async def _is_ready(replica: ReplicaProcess) -> bool:
     try:
         async with asyncio.timeout(READY_TIMEOUT):
             return await replica.is_ready()
@@ -100,9 +100,9 @@ class ReplicaSite:
         self._folder, self._count, self._environment = folder, replicas, environment
         self._has_own_redis, self._keeps, self._is_dev = own_redis, keeps, is_dev
         self.nodes: list[LiveKitServer] = []
-        self.replicas: list[Replica] = []
+        self.replicas: list[ReplicaProcess] = []
         """Those that a test has not taken out."""
-        self.ever: list[Replica] = []
+        self.ever: list[ReplicaProcess] = []
         self._started = itertools.count()
         self._stack = AsyncExitStack()
 
@@ -151,12 +151,12 @@ class ReplicaSite:
             **self._environment,
         }
 
-    async def start_replica(self, **environment: str) -> Replica:
+    async def start_replica(self, **environment: str) -> ReplicaProcess:
         """Start another one, and return once it is ready."""
         name = f"replica-{next(self._started)}"
         shown = {"REPLICA_NAME": name}
         site = Site(self.nodes[0], free_port())
-        replica = Replica(site, name=name, folder=self._folder, **self.environment | shown | environment)
+        replica = ReplicaProcess(site, name=name, folder=self._folder, **self.environment | shown | environment)
         replica.is_dev = self._is_dev
         self.replicas.append(replica)
         self.ever.append(replica)
@@ -194,7 +194,7 @@ class ReplicaSite:
         active = [one for one in managers if one.state == api.ParticipantInfo.ACTIVE]
         return [one.attributes.get(AGENT_NAME, "").rpartition("/")[2] for one in active]
 
-    async def owner(self, room_name: str) -> Replica:
+    async def owner(self, room_name: str) -> ReplicaProcess:
         """The replica whose manager is in the room, once there is exactly one."""
 
         async def managers() -> list[str]:

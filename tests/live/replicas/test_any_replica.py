@@ -12,7 +12,7 @@ from tests.api.streams.feed_reader import LINE_MAX, PATH, Feed
 from tests.event_stream import EventSource
 from tests.live.humans import Human
 from tests.live.replicas.conftest import StartSite
-from tests.live.replicas.replica import Replica
+from tests.live.replicas.replica import ReplicaProcess
 from tests.tenants import bearer
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(180)]
@@ -81,14 +81,14 @@ async def test_repeated_request_through_another_replica_finds_the_session(start_
     assert len(bot.invites) == 1
 
 
-async def state_through(replica: Replica, session_id: str) -> str:
+async def state_through(replica: ReplicaProcess, session_id: str) -> str:
     """At once: the first answer counts."""
     status, session = await replica.ask("GET", f"/sessions/{session_id}")
     assert status == 200, session
     return str(session["state"])
 
 
-async def stream(replica: Replica, session_id: str, states: list[str]) -> None:
+async def stream(replica: ReplicaProcess, session_id: str, states: list[str]) -> None:
     """Take down the states of the session's stream, until its end."""
     async for shown in EventSource(replica.http, f"/api/v1/sessions/{session_id}/events").connect():
         states.append(shown["state"])

@@ -10,9 +10,9 @@ import pytest
 
 from tests.live.humans import Human
 from tests.live.replicas.act_audit import acts_of, double_owners
-from tests.live.replicas.calls import Call
+from tests.live.replicas.calls import ReplicaCall
 from tests.live.replicas.conftest import StartSite
-from tests.live.replicas.replica import Replica
+from tests.live.replicas.replica import ReplicaProcess
 from tests.live.room_watch import ManagersInRoom
 from tests.waiting import eventually
 
@@ -26,7 +26,7 @@ TWO_MANAGERS_MAX = 3.0
 
 async def test_session_of_a_killed_replica_is_taken_over_unnoticed(start_site: StartSite) -> None:
     site = await start_site(replicas=3)
-    call = await Call.of(site, await site.bot("asr"), site.replicas[0])
+    call = await ReplicaCall.of(site, await site.bot("asr"), site.replicas[0])
     waiting_bot = await site.bot("tts")
     waiting = await site.request(call.owner, "tts")
     await waiting_bot.invited()
@@ -54,7 +54,7 @@ async def test_session_of_a_killed_replica_is_taken_over_unnoticed(start_site: S
 
 async def test_thawed_replica_lets_go_of_what_others_took_over(start_site: StartSite) -> None:
     site = await start_site(replicas=2)
-    call = await Call.of(site, await site.bot("asr"), site.replicas[0])
+    call = await ReplicaCall.of(site, await site.bot("asr"), site.replicas[0])
     frozen, [other] = call.owner, call.others
     async with ManagersInRoom(site.livekit, call.room_name) as managers:
         frozen.send(signal.SIGSTOP)
@@ -82,5 +82,5 @@ async def test_thawed_replica_lets_go_of_what_others_took_over(start_site: Start
     assert double_owners(acts_of(site.ever)) == []
 
 
-async def lets_go(replica: Replica, session_id: str) -> bool:
+async def lets_go(replica: ReplicaProcess, session_id: str) -> bool:
     return bool(replica.logged("session_let_go", session_id=session_id))

@@ -10,7 +10,7 @@ import pytest
 
 from tests.live.conftest import Site
 from tests.live.manager_process import ManagerProcess
-from tests.live.replicas.calls import Call
+from tests.live.replicas.calls import ReplicaCall
 from tests.live.replicas.conftest import StartSite
 from tests.live.replicas.replica_site import LIMITS
 
@@ -28,7 +28,7 @@ async def test_replicas_continue_the_sessions_of_a_single_process(start_site: St
     )
     async with single:
         bot = await site.bot("asr", through=single)
-        call = await Call.of(site, bot, single)
+        call = await ReplicaCall.of(site, bot, single)
         assert await single.end(signal.SIGTERM) == 0
     await site.start_replica()
     await site.start_replica()

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from tests.live.replicas.act_audit import acts_of, double_owners
-from tests.live.replicas.calls import Call
+from tests.live.replicas.calls import ReplicaCall
 from tests.live.replicas.conftest import StartSite
-from tests.live.replicas.replica import Replica
+from tests.live.replicas.replica import ReplicaProcess
 from tests.waiting import eventually
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
@@ -20,7 +20,7 @@ AWAY = 10.0
 
 async def test_sessions_go_on_while_redis_is_away(start_site: StartSite) -> None:
     site = await start_site(replicas=2, own_redis=True, keeps=True)
-    call = await Call.of(site, await site.bot("asr"), site.replicas[0])
+    call = await ReplicaCall.of(site, await site.bot("asr"), site.replicas[0])
     before = await site.managers(call.room_name)
     site.redis.stop()
     for replica in site.replicas:
@@ -37,14 +37,14 @@ async def test_sessions_go_on_while_redis_is_away(start_site: StartSite) -> None
         await replica.until_ready()
         await call.goes_on(replica)
     await site.owner(call.room_name)
-    assert await Call.of(site, await site.bot("tts"), call.others[0])
+    assert await ReplicaCall.of(site, await site.bot("tts"), call.others[0])
     await call.ends(call.others[0])
     assert double_owners(acts_of(site.ever)) == []
 
 
 async def test_sessions_are_recovered_from_rooms_when_redis_comes_back_empty(start_site: StartSite) -> None:
     site = await start_site(replicas=2, own_redis=True)
-    call = await Call.of(site, await site.bot("asr"), site.replicas[0])
+    call = await ReplicaCall.of(site, await site.bot("asr"), site.replicas[0])
     waiting_bot = await site.bot("tts")
     waiting = await site.request(call.others[0], "tts")
     await waiting_bot.invited()
@@ -62,7 +62,7 @@ async def test_sessions_are_recovered_from_rooms_when_redis_comes_back_empty(sta
     assert double_owners(acts_of(site.ever)) == []
 
 
-async def refuses(replica: Replica, method: str, path: str, body: object = None) -> None:
+async def refuses(replica: ReplicaProcess, method: str, path: str, body: object = None) -> None:
     """It says when to try again."""
     async with replica.http.request(method, f"/api/v1{path}", json=body) as answer:
         problem = await answer.json()

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.live.replicas.conftest import StartSite
-from tests.live.replicas.replica import Replica
+from tests.live.replicas.replica import ReplicaProcess
 from tests.tenants import ACME
 
 pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
@@ -52,7 +52,7 @@ async def test_rate_limits_hold_over_all_replicas_together(start_site: StartSite
     )
     began, passed = time.monotonic(), Counter[int]()
 
-    async def ask(replica: Replica) -> None:
+    async def ask(replica: ReplicaProcess) -> None:
         while time.monotonic() < began + SECONDS:
             async with replica.http.get("/api/v1/sessions?limit=1", headers=ACME.proof) as answer:
                 passed[answer.status] += 1
