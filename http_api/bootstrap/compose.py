@@ -75,6 +75,8 @@ def _built_on(
         store=background, rooms=rooms, missed_rooms=missed_rooms, recovery=recovery, acting=acting, clock=clock,
         is_leader=foundation.may_reconcile, caught_up=foundation.caught_up,
     )  # fmt: skip
+    if shared is not None:
+        shared.membership.when_leading(reconciler.begin_now)  # the former leader may have left something undone
     return Components(
         settings, sinks, clock, instruments.metrics, instruments.tracing,
         invite_addresses=invite_addresses,
