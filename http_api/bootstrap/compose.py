@@ -75,8 +75,10 @@ def _built_on(
         store=background, rooms=rooms, missed_rooms=missed_rooms, recovery=recovery, acting=acting, clock=clock,
         is_leader=foundation.may_reconcile, caught_up=foundation.caught_up,
     )  # fmt: skip
+    agent = agent_of(settings, foundation, rooms, identities, instruments, types)
     if shared is not None:
         shared.membership.when_leading(reconciler.begin_now)  # the former leader may have left something undone
+        shared.membership.take_when(lambda: agent.registered)
     return Components(
         settings, sinks, clock, instruments.metrics, instruments.tracing,
         invite_addresses=invite_addresses,
@@ -95,7 +97,7 @@ def _built_on(
         orchestrator=orchestrator,
         ended_records=ended_records_of(foundation, orchestrator),
         recovery=recovery,
-        agent=agent_of(settings, foundation, rooms, identities, instruments, types),
+        agent=agent,
         reconciler=reconciler,
         room_names=foundation.room_names,
         replica=None if shared is None else replica_parts(shared, registry, orchestrator, turns, clock),

@@ -45,12 +45,14 @@ def spread(own_id: str, live: Mapping[str, int], roll: Roll, most: int) -> Trans
         return NOTHING
     staying = {one.replica_id: live.get(one.replica_id, 0) for one in roll.alive.values() if not one.is_draining}
     leaving = {one.replica_id: live.get(one.replica_id, 0) for one in roll.alive.values() if one.is_draining}
+    absent = {one.replica_id for one in roll.alive.values() if not one.can_take}
+    staying = {one: number for one, number in staying.items() if number or one not in absent}
     if not staying:
         return NOTHING
     target = math.ceil((sum(staying.values()) + sum(leaving.values())) / len(staying))
     excess = {one: number for one, number in leaving.items() if number}
     excess |= {one: number - target for one, number in staying.items() if _is_too_much(number, target)}
-    room = {one: target - number for one, number in staying.items() if one != own_id and number < target}
+    room = {one: target - number for one, number in staying.items() if number < target and one not in absent}
     if own_id not in excess or not room:
         return NOTHING
     first = sum(number for one, number in excess.items() if one < own_id)

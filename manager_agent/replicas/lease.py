@@ -35,6 +35,8 @@ class ReplicaInfo:
     version: str = ""
     is_draining: bool = False
     """It hands its sessions over and takes none."""
+    can_take: bool = True
+    """Whether its managers can join rooms: LiveKit knows it."""
     sessions: int = 0
     """The live sessions for which it acts."""
 
@@ -60,9 +62,11 @@ class Roll:
 
     @property
     def takers(self) -> list[ReplicaInfo]:
-        """The replicas that take sessions over, by their ids: those that don't drain, or all if all drain."""
+        """The replicas that take sessions over, by their ids: those that don't drain and whose managers can join, or
+        else all that don't drain, or else all."""
         alive = [self.alive[replica_id] for replica_id in sorted(self.alive)]
-        return [one for one in alive if not one.is_draining] or alive
+        staying = [one for one in alive if not one.is_draining]
+        return [one for one in staying if one.can_take] or staying or alive
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,7 @@ class Membership:
         """As Redis last had it."""
         self.is_draining = False
         self._sessions: Callable[[], int] = lambda: 0
+        self._can_take: Callable[[], bool] = lambda: True
         self._listeners: list[Callable[[], None]] = []
         self._when_leading: list[Callable[[], None]] = []
         self._was_leader = self._is_clock_doubted = False
@@ -70,6 +71,11 @@ class Membership:
     def count_sessions_with(self, count: Callable[[], int]) -> None:
         """Have the others told how many live sessions this replica acts for."""
         self._sessions = count
+
+    def take_when(self, can_take: Callable[[], bool]) -> None:
+        """Have the others told whether this replica's managers can join rooms now: if not, it gets no sessions as long
+        as there are others."""
+        self._can_take = can_take
 
     def listen(self, listener: Callable[[], None]) -> None:
         """Call `listener` after every answer of Redis, and when none came. It must not block."""
@@ -160,6 +166,7 @@ class Membership:
         """Raises RedisAway."""
         keys, state = self._connection.keys, self._state
         told = {"address": self._address, "version": self._version, "draining": self.is_draining}
+        told["can_take"] = self._can_take()
         sent_at = uptime()
         answer = await self._connection.run(
             RENEW,
@@ -234,6 +241,7 @@ def _read_replica(replica_id: str, told: bytes) -> ReplicaInfo:
         address=str(read.get("address", "")),
         version=str(read.get("version", "")),
         is_draining=read.get("draining") is True,
+        can_take=read.get("can_take") is not False,
         sessions=sessions if isinstance(sessions, int) and sessions >= 0 else 0,
     )
 

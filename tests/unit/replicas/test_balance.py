@@ -55,6 +55,13 @@ def test_no_more_is_handed_over_at_a_time_than_told() -> None:
     assert spread("a", live, roll_of(live), 0).counts == {}
 
 
+def test_a_replica_whose_managers_can_not_join_yet_gets_nothing() -> None:
+    live = {"a": 30, "b": 10, "c": 0}
+    roll = Roll({one: ReplicaInfo(one, can_take=one != "c") for one in live})
+    assert set(spread("a", live, roll, 100).targets) == {"b"}
+    assert spread("a", live, Roll({one: ReplicaInfo(one, can_take=one == "a") for one in live}), 100).counts == {}
+
+
 def test_a_small_difference_is_left_alone() -> None:
     for live in ({"a": 1, "b": 0}, {"a": 2, "b": 1}, {"a": 12, "b": 10}, {"a": 5, "b": 5, "c": 4}):
         assert round_of(live) == 0

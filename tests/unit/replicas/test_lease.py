@@ -103,6 +103,12 @@ def test_those_that_drain_take_nothing_unless_all_do() -> None:
     assert [one.replica_id for one in Roll(alive("b", "a", draining=("a", "b"))).takers] == ["a", "b"]
 
 
+def test_those_whose_managers_can_not_join_take_only_what_no_other_can() -> None:
+    absent = ReplicaInfo("b", can_take=False)
+    assert [one.replica_id for one in Roll({**alive("a"), "b": absent}).takers] == ["a"]
+    assert [one.replica_id for one in Roll({**alive("a", draining=("a",)), "b": absent}).takers] == ["b"]
+
+
 def test_what_became_of_others_is_told_once() -> None:
     before, after = Roll(alive("a", "b", "c")), Roll(alive("a", "d"), left=frozenset({"b"}))
     told = [(what, one.replica_id) for what, one in changes(before, after)]
