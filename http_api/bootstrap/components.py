@@ -92,7 +92,7 @@ class Foundation:
         """Refuses what another replica has to do to a room."""
         if self.shared is None:
             return RoomActs()
-        fences = Fences(self.shared.store)
+        fences = Fences(self.shared.store, self.shared.membership)
         return RoomActs(fences.of, fences.known)
 
     def is_leader(self) -> bool:

@@ -108,7 +108,7 @@ class Rooms(LiveKitCalls):
         while True:
             try:
                 async with self._calling():
-                    self._acts.begin("create_room", session.session_id, session.room_name)
+                    await self._begin("create_room", session.session_id, session.room_name)
                     room = await self._livekit.room.create_room(request)
                 break
             except LiveKitBusy:
@@ -118,6 +118,13 @@ class Rooms(LiveKitCalls):
         if ListedRoom.of(room, self._deployment).session_id != session.session_id:
             raise RoomTaken(session.room_name)
         return room.sid
+
+    async def _begin(self, act: str, session_id: str, room_name: str) -> None:
+        """Wait until this process may act, and look then whether it still acts for the session: not before the wait.
+        Call it right before the act. Raises NotActing."""
+        if self._acting is not None:
+            await self._acting.require()
+        self._acts.begin(act, session_id, room_name)
 
     async def dispatch_manager(self, session: Session, attempt: int) -> None:
         """Dispatch the manager again. Raises RoomMissing, LiveKitUnavailable."""
@@ -146,7 +153,7 @@ class Rooms(LiveKitCalls):
         RoomMissing, LiveKitUnavailable."""
         await self._look_at_room(session)
         async with self._calling():
-            self._acts.begin("create_dispatch", session.session_id, session.room_name)
+            await self._begin("create_dispatch", session.session_id, session.room_name)
             request = api.CreateAgentDispatchRequest(room=session.room_name, agent_name=agent_name, metadata=metadata)
             return (await self._livekit.agent_dispatch.create_dispatch(request)).id
 
@@ -216,7 +223,7 @@ class Rooms(LiveKitCalls):
         try:
             async with self._calling():
                 if (await self._livekit.room.get_participant(participant)).sid == sid:
-                    self._acts.begin("remove_participant", session_id, room_name)
+                    await self._begin("remove_participant", session_id, room_name)
                     await self._livekit.room.remove_participant(participant)
         except RoomMissing:
             pass
@@ -243,7 +250,7 @@ class Rooms(LiveKitCalls):
         await self._look_at_room(session)
         metadata = RoomStatus.of(session, self._deployment, self.clock_origin).model_dump_json()
         async with self._calling():
-            self._acts.begin("update_room_metadata", session.session_id, session.room_name)
+            await self._begin("update_room_metadata", session.session_id, session.room_name)
             request = api.UpdateRoomMetadataRequest(room=session.room_name, metadata=metadata)
             written = await self._livekit.room.update_room_metadata(request)
             if session.room.sid not in ("", written.sid):  # replaced since the look: it must not look like ours
@@ -259,7 +266,7 @@ class Rooms(LiveKitCalls):
             return
         try:
             async with self._calling():
-                self._acts.begin("delete_room", session_id, room_name)
+                await self._begin("delete_room", session_id, room_name)
                 await self._livekit.room.delete_room(api.DeleteRoomRequest(room=room_name))
         except RoomMissing:
             pass

@@ -196,7 +196,7 @@ class TestReplica:
         self.id = self.membership.id
         self.acting = ActingReplica(self.membership, server.deployment)
         self.store = RedisStore(self.connection, self.changes, self.clock, self.id)
-        self.fences = Fences(self.store)
+        self.fences = Fences(self.store, self.membership)
         background = PatientStore(self.store, pause=0.05)
         self.rooms = ManagedRooms(livekit, self)
         rooms: Any = self.rooms
