@@ -26,7 +26,7 @@ from http_api.operations import OPERATIONS_BY_HANDLER, Operation
 from http_api.problems.problems import problems
 from http_api.protocol.bodies import expect
 from http_api.protocol.cors import CrossOrigin
-from http_api.replica import DRAIN
+from http_api.replica import DRAIN, replica_status
 from http_api.routes import OPERATIONS
 from http_api.settings.settings import SETTINGS, BadSettings
 from http_api.shared_state import TO_CLOSE, Closed
@@ -183,7 +183,10 @@ async def finish_requests(app: web.Application) -> None:
 
 async def _leave_sessions(app: web.Application) -> None:
     """Hand the sessions over to other replicas, or end them if that is wanted."""
-    if (drain := app[DRAIN]) is not None:
+    status = replica_status(app)
+    if (drain := app[DRAIN]) is not None and status is not None:
+        if status.why_away is not None:
+            return  # the others take them over once Redis is back
         with suppress(TimeoutError):
             async with asyncio.timeout(DRAIN_TIMEOUT):  # also if Redis does not answer
                 await drain.finish(DRAIN_TIMEOUT - 1)

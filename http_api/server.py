@@ -57,6 +57,8 @@ async def serve(settings: Settings, sinks: LogSinks | None = None) -> None:
         log.warning("invites_signed_with_livekit_secret", hint="set INVITE_API_KEY and INVITE_API_SECRET")
     for name in settings.short_secrets:
         log.warning("secret_is_short", variable=name, hint=f"use at least {SECRET_MIN} characters")
+    if settings.redis_url is not None and settings.state_dir is not None:
+        log.warning("state_dir_unused", why="REDIS_URL is set: all of it is in Redis")
     rule = proxy_rule()
     for connection in () if rule.is_empty else outgoing_connections(settings, rule):
         log.info("proxy_rule", what=connection.what, how=connection.how)

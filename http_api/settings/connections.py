@@ -24,5 +24,7 @@ def outgoing_connections(settings: Settings, rule: ProxyRule) -> Iterator[Outgoi
         yield OutgoingConnection("traces", rule.describe(settings.traces_url))
     if settings.jwks_url is not None:
         yield OutgoingConnection("jwks", rule.describe(settings.jwks_url))
+    if settings.redis_url is not None:
+        yield OutgoingConnection("redis", "always directly")
     # A proxy would connect in our place, and reach what INVITE_NETWORKS and CALLBACK_NETWORKS keep from callers.
     yield OutgoingConnection("invites and callbacks", "always directly")
