@@ -1,0 +1,153 @@
+"""The files that deploy several replicas fit the settings, how a replica stops, and what Redis must be like."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from http_api.app import DRAIN_TIMEOUT
+from http_api.routes import OPERATIONS
+from http_api.server import STOP_TIMEOUT
+from manager_agent.redis.url import read_redis_url
+
+pytestmark = pytest.mark.unit
+
+DEPLOY = Path(__file__).parents[3] / "deploy"
+DOCUMENTED = (DEPLOY.parent / "docs/settings.md").read_text()
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+MANIFEST = list(yaml.safe_load_all((DEPLOY / "kubernetes/session-manager-replicas.yaml").read_text()))
+DOCKERFILE = (DEPLOY / "Dockerfile").read_text()
+REPLICAS = [service for name, service in COMPOSE["services"].items() if name.startswith("session-manager")]
+MUST_BE = {"--appendonly": "yes", "--maxmemory-policy": "noeviction"}
+
+
+def of_kind(kind: str, name: str) -> dict[str, Any]:
+    found: dict[str, Any]
+    [found] = [one for one in MANIFEST if (one["kind"], one["metadata"]["name"]) == (kind, name)]
+    return found
+
+
+def container_of(kind: str, name: str) -> dict[str, Any]:
+    container: dict[str, Any]
+    [container] = of_kind(kind, name)["spec"]["template"]["spec"]["containers"]
+    return container
+
+
+def options(command: list[str]) -> dict[str, str]:
+    assert command[0] == "redis-server"
+    return dict(zip(command[1::2], command[2::2], strict=True))
+
+
+def variables() -> Iterator[str]:
+    for service in REPLICAS:
+        yield from service["environment"]
+    yield from (one["name"] for one in container_of("Deployment", "session-manager")["env"])
+
+
+def seconds(text: str) -> float:
+    assert text.endswith("s")
+    return float(text[:-1])
+
+
+# --- compose ----------------------------------------------------------------------------------------
+
+
+def test_compose_has_two_replicas_that_differ_only_in_name_and_port() -> None:
+    first, second = REPLICAS
+    assert _without(first, "environment", "ports") == _without(second, "environment", "ports")
+    assert _without(first["environment"], "REPLICA_NAME") == _without(second["environment"], "REPLICA_NAME")
+    assert first["environment"]["REPLICA_NAME"] != second["environment"]["REPLICA_NAME"]
+    assert first["ports"] != second["ports"]
+
+
+def _without(mapping: Mapping[str, Any], *names: str) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name not in names}
+
+
+def test_every_variable_is_a_documented_setting() -> None:
+    named = set(re.findall(r"`([A-Z][A-Z0-9_]+)`", DOCUMENTED))
+    assert set(variables()) - named == set()
+
+
+def test_compose_waits_until_a_replica_has_stopped() -> None:
+    for service in REPLICAS:
+        assert seconds(service["stop_grace_period"]) > STOP_TIMEOUT
+
+
+def test_the_replicas_of_compose_share_one_redis_with_a_password() -> None:
+    [url] = {service["environment"]["REDIS_URL"] for service in REPLICAS}
+    password = "${REDIS_PASSWORD:?}"
+    assert password in url
+    [(host, _)] = read_redis_url(url.replace(password, "hushed")).nodes
+    assert host in COMPOSE["services"]
+    redis = options(COMPOSE["services"]["redis"]["command"])
+    assert redis["--requirepass"] == password
+    assert redis.items() >= MUST_BE.items()
+
+
+def test_livekit_of_compose_is_set_up_as_the_session_manager_needs_it() -> None:
+    text = re.sub(r"\$\{(\w+):\?\}", r"\1", COMPOSE["configs"]["livekit"]["content"])
+    livekit = yaml.safe_load(text)
+    assert livekit["room"] == {"auto_create": False}
+    [webhook] = livekit["webhook"]["urls"]
+    assert webhook.endswith("/livekit/webhook")
+    host = webhook.split("/")[2].split(":")[0]
+    assert all(host in service["networks"]["default"]["aliases"] for service in REPLICAS)
+    assert livekit["webhook"]["api_key"] in livekit["keys"]
+
+
+# --- Kubernetes -------------------------------------------------------------------------------------
+
+
+def test_three_replicas_are_replaced_and_moved_one_by_one() -> None:
+    deployment, budget = of_kind("Deployment", "session-manager"), of_kind("PodDisruptionBudget", "session-manager")
+    assert deployment["spec"]["replicas"] == 3
+    assert deployment["spec"]["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    assert budget["spec"]["maxUnavailable"] == 1
+    labels = deployment["spec"]["template"]["metadata"]["labels"]
+    selectors = (deployment["spec"]["selector"], budget["spec"]["selector"])
+    assert [selector["matchLabels"] for selector in selectors] == [labels, labels]
+    assert of_kind("Service", "session-manager")["spec"]["selector"] == labels
+
+
+def test_kubernetes_waits_until_a_replica_has_handed_its_sessions_over() -> None:
+    pod = of_kind("Deployment", "session-manager")["spec"]["template"]["spec"]
+    command = container_of("Deployment", "session-manager")["lifecycle"]["preStop"]["exec"]["command"]
+    assert command[:2] == ["session-manager", "drain"]
+    drains = float(command[command.index("--timeout") + 1])
+    assert drains > DRAIN_TIMEOUT
+    assert pod["terminationGracePeriodSeconds"] >= drains + STOP_TIMEOUT + 10
+
+
+def test_the_probes_of_replicas_ask_what_exists() -> None:
+    container = container_of("Deployment", "session-manager")
+    probes = {name: container[f"{name}Probe"]["httpGet"] for name in ("liveness", "readiness", "startup")}
+    assert {probe["path"] for probe in probes.values()} <= {operation.path for operation in OPERATIONS}
+    assert (probes["liveness"]["path"], probes["readiness"]["path"]) == ("/livez", "/readyz")
+    assert {probe["port"] for probe in probes.values()} == {port["name"] for port in container["ports"]}
+
+
+def test_the_redis_of_kubernetes_keeps_what_it_acknowledged() -> None:
+    redis, spec = container_of("StatefulSet", "session-manager-redis"), of_kind("StatefulSet", "session-manager-redis")
+    assert options(redis["command"]).items() >= {**MUST_BE, "--requirepass": "$(REDIS_PASSWORD)"}.items()
+    assert "REDIS_PASSWORD" in {one["name"] for one in redis["env"]}
+    [claim] = spec["spec"]["volumeClaimTemplates"]
+    assert redis["volumeMounts"] == [{"name": claim["metadata"]["name"], "mountPath": "/data"}]
+    service = of_kind("Service", spec["spec"]["serviceName"])
+    assert service["spec"]["selector"] == spec["spec"]["template"]["metadata"]["labels"]
+
+
+# --- the image --------------------------------------------------------------------------------------
+
+
+def test_the_image_runs_the_process_that_the_manifests_run() -> None:
+    assert f"CMD {re.findall(r'CMD (.*)', DOCKERFILE)[0]}" == 'CMD ["python", "-m", "http_api"]'
+    assert container_of("Deployment", "session-manager")["command"] == ["python", "-m", "http_api"]
+    copied = re.findall(r"^COPY (?!--from)(.+) \S+$", DOCKERFILE, re.MULTILINE)
+    assert all((DEPLOY.parent / name).exists() for line in copied for name in line.split())
+    assert "USER 1000" in DOCKERFILE
