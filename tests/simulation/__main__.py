@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from tests.simulation.history import NODES, RATE, SESSIONS, FaultKind, History, drawn
 from tests.simulation.judge import violations_by_kind
@@ -14,6 +14,8 @@ from tests.simulation.shrinking import shrunk
 from tests.simulation.world import SimulationOutcome, World
 
 SHOWN = 3
+PROGRESS_INTERVAL = 30.0
+"""Seconds."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _simulated(history: History, *, shrinks: bool) -> bool:
     began = time.perf_counter()
-    outcome = World(history).run()
+    outcome = World(history).run(_shows_progress())
     print(described(history, outcome, time.perf_counter() - began), flush=True)
     if not outcome.violations:
         return True
@@ -47,6 +49,20 @@ def _simulated(history: History, *, shrinks: bool) -> bool:
         short = shrunk(history, outcome.violations[0])
         print(f"the shortest history that does it, of {short.runs} tried:", short.history, short.violation, sep="\n")
     return False
+
+
+def _shows_progress() -> Callable[[World], None]:
+    """Prints how far a long run is, every now and then."""
+    shown_at = time.monotonic()
+
+    def show(world: World) -> None:
+        nonlocal shown_at
+        if time.monotonic() > shown_at + PROGRESS_INTERVAL:
+            shown_at = time.monotonic()
+            live = sum(world.redis.live_by_owner.values())
+            print(f"... {world.since_start:.0f} s simulated, {live} sessions are live", file=sys.stderr, flush=True)
+
+    return show
 
 
 def described(history: History, outcome: SimulationOutcome, seconds: float) -> str:

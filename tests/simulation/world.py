@@ -6,6 +6,7 @@ import gc
 import math
 import random
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 
@@ -87,8 +88,8 @@ class World:
         for fault in self.history.faults:
             self.heap.at(START + 2.0 + fault.at, self._happen, fault)
 
-    def run(self) -> SimulationOutcome:
-        """Until all sessions are over and forgotten."""
+    def run(self, progress: Callable[[World], None] = lambda _: None) -> SimulationOutcome:
+        """Until all sessions are over and forgotten. `progress`: called every 10 s of the virtual clock."""
         ends = START + self.history.lasts + ENDS_AFTER
         at, gc_was_on = START, gc.isenabled()
         gc.disable()
@@ -97,6 +98,7 @@ class World:
                 at = min(ends, at + 10.0)
                 self.heap.run(at)
                 gc.collect(1)
+                progress(self)
                 if self._stops_at_first and self.judge.violations:
                     break
                 if at > START + 2.0 + self.history.lasts + 150.0 and not self.redis.sessions and not self.livekit.rooms:
