@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import count
 from typing import Any, Self
 
@@ -12,9 +12,10 @@ from manager_agent.redis.changelog import ChangeLog
 from manager_agent.redis.connection import RedisAway, RedisConnection
 from manager_agent.redis.script import Script
 from manager_agent.redis.url import read_redis_url
+from manager_agent.session.events import Event
 from manager_agent.session.session import Session
 from manager_agent.store.redis import RedisStore
-from manager_agent.store.store import Change
+from manager_agent.store.store import Change, RoomNameTaken
 from tests.redis_server import RedisServer
 
 _NUMBERS: Iterator[int] = count(1)
@@ -85,6 +86,24 @@ class StoreReplica:
         """Redis has again what it had, in one step."""
         restored = [("RESTORE", key, 0, content) for key, content in saved]
         await self.connection.pipeline([("MULTI",), ("FLUSHALL",), *restored, ("EXEC",)])
+
+    async def add(self, session: Session) -> None:
+        """Again where a busy machine did not answer in time."""
+        while True:
+            try:
+                return await self.store.add(session)
+            except RedisAway:
+                continue
+            except RoomNameTaken:
+                if self.store.in_room(session.room_name) == session:
+                    return None  # it was added, and its answer came too late
+                raise
+
+    async def update(self, session_id: str, event: Event) -> Session:
+        """Again where a busy machine did not answer in time."""
+        while True:
+            with suppress(RedisAway):
+                return await self.store.update(session_id, event)
 
     async def sessions(self) -> list[Session]:
         """All, once the replica has caught up."""

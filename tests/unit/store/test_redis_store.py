@@ -225,7 +225,7 @@ async def test_a_limit_holds_for_all_replicas_together(replicas: StoreReplicas) 
     started = await replicas.start(3, limit_of={of_service("asr"): 40}.get)
     sessions = [a_session(number, service="asr") for number in range(100)]
     outcomes = await asyncio.gather(
-        *(started[n % 3].store.add(session) for n, session in enumerate(sessions)), return_exceptions=True
+        *(started[n % 3].add(session) for n, session in enumerate(sessions)), return_exceptions=True
     )
     refused = [outcome for outcome in outcomes if outcome is not None]
     assert len(refused) == 60

@@ -223,12 +223,12 @@ async def test_own_writes_go_on_while_all_is_read_anew(replicas: StoreReplicas) 
 
     async def write() -> None:
         for number in range(300):
-            await here.store.update(f"ses_{number}", REQUESTED)
+            await here.update(f"ses_{number}", REQUESTED)
 
     async with here.behind():
         await there.store.update("ses_1", ev.WebhookArrived(START))
         await here.connection.call("XTRIM", here.connection.keys.changes, "MAXLEN", 1)
-    await asyncio.gather(write(), *(here.store.update(f"ses_{n}", ev.WebhookArrived(START)) for n in range(300)))
+    await asyncio.gather(write(), *(here.update(f"ses_{n}", ev.WebhookArrived(START)) for n in range(300)))
     await caught_up(here, there)
     for number in range(300):
         assert here.store.get(f"ses_{number}") == there.store.get(f"ses_{number}")
