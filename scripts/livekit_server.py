@@ -226,6 +226,11 @@ class LiveKitServer:
     def __repr__(self) -> str:
         return f"<LiveKitServer {self.url} [{f'pid {self._process.pid}' if self._process else 'stopped'}]>"
 
+    @property
+    def pid(self) -> int | None:
+        """None: it is stopped."""
+        return None if self._process is None else self._process.pid
+
     async def __aenter__(self) -> Self:
         await self.start()
         return self
