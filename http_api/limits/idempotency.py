@@ -24,6 +24,7 @@ from http_api.protocol.bodies import BODY, read_bytes
 from http_api.replica import caught_up
 from http_api.request_context import PRINCIPAL, REQUEST_ID
 from http_api.settings.settings import SETTINGS
+from manager_agent.redis.connection import RedisAway
 
 HEADER, REPLAYED_HEADER = "Idempotency-Key", "Idempotency-Replayed"
 KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -103,6 +104,8 @@ async def _work(
         if is_stored:
             await request.app[RECORDS].committed()
         return answer
+    except RedisAway as away:
+        return answer_for(request, away)
     finally:
         if (claims := request.app[CLAIMS]) is not None and claim is not None:
             claims.end(claim)  # other replicas find the response by now
