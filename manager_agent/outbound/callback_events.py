@@ -42,7 +42,9 @@ class CallbackOutbox:
             return (RecordChange(Kind.DELIVERY, session.session_id, None),) if is_unwanted else ()
         if is_unwanted or not self._is_new_event(change):
             return ()
-        return (put_change(event_of(session, url, self._view, self._clock())),)
+        event = event_of(session, url, self._view, self._clock())
+        self._deliveries.made(event)
+        return (put_change(event),)
 
     def _is_new_event(self, change: Change) -> bool:
         if not change.is_restored:

@@ -18,7 +18,7 @@ from typing import Protocol
 import structlog
 
 from manager_agent.clock import Clock
-from manager_agent.outbound.deliveries import Delivery, DeliveryLog, DeliveryState
+from manager_agent.outbound.deliveries import Delivery, DeliveryLog, DeliveryState, event_id
 from manager_agent.outbound.delivery_queues import QUEUE_MAX
 from manager_agent.outbound.delivery_records import RecordedDelivery
 from manager_agent.outbound.delivery_tries import DeliveryTries
@@ -129,7 +129,9 @@ class SharedCallbacks:
         return sum(self._deliveries.count(session_id) for session_id in sessions if self.delivers(session_id))
 
     def tell(self, change: Change) -> None:
-        """The event of a change comes with the records (CallbackOutbox)."""
+        """The event of a change comes with the records (CallbackOutbox), unless Redis loses it at this moment."""
+        if change.after is not None and not change.is_remote and change.session.callback_url is not None:
+            self._deliveries.expect(event_id(change.session))
 
     # --- who delivers -------------------------------------------------------------------------------
 

@@ -18,6 +18,8 @@ from manager_agent.outbound.delivery_queues import WaitingBytes
 from manager_agent.outbound.delivery_records import VALUES, RecordedDelivery, put_change
 from manager_agent.records.records import Kind, Record, Records
 
+EXPECTED_MAX = 1_000
+"""Events whose records are awaited; usually for milliseconds."""
 FINISHED_REMEMBERED = 20_000
 """Events of which it is remembered that they are finished: what was recorded before may be told again."""
 
@@ -45,6 +47,10 @@ class SharedDeliveries:
         """The session of each event that is pending."""
         self._unwanted: dict[str, RecordedDelivery] = {}
         self._finished: dict[str, None] = {}
+        self._made: dict[str, RecordedDelivery] = {}
+        """Events whose records are being written, or would have been, had other changes not been first."""
+        self._expected: dict[str, RecordedDelivery] = {}
+        """Events whose records are certainly written, and not told yet: Redis may still lose them."""
         self._listener: DeliveriesListener | None = None
         records.listen(Kind.DELIVERY, self._told, self._read_anew)
 
@@ -80,6 +86,16 @@ class SharedDeliveries:
         return session_id in self._unwanted
 
     # --- what this replica does ---------------------------------------------------------------------
+
+    def made(self, event: RecordedDelivery) -> None:
+        """An event is about to be recorded with its change."""
+        _put_bounded(self._made, event)
+
+    def expect(self, event_id: str) -> None:
+        """The change of this event is made."""
+        event = self._made.pop(event_id, None)
+        if event is not None and not self.is_known(event_id, event.delivery.owner):
+            _put_bounded(self._expected, event)
 
     def show(self, delivery: Delivery) -> None:
         """How a delivery is, for this replica only."""
@@ -152,6 +168,7 @@ class SharedDeliveries:
 
     def _keep(self, kept: RecordedDelivery) -> None:
         delivery, is_new = kept.delivery, kept.delivery.id not in self._session_of
+        self._expected.pop(delivery.id, None)
         self._take_out(delivery.id)
         self._finished.pop(delivery.id, None)
         self._pending.setdefault(delivery.session_id, {})[delivery.id] = kept
@@ -165,6 +182,7 @@ class SharedDeliveries:
                 self._listener.added(kept, dropped)
 
     def _end(self, delivery: Delivery) -> None:
+        self._expected.pop(delivery.id, None)
         self._take_out(delivery.id)
         if self.delivery_log.find(delivery.owner, delivery.id) is not None:
             self.delivery_log.update(delivery)
@@ -195,12 +213,17 @@ class SharedDeliveries:
     def _read_anew(self, keys: Set[str], are_lost: bool) -> None:
         """Those of `keys` were told. The others were deleted; or lost, then who delivers them puts them back."""
         missing = [event_id for event_id in self._session_of if event_id not in keys]
+        expected, self._expected = self._expected, {}
         if not are_lost:
             for key in [*missing, *(self._unwanted.keys() - keys)]:
                 self._deleted(key)
             return
         for kept in self._lost(keys):
             self._put(kept, "" if kept.body or kept.delivery.url else kept.delivery.session_id)
+        for event in expected.values():
+            self._put(event)
+            self._keep(event)
+            self._heard(event.delivery.session_id, event.delivery.id)
 
     def _lost(self, keys: Set[str]) -> Iterator[RecordedDelivery]:
         """Those that this replica puts back."""
@@ -216,3 +239,9 @@ class SharedDeliveries:
 
     def _delivers(self, session_id: str) -> bool:
         return self._listener is not None and self._listener.delivers(session_id)
+
+
+def _put_bounded(events: dict[str, RecordedDelivery], event: RecordedDelivery) -> None:
+    events[event.delivery.id] = event
+    if len(events) > EXPECTED_MAX:
+        del events[next(iter(events))]

@@ -84,6 +84,7 @@ class CallbackReplica:
             replicas=lease,
             clock=time.time,
         )
+        self.store.listen(self.callbacks.tell)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -371,6 +371,25 @@ async def test_events_are_told_once_although_redis_lost_everything(own_redis_ser
             assert c.log() == a.log() == b.log()
 
 
+async def test_an_event_that_redis_lost_before_anyone_knew_of_it_is_told(own_redis_server: RedisServer) -> None:
+    """It was acknowledged, and the session goes on."""
+    async with CallbackReplicas(own_redis_server) as replicas:
+        a, b = await replicas.start("a", "b")
+        async with CallbackReceiver() as receiver:
+            await a.open(receiver.url, *READY)
+            await all_told(receiver, a, b)
+            with pytest.MonkeyPatch.context() as patch:
+                for replica in (a, b):
+                    patch.setitem(replica.changelog._appliers, "record", [])
+                await a.update(ACTIVE)
+                for replica in (a, b):
+                    await replica.changelog.caught_up()
+                own_redis_server.restart()
+            await until(lambda: a.parts.connection.is_away, lambda away: not away)
+            await receiver.tries(2)
+            assert await all_told(receiver, a, b) == ["session_ready", "session_active"]
+
+
 async def kept(replica: CallbackReplica) -> list[str]:
     """The keys of the records."""
     return [record.key for record in await replica.parts.records.read(Kind.DELIVERY)]
