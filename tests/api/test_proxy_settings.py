@@ -22,9 +22,10 @@ ACTS_WITHOUT_LIVEKIT = """
 import functools, sys
 from http_api import server
 from http_api.__main__ import main
+from http_api.bootstrap import ComponentTypes
 from tests.always_acting import AlwaysActing
 
-server.compose = functools.partial(server.compose, acting=AlwaysActing)
+server.compose = functools.partial(server.compose, types=ComponentTypes(acting=AlwaysActing))
 sys.exit(main())
 """
 """A server whose agent tries LiveKit although LiveKit never said that this process may act."""
@@ -60,9 +61,12 @@ async def test_the_password_of_a_proxy_that_refuses_is_not_logged(program: tuple
         try:
             async with waiting_for("the failure to be logged", lambda: bytes(written[-2_000:]), within=30):
                 while failure not in written:
-                    written += await process.stdout.readline()
+                    line = await process.stdout.readline()
+                    assert line, f"the process has ended: {written.decode()}"
+                    written += line
         finally:
-            process.terminate()
+            if process.returncode is None:
+                process.terminate()
             written += (await process.communicate())[0]
     assert b"the proxy answered 407" in written
     assert b"s3cret" not in written

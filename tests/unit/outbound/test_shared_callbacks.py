@@ -352,44 +352,6 @@ async def test_events_are_told_once_although_redis_was_away(own_redis_server: Re
             assert a.log() == b.log()
 
 
-async def test_events_are_told_once_although_redis_lost_everything(own_redis_server: RedisServer) -> None:
-    async with CallbackReplicas(own_redis_server) as replicas:
-        a, b = await replicas.start("a", "b")
-        gate = Gate()
-        async with CallbackReceiver(answer=gate) as receiver:
-            await a.open(receiver.url, *READY)
-            await receiver.tries(1)
-            await a.update(ACTIVE)
-            own_redis_server.restart()
-            await until(lambda: a.parts.connection.is_away, lambda away: not away)
-            await b.changelog.caught_up()
-            await until(lambda: b.deliveries.count("ses_1"), lambda count: count == 2)
-            gate.opened.set()
-            await b.update(CLOSED)
-            assert await all_told(receiver, a, b) == ALL
-            c = await replicas.start_one("c")
-            assert c.log() == a.log() == b.log()
-
-
-async def test_an_event_that_redis_lost_before_anyone_knew_of_it_is_told(own_redis_server: RedisServer) -> None:
-    """It was acknowledged, and the session goes on."""
-    async with CallbackReplicas(own_redis_server) as replicas:
-        a, b = await replicas.start("a", "b")
-        async with CallbackReceiver() as receiver:
-            await a.open(receiver.url, *READY)
-            await all_told(receiver, a, b)
-            with pytest.MonkeyPatch.context() as patch:
-                for replica in (a, b):
-                    patch.setitem(replica.changelog._appliers, "record", [])
-                await a.update(ACTIVE)
-                for replica in (a, b):
-                    await replica.changelog.caught_up()
-                own_redis_server.restart()
-            await until(lambda: a.parts.connection.is_away, lambda away: not away)
-            await receiver.tries(2)
-            assert await all_told(receiver, a, b) == ["session_ready", "session_active"]
-
-
 async def kept(replica: CallbackReplica) -> list[str]:
     """The keys of the records."""
     return [record.key for record in await replica.parts.records.read(Kind.DELIVERY)]
