@@ -136,7 +136,7 @@ class Judge:
         self.writes += 1
         was, now = (None if one is None else one.session for one in (before, after))
         if after is not None:
-            self.digest("write", session_id, after.version, after.owner, after.fence, after.session.state)
+            self.digest("write", session_id, after.version, after.owner, after.fence, after.session.revision)
         else:
             self.digest("remove", session_id)
         if before is not None and after is not None and before.fence != after.fence:
@@ -167,14 +167,19 @@ class Judge:
             if was is not None and not was.over:
                 self.violated(Invariant.LOST_SESSION, f"{session_id} was removed while it was {was.state}")
             return
-        if truth.gives_tokens and now.state not in GIVES_TOKENS:
-            truth.gave_tokens_until = self._heap.now
-        truth.gives_tokens = now.state in GIVES_TOKENS
-        if was is not None and now.state is not was.state and truth.due_callbacks is not None:
-            truth.due_callbacks.append(now.state_revision)
+        if was is None or now.state_revision != was.state_revision:
+            self._enters_state(truth, now, is_known=was is not None)
         if now.end is not None and (was is None or was.end is None):
             self._ended(session_id, truth, now, now.end.reason)
         truth.is_cleaned = now.is_cleaned_up
+
+    def _enters_state(self, truth: SessionTruth, now: Session, *, is_known: bool) -> None:
+        gives_tokens = now.state in GIVES_TOKENS
+        if truth.gives_tokens and not gives_tokens:
+            truth.gave_tokens_until = self._heap.now
+        truth.gives_tokens = gives_tokens
+        if is_known and truth.due_callbacks is not None:
+            truth.due_callbacks.append(now.state_revision)
 
     def _ended(self, session_id: str, truth: SessionTruth, session: Session, reason: EndReason) -> None:
         now = self._heap.now

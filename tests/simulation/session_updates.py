@@ -114,6 +114,6 @@ class SessionUpdates:
 
 def _callbacks(before: Session, after: Session) -> tuple[CallbackRecord, ...]:
     """The callback of each state that the session enters."""
-    if after.state is before.state:
+    if after.state_revision == before.state_revision:
         return ()
     return (CallbackRecord(after.session_id, after.state_revision, after.over),)
