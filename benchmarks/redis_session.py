@@ -34,7 +34,7 @@ READY = "ses_ready"
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class LifeCost:
     followers: int
     writes: int
     """Of the session: it is added, changed and removed."""
@@ -72,7 +72,7 @@ async def memory_of(client: Redis, *keys: str) -> int:
     return sum(size or 0 for size in sizes)
 
 
-async def measure(sessions: int) -> Sequence[Cost]:
+async def measure(sessions: int) -> Sequence[LifeCost]:
     costs = []
     for followers in range(3):
         with redis_process() as server:
@@ -81,7 +81,7 @@ async def measure(sessions: int) -> Sequence[Cost]:
     return costs
 
 
-async def _measure(server: RedisProcess, sessions: int, followers: int) -> Cost:
+async def _measure(server: RedisProcess, sessions: int, followers: int) -> LifeCost:
     keys = Keys(DEPLOYMENT)
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(server.client())
@@ -106,10 +106,10 @@ async def _measure(server: RedisProcess, sessions: int, followers: int) -> Cost:
         entries = int(await client.xlen(keys.changes)) / (sessions + 1)
         await live(store, READY, until_ready=True)
         kept = await memory_of(client, keys.session(READY), keys.room_name(READY))
-        return Cost(followers, writes[0], use, kept, told, entries)
+        return LifeCost(followers, writes[0], use, kept, told, entries)
 
 
-def show(sessions: int, costs: Sequence[Cost]) -> None:
+def show(sessions: int, costs: Sequence[LifeCost]) -> None:
     print(f"\nA session with 3 services and callbacks, from its creation to its removal: {costs[0].writes} writes")
     print(f"{'other replicas that follow':<44} {'0':>9} {'1':>9} {'2':>9}")
     rows: dict[str, list[float]] = {

@@ -36,7 +36,7 @@ FLOOR = "floor: bare EVALSHA of the same bytes"
 
 
 @dataclass
-class Row:
+class UpdateRow:
     """One way to make an update, and what it took."""
 
     name: str
@@ -131,13 +131,13 @@ def _twin(keys: Sequence[str]) -> Sequence[str]:
     return [key.replace(f"{{{DEPLOYMENT}}}", f"{{{DEPLOYMENT}-floor}}") for key in keys]
 
 
-async def measure(at_once: int, rounds: int) -> Sequence[Row]:
+async def measure(at_once: int, rounds: int) -> Sequence[UpdateRow]:
     with redis_process() as server:
         await answers(server)
         return await _measure(server, at_once, rounds)
 
 
-async def _measure(server: RedisProcess, at_once: int, rounds: int) -> Sequence[Row]:
+async def _measure(server: RedisProcess, at_once: int, rounds: int) -> Sequence[UpdateRow]:
     async with AsyncExitStack() as stack:
         client = await stack.enter_async_context(server.client())
         bare = await stack.enter_async_context(server.client(connections=AT_ONCE))
@@ -148,9 +148,9 @@ async def _measure(server: RedisProcess, at_once: int, rounds: int) -> Sequence[
             await update(number)
         await floor.prepare(client)
         rows = [
-            Row(FLOOR, floor.update),
-            Row("update, Redis", update, replica.changelog.caught_up),
-            Row("update, memory", await with_sessions(MemoryStore(time.time))),
+            UpdateRow(FLOOR, floor.update),
+            UpdateRow("update, Redis", update, replica.changelog.caught_up),
+            UpdateRow("update, memory", await with_sessions(MemoryStore(time.time))),
         ]
         for row in rows:  # warm up
             await replace(row).round(at_once, client)
@@ -162,7 +162,7 @@ async def _measure(server: RedisProcess, at_once: int, rounds: int) -> Sequence[
         return rows
 
 
-def show(at_once: int, rows: Sequence[Row]) -> None:
+def show(at_once: int, rows: Sequence[UpdateRow]) -> None:
     floor = rows[0]
     print(f"\n{len(floor.took)} updates of sessions with 3 services, {at_once} at a time; milliseconds")
     print(f"{'':<40} {'p50':>7}         {'p99':>7}         {'CPU here':>8}         {'CPU of Redis':>12}")
