@@ -25,7 +25,7 @@ from manager_agent.session.session import Session
 from manager_agent.session.transitions import apply
 from manager_agent.store.ended_sessions import EndedSessions
 from manager_agent.store.mirror import Mirror
-from manager_agent.store.owned_store import OwnedStore
+from manager_agent.store.owned_store import NOT_OWNER, OwnedStore
 from manager_agent.store.reading_anew import OWNERS_FIRST, ReadingAnew
 from manager_agent.store.replicated_sessions import (
     OwnerListener,
@@ -43,7 +43,6 @@ TRIES = 40
 """How often a write is tried that others are always faster than."""
 FIRST_TRIES, PAUSE = 3, 0.05
 """After so many tries each is preceded by a random pause of up to so many seconds."""
-NOT_OWNER = "another replica acts for this session"
 
 
 class RedisStore:
