@@ -17,6 +17,7 @@ from tests.orphans import pytest_xdist_newgateway as pytest_xdist_newgateway
 from tests.otel_collector import otel_collector as otel_collector
 from tests.otel_collector import otel_collector_binary as otel_collector_binary
 from tests.redis_server import own_redis_server as own_redis_server
+from tests.redis_server import patience_with_redis as patience_with_redis
 from tests.redis_server import redis_server as redis_server
 from tests.redis_server import shared_redis_server as shared_redis_server
 from tests.signals import pytest_configure as pytest_configure

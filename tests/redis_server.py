@@ -2,6 +2,8 @@
 
 The fixture `redis_server` is one that the tests of a worker share: each gets a deployment of its own, and leaves the
 server as it is. `own_redis_server` belongs to one test, which may stop, freeze and empty it.
+
+A busy machine gets as much time as it needs: only from a server that is frozen does no answer come in time.
 """
 
 from __future__ import annotations
@@ -18,6 +20,10 @@ from typing import Any, Self
 import pytest
 from redis.asyncio import Redis
 
+from http_api.limits import shared_rates
+from manager_agent.records import redis as records
+from manager_agent.redis import changelog, connection, primary
+from manager_agent.replicas import membership
 from scripts.livekit_server import free_port
 from scripts.redis_server import RedisMissing, find_or_fetch, is_required
 from tests.certificates import Certificates
@@ -25,6 +31,20 @@ from tests.certificates import Certificates
 START_TIMEOUT = 20.0
 POLL_INTERVAL = 0.005
 LINES_SHOWN = 15
+PATIENCE = 60.0
+"""Seconds that whatever uses Redis waits for it."""
+PATIENCE_WHILE_FROZEN = 2.0
+BOUNDS = (
+    (connection, "CONNECT_TIMEOUT"),
+    (connection, "GUIDED_CONNECT_TIMEOUT"),
+    (connection, "ANSWER_TIMEOUT"),
+    (primary, "GUIDE_TIMEOUT"),
+    (changelog, "CAUGHT_UP_WITHIN"),
+    (records, "PATIENCE"),
+    (shared_rates, "PATIENCE"),
+    (membership, "LEAVE_TIMEOUT"),
+)
+"""Where it is said how long that is."""
 
 Setting = str | int
 """The value of a line of redis.conf."""
@@ -135,12 +155,14 @@ class RedisServer:
         self.start()
 
     def freeze(self) -> None:
-        """Let it take connections, which the system does, but answer nothing."""
+        """Let it take connections, which the system does, but answer nothing. What is asked meanwhile fails soon."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        _wait_for_redis(PATIENCE_WHILE_FROZEN)
 
     def thaw(self) -> None:
         assert self._process is not None
+        _wait_for_redis(PATIENCE)
         self._process.send_signal(signal.SIGCONT)
 
     @property
@@ -204,6 +226,17 @@ class RedisServer:
 def _ping(connection: socket.socket) -> bytes:
     connection.sendall(b"PING\r\n")
     return connection.recv(100)
+
+
+def _wait_for_redis(seconds: float) -> None:
+    for module, name in BOUNDS:
+        setattr(module, name, seconds)
+
+
+@pytest.fixture(autouse=True)
+def patience_with_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in BOUNDS:
+        monkeypatch.setattr(module, name, PATIENCE)
 
 
 @pytest.fixture(scope="session")

@@ -63,12 +63,15 @@ class RedisConnection:
         self._is_away_logged = False
         self._refusal_logged_at: dict[str, float] = {}
         self._observe = observe or (lambda name, seconds, outcome: None)
-        self._connect_timeout = CONNECT_TIMEOUT if url.kind in ("single", "unix") else GUIDED_CONNECT_TIMEOUT
         self._turns = asyncio.Semaphore(MAX_COMMANDS)
         self._pool = Pool(url, self.keys.changes, connect_timeout=CONNECT_TIMEOUT)
 
     def __repr__(self) -> str:
         return f"<RedisConnection {self.url.redacted} [{'away' if self.is_away else 'there'}]>"
+
+    @property
+    def _connect_timeout(self) -> float:
+        return CONNECT_TIMEOUT if self.url.kind in ("single", "unix") else GUIDED_CONNECT_TIMEOUT
 
     async def start(self) -> None:
         """Look whether Redis is there. Does not fail if it is not: a later command finds it."""
