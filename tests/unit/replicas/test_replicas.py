@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from manager_agent.not_acting import NotActing
-from manager_agent.replicas import spreading
+from manager_agent.replicas import drain, spreading, take_over
 from manager_agent.replicas.balance import TOLERANCE
 from manager_agent.session import events as ev
 from manager_agent.store.stored_session import Ownership
@@ -57,8 +57,11 @@ async def test_sessions_of_a_replica_that_crashed_are_taken_over_by_the_others(c
     assert all(one.store.ownership(each).fence > 1 for one in (b, c) for each in taken)
 
 
-async def test_sessions_that_their_replica_does_not_take_are_taken_by_any_other(cluster: Cluster) -> None:
+async def test_sessions_that_their_replica_does_not_take_are_taken_by_any_other(
+    cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """C is alive and takes nothing."""
+    monkeypatch.setattr(take_over, "LEFT_FOR", 0.3)
     a, b, c = [await cluster.add() for _ in range(3)]
     await c.take_over.aclose()
     await asyncio.gather(*(a.open(number) for number in range(6)))
@@ -190,7 +193,7 @@ async def test_a_replica_that_drains_hands_everything_over_in_order(cluster: Clu
     a, b, c = [await cluster.add() for _ in range(3)]
     await asyncio.gather(*(a.open(number) for number in range(9)))
     await cluster.until_settled()
-    assert await a.drain.finish(10.0) == 0
+    assert await a.drain.finish(60.0) == 0
     assert a.owned == set()
     await cluster.until_settled()
     assert len(b.owned) + len(c.owned) == 9
@@ -209,10 +212,11 @@ async def test_a_session_that_is_not_settled_is_handed_over_in_the_end(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("manager_agent.replicas.balance.SETTLED", 1000.0)
+    monkeypatch.setattr(drain, "LAST_SECONDS", 59.0)
     a, b = await cluster.add(), await cluster.add()
     await a.open(1)
     await cluster.until_settled()
-    assert await a.drain.finish(3.0) == 0
+    assert await a.drain.finish(60.0) == 0
     assert b.owned == {"ses_1"}
 
 
@@ -257,7 +261,7 @@ async def test_replicas_that_crash_join_and_drain_at_random_lose_no_session(clus
                 await asyncio.sleep(chance.choice([LEASE / 2, 2 * LEASE]))
                 victim.connection.is_cut_off = False
             case "drain":
-                await victim.drain.finish(5.0)
+                await victim.drain.finish(60.0)
                 await cluster.stop(victim)
                 await cluster.add()
         if chance.random() < 0.5:
