@@ -169,7 +169,7 @@ async def test_invites_to_a_black_hole_are_bounded_and_delay_no_other_owner() ->
                 finally:
                     running -= owner == "rival"
 
-        rivals = [asyncio.create_task(invite("rival", f"{url}{nth % 20}")) for nth in range(2_000)]
+        rivals = [asyncio.create_task(invite("rival", f"{url}{nth % 20}")) for nth in range(3 * BOUNDS.in_all)]
         async with waiting_for("the rival's invites", lambda: most):
             while most < BOUNDS.per_owner:
                 await asyncio.sleep(0.01)
