@@ -135,7 +135,7 @@ async def test_streams_end_when_another_process_takes_over(api: Api, readers: Re
 async def test_sessions_are_held_while_livekit_does_not_say_who_acts(api: Api) -> None:
     """Their deadlines too: another process may have them. Services, which are not in LiveKit, can still register."""
     await api.register("asr-service")
-    _, _, session = await api.open("asr-service", ready_timeout=1)
+    _, _, session = await api.open("asr-service", ready_timeout=3)
     acting(api).pause()
     assert await refused(api, "DELETE", f"/sessions/{session['session_id']}") == "LiveKit was not asked yet"
     await api.register("tts-service")
@@ -153,7 +153,7 @@ async def test_sessions_are_held_while_livekit_does_not_say_who_acts(api: Api) -
 
 async def test_a_client_is_not_kept_waiting_beyond_the_deadline_by_an_outage(api: Api) -> None:
     await api.register("asr-service")
-    asking = asyncio.create_task(api.open("asr-service", prefer="", ready_timeout=1))
+    asking = asyncio.create_task(api.open("asr-service", prefer="", ready_timeout=3))
     await api.livekit.invited.wait()
     acting(api).pause()
     status, headers, problem = await asking

@@ -150,7 +150,7 @@ async def test_create_command_can_print_the_session_and_close_it(api: Api) -> No
 
 
 async def test_create_command_names_the_services_that_failed_the_session(start_api: StartApi) -> None:
-    api = await start_api(ready_timeout=1)
+    api = await start_api(ready_timeout=2)
     await api.register("asr-service")
     said = await run(api, "create", "--service", "asr-service")
     assert (said.code, said.out) == (NO, "")
@@ -184,7 +184,7 @@ async def test_watch_command_follows_one_session_to_its_end(api: Api) -> None:
 
 
 async def test_watch_command_exits_with_failure_when_the_session_fails(start_api: StartApi) -> None:
-    api = await start_api(ready_timeout=1)
+    api = await start_api(ready_timeout=2)
     await api.register("asr-service")
     session_id = (await api.open("asr-service"))[2]["session_id"]
     said = await run(api, "watch", session_id)

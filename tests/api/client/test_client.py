@@ -124,7 +124,7 @@ async def test_cancelled_session_block_leaves_no_session_behind(client: Client, 
 
 
 async def test_failed_session_block_raises_the_servers_problem(start_api: StartApi) -> None:
-    api = await start_api(ready_timeout=1)
+    api = await start_api(ready_timeout=2)
     await api.register("asr-service")
     async with client_of(api) as client:
         with pytest.raises(ApiError) as mine:

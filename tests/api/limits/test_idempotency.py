@@ -110,8 +110,8 @@ async def test_repeated_request_gets_the_first_answer_of_a_changed_session(api: 
 
 async def test_not_ready_answer_is_replayed(api: Api) -> None:
     await api.register("asr-service")
-    first = await post(api.http, SESSIONS, wanted("asr-service", ready_timeout=1), "k")
-    again = await post(api.http, SESSIONS, wanted("asr-service", ready_timeout=1), "k")
+    first = await post(api.http, SESSIONS, wanted("asr-service", ready_timeout=2), "k")
+    again = await post(api.http, SESSIONS, wanted("asr-service", ready_timeout=2), "k")
     assert (first.status, first.slug, again.replayed, again.same) == (504, "not_ready", "true", first.same)
     assert api.livekit.invite_count["asr-service"] == 1
 

@@ -104,7 +104,7 @@ async def test_callback_for_each_state_shows_the_session_without_a_token(api: Ap
 
 
 async def test_failed_session_sends_a_callback(start_api: StartApi, listen: Listen) -> None:
-    api = await start_api(ready_timeout=1)
+    api = await start_api(ready_timeout=2)
     await api.register("asr")
     receiver = await listen()
     status, _, _ = await api.open("asr", prefer="", callback_url=receiver.url)

@@ -161,7 +161,7 @@ async def test_created_session_that_degrades_while_the_record_is_awaited_is_awai
 async def test_session_whose_client_is_gone_is_left_to_a_process_that_takes_over(
     api: Api, records: HeldRecords, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(repeated_requests, "KEPT", 0.3)
+    monkeypatch.setattr(repeated_requests, "KEPT", 2.0)
     asking = asyncio.create_task(api.ask("POST", "/token", ALICE))
     await records.are_awaited_by(1)
     asking.cancel()

@@ -74,7 +74,7 @@ async def test_create_with_wait_gets_202_after_the_time(api: Api) -> None:
 
 async def test_session_not_ready_in_time_is_504_with_reasons_and_no_room(api: Api) -> None:
     await api.register("asr-service", "llm-service")
-    asking = asyncio.create_task(api.open("asr-service", "llm-service", prefer="", ready_timeout=1))
+    asking = asyncio.create_task(api.open("asr-service", "llm-service", prefer="", ready_timeout=2))
     await api.livekit.invited.wait()
     (session,) = api.parts.store.list()
     await api.say_ready(session.session_id, "asr-service")
@@ -285,7 +285,7 @@ async def test_ready_signal_is_accepted_from_the_invited_service_only(api: Api) 
 
 async def test_service_that_signals_ready_and_never_joins_is_invited_again(start_api: StartApi) -> None:
     """Each such attempt is a failure of the instance, whose signals are no successes in between."""
-    api = await start_api(service_join_timeout=0.5)
+    api = await start_api(service_join_timeout=2)
     await api.register("asr-service")
     session_id = (await api.open("asr-service"))[2]["session_id"]
     for attempt in (1, 2):

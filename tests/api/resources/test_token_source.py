@@ -208,7 +208,7 @@ async def test_room_and_identity_are_generated_when_missing(
 
 
 async def test_token_source_has_no_2xx_without_a_token(start_api: StartApi, services_file: Path) -> None:
-    api = await start_api(services_file=services_file, ready_timeout=1)
+    api = await start_api(services_file=services_file, ready_timeout=2)
     status, _, problem = await api.ask("POST", TOKEN, ALICE)
     assert (status, slug(problem), problem["services"][0]["reason"]) == (504, "not_ready", "never_joined")
     api.livekit.down = True

@@ -187,7 +187,7 @@ async def test_disconnected_client_ends_its_request_span(traced: Api, exported: 
 
 
 async def test_trace_of_a_failed_session_shows_the_missing_service(start_api: StartApi, exported: Exported) -> None:
-    api = await start_api(tracing=exported.tracing(), ready_timeout=0.3)
+    api = await start_api(tracing=exported.tracing(), ready_timeout=2)
     await api.register("asr-service")
     assert (await api.open("asr-service", prefer=""))[0] == 504
     assert exported.tree == [

@@ -83,7 +83,7 @@ def watch():
     seen = -1
     while seen != lines:
         seen = lines
-        time.sleep(3)
+        time.sleep(10)
     os._exit(3)
 
 async def fails():
@@ -108,5 +108,5 @@ os._exit(0)
 
 
 def test_finalizers_that_log_at_any_point_never_deadlock() -> None:
-    done = subprocess.run([sys.executable, "-c", LOGGED_FROM_EVERYWHERE], cwd=ROOT, timeout=55)
+    done = subprocess.run([sys.executable, "-c", LOGGED_FROM_EVERYWHERE], cwd=ROOT, timeout=170)
     assert done.returncode == 0, "deadlock: no thread made progress"
