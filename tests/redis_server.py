@@ -158,11 +158,11 @@ class RedisServer:
         """Let it take connections, which the system does, but answer nothing. What is asked meanwhile fails soon."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
-        _wait_for_redis(PATIENCE_WHILE_FROZEN)
+        wait_for_redis(PATIENCE_WHILE_FROZEN)
 
     def thaw(self) -> None:
         assert self._process is not None
-        _wait_for_redis(PATIENCE)
+        wait_for_redis(PATIENCE)
         self._process.send_signal(signal.SIGCONT)
 
     @property
@@ -228,7 +228,8 @@ def _ping(connection: socket.socket) -> bytes:
     return connection.recv(100)
 
 
-def _wait_for_redis(seconds: float) -> None:
+def wait_for_redis(seconds: float) -> None:
+    """Let this process wait so long for Redis, whatever it asks."""
     for module, name in BOUNDS:
         setattr(module, name, seconds)
 

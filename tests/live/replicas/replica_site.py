@@ -84,8 +84,8 @@ async def _is_ready(replica: ReplicaProcess) -> bool:
 
 class ReplicaSite:
     """`folder`: for logs and files. `own_redis`: the replicas' Redis is another one than LiveKit's. `keeps`: it keeps
-    what it has over a restart; LiveKit's always does, because LiveKit forgets its rooms with it. `environment`: of the
-    replicas."""
+    what it has over a restart; LiveKit's always does, because LiveKit forgets its rooms with it. `module`: what the
+    replicas run; `environment`: theirs."""
 
     def __init__(
         self,
@@ -95,10 +95,11 @@ class ReplicaSite:
         own_redis: bool = False,
         keeps: bool = False,
         is_dev: bool = True,
+        module: str = ManagerProcess.module,
         environment: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         self._folder, self._count, self._environment = folder, replicas, environment
-        self._has_own_redis, self._keeps, self._is_dev = own_redis, keeps, is_dev
+        self._has_own_redis, self._keeps, self._is_dev, self._module = own_redis, keeps, is_dev, module
         self.nodes: list[LiveKitServer] = []
         self.replicas: list[ReplicaProcess] = []
         """Those that a test has not taken out."""
@@ -157,7 +158,7 @@ class ReplicaSite:
         shown = {"REPLICA_NAME": name}
         site = Site(self.nodes[0], free_port())
         replica = ReplicaProcess(site, name=name, folder=self._folder, **self.environment | shown | environment)
-        replica.is_dev = self._is_dev
+        replica.is_dev, replica.module = self._is_dev, self._module
         self.replicas.append(replica)
         self.ever.append(replica)
         await replica.start()
