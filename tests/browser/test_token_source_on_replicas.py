@@ -18,23 +18,29 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(240)]
 
 PROFILES = "profiles: {voice-bot: [asr-service, {type: TTS}]}"
 ASKED = {"roomName": "demo", "participantIdentity": "alice", "agentName": "voice-bot"}
-PAGE_PORT = free_port()
 
 
 @pytest.fixture
-async def replicas(livekit_binary: Path, tmp_path: Path) -> AsyncIterator[ReplicaSite]:
+def page_port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+async def replicas(livekit_binary: Path, tmp_path: Path, page_port: int) -> AsyncIterator[ReplicaSite]:
     require_redis()
     services_file = tmp_path / "services.yaml"
     services_file.write_text(PROFILES)
-    environment = {"SERVICES_FILE": str(services_file), "CORS_ORIGINS": f"http://127.0.0.1:{PAGE_PORT}"}
+    environment = {"SERVICES_FILE": str(services_file), "CORS_ORIGINS": f"http://127.0.0.1:{page_port}"}
     async with ReplicaSite(tmp_path, replicas=2, environment=environment) as site:
         yield site
 
 
-async def test_page_follows_its_room_while_its_replica_is_killed(replicas: ReplicaSite, browse: Browse) -> None:
+async def test_page_follows_its_room_while_its_replica_is_killed(
+    replicas: ReplicaSite, browse: Browse, page_port: int
+) -> None:
     hearing, voice = await replicas.bot("asr-service", "ASR"), await replicas.bot("tts-1", "TTS")
     asked = replicas.replicas[0]
-    page = TokenPage(await browse(token_page_app(), PAGE_PORT), asked.url)
+    page = TokenPage(await browse(token_page_app(), page_port), asked.url)
     await page.ask(**ASKED)
     for bot in (hearing, voice):
         await bot.join(await bot.invited())
