@@ -177,9 +177,8 @@ class ControlLoop:
 
     async def _recorded(self, event: ev.Event) -> Session | None:
         """Record `event` and return the session; None if it changed nothing, so that the action must be skipped."""
-        before = self._store.get(self._id)
-        after = await self._record(event)
-        return None if after is before else after
+        change = await self._store.change(self._id, event)
+        return None if change.changes_nothing else change.session
 
     def _do(self, action: Action, io: Coroutine[Any, Any, ev.Event | None]) -> None:
         """Run an action's I/O in a task and record its outcome."""

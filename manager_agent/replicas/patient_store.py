@@ -14,7 +14,7 @@ from manager_agent.redis.connection import RedisAway
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session
 from manager_agent.store.forwarding_store import ForwardingStore
-from manager_agent.store.store import Store
+from manager_agent.store.store import Change, Store
 
 PAUSE = 0.5
 """Seconds until Redis is tried again."""
@@ -30,16 +30,16 @@ BEGINNINGS = (
 
 
 class PatientStore(ForwardingStore):
-    """Only `update`, `remove` and `restore` differ from those of `store`."""
+    """Only `change`, `remove` and `restore` differ from those of `store`."""
 
     def __init__(self, store: Store, *, pause: float = PAUSE) -> None:
         super().__init__(store)
         self._pause = pause
 
-    async def update(self, session_id: str, event: ev.Event) -> Session:
+    async def change(self, session_id: str, event: ev.Event) -> Change:
         while True:
             try:
-                return await self._store.update(session_id, event)
+                return await self._store.change(session_id, event)
             except RedisAway as away:
                 if away.is_uncertain and isinstance(event, BEGINNINGS):
                     raise NotActing("Redis did not say whether the action may begin") from away

@@ -7,15 +7,18 @@ from collections.abc import Callable, Iterator
 from manager_agent.session.counts import SessionCounts
 from manager_agent.session.events import Event
 from manager_agent.session.session import Session
-from manager_agent.store.store import Listener, Store
+from manager_agent.store.store import Change, Listener, Store
 
 
 class ForwardingStore:
     def __init__(self, store: Store) -> None:
         self._store = store
 
+    async def change(self, session_id: str, event: Event) -> Change:
+        return await self._store.change(session_id, event)
+
     async def update(self, session_id: str, event: Event) -> Session:
-        return await self._store.update(session_id, event)
+        return (await self.change(session_id, event)).session
 
     async def remove(self, session_id: str) -> None:
         await self._store.remove(session_id)

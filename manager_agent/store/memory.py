@@ -61,15 +61,18 @@ class MemoryStore:
         change = Change(session.session_id, None, session, is_restored=True, recorded_revision=recorded_revision)
         self._put(change)
 
-    async def update(self, session_id: str, event: Event) -> Session:
+    async def change(self, session_id: str, event: Event) -> Change:
         started = perf_counter()
         before = self.get(session_id)
         self._mirror.refuse_when_frozen()
-        session = apply(before, event)
-        if session is not before:
-            self._put(Change(session_id, before, session, event))
+        change = Change(session_id, before, apply(before, event), event)
+        if not change.changes_nothing:
+            self._put(change)
         self._timing(perf_counter() - started)
-        return session
+        return change
+
+    async def update(self, session_id: str, event: Event) -> Session:
+        return (await self.change(session_id, event)).session
 
     async def remove(self, session_id: str) -> None:
         self._remove(session_id)

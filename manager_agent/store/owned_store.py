@@ -13,7 +13,7 @@ from manager_agent.not_acting import NotActing
 from manager_agent.session.events import Event
 from manager_agent.session.session import Session
 from manager_agent.store.forwarding_store import ForwardingStore
-from manager_agent.store.store import Store, UnknownSession
+from manager_agent.store.store import Change, Store, UnknownSession
 from manager_agent.store.stored_session import Ownership
 
 NOT_OWNER = "another replica acts for this session"
@@ -24,11 +24,11 @@ class OwnableStore(Store, Protocol):
 
     def ownership(self, session_id: str) -> Ownership: ...
 
-    async def update_owned(self, session_id: str, event: Event, begun: Ownership | None) -> Session: ...
+    async def change_owned(self, session_id: str, event: Event, begun: Ownership | None) -> Change: ...
 
 
 class OwnedStore(ForwardingStore):
-    """`update`, `remove` and `wait_for` raise NotActing once the session is owned otherwise than at the beginning."""
+    """`change`, `remove` and `wait_for` raise NotActing once the session is owned otherwise than at the beginning."""
 
     def __init__(self, store: OwnableStore, session_id: str, ownership: Ownership) -> None:
         super().__init__(store)
@@ -46,9 +46,9 @@ class OwnedStore(ForwardingStore):
         if session_id != self._session_id or self._owners.ownership(session_id) != self._ownership:
             raise NotActing(NOT_OWNER)
 
-    async def update(self, session_id: str, event: Event) -> Session:
+    async def change(self, session_id: str, event: Event) -> Change:
         self._require_owner(session_id)
-        return await self._owners.update_owned(session_id, event, self._ownership)
+        return await self._owners.change_owned(session_id, event, self._ownership)
 
     async def remove(self, session_id: str) -> None:
         self._require_owner(session_id)

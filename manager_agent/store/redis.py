@@ -219,9 +219,12 @@ class RedisStore:
     # --- changing -----------------------------------------------------------------------------------
 
     async def update(self, session_id: str, event: Event) -> Session:
-        return await self.update_owned(session_id, event, None)
+        return (await self.change(session_id, event)).session
 
-    async def update_owned(self, session_id: str, event: Event, begun: Ownership | None) -> Session:
+    async def change(self, session_id: str, event: Event) -> Change:
+        return await self.change_owned(session_id, event, None)
+
+    async def change_owned(self, session_id: str, event: Event, begun: Ownership | None) -> Change:
         """The same, only as long as the session is owned so: raises NotActing otherwise."""
         started = perf_counter()
         known = self._sessions.known(session_id)
@@ -230,10 +233,9 @@ class RedisStore:
         if change.ends_clean_up:
             await self._bound_ended(change.session.owner)
         self._timing(perf_counter() - started)
-        return change.session
+        return change
 
     async def _update(self, session_id: str, event: Event, begun: Ownership | None) -> Change:
-        """The change; without one, both of its sessions are the same."""
         for tried in range(TRIES):
             self._mirror.refuse_when_frozen()
             known, before = self._sessions.known(session_id), self.get(session_id)
@@ -241,7 +243,7 @@ class RedisStore:
             if begun is not None and known.ownership != begun:
                 raise NotActing(NOT_OWNER)
             change = Change(session_id, before, apply(before, event), event)
-            if change.after is before:
+            if change.changes_nothing:
                 await self._changelog.caught_up()  # others may have changed it
                 if self._sessions.known(session_id).version == version:
                     return change

@@ -1,6 +1,6 @@
 """The interface of a store: what it does, what it passes to its listeners, and the errors that it raises.
 
-`update` is the only way a session changes. memory.py keeps the sessions in this process, redis.py shares them with
+`change` is the only way a session changes. memory.py keeps the sessions in this process, redis.py shares them with
 other replicas: then every write may raise RedisAway too.
 """
 
@@ -43,6 +43,11 @@ class Change:
         session = self.after or self.before
         assert session is not None, "a change has a session"
         return session
+
+    @property
+    def changes_nothing(self) -> bool:
+        """Whether the event had no effect: then no listener is called."""
+        return self.after is self.before
 
     @property
     def ends_clean_up(self) -> bool:
@@ -131,8 +136,12 @@ class Store(Protocol):
         """Keep a session that another process had. Its room has its name, whatever else is known of the name.
         `recorded_revision`: see Change."""
 
+    async def change(self, session_id: str, event: Event) -> Change:
+        """Apply `event`. If that changes nothing, which is known for sure, both sessions of the change are the same.
+        Raises UnknownSession, Full, NotActing."""
+
     async def update(self, session_id: str, event: Event) -> Session:
-        """Apply `event` and return the session after it. Raises UnknownSession, Full, NotActing."""
+        """`change`, and return the session after it."""
 
     async def remove(self, session_id: str) -> None:
         """Remove a session. Raises UnknownSession."""

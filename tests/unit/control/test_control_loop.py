@@ -19,12 +19,14 @@ from manager_agent.outbound.invites import InviteError
 from manager_agent.registry.circuit_breaker import FAILURES_MAX
 from manager_agent.registry.instances import InstanceState
 from manager_agent.registry.registry import Registry
+from manager_agent.session import events as ev
 from manager_agent.session.deadlines import SILENCE_MAX
 from manager_agent.session.events import ParticipantInfo, Refusal
 from manager_agent.session.plan import LISTING_INTERVAL, THAW_GRACE
 from manager_agent.session.required_service import Requirement
 from manager_agent.session.session import EndReason, Limits, Session, SessionState, User
 from manager_agent.store.memory import MemoryStore
+from manager_agent.store.store import Change
 from tests.unit.control.orchestrators import NoRooms, orchestrator_of
 from tests.unit.registries import ANY_ASR, asrs
 from tests.unit.virtual_time import in_virtual_time, let_pass, now, stand_still
@@ -104,6 +106,27 @@ async def test_service_is_invited_again_if_the_process_stood_still_during_the_in
         session = await store.wait_for("s1", lambda latest: latest.services[0].timeline.accepted is not None)
         assert (inviter.tries, session.services[0].attempt) == (2, attempt)
         await orchestrator.aclose()
+
+
+class OvertakenStore(MemoryStore):
+    """Each session is closed, as by another replica, at the moment at which an invite begins."""
+
+    async def change(self, session_id: str, event: ev.Event) -> Change:
+        if isinstance(event, ev.InviteStarted):
+            await super().change(session_id, ev.SessionClosed(event.at))
+        return await super().change(session_id, event)
+
+
+async def test_an_action_whose_beginning_changed_nothing_is_not_done() -> None:
+    store, inviter = OvertakenStore(time.time), FreezingInviter(Refusal.DECLINED)
+    registry = Registry(time.time, store.in_use, random.Random(0))
+    for service in asrs(1):
+        registry.register(service)
+    orchestrator = orchestrator_of(store, registry, NoRooms(), inviter, time.time)
+    await orchestrator.open(Session("s1", "room-1", User("alice"), time.time(), registry.choose([ANY_ASR])))
+    await store.wait_for("s1", lambda session: session.is_cleaned_up)
+    await orchestrator.aclose()
+    assert inviter.tries == 0
 
 
 class WatchedRooms(NoRooms):

@@ -12,6 +12,7 @@ from manager_agent.replicas.patient_store import BEGINNINGS, PatientStore
 from manager_agent.session import events as ev
 from manager_agent.session.session import Session
 from manager_agent.store.memory import MemoryStore
+from manager_agent.store.store import Change
 from tests.unit import sessions as given
 from tests.unit.sessions import START
 
@@ -23,11 +24,11 @@ class FailingStore(MemoryStore):
         super().__init__(lambda: START)
         self.failures, self.is_uncertain = failures, is_uncertain
 
-    async def update(self, session_id: str, event: ev.Event) -> Session:
+    async def change(self, session_id: str, event: ev.Event) -> Change:
         if self.failures > 0 and self.is_uncertain:
-            await super().update(session_id, event)
+            await super().change(session_id, event)
         self._fail()
-        return await super().update(session_id, event)
+        return await super().change(session_id, event)
 
     async def remove(self, session_id: str) -> None:
         self._fail()

@@ -314,6 +314,21 @@ async def test_observations_may_come_to_any_replica(replicas: StoreReplicas) -> 
     assert (await there.sessions())[0].webhooks_arrive
 
 
+async def test_an_event_changes_nothing_where_another_replica_was_first(replicas: StoreReplicas) -> None:
+    """The session differs from what was known before, but not because of this event."""
+    here, there = await replicas.start(2)
+    await here.store.add(a_session())
+    await all_caught_up(here, there)
+    known = here.store.get("ses_1")
+    async with here.behind():
+        await there.store.update("ses_1", ev.WebhookArrived(START))
+        changing = asyncio.create_task(here.store.change("ses_1", ev.WebhookArrived(START)))
+    change = await changing
+    assert change.changes_nothing
+    assert change.session != known
+    assert not (await here.store.change("ses_1", ev.SessionClosed(START))).changes_nothing
+
+
 async def test_a_session_is_taken_by_one_replica(replicas: StoreReplicas) -> None:
     started = await replicas.start(3)
     await started[0].store.add(a_session())
