@@ -71,7 +71,7 @@ async def test_a_user_who_asks_another_replica_gets_the_same_session(a: Api, b: 
 async def test_a_session_is_not_ended_that_another_replicas_client_took_up(
     a: Api, b: Api, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(repeated_requests, "KEPT", 0.2)
+    monkeypatch.setattr(repeated_requests, "KEPT", 2.0)
     first = asks(a, AGENT)
     session_id = await opened(b)
     await gives_up(a, first)

@@ -21,8 +21,8 @@ pytestmark = [pytest.mark.live, pytest.mark.timeout(240)]
 FROZEN = 15.0
 """Seconds: more than twice a lease."""
 TWO_MANAGERS_MAX = 8.0
-"""Seconds for which LiveKit may list the manager of a process that was killed beside the next one: less than it would be
-left there if it were not known that its process is dead."""
+"""Seconds for which LiveKit may list the manager of a process that was killed beside the next one: less than it
+would be left there if it were not known that its process is dead."""
 
 
 async def test_session_of_a_killed_replica_is_taken_over_unnoticed(start_site: StartSite) -> None:
