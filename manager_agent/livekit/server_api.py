@@ -127,8 +127,14 @@ class Rooms(LiveKitCalls):
         self._acts.begin(act, session_id, room_name)
 
     async def dispatch_manager(self, session: Session, attempt: int) -> None:
-        """Dispatch the manager again. Raises RoomMissing, LiveKitUnavailable."""
-        await self.dispatch_agent(session, self._manager_name, dispatch_metadata(session, attempt))
+        """Dispatch the manager again. If the room's node is dead, another one gets the room first, under the same sid:
+        LiveKit moves a room when it is asked to create it. Raises RoomMissing, RoomTaken, LiveKitUnavailable."""
+        metadata = dispatch_metadata(session, attempt)
+        try:
+            await self.dispatch_agent(session, self._manager_name, metadata)
+        except LiveKitBusy:
+            await self.create(session)
+            await self.dispatch_agent(session, self._manager_name, metadata)
 
     async def record_specification(self, session: Session) -> None:
         """Record the session's specification, which has changed, in place of an earlier record. Raises
