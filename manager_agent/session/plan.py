@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from manager_agent.backoff import backoff
 from manager_agent.session.attempt import Attempt
 from manager_agent.session.deadlines import appearance_deadlines, deadline
+from manager_agent.session.participant import StaleParticipant
 from manager_agent.session.retries import replace_at, resend_at
 from manager_agent.session.session import Session
 
@@ -27,6 +28,8 @@ DOUBT_PAUSES = 0.1, 1.0
 THAW_GRACE = 5.0
 """Seconds after a standstill of the process, for what happened meanwhile to arrive: nothing is found overdue before. A
 manager that was removed from its room has to come back first, as services say in the room that they are ready."""
+RELIEF_NOTICED = 1.0
+"""Seconds in which the manager of another process leaves by itself when the next one is there, unless it is frozen."""
 UNCLEANED_KEPT = 120.0
 """The least seconds for which a session is kept whose room can't be deleted."""
 NAME_QUARANTINE = 30.0
@@ -125,12 +128,19 @@ def _while_alive(session: Session, thawed_at: float) -> Iterator[tuple[float, Ac
         yield from _invite(session, entry, service.current, thawed_at)
     for stale in session.stale_participants:
         if stale.presence.here and stale.removing is None:
-            yield stale.removal_at, Remove(stale.identity)
+            yield _removal_at(session, stale), Remove(stale.identity)
     for one in session.trespassers:
         if not one.removing:
             yield one.removals.due_at(one.sid), Remove(one.identity, one.sid)
     if session.listing_since is None:
         yield _next_listing_at(session, session.room.created_at, thawed_at), ListRoom()
+
+
+def _removal_at(session: Session, stale: StaleParticipant) -> float:
+    manager = session.manager
+    if stale.service_id is None and manager.presence.here and manager.joined_at is not None:
+        stale = replace(stale, not_before=min(stale.not_before, manager.joined_at + RELIEF_NOTICED))
+    return stale.removal_at
 
 
 def _next_listing_at(session: Session, created_at: float, thawed_at: float) -> float:

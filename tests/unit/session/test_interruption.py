@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from manager_agent.session import events as ev
 from manager_agent.session.interruption import DEAD_STAY, RELIEVED_STAY
-from manager_agent.session.plan import CleanUp, CreateRoom, DispatchManager, ListRoom, Remove, SendInvite, plan
+from manager_agent.session.plan import (
+    RELIEF_NOTICED,
+    CleanUp,
+    CreateRoom,
+    DispatchManager,
+    ListRoom,
+    Remove,
+    SendInvite,
+    plan,
+)
 from manager_agent.session.session import Session
 from tests.unit import sessions as given
 from tests.unit.sessions import ASR, BOT, START
@@ -45,6 +54,15 @@ def test_the_relieved_manager_stays_until_the_next_one_is_there() -> None:
     remove = Remove(given.MANAGER)
     assert remove not in due(session, NOW + RELIEVED_STAY - 0.1)
     assert remove in due(session, NOW + RELIEVED_STAY)
+
+
+def test_the_relieved_manager_is_removed_if_it_stays_beside_the_next_one() -> None:
+    """Its process was frozen meanwhile."""
+    session = given.after(taken_over(_ready), ev.ManagerDispatched(NOW, 2, MANAGER_2), ev.JobAccepted(NOW, MANAGER_2))
+    session = given.after(session, given.shown(MANAGER_2, "PA_m2", NOW + 2, by=MANAGER_2))
+    remove = Remove(given.MANAGER)
+    assert remove not in due(session, NOW + 2 + RELIEF_NOTICED - 0.1)
+    assert remove in due(session, NOW + 2 + RELIEF_NOTICED)
 
 
 def test_the_manager_of_a_dead_process_is_removed_when_the_next_one_is_there() -> None:
